@@ -1,0 +1,6 @@
+"""What is wrong with a mirror, and since when.
+
+The bottom layer: it owns the words Mirror, health, snapshot and history, and knows nothing of
+proxies or pages. Probes ask one question each, pure functions judge, the board publishes.
+Read `monitor/service.py` first: it wires the way of a probe.
+"""

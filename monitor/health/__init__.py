@@ -1,0 +1,1 @@
+"""What is known about mirrors: pure values and pure decisions. Read `board.py` first."""

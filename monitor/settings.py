@@ -1,0 +1,233 @@
+"""From a TOML table to frozen dataclasses: every fault is found, named by its path, and said once.
+
+A setting is declared where it is used, with its meaning: `setting(default, "what it does")`.
+`config.example.toml` and the documentation are held to these declarations by a test.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass
+from enum import Enum
+from typing import Annotated, Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+class Kind(Enum):
+    """How a string in TOML is read into a number."""
+
+    duration = "duration"
+    size = "size"
+
+
+Duration = Annotated[float, Kind.duration]
+"""Seconds, written as a number or as "30s", "5m", "2h", "90d", "250ms"."""
+Size = Annotated[int, Kind.size]
+"""Bytes, written as a number or as "64KiB", "4MiB", "1GiB"."""
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+
+Check = Callable[[Any], str | None]
+"""Tells what is wrong with a value, or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with a configuration; `path` is where, as `mirrors[1].url`."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class SettingsError(ValueError):
+    """A configuration that cannot be used, with all its faults."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(map(str, self.faults)))
+
+
+def setting(
+    default: Any = MISSING,
+    doc: str = "",
+    *,
+    check: Check | None = None,
+    restart: bool = False,
+    later: bool = False,
+    shown: str | None = None,
+) -> Any:
+    """Declare a setting.
+
+    `check` tells what is wrong with a value; `restart` marks what a reload cannot change;
+    `later` marks what is accepted but has no effect in this version; `shown` is how the default
+    is written in `config.example.toml` where the plain value would not be clear.
+    """
+    metadata = {"doc": doc, "check": check, "restart": restart, "later": later, "shown": shown}
+    if isinstance(default, dict | list):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    if default is MISSING:
+        return dataclasses.field(metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def key_of(field: dataclasses.Field[Any]) -> str:
+    """The name of a field in TOML: `for_` and `from_` avoid Python's keywords."""
+    return field.name.removesuffix("_")
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of "30s". Raises ValueError."""
+    return _quantity(text, _SECONDS, 'a duration such as 30, "30s", "5m" or "2h"')
+
+
+def parse_size(text: str) -> int:
+    """Bytes of "4MiB". Raises ValueError."""
+    return int(_quantity(text, _BYTES, 'a size such as 4096 or "4MiB"'))
+
+
+def _quantity(text: str, units: Mapping[str, float], expected: str) -> float:
+    match = _QUANTITY.fullmatch(text.strip())
+    if match is None or match[2] not in units:
+        raise ValueError(f'expected {expected}, got "{text}"')
+    return float(match[1]) * units[match[2]]
+
+
+def read(cls: type[T], table: Any, path: str = "") -> T:
+    """Build `cls` from a TOML table. Raises SettingsError with every fault found."""
+    faults: list[Fault] = []
+    value = collect(cls, table, path, faults)
+    if faults or value is None:
+        raise SettingsError(faults)
+    return value
+
+
+def collect(cls: type[T], table: Any, path: str, faults: list[Fault]) -> T | None:
+    """Build `cls` from a TOML table; append faults instead of raising, then return None."""
+    before = len(faults)
+    if not isinstance(table, Mapping):
+        faults.append(Fault(path, f"expected a table, got {_show(table)}"))
+        return None
+    hints = typing.get_type_hints(cls, include_extras=True)
+    fields = {key_of(f): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    faults.extend(Fault(_join(path, key), _unknown(key, fields)) for key in table.keys() - fields)
+    values = {
+        field.name: _field(field, hints[field.name], table[key], _join(path, key), faults)
+        for key, field in fields.items()
+        if key in table
+    }
+    faults.extend(
+        Fault(_join(path, key), "is required")
+        for key, field in fields.items()
+        if key not in table and field.default is MISSING and field.default_factory is MISSING
+    )
+    if len(faults) > before:
+        return None
+    built = cls(**values)
+    for key, message in getattr(built, "faults", tuple)():
+        faults.append(Fault(_join(path, key), message))
+    return built if len(faults) == before else None
+
+
+def _field(
+    field: dataclasses.Field[Any], hint: Any, value: Any, path: str, faults: list[Fault]
+) -> Any:
+    before = len(faults)
+    built = _value(hint, value, path, faults)
+    check: Check | None = field.metadata.get("check")
+    if check is not None and len(faults) == before and (wrong := check(built)):
+        faults.append(Fault(path, wrong))
+    return built
+
+
+def _value(hint: Any, value: Any, path: str, faults: list[Fault]) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return collect(typing.cast(type[Any], hint), value, path, faults)
+    if origin is tuple:
+        return _tuple(typing.get_args(hint)[0], value, path, faults)
+    if origin in (dict, Mapping) or origin is types.MappingProxyType:
+        return _mapping(typing.get_args(hint)[1], value, path, faults)
+    try:
+        return _scalar(hint, origin, value)
+    except ValueError as error:
+        faults.append(Fault(path, str(error)))
+        return None
+
+
+def _tuple(item: Any, value: Any, path: str, faults: list[Fault]) -> Any:
+    if not isinstance(value, list | tuple):
+        faults.append(Fault(path, f"expected a list, got {_show(value)}"))
+        return None
+    return tuple(_value(item, v, f"{path}[{i}]", faults) for i, v in enumerate(value))
+
+
+def _mapping(item: Any, value: Any, path: str, faults: list[Fault]) -> Any:
+    if not isinstance(value, Mapping):
+        faults.append(Fault(path, f"expected a table, got {_show(value)}"))
+        return None
+    return {k: _value(item, v, _join(path, k), faults) for k, v in value.items()}
+
+
+def _scalar(hint: Any, origin: Any, value: Any) -> Any:
+    if origin is Literal:
+        return _choice(typing.get_args(hint), value)
+    if origin is Annotated:
+        return _number_of(typing.get_args(hint)[1], value)
+    if hint is bool or isinstance(value, bool):
+        return _plain(hint, bool, "true or false", value)
+    if hint is float:
+        return float(_plain(hint, (int, float), "a number", value))
+    if hint is int:
+        return _plain(hint, int, "a whole number", value)
+    return _plain(hint, str, "a string", value)
+
+
+def _choice(choices: tuple[Any, ...], value: Any) -> Any:
+    if value not in choices:
+        raise ValueError(f"expected one of {', '.join(map(_show, choices))}, got {_show(value)}")
+    return value
+
+
+def _number_of(kind: Kind, value: Any) -> float | int:
+    parse: Callable[[str], float | int] = parse_duration if kind is Kind.duration else parse_size
+    if isinstance(value, str):
+        return parse(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+        raise ValueError(f"expected a {kind.value}, got {_show(value)}")
+    return float(value) if kind is Kind.duration else int(value)
+
+
+def _plain(hint: Any, expected: Any, words: str, value: Any) -> Any:
+    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
+        words = {bool: "true or false", str: "a string", int: "a whole number"}.get(hint, words)
+        raise ValueError(f"expected {words}, got {_show(value)}")
+    return value
+
+
+def _unknown(key: str, fields: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, fields, n=1)
+    return f'unknown setting, did you mean "{close[0]}"?' if close else "unknown setting"
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

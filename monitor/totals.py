@@ -1,0 +1,109 @@
+"""Counters, gauges and histograms as plain numbers that travel between processes.
+
+Every process keeps its own totals since its start and sends them whole, so a message that is
+repeated or lost does no harm; the control process adds them up, those of ended processes included.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Labels = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name without `_total`, type, help, label names and bucket bounds."""
+
+    name: str
+    type: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+    """Upper bounds in ascending order, without +Inf."""
+
+
+class Totals:
+    """The numbers of one process."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self.families: Mapping[str, Family] = {f.name: f for f in families}
+        self._numbers: dict[tuple[str, Labels], float] = {}
+        self._histograms: dict[tuple[str, Labels], list[float]] = {}
+
+    def add(self, name: str, labels: Labels = (), amount: float = 1.0) -> None:
+        """Add to a counter or gauge."""
+        key = (name, labels)
+        self._numbers[key] = self._numbers.get(key, 0.0) + amount
+
+    def set(self, name: str, value: float, labels: Labels = ()) -> None:
+        """Set a gauge."""
+        self._numbers[name, labels] = value
+
+    def observe(self, name: str, value: float, labels: Labels = ()) -> None:
+        """Add one observation to a histogram."""
+        key = (name, labels)
+        cells = self._histograms.get(key)
+        buckets = self.families[name].buckets
+        if cells is None:
+            cells = self._histograms[key] = [0.0] * (len(buckets) + 2)
+        cells[bisect_left(buckets, value)] += 1
+        cells[-1] += value
+
+    def get(self, name: str, labels: Labels = ()) -> float:
+        """The value of a counter or gauge; 0 when it was never touched."""
+        return self._numbers.get((name, labels), 0.0)
+
+    def to_json(self) -> list[list[Any]]:
+        """Rows `[name, [labels], number | [bucket counts…, sum]]`, buckets not cumulative."""
+        rows: list[list[Any]] = [[n, list(ls), v] for (n, ls), v in self._numbers.items()]
+        rows.extend([n, list(ls), list(cells)] for (n, ls), cells in self._histograms.items())
+        return rows
+
+
+class MergedTotals:
+    """The sum over processes: the living by their last message, the ended by their final one."""
+
+    def __init__(self, families: Iterable[Family]) -> None:
+        self.families: Mapping[str, Family] = {f.name: f for f in families}
+        self._ended: dict[tuple[str, Labels], list[float]] = {}
+        self._living: dict[str, dict[tuple[str, Labels], list[float]]] = {}
+
+    def update(self, process: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Take the totals that a process sent; `process` names one start of it."""
+        self._living[process] = {
+            (name, tuple(labels)): list(value) if isinstance(value, list) else [value]
+            for name, labels, value in rows
+            if name in self.families
+        }
+
+    def end(self, process: str) -> None:
+        """A process has ended: its counters and histograms stay in the sum, its gauges go."""
+        for key, cells in self._living.pop(process, {}).items():
+            if self.families[key[0]].type != "gauge":
+                _add(self._ended, key, cells)
+
+    def forget(self, label: str, value: str) -> None:
+        """Drop what carries this label value from ended processes, as of a removed mirror."""
+        self._ended = {k: v for k, v in self._ended.items() if not self._carries(k, label, value)}
+
+    def _carries(self, key: tuple[str, Labels], label: str, value: str) -> bool:
+        names = self.families[key[0]].labels
+        return label in names and key[1][names.index(label)] == value
+
+    def sums(self) -> Iterator[tuple[Family, Labels, list[float]]]:
+        """Every series: its family, label values and cells as `Totals.to_json` has them."""
+        merged = {key: list(cells) for key, cells in self._ended.items()}
+        for rows in self._living.values():
+            for key, cells in rows.items():
+                _add(merged, key, cells)
+        for key in sorted(merged):
+            yield self.families[key[0]], key[1], merged[key]
+
+
+def _add(into: dict[tuple[str, Labels], list[float]], key: Any, cells: Sequence[float]) -> None:
+    known = into.get(key)
+    into[key] = list(cells) if known is None else [a + b for a, b in zip(known, cells, strict=True)]

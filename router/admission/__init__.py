@@ -1,0 +1,1 @@
+"""Who may come in: clients, limits, bans and keys."""

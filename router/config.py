@@ -1,0 +1,188 @@
+"""The settings of the data plane, and what a worker is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from monitor import checks
+from monitor.settings import Duration, Size, setting
+from router.logs import LogConfig as LogConfig
+
+
+@dataclass(frozen=True, slots=True)
+class TimeoutConfig:
+    """How long the router waits, and for what."""
+
+    connect: Duration = setting(3.0, "TCP to a mirror, name resolution included", check=checks.positive)
+    tls: Duration = setting(5.0, "TLS with a mirror", check=checks.positive)
+    first_byte: Duration = setting(
+        600.0, "from the complete request to the response head", check=checks.positive
+    )
+    idle: Duration = setting(120.0, "silence within a response", check=checks.positive)
+    total: Duration = setting(
+        3600.0, "a whole exchange, WebSockets excepted", check=checks.positive
+    )
+    drain: Duration = setting(
+        300.0, "for running requests on stop, and for removed mirrors", check=checks.at_least(0)
+    )
+    header: Duration = setting(
+        15.0, "for a client's complete request head", check=checks.positive
+    )
+    keep_alive: Duration = setting(
+        75.0, "an idle client connection between requests", check=checks.positive
+    )
+    body_stall: Duration = setting(
+        60.0, "silence within a request body", check=checks.positive
+    )
+    write_stall: Duration = setting(
+        60.0, "a client that takes nothing of a response", check=checks.positive
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RetryConfig:
+    """Attempts on other mirrors before anything has reached the client."""
+
+    attempts: int = setting(3, "mirrors tried for one request", check=checks.between(1, 10))
+    budget: float = setting(
+        0.2, "retries as a share of requests", check=checks.between(0, 1), later=True
+    )
+    ambiguous: Literal["once", "never"] = setting(
+        "once", "repeat what a mirror may already have done", later=True
+    )
+    elapsed: Duration = setting(60.0, "no new attempt after this time", later=True)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamConfig:
+    """Streams that wait in silence."""
+
+    keepalive: Duration = setting(15.0, "silence before a comment is sent", later=True)
+    keepalive_style: Literal["comment", "chunk", "off"] = setting(
+        "comment", 'what is sent: "comment", "chunk" or "off"', later=True
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceConfig:
+    """How a mirror is chosen."""
+
+    policy: Literal["p2c", "priority"] = setting("p2c", '"p2c" or "priority"', later=True)
+    decay: Duration = setting(30.0, "time constant of the latency estimate", later=True)
+    ramp: Duration = setting(30.0, "slow start after a recovery", later=True)
+
+
+@dataclass(frozen=True, slots=True)
+class EjectionConfig:
+    """When failing traffic takes a mirror out of rotation."""
+
+    consecutive_local: int = setting(3, "connect and TLS failures in a row", later=True)
+    consecutive_5xx: int = setting(5, "upstream failures in a row", later=True)
+    ratio: float = setting(0.5, "share of failures", check=checks.between(0, 1), later=True)
+    min_requests: int = setting(10, "… of at least this many in a minute", later=True)
+    base: Duration = setting(10.0, "first ejection; doubles each time", later=True)
+    max: Duration = setting(300.0, "longest ejection", later=True)
+    max_percent: int = setting(50, "of mirrors at once", check=checks.between(0, 100), later=True)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig:
+    """When every mirror is full, callers wait, then get 503."""
+
+    max_waiting: int = setting(1000, "callers per worker", check=checks.at_least(0), later=True)
+    max_wait: Duration = setting(30.0, "longest wait", later=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ClassConfig:
+    """Other timeouts for an endpoint or model pattern, e.g. reasoning models."""
+
+    endpoint: str = setting("*", "pattern of the path", later=True)
+    model: str = setting("*", "pattern of the model", later=True)
+    first_byte: Duration = setting(0.0, "0: as router.timeouts", later=True)
+    idle: Duration = setting(0.0, "0: as router.timeouts", later=True)
+    total: Duration = setting(0.0, "0: as router.timeouts", later=True)
+
+
+def _trusted(text: str) -> str | None:
+    return None if text in ("private", "cloudflare") else checks.network(text)
+
+
+def _origin(text: str) -> str | None:
+    return None if text == "*" else checks.http_url(text)
+
+
+@dataclass(frozen=True, slots=True)
+class RouterConfig:
+    """The API listener and the way of a request."""
+
+    listen: str = setting("127.0.0.1:8080", "clients", check=checks.listen_address, restart=True)
+    workers: int = setting(
+        0, "data-plane processes; 0 = one per core", check=checks.between(0, 512), restart=True
+    )
+    forward: tuple[str, ...] = setting(
+        ("/v1/",),
+        'path prefixes forwarded as they are; e.g. add "/mj/"',
+        check=checks.each(checks.path_prefix),
+    )
+    forgiving_paths: bool = setting(
+        True, '"/v1/v1/x" and "/chat/completions" are taken for "/v1/…"'
+    )
+    callers: tuple[Literal["own", "issued", "anonymous"], ...] = setting(
+        ("own", "issued"),
+        'who may call: with their "own" upstream key, with a key "issued" here, "anonymous" '
+        "with none",
+    )
+    trusted_proxies: tuple[str, ...] = setting(
+        (),
+        'CIDRs, or "private", or "cloudflare": whose client_ip_header is believed',
+        check=checks.each(_trusted),
+        later=True,
+    )
+    client_ip_header: str = setting("x-forwarded-for", "header naming the client", later=True)
+    proxy_protocol: bool = setting(False, "expect the PROXY protocol", later=True)
+    max_body: Size = setting(512 << 20, "largest request body", shown='"512MiB"')
+    replay_body: Size = setting(
+        4 << 20, "request bodies up to this size can be retried", shown='"4MiB"'
+    )
+    cors_origins: tuple[str, ...] = setting(
+        ("*",), "origins of browser apps that may call", check=checks.each(_origin)
+    )
+    tls_cert: str = setting(
+        "", "both set: the API listener speaks HTTPS; reloaded with the configuration"
+    )
+    tls_key: str = setting("", "PEM file of the key")
+    expose_mirror: bool = setting(True, "x-mirrorgate-mirror on responses")
+    legacy: bool = setting(
+        False, "/pro/chat/completions and /pro/balance, see [legacy]", later=True
+    )
+    timeouts: TimeoutConfig = setting(TimeoutConfig)
+    retry: RetryConfig = setting(RetryConfig)
+    stream: StreamConfig = setting(StreamConfig)
+    balance: BalanceConfig = setting(BalanceConfig)
+    ejection: EjectionConfig = setting(EjectionConfig)
+    queue: QueueConfig = setting(QueueConfig)
+    classes: tuple[ClassConfig, ...] = setting((), "other timeouts per endpoint or model")
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """What is wrong between settings."""
+        if bool(self.tls_cert) != bool(self.tls_key):
+            missing = "tls_key" if self.tls_cert else "tls_cert"
+            yield missing, "is required when the other of tls_cert and tls_key is set"
+        if not self.forward:
+            yield "forward", "expected at least one path prefix"
+        if not self.callers:
+            yield "callers", "expected at least one kind of caller"
+        if "anonymous" in self.callers and "*" in self.cors_origins:
+            yield "cors_origins", '"*" with anonymous callers lets every web page spend your key'
+
+
+@dataclass(frozen=True, slots=True)
+class LegacyConfig:
+    """The /pro/ interface."""
+
+    model: str = setting("gpt-3.5-turbo", "which model answers", later=True)
+    session_ttl: Duration = setting(1800.0, "how long context is kept", shown='"30m"', later=True)
+    balance_days: int = setting(90, "window of use", check=checks.at_least(1), later=True)
