@@ -83,10 +83,16 @@ class AdminConfig:
     )
     socket: str = setting("mirrorgate.sock", "Unix socket of the commands", restart=True)
     password_hash: str = setting(
-        "", "empty: admin pages are off, /metrics answers loopback only", later=True
+        "",
+        "empty: admin pages are off, /metrics answers loopback only",
+        later=True,
+        secret=True,
     )
     metrics_token: str = setting(
-        "", 'set: /metrics wants "Authorization: Bearer …"', check=checks.header_safe
+        "",
+        'set: /metrics wants "Authorization: Bearer …"',
+        check=checks.header_safe,
+        secret=True,
     )
 
     def faults(self) -> Iterator[tuple[str, str]]:

@@ -67,15 +67,17 @@ def listen_address(text: str) -> str | None:
     """HOST:PORT, the host an IP address or "localhost"; an IPv6 address stands in brackets."""
     host_part, _, port = text.rpartition(":")
     bare = host_part.removeprefix("[").removesuffix("]")
-    fine = port.isascii() and port.isdigit() and int(port) <= 65535
-    if not fine or (bare != "localhost" and address(bare)):
+    fine = re.fullmatch(r"[0-9]{1,5}", port) and int(port) <= 65535
+    bracketed = host_part.startswith("[") and host_part.endswith("]")
+    if not fine or bracketed != (":" in bare) or (bare != "localhost" and address(bare)):
         return f'expected ADDRESS:PORT such as "127.0.0.1:8080" or "[::]:8080", got "{text}"'
     return None
 
 
 def http_url(text: str) -> str | None:
     """An absolute http(s) URL without query, fragment and credentials."""
-    problem = f'expected an http(s) URL, got "{text}"'
+    credentials = "@" in text
+    problem = "expected an http(s) URL" if credentials else f'expected an http(s) URL, got "{text}"'
     try:
         parts = urlsplit(text)
         port = parts.port
@@ -85,9 +87,14 @@ def http_url(text: str) -> str | None:
         return problem
     if parts.query or parts.fragment or parts.username is not None:
         return "expected a URL without query, fragment and credentials"
-    if not valid_host(parts.hostname) or not re.fullmatch(r"[!-~]*", parts.path):
+    if not valid_host(parts.hostname) or not re.fullmatch(r"[!-~]+", text):
         return problem
     return None
+
+
+def webhook_url(text: str) -> str | None:
+    """An absolute http(s) URL; webhooks carry their token in the path or in the query."""
+    return http_url(text.partition("?")[0]) and "expected an http(s) URL"
 
 
 def optional(check: Callable[[str], str | None]) -> Callable[[str], str | None]:

@@ -61,7 +61,10 @@ class MirrorConfig:
         "[] = only api_key",
     )
     api_key: str = setting(
-        "", "the mirror's own key, for issued and anonymous callers", check=checks.header_safe
+        "",
+        "the mirror's own key, for issued and anonymous callers",
+        check=checks.header_safe,
+        secret=True,
     )
     paths: tuple[str, ...] = setting(
         (),
@@ -92,7 +95,7 @@ class MirrorConfig:
 
     @property
     def scheme(self) -> str:
-        """"http" or "https"."""
+        """ "http" or "https"."""
         return urlsplit(self.url).scheme
 
     @property
@@ -202,7 +205,11 @@ class StoreConfig:
     """Where history, bans and keys are kept."""
 
     url: str = setting(
-        "sqlite:///mirrorgate.db", "or postgresql://…", check=_store_url, restart=True
+        "sqlite:///mirrorgate.db",
+        "or postgresql://…",
+        check=_store_url,
+        restart=True,
+        secret=True,
     )
 
 
@@ -210,7 +217,9 @@ class StoreConfig:
 class NotifyConfig:
     """One place that is told of changes."""
 
-    url: str = setting(doc="where messages are posted", check=checks.http_url, later=True)
+    url: str = setting(
+        doc="where messages are posted", check=checks.webhook_url, later=True, secret=True
+    )
     format: Literal["json", "feishu", "dingtalk", "wecom", "telegram", "slack"] = setting(
         "json", "the shape of the message", later=True
     )
@@ -224,4 +233,3 @@ def mirror_faults(mirrors: tuple[MirrorConfig, ...]) -> Iterator[tuple[str, str]
         if mirror.id in seen:
             yield f"mirrors[{index}].id", f'"{mirror.id}" is taken by mirrors[{seen[mirror.id]}]'
         seen.setdefault(mirror.id, index)
-

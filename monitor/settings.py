@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import re
 import types
 import typing
@@ -33,7 +34,11 @@ Size = Annotated[int, Kind.size]
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)")
+_QUANTITY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)")
+_LARGEST = 1e15
+"""Above this a duration or a size is a slip, and arithmetic on it is no longer exact."""
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_CONTROLS = {code: f"\\u{code:04x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 Check = Callable[[Any], str | None]
 """Tells what is wrong with a value, or None."""
@@ -47,7 +52,13 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        """One line, whatever the configuration contains."""
+        text = f"{self.path}: {self.message}" if self.path else self.message
+        return text.translate(_CONTROLS)
+
+    def without_value(self) -> Fault:
+        """The same without the value, which every message names last, after ", got "."""
+        return Fault(self.path, self.message.partition(", got ")[0])
 
 
 class SettingsError(ValueError):
@@ -65,15 +76,24 @@ def setting(
     check: Check | None = None,
     restart: bool = False,
     later: bool = False,
+    secret: bool = False,
     shown: str | None = None,
 ) -> Any:
     """Declare a setting.
 
     `check` tells what is wrong with a value; `restart` marks what a reload cannot change;
-    `later` marks what is accepted but has no effect in this version; `shown` is how the default
-    is written in `config.example.toml` where the plain value would not be clear.
+    `later` marks what is accepted but has no effect in this version; a fault never names the value
+    of a `secret`; `shown` is how the default is written in `config.example.toml` where the plain
+    value would not be clear.
     """
-    metadata = {"doc": doc, "check": check, "restart": restart, "later": later, "shown": shown}
+    metadata = {
+        "doc": doc,
+        "check": check,
+        "restart": restart,
+        "later": later,
+        "secret": secret,
+        "shown": shown,
+    }
     if isinstance(default, dict | list):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     if isinstance(default, type):
@@ -101,8 +121,11 @@ def parse_size(text: str) -> int:
 def _quantity(text: str, units: Mapping[str, float], expected: str) -> float:
     match = _QUANTITY.fullmatch(text.strip())
     if match is None or match[2] not in units:
-        raise ValueError(f'expected {expected}, got "{text}"')
-    return float(match[1]) * units[match[2]]
+        raise ValueError(f"expected {expected}, got {_show(text)}")
+    amount = float(match[1]) * units[match[2]]
+    if amount >= _LARGEST:
+        raise ValueError(f"expected {expected}, got {_show(text)}")
+    return amount
 
 
 def read(cls: type[T], table: Any, path: str = "") -> T:
@@ -122,7 +145,9 @@ def collect(cls: type[T], table: Any, path: str, faults: list[Fault]) -> T | Non
         return None
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {key_of(f): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    faults.extend(Fault(_join(path, key), _unknown(key, fields)) for key in table.keys() - fields)
+    faults.extend(
+        Fault(_join(path, key), _unknown(key, fields)) for key in table if key not in fields
+    )
     values = {
         field.name: _field(field, hints[field.name], table[key], _join(path, key), faults)
         for key, field in fields.items()
@@ -144,11 +169,13 @@ def collect(cls: type[T], table: Any, path: str, faults: list[Fault]) -> T | Non
 def _field(
     field: dataclasses.Field[Any], hint: Any, value: Any, path: str, faults: list[Fault]
 ) -> Any:
-    before = len(faults)
-    built = _value(hint, value, path, faults)
+    found: list[Fault] = []
+    built = _value(hint, value, path, found)
     check: Check | None = field.metadata.get("check")
-    if check is not None and len(faults) == before and (wrong := check(built)):
-        faults.append(Fault(path, wrong))
+    if check is not None and not found and (wrong := check(built)):
+        found.append(Fault(path, wrong))
+    secret = field.metadata.get("secret", False)
+    faults.extend(fault.without_value() if secret else fault for fault in found)
     return built
 
 
@@ -185,14 +212,13 @@ def _scalar(hint: Any, origin: Any, value: Any) -> Any:
     if origin is Literal:
         return _choice(typing.get_args(hint), value)
     if origin is Annotated:
-        return _number_of(typing.get_args(hint)[1], value)
-    if hint is bool or isinstance(value, bool):
-        return _plain(hint, bool, "true or false", value)
+        return _amount(typing.get_args(hint)[1], value)
     if hint is float:
-        return float(_plain(hint, (int, float), "a number", value))
-    if hint is int:
-        return _plain(hint, int, "a whole number", value)
-    return _plain(hint, str, "a string", value)
+        return _number(value)
+    words = {bool: "true or false", int: "a whole number", str: "a string"}[hint]
+    if type(value) is not hint:
+        raise ValueError(f"expected {words}, got {_show(value)}")
+    return value
 
 
 def _choice(choices: tuple[Any, ...], value: Any) -> Any:
@@ -201,20 +227,21 @@ def _choice(choices: tuple[Any, ...], value: Any) -> Any:
     return value
 
 
-def _number_of(kind: Kind, value: Any) -> float | int:
+def _amount(kind: Kind, value: Any) -> float | int:
     parse: Callable[[str], float | int] = parse_duration if kind is Kind.duration else parse_size
     if isinstance(value, str):
         return parse(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e15:
+    allowed = (int, float) if kind is Kind.duration else (int,)
+    if type(value) not in allowed or not 0 <= value < _LARGEST:
         raise ValueError(f"expected a {kind.value}, got {_show(value)}")
     return float(value) if kind is Kind.duration else int(value)
 
 
-def _plain(hint: Any, expected: Any, words: str, value: Any) -> Any:
-    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
-        words = {bool: "true or false", str: "a string", int: "a whole number"}.get(hint, words)
-        raise ValueError(f"expected {words}, got {_show(value)}")
-    return value
+def _number(value: Any) -> float:
+    fine = type(value) in (int, float) and abs(value) < _LARGEST and math.isfinite(value)
+    if not fine:
+        raise ValueError(f"expected a number, got {_show(value)}")
+    return float(value)
 
 
 def _unknown(key: str, fields: Mapping[str, Any]) -> str:
@@ -223,10 +250,14 @@ def _unknown(key: str, fields: Mapping[str, Any]) -> str:
 
 
 def _join(path: str, key: str) -> str:
+    key = key if _BARE_KEY.fullmatch(key) else f'"{key}"'
     return f"{path}.{key}" if path else key
 
 
 def _show(value: Any) -> str:
+    """A value as people wrote it, short; the inside of a table or list may be anybody's secret."""
+    if isinstance(value, Mapping | list | tuple):
+        return "a table" if isinstance(value, Mapping) else "a list"
     if isinstance(value, bool):
         return "true" if value else "false"
     text = f'"{value}"' if isinstance(value, str) else str(value)
