@@ -1,0 +1,88 @@
+"""What every test may use: a certificate authority, pretend mirrors, instances of mirrorgate."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import AsyncExitStack, ExitStack
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import pytest
+
+from tests.support.certs import Authority
+from tests.support.instance import Instance
+from tests.support.mirror import PretendMirror
+from tests.support.programs import summary
+
+STARTED = pytest.StashKey[list["HasLogs"]]()
+"""What a test started by itself and whose log belongs to a report of its failure."""
+
+SHOWN_LINES = 300
+
+StartInstance = Callable[[Mapping[str, Any] | str], Instance]
+StartMirror = Callable[..., Awaitable[PretendMirror]]
+
+
+@runtime_checkable
+class HasLogs(Protocol):
+    """Something with a log, such as an instance or a farm."""
+
+    def logs(self) -> str: ...
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The certificate authority of the test run."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+async def start_mirror() -> AsyncIterator[StartMirror]:
+    """Start pretend mirrors in the loop of the test; they stop after it."""
+    async with AsyncExitStack() as stack:
+
+        async def start(name: str = "mirror", **options: Any) -> PretendMirror:
+            return await stack.enter_async_context(PretendMirror(name, **options))
+
+        yield start
+
+
+@pytest.fixture
+def start_instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StartInstance]:
+    """Start instances of mirrorgate that stop after the test; a failure shows their logs."""
+    started: list[HasLogs] = []
+    request.node.stash[STARTED] = started
+    with ExitStack() as stack:
+
+        def start(config: Mapping[str, Any] | str) -> Instance:
+            instance = Instance(config, tmp_path / f"instance-{len(started) + 1}")
+            started.append(instance)
+            return stack.enter_context(instance)
+
+        yield start
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Attach the logs of everything that a failed test ran."""
+    report = yield
+    if report.failed:
+        arguments = getattr(item, "funcargs", {})
+        sources = [*item.stash.get(STARTED, []), *arguments.values()]
+        for source in sources:
+            if isinstance(source, HasLogs) and not isinstance(source, type):
+                lines = source.logs().splitlines()[-SHOWN_LINES:]
+                report.sections.append((f"log of {source!r}", "\n".join(lines)))
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter,
+) -> Generator[None, None, None]:
+    """Say in the very last line which programs were missing."""
+    yield
+    skipped = terminalreporter.getreports("skipped")
+    reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
+    if line := summary(reasons):
+        terminalreporter.write_line(line, yellow=True)

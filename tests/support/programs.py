@@ -1,0 +1,65 @@
+"""Outside programs that some tests need: found, or the test is skipped with the way to get them."""
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from typing import NoReturn
+
+import pytest
+
+REQUIRE_ALL = "MIRRORGATE_REQUIRE_ALL"
+
+DEBIAN_PACKAGES = {
+    "chromium": "chromium",
+    "curl": "curl",
+    "java": "default-jdk-headless",
+    "javac": "default-jdk-headless",
+    "nginx": "nginx",
+    "node": "nodejs",
+    "npm": "npm",
+    "openssl": "openssl",
+    "pg_ctl": "postgresql",
+    "postgres": "postgresql",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+    "psql": "postgresql-client",
+    "redis-server": "redis-server",
+}
+"""Program -> the Debian package that brings it."""
+
+SEARCHED_BESIDE_PATH = ("/usr/sbin", "/usr/local/sbin", "/sbin")
+"""Debian puts servers where the PATH of an ordinary user does not look."""
+
+REASON = re.compile(r"needs (?P<what>.+?); get it with: (?P<command>.+)")
+
+
+def require(name: str) -> str:
+    """Return the path of program `name`, or skip the test (fail it if everything is required)."""
+    path = shutil.which(name) or shutil.which(name, path=":".join(SEARCHED_BESIDE_PATH))
+    if path is not None:
+        return path
+    missing(name, f"apt-get install -y {DEBIAN_PACKAGES[name]}")
+
+
+def missing(what: str, command: str) -> NoReturn:
+    """End the test because `what` is not here; `command` would bring it.
+
+    A skip, or a failure when the environment says `MIRRORGATE_REQUIRE_ALL=1`.
+    """
+    reason = f"needs {what}; get it with: {command}"
+    if os.environ.get(REQUIRE_ALL) == "1":
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+def summary(skip_reasons: Iterable[str]) -> str | None:
+    """One line on all that was missing, made from the reasons of skipped tests; None if nothing."""
+    found = [match for reason in skip_reasons if (match := REASON.search(reason))]
+    if not found:
+        return None
+    tests = Counter(match["what"] for match in found)
+    commands = sorted({match["command"].strip() for match in found})
+    counted = ", ".join(f"{what} ({number})" for what, number in sorted(tests.items()))
+    return f"skipped for want of a program: {counted}; to run them: {' && '.join(commands)}"
