@@ -146,15 +146,15 @@ def collect(cls: type[T], table: Any, path: str, faults: list[Fault]) -> T | Non
     hints = typing.get_type_hints(cls, include_extras=True)
     fields = {key_of(f): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     faults.extend(
-        Fault(_join(path, key), _unknown(key, fields)) for key in table if key not in fields
+        Fault(join_path(path, key), _unknown(key, fields)) for key in table if key not in fields
     )
     values = {
-        field.name: _field(field, hints[field.name], table[key], _join(path, key), faults)
+        field.name: _field(field, hints[field.name], table[key], join_path(path, key), faults)
         for key, field in fields.items()
         if key in table
     }
     faults.extend(
-        Fault(_join(path, key), "is required")
+        Fault(join_path(path, key), "is required")
         for key, field in fields.items()
         if key not in table and field.default is MISSING and field.default_factory is MISSING
     )
@@ -162,7 +162,7 @@ def collect(cls: type[T], table: Any, path: str, faults: list[Fault]) -> T | Non
         return None
     built = cls(**values)
     for key, message in getattr(built, "faults", tuple)():
-        faults.append(Fault(_join(path, key), message))
+        faults.append(Fault(join_path(path, key), message))
     return built if len(faults) == before else None
 
 
@@ -205,7 +205,7 @@ def _mapping(item: Any, value: Any, path: str, faults: list[Fault]) -> Any:
     if not isinstance(value, Mapping):
         faults.append(Fault(path, f"expected a table, got {_show(value)}"))
         return None
-    return {k: _value(item, v, _join(path, k), faults) for k, v in value.items()}
+    return {k: _value(item, v, join_path(path, k), faults) for k, v in value.items()}
 
 
 def _scalar(hint: Any, origin: Any, value: Any) -> Any:
@@ -249,7 +249,8 @@ def _unknown(key: str, fields: Mapping[str, Any]) -> str:
     return f'unknown setting, did you mean "{close[0]}"?' if close else "unknown setting"
 
 
-def _join(path: str, key: str) -> str:
+def join_path(path: str, key: str) -> str:
+    """The path of a key in the table at `path`, as TOML writes it: `prices."gpt-4.1"`."""
     key = key if _BARE_KEY.fullmatch(key) else f'"{key}"'
     return f"{path}.{key}" if path else key
 

@@ -1,0 +1,85 @@
+"""What a newer configuration changes, and which settings do nothing yet."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any
+
+from monitor.settings import Fault, SettingsError, collect, join_path, key_of
+from router.main.sections import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What differs between two configurations."""
+
+    added: tuple[str, ...] = ()
+    """Ids of mirrors."""
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    """Paths of other settings that differ and take effect on reload."""
+    restart: tuple[str, ...] = ()
+    """Paths of settings that differ and take effect only after a restart."""
+
+
+def unused(raw: Mapping[str, Any], cls: type[Any] = Config) -> list[str]:
+    """Paths of settings that are given another value than the default but have no effect yet."""
+    faults: list[Fault] = []
+    built = collect(cls, raw, "", faults)
+    if built is None:
+        raise SettingsError(faults)
+    return [path for path, field, value in _settings(built) if _without_effect(field, value)]
+
+
+def _without_effect(field: dataclasses.Field[Any], value: Any) -> bool:
+    return bool(field.metadata.get("later")) and value != _default(field)
+
+
+def differences(old: Config, new: Config) -> Changes:
+    """What a reload from `old` to `new` changes."""
+    before = {mirror.id: mirror for mirror in old.mirrors}
+    after = {mirror.id: mirror for mirror in new.mirrors}
+    old_values = {path: value for path, _, value in _settings(old)}
+    new_settings = {path: (field, value) for path, field, value in _settings(new)}
+    differing = [
+        (path, field.metadata.get("restart", False))
+        for path, (field, value) in new_settings.items()
+        if not path.startswith("mirrors[") and old_values.get(path, field) != value
+    ]
+    gone = [p for p in old_values.keys() - new_settings if not p.startswith("mirrors[")]
+    return Changes(
+        added=tuple(after.keys() - before.keys()),
+        removed=tuple(before.keys() - after.keys()),
+        changed=tuple(i for i in after.keys() & before.keys() if after[i] != before[i]),
+        settings=(*(path for path, restart in differing if not restart), *sorted(gone)),
+        restart=tuple(path for path, restart in differing if restart),
+    )
+
+
+def _settings(built: Any, path: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Every single setting with its path, its declaration and its value."""
+    for field in dataclasses.fields(built):
+        value = getattr(built, field.name)
+        here = join_path(path, key_of(field))
+        inner = list(_tables(value, here))
+        for place, table in inner:
+            yield from _settings(table, place)
+        if not inner:
+            yield here, field, value
+
+
+def _tables(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if dataclasses.is_dataclass(value):
+        yield path, value
+    elif isinstance(value, tuple):
+        yield from ((f"{path}[{i}]", v) for i, v in enumerate(value) if dataclasses.is_dataclass(v))
+    elif isinstance(value, Mapping):
+        tables = ((k, v) for k, v in value.items() if dataclasses.is_dataclass(v))
+        yield from ((join_path(path, k), v) for k, v in tables)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
