@@ -1,0 +1,108 @@
+"""The command line: which commands there are, and how their failures are told."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from monitor.settings import SettingsError
+from router.main.commands import bans, check, init, reload, run, status, wishes
+from router.main.console import FAILED, USAGE, CommandFailed, Console
+
+Command = Callable[[argparse.Namespace, Console], int]
+
+_ABOUT = "One address in front of many OpenAI API mirrors: routing, diagnosis, status page."
+_CONFIG_HELP = (
+    "configuration file (default: $MIRRORGATE_CONFIG, else ./config.toml, "
+    "else /etc/mirrorgate/config.toml)"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 done, 1 failed, 2 bad usage or configuration."""
+    console = Console.of_process(os.environ)
+    try:
+        args = parser().parse_args(argv)
+        command: Command = args.run
+        code = command(args, console)
+        console.out.flush()
+        return code
+    except CommandFailed as error:
+        console.note(f"mirrorgate: {error}")
+        return error.code
+    except SettingsError as error:
+        for fault in error.faults:
+            console.note(str(fault))
+        return USAGE
+    except KeyboardInterrupt:
+        console.note("mirrorgate: interrupted")
+        return FAILED
+    except BrokenPipeError:  # the reader, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a usage fault in one sentence, and where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        message = _with_suggestion(message)
+        self.exit(USAGE, f"mirrorgate: {message}: see `{self.prog} --help`\n")
+
+
+def _with_suggestion(message: str) -> str:
+    wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
+    if wrong is None:
+        return message
+    choices = re.findall(r"[a-z-]+", wrong[2])
+    close = difflib.get_close_matches(wrong[1], choices, n=1)
+    hint = f'did you mean "{close[0]}"?' if close else f"there are: {', '.join(choices)}"
+    return f'there is no command "{wrong[1]}", {hint}'
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = _Parser(prog="mirrorgate", description=_ABOUT, parents=[_common()], allow_abbrev=False)
+    top.set_defaults(config=None, json=False)
+    version = importlib.metadata.version("mirrorgate")
+    top.add_argument("--version", action="version", version=f"mirrorgate {version}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, module_run: Command, text: str, *, data: bool = True) -> _Parser:
+        added: _Parser = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            parents=[_common(data=data)],
+            allow_abbrev=False,
+        )
+        added.set_defaults(run=module_run)
+        return added
+
+    init.declare(add("init", init.run, init.HELP, data=False))
+    add("run", run.run, run.HELP, data=False)
+    add("check", check.run, check.HELP)
+    add("reload", reload.run, reload.HELP)
+    add("status", status.run, status.HELP)
+    wishes.declare(add("drain", wishes.run, wishes.DRAIN))
+    wishes.declare(add("enable", wishes.run, wishes.ENABLE))
+    wishes.declare(add("maintenance", wishes.run, wishes.MAINTENANCE))
+    bans.declare(add("bans", bans.run, bans.HELP), [_common(data=True)])
+    return top
+
+
+def _common(*, data: bool = False) -> argparse.ArgumentParser:
+    """Options of every command; suppressed defaults let them stand before or after its name."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG_HELP)
+    if data:
+        common.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print data as JSON"
+        )
+    return common

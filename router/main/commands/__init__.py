@@ -1,0 +1,1 @@
+"""The commands of `mirrorgate`, one module each: `add` declares, `run` does."""

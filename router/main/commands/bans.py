@@ -1,0 +1,122 @@
+"""`mirrorgate bans`"""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from router.main.commands.arguments import count, network, seconds
+from router.main.commands.client import Client
+from router.main.console import DONE, FAILED, Console
+from router.main.words import ago, until
+
+HELP = "banned clients: list, add, remove, allow"
+_PATH = "/api/admin/bans"
+_HEADER = ("NETWORK", "UNTIL", "SINCE", "REASON", "BY", "TIMES", "ID")
+
+
+def declare(parser: ArgumentParser, common: list[ArgumentParser]) -> None:
+    """The actions and their arguments."""
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="bans in force, newest first", parents=common)
+    listing.add_argument("--limit", type=count, default=100, help="at most so many (default: 100)")
+    add = actions.add_parser("add", help="ban an address or a network", parents=common)
+    _network(add)
+    _lasting(add, "until it is removed")
+    add.add_argument("--reason", default="operator", help="shown to the client and on the page")
+    remove = actions.add_parser("remove", help="lift the bans on it", parents=common)
+    _network(remove)
+    allow = actions.add_parser("allow", help="lift its bans and never ban it", parents=common)
+    _network(allow)
+    _lasting(allow, "for good")
+
+
+def _network(parser: ArgumentParser) -> None:
+    parser.add_argument("network", metavar="IP", type=network, help="an address, or a CIDR")
+
+
+def _lasting(parser: ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--for",
+        dest="seconds",
+        metavar="DURATION",
+        type=seconds,
+        help=f'such as "30m", "1h" or "7d"; default: {default}',
+    )
+
+
+def run(args: Namespace, console: Console) -> int:
+    """Do the action."""
+    actions: dict[str, Callable[[Namespace, Console, Client], int]] = {
+        "list": _list,
+        "add": _add,
+        "remove": _remove,
+        "allow": _allow,
+    }
+    return actions[args.action](args, console, Client.of(args, console))
+
+
+def _list(args: Namespace, console: Console, client: Client) -> int:
+    answer = client.call("GET", f"{_PATH}?{urlencode({'limit': args.limit})}")
+    if args.json:
+        console.data(answer)
+        return DONE
+    now = datetime.now(UTC)
+    rows = [_row(ban, now) for ban in answer.get("bans", ())]
+    if rows:
+        console.table(_HEADER, rows)
+    else:
+        console.say("nobody is banned")
+    if (more := answer.get("total", 0) - len(rows)) > 0:
+        console.note(f"{more} more: see them with --limit {len(rows) + more}")
+    return DONE
+
+
+def _row(ban: dict[str, Any], now: datetime) -> tuple[str, ...]:
+    return (
+        str(ban.get("network") or ban.get("ip") or "?"),
+        until(ban.get("until"), now),
+        f"{ago(ban.get('since'), now)} ago",
+        str(ban.get("reason") or "-"),
+        str(ban.get("by") or "-"),
+        str(ban.get("count") or 1),
+        str(ban.get("id") or "-"),
+    )
+
+
+def _add(args: Namespace, console: Console, client: Client) -> int:
+    body = {"network": args.network, "for": args.seconds, "reason": args.reason}
+    ban = client.call("POST", _PATH, body)
+    if args.json:
+        console.data(ban)
+        return DONE
+    ending = until(ban.get("until"), datetime.now(UTC))
+    console.say(f"{ban.get('network', args.network)} is banned until {ending}")
+    return DONE
+
+
+def _remove(args: Namespace, console: Console, client: Client) -> int:
+    answer = client.call("DELETE", f"{_PATH}?{urlencode({'network': args.network})}")
+    removed = answer.get("removed") or []
+    if args.json:
+        console.data(answer)
+        return DONE if removed else FAILED
+    if not removed:
+        console.note(f"{args.network} is not banned: see `mirrorgate bans list`")
+        return FAILED
+    for ban in removed:
+        console.say(f"{ban.get('network') if isinstance(ban, dict) else ban} is no longer banned")
+    return DONE
+
+
+def _allow(args: Namespace, console: Console, client: Client) -> int:
+    body = {"network": args.network, "for": args.seconds}
+    answer = client.call("POST", f"{_PATH}/allow", body)
+    if args.json:
+        console.data(answer)
+    else:
+        console.say(f"{args.network} is never banned" + (" in that time" if args.seconds else ""))
+    return DONE

@@ -1,0 +1,118 @@
+"""`mirrorgate init`: a short configuration for these mirrors, written whatever probes say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from monitor import checks
+from monitor.config import MirrorConfig, MonitorConfig
+from router.main import document
+from router.main.commands.names import ids_of
+from router.main.console import DONE, FAILED, USAGE, CommandFailed, Console
+
+HELP = "write a short config.toml for these mirrors, after probing them"
+_PATIENCE = 30.0
+"""Seconds for one probe; each of its steps has a limit of its own, below this in sum."""
+
+
+def declare(parser: ArgumentParser) -> None:
+    """The arguments."""
+    parser.add_argument("urls", metavar="URL", nargs="+", help="base URL of a mirror")
+    parser.add_argument("--force", action="store_true", help="overwrite an existing file")
+
+
+def run(args: Namespace, console: Console) -> int:
+    """Probe, tell, write."""
+    path = Path(
+        args.config or console.environ.get("MIRRORGATE_CONFIG") or document.DEFAULT_FILES[0]
+    )
+    if path.exists() and not args.force:
+        raise CommandFailed(f"{path} exists: overwrite it with --force, or edit it", FAILED)
+    mirrors = mirrors_of(args.urls, console)
+    console.note(f"probing {len(mirrors)} mirror{'s' if len(mirrors) > 1 else ''} …")
+    for report in asyncio.run(_probed(mirrors)):
+        for line in report:
+            console.note(line)
+    _write(path, text_of(mirrors), args.force)
+    given = f" --config {path}" if args.config else ""
+    console.say(f"{path} is written: start with `mirrorgate run{given}`")
+    return DONE
+
+
+def mirrors_of(urls: Sequence[str], console: Console) -> list[MirrorConfig]:
+    """One mirror for each different URL. Raises CommandFailed for what is no URL."""
+    cleaned = list(dict.fromkeys(_cleaned(url, console) for url in urls))
+    ids = ids_of(cleaned)
+    return [MirrorConfig(id=i, url=url) for i, url in zip(ids, cleaned, strict=True)]
+
+
+def _cleaned(url: str, console: Console) -> str:
+    full = url if "://" in url else f"https://{url}"
+    if problem := checks.http_url(full):
+        raise CommandFailed(problem, USAGE)
+    full = full.rstrip("/")
+    if full.endswith("/v1"):
+        full = full.removesuffix("/v1")
+        console.note(f"{url}: the /v1 belongs to requests, the mirror is {full}")
+    return full
+
+
+async def _probed(mirrors: Sequence[MirrorConfig]) -> list[list[str]]:
+    return await asyncio.gather(*map(_probe, mirrors))
+
+
+async def _probe(mirror: MirrorConfig) -> list[str]:
+    from monitor.service import probe_once  # needed by no other command
+
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            report = await probe_once(mirror, MonitorConfig())
+        return list(report.lines())
+    except TimeoutError:
+        return [f"{mirror.id}: no result within {_PATIENCE:g} s"]
+    except OSError as error:
+        return [f"{mirror.id}: could not be probed: {error}"]
+
+
+def text_of(mirrors: Sequence[MirrorConfig]) -> str:
+    """The configuration file."""
+    tables = [
+        f"[[mirrors]]\nid = {json.dumps(m.id)}\nname = {json.dumps(m.host)}\n"
+        f"url = {json.dumps(m.url)}\n"
+        for m in mirrors
+    ]
+    about = "# Every setting, with its default: docs/configuration.md and config.example.toml\n"
+    return "\n".join([about, *tables])
+
+
+def _write(path: Path, text: str, force: bool) -> None:
+    try:
+        if force:
+            _replace(path, text)
+        else:
+            with path.open("x", encoding="utf-8") as file:
+                file.write(text)
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be written: {error.strerror}", FAILED) from None
+
+
+def _replace(path: Path, text: str) -> None:
+    """Whole or not at all, with the mode of the file that was there."""
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+    with NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as file:
+        try:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            Path(file.name).replace(path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                Path(file.name).unlink()
+            raise

@@ -1,0 +1,17 @@
+"""`mirrorgate run`"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from router.main import document
+from router.main.console import Console
+
+HELP = "start; SIGTERM or SIGINT drain and stop, a second one ends at once, SIGHUP reloads"
+
+
+def run(args: Namespace, console: Console) -> int:
+    """Start and stay until stopped. Raises SettingsError."""
+    from router.main.run import run as serve  # every other command does without the servers
+
+    return serve(document.find(args.config, console.environ))

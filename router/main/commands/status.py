@@ -1,0 +1,80 @@
+"""`mirrorgate status`"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from router.main.commands.client import Client
+from router.main.console import DONE, Console
+from router.main.words import ago, roughly
+
+HELP = "the mirrors, their state and why, as a table"
+_HEADER = ("ID", "NAME", "STATE", "FOR", "TRAFFIC", "FIRST BYTE", "WHY")
+
+
+def run(args: Namespace, console: Console) -> int:
+    """Show what the running instance knows."""
+    status = Client.of(args, console).call("GET", "/api/admin/status")
+    if args.json:
+        console.data(status)
+        return DONE
+    now = datetime.now(UTC)
+    console.say(_summary(status))
+    console.table(_HEADER, [_row(node, console, now) for node in status.get("nodes", ())])
+    for warning in _warnings(status):
+        console.note(warning)
+    return DONE
+
+
+def _summary(status: Mapping[str, Any]) -> str:
+    workers = status.get("workers", ())
+    alive = sum(bool(worker.get("alive")) for worker in workers)
+    running = roughly(status.get("uptime_seconds") or 0)
+    return (
+        f"mirrorgate {status.get('version', '?')}, process {status.get('pid', '?')}, "
+        f"up {running}, {alive} of {len(workers)} workers alive"
+    )
+
+
+def _row(node: Mapping[str, Any], console: Console, now: datetime) -> tuple[str, ...]:
+    return (
+        str(node.get("id", "?")),
+        str(node.get("name") or "-"),
+        console.state(str(node.get("state", "unknown"))),
+        ago(node.get("since"), now),
+        _traffic(node),
+        _first_byte(node),
+        str(node.get("detail") or node.get("verdict") or "-"),
+    )
+
+
+def _traffic(node: Mapping[str, Any]) -> str:
+    if node.get("enabled") is False:
+        return "no (not enabled)"
+    wish = node.get("wish") or "use"
+    if wish != "use":
+        return f"no ({wish})"
+    return "yes" if node.get("in_rotation") else "no"
+
+
+def _first_byte(node: Mapping[str, Any]) -> str:
+    """The best of all vantages, in milliseconds."""
+    vantages = (node.get("vantages") or {}).values()
+    known = [(vantage.get("latency_ms") or {}).get("first_byte") for vantage in vantages]
+    times = [time for time in known if isinstance(time, int | float)]
+    return f"{min(times):.0f} ms" if times else "-"
+
+
+def _warnings(status: Mapping[str, Any]) -> list[str]:
+    config = status.get("config") or {}
+    warnings = []
+    if problem := config.get("problem"):
+        warnings.append(f"{config.get('file')} is not in use: {problem}")
+    if paths := status.get("restart_needed"):
+        warnings.append(f"changed, but only in effect after a restart: {', '.join(paths)}")
+    if paths := status.get("unused_settings"):
+        warnings.append(f"set, but without effect in this version: {', '.join(paths)}")
+    return warnings

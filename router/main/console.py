@@ -1,0 +1,110 @@
+"""Where commands read and write: streams, environment, colour; and how they fail."""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+DONE, FAILED, USAGE = 0, 1, 2
+"""Exit codes: done; failed; bad usage or configuration."""
+
+_COLOURS = {
+    "up": "32",
+    "degraded": "33",
+    "unknown": "33",
+    "down": "31",
+    "maintenance": "36",
+    "drain": "36",
+}
+
+
+class CommandFailed(Exception):
+    """A command that cannot do its work: one sentence, with what to do next."""
+
+    def __init__(self, message: str, code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Console:
+    """The streams of one call of `mirrorgate`."""
+
+    out: TextIO
+    err: TextIO
+    environ: Mapping[str, str]
+
+    @classmethod
+    def of_process(cls, environ: Mapping[str, str]) -> Console:
+        """The process's own streams; what they cannot encode is escaped instead of failing."""
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")
+        return cls(sys.stdout, sys.stderr, environ)
+
+    @property
+    def coloured(self) -> bool:
+        """On a terminal that shows colours, unless NO_COLOR says otherwise (no-color.org)."""
+        plain = self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb"
+        return self.out.isatty() and not plain
+
+    def say(self, text: str) -> None:
+        """A line of the result."""
+        print(text, file=self.out)
+
+    def note(self, text: str) -> None:
+        """A line beside the result: progress, advice, faults."""
+        print(text, file=self.err, flush=True)
+
+    def data(self, value: Any) -> None:
+        """The result as JSON."""
+        print(json.dumps(value, ensure_ascii=False, indent=2), file=self.out)
+
+    def state(self, text: str) -> str:
+        """The name of a state, in its colour."""
+        code = _COLOURS.get(text)
+        return f"\x1b[{code}m{text}\x1b[0m" if code and self.coloured else text
+
+    def table(self, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Print rows in aligned columns; the columns are named on top."""
+        for line in aligned([header, *rows]):
+            self.say(line)
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of columns, each as wide as its widest cell; the last is not padded."""
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
+    return [
+        "  ".join(
+            cell + " " * (w - width(cell)) for cell, w in zip(row, widths, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes on a terminal (UAX #11: wide and full-width characters take two)."""
+    shown = _without_colour(text)
+    return sum(_columns(character) for character in shown)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character) or unicodedata.category(character) == "Cf":
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def _without_colour(text: str) -> str:
+    while (start := text.find("\x1b[")) >= 0 and (end := text.find("m", start)) >= 0:
+        text = text[:start] + text[end + 1 :]
+    return text
+
+
+def printable(text: str) -> str:
+    """The text on one line, without control characters; colours stay."""
+    return "".join(c if c == "\x1b" or unicodedata.category(c) != "Cc" else "?" for c in text)
