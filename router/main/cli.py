@@ -97,9 +97,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def _common(*, data: bool = False) -> argparse.ArgumentParser:
+def _common(*, data: bool = False) -> _Parser:
     """Options of every command; suppressed defaults let them stand before or after its name."""
-    common = argparse.ArgumentParser(add_help=False)
+    common = _Parser(add_help=False)
     common.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG_HELP)
     if data:
         common.add_argument(

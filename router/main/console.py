@@ -79,16 +79,15 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of columns, each as wide as its widest cell; the last is not padded."""
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
-    return [
-        "  ".join(
-            cell + " " * (w - width(cell)) for cell, w in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
+    return ["  ".join(map(_padded, row, widths)).rstrip() for row in cells]
+
+
+def _padded(cell: str, columns: int) -> str:
+    return cell + " " * (columns - width(cell))
 
 
 def width(text: str) -> int:
-    """Columns that `text` takes on a terminal (UAX #11: wide and full-width characters take two)."""
+    """Columns that `text` takes on a terminal: wide and full-width characters take two (UAX #11)."""
     shown = _without_colour(text)
     return sum(_columns(character) for character in shown)
 

@@ -108,6 +108,8 @@ def _parse(path: Path) -> dict[str, Any]:
         if len(content) > _LARGEST_FILE:
             raise _unusable(path, "is larger than 4 MiB")
         return tomllib.loads(content.decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise _unusable(path, "does not exist: write it with `mirrorgate init URL`") from None
     except OSError as error:
         raise _unusable(path, f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

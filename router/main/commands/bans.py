@@ -18,7 +18,7 @@ _PATH = "/api/admin/bans"
 _HEADER = ("NETWORK", "UNTIL", "SINCE", "REASON", "BY", "TIMES", "ID")
 
 
-def declare(parser: ArgumentParser, common: list[ArgumentParser]) -> None:
+def declare(parser: ArgumentParser, common: list[Any]) -> None:
     """The actions and their arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="bans in force, newest first", parents=common)

@@ -82,9 +82,7 @@ def _parsed(content: bytes) -> Any:
 
 def _unreachable(path: Path, error: Exception) -> str:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
-        return (
-            f"mirrorgate is not running (nobody answers at {path}): start it with `mirrorgate run`"
-        )
+        return f"no instance is running (nobody answers at {path}): start one: `mirrorgate run`"
     if isinstance(error, PermissionError):
         return f"{path} may not be opened: run this as the user who runs mirrorgate"
     if isinstance(error, TimeoutError):

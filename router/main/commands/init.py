@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from contextlib import suppress
@@ -30,11 +31,12 @@ def declare(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, console: Console) -> int:
     """Probe, tell, write."""
-    path = Path(
-        args.config or console.environ.get("MIRRORGATE_CONFIG") or document.DEFAULT_FILES[0]
-    )
+    named = args.config or console.environ.get("MIRRORGATE_CONFIG")
+    path = Path(named or document.DEFAULT_FILES[0])
     if path.exists() and not args.force:
         raise CommandFailed(f"{path} exists: overwrite it with --force, or edit it", FAILED)
+    if not path.parent.is_dir():
+        raise CommandFailed(f"the folder {path.parent} does not exist: make it first", FAILED)
     mirrors = mirrors_of(args.urls, console)
     console.note(f"probing {len(mirrors)} mirror{'s' if len(mirrors) > 1 else ''} …")
     for report in asyncio.run(_probed(mirrors)):
@@ -54,7 +56,7 @@ def mirrors_of(urls: Sequence[str], console: Console) -> list[MirrorConfig]:
 
 
 def _cleaned(url: str, console: Console) -> str:
-    full = url if "://" in url else f"https://{url}"
+    full = url if re.match("[A-Za-z]+:/", url) else f"https://{url}"
     if problem := checks.http_url(full):
         raise CommandFailed(problem, USAGE)
     full = full.rstrip("/")

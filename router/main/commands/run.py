@@ -14,4 +14,5 @@ def run(args: Namespace, console: Console) -> int:
     """Start and stay until stopped. Raises SettingsError."""
     from router.main.run import run as serve  # every other command does without the servers
 
-    return serve(document.find(args.config, console.environ))
+    code: int = serve(document.find(args.config, console.environ))
+    return code
