@@ -7,7 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import pytest
 
+from tests.e2e.clients.entrance import Entrance
 from tests.support.certs import Authority
+from tests.support.farm import Farm, TlsMirror, config_for
 from tests.support.instance import Instance
 from tests.support.mirror import PretendMirror
 from tests.support.programs import summary
@@ -58,6 +60,37 @@ def start_instance(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[S
             return stack.enter_context(instance)
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def tls_mirrors(
+    authority: Authority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[TlsMirror, ...]]:
+    """Three pretend mirrors behind nginx, which the journeys share and leave as they are."""
+    with Farm(tmp_path_factory.mktemp("farm"), authority, instance=False) as farm:
+        yield tuple(farm.mirrors)
+
+
+@pytest.fixture(scope="session")
+def journey_instance(
+    tls_mirrors: tuple[TlsMirror, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Instance]:
+    """A mirrorgate with two workers in front of these mirrors."""
+    config = config_for(tls_mirrors)
+    with Instance(config, tmp_path_factory.mktemp("journeys") / "instance") as instance:
+        yield instance
+
+
+@pytest.fixture(params=["mirror", "router"])
+def entrance(
+    request: pytest.FixtureRequest, tls_mirrors: tuple[TlsMirror, ...], authority: Authority
+) -> Entrance:
+    """First a mirror itself, which proves the journey, then mirrorgate, which it is for."""
+    if request.param == "mirror":
+        first = tls_mirrors[0]
+        return Entrance("mirror", first.base_url, (first,), authority.ca_file)
+    instance: Instance = request.getfixturevalue("journey_instance")
+    return Entrance("router", instance.base_url, tls_mirrors, log=instance.logs)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -62,6 +62,15 @@ class TlsMirror:
         self._stack.__exit__(kind, error, at)
 
 
+def config_for(mirrors: Sequence[TlsMirror]) -> Config:
+    """Return a configuration with these mirrors, two workers and no limits for loopback clients."""
+    return {
+        "router": {"workers": 2},
+        "limits": {"allow": ["127.0.0.0/8"]},
+        "mirrors": [mirror.table() for mirror in mirrors],
+    }
+
+
 class Farm:
     """Several TLS mirrors and one instance of mirrorgate in front of them; a context manager.
 
@@ -91,12 +100,7 @@ class Farm:
 
     def config(self) -> Config:
         """Return the configuration for an instance in front of these mirrors."""
-        own: Config = {
-            "router": {"workers": 2},
-            "limits": {"allow": ["127.0.0.0/8"]},
-            "mirrors": [mirror.table() for mirror in self.mirrors],
-        }
-        return own | dict(self._config)
+        return config_for(self.mirrors) | dict(self._config)
 
     def seen(self, **headers: str) -> list[Seen]:
         """Return what all mirrors saw; only requests with these headers ("x_test_id" for -)."""

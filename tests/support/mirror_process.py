@@ -54,9 +54,10 @@ class MirrorProcess:
             raise
         self.port, self.control_port = ports
 
-    def stop(self) -> None:
-        if self._process is not None:
-            self._process.stop()
+    def stop(self) -> int:
+        """SIGTERM, and return the exit code."""
+        assert self._process is not None, "not started"
+        return self._process.stop()
 
     def kill(self) -> None:
         """Kill -9."""

@@ -4,6 +4,7 @@ import hashlib
 import io
 import random
 from collections.abc import Iterator
+from typing import BinaryIO, cast
 
 BLOCK = 1 << 16
 
@@ -29,10 +30,14 @@ def sha256_of(size: int, seed: int = 0) -> str:
     return digest.hexdigest()
 
 
-class GeneratedFile(io.RawIOBase):
-    """The same bytes as a seekable binary file, of which only one block is ever in memory."""
+def generated_file(size: int, seed: int = 0) -> BinaryIO:
+    """Return the same bytes as a seekable binary file, of which only one block is in memory."""
+    # RawIOBase has all that IO[bytes] promises to those who read; typeshed does not say so.
+    return cast(BinaryIO, _GeneratedFile(size, seed))
 
-    def __init__(self, size: int, seed: int = 0) -> None:
+
+class _GeneratedFile(io.RawIOBase):
+    def __init__(self, size: int, seed: int) -> None:
         self._size = size
         self._base = random.Random(seed).randbytes(BLOCK)
         self._position = 0

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -34,11 +34,21 @@ def wait_until(
     return value
 
 
+@overload
 async def wait_until_async(
-    condition: Callable[[], T | Awaitable[T | None] | None],
-    timeout: float = 10.0,
-    what: str = "the condition",
-) -> T:
+    condition: Callable[[], Awaitable[T | None]], timeout: float = ..., what: str = ...
+) -> T: ...
+
+
+@overload
+async def wait_until_async(
+    condition: Callable[[], T | None], timeout: float = ..., what: str = ...
+) -> T: ...
+
+
+async def wait_until_async(
+    condition: Callable[[], Any], timeout: float = 10.0, what: str = "the condition"
+) -> Any:
     """As `wait_until`, without blocking the loop; `condition` may be a coroutine function.
 
     One call of the condition is bounded by the deadline too.
@@ -53,12 +63,7 @@ async def wait_until_async(
     return value
 
 
-async def _ask(
-    condition: Callable[[], T | Awaitable[T | None] | None],
-    deadline: float,
-    what: str,
-    timeout: float,
-) -> T | None:
+async def _ask(condition: Callable[[], Any], deadline: float, what: str, timeout: float) -> Any:
     answer = condition()
     if not inspect.isawaitable(answer):
         return answer

@@ -16,7 +16,7 @@ def empty_path(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.usefixtures("empty_path")
 def test_a_missing_program_skips_with_its_debian_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv(REQUIRE_ALL, raising=False)
-    with pytest.raises(pytest.skip.Exception, match="needs promtool; .*install -y prometheus"):
+    with pytest.raises(pytest.skip.Exception, match=r"needs promtool; .*install -y prometheus"):
         require("promtool")
 
 

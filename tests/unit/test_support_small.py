@@ -7,21 +7,21 @@ import pytest
 
 from tests.support.children import role_of
 from tests.support.mirror_behaviour import Behaviour
-from tests.support.payload import BLOCK, GeneratedFile, payload, sha256_of
+from tests.support.payload import BLOCK, generated_file, payload, sha256_of
 from tests.support.ports import free_ports
 from tests.support.toml import dump
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17])
 def test_a_generated_file_holds_the_bytes_of_its_payload(size: int):
-    file = GeneratedFile(size, seed=7)
+    file = generated_file(size, seed=7)
     assert file.read() == payload(size, seed=7)
     assert len(payload(size, seed=7)) == size
     assert hashlib.sha256(payload(size, 7)).hexdigest() == sha256_of(size, 7)
 
 
 def test_a_generated_file_can_be_read_again_in_odd_steps():
-    file = GeneratedFile(2 * BLOCK + 5)
+    file = generated_file(2 * BLOCK + 5)
     steps = iter(lambda: file.read(1000), b"")
     assert b"".join(steps) == payload(2 * BLOCK + 5)
     assert file.seek(0, 2) == 2 * BLOCK + 5

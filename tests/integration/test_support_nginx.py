@@ -1,0 +1,79 @@
+"""nginx in front of a pretend mirror: TLS, streams as they come, and a sudden death."""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.certs import Authority
+from tests.support.mirror import TEST_KEY
+from tests.support.mirror_process import MirrorProcess
+from tests.support.nginx import Nginx
+
+AUTH = {"Authorization": f"Bearer {TEST_KEY}"}
+CHAT = {"model": "gpt-4", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+
+
+@pytest.fixture(scope="module")
+def front(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nginx]:
+    directory = tmp_path_factory.mktemp("front")
+    leaf = authority.issue("alpha.mirror.test")
+    with (
+        MirrorProcess("alpha", directory) as mirror,
+        Nginx(directory / "nginx", mirror.port, leaf) as nginx,
+    ):
+        yield nginx
+
+
+@pytest.mark.parametrize("name", ["alpha.mirror.test", "localhost", "127.0.0.1"])
+def test_its_certificate_holds_for_its_names(front: Nginx, authority: Authority, name: str):
+    assert _shake_hands(front.port, authority, name)
+
+
+def test_its_certificate_holds_for_no_other_name(front: Nginx, authority: Authority):
+    with pytest.raises(ssl.SSLCertVerificationError):
+        _shake_hands(front.port, authority, "beta.mirror.test")
+
+
+def _shake_hands(port: int, authority: Authority, name: str) -> bool:
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=10) as plain,
+        authority.client_context().wrap_socket(plain, server_hostname=name) as secured,
+    ):
+        return secured.version() is not None
+
+
+async def test_a_stream_is_not_held_back(front: Nginx, authority: Authority):
+    headers = AUTH | {"x-test-behaviour": '{"stall_after": 1}'}
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(
+            f"{front.base_url}/v1/chat/completions",
+            json=CHAT,
+            headers=headers,
+            ssl=authority.client_context(),
+        ) as answer,
+    ):
+        async with asyncio.timeout(10):
+            await answer.content.readuntil(b"\n\n")
+            assert b"hi" in await answer.content.readuntil(b"\n\n")
+
+
+def test_killed_it_is_gone_at_once_and_can_come_back_on_its_port(
+    front: Nginx, authority: Authority, tmp_path: Path
+):
+    with Nginx(tmp_path / "nginx", front.port, authority.issue()) as nginx:
+        port = nginx.port
+        begun = time.monotonic()
+        nginx.kill()
+        assert time.monotonic() - begun < 5
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port))
+        nginx.start()
+        assert nginx.port == port
+        socket.create_connection(("127.0.0.1", port)).close()

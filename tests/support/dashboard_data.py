@@ -1,0 +1,196 @@
+"""Sources and commands with plausible data: five mirrors in several states, thirty bans."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dashboard.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
+from dashboard.sources import CommandError
+from monitor.bans import Ban, client_network
+from monitor.config import MirrorConfig
+from monitor.health.board import HealthSnapshot, Latency, MirrorHealth, State, Wish
+from monitor.totals import Family, Labels
+
+NOW = 1795251600.0
+"""2026-11-21 09:00:00 UTC."""
+
+API_KEY = "sk-canary-7f3d9a1b5c2e8f4a6d0b"
+CONFIG_PROBLEM = "mirrors[1].url: canary-of-a-bad-file"
+DETAIL = "canary-of-a-detail"
+CLIENT = "124.223.221.187"
+
+MIRRORS = (
+    MirrorConfig(
+        "hk", "https://api-hk.example.com", name="香港", region="香港", cdn=True, api_key=API_KEY
+    ),
+    MirrorConfig("jp", "https://api-jp.example.com", name="日本 东京", region="日本"),
+    MirrorConfig("sg", "https://sg.example.net", name="Singapore", region="新加坡"),
+    MirrorConfig("us-west", "https://relay.example.org", name="美西", region="美国", cdn=True),
+    MirrorConfig("de", "https://de.example.net/openai", name="Frankfurt", region="德国"),
+    MirrorConfig("off", "https://off.example.net", name="switched-off", enabled=False),
+)
+
+HEALTH = (
+    MirrorHealth(
+        "hk",
+        State.up,
+        NOW - 8 * 86400,
+        "ok",
+        latency=Latency(3.2, 31.4, 64.0, 180.3),
+        last_probe=NOW - 12,
+        cdn_detected="cloudflare",
+    ),
+    MirrorHealth(
+        "jp",
+        State.degraded,
+        NOW - 2500,
+        "upstream_overloaded",
+        latency=Latency(4.0, 58.0, 121.0, 940.0),
+        last_probe=NOW - 7,
+        detail=DETAIL,
+    ),
+    MirrorHealth(
+        "sg",
+        State.down,
+        NOW - 5400,
+        "sni_block_rst",
+        last_probe=NOW - 3,
+        detail=DETAIL,
+    ),
+    MirrorHealth(
+        "us-west",
+        State.up,
+        NOW - 86400 * 400,
+        "ok",
+        wish=Wish.maintenance,
+        wish_until=NOW + 3600,
+        latency=Latency(2.0, 148.0, 160.0, 310.0),
+        last_probe=NOW - 9,
+        cdn_detected="cloudfront",
+    ),
+    MirrorHealth(
+        "de",
+        State.up,
+        NOW - 4 * 3600,
+        "ok",
+        latency=Latency(5.0, 190.0, 204.0, 402.0),
+        last_probe=NOW - 900,
+    ),
+)
+
+AGENTS = (
+    "OpenAI/NodeJS/3.2.1",
+    "python-requests/2.31.0",
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0",
+    "curl/8.5.0",
+    "",
+)
+
+
+def bans(count: int = 30) -> tuple[Ban, ...]:
+    """So many bans, the newest first."""
+    return tuple(_ban(index) for index in range(count))
+
+
+def _ban(index: int) -> Ban:
+    address = f"2001:db8:85a3:{index:x}::1" if index % 7 == 3 else f"124.223.221.{187 - index}"
+    return Ban(
+        id=f"b7k2{index:04d}",
+        network=client_network(address),
+        since=NOW - 600 - index * 4321,
+        until=None if index % 11 == 5 else NOW + 3600 * (index + 1),
+        reason=("too_many_connections", "rate_limit_exceeded", "扫描接口")[index % 3],
+        by="operator" if index % 3 == 2 else "limits.ban",
+        user_agent=AGENTS[index % len(AGENTS)],
+        count=1 + index % 4,
+    )
+
+
+@dataclass
+class FakeSources:
+    """`dashboard.sources.Sources` with data at hand."""
+
+    mirrors_: tuple[MirrorConfig, ...] = MIRRORS
+    health: tuple[MirrorHealth, ...] = HEALTH
+    bans_: Sequence[Ban] = field(default_factory=bans)
+    dashboard_: DashboardConfig = field(
+        default_factory=lambda: DashboardConfig(
+            title="小鹿 API",
+            timezone="Asia/Shanghai",
+            entrances=(
+                EntranceConfig("https://api.example.com/v1", "全球", True),
+                EntranceConfig("https://api-direct.example.com/v1", "香港", False),
+            ),
+            notice={"zh": "周日 02:00 起升级网络，约十分钟。", "en": "Network upgrade on Sunday."},
+            links=(LinkConfig("GitHub", "https://example.com/repo"),),
+            contact="ops@example.com",
+        )
+    )
+    admin_: AdminConfig = field(default_factory=AdminConfig)
+    problem: str = CONFIG_PROBLEM
+    series_: Sequence[tuple[Family, Labels, list[float]]] = ()
+    asked: int = 0
+
+    def snapshot(self) -> HealthSnapshot:
+        self.asked += 1
+        return HealthSnapshot(7, NOW - 3, "sh-1", {m.id: m for m in self.health})
+
+    def mirrors(self) -> tuple[MirrorConfig, ...]:
+        return self.mirrors_
+
+    def bans(self) -> Sequence[Ban]:
+        return self.bans_
+
+    def dashboard(self) -> DashboardConfig:
+        return self.dashboard_
+
+    def admin(self) -> AdminConfig:
+        return self.admin_
+
+    def api_url(self) -> str:
+        return "http://127.0.0.1:8080"
+
+    def config_problem(self) -> str:
+        return self.problem
+
+    def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
+        return self.series_
+
+    def version(self) -> str:
+        return "0.1.0"
+
+
+@dataclass
+class FakeCommands:
+    """`dashboard.sources.Commands` that remembers what it was told."""
+
+    told: list[tuple[Any, ...]] = field(default_factory=list)
+    fault: CommandError | None = None
+
+    def _tell(self, *what: Any) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.told.append(what)
+
+    async def reload(self) -> dict[str, Any]:
+        self._tell("reload")
+        return {"added": ["kr"], "removed": [], "changed": ["hk"], "restart": []}
+
+    async def status(self) -> dict[str, Any]:
+        self._tell("status")
+        return {"pid": 42, "workers": [{"slot": 0, "pid": 43, "alive": True}], "config": {}}
+
+    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
+        self._tell("wish", mirror_id, wish, until, by)
+
+    async def add_ban(self, network: str, seconds: float | None, reason: str, by: str) -> Ban:
+        self._tell("ban", network, seconds, reason, by)
+        until = None if seconds is None else NOW + seconds
+        return Ban("bnew0001", network, NOW, until, reason, by)
+
+    async def remove_ban(self, network: str, by: str) -> list[Ban]:
+        self._tell("unban", network, by)
+        return [Ban("bold0001", network, NOW - 60, None, "operator", by)]
+
+    async def allow(self, network: str, seconds: float | None, by: str) -> None:
+        self._tell("allow", network, seconds, by)
