@@ -87,7 +87,7 @@ def _padded(cell: str, columns: int) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that `text` takes on a terminal: wide and full-width characters take two (UAX #11)."""
+    """Columns of `text` on a terminal: wide and full-width characters take two (UAX #11)."""
     shown = _without_colour(text)
     return sum(_columns(character) for character in shown)
 

@@ -19,7 +19,7 @@ def duration(seconds: float) -> str:
 def roughly(seconds: float) -> str:
     """A duration in its two largest units: "3d 4h", "12m 5s"."""
     left = max(0, round(seconds))
-    parts = []
+    parts: list[str] = []
     for unit, size in _UNITS[:4]:
         amount, left = divmod(left, int(size))
         if amount or parts:
