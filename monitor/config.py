@@ -128,7 +128,7 @@ class MirrorConfig:
 
 @dataclass(frozen=True, slots=True)
 class MonitorTimeouts:
-    """How long each step of a probe may take."""
+    """How long each step of a probe may take; all together half an interval, but at least 5 s."""
 
     resolve: Duration = setting(5.0, "one name, all tries", check=checks.positive)
     connect: Duration = setting(4.0, "TCP", check=checks.positive)

@@ -7,7 +7,7 @@ repeated or lost does no harm; the control process adds them up, those of ended 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +24,8 @@ class Family:
     labels: tuple[str, ...] = ()
     buckets: tuple[float, ...] = ()
     """Upper bounds in ascending order, without +Inf."""
+    merge: Literal["sum", "max"] = "sum"
+    """How the values of several processes become one."""
 
 
 class Totals:
@@ -57,6 +59,22 @@ class Totals:
         """The value of a counter or gauge; 0 when it was never touched."""
         return self._numbers.get((name, labels), 0.0)
 
+    def remove(self, label: str, value: str, names: Collection[str] = ()) -> None:
+        """Drop every series with this label value, as of a removed mirror; `names`: only those."""
+        self._numbers = {
+            k: v for k, v in self._numbers.items() if self._stays(k, label, value, names)
+        }
+        self._histograms = {
+            k: v for k, v in self._histograms.items() if self._stays(k, label, value, names)
+        }
+
+    def _stays(
+        self, key: tuple[str, Labels], label: str, value: str, names: Collection[str]
+    ) -> bool:
+        if names and key[0] not in names:
+            return True
+        return not _carries(self.families[key[0]], key[1], label, value)
+
     def to_json(self) -> list[list[Any]]:
         """Rows `[name, [labels], number | [bucket counts…, sum]]`, buckets not cumulative."""
         rows: list[list[Any]] = [[n, list(ls), v] for (n, ls), v in self._numbers.items()]
@@ -88,20 +106,33 @@ class MergedTotals:
 
     def forget(self, label: str, value: str) -> None:
         """Drop what carries this label value from ended processes, as of a removed mirror."""
-        self._ended = {k: v for k, v in self._ended.items() if not self._carries(k, label, value)}
-
-    def _carries(self, key: tuple[str, Labels], label: str, value: str) -> bool:
-        names = self.families[key[0]].labels
-        return label in names and key[1][names.index(label)] == value
+        self._ended = {
+            key: cells
+            for key, cells in self._ended.items()
+            if not _carries(self.families[key[0]], key[1], label, value)
+        }
 
     def sums(self) -> Iterator[tuple[Family, Labels, list[float]]]:
         """Every series: its family, label values and cells as `Totals.to_json` has them."""
         merged = {key: list(cells) for key, cells in self._ended.items()}
         for rows in self._living.values():
             for key, cells in rows.items():
-                _add(merged, key, cells)
+                if self.families[key[0]].merge == "max":
+                    _maximum(merged, key, cells)
+                else:
+                    _add(merged, key, cells)
         for key in sorted(merged):
             yield self.families[key[0]], key[1], merged[key]
+
+
+def _maximum(
+    into: dict[tuple[str, Labels], list[float]], key: tuple[str, Labels], cells: Sequence[float]
+) -> None:
+    into[key] = [max([*into.get(key, []), *cells])]
+
+
+def _carries(family: Family, labels: Labels, label: str, value: str) -> bool:
+    return label in family.labels and labels[family.labels.index(label)] == value
 
 
 def _add(into: dict[tuple[str, Labels], list[float]], key: Any, cells: Sequence[float]) -> None:

@@ -1,0 +1,1 @@
+"""What results mean: pure functions from evidence to words. Read `answer.py` first."""

@@ -1,0 +1,87 @@
+"""What the monitor counts, and how a probe and a mirror's health become numbers."""
+
+from __future__ import annotations
+
+from monitor.config import MirrorConfig
+from monitor.health.board import MirrorHealth, State
+from monitor.probes.prober import Probe
+from monitor.probes.result import StepResult
+from monitor.totals import Family, Totals
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+PROBES = "mirrorgate_probes"
+FAILURES = "mirrorgate_probe_failures"
+LAST_PROBE = "mirrorgate_last_probe_timestamp_seconds"
+DURATION = "mirrorgate_probe_duration_seconds"
+STATE = "mirrorgate_mirror_state"
+IN_ROTATION = "mirrorgate_mirror_in_rotation"
+INFO = "mirrorgate_mirror_info"
+VERDICT = "mirrorgate_verdict"
+TLS_NOT_AFTER = "mirrorgate_tls_not_after_timestamp_seconds"
+DROPPED = "mirrorgate_store_dropped_writes"
+
+FAMILIES: tuple[Family, ...] = (
+    Family(PROBES, "counter", "Steps of probes, by result.", ("mirror", "probe", "result")),
+    Family(
+        FAILURES,
+        "counter",
+        "Failed steps of probes, by OONI's names for operation and failure.",
+        ("mirror", "operation", "failure"),
+    ),
+    Family(LAST_PROBE, "gauge", "When the last probe of a mirror ended.", ("mirror",)),
+    Family(DURATION, "histogram", "Phases of probes that went well.", ("mirror", "phase"), SECONDS),
+    Family(STATE, "gauge", "1 for the state that a mirror is in.", ("mirror", "state")),
+    Family(IN_ROTATION, "gauge", "Whether new requests may go to a mirror.", ("mirror",)),
+    Family(
+        INFO,
+        "gauge",
+        "Always 1; region as configured, CDN as detected.",
+        ("mirror", "region", "cdn"),
+    ),
+    Family(VERDICT, "gauge", "1 for the verdict on a mirror.", ("mirror", "verdict")),
+    Family(TLS_NOT_AFTER, "gauge", "When a mirror's certificate ends.", ("mirror",)),
+    Family(DROPPED, "counter", "History that was dropped because the store could not keep up."),
+)
+
+
+def count_probe(totals: Totals, mirror_id: str, probe: Probe, now: float) -> None:
+    """Count the steps of one probe."""
+    totals.set(LAST_PROBE, now, (mirror_id,))
+    _count_step(totals, mirror_id, probe.resolution)
+    for path in probe.paths:
+        for step in path.steps:
+            _count_step(totals, mirror_id, step)
+
+
+def _count_step(totals: Totals, mirror_id: str, step: StepResult) -> None:
+    result = "failed" if step.failure else "ok"
+    totals.add(PROBES, (mirror_id, step.operation.value, result))
+    if step.failure:
+        totals.add(FAILURES, (mirror_id, step.operation.value, step.failure))
+
+
+def observe_latency(totals: Totals, health: MirrorHealth) -> None:
+    """Add the phases of the last good probe to the histograms."""
+    latency = health.latency
+    phases = {
+        "resolve": latency.resolve,
+        "connect": latency.connect,
+        "tls": latency.tls,
+        "first_byte": latency.first_byte,
+    }
+    for phase, milliseconds in phases.items():
+        if milliseconds is not None:
+            totals.observe(DURATION, milliseconds / 1000, (health.id, phase))
+
+
+def show_health(totals: Totals, mirror: MirrorConfig, health: MirrorHealth) -> None:
+    """Set what is shown of one mirror; what it no longer is becomes 0 or goes."""
+    for state in State:
+        totals.set(STATE, float(state is health.state), (mirror.id, state.value))
+    totals.set(IN_ROTATION, float(health.in_rotation), (mirror.id,))
+    totals.remove("mirror", mirror.id, (INFO, VERDICT))
+    totals.set(INFO, 1.0, (mirror.id, mirror.region, health.cdn_detected))
+    totals.set(VERDICT, 1.0, (mirror.id, health.verdict))
+    if health.tls_not_after is not None:
+        totals.set(TLS_NOT_AFTER, health.tls_not_after, (mirror.id,))

@@ -1,0 +1,39 @@
+"""Does an address accept TCP connections?"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+
+from monitor.probes.failures import failure_of
+from monitor.probes.result import Operation, StepResult
+
+
+async def connect(
+    address: str, port: int, timeout: float
+) -> tuple[socket.socket | None, StepResult]:
+    """Connect to an IP address. The caller closes the socket, which is None after a failure."""
+    started = time.perf_counter()
+    failure: str | None = None
+    connection: socket.socket | None = None
+    try:
+        async with asyncio.timeout(timeout):
+            connection = await _connected(address, port)
+    except OSError as error:
+        failure = failure_of(error)
+    return connection, StepResult(
+        Operation.connect, failure, time.perf_counter() - started, address
+    )
+
+
+async def _connected(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, (address, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection

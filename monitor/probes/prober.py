@@ -1,0 +1,148 @@
+"""One probe of one mirror: resolve its name, then try its addresses until one works.
+
+Up to three addresses are tried, a new one as soon as the one before has failed, or has taken
+longer than a moment; the first that works ends the probe. So a path that is dead or slow never
+hides one that works, and a probe costs a healthy mirror exactly one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from monitor.config import MirrorConfig, MonitorTimeouts
+from monitor.diagnosis.answer import Meaning
+from monitor.health.verdict import judge, judge_step
+from monitor.probes.connect import connect
+from monitor.probes.handshake import TlsContexts, handshake, unprepared
+from monitor.probes.request import request, user_agent
+from monitor.probes.resolve import resolve
+from monitor.probes.result import PathResult, StepResult
+from monitor.probes.stream import PlainStream, Stream
+
+MAX_PATHS = 3
+STAGGER = 1.0
+"""Seconds after which the next address is tried beside one that has not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one probe found."""
+
+    resolution: StepResult
+    paths: tuple[PathResult, ...]
+    meaning: Meaning
+
+    @property
+    def best(self) -> PathResult | None:
+        """The path that works, None if none does."""
+        return next((path for path in self.paths if judge_step(path.last).alive), None)
+
+    def addresses(self) -> tuple[str, ...]:
+        """All that may work, best first: the one that does, then those that have not failed."""
+        first = (self.best.address,) if self.best else ()
+        tried = {path.address for path in self.paths}
+        rest = tuple(a for a in self.resolution.addresses if a not in tried)
+        return first + rest if first else ()
+
+
+@dataclass(slots=True)
+class Budget:
+    """The time that a whole probe may take; each step gets the less of its own and the rest."""
+
+    ends: float
+
+    @classmethod
+    def of(cls, seconds: float) -> Budget:
+        """A budget that begins now."""
+        return cls(time.perf_counter() + seconds)
+
+    def limit(self, timeout: float) -> float:
+        """Seconds that a step may take."""
+        return max(min(timeout, self.ends - time.perf_counter()), 0.0)
+
+
+class Prober:
+    """Makes probes; keeps what is costly to make anew."""
+
+    def __init__(self) -> None:
+        self.contexts = TlsContexts()
+        self._agent = user_agent()
+
+    async def probe(
+        self,
+        mirror: MirrorConfig,
+        timeouts: MonitorTimeouts,
+        seconds: float,
+        prefer: Sequence[str] = (),
+    ) -> Probe:
+        """Probe `mirror` within `seconds`, the addresses in `prefer` first."""
+        budget = Budget.of(seconds)
+        resolution = await resolve(mirror, budget.limit(timeouts.resolve))
+        addresses = in_order(resolution.addresses, prefer)[:MAX_PATHS]
+        paths = await until_one_works(
+            [partial(self._path, mirror, address, timeouts, budget) for address in addresses]
+        )
+        return Probe(resolution, paths, judge(resolution, paths))
+
+    async def _path(
+        self, mirror: MirrorConfig, address: str, timeouts: MonitorTimeouts, budget: Budget
+    ) -> PathResult:
+        connection, step = await connect(address, mirror.port, budget.limit(timeouts.connect))
+        steps = [step]
+        if connection is None:
+            return PathResult(address, tuple(steps))
+        with connection:
+            stream: Stream | None = PlainStream(connection)
+            if mirror.scheme == "https":
+                try:
+                    context = await self.contexts.get(mirror.ca_file)
+                except OSError:
+                    return PathResult(address, (*steps, unprepared(address)))
+                limit = budget.limit(timeouts.handshake)
+                stream, step = await handshake(connection, context, mirror.host, limit, address)
+                steps.append(step)
+            if stream is not None:
+                limit = budget.limit(timeouts.request)
+                steps.append(await request(stream, mirror, self._agent, limit, address))
+        return PathResult(address, tuple(steps))
+
+
+def in_order(addresses: Sequence[str], prefer: Sequence[str]) -> tuple[str, ...]:
+    """The addresses, those that are preferred first."""
+    preferred = [a for a in prefer if a in addresses]
+    return tuple(dict.fromkeys((*preferred, *addresses)))
+
+
+async def until_one_works(
+    starts: Sequence[Callable[[], Coroutine[Any, Any, PathResult]]], stagger: float = STAGGER
+) -> tuple[PathResult, ...]:
+    """Run paths in order until one works; those that are still running then are given up."""
+    waiting = list(reversed(starts))
+    running: set[asyncio.Task[PathResult]] = set()
+    ended: list[PathResult] = []
+    try:
+        while waiting or running:
+            if waiting:
+                running.add(asyncio.create_task(waiting.pop()()))
+            done, running = await asyncio.wait(
+                running,
+                timeout=stagger if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            ended.extend(task.result() for task in done)
+            if any(judge_step(path.last).alive for path in ended):
+                break
+    finally:
+        await _give_up(running)
+    return tuple(ended)
+
+
+async def _give_up(running: set[asyncio.Task[PathResult]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)

@@ -1,0 +1,89 @@
+"""Which addresses does a name have? Those that could lead into a private network are refused.
+
+A resolver that lies, or a mirror's owner, could otherwise point a name at the operator's own
+machines, and requests with keys would be sent there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import time
+from collections.abc import Iterable
+
+from monitor.config import MirrorConfig
+from monitor.probes.failures import failure_of
+from monitor.probes.result import Operation, ProbeFailure, StepResult
+
+MAX_ADDRESSES = 16
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""The well-known prefix of RFC 6052: the last 32 bits are an IPv4 address."""
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+async def resolve_host(host: str, allow_private: bool, timeout: float) -> tuple[str, ...]:
+    """The addresses of a name, in the system resolver's order; an IP literal stands for itself.
+
+    Raises ProbeFailure: the resolver's failure, or `dns_bogon_error` when all that it gave is
+    private and `allow_private` does not permit that.
+    """
+    if (literal := as_address(host)) is not None:
+        return (str(literal),)
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout):
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ProbeFailure(Operation.resolve, failure_of(error)) from error
+    return usable((str(entry[4][0]) for entry in found), allow_private)
+
+
+def usable(answers: Iterable[str], allow_private: bool) -> tuple[str, ...]:
+    """The answers that may be connected to, each once. Raises ProbeFailure when none is left."""
+    unique = dict.fromkeys(a for a in map(as_address, answers) if a is not None)
+    if not unique:
+        raise ProbeFailure(Operation.resolve, "dns_no_answer")
+    kept = [str(address) for address in unique if allow_private or is_public(address)]
+    if not kept:
+        raise ProbeFailure(Operation.resolve, "dns_bogon_error")
+    return tuple(kept[:MAX_ADDRESSES])
+
+
+def as_address(text: str) -> Address | None:
+    """The address that `text` is, IPv4-mapped ones folded to IPv4; None for a name."""
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped
+    return address
+
+
+def is_public(address: Address) -> bool:
+    """Whether an address lies in the public internet, wherever it is wrapped in IPv6."""
+    if isinstance(address, ipaddress.IPv6Address):
+        address = _unwrapped(address)
+    return address.is_global and not address.is_multicast and not address.is_reserved
+
+
+def _unwrapped(address: ipaddress.IPv6Address) -> Address:
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.sixtofour or address
+
+
+async def resolve(mirror: MirrorConfig, timeout: float) -> StepResult:
+    """The addresses of a mirror: the operator's, or what the name resolves to."""
+    started = time.perf_counter()
+    failure: str | None = None
+    addresses = mirror.addresses
+    if not addresses:
+        try:
+            addresses = await resolve_host(mirror.host, mirror.allow_private, timeout)
+        except ProbeFailure as error:
+            failure = error.failure
+    seconds = time.perf_counter() - started
+    return StepResult(Operation.resolve, failure, seconds, addresses=addresses)

@@ -1,0 +1,100 @@
+"""Bytes over a connected socket, plain or through TLS, read and written by hand.
+
+asyncio's own TLS transport reports a close after the ClientHello as a reset, and a page in plain
+HTTP as a version error with its bytes lost. A memory BIO between the socket and OpenSSL shows
+what really came, and when.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import time
+from typing import Protocol
+
+READ_SIZE = 16384
+FIRST_BYTES = 64
+
+
+class Stream(Protocol):
+    """A connection that a request can be made on."""
+
+    async def write(self, data: bytes) -> None:
+        """Send everything."""
+
+    async def read(self) -> bytes:
+        """The next bytes, empty at the end of the stream."""
+
+
+class PlainStream:
+    """A socket as it is."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._socket = connection
+        self._loop = asyncio.get_running_loop()
+
+    async def write(self, data: bytes) -> None:
+        """Send everything."""
+        await self._loop.sock_sendall(self._socket, data)
+
+    async def read(self) -> bytes:
+        """The next bytes, empty at the end of the stream."""
+        return await self._loop.sock_recv(self._socket, READ_SIZE)
+
+
+class TlsStream:
+    """A TLS client that counts what comes in."""
+
+    def __init__(self, plain: PlainStream, context: ssl.SSLContext, host: str) -> None:
+        self._plain = plain
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self.hello_sent: float | None = None
+        """`time.perf_counter` when the ClientHello had been handed to the kernel."""
+        self.received = 0
+        self.first_bytes = b""
+
+    async def handshake(self) -> None:
+        """Complete the handshake; the certificate is verified within. Raises OSError, EOFError."""
+        while True:
+            try:
+                self.tls.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                await self._flush()
+                await self._receive()
+        await self._flush()
+
+    async def write(self, data: bytes) -> None:
+        """Send everything."""
+        self.tls.write(data)
+        await self._flush()
+
+    async def read(self) -> bytes:
+        """The next bytes, empty at the end of the stream, with or without close_notify."""
+        while True:
+            try:
+                return self.tls.read(READ_SIZE)
+            except ssl.SSLWantReadError:
+                await self._flush()
+            except ssl.SSLZeroReturnError:
+                return b""
+            try:
+                await self._receive()
+            except EOFError:
+                return b""
+
+    async def _flush(self) -> None:
+        if pending := self._outgoing.read():
+            await self._plain.write(pending)
+            self.hello_sent = self.hello_sent or time.perf_counter()
+
+    async def _receive(self) -> None:
+        data = await self._plain.read()
+        if not data:
+            raise EOFError
+        self.received += len(data)
+        self.first_bytes += data[: FIRST_BYTES - len(self.first_bytes)]
+        self._incoming.write(data)

@@ -1,0 +1,135 @@
+"""When is which mirror probed?
+
+Every mirror has a task of its own and never two probes at once. All are probed at start; from
+then on they are spread over the interval and jittered, so that probes of many mirrors, or of
+many instances, do not come in waves. After a result that speaks against what is believed the
+next probe comes sooner, so that a failure is confirmed within three intervals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY = 16
+"""Probes that run at once."""
+JITTER = 0.2
+SOONER = 0.2
+"""Share of the interval after which a doubtful result is checked again, at most …"""
+SOONER_AT_MOST = 3.0
+"""… these seconds."""
+SUSPECT_GAP = 1.0
+"""Seconds between the starts of two probes of a mirror that traffic asks for."""
+
+Probe = Callable[[str], Awaitable[bool]]
+"""Probes a mirror by its id; True asks for the next probe to come soon."""
+
+
+def pause_before_next(interval: float, soon: bool, share: float) -> float:
+    """Seconds from the start of one probe to the start of the next: `share` of the interval."""
+    return min(interval * SOONER, SOONER_AT_MOST) if soon else interval * share
+
+
+def share_of_interval(first: bool, rng: random.Random) -> float:
+    """1 ± 20 %; after the first probe anything up to 1, which spreads the mirrors."""
+    return rng.uniform(SOONER, 1.0) if first else rng.uniform(1 - JITTER, 1 + JITTER)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One mirror's place in the schedule."""
+
+    task: asyncio.Task[None] | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    suspected: bool = False
+    soon: bool = False
+    share: float = 0.0
+    started: float = 0.0
+
+
+class Schedule:
+    """Runs `probe` for each of a set of mirrors, again and again."""
+
+    def __init__(
+        self,
+        probe: Probe,
+        interval: float,
+        monotonic: Callable[[], float],
+        rng: random.Random,
+        concurrency: int = CONCURRENCY,
+    ) -> None:
+        self._probe = probe
+        self._interval = interval
+        self._monotonic = monotonic
+        self._rng = rng
+        self._slots = asyncio.Semaphore(concurrency)
+        self._turns: dict[str, _Turn] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Those of removed mirrors stay until they have ended."""
+
+    def add(self, mirror_id: str) -> None:
+        """Probe this mirror at once, and from now on."""
+        if mirror_id not in self._turns:
+            turn = self._turns[mirror_id] = _Turn()
+            turn.task = asyncio.create_task(self._run(mirror_id, turn), name=f"probe {mirror_id}")
+            self._tasks.add(turn.task)
+            turn.task.add_done_callback(self._tasks.discard)
+
+    def remove(self, mirror_id: str) -> None:
+        """Stop probing it; a probe that runs is broken off and has no effect any more."""
+        turn = self._turns.pop(mirror_id, None)
+        if turn is not None and turn.task is not None:
+            turn.task.cancel()
+
+    def set_interval(self, interval: float) -> None:
+        """Use another interval, also for those who are waiting."""
+        self._interval = interval
+        for turn in self._turns.values():
+            turn.changed.set()
+
+    def suspect(self, mirror_id: str) -> None:
+        """Probe at once, though not within a second of the last start."""
+        if (turn := self._turns.get(mirror_id)) is not None:
+            turn.suspected = True
+            turn.changed.set()
+
+    async def stop(self) -> None:
+        """Break off everything and wait for its end."""
+        for mirror_id in list(self._turns):
+            self.remove(mirror_id)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _run(self, mirror_id: str, turn: _Turn) -> None:
+        first = True
+        while True:
+            async with self._slots:
+                turn.started, turn.suspected = self._monotonic(), False
+                turn.soon = await self._probed(mirror_id)
+            turn.share = share_of_interval(first, self._rng)
+            first = False
+            await self._wait(turn)
+
+    async def _probed(self, mirror_id: str) -> bool:
+        try:
+            return await self._probe(mirror_id)
+        except Exception:
+            log.exception("probing %s failed in an unforeseen way", mirror_id)
+            return False
+
+    async def _wait(self, turn: _Turn) -> None:
+        while (left := self._due(turn) - self._monotonic()) > 0:
+            turn.changed.clear()
+            try:
+                async with asyncio.timeout(left):
+                    await turn.changed.wait()
+            except TimeoutError:
+                return
+
+    def _due(self, turn: _Turn) -> float:
+        pause = pause_before_next(self._interval, turn.soon, turn.share)
+        return turn.started + (min(pause, SUSPECT_GAP) if turn.suspected else pause)

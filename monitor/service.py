@@ -1,0 +1,294 @@
+"""The monitor of one process: the way of a probe, from the schedule to the board.
+
+schedule → probe → verdict → health machine → board → whoever listens, and history beside it.
+Everything after the probe itself is one synchronous step, so that no half of it is ever seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from monitor import metrics
+from monitor.config import MirrorConfig, MonitorConfig
+from monitor.diagnosis.answer import Meaning
+from monitor.health.board import HealthBoard, HealthSnapshot, Latency, State, Wish
+from monitor.health.uplink import we_are_blind
+from monitor.health.verdict import could_be_ours, decisive
+from monitor.history.records import Sample, Transition
+from monitor.history.store import Store, StoreError
+from monitor.probes.prober import Probe, Prober
+from monitor.report import ProbeReport
+from monitor.schedule import Schedule
+from monitor.totals import Totals
+from monitor.watch import MirrorWatch, identity, latency_of
+
+log = logging.getLogger(__name__)
+
+SHORTEST_BUDGET = 5.0
+"""Seconds that a probe may take at least, however short the interval is."""
+STALE_AFTER = 3
+"""Intervals after which what is known is too old to be believed."""
+RESTART_GAP = 300.0
+"""Seconds: a longer gap in the samples before a start is recorded as unknown."""
+PRUNE_EVERY = 3600.0
+
+_BLIND = Meaning("local_network_down", False, "our own network or resolver seems to be down")
+
+
+def probe_budget(interval: float) -> float:
+    """Seconds for one probe: half the interval, so that three bad ones fit into three intervals."""
+    return max(interval / 2, SHORTEST_BUDGET)
+
+
+async def probe_once(mirror: MirrorConfig, config: MonitorConfig) -> ProbeReport:
+    """Probe a mirror once, step by step, with nothing else running."""
+    timeouts = config.timeouts
+    total = timeouts.resolve + timeouts.connect + timeouts.handshake + timeouts.request
+    return ProbeReport(mirror, await Prober().probe(mirror, timeouts, total))
+
+
+class Monitor:
+    """Watches mirrors and keeps the board current."""
+
+    def __init__(
+        self,
+        config: MonitorConfig,
+        mirrors: tuple[MirrorConfig, ...],
+        store: Store,
+        board: HealthBoard,
+        totals: Totals,
+        on_change: Callable[[HealthSnapshot], None],
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._board = board
+        self._totals = totals
+        self._on_change = on_change
+        self._clock = clock
+        self._monotonic = monotonic
+        self._prober = Prober()
+        self._schedule = Schedule(
+            self._probe, config.interval, monotonic, rng if rng is not None else random.Random()
+        )
+        self._mirrors = _enabled(mirrors)
+        self._watches: dict[str, MirrorWatch] = {}
+        self._wishes: dict[str, tuple[Wish, float | None]] = {}
+        self._before: dict[str, Transition] = {}
+        """The states before this start, until the first probe confirms or contradicts them."""
+        self._dropped = 0
+        self._pruned_at = float("-inf")
+        self._keeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read what was before, then begin: every mirror is unknown until it is probed."""
+        self._wishes = await self._store.wishes()
+        self._before = await self._states_before()
+        for mirror in self._mirrors.values():
+            self._watch(mirror)
+        self._publish()
+        for mirror_id in self._watches:
+            self._schedule.add(mirror_id)
+        self._keeper = asyncio.create_task(self._keep(), name="monitor")
+
+    async def stop(self) -> None:
+        """Break off all probes."""
+        await self._schedule.stop()
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+
+    def configure(self, config: MonitorConfig, mirrors: tuple[MirrorConfig, ...]) -> None:
+        """Use another configuration; the health of mirrors that stay is kept."""
+        self._config = config
+        self._mirrors = _enabled(mirrors)
+        self._prober.contexts.forget()
+        for mirror_id in [i for i, w in self._watches.items() if not self._stays(w)]:
+            self._forget(mirror_id)
+        for mirror in self._mirrors.values():
+            self._watch(mirror)
+        self._publish()
+        self._schedule.set_interval(config.interval)
+        for mirror_id in self._mirrors:
+            self._schedule.add(mirror_id)
+
+    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
+        """What the operator wants of a mirror: kept, then published.
+
+        Raises KeyError when there is no such mirror, StoreError when it cannot be kept.
+        """
+        if mirror_id not in self._watches:
+            raise KeyError(mirror_id)
+        await self._store.set_wish(mirror_id, wish, until, by, self._clock())
+        self._wishes[mirror_id] = (wish, until)
+        if (watch := self._watches.get(mirror_id)) is not None:
+            watch.set_wish(wish, until)
+            self._refresh(watch, self._clock())
+            self._publish()
+
+    def suspect(self, mirror_id: str) -> None:
+        """Traffic failed on a mirror: probe it at once, at most once a second."""
+        self._schedule.suspect(mirror_id)
+
+    def _stays(self, watch: MirrorWatch) -> bool:
+        mirror = self._mirrors.get(watch.mirror.id)
+        return mirror is not None and identity(mirror) == identity(watch.mirror)
+
+    def _watch(self, mirror: MirrorConfig) -> None:
+        """Begin to watch a mirror, or go on with its new settings."""
+        watch = self._watches.get(mirror.id)
+        rise, fall = self._config.rise, self._config.fall
+        if watch is None:
+            watch = self._watches[mirror.id] = MirrorWatch(mirror, rise, fall, self._clock())
+            watch.set_wish(*self._wishes.get(mirror.id, (Wish.use, None)))
+            self._end_wishes(watch, self._clock())
+        watch.mirror = mirror
+        watch.machine.rise, watch.machine.fall = rise, fall
+        self._refresh(watch, self._clock())
+
+    def _forget(self, mirror_id: str) -> None:
+        self._schedule.remove(mirror_id)
+        del self._watches[mirror_id]
+        self._totals.remove("mirror", mirror_id)
+
+    async def _states_before(self) -> dict[str, Transition]:
+        """The last recorded states; those followed by a long gap become unknown in history."""
+        states = await self._store.last_states()
+        probed = await self._store.last_samples()
+        now = self._clock()
+        for mirror_id, state in list(states.items()):
+            seen = max(probed.get(mirror_id, state.at), state.at)
+            if now - seen > RESTART_GAP and state.state is not State.unknown:
+                gap = Transition(mirror_id, seen, State.unknown, "", "", self._vantage)
+                self._store.record_transition(gap)
+                states[mirror_id] = gap
+        return states
+
+    async def _probe(self, mirror_id: str) -> bool:
+        watch = self._watches[mirror_id]
+        probe = await self._prober.probe(
+            watch.mirror,
+            self._config.timeouts,
+            probe_budget(self._config.interval),
+            watch.addresses,
+        )
+        return self._digest(watch, probe, self._clock())
+
+    def _digest(self, watch: MirrorWatch, probe: Probe, now: float) -> bool:
+        """Take the result of a probe; True if the next one should come soon."""
+        watch.take(probe, now, self._monotonic())
+        metrics.count_probe(self._totals, watch.mirror.id, probe, now)
+        soon = self._judge(watch, probe, now)
+        health = watch.health()
+        if probe.meaning.alive:
+            metrics.observe_latency(self._totals, health)
+        best = probe.best
+        self._store.record_sample(
+            Sample(
+                watch.mirror.id,
+                now,
+                probe.meaning.alive,
+                health.state,
+                probe.meaning.verdict,
+                latency_of(watch.mirror, probe, best) if best else Latency(),
+                self._vantage,
+            )
+        )
+        self._publish()
+        return soon
+
+    def _judge(self, watch: MirrorWatch, probe: Probe, now: float) -> bool:
+        ours = not probe.meaning.alive and could_be_ours(decisive(probe.resolution, probe.paths))
+        newly_ours = ours and not watch.could_be_ours
+        watch.could_be_ours = ours
+        if ours and len(self._watches) > 1:
+            if we_are_blind([other.could_be_ours for other in self._watches.values()]):
+                self._go_blind(now)
+                return True
+            if newly_ours:
+                self._ask_the_others(watch)
+                return True
+        flipped = watch.observe(probe.meaning, now)
+        self._refresh(watch, now, flipped)
+        return watch.machine.in_transition
+
+    def _go_blind(self, now: float) -> None:
+        for watch in self._watches.values():
+            self._refresh(watch, now, watch.blind(now, _BLIND))
+
+    def _ask_the_others(self, watch: MirrorWatch) -> None:
+        """Before this result counts, see whether the others fail in the same way."""
+        for mirror_id in self._watches:
+            if mirror_id != watch.mirror.id:
+                self._schedule.suspect(mirror_id)
+
+    def _refresh(self, watch: MirrorWatch, now: float, flipped: bool = False) -> None:
+        change = watch.refresh(now, self._vantage, flipped)
+        if change is None:
+            return
+        before = self._before.pop(watch.mirror.id, None)
+        if before is not None and before.state is change.state:
+            watch.continue_since(before.at)
+            return
+        self._store.record_transition(change)
+        log.info("%s is %s: %s", change.mirror_id, change.state, change.detail or change.verdict)
+
+    def _publish(self) -> None:
+        healths = {i: self._watches[i].health() for i in self._mirrors if i in self._watches}
+        for mirror_id, health in healths.items():
+            metrics.show_health(self._totals, self._mirrors[mirror_id], health)
+        self._on_change(self._board.publish(healths, self._clock()))
+
+    async def _keep(self) -> None:
+        """What has to be done beside probing."""
+        while True:
+            await asyncio.sleep(min(1.0, self._config.interval))
+            try:
+                await self._keep_once()
+            except StoreError as error:
+                log.warning("old samples were not deleted: %s", error)
+            except Exception:
+                log.exception("keeping the board failed in an unforeseen way")
+
+    async def _keep_once(self) -> None:
+        now = self._clock()
+        if any([self._expire(watch, now) for watch in self._watches.values()]):
+            self._publish()
+        self._totals.add(metrics.DROPPED, (), self._store.dropped - self._dropped)
+        self._dropped = self._store.dropped
+        if self._monotonic() - self._pruned_at > PRUNE_EVERY:
+            self._pruned_at = self._monotonic()
+            await self._store.prune_samples(now - self._config.retention.samples)
+
+    def _expire(self, watch: MirrorWatch, now: float) -> bool:
+        """End what was for a time; whether anything changed."""
+        interval = self._config.interval
+        changed = self._end_wishes(watch, now)
+        limit = STALE_AFTER * interval + probe_budget(interval)
+        if watch.is_stale(self._monotonic() - limit):
+            changed = watch.blind(now) or changed
+        if changed:
+            self._refresh(watch, now)
+        return changed
+
+    def _end_wishes(self, watch: MirrorWatch, now: float) -> bool:
+        over = watch.wish_is_over(now)
+        if over:
+            watch.set_wish(Wish.use, None)
+            self._wishes.pop(watch.mirror.id, None)
+        return over
+
+    @property
+    def _vantage(self) -> str:
+        return self._board.current.vantage
+
+
+def _enabled(mirrors: tuple[MirrorConfig, ...]) -> dict[str, MirrorConfig]:
+    return {mirror.id: mirror for mirror in mirrors if mirror.enabled}
