@@ -162,7 +162,7 @@ def collect(cls: type[T], table: Any, path: str, faults: list[Fault]) -> T | Non
         return None
     built = cls(**values)
     for key, message in getattr(built, "faults", tuple)():
-        faults.append(Fault(join_path(path, key), message))
+        faults.append(Fault(f"{path}.{key}" if path else key, message))
     return built if len(faults) == before else None
 
 

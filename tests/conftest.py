@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.e2e.clients.entrance import Entrance
 from tests.support.certs import Authority
@@ -18,6 +19,11 @@ STARTED = pytest.StashKey[list["HasLogs"]]()
 """What a test started by itself and whose log belongs to a report of its failure."""
 
 SHOWN_LINES = 300
+
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 StartInstance = Callable[[Mapping[str, Any] | str], Instance]
 StartMirror = Callable[..., Awaitable[PretendMirror]]

@@ -42,41 +42,41 @@ def differences(old: Config, new: Config) -> Changes:
     """What a reload from `old` to `new` changes."""
     before = {mirror.id: mirror for mirror in old.mirrors}
     after = {mirror.id: mirror for mirror in new.mirrors}
-    old_values = {path: value for path, _, value in _settings(old)}
-    new_settings = {path: (field, value) for path, field, value in _settings(new)}
+    pairs = zip(_settings(old, lists=False), _settings(new, lists=False), strict=True)
     differing = [
-        (path, field.metadata.get("restart", False))
-        for path, (field, value) in new_settings.items()
-        if not path.startswith("mirrors[") and old_values.get(path, field) != value
+        (path, field.metadata["restart"])
+        for (path, field, was), (_, _, value) in pairs
+        if value != was and path != "mirrors"
     ]
-    gone = [p for p in old_values.keys() - new_settings if not p.startswith("mirrors[")]
     return Changes(
-        added=tuple(after.keys() - before.keys()),
-        removed=tuple(before.keys() - after.keys()),
-        changed=tuple(i for i in after.keys() & before.keys() if after[i] != before[i]),
-        settings=(*(path for path, restart in differing if not restart), *sorted(gone)),
+        added=tuple(i for i in after if i not in before),
+        removed=tuple(i for i in before if i not in after),
+        changed=tuple(i for i in after if i in before and after[i] != before[i]),
+        settings=tuple(path for path, restart in differing if not restart),
         restart=tuple(path for path, restart in differing if restart),
     )
 
 
-def _settings(built: Any, path: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
-    """Every single setting with its path, its declaration and its value."""
+def _settings(
+    built: Any, path: str = "", *, lists: bool = True
+) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Every setting with its path, its declaration and its value; within lists too, or not."""
     for field in dataclasses.fields(built):
         value = getattr(built, field.name)
         here = join_path(path, key_of(field))
-        inner = list(_tables(value, here))
+        inner = list(_tables(value, here, lists))
         for place, table in inner:
-            yield from _settings(table, place)
+            yield from _settings(table, place, lists=lists)
         if not inner:
             yield here, field, value
 
 
-def _tables(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _tables(value: Any, path: str, lists: bool) -> Iterator[tuple[str, Any]]:
     if dataclasses.is_dataclass(value):
         yield path, value
-    elif isinstance(value, tuple):
+    elif lists and isinstance(value, tuple):
         yield from ((f"{path}[{i}]", v) for i, v in enumerate(value) if dataclasses.is_dataclass(v))
-    elif isinstance(value, Mapping):
+    elif lists and isinstance(value, Mapping):
         tables = ((k, v) for k, v in value.items() if dataclasses.is_dataclass(v))
         yield from ((join_path(path, k), v) for k, v in tables)
 
