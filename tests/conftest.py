@@ -116,12 +116,13 @@ def pytest_runtest_makereport(
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter,
-) -> Generator[None, None, None]:
-    """Say in the very last line which programs were missing."""
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Say in the very last line, after pytest's own, which programs were missing."""
     yield
-    skipped = terminalreporter.getreports("skipped")
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not isinstance(reporter, pytest.TerminalReporter):
+        return
+    skipped = reporter.getreports("skipped")
     reasons = [report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple)]
     if line := summary(reasons):
-        terminalreporter.write_line(line, yellow=True)
+        reporter.write_line(line, yellow=True)

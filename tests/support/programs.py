@@ -32,6 +32,8 @@ DEBIAN_PACKAGES = {
 SEARCHED_BESIDE_PATH = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 """Debian puts servers where the PATH of an ordinary user does not look."""
 
+INSTALL = "apt-get install -y"
+
 REASON = re.compile(r"needs (?P<what>.+?); get it with: (?P<command>.+)")
 
 
@@ -40,7 +42,7 @@ def require(name: str) -> str:
     path = shutil.which(name) or shutil.which(name, path=":".join(SEARCHED_BESIDE_PATH))
     if path is not None:
         return path
-    missing(name, f"apt-get install -y {DEBIAN_PACKAGES[name]}")
+    missing(name, f"{INSTALL} {DEBIAN_PACKAGES[name]}")
 
 
 def missing(what: str, command: str) -> NoReturn:
@@ -60,6 +62,13 @@ def summary(skip_reasons: Iterable[str]) -> str | None:
     if not found:
         return None
     tests = Counter(match["what"] for match in found)
-    commands = sorted({match["command"].strip() for match in found})
+    commands = _commands({match["command"].strip() for match in found})
     counted = ", ".join(f"{what} ({number})" for what, number in sorted(tests.items()))
     return f"skipped for want of a program: {counted}; to run them: {' && '.join(commands)}"
+
+
+def _commands(needed: set[str]) -> list[str]:
+    """Return the same commands with all Debian packages in one."""
+    packages = sorted(each.removeprefix(INSTALL).strip() for each in needed if INSTALL in each)
+    others = sorted(each for each in needed if INSTALL not in each)
+    return [f"{INSTALL} {' '.join(packages)}", *others] if packages else others

@@ -1,9 +1,12 @@
 """A missing program must skip with the way to get it, or fail if everything is required."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.process import REPOSITORY, python_environment
 from tests.support.programs import REQUIRE_ALL, require, summary
 
 
@@ -47,8 +50,27 @@ def test_the_summary_counts_tests_and_names_each_command_once():
     )
     assert line is not None
     assert "nginx (2), npm (1)" in line
-    assert line.count("install -y nginx") == 1
+    assert line.endswith("apt-get install -y nginx npm")
 
 
 def test_there_is_no_summary_when_nothing_was_missing():
     assert summary(["Skipped: only on Windows"]) is None
+
+
+def test_the_summary_is_the_last_line_of_a_run(tmp_path: Path):
+    module = tmp_path / "test_sample.py"
+    module.write_text(
+        "from tests.support.programs import require\ndef test_sample(): require('javac')\n"
+    )
+    plugin = ["-p", "tests.conftest", "--rootdir", str(tmp_path), "-c", "/dev/null"]
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", *plugin, str(module)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=REPOSITORY,
+        env={**python_environment(), "PATH": str(tmp_path), REQUIRE_ALL: "0"},
+        check=False,
+    )
+    last = ran.stdout.splitlines()[-1]
+    assert last.startswith("skipped for want of a program: javac (1);"), ran.stdout + ran.stderr
