@@ -66,6 +66,25 @@ def _with_suggestion(message: str) -> str:
     return f'there is no command "{wrong[1]}", {hint}'
 
 
+_COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
+    ("init", init.run, init.HELP, False),
+    ("run", run.run, run.HELP, False),
+    ("check", check.run, check.HELP, True),
+    ("reload", reload.run, reload.HELP, True),
+    ("status", status.run, status.HELP, True),
+    ("drain", wishes.run, wishes.DRAIN, True),
+    ("enable", wishes.run, wishes.ENABLE, True),
+    ("maintenance", wishes.run, wishes.MAINTENANCE, True),
+    ("bans", bans.run, bans.HELP, True),
+)
+"""Name, what it runs, what it does, whether it prints data."""
+
+
+def command_names() -> tuple[str, ...]:
+    """The commands of this version."""
+    return tuple(name for name, *_ in _COMMANDS)
+
+
 def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     top = _Parser(prog="mirrorgate", description=_ABOUT, parents=[_common()], allow_abbrev=False)
@@ -73,27 +92,18 @@ def parser() -> argparse.ArgumentParser:
     version = importlib.metadata.version("mirrorgate")
     top.add_argument("--version", action="version", version=f"mirrorgate {version}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def add(name: str, module_run: Command, text: str, *, data: bool = True) -> _Parser:
-        added: _Parser = commands.add_parser(
-            name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            parents=[_common(data=data)],
-            allow_abbrev=False,
+    added = {}
+    for name, command, text, data in _COMMANDS:
+        about = text[0].upper() + text[1:] + "."
+        common = [_common(data=data)]
+        added[name] = commands.add_parser(
+            name, help=text, description=about, parents=common, allow_abbrev=False
         )
-        added.set_defaults(run=module_run)
-        return added
-
-    init.declare(add("init", init.run, init.HELP, data=False))
-    add("run", run.run, run.HELP, data=False)
-    add("check", check.run, check.HELP)
-    add("reload", reload.run, reload.HELP)
-    add("status", status.run, status.HELP)
-    wishes.declare(add("drain", wishes.run, wishes.DRAIN))
-    wishes.declare(add("enable", wishes.run, wishes.ENABLE))
-    wishes.declare(add("maintenance", wishes.run, wishes.MAINTENANCE))
-    bans.declare(add("bans", bans.run, bans.HELP), [_common(data=True)])
+        added[name].set_defaults(run=command)
+    init.declare(added["init"])
+    for name in ("drain", "enable", "maintenance"):
+        wishes.declare(added[name], lasting=name != "enable")
+    bans.declare(added["bans"], [_common(data=True)])
     return top
 
 

@@ -77,9 +77,8 @@ class Console:
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of columns, each as wide as its widest cell; the last is not padded."""
-    cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(map(_padded, row, widths)).rstrip() for row in cells]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(_padded, row, widths)).rstrip() for row in rows]
 
 
 def _padded(cell: str, columns: int) -> str:
@@ -104,6 +103,8 @@ def _without_colour(text: str) -> str:
     return text
 
 
-def printable(text: str) -> str:
-    """The text on one line, without control characters; colours stay."""
-    return "".join(c if c == "\x1b" or unicodedata.category(c) != "Cc" else "?" for c in text)
+def plain(value: object) -> str:
+    """A value from elsewhere for a cell: one line, no control characters; "-" for nothing."""
+    text = "" if value is None else str(value)
+    shown = "".join("?" if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
+    return shown or "-"

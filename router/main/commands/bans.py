@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from router.main.commands.arguments import count, network, seconds
 from router.main.commands.client import Client
-from router.main.console import DONE, FAILED, Console
+from router.main.console import DONE, FAILED, Console, plain
 from router.main.words import ago, until
 
 HELP = "banned clients: list, add, remove, allow"
@@ -77,13 +77,13 @@ def _list(args: Namespace, console: Console, client: Client) -> int:
 
 def _row(ban: dict[str, Any], now: datetime) -> tuple[str, ...]:
     return (
-        str(ban.get("network") or ban.get("ip") or "?"),
+        plain(ban.get("network")),
         until(ban.get("until"), now),
         f"{ago(ban.get('since'), now)} ago",
-        str(ban.get("reason") or "-"),
-        str(ban.get("by") or "-"),
-        str(ban.get("count") or 1),
-        str(ban.get("id") or "-"),
+        plain(ban.get("reason")),
+        plain(ban.get("by")),
+        plain(ban.get("count")),
+        plain(ban.get("id")),
     )
 
 
@@ -108,7 +108,7 @@ def _remove(args: Namespace, console: Console, client: Client) -> int:
         console.note(f"{args.network} is not banned: see `mirrorgate bans list`")
         return FAILED
     for ban in removed:
-        console.say(f"{ban.get('network') if isinstance(ban, dict) else ban} is no longer banned")
+        console.say(f"{plain(ban.get('network'))} is no longer banned")
     return DONE
 
 

@@ -12,7 +12,7 @@ HELP = "start; SIGTERM or SIGINT drain and stop, a second one ends at once, SIGH
 
 def run(args: Namespace, console: Console) -> int:
     """Start and stay until stopped. Raises SettingsError."""
+    path = document.find(args.config, console.environ)
     from router.main.run import run as serve  # every other command does without the servers
 
-    code: int = serve(document.find(args.config, console.environ))
-    return code
+    return serve(path)

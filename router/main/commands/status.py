@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from router.main.commands.client import Client
-from router.main.console import DONE, Console
+from router.main.console import DONE, Console, plain
 from router.main.words import ago, roughly
 
 HELP = "the mirrors, their state and why, as a table"
@@ -41,13 +41,13 @@ def _summary(status: Mapping[str, Any]) -> str:
 
 def _row(node: Mapping[str, Any], console: Console, now: datetime) -> tuple[str, ...]:
     return (
-        str(node.get("id", "?")),
-        str(node.get("name") or "-"),
-        console.state(str(node.get("state", "unknown"))),
+        plain(node.get("id")),
+        plain(node.get("name")),
+        console.state(plain(node.get("state"))),
         ago(node.get("since"), now),
         _traffic(node),
         _first_byte(node),
-        str(node.get("detail") or node.get("verdict") or "-"),
+        plain(node.get("detail") or node.get("verdict")),
     )
 
 

@@ -24,10 +24,10 @@ _DONE = {
 }
 
 
-def declare(parser: ArgumentParser) -> None:
+def declare(parser: ArgumentParser, *, lasting: bool) -> None:
     """The arguments of the three."""
     parser.add_argument("id", metavar="ID", help="the mirror's id")
-    if parser.prog.split()[-1] != "enable":
+    if lasting:
         parser.add_argument(
             "--for",
             dest="seconds",

@@ -1,0 +1,210 @@
+"""The control process: monitor, store, dashboard, and the workers' feeds, wired together.
+
+Started by the supervisor with inherited descriptors. It is the only writer of history and of
+snapshots, and the only Prometheus target; no request depends on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from contextlib import AsyncExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from dashboard.app import build_admin_app, build_public_app
+from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
+from monitor.feed import Channel, ChannelClosed, Message
+from monitor.health.board import HealthBoard, HealthSnapshot
+from monitor.history.store import Store, StoreError
+from monitor.metrics import FAMILIES as MONITOR_FAMILIES
+from monitor.service import STALE_AFTER, Monitor
+from monitor.totals import MergedTotals, Totals
+from router import logs
+from router.handed import read_document
+from router.main.changes import Changes
+from router.main.desk import Banned, Desk, View
+from router.main.document import Document, from_raw
+from router.main.hub import Hub
+from router.main.instance import Configuration, handed_down
+from router.metrics import FAMILIES as ROUTER_FAMILIES
+
+log = logging.getLogger("control")
+
+OWN_FAMILIES = (*MONITOR_FAMILIES, *DASHBOARD_FAMILIES)
+SLOWEST_ANSWER = 5.0
+"""Seconds that running answers of pages have when the process stops."""
+
+
+class Control:
+    """Wires one control process."""
+
+    def __init__(
+        self,
+        current: Document,
+        store: Store,
+        banned: Banned,
+        feeds: list[Channel],
+        life: Channel,
+    ) -> None:
+        self._life = life
+        self._stop = asyncio.Event()
+        self._banned = banned
+        self._totals = Totals(OWN_FAMILIES)
+        self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
+        self._process = f"control-{os.getpid()}-{time.time_ns()}"
+        config = current.config
+        self._board = HealthBoard(config.monitor.vantage or socket.gethostname())
+        self._configuration = Configuration(current, self._apply, self._tell, self._count_reload)
+        self._monitor = Monitor(
+            config.monitor, config.mirrors, store, self._board, self._totals, self._publish
+        )
+        self._hub = Hub(feeds, self._merged, self._state, self._suspect)
+        self._view = View(
+            self._configuration, self._board, banned, self._merged, self._refresh_totals
+        )
+        self._desk = Desk(
+            self._configuration, self._monitor, store, banned, self._hub, self._totals
+        )
+        self._count_reload(True)
+
+    async def run(self, listeners: dict[str, socket.socket]) -> None:
+        """Serve until told to stop."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        self._life.attach(loop, self._on_life, self._stop.set)
+        async with AsyncExitStack() as stack:
+            await self._monitor.start()
+            stack.push_async_callback(self._monitor.stop)
+            self._hub.start(loop)
+            stack.callback(self._hub.stop)
+            for name, sock in listeners.items():
+                stack.push_async_callback((await self._serve(name, sock)).cleanup)
+            watcher = loop.create_task(self._configuration.watch())
+            stack.callback(watcher.cancel)
+            self._tell({"type": "ready"})
+            await self._stop.wait()
+
+    async def _serve(self, name: str, sock: socket.socket) -> web.AppRunner:
+        runner = web.AppRunner(
+            self._application(name),
+            access_log=None,
+            handler_cancellation=True,
+            keepalive_timeout=30,
+            shutdown_timeout=SLOWEST_ANSWER,
+        )
+        await runner.setup()
+        await web.SockSite(runner, sock).start()
+        return runner
+
+    def _application(self, name: str) -> web.Application:
+        if name == "dashboard":
+            return build_public_app(self._view, stale_after=self._stale_after)
+        return build_admin_app(
+            self._view, self._desk, trusted=name == "socket", stale_after=self._stale_after
+        )
+
+    def _stale_after(self) -> float:
+        return STALE_AFTER * self._configuration.current.config.monitor.interval
+
+    # Workers
+
+    def _state(self) -> Message:
+        return {
+            "type": "state",
+            "config": handed_down(self._configuration.current)["worker"],
+            "snapshot": self._board.current.to_json(),
+            "bans": [asdict(ban) for ban in self._banned.in_force()],
+        }
+
+    def _publish(self, snapshot: HealthSnapshot) -> None:
+        self._hub.broadcast({"type": "snapshot", "snapshot": snapshot.to_json()})
+
+    def _suspect(self, mirrors: Any) -> None:
+        for mirror_id in mirrors:
+            self._monitor.suspect(mirror_id)
+
+    # Configuration
+
+    def _apply(self, new: Document, changes: Changes) -> None:
+        logs.configure(new.config.log, "control")
+        self._monitor.configure(new.config.monitor, new.config.mirrors)
+        for mirror_id in changes.removed:
+            self._merged.forget("mirror", mirror_id)
+        self._hub.broadcast(self._state())
+
+    def _count_reload(self, good: bool) -> None:
+        totals = self._totals
+        totals.set("mirrorgate_config_last_reload_successful", float(good))
+        if good:
+            name = "mirrorgate_config_last_reload_success_timestamp_seconds"
+            totals.set(name, time.time())
+        totals.add("mirrorgate_config_reloads", ("success" if good else "failure",))
+
+    def _refresh_totals(self) -> None:
+        self._merged.update(self._process, self._totals.to_json())
+
+    # The supervisor
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self._life.send(message)
+        except ChannelClosed:
+            self._stop.set()
+
+    def _on_life(self, message: Message) -> None:
+        if message["type"] == "ping":
+            self._tell({"type": "pong"})
+        elif message["type"] == "reload":
+            self._configuration.reload_and_log("SIGHUP")
+
+
+async def serve(
+    current: Document, feeds: list[Channel], life: Channel, listeners: dict[str, socket.socket]
+) -> int:
+    """Open the store, run control, close the store; 1 when the store cannot be used."""
+    try:
+        store = await Store.open(current.config.store.url)
+    except StoreError as error:
+        life.send({"type": "failed", "message": f"store.url: {error}"})
+        return 1
+    try:
+        banned = Banned(await store.active_bans(time.time()))
+        await Control(current, store, banned, feeds, life).run(listeners)
+    finally:
+        await store.close()
+    return 0
+
+
+def main() -> int:
+    """Entry point of the process; all arguments are written by the supervisor."""
+    parser = argparse.ArgumentParser(prog="python -m router.main.control")
+    for name in ("life", "document"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--feeds", required=True)
+    for name in ("dashboard", "admin", "socket"):
+        parser.add_argument(f"--{name}", type=int)
+    args = parser.parse_args()
+    handed = read_document(args.document)
+    current = from_raw(handed["raw"], Path(handed["path"]))
+    logs.configure(current.config.log, "control")
+    feeds = [Channel.from_fd(int(fd)) for fd in args.feeds.split(",")]
+    listeners = {
+        name: socket.socket(fileno=fd)
+        for name in ("dashboard", "admin", "socket")
+        if (fd := getattr(args, name)) is not None
+    }
+    return asyncio.run(serve(current, feeds, Channel.from_fd(args.life), listeners))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""Control's side of the feeds: the whole state to a worker that says hello, news to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from monitor.feed import Channel, ChannelClosed, Message
+from monitor.totals import MergedTotals
+
+log = logging.getLogger("control")
+
+
+@dataclass(slots=True)
+class Slot:
+    """One worker's place, and who fills it now."""
+
+    number: int
+    channel: Channel
+    process: str = ""
+    pid: int = 0
+    behind: bool = False
+    """A message was dropped because the worker does not read; it is owed the whole state."""
+
+
+class Hub:
+    """Talks to all workers."""
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        merged: MergedTotals,
+        state: Callable[[], Message],
+        on_failures: Callable[[Sequence[str]], None],
+    ) -> None:
+        self._slots = [Slot(number, channel) for number, channel in enumerate(channels)]
+        self._merged = merged
+        self._state = state
+        self._on_failures = on_failures
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to listen, and bring every worker up to date."""
+        for slot in self._slots:
+            slot.channel.attach(loop, lambda message, slot=slot: self._on_message(slot, message))
+        self.broadcast(self._state())
+
+    def stop(self) -> None:
+        """Read what is there, then listen no more."""
+        for slot in self._slots:
+            try:
+                for message in slot.channel.receive():
+                    self._on_message(slot, message)
+            except ChannelClosed:
+                pass
+            slot.channel.detach()
+
+    def broadcast(self, message: Message) -> None:
+        """Tell every worker; who could not be told gets the whole state with the next message."""
+        for slot in self._slots:
+            self._send(slot, self._state() if slot.behind else message)
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Who fills the slots, for the status."""
+        return [
+            {"slot": slot.number, "pid": slot.pid, "alive": bool(slot.pid) and not slot.behind}
+            for slot in self._slots
+        ]
+
+    def _send(self, slot: Slot, message: Message) -> None:
+        try:
+            slot.behind = not slot.channel.send(message)
+        except ChannelClosed:
+            slot.behind = True
+        if slot.behind:
+            log.warning("worker %d takes no messages", slot.number)
+
+    def _on_message(self, slot: Slot, message: Message) -> None:
+        kind = message["type"]
+        if kind == "hello":
+            self._replaced_by(slot, message["process"], message["pid"])
+            self._send(slot, self._state())
+        elif kind == "totals":
+            if message["process"] != slot.process:  # this control is younger than the worker
+                self._replaced_by(slot, message["process"], _pid(message["process"]))
+            self._merged.update(slot.process, message["rows"])
+        elif kind == "failures":
+            self._on_failures(message["mirrors"])
+
+    def _replaced_by(self, slot: Slot, process: str, pid: int) -> None:
+        if slot.process and slot.process != process:
+            self._merged.end(slot.process)
+        slot.process, slot.pid, slot.behind = process, pid, False
+
+
+def _pid(process: str) -> int:
+    return int(process.split("-")[1])

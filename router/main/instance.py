@@ -1,0 +1,118 @@
+"""The configuration in effect, and how a newer file replaces it: wholly, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from monitor.feed import Message
+from monitor.settings import SettingsError, to_table
+from router.main import document
+from router.main.changes import Changes
+from router.main.document import Document
+
+log = logging.getLogger("control")
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the file."""
+
+
+def handed_down(current: Document) -> dict[str, Any]:
+    """What every child is given: the configuration in effect, and the workers' part of it."""
+    config = current.config
+    worker = {
+        "router": to_table(config.router),
+        "limits": to_table(config.limits),
+        "keys": to_table(config.keys),
+        "log": to_table(config.log),
+        "mirrors": to_table(config.mirrors),
+        "contact": config.dashboard.contact,
+        "public_url": config.dashboard.public_url,
+    }
+    return {"raw": current.raw, "path": str(current.path), "worker": worker}
+
+
+class Configuration:
+    """Holds the document in effect; reads the file again when told to or when it changes."""
+
+    def __init__(
+        self,
+        current: Document,
+        apply: Callable[[Document, Changes], None],
+        tell_supervisor: Callable[[Message], None],
+        counted: Callable[[bool], None],
+    ) -> None:
+        self.current = current
+        self.problem = ""
+        """Why the newest file is not in use; empty when it is."""
+        self.restart_needed: tuple[str, ...] = ()
+        self._apply = apply
+        self._tell_supervisor = tell_supervisor
+        self._counted = counted
+        self._seen = fingerprint(current.path)
+        self._started = current.config
+
+    def reload(self) -> Changes:
+        """Read the file and take it over. Raises SettingsError; then nothing has changed."""
+        self._seen = fingerprint(self.current.path)
+        try:
+            new = document.load(self.current.path, os.environ)
+        except SettingsError as error:
+            self.problem = "; ".join(map(str, error.faults))
+            self._counted(False)
+            raise
+        changes = document.differences(self.current.config, new.config)
+        self.problem = ""
+        self.current = new
+        self.restart_needed = document.differences(self._started, new.config).restart
+        self._apply(new, changes)
+        drain = new.config.router.timeouts.drain
+        self._tell_supervisor({"type": "document", "document": handed_down(new), "drain": drain})
+        self._counted(True)
+        return changes
+
+    async def watch(self) -> None:
+        """Reload whenever the file's content changes, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            newest = fingerprint(self.current.path)
+            if newest and newest != self._seen:
+                self.reload_and_log("the file changed")
+
+    def reload_and_log(self, why: str) -> None:
+        """Reload without anybody to answer to."""
+        try:
+            changes = self.reload()
+        except SettingsError as error:
+            for fault in error.faults:
+                log.error("the configuration is not taken over (%s): %s", why, fault)
+            return
+        log.info("reloaded (%s): %s", why, in_words(changes))
+
+
+def in_words(changes: Changes) -> str:
+    """What a reload changed, for the log."""
+    parts = [
+        f"{word} {', '.join(sorted(items))}"
+        for word, items in (
+            ("added", changes.added),
+            ("removed", changes.removed),
+            ("changed", (*changes.changed, *changes.settings)),
+            ("only a restart changes", changes.restart),
+        )
+        if items
+    ]
+    return "; ".join(parts) or "no differences"
+
+
+def fingerprint(path: Path) -> str:
+    """A digest of the file's content; empty while it cannot be read, as during its replacement."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""

@@ -1,0 +1,103 @@
+"""`mirrorgate run`: check the configuration, bind every socket, then supervise."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from router import logs
+from router.listener import ListenError, bind
+from router.main import document
+from router.main.console import CommandFailed
+from router.main.document import Document
+from router.main.instance import handed_down
+from router.main.sections import Config
+from router.supervisor import Supervisor, worker_count
+
+
+def run(path: Path) -> int:
+    """Start with this configuration and stay until stopped; the exit code.
+
+    Raises SettingsError for a bad configuration and CommandFailed when it cannot start.
+    """
+    current = document.load(path, os.environ)
+    config = current.config
+    logs.configure(config.log, "supervisor")
+    with ExitStack() as stack:
+        listeners = _bind_all(config, stack)
+        supervisor = Supervisor(
+            handed_down(current),
+            worker_count(config.router.workers),
+            config.router.timeouts.drain,
+            listeners.pop("api"),
+            listeners,
+            on_ready=lambda: _greet(current),
+        )
+        code = supervisor.run()
+    if supervisor.failure:
+        raise CommandFailed(supervisor.failure)
+    return code
+
+
+def _bind_all(config: Config, stack: ExitStack) -> dict[str, socket.socket]:
+    try:
+        listeners = {"api": bind(config.router.listen, "router.listen")}
+        for name in ("dashboard", "admin"):
+            listen = getattr(config, name).listen
+            if listen:
+                listeners[name] = bind(listen, f"{name}.listen")
+        listeners["socket"] = _bind_socket(config.admin.socket)
+    except ListenError as error:
+        raise CommandFailed(str(error)) from None
+    stack.callback(Path(config.admin.socket).unlink, missing_ok=True)
+    return listeners
+
+
+def _bind_socket(name: str) -> socket.socket:
+    """The Unix socket of the commands, for this user only; a dead one in its place is replaced."""
+    path = Path(name)
+    if path.exists() and _answers(path):
+        raise ListenError(f"mirrorgate is already running here: {name} answers")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)
+    try:
+        if path.is_socket():
+            path.unlink()
+        sock.bind(name)
+        sock.listen(64)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"cannot open {name} ({error.strerror}): set admin.socket") from None
+    finally:
+        os.umask(mask)
+    sock.setblocking(False)
+    return sock
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def _greet(current: Document) -> None:
+    """Say where everything is, once it is there."""
+    config = current.config
+    scheme = "https" if config.router.tls_cert else "http"
+    base = f"{scheme}://{config.router.listen}{config.router.forward[0].rstrip('/')}"
+    lines = [f"API          {base}"]
+    if config.dashboard.listen:
+        lines.append(f"status page  http://{config.dashboard.listen}/")
+    if config.admin.listen:
+        lines.append(f"metrics      http://{config.admin.listen}/metrics")
+    lines.append(f'try          curl {base}/models -H "Authorization: Bearer $OPENAI_API_KEY"')
+    for path in document.unused(current.raw):
+        lines.append(f"note         {path} is set but has no effect in this version")
+    print("mirrorgate is ready", *lines, sep="\n  ", file=sys.stdout, flush=True)

@@ -1,0 +1,119 @@
+"""What is written about the settings is what the code declares."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from monitor.settings import read
+from router.main import example, reference
+from router.main.declared import Section, sections
+from router.main.sections import Config
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = (ROOT / "config.example.toml").read_text("utf-8")
+SETTING = re.compile(r"^#(?=[a-z_0-9]+ = )", re.MULTILINE)
+HEADER = re.compile(r"^#(?=\[)", re.MULTILINE)
+
+
+def body(text: str) -> str:
+    return text.partition("\n\n")[2]
+
+
+def test_the_example_file_is_the_one_made_from_the_declarations():
+    assert example.render() == EXAMPLE, "python -m router.main.example > config.example.toml"
+
+
+def test_the_reference_is_the_one_made_from_the_declarations():
+    written = (ROOT / "docs/configuration.md").read_text("utf-8")
+    assert reference.render() == written, "python -m router.main.reference > docs/configuration.md"
+
+
+def test_the_example_file_as_it_is_has_one_mirror_and_every_default():
+    config = read(Config, tomllib.loads(EXAMPLE))
+    assert [(m.id, m.url) for m in config.mirrors] == [("openai", "https://api.openai.com")]
+    assert config == read(Config, {"mirrors": [{"id": "openai", "url": "https://api.openai.com"}]})
+
+
+def test_every_setting_of_the_example_file_uncommented_is_still_the_default():
+    """The blocks under a commented header are examples and stay out."""
+    plain = "\n\n".join(b for b in body(EXAMPLE).split("\n\n") if not HEADER.search(b))
+    uncommented = tomllib.loads(SETTING.sub("", plain))
+    assert read(Config, uncommented) == read(Config, tomllib.loads(EXAMPLE))
+
+
+def test_with_its_examples_uncommented_too_the_example_file_is_valid():
+    config = read(Config, tomllib.loads(HEADER.sub("", SETTING.sub("", body(EXAMPLE)))))
+    assert config.notify
+    assert config.prices
+    assert config.router.classes
+
+
+def test_every_declared_setting_is_in_the_example_file():
+    everything = tomllib.loads(HEADER.sub("", SETTING.sub("", body(EXAMPLE))))
+    named = set(_paths(everything))
+    declared = {f"{_path(s)}.{d.key}" for s in sections() for d in s.settings}
+    assert declared == named
+
+
+def _path(section: Section) -> str:
+    return section.header.strip("[]").replace('."gpt-4"', ".*")
+
+
+def _paths(table: object, path: str = "") -> list[str]:
+    if isinstance(table, list) and table and isinstance(table[0], dict):
+        return _paths(table[0], path)
+    if not isinstance(table, dict) or (not table and path not in ("",)):
+        return [path]
+    keys = {key: "*" if path == "prices" else key for key in table}
+    return [
+        inner
+        for key, value in table.items()
+        for inner in _paths(value, f"{path}.{keys[key]}" if path else key)
+    ]
+
+
+def test_every_setting_has_a_meaning_and_every_section_too():
+    for section in sections():
+        assert section.doc
+        for declared in section.settings:
+            assert declared.doc, f"{section.header} {declared.key}"
+
+
+def test_what_has_no_effect_yet_is_said_in_both():
+    assert "(not in effect yet)" in EXAMPLE
+    line = next(line for line in EXAMPLE.splitlines() if line.startswith("#canary ="))
+    assert line.endswith("(not in effect yet)")
+    assert "*not in effect yet*" in (ROOT / "docs/configuration.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_links_within_the_project_lead_somewhere(name: str):
+    text = (ROOT / name).read_text("utf-8")
+    links = re.findall(r"\]\((?!https?://|#|mailto:)([^)#]+)", text)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_command_is_in_both_readmes():
+    from router.main.cli import command_names
+
+    for name in ("README.md", "README.zh.md"):
+        text = (ROOT / name).read_text("utf-8")
+        assert [c for c in command_names() if f"mirrorgate {c}" not in text] == []
+
+
+def test_the_readmes_name_no_command_that_does_not_exist():
+    from router.main.cli import command_names
+
+    for name in ("README.md", "README.zh.md", "docs/operations.md"):
+        named = set(re.findall(r"mirrorgate ([a-z-]+)[ `]", (ROOT / name).read_text("utf-8")))
+        assert named & CONTRACT_ONLY == set(), name
+        assert named <= {*command_names(), *ORDINARY_WORDS}, name
+
+
+CONTRACT_ONLY = {"probe", "explain", "keys", "hash-password", "notify", "db"}
+ORDINARY_WORDS: set[str] = set()
