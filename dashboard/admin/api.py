@@ -1,0 +1,129 @@
+"""The admin API: what the commands do, as JSON over the Unix socket."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from dashboard.admin import inputs
+from dashboard.admin.documents import ban_document, node_documents
+from dashboard.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
+from dashboard.sources import CommandError
+
+OPERATOR = "operator"
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def add_routes(app: web.Application) -> None:
+    """The addresses below /api/admin/."""
+    app.router.add_get("/api/admin/status", _told(status))
+    app.router.add_post("/api/admin/reload", _told(reload))
+    app.router.add_post("/api/admin/mirrors/{id}/wish", _told(set_wish))
+    app.router.add_get("/api/admin/bans", _told(bans))
+    app.router.add_post("/api/admin/bans", _told(add_ban))
+    app.router.add_delete("/api/admin/bans", _told(remove_bans))
+    app.router.add_post("/api/admin/bans/allow", _told(allow))
+
+
+def answer(request: web.Request, status: int) -> web.Response:
+    """Errors that no handler answers itself."""
+    sentences = {404: "no such command", 405: "wrong method", 413: "the body is too large"}
+    return _fault(status, sentences.get(status, "this failed; the log says why"))
+
+
+def _told(handler: Handler) -> Handler:
+    """Bad input and failed commands become answers."""
+
+    async def told(request: web.Request) -> web.Response:
+        try:
+            return await handler(request)
+        except inputs.BadInput as error:
+            return _fault(400, str(error))
+        except CommandError as error:
+            return _fault(409, str(error))
+
+    return told
+
+
+def _fault(status: int, message: str) -> web.Response:
+    return web.json_response({"error": {"message": message}}, status=status)
+
+
+async def status(request: web.Request) -> web.Response:
+    """The processes, the configuration and the nodes."""
+    sources = request.app[SOURCES]
+    told = await request.app[COMMANDS].status()
+    config = {"problem": sources.config_problem(), **told.get("config", {})}
+    own = {"version": sources.version(), "nodes": _nodes(request.app)}
+    return web.json_response({**own, **told, "config": config})
+
+
+async def reload(request: web.Request) -> web.Response:
+    """Take over the configuration file, or say what is wrong with it."""
+    try:
+        return web.json_response(await request.app[COMMANDS].reload())
+    except CommandError as error:
+        faults = list(error.faults or (str(error),))
+        return web.json_response({"faults": faults, "error": {"message": str(error)}}, status=422)
+
+
+async def set_wish(request: web.Request) -> web.Response:
+    """Use, drain or maintain a mirror."""
+    wanted = request.match_info["id"]
+    table = inputs.table(await request.read(), ("wish", "for"))
+    wish, seconds = inputs.wish(table.get("wish")), inputs.seconds(table.get("for"))
+    if wanted not in (mirror.id for mirror in request.app[SOURCES].mirrors()):
+        known = ", ".join(mirror.id for mirror in request.app[SOURCES].mirrors())
+        return _fault(404, f"no such mirror; there are: {known or 'none'}")
+    until = None if seconds is None else request.app[CLOCK]() + seconds
+    await request.app[COMMANDS].set_wish(wanted, wish, until, OPERATOR)
+    return web.json_response(next(n for n in _nodes(request.app) if n["id"] == wanted))
+
+
+async def bans(request: web.Request) -> web.Response:
+    """The bans in force, newest first, whole."""
+    limit = inputs.limit(request.query.get("limit"))
+    known = request.app[SOURCES].bans()
+    shown = [ban_document(ban) for ban in known[:limit]]
+    return web.json_response({"bans": shown, "total": len(known)})
+
+
+async def add_ban(request: web.Request) -> web.Response:
+    """Ban a network."""
+    table = inputs.table(await request.read(), ("network", "for", "reason"))
+    ban = await request.app[COMMANDS].add_ban(
+        inputs.network(table.get("network")),
+        inputs.seconds(table.get("for")),
+        inputs.reason(table.get("reason")),
+        OPERATOR,
+    )
+    return web.json_response(ban_document(ban), status=201)
+
+
+async def remove_bans(request: web.Request) -> web.Response:
+    """Lift the bans on a network."""
+    network = inputs.network(request.query.get("network"))
+    removed = await request.app[COMMANDS].remove_ban(network, OPERATOR)
+    return web.json_response({"removed": [ban_document(ban) for ban in removed]})
+
+
+async def allow(request: web.Request) -> web.Response:
+    """Never limit or ban a network."""
+    table = inputs.table(await request.read(), ("network", "for"))
+    network, seconds = inputs.network(table.get("network")), inputs.seconds(table.get("for"))
+    await request.app[COMMANDS].allow(network, seconds, OPERATOR)
+    return web.json_response({"network": network, "for": seconds})
+
+
+def _nodes(app: web.Application) -> list[dict[str, Any]]:
+    sources = app[SOURCES]
+    return node_documents(
+        sources.mirrors(),
+        sources.snapshot(),
+        sources.dashboard(),
+        app[CLOCK](),
+        app[STALE_AFTER](),
+    )

@@ -1,0 +1,73 @@
+"""The two aiohttp applications: the public status page, and the operators' desk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from dashboard import exposition
+from dashboard.admin import api as admin_api
+from dashboard.admin import gate
+from dashboard.answers import Renderings
+from dashboard.context import CLOCK, COMMANDS, RENDERINGS, SOURCES, STALE_AFTER
+from dashboard.middleware import add_security_headers, errors
+from dashboard.public import api, error_pages, pages
+from dashboard.sources import Commands, Sources
+
+STALE_AFTER_SECONDS = 180.0
+LARGEST_COMMAND = 65536
+
+
+def build_public_app(
+    sources: Sources,
+    clock: Callable[[], float] = time.time,
+    *,
+    stale_after: Callable[[], float] = lambda: STALE_AFTER_SECONDS,
+) -> web.Application:
+    """The status page and its JSON.
+
+    A probe result speaks for `stale_after()` seconds: a few times the probe interval.
+    """
+    app = web.Application(middlewares=[errors(error_pages.answer)], client_max_size=1024)
+    _equip(app, sources, clock, stale_after)
+    pages.add_routes(app)
+    api.add_routes(app)
+    return app
+
+
+def build_admin_app(
+    sources: Sources,
+    commands: Commands,
+    *,
+    trusted: bool,
+    clock: Callable[[], float] = time.time,
+    stale_after: Callable[[], float] = lambda: STALE_AFTER_SECONDS,
+) -> web.Application:
+    """The operators' desk.
+
+    `trusted` is for the Unix socket, whose file mode decides who comes: all commands. Otherwise,
+    on TCP, only /metrics is there, and the gate decides.
+    """
+    middlewares = [errors(admin_api.answer), *([] if trusted else [gate.middleware])]
+    app = web.Application(middlewares=middlewares, client_max_size=LARGEST_COMMAND)
+    _equip(app, sources, clock, stale_after)
+    app[COMMANDS] = commands
+    exposition.add_routes(app)
+    if trusted:
+        admin_api.add_routes(app)
+    return app
+
+
+def _equip(
+    app: web.Application,
+    sources: Sources,
+    clock: Callable[[], float],
+    stale_after: Callable[[], float],
+) -> None:
+    app[SOURCES] = sources
+    app[CLOCK] = clock
+    app[STALE_AFTER] = stale_after
+    app[RENDERINGS] = Renderings(clock)
+    app.on_response_prepare.append(add_security_headers)

@@ -1,0 +1,51 @@
+"""What every answer has in common: security headers, and errors in the reader's form."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+logger = logging.getLogger(__name__)
+
+ErrorPage = Callable[[web.Request, int], web.Response]
+"""Makes the answer for an error status in the form that the reader understands."""
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler: no script runs, nothing foreign loads, nobody frames us."""
+    response.headers.update(SECURITY_HEADERS)
+    response.headers["Server"] = "mirrorgate"
+    if request.path.startswith("/api/v1/"):
+        response.headers["Access-Control-Allow-Origin"] = "*"
+
+
+def errors(page: ErrorPage) -> Middleware:
+    """Errors are answered by `page`; what failed is logged without the query."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPException as error:
+            response = page(request, error.status)
+            if "Allow" in error.headers:
+                response.headers["Allow"] = error.headers["Allow"]
+            return response
+        except Exception:
+            logger.exception("%s %s failed", request.method, request.path)
+            return page(request, 500)
+
+    return middleware

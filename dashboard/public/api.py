@@ -1,0 +1,91 @@
+"""The public JSON API."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from dashboard.answers import Answer, document, respond
+from dashboard.context import RENDERINGS, SOURCES
+from dashboard.public.documents import (
+    BadCursor,
+    bans_document,
+    health_document,
+    node_document,
+    nodes_document,
+)
+from dashboard.public.rows import overview
+from dashboard.public.view import node_id, shown_bans, shown_nodes
+
+LARGEST_PAGE = 200
+DEFAULT_PAGE = 50
+VOLATILE = ("generated_at",)
+
+
+def add_routes(app: web.Application) -> None:
+    """The addresses below /api/v1/."""
+    app.router.add_get("/api/v1/nodes", nodes)
+    app.router.add_get("/api/v1/nodes/{id}", one_node)
+    app.router.add_get("/api/v1/bans", bans)
+    app.router.add_get("/api/v1/health", health)
+
+
+def fault(status: int, message: str) -> Answer:
+    """An error in the shape of the API."""
+    return document({"error": {"message": message}}, status)
+
+
+async def nodes(request: web.Request) -> web.Response:
+    """Every node."""
+
+    def make(now: float) -> Answer:
+        vantage = request.app[SOURCES].snapshot().vantage
+        return document(nodes_document(shown_nodes(request.app, now), vantage, now), 200, VOLATILE)
+
+    return respond(request, request.app[RENDERINGS].get("api/nodes", make))
+
+
+async def one_node(request: web.Request) -> web.Response:
+    """One node, or 404."""
+    wanted = node_id(request)
+    if wanted is None:
+        return respond(request, fault(404, "no such node: /api/v1/nodes lists them"))
+
+    def make(now: float) -> Answer:
+        vantage = request.app[SOURCES].snapshot().vantage
+        row = next(row for row in shown_nodes(request.app, now) if row.id == wanted)
+        return document(node_document(row, vantage))
+
+    return respond(request, request.app[RENDERINGS].get(("api/nodes", wanted), make))
+
+
+async def health(request: web.Request) -> web.Response:
+    """200, or 503 when no node is in rotation."""
+
+    def make(now: float) -> Answer:
+        rows = shown_nodes(request.app, now)
+        in_rotation = sum(row.in_rotation for row in rows)
+        told = health_document(overview(rows), in_rotation, now)
+        return document(told, 200 if in_rotation else 503, VOLATILE)
+
+    return respond(request, request.app[RENDERINGS].get("api/health", make))
+
+
+async def bans(request: web.Request) -> web.Response:
+    """A page of the bans in force."""
+    if request.app[SOURCES].dashboard().bans == "off":
+        return respond(request, fault(404, "the list of banned clients is not public here"))
+    limit = _limit(request.query.get("limit", ""))
+    if limit is None:
+        return respond(request, fault(400, f"limit: expected 1 to {LARGEST_PAGE}"))
+    try:
+        told = bans_document(shown_bans(request.app), limit, request.query.get("after", ""))
+    except BadCursor as error:
+        return respond(request, fault(400, str(error)))
+    return respond(request, document(told))
+
+
+def _limit(text: str) -> int | None:
+    if not text:
+        return DEFAULT_PAGE
+    fine = text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= LARGEST_PAGE
+    return int(text) if fine else None

@@ -1,0 +1,105 @@
+"""The public JSON, built field by field: what is not named here is never told."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Any
+
+from dashboard.locale.moments import iso
+from dashboard.public.rows import BanRow, Node, Overview
+
+
+class BadCursor(ValueError):
+    """An `after` that was not given out by us."""
+
+
+def nodes_document(rows: Sequence[Node], vantage: str, now: float) -> dict[str, Any]:
+    """`/api/v1/nodes`."""
+    return {
+        "generated_at": iso(now),
+        "vantages": [vantage],
+        "nodes": [node_document(row, vantage) for row in rows],
+    }
+
+
+def node_document(row: Node, vantage: str) -> dict[str, Any]:
+    """One node. `uptime` stays empty until there is a history to compute it from."""
+    state, verdict = str(row.state), row.verdict
+    seen = {"state": state, "verdict": verdict, "latency_ms": dict(row.latency_ms)}
+    return {
+        "id": row.id,
+        "name": row.name,
+        "host": row.host,
+        "region": row.region,
+        "cdn": {"declared": row.cdn_declared, "detected": row.cdn_detected},
+        "state": state,
+        "since": _moment(row.since),
+        "verdict": verdict,
+        "in_rotation": row.in_rotation,
+        "last_probe_at": _moment(row.last_probe),
+        "vantages": {vantage: seen},
+        "uptime": {},
+    }
+
+
+def health_document(whole: Overview, in_rotation: int, now: float) -> dict[str, Any]:
+    """`/api/v1/health`."""
+    words = {"ok": "ok", "planned": "ok", "blind": "unknown", "none": "unavailable"}
+    words |= {"empty": "unavailable", "slow": "degraded", "some": "degraded"}
+    status = words[whole.kind] if in_rotation else "unavailable"
+    return {
+        "generated_at": iso(now),
+        "status": status,
+        "serving": whole.serving,
+        "nodes": whole.total,
+    }
+
+
+def bans_document(rows: Sequence[BanRow], limit: int, after: str) -> dict[str, Any]:
+    """`/api/v1/bans`: one page, newest first. Raises BadCursor."""
+    ordered = sorted(rows, key=_place, reverse=True)
+    if after:
+        place = _read_cursor(after)
+        ordered = [row for row in ordered if _place(row) < place]
+    page, more = ordered[:limit], len(ordered) > limit
+    return {
+        "bans": [ban_document(row) for row in page],
+        "next": _cursor(page[-1]) if more else None,
+    }
+
+
+def ban_document(row: BanRow) -> dict[str, Any]:
+    """One ban. `location` stays empty until there is a database to find it in."""
+    return {
+        "id": row.id,
+        "ip": row.ip,
+        "location": "",
+        "user_agent": row.user_agent,
+        "status": "banned",
+        "reason": row.reason,
+        "since": iso(row.since),
+        "until": _moment(row.until),
+    }
+
+
+def _moment(value: float | None) -> str | None:
+    return None if value is None else iso(value)
+
+
+def _place(row: BanRow) -> tuple[float, str]:
+    return row.since, row.id
+
+
+def _cursor(row: BanRow) -> str:
+    return base64.urlsafe_b64encode(f"{row.since!r} {row.id}".encode()).decode().rstrip("=")
+
+
+def _read_cursor(text: str) -> tuple[float, str]:
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        since, _, ban_id = base64.b64decode(padded, b"-_", validate=True).decode().partition(" ")
+        return float(since), ban_id
+    except (binascii.Error, UnicodeError, ValueError) as error:
+        raise BadCursor("after: expected the `next` of an earlier answer") from error

@@ -1,0 +1,138 @@
+"""One page of the status page in one language: everything that its template or text needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from dashboard.config import EntranceConfig, LinkConfig
+from dashboard.context import SOURCES
+from dashboard.locale.moments import ago, clock_time, iso, lasting, said
+from dashboard.locale.texts import Words
+from dashboard.public import rows
+from dashboard.public.privacy import printable
+from dashboard.public.view import shown_bans, shown_nodes
+from dashboard.sources import Sources
+from monitor.health.board import Wish
+
+
+@dataclass(frozen=True, slots=True)
+class Entrance:
+    """An address that clients should use."""
+
+    url: str
+    region: str
+    way: str
+    """The key of the words on how it is reached; empty when the operator did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is shown, and how moments are said in it."""
+
+    words: Words
+    now: float
+    zone: str
+    title: str
+    notice: str
+    overview: rows.Overview
+    nodes: Sequence[rows.Node]
+    vantage: str
+    entrances: Sequence[Entrance]
+    bans: Sequence[rows.BanRow] | None
+    """None when the operator does not show them."""
+    ban_count: int
+    links: Sequence[LinkConfig]
+    contact: str
+    languages: Sequence[str]
+    masked: bool
+    version: str
+
+    @property
+    def banner(self) -> str:
+        """The state of the whole in one sentence."""
+        whole = self.overview
+        key = "one" if whole.kind == "ok" and whole.total == 1 else whole.kind
+        if key == "blind" and whole.heard is not None:
+            return self.words("banner.blind.since", time=self.said(whole.heard))
+        return self.words(f"banner.{key}", serving=whole.serving, total=whole.total)
+
+    @property
+    def base_url(self) -> str:
+        """The address used in examples."""
+        return self.entrances[0].url
+
+    @property
+    def updated(self) -> str:
+        """The time of day to the second."""
+        return clock_time(self.now, self.zone)
+
+    def said(self, moment: float) -> str:
+        """A moment in the operator's time zone."""
+        return said(moment, self.now, self.zone, self.words.language)
+
+    def iso(self, moment: float) -> str:
+        """A moment for machines."""
+        return iso(moment)
+
+    def ago(self, moment: float) -> str:
+        """How long ago a moment was."""
+        return ago(self.now - moment, self.words.language)
+
+    def lasting(self, moment: float) -> str:
+        """For how long something has been so."""
+        return lasting(self.now - moment, self.words.language)
+
+    def cdn(self, node: rows.Node) -> str:
+        """What was declared and what was detected, in a few words."""
+        words = self.words
+        declared = words("cdn.yes") if node.cdn_declared else words("cdn.no")
+        return f"{declared} / {node.cdn_detected or words('cdn.none')}"
+
+    def rotation(self, node: rows.Node) -> str:
+        """Whether new requests go there, and if not, by whose decision."""
+        if node.wish is not Wish.use:
+            return self.words(f"rotation.{node.wish}")
+        return self.words("rotation.in" if node.in_rotation else "rotation.out")
+
+
+def build(app: web.Application, words: Words, now: float, bans_shown: int) -> Page:
+    """The page of this moment, with at most `bans_shown` bans."""
+    sources = app[SOURCES]
+    config = sources.dashboard()
+    nodes = shown_nodes(app, now)
+    bans = shown_bans(app)
+    return Page(
+        words=words,
+        now=now,
+        zone=config.timezone,
+        title=printable(config.title),
+        notice=config.notice.get(words.language, ""),
+        overview=rows.overview(nodes),
+        nodes=nodes,
+        vantage=printable(sources.snapshot().vantage),
+        entrances=entrances(sources),
+        bans=None if config.bans == "off" else bans[:bans_shown],
+        ban_count=len(bans),
+        links=config.links,
+        contact=config.contact,
+        languages=config.languages,
+        masked=config.bans == "masked",
+        version=sources.version(),
+    )
+
+
+def entrances(sources: Sources) -> list[Entrance]:
+    """The configured entrances; without any, the API listener itself."""
+    configured = sources.dashboard().entrances
+    if configured:
+        return [_entrance(entrance) for entrance in configured]
+    base = sources.api_url().rstrip("/")
+    return [Entrance(base if base.endswith("/v1") else f"{base}/v1", "", "")]
+
+
+def _entrance(config: EntranceConfig) -> Entrance:
+    way = "entrances.cdn" if config.cdn else "entrances.direct"
+    return Entrance(config.url, printable(config.region), way)

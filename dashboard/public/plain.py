@@ -1,0 +1,114 @@
+"""The status page as plain text, for `curl`, in columns; a wide character counts as two."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from dashboard.locale.moments import ago, said
+from dashboard.public.page import Page
+from dashboard.public.privacy import printable_lines
+from dashboard.public.rows import Node
+
+_MARKS = {"up": "✔", "degraded": "▲", "down": "✘", "maintenance": "■", "unknown": "?"}
+_GAP = "  "
+
+
+def width(text: str) -> int:
+    """Columns that `text` takes in a terminal (Unicode Standard Annex 11)."""
+    return sum(_columns(character) for character in text)
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the columns of `rows` aligned; a column with nothing in it is left out."""
+    filled = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
+    widths = {i: max(width(row[i]) for row in rows) for i in filled}
+    return [
+        _GAP.join(row[i] + " " * (widths[i] - width(row[i])) for i in filled).rstrip()
+        for row in rows
+    ]
+
+
+def render(page: Page) -> str:
+    """The whole page."""
+    sections = [_head(page), _entrances(page), _nodes(page), _bans(page), _foot(page)]
+    text = "\n\n".join("\n".join(lines) for lines in sections if lines)
+    return f"{printable_lines(text)}\n"
+
+
+def _head(page: Page) -> list[str]:
+    lines = [page.title, page.banner]
+    return [*lines, "", page.notice] if page.notice else lines
+
+
+def _entrances(page: Page) -> list[str]:
+    rows = [("", "", "")]
+    rows.extend((f"  {e.url}", e.region, page.words(e.way)) for e in page.entrances)
+    return [page.words("entrances.title"), *table(rows)[1:]]
+
+
+def _nodes(page: Page) -> list[str]:
+    words = page.words
+    keys = ("state", "name", "region", "host", "cdn", "since", "verdict", "latency", "probed")
+    head = [words(f"nodes.{key}") for key in keys]
+    rows = [head, *(_node(page, row) for row in page.nodes)]
+    return table(rows) if page.nodes else []
+
+
+def _node(page: Page, row: Node) -> list[str]:
+    words = page.words
+    since = said(row.since, page.now, page.zone, words.language) if row.since else ""
+    total = row.total_ms if row.latency_ms and not row.stale else None
+    probed = ago(page.now - row.last_probe, words.language) if row.last_probe else ""
+    rotation = page.rotation(row)
+    out = f" ({rotation})" if not row.in_rotation else ""
+    return [
+        f"{_MARKS[row.state]} {words(f'state.{row.state}')}{out}",
+        row.name,
+        row.region,
+        row.host or "",
+        page.cdn(row),
+        since,
+        row.verdict,
+        "" if total is None else f"{total} ms",
+        probed,
+    ]
+
+
+def _bans(page: Page) -> list[str]:
+    if page.bans is None:
+        return []
+    words = page.words
+    title = words("bans.title")
+    if not page.bans:
+        return [title, f"  {words('bans.none')}"]
+    head = ("", *(words(f"bans.{k}") for k in ("ip", "reason", "since", "until", "user_agent")))
+    rows = [head]
+    rows.extend(
+        (
+            "  ",
+            ban.ip,
+            ban.reason,
+            page.said(ban.since),
+            page.said(ban.until) if ban.until else words("bans.forever"),
+            ban.user_agent,
+        )
+        for ban in page.bans
+    )
+    lines = table([("", *row[1:]) for row in rows])
+    count = words("bans.count", count=page.ban_count)
+    return [f"{title} ({count})", *(f"  {line}" for line in lines)]
+
+
+def _foot(page: Page) -> list[str]:
+    words = page.words
+    return [
+        words("page.updated", time=page.said(page.now), zone=page.zone),
+        "JSON: /api/v1/nodes  /api/v1/bans  /api/v1/health",
+    ]

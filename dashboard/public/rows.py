@@ -1,0 +1,171 @@
+"""From what is known to what is shown: nodes, the overall state, bans. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from dashboard.config import DashboardConfig
+from dashboard.public.privacy import (
+    full_network,
+    masked_network,
+    printable,
+    shown_user_agent,
+)
+from monitor.bans import Ban
+from monitor.config import MirrorConfig
+from monitor.health.board import HealthSnapshot, MirrorHealth, State, Wish
+
+PHASES = ("resolve", "connect", "tls", "first_byte")
+
+Kind = Literal["ok", "planned", "slow", "some", "none", "blind", "empty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One mirror as visitors see it. Times are seconds since the epoch."""
+
+    id: str
+    name: str
+    host: str | None
+    """None when the operator hides hosts."""
+    region: str
+    cdn_declared: bool
+    cdn_detected: str
+    state: State
+    last_known: State
+    """Differs from `state` when the last probe is too old to speak for now."""
+    since: float | None
+    verdict: str
+    in_rotation: bool
+    wish: Wish
+    wish_until: float | None
+    latency_ms: Mapping[str, int]
+    last_probe: float | None
+
+    @property
+    def stale(self) -> bool:
+        """Whether what was known is too old."""
+        return self.state is not self.last_known
+
+    @property
+    def serving(self) -> bool:
+        """Whether requests can be expected to succeed on it."""
+        return self.in_rotation and self.state in (State.up, State.degraded)
+
+    @property
+    def total_ms(self) -> int:
+        """All phases together."""
+        return sum(self.latency_ms.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The state of the whole in one word, and the numbers for a sentence."""
+
+    kind: Kind
+    serving: int
+    total: int
+    heard: float | None
+    """When the newest probe ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class BanRow:
+    """One ban as visitors see it."""
+
+    id: str
+    ip: str
+    user_agent: str
+    reason: str
+    since: float
+    until: float | None
+
+
+def nodes(
+    mirrors: Sequence[MirrorConfig],
+    snapshot: HealthSnapshot,
+    config: DashboardConfig,
+    now: float,
+    stale_after: float,
+) -> list[Node]:
+    """The mirrors that are in use, in the order of the configuration."""
+    return [
+        node(mirror, snapshot.of(mirror.id), config, now, stale_after)
+        for mirror in mirrors
+        if mirror.enabled
+    ]
+
+
+def node(
+    mirror: MirrorConfig,
+    health: MirrorHealth,
+    config: DashboardConfig,
+    now: float,
+    stale_after: float,
+) -> Node:
+    """One mirror. A probe result speaks for `stale_after` seconds; then the state is unknown."""
+    stale = health.last_probe is None or now - health.last_probe > stale_after
+    known = State.maintenance if health.wish is Wish.maintenance else health.state
+    blind = stale and known is not State.maintenance
+    since = health.last_probe if blind and known is not State.unknown else health.since
+    return Node(
+        id=mirror.id,
+        name=printable(mirror.label),
+        host=mirror.host if config.show_hosts else None,
+        region=printable(mirror.region),
+        cdn_declared=mirror.cdn,
+        cdn_detected=printable(health.cdn_detected),
+        state=State.unknown if blind else known,
+        last_known=known,
+        since=since or None,
+        verdict="unknown" if blind else health.verdict,
+        in_rotation=health.in_rotation,
+        wish=health.wish,
+        wish_until=health.wish_until,
+        latency_ms=_latency(health),
+        last_probe=health.last_probe,
+    )
+
+
+def _latency(health: MirrorHealth) -> dict[str, int]:
+    phases = {phase: getattr(health.latency, phase) for phase in PHASES}
+    return {phase: round(ms) for phase, ms in phases.items() if ms is not None}
+
+
+def overview(rows: Sequence[Node]) -> Overview:
+    """The state of the whole."""
+    heard = max((row.last_probe for row in rows if row.last_probe is not None), default=None)
+    return Overview(_kind(rows), sum(row.serving for row in rows), len(rows), heard)
+
+
+def _kind(rows: Sequence[Node]) -> Kind:
+    wanted = [row for row in rows if row.wish is Wish.use and row.state is not State.maintenance]
+    if not rows:
+        return "empty"
+    if not any(row.serving for row in rows):
+        return "blind" if any(row.state is State.unknown for row in wanted) else "none"
+    if any(row.state in (State.down, State.unknown) for row in wanted):
+        return "some"
+    if any(row.state is State.degraded for row in wanted):
+        return "slow"
+    return "ok" if len(wanted) == len(rows) else "planned"
+
+
+def ban_rows(bans: Sequence[Ban], config: DashboardConfig) -> list[BanRow]:
+    """The bans that the operator shows, as far as he shows them."""
+    if config.bans == "off":
+        return []
+    network = full_network if config.bans == "full" else masked_network
+    return [
+        BanRow(
+            id=ban.id,
+            ip=network(ban.network),
+            user_agent=shown_user_agent(ban.user_agent),
+            reason=printable(ban.reason),
+            since=ban.since,
+            until=ban.until,
+        )
+        for ban in bans
+    ]

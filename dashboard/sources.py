@@ -1,0 +1,76 @@
+"""What the pages read and what operators may do: the two doors between dashboard and the rest.
+
+The composition root implements both, so that pages never know where their data comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+from dashboard.config import AdminConfig, DashboardConfig
+from monitor.bans import Ban
+from monitor.config import MirrorConfig
+from monitor.health.board import HealthSnapshot, Wish
+from monitor.totals import Family, Labels
+
+
+class Sources(Protocol):
+    """What pages read. Every method answers at once, from memory."""
+
+    def snapshot(self) -> HealthSnapshot:
+        """The newest health of all mirrors."""
+
+    def mirrors(self) -> tuple[MirrorConfig, ...]:
+        """The mirrors of the configuration in effect, in its order."""
+
+    def bans(self) -> Sequence[Ban]:
+        """The bans in force now, newest first."""
+
+    def dashboard(self) -> DashboardConfig:
+        """The settings of the status page."""
+
+    def admin(self) -> AdminConfig:
+        """The settings of the operators' desk."""
+
+    def api_url(self) -> str:
+        """The base URL of the API listener."""
+
+    def config_problem(self) -> str:
+        """Why the newest configuration file is not in use; empty when it is. For operators only."""
+
+    def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
+        """Every metric series, with cells as in `monitor.totals.Totals.to_json`."""
+
+    def version(self) -> str:
+        """The version of this program."""
+
+
+class CommandError(Exception):
+    """A command that could not be carried out: one sentence, and the faults of a bad file."""
+
+    def __init__(self, message: str, faults: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class Commands(Protocol):
+    """What operators do. Each raises CommandError."""
+
+    async def reload(self) -> dict[str, Any]:
+        """Take over the configuration file; tells what was added, removed, changed."""
+
+    async def status(self) -> dict[str, Any]:
+        """The state of the processes; what `Sources` knows is added by the admin API."""
+
+    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
+        """Durably say what is wanted of a mirror; `until` in seconds since the epoch."""
+
+    async def add_ban(self, network: str, seconds: float | None, reason: str, by: str) -> Ban:
+        """Ban a network for so long, or until it is lifted."""
+
+    async def remove_ban(self, network: str, by: str) -> list[Ban]:
+        """Lift the bans on a network; returns those lifted."""
+
+    async def allow(self, network: str, seconds: float | None, by: str) -> None:
+        """Never limit or ban a network, for so long or until further notice."""

@@ -1,0 +1,157 @@
+"""The operators' desk: commands over the Unix socket, and what TCP gives."""
+
+import pytest
+
+from dashboard.app import build_admin_app
+from dashboard.config import AdminConfig
+from dashboard.sources import CommandError
+from monitor.health.board import Wish
+from tests.support.dashboard_data import (
+    API_KEY,
+    CLIENT,
+    CONFIG_PROBLEM,
+    DETAIL,
+    NOW,
+    FakeCommands,
+    FakeSources,
+)
+from tests.support.dashboard_server import serving, serving_on_unix_socket
+
+
+@pytest.fixture
+def commands() -> FakeCommands:
+    return FakeCommands()
+
+
+@pytest.fixture
+async def socket(commands, tmp_path):
+    app = build_admin_app(FakeSources(), commands, trusted=True, clock=lambda: NOW)
+    async with serving_on_unix_socket(app, tmp_path / "admin.sock") as client:
+        yield client
+
+
+async def ask(client, method, path, **more):
+    async with client.request(method, path, **more) as response:
+        return response.status, await response.json()
+
+
+async def test_status_tells_operators_what_visitors_do_not_learn(socket):
+    status, told = await ask(socket, "GET", "/api/admin/status")
+    assert status == 200
+    assert told["version"] == "0.1.0"
+    assert told["config"]["problem"] == CONFIG_PROBLEM
+    assert told["workers"][0]["alive"] is True
+    nodes = {node["id"]: node for node in told["nodes"]}
+    assert nodes["sg"]["detail"] == DETAIL
+    assert nodes["us-west"]["wish"] == "maintenance"
+    assert nodes["us-west"]["wish_until"] == "2026-11-21T10:00:00Z"
+    assert nodes["off"]["enabled"] is False
+    assert API_KEY not in str(told)
+
+
+async def test_a_reload_tells_what_changed(socket, commands):
+    status, told = await ask(socket, "POST", "/api/admin/reload")
+    assert (status, told["added"]) == (200, ["kr"])
+    assert commands.told == [("reload",)]
+
+
+async def test_a_bad_file_is_told_fault_by_fault(socket, commands):
+    commands.fault = CommandError("the file is bad", ["mirrors[1].url: expected a URL"])
+    status, told = await ask(socket, "POST", "/api/admin/reload")
+    assert (status, told["faults"]) == (422, ["mirrors[1].url: expected a URL"])
+
+
+async def test_a_wish_is_carried_out_and_the_node_told(socket, commands):
+    wish = {"wish": "drain", "for": 60}
+    status, told = await ask(socket, "POST", "/api/admin/mirrors/hk/wish", json=wish)
+    assert (status, told["id"]) == (200, "hk")
+    assert commands.told == [("wish", "hk", Wish.drain, NOW + 60, "operator")]
+
+
+async def test_a_wish_for_an_unknown_mirror_names_those_there_are(socket, commands):
+    wish = {"wish": "use"}
+    status, told = await ask(socket, "POST", "/api/admin/mirrors/xx/wish", json=wish)
+    assert status == 404
+    assert "hk, jp" in told["error"]["message"]
+    assert commands.told == []
+
+
+async def test_bans_are_made_listed_lifted_and_prevented(socket, commands):
+    body = {"network": "198.51.100.7", "for": 3600, "reason": "spam"}
+    status, told = await ask(socket, "POST", "/api/admin/bans", json=body)
+    assert (status, told["network"]) == (201, "198.51.100.7/32")
+    assert told["until"] == "2026-11-21T10:00:00Z"
+    status, told = await ask(socket, "GET", "/api/admin/bans?limit=2")
+    assert told["bans"][0]["network"] == f"{CLIENT}/32"
+    assert (len(told["bans"]), told["total"]) == (2, 30)
+    status, told = await ask(socket, "DELETE", "/api/admin/bans?network=198.51.100.7")
+    assert (status, len(told["removed"])) == (200, 1)
+    status, told = await ask(
+        socket, "POST", "/api/admin/bans/allow", json={"network": "198.51.100.0/24", "for": None}
+    )
+    assert (status, told["network"]) == (200, "198.51.100.0/24")
+    assert commands.told == [
+        ("ban", "198.51.100.7/32", 3600.0, "spam", "operator"),
+        ("unban", "198.51.100.7/32", "operator"),
+        ("allow", "198.51.100.0/24", None, "operator"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/admin/mirrors/hk/wish", b'{"wish": "sleep"}'),
+        ("POST", "/api/admin/mirrors/hk/wish", b'{"wish": "use", "for": -1}'),
+        ("POST", "/api/admin/mirrors/hk/wish", b'{"wish": "use", "fro": 1}'),
+        ("POST", "/api/admin/bans", b""),
+        ("POST", "/api/admin/bans", b'{"network": "0.0.0.0/0"}'),
+        ("POST", "/api/admin/bans", b'{"network": "192.0.2.1", "for": "1h"}'),
+        ("POST", "/api/admin/bans", b"not json"),
+        ("POST", "/api/admin/bans/allow", b"[]"),
+        ("DELETE", "/api/admin/bans", None),
+        ("GET", "/api/admin/bans?limit=0", None),
+    ],
+)
+async def test_bad_input_is_refused_with_one_sentence_and_nothing_done(
+    socket, commands, method, path, body
+):
+    status, told = await ask(socket, method, path, data=body)
+    assert status == 400
+    assert "\n" not in told["error"]["message"]
+    assert commands.told == []
+
+
+async def test_a_command_that_fails_says_why(socket, commands):
+    commands.fault = CommandError("the store is read-only")
+    status, told = await ask(socket, "POST", "/api/admin/bans", json={"network": "192.0.2.1"})
+    assert (status, told["error"]["message"]) == (409, "the store is read-only")
+
+
+async def test_too_large_a_body_is_refused(socket):
+    status, told = await ask(socket, "POST", "/api/admin/bans", data=b" " * 70000)
+    assert (status, told["error"]["message"]) == (413, "the body is too large")
+
+
+async def test_tcp_has_metrics_and_no_commands(commands):
+    app = build_admin_app(FakeSources(), commands, trusted=False, clock=lambda: NOW)
+    async with serving(app) as client:
+        async with client.get("/metrics") as response:
+            assert response.status == 200
+        for method, path in [("POST", "/api/admin/reload"), ("GET", "/api/admin/status")]:
+            status, _ = await ask(client, method, path)
+            assert status == 404
+        async with client.get("/metrics", headers={"Host": "rebound.example.com"}) as response:
+            assert response.status == 403
+    assert commands.told == []
+
+
+async def test_tcp_with_a_token_wants_the_token(commands):
+    sources = FakeSources(admin_=AdminConfig(metrics_token="tok-1"))
+    app = build_admin_app(sources, commands, trusted=False)
+    async with serving(app) as client:
+        status, told = await ask(client, "GET", "/metrics")
+        assert status == 403
+        assert "Bearer" in told["error"]["message"]
+        headers = {"Authorization": "Bearer tok-1"}
+        async with client.get("/metrics", headers=headers) as response:
+            assert response.status == 200

@@ -1,0 +1,362 @@
+"""The public listener over real sockets: pages, JSON, text, and what they never tell."""
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from dashboard.app import build_public_app
+from dashboard.config import DashboardConfig
+from monitor.bans import Ban
+from monitor.config import MirrorConfig
+from monitor.health.board import MirrorHealth, State, Wish
+from tests.support.dashboard_data import (
+    API_KEY,
+    CLIENT,
+    CONFIG_PROBLEM,
+    DETAIL,
+    HEALTH,
+    NOW,
+    FakeSources,
+    bans,
+)
+from tests.support.dashboard_server import BROWSER, serving
+
+PAGES = ("/", "/nodes/hk", "/nodes/jp", "/banned", "/docs", "/nowhere", "/nodes/nobody")
+DATA = (
+    "/api/v1/nodes",
+    "/api/v1/nodes/hk",
+    "/api/v1/nodes/sg",
+    "/api/v1/nodes/nobody",
+    "/api/v1/bans",
+    "/api/v1/bans?limit=x",
+    "/api/v1/health",
+    "/api/v1/nowhere",
+    "/robots.txt",
+    "/static/style.css",
+)
+
+
+@pytest.fixture
+def sources() -> FakeSources:
+    return FakeSources()
+
+
+@pytest.fixture
+async def client(sources):
+    async with serving(build_public_app(sources, lambda: NOW)) as session:
+        yield session
+
+
+async def text(client, path, **headers):
+    async with client.get(path, headers={**BROWSER, **headers}) as response:
+        return await response.text()
+
+
+async def get_json(client, path):
+    async with client.get(path) as response:
+        return await response.json()
+
+
+async def test_nodes_are_told_as_promised(client):
+    told = await get_json(client, "/api/v1/nodes")
+    assert told["generated_at"] == "2026-11-21T09:00:00Z"
+    assert told["vantages"] == ["sh-1"]
+    assert [node["id"] for node in told["nodes"]] == ["hk", "jp", "sg", "us-west", "de"]
+    assert told["nodes"][0] == {
+        "id": "hk",
+        "name": "香港",
+        "host": "api-hk.example.com",
+        "region": "香港",
+        "cdn": {"declared": True, "detected": "cloudflare"},
+        "state": "up",
+        "since": "2026-11-13T09:00:00Z",
+        "verdict": "ok",
+        "in_rotation": True,
+        "last_probe_at": "2026-11-21T08:59:48Z",
+        "vantages": {
+            "sh-1": {
+                "state": "up",
+                "verdict": "ok",
+                "latency_ms": {"resolve": 3, "connect": 31, "tls": 64, "first_byte": 180},
+            }
+        },
+        "uptime": {},
+    }
+    assert await get_json(client, "/api/v1/nodes/hk") == told["nodes"][0]
+
+
+async def test_bans_are_told_as_promised_and_page_by_page(client):
+    first = await get_json(client, "/api/v1/bans?limit=20")
+    second = await get_json(client, f"/api/v1/bans?limit=20&after={first['next']}")
+    assert [b["id"] for b in first["bans"] + second["bans"]] == [b.id for b in bans(30)]
+    assert second["next"] is None
+    assert first["bans"][0] == {
+        "id": "b7k20000",
+        "ip": "124.223.221.x",
+        "location": "",
+        "user_agent": "OpenAI/NodeJS/3.2.1",
+        "status": "banned",
+        "reason": "too_many_connections",
+        "since": "2026-11-21T08:50:00Z",
+        "until": "2026-11-21T10:00:00Z",
+    }
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=-1", "limit=%C2%B2", "after=!"])
+async def test_a_bad_page_of_bans_is_refused_with_a_sentence(client, query):
+    async with client.get(f"/api/v1/bans?{query}") as response:
+        assert response.status == 400
+        assert (await response.json())["error"]["message"]
+
+
+async def test_health_is_503_when_nothing_is_in_rotation(sources, client):
+    async with client.get("/api/v1/health") as response:
+        assert response.status == 200
+        assert (await response.json())["status"] == "degraded"
+    sources.health = tuple(replace(h, state=State.down) for h in HEALTH)
+    async with (
+        serving(build_public_app(sources, lambda: NOW)) as later,
+        later.get("/api/v1/health") as response,
+    ):
+        assert response.status == 503
+        assert (await response.json())["status"] == "unavailable"
+
+
+@pytest.mark.parametrize("path", DATA[:8])
+async def test_the_json_can_be_read_from_any_page(client, path):
+    async with client.get(path) as response:
+        assert response.content_type == "application/json"
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize("lang", ["zh", "en"])
+@pytest.mark.parametrize("path", PAGES + DATA)
+async def test_nothing_public_tells_a_key_an_address_a_detail_or_a_bad_file(client, path, lang):
+    joined = f"{path}{'&' if '?' in path else '?'}lang={lang}"
+    for headers in (BROWSER, {"User-Agent": "curl/8"}):
+        async with client.get(joined, headers=headers) as response:
+            told = await response.text() + str(response.headers)
+        for secret in (API_KEY, CLIENT, CONFIG_PROBLEM, DETAIL, "switched-off", "limits.ban"):
+            assert secret not in told
+
+
+async def test_the_canaries_are_where_they_could_be_told(sources):
+    assert sources.mirrors()[0].api_key == API_KEY
+    assert sources.bans()[0].network == f"{CLIENT}/32"
+    assert sources.config_problem() == CONFIG_PROBLEM
+    assert DETAIL in [health.detail for health in sources.snapshot().mirrors.values()]
+
+
+async def test_hosts_are_hidden_everywhere_on_request(sources, client):
+    sources.dashboard_ = replace(sources.dashboard_, show_hosts=False)
+    for path in ("/", "/nodes/hk", "/api/v1/nodes", "/api/v1/nodes/hk"):
+        assert "api-hk.example.com" not in await text(client, path)
+    assert "api-hk.example.com" not in await text(client, "/", Accept="text/plain")
+
+
+async def test_the_list_of_banned_clients_can_be_switched_off(sources, client):
+    sources.dashboard_ = replace(sources.dashboard_, bans="off")
+    assert "124.223.221" not in await text(client, "/")
+    assert "124.223.221" not in await text(client, "/", Accept="*/*")
+    for path in ("/banned", "/api/v1/bans"):
+        async with client.get(path) as response:
+            assert response.status == 404
+
+
+async def test_addresses_are_whole_when_the_operator_says_so(sources, client):
+    sources.dashboard_ = replace(sources.dashboard_, bans="full")
+    assert CLIENT in await text(client, "/banned")
+
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{7*7}}\x1b[2J\u202e"
+
+
+class Markup(HTMLParser):
+    """Collects the tags, the attributes and the ids of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.words = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        self.words += data
+
+
+@pytest.mark.parametrize("path", ["/", "/nodes/evil", "/banned", "/docs", "/" + EVIL])
+async def test_text_of_others_stays_text(path):
+    mirror = MirrorConfig("evil", "https://e.example.com", name=EVIL, region=EVIL)
+    health = MirrorHealth(
+        "evil", State.up, NOW, EVIL, last_probe=NOW, cdn_detected=EVIL, detail=EVIL
+    )
+    ban = Ban("b1", "192.0.2.1/32", NOW, None, EVIL, "operator", user_agent=EVIL)
+    config = DashboardConfig(title=EVIL, notice={"zh": EVIL, "en": EVIL}, contact=EVIL)
+    fake = FakeSources((mirror,), (health,), (ban,), config)
+    async with serving(build_public_app(fake, lambda: NOW)) as client:
+        page = await text(client, path)
+        terminal = await text(client, path, Accept="text/plain")
+    markup = Markup(page)
+    assert "script" not in markup.tags
+    assert not [name for name, _ in markup.attributes if name.startswith("on") or name == "style"]
+    assert all(src == "/static/icon.svg" for name, src in markup.attributes if name == "src")
+    assert "\x1b" not in terminal
+    if path == "/":
+        assert "<script>alert(1)</script>" in markup.words
+        assert "49" not in markup.words.split()
+
+
+@pytest.mark.parametrize("path", PAGES + DATA)
+async def test_every_answer_carries_the_security_headers(client, path):
+    async with client.get(path, headers=BROWSER) as response:
+        policy = response.headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; style-src 'self'; img-src 'self' data:;")
+        assert "script-src" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "aiohttp" not in response.headers["Server"]
+
+
+async def test_a_script_gets_text_and_a_browser_gets_a_page(client):
+    for headers, kind in [
+        (BROWSER, "text/html"),
+        ({"User-Agent": "curl/8.5.0", "Accept": "*/*"}, "text/plain"),
+        ({"User-Agent": "Wget/1.21", "Accept": "text/html"}, "text/plain"),
+        ({"User-Agent": "HTTPie/3", "Accept": "*/*"}, "text/plain"),
+        ({"User-Agent": "Mozilla/5.0", "Accept": "application/json"}, "text/plain"),
+    ]:
+        async with client.get("/", headers=headers) as response:
+            assert response.content_type == kind
+            assert "User-Agent" in response.headers["Vary"]
+
+
+async def test_the_text_page_says_the_same_as_the_page(client):
+    told = await text(client, "/?lang=en", **{"User-Agent": "curl/8"})
+    assert "Service available: 2 of 5 nodes in service" in told
+    assert "✘ Down (Out of rotation)" in told
+    assert "sni_block_rst" in told
+    assert "? Unknown" in told
+
+
+async def test_languages_follow_the_query_then_the_browser(client):
+    assert "服务可用" in await text(client, "/")
+    assert "Service available" in await text(client, "/", **{"Accept-Language": "en-GB"})
+    assert "服务可用" in await text(client, "/?lang=zh", **{"Accept-Language": "en-GB"})
+    english = await text(client, "/?lang=en")
+    assert '<html lang="en">' in english
+    assert 'href="/docs?lang=en"' in english
+
+
+async def test_old_results_are_not_shown_as_news(sources, client):
+    page = await text(client, "/?lang=en")
+    row = page[page.index(">Frankfurt<") :]
+    assert "Unknown" in row[: row.index("</tr>")]
+    assert "last known: Up" in row[: row.index("</tr>")]
+    sources.health = tuple(replace(h, last_probe=NOW - 3600, wish=Wish.use) for h in HEALTH)
+    async with serving(build_public_app(sources, lambda: NOW)) as later:
+        told = await text(later, "/?lang=en")
+        assert "State unknown: no probe results since 21 Nov 16:00" in told
+
+
+async def test_refreshing_can_be_paused(client):
+    assert '<meta http-equiv="refresh" content="30">' in await text(client, "/")
+    assert "http-equiv" not in await text(client, "/?refresh=off")
+
+
+async def test_errors_are_in_both_languages_and_in_the_readers_form(client):
+    async with client.get("/nope", headers=BROWSER) as response:
+        assert response.status == 404
+        page = await response.text()
+        assert "没有这个页面" in page
+        assert "No such page" in page
+    async with client.get("/nope", headers={"User-Agent": "curl/8"}) as response:
+        assert (response.status, response.content_type) == (404, "text/plain")
+    async with client.get("/api/nope", headers=BROWSER) as response:
+        assert (response.status, response.content_type) == (404, "application/json")
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+async def test_nothing_but_reading_is_possible(client, method):
+    for path in ("/", "/api/v1/nodes"):
+        async with client.request(method, path) as response:
+            assert response.status == 405
+            assert set(response.headers["Allow"].split(",")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/api/v1/nodes", "/api/v1/bans"])
+async def test_head_is_get_without_the_body(client, path):
+    async with client.head(path, headers=BROWSER) as head, client.get(path, headers=BROWSER) as got:
+        assert head.status == 200
+        assert await head.read() == b""
+        assert head.headers["Content-Length"] == str(len(await got.read()))
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/nodes", "/api/v1/bans", "/static/style.css"])
+async def test_what_the_reader_has_is_not_sent_again(client, path):
+    async with client.get(path, headers=BROWSER) as first:
+        tag = first.headers["ETag"]
+        assert "max-age" in first.headers["Cache-Control"]
+    async with client.get(path, headers={**BROWSER, "If-None-Match": tag}) as again:
+        assert again.status == 304
+        assert await again.read() == b""
+        assert "Content-Security-Policy" in again.headers
+    async with client.get(path, headers={**BROWSER, "If-None-Match": '"other"'}) as other:
+        assert other.status == 200
+
+
+async def test_the_tag_of_the_json_changes_with_the_facts_and_not_with_the_time(sources):
+    clock = [NOW]
+    async with serving(build_public_app(sources, lambda: clock[0])) as client:
+        async with client.get("/api/v1/nodes") as first:
+            tag = first.headers["ETag"]
+        clock[0] += 5
+        async with client.get("/api/v1/nodes") as later:
+            assert later.headers["ETag"] == tag
+            assert json.loads(await later.text())["generated_at"] == "2026-11-21T09:00:05Z"
+        sources.health = (replace(HEALTH[0], state=State.down), *HEALTH[1:])
+        clock[0] += 5
+        async with client.get("/api/v1/nodes") as changed:
+            assert changed.headers["ETag"] != tag
+
+
+async def test_many_readers_cost_one_rendering_a_second(sources):
+    clock = [NOW]
+    async with serving(build_public_app(sources, lambda: clock[0])) as client:
+        await text(client, "/")
+        asked = sources.asked
+        for _ in range(50):
+            await text(client, "/")
+        assert sources.asked == asked
+        clock[0] += 1
+        await text(client, "/")
+        assert sources.asked > asked
+
+
+async def test_a_failing_source_tells_the_reader_nothing(client, sources, caplog):
+    sources.dashboard_ = replace(sources.dashboard_, timezone="No/Where")
+    async with client.get("/?key=sk-secret", headers=BROWSER) as response:
+        assert response.status == 500
+        assert "No/Where" not in await response.text()
+    assert "GET / failed" in caplog.text
+    assert "sk-secret" not in caplog.text
+
+
+async def test_pages_have_one_main_heading_captions_and_labels(client):
+    for path in PAGES:
+        page = await text(client, path)
+        markup = Markup(page)
+        assert markup.tags.count("h1") == 1
+        assert markup.tags.count("main") == 1
+        assert markup.tags.count("table") == markup.tags.count("caption")
+        assert len(re.findall(r"<th(?: [^>]*)?>", page)) == len(re.findall(r"<th scope=", page))
+        ids = [value for name, value in markup.attributes if name == "id"]
+        assert len(ids) == len(set(ids))
+        labelled = [value for name, value in markup.attributes if name == "aria-labelledby"]
+        assert set(labelled) <= set(ids)

@@ -1,0 +1,41 @@
+"""Serving the dashboard's applications on real sockets."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import ClientSession, UnixConnector, web
+
+from tests.support.ports import HOST, free_port
+
+BROWSER = {"Accept": "text/html,*/*;q=0.8", "User-Agent": "Mozilla/5.0"}
+
+
+@asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[ClientSession]:
+    """A client of `app` on a TCP port of the loopback address."""
+    async with _running(app) as runner:
+        port = free_port()
+        await web.TCPSite(runner, HOST, port).start()
+        async with ClientSession(f"http://{HOST}:{port}") as client:
+            yield client
+
+
+@asynccontextmanager
+async def serving_on_unix_socket(app: web.Application, path: Path) -> AsyncIterator[ClientSession]:
+    """A client of `app` on a Unix socket."""
+    async with _running(app) as runner:
+        await web.UnixSite(runner, str(path)).start()
+        connector = UnixConnector(str(path))
+        async with ClientSession("http://localhost", connector=connector) as client:
+            yield client
+
+
+@asynccontextmanager
+async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        yield runner
+    finally:
+        await runner.cleanup()

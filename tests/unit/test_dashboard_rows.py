@@ -1,0 +1,136 @@
+"""From what is known to what is shown."""
+
+from dataclasses import replace
+
+import pytest
+
+from dashboard.config import DashboardConfig
+from dashboard.public.documents import BadCursor, bans_document
+from dashboard.public.plain import table, width
+from dashboard.public.privacy import full_network, masked_network, printable, shown_user_agent
+from dashboard.public.rows import ban_rows, node, nodes, overview
+from monitor.bans import Ban
+from monitor.config import MirrorConfig
+from monitor.health.board import HealthSnapshot, MirrorHealth, State, Wish
+from tests.support.dashboard_data import HEALTH, MIRRORS, NOW, bans
+
+MIRROR = MirrorConfig("a", "https://a.example.com")
+CONFIG = DashboardConfig()
+UP = MirrorHealth("a", State.up, NOW - 100, "ok", last_probe=NOW - 5)
+DOWN = replace(UP, state=State.down, verdict="tls_reset")
+UNKNOWN = MirrorHealth("a")
+
+
+def row(health: MirrorHealth):
+    return node(MIRROR, health, CONFIG, NOW, 180.0)
+
+
+def test_mirrors_that_are_not_enabled_are_not_shown():
+    snapshot = HealthSnapshot(mirrors={m.id: m for m in HEALTH})
+    shown = nodes(MIRRORS, snapshot, CONFIG, NOW, 180.0)
+    assert [n.id for n in shown] == ["hk", "jp", "sg", "us-west", "de"]
+
+
+def test_a_result_that_is_too_old_makes_the_state_unknown_but_remembers_it():
+    shown = row(replace(UP, last_probe=NOW - 181))
+    assert (shown.state, shown.last_known, shown.verdict) == ("unknown", "up", "unknown")
+    assert shown.since == NOW - 181
+    assert shown.stale
+    assert not row(replace(UP, last_probe=NOW - 180)).stale
+
+
+def test_a_mirror_never_probed_has_no_since():
+    shown = row(UNKNOWN)
+    assert (shown.state, shown.since, shown.last_probe) == ("unknown", None, None)
+    assert not shown.stale
+
+
+def test_the_operators_maintenance_is_the_state_even_without_probes():
+    shown = row(replace(UP, wish=Wish.maintenance, last_probe=NOW - 9999))
+    assert shown.state is State.maintenance
+    assert not shown.serving
+
+
+def test_hosts_are_hidden_on_request():
+    assert node(MIRROR, UP, replace(CONFIG, show_hosts=False), NOW, 180.0).host is None
+    assert row(UP).host == "a.example.com"
+
+
+@pytest.mark.parametrize(
+    ("healths", "kind"),
+    [
+        ([], "empty"),
+        ([UP], "ok"),
+        ([UP, UP], "ok"),
+        ([UP, replace(UP, wish=Wish.drain)], "planned"),
+        ([UP, replace(UP, state=State.maintenance)], "planned"),
+        ([UP, replace(UP, state=State.degraded)], "slow"),
+        ([UP, DOWN], "some"),
+        ([UP, UNKNOWN], "some"),
+        ([UP, replace(DOWN, wish=Wish.maintenance)], "planned"),
+        ([DOWN, DOWN], "none"),
+        ([DOWN, replace(UP, wish=Wish.drain)], "none"),
+        ([UNKNOWN, DOWN], "blind"),
+        ([UNKNOWN], "blind"),
+        ([replace(UP, last_probe=NOW - 9999)] * 2, "blind"),
+    ],
+)
+def test_the_state_of_the_whole(healths, kind):
+    assert overview([row(health) for health in healths]).kind == kind
+
+
+@pytest.mark.parametrize(
+    ("network", "masked", "full"),
+    [
+        ("124.223.221.187/32", "124.223.221.x", "124.223.221.187"),
+        ("124.223.221.128/25", "124.223.221.x", "124.223.221.128/25"),
+        ("124.223.221.0/24", "124.223.221.0/24", "124.223.221.0/24"),
+        ("10.0.0.0/8", "10.0.0.0/8", "10.0.0.0/8"),
+        ("2001:db8:85a3:12::/64", "2001:db8:85a3::x", "2001:db8:85a3:12::/64"),
+        ("2001:db8::/48", "2001:db8::/48", "2001:db8::/48"),
+    ],
+)
+def test_a_network_is_masked_to_what_does_not_tell_one_client(network, masked, full):
+    assert masked_network(network) == masked
+    assert full_network(network) == full
+
+
+def test_a_user_agent_cannot_carry_a_key_an_address_or_an_escape_sequence():
+    agent = "bot/1.0 sk-abcdefghijklmnopqrstuvwxyz0123 from 124.223.221.187\x1b[31m\u202e"
+    shown = shown_user_agent(agent)
+    assert shown == "bot/1.0 … from 124.223.221.x[31m"
+    assert len(shown_user_agent("word " * 100)) == 80
+    assert printable("a\nb\tc\u2028d") == "abcd"
+
+
+def test_bans_come_in_pages_that_stay_right_when_new_ones_arrive():
+    known = list(bans(30))
+    first = bans_document(ban_rows(known, CONFIG), 12, "")
+    newer = Ban("bzzz", "192.0.2.1/32", NOW, None, "x", "operator")
+    second = bans_document(ban_rows([newer, *known], CONFIG), 12, first["next"])
+    third = bans_document(ban_rows([newer, *known], CONFIG), 12, second["next"])
+    told = [ban["id"] for page in (first, second, third) for ban in page["bans"]]
+    assert told == [ban.id for ban in known]
+    assert third["next"] is None
+
+
+def test_bans_of_one_moment_are_all_told():
+    known = [Ban(f"b{i}", f"192.0.2.{i}/32", NOW, None, "x", "operator") for i in range(5)]
+    told, after = [], ""
+    while after is not None:
+        page = bans_document(ban_rows(known, CONFIG), 2, after)
+        told += [ban["id"] for ban in page["bans"]]
+        after = page["next"]
+    assert sorted(told) == [ban.id for ban in known]
+
+
+@pytest.mark.parametrize("cursor", ["x", "!!!!", "é", "bm90LWEtbnVtYmVyIGI", "a" * 5000])
+def test_a_cursor_that_we_did_not_give_is_refused(cursor):
+    with pytest.raises(BadCursor):
+        bans_document([], 10, cursor)
+
+
+def test_columns_line_up_with_wide_characters_and_empty_ones_go():
+    lines = table([("A", "B", "C"), ("香港", "", "x"), ("e\u0301", "", "y")])
+    assert lines == ["A     C", "香港  x", "e\u0301     y"]
+    assert width("香港") == 4
