@@ -166,6 +166,17 @@ def collect(cls: type[T], table: Any, path: str, faults: list[Fault]) -> T | Non
     return built if len(faults) == before else None
 
 
+def to_table(built: Any) -> Any:
+    """The table that `read` would build this from, every setting written out."""
+    if dataclasses.is_dataclass(built):
+        return {key_of(f): to_table(getattr(built, f.name)) for f in dataclasses.fields(built)}
+    if isinstance(built, tuple):
+        return [to_table(item) for item in built]
+    if isinstance(built, Mapping):
+        return {key: to_table(value) for key, value in built.items()}
+    return built
+
+
 def _field(
     field: dataclasses.Field[Any], hint: Any, value: Any, path: str, faults: list[Fault]
 ) -> Any:

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 from monitor import checks
+from monitor.config import MirrorConfig
 from monitor.settings import Duration, Size, setting
-from router.logs import LogConfig as LogConfig
+from router.admission.config import KeysConfig, LimitsConfig
+from router.logs import LogConfig
 
 
 @dataclass(frozen=True, slots=True)
 class TimeoutConfig:
     """How long the router waits, and for what."""
 
-    connect: Duration = setting(3.0, "TCP to a mirror, name resolution included", check=checks.positive)
+    connect: Duration = setting(
+        3.0, "TCP to a mirror, name resolution included", check=checks.positive
+    )
     tls: Duration = setting(5.0, "TLS with a mirror", check=checks.positive)
     first_byte: Duration = setting(
         600.0, "from the complete request to the response head", check=checks.positive
@@ -27,15 +31,11 @@ class TimeoutConfig:
     drain: Duration = setting(
         300.0, "for running requests on stop, and for removed mirrors", check=checks.at_least(0)
     )
-    header: Duration = setting(
-        15.0, "for a client's complete request head", check=checks.positive
-    )
+    header: Duration = setting(15.0, "for a client's complete request head", check=checks.positive)
     keep_alive: Duration = setting(
         75.0, "an idle client connection between requests", check=checks.positive
     )
-    body_stall: Duration = setting(
-        60.0, "silence within a request body", check=checks.positive
-    )
+    body_stall: Duration = setting(60.0, "silence within a request body", check=checks.positive)
     write_stall: Duration = setting(
         60.0, "a client that takes nothing of a response", check=checks.positive
     )
@@ -186,3 +186,16 @@ class LegacyConfig:
     model: str = setting("gpt-3.5-turbo", "which model answers", later=True)
     session_ttl: Duration = setting(1800.0, "how long context is kept", shown='"30m"', later=True)
     balance_days: int = setting(90, "window of use", check=checks.at_least(1), later=True)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What a worker is told: the sections that concern forwarding."""
+
+    router: RouterConfig = setting(RouterConfig)
+    limits: LimitsConfig = setting(LimitsConfig)
+    keys: KeysConfig = setting(KeysConfig)
+    log: LogConfig = setting(LogConfig)
+    mirrors: tuple[MirrorConfig, ...] = setting(())
+    contact: str = setting("")
+    public_url: str = setting("")

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from monitor.feed import Channel, ChannelClosed, Message
@@ -44,7 +45,7 @@ class Hub:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to listen, and bring every worker up to date."""
         for slot in self._slots:
-            slot.channel.attach(loop, lambda message, slot=slot: self._on_message(slot, message))
+            slot.channel.attach(loop, partial(self._on_message, slot))
         self.broadcast(self._state())
 
     def stop(self) -> None:

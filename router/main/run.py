@@ -98,6 +98,6 @@ def _greet(current: Document) -> None:
     if config.admin.listen:
         lines.append(f"metrics      http://{config.admin.listen}/metrics")
     lines.append(f'try          curl {base}/models -H "Authorization: Bearer $OPENAI_API_KEY"')
-    for path in document.unused(current.raw):
-        lines.append(f"note         {path} is set but has no effect in this version")
+    unused = document.unused(current.raw)
+    lines.extend(f"note         {path} is set but has no effect in this version" for path in unused)
     print("mirrorgate is ready", *lines, sep="\n  ", file=sys.stdout, flush=True)

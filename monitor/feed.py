@@ -1,0 +1,165 @@
+"""Messages between the processes of one instance, over sockets that the supervisor hands down.
+
+A `SOCK_SEQPACKET` pair keeps packets whole. The supervisor holds both ends for as long as a slot
+exists, so a process that is replaced finds its channel waiting, and what was sent meanwhile with
+it. A message longer than a packet is cut into several; a receiver that sees a new first packet
+forgets an unfinished message, because its sender died while sending.
+
+Nothing here waits: `send` queues what the socket does not take, up to a bound.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+PACKET = 60_000
+"""Below the default send buffer of a Unix socket (212,992 bytes), which bounds one packet."""
+MAX_QUEUED = 64 << 20
+"""Bytes waiting for a receiver that does not read; it is replaced when it does not answer pings."""
+_FIRST, _LAST = 1, 2
+
+Message = dict[str, Any]
+
+
+class ChannelClosed(Exception):
+    """The other side is gone for good."""
+
+
+class Channel:
+    """One end of a pair."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._outbox: deque[bytes] = deque()
+        self._queued = 0
+        self._assembly: list[bytes] | None = None
+        self._loop: AbstractEventLoop | None = None
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.fileno()}, {self._queued} bytes queued>"
+
+    @classmethod
+    def from_fd(cls, fd: int) -> Channel:
+        """The end that was inherited as this descriptor."""
+        return cls(socket.socket(fileno=fd))
+
+    def fileno(self) -> int:
+        """The descriptor, for selectors."""
+        return self._sock.fileno()
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self.detach()
+        self._sock.close()
+
+    def send(self, message: Message) -> bool:
+        """Send, or queue; False when the queue is full and the message was dropped.
+
+        Raises ChannelClosed.
+        """
+        payload = json.dumps(message, separators=(",", ":")).encode()
+        if self._queued + len(payload) > MAX_QUEUED:
+            return False
+        for start in range(0, len(payload), PACKET):
+            end = start + PACKET
+            flags = (_FIRST if start == 0 else 0) | (_LAST if end >= len(payload) else 0)
+            self._outbox.append(bytes([flags]) + payload[start:end])
+        self._queued += len(payload)
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Send what is queued, as far as the socket takes it. Raises ChannelClosed."""
+        try:
+            while self._outbox:
+                self._sock.send(self._outbox[0])
+                self._queued -= len(self._outbox.popleft()) - 1
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise ChannelClosed from error
+        self._watch_writable()
+
+    def receive(self) -> list[Message]:
+        """Every message that is there. Raises ChannelClosed when there will be no more."""
+        messages: list[Message] = []
+        while True:
+            try:
+                packet = self._sock.recv(PACKET + 1)
+            except BlockingIOError:
+                return messages
+            except OSError:
+                packet = b""
+            if not packet:
+                if messages:
+                    return messages  # the end is told next time
+                raise ChannelClosed
+            message = self._take(packet)
+            if message is not None:
+                messages.append(message)
+
+    def _take(self, packet: bytes) -> Message | None:
+        if packet[0] & _FIRST:
+            self._assembly = []
+        if self._assembly is None:
+            return None  # the rest of a message whose beginning a predecessor read
+        self._assembly.append(packet[1:])
+        if not packet[0] & _LAST:
+            return None
+        payload, self._assembly = b"".join(self._assembly), None
+        message: Message = json.loads(payload)
+        return message
+
+    def attach(
+        self,
+        loop: AbstractEventLoop,
+        on_message: Callable[[Message], None],
+        on_closed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Call back for every message from now on, in the event loop."""
+
+        def readable() -> None:
+            try:
+                messages = self.receive()
+            except ChannelClosed:
+                self.detach()
+                on_closed()
+                return
+            for message in messages:
+                on_message(message)
+
+        self._loop = loop
+        loop.add_reader(self.fileno(), readable)
+        self._watch_writable()
+
+    def detach(self) -> None:
+        """Call back no more."""
+        if self._loop is not None:
+            self._loop.remove_reader(self.fileno())
+            self._loop.remove_writer(self.fileno())
+            self._loop = None
+
+    def _watch_writable(self) -> None:
+        if self._loop is None:
+            return
+        if self._outbox:
+            self._loop.add_writer(self.fileno(), self._on_writable)
+        else:
+            self._loop.remove_writer(self.fileno())
+
+    def _on_writable(self) -> None:
+        try:
+            self.flush()
+        except ChannelClosed:
+            self.detach()
+
+
+def channel_pair() -> tuple[socket.socket, socket.socket]:
+    """Two connected ends, not inherited unless asked for."""
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -1,0 +1,128 @@
+"""Keys: where a caller carries one, whose it is, and what a mirror is sent instead.
+
+A caller's own key travels unchanged, in the field it came in, to mirrors that take such keys; for
+an issued or absent key the mirror's own key takes its place. The two are never mixed.
+"""
+
+from __future__ import annotations
+
+import string
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+_DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_HEADERS = (b"authorization", b"api-key", b"x-api-key", b"mj-api-secret")
+_PROTOCOL = b"sec-websocket-protocol"
+_PROTOCOL_KEY = b"openai-insecure-api-key."
+_BEARER = b"bearer "
+SECRET_LENGTH = 42
+CHECKSUM_LENGTH = 6
+
+
+class Caller(StrEnum):
+    """Whose key a caller shows."""
+
+    own = "own"
+    issued = "issued"
+    anonymous = "anonymous"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The keys that a request carries."""
+
+    caller: Caller
+    keys: tuple[bytes, ...]
+    carrier: bytes
+    """The lower-case name of the field that the first key came in."""
+
+    def __repr__(self) -> str:
+        return f"<Credentials {self.caller} in {self.carrier.decode()}>"
+
+
+def checksum(secret: str) -> str:
+    """Six characters that a key made of `secret` ends with: CRC-32 in base 62.
+
+    It tells a mistyped or foreign key from an issued one without a look-up; it proves nothing.
+    """
+    value, text = zlib.crc32(secret.encode()), ""
+    for _ in range(CHECKSUM_LENGTH):
+        value, digit = divmod(value, 62)
+        text = _DIGITS[digit] + text
+    return text
+
+
+def looks_issued(key: bytes, prefix: str) -> bool:
+    """Whether a key has our prefix, length and a valid checksum."""
+    if not key.startswith(prefix.encode()) or not key.isascii():
+        return False
+    body = key.decode()[len(prefix) :]
+    secret = body[:SECRET_LENGTH]
+    return (
+        len(body) == SECRET_LENGTH + CHECKSUM_LENGTH
+        and body.isalnum()
+        and checksum(secret) == body[SECRET_LENGTH:]
+    )
+
+
+def credentials(look: Mapping[bytes, bytes], prefix: str) -> Credentials:
+    """The credentials in the looked-at fields of a request head."""
+    found = [(name, key) for name in _HEADERS if (key := _header_key(name, look.get(name)))]
+    protocol_key = _key_in_protocols(look.get(_PROTOCOL, b""))
+    if protocol_key:
+        found.append((_PROTOCOL, protocol_key))
+    if not found:
+        return Credentials(Caller.anonymous, (), b"authorization")
+    for name, key in found:
+        if looks_issued(key, prefix):
+            return Credentials(Caller.issued, (key,), name)
+    return Credentials(Caller.own, tuple(key for _, key in found), found[0][0])
+
+
+def key_fields(
+    credentials: Credentials, look: Mapping[bytes, bytes], mirror_key: bytes
+) -> list[bytes]:
+    """The flat list of fields that carry a key, and of subprotocols, to write to a mirror."""
+    if credentials.caller is Caller.own:
+        carried = {name: look[name] for name in (*_HEADERS, _PROTOCOL) if name in look}
+    else:
+        carried = _exchanged(credentials.carrier, look, mirror_key)
+    flat: list[bytes] = []
+    for name, value in carried.items():
+        flat += (name, b": ", value, b"\r\n")
+    return flat
+
+
+def _exchanged(
+    carrier: bytes, look: Mapping[bytes, bytes], mirror_key: bytes
+) -> dict[bytes, bytes]:
+    protocols = [p.strip() for p in look.get(_PROTOCOL, b"").split(b",") if p.strip()]
+    kept = [
+        _PROTOCOL_KEY + mirror_key if p.startswith(_PROTOCOL_KEY) else p
+        for p in protocols
+        if not p.startswith(_PROTOCOL_KEY) or carrier == _PROTOCOL
+    ]
+    carried = {_PROTOCOL: b", ".join(kept)} if kept else {}
+    if carrier == b"authorization":
+        carried[carrier] = b"Bearer " + mirror_key
+    elif carrier != _PROTOCOL:
+        carried[carrier] = mirror_key
+    return carried
+
+
+def _header_key(name: bytes, value: bytes | None) -> bytes | None:
+    if not value:
+        return None
+    value = value.strip()
+    if name == b"authorization" and value[:7].lower() == _BEARER:
+        value = value[7:].strip()
+    return value or None
+
+
+def _key_in_protocols(value: bytes) -> bytes | None:
+    for protocol in value.split(b","):
+        if protocol.strip().startswith(_PROTOCOL_KEY):
+            return protocol.strip()[len(_PROTOCOL_KEY) :] or None
+    return None

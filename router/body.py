@@ -1,0 +1,65 @@
+"""A request's body on its way: collected while it can still be looked into and repeated, else
+passed on as it comes, in the framing it came with.
+"""
+
+from __future__ import annotations
+
+from router.wire.request import RequestHead
+
+EARLY = 64 << 10
+"""Bytes of a streamed body kept while no connection is ready; then the client has to wait."""
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+class RequestBody:
+    """The body of one request."""
+
+    __slots__ = ("_chunked", "_limit", "_parts", "collected", "complete", "size")
+
+    def __init__(self, head: RequestHead, collect_limit: int) -> None:
+        self._chunked = head.chunked
+        self._limit = collect_limit
+        self._parts: list[bytes] = []
+        self.size = 0
+        self.complete = False
+        json = b"json" in head.look.get(b"content-type", b"").lower()
+        self.collected = not head.has_body or (json and head.length <= collect_limit)
+        """Whether the whole body is kept here, so that it can be sent again."""
+
+    def keep(self, data: bytes) -> bool:
+        """Keep a piece; False when that is more than may wait and the client has to pause."""
+        self._parts.append(data)
+        if self.size > self._limit:
+            self.collected = False
+        return self.collected or self.size <= EARLY
+
+    def peek(self) -> bytes:
+        """What is kept of it."""
+        return b"".join(self._parts)
+
+    @property
+    def known_size(self) -> int | None:
+        """The size to announce to a mirror; None when it is streamed in the client's framing."""
+        return self.size if self.collected else None
+
+    def to_send(self) -> list[bytes]:
+        """What is kept, in the framing that goes to a mirror; a streamed part is then forgotten."""
+        if self.collected:
+            return self._parts
+        parts, self._parts = [self.framed(part) for part in self._parts], []
+        if self.complete and self._chunked:
+            parts.append(LAST_CHUNK)
+        return parts
+
+    def framed(self, data: bytes) -> bytes:
+        """One piece of a streamed body as it goes to a mirror."""
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+
+    @property
+    def ending(self) -> bytes:
+        """What tells a mirror that a streamed body is complete."""
+        return LAST_CHUNK if self._chunked else b""
+
+    def drop(self) -> None:
+        """Forget what is kept."""
+        self._parts = []

@@ -1,0 +1,141 @@
+"""The child processes of a supervisor: how one is started, asked, judged and ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from monitor.feed import Channel, ChannelClosed, Message, channel_pair
+from router.handed import write_document
+
+PING_EVERY = 2.0
+HUNG_AFTER = 10.0
+"""Seconds without an answer from a child's event loop after which it is replaced."""
+STARTING = 60.0
+"""The same while it has not said that it is ready: imports on a busy machine take their time."""
+STEADY = 10.0
+"""A child that lived this long is restarted at once; one that did not waits, longer each time."""
+MAX_BACKOFF = 30.0
+
+
+@dataclass(slots=True)
+class Post:
+    """A place that must be filled: a worker slot, or control. Children come and go."""
+
+    name: str
+    module: str
+    arguments: dict[str, str]
+    fds: tuple[int, ...]
+    child: Child | None = None
+    failures: int = 0
+    due: float = 0.0
+    """When the next child may be started, on the supervisor's clock."""
+
+    def ended(self, now: float) -> float:
+        """The child has ended: forget it; returns the seconds until the next may start."""
+        child = self.child
+        assert child is not None
+        child.life.close()
+        self.child = None
+        steady = child.ready and now - child.started >= STEADY
+        self.failures = 0 if steady else self.failures + 1
+        delay = backoff(self.failures)
+        self.due = now + delay
+        return delay
+
+
+@dataclass(slots=True)
+class Child:
+    """A running process and the channel on which it answers."""
+
+    process: subprocess.Popen[bytes]
+    life: Channel
+    started: float
+    heard: float
+    asked: float = 0.0
+    ready: bool = False
+    messages: list[Message] = field(default_factory=list)
+
+    def ask(self, now: float) -> None:
+        """Ask its event loop whether it is alive, now and then; a hung one is killed."""
+        if now - self.heard > (HUNG_AFTER if self.ready else STARTING):
+            self.signal(signal.SIGKILL)
+        elif now - self.asked >= PING_EVERY:
+            self.asked = now
+            self.tell({"type": "ping"})
+
+    def tell(self, message: Message) -> None:
+        """Send it a message; a child that is gone is noticed elsewhere."""
+        try:
+            self.life.send(message)
+        except ChannelClosed:
+            pass
+
+    def hear(self, now: float) -> list[Message]:
+        """What it said, pongs apart."""
+        try:
+            messages = self.life.receive()
+        except ChannelClosed:
+            return []
+        if messages:
+            self.heard = now
+        return [message for message in messages if message["type"] != "pong"]
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; harmless when it has ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait before the next start after this many early ends in a row."""
+    return 0.0 if failures == 0 else min(0.1 * 3 ** (failures - 1), MAX_BACKOFF)
+
+
+def start(post: Post, document: dict[str, Any], now: float) -> Child:
+    """Start a fresh interpreter for a post, with its descriptors and the configuration."""
+    ours, theirs = channel_pair()
+    handed = write_document(document)
+    arguments = {**post.arguments, "life": str(theirs.fileno()), "document": str(handed)}
+    command = [sys.executable, "-m", post.module]
+    for name, value in arguments.items():
+        command += (f"--{name}", value)
+    try:
+        process = subprocess.Popen(
+            command,
+            pass_fds=(*post.fds, theirs.fileno(), handed),
+            stdin=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C in a terminal is for the supervisor alone
+        )
+    finally:
+        theirs.close()
+        os.close(handed)
+    post.child = Child(process, Channel(ours), started=now, heard=now)
+    return post.child
+
+
+def worker_post(slot: int, feed: socket.socket, listen: socket.socket) -> Post:
+    """The place of one data-plane process."""
+    return Post(
+        f"worker {slot}",
+        "router.worker",
+        {"slot": str(slot), "feed": str(feed.fileno()), "listen": str(listen.fileno())},
+        (feed.fileno(), listen.fileno()),
+    )
+
+
+def control_post(feeds: Sequence[socket.socket], listeners: dict[str, socket.socket]) -> Post:
+    """The place of the control process."""
+    fds = {name: str(sock.fileno()) for name, sock in listeners.items()}
+    return Post(
+        "control",
+        "router.main.control",
+        {"feeds": ",".join(str(feed.fileno()) for feed in feeds), **fds},
+        tuple(sock.fileno() for sock in (*feeds, *listeners.values())),
+    )

@@ -1,0 +1,1 @@
+"""Which mirror gets a request: pure decisions over values. Read `selection.py` first."""

@@ -1,0 +1,253 @@
+"""One client connection: who comes, and whereto each of its requests goes.
+
+A forwarded path becomes an `Exchange`; any other path hands the whole connection to aiohttp, for
+life, which is only possible while nothing of ours is under way on it. Pipelined requests wait in
+order, a few of them; the client is not read meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import cast
+
+from router.admission.admit import banned
+from router.exchange import Exchange
+from router.plane import Plane
+from router.relay import reset
+from router.wire.answer import Problem, render
+from router.wire.request import Leave, Phase, Refusal, RequestHead, RequestReader, malformed
+from router.wire.target import forward_target
+from router.wire.wheel import NEVER
+
+MAX_PIPELINED = 16
+LINGER = 2.0
+"""Seconds during which what a client still sends is thrown away, so that it reads our last answer
+before its kernel learns that nobody listens (RFC 9112 section 9.6)."""
+
+
+class Door(asyncio.BufferedProtocol):
+    """The protocol of a client's connection."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, plane: Plane) -> None:
+        self.client = ""
+        self.deadline = NEVER
+        self._plane = plane
+        self._buffer = plane.buffer
+        self._reader = RequestReader(self, plane.request_rules)
+        self._current: Exchange | None = None
+        self._incoming: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._hand_over: bytes | None = None
+        self._deaf = False
+        self._paused = False
+        self._lost = False
+
+    def __repr__(self) -> str:
+        return f"<Door {self.client} {self._current}, {len(self._waiting)} waiting>"
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.client = peer[0] if peer else "local"
+        plane = self._plane
+        plane.door_opened(self)
+        plane.wheel.add(self)
+        self._wait(plane.timeouts.header)
+        if plane.draining:
+            self.transport.close()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._deaf:
+            return
+        try:
+            self._reader.feed(self._buffer[:nbytes])
+        except Refusal as refusal:
+            self._turn_away(refusal)
+        if self._hand_over is not None:
+            self._to_aiohttp(self._hand_over)
+        elif not self._deaf:
+            self._watch()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._deaf = True
+        self._forget()
+        exchanges = [self._current, *self._waiting]
+        self._current = None
+        self._waiting.clear()
+        for exchange in exchanges:
+            if exchange is not None:
+                exchange.client_left()
+
+    def pause_writing(self) -> None:
+        if self._current is not None:
+            self._current.client_full()
+
+    def resume_writing(self) -> None:
+        if self._current is not None:
+            self._current.client_drained()
+
+    # What the reader finds
+
+    def request_head(self, head: RequestHead) -> None:
+        """A request begins."""
+        plane = self._plane
+        self._refuse_banned()
+        target = forward_target(head.target, plane.prefixes, plane.router.forgiving_paths)
+        if target is None:
+            self._leave_for_aiohttp()
+            return
+        self._incoming = exchange = Exchange(plane, self, head, target)
+        if self._current is None:
+            self._current = exchange
+            exchange.begin()
+        elif len(self._waiting) >= MAX_PIPELINED:
+            raise malformed(f"more than {MAX_PIPELINED} requests are pipelined")
+        else:
+            self._waiting.append(exchange)
+            self.pause_client()
+
+    def request_body(self, data: bytes) -> None:
+        """A piece of the newest request's body."""
+        if self._incoming is not None:
+            self._incoming.request_body(data)
+
+    def request_end(self) -> None:
+        """The newest request is complete."""
+        if self._incoming is not None:
+            self._incoming.request_end()
+        self._incoming = None
+
+    def tunnel_data(self, data: bytes) -> None:
+        """What follows a WebSocket request."""
+        current = self._current
+        if current is None:
+            raise malformed("bytes follow a request that was refused")
+        current.tunnel_data(data)
+
+    def _refuse_banned(self) -> None:
+        plane = self._plane
+        ban = plane.bans.find(self.client, plane.wall())
+        if ban is not None:
+            problem = banned(ban, plane.config.contact)
+            raise Refusal(problem.status, problem.code, problem.message)
+
+    def _leave_for_aiohttp(self) -> None:
+        self._deaf = True
+        if self._current is None:
+            self._hand_over = self._reader.raw_head()
+        raise Leave  # with a request under way: it ends, and then the connection does
+
+    def _to_aiohttp(self, raw: bytes) -> None:
+        self._forget()
+        protocol = self._plane.hand_over()
+        self.transport.set_protocol(protocol)
+        protocol.connection_made(self.transport)
+        protocol.data_received(raw)
+
+    # What exchanges ask for
+
+    def pause_client(self) -> None:
+        """Read no more until `resume_client`."""
+        if not self._paused and not self._lost:
+            self._paused = True
+            self.deadline = NEVER
+            self.transport.pause_reading()
+
+    def resume_client(self) -> None:
+        """Read again, unless requests are waiting."""
+        if self._paused and not self._waiting and not self._lost:
+            self._paused = False
+            self.transport.resume_reading()
+            self._watch()
+
+    def exchange_done(self, keep_alive: bool) -> None:
+        """The current request is answered: the next one, or the end."""
+        self._current = None
+        if self._lost:
+            return
+        if not keep_alive or (self._deaf and not self._waiting):
+            self._close()
+        elif self._waiting:
+            self._current = self._waiting.popleft()
+            self._current.begin()
+        else:
+            self.resume_client()
+            self._watch()
+
+    # Deadlines and ends
+
+    def _wait(self, seconds: float) -> None:
+        self.deadline = self._plane.wheel.now + seconds
+
+    def _watch(self) -> None:
+        """Set the deadline of what the client owes us now."""
+        timeouts = self._plane.timeouts
+        if self._reader.phase is Phase.body and not self._paused:
+            self._wait(timeouts.body_stall)
+        elif self._current is not None or self._paused:
+            self.deadline = NEVER
+        elif self._reader.phase is Phase.between:
+            self._wait(timeouts.keep_alive)
+
+    def expired(self) -> None:
+        """The client did not do in time what it owed."""
+        if self._deaf or self._reader.phase is Phase.between:
+            self.transport.abort()
+        elif self._current is not None:
+            self._current.body_stalled()
+        else:
+            message = "The request head took too long to arrive."
+            self._turn_away(Refusal(408, "request_timeout", message))
+
+    def drain(self) -> None:
+        """The worker stops: an idle connection ends now, a busy one after its answer."""
+        if self._current is None and self._reader.phase is Phase.between:
+            self.transport.close()
+
+    def cut(self) -> None:
+        """End the connection whatever it is doing."""
+        reset(self.transport)
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Answer what cannot become an exchange, unless answers of earlier requests are due."""
+        self._deaf = True
+        self._plane.rejected(refusal.code)
+        if self._current is not None:
+            self._waiting.clear()
+            if self._current is self._incoming:
+                self._current.client_left()
+            return
+        problem = Problem(refusal.status, refusal.code, refusal.message)
+        fields = [*problem.fields(), (b"connection", b"close")]
+        self.transport.write(render(refusal.status, fields, problem.body()))
+        self._close()
+
+    def _close(self) -> None:
+        """Close after our last answer, without a reset that would take it from the client."""
+        complete = self._reader.phase is Phase.between and not self._deaf
+        self._deaf = True
+        if complete or self.transport.is_closing():
+            self.transport.close()
+            return
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if self._paused:
+            self._paused = False
+            self.transport.resume_reading()
+        self._wait(LINGER)
+
+    def _forget(self) -> None:
+        self._plane.door_closed(self)
+        self._plane.wheel.remove(self)

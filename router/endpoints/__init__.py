@@ -1,0 +1,1 @@
+"""What the API listener answers itself, on aiohttp."""

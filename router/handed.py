@@ -1,0 +1,27 @@
+"""What the supervisor hands down to a child, as inherited descriptors.
+
+The configuration travels in an anonymous file: it holds secrets, so neither a command line nor the
+environment nor the disk may carry it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+
+def write_document(document: dict[str, Any]) -> int:
+    """A descriptor of an anonymous file with this document; the caller closes it."""
+    fd = os.memfd_create("mirrorgate-document", os.MFD_CLOEXEC)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(json.dumps(document).encode())
+    return fd
+
+
+def read_document(fd: int) -> dict[str, Any]:
+    """The document in an inherited descriptor, which is closed."""
+    with os.fdopen(fd, "rb") as file:
+        file.seek(0)
+        document: dict[str, Any] = json.load(file)
+    return document

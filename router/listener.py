@@ -1,0 +1,60 @@
+"""The sockets that clients connect to: bound once by the supervisor, shared by all workers."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+
+from router.config import RouterConfig
+
+BACKLOG = 4096
+
+
+class ListenError(Exception):
+    """A listener cannot be opened; the text is one sentence and says what to do."""
+
+
+def bind(listen: str, setting: str) -> socket.socket:
+    """A bound, listening, non-blocking socket for HOST:PORT.
+
+    Without SO_REUSEPORT, so that a second instance is told that the address is in use instead of
+    getting half of the traffic. Raises ListenError naming the setting.
+    """
+    host, _, port = listen.rpartition(":")
+    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(_explain(error, listen, port, setting)) from None
+    sock.setblocking(False)
+    return sock
+
+
+def _explain(error: OSError, listen: str, port: str, setting: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"port {port} is in use: set {setting}, or stop what uses it"
+    if error.errno == errno.EACCES:
+        return f"no permission to listen on port {port}: set {setting} to a port above 1023"
+    return f"cannot listen on {listen} ({error.strerror}): set {setting}"
+
+
+class TlsListener:
+    """The certificate of the API listener; a reload changes it for new connections."""
+
+    def __init__(self, config: RouterConfig) -> None:
+        self.context: ssl.SSLContext | None = None
+        if config.tls_cert:
+            self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            self.context.set_alpn_protocols(["http/1.1"])
+            self.load(config)
+
+    def load(self, config: RouterConfig) -> None:
+        """Read certificate and key again. Raises OSError or ssl.SSLError; the old ones stay."""
+        if self.context is not None and config.tls_cert:
+            self.context.load_cert_chain(config.tls_cert, config.tls_key)

@@ -1,0 +1,80 @@
+"""Getting a connection to a chosen mirror: an idle one at once, or a new one in a task."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from monitor.probes.resolve import resolve_host
+from monitor.probes.result import ProbeFailure
+from router.choice.failure import Failure
+from router.plane import Plane
+from router.upstreams import Upstream
+from router.wire.connect import ConnectFailed, Route, connect
+from router.wire.upstream import UpstreamConnection
+
+Opened = Callable[[UpstreamConnection], None]
+Failed = Callable[[Failure, str], None]
+
+
+class Opening:
+    """A connection being opened; tells exactly one of `opened` and `failed`, unless cancelled."""
+
+    __slots__ = ("_failed", "_opened", "_plane", "_task", "_upstream", "seconds")
+
+    def __init__(self, plane: Plane, upstream: Upstream, opened: Opened, failed: Failed) -> None:
+        self._plane = plane
+        self._upstream = upstream
+        self._opened = opened
+        self._failed = failed
+        self._task: asyncio.Task[None] | None = None
+        self.seconds = 0.0
+
+    def start(self, may_be_stale: bool) -> None:
+        """Begin; with an idle connection `opened` is called before this returns."""
+        wheel = self._plane.wheel
+        connection = self._upstream.take_idle(wheel.now) if may_be_stale else None
+        if connection is not None:
+            self._opened(connection)
+        else:
+            self._task = asyncio.get_running_loop().create_task(self._connect())
+
+    def cancel(self) -> None:
+        """Stop; nothing is called any more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _connect(self) -> None:
+        timeouts = self._plane.timeouts
+        try:
+            route = await route_to(self._upstream, timeouts.connect)
+            connection, self.seconds = await connect(
+                route, self._new, timeouts.connect, timeouts.tls
+            )
+        except ConnectFailed as error:
+            self._task = None
+            self._failed(error.failure, error.detail)
+        else:
+            self._task = None
+            self._opened(connection)
+
+    def _new(self) -> UpstreamConnection:
+        return UpstreamConnection(self._plane.buffer, self._plane.response_rules)
+
+
+async def route_to(upstream: Upstream, timeout: float) -> Route:
+    """Where to connect for this mirror: pinned addresses, else what the monitor found, else DNS.
+
+    Raises ConnectFailed.
+    """
+    mirror = upstream.mirror
+    addresses = mirror.addresses or upstream.health.addresses
+    try:
+        tls = upstream.tls()
+        if not addresses:
+            addresses = await resolve_host(mirror.host, mirror.allow_private, timeout)
+    except ProbeFailure as error:
+        raise ConnectFailed(Failure.resolve, f"its name: {error.failure}") from None
+    except OSError:
+        raise ConnectFailed(Failure.tls, "its ca_file cannot be read") from None
+    return Route(mirror.host, mirror.port, addresses, tls)

@@ -1,0 +1,115 @@
+"""One response's way to the client: head, framing of our own, body untouched, a visible end.
+
+Several pieces of a body that arrive in one read leave as one chunk and one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterable
+
+from router.wire.answer import Field, status_line
+from router.wire.request import RequestHead
+from router.wire.response import ResponseHead
+
+_LAST_CHUNK = b"0\r\n\r\n"
+_LINGER_RESET = struct.pack("ii", 1, 0)
+
+
+class Relay:
+    """Writes one mirror's response to one client."""
+
+    def __init__(self, transport: asyncio.Transport, request: RequestHead) -> None:
+        self._transport = transport
+        self._request = request
+        self._pending = b""
+        self._chunked = False
+        self.started = False
+        """Whether the client has something of the response."""
+        self.body_bytes = 0
+        self.keep_alive = False
+        """Whether the client's connection can carry another request after this response."""
+        self._framed = True
+
+    def informational(self, response: ResponseHead) -> None:
+        """Pass on an interim response, to clients that know them (RFC 9110 section 15.2)."""
+        if self._request.http10 or response.status == 100 or self.started:
+            return
+        head = [status_line(response.status, response.reason), *response.fields, b"\r\n"]
+        self._transport.write(b"".join(head))
+
+    def head(self, response: ResponseHead, added: Iterable[Field], keep_alive: bool) -> None:
+        """Prepare the head; it is written together with what follows it in the same read."""
+        lines = [status_line(response.status, response.reason), *response.fields]
+        for name, value in added:
+            lines += (name, b": ", value, b"\r\n")
+        framing = self._framing(response)
+        self.keep_alive = keep_alive and self._framed
+        lines.append(framing)
+        lines.append(self._connection(response))
+        lines.append(b"\r\n")
+        self._pending = b"".join(lines)
+
+    def _framing(self, response: ResponseHead) -> bytes:
+        if response.bodiless:
+            return b""
+        if response.length is not None:
+            return b"content-length: %d\r\n" % response.length
+        if self._request.method == b"HEAD":
+            return b""
+        if self._request.http10:
+            self._framed = False
+            return b""
+        self._chunked = True
+        return b"transfer-encoding: chunked\r\n"
+
+    def _connection(self, response: ResponseHead) -> bytes:
+        if response.status == 101:
+            return b"connection: Upgrade\r\nupgrade: websocket\r\n"
+        if not self.keep_alive:
+            return b"connection: close\r\n"
+        return b"connection: keep-alive\r\n" if self._request.http10 else b""
+
+    def data(self, parts: list[bytes], ended: bool) -> None:
+        """Write what one read brought."""
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        size = len(body)
+        self.body_bytes += size
+        if not self._chunked:
+            out = self._pending + body if self._pending else body
+        elif ended:
+            chunk = b"%x\r\n%b\r\n" % (size, body) if size else b""
+            out = self._pending + chunk + _LAST_CHUNK
+        elif size:
+            out = b"%b%x\r\n%b\r\n" % (self._pending, size, body)
+        else:
+            out = self._pending
+        self._pending = b""
+        self.started = True
+        if out:
+            self._transport.write(out)
+
+    def cut(self) -> None:
+        """End a response that cannot be completed, so that the client sees it is incomplete.
+
+        With framing, a connection that ends before the frame does is an error to every client, and
+        what was relayed still arrives. Without framing only a reset is one: a clean end would look
+        like the end of the body.
+        """
+        if self._framed:
+            self._transport.close()
+        else:
+            reset(self._transport)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection with RST: a plain abort() sends a clean FIN."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        except OSError:
+            pass  # closed already
+    transport.abort()

@@ -1,0 +1,57 @@
+"""Our own part of answers: the fields added to a mirror's response, and errors made here."""
+
+from __future__ import annotations
+
+from router.plane import Plane
+from router.wire import cors
+from router.wire.answer import Field, Problem, render
+from router.wire.outgoing import VIA
+from router.wire.request import RequestHead
+
+
+def response_fields(
+    plane: Plane,
+    head: RequestHead,
+    request_id: str,
+    mirror: str,
+    failed: int,
+    connect_seconds: float,
+    first_byte: float,
+) -> list[Field]:
+    """What we add to a mirror's response."""
+    timing = b"connect;dur=%.1f, first-byte;dur=%.1f, retries;desc=%d" % (
+        connect_seconds * 1000,
+        first_byte * 1000,
+        failed,
+    )
+    added = [
+        (b"x-mirrorgate-request-id", request_id.encode()),
+        (b"server-timing", timing),
+        (b"via", VIA),
+    ]
+    if plane.router.expose_mirror:
+        added.append((b"x-mirrorgate-mirror", mirror.encode()))
+    if failed:
+        added.append((b"x-mirrorgate-attempts", b"%d" % (failed + 1)))
+    origin = head.look.get(b"origin")
+    if origin is not None:
+        added += cors.response_fields(origin, plane.router.cors_origins)
+    return added
+
+
+def local_answer(
+    plane: Plane, head: RequestHead, request_id: str, problem: Problem, keep_alive: bool
+) -> bytes:
+    """An error made here, as bytes; to a HEAD request without its body."""
+    encoded = request_id.encode()
+    fields = [
+        *problem.fields(),
+        (b"x-request-id", encoded),
+        (b"x-mirrorgate-request-id", encoded),
+        *cors.response_fields(head.look.get(b"origin"), plane.router.cors_origins),
+    ]
+    if not keep_alive:
+        fields.append((b"connection", b"close"))
+    body = problem.body()
+    out = render(problem.status, fields, body)
+    return out[: -len(body)] if head.method == b"HEAD" else out

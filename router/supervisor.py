@@ -1,0 +1,217 @@
+"""Binds nothing itself, serves nothing, only keeps processes alive: workers and control.
+
+It has no event loop and imports none, so that nothing a request or a probe does can hang it. It
+holds the listening sockets and both ends of every feed, so a child that is replaced loses only its
+own connections. When it dies, its children see the end of their channel and end too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from monitor.feed import Message, channel_pair
+from router.children import Post, control_post, start, worker_post
+
+log = logging.getLogger("supervisor")
+
+GRACE = 10.0
+"""Seconds that children have after draining before they are killed."""
+_FIRST_TRIES = 3
+_TURN = 0.5
+
+
+class Supervisor:
+    """The processes of one instance."""
+
+    def __init__(
+        self,
+        document: dict[str, Any],
+        workers: int,
+        drain: float,
+        api: socket.socket,
+        control_listeners: dict[str, socket.socket],
+        on_ready: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._document = document
+        self._drain = drain
+        self._clock = clock
+        self._on_ready = on_ready
+        self._ready = False
+        self._stopping: float | None = None
+        self._signals: list[int] = []
+        self._failure = ""
+        pairs = [channel_pair() for _ in range(workers)]
+        self._listeners = [api, *control_listeners.values()]
+        self._kept = [end for pair in pairs for end in pair]
+        self._control = control_post([theirs for _, theirs in pairs], control_listeners)
+        self._workers = [worker_post(i, ours, api) for i, (ours, _) in enumerate(pairs)]
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._waker = socket.socketpair()
+
+    def run(self) -> int:
+        """Stay until stopped; the exit code."""
+        self._catch_signals()
+        for post in self._posts():
+            self._start(post)
+        while True:
+            self._turn()
+            if self._stopping is not None and not any(post.child for post in self._posts()):
+                self._close()
+                return 1 if self._failure else 0
+
+    @property
+    def failure(self) -> str:
+        """Why it had to end, in one sentence; empty when it was asked to."""
+        return self._failure
+
+    def _posts(self) -> Iterable[Post]:
+        return (self._control, *self._workers)
+
+    def _turn(self) -> None:
+        self._selector.select(self._pause())
+        self._drain_waker()
+        now = self._clock()
+        for number in self._take_signals():
+            self._on_signal(number, now)
+        for post in self._posts():
+            self._look_after(post, now)
+        self._check_ready()
+        if self._stopping is not None:
+            self._end_stragglers(now)
+
+    def _pause(self) -> float:
+        """Seconds until something is due of itself."""
+        now = self._clock()
+        due = [post.due - now for post in self._posts() if post.child is None]
+        return min([_TURN, *(max(0.0, wait) for wait in due if self._stopping is None)])
+
+    def _look_after(self, post: Post, now: float) -> None:
+        child = post.child
+        if child is None:
+            if self._stopping is None and now >= post.due:
+                self._start(post)
+            return
+        for message in child.hear(now):
+            self._on_message(post, message)
+        code = child.process.poll()
+        if code is None:
+            child.ask(now)
+            return
+        for message in child.hear(now):
+            self._on_message(post, message)
+        self._child_ended(post, code, now)
+
+    def _child_ended(self, post: Post, code: int, now: float) -> None:
+        assert post.child is not None
+        self._selector.unregister(post.child.life)
+        delay = post.ended(now)
+        if self._stopping is not None:
+            return
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        log.warning("%s ended %s; the next one starts in %.1f s", post.name, how, delay)
+        if not self._ready and post.failures >= _FIRST_TRIES:
+            self._fail(f"{post.name} cannot start: see the messages above")
+
+    def _start(self, post: Post) -> None:
+        child = start(post, self._document, self._clock())
+        self._selector.register(child.life, selectors.EVENT_READ)
+        log.debug("%s is process %d", post.name, child.process.pid)
+
+    def _on_message(self, post: Post, message: Message) -> None:
+        kind = message["type"]
+        if kind == "ready" and post.child is not None:
+            post.child.ready = True
+        elif kind == "document":
+            self._document = message["document"]
+            self._drain = message["drain"]
+        elif kind == "failed":
+            log.error("%s: %s", post.name, message["message"])
+            if not self._ready:
+                self._fail(message["message"])
+
+    def _check_ready(self) -> None:
+        if not self._ready and all(p.child is not None and p.child.ready for p in self._posts()):
+            self._ready = True
+            self._on_ready()
+
+    # Stopping
+
+    def _fail(self, sentence: str) -> None:
+        self._failure = self._failure or sentence
+        self._stop(self._clock())
+
+    def _on_signal(self, number: int, now: float) -> None:
+        if number == signal.SIGHUP:
+            if self._control.child is not None:
+                self._control.child.tell({"type": "reload"})
+        elif self._stopping is None:
+            self._stop(now)
+        else:
+            log.warning("a second signal: ending at once")
+            self._signal_all(signal.SIGKILL)
+
+    def _stop(self, now: float) -> None:
+        """Refuse newcomers at once, let workers drain, end control last: it takes their totals."""
+        if self._stopping is not None:
+            return
+        self._stopping = now
+        log.info("stopping; running requests have %.0f s", self._drain)
+        for sock in self._listeners:
+            sock.close()
+        for post in self._workers:
+            if post.child is not None:
+                post.child.signal(signal.SIGTERM)
+
+    def _end_stragglers(self, now: float) -> None:
+        assert self._stopping is not None
+        overdue = now - self._stopping > self._drain + GRACE
+        if overdue:
+            self._signal_all(signal.SIGKILL)
+        elif not any(post.child for post in self._workers) and self._control.child is not None:
+            self._control.child.signal(signal.SIGTERM)
+
+    def _signal_all(self, number: int) -> None:
+        for post in self._posts():
+            if post.child is not None:
+                post.child.signal(number)
+
+    # Signals and resources
+
+    def _catch_signals(self) -> None:
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda received, frame: self._signals.append(received))
+        signal.signal(signal.SIGCHLD, lambda received, frame: None)  # only to be woken
+
+    def _take_signals(self) -> list[int]:
+        taken, self._signals = self._signals, []
+        return taken
+
+    def _drain_waker(self) -> None:
+        try:
+            while self._woken.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        for sock in (*self._kept, self._woken, self._waker):
+            sock.close()
+
+
+def worker_count(setting: int) -> int:
+    """How many workers to run: as set, or one per core that this process may use."""
+    return setting or len(os.sched_getaffinity(0))

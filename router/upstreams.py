@@ -1,0 +1,150 @@
+"""The mirrors as this worker sees them: settings, health, load and idle connections in one place.
+
+`available` is what operator and health allow; load and the caller's key are asked by whoever
+selects. A mirror whose settings change becomes a new upstream, while the old one ends in peace.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
+
+from monitor.config import MirrorConfig
+from monitor.health.board import HealthSnapshot, MirrorHealth
+from router.wire.upstream import UpstreamConnection
+
+MAX_IDLE = 32
+"""Idle connections kept per mirror and worker; nginx's `keepalive 32` is the usual choice."""
+IDLE_SECONDS = 45.0
+"""Below the 60 to 75 s after which the usual servers close, so that few are stale when taken."""
+
+
+class Upstream:
+    """One mirror, seen from one worker."""
+
+    def __init__(self, mirror: MirrorConfig, health: MirrorHealth) -> None:
+        self.mirror = mirror
+        self.id = mirror.id
+        self.weight = mirror.weight
+        self.health = health
+        self.in_flight = 0
+        self.removed = False
+        self.authority = mirror.authority.encode()
+        self.base_path = mirror.base_path.encode()
+        self.api_key = mirror.api_key.encode()
+        self._paths = tuple(path.encode() for path in mirror.paths)
+        self._takes_any_key = "*" in mirror.client_keys
+        self._idle: deque[UpstreamConnection] = deque()
+        self._tls: ssl.SSLContext | None = None
+
+    def __repr__(self) -> str:
+        return f"<Upstream {self.id} {self.health.state}, {self.in_flight} in flight>"
+
+    @property
+    def available(self) -> bool:
+        """Whether new requests may be sent: enabled, wanted and not known to be down."""
+        return self.mirror.enabled and self.health.in_rotation
+
+    def takes_key(self, key: bytes | None) -> bool:
+        """Whether a caller with this key of their own, or with none, can be served."""
+        if key is None:
+            return bool(self.api_key)
+        if self._takes_any_key:
+            return True
+        text = key.decode("latin-1")
+        return any(fnmatchcase(text, pattern) for pattern in self.mirror.client_keys)
+
+    def serves(self, target: bytes, model: str | None) -> bool:
+        """Whether it has this endpoint and, where both are known, this model."""
+        if self._paths and not target.startswith(self._paths):
+            return False
+        return model is None or not self.mirror.models or model in self.mirror.models
+
+    def tls(self) -> ssl.SSLContext | None:
+        """The verifying TLS context, or None for plain HTTP. Raises OSError, ssl.SSLError."""
+        if self.mirror.scheme == "https" and self._tls is None:
+            self._tls = ssl.create_default_context(cafile=self.mirror.ca_file or None)
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return self._tls
+
+    def take_idle(self, now: float) -> UpstreamConnection | None:
+        """The most recently used idle connection that is likely to live."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed and now - connection.idle_since < IDLE_SECONDS:
+                return connection
+            connection.leave()
+        return None
+
+    def give_back(self, connection: UpstreamConnection, now: float) -> None:
+        """Keep a connection for the next request, or close it."""
+        if self.removed or not connection.reusable:
+            connection.leave()
+            return
+        connection.release()
+        connection.idle_since = now
+        self._idle.append(connection)
+        if len(self._idle) > MAX_IDLE:
+            self._idle.popleft().leave()
+
+    def close_idle(self, before: float = float("inf")) -> None:
+        """Close the connections that have been idle since before that time."""
+        while self._idle and self._idle[0].idle_since < before:
+            self._idle.popleft().leave()
+
+    def remove(self) -> None:
+        """The mirror is no longer wanted: nothing new begins, what runs may end."""
+        self.removed = True
+        self.close_idle()
+
+
+class Upstreams:
+    """All mirrors of one worker."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[str, Upstream] = {}
+
+    def __iter__(self) -> Iterator[Upstream]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def apply(self, mirrors: Iterable[MirrorConfig], snapshot: HealthSnapshot) -> None:
+        """Take new settings and health; what is unchanged keeps its load and connections."""
+        old, self._by_id = self._by_id, {}
+        for mirror in mirrors:
+            known = old.get(mirror.id)
+            if known is not None and known.mirror == mirror:
+                self._by_id[mirror.id] = old.pop(mirror.id)
+            else:
+                self._by_id[mirror.id] = Upstream(mirror, snapshot.of(mirror.id))
+        for upstream in old.values():
+            upstream.remove()
+        self.learn(snapshot)
+
+    def learn(self, snapshot: HealthSnapshot) -> None:
+        """Take a new health snapshot."""
+        for upstream in self:
+            upstream.health = snapshot.of(upstream.id)
+            if not upstream.available:
+                upstream.close_idle()
+
+
+class Handle:
+    """One request in flight on a mirror; given back exactly once, whoever ends it."""
+
+    __slots__ = ("_held", "upstream")
+
+    def __init__(self, upstream: Upstream) -> None:
+        self.upstream = upstream
+        self._held = True
+        upstream.in_flight += 1
+
+    def release(self) -> None:
+        """Give it back; later calls do nothing."""
+        if self._held:
+            self._held = False
+            self.upstream.in_flight -= 1

@@ -1,0 +1,74 @@
+"""Answers made here, in OpenAI's error shape, and the heads of all answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+
+JSON_TYPE = (b"content-type", b"application/json")
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_TYPES = {
+    429: "rate_limit_error",
+    500: "server_error",
+    502: "server_error",
+    503: "server_error",
+    504: "server_error",
+}
+Field = tuple[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error that we answer; the message says the next step."""
+
+    status: int
+    code: str
+    message: str
+    retry_after: int | None = None
+    """Seconds after which trying again may help."""
+    tried: bool = False
+    """Mirrors were tried already: the SDK must not multiply the attempts."""
+
+    def body(self) -> bytes:
+        """The JSON body."""
+        error = {
+            "message": self.message,
+            "type": _TYPES.get(self.status, "invalid_request_error"),
+            "param": None,
+            "code": self.code,
+        }
+        return json.dumps({"error": error}, ensure_ascii=False).encode()
+
+    def fields(self) -> Iterable[Field]:
+        """The fields that belong to this problem."""
+        yield JSON_TYPE
+        if self.retry_after is not None:
+            yield b"retry-after", str(self.retry_after).encode()
+        elif self.tried:
+            yield b"x-should-retry", b"false"
+
+
+def status_line(status: int, reason: bytes = b"") -> bytes:
+    """The status line, with the usual reason phrase when none is given."""
+    return b"HTTP/1.1 %d %b\r\n" % (status, reason or _phrase(status))
+
+
+def _phrase(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""
+
+
+def render(status: int, fields: Iterable[Field], body: bytes | None) -> bytes:
+    """A whole answer; `body` None leaves out body and length, as a 204 wants it."""
+    lines = [status_line(status)]
+    lines.extend(b"%b: %b\r\n" % field for field in fields)
+    if body is not None:
+        lines.append(b"content-length: %d\r\n" % len(body))
+    lines.append(b"\r\n")
+    if body:
+        lines.append(body)
+    return b"".join(lines)

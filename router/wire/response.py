@@ -1,0 +1,220 @@
+"""From a mirror's bytes to a response: parsing, and what llhttp leaves to us to refuse.
+
+Framing is computed here and never trusted to the parser alone: it knows nothing of HEAD, reports
+every 1xx as a message of its own, and accepts status 099 (RFC 9112 section 6, RFC 9110 section 15).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import httptools
+
+from router.wire.fields import FieldRules, Rule, tokens, without
+
+MAX_HEAD = 64 << 10
+MAX_FIELDS = 256
+MAX_INFORMATIONAL = 64
+_REASON = {200: b"OK", 101: b"Switching Protocols"}
+
+
+class BadResponse(Exception):
+    """What a mirror sent cannot be relayed; the text says why, without its content."""
+
+
+@dataclass(slots=True)
+class ResponseHead:
+    """A response's head, checked; `fields` is what passes to the client, as a flat list."""
+
+    status: int
+    reason: bytes
+    fields: list[bytes]
+    look: dict[bytes, bytes]
+    length: int | None = None
+    """Content-Length; None when the body is chunked or ends with the connection."""
+    until_close: bool = False
+    keep_alive: bool = True
+
+    @property
+    def bodiless(self) -> bool:
+        """Whether no body can follow whatever the fields say (RFC 9110 section 6.4.1)."""
+        return self.status in (204, 304) or self.status < 200
+
+
+class ResponseSink(Protocol):
+    """Who is told of a response's head; bodies are collected in `ResponseReader.parts`."""
+
+    def informational(self, head: ResponseHead) -> None:
+        """A 1xx, 101 excepted."""
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The head of the final response, or of a 101."""
+
+
+class ResponseReader:
+    """Reads the responses of one connection to a mirror."""
+
+    def __init__(self, rules: FieldRules) -> None:
+        self._rule_of = rules.of
+        self._parser = httptools.HttpResponseParser(self)
+        self._sink: ResponseSink | None = None
+        self.to_head = False
+        """The request was a HEAD: its response ends with the head."""
+        self.parts: list[bytes] = []
+        """Pieces of the body from the last feed."""
+        self.ended = False
+        self.poisoned = False
+        """More came than was asked for: the connection must not be used again."""
+        self.tunnel: bytes | None = None
+        """After a 101: what followed it."""
+        self._head: ResponseHead | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._reason = b""
+        self._fields: list[bytes] = []
+        self._look: dict[bytes, bytes] = {}
+        self._count = 0
+        self._informational = 0
+        self._head_bytes = 0
+        self._body_bytes = 0
+        self._raw_bytes = 0
+
+    def expect(self, sink: ResponseSink, to_head: bool) -> None:
+        """Prepare for the response to the next request."""
+        self._sink = sink
+        self.to_head = to_head
+        self.ended = False
+        self._head = None
+        self._begin()
+
+    def feed(self, data: memoryview) -> None:
+        """Read on. Raises BadResponse, after which the connection is of no use."""
+        self.parts.clear()
+        if self._sink is None or self.ended:
+            self.poisoned = True
+            raise BadResponse("it sent more than was asked for")
+        self._raw_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self.tunnel = bytes(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError as error:
+            raise error.__context__ or error from None
+        except httptools.HttpParserError as error:
+            self._cannot_parse(error)
+        self._check_bounds(len(data))
+
+    def _cannot_parse(self, error: Exception) -> None:
+        """Garbage after a complete response spoils only the connection."""
+        if not self.ended:
+            raise BadResponse(f"its response is malformed: {error}")
+        self.poisoned = True
+
+    def _check_bounds(self, read: int) -> None:
+        if self._head is None:
+            self._head_bytes += read
+            if self._head_bytes > MAX_HEAD:
+                raise BadResponse("its response head is too long")
+        elif self._raw_bytes - self._body_bytes > 2 * MAX_HEAD + 8 * self._body_bytes:
+            raise BadResponse("its chunks are mostly framing")
+
+    @property
+    def in_response(self) -> bool:
+        """Whether the final head has been read."""
+        return self._head is not None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next response can follow on this connection."""
+        kept = self._head is not None and self._head.keep_alive
+        return kept and self.ended and not self.poisoned
+
+    @property
+    def ends_with_close(self) -> bool:
+        """Whether the end of the connection is the proper end of the response being read."""
+        return self._head is not None and self._head.until_close and not self.ended
+
+    # What httptools calls
+
+    def on_message_begin(self) -> None:
+        if self.ended:
+            self.poisoned = True
+        self._reason = b""
+        self._fields = []
+        self._look = {}
+        self._count = 0
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head is not None:
+            return  # a trailer, or a field of what was not asked for
+        self._count += 1
+        rule, lower = self._rule_of(name)
+        if rule is Rule.forward:
+            self._fields += (name, b": ", value, b"\r\n")
+        elif rule is Rule.look:
+            self._fields += (name, b": ", value, b"\r\n")
+            self._look[lower] = value
+        elif rule is Rule.take:
+            known = self._look.get(lower)
+            self._look[lower] = value if known is None else known + b", " + value
+
+    def on_headers_complete(self) -> None:
+        if self.ended:
+            return
+        head = self._checked_head()
+        assert self._sink is not None
+        if head.status < 200 and head.status != 101:
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                raise BadResponse("it sends interim responses without end")
+            self._sink.informational(head)
+            return
+        self._head = head
+        self._sink.response_head(head)
+        if self.to_head:
+            # llhttp would now wait for the body that the fields promise.
+            self.ended = True
+            self.poisoned = True
+
+    def on_body(self, data: bytes) -> None:
+        if not self.ended:
+            self._body_bytes += len(data)
+            self.parts.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._head is not None:
+            self.ended = True
+
+    def _checked_head(self) -> ResponseHead:
+        parser, look = self._parser, self._look
+        status, version = parser.get_status_code(), parser.get_http_version()
+        if version not in ("1.0", "1.1") or not 100 <= status <= 599:
+            raise BadResponse(f"it answers HTTP/{version} {status}")
+        if self._count > MAX_FIELDS:
+            raise BadResponse("its response has too many header fields")
+        head = ResponseHead(status, self._reason or _REASON.get(status, b""), self._fields, look)
+        head.keep_alive = parser.should_keep_alive()
+        self._read_framing(head, version)
+        if b"connection" in look:
+            named = set(tokens(look[b"connection"])) - {b"close", b"keep-alive", b"upgrade"}
+            head.fields = without(head.fields, named) if named else head.fields
+        return head
+
+    def _read_framing(self, head: ResponseHead, version: str) -> None:
+        coding = self._look.get(b"transfer-encoding")
+        length = self._look.get(b"content-length")
+        if coding is not None:
+            if version == "1.0" or coding.strip().lower() != b"chunked":
+                raise BadResponse("its response has an unknown transfer coding")
+        elif length is not None:
+            if not length.strip().isdigit() or len(length) > 18:
+                raise BadResponse("its response has a bad length")
+            head.length = int(length)
+        elif not head.bodiless:
+            head.until_close = True
+            head.keep_alive = False

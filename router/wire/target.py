@@ -1,0 +1,88 @@
+"""The request target: one string that is checked and forwarded, nothing in between.
+
+What is allowed is RFC 3986's characters. Dot segments, also in escaped form, are refused, because a
+mirror may resolve them and so leave the prefix that was checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
+
+_ALLOWED = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%\[\]]*")
+_ESCAPES = re.compile(rb"%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|7[Ff]|5[Cc])")
+_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(.*)", re.IGNORECASE | re.DOTALL)
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+ROOTS = frozenset(
+    b"assistants audio batches chat completions containers conversations embeddings evals files"
+    b" fine_tuning images models moderations organization realtime responses skills threads uploads"
+    b" vector_stores videos".split()
+)
+"""First path segments of the OpenAI API below /v1/; a path that begins with one lacks only that."""
+
+
+class BadTarget(ValueError):
+    """The request target cannot be forwarded; the text says why."""
+
+
+def origin_form(target: bytes) -> tuple[bytes, bytes | None]:
+    """The target as path and query, and the host named by an absolute-form target.
+
+    Raises BadTarget for what is neither origin-form nor absolute-form (RFC 9112 section 3.2).
+    """
+    if target.startswith(b"/"):
+        return target, None
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None:
+        raise BadTarget("the request target must begin with /")
+    rest = absolute[2]
+    return (rest if rest.startswith(b"/") else b"/" + rest), absolute[1]
+
+
+def check(target: bytes) -> None:
+    """Raise BadTarget if the origin-form target may mean another path to somebody else."""
+    if _ALLOWED.fullmatch(target) is None:
+        raise BadTarget("the request target holds characters that must be percent-encoded")
+    path = target.partition(b"?")[0]
+    if b"%" in target and _ESCAPES.search(target):
+        raise BadTarget("the request target holds a bad escape")
+    if b"/." in path or b"%" in path:
+        segments = unquote_to_bytes(path).split(b"/")
+        if b"." in segments or b".." in segments:
+            raise BadTarget("the request target holds dot segments")
+
+
+def valid_host(value: bytes) -> bool:
+    """Whether a Host field is a host and an optional port (RFC 9112 section 3.2)."""
+    return _HOST.fullmatch(value) is not None
+
+
+def forward_target(target: bytes, prefixes: Sequence[bytes], forgiving: bool) -> bytes | None:
+    """The target to forward, or None when it is not under a forwarded prefix.
+
+    With `forgiving`, the usual slips in a base URL are mended: "/v1/v1/x" and "//v1/x" become
+    "/v1/x", "/chat/completions" becomes "/v1/chat/completions".
+    """
+    if forgiving:
+        target = _mend(target)
+    return target if target.startswith(tuple(prefixes)) else None
+
+
+def _mend(target: bytes) -> bytes:
+    if target.startswith(b"//"):
+        target = b"/" + target.lstrip(b"/")
+    while target.startswith(b"/v1/v1/"):
+        target = target[3:]
+    root = re.split(rb"[/?]", target[1:], maxsplit=1)[0]
+    return b"/v1" + target if root in ROOTS else target
+
+
+def endpoint_of(target: bytes) -> str:
+    """The endpoint for metrics, from a closed set: "chat", "files", … or "other"."""
+    if target.startswith(b"/v1/"):
+        root = re.split(rb"[/?]", target[4:], maxsplit=1)[0]
+        if root in ROOTS:
+            return root.decode()
+    return "other"

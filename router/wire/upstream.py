@@ -1,0 +1,148 @@
+"""One connection to a mirror: writes a request, reads its response, is used again or closed.
+
+It belongs either to the pool or to exactly one exchange, which it tells what happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol, cast
+
+from router.wire.fields import FieldRules
+from router.wire.response import BadResponse, ResponseHead, ResponseReader
+
+
+class UpstreamUser(Protocol):
+    """The exchange on a connection. After `response_end` or `response_failed` nothing follows."""
+
+    def informational(self, head: ResponseHead) -> None:
+        """A 1xx response."""
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The response's head."""
+
+    def response_data(self, parts: list[bytes], ended: bool) -> None:
+        """What one read brought after the head: pieces of the body, and whether it ended."""
+
+    def switched(self, rest: bytes) -> None:
+        """After a 101 head: the connection is a tunnel now; `rest` followed the head."""
+
+    def response_failed(self, why: str, silent: bool) -> None:
+        """It broke; `silent` means that not one byte of a response had come."""
+
+    def upstream_full(self) -> None:
+        """The mirror takes no more for now."""
+
+    def upstream_drained(self) -> None:
+        """The mirror takes bytes again."""
+
+
+class UpstreamConnection(asyncio.BufferedProtocol):
+    """The protocol of one connection to a mirror."""
+
+    def __init__(self, buffer: memoryview, rules: FieldRules) -> None:
+        self._buffer = buffer
+        self._reader = ResponseReader(rules)
+        self._transport: asyncio.Transport | None = None
+        self._user: UpstreamUser | None = None
+        self._heard = False
+        self.used = 0
+        """Requests written so far: above 1 it may be stale."""
+        self.idle_since = 0.0
+
+    def __repr__(self) -> str:
+        state = "closed" if self.closed else "busy" if self._user else "idle"
+        return f"<UpstreamConnection {state}, {self.used} requests>"
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be written any more."""
+        return self._transport is None or self._transport.is_closing()
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The transport, once connected."""
+        assert self._transport is not None
+        return self._transport
+
+    def take(self, user: UpstreamUser, to_head: bool) -> None:
+        """Give the connection to an exchange, whose request is written next."""
+        self._user = user
+        self._heard = False
+        self.used += 1
+        self._reader.expect(user, to_head)
+
+    def write(self, data: bytes) -> None:
+        """Write a part of the request."""
+        self.transport.write(data)
+
+    def leave(self) -> None:
+        """The exchange wants nothing more of it: close it, whatever it is doing."""
+        self._user = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the next request may be written, once a response has ended."""
+        return self._reader.reusable and not self.closed
+
+    def release(self) -> None:
+        """The exchange has its response; the connection waits for the next."""
+        self._user = None
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        user, reader = self._user, self._reader
+        if user is None:
+            self.leave()  # nothing was asked
+            return
+        self._heard = True
+        try:
+            reader.feed(self._buffer[:nbytes])
+        except BadResponse as error:
+            self._fail(str(error))
+            return
+        if reader.tunnel is not None:
+            user.switched(reader.tunnel)
+        elif reader.in_response:
+            user.response_data(reader.parts, reader.ended)
+
+    def _fail(self, why: str) -> None:
+        user = self._user
+        silent = not self._heard
+        self.leave()
+        if user is not None:
+            user.response_failed(why, silent)
+
+    def eof_received(self) -> bool:
+        self._end(None)
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc)
+        self._transport = None
+
+    def _end(self, exc: Exception | None) -> None:
+        user = self._user
+        if user is None:
+            return
+        if exc is None and self._reader.ends_with_close:
+            user.response_data([], True)
+        else:
+            self._fail("it closed the connection" if exc is None else "the connection broke")
+
+    def pause_writing(self) -> None:
+        if self._user is not None:
+            self._user.upstream_full()
+
+    def resume_writing(self) -> None:
+        if self._user is not None:
+            self._user.upstream_drained()

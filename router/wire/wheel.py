@@ -1,0 +1,72 @@
+"""Deadlines of everything that waits, looked at once a second: one timer per worker, not per byte.
+
+Whoever waits has a `deadline` on the wheel's clock and may move it at no cost: activity is one
+attribute store, with `wheel.now`, which is at most a tick old. A deadline is noticed up to one
+turn (1 s) late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+NEVER = float("inf")
+_TICK = 0.1
+_SLOTS = 10
+
+
+class Waiting(Protocol):
+    """Something with a deadline, in seconds of the wheel's clock."""
+
+    deadline: float
+
+    def expired(self) -> None:
+        """The deadline has passed; called once per turn until it is moved or removed."""
+
+
+class Wheel:
+    """Keeps deadlines in ten slots and looks at one slot every 100 ms."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.now = clock()
+        self.lag = 0.0
+        """Seconds by which the last tick came late: how long the event loop was busy."""
+        self._slots: tuple[set[Waiting], ...] = tuple(set() for _ in range(_SLOTS))
+        self._turn = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._slots))
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to turn."""
+        self._timer = loop.call_later(_TICK, self._run, loop)
+
+    def stop(self) -> None:
+        """Turn no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def add(self, item: Waiting) -> None:
+        """Watch the item's deadline."""
+        self._slots[id(item) // 64 % _SLOTS].add(item)
+
+    def remove(self, item: Waiting) -> None:
+        """Watch it no more; harmless when it is not watched."""
+        self._slots[id(item) // 64 % _SLOTS].discard(item)
+
+    def tick(self) -> None:
+        """Look at the next slot."""
+        self.now = self._clock()
+        self._turn = (self._turn + 1) % _SLOTS
+        for item in [item for item in self._slots[self._turn] if item.deadline <= self.now]:
+            item.expired()
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        before = self.now
+        self._timer = loop.call_later(_TICK, self._run, loop)
+        self.tick()
+        self.lag = max(0.0, self.now - before - _TICK)

@@ -1,0 +1,195 @@
+"""One data-plane process: takes connections from the shared socket, and news from control.
+
+Started by the supervisor with inherited descriptors. It never touches the database or the disk on
+the request path; when control is gone it goes on with the last snapshot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+import time
+from typing import Any
+
+import uvloop
+from aiohttp import web
+
+from monitor.bans import Ban
+from monitor.feed import Channel, ChannelClosed, Message
+from monitor.health.board import HealthSnapshot
+from monitor.settings import read
+from monitor.totals import Totals
+from router import logs
+from router.access import access_log
+from router.config import WorkerConfig
+from router.door import Door
+from router.endpoints.app import build_app
+from router.handed import read_document
+from router.listener import BACKLOG, TlsListener
+from router.metrics import FAMILIES
+from router.plane import Plane
+
+log = logging.getLogger("worker")
+
+FIRST_STATE_WAIT = 5.0
+"""Seconds to wait for control's first word, which carries the bans, before serving without."""
+REPORT_EVERY = 1.0
+_FAILURE_GAP = 0.25
+
+
+class Worker:
+    """Wires one worker process."""
+
+    def __init__(self, slot: int, config: WorkerConfig, feed: Channel, life: Channel) -> None:
+        self._name = f"{slot}-{os.getpid()}-{time.time_ns()}"
+        self._slot = slot
+        self._feed = feed
+        self._life = life
+        self._totals = Totals(FAMILIES)
+        self._tls = TlsListener(config.router)
+        self._informed = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._failures: set[str] = set()
+        self._plane = Plane(
+            config,
+            self._totals,
+            hand_over=self._hand_over,
+            report_failure=self._failures.add,
+            access=access_log(config.log, f"worker-{slot}"),
+        )
+        self._runner = web.AppRunner(
+            build_app(self._plane), access_log=None, handler_cancellation=True, keepalive_timeout=15
+        )
+
+    def _hand_over(self) -> asyncio.Protocol:
+        server = self._runner.server
+        assert server is not None
+        return server()
+
+    async def run(self, listen: socket.socket) -> None:
+        """Serve until told to stop, then drain."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        self._life.attach(loop, self._on_life, self._orphaned)
+        self._feed.attach(loop, self._on_feed)
+        self._plane.wheel.start(loop)
+        await self._runner.setup()
+        self._tell({"type": "hello", "process": self._name, "pid": os.getpid()})
+        try:
+            await asyncio.wait_for(self._informed.wait(), FIRST_STATE_WAIT)
+        except TimeoutError:
+            log.warning("control is silent: serving with the configuration alone")
+        server = await loop.create_server(
+            lambda: Door(self._plane), sock=listen, ssl=self._tls.context, backlog=BACKLOG
+        )
+        gc.freeze()
+        reporter = loop.create_task(self._report())
+        self._life.send({"type": "ready"})
+        await self._stop.wait()
+        server.close()
+        await self._drain()
+        reporter.cancel()
+        self._send_totals()
+        await self._runner.cleanup()
+        self._plane.wheel.stop()
+
+    async def _drain(self) -> None:
+        plane = self._plane
+        plane.drain()
+        try:
+            await asyncio.wait_for(plane.emptied.wait(), plane.timeouts.drain)
+        except TimeoutError:
+            log.warning("cutting %d connections after draining", len(plane.doors))
+        for door in list(plane.doors):
+            door.cut()
+        await asyncio.sleep(0)
+
+    # Messages
+
+    def _on_life(self, message: Message) -> None:
+        if message["type"] == "ping":
+            self._life.send({"type": "pong"})
+
+    def _orphaned(self) -> None:
+        os._exit(1)  # the supervisor is gone: all end
+
+    def _on_feed(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "state":
+            self._take_state(message)
+        elif kind == "snapshot":
+            self._plane.learn(HealthSnapshot.from_json(message["snapshot"]))
+        elif kind == "ban":
+            self._plane.bans.add(Ban(**message["ban"]))
+        elif kind == "unban":
+            self._plane.bans.remove(message["network"])
+
+    def _take_state(self, message: dict[str, Any]) -> None:
+        config = read(WorkerConfig, message["config"])
+        self._plane.bans.replace(Ban(**ban) for ban in message["bans"])
+        self._plane.configure(config, HealthSnapshot.from_json(message["snapshot"]))
+        logs.configure(config.log, f"worker-{self._slot}")
+        try:
+            self._tls.load(config.router)
+        except (OSError, ssl.SSLError) as error:
+            log.error("the new certificate cannot be used, the old one stays: %s", error)
+        self._informed.set()
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self._feed.send(message)
+        except ChannelClosed:
+            log.error("the channel to control is closed")
+
+    async def _report(self) -> None:
+        due = 0.0
+        while True:
+            await asyncio.sleep(_FAILURE_GAP)
+            if self._failures:
+                self._tell({"type": "failures", "mirrors": sorted(self._failures)})
+                self._failures.clear()
+            if time.monotonic() >= due:
+                due = time.monotonic() + REPORT_EVERY
+                self._send_totals()
+
+    def _send_totals(self) -> None:
+        plane, totals = self._plane, self._totals
+        for upstream in plane.upstreams:
+            totals.set("mirrorgate_requests_in_flight", upstream.in_flight, (upstream.id,))
+        totals.set("mirrorgate_client_connections", len(plane.doors))
+        totals.set("mirrorgate_workers", 1)
+        totals.set("mirrorgate_event_loop_lag_seconds", plane.wheel.lag)
+        if plane.snapshot.created_at:
+            age = max(0.0, plane.wall() - plane.snapshot.created_at)
+            totals.set("mirrorgate_snapshot_age_seconds", age)
+        self._tell({"type": "totals", "process": self._name, "rows": totals.to_json()})
+
+
+def main() -> int:
+    """Entry point of the process; all arguments are written by the supervisor."""
+    parser = argparse.ArgumentParser(prog="python -m router.worker")
+    for name in ("slot", "feed", "life", "listen", "document"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    args = parser.parse_args()
+    config = read(WorkerConfig, read_document(args.document)["worker"])
+    logs.configure(config.log, f"worker-{args.slot}")
+    feed, life = Channel.from_fd(args.feed), Channel.from_fd(args.life)
+
+    async def serve() -> None:
+        worker = Worker(args.slot, config, feed, life)
+        await worker.run(socket.socket(fileno=args.listen))
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(serve())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
