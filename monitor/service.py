@@ -66,6 +66,7 @@ class Monitor:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        prober: Prober | None = None,
     ) -> None:
         self._config = config
         self._store = store
@@ -74,7 +75,7 @@ class Monitor:
         self._on_change = on_change
         self._clock = clock
         self._monotonic = monotonic
-        self._prober = Prober()
+        self._prober = prober or Prober()
         self._schedule = Schedule(
             self._probe, config.interval, monotonic, rng if rng is not None else random.Random()
         )

@@ -99,9 +99,10 @@ def _check(path: Path) -> None:
 
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     if found != "ok":
-        raise StoreError(f"store.url: {path} is damaged ({str(found)[:100]}); restore a backup")
+        detail = found.splitlines()[-1][:100]
+        raise StoreError(f"store.url: {path} is damaged ({detail}); restore a backup")
 
 
 def _create_tables(path: Path) -> None:

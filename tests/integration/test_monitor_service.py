@@ -1,0 +1,334 @@
+"""The monitor as a whole: real schedule, board and store; probes real or by script."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
+from monitor.health.board import HealthBoard, HealthSnapshot, State, Wish
+from monitor.health.verdict import judge
+from monitor.history.store import Sample, Store, Transition
+from monitor.metrics import FAMILIES
+from monitor.probes.prober import Probe, Prober
+from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult
+from monitor.service import Monitor, probe_budget
+from monitor.totals import Totals
+from tests.support.mirror import PretendMirror
+from tests.support.wait import wait_until_async
+
+ADDRESS = "192.0.2.1"
+CONFIG = MonitorConfig(interval=0.1)
+SLOW = MonitorConfig(interval=10_000)
+
+
+def result(operation: Operation, failure: str | None = None, status: int = 401) -> Probe:
+    """A probe whose only path ended so."""
+    answer = HttpAnswer(status, {}, b'{"error": {}}') if failure is None else None
+    resolution = StepResult(Operation.resolve, None, 0.001, addresses=(ADDRESS,))
+    if operation is Operation.resolve:
+        resolution = StepResult(operation, failure, 0.001)
+        return Probe(resolution, (), judge(resolution, ()))
+    step = StepResult(operation, failure, 0.001, http=answer, first_byte=0.001)
+    paths = (PathResult(ADDRESS, (step,)),)
+    return Probe(resolution, paths, judge(resolution, paths))
+
+
+GOOD = result(Operation.http_round_trip)
+LIMITED = result(Operation.http_round_trip, status=429)
+REFUSED = result(Operation.connect, "connection_refused")
+NO_ROUTE = result(Operation.connect, "network_unreachable")
+NO_RESOLVER = result(Operation.resolve, "dns_temporary_failure")
+
+
+class ScriptedProber(Prober):
+    """Answers as it is told, and counts."""
+
+    def __init__(self, *ids: str) -> None:
+        super().__init__()
+        self.says = dict.fromkeys(ids, GOOD)
+        self.count = dict.fromkeys(ids, 0)
+
+    async def probe(
+        self,
+        mirror: MirrorConfig,
+        timeouts: MonitorTimeouts,
+        seconds: float,
+        prefer: Sequence[str] = (),
+    ) -> Probe:
+        self.count[mirror.id] += 1
+        return self.says[mirror.id]
+
+
+class Setup:
+    """A monitor over two mirrors, `hk` and `us`, and all that it needs."""
+
+    def __init__(self, path: Path) -> None:
+        self.url = f"sqlite:///{path}"
+        self.prober = ScriptedProber("hk", "us", "jp")
+        self.mirrors = tuple(mirror(i) for i in ("hk", "us"))
+        self.published: list[HealthSnapshot] = []
+        self.monitors: list[tuple[Monitor, Store]] = []
+        self.now = time.time
+
+    async def start(self, config: MonitorConfig = CONFIG, prober: Prober | None = None) -> Monitor:
+        self.store = await Store.open(self.url)
+        self.board = HealthBoard("here")
+        self.totals = Totals(FAMILIES)
+        monitor = Monitor(
+            config,
+            self.mirrors,
+            self.store,
+            self.board,
+            self.totals,
+            self.published.append,
+            clock=lambda: self.now(),
+            prober=prober or self.prober,
+        )
+        self.monitors.append((monitor, self.store))
+        await monitor.start()
+        return monitor
+
+    async def stop(self) -> None:
+        while self.monitors:
+            monitor, store = self.monitors.pop()
+            await monitor.stop()
+            await store.close()
+
+    def state(self, mirror_id: str) -> State:
+        return self.board.current.of(mirror_id).state
+
+    async def until(self, mirror_id: str, state: State) -> None:
+        await wait_until_async(lambda: self.state(mirror_id) is state, what=f"{mirror_id} {state}")
+
+    async def probes_more(self, mirror_id: str, number: int) -> None:
+        wanted = self.prober.count[mirror_id] + number
+        await wait_until_async(lambda: self.prober.count[mirror_id] >= wanted)
+
+
+def mirror(mirror_id: str, **options) -> MirrorConfig:
+    return MirrorConfig(mirror_id, f"https://{mirror_id}.example.com", **options)
+
+
+@pytest.fixture
+async def setup(tmp_path: Path) -> AsyncIterator[Setup]:
+    made = Setup(tmp_path / "m.db")
+    yield made
+    await made.stop()
+
+
+async def test_mirrors_begin_unknown_and_usable_and_are_up_after_one_good_probe(setup):
+    await setup.start(SLOW)
+    first = setup.published[0]
+    assert [m.state for m in first.mirrors.values()] == [State.unknown, State.unknown]
+    assert first.of("hk").in_rotation
+    await setup.until("hk", State.up)
+    await setup.until("us", State.up)
+    health = setup.board.current.of("hk")
+    assert (health.verdict, health.addresses, health.detail) == ("ok", (ADDRESS,), "")
+    assert setup.published[-1] is setup.board.current
+
+
+async def test_a_failing_mirror_goes_down_and_comes_back(setup):
+    await setup.start()
+    await setup.until("hk", State.up)
+    setup.prober.says["hk"] = REFUSED
+    await setup.until("hk", State.down)
+    health = setup.board.current.of("hk")
+    assert (health.verdict, health.in_rotation) == ("connection_refused", False)
+    assert setup.state("us") is State.up
+    setup.prober.says["hk"] = GOOD
+    await setup.until("hk", State.up)
+    await setup.store.flush()
+    states = [change.state for change in await setup.store.transitions("hk", 9)]
+    assert states == [State.up, State.down, State.up]
+
+
+async def test_a_real_mirror_is_seen_down_within_three_intervals(setup, start_mirror):
+    pretend: PretendMirror = await start_mirror()
+    setup.mirrors = (MirrorConfig("hk", pretend.base_url.removesuffix("/v1"), allow_private=True),)
+    config = MonitorConfig(interval=2.0)
+    await setup.start(config, Prober())
+    await setup.until("hk", State.up)
+    await pretend.behave(listener="refuse")
+    began = time.monotonic()
+    await setup.until("hk", State.down)
+    assert time.monotonic() - began < 3 * config.interval
+    await pretend.behave(listener="serve")
+    await setup.until("hk", State.up)
+
+
+async def test_a_limiting_mirror_is_degraded(setup):
+    setup.prober.says["hk"] = LIMITED
+    await setup.start(SLOW)
+    await setup.until("hk", State.degraded)
+    assert setup.board.current.of("hk").verdict == "upstream_rate_limited"
+
+
+@pytest.mark.parametrize("failure", [NO_ROUTE, NO_RESOLVER])
+async def test_when_our_own_network_is_gone_nobody_is_called_down(setup, failure):
+    await setup.start()
+    await setup.until("hk", State.up)
+    await setup.until("us", State.up)
+    setup.prober.says.update(hk=failure, us=failure)
+    await setup.until("hk", State.unknown)
+    await setup.until("us", State.unknown)
+    await setup.probes_more("hk", 10)
+    seen = {m.state for snapshot in setup.published for m in snapshot.mirrors.values()}
+    assert State.down not in seen
+    assert setup.board.current.of("hk").verdict == "local_network_down"
+    assert setup.board.current.of("hk").in_rotation
+    setup.prober.says.update(hk=GOOD, us=GOOD)
+    await setup.until("hk", State.up)
+
+
+async def test_when_only_one_mirror_is_out_of_reach_it_is_down(setup):
+    await setup.start()
+    await setup.until("us", State.up)
+    setup.prober.says["hk"] = NO_ROUTE
+    await setup.until("hk", State.down)
+    assert setup.state("us") is State.up
+
+
+async def test_refusing_mirrors_are_down_however_many(setup):
+    setup.prober.says.update(hk=REFUSED, us=REFUSED)
+    await setup.start()
+    await setup.until("hk", State.down)
+    await setup.until("us", State.down)
+
+
+async def test_a_wish_is_durable_published_and_survives_restart_and_green_probes(setup):
+    monitor = await setup.start()
+    await setup.until("hk", State.up)
+    await monitor.set_wish("hk", Wish.drain, None, "operator")
+    assert setup.published[-1].of("hk").wish is Wish.drain
+    await setup.probes_more("hk", 2)
+    assert not setup.board.current.of("hk").in_rotation
+    await setup.stop()
+    monitor = await setup.start()
+    assert setup.published[-1].of("hk").wish is Wish.drain
+    await setup.until("hk", State.up)
+    assert not setup.board.current.of("hk").in_rotation
+    await monitor.set_wish("hk", Wish.use, None, "operator")
+    assert setup.board.current.of("hk").in_rotation
+    with pytest.raises(KeyError):
+        await monitor.set_wish("nobody", Wish.use, None, "operator")
+
+
+async def test_maintenance_is_shown_until_its_time_is_over(setup):
+    monitor = await setup.start()
+    await setup.until("hk", State.up)
+    setup.now = lambda: 1000.0
+    await monitor.set_wish("hk", Wish.maintenance, 2000.0, "operator")
+    assert setup.state("hk") is State.maintenance
+    setup.now = lambda: 2000.0
+    await setup.until("hk", State.up)
+    assert setup.board.current.of("hk").wish is Wish.use
+
+
+async def test_a_restart_is_unknown_at_first_and_then_remembers_since_when(setup):
+    await setup.start(SLOW)
+    await setup.until("hk", State.up)
+    since = setup.board.current.of("hk").since
+    await setup.stop()
+    setup.published.clear()
+    await setup.start(SLOW)
+    assert setup.published[0].of("hk").state is State.unknown
+    await setup.until("hk", State.up)
+    assert setup.board.current.of("hk").since == since
+    await setup.store.flush()
+    assert len(await setup.store.transitions("hk", 9)) == 1
+
+
+async def test_a_long_gap_before_a_start_is_unknown_in_history(setup):
+    store = await Store.open(setup.url)
+    store.record_transition(Transition("hk", 1000.0, State.up))
+    store.record_sample(Sample("hk", 5000.0, True, State.up, "ok"))
+    await store.close()
+    await setup.start(SLOW)
+    await setup.until("hk", State.up)
+    assert setup.board.current.of("hk").since > 5000.0
+    await setup.store.flush()
+    changes = (await setup.store.transitions("hk", 9))[1:]
+    assert [(c.state, c.at) for c in changes] == [(State.unknown, 5000.0), (State.up, 1000.0)]
+
+
+async def test_a_reload_keeps_the_health_of_those_unchanged(setup):
+    monitor = await setup.start(SLOW)
+    await setup.until("hk", State.up)
+    await setup.until("us", State.up)
+    count = setup.prober.count["us"]
+    hk = mirror("hk", addresses=("192.0.2.9",))
+    monitor.configure(SLOW, (mirror("jp"), hk, mirror("us", weight=2.0)))
+    assert list(setup.board.current.mirrors) == ["jp", "hk", "us"]
+    assert setup.state("us") is State.up
+    assert setup.state("hk") is State.unknown
+    await setup.until("jp", State.up)
+    await setup.until("hk", State.up)
+    assert setup.prober.count["us"] == count
+
+
+async def test_a_removed_or_disabled_mirror_leaves_board_probes_and_metrics(setup):
+    monitor = await setup.start()
+    await setup.until("us", State.up)
+    monitor.configure(CONFIG, (mirror("hk"), mirror("us", enabled=False)))
+    count = setup.prober.count["us"]
+    assert list(setup.board.current.mirrors) == ["hk"]
+    await setup.probes_more("hk", 3)
+    assert setup.prober.count["us"] == count
+    assert not [row for row in setup.totals.to_json() if "us" in row[1]]
+    monitor.configure(CONFIG, (mirror("hk"), mirror("us")))
+    await setup.until("us", State.up)
+
+
+async def test_suspicion_from_traffic_probes_at_once(setup):
+    monitor = await setup.start(SLOW)
+    await setup.until("hk", State.up)
+    setup.prober.says["hk"] = REFUSED
+    monitor.suspect("hk")
+    await setup.probes_more("hk", 1)
+    monitor.suspect("nobody")
+
+
+async def test_metrics_follow_state_and_verdict(setup):
+    await setup.start()
+    get = lambda name, *labels: setup.totals.get(f"mirrorgate_{name}", labels)  # noqa: E731
+    await setup.until("hk", State.up)
+    assert get("mirror_state", "hk", "up") == get("mirror_in_rotation", "hk") == 1
+    assert get("verdict", "hk", "ok") == get("mirror_info", "hk", "", "") == 1
+    assert get("probes", "hk", "http_round_trip", "ok") >= 1
+    setup.prober.says["hk"] = REFUSED
+    await setup.until("hk", State.down)
+    assert get("mirror_state", "hk", "down") == 1
+    assert get("mirror_state", "hk", "up") == get("mirror_in_rotation", "hk") == 0
+    assert get("verdict", "hk", "connection_refused") == 1
+    assert get("verdict", "hk", "ok") == 0
+    assert get("probe_failures", "hk", "connect", "connection_refused") >= 3
+    assert get("last_probe_timestamp_seconds", "hk") > 0
+    histogram = [r for r in setup.totals.to_json() if r[0].endswith("probe_duration_seconds")]
+    assert ["hk", "first_byte"] in [row[1] for row in histogram]
+
+
+async def test_health_that_is_too_old_is_unknown(setup, monkeypatch):
+    monkeypatch.setattr("monitor.service.SHORTEST_BUDGET", 0.2)
+    await setup.start()
+    await setup.until("hk", State.up)
+    release = asyncio.Event()
+
+    async def stuck(*_: object, **__: object) -> Probe:
+        await release.wait()
+        return GOOD
+
+    setup.prober.probe = stuck
+    await setup.until("hk", State.unknown)
+    assert setup.board.current.of("hk").in_rotation
+    release.set()
+    await setup.until("hk", State.up)
+
+
+def test_three_bad_probes_fit_into_three_intervals():
+    interval = MonitorConfig().interval
+    assert 1.2 * interval + 3 * probe_budget(interval) <= 3 * interval
+    assert probe_budget(1.0) == 5.0

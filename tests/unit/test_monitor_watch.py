@@ -1,0 +1,150 @@
+"""What is shown of a mirror, as results and wishes come in."""
+
+import pytest
+
+from monitor.config import MirrorConfig
+from monitor.diagnosis.answer import Meaning
+from monitor.health.board import State, Wish
+from monitor.health.uplink import we_are_blind
+from monitor.probes.prober import Probe
+from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence
+from monitor.totals import Family, Totals
+from monitor.watch import MirrorWatch, identity
+
+OK = Meaning("ok", True)
+LIMITED = Meaning("upstream_rate_limited", True, "it limits the rate of probes (429)")
+REFUSED = Meaning("connection_refused", False, "it refuses connections")
+MIRROR = MirrorConfig("hk", "https://api.example.com")
+
+
+@pytest.fixture
+def watch() -> MirrorWatch:
+    return MirrorWatch(MIRROR, rise=2, fall=3, now=0.0)
+
+
+def give(watch: MirrorWatch, meaning: Meaning, now: float):
+    return watch.refresh(now, "here", watch.observe(meaning, now))
+
+
+def test_nothing_is_known_before_the_first_probe(watch):
+    assert watch.health().state is State.unknown
+    assert watch.health().in_rotation
+    assert watch.health().verdict == "unknown"
+
+
+def test_down_begins_with_the_first_of_the_bad_probes(watch):
+    give(watch, OK, 1)
+    assert give(watch, REFUSED, 10) is None
+    assert give(watch, REFUSED, 13) is None
+    change = give(watch, REFUSED, 16)
+    assert (change.state, change.at, change.verdict) == (State.down, 10, "connection_refused")
+    assert watch.health().detail == "it refuses connections"
+    assert not watch.health().in_rotation
+
+
+def test_one_bad_probe_changes_nothing_that_is_shown(watch):
+    give(watch, OK, 1)
+    before = watch.health()
+    give(watch, REFUSED, 10)
+    assert watch.health() == before
+
+
+def test_a_refusal_that_still_shows_life_is_degraded_and_stays_in_rotation(watch):
+    give(watch, OK, 1)
+    change = give(watch, LIMITED, 10)
+    assert (change.state, change.at) == (State.degraded, 10)
+    assert watch.health().in_rotation
+    assert "429" in watch.health().detail
+    assert give(watch, OK, 20).state is State.up
+    assert watch.health().detail == ""
+
+
+def test_maintenance_hides_the_state_but_does_not_stop_it(watch):
+    give(watch, OK, 1)
+    watch.set_wish(Wish.maintenance, 100.0)
+    assert watch.refresh(5, "here").state is State.maintenance
+    assert not watch.health().in_rotation
+    for now in (10, 11, 12):
+        assert give(watch, REFUSED, now) is None
+    assert not watch.wish_is_over(99.9)
+    assert watch.wish_is_over(100)
+    watch.set_wish(Wish.use, None)
+    change = watch.refresh(100, "here")
+    assert (change.state, change.at) == (State.down, 100)
+
+
+def test_a_drained_mirror_keeps_its_state(watch):
+    give(watch, OK, 1)
+    watch.set_wish(Wish.drain, None)
+    assert watch.refresh(2, "here") is None
+    assert watch.health().state is State.up
+    assert not watch.health().in_rotation
+
+
+def test_being_blind_is_unknown_and_usable(watch):
+    give(watch, OK, 1)
+    watch.blind(10)
+    assert watch.refresh(10, "here").state is State.unknown
+    assert watch.health().in_rotation
+
+
+def test_what_is_known_becomes_stale(watch):
+    probe = Probe(StepResult(Operation.resolve, None, 0.0), (), OK)
+    watch.take(probe, 1_000_000.0, 50.0)
+    assert not watch.is_stale(60.0)
+    give(watch, OK, 1_000_000.0)
+    assert watch.is_stale(60.0)
+    assert not watch.is_stale(50.0)
+
+
+def test_the_facts_of_a_good_probe_are_shown(watch):
+    steps = (
+        StepResult(Operation.connect, None, 0.031, "192.0.2.2"),
+        StepResult(Operation.tls_handshake, None, 0.064, tls=TlsEvidence(not_after=99.0)),
+        StepResult(
+            Operation.http_round_trip,
+            None,
+            0.2,
+            first_byte=0.18,
+            http=HttpAnswer(401, {"cf-ray": "1"}, b"{}"),
+        ),
+    )
+    bad = PathResult("192.0.2.1", (StepResult(Operation.connect, "connection_refused", 0.0),))
+    addresses = ("192.0.2.1", "192.0.2.2", "192.0.2.3")
+    resolution = StepResult(Operation.resolve, None, 0.003, addresses=addresses)
+    watch.take(Probe(resolution, (bad, PathResult("192.0.2.2", steps)), OK), 5.0, 5.0)
+    health = watch.health()
+    assert health.addresses == ("192.0.2.2", "192.0.2.3")
+    latency = health.latency
+    assert (latency.resolve, latency.connect, latency.tls) == (3, 31, 64)
+    assert latency.first_byte == 180
+    assert health.cdn_detected == "cloudflare"
+    assert health.tls_not_after == 99.0
+
+
+def test_a_new_weight_does_not_make_another_mirror_but_a_new_url_does():
+    assert identity(MirrorConfig("hk", "https://a", weight=2.0)) == identity(
+        MirrorConfig("hk", "https://a")
+    )
+    assert identity(MirrorConfig("hk", "https://b")) != identity(MirrorConfig("hk", "https://a"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "blind"),
+    [([], False), ([True], False), ([True, True], True), ([True, False], False)],
+)
+def test_we_are_blind_when_several_mirrors_all_fail_for_what_may_be_ours(ours, blind):
+    assert we_are_blind(ours) is blind
+
+
+def test_the_series_of_a_removed_mirror_disappear():
+    totals = Totals(
+        [Family("a", "gauge", "", ("mirror",)), Family("b", "histogram", "", ("mirror",), (1.0,))]
+    )
+    for mirror in ("one", "two"):
+        totals.set("a", 1, (mirror,))
+        totals.observe("b", 1, (mirror,))
+    totals.remove("mirror", "one", ["a"])
+    assert [row[:2] for row in totals.to_json()] == [["a", ["two"]], ["b", ["one"]], ["b", ["two"]]]
+    totals.remove("mirror", "one")
+    assert [row[:2] for row in totals.to_json()] == [["a", ["two"]], ["b", ["two"]]]
