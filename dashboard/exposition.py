@@ -69,7 +69,7 @@ def render(series: Iterable[Series], accept: str) -> tuple[bytes, str]:
     registry.register(TotalsCollector(series))
     try:
         encode, content_type = choose_encoder(accept)
-    except ValueError:
+    except (ValueError, TypeError):  # a version in Accept that is none
         encode, content_type = choose_encoder("")
     return encode(registry), content_type
 

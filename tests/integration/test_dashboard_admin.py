@@ -1,6 +1,9 @@
 """The operators' desk: commands over the Unix socket, and what TCP gives."""
 
+from typing import Any
+
 import pytest
+from aiohttp import ClientSession
 
 from dashboard.app import build_admin_app
 from dashboard.config import AdminConfig
@@ -30,7 +33,7 @@ async def socket(commands, tmp_path):
         yield client
 
 
-async def ask(client, method, path, **more):
+async def ask(client: ClientSession, method: str, path: str, **more: Any) -> tuple[int, Any]:
     async with client.request(method, path, **more) as response:
         return response.status, await response.json()
 

@@ -4,8 +4,10 @@ import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 
 from dashboard.app import build_public_app
 from dashboard.config import DashboardConfig
@@ -50,12 +52,12 @@ async def client(sources):
         yield session
 
 
-async def text(client, path, **headers):
+async def text(client: ClientSession, path: str, **headers: str) -> str:
     async with client.get(path, headers={**BROWSER, **headers}) as response:
         return await response.text()
 
 
-async def get_json(client, path):
+async def get_json(client: ClientSession, path: str) -> Any:
     async with client.get(path) as response:
         return await response.json()
 

@@ -1,5 +1,8 @@
 """Who may read the TCP admin listener, and what the admin API takes."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from dashboard.admin import inputs
@@ -96,7 +99,7 @@ def test_a_body_that_is_not_the_expected_object_is_refused(body):
 def test_reasons_wishes_and_limits_are_checked():
     assert inputs.reason(None) == inputs.reason(" ") == "operator"
     assert inputs.reason("spam\x1b[0m") == "spam[0m"
-    for check, value in [
+    refused: list[tuple[Callable[[Any], object], object]] = [
         (inputs.reason, "x" * 201),
         (inputs.reason, 5),
         (inputs.wish, "rest"),
@@ -106,6 +109,7 @@ def test_reasons_wishes_and_limits_are_checked():
         (inputs.limit, "x"),
         (inputs.limit, "²"),
         (inputs.limit, "10001"),
-    ]:
+    ]
+    for check, value in refused:
         with pytest.raises(inputs.BadInput):
             check(value)

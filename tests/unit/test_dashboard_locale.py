@@ -61,10 +61,10 @@ def verdicts_of_the_monitor() -> set[str]:
         source = (resources.files("monitor") / module).read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Meaning":
-                found |= {a.value for a in node.args[:1] if isinstance(a, ast.Constant)}
+                found |= {str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant)}
             if isinstance(node, ast.Dict):
                 firsts = [v.elts[0] for v in node.values if isinstance(v, ast.Tuple)]
-                found |= {first.value for first in firsts if isinstance(first, ast.Constant)}
+                found |= {str(first.value) for first in firsts if isinstance(first, ast.Constant)}
     return found
 
 

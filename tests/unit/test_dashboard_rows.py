@@ -116,7 +116,8 @@ def test_bans_come_in_pages_that_stay_right_when_new_ones_arrive():
 
 def test_bans_of_one_moment_are_all_told():
     known = [Ban(f"b{i}", f"192.0.2.{i}/32", NOW, None, "x", "operator") for i in range(5)]
-    told, after = [], ""
+    told: list[str] = []
+    after: str | None = ""
     while after is not None:
         page = bans_document(ban_rows(known, CONFIG), 2, after)
         told += [ban["id"] for ban in page["bans"]]
