@@ -15,16 +15,17 @@ from collections.abc import Callable
 from monitor import metrics
 from monitor.config import MirrorConfig, MonitorConfig
 from monitor.diagnosis.answer import Meaning
-from monitor.health.board import HealthBoard, HealthSnapshot, Latency, State, Wish
+from monitor.health.board import HealthBoard, HealthSnapshot, Wish
 from monitor.health.uplink import we_are_blind
 from monitor.health.verdict import could_be_ours, decisive
-from monitor.history.records import Sample, Transition
+from monitor.history.records import Transition
+from monitor.history.restart import states_before
 from monitor.history.store import Store, StoreError
 from monitor.probes.prober import Probe, Prober
 from monitor.report import ProbeReport
 from monitor.schedule import Schedule
 from monitor.totals import Totals
-from monitor.watch import MirrorWatch, identity, latency_of
+from monitor.watch import MirrorWatch, identity
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,6 @@ SHORTEST_BUDGET = 5.0
 """Seconds that a probe may take at least, however short the interval is."""
 STALE_AFTER = 3
 """Intervals after which what is known is too old to be believed."""
-RESTART_GAP = 300.0
-"""Seconds: a longer gap in the samples before a start is recorded as unknown."""
 PRUNE_EVERY = 3600.0
 
 _BLIND = Meaning("local_network_down", False, "our own network or resolver seems to be down")
@@ -91,7 +90,7 @@ class Monitor:
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
         self._wishes = await self._store.wishes()
-        self._before = await self._states_before()
+        self._before = await states_before(self._store, self._clock(), self._vantage)
         for mirror in self._mirrors.values():
             self._watch(mirror)
         self._publish()
@@ -159,19 +158,6 @@ class Monitor:
         del self._watches[mirror_id]
         self._totals.remove("mirror", mirror_id)
 
-    async def _states_before(self) -> dict[str, Transition]:
-        """The last recorded states; those followed by a long gap become unknown in history."""
-        states = await self._store.last_states()
-        probed = await self._store.last_samples()
-        now = self._clock()
-        for mirror_id, state in list(states.items()):
-            seen = max(probed.get(mirror_id, state.at), state.at)
-            if now - seen > RESTART_GAP and state.state is not State.unknown:
-                gap = Transition(mirror_id, seen, State.unknown, "", "", self._vantage)
-                self._store.record_transition(gap)
-                states[mirror_id] = gap
-        return states
-
     async def _probe(self, mirror_id: str) -> bool:
         watch = self._watches[mirror_id]
         probe = await self._prober.probe(
@@ -190,18 +176,7 @@ class Monitor:
         health = watch.health()
         if probe.meaning.alive:
             metrics.observe_latency(self._totals, health)
-        best = probe.best
-        self._store.record_sample(
-            Sample(
-                watch.mirror.id,
-                now,
-                probe.meaning.alive,
-                health.state,
-                probe.meaning.verdict,
-                latency_of(watch.mirror, probe, best) if best else Latency(),
-                self._vantage,
-            )
-        )
+        self._store.record_sample(watch.sample(probe, now, self._vantage))
         self._publish()
         return soon
 

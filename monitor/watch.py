@@ -12,7 +12,7 @@ from monitor.diagnosis.cdn import detect_cdn
 from monitor.health.board import Latency, MirrorHealth, State, Wish
 from monitor.health.mirror import HealthMachine
 from monitor.health.verdict import UNKNOWN
-from monitor.history.records import Transition
+from monitor.history.records import Sample, Transition
 from monitor.probes.prober import Probe
 from monitor.probes.resolve import as_address
 from monitor.probes.result import Operation, PathResult
@@ -76,6 +76,14 @@ class MirrorWatch:
             self._cdn = detect_cdn(last.headers) if last else self._cdn
             shaken = path.step(Operation.tls_handshake)
             self._not_after = shaken.tls.not_after if shaken and shaken.tls else None
+
+    def sample(self, probe: Probe, now: float, vantage: str) -> Sample:
+        """What history keeps of a probe, after it was taken into the state."""
+        meaning, best = probe.meaning, probe.best
+        latency = latency_of(self.mirror, probe, best) if best else Latency()
+        return Sample(
+            self.mirror.id, now, meaning.alive, self._state, meaning.verdict, latency, vantage
+        )
 
     def observe(self, meaning: Meaning, now: float) -> bool:
         """Take a result into the state; True if up, down and unknown have changed places.

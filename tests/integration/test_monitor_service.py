@@ -294,7 +294,11 @@ async def test_suspicion_from_traffic_probes_at_once(setup):
 
 async def test_metrics_follow_state_and_verdict(setup):
     await setup.start()
-    get = lambda name, *labels: setup.totals.get(f"mirrorgate_{name}", labels)  # noqa: E731
+
+    def get(name: str, *labels: str) -> float:
+        value: float = setup.totals.get(f"mirrorgate_{name}", labels)
+        return value
+
     await setup.until("hk", State.up)
     assert get("mirror_state", "hk", "up") == get("mirror_in_rotation", "hk") == 1
     assert get("verdict", "hk", "ok") == get("mirror_info", "hk", "", "") == 1

@@ -7,16 +7,17 @@ import signal
 import sqlite3
 import stat
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from monitor.bans import Ban
 from monitor.health.board import Latency, State, Wish
 from monitor.history.store import Sample, Store, StoreError, Transition
-from monitor.history.tables import SCHEMA_VERSION
+from monitor.history.tables import SCHEMA_VERSION, AuditRow
 from monitor.history.writer import HistoryWriter
 from tests.support.wait import wait_until_async
 
@@ -41,7 +42,7 @@ def ban(name: str, network: str, since: float = 0.0, until: float | None = None)
     return Ban(name, network, since, until, "too_many_connections", "limits", "curl/8", 2)
 
 
-def ask(path: Path, query: str) -> list[tuple]:
+def ask(path: Path, query: str) -> list[tuple[Any, ...]]:
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(query).fetchall()
 
@@ -183,17 +184,17 @@ async def test_a_decision_that_cannot_be_kept_is_refused(store, path):
 
 
 async def test_a_full_queue_drops_the_newest_and_counts():
-    written: list[object] = []
+    written: list[Any] = []
 
-    async def write(rows: list) -> None:
+    async def write(rows: Sequence[object]) -> None:
         written.extend(rows)
 
     writer = HistoryWriter(write, size=3)
     for number in range(5):
-        writer.put(number)
+        writer.put(AuditRow(at=number, who="", what=""))
     assert writer.dropped == 2
     await writer.stop()
-    assert written == [0, 1, 2]
+    assert [row.at for row in written] == [0, 1, 2]
 
 
 async def test_only_the_owner_may_read_the_file(store, path):

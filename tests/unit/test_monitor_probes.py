@@ -4,6 +4,8 @@ import errno
 import random
 import socket
 import ssl
+import subprocess
+import sys
 
 import pytest
 
@@ -180,3 +182,11 @@ def test_probes_are_jittered_and_spread_after_the_start():
     first = [share_of_interval(True, rng) for _ in range(500)]
     assert min(first) < 0.25
     assert 0.95 < max(first) <= 1.0
+
+
+def test_resolving_for_workers_loads_neither_database_nor_dns_library():
+    code = (
+        "import sys; from monitor.probes.resolve import resolve_host;"
+        "sys.exit(any(m in sys.modules for m in ('sqlmodel', 'sqlalchemy', 'dns', 'aiohttp')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
