@@ -1,0 +1,54 @@
+# The words of the project. `make` alone names them; CONTRIBUTING.md says more.
+
+BIN := .venv/bin
+PYTHON ?=
+
+.PHONY: help run test check demo bench prove venv lint
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run     start mirrorgate (the first time: install it, write config.toml)'
+	@echo 'make demo    start it with local pretend mirrors, without internet'
+	@echo 'make check   lint, types, layers, unit and property tests'
+	@echo 'make test    make check, and every other test but the long ones'
+	@echo 'make prove   the long acceptance runs'
+	@echo 'make bench   the side-by-side benchmarks'
+
+run: .venv/.runs
+	@test -n "$$MIRRORGATE_CONFIG" || test -e config.toml || cp config.example.toml config.toml
+	@exec $(BIN)/mirrorgate run
+
+demo: .venv/.develops
+	@exec $(BIN)/python -m tests.support.demo
+
+check: lint
+	@$(BIN)/pytest -q tests/unit tests/properties
+
+test: lint
+	@$(BIN)/pytest -q -n 2 --dist loadgroup -m 'not prove'
+
+lint: .venv/.develops
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# pytest ends with 5 when it finds no test.
+prove: .venv/.develops
+	@$(BIN)/pytest -m prove --timeout 0 || { code=$$?; test $$code -eq 5 && \
+		echo 'there are no long acceptance runs yet' || exit $$code; }
+
+bench: .venv/.develops
+	@test -e benchmarks/__main__.py || { echo 'there are no benchmarks yet'; exit 1; }
+	@$(BIN)/python -m benchmarks
+
+venv: .venv/.develops
+
+# Two steps, since who only runs it needs no tools. The stamps are newer than what they were made from.
+.venv/.runs: pyproject.toml .ci/venv
+	@PYTHON='$(PYTHON)' .ci/venv .
+	@touch $@
+
+.venv/.develops: pyproject.toml .ci/venv
+	@PYTHON='$(PYTHON)' .ci/venv '.[dev]'
+	@touch $@ .venv/.runs
