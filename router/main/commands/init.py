@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -39,9 +38,8 @@ def run(args: Namespace, console: Console) -> int:
         raise CommandFailed(f"the folder {path.parent} does not exist: make it first", FAILED)
     mirrors = mirrors_of(args.urls, console)
     console.note(f"probing {len(mirrors)} mirror{'s' if len(mirrors) > 1 else ''} …")
-    for report in asyncio.run(_probed(mirrors)):
-        for line in report:
-            console.note(line)
+    for line in probed(mirrors):
+        console.note(line)
     _write(path, text_of(mirrors), args.force)
     given = f" --config {path}" if args.config else ""
     console.say(f"{path} is written: start with `mirrorgate run{given}`")
@@ -66,21 +64,25 @@ def _cleaned(url: str, console: Console) -> str:
     return full
 
 
-async def _probed(mirrors: Sequence[MirrorConfig]) -> list[list[str]]:
-    return await asyncio.gather(*map(_probe, mirrors))
+def probed(mirrors: Sequence[MirrorConfig]) -> list[str]:
+    """What probes of all of them say, in lines; a mirror that cannot be probed says why."""
+    import asyncio  # needed by no other command, as is the prober
 
+    from monitor.service import probe_once
 
-async def _probe(mirror: MirrorConfig) -> list[str]:
-    from monitor.service import probe_once  # needed by no other command
+    async def probe(mirror: MirrorConfig) -> list[str]:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                return list((await probe_once(mirror, MonitorConfig())).lines())
+        except TimeoutError:
+            return [f"{mirror.id}: no result within {_PATIENCE:g} s"]
+        except OSError as error:
+            return [f"{mirror.id}: could not be probed: {error}"]
 
-    try:
-        async with asyncio.timeout(_PATIENCE):
-            report = await probe_once(mirror, MonitorConfig())
-        return list(report.lines())
-    except TimeoutError:
-        return [f"{mirror.id}: no result within {_PATIENCE:g} s"]
-    except OSError as error:
-        return [f"{mirror.id}: could not be probed: {error}"]
+    async def probe_all() -> list[list[str]]:
+        return await asyncio.gather(*map(probe, mirrors))
+
+    return [line for lines in asyncio.run(probe_all()) for line in lines]
 
 
 def text_of(mirrors: Sequence[MirrorConfig]) -> str:
