@@ -1,0 +1,26 @@
+"""The names of verdicts: known to the code, and explained to people."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import monitor
+from monitor.diagnosis.names import VERDICTS
+
+PACKAGE = Path(monitor.__file__).parent
+DOCUMENT = PACKAGE.parent / "docs" / "diagnosis.md"
+IN_CODE = re.compile(r'(?:Meaning\(\s*|: \(\s*|\(_[A-Z]+, )"([a-z_]+)",')
+
+
+@pytest.mark.parametrize("file", ["diagnosis/answer.py", "health/verdict.py", "service.py"])
+def test_every_verdict_in_the_code_is_a_known_name(file):
+    used = set(IN_CODE.findall((PACKAGE / file).read_text()))
+    assert used
+    assert used <= set(VERDICTS)
+
+
+def test_every_verdict_is_explained():
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| `")]
+    explained = [name for row in rows for name in re.findall(r"`([a-z_]+)`", row.split("|")[1])]
+    assert sorted(explained) == sorted(VERDICTS)
