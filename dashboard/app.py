@@ -17,6 +17,9 @@ from dashboard.public import api, error_pages, pages
 from dashboard.sources import Commands, Sources
 
 STALE_AFTER_SECONDS = 180.0
+SHORTEST_STALE_AFTER = 60.0
+"""The monitor itself says "unknown" sooner; here is the net for a monitor that hangs."""
+
 LARGEST_COMMAND = 65536
 
 
@@ -68,6 +71,6 @@ def _equip(
 ) -> None:
     app[SOURCES] = sources
     app[CLOCK] = clock
-    app[STALE_AFTER] = stale_after
+    app[STALE_AFTER] = lambda: max(SHORTEST_STALE_AFTER, stale_after())
     app[RENDERINGS] = Renderings(clock)
     app.on_response_prepare.append(add_security_headers)

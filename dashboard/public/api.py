@@ -14,7 +14,7 @@ from dashboard.public.documents import (
     nodes_document,
 )
 from dashboard.public.rows import overview
-from dashboard.public.view import node_id, shown_bans, shown_nodes
+from dashboard.public.view import known_bans, node_id, shown_nodes
 
 LARGEST_PAGE = 200
 DEFAULT_PAGE = 50
@@ -72,13 +72,14 @@ async def health(request: web.Request) -> web.Response:
 
 async def bans(request: web.Request) -> web.Response:
     """A page of the bans in force."""
-    if request.app[SOURCES].dashboard().bans == "off":
+    config = request.app[SOURCES].dashboard()
+    if config.bans == "off":
         return respond(request, fault(404, "the list of banned clients is not public here"))
     limit = _limit(request.query.get("limit", ""))
     if limit is None:
         return respond(request, fault(400, f"limit: expected 1 to {LARGEST_PAGE}"))
     try:
-        told = bans_document(shown_bans(request.app), limit, request.query.get("after", ""))
+        told = bans_document(known_bans(request.app), config, limit, request.query.get("after", ""))
     except BadCursor as error:
         return respond(request, fault(400, str(error)))
     return respond(request, document(told))

@@ -7,8 +7,10 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
+from dashboard.config import DashboardConfig
 from dashboard.locale.moments import iso
-from dashboard.public.rows import BanRow, Node, Overview
+from dashboard.public.rows import BanRow, Node, Overview, ban_rows, place
+from monitor.bans import Ban
 
 
 class BadCursor(ValueError):
@@ -57,15 +59,16 @@ def health_document(whole: Overview, in_rotation: int, now: float) -> dict[str, 
     }
 
 
-def bans_document(rows: Sequence[BanRow], limit: int, after: str) -> dict[str, Any]:
-    """`/api/v1/bans`: one page, newest first. Raises BadCursor."""
-    ordered = sorted(rows, key=_place, reverse=True)
+def bans_document(
+    bans: Sequence[Ban], config: DashboardConfig, limit: int, after: str
+) -> dict[str, Any]:
+    """`/api/v1/bans`: one page of `bans`, which come newest first. Raises BadCursor."""
     if after:
-        place = _read_cursor(after)
-        ordered = [row for row in ordered if _place(row) < place]
-    page, more = ordered[:limit], len(ordered) > limit
+        last = _read_cursor(after)
+        bans = [ban for ban in bans if place(ban) < last]
+    page, more = bans[:limit], len(bans) > limit
     return {
-        "bans": [ban_document(row) for row in page],
+        "bans": [ban_document(row) for row in ban_rows(page, config)],
         "next": _cursor(page[-1]) if more else None,
     }
 
@@ -88,12 +91,8 @@ def _moment(value: float | None) -> str | None:
     return None if value is None else iso(value)
 
 
-def _place(row: BanRow) -> tuple[float, str]:
-    return row.since, row.id
-
-
-def _cursor(row: BanRow) -> str:
-    return base64.urlsafe_b64encode(f"{row.since!r} {row.id}".encode()).decode().rstrip("=")
+def _cursor(ban: Ban) -> str:
+    return base64.urlsafe_b64encode(f"{ban.since!r} {ban.id}".encode()).decode().rstrip("=")
 
 
 def _read_cursor(text: str) -> tuple[float, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from aiohttp import web
 
@@ -13,7 +14,7 @@ from dashboard.locale.moments import ago, clock_time, iso, lasting, said
 from dashboard.locale.texts import Words
 from dashboard.public import rows
 from dashboard.public.privacy import printable
-from dashboard.public.view import shown_bans, shown_nodes
+from dashboard.public.view import known_bans, shown_nodes
 from dashboard.sources import Sources
 from monitor.health.board import Wish
 
@@ -103,7 +104,7 @@ def build(app: web.Application, words: Words, now: float, bans_shown: int) -> Pa
     sources = app[SOURCES]
     config = sources.dashboard()
     nodes = shown_nodes(app, now)
-    bans = shown_bans(app)
+    bans = known_bans(app)
     return Page(
         words=words,
         now=now,
@@ -114,7 +115,7 @@ def build(app: web.Application, words: Words, now: float, bans_shown: int) -> Pa
         nodes=nodes,
         vantage=printable(sources.snapshot().vantage),
         entrances=entrances(sources),
-        bans=None if config.bans == "off" else bans[:bans_shown],
+        bans=None if config.bans == "off" else rows.ban_rows(bans[:bans_shown], config),
         ban_count=len(bans),
         links=config.links,
         contact=config.contact,
@@ -130,7 +131,7 @@ def entrances(sources: Sources) -> list[Entrance]:
     if configured:
         return [_entrance(entrance) for entrance in configured]
     base = sources.api_url().rstrip("/")
-    return [Entrance(base if base.endswith("/v1") else f"{base}/v1", "", "")]
+    return [Entrance(base if urlsplit(base).path else f"{base}/v1", "", "")]
 
 
 def _entrance(config: EntranceConfig) -> Entrance:

@@ -153,6 +153,16 @@ def _kind(rows: Sequence[Node]) -> Kind:
     return "ok" if len(wanted) == len(rows) else "planned"
 
 
+def place(ban: Ban) -> tuple[float, str]:
+    """Where a ban stands in the list: later is before, and no two stand in one place."""
+    return ban.since, ban.id
+
+
+def ordered(bans: Sequence[Ban]) -> list[Ban]:
+    """The newest first."""
+    return sorted(bans, key=place, reverse=True)
+
+
 def ban_rows(bans: Sequence[Ban], config: DashboardConfig) -> list[BanRow]:
     """The bans that the operator shows, as far as he shows them."""
     if config.bans == "off":

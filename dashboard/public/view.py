@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from aiohttp import web
 
 from dashboard.context import RENDERINGS, SOURCES, STALE_AFTER
 from dashboard.locale.texts import Words, choose
 from dashboard.public import rows
+from monitor.bans import Ban
 
 _TERMINAL = re.compile(r"(?:curl|wget|httpie)\b", re.IGNORECASE)
 
@@ -21,10 +23,9 @@ def shown_nodes(app: web.Application, now: float) -> list[rows.Node]:
     )
 
 
-def shown_bans(app: web.Application) -> list[rows.BanRow]:
-    """The bans of this second, as far as they are shown."""
-    sources = app[SOURCES]
-    return app[RENDERINGS].get("bans", lambda _: rows.ban_rows(sources.bans(), sources.dashboard()))
+def known_bans(app: web.Application) -> Sequence[Ban]:
+    """The bans of this second, newest first; there may be very many."""
+    return app[RENDERINGS].get("bans", lambda _: rows.ordered(app[SOURCES].bans()))
 
 
 def node_id(request: web.Request) -> str | None:

@@ -69,7 +69,7 @@ async def test_a_browser_shows_the_page_and_has_no_complaint(address, tmp_path, 
 
 FRAME = """<!DOCTYPE html><body><pre id="told"></pre><script>
 const told = {};
-const widths = [320, 390, 768, 1280];
+const widths = [320, 390, 768, 1024, 1151, 1280];
 let open = widths.length;
 for (const width of widths) {
   const frame = document.createElement("iframe");
@@ -79,6 +79,8 @@ for (const width of widths) {
     const name = page.querySelector(".nodes tbody th a");
     told[width] = {
       overflow: page.documentElement.scrollWidth - width,
+      scrolled: Math.max(...[...page.querySelectorAll(".scroll")].map(
+        (box) => box.scrollWidth - box.clientWidth)),
       rules: page.styleSheets.length && page.styleSheets[0].cssRules.length,
       icons: page.querySelectorAll("svg.icon").length,
       rows: page.querySelectorAll(".nodes tbody tr").length,
@@ -118,6 +120,7 @@ async def test_the_page_fits_a_phone_and_a_desktop(tmp_path, language):
     assert found is not None, printed[:2000]
     for width, seen in json.loads(found[1]).items():
         assert seen["overflow"] <= 0, width
+        assert seen["scrolled"] <= 0, width
         assert seen["rules"] > 50
         assert seen["icons"] == 6
         assert seen["rows"] == 5

@@ -362,3 +362,32 @@ async def test_pages_have_one_main_heading_captions_and_labels(client):
         assert len(ids) == len(set(ids))
         labelled = [value for name, value in markup.attributes if name == "aria-labelledby"]
         assert set(labelled) <= set(ids)
+
+
+async def test_a_short_probe_interval_does_not_make_the_page_flicker(sources):
+    sources.health = tuple(replace(h, last_probe=NOW - 50) for h in HEALTH)
+    app = build_public_app(sources, lambda: NOW, stale_after=lambda: 3.0)
+    async with serving(app) as client:
+        told = await get_json(client, "/api/v1/nodes")
+    assert told["nodes"][0]["state"] == "up"
+
+
+async def test_without_entrances_the_api_listener_is_the_address(sources, client):
+    sources.dashboard_ = replace(sources.dashboard_, entrances=())
+    assert "curl http://127.0.0.1:8080/v1/chat/completions" in await text(client, "/docs")
+
+
+async def test_many_bans_cost_a_reader_no_more_than_the_page_he_reads(sources, monkeypatch):
+    masked: list[str] = []
+
+    def counting(network: str) -> str:
+        masked.append(network)
+        return "x"
+
+    monkeypatch.setattr("dashboard.public.rows.masked_network", counting)
+    sources.bans_ = bans(90) * 50
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        await get_json(client, "/api/v1/bans?limit=20")
+        assert len(masked) == 20
+        await text(client, "/")
+        assert len(masked) == 30

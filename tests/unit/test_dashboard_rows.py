@@ -8,7 +8,7 @@ from dashboard.config import DashboardConfig
 from dashboard.public.documents import BadCursor, bans_document
 from dashboard.public.plain import table, width
 from dashboard.public.privacy import full_network, masked_network, printable, shown_user_agent
-from dashboard.public.rows import ban_rows, node, nodes, overview
+from dashboard.public.rows import node, nodes, ordered, overview
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, MirrorHealth, State, Wish
@@ -105,10 +105,10 @@ def test_a_user_agent_cannot_carry_a_key_an_address_or_an_escape_sequence():
 
 def test_bans_come_in_pages_that_stay_right_when_new_ones_arrive():
     known = list(bans(30))
-    first = bans_document(ban_rows(known, CONFIG), 12, "")
+    first = bans_document(ordered(known), CONFIG, 12, "")
     newer = Ban("bzzz", "192.0.2.1/32", NOW, None, "x", "operator")
-    second = bans_document(ban_rows([newer, *known], CONFIG), 12, first["next"])
-    third = bans_document(ban_rows([newer, *known], CONFIG), 12, second["next"])
+    second = bans_document(ordered([newer, *known]), CONFIG, 12, first["next"])
+    third = bans_document(ordered([newer, *known]), CONFIG, 12, second["next"])
     told = [ban["id"] for page in (first, second, third) for ban in page["bans"]]
     assert told == [ban.id for ban in known]
     assert third["next"] is None
@@ -119,7 +119,7 @@ def test_bans_of_one_moment_are_all_told():
     told: list[str] = []
     after: str | None = ""
     while after is not None:
-        page = bans_document(ban_rows(known, CONFIG), 2, after)
+        page = bans_document(ordered(known), CONFIG, 2, after)
         told += [ban["id"] for ban in page["bans"]]
         after = page["next"]
     assert sorted(told) == [ban.id for ban in known]
@@ -128,7 +128,7 @@ def test_bans_of_one_moment_are_all_told():
 @pytest.mark.parametrize("cursor", ["x", "!!!!", "é", "bm90LWEtbnVtYmVyIGI", "a" * 5000])
 def test_a_cursor_that_we_did_not_give_is_refused(cursor):
     with pytest.raises(BadCursor):
-        bans_document([], 10, cursor)
+        bans_document([], CONFIG, 10, cursor)
 
 
 def test_columns_line_up_with_wide_characters_and_empty_ones_go():
