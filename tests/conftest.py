@@ -87,16 +87,32 @@ def journey_instance(
         yield instance
 
 
-@pytest.fixture(params=["mirror", "router"])
+@pytest.fixture(scope="session")
+def journey_tls_instance(
+    authority: Authority,
+    tls_mirrors: tuple[TlsMirror, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Instance]:
+    """The same, with TLS for its clients too."""
+    leaf, config = authority.issue("gate.test"), config_for(tls_mirrors)
+    config["router"] |= {"tls_cert": str(leaf.cert_file), "tls_key": str(leaf.key_file)}
+    with Instance(config, tmp_path_factory.mktemp("journeys-tls") / "instance") as instance:
+        yield instance
+
+
+@pytest.fixture(params=["mirror", "router", "router-tls"])
 def entrance(
     request: pytest.FixtureRequest, tls_mirrors: tuple[TlsMirror, ...], authority: Authority
 ) -> Entrance:
     """First a mirror itself, which proves the journey, then mirrorgate, which it is for."""
-    if request.param == "mirror":
+    name: str = request.param
+    if name == "mirror":
         first = tls_mirrors[0]
-        return Entrance("mirror", first.base_url, (first,), authority.ca_file)
-    instance: Instance = request.getfixturevalue("journey_instance")
-    return Entrance("router", instance.base_url, tls_mirrors, log=instance.logs)
+        return Entrance(name, first.base_url, (first,), authority.ca_file)
+    fixture = "journey_tls_instance" if name == "router-tls" else "journey_instance"
+    instance: Instance = request.getfixturevalue(fixture)
+    ca_file = authority.ca_file if name == "router-tls" else None
+    return Entrance(name, instance.base_url, tls_mirrors, ca_file, log=instance.logs)
 
 
 @pytest.hookimpl(wrapper=True)
