@@ -90,7 +90,8 @@ class Monitor:
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
         self._wishes = await self._store.wishes()
-        self._before = await states_before(self._store, self._clock(), self._vantage)
+        before = await states_before(self._store, self._clock(), self._vantage)
+        self._before = {i: state for i, state in before.items() if i in self._mirrors}
         for mirror in self._mirrors.values():
             self._watch(mirror)
         self._publish()
@@ -154,8 +155,11 @@ class Monitor:
         self._refresh(watch, self._clock())
 
     def _forget(self, mirror_id: str) -> None:
+        """Stop watching; from now on history does not know what it is."""
         self._schedule.remove(mirror_id)
-        del self._watches[mirror_id]
+        watch, now = self._watches.pop(mirror_id), self._clock()
+        watch.set_wish(Wish.use, None)
+        self._refresh(watch, now, watch.blind(now))
         self._totals.remove("mirror", mirror_id)
 
     async def _probe(self, mirror_id: str) -> bool:

@@ -184,6 +184,18 @@ async def test_when_our_own_network_is_gone_nobody_is_called_down(setup, failure
     await setup.until("hk", State.up)
 
 
+async def test_the_others_are_asked_before_a_missing_route_counts_against_a_mirror(setup):
+    monitor = await setup.start(MonitorConfig(interval=10_000, fall=1))
+    await setup.until("hk", State.up)
+    await setup.until("us", State.up)
+    setup.prober.says.update(hk=NO_ROUTE, us=NO_ROUTE)
+    monitor.suspect("hk")
+    await setup.until("hk", State.unknown)
+    await setup.until("us", State.unknown)
+    seen = {m.state for snapshot in setup.published for m in snapshot.mirrors.values()}
+    assert State.down not in seen
+
+
 async def test_when_only_one_mirror_is_out_of_reach_it_is_down(setup):
     await setup.start()
     await setup.until("us", State.up)
@@ -279,6 +291,8 @@ async def test_a_removed_or_disabled_mirror_leaves_board_probes_and_metrics(setu
     await setup.probes_more("hk", 3)
     assert setup.prober.count["us"] == count
     assert not [row for row in setup.totals.to_json() if "us" in row[1]]
+    await setup.store.flush()
+    assert (await setup.store.transitions("us", 1))[0].state is State.unknown
     monitor.configure(CONFIG, (mirror("hk"), mirror("us")))
     await setup.until("us", State.up)
 
