@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -48,8 +49,13 @@ def _told(handler: Handler) -> Handler:
     return told
 
 
+def _json(value: dict[str, Any], status: int = 200) -> web.Response:
+    body = json.dumps(value, ensure_ascii=False) + "\n"
+    return web.Response(text=body, status=status, content_type="application/json")
+
+
 def _fault(status: int, message: str) -> web.Response:
-    return web.json_response({"error": {"message": message}}, status=status)
+    return _json({"error": {"message": message}}, status=status)
 
 
 async def status(request: web.Request) -> web.Response:
@@ -58,16 +64,16 @@ async def status(request: web.Request) -> web.Response:
     told = await request.app[COMMANDS].status()
     config = {"problem": sources.config_problem(), **told.get("config", {})}
     own = {"version": sources.version(), "nodes": _nodes(request.app)}
-    return web.json_response({**own, **told, "config": config})
+    return _json({**own, **told, "config": config})
 
 
 async def reload(request: web.Request) -> web.Response:
     """Take over the configuration file, or say what is wrong with it."""
     try:
-        return web.json_response(await request.app[COMMANDS].reload())
+        return _json(await request.app[COMMANDS].reload())
     except CommandError as error:
         faults = list(error.faults or (str(error),))
-        return web.json_response({"faults": faults, "error": {"message": str(error)}}, status=422)
+        return _json({"faults": faults, "error": {"message": str(error)}}, status=422)
 
 
 async def set_wish(request: web.Request) -> web.Response:
@@ -80,7 +86,7 @@ async def set_wish(request: web.Request) -> web.Response:
         return _fault(404, f"no such mirror; there are: {known or 'none'}")
     until = None if seconds is None else request.app[CLOCK]() + seconds
     await request.app[COMMANDS].set_wish(wanted, wish, until, OPERATOR)
-    return web.json_response(next(n for n in _nodes(request.app) if n["id"] == wanted))
+    return _json(next(n for n in _nodes(request.app) if n["id"] == wanted))
 
 
 async def bans(request: web.Request) -> web.Response:
@@ -88,7 +94,7 @@ async def bans(request: web.Request) -> web.Response:
     limit = inputs.limit(request.query.get("limit"))
     known = request.app[SOURCES].bans()
     shown = [ban_document(ban) for ban in known[:limit]]
-    return web.json_response({"bans": shown, "total": len(known)})
+    return _json({"bans": shown, "total": len(known)})
 
 
 async def add_ban(request: web.Request) -> web.Response:
@@ -100,14 +106,14 @@ async def add_ban(request: web.Request) -> web.Response:
         inputs.reason(table.get("reason")),
         OPERATOR,
     )
-    return web.json_response(ban_document(ban), status=201)
+    return _json(ban_document(ban), status=201)
 
 
 async def remove_bans(request: web.Request) -> web.Response:
     """Lift the bans on a network."""
     network = inputs.network(request.query.get("network"))
     removed = await request.app[COMMANDS].remove_ban(network, OPERATOR)
-    return web.json_response({"removed": [ban_document(ban) for ban in removed]})
+    return _json({"removed": [ban_document(ban) for ban in removed]})
 
 
 async def allow(request: web.Request) -> web.Response:
@@ -115,7 +121,7 @@ async def allow(request: web.Request) -> web.Response:
     table = inputs.table(await request.read(), ("network", "for"))
     network, seconds = inputs.network(table.get("network")), inputs.seconds(table.get("for"))
     await request.app[COMMANDS].allow(network, seconds, OPERATOR)
-    return web.json_response({"network": network, "for": seconds})
+    return _json({"network": network, "for": seconds})
 
 
 def _nodes(app: web.Application) -> list[dict[str, Any]]:

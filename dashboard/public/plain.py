@@ -49,7 +49,9 @@ def _head(page: Page) -> list[str]:
 
 def _entrances(page: Page) -> list[str]:
     rows = [("", "", "")]
-    rows.extend((f"  {e.url}", e.region, page.words(e.way)) for e in page.entrances)
+    rows.extend(
+        (f"  {e.url}", e.region, page.words(e.way) if e.way else "") for e in page.entrances
+    )
     return [page.words("entrances.title"), *table(rows)[1:]]
 
 

@@ -391,3 +391,49 @@ async def test_many_bans_cost_a_reader_no_more_than_the_page_he_reads(sources, m
         assert len(masked) == 20
         await text(client, "/")
         assert len(masked) == 30
+
+
+BARE = {
+    "nothing at all": FakeSources((), (), (), DashboardConfig(), problem=""),
+    "mirrors never probed": FakeSources(health=(), bans_=(), dashboard_=DashboardConfig()),
+    "one that works": FakeSources(
+        (MirrorConfig("hk", "http://127.0.0.1:9"),),
+        (MirrorHealth("hk", State.up, NOW, "new_verdict", last_probe=NOW),),
+        (),
+        DashboardConfig(languages=("en",), bans="off"),
+    ),
+    "drained for good": FakeSources(
+        (MirrorConfig("hk", "http://127.0.0.1:9"),),
+        (MirrorHealth("hk", State.down, NOW, "dns_down", wish=Wish.drain, last_probe=NOW),),
+        (Ban("b", "192.0.2.0/24", NOW, None, "", "operator"),),
+        DashboardConfig(languages=("en", "zh"), contact="", show_hosts=False),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BARE)
+@pytest.mark.parametrize("accept", ["text/html", "text/plain"])
+async def test_every_page_can_do_with_little(case, accept):
+    sources = BARE[case]
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        for path in ("/", "/banned", "/docs", *DATA, *[f"/nodes/{m.id}" for m in sources.mirrors_]):
+            for lang in ("zh", "en", "xx"):
+                joined = f"{path}{'&' if '?' in path else '?'}lang={lang}"
+                async with client.get(joined, headers={"Accept": accept}) as response:
+                    assert response.status in (200, 400, 404, 503), joined
+                    assert await response.text()
+
+
+@pytest.mark.parametrize(
+    ("case", "banner"),
+    [
+        ("nothing at all", "No nodes are configured"),
+        ("mirrors never probed", "State unknown: no recent probe results"),
+        ("one that works", "The node is working"),
+        ("drained for good", "No node can serve at the moment"),
+    ],
+)
+async def test_the_banner_says_what_is(case, banner):
+    async with serving(build_public_app(BARE[case], lambda: NOW)) as client:
+        assert banner in await text(client, "/?lang=en")
+        assert banner in await text(client, "/?lang=en", Accept="text/plain")
