@@ -128,7 +128,7 @@ class Schedule:
                 async with asyncio.timeout(left):
                     await turn.changed.wait()
             except TimeoutError:
-                return
+                pass  # a loop's timer may come a little early: look at the clock again
 
     def _due(self, turn: _Turn) -> float:
         pause = pause_before_next(self._interval, turn.soon, turn.share)
