@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from dashboard.answers import html, plain, respond
-from dashboard.context import RENDERINGS, SOURCES, TEMPLATES
+from dashboard.context import SOURCES, TEMPLATES
 from dashboard.locale.texts import LANGUAGES, Words
 from dashboard.public.api import fault
 from dashboard.public.privacy import printable
@@ -16,8 +16,8 @@ _TOLD = (404, 405)
 
 def answer(request: web.Request, status: int) -> web.Response:
     """The answer for `status`, in both languages; it tells nothing of what failed."""
-    shown = status if status in _TOLD or status < 500 else 500
-    key = f"error.{shown if shown in _TOLD else 500}"
+    shown = status if status in _TOLD else 500
+    key = f"error.{shown}"
     if request.path.startswith("/api/"):
         return respond(request, fault(shown, Words("en")(key)), 0)
     if not wants_html(request):
@@ -33,7 +33,6 @@ def answer(request: web.Request, status: int) -> web.Response:
             key=key,
             status=shown,
             title=printable(request.app[SOURCES].dashboard().title),
-            now=request.app[RENDERINGS].clock(),
             query=f"?lang={words.language}" if "lang" in request.query else "",
         )
     )
