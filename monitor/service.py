@@ -168,7 +168,7 @@ class Monitor:
             watch.mirror,
             self._config.timeouts,
             probe_budget(self._config.interval),
-            watch.addresses,
+            watch.prefer,
         )
         return self._digest(watch, probe, self._clock())
 

@@ -32,6 +32,8 @@ class MirrorWatch:
         self.mirror = mirror
         self.machine = HealthMachine(rise, fall, now)
         self.addresses: tuple[str, ...] = ()
+        self.prefer: tuple[str, ...] = ()
+        """The addresses to try first: what worked, or else what was not tried last time."""
         self.last_probe: float | None = None
         self._seen = 0.0
         """When it was probed last, by a clock that never jumps."""
@@ -70,12 +72,14 @@ class MirrorWatch:
         """Take the facts of a probe; they do not say yet what the mirror's state is."""
         self.last_probe, self._seen = now, monotonic
         if (path := probe.best) is not None:
-            self.addresses = probe.addresses()
+            self.addresses = self.prefer = probe.addresses()
             self._latency = latency_of(self.mirror, probe, path)
             last = path.last.http
             self._cdn = detect_cdn(last.headers) if last else self._cdn
             shaken = path.step(Operation.tls_handshake)
             self._not_after = shaken.tls.not_after if shaken and shaken.tls else None
+        else:
+            self.prefer = probe.untried() or self.prefer
 
     def sample(self, probe: Probe, now: float, vantage: str) -> Sample:
         """What history keeps of a probe, after it was taken into the state."""

@@ -44,10 +44,12 @@ class Probe:
 
     def addresses(self) -> tuple[str, ...]:
         """All that may work, best first: the one that does, then those that have not failed."""
-        first = (self.best.address,) if self.best else ()
+        return (self.best.address, *self.untried()) if self.best else ()
+
+    def untried(self) -> tuple[str, ...]:
+        """The addresses that the probe did not come to."""
         tried = {path.address for path in self.paths}
-        rest = tuple(a for a in self.resolution.addresses if a not in tried)
-        return first + rest if first else ()
+        return tuple(a for a in self.resolution.addresses if a not in tried)
 
 
 @dataclass(slots=True)

@@ -122,6 +122,22 @@ def test_the_facts_of_a_good_probe_are_shown(watch):
     assert health.tls_not_after == 99.0
 
 
+def test_after_a_failure_other_addresses_are_tried_first(watch):
+    resolution = StepResult(Operation.resolve, None, 0.0, addresses=("a", "b", "c"))
+
+    def failed(*addresses: str) -> Probe:
+        step = StepResult(Operation.connect, "connection_refused", 0.0)
+        return Probe(resolution, tuple(PathResult(a, (step,)) for a in addresses), REFUSED)
+
+    watch.take(failed("a", "b"), 1.0, 1.0)
+    assert watch.prefer == ("c",)
+    watch.take(failed("c", "a"), 2.0, 2.0)
+    assert watch.prefer == ("b",)
+    watch.take(failed("a", "b", "c"), 3.0, 3.0)
+    assert watch.prefer == ("b",)
+    assert watch.health().addresses == ()
+
+
 def test_a_new_weight_does_not_make_another_mirror_but_a_new_url_does():
     assert identity(MirrorConfig("hk", "https://a", weight=2.0)) == identity(
         MirrorConfig("hk", "https://a")
