@@ -21,6 +21,7 @@ from router.wire.target import forward_target
 from router.wire.wheel import NEVER
 
 MAX_PIPELINED = 16
+DRAIN_GRACE = 0.5
 LINGER = 2.0
 """Seconds during which what a client still sends is thrown away, so that it reads our last answer
 before its kernel learns that nobody listens (RFC 9112 section 9.6)."""
@@ -57,9 +58,7 @@ class Door(asyncio.BufferedProtocol):
         plane = self._plane
         plane.door_opened(self)
         plane.wheel.add(self)
-        self._wait(plane.timeouts.header)
-        if plane.draining:
-            self.transport.close()
+        self._wait(DRAIN_GRACE if plane.draining else plane.timeouts.header)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -212,9 +211,13 @@ class Door(asyncio.BufferedProtocol):
             self._turn_away(Refusal(408, "request_timeout", message))
 
     def drain(self) -> None:
-        """The worker stops: an idle connection ends now, a busy one after its answer."""
+        """The worker stops: an idle connection ends soon, a busy one after its answer.
+
+        Not at once: what the client may be sending this moment would be lost, and be answered with
+        a reset.
+        """
         if self._current is None and self._reader.phase is Phase.between:
-            self.transport.close()
+            self._wait(DRAIN_GRACE)
 
     def cut(self) -> None:
         """End the connection whatever it is doing."""
@@ -238,7 +241,10 @@ class Door(asyncio.BufferedProtocol):
         """Close after our last answer, without a reset that would take it from the client."""
         complete = self._reader.phase is Phase.between and not self._deaf
         self._deaf = True
-        if complete or self.transport.is_closing():
+        if self.transport.is_closing():
+            self._forget()  # the end of a tunnel, which was told of the connection's in our place
+            return
+        if complete:
             self.transport.close()
             return
         if self.transport.can_write_eof():

@@ -16,7 +16,6 @@ _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _HEADERS = (b"authorization", b"api-key", b"x-api-key", b"mj-api-secret")
 _PROTOCOL = b"sec-websocket-protocol"
 _PROTOCOL_KEY = b"openai-insecure-api-key."
-_BEARER = b"bearer "
 SECRET_LENGTH = 42
 CHECKSUM_LENGTH = 6
 
@@ -116,8 +115,8 @@ def _header_key(name: bytes, value: bytes | None) -> bytes | None:
     if not value:
         return None
     value = value.strip()
-    if name == b"authorization" and value[:7].lower() == _BEARER:
-        value = value[7:].strip()
+    if name == b"authorization" and value[:6].lower() == b"bearer":
+        value = value[6:].strip()
     return value or None
 
 

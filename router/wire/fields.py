@@ -48,7 +48,7 @@ _MIRROR_FIELDS = (
     " access-control-allow-private-network timing-allow-origin"
 )
 _RESPONSE_LOOK = "content-type content-encoding retry-after"
-_RESPONSE_TAKE = "connection content-length transfer-encoding sec-websocket-accept"
+_RESPONSE_TAKE = "connection content-length transfer-encoding"
 
 
 class FieldRules:

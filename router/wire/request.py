@@ -188,10 +188,10 @@ class RequestReader:
 
     def on_headers_complete(self) -> None:
         head = self._checked_head()
-        self._earlier = b""
         self._chunked = head.chunked
         self._raw_bytes = len(self._data)
         self._sink.request_head(head)
+        self._earlier = b""
         self.phase = Phase.body
 
     def on_body(self, data: bytes) -> None:

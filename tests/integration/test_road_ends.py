@@ -1,0 +1,267 @@
+"""How requests end: clients that leave, mirrors that break off, deadlines, and what is given back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from monitor.health.board import HealthSnapshot
+from tests.support.road import (
+    OK,
+    RawClient,
+    Road,
+    ScriptedMirror,
+    answering,
+    get,
+    post,
+    read_request,
+)
+from tests.support.wait import wait_until_async as wait_until
+
+SSE_HEAD = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+)
+
+
+async def _silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    await reader.read()
+
+
+async def _streams_forever(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(SSE_HEAD)
+    gone = asyncio.ensure_future(reader.read())
+    while not gone.done():
+        writer.write(b"9\r\ndata: x\n\n\r\n")
+        await writer.drain()
+        await asyncio.wait([gone], timeout=0.01)
+
+
+def _reset(client: RawClient) -> None:
+    sock = client.writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.writer.transport.abort()
+
+
+def _finish(client: RawClient) -> None:
+    client.writer.close()
+
+
+UPLOAD = post("/v1/files", b"x" * 1000).replace(b"Content-Length: 1000", b"Content-Length: 5000")
+
+
+@pytest.mark.parametrize("leave", [_finish, _reset], ids=["FIN", "RST"])
+@pytest.mark.parametrize(
+    ("request_bytes", "script", "wait_for_answer"),
+    [
+        (post(), _silent, False),
+        (post(), _streams_forever, True),
+        (UPLOAD.replace(b"application/json", b"text/plain"), _silent, False),
+    ],
+    ids=["waiting", "streaming", "uploading"],
+)
+async def test_a_client_that_leaves_takes_its_request_with_it(
+    request_bytes: bytes,
+    script: Callable[..., object],
+    wait_for_answer: bool,
+    leave: Callable[[RawClient], None],
+) -> None:
+    async with ScriptedMirror(script) as mirror, Road([mirror.table()]) as road:  # type: ignore[arg-type]
+        client = await road.send(request_bytes)
+        if wait_for_answer:
+            await client.head()
+        await wait_until(lambda: mirror.connections == 1, what="the mirror is connected")
+        leave(client)
+        await wait_until(lambda: mirror.closed == 1, timeout=5, what="the mirror is released")
+        await wait_until(lambda: road.in_flight == 0, what="nothing is in flight")
+        assert road.suspected == []
+        assert [end.outcome for end in road.finished] == ["client_abort"]
+
+
+async def test_a_client_that_leaves_while_a_connection_is_being_opened_leaves_nothing() -> None:
+    with socket.socket() as deaf:  # its backlog is full: a connection to it never completes
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        fillers = [socket.socket() for _ in range(3)]
+        for filler in fillers:
+            filler.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                filler.connect(deaf.getsockname())
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        table = {"id": "deaf", "url": url, "addresses": ["127.0.0.1"]}
+        async with Road([table]) as road:
+            client = await road.send(post())
+            await wait_until(lambda: road.in_flight == 1, what="the attempt runs")
+            await client.close()
+            await wait_until(lambda: road.in_flight == 0, what="the attempt is given up")
+            assert [end.outcome for end in road.finished] == ["client_abort"]
+        for filler in fillers:
+            filler.close()
+
+
+CUT_BODIES = {
+    "length": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+    "chunked": SSE_HEAD + b"9\r\ndata: x\n\n\r\n",
+    "chunk": SSE_HEAD + b"ff\r\ndata: x",
+}
+
+
+@pytest.mark.parametrize("body", CUT_BODIES.values(), ids=CUT_BODIES)
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_body_that_breaks_off_is_visibly_cut(body: bytes, version: str) -> None:
+    async def cuts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(body)
+        await writer.drain()
+
+    async with ScriptedMirror(cuts) as mirror, Road([mirror.table()]) as road:
+        client = await road.send(get(version=version))
+        status, _, fields = await client.head()
+        framed = {name.lower() for name, _ in fields} & {"content-length", "transfer-encoding"}
+        assert status == 200
+        if framed:
+            rest = await asyncio.wait_for(client.reader.read(), 20)
+            assert not rest.endswith(b"0\r\n\r\n")
+            assert len(rest) < 100
+        else:  # nothing but a reset tells a cut from the end
+            with pytest.raises(ConnectionResetError):
+                await asyncio.wait_for(client.reader.read(), 20)
+        await wait_until(lambda: bool(road.finished), what="the request has ended")
+        assert [end.outcome for end in road.finished] == ["interrupted"]
+        assert road.totals.get("mirrorgate_stream_interruptions", ("a", "upstream")) == 1
+
+
+async def test_a_body_that_ends_with_its_connection_is_complete() -> None:
+    async def closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\nall of it")
+
+    async with ScriptedMirror(closes) as mirror, Road([mirror.table()]) as road:
+        answer = await road.ask(get())
+        assert (answer.body, answer.complete) == (b"all of it", True)
+        old = await road.ask(get(version="1.0"))
+        assert (old.body, old["connection"]) == (b"all of it", "close")
+
+
+async def test_a_mirror_that_does_not_answer_in_time_is_a_504() -> None:
+    timeouts = {"timeouts": {"first_byte": 0.1}}
+    async with ScriptedMirror(_silent) as mirror, Road([mirror.table()], timeouts) as road:
+        answer = await road.ask(post())
+        assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
+        assert road.suspected == ["a"]
+        await wait_until(lambda: mirror.closed == 1, what="the mirror is released")
+
+
+async def test_a_response_that_falls_silent_is_cut() -> None:
+    async def stalls(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(SSE_HEAD + b"9\r\ndata: x\n\n\r\n")
+        await reader.read()
+
+    async with ScriptedMirror(stalls) as mirror:
+        async with Road([mirror.table()], {"timeouts": {"idle": 0.1}}) as road:
+            answer = await road.ask(post())
+            assert (answer.body, answer.complete) == (b"data: x\n\n", False)
+            assert road.totals.get("mirrorgate_stream_interruptions", ("a", "timeout")) == 1
+
+
+async def test_a_head_that_does_not_arrive_is_a_408() -> None:
+    async with Road([], {"timeouts": {"header": 0.1}}) as road:
+        client = await road.send(b"POST /v1/chat/completions HTTP/1.1\r\nHost:")
+        answer = await client.response()
+        assert (answer.status, answer.error["code"]) == (408, "request_timeout")
+        assert await client.at_end()
+
+
+async def test_a_body_that_stops_arriving_is_a_408() -> None:
+    async with ScriptedMirror(_silent) as mirror:
+        async with Road([mirror.table()], {"timeouts": {"body_stall": 0.1}}) as road:
+            for request in (UPLOAD, UPLOAD.replace(b"application/json", b"text/plain")):
+                answer = await road.ask(request)
+                assert (answer.status, answer.error["code"]) == (408, "request_timeout")
+            assert road.suspected == []
+            assert road.in_flight == 0
+
+
+async def test_a_connection_that_idles_between_requests_is_closed() -> None:
+    async with ScriptedMirror(answering(OK)) as mirror:
+        async with Road([mirror.table()], {"timeouts": {"keep_alive": 0.1}}) as road:
+            client = await road.send(get())
+            await client.response()
+            assert await client.at_end()
+
+
+async def test_a_client_that_stops_reading_bounds_what_is_taken_from_the_mirror() -> None:
+    sent = 0
+
+    async def floods(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+            sent += 65536
+
+    timeouts = {"timeouts": {"write_stall": 1}}
+    async with ScriptedMirror(floods) as mirror, Road([mirror.table()], timeouts) as road:
+        _, writer = await asyncio.open_connection("127.0.0.1", road.port, limit=1024)
+        writer.write(get())
+        await wait_until(lambda: mirror.closed == 1, what="the stalled client is given up")
+        assert sent < 60_000_000  # kernel buffers of four sockets, not the body
+        assert [end.outcome for end in road.finished] == ["client_abort"]
+        assert road.suspected == []
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+
+async def test_an_answer_that_comes_before_the_upload_is_complete_arrives() -> None:
+    async def refuses(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\n\r\nbig")
+        while await reader.read(65536):
+            pass
+
+    request = post("/v1/files", b"").replace(b"Content-Length: 0", b"Content-Length: 100000000")
+    request = request.replace(b"application/json", b"text/plain")
+    async with ScriptedMirror(refuses) as mirror, Road([mirror.table()]) as road:
+        client = await road.send(request + b"x" * 200_000)
+        answer = await client.response()
+        assert (answer.status, answer.body, answer["connection"]) == (413, b"big", "close")
+        assert await client.at_end()
+        assert road.in_flight == 0
+
+
+async def test_a_removed_mirror_finishes_what_runs_and_is_ended_after_the_drain_time() -> None:
+    router = {"timeouts": {"drain": 0.1}}
+    async with ScriptedMirror(_streams_forever) as mirror, Road([mirror.table()], router) as road:
+        client = await road.send(post())
+        await client.head()
+        road.plane.configure(road.config([]), HealthSnapshot())
+        assert await client.chunk() == b"data: x\n\n"
+        while await client.chunk():
+            pass
+        await wait_until(lambda: mirror.closed == 1, what="the removed mirror is released")
+        assert (await road.ask(get())).status == 503
+
+
+async def test_a_draining_worker_ends_idle_connections_and_marks_the_last_answer() -> None:
+    async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()]) as road:
+        idle = await road.send(get())
+        await idle.response()
+        busy = await road.send(post("/v1/files", b"x" * 10)[:-5])
+        await wait_until(lambda: len(road.plane.doors) == 2, what="both are connected")
+        road.plane.drain()
+        assert await idle.at_end()
+        await busy.send(b"x" * 5)
+        answer = await busy.response()
+        assert (answer.status, answer["connection"]) == (200, "close")
+        assert await busy.at_end()
+        await asyncio.wait_for(road.plane.emptied.wait(), 5)
