@@ -23,7 +23,7 @@ UNAUTHORIZED = (
     b'Content-Length: 46\r\n\r\n{"error":{"message":"m","code":"no_api_key" }}'
 )
 CONFIG = MonitorConfig(timeouts=MonitorTimeouts(connect=5, handshake=5, request=5))
-HASTY = MonitorConfig(timeouts=MonitorTimeouts(connect=0.2, handshake=0.2, request=0.2))
+HASTY = MonitorConfig(timeouts=MonitorTimeouts(connect=5, handshake=0.3, request=5))
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Serve = Callable[..., Awaitable[int]]
