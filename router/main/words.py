@@ -45,9 +45,9 @@ def ago(value: object, now: datetime) -> str:
 
 
 def until(value: object, now: datetime) -> str:
-    """When that will be: local time and how long from now; "it is removed" for never."""
+    """When that will be: local time and how long from now; "no end" for never."""
     then = moment(value)
     if then is None:
-        return "it is removed"
+        return "no end"
     left = roughly((then - now).total_seconds())
     return f"{then.astimezone():%Y-%m-%d %H:%M} (in {left})"

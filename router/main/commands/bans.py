@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from router.main.commands.arguments import count, network, seconds
 from router.main.commands.client import Client
 from router.main.console import DONE, FAILED, Console, plain
-from router.main.words import ago, until
+from router.main.words import ago, duration, until
 
 HELP = "banned clients: list, add, remove, allow"
 _PATH = "/api/admin/bans"
@@ -93,8 +93,8 @@ def _add(args: Namespace, console: Console, client: Client) -> int:
     if args.json:
         console.data(ban)
         return DONE
-    ending = until(ban.get("until"), datetime.now(UTC))
-    console.say(f"{ban.get('network', args.network)} is banned until {ending}")
+    ending = until(ban.get("until"), datetime.now(UTC)) if args.seconds else "it is removed"
+    console.say(f"{plain(ban.get('network'))} is banned until {ending}")
     return DONE
 
 
@@ -118,5 +118,6 @@ def _allow(args: Namespace, console: Console, client: Client) -> int:
     if args.json:
         console.data(answer)
     else:
-        console.say(f"{args.network} is never banned" + (" in that time" if args.seconds else ""))
+        ending = f" for {duration(args.seconds)}" if args.seconds else ""
+        console.say(f"{args.network} is not limited or banned{ending}")
     return DONE

@@ -41,7 +41,8 @@ def _say(console: Console, result: Mapping[str, Any]) -> None:
     mirrors = [f"{kind}: {', '.join(result[kind])}" for kind in kinds if result.get(kind)]
     settings = result.get("settings") or ()
     others = [f"settings: {', '.join(settings)}"] if settings else []
-    for line in mirrors + others or ["reloaded: nothing differs"]:
+    restart = result.get("restart") or ()
+    for line in mirrors + others or ["reloaded" if restart else "reloaded: nothing differs"]:
         console.say(line)
-    for path in result.get("restart") or ():
+    for path in restart:
         console.note(f"{path} takes effect after a restart")
