@@ -93,7 +93,8 @@ def _add(args: Namespace, console: Console, client: Client) -> int:
     if args.json:
         console.data(ban)
         return DONE
-    ending = until(ban.get("until"), datetime.now(UTC)) if args.seconds else "it is removed"
+    end = ban.get("until")
+    ending = until(end, datetime.now(UTC)) if end else "it is removed"
     console.say(f"{plain(ban.get('network'))} is banned until {ending}")
     return DONE
 
