@@ -31,7 +31,7 @@ lint: .venv/.develops
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 # pytest ends with 5 when it finds no test.
 prove: .venv/.develops
