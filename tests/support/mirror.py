@@ -15,7 +15,7 @@ import asyncio
 import json
 import signal
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -55,10 +55,12 @@ class PretendMirror:
         root: str = "",
         behaviour: Behaviour | None = None,
         keepalive: float = 75.0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.root = name, root
         self._reception = Reception(tuple(keys), behaviour or Behaviour())
         self._tls, self._wished_port = tls, port
+        self._headers = {**UPSTREAM_HEADERS, **(headers or {})}
         self._runner = web.AppRunner(
             self._application(),
             handler_cancellation=True,
@@ -179,7 +181,7 @@ class PretendMirror:
     async def _sign(self, request: web.Request, response: web.StreamResponse) -> None:
         response.headers["x-test-mirror"] = self.name
         response.headers.setdefault("x-request-id", f"req_{self.name}_{self.record.total}")
-        for name, value in UPSTREAM_HEADERS.items():
+        for name, value in self._headers.items():
             response.headers.setdefault(name, value)
 
 

@@ -97,7 +97,7 @@ class RawClient:
             return b"", False
 
     async def _chunked(self) -> tuple[bytes, bool]:
-        parts = []
+        parts: list[bytes] = []
         while True:
             piece = await self.chunk()
             if piece is None:
