@@ -182,7 +182,8 @@ async def test_h2c_offers_are_declined_in_silence() -> None:
     assert seen[1][1] == b"{}"
 
 
-UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13")
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
+UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", KEY)
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
 
 
@@ -194,9 +195,8 @@ async def test_a_websocket_becomes_a_tunnel_both_ways() -> None:
         while data := await reader.read(100):
             writer.write(data.upper())
 
-    key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
     async with ScriptedMirror(echoes) as mirror, Road([mirror.table()]) as road:
-        client = await road.send(get("/v1/realtime?model=x", *UPGRADE, key) + b"early")
+        client = await road.send(get("/v1/realtime?model=x", *UPGRADE) + b"early")
         status, _, fields = await client.head()
         assert status == 101
         assert ("upgrade", "websocket") in fields
@@ -214,7 +214,7 @@ async def test_a_websocket_becomes_a_tunnel_both_ways() -> None:
 async def test_a_refused_websocket_is_relayed_as_the_answer_it_is() -> None:
     refusal = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\n\r\n{}"
     async with ScriptedMirror(answering(refusal)) as mirror, Road([mirror.table()]) as road:
-        client = await road.send(get("/v1/realtime", *UPGRADE, "Sec-WebSocket-Key: x"))
+        client = await road.send(get("/v1/realtime", *UPGRADE))
         answer = await client.response()
         assert (answer.status, answer.body) == (401, b"{}")
         assert await client.at_end()
