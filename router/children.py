@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import socket
 import subprocess
@@ -43,8 +42,14 @@ class Post:
         assert child is not None
         child.life.close()
         self.child = None
-        steady = child.ready and now - child.started >= STEADY
-        self.failures = 0 if steady else self.failures + 1
+        if child.ready and now - child.started >= STEADY:
+            self.failures, self.due = 0, now
+            return 0.0
+        return self.failed(now)
+
+    def failed(self, now: float) -> float:
+        """It could not be filled for long; returns the seconds until the next try."""
+        self.failures += 1
         delay = backoff(self.failures)
         self.due = now + delay
         return delay
@@ -99,25 +104,31 @@ def backoff(failures: int) -> float:
 
 
 def start(post: Post, document: dict[str, Any], now: float) -> Child:
-    """Start a fresh interpreter for a post, with its descriptors and the configuration."""
+    """Start a fresh interpreter for a post, with its descriptors and the configuration.
+
+    Raises OSError when the system does not let it start.
+    """
     ours, theirs = channel_pair()
-    handed = write_document(document)
-    arguments = {**post.arguments, "life": str(theirs.fileno()), "document": str(handed)}
-    command = [sys.executable, "-m", post.module]
-    for name, value in arguments.items():
-        command += (f"--{name}", value)
     try:
-        process = subprocess.Popen(
-            command,
-            pass_fds=(*post.fds, theirs.fileno(), handed),
-            stdin=subprocess.DEVNULL,
-            process_group=0,  # Ctrl-C in a terminal is for the supervisor alone
-        )
-    finally:
-        theirs.close()
-        os.close(handed)
+        with theirs, open(write_document(document), "rb") as handed:
+            process = _spawn(post, theirs.fileno(), handed.fileno())
+    except BaseException:
+        ours.close()
+        raise
     post.child = Child(process, Channel(ours), started=now, heard=now)
     return post.child
+
+
+def _spawn(post: Post, life: int, document: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", post.module]
+    for name, value in {**post.arguments, "life": life, "document": document}.items():
+        command += (f"--{name}", str(value))
+    return subprocess.Popen(
+        command,
+        pass_fds=(*post.fds, life, document),
+        stdin=subprocess.DEVNULL,
+        process_group=0,  # Ctrl-C in a terminal is for the supervisor alone
+    )
 
 
 def worker_post(slot: int, feed: socket.socket, listen: socket.socket) -> Post:

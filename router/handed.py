@@ -1,4 +1,4 @@
-"""What the supervisor hands down to a child, as inherited descriptors.
+"""What the supervisor hands down to a child: its life, and inherited descriptors.
 
 The configuration travels in an anonymous file: it holds secrets, so neither a command line nor the
 environment nor the disk may carry it.
@@ -6,9 +6,23 @@ environment nor the disk may carry it.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+"""prctl(2)"""
+
+
+def end_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies, even if it hangs by then.
+
+    The channel's end tells it too, but only who listens; and nobody but the supervisor could ever
+    end a process that keeps the ports.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def write_document(document: dict[str, Any]) -> int:

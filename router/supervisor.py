@@ -23,6 +23,8 @@ log = logging.getLogger("supervisor")
 
 GRACE = 10.0
 """Seconds that children have after draining before they are killed."""
+SUSPENDED_AFTER = 5.0
+"""Seconds between two turns after which the whole instance was suspended, as by `docker pause`."""
 _FIRST_TRIES = 3
 _TURN = 0.5
 
@@ -45,7 +47,9 @@ class Supervisor:
         self._clock = clock
         self._on_ready = on_ready
         self._ready = False
+        self._turned = clock()
         self._stopping: float | None = None
+        self._control_told = False
         self._signals: list[int] = []
         self._failure = ""
         pairs = [channel_pair() for _ in range(workers)]
@@ -79,6 +83,7 @@ class Supervisor:
         self._selector.select(self._pause())
         self._drain_waker()
         now = self._clock()
+        self._forgive_suspension(now)
         for number in self._take_signals():
             self._on_signal(number, now)
         for post in self._posts():
@@ -92,6 +97,14 @@ class Supervisor:
         now = self._clock()
         due = [post.due - now for post in self._posts() if post.child is None]
         return min([_TURN, *(max(0.0, wait) for wait in due if self._stopping is None)])
+
+    def _forgive_suspension(self, now: float) -> None:
+        """Who could not ask for long must not take the silence for a hung child."""
+        if now - self._turned > SUSPENDED_AFTER:
+            for post in self._posts():
+                if post.child is not None:
+                    post.child.heard = now
+        self._turned = now
 
     def _look_after(self, post: Post, now: float) -> None:
         child = post.child
@@ -121,7 +134,15 @@ class Supervisor:
             self._fail(f"{post.name} cannot start: see the messages above")
 
     def _start(self, post: Post) -> None:
-        child = start(post, self._document, self._clock())
+        now = self._clock()
+        try:
+            child = start(post, self._document, now)
+        except OSError as error:  # the machine is out of memory, processes or descriptors
+            delay = post.failed(now)
+            log.error("%s cannot start (%s); again in %.1f s", post.name, error.strerror, delay)
+            if not self._ready and post.failures >= _FIRST_TRIES:
+                self._fail(f"{post.name} cannot start: {error.strerror}")
+            return
         self._selector.register(child.life, selectors.EVENT_READ)
         log.debug("%s is process %d", post.name, child.process.pid)
 
@@ -133,12 +154,15 @@ class Supervisor:
             self._document = message["document"]
             self._drain = message["drain"]
         elif kind == "failed":
-            log.error("%s: %s", post.name, message["message"])
-            if not self._ready:
+            if self._ready:
+                log.error("%s: %s", post.name, message["message"])
+            else:
                 self._fail(message["message"])
 
     def _check_ready(self) -> None:
-        if not self._ready and all(p.child is not None and p.child.ready for p in self._posts()):
+        if self._ready or self._stopping is not None:
+            return
+        if all(post.child is not None and post.child.ready for post in self._posts()):
             self._ready = True
             self._on_ready()
 
@@ -175,8 +199,10 @@ class Supervisor:
         overdue = now - self._stopping > self._drain + GRACE
         if overdue:
             self._signal_all(signal.SIGKILL)
-        elif not any(post.child for post in self._workers) and self._control.child is not None:
-            self._control.child.signal(signal.SIGTERM)
+        elif not any(post.child for post in self._workers) and not self._control_told:
+            self._control_told = True
+            if self._control.child is not None:
+                self._control.child.signal(signal.SIGTERM)
 
     def _signal_all(self, number: int) -> None:
         for post in self._posts():

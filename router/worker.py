@@ -31,7 +31,7 @@ from router.access import access_log
 from router.config import WorkerConfig
 from router.door import Door
 from router.endpoints.app import build_app
-from router.handed import read_document
+from router.handed import end_with_parent, read_document
 from router.listener import BACKLOG, TlsListener
 from router.metrics import FAMILIES
 from router.plane import Plane
@@ -174,6 +174,7 @@ class Worker:
 
 def main() -> int:
     """Entry point of the process; all arguments are written by the supervisor."""
+    end_with_parent()
     parser = argparse.ArgumentParser(prog="python -m router.worker")
     for name in ("slot", "feed", "life", "listen", "document"):
         parser.add_argument(f"--{name}", type=int, required=True)

@@ -30,7 +30,7 @@ from monitor.metrics import FAMILIES as MONITOR_FAMILIES
 from monitor.service import STALE_AFTER, Monitor
 from monitor.totals import MergedTotals, Totals
 from router import logs
-from router.handed import read_document
+from router.handed import end_with_parent, read_document
 from router.main.changes import Changes
 from router.main.desk import Banned, Desk, View
 from router.main.document import Document, from_raw
@@ -187,6 +187,7 @@ async def serve(
 
 def main() -> int:
     """Entry point of the process; all arguments are written by the supervisor."""
+    end_with_parent()
     parser = argparse.ArgumentParser(prog="python -m router.main.control")
     for name in ("life", "document"):
         parser.add_argument(f"--{name}", type=int, required=True)
