@@ -176,7 +176,8 @@ class Door(asyncio.BufferedProtocol):
         self._current = None
         if self._lost:
             return
-        if not keep_alive or (self._deaf and not self._waiting):
+        last = self._deaf or self._plane.draining
+        if not keep_alive or (last and not self._waiting):
             self._close()
         elif self._waiting:
             self._current = self._waiting.popleft()
