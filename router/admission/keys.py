@@ -69,9 +69,7 @@ def looks_issued(key: bytes, prefix: str) -> bool:
 def credentials(look: Mapping[bytes, bytes], prefix: str) -> Credentials:
     """The credentials in the looked-at fields of a request head."""
     found = [(name, key) for name in _HEADERS if (key := _header_key(name, look.get(name)))]
-    protocol_key = _key_in_protocols(look.get(_PROTOCOL, b""))
-    if protocol_key:
-        found.append((_PROTOCOL, protocol_key))
+    found += [(_PROTOCOL, key) for key in _keys_in_protocols(look.get(_PROTOCOL, b""))]
     if not found:
         return Credentials(Caller.anonymous, (), b"authorization")
     for name, key in found:
@@ -120,8 +118,6 @@ def _header_key(name: bytes, value: bytes | None) -> bytes | None:
     return value or None
 
 
-def _key_in_protocols(value: bytes) -> bytes | None:
-    for protocol in value.split(b","):
-        if protocol.strip().startswith(_PROTOCOL_KEY):
-            return protocol.strip()[len(_PROTOCOL_KEY) :] or None
-    return None
+def _keys_in_protocols(value: bytes) -> list[bytes]:
+    protocols = (protocol.strip() for protocol in value.split(b","))
+    return [key for p in protocols if (key := p.removeprefix(_PROTOCOL_KEY)) and key != p]

@@ -4,6 +4,9 @@ A proxy removes the fields that concern one connection only and those named by `
 (RFC 9110 section 7.6.1), and writes framing itself. Names arrive in any case; the verdict on each
 spelling is remembered, because lower-casing and searching for every field of every request costs
 as much as parsing it.
+
+Many servers take "_" in a name for "-" (CGI, RFC 3875 section 4.1.18). So a name with "_" is
+dropped if, with "-", it would be one that we drop, look at or write; any other passes as it is.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ _CLIENT_FIELDS = (
     " true-client-ip cf-connecting-ip cf-connecting-ipv6 cf-ipcountry cf-ray cf-visitor"
     " fastly-client-ip x-original-url x-rewrite-url cookie cookie2 via"
 )
-_REQUEST_LOOK = "content-type accept-encoding origin"
+_REQUEST_LOOK = "content-type accept-encoding origin sec-websocket-key"
 _REQUEST_TAKE = (
     "host connection content-length transfer-encoding expect upgrade authorization api-key"
     " x-api-key mj-api-secret sec-websocket-protocol access-control-request-method"
@@ -42,13 +45,13 @@ _REQUEST_TAKE = (
 # What a mirror may not say in our name: its origin's policies, cookies and proxy instructions.
 _MIRROR_FIELDS = (
     "set-cookie set-cookie2 alt-svc strict-transport-security clear-site-data refresh"
-    " public-key-pins expect-ct nel report-to reporting-endpoints x-sendfile upgrade via"
+    " public-key-pins expect-ct nel report-to reporting-endpoints x-sendfile via"
     " access-control-allow-origin access-control-allow-credentials access-control-allow-headers"
     " access-control-allow-methods access-control-expose-headers access-control-max-age"
     " access-control-allow-private-network timing-allow-origin"
 )
-_RESPONSE_LOOK = "content-type content-encoding retry-after"
-_RESPONSE_TAKE = "connection content-length transfer-encoding"
+_RESPONSE_LOOK = "content-type content-encoding retry-after sec-websocket-accept"
+_RESPONSE_TAKE = "connection content-length transfer-encoding upgrade"
 
 
 class FieldRules:
@@ -68,12 +71,17 @@ class FieldRules:
 
     def _learn(self, name: bytes) -> tuple[Rule, bytes]:
         lower = name.lower()
-        rule = self._rules.get(lower, Rule.forward)
-        if rule is Rule.forward and lower.startswith(self._drop_prefixes):
+        rule = self._rule(lower)
+        if b"_" in lower and self._rule(lower.replace(b"_", b"-")) is not Rule.forward:
             rule = Rule.drop
         if len(self._spellings) < 2048:  # names come from strangers
             self._spellings[name] = (rule, lower)
         return rule, lower
+
+    def _rule(self, lower: bytes) -> Rule:
+        rule = self._rules.get(lower, Rule.forward)
+        dropped = rule is Rule.forward and lower.startswith(self._drop_prefixes)
+        return Rule.drop if dropped else rule
 
 
 def request_rules() -> FieldRules:

@@ -7,40 +7,45 @@ Trailers are dropped: nothing we forward to may mistake one for a header.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
 import httptools
 
-from router.wire import target as targets
-from router.wire.fields import FieldRules, Rule, tokens, without
+from router.wire.fields import FieldRules, Rule
+from router.wire.head import (
+    METHODS,
+    ONCE,
+    Refusal,
+    RequestHead,
+    WithoutUpgrade,
+    check,
+    malformed,
+    without_upgrade,
+)
+
+__all__ = [
+    "Leave",
+    "Phase",
+    "Refusal",
+    "RequestHead",
+    "RequestReader",
+    "RequestSink",
+    "malformed",
+]
 
 MAX_HEAD = 64 << 10
 """Bytes of a request head; nginx allows 4 × 8 KiB, HAProxy 16 KiB in all, Node 16 KiB."""
 MAX_FIELD = 16 << 10
 MAX_FIELDS = 128
 MAX_TARGET = 8 << 10
-METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
-_ONCE = frozenset((b"host", b"transfer-encoding", b"content-type"))
-
-
-class Refusal(Exception):
-    """A request that is answered here with an error; the connection ends after it."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.message = message
+MAX_EMPTY = 16
+"""Bytes of empty lines between requests; RFC 9112 section 2.2 asks to ignore one line."""
+_LINE_ENDS = {"1.0": b" HTTP/1.0\r\n", "1.1": b" HTTP/1.1\r\n"}
 
 
 class Leave(Exception):
     """Raised by a sink to stop reading at once: the connection goes to somebody else."""
-
-
-class _WithoutUpgrade(Exception):
-    """The head asks for an upgrade we do not speak: read it again without that field."""
 
 
 class Phase(IntEnum):
@@ -49,32 +54,6 @@ class Phase(IntEnum):
     between = 0
     head = 1
     body = 2
-
-
-def malformed(message: str) -> Refusal:
-    """The refusal of what is not a well-formed request."""
-    return Refusal(400, "malformed_request", message)
-
-
-@dataclass(slots=True)
-class RequestHead:
-    """A request's head, checked; `fields` is what passes to a mirror, as a flat list."""
-
-    method: bytes
-    target: bytes
-    fields: list[bytes]
-    look: dict[bytes, bytes]
-    """What was looked at, by lower-case name."""
-    http10: bool = False
-    keep_alive: bool = True
-    chunked: bool = False
-    length: int = 0
-    websocket: bool = False
-
-    @property
-    def has_body(self) -> bool:
-        """Whether a body follows."""
-        return self.chunked or self.length > 0
 
 
 class RequestSink(Protocol):
@@ -104,6 +83,7 @@ class RequestReader:
         self._begin()
         self.phase = Phase.between
         self._begun = 0
+        self._empty = 0
 
     def _begin(self) -> None:
         self._url = b""
@@ -118,6 +98,7 @@ class RequestReader:
         """Read on; calls the sink. Raises Refusal, after which nothing may be fed any more."""
         self._data = data
         self._begun = 0
+        between = self.phase is Phase.between
         self._raw_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -129,16 +110,18 @@ class RequestReader:
             raise malformed(f"the request is malformed: {error}") from error
         if self.phase is Phase.head:
             self._keep_head(data)
+        elif between and not self._begun:
+            self._count_empty(len(data))
         elif self._chunked and self._raw_bytes - self._body_bytes > MAX_HEAD + 8 * self._body_bytes:
             raise malformed("the chunks of the body are mostly framing")
 
     def _callback_failed(self, error: BaseException) -> None:
         if isinstance(error, Leave):
             return
-        if not isinstance(error, _WithoutUpgrade):
+        if not isinstance(error, WithoutUpgrade):
             raise error
         self._parser = httptools.HttpRequestParser(self)
-        head = _strip_upgrade(self.raw_head())
+        head = without_upgrade(self.raw_head())
         self._earlier = b""
         self._begin()
         self.phase = Phase.between
@@ -148,6 +131,11 @@ class RequestReader:
         self._earlier += bytes(data)
         if len(self._earlier) > MAX_HEAD:
             raise Refusal(431, "headers_too_large", f"the request head exceeds {MAX_HEAD} bytes")
+
+    def _count_empty(self, size: int) -> None:
+        self._empty += size
+        if self._empty > MAX_EMPTY:
+            raise malformed("empty lines instead of a request")
 
     def raw_head(self) -> bytes:
         """All bytes from the beginning of this request on, as far as read, while in its head.
@@ -162,6 +150,7 @@ class RequestReader:
 
     def on_message_begin(self) -> None:
         self._begun += 1
+        self._empty = 0
         self._begin()
         self.phase = Phase.head
 
@@ -182,7 +171,7 @@ class RequestReader:
         if rule is Rule.look:
             self._fields += (name, b": ", value, b"\r\n")
         known = self._look.get(lower)
-        if known is not None and lower in _ONCE:
+        if known is not None and lower in ONCE:
             raise malformed(f"the field {lower.decode()} stands twice")
         self._look[lower] = value if known is None else known + b", " + value
 
@@ -210,71 +199,24 @@ class RequestReader:
             raise malformed(f"HTTP/{version} is not spoken here")
         if method not in METHODS:
             raise malformed(f"the method {method.decode('ascii', 'replace')} is not supported")
-        head = RequestHead(method, self._target(), self._fields, look, http10=version == "1.0")
-        head.keep_alive = parser.should_keep_alive()
+        self._check_line(method, version)
         self._check_sizes()
-        if b"upgrade" in look and parser.should_upgrade():
-            head.websocket = _is_websocket(head)
-            if not head.websocket:
-                raise _WithoutUpgrade
-        if b"content-length" in look or b"transfer-encoding" in look:
-            _read_framing(head)
-        if b"connection" in look:
-            _drop_nominated(head)
+        head = RequestHead(method, self._url, self._fields, look, http10=version == "1.0")
+        head.keep_alive = parser.should_keep_alive()
+        check(head, b"upgrade" in look and parser.should_upgrade())
         return head
 
-    def _target(self) -> bytes:
-        try:
-            target, host = targets.origin_form(self._url)
-            targets.check(target)
-        except targets.BadTarget as error:
-            raise malformed(str(error)) from None
-        if host is not None:
-            self._look[b"host"] = host
-        given = self._look.get(b"host")
-        if given is None and self._parser.get_http_version() == "1.1":
-            raise malformed("the Host field is missing")
-        if given is not None and not targets.valid_host(given):
-            raise malformed("the Host field is not a host")
-        return target
+    def _check_line(self, method: bytes, version: str) -> None:
+        """The line is three parts with one space between them; the parser takes several."""
+        line = b"%b %b%b" % (method, self._url, _LINE_ENDS[version])
+        at_start = not self._earlier and self._data[: len(line)] == line
+        if not at_start and line not in self._earlier + bytes(self._data):
+            raise malformed("the request line is not: method, target, version")
 
     def _check_sizes(self) -> None:
         if self._count > MAX_FIELDS:
             raise Refusal(431, "headers_too_large", f"more than {MAX_FIELDS} header fields")
+        if len(self._earlier) + len(self._data) <= MAX_TARGET:
+            return
         if len(self._url) > MAX_TARGET or max(map(len, self._fields), default=0) > MAX_FIELD:
             raise Refusal(431, "headers_too_large", "a header field or the target is too long")
-
-
-def _is_websocket(head: RequestHead) -> bool:
-    return head.method == b"GET" and tokens(head.look[b"upgrade"]) == [b"websocket"]
-
-
-def _read_framing(head: RequestHead) -> None:
-    coding = head.look.get(b"transfer-encoding")
-    if coding is not None:
-        if head.http10 or coding.strip().lower() != b"chunked":
-            raise malformed("the only transfer coding accepted is chunked, in HTTP/1.1")
-        head.chunked = True
-    else:
-        length = head.look[b"content-length"].strip()
-        if not length.isdigit() or len(length) > 18:
-            raise malformed("the Content-Length is not a size")
-        head.length = int(length)
-
-
-def _drop_nominated(head: RequestHead) -> None:
-    """Remove the fields that Connection names (RFC 9110 section 7.6.1), before ours are added."""
-    named = set(tokens(head.look[b"connection"])) - {b"close", b"keep-alive", b"upgrade"}
-    if named:
-        head.fields = without(head.fields, named)
-        for name in named - {b"host", b"content-length", b"transfer-encoding", b"connection"}:
-            head.look.pop(name, None)
-
-
-def _strip_upgrade(raw: bytes) -> bytes:
-    head, end, rest = raw.partition(b"\r\n\r\n")
-    lines = head.split(b"\r\n")
-    kept = [
-        line for line in lines if not line.lower().startswith((b"upgrade:", b"http2-settings:"))
-    ]
-    return b"\r\n".join(kept) + end + rest

@@ -6,6 +6,7 @@ every 1xx as a message of its own, and accepts status 099 (RFC 9112 section 6, R
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ MAX_HEAD = 64 << 10
 MAX_FIELDS = 256
 MAX_INFORMATIONAL = 64
 _REASON = {200: b"OK", 101: b"Switching Protocols"}
+_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class BadResponse(Exception):
@@ -197,6 +199,8 @@ class ResponseReader:
             raise BadResponse(f"it answers HTTP/{version} {status}")
         if self._count > MAX_FIELDS:
             raise BadResponse("its response has too many header fields")
+        if _CONTROLS.search(self._reason):
+            raise BadResponse("its reason phrase holds control characters")
         head = ResponseHead(status, self._reason or _REASON.get(status, b""), self._fields, look)
         head.keep_alive = parser.should_keep_alive()
         self._read_framing(head, version)
@@ -209,10 +213,11 @@ class ResponseReader:
         coding = self._look.get(b"transfer-encoding")
         length = self._look.get(b"content-length")
         if coding is not None:
-            if version == "1.0" or coding.strip().lower() != b"chunked":
+            if version == "1.0" or coding.strip(b" \t").lower() != b"chunked":
                 raise BadResponse("its response has an unknown transfer coding")
         elif length is not None:
-            if not length.strip().isdigit() or len(length) > 18:
+            length = length.strip(b" \t")
+            if not length.isdigit() or len(length) > 18:
                 raise BadResponse("its response has a bad length")
             head.length = int(length)
         elif not head.bodiless:

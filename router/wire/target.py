@@ -1,7 +1,8 @@
 """The request target: one string that is checked and forwarded, nothing in between.
 
-What is allowed is RFC 3986's characters. Dot segments, also in escaped form, are refused, because a
-mirror may resolve them and so leave the prefix that was checked.
+What is allowed is RFC 3986's characters. Dot segments, also in escaped form or with parameters
+("..;"), and escaped control characters and backslashes in the path are refused, because a mirror
+may resolve them and so leave the prefix that was checked.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
 _ALLOWED = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%\[\]]*")
-_ESCAPES = re.compile(rb"%(?![0-9A-Fa-f]{2})|%(?:[01][0-9A-Fa-f]|7[Ff]|5[Cc])")
+_BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+_UNSAFE_IN_PATH = re.compile(rb"[\x00-\x1f\x7f\\]|/\.{1,2}(?:[/;]|\Z)")
+"""In an unescaped path."""
 _ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(.*)", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
@@ -45,13 +48,11 @@ def check(target: bytes) -> None:
     """Raise BadTarget if the origin-form target may mean another path to somebody else."""
     if _ALLOWED.fullmatch(target) is None:
         raise BadTarget("the request target holds characters that must be percent-encoded")
-    path = target.partition(b"?")[0]
-    if b"%" in target and _ESCAPES.search(target):
+    if b"%" in target and _BAD_ESCAPE.search(target):
         raise BadTarget("the request target holds a bad escape")
-    if b"/." in path or b"%" in path:
-        segments = unquote_to_bytes(path).split(b"/")
-        if b"." in segments or b".." in segments:
-            raise BadTarget("the request target holds dot segments")
+    path = target.partition(b"?")[0]
+    if (b"/." in path or b"%" in path) and _UNSAFE_IN_PATH.search(unquote_to_bytes(path)):
+        raise BadTarget("the request target holds dot segments or escaped controls")
 
 
 def valid_host(value: bytes) -> bool:

@@ -62,8 +62,10 @@ class Wheel:
         """Look at the next slot."""
         self.now = self._clock()
         self._turn = (self._turn + 1) % _SLOTS
-        for item in [item for item in self._slots[self._turn] if item.deadline <= self.now]:
-            item.expired()
+        slot = self._slots[self._turn]
+        for item in [item for item in slot if item.deadline <= self.now]:
+            if item.deadline <= self.now and item in slot:  # not if an earlier one ended it
+                item.expired()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         before = self.now

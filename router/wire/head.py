@@ -1,0 +1,138 @@
+"""A request's head, and what about it could be read in two ways and so is refused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from router.wire import target as targets
+from router.wire.fields import tokens, without
+from router.wire.websocket import valid_key
+
+METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+ONCE = frozenset(
+    b"host transfer-encoding content-type authorization api-key x-api-key mj-api-secret expect"
+    b" origin sec-websocket-key access-control-request-method x-mirrorgate-timeout".split()
+)
+"""Fields that hold one value: of two, the next reader might take the other."""
+_NOTHING_NAMED = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
+
+
+class Refusal(Exception):
+    """A request that is answered here with an error; the connection ends after it."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class WithoutUpgrade(Exception):
+    """The head asks for an upgrade we do not speak: read it again without that field."""
+
+
+def malformed(message: str) -> Refusal:
+    """The refusal of what is not a well-formed request."""
+    return Refusal(400, "malformed_request", message)
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request's head, checked; `fields` is what passes to a mirror, as a flat list."""
+
+    method: bytes
+    target: bytes
+    fields: list[bytes]
+    look: dict[bytes, bytes]
+    """What was looked at, by lower-case name."""
+    http10: bool = False
+    keep_alive: bool = True
+    chunked: bool = False
+    length: int = 0
+    websocket: bool = False
+
+    @property
+    def has_body(self) -> bool:
+        """Whether a body follows."""
+        return self.chunked or self.length > 0
+
+    @property
+    def websocket_key(self) -> bytes | None:
+        """The Sec-WebSocket-Key of a WebSocket request."""
+        return self.look[b"sec-websocket-key"].rstrip(b" \t") if self.websocket else None
+
+
+def check(head: RequestHead, upgrades: bool) -> None:
+    """Check what the fields say and fill in what follows from it.
+
+    `upgrades`: the parser saw Upgrade, and Connection naming it. Raises Refusal, WithoutUpgrade.
+    """
+    look = head.look
+    _check_host(look.get(b"host"), head.http10)
+    head.target = _checked_target(head.target)
+    if b"content-length" in look or b"transfer-encoding" in look:
+        _read_framing(head)
+    if upgrades:
+        _read_upgrade(head)
+    if look.get(b"connection", b"close") not in _NOTHING_NAMED:
+        _drop_nominated(head)
+
+
+def _check_host(host: bytes | None, http10: bool) -> None:
+    """Host is needed even beside an absolute target (RFC 9112 section 3.2)."""
+    if host is None:
+        if not http10:
+            raise malformed("the Host field is missing")
+    elif not targets.valid_host(host.rstrip(b" \t")):
+        raise malformed("the Host field is not a host")
+
+
+def _checked_target(given: bytes) -> bytes:
+    try:
+        target, host = targets.origin_form(given)
+        targets.check(target)
+    except targets.BadTarget as error:
+        raise malformed(str(error)) from None
+    if host is not None and not targets.valid_host(host):
+        raise malformed("the request target does not name a host")
+    return target
+
+
+def _read_framing(head: RequestHead) -> None:
+    coding = head.look.get(b"transfer-encoding")
+    if coding is not None:
+        if head.http10 or coding.strip(b" \t").lower() != b"chunked":
+            raise malformed("the only transfer coding accepted is chunked, in HTTP/1.1")
+        head.chunked = True
+    else:
+        length = head.look[b"content-length"].strip(b" \t")
+        if not length.isdigit() or len(length) > 18:
+            raise malformed("the Content-Length is not a size")
+        head.length = int(length)
+
+
+def _read_upgrade(head: RequestHead) -> None:
+    """Note a WebSocket request; any other upgrade is ignored, as RFC 9110 section 7.8 allows."""
+    is_websocket = head.method == b"GET" and tokens(head.look[b"upgrade"]) == [b"websocket"]
+    if head.http10 or not is_websocket:
+        raise WithoutUpgrade
+    if head.has_body or not valid_key(head.look.get(b"sec-websocket-key", b"").rstrip(b" \t")):
+        raise malformed("the WebSocket handshake has a body or no valid Sec-WebSocket-Key")
+    head.websocket = True
+
+
+def _drop_nominated(head: RequestHead) -> None:
+    """Remove the fields that Connection names (RFC 9110 section 7.6.1), before ours are added."""
+    named = set(tokens(head.look[b"connection"])) - {b"close", b"keep-alive", b"upgrade"}
+    if named:
+        head.fields = without(head.fields, named)
+        for name in named - {b"host", b"content-length", b"transfer-encoding", b"connection"}:
+            head.look.pop(name, None)
+
+
+def without_upgrade(raw: bytes) -> bytes:
+    """A raw head, and what follows it, without the fields that offer an upgrade."""
+    head, end, rest = raw.partition(b"\r\n\r\n")
+    offers = (b"upgrade:", b"http2-settings:")
+    kept = [line for line in head.split(b"\r\n") if not line.lower().startswith(offers)]
+    return b"\r\n".join(kept) + end + rest
