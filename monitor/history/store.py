@@ -88,9 +88,12 @@ class Store:
         return await self._writer.write_batch()
 
     async def add_ban(self, ban: Ban) -> None:
-        """Keep a ban."""
+        """Keep a ban, in place of one on the very same network."""
 
         def work(session: Session) -> None:
+            for row in _in_force(session, ban.since):
+                if row.network == ban.network:
+                    row.lifted_at, row.lifted_by = ban.since, ban.by
             session.add(BanRow(**dataclasses.asdict(ban)))
             _audit(session, ban.by, f"ban {ban.network}: {ban.reason}", ban.since)
 

@@ -16,7 +16,6 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -31,11 +30,13 @@ from monitor.service import STALE_AFTER, Monitor
 from monitor.totals import MergedTotals, Totals
 from router import logs
 from router.handed import end_with_parent, read_document
+from router.main.banned import Banned
 from router.main.changes import Changes
-from router.main.desk import Banned, Desk, View
-from router.main.document import Document, from_raw
+from router.main.desk import Desk
+from router.main.document import Document
 from router.main.hub import Hub
-from router.main.instance import Configuration, handed_down
+from router.main.instance import Configuration, Loaded, worker_part
+from router.main.view import View
 from router.metrics import FAMILIES as ROUTER_FAMILIES
 
 log = logging.getLogger("control")
@@ -50,7 +51,7 @@ class Control:
 
     def __init__(
         self,
-        current: Document,
+        loaded: Loaded,
         store: Store,
         banned: Banned,
         feeds: list[Channel],
@@ -62,9 +63,9 @@ class Control:
         self._totals = Totals(OWN_FAMILIES)
         self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
-        config = current.config
+        config = loaded.current.config
         self._board = HealthBoard(config.monitor.vantage or socket.gethostname())
-        self._configuration = Configuration(current, self._apply, self._tell, self._count_reload)
+        self._configuration = Configuration(loaded, self._apply, self._tell, self._count_reload)
         self._monitor = Monitor(
             config.monitor, config.mirrors, store, self._board, self._totals, self._publish
         )
@@ -121,7 +122,7 @@ class Control:
     def _state(self) -> Message:
         return {
             "type": "state",
-            "config": handed_down(self._configuration.current)["worker"],
+            "config": worker_part(self._configuration.current),
             "snapshot": self._board.current.to_json(),
             "bans": [asdict(ban) for ban in self._banned.in_force()],
         }
@@ -169,17 +170,17 @@ class Control:
 
 
 async def serve(
-    current: Document, feeds: list[Channel], life: Channel, listeners: dict[str, socket.socket]
+    loaded: Loaded, feeds: list[Channel], life: Channel, listeners: dict[str, socket.socket]
 ) -> int:
     """Open the store, run control, close the store; 1 when the store cannot be used."""
     try:
-        store = await Store.open(current.config.store.url)
+        store = await Store.open(loaded.started.config.store.url)
     except StoreError as error:
         life.send({"type": "failed", "message": f"store.url: {error}"})
         return 1
     try:
         banned = Banned(await store.active_bans(time.time()))
-        await Control(current, store, banned, feeds, life).run(listeners)
+        await Control(loaded, store, banned, feeds, life).run(listeners)
     finally:
         await store.close()
     return 0
@@ -195,16 +196,15 @@ def main() -> int:
     for name in ("dashboard", "admin", "socket"):
         parser.add_argument(f"--{name}", type=int)
     args = parser.parse_args()
-    handed = read_document(args.document)
-    current = from_raw(handed["raw"], Path(handed["path"]))
-    logs.configure(current.config.log, "control")
+    loaded = Loaded.handed(read_document(args.document))
+    logs.configure(loaded.current.config.log, "control")
     feeds = [Channel.from_fd(int(fd)) for fd in args.feeds.split(",")]
     listeners = {
         name: socket.socket(fileno=fd)
         for name in ("dashboard", "admin", "socket")
         if (fd := getattr(args, name)) is not None
     }
-    return asyncio.run(serve(current, feeds, Channel.from_fd(args.life), listeners))
+    return asyncio.run(serve(loaded, feeds, Channel.from_fd(args.life), listeners))
 
 
 if __name__ == "__main__":

@@ -1,100 +1,26 @@
-"""What operators can do, and what pages can read: the dashboard's two doors, implemented."""
+"""What operators can do: the dashboard's door for them, implemented."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
-from dashboard.config import AdminConfig, DashboardConfig
 from dashboard.sources import CommandError
 from monitor.bans import Ban
-from monitor.config import MirrorConfig
 from monitor.feed import Message
-from monitor.health.board import HealthBoard, HealthSnapshot, Wish
+from monitor.health.board import Wish
 from monitor.history.store import Store, StoreError
 from monitor.service import Monitor
 from monitor.settings import SettingsError
-from monitor.totals import Family, Labels, MergedTotals, Totals
+from monitor.totals import Totals
 from router.main import document
+from router.main.banned import Banned
 from router.main.hub import Hub
 from router.main.instance import Configuration
-
-
-class Banned:
-    """The bans in force, in memory; the store keeps them, the workers enforce them."""
-
-    def __init__(self, bans: Iterable[Ban], clock: Callable[[], float] = time.time) -> None:
-        self._by_network = {ban.network: ban for ban in bans}
-        self._clock = clock
-
-    def in_force(self) -> list[Ban]:
-        """Those that hold now, newest first."""
-        now = self._clock()
-        self._by_network = {n: ban for n, ban in self._by_network.items() if ban.holds(now)}
-        return sorted(self._by_network.values(), key=lambda ban: (-ban.since, ban.id))
-
-    def add(self, ban: Ban) -> None:
-        """Take one more, in place of an older one on the same network."""
-        self._by_network[ban.network] = ban
-
-    def remove(self, network: str) -> None:
-        """Forget the one on exactly this network."""
-        self._by_network.pop(network, None)
-
-
-class View:
-    """What pages read (`dashboard.sources.Sources`)."""
-
-    def __init__(
-        self,
-        configuration: Configuration,
-        board: HealthBoard,
-        banned: Banned,
-        merged: MergedTotals,
-        own: Callable[[], None],
-    ) -> None:
-        self._configuration = configuration
-        self._board = board
-        self._banned = banned
-        self._merged = merged
-        self._refresh_own = own
-
-    def snapshot(self) -> HealthSnapshot:
-        return self._board.current
-
-    def mirrors(self) -> tuple[MirrorConfig, ...]:
-        return self._configuration.current.config.mirrors
-
-    def bans(self) -> Sequence[Ban]:
-        return self._banned.in_force()
-
-    def dashboard(self) -> DashboardConfig:
-        return self._configuration.current.config.dashboard
-
-    def admin(self) -> AdminConfig:
-        return self._configuration.current.config.admin
-
-    def api_url(self) -> str:
-        config = self._configuration.current.config
-        if config.dashboard.entrances:
-            return config.dashboard.entrances[0].url
-        scheme = "https" if config.router.tls_cert else "http"
-        return f"{scheme}://{config.router.listen}{config.router.forward[0].rstrip('/')}"
-
-    def config_problem(self) -> str:
-        return self._configuration.problem
-
-    def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
-        self._refresh_own()
-        return list(self._merged.sums())
-
-    def version(self) -> str:
-        return version("mirrorgate")
 
 
 class Desk:

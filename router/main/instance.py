@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at the file."""
 
 
-def handed_down(current: Document) -> dict[str, Any]:
-    """What every child is given: the configuration in effect, and the workers' part of it."""
+def worker_part(current: Document) -> dict[str, Any]:
+    """What a worker is told of the configuration (`WorkerConfig`)."""
     config = current.config
-    worker = {
+    return {
         "router": to_table(config.router),
         "limits": to_table(config.limits),
         "keys": to_table(config.keys),
@@ -34,7 +35,41 @@ def handed_down(current: Document) -> dict[str, Any]:
         "contact": config.dashboard.contact,
         "public_url": config.dashboard.public_url,
     }
-    return {"raw": current.raw, "path": str(current.path), "worker": worker}
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The configuration in effect, and where it is from: what a new control process needs."""
+
+    current: Document
+    started: Document
+    """What the supervisor was started with: listeners, sockets and store are as it says."""
+    seen: str
+    """The `fingerprint` of the file that `current` was read from."""
+
+    @classmethod
+    def first(cls, path: Path) -> Loaded:
+        """Read the file for a start. Raises SettingsError."""
+        seen = fingerprint(path)  # before reading, so that a later change is noticed as one
+        current = document.load(path, os.environ)
+        return cls(current, current, seen)
+
+    @classmethod
+    def handed(cls, table: dict[str, Any]) -> Loaded:
+        """What `hand_down` made."""
+        path = Path(table["path"])
+        current, started = (document.from_raw(table[name], path) for name in ("raw", "started"))
+        return cls(current, started, table["seen"])
+
+    def hand_down(self) -> dict[str, Any]:
+        """What every child is given, JSON-able: it holds secrets."""
+        return {
+            "raw": self.current.raw,
+            "started": self.started.raw,
+            "seen": self.seen,
+            "path": str(self.current.path),
+            "worker": worker_part(self.current),
+        }
 
 
 class Configuration:
@@ -42,20 +77,24 @@ class Configuration:
 
     def __init__(
         self,
-        current: Document,
+        loaded: Loaded,
         apply: Callable[[Document, Changes], None],
         tell_supervisor: Callable[[Message], None],
         counted: Callable[[bool], None],
     ) -> None:
-        self.current = current
+        self.current = loaded.current
         self.problem = ""
         """Why the newest file is not in use; empty when it is."""
-        self.restart_needed: tuple[str, ...] = ()
         self._apply = apply
         self._tell_supervisor = tell_supervisor
         self._counted = counted
-        self._seen = fingerprint(current.path)
-        self._started = current.config
+        self._seen = loaded.seen
+        self._started = loaded.started
+
+    @property
+    def restart_needed(self) -> tuple[str, ...]:
+        """Paths of settings that the instance was started with otherwise."""
+        return document.differences(self._started.config, self.current.config).restart
 
     def reload(self) -> Changes:
         """Read the file and take it over. Raises SettingsError; then nothing has changed."""
@@ -69,10 +108,10 @@ class Configuration:
         changes = document.differences(self.current.config, new.config)
         self.problem = ""
         self.current = new
-        self.restart_needed = document.differences(self._started, new.config).restart
         self._apply(new, changes)
+        handed = Loaded(new, self._started, self._seen).hand_down()
         drain = new.config.router.timeouts.drain
-        self._tell_supervisor({"type": "document", "document": handed_down(new), "drain": drain})
+        self._tell_supervisor({"type": "document", "document": handed, "drain": drain})
         self._counted(True)
         return changes
 
@@ -91,6 +130,9 @@ class Configuration:
         except SettingsError as error:
             for fault in error.faults:
                 log.error("the configuration is not taken over (%s): %s", why, fault)
+            return
+        except Exception:
+            log.exception("reloading (%s) failed in an unforeseen way", why)
             return
         log.info("reloaded (%s): %s", why, in_words(changes))
 

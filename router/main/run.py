@@ -13,7 +13,7 @@ from router.listener import ListenError, bind
 from router.main import document
 from router.main.console import CommandFailed
 from router.main.document import Document
-from router.main.instance import handed_down
+from router.main.instance import Loaded
 from router.main.sections import Config
 from router.supervisor import Supervisor, worker_count
 
@@ -23,18 +23,18 @@ def run(path: Path) -> int:
 
     Raises SettingsError for a bad configuration and CommandFailed when it cannot start.
     """
-    current = document.load(path, os.environ)
-    config = current.config
+    loaded = Loaded.first(path)
+    config = loaded.current.config
     logs.configure(config.log, "supervisor")
     with ExitStack() as stack:
         listeners = _bind_all(config, stack)
         supervisor = Supervisor(
-            handed_down(current),
+            loaded.hand_down(),
             worker_count(config.router.workers),
             config.router.timeouts.drain,
             listeners.pop("api"),
             listeners,
-            on_ready=lambda: _greet(current),
+            on_ready=lambda: _greet(loaded.current),
         )
         code = supervisor.run()
     if supervisor.failure:

@@ -1,0 +1,64 @@
+"""What pages read: the dashboard's door for visitors, implemented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import version
+
+from dashboard.config import AdminConfig, DashboardConfig
+from monitor.bans import Ban
+from monitor.config import MirrorConfig
+from monitor.health.board import HealthBoard, HealthSnapshot
+from monitor.totals import Family, Labels, MergedTotals
+from router.main.banned import Banned
+from router.main.instance import Configuration
+
+
+class View:
+    """What pages read (`dashboard.sources.Sources`)."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        board: HealthBoard,
+        banned: Banned,
+        merged: MergedTotals,
+        own: Callable[[], None],
+    ) -> None:
+        self._configuration = configuration
+        self._board = board
+        self._banned = banned
+        self._merged = merged
+        self._refresh_own = own
+
+    def snapshot(self) -> HealthSnapshot:
+        return self._board.current
+
+    def mirrors(self) -> tuple[MirrorConfig, ...]:
+        return self._configuration.current.config.mirrors
+
+    def bans(self) -> Sequence[Ban]:
+        return self._banned.in_force()
+
+    def dashboard(self) -> DashboardConfig:
+        return self._configuration.current.config.dashboard
+
+    def admin(self) -> AdminConfig:
+        return self._configuration.current.config.admin
+
+    def api_url(self) -> str:
+        config = self._configuration.current.config
+        if config.dashboard.entrances:
+            return config.dashboard.entrances[0].url
+        scheme = "https" if config.router.tls_cert else "http"
+        return f"{scheme}://{config.router.listen}{config.router.forward[0].rstrip('/')}"
+
+    def config_problem(self) -> str:
+        return self._configuration.problem
+
+    def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
+        self._refresh_own()
+        return list(self._merged.sums())
+
+    def version(self) -> str:
+        return version("mirrorgate")
