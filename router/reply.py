@@ -17,8 +17,9 @@ from router.respond import response_fields
 from router.tunnel import Tunnel
 from router.upstreams import Upstream
 from router.wire.request import RequestHead
-from router.wire.response import BadResponse, ResponseHead
+from router.wire.response import ResponseHead
 from router.wire.upstream import UpstreamConnection
+from router.wire.websocket import check_switch
 
 
 class ClientSide(Protocol):
@@ -139,8 +140,8 @@ class Reply:
     def response_head(self, head: ResponseHead) -> None:
         """The head of the answer."""
         asker, plane, mirror = self._asker, self._asker.plane, self._upstream.id
-        if head.status == 101 and not asker.head.websocket:
-            raise BadResponse("it switched protocols unasked")
+        if head.status == 101:
+            check_switch(asker.head.websocket_key, head)
         first_byte = plane.clock() - asker.complete_at
         self.status = head.status
         self.stream = head.look.get(b"content-type", b"").startswith(b"text/event-stream")
