@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from router.logs import JsonFormatter, LogConfig, TextFormatter
 from router.plane import Finished
@@ -13,27 +14,35 @@ def access_log(config: LogConfig, process: str) -> Callable[[Finished], None] | 
     """A writer of access lines, or None when they are off. Raises OSError for a bad file.
 
     The file is opened for appending, so several workers share it line by line; a line is shorter
-    than what the kernel appends at once.
+    than what the kernel appends at once. Every reload opens it anew, as log rotation needs.
     """
+    logger = logging.getLogger("access")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    old, logger.handlers[:] = list(logger.handlers), _handlers(config, process)
+    for handler in old:
+        handler.close()
+    return None if config.access == "off" else partial(_write, logger)
+
+
+def _handlers(config: LogConfig, process: str) -> list[logging.Handler]:
     if config.access == "off":
-        return None
-    handler = (
-        logging.StreamHandler() if config.access == "-" else logging.FileHandler(config.access)
+        return []
+    handler: logging.Handler = (
+        logging.StreamHandler()
+        if config.access == "-"
+        else logging.FileHandler(config.access, encoding="utf-8")
     )
     handler.setFormatter(
         JsonFormatter(process) if config.format == "json" else TextFormatter(process)
     )
-    logger = logging.getLogger("access")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers[:] = [handler]
+    return [handler]
 
-    def write(end: Finished) -> None:
-        fields = fields_of(end)
-        text = " ".join(f"{name}={value}" for name, value in fields.items())
-        logger.info("%s", text, extra={"fields": fields})
 
-    return write
+def _write(logger: logging.Logger, end: Finished) -> None:
+    fields = fields_of(end)
+    text = " ".join(f"{name}={value}" for name, value in fields.items())
+    logger.info("%s", text, extra={"fields": fields})
 
 
 def fields_of(end: Finished) -> dict[str, str | int | float]:

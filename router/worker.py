@@ -16,6 +16,7 @@ import socket
 import ssl
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import uvloop
@@ -32,9 +33,9 @@ from router.config import WorkerConfig
 from router.door import Door
 from router.endpoints.app import build_app
 from router.handed import end_with_parent, read_document
-from router.listener import BACKLOG, TlsListener
+from router.listener import Acceptor, TlsListener
 from router.metrics import FAMILIES
-from router.plane import Plane
+from router.plane import Finished, Plane
 
 log = logging.getLogger("worker")
 
@@ -49,7 +50,7 @@ class Worker:
 
     def __init__(self, slot: int, config: WorkerConfig, feed: Channel, life: Channel) -> None:
         self._name = f"{slot}-{os.getpid()}-{time.time_ns()}"
-        self._slot = slot
+        self._logged_as = f"worker-{slot}"
         self._feed = feed
         self._life = life
         self._totals = Totals(FAMILIES)
@@ -57,12 +58,14 @@ class Worker:
         self._informed = asyncio.Event()
         self._stop = asyncio.Event()
         self._failures: set[str] = set()
+        self._acceptor: Acceptor | None = None
         self._plane = Plane(
             config,
             self._totals,
             hand_over=self._hand_over,
             report_failure=self._failures.add,
-            access=access_log(config.log, f"worker-{slot}"),
+            access=self._access_log(config.log),
+            accept=self._accept,
         )
         self._runner = web.AppRunner(
             build_app(self._plane), access_log=None, handler_cancellation=True, keepalive_timeout=15
@@ -76,7 +79,7 @@ class Worker:
     async def run(self, listen: socket.socket) -> None:
         """Serve until told to stop, then drain."""
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGTERM, self._on_stop)
         self._life.attach(loop, self._on_life, self._orphaned)
         self._feed.attach(loop, self._on_feed)
         self._plane.wheel.start(loop)
@@ -86,19 +89,35 @@ class Worker:
             await asyncio.wait_for(self._informed.wait(), FIRST_STATE_WAIT)
         except TimeoutError:
             log.warning("control is silent: serving with the configuration alone")
-        server = await loop.create_server(
-            lambda: Door(self._plane), sock=listen, ssl=self._tls.context, backlog=BACKLOG
-        )
+        if not self._stop.is_set():
+            await self._serve(listen)
+        await self._runner.cleanup()
+        self._plane.wheel.stop()
+
+    async def _serve(self, listen: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        acceptor = Acceptor(listen, lambda: Door(self._plane), self._tls.context)
+        self._acceptor = acceptor
+        await acceptor.resume()
         gc.freeze()
         reporter = loop.create_task(self._report())
         self._life.send({"type": "ready"})
         await self._stop.wait()
-        server.close()
+        acceptor.stop()
         await self._drain()
         reporter.cancel()
         self._send_totals()
-        await self._runner.cleanup()
-        self._plane.wheel.stop()
+
+    def _accept(self, on: bool) -> None:
+        if self._acceptor is not None:
+            log.warning(
+                "clients %s", "are accepted again" if on else "must wait: too many are here"
+            )
+            self._acceptor.set(on)
+
+    def _on_stop(self) -> None:
+        self._stop.set()
+        self._informed.set()
 
     async def _drain(self) -> None:
         plane = self._plane
@@ -106,8 +125,8 @@ class Worker:
         try:
             await asyncio.wait_for(plane.emptied.wait(), plane.timeouts.drain)
         except TimeoutError:
-            log.warning("cutting %d connections after draining", len(plane.doors))
-        for door in list(plane.doors):
+            log.warning("cutting %d connections after draining", len(plane.crowd))
+        for door in plane.crowd.all():
             door.cut()
         await asyncio.sleep(0)
 
@@ -135,12 +154,21 @@ class Worker:
         config = read(WorkerConfig, message["config"])
         self._plane.bans.replace(Ban(**ban) for ban in message["bans"])
         self._plane.configure(config, HealthSnapshot.from_json(message["snapshot"]))
-        logs.configure(config.log, f"worker-{self._slot}")
+        logs.configure(config.log, self._logged_as)
         try:
             self._tls.load(config.router)
         except (OSError, ssl.SSLError) as error:
             log.error("the new certificate cannot be used, the old one stays: %s", error)
+        self._plane.access = self._access_log(config.log)
         self._informed.set()
+
+    def _access_log(self, config: logs.LogConfig) -> Callable[[Finished], None] | None:
+        try:
+            return access_log(config, self._logged_as)
+        except OSError as error:  # serving is worth more than its log
+            reason = f"{config.access} cannot be written ({error.strerror})"
+            log.error("requests are not logged: %s: set log.access", reason)
+            return None
 
     def _tell(self, message: Message) -> None:
         try:
@@ -163,7 +191,7 @@ class Worker:
         plane, totals = self._plane, self._totals
         for upstream in plane.upstreams:
             totals.set("mirrorgate_requests_in_flight", upstream.in_flight, (upstream.id,))
-        totals.set("mirrorgate_client_connections", len(plane.doors))
+        totals.set("mirrorgate_client_connections", len(plane.crowd))
         totals.set("mirrorgate_workers", 1)
         totals.set("mirrorgate_event_loop_lag_seconds", plane.wheel.lag)
         if plane.snapshot.created_at:

@@ -166,7 +166,7 @@ class Control:
         if message["type"] == "ping":
             self._tell({"type": "pong"})
         elif message["type"] == "reload":
-            self._configuration.reload_and_log("SIGHUP")
+            self._configuration.reload_unasked("SIGHUP")
 
 
 async def serve(

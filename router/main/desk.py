@@ -47,7 +47,7 @@ class Desk:
 
     async def reload(self) -> dict[str, Any]:
         try:
-            changes = self._configuration.reload()
+            changes = self._configuration.reload("by command")
         except SettingsError as error:
             faults = [str(fault) for fault in error.faults]
             raise CommandError("the file is bad; nothing was changed", faults) from None

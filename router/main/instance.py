@@ -19,7 +19,7 @@ from router.main.document import Document
 
 log = logging.getLogger("control")
 
-LOOK_EVERY = 1.0
+LOOK_EVERY = 0.5
 """Seconds between two looks at the file."""
 
 
@@ -90,14 +90,48 @@ class Configuration:
         self._counted = counted
         self._seen = loaded.seen
         self._started = loaded.started
+        self._told = loaded.current.config
 
     @property
     def restart_needed(self) -> tuple[str, ...]:
         """Paths of settings that the instance was started with otherwise."""
         return document.differences(self._started.config, self.current.config).restart
 
-    def reload(self) -> Changes:
-        """Read the file and take it over. Raises SettingsError; then nothing has changed."""
+    def reload(self, why: str) -> Changes:
+        """Read the file and take it over; what differs from the last answer given here.
+
+        So who asks is told of what he wrote even if `watch` was faster. Raises SettingsError; then
+        nothing has changed.
+        """
+        new = self._reload(why)
+        changes = document.differences(self._told, new.config)
+        self._told = new.config
+        return changes
+
+    def reload_unasked(self, why: str) -> None:
+        """Reload without anybody to answer to."""
+        try:
+            self._reload(why)
+        except SettingsError as error:
+            for fault in error.faults:
+                log.error("the configuration is not taken over (%s): %s", why, fault)
+        except Exception:
+            log.exception("reloading (%s) failed in an unforeseen way", why)
+
+    async def watch(self) -> None:
+        """Reload whenever the file's content has changed and stays so, until cancelled.
+
+        It must be the same twice: half of a file may be a valid one, with half of the mirrors.
+        """
+        before = self._seen
+        while True:
+            await asyncio.sleep(LOOK_EVERY)
+            newest = fingerprint(self.current.path)
+            if newest and newest == before != self._seen:
+                self.reload_unasked("the file changed")
+            before = newest
+
+    def _reload(self, why: str) -> Document:
         self._seen = fingerprint(self.current.path)
         try:
             new = document.load(self.current.path, os.environ)
@@ -113,28 +147,8 @@ class Configuration:
         drain = new.config.router.timeouts.drain
         self._tell_supervisor({"type": "document", "document": handed, "drain": drain})
         self._counted(True)
-        return changes
-
-    async def watch(self) -> None:
-        """Reload whenever the file's content changes, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_EVERY)
-            newest = fingerprint(self.current.path)
-            if newest and newest != self._seen:
-                self.reload_and_log("the file changed")
-
-    def reload_and_log(self, why: str) -> None:
-        """Reload without anybody to answer to."""
-        try:
-            changes = self.reload()
-        except SettingsError as error:
-            for fault in error.faults:
-                log.error("the configuration is not taken over (%s): %s", why, fault)
-            return
-        except Exception:
-            log.exception("reloading (%s) failed in an unforeseen way", why)
-            return
         log.info("reloaded (%s): %s", why, in_words(changes))
+        return new
 
 
 def in_words(changes: Changes) -> str:
