@@ -1,0 +1,94 @@
+"""Killing the processes of an instance, and watching what becomes of the rest."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.support.asking import ask
+from tests.support.instance import Instance
+from tests.support.sockets import owner_of
+from tests.support.streams import OpenStream
+from tests.support.wait import wait_until
+
+MOST_STREAMS = 200
+
+
+def runs(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def timed(condition: Callable[[], object], timeout: float, what: str) -> float:
+    """Return the seconds until the condition holds."""
+    began = time.monotonic()
+    wait_until(condition, timeout, what)
+    return time.monotonic() - began
+
+
+def worker_of(instance: Instance, client_port: int) -> int | None:
+    """Return which worker holds the connection from this port."""
+    port = int(instance.config["router"]["listen"].rpartition(":")[2])
+    return owner_of(port, client_port, [worker.pid for worker in instance.workers()])
+
+
+@contextmanager
+def streams_on_all_workers(
+    instance: Instance, *, each: int = 2, events: int = 60, delay: float = 0.1
+) -> Iterator[dict[int, list[OpenStream]]]:
+    """Hold streams open so that every worker has at least `each` of them; by the worker's pid."""
+    held: dict[int, list[OpenStream]] = {worker.pid: [] for worker in instance.workers()}
+    with ExitStack() as stack:
+        for _ in range(MOST_STREAMS):
+            if all(len(streams) >= each for streams in held.values()):
+                break
+            stream = stack.enter_context(OpenStream(instance.base_url, events=events, delay=delay))
+            owner = worker_of(instance, stream.local_port)
+            assert owner is not None
+            held[owner].append(stream)
+        assert all(held.values()), "one worker takes no connections"
+        yield held
+
+
+def kill_worker(instance: Instance, pid: int, number: int = signal.SIGKILL) -> float:
+    """Kill a worker; return the seconds until a new one has taken a connection."""
+    before = {worker.pid for worker in instance.workers()}
+    os.kill(pid, number)
+
+    def a_new_one_serves() -> bool:
+        new = {worker.pid for worker in instance.workers()} - before
+        return bool(new) and any(_serves(instance, each) for each in new)
+
+    return timed(a_new_one_serves, 60, "a new worker to take connections")
+
+
+def _serves(instance: Instance, pid: int) -> bool:
+    """Whether the worker takes one of a few connections."""
+    with ExitStack() as stack:
+        for _ in range(20):
+            stream = stack.enter_context(OpenStream(instance.base_url, events=1, delay=0.05))
+            if worker_of(instance, stream.local_port) == pid:
+                return True
+    return False
+
+
+def control_pid(instance: Instance) -> int | None:
+    """Return the pid of control, or None while it is dead."""
+    return next((child.pid for child in instance.children() if child.role == "control"), None)
+
+
+def kill_control(instance: Instance, meanwhile: Callable[[], object]) -> float:
+    """Kill control, call `meanwhile` until there is a new one, return seconds until its page."""
+    old, began = control_pid(instance), time.monotonic()
+    assert old is not None
+    os.kill(old, signal.SIGKILL)
+    meanwhile()
+    while control_pid(instance) in (None, old):
+        meanwhile()
+    assert ask(f"{instance.dashboard_url}/api/v1/nodes", key="").status == 200
+    return time.monotonic() - began

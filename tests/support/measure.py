@@ -1,0 +1,6 @@
+"""What a long run measured, for the table at its end."""
+
+from collections.abc import Callable
+
+Measure = Callable[[str, object], None]
+"""Called with what was measured, and how much."""

@@ -1,0 +1,55 @@
+"""Who holds a connection, told as operators would: with /proc (proc(5))."""
+
+import os
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def owner_of(server_port: int, client_port: int, pids: Iterable[int]) -> int | None:
+    """Return which of these processes holds the server's end of an IPv4 connection."""
+    inode = _inode(server_port, client_port)
+    return next((pid for pid in pids if inode and f"socket:[{inode}]" in _links(pid)), None)
+
+
+def _inode(server_port: int, client_port: int) -> str | None:
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        ports = [int(fields[i].rpartition(":")[2], 16) for i in (1, 2)]
+        if ports == [server_port, client_port]:
+            return fields[9]
+    return None
+
+
+def _links(pid: int) -> set[str]:
+    found = set()
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            found.add(os.readlink(entry.path))
+    except OSError:
+        pass  # the process or the descriptor is gone
+    return found
+
+
+def open_files(pid: int) -> int:
+    """Return how many descriptors a process has."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def can_bind(address: str) -> bool:
+    """Whether HOST:PORT is free for a server."""
+    host, _, port = address.rpartition(":")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port)))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True
