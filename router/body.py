@@ -4,6 +4,7 @@ passed on as it comes, in the framing it came with.
 
 from __future__ import annotations
 
+from router.pressure import Memory
 from router.wire.request import RequestHead
 
 EARLY = 64 << 10
@@ -14,11 +15,22 @@ LAST_CHUNK = b"0\r\n\r\n"
 class RequestBody:
     """The body of one request."""
 
-    __slots__ = ("_chunked", "_limit", "_parts", "collected", "complete", "size")
+    __slots__ = (
+        "_chunked",
+        "_kept",
+        "_limit",
+        "_memory",
+        "_parts",
+        "collected",
+        "complete",
+        "size",
+    )
 
-    def __init__(self, head: RequestHead, collect_limit: int) -> None:
+    def __init__(self, head: RequestHead, collect_limit: int, memory: Memory) -> None:
         self._chunked = head.chunked
         self._limit = collect_limit
+        self._memory = memory
+        self._kept = 0
         self._parts: list[bytes] = []
         self.size = 0
         self.complete = False
@@ -29,7 +41,8 @@ class RequestBody:
     def keep(self, data: bytes) -> bool:
         """Keep a piece; False when that is more than may wait and the client has to pause."""
         self._parts.append(data)
-        if self.size > self._limit:
+        self._kept += len(data)
+        if not self._memory.take(len(data)) or self.size > self._limit:
             self.collected = False
         return self.collected or self.size <= EARLY
 
@@ -46,7 +59,8 @@ class RequestBody:
         """What is kept, in the framing that goes to a mirror; a streamed part is then forgotten."""
         if self.collected:
             return self._parts
-        parts, self._parts = [self.framed(part) for part in self._parts], []
+        parts = [self.framed(part) for part in self._parts]
+        self.drop()
         if self.complete and self._chunked:
             parts.append(LAST_CHUNK)
         return parts
@@ -63,3 +77,5 @@ class RequestBody:
     def drop(self) -> None:
         """Forget what is kept."""
         self._parts = []
+        self._memory.give_back(self._kept)
+        self._kept = 0

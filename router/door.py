@@ -21,7 +21,10 @@ from router.wire.target import forward_target
 from router.wire.wheel import NEVER
 
 MAX_PIPELINED = 16
+BODY_FLOOR = 1024
+"""Bytes a second that a body must bring on average, or it is as good as stalled."""
 DRAIN_GRACE = 0.5
+"""Seconds for what a client may be sending when the worker stops."""
 LINGER = 2.0
 """Seconds during which what a client still sends is thrown away, so that it reads our last answer
 before its kernel learns that nobody listens (RFC 9112 section 9.6)."""
@@ -45,6 +48,8 @@ class Door(asyncio.BufferedProtocol):
         self._deaf = False
         self._paused = False
         self._lost = False
+        self._watched: Phase | None = None
+        self._body_seen = 0
 
     def __repr__(self) -> str:
         return f"<Door {self.client} {self._current}, {len(self._waiting)} waiting>"
@@ -56,7 +61,7 @@ class Door(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if peer else "local"
         plane = self._plane
-        plane.door_opened(self)
+        plane.crowd.join(self)
         plane.wheel.add(self)
         self._wait(DRAIN_GRACE if plane.draining else plane.timeouts.header)
 
@@ -119,6 +124,7 @@ class Door(asyncio.BufferedProtocol):
 
     def request_body(self, data: bytes) -> None:
         """A piece of the newest request's body."""
+        self._body_seen += len(data)
         if self._incoming is not None:
             self._incoming.request_body(data)
 
@@ -161,7 +167,7 @@ class Door(asyncio.BufferedProtocol):
         """Read no more until `resume_client`."""
         if not self._paused and not self._lost:
             self._paused = True
-            self.deadline = NEVER
+            self._watch()
             self.transport.pause_reading()
 
     def resume_client(self) -> None:
@@ -192,24 +198,38 @@ class Door(asyncio.BufferedProtocol):
         self.deadline = self._plane.wheel.now + seconds
 
     def _watch(self) -> None:
-        """Set the deadline of what the client owes us now."""
-        timeouts = self._plane.timeouts
-        if self._reader.phase is Phase.body and not self._paused:
-            self._wait(timeouts.body_stall)
-        elif self._current is not None or self._paused:
-            self.deadline = NEVER
-        elif self._reader.phase is Phase.between:
-            self._wait(timeouts.keep_alive)
+        """Set the deadline of what the client owes us now; a head and a body have one from their
+        beginning on, so that dripping bytes do not move it.
+        """
+        timeouts, phase = self._plane.timeouts, self._reader.phase
+        before, self._watched = self._watched, phase
+        if self._paused:
+            self._watched, self.deadline = None, NEVER
+        elif phase is Phase.between:
+            idle = self._current is None
+            self.deadline = self._plane.wheel.now + timeouts.keep_alive if idle else NEVER
+        elif phase is not before:
+            self._body_seen = 0
+            self._wait(timeouts.header if phase is Phase.head else timeouts.body_stall)
 
     def expired(self) -> None:
         """The client did not do in time what it owed."""
-        if self._deaf or self._reader.phase is Phase.between:
+        phase, stall = self._reader.phase, self._plane.timeouts.body_stall
+        if self._deaf or phase is Phase.between:
             self.transport.abort()
-        elif self._current is not None:
-            self._current.body_stalled()
-        else:
+        elif phase is Phase.head:
             message = "The request head took too long to arrive."
             self._turn_away(Refusal(408, "request_timeout", message))
+        elif self._body_seen >= BODY_FLOOR * stall:
+            self._body_seen = 0
+            self._wait(stall)
+        else:
+            self._turn_away(Refusal(408, "request_timeout", "The request body stopped arriving."))
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way."""
+        return self._current is None and self._reader.phase is Phase.between
 
     def drain(self) -> None:
         """The worker stops: an idle connection ends soon, a busy one after its answer.
@@ -217,7 +237,7 @@ class Door(asyncio.BufferedProtocol):
         Not at once: what the client may be sending this moment would be lost, and be answered with
         a reset.
         """
-        if self._current is None and self._reader.phase is Phase.between:
+        if self.idle:
             self._wait(DRAIN_GRACE)
 
     def cut(self) -> None:
@@ -227,13 +247,13 @@ class Door(asyncio.BufferedProtocol):
     def _turn_away(self, refusal: Refusal) -> None:
         """Answer what cannot become an exchange, unless answers of earlier requests are due."""
         self._deaf = True
-        self._plane.rejected(refusal.code)
+        problem = Problem(refusal.status, refusal.code, refusal.message)
         if self._current is not None:
             self._waiting.clear()
             if self._current is self._incoming:
-                self._current.client_left()
+                self._current.body_failed(problem)
             return
-        problem = Problem(refusal.status, refusal.code, refusal.message)
+        self._plane.rejected(refusal.code)
         fields = [*problem.fields(), (b"connection", b"close")]
         self.transport.write(render(refusal.status, fields, problem.body()))
         self._close()

@@ -42,7 +42,7 @@ class Exchange:
         self.client = client
         self.head = head
         self.id = plane.next_id()
-        self.body = RequestBody(head, plane.router.replay_body)
+        self.body = RequestBody(head, plane.router.replay_body, plane.memory)
         self.endpoint = endpoint_of(target)
         self.complete_at = self._began = plane.clock()
         self.deadline = self._ends_at = NEVER
@@ -127,9 +127,9 @@ class Exchange:
         """The client is gone: stop everything for it; no mirror is to blame."""
         self._finish("client_abort", keep_alive=False)
 
-    def body_stalled(self) -> None:
-        """The client stopped in the middle of its body."""
-        self._refuse_or_cut(Problem(408, "request_timeout", "The request body stopped arriving."))
+    def body_failed(self, problem: Problem) -> None:
+        """The rest of the body will not come, or not be understood."""
+        self._refuse_or_cut(problem)
 
     def client_full(self) -> None:
         """The client takes no more for now."""
@@ -184,7 +184,7 @@ class Exchange:
     @property
     def may_keep_alive(self) -> bool:
         """Whether the client's connection can carry another request."""
-        return self.head.keep_alive and self.body.complete and not self.plane.draining
+        return self.head.keep_alive and self.body.complete and self.plane.keeps_connections
 
     def wait(self, seconds: float) -> None:
         """The next thing must happen within this time."""

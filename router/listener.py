@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 import ssl
+from collections.abc import Callable
 
 from router.config import RouterConfig
 
@@ -58,3 +60,46 @@ class TlsListener:
         """Read certificate and key again. Raises OSError or ssl.SSLError; the old ones stay."""
         if self.context is not None and config.tls_cert:
             self.context.load_cert_chain(config.tls_cert, config.tls_key)
+
+
+class Acceptor:
+    """Takes clients from the shared socket into this process, or lets them wait for a while."""
+
+    def __init__(
+        self,
+        listen: socket.socket,
+        door: Callable[[], asyncio.BaseProtocol],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._listen = listen
+        self._door = door
+        self._tls = tls
+        self._server: asyncio.Server | None = None
+        self._stopped = False
+        self._task: asyncio.Task[None] | None = None
+
+    def set(self, on: bool) -> None:
+        """Accept, or pause: whoever comes then waits in the backlog, or goes to another worker."""
+        if not on:
+            self._pause()
+        elif self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self.resume())
+
+    async def resume(self) -> None:
+        """Accept. A server closes its socket with itself, so it is given a copy."""
+        if self._server is None and not self._stopped:
+            loop = asyncio.get_running_loop()
+            self._server = await loop.create_server(
+                self._door, sock=self._listen.dup(), ssl=self._tls, backlog=BACKLOG
+            )
+
+    def stop(self) -> None:
+        """Accept no more."""
+        self._stopped = True
+        self._pause()
+        self._listen.close()
+
+    def _pause(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()

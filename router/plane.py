@@ -17,6 +17,7 @@ from router.admission.bans import BanList
 from router.choice.failure import Failure
 from router.choice.selection import least_in_flight, select
 from router.config import WorkerConfig
+from router.pressure import Crowd, Door, Memory, connection_limit
 from router.upstreams import Upstream, Upstreams
 from router.wire.fields import request_rules, response_rules
 from router.wire.wheel import Wheel
@@ -42,16 +43,6 @@ class Finished:
     seconds: float
 
 
-class ClientConnection(Protocol):
-    """An open connection of a client."""
-
-    def drain(self) -> None:
-        """End as soon as nothing is under way."""
-
-    def cut(self) -> None:
-        """End now."""
-
-
 class Bounded(Protocol):
     """A running request."""
 
@@ -70,6 +61,7 @@ class Plane:
         hand_over: Callable[[], asyncio.Protocol],
         report_failure: Callable[[str], None] = lambda mirror: None,
         access: Callable[[Finished], None] | None = None,
+        accept: Callable[[bool], None] = lambda on: None,
         rng: random.Random | None = None,
         wheel: Wheel | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -89,7 +81,8 @@ class Plane:
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self.request_rules = request_rules()
         self.response_rules = response_rules()
-        self.doors: set[ClientConnection] = set()
+        self.crowd = Crowd(connection_limit(), accept)
+        self.memory = Memory()
         self.exchanges: set[Bounded] = set()
         self.draining = False
         self.emptied = asyncio.Event()
@@ -109,24 +102,25 @@ class Plane:
         for exchange in self.exchanges:
             exchange.end_soon(self.timeouts.drain)
 
+    @property
+    def keeps_connections(self) -> bool:
+        """Whether a client's connection may wait for a next request."""
+        return not self.draining and not self.crowd.full
+
     def drain(self) -> None:
         """The worker stops: connections end when their request has its answer."""
         self.draining = True
-        for door in list(self.doors):
+        for door in self.crowd.all():
             door.drain()
         self._tell_emptied()
 
-    def door_opened(self, door: ClientConnection) -> None:
-        """A client has come."""
-        self.doors.add(door)
-
-    def door_closed(self, door: ClientConnection) -> None:
+    def door_closed(self, door: Door) -> None:
         """A client has gone, or its connection is somebody else's now."""
-        self.doors.discard(door)
+        self.crowd.leave(door)
         self._tell_emptied()
 
     def _tell_emptied(self) -> None:
-        if self.draining and not self.doors:
+        if self.draining and not self.crowd:
             self.emptied.set()
 
     def learn(self, snapshot: HealthSnapshot) -> None:

@@ -15,6 +15,7 @@ from router.main.console import CommandFailed
 from router.main.document import Document
 from router.main.instance import Loaded
 from router.main.sections import Config
+from router.pressure import raise_descriptor_limit
 from router.supervisor import Supervisor, worker_count
 
 
@@ -26,6 +27,7 @@ def run(path: Path) -> int:
     loaded = Loaded.first(path)
     config = loaded.current.config
     logs.configure(config.log, "supervisor")
+    raise_descriptor_limit()
     with ExitStack() as stack:
         listeners = _bind_all(config, stack)
         supervisor = Supervisor(

@@ -208,7 +208,7 @@ async def test_a_websocket_becomes_a_tunnel_both_ways() -> None:
         while road.in_flight:
             await asyncio.sleep(0)
         assert [end.outcome for end in road.finished] == ["success"]
-        assert not road.plane.doors
+        assert not road.plane.crowd
 
 
 async def test_a_refused_websocket_is_relayed_as_the_answer_it_is() -> None:

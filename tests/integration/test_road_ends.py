@@ -257,7 +257,7 @@ async def test_a_draining_worker_ends_idle_connections_and_marks_the_last_answer
         idle = await road.send(get())
         await idle.response()
         busy = await road.send(post("/v1/files", b"x" * 10)[:-5])
-        await wait_until(lambda: len(road.plane.doors) == 2, what="both are connected")
+        await wait_until(lambda: len(road.plane.crowd) == 2, what="both are connected")
         road.plane.drain()
         assert await idle.at_end()
         await busy.send(b"x" * 5)

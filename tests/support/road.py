@@ -272,7 +272,7 @@ class Road:
         for client in self._clients:
             await client.close()
         self._server.close()
-        for door in list(self.plane.doors):
+        for door in self.plane.crowd.all():
             door.cut()
         self.plane.configure(self.config([]), HealthSnapshot())
         self.plane.wheel.stop()

@@ -1,0 +1,123 @@
+"""What one worker can carry: connections by its descriptors, idle ones by client, bodies by memory.
+
+Nothing here refuses a request that could be served: accepting pauses until there is room, the
+oldest idle connection of a greedy client makes way, a body that there is no memory for is streamed.
+"""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Callable
+from typing import Protocol
+
+RESERVED_DESCRIPTORS = 64
+"""For listeners, feeds, the log, and connections that are being opened."""
+MAX_COLLECTED = 256 << 20
+"""Bytes of request bodies that a worker keeps for looking into and repeating."""
+MAX_IDLE_PER_CLIENT = 256
+"""Connections of one address before its idle ones are closed; a proxy in front has that many."""
+_RESUME = 0.9
+
+
+class Door(Protocol):
+    """A client connection."""
+
+    @property
+    def client(self) -> str:
+        """The address it came from."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is under way on it."""
+
+    def drain(self) -> None:
+        """End as soon as nothing is under way."""
+
+    def cut(self) -> None:
+        """End now."""
+
+
+class Memory:
+    """The bytes that collected bodies may take together."""
+
+    def __init__(self, limit: int = MAX_COLLECTED) -> None:
+        self._limit = limit
+        self.used = 0
+
+    def take(self, size: int) -> bool:
+        """Count these bytes in; False when that is too much, though they are counted."""
+        self.used += size
+        return self.used <= self._limit
+
+    def give_back(self, size: int) -> None:
+        """Count them out."""
+        self.used -= size
+
+
+class Crowd:
+    """The client connections of one worker."""
+
+    def __init__(
+        self,
+        limit: int,
+        accept: Callable[[bool], None] = lambda on: None,
+        per_client: int = MAX_IDLE_PER_CLIENT,
+    ) -> None:
+        self._limit = limit
+        self._accept = accept
+        self._per_client = per_client
+        self._by_client: dict[str, dict[Door, None]] = {}
+        self._size = 0
+        self.full = False
+        """Whether newcomers have to wait; then no connection is kept for a next request."""
+
+    def __len__(self) -> int:
+        return self._size
+
+    def join(self, door: Door) -> None:
+        """A client has come."""
+        of_client = self._by_client.setdefault(door.client, {})
+        if len(of_client) >= self._per_client:
+            self._make_way(of_client)
+        of_client[door] = None
+        self._size += 1
+        if self._size >= self._limit and not self.full:
+            self.full = True
+            self._accept(False)
+            for idle in [door for door in self.all() if door.idle]:
+                idle.drain()
+
+    def leave(self, door: Door) -> None:
+        """A client has gone; harmless when it had gone before."""
+        of_client = self._by_client.get(door.client, {})
+        if door not in of_client:
+            return
+        del of_client[door]
+        if not of_client:
+            del self._by_client[door.client]
+        self._size -= 1
+        if self.full and self._size <= self._limit * _RESUME:
+            self.full = False
+            self._accept(True)
+
+    def all(self) -> list[Door]:
+        """Everybody who is there."""
+        return [door for doors in self._by_client.values() for door in doors]
+
+    @staticmethod
+    def _make_way(doors: dict[Door, None]) -> None:
+        oldest = next((door for door in doors if door.idle), None)
+        if oldest is not None:
+            oldest.drain()
+
+
+def connection_limit() -> int:
+    """Client connections that the descriptors allow: each may need another one to a mirror."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (soft - RESERVED_DESCRIPTORS) // 2)
+
+
+def raise_descriptor_limit() -> None:
+    """Use as many descriptors as the system allows this process and its children."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
