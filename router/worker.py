@@ -43,6 +43,7 @@ FIRST_STATE_WAIT = 5.0
 """Seconds to wait for control's first word, which carries the bans, before serving without."""
 REPORT_EVERY = 1.0
 _FAILURE_GAP = 0.25
+_CROWDED_GAP = 60.0
 
 
 class Worker:
@@ -59,6 +60,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._failures: set[str] = set()
         self._acceptor: Acceptor | None = None
+        self._crowded_at = float("-inf")
         self._plane = Plane(
             config,
             self._totals,
@@ -110,10 +112,10 @@ class Worker:
 
     def _accept(self, on: bool) -> None:
         if self._acceptor is not None:
-            log.warning(
-                "clients %s", "are accepted again" if on else "must wait: too many are here"
-            )
             self._acceptor.set(on)
+        if not on and time.monotonic() - self._crowded_at > _CROWDED_GAP:
+            self._crowded_at = time.monotonic()
+            log.warning("newcomers have to wait: raise the limit of open files (ulimit -n)")
 
     def _on_stop(self) -> None:
         self._stop.set()
