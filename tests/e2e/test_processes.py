@@ -13,7 +13,6 @@ from tests.support.deaths import (
     kill_control,
     kill_worker,
     runs,
-    streams_on_all_workers,
 )
 from tests.support.farm import Farm
 from tests.support.instance import Instance
@@ -21,6 +20,7 @@ from tests.support.load import SteadyLoad
 from tests.support.page import metric
 from tests.support.sockets import can_bind
 from tests.support.wait import wait_until
+from tests.support.workers import streams_on_all_workers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("processes")]
 

@@ -9,12 +9,13 @@ import pytest
 
 from tests.support.asking import chat
 from tests.support.certs import Authority
-from tests.support.deaths import control_pid, kill_worker, runs, streams_on_all_workers
+from tests.support.deaths import control_pid, kill_worker, runs
 from tests.support.farm import Farm
 from tests.support.instance import Instance
 from tests.support.measure import Measure
 from tests.support.sockets import can_bind
 from tests.support.wait import wait_until
+from tests.support.workers import streams_on_all_workers
 
 pytestmark = pytest.mark.prove
 

@@ -3,17 +3,15 @@
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.support.asking import ask
 from tests.support.instance import Instance
-from tests.support.sockets import owner_of
 from tests.support.streams import OpenStream
 from tests.support.wait import wait_until
-
-MOST_STREAMS = 200
+from tests.support.workers import worker_of
 
 
 def runs(pid: int) -> bool:
@@ -29,30 +27,6 @@ def timed(condition: Callable[[], object], timeout: float, what: str) -> float:
     began = time.monotonic()
     wait_until(condition, timeout, what)
     return time.monotonic() - began
-
-
-def worker_of(instance: Instance, client_port: int) -> int | None:
-    """Return which worker holds the connection from this port."""
-    port = int(instance.config["router"]["listen"].rpartition(":")[2])
-    return owner_of(port, client_port, [worker.pid for worker in instance.workers()])
-
-
-@contextmanager
-def streams_on_all_workers(
-    instance: Instance, *, each: int = 2, events: int = 60, delay: float = 0.1
-) -> Iterator[dict[int, list[OpenStream]]]:
-    """Hold streams open so that every worker has at least `each` of them; by the worker's pid."""
-    held: dict[int, list[OpenStream]] = {worker.pid: [] for worker in instance.workers()}
-    with ExitStack() as stack:
-        for _ in range(MOST_STREAMS):
-            if all(len(streams) >= each for streams in held.values()):
-                break
-            stream = stack.enter_context(OpenStream(instance.base_url, events=events, delay=delay))
-            owner = worker_of(instance, stream.local_port)
-            assert owner is not None
-            held[owner].append(stream)
-        assert all(held.values()), "one worker takes no connections"
-        yield held
 
 
 def kill_worker(instance: Instance, pid: int, number: int = signal.SIGKILL) -> float:
