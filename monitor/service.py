@@ -31,11 +31,16 @@ log = logging.getLogger(__name__)
 
 SHORTEST_BUDGET = 5.0
 """Seconds that a probe may take at least, however short the interval is."""
-STALE_AFTER = 3
-"""Intervals after which what is known is too old to be believed."""
+STALE_INTERVALS = 3
+"""Probe intervals that may pass without news."""
 PRUNE_EVERY = 3600.0
 
 _BLIND = Meaning("local_network_down", False, "our own network or resolver seems to be down")
+
+
+def stale_after(interval: float) -> float:
+    """Seconds after which what is known of a mirror is too old to be believed."""
+    return STALE_INTERVALS * interval + probe_budget(interval)
 
 
 def probe_budget(interval: float) -> float:
@@ -251,7 +256,7 @@ class Monitor:
         """End what was for a time; whether anything changed."""
         interval = self._config.interval
         changed = self._end_wishes(watch, now)
-        limit = STALE_AFTER * interval + probe_budget(interval)
+        limit = stale_after(interval)
         if watch.is_stale(self._monotonic() - limit):
             changed = watch.blind(now) or changed
         if changed:

@@ -36,13 +36,12 @@ from router.handed import end_with_parent, read_document
 from router.listener import Acceptor, TlsListener
 from router.metrics import FAMILIES
 from router.plane import Finished, Plane
+from router.reports import Reports
 
 log = logging.getLogger("worker")
 
 FIRST_STATE_WAIT = 5.0
 """Seconds to wait for control's first word, which carries the bans, before serving without."""
-REPORT_EVERY = 1.0
-_FAILURE_GAP = 0.25
 _CROWDED_GAP = 60.0
 
 
@@ -58,14 +57,14 @@ class Worker:
         self._tls = TlsListener(config.router)
         self._informed = asyncio.Event()
         self._stop = asyncio.Event()
-        self._failures: set[str] = set()
+        self._reports = Reports(self._name, self._totals, self._tell)
         self._acceptor: Acceptor | None = None
         self._crowded_at = float("-inf")
         self._plane = Plane(
             config,
             self._totals,
             hand_over=self._hand_over,
-            report_failure=self._failures.add,
+            report_failure=self._reports.failure,
             access=self._access_log(config.log),
             accept=self._accept,
         )
@@ -102,13 +101,13 @@ class Worker:
         self._acceptor = acceptor
         await acceptor.resume()
         gc.freeze()
-        reporter = loop.create_task(self._report())
+        reporter = loop.create_task(self._reports.run(self._plane))
         self._life.send({"type": "ready"})
         await self._stop.wait()
         acceptor.stop()
         await self._drain()
         reporter.cancel()
-        self._send_totals()
+        self._reports.send_totals(self._plane)
 
     def _accept(self, on: bool) -> None:
         if self._acceptor is not None:
@@ -154,6 +153,7 @@ class Worker:
 
     def _take_state(self, message: dict[str, Any]) -> None:
         config = read(WorkerConfig, message["config"])
+        self._note_removed(config)
         self._plane.bans.replace(Ban(**ban) for ban in message["bans"])
         self._plane.configure(config, HealthSnapshot.from_json(message["snapshot"]))
         logs.configure(config.log, self._logged_as)
@@ -163,6 +163,11 @@ class Worker:
             log.error("the new certificate cannot be used, the old one stays: %s", error)
         self._plane.access = self._access_log(config.log)
         self._informed.set()
+
+    def _note_removed(self, config: WorkerConfig) -> None:
+        known = {mirror.id for mirror in config.mirrors}
+        gone = {upstream.id for upstream in self._plane.upstreams} - known
+        self._reports.removed(gone, config.router.timeouts.drain, known)
 
     def _access_log(self, config: logs.LogConfig) -> Callable[[Finished], None] | None:
         try:
@@ -177,29 +182,6 @@ class Worker:
             self._feed.send(message)
         except ChannelClosed:
             log.error("the channel to control is closed")
-
-    async def _report(self) -> None:
-        due = 0.0
-        while True:
-            await asyncio.sleep(_FAILURE_GAP)
-            if self._failures:
-                self._tell({"type": "failures", "mirrors": sorted(self._failures)})
-                self._failures.clear()
-            if time.monotonic() >= due:
-                due = time.monotonic() + REPORT_EVERY
-                self._send_totals()
-
-    def _send_totals(self) -> None:
-        plane, totals = self._plane, self._totals
-        for upstream in plane.upstreams:
-            totals.set("mirrorgate_requests_in_flight", upstream.in_flight, (upstream.id,))
-        totals.set("mirrorgate_client_connections", len(plane.crowd))
-        totals.set("mirrorgate_workers", 1)
-        totals.set("mirrorgate_event_loop_lag_seconds", plane.wheel.lag)
-        if plane.snapshot.created_at:
-            age = max(0.0, plane.wall() - plane.snapshot.created_at)
-            totals.set("mirrorgate_snapshot_age_seconds", age)
-        self._tell({"type": "totals", "process": self._name, "rows": totals.to_json()})
 
 
 def main() -> int:

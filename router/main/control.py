@@ -26,7 +26,7 @@ from monitor.feed import Channel, ChannelClosed, Message
 from monitor.health.board import HealthBoard, HealthSnapshot
 from monitor.history.store import Store, StoreError
 from monitor.metrics import FAMILIES as MONITOR_FAMILIES
-from monitor.service import STALE_AFTER, Monitor
+from monitor.service import Monitor, stale_after
 from monitor.totals import MergedTotals, Totals
 from router import logs
 from router.handed import end_with_parent, read_document
@@ -115,7 +115,7 @@ class Control:
         )
 
     def _stale_after(self) -> float:
-        return STALE_AFTER * self._configuration.current.config.monitor.interval
+        return stale_after(self._configuration.current.config.monitor.interval)
 
     # Workers
 

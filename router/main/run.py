@@ -15,6 +15,7 @@ from router.main.console import CommandFailed
 from router.main.document import Document
 from router.main.instance import Loaded
 from router.main.sections import Config
+from router.main.view import base_url
 from router.pressure import raise_descriptor_limit
 from router.supervisor import Supervisor, worker_count
 
@@ -92,8 +93,7 @@ def _answers(path: Path) -> bool:
 def _greet(current: Document) -> None:
     """Say where everything is, once it is there."""
     config = current.config
-    scheme = "https" if config.router.tls_cert else "http"
-    base = f"{scheme}://{config.router.listen}{config.router.forward[0].rstrip('/')}"
+    base = base_url(config.router)
     lines = [f"API          {base}"]
     if config.dashboard.listen:
         lines.append(f"status page  http://{config.dashboard.listen}/")

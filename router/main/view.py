@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 
@@ -10,8 +11,18 @@ from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthBoard, HealthSnapshot
 from monitor.totals import Family, Labels, MergedTotals
+from router.config import RouterConfig
 from router.main.banned import Banned
 from router.main.instance import Configuration
+
+
+def base_url(router: RouterConfig) -> str:
+    """Where clients on this machine, or with no better word in `entrances`, find the API."""
+    scheme = "https" if router.tls_cert else "http"
+    host, _, port = router.listen.rpartition(":")
+    if host in ("0.0.0.0", "[::]"):  # every address: this machine's name is one that others can use
+        host = socket.gethostname()
+    return f"{scheme}://{host}:{port}{router.forward[0].rstrip('/')}"
 
 
 class View:
@@ -50,8 +61,7 @@ class View:
         config = self._configuration.current.config
         if config.dashboard.entrances:
             return config.dashboard.entrances[0].url
-        scheme = "https" if config.router.tls_cert else "http"
-        return f"{scheme}://{config.router.listen}{config.router.forward[0].rstrip('/')}"
+        return base_url(config.router)
 
     def config_problem(self) -> str:
         return self._configuration.problem

@@ -1,0 +1,71 @@
+"""What a worker tells control: its numbers once a second, failures of mirrors at once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+from monitor.feed import Message
+from monitor.totals import Totals
+from router.plane import Plane
+
+TOTALS_EVERY = 1.0
+_FAILURES_EVERY = 0.25
+
+
+class Reports:
+    """Collects and sends what one worker has to tell."""
+
+    def __init__(self, process: str, totals: Totals, tell: Callable[[Message], None]) -> None:
+        self._process = process
+        self._totals = totals
+        self._tell = tell
+        self._failures: set[str] = set()
+        self._removed: dict[str, float] = {}
+
+    def failure(self, mirror: str) -> None:
+        """Traffic failed on a mirror."""
+        self._failures.add(mirror)
+
+    def removed(self, mirrors: Iterable[str], still: float, known: Iterable[str]) -> None:
+        """These mirrors are gone: their series end, also those of requests that run on.
+
+        `still` is how many seconds such requests may take; `known` are the mirrors that there are.
+        """
+        until = time.monotonic() + still
+        self._removed.update(dict.fromkeys(mirrors, until))
+        for mirror in known:
+            self._removed.pop(mirror, None)
+
+    async def run(self, plane: Plane) -> None:
+        """Tell until cancelled."""
+        due = 0.0
+        while True:
+            await asyncio.sleep(_FAILURES_EVERY)
+            if self._failures:
+                self._tell({"type": "failures", "mirrors": sorted(self._failures)})
+                self._failures.clear()
+            if time.monotonic() >= due:
+                due = time.monotonic() + TOTALS_EVERY
+                self.send_totals(plane)
+
+    def send_totals(self, plane: Plane) -> None:
+        """Send every number of this process since its start."""
+        totals = self._totals
+        self._forget_removed()
+        for upstream in plane.upstreams:
+            totals.set("mirrorgate_requests_in_flight", upstream.in_flight, (upstream.id,))
+        totals.set("mirrorgate_client_connections", len(plane.crowd))
+        totals.set("mirrorgate_workers", 1)
+        totals.set("mirrorgate_event_loop_lag_seconds", plane.wheel.lag)
+        if plane.snapshot.created_at:
+            age = max(0.0, plane.wall() - plane.snapshot.created_at)
+            totals.set("mirrorgate_snapshot_age_seconds", age)
+        self._tell({"type": "totals", "process": self._process, "rows": totals.to_json()})
+
+    def _forget_removed(self) -> None:
+        now = time.monotonic()
+        for mirror in self._removed:
+            self._totals.remove("mirror", mirror)
+        self._removed = {m: until for m, until in self._removed.items() if now < until}

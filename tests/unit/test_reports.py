@@ -1,0 +1,60 @@
+"""What a worker tells control."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitor.config import MirrorConfig
+from monitor.health.board import HealthSnapshot
+from monitor.totals import Totals
+from router.config import WorkerConfig
+from router.metrics import FAMILIES
+from router.plane import Plane
+from router.reports import Reports
+
+
+def _plane(totals: Totals, *names: str) -> Plane:
+    mirrors = tuple(MirrorConfig(id=name, url=f"http://{name}.test") for name in names)
+
+    def nobody() -> Any:
+        raise AssertionError("nothing is handed over")
+
+    return Plane(WorkerConfig(mirrors=mirrors), totals, hand_over=nobody)
+
+
+def _mirrors_told(told: list[dict[str, Any]]) -> set[str]:
+    return {
+        labels[0] for name, labels, _ in told[-1]["rows"] if name.endswith("requests_in_flight")
+    }
+
+
+def test_the_series_of_a_removed_mirror_end_and_come_back_with_it() -> None:
+    told: list[dict[str, Any]] = []
+    totals = Totals(FAMILIES)
+    reports = Reports("0-1-2", totals, told.append)
+    plane = _plane(totals, "a", "b")
+    reports.send_totals(plane)
+    assert _mirrors_told(told) == {"a", "b"}
+    reports.removed({"b"}, 60.0, {"a"})
+    plane.configure(_plane(totals, "a").config, HealthSnapshot())
+    totals.add("mirrorgate_attempts", ("b", "answered"))  # a request that was still running
+    reports.send_totals(plane)
+    assert _mirrors_told(told) == {"a"}
+    assert totals.get("mirrorgate_attempts", ("b", "answered")) == 0
+    reports.removed((), 60.0, {"a", "b"})
+    plane.configure(_plane(totals, "a", "b").config, HealthSnapshot())
+    reports.send_totals(plane)
+    assert _mirrors_told(told) == {"a", "b"}
+
+
+def test_the_age_of_the_snapshot_is_told_once_there_is_one() -> None:
+    told: list[dict[str, Any]] = []
+    totals = Totals(FAMILIES)
+    plane = _plane(totals, "a")
+    reports = Reports("0-1-2", totals, told.append)
+    reports.send_totals(plane)
+    assert "mirrorgate_snapshot_age_seconds" not in {name for name, _, _ in told[-1]["rows"]}
+    plane.wall = lambda: 107.0
+    plane.learn(HealthSnapshot(1, 100.0))
+    reports.send_totals(plane)
+    assert ["mirrorgate_snapshot_age_seconds", [], 7.0] in told[-1]["rows"]
