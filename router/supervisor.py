@@ -187,7 +187,8 @@ class Supervisor:
         if self._stopping is not None:
             return
         self._stopping = now
-        log.info("stopping; running requests have %.0f s", self._drain)
+        if self._ready:
+            log.info("stopping; running requests have %.0f s", self._drain)
         for sock in self._listeners:
             sock.close()
         for post in self._workers:

@@ -176,7 +176,7 @@ async def serve(
     try:
         store = await Store.open(loaded.started.config.store.url)
     except StoreError as error:
-        life.send({"type": "failed", "message": f"store.url: {error}"})
+        life.send({"type": "failed", "message": str(error)})
         return 1
     try:
         banned = Banned(await store.active_bans(time.time()))
