@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.support.asking import ask
 from tests.support.instance import Instance
+from tests.support.mirror import TEST_KEY
 from tests.support.streams import OpenStream
 from tests.support.wait import wait_until
 from tests.support.workers import worker_of
@@ -29,23 +30,25 @@ def timed(condition: Callable[[], object], timeout: float, what: str) -> float:
     return time.monotonic() - began
 
 
-def kill_worker(instance: Instance, pid: int, number: int = signal.SIGKILL) -> float:
+def kill_worker(
+    instance: Instance, pid: int, number: int = signal.SIGKILL, *, key: str = TEST_KEY
+) -> float:
     """Kill a worker; return the seconds until a new one has taken a connection."""
     before = {worker.pid for worker in instance.workers()}
     os.kill(pid, number)
 
     def a_new_one_serves() -> bool:
         new = {worker.pid for worker in instance.workers()} - before
-        return bool(new) and any(_serves(instance, each) for each in new)
+        return bool(new) and any(_serves(instance, each, key) for each in new)
 
     return timed(a_new_one_serves, 60, "a new worker to take connections")
 
 
-def _serves(instance: Instance, pid: int) -> bool:
+def _serves(instance: Instance, pid: int, key: str) -> bool:
     """Whether the worker takes one of a few connections."""
     with ExitStack() as stack:
         for _ in range(20):
-            stream = stack.enter_context(OpenStream(instance.base_url, events=1, delay=0.05))
+            stream = stack.enter_context(OpenStream(instance.base_url, events=1, key=key))
             if worker_of(instance, stream.local_port) == pid:
                 return True
     return False

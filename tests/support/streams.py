@@ -13,21 +13,20 @@ class OpenStream:
     """Begun when entered, at its first event; closed on leaving."""
 
     def __init__(
-        self, base_url: str, *, events: int = 100, delay: float = 0.05, test_id: str = ""
+        self, base_url: str, *, events: int = 100, delay: float = 0.05, key: str = TEST_KEY
     ) -> None:
         self._connection = connection(base_url)
         self._behaviour = json.dumps({"events": events, "event_delay": delay})
-        self._test_id = test_id
+        self._key = key
         self._response: http.client.HTTPResponse
         self.local_port = 0
         self.mirror = ""
 
     def __enter__(self) -> Self:
         headers = {
-            "Authorization": f"Bearer {TEST_KEY}",
+            "Authorization": f"Bearer {self._key}",
             "Content-Type": "application/json",
             "x-test-behaviour": self._behaviour,
-            "x-test-id": self._test_id,
         }
         body = json.dumps({**CHAT, "stream": True})
         self._connection.request("POST", "/v1/chat/completions", body, headers)
