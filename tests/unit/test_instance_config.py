@@ -1,0 +1,175 @@
+"""The configuration in effect: replaced wholly or not at all, and handed to a new control."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from monitor.feed import Message
+from monitor.settings import SettingsError
+from router.main import instance
+from router.main.changes import Changes
+from router.main.document import Document
+from router.main.instance import Configuration, Loaded, fingerprint, in_words
+from tests.support.wait import wait_until_async
+
+ONE = '[[mirrors]]\nid = "a"\nurl = "https://a.example"\n'
+TWO = ONE + '[[mirrors]]\nid = "b"\nurl = "https://b.example"\n'
+BAD = ONE + "[router]\nworkrs = 3\n"
+
+
+class Keeper:
+    """A configuration, and what it did."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "config.toml"
+        self.applied: list[Changes] = []
+        self.told: list[Message] = []
+        self.counted: list[bool] = []
+        self.path.write_text(ONE)
+        self.configuration = self.of(Loaded.first(self.path))
+
+    def of(self, loaded: Loaded) -> Configuration:
+        return Configuration(loaded, self._apply, self.told.append, self.counted.append)
+
+    def _apply(self, new: Document, changes: Changes) -> None:
+        self.applied.append(changes)
+
+    def successor(self) -> Configuration:
+        """What a control process begins with that replaces this one, through JSON as handed."""
+        handed = self.told[-1]["document"] if self.told else Loaded.first(self.path).hand_down()
+        return self.of(Loaded.handed(json.loads(json.dumps(handed))))
+
+    @contextlib.asynccontextmanager
+    async def watched(self, configuration: Configuration) -> AsyncIterator[None]:
+        watcher = asyncio.create_task(configuration.watch())
+        try:
+            yield
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+
+@pytest.fixture
+def keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Keeper:
+    monkeypatch.setattr(instance, "LOOK_EVERY", 0.02)
+    return Keeper(tmp_path)
+
+
+def ids(configuration: Configuration) -> list[str]:
+    return [mirror.id for mirror in configuration.current.config.mirrors]
+
+
+def test_a_good_file_is_taken_over_and_told_to_everybody(keeper: Keeper):
+    keeper.path.write_text(TWO)
+    changes = keeper.configuration.reload("test")
+    assert changes.added == ("b",)
+    assert keeper.applied == [changes]
+    assert keeper.counted == [True]
+    (told,) = keeper.told
+    assert told["drain"] == 300.0
+    assert [mirror["id"] for mirror in told["document"]["worker"]["mirrors"]] == ["a", "b"]
+
+
+def test_a_bad_file_changes_nothing_and_is_remembered_until_it_is_mended(keeper: Keeper):
+    keeper.path.write_text(BAD)
+    with pytest.raises(SettingsError):
+        keeper.configuration.reload("test")
+    assert keeper.configuration.problem == 'router.workrs: unknown setting, did you mean "workers"?'
+    assert (keeper.applied, keeper.told, keeper.counted) == ([], [], [False])
+    keeper.path.write_text(ONE)
+    keeper.configuration.reload("test")
+    assert keeper.configuration.problem == ""
+
+
+def test_who_asks_is_told_what_he_wrote_though_it_was_noticed_before(keeper: Keeper):
+    keeper.path.write_text(TWO)
+    keeper.configuration.reload_unasked("noticed")
+    assert keeper.configuration.reload("asked").added == ("b",)
+    assert keeper.configuration.reload("asked again").added == ()
+
+
+def test_what_needs_a_restart_is_known_until_it_is_undone(keeper: Keeper):
+    keeper.path.write_text(TWO + "[router]\nworkers = 7\n")
+    assert keeper.configuration.reload("test").restart == ("router.workers",)
+    keeper.path.write_text(ONE + "[router]\nworkers = 7\n")
+    assert not keeper.configuration.reload("test").restart
+    assert keeper.configuration.restart_needed == ("router.workers",)
+    assert keeper.successor().restart_needed == ("router.workers",)
+    keeper.path.write_text(ONE)
+    keeper.configuration.reload("test")
+    assert keeper.configuration.restart_needed == ()
+
+
+async def test_a_changed_file_is_noticed(keeper: Keeper):
+    async with keeper.watched(keeper.configuration):
+        keeper.path.write_text(TWO)
+        await wait_until_async(lambda: ids(keeper.configuration) == ["a", "b"])
+        keeper.path.write_text(BAD)
+        await wait_until_async(lambda: keeper.configuration.problem)
+        keeper.path.unlink()
+        keeper.path.write_text(ONE)
+        await wait_until_async(lambda: ids(keeper.configuration) == ["a"])
+    assert keeper.configuration.problem == ""
+    assert len(keeper.applied) == 2
+
+
+async def test_a_file_that_is_still_being_written_is_not_taken_over(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+):
+    looks = 0
+
+    def growing(path: Path) -> str:
+        nonlocal looks
+        looks += 1
+        path.write_text(ONE + f"# {looks}\n" if looks < 6 else TWO)
+        return fingerprint(path)
+
+    monkeypatch.setattr(instance, "fingerprint", growing)
+    async with keeper.watched(keeper.configuration):
+        await wait_until_async(lambda: keeper.applied)
+    assert keeper.applied[0].added == ("b",)
+
+
+async def test_a_new_control_notices_what_its_predecessor_refused(keeper: Keeper):
+    keeper.path.write_text(TWO)
+    keeper.configuration.reload("test")
+    successor = keeper.successor()
+    keeper.path.write_text(BAD)
+    assert ids(successor) == ["a", "b"]
+    async with keeper.watched(successor):
+        await wait_until_async(lambda: successor.problem)
+
+
+async def test_nothing_is_reloaded_while_nothing_changes(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+):
+    looks: list[Path] = []
+
+    def counting(path: Path) -> str:
+        looks.append(path)
+        return fingerprint(path)
+
+    monkeypatch.setattr(instance, "fingerprint", counting)
+    async with keeper.watched(keeper.configuration):
+        await wait_until_async(lambda: len(looks) > 5)
+    assert keeper.counted == []
+
+
+def test_an_unforeseen_fault_is_logged_and_survived(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(keeper.configuration, "_apply", lambda new, changes: 1 / 0)
+    keeper.configuration.reload_unasked("test")
+    assert "unforeseen" in caplog.text
+
+
+def test_changes_are_said_in_words():
+    assert in_words(Changes()) == "no differences"
+    changes = Changes(added=("x", "y"), settings=("log.level",), restart=("router.listen",))
+    assert (
+        in_words(changes) == "added x, y; changed log.level; only a restart changes router.listen"
+    )
