@@ -101,7 +101,7 @@ def test_what_needs_a_restart_is_known_until_it_is_undone(keeper: Keeper):
     assert keeper.successor().restart_needed == ("router.workers",)
     keeper.path.write_text(ONE)
     keeper.configuration.reload("test")
-    assert keeper.configuration.restart_needed == ()
+    assert not keeper.configuration.restart_needed
 
 
 async def test_a_changed_file_is_noticed(keeper: Keeper):
