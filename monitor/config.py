@@ -187,7 +187,7 @@ class MonitorConfig:
     canary_daily_tokens: int = setting(
         1000, "upper bound per mirror and day", check=checks.at_least(0), later=True
     )
-    vantage: str = setting("", "name of this place; default: host name")
+    vantage: str = setting("", "name of this place; default: host name", restart=True)
     timeouts: MonitorTimeouts = setting(MonitorTimeouts)
     retention: MonitorRetention = setting(MonitorRetention)
     dns: DnsConfig = setting(DnsConfig)

@@ -10,6 +10,9 @@ from typing import Any
 from monitor.settings import Fault, SettingsError, collect, join_path, key_of
 from router.main.sections import Config
 
+_TLS = ("router.tls_cert", "router.tls_key")
+"""Another certificate is taken over by a reload; whether there is TLS at all is not."""
+
 
 @dataclass(frozen=True, slots=True)
 class Changes:
@@ -43,8 +46,9 @@ def differences(old: Config, new: Config) -> Changes:
     before = {mirror.id: mirror for mirror in old.mirrors}
     after = {mirror.id: mirror for mirror in new.mirrors}
     pairs = zip(_settings(old, lists=False), _settings(new, lists=False), strict=True)
+    switched = _TLS if bool(old.router.tls_cert) != bool(new.router.tls_cert) else ()
     differing = [
-        (path, field.metadata["restart"])
+        (path, field.metadata["restart"] or path in switched)
         for (path, field, was), (_, _, value) in pairs
         if value != was and path != "mirrors"
     ]

@@ -64,7 +64,7 @@ class Control:
         self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
         config = loaded.current.config
-        self._board = HealthBoard(config.monitor.vantage or socket.gethostname())
+        self._board = HealthBoard(loaded.started.config.monitor.vantage or socket.gethostname())
         self._configuration = Configuration(loaded, self._apply, self._tell, self._count_reload)
         self._monitor = Monitor(
             config.monitor, config.mirrors, store, self._board, self._totals, self._publish

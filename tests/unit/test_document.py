@@ -10,8 +10,10 @@ import pytest
 import trustme
 
 from monitor.settings import SettingsError
+from router.config import RouterConfig
 from router.main.document import (
     Changes,
+    Config,
     Document,
     differences,
     find,
@@ -352,3 +354,12 @@ def test_commands_find_the_socket_whatever_else_is_wrong_with_the_file(tmp_path:
         socket_path(broken, {})
     default.touch()
     assert socket_path(broken, {}) == default
+
+
+def test_a_certificate_changes_on_reload_but_tls_as_such_only_on_a_restart():
+    plain, one, other = (
+        Config(router=RouterConfig(tls_cert=cert, tls_key=cert)) for cert in ("", "a.pem", "b.pem")
+    )
+    assert differences(one, other).settings == ("router.tls_cert", "router.tls_key")
+    assert differences(plain, one).restart == ("router.tls_cert", "router.tls_key")
+    assert not differences(plain, one).settings
