@@ -21,6 +21,9 @@ STARTING = 60.0
 STEADY = 10.0
 """A child that lived this long is restarted at once; one that did not waits, longer each time."""
 MAX_BACKOFF = 30.0
+"""Seconds of the longest such pause, for a child that never got ready …"""
+MAX_PAUSE = 1.0
+"""… and for one that did: it may end again soon, but until then it serves."""
 
 
 @dataclass(slots=True)
@@ -45,12 +48,12 @@ class Post:
         if child.ready and now - child.started >= STEADY:
             self.failures, self.due = 0, now
             return 0.0
-        return self.failed(now)
+        return self.failed(now, MAX_PAUSE if child.ready else MAX_BACKOFF)
 
-    def failed(self, now: float) -> float:
+    def failed(self, now: float, longest: float = MAX_BACKOFF) -> float:
         """It could not be filled for long; returns the seconds until the next try."""
         self.failures += 1
-        delay = backoff(self.failures)
+        delay = min(backoff(self.failures), longest)
         self.due = now + delay
         return delay
 

@@ -141,6 +141,17 @@ def test_a_child_that_lived_long_is_replaced_at_once_and_one_that_did_not_waits(
     assert names(stage)[3:] == ["worker 1", "worker 1"]
 
 
+def test_a_child_that_serves_before_it_ends_never_waits_long(stage: Stage):
+    stage.all_ready()
+    for _ in range(8):
+        stage.process("worker 0").code = -9
+        stage.turn()
+        stage.turn(1.1)
+        stage.say("worker 0", {"type": "ready"})
+        stage.turn()
+    assert names(stage)[3:] == ["worker 0"] * 8
+
+
 def test_a_child_is_asked_now_and_then_and_killed_when_it_stays_silent(stage: Stage):
     stage.all_ready()
     stage.silent = {"worker 0"}
