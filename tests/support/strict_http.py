@@ -1,0 +1,131 @@
+"""A strict reader of HTTP/1.1 requests (RFC 9112, RFC 9110), for what arrives at a mirror.
+
+It takes the grammar at its word and shares no code with the router: no leniency that the RFCs merely
+allow, no obsolete forms, and only what an intermediary should write itself.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+_PCHAR = rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})"
+# RFC 3986 keeps brackets out of paths and queries, and every client sends them: "metadata[k]=v".
+_QUERY = rb"(?:%b|[/?\[\]])*" % _PCHAR
+_LINE = re.compile(
+    rb"(?P<method>%b) (?P<target>(?:/(?:%b|[\[\]])*)+(?:\?%b)?) HTTP/1\.1"
+    % (_TOKEN, _PCHAR, _QUERY)
+)
+_FIELD = re.compile(rb"(?P<name>%b):[ \t]*(?P<value>[\x20-\x7e\x80-\xff\t]*?)[ \t]*" % _TOKEN)
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+_CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
+_BODY_METHODS = (b"POST", b"PUT", b"PATCH")
+
+
+class NotStrict(AssertionError):
+    """The bytes are no well-formed request, nor the beginning of one."""
+
+
+@dataclass(frozen=True)
+class StrictRequest:
+    """One whole request."""
+
+    method: bytes
+    target: bytes
+    fields: tuple[tuple[bytes, bytes], ...]
+    """Names in lower case."""
+    body: bytes
+
+    def all(self, name: bytes) -> list[bytes]:
+        """Every value of a field."""
+        return [value for known, value in self.fields if known == name]
+
+
+class _Incomplete(Exception):
+    """More bytes could make it a request."""
+
+
+def read_strictly(data: bytes) -> tuple[list[StrictRequest], bytes]:
+    """The whole requests in `data`, and the beginning of another at its end.
+
+    Raises NotStrict where the grammar is broken, in that beginning too as far as lines are whole.
+    """
+    requests = []
+    while data:
+        try:
+            request, data = _one(data)
+        except _Incomplete:
+            break
+        requests.append(request)
+    return requests, data
+
+
+def _one(data: bytes) -> tuple[StrictRequest, bytes]:
+    line, rest = _take_line(data)
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise NotStrict(f"request line {line!r}")
+    fields = []
+    while True:
+        line, rest = _take_line(rest)
+        if not line:
+            break
+        fields.append(_field(line))
+    body, rest = _body(match["method"], fields, rest)
+    return StrictRequest(match["method"], match["target"], tuple(fields), body), rest
+
+
+def _take_line(data: bytes) -> tuple[bytes, bytes]:
+    line, end, rest = data.partition(b"\r\n")
+    if b"\n" in line or b"\r" in (line if end else line[:-1]):
+        raise NotStrict(f"bare CR or LF in {line!r}")
+    if not end:
+        raise _Incomplete
+    return line, rest
+
+
+def _field(line: bytes) -> tuple[bytes, bytes]:
+    match = _FIELD.fullmatch(line)
+    if match is None:
+        raise NotStrict(f"field line {line!r}")
+    return match["name"].lower(), match["value"]
+
+
+def _body(method: bytes, fields: list[tuple[bytes, bytes]], rest: bytes) -> tuple[bytes, bytes]:
+    hosts = [value for name, value in fields if name == b"host"]
+    if len(hosts) != 1 or _HOST.fullmatch(hosts[0]) is None:
+        raise NotStrict(f"Host {hosts!r}")
+    lengths = [value for name, value in fields if name == b"content-length"]
+    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    if len(lengths) + len(codings) > 1:
+        raise NotStrict(f"framed more than once: {lengths!r} {codings!r}")
+    if codings:
+        if codings != [b"chunked"]:
+            raise NotStrict(f"transfer coding {codings!r}")
+        return _chunks(rest)
+    if lengths and _LENGTH.fullmatch(lengths[0]) is None:
+        raise NotStrict(f"Content-Length {lengths!r}")
+    if not lengths and method in _BODY_METHODS:
+        raise NotStrict(f"{method!r} without Content-Length")
+    size = int(lengths[0]) if lengths else 0
+    if len(rest) < size:
+        raise _Incomplete
+    return rest[:size], rest[size:]
+
+
+def _chunks(rest: bytes) -> tuple[bytes, bytes]:
+    body = b""
+    while True:
+        line, rest = _take_line(rest)
+        if _CHUNK_SIZE.fullmatch(line) is None:
+            raise NotStrict(f"chunk size {line!r}")
+        size = int(line, 16)
+        if len(rest) < size + 2:
+            raise _Incomplete
+        if rest[size : size + 2] != b"\r\n":
+            raise NotStrict(f"chunk data longer than {size}" if size else "a trailer")
+        if not size:
+            return body, rest[2:]
+        body, rest = body + rest[:size], rest[size + 2 :]
