@@ -12,9 +12,11 @@ JSON = b"Content-Type: application/json\r\n"
 
 @dataclass(frozen=True)
 class Case:
-    """What a client sends. `reject`: 4xx or a bare close, then the connection ends, and nothing whole
-    reaches a mirror. `accept`: relayed. `either`: the RFCs leave it open. Whatever it is, what
-    reaches a mirror is strict HTTP, and nothing a client hid in it arrives as a request.
+    """What a client sends, and what must become of it.
+
+    `reject`: 4xx or a bare close, then the connection ends, and nothing whole reaches a mirror.
+    `accept`: relayed. `either`: the RFCs leave it open. Whatever it is, what reaches a mirror is
+    strict HTTP, and nothing a client hid in it arrives as a request.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """A strict reader of HTTP/1.1 requests (RFC 9112, RFC 9110), for what arrives at a mirror.
 
-It takes the grammar at its word and shares no code with the router: no leniency that the RFCs merely
-allow, no obsolete forms, and only what an intermediary should write itself.
+It takes the grammar at its word and shares no code with the router: no leniency that the RFCs
+merely allow, no obsolete forms, and only what an intermediary should write itself.
 """
 
 from __future__ import annotations
