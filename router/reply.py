@@ -104,7 +104,7 @@ class Reply:
 
     def pause(self) -> None:
         """The client takes no more for now."""
-        if self._connection is not None:
+        if self._connection is not None and not self._connection.closed:
             self._connection.transport.pause_reading()
 
     def resume(self) -> None:

@@ -90,6 +90,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def release(self) -> None:
         """The exchange has its response; the connection waits for the next."""
         self._user = None
+        self.transport.resume_reading()  # its client may have been the slow one
 
     # What the event loop calls
 
