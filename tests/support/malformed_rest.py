@@ -90,6 +90,7 @@ IDENTITY = [
 ]
 
 _WS = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+_H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n"
 _WS_KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 
 UPGRADES = [
@@ -108,12 +109,10 @@ UPGRADES = [
     Case("a WebSocket by POST", post(_WS + _WS_KEY + _TWO, b"{}"), "accept", lacks=(b"upgrade",)),
     Case("a WebSocket in HTTP/1.0", line(b"GET /v1/realtime HTTP/1.0", HOST + KEY + _WS + _WS_KEY),
          "accept", lacks=(b"upgrade",)),
-    Case("h2c", get(b"Connection: Upgrade,
-         HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n"),
+    Case("h2c", get(_H2C),
          "accept", lacks=(b"upgrade", b"http2-settings")),
     Case("h2c with a body",
-         post(b"Connection: Upgrade,
-         HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n" + _TWO, b"{}"),
+         post(_H2C + _TWO, b"{}"),
          "accept", lacks=(b"upgrade",), has=(b"\r\n\r\n{}",)),
     Case("several protocols", get(b"Connection: upgrade\r\nUpgrade: websocket, h2c\r\n"), "accept",
          lacks=(b"upgrade",)),
