@@ -144,7 +144,7 @@ class Worker:
         kind = message["type"]
         if kind == "state":
             self._take_state(message)
-            self._send_totals()  # a new control has nobody's numbers yet
+            self._reports.send_totals(self._plane)  # a new control has nobody's numbers yet
         elif kind == "snapshot":
             self._plane.learn(HealthSnapshot.from_json(message["snapshot"]))
         elif kind == "ban":
