@@ -114,7 +114,7 @@ CHUNKS = [
     Case("a megabyte of chunk extension",
          chunked(b"2;" + b"a" * (1 << 20) + b"\r\n{}\r\n" + _LAST)),
     Case("chunks that are mostly framing",
-         chunked((b"1;" + b"a" * 1000 + b"\r\n{\r\n") * 200 + _LAST),
+         chunked((b"1;" + b"a" * 1000 + b"\r\n{\r\n") * 200 + _LAST)),
     Case("a megabyte of trailers", chunked(_DATA + b"0\r\n" + b"A: b\r\n" * 200_000 + b"\r\n")),
     Case("a chunk size with a megabyte of zeros",
          chunked(b"0" * (1 << 20) + b"2\r\n{}\r\n" + _LAST)),
