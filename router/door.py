@@ -14,6 +14,7 @@ from typing import cast
 from router.admission.admit import banned
 from router.exchange import Exchange
 from router.plane import Plane
+from router.pressure import WRITE_BUFFER
 from router.relay import reset
 from router.wire.answer import Problem, render
 from router.wire.request import Leave, Phase, Refusal, RequestHead, RequestReader, malformed
@@ -58,6 +59,7 @@ class Door(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(WRITE_BUFFER)
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if peer else "local"
         plane = self._plane

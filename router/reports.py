@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from monitor.feed import Message
 from monitor.totals import Totals
 from router.plane import Plane
+from router.pressure import Trimmer
 
 TOTALS_EVERY = 1.0
 _FAILURES_EVERY = 0.25
@@ -23,6 +24,7 @@ class Reports:
         self._tell = tell
         self._failures: set[str] = set()
         self._removed: dict[str, float] = {}
+        self._trimmer = Trimmer()
 
     def failure(self, mirror: str) -> None:
         """Traffic failed on a mirror."""
@@ -53,6 +55,7 @@ class Reports:
     def send_totals(self, plane: Plane) -> None:
         """Send every number of this process since its start."""
         totals = self._totals
+        self._trimmer.look(len(plane.crowd))
         self._forget_removed()
         for upstream in plane.upstreams:
             totals.set("mirrorgate_requests_in_flight", upstream.in_flight, (upstream.id,))

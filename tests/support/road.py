@@ -149,7 +149,9 @@ class ScriptedMirror:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", 0, limit=1 << 20, backlog=2048
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

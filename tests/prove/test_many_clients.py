@@ -1,0 +1,248 @@
+"""One worker under clients that mean no good: slow readers and writers, huge uploads, too many."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import resource
+import socket
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.instance import Instance
+from tests.support.measure import Measure
+from tests.support.road import OK, RawClient, ScriptedMirror, answering, get, read_request
+from tests.support.wait import wait_until_async
+
+pytestmark = pytest.mark.prove
+
+MIB = 1 << 20
+
+
+@contextlib.asynccontextmanager
+async def running(
+    mirror: ScriptedMirror, directory: Path, descriptors: int | None = None
+) -> AsyncIterator[Instance]:
+    """An instance with one worker in front of this mirror."""
+    config = {
+        "router": {"workers": 1},
+        "monitor": {"interval": "1h"},
+        "mirrors": [mirror.table(allow_private=True)],
+    }
+    instance = Instance(config, directory)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    try:
+        instance.launch()
+        if descriptors is not None:
+            for child in await _family(instance):
+                resource.prlimit(child, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
+    try:
+        await asyncio.to_thread(instance.wait_ready)
+        yield instance
+    finally:
+        await asyncio.to_thread(instance.kill)
+
+
+async def _family(instance: Instance) -> list[int]:
+    await wait_until_async(lambda: len(instance.workers()) == 1, what="the worker's process")
+    return [instance.pid, *(child.pid for child in instance.children())]
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds (proc(5), statm)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def _port(instance: Instance) -> int:
+    return int(instance.base_url.rpartition(":")[2])
+
+
+@contextlib.asynccontextmanager
+async def clients(port: int, count: int, receive: int = 0) -> AsyncIterator[list[RawClient]]:
+    """So many clients; whatever happens, they are gone in the end."""
+    those: list[RawClient] = []
+    try:
+        for _ in range(count):
+            those.append(await _connect(port, receive))  # noqa: PERF401 — a half-made list counts
+        yield those
+    finally:
+        for client in those:
+            client.writer.transport.abort()
+        for client in those:
+            await client.close()
+
+
+async def _connect(port: int, receive: int = 0) -> RawClient:
+    sock = socket.socket()
+    if receive:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    return RawClient(*await asyncio.open_connection(sock=sock, limit=4096))
+
+
+async def _endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await read_request(reader)
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+    writer.write(b"Transfer-Encoding: chunked\r\n\r\n")
+    event = b"data: " + b"x" * 250 + b"\n\n"
+    chunks = b"%x\r\n%b\r\n" % (len(event), event) * 100
+    while True:
+        writer.write(chunks)
+        await writer.drain()
+
+
+async def test_readers_that_stop_reading_cost_little_and_give_it_back(
+    tmp_path: Path, measured: Measure
+) -> None:
+    async with ScriptedMirror(_endless) as mirror, running(mirror, tmp_path) as instance:
+        pid = instance.workers()[0].pid
+        before = resident(pid)
+        async with clients(_port(instance), 1000, receive=4096) as readers:
+            for reader in readers:
+                await reader.send(get())
+            await wait_until_async(lambda: mirror.connections >= 1000, 60, "every stream to run")
+            held = await _settled(lambda: resident(pid))
+        await wait_until_async(lambda: mirror.closed >= 1000, 60, "every mirror to be released")
+        after = await _settled(lambda: resident(pid))
+        measured("KB per reader that stopped reading", (held - before) / 1000 / 1024)
+        measured("MB still held after they left", (after - before) / MIB)
+        assert (held - before) / 1000 < 150 * 1024
+        assert after - before < 50 * MIB
+
+
+async def _settled(value: Callable[[], int]) -> int:
+    """The value once it has not grown by more than a MiB in a second."""
+    last = value()
+    while True:
+        await asyncio.sleep(1)
+        now = value()
+        if abs(now - last) < MIB:
+            return now
+        last = now
+
+
+async def test_a_thousand_half_heads_do_not_slow_the_others(
+    tmp_path: Path, measured: Measure
+) -> None:
+    async with ScriptedMirror(answering(OK)) as mirror, running(mirror, tmp_path) as instance:
+        port = _port(instance)
+        await _latencies(port, 200)
+        alone = await _latencies(port, 1000)
+        began = time.monotonic()
+        slow = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "tests.support.slowloris", str(port), "1000"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert slow.stdout is not None
+        assert await slow.stdout.readline() == b"dripping\n"
+        crowded = await _latencies(port, 1000)
+        ratio = _p99(crowded) / _p99(alone)
+        measured("p99 with 1,000 slowloris connections, relative to without", ratio)
+        turned_away = json.loads(await slow.stdout.readline())["turned_away"]
+        measured("seconds until the last of them was turned away", time.monotonic() - began)
+        assert await slow.wait() == 0
+        assert turned_away == 1000
+        assert ratio < 2
+
+
+async def _latencies(port: int, count: int) -> list[float]:
+    seconds = []
+    async with clients(port, 1) as (client,):
+        for _ in range(count):
+            began = time.perf_counter()
+            await client.send(get())
+            await client.response()
+            seconds.append(time.perf_counter() - began)
+    return seconds
+
+
+def _p99(seconds: list[float]) -> float:
+    return statistics.quantiles(seconds, n=100)[98]
+
+
+async def test_huge_uploads_pass_through_without_being_held(
+    tmp_path: Path, measured: Measure
+) -> None:
+    sums: list[str] = []
+
+    async def digests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        left = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
+        digest = hashlib.sha256()
+        while left:
+            data = await reader.read(min(left, MIB))
+            digest.update(data)
+            left -= len(data)
+        sums.append(digest.hexdigest())
+        writer.write(OK)
+        await writer.drain()
+
+    size, uploads = 300 * MIB, 8
+    async with ScriptedMirror(digests) as mirror, running(mirror, tmp_path) as instance:
+        pid = instance.workers()[0].pid
+        before = resident(pid)
+        peak = before
+
+        async def watch() -> None:
+            nonlocal peak
+            while True:
+                peak = max(peak, resident(pid))
+                await asyncio.sleep(0.05)
+
+        watching = asyncio.ensure_future(watch())
+        piece = bytes(range(256)) * 4096
+        await asyncio.gather(*(_upload(_port(instance), piece, size) for _ in range(uploads)))
+        watching.cancel()
+        expected = hashlib.sha256(piece * (size // len(piece))).hexdigest()
+        measured("MB more per 300 MB upload of eight", (peak - before) / MIB / uploads)
+        assert sums == [expected] * uploads
+        assert (peak - before) / uploads < 10 * MIB
+
+
+async def _upload(port: int, piece: bytes, size: int) -> None:
+    head = "POST /v1/files HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer sk-x\r\n"
+    head += f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {size}\r\n\r\n"
+    async with clients(port, 1) as (client,):
+        await client.send(head.encode())
+        for _ in range(size // len(piece)):
+            await client.send(piece)
+        assert (await client.response()).status == 200
+
+
+async def test_too_many_clients_for_the_descriptors_wait_and_are_served_in_the_end(
+    tmp_path: Path, measured: Measure
+) -> None:
+    async with ScriptedMirror(answering(OK)) as mirror, running(mirror, tmp_path, 256) as instance:
+        port, pid = _port(instance), instance.workers()[0].pid
+        async with clients(port, 1000) as many:
+            for client in many:
+                client.writer.write(b"GET /v1/models HT")
+            before = _cpu(pid)
+            await asyncio.sleep(2)  # what is measured is what it does in a time
+            share = (_cpu(pid) - before) / 2
+            measured("CPU share while 1,000 clients want 256 descriptors", share)
+            assert share < 0.5
+        began = time.monotonic()
+        assert len(await _latencies(port, 1)) == 1
+        measured("seconds until a newcomer was served after they left", time.monotonic() - began)
+        assert time.monotonic() - began < 2
+        assert instance.workers()[0].pid == pid
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU time (proc(5), stat)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
