@@ -164,11 +164,11 @@ class Exchange:
         assert self._credentials is not None
         body = self.body
         self._reply = Reply(self, upstream, connection, opened_in)
+        self.client.resume_client()  # before writing, which may pause it again
         head = render_head(self.head, self._target, upstream, self._credentials, body.known_size)
         self._reply.write(b"".join((head, *body.to_send())))
         if body.complete:
             self._await_answer()
-        self.client.resume_client()
 
     def _await_answer(self) -> None:
         if not self._answering:
