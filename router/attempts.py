@@ -70,7 +70,8 @@ class Attempts:
         if failure is Failure.stale:
             self._tried.discard(mirror)
         again = may_retry(failure, replayable)
-        return again and len(self.failed) < self._plane.router.retry.attempts
+        counted = sum(attempt.failure is not Failure.stale for attempt in self.failed)
+        return again and counted < self._plane.router.retry.attempts
 
     def give_back(self) -> None:
         """Hold no mirror any more; break off an opening."""
