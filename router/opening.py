@@ -56,7 +56,10 @@ class Opening:
             self._failed(error.failure, error.detail)
         else:
             self._task = None
-            self._opened(connection)
+            if connection.closed:  # nothing was sent yet
+                self._failed(Failure.connect, "it closed the new connection")
+            else:
+                self._opened(connection)
 
     def _new(self) -> UpstreamConnection:
         return UpstreamConnection(self._plane.buffer, self._plane.response_rules)
