@@ -20,7 +20,7 @@ from tests.support.load import SteadyLoad
 from tests.support.page import metric
 from tests.support.sockets import can_bind
 from tests.support.wait import wait_until
-from tests.support.workers import streams_on_all_workers
+from tests.support.workers import connections_to_all_workers, streams_on_all_workers
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("processes")]
 
@@ -41,13 +41,15 @@ def instance(farm: Farm) -> Instance:
 
 
 def test_a_killed_worker_loses_its_own_connections_only_and_is_replaced(instance: Instance):
+    instance.command("bans", "add", BANNED, check=True)
     with streams_on_all_workers(instance, events=30) as held:
         victim, *others = held
         seconds = kill_worker(instance, victim)
         assert not any(stream.completes() for stream in held[victim])
         assert all(stream.completes() for other in others for stream in held[other])
     assert seconds < 15
-    assert len(instance.workers()) == 2
+    with connections_to_all_workers(instance, BANNED, status=403):
+        assert len(instance.workers()) == 2
 
 
 def test_nothing_is_lost_while_control_is_dead_and_bans_and_counters_survive(instance: Instance):

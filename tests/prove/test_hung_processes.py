@@ -67,7 +67,7 @@ def test_a_hung_worker_does_not_outlive_its_supervisor(instance: Instance):
     os.kill(instance.workers()[0].pid, signal.SIGSTOP)
     os.kill(instance.pid, signal.SIGKILL)
     wait_until(lambda: not any(map(runs, children)), 5, "all of it to be gone")
-    assert can_bind(instance.config["router"]["listen"])
+    wait_until(lambda: can_bind(instance.config["router"]["listen"]), 5, "its port to be free")
     instance.kill()
 
 

@@ -74,8 +74,7 @@ def test_nothing_is_left_of_killed_supervisors(instance: Instance, measured: Mea
         children = [child.pid for child in instance.children()]
         with streams_on_all_workers(instance, each=1):
             os.kill(instance.pid, signal.SIGKILL)
-            gone.append(_seconds_until_gone(children))
-            assert all(map(can_bind, listeners))
+            gone.append(_seconds_until_gone(children, listeners))
         instance.kill()
         began = time.monotonic()
         instance.start()
@@ -100,8 +99,11 @@ def _wait_for_more_than(instance: Instance, count: float) -> None:
     timed(lambda: metric(instance, REQUESTS) > count, 10, "counters to go on")
 
 
-def _seconds_until_gone(pids: list[int]) -> float:
-    return timed(lambda: not any(map(runs, pids)), 10, "all of it to be gone")
+def _seconds_until_gone(pids: list[int], listeners: list[str]) -> float:
+    began = time.monotonic()
+    timed(lambda: not any(map(runs, pids)), 10, "all of it to be gone")
+    timed(lambda: all(map(can_bind, listeners)), 10, "its ports to be free")
+    return time.monotonic() - began
 
 
 def _seconds_until_refused(instance: Instance, kept: list[http.client.HTTPConnection]) -> float:

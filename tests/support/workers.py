@@ -8,6 +8,7 @@ from tests.support.asking import CHAT, ask_on, connection
 from tests.support.instance import Instance
 from tests.support.sockets import owner_of
 from tests.support.streams import OpenStream
+from tests.support.wait import wait_until
 
 MOST = 200
 """Connections that are tried until every worker has one."""
@@ -39,22 +40,27 @@ def streams_on_all_workers(
 
 @contextmanager
 def connections_to_all_workers(
-    instance: Instance, source: str
+    instance: Instance, source: str, *, status: int = 200
 ) -> Iterator[list[http.client.HTTPConnection]]:
-    """Kept connections from an address, at least one to each worker."""
+    """Connections from an address, at least one to each worker, all answered with `status`."""
     with ExitStack() as stack:
-        reached: dict[int | None, http.client.HTTPConnection] = {}
+        reached: dict[int, http.client.HTTPConnection] = {}
         for _ in range(MOST):
             each = connection(instance.base_url, source)
             stack.callback(each.close)
-            assert status_on(instance, each) == 200
-            port = each.sock.getsockname()[1]
-            reached[worker_of(instance, port)] = each
+            each.connect()
+            owner = _owner(instance, each.sock.getsockname()[1])
+            assert status_on(instance, each) == status
+            reached[owner] = each
             if len(reached) == len(instance.workers()):
                 break
         else:
             raise AssertionError("one worker takes no connections")
         yield list(reached.values())
+
+
+def _owner(instance: Instance, port: int) -> int:
+    return wait_until(lambda: worker_of(instance, port), 10, "a worker to accept")
 
 
 def status_on(instance: Instance, each: http.client.HTTPConnection) -> int:
