@@ -6,7 +6,6 @@ selects. A mirror whose settings change becomes a new upstream, while the old on
 
 from __future__ import annotations
 
-import ssl
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -37,7 +36,6 @@ class Upstream:
         self._paths = tuple(path.encode() for path in mirror.paths)
         self._takes_any_key = "*" in mirror.client_keys
         self._idle: deque[UpstreamConnection] = deque()
-        self._tls: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
         return f"<Upstream {self.id} {self.health.state}, {self.in_flight} in flight>"
@@ -62,18 +60,12 @@ class Upstream:
             return False
         return model is None or not self.mirror.models or model in self.mirror.models
 
-    def tls(self) -> ssl.SSLContext | None:
-        """The verifying TLS context, or None for plain HTTP. Raises OSError, ssl.SSLError."""
-        if self.mirror.scheme == "https" and self._tls is None:
-            self._tls = ssl.create_default_context(cafile=self.mirror.ca_file or None)
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return self._tls
-
     def take_idle(self, now: float) -> UpstreamConnection | None:
         """The most recently used idle connection that is likely to live."""
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed and now - connection.idle_since < IDLE_SECONDS:
+            fresh = now - connection.idle_since < IDLE_SECONDS
+            if fresh and not connection.closed and not connection.disturbed:
                 return connection
             connection.leave()
         return None

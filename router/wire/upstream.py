@@ -6,6 +6,7 @@ It belongs either to the pool or to exactly one exchange, which it tells what ha
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import Protocol, cast
 
 from router.wire.fields import FieldRules
@@ -64,6 +65,17 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """The transport, once connected."""
         assert self._transport is not None
         return self._transport
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether something waits to be read on an idle connection.
+
+        It is the connection's end, or an answer to nothing, which the next request would take for
+        its own. The event loop would tell only after that request has been written.
+        """
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
     def take(self, user: UpstreamUser, to_head: bool) -> None:
         """Give the connection to an exchange, whose request is written next."""

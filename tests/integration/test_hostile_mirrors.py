@@ -1,0 +1,164 @@
+"""Broken and hostile mirrors: what a client gets, and that the next request is none the worse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from typing import cast
+
+import pytest
+
+from router.relay import reset
+from tests.support.hostile_modes import MODES, Mode
+from tests.support.loops import on_both_loops, run_on
+from tests.support.road import RawClient, Response, Road, ScriptedMirror, get, read_request
+from tests.support.wait import wait_until_async
+
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
+
+
+class HostileMirror(ScriptedMirror):
+    """Plays a mode on its first connection and answers well on all later ones."""
+
+    def __init__(self, mode: Mode) -> None:
+        super().__init__(self._play)
+        self.mode = mode
+        self.asked_again = 0
+        """Requests on the first connection after the one that was answered."""
+
+    async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.connections > 1:
+            await self._answer_well(reader, writer)
+            return
+        await read_request(reader)
+        writer.write(self.mode.answer)
+        await writer.drain()
+        if self.mode.then == "reset":
+            reset(cast(asyncio.Transport, writer.transport))
+        elif self.mode.then in ("repeat", "drip"):
+            await self._repeat(writer)
+        elif self.mode.then == "hold":
+            await self._answer_well(reader, writer)
+
+    async def _answer_well(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        first = self.connections == 1
+        while True:
+            await read_request(reader)
+            self.asked_again += first
+            writer.write(GOOD)
+            await writer.drain()
+
+    async def _repeat(self, writer: asyncio.StreamWriter) -> None:
+        for piece in itertools.islice(self.mode.pieces, 10_000):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01 if self.mode.then == "drip" else 0)
+
+
+async def _first_answer(client: RawClient, mode: Mode) -> Response:
+    while True:
+        response = await client.response(to_head=mode.method == b"HEAD")
+        if response.status >= 200:
+            return response
+
+
+async def _play(mode: Mode, road: Road, mirror: HostileMirror) -> tuple[Response, Response]:
+    """The answer in this mode, and the one to another client's request after it."""
+    client = await road.send(get().replace(b"GET", mode.method))
+    answer = await _first_answer(client, mode)
+    await wait_until_async(lambda: road.in_flight == 0, what="nothing in flight")
+    return answer, await road.ask(get())
+
+
+def _outcome(answer: Response) -> str:
+    if not answer.complete:
+        return "cut"
+    if answer.status in (502, 504) and answer.error["type"] == "server_error":
+        return "gateway"
+    return "relay"
+
+
+@on_both_loops
+@pytest.mark.parametrize("mode", [pytest.param(mode, id=mode.name) for mode in MODES])
+def test_a_broken_answer_is_an_error_or_a_visible_cut_and_spoils_nothing_else(
+    mode: Mode, loop_name: str
+) -> None:
+    mirror = HostileMirror(mode)
+
+    async def play() -> tuple[Response, Response]:
+        router = {"timeouts": dict(mode.timeouts)}
+        async with mirror, Road([mirror.table()], router) as road:
+            return await _play(mode, road, mirror)
+
+    answer, following = run_on(loop_name, play())
+    fields = [f"{name}: {value}".lower().encode("latin-1") for name, value in answer.fields]
+    seen = b"\n".join([answer.reason.encode(), *fields, answer.body])
+    assert _outcome(answer) in mode.expect, answer
+    assert all(unwanted not in seen for unwanted in mode.lacks)
+    assert all(wanted in seen for wanted in mode.has)
+    assert (following.status, following.body) == (200, b"good")
+    assert mirror.asked_again == (1 if mode.reusable else 0)
+
+
+_ASKED = (
+    "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)  # fmt: skip
+_ACCEPT = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+_SWITCH = b"HTTP/1.1 101 Switching Protocols\r\n"
+_UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (_SWITCH + _UPGRADE + _ACCEPT, 101),
+        (_SWITCH + _UPGRADE.replace(b"websocket", b"WebSocket") + _ACCEPT, 101),
+        (_SWITCH + _UPGRADE, 502),
+        (_SWITCH + _UPGRADE + _ACCEPT.replace(b"s3p", b"S3p"), 502),
+        (_SWITCH + _ACCEPT, 502),
+        (_SWITCH + b"Upgrade: h2c\r\nConnection: Upgrade\r\n" + _ACCEPT, 502),
+        (_SWITCH + b"Upgrade: websocket\r\n" + _ACCEPT, 502),
+    ],
+)
+async def test_a_101_must_answer_the_clients_key(head: bytes, status: int) -> None:
+    async def switches(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head + b"\r\n")
+        await reader.read()
+
+    async with ScriptedMirror(switches) as mirror, Road([mirror.table()]) as road:
+        client = await road.send(get("/v1/realtime", *_ASKED))
+        got, _, fields = await client.head()
+        assert got == status
+        if status == 101:
+            assert ("sec-websocket-accept", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") in [
+                (name.lower(), value) for name, value in fields
+            ]
+        await client.close()
+        with contextlib.suppress(ConnectionError):
+            await wait_until_async(lambda: road.in_flight == 0, what="the tunnel to end")
+
+
+async def test_an_endless_body_is_taken_only_as_fast_as_the_client_reads() -> None:
+    sent = 0
+
+    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(bytes(1 << 16))
+            await writer.drain()
+            sent += 1 << 16
+
+    async with ScriptedMirror(endless) as mirror, Road([mirror.table()]) as road:
+        client = await road.send(get())
+        await client.head()
+        assert await client.chunk()
+        await client.close()
+        await wait_until_async(lambda: mirror.closed == 1, what="the mirror to be left")
+    assert road.in_flight == 0

@@ -1,0 +1,164 @@
+"""What a broken or hostile mirror may answer, byte for byte, and what must become of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+_OK = b"HTTP/1.1 200 OK\r\n"
+_TWO = _OK + b"Content-Length: 2\r\n"
+_CHUNKED = _OK + b"Transfer-Encoding: chunked\r\n\r\n"
+_SSE = _OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_EVENT = b'12\r\ndata: {"a": "b"}\n\n\r\n'
+Outcome = Literal["relay", "gateway", "cut"]
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way to answer. `gateway`: 502 or 504 in OpenAI's shape. `cut`: visibly incomplete."""
+
+    name: str
+    answer: bytes
+    expect: tuple[Outcome, ...]
+    then: Literal["hold", "close", "reset", "repeat", "drip"] = "hold"
+    """After the answer: keep the connection, end it, or send `more` again and again."""
+    more: bytes = b""
+    reusable: bool = False
+    """Whether the next request may come on the same connection."""
+    lacks: tuple[bytes, ...] = ()
+    """What the client must not see."""
+    has: tuple[bytes, ...] = ()
+    method: bytes = b"GET"
+    timeouts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def pieces(self) -> Iterator[bytes]:
+        """What is repeated, without end."""
+        while True:
+            yield self.more
+
+
+def _fields(fields: bytes, body: bytes = b"{}") -> bytes:
+    return _TWO + fields + b"\r\n" + body
+
+
+_SOON = (("first_byte", "300ms"),)
+GOOD = [
+    Mode("control", _fields(b""), ("relay",), reusable=True),
+    Mode("no reason phrase", _fields(b"").replace(b" OK", b" "), ("relay",), reusable=True),
+    Mode("HTTP/1.0 that ends with the connection", b"HTTP/1.0 200 OK\r\n\r\n{}", ("relay",),
+         "close"),
+    Mode("one 103", b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + _fields(b""), ("relay",),
+         reusable=True),
+    Mode("a redirect inwards", b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n"
+         b"Content-Length: 0\r\n\r\n", ("relay",), reusable=True),
+    Mode("a gzip bomb stays packed", _OK + b"Content-Encoding: gzip\r\nContent-Length: 20\r\n\r\n"
+         + b"\x1f\x8b" + bytes(18), ("relay",), reusable=True),
+    Mode("an early 413", b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}", ("relay",),
+         reusable=True),
+    Mode("fields named by Connection", _fields(b"Connection: x-secret\r\nX-Secret: 1\r\n"),
+         ("relay",),
+         lacks=(b"x-secret",), reusable=True),
+    Mode("what is not a mirror's to say", _fields(
+        b"X-Accel-Redirect: /etc/passwd\r\nX-Sendfile: /etc/passwd\r\nSet-Cookie: a=b\r\n"
+        b"Alt-Svc: h3\r\nStrict-Transport-Security: max-age=1\r\nClear-Site-Data: *\r\n"
+        b"Refresh: 0\r\nX_Accel_Redirect: /etc/shadow\r\nX-Mirrorgate-Mirror: evil\r\n"),
+        ("relay",), lacks=(b"/etc/", b"cookie", b"alt-svc", b"strict-t", b"clear-", b"refresh",
+                           b"evil"), reusable=True),
+    Mode("bytes above 127 in a field", _fields(b"X-A: \xe6\xa8\xa1\r\n"), ("relay",),
+         has=(b"\xe6\xa8\xa1",), reusable=True),
+]  # fmt: skip
+
+POISON = [
+    Mode("more than announced", _fields(b"", b"{}extra"), ("relay",), lacks=(b"extra",)),
+    Mode("a second answer at once", _fields(b"") + _fields(b"X-Poison: 1\r\n"), ("relay",),
+         lacks=(b"poison",)),
+    Mode("a second answer later", _fields(b""), ("relay",), "drip",
+         more=_fields(b"X-Poison: 1\r\n")),
+    Mode("a 204 with a body", b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n{}",
+         ("relay", "gateway")),
+    Mode("a 304 with a body", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n{}",
+         ("relay", "gateway")),
+    Mode("a body for HEAD", _fields(b""), ("relay",), method=b"HEAD"),
+    Mode("more after the last chunk", _CHUNKED + b"2\r\n{}\r\n0\r\n\r\nextra", ("relay",),
+         lacks=(b"extra",)),
+]  # fmt: skip
+
+HEADS = [
+    Mode("garbage", b"\x00\x01\x02\x03" * 100, ("gateway",)),
+    Mode("another protocol", b"SSH-2.0-OpenSSH_9.2\r\n", ("gateway",)),
+    Mode("closed at once", b"", ("gateway",), "close"),
+    Mode("reset at once", b"", ("gateway",), "reset"),
+    Mode("half a status line", b"HTTP/1.1 20", ("gateway",), "close"),
+    Mode("half a head", _OK + b"Content-Le", ("gateway",), "close"),
+    Mode("no answer", b"", ("gateway",), timeouts=_SOON),
+    Mode("a head that never ends", _OK, ("gateway",), "drip", more=b"X: y\r\n", timeouts=_SOON),
+    Mode("endless fields", _OK, ("gateway",), "repeat", more=b"X: y\r\n" * 1000),
+    Mode("a field without end", _OK + b"X: ", ("gateway",), "repeat", more=b"y" * 50_000),
+    Mode("20,000 fields", _OK + b"X: y\r\n" * 20_000 + b"\r\n", ("gateway",)),
+    Mode("300 fields", _OK + b"X: y\r\n" * 300 + b"\r\n", ("gateway",)),
+    Mode("Content-Length and Transfer-Encoding", _TWO + b"Transfer-Encoding: chunked\r\n\r\n"
+         b"2\r\n{}\r\n0\r\n\r\n", ("gateway",)),
+    Mode("two lengths", _fields(b"Content-Length: 3\r\n"), ("gateway",)),
+    *(
+        Mode(f"Content-Length {text!r}", _OK + b"Content-Length: " + text + b"\r\n\r\n{}",
+             ("gateway",))
+        for text in (b"two", b"-2", b"+2", b"2, 2", b"99999999999999999999", b"0x2", b"")
+    ),
+    *(
+        Mode(f"Transfer-Encoding {text!r}", _OK + b"Transfer-Encoding: " + text
+             + b"\r\n\r\n2\r\n{}\r\n0\r\n\r\n", ("gateway",))
+        for text in (b"xchunked", b"gzip, chunked", b"chunked, chunked", b"identity", b",chunked")
+    ),
+    Mode("a coding in HTTP/1.0", _CHUNKED.replace(b"1.1", b"1.0") + b"2\r\n{}\r\n0\r\n\r\n",
+         ("gateway",)),
+    *(
+        Mode(f"status {text!r}", b"HTTP/1.1 " + text + b" X\r\nContent-Length: 2\r\n\r\n{}",
+             ("gateway",))
+        for text in (b"99", b"099", b"2OO", b"1000", b"600", b"999", b"-200", b"")
+    ),
+    *(
+        Mode(f"version {text!r}", _fields(b"").replace(b"HTTP/1.1", text), ("gateway",))
+        for text in (b"HTTP/2.0", b"HTTP/0.9", b"HTTP/3", b"http/1.1")
+    ),
+    Mode("a version of another protocol", _fields(b"").replace(b"HTTP/1.1", b"RTSP/1.0"),
+         ("relay", "gateway")),
+    *(
+        Mode(f"field line {text!r}", _fields(text + b"\r\n"), ("gateway",))
+        for text in (
+            b"X: a\r\n b", b"X: a\x00b", b"X: a\rb", b"X: a\nb", b"X(: y", b"X : y", b": y",
+            b"no colon",
+            b"X: a\x01b",
+        )
+    ),
+    Mode("a control in the reason", _fields(b"").replace(b"OK", b"O\x01K"), ("gateway",)),
+    Mode("an unasked 101", b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+         b"Connection: Upgrade\r\n\r\n", ("gateway",)),
+    Mode("a 101 without Upgrade", b"HTTP/1.1 101 X\r\n\r\n" + _fields(b""), ("gateway",)),
+    Mode("5,000 interim answers", b"HTTP/1.1 102 X\r\n\r\n" * 5000 + _fields(b""), ("gateway",)),
+    Mode("interim answers without end", b"", ("gateway",), "repeat",
+         more=b"HTTP/1.1 103 X\r\n\r\n"),
+    Mode("an interim answer and the end", b"HTTP/1.1 103 X\r\n\r\n", ("gateway",), "close"),
+]  # fmt: skip
+
+BODIES = [
+    Mode("shorter than announced", _OK + b"Content-Length: 99\r\n\r\n{}", ("cut",), "close"),
+    Mode("reset within the body", _OK + b"Content-Length: 99\r\n\r\n{}", ("cut",), "reset"),
+    Mode("a bad first chunk", _CHUNKED + b"zz\r\n{}\r\n", ("gateway", "cut")),
+    Mode("a bad later chunk", _CHUNKED + b"2\r\n{}\r\nzz\r\n", ("gateway", "cut")),
+    Mode("a chunk longer than it says", _CHUNKED + b"2\r\n{}}\r\n0\r\n\r\n", ("gateway", "cut")),
+    Mode("a chunk size beyond all bounds", _CHUNKED + b"f" * 17 + b"\r\n{}\r\n", ("gateway",
+         "cut")),
+    Mode("no last chunk", _CHUNKED + b"2\r\n{}\r\n", ("cut",), "close"),
+    Mode("reset between chunks", _CHUNKED + b"2\r\n{}\r\n", ("cut",), "reset"),
+    Mode("cut within an event", _SSE + _EVENT + _EVENT[:10], ("cut",), "close"),
+    Mode("an unframed stream is reset", _OK + b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\n",
+         ("cut",), "reset"),
+    Mode("a stream falls silent", _SSE + _EVENT, ("cut",), timeouts=(("idle", "300ms"),)),
+    Mode("chunks that are mostly framing", _CHUNKED, ("cut", "gateway"), "repeat",
+         more=b"1;" + b"a" * 60_000 + b"\r\n{\r\n"),
+    Mode("trailers without end", _CHUNKED + b"2\r\n{}\r\n0\r\n", ("cut", "gateway"), "repeat",
+         more=b"X: y\r\n" * 1000),
+]  # fmt: skip
+MODES = [*GOOD, *POISON, *HEADS, *BODIES]
