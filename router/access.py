@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 
 from router.logs import JsonFormatter, LogConfig, TextFormatter
-from router.plane import Finished
+from router.tally import Finished
 
 
 def access_log(config: LogConfig, process: str) -> Callable[[Finished], None] | None:

@@ -46,6 +46,8 @@ class Attempts:
         upstream = self._plane.choose(self._accepts)
         if upstream is None:
             return all_failed(self.failed) if self.failed else self._eligible.nobody(self._plane)
+        if self.failed:
+            self._plane.tally.retried(self.failed[-1].failure)
         self._tried.add(upstream.id)
         self._handle = Handle(upstream)
         opening = self._opening = Opening(
@@ -66,7 +68,7 @@ class Attempts:
         mirror = self.mirror
         self.give_back()
         self.failed.append(FailedAttempt(mirror, failure, detail))
-        self._plane.attempt_failed(mirror, failure)
+        self._plane.failed_on(mirror, failure)
         if failure is Failure.stale:
             self._tried.discard(mirror)
         again = may_retry(failure, replayable)

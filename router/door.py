@@ -45,9 +45,11 @@ class Door(asyncio.BufferedProtocol):
         self._current: Exchange | None = None
         self._incoming: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
+        self._upgrading: Exchange | None = None
         self._hand_over: bytes | None = None
         self._deaf = False
         self._paused = False
+        self._full = False
         self._lost = False
         self._watched: Phase | None = None
         self._body_seen = 0
@@ -73,10 +75,14 @@ class Door(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         if self._deaf:
             return
+        if self._upgrading is not None:
+            self._upgrading.tunnel_data(bytes(self._buffer[:nbytes]))
+            return
         try:
             self._reader.feed(self._buffer[:nbytes])
         except Refusal as refusal:
-            self._turn_away(refusal)
+            if not self._deaf:  # else our last answer is given
+                self._turn_away(refusal)
         if self._hand_over is not None:
             self._to_aiohttp(self._hand_over)
         elif not self._deaf:
@@ -97,17 +103,23 @@ class Door(asyncio.BufferedProtocol):
                 exchange.client_left()
 
     def pause_writing(self) -> None:
+        self._full = True
         if self._current is not None:
             self._current.client_full()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self._current is not None:
             self._current.client_drained()
+        elif self._waiting or not self._deaf:
+            self._next()
 
     # What the reader finds
 
     def request_head(self, head: RequestHead) -> None:
         """A request begins."""
+        if self._deaf:
+            raise Leave  # what stood before it in the same read was our last
         plane = self._plane
         self._refuse_banned()
         target = forward_target(head.target, plane.prefixes, plane.router.forgiving_paths)
@@ -115,7 +127,7 @@ class Door(asyncio.BufferedProtocol):
             self._leave_for_aiohttp()
             return
         self._incoming = exchange = Exchange(plane, self, head, target)
-        if self._current is None:
+        if self._current is None and not self._full:
             self._current = exchange
             exchange.begin()
         elif len(self._waiting) >= MAX_PIPELINED:
@@ -138,10 +150,10 @@ class Door(asyncio.BufferedProtocol):
 
     def tunnel_data(self, data: bytes) -> None:
         """What follows a WebSocket request."""
-        current = self._current
-        if current is None:
-            raise malformed("bytes follow a request that was refused")
-        current.tunnel_data(data)
+        newest = self._waiting[-1] if self._waiting else self._current
+        if newest is not None:  # else it was refused
+            self._upgrading = newest
+            newest.tunnel_data(data)
 
     def _refuse_banned(self) -> None:
         plane = self._plane
@@ -151,9 +163,10 @@ class Door(asyncio.BufferedProtocol):
             raise Refusal(problem.status, problem.code, problem.message)
 
     def _leave_for_aiohttp(self) -> None:
-        self._deaf = True
-        if self._current is None:
+        if self._current is None and not self._waiting:
             self._hand_over = self._reader.raw_head()
+        self._deaf = True
+        self.deadline = NEVER
         raise Leave  # with a request under way: it ends, and then the connection does
 
     def _to_aiohttp(self, raw: bytes) -> None:
@@ -184,12 +197,27 @@ class Door(asyncio.BufferedProtocol):
         self._current = None
         if self._lost:
             return
-        last = self._deaf or self._plane.draining
-        if not keep_alive or (last and not self._waiting):
+        if not keep_alive:
             self._close()
-        elif self._waiting:
+        elif self._full and self._waiting:
+            self._stall()
+        else:
+            self._next()
+
+    def _stall(self) -> None:
+        """The client has to take what is written before more is written for it."""
+        self.pause_client()
+        self._wait(self._plane.timeouts.write_stall)
+
+    def _next(self) -> None:
+        if self._waiting:
             self._current = self._waiting.popleft()
+            self.resume_client()  # it may owe us the rest of its body
             self._current.begin()
+        elif self._deaf or self._plane.draining:
+            self._close()
+        elif self._full:
+            self._stall()
         else:
             self.resume_client()
             self._watch()
@@ -217,8 +245,10 @@ class Door(asyncio.BufferedProtocol):
     def expired(self) -> None:
         """The client did not do in time what it owed."""
         phase, stall = self._reader.phase, self._plane.timeouts.body_stall
-        if self._deaf or phase is Phase.between:
+        if self._deaf or (self._full and self._current is None):
             self.transport.abort()
+        elif phase is Phase.between:
+            self._close()
         elif phase is Phase.head:
             message = "The request head took too long to arrive."
             self._turn_away(Refusal(408, "request_timeout", message))
@@ -231,7 +261,8 @@ class Door(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Whether no request is under way."""
-        return self._current is None and self._reader.phase is Phase.between
+        busy = self._current is not None or self._waiting or self._deaf
+        return not busy and self._reader.phase is Phase.between
 
     def drain(self) -> None:
         """The worker stops: an idle connection ends soon, a busy one after its answer.
@@ -248,34 +279,50 @@ class Door(asyncio.BufferedProtocol):
 
     def _turn_away(self, refusal: Refusal) -> None:
         """Answer what cannot become an exchange, unless answers of earlier requests are due."""
-        self._deaf = True
         problem = Problem(refusal.status, refusal.code, refusal.message)
-        if self._current is not None:
-            self._waiting.clear()
-            if self._current is self._incoming:
-                self._current.body_failed(problem)
+        if self._current is not None or self._waiting:
+            self._hear_no_more(problem)
             return
-        self._plane.rejected(refusal.code)
+        self._deaf = True
+        self._plane.tally.rejected(refusal.code)
         fields = [*problem.fields(), (b"connection", b"close")]
         self.transport.write(render(refusal.status, fields, problem.body()))
         self._close()
 
+    def _hear_no_more(self, problem: Problem) -> None:
+        """Finish what runs, if it needs nothing more of the client, and nothing else."""
+        self._deaf = True
+        self.deadline = NEVER
+        self._drop_waiting()
+        if self._current is None:
+            self._close()
+        elif self._current is self._incoming:
+            self._current.body_failed(problem)
+
+    def _drop_waiting(self) -> None:
+        for exchange in self._waiting:
+            exchange.body.drop()
+        self._waiting.clear()
+
     def _close(self) -> None:
         """Close after our last answer, without a reset that would take it from the client."""
+        transport = self.transport
         complete = self._reader.phase is Phase.between and not self._deaf
         self._deaf = True
-        if self.transport.is_closing():
-            self._forget()  # the end of a tunnel, which was told of the connection's in our place
+        self._drop_waiting()
+        if transport.get_protocol() is not self:
+            self._forget()  # the end of a tunnel, which is told of the connection's in our place
             return
-        if complete:
-            self.transport.close()
+        unread = transport.get_write_buffer_size()
+        self._wait(self._plane.timeouts.write_stall if unread else LINGER)
+        if complete or transport.is_closing():
+            transport.close()
             return
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        if transport.can_write_eof():
+            transport.write_eof()
         if self._paused:
             self._paused = False
-            self.transport.resume_reading()
-        self._wait(LINGER)
+            transport.resume_reading()
 
     def _forget(self) -> None:
         self._plane.door_closed(self)

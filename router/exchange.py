@@ -17,10 +17,11 @@ from router.attempts import Attempts
 from router.body import EARLY, RequestBody
 from router.choice.failure import Failure
 from router.eligibility import Eligibility, all_failed, too_slow
-from router.plane import Finished, Plane
+from router.plane import Plane
 from router.relay import reset
 from router.reply import ClientSide, Reply, outcome_of
 from router.respond import local_answer
+from router.tally import Finished
 from router.upstreams import Upstream
 from router.wire import cors
 from router.wire.answer import CONTINUE, Problem, render
@@ -67,7 +68,8 @@ class Exchange:
         plane.exchanges.add(self)
         if self.head.method == b"OPTIONS":
             fields = cors.preflight_fields(self.head.look, plane.router.cors_origins)
-            self._answer(204, render(204, fields, None), "success")
+            ending = [] if self.may_keep_alive else [(b"connection", b"close")]
+            self._answer(204, render(204, [*fields, *ending], None), "success")
             return
         verdict = admit(plane, self.head)
         if isinstance(verdict, Problem):
@@ -184,7 +186,9 @@ class Exchange:
     @property
     def may_keep_alive(self) -> bool:
         """Whether the client's connection can carry another request."""
-        return self.head.keep_alive and self.body.complete and self.plane.keeps_connections
+        head = self.head
+        whole = self.body.complete or not head.has_body
+        return head.keep_alive and whole and not head.websocket and self.plane.keeps_connections
 
     def wait(self, seconds: float) -> None:
         """The next thing must happen within this time."""
@@ -220,7 +224,7 @@ class Exchange:
         elif self._reply is not None and self._reply.started:
             self._reply.interrupt("timeout")
         elif self._attempts is not None and self._attempts.mirror:
-            self.plane.attempt_failed(self._attempts.mirror, Failure.timeout)
+            self.plane.failed_on(self._attempts.mirror, Failure.timeout)
             self._refuse(too_slow(), "timeout")
         else:
             self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
@@ -239,7 +243,7 @@ class Exchange:
             self._refuse(problem)
 
     def _refuse(self, problem: Problem, outcome: str = "") -> None:
-        self.plane.rejected(problem.code)
+        self.plane.tally.rejected(problem.code)
         out = local_answer(self.plane, self.head, self.id, problem, self.may_keep_alive)
         self._answer(problem.status, out, outcome or outcome_of(problem.status))
 
@@ -281,4 +285,6 @@ class Exchange:
             stream=reply is not None and reply.stream,
             failed_attempts=self.failed_attempts,
             seconds=self.plane.clock() - self._began,
+            received=self.body.size,
+            sent=reply.body_bytes if reply is not None else 0,
         )

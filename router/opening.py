@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from monitor.probes.handshake import TlsContexts
 from monitor.probes.resolve import resolve_host
 from monitor.probes.result import ProbeFailure
 from router.choice.failure import Failure
@@ -47,7 +48,7 @@ class Opening:
     async def _connect(self) -> None:
         timeouts = self._plane.timeouts
         try:
-            route = await route_to(self._upstream, timeouts.connect)
+            route = await route_to(self._upstream, self._plane.tls_contexts, timeouts.connect)
             connection, self.seconds = await connect(
                 route, self._new, timeouts.connect, timeouts.tls
             )
@@ -65,7 +66,7 @@ class Opening:
         return UpstreamConnection(self._plane.buffer, self._plane.response_rules)
 
 
-async def route_to(upstream: Upstream, timeout: float) -> Route:
+async def route_to(upstream: Upstream, contexts: TlsContexts, timeout: float) -> Route:
     """Where to connect for this mirror: pinned addresses, else what the monitor found, else DNS.
 
     Raises ConnectFailed.
@@ -73,7 +74,7 @@ async def route_to(upstream: Upstream, timeout: float) -> Route:
     mirror = upstream.mirror
     addresses = mirror.addresses or upstream.health.addresses
     try:
-        tls = upstream.tls()
+        tls = await contexts.get(mirror.ca_file) if mirror.scheme == "https" else None
         if not addresses:
             addresses = await resolve_host(mirror.host, mirror.allow_private, timeout)
     except ProbeFailure as error:

@@ -7,40 +7,24 @@ import random
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
 
 from monitor.health.board import HealthSnapshot
+from monitor.probes.handshake import TlsContexts
 from monitor.totals import Totals
 from router.admission.bans import BanList
 from router.choice.failure import Failure
 from router.choice.selection import least_in_flight, select
 from router.config import WorkerConfig
 from router.pressure import Crowd, Door, Memory, connection_limit
+from router.tally import Finished, Tally
 from router.upstreams import Upstream, Upstreams
 from router.wire.fields import request_rules, response_rules
 from router.wire.wheel import Wheel
 
 READ_BUFFER = 32 << 10
 """Bytes read at once: small reads keep back-pressure exact and pipelined requests few."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """How one request ended: for metrics and the access log, so no key and no body."""
-
-    request_id: str
-    client: str
-    method: bytes
-    target: bytes
-    endpoint: str
-    mirror: str
-    status: int
-    outcome: str
-    stream: bool
-    failed_attempts: int
-    seconds: float
 
 
 class Bounded(Protocol):
@@ -67,7 +51,7 @@ class Plane:
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        self.totals = totals
+        self.tally = Tally(totals)
         self.hand_over = hand_over
         self.report_failure = report_failure
         self.access = access
@@ -83,6 +67,7 @@ class Plane:
         self.response_rules = response_rules()
         self.crowd = Crowd(connection_limit(), accept)
         self.memory = Memory()
+        self.tls_contexts = TlsContexts()
         self.exchanges: set[Bounded] = set()
         self.draining = False
         self.emptied = asyncio.Event()
@@ -97,6 +82,7 @@ class Plane:
         self.router = config.router
         self.timeouts = config.router.timeouts
         self.prefixes = tuple(prefix.encode() for prefix in config.router.forward)
+        self.tls_contexts.forget()
         self.learn(snapshot)
         self.upstreams.apply(config.mirrors, self.snapshot)
         for exchange in self.exchanges:
@@ -124,9 +110,12 @@ class Plane:
             self.emptied.set()
 
     def learn(self, snapshot: HealthSnapshot) -> None:
-        """Take a health snapshot; the channel keeps their order."""
-        self.snapshot = snapshot
-        self.upstreams.learn(snapshot)
+        """Take a health snapshot; the channel keeps their order.
+
+        What a young control process has not probed yet is believed to be as it was.
+        """
+        self.snapshot = snapshot.completed_from(self.snapshot)
+        self.upstreams.learn(self.snapshot)
 
     def next_id(self) -> str:
         """A request id, unique over all workers."""
@@ -136,44 +125,14 @@ class Plane:
         """The mirror for one more attempt."""
         return select(self.upstreams, accept, least_in_flight, self.rng)
 
-    # What is counted
-
-    def attempt_failed(self, mirror: str, failure: Failure) -> None:
-        """An attempt failed before a response; a stale connection is nobody's fault."""
-        self.totals.add("mirrorgate_attempts", (mirror, failure))
-        self.totals.add("mirrorgate_retries", (failure,))
+    def failed_on(self, mirror: str, failure: Failure) -> None:
+        """An attempt failed before an answer had begun; a stale connection is nobody's fault."""
+        self.tally.attempt_failed(mirror, failure)
         if failure is not Failure.stale:
             self.report_failure(mirror)
 
-    def interrupted(self, mirror: str, reason: str) -> None:
-        """A response was cut after its beginning."""
-        self.totals.add("mirrorgate_stream_interruptions", (mirror, reason))
-        self.totals.add("mirrorgate_attempts", (mirror, Failure.cut))
-
-    def rejected(self, code: str) -> None:
-        """A request was answered with an error made here."""
-        self.totals.add("mirrorgate_rejected_requests", (code,))
-
-    def observe_head(
-        self, mirror: str, endpoint: str, first_byte: float, connect_seconds: float
-    ) -> None:
-        """A mirror's response head came."""
-        totals = self.totals
-        totals.add("mirrorgate_attempts", (mirror, "answered"))
-        totals.observe("mirrorgate_time_to_first_byte_seconds", first_byte, (mirror, endpoint))
-        if connect_seconds:
-            totals.observe("mirrorgate_connect_duration_seconds", connect_seconds, (mirror,))
-
     def finished(self, end: Finished) -> None:
         """A request has ended."""
-        totals = self.totals
-        labels = (end.mirror, end.endpoint, str(end.status), end.outcome)
-        totals.add("mirrorgate_requests", labels)
-        if end.mirror:
-            stream = "true" if end.stream else "false"
-            labels_of_duration = (end.mirror, end.endpoint, stream)
-            totals.observe("mirrorgate_request_duration_seconds", end.seconds, labels_of_duration)
-            if end.failed_attempts:
-                totals.add("mirrorgate_requests_rescued")
+        self.tally.finished(end)
         if self.access is not None:
             self.access(end)

@@ -95,6 +95,11 @@ class Reply:
         """Whether the client has something of the answer."""
         return self._relay.started
 
+    @property
+    def body_bytes(self) -> int:
+        """Bytes of the answer's body that were relayed so far."""
+        return self._relay.body_bytes
+
     # For the exchange
 
     def write(self, data: bytes) -> None:
@@ -114,7 +119,7 @@ class Reply:
 
     def interrupt(self, reason: str) -> None:
         """The answer cannot be completed: the client must see that."""
-        self._asker.plane.interrupted(self._upstream.id, reason)
+        self._asker.plane.tally.interrupted(self._upstream.id, reason)
         self.cut()
         self._asker.answered("interrupted", keep_alive=False)
 
@@ -148,8 +153,8 @@ class Reply:
         added = response_fields(
             plane, asker.head, asker.id, mirror, asker.failed_attempts, self._opened_in, first_byte
         )
-        self._relay.head(head, added, asker.may_keep_alive and not asker.head.websocket)
-        plane.observe_head(mirror, asker.endpoint, first_byte, self._opened_in)
+        self._relay.head(head, added, asker.may_keep_alive)
+        plane.tally.answered(mirror, asker.endpoint, first_byte, self._opened_in)
 
     def response_data(self, parts: list[bytes], ended: bool) -> None:
         """What one read brought of the answer."""
@@ -172,12 +177,10 @@ class Reply:
         asker = self._asker
         self._relay.data([rest] if rest else [], ended=False)
         mirror, self._connection = self._connection.transport, None
-        mirror.writelines(asker.early_tunnel)
         asker.wait_no_more()
         asker.client.resume_client()
-        self._tunnel = Tunnel(
-            asker.plane.buffer, asker.client.transport, mirror, self._tunnel_ended
-        )
+        self._tunnel = Tunnel(asker.plane, asker.client.transport, mirror, self._tunnel_ended)
+        mirror.writelines(asker.early_tunnel)
 
     def _tunnel_ended(self) -> None:
         self._asker.answered("success", keep_alive=False)

@@ -6,13 +6,18 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+from router.plane import Plane
+from router.wire.wheel import NEVER
+
+LAST_WORDS = 10.0
+"""Seconds for what is still to be written when one side has ended."""
+
 
 class _End(asyncio.BufferedProtocol):
     """One of the two connections."""
 
-    def __init__(self, tunnel: Tunnel, own: asyncio.Transport, other: asyncio.Transport) -> None:
+    def __init__(self, tunnel: Tunnel, other: asyncio.Transport) -> None:
         self._tunnel = tunnel
-        self._own = own
         self._other = other
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -26,12 +31,14 @@ class _End(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._tunnel.close()
+        self._tunnel.lost()
 
     def pause_writing(self) -> None:
+        self._tunnel.stalls(1)
         self._other.pause_reading()
 
     def resume_writing(self) -> None:
+        self._tunnel.stalls(-1)
         if not self._other.is_closing():
             self._other.resume_reading()
 
@@ -41,17 +48,36 @@ class Tunnel:
 
     def __init__(
         self,
-        buffer: memoryview,
+        plane: Plane,
         client: asyncio.Transport,
         mirror: asyncio.Transport,
         ended: Callable[[], None],
     ) -> None:
-        self.buffer = buffer
+        self.buffer = plane.buffer
+        self.deadline = NEVER
+        self._wheel = plane.wheel
+        self._stall = plane.timeouts.write_stall
+        self._stalling = 0
+        self._open = 2
         self._client = client
         self._mirror = mirror
         self._ended: Callable[[], None] | None = ended
-        client.set_protocol(cast(asyncio.BaseProtocol, _End(self, client, mirror)))
-        mirror.set_protocol(cast(asyncio.BaseProtocol, _End(self, mirror, client)))
+        self._wheel.add(self)
+        client.set_protocol(cast(asyncio.BaseProtocol, _End(self, mirror)))
+        mirror.set_protocol(cast(asyncio.BaseProtocol, _End(self, client)))
+
+    def stalls(self, sides: int) -> None:
+        """So many sides more take nothing for now: then the other's end may go unnoticed."""
+        self._stalling += sides
+        if self._ended is not None:
+            self.deadline = self._wheel.now + self._stall if self._stalling else NEVER
+
+    def lost(self) -> None:
+        """One of the connections is no more."""
+        self._open -= 1
+        self.close()
+        if not self._open:
+            self._wheel.remove(self)
 
     def close(self) -> None:
         """End both sides after what is still to be written; tells the owner once."""
@@ -59,4 +85,10 @@ class Tunnel:
         self._mirror.close()
         ended, self._ended = self._ended, None
         if ended is not None:
+            self.deadline = self._wheel.now + LAST_WORDS
             ended()
+
+    def expired(self) -> None:
+        """Nobody reads what is still to be written."""
+        self._client.abort()
+        self._mirror.abort()

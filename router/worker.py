@@ -35,8 +35,9 @@ from router.endpoints.app import build_app
 from router.handed import end_with_parent, read_document
 from router.listener import Acceptor, TlsListener
 from router.metrics import FAMILIES
-from router.plane import Finished, Plane
+from router.plane import Plane
 from router.reports import Reports
+from router.tally import Finished
 
 log = logging.getLogger("worker")
 

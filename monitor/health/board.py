@@ -78,6 +78,19 @@ class HealthSnapshot:
         """The health of a mirror; unknown when it was never seen."""
         return self.mirrors.get(mirror_id) or MirrorHealth(mirror_id)
 
+    def completed_from(self, older: HealthSnapshot) -> HealthSnapshot:
+        """This snapshot, with what it does not know yet taken from an older one.
+
+        A monitor that has just been started calls every mirror unknown until it has probed it. Who
+        knew better goes on with that: else a mirror that is down would get requests.
+        """
+        kept = {
+            mirror.id: replace(known, wish=mirror.wish, wish_until=mirror.wish_until)
+            for mirror in self.mirrors.values()
+            if mirror.last_probe is None and (known := older.mirrors.get(mirror.id))
+        }
+        return replace(self, mirrors={**self.mirrors, **kept}) if kept else self
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for the feed."""
         return {

@@ -19,13 +19,18 @@ class TlsContexts:
     """Client contexts, one for each certificate authority file; they are costly to make."""
 
     def __init__(self) -> None:
-        self._contexts: dict[str, ssl.SSLContext] = {}
+        self._contexts: dict[str, asyncio.Task[ssl.SSLContext]] = {}
 
     async def get(self, ca_file: str) -> ssl.SSLContext:
-        """Trust in `ca_file` alone, or in the system's authorities if empty. Raises OSError."""
-        if ca_file not in self._contexts:
-            self._contexts[ca_file] = await asyncio.to_thread(_client_context, ca_file)
-        return self._contexts[ca_file]
+        """Trust in `ca_file` alone, or in the system's authorities if empty. Raises OSError.
+
+        It is made in a thread, once, however many ask for it meanwhile.
+        """
+        task = self._contexts.get(ca_file)
+        if task is None or (task.done() and task.exception() is not None):
+            task = asyncio.create_task(asyncio.to_thread(_client_context, ca_file))
+            self._contexts[ca_file] = task
+        return await asyncio.shield(task)
 
     def forget(self) -> None:
         """Read the files anew when they are needed next."""

@@ -23,7 +23,8 @@ from router.config import WorkerConfig
 from router.door import Door
 from router.endpoints.app import build_app
 from router.metrics import FAMILIES
-from router.plane import Finished, Plane
+from router.plane import Plane
+from router.tally import Finished
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PATIENCE = 20.0
