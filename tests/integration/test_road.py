@@ -26,6 +26,8 @@ async def test_a_request_reaches_the_mirror_as_it_came_and_its_answer_the_client
     assert "x-mirrorgate-attempts" not in answer
     assert road.in_flight == 0
     assert [(e.mirror, e.status, e.outcome) for e in road.finished] == [("a", 200, "success")]
+    bytes_counted = [road.totals.get("mirrorgate_bytes", (way,)) for way in ("received", "sent")]
+    assert bytes_counted == [8, 2]
 
 
 async def test_the_mirrors_own_path_comes_before_the_request_path() -> None:
@@ -45,6 +47,7 @@ async def test_a_refused_connection_moves_to_another_mirror() -> None:
             assert answer["x-mirrorgate-attempts"] == "2"
             assert road.suspected == ["dead"]
             assert road.totals.get("mirrorgate_requests_rescued") == 1
+            assert road.totals.get("mirrorgate_retries", ("connect",)) == 1
 
 
 async def test_when_no_mirror_can_be_reached_the_sdk_is_told_not_to_multiply_attempts() -> None:
@@ -54,6 +57,7 @@ async def test_when_no_mirror_can_be_reached_the_sdk_is_told_not_to_multiply_att
         assert answer["x-should-retry"] == "false"
         assert "dead" in answer.error["message"]
         assert road.in_flight == 0
+        assert road.totals.get("mirrorgate_retries", ("connect",)) == 0
 
 
 async def test_without_a_mirror_in_rotation_the_client_is_told_to_come_back() -> None:
@@ -118,12 +122,12 @@ async def test_a_request_that_may_have_been_received_is_not_sent_again() -> None
     async def takes_and_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
 
-    async with ScriptedMirror(takes_and_closes) as mirror:
-        async with Road([mirror.table(), _refusing()]) as road:
-            road.health(a=State.up, dead=State.down)
+    async with ScriptedMirror(takes_and_closes) as mirror, ScriptedMirror(answering(OK), "b") as b:
+        async with Road([mirror.table(), b.table(weight=0.001)]) as road:
             answer = await road.ask(post())
+            assert road.totals.get("mirrorgate_retries", ("broken",)) == 0
     assert answer.status == 502
-    assert mirror.connections == 1
+    assert (mirror.connections, b.connections) == (1, 0)
 
 
 async def test_an_upload_does_not_take_a_connection_that_waited() -> None:
