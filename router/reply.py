@@ -175,11 +175,11 @@ class Reply:
         """The mirror speaks WebSocket from here on."""
         assert self._connection is not None
         asker = self._asker
-        self._relay.data([rest] if rest else [], ended=False)
         mirror, self._connection = self._connection.transport, None
         asker.wait_no_more()
         asker.client.resume_client()
         self._tunnel = Tunnel(asker.plane, asker.client.transport, mirror, self._tunnel_ended)
+        self._relay.data([rest] if rest else [], ended=False)
         mirror.writelines(asker.early_tunnel)
 
     def _tunnel_ended(self) -> None:
