@@ -261,7 +261,7 @@ class Door(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Whether no request is under way."""
-        busy = self._current is not None or self._waiting or self._deaf
+        busy = self._current is not None or self._waiting or self._full or self._deaf
         return not busy and self._reader.phase is Phase.between
 
     def drain(self) -> None:

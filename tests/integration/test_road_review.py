@@ -240,12 +240,13 @@ async def test_a_client_that_never_reads_its_last_answer_is_given_up(broken: boo
         assert not len(road.plane.wheel)
 
 
+@pytest.mark.parametrize("limit", [1, 1 << 20], ids=["stalled", "not yet"])
 @scene
-async def test_an_idle_connection_that_ends_has_first_given_what_the_client_did_not_read() -> None:
+async def test_a_connection_that_drains_has_first_given_what_was_not_read(limit: int) -> None:
     async with ScriptedMirror(answering(sized(30_000))) as mirror, Road([mirror.table()]) as road:
         clock = Clock(road)
         client, door = await reluctant(road, get())
-        door.transport.set_write_buffer_limits(1 << 20)
+        door.transport.set_write_buffer_limits(limit)
         await wait_until(lambda: road.finished, what="the answer is on its way")
         road.plane.drain()
         clock.pass_by(1)
@@ -314,7 +315,7 @@ async def test_bodies_of_requests_that_are_dropped_are_not_counted_any_more() ->
 async def test_a_mirror_that_spoils_a_new_connection_at_once_was_sent_nothing(
     first: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect = opening.connect
+    connect = connecting.connect
 
     async def too_late(*given: Any) -> Any:
         connection, seconds = await connect(*given)

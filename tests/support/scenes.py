@@ -23,7 +23,8 @@ def scene(play: Scene) -> Callable[..., None]:
     wanted = wanted.replace(parameters=[*wanted.parameters.values(), loop_name])
     test.__name__, test.__doc__ = play.__name__, play.__doc__
     test.__signature__ = wanted  # type: ignore[attr-defined]
-    return on_both_loops(test)
+    on_both: Callable[..., None] = on_both_loops(test)
+    return on_both
 
 
 async def _heeded(play: Scene, given: dict[str, Any]) -> None:
