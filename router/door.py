@@ -111,8 +111,8 @@ class Door(asyncio.BufferedProtocol):
         self._full = False
         if self._current is not None:
             self._current.client_drained()
-        elif self._waiting or not self._deaf:
-            self._next()
+        else:  # not at once: asyncio ends a connection twice that is closed in here
+            asyncio.get_running_loop().call_soon(self._go_on)
 
     # What the reader finds
 
@@ -208,6 +208,12 @@ class Door(asyncio.BufferedProtocol):
         """The client has to take what is written before more is written for it."""
         self.pause_client()
         self._wait(self._plane.timeouts.write_stall)
+
+    def _go_on(self) -> None:
+        """The client has taken the last answer."""
+        over = self._deaf and not self._waiting
+        if self._current is None and not self._lost and not over:
+            self._next()
 
     def _next(self) -> None:
         if self._waiting:
