@@ -25,7 +25,7 @@ check: lint
 	@$(BIN)/pytest -q tests/unit tests/properties
 
 test: lint
-	@$(BIN)/pytest -q -n 2 --dist loadgroup -m 'not prove'
+	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not prove'
 
 lint: .venv/.develops
 	@$(BIN)/ruff check .

@@ -115,13 +115,6 @@ def entrance(
     return Entrance(name, instance.base_url, tls_mirrors, ca_file, log=instance.logs)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several test processes, journeys and whole instances stay in one of them."""
-    for item in items:
-        if item.path.is_relative_to(Path(__file__).parent / "e2e"):
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

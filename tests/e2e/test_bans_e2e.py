@@ -15,7 +15,7 @@ from tests.support.ports import free_port
 from tests.support.wait import wait_until
 from tests.support.workers import connections_to_all_workers, status_on
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("bans")]
+pytestmark = pytest.mark.e2e
 
 BANNED, NEIGHBOUR = "127.0.0.9", "127.0.0.10"
 

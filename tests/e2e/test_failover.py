@@ -12,7 +12,7 @@ from tests.support.load import SteadyLoad
 from tests.support.page import all_up, states
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("failover")]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tests.support.sockets import can_bind
 from tests.support.wait import wait_until
 from tests.support.workers import connections_to_all_workers, streams_on_all_workers
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.e2e
 
 BANNED = "127.0.0.9"
 REQUESTS = "mirrorgate_requests_total"

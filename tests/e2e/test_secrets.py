@@ -18,7 +18,7 @@ from tests.support.streams import OpenStream
 from tests.support.traces import traces
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("secrets")]
+pytestmark = pytest.mark.e2e
 
 ALPHA_KEY = "sk-alpha-CanaryOfACaller0123456789"
 STRANGE_KEY = "sk-other-CanaryOfAStranger0123456789"

@@ -13,7 +13,7 @@ from tests.support.instance import Config, Instance
 from tests.support.ports import free_port
 from tests.support.wait import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("start")]
+pytestmark = pytest.mark.e2e
 
 MIRROR = {"id": "alpha", "url": "http://127.0.0.1:9", "allow_private": True}
 MARK = "MIRRORGATE_TEST_MARK"
