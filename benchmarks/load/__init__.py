@@ -1,0 +1,1 @@
+"""Clients that do the work through one port and say what they saw."""

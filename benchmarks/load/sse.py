@@ -1,0 +1,63 @@
+"""Many event streams at once."""
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import uvloop
+
+from benchmarks.load.result import LoadFailed, Result, percentile
+from benchmarks.load.stream import StreamClient
+from benchmarks.mirror import INTERVAL
+
+PATIENCE = 30.0
+"""Seconds beyond what the streams should take after which they are given up."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """So many connections, each with one stream of `events` events after the other."""
+
+    connections: int = 200
+    events: int = 100
+
+    def warm(self, port: int) -> None:
+        uvloop.run(_streams(port, self.connections, 1, 10))
+
+    def run(self, port: int, seconds: float, memory: Callable[[], int]) -> Result:
+        turns = max(1, math.ceil(seconds / (self.events * INTERVAL)))
+        start = time.monotonic()
+        delays = uvloop.run(_streams(port, self.connections, turns, self.events))
+        took = time.monotonic() - start
+        return Result(len(delays), took, percentile(delays, 0.5), percentile(delays, 0.99))
+
+
+async def _streams(port: int, connections: int, turns: int, events: int) -> list[int]:
+    """Return the delay of every event in µs."""
+    limit = turns * events * INTERVAL + PATIENCE
+    clients: list[StreamClient] = []
+    try:
+        async with asyncio.timeout(limit):
+            for _ in range(connections):
+                clients.append(await connected(port, turns, events))
+                await asyncio.sleep(INTERVAL / connections)  # streams are not in step
+            delays = await asyncio.gather(*(client.ended for client in clients))
+    except TimeoutError:
+        raise LoadFailed(f"streams that did not end within {limit:.0f} s") from None
+    finally:
+        for client in clients:
+            client.close()
+    return [delay for each in delays for delay in each]
+
+
+async def connected(
+    port: int, turns: int, events: int, on_event: Callable[[], None] = lambda: None
+) -> StreamClient:
+    """Return a client that has begun to ask."""
+    loop = asyncio.get_running_loop()
+    _, client = await loop.create_connection(
+        lambda: StreamClient(port, turns, events, on_event), "127.0.0.1", port
+    )
+    return client

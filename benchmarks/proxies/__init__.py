@@ -1,0 +1,26 @@
+"""The proxies under test, in the order of the tables."""
+
+from benchmarks.proxies.base import Proxy
+from benchmarks.proxies.baselines import Direct, Floor
+from benchmarks.proxies.gateways import Litellm, VllmRouter
+from benchmarks.proxies.mirrorgate import Mirrorgate, MirrorgateTwo
+from benchmarks.proxies.servers import HaproxyProxy, NginxProxy
+
+
+def proxies() -> dict[str, Proxy]:
+    """Return every known proxy by name."""
+    known: tuple[Proxy, ...] = (
+        Mirrorgate(),
+        MirrorgateTwo(),
+        NginxProxy(),
+        HaproxyProxy(),
+        VllmRouter(),
+        Litellm(),
+        Floor(),
+        Direct(),
+    )
+    return {proxy.name: proxy for proxy in known}
+
+
+DEFAULT = ("mirrorgate", "nginx", "haproxy", "vllm-router", "floor", "direct")
+"""Compared unless asked otherwise; `mirrorgate-2` joins where a workload names it."""

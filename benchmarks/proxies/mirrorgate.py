@@ -1,0 +1,58 @@
+"""mirrorgate itself, as `python -m router run` starts it."""
+
+import importlib.metadata
+import sys
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from benchmarks.proxies.base import Proxy, Setting
+from tests.support.children import children_of
+from tests.support.instance import filled
+from tests.support.ports import HOST, free_ports
+from tests.support.process import python_environment
+from tests.support.toml import dump
+
+
+class Mirrorgate(Proxy):
+    """One worker, and no probe while it is measured."""
+
+    name: ClassVar[str] = "mirrorgate"
+
+    def version(self) -> str:
+        return f"{importlib.metadata.version('mirrorgate')}, {self.workers} worker(s)"
+
+    def command(self, setting: Setting, port: int) -> list[str]:
+        config = setting.directory / "config.toml"
+        config.write_text(dump(self._config(setting, port)))
+        return [sys.executable, "-m", "router", "run", "--config", str(config)]
+
+    def environment(self, setting: Setting) -> Mapping[str, str]:
+        return python_environment()
+
+    def worker_pids(self, pid: int) -> frozenset[int]:
+        return frozenset(child.pid for child in children_of(pid) if child.role == "worker")
+
+    def _config(self, setting: Setting, port: int) -> dict[str, Any]:
+        mirror: dict[str, Any] = {
+            "id": "mirror",
+            "url": setting.upstream_url,
+            "addresses": [HOST],
+            "allow_private": True,
+        }
+        if setting.ca_file:
+            mirror["ca_file"] = str(setting.ca_file)
+        config = {
+            "router": {"listen": f"{HOST}:{port}", "workers": self.workers},
+            "limits": {"allow": ["127.0.0.0/8"]},
+            "monitor": {"interval": "1h"},
+            "log": {"level": "warning"},
+            "mirrors": [mirror],
+        }
+        return filled(config, [port, *free_ports(2)], setting.directory, setting.directory)
+
+
+class MirrorgateTwo(Mirrorgate):
+    """Two workers, each with a core if the machine has a third one."""
+
+    name: ClassVar[str] = "mirrorgate-2"
+    workers: ClassVar[int] = 2
