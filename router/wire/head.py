@@ -89,12 +89,10 @@ def _check_host(host: bytes | None, http10: bool) -> None:
 
 def _checked_target(given: bytes) -> bytes:
     try:
-        target, host = targets.origin_form(given)
+        target = targets.origin_form(given)
         targets.check(target)
     except targets.BadTarget as error:
         raise malformed(str(error)) from None
-    if host is not None and not targets.valid_host(host):
-        raise malformed("the request target does not name a host")
     return target
 
 

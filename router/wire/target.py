@@ -15,7 +15,7 @@ _ALLOWED = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%\[\]]*")
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _UNSAFE_IN_PATH = re.compile(rb"[\x00-\x1f\x7f\\]|/\.{1,2}(?:[/;]|\Z)")
 """In an unescaped path."""
-_ABSOLUTE = re.compile(rb"https?://([^/?#@]+)(.*)", re.IGNORECASE | re.DOTALL)
+_ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 ROOTS = frozenset(
@@ -30,18 +30,18 @@ class BadTarget(ValueError):
     """The request target cannot be forwarded; the text says why."""
 
 
-def origin_form(target: bytes) -> tuple[bytes, bytes | None]:
-    """The target as path and query, and the host named by an absolute-form target.
+def origin_form(target: bytes) -> bytes:
+    """The target as path and query, whatever host an absolute-form target names.
 
     Raises BadTarget for what is neither origin-form nor absolute-form (RFC 9112 section 3.2).
     """
     if target.startswith(b"/"):
-        return target, None
+        return target
     absolute = _ABSOLUTE.fullmatch(target)
-    if absolute is None:
+    if absolute is None or not valid_host(absolute[1]):
         raise BadTarget("the request target must begin with /")
     rest = absolute[2]
-    return (rest if rest.startswith(b"/") else b"/" + rest), absolute[1]
+    return rest if rest.startswith(b"/") else b"/" + rest
 
 
 def check(target: bytes) -> None:
