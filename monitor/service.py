@@ -15,9 +15,9 @@ from collections.abc import Callable
 from monitor import metrics
 from monitor.config import MirrorConfig, MonitorConfig
 from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.verdict import could_be_ours, decisive
 from monitor.health.board import HealthBoard, HealthSnapshot, Wish
 from monitor.health.uplink import we_are_blind
-from monitor.health.verdict import could_be_ours, decisive
 from monitor.history.records import Transition
 from monitor.history.restart import states_before
 from monitor.history.store import Store, StoreError

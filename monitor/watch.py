@@ -9,9 +9,9 @@ from __future__ import annotations
 from monitor.config import MirrorConfig
 from monitor.diagnosis.answer import OK, Meaning
 from monitor.diagnosis.cdn import detect_cdn
+from monitor.diagnosis.verdict import UNKNOWN
 from monitor.health.board import Latency, MirrorHealth, State, Wish
 from monitor.health.mirror import HealthMachine
-from monitor.health.verdict import UNKNOWN
 from monitor.history.records import Sample, Transition
 from monitor.probes.prober import Probe
 from monitor.probes.resolve import as_address

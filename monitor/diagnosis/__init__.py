@@ -1,1 +1,1 @@
-"""What results mean: pure functions from evidence to words. Read `answer.py` first."""
+"""What results mean: pure functions from evidence to words. Read `verdict.py` first, then `answer.py`."""

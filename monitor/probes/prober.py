@@ -16,7 +16,7 @@ from typing import Any
 
 from monitor.config import MirrorConfig, MonitorTimeouts
 from monitor.diagnosis.answer import Meaning
-from monitor.health.verdict import judge, judge_step
+from monitor.diagnosis.verdict import judge, judge_step
 from monitor.probes.connect import connect
 from monitor.probes.handshake import TlsContexts, handshake, unprepared
 from monitor.probes.request import request, user_agent

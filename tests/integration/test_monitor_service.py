@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
+from monitor.diagnosis.verdict import judge
 from monitor.health.board import HealthBoard, HealthSnapshot, State, Wish
-from monitor.health.verdict import judge
 from monitor.history.store import Sample, Store, Transition
 from monitor.metrics import FAMILIES
 from monitor.probes.prober import Probe, Prober

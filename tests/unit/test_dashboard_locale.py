@@ -57,7 +57,7 @@ def test_every_text_is_used():
 def verdicts_of_the_monitor() -> set[str]:
     """The codes that the monitor's tables and decisions name."""
     found = set()
-    for module in ("health/verdict.py", "diagnosis/answer.py"):
+    for module in ("diagnosis/verdict.py", "diagnosis/answer.py"):
         source = (resources.files("monitor") / module).read_text(encoding="utf-8")
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Meaning":

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.health.verdict import could_be_ours, decisive, judge, judge_step
+from monitor.diagnosis.verdict import could_be_ours, decisive, judge, judge_step
 from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence
 
 RESOLVED = StepResult(Operation.resolve, None, 0.01, addresses=("192.0.2.1", "192.0.2.2"))
