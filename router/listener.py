@@ -75,27 +75,37 @@ class Acceptor:
         self._door = door
         self._tls = tls
         self._server: asyncio.Server | None = None
+        self._wanted = False
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
 
     def set(self, on: bool) -> None:
         """Accept, or pause: whoever comes then waits in the backlog, or goes to another worker."""
+        self._wanted = on and not self._stopped
         if not on:
             self._pause()
         elif self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self.resume())
+            self._task = asyncio.get_running_loop().create_task(self._resume())
 
     async def resume(self) -> None:
-        """Accept. A server closes its socket with itself, so it is given a copy."""
-        if self._server is None and not self._stopped:
+        """Accept, and return when that has begun."""
+        self._wanted = not self._stopped
+        await self._resume()
+
+    async def _resume(self) -> None:
+        """A server closes its socket with itself, so it is given a copy."""
+        if self._server is None and self._wanted:
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(
                 self._door, sock=self._listen.dup(), ssl=self._tls, backlog=BACKLOG
             )
+            if not self._wanted:  # any more
+                self._pause()
 
     def stop(self) -> None:
         """Accept no more."""
         self._stopped = True
+        self._wanted = False
         self._pause()
         self._listen.close()
 
