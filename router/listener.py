@@ -99,8 +99,7 @@ class Acceptor:
             self._server = await loop.create_server(
                 self._door, sock=self._listen.dup(), ssl=self._tls, backlog=BACKLOG
             )
-            if not self._wanted:  # any more
-                self._pause()
+            self._pause_unless_wanted()
 
     def stop(self) -> None:
         """Accept no more."""
@@ -108,6 +107,10 @@ class Acceptor:
         self._wanted = False
         self._pause()
         self._listen.close()
+
+    def _pause_unless_wanted(self) -> None:
+        if not self._wanted:
+            self._pause()
 
     def _pause(self) -> None:
         server, self._server = self._server, None
