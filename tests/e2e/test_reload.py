@@ -32,6 +32,7 @@ def instance(farm: Farm) -> Iterator[Instance]:
     """The shared instance with the farm's configuration, before and after."""
     yield farm.instance
     farm.instance.reload(farm.config())
+    wait_until(lambda: shown(farm.instance) == {"alpha", "beta", "gamma"}, 5, "the page to know")
 
 
 def without(config: Config, mirror: str) -> Config:
