@@ -77,20 +77,20 @@ class AdminConfig:
 
     listen: str = setting(
         "127.0.0.1:8082",
-        'admin pages and /metrics; keep it private; "" switches it off',
+        '/metrics; keep it private; "" switches it off',
         check=checks.optional(checks.listen_address),
         restart=True,
     )
     socket: str = setting("mirrorgate.sock", "Unix socket of the commands", restart=True)
     password_hash: str = setting(
         "",
-        "empty: admin pages are off, /metrics answers loopback only",
+        "of the admin pages; empty: they are off",
         later=True,
         secret=True,
     )
     metrics_token: str = setting(
         "",
-        'set: /metrics wants "Authorization: Bearer …"',
+        'empty: /metrics answers this machine only; set: it wants "Authorization: Bearer …"',
         check=checks.header_safe,
         secret=True,
     )

@@ -71,7 +71,7 @@ class MirrorConfig:
         "prefixes that this mirror serves; empty: all of router.forward",
         check=checks.each(checks.path_prefix),
     )
-    models: tuple[str, ...] = setting((), "empty: any, or what the monitor finds")
+    models: tuple[str, ...] = setting((), "models that it serves; empty: any")
     model_map: dict[str, str] = setting(
         {}, 'other names for models here, e.g. { "gpt-4" = "gpt-4-0613" }', later=True
     )

@@ -18,13 +18,19 @@ class TimeoutConfig:
     """How long the router waits, and for what."""
 
     connect: Duration = setting(
-        3.0, "TCP to a mirror, name resolution included", check=checks.positive
+        3.0,
+        "TCP to one address of a mirror, of which 3 are tried; its name has as long again",
+        check=checks.positive,
     )
-    tls: Duration = setting(5.0, "TLS with a mirror", check=checks.positive)
+    tls: Duration = setting(5.0, "TLS with one of these addresses", check=checks.positive)
     first_byte: Duration = setting(
         600.0, "from the complete request to the response head", check=checks.positive
     )
-    idle: Duration = setting(120.0, "silence within a response", check=checks.positive)
+    idle: Duration = setting(
+        120.0,
+        "silence within a response, or a mirror that takes nothing of an upload",
+        check=checks.positive,
+    )
     total: Duration = setting(
         3600.0, "a whole exchange, WebSockets excepted", check=checks.positive
     )
@@ -35,7 +41,9 @@ class TimeoutConfig:
     keep_alive: Duration = setting(
         75.0, "an idle client connection between requests", check=checks.positive
     )
-    body_stall: Duration = setting(60.0, "silence within a request body", check=checks.positive)
+    body_stall: Duration = setting(
+        60.0, "a request body that brings less than 1 KiB a second", check=checks.positive
+    )
     write_stall: Duration = setting(
         60.0, "a client that takes nothing of a response", check=checks.positive
     )
@@ -43,9 +51,13 @@ class TimeoutConfig:
 
 @dataclass(frozen=True, slots=True)
 class RetryConfig:
-    """Attempts on other mirrors before anything has reached the client."""
+    """Another attempt when a mirror cannot be reached, before anything has reached the client."""
 
-    attempts: int = setting(3, "mirrors tried for one request", check=checks.between(1, 10))
+    attempts: int = setting(
+        3,
+        "attempts for one request, not counting kept connections that had gone stale",
+        check=checks.between(1, 10),
+    )
     budget: float = setting(
         0.2, "retries as a share of requests", check=checks.between(0, 1), later=True
     )
@@ -145,7 +157,7 @@ class RouterConfig:
     proxy_protocol: bool = setting(False, "expect the PROXY protocol", later=True)
     max_body: Size = setting(512 << 20, "largest request body", shown='"512MiB"')
     replay_body: Size = setting(
-        4 << 20, "request bodies up to this size can be retried", shown='"4MiB"'
+        4 << 20, "JSON bodies up to this size are kept, to be sent again", shown='"4MiB"'
     )
     cors_origins: tuple[str, ...] = setting(
         ("*",), "origins of browser apps that may call", check=checks.each(_origin)

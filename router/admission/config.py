@@ -28,7 +28,9 @@ class BanConfig:
         later=True,
     )
     max: Duration = setting(2592000.0, "longest automatic ban", shown='"30d"', later=True)
-    retention: Duration = setting(7776000.0, "how long past bans are remembered", shown='"90d"')
+    retention: Duration = setting(
+        7776000.0, "how long past bans are remembered", shown='"90d"', later=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,10 @@ class LimitsConfig:
         "ip", '"key": callers with an issued key are counted by key', later=True
     )
     allow: tuple[str, ...] = setting(
-        (), "CIDRs never limited or banned", check=checks.each(checks.network)
+        (),
+        "CIDRs never limited or banned automatically",
+        check=checks.each(checks.network),
+        later=True,
     )
     ban: BanConfig = setting(BanConfig)
 
