@@ -41,9 +41,17 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "Service available, with some nodes degraded",
     ),
     "banner.none": ("当前没有节点可以服务", "No node can serve at the moment"),
+    "banner.early": (
+        "状态未知：探测尚未得出结论",
+        "State unknown: probing has not come to a conclusion yet",
+    ),
+    "banner.offline": (
+        "状态未知：监测点自身似乎断网",
+        "State unknown: the monitor itself seems to be offline",
+    ),
     "banner.blind": (
-        "状态未知：暂无新的探测结果",
-        "State unknown: no recent probe results",
+        "状态未知：尚无探测结果",
+        "State unknown: no probe results yet",
     ),
     "banner.blind.since": (
         "状态未知：自 {time} 起没有新的探测结果",
@@ -146,9 +154,8 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "docs.environment": ("环境变量", "Environment variable"),
     "docs.errors": ("出错时", "When something fails"),
     "docs.errors.429": (
-        "请求过多：按 Retry-After 等待后再试；持续超限的地址会被暂时封禁。",
-        "Too many requests: wait as long as Retry-After says; "
-        "addresses that keep exceeding the limits are banned for a while.",
+        "节点在限流：请稍后再试；若有 Retry-After，按它等待。",
+        "A node limits requests: try again later; where there is a Retry-After, after that.",
     ),
     "docs.errors.403": (
         "client_banned：地址被封禁，消息里写有期限与编号。",

@@ -48,8 +48,9 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
 
 def health_document(whole: Overview, in_rotation: int, now: float) -> dict[str, Any]:
     """`/api/v1/health`."""
-    words = {"ok": "ok", "planned": "ok", "blind": "unknown", "none": "unavailable"}
-    words |= {"empty": "unavailable", "slow": "degraded", "some": "degraded"}
+    words = {"ok": "ok", "planned": "ok", "slow": "degraded", "some": "degraded"}
+    words |= dict.fromkeys(("early", "offline", "blind"), "unknown")
+    words |= {"none": "unavailable", "empty": "unavailable"}
     status = words[whole.kind] if in_rotation else "unavailable"
     return {
         "generated_at": iso(now),

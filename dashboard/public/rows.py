@@ -19,7 +19,10 @@ from monitor.health.board import HealthSnapshot, MirrorHealth, State, Wish
 
 PHASES = ("resolve", "connect", "tls", "first_byte")
 
-Kind = Literal["ok", "planned", "slow", "some", "none", "blind", "empty"]
+Kind = Literal["ok", "planned", "slow", "some", "none", "early", "offline", "blind", "empty"]
+"""The state of the whole; why it is unknown: no verdict yet, the monitor offline, nothing heard."""
+
+_OFFLINE = "local_network_down"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,8 @@ class Node:
     wish_until: float | None
     latency_ms: Mapping[str, int]
     last_probe: float | None
+    fresh: bool
+    """Whether the last probe is recent enough to speak for now."""
 
     @property
     def stale(self) -> bool:
@@ -126,6 +131,7 @@ def node(
         wish_until=health.wish_until,
         latency_ms=_latency(health),
         last_probe=health.last_probe,
+        fresh=not stale,
     )
 
 
@@ -145,12 +151,19 @@ def _kind(rows: Sequence[Node]) -> Kind:
     if not rows:
         return "empty"
     if not any(row.serving for row in rows):
-        return "blind" if any(row.state is State.unknown for row in wanted) else "none"
+        unknown = [row for row in wanted if row.state is State.unknown]
+        return _why_unknown(rows, unknown) if unknown else "none"
     if any(row.state in (State.down, State.unknown) for row in wanted):
         return "some"
     if any(row.state is State.degraded for row in wanted):
         return "slow"
     return "ok" if len(wanted) == len(rows) else "planned"
+
+
+def _why_unknown(rows: Sequence[Node], unknown: Sequence[Node]) -> Kind:
+    if not any(row.fresh for row in rows):
+        return "blind"
+    return "offline" if all(row.verdict == _OFFLINE for row in unknown) else "early"
 
 
 def place(ban: Ban) -> tuple[float, str]:

@@ -396,6 +396,18 @@ async def test_many_bans_cost_a_reader_no_more_than_the_page_he_reads(sources, m
 BARE = {
     "nothing at all": FakeSources((), (), (), DashboardConfig(), problem=""),
     "mirrors never probed": FakeSources(health=(), bans_=(), dashboard_=DashboardConfig()),
+    "probed once, and failed": FakeSources(
+        (MirrorConfig("hk", "http://127.0.0.1:9"),),
+        (MirrorHealth("hk", State.unknown, NOW - 1, "connection_refused", last_probe=NOW),),
+        (),
+        DashboardConfig(),
+    ),
+    "no network of our own": FakeSources(
+        (MirrorConfig("hk", "http://127.0.0.1:9"),),
+        (MirrorHealth("hk", State.unknown, NOW - 9, "local_network_down", last_probe=NOW),),
+        (),
+        DashboardConfig(),
+    ),
     "one that works": FakeSources(
         (MirrorConfig("hk", "http://127.0.0.1:9"),),
         (MirrorHealth("hk", State.up, NOW, "new_verdict", last_probe=NOW),),
@@ -428,7 +440,9 @@ async def test_every_page_can_do_with_little(case, accept):
     ("case", "banner"),
     [
         ("nothing at all", "No nodes are configured"),
-        ("mirrors never probed", "State unknown: no recent probe results"),
+        ("mirrors never probed", "State unknown: no probe results yet"),
+        ("probed once, and failed", "State unknown: probing has not come to a conclusion yet"),
+        ("no network of our own", "State unknown: the monitor itself seems to be offline"),
         ("one that works", "The node is working"),
         ("drained for good", "No node can serve at the moment"),
     ],

@@ -19,6 +19,8 @@ CONFIG = DashboardConfig()
 UP = MirrorHealth("a", State.up, NOW - 100, "ok", last_probe=NOW - 5)
 DOWN = replace(UP, state=State.down, verdict="tls_reset")
 UNKNOWN = MirrorHealth("a")
+FAILED_ONCE = replace(DOWN, state=State.unknown)
+OFFLINE = replace(FAILED_ONCE, verdict="local_network_down")
 
 
 def row(health: MirrorHealth):
@@ -70,9 +72,13 @@ def test_hosts_are_hidden_on_request():
         ([UP, replace(DOWN, wish=Wish.maintenance)], "planned"),
         ([DOWN, DOWN], "none"),
         ([DOWN, replace(UP, wish=Wish.drain)], "none"),
-        ([UNKNOWN, DOWN], "blind"),
         ([UNKNOWN], "blind"),
         ([replace(UP, last_probe=NOW - 9999)] * 2, "blind"),
+        ([UNKNOWN, DOWN], "early"),
+        ([FAILED_ONCE], "early"),
+        ([OFFLINE, FAILED_ONCE], "early"),
+        ([OFFLINE, OFFLINE], "offline"),
+        ([replace(OFFLINE, last_probe=NOW - 9999)], "blind"),
     ],
 )
 def test_the_state_of_the_whole(healths, kind):
