@@ -1,10 +1,11 @@
-"""What one client connection can carry: keep-alive, pipelining, old and new HTTP, other endpoints."""
+"""What one client connection can carry: keep-alive, pipelining, old HTTP, other endpoints."""
 
 from __future__ import annotations
 
 import asyncio
 
 from tests.support.road import OK, Road, ScriptedMirror, answering, get, post, read_request
+from tests.support.wait import wait_until_async as wait_until
 
 
 async def _echo_target(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -205,8 +206,7 @@ async def test_a_websocket_becomes_a_tunnel_both_ways() -> None:
         assert await client.reader.readexactly(4) == b"MORE"
         assert road.in_flight == 1
         await client.close()
-        while road.in_flight:
-            await asyncio.sleep(0)
+        await wait_until(lambda: road.in_flight == 0, what="the tunnel has ended")
         assert [end.outcome for end in road.finished] == ["success"]
         assert not road.plane.crowd
 
