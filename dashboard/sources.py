@@ -34,7 +34,7 @@ class Sources(Protocol):
         """The settings of the operators' desk."""
 
     def api_url(self) -> str:
-        """The base URL of the API listener."""
+        """The base URL of the API listener, for when no entrances are configured."""
 
     def config_problem(self) -> str:
         """Why the newest configuration file is not in use; empty when it is. For operators only."""
@@ -73,4 +73,4 @@ class Commands(Protocol):
         """Lift the bans on a network; returns those lifted."""
 
     async def allow(self, network: str, seconds: float | None, by: str) -> None:
-        """Never limit or ban a network, for so long or until further notice."""
+        """Lift the bans on a network; none is made automatically, for so long or ever."""

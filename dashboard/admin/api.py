@@ -117,7 +117,7 @@ async def remove_bans(request: web.Request) -> web.Response:
 
 
 async def allow(request: web.Request) -> web.Response:
-    """Never limit or ban a network."""
+    """Lift the bans on a network and exempt it from automatic ones."""
     table = inputs.table(await request.read(), ("network", "for"))
     network, seconds = inputs.network(table.get("network")), inputs.seconds(table.get("for"))
     await request.app[COMMANDS].allow(network, seconds, OPERATOR)

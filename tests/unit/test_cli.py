@@ -334,7 +334,7 @@ def test_bans_are_listed_added_removed_and_allowed(
     assert added[:2] == (0, "192.0.2.1/32 is banned until it is removed\n")
     assert said(capsys, "bans", "remove", "192.0.2.1")[1] == "192.0.2.1/32 is no longer banned\n"
     assert said(capsys, "bans", "allow", "2001:db8::/32")[1] == (
-        "2001:db8::/32 is not limited or banned\n"
+        "2001:db8::/32 is not banned, and will not be automatically\n"
     )
     assert running.asked == [
         ("GET", "/api/admin/bans?limit=1", None),

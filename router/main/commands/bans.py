@@ -29,7 +29,13 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
     add.add_argument("--reason", default="operator", help="shown to the client and on the page")
     remove = actions.add_parser("remove", help="lift the bans on it", parents=common)
     _network(remove)
-    allow = actions.add_parser("allow", help="lift its bans and never ban it", parents=common)
+    allow = actions.add_parser(
+        "allow",
+        help="lift the bans on it; it will not be limited or banned automatically",
+        description="Lift the bans on it. It is kept in mind too: it will not be limited or "
+        "banned automatically. In this version nothing is; bans are made by hand alone.",
+        parents=common,
+    )
     _network(allow)
     _lasting(allow, "for good")
 
@@ -120,5 +126,5 @@ def _allow(args: Namespace, console: Console, client: Client) -> int:
         console.data(answer)
     else:
         ending = f" for {duration(args.seconds)}" if args.seconds else ""
-        console.say(f"{args.network} is not limited or banned{ending}")
+        console.say(f"{args.network} is not banned, and will not be automatically{ending}")
     return DONE
