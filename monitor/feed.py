@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import json
 import socket
-from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # the supervisor needs channels, but no event loop
+    from asyncio import AbstractEventLoop
 
 PACKET = 60_000
 """Below the default send buffer of a Unix socket (212,992 bytes), which bounds one packet."""

@@ -49,7 +49,7 @@ class Eligibility:
         if self._model:
             message = f"No mirror here serves the model {self._model!r}. GET /v1/models lists them."
             return Problem(404, "model_not_found", message)
-        return no_key_fits(plane, self._credentials)
+        return no_key_fits(plane)
 
 
 def all_failed(failed: Sequence[FailedAttempt]) -> Problem:

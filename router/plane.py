@@ -27,8 +27,8 @@ READ_BUFFER = 32 << 10
 """Bytes read at once: small reads keep back-pressure exact and pipelined requests few."""
 
 
-class Bounded(Protocol):
-    """A running request."""
+class RunningRequest(Protocol):
+    """A request on its way, as the plane sees it."""
 
     def end_soon(self, seconds: float) -> None:
         """End within this time if its mirror has been removed."""
@@ -68,7 +68,7 @@ class Plane:
         self.crowd = Crowd(connection_limit(), accept)
         self.memory = Memory()
         self.tls_contexts = TlsContexts()
-        self.exchanges: set[Bounded] = set()
+        self.exchanges: set[RunningRequest] = set()
         self.draining = False
         self.emptied = asyncio.Event()
         """Set when the worker drains and its last client has gone."""

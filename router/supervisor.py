@@ -1,8 +1,9 @@
-"""Binds nothing itself, serves nothing, only keeps processes alive: workers and control.
+"""Serves nothing, only keeps processes alive: workers and control.
 
-It has no event loop and imports none, so that nothing a request or a probe does can hang it. It
-holds the listening sockets and both ends of every feed, so a child that is replaced loses only its
-own connections. When it dies, its children see the end of their channel and end too.
+It has no event loop, so that nothing a request or a probe does can hang it. It keeps the listening
+sockets, which `router/main/run.py` has bound, and both ends of every feed, so a child that is
+replaced loses only its own connections. When it dies, the kernel kills its children (`handed.py`);
+one too young for that sees its channel end, and ends too.
 """
 
 from __future__ import annotations

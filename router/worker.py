@@ -1,7 +1,9 @@
 """One data-plane process: takes connections from the shared socket, and news from control.
 
-Started by the supervisor with inherited descriptors. It never touches the database or the disk on
-the request path; when control is gone it goes on with the last snapshot.
+Started by the supervisor with inherited descriptors. No request waits for the database or the disk,
+except for the access log, when it is on, and the authorities that a mirror's certificate is checked
+by, which are read before its first connection. When control is gone it goes on with the last
+snapshot.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What results mean: pure functions from evidence to words. Read `verdict.py` first, then `answer.py`."""
+"""What results mean: pure functions from evidence to words. Read `verdict.py` first."""

@@ -33,7 +33,7 @@ def banned(ban: Ban, contact: str) -> Problem:
     return Problem(403, "client_banned", message)
 
 
-def no_key_fits(plane: Plane, shown: Credentials) -> Problem:
+def no_key_fits(plane: Plane) -> Problem:
     """401: no configured mirror takes this caller's key; says which keys are accepted."""
     return _unauthorized(f"No mirror here takes this key. {accepted_keys(plane)}")
 

@@ -1,4 +1,4 @@
-"""Kinds of failure of one attempt: whose it is, what it may cost, and what the client is told."""
+"""How an attempt on a mirror fails, and whether another one is safe then."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ NOTHING_SENT = frozenset((Failure.resolve, Failure.connect, Failure.tls))
 def may_retry(failure: Failure, replayable: bool) -> bool:
     """Whether another attempt is safe: nothing was sent, or it was not received.
 
-    A stale connection is RFC 9110 section 9.2.2's case of a request that was never applied; it may
-    be repeated when its body is still at hand.
+    A stale connection is taken for RFC 9110 section 9.2.2's case of a request that was never
+    applied; it may be repeated when its body is still at hand.
     """
     return failure in NOTHING_SENT or (failure is Failure.stale and replayable)
 
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """For the log and the error that the client may see."""
+    """What became of one attempt, for the error that the client may see."""
 
     mirror: str
     failure: Failure

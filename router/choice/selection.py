@@ -1,4 +1,4 @@
-"""Policy orders, health filters, the exchange vetoes.
+"""Health and the request's own veto filter, then the policy picks one of what is left.
 
 A policy knows nothing of health, keys or earlier attempts; it only says which of the candidates it
 would rather have.

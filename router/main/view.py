@@ -17,7 +17,7 @@ from router.main.instance import Configuration
 
 
 def base_url(router: RouterConfig) -> str:
-    """Where clients on this machine, or with no better word in `entrances`, find the API."""
+    """Where clients find the API, as far as its listener tells."""
     scheme = "https" if router.tls_cert else "http"
     host, _, port = router.listen.rpartition(":")
     if host in ("0.0.0.0", "[::]"):  # every address: this machine's name is one that others can use
@@ -58,10 +58,7 @@ class View:
         return self._configuration.current.config.admin
 
     def api_url(self) -> str:
-        config = self._configuration.current.config
-        if config.dashboard.entrances:
-            return config.dashboard.entrances[0].url
-        return base_url(config.router)
+        return base_url(self._configuration.current.config.router)
 
     def config_problem(self) -> str:
         return self._configuration.problem

@@ -1,6 +1,6 @@
 """One connection to a mirror: writes a request, reads its response, is used again or closed.
 
-It belongs either to the pool or to exactly one exchange, which it tells what happens.
+It belongs either to the pool or to exactly one reply, which it tells what happens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from router.wire.response import BadResponse, ResponseHead, ResponseReader
 
 
 class UpstreamUser(Protocol):
-    """The exchange on a connection. After `response_end` or `response_failed` nothing follows."""
+    """The reply on a connection.
+
+    Nothing follows after `response_failed`, `switched`, or `response_data` with `ended`.
+    """
 
     def informational(self, head: ResponseHead) -> None:
         """A 1xx response."""
@@ -78,7 +81,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return bool(poll.poll(0))
 
     def take(self, user: UpstreamUser, to_head: bool) -> None:
-        """Give the connection to an exchange, whose request is written next."""
+        """Give the connection to a reply, whose request is written next."""
         self._user = user
         self._heard = False
         self.used += 1
@@ -89,7 +92,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.transport.write(data)
 
     def leave(self) -> None:
-        """The exchange wants nothing more of it: close it, whatever it is doing."""
+        """Nobody wants anything more of it: close it, whatever it is doing."""
         self._user = None
         if self._transport is not None:
             self._transport.abort()
@@ -100,7 +103,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return self._reader.reusable and not self.closed
 
     def release(self) -> None:
-        """The exchange has its response; the connection waits for the next."""
+        """The reply is complete; the connection waits for the next."""
         self._user = None
         self.transport.resume_reading()  # its client may have been the slow one
 
