@@ -2,7 +2,7 @@
 
     head ─► begin ─► (body collected) ─► attempt ─► connection ─► reply ─► finish
                                           ▲  │ nothing was sent, or it was not received
-                                          └──┘ another mirror, until `attempts` are used up
+                                          └──┘ another mirror, or a new connection (`attempts.py`)
 
 Everything but opening a connection happens in callbacks, from the client's parser to the mirror's
 and back, without a task. What an exchange holds (a request in flight on a mirror, a connection, a

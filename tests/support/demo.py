@@ -161,6 +161,7 @@ async def run() -> int:
 
 if __name__ == "__main__":
     print(
-        f"The demo runs until Ctrl-C. Open http://127.0.0.1:{STATUS}/ and watch (pid {os.getpid()})"
+        f"The demo runs until Ctrl-C. Its status page will be at http://127.0.0.1:{STATUS}/ "
+        f"(pid {os.getpid()})"
     )
     sys.exit(asyncio.run(run()))
