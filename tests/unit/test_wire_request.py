@@ -105,6 +105,7 @@ def test_a_field_that_is_a_list_may_stand_twice() -> None:
         ),
         ([get().replace(b"GET ", b"GET  ")], 400),
         ([b"\r\n" * 5] * 4, 400),
+        ([sized(b"1" + b"0" * 18)], 400),
         ([chunked(b"1;" + b"a" * 30_000 + b"\r\n{\r\n")] + [b"1;" + b"a" * 30_000] * 3, 400),
     ],
 )

@@ -1,0 +1,146 @@
+"""A connection to a mirror: whom it tells what, and when it may be used again."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from monitor.config import MirrorConfig
+from monitor.health.board import MirrorHealth
+from monitor.settings import read
+from router.upstreams import Upstream
+from router.wire.fields import response_rules
+from router.wire.response import ResponseHead
+from router.wire.upstream import UpstreamConnection
+from tests.support.wait import wait_until_async
+
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class User:
+    """Notes what a connection tells."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def informational(self, head: ResponseHead) -> None:
+        self.told.append(head.status)
+
+    def response_head(self, head: ResponseHead) -> None:
+        self.told.append(head.status)
+
+    def response_data(self, parts: list[bytes], ended: bool) -> None:
+        self.told.append((b"".join(parts), ended))
+
+    def switched(self, rest: bytes) -> None:
+        self.told.append(("switched", rest))
+
+    def response_failed(self, why: str, silent: bool) -> None:
+        self.told.append(("failed", silent))
+
+    def upstream_full(self) -> None:
+        self.told.append("full")
+
+    def upstream_drained(self) -> None:
+        self.told.append("drained")
+
+
+class Pair:
+    """A connection and the socket of its mirror."""
+
+    def __init__(self) -> None:
+        self.mirror, self.ours = socket.socketpair()
+        self.ours.setblocking(False)
+        buffer = memoryview(bytearray(1 << 15))
+        self.connection = UpstreamConnection(buffer, response_rules())
+        self.user = User()
+
+    async def open(self) -> None:
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: self.connection, sock=self.ours)
+        self.connection.take(self.user, to_head=False)
+
+    async def told(self, count: int) -> list[object]:
+        """What the user was told, once it is that much."""
+        await wait_until_async(lambda: len(self.user.told) >= count, what="the user to be told")
+        return self.user.told
+
+
+@pytest.fixture
+async def pair() -> AsyncIterator[Pair]:
+    pair = Pair()
+    await pair.open()
+    yield pair
+    pair.connection.leave()
+    pair.mirror.close()
+    await asyncio.sleep(0)
+
+
+async def test_an_answer_is_told_and_the_connection_can_be_used_again(pair: Pair) -> None:
+    pair.mirror.send(ANSWER)
+    assert await pair.told(2) == [200, (b"{}", True)]
+    assert pair.connection.reusable
+    pair.connection.release()
+    pair.connection.take(pair.user, to_head=False)
+    pair.mirror.send(ANSWER)
+    assert (await pair.told(4))[2:] == [200, (b"{}", True)]
+    assert pair.connection.used == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "silent"), [(b"", True), (b"HTTP/1.1 2", False), (ANSWER[:-1], False)]
+)
+async def test_an_end_before_the_answers_is_a_failure(
+    pair: Pair, data: bytes, silent: bool
+) -> None:
+    pair.mirror.send(data)
+    pair.mirror.close()
+    await wait_until_async(lambda: ("failed", silent) in pair.user.told, what="the failure")
+    assert pair.connection.closed
+    assert not pair.connection.reusable
+
+
+async def test_an_end_that_is_the_bodys_end_is_told_as_such(pair: Pair) -> None:
+    pair.mirror.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
+    pair.mirror.close()
+    assert (await pair.told(3))[-1] == (b"", True)
+    assert not pair.connection.reusable
+
+
+async def test_what_was_not_asked_for_closes_an_idle_connection(pair: Pair) -> None:
+    pair.mirror.send(ANSWER)
+    await pair.told(2)
+    pair.connection.release()
+    pair.mirror.send(ANSWER)
+    await wait_until_async(lambda: pair.connection.closed, what="the connection to close")
+    assert len(pair.user.told) == 2
+
+
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_connection_with_something_to_read_does_not_leave_the_pool(
+    pair: Pair, ends: bool
+) -> None:
+    upstream = Upstream(read(MirrorConfig, {"id": "a", "url": "http://a.test"}), MirrorHealth("a"))
+    pair.mirror.send(ANSWER)
+    await pair.told(2)
+    upstream.give_back(pair.connection, 0.0)
+    assert upstream.take_idle(1.0) is pair.connection
+    upstream.give_back(pair.connection, 0.0)
+    if ends:
+        pair.mirror.close()
+    else:
+        pair.mirror.send(ANSWER)
+    # The event loop has had no chance to notice.
+    assert upstream.take_idle(1.0) is None
+    assert pair.connection.closed
+
+
+async def test_a_connection_that_is_left_tells_nothing_more(pair: Pair) -> None:
+    pair.connection.leave()
+    pair.mirror.close()
+    await wait_until_async(lambda: pair.connection.closed, what="the connection to close")
+    await asyncio.sleep(0)
+    assert pair.user.told == []
