@@ -50,13 +50,12 @@ class Attempts:
             self._plane.tally.retried(self.failed[-1].failure)
         self._tried.add(upstream.id)
         self._handle = Handle(upstream)
-        opening = self._opening = Opening(
-            self._plane,
-            upstream,
-            lambda connection: opened(upstream, connection, opening.seconds),
-            failed,
-        )
-        opening.start(may_be_stale and not self.failed)
+        reuse = may_be_stale and not self.failed
+        connection = upstream.take_idle(self._plane.wheel.now) if reuse else None
+        if connection is not None:
+            opened(upstream, connection, 0.0)
+        else:
+            self._opening = Opening(self._plane, upstream, opened, failed)
         return None
 
     def _accepts(self, upstream: Upstream) -> bool:
@@ -79,6 +78,7 @@ class Attempts:
         """Hold no mirror any more; break off an opening."""
         if self._opening is not None:
             self._opening.cancel()
+            self._opening = None
         if self._handle is not None:
             self._handle.release()
 

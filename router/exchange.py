@@ -38,6 +38,26 @@ _POOLED_POSTS = ("chat", "completions", "embeddings", "responses", "moderations"
 class Exchange:
     """A request from its head to the end of its answer."""
 
+    __slots__ = (
+        "_attempts",
+        "_began",
+        "_client_stalls",
+        "_credentials",
+        "_ends_at",
+        "_finished",
+        "_reply",
+        "_target",
+        "body",
+        "client",
+        "complete_at",
+        "deadline",
+        "early_tunnel",
+        "endpoint",
+        "head",
+        "id",
+        "plane",
+    )
+
     def __init__(self, plane: Plane, client: ClientSide, head: RequestHead, target: bytes) -> None:
         self.plane = plane
         self.client = client

@@ -1,4 +1,4 @@
-"""Getting a connection to a chosen mirror: an idle one at once, or a new one in a task."""
+"""Opening a new connection to a chosen mirror, in a task: the one place where a request waits."""
 
 from __future__ import annotations
 
@@ -14,31 +14,21 @@ from router.upstreams import Upstream
 from router.wire.connect import ConnectFailed, Route, connect
 from router.wire.upstream import UpstreamConnection
 
-Opened = Callable[[UpstreamConnection], None]
+Opened = Callable[[Upstream, UpstreamConnection, float], None]
 Failed = Callable[[Failure, str], None]
 
 
 class Opening:
     """A connection being opened; tells exactly one of `opened` and `failed`, unless cancelled."""
 
-    __slots__ = ("_failed", "_opened", "_plane", "_task", "_upstream", "seconds")
+    __slots__ = ("_failed", "_opened", "_plane", "_task", "_upstream")
 
     def __init__(self, plane: Plane, upstream: Upstream, opened: Opened, failed: Failed) -> None:
         self._plane = plane
         self._upstream = upstream
         self._opened = opened
         self._failed = failed
-        self._task: asyncio.Task[None] | None = None
-        self.seconds = 0.0
-
-    def start(self, may_be_stale: bool) -> None:
-        """Begin; with an idle connection `opened` is called before this returns."""
-        wheel = self._plane.wheel
-        connection = self._upstream.take_idle(wheel.now) if may_be_stale else None
-        if connection is not None:
-            self._opened(connection)
-        else:
-            self._task = asyncio.get_running_loop().create_task(self._connect())
+        self._task: asyncio.Task[None] | None = asyncio.create_task(self._connect())
 
     def cancel(self) -> None:
         """Stop; nothing is called any more."""
@@ -49,9 +39,7 @@ class Opening:
         timeouts = self._plane.timeouts
         try:
             route = await route_to(self._upstream, self._plane.tls_contexts, timeouts.connect)
-            connection, self.seconds = await connect(
-                route, self._new, timeouts.connect, timeouts.tls
-            )
+            connection, seconds = await connect(route, self._new, timeouts.connect, timeouts.tls)
         except ConnectFailed as error:
             self._task = None
             self._failed(error.failure, error.detail)
@@ -60,7 +48,7 @@ class Opening:
             if connection.closed:  # nothing was sent yet
                 self._failed(Failure.connect, "it closed the new connection")
             else:
-                self._opened(connection)
+                self._opened(self._upstream, connection, seconds)
 
     def _new(self) -> UpstreamConnection:
         return UpstreamConnection(self._plane.buffer, self._plane.response_rules)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Iterable
 
-from router.wire.answer import Field, status_line
+from router.wire.answer import status_line
 from router.wire.request import RequestHead
 from router.wire.response import ResponseHead
 
@@ -20,6 +19,17 @@ _LINGER_RESET = struct.pack("ii", 1, 0)
 
 class Relay:
     """Writes one mirror's response to one client."""
+
+    __slots__ = (
+        "_chunked",
+        "_framed",
+        "_pending",
+        "_request",
+        "_transport",
+        "body_bytes",
+        "keep_alive",
+        "started",
+    )
 
     def __init__(self, transport: asyncio.Transport, request: RequestHead) -> None:
         self._transport = transport
@@ -40,17 +50,13 @@ class Relay:
         head = [status_line(response.status, response.reason), *response.fields, b"\r\n"]
         self._transport.write(b"".join(head))
 
-    def head(self, response: ResponseHead, added: Iterable[Field], keep_alive: bool) -> None:
+    def head(self, response: ResponseHead, added: bytes, keep_alive: bool) -> None:
         """Prepare the head; it is written together with what follows it in the same read."""
-        lines = [status_line(response.status, response.reason), *response.fields]
-        for name, value in added:
-            lines += (name, b": ", value, b"\r\n")
         framing = self._framing(response)
         self.keep_alive = keep_alive and self._framed
-        lines.append(framing)
-        lines.append(self._connection(response))
-        lines.append(b"\r\n")
-        self._pending = b"".join(lines)
+        ending = self._connection(response) + b"\r\n"
+        line = status_line(response.status, response.reason)
+        self._pending = b"".join((line, *response.fields, added, framing, ending))
 
     def _framing(self, response: ResponseHead) -> bytes:
         if response.bodiless:

@@ -13,7 +13,7 @@ from router.body import RequestBody
 from router.choice.failure import Failure
 from router.plane import Plane
 from router.relay import Relay
-from router.respond import response_fields
+from router.respond import added_fields
 from router.tunnel import Tunnel
 from router.upstreams import Upstream
 from router.wire.request import RequestHead
@@ -75,6 +75,18 @@ class Asker(Protocol):
 
 class Reply:
     """One request on one connection, and what comes back."""
+
+    __slots__ = (
+        "_asker",
+        "_connection",
+        "_opened_in",
+        "_relay",
+        "_tunnel",
+        "_upstream",
+        "mirror",
+        "status",
+        "stream",
+    )
 
     def __init__(
         self, asker: Asker, upstream: Upstream, connection: UpstreamConnection, opened_in: float
@@ -150,8 +162,14 @@ class Reply:
         first_byte = plane.clock() - asker.complete_at
         self.status = head.status
         self.stream = head.look.get(b"content-type", b"").startswith(b"text/event-stream")
-        added = response_fields(
-            plane, asker.head, asker.id, mirror, asker.failed_attempts, self._opened_in, first_byte
+        added = added_fields(
+            plane,
+            asker.head,
+            asker.id,
+            self._upstream.encoded_id,
+            asker.failed_attempts,
+            self._opened_in,
+            first_byte,
         )
         self._relay.head(head, added, asker.may_keep_alive)
         plane.tally.answered(mirror, asker.endpoint, first_byte, self._opened_in)

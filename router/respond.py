@@ -4,38 +4,41 @@ from __future__ import annotations
 
 from router.plane import Plane
 from router.wire import cors
-from router.wire.answer import Field, Problem, render
+from router.wire.answer import Problem, render
 from router.wire.outgoing import VIA
 from router.wire.request import RequestHead
 
+_ALWAYS = (
+    b"x-mirrorgate-request-id: %b\r\n"
+    b"server-timing: connect;dur=%.1f, first-byte;dur=%.1f, retries;desc=%d\r\n"
+    b"via: " + VIA + b"\r\n"
+)
 
-def response_fields(
+
+def added_fields(
     plane: Plane,
     head: RequestHead,
     request_id: str,
-    mirror: str,
+    mirror: bytes,
     failed: int,
     connect_seconds: float,
     first_byte: float,
-) -> list[Field]:
-    """What we add to a mirror's response."""
-    timing = b"connect;dur=%.1f, first-byte;dur=%.1f, retries;desc=%d" % (
+) -> bytes:
+    """The fields that we add to a mirror's response, as they are written."""
+    added = _ALWAYS % (
+        request_id.encode(),
         connect_seconds * 1000,
         first_byte * 1000,
         failed,
     )
-    added = [
-        (b"x-mirrorgate-request-id", request_id.encode()),
-        (b"server-timing", timing),
-        (b"via", VIA),
-    ]
     if plane.router.expose_mirror:
-        added.append((b"x-mirrorgate-mirror", mirror.encode()))
+        added += b"x-mirrorgate-mirror: %b\r\n" % mirror
     if failed:
-        added.append((b"x-mirrorgate-attempts", b"%d" % (failed + 1)))
+        added += b"x-mirrorgate-attempts: %d\r\n" % (failed + 1)
     origin = head.look.get(b"origin")
     if origin is not None:
-        added += cors.response_fields(origin, plane.router.cors_origins)
+        for field in cors.response_fields(origin, plane.router.cors_origins):
+            added += b"%b: %b\r\n" % field
     return added
 
 

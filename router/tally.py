@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from monitor.totals import Totals
 from router import metrics
 from router.choice.failure import Failure
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(NamedTuple):
     """How one request ended: for metrics and the access log, so no key and no body."""
 
     request_id: str

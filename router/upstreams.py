@@ -26,8 +26,9 @@ class Upstream:
     def __init__(self, mirror: MirrorConfig, health: MirrorHealth) -> None:
         self.mirror = mirror
         self.id = mirror.id
+        self.encoded_id = mirror.id.encode()
         self.weight = mirror.weight
-        self.health = health
+        self.see(health)
         self.in_flight = 0
         self.removed = False
         self.authority = mirror.authority.encode()
@@ -40,10 +41,11 @@ class Upstream:
     def __repr__(self) -> str:
         return f"<Upstream {self.id} {self.health.state}, {self.in_flight} in flight>"
 
-    @property
-    def available(self) -> bool:
+    def see(self, health: MirrorHealth) -> None:
+        """Take what is known of the mirror now."""
+        self.health = health
+        self.available = self.mirror.enabled and health.in_rotation
         """Whether new requests may be sent: enabled, wanted and not known to be down."""
-        return self.mirror.enabled and self.health.in_rotation
 
     def takes_key(self, key: bytes | None) -> bool:
         """Whether a caller with this key of their own, or with none, can be served."""
@@ -120,7 +122,7 @@ class Upstreams:
     def learn(self, snapshot: HealthSnapshot) -> None:
         """Take a new health snapshot."""
         for upstream in self:
-            upstream.health = snapshot.of(upstream.id)
+            upstream.see(snapshot.of(upstream.id))
             if not upstream.available:
                 upstream.close_idle()
 

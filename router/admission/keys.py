@@ -9,12 +9,13 @@ from __future__ import annotations
 import string
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _HEADERS = (b"authorization", b"api-key", b"x-api-key", b"mj-api-secret")
 _PROTOCOL = b"sec-websocket-protocol"
+_CARRIERS = (*_HEADERS, _PROTOCOL)
 _PROTOCOL_KEY = b"openai-insecure-api-key."
 SECRET_LENGTH = 42
 CHECKSUM_LENGTH = 6
@@ -28,8 +29,7 @@ class Caller(StrEnum):
     anonymous = "anonymous"
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """The keys that a request carries."""
 
     caller: Caller
@@ -68,8 +68,13 @@ def looks_issued(key: bytes, prefix: str) -> bool:
 
 def credentials(look: Mapping[bytes, bytes], prefix: str) -> Credentials:
     """The credentials in the looked-at fields of a request head."""
-    found = [(name, key) for name in _HEADERS if (key := _header_key(name, look.get(name)))]
-    found += [(_PROTOCOL, key) for key in _keys_in_protocols(look.get(_PROTOCOL, b""))]
+    found: list[tuple[bytes, bytes]] = []
+    for name in _HEADERS:
+        value = look.get(name)
+        if value is not None and (key := _header_key(name, value)):
+            found.append((name, key))
+    if _PROTOCOL in look:
+        found += [(_PROTOCOL, key) for key in _keys_in_protocols(look[_PROTOCOL])]
     if not found:
         return Credentials(Caller.anonymous, (), b"authorization")
     for name, key in found:
@@ -82,13 +87,13 @@ def key_fields(
     credentials: Credentials, look: Mapping[bytes, bytes], mirror_key: bytes
 ) -> list[bytes]:
     """The flat list of fields that carry a key, and of subprotocols, to write to a mirror."""
-    if credentials.caller is Caller.own:
-        carried = {name: look[name] for name in (*_HEADERS, _PROTOCOL) if name in look}
-    else:
-        carried = _exchanged(credentials.carrier, look, mirror_key)
+    if credentials.caller is not Caller.own:
+        look = _exchanged(credentials.carrier, look, mirror_key)
     flat: list[bytes] = []
-    for name, value in carried.items():
-        flat += (name, b": ", value, b"\r\n")
+    for name in _CARRIERS:
+        value = look.get(name)
+        if value is not None:
+            flat += (name, b": ", value, b"\r\n")
     return flat
 
 
@@ -109,9 +114,7 @@ def _exchanged(
     return carried
 
 
-def _header_key(name: bytes, value: bytes | None) -> bytes | None:
-    if not value:
-        return None
+def _header_key(name: bytes, value: bytes) -> bytes | None:
     value = value.strip()
     if name == b"authorization" and value[:6].lower() == b"bearer":
         value = value[6:].strip()

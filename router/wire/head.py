@@ -89,11 +89,9 @@ def _check_host(host: bytes | None, http10: bool) -> None:
 
 def _checked_target(given: bytes) -> bytes:
     try:
-        target = targets.origin_form(given)
-        targets.check(target)
+        return targets.checked(given)
     except targets.BadTarget as error:
         raise malformed(str(error)) from None
-    return target
 
 
 def _read_framing(head: RequestHead) -> None:

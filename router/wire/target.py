@@ -8,7 +8,7 @@ may resolve them and so leave the prefix that was checked.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 _ALLOWED = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%\[\]]*")
@@ -26,8 +26,29 @@ ROOTS = frozenset(
 """First path segments of the OpenAI API below /v1/; a path that begins with one lacks only that."""
 
 
+_NAMES = {root: root.decode() for root in ROOTS}
+_ROOT = re.compile(rb"/v1/([^/?]*)")
+
+
 class BadTarget(ValueError):
     """The request target cannot be forwarded; the text says why."""
+
+
+def checked(given: bytes) -> bytes:
+    """A request target as origin-form, checked. Raises BadTarget.
+
+    Paths recur, so their verdicts are remembered; a query is a client's own and never is.
+    """
+    return _checked(given) if b"?" in given else _checked_path(given)
+
+
+def _checked(given: bytes) -> bytes:
+    target = origin_form(given)
+    check(target)
+    return target
+
+
+_checked_path = lru_cache(maxsize=2048)(_checked)
 
 
 def origin_form(target: bytes) -> bytes:
@@ -55,12 +76,13 @@ def check(target: bytes) -> None:
         raise BadTarget("the request target holds dot segments or escaped controls")
 
 
+@lru_cache(maxsize=256)
 def valid_host(value: bytes) -> bool:
     """Whether a Host field is a host and an optional port (RFC 9112 section 3.2)."""
     return _HOST.fullmatch(value) is not None
 
 
-def forward_target(target: bytes, prefixes: Sequence[bytes], forgiving: bool) -> bytes | None:
+def forward_target(target: bytes, prefixes: tuple[bytes, ...], forgiving: bool) -> bytes | None:
     """The target to forward, or None when it is not under a forwarded prefix.
 
     With `forgiving`, the usual slips in a base URL are mended: "/v1/v1/x" and "//v1/x" become
@@ -68,10 +90,12 @@ def forward_target(target: bytes, prefixes: Sequence[bytes], forgiving: bool) ->
     """
     if forgiving:
         target = _mend(target)
-    return target if target.startswith(tuple(prefixes)) else None
+    return target if target.startswith(prefixes) else None
 
 
 def _mend(target: bytes) -> bytes:
+    if target.startswith(b"/v1/") and not target.startswith(b"/v1/v1/"):
+        return target
     if target.startswith(b"//"):
         target = b"/" + target.lstrip(b"/")
     while target.startswith(b"/v1/v1/"):
@@ -82,8 +106,5 @@ def _mend(target: bytes) -> bytes:
 
 def endpoint_of(target: bytes) -> str:
     """The endpoint for metrics, from a closed set: "chat", "files", … or "other"."""
-    if target.startswith(b"/v1/"):
-        root = re.split(rb"[/?]", target[4:], maxsplit=1)[0]
-        if root in ROOTS:
-            return root.decode()
-    return "other"
+    root = _ROOT.match(target)
+    return _NAMES.get(root[1], "other") if root is not None else "other"

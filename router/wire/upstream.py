@@ -50,6 +50,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._user: UpstreamUser | None = None
         self._heard = False
+        self._poll: select.poll | None = None
         self.used = 0
         """Requests written so far: above 1 it may be stale."""
         self.idle_since = 0.0
@@ -76,9 +77,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         It is the connection's end, or an answer to nothing, which the next request would take for
         its own. The event loop would tell only after that request has been written.
         """
-        poll = select.poll()
-        poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        if self._poll is None:  # made once: a system call is all that a reuse may cost
+            self._poll = select.poll()
+            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def take(self, user: UpstreamUser, to_head: bool) -> None:
         """Give the connection to a reply, whose request is written next."""
