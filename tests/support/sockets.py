@@ -2,23 +2,23 @@
 
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
 def owner_of(server_port: int, client_port: int, pids: Iterable[int]) -> int | None:
     """Return which of these processes holds the server's end of an IPv4 connection."""
-    inode = _inode(server_port, client_port)
-    return next((pid for pid in pids if inode and f"socket:[{inode}]" in _links(pid)), None)
+    wanted = {f"socket:[{inode}]" for inode in _inodes(server_port, client_port)}
+    return next((pid for pid in pids if wanted & _links(pid)), None)
 
 
-def _inode(server_port: int, client_port: int) -> str | None:
+def _inodes(server_port: int, client_port: int) -> Iterator[str]:
+    """Yield those of the living; a connection that has ended may have had the same ports."""
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         ports = [int(fields[i].rpartition(":")[2], 16) for i in (1, 2)]
-        if ports == [server_port, client_port]:
-            return fields[9]
-    return None
+        if ports == [server_port, client_port] and fields[9] != "0":
+            yield fields[9]
 
 
 def _links(pid: int) -> set[str]:
