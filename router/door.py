@@ -29,6 +29,7 @@ DRAIN_GRACE = 0.5
 LINGER = 2.0
 """Seconds during which what a client still sends is thrown away, so that it reads our last answer
 before its kernel learns that nobody listens (RFC 9112 section 9.6)."""
+_BETWEEN, _HEAD, _BODY = Phase  # looking up a member costs 0.1 µs
 
 
 class Door(asyncio.BufferedProtocol):
@@ -241,21 +242,21 @@ class Door(asyncio.BufferedProtocol):
         before, self._watched = self._watched, phase
         if self._paused:
             self._watched, self.deadline = None, NEVER
-        elif phase is Phase.between:
+        elif phase is _BETWEEN:
             idle = self._current is None
             self.deadline = self._plane.wheel.now + timeouts.keep_alive if idle else NEVER
         elif phase is not before:
             self._body_seen = 0
-            self._wait(timeouts.header if phase is Phase.head else timeouts.body_stall)
+            self._wait(timeouts.header if phase is _HEAD else timeouts.body_stall)
 
     def expired(self) -> None:
         """The client did not do in time what it owed."""
         phase, stall = self._reader.phase, self._plane.timeouts.body_stall
         if self._deaf or (self._full and self._current is None):
             self.transport.abort()
-        elif phase is Phase.between:
+        elif phase is _BETWEEN:
             self._close()
-        elif phase is Phase.head:
+        elif phase is _HEAD:
             message = "The request head took too long to arrive."
             self._turn_away(Refusal(408, "request_timeout", message))
         elif self._body_seen >= BODY_FLOOR * stall:
@@ -268,7 +269,7 @@ class Door(asyncio.BufferedProtocol):
     def idle(self) -> bool:
         """Whether no request is under way."""
         busy = self._current is not None or self._waiting or self._full or self._deaf
-        return not busy and self._reader.phase is Phase.between
+        return not busy and self._reader.phase is _BETWEEN
 
     def drain(self) -> None:
         """The worker stops: an idle connection ends soon, a busy one after its answer.
@@ -313,7 +314,7 @@ class Door(asyncio.BufferedProtocol):
     def _close(self) -> None:
         """Close after our last answer, without a reset that would take it from the client."""
         transport = self.transport
-        complete = self._reader.phase is Phase.between and not self._deaf
+        complete = self._reader.phase is _BETWEEN and not self._deaf
         self._deaf = True
         self._drop_waiting()
         if transport.get_protocol() is not self:

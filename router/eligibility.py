@@ -13,6 +13,8 @@ from router.plane import Plane
 from router.upstreams import Upstream
 from router.wire.answer import Problem
 
+_OWN = Caller.own
+
 
 class Eligibility:
     """What a request needs of a mirror: its endpoint, its model, and taking the caller's key."""
@@ -28,7 +30,7 @@ class Eligibility:
     def fits(self, upstream: Upstream) -> bool:
         """Whether the mirror could serve the request, whatever its health."""
         shown = self._credentials
-        if shown.caller is not Caller.own:
+        if shown.caller is not _OWN:
             takes = upstream.takes_key(None)
         else:
             takes = all(map(upstream.takes_key, shown.keys))

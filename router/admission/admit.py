@@ -10,6 +10,8 @@ from router.plane import Plane
 from router.wire.answer import Problem
 from router.wire.request import RequestHead
 
+_, _ISSUED, _ANONYMOUS = Caller
+
 
 def admit(plane: Plane, head: RequestHead) -> Credentials | Problem:
     """The credentials of a request that may be forwarded, or why it may not."""
@@ -54,12 +56,12 @@ def accepted_keys(plane: Plane) -> str:
 
 
 def _key_problem(plane: Plane, shown: Credentials) -> Problem | None:
-    kinds = plane.router.callers
-    if shown.caller is Caller.issued:
+    caller = shown.caller
+    if caller is _ISSUED:
         return _unauthorized("This key is unknown or has been revoked.")
-    if shown.caller in kinds:
+    if caller in plane.router.callers:
         return None
-    if shown.caller is Caller.anonymous:
+    if caller is _ANONYMOUS:
         return _unauthorized(f"No API key was sent. {accepted_keys(plane)}")
     return _unauthorized(f"Callers' own keys are not accepted here. {accepted_keys(plane)}")
 

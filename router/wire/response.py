@@ -54,10 +54,14 @@ class ResponseSink(Protocol):
         """The head of the final response, or of a 101."""
 
 
+_FORWARD, _LOOK, _TAKE = Rule.forward, Rule.look, Rule.take  # see request.py
+
+
 class ResponseReader:
     """Reads the responses of one connection to a mirror."""
 
     def __init__(self, rules: FieldRules) -> None:
+        self._known = rules.spellings
         self._rule_of = rules.of
         self._parser = httptools.HttpResponseParser(self)
         self._sink: ResponseSink | None = None
@@ -155,13 +159,13 @@ class ResponseReader:
         if self._head is not None:
             return  # a trailer, or a field of what was not asked for
         self._count += 1
-        rule, lower = self._rule_of(name)
-        if rule is Rule.forward:
+        rule, lower = self._known.get(name) or self._rule_of(name)
+        if rule is _FORWARD:
             self._fields += (name, b": ", value, b"\r\n")
-        elif rule is Rule.look:
+        elif rule is _LOOK:
             self._fields += (name, b": ", value, b"\r\n")
             self._look[lower] = value
-        elif rule is Rule.take:
+        elif rule is _TAKE:
             known = self._look.get(lower)
             self._look[lower] = value if known is None else known + b", " + value
 
