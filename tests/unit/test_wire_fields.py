@@ -64,7 +64,7 @@ def test_what_is_remembered_is_bounded() -> None:
     rules = request_rules()
     for i in range(5000):
         assert rules.of(b"X-%d" % i) == (Rule.forward, b"x-%d" % i)
-    assert len(rules._spellings) == 2048
+    assert len(rules.spellings) == 2048
     assert rules.of(b"Cookie")[0] is Rule.drop
 
 
