@@ -179,8 +179,8 @@ async def test_a_full_disk_stops_nothing_and_history_catches_up(store, path):
 async def test_a_decision_that_cannot_be_kept_is_refused(store, path):
     await store.add_ban(ban("a", "192.0.2.1/32"))
     with pytest.raises(StoreError, match="the store failed"):
-        await store.add_ban(ban("a", "192.0.2.1/32"))
-    assert len(await store.active_bans(1.0)) == 1
+        await store.add_ban(ban("a", "192.0.2.2/32"))  # the id is taken
+    assert [each.network for each in await store.active_bans(1.0)] == ["192.0.2.1/32"]
 
 
 async def test_a_full_queue_drops_the_newest_and_counts():
@@ -274,7 +274,8 @@ async def main():
     store = await Store.open(sys.argv[1])
     number = 0
     while True:
-        await store.add_ban(Ban(f"b{number}", "192.0.2.1/32", number, None, "test", "test"))
+        network = f"198.18.{number // 256}.{number % 256}/32"
+        await store.add_ban(Ban(f"b{number}", network, number, None, "test", "test"))
         print(number, flush=True)
         number += 1
 
