@@ -1,6 +1,7 @@
 """A journey through the API with OpenAI's own Python client, synchronous."""
 
 import base64
+from typing import Any
 
 import openai
 import pytest
@@ -155,11 +156,10 @@ def realtime(client: openai.OpenAI, entrance: Entrance) -> None:
 
 
 def _realtime(client: openai.OpenAI, entrance: Entrance) -> None:
-    secured = {"ssl": entrance.tls()} if entrance.ca_file else {}
-    manager = client.realtime.connect(
-        model="gpt-realtime",
-        websocket_connection_options={"open_timeout": 5, **secured},  # type: ignore[arg-type]
-    )
+    options: Any = {"open_timeout": 5}
+    if entrance.ca_file:
+        options["ssl"] = entrance.tls()
+    manager = client.realtime.connect(model="gpt-realtime", websocket_connection_options=options)
     with manager as connection:
         assert connection.recv().type == "session.created"
         connection.response.create(response={"instructions": PROMPT})
