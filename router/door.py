@@ -172,6 +172,7 @@ class Door(asyncio.BufferedProtocol):
 
     def _to_aiohttp(self, raw: bytes) -> None:
         self._forget()
+        self._plane.outbox.flush()
         protocol = self._plane.hand_over()
         self.transport.set_protocol(protocol)
         protocol.connection_made(self.transport)
@@ -293,7 +294,8 @@ class Door(asyncio.BufferedProtocol):
         self._deaf = True
         self._plane.tally.rejected(refusal.code)
         fields = [*problem.fields(), (b"connection", b"close")]
-        self.transport.write(render(refusal.status, fields, problem.body()))
+        answer = render(refusal.status, fields, problem.body())
+        self._plane.outbox.write(self.transport, answer)
         self._close()
 
     def _hear_no_more(self, problem: Problem) -> None:
@@ -314,6 +316,7 @@ class Door(asyncio.BufferedProtocol):
     def _close(self) -> None:
         """Close after our last answer, without a reset that would take it from the client."""
         transport = self.transport
+        self._plane.outbox.flush()
         complete = self._reader.phase is _BETWEEN and not self._deaf
         self._deaf = True
         self._drop_waiting()

@@ -105,7 +105,7 @@ class Exchange:
     def _invite_body(self) -> None:
         expects = self.head.look.get(b"expect", b"").lower() == b"100-continue"
         if expects and not self.head.http10 and not self.body.size:
-            self.client.transport.write(CONTINUE)
+            self.plane.outbox.write(self.client.transport, CONTINUE)
 
     def request_body(self, data: bytes) -> None:
         """A piece of the request's body."""
@@ -268,7 +268,7 @@ class Exchange:
         self._answer(problem.status, out, outcome or outcome_of(problem.status))
 
     def _answer(self, status: int, out: bytes, outcome: str) -> None:
-        self.client.transport.write(out)
+        self.plane.outbox.write(self.client.transport, out)
         self._finish(outcome, self.may_keep_alive, status)
 
     def _leave_mirror(self) -> None:

@@ -51,7 +51,8 @@ class Opening:
                 self._opened(self._upstream, connection, seconds)
 
     def _new(self) -> UpstreamConnection:
-        return UpstreamConnection(self._plane.buffer, self._plane.response_rules)
+        plane = self._plane
+        return UpstreamConnection(plane.buffer, plane.response_rules, plane.outbox)
 
 
 async def route_to(upstream: Upstream, contexts: TlsContexts, timeout: float) -> Route:

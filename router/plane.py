@@ -21,6 +21,7 @@ from router.pressure import Crowd, Door, Memory, connection_limit
 from router.tally import Finished, Tally
 from router.upstreams import Upstream, Upstreams
 from router.wire.fields import request_rules, response_rules
+from router.wire.outbox import Outbox
 from router.wire.wheel import Wheel
 
 READ_BUFFER = 32 << 10
@@ -67,6 +68,7 @@ class Plane:
         self.response_rules = response_rules()
         self.crowd = Crowd(connection_limit(), accept)
         self.memory = Memory()
+        self.outbox = Outbox()
         self.tls_contexts = TlsContexts()
         self.exchanges: set[RunningRequest] = set()
         self.draining = False

@@ -10,6 +10,7 @@ import socket
 import struct
 
 from router.wire.answer import status_line
+from router.wire.outbox import Outbox
 from router.wire.request import RequestHead
 from router.wire.response import ResponseHead
 
@@ -23,6 +24,7 @@ class Relay:
     __slots__ = (
         "_chunked",
         "_framed",
+        "_outbox",
         "_pending",
         "_request",
         "_transport",
@@ -31,7 +33,8 @@ class Relay:
         "started",
     )
 
-    def __init__(self, transport: asyncio.Transport, request: RequestHead) -> None:
+    def __init__(self, outbox: Outbox, transport: asyncio.Transport, request: RequestHead) -> None:
+        self._outbox = outbox
         self._transport = transport
         self._request = request
         self._pending = b""
@@ -48,7 +51,7 @@ class Relay:
         if self._request.http10 or response.status == 100 or self.started:
             return
         head = [status_line(response.status, response.reason), *response.fields, b"\r\n"]
-        self._transport.write(b"".join(head))
+        self._outbox.write(self._transport, b"".join(head))
 
     def head(self, response: ResponseHead, added: bytes, keep_alive: bool) -> None:
         """Prepare the head; it is written together with what follows it in the same read."""
@@ -95,7 +98,7 @@ class Relay:
         self._pending = b""
         self.started = True
         if out:
-            self._transport.write(out)
+            self._outbox.write(self._transport, out)
 
     def cut(self) -> None:
         """End a response that cannot be completed, so that the client sees it is incomplete.
@@ -104,6 +107,7 @@ class Relay:
         what was relayed still arrives. Without framing only a reset is one: a clean end would look
         like the end of the body.
         """
+        self._outbox.flush()
         if self._framed:
             self._transport.close()
         else:

@@ -98,7 +98,7 @@ class Reply:
         self._upstream = upstream
         self._connection: UpstreamConnection | None = connection
         self._opened_in = opened_in
-        self._relay = Relay(asker.client.transport, asker.head)
+        self._relay = Relay(asker.plane.outbox, asker.client.transport, asker.head)
         self._tunnel: Tunnel | None = None
         connection.take(self, to_head=asker.head.method == b"HEAD")
 
@@ -198,6 +198,7 @@ class Reply:
         asker.client.resume_client()
         self._tunnel = Tunnel(asker.plane, asker.client.transport, mirror, self._tunnel_ended)
         self._relay.data([rest] if rest else [], ended=False)
+        asker.plane.outbox.flush()
         mirror.writelines(asker.early_tunnel)
 
     def _tunnel_ended(self) -> None:

@@ -10,6 +10,7 @@ import select
 from typing import Protocol, cast
 
 from router.wire.fields import FieldRules
+from router.wire.outbox import Outbox
 from router.wire.response import BadResponse, ResponseHead, ResponseReader
 
 
@@ -44,8 +45,9 @@ class UpstreamUser(Protocol):
 class UpstreamConnection(asyncio.BufferedProtocol):
     """The protocol of one connection to a mirror."""
 
-    def __init__(self, buffer: memoryview, rules: FieldRules) -> None:
+    def __init__(self, buffer: memoryview, rules: FieldRules, outbox: Outbox) -> None:
         self._buffer = buffer
+        self._outbox = outbox
         self._reader = ResponseReader(rules)
         self._transport: asyncio.Transport | None = None
         self._user: UpstreamUser | None = None
@@ -91,7 +93,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def write(self, data: bytes) -> None:
         """Write a part of the request."""
-        self.transport.write(data)
+        self._outbox.write(self.transport, data)
 
     def leave(self) -> None:
         """Nobody wants anything more of it: close it, whatever it is doing."""

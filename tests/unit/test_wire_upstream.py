@@ -13,6 +13,7 @@ from monitor.health.board import MirrorHealth
 from monitor.settings import read
 from router.upstreams import Upstream
 from router.wire.fields import response_rules
+from router.wire.outbox import Outbox
 from router.wire.response import ResponseHead
 from router.wire.upstream import UpstreamConnection
 from tests.support.wait import wait_until_async
@@ -55,7 +56,7 @@ class Pair:
         self.mirror, self.ours = socket.socketpair()
         self.ours.setblocking(False)
         buffer = memoryview(bytearray(1 << 15))
-        self.connection = UpstreamConnection(buffer, response_rules())
+        self.connection = UpstreamConnection(buffer, response_rules(), Outbox())
         self.user = User()
 
     async def open(self) -> None:
