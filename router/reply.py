@@ -79,10 +79,12 @@ class Reply:
     __slots__ = (
         "_asker",
         "_connection",
+        "_heard_at",
         "_opened_in",
         "_relay",
         "_tunnel",
         "_upstream",
+        "_wheel",
         "mirror",
         "status",
         "stream",
@@ -98,6 +100,8 @@ class Reply:
         self._upstream = upstream
         self._connection: UpstreamConnection | None = connection
         self._opened_in = opened_in
+        self._wheel = asker.plane.wheel
+        self._heard_at = 0.0
         self._relay = Relay(asker.plane.outbox, asker.client.transport, asker.head)
         self._tunnel: Tunnel | None = None
         connection.take(self, to_head=asker.head.method == b"HEAD")
@@ -176,12 +180,13 @@ class Reply:
 
     def response_data(self, parts: list[bytes], ended: bool) -> None:
         """What one read brought of the answer."""
-        asker = self._asker
-        asker.wait(asker.plane.timeouts.idle)
+        if self._wheel.now != self._heard_at:  # to move a deadline once a tick will do
+            self._heard_at = self._wheel.now
+            self._asker.wait(self._asker.plane.timeouts.idle)
         self._relay.data(parts, ended)
         if ended:
             self._give_back()
-            asker.answered(outcome_of(self.status), self._relay.keep_alive)
+            self._asker.answered(outcome_of(self.status), self._relay.keep_alive)
 
     def _give_back(self) -> None:
         connection = self._connection

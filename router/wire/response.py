@@ -74,7 +74,8 @@ class ResponseReader:
         """More came than was asked for: the connection must not be used again."""
         self.tunnel: bytes | None = None
         """After a 101: what followed it."""
-        self._head: ResponseHead | None = None
+        self.head: ResponseHead | None = None
+        """The final head, once it has been read."""
         self._begin()
 
     def _begin(self) -> None:
@@ -92,7 +93,7 @@ class ResponseReader:
         self._sink = sink
         self.to_head = to_head
         self.ended = False
-        self._head = None
+        self.head = None
         self._begin()
 
     def feed(self, data: memoryview) -> None:
@@ -110,7 +111,10 @@ class ResponseReader:
             raise error.__context__ or error from None
         except httptools.HttpParserError as error:
             self._cannot_parse(error)
-        self._check_bounds(len(data))
+        if self.head is None:
+            self._count_head(len(data))
+        elif self._raw_bytes - self._body_bytes > 2 * MAX_HEAD + 8 * self._body_bytes:
+            raise BadResponse("its chunks are mostly framing")
 
     def _cannot_parse(self, error: Exception) -> None:
         """Garbage after a complete response spoils only the connection."""
@@ -118,29 +122,21 @@ class ResponseReader:
             raise BadResponse(f"its response is malformed: {error}")
         self.poisoned = True
 
-    def _check_bounds(self, read: int) -> None:
-        if self._head is None:
-            self._head_bytes += read
-            if self._head_bytes > MAX_HEAD:
-                raise BadResponse("its response head is too long")
-        elif self._raw_bytes - self._body_bytes > 2 * MAX_HEAD + 8 * self._body_bytes:
-            raise BadResponse("its chunks are mostly framing")
-
-    @property
-    def in_response(self) -> bool:
-        """Whether the final head has been read."""
-        return self._head is not None
+    def _count_head(self, read: int) -> None:
+        self._head_bytes += read
+        if self._head_bytes > MAX_HEAD:
+            raise BadResponse("its response head is too long")
 
     @property
     def reusable(self) -> bool:
         """Whether the next response can follow on this connection."""
-        kept = self._head is not None and self._head.keep_alive
+        kept = self.head is not None and self.head.keep_alive
         return kept and self.ended and not self.poisoned
 
     @property
     def ends_with_close(self) -> bool:
         """Whether the end of the connection is the proper end of the response being read."""
-        return self._head is not None and self._head.until_close and not self.ended
+        return self.head is not None and self.head.until_close and not self.ended
 
     # What httptools calls
 
@@ -156,7 +152,7 @@ class ResponseReader:
         self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head is not None:
+        if self.head is not None:
             return  # a trailer, or a field of what was not asked for
         self._count += 1
         rule, lower = self._known.get(name) or self._rule_of(name)
@@ -180,7 +176,7 @@ class ResponseReader:
                 raise BadResponse("it sends interim responses without end")
             self._sink.informational(head)
             return
-        self._head = head
+        self.head = head
         self._sink.response_head(head)
         if self.to_head:
             # llhttp would now wait for the body that the fields promise.
@@ -193,7 +189,7 @@ class ResponseReader:
             self.parts.append(data)
 
     def on_message_complete(self) -> None:
-        if self._head is not None:
+        if self.head is not None:
             self.ended = True
 
     def _checked_head(self) -> ResponseHead:

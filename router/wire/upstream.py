@@ -132,7 +132,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         if reader.tunnel is not None:
             user.switched(reader.tunnel)
-        elif reader.in_response:
+        elif reader.head is not None:
             user.response_data(reader.parts, reader.ended)
 
     def _fail(self, why: str) -> None:
