@@ -11,19 +11,18 @@ import asyncio
 from collections import deque
 from typing import cast
 
-from router.admission.admit import banned
+from router.admission.refusals import banned
 from router.exchange import Exchange
+from router.owed import Owed
 from router.plane import Plane
 from router.pressure import WRITE_BUFFER
 from router.relay import reset
-from router.wire.answer import Problem, render
+from router.respond import refusal_answer
+from router.wire.answer import Problem
 from router.wire.request import Leave, Phase, Refusal, RequestHead, RequestReader, malformed
 from router.wire.target import forward_target
-from router.wire.wheel import NEVER
 
 MAX_PIPELINED = 16
-BODY_FLOOR = 1024
-"""Bytes a second that a body must bring on average, or it is as good as stalled."""
 DRAIN_GRACE = 0.5
 """Seconds for what a client may be sending when the worker stops."""
 LINGER = 2.0
@@ -39,8 +38,8 @@ class Door(asyncio.BufferedProtocol):
 
     def __init__(self, plane: Plane) -> None:
         self.client = ""
-        self.deadline = NEVER
         self._plane = plane
+        self._owed = Owed(plane, self._expired)
         self._buffer = plane.buffer
         self._reader = RequestReader(self, plane.request_rules)
         self._current: Exchange | None = None
@@ -52,8 +51,6 @@ class Door(asyncio.BufferedProtocol):
         self._paused = False
         self._full = False
         self._lost = False
-        self._watched: Phase | None = None
-        self._body_seen = 0
 
     def __repr__(self) -> str:
         return f"<Door {self.client} {self._current}, {len(self._waiting)} waiting>"
@@ -67,8 +64,7 @@ class Door(asyncio.BufferedProtocol):
         self.client = peer[0] if peer else "local"
         plane = self._plane
         plane.crowd.join(self)
-        plane.wheel.add(self)
-        self._wait(DRAIN_GRACE if plane.draining else plane.timeouts.header)
+        self._owed.wait(DRAIN_GRACE if plane.draining else plane.timeouts.header)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -122,7 +118,6 @@ class Door(asyncio.BufferedProtocol):
         if self._deaf:
             raise Leave  # what stood before it in the same read was our last
         plane = self._plane
-        self._refuse_banned()
         target = forward_target(head.target, plane.prefixes, plane.router.forgiving_paths)
         if target is None:
             self._leave_for_aiohttp()
@@ -139,7 +134,7 @@ class Door(asyncio.BufferedProtocol):
 
     def request_body(self, data: bytes) -> None:
         """A piece of the newest request's body."""
-        self._body_seen += len(data)
+        self._owed.brought(len(data))
         if self._incoming is not None:
             self._incoming.request_body(data)
 
@@ -156,18 +151,16 @@ class Door(asyncio.BufferedProtocol):
             self._upgrading = newest
             newest.tunnel_data(data)
 
-    def _refuse_banned(self) -> None:
+    def _leave_for_aiohttp(self) -> None:
         plane = self._plane
         ban = plane.bans.find(self.client, plane.wall())
         if ban is not None:
             problem = banned(ban, plane.config.contact)
             raise Refusal(problem.status, problem.code, problem.message)
-
-    def _leave_for_aiohttp(self) -> None:
         if self._current is None and not self._waiting:
             self._hand_over = self._reader.raw_head()
         self._deaf = True
-        self.deadline = NEVER
+        self._owed.nothing()
         raise Leave  # with a request under way: it ends, and then the connection does
 
     def _to_aiohttp(self, raw: bytes) -> None:
@@ -209,7 +202,7 @@ class Door(asyncio.BufferedProtocol):
     def _stall(self) -> None:
         """The client has to take what is written before more is written for it."""
         self.pause_client()
-        self._wait(self._plane.timeouts.write_stall)
+        self._owed.wait(self._plane.timeouts.write_stall)
 
     def _go_on(self) -> None:
         """The client has taken the last answer."""
@@ -232,27 +225,15 @@ class Door(asyncio.BufferedProtocol):
 
     # Deadlines and ends
 
-    def _wait(self, seconds: float) -> None:
-        self.deadline = self._plane.wheel.now + seconds
-
     def _watch(self) -> None:
-        """Set the deadline of what the client owes us now; a head and a body have one from their
-        beginning on, so that dripping bytes do not move it.
-        """
-        timeouts, phase = self._plane.timeouts, self._reader.phase
-        before, self._watched = self._watched, phase
         if self._paused:
-            self._watched, self.deadline = None, NEVER
-        elif phase is _BETWEEN:
-            idle = self._current is None
-            self.deadline = self._plane.wheel.now + timeouts.keep_alive if idle else NEVER
-        elif phase is not before:
-            self._body_seen = 0
-            self._wait(timeouts.header if phase is _HEAD else timeouts.body_stall)
+            self._owed.nothing()
+        else:
+            self._owed.watch(self._reader.phase, self._current is not None)
 
-    def expired(self) -> None:
+    def _expired(self) -> None:
         """The client did not do in time what it owed."""
-        phase, stall = self._reader.phase, self._plane.timeouts.body_stall
+        phase = self._reader.phase
         if self._deaf or (self._full and self._current is None):
             self.transport.abort()
         elif phase is _BETWEEN:
@@ -260,10 +241,7 @@ class Door(asyncio.BufferedProtocol):
         elif phase is _HEAD:
             message = "The request head took too long to arrive."
             self._turn_away(Refusal(408, "request_timeout", message))
-        elif self._body_seen >= BODY_FLOOR * stall:
-            self._body_seen = 0
-            self._wait(stall)
-        else:
+        elif not self._owed.body_moves():
             self._turn_away(Refusal(408, "request_timeout", "The request body stopped arriving."))
 
     @property
@@ -279,7 +257,7 @@ class Door(asyncio.BufferedProtocol):
         a reset.
         """
         if self.idle:
-            self._wait(DRAIN_GRACE)
+            self._owed.wait(DRAIN_GRACE)
 
     def cut(self) -> None:
         """End the connection whatever it is doing."""
@@ -293,15 +271,14 @@ class Door(asyncio.BufferedProtocol):
             return
         self._deaf = True
         self._plane.tally.rejected(refusal.code)
-        fields = [*problem.fields(), (b"connection", b"close")]
-        answer = render(refusal.status, fields, problem.body())
+        answer = refusal_answer(self._plane.next_id(), problem)
         self._plane.outbox.write(self.transport, answer)
         self._close()
 
     def _hear_no_more(self, problem: Problem) -> None:
         """Finish what runs, if it needs nothing more of the client, and nothing else."""
         self._deaf = True
-        self.deadline = NEVER
+        self._owed.nothing()
         self._drop_waiting()
         if self._current is None:
             self._close()
@@ -324,7 +301,7 @@ class Door(asyncio.BufferedProtocol):
             self._forget()  # the end of a tunnel, which is told of the connection's in our place
             return
         unread = transport.get_write_buffer_size()
-        self._wait(self._plane.timeouts.write_stall if unread else LINGER)
+        self._owed.wait(self._plane.timeouts.write_stall if unread else LINGER)
         if complete or transport.is_closing():
             transport.close()
             return
@@ -336,4 +313,4 @@ class Door(asyncio.BufferedProtocol):
 
     def _forget(self) -> None:
         self._plane.door_closed(self)
-        self._plane.wheel.remove(self)
+        self._owed.settled()

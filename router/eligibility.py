@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router.admission.admit import no_key_fits
 from router.admission.keys import Caller, Credentials
+from router.admission.refusals import no_key_fits
 from router.body import RequestBody
 from router.choice.failure import FailedAttempt
 from router.peek import model_of

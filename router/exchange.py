@@ -11,8 +11,9 @@ place on the wheel) is given back in `_finish`, which runs exactly once.
 
 from __future__ import annotations
 
-from router.admission.admit import admit, too_large
+from router.admission.admit import admit
 from router.admission.keys import Credentials
+from router.admission.refusals import banned, too_large
 from router.attempts import Attempts
 from router.body import EARLY, RequestBody
 from router.choice.failure import Failure
@@ -86,6 +87,10 @@ class Exchange:
         self.deadline = self._ends_at = plane.wheel.now + plane.timeouts.total
         plane.wheel.add(self)
         plane.exchanges.add(self)
+        ban = plane.bans.find(self.client.client, plane.wall())
+        if ban is not None:
+            self._refuse(banned(ban, plane.config.contact))
+            return
         if self.head.method == b"OPTIONS":
             fields = cors.preflight_fields(self.head.look, plane.router.cors_origins)
             ending = [] if self.may_keep_alive else [(b"connection", b"close")]

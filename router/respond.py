@@ -58,3 +58,15 @@ def local_answer(
     body = problem.body()
     out = render(problem.status, fields, body)
     return out[: -len(body)] if head.method == b"HEAD" else out
+
+
+def refusal_answer(request_id: str, problem: Problem) -> bytes:
+    """The answer to what did not become a request; the connection ends after it."""
+    encoded = request_id.encode()
+    fields = [
+        *problem.fields(),
+        (b"x-request-id", encoded),
+        (b"x-mirrorgate-request-id", encoded),
+        (b"connection", b"close"),
+    ]
+    return render(problem.status, fields, problem.body())

@@ -206,6 +206,9 @@ async def test_a_banned_client_is_refused_and_told_why() -> None:
             assert (answer.status, answer.error["code"]) == (403, "client_banned")
             assert "too greedy" in answer.error["message"]
             assert "ops@example.com" in answer.error["message"]
+            assert answer["x-request-id"]
+            from_page = await road.ask(get("/v1/models", "Origin: https://app"))
+            assert from_page["access-control-allow-origin"] == "*"
             assert (await road.ask(get("/"))).status == 403
     assert mirror.connections == 0
 

@@ -85,7 +85,10 @@ class _Gate:
             await loop.create_connection(lambda: self._door, sock=theirs)
             for piece in pieces:
                 self._sent += len(piece)
-                ours.sendall(piece)
+                try:
+                    ours.sendall(piece)
+                except ConnectionError:  # the answer to an earlier piece was the last
+                    break
                 await wait_until_async(self._at_rest, what="the router to be at rest")
         await wait_until_async(lambda: self._door.gone, what="the door to close")
 

@@ -1,0 +1,64 @@
+"""What a client owes us now, and until when: a head, a body, a next request, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from router.plane import Plane
+from router.wire.request import Phase
+from router.wire.wheel import NEVER
+
+BODY_FLOOR = 1024
+"""Bytes a second that a body must bring on average, or it is as good as stalled."""
+_BETWEEN, _HEAD, _BODY = Phase  # looking up a member costs 0.1 µs
+
+
+class Owed:
+    """The deadline of one client connection, on the plane's wheel until `settled`."""
+
+    __slots__ = ("_body_seen", "_plane", "_watched", "deadline", "expired")
+
+    def __init__(self, plane: Plane, expired: Callable[[], None]) -> None:
+        self.deadline = NEVER
+        self.expired = expired
+        self._plane = plane
+        self._watched: Phase | None = None
+        self._body_seen = 0
+        plane.wheel.add(self)
+
+    def wait(self, seconds: float) -> None:
+        """Something must happen within this time."""
+        self.deadline = self._plane.wheel.now + seconds
+
+    def nothing(self) -> None:
+        """The client owes nothing; what it begins anew is watched from its beginning."""
+        self._watched, self.deadline = None, NEVER
+
+    def watch(self, phase: Phase, busy: bool) -> None:
+        """The reader is here now. A head and a body have a deadline from their beginning on, so
+        that dripping bytes do not move it. `busy`: a request is under way, and it is ours to act.
+        """
+        timeouts = self._plane.timeouts
+        before, self._watched = self._watched, phase
+        if phase is _BETWEEN:
+            self.deadline = NEVER if busy else self._plane.wheel.now + timeouts.keep_alive
+        elif phase is not before:
+            self._body_seen = 0
+            self.wait(timeouts.header if phase is _HEAD else timeouts.body_stall)
+
+    def brought(self, size: int) -> None:
+        """So many bytes of a body came."""
+        self._body_seen += size
+
+    def body_moves(self) -> bool:
+        """At the deadline of a body: whether enough of it came to wait as long again."""
+        stall = self._plane.timeouts.body_stall
+        moves = self._body_seen >= BODY_FLOOR * stall
+        if moves:
+            self._body_seen = 0
+            self.wait(stall)
+        return moves
+
+    def settled(self) -> None:
+        """The connection is gone, or somebody else's."""
+        self._plane.wheel.remove(self)
