@@ -9,6 +9,7 @@ import json
 import resource
 import socket
 import statistics
+import struct
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +19,15 @@ import pytest
 
 from tests.support.instance import Instance
 from tests.support.measure import Measure
-from tests.support.road import OK, RawClient, ScriptedMirror, answering, get, read_request
+from tests.support.road import (
+    OK,
+    RawClient,
+    Script,
+    ScriptedMirror,
+    answering,
+    get,
+    read_request,
+)
 from tests.support.wait import wait_until_async
 
 pytestmark = pytest.mark.prove
@@ -246,3 +255,82 @@ def _cpu(pid: int) -> float:
     """Seconds of CPU time (proc(5), stat)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
+
+
+def _cut_stream(number: int) -> Script:
+    """A stream that breaks off after some events, in one of the ways that streams do."""
+    event = b"data: " + b"x" * 200 + b"\n\n"
+    chunk = b"%x\r\n%b\r\n" % (len(event), event)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n" + chunk * (number % 7 + 1))
+        if number % 2:
+            writer.write(chunk[: number % len(chunk)])
+        await writer.drain()
+        if number % 3 == 0:
+            leave_with_reset(writer)
+
+    return script
+
+
+def leave_with_reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection with RST."""
+    sock = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def test_every_cut_stream_is_seen_to_be_cut(tmp_path: Path, measured: Measure) -> None:
+    numbers = iter(range(200))
+
+    async def cuts(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _cut_stream(next(numbers))(reader, writer)
+
+    async with ScriptedMirror(cuts) as mirror, running(mirror, tmp_path) as instance:
+        seen = 0
+        for number in range(100):
+            async with clients(_port(instance), 1) as (client,):
+                await client.send(get(version="1.0" if number % 5 == 4 else "1.1"))
+                seen += await _sees_the_cut(client)
+        measured("cut streams, of 100, that their clients saw cut", seen)
+        assert seen == 100
+
+
+async def _sees_the_cut(client: RawClient) -> bool:
+    """Whether this client can tell: no complete frame, a reset, or an error in place of it."""
+    try:
+        answer = await client.response()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return True
+    return answer.status >= 500 or not answer.complete
+
+
+async def test_a_mirror_is_released_soon_after_its_client_has_left(
+    tmp_path: Path, measured: Measure
+) -> None:
+    streaming = iter([True, False] * 50)
+
+    async def serves(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if next(streaming):
+            await _endless(reader, writer)
+        else:
+            await read_request(reader)
+            await reader.read()
+
+    longest = 0.0
+    async with ScriptedMirror(serves) as mirror, running(mirror, tmp_path) as instance:
+        for number in range(40):
+            async with clients(_port(instance), 1) as (client,):
+                await client.send(get())
+                await wait_until_async(lambda: mirror.connections > number, what="the request")  # noqa: B023
+                if number % 4 < 2:
+                    leave_with_reset(client.writer)
+                else:
+                    client.writer.close()
+                left = time.monotonic()
+                await wait_until_async(lambda: mirror.closed > number, what="the release")  # noqa: B023
+                longest = max(longest, time.monotonic() - left)
+        measured("seconds until a mirror was released, longest of 40", longest)
+        assert longest < 0.5
