@@ -29,6 +29,8 @@ def bind(listen: str, setting: str) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Inherited by every client's socket: a silent WebSocket whose client is dead must end.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.bind((host, int(port)))
         sock.listen(BACKLOG)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from monitor.probes.handshake import TlsContexts
@@ -13,6 +14,8 @@ from router.plane import Plane
 from router.upstreams import Upstream
 from router.wire.connect import ConnectFailed, Route, connect
 from router.wire.upstream import UpstreamConnection
+
+log = logging.getLogger("worker")
 
 Opened = Callable[[Upstream, UpstreamConnection, float], None]
 Failed = Callable[[Failure, str], None]
@@ -43,6 +46,10 @@ class Opening:
         except ConnectFailed as error:
             self._task = None
             self._failed(error.failure, error.detail)
+        except Exception:  # whatever it is, the request must not wait for it
+            log.exception("opening a connection to %s", self._upstream.id)
+            self._task = None
+            self._failed(Failure.connect, "no connection could be opened")
         else:
             self._task = None
             if connection.closed:  # nothing was sent yet

@@ -21,6 +21,10 @@ from router.wire.response import ResponseHead
 from router.wire.upstream import UpstreamConnection
 from router.wire.websocket import check_switch
 
+STALE_WITHIN = 2.0
+"""Seconds in which a kept connection that the mirror had closed tells so: a round trip, with a
+retransmission. One that ends later was alive, and the request may have been acted upon."""
+
 
 class ClientSide(Protocol):
     """The client's connection."""
@@ -78,6 +82,7 @@ class Reply:
 
     __slots__ = (
         "_asker",
+        "_began",
         "_connection",
         "_heard_at",
         "_opened_in",
@@ -102,6 +107,7 @@ class Reply:
         self._opened_in = opened_in
         self._wheel = asker.plane.wheel
         self._heard_at = 0.0
+        self._began = self._wheel.now
         self._relay = Relay(asker.plane.outbox, asker.client.transport, asker.head)
         self._tunnel: Tunnel | None = None
         connection.take(self, to_head=asker.head.method == b"HEAD")
@@ -215,9 +221,13 @@ class Reply:
         if self.started:
             self.interrupt("upstream")
             return
-        stale = silent and connection is not None and connection.used > 1
+        stale = silent and connection is not None and connection.used > 1 and self._is_young
         kind = Failure.stale if stale else Failure.broken if silent else Failure.malformed
         self._asker.unanswered(kind, why)
+
+    @property
+    def _is_young(self) -> bool:
+        return self._wheel.now - self._began < STALE_WITHIN
 
     def upstream_full(self) -> None:
         """The mirror takes no more of the body for now."""

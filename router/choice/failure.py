@@ -13,7 +13,7 @@ class Failure(StrEnum):
     connect = "connect"
     tls = "tls"
     stale = "stale"
-    """A reused connection ended before a byte of the response: the mirror closed it meanwhile."""
+    """A reused connection ended at once, before a byte of the response: it had been closed."""
     broken = "broken"
     """The request was sent, then the connection ended before a response head."""
     malformed = "malformed"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from monitor.bans import Ban
 from monitor.health.board import State
 from tests.support.road import OK, Road, ScriptedMirror, answering, get, post, read_request
@@ -116,6 +118,36 @@ async def test_a_connection_that_went_stale_is_replaced_without_blame() -> None:
         for _ in range(3):
             assert (await road.ask(post())).status == 200
     assert road.suspected == []
+
+
+async def test_a_kept_connection_that_ends_late_was_not_stale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The mirror had the request for long enough to act upon it: it is not sent again."""
+    monkeypatch.setattr("router.reply.STALE_WITHIN", -1.0)
+
+    async def one_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK)
+        await read_request(reader)
+
+    async with ScriptedMirror(one_answer) as mirror, Road([mirror.table()]) as road:
+        assert (await road.ask(post())).status == 200
+        assert (await road.ask(post())).status == 502
+        assert mirror.connections == 1
+
+
+async def test_an_unforeseen_fault_while_connecting_does_not_leave_the_client_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def breaks(*_: object) -> None:
+        raise RuntimeError("unforeseen")
+
+    monkeypatch.setattr("router.opening.connect", breaks)
+    async with Road([_refusing()]) as road:
+        answer = await road.ask(post())
+        assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+        assert road.in_flight == 0
 
 
 async def test_a_request_that_may_have_been_received_is_not_sent_again() -> None:
