@@ -5,11 +5,11 @@ passed on as it comes, in the framing it came with.
 from __future__ import annotations
 
 from router.pressure import Memory
+from router.wire.chunks import LAST_CHUNK, chunk
 from router.wire.request import RequestHead
 
 EARLY = 64 << 10
 """Bytes of a streamed body kept while no connection is ready; then the client has to wait."""
-LAST_CHUNK = b"0\r\n\r\n"
 
 
 class RequestBody:
@@ -67,7 +67,7 @@ class RequestBody:
 
     def framed(self, data: bytes) -> bytes:
         """One piece of a streamed body as it goes to a mirror."""
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data
+        return chunk(data) if self._chunked else data
 
     @property
     def ending(self) -> bytes:

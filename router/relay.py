@@ -10,11 +10,11 @@ import socket
 import struct
 
 from router.wire.answer import status_line
+from router.wire.chunks import LAST_CHUNK, chunk
 from router.wire.outbox import Outbox
 from router.wire.request import RequestHead
 from router.wire.response import ResponseHead
 
-_LAST_CHUNK = b"0\r\n\r\n"
 _LINGER_RESET = struct.pack("ii", 1, 0)
 
 
@@ -84,17 +84,12 @@ class Relay:
     def data(self, parts: list[bytes], ended: bool) -> None:
         """Write what one read brought."""
         body = parts[0] if len(parts) == 1 else b"".join(parts)
-        size = len(body)
-        self.body_bytes += size
-        if not self._chunked:
-            out = self._pending + body if self._pending else body
-        elif ended:
-            chunk = b"%x\r\n%b\r\n" % (size, body) if size else b""
-            out = self._pending + chunk + _LAST_CHUNK
-        elif size:
-            out = b"%b%x\r\n%b\r\n" % (self._pending, size, body)
-        else:
-            out = self._pending
+        self.body_bytes += len(body)
+        if self._chunked and body:
+            body = chunk(body)
+        if self._chunked and ended:
+            body += LAST_CHUNK
+        out = self._pending + body if self._pending else body
         self._pending = b""
         self.started = True
         if out:
