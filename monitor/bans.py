@@ -35,9 +35,19 @@ def client_network(text: str) -> str:
     A network in CIDR form stays as wide as it is given. Raises ValueError.
     """
     if "/" in text:
-        return str(ipaddress.ip_network(text, strict=False))
+        return str(_folded(ipaddress.ip_network(text, strict=False)))
     address = ipaddress.ip_address(text)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped
     width = 32 if address.version == 4 else 64
     return str(ipaddress.ip_network(f"{address}/{width}", strict=False))
+
+
+def _folded(
+    network: ipaddress.IPv4Network | ipaddress.IPv6Network,
+) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """An IPv4-mapped IPv6 network as the IPv4 network that it stands for (RFC 4291, 2.5.5.2)."""
+    if isinstance(network, ipaddress.IPv4Network) or network.prefixlen < 96:
+        return network
+    mapped = network.network_address.ipv4_mapped
+    return network if mapped is None else ipaddress.IPv4Network((mapped, network.prefixlen - 96))

@@ -112,3 +112,17 @@ def test_the_network_that_stands_for_a_client_is_found_for_it() -> None:
         bans = BanList()
         bans.add(_ban(client_network(client)))
         assert bans.find(client, NOW) is not None
+
+
+@pytest.mark.parametrize(
+    ("given", "network"),
+    [
+        ("::ffff:10.1.0.0/112", "10.1.0.0/16"),
+        ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+        ("::/0", "::/0"),
+        ("2001:db8::/48", "2001:db8::/48"),
+        ("192.0.2.77/24", "192.0.2.0/24"),
+    ],
+)
+def test_a_network_in_either_notation_is_the_same_network(given: str, network: str) -> None:
+    assert client_network(given) == network
