@@ -23,7 +23,7 @@ from monitor.history.restart import states_before
 from monitor.history.store import Store, StoreError
 from monitor.probes.prober import Probe, Prober
 from monitor.report import ProbeReport
-from monitor.schedule import Schedule
+from monitor.schedule import SUSPECT_GAP, Schedule
 from monitor.totals import Totals
 from monitor.watch import MirrorWatch, identity
 
@@ -198,7 +198,9 @@ class Monitor:
                 self._go_blind(now)
                 return True
             if newly_ours:
+                watch.doubtful_since = self._monotonic()
                 self._ask_the_others(watch)
+            if self._others_are_due(watch):
                 return True
         flipped = watch.observe(probe.meaning, now)
         self._refresh(watch, now, flipped)
@@ -213,6 +215,13 @@ class Monitor:
         for mirror_id in self._watches:
             if mirror_id != watch.mirror.id:
                 self._schedule.suspect(mirror_id)
+
+    def _others_are_due(self, watch: MirrorWatch) -> bool:
+        """Whether others that were asked have not answered yet; for as long as they may take."""
+        asked = watch.doubtful_since
+        if self._monotonic() - asked > SUSPECT_GAP + probe_budget(self._config.interval):
+            return False
+        return not all(w is watch or w.heard_since(asked) for w in self._watches.values())
 
     def _refresh(self, watch: MirrorWatch, now: float, flipped: bool = False) -> None:
         change = watch.refresh(now, self._vantage, flipped)

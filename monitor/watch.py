@@ -39,6 +39,8 @@ class MirrorWatch:
         """When it was probed last, by a clock that never jumps."""
         self.could_be_ours = False
         """Whether the last probe failed for what may be our own network's fault."""
+        self.doubtful_since = 0.0
+        """When that began, on the monotonic clock."""
         self._state = State.unknown
         self._since = now
         self._meaning = _UNSEEN
@@ -113,6 +115,10 @@ class MirrorWatch:
     def wish_is_over(self, now: float) -> bool:
         """Whether the operator's wish was for a time that has passed."""
         return self._wish_until is not None and now >= self._wish_until
+
+    def heard_since(self, moment: float) -> bool:
+        """Whether a probe has ended since this moment of the monotonic clock."""
+        return self._seen >= moment
 
     def is_stale(self, limit: float) -> bool:
         """Whether something is known, but from before `limit` on the monotonic clock."""

@@ -62,6 +62,28 @@ class ScriptedProber(Prober):
         return self.says[mirror.id]
 
 
+class HeldProber(ScriptedProber):
+    """A prober whose probes of one mirror can be made to take long."""
+
+    def __init__(self, *ids: str) -> None:
+        super().__init__(*ids)
+        self.held = ""
+        self.holding = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def probe(
+        self,
+        mirror: MirrorConfig,
+        timeouts: MonitorTimeouts,
+        seconds: float,
+        prefer: Sequence[str] = (),
+    ) -> Probe:
+        if mirror.id == self.held:
+            self.holding.set()
+            await self.released.wait()
+        return await super().probe(mirror, timeouts, seconds, prefer)
+
+
 class Setup:
     """A monitor over two mirrors, `hk` and `us`, and all that it needs."""
 
@@ -165,6 +187,21 @@ async def test_a_limiting_mirror_is_degraded(setup):
     await setup.start(SLOW)
     await setup.until("hk", State.degraded)
     assert setup.board.current.of("hk").verdict == "upstream_rate_limited"
+
+
+async def test_a_doubtful_failure_counts_once_the_others_have_answered(setup):
+    prober = setup.prober = HeldProber("hk", "us")
+    await setup.start()
+    await setup.until("hk", State.up)
+    await setup.until("us", State.up)
+    prober.held = "us"
+    await prober.holding.wait()
+    prober.says["hk"] = NO_ROUTE
+    await setup.probes_more("hk", 10)
+    assert setup.state("hk") is State.up
+    prober.released.set()
+    await setup.until("hk", State.down)
+    assert setup.state("us") is State.up
 
 
 @pytest.mark.parametrize("failure", [NO_ROUTE, NO_RESOLVER])
