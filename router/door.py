@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
-from router.admission.refusals import banned
+from router.admission.refusals import ban_problem
 from router.exchange import Exchange
 from router.owed import Owed
 from router.plane import Plane
@@ -19,7 +19,15 @@ from router.pressure import WRITE_BUFFER
 from router.relay import reset
 from router.respond import refusal_answer
 from router.wire.answer import Problem
-from router.wire.request import Leave, Phase, Refusal, RequestHead, RequestReader, malformed
+from router.wire.request import (
+    BETWEEN,
+    HEAD,
+    Leave,
+    Refusal,
+    RequestHead,
+    RequestReader,
+    malformed,
+)
 from router.wire.target import forward_target
 
 MAX_PIPELINED = 16
@@ -28,7 +36,6 @@ DRAIN_GRACE = 0.5
 LINGER = 2.0
 """Seconds during which what a client still sends is thrown away, so that it reads our last answer
 before its kernel learns that nobody listens (RFC 9112 section 9.6)."""
-_BETWEEN, _HEAD, _BODY = Phase  # looking up a member costs 0.1 µs
 
 
 class Door(asyncio.BufferedProtocol):
@@ -45,7 +52,6 @@ class Door(asyncio.BufferedProtocol):
         self._current: Exchange | None = None
         self._incoming: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
-        self._upgrading: Exchange | None = None
         self._hand_over: bytes | None = None
         self._deaf = False
         self._paused = False
@@ -71,9 +77,6 @@ class Door(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._deaf:
-            return
-        if self._upgrading is not None:
-            self._upgrading.tunnel_data(bytes(self._buffer[:nbytes]))
             return
         try:
             self._reader.feed(self._buffer[:nbytes])
@@ -148,14 +151,11 @@ class Door(asyncio.BufferedProtocol):
         """What follows a WebSocket request."""
         newest = self._waiting[-1] if self._waiting else self._current
         if newest is not None:  # else it was refused
-            self._upgrading = newest
             newest.tunnel_data(data)
 
     def _leave_for_aiohttp(self) -> None:
-        plane = self._plane
-        ban = plane.bans.find(self.client, plane.wall())
-        if ban is not None:
-            problem = banned(ban, plane.config.contact)
+        problem = ban_problem(self._plane, self.client)
+        if problem is not None:
             raise Refusal(problem.status, problem.code, problem.message)
         if self._current is None and not self._waiting:
             self._hand_over = self._reader.raw_head()
@@ -236,9 +236,9 @@ class Door(asyncio.BufferedProtocol):
         phase = self._reader.phase
         if self._deaf or (self._full and self._current is None):
             self.transport.abort()
-        elif phase is _BETWEEN:
+        elif phase is BETWEEN:
             self._close()
-        elif phase is _HEAD:
+        elif phase is HEAD:
             message = "The request head took too long to arrive."
             self._turn_away(Refusal(408, "request_timeout", message))
         elif not self._owed.body_moves():
@@ -248,7 +248,7 @@ class Door(asyncio.BufferedProtocol):
     def idle(self) -> bool:
         """Whether no request is under way."""
         busy = self._current is not None or self._waiting or self._full or self._deaf
-        return not busy and self._reader.phase is _BETWEEN
+        return not busy and self._reader.phase is BETWEEN
 
     def drain(self) -> None:
         """The worker stops: an idle connection ends soon, a busy one after its answer.
@@ -294,7 +294,7 @@ class Door(asyncio.BufferedProtocol):
         """Close after our last answer, without a reset that would take it from the client."""
         transport = self.transport
         self._plane.outbox.flush()
-        complete = self._reader.phase is _BETWEEN and not self._deaf
+        complete = self._reader.phase is BETWEEN and not self._deaf
         self._deaf = True
         self._drop_waiting()
         if transport.get_protocol() is not self:

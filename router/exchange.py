@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from router.admission.admit import admit
 from router.admission.keys import Credentials
-from router.admission.refusals import banned, too_large
+from router.admission.refusals import ban_problem, too_large
 from router.attempts import Attempts
 from router.body import EARLY, RequestBody
 from router.choice.failure import Failure
@@ -87,9 +87,9 @@ class Exchange:
         self.deadline = self._ends_at = plane.wheel.now + plane.timeouts.total
         plane.wheel.add(self)
         plane.exchanges.add(self)
-        ban = plane.bans.find(self.client.client, plane.wall())
-        if ban is not None:
-            self._refuse(banned(ban, plane.config.contact))
+        problem = ban_problem(plane, self.client.client)
+        if problem is not None:
+            self._refuse(problem)
             return
         if self.head.method == b"OPTIONS":
             fields = cors.preflight_fields(self.head.look, plane.router.cors_origins)

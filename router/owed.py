@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from router.plane import Plane
-from router.wire.request import Phase
+from router.wire.request import BETWEEN, HEAD, Phase
 from router.wire.wheel import NEVER
 
 BODY_FLOOR = 1024
 """Bytes a second that a body must bring on average, or it is as good as stalled."""
-_BETWEEN, _HEAD, _BODY = Phase  # looking up a member costs 0.1 µs
 
 
 class Owed:
@@ -40,11 +39,11 @@ class Owed:
         """
         timeouts = self._plane.timeouts
         before, self._watched = self._watched, phase
-        if phase is _BETWEEN:
+        if phase is BETWEEN:
             self.deadline = NEVER if busy else self._plane.wheel.now + timeouts.keep_alive
         elif phase is not before:
             self._body_seen = 0
-            self.wait(timeouts.header if phase is _HEAD else timeouts.body_stall)
+            self.wait(timeouts.header if phase is HEAD else timeouts.body_stall)
 
     def brought(self, size: int) -> None:
         """So many bytes of a body came."""

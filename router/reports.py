@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 from monitor.feed import Message
 from monitor.totals import Totals
+from router import metrics
 from router.plane import Plane
 from router.pressure import Trimmer
 
@@ -58,13 +59,13 @@ class Reports:
         self._trimmer.look(len(plane.crowd))
         self._forget_removed()
         for upstream in plane.upstreams:
-            totals.set("mirrorgate_requests_in_flight", upstream.in_flight, (upstream.id,))
-        totals.set("mirrorgate_client_connections", len(plane.crowd))
-        totals.set("mirrorgate_workers", 1)
-        totals.set("mirrorgate_event_loop_lag_seconds", plane.wheel.lag)
+            totals.set(metrics.IN_FLIGHT.name, upstream.in_flight, (upstream.id,))
+        totals.set(metrics.CLIENTS.name, len(plane.crowd))
+        totals.set(metrics.WORKERS.name, 1)
+        totals.set(metrics.LAG.name, plane.wheel.lag)
         if plane.snapshot.created_at:
             age = max(0.0, plane.wall() - plane.snapshot.created_at)
-            totals.set("mirrorgate_snapshot_age_seconds", age)
+            totals.set(metrics.SNAPSHOT_AGE.name, age)
         self._tell({"type": "totals", "process": self._process, "rows": totals.to_json()})
 
     def _forget_removed(self) -> None:

@@ -83,9 +83,9 @@ class Upstream:
         if len(self._idle) > MAX_IDLE:
             self._idle.popleft().leave()
 
-    def close_idle(self, before: float = float("inf")) -> None:
-        """Close the connections that have been idle since before that time."""
-        while self._idle and self._idle[0].idle_since < before:
+    def close_idle(self) -> None:
+        """Close every idle connection."""
+        while self._idle:
             self._idle.popleft().leave()
 
     def remove(self) -> None:

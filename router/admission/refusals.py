@@ -15,6 +15,12 @@ def too_large(limit: int) -> Problem:
     return Problem(413, "request_too_large", f"the request body exceeds {limit} bytes")
 
 
+def ban_problem(plane: Plane, client: str) -> Problem | None:
+    """The refusal of this client's address, if it is banned now."""
+    ban = plane.bans.find(client, plane.wall())
+    return banned(ban, plane.config.contact) if ban is not None else None
+
+
 def banned(ban: Ban, contact: str) -> Problem:
     """The refusal of a banned client: until when, why, and whom to ask."""
     until = "for good" if ban.until is None else f"until {_utc(ban.until)}"

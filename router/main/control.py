@@ -22,6 +22,7 @@ from aiohttp import web
 
 from dashboard.app import build_admin_app, build_public_app
 from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
+from dashboard.metrics import RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
 from monitor.feed import Channel, ChannelClosed, Message
 from monitor.health.board import HealthBoard, HealthSnapshot
 from monitor.history.store import Store, StoreError
@@ -145,11 +146,10 @@ class Control:
 
     def _count_reload(self, good: bool) -> None:
         totals = self._totals
-        totals.set("mirrorgate_config_last_reload_successful", float(good))
+        totals.set(RELOAD_SUCCESSFUL.name, float(good))
         if good:
-            name = "mirrorgate_config_last_reload_success_timestamp_seconds"
-            totals.set(name, time.time())
-        totals.add("mirrorgate_config_reloads", ("success" if good else "failure",))
+            totals.set(RELOADED_AT.name, time.time())
+        totals.add(RELOADS.name, ("success" if good else "failure",))
 
     def _refresh_totals(self) -> None:
         self._merged.update(self._process, self._totals.to_json())

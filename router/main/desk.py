@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
+from dashboard.metrics import BANS
 from dashboard.sources import CommandError
 from monitor.bans import Ban
 from monitor.feed import Message
@@ -82,7 +83,7 @@ class Desk:
         except StoreError as error:
             raise CommandError(str(error)) from None
         self._banned.add(ban)
-        self._totals.add("mirrorgate_bans", ("operator",))
+        self._totals.add(BANS.name, ("operator",))
         self._tell({"type": "ban", "ban": asdict(ban)})
         return ban
 

@@ -25,6 +25,9 @@ from router.wire.head import (
 )
 
 __all__ = [
+    "BETWEEN",
+    "BODY",
+    "HEAD",
     "Leave",
     "Phase",
     "Refusal",
@@ -57,7 +60,7 @@ class Phase(IntEnum):
 
 
 # Members of an Enum are looked up through its metaclass: 0.1 µs each, and several a field.
-_BETWEEN, _HEAD, _BODY = Phase
+BETWEEN, HEAD, BODY = Phase
 _FORWARD, _DROP, _LOOK = Rule.forward, Rule.drop, Rule.look
 
 
@@ -87,9 +90,10 @@ class RequestReader:
         self._parser = httptools.HttpRequestParser(self)
         self._earlier = b""
         self._begin()
-        self.phase = _BETWEEN
+        self.phase = BETWEEN
         self._begun = 0
         self._empty = 0
+        self._upgraded = False
 
     def _begin(self) -> None:
         self._url = b""
@@ -102,19 +106,23 @@ class RequestReader:
 
     def feed(self, data: memoryview) -> None:
         """Read on; calls the sink. Raises Refusal, after which nothing may be fed any more."""
+        if self._upgraded:
+            self._sink.tunnel_data(bytes(data))
+            return
         self._data = data
         self._begun = 0
-        between = self.phase is _BETWEEN
+        between = self.phase is BETWEEN
         self._raw_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
+            self._upgraded = True
             self._sink.tunnel_data(bytes(data[upgrade.args[0] :]))
         except httptools.HttpParserCallbackError as error:
             self._callback_failed(error.__context__ or error)
         except httptools.HttpParserError as error:
             raise malformed(f"the request is malformed: {error}") from error
-        if self.phase is _HEAD:
+        if self.phase is HEAD:
             self._keep_head(data)
         elif between and not self._begun:
             self._count_empty(len(data))
@@ -130,7 +138,7 @@ class RequestReader:
         head = without_upgrade(self.raw_head())
         self._earlier = b""
         self._begin()
-        self.phase = _BETWEEN
+        self.phase = BETWEEN
         self.feed(memoryview(head))
 
     def _keep_head(self, data: memoryview) -> None:
@@ -158,13 +166,13 @@ class RequestReader:
         self._begun += 1
         self._empty = 0
         self._begin()
-        self.phase = _HEAD
+        self.phase = HEAD
 
     def on_url(self, url: bytes) -> None:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.phase is not _HEAD:
+        if self.phase is not HEAD:
             return  # a trailer
         self._count += 1
         rule, lower = self._known.get(name) or self._rule_of(name)
@@ -187,7 +195,7 @@ class RequestReader:
         self._raw_bytes = len(self._data)
         self._sink.request_head(head)
         self._earlier = b""
-        self.phase = _BODY
+        self.phase = BODY
 
     def on_body(self, data: bytes) -> None:
         self._body_bytes += len(data)
@@ -196,7 +204,7 @@ class RequestReader:
     def on_message_complete(self) -> None:
         self._sink.request_end()
         self._chunked = False
-        self.phase = _BETWEEN
+        self.phase = BETWEEN
 
     def _checked_head(self) -> RequestHead:
         parser, look = self._parser, self._look

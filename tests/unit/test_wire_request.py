@@ -144,3 +144,14 @@ def test_a_refusal_of_the_sink_comes_through() -> None:
     with pytest.raises(Refusal, match="no") as caught:
         Refusing().feed(get())
     assert caught.value.status == 403
+
+
+def test_what_follows_a_websocket_request_is_never_http_again() -> None:
+    requests = Requests()
+    head = (
+        b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    )
+    requests.feed(head, b"GET /v1/x", b" HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert [kind for kind, _ in requests.calls] == ["head", "end", "tunnel"]
+    assert requests.calls[-1][1] == b"GET /v1/x HTTP/1.1\r\nHost: a\r\n\r\n"
