@@ -2,7 +2,7 @@
 
 Operations and failures carry OONI's names, so that results can be compared with theirs
 (https://github.com/ooni/spec, df-007-errors). A mirror is probed over one or more *paths*
-(one of its addresses each); a path is a chain of steps that ends with the first failure.
+(a host name and one address each); a path is a chain of steps that ends with the first failure.
 """
 
 from __future__ import annotations
@@ -24,6 +24,17 @@ class Operation(StrEnum):
     http_round_trip = "http_round_trip"
 
 
+class Provenance(StrEnum):
+    """Where an address comes from, the best source first."""
+
+    pinned = "pinned"
+    """The operator's own list."""
+    trusted = "trusted"
+    """A resolver asked over TLS."""
+    local = "local"
+    """Any other resolver: its answer may have been forged on the way."""
+
+
 class ProbeFailure(Exception):
     """A step failed; `failure` is OONI's word for how."""
 
@@ -40,7 +51,7 @@ class TlsEvidence:
     received: int = 0
     """Bytes that came back before it ended; 0 with a reset means: cut off after our hello."""
     first_bytes: bytes = b""
-    """At most 64 of them: a TLS record, an alert, or something that is not TLS."""
+    """At most 64 of them, of what is not TLS 2,048: a record, an alert, or a page."""
     alert: int | None = None
     """Description of a plaintext alert (RFC 8446 section 6), e.g. 112 unrecognized_name."""
     since_hello: float | None = None
@@ -48,9 +59,57 @@ class TlsEvidence:
     verify_code: int = 0
     """OpenSSL's X509_V_ERR_*; 0 when the certificate was not refused."""
     not_after: float | None = None
-    """When the verified certificate ends, seconds since the epoch."""
+    """When the certificate ends, seconds since the epoch."""
     issuer: str = ""
     version: str = ""
+    first_byte: float | None = None
+    """Seconds from our ClientHello to the first byte that came back."""
+    verified: bool = False
+    """The certificate was verified for the host name; nothing below is proven without it."""
+    sha256: str = ""
+    """Fingerprint of the certificate in small hexadecimal letters, also of a refused one."""
+    subject_names: tuple[str, ...] = ()
+    """The host names and addresses that the certificate is for, at most 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsReply:
+    """One message that came back to one question; forged ones come beside the genuine one."""
+
+    rtype: str
+    """ "A" or "AAAA"; "any" from the system resolver, which does not say."""
+    seconds: float
+    """From the question to this reply."""
+    rcode: str = "NOERROR"
+    addresses: tuple[str, ...] = ()
+    """At most 16, in the order of the reply."""
+    chain: tuple[str, ...] = ()
+    """The aliases (CNAME) that the name leads over, in order, at most 16, without final dots."""
+
+
+@dataclass(frozen=True, slots=True)
+class DnsObservation:
+    """What one resolver said about one name."""
+
+    resolver: str
+    """As it is written in `monitor.dns.resolvers`."""
+    hostname: str
+    failure: str | None
+    """None when there is at least one address, private ones included."""
+    seconds: float
+    """From the question to the first address, or to the failure."""
+    replies: tuple[DnsReply, ...] = ()
+    """In the order of their coming, late ones included; at most 16."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All addresses of all replies, each once."""
+        return tuple(dict.fromkeys(a for reply in self.replies for a in reply.addresses))
+
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The aliases of the first reply that names any."""
+        return next((reply.chain for reply in self.replies if reply.chain), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +123,23 @@ class HttpAnswer:
     """At most `request.MAX_BODY` bytes."""
     complete: bool = True
     """False when the body was longer than that."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """How the body of a longer response came in."""
+
+    received: int
+    """Bytes of the body, until it was complete, enough or stopped."""
+    seconds: float
+    """From its first byte to its last."""
+    failure: str | None = None
+    """How it ended early; then `received` is the number of bytes before the stall or reset."""
+
+    @property
+    def goodput(self) -> float:
+        """Bytes per second; 0 when nothing came."""
+        return self.received / max(self.seconds, 1e-6) if self.received else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +158,12 @@ class StepResult:
     """Seconds from the complete request to the first byte of the response."""
     note: str = ""
     """What the failure's name does not say, in a few words of ours."""
+    hostname: str = ""
+    """The name of the path, for which a certificate would be verified."""
+    sni: str = ""
+    """The name in our ClientHello; empty: none was sent."""
+    dns: tuple[DnsObservation, ...] = ()
+    """What each resolver said, when several were asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +172,8 @@ class PathResult:
 
     address: str
     steps: tuple[StepResult, ...]
+    hostname: str = ""
+    provenance: Provenance | None = None
 
     @property
     def last(self) -> StepResult:
