@@ -10,7 +10,7 @@ from monitor.config import MirrorConfig
 from monitor.diagnosis.answer import OK, Meaning
 from monitor.diagnosis.cdn import detect_cdn
 from monitor.diagnosis.verdict import UNKNOWN
-from monitor.health.board import Latency, MirrorHealth, State, Wish
+from monitor.health.board import Latency, MirrorHealth, PathHealth, Standing, State, Wish
 from monitor.health.mirror import HealthMachine
 from monitor.history.records import Sample, Transition
 from monitor.probes.prober import Probe
@@ -62,7 +62,10 @@ class MirrorWatch:
             verdict=self._meaning.verdict,
             wish=self._wish,
             wish_until=self._wish_until,
-            addresses=self.addresses,
+            paths=tuple(
+                PathHealth(self.mirror.host, address, Standing.ok, usable=True)
+                for address in self.addresses
+            ),
             latency=self._latency,
             last_probe=self.last_probe,
             cdn_detected=self._cdn,

@@ -68,7 +68,7 @@ async def route_to(upstream: Upstream, contexts: TlsContexts, timeout: float) ->
     Raises ConnectFailed.
     """
     mirror = upstream.mirror
-    addresses = mirror.addresses or upstream.health.addresses
+    addresses = mirror.addresses or tuple(path.address for path in upstream.health.paths)
     try:
         tls = await contexts.get(mirror.ca_file) if mirror.scheme == "https" else None
         if not addresses:

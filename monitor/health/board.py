@@ -6,7 +6,7 @@ they were sent and go on with it when the control process is gone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -30,6 +30,46 @@ class Wish(StrEnum):
     maintenance = "maintenance"
 
 
+class Standing(StrEnum):
+    """How a path stands; live traffic takes those that are ok, others only when none is."""
+
+    ok = "ok"
+    suspected = "suspected"
+    """It has just failed; probes find out more."""
+    held = "held"
+    """Left alone for a time that grows with every repetition."""
+    untested = "untested"
+    """No probe has come through yet; live traffic never is the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathHealth:
+    """One way to a mirror: a hostname over one address."""
+
+    hostname: str
+    """What is sent as SNI and Host, and what the certificate is checked for."""
+    address: str
+    standing: Standing = Standing.untested
+    usable: bool = False
+    """Whether new connections of live traffic may take it."""
+    verdict: str = "unknown"
+    level: str = "none"
+    """How sure the verdict is: none, suspected, confirmed, cleared."""
+    latency: float | None = None
+    """Milliseconds for TCP and TLS, smoothed; None until it was measured."""
+    until: float | None = None
+    """While it is held: until when, seconds since the epoch."""
+    not_after: float | None = None
+    """When the certificate that was seen over it ends, seconds since the epoch."""
+    evidence: tuple[str, ...] = ()
+    """What the verdict rests on, in a few words each."""
+
+
+def endpoint_of(address: str, port: int) -> str:
+    """ "192.0.2.1:443" or "[2001:db8::1]:443": what a quarantine holds, whatever the hostname."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
 @dataclass(frozen=True, slots=True)
 class Latency:
     """Milliseconds of the phases of the last good probe; None where the phase did not occur."""
@@ -50,8 +90,12 @@ class MirrorHealth:
     verdict: str = "unknown"
     wish: Wish = Wish.use
     wish_until: float | None = None
-    addresses: tuple[str, ...] = ()
-    """IP addresses that answered, best first; empty while nothing is known."""
+    paths: tuple[PathHealth, ...] = ()
+    """In the order to use; empty while nothing is known."""
+    weight: float = 1.0
+    """Factor on the configured share of traffic: below 1 for a mirror that is slowed down."""
+    freezes_streams: bool = False
+    """Whether long answers stop dead over it: other mirrors come first, above all for streams."""
     latency: Latency = field(default_factory=Latency)
     last_probe: float | None = None
     cdn_detected: str = ""
@@ -73,6 +117,8 @@ class HealthSnapshot:
     created_at: float = 0.0
     vantage: str = ""
     mirrors: Mapping[str, MirrorHealth] = field(default_factory=dict)
+    quarantine: Mapping[str, float] = field(default_factory=dict)
+    """Endpoints ("ip:port") that nobody opens a connection to, and until when."""
 
     def of(self, mirror_id: str) -> MirrorHealth:
         """The health of a mirror; unknown when it was never seen."""
@@ -93,18 +139,38 @@ class HealthSnapshot:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for the feed."""
+        return self._json(self.mirrors.values())
+
+    def news_since(self, older: HealthSnapshot) -> dict[str, Any]:
+        """`to_json` with nothing of mirrors that are as they were in `older`."""
+        known = older.mirrors
+        changed = [m for m in self.mirrors.values() if m is not known.get(m.id)]
+        gone = [mirror_id for mirror_id in known if mirror_id not in self.mirrors]
+        return {**self._json(changed), "since": older.version, "gone": gone}
+
+    def _json(self, mirrors: Iterable[MirrorHealth]) -> dict[str, Any]:
         return {
             "version": self.version,
             "created_at": self.created_at,
             "vantage": self.vantage,
-            "mirrors": [asdict(mirror) for mirror in self.mirrors.values()],
+            "mirrors": [asdict(mirror) for mirror in mirrors],
+            "quarantine": dict(self.quarantine),
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> HealthSnapshot:
         """The snapshot that `to_json` was made from."""
         mirrors = {m["id"]: _mirror_from_json(m) for m in data["mirrors"]}
-        return cls(data["version"], data["created_at"], data["vantage"], mirrors)
+        quarantine = dict(data["quarantine"])
+        return cls(data["version"], data["created_at"], data["vantage"], mirrors, quarantine)
+
+    def with_news(self, data: Mapping[str, Any]) -> HealthSnapshot:
+        """This snapshot brought up to date by `news_since`, mirrors without news as they are."""
+        news = HealthSnapshot.from_json(data)
+        mirrors = {**self.mirrors, **news.mirrors}
+        for mirror_id in data["gone"]:
+            mirrors.pop(mirror_id, None)
+        return replace(news, mirrors=mirrors)
 
 
 def _mirror_from_json(data: Mapping[str, Any]) -> MirrorHealth:
@@ -113,10 +179,15 @@ def _mirror_from_json(data: Mapping[str, Any]) -> MirrorHealth:
             **data,
             "state": State(data["state"]),
             "wish": Wish(data["wish"]),
-            "addresses": tuple(data["addresses"]),
+            "paths": tuple(map(_path_from_json, data["paths"])),
             "latency": Latency(**data["latency"]),
         }
     )
+
+
+def _path_from_json(data: Mapping[str, Any]) -> PathHealth:
+    standing, evidence = Standing(data["standing"]), tuple(data["evidence"])
+    return PathHealth(**{**data, "standing": standing, "evidence": evidence})
 
 
 class HealthBoard:
@@ -129,12 +200,18 @@ class HealthBoard:
         states = ", ".join(f"{m.id} {m.state}" for m in self.current.mirrors.values())
         return f"<HealthBoard v{self.current.version} [{states}]>"
 
-    def publish(self, mirrors: Mapping[str, MirrorHealth], now: float) -> HealthSnapshot:
+    def publish(
+        self,
+        mirrors: Mapping[str, MirrorHealth],
+        now: float,
+        quarantine: Mapping[str, float] | None = None,
+    ) -> HealthSnapshot:
         """Replace the snapshot by one of these mirrors; its version is one higher."""
         self.current = replace(
             self.current,
             version=self.current.version + 1,
             created_at=now,
             mirrors=dict(mirrors),
+            quarantine=dict(quarantine or {}),
         )
         return self.current

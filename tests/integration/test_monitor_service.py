@@ -149,7 +149,11 @@ async def test_mirrors_begin_unknown_and_usable_and_are_up_after_one_good_probe(
     await setup.until("hk", State.up)
     await setup.until("us", State.up)
     health = setup.board.current.of("hk")
-    assert (health.verdict, health.addresses, health.detail) == ("ok", (ADDRESS,), "")
+    assert (health.verdict, [p.address for p in health.paths], health.detail) == (
+        "ok",
+        [ADDRESS],
+        "",
+    )
     assert setup.published[-1] is setup.board.current
 
 

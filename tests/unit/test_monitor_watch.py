@@ -114,7 +114,7 @@ def test_the_facts_of_a_good_probe_are_shown(watch):
     resolution = StepResult(Operation.resolve, None, 0.003, addresses=addresses)
     watch.take(Probe(resolution, (bad, PathResult("192.0.2.2", steps)), OK), 5.0, 5.0)
     health = watch.health()
-    assert health.addresses == ("192.0.2.2", "192.0.2.3")
+    assert [p.address for p in health.paths] == ["192.0.2.2", "192.0.2.3"]
     latency = health.latency
     assert (latency.resolve, latency.connect, latency.tls) == (3, 31, 64)
     assert latency.first_byte == 180
@@ -135,7 +135,7 @@ def test_after_a_failure_other_addresses_are_tried_first(watch):
     assert watch.prefer == ("b",)
     watch.take(failed("a", "b", "c"), 3.0, 3.0)
     assert watch.prefer == ("b",)
-    assert watch.health().addresses == ()
+    assert watch.health().paths == ()
 
 
 def test_a_new_weight_does_not_make_another_mirror_but_a_new_url_does():
