@@ -45,7 +45,7 @@ class Attempts:
         """
         upstream = self._plane.choose(self._accepts)
         if upstream is None:
-            return all_failed(self.failed) if self.failed else self._eligible.nobody(self._plane)
+            return self.all_failed() if self.failed else self._eligible.nobody(self._plane)
         if self.failed:
             self._plane.tally.retried(self.failed[-1].failure)
         self._tried.add(upstream.id)
@@ -73,6 +73,10 @@ class Attempts:
         again = may_retry(failure, replayable)
         counted = sum(attempt.failure is not Failure.stale for attempt in self.failed)
         return again and counted < self._plane.router.retry.attempts
+
+    def all_failed(self) -> Problem:
+        """What the client is told after the last attempt."""
+        return all_failed(self.failed, self._plane.router.expose_mirror)
 
     def give_back(self) -> None:
         """Hold no mirror any more; break off an opening."""

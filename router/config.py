@@ -166,7 +166,9 @@ class RouterConfig:
         "", "both set: the API listener speaks HTTPS; reloaded with the configuration"
     )
     tls_key: str = setting("", "PEM file of the key")
-    expose_mirror: bool = setting(True, "x-mirrorgate-mirror on responses")
+    expose_mirror: bool = setting(
+        True, "x-mirrorgate-mirror on responses, and ids of mirrors in errors"
+    )
     legacy: bool = setting(
         False, "/pro/chat/completions and /pro/balance, see [legacy]", later=True
     )

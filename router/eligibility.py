@@ -54,9 +54,10 @@ class Eligibility:
         return no_key_fits(plane)
 
 
-def all_failed(failed: Sequence[FailedAttempt]) -> Problem:
-    """The error after the last attempt."""
-    tried = ", ".join(dict.fromkeys(attempt.mirror for attempt in failed))
+def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
+    """The error after the last attempt; `named`: the client may know which mirrors there are."""
+    mirrors = dict.fromkeys(attempt.mirror for attempt in failed)
+    tried = ", ".join(mirrors) if named else str(len(mirrors))
     message = f"No mirror could answer (tried {tried}; the last one: {failed[-1].detail})."
     return Problem(502, "upstream_error", message, tried=True)
 

@@ -17,7 +17,7 @@ from router.admission.refusals import ban_problem, too_large
 from router.attempts import Attempts
 from router.body import EARLY, RequestBody
 from router.choice.failure import Failure
-from router.eligibility import Eligibility, all_failed, too_slow
+from router.eligibility import Eligibility, too_slow
 from router.plane import Plane
 from router.relay import reset
 from router.reply import ClientSide, Reply, outcome_of
@@ -230,7 +230,7 @@ class Exchange:
         if self._attempts.note_failure(failure, detail, self.body.collected):
             self._attempt()
         else:
-            self._refuse(all_failed(self._attempts.failed))
+            self._refuse(self._attempts.all_failed())
 
     def answered(self, outcome: str, keep_alive: bool) -> None:
         """The client has the answer, or as much of it as there will be."""

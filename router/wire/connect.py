@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -72,7 +73,7 @@ async def _tcp(address: str, port: int, timeout: float) -> socket.socket:
         raise ConnectFailed(Failure.connect, f"no connection within {timeout:g} s") from None
     except OSError as error:
         sock.close()
-        raise ConnectFailed(Failure.connect, error.strerror or "no connection") from None
+        raise ConnectFailed(Failure.connect, _refusal(error)) from None
     except BaseException:
         sock.close()
         raise
@@ -97,7 +98,8 @@ async def _secure(
             )
     except ssl.SSLCertVerificationError as error:
         sock.close()
-        raise ConnectFailed(Failure.tls, f"its certificate: {error.verify_message}") from None
+        what = error.verify_message.partition(",")[0]  # a name or an address would follow
+        raise ConnectFailed(Failure.tls, f"its certificate: {what}") from None
     except (OSError, TimeoutError) as error:
         sock.close()
         raise ConnectFailed(Failure.tls, _reason(error)) from None
@@ -105,6 +107,11 @@ async def _secure(
         sock.close()
         raise
     return connection
+
+
+def _refusal(error: OSError) -> str:
+    """In the system's words; asyncio adds the address, which is not for clients."""
+    return os.strerror(error.errno) if error.errno else "no connection"
 
 
 def _reason(error: Exception) -> str:

@@ -9,6 +9,7 @@ import pytest
 from monitor.bans import Ban
 from monitor.health.board import State
 from tests.support.road import OK, Road, ScriptedMirror, answering, get, post, read_request
+from tests.support.scenes import scene
 
 
 def _refusing() -> dict[str, object]:
@@ -278,3 +279,18 @@ async def test_another_origin_than_the_allowed_one_gets_no_permission() -> None:
             other = await road.ask(get("/v1/models", "Origin: https://evil"))
     assert (allowed["access-control-allow-origin"], allowed["vary"]) == ("https://app", "Origin")
     assert "access-control-allow-origin" not in other
+
+
+@scene
+async def test_a_client_that_may_not_know_the_mirrors_is_told_no_name_and_no_address() -> None:
+    private = {"expose_mirror": False}
+    wrong = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0)
+    port = wrong.sockets[0].getsockname()[1]
+    other = {"id": "other", "url": f"http://127.0.0.1:{port}", "addresses": ["127.0.0.1"]}
+    async with wrong:
+        async with Road([_refusing(), other], private) as road:
+            for _ in range(5):
+                answer = await road.ask(post())
+                assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+                told = f"{answer.fields} {answer.body!r}"
+                assert not any(name in told for name in ("dead", "other", "127.0.0.1"))
