@@ -26,6 +26,18 @@ class TimeoutConfig:
     first_byte: Duration = setting(
         600.0, "from the complete request to the response head", check=checks.positive
     )
+    stream_head: Duration = setting(
+        30.0,
+        "the same when a stream is asked for",
+        check=checks.positive,
+        later=True,
+    )
+    first_content: Duration = setting(
+        120.0,
+        "from the complete request to the first event of a stream that has content",
+        check=checks.positive,
+        later=True,
+    )
     idle: Duration = setting(
         120.0,
         "silence within a response, or a mirror that takes nothing of an upload",
@@ -59,12 +71,20 @@ class RetryConfig:
         check=checks.between(1, 10),
     )
     budget: float = setting(
-        0.2, "retries as a share of requests", check=checks.between(0, 1), later=True
+        0.2,
+        "repeats of what had been sent, as a share of the requests of 10 s; 10 are always allowed",
+        check=checks.between(0, 1),
+        later=True,
     )
     ambiguous: Literal["once", "never"] = setting(
-        "once", "repeat what a mirror may already have done", later=True
+        "once",
+        'chat, completions, embeddings and the like that a mirror may have done already: "once" or '
+        '"never" more; files, uploads, batches, images and so on are never sent twice',
+        later=True,
     )
-    elapsed: Duration = setting(60.0, "no new attempt after this time", later=True)
+    elapsed: Duration = setting(
+        60.0, "no new attempt after this time", check=checks.positive, later=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +101,49 @@ class StreamConfig:
 class BalanceConfig:
     """How a mirror is chosen."""
 
-    policy: Literal["p2c", "priority"] = setting("p2c", '"p2c" or "priority"', later=True)
-    decay: Duration = setting(30.0, "time constant of the latency estimate", later=True)
-    ramp: Duration = setting(30.0, "slow start after a recovery", later=True)
+    policy: Literal["p2c", "priority"] = setting(
+        "p2c",
+        '"p2c": the cheaper of two drawn by chance; "priority": of the first priority that has one',
+        later=True,
+    )
+    decay: Duration = setting(
+        30.0,
+        "time constant of the estimates of latency and success",
+        check=checks.positive,
+        later=True,
+    )
+    ramp: Duration = setting(
+        30.0,
+        "a mirror that was ejected gets its full share again",
+        check=checks.positive,
+        later=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class EjectionConfig:
     """When failing traffic takes a mirror out of rotation."""
 
-    consecutive_local: int = setting(3, "connect and TLS failures in a row", later=True)
-    consecutive_5xx: int = setting(5, "upstream failures in a row", later=True)
-    ratio: float = setting(0.5, "share of failures", check=checks.between(0, 1), later=True)
-    min_requests: int = setting(10, "… of at least this many in a minute", later=True)
-    base: Duration = setting(10.0, "first ejection; doubles each time", later=True)
-    max: Duration = setting(300.0, "longest ejection", later=True)
-    max_percent: int = setting(50, "of mirrors at once", check=checks.between(0, 100), later=True)
+    consecutive_local: int = setting(
+        3,
+        "failures in a row to connect, or to get any response",
+        check=checks.at_least(1),
+        later=True,
+    )
+    consecutive_5xx: int = setting(
+        5, "failed responses in a row", check=checks.at_least(1), later=True
+    )
+    ratio: float = setting(0.5, "share of failures", check=checks.between(0.01, 1), later=True)
+    min_requests: int = setting(
+        10, "… of at least this many in a minute", check=checks.at_least(1), later=True
+    )
+    base: Duration = setting(
+        10.0, "first ejection; doubles each time", check=checks.positive, later=True
+    )
+    max: Duration = setting(300.0, "longest ejection", check=checks.positive, later=True)
+    max_percent: int = setting(
+        50, "of mirrors at once; the last one never", check=checks.between(0, 100), later=True
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +151,27 @@ class QueueConfig:
     """When every mirror is full, callers wait, then get 503."""
 
     max_waiting: int = setting(1000, "callers per worker", check=checks.at_least(0), later=True)
-    max_wait: Duration = setting(30.0, "longest wait", later=True)
+    max_wait: Duration = setting(30.0, "longest wait", check=checks.positive, later=True)
 
 
 @dataclass(frozen=True, slots=True)
 class ClassConfig:
-    """Other timeouts for an endpoint or model pattern, e.g. reasoning models."""
+    """Other timeouts for an endpoint and models; the first class that fits counts.
 
-    endpoint: str = setting("*", "pattern of the path", later=True)
-    model: str = setting("*", "pattern of the model", later=True)
-    first_byte: Duration = setting(0.0, "0: as router.timeouts", later=True)
-    idle: Duration = setting(0.0, "0: as router.timeouts", later=True)
-    total: Duration = setting(0.0, "0: as router.timeouts", later=True)
+    Reasoning models have a class of their own behind these: 15 minutes to the first content, five
+    of silence.
+    """
+
+    endpoint: str = setting("*", 'pattern of the endpoint: "chat", "responses", …', later=True)
+    model: str = setting("*", 'pattern of the model: "o3*"', later=True)
+    first_byte: Duration = setting(
+        0.0, "response head; 0: as router.timeouts", check=checks.at_least(0), later=True
+    )
+    first_content: Duration = setting(
+        0.0, "0: as router.timeouts", check=checks.at_least(0), later=True
+    )
+    idle: Duration = setting(0.0, "0: as router.timeouts", check=checks.at_least(0), later=True)
+    total: Duration = setting(0.0, "0: as router.timeouts", check=checks.at_least(0), later=True)
 
 
 def _trusted(text: str) -> str | None:
