@@ -18,9 +18,9 @@ from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.verdict import could_be_ours, decisive
 from monitor.health.board import HealthBoard, HealthSnapshot, Wish
 from monitor.health.uplink import we_are_blind
+from monitor.history.history import History
 from monitor.history.records import Transition
-from monitor.history.restart import states_before
-from monitor.history.store import Store, StoreError
+from monitor.history.store import Store
 from monitor.probes.prober import Probe, Prober
 from monitor.report import ProbeReport
 from monitor.schedule import SUSPECT_GAP, Schedule
@@ -33,7 +33,6 @@ SHORTEST_BUDGET = 5.0
 """Seconds that a probe may take at least, however short the interval is."""
 STALE_INTERVALS = 3
 """Probe intervals that may pass without news."""
-PRUNE_EVERY = 3600.0
 
 _BLIND = Meaning("local_network_down", False, "our own network or resolver seems to be down")
 
@@ -75,6 +74,7 @@ class Monitor:
         self._config = config
         self._store = store
         self._board = board
+        self.history = History(store, board.current.vantage, totals, monotonic)
         self._totals = totals
         self._on_change = on_change
         self._clock = clock
@@ -88,14 +88,12 @@ class Monitor:
         self._wishes: dict[str, tuple[Wish, float | None]] = {}
         self._before: dict[str, Transition] = {}
         """The states before this start, until the first probe confirms or contradicts them."""
-        self._dropped = 0
-        self._pruned_at = float("-inf")
         self._keeper: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
         self._wishes = await self._store.wishes()
-        before = await states_before(self._store, self._clock(), self._vantage)
+        before = await self.history.start(self._clock())
         self._before = {i: state for i, state in before.items() if i in self._mirrors}
         for mirror in self._mirrors.values():
             self._watch(mirror)
@@ -110,6 +108,7 @@ class Monitor:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        self.history.stop(self._clock())
 
     def configure(self, config: MonitorConfig, mirrors: tuple[MirrorConfig, ...]) -> None:
         """Use another configuration; the health of mirrors that stay is kept."""
@@ -185,7 +184,7 @@ class Monitor:
         health = watch.health()
         if probe.meaning.alive:
             metrics.observe_latency(self._totals, health)
-        self._store.record_sample(watch.sample(probe, now, self._vantage))
+        self.history.sample(watch.sample(probe, now, self._vantage))
         self._publish()
         return soon
 
@@ -231,14 +230,17 @@ class Monitor:
         if before is not None and before.state is change.state:
             watch.continue_since(before.at)
             return
-        self._store.record_transition(change)
+        self.history.changed(change)
         log.info("%s is %s: %s", change.mirror_id, change.state, change.detail or change.verdict)
 
     def _publish(self) -> None:
         healths = {i: self._watches[i].health() for i in self._mirrors if i in self._watches}
         for mirror_id, health in healths.items():
             metrics.show_health(self._totals, self._mirrors[mirror_id], health)
-        self._on_change(self._board.publish(healths, self._clock()))
+        now = self._clock()
+        snapshot = self._board.publish(healths, now)
+        self.history.see(snapshot, now)
+        self._on_change(snapshot)
 
     async def _keep(self) -> None:
         """What has to be done beside probing."""
@@ -246,8 +248,6 @@ class Monitor:
             await asyncio.sleep(min(1.0, self._config.interval))
             try:
                 await self._keep_once()
-            except StoreError as error:
-                log.warning("old samples were not deleted: %s", error)
             except Exception:
                 log.exception("keeping the board failed in an unforeseen way")
 
@@ -255,11 +255,7 @@ class Monitor:
         now = self._clock()
         if any([self._expire(watch, now) for watch in self._watches.values()]):
             self._publish()
-        self._totals.add(metrics.DROPPED, (), self._store.dropped - self._dropped)
-        self._dropped = self._store.dropped
-        if self._monotonic() - self._pruned_at > PRUNE_EVERY:
-            self._pruned_at = self._monotonic()
-            await self._store.prune_samples(now - self._config.retention.samples)
+        await self.history.keep(self._board.current, now, self._config.retention)
 
     def _expire(self, watch: MirrorWatch, now: float) -> bool:
         """End what was for a time; whether anything changed."""
