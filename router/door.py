@@ -1,8 +1,8 @@
 """One client connection: who comes, and whereto each of its requests goes.
 
 A forwarded path becomes an `Exchange`; any other path hands the whole connection to aiohttp, for
-life, which is only possible while nothing of ours is under way on it. Pipelined requests wait in
-order, a few of them; the client is not read meanwhile.
+life (`Visit`), which is only possible while nothing of ours is under way on it. Pipelined requests
+wait in order, a few of them; the client is not read meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from router.plane import Plane
 from router.pressure import WRITE_BUFFER
 from router.relay import reset
 from router.respond import refusal_answer
+from router.visit import Visit
 from router.wire.answer import Problem
 from router.wire.request import (
     BETWEEN,
@@ -164,12 +165,11 @@ class Door(asyncio.BufferedProtocol):
         raise Leave  # with a request under way: it ends, and then the connection does
 
     def _to_aiohttp(self, raw: bytes) -> None:
-        self._forget()
+        visit = Visit(self._plane, self.client, self.transport)
+        self._plane.crowd.replace(self, visit)
+        self._owed.settled()
         self._plane.outbox.flush()
-        protocol = self._plane.hand_over()
-        self.transport.set_protocol(protocol)
-        protocol.connection_made(self.transport)
-        protocol.data_received(raw)
+        visit.begin(raw)
 
     # What exchanges ask for
 

@@ -57,7 +57,7 @@ class Plane:
         self.report_failure = report_failure
         self.access = access
         self.rng = rng or random.Random()
-        self.wheel = wheel or Wheel()
+        self.wheel = Wheel() if wheel is None else wheel  # an empty one is false
         self.clock = clock
         self.wall = wall
         self.upstreams = Upstreams()
@@ -103,7 +103,7 @@ class Plane:
         self._tell_emptied()
 
     def door_closed(self, door: Door) -> None:
-        """A client has gone, or its connection is somebody else's now."""
+        """A client has gone."""
         self.crowd.leave(door)
         self._tell_emptied()
 

@@ -104,6 +104,12 @@ class Crowd:
             self.full = False
             self._accept(True)
 
+    def replace(self, door: Door, other: Door) -> None:
+        """The same client's connection is somebody else's now."""
+        of_client = self._by_client[door.client]
+        del of_client[door]
+        of_client[other] = None
+
     def all(self) -> list[Door]:
         """Everybody who is there."""
         return [door for doors in self._by_client.values() for door in doors]

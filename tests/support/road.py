@@ -25,6 +25,7 @@ from router.endpoints.app import build_app
 from router.metrics import FAMILIES
 from router.plane import Plane
 from router.tally import Finished
+from router.wire.wheel import Wheel
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PATIENCE = 20.0
@@ -240,6 +241,7 @@ class Road:
     more: Mapping[str, Any] = field(default_factory=dict)
     finished: list[Finished] = field(default_factory=list)
     suspected: list[str] = field(default_factory=list)
+    wheel: Wheel | None = None
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -250,6 +252,7 @@ class Road:
             hand_over=self._hand_over,
             report_failure=self.suspected.append,
             access=self.finished.append,
+            wheel=self.wheel,
         )
         self._runner = web.AppRunner(build_app(self.plane), access_log=None)
         await self._runner.setup()

@@ -1,0 +1,80 @@
+"""Connections that aiohttp answers count like all others, have limits, and end with the worker."""
+
+from __future__ import annotations
+
+import asyncio
+
+from router.visit import HURRY, STAY
+from tests.support.clock import Clock
+from tests.support.road import RawClient, Road, get
+from tests.support.scenes import scene
+from tests.support.wait import wait_until_async as wait_until
+
+UNFINISHED = get("/nowhere", "Content-Length: 100").replace(b"GET", b"POST")
+
+
+async def _lingering(road: Road) -> RawClient:
+    """A client that has its answer and does not finish what it sends."""
+    client = await road.send(UNFINISHED)
+    answer = await client.response()
+    assert (answer.status, answer.error["code"]) == (404, "unknown_url")
+    return client
+
+
+@scene
+async def test_a_visit_counts_from_its_beginning_to_its_end() -> None:
+    async with Road([]) as road:
+        before = len(road.plane.wheel)
+        client = await _lingering(road)
+        assert (len(road.plane.crowd), len(road.plane.wheel)) == (1, before + 1)
+        await client.close()
+        await wait_until(lambda: not road.plane.crowd, what="the books to be empty")
+        assert len(road.plane.wheel) == before
+
+
+@scene
+async def test_a_visit_that_takes_too_long_is_cut() -> None:
+    clock = Clock()
+    async with Road([], wheel=clock.wheel) as road:
+        client = await _lingering(road)
+        clock.pass_by(STAY - 1)
+        assert road.plane.crowd
+        clock.pass_by(2)
+        assert await client.at_end()
+        await wait_until(lambda: not road.plane.crowd, what="the books to be empty")
+
+
+@scene
+async def test_a_worker_that_stops_does_not_wait_for_visits() -> None:
+    clock = Clock()
+    async with Road([], wheel=clock.wheel) as road:
+        client = await _lingering(road)
+        road.plane.drain()
+        assert not road.plane.emptied.is_set()
+        clock.pass_by(HURRY + 1)
+        assert await client.at_end()
+        await asyncio.wait_for(road.plane.emptied.wait(), 5)
+
+
+@scene
+async def test_visits_make_way_for_others_of_their_client() -> None:
+    clock = Clock()
+    async with Road([], wheel=clock.wheel) as road:
+        road.plane.crowd._per_client = 2
+        clients = [await _lingering(road) for _ in range(3)]
+        clock.pass_by(HURRY + 1)
+        assert await clients[0].at_end()
+        await wait_until(lambda: len(road.plane.crowd) == 2, what="the oldest to be gone")
+
+
+@scene
+async def test_visits_are_bounded_by_what_the_worker_can_carry() -> None:
+    accepts: list[bool] = []
+    clock = Clock()
+    async with Road([], wheel=clock.wheel) as road:
+        road.plane.crowd._limit, road.plane.crowd._accept = 3, accepts.append
+        clients = [await _lingering(road) for _ in range(3)]
+        assert accepts == [False]
+        clock.pass_by(HURRY + 1)
+        assert [await client.at_end() for client in clients] == [True] * 3
+        await wait_until(lambda: accepts == [False, True], what="newcomers to be let in")
