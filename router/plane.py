@@ -19,7 +19,7 @@ from router.choice.selection import least_in_flight, select
 from router.config import WorkerConfig
 from router.pressure import Crowd, Door, Memory, connection_limit
 from router.tally import Finished, Tally
-from router.upstreams import Upstream, Upstreams
+from router.upstreams import Pool, Upstream, Upstreams
 from router.wire.fields import request_rules, response_rules
 from router.wire.outbox import Outbox
 from router.wire.wheel import Wheel
@@ -61,6 +61,7 @@ class Plane:
         self.clock = clock
         self.wall = wall
         self.upstreams = Upstreams()
+        self.wheel.add(Pool(self.wheel, self.upstreams))
         self.bans = BanList()
         self.snapshot = HealthSnapshot()
         self.buffer = memoryview(bytearray(READ_BUFFER))

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, MirrorHealth
 from router.wire.upstream import UpstreamConnection
+from router.wire.wheel import NEVER, Wheel
 
 MAX_IDLE = 32
 """Idle connections kept per mirror and worker; nginx's `keepalive 32` is the usual choice."""
@@ -83,9 +84,9 @@ class Upstream:
         if len(self._idle) > MAX_IDLE:
             self._idle.popleft().leave()
 
-    def close_idle(self) -> None:
-        """Close every idle connection."""
-        while self._idle:
+    def close_idle(self, since: float = NEVER) -> None:
+        """Close the connections that have been idle since then or longer: all, unless told."""
+        while self._idle and self._idle[0].idle_since <= since:
             self._idle.popleft().leave()
 
     def remove(self) -> None:
@@ -125,6 +126,26 @@ class Upstreams:
             upstream.see(snapshot.of(upstream.id))
             if not upstream.available:
                 upstream.close_idle()
+
+
+class Pool:
+    """The idle connections of all mirrors: closes those that nobody has taken for long.
+
+    Without it, a mirror that gets no more traffic would keep them until it closes them itself. It
+    is on the wheel as one item, looked at once a turn.
+    """
+
+    deadline = 0.0
+    """Always due."""
+
+    def __init__(self, wheel: Wheel, upstreams: Upstreams) -> None:
+        self._wheel = wheel
+        self._upstreams = upstreams
+
+    def expired(self) -> None:
+        """Look once."""
+        for upstream in self._upstreams:
+            upstream.close_idle(self._wheel.now - IDLE_SECONDS)
 
 
 class Handle:

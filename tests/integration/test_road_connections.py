@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from monitor.health.board import State
+from router.upstreams import IDLE_SECONDS
+from tests.support.clock import Clock
 from tests.support.road import OK, Road, ScriptedMirror, answering, get, post, read_request
+from tests.support.scenes import scene
 from tests.support.wait import wait_until_async as wait_until
 
 
@@ -230,3 +234,22 @@ async def test_a_key_in_a_subprotocol_is_exchanged_there() -> None:
     async with ScriptedMirror(answering(refusal, seen)) as mirror, Road([mirror.table()]) as road:
         await road.ask(request)
     assert b"sec-websocket-protocol: realtime, openai-insecure-api-key.sk-me\r\n" in seen[0][0]
+
+
+@scene
+async def test_connections_to_a_mirror_without_traffic_are_closed_after_a_while() -> None:
+    clock = Clock()
+    async with ScriptedMirror(answering(OK), "a") as a, ScriptedMirror(answering(OK), "b") as b:
+        async with Road([a.table(), b.table()], wheel=clock.wheel) as road:
+            road.health(b=State.down, a=State.up)
+            assert (await road.ask(get())).status == 200
+            road.health(b=State.up, a=State.up)
+            upload = post("/v1/files", b"x" * 10).replace(b"application/json", b"text/plain")
+            busy = await road.send(upload[:-1])
+            await wait_until(lambda: a.connections + b.connections == 2, what="both are connected")
+            clock.pass_by(IDLE_SECONDS - 2)
+            assert a.closed == 0
+            clock.pass_by(4)
+            await wait_until(lambda: a.closed == 1, what="the idle connection is closed")
+            await busy.send(b"x")
+            assert (await busy.response()).status == 200
