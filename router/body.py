@@ -12,6 +12,11 @@ EARLY = 64 << 10
 """Bytes of a streamed body kept while no connection is ready; then the client has to wait."""
 
 
+def is_json(head: RequestHead) -> bool:
+    """Whether the body is said to be JSON, so that it can be looked into."""
+    return b"json" in head.look.get(b"content-type", b"").lower()
+
+
 class RequestBody:
     """The body of one request."""
 
@@ -26,7 +31,7 @@ class RequestBody:
         "size",
     )
 
-    def __init__(self, head: RequestHead, collect_limit: int, memory: Memory) -> None:
+    def __init__(self, head: RequestHead, json: bool, collect_limit: int, memory: Memory) -> None:
         self._chunked = head.chunked
         self._limit = collect_limit
         self._memory = memory
@@ -34,7 +39,6 @@ class RequestBody:
         self._parts: list[bytes] = []
         self.size = 0
         self.complete = False
-        json = b"json" in head.look.get(b"content-type", b"").lower()
         self.collected = not head.has_body or (json and head.length <= collect_limit)
         """Whether the whole body is kept here, so that it can be sent again."""
 

@@ -12,6 +12,7 @@ from collections import deque
 from typing import cast
 
 from router.admission.refusals import ban_problem
+from router.asked import Asked
 from router.exchange import Exchange
 from router.owed import Owed
 from router.plane import Plane
@@ -50,6 +51,7 @@ class Door(asyncio.BufferedProtocol):
         self._owed = Owed(plane, self._expired)
         self._buffer = plane.buffer
         self._reader = RequestReader(self, plane.request_rules)
+        self._asked: Asked | None = None
         self._current: Exchange | None = None
         self._incoming: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
@@ -121,12 +123,14 @@ class Door(asyncio.BufferedProtocol):
         """A request begins."""
         if self._deaf:
             raise Leave  # what stood before it in the same read was our last
-        plane = self._plane
-        target = forward_target(head.target, plane.prefixes, plane.router.forgiving_paths)
-        if target is None:
-            self._leave_for_aiohttp()
-            return
-        self._incoming = exchange = Exchange(plane, self, head, target)
+        plane, asked = self._plane, self._asked
+        if asked is None or not head.repeated or asked.config is not plane.config:
+            target = forward_target(head.target, plane.prefixes, plane.router.forgiving_paths)
+            if target is None:
+                self._leave_for_aiohttp()
+                return
+            self._asked = asked = Asked(plane.config, head, target)
+        self._incoming = exchange = Exchange(plane, self, head, asked)
         if self._current is None and not self._full:
             self._current = exchange
             exchange.begin()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router.admission.keys import Caller, Credentials
+from router.admission.keys import Caller
 from router.admission.refusals import no_key_fits
+from router.asked import Asked
 from router.body import RequestBody
 from router.choice.failure import FailedAttempt
 from router.peek import model_of
@@ -19,22 +20,21 @@ _OWN = Caller.own
 class Eligibility:
     """What a request needs of a mirror: its endpoint, its model, and taking the caller's key."""
 
-    __slots__ = ("_body", "_credentials", "_model", "_target")
+    __slots__ = ("_asked", "_body", "_model")
 
-    def __init__(self, target: bytes, credentials: Credentials, body: RequestBody) -> None:
-        self._target = target
-        self._credentials = credentials
+    def __init__(self, asked: Asked, body: RequestBody) -> None:
+        self._asked = asked
         self._body = body
         self._model: str | None = None
 
     def fits(self, upstream: Upstream) -> bool:
         """Whether the mirror could serve the request, whatever its health."""
-        shown = self._credentials
+        shown = self._asked.credentials
         if shown.caller is not _OWN:
             takes = upstream.takes_key(None)
         else:
             takes = all(map(upstream.takes_key, shown.keys))
-        return takes and upstream.serves(self._target, self._asked_model(upstream))
+        return takes and upstream.serves(self._asked.target, self._asked_model(upstream))
 
     def _asked_model(self, upstream: Upstream) -> str | None:
         """The model asked for, looked up only when a mirror has a list of its own."""

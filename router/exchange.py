@@ -11,9 +11,9 @@ place on the wheel) is given back in `_finish`, which runs exactly once.
 
 from __future__ import annotations
 
-from router.admission.admit import admit
-from router.admission.keys import Credentials
+from router.admission.admit import refusal
 from router.admission.refusals import ban_problem, too_large
+from router.asked import Asked
 from router.attempts import Attempts
 from router.body import EARLY, RequestBody
 from router.choice.failure import Failure
@@ -28,26 +28,21 @@ from router.wire import cors
 from router.wire.answer import CONTINUE, Problem, render
 from router.wire.outgoing import render_head
 from router.wire.request import RequestHead
-from router.wire.target import endpoint_of
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER
-
-_POOLED_POSTS = ("chat", "completions", "embeddings", "responses", "moderations")
-"""POSTs that may take a connection that waited; others must not meet a stale one (`may_retry`)."""
 
 
 class Exchange:
     """A request from its head to the end of its answer."""
 
     __slots__ = (
+        "_asked",
         "_attempts",
         "_began",
         "_client_stalls",
-        "_credentials",
         "_ends_at",
         "_finished",
         "_reply",
-        "_target",
         "body",
         "client",
         "complete_at",
@@ -59,17 +54,16 @@ class Exchange:
         "plane",
     )
 
-    def __init__(self, plane: Plane, client: ClientSide, head: RequestHead, target: bytes) -> None:
+    def __init__(self, plane: Plane, client: ClientSide, head: RequestHead, asked: Asked) -> None:
         self.plane = plane
         self.client = client
         self.head = head
         self.id = plane.next_id()
-        self.body = RequestBody(head, plane.router.replay_body, plane.memory)
-        self.endpoint = endpoint_of(target)
+        self.body = RequestBody(head, asked.is_json, plane.router.replay_body, plane.memory)
+        self.endpoint = asked.endpoint
         self.complete_at = self._began = plane.clock()
         self.deadline = self._ends_at = NEVER
-        self._target = target
-        self._credentials: Credentials | None = None
+        self._asked = asked
         self._attempts: Attempts | None = None
         self._reply: Reply | None = None
         self.early_tunnel: list[bytes] = []
@@ -96,12 +90,11 @@ class Exchange:
             ending = [] if self.may_keep_alive else [(b"connection", b"close")]
             self._answer(204, render(204, [*fields, *ending], None), "success")
             return
-        verdict = admit(plane, self.head)
-        if isinstance(verdict, Problem):
-            self._refuse(verdict)
+        problem = refusal(plane, self.head.length, self._asked.credentials)
+        if problem is not None:
+            self._refuse(problem)
             return
-        self._credentials = verdict
-        self._attempts = Attempts(plane, Eligibility(self._target, verdict, self.body))
+        self._attempts = Attempts(plane, Eligibility(self._asked, self.body))
         if not self.body.complete:
             self._invite_body()
         if self.body.complete or not self.body.collected:
@@ -183,16 +176,14 @@ class Exchange:
 
     def _may_be_stale(self) -> bool:
         """Whether a reused connection will do: the request can be repeated if it proves stale."""
-        if not self.body.collected or self.head.websocket:
-            return False
-        return self.head.method in (b"GET", b"HEAD") or self.endpoint in _POOLED_POSTS
+        return self.body.collected and self._asked.may_be_stale
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
-        assert self._credentials is not None
-        body = self.body
+        body, asked = self.body, self._asked
         self._reply = Reply(self, upstream, connection, opened_in)
         self.client.resume_client()  # before writing, which may pause it again
-        head = render_head(self.head, self._target, upstream, self._credentials, body.known_size)
+        fields = asked.fields_for(upstream)
+        head = render_head(self.head, asked.target, upstream, fields, body.known_size)
         self._reply.write(b"".join((head, *body.to_send())))
         if body.complete:
             self._await_answer()
@@ -302,7 +293,7 @@ class Exchange:
             request_id=self.id,
             client=self.client.client,
             method=self.head.method,
-            target=self._target,
+            target=self._asked.target,
             endpoint=self.endpoint,
             mirror=reply.mirror if reply is not None else "",
             status=reply.status if reply is not None else status,

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from router.admission.keys import Caller, Credentials, credentials
+from router.admission.keys import Caller, Credentials
 from router.admission.refusals import accepted_keys, too_large, unauthorized
 from router.plane import Plane
 from router.wire.answer import Problem
-from router.wire.request import RequestHead
 
 _, _ISSUED, _ANONYMOUS = Caller
 
 
-def admit(plane: Plane, head: RequestHead) -> Credentials | Problem:
-    """The credentials of a request that may be forwarded, or why it may not."""
+def refusal(plane: Plane, length: int, shown: Credentials) -> Problem | None:
+    """Why a request with a body of this length and these keys may not be forwarded, if so."""
     limit = plane.router.max_body
-    if head.length > limit:
+    if length > limit:
         return too_large(limit)
-    shown = credentials(head.look, plane.config.keys.prefix)
-    return _key_problem(plane, shown) or shown
-
-
-def _key_problem(plane: Plane, shown: Credentials) -> Problem | None:
     caller = shown.caller
     if caller is _ISSUED:
         return unauthorized("This key is unknown or has been revoked.")

@@ -50,11 +50,30 @@ class RequestHead:
     chunked: bool = False
     length: int = 0
     websocket: bool = False
+    repeated: bool = False
+    """Whether it is the head before it on this connection, but for its length."""
 
     @property
     def has_body(self) -> bool:
         """Whether a body follows."""
         return self.chunked or self.length > 0
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether the next request on the connection can be expected to have the same head."""
+        special = self.chunked or self.websocket or self.http10 or b"expect" in self.look
+        return self.keep_alive and not special
+
+    def again(self, length: int) -> RequestHead:
+        """This head, repeated with a body of this length."""
+        return RequestHead(
+            self.method,
+            self.target,
+            self.fields,
+            self.look,
+            length=length,
+            repeated=True,
+        )
 
     @property
     def websocket_key(self) -> bytes | None:

@@ -10,25 +10,28 @@ VIA = b"1.1 mirrorgate"
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
+def fields_with_key(head: RequestHead, credentials: Credentials, mirror_key: bytes) -> bytes:
+    """The fields that are forwarded, and the key that a mirror takes, as lines."""
+    return b"".join((*head.fields, *key_fields(credentials, head.look, mirror_key)))
+
+
 def render_head(
-    head: RequestHead,
-    target: bytes,
-    upstream: Upstream,
-    credentials: Credentials,
-    buffered: int | None,
+    head: RequestHead, target: bytes, upstream: Upstream, fields: bytes, buffered: int | None
 ) -> bytes:
-    """The request head for a mirror.
+    """The request head for a mirror; `fields` are those of `fields_with_key`.
 
     `buffered` is the size of the body when it is complete; None means that it is streamed with the
     framing it came with.
     """
-    lines = [head.method, b" ", upstream.base_path, target, b" HTTP/1.1\r\nHost: "]
-    lines += (upstream.authority, b"\r\n")
-    lines += head.fields
-    lines += key_fields(credentials, head.look, upstream.api_key)
-    lines.append(_framing(head, buffered))
-    lines += (b"Via: ", VIA, b"\r\n\r\n")
-    return b"".join(lines)
+    return b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%b%bVia: %b\r\n\r\n" % (
+        head.method,
+        upstream.base_path,
+        target,
+        upstream.authority,
+        fields,
+        _framing(head, buffered),
+        VIA,
+    )
 
 
 def _framing(head: RequestHead, buffered: int | None) -> bytes:

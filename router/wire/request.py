@@ -23,6 +23,7 @@ from router.wire.head import (
     malformed,
     without_upgrade,
 )
+from router.wire.repeat import RepeatedRequest
 
 __all__ = [
     "BETWEEN",
@@ -94,6 +95,8 @@ class RequestReader:
         self._begun = 0
         self._empty = 0
         self._upgraded = False
+        self._last: RequestHead | None = None
+        self._repeated: RepeatedRequest | None = None
 
     def _begin(self) -> None:
         self._url = b""
@@ -112,6 +115,11 @@ class RequestReader:
         self._data = data
         self._begun = 0
         between = self.phase is BETWEEN
+        if between and self._repeated is not None:
+            body = self._repeated.body_of(bytes(data))
+            if body is not None:
+                self._tell_again(body)
+                return
         self._raw_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -124,10 +132,34 @@ class RequestReader:
             raise malformed(f"the request is malformed: {error}") from error
         if self.phase is HEAD:
             self._keep_head(data)
+        elif between and self._begun == 1 and self.phase is BETWEEN:
+            self._remember(bytes(data))
         elif between and not self._begun:
             self._count_empty(len(data))
         elif self._chunked and self._raw_bytes - self._body_bytes > MAX_HEAD + 8 * self._body_bytes:
             raise malformed("the chunks of the body are mostly framing")
+
+    def _tell_again(self, body: bytes) -> None:
+        """The last head again, and this body: told as the parser's callbacks would."""
+        assert self._last is not None
+        self._begun, self._empty = 1, 0
+        self.phase = HEAD
+        try:
+            self._sink.request_head(self._last.again(len(body)))
+            self.phase = BODY
+            if body:
+                self._sink.request_body(body)
+            self._sink.request_end()
+        except Leave:
+            return
+        self.phase = BETWEEN
+
+    def _remember(self, raw: bytes) -> None:
+        """This read was one request: the next one may repeat its head."""
+        head = self._last
+        if head is not None and head.may_repeat and raw[:1].isalpha():
+            end = raw.find(b"\r\n\r\n") + 4
+            self._repeated = RepeatedRequest(raw[:end])
 
     def _callback_failed(self, error: BaseException) -> None:
         if isinstance(error, Leave):
@@ -190,7 +222,8 @@ class RequestReader:
         self._look[lower] = value if known is None else known + b", " + value
 
     def on_headers_complete(self) -> None:
-        head = self._checked_head()
+        self._last = head = self._checked_head()
+        self._repeated = None
         self._chunked = head.chunked
         self._raw_bytes = len(self._data)
         self._sink.request_head(head)

@@ -12,7 +12,9 @@ from typing import Protocol
 
 import httptools
 
+from router.wire.chunks import whole_chunk
 from router.wire.fields import FieldRules, Rule, tokens, without
+from router.wire.repeat import RepeatedResponse
 
 MAX_HEAD = 64 << 10
 MAX_FIELDS = 256
@@ -61,6 +63,7 @@ class ResponseReader:
     """Reads the responses of one connection to a mirror."""
 
     def __init__(self, rules: FieldRules) -> None:
+        self._rules = rules
         self._known = rules.spellings
         self._rule_of = rules.of
         self._parser = httptools.HttpResponseParser(self)
@@ -76,6 +79,8 @@ class ResponseReader:
         """After a 101: what followed it."""
         self.head: ResponseHead | None = None
         """The final head, once it has been read."""
+        self._last: ResponseHead | None = None
+        self._repeated: RepeatedResponse | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -87,6 +92,7 @@ class ResponseReader:
         self._head_bytes = 0
         self._body_bytes = 0
         self._raw_bytes = 0
+        self._after_chunk = False
 
     def expect(self, sink: ResponseSink, to_head: bool) -> None:
         """Prepare for the response to the next request."""
@@ -102,6 +108,26 @@ class ResponseReader:
         if self._sink is None or self.ended:
             self.poisoned = True
             raise BadResponse("it sent more than was asked for")
+        if self._after_chunk:
+            body = whole_chunk(bytes(data))
+            if body is not None:
+                self._raw_bytes += len(data)
+                self.on_body(body)
+                return
+            self._after_chunk = False
+        elif self._repeated is not None and not self._raw_bytes and not self.to_head:
+            again = self._repeated.parts_of(bytes(data))
+            if again is not None:
+                self._tell_again(*again)
+                return
+        first = not self._raw_bytes
+        self._parse(data)
+        if first:
+            self._remember(data)
+        if self._after_chunk:  # unless a part of the next chunk's size came with it
+            self._after_chunk = bytes(data[-2:]) == b"\r\n"
+
+    def _parse(self, data: memoryview) -> None:
         self._raw_bytes += len(data)
         try:
             self._parser.feed_data(data)
@@ -115,6 +141,25 @@ class ResponseReader:
             self._count_head(len(data))
         elif self._raw_bytes - self._body_bytes > 2 * MAX_HEAD + 8 * self._body_bytes:
             raise BadResponse("its chunks are mostly framing")
+
+    def _tell_again(self, fields: bytes, body: bytes) -> None:
+        """A response with the last one's fields: told as the parser's callbacks would."""
+        assert self._sink is not None
+        assert self._last is not None
+        last = self._last
+        self.head = head = ResponseHead(last.status, last.reason, [fields], last.look, len(body))
+        self._sink.response_head(head)
+        self.parts.append(body)
+        self.ended = True
+
+    def _remember(self, data: memoryview) -> None:
+        """If this read was one response, the next one may have the same fields."""
+        head, self._repeated = self.head, None
+        if head is None or not head.length or not self.reusable or self._informational:
+            return
+        if self._look.get(b"connection", b"keep-alive").lower() == b"keep-alive":
+            self._last = head
+            self._repeated = RepeatedResponse(bytes(data).partition(b"\r\n\r\n")[0], self._rules)
 
     def _cannot_parse(self, error: Exception) -> None:
         """Garbage after a complete response spoils only the connection."""
@@ -187,6 +232,12 @@ class ResponseReader:
         if not self.ended:
             self._body_bytes += len(data)
             self.parts.append(data)
+
+    def on_chunk_header(self) -> None:
+        self._after_chunk = False
+
+    def on_chunk_complete(self) -> None:
+        self._after_chunk = True
 
     def on_message_complete(self) -> None:
         if self.head is not None:

@@ -14,7 +14,7 @@ from monitor.health.board import MirrorHealth
 from monitor.settings import read
 from router.admission.keys import credentials
 from router.upstreams import Upstream
-from router.wire.outgoing import render_head
+from router.wire.outgoing import fields_with_key, render_head
 from router.wire.request import Refusal
 from router.wire.response import BadResponse
 from tests.support.hostile_modes import MODES
@@ -91,10 +91,9 @@ def test_what_is_written_for_a_mirror_is_read_back_as_it_came(
     requests = Requests()
     requests.feed(b"\r\n".join(lines) + b"\r\n\r\n" + body)
     mirror = read(MirrorConfig, {"id": "a", "url": "https://mirror.test"})
-    shown = credentials(requests.head.look, "mg-")
-    out = render_head(
-        requests.head, requests.head.target, Upstream(mirror, MirrorHealth("a")), shown, len(body)
-    )
+    ours = fields_with_key(requests.head, credentials(requests.head.look, "mg-"), b"")
+    upstream = Upstream(mirror, MirrorHealth("a"))
+    out = render_head(requests.head, requests.head.target, upstream, ours, len(body))
     (request,), rest = read_strictly(out + body)
     assert (request.target, request.body, rest) == (b"/v1/" + path.encode(), body, b"")
     assert [(n.lower(), v) for n, v in fields] == [

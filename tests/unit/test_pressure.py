@@ -66,7 +66,7 @@ def test_who_leaves_twice_is_counted_once() -> None:
 def test_a_body_that_there_is_no_memory_for_is_streamed_and_its_bytes_are_given_back() -> None:
     memory = Memory(100)
     head = RequestHead(b"POST", b"/v1/x", [], {b"content-type": b"application/json"}, chunked=True)
-    first, second = (RequestBody(head, 1000, memory) for _ in range(2))
+    first, second = (RequestBody(head, True, 1000, memory) for _ in range(2))
     for body in (first, second):
         body.size = 80
         body.keep(b"x" * 80)

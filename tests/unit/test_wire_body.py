@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.body import EARLY, RequestBody
+from router.body import EARLY, RequestBody, is_json
 from router.pressure import Memory
 from router.wire.request import RequestHead
 
@@ -20,7 +20,7 @@ def _body(
 ) -> RequestBody:
     look = JSON if look is None else look
     head = RequestHead(b"POST", b"/v1/x", [], look, chunked=chunked, length=length)
-    return RequestBody(head, LIMIT, memory or Memory())
+    return RequestBody(head, is_json(head), LIMIT, memory or Memory())
 
 
 def _take(body: RequestBody, data: bytes) -> bool:

@@ -13,7 +13,7 @@ from router.admission.keys import credentials
 from router.upstreams import Upstream
 from router.wire.answer import Problem, render, status_line
 from router.wire.cors import allowed_origin, preflight_fields, response_fields
-from router.wire.outgoing import render_head
+from router.wire.outgoing import fields_with_key, render_head
 from router.wire.request import RequestHead
 from tests.support.malformed_case import HOST, KEY, chunked, get, line, post
 from tests.support.sinks import Requests
@@ -29,7 +29,8 @@ def _rendered(data: bytes, buffered: int | None) -> bytes:
     requests = Requests()
     requests.feed(data)
     head: RequestHead = requests.head
-    return render_head(head, head.target, _upstream(), credentials(head.look, "mg-"), buffered)
+    fields = fields_with_key(head, credentials(head.look, "mg-"), b"sk-own")
+    return render_head(head, head.target, _upstream(), fields, buffered)
 
 
 @pytest.mark.parametrize(

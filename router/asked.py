@@ -1,0 +1,55 @@
+"""What a request head asks for, worked out once for as long as its connection repeats it."""
+
+from __future__ import annotations
+
+from router.admission.keys import Caller, credentials
+from router.body import is_json
+from router.config import WorkerConfig
+from router.upstreams import Upstream
+from router.wire.outgoing import fields_with_key
+from router.wire.request import RequestHead
+from router.wire.target import endpoint_of
+
+_POOLED_POSTS = ("chat", "completions", "embeddings", "responses", "moderations")
+"""POSTs that may take a connection that waited; others must not meet a stale one (`may_retry`)."""
+_OWN = Caller.own
+
+
+class Asked:
+    """Target, endpoint and keys of a head: all that does not change with the length of a body."""
+
+    __slots__ = (
+        "_fields",
+        "_head",
+        "config",
+        "credentials",
+        "endpoint",
+        "is_json",
+        "may_be_stale",
+        "target",
+    )
+
+    def __init__(self, config: WorkerConfig, head: RequestHead, target: bytes) -> None:
+        """`target` is what is forwarded; `config` what all of this was worked out with."""
+        self.config = config
+        self.target = target
+        self.endpoint = endpoint_of(target)
+        self.credentials = credentials(head.look, config.keys.prefix)
+        self.is_json = is_json(head)
+        self.may_be_stale = not head.websocket and (
+            head.method in (b"GET", b"HEAD") or self.endpoint in _POOLED_POSTS
+        )
+        """Whether a reused connection will do, for a request that can be repeated."""
+        self._head = head
+        self._fields: dict[bytes, bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Asked {self.endpoint} {self.credentials.caller}>"
+
+    def fields_for(self, upstream: Upstream) -> bytes:
+        """The fields that this mirror gets, with the key that it takes."""
+        key = b"" if self.credentials.caller is _OWN else upstream.api_key
+        known = self._fields.get(key)
+        if known is None:
+            known = self._fields[key] = fields_with_key(self._head, self.credentials, key)
+        return known
