@@ -1,16 +1,39 @@
 """How sure are we that a path is blocked? A sequential probability ratio test, one per path.
 
-Wald's test on paired trials: a trial of the target counts only if its control succeeded and our
-own network was known to work.
+Wald's test on paired trials: a failed target counts only if the control before it succeeded and
+our own network was known to work. A block is taken to be noticed in 95 of 100 trials and a path
+without one to fail in 5 of 100 (injectors miss up to 5 % of triggers: Wu et al., S&P 2025; noisy
+networks fail in about 5 %: Burnett and Feamster, Encore, 2015), so that every trial moves the
+log-odds by ln 19; before the first one in twenty is taken to be blocked.
+
+Without anything else, three net failures confirm. What else was seen adds or takes away at most
+two. On a lossy link five are required. A path that was cleared and fails begins anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from monitor.diagnosis.pace import Pace
-from monitor.diagnosis.trial import Finding, Level, Trial
+from monitor.diagnosis.rounds import rounds_of
+from monitor.diagnosis.trial import CUT, Finding, Level, Outcome, Trial
+
+STEP = math.log(0.95 / 0.05)
+PRIOR = -2.9
+SUSPECTED, CONFIRMED, CLEARED = 0.0, 4.6, -4.6
+"""Log-odds: even, 99 of 100 for, 99 of 100 against."""
+INJECTED = 1.5
+SECOND_ADDRESS = 1.5
+RESIDUAL = 2.0
+TIMEOUT = -1.0
+AKAMAI = -2.0
+"""Its edges answer strangers' names in ways that were taken for censorship before (Censored
+Planet)."""
+CLIP = 2.0
+FAILURES = 3
+FAILURES_LOSSY = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +41,49 @@ class Confidence:
     """What is believed of one path so far; each observation makes a new value."""
 
     net: int = 0
-    """Failures minus successes that counted."""
+    """Failures minus successes that counted, from -1 to as many as can be required."""
+    injected: bool = False
+    """A reset came too soon for the server to have sent it."""
+    residual: bool = False
+    """The control was cut off right after the target, and works again after the wait."""
+    silent: bool = False
+    """The target ended in silence, which has more innocent causes than a reset."""
+    second_address: bool = False
+    """Another address fails in the same way for the same name."""
+    akamai: bool = False
+    lossy: bool = False
+
+    @property
+    def extra(self) -> float:
+        """The sum of what else was seen, bounded."""
+        seen = (
+            (self.injected, INJECTED),
+            (self.residual, RESIDUAL),
+            (self.second_address, SECOND_ADDRESS),
+            (self.silent, TIMEOUT),
+            (self.akamai, AKAMAI),
+        )
+        total = sum(weight for present, weight in seen if present)
+        return max(-CLIP, min(CLIP, total))
+
+    @property
+    def log_odds(self) -> float:
+        """Natural logarithm of the odds that the path is blocked."""
+        return PRIOR + self.net * STEP + (self.extra if self.net > 0 else 0.0)
+
+    @property
+    def probability(self) -> float:
+        """The same as a probability."""
+        return 1.0 / (1.0 + math.exp(-self.log_odds))
 
     @property
     def level(self) -> Level:
         """Where the log-odds stand."""
-        raise NotImplementedError
+        if self.log_odds >= CONFIRMED and (not self.lossy or self.net >= FAILURES_LOSSY):
+            return Level.confirmed
+        if self.log_odds >= SUSPECTED:
+            return Level.suspected
+        return Level.cleared if self.log_odds <= CLEARED else Level.none
 
     def after(
         self,
@@ -34,9 +94,72 @@ class Confidence:
         second_address: bool = False,
         akamai: bool = False,
     ) -> Confidence:
-        """With the trials of one experiment (or one routine target trial) added."""
-        raise NotImplementedError
+        """With the trials of one experiment, or one routine trial of the target, added.
+
+        `anchor_failures` is the share of anchors' connects that failed meanwhile.
+        """
+        if anchor_failures > pace.discard:
+            return self
+        now = replace(self, lossy=anchor_failures > pace.lossy, akamai=self.akamai or akamai)
+        for trial in counted(trials):
+            now = now.failed(trial, pace) if trial.outcome in CUT else now.succeeded()
+        if now.net <= 0:
+            return now
+        return replace(
+            now,
+            residual=now.residual or residual_seen(trials),
+            second_address=now.second_address or second_address,
+        )
+
+    def failed(self, trial: Trial, pace: Pace) -> Confidence:
+        """One failure that counts more."""
+        most = FAILURES_LOSSY if self.lossy else max(self.net, FAILURES)
+        ratio = reset_ratio(trial, pace)
+        return replace(
+            self,
+            net=min(max(self.net, 0) + 1, most),
+            injected=self.injected or (ratio is not None and ratio < pace.reset_ratio),
+            silent=trial.outcome is Outcome.silence,
+        )
+
+    def succeeded(self) -> Confidence:
+        """One success more; when none is left to outweigh, what else was seen is forgotten."""
+        net = max(self.net - 1, -1)
+        return replace(self, net=net) if net > 0 else Confidence(net, lossy=self.lossy)
 
     def grade(self, finding: Finding) -> Finding:
-        """The finding with the level that this bears."""
-        raise NotImplementedError
+        """The finding with the level and the weights that this bears."""
+        blocked = self.probability
+        return replace(finding, level=self.level, blocked=blocked, down=1.0 - blocked, ok=0.0)
+
+
+def counted(trials: Sequence[Trial]) -> Iterator[Trial]:
+    """The target trials that say something: successes, and failures whose control succeeded."""
+    routine, rounds = rounds_of(trials)
+    tested = bool(rounds) and rounds[0].controlled
+    pairs = [(trial, tested and not trial.in_residual) for trial in routine]
+    for this in rounds:
+        pairs += [(t, this.controlled) for t in (this.target,) if t]
+        pairs += [(t, bool(this.waited and this.waited.answered)) for t in (this.again,) if t]
+    for trial, controlled in pairs:
+        failure = controlled and trial.outcome in CUT
+        if trial.anchors_ok and (failure or trial.outcome is Outcome.hello):
+            yield trial
+
+
+def residual_seen(trials: Sequence[Trial]) -> bool:
+    """Whether a control was cut off right after the target, and answered after the wait."""
+    return any(
+        this.after is not None
+        and not this.after.answered
+        and this.waited is not None
+        and this.waited.answered
+        for this in rounds_of(trials)[1]
+    )
+
+
+def reset_ratio(trial: Trial, pace: Pace) -> float | None:
+    """Time to the reset in round trips; None if it was none or the round trip is too short."""
+    if trial.reset_after is None or trial.rtt is None or trial.rtt <= pace.rtt_floor:
+        return None
+    return trial.reset_after / trial.rtt

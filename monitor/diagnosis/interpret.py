@@ -1,29 +1,203 @@
-"""What an experiment's trials mean: rules A to I, and what the time of a reset says."""
+"""What an experiment's trials mean: rules A to I, and what the time of a reset says.
+
+A  the name is cut off twice, controls before both are answered: the name is blocked
+B  the name is answered: what was seen before has passed
+C  controls are cut off around a trigger: residual, inconclusive
+D  names, no name and other bytes are cut off alike: the endpoint or TLS as such
+E  silence for every name: overload, or a drop by address
+F  an alert: the server does not know the name
+G  a certificate that does not verify (`certificates.py`)
+H  something that is not TLS: a block page
+I  cut off within the handshake: a reader of certificates, or the server
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
+from monitor.diagnosis.certificates import Memory, judge_certificate
+from monitor.diagnosis.confidence import Confidence, reset_ratio, residual_seen
 from monitor.diagnosis.pace import Pace
-from monitor.diagnosis.trial import Finding, Trial
+from monitor.diagnosis.rounds import Round, rounds_of
+from monitor.diagnosis.trial import CUT, Finding, Level, Outcome, Trial
+
+__all__ = ["Memory", "interpret"]
+
+_BLOCK = {
+    Outcome.reset: "sni_block_rst",
+    Outcome.eof: "sni_block_fin",
+    Outcome.silence: "sni_block_drop",
+}
+_ALONE = {Outcome.reset: "tls_reset", Outcome.eof: "tls_eof", Outcome.silence: "tls_timeout"}
+_WORDS = {
+    Outcome.reset: "reset",
+    Outcome.eof: "closed",
+    Outcome.silence: "met with silence",
+    Outcome.unreached: "not even connected",
+    Outcome.late: "cut off half-way",
+    Outcome.plain: "answered with something that is not TLS",
+    Outcome.other: "ended by an unknown fault",
+}
+_UNREACHED = {
+    "connection_refused": "connection_refused",
+    "connection_reset": "connection_reset",
+}
+_NO_MEMORY = Memory()
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What was known about an address before."""
-
-    issuer: str = ""
-    """Who issued the certificate that last verified for this name on this address; "" if none."""
-    sha256: str = ""
-    """The fingerprint of that certificate."""
-    trusted_address: bool = True
-    """Whether a trusted resolver or the configuration gave the address."""
-
-
-def interpret(trials: Sequence[Trial], pace: Pace, memory: Memory = Memory()) -> Finding:
+def interpret(trials: Sequence[Trial], pace: Pace, memory: Memory = _NO_MEMORY) -> Finding:
     """One finding from the trials of one experiment, in order; also from a part of one.
 
     Its level is what these trials alone bear; `confidence.Confidence` keeps it over time.
     """
-    raise NotImplementedError
+    routine, rounds = rounds_of(trials)
+    if not trials:
+        return Finding("unknown")
+    if not all(trial.anchors_ok for trial in trials):
+        blind = "Our own network was not known to work while this was tried."
+        return Finding("local_network_down", rule="0", evidence=(blind,))
+    if not rounds:
+        return alone(routine[-1], memory)
+    this = rounds[-1]
+    if not this.controlled and any(earlier.controlled for earlier in rounds):
+        return _still_cut_off(this)
+    decisive = this.again or this.target
+    if decisive is None:
+        return _no_target(this, routine)
+    if decisive.outcome is Outcome.hello:
+        return _passed(decisive, routine, rounds)
+    if decisive.outcome not in CUT:
+        return alone(decisive, memory)
+    if this.controlled:
+        return _name_cut_off(this, trials, pace)
+    return _all_cut_off(this, decisive)
+
+
+def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
+    """What one target trial says without controls; it never says that a name is blocked."""
+    seen, outcome = trial.step.tls, trial.outcome
+    if outcome is Outcome.hello:
+        return Finding("ok", ok=1.0, rule="B", evidence=(f"{trial.hostname} is answered.",))
+    if outcome is Outcome.alert and seen is not None:
+        text = f"The server refuses TLS for {trial.hostname} with alert {seen.alert}."
+        return Finding("tls_alert", Level.confirmed, 0.0, 1.0, 0.0, "F", (text,))
+    if outcome is Outcome.certificate and seen is not None:
+        return judge_certificate(seen, trial.hostname, memory)
+    if outcome is Outcome.plain:
+        text = "Our TLS hello is answered with something that is not TLS."
+        return Finding("block_page", Level.suspected, 0.7, 0.3, 0.0, "H", (text,))
+    if trial.in_residual:
+        text = "The same address and port was cut off shortly before, after a blocked name."
+        return Finding("residual_block", rule="C", evidence=(text,), residual=True)
+    if outcome is Outcome.late:
+        text = "The handshake was cut off after a part of the server's answer."
+        return Finding("tls_reset_late", Level.none, 0.3, 0.7, 0.0, "I", (text,))
+    if outcome is Outcome.unreached:
+        verdict = _UNREACHED.get(trial.step.failure or "", "ip_unreachable")
+        return Finding(verdict, rule="2", blocked=0.5, down=0.5, evidence=(_tells(trial),))
+    verdict = _ALONE.get(outcome, "tls_failed")
+    return Finding(verdict, blocked=0.5, down=0.5, evidence=(_tells(trial),))
+
+
+def _tells(trial: Trial) -> str:
+    what = trial.sni or ("bytes that are not TLS" if trial.role == "not_tls" else "no name")
+    if trial.outcome is Outcome.unreached:
+        return f"No connection came about: {trial.step.failure}."
+    if trial.answered:
+        return f"With {what} in our hello the server answers."
+    word = _WORDS.get(trial.outcome, "ended")
+    tls = trial.step.tls
+    after = f" after {tls.since_hello * 1000:.0f} ms" if tls and tls.since_hello else ""
+    return f"With {what} in our hello the connection is {word}{after}."
+
+
+def _passed(good: Trial, routine: Sequence[Trial], rounds: Sequence[Round]) -> Finding:
+    evidence = [f"{good.hostname} is answered now."]
+    earlier = [*routine, *(this.target for this in rounds if this.target)]
+    failed = [trial for trial in earlier if trial.outcome is not Outcome.hello]
+    if failed:
+        evidence.append("It was not before; that has passed.")
+    if not rounds[-1].controlled:
+        evidence.append("The control name is not answered here and is of no use.")
+    return Finding("ok", ok=1.0, rule="B", evidence=tuple(evidence))
+
+
+def _no_target(this: Round, routine: Sequence[Trial]) -> Finding:
+    """Only controls yet: they fail, or the experiment has just begun."""
+    evidence = tuple(_tells(trial) for trial in (*routine[-1:], *this.before, this.waited) if trial)
+    control = this.waited or this.control
+    if control is None or control.answered:
+        return Finding("unknown", rule="C", evidence=evidence)
+    if this.waited is None and routine and routine[-1].outcome in CUT:
+        text = "That may be the after-effect of a block, or concern every name: wait and repeat."
+        return Finding(_ALONE[routine[-1].outcome], rule="C", evidence=(*evidence, text))
+    return replace(alone(control), rule="C", evidence=evidence)
+
+
+def _still_cut_off(this: Round) -> Finding:
+    text = "Everything is cut off since the target was tried; the control was answered before."
+    evidence = (*(_tells(trial) for trial in this.before), text)
+    return Finding("residual_block", Level.suspected, 0.5, 0.5, 0.0, "C", evidence, residual=True)
+
+
+def _name_cut_off(this: Round, trials: Sequence[Trial], pace: Pace) -> Finding:
+    """The target was cut off although a control was answered (rule A, or C while it lasts)."""
+    target = this.again or this.target
+    assert target is not None
+    residual = this.after is not None and not this.after.answered
+    evidence = [_tells(t) for t in (this.control, this.target, this.after) if t]
+    if this.waited is not None:
+        evidence += [f"After the wait: {_tells(t)}" for t in (this.waited, this.again) if t]
+    evidence += [text for text in (_too_soon(target, pace),) if text]
+    confidence = Confidence().after(trials, pace)
+    if this.waited is not None and not this.waited.answered:
+        finding = Finding("residual_block", rule="C", evidence=tuple(evidence), residual=True)
+        graded = confidence.grade(finding)
+        return replace(graded, level=Level.suspected if graded.level != Level.none else Level.none)
+    if residual:
+        evidence.append(_scope(residual_seen(trials)))
+    finding = Finding(_BLOCK[target.outcome], rule="A", evidence=tuple(evidence), residual=residual)
+    graded = confidence.grade(finding)
+    differs = this.again is not None and this.target and this.target.outcome != target.outcome
+    if graded.level is Level.confirmed and differs:
+        return replace(graded, level=Level.suspected)
+    return graded
+
+
+def _scope(waited: bool) -> str:
+    known = "and is answered again after the wait" if waited else "so far"
+    return (
+        "Right after it the control is cut off too, on the same address and port, "
+        f"{known}: servers do not do that."
+    )
+
+
+def _too_soon(trial: Trial, pace: Pace) -> str:
+    ratio = reset_ratio(trial, pace)
+    if ratio is None or ratio >= pace.reset_ratio or trial.rtt is None:
+        return ""
+    return (
+        f"It ended after {(trial.reset_after or 0) * 1000:.1f} ms, a round trip takes "
+        f"{trial.rtt * 1000:.1f} ms: the server cannot have sent that."
+    )
+
+
+def _all_cut_off(this: Round, target: Trial) -> Finding:
+    """Control and target were cut off alike (rules D and E)."""
+    tried = (*this.before, this.target, this.no_sni, this.not_tls, this.waited)
+    evidence = tuple(_tells(trial) for trial in tried if trial)
+    control = this.control
+    if this.waited is None and target.in_residual:
+        return alone(target)
+    if this.no_sni is not None and this.no_sni.answered and this.waited is not None:
+        note = "The control name is of no use here: the server may refuse every unknown name."
+        verdict = _BLOCK[target.outcome]
+        return Finding(verdict, Level.suspected, 0.5, 0.5, 0.0, "D", (*evidence, note))
+    if target.outcome is Outcome.silence and control and control.outcome is Outcome.silence:
+        return Finding("tls_timeout", Level.none, 0.5, 0.5, 0.0, "E", evidence)
+    if this.no_sni is None or this.not_tls is None:
+        return Finding(_ALONE[target.outcome], Level.none, 0.5, 0.5, 0.0, "D", evidence)
+    tolerated = this.not_tls.outcome is not Outcome.reset
+    verdict = "tls_block" if tolerated else "ip_port_block"
+    return Finding(verdict, Level.suspected, 0.75, 0.25, 0.0, "D", evidence)
