@@ -181,7 +181,20 @@ class ResponseReader:
     @property
     def ends_with_close(self) -> bool:
         """Whether the end of the connection is the proper end of the response being read."""
-        return self.head is not None and self.head.until_close and not self.ended
+        head = self.head
+        proper = head is not None and head.until_close and not self.ended
+        return proper and not self._within_event
+
+    @property
+    def _within_event(self) -> bool:
+        """Whether the last read ended within a line of an event stream.
+
+        Such a stream was cut, though only the format of its events tells; "[DONE]" is a last word.
+        """
+        packed = b"content-encoding" in self._look
+        stream = self._look.get(b"content-type", b"").startswith(b"text/event-stream")
+        ends = not self.parts or self.parts[-1].endswith((b"\n", b"\r", b"[DONE]"))
+        return stream and not packed and not ends
 
     # What httptools calls
 

@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from router.relay import reset
+from tests.support.hostile_answers import ANSWERS
 from tests.support.hostile_modes import MODES, Mode
 from tests.support.loops import on_both_loops, run_on
 from tests.support.road import RawClient, Response, Road, ScriptedMirror, get, read_request
@@ -73,6 +74,12 @@ async def _play(mode: Mode, road: Road, mirror: HostileMirror) -> tuple[Response
     return answer, await road.ask(get())
 
 
+def _failures(road: Road) -> float:
+    """What was counted against the mirror."""
+    kinds = ("resolve", "connect", "tls", "broken", "malformed", "timeout", "cut")
+    return sum(road.totals.get("mirrorgate_attempts", ("a", kind)) for kind in kinds)
+
+
 def _outcome(answer: Response) -> str:
     if not answer.complete:
         return "cut"
@@ -81,22 +88,28 @@ def _outcome(answer: Response) -> str:
     return "relay"
 
 
+_NAMED = [pytest.param(mode, id=mode.name) for mode in (*MODES, *ANSWERS)]
+
+
 @on_both_loops
-@pytest.mark.parametrize("mode", [pytest.param(mode, id=mode.name) for mode in MODES])
+@pytest.mark.parametrize("mode", _NAMED)
 def test_a_broken_answer_is_an_error_or_a_visible_cut_and_spoils_nothing_else(
     mode: Mode, loop_name: str
 ) -> None:
     mirror = HostileMirror(mode)
 
-    async def play() -> tuple[Response, Response]:
+    async def play() -> tuple[Response, Response, float]:
         router = {"timeouts": dict(mode.timeouts)}
         async with mirror, Road([mirror.table()], router) as road:
-            return await _play(mode, road, mirror)
+            return *await _play(mode, road, mirror), _failures(road)
 
-    answer, following = run_on(loop_name, play())
+    answer, following, failures = run_on(loop_name, play())
     fields = [f"{name}: {value}".lower().encode("latin-1") for name, value in answer.fields]
     seen = b"\n".join([answer.reason.encode(), *fields, answer.body])
     assert _outcome(answer) in mode.expect, answer
+    assert failures == (_outcome(answer) != "relay")
+    assert mode.status in (None, answer.status)
+    assert mode.body in (None, answer.body)
     assert all(unwanted not in seen for unwanted in mode.lacks)
     assert all(wanted in seen for wanted in mode.has)
     assert (following.status, following.body) == (200, b"good")
