@@ -12,6 +12,7 @@ place on the wheel) is given back in `_finish`, which runs exactly once.
 from __future__ import annotations
 
 from router.admission.admit import refusal
+from router.admission.keys import Caller
 from router.admission.refusals import ban_problem, too_large
 from router.asked import Asked
 from router.attempts import Attempts
@@ -198,6 +199,11 @@ class Exchange:
     def failed_attempts(self) -> int:
         """How many attempts have failed so far."""
         return len(self._attempts.failed) if self._attempts is not None else 0
+
+    @property
+    def with_mirror_key(self) -> bool:
+        """Whether the mirror gets its own key instead of the caller's."""
+        return self._asked.credentials.caller is not Caller.own
 
     @property
     def may_keep_alive(self) -> bool:

@@ -17,13 +17,17 @@ from router.respond import added_fields
 from router.tunnel import Tunnel
 from router.upstreams import Upstream
 from router.wire.request import RequestHead
-from router.wire.response import ResponseHead
+from router.wire.response import BadResponse, ResponseHead
 from router.wire.upstream import UpstreamConnection
 from router.wire.websocket import check_switch
 
 STALE_WITHIN = 2.0
 """Seconds in which a kept connection that the mirror had closed tells so: a round trip, with a
 retransmission. One that ends later was alive, and the request may have been acted upon."""
+
+
+_KEY_REFUSED = (401, 402, 403)
+"""What such an answer says of a mirror's own key is for the operator: it may quote the key."""
 
 
 class ClientSide(Protocol):
@@ -59,6 +63,10 @@ class Asker(Protocol):
     @property
     def failed_attempts(self) -> int:
         """How many attempts failed before this one."""
+
+    @property
+    def with_mirror_key(self) -> bool:
+        """Whether the mirror got its own key instead of the caller's."""
 
     @property
     def may_keep_alive(self) -> bool:
@@ -167,6 +175,8 @@ class Reply:
     def response_head(self, head: ResponseHead) -> None:
         """The head of the answer."""
         asker, plane, mirror = self._asker, self._asker.plane, self._upstream.id
+        if head.status in _KEY_REFUSED and asker.with_mirror_key:
+            raise BadResponse("it refuses the key that it is given here")
         if head.status == 101:
             check_switch(asker.head.websocket_key, head)
         first_byte = plane.clock() - asker.complete_at

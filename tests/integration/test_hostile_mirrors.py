@@ -13,7 +13,16 @@ from router.relay import reset
 from tests.support.hostile_answers import ANSWERS
 from tests.support.hostile_modes import MODES, Mode
 from tests.support.loops import on_both_loops, run_on
-from tests.support.road import RawClient, Response, Road, ScriptedMirror, get, read_request
+from tests.support.road import (
+    RawClient,
+    Response,
+    Road,
+    ScriptedMirror,
+    answering,
+    get,
+    read_request,
+)
+from tests.support.scenes import scene
 from tests.support.wait import wait_until_async
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
@@ -175,3 +184,19 @@ async def test_an_endless_body_is_taken_only_as_fast_as_the_client_reads() -> No
         await client.close()
         await wait_until_async(lambda: mirror.closed == 1, what="the mirror to be left")
     assert road.in_flight == 0
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+@scene
+async def test_what_a_mirror_says_of_its_own_key_is_not_for_clients(status: int) -> None:
+    body = b'{"error": {"message": "Incorrect API key provided: sk-mirr****rror"}}'
+    refusal = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
+    router = {"callers": ["anonymous", "own"], "cors_origins": []}
+    async with ScriptedMirror(answering(refusal)) as mirror:
+        async with Road([mirror.table(api_key="sk-mirror")], router) as road:
+            answer = await road.ask(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+            assert b"sk-" not in answer.body
+            assert road.suspected == ["a"]
+            own = await road.ask(get())
+            assert (own.status, own.body) == (status, body)
