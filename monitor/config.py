@@ -116,9 +116,13 @@ class MirrorConfig:
     @property
     def authority(self) -> str:
         """What goes into `Host`: the port only where it is not the scheme's own."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        return self.authority_of(self.host)
+
+    def authority_of(self, host: str) -> str:
+        """The same for another name of this mirror."""
+        bare = f"[{host}]" if ":" in host else host
         default = 443 if self.scheme == "https" else 80
-        return host if self.port == default else f"{host}:{self.port}"
+        return bare if self.port == default else f"{bare}:{self.port}"
 
     @property
     def label(self) -> str:

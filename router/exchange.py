@@ -184,7 +184,8 @@ class Exchange:
         self._reply = Reply(self, upstream, connection, opened_in)
         self.client.resume_client()  # before writing, which may pause it again
         fields = asked.fields_for(upstream)
-        head = render_head(self.head, asked.target, upstream, fields, body.known_size)
+        prefix, host = upstream.base_path, connection.authority
+        head = render_head(self.head, asked.target, prefix, host, fields, body.known_size)
         self._reply.write(b"".join((head, *body.to_send())))
         if body.complete:
             self._await_answer()

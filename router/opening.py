@@ -6,13 +6,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from monitor.probes.handshake import TlsContexts
 from monitor.probes.resolve import resolve_host
 from monitor.probes.result import ProbeFailure
 from router.choice.failure import Failure
+from router.choice.paths import Route, Trouble
 from router.plane import Plane
 from router.upstreams import Upstream
-from router.wire.connect import ConnectFailed, Route, connect
+from router.wire.connect import ConnectFailed, Limits, Ready, connect
 from router.wire.upstream import UpstreamConnection
 
 log = logging.getLogger("worker")
@@ -39,10 +39,8 @@ class Opening:
             self._task.cancel()
 
     async def _connect(self) -> None:
-        timeouts = self._plane.timeouts
         try:
-            route = await route_to(self._upstream, self._plane.tls_contexts, timeouts.connect)
-            connection, seconds = await connect(route, self._new, timeouts.connect, timeouts.tls)
+            ready = await self._ready()
         except ConnectFailed as error:
             self._task = None
             self._failed(error.failure, error.detail)
@@ -52,29 +50,55 @@ class Opening:
             self._failed(Failure.connect, "no connection could be opened")
         else:
             self._task = None
-            if connection.closed:  # nothing was sent yet
+            if ready.connection.closed:  # nothing was sent yet
                 self._failed(Failure.connect, "it closed the new connection")
             else:
-                self._opened(self._upstream, connection, seconds)
+                self._opened(self._upstream, ready.connection, ready.seconds)
+
+    async def _ready(self) -> Ready:
+        """A connection over the first path that works. Raises ConnectFailed."""
+        plane, upstream = self._plane, self._upstream
+        limits = await limits_of(plane, upstream)
+        routes = plane.traffic.in_order(await routes_to(plane, upstream))
+        ready = await connect(routes, self._new, limits, self._trouble)
+        ready.connection.authority = ready.route.authority
+        plane.traffic.opened(upstream.id, ready.route, ready.seconds)
+        return ready
+
+    def _trouble(self, trouble: Trouble) -> None:
+        self._plane.traffic.failed(self._upstream.id, trouble)
 
     def _new(self) -> UpstreamConnection:
         plane = self._plane
         return UpstreamConnection(plane.buffer, plane.response_rules, plane.outbox)
 
 
-async def route_to(upstream: Upstream, contexts: TlsContexts, timeout: float) -> Route:
-    """Where to connect for this mirror: pinned addresses, else what the monitor found, else DNS.
+async def limits_of(plane: Plane, upstream: Upstream) -> Limits:
+    """How long the steps may take, and how the certificate is verified. Raises ConnectFailed."""
+    mirror, timeouts = upstream.mirror, plane.timeouts
+    try:
+        https = mirror.scheme == "https"
+        context = await plane.tls_contexts.get(mirror.ca_file) if https else None
+    except OSError:
+        raise ConnectFailed(Failure.tls, "its ca_file cannot be read") from None
+    return Limits(timeouts.connect, timeouts.tls, context)
+
+
+async def routes_to(plane: Plane, upstream: Upstream) -> list[Route]:
+    """The paths that may be tried now: what the monitor found, else what DNS says.
 
     Raises ConnectFailed.
     """
     mirror = upstream.mirror
-    addresses = mirror.addresses or tuple(path.address for path in upstream.health.paths)
-    try:
-        tls = await contexts.get(mirror.ca_file) if mirror.scheme == "https" else None
-        if not addresses:
+    if upstream.routes:
+        routes = upstream.open_routes(plane.wall())
+    else:
+        try:
+            timeout = plane.timeouts.connect
             addresses = await resolve_host(mirror.host, mirror.allow_private, timeout)
-    except ProbeFailure as error:
-        raise ConnectFailed(Failure.resolve, f"its name: {error.failure}") from None
-    except OSError:
-        raise ConnectFailed(Failure.tls, "its ca_file cannot be read") from None
-    return Route(mirror.host, mirror.port, addresses, tls)
+        except ProbeFailure as error:
+            raise ConnectFailed(Failure.resolve, f"its name: {error.failure}") from None
+        routes = upstream.resolved(addresses, plane.wall())
+    if not routes:
+        raise ConnectFailed(Failure.connect, "all its addresses are left alone for a while")
+    return routes

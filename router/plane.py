@@ -19,6 +19,7 @@ from router.choice.selection import least_in_flight, select
 from router.config import WorkerConfig
 from router.pressure import Crowd, Door, Memory, connection_limit
 from router.tally import Finished, Tally
+from router.traffic import Traffic
 from router.upstreams import Pool, Upstream, Upstreams
 from router.wire.fields import request_rules, response_rules
 from router.wire.outbox import Outbox
@@ -60,6 +61,7 @@ class Plane:
         self.wheel = Wheel() if wheel is None else wheel  # an empty one is false
         self.clock = clock
         self.wall = wall
+        self.traffic = Traffic(clock)
         self.upstreams = Upstreams()
         self.wheel.add(Pool(self.wheel, self.upstreams))
         self.bans = BanList()
@@ -137,5 +139,7 @@ class Plane:
     def finished(self, end: Finished) -> None:
         """A request has ended."""
         self.tally.finished(end)
+        if end.outcome == "interrupted" and end.mirror:
+            self.traffic.stalled(end.mirror, end.sent)
         if self.access is not None:
             self.access(end)

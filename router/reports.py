@@ -46,12 +46,24 @@ class Reports:
         due = 0.0
         while True:
             await asyncio.sleep(_FAILURES_EVERY)
-            if self._failures:
-                self._tell({"type": "failures", "mirrors": sorted(self._failures)})
-                self._failures.clear()
+            self._tell_failures(plane)
             if time.monotonic() >= due:
                 due = time.monotonic() + TOTALS_EVERY
                 self.send_totals(plane)
+                self._tell_traffic(plane)
+                plane.upstreams.settle(plane.wall())
+
+    def _tell_failures(self, plane: Plane) -> None:
+        paths = plane.traffic.take_failed()
+        if self._failures or paths:
+            mirrors = sorted(self._failures)
+            self._tell({"type": "failures", "mirrors": mirrors, "paths": paths})
+            self._failures.clear()
+
+    def _tell_traffic(self, plane: Plane) -> None:
+        opened, stalled = plane.traffic.take_opened(), plane.traffic.take_stalled()
+        if opened or stalled:
+            self._tell({"type": "traffic", "opened": opened, "stalled": stalled})
 
     def send_totals(self, plane: Plane) -> None:
         """Send every number of this process since its start."""

@@ -1,17 +1,21 @@
 """The mirrors as this worker sees them: settings, health, load and idle connections in one place.
 
-`available` is what operator and health allow; load and the caller's key are asked by whoever
-selects. A mirror whose settings change becomes a new upstream, while the old one ends in peace.
+`available` is what operator, health and quarantine allow; load and the caller's key are asked by
+whoever selects. A mirror whose settings change becomes a new upstream, while the old one ends in
+peace.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 from monitor.config import MirrorConfig
-from monitor.health.board import HealthSnapshot, MirrorHealth
+from monitor.health.board import HealthSnapshot, MirrorHealth, Wish
+from router.choice.paths import Route
+from router.routes import route_to, routes_of
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER, Wheel
 
@@ -20,33 +24,66 @@ MAX_IDLE = 32
 IDLE_SECONDS = 45.0
 """Below the 60 to 75 s after which the usual servers close, so that few are stale when taken."""
 
+NOBODY: Mapping[str, float] = MappingProxyType({})
+"""The quarantine in which nothing is."""
+
 
 class Upstream:
     """One mirror, seen from one worker."""
 
-    def __init__(self, mirror: MirrorConfig, health: MirrorHealth) -> None:
+    def __init__(
+        self,
+        mirror: MirrorConfig,
+        health: MirrorHealth,
+        quarantine: Mapping[str, float] = NOBODY,
+    ) -> None:
         self.mirror = mirror
         self.id = mirror.id
         self.encoded_id = mirror.id.encode()
-        self.weight = mirror.weight
-        self.see(health)
         self.in_flight = 0
         self.removed = False
-        self.authority = mirror.authority.encode()
         self.base_path = mirror.base_path.encode()
         self.api_key = mirror.api_key.encode()
         self._paths = tuple(path.encode() for path in mirror.paths)
         self._takes_any_key = "*" in mirror.client_keys
         self._idle: deque[UpstreamConnection] = deque()
+        self._take(health, quarantine)
 
     def __repr__(self) -> str:
         return f"<Upstream {self.id} {self.health.state}, {self.in_flight} in flight>"
 
-    def see(self, health: MirrorHealth) -> None:
-        """Take what is known of the mirror now."""
+    def see(self, health: MirrorHealth, quarantine: Mapping[str, float] = NOBODY) -> None:
+        """Take what is known of the mirror now, and which endpoints are held until when."""
+        if health is not self.health or quarantine != self._quarantine:
+            self._take(health, quarantine)
+
+    def _take(self, health: MirrorHealth, quarantine: Mapping[str, float]) -> None:
         self.health = health
-        self.available = self.mirror.enabled and health.in_rotation
-        """Whether new requests may be sent: enabled, wanted and not known to be down."""
+        self.weight = self.mirror.weight * health.weight
+        self._quarantine = quarantine
+        self.routes = routes_of(self.mirror, health, quarantine)
+        """The paths for new connections, in the order to use; empty: its name is resolved."""
+        self.settle(0.0)
+
+    def settle(self, now: float) -> None:
+        """Look anew whether it can be used, `now` in seconds since the epoch."""
+        self.available = (
+            self.mirror.enabled
+            and self.health.in_rotation
+            and (bool(self._idle) or not self.routes or bool(self.open_routes(now)))
+        )
+        """Whether new requests may be sent: enabled, wanted, not known to be down, and with a
+        connection, or with a path that is not quarantined."""
+
+    def open_routes(self, now: float) -> list[Route]:
+        """The paths that a connection may be opened over now."""
+        return [route for route in self.routes if route.quarantined_until <= now]
+
+    def resolved(self, addresses: Iterable[str], now: float) -> list[Route]:
+        """The paths over addresses that were resolved here, because the monitor knows none yet."""
+        own = self.mirror
+        found = (route_to(own, own.host, address, self._quarantine) for address in addresses)
+        return [route for route in found if route.quarantined_until <= now]
 
     def takes_key(self, key: bytes | None) -> bool:
         """Whether a caller with this key of their own, or with none, can be served."""
@@ -115,7 +152,8 @@ class Upstreams:
             if known is not None and known.mirror == mirror:
                 self._by_id[mirror.id] = old.pop(mirror.id)
             else:
-                self._by_id[mirror.id] = Upstream(mirror, snapshot.of(mirror.id))
+                health = snapshot.of(mirror.id)
+                self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine)
         for upstream in old.values():
             upstream.remove()
         self.learn(snapshot)
@@ -123,9 +161,14 @@ class Upstreams:
     def learn(self, snapshot: HealthSnapshot) -> None:
         """Take a new health snapshot."""
         for upstream in self:
-            upstream.see(snapshot.of(upstream.id))
-            if not upstream.available:
+            upstream.see(snapshot.of(upstream.id), snapshot.quarantine)
+            if not (upstream.mirror.enabled and upstream.health.wish is Wish.use):
                 upstream.close_idle()
+
+    def settle(self, now: float) -> None:
+        """The time of some quarantine may be over, whether or not control is there to tell."""
+        for upstream in self:
+            upstream.settle(now)
 
 
 class Pool:

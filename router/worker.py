@@ -152,8 +152,8 @@ class Worker:
         if kind == "state":
             self._take_state(message)
             self._reports.send_totals(self._plane)  # a new control has nobody's numbers yet
-        elif kind == "snapshot":
-            self._plane.learn(HealthSnapshot.from_json(message["snapshot"]))
+        elif kind == "news":
+            self._plane.learn(self._plane.snapshot.with_news(message["snapshot"]))
         elif kind == "ban":
             self._plane.bans.add(Ban(**message["ban"]))
         elif kind == "unban":

@@ -16,7 +16,6 @@ import sys
 import time
 from contextlib import AsyncExitStack
 from dataclasses import asdict
-from typing import Any
 
 from aiohttp import web
 
@@ -66,11 +65,13 @@ class Control:
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
         config = loaded.current.config
         self._board = HealthBoard(loaded.started.config.monitor.vantage or socket.gethostname())
+        self._told = self._board.current
+        """The snapshot that every worker has, or has been sent."""
         self._configuration = Configuration(loaded, self._apply, self._tell, self._count_reload)
         self._monitor = Monitor(
             config.monitor, config.mirrors, store, self._board, self._totals, self._publish
         )
-        self._hub = Hub(feeds, self._merged, self._state, self._suspect)
+        self._hub = Hub(feeds, self._merged, self._state, self._hear)
         self._view = View(
             self._configuration, self._board, banned, self._merged, self._refresh_totals
         )
@@ -129,10 +130,13 @@ class Control:
         }
 
     def _publish(self, snapshot: HealthSnapshot) -> None:
-        self._hub.broadcast({"type": "snapshot", "snapshot": snapshot.to_json()})
+        news = snapshot.news_since(self._told)
+        self._told = snapshot
+        self._hub.broadcast({"type": "news", "snapshot": news})
 
-    def _suspect(self, mirrors: Any) -> None:
-        for mirror_id in mirrors:
+    def _hear(self, message: Message) -> None:
+        """What workers say of traffic."""
+        for mirror_id in message.get("mirrors", ()):
             self._monitor.suspect(mirror_id)
 
     # Configuration

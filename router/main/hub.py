@@ -35,12 +35,12 @@ class Hub:
         channels: Sequence[Channel],
         merged: MergedTotals,
         state: Callable[[], Message],
-        on_failures: Callable[[Sequence[str]], None],
+        on_traffic: Callable[[Message], None],
     ) -> None:
         self._slots = [Slot(number, channel) for number, channel in enumerate(channels)]
         self._merged = merged
         self._state = state
-        self._on_failures = on_failures
+        self._on_traffic = on_traffic
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to listen, and bring every worker up to date."""
@@ -87,8 +87,8 @@ class Hub:
             if message["process"] != slot.process:  # this control is younger than the worker
                 self._replaced_by(slot, message["process"], _pid(message["process"]))
             self._merged.update(slot.process, message["rows"])
-        elif kind == "failures":
-            self._on_failures(message["mirrors"])
+        elif kind in ("failures", "traffic"):
+            self._on_traffic(message)
 
     def _replaced_by(self, slot: Slot, process: str, pid: int) -> None:
         if slot.process and slot.process != process:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from router.admission.keys import Credentials, key_fields
-from router.upstreams import Upstream
 from router.wire.request import RequestHead
 
 VIA = b"1.1 mirrorgate"
@@ -16,18 +15,24 @@ def fields_with_key(head: RequestHead, credentials: Credentials, mirror_key: byt
 
 
 def render_head(
-    head: RequestHead, target: bytes, upstream: Upstream, fields: bytes, buffered: int | None
+    head: RequestHead,
+    target: bytes,
+    base_path: bytes,
+    authority: bytes,
+    fields: bytes,
+    buffered: int | None,
 ) -> bytes:
     """The request head for a mirror; `fields` are those of `fields_with_key`.
 
-    `buffered` is the size of the body when it is complete; None means that it is streamed with the
-    framing it came with.
+    `authority` is that of the connection, whose certificate was verified for it. `buffered` is the
+    size of the body when it is complete; None means that it is streamed with the framing it came
+    with.
     """
     return b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%b%bVia: %b\r\n\r\n" % (
         head.method,
-        upstream.base_path,
+        base_path,
         target,
-        upstream.authority,
+        authority,
         fields,
         _framing(head, buffered),
         VIA,

@@ -56,6 +56,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.used = 0
         """Requests written so far: above 1 it may be stale."""
         self.idle_since = 0.0
+        self.authority = b""
+        """What goes into `Host`: the hostname that the certificate was verified for, and a port."""
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "busy" if self._user else "idle"

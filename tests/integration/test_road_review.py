@@ -318,10 +318,10 @@ async def test_a_mirror_that_spoils_a_new_connection_at_once_was_sent_nothing(
     connect = connecting.connect
 
     async def too_late(*given: Any) -> Any:
-        connection, seconds = await connect(*given)
-        if given[0].port == bad.port:
-            await wait_until(lambda: connection.closed, what="the mirror has closed")
-        return connection, seconds
+        ready = await connect(*given)
+        if ready.route.port == bad.port:
+            await wait_until(lambda: ready.connection.closed, what="the mirror has closed")
+        return ready
 
     monkeypatch.setattr(opening, "connect", too_late)
 

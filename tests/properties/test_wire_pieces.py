@@ -9,11 +9,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.config import MirrorConfig
-from monitor.health.board import MirrorHealth
-from monitor.settings import read
 from router.admission.keys import credentials
-from router.upstreams import Upstream
 from router.wire.outgoing import fields_with_key, render_head
 from router.wire.request import Refusal
 from router.wire.response import BadResponse
@@ -90,10 +86,9 @@ def test_what_is_written_for_a_mirror_is_read_back_as_it_came(
     lines = head + [b"%b: %b" % field for field in fields] + [b"Content-Length: %d" % len(body)]
     requests = Requests()
     requests.feed(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-    mirror = read(MirrorConfig, {"id": "a", "url": "https://mirror.test"})
     ours = fields_with_key(requests.head, credentials(requests.head.look, "mg-"), b"")
-    upstream = Upstream(mirror, MirrorHealth("a"))
-    out = render_head(requests.head, requests.head.target, upstream, ours, len(body))
+    target = requests.head.target
+    out = render_head(requests.head, target, b"", b"mirror.test", ours, len(body))
     (request,), rest = read_strictly(out + body)
     assert (request.target, request.body, rest) == (b"/v1/" + path.encode(), body, b"")
     assert [(n.lower(), v) for n, v in fields] == [

@@ -25,10 +25,13 @@ class Workers:
         self.merged = MergedTotals(FAMILIES)
         self.failures: list[str] = []
         self.bans: list[str] = []
-        self.hub = Hub(self.channels, self.merged, self.state, self.failures.extend)
+        self.hub = Hub(self.channels, self.merged, self.state, self.hear)
 
     def state(self) -> Message:
         return {"type": "state", "bans": list(self.bans)}
+
+    def hear(self, message: Message) -> None:
+        self.failures.extend(message["mirrors"])
 
     def say(self, slot: int, **message: Any) -> None:
         self.ends[slot].send(message)

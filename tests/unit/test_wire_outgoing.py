@@ -6,11 +6,7 @@ import json
 
 import pytest
 
-from monitor.config import MirrorConfig
-from monitor.health.board import MirrorHealth
-from monitor.settings import read
 from router.admission.keys import credentials
-from router.upstreams import Upstream
 from router.wire.answer import Problem, render, status_line
 from router.wire.cors import allowed_origin, preflight_fields, response_fields
 from router.wire.outgoing import fields_with_key, render_head
@@ -20,17 +16,12 @@ from tests.support.sinks import Requests
 from tests.support.strict_http import read_strictly
 
 
-def _upstream() -> Upstream:
-    table = {"id": "a", "url": "https://mirror.test:8443/openai", "api_key": "sk-own"}
-    return Upstream(read(MirrorConfig, table), MirrorHealth("a"))
-
-
 def _rendered(data: bytes, buffered: int | None) -> bytes:
     requests = Requests()
     requests.feed(data)
     head: RequestHead = requests.head
     fields = fields_with_key(head, credentials(head.look, "mg-"), b"sk-own")
-    return render_head(head, head.target, _upstream(), fields, buffered)
+    return render_head(head, head.target, b"/openai", b"mirror.test:8443", fields, buffered)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,100 @@
+"""What traffic learns of the paths of mirrors: kept here for a moment, and told to control.
+
+A path that fails is held by this worker at once, before control has said anything: the next
+requests try it last. Where something on the way cut off a TLS handshake, that goes for the whole
+endpoint, because every name may be cut off there for a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from router.choice.paths import CUT, Route, Trouble
+
+HOLD = 5.0
+"""Seconds: longer than control needs to find out more."""
+MOST = 512
+"""Entries of each map; beyond it the oldest goes."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+_Key = tuple[str, str, int]
+PathKey = tuple[str, str, str]
+"""Mirror, hostname, address."""
+
+
+class Traffic:
+    """The owner of what one worker's traffic has shown of paths."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._held: dict[_Key, float] = {}
+        self._failed: dict[tuple[PathKey, str, str], None] = {}
+        self._opened: dict[PathKey, float] = {}
+        self._stalled: list[tuple[str, int]] = []
+
+    def __repr__(self) -> str:
+        return f"<Traffic, {len(self._held)} held>"
+
+    def failed(self, mirror: str, trouble: Trouble) -> None:
+        """A path failed, or kept a request waiting."""
+        route = trouble.route
+        cut = trouble.operation == "tls_handshake" and trouble.failure in CUT
+        name = "" if cut else route.host
+        self._held[(name, route.address, route.port)] = self._clock() + HOLD
+        _bound(self._held)
+        key = (mirror, route.host, route.address)
+        self._failed[(key, trouble.operation, trouble.failure)] = None
+        _bound(self._failed)
+
+    def opened(self, mirror: str, route: Route, seconds: float) -> None:
+        """A connection came about, TCP and TLS, in this time."""
+        self._opened[(mirror, route.host, route.address)] = seconds
+        _bound(self._opened)
+        if self._held:
+            self._held.pop((route.host, route.address, route.port), None)
+            self._held.pop(("", route.address, route.port), None)
+
+    def stalled(self, mirror: str, received: int) -> None:
+        """An answer broke off after this many bytes of its body."""
+        if len(self._stalled) < MOST:
+            self._stalled.append((mirror, received))
+
+    def in_order(self, routes: Iterable[Route]) -> list[Route]:
+        """The routes, those that are held last."""
+        if not self._held:
+            return list(routes)
+        return sorted(routes, key=self._is_held)
+
+    def _is_held(self, route: Route) -> bool:
+        return any(self._runs((name, route.address, route.port)) for name in (route.host, ""))
+
+    def _runs(self, key: _Key) -> bool:
+        until = self._held.get(key)
+        if until is None:
+            return False
+        if self._clock() < until:
+            return True
+        del self._held[key]
+        return False
+
+    def take_failed(self) -> list[list[object]]:
+        """Failures since the last time: mirror, hostname, address, operation, failure."""
+        failed, self._failed = self._failed, {}
+        return [[*path, operation, failure] for path, operation, failure in failed]
+
+    def take_opened(self) -> list[list[object]]:
+        """Paths that worked since the last time, with the seconds that the last opening took."""
+        opened, self._opened = self._opened, {}
+        return [[*path, round(seconds, 6)] for path, seconds in opened.items()]
+
+    def take_stalled(self) -> list[list[object]]:
+        """Answers that broke off since the last time: mirror, bytes."""
+        stalled, self._stalled = self._stalled, []
+        return [[mirror, received] for mirror, received in stalled]
+
+
+def _bound(entries: dict[K, V]) -> None:
+    if len(entries) > MOST:
+        del entries[next(iter(entries))]
