@@ -14,11 +14,15 @@ REQUIRE_ALL = "MIRRORGATE_REQUIRE_ALL"
 DEBIAN_PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
+    "ip": "iproute2",
+    "iptables": "iptables",
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
     "nginx": "nginx",
+    "nft": "nftables",
     "node": "nodejs",
     "npm": "npm",
+    "nsenter": "util-linux",
     "openssl": "openssl",
     "pg_ctl": "postgresql",
     "postgres": "postgresql",
@@ -26,6 +30,7 @@ DEBIAN_PACKAGES = {
     "promtool": "prometheus",
     "psql": "postgresql-client",
     "redis-server": "redis-server",
+    "unshare": "util-linux",
 }
 """Program -> the Debian package that brings it."""
 

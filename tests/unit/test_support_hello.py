@@ -20,7 +20,7 @@ NAME = "blocked.mirror.test"
 SPLITS = [(1,), (1, 1, 1), (4,), (3, 2, 50), (100, 20, 7)]
 LABELS = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
 VERSIONS = st.sampled_from([ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-NAMES = st.lists(LABELS, min_size=2, max_size=6).map(".".join)
+NAMES = st.lists(LABELS, min_size=1, max_size=6).map(lambda labels: ".".join([*labels, "test"]))
 
 
 def client_hello(name: str | None, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3) -> bytes:

@@ -146,6 +146,6 @@ class HelloReader:
 
     def feed(self, segment: bytes) -> Read:
         """Return what is known after this segment; after anything but `more` it is over."""
-        self._data += segment
+        self._data = self._data + segment if self._tcp else segment
         read = parse_client_hello(self._data, reassemble_records=self._records)
         return Unread.not_tls if read is Unread.more and not self._tcp else read

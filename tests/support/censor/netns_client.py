@@ -1,0 +1,65 @@
+"""The client in a lab: makes the probes that it reads from standard input, a line of JSON each."""
+
+import asyncio
+import json
+import sys
+import time
+from typing import Any
+
+from monitor.probes.connect import connect
+from monitor.probes.failures import failure_of
+from monitor.probes.handshake import Shake, TlsContexts, handshake
+from monitor.probes.result import StepResult
+from monitor.probes.stream import Stream
+
+
+async def probe(wish: dict[str, Any], contexts: TlsContexts, ca_file: str) -> dict[str, Any]:
+    """Connect, shake hands, download if wished."""
+    address, timeout = wish["address"], wish["timeout"]
+    connection, step = await connect(address, wish["port"], timeout)
+    if connection is None:
+        return _met(step)
+    with connection:
+        context = await contexts.get(ca_file)
+        shake = Shake.as_itself(address, wish["sni"])
+        stream, step = await handshake(connection, context, shake, timeout)
+        met = _met(step)
+        if stream is not None and wish["download"]:
+            met |= await _download(stream, timeout)
+        return met
+
+
+async def _download(stream: Stream, timeout: float) -> dict[str, Any]:
+    started, body, failure = time.perf_counter(), 0, None
+    try:
+        async with asyncio.timeout(timeout):
+            await stream.write(b"all of it\n")
+            while data := await stream.read():
+                body += len(data)
+    except OSError as error:
+        failure = failure_of(error)
+    seconds = time.perf_counter() - started
+    return {"operation": "read", "failure": failure, "body": body, "rate": body / seconds}
+
+
+def _met(step: StepResult) -> dict[str, Any]:
+    return {
+        "operation": step.operation,
+        "failure": step.failure,
+        "seconds": step.seconds,
+        "received": step.tls.received if step.tls else 0,
+        "body": 0,
+        "rate": 0.0,
+    }
+
+
+async def run(ca_file: str) -> None:
+    """Probe until standard input ends."""
+    contexts = TlsContexts()
+    print("ready", flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps(await probe(json.loads(line), contexts, ca_file)), flush=True)
+
+
+if __name__ == "__main__":
+    asyncio.run(run(sys.argv[1]))
