@@ -11,7 +11,7 @@ from monitor.probes.result import Operation, StepResult
 
 
 async def connect(
-    address: str, port: int, timeout: float
+    address: str, port: int, timeout: float, hostname: str = ""
 ) -> tuple[socket.socket | None, StepResult]:
     """Connect to an IP address. The caller closes the socket, which is None after a failure."""
     started = time.perf_counter()
@@ -22,9 +22,8 @@ async def connect(
             connection = await _connected(address, port)
     except OSError as error:
         failure = failure_of(error)
-    return connection, StepResult(
-        Operation.connect, failure, time.perf_counter() - started, address
-    )
+    seconds = time.perf_counter() - started
+    return connection, StepResult(Operation.connect, failure, seconds, address, hostname=hostname)
 
 
 async def _connected(address: str, port: int) -> socket.socket:

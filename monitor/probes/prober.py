@@ -18,7 +18,7 @@ from monitor.config import MirrorConfig, MonitorTimeouts
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.verdict import judge, judge_step
 from monitor.probes.connect import connect
-from monitor.probes.handshake import TlsContexts, handshake, unprepared
+from monitor.probes.handshake import Shake, TlsContexts, handshake, unprepared
 from monitor.probes.request import request, user_agent
 from monitor.probes.resolve import resolve
 from monitor.probes.result import PathResult, StepResult
@@ -101,12 +101,13 @@ class Prober:
         with connection:
             stream: Stream | None = PlainStream(connection)
             if mirror.scheme == "https":
+                shake = Shake.as_itself(address, mirror.host)
                 try:
                     context = await self.contexts.get(mirror.ca_file)
                 except OSError:
-                    return PathResult(address, (*steps, unprepared(address)))
+                    return PathResult(address, (*steps, unprepared(shake)))
                 limit = budget.limit(timeouts.handshake)
-                stream, step = await handshake(connection, context, mirror.host, limit, address)
+                stream, step = await handshake(connection, context, shake, limit)
                 steps.append(step)
             if stream is not None:
                 limit = budget.limit(timeouts.request)

@@ -15,6 +15,10 @@ from typing import Protocol
 
 READ_SIZE = 16384
 FIRST_BYTES = 64
+"""How much is kept of what begins like TLS ..."""
+FIRST_BYTES_OF_A_PAGE = 2048
+"""... and of what does not: enough to know a block page again."""
+_TLS_RECORDS = range(20, 24)
 
 
 class Stream(Protocol):
@@ -50,9 +54,13 @@ class TlsStream:
         self._plain = plain
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host or None)
+        self.verifies = context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
+        """Whether a completed handshake means that the certificate is for this host."""
         self.hello_sent: float | None = None
         """`time.perf_counter` when the ClientHello had been handed to the kernel."""
+        self.first_received: float | None = None
+        """Likewise, when the first bytes were here."""
         self.received = 0
         self.first_bytes = b""
 
@@ -95,6 +103,9 @@ class TlsStream:
         data = await self._plain.read()
         if not data:
             raise EOFError
+        self.first_received = self.first_received or time.perf_counter()
         self.received += len(data)
-        self.first_bytes += data[: FIRST_BYTES - len(self.first_bytes)]
+        begins_like_tls = (self.first_bytes or data)[0] in _TLS_RECORDS
+        wanted = FIRST_BYTES if begins_like_tls else FIRST_BYTES_OF_A_PAGE
+        self.first_bytes += data[: max(wanted - len(self.first_bytes), 0)]
         self._incoming.write(data)

@@ -1,0 +1,85 @@
+"""One trial of an experiment: one connection, one question, and nothing after it.
+
+Whatever the role, no request and no key is ever sent here: the connection is closed as soon as
+the handshake has ended.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+
+from monitor.config import MonitorTimeouts
+from monitor.diagnosis.trial import Role
+from monitor.probes.connect import connect
+from monitor.probes.handshake import (
+    Shake,
+    TlsContexts,
+    control_handshake,
+    handshake,
+    send_what_is_not_tls,
+    unprepared,
+)
+from monitor.probes.result import StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The path that is examined."""
+
+    hostname: str
+    address: str
+    port: int
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of one trial."""
+
+    sni: str
+    connect: StepResult
+    shake: StepResult | None
+    """None when no connection was opened."""
+
+    @property
+    def decisive(self) -> StepResult:
+        """The last step that was reached."""
+        return self.shake or self.connect
+
+
+async def attempt(
+    role: Role, subject: Subject, control: str, contexts: TlsContexts, timeouts: MonitorTimeouts
+) -> Attempt:
+    """Make one trial; `control` is the name that a control sends."""
+    sni = {Role.target: subject.hostname, Role.control: control}.get(role, "")
+    shake = Shake(subject.address, subject.hostname, sni)
+    connection, connected = await connect(
+        subject.address, subject.port, timeouts.connect, subject.hostname
+    )
+    if connection is None:
+        return Attempt(shake.sent, connected, None)
+    with connection:
+        result = await _ask(role, connection, shake, subject, contexts, timeouts.handshake)
+    return Attempt(shake.sent, connected, result)
+
+
+async def _ask(
+    role: Role,
+    connection: socket.socket,
+    shake: Shake,
+    subject: Subject,
+    contexts: TlsContexts,
+    timeout: float,
+) -> StepResult:
+    if role is Role.not_tls:
+        return await send_what_is_not_tls(connection, shake, timeout)
+    if role is not Role.target:
+        return await control_handshake(connection, contexts.for_control(), shake, timeout)
+    try:
+        context: ssl.SSLContext = await contexts.get(subject.ca_file)
+    except OSError:
+        return unprepared(shake)
+    _, result = await handshake(connection, context, shake, timeout)
+    return result

@@ -1,0 +1,49 @@
+"""However often it is asked, the account of suspicious handshakes is never overdrawn."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.care import MAX_HOSTS, Care
+from monitor.diagnosis.pace import Pace
+
+PACE = Pace(suspicious_most=6, suspicious_window=600.0)
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["a.test", "b.test"]), st.floats(0.0, 300.0)), max_size=120
+)
+
+
+@given(STEPS)
+def test_no_window_holds_more_than_allowed_and_none_is_refused_without_need(steps):
+    care, now = Care(PACE), 1000.0
+    spent: dict[str, list[float]] = {"a.test": [], "b.test": []}
+    for hostname, pause in steps:
+        now += pause
+        recent = [at for at in spent[hostname] if at + PACE.suspicious_window > now]
+        free_at = care.free_at(hostname, now)
+        allowed = care.spend(hostname, now)
+        assert allowed == (len(recent) < PACE.suspicious_most) == (free_at == now)
+        if allowed:
+            spent[hostname].append(now)
+        else:
+            assert now < free_at <= now + PACE.suspicious_window
+
+
+@given(STEPS)
+def test_whoever_waits_until_it_is_free_gets_his_turn(steps):
+    care, now = Care(PACE), 0.0
+    for hostname, pause in steps:
+        now = care.free_at(hostname, now + pause)
+        assert care.spend(hostname, now)
+
+
+@given(st.integers(1, 50))
+def test_the_memory_is_bounded_and_the_longest_quiet_host_is_forgotten(more):
+    care = Care(PACE)
+    for number in range(PACE.suspicious_most):
+        assert care.spend("loud.test", float(number))
+    for number in range(MAX_HOSTS - 1):
+        care.spend(f"{number}.test", 10.0)
+    assert care.free_at("loud.test", 10.0) > 10.0
+    for number in range(more):
+        care.spend(f"more-{number}.test", 10.0)
+    assert care.free_at("loud.test", 10.0) == 10.0

@@ -1,0 +1,39 @@
+"""What is remembered of addresses between probes."""
+
+from monitor.diagnosis.pace import Pace
+from monitor.probes.endpoints import Baseline, RoundTrips
+
+
+def test_the_round_trip_is_the_least_of_the_last_five_connects():
+    trips = RoundTrips()
+    assert trips.of("192.0.2.1") is None
+    for seconds in (0.01, 0.5, 0.4, 0.3, 0.2):
+        trips.add("192.0.2.1", seconds)
+    assert trips.of("192.0.2.1") == 0.01
+    trips.add("192.0.2.1", 0.6)
+    assert trips.of("192.0.2.1") == 0.2
+    assert trips.of("192.0.2.2") is None
+
+
+def test_a_control_that_always_fails_somewhere_says_nothing_there():
+    baseline = Baseline(Pace(control_baseline=100))
+    assert baseline.vouches("192.0.2.1", "c.test", False, 0)
+    assert not baseline.vouches("192.0.2.1", "c.test", False, 1)
+    assert baseline.vouches("192.0.2.2", "c.test", False, 1)
+
+
+def test_a_control_that_worked_within_a_day_may_fail():
+    baseline = Baseline(Pace(control_baseline=100))
+    assert baseline.vouches("192.0.2.1", "c.test", True, 0)
+    assert baseline.vouches("192.0.2.1", "c.test", False, 90)
+    assert baseline.vouches("192.0.2.1", "c.test", False, 100)
+    assert not baseline.vouches("192.0.2.1", "c.test", False, 101)
+    assert baseline.vouches("192.0.2.1", "c.test", True, 102)
+
+
+def test_what_is_remembered_is_bounded():
+    trips = RoundTrips()
+    for number in range(5000):
+        trips.add(f"address {number}", 0.1)
+    assert trips.of("address 0") is None
+    assert trips.of("address 4999") == 0.1
