@@ -1,0 +1,172 @@
+"""Experiments before real servers behind a censor, with a residual hold of a second."""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from monitor.care import Care
+from monitor.config import MonitorTimeouts
+from monitor.diagnosis.pace import Pace
+from monitor.diagnosis.trial import Outcome, Role
+from monitor.experiment import Conclusion, EndpointBusy, Laboratory
+from monitor.health.board import endpoint_of
+from monitor.health.quarantine import Quarantine
+from monitor.probes.handshake import TlsContexts
+from monitor.probes.trials import Subject
+from tests.support.censor.relay import Censor
+from tests.support.censor.rules import DROP, FIN, RST, Action, Residual, Rule, exactly
+from tests.support.certs import Authority
+from tests.support.wait import wait_until_async
+
+PACE = replace(Pace().shortened(1.0), start_jitter=0.01, gap=0.01)
+TIMEOUTS = MonitorTimeouts(connect=10, handshake=10)
+NAME = "mirror.test"
+
+
+class Place:
+    """A server with a certificate for the name, a censor before it, and a laboratory."""
+
+    def __init__(self, censor: Censor, port: int, ca_file: str) -> None:
+        self.censor, self.port, self.ca_file = censor, port, ca_file
+        self.use(PACE)
+
+    def use(self, pace: Pace, **more) -> None:
+        self.quarantine, self.care = Quarantine(pace), Care(pace)
+        self.laboratory = Laboratory(
+            TlsContexts(),
+            self.quarantine,
+            self.care,
+            pace,
+            controls=("control.test",),
+            rng=random.Random(1),
+            **more,
+        )
+
+    async def examine(self, address: str = "127.0.0.1", **more) -> Conclusion:
+        subject = Subject(NAME, address, self.port, self.ca_file)
+        timeouts = more.pop("timeouts", TIMEOUTS)
+        return await self.laboratory.examine(subject, timeouts, **more)
+
+
+@pytest.fixture
+async def place(authority: Authority) -> AsyncIterator[Place]:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            assert not await reader.read()
+        writer.transport.abort()
+
+    leaf = authority.issue(NAME)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=leaf.server_context())
+    upstream = ("127.0.0.1", server.sockets[0].getsockname()[1])
+    async with Censor() as censor:
+        port = await censor.listen(("127.0.0.1", "127.0.0.2"), upstream=upstream)
+        yield Place(censor, port, str(authority.ca_file))
+    server.close()
+    await server.wait_closed()
+
+
+def roles(conclusion: Conclusion) -> list[Role]:
+    return [trial.role for trial in conclusion.trials]
+
+
+@pytest.mark.parametrize(
+    ("action", "verdict"),
+    [(RST, "sni_block_rst"), (FIN, "sni_block_fin"), (DROP, "sni_block_drop")],
+    ids=["rst", "fin", "drop"],
+)
+async def test_a_blocked_name_is_found_and_never_shown_to_an_endpoint_that_is_held(
+    place: Place, action: Action, verdict
+):
+    place.censor.rules = (Rule(exactly(NAME), action, residual=Residual(0.5, action)),)
+    timeouts = MonitorTimeouts(connect=10, handshake=1 if action is DROP else 10)
+    conclusion = await place.examine(timeouts=timeouts)
+    control, target = Role.control, Role.target
+    assert roles(conclusion) == [control, target, control, control, target]
+    assert (conclusion.finding.verdict, conclusion.finding.residual) == (verdict, True)
+    first, second = place.censor.handshakes(sni=NAME)
+    assert second.at - first.at >= PACE.residual_hold
+    assert not first.residual
+    assert not second.residual
+    assert place.quarantine.running(conclusion.trials[-1].at)
+
+
+async def test_a_name_that_passes_is_cleared_without_a_wait(place: Place):
+    conclusion = await place.examine()
+    assert roles(conclusion) == [Role.control, Role.target]
+    assert [trial.outcome for trial in conclusion.trials] == [Outcome.hello, Outcome.hello]
+    assert conclusion.finding.blocked == 0
+    assert not place.quarantine.running(conclusion.trials[-1].at)
+    assert all(trial.rtt is not None for trial in conclusion.trials)
+
+
+async def test_a_server_that_cuts_off_everybody_is_not_a_blocked_name(place: Place):
+    place.censor.rules = (Rule(lambda read: True, RST),)
+    conclusion = await place.examine()
+    assert {Role.no_sni, Role.not_tls} <= set(roles(conclusion))
+    assert not conclusion.finding.verdict.startswith("sni_block")
+
+
+async def test_nothing_begins_while_the_endpoint_is_held(place: Place):
+    now = asyncio.get_running_loop().time()
+    until = place.quarantine.trigger(endpoint_of("127.0.0.1", place.port), now)
+    held, free = await asyncio.gather(place.examine(), place.examine("127.0.0.2"))
+    assert held.trials[0].at >= until
+    assert free.trials[0].at < held.trials[0].at
+    assert not place.censor.handshakes(address="127.0.0.1", until=until)
+
+
+async def test_somebody_who_waits_at_a_terminal_is_told_at_once(place: Place):
+    place.use(Pace())
+    place.censor.rules = (Rule(exactly(NAME), RST),)
+    conclusion = await place.examine(patient=False)
+    assert roles(conclusion) == [Role.control, Role.target, Role.control]
+    again = await place.examine(patient=False)
+    assert again.trials == ()
+    assert len(place.censor.handshakes(sni=NAME)) == 1
+
+
+async def test_one_experiment_at_a_time_on_an_endpoint(place: Place):
+    place.use(replace(PACE, start_jitter=0.0, gap=30.0))
+    running = asyncio.create_task(place.examine())
+    await wait_until_async(lambda: place.laboratory.is_busy("127.0.0.1", place.port))
+    with pytest.raises(EndpointBusy):
+        await place.examine()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not place.laboratory.is_busy("127.0.0.1", place.port)
+
+
+async def test_a_name_is_shown_no_more_often_than_allowed(place: Place):
+    place.use(replace(PACE, suspicious_most=1, suspicious_window=1.5))
+    place.censor.rules = (Rule(exactly(NAME), RST),)
+    await place.examine()
+    first, second = place.censor.handshakes(sni=NAME)
+    assert second.at - first.at >= 1.4
+
+
+async def test_a_cancelled_experiment_closes_its_connection(place: Place):
+    place.censor.rules = (Rule(lambda read: True, DROP),)
+    running = asyncio.create_task(place.examine())
+    await wait_until_async(lambda: place.censor.handshakes())
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_without_control_names_nothing_is_tried(place: Place):
+    place.laboratory.controls = ()
+    conclusion = await place.examine()
+    assert conclusion.trials == ()
+    assert not place.censor.log
+
+
+async def test_trials_made_while_we_are_offline_say_nothing(place: Place):
+    place.use(PACE, online=lambda: False)
+    place.censor.rules = (Rule(exactly(NAME), RST),)
+    conclusion = await place.examine()
+    assert conclusion.finding.verdict == "local_network_down"
