@@ -1,7 +1,8 @@
-"""What a response to `GET /v1/models` without a key says about a mirror.
+"""What a response to `GET /v1/models` says about a mirror.
 
 The first matching rule wins, so read `meaning_of` from above: pages made by a CDN before what
-the mirror itself says. Without a key OpenAI answers 401, which is as good as 200.
+the mirror itself says. Without a key OpenAI answers 401, which is as good as 200; with the
+mirror's own key 401 means that this key is not accepted.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from monitor.diagnosis.cdn import detect_cdn
@@ -18,6 +20,8 @@ from monitor.probes.result import HttpAnswer
 OK = "ok"
 _QUOTA = ("insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached")
 _REGION = "unsupported_country_region_territory"
+_ADDRESS = ("ip_not_authorized", "ip not authorized")
+"""https://platform.openai.com/docs/guides/error-codes, 401 "IP not authorized"."""
 _CLOUDFLARE_CODE = re.compile(rb"(?:error code:|Error</?[^>]*>?)\s*(1[0-9]{3})\b", re.IGNORECASE)
 _CLOUDFLARE_RATE_LIMIT = "1015"
 """https://developers.cloudflare.com/support/troubleshooting/http-status-codes/"""
@@ -32,32 +36,41 @@ class Meaning:
     sentence: str = ""
 
 
-def meaning_of(answer: HttpAnswer) -> Meaning:
-    """Judge one response."""
+def meaning_of(answer: HttpAnswer, *, keyed: bool = False) -> Meaning:
+    """Judge one response; `keyed`: the request carried the mirror's own key."""
     parsed = _json(answer)
-    return _cdn_page(answer, parsed) or _own_answer(answer, parsed)
+    return _cdn_page(answer, parsed) or _own_answer(answer, parsed, keyed)
 
 
 def _cdn_page(answer: HttpAnswer, parsed: Any) -> Meaning | None:
     headers, status = answer.headers, answer.status
-    cdn = detect_cdn(headers)
     if headers.get("cf-mitigated") == "challenge":
         return Meaning(
             "cdn_challenge", False, "its CDN asks for a challenge that only a browser solves"
         )
-    if cdn == "cloudflare" and status == 524:
+    if detect_cdn(headers) != "cloudflare" and "cf-error-type" not in headers:
+        return None
+    said = _cloudflare_says(headers)
+    if status == 524 or said == "524":
         return Meaning("cdn_origin_timeout", False, "its CDN waited too long for the origin (524)")
-    if cdn == "cloudflare" and (520 <= status <= 526 or status == 530):
+    if 520 <= status <= 526 or status == 530 or said.startswith("52"):
         return Meaning("cdn_origin_error", False, f"its CDN cannot reach the origin ({status})")
-    code = "" if isinstance(parsed, dict) else _cloudflare_code(answer)
-    if cdn == "cloudflare" and status in (403, 429) and code:
-        if code == _CLOUDFLARE_RATE_LIMIT:
-            return Meaning("cdn_rate_limited", True, "its CDN limits our rate (1015)")
+    code = said or ("" if isinstance(parsed, dict) else _cloudflare_code(answer))
+    if code == _CLOUDFLARE_RATE_LIMIT:
+        return Meaning("cdn_rate_limited", True, "its CDN limits our rate (1015)")
+    if code and (status in (403, 429) or said):
         return Meaning("cdn_access_denied", False, f"its CDN denies us access ({code})")
     return None
 
 
-def _own_answer(answer: HttpAnswer, parsed: Any) -> Meaning:
+def _cloudflare_says(headers: Mapping[str, str]) -> str:
+    """The error that Cloudflare says it made itself: "1020", "522" or ""."""
+    words = f"{headers.get('cf-error-type', '')} {headers.get('cf-error-origin', '')}"
+    match = re.search(r"\b(1[0-9]{3}|52[0-9]|530)\b", words)
+    return match[1] if match else ""
+
+
+def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
     status = answer.status
     if status >= 500:
         return Meaning("upstream_overloaded", False, f"it answers {status}")
@@ -67,9 +80,14 @@ def _own_answer(answer: HttpAnswer, parsed: Any) -> Meaning:
         return Meaning(OK, True)
     if not isinstance(parsed, dict) and not _looks_like_a_long_list(answer):
         return Meaning("http_diff", False, f"it answers {status} with {_kind(answer)}, not the API")
+    words = _error_words(parsed)
+    if status in (401, 403) and any(sign in words.lower() for sign in _ADDRESS):
+        return Meaning("upstream_ip_not_allowed", True, "our address is not on its list")
+    if status == 401 and keyed:
+        return Meaning("upstream_key_invalid", True, "it does not accept its own key (401)")
     if status == 401 or (status == 200 and _is_list(answer, parsed)):
         return Meaning(OK, True)
-    return _refusal(status, _error_words(parsed))
+    return _refusal(status, words)
 
 
 def _refusal(status: int, words: str) -> Meaning:
@@ -104,11 +122,11 @@ def _looks_like_a_long_list(answer: HttpAnswer) -> bool:
 
 
 def _error_words(parsed: Any) -> str:
-    """Code and type of an error: OpenAI nests them in `error`, some relays do not."""
+    """Code, type and message of an error: OpenAI nests them in `error`, some relays do not."""
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else {}
     if not isinstance(error, dict):
         return ""
-    return f"{error.get('code')} {error.get('type')}"
+    return " ".join(str(error.get(name, ""))[:200] for name in ("code", "type", "message"))
 
 
 def _cloudflare_code(answer: HttpAnswer) -> str:
@@ -121,3 +139,14 @@ def _kind(answer: HttpAnswer) -> str:
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
         return "an HTML page"
     return "a text" if start else "nothing"
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Seconds that a response asks us to wait (RFC 9110 section 10.2.3); `now`: epoch."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        return max(parsedate_to_datetime(text).timestamp() - now, 0.0)
+    except (ValueError, OverflowError):
+        return None

@@ -46,6 +46,9 @@ class Pace:
     control_baseline: float = 86400.0
     """How long a control that succeeded on an address vouches for itself."""
 
+    silent_handshake: float = 3.0
+    """How long a handshake may take while a name is suspected of being met with silence."""
+
     dns_try: float = 2.0
     dns_tries: int = 2
     dns_total: float = 5.0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from monitor.diagnosis.answer import meaning_of
+from monitor.diagnosis.answer import meaning_of, retry_after
 from monitor.diagnosis.cdn import detect_cdn
 from monitor.probes.result import HttpAnswer
 
@@ -34,7 +34,9 @@ def error(code: str | None, kind: str = "invalid_request_error") -> bytes:
         (301, CLOUDFLARE, HTML, "http_diff", False),
         (403, {}, error("unsupported_country_region_territory"), "upstream_region_ban", True),
         (403, {}, b'{"code": "unsupported_country_region_territory"}', "upstream_region_ban", True),
-        (403, {}, error("ip_not_authorized"), "upstream_forbidden", True),
+        (403, {}, error("ip_not_authorized"), "upstream_ip_not_allowed", True),
+        (401, {}, error("ip_not_authorized"), "upstream_ip_not_allowed", True),
+        (401, {}, b'{"error": {"message": "IP not authorized"}}', "upstream_ip_not_allowed", True),
         (403, {}, HTML, "http_diff", False),
         (429, {}, error("rate_limit_exceeded", "requests"), "upstream_rate_limited", True),
         (429, {}, error("insufficient_quota", "insufficient_quota"), "upstream_quota", True),
@@ -49,12 +51,45 @@ def error(code: str | None, kind: str = "invalid_request_error") -> bytes:
         (522, CLOUDFLARE, b"error code: 522", "cdn_origin_error", False),
         (530, CLOUDFLARE, b"error code: 1016", "cdn_origin_error", False),
         (524, CLOUDFLARE, HTML, "cdn_origin_timeout", False),
+        (403, {"cf-error-type": "1010"}, HTML, "cdn_access_denied", False),
+        (429, {"cf-error-type": "1015"}, HTML, "cdn_rate_limited", True),
+        (502, {"cf-error-type": "522"}, HTML, "cdn_origin_error", False),
+        (502, {"cf-error-origin": "origin", **CLOUDFLARE}, HTML, "upstream_overloaded", False),
         (522, {}, HTML, "upstream_overloaded", False),
     ],
 )
 def test_a_response_has_one_meaning(status, headers, body, verdict, alive):
     meaning = meaning_of(HttpAnswer(status, headers, body))
     assert (meaning.verdict, meaning.alive) == (verdict, alive)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "verdict"),
+    [
+        (401, error("invalid_api_key"), "upstream_key_invalid"),
+        (401, error("ip_not_authorized"), "upstream_ip_not_allowed"),
+        (200, b'{"data": []}', "ok"),
+        (429, error("insufficient_quota"), "upstream_quota"),
+    ],
+)
+def test_with_the_mirrors_own_key_a_refusal_is_about_that_key(status, body, verdict):
+    meaning = meaning_of(HttpAnswer(status, {}, body), keyed=True)
+    assert (meaning.verdict, meaning.alive) == (verdict, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7.0),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 60.0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0.0),
+        ("soon", None),
+        ("", None),
+        ("9" * 400, None),
+    ],
+)
+def test_what_retry_after_asks_for(text, seconds):
+    assert retry_after({"retry-after": text}, 40.0) == seconds
 
 
 def test_only_ok_needs_no_sentence():
