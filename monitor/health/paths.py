@@ -1,0 +1,169 @@
+"""The paths of a mirror: how each of them stands, and in which order they are used.
+
+    untested --good--> ok --bad--> suspected --verdict--> held --its time over--> one probe
+                       ^               |                   ^                      |     |
+                       +-----good------+                   +---bad: for longer----+     |
+                       +----------------------------good--------------------------------+
+
+Live traffic takes paths that are ok. When there is none it takes the least bad, for a mirror whose
+probes fail may still serve; what is quarantined it never takes, nor an alternate name that no probe
+has tried. Pure: the clock is handed in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from monitor.health.board import PathHealth, Standing
+
+SMOOTHING = 0.3
+"""Weight of the newest measurement in the moving average."""
+
+QUIET = 3600.0
+"""Seconds without a hold after which the next one is a first one again."""
+
+_BADNESS = {Standing.ok: 0, Standing.suspected: 1, Standing.untested: 2, Standing.held: 3}
+
+
+@dataclass(slots=True, eq=False)
+class Path:
+    """One path, as the monitor knows it; times are of the monotonic clock."""
+
+    hostname: str
+    address: str
+    place: int = 0
+    """Of its hostname in the configuration: 0 is the mirror's own, alternates follow."""
+    standing: Standing = Standing.untested
+    verdict: str = "unknown"
+    level: str = "none"
+    evidence: tuple[str, ...] = ()
+    latency: float | None = None
+    """Milliseconds for TCP and TLS, smoothed."""
+    not_after: float | None = None
+    held_until: float = -math.inf
+    repeats: int = 0
+    """Holds in a row."""
+    failures: int = 0
+    """Bad results of probes in a row."""
+    last_good: float = -math.inf
+    last_try: float = -math.inf
+
+    def succeeded(self, now: float, latency: float | None = None) -> bool:
+        """A connection came about; True if it was not ok before. `latency` in milliseconds."""
+        if now - self.held_until > QUIET:
+            self.repeats = 0
+        self.last_good = self.last_try = now
+        if latency is not None:
+            known = self.latency
+            self.latency = latency if known is None else known + SMOOTHING * (latency - known)
+        if self.standing is Standing.ok:
+            return False
+        self.standing, self.failures = Standing.ok, 0
+        self.verdict, self.level, self.evidence = "ok", "none", ()
+        return True
+
+    def failed(self, now: float, verdict: str) -> None:
+        """A connection did not come about; the path is not used until more is known."""
+        self.last_try = now
+        self.failures += 1
+        if self.standing is not Standing.held:
+            self.standing = Standing.suspected
+        if self.level != "confirmed":
+            self.verdict = verdict
+
+    def doubted(self, verdict: str) -> None:
+        """Traffic says that it fails: it is left until a probe has looked."""
+        if self.standing is Standing.ok:
+            self.standing, self.verdict = Standing.suspected, verdict
+
+    def judged(self, verdict: str, level: str, evidence: tuple[str, ...]) -> None:
+        """What an examination found; its consequences follow."""
+        self.verdict, self.level, self.evidence = verdict, level, evidence
+
+    def hold(self, until: float) -> None:
+        """Leave it alone until then; afterwards one probe decides."""
+        self.standing = Standing.held
+        self.held_until = max(until, self.held_until)
+        self.repeats += 1
+
+    def is_held(self, now: float) -> bool:
+        """Whether it is to be left alone, by probes too."""
+        return self.standing is Standing.held and now < self.held_until
+
+
+def badness(path: Path) -> tuple[int, int]:
+    """How bad it is to use a path, the lower the better: its standing, then its failures."""
+    return (_BADNESS[path.standing], 0 if path.standing is Standing.ok else path.failures)
+
+
+def in_order(paths: Iterable[Path]) -> list[Path]:
+    """The paths in the order to use.
+
+    First how they stand, then the mirror's own name before alternates, then speed; of those that
+    are about equally fast, neighbours in the order lie in different networks, so that what blocks
+    one does not block the next.
+    """
+    waiting = sorted(paths, key=lambda p: (*_rank(p), p.address))
+    ordered: list[Path] = []
+    used: dict[str, int] = {}
+    while waiting:
+        best = _rank(waiting[0])
+        equal = [path for path in waiting if _rank(path) == best]
+        chosen = min(equal, key=lambda p: used.get(network_of(p.address), 0))
+        waiting.remove(chosen)
+        ordered.append(chosen)
+        used[network_of(chosen.address)] = used.get(network_of(chosen.address), 0) + 1
+    return ordered
+
+
+def _rank(path: Path) -> tuple[int, int, int, int]:
+    return (*badness(path), path.place, _speed(path.latency))
+
+
+def _speed(latency: float | None) -> int:
+    """A class of speed: each is twice as slow as the one before; unknown is the slowest."""
+    return 99 if latency is None else round(math.log2(max(latency, 1.0)))
+
+
+def network_of(address: str) -> str:
+    """The /24 or /48 that an address lies in: neighbours there often share their fate."""
+    version = ipaddress.ip_address(address).version
+    return str(ipaddress.ip_network(f"{address}/{24 if version == 4 else 48}", strict=False))
+
+
+def shown(
+    paths: Sequence[Path], quarantined: Callable[[str], bool], wall: Callable[[float], float]
+) -> tuple[PathHealth, ...]:
+    """What a snapshot tells of the paths, in the order to use.
+
+    `quarantined` tells of an address whether it is held, `wall` turns our clock into seconds since
+    the epoch.
+    """
+    ordered = in_order(paths)
+    usable = usable_ones(ordered, quarantined)
+    return tuple(
+        PathHealth(
+            hostname=path.hostname,
+            address=path.address,
+            standing=path.standing,
+            usable=path in usable,
+            verdict=path.verdict,
+            level=path.level,
+            latency=None if path.latency is None else round(path.latency, 1),
+            until=round(wall(path.held_until), 1) if path.standing is Standing.held else None,
+            not_after=path.not_after,
+            evidence=path.evidence,
+        )
+        for path in ordered
+    )
+
+
+def usable_ones(ordered: Sequence[Path], quarantined: Callable[[str], bool]) -> list[Path]:
+    """Those that live traffic may take: the ones that are ok, else the least bad one."""
+    free = [path for path in ordered if not quarantined(path.address)]
+    good = [path for path in free if path.standing is Standing.ok]
+    known = [path for path in free if path.standing is not Standing.untested or path.place == 0]
+    return good or known[:1]

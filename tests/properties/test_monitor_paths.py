@@ -1,0 +1,178 @@
+"""Quarantine and paths, whatever comes."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from monitor.diagnosis.pace import NORMAL
+from monitor.health.board import Standing
+from monitor.health.paths import Path, in_order, network_of, shown, usable_ones
+from monitor.health.quarantine import Quarantine
+
+ENDPOINTS = ("192.0.2.1:443", "[2001:db8::1]:443")
+
+
+class QuarantineWalk(RuleBasedStateMachine):
+    """Compares the quarantine with a plain list of all triggers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.quarantine = Quarantine(NORMAL)
+        self.now = 0.0
+        self.free: dict[str, float] = {}
+        """Until when each endpoint must be held."""
+        self.length: dict[str, float] = {}
+
+    @rule(endpoint=st.sampled_from(ENDPOINTS), later=st.floats(0, 5000))
+    def trigger(self, endpoint: str, later: float) -> None:
+        self.now += later
+        held = self.now < self.free.get(endpoint, -1.0)
+        calm = self.now >= self.free.get(endpoint, -math.inf) + NORMAL.stop_growing
+        until = self.quarantine.trigger(endpoint, self.now)
+        seconds = until - self.now
+        before = self.length.get(endpoint)
+        if before is None or calm:
+            assert math.isclose(seconds, 185.0, abs_tol=1e-6)
+        elif held:
+            assert math.isclose(seconds, before, abs_tol=1e-6)
+        else:
+            assert seconds > before or math.isclose(seconds, 1800.0, abs_tol=1e-6)
+        self.free[endpoint], self.length[endpoint] = until, seconds
+
+    @rule(later=st.floats(0, 2000))
+    def wait(self, later: float) -> None:
+        self.now += later
+
+    @rule(endpoint=st.sampled_from(ENDPOINTS))
+    def lift(self, endpoint: str) -> None:
+        self.quarantine.lift(endpoint)
+        self.free.pop(endpoint, None)
+        self.length.pop(endpoint, None)
+
+    @invariant()
+    def it_holds_exactly_those_whose_time_is_not_over(self) -> None:
+        running = {e: until for e, until in self.free.items() if self.now < until}
+        assert dict(self.quarantine.running(self.now)) == running
+        for endpoint in ENDPOINTS:
+            assert self.quarantine.until(endpoint, self.now) == running.get(endpoint)
+
+    @invariant()
+    def no_hold_is_shorter_than_the_residual_or_longer_than_the_limit(self) -> None:
+        assert all(185.0 - 1e-6 <= s <= 1800.0 + 1e-6 for s in self.length.values())
+
+
+TestQuarantine = QuarantineWalk.TestCase
+TestQuarantine.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_the_holds_of_one_endpoint_grow_as_documented() -> None:
+    quarantine, now, seconds = Quarantine(NORMAL), 0.0, []
+    for _ in range(7):
+        until = quarantine.trigger(ENDPOINTS[0], now)
+        seconds.append(until - now)
+        now = until
+    assert seconds == [185.0, 200.0, 400.0, 800.0, 1600.0, 1800.0, 1800.0]
+
+
+PATHS = st.lists(
+    st.builds(
+        Path,
+        hostname=st.sampled_from(("a.test", "b.test")),
+        address=st.sampled_from(("192.0.2.1", "192.0.2.2", "198.51.100.1", "2001:db8::1")),
+        place=st.integers(0, 2),
+        standing=st.sampled_from(Standing),
+        latency=st.none() | st.floats(0.1, 5000),
+        failures=st.integers(0, 5),
+    ),
+    max_size=10,
+)
+
+
+@given(PATHS)
+def test_no_path_is_lost_and_a_good_one_never_stands_behind_a_bad_one(paths: list[Path]) -> None:
+    ordered = in_order(paths)
+    assert len(ordered) == len(paths)
+    assert set(map(id, ordered)) == set(map(id, paths))
+    standings = [path.standing is Standing.ok for path in ordered]
+    assert standings == sorted(standings, reverse=True)
+
+
+@given(PATHS, st.sets(st.sampled_from(("192.0.2.1", "192.0.2.2", "198.51.100.1"))))
+def test_what_is_usable_is_good_or_the_least_bad_and_never_quarantined(
+    paths: list[Path], held: set[str]
+) -> None:
+    ordered = in_order(paths)
+    usable = usable_ones(ordered, held.__contains__)
+    assert not any(path.address in held for path in usable)
+    good = [p for p in ordered if p.standing is Standing.ok and p.address not in held]
+    if good:
+        assert usable == good
+    else:
+        assert len(usable) <= 1
+    assert all(p.standing is not Standing.untested or p.place == 0 for p in usable)
+    told = shown(paths, held.__contains__, lambda moment: moment)
+    assert [p.usable for p in told] == [path in usable for path in ordered]
+
+
+@given(PATHS)
+def test_the_order_does_not_depend_on_the_order_in_which_paths_were_found(
+    paths: list[Path],
+) -> None:
+    def described(some: list[Path]) -> list[tuple[object, ...]]:
+        return [(p.standing, p.failures, p.place, p.address, p.latency) for p in some]
+
+    unique = {(p.standing, p.failures, p.place, p.address): p for p in paths}.values()
+    assert described(in_order(unique)) == described(in_order(reversed(list(unique))))
+
+
+def _path(address: str, latency: float | None = 20.0, place: int = 0) -> Path:
+    return Path("a.test", address, place, Standing.ok, latency=latency)
+
+
+def test_the_own_name_comes_first_then_speed_then_another_network() -> None:
+    near, neighbour = _path("192.0.2.1"), _path("192.0.2.2", 21.0)
+    elsewhere, slow = _path("198.51.100.1", 22.0), _path("203.0.113.1", 300.0)
+    alternate = _path("192.0.2.9", 1.0, place=1)
+    ordered = in_order([slow, alternate, neighbour, elsewhere, near])
+    assert ordered == [near, elsewhere, neighbour, slow, alternate]
+    assert network_of("2001:db8:1:2::3") == "2001:db8:1::/48"
+
+
+def test_a_path_comes_back_with_one_good_probe_and_is_held_longer_each_time() -> None:
+    path = _path("192.0.2.1")
+    path.failed(1.0, "tls_reset")
+    assert (path.standing, path.verdict, path.failures) == (Standing.suspected, "tls_reset", 1)
+    path.judged("sni_block_rst", "confirmed", ("reset twice",))
+    path.hold(601.0)
+    assert path.is_held(600.0)
+    assert not path.is_held(601.0)
+    path.failed(602.0, "tls_reset")
+    assert (path.standing, path.verdict) == (Standing.held, "sni_block_rst")
+    path.hold(1802.0)
+    assert path.repeats == 2
+    assert path.succeeded(1803.0, 40.0)
+    assert (path.standing, path.verdict, path.level, path.evidence) == (
+        Standing.ok,
+        "ok",
+        "none",
+        (),
+    )
+    assert path.repeats == 2
+    assert not path.succeeded(1803.0 + 3600.0, 40.0)
+    assert path.repeats == 0
+    assert path.latency is not None
+    assert 20.0 < path.latency < 40.0
+
+
+def test_traffic_can_put_a_good_path_in_doubt_but_counts_as_no_probe() -> None:
+    path = _path("192.0.2.1")
+    path.doubted("tls_reset")
+    assert (path.standing, path.failures) == (Standing.suspected, 0)
+    held = _path("192.0.2.2")
+    held.hold(10.0)
+    held.doubted("tls_reset")
+    assert held.standing is Standing.held
