@@ -26,8 +26,8 @@ class Care:
 
     def free_at(self, hostname: str, now: float) -> float:
         """From when on the next one is allowed, on the clock of `now`; `now` if it is at once."""
-        spent = self._spent.get(hostname, ())
-        if len(spent) < self._pace.suspicious_most:
+        spent = self._spent.get(hostname)
+        if spent is None or len(spent) < self._pace.suspicious_most:
             return now
         return max(spent[0] + self._pace.suspicious_window, now)
 
