@@ -1,12 +1,19 @@
-"""Which content delivery network answered, as its response headers say.
+"""Which content delivery network serves a mirror, and which mirrors share fate.
 
-A mirror can forge or forward such headers: this is what the mirror reports, not a proof.
-Sources: the vendors' documentation of their own headers.
+What is hardest to forge goes first: the range that an address is in, then response headers, then
+the aliases of the name, then the issuer of the certificate. A mirror can forge or forward headers:
+what they say is what the mirror reports, not a proof. Sources: the vendors' documentation of
+their own headers; ranges and aliases in `networks.toml`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 _BY_NAME = (
     ("cf-ray", "cloudflare"),
@@ -35,11 +42,89 @@ _BY_VALUE = (
     ("x-cdn", "incapsula", "imperva"),
     ("x-served-by", "cache-", "fastly"),
 )
+_BY_ISSUER = (("cloudflare", "cloudflare"),)
+"""Authorities that issue for one network only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path leads: its address, and the network that serves it ("" if unknown)."""
+
+    address: str
+    cdn: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The table of ranges and aliases."""
+
+    ranges: tuple[tuple[IPv4Network | IPv6Network, str], ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def by_address(self, address: str) -> str:
+        """The network that publishes a range with this address."""
+        try:
+            parsed = ip_address(address)
+        except ValueError:
+            return ""
+        same = (pair for pair in self.ranges if pair[0].version == parsed.version)
+        return next((cdn for network, cdn in same if parsed in network), "")
+
+    def by_chain(self, chain: Sequence[str]) -> str:
+        """The network that one of a name's aliases belongs to."""
+        for alias in chain:
+            labels = alias.lower().rstrip(".").split(".")
+            for start in range(len(labels) - 1):
+                if cdn := self.aliases.get(".".join(labels[start:])):
+                    return cdn
+        return ""
+
+
+@cache
+def networks() -> Networks:
+    """The table in `networks.toml`, read once."""
+    text = resources.files("monitor.diagnosis").joinpath("networks.toml").read_text("utf-8")
+    table = tomllib.loads(text)
+    return Networks(
+        tuple((ip_network(r), cdn) for cdn, of in table.items() for r in of.get("ranges", ())),
+        {name: cdn for cdn, of in table.items() for name in of.get("names", ())},
+    )
 
 
 def detect_cdn(headers: Mapping[str, str]) -> str:
-    """The network's name, "" when none shows. Header names are in small letters."""
+    """What response headers say, "" when nothing shows. Header names are in small letters."""
     by_name = next((cdn for name, cdn in _BY_NAME if name in headers), "")
     return by_name or next(
         (cdn for name, part, cdn in _BY_VALUE if part in headers.get(name, "").lower()), ""
     )
+
+
+def cdn_of(
+    address: str = "",
+    headers: Mapping[str, str] | None = None,
+    chain: Sequence[str] = (),
+    issuer: str = "",
+    table: Networks | None = None,
+) -> str:
+    """The network that serves a path, from all that is known of it; "" when nothing shows."""
+    known = networks() if table is None else table
+    return (
+        known.by_address(address)
+        or detect_cdn(headers or {})
+        or known.by_chain(chain)
+        or next((cdn for part, cdn in _BY_ISSUER if part in issuer.lower()), "")
+    )
+
+
+def share_fate(a: Place, b: Place) -> bool:
+    """Whether what happens to one is likely to happen to the other: same network or neighbours."""
+    return (bool(a.cdn) and a.cdn == b.cdn) or _neighbourhood(a) == _neighbourhood(b)
+
+
+def _neighbourhood(place: Place) -> str:
+    """The /24 or, of IPv6, the /48 that the address is in."""
+    try:
+        length = 24 if ip_address(place.address).version == 4 else 48
+    except ValueError:
+        return place.address
+    return str(ip_network(f"{place.address}/{length}", strict=False))

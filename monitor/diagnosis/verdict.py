@@ -1,10 +1,9 @@
 """From the results of a probe to one verdict and one sentence.
 
 A verdict never claims more than its evidence shows. A reset after our ClientHello is `tls_reset`:
-whether the *name* in it is blocked can only be told by a control handshake with another name on
-the same address, which this version does not make. For the same reason silence is `tls_timeout`
-and an unreachable address `ip_unreachable`, not a block. With one resolver, a name that does not
-resolve is `dns_down` and a private address in its place `dns_bogon`, not poisoning.
+whether the *name* in it is blocked is told by an experiment with a control name on the same
+address (`procedure.py`, `interpret.py`). For the same reason silence is `tls_timeout` here and an
+unreachable address `ip_unreachable`. What several resolvers say together is judged in `dns.py`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,214 @@
+"""What several resolvers' answers to one question mean. The first matching rule decides.
+
+Order and weights follow OONI's analysis (https://github.com/ooni/data, `rules.py`): a certificate
+that verifies clears an answer, whatever else looks odd, and a disagreement alone proves nothing,
+because content networks answer each asker differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address, ip_address
+
+from monitor.diagnosis.pace import Pace
+from monitor.diagnosis.trial import Finding, Level
+from monitor.probes.result import DnsObservation, DnsReply
+
+POISONED = frozenset({"dns_poisoned", "dns_injection"})
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What else is known while answers are judged."""
+
+    verified: frozenset[str] = frozenset()
+    """Addresses whose certificate for the name verified."""
+    refused: frozenset[str] = frozenset()
+    """Addresses that showed a certificate which did not."""
+    trusted: frozenset[str] = frozenset()
+    """Resolvers that nobody on the way can forge: asked over TLS."""
+    pinned: frozenset[str] = frozenset()
+    """Addresses that the operator configured."""
+    forged: frozenset[str] = frozenset()
+    """Addresses that are known to be given in place of true ones."""
+    allow_private: bool = False
+    cdn_of: Callable[[str], str] = lambda address: ""
+
+
+def is_bogon(address: str) -> bool:
+    """Whether no server on the Internet can have this address.
+
+    Mapped IPv4 addresses count as what they stand for, and all of Teredo (2001::/32), which
+    injectors use for forged AAAA answers (GFWatch), is bogus.
+    """
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return True
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return not parsed.ipv4_mapped.is_global
+        if parsed.teredo is not None:
+            return True
+    return not parsed.is_global or parsed.is_multicast
+
+
+def judge_dns(observations: Sequence[DnsObservation], known: Knowledge) -> Finding:
+    """The finding on a hostname: that of the resolver with the worst one.
+
+    A resolver that lies does not make the mirror unreachable; whether there is an address to go
+    to is another question, see `usable_addresses`.
+    """
+    findings = [finding for _, finding in judge_resolvers(observations, known).items()]
+    if not findings:
+        return Finding("unknown", rule="dns-0")
+    return max(findings, key=lambda found: (found.blocked, found.down, -found.ok))
+
+
+def judge_resolvers(observations: Sequence[DnsObservation], known: Knowledge) -> dict[str, Finding]:
+    """One finding for each resolver."""
+    everything = _Everything(tuple(observations), known)
+    return {seen.resolver: _judge(seen, everything) for seen in observations}
+
+
+def usable_addresses(observations: Sequence[DnsObservation], known: Knowledge) -> tuple[str, ...]:
+    """Addresses to try, the best source first: pinned, verified, trusted, then other resolvers'."""
+    findings = judge_resolvers(observations, known)
+    trusted = [a for seen in observations if seen.resolver in known.trusted for a in seen.addresses]
+    local = [
+        address
+        for seen in observations
+        if findings[seen.resolver].verdict not in POISONED
+        for address in seen.addresses
+    ]
+    verified = [a for seen in observations for a in seen.addresses if a in known.verified]
+    ordered = dict.fromkeys((*sorted(known.pinned), *verified, *trusted, *local))
+    return tuple(a for a in ordered if known.allow_private or not is_bogon(a))
+
+
+@dataclass(frozen=True, slots=True)
+class _Everything:
+    observations: tuple[DnsObservation, ...]
+    known: Knowledge
+
+    @property
+    def trusted(self) -> tuple[DnsObservation, ...]:
+        return tuple(seen for seen in self.observations if seen.resolver in self.known.trusted)
+
+    @property
+    def trusted_addresses(self) -> frozenset[str]:
+        return self.known.pinned | {a for seen in self.trusted for a in seen.addresses}
+
+    def bogus(self, address: str) -> bool:
+        return is_bogon(address) and not self.known.allow_private
+
+
+def _judge(seen: DnsObservation, all_: _Everything) -> Finding:
+    known, addresses = all_.known, set(seen.addresses)
+    if addresses & known.forged:
+        text = f"{seen.resolver} gives {_some(addresses & known.forged)}, known to be forged."
+        return Finding("dns_poisoned", Level.confirmed, 1.0, 0.0, 0.0, "dns-1", (text,))
+    if injected := _injected(seen, all_):
+        return Finding("dns_injection", Level.confirmed, 0.98, 0.02, 0.0, "dns-2", injected)
+    if addresses & known.verified:
+        text = f"An address from {seen.resolver} shows a certificate that verifies."
+        return Finding("ok", Level.cleared, 0.0, 0.0, 1.0, "dns-3", (text,))
+    if addresses and all(map(all_.bogus, addresses)):
+        return _bogon(seen, all_)
+    if addresses & known.refused and not addresses & all_.trusted_addresses and all_.trusted:
+        text = (
+            f"{_some(addresses & known.refused)} from {seen.resolver} shows a wrong certificate, "
+            "and no trusted resolver gives it."
+        )
+        return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "dns-5", (text,))
+    return _compared(seen, all_) if addresses else _failed(seen, all_)
+
+
+def _injected(seen: DnsObservation, all_: _Everything) -> tuple[str, ...]:
+    """Two different answers to one question, one of which cannot be true."""
+    for kind in {reply.rtype for reply in seen.replies} - {"any"}:
+        replies = [reply for reply in seen.replies if reply.rtype == kind]
+        if len({frozenset(reply.addresses) for reply in replies}) < 2:
+            continue
+        if bad := next((reply for reply in replies if _untrue(reply, all_)), None):
+            times = ", ".join(
+                f"{_some(reply.addresses) or reply.rcode} after {reply.seconds * 1000:.0f} ms"
+                for reply in replies[:4]
+            )
+            why = f"{_some(bad.addresses)} cannot be true."
+            return (f"One {kind} question to {seen.resolver} was answered twice: {times}.", why)
+    return ()
+
+
+def _untrue(reply: DnsReply, all_: _Everything) -> bool:
+    refused = set(reply.addresses) & all_.known.refused
+    return bool(refused) or any(map(all_.bogus, reply.addresses))
+
+
+def _bogon(seen: DnsObservation, all_: _Everything) -> Finding:
+    text = f"{seen.resolver} gives {_some(seen.addresses)}, which no public server has."
+    others = [o for o in all_.trusted if o.resolver != seen.resolver and o.failure is None]
+    if any(not all(map(is_bogon, other.addresses)) for other in others):
+        evidence = (text, "A trusted resolver gives public addresses.")
+        return Finding("dns_poisoned", Level.suspected, 0.95, 0.05, 0.0, "dns-4", evidence)
+    return Finding("dns_bogon", Level.none, 0.1, 0.9, 0.0, "dns-4", (text,))
+
+
+def _compared(seen: DnsObservation, all_: _Everything) -> Finding:
+    trusted, addresses = all_.trusted_addresses, set(seen.addresses)
+    if seen.resolver in all_.known.trusted or addresses & trusted:
+        text = f"{seen.resolver} gives what a trusted source gives."
+        return Finding("ok", Level.none, 0.0, 0.0, 0.9, "dns-6", (text,))
+    cdns = {cdn for a in trusted if (cdn := all_.known.cdn_of(a))}
+    if cdns & {all_.known.cdn_of(a) for a in addresses}:
+        text = f"{seen.resolver} gives other addresses of the same network."
+        return Finding("ok", Level.none, 0.2, 0.0, 0.8, "dns-6", (text,))
+    if not trusted:
+        text = f"{seen.resolver} gives {_some(addresses)}; there is nothing to compare it with."
+        return Finding("ok", Level.none, 0.0, 0.0, 0.0, "dns-8", (text,))
+    text = f"{seen.resolver} gives {_some(addresses)}, a trusted source {_some(trusted)}."
+    return Finding("dns_inconsistent", Level.none, 0.3, 0.0, 0.0, "dns-8", (text,))
+
+
+def _failed(seen: DnsObservation, all_: _Everything) -> Finding:
+    text = f"{seen.resolver} fails: {seen.failure}."
+    others = [other for other in all_.trusted if other.resolver != seen.resolver]
+    if any(other.failure is None for other in others):
+        evidence = (text, "A trusted resolver answers.")
+        return Finding("dns_blocked", Level.suspected, 0.9, 0.1, 0.0, "dns-7", evidence)
+    if others or seen.resolver in all_.known.trusted:
+        evidence = (text, "No trusted resolver answers either.")
+        return Finding("dns_down", Level.none, 0.1, 0.9, 0.0, "dns-7", evidence)
+    evidence = (text, "No trusted resolver is configured to compare it with.")
+    return Finding("dns_down", Level.none, 0.5, 0.5, 0.0, "dns-7", evidence)
+
+
+def _some(addresses: Sequence[str] | set[str] | frozenset[str]) -> str:
+    shown = list(addresses) if isinstance(addresses, tuple) else sorted(addresses)
+    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
+    return ", ".join(shown[:3]) + more
+
+
+@dataclass(frozen=True, slots=True)
+class Strikes:
+    """How often each resolver lied lately: those that did go to the end of the queue."""
+
+    times: Mapping[str, tuple[float, ...]]
+
+    def struck(self, resolver: str, now: float, pace: Pace) -> Strikes:
+        """One poisoned answer more; times are monotonic."""
+        recent = (*self._recent(resolver, now, pace), now)[-pace.resolver_strikes :]
+        return Strikes({**self.times, resolver: recent})
+
+    def demoted(self, resolver: str, now: float, pace: Pace) -> bool:
+        """Whether it is asked last for now."""
+        return len(self._recent(resolver, now, pace)) >= pace.resolver_strikes
+
+    def in_order(self, resolvers: Sequence[str], now: float, pace: Pace) -> tuple[str, ...]:
+        """As configured, with those that are demoted at the end."""
+        return tuple(sorted(resolvers, key=lambda name: self.demoted(name, now, pace)))
+
+    def _recent(self, resolver: str, now: float, pace: Pace) -> tuple[float, ...]:
+        kept = self.times.get(resolver, ())
+        return tuple(at for at in kept if now - at < pace.resolver_demotion)
