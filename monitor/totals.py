@@ -33,40 +33,41 @@ class Totals:
 
     def __init__(self, families: Iterable[Family]) -> None:
         self.families: Mapping[str, Family] = {f.name: f for f in families}
-        self._numbers: dict[tuple[str, Labels], float] = {}
-        self._histograms: dict[tuple[str, Labels], list[float]] = {}
+        self._cells: dict[tuple[str, Labels], list[float]] = {}
+        """One number, or the counts of the buckets and the sum of the observations."""
+        self.removals = 0
+        """How often series were dropped: whoever keeps cells must then ask for them again."""
+
+    def cells(self, name: str, labels: Labels = ()) -> list[float]:
+        """The cells of a series, to be added to in place where a look-up each time costs much."""
+        cells = self._cells.get((name, labels))
+        if cells is None:
+            family = self.families[name]
+            size = len(family.buckets) + 2 if family.type == "histogram" else 1
+            cells = self._cells[name, labels] = [0.0] * size
+        return cells
 
     def add(self, name: str, labels: Labels = (), amount: float = 1.0) -> None:
         """Add to a counter or gauge."""
-        key = (name, labels)
-        self._numbers[key] = self._numbers.get(key, 0.0) + amount
+        self.cells(name, labels)[0] += amount
 
     def set(self, name: str, value: float, labels: Labels = ()) -> None:
         """Set a gauge."""
-        self._numbers[name, labels] = value
+        self.cells(name, labels)[0] = value
 
     def observe(self, name: str, value: float, labels: Labels = ()) -> None:
         """Add one observation to a histogram."""
-        key = (name, labels)
-        cells = self._histograms.get(key)
-        buckets = self.families[name].buckets
-        if cells is None:
-            cells = self._histograms[key] = [0.0] * (len(buckets) + 2)
-        cells[bisect_left(buckets, value)] += 1
-        cells[-1] += value
+        observe(self.cells(name, labels), self.families[name].buckets, value)
 
     def get(self, name: str, labels: Labels = ()) -> float:
         """The value of a counter or gauge; 0 when it was never touched."""
-        return self._numbers.get((name, labels), 0.0)
+        cells = self._cells.get((name, labels))
+        return cells[0] if cells is not None else 0.0
 
     def remove(self, label: str, value: str, names: Collection[str] = ()) -> None:
         """Drop every series with this label value, as of a removed mirror; `names`: only those."""
-        self._numbers = {
-            k: v for k, v in self._numbers.items() if self._stays(k, label, value, names)
-        }
-        self._histograms = {
-            k: v for k, v in self._histograms.items() if self._stays(k, label, value, names)
-        }
+        self.removals += 1
+        self._cells = {k: v for k, v in self._cells.items() if self._stays(k, label, value, names)}
 
     def _stays(
         self, key: tuple[str, Labels], label: str, value: str, names: Collection[str]
@@ -77,9 +78,16 @@ class Totals:
 
     def to_json(self) -> list[list[Any]]:
         """Rows `[name, [labels], number | [bucket counts…, sum]]`, buckets not cumulative."""
-        rows: list[list[Any]] = [[n, list(ls), v] for (n, ls), v in self._numbers.items()]
-        rows.extend([n, list(ls), list(cells)] for (n, ls), cells in self._histograms.items())
-        return rows
+        return [
+            [name, list(labels), list(cells) if len(cells) > 1 else cells[0]]
+            for (name, labels), cells in self._cells.items()
+        ]
+
+
+def observe(cells: list[float], buckets: Sequence[float], value: float) -> None:
+    """Add one observation to the cells of a histogram with these bounds."""
+    cells[bisect_left(buckets, value)] += 1
+    cells[-1] += value
 
 
 class MergedTotals:

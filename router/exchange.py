@@ -286,28 +286,37 @@ class Exchange:
         self.deadline = NEVER
         self.plane.wheel.remove(self)
         self.plane.exchanges.discard(self)
-        end = self._ended(outcome, status)
+        self._count(outcome, status)
         self._leave_mirror()
         if self._attempts is not None:
             self._attempts.give_back()
         self.body.drop()
-        self.plane.finished(end)
         self.client.exchange_done(keep_alive)
 
-    def _ended(self, outcome: str, status: int) -> Finished:
-        reply = self._reply if self._answering else None
-        return Finished(
-            request_id=self.id,
-            client=self.client.client,
-            method=self.head.method,
-            target=self._asked.target,
-            endpoint=self.endpoint,
-            mirror=reply.mirror if reply is not None else "",
-            status=reply.status if reply is not None else status,
-            outcome=outcome,
-            stream=reply is not None and reply.stream,
-            failed_attempts=self.failed_attempts,
-            seconds=self.plane.clock() - self._began,
-            received=self.body.size,
-            sent=reply.body_bytes if reply is not None else 0,
-        )
+    def _count(self, outcome: str, status: int) -> None:
+        plane, reply = self.plane, self._reply
+        mirror, stream, sent = "", False, 0
+        if reply is not None and reply.started:
+            mirror, status, stream = reply.mirror, reply.status, reply.stream
+            sent = reply.body_bytes
+        seconds = plane.clock() - self._began
+        received, failed = self.body.size, self.failed_attempts
+        alike = (mirror, self.endpoint, status, outcome, stream)
+        plane.tally.finished(alike, failed > 0, seconds, received, sent)
+        if plane.access is not None:
+            end = Finished(
+                self.id,
+                self.client.client,
+                self.head.method,
+                self._asked.target,
+                mirror,
+                self.endpoint,
+                status,
+                outcome,
+                stream,
+                failed,
+                seconds,
+                received,
+                sent,
+            )
+            plane.access(end)

@@ -135,11 +135,3 @@ class Plane:
         self.tally.attempt_failed(mirror, failure)
         if failure is not Failure.stale:
             self.report_failure(mirror)
-
-    def finished(self, end: Finished) -> None:
-        """A request has ended."""
-        self.tally.finished(end)
-        if end.outcome == "interrupted" and end.mirror:
-            self.traffic.stalled(end.mirror, end.sent)
-        if self.access is not None:
-            self.access(end)

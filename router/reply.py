@@ -149,7 +149,9 @@ class Reply:
 
     def interrupt(self, reason: str) -> None:
         """The answer cannot be completed: the client must see that."""
-        self._asker.plane.tally.interrupted(self._upstream.id, reason)
+        plane = self._asker.plane
+        plane.tally.interrupted(self.mirror, reason)
+        plane.traffic.stalled(self.mirror, self.body_bytes)
         self.cut()
         self._asker.answered("interrupted", keep_alive=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from monitor.totals import Totals
+from monitor.totals import Totals, observe
 from router import metrics
 from router.choice.failure import Failure
 
@@ -16,9 +16,9 @@ class Finished(NamedTuple):
     client: str
     method: bytes
     target: bytes
-    endpoint: str
     mirror: str
     """Empty when no mirror's answer reached the client."""
+    endpoint: str
     status: int
     outcome: str
     stream: bool
@@ -30,12 +30,34 @@ class Finished(NamedTuple):
     """Bytes of a mirror's answer that were relayed."""
 
 
+class _Answers(NamedTuple):
+    """The cells of what a mirror answers on an endpoint."""
+
+    attempts: list[float]
+    first_byte: list[float]
+
+
+class _Ends(NamedTuple):
+    """The cells of requests that end alike."""
+
+    requests: list[float]
+    duration: list[float]
+    received: list[float]
+    sent: list[float]
+
+
 class Tally:
-    """Turns what happens into numbers."""
+    """Turns what happens into numbers.
+
+    The cells of the usual ends are kept at hand: looked up each time they cost 2 µs a request.
+    """
 
     def __init__(self, totals: Totals) -> None:
+        self._totals = totals
         self._add = totals.add
-        self._observe = totals.observe
+        self._removals = totals.removals
+        self._answers: dict[tuple[str, str], _Answers] = {}
+        self._ends: dict[tuple[str, str, int, str, bool], _Ends] = {}
 
     def attempt_failed(self, mirror: str, failure: Failure) -> None:
         """An attempt failed before an answer had begun."""
@@ -56,21 +78,56 @@ class Tally:
 
     def answered(self, mirror: str, endpoint: str, first_byte: float, connect: float) -> None:
         """A mirror's response head came; `connect` is 0 on a connection that was kept."""
-        self._add(metrics.ATTEMPTS.name, (mirror, "answered"))
-        self._observe(metrics.FIRST_BYTE.name, first_byte, (mirror, endpoint))
+        if self._removals != self._totals.removals:
+            self._forget_cells()
+        cells = self._answers.get((mirror, endpoint)) or self._answer_cells(mirror, endpoint)
+        cells.attempts[0] += 1
+        observe(cells.first_byte, metrics.FIRST_BYTE.buckets, first_byte)
         if connect:
-            self._observe(metrics.CONNECT.name, connect, (mirror,))
+            self._totals.observe(metrics.CONNECT.name, connect, (mirror,))
 
-    def finished(self, end: Finished) -> None:
-        """A request has ended."""
-        add = self._add
-        add(metrics.REQUESTS.name, (end.mirror, end.endpoint, str(end.status), end.outcome))
-        if end.received:
-            add(metrics.BYTES.name, ("received",), end.received)
-        if not end.mirror:
-            return
-        add(metrics.BYTES.name, ("sent",), end.sent)
-        stream = "true" if end.stream else "false"
-        self._observe(metrics.DURATION.name, end.seconds, (end.mirror, end.endpoint, stream))
-        if end.failed_attempts:
-            add(metrics.RESCUED.name)
+    def finished(
+        self,
+        end: tuple[str, str, int, str, bool],
+        rescued: bool,
+        seconds: float,
+        received: int,
+        sent: int,
+    ) -> None:
+        """A request has ended; `end`: mirror ("" if none answered), endpoint, status, outcome,
+        whether it was a stream. `rescued`: it was answered after an attempt had failed."""
+        if self._removals != self._totals.removals:
+            self._forget_cells()
+        cells = self._ends.get(end) or self._end_cells(end)
+        cells.requests[0] += 1
+        cells.received[0] += received
+        if end[0]:
+            cells.sent[0] += sent
+            observe(cells.duration, metrics.DURATION.buckets, seconds)
+            if rescued:
+                self._add(metrics.RESCUED.name)
+
+    def _forget_cells(self) -> None:
+        self._removals = self._totals.removals
+        self._answers.clear()
+        self._ends.clear()
+
+    def _answer_cells(self, mirror: str, endpoint: str) -> _Answers:
+        cells = self._totals.cells
+        made = self._answers[mirror, endpoint] = _Answers(
+            cells(metrics.ATTEMPTS.name, (mirror, "answered")),
+            cells(metrics.FIRST_BYTE.name, (mirror, endpoint)),
+        )
+        return made
+
+    def _end_cells(self, end: tuple[str, str, int, str, bool]) -> _Ends:
+        mirror, endpoint, status, outcome, stream = end
+        cells = self._totals.cells
+        labels = (mirror, endpoint, "true" if stream else "false")
+        made = self._ends[end] = _Ends(
+            cells(metrics.REQUESTS.name, (mirror, endpoint, str(status), outcome)),
+            cells(metrics.DURATION.name, labels) if mirror else [],
+            cells(metrics.BYTES.name, ("received",)),
+            cells(metrics.BYTES.name, ("sent",)),
+        )
+        return made

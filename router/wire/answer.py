@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 
 JSON_TYPE = (b"content-type", b"application/json")
@@ -50,6 +51,7 @@ class Problem:
             yield b"x-should-retry", b"false"
 
 
+@lru_cache(maxsize=256)
 def status_line(status: int, reason: bytes = b"") -> bytes:
     """The status line, with the usual reason phrase when none is given."""
     return b"HTTP/1.1 %d %b\r\n" % (status, reason or _phrase(status))

@@ -30,8 +30,9 @@ class Outbox:
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self.flush)
         self._waiting.append((transport, data))
-        self._size += len(data)
-        if len(data) >= AT_ONCE or self._size >= MOST:
+        size = len(data)
+        self._size += size
+        if size >= AT_ONCE or self._size >= MOST:
             self.flush()
 
     def flush(self) -> None:
