@@ -1,6 +1,6 @@
-"""One probe of one mirror: resolve its name, then try its addresses until one works.
+"""One probe of one mirror: resolve its name, then try its paths until one works.
 
-Up to three addresses are tried, a new one as soon as the one before has failed, or has taken
+Up to three paths are tried, a new one as soon as the one before has failed, or has taken
 longer than a moment; the first that works ends the probe. So a path that is dead or slow never
 hides one that works, and a probe costs a healthy mirror exactly one request.
 """
@@ -8,6 +8,7 @@ hides one that works, and a probe costs a healthy mirror exactly one request.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from monitor.probes.connect import connect
 from monitor.probes.handshake import Shake, TlsContexts, handshake, unprepared
 from monitor.probes.request import request, user_agent
 from monitor.probes.resolve import resolve
-from monitor.probes.result import PathResult, StepResult
+from monitor.probes.result import PathResult, StepResult, Way
 from monitor.probes.stream import PlainStream, Stream
 
 MAX_PATHS = 3
@@ -84,35 +85,74 @@ class Prober:
     ) -> Probe:
         """Probe `mirror` within `seconds`, the addresses in `prefer` first."""
         budget = Budget.of(seconds)
-        resolution = await resolve(mirror, budget.limit(timeouts.resolve))
-        addresses = in_order(resolution.addresses, prefer)[:MAX_PATHS]
-        paths = await until_one_works(
-            [partial(self._path, mirror, address, timeouts, budget) for address in addresses]
-        )
+        resolution = await self.resolve(mirror, budget.limit(timeouts.resolve))
+        addresses = in_order(resolution.addresses, prefer)
+        paths = await self.ask(mirror, [Way(mirror.host, a) for a in addresses], timeouts, budget)
         return Probe(resolution, paths, judge(resolution, paths))
 
-    async def _path(
-        self, mirror: MirrorConfig, address: str, timeouts: MonitorTimeouts, budget: Budget
+    async def resolve(self, mirror: MirrorConfig, timeout: float) -> StepResult:
+        """The addresses of the mirror's own name, as the system's resolver gives them."""
+        return await resolve(mirror, timeout)
+
+    async def ask(
+        self,
+        mirror: MirrorConfig,
+        ways: Sequence[Way],
+        timeouts: MonitorTimeouts,
+        budget: Budget,
+    ) -> tuple[PathResult, ...]:
+        """Ask for the models over these paths, in their order, until one of them answers."""
+        return await until_one_works(
+            [partial(self._ask, mirror, way, timeouts, budget) for way in ways[:MAX_PATHS]]
+        )
+
+    async def greet(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
-        connection, step = await connect(address, mirror.port, budget.limit(timeouts.connect))
-        steps = [step]
+        """Connect and shake hands over one path, and leave: nothing is asked."""
+        connection, step = await connect(
+            way.address, mirror.port, budget.limit(timeouts.connect), way.hostname
+        )
         if connection is None:
-            return PathResult(address, tuple(steps))
+            return PathResult(way.address, (step,), way.hostname)
         with connection:
-            stream: Stream | None = PlainStream(connection)
-            if mirror.scheme == "https":
-                shake = Shake.as_itself(address, mirror.host)
-                try:
-                    context = await self.contexts.get(mirror.ca_file)
-                except OSError:
-                    return PathResult(address, (*steps, unprepared(shake)))
-                limit = budget.limit(timeouts.handshake)
-                stream, step = await handshake(connection, context, shake, limit)
-                steps.append(step)
+            _, steps = await self._secure(connection, mirror, way, timeouts, budget)
+        return PathResult(way.address, (step, *steps), way.hostname)
+
+    async def _ask(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    ) -> PathResult:
+        connection, step = await connect(
+            way.address, mirror.port, budget.limit(timeouts.connect), way.hostname
+        )
+        if connection is None:
+            return PathResult(way.address, (step,), way.hostname)
+        with connection:
+            stream, steps = await self._secure(connection, mirror, way, timeouts, budget)
             if stream is not None:
                 limit = budget.limit(timeouts.request)
-                steps.append(await request(stream, mirror, self._agent, limit, address))
-        return PathResult(address, tuple(steps))
+                steps.append(await request(stream, mirror, way, self._agent, limit))
+        return PathResult(way.address, (step, *steps), way.hostname)
+
+    async def _secure(
+        self,
+        connection: socket.socket,
+        mirror: MirrorConfig,
+        way: Way,
+        timeouts: MonitorTimeouts,
+        budget: Budget,
+    ) -> tuple[Stream | None, list[StepResult]]:
+        """The stream to ask over, and the handshake that it took, if the mirror speaks TLS."""
+        if mirror.scheme != "https":
+            return PlainStream(connection), []
+        shake = Shake.as_itself(way.address, way.hostname)
+        try:
+            context = await self.contexts.get(mirror.ca_file)
+        except OSError:
+            return None, [unprepared(shake)]
+        limit = budget.limit(timeouts.handshake)
+        stream, step = await handshake(connection, context, shake, limit)
+        return stream, [step]
 
 
 def in_order(addresses: Sequence[str], prefer: Sequence[str]) -> tuple[str, ...]:

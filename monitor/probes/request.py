@@ -14,7 +14,7 @@ import httptools
 
 from monitor.config import MirrorConfig
 from monitor.probes.failures import failure_of
-from monitor.probes.result import HttpAnswer, Operation, StepResult
+from monitor.probes.result import HttpAnswer, Operation, StepResult, Way
 from monitor.probes.stream import Stream
 
 MAX_HEAD = 65536
@@ -33,11 +33,11 @@ def user_agent() -> str:
         return "mirrorgate"
 
 
-def request_head(mirror: MirrorConfig, agent: str) -> bytes:
-    """The request; it never carries a key."""
+def request_head(mirror: MirrorConfig, hostname: str, agent: str) -> bytes:
+    """The request, for one of the mirror's names; it never carries a key."""
     lines = (
         f"GET {mirror.base_path}/v1/models HTTP/1.1",
-        f"Host: {mirror.authority}",
+        f"Host: {mirror.authority_of(hostname)}",
         f"User-Agent: {agent}",
         "Accept: application/json",
         "Accept-Encoding: identity",
@@ -107,7 +107,7 @@ class ResponseReader:
 
 
 async def request(
-    stream: Stream, mirror: MirrorConfig, agent: str, timeout: float, address: str
+    stream: Stream, mirror: MirrorConfig, way: Way, agent: str, timeout: float
 ) -> StepResult:
     """Ask for the models, and read the answer within `timeout` seconds."""
     started = time.perf_counter()
@@ -116,7 +116,7 @@ async def request(
     times: list[float] = []
     try:
         async with asyncio.timeout(timeout):
-            await stream.write(request_head(mirror, agent))
+            await stream.write(request_head(mirror, way.hostname, agent))
             await _read(stream, reader, times)
     except NotHttp:
         failure = "http_request_failed"
@@ -126,7 +126,8 @@ async def request(
         Operation.http_round_trip,
         failure,
         time.perf_counter() - started,
-        address,
+        way.address,
+        hostname=way.hostname,
         http=None if failure else reader.answer(),
         first_byte=times[1] - times[0] if len(times) == 2 else None,
     )

@@ -167,13 +167,26 @@ class StepResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """One path to a mirror: under one of its names, over one of its addresses."""
+
+    hostname: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class PathResult:
-    """The steps over one address of a mirror."""
+    """The steps over one path of a mirror."""
 
     address: str
     steps: tuple[StepResult, ...]
     hostname: str = ""
     provenance: Provenance | None = None
+
+    @property
+    def way(self) -> Way:
+        """Which path it is."""
+        return Way(self.hostname, self.address)
 
     @property
     def last(self) -> StepResult:

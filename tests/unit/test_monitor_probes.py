@@ -107,7 +107,7 @@ def test_an_alert_is_read_from_its_record():
 
 def test_the_request_keeps_the_path_of_the_mirror_and_carries_no_key():
     mirror = MirrorConfig("hk", "https://api.example.com:8443/openai/", api_key="sk-secret")
-    head = request_head(mirror, "mirrorgate/1")
+    head = request_head(mirror, mirror.host, "mirrorgate/1")
     assert head.startswith(b"GET /openai/v1/models HTTP/1.1\r\nHost: api.example.com:8443\r\n")
     assert b"sk-secret" not in head
     assert b"authorization" not in head.lower()
