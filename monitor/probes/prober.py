@@ -8,8 +8,6 @@ hides one that works, and a probe costs a healthy mirror exactly one request.
 from __future__ import annotations
 
 import asyncio
-import socket
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +16,11 @@ from typing import Any
 from monitor.config import MirrorConfig, MonitorTimeouts
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.verdict import judge, judge_step
-from monitor.probes.connect import connect
-from monitor.probes.handshake import Shake, TlsContexts, handshake, unprepared
+from monitor.probes.handshake import TlsContexts
 from monitor.probes.request import request, user_agent
 from monitor.probes.resolve import resolve
 from monitor.probes.result import PathResult, StepResult, Way
-from monitor.probes.stream import PlainStream, Stream
+from monitor.probes.way import Budget, opened
 
 MAX_PATHS = 3
 STAGGER = 1.0
@@ -53,28 +50,12 @@ class Probe:
         return tuple(a for a in self.resolution.addresses if a not in tried)
 
 
-@dataclass(slots=True)
-class Budget:
-    """The time that a whole probe may take; each step gets the less of its own and the rest."""
-
-    ends: float
-
-    @classmethod
-    def of(cls, seconds: float) -> Budget:
-        """A budget that begins now."""
-        return cls(time.perf_counter() + seconds)
-
-    def limit(self, timeout: float) -> float:
-        """Seconds that a step may take."""
-        return max(min(timeout, self.ends - time.perf_counter()), 0.0)
-
-
 class Prober:
     """Makes probes; keeps what is costly to make anew."""
 
     def __init__(self) -> None:
         self.contexts = TlsContexts()
-        self._agent = user_agent()
+        self.agent = user_agent()
 
     async def probe(
         self,
@@ -110,49 +91,18 @@ class Prober:
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
         """Connect and shake hands over one path, and leave: nothing is asked."""
-        connection, step = await connect(
-            way.address, mirror.port, budget.limit(timeouts.connect), way.hostname
-        )
-        if connection is None:
-            return PathResult(way.address, (step,), way.hostname)
-        with connection:
-            _, steps = await self._secure(connection, mirror, way, timeouts, budget)
-        return PathResult(way.address, (step, *steps), way.hostname)
+        async with opened(mirror, way, self.contexts, timeouts, budget) as open_way:
+            return PathResult(way.address, open_way.steps, way.hostname)
 
     async def _ask(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
-        connection, step = await connect(
-            way.address, mirror.port, budget.limit(timeouts.connect), way.hostname
-        )
-        if connection is None:
-            return PathResult(way.address, (step,), way.hostname)
-        with connection:
-            stream, steps = await self._secure(connection, mirror, way, timeouts, budget)
-            if stream is not None:
+        async with opened(mirror, way, self.contexts, timeouts, budget) as open_way:
+            steps = open_way.steps
+            if open_way.stream is not None:
                 limit = budget.limit(timeouts.request)
-                steps.append(await request(stream, mirror, way, self._agent, limit))
-        return PathResult(way.address, (step, *steps), way.hostname)
-
-    async def _secure(
-        self,
-        connection: socket.socket,
-        mirror: MirrorConfig,
-        way: Way,
-        timeouts: MonitorTimeouts,
-        budget: Budget,
-    ) -> tuple[Stream | None, list[StepResult]]:
-        """The stream to ask over, and the handshake that it took, if the mirror speaks TLS."""
-        if mirror.scheme != "https":
-            return PlainStream(connection), []
-        shake = Shake.as_itself(way.address, way.hostname)
-        try:
-            context = await self.contexts.get(mirror.ca_file)
-        except OSError:
-            return None, [unprepared(shake)]
-        limit = budget.limit(timeouts.handshake)
-        stream, step = await handshake(connection, context, shake, limit)
-        return stream, [step]
+                steps += (await request(open_way.stream, mirror, way, self.agent, limit),)
+        return PathResult(way.address, steps, way.hostname)
 
 
 def in_order(addresses: Sequence[str], prefer: Sequence[str]) -> tuple[str, ...]:

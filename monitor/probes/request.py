@@ -2,6 +2,7 @@
 
 Without a key OpenAI answers 401, which proves that the whole way works and costs nothing. The
 response is read over the connection that was just verified, within bounds on head and body.
+Other probes ask other things in the same way.
 """
 
 from __future__ import annotations
@@ -35,12 +36,26 @@ def user_agent() -> str:
 
 def request_head(mirror: MirrorConfig, hostname: str, agent: str) -> bytes:
     """The request, for one of the mirror's names; it never carries a key."""
+    return head_of(mirror, f"{mirror.base_path}/v1/models", hostname, agent)
+
+
+def head_of(
+    mirror: MirrorConfig,
+    path: str,
+    hostname: str,
+    agent: str,
+    *more: str,
+    method: str = "GET",
+    accept: str = "application/json",
+) -> bytes:
+    """The head of any request of ours; `more` are further fields."""
     lines = (
-        f"GET {mirror.base_path}/v1/models HTTP/1.1",
+        f"{method} {path} HTTP/1.1",
         f"Host: {mirror.authority_of(hostname)}",
         f"User-Agent: {agent}",
-        "Accept: application/json",
+        f"Accept: {accept}",
         "Accept-Encoding: identity",
+        *more,
         "Connection: close",
     )
     return "\r\n".join((*lines, "", "")).encode("ascii")
@@ -49,7 +64,10 @@ def request_head(mirror: MirrorConfig, hostname: str, agent: str) -> bytes:
 class ResponseReader:
     """Parses one response; interim (1xx) ones before it are skipped."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int = MAX_BODY, most: int = MAX_BODY) -> None:
+        """Keep so many bytes of the body, and want no more once it has more than `most`."""
+        self._keep, self._most = keep, most
+        self.body_bytes = 0
         self._parser = httptools.HttpResponseParser(self)
         self._headers: dict[str, str] = {}
         self._body = bytearray()
@@ -78,9 +96,13 @@ class ResponseReader:
 
     def answer(self) -> HttpAnswer:
         """What was read."""
-        body = bytes(self._body[:MAX_BODY])
-        status = self._parser.get_status_code()
-        return HttpAnswer(status, self._headers, body, len(self._body) <= MAX_BODY)
+        body = bytes(self._body)
+        return HttpAnswer(self.status, self._headers, body, self.body_bytes <= self._keep)
+
+    @property
+    def status(self) -> int:
+        """The status of the response, once its head is here."""
+        return int(self._parser.get_status_code())
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head; trailers are ignored."""
@@ -97,9 +119,9 @@ class ResponseReader:
 
     def on_body(self, body: bytes) -> None:
         """A piece of the body."""
-        if len(self._body) <= MAX_BODY:
-            self._body += body
-        self.done = self.done or len(self._body) > MAX_BODY
+        self.body_bytes += len(body)
+        self._body += body[: max(self._keep - len(self._body), 0)]
+        self.done = self.done or self.body_bytes > self._most
 
     def on_message_complete(self) -> None:
         """The response is complete."""
@@ -110,13 +132,20 @@ async def request(
     stream: Stream, mirror: MirrorConfig, way: Way, agent: str, timeout: float
 ) -> StepResult:
     """Ask for the models, and read the answer within `timeout` seconds."""
+    head = request_head(mirror, way.hostname, agent)
+    return await exchange(stream, head, ResponseReader(), way, timeout)
+
+
+async def exchange(
+    stream: Stream, message: bytes, reader: ResponseReader, way: Way, timeout: float
+) -> StepResult:
+    """Send a request, and read the response within `timeout` seconds."""
     started = time.perf_counter()
     failure: str | None = None
-    reader = ResponseReader()
     times: list[float] = []
     try:
         async with asyncio.timeout(timeout):
-            await stream.write(request_head(mirror, way.hostname, agent))
+            await stream.write(message)
             await _read(stream, reader, times)
     except NotHttp:
         failure = "http_request_failed"

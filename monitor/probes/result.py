@@ -143,6 +143,31 @@ class Transfer:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyCheck:
+    """What a mirror said to its own key."""
+
+    valid: bool | None
+    """None when it cannot be told: no answer, or one that is about something else."""
+    models: tuple[str, ...] = ()
+    """The models that it lists, at most 1,000 names of at most 128 characters."""
+    failure: str | None = None
+    status: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """What a real completion came to."""
+
+    failure: str | None
+    """None when text came back."""
+    status: int = 0
+    seconds: float = 0.0
+    first_byte: float | None = None
+    tokens: int = 0
+    """Charged for it, or assumed to be where the mirror did not say."""
+
+
+@dataclass(frozen=True, slots=True)
 class StepResult:
     """One step: how long it took, and how it failed if it did."""
 

@@ -1,0 +1,61 @@
+"""Is the mirror's own key good, and which models does the mirror list for it?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from monitor.config import MirrorConfig
+from monitor.probes.request import ResponseReader, exchange, head_of
+from monitor.probes.result import HttpAnswer, KeyCheck, Way
+from monitor.probes.way import Opened
+
+MAX_LIST = 1 << 20
+"""Bytes of a list of models that are read; relays add long descriptions."""
+MAX_MODELS = 1000
+_MAX_NAME = 128
+NOT_VERIFIED = "not_verified"
+
+
+def authorization(mirror: MirrorConfig) -> str:
+    """The field that carries the mirror's own key."""
+    return f"Authorization: Bearer {mirror.api_key}"
+
+
+async def check_key(
+    opened: Opened, mirror: MirrorConfig, way: Way, agent: str, timeout: float
+) -> KeyCheck:
+    """List the models with the mirror's key, over a verified way only."""
+    if opened.stream is None or not opened.verified:
+        return KeyCheck(None, failure=opened.failure or NOT_VERIFIED)
+    path = f"{mirror.base_path}/v1/models"
+    head = head_of(mirror, path, way.hostname, agent, authorization(mirror))
+    reader = ResponseReader(keep=MAX_LIST, most=MAX_LIST)
+    step = await exchange(opened.stream, head, reader, way, timeout)
+    if step.http is None:
+        return KeyCheck(None, failure=step.failure)
+    return judged(step.http)
+
+
+def judged(answer: HttpAnswer) -> KeyCheck:
+    """What a response to a request with the key means for the key."""
+    if answer.status == 401:
+        return KeyCheck(False, status=401)
+    models = models_in(answer) if answer.status == 200 else None
+    if models is None:
+        return KeyCheck(None, status=answer.status)
+    return KeyCheck(True, models, status=200)
+
+
+def models_in(answer: HttpAnswer) -> tuple[str, ...] | None:
+    """The names in a list of models, each once; None if it is none, or was too long to read."""
+    try:
+        parsed: Any = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    entries = parsed.get("data") if isinstance(parsed, dict) else None
+    if not isinstance(entries, list):
+        return None
+    names = (entry.get("id") for entry in entries if isinstance(entry, dict))
+    fit = (name for name in names if isinstance(name, str) and 0 < len(name) <= _MAX_NAME)
+    return tuple(dict.fromkeys(fit))[:MAX_MODELS]
