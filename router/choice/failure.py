@@ -1,4 +1,9 @@
-"""How an attempt on a mirror fails, and whether another one is safe then."""
+"""How an attempt on a mirror fails, whose fault that is, and whether another attempt is safe.
+
+One table for selection, ejection, retries and metrics. Three questions are kept apart: whom the
+failure speaks against (`Blame`), what the mirror may have done before it (`Done`), and whether a
+probe that costs nothing can show that it is over (`probe_proves`).
+"""
 
 from __future__ import annotations
 
@@ -18,11 +23,128 @@ class Failure(StrEnum):
     """The request was sent, then the connection ended before a response head."""
     malformed = "malformed"
     timeout = "timeout"
+    """No response head in time."""
+    content_timeout = "content_timeout"
+    """A response head, then nothing with content in time."""
+    slow = "slow"
+    """Far slower than its like, on a mirror that is suspect besides: left before the limit."""
+    server_error = "server_error"
+    """500, or another 5xx that has no row of its own."""
+    gateway = "gateway"
+    """502, 504, 520 to 524: something in front of the mirror gave up; it may go on behind it."""
+    overloaded = "overloaded"
+    """503, 529: it says that it did nothing."""
+    limited = "limited"
+    """429."""
+    key_refused = "key_refused"
+    """401, 402, 403 for the mirror's own key."""
+    challenge = "challenge"
+    """An HTML page with 403 or 503: a firewall in front of the mirror."""
+    page = "page"
+    """An HTML page, or text that is no event, where an answer should be."""
+    error_event = "error_event"
+    """An error inside a response that began with 200."""
+    empty = "empty"
+    """A stream that ended before it had any content."""
     cut = "cut"
     """The response ended too early, after the client had its beginning."""
+    stalled = "stalled"
+    """The response fell silent, after the client had its beginning."""
 
 
-NOTHING_SENT = frozenset((Failure.resolve, Failure.connect, Failure.tls))
+class Blame(StrEnum):
+    """Whom a failure speaks against: what lies between us and a response, or the responder."""
+
+    local = "local"
+    upstream = "upstream"
+    nobody = "nobody"
+
+
+class Done(StrEnum):
+    """What the mirror may have done with the request when it failed."""
+
+    unsent = "unsent"
+    """Nothing of the request was sent."""
+    unreceived = "unreceived"
+    """It was written to a connection that the mirror had closed (RFC 9110 section 9.2.2)."""
+    refused = "refused"
+    """The mirror says that it did not act on it."""
+    perhaps = "perhaps"
+    """It may have been done, and billed."""
+    begun = "begun"
+    """The client has a part of the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a failure means."""
+
+    blame: Blame
+    done: Done
+    probe_proves: bool = False
+
+
+_LOCAL, _UPSTREAM, _NOBODY = Blame.local, Blame.upstream, Blame.nobody
+
+TRAITS = {
+    Failure.resolve: Traits(_LOCAL, Done.unsent, probe_proves=True),
+    Failure.connect: Traits(_LOCAL, Done.unsent, probe_proves=True),
+    Failure.tls: Traits(_LOCAL, Done.unsent, probe_proves=True),
+    Failure.stale: Traits(_NOBODY, Done.unreceived),
+    Failure.broken: Traits(_LOCAL, Done.perhaps),
+    Failure.timeout: Traits(_LOCAL, Done.perhaps),
+    Failure.malformed: Traits(_UPSTREAM, Done.perhaps),
+    Failure.content_timeout: Traits(_UPSTREAM, Done.perhaps),
+    Failure.slow: Traits(_UPSTREAM, Done.perhaps),
+    Failure.server_error: Traits(_UPSTREAM, Done.perhaps),
+    Failure.gateway: Traits(_UPSTREAM, Done.perhaps),
+    Failure.overloaded: Traits(_UPSTREAM, Done.refused),
+    Failure.limited: Traits(_NOBODY, Done.refused),
+    Failure.key_refused: Traits(_NOBODY, Done.refused),
+    Failure.challenge: Traits(_UPSTREAM, Done.refused),
+    Failure.page: Traits(_UPSTREAM, Done.refused),
+    Failure.error_event: Traits(_UPSTREAM, Done.perhaps),
+    Failure.empty: Traits(_UPSTREAM, Done.perhaps),
+    Failure.cut: Traits(_UPSTREAM, Done.begun),
+    Failure.stalled: Traits(_UPSTREAM, Done.begun),
+}
+
+NOTHING_SENT = frozenset(f for f, traits in TRAITS.items() if traits.done is Done.unsent)
+_OVERLOADED = frozenset((503, 529))
+_GATEWAY = frozenset((502, 504, *range(520, 525)))
+_KEY = frozenset((401, 402, 403))
+_FIREWALL = frozenset((403, 503))
+
+
+def failure_of_status(status: int, *, html: bool, own_key: bool) -> Failure | None:
+    """What a response's status says against the attempt; None when the client should have it.
+
+    `html`: the body is an HTML page; `own_key`: the key is the caller's own, so that what a mirror
+    thinks of it is between those two. All other 4xx are the request's fault, wherever it is sent.
+    """
+    if status < 400:
+        return None
+    if html and status in _FIREWALL:
+        return Failure.challenge
+    if status == 429:
+        return Failure.limited
+    if status in _KEY:
+        return None if own_key else Failure.key_refused
+    if status < 500:
+        return None
+    if status in _OVERLOADED:
+        return Failure.overloaded
+    return Failure.gateway if status in _GATEWAY else Failure.server_error
+
+
+def weight_of(failure: Failure, retry_after: bool) -> float:
+    """How much the failure counts against the mirror, 0 to 1.
+
+    A mirror that says when to come back is busy rather than broken: that counts half.
+    """
+    if TRAITS[failure].blame is Blame.nobody:
+        return 0.0
+    return 0.5 if failure is Failure.overloaded and retry_after else 1.0
 
 
 def may_retry(failure: Failure, replayable: bool) -> bool:

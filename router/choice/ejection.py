@@ -1,0 +1,145 @@
+"""When failing traffic takes a mirror out of rotation, and for how long.
+
+After Envoy's outlier detection, for a few mirrors instead of hundreds of hosts: what lies between
+us and a response counts apart from what the mirror answered; the window slides, so that no failure
+is forgotten at the turn of a minute; the time out doubles with every ejection.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from router.choice.failure import TRAITS, Blame, Failure
+from router.choice.window import Window
+from router.config import EjectionConfig
+
+WINDOW = 60.0
+"""Seconds over which the share of failures is taken."""
+HEALTHY = 60.0
+"""Seconds in rotation after which one earlier ejection is forgiven."""
+SPREAD = (0.8, 1.2)
+"""Times are drawn within these, so that mirrors ejected together do not return together."""
+_UPLINK_WITHIN = 5.0
+_UPLINK_SHARE = 0.8
+
+
+class Cause(StrEnum):
+    """Why a mirror was ejected."""
+
+    unreachable = "unreachable"
+    """No connection to it: a probe that gets one proves the contrary."""
+    unanswered = "unanswered"
+    """Connections, but no responses."""
+    failing = "failing"
+    """Failed responses in a row, or too large a share of them."""
+
+
+class FailureWatch:
+    """Counts one mirror's failures; says when they are enough."""
+
+    __slots__ = ("_all", "_failed", "_local", "_rules", "_upstream")
+
+    def __init__(self, rules: EjectionConfig) -> None:
+        self._rules = rules
+        self._local = 0
+        self._upstream = 0.0
+        self._all = Window(WINDOW)
+        self._failed = Window(WINDOW)
+
+    def __repr__(self) -> str:
+        return f"<FailureWatch {self._local} local, {self._upstream:g} upstream in a row>"
+
+    def succeeded(self, now: float) -> None:
+        """A request ended well."""
+        self._local, self._upstream = 0, 0.0
+        self._all.add(1, now)
+
+    def failed(self, failure: Failure, weight: float, now: float) -> Cause | None:
+        """A request failed; the cause if the mirror should be ejected now.
+
+        `weight` is `failure.weight_of`'s: nothing counts that the mirror is not to blame for. A
+        response, even a failed one, shows that the way to the mirror is open.
+        """
+        if weight <= 0.0:
+            return None
+        self._all.add(1, now)
+        self._failed.add(weight, now)
+        if TRAITS[failure].blame is Blame.local:
+            self._local += 1
+        else:
+            self._local = 0
+            self._upstream += weight
+        return self._verdict(failure, now)
+
+    def failing(self, now: float) -> float:
+        """The share of failures within the window, 0 while too few requests are in it."""
+        requests = self._all.sum(now)
+        return self._failed.sum(now) / requests if requests >= self._rules.min_requests else 0.0
+
+    def reset(self) -> None:
+        """Begin anew: it has just been ejected, or has come back."""
+        self._local, self._upstream = 0, 0.0
+        self._all.clear()
+        self._failed.clear()
+
+    def _verdict(self, failure: Failure, now: float) -> Cause | None:
+        if self._local >= self._rules.consecutive_local:
+            probe = TRAITS[failure].probe_proves
+            return Cause.unreachable if probe else Cause.unanswered
+        if self._upstream >= self._rules.consecutive_5xx or self.failing(now) >= self._rules.ratio:
+            return Cause.failing
+        return None
+
+
+def ejection_seconds(count: int, rules: EjectionConfig, rng: random.Random) -> float:
+    """How long the `count`-th ejection in a row lasts; counted from 1."""
+    doubled = rules.base * 2.0 ** min(count - 1, 30)
+    return min(doubled, rules.max) * rng.uniform(*SPREAD)
+
+
+def forgiven(count: int, healthy: float) -> int:
+    """What is left of earlier ejections after this many seconds in rotation."""
+    return max(0, count - int(healthy / HEALTHY))
+
+
+def may_eject(mirror: str, ejected: Iterable[str], usable: Iterable[str], max_percent: int) -> bool:
+    """Whether one more mirror may be out of rotation.
+
+    `usable` are those that operator and probes allow, ejected or not. At most `max_percent` of
+    them are ejected, though one always may be, and never the last that is left.
+    """
+    allowed = set(usable)
+    out = {name for name in ejected if name in allowed and name != mirror}
+    left = allowed - out - {mirror}
+    return bool(left) and max_percent > 0 and len(out) < max(1, max_percent * len(allowed) // 100)
+
+
+class UplinkWatch:
+    """Are nearly all mirrors failing at once? Then it is rather us, and nobody is ejected."""
+
+    __slots__ = ("_failed_at",)
+
+    def __init__(self) -> None:
+        self._failed_at: dict[str, float] = {}
+
+    def failed(self, mirror: str, now: float) -> None:
+        """A failure between us and this mirror."""
+        self._failed_at[mirror] = now
+
+    def succeeded(self, mirror: str) -> None:
+        """The way to this mirror is open."""
+        if self._failed_at:
+            self._failed_at.pop(mirror, None)
+
+    def keep(self, mirrors: Mapping[str, object]) -> None:
+        """Forget the mirrors that are not among these."""
+        self._failed_at = {m: at for m, at in self._failed_at.items() if m in mirrors}
+
+    def suspect(self, total: int, now: float) -> bool:
+        """Whether at least 80 % of all mirrors, and more than one, failed within 5 s."""
+        if total < 2 or len(self._failed_at) < _UPLINK_SHARE * total:
+            return False
+        recent = sum(now - at <= _UPLINK_WITHIN for at in self._failed_at.values())
+        return recent >= _UPLINK_SHARE * total

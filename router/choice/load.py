@@ -1,0 +1,245 @@
+"""What one more request on a mirror would cost: slowness x queue / quality.
+
+    cost = latency * (queue + 1) / (success^3 * weight * ramp)
+
+- latency: peak EWMA of the time to first content, as a ratio to what such requests usually take
+  (`baseline.py`). A slower sample counts at once, a faster one by and by (Finagle's and tower's
+  `PeakEwma`). Unlike there, only successes are observed: else a mirror that fails fast looks fast.
+  Unused, it goes back to 1, the pool's mean, and not to 0, which would send a client to find out.
+  It is at least the age of the request that waits longest: a mirror that hangs is known before
+  anything has failed. What probes see of the network is added.
+- queue: requests that wait for content, and a fifth of those that stream.
+- success: share of attempts that succeeded, those of the last `decay` seconds weighing most. 1/s is
+  the expected number of attempts; the third power keeps a fast-failing mirror below 5 % of the
+  traffic (docs/failover.md has the simulation).
+- ramp: rises from 0.1 to 1 after an ejection.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from math import exp
+from typing import NamedTuple
+
+from router.choice.baseline import Baseline
+from router.config import BalanceConfig
+
+IDLE = 60.0
+"""Seconds in which an unused estimate goes back to the pool's mean but for 1/e."""
+LEAST, MOST = 0.1, 8.0
+"""One sample counts at most this much, so that one slow answer is not a verdict."""
+STREAMING = 0.2
+"""What an open stream weighs beside a request that still waits."""
+FIRST_RAMP = 0.1
+_SAMPLE_ANYWAY = 60.0
+"""Seconds after which a mirror without better samples is judged by whole answers too."""
+
+
+class Terms(NamedTuple):
+    """The parts of a cost, to be shown to people."""
+
+    latency: float
+    oldest: float
+    network: float
+    waiting: int
+    streaming: int
+    success: float
+    weight: float
+    ramp: float
+    cost: float
+
+
+class Load:
+    """One mirror's load and quality, seen from one worker. Times are monotonic seconds."""
+
+    __slots__ = (
+        "_bad",
+        "_counted_at",
+        "_decay",
+        "_good",
+        "_latency",
+        "_observed_at",
+        "_ramp",
+        "_ramp_from",
+        "_ramping",
+        "_waiting",
+        "network",
+        "streaming",
+        "waiting",
+        "weight",
+    )
+
+    def __init__(self, weight: float, balance: BalanceConfig, now: float) -> None:
+        self.weight = weight
+        self.network = 0.0
+        """What the monitor's probes add (`network_terms`)."""
+        self.waiting = 0
+        self.streaming = 0
+        self._decay = balance.decay
+        self._ramp = balance.ramp
+        self._ramping = False
+        self._ramp_from = now
+        self._latency = 1.0
+        self._observed_at = now
+        self._good = self._bad = 0.0
+        self._counted_at = now
+        self._waiting: dict[Baseline, OrderedDict[Ticket, None]] = {}
+        """Who waits, by kind, longest first; an OrderedDict finds its first at once, a dict looks
+        through what was deleted."""
+
+    def __repr__(self) -> str:
+        return f"<Load {self.waiting} waiting, {self.streaming} streaming>"
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on the mirror."""
+        return self.waiting + self.streaming
+
+    # Read
+
+    def cost(self, now: float) -> float:
+        """The cost of one more request; lower is better."""
+        latency = 1.0 + (self._latency - 1.0) * exp((self._observed_at - now) / IDLE)
+        for baseline, tickets in self._waiting.items():
+            age = (now - next(iter(tickets)).since) / baseline.seconds
+            if age > latency:
+                latency = age
+        fade = exp((self._counted_at - now) / self._decay)
+        good = self._good * fade + 1.0
+        success = good / (good + self._bad * fade)
+        queue = self.waiting + STREAMING * self.streaming
+        share = self.share(now) if self._ramping else self.weight
+        return (latency + self.network) * (queue + 1.0) / (success * success * success * share)
+
+    def share(self, now: float) -> float:
+        """The weight, less while it recovers."""
+        if not self._ramping:
+            return self.weight
+        ramp = (now - self._ramp_from) / self._ramp
+        if ramp >= 1.0:
+            self._ramping = False
+            return self.weight
+        return self.weight * max(FIRST_RAMP, ramp)
+
+    def terms(self, now: float) -> Terms:
+        """The cost and its parts."""
+        latency = 1.0 + (self._latency - 1.0) * exp((self._observed_at - now) / IDLE)
+        fade = exp((self._counted_at - now) / self._decay)
+        good = self._good * fade + 1.0
+        return Terms(
+            latency=latency,
+            oldest=self.oldest(now),
+            network=self.network,
+            waiting=self.waiting,
+            streaming=self.streaming,
+            success=good / (good + self._bad * fade),
+            weight=self.weight,
+            ramp=self.share(now) / self.weight,
+            cost=self.cost(now),
+        )
+
+    def oldest(self, now: float) -> float:
+        """How long a request has waited at most, as a ratio to what such requests usually take."""
+        return max(
+            ((now - next(iter(tickets)).since) / b.seconds for b, tickets in self._waiting.items()),
+            default=0.0,
+        )
+
+    def overdue(self, soft: float, now: float) -> int:
+        """How many requests have waited longer than `soft` seconds, counted up to two."""
+        count = 0
+        for tickets in self._waiting.values():
+            for ticket in tickets:
+                if now - ticket.since <= soft or count == 2:
+                    break
+                count += 1
+        return count
+
+    # Write
+
+    def begin(self, baseline: Baseline, now: float) -> Ticket:
+        """A request is on its way to the mirror; its ticket must be ended, whatever happens."""
+        ticket = Ticket(self, baseline, now)
+        tickets = self._waiting.get(baseline)
+        if tickets is None:
+            tickets = self._waiting[baseline] = OrderedDict()
+        tickets[ticket] = None
+        self.waiting += 1
+        return ticket
+
+    def succeeded(self, now: float) -> None:
+        """An attempt ended well."""
+        self._fade(now)
+        self._good += 1.0
+
+    def failed(self, weight: float, now: float) -> None:
+        """An attempt failed, and the mirror is to blame that much (`failure.weight_of`)."""
+        self._fade(now)
+        self._bad += weight
+
+    def recover(self, now: float) -> None:
+        """The mirror's ejection has ended: begin with little, and without old grudges."""
+        self._ramping, self._ramp_from = True, now
+        self._good = self._bad = 0.0
+        self._latency, self._observed_at = 1.0, now
+
+    def _fade(self, now: float) -> None:
+        fade = exp((self._counted_at - now) / self._decay)
+        self._good *= fade
+        self._bad *= fade
+        self._counted_at = now
+
+    def _observe(self, baseline: Baseline, seconds: float, now: float) -> None:
+        ratio = min(max(seconds / baseline.seconds, LEAST), MOST)
+        baseline.observe(seconds, now)
+        since = now - self._observed_at
+        if baseline.kind.generates and since < _SAMPLE_ANYWAY:
+            return
+        if ratio < self._latency:
+            keep = exp(-since / self._decay)
+            ratio = self._latency * keep + ratio * (1.0 - keep)
+        self._latency, self._observed_at = ratio, now
+
+    def _leave_queue(self, ticket: Ticket, baseline: Baseline) -> None:
+        tickets = self._waiting[baseline]
+        del tickets[ticket]
+        if not tickets:
+            del self._waiting[baseline]
+        self.waiting -= 1
+
+
+class Ticket:
+    """One request's place in a mirror's load: waiting, then streaming, then given back once."""
+
+    __slots__ = ("_baseline", "_load", "_streaming", "_waiting", "since")
+
+    def __init__(self, load: Load, baseline: Baseline, now: float) -> None:
+        self.since = now
+        """Since when it waits for content."""
+        self._load = load
+        self._baseline = baseline
+        self._waiting = True
+        self._streaming = False
+
+    def sent(self, now: float) -> None:
+        """The request is complete: from here on it is the mirror who takes time."""
+        if self._waiting:
+            self.since = now
+            self._load._waiting[self._baseline].move_to_end(self)
+
+    def content(self, now: float) -> None:
+        """The first content came."""
+        if self._waiting:
+            self._waiting, self._streaming = False, True
+            self._load._leave_queue(self, self._baseline)
+            self._load.streaming += 1
+            self._load._observe(self._baseline, now - self.since, now)
+
+    def end(self) -> None:
+        """Give the place back; later calls do nothing."""
+        if self._waiting:
+            self._waiting = False
+            self._load._leave_queue(self, self._baseline)
+        elif self._streaming:
+            self._streaming = False
+            self._load.streaming -= 1

@@ -1,0 +1,221 @@
+"""All mirrors of one worker, as far as choosing, failing and recovering concern them.
+
+    choose ─► Attempt ─► sent ─► content ─► succeeded | failed | passed_on
+       ▲                                      │
+       └── retry.decide says so ◄─────────────┘
+
+What it has to tell control goes to `tell`, what control says comes in by `hear`; both are plain
+words (`words.py`), so that nothing here waits.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Generic
+
+from router.choice.attempt import Attempt, M
+from router.choice.baseline import Baseline, Baselines
+from router.choice.breaker import Lease, Standing
+from router.choice.budget import RetryBudget
+from router.choice.ejection import (
+    Cause,
+    UplinkWatch,
+    ejection_seconds,
+    forgiven,
+    may_eject,
+)
+from router.choice.failure import TRAITS, Blame, Failure
+from router.choice.rate_limited import Blocks
+from router.choice.selection import by_priority, p2c
+from router.choice.words import Asked, Begun, Ended, Granted, Recalled, Tripped, Word
+from router.config import RouterConfig
+
+
+class Pool(Generic[M]):
+    """Chooses mirrors for one worker."""
+
+    def __init__(
+        self,
+        config: RouterConfig,
+        rng: random.Random,
+        tell: Callable[[Word], None],
+    ) -> None:
+        self.baselines = Baselines()
+        self.budget = RetryBudget(config.retry.budget)
+        self.blocks = Blocks(rng.randbytes(32))
+        self.uplink = UplinkWatch()
+        self._rng = rng
+        self._tell = tell
+        self._members: dict[str, M] = {}
+        self._ordered: tuple[M, ...] = ()
+        self._tiers: tuple[tuple[M, ...], ...] = ()
+        self._heaviest = 1.0
+        self._ejected: dict[str, M] = {}
+        self.configure(config)
+
+    def __repr__(self) -> str:
+        return f"<Pool of {len(self._members)}, {len(self._ejected)} ejected>"
+
+    def configure(self, config: RouterConfig) -> None:
+        """Take new settings."""
+        self._rules = config.ejection
+        self._by_priority = config.balance.policy == "priority"
+        self.budget.share = config.retry.budget
+
+    def members(self, members: Iterable[M]) -> None:
+        """Take which mirrors there are; call it again when weights have changed."""
+        self._members = {member.id: member for member in members}
+        self._ordered = tuple(self._members.values())
+        priorities = sorted({member.priority for member in self._ordered})
+        self._tiers = tuple(
+            tuple(m for m in self._ordered if m.priority == priority) for priority in priorities
+        )
+        self._heaviest = max((member.load.weight for member in self._ordered), default=1.0)
+        self._ejected = {m.id: m for m in self._ordered if not m.breaker.closed}
+        self.uplink.keep(self._members)
+
+    # Choosing
+
+    def choose(
+        self,
+        accept: Callable[[M], bool],
+        baseline: Baseline,
+        now: float,
+        *,
+        repeatable: bool,
+        again: bool = False,
+    ) -> Attempt[M] | None:
+        """An attempt on the mirror that should have this request, or None.
+
+        `accept`: what is required of a mirror whatever its breaker says: available, not full, not
+        blocked, not tried before, fit for the request. `repeatable`: the request may be sent again
+        if it fails, so it can try a mirror that may not have recovered. `again`: it has failed on
+        another mirror before.
+        """
+        lease: Lease | None = None
+        if not self._ejected:
+            chosen = self._pick(accept, now)
+        else:
+            chosen = self._trial(accept, now) if repeatable else None
+            if chosen is not None:
+                lease = chosen.breaker.take()
+            else:
+                chosen = self._pick(lambda m: m.breaker.closed and accept(m), now)
+            if chosen is None:
+                chosen = self._last_resort(accept, again)
+        if chosen is None:
+            return None
+        if lease is not None:
+            self._tell(Begun(lease))
+        return Attempt(self, chosen, chosen.load.begin(baseline, now), lease, now)
+
+    def _pick(self, accept: Callable[[M], bool], now: float) -> M | None:
+        if self._by_priority:
+            return by_priority(self._tiers, accept, self._rng, now, self._heaviest)
+        return p2c(self._ordered, accept, self._rng, now, self._heaviest)
+
+    def _trial(self, accept: Callable[[M], bool], now: float) -> M | None:
+        """A mirror that we hold a lease for; of others whose time is over, ask for one."""
+        found: M | None = None
+        for member in self._ejected.values():
+            if not accept(member):
+                continue
+            if member.breaker.leased:
+                found = found or member
+            elif member.breaker.wants_lease(now):
+                self._tell(Asked(member.id))
+        return found
+
+    def _last_resort(self, accept: Callable[[M], bool], again: bool) -> M | None:
+        """Without any mirror in rotation an ejected one: those that answer at all first, then the
+        one that was to return first. A second attempt does not go where nothing answers."""
+        answering = Cause.failing
+        ejected = [
+            member
+            for member in self._ejected.values()
+            if accept(member) and not (again and member.breaker.standing.cause is Cause.unanswered)
+        ]
+        order = [
+            (m.breaker.standing.cause is not answering, m.breaker.standing.until) for m in ejected
+        ]
+        return ejected[order.index(min(order))] if ejected else None
+
+    # What attempts have shown
+
+    def open_way(self, member: M) -> None:
+        """The network lets us through to this mirror."""
+        self.uplink.succeeded(member.id)
+
+    def shown(self, lease: Lease, ok: bool | None) -> None:
+        """A leased attempt has shown something, or nothing."""
+        self._tell(Ended(lease, ok))
+
+    def count_failure(
+        self, attempt: Attempt[M], failure: Failure, weight: float, now: float
+    ) -> None:
+        """A failure that a mirror is to blame for."""
+        member = attempt.member
+        member.load.failed(weight, now)
+        if TRAITS[failure].blame is Blame.local:
+            self.uplink.failed(member.id, now)
+        if not member.breaker.closed or not member.breaker.counts(attempt.began):
+            return
+        cause = member.watch.failed(failure, weight, now)
+        if cause is not None and self._may_eject(member, now):
+            self._eject(member, cause, now)
+
+    def _may_eject(self, member: M, now: float) -> bool:
+        if self._members.get(member.id) is not member:
+            return False
+        usable = [m.id for m in self._ordered if m.available]
+        if self.uplink.suspect(len(usable), now):
+            return False
+        return may_eject(member.id, self._ejected, usable, self._rules.max_percent)
+
+    def _eject(self, member: M, cause: Cause, now: float) -> None:
+        standing = member.breaker.standing
+        count = forgiven(standing.count, now - standing.since) + 1
+        seconds = ejection_seconds(count, self._rules, self._rng)
+        member.breaker.eject(cause, seconds, now)
+        member.watch.reset()
+        self._ejected[member.id] = member
+        self._tell(Tripped(member.id, cause, member.breaker.standing.until))
+
+    # Control's words
+
+    def hear(self, word: Word, now: float) -> None:
+        """Take what control says."""
+        if isinstance(word, Standing):
+            self._stand(word, now)
+        elif isinstance(word, Granted):
+            self._granted(word.lease)
+        elif isinstance(word, Recalled):
+            member = self._members.get(word.lease.mirror)
+            if member is None or member.breaker.recalled(word.lease):
+                self._tell(Ended(word.lease, None))
+
+    def standings(self) -> list[Standing]:
+        """What we know of ejected mirrors, for a control process that has just begun."""
+        return [member.breaker.standing for member in self._ejected.values()]
+
+    def _granted(self, lease: Lease) -> None:
+        member = self._members.get(lease.mirror)
+        if member is None or member.breaker.closed:
+            self._tell(Ended(lease, None))
+        else:
+            member.breaker.granted(lease)
+
+    def _stand(self, standing: Standing, now: float) -> None:
+        member = self._members.get(standing.mirror)
+        if member is None:
+            return
+        was_closed = member.breaker.closed
+        if member.breaker.learn(standing):
+            member.load.recover(now)
+        if member.breaker.closed is not was_closed:
+            member.watch.reset()
+        if member.breaker.closed:
+            self._ejected.pop(member.id, None)
+        else:
+            self._ejected[member.id] = member
