@@ -195,3 +195,13 @@ BODIES = [
          more=b"X: y\r\n" * 1000),
 ]  # fmt: skip
 MODES = [*GOOD, *POISON, *HEADS, *BODIES]
+
+UPGRADE = (
+    "Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)  # fmt: skip
+"""What a client asks with: the example of RFC 6455 section 1.2."""
+SWITCHED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
