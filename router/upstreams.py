@@ -19,8 +19,10 @@ from router.routes import route_to, routes_of
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER, Wheel
 
-MAX_IDLE = 32
-"""Idle connections kept per mirror and worker; nginx's `keepalive 32` is the usual choice."""
+MAX_IDLE = 256
+"""Idle connections kept per mirror and worker. Answers come in bursts: with 64 clients, 32 as in
+nginx's usual `keepalive 32` closed half of the connections each time, and a request cost 85 µs of
+CPU instead of 50. Those that a burst has left over go after `IDLE_SECONDS`."""
 IDLE_SECONDS = 45.0
 """Below the 60 to 75 s after which the usual servers close, so that few are stale when taken."""
 
