@@ -52,6 +52,13 @@ class Authority:
         leaf.key_file.chmod(0o600)
         return leaf
 
+    def stranger(self) -> "Authority":
+        """Return another authority, that nobody trusts at all; its files lie beside ours."""
+        self._issued += 1
+        directory = self._directory / f"stranger-{self._issued}"
+        directory.mkdir()
+        return Authority(directory)
+
     def client_context(self) -> ssl.SSLContext:
         """Return what a client needs to trust this authority, and no other."""
         return ssl.create_default_context(cafile=str(self.ca_file))
