@@ -1,10 +1,11 @@
-"""What is remembered of addresses between probes: their round trips, and which controls work."""
+"""What is remembered of addresses between probes: round trips, working controls, good answers."""
 
 from __future__ import annotations
 
 from collections import deque
 
 from monitor.diagnosis.pace import Pace
+from monitor.probes.resolve import MAX_ADDRESSES
 
 _KEPT = 5
 """Connects whose least time is taken for the round trip."""
@@ -48,3 +49,26 @@ class Baseline:
         if len(self._answered) > _MOST:
             del self._answered[next(iter(self._answered))]
         return first or (last is not None and now - last <= self._pace.control_baseline)
+
+
+class LastGood:
+    """Which addresses have proven to be a host, by a certificate for its name, and when."""
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+        self._verified: dict[str, dict[str, float]] = {}
+
+    def note(self, hostname: str, address: str, now: float) -> None:
+        """A handshake with this address has ended well."""
+        kept = self._verified.pop(hostname, {})
+        kept.pop(address, None)
+        kept[address] = now
+        self._verified[hostname] = dict(list(kept.items())[-MAX_ADDRESSES:])
+        if len(self._verified) > _MOST:
+            del self._verified[next(iter(self._verified))]
+
+    def of(self, hostname: str, now: float) -> tuple[str, ...]:
+        """The addresses that did so within a day, the latest first."""
+        kept = self._verified.get(hostname, {})
+        recent = [a for a, at in kept.items() if now - at <= self._pace.last_good]
+        return tuple(reversed(recent))

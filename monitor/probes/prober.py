@@ -8,7 +8,8 @@ hides one that works, and a probe costs a healthy mirror exactly one request.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,11 +17,12 @@ from typing import Any
 from monitor.config import MirrorConfig, MonitorTimeouts
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.verdict import judge, judge_step
+from monitor.probes.endpoints import RoundTrips
 from monitor.probes.handshake import TlsContexts
+from monitor.probes.naming import NameService
 from monitor.probes.request import request, user_agent
-from monitor.probes.resolve import resolve
 from monitor.probes.result import PathResult, StepResult, Way
-from monitor.probes.way import Budget, opened
+from monitor.probes.way import Budget, Opened, open_way
 
 MAX_PATHS = 3
 STAGGER = 1.0
@@ -53,8 +55,11 @@ class Probe:
 class Prober:
     """Makes probes; keeps what is costly to make anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: NameService | None = None) -> None:
+        """`names` is closed with the prober; without it the system's resolver is asked."""
+        self.names = names or NameService()
         self.contexts = TlsContexts()
+        self.round_trips = RoundTrips()
         self.agent = user_agent()
 
     async def probe(
@@ -71,9 +76,13 @@ class Prober:
         paths = await self.ask(mirror, [Way(mirror.host, a) for a in addresses], timeouts, budget)
         return Probe(resolution, paths, judge(resolution, paths))
 
-    async def resolve(self, mirror: MirrorConfig, timeout: float) -> StepResult:
-        """The addresses of the mirror's own name, as the system's resolver gives them."""
-        return await resolve(mirror, timeout)
+    async def resolve(self, mirror: MirrorConfig, timeout: float, hostname: str = "") -> StepResult:
+        """The addresses to try for one of the mirror's names, by default its own."""
+        return await self.names.resolve(mirror, hostname or mirror.host, timeout)
+
+    async def aclose(self) -> None:
+        """Close what is kept open."""
+        await self.names.aclose()
 
     async def ask(
         self,
@@ -91,17 +100,29 @@ class Prober:
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
         """Connect and shake hands over one path, and leave: nothing is asked."""
-        async with opened(mirror, way, self.contexts, timeouts, budget) as open_way:
-            return PathResult(way.address, open_way.steps, way.hostname)
+        async with self.open(mirror, way, timeouts, budget) as opened:
+            return PathResult(way.address, opened.steps, way.hostname)
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    ) -> AsyncIterator[Opened]:
+        """Open a path, and remember what it shows of the address."""
+        async with open_way(mirror, way, self.contexts, timeouts, budget) as opened:
+            if opened.steps[0].failure is None:
+                self.round_trips.add(way.address, opened.steps[0].seconds)
+            if opened.verified:
+                self.names.verified(way.hostname, way.address)
+            yield opened
 
     async def _ask(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
-        async with opened(mirror, way, self.contexts, timeouts, budget) as open_way:
-            steps = open_way.steps
-            if open_way.stream is not None:
+        async with self.open(mirror, way, timeouts, budget) as opened:
+            steps = opened.steps
+            if opened.stream is not None:
                 limit = budget.limit(timeouts.request)
-                steps += (await request(open_way.stream, mirror, way, self.agent, limit),)
+                steps += (await request(opened.stream, mirror, way, self.agent, limit),)
         return PathResult(way.address, steps, way.hostname)
 
 

@@ -9,12 +9,10 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-import time
 from collections.abc import Iterable
 
-from monitor.config import MirrorConfig
 from monitor.probes.failures import failure_of
-from monitor.probes.result import Operation, ProbeFailure, StepResult
+from monitor.probes.result import Operation, ProbeFailure
 
 MAX_ADDRESSES = 16
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
@@ -73,17 +71,3 @@ def _unwrapped(address: ipaddress.IPv6Address) -> Address:
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.sixtofour or address
-
-
-async def resolve(mirror: MirrorConfig, timeout: float) -> StepResult:
-    """The addresses of a mirror: the operator's, or what the name resolves to."""
-    started = time.perf_counter()
-    failure: str | None = None
-    addresses = mirror.addresses
-    if not addresses:
-        try:
-            addresses = await resolve_host(mirror.host, mirror.allow_private, timeout)
-        except ProbeFailure as error:
-            failure = error.failure
-    seconds = time.perf_counter() - started
-    return StepResult(Operation.resolve, failure, seconds, addresses=addresses)

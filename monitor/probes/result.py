@@ -33,6 +33,8 @@ class Provenance(StrEnum):
     """A resolver asked over TLS."""
     local = "local"
     """Any other resolver: its answer may have been forged on the way."""
+    remembered = "remembered"
+    """No resolver gives it now; its certificate verified within a day."""
 
 
 class ProbeFailure(Exception):
@@ -188,7 +190,7 @@ class StepResult:
     sni: str = ""
     """The name in our ClientHello; empty: none was sent."""
     dns: tuple[DnsObservation, ...] = ()
-    """What each resolver said, when several were asked."""
+    """What each resolver said, where any was asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ class Opened:
 
 
 @contextlib.asynccontextmanager
-async def opened(
+async def open_way(
     mirror: MirrorConfig,
     way: Way,
     contexts: TlsContexts,

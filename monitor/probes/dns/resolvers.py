@@ -47,14 +47,30 @@ class Resolvers:
         self._system = system or SystemResolver()
         self._trust = trust
         self._https: list[HttpsResolver] = []
-        self._asks = [self._ask(parse_resolver(text)) for text in dict.fromkeys(specs)]
+        self.specs = tuple(parse_resolver(text) for text in dict.fromkeys(specs))
+        self.trusted = frozenset(spec.text for spec in self.specs if spec.trusted)
+        """Those whose answers nobody on the way can change."""
+        self._asks = [self._ask(spec) for spec in self.specs]
+        self._running = 0
+        self._idle = asyncio.Event()
 
     async def observe(self, hostname: str, timeout: float) -> tuple[DnsObservation, ...]:
         """What each resolver says about a name, in their order, within `timeout` seconds."""
-        return tuple(await asyncio.gather(*(ask(hostname, timeout) for ask in self._asks)))
+        self._running += 1
+        try:
+            return tuple(await asyncio.gather(*(ask(hostname, timeout) for ask in self._asks)))
+        finally:
+            self._running -= 1
+            self._idle.set()
 
     async def aclose(self) -> None:
-        """Give back all connections; what hangs in the system's resolver ends by itself."""
+        """Give back all connections, those in use as soon as what runs on them has ended.
+
+        What hangs in the system's resolver ends by itself.
+        """
+        while self._running:
+            self._idle.clear()
+            await self._idle.wait()
         await asyncio.gather(*(resolver.aclose() for resolver in self._https))
 
     def _ask(self, spec: ResolverSpec) -> Ask:
