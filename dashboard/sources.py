@@ -12,6 +12,7 @@ from dashboard.config import AdminConfig, DashboardConfig
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, Wish
+from monitor.history.past import Past
 from monitor.totals import Family, Labels
 
 
@@ -20,6 +21,9 @@ class Sources(Protocol):
 
     def snapshot(self) -> HealthSnapshot:
         """The newest health of all mirrors."""
+
+    def past(self) -> Past:
+        """Uptime by window and by day, and the incidents; up to a minute old."""
 
     def mirrors(self) -> tuple[MirrorConfig, ...]:
         """The mirrors of the configuration in effect, in its order."""

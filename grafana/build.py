@@ -338,6 +338,25 @@ def mirrors() -> list[Panel]:
             help="Grows when the monitor is blind.",
         ),
         lines(
+            "Uptime of 24 h",
+            (f'min by (mirror) (mirrorgate_uptime_ratio{{{chosen},window="24h"}})', "{{mirror}}"),
+            unit="percentunit",
+            help="Share of the known time; maintenance and unknown time are left out.",
+        ),
+        lines(
+            "Uptime of 90 d, and its coverage",
+            (f'min by (mirror) (mirrorgate_uptime_ratio{{{chosen},window="90d"}})', "{{mirror}}"),
+            (
+                f'min by (mirror) (mirrorgate_uptime_coverage_ratio{{{chosen},window="90d"}})',
+                "{{mirror}}: watched",
+            ),
+            unit="percentunit",
+        ),
+        lines(
+            "Open incidents",
+            ("sum(mirrorgate_incidents_open)", "incidents"),
+        ),
+        lines(
             "Certificates end in",
             (
                 "min by (mirror) "

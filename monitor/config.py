@@ -9,7 +9,10 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from monitor import checks
+from monitor.probes.dns.spec import resolver
 from monitor.settings import Duration, setting
+
+_MAX_RESOLVERS = 8
 
 
 def _mirror_id(text: str) -> str | None:
@@ -17,10 +20,21 @@ def _mirror_id(text: str) -> str | None:
     return None if fine else f'expected letters a-z, digits and "-", got "{text}"'
 
 
-def _resolver(text: str) -> str | None:
-    if text == "system" or text.startswith(("udp://", "tcp://", "https://")):
+def _resolvers(texts: tuple[str, ...]) -> str | None:
+    if not 1 <= len(texts) <= _MAX_RESOLVERS:
+        return f"expected 1 to {_MAX_RESOLVERS} resolvers, got {len(texts)}"
+    return checks.each(resolver)(texts)
+
+
+def _wildcard(text: str) -> str | None:
+    if text.count("{n}") == 1 and checks.valid_host(text.replace("{n}", "1")):
         return None
-    return f'expected "system", "udp://ADDR", "tcp://ADDR" or "https://…/dns-query", got "{text}"'
+    return f'expected a name with {{n}} in it such as "{{n}}.alt.example.com", got "{text}"'
+
+
+def _target(text: str) -> str | None:
+    fine = re.fullmatch(r"/[!-~]*", text) and "#" not in text
+    return None if fine else f'expected a path such as "/static/app.js", got "{text}"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +57,10 @@ class MirrorConfig:
         later=True,
     )
     wildcard: str = setting(
-        "", 'pattern of alternates, "{n}.alt.example.com" with wildcard_count = 8', later=True
+        "",
+        'pattern of alternates, "{n}.alt.example.com" with wildcard_count = 8',
+        check=checks.optional(_wildcard),
+        later=True,
     )
     wildcard_count: int = setting(
         0, "how many names the wildcard stands for", check=checks.between(0, 1000), later=True
@@ -85,7 +102,10 @@ class MirrorConfig:
         0.0, "0: no limit", check=checks.at_least(0), later=True
     )
     bulk_path: str = setting(
-        "", "something of at least 64 KiB, for active throughput probes", later=True
+        "",
+        "something of at least 64 KiB on its host, for active throughput probes",
+        check=checks.optional(_target),
+        later=True,
     )
     priority: int = setting(0, 'for policy "priority": lower is tried first', later=True)
     account: str = setting(
@@ -145,8 +165,10 @@ class MonitorRetention:
     """How long history is kept."""
 
     samples: Duration = setting(604800.0, "raw samples", shown='"7d"')
-    rollups: Duration = setting(2592000.0, "5-minute roll-ups", shown='"30d"', later=True)
-    hours: Duration = setting(63072000.0, "hourly roll-ups", shown='"730d"', later=True)
+    rollups: Duration = setting(2592000.0, "5-minute roll-ups", shown='"30d"')
+    hours: Duration = setting(
+        63072000.0, "hourly roll-ups, changes of state, incidents", shown='"730d"'
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +178,7 @@ class DnsConfig:
     resolvers: tuple[str, ...] = setting(
         ("system",),
         '"system", "udp://ADDR", "tcp://ADDR", "https://…/dns-query"',
-        check=checks.each(_resolver),
-        later=True,
+        check=_resolvers,
     )
 
 
@@ -185,6 +206,7 @@ class MonitorConfig:
     anchors: tuple[str, ...] = setting(
         (),
         "host:port of others that tell whether we are online ourselves",
+        check=checks.each(checks.host_and_port),
         later=True,
     )
     canary: bool = setting(False, "probe with a real completion (costs tokens)", later=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from monitor.config import MirrorConfig
 from monitor.health.board import MirrorHealth, State
+from monitor.history.uptime import Known
 from monitor.probes.prober import Probe
 from monitor.probes.result import StepResult
 from monitor.totals import Family, Totals
@@ -20,6 +23,9 @@ INFO = "mirrorgate_mirror_info"
 VERDICT = "mirrorgate_verdict"
 TLS_NOT_AFTER = "mirrorgate_tls_not_after_timestamp_seconds"
 DROPPED = "mirrorgate_store_dropped_writes"
+UPTIME = "mirrorgate_uptime_ratio"
+COVERAGE = "mirrorgate_uptime_coverage_ratio"
+INCIDENTS_OPEN = "mirrorgate_incidents_open"
 
 FAMILIES: tuple[Family, ...] = (
     Family(PROBES, "counter", "Steps of probes, by result.", ("mirror", "probe", "result")),
@@ -42,6 +48,16 @@ FAMILIES: tuple[Family, ...] = (
     Family(VERDICT, "gauge", "1 for the verdict on a mirror.", ("mirror", "verdict")),
     Family(TLS_NOT_AFTER, "gauge", "When a mirror's certificate ends.", ("mirror",)),
     Family(DROPPED, "counter", "History that was dropped because the store could not keep up."),
+    Family(
+        UPTIME,
+        "gauge",
+        "Share of the known time of a window in which a mirror was up.",
+        ("mirror", "window"),
+    ),
+    Family(
+        COVERAGE, "gauge", "Share of a window in which a mirror was watched.", ("mirror", "window")
+    ),
+    Family(INCIDENTS_OPEN, "gauge", "Incidents that are not over."),
 )
 
 
@@ -85,3 +101,14 @@ def show_health(totals: Totals, mirror: MirrorConfig, health: MirrorHealth) -> N
     totals.set(VERDICT, 1.0, (mirror.id, health.verdict))
     if health.tls_not_after is not None:
         totals.set(TLS_NOT_AFTER, health.tls_not_after, (mirror.id,))
+
+
+def show_uptime(totals: Totals, mirror_id: str, windows: Mapping[str, Known]) -> None:
+    """Set the uptime of one mirror; where nothing is known of a window there is none."""
+    known = {name: k.up + k.degraded + k.down for name, k in windows.items()}
+    if not all(known.values()):
+        totals.remove("mirror", mirror_id, (UPTIME,))
+    for name, window in windows.items():
+        totals.set(COVERAGE, window.covered / window.total, (mirror_id, name))
+        if known[name] > 0:
+            totals.set(UPTIME, (window.up + window.degraded) / known[name], (mirror_id, name))

@@ -7,6 +7,7 @@ Everything after the probe itself is one synchronous step, so that no half of it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -21,6 +22,7 @@ from monitor.health.uplink import we_are_blind
 from monitor.history.history import History
 from monitor.history.records import Transition
 from monitor.history.store import Store
+from monitor.probes.naming import NameService
 from monitor.probes.prober import Probe, Prober
 from monitor.report import ProbeReport
 from monitor.schedule import SUSPECT_GAP, Schedule
@@ -51,7 +53,8 @@ async def probe_once(mirror: MirrorConfig, config: MonitorConfig) -> ProbeReport
     """Probe a mirror once, step by step, with nothing else running."""
     timeouts = config.timeouts
     total = timeouts.resolve + timeouts.connect + timeouts.handshake + timeouts.request
-    return ProbeReport(mirror, await Prober().probe(mirror, timeouts, total))
+    async with contextlib.aclosing(Prober(NameService(config.dns.resolvers))) as prober:
+        return ProbeReport(mirror, await prober.probe(mirror, timeouts, total))
 
 
 class Monitor:
@@ -74,12 +77,13 @@ class Monitor:
         self._config = config
         self._store = store
         self._board = board
-        self.history = History(store, board.current.vantage, totals, monotonic)
+        self.history = History(store, board.current.vantage, totals, clock, monotonic)
+        self.history.retention = config.retention
         self._totals = totals
         self._on_change = on_change
         self._clock = clock
         self._monotonic = monotonic
-        self._prober = prober or Prober()
+        self._prober = prober or Prober(NameService(config.dns.resolvers))
         self._schedule = Schedule(
             self._probe, config.interval, monotonic, rng if rng is not None else random.Random()
         )
@@ -93,7 +97,7 @@ class Monitor:
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
         self._wishes = await self._store.wishes()
-        before = await self.history.start(self._clock())
+        before = await self.history.start()
         self._before = {i: state for i, state in before.items() if i in self._mirrors}
         for mirror in self._mirrors.values():
             self._watch(mirror)
@@ -108,13 +112,16 @@ class Monitor:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
-        self.history.stop(self._clock())
+        await self._prober.aclose()
+        await self.history.stop()
 
     def configure(self, config: MonitorConfig, mirrors: tuple[MirrorConfig, ...]) -> None:
         """Use another configuration; the health of mirrors that stay is kept."""
         self._config = config
+        self.history.retention = config.retention
         self._mirrors = _enabled(mirrors)
         self._prober.contexts.forget()
+        self._prober.names.use(config.dns.resolvers)
         for mirror_id in [i for i, w in self._watches.items() if not self._stays(w)]:
             self._forget(mirror_id)
         for mirror in self._mirrors.values():
@@ -237,9 +244,8 @@ class Monitor:
         healths = {i: self._watches[i].health() for i in self._mirrors if i in self._watches}
         for mirror_id, health in healths.items():
             metrics.show_health(self._totals, self._mirrors[mirror_id], health)
-        now = self._clock()
-        snapshot = self._board.publish(healths, now)
-        self.history.see(snapshot, now)
+        snapshot = self._board.publish(healths, self._clock())
+        self.history.see(snapshot)
         self._on_change(snapshot)
 
     async def _keep(self) -> None:
@@ -255,7 +261,7 @@ class Monitor:
         now = self._clock()
         if any([self._expire(watch, now) for watch in self._watches.values()]):
             self._publish()
-        await self.history.keep(self._board.current, now, self._config.retention)
+        self.history.keep()
 
     def _expire(self, watch: MirrorWatch, now: float) -> bool:
         """End what was for a time; whether anything changed."""

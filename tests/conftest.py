@@ -14,6 +14,7 @@ from tests.support.certs import Authority
 from tests.support.farm import Farm, TlsMirror, config_for
 from tests.support.instance import Instance
 from tests.support.mirror import PretendMirror
+from tests.support.postgresql import PostgresqlServer
 from tests.support.programs import summary
 
 STARTED = pytest.StashKey[list["HasLogs"]]()
@@ -45,6 +46,22 @@ class HasLogs(Protocol):
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """The certificate authority of the test run."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A PostgreSQL server of the test run."""
+    with PostgresqlServer() as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of ours, once in each kind of database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'store.db'}"
+    server: PostgresqlServer = request.getfixturevalue("postgresql")
+    return server.upgraded()
 
 
 @pytest.fixture

@@ -7,66 +7,196 @@ history, never a probe.
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from sqlmodel import Session
 
 from monitor import metrics
 from monitor.config import MonitorRetention
-from monitor.health.board import HealthSnapshot
+from monitor.health.board import HealthSnapshot, MirrorHealth, State
+from monitor.history import incidents, reading
+from monitor.history.accounts import Account, Credit
+from monitor.history.errors import StoreError
+from monitor.history.incidents import Failure, Incident
+from monitor.history.lease import RENEW_EVERY
+from monitor.history.past import Past, read_days, read_windows
+from monitor.history.pruning import Limits
 from monitor.history.records import Sample, Transition
-from monitor.history.restart import states_before
-from monitor.history.store import Store, StoreError
+from monitor.history.restart import States, states_before
+from monitor.history.store import Store
 from monitor.totals import Totals
 
 log = logging.getLogger(__name__)
 
+CREDIT_EVERY = 10.0
+"""Seconds that a kill can cost at most: they are unknown then."""
+READ_EVERY = 60.0
 PRUNE_EVERY = 3600.0
+INCIDENTS_HELD = 500
+"""The newest, in memory for pages."""
 
 
 class History:
     """The past of all mirrors as one vantage saw it."""
 
     def __init__(
-        self, store: Store, vantage: str, totals: Totals, monotonic: Callable[[], float]
+        self,
+        store: Store,
+        vantage: str,
+        totals: Totals,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
     ) -> None:
+        self.past = Past()
+        self.zone = "UTC"
+        """Whose days are told."""
+        self.retention = MonitorRetention()
         self._store = store
         self._vantage = vantage
         self._totals = totals
+        self._clock = clock
         self._monotonic = monotonic
+        self._accounts: dict[str, Account] = {}
+        self._incidents: dict[str, Incident] = {}
         self._dropped = 0
-        self._pruned_at = float("-inf")
+        self._credited = monotonic()
+        self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, now: float) -> dict[str, Transition]:
+    async def start(self) -> States:
         """Read what was before; the last known state of each mirror. Raises StoreError."""
-        return await states_before(self._store, now, self._vantage)
 
-    def stop(self, now: float) -> None:
+        def question(session: Session) -> tuple[States, list[Transition], list[Incident]]:
+            before = states_before(session, self._clock(), self._vantage)
+            return *before, reading.incidents(session, self._vantage, INCIDENTS_HELD)
+
+        states, lost, held = await self._store.read(question)
+        for change in lost:
+            self._store.record(change)
+        self._incidents = {incident.id: incident for incident in held}
+        self._show_incidents()
+        self._tasks = [
+            asyncio.create_task(_forever(RENEW_EVERY, self._renew)),
+            asyncio.create_task(_forever(READ_EVERY, self._read)),
+            asyncio.create_task(_forever(PRUNE_EVERY, self._prune)),
+        ]
+        return states
+
+    async def stop(self) -> None:
         """Nothing is seen any more from now on."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._credit()
+        self._accounts.clear()
 
     def sample(self, sample: Sample) -> None:
         """Take what one probe found."""
-        self._store.record_sample(sample)
+        self._store.record(sample)
 
     def changed(self, change: Transition) -> None:
         """Take a change of state."""
-        self._store.record_transition(change)
+        self._store.record(change)
 
-    def see(self, snapshot: HealthSnapshot, now: float) -> None:
+    def see(self, snapshot: HealthSnapshot) -> None:
         """Take what is shown from now on: call it whenever a snapshot is published."""
+        now = self._clock()
+        for mirror in snapshot.mirrors.values():
+            account = self._accounts.get(mirror.id)
+            if account is None:
+                account = Account(mirror.id, self._vantage, State.unknown, now, self._monotonic())
+                self._accounts[mirror.id] = account
+            if account.state is not mirror.state:
+                self._book(account.change(mirror.state, mirror.since, now, self._monotonic()))
+                self._draft(mirror, len(snapshot.mirrors))
+        for mirror_id in self._accounts.keys() - snapshot.mirrors.keys():
+            self._book(self._accounts.pop(mirror_id).credit(now, self._monotonic()))
+        self._end_of_removed(snapshot, now)
 
-    async def keep(self, snapshot: HealthSnapshot, now: float, retention: MonitorRetention) -> None:
+    def keep(self) -> None:
         """What has to be done every second or so."""
-        self._count_dropped()
-        try:
-            await self._prune(now, retention)
-        except StoreError as error:
-            log.warning("old samples were not deleted: %s", error)
-
-    def _count_dropped(self) -> None:
         self._totals.add(metrics.DROPPED, (), self._store.dropped - self._dropped)
         self._dropped = self._store.dropped
+        if self._monotonic() - self._credited >= CREDIT_EVERY:
+            self._credit()
 
-    async def _prune(self, now: float, retention: MonitorRetention) -> None:
-        if self._monotonic() - self._pruned_at > PRUNE_EVERY:
-            self._pruned_at = self._monotonic()
-            await self._store.prune_samples(now - retention.samples)
+    def _credit(self) -> None:
+        now = self._clock()
+        self._credited = self._monotonic()
+        for account in self._accounts.values():
+            self._book(account.credit(now, self._credited))
+
+    def _book(self, credits: list[Credit]) -> None:
+        for credit in credits:
+            self._store.record(credit)
+
+    # Incidents
+
+    def _draft(self, mirror: MirrorHealth, watched: int) -> None:
+        """An incident begins, grows or ends with this change; blindness tells nothing of it."""
+        if mirror.state is State.down:
+            failure = Failure(mirror.id, mirror.since, mirror.verdict, mirror.cdn_detected)
+            fresh = incidents.blank(secrets.token_hex(6), self._vantage, failure)
+            near = incidents.still_relevant(self._incidents.values(), mirror.since)
+            self._keep_incident(incidents.failed(near, failure, watched, fresh))
+        elif mirror.state is not State.unknown:
+            known = self._incidents.values()
+            self._keep_incident(incidents.recovered(known, mirror.id, mirror.since))
+
+    def _end_of_removed(self, snapshot: HealthSnapshot, now: float) -> None:
+        """Nobody watches for the recovery of a mirror that is no longer configured."""
+        for incident in [i for i in self._incidents.values() if i.is_open]:
+            for part in incident.parts:
+                if part.until is None and part.mirror not in snapshot.mirrors:
+                    self._keep_incident(
+                        incidents.recovered(self._incidents.values(), part.mirror, now)
+                    )
+
+    def _keep_incident(self, incident: Incident | None) -> None:
+        if incident is not None:
+            self._incidents[incident.id] = incident
+            self._store.record(incident)
+            self._show_incidents()
+
+    def _show_incidents(self) -> None:
+        newest = sorted(self._incidents.values(), key=lambda i: (i.is_open, i.started_at))
+        self._incidents = {incident.id: incident for incident in newest[-INCIDENTS_HELD:]}
+        told = sorted(self._incidents.values(), key=lambda i: (-i.started_at, i.id))
+        self.past = replace(self.past, incidents=tuple(told))
+        self._totals.set(metrics.INCIDENTS_OPEN, float(sum(i.is_open for i in told)))
+
+    # Beside it
+
+    async def _renew(self) -> None:
+        await self._store.renew(self._clock())
+
+    async def _prune(self) -> None:
+        await self._store.prune(Limits.of(self._clock(), self.retention))
+
+    async def _read(self) -> None:
+        """Read the past anew."""
+        now, zone = self._clock(), self.zone
+        windows = await self._store.read(lambda session: read_windows(session, now))
+        told, days = await self._store.read(lambda session: read_days(session, now, zone))
+        self.past = replace(self.past, windows=windows, days=days, zone=told)
+        for mirror_id in self._accounts:
+            metrics.show_uptime(self._totals, mirror_id, windows.get(mirror_id, {}))
+
+
+async def _forever(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
+    """Act again and again; trouble is told once, and tried again."""
+    troubled = False
+    while True:
+        try:
+            await act()
+            troubled = False
+        except StoreError as error:
+            if not troubled:
+                log.warning("history: %s", error)
+            troubled = True
+        except Exception:
+            log.exception("history: an unforeseen failure")
+        await asyncio.sleep(seconds)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from sqlmodel import Session
+
 from monitor.health.board import State
+from monitor.history import reading
 from monitor.history.records import Transition
-from monitor.history.store import Store
+
+States = dict[str, Transition]
+"""By mirror."""
 
 LONGEST_GAP = 300.0
 """Seconds without samples after which nobody can say what a mirror was in between."""
 
 
-async def states_before(store: Store, now: float, vantage: str) -> dict[str, Transition]:
-    """The last recorded state of each mirror; one that a long gap followed becomes unknown.
+def states_before(session: Session, now: float, vantage: str) -> tuple[States, list[Transition]]:
+    """The last state of each mirror, and the changes to unknown that nobody recorded.
 
-    That is recorded too, as of the last sample, so that the gap counts neither as up nor as down.
+    A mirror that a long gap followed is unknown as of its last sample, so that the gap counts
+    neither as up nor as down.
     """
-    states = await store.last_states()
-    probed = await store.last_samples()
-    for mirror_id, last in list(states.items()):
-        seen = max(probed.get(mirror_id, last.at), last.at)
+    states = reading.last_states(session, vantage)
+    lost = []
+    for mirror_id, last in states.items():
+        seen = max(reading.last_sample(session, mirror_id, vantage) or last.at, last.at)
         if now - seen > LONGEST_GAP and last.state is not State.unknown:
-            states[mirror_id] = Transition(mirror_id, seen, State.unknown, vantage=vantage)
-            store.record_transition(states[mirror_id])
-    return states
+            lost.append(Transition(mirror_id, seen, State.unknown, vantage=vantage))
+    return states | {change.mirror_id: change for change in lost}, lost

@@ -1,8 +1,8 @@
 """The store: the only one who touches the database.
 
-All of it happens in one thread of its own, so that neither probing nor anything else on the loop
-ever waits for a disk. Samples and transitions are queued (`writer.py`); decisions of operators
-and rules are awaited, and on disk when they return.
+All writing happens in one thread of its own, so that neither probing nor anything else on the
+loop ever waits for a disk; questions are asked in another. What makes up history is queued
+(`writer.py`); decisions of operators and rules are awaited, and on disk when they return.
 """
 
 from __future__ import annotations
@@ -10,82 +10,95 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from sqlalchemy import delete, func, insert, or_, tuple_
-from sqlalchemy.exc import DatabaseError
-from sqlmodel import Session, SQLModel, col, select
+from sqlalchemy import Engine, func, or_
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session, col, select
 
 from monitor.bans import Ban, client_network
-from monitor.health.board import State, Wish
-from monitor.history.database import Database, StoreError, open_database
-from monitor.history.records import Sample, Transition
-from monitor.history.tables import (
-    AllowanceRow,
-    AuditRow,
-    BanRow,
-    SampleRow,
-    TransitionRow,
-    WishRow,
-)
+from monitor.health.board import Wish
+from monitor.history.database import Database, open_database
+from monitor.history.errors import StoreError, in_one_line
+from monitor.history.lease import Holder, LeaseLost, begin_batch, release, renew, take
+from monitor.history.pruning import Limits, give_pages_back, steps
+from monitor.history.tables import AllowanceRow, AuditRow, BanRow, WishRow
 from monitor.history.writer import HistoryWriter
+from monitor.history.writing import Item, write
 
-__all__ = ["Sample", "Store", "StoreError", "Transition"]
+__all__ = ["Store", "StoreError"]
 
 T = TypeVar("T")
-
-PRUNE_CHUNK = 5_000
-"""Samples deleted in one transaction, so that others never wait for long."""
-PAGES_GIVEN_BACK = 1_000
-"""Free pages returned to the file system after a pruning."""
 
 
 class Store:
     """History and decisions."""
 
-    def __init__(self, database: Database, thread: ThreadPoolExecutor) -> None:
+    def __init__(self, database: Database, threads: Sequence[ThreadPoolExecutor]) -> None:
         self._database = database
-        self._thread = thread
+        self._thread, self._reader = threads
         self._writer = HistoryWriter(self._write_history)
+        self._vantage = ""
+        self._holder: Holder | None = None
+        self._batches = 0
 
     @classmethod
     async def open(cls, url: str) -> Store:
         """Open or create the database. Raises StoreError."""
-        thread = ThreadPoolExecutor(1, thread_name_prefix="store")
+        threads = [ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("store", "reader")]
         try:
             loop = asyncio.get_running_loop()
-            database = await loop.run_in_executor(thread, open_database, url)
+            database = await loop.run_in_executor(threads[0], open_database, url)
         except BaseException:
-            thread.shutdown(wait=False)
+            for thread in threads:
+                thread.shutdown(wait=False)
             raise
-        store = cls(database, thread)
+        store = cls(database, threads)
         store._writer.start()
         return store
 
     async def close(self) -> None:
         """Write what is queued, as far as that is possible now, and close the database."""
         await self._writer.stop()
+        if self._holder is not None:
+            with suppress(StoreError):
+                await self._lease(release, self._vantage, self._holder)
+        self._reader.shutdown()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
         self._thread.shutdown()
+
+    async def hold(self, vantage: str, holder: Holder, wait: bool = True) -> None:
+        """Become the only one who writes the history of this vantage.
+
+        Raises StoreError when another one does; to be sure of it, waits for `lease.EXPIRES_AFTER`.
+        """
+        self._batches = await self._lease(take, vantage, holder, wait)
+        self._vantage, self._holder = vantage, holder
+
+    async def renew(self, now: float) -> None:
+        """Say that we still write, every few seconds, or try to again. Raises StoreError."""
+        if self._holder is None:
+            return
+        try:
+            await self._lease(renew, self._vantage, self._holder, now)
+        except LeaseLost:
+            await self.hold(self._vantage, self._holder, wait=False)
 
     @property
     def dropped(self) -> int:
         """Rows of history that were dropped because the queue was full."""
         return self._writer.dropped
 
-    def record_sample(self, sample: Sample) -> None:
-        """Queue a sample."""
-        self._writer.put(_sample_row(sample))
-
-    def record_transition(self, transition: Transition) -> None:
-        """Queue a change of state."""
-        self._writer.put(_transition_row(transition))
+    def record(self, item: Item) -> None:
+        """Queue something for history."""
+        self._writer.put(item)
 
     async def flush(self) -> bool:
-        """Write a batch of what is queued now; False if the database does not take it."""
-        return await self._writer.write_batch()
+        """Write what is queued now; False if the database does not take it."""
+        return await self._writer.write_all()
 
     async def add_ban(self, ban: Ban) -> None:
         """Keep a ban, in place of one on the very same network."""
@@ -157,67 +170,65 @@ class Store:
 
         return await self._decide(work)
 
-    async def transitions(self, mirror_id: str | None, limit: int) -> list[Transition]:
-        """The newest changes of state, newest first, of one mirror or of all."""
-        query = select(TransitionRow).order_by(col(TransitionRow.id).desc()).limit(limit)
-        if mirror_id is not None:
-            query = query.where(TransitionRow.mirror == mirror_id)
-        return await self._decide(lambda session: [_transition(r) for r in session.exec(query)])
-
-    async def last_states(self) -> dict[str, Transition]:
-        """The newest change of state of each mirror."""
-        newest = select(func.max(TransitionRow.id)).group_by(TransitionRow.mirror)
-        query = select(TransitionRow).where(col(TransitionRow.id).in_(newest))
-        return await self._decide(
-            lambda session: {r.mirror: _transition(r) for r in session.exec(query)}
-        )
-
-    async def last_samples(self) -> dict[str, float]:
-        """When each mirror was probed last."""
-        query = select(SampleRow.mirror, func.max(SampleRow.at_ms)).group_by(SampleRow.mirror)
-        return await self._decide(
-            lambda session: {mirror: at_ms / 1000 for mirror, at_ms in session.exec(query)}
-        )
+    async def read(self, question: Callable[[Session], T]) -> T:
+        """The answer to a question to history (`reading.py`). Raises StoreError."""
+        return await self._run(self._reader, self._database.reading, question)
 
     async def audit(self, who: str, what: str, now: float) -> None:
         """Note who did what."""
         await self._decide(lambda session: _audit(session, who, what, now))
 
-    async def prune_samples(self, before: float) -> int:
-        """Delete samples from before a time, chunk by chunk; returns how many."""
+    async def prune(self, limits: Limits) -> int:
+        """Delete what is older than `limits`, chunk by chunk; returns how many rows."""
         total = 0
-        while deleted := await self._decide(lambda session: _delete_samples(session, before)):
-            total += deleted
-        await self._decide(_give_pages_back)
+        for step in steps(limits):
+            while deleted := await self._decide(step):
+                total += deleted
+        await self._decide(give_pages_back)
         return total
 
     async def _decide(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one durable transaction. Raises StoreError."""
+        return await self._run(self._thread, self._database.decisions, work)
 
+    async def _run(
+        self, thread: ThreadPoolExecutor, engine: Engine, work: Callable[[Session], T]
+    ) -> T:
         def run() -> T:
-            with Session(self._database.decisions, expire_on_commit=False) as session:
+            with Session(engine, expire_on_commit=False) as session:
                 result = work(session)
                 session.commit()
                 return result
 
-        try:
+        with _failures():
+            return await asyncio.get_running_loop().run_in_executor(thread, run)
+
+    async def _lease(self, act: Callable[..., T], *arguments: object) -> T:
+        def run() -> T:
+            return act(self._database.decisions, *arguments)
+
+        with _failures():
             return await asyncio.get_running_loop().run_in_executor(self._thread, run)
-        except DatabaseError as error:
-            raise StoreError(f"the store failed: {error.orig}") from error
 
-    async def _write_history(self, rows: list[SQLModel]) -> None:
-        def run() -> None:
-            samples = [row.model_dump() for row in rows if isinstance(row, SampleRow)]
-            changes = [
-                row.model_dump(exclude={"id"}) for row in rows if isinstance(row, TransitionRow)
-            ]
-            with self._database.history.begin() as connection:
-                if samples:
-                    connection.execute(insert(SampleRow).prefix_with("OR IGNORE"), samples)
-                if changes:
-                    connection.execute(insert(TransitionRow), changes)
+    async def _write_history(self, items: list[Item]) -> None:
+        number = self._batches + 1
+        await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._write_batch, items, number
+        )
+        self._batches = number
 
-        await asyncio.get_running_loop().run_in_executor(self._thread, run)
+    def _write_batch(self, items: list[Item], number: int) -> None:
+        with self._database.history.begin() as connection:
+            if self._holder is None or begin_batch(connection, self._vantage, self._holder, number):
+                write(connection, items)
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"the store failed: {in_one_line(error.orig)}") from error
 
 
 def _in_force(session: Session, now: float) -> list[BanRow]:
@@ -231,57 +242,9 @@ def _overlap(network: str, wanted: ipaddress.IPv4Network | ipaddress.IPv6Network
     return other.version == wanted.version and other.overlaps(wanted)
 
 
-def _delete_samples(session: Session, before: float) -> int:
-    key = (col(SampleRow.mirror), col(SampleRow.at_ms))
-    old = select(*key).where(col(SampleRow.at_ms) < before * 1000).limit(PRUNE_CHUNK)
-    deleted = session.connection().execute(delete(SampleRow).where(tuple_(*key).in_(old))).rowcount
-    return deleted
-
-
-def _give_pages_back(session: Session) -> None:
-    """A plain `execute` takes one step of this statement, which frees one page; a script all."""
-    connection = session.connection().connection.driver_connection
-    if connection is not None:
-        connection.executescript(f"PRAGMA incremental_vacuum({PAGES_GIVEN_BACK})")
-
-
 def _audit(session: Session, who: str, what: str, now: float) -> None:
     session.add(AuditRow(at=now, who=who, what=what))
 
 
 def _ban(row: BanRow) -> Ban:
     return Ban(**row.model_dump(exclude={"lifted_at", "lifted_by"}))
-
-
-def _transition(row: TransitionRow) -> Transition:
-    return Transition(row.mirror, row.at, State(row.state), row.verdict, row.detail, row.vantage)
-
-
-def _transition_row(transition: Transition) -> TransitionRow:
-    return TransitionRow(
-        mirror=transition.mirror_id,
-        at=transition.at,
-        vantage=transition.vantage,
-        state=transition.state.value,
-        verdict=transition.verdict,
-        detail=transition.detail,
-    )
-
-
-def _sample_row(sample: Sample) -> SampleRow:
-    return SampleRow(
-        mirror=sample.mirror_id,
-        at_ms=round(sample.at * 1000),
-        vantage=sample.vantage,
-        ok=sample.ok,
-        state=sample.state.value,
-        verdict=sample.verdict,
-        resolve_us=_microseconds(sample.latency.resolve),
-        connect_us=_microseconds(sample.latency.connect),
-        tls_us=_microseconds(sample.latency.tls),
-        first_byte_us=_microseconds(sample.latency.first_byte),
-    )
-
-
-def _microseconds(milliseconds: float | None) -> int | None:
-    return None if milliseconds is None else round(milliseconds * 1000)

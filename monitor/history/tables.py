@@ -7,8 +7,10 @@ from typing import ClassVar
 from sqlalchemy import BigInteger, Column
 from sqlmodel import Field, SQLModel
 
-SCHEMA_VERSION = 1
-"""Raised with every change to a table; kept in SQLite's `user_version`."""
+_GIVEN = {"autoincrement": False}
+
+REVISION = "0002"
+"""The newest step in `migrations/versions/`, which these tables are held to by a test."""
 
 
 class SampleRow(SQLModel, table=True):
@@ -18,8 +20,8 @@ class SampleRow(SQLModel, table=True):
     __table_args__: ClassVar[dict[str, bool]] = {"sqlite_with_rowid": False}
 
     mirror: str = Field(primary_key=True)
+    vantage: str = Field(primary_key=True)
     at_ms: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
-    vantage: str
     ok: bool
     state: str
     verdict: str
@@ -27,6 +29,38 @@ class SampleRow(SQLModel, table=True):
     connect_us: int | None
     tls_us: int | None
     first_byte_us: int | None
+
+
+class _Rollup(SQLModel):
+    """What was known of a mirror from `start` on, for as long as a bucket is.
+
+    The time comes first in the key: every question is about all mirrors in a stretch of time.
+    What is missing to the length of the bucket is unknown.
+    """
+
+    start: int = Field(sa_type=BigInteger, primary_key=True, sa_column_kwargs=_GIVEN)
+    mirror: str = Field(primary_key=True)
+    vantage: str = Field(primary_key=True)
+    up_ms: int = 0
+    degraded_ms: int = 0
+    down_ms: int = 0
+    maintenance_ms: int = 0
+    samples: int = 0
+    failures: int = 0
+
+
+class Rollup5mRow(_Rollup, table=True):
+    """Five minutes of a mirror."""
+
+    __tablename__: ClassVar[str] = "rollup_5m"
+    __table_args__: ClassVar[dict[str, bool]] = {"sqlite_with_rowid": False}
+
+
+class RollupHourRow(_Rollup, table=True):
+    """An hour of a mirror."""
+
+    __tablename__: ClassVar[str] = "rollup_hour"
+    __table_args__: ClassVar[dict[str, bool]] = {"sqlite_with_rowid": False}
 
 
 class TransitionRow(SQLModel, table=True):
@@ -92,3 +126,45 @@ class AuditRow(SQLModel, table=True):
     at: float = Field(index=True)
     who: str
     what: str
+
+
+class IncidentRow(SQLModel, table=True):
+    """An incident, and what it was first taken for."""
+
+    __tablename__: ClassVar[str] = "incident"
+
+    id: str = Field(primary_key=True)
+    vantage: str
+    verdict: str
+    cdn: str
+    impact: str
+    started_at: float = Field(index=True)
+    resolved_at: float | None
+    updated_at: float
+
+
+class IncidentMirrorRow(SQLModel, table=True):
+    """A mirror's part in an incident."""
+
+    __tablename__: ClassVar[str] = "incident_mirror"
+
+    incident: str = Field(primary_key=True, foreign_key="incident.id")
+    mirror: str = Field(primary_key=True)
+    verdict: str
+    since: float
+    until: float | None
+    times: int
+
+
+class LeaseRow(SQLModel, table=True):
+    """Who writes the history of a vantage: see `lease.py`."""
+
+    __tablename__: ClassVar[str] = "lease"
+
+    vantage: str = Field(primary_key=True)
+    holder: str
+    host: str
+    pid: int
+    beat: int = Field(sa_type=BigInteger)
+    batch: int = Field(sa_type=BigInteger)
+    renewed_at: float

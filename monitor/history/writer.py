@@ -11,10 +11,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from itertools import islice
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
-from sqlmodel import SQLModel
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+
+from monitor.history.errors import StoreError, in_one_line
+from monitor.history.writing import Item
 
 log = logging.getLogger(__name__)
 
@@ -25,8 +26,8 @@ BATCH_EVERY = 1.0
 RETRY_AFTER = 2.0
 """Seconds until a batch that failed is tried again."""
 
-Row = SQLModel
-Write = Callable[[list[Row]], Awaitable[None]]
+Write = Callable[[list[Item]], Awaitable[None]]
+"""Writes one batch, wholly or not at all; the same batch again when it may have failed."""
 
 
 class HistoryWriter:
@@ -36,8 +37,9 @@ class HistoryWriter:
         self._write = write
         self._size = size
         self._every = every
-        self._queue: deque[Row] = deque()
+        self._queue: deque[Item] = deque()
         self._stopping = asyncio.Event()
+        self._batch: list[Item] = []
         self._task: asyncio.Task[None] | None = None
         self._in_trouble = False
         self._writing = asyncio.Lock()
@@ -47,22 +49,29 @@ class HistoryWriter:
         """Begin writing."""
         self._task = asyncio.create_task(self._run(), name="history writer")
 
-    def put(self, row: Row) -> None:
-        """Queue a row, or drop it when the queue is full."""
-        if len(self._queue) >= self._size:
+    def put(self, item: Item) -> None:
+        """Queue something, or drop it when the queue is full."""
+        if len(self._queue) + len(self._batch) >= self._size:
             self.dropped += 1
         else:
-            self._queue.append(row)
+            self._queue.append(item)
 
     async def stop(self) -> None:
         """Try once more to write what is queued, then end; the rest counts as dropped."""
         self._stopping.set()
         if self._task is not None:
             await self._task
-        while self._queue and await self.write_batch():
-            pass
-        self.dropped += len(self._queue)
+        await self.write_all()
+        self.dropped += len(self._queue) + len(self._batch)
         self._queue.clear()
+        self._batch.clear()
+
+    async def write_all(self) -> bool:
+        """Write what is queued now; False if some of it has to wait."""
+        while self._queue or self._batch:
+            if not await self.write_batch():
+                return False
+        return True
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
@@ -84,25 +93,25 @@ class HistoryWriter:
             return await self._write_batch()
 
     async def _write_batch(self) -> bool:
-        batch = list(islice(self._queue, BATCH_SIZE))
-        if not batch:
+        if not self._batch:
+            self._batch = [self._queue.popleft() for _ in range(min(BATCH_SIZE, len(self._queue)))]
+        if not self._batch:
             return True
         try:
-            await self._write(batch)
-        except OperationalError as error:
-            self._trouble(error)
+            await self._write(self._batch)
+        except (OperationalError, InterfaceError, StoreError) as error:
+            self._trouble(error.orig if isinstance(error, DBAPIError) else error)
             return False
         except SQLAlchemyError:
-            log.exception("history: %d rows cannot be written and are dropped", len(batch))
-            self.dropped += len(batch)
-        for _ in batch:
-            self._queue.popleft()
+            log.exception("history: %d rows cannot be written and are dropped", len(self._batch))
+            self.dropped += len(self._batch)
+        self._batch = []
         self._recovered()
         return True
 
-    def _trouble(self, error: OperationalError) -> None:
+    def _trouble(self, error: object) -> None:
         if not self._in_trouble:
-            log.warning("history cannot be written, it waits in memory: %s", error.orig)
+            log.warning("history cannot be written, it waits in memory: %s", in_one_line(error))
         self._in_trouble = True
 
     def _recovered(self) -> None:

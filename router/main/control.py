@@ -14,8 +14,10 @@ import signal
 import socket
 import sys
 import time
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -24,6 +26,7 @@ from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
 from dashboard.metrics import RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
 from monitor.feed import Channel, ChannelClosed, Message
 from monitor.health.board import HealthBoard, HealthSnapshot
+from monitor.history.lease import Holder
 from monitor.history.store import Store, StoreError
 from monitor.metrics import FAMILIES as MONITOR_FAMILIES
 from monitor.service import Monitor, stale_after
@@ -42,6 +45,9 @@ from router.metrics import FAMILIES as ROUTER_FAMILIES
 log = logging.getLogger("control")
 
 OWN_FAMILIES = (*MONITOR_FAMILIES, *DASHBOARD_FAMILIES)
+T = TypeVar("T")
+
+SIGN_OF_LIFE_EVERY = 5.0
 SLOWEST_ANSWER = 5.0
 """Seconds that running answers of pages have when the process stops."""
 
@@ -64,16 +70,22 @@ class Control:
         self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
         config = loaded.current.config
-        self._board = HealthBoard(loaded.started.config.monitor.vantage or socket.gethostname())
+        self._board = HealthBoard(vantage_of(loaded))
         self._told = self._board.current
         """The snapshot that every worker has, or has been sent."""
         self._configuration = Configuration(loaded, self._apply, self._tell, self._count_reload)
         self._monitor = Monitor(
             config.monitor, config.mirrors, store, self._board, self._totals, self._publish
         )
+        self._monitor.history.zone = config.dashboard.timezone
         self._hub = Hub(feeds, self._merged, self._state, self._hear)
         self._view = View(
-            self._configuration, self._board, banned, self._merged, self._refresh_totals
+            self._configuration,
+            self._board,
+            self._monitor.history,
+            banned,
+            self._merged,
+            self._refresh_totals,
         )
         self._desk = Desk(
             self._configuration, self._monitor, store, banned, self._hub, self._totals
@@ -144,6 +156,7 @@ class Control:
     def _apply(self, new: Document, changes: Changes) -> None:
         logs.configure(new.config.log, "control")
         self._monitor.configure(new.config.monitor, new.config.mirrors)
+        self._monitor.history.zone = new.config.dashboard.timezone
         for mirror_id in changes.removed:
             self._merged.forget("mirror", mirror_id)
         self._hub.broadcast(self._state())
@@ -178,16 +191,42 @@ async def serve(
 ) -> int:
     """Open the store, run control, close the store; 1 when the store cannot be used."""
     try:
-        store = await Store.open(loaded.started.config.store.url)
+        store = await _starting(life, Store.open(loaded.started.config.store.url))
     except StoreError as error:
         life.send({"type": "failed", "message": str(error)})
         return 1
     try:
+        instance = Holder.of_process(os.getppid())
+        await _starting(life, store.hold(vantage_of(loaded), instance))
         banned = Banned(await store.active_bans(time.time()))
         await Control(loaded, store, banned, feeds, life).run(listeners)
+    except StoreError as error:
+        life.send({"type": "failed", "message": str(error)})
+        return 1
     finally:
         await store.close()
     return 0
+
+
+def vantage_of(loaded: Loaded) -> str:
+    """The name of this place."""
+    return loaded.started.config.monitor.vantage or socket.gethostname()
+
+
+async def _starting(life: Channel, step: Awaitable[T]) -> T:
+    """Do a step of the start, and say meanwhile that we live: a large store takes its time."""
+
+    async def say_so() -> None:
+        with suppress(ChannelClosed):
+            while True:
+                life.send({"type": "pong"})
+                await asyncio.sleep(SIGN_OF_LIFE_EVERY)
+
+    saying = asyncio.create_task(say_so())
+    try:
+        return await step
+    finally:
+        saying.cancel()
 
 
 def main() -> int:

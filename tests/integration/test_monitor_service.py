@@ -10,7 +10,9 @@ import pytest
 from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.diagnosis.verdict import judge
 from monitor.health.board import HealthBoard, HealthSnapshot, State, Wish
-from monitor.history.store import Sample, Store, Transition
+from monitor.history import reading
+from monitor.history.records import Sample, Transition
+from monitor.history.store import Store
 from monitor.metrics import FAMILIES
 from monitor.probes.prober import Probe, Prober
 from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult
@@ -119,6 +121,9 @@ class Setup:
             await monitor.stop()
             await store.close()
 
+    async def transitions(self, mirror_id: str, limit: int) -> list[Transition]:
+        return await self.store.read(lambda asked: reading.transitions(asked, mirror_id, limit))
+
     def state(self, mirror_id: str) -> State:
         return self.board.current.of(mirror_id).state
 
@@ -168,7 +173,7 @@ async def test_a_failing_mirror_goes_down_and_comes_back(setup):
     setup.prober.says["hk"] = GOOD
     await setup.until("hk", State.up)
     await setup.store.flush()
-    states = [change.state for change in await setup.store.transitions("hk", 9)]
+    states = [change.state for change in await setup.transitions("hk", 9)]
     assert states == [State.up, State.down, State.up]
 
 
@@ -292,19 +297,19 @@ async def test_a_restart_is_unknown_at_first_and_then_remembers_since_when(setup
     await setup.until("hk", State.up)
     assert setup.board.current.of("hk").since == since
     await setup.store.flush()
-    assert len(await setup.store.transitions("hk", 9)) == 1
+    assert len(await setup.transitions("hk", 9)) == 1
 
 
 async def test_a_long_gap_before_a_start_is_unknown_in_history(setup):
     store = await Store.open(setup.url)
-    store.record_transition(Transition("hk", 1000.0, State.up))
-    store.record_sample(Sample("hk", 5000.0, True, State.up, "ok"))
+    store.record(Transition("hk", 1000.0, State.up, vantage="here"))
+    store.record(Sample("hk", 5000.0, True, State.up, "ok", vantage="here"))
     await store.close()
     await setup.start(SLOW)
     await setup.until("hk", State.up)
     assert setup.board.current.of("hk").since > 5000.0
     await setup.store.flush()
-    changes = (await setup.store.transitions("hk", 9))[1:]
+    changes = (await setup.transitions("hk", 9))[1:]
     assert [(c.state, c.at) for c in changes] == [(State.unknown, 5000.0), (State.up, 1000.0)]
 
 
@@ -333,7 +338,7 @@ async def test_a_removed_or_disabled_mirror_leaves_board_probes_and_metrics(setu
     assert setup.prober.count["us"] == count
     assert not [row for row in setup.totals.to_json() if "us" in row[1]]
     await setup.store.flush()
-    assert (await setup.store.transitions("us", 1))[0].state is State.unknown
+    assert (await setup.transitions("us", 1))[0].state is State.unknown
     monitor.configure(CONFIG, (mirror("hk"), mirror("us")))
     await setup.until("us", State.up)
 

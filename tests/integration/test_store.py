@@ -1,69 +1,88 @@
-"""The store on a real SQLite file, in good and bad times."""
+"""The store, on a real SQLite file and in a real PostgreSQL, in good times."""
 
-import asyncio
-import logging
-import os
-import signal
-import sqlite3
-import stat
-import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
+from sqlmodel import Session
 
 from monitor.bans import Ban
+from monitor.config import MonitorRetention
 from monitor.health.board import Latency, State, Wish
-from monitor.history.store import Sample, Store, StoreError, Transition
-from monitor.history.tables import SCHEMA_VERSION, AuditRow
+from monitor.history import reading
+from monitor.history.accounts import Credit
+from monitor.history.incidents import Incident, Part
+from monitor.history.pruning import Limits
+from monitor.history.records import Sample, Transition
+from monitor.history.store import Store, StoreError
+from monitor.history.uptime import FIVE_MINUTES, HOUR
 from monitor.history.writer import HistoryWriter
 from tests.support.wait import wait_until_async
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "history.db"
-
-
-@pytest.fixture
-async def store(path: Path) -> AsyncIterator[Store]:
-    opened = await Store.open(f"sqlite:///{path}")
+async def store(store_url: str) -> AsyncIterator[Store]:
+    opened = await Store.open(store_url)
     yield opened
     await opened.close()
 
 
-def sample(at: float, mirror: str = "hk") -> Sample:
-    return Sample(mirror, at, True, State.up, "ok", Latency(None, 1.5, 2, 3), "here")
+def sample(at: float, mirror: str = "hk", ok: bool = True) -> Sample:
+    return Sample(mirror, at, ok, State.up, "ok", Latency(None, 1.5, 2, 3), "here")
 
 
 def ban(name: str, network: str, since: float = 0.0, until: float | None = None) -> Ban:
     return Ban(name, network, since, until, "too_many_connections", "limits", "curl/8", 2)
 
 
-def ask(path: Path, query: str) -> list[tuple[Any, ...]]:
-    with closing(sqlite3.connect(path)) as connection:
-        return connection.execute(query).fetchall()
+async def ask(store: Store, query: str) -> list[Any]:
+    def question(session: Session) -> list[Any]:
+        return [tuple(row) for row in session.connection().execute(sqlalchemy.text(query))]
+
+    return await store.read(question)
 
 
-async def test_samples_are_written_by_and_by(store, path):
-    store.record_sample(sample(1.0015))
-    store.record_sample(sample(1.0015))
-    store.record_sample(sample(2.0))
-    await wait_until_async(lambda: ask(path, "SELECT count(*) FROM sample") == [(2,)])
-    row = ask(path, "SELECT at_ms, vantage, ok, state, connect_us, resolve_us FROM sample")[0]
+async def count(store: Store, table: str) -> int:
+    return int((await ask(store, f"SELECT count(*) FROM {table}"))[0][0])
+
+
+async def transitions(store: Store, mirror: str | None, limit: int) -> list[Transition]:
+    return await store.read(lambda session: reading.transitions(session, mirror, limit))
+
+
+async def test_samples_are_written_by_and_by(store):
+    store.record(sample(1.0015))
+    store.record(sample(1.0015))
+    store.record(sample(2.0))
+
+    async def both() -> bool:
+        return await count(store, "sample") == 2
+
+    await wait_until_async(both)
+    row = (
+        await ask(store, "SELECT at_ms, vantage, ok, state, connect_us, resolve_us FROM sample")
+    )[0]
     assert row == (1002, "here", 1, "up", 1500, None)
-    assert "WITHOUT ROWID" in ask(path, "SELECT sql FROM sqlite_master WHERE name='sample'")[0][0]
 
 
-async def test_closing_writes_what_is_queued(path):
-    store = await Store.open(f"sqlite:///{path}")
+async def test_samples_of_several_vantages_stand_side_by_side(store):
+    store.record(Sample("hk", 1.0, True, State.up, "ok", vantage="here"))
+    store.record(Sample("hk", 1.0, False, State.down, "tls_reset", vantage="there"))
+    await store.flush()
+    found = await ask(store, "SELECT vantage, state FROM sample ORDER BY vantage")
+    assert found == [("here", "up"), ("there", "down")]
+
+
+async def test_closing_writes_what_is_queued(store_url):
+    store = await Store.open(store_url)
     for number in range(2500):
-        store.record_sample(sample(number))
+        store.record(sample(number))
     await store.close()
-    assert ask(path, "SELECT count(*) FROM sample") == [(2500,)]
+    store = await Store.open(store_url)
+    assert await count(store, "sample") == 2500
     assert store.dropped == 0
+    await store.close()
 
 
 async def test_transitions_come_back_newest_first(store):
@@ -71,20 +90,84 @@ async def test_transitions_come_back_newest_first(store):
         Transition("hk", 1.0, State.up, "ok", "", "here"),
         Transition("us", 2.0, State.up, "ok", "", "here"),
         Transition("hk", 3.0, State.down, "tls_reset", "reset", "here"),
+        Transition("hk", 4.0, State.up, "ok", "", "elsewhere"),
     ]
     for change in changes:
-        store.record_transition(change)
+        store.record(change)
     assert await store.flush()
-    assert await store.transitions(None, 2) == [changes[2], changes[1]]
-    assert await store.transitions("hk", 10) == [changes[2], changes[0]]
-    assert await store.last_states() == {"hk": changes[2], "us": changes[1]}
+    assert await transitions(store, None, 2) == [changes[3], changes[2]]
+    assert await transitions(store, "hk", 10) == [changes[3], changes[2], changes[0]]
+    known = await store.read(lambda session: reading.last_states(session, "here"))
+    assert known == {"hk": changes[2], "us": changes[1]}
 
 
-async def test_last_samples_are_known_per_mirror(store):
+async def test_the_last_sample_of_a_mirror_is_known(store):
     for at, mirror in ((1.0, "hk"), (5.0, "hk"), (3.0, "us")):
-        store.record_sample(sample(at, mirror))
+        store.record(sample(at, mirror))
     await store.flush()
-    assert await store.last_samples() == {"hk": 5.0, "us": 3.0}
+    for mirror, last in (("hk", 5.0), ("us", 3.0), ("jp", None)):
+        found = await store.read(lambda s, m=mirror: reading.last_sample(s, m, "here"))
+        assert found == last
+
+
+async def test_samples_and_what_they_add_up_to_are_written_together(store):
+    for at, ok in ((10, True), (299, False), (300, True), (3600, True)):
+        store.record(sample(at, ok=ok))
+    store.record(Credit("hk", "here", 290.0, 20_000, State.up))
+    store.record(Credit("hk", "here", 295.0, -10_000, State.up))
+    store.record(Credit("hk", "here", 295.0, 10_000, State.down))
+    await store.flush()
+    store.record(Credit("hk", "here", 310.0, 1_000, State.maintenance))
+    await store.flush()
+    columns = "start, up_ms, degraded_ms, down_ms, maintenance_ms, samples, failures"
+    assert await ask(store, f"SELECT {columns} FROM rollup_5m ORDER BY start") == [
+        (0, 5000, 0, 5000, 0, 2, 1),
+        (300, 5000, 0, 5000, 1000, 1, 0),
+        (3600, 0, 0, 0, 0, 1, 0),
+    ]
+    assert await ask(store, f"SELECT {columns} FROM rollup_hour ORDER BY start") == [
+        (0, 10000, 0, 10000, 1000, 3, 1),
+        (3600, 0, 0, 0, 0, 1, 0),
+    ]
+
+
+async def test_time_is_summed_up_between_cuts_and_covered_where_one_vantage_saw(store):
+    whole = 3600_000
+    store.record(Credit("hk", "here", 0, whole - 3600, State.up))  # a thousandth less: still whole
+    store.record(Credit("hk", "there", 1800, whole // 2, State.down))
+    store.record(Credit("hk", "here", 3600, whole // 2, State.up))
+    store.record(Credit("us", "here", 7200, 60_000, State.degraded))
+    await store.flush()
+    sums = await store.read(lambda s: reading.sums(s, HOUR, [0, 7200, 10_800], 7320))
+    early, late = sums["hk"]
+    assert (early.up, early.down) == (whole - 3600 + whole // 2, whole // 2)
+    assert (early.covered, early.total) == (whole + whole // 2, 2 * whole)
+    assert (late.covered, late.total, late.uptime) == (0, 120_000, None)
+    assert sums["us"][1].degraded == sums["us"][1].covered == 60_000
+    assert sums["us"][1].coverage == "50.00"
+    five = await store.read(lambda s: reading.sums(s, FIVE_MINUTES, [7200, 7500], 7320))
+    assert five["us"] == [sums["us"][1]]
+
+
+async def test_incidents_are_kept_as_they_become(store):
+    first = Incident(
+        "i1", "here", "tls_reset", "cloudflare", "minor", 10.0, None, 10.0,
+        (Part("hk", "tls_reset", 10.0),),
+    )  # fmt: skip
+    parts = (Part("hk", "tls_reset", 10.0, 20.0, 2), Part("us", "tls_reset", 12.0, 21.0))
+    ended = Incident("i1", "here", "tls_reset", "cloudflare", "major", 10.0, 21.0, 21.0, parts)
+    other = Incident("i2", "there", "ip_down", "", "minor", 5.0, None, 5.0, ())
+    for incident in (first, ended, other):
+        store.record(incident)
+        await store.flush()
+    assert await store.read(lambda s: reading.incidents(s, "here", 9)) == [ended]
+    assert await store.read(lambda s: reading.incidents(s, "there", 9)) == [other]
+
+
+async def test_text_that_a_database_refuses_costs_no_history(store):
+    store.record(Transition("hk", 1.0, State.down, "http_diff", "a\0b\ud800", "here"))
+    assert await store.flush()
+    assert (await transitions(store, "hk", 1))[0].detail == "ab?"
 
 
 async def test_bans_end_by_time_or_by_hand(store):
@@ -115,68 +198,50 @@ async def test_allowances_end_and_can_be_renewed(store):
     assert await store.allowed(20.0) == ["10.0.0.0/8", "192.0.2.1/32"]
 
 
-async def test_the_last_wish_counts_and_survives(path):
-    store = await Store.open(f"sqlite:///{path}")
+async def test_the_last_wish_counts_and_survives(store_url):
+    store = await Store.open(store_url)
     await store.set_wish("hk", Wish.drain, None, "operator", 1.0)
     await store.set_wish("hk", Wish.maintenance, 50.0, "operator", 2.0)
     await store.close()
-    store = await Store.open(f"sqlite:///{path}")
+    store = await Store.open(store_url)
     assert await store.wishes() == {"hk": (Wish.maintenance, 50.0)}
     await store.close()
 
 
-async def test_every_decision_is_in_the_audit_log(store, path):
+async def test_every_decision_is_in_the_audit_log(store):
     await store.add_ban(ban("a", "192.0.2.1/32"))
     await store.lift_bans("192.0.2.1", "alice", 1.0)
     await store.allow("192.0.2.1", None, "bob", 2.0)
     await store.set_wish("hk", Wish.drain, None, "carol", 3.0)
     await store.audit("dave", "reload", 4.0)
-    who = [row[0] for row in ask(path, "SELECT who FROM audit ORDER BY id")]
+    who = [row[0] for row in await ask(store, "SELECT who FROM audit ORDER BY id")]
     assert who == ["limits", "alice", "bob", "carol", "dave"]
 
 
-async def test_old_samples_are_deleted_and_their_room_is_given_back(store, path):
-    for number in range(12_000):
-        store.record_sample(sample(number))
-        if number % 1000 == 999:
-            await store.flush()
-    before = ask(path, "PRAGMA page_count")[0][0]
-    assert await store.prune_samples(11_000) == 11_000
-    assert ask(path, "SELECT min(at_ms) FROM sample") == [(11_000_000,)]
-    assert ask(path, "PRAGMA page_count")[0][0] < before / 2
+async def test_what_is_too_old_goes_and_the_rest_stays(store):
+    now = 1e9
+    limits = Limits.of(now, MonitorRetention(samples=100.0, rollups=7200.0, hours=86400.0))
+    for age in (50, 150, 250):
+        for mirror in ("hk", "us"):
+            store.record(sample(now - age, mirror))
+            store.record(Credit(mirror, "here", now - age * 100, 1000, State.up))
+            store.record(Transition(mirror, now - age * 400, State.up, vantage="here"))
+    for name, ended in (("old", now - 90_000), ("late", now - 80_000), ("open", None)):
+        part = Part("hk", "ip_down", now - 95_000, ended)
+        store.record(
+            Incident(name, "here", "ip_down", "", "minor", now - 95_000, ended, now, (part,))
+        )
+    await store.flush()
+    assert await store.prune(limits) == 4 + 4 + 2 + 1  # samples, roll-ups, changes, an incident
+    assert await count(store, "sample") == 2
+    assert await count(store, "rollup_5m") == 2 * (1 + 2)
+    assert await count(store, "rollup_hour") == 2 * (3 + 1)
+    assert await count(store, "transition") == 2 * 2
+    assert await ask(store, "SELECT id FROM incident ORDER BY id") == [("late",), ("open",)]
+    assert await count(store, "incident_mirror") == 2
 
 
-async def test_history_waits_while_the_database_is_locked(store, path, caplog):
-    caplog.set_level(logging.WARNING, "monitor.history")
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        store.record_sample(sample(1.0))
-        assert not await store.flush()
-        store.record_sample(sample(2.0))
-        assert not await store.flush()
-        other.execute("ROLLBACK")
-    assert await store.flush()
-    assert ask(path, "SELECT count(*) FROM sample") == [(2,)]
-    assert store.dropped == 0
-    assert caplog.text.count("cannot be written") == 1
-    assert caplog.text.count("written again") == 1
-
-
-async def test_a_full_disk_stops_nothing_and_history_catches_up(store, path):
-    history = store._database.history
-    pages = ask(path, "PRAGMA page_count")[0][0]
-    with history.connect() as connection:
-        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-    for number in range(1000):
-        store.record_sample(sample(number))
-    assert not await store.flush()
-    with history.connect() as connection:
-        connection.exec_driver_sql("PRAGMA max_page_count = 100000")
-    assert await store.flush()
-    assert ask(path, "SELECT count(*) FROM sample") == [(1000,)]
-
-
-async def test_a_decision_that_cannot_be_kept_is_refused(store, path):
+async def test_a_decision_that_cannot_be_kept_is_refused(store):
     await store.add_ban(ban("a", "192.0.2.1/32"))
     with pytest.raises(StoreError, match="the store failed"):
         await store.add_ban(ban("a", "192.0.2.2/32"))  # the id is taken
@@ -186,137 +251,28 @@ async def test_a_decision_that_cannot_be_kept_is_refused(store, path):
 async def test_a_full_queue_drops_the_newest_and_counts():
     written: list[Any] = []
 
-    async def write(rows: Sequence[object]) -> None:
-        written.extend(rows)
+    async def write(items: Sequence[Any]) -> None:
+        written.extend(items)
 
     writer = HistoryWriter(write, size=3)
     for number in range(5):
-        writer.put(AuditRow(at=number, who="", what=""))
+        writer.put(sample(number))
     assert writer.dropped == 2
     await writer.stop()
-    assert [row.at for row in written] == [0, 1, 2]
+    assert [item.at for item in written] == [0, 1, 2]
 
 
-async def test_only_the_owner_may_read_the_file(store, path):
-    await store.audit("me", "something", 1.0)
-    for name in os.listdir(path.parent):
-        assert stat.S_IMODE((path.parent / name).stat().st_mode) == 0o600, name
+async def test_a_batch_that_may_have_been_written_is_tried_again_as_it_was():
+    tried: list[list[float]] = []
 
+    async def write(items: Sequence[Any]) -> None:
+        tried.append([item.at for item in items])
+        if len(tried) == 1:
+            raise StoreError("the answer to the commit was lost")
 
-def newer(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE x (y)")
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
-
-
-def foreign(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE x (y)")
-
-
-def no_database(path: Path) -> None:
-    path.write_text("this is not a database at all\n" * 100)
-
-
-def damaged(path: Path) -> None:
-    async def fill() -> None:
-        store = await Store.open(f"sqlite:///{path}")
-        for number in range(3000):
-            store.record_sample(sample(number))
-        await store.close()
-
-    asyncio.run(fill())
-    with path.open("r+b") as file:
-        file.seek(path.stat().st_size // 2)
-        file.write(os.urandom(20_000))
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (newer, "newer mirrorgate"),
-        (foreign, "something else"),
-        (no_database, "not a database"),
-        (damaged, "damaged|malformed"),
-        (Path.mkdir, "cannot be opened"),
-    ],
-)
-def test_a_file_that_is_not_ours_is_refused_and_left_alone(path, spoil, words):
-    spoil(path)
-    before = path.read_bytes() if path.is_file() else b""
-    with pytest.raises(StoreError, match=words) as caught:
-        asyncio.run(Store.open(f"sqlite:///{path}"))
-    assert "\n" not in str(caught.value)
-    assert before == (path.read_bytes() if path.is_file() else b"")
-
-
-@pytest.mark.parametrize(
-    ("url", "words"),
-    [
-        ("postgresql://localhost/x", "not supported by this version"),
-        ("postgresql+psycopg://localhost/x", "not supported by this version"),
-        ("sqlite:////nonexistent/directory/x.db", "cannot be opened"),
-        ("sqlite:///:memory:", "sqlite:///FILE"),
-        ("mysql://x", "sqlite:///FILE"),
-    ],
-)
-async def test_a_store_that_cannot_be_had_is_refused_in_one_sentence(url, words):
-    with pytest.raises(StoreError, match=words):
-        await Store.open(url)
-
-
-WRITE_BANS = """
-import asyncio, sys
-from monitor.bans import Ban
-from monitor.history.store import Store
-
-async def main():
-    store = await Store.open(sys.argv[1])
-    number = 0
-    while True:
-        network = f"198.18.{number // 256}.{number % 256}/32"
-        await store.add_ban(Ban(f"b{number}", network, number, None, "test", "test"))
-        print(number, flush=True)
-        number += 1
-
-asyncio.run(main())
-"""
-
-
-async def test_acknowledged_bans_survive_kill_9(path):
-    url = f"sqlite:///{path}"
-    command = (sys.executable, "-c", WRITE_BANS, url)
-    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
-    assert process.stdout is not None
-    acknowledged = 0
-    async with asyncio.timeout(30):
-        while acknowledged < 25:
-            acknowledged = int(await process.stdout.readline())
-        process.send_signal(signal.SIGKILL)
-        rest = (await process.stdout.read()).split(b"\n")
-        await process.wait()
-    whole = [int(line) for line in rest[:-1] if line]
-    acknowledged = max([acknowledged, *whole])
-    store = await Store.open(url)
-    kept = {each.id for each in await store.active_bans(1e9)}
-    assert {f"b{number}" for number in range(acknowledged + 1)} <= kept
-    await store.close()
-
-
-async def test_a_locked_database_does_not_hold_up_the_loop(store, path):
-    ticks = 0
-
-    async def tick() -> None:
-        nonlocal ticks
-        while True:
-            ticks += 1
-            await asyncio.sleep(0)
-
-    ticking = asyncio.create_task(tick())
-    with closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        store.record_sample(sample(1.0))
-        assert not await store.flush()
-        other.execute("ROLLBACK")
-    ticking.cancel()
-    assert ticks > 10
+    writer = HistoryWriter(write)
+    writer.put(sample(1))
+    assert not await writer.write_batch()
+    writer.put(sample(2))
+    await writer.stop()
+    assert tried == [[1], [1], [2]]

@@ -9,6 +9,7 @@ from dashboard.sources import CommandError
 from monitor.bans import Ban, client_network
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, Latency, MirrorHealth, State, Wish
+from monitor.history.past import Past
 from monitor.totals import Family, Labels
 
 NOW = 1795251600.0
@@ -127,6 +128,7 @@ class FakeSources:
         )
     )
     admin_: AdminConfig = field(default_factory=AdminConfig)
+    past_: Past = field(default_factory=Past)
     problem: str = CONFIG_PROBLEM
     series_: Sequence[tuple[Family, Labels, list[float]]] = ()
     asked: int = 0
@@ -134,6 +136,9 @@ class FakeSources:
     def snapshot(self) -> HealthSnapshot:
         self.asked += 1
         return HealthSnapshot(7, NOW - 3, "sh-1", {m.id: m for m in self.health})
+
+    def past(self) -> Past:
+        return self.past_
 
     def mirrors(self) -> tuple[MirrorConfig, ...]:
         return self.mirrors_

@@ -5,6 +5,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -14,6 +15,7 @@ REQUIRE_ALL = "MIRRORGATE_REQUIRE_ALL"
 DEBIAN_PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
+    "initdb": "postgresql",
     "ip": "iproute2",
     "iptables": "iptables",
     "java": "default-jdk-headless",
@@ -25,6 +27,8 @@ DEBIAN_PACKAGES = {
     "nsenter": "util-linux",
     "openssl": "openssl",
     "pg_ctl": "postgresql",
+    "pg_dump": "postgresql-client",
+    "pg_restore": "postgresql-client",
     "postgres": "postgresql",
     "prometheus": "prometheus",
     "promtool": "prometheus",
@@ -44,7 +48,9 @@ REASON = re.compile(r"needs (?P<what>.+?); get it with: (?P<command>.+)")
 
 def require(name: str) -> str:
     """Return the path of program `name`, or skip the test (fail it if everything is required)."""
-    path = shutil.which(name) or shutil.which(name, path=":".join(SEARCHED_BESIDE_PATH))
+    servers = map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
+    beside = ":".join((*SEARCHED_BESIDE_PATH, *servers))
+    path = shutil.which(name) or shutil.which(name, path=beside)
     if path is not None:
         return path
     missing(name, f"{INSTALL} {DEBIAN_PACKAGES[name]}")

@@ -23,6 +23,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "outcome": ("success", "mirror_error"),
     "verdict": ("ok",),
     "version": ("0.1.0",),
+    "window": ("24h", "90d"),
 }
 """Label values; a label that is not here has one value."""
 
