@@ -74,6 +74,17 @@ def listen_address(text: str) -> str | None:
     return None
 
 
+def host_and_port(text: str) -> str | None:
+    """HOST:PORT; an IPv6 address stands in brackets."""
+    host_part, _, port = text.rpartition(":")
+    bare = host_part.removeprefix("[").removesuffix("]")
+    bracketed = host_part.startswith("[") and host_part.endswith("]")
+    number = re.fullmatch(r"[0-9]{1,5}", port) and 0 < int(port) <= 65535
+    if number and bare and bracketed == (":" in bare) and valid_host(bare):
+        return None
+    return f'expected HOST:PORT such as "one.one.one.one:443", got "{text}"'
+
+
 def http_url(text: str) -> str | None:
     """An absolute http(s) URL without query, fragment and credentials."""
     credentials = "@" in text

@@ -16,11 +16,13 @@ import dns.rrset
 import pytest
 from aiohttp import web
 
+from monitor.config import DnsConfig, MirrorConfig, MonitorConfig
 from monitor.probes.dns.resolvers import Resolvers
 from monitor.probes.dns.system import MAX_THREADS, Busy, SystemResolver
 from monitor.probes.dns.transport import MAX_REPLIES, Patience
 from monitor.probes.resolve import MAX_ADDRESSES
 from monitor.probes.result import TIMED_OUT, DnsObservation
+from monitor.service import probe_once
 from tests.support.certs import Authority
 from tests.support.ports import free_port
 from tests.support.wait import wait_until, wait_until_async
@@ -256,6 +258,30 @@ async def test_a_dead_resolver_does_not_delay_or_hide_the_others():
         seen = await ask(f"udp://{dead}", f"udp://{good}")
     assert [observation.failure for observation in seen] == [TIMED_OUT, None]
     assert [observation.resolver for observation in seen] == [f"udp://{dead}", f"udp://{good}"]
+
+
+# --- as the operator configures them
+
+
+async def test_the_resolvers_of_the_configuration_are_the_ones_that_are_asked():
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        body = b'{"error": {"code": "invalid_api_key"}}'
+        head = f"HTTP/1.1 401 No\r\nContent-Length: {len(body)}\r\n\r\n"
+        writer.write(head.encode() + body)
+        await writer.drain()
+        writer.close()
+
+    mirror_server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    port = mirror_server.sockets[0].getsockname()[1]
+    mirror = MirrorConfig("m", f"http://mirror.test:{port}", allow_private=True)
+    async with serving(at_once("A 127.0.0.1")) as (server, at):
+        config = MonitorConfig(dns=DnsConfig(resolvers=(f"udp://{at}",)))
+        report = await probe_once(mirror, config)
+    mirror_server.close()
+    await mirror_server.wait_closed()
+    assert (report.verdict, report.probe.resolution.addresses) == ("ok", ("127.0.0.1",))
+    assert server.questions
 
 
 # --- over HTTPS
