@@ -23,7 +23,6 @@ from monitor.probes.result import (
     DnsObservation,
     Operation,
     ProbeFailure,
-    Provenance,
     StepResult,
 )
 
@@ -81,6 +80,23 @@ class NameService:
             allow_private=mirror.allow_private,
         )
 
+    def believed(self, resolution: StepResult) -> frozenset[str] | None:
+        """The addresses from resolvers that nobody can forge; None if none of these answered."""
+        trusted = self._resolvers.trusted
+        told = [a for seen in resolution.dns if seen.resolver in trusted for a in seen.addresses]
+        return frozenset(map(_folded, told)) or None
+
+    def believed(self, step: StepResult) -> frozenset[str] | None:
+        """The addresses of a resolution that nobody on the way can have forged.
+
+        None where no resolver was asked that could say so.
+        """
+        trusted = self._resolvers.trusted
+        if not step.dns or not trusted:
+            return None
+        heard = (o.addresses for o in step.dns if o.resolver in trusted)
+        return frozenset(_folded(address) for addresses in heard for address in addresses)
+
     def use(self, specs: Sequence[str]) -> None:
         """Ask these resolvers from now on; the former ones end what they have begun."""
         if tuple(specs) != self._specs:
@@ -126,18 +142,6 @@ class NameService:
         for resolver, finding in judge_resolvers(seen, known).items():
             if finding.verdict in POISONED:
                 self._strikes = self._strikes.struck(resolver, self._monotonic(), self._pace)
-
-
-def provenance_of(
-    mirror: MirrorConfig, resolution: StepResult, address: str, trusted: frozenset[str]
-) -> Provenance:
-    """Where an address of a resolution comes from; `trusted` are resolvers."""
-    if address in mirror.addresses or as_address(resolution.hostname) is not None:
-        return Provenance.pinned
-    sources = {o.resolver for o in resolution.dns if address in map(_folded, o.addresses)}
-    if not sources:
-        return Provenance.remembered
-    return Provenance.trusted if sources & trusted else Provenance.local
 
 
 def _folded(address: str) -> str:

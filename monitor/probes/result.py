@@ -24,19 +24,6 @@ class Operation(StrEnum):
     http_round_trip = "http_round_trip"
 
 
-class Provenance(StrEnum):
-    """Where an address comes from, the best source first."""
-
-    pinned = "pinned"
-    """The operator's own list."""
-    trusted = "trusted"
-    """A resolver asked over TLS."""
-    local = "local"
-    """Any other resolver: its answer may have been forged on the way."""
-    remembered = "remembered"
-    """No resolver gives it now; its certificate verified within a day."""
-
-
 class ProbeFailure(Exception):
     """A step failed; `failure` is OONI's word for how."""
 
@@ -208,7 +195,6 @@ class PathResult:
     address: str
     steps: tuple[StepResult, ...]
     hostname: str = ""
-    provenance: Provenance | None = None
 
     @property
     def way(self) -> Way:

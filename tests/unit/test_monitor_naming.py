@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from monitor.alternates import MAX_NAMES, Alternates, names_of
+from monitor.alternates import MAX_NAMES, names_of
 from monitor.config import MirrorConfig
 from monitor.diagnosis.pace import Pace
 from monitor.probes.dns.resolvers import Resolvers
-from monitor.probes.naming import NameService, provenance_of
+from monitor.probes.naming import NameService
 from monitor.probes.resolve import MAX_ADDRESSES
-from monitor.probes.result import TIMED_OUT, DnsObservation, DnsReply, Provenance
+from monitor.probes.result import TIMED_OUT, DnsObservation, DnsReply
 
 DOH, UDP = "https://9.9.9.9/dns-query", "udp://9.9.9.10"
 MIRROR = MirrorConfig("m", "https://mirror.test")
@@ -57,13 +57,13 @@ async def test_all_resolvers_are_heard_and_the_trusted_one_first():
     step = await names.resolve(MIRROR, "mirror.test", 5)
     assert (step.failure, step.addresses) == (None, ("9.9.9.2", "9.9.9.3", "9.9.9.1"))
     assert len(step.dns) == 2
-    trusted = frozenset({DOH})
-    origins = {a: provenance_of(MIRROR, step, a, trusted) for a in step.addresses}
-    assert origins == {
-        "9.9.9.1": Provenance.local,
-        "9.9.9.2": Provenance.trusted,
-        "9.9.9.3": Provenance.trusted,
-    }
+    assert names.believed(step) == {"9.9.9.2", "9.9.9.3"}
+
+
+async def test_without_a_trusted_resolver_nobody_can_say_what_to_believe():
+    made = Scripted([UDP], [[says(UDP, "9.9.9.1")]])
+    names = NameService((UDP,), Pace(), resolvers=lambda specs: made)
+    assert names.believed(await names.resolve(MIRROR, "mirror.test", 5)) is None
 
 
 async def test_private_addresses_are_refused_whoever_gives_them():
@@ -103,8 +103,7 @@ async def test_what_was_verified_is_tried_when_no_resolver_knows_it_any_more(sch
     step = await names.resolve(mirror, "mirror.test", 5)
     remembered = ("9.9.9.1", "9.9.9.2") if scheme == "https" else ()
     assert (step.failure, step.addresses) == ("dns_no_answer", remembered)
-    if remembered:
-        assert provenance_of(mirror, step, "9.9.9.1", frozenset()) is Provenance.remembered
+    assert names.believed(step) == frozenset()
     clock[0] = 120.0
     step = await names.resolve(mirror, "mirror.test", 5)
     assert step.addresses == remembered[:1]
@@ -134,7 +133,7 @@ async def test_addresses_of_the_operator_and_literals_ask_nobody():
     pinned = MirrorConfig("m", "https://mirror.test", addresses=("10.0.0.1",))
     step = await names.resolve(pinned, "mirror.test", 5)
     assert (step.failure, step.addresses) == (None, ("10.0.0.1",))
-    assert provenance_of(pinned, step, "10.0.0.1", frozenset()) is Provenance.pinned
+    assert names.believed(step) is None
     assert (await names.resolve(MIRROR, "127.0.0.1", 5)).addresses == ("127.0.0.1",)
     assert made[0].asked == 0
 
@@ -172,27 +171,3 @@ def test_names_come_in_a_stable_order_each_once():
     assert names_of(MIRROR) == ("mirror.test",)
     bounded = MirrorConfig("m", "https://a.test", wildcard="{n}.test", wildcard_count=1000)
     assert len(names_of(bounded)) == MAX_NAMES
-
-
-def test_one_new_name_in_ten_minutes():
-    alternates = Alternates(Pace(new_name_interval=600))
-    assert alternates.in_use(MANY) == ("own.test",)
-    assert alternates.introduce(MANY, 0.0) == "b.test"
-    assert alternates.introduce(MANY, 599.0) is None
-    assert alternates.introduce(MANY, 600.0) == "1.alt.test"
-    assert alternates.in_use(MANY) == ("own.test", "b.test", "1.alt.test")
-    assert alternates.introduce(MirrorConfig("other", "https://a.test", hostnames=("b.test",)), 0.0)
-
-
-def test_there_is_an_end_to_new_names():
-    alternates = Alternates(Pace(new_name_interval=1))
-    introduced = [alternates.introduce(MANY, float(now)) for now in range(9)]
-    assert introduced == ["b.test", "1.alt.test", "2.alt.test", "3.alt.test", *[None] * 5]
-
-
-def test_a_name_that_is_configured_no_more_is_not_in_use():
-    alternates = Alternates(Pace())
-    alternates.introduce(MANY, 0.0)
-    assert alternates.in_use(MirrorConfig("m", "https://own.test")) == ("own.test",)
-    alternates.forget("m")
-    assert alternates.introduce(MANY, 1.0) == "b.test"
