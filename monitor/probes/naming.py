@@ -86,17 +86,6 @@ class NameService:
         told = [a for seen in resolution.dns if seen.resolver in trusted for a in seen.addresses]
         return frozenset(map(_folded, told)) or None
 
-    def believed(self, step: StepResult) -> frozenset[str] | None:
-        """The addresses of a resolution that nobody on the way can have forged.
-
-        None where no resolver was asked that could say so.
-        """
-        trusted = self._resolvers.trusted
-        if not step.dns or not trusted:
-            return None
-        heard = (o.addresses for o in step.dns if o.resolver in trusted)
-        return frozenset(_folded(address) for addresses in heard for address in addresses)
-
     def use(self, specs: Sequence[str]) -> None:
         """Ask these resolvers from now on; the former ones end what they have begun."""
         if tuple(specs) != self._specs:
