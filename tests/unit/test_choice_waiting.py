@@ -46,7 +46,12 @@ def test_only_the_front_of_a_long_line_is_asked() -> None:
     for who in range(1000):
         line.join(who, 0.0)
     asked: list[int] = []
-    assert line.next(lambda who: bool(asked.append(who))) is None
+
+    def refuse(who: int) -> bool:
+        asked.append(who)
+        return False
+
+    assert line.next(refuse) is None
     assert asked == list(range(LOOK))
 
 

@@ -1,0 +1,200 @@
+"""Hold the beginning of an answer until it is one: as long as the client has no content, another
+mirror can still answer.
+
+    wait    nothing with content yet: a role, a ping, a comment, the beginning of a JSON error
+    commit  content, or more than we hold: forward what is held and all that follows, untouched
+    fail    an error in spite of the 200, an HTML page, a stream without any content
+
+What is held is forwarded as it came. Compressed answers, and those whose shape is nobody's business
+(files, audio, images), are not looked into.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from router.choice.failure import Failure
+from router.choice.rate_limited import openai_error
+from router.stream.dialect import Dialect, Sight, failure_of_error, look
+from router.stream.sse import Event, EventSplitter, EventTooLong
+
+MOST_EVENTS = 64
+MOST_BYTES = 256 << 10
+MOST_ERROR = 16 << 10
+"""Bytes of a JSON error that are waited for."""
+_SNIFFED = 512
+"""Bytes within which the first that are not blank must show what it is."""
+_PAGE = re.compile(rb"\s*<(?:!doctype|html|head|body)", re.IGNORECASE)
+_ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*["{]')
+_UNDECIDED = re.compile(
+    rb'\s*(?:<[!a-z]{0,8}|(?:\{\s*(?:"(?:e(?:r(?:r(?:o(?:r(?:"(?:\s*(?::\s*)?)?)?)?)?)?)?)?)?)?)',
+    re.IGNORECASE,
+)
+"""A beginning of one of these."""
+
+
+class Decision(StrEnum):
+    """What to do with the answer."""
+
+    wait = "wait"
+    commit = "commit"
+    fail = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision, and for `fail` what is wrong."""
+
+    decision: Decision
+    failure: Failure | None = None
+    detail: str = ""
+
+
+WAIT, COMMIT = Verdict(Decision.wait), Verdict(Decision.commit)
+
+
+def _fail(failure: Failure, detail: str) -> Verdict:
+    return Verdict(Decision.fail, failure, detail)
+
+
+_IS_PAGE = _fail(Failure.page, "an HTML page instead of an answer")
+
+
+class Hold:
+    """The beginning of one response with a status below 400."""
+
+    __slots__ = (
+        "_bytes",
+        "_decided",
+        "_dialect",
+        "_events",
+        "_held",
+        "_seen",
+        "_sniffing",
+        "_splitter",
+        "_start",
+    )
+
+    def __init__(self, dialect: Dialect, content_type: bytes, *, encoded: bool = False) -> None:
+        """`encoded`: the body is compressed."""
+        media = content_type.partition(b";")[0].strip().lower()
+        self._dialect = dialect
+        self._events = media == b"text/event-stream"
+        self._splitter = EventSplitter(MOST_BYTES)
+        self._held: list[bytes] = []
+        self._bytes = 0
+        self._seen = 0
+        self._start = b""
+        self._sniffing = True
+        looked_into = not encoded and (self._events or dialect is not Dialect.other)
+        self._decided = None if looked_into else COMMIT
+        if looked_into and media == b"text/html":
+            self._decided = _IS_PAGE
+
+    def __repr__(self) -> str:
+        return f"<Hold {self._decided.decision if self._decided else 'waiting'}, {self._bytes} B>"
+
+    @property
+    def verdict(self) -> Verdict:
+        """What has been decided so far."""
+        return self._decided or WAIT
+
+    def take(self) -> list[bytes]:
+        """What is held, to be forwarded; afterwards nothing is."""
+        held, self._held = self._held, []
+        return held
+
+    def feed(self, piece: bytes) -> Verdict:
+        """Take a piece of the body. Once it is decided, nothing more is held."""
+        if self._decided is not None:
+            return self._decided
+        self._held.append(piece)
+        self._bytes += len(piece)
+        verdict = self._sniffed(piece) if self._sniffing else WAIT
+        if verdict is WAIT and self._events:
+            verdict = self._read(piece)
+        if verdict is WAIT and self._bytes >= (MOST_BYTES if self._events else MOST_ERROR):
+            verdict = COMMIT
+        return self._decide(verdict)
+
+    def ended(self) -> Verdict:
+        """The body is complete: what was not decided is now."""
+        if self._decided is not None:
+            return self._decided
+        if _ERROR.match(self._start):
+            return self._decide(self._json_error())
+        if not self._events:
+            return self._decide(COMMIT)
+        last = self._splitter.finish()
+        verdict = self._look_at([last] if last is not None else [])
+        empty = _fail(Failure.empty, "a stream without content")
+        return self._decide(empty if verdict is WAIT else verdict)
+
+    def _decide(self, verdict: Verdict) -> Verdict:
+        if verdict is not WAIT:
+            self._decided = verdict
+        return verdict
+
+    def _sniffed(self, piece: bytes) -> Verdict:
+        """What the first bytes say, whatever the content type promises."""
+        start = self._start = (self._start + piece)[:_SNIFFED]
+        if _PAGE.match(start):
+            return _IS_PAGE
+        if _ERROR.match(start):
+            self._sniffing = False
+            return WAIT
+        undecided = len(start) < _SNIFFED and _UNDECIDED.fullmatch(start) is not None
+        self._sniffing = undecided
+        return WAIT if undecided or self._events else COMMIT
+
+    def _json_error(self) -> Verdict:
+        failure = failure_of_error(openai_error(b"".join(self._held)) or {})
+        return COMMIT if failure is None else _fail(failure, "an error in spite of a good status")
+
+    def _read(self, piece: bytes) -> Verdict:
+        try:
+            return self._look_at(self._splitter.feed(piece))
+        except EventTooLong:
+            return COMMIT
+
+    def _look_at(self, events: list[Event]) -> Verdict:
+        for event in events:
+            self._seen += 1
+            seen = look(self._dialect, event)
+            if seen.sight is Sight.error:
+                failure = failure_of_error(seen.error or {})
+                return COMMIT if failure is None else _fail(failure, "an error as its first event")
+            if seen.sight is Sight.garbage:
+                return _fail(Failure.page, "an event that is none")
+            if seen.sight is Sight.done:
+                return _fail(Failure.empty, "a stream without content")
+            if seen.sight is not Sight.nothing or self._seen >= MOST_EVENTS:
+                return COMMIT
+        return WAIT
+
+
+class Ending:
+    """Has a stream said that it is complete? Asked only where its framing does not tell, that is
+    when the end of the connection is the end of the body."""
+
+    __slots__ = ("_dialect", "_splitter", "complete")
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self._splitter: EventSplitter | None = EventSplitter(MOST_BYTES)
+        self.complete = False
+
+    def feed(self, piece: bytes) -> None:
+        """A piece was forwarded."""
+        if self._splitter is None:
+            return
+        try:
+            events = self._splitter.feed(piece)
+        except EventTooLong:  # whoever sends such events: nothing more is known of this stream
+            self._splitter = None
+            return
+        for event in events:
+            if look(self._dialect, event).sight in (Sight.finish, Sight.done):
+                self.complete = True
