@@ -23,11 +23,12 @@ from monitor.history.accounts import Account, Credit
 from monitor.history.errors import StoreError
 from monitor.history.incidents import Failure, Incident
 from monitor.history.lease import RENEW_EVERY
-from monitor.history.past import Past, read_days, read_windows
+from monitor.history.past import Past
 from monitor.history.pruning import Limits
 from monitor.history.records import Sample, Transition
 from monitor.history.restart import States, states_before
 from monitor.history.store import Store
+from monitor.history.windows import read_days, read_windows
 from monitor.totals import Totals
 
 log = logging.getLogger(__name__)

@@ -135,10 +135,12 @@ class PostgresqlDatabase:
 
     def _dump(self, program: str, made: Path) -> None:
         """The password goes through the environment: arguments can be read by others."""
-        plain = self._url.set(drivername="postgresql", password=None)
-        environment = dict(os.environ)
-        if self._url.password is not None:
-            environment["PGPASSWORD"] = str(self._url.password)
+        url, environment = self._url, dict(os.environ)
+        if url.password is not None:
+            environment["PGPASSWORD"] = str(url.password)
+        plain = URL.create(
+            "postgresql", url.username, None, url.host, url.port, url.database, url.query
+        )
         command = [program, "--format=custom", f"--file={made}", "--no-password"]
         try:
             done = subprocess.run(

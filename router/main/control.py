@@ -82,7 +82,7 @@ class Control:
         self._view = View(
             self._configuration,
             self._board,
-            self._monitor.history,
+            lambda: self._monitor.history.past,
             banned,
             self._merged,
             self._refresh_totals,
@@ -148,8 +148,7 @@ class Control:
 
     def _hear(self, message: Message) -> None:
         """What workers say of traffic."""
-        for mirror_id in message.get("mirrors", ()):
-            self._monitor.suspect(mirror_id)
+        self._monitor.hear(message)
 
     # Configuration
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monitor.config import MirrorConfig, mirror_faults
+from monitor.config import MirrorConfig, StoreConfig, mirror_faults
 from monitor.settings import Fault, SettingsError, collect
 from router.main.changes import Changes as Changes
 from router.main.changes import differences as differences
 from router.main.changes import unused as unused
-from router.main.files import anchored, file_faults, socket_fault
+from router.main.files import anchored, file_faults, socket_fault, store_from
 from router.main.references import Resolver, discreet
 from router.main.sections import Config as Config
 
@@ -99,6 +99,21 @@ def socket_path(path: Path, environ: Mapping[str, str]) -> Path:
     if resolver.faults:
         raise SettingsError(resolver.faults)
     return path.parent / name if isinstance(name, str) and name else default
+
+
+def store_url(path: Path, environ: Mapping[str, str]) -> str:
+    """Where the store is, whatever else is wrong with the file, and whatever secrets lack here.
+
+    Raises SettingsError.
+    """
+    path = path.absolute()
+    resolver = Resolver(path.parent, environ)
+    store = resolver.resolve(_parse(path).get("store", {}), "store")
+    faults = list(resolver.faults)
+    config = collect(StoreConfig, store, "store", faults)
+    if config is None or faults:
+        raise SettingsError(faults)
+    return store_from(path.parent, config.url)
 
 
 def _parse(path: Path) -> dict[str, Any]:

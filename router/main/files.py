@@ -29,7 +29,7 @@ def anchored(config: Config, folder: Path) -> Config:
             location_database=_from(folder, config.dashboard.location_database),
         ),
         admin=replace(config.admin, socket=_from(folder, config.admin.socket)),
-        store=replace(config.store, url=_store_from(folder, config.store.url)),
+        store=replace(config.store, url=store_from(folder, config.store.url)),
         log=replace(config.log, access=_log_from(folder, config.log.access)),
         mirrors=tuple(replace(m, ca_file=_from(folder, m.ca_file)) for m in config.mirrors),
     )
@@ -39,7 +39,8 @@ def _from(folder: Path, name: str) -> str:
     return str(folder / name) if name else ""
 
 
-def _store_from(folder: Path, url: str) -> str:
+def store_from(folder: Path, url: str) -> str:
+    """The URL of the store with a relative path of a file made absolute, from `folder`."""
     if not url.startswith(_SQLITE):
         return url
     return _SQLITE + str(folder / url.removeprefix(_SQLITE))

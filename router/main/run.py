@@ -11,6 +11,7 @@ from pathlib import Path
 from router import logs
 from router.listener import ListenError, bind
 from router.main import document
+from router.main.commands.client import answers
 from router.main.console import CommandFailed
 from router.main.document import Document
 from router.main.instance import Loaded
@@ -62,7 +63,7 @@ def _bind_all(config: Config, stack: ExitStack) -> dict[str, socket.socket]:
 def _bind_socket(name: str) -> socket.socket:
     """The Unix socket of the commands, for this user only; a dead one in its place is replaced."""
     path = Path(name)
-    if path.exists() and _answers(path):
+    if path.exists() and answers(path):
         raise ListenError(f"mirrorgate is already running here: {name} answers")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
@@ -78,16 +79,6 @@ def _bind_socket(name: str) -> socket.socket:
         os.umask(mask)
     sock.setblocking(False)
     return sock
-
-
-def _answers(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(str(path))
-        except OSError:
-            return False
-    return True
 
 
 def _greet(current: Document) -> None:

@@ -10,7 +10,6 @@ from dashboard.config import AdminConfig, DashboardConfig
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthBoard, HealthSnapshot
-from monitor.history.history import History
 from monitor.history.past import Past
 from monitor.totals import Family, Labels, MergedTotals
 from router.config import RouterConfig
@@ -34,23 +33,20 @@ class View:
         self,
         configuration: Configuration,
         board: HealthBoard,
-        history: History,
+        past: Callable[[], Past],
         banned: Banned,
         merged: MergedTotals,
         own: Callable[[], None],
     ) -> None:
         self._configuration = configuration
         self._board = board
-        self._history = history
+        self.past = past
         self._banned = banned
         self._merged = merged
         self._refresh_own = own
 
     def snapshot(self) -> HealthSnapshot:
         return self._board.current
-
-    def past(self) -> Past:
-        return self._history.past
 
     def mirrors(self) -> tuple[MirrorConfig, ...]:
         return self._configuration.current.config.mirrors

@@ -73,6 +73,17 @@ class Client:
         return answer
 
 
+def answers(path: Path) -> bool:
+    """Whether an instance listens on this socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
 def _parsed(content: bytes) -> Any:
     try:
         return json.loads(content) if content else {}
