@@ -24,6 +24,7 @@ from router.relay import reset
 from router.reply import ClientSide, Reply, outcome_of
 from router.respond import local_answer
 from router.tally import Finished
+from router.traffic import LONG
 from router.upstreams import Upstream
 from router.wire import cors
 from router.wire.answer import CONTINUE, Problem, render
@@ -303,6 +304,8 @@ class Exchange:
         received, failed = self.body.size, self.failed_attempts
         alike = (mirror, self.endpoint, status, outcome, stream)
         plane.tally.finished(alike, failed > 0, seconds, received, sent)
+        if sent >= LONG and outcome == "success":
+            plane.traffic.completed(mirror, sent)
         if plane.access is not None:
             end = Finished(
                 self.id,

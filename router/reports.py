@@ -61,9 +61,9 @@ class Reports:
             self._failures.clear()
 
     def _tell_traffic(self, plane: Plane) -> None:
-        opened, stalled = plane.traffic.take_opened(), plane.traffic.take_stalled()
-        if opened or stalled:
-            self._tell({"type": "traffic", "opened": opened, "stalled": stalled})
+        opened, transfers = plane.traffic.take_opened(), plane.traffic.take_transfers()
+        if opened or transfers:
+            self._tell({"type": "traffic", "opened": opened, "transfers": transfers})
 
     def send_totals(self, plane: Plane) -> None:
         """Send every number of this process since its start."""

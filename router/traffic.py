@@ -14,6 +14,8 @@ from router.choice.paths import CUT, Route, Trouble
 
 HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
+LONG = 64 << 10
+"""Bytes of an answer from which on its end shows that answers do not stop dead after some."""
 MOST = 512
 """Entries of each map; beyond it the oldest goes."""
 
@@ -32,7 +34,7 @@ class Traffic:
         self._held: dict[_Key, float] = {}
         self._failed: dict[tuple[PathKey, str, str], None] = {}
         self._opened: dict[PathKey, float] = {}
-        self._stalled: list[tuple[str, int]] = []
+        self._transfers: list[tuple[str, int, bool]] = []
 
     def __repr__(self) -> str:
         return f"<Traffic, {len(self._held)} held>"
@@ -58,8 +60,15 @@ class Traffic:
 
     def stalled(self, mirror: str, received: int) -> None:
         """An answer broke off after this many bytes of its body."""
-        if len(self._stalled) < MOST:
-            self._stalled.append((mirror, received))
+        self._note(mirror, received, True)
+
+    def completed(self, mirror: str, received: int) -> None:
+        """An answer of at least `LONG` bytes came to its end."""
+        self._note(mirror, received, False)
+
+    def _note(self, mirror: str, received: int, stopped: bool) -> None:
+        if len(self._transfers) < MOST:
+            self._transfers.append((mirror, received, stopped))
 
     def in_order(self, routes: Iterable[Route]) -> list[Route]:
         """The routes, those that are held last."""
@@ -89,10 +98,10 @@ class Traffic:
         opened, self._opened = self._opened, {}
         return [[*path, round(seconds, 6)] for path, seconds in opened.items()]
 
-    def take_stalled(self) -> list[list[object]]:
-        """Answers that broke off since the last time: mirror, bytes."""
-        stalled, self._stalled = self._stalled, []
-        return [[mirror, received] for mirror, received in stalled]
+    def take_transfers(self) -> list[list[object]]:
+        """Longer answers since the last time: mirror, bytes, whether they broke off."""
+        transfers, self._transfers = self._transfers, []
+        return [list(transfer) for transfer in transfers]
 
 
 def _bound(entries: dict[K, V]) -> None:
