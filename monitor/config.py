@@ -213,6 +213,7 @@ class MonitorConfig:
     canary_daily_tokens: int = setting(
         1000, "upper bound per mirror and day", check=checks.at_least(0), later=True
     )
+    canary_model: str = setting("gpt-4o-mini", "which model, where a mirror serves it")
     vantage: str = setting("", "name of this place; default: host name", restart=True)
     timeouts: MonitorTimeouts = setting(MonitorTimeouts)
     retention: MonitorRetention = setting(MonitorRetention)

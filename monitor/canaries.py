@@ -1,0 +1,103 @@
+"""Canaries: real completions, off unless the operator wants them, and within what he allows.
+
+One per mirror and hour at most, the first one an hour after the start, so that no series of
+restarts makes more of them; and no more tokens a day (UTC) than `canary_daily_tokens`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from monitor.config import MirrorConfig, MonitorConfig
+from monitor.probes.canary import ASSUMED, sing
+from monitor.probes.prober import Prober
+from monitor.probes.result import Canary, Way
+from monitor.probes.way import Budget
+
+INTERVAL = 3600.0
+"""Seconds, at least."""
+SPREAD = 0.2
+"""Share of it by which the pause may be longer."""
+_DAY = 86400
+
+
+@dataclass(slots=True)
+class Account:
+    """The tokens of one mirror."""
+
+    due: float
+    """Not before this moment of the monotonic clock."""
+    day: int = 0
+    tokens: int = 0
+    """Spent on `day`."""
+
+    def left(self, cap: int, today: int) -> int:
+        """How many may be spent today."""
+        return cap - (self.tokens if self.day == today else 0)
+
+    def spend(self, tokens: int, today: int) -> None:
+        """Take them; a new day begins at none."""
+        self.tokens = tokens + (self.tokens if self.day == today else 0)
+        self.day = today
+
+
+class Canaries:
+    """Sends canaries when they are due and allowed."""
+
+    def __init__(
+        self,
+        prober: Prober,
+        rng: random.Random,
+        monotonic: Callable[[], float],
+        clock: Callable[[], float] = time.time,
+        interval: float = INTERVAL,
+    ) -> None:
+        self._prober = prober
+        self._rng = rng
+        self._monotonic = monotonic
+        self._clock = clock
+        self._interval = interval
+        self._first = monotonic() + interval
+        self._accounts: dict[str, Account] = {}
+
+    def forget(self, mirror_id: str) -> None:
+        """The mirror is gone; whoever comes under its name waits as after a start."""
+        if mirror_id in self._accounts:
+            self._accounts[mirror_id].due = self._next()
+
+    async def sing(self, mirror: MirrorConfig, way: Way, config: MonitorConfig) -> Canary | None:
+        """Ask for a completion over a path that works; None if none is due or allowed.
+
+        The tokens are taken before it is sent, and what it really took is settled afterwards.
+        """
+        account = self._accounts.setdefault(mirror.id, Account(self._first))
+        today = int(self._clock() // _DAY)
+        wanted = config.canary and mirror.api_key and mirror.scheme == "https"
+        if not wanted or self._monotonic() < account.due:
+            return None
+        if account.left(config.canary_daily_tokens, today) < ASSUMED:
+            return None
+        account.due = self._next()
+        account.spend(ASSUMED, today)
+        result = await self._send(mirror, way, config)
+        account.spend(result.tokens - ASSUMED, today)
+        return result
+
+    async def _send(self, mirror: MirrorConfig, way: Way, config: MonitorConfig) -> Canary:
+        timeouts = config.timeouts
+        budget = Budget.of(timeouts.connect + timeouts.handshake + timeouts.request)
+        model = model_for(mirror, config.canary_model)
+        async with self._prober.open(mirror, way, timeouts, budget) as opened:
+            return await sing(opened, mirror, way, model, self._prober.agent, timeouts.request)
+
+    def _next(self) -> float:
+        return self._monotonic() + self._interval * self._rng.uniform(1.0, 1.0 + SPREAD)
+
+
+def model_for(mirror: MirrorConfig, wanted: str) -> str:
+    """The model to ask: the one that is wanted if the mirror serves it, under its name there."""
+    model = wanted if not mirror.models or wanted in mirror.models else mirror.models[0]
+    return mirror.model_map.get(model, model)

@@ -1,0 +1,267 @@
+"""What is asked of a mirror with its own key, or at length, before real servers."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config import MirrorConfig, MonitorTimeouts
+from monitor.probes.bulk import LEAST, MOST, TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
+from monitor.probes.canary import ASSUMED, sing
+from monitor.probes.key import MAX_MODELS, NOT_VERIFIED, check_key
+from monitor.probes.prober import Prober
+from monitor.probes.result import TIMED_OUT, Canary, KeyCheck, Transfer, Way
+from monitor.probes.way import Budget, Opened
+from tests.support.certs import Authority, Leaf
+
+KEY = "sk-the-mirrors-own"
+TIMEOUTS = MonitorTimeouts(connect=10, handshake=10, request=10)
+Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Server:
+    """Answers requests as it is told, and keeps them."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        self.requests: list[bytes] = []
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = next(
+                (int(line[16:]) for line in head.split(b"\r\n") if b"Content-Length: " in line), 0
+            )
+            self.requests.append(head + await reader.readexactly(length))
+            await self.answer(head, writer)
+        writer.transport.abort() if writer.is_closing() else writer.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(answer: Answer, tls: Leaf | None = None) -> AsyncIterator[tuple[Server, int]]:
+    shown = Server(answer)
+    context = tls.server_context() if tls else None
+    server = await asyncio.start_server(shown.handle, "127.0.0.1", 0, ssl=context)
+    try:
+        yield shown, server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+def saying(status: int, body: bytes, length: int | None = None) -> Answer:
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        wanted = len(body) if length is None else length
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {wanted}\r\n\r\n".encode() + body)
+        await writer.drain()
+
+    return answer
+
+
+@contextlib.asynccontextmanager
+async def opened(
+    port: int, authority: Authority, *, scheme: str = "https", name: str = "mirror.test"
+) -> AsyncIterator[tuple[Opened, MirrorConfig, Way]]:
+    mirror = MirrorConfig(
+        "m",
+        f"{scheme}://mirror.test:{port}/base",
+        api_key=KEY,
+        bulk_path="/bulk.bin?a=b",
+        ca_file=str(authority.ca_file),
+    )
+    way = Way(name, "127.0.0.1")
+    async with contextlib.aclosing(Prober()) as prober:
+        async with prober.open(mirror, way, TIMEOUTS, Budget.of(20)) as found:
+            yield found, mirror, way
+
+
+async def key_checked(port: int, authority: Authority, **more: Any) -> KeyCheck:
+    async with opened(port, authority, **more) as (found, mirror, way):
+        return await check_key(found, mirror, way, "mirrorgate/1", 10)
+
+
+def models(*names: Any) -> bytes:
+    return json.dumps({"object": "list", "data": [{"id": name} for name in names]}).encode()
+
+
+async def test_the_models_of_the_mirrors_own_key_are_listed(authority: Authority):
+    async with serving(saying(200, models("a", "b", "a")), authority.issue("alt.test")) as (
+        server,
+        port,
+    ):
+        assert await key_checked(port, authority, name="alt.test") == KeyCheck(
+            True, ("a", "b"), status=200
+        )
+    (request,) = server.requests
+    assert request.startswith(b"GET /base/v1/models HTTP/1.1\r\n")
+    assert f"Host: alt.test:{port}\r\n".encode() in request
+    assert f"Authorization: Bearer {KEY}\r\n".encode() in request
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "expected"),
+    [
+        (401, b'{"error": {"message": "Incorrect key sk-the"}}', KeyCheck(False, status=401)),
+        (403, b"{}", KeyCheck(None, status=403)),
+        (429, b"{}", KeyCheck(None, status=429)),
+        (200, b"<html>", KeyCheck(None, status=200)),
+        (200, b'{"data": {}}', KeyCheck(None, status=200)),
+        (200, b"[" * 50000, KeyCheck(None, status=200)),
+        (200, models(1, None, "x" * 200, "", "good"), KeyCheck(True, ("good",), status=200)),
+    ],
+    ids=["401", "403", "429", "html", "no-list", "deep", "odd-names"],
+)
+async def test_what_a_mirror_says_to_its_key_is_told_apart(
+    authority: Authority, status, body, expected
+):
+    async with serving(saying(status, body), authority.issue("mirror.test")) as (_, port):
+        assert await key_checked(port, authority) == expected
+
+
+async def test_a_list_of_models_is_bounded(authority: Authority):
+    body = models(*(f"model-{n}" for n in range(5000)))
+    async with serving(saying(200, body), authority.issue("mirror.test")) as (_, port):
+        check = await key_checked(port, authority)
+    assert (check.valid, len(check.models)) == (True, MAX_MODELS)
+
+
+@pytest.mark.parametrize("fault", ["name", "authority", "plain"])
+@pytest.mark.parametrize("ask", [check_key, sing])
+async def test_the_key_never_goes_where_the_certificate_is_not_verified(
+    authority: Authority, tmp_path: Path, fault, ask
+):
+    issuing = Authority(tmp_path) if fault == "authority" else authority
+    leaf = issuing.issue("other.test" if fault == "name" else "mirror.test", local=False)
+    scheme = "http" if fault == "plain" else "https"
+    answer = saying(200, models("a"))
+    async with serving(answer, None if fault == "plain" else leaf) as (server, port):
+        async with opened(port, authority, scheme=scheme) as (found, mirror, way):
+            more = ("gpt", "mirrorgate/1", 10) if ask is sing else ("mirrorgate/1", 10)
+            result = await ask(found, mirror, way, *more)
+    expected = {
+        "name": "ssl_invalid_hostname",
+        "authority": "ssl_unknown_authority",
+        "plain": NOT_VERIFIED,
+    }
+    assert result.failure == expected[fault]
+    assert not server.requests
+
+
+# --- throughput
+
+
+async def measured(
+    answer: Answer, authority: Authority, limits: BulkLimits, tls: bool = True
+) -> tuple[Transfer, list[bytes]]:
+    leaf = authority.issue("mirror.test") if tls else None
+    async with serving(answer, leaf) as (server, port):
+        scheme = "https" if tls else "http"
+        async with opened(port, authority, scheme=scheme) as (found, mirror, way):
+            assert found.stream is not None
+            transfer = await measure(found.stream, mirror, way.hostname, "mirrorgate/1", limits)
+    return transfer, server.requests
+
+
+PATIENT = BulkLimits(whole=30, stall=30)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+async def test_a_transfer_is_measured_without_a_key(authority: Authority, tls):
+    transfer, (request,) = await measured(saying(200, b"x" * 200_000), authority, PATIENT, tls)
+    assert (transfer.received, transfer.failure) == (200_000, None)
+    assert transfer.goodput > 10_000
+    assert request.startswith(b"GET /bulk.bin?a=b HTTP/1.1\r\n")
+    assert KEY.encode() not in request
+    assert b"authorization" not in request.lower()
+
+
+async def test_no_more_than_a_mebibyte_is_read(authority: Authority):
+    async def endless(head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while True:
+            writer.write(b"x" * 65536)
+            await writer.drain()
+
+    transfer, _ = await measured(endless, authority, PATIENT)
+    assert transfer.failure is None
+    assert MOST < transfer.received < MOST + 65536
+
+
+async def stall_after(size: int, head: bytes, writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 999999\r\n\r\n" + b"x" * size)
+    await writer.drain()
+    await asyncio.sleep(30)
+
+
+async def test_what_came_before_a_stall_is_told(authority: Authority):
+    async def freeze(head: bytes, writer: asyncio.StreamWriter) -> None:
+        await stall_after(16_000, head, writer)
+
+    transfer, _ = await measured(freeze, authority, BulkLimits(whole=30, stall=0.5))
+    assert (transfer.received, transfer.failure) == (16_000, TIMED_OUT)
+
+
+async def test_what_came_before_an_early_end_is_told(authority: Authority):
+    transfer, _ = await measured(saying(200, b"x" * 20_000, 99_999), authority, PATIENT)
+    assert (transfer.received, transfer.failure) == (20_000, "eof_error")
+
+
+async def test_a_slow_transfer_ends_in_time_and_its_speed_is_known(authority: Authority):
+    async def trickle(head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + b"x" * LEAST)
+        while True:
+            writer.write(b"x" * 1000)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    transfer, _ = await measured(trickle, authority, BulkLimits(whole=1.0, stall=30))
+    assert transfer.failure is None
+    assert LEAST < transfer.received < MOST
+    assert transfer.goodput < 10_000_000
+
+
+@pytest.mark.parametrize(
+    ("answer", "failure"),
+    [
+        (saying(404, b"x" * 100_000), UNEXPECTED_STATUS),
+        (saying(200, b"x" * 1000), TOO_SHORT),
+        (saying(200, b""), TOO_SHORT),
+    ],
+)
+async def test_what_says_nothing_of_the_speed_is_called_so(authority: Authority, answer, failure):
+    transfer, _ = await measured(answer, authority, PATIENT)
+    assert transfer.failure == failure
+
+
+# --- canaries
+
+
+async def sung(answer: Answer, authority: Authority) -> tuple[Canary, list[bytes]]:
+    async with serving(answer, authority.issue("mirror.test")) as (server, port):
+        async with opened(port, authority) as (found, mirror, way):
+            result = await sing(found, mirror, way, "gpt-4o-mini", "mirrorgate/1", 10)
+    return result, server.requests
+
+
+async def test_a_canary_is_a_completion_of_one_token(authority: Authority):
+    body = b'{"choices": [{"index": 0}], "usage": {"total_tokens": 9}}'
+    result, (request,) = await sung(saying(200, body), authority)
+    assert (result.failure, result.status, result.tokens) == (None, 200, 9)
+    assert 0 < (result.first_byte or 0) <= result.seconds
+    head, _, sent = request.partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /base/v1/chat/completions HTTP/1.1\r\n")
+    assert f"Authorization: Bearer {KEY}".encode() in head
+    asked = json.loads(sent)
+    assert (asked["model"], asked["max_tokens"]) == ("gpt-4o-mini", 1)
+
+
+async def test_a_canary_that_is_not_answered_may_have_cost_tokens(authority: Authority):
+    async def close(head: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    result, _ = await sung(close, authority)
+    assert (result.failure, result.tokens) == ("eof_error", ASSUMED)
