@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from monitor.config import MirrorConfig
 from monitor.probes.failures import failure_of
 from monitor.probes.request import NotHttp, ResponseReader, head_of
 from monitor.probes.result import Transfer
-from monitor.probes.stream import Stream
+from monitor.probes.stream import Stream, TlsStream
 
 LEAST = 64 * 1024
 """What is shorter says nothing: `failure` is `too_short` then."""
@@ -51,6 +51,13 @@ class _Progress:
         seconds = self.last - self.first if self.first is not None else 0.0
         return Transfer(self.reader.body_bytes, seconds, failure)
 
+    def broken(self, failure: str, stream: Stream) -> Transfer:
+        """Of a stall what counts is what came over the wire: a TLS record of 16 KiB that is not
+        complete gives no byte of the body at all."""
+        wire = stream.received if isinstance(stream, TlsStream) else 0
+        transfer = self.transfer(failure)
+        return replace(transfer, received=max(transfer.received, wire))
+
 
 async def measure(
     stream: Stream, mirror: MirrorConfig, hostname: str, agent: str, limits: BulkLimits
@@ -65,11 +72,11 @@ async def measure(
             await _read(stream, progress, limits.stall)
     except TimeoutError as error:
         flowing = whole.expired() and progress.reader.body_bytes >= LEAST
-        return progress.transfer(None if flowing else failure_of(error))
+        return progress.transfer(None) if flowing else progress.broken(failure_of(error), stream)
     except NotHttp:
         return progress.transfer("http_request_failed")
     except (OSError, EOFError) as error:
-        return progress.transfer(failure_of(error))
+        return progress.broken(failure_of(error), stream)
     return progress.transfer(_what_is_wrong(progress.reader))
 
 

@@ -123,7 +123,8 @@ class Transfer:
     seconds: float
     """From its first byte to its last."""
     failure: str | None = None
-    """How it ended early; then `received` is the number of bytes before the stall or reset."""
+    """How it ended early; then `received` is the number of bytes before the stall or reset, with
+    those of TLS if that is more."""
 
     @property
     def goodput(self) -> float:

@@ -167,6 +167,8 @@ async def measured(
 
 
 PATIENT = BulkLimits(whole=30, stall=30)
+OF_TLS = 8192
+"""Bytes within which a handshake and the headers of records stay."""
 
 
 @pytest.mark.parametrize("tls", [True, False])
@@ -202,12 +204,14 @@ async def test_what_came_before_a_stall_is_told(authority: Authority):
         await stall_after(16_000, head, writer)
 
     transfer, _ = await measured(freeze, authority, BulkLimits(whole=30, stall=0.5))
-    assert (transfer.received, transfer.failure) == (16_000, TIMED_OUT)
+    assert transfer.failure == TIMED_OUT
+    assert 16_000 < transfer.received < 16_000 + OF_TLS
 
 
 async def test_what_came_before_an_early_end_is_told(authority: Authority):
     transfer, _ = await measured(saying(200, b"x" * 20_000, 99_999), authority, PATIENT)
-    assert (transfer.received, transfer.failure) == (20_000, "eof_error")
+    assert transfer.failure == "eof_error"
+    assert 20_000 < transfer.received < 20_000 + OF_TLS
 
 
 async def test_a_slow_transfer_ends_in_time_and_its_speed_is_known(authority: Authority):
