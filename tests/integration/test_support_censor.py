@@ -14,7 +14,6 @@ import pytest
 
 from monitor.probes.failures import failure_of
 from monitor.probes.stream import PlainStream, TlsStream
-from tests.support.censor.impostor import Impostor
 from tests.support.censor.relay import Censor
 from tests.support.censor.rules import (
     BLOCK_PAGE,
@@ -37,6 +36,7 @@ from tests.support.censor.rules import (
     throttle,
     without_name,
 )
+from tests.support.censor.tls_server import TlsServer
 from tests.support.certs import Authority
 from tests.support.wait import wait_until_async
 
@@ -62,21 +62,9 @@ class Met:
 async def upstream(authority: Authority) -> AsyncIterator[tuple[str, int]]:
     """A TLS server that answers any line with BODY and closes."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await reader.readline()
-            writer.write(BODY)
-            await writer.drain()
-        except OSError:
-            pass
-        finally:
-            writer.close()
-
     tls = authority.issue("*.mirror.test").server_context()
-    server = await asyncio.start_server(talk, "127.0.0.1", 0, ssl=tls)
-    yield server.sockets[0].getsockname()
-    server.close()
-    await server.wait_closed()
+    async with TlsServer(tls, BODY) as server:
+        yield server.address
 
 
 @pytest.fixture
@@ -188,7 +176,7 @@ async def test_another_server_can_take_the_connection(
         "expired": (authority.issue(BLOCKED, not_after=yesterday), "ssl_invalid_certificate"),
         "another name": (authority.issue("else.test", local=False), "ssl_invalid_hostname"),
     }[kind]
-    async with Impostor(leaf.server_context()) as impostor:
+    async with TlsServer(leaf.server_context()) as impostor:
         censor.rules = (Rule(exactly(BLOCKED), divert(*impostor.address)),)
         assert (await meet(trust, port, download=True)).failure == failure
         assert (await meet(trust, port, CONTROL, download=True)).failure is None

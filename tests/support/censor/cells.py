@@ -4,8 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from tests.support.censor.dns_script import reply
+from tests.support.censor.examiner import TIMEOUT, Diagnosed
+from tests.support.censor.naming import GENUINE, judge_name, lies
 from tests.support.censor.rules import (
     BLOCK_PAGE,
+    BYTE_CAP,
     DROP,
     FIN,
     RST,
@@ -22,11 +26,15 @@ from tests.support.censor.rules import (
     everything,
     exactly,
     other_than,
+    throttle,
 )
-from tests.support.censor.scene import CONTROL, RESIDUAL, TIMEOUT, Scene
+from tests.support.censor.scene import RESIDUAL, Scene
+from tests.support.censor.transfers import SLOW, judge_transfers
 
 Arrange = Callable[[Scene, bool], Awaitable[None]]
 """Makes a scene's network behave so; the second argument: whether the censor remembers."""
+Examine = Callable[[Scene, int], Awaitable[list[Diagnosed]]]
+"""Finds out what is wrong; the number is `Cell.probes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +50,13 @@ class Cell:
     """The right ones for a second address, if they differ."""
     remembers: bool = False
     """Whether it makes sense that the censor remembers."""
+    addresses: tuple[int, ...] = (1, 2)
+    """How many addresses the mirror has, in each variant."""
     probes: int = 1
     """Routine probes within which a failure must show."""
+    episodes: int = 1
+    """How often the mirror is diagnosed in a row, with what was believed before in mind."""
+    examine: Examine = Scene.diagnose
 
 
 def named(action: Action) -> Arrange:
@@ -60,7 +73,7 @@ def diverted(kind: str) -> Arrange:
     """Connections with the mirror's name end at another server."""
 
     async def arrange(scene: Scene, remembers: bool) -> None:
-        await named(divert(*scene.world.impostors[kind].address))(scene, remembers)
+        await named(divert(*scene.world.others[kind].address))(scene, remembers)
 
     return arrange
 
@@ -81,6 +94,26 @@ def ruled(*rules: Rule) -> Arrange:
         scene.censor.rules = rules
 
     return arrange
+
+
+def said(lie: str) -> Arrange:
+    """The resolver over UDP says that; the trusted one tells the truth."""
+
+    async def arrange(scene: Scene, remembers: bool) -> None:
+        scene.world.resolver.script.set(scene.hostname, *lies(lie))
+        scene.world.doh.script.set(scene.hostname, reply(*GENUINE[:2]))
+
+    return arrange
+
+
+async def unknown_name(scene: Scene, remembers: bool) -> None:
+    """Nobody knows the name."""
+
+
+async def rotating(scene: Scene, remembers: bool) -> None:
+    """A CDN gives everybody another of its addresses each time."""
+    for script in (scene.world.resolver.script, scene.world.doh.script):
+        script.rotate(scene.hostname, *(reply(address) for address in GENUINE))
 
 
 async def passing(scene: Scene, remembers: bool) -> None:
@@ -107,6 +140,24 @@ SYMPTOMS = (
     Cell("every name met with silence", ruled(Rule(every_hello, DROP)), _is("tls_timeout")),
     Cell("refused", standing("refuse"), _is("connection_refused"), elsewhere=_is("ok")),
     Cell("syn-drop", standing("swallow"), _is("ip_unreachable", "tcp_blocked"), _is("ok")),
+    Cell("throttle", named(throttle(SLOW)), _is("throttled"), examine=judge_transfers),
+    Cell("cap of 16 KiB", named(BYTE_CAP), _is("byte_cap_freeze"), examine=judge_transfers),
+    *(
+        Cell(f"dns {lie}", said(lie), _is(verdict), addresses=(1,), examine=judge_name)
+        for lie, verdict in (
+            ("nx", "dns_blocked"),
+            ("servfail", "dns_blocked"),
+            ("refused", "dns_blocked"),
+            ("silence", "dns_blocked"),
+            ("wrong id", "dns_blocked"),
+            ("bogon", "dns_poisoned"),
+            ("wrong address", "dns_poisoned"),
+            ("two answers, forged first", "dns_injection"),
+            ("two answers, forged last", "dns_injection"),
+            ("truncated", "ok"),
+        )
+    ),
+    Cell("dns nx everywhere", unknown_name, _is("dns_down"), addresses=(1,), examine=judge_name),
 )
 
 
@@ -161,9 +212,9 @@ LOST_OFTEN = End("lost often", Ending.drop)
 is lost three times, which takes longer than a probe waits."""
 
 NEGATIVE = (
-    Cell("server restart", restarting, _is(), probes=20),
-    Cell("5 % random RST", ruled(Rule(everything, RST, chance=0.05)), _is(), probes=60),
-    Cell("slow server", slow, _is(), probes=5),
+    Cell("server restart", restarting, _is(), probes=20, episodes=2),
+    Cell("5 % random RST", ruled(Rule(everything, RST, chance=0.05)), _is(), probes=60, episodes=3),
+    Cell("slow server", slow, _is(), probes=5, episodes=3),
     Cell(
         "20 % loss",
         ruled(
@@ -173,8 +224,22 @@ NEGATIVE = (
         _is(),
         probes=60,
     ),
-    Cell("unknown names reset", stranger_resets, _is(), probes=60),
+    Cell("unknown names reset", stranger_resets, _is(), probes=60, episodes=2),
     Cell("own uplink down", down, _is("local_network_down"), probes=1),
+    Cell(
+        "rotating CDN addresses",
+        rotating,
+        _is("ok", "dns_inconsistent"),
+        addresses=(1,),
+        episodes=4,
+        examine=judge_name,
+    ),
+    Cell(
+        "other CDN addresses",
+        said("other addresses"),
+        _is("dns_inconsistent"),
+        addresses=(1,),
+        examine=judge_name,
+    ),
+    Cell("steady transfers", passing, _is("ok"), examine=judge_transfers),
 )
-
-__all__ = ["CONTROL", "NEGATIVE", "SYMPTOMS", "Arrange", "Cell"]

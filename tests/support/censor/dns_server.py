@@ -5,7 +5,6 @@ async with DnsServer(Script({"alpha.mirror.test": [reply("203.0.113.7")]})) as r
 """
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +15,7 @@ import dns.rdatatype
 from aiohttp import web
 
 from tests.support.censor.dns_script import Script
+from tests.support.censor.talks import Talks
 from tests.support.certs import Leaf
 from tests.support.ports import HOST
 
@@ -63,7 +63,8 @@ class DnsServer(_Answering):
         self.host, self.port = host, 0
         self._datagrams: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._talks = Talks(self._converse)
+        self._later: set[asyncio.Task[None]] = set()
 
     @property
     def address(self) -> str:
@@ -72,7 +73,7 @@ class DnsServer(_Answering):
 
     async def __aenter__(self) -> Self:
         for left in reversed(range(BIND_ATTEMPTS)):
-            self._server = await asyncio.start_server(self._talk, self.host, 0)
+            self._server = await asyncio.start_server(self._talks.begin, self.host, 0)
             self.port = self._server.sockets[0].getsockname()[1]
             try:
                 self._datagrams, _ = await asyncio.get_running_loop().create_datagram_endpoint(
@@ -96,43 +97,40 @@ class DnsServer(_Answering):
         assert self._datagrams is not None
         self._server.close()
         self._datagrams.close()
-        tasks = list(self._tasks)
-        for task in tasks:
+        await self._talks.close()
+        later = list(self._later)
+        for task in later:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*later, return_exceptions=True)
 
     def reply_to(self, wire: bytes, client: Any) -> None:
         """Answer a datagram, now and later."""
         for after, answer in self._answers(wire, "udp"):
-            self._keep(asyncio.create_task(self._send(after, answer, client)))
+            task = asyncio.create_task(self._send(after, answer, client))
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
 
     async def _send(self, after: float, answer: bytes, client: Any) -> None:
         await asyncio.sleep(after)
         assert self._datagrams is not None
         self._datagrams.sendto(answer, client)
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._keep(task)
-        try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await self._converse(reader, writer)
-        finally:
-            writer.transport.abort()
-
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer queries that come with their length before them (RFC 1035 section 4.2.2)."""
-        while True:
-            length = int.from_bytes(await reader.readexactly(2))
-            for after, answer in self._answers(await reader.readexactly(length), "tcp"):
+        while length := await _exactly(2, reader):
+            query = await _exactly(int.from_bytes(length), reader)
+            for after, answer in self._answers(query, "tcp"):
                 await asyncio.sleep(after)
                 writer.write(len(answer).to_bytes(2) + answer)
                 await writer.drain()
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+
+async def _exactly(length: int, reader: asyncio.StreamReader) -> bytes:
+    """Read so many bytes; none at the end of the stream."""
+    try:
+        return await reader.readexactly(length)
+    except asyncio.IncompleteReadError:
+        return b""
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -4,11 +4,11 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from tests.support.ports import free_port
 
-Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+Begin = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 BIND_ATTEMPTS = 20
 FILLERS = 4
@@ -18,14 +18,14 @@ FILLERS = 4
 class Endpoint:
     """Owns the listening socket; `address` and `port` stay the same through all modes.
 
-    `serve`: connections go to the handler. `refuse`: an RST answers every SYN. `swallow`: nothing
+    `serve`: connections begin. `refuse`: an RST answers every SYN. `swallow`: nothing
     does, because the queue of the listening socket is full (listen(2)), which is what a dropped
     SYN looks like.
     """
 
-    def __init__(self, address: str, port: int, handle: Handler) -> None:
+    def __init__(self, address: str, port: int, begin: Begin) -> None:
         self.address, self.port = address, port
-        self._handle = handle
+        self._begin = begin
         self._server: asyncio.Server | None = None
         self._held: list[socket.socket] = []
 
@@ -34,7 +34,7 @@ class Endpoint:
         self.close()
         if mode == "serve":
             self._server = await asyncio.start_server(
-                self._handle, self.address, self.port, backlog=1024
+                self._begin, self.address, self.port, backlog=1024
             )
         elif mode == "swallow":
             self._fill()
@@ -63,11 +63,11 @@ class Endpoint:
                 filler.connect((self.address, self.port))
 
 
-async def listen_on(addresses: tuple[str, ...], port: int, handle: Handler) -> list[Endpoint]:
+async def listen_on(addresses: tuple[str, ...], port: int, begin: Begin) -> list[Endpoint]:
     """Serve on all these addresses at one port, any free one if it is 0."""
     for left in reversed(range(1 if port else BIND_ATTEMPTS)):
         chosen = port or free_port()
-        endpoints = [Endpoint(address, chosen, handle) for address in addresses]
+        endpoints = [Endpoint(address, chosen, begin) for address in addresses]
         try:
             for endpoint in endpoints:
                 await endpoint.become("serve")

@@ -6,14 +6,18 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 
-from monitor.diagnosis.names import BLOCKS
-from monitor.diagnosis.trial import Level
+from monitor.probes.handshake import TlsContexts
 from tests.support.censor.cells import Cell
-from tests.support.censor.impostor import Impostor
-from tests.support.censor.scene import Diagnosed, Scene, World
+from tests.support.censor.dns_server import DnsServer, DohServer
+from tests.support.censor.examiner import Diagnosed
+from tests.support.censor.scene import Scene, World
+from tests.support.censor.tls_server import TlsServer
 from tests.support.certs import Authority
 
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n"
+BULK = _HEAD + bytes(100_000)
 APART = 0.02
 """Seconds between the starts of two trials, so that their handshakes do not come all at once."""
 
@@ -34,7 +38,7 @@ class Variant:
 def variants(cell: Cell) -> list[Variant]:
     """Return one or two addresses, with a censor that remembers and one that does not."""
     memories = (False, True) if cell.remembers else (False,)
-    return [Variant(addresses, remembers) for addresses in (1, 2) for remembers in memories]
+    return [Variant(addresses, remembers) for addresses in cell.addresses for remembers in memories]
 
 
 @dataclass(slots=True)
@@ -48,7 +52,7 @@ class Tally:
     improper: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
 
-    def count(self, cell: Cell, paths: list[Diagnosed]) -> None:
+    def count(self, cell: Cell, paths: list[Diagnosed], improper: int) -> None:
         """Add one trial."""
         self.trials += 1
         right = True
@@ -56,8 +60,8 @@ class Tally:
             self.verdicts[f"{path.finding.verdict} ({path.finding.level})"] += 1
             wanted = cell.elsewhere if number and cell.elsewhere else cell.verdicts
             right = right and (not wanted or path.finding.verdict in wanted)
-            self.improper += path.improper
-        confirmed = any(is_confirmed_block(path) for path in paths)
+        self.improper += improper
+        confirmed = any(path.confirmed_block for path in paths)
         self.confirmed_blocks += confirmed
         self.right += right and not (confirmed and not cell.verdicts)
 
@@ -65,27 +69,31 @@ class Tally:
 Table = dict[tuple[Cell, Variant], Tally]
 
 
-def is_confirmed_block(path: Diagnosed) -> bool:
-    """Whether it was said with certainty that something interferes."""
-    return path.finding.level is Level.confirmed and path.finding.verdict in BLOCKS
-
-
 @asynccontextmanager
 async def world_of(authority: Authority) -> AsyncIterator[World]:
     """A server for *.mirror.test, and others that show certificates that must be refused."""
     yesterday = datetime.now(UTC) - timedelta(days=1)
     leaves = {
-        "server": authority.issue("*.mirror.test"),
         "mitm": authority.stranger().issue("*.mirror.test"),
         "expired": authority.issue("*.mirror.test", not_after=yesterday),
         "wrong-host": authority.issue("else.test", local=False),
     }
     async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        server = await enter(TlsServer(authority.issue("*.mirror.test").server_context(), BULK))
         servers = {
-            kind: await stack.enter_async_context(Impostor(leaf.server_context()))
-            for kind, leaf in leaves.items()
+            kind: await enter(TlsServer(leaf.server_context())) for kind, leaf in leaves.items()
         }
-        yield World(servers["server"].address, servers, authority.ca_file)
+        yield World(
+            server,
+            servers,
+            await enter(DnsServer()),
+            await enter(DohServer(authority.issue("dns.test"))),
+            authority.ca_file,
+            authority.client_context(),
+            TlsContexts(),
+            count(),
+        )
 
 
 async def run_all(world: World, cells: Iterable[Cell], trials: int) -> Table:
@@ -103,7 +111,9 @@ async def run_cell(world: World, cell: Cell, variant: Variant, trials: int) -> T
         await asyncio.sleep(number * APART)
         async with Scene(world, variant.addresses, seed=number) as scene:
             await cell.arrange(scene, variant.remembers)
-            tally.count(cell, await scene.diagnose(cell.probes))
+            for _ in range(cell.episodes):
+                paths = await cell.examine(scene, cell.probes)
+                tally.count(cell, paths, sum(map(scene.improper, paths)))
 
     await asyncio.gather(*(run(number) for number in range(trials)))
     return tally

@@ -10,7 +10,6 @@ The kernel answers SYNs for it, so a residual block shows once the hello is out,
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from tests.support.censor.endpoint import Endpoint, listen_on
 from tests.support.censor.hello import Hello, HelloReader, Read, Unread
 from tests.support.censor.residual import ResidualTable
 from tests.support.censor.rules import Action, End, Ending, Relay, Rule, decide
+from tests.support.censor.talks import Talks
 
 Address = tuple[str, int]
 
@@ -68,11 +68,11 @@ class Censor:
         self._how = {"reassemble_tcp": reassemble_tcp, "reassemble_records": reassemble_records}
         self._endpoints: dict[Address, Endpoint] = {}
         self._upstreams: dict[Address, Address] = {}
-        self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._talks = Talks(self._serve)
 
     async def listen(self, addresses: Sequence[str], upstream: Address, port: int = 0) -> int:
         """Listen on all `addresses` before `upstream`; return the port, the same for all."""
-        for endpoint in await listen_on(tuple(addresses), port, self._accept):
+        for endpoint in await listen_on(tuple(addresses), port, self._talks.begin):
             self._endpoints[endpoint.address, endpoint.port] = endpoint
             self._upstreams[endpoint.address, endpoint.port] = upstream
             port = endpoint.port
@@ -86,7 +86,7 @@ class Censor:
 
     def cut(self, *addresses: str) -> None:
         """Reset the connections to these addresses, to all if none is named."""
-        for writer in self._connections.values():
+        for writer in self._talks:
             if not addresses or _ends(writer)[1] in addresses:
                 pumps.reset(writer)
 
@@ -110,10 +110,7 @@ class Censor:
         """Stop listening and end every connection."""
         for endpoint in self._endpoints.values():
             endpoint.close()
-        tasks = list(self._connections)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._talks.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -125,17 +122,6 @@ class Censor:
         at: TracebackType | None,
     ) -> None:
         await self.close()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections[task] = writer
-        try:
-            with contextlib.suppress(OSError):
-                await self._serve(reader, writer)
-        finally:
-            del self._connections[task]
-            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         read, said = await self._read(reader)

@@ -1,0 +1,43 @@
+"""Measures transfers through a scene's censor, and judges their speed."""
+
+import asyncio
+
+from monitor.config import MirrorConfig, MonitorTimeouts
+from monitor.diagnosis.throughput import SAMPLES, Sample, judge_throughput
+from monitor.probes.bulk import BulkLimits, measure
+from monitor.probes.result import Way
+from monitor.probes.way import Budget, open_way
+from tests.support.censor.examiner import Diagnosed
+from tests.support.censor.scene import Scene
+
+USUAL = 1_000_000.0
+"""Bytes per second that the mirror is taken to have had in the past."""
+SLOW = 60_000
+"""Less than a tenth of that, and quick enough for a test."""
+LIMITS = BulkLimits(whole=15.0, stall=1.5)
+TIMEOUTS = MonitorTimeouts(connect=5.0, handshake=5.0)
+_WHOLE = 30.0
+
+
+async def judge_transfers(scene: Scene, probes: int) -> list[Diagnosed]:
+    """Fetch the same over each path several times; one finding for each path."""
+    return list(await asyncio.gather(*(_judge(scene, address) for address in scene.addresses)))
+
+
+async def _judge(scene: Scene, address: str) -> Diagnosed:
+    samples = await asyncio.gather(*(_transfer(scene, address) for _ in range(SAMPLES)))
+    return Diagnosed(judge_throughput(samples, USUAL, others_normal=True))
+
+
+async def _transfer(scene: Scene, address: str) -> Sample:
+    mirror = MirrorConfig(
+        id="mirror",
+        url=f"https://{scene.hostname}:{scene.port}",
+        bulk_path="/bulk",
+        ca_file=str(scene.world.ca_file),
+    )
+    way, contexts = Way(scene.hostname, address), scene.world.contexts
+    async with open_way(mirror, way, contexts, TIMEOUTS, Budget.of(_WHOLE)) as found:
+        assert found.stream is not None, found.failure
+        transfer = await measure(found.stream, mirror, scene.hostname, "tests", LIMITS)
+    return Sample(transfer.received, transfer.goodput, transfer.failure is not None)
