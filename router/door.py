@@ -97,6 +97,8 @@ class Door(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._deaf = True
+        if self._paused:
+            self._plane.departures.forget(self.transport)
         self._forget()
         exchanges = [self._current, *self._waiting]
         self._current = None
@@ -183,13 +185,18 @@ class Door(asyncio.BufferedProtocol):
             self._paused = True
             self._watch()
             self.transport.pause_reading()
+            self._plane.departures.watch(self.transport)
 
     def resume_client(self) -> None:
         """Read again, unless requests are waiting."""
         if self._paused and not self._waiting and not self._lost:
-            self._paused = False
-            self.transport.resume_reading()
+            self._hear_again()
             self._watch()
+
+    def _hear_again(self) -> None:
+        self._paused = False
+        self._plane.departures.forget(self.transport)
+        self.transport.resume_reading()
 
     def exchange_done(self, keep_alive: bool) -> None:
         """The current request is answered: the next one, or the end."""
@@ -312,8 +319,7 @@ class Door(asyncio.BufferedProtocol):
         if transport.can_write_eof():
             transport.write_eof()
         if self._paused:
-            self._paused = False
-            transport.resume_reading()
+            self._hear_again()
 
     def _forget(self) -> None:
         self._plane.door_closed(self)

@@ -17,6 +17,7 @@ from router.admission.bans import BanList
 from router.choice.failure import Failure
 from router.choice.selection import least_in_flight, select
 from router.config import WorkerConfig
+from router.departures import Departures
 from router.pressure import Crowd, Door, Memory, connection_limit
 from router.tally import Finished, Tally
 from router.traffic import Traffic
@@ -72,6 +73,7 @@ class Plane:
         self.crowd = Crowd(connection_limit(), accept)
         self.memory = Memory()
         self.outbox = Outbox()
+        self.departures = Departures()
         self.tls_contexts = TlsContexts()
         self.exchanges: set[RunningRequest] = set()
         self.draining = False

@@ -282,6 +282,7 @@ class Road:
             door.cut()
         self.plane.configure(self.config([]), HealthSnapshot())
         self.plane.wheel.stop()
+        self.plane.departures.close()
         await self._runner.cleanup()
         await self._server.wait_closed()
 

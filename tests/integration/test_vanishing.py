@@ -1,0 +1,157 @@
+"""A client or a mirror that vanishes at any point of a request's way leaves nothing held."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any, cast
+
+import pytest
+
+from router.relay import reset
+from tests.support.points import BEFORE_A_MIRROR, ON_A_MIRROR, Point
+from tests.support.road import RawClient, Road, ScriptedMirror
+from tests.support.scenes import scene
+from tests.support.sockets import open_files
+from tests.support.wait import wait_until_async as wait_until
+
+Leave = Callable[[asyncio.StreamWriter], None]
+LEAVE: dict[str, Leave] = {
+    "FIN": lambda writer: writer.close(),
+    "RST": lambda writer: reset(cast(asyncio.Transport, writer.transport)),
+}
+TIMEOUTS = {"timeouts": {"connect": 30, "tls": 30}}
+NOTHING = dict.fromkeys(("in flight", "exchanges", "memory", "clients", "tasks"), 0)
+
+
+def held(road: Road) -> dict[str, int]:
+    """What the worker holds for requests and clients."""
+    plane = road.plane
+    tasks = [task for task in asyncio.all_tasks() if "/router/" in _file_of(task)]
+    return {
+        "in flight": road.in_flight,
+        "exchanges": len(plane.exchanges),
+        "memory": plane.memory.used,
+        "clients": len(plane.crowd),
+        "tasks": len(tasks),
+    }
+
+
+def _file_of(task: asyncio.Task[Any]) -> str:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code.co_filename if code else ""
+
+
+class Vanishing(ScriptedMirror):
+    """A mirror that remembers its side of the connections."""
+
+    def __init__(self, point: Point) -> None:
+        self.writers: list[asyncio.StreamWriter] = []
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.writers.append(writer)
+            await point.script(reader, writer)
+
+        super().__init__(script)
+
+
+@contextlib.asynccontextmanager
+async def deaf() -> AsyncIterator[str]:
+    """Where a connection never completes: a listener whose backlog is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                filler.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+async def _never(*_: Any, **__: Any) -> Any:
+    await asyncio.get_running_loop().create_future()
+
+
+@contextlib.asynccontextmanager
+async def scenery(point: Point) -> AsyncIterator[tuple[Road, Vanishing]]:
+    """The road with the mirror that the point needs."""
+    async with Vanishing(point) as mirror, deaf() as nobody:
+        table = mirror.table(**point.table)
+        if table["url"] == "deaf":
+            table["url"] = nobody
+        elif table["url"] == "https":
+            table["url"] = f"https://127.0.0.1:{mirror.port}"
+        elif point.table:
+            table["addresses"] = []
+        async with Road([table], TIMEOUTS) as road:
+            yield road, mirror
+
+
+async def come_to(point: Point, road: Road, mirror: Vanishing) -> RawClient:
+    """Send a request to the point."""
+    client = await road.send(point.sent)
+    await wait_until(lambda: road.plane.crowd, what="the client to be known")
+    if point.table:
+        await wait_until(lambda: road.in_flight == 1, what="the attempt to begin")
+    if point.asked:
+        await wait_until(lambda: mirror.writers, what="the mirror to be connected")
+    if point.seen:
+        await asyncio.wait_for(client.reader.readuntil(point.seen), 10)
+    if point.stalled:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        (door,) = cast(Any, road.plane.crowd.all())
+        await wait_until(lambda: door.transport.get_write_buffer_size(), what="the stall")
+    for _ in range(20):
+        await asyncio.sleep(0)  # what was written last arrives
+    return client
+
+
+async def nothing_is_held(road: Road, on_wheel: int, mirror: Vanishing) -> None:
+    await wait_until(lambda: held(road) == NOTHING, what=f"nothing but {held(road)} to be held")
+    assert len(road.plane.wheel) == on_wheel
+    for upstream in road.plane.upstreams:
+        upstream.close_idle()
+    await wait_until(lambda: mirror.closed == mirror.connections, what="mirrors to be released")
+
+
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
+@pytest.mark.parametrize("point", [*BEFORE_A_MIRROR, *ON_A_MIRROR], ids=lambda point: point.name)
+@scene
+async def test_a_client_that_vanishes_leaves_nothing(point: Point, leave: Leave) -> None:
+    async with scenery(point) as (road, mirror):
+        if "slow." in point.table.get("url", ""):
+            cast(Any, asyncio.get_running_loop()).getaddrinfo = _never
+        on_wheel, files = len(road.plane.wheel), open_files(os.getpid())
+        client = await come_to(point, road, mirror)
+        leave(client.writer)
+        await nothing_is_held(road, on_wheel, mirror)
+        await wait_until(lambda: open_files(os.getpid()) == files, what="descriptors to be closed")
+        assert road.suspected == []
+        assert {end.outcome for end in road.finished} <= {"client_abort", "success", "client_error"}
+
+
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
+@pytest.mark.parametrize("point", ON_A_MIRROR, ids=lambda point: point.name)
+@scene
+async def test_a_mirror_that_vanishes_leaves_nothing(point: Point, leave: Leave) -> None:
+    async with scenery(point) as (road, mirror):
+        on_wheel, files = len(road.plane.wheel), open_files(os.getpid())
+        client = await come_to(point, road, mirror)
+        while mirror.writers:
+            leave(mirror.writers.pop())
+            if point.stalled:
+                break  # its end stands behind what the client does not read
+            await wait_until(lambda: _settled(road, mirror), what="the end to be noticed")
+        client.writer.transport.abort()
+        await nothing_is_held(road, on_wheel, mirror)
+        await wait_until(lambda: open_files(os.getpid()) == files, what="descriptors to be closed")
+
+
+def _settled(road: Road, mirror: Vanishing) -> bool:
+    """Nothing runs on the mirror, or the next request in a queue does."""
+    return bool(mirror.writers) or road.in_flight == 0
