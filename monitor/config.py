@@ -54,16 +54,14 @@ class MirrorConfig:
         (),
         "alternates with the same content, used when one is blocked",
         check=checks.each(checks.host),
-        later=True,
     )
     wildcard: str = setting(
         "",
         'pattern of alternates, "{n}.alt.example.com" with wildcard_count = 8',
         check=checks.optional(_wildcard),
-        later=True,
     )
     wildcard_count: int = setting(
-        0, "how many names the wildcard stands for", check=checks.between(0, 1000), later=True
+        0, "how many names the wildcard stands for", check=checks.between(0, 1000)
     )
     addresses: tuple[str, ...] = setting(
         (), "pinned IP addresses instead of DNS", check=checks.each(checks.address)
@@ -105,7 +103,6 @@ class MirrorConfig:
         "",
         "something of at least 64 KiB on its host, for active throughput probes",
         check=checks.optional(_target),
-        later=True,
     )
     priority: int = setting(0, 'for policy "priority": lower is tried first', later=True)
     account: str = setting(
@@ -190,7 +187,6 @@ class SniConfig:
         ("example.org",),
         "control names; [] switches it off",
         check=checks.each(checks.host),
-        later=True,
     )
 
 
@@ -201,13 +197,18 @@ class MonitorConfig:
     interval: Duration = setting(
         15.0, "between two probes of a mirror, ±20 % jitter", check=checks.at_least(0.1)
     )
+    residual: Duration = setting(
+        185.0,
+        "an address is left alone for this long after a suspected block, longer when it repeats",
+        check=checks.positive,
+        restart=True,
+    )
     rise: int = setting(2, "good probes in a row before down becomes up", check=checks.at_least(1))
     fall: int = setting(3, "bad probes in a row before up becomes down", check=checks.at_least(1))
     anchors: tuple[str, ...] = setting(
         (),
         "host:port of others that tell whether we are online ourselves",
         check=checks.each(checks.host_and_port),
-        later=True,
     )
     canary: bool = setting(False, "probe with a real completion (costs tokens)", later=True)
     canary_daily_tokens: int = setting(

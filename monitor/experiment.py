@@ -19,7 +19,7 @@ from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.interpret import interpret
 from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.procedure import Done, Next, next_step
-from monitor.diagnosis.trial import CUT, Finding, Role, Trial
+from monitor.diagnosis.trial import ANSWERED, CUT, Finding, Role, Trial, outcome_of
 from monitor.health.board import endpoint_of
 from monitor.health.quarantine import Quarantine
 from monitor.probes.endpoints import Baseline, RoundTrips
@@ -57,6 +57,7 @@ class Laboratory:
         *,
         controls: Sequence[str] = (),
         online: Callable[[], bool] = lambda: True,
+        heard: Callable[[], None] = lambda: None,
         round_trips: RoundTrips | None = None,
         rng: random.Random | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -69,6 +70,8 @@ class Laboratory:
         self._care = care
         self._pace = pace
         self._online = online
+        """Whether our own network works; `heard` is told when a server has answered."""
+        self._heard = heard
         self._round_trips = round_trips or RoundTrips()
         self._baseline = Baseline(pace)
         self._rng = rng or random.Random()
@@ -159,6 +162,8 @@ class Laboratory:
         made = await attempt(step.role, subject, step.control, self._contexts, timeouts)
         if made.connect.failure is None:
             self._round_trips.add(subject.address, made.connect.seconds)
+        if made.shake is not None and outcome_of(made.shake) in ANSWERED:
+            self._heard()
         trial = Trial(
             role=step.role,
             hostname=subject.hostname,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from monitor.config import MirrorConfig
-from monitor.health.board import MirrorHealth, State
+from monitor.health.board import MirrorHealth, Standing, State
 from monitor.history.uptime import Known
 from monitor.probes.prober import Probe
-from monitor.probes.result import StepResult
+from monitor.probes.result import PathResult, StepResult
 from monitor.totals import Family, Totals
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -23,6 +23,8 @@ INFO = "mirrorgate_mirror_info"
 VERDICT = "mirrorgate_verdict"
 TLS_NOT_AFTER = "mirrorgate_tls_not_after_timestamp_seconds"
 DROPPED = "mirrorgate_store_dropped_writes"
+PATHS = "mirrorgate_mirror_paths"
+QUARANTINED = "mirrorgate_quarantined_endpoints"
 UPTIME = "mirrorgate_uptime_ratio"
 COVERAGE = "mirrorgate_uptime_coverage_ratio"
 INCIDENTS_OPEN = "mirrorgate_incidents_open"
@@ -45,7 +47,23 @@ FAMILIES: tuple[Family, ...] = (
         "Always 1; region as configured, CDN as detected.",
         ("mirror", "region", "cdn"),
     ),
-    Family(VERDICT, "gauge", "1 for the verdict on a mirror.", ("mirror", "verdict")),
+    Family(
+        VERDICT,
+        "gauge",
+        "1 for each verdict on a mirror, or on a path or name of it.",
+        ("mirror", "verdict"),
+    ),
+    Family(
+        PATHS,
+        "gauge",
+        "Paths of a mirror (one of its names over one of its addresses), by how they stand.",
+        ("mirror", "standing"),
+    ),
+    Family(
+        QUARANTINED,
+        "gauge",
+        "Endpoints (address and port) that nobody connects to, after a suspected block.",
+    ),
     Family(TLS_NOT_AFTER, "gauge", "When a mirror's certificate ends.", ("mirror",)),
     Family(DROPPED, "counter", "History that was dropped because the store could not keep up."),
     Family(
@@ -61,11 +79,13 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def count_probe(totals: Totals, mirror_id: str, probe: Probe, now: float) -> None:
-    """Count the steps of one probe."""
+def count_probe(
+    totals: Totals, mirror_id: str, probe: Probe, greeted: Sequence[PathResult], now: float
+) -> None:
+    """Count the steps of one probe, and of the handshakes beside it."""
     totals.set(LAST_PROBE, now, (mirror_id,))
     _count_step(totals, mirror_id, probe.resolution)
-    for path in probe.paths:
+    for path in (*probe.paths, *greeted):
         for step in path.steps:
             _count_step(totals, mirror_id, step)
 
@@ -98,9 +118,18 @@ def show_health(totals: Totals, mirror: MirrorConfig, health: MirrorHealth) -> N
     totals.set(IN_ROTATION, float(health.in_rotation), (mirror.id,))
     totals.remove("mirror", mirror.id, (INFO, VERDICT))
     totals.set(INFO, 1.0, (mirror.id, mirror.region, health.cdn_detected))
-    totals.set(VERDICT, 1.0, (mirror.id, health.verdict))
+    for verdict in health.verdicts:
+        totals.set(VERDICT, 1.0, (mirror.id, verdict))
+    for standing in Standing:
+        count = sum(path.standing is standing for path in health.paths)
+        totals.set(PATHS, float(count), (mirror.id, standing.value))
     if health.tls_not_after is not None:
         totals.set(TLS_NOT_AFTER, health.tls_not_after, (mirror.id,))
+
+
+def show_quarantine(totals: Totals, endpoints: int) -> None:
+    """Set how many endpoints are held."""
+    totals.set(QUARANTINED, float(endpoints))
 
 
 def show_uptime(totals: Totals, mirror_id: str, windows: Mapping[str, Known]) -> None:

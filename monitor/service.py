@@ -1,6 +1,6 @@
 """The monitor of one process: the way of a probe, from the schedule to the board.
 
-schedule → probe → verdict → health machine → board → whoever listens, and history beside it.
+schedule → turn → consequences → health machine → board → whoever listens, and history beside it.
 Everything after the probe itself is one synchronous step, so that no half of it is ever seen.
 """
 
@@ -11,22 +11,34 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from monitor import metrics
+from monitor.anchors import Anchors
+from monitor.care import Care
 from monitor.config import MirrorConfig, MonitorConfig
+from monitor.consequences import Consequences
 from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.pace import NORMAL, Pace
 from monitor.diagnosis.verdict import could_be_ours, decisive
+from monitor.examiner import Examiner
+from monitor.experiment import Laboratory
 from monitor.health.board import HealthBoard, HealthSnapshot, Wish
+from monitor.health.quarantine import Quarantine
 from monitor.health.uplink import we_are_blind
 from monitor.history.history import History
 from monitor.history.records import Transition
 from monitor.history.store import Store
 from monitor.probes.naming import NameService
 from monitor.probes.prober import Probe, Prober
+from monitor.probes.result import Way
+from monitor.publisher import Publisher
 from monitor.report import ProbeReport
 from monitor.schedule import SUSPECT_GAP, Schedule
+from monitor.slowly import Slowly
 from monitor.totals import Totals
+from monitor.turn import Rhythm, Turn, Turns
 from monitor.watch import MirrorWatch, identity
 
 log = logging.getLogger(__name__)
@@ -73,6 +85,7 @@ class Monitor:
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         prober: Prober | None = None,
+        pace: Pace = NORMAL,
     ) -> None:
         self._config = config
         self._store = store
@@ -83,16 +96,51 @@ class Monitor:
         self._on_change = on_change
         self._clock = clock
         self._monotonic = monotonic
-        self._prober = prober or Prober(NameService(config.dns.resolvers))
-        self._schedule = Schedule(
-            self._probe, config.interval, monotonic, rng if rng is not None else random.Random()
-        )
+        self._pace = pace = paced(config, pace)
+        rng = random.Random() if rng is None else rng
+        self._prober = prober or Prober(NameService(config.dns.resolvers, pace))
+        self._schedule = Schedule(self._probe, config.interval, monotonic, rng)
         self._mirrors = _enabled(mirrors)
         self._watches: dict[str, MirrorWatch] = {}
         self._wishes: dict[str, tuple[Wish, float | None]] = {}
         self._before: dict[str, Transition] = {}
         """The states before this start, until the first probe confirms or contradicts them."""
         self._keeper: asyncio.Task[None] | None = None
+        self._anchors = Anchors(pace, monotonic)
+        quarantine, care = Quarantine(pace), Care(pace)
+        self._publisher = Publisher(board, quarantine, totals, self._tell, clock, monotonic)
+        self._laboratory = Laboratory(
+            self._prober.contexts,
+            quarantine,
+            care,
+            pace,
+            online=lambda: self._anchors.online,
+            heard=self._anchors.heard,
+            round_trips=self._prober.round_trips,
+            rng=rng,
+            monotonic=monotonic,
+        )
+        self._consequences = Consequences(
+            quarantine, self._anchors, pace, rng, monotonic, self._watches, self._touched
+        )
+        self._examiner = Examiner(
+            self._laboratory,
+            self._prober.contexts,
+            quarantine,
+            pace,
+            self._consequences,
+            monotonic,
+        )
+        self._consequences.examiner = self._examiner
+        self._turns = Turns(self._prober, quarantine, care, self._examiner.is_busy, monotonic)
+        self._slowly = Slowly(self._prober, pace, rng, monotonic)
+        self._use(config)
+
+    def _use(self, config: MonitorConfig) -> None:
+        self._config = self._consequences.config = config
+        self.history.retention = config.retention
+        self._laboratory.controls = config.sni.control
+        self._anchors.configure(config.anchors)
 
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
@@ -101,7 +149,7 @@ class Monitor:
         self._before = {i: state for i, state in before.items() if i in self._mirrors}
         for mirror in self._mirrors.values():
             self._watch(mirror)
-        self._publish()
+        self._publish_all()
         for mirror_id in self._watches:
             self._schedule.add(mirror_id)
         self._keeper = asyncio.create_task(self._keep(), name="monitor")
@@ -109,6 +157,8 @@ class Monitor:
     async def stop(self) -> None:
         """Break off all probes."""
         await self._schedule.stop()
+        await self._examiner.stop()
+        self._publisher.stop()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -117,8 +167,7 @@ class Monitor:
 
     def configure(self, config: MonitorConfig, mirrors: tuple[MirrorConfig, ...]) -> None:
         """Use another configuration; the health of mirrors that stay is kept."""
-        self._config = config
-        self.history.retention = config.retention
+        self._use(config)
         self._mirrors = _enabled(mirrors)
         self._prober.contexts.forget()
         self._prober.names.use(config.dns.resolvers)
@@ -126,7 +175,7 @@ class Monitor:
             self._forget(mirror_id)
         for mirror in self._mirrors.values():
             self._watch(mirror)
-        self._publish()
+        self._publish_all()
         self._schedule.set_interval(config.interval)
         for mirror_id in self._mirrors:
             self._schedule.add(mirror_id)
@@ -143,11 +192,30 @@ class Monitor:
         if (watch := self._watches.get(mirror_id)) is not None:
             watch.set_wish(wish, until)
             self._refresh(watch, self._clock())
-            self._publish()
+            self._show(watch)
 
     def suspect(self, mirror_id: str) -> None:
         """Traffic failed on a mirror: probe it at once, at most once a second."""
+        if (watch := self._watches.get(mirror_id)) is not None:
+            watch.rest_until = float("-inf")
         self._schedule.suspect(mirror_id)
+
+    def hear(self, news: Mapping[str, Any]) -> None:
+        """What a worker says of traffic (`router/reports.py`)."""
+        for mirror_id in news.get("mirrors", ()):
+            self.suspect(mirror_id)
+        for mirror_id, hostname, address, operation, failure in news.get("paths", ()):
+            if (watch := self._watches.get(mirror_id)) is not None:
+                way = Way(hostname, address)
+                self._consequences.traffic_failed(watch, way, operation, failure)
+                self.suspect(mirror_id)
+        for mirror_id, hostname, address, seconds in news.get("opened", ()):
+            if (watch := self._watches.get(mirror_id)) is not None:
+                self._consequences.traffic_worked(watch, Way(hostname, address), seconds)
+        for mirror_id, received, stopped in news.get("transfers", ()):
+            if (watch := self._watches.get(mirror_id)) is not None:
+                self._slowly.traffic(mirror_id, received, stopped)
+                self._weigh(watch)
 
     def _stays(self, watch: MirrorWatch) -> bool:
         mirror = self._mirrors.get(watch.mirror.id)
@@ -158,49 +226,82 @@ class Monitor:
         watch = self._watches.get(mirror.id)
         rise, fall = self._config.rise, self._config.fall
         if watch is None:
-            watch = self._watches[mirror.id] = MirrorWatch(mirror, rise, fall, self._clock())
+            watch = self._watches[mirror.id] = MirrorWatch(
+                mirror, rise, fall, self._clock(), pace=self._pace, monotonic=self._monotonic()
+            )
             watch.set_wish(*self._wishes.get(mirror.id, (Wish.use, None)))
             self._end_wishes(watch, self._clock())
-        watch.mirror = mirror
+        watch.configure(mirror, self._monotonic())
         watch.machine.rise, watch.machine.fall = rise, fall
         self._refresh(watch, self._clock())
 
     def _forget(self, mirror_id: str) -> None:
         """Stop watching; from now on history does not know what it is."""
         self._schedule.remove(mirror_id)
+        self._examiner.forget(mirror_id)
+        self._slowly.forget(mirror_id)
         watch, now = self._watches.pop(mirror_id), self._clock()
         watch.set_wish(Wish.use, None)
         self._refresh(watch, now, watch.blind(now))
         self._totals.remove("mirror", mirror_id)
 
+    # A turn
+
     async def _probe(self, mirror_id: str) -> bool:
         watch = self._watches[mirror_id]
-        probe = await self._prober.probe(
-            watch.mirror,
-            self._config.timeouts,
-            probe_budget(self._config.interval),
-            watch.prefer,
+        if watch.rests(self._monotonic()):
+            return False
+        config = self._config
+        rhythm = Rhythm(
+            budget=probe_budget(config.interval),
+            spacing=min(self._pace.target_interval, 2 * config.interval),
+            alternates=min(self._pace.dns_retest, 20 * config.interval),
         )
-        return self._digest(watch, probe, self._clock())
-
-    def _digest(self, watch: MirrorWatch, probe: Probe, now: float) -> bool:
-        """Take the result of a probe; True if the next one should come soon."""
-        watch.take(probe, now, self._monotonic())
-        metrics.count_probe(self._totals, watch.mirror.id, probe, now)
-        soon = self._judge(watch, probe, now)
-        health = watch.health()
-        if probe.meaning.alive:
-            metrics.observe_latency(self._totals, health)
-        self.history.sample(watch.sample(probe, now, self._vantage))
-        self._publish()
+        turn = await self._turns.take(watch.ways, config.timeouts, rhythm)
+        if self._anchors and not turn.probe.meaning.alive:
+            await self._anchors.ask()
+        soon = self._digest(watch, turn, self._clock())
+        await self._slow_checks(watch, turn.probe)
         return soon
 
+    def _digest(self, watch: MirrorWatch, turn: Turn, now: float) -> bool:
+        """Take what a turn found; True if the next one should come soon."""
+        probe = turn.probe if turn.touched else watch.untouched(turn.probe)
+        watch.take(probe, now, self._monotonic())
+        metrics.count_probe(self._totals, watch.mirror.id, probe, turn.greeted, now)
+        for result in (*probe.paths, *turn.greeted):
+            self._consequences.take(watch, result)
+        doubt = self._judge(watch, probe, now)
+        self._consequences.rest(watch, probe.meaning)
+        if probe.meaning.alive:
+            metrics.observe_latency(self._totals, watch.health())
+        self.history.sample(watch.sample(probe, now, self._vantage))
+        self._show(watch)
+        return doubt or watch.wants_another
+
+    async def _slow_checks(self, watch: MirrorWatch, probe: Probe) -> None:
+        """What is asked now and then, over the path that has just worked."""
+        if probe.best is None:
+            return
+        mirror, timeouts = watch.mirror, self._config.timeouts
+        checked = await self._slowly.check_key(mirror, probe.best.way, timeouts)
+        if checked is not None and checked.valid is not None:
+            watch.key_refused = not checked.valid
+            self._publisher.touch(mirror.id)
+        if await self._slowly.measure(mirror, probe.best.way, timeouts):
+            self._weigh(watch)
+
+    def _weigh(self, watch: MirrorWatch) -> None:
+        """Take what is known of the mirror's speed."""
+        if watch.weigh(*self._slowly.reaction(watch.mirror.id)):
+            self._publisher.touch(watch.mirror.id)
+
     def _judge(self, watch: MirrorWatch, probe: Probe, now: float) -> bool:
-        ours = not probe.meaning.alive and could_be_ours(decisive(probe.resolution, probe.paths))
+        ours = not probe.meaning.alive and self._could_be_ours(probe)
         newly_ours = ours and not watch.could_be_ours
         watch.could_be_ours = ours
-        if ours and len(self._watches) > 1:
-            if we_are_blind([other.could_be_ours for other in self._watches.values()]):
+        if ours and (len(self._watches) > 1 or self._anchors):
+            if self._are_blind():
                 self._go_blind(now)
                 return True
             if newly_ours:
@@ -212,9 +313,20 @@ class Monitor:
         self._refresh(watch, now, flipped)
         return watch.machine.in_transition
 
+    def _could_be_ours(self, probe: Probe) -> bool:
+        """With anchors, whatever fails while they do; else what may have its cause in us."""
+        if self._anchors:
+            return self._anchors.silent
+        return could_be_ours(decisive(probe.resolution, probe.paths))
+
+    def _are_blind(self) -> bool:
+        doubts = [watch.could_be_ours for watch in self._watches.values()]
+        return all(doubts) if self._anchors else we_are_blind(doubts)
+
     def _go_blind(self, now: float) -> None:
         for watch in self._watches.values():
             self._refresh(watch, now, watch.blind(now, _BLIND))
+            self._publisher.touch(watch.mirror.id)
 
     def _ask_the_others(self, watch: MirrorWatch) -> None:
         """Before this result counts, see whether the others fail in the same way."""
@@ -240,11 +352,21 @@ class Monitor:
         self.history.changed(change)
         log.info("%s is %s: %s", change.mirror_id, change.state, change.detail or change.verdict)
 
-    def _publish(self) -> None:
-        healths = {i: self._watches[i].health() for i in self._mirrors if i in self._watches}
-        for mirror_id, health in healths.items():
-            metrics.show_health(self._totals, self._mirrors[mirror_id], health)
-        snapshot = self._board.publish(healths, self._clock())
+    # Showing
+
+    def _touched(self, mirror_id: str) -> None:
+        self._publisher.touch(mirror_id)
+
+    def _show(self, watch: MirrorWatch) -> None:
+        """Show a mirror at once."""
+        self._publisher.touch(watch.mirror.id)
+        self._publisher.publish()
+
+    def _publish_all(self) -> None:
+        self._publisher.watch(self._mirrors, self._watches)
+        self._publisher.publish()
+
+    def _tell(self, snapshot: HealthSnapshot) -> None:
         self.history.see(snapshot)
         self._on_change(snapshot)
 
@@ -259,8 +381,11 @@ class Monitor:
 
     async def _keep_once(self) -> None:
         now = self._clock()
-        if any([self._expire(watch, now) for watch in self._watches.values()]):
-            self._publish()
+        for watch in self._watches.values():
+            self._weigh(watch)
+            if self._expire(watch, now):
+                self._publisher.touch(watch.mirror.id)
+        self._publisher.look()
         self.history.keep()
 
     def _expire(self, watch: MirrorWatch, now: float) -> bool:
@@ -284,6 +409,11 @@ class Monitor:
     @property
     def _vantage(self) -> str:
         return self._board.current.vantage
+
+
+def paced(config: MonitorConfig, pace: Pace) -> Pace:
+    """The pace of this configuration."""
+    return pace if config.residual == NORMAL.residual_hold else pace.shortened(config.residual)
 
 
 def _enabled(mirrors: tuple[MirrorConfig, ...]) -> dict[str, MirrorConfig]:

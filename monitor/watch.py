@@ -1,21 +1,29 @@
 """One mirror as the monitor knows it: what probes found, what the operator wishes, what is shown.
 
-Changes only by `take`, `blind`, `set_wish` and `refresh`; does no I/O and takes the time as an
-argument.
+Changes only by its methods; does no I/O and takes the time as an argument.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from monitor.config import MirrorConfig
 from monitor.diagnosis.answer import OK, Meaning
-from monitor.diagnosis.cdn import detect_cdn
+from monitor.diagnosis.cdn import cdn_of
+from monitor.diagnosis.measures import Reaction
+from monitor.diagnosis.pace import NORMAL, Pace
+from monitor.diagnosis.reaction import reaction_to
+from monitor.diagnosis.trial import Finding
 from monitor.diagnosis.verdict import UNKNOWN
-from monitor.health.board import Latency, MirrorHealth, PathHealth, Standing, State, Wish
+from monitor.health.board import Latency, MirrorHealth, Standing, State, Wish
 from monitor.health.mirror import HealthMachine
+from monitor.health.paths import in_order, shown
 from monitor.history.records import Sample, Transition
 from monitor.probes.prober import Probe
 from monitor.probes.resolve import as_address
 from monitor.probes.result import Operation, PathResult
+from monitor.ways import Ways
 
 _UNSEEN = Meaning(UNKNOWN, False)
 
@@ -28,33 +36,57 @@ def identity(mirror: MirrorConfig) -> tuple[object, ...]:
 class MirrorWatch:
     """The state of one mirror, and how it comes about."""
 
-    def __init__(self, mirror: MirrorConfig, rise: int, fall: int, now: float) -> None:
+    def __init__(
+        self,
+        mirror: MirrorConfig,
+        rise: int,
+        fall: int,
+        now: float,
+        *,
+        pace: Pace = NORMAL,
+        monotonic: float = 0.0,
+    ) -> None:
         self.mirror = mirror
         self.machine = HealthMachine(rise, fall, now)
-        self.addresses: tuple[str, ...] = ()
-        self.prefer: tuple[str, ...] = ()
-        """The addresses to try first: what worked, or else what was not tried last time."""
+        self.ways = Ways(mirror, pace, monotonic)
         self.last_probe: float | None = None
-        self._seen = 0.0
-        """When it was probed last, by a clock that never jumps."""
         self.could_be_ours = False
         """Whether the last probe failed for what may be our own network's fault."""
         self.doubtful_since = 0.0
         """When that began, on the monotonic clock."""
+        self.weight = 1.0
+        self.freezes_streams = False
+        self.key_refused = False
+        self.evidence: tuple[str, ...] = ()
+        self.rest_until = float("-inf")
+        """Until when it is not asked, on the monotonic clock."""
+        self.rests_taken = 0
+        """Times in a row that it was left in peace."""
+        self._burden = Finding(UNKNOWN)
+        """What is known of its speed."""
+        self._seen = 0.0
+        """When it was probed last, by a clock that never jumps."""
         self._state = State.unknown
         self._since = now
         self._meaning = _UNSEEN
         self._latency = Latency()
-        self._cdn = ""
-        self._not_after: float | None = None
+        self.network = ""
+        """The content delivery network that was seen, or ""."""
         self._wish = Wish.use
         self._wish_until: float | None = None
 
     def __repr__(self) -> str:
         return f"<MirrorWatch {self.mirror.id} {self._state} {self._meaning.verdict}>"
 
-    def health(self) -> MirrorHealth:
-        """What is shown."""
+    def health(
+        self,
+        held: Callable[[str], bool] = lambda address: False,
+        wall: Callable[[float], float] = lambda moment: moment,
+    ) -> MirrorHealth:
+        """What is shown; `held` tells of quarantined addresses, `wall` turns our clock into the
+        world's."""
+        paths = shown(tuple(self.ways), held, wall) if self.last_probe is not None else ()
+        ends = [path.not_after for path in paths if path.not_after is not None]
         return MirrorHealth(
             id=self.mirror.id,
             state=self._state,
@@ -62,29 +94,39 @@ class MirrorWatch:
             verdict=self._meaning.verdict,
             wish=self._wish,
             wish_until=self._wish_until,
-            paths=tuple(
-                PathHealth(self.mirror.host, address, Standing.ok, usable=True)
-                for address in self.addresses
-            ),
+            paths=paths,
+            weight=self.weight,
+            freezes_streams=self.freezes_streams,
+            key_refused=self.key_refused,
             latency=self._latency,
             last_probe=self.last_probe,
-            cdn_detected=self._cdn,
-            tls_not_after=self._not_after,
+            cdn_detected=self.network,
+            tls_not_after=min(ends, default=None),
+            dns=self._dns(),
             detail="" if self._state is State.up else self._meaning.sentence,
+            evidence=self.evidence,
         )
+
+    def _dns(self) -> str:
+        own = self.ways.names.get(self.mirror.host)
+        return OK if own is None or own.finding.verdict in (UNKNOWN, OK) else own.finding.verdict
 
     def take(self, probe: Probe, now: float, monotonic: float) -> None:
         """Take the facts of a probe; they do not say yet what the mirror's state is."""
         self.last_probe, self._seen = now, monotonic
         if (path := probe.best) is not None:
-            self.addresses = self.prefer = probe.addresses()
             self._latency = latency_of(self.mirror, probe, path)
-            last = path.last.http
-            self._cdn = detect_cdn(last.headers) if last else self._cdn
-            shaken = path.step(Operation.tls_handshake)
-            self._not_after = shaken.tls.not_after if shaken and shaken.tls else None
-        else:
-            self.prefer = probe.untried() or self.prefer
+            self.network = self._network_of(path) or self.network
+
+    def _network_of(self, path: PathResult) -> str:
+        answer, shaken = path.last.http, path.step(Operation.tls_handshake)
+        name = self.ways.names.get(path.hostname)
+        return cdn_of(
+            path.address,
+            answer.headers if answer else None,
+            name.chain if name else (),
+            shaken.tls.issuer if shaken and shaken.tls else "",
+        )
 
     def sample(self, probe: Probe, now: float, vantage: str) -> Sample:
         """What history keeps of a probe, after it was taken into the state."""
@@ -103,8 +145,63 @@ class MirrorWatch:
         flipped = self.machine.observe(meaning.alive, now)
         agrees = self.machine.state is (State.up if meaning.alive else State.down)
         if agrees or self.machine.state is State.unknown:
-            self._meaning = meaning
+            self._meaning = self._shaded(meaning)
         return flipped
+
+    def _shaded(self, meaning: Meaning) -> Meaning:
+        """What is said of a mirror that answers, but not in every way in which it should."""
+        self.evidence = ()
+        if meaning.verdict != OK:
+            return meaning
+        own = in_order(path for path in self.ways if path.place == 0)
+        if own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold:
+            self.evidence = own[0].evidence
+            return Meaning(own[0].verdict, True, "it is reached under another name")
+        if self.key_refused:
+            return Meaning("upstream_key_invalid", True, "it refuses its own key")
+        if self._burden.verdict not in (OK, UNKNOWN):
+            self.evidence = self._burden.evidence
+            return Meaning(self._burden.verdict, True, "longer answers are slow, or stop")
+        return meaning
+
+    def untouched(self, probe: Probe) -> Probe:
+        """What a turn says that could try no path at all: the worst of what holds them."""
+        ordered = in_order(self.ways)
+        if not ordered:
+            return probe
+        worst = ordered[0]
+        self.evidence = worst.evidence
+        sentence = worst.evidence[0] if worst.evidence else "its addresses are left alone for now"
+        return replace(probe, meaning=Meaning(worst.verdict, False, sentence))
+
+    def weigh(self, finding: Finding, reaction: Reaction) -> bool:
+        """Take what is known of its speed; True if that changes anything."""
+        before = (self.weight, self.freezes_streams, self._burden)
+        self.weight, self.freezes_streams = reaction.weight, reaction.streaming < 1.0
+        self._burden = finding
+        return before != (self.weight, self.freezes_streams, self._burden)
+
+    def configure(self, mirror: MirrorConfig, monotonic: float) -> None:
+        """Take new settings."""
+        self.mirror = mirror
+        self.ways.configure(mirror, monotonic)
+
+    def rests(self, monotonic: float) -> bool:
+        """Whether it is to be left in peace for now; what is known of it stays."""
+        if monotonic >= self.rest_until:
+            return False
+        self._seen = monotonic
+        return True
+
+    @property
+    def is_down(self) -> bool:
+        """Whether it is believed to be down."""
+        return self.machine.state is State.down
+
+    @property
+    def wants_another(self) -> bool:
+        """Whether a path is in doubt, so that the next turn should come soon."""
+        return any(path.standing is Standing.suspected for path in self.ways)
 
     def blind(self, now: float, meaning: Meaning | None = None) -> bool:
         """Nothing can be said of it at present; True if it was known before."""

@@ -95,13 +95,25 @@ class MirrorHealth:
     weight: float = 1.0
     """Factor on the configured share of traffic: below 1 for a mirror that is slowed down."""
     freezes_streams: bool = False
-    """Whether long answers stop dead over it: other mirrors come first, above all for streams."""
+    """Whether long answers stop dead over it: other mirrors come first for streams."""
+    key_refused: bool = False
+    """Whether its own key is refused: then only callers' own keys go there."""
+    dns: str = "ok"
+    """The verdict on how its name resolves, which need not keep it from being reached."""
+    evidence: tuple[str, ...] = ()
+    """What its verdict rests on, in a few words each."""
     latency: Latency = field(default_factory=Latency)
     last_probe: float | None = None
     cdn_detected: str = ""
     tls_not_after: float | None = None
     detail: str = ""
     """One sentence on why it is not up, without secrets; empty when it is."""
+
+    @property
+    def verdicts(self) -> frozenset[str]:
+        """All that is wrong anywhere in it, or "ok"."""
+        bad = {self.verdict, self.dns, *(path.verdict for path in self.paths)} - {"ok", "unknown"}
+        return frozenset(bad or {self.verdict})
 
     @property
     def in_rotation(self) -> bool:
@@ -181,6 +193,7 @@ def _mirror_from_json(data: Mapping[str, Any]) -> MirrorHealth:
             "wish": Wish(data["wish"]),
             "paths": tuple(map(_path_from_json, data["paths"])),
             "latency": Latency(**data["latency"]),
+            "evidence": tuple(data["evidence"]),
         }
     )
 

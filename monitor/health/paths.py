@@ -15,9 +15,12 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from monitor.diagnosis.certificates import Memory
+from monitor.diagnosis.confidence import Confidence
 from monitor.health.board import PathHealth, Standing
+from monitor.probes.result import Way
 
 SMOOTHING = 0.3
 """Weight of the newest measurement in the moving average."""
@@ -50,6 +53,16 @@ class Path:
     """Bad results of probes in a row."""
     last_good: float = -math.inf
     last_try: float = -math.inf
+    seen: float = -math.inf
+    """When a resolver, or the configuration, last gave the address."""
+    confidence: Confidence = field(default_factory=Confidence)
+    memory: Memory = field(default_factory=Memory)
+    """The certificate that verified over it before."""
+
+    @property
+    def way(self) -> Way:
+        """Which path it is."""
+        return Way(self.hostname, self.address)
 
     def succeeded(self, now: float, latency: float | None = None) -> bool:
         """A connection came about; True if it was not ok before. `latency` in milliseconds."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from monitor.history.records import Sample, Transition
 from monitor.history.store import Store
 from monitor.metrics import FAMILIES
 from monitor.probes.prober import Probe, Prober
-from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult
+from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult, Way
+from monitor.probes.way import Budget
 from monitor.service import Monitor, probe_budget
 from monitor.totals import Totals
 from tests.support.mirror import PretendMirror
@@ -53,15 +55,20 @@ class ScriptedProber(Prober):
         self.says = dict.fromkeys(ids, GOOD)
         self.count = dict.fromkeys(ids, 0)
 
-    async def probe(
-        self,
-        mirror: MirrorConfig,
-        timeouts: MonitorTimeouts,
-        seconds: float,
-        prefer: Sequence[str] = (),
-    ) -> Probe:
+    async def resolve(self, mirror: MirrorConfig, timeout: float, hostname: str = "") -> StepResult:
         self.count[mirror.id] += 1
-        return self.says[mirror.id]
+        return self.says[mirror.id].resolution
+
+    async def ask(
+        self, mirror: MirrorConfig, ways: Sequence[Way], timeouts: MonitorTimeouts, budget: Budget
+    ) -> tuple[PathResult, ...]:
+        paths = self.says[mirror.id].paths
+        return tuple(replace(path, hostname=mirror.host) for path in paths) if ways else ()
+
+    async def greet(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    ) -> PathResult:
+        return replace(self.says[mirror.id].paths[0], hostname=mirror.host)
 
 
 class HeldProber(ScriptedProber):
@@ -73,17 +80,11 @@ class HeldProber(ScriptedProber):
         self.holding = asyncio.Event()
         self.released = asyncio.Event()
 
-    async def probe(
-        self,
-        mirror: MirrorConfig,
-        timeouts: MonitorTimeouts,
-        seconds: float,
-        prefer: Sequence[str] = (),
-    ) -> Probe:
+    async def resolve(self, mirror: MirrorConfig, timeout: float, hostname: str = "") -> StepResult:
         if mirror.id == self.held:
             self.holding.set()
             await self.released.wait()
-        return await super().probe(mirror, timeouts, seconds, prefer)
+        return await super().resolve(mirror, timeout, hostname)
 
 
 class Setup:
@@ -381,11 +382,11 @@ async def test_health_that_is_too_old_is_unknown(setup, monkeypatch):
     await setup.until("hk", State.up)
     release = asyncio.Event()
 
-    async def stuck(*_: object, **__: object) -> Probe:
+    async def stuck(*_: object, **__: object) -> StepResult:
         await release.wait()
-        return GOOD
+        return GOOD.resolution
 
-    setup.prober.probe = stuck
+    setup.prober.resolve = stuck
     await setup.until("hk", State.unknown)
     assert setup.board.current.of("hk").in_rotation
     release.set()

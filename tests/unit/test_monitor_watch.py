@@ -1,13 +1,17 @@
 """What is shown of a mirror, as results and wishes come in."""
 
+from dataclasses import replace
+
 import pytest
 
 from monitor.config import MirrorConfig
 from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.reaction import reaction_to
+from monitor.diagnosis.trial import Finding
 from monitor.health.board import State, Wish
 from monitor.health.uplink import we_are_blind
 from monitor.probes.prober import Probe
-from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence
+from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence, Way
 from monitor.totals import Family, Totals
 from monitor.watch import MirrorWatch, identity
 
@@ -109,12 +113,20 @@ def test_the_facts_of_a_good_probe_are_shown(watch):
             http=HttpAnswer(401, {"cf-ray": "1"}, b"{}"),
         ),
     )
-    bad = PathResult("192.0.2.1", (StepResult(Operation.connect, "connection_refused", 0.0),))
-    addresses = ("192.0.2.1", "192.0.2.2", "192.0.2.3")
-    resolution = StepResult(Operation.resolve, None, 0.003, addresses=addresses)
-    watch.take(Probe(resolution, (bad, PathResult("192.0.2.2", steps)), OK), 5.0, 5.0)
+    way = Way(MIRROR.host, "192.0.2.2")
+    watch.ways.resolved(MIRROR.host, ("192.0.2.1", "192.0.2.2", "192.0.2.3"), 1.0)
+    path = watch.ways.path(way)
+    path.succeeded(4.0, 95.0)
+    path.not_after = 99.0
+    resolution = StepResult(Operation.resolve, None, 0.003)
+    good = PathResult(way.address, steps, way.hostname)
+    watch.take(Probe(resolution, (good,), OK), 5.0, 5.0)
     health = watch.health()
-    assert [p.address for p in health.paths] == ["192.0.2.2", "192.0.2.3"]
+    assert [(p.address, p.usable) for p in health.paths] == [
+        ("192.0.2.2", True),
+        ("192.0.2.1", False),
+        ("192.0.2.3", False),
+    ]
     latency = health.latency
     assert (latency.resolve, latency.connect, latency.tls) == (3, 31, 64)
     assert latency.first_byte == 180
@@ -122,20 +134,39 @@ def test_the_facts_of_a_good_probe_are_shown(watch):
     assert health.tls_not_after == 99.0
 
 
-def test_after_a_failure_other_addresses_are_tried_first(watch):
-    resolution = StepResult(Operation.resolve, None, 0.0, addresses=("a", "b", "c"))
+def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
+    watch.configure(replace(MIRROR, hostnames=("alt.example.org",)), 0.0)
+    for name in ("api.example.com", "alt.example.org"):
+        watch.ways.resolved(name, ("192.0.2.1",), 0.0)
+    blocked = watch.ways.path(Way("api.example.com", "192.0.2.1"))
+    blocked.judged("sni_block_rst", "confirmed", ("reset twice",))
+    blocked.hold(600.0)
+    watch.ways.path(Way("alt.example.org", "192.0.2.1")).succeeded(1.0)
+    watch.last_probe = 1.0
+    change = give(watch, OK, 1)
+    assert (change.state, change.verdict) == (State.degraded, "sni_block_rst")
+    health = watch.health()
+    assert health.in_rotation
+    assert health.evidence == ("reset twice",)
+    assert [(p.hostname, p.usable) for p in health.paths] == [
+        ("alt.example.org", True),
+        ("api.example.com", False),
+    ]
+    blocked.succeeded(700.0)
+    assert give(watch, OK, 701).state is State.up
 
-    def failed(*addresses: str) -> Probe:
-        step = StepResult(Operation.connect, "connection_refused", 0.0)
-        return Probe(resolution, tuple(PathResult(a, (step,)) for a in addresses), REFUSED)
 
-    watch.take(failed("a", "b"), 1.0, 1.0)
-    assert watch.prefer == ("c",)
-    watch.take(failed("c", "a"), 2.0, 2.0)
-    assert watch.prefer == ("b",)
-    watch.take(failed("a", "b", "c"), 3.0, 3.0)
-    assert watch.prefer == ("b",)
-    assert watch.health().paths == ()
+def test_a_refused_key_and_a_slow_mirror_are_degraded_and_say_so(watch):
+    watch.key_refused = True
+    assert give(watch, OK, 1).verdict == "upstream_key_invalid"
+    assert watch.health().key_refused
+    watch.key_refused = False
+    slow = Finding("throttled", evidence=("2 KB/s",))
+    assert watch.weigh(slow, reaction_to("throttled"))
+    assert not watch.weigh(slow, reaction_to("throttled"))
+    give(watch, OK, 2)
+    health = watch.health()
+    assert (health.state, health.verdict, health.weight) == (State.degraded, "throttled", 0.2)
 
 
 def test_a_new_weight_does_not_make_another_mirror_but_a_new_url_does():

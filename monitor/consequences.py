@@ -1,0 +1,271 @@
+"""What follows from results: how paths stand, what is examined, what is held and for how long.
+
+Everything here is one synchronous step after a probe, an experiment or news from traffic has come
+in; the I/O is elsewhere (`turn.py`, `examiner.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from monitor.anchors import Anchors
+from monitor.config import MonitorConfig
+from monitor.diagnosis.answer import OK, Meaning
+from monitor.diagnosis.certificates import judge_certificate
+from monitor.diagnosis.confidence import Confidence
+from monitor.diagnosis.measures import Reaction, Scope
+from monitor.diagnosis.names import BLOCKS
+from monitor.diagnosis.pace import NORMAL, Pace
+from monitor.diagnosis.reaction import hold_after, reaction_to
+from monitor.diagnosis.trial import CUT, Finding, Level, Role, Trial, outcome_of
+from monitor.diagnosis.verdict import could_be_ours, judge_step
+from monitor.examiner import Case, Examiner
+from monitor.experiment import Conclusion
+from monitor.health.board import Standing, endpoint_of
+from monitor.health.paths import Path
+from monitor.health.quarantine import Quarantine
+from monitor.probes.result import Operation, PathResult, StepResult, TlsEvidence, Way
+from monitor.probes.trials import Subject
+from monitor.watch import MirrorWatch
+
+log = logging.getLogger(__name__)
+
+USUAL_INTERVAL = 15.0
+"""For which the holds of the reactions are meant; a faster monitor tries again sooner."""
+_NOTHING = frozenset({"ok", "unknown", "local_network_down"})
+_OF_PATHS = frozenset({Scope.path, Scope.endpoint, Scope.hostname})
+_TLS = {
+    "connection_reset": "tls_reset",
+    "eof_error": "tls_eof",
+    "generic_timeout_error": "tls_timeout",
+}
+
+
+class Consequences:
+    """Turns results into what is known of paths, and into what is done about it."""
+
+    def __init__(
+        self,
+        quarantine: Quarantine,
+        anchors: Anchors,
+        pace: Pace,
+        rng: random.Random,
+        monotonic: Callable[[], float],
+        watches: Mapping[str, MirrorWatch],
+        touched: Callable[[str], None],
+    ) -> None:
+        """`touched` is called with the id of every mirror that should be shown anew."""
+        self.config = MonitorConfig()
+        self._quarantine = quarantine
+        self._anchors = anchors
+        self._pace = pace
+        self._rng = rng
+        self._monotonic = monotonic
+        self._watches = watches
+        self._touched = touched
+        self.examiner: Examiner | None = None
+
+    # Probes
+
+    def take(self, watch: MirrorWatch, result: PathResult) -> None:
+        """A probe went over a path, to its end or to where it failed."""
+        path = watch.ways.path(result.way)
+        if path is None:
+            return  # it was forgotten meanwhile
+        now, last = self._monotonic(), result.last
+        meaning = judge_step(last)
+        if last.failure is None or reaction_to(meaning.verdict).scope not in _OF_PATHS:
+            self._worked(watch, path, result, now)
+            return
+        if self._anchors.silent or (could_be_ours(last) and not self._anchors.online):
+            path.last_try = now  # frozen: this may be our own network's fault
+            return
+        path.failed(now, meaning.verdict)
+        self._touched(watch.mirror.id)
+        if last.operation is Operation.tls_handshake:
+            self._handshake_failed(watch, path, last, now)
+        elif path.failures >= self.config.fall:
+            self.react(watch, path, Finding(meaning.verdict, Level.suspected))
+
+    def _worked(self, watch: MirrorWatch, path: Path, result: PathResult, now: float) -> None:
+        connected = result.step(Operation.connect)
+        shaken = result.step(Operation.tls_handshake)
+        seconds = sum(step.seconds for step in (connected, shaken) if step is not None)
+        before = path.standing
+        self._anchors.heard()
+        if path.succeeded(now, seconds * 1000):
+            self._touched(watch.mirror.id)
+            if before is not Standing.untested:
+                log.info("%s over %s works again", path.hostname, path.address)
+        path.confidence = path.confidence.succeeded() if path.confidence.net > 0 else Confidence()
+        seen = shaken.tls if shaken is not None else None
+        if seen is not None:
+            path.not_after = seen.not_after
+            path.memory = replace(path.memory, issuer=seen.issuer, sha256=seen.sha256)
+
+    def _handshake_failed(
+        self, watch: MirrorWatch, path: Path, step: StepResult, now: float
+    ) -> None:
+        seen = step.tls
+        if seen is not None and seen.verify_code:
+            self.react(watch, path, judge_certificate(seen, path.hostname, path.memory))
+        elif outcome_of(step) in CUT:
+            self._cut_off(watch, path, step, now)
+        elif path.failures >= self.config.fall:
+            self.react(watch, path, Finding(path.verdict, Level.suspected))
+
+    # Suspicion
+
+    def _cut_off(self, watch: MirrorWatch, path: Path, step: StepResult, now: float) -> None:
+        """A handshake under the path's name was cut off: nobody uses the endpoint until more is
+        known."""
+        for other in watch.ways.beside(path):
+            other.doubted(path.verdict)
+        mirror, examiner = watch.mirror, self.examiner
+        subject = Subject(path.hostname, path.address, mirror.port, mirror.ca_file)
+        trial = Trial(
+            role=Role.target,
+            hostname=path.hostname,
+            address=path.address,
+            port=mirror.port,
+            sni=step.sni or path.hostname,
+            step=step,
+            at=now,
+            in_residual=False,
+            anchors_ok=self._anchors.online,
+        )
+        if examiner is not None and self.config.sni.control:
+            case = Case(mirror.id, subject, self.config.timeouts, path.memory, (trial,))
+            examiner.suspect(case)
+        elif path.failures >= self.config.fall:
+            self.react(watch, path, Finding(path.verdict, Level.suspected))
+
+    def quarantined(self, case: Case) -> None:
+        """An endpoint is held from now on, for every mirror that has it."""
+        log.info("%s is left alone: a block is suspected", case.endpoint)
+        for watch in self._watches.values():
+            if any(endpoint_of(p.address, watch.mirror.port) == case.endpoint for p in watch.ways):
+                self._touched(watch.mirror.id)
+
+    def concluded(self, case: Case, conclusion: Conclusion) -> None:
+        """An experiment has ended."""
+        watch = self._watches.get(case.mirror)
+        subject = case.subject
+        path = watch.ways.path(Way(subject.hostname, subject.address)) if watch else None
+        if watch is None or path is None:
+            return
+        finding = self._graded(watch, path, conclusion)
+        log.info(
+            "%s over %s: %s (%s; %s)",
+            path.hostname,
+            case.endpoint,
+            finding.verdict,
+            finding.level,
+            conclusion.why,
+        )
+        self._touched(watch.mirror.id)
+        for other in (path, *watch.ways.beside(path)):
+            other.last_try = float("-inf")  # to be tried soon
+        if finding.verdict == OK:
+            path.succeeded(self._monotonic())
+            self._quarantine.lift(case.endpoint)
+        elif finding.verdict not in _NOTHING:
+            self.react(watch, path, finding)
+
+    def _graded(self, watch: MirrorWatch, path: Path, conclusion: Conclusion) -> Finding:
+        finding = conclusion.finding
+        others = [p for p in watch.ways.under(path.hostname) if p.address != path.address]
+        path.confidence = path.confidence.after(
+            conclusion.trials,
+            self._pace,
+            anchor_failures=self._anchors.failing,
+            second_address=any(p.verdict == finding.verdict for p in others),
+            akamai=watch.network == "akamai",
+        )
+        return path.confidence.grade(finding) if finding.verdict in BLOCKS else finding
+
+    # Reactions
+
+    def react(self, watch: MirrorWatch, path: Path, finding: Finding) -> None:
+        """Hold what the verdict is about, for as long as it asks for."""
+        reaction, now = reaction_to(finding.verdict), self._monotonic()
+        path.judged(finding.verdict, finding.level.value, finding.evidence)
+        endpoint = endpoint_of(path.address, watch.mirror.port)
+        if reaction.quarantine and self._quarantine.until(endpoint, now) is None:
+            self._quarantine.trigger(endpoint, now)
+        seconds = hold_after(reaction, path.repeats + 1, self._rng, self._pace)
+        until = max(
+            now + seconds * self._scale(finding.verdict),
+            self._quarantine.until(endpoint, now) or now,
+        )
+        for held in (path, *self._fellows(watch, path, reaction)):
+            if held is not path:
+                held.judged(finding.verdict, Level.suspected.value, ())
+            held.hold(until)
+        self._touched(watch.mirror.id)
+
+    def rest(self, watch: MirrorWatch, meaning: Meaning) -> None:
+        """A mirror that cannot serve, for a reason of its own, is asked seldom."""
+        reaction, now = reaction_to(meaning.verdict), self._monotonic()
+        if meaning.alive or not (reaction.alert and reaction.scope is Scope.mirror):
+            watch.rests_taken = 0
+        elif meaning.verdict.startswith(("cdn_", "upstream_")) and watch.is_down:
+            watch.rests_taken += 1
+            hold = hold_after(reaction, watch.rests_taken, self._rng, self._pace)
+            watch.rest_until = now + hold * self._scale(meaning.verdict)
+
+    def _fellows(self, watch: MirrorWatch, path: Path, reaction: Reaction) -> list[Path]:
+        """The other paths that a verdict speaks of; what works by its own probes stays in use."""
+        if reaction.scope is Scope.hostname:
+            some = [p for p in watch.ways.under(path.hostname) if p is not path]
+        elif reaction.scope is Scope.endpoint:
+            some = watch.ways.beside(path)
+        else:
+            some = []
+        return [p for p in some if p.standing is Standing.suspected]
+
+    def _scale(self, verdict: str) -> float:
+        """Tests and impatient operators shorten what is waited: the residual, or the interval."""
+        if verdict in BLOCKS:
+            return self._pace.residual_hold / NORMAL.residual_hold
+        return min(1.0, self.config.interval / USUAL_INTERVAL)
+
+    # Traffic
+
+    def traffic_failed(self, watch: MirrorWatch, way: Way, operation: str, failure: str) -> None:
+        """A worker could not open a connection over a path."""
+        path = watch.ways.path(way)
+        if path is None:
+            return
+        path.last_try = float("-inf")
+        self._touched(watch.mirror.id)
+        if operation != Operation.tls_handshake.value:
+            path.doubted(_CONNECT.get(failure, "connect_failed"))
+        elif failure in _TLS:
+            path.doubted(_TLS[failure])
+            step = StepResult(Operation.tls_handshake, failure, 0.0, way.address, tls=TlsEvidence())
+            self._cut_off(watch, path, step, self._monotonic())
+        else:
+            path.doubted("tls_failed" if failure != "slow" else "tls_timeout")
+
+    def traffic_worked(self, watch: MirrorWatch, way: Way, seconds: float) -> None:
+        """A worker has opened a connection over a path: as good as a probe."""
+        path = watch.ways.path(way)
+        if path is not None and not path.is_held(self._monotonic()):
+            self._anchors.heard()
+            if path.succeeded(self._monotonic(), seconds * 1000):
+                self._touched(watch.mirror.id)
+
+
+_CONNECT = {
+    "connection_refused": "connection_refused",
+    "connection_reset": "connection_reset",
+    "generic_timeout_error": "ip_unreachable",
+    "timed_out": "ip_unreachable",
+    "host_unreachable": "ip_unreachable",
+    "network_unreachable": "ip_unreachable",
+    "slow": "ip_unreachable",
+}

@@ -1,0 +1,145 @@
+"""What is asked of a mirror now and then only: is its own key good, and how fast is a long answer?
+
+Both go over a path that works, with a verified certificate.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+
+from monitor.config import MirrorConfig, MonitorTimeouts
+from monitor.diagnosis.measures import Reaction
+from monitor.diagnosis.pace import Pace
+from monitor.diagnosis.reaction import reaction_to
+from monitor.diagnosis.throughput import FLOOR, LARGE, SAMPLES, Sample, judge_throughput
+from monitor.diagnosis.trial import Finding
+from monitor.probes.bulk import TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
+from monitor.probes.key import check_key
+from monitor.probes.prober import Prober
+from monitor.probes.result import KeyCheck, Transfer, Way
+from monitor.probes.way import Budget
+
+KEPT = 504
+"""Transfers remembered: seven days of one each twenty minutes."""
+_OWN_FAULT = frozenset({TOO_SHORT, UNEXPECTED_STATUS, "http_request_failed"})
+"""Ways in which a transfer fails that say nothing of its speed."""
+
+
+@dataclass(slots=True)
+class Measured:
+    """What was measured of one mirror."""
+
+    samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=KEPT))
+    key_due: float = 0.0
+    bulk_due: float = 0.0
+    finding: Finding = field(default_factory=lambda: Finding("unknown"))
+    until: float = 0.0
+    """How long the finding counts."""
+
+    @property
+    def speed(self) -> float | None:
+        """Median of the last transfers, bytes per second; None if there are too few."""
+        recent = [s.goodput for s in self.samples if s.goodput > 0][-SAMPLES:]
+        return median(recent) if len(recent) == SAMPLES else None
+
+
+class Slowly:
+    """Knows what is due of which mirror, and what came of it."""
+
+    def __init__(
+        self,
+        prober: Prober,
+        pace: Pace,
+        rng: random.Random,
+        monotonic: Callable[[], float],
+        limits: BulkLimits | None = None,
+    ) -> None:
+        self._prober = prober
+        self._pace = pace
+        self._rng = rng
+        self._monotonic = monotonic
+        self._limits = limits or BulkLimits()
+        self._of: dict[str, Measured] = {}
+
+    def forget(self, mirror_id: str) -> None:
+        """The mirror is gone."""
+        self._of.pop(mirror_id, None)
+
+    async def check_key(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts
+    ) -> KeyCheck | None:
+        """Whether the mirror takes its own key; None if there is none or it is not due."""
+        known = self._known(mirror.id)
+        if not mirror.api_key or self._monotonic() < known.key_due:
+            return None
+        known.key_due = self._next(self._pace.keyed_interval)
+        budget = self._budget(timeouts)
+        async with self._prober.open(mirror, way, timeouts, budget) as found:
+            return await check_key(found, mirror, way, self._prober.agent, timeouts.request)
+
+    async def measure(self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts) -> bool:
+        """Measure a transfer if one is due; whether it was."""
+        known = self._known(mirror.id)
+        if not mirror.bulk_path or self._monotonic() < known.bulk_due:
+            return False
+        known.bulk_due = self._next(self._pace.bulk_interval)
+        budget = self._budget(timeouts)
+        async with self._prober.open(mirror, way, timeouts, budget) as found:
+            if found.stream is None:
+                return False
+            transfer = await measure(
+                found.stream, mirror, way.hostname, self._prober.agent, self._limits
+            )
+        if transfer.failure in _OWN_FAULT:
+            return False
+        self._add(mirror.id, sample_of(transfer))
+        return True
+
+    def traffic(self, mirror_id: str, received: int, stopped: bool) -> None:
+        """A longer answer to a client has ended, or has broken off, after so many bytes."""
+        if stopped or received >= LARGE:
+            self._add(mirror_id, Sample(received, 0.0, stopped))
+
+    def _add(self, mirror_id: str, sample: Sample) -> None:
+        known, now = self._known(mirror_id), self._monotonic()
+        known.samples.append(sample)
+        timed = [s for s in known.samples if s.goodput > 0 or s.stopped]
+        everything = [s for s in known.samples if s.stopped or s.received >= LARGE]
+        finding = judge_throughput(everything, None, False)
+        if finding.verdict != "byte_cap_freeze":
+            past = [s.goodput for s in timed[:-SAMPLES] if s.goodput > 0]
+            baseline = median(past) if past else None
+            finding = judge_throughput(timed, baseline, self._others_are_normal(mirror_id))
+        reaction = reaction_to(finding.verdict)
+        if reaction.hold or finding.verdict == "ok" or now >= known.until:
+            known.finding, known.until = finding, now + reaction.hold
+
+    def _others_are_normal(self, mirror_id: str) -> bool:
+        speeds = [known.speed for i, known in self._of.items() if i != mirror_id]
+        return any(speed is not None and speed >= FLOOR for speed in speeds)
+
+    def reaction(self, mirror_id: str) -> tuple[Finding, Reaction]:
+        """What is known of a mirror's speed now, and what follows."""
+        known = self._known(mirror_id)
+        over = self._monotonic() >= known.until
+        finding = Finding("unknown") if over else known.finding
+        return finding, reaction_to(finding.verdict)
+
+    def _known(self, mirror_id: str) -> Measured:
+        return self._of.setdefault(mirror_id, Measured())
+
+    def _next(self, interval: float) -> float:
+        jitter = self._pace.interval_jitter
+        return self._monotonic() + interval * self._rng.uniform(1.0 - jitter, 1.0 + jitter)
+
+    def _budget(self, timeouts: MonitorTimeouts) -> Budget:
+        return Budget.of(timeouts.connect + timeouts.handshake + timeouts.request)
+
+
+def sample_of(transfer: Transfer) -> Sample:
+    """A measured transfer as it is judged."""
+    return Sample(transfer.received, transfer.goodput, transfer.failure is not None)
