@@ -305,7 +305,14 @@ async def doh(
         )
 
     app = web.Application()
+
+    async def answer_elsewhere(request: web.Request) -> web.Response:
+        query = dns.message.from_wire(await request.read())
+        body = b"".join(wire for _, wire in script(query))
+        return web.Response(body=body, content_type="application/dns-message")
+
     app.router.add_post("/dns-query", answer)
+    app.router.add_post("/elsewhere", answer_elsewhere)
     runner = web.AppRunner(app)
     await runner.setup()
     names = options.get("names", ())
@@ -354,7 +361,7 @@ async def test_a_doh_server_of_a_stranger_is_not_believed(authority: Authority):
     "answer_with",
     [
         {"status": 500},
-        {"status": 302, "headers": {"Location": "/dns-query"}},
+        {"status": 307, "headers": {"Location": "/elsewhere"}},
         {"content_type": "text/html"},
         {"body": b"junk"},
         {"body": b"x" * 70000},
@@ -414,6 +421,9 @@ async def test_a_hanging_system_resolver_holds_few_threads_and_nobody_else():
         with pytest.raises(TimeoutError):
             await system.addresses("host-0.test", 0.001)
         wait_until(lambda: len(asked) == MAX_THREADS)
+        hanging = [t for t in threading.enumerate() if t.name.startswith("resolve host-")]
+        assert len(hanging) == MAX_THREADS
+        assert all(thread.daemon for thread in hanging)
         (seen,) = await ask("system", system=system, timeout=0.01)
         assert seen.failure == TIMED_OUT
     finally:

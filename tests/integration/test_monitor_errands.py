@@ -14,7 +14,16 @@ from monitor.probes.bulk import LEAST, MOST, TOO_SHORT, UNEXPECTED_STATUS, BulkL
 from monitor.probes.canary import ASSUMED, sing
 from monitor.probes.key import MAX_MODELS, NOT_VERIFIED, check_key
 from monitor.probes.prober import Prober
-from monitor.probes.result import TIMED_OUT, Canary, KeyCheck, Transfer, Way
+from monitor.probes.result import (
+    TIMED_OUT,
+    Canary,
+    KeyCheck,
+    Operation,
+    StepResult,
+    TlsEvidence,
+    Transfer,
+    Way,
+)
 from monitor.probes.way import Budget, Opened
 from tests.support.certs import Authority, Leaf
 
@@ -149,6 +158,25 @@ async def test_the_key_never_goes_where_the_certificate_is_not_verified(
     }
     assert result.failure == expected[fault]
     assert not server.requests
+
+
+class Trap:
+    """A stream that must not be written to."""
+
+    async def write(self, data: bytes) -> None:
+        raise AssertionError("something was sent")
+
+    async def read(self) -> bytes:
+        raise AssertionError("something was awaited")
+
+
+async def test_a_stream_without_a_verified_certificate_is_not_trusted_with_a_key():
+    shaken = StepResult(Operation.tls_handshake, None, 0.1, tls=TlsEvidence(verified=False))
+    found = Opened((shaken,), Trap())
+    mirror = MirrorConfig("m", "https://mirror.test", api_key=KEY)
+    way = Way("mirror.test", "127.0.0.1")
+    assert (await check_key(found, mirror, way, "a", 1)).failure == NOT_VERIFIED
+    assert (await sing(found, mirror, way, "gpt", "a", 1)) == Canary(NOT_VERIFIED)
 
 
 # --- throughput
