@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address
 
 from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.trial import Finding, Level
+from monitor.probes.resolve import as_address, is_public
 from monitor.probes.result import DnsObservation, DnsReply
 
 POISONED = frozenset({"dns_poisoned", "dns_injection"})
@@ -42,16 +43,10 @@ def is_bogon(address: str) -> bool:
     Mapped IPv4 addresses count as what they stand for, and all of Teredo (2001::/32), which
     injectors use for forged AAAA answers (GFWatch), is bogus.
     """
-    try:
-        parsed = ip_address(address)
-    except ValueError:
+    parsed = as_address(address)
+    if parsed is None or not is_public(parsed):
         return True
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return not parsed.ipv4_mapped.is_global
-        if parsed.teredo is not None:
-            return True
-    return not parsed.is_global or parsed.is_multicast
+    return isinstance(parsed, IPv6Address) and parsed.teredo is not None
 
 
 def judge_dns(observations: Sequence[DnsObservation], known: Knowledge) -> Finding:

@@ -22,7 +22,7 @@ from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.rounds import Round, rounds_of
 from monitor.diagnosis.trial import CUT, Finding, Level, Outcome, Trial
 
-__all__ = ["Memory", "interpret"]
+__all__ = ["Memory", "alone", "interpret", "tells"]
 
 _BLOCK = {
     Outcome.reset: "sni_block_rst",
@@ -95,12 +95,13 @@ def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
         return Finding("tls_reset_late", Level.none, 0.3, 0.7, 0.0, "I", (text,))
     if outcome is Outcome.unreached:
         verdict = _UNREACHED.get(trial.step.failure or "", "ip_unreachable")
-        return Finding(verdict, rule="2", blocked=0.5, down=0.5, evidence=(_tells(trial),))
+        return Finding(verdict, rule="2", blocked=0.5, down=0.5, evidence=(tells(trial),))
     verdict = _ALONE.get(outcome, "tls_failed")
-    return Finding(verdict, blocked=0.5, down=0.5, evidence=(_tells(trial),))
+    return Finding(verdict, blocked=0.5, down=0.5, evidence=(tells(trial),))
 
 
-def _tells(trial: Trial) -> str:
+def tells(trial: Trial) -> str:
+    """What came of one trial, in a sentence."""
     what = trial.sni or ("bytes that are not TLS" if trial.role == "not_tls" else "no name")
     if trial.outcome is Outcome.unreached:
         return f"No connection came about: {trial.step.failure}."
@@ -125,7 +126,7 @@ def _passed(good: Trial, routine: Sequence[Trial], rounds: Sequence[Round]) -> F
 
 def _no_target(this: Round, routine: Sequence[Trial]) -> Finding:
     """Only controls yet: they fail, or the experiment has just begun."""
-    evidence = tuple(_tells(trial) for trial in (*routine[-1:], *this.before, this.waited) if trial)
+    evidence = tuple(tells(trial) for trial in (*routine[-1:], *this.before, this.waited) if trial)
     control = this.waited or this.control
     if control is None or control.answered:
         return Finding("unknown", rule="C", evidence=evidence)
@@ -137,7 +138,7 @@ def _no_target(this: Round, routine: Sequence[Trial]) -> Finding:
 
 def _still_cut_off(this: Round) -> Finding:
     text = "Everything is cut off since the target was tried; the control was answered before."
-    evidence = (*(_tells(trial) for trial in this.before), text)
+    evidence = (*(tells(trial) for trial in this.before), text)
     return Finding("residual_block", Level.suspected, 0.5, 0.5, 0.0, "C", evidence, residual=True)
 
 
@@ -146,9 +147,9 @@ def _name_cut_off(this: Round, trials: Sequence[Trial], pace: Pace) -> Finding:
     target = this.again or this.target
     assert target is not None
     residual = this.after is not None and not this.after.answered
-    evidence = [_tells(t) for t in (this.control, this.target, this.after) if t]
+    evidence = [tells(t) for t in (this.control, this.target, this.after) if t]
     if this.waited is not None:
-        evidence += [f"After the wait: {_tells(t)}" for t in (this.waited, this.again) if t]
+        evidence += [f"After the wait: {tells(t)}" for t in (this.waited, this.again) if t]
     evidence += [text for text in (_too_soon(target, pace),) if text]
     confidence = Confidence().after(trials, pace)
     if this.waited is not None and not this.waited.answered:
@@ -186,7 +187,7 @@ def _too_soon(trial: Trial, pace: Pace) -> str:
 def _all_cut_off(this: Round, target: Trial) -> Finding:
     """Control and target were cut off alike (rules D and E)."""
     tried = (*this.before, this.target, this.no_sni, this.not_tls, this.waited)
-    evidence = tuple(_tells(trial) for trial in tried if trial)
+    evidence = tuple(tells(trial) for trial in tried if trial)
     control = this.control
     if this.waited is None and target.in_residual:
         return alone(target)

@@ -80,7 +80,7 @@ class Pace:
     """Share of failing anchors above which a trial says nothing."""
 
     def shortened(self, residual_hold: float) -> Pace:
-        """The same pace with a shorter residual hold, and all that grows from it in proportion."""
+        """The same pace with a shorter residual hold, and in proportion all that goes with it."""
         share = residual_hold / self.residual_hold
         return replace(
             self,
@@ -89,6 +89,8 @@ class Pace:
             residual_max=self.residual_max * share,
             wait_jitter=self.wait_jitter * share,
             stop_growing=self.stop_growing * share,
+            suspicious_window=self.suspicious_window * share,
+            new_name_interval=self.new_name_interval * share,
         )
 
 

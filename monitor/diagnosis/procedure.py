@@ -68,17 +68,18 @@ def next_step(
     step = _within(rounds[-1], at, rng, pace, controls)
     if isinstance(step, Next):
         rash = step.role is Role.target and not rounds[-1].controlled and not patient
-        return Done(_TOO_LONG) if rash and _held(triggered, now, pace) else step
+        return Done(TOO_LONG) if rash and _held(triggered, now, pace) else step
     if step is not _WAIT:
         return step
     if not patient:
-        return Done(_TOO_LONG)
+        return Done(TOO_LONG)
     if rounds[-1].waited is not None and len(rounds) >= MOST_ROUNDS:
         return Done("cut off even after the wait, twice")
     return Next(Role.control, at + _wait(rng, pace, len(rounds)), _chosen(rounds[-1], controls))
 
 
-_TOO_LONG = "the residual would have to be waited out"
+TOO_LONG = "the residual would have to be waited out"
+"""Why an impatient experiment ends early."""
 _WAIT = Done("")
 """Says within this module: go on after the residual."""
 

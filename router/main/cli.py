@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from monitor.settings import SettingsError
-from router.main.commands import bans, check, db, init, reload, run, status, wishes
+from router.main.commands import bans, check, db, init, probe, reload, run, status, wishes
 from router.main.console import FAILED, USAGE, CommandFailed, Console
 
 Command = Callable[[argparse.Namespace, Console], int]
@@ -71,6 +71,7 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("run", run.run, run.HELP, False),
     ("check", check.run, check.HELP, True),
     ("reload", reload.run, reload.HELP, True),
+    ("probe", probe.run, probe.HELP, True),
     ("status", status.run, status.HELP, True),
     ("drain", wishes.run, wishes.DRAIN, True),
     ("enable", wishes.run, wishes.ENABLE, True),
@@ -102,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
         )
         added[name].set_defaults(run=command)
     init.declare(added["init"])
+    probe.declare(added["probe"])
     for name in ("drain", "enable", "maintenance"):
         wishes.declare(added[name], lasting=name != "enable")
     bans.declare(added["bans"], [_common(data=True)])

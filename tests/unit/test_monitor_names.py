@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 import monitor
+from monitor.diagnosis.glossary import GLOSSARY
 from monitor.diagnosis.names import VERDICTS
-from router.main.reaction_table import renewed
+from router.main.verdict_tables import renewed
 
 PACKAGE = Path(monitor.__file__).parent
 DOCUMENT = PACKAGE.parent / "docs" / "diagnosis.md"
@@ -22,15 +23,21 @@ def test_every_verdict_in_the_code_is_a_known_name(file):
 
 
 def test_every_verdict_is_explained():
-    section = DOCUMENT.read_text("utf-8").partition("## Verdicts\n")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `")]
-    explained = [name for row in rows for name in re.findall(r"`([a-z_]+)`", row.split("|")[1])]
-    assert sorted(explained) == sorted(VERDICTS)
+    assert list(GLOSSARY) == list(VERDICTS)
+    assert all(
+        entry.seen and (entry.may_mean or verdict == "ok") for verdict, entry in GLOSSARY.items()
+    )
 
 
-def test_the_table_of_reactions_is_that_of_the_code():
+def test_what_leaves_a_mirror_alive_is_what_the_judge_calls_alive():
+    source = (PACKAGE / "diagnosis/answer.py").read_text("utf-8")
+    alive = set(re.findall(r'Meaning\(\s*"([a-z_]+)", True', source))
+    assert {verdict for verdict, entry in GLOSSARY.items() if entry.alive} == alive
+
+
+def test_the_tables_in_the_documentation_are_those_of_the_code():
     text = DOCUMENT.read_text("utf-8")
-    assert text == renewed(text), "renew it: python -m router.main.reaction_table"
+    assert text == renewed(text), "renew it: python -m router.main.verdict_tables"
 
 
 def test_the_place_for_measured_results_is_marked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentTypeError
 
+from monitor import checks
 from monitor.bans import client_network
 from monitor.settings import parse_duration
 
@@ -27,6 +28,13 @@ def network(text: str) -> str:
         raise ArgumentTypeError(
             f'expected an address or a network such as "192.0.2.0/24", got "{text}"'
         ) from None
+    return text
+
+
+def ip_address(text: str) -> str:
+    """An IP address."""
+    if (problem := checks.address(text)) is not None:
+        raise ArgumentTypeError(problem)
     return text
 
 
