@@ -75,6 +75,12 @@ LAG = Family(
     "How late the last tick of the busiest worker's event loop came",
     merge="max",
 )
+TASKS = Family(
+    "mirrorgate_event_loop_tasks",
+    "gauge",
+    "Tasks of the event loops, by kind of process: flat unless something leaks",
+    ("process",),
+)
 
 FAMILIES = (
     REQUESTS,
@@ -92,4 +98,5 @@ FAMILIES = (
     WORKERS,
     SNAPSHOT_AGE,
     LAG,
+    TASKS,
 )

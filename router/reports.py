@@ -75,6 +75,7 @@ class Reports:
         totals.set(metrics.CLIENTS.name, len(plane.crowd))
         totals.set(metrics.WORKERS.name, 1)
         totals.set(metrics.LAG.name, plane.wheel.lag)
+        totals.set(metrics.TASKS.name, len(asyncio.all_tasks()), ("worker",))
         if plane.snapshot.created_at:
             age = max(0.0, plane.wall() - plane.snapshot.created_at)
             totals.set(metrics.SNAPSHOT_AGE.name, age)

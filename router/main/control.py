@@ -41,6 +41,7 @@ from router.main.hub import Hub
 from router.main.instance import Configuration, Loaded, worker_part
 from router.main.view import View
 from router.metrics import FAMILIES as ROUTER_FAMILIES
+from router.metrics import TASKS
 
 log = logging.getLogger("control")
 
@@ -66,7 +67,7 @@ class Control:
         self._life = life
         self._stop = asyncio.Event()
         self._banned = banned
-        self._totals = Totals(OWN_FAMILIES)
+        self._totals = Totals((*OWN_FAMILIES, TASKS))
         self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
         config = loaded.current.config
@@ -168,6 +169,7 @@ class Control:
         totals.add(RELOADS.name, ("success" if good else "failure",))
 
     def _refresh_totals(self) -> None:
+        self._totals.set(TASKS.name, len(asyncio.all_tasks()), ("control",))
         self._merged.update(self._process, self._totals.to_json())
 
     # The supervisor

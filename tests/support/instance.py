@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from router.main.commands.client import Client
 from tests.support.children import Child, children_of
 from tests.support.ports import HOST, free_ports
 from tests.support.process import DidNotStop, Process, python_environment
@@ -122,6 +123,11 @@ class Instance:
             self.write(config)
         answer: Config = json.loads(self.command("reload", "--json", check=True).stdout)
         return answer
+
+    def reload_at_once(self, config: Mapping[str, Any]) -> None:
+        """As `reload`, asked for without the command: many times a second."""
+        self.write(config)
+        Client(Path(self.config["admin"]["socket"])).call("POST", "/api/admin/reload")
 
     def reload_by_signal(self) -> None:
         """SIGHUP; returns at once."""
