@@ -408,6 +408,12 @@ def service() -> list[Panel]:
             width=6,
         ),
         lines(
+            "Tasks of event loops",
+            ("sum by (process) (mirrorgate_event_loop_tasks)", "{{process}}"),
+            width=6,
+            help="Flat unless something leaks.",
+        ),
+        lines(
             "Client connections",
             ("sum(mirrorgate_client_connections)", "open"),
             width=6,

@@ -49,6 +49,8 @@ class Reports:
             self._tell_failures(plane)
             if time.monotonic() >= due:
                 due = time.monotonic() + TOTALS_EVERY
+                tasks = len(asyncio.all_tasks())
+                self._totals.set(metrics.TASKS.name, tasks, ("worker",))
                 self.send_totals(plane)
                 self._tell_traffic(plane)
                 plane.upstreams.settle(plane.wall())
@@ -75,7 +77,6 @@ class Reports:
         totals.set(metrics.CLIENTS.name, len(plane.crowd))
         totals.set(metrics.WORKERS.name, 1)
         totals.set(metrics.LAG.name, plane.wheel.lag)
-        totals.set(metrics.TASKS.name, len(asyncio.all_tasks()), ("worker",))
         if plane.snapshot.created_at:
             age = max(0.0, plane.wall() - plane.snapshot.created_at)
             totals.set(metrics.SNAPSHOT_AGE.name, age)
