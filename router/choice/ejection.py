@@ -39,22 +39,30 @@ class Cause(StrEnum):
 class FailureWatch:
     """Counts one mirror's failures; says when they are enough."""
 
-    __slots__ = ("_all", "_failed", "_local", "_rules", "_upstream")
+    __slots__ = ("_all", "_failed", "_local", "_rules", "_untold", "_upstream")
 
     def __init__(self, rules: EjectionConfig) -> None:
         self._rules = rules
         self._local = 0
         self._upstream = 0.0
+        self._untold = 0
         self._all = Window(WINDOW)
         self._failed = Window(WINDOW)
 
     def __repr__(self) -> str:
         return f"<FailureWatch {self._local} local, {self._upstream:g} upstream in a row>"
 
-    def succeeded(self, now: float) -> None:
-        """A request ended well."""
-        self._local, self._upstream = 0, 0.0
-        self._all.add(1, now)
+    def succeeded(self, now: float, count: int = 1) -> None:
+        """Requests ended well."""
+        if count:
+            self._local, self._upstream = 0, 0.0
+            self._untold += count
+            self._all.add(count, now)
+
+    def take_untold(self) -> int:
+        """How many successes there were since this was asked before."""
+        count, self._untold = self._untold, 0
+        return count
 
     def failed(self, failure: Failure, weight: float, now: float) -> Cause | None:
         """A request failed; the cause if the mirror should be ejected now.

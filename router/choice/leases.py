@@ -3,6 +3,7 @@
 Pure state: every call says what has changed, and whoever calls tells the workers.
 
     a worker's word      answered by
+    Failed               Standing, to all, when all workers together have seen enough
     Tripped              the mirror's Standing, to all workers, also when nobody may be ejected
     Asked                Granted, to that worker; while another one has it unused, Recalled to that
                          other one; Standing when the mirror is not on trial
@@ -21,8 +22,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from router.choice.breaker import Lease, Phase, Standing
-from router.choice.ejection import Cause, ejection_seconds, forgiven, may_eject
-from router.choice.words import Asked, Begun, Ended, Granted, Recalled, Tripped, Word
+from router.choice.ejection import (
+    Cause,
+    FailureWatch,
+    UplinkWatch,
+    ejection_seconds,
+    forgiven,
+    may_eject,
+)
+from router.choice.failure import TRAITS, Blame
+from router.choice.words import Asked, Begun, Ended, Failed, Granted, Recalled, Tripped, Word
 from router.config import EjectionConfig
 
 RISE = 2
@@ -35,6 +44,7 @@ _NEVER = float("inf")
 @dataclass(slots=True)
 class _Case:
     standing: Standing
+    watch: FailureWatch
     lease: Lease | None = None
     holder: str = ""
     granted_at: float = 0.0
@@ -53,6 +63,7 @@ class Leases:
         self._token = 0
         self._cases: dict[str, _Case] = {}
         self._usable: frozenset[str] = frozenset()
+        self._uplink = UplinkWatch()
 
     def __repr__(self) -> str:
         return f"<Leases {len(self.ejected)} of {len(self._cases)} ejected, {self.held} held>"
@@ -65,8 +76,13 @@ class Leases:
 
     @property
     def held(self) -> int:
-        """Leases that somebody has."""
+        """Leases that somebody has, used or not."""
         return sum(case.lease is not None for case in self._cases.values())
+
+    @property
+    def in_use(self) -> int:
+        """Attempts that try an ejected mirror now."""
+        return sum(case.lease is not None and case.until < _NEVER for case in self._cases.values())
 
     def standings(self) -> list[Standing]:
         """Every mirror's, for a worker that has just come."""
@@ -75,15 +91,21 @@ class Leases:
     def mirrors(self, known: Iterable[str], usable: Iterable[str]) -> None:
         """Take which mirrors there are, and which of them operator and probes allow."""
         old = self._cases
-        self._cases = {mirror: old.get(mirror) or _Case(Standing(mirror)) for mirror in known}
+        self._cases = {mirror: old.get(mirror) or self._new(mirror) for mirror in known}
+        self._uplink.keep(self._cases)
         self._usable = frozenset(usable)
+
+    def _new(self, mirror: str) -> _Case:
+        return _Case(Standing(mirror), FailureWatch(self.rules))
 
     def hear(self, worker: str, word: Word, now: float) -> list[tuple[str | None, Word]]:
         """Take a worker's word; what to say to whom, None standing for all workers."""
         if isinstance(word, Asked):
             return self._asked(word.mirror, worker, now)
         standing: Standing | None = None
-        if isinstance(word, Tripped):
+        if isinstance(word, Failed):
+            standing = self._failed(word, now)
+        elif isinstance(word, Tripped):
             standing = self._tripped(word, now)
         elif isinstance(word, Ended):
             standing = self._ended(word.lease, word.ok, now)
@@ -92,6 +114,22 @@ class Leases:
         elif isinstance(word, Standing):
             self._adopt(word)
         return [] if standing is None else [(None, standing)]
+
+    def _failed(self, word: Failed, now: float) -> Standing | None:
+        case = self._cases.get(word.mirror)
+        if case is None or case.standing.phase is not Phase.closed:
+            return None
+        if word.successes:
+            self._uplink.succeeded(word.mirror)
+        if TRAITS[word.failure].blame is Blame.local:
+            self._uplink.failed(word.mirror, now)
+        case.watch.succeeded(now, word.successes)
+        cause = case.watch.failed(word.failure, word.weight, now)
+        if cause is None or self._uplink.suspect(len(self._usable), now):
+            return None
+        count = forgiven(case.standing.count, now - case.standing.since) + 1
+        until = now + ejection_seconds(count, self.rules, self._rng)
+        return self._tripped(Tripped(word.mirror, cause, until), now)
 
     def _tripped(self, word: Tripped, now: float) -> Standing | None:
         """Several workers say so of one outage: the count does not grow, the later deadline
@@ -114,6 +152,7 @@ class Leases:
     ) -> None:
         case.standing = Standing(case.standing.mirror, Phase.open, now, until, count, cause)
         case.lease, case.successes = None, 0
+        case.watch.reset()
 
     def probed(self, mirror: str, ok: bool, now: float) -> Standing | None:
         """A probe has ended. It can only show what a connection shows: that the mirror can be

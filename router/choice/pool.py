@@ -28,7 +28,7 @@ from router.choice.ejection import (
 from router.choice.failure import TRAITS, Blame, Failure
 from router.choice.rate_limited import Blocks
 from router.choice.selection import by_priority, p2c
-from router.choice.words import Asked, Begun, Ended, Granted, Recalled, Tripped, Word
+from router.choice.words import Asked, Begun, Ended, Failed, Granted, Recalled, Tripped, Word
 from router.config import RouterConfig
 
 
@@ -161,6 +161,7 @@ class Pool(Generic[M]):
             self.uplink.failed(member.id, now)
         if not member.breaker.closed or not member.breaker.counts(attempt.began):
             return
+        self._tell(Failed(member.id, failure, weight, member.watch.take_untold()))
         cause = member.watch.failed(failure, weight, now)
         if cause is not None and self._may_eject(member, now):
             self._eject(member, cause, now)

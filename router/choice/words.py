@@ -8,6 +8,19 @@ from typing import Any
 
 from router.choice.breaker import Lease, Phase, Standing
 from router.choice.ejection import Cause
+from router.choice.failure import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An attempt of a worker has failed: where many workers see little each, it is control that
+    sees enough."""
+
+    mirror: str
+    failure: Failure
+    weight: float
+    successes: int
+    """How many of this worker's attempts on it have succeeded since the last such word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +68,10 @@ class Ended:
     ok: bool | None
 
 
-Word = Tripped | Asked | Granted | Recalled | Begun | Ended | Standing
+Word = Failed | Tripped | Asked | Granted | Recalled | Begun | Ended | Standing
 
 _KINDS: dict[str, type[Word]] = {
+    "failed": Failed,
     "tripped": Tripped,
     "asked": Asked,
     "granted": Granted,
@@ -79,6 +93,8 @@ def from_message(message: Mapping[str, Any]) -> Word:
     values = {key: value for key, value in message.items() if key not in ("type", "word")}
     if "lease" in values:
         values["lease"] = Lease(**values["lease"])
+    if "failure" in values:
+        values["failure"] = Failure(values["failure"])
     if values.get("cause") is not None:
         values["cause"] = Cause(values["cause"])
     if "phase" in values:

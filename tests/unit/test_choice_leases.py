@@ -18,6 +18,7 @@ from router.choice.words import (
     Asked,
     Begun,
     Ended,
+    Failed,
     Granted,
     Recalled,
     Tripped,
@@ -356,6 +357,7 @@ def test_priority_is_a_policy_of_the_pool() -> None:
 @pytest.mark.parametrize(
     "word",
     [
+        Failed("a", Failure.cut, 0.5, 3),
         Tripped("a", Cause.failing, 1.0),
         Ended(Lease("a", 3), None),
         Standing("a"),
@@ -364,3 +366,38 @@ def test_priority_is_a_policy_of_the_pool() -> None:
 )
 def test_words_travel_as_plain_values(word: Word) -> None:
     assert from_message(json.loads(json.dumps(to_message(word)))) == word
+
+
+def test_what_each_of_many_workers_sees_too_rarely_control_sees_in_time() -> None:
+    machine = Machine(workers=5)
+    for worker in machine.pools:
+        assert machine.phase(worker, "a") is Phase.closed
+        machine.fail(worker, "a", Failure.server_error, 1)
+        machine.deliver()
+    assert {machine.phase(worker, "a") for worker in machine.pools} == {Phase.open}
+
+
+def test_successes_of_the_workers_that_report_failures_are_counted_too() -> None:
+    machine = Machine(workers=5)
+    for _ in range(20):
+        for worker in machine.pools:
+            for _ in range(3):
+                attempt = machine.ask(worker, only="a")
+                assert attempt is not None
+                attempt.succeeded(machine.now)
+            machine.fail(worker, "a", Failure.server_error, 1)
+            machine.deliver()
+    assert {machine.phase(worker, "a") for worker in machine.pools} == {Phase.closed}
+
+
+def test_when_all_mirrors_fail_in_all_workers_control_ejects_nobody() -> None:
+    machine = Machine(workers=5)
+    for name in NAMES:
+        for worker in list(machine.pools)[:2]:
+            machine.fail(worker, name, Failure.connect, 1)
+            machine.deliver()
+    for name in NAMES:
+        for worker in machine.pools:
+            machine.fail(worker, name, Failure.connect, 1)
+            machine.deliver()
+    assert machine.leases.ejected == []
