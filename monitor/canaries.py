@@ -12,15 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from monitor.config import MirrorConfig, MonitorConfig
+from monitor.diagnosis.pace import Pace
 from monitor.probes.canary import ASSUMED, sing
 from monitor.probes.prober import Prober
 from monitor.probes.result import Canary, Way
 from monitor.probes.way import Budget
 
-INTERVAL = 3600.0
-"""Seconds, at least."""
-SPREAD = 0.2
-"""Share of it by which the pause may be longer."""
 _DAY = 86400
 
 
@@ -50,17 +47,17 @@ class Canaries:
     def __init__(
         self,
         prober: Prober,
+        pace: Pace,
         rng: random.Random,
         monotonic: Callable[[], float],
         clock: Callable[[], float] = time.time,
-        interval: float = INTERVAL,
     ) -> None:
         self._prober = prober
+        self._pace = pace
         self._rng = rng
         self._monotonic = monotonic
         self._clock = clock
-        self._interval = interval
-        self._first = monotonic() + interval
+        self._first = monotonic() + pace.canary_interval
         self._accounts: dict[str, Account] = {}
 
     def forget(self, mirror_id: str) -> None:
@@ -94,7 +91,9 @@ class Canaries:
             return await sing(opened, mirror, way, model, self._prober.agent, timeouts.request)
 
     def _next(self) -> float:
-        return self._monotonic() + self._interval * self._rng.uniform(1.0, 1.0 + SPREAD)
+        pace = self._pace
+        longer = self._rng.uniform(1.0, 1.0 + pace.interval_jitter)
+        return self._monotonic() + pace.canary_interval * longer
 
 
 def model_for(mirror: MirrorConfig, wanted: str) -> str:

@@ -210,9 +210,9 @@ class MonitorConfig:
         "host:port of others that tell whether we are online ourselves",
         check=checks.each(checks.host_and_port),
     )
-    canary: bool = setting(False, "probe with a real completion (costs tokens)", later=True)
+    canary: bool = setting(False, "probe with a real completion (costs tokens)")
     canary_daily_tokens: int = setting(
-        1000, "upper bound per mirror and day", check=checks.at_least(0), later=True
+        1000, "upper bound per mirror and day", check=checks.at_least(0)
     )
     canary_model: str = setting("gpt-4o-mini", "which model, where a mirror serves it")
     vantage: str = setting("", "name of this place; default: host name", restart=True)

@@ -121,9 +121,12 @@ class Consequences:
 
     def _cut_off(self, watch: MirrorWatch, path: Path, step: StepResult, now: float) -> None:
         """A handshake under the path's name was cut off: nobody uses the endpoint until more is
-        known."""
+        known, nor the name elsewhere, if there is a way without it."""
         for other in watch.ways.beside(path):
-            other.doubted(path.verdict)
+            other.doubted("unknown")
+        if watch.ways.detour(path):
+            for other in watch.ways.under(path.hostname):
+                other.doubted(path.verdict)
         mirror, examiner = watch.mirror, self.examiner
         subject = Subject(path.hostname, path.address, mirror.port, mirror.ca_file)
         trial = Trial(
@@ -194,13 +197,7 @@ class Consequences:
         reaction, now = reaction_to(finding.verdict), self._monotonic()
         path.judged(finding.verdict, finding.level.value, finding.evidence)
         endpoint = endpoint_of(path.address, watch.mirror.port)
-        if reaction.quarantine and self._quarantine.until(endpoint, now) is None:
-            self._quarantine.trigger(endpoint, now)
-        seconds = hold_after(reaction, path.repeats + 1, self._rng, self._pace)
-        until = max(
-            now + seconds * self._scale(finding.verdict),
-            self._quarantine.until(endpoint, now) or now,
-        )
+        until = self._until(path, finding.verdict, endpoint, now)
         for held in (path, *self._fellows(watch, path, reaction)):
             if held is not path:
                 held.judged(finding.verdict, Level.suspected.value, ())
@@ -216,6 +213,14 @@ class Consequences:
             watch.rests_taken += 1
             hold = hold_after(reaction, watch.rests_taken, self._rng, self._pace)
             watch.rest_until = now + hold * self._scale(meaning.verdict)
+
+    def _until(self, path: Path, verdict: str, endpoint: str, now: float) -> float:
+        """Until when to hold; where the endpoint is quarantined, that grows and says how long."""
+        reaction = reaction_to(verdict)
+        if reaction.quarantine:
+            return self._quarantine.until(endpoint, now) or self._quarantine.trigger(endpoint, now)
+        seconds = hold_after(reaction, path.repeats + 1, self._rng, self._pace)
+        return now + seconds * self._scale(verdict)
 
     def _fellows(self, watch: MirrorWatch, path: Path, reaction: Reaction) -> list[Path]:
         """The other paths that a verdict speaks of; what works by its own probes stays in use."""

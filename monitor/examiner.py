@@ -63,6 +63,7 @@ class Listener(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Running:
     mirror: str
+    hostname: str
     task: asyncio.Task[None]
 
 
@@ -90,16 +91,23 @@ class Examiner:
     def __repr__(self) -> str:
         return f"<Examiner of {', '.join(self._running) or 'nothing'}>"
 
-    def is_busy(self, endpoint: str) -> bool:
-        """Whether the endpoint is being examined: nobody else should touch it."""
-        return endpoint in self._running
+    def is_busy(self, what: str) -> bool:
+        """Whether an endpoint or a hostname is being examined: nobody else should touch it."""
+        return what in self._running or any(r.hostname == what for r in self._running.values())
 
     def suspect(self, case: Case) -> bool:
-        """Examine a path, unless its endpoint is being examined; whether that begins."""
-        if case.endpoint in self._running or len(self._running) >= MOST:
+        """Examine a path, unless its endpoint or its name is being examined; whether that begins.
+
+        A name is examined at one address at a time: each could be shut by it.
+        """
+        if (
+            self.is_busy(case.endpoint)
+            or self.is_busy(case.subject.hostname)
+            or len(self._running) >= MOST
+        ):
             return False
         task = asyncio.create_task(self._examine(case), name=f"examine {case.endpoint}")
-        self._running[case.endpoint] = _Running(case.mirror, task)
+        self._running[case.endpoint] = _Running(case.mirror, case.subject.hostname, task)
         task.add_done_callback(partial(self._ended, case.endpoint))
         return True
 

@@ -8,7 +8,7 @@ from monitor.config import MirrorConfig
 from monitor.health.board import MirrorHealth, Standing, State
 from monitor.history.uptime import Known
 from monitor.probes.prober import Probe
-from monitor.probes.result import PathResult, StepResult
+from monitor.probes.result import Canary, PathResult, StepResult
 from monitor.totals import Family, Totals
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -23,6 +23,7 @@ INFO = "mirrorgate_mirror_info"
 VERDICT = "mirrorgate_verdict"
 TLS_NOT_AFTER = "mirrorgate_tls_not_after_timestamp_seconds"
 DROPPED = "mirrorgate_store_dropped_writes"
+CANARY_TOKENS = "mirrorgate_canary_tokens"
 PATHS = "mirrorgate_mirror_paths"
 QUARANTINED = "mirrorgate_quarantined_endpoints"
 UPTIME = "mirrorgate_uptime_ratio"
@@ -36,6 +37,12 @@ FAMILIES: tuple[Family, ...] = (
         "counter",
         "Failed steps of probes, by OONI's names for operation and failure.",
         ("mirror", "operation", "failure"),
+    ),
+    Family(
+        CANARY_TOKENS,
+        "counter",
+        "Tokens that canaries took, assumed where a mirror does not say.",
+        ("mirror",),
     ),
     Family(LAST_PROBE, "gauge", "When the last probe of a mirror ended.", ("mirror",)),
     Family(DURATION, "histogram", "Phases of probes that went well.", ("mirror", "phase"), SECONDS),
@@ -95,6 +102,14 @@ def _count_step(totals: Totals, mirror_id: str, step: StepResult) -> None:
     totals.add(PROBES, (mirror_id, step.operation.value, result))
     if step.failure:
         totals.add(FAILURES, (mirror_id, step.operation.value, step.failure))
+
+
+def count_canary(totals: Totals, mirror_id: str, canary: Canary) -> None:
+    """Count one real completion and what it took."""
+    totals.add(PROBES, (mirror_id, "canary", "failed" if canary.failure else "ok"))
+    totals.add(CANARY_TOKENS, (mirror_id,), canary.tokens)
+    if canary.failure:
+        totals.add(FAILURES, (mirror_id, "canary", canary.failure))
 
 
 def observe_latency(totals: Totals, health: MirrorHealth) -> None:

@@ -67,10 +67,13 @@ class Publisher:
             self._timer.cancel()
             self._timer = None
 
-    def look(self) -> None:
-        """The time of some quarantine may be over."""
-        if self._quarantine.running(self._monotonic()).keys() != self._held.keys():
-            self.publish()
+    def look(self) -> list[str]:
+        """The time of some quarantine may be over: the mirrors that have a path free again."""
+        over = self._held.keys() - self._quarantine.running(self._monotonic()).keys()
+        if not over:
+            return []
+        self.publish()
+        return [i for i, w in self._watches.items() if not over.isdisjoint(_endpoints(w))]
 
     def publish(self) -> None:
         """Show what is known now."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from monitor import metrics
 from monitor.anchors import Anchors
+from monitor.canaries import Canaries
 from monitor.care import Care
 from monitor.config import MirrorConfig, MonitorConfig
 from monitor.consequences import Consequences
@@ -134,6 +135,7 @@ class Monitor:
         self._consequences.examiner = self._examiner
         self._turns = Turns(self._prober, quarantine, care, self._examiner.is_busy, monotonic)
         self._slowly = Slowly(self._prober, pace, rng, monotonic)
+        self._canaries = Canaries(self._prober, pace, rng, monotonic, clock)
         self._use(config)
 
     def _use(self, config: MonitorConfig) -> None:
@@ -240,6 +242,7 @@ class Monitor:
         self._schedule.remove(mirror_id)
         self._examiner.forget(mirror_id)
         self._slowly.forget(mirror_id)
+        self._canaries.forget(mirror_id)
         watch, now = self._watches.pop(mirror_id), self._clock()
         watch.set_wish(Wish.use, None)
         self._refresh(watch, now, watch.blind(now))
@@ -266,6 +269,9 @@ class Monitor:
 
     def _digest(self, watch: MirrorWatch, turn: Turn, now: float) -> bool:
         """Take what a turn found; True if the next one should come soon."""
+        if turn.pending:
+            watch.still_there(self._monotonic())
+            return True
         probe = turn.probe if turn.touched else watch.untouched(turn.probe)
         watch.take(probe, now, self._monotonic())
         metrics.count_probe(self._totals, watch.mirror.id, probe, turn.greeted, now)
@@ -290,6 +296,9 @@ class Monitor:
             self._publisher.touch(mirror.id)
         if await self._slowly.measure(mirror, probe.best.way, timeouts):
             self._weigh(watch)
+        canary = await self._canaries.sing(mirror, probe.best.way, self._config)
+        if canary is not None:
+            metrics.count_canary(self._totals, mirror.id, canary)
 
     def _weigh(self, watch: MirrorWatch) -> None:
         """Take what is known of the mirror's speed."""
@@ -385,7 +394,8 @@ class Monitor:
             self._weigh(watch)
             if self._expire(watch, now):
                 self._publisher.touch(watch.mirror.id)
-        self._publisher.look()
+        for mirror_id in self._publisher.look():
+            self._schedule.suspect(mirror_id)
         self.history.keep()
 
     def _expire(self, watch: MirrorWatch, now: float) -> bool:

@@ -13,18 +13,13 @@ from monitor.care import Care
 from monitor.config import MonitorTimeouts
 from monitor.diagnosis.dns import judge_dns
 from monitor.diagnosis.verdict import judge
-from monitor.health.board import Standing, endpoint_of
+from monitor.health.board import endpoint_of
 from monitor.health.paths import Path
 from monitor.health.quarantine import Quarantine
 from monitor.probes.prober import Probe, Prober
 from monitor.probes.result import PathResult, StepResult, Way
 from monitor.probes.way import Budget
-from monitor.ways import Plan, Ways
-
-NAME_CUT = frozenset(
-    {"tls_reset", "tls_eof", "tls_timeout", "sni_block_rst", "sni_block_fin", "sni_block_drop"}
-)
-"""Verdicts on a name that was cut off."""
+from monitor.ways import Plan, Ways, is_cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +30,8 @@ class Turn:
     greeted: tuple[PathResult, ...] = ()
     touched: bool = True
     """False when there was no path that might be tried."""
+    pending: bool = False
+    """Then: whether an examination will soon tell more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,17 @@ class Turns:
         )
         self._spend(ways, (*asked, *greeted))
         probe = Probe(resolution, asked, judge(resolution, asked))
-        return Turn(probe, greeted, touched=bool(plan.ask) or not len(ways))
+        touched = bool(plan.ask) or not len(ways)
+        return Turn(probe, greeted, touched, not touched and self._is_pending(ways))
+
+    def _is_pending(self, ways: Ways) -> bool:
+        """Whether a path is only waiting for an examination, which then takes a moment."""
+        now, port = self._monotonic(), ways.mirror.port
+        endpoints = {endpoint_of(path.address, port) for path in ways}
+        return any(
+            self._is_busy(endpoint) and self._quarantine.until(endpoint, now) is None
+            for endpoint in endpoints
+        )
 
     async def _resolve(
         self,
@@ -110,10 +117,11 @@ class Turns:
 
         def shut(path: Path) -> bool:
             endpoint = endpoint_of(path.address, port)
-            return self._is_busy(endpoint) or self._quarantine.until(endpoint, now) is not None
+            examined = self._is_busy(endpoint) or (is_cut(path) and self._is_busy(path.hostname))
+            return examined or self._quarantine.until(endpoint, now) is not None
 
         def doubtful(path: Path) -> bool:
-            return is_doubtful(path) and self._care.free_at(path.hostname, now) > now
+            return is_cut(path) and self._care.free_at(path.hostname, now) > now
 
         return ways.plan(now, shut, doubtful, rhythm.spacing)
 
@@ -128,10 +136,5 @@ class Turns:
         """Write down what suspected names were shown."""
         for result in results:
             path = ways.path(result.way)
-            if path is not None and is_doubtful(path):
+            if path is not None and is_cut(path):
                 self._care.spend(path.hostname, self._monotonic())
-
-
-def is_doubtful(path: Path) -> bool:
-    """Whether showing the name of this path may set off a blockade."""
-    return path.standing is not Standing.ok and path.verdict in NAME_CUT

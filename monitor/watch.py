@@ -190,8 +190,12 @@ class MirrorWatch:
         """Whether it is to be left in peace for now; what is known of it stays."""
         if monotonic >= self.rest_until:
             return False
-        self._seen = monotonic
+        self.still_there(monotonic)
         return True
+
+    def still_there(self, monotonic: float) -> None:
+        """Nothing new was found out on purpose: what is known is not too old yet."""
+        self._seen = monotonic
 
     @property
     def is_down(self) -> bool:

@@ -8,7 +8,7 @@ I/O and takes the time, of the monotonic clock, as an argument.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from monitor.alternates import names_of
@@ -21,6 +21,10 @@ from monitor.health.board import Standing
 from monitor.health.paths import Path, in_order
 from monitor.probes.result import DnsObservation, Way
 
+NAME_CUT = frozenset(
+    {"tls_reset", "tls_eof", "tls_timeout", "sni_block_rst", "sni_block_fin", "sni_block_drop"}
+)
+"""Verdicts on a name that was cut off."""
 MAX_NAMES = 8
 """Names in use at once."""
 MAX_PER_NAME = 8
@@ -167,12 +171,21 @@ class Ways:
         """
         untouched = [path for path in in_order(self._paths.values()) if not shut(path)]
         free = [path for path in untouched if not path.is_held(now)] or untouched
-        allowed = [path for path in free if not doubtful(path)]
+        allowed = one_of_each_cut_name([path for path in free if not doubtful(path)])
         due = [path for path in allowed[1:] if is_due(path, now, spacing)]
         due.sort(key=lambda path: path.last_try)
         return Plan(
-            tuple(path.way for path in allowed),
+            tuple(path.way for path in diverse(allowed)),
             tuple(path.way for path in due[:MAX_GREETED]),
+        )
+
+    def detour(self, path: Path) -> bool:
+        """Whether there is a path that works, under another name and over another address."""
+        return any(
+            other.standing is Standing.ok
+            and other.hostname != path.hostname
+            and other.address != path.address
+            for other in self._paths.values()
         )
 
     def draw(self, now: float) -> str | None:
@@ -199,6 +212,40 @@ class Ways:
             for hostname in self.names
             if (paths := self.under(hostname))
         }
+
+
+def is_cut(path: Path) -> bool:
+    """Whether showing the name of this path may set off a blockade."""
+    return path.standing is not Standing.ok and path.verdict in NAME_CUT
+
+
+def diverse(paths: Sequence[Path]) -> list[Path]:
+    """The best path, then only such as have another address, under another name if there is one.
+
+    Whatever was wrong with the first, it may have shut its address for every name.
+    """
+    chosen: list[Path] = []
+    waiting = list(paths)
+    while waiting:
+        names = [path.hostname for path in chosen]
+        best = min(waiting, key=lambda path: names.count(path.hostname))
+        chosen.append(best)
+        waiting = [path for path in waiting if path.address != best.address]
+    return chosen
+
+
+def one_of_each_cut_name(paths: Sequence[Path]) -> list[Path]:
+    """Without the further paths of names that were cut off and work nowhere.
+
+    Each of them could shut another address.
+    """
+    working = {path.hostname for path in paths if path.standing is Standing.ok}
+    kept: list[Path] = []
+    for path in paths:
+        first = all(path.hostname != other.hostname for other in kept)
+        if first or path.hostname in working or not is_cut(path):
+            kept.append(path)
+    return kept
 
 
 def is_due(path: Path, now: float, spacing: float) -> bool:

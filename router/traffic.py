@@ -2,7 +2,8 @@
 
 A path that fails is held by this worker at once, before control has said anything: the next
 requests try it last. Where something on the way cut off a TLS handshake, that goes for the whole
-endpoint, because every name may be cut off there for a while.
+endpoint, because every name may be cut off there for a while, and for the name, because at another
+address it might do the same to that.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ class Traffic:
         """A path failed, or kept a request waiting."""
         route = trouble.route
         cut = trouble.operation == "tls_handshake" and trouble.failure in CUT
-        name = "" if cut else route.host
-        self._held[(name, route.address, route.port)] = self._clock() + HOLD
-        _bound(self._held)
+        until = self._clock() + HOLD
+        for key in _of_cut(route) if cut else (_of_path(route),):
+            self._held[key] = until
+            _bound(self._held)
         key = (mirror, route.host, route.address)
         self._failed[(key, trouble.operation, trouble.failure)] = None
         _bound(self._failed)
@@ -55,8 +57,8 @@ class Traffic:
         self._opened[(mirror, route.host, route.address)] = seconds
         _bound(self._opened)
         if self._held:
-            self._held.pop((route.host, route.address, route.port), None)
-            self._held.pop(("", route.address, route.port), None)
+            for held in (_of_path(route), *_of_cut(route)):
+                self._held.pop(held, None)
 
     def stalled(self, mirror: str, received: int) -> None:
         """An answer broke off after this many bytes of its body."""
@@ -71,13 +73,13 @@ class Traffic:
             self._transfers.append((mirror, received, stopped))
 
     def in_order(self, routes: Iterable[Route]) -> list[Route]:
-        """The routes, those that are held last."""
+        """The routes, those that are held last, for more than one reason last of all."""
         if not self._held:
             return list(routes)
-        return sorted(routes, key=self._is_held)
+        return sorted(routes, key=self._reasons)
 
-    def _is_held(self, route: Route) -> bool:
-        return any(self._runs((name, route.address, route.port)) for name in (route.host, ""))
+    def _reasons(self, route: Route) -> int:
+        return sum(map(self._runs, (_of_path(route), *_of_cut(route))))
 
     def _runs(self, key: _Key) -> bool:
         until = self._held.get(key)
@@ -102,6 +104,15 @@ class Traffic:
         """Longer answers since the last time: mirror, bytes, whether they broke off."""
         transfers, self._transfers = self._transfers, []
         return [list(transfer) for transfer in transfers]
+
+
+def _of_path(route: Route) -> _Key:
+    return (route.host, route.address, route.port)
+
+
+def _of_cut(route: Route) -> tuple[_Key, _Key]:
+    """The endpoint under every name, and the name at every endpoint."""
+    return ("", route.address, route.port), (route.host, "", route.port)
 
 
 def _bound(entries: dict[K, V]) -> None:

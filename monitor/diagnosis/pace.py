@@ -35,6 +35,8 @@ class Pace:
     """Between two requests with the mirror's own key."""
     bulk_interval: float = 1200.0
     """Between two active measurements of throughput."""
+    canary_interval: float = 3600.0
+    """Between two real completions at least, and before the first one."""
     interval_jitter: float = 0.2
     """Share by which intervals vary to either side."""
     suspicious_most: int = 6
