@@ -103,6 +103,7 @@ class Inspector:
             Care(pace),
             pace,
             controls=config.sni.control,
+            round_trips=self._prober.round_trips,
             sleep=sleep,
         )
 
@@ -188,19 +189,11 @@ async def inspector(
 
 def routine_trial(mirror: MirrorConfig, path: PathResult) -> Trial | None:
     """The path's handshake as a trial; None if it did not come to one."""
-    shaken, connected = path.step(Operation.tls_handshake), path.step(Operation.connect)
+    shaken = path.step(Operation.tls_handshake)
     if shaken is None:
         return None
-    return Trial(
-        Role.target,
-        path.hostname,
-        path.address,
-        mirror.port,
-        shaken.sni,
-        shaken,
-        time.monotonic(),
-        connected.seconds if connected else None,
-    )
+    now = time.monotonic()
+    return Trial(Role.target, path.hostname, path.address, mirror.port, shaken.sni, shaken, now)
 
 
 def whole_finding(

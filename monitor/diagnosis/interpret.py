@@ -20,9 +20,9 @@ from monitor.diagnosis.certificates import Memory, judge_certificate
 from monitor.diagnosis.confidence import Confidence, reset_ratio, residual_seen
 from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.rounds import Round, rounds_of
-from monitor.diagnosis.trial import CUT, Finding, Level, Outcome, Trial
+from monitor.diagnosis.trial import CUT, Finding, Level, Outcome, Role, Trial
 
-__all__ = ["Memory", "alone", "interpret", "tells"]
+__all__ = ["Memory", "alone", "came_of", "interpret", "tells"]
 
 _BLOCK = {
     Outcome.reset: "sni_block_rst",
@@ -102,15 +102,23 @@ def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
 
 def tells(trial: Trial) -> str:
     """What came of one trial, in a sentence."""
-    what = trial.sni or ("bytes that are not TLS" if trial.role == "not_tls" else "no name")
     if trial.outcome is Outcome.unreached:
         return f"No connection came about: {trial.step.failure}."
+    hello = f"With {trial.sni or 'no name'} in our hello"
+    sent = "With bytes that are not TLS" if trial.role is Role.not_tls else hello
+    return f"{sent} {came_of(trial)}."
+
+
+def came_of(trial: Trial) -> str:
+    """The same without what was sent, as a clause."""
+    if trial.outcome is Outcome.unreached:
+        return f"no connection came about: {trial.step.failure}"
     if trial.answered:
-        return f"With {what} in our hello the server answers."
+        return "the server answers"
     word = _WORDS.get(trial.outcome, "ended")
     tls = trial.step.tls
     after = f" after {tls.since_hello * 1000:.0f} ms" if tls and tls.since_hello else ""
-    return f"With {what} in our hello the connection is {word}{after}."
+    return f"the connection is {word}{after}"
 
 
 def _passed(good: Trial, routine: Sequence[Trial], rounds: Sequence[Round]) -> Finding:
@@ -147,7 +155,9 @@ def _name_cut_off(this: Round, trials: Sequence[Trial], pace: Pace) -> Finding:
     target = this.again or this.target
     assert target is not None
     residual = this.after is not None and not this.after.answered
-    evidence = [tells(t) for t in (this.control, this.target, this.after) if t]
+    evidence = [tells(t) for t in (this.control, this.target) if t]
+    if this.after is not None and not residual:
+        evidence.append("Right after it the control is answered again: no residual block.")
     if this.waited is not None:
         evidence += [f"After the wait: {tells(t)}" for t in (this.waited, this.again) if t]
     evidence += [text for text in (_too_soon(target, pace),) if text]

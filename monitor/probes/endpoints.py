@@ -9,6 +9,8 @@ from monitor.probes.resolve import MAX_ADDRESSES
 
 _KEPT = 5
 """Connects whose least time is taken for the round trip."""
+_NEEDED = 3
+"""A single connect may have been slowed down by our own machine: then resets would seem early."""
 _MOST = 4096
 
 
@@ -27,8 +29,9 @@ class RoundTrips:
             del self._seconds[next(iter(self._seconds))]
 
     def of(self, address: str) -> float | None:
-        """The round trip, None if nothing has connected yet."""
-        return min(kept) if (kept := self._seconds.get(address)) else None
+        """The round trip, None until it can be told from three connects."""
+        kept = self._seconds.get(address, ())
+        return min(kept) if len(kept) >= _NEEDED else None
 
 
 class Baseline:

@@ -7,6 +7,7 @@ from typing import Any
 
 from dashboard.locale.verdicts import VERDICTS
 from monitor.diagnosis.glossary import GLOSSARY
+from monitor.diagnosis.names import BLOCKS
 from monitor.diagnosis.procedure import TOO_LONG
 from monitor.diagnosis.reaction import Reaction, reaction_to
 from monitor.diagnosis.trial import Finding, Level
@@ -54,7 +55,7 @@ def summary(seen: Inspection) -> list[tuple[str, str]]:
     lines = [("verdict", f"{finding.verdict}: {words_of(finding.verdict)}")]
     if sure := sureness(finding):
         lines.append(("sure", sure))
-    if finding.verdict != "ok":
+    if finding.verdict not in (BLOCKS | {"ok"}):
         lines.append(("may mean", GLOSSARY[finding.verdict].may_mean.replace("`", "")))
     because = [*finding.evidence, *_asides(seen)]
     lines += [("because" if not index else "", text) for index, text in enumerate(because)]

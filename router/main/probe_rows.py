@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from monitor.diagnosis.certificates import days_left, ends_soon
-from monitor.diagnosis.interpret import tells
+from monitor.diagnosis.interpret import came_of
 from monitor.diagnosis.trial import Role, Trial
 from monitor.diagnosis.verdict import judge_step
 from monitor.inspection import Inspection
@@ -133,7 +133,7 @@ def _compared(seen: Inspection) -> Iterator[Row]:
 
 def _trial(trial: Trial) -> Row:
     way = f"{trial.sni} {trial.address}" if trial.sni else trial.address
-    return Row(_ROLES[trial.role], way, trial.step.seconds, tells(trial), trial.step.failure)
+    return Row(_ROLES[trial.role], way, trial.step.seconds, came_of(trial), trial.step.failure)
 
 
 def not_after_of(path: PathResult) -> float | None:

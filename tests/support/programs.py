@@ -15,6 +15,7 @@ REQUIRE_ALL = "MIRRORGATE_REQUIRE_ALL"
 DEBIAN_PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
+    "haproxy": "haproxy",
     "initdb": "postgresql",
     "ip": "iproute2",
     "iptables": "iptables",

@@ -6,13 +6,21 @@ from monitor.probes.endpoints import Baseline, RoundTrips
 
 def test_the_round_trip_is_the_least_of_the_last_five_connects():
     trips = RoundTrips()
-    assert trips.of("192.0.2.1") is None
     for seconds in (0.01, 0.5, 0.4, 0.3, 0.2):
         trips.add("192.0.2.1", seconds)
     assert trips.of("192.0.2.1") == 0.01
     trips.add("192.0.2.1", 0.6)
     assert trips.of("192.0.2.1") == 0.2
     assert trips.of("192.0.2.2") is None
+
+
+def test_two_connects_are_too_few_to_tell_the_round_trip():
+    trips = RoundTrips()
+    for _ in range(2):
+        trips.add("192.0.2.1", 0.01)
+        assert trips.of("192.0.2.1") is None
+    trips.add("192.0.2.1", 0.02)
+    assert trips.of("192.0.2.1") == 0.01
 
 
 def test_a_control_that_always_fails_somewhere_says_nothing_there():
@@ -34,6 +42,7 @@ def test_a_control_that_worked_within_a_day_may_fail():
 def test_what_is_remembered_is_bounded():
     trips = RoundTrips()
     for number in range(5000):
-        trips.add(f"address {number}", 0.1)
+        for _ in range(3):
+            trips.add(f"address {number}", 0.1)
     assert trips.of("address 0") is None
     assert trips.of("address 4999") == 0.1

@@ -1,0 +1,263 @@
+"""`mirrorgate probe` says of real servers what a network engineer would say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monitor.config import MirrorConfig, MonitorConfig, SniConfig
+from monitor.diagnosis.pace import Pace
+from monitor.diagnosis.trial import Level
+from monitor.inspection import inspector
+from router.main import cli
+from router.main.probe_report import hints
+from router.main.progress import Progress
+from tests.support.censor.relay import Censor
+from tests.support.censor.rules import DROP, FIN, RST, Residual, Rule, exactly
+from tests.support.certs import Authority
+from tests.support.ports import free_port
+from tests.support.tls_programs import PROGRAMS, full_backlog, self_signed, serving
+
+NAME = "mirror.test"
+Server = tuple[str, int]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MIRRORGATE_CONFIG", raising=False)
+
+
+@pytest.fixture(params=PROGRAMS)
+def program(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def arguments(port: int, authority: Authority, *more: str) -> list[str]:
+    fixed = ["--address", "127.0.0.1", "--ca-file", str(authority.ca_file)]
+    return ["probe", f"https://{NAME}:{port}", *fixed, *more]
+
+
+def said(capsys: pytest.CaptureFixture[str], argv: list[str]) -> tuple[int, str]:
+    code = cli.main(argv)
+    return code, capsys.readouterr().out
+
+
+def data(capsys: pytest.CaptureFixture[str], argv: list[str]) -> dict[str, Any]:
+    code, out = said(capsys, [*argv, "--json"])
+    (mirror,) = json.loads(out)["mirrors"]
+    assert code == (0 if mirror["ok"] else 1)
+    return dict(mirror)
+
+
+def test_a_good_mirror_is_good_step_by_step(program, authority, tmp_path, capsys):
+    with serving(PROGRAMS[program], tmp_path / "server", authority.issue(NAME)) as port:
+        code, out = said(capsys, arguments(port, authority))
+    assert code == 0
+    assert re.search(r"connect +127\.0\.0\.1 +\d+ ms +it accepts connections", out)
+    assert re.search(r"handshake .*TLSv1\.[23], certificate of [Tt]rustme.*days left", out)
+    assert re.search(r"request .*status 401: it works", out)
+    assert "verdict   ok: works" in out
+
+
+def test_an_expired_certificate_is_to_be_renewed(program, authority, tmp_path, capsys):
+    leaf = authority.issue(NAME, not_after=datetime.now(UTC) - timedelta(days=3))
+    with serving(PROGRAMS[program], tmp_path / "server", leaf) as port:
+        mirror = data(capsys, arguments(port, authority))
+    assert (mirror["verdict"], mirror["level"]) == ("cert_expired", "confirmed")
+    assert mirror["may_mean"] == "renew it"
+    assert "time is over" in mirror["evidence"][0]
+
+
+def test_a_certificate_for_another_name_is_shown_with_its_names(
+    program, authority, tmp_path, capsys
+):
+    leaf = authority.issue("other.test", local=False)
+    with serving(PROGRAMS[program], tmp_path / "server", leaf) as port:
+        mirror = data(capsys, arguments(port, authority))
+    assert mirror["verdict"] == "ssl_invalid_hostname"
+    assert "other.test" in mirror["evidence"][0]
+    assert NAME in mirror["evidence"][0]
+
+
+def test_a_self_signed_certificate_is_from_nobody_that_we_trust(
+    program, authority, tmp_path, capsys
+):
+    leaf = self_signed(tmp_path, NAME)
+    with serving(PROGRAMS[program], tmp_path / "server", leaf) as port:
+        mirror = data(capsys, arguments(port, authority))
+    assert mirror["verdict"] == "ssl_unknown_authority"
+    assert "ca_file" in mirror["may_mean"]
+
+
+def test_plain_http_on_the_tls_port_is_a_wrong_port(program, authority, tmp_path, capsys):
+    with serving(PROGRAMS[program], tmp_path / "server", None) as port:
+        mirror = data(capsys, arguments(port, authority))
+    assert mirror["verdict"] == "block_page"
+    assert "wrong port" in mirror["may_mean"]
+
+
+def test_a_closed_port_is_refused(authority, capsys):
+    mirror = data(capsys, arguments(free_port(), authority))
+    assert mirror["verdict"] == "connection_refused"
+    assert mirror["steps"][-1]["failure"] == "connection_refused"
+    assert mirror["reaction"]["hold"] == 30
+
+
+def test_a_dropped_port_may_be_dead_or_blocked_and_nobody_can_tell(authority, capsys):
+    with full_backlog() as port:
+        code, out = said(capsys, arguments(port, authority))
+    assert code == 1
+    assert "ip_unreachable" in out
+    assert re.search(r"connect +127\.0\.0\.1 +4\.\d s +nothing answers", out)
+    assert "from one place a blocked address looks like a dead one" in out
+
+
+@pytest.fixture
+def good_server(authority: Authority, tmp_path: Path) -> Iterator[Server]:
+    leaf = authority.issue(NAME, "example.org")
+    with serving(PROGRAMS["nginx"], tmp_path / "server", leaf) as port:
+        yield "127.0.0.1", port
+
+
+@pytest.mark.parametrize(
+    ("action", "verdict"),
+    [(RST, "sni_block_rst"), (FIN, "sni_block_fin"), (DROP, "sni_block_drop")],
+)
+async def test_a_name_that_is_cut_off_is_compared_with_a_control(
+    good_server, authority, capsys, tmp_path, action, verdict
+):
+    (tmp_path / "config.toml").write_text(
+        f'[[mirrors]]\nid = "m"\nurl = "https://{NAME}:1"\n[monitor.timeouts]\nhandshake = "1s"\n'
+    )
+    async with Censor((Rule(exactly(NAME), action),)) as censor:
+        port = await censor.listen(("127.0.0.1",), good_server)
+        mirror = await asyncio.to_thread(data, capsys, arguments(port, authority))
+        names = [handshake.sni for handshake in censor.log]
+    assert mirror["verdict"] == verdict
+    assert mirror["level"] == "suspected"
+    assert names == [NAME, "example.org", NAME, "example.org"]
+    assert any("example.org" in text for text in mirror["evidence"])
+    assert "--patient" in mirror["hints"][0]
+    assert mirror["reaction"]["change_hostname"]
+
+
+async def test_with_patience_the_after_effect_is_seen_and_the_block_confirmed(
+    good_server, authority
+):
+    rule = Rule(exactly(NAME), RST, residual=Residual(0.8, RST))
+    told: list[str] = []
+    pace = Pace().shortened(1.0)
+    async with (
+        Censor((rule,)) as censor,
+        inspector(MonitorConfig(), pace, told.append, patient=True) as by,
+    ):
+        port = await censor.listen(("127.0.0.1",), good_server)
+        url = f"https://{NAME}:{port}"
+        seen = await by.inspect(
+            MirrorConfig("m", url, addresses=("127.0.0.1",), ca_file=str(authority.ca_file))
+        )
+    finding = seen.finding
+    assert (finding.verdict, finding.level) == ("sni_block_rst", Level.confirmed)
+    assert finding.residual
+    assert hints(seen) == []
+    assert told[-1] == f"{NAME}: comparing with a control name on 127.0.0.1"
+
+
+async def test_another_name_is_not_tried_where_one_was_cut_off(good_server, authority):
+    mirror = MirrorConfig(
+        "m", "https://placeholder", addresses=("127.0.0.1",), ca_file=str(authority.ca_file)
+    )
+    config = replace(MonitorConfig(), sni=SniConfig(control=()))
+    async with (
+        Censor((Rule(exactly(NAME), RST),)) as censor,
+        inspector(config, Pace(), lambda text: None) as by,
+    ):
+        port = await censor.listen(("127.0.0.1",), good_server)
+        seen = await by.inspect(
+            replace(mirror, url=f"https://{NAME}:{port}", hostnames=("example.org",))
+        )
+        names = [handshake.sni for handshake in censor.log]
+    assert names == [NAME]
+    assert [way.hostname for way in seen.spared] == ["example.org"]
+    assert seen.finding.verdict == "tls_reset"
+    assert "control is empty" in hints(seen)[0]
+
+
+async def test_markdown_is_a_table_and_a_list(good_server, authority, capsys):
+    async with Censor((Rule(exactly(NAME), RST),)) as censor:
+        port = await censor.listen(("127.0.0.1",), good_server)
+        argv = [*arguments(port, authority), "--markdown"]
+        _, out = await asyncio.to_thread(said, capsys, argv)
+    lines = out.splitlines()
+    assert lines[0].startswith("### ")
+    assert "| step | way | time | what it means |" in lines
+    assert "|---|---|---|---|" in lines
+    assert any(line.startswith("- **verdict**: sni\\_block\\_rst") for line in lines)
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines if line[:1] == "|"} == {5}
+
+
+def test_all_mirrors_of_a_configuration_or_the_one_that_is_named(tmp_path, capsys):
+    ports = [free_port(), free_port()]
+    tables = "".join(
+        f'[[mirrors]]\nid = "m{n}"\nurl = "http://127.0.0.1:{port}"\nallow_private = true\n'
+        for n, port in enumerate(ports)
+    )
+    (tmp_path / "config.toml").write_text(tables)
+    assert cli.main(["probe", "--json"]) == 1
+    both = json.loads(capsys.readouterr().out)["mirrors"]
+    assert [mirror["id"] for mirror in both] == ["m0", "m1"]
+    assert data(capsys, ["probe", "m1"])["url"].endswith(str(ports[1]))
+    assert cli.main(["probe", "m2"]) == 2
+    assert 'no mirror "m2": it has m0, m1' in capsys.readouterr().err
+
+
+def test_a_url_needs_no_configuration_even_where_there_is_a_broken_one(tmp_path, capsys):
+    (tmp_path / "config.toml").write_text("nonsense = 1")
+    assert data(capsys, ["probe", f"http://127.0.0.1:{free_port()}"])["verdict"] == (
+        "connection_refused"
+    )
+    assert cli.main(["probe"]) == 2
+    assert cli.main(["probe", "m"]) == 2
+
+
+def test_a_name_that_does_not_exist_is_told_with_the_resolvers_that_were_asked(capsys):
+    mirror = data(capsys, ["probe", "https://mirror.invalid"])
+    assert mirror["verdict"] == "dns_down"
+    assert mirror["steps"][0]["way"] == "system"
+    assert mirror["names"][0]["hostname"] == "mirror.invalid"
+
+
+def test_private_addresses_are_refused_until_they_are_allowed(capsys):
+    url = f"http://localhost:{free_port()}"
+    mirror = data(capsys, ["probe", url])
+    assert mirror["verdict"] == "dns_bogon"
+    assert "--allow-private" in mirror["hints"][0]
+    assert data(capsys, ["probe", url, "--allow-private"])["verdict"] == "connection_refused"
+
+
+def test_two_formats_at_once_are_refused(capsys):
+    assert cli.main(["probe", "http://127.0.0.1:1", "--json", "--markdown"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+async def test_progress_is_told_only_after_a_while_and_then_at_once():
+    told: list[str] = []
+    quiet = Progress(told.append, patience=60.0)
+    quiet.say("one")
+    assert told == []
+    loud = Progress(told.append, patience=0.0)
+    loud.say("two")
+    loud.say("two")
+    await loud.sleep(0.0)
+    assert told[0] == "… two"
+    assert told[1].startswith("… waiting 0 s")
+    assert len(told) == 2
