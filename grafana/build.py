@@ -329,6 +329,14 @@ def mirrors() -> list[Panel]:
             unit="cps",
         ),
         lines(
+            "Tokens of canaries in a day",
+            (
+                f"sum by (mirror) (increase(mirrorgate_canary_tokens_total{{{chosen}}}[1d]))",
+                "{{mirror}}",
+            ),
+            help="Real completions of the monitor, off by default.",
+        ),
+        lines(
             "Since the last probe",
             (
                 f"time() - max by (mirror) (mirrorgate_last_probe_timestamp_seconds{{{chosen}}})",

@@ -4,12 +4,17 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from monitor.config import MirrorConfig, MonitorTimeouts
+from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
+from monitor.diagnosis.pace import Pace
+from monitor.health.board import HealthBoard
+from monitor.history.store import Store
+from monitor.metrics import FAMILIES
 from monitor.probes.bulk import LEAST, MOST, TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
 from monitor.probes.canary import ASSUMED, sing
 from monitor.probes.key import MAX_MODELS, NOT_VERIFIED, check_key
@@ -25,7 +30,10 @@ from monitor.probes.result import (
     Way,
 )
 from monitor.probes.way import Budget, Opened
+from monitor.service import Monitor
+from monitor.totals import Totals
 from tests.support.certs import Authority, Leaf
+from tests.support.wait import wait_until_async
 
 KEY = "sk-the-mirrors-own"
 TIMEOUTS = MonitorTimeouts(connect=10, handshake=10, request=10)
@@ -297,3 +305,50 @@ async def test_a_canary_that_is_not_answered_may_have_cost_tokens(authority: Aut
 
     result, _ = await sung(close, authority)
     assert (result.failure, result.tokens) == ("eof_error", ASSUMED)
+
+
+async def test_the_monitor_sends_canaries_within_the_cap_and_only_where_they_are_wanted(
+    authority: Authority, tmp_path: Path
+):
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        sung = b'{"choices": [{}], "usage": {"total_tokens": 30}}'
+        await saying(200, sung if head.startswith(b"POST") else models("a"))(head, writer)
+
+    wanted = MonitorConfig(interval=0.1, canary=True, canary_daily_tokens=100)
+    async with serving(answer, authority.issue("mirror.test")) as (server, port):
+        mirror = MirrorConfig(
+            "m",
+            f"https://mirror.test:{port}",
+            addresses=("127.0.0.1",),
+            api_key=KEY,
+            ca_file=str(authority.ca_file),
+        )
+        store, totals = await Store.open(f"sqlite:///{tmp_path / 'm.db'}"), Totals(FAMILIES)
+        monitor = Monitor(
+            replace(wanted, canary=False),
+            (mirror,),
+            store,
+            HealthBoard("here"),
+            totals,
+            lambda snapshot: None,
+            clock=lambda: 20000 * 86400.0,
+            pace=replace(Pace(), canary_interval=0.0),
+        )
+        await monitor.start()
+
+        def completions() -> int:
+            return sum(request.startswith(b"POST") for request in server.requests)
+
+        try:
+            await wait_until_async(lambda: len(server.requests) >= 4)
+            assert completions() == 0
+            monitor.configure(wanted, (mirror,))
+            await wait_until_async(lambda: completions() >= 2)
+            asked = len(server.requests)
+            await wait_until_async(lambda: len(server.requests) >= asked + 4)
+        finally:
+            await monitor.stop()
+            await store.close()
+    assert completions() == 2
+    assert totals.get("mirrorgate_canary_tokens", ("m",)) == 60
+    assert totals.get("mirrorgate_probes", ("m", "canary", "ok")) == 2

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.canaries import INTERVAL, Account, Canaries, model_for
+from monitor.canaries import Account, Canaries, model_for
 from monitor.config import MirrorConfig, MonitorConfig
+from monitor.diagnosis.pace import Pace
 from monitor.probes.canary import ASSUMED, judged
 from monitor.probes.prober import Prober
 from monitor.probes.result import Canary, HttpAnswer, Way
@@ -16,6 +17,7 @@ WANTED = MonitorConfig(canary=True)
 MIRROR = MirrorConfig("m", "https://mirror.test", api_key="sk-own")
 WAY = Way("mirror.test", "192.0.2.1")
 DAY = 86400.0
+INTERVAL = Pace().canary_interval
 
 
 class Aviary:
@@ -24,7 +26,7 @@ class Aviary:
     def __init__(self, tokens: int = 10) -> None:
         self.now, self.tokens, self.sent = 0.0, tokens, list[float]()
         self.canaries = Canaries(
-            Prober(), random.Random(1), lambda: self.now, lambda: 20000 * DAY + self.now
+            Prober(), Pace(), random.Random(1), lambda: self.now, lambda: 20000 * DAY + self.now
         )
         self.canaries._send = self.send  # type: ignore[method-assign]
 
