@@ -1,0 +1,88 @@
+"""Whether a client has room for one more request: decided before a byte of its body is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import ceil
+
+from router.admission.clients import Client, network_map
+from router.admission.config import LimitsConfig
+from router.admission.networks import NetworkMap
+from router.admission.table import TOO_FAST, TOO_MANY, UNCOUNTED, Answer, Table
+from router.wire.answer import Problem
+
+LET_IN: Answer = (UNCOUNTED, 0.0)
+
+
+class Limits:
+    """The limits per client, over all workers."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._allowances: NetworkMap[float] = NetworkMap()
+        self.configure(LimitsConfig())
+
+    def __repr__(self) -> str:
+        return f"<Limits {self._config.connections} open, {self._config.requests_per_second:g}/s>"
+
+    def configure(self, config: LimitsConfig) -> None:
+        """Take new settings; what is open stays counted."""
+        self._config = config
+        self._allowed = network_map(config.allow)
+
+    def allow(self, allowances: Iterable[tuple[str, float | None]]) -> None:
+        """Take all networks that are not limited, and until when, anew."""
+        self._allowances = NetworkMap()
+        for network, until in allowances:
+            self._allowances[network] = float("inf") if until is None else until
+
+    def enter(self, client: Client, now: float, wall: float) -> Answer:
+        """A place to be given back with `leave`, or the refusal (`refusal_of`).
+
+        `now` is on the monotonic clock, `wall` in seconds since the epoch.
+        """
+        config = self._config
+        limit, rate = config.connections, config.requests_per_second
+        if not client.version or not (limit or rate) or self._is_allowed(client, wall):
+            return LET_IN
+        return self._table.admit(client.key, now, limit, rate, config.burst)
+
+    def leave(self, place: int) -> None:
+        """Give a place back, once."""
+        self._table.release(place)
+
+    def refusal_of(self, answer: Answer) -> Problem | None:
+        """What a client is told that `enter` refused; None if it was let in."""
+        place, wait = answer
+        seconds = max(1, ceil(wait))
+        if place == TOO_MANY:
+            return too_many(self._config.connections, seconds)
+        if place == TOO_FAST:
+            return too_fast(self._config.requests_per_second, seconds)
+        return None
+
+    def _is_allowed(self, client: Client, wall: float) -> bool:
+        version, number = client.version, client.number
+        if self._allowed and any(self._allowed.around(version, number)):
+            return True
+        if not self._allowances:
+            return False
+        return any(wall < until for until in self._allowances.around(version, number))
+
+
+def too_many(limit: int, seconds: int) -> Problem:
+    """The refusal of one open request too many."""
+    message = (
+        f"This address has {limit} requests and streams open, which is the limit here. "
+        f"Wait for one of them to end, or try again in {seconds} s."
+    )
+    return Problem(429, "too_many_connections", message, retry_after=seconds)
+
+
+def too_fast(rate: float, seconds: int) -> Problem:
+    """The refusal of a request that came too early."""
+    message = (
+        f"This address sends more than {rate:g} requests a second, which is the limit here. "
+        f"Try again in {seconds} s."
+    )
+    return Problem(429, "rate_limit_exceeded", message, retry_after=seconds)

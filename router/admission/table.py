@@ -1,0 +1,224 @@
+"""Counts and rates that all workers of a host share, exact to one, in an anonymous file.
+
+A row belongs to a key: a client, a mirror, an issued key. It has one count per worker, a column
+each, and the times of its rate. Rows stand in buckets of `WAYS`; a bucket is looked at and changed
+under a lock on one byte of the file (fcntl(2)), which the kernel releases when its holder is
+killed. A count is written by its own worker alone, so giving a place back needs no lock; and a dead
+worker's column can be cleared at one stroke, whatever the others are doing.
+
+Whoever waits for a lock longer than `LONGEST_WAIT`, or finds his bucket full of others with open
+requests, is let in without being counted: the innocent are never refused for the table's sake. Both
+are counted (`busy`, `full`).
+
+Rates follow the generic cell rate algorithm (ITU-T I.371, "virtual scheduling"): a request comes
+too early if the theoretical arrival time is more than the burst's worth ahead.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import secrets
+import time
+
+ROWS = 1 << 16
+"""Keys that are known at once; a row with nothing open is given away, the best rested first."""
+WAYS = 16
+_BUCKETS = ROWS // WAYS
+_STRIPES = 1024
+KEY = 16
+"""Bytes of a key."""
+_KEYS = 4096
+_TIMES = _KEYS + ROWS * KEY
+_COUNTS = _TIMES + ROWS * 16
+_MASK = (1 << 128) - 1
+_SHIFT = 128 - (_BUCKETS - 1).bit_length()
+_TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
+_MOST = 0xFFFF
+_REMEMBERED = 4096
+
+LONGEST_WAIT = 0.05
+"""Seconds for a lock that is held for microseconds, unless its holder is stopped in between."""
+LONGEST_PATIENCE = 10.0
+"""Seconds that those who are refused are spread over."""
+_ROUNDING = 1e-9
+
+UNCOUNTED = -1
+"""A place that nobody has to give back."""
+TOO_MANY = -2
+TOO_FAST = -3
+
+Answer = tuple[int, float]
+"""A place, or why there is none, and then the seconds after which to try again."""
+
+
+def create(columns: int) -> int:
+    """A descriptor of an empty table for this many workers; the caller closes it.
+
+    The place of a key is not to be guessed from outside, or a bucket could be filled on purpose.
+    """
+    fd = os.memfd_create("mirrorgate-table", os.MFD_CLOEXEC)
+    os.ftruncate(fd, _COUNTS + 2 * ROWS * columns)
+    os.pwrite(fd, (secrets.randbits(128) | 1).to_bytes(16, "little"), 0)
+    return fd
+
+
+def clear_column(fd: int, column: int) -> None:
+    """Give back whatever the worker of this column holds: it is dead, or has just begun."""
+    os.pwrite(fd, bytes(2 * ROWS), _COUNTS + 2 * ROWS * column)
+
+
+class Table:
+    """The table as one worker sees it. Not for threads: locks belong to the process."""
+
+    def __init__(self, fd: int, column: int, columns: int) -> None:
+        """`fd` stays the caller's and must stay open: closing it would release locks."""
+        self.busy = 0
+        """Requests that were not counted because a lock did not come in time."""
+        self.full = 0
+        """Requests that were not counted because no row was free for them."""
+        self._fd = fd
+        self._file = mmap.mmap(fd, _COUNTS + 2 * ROWS * columns)
+        whole = memoryview(self._file)
+        self._times = whole[_TIMES:_COUNTS].cast("d")
+        self._counts = whole[_COUNTS:].cast("H")
+        self._own = column * ROWS
+        self._alone = columns == 1
+        self._factor = int.from_bytes(self._file[:16], "little")
+        self._buckets: dict[bytes, int] = {}
+        clear_column(fd, column)
+
+    def __repr__(self) -> str:
+        return f"<Table column {self._own // ROWS}, {self.held} held, {self.full} uncounted>"
+
+    @property
+    def held(self) -> int:
+        """Places that this worker holds."""
+        return sum(self._counts[self._own : self._own + ROWS])
+
+    def acquire(self, key: bytes, limit: int) -> int:
+        """A place among at most `limit` over all workers, to be given back; TOO_MANY if none."""
+        return self.admit(key, 0.0, limit, 0.0, 0)[0]
+
+    def gcra(self, key: bytes, rate: float, burst: int, now: float) -> float:
+        """Count one request at `now`, or tell in how many seconds it may come; 0: it may.
+
+        `rate` per second, `burst` more at once; `now` on the monotonic clock of this host.
+        """
+        return self.admit(key, now, 0, rate, burst)[1]
+
+    def admit(self, key: bytes, now: float, limit: int, rate: float, burst: int) -> Answer:
+        """Both at once: counted in both or in neither. A limit or rate of 0 is none.
+
+        The seconds told on a refusal grow from one to the next as if those refused stood in a
+        line, so that they do not all come back at the same moment.
+        """
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._bucket(key)
+        if not self._alone and not self._lock(bucket % _STRIPES):
+            self.busy += 1
+            return UNCOUNTED, 0.0
+        try:
+            row = self._find(bucket, key)
+            if row < 0:
+                row = self._claim(bucket, key, now)
+                if row < 0:
+                    self.full += 1
+                    return UNCOUNTED, 0.0
+            if limit and sum(self._counts[row::ROWS]) >= limit:
+                return TOO_MANY, self._patience(row, now, 0.0, 1 / limit)
+            if rate:
+                wait = self._arrive(row, now, 1 / rate, burst)
+                if wait:
+                    return TOO_FAST, self._patience(row, now, wait, 1 / rate)
+            return (self._take(row) if limit else UNCOUNTED), 0.0
+        finally:
+            if not self._alone:
+                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, bucket % _STRIPES)
+
+    def release(self, place: int) -> None:
+        """Give a place back, once."""
+        if place >= 0:
+            self._counts[self._own + place] -= 1
+
+    def close(self) -> None:
+        """Unmap the file."""
+        self._times.release()
+        self._counts.release()
+
+    def _take(self, row: int) -> int:
+        cell = self._own + row
+        held = self._counts[cell]
+        if held == _MOST:
+            return UNCOUNTED
+        self._counts[cell] = held + 1
+        return row
+
+    def _arrive(self, row: int, now: float, interval: float, burst: int) -> float:
+        """Move the theoretical arrival time on, or tell how long it is too early."""
+        due = self._times[2 * row]
+        if due < now:
+            due = now
+        wait = due - now - burst * interval
+        if wait > _ROUNDING:
+            return min(wait, interval)  # more only after the rate was raised
+        self._times[2 * row] = due + interval
+        return 0.0
+
+    def _patience(self, row: int, now: float, least: float, step: float) -> float:
+        """How long who is refused now shall wait: until after those refused before him."""
+        cell = 2 * row + 1
+        turn = max(now + least, min(self._times[cell], now + LONGEST_PATIENCE) + step)
+        turn = min(turn, max(now + least, now + LONGEST_PATIENCE))
+        self._times[cell] = turn
+        return turn - now
+
+    def _bucket(self, key: bytes) -> int:
+        """Where a key belongs: multiply-shift hashing with a secret factor."""
+        if len(self._buckets) >= _REMEMBERED:
+            self._buckets.clear()
+        bucket = (int.from_bytes(key, "little") * self._factor & _MASK) >> _SHIFT
+        self._buckets[key] = bucket
+        return bucket
+
+    def _find(self, bucket: int, key: bytes) -> int:
+        start = _KEYS + bucket * WAYS * KEY
+        at = self._file.find(key, start, start + WAYS * KEY)
+        while at >= 0 and at % KEY:
+            at = self._file.find(key, at + 1, start + WAYS * KEY)
+        return (at - _KEYS) // KEY if at >= 0 else -1
+
+    def _claim(self, bucket: int, key: bytes, now: float) -> int:
+        """The row of the bucket that nothing is open on and that has rested for longest."""
+        rows = range(bucket * WAYS, (bucket + 1) * WAYS)
+        times, counts = self._times, self._counts
+        idle = [row for row in rows if not any(counts[row::ROWS])]
+        if not idle:
+            return -1
+        row = min(idle, key=lambda row: times[2 * row])
+        if times[2 * row] > now:
+            self.full += 1  # somebody's rate is forgotten: he may come sooner than he should
+        times[2 * row] = times[2 * row + 1] = 0.0
+        self._file[_KEYS + row * KEY : _KEYS + (row + 1) * KEY] = key
+        return row
+
+    def _lock(self, stripe: int) -> bool:
+        try:
+            fcntl.lockf(self._fd, _TRY, 1, stripe)
+        except OSError:
+            return self._insist(stripe)
+        return True
+
+    def _insist(self, stripe: int) -> bool:
+        """Another worker is at it: let it go on, and try again for a while."""
+        until = time.monotonic() + LONGEST_WAIT
+        while time.monotonic() < until:
+            os.sched_yield()
+            try:
+                fcntl.lockf(self._fd, _TRY, 1, stripe)
+            except OSError:
+                continue
+            return True
+        return False
