@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tests.support.censor.dns_script import reply
-from tests.support.censor.examiner import TIMEOUT, Diagnosed
 from tests.support.censor.naming import GENUINE, judge_name, lies
 from tests.support.censor.rules import (
     BLOCK_PAGE,
@@ -30,6 +29,7 @@ from tests.support.censor.rules import (
 )
 from tests.support.censor.scene import RESIDUAL, Scene
 from tests.support.censor.transfers import SLOW, judge_transfers
+from tests.support.censor.watching import TIMEOUT, Diagnosed
 
 Arrange = Callable[[Scene, bool], Awaitable[None]]
 """Makes a scene's network behave so; the second argument: whether the censor remembers."""
@@ -137,7 +137,12 @@ SYMPTOMS = (
     Cell("wrong-host", diverted("wrong-host"), _is("ssl_invalid_hostname")),
     Cell("every name reset", ruled(Rule(every_hello, RST)), _is("tls_block")),
     Cell("every byte reset", ruled(Rule(everything, RST)), _is("ip_port_block")),
-    Cell("every name met with silence", ruled(Rule(every_hello, DROP)), _is("tls_timeout")),
+    Cell(
+        "every name met with silence",
+        ruled(Rule(every_hello, DROP)),
+        _is("tls_timeout"),
+        addresses=(1,),
+    ),
     Cell("refused", standing("refuse"), _is("connection_refused"), elsewhere=_is("ok")),
     Cell("syn-drop", standing("swallow"), _is("ip_unreachable", "tcp_blocked"), _is("ok")),
     Cell("throttle", named(throttle(SLOW)), _is("throttled"), examine=judge_transfers),

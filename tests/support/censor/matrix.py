@@ -11,9 +11,9 @@ from itertools import count
 from monitor.probes.handshake import TlsContexts
 from tests.support.censor.cells import Cell
 from tests.support.censor.dns_server import DnsServer, DohServer
-from tests.support.censor.examiner import Diagnosed
 from tests.support.censor.scene import Scene, World
 from tests.support.censor.tls_server import TlsServer
+from tests.support.censor.watching import Diagnosed
 from tests.support.certs import Authority
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n"
@@ -52,7 +52,7 @@ class Tally:
     improper: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
 
-    def count(self, cell: Cell, paths: list[Diagnosed], improper: int) -> None:
+    def count(self, cell: Cell, paths: list[Diagnosed]) -> None:
         """Add one trial."""
         self.trials += 1
         right = True
@@ -60,7 +60,6 @@ class Tally:
             self.verdicts[f"{path.finding.verdict} ({path.finding.level})"] += 1
             wanted = cell.elsewhere if number and cell.elsewhere else cell.verdicts
             right = right and (not wanted or path.finding.verdict in wanted)
-        self.improper += improper
         confirmed = any(path.confirmed_block for path in paths)
         self.confirmed_blocks += confirmed
         self.right += right and not (confirmed and not cell.verdicts)
@@ -112,8 +111,8 @@ async def run_cell(world: World, cell: Cell, variant: Variant, trials: int) -> T
         async with Scene(world, variant.addresses, seed=number) as scene:
             await cell.arrange(scene, variant.remembers)
             for _ in range(cell.episodes):
-                paths = await cell.examine(scene, cell.probes)
-                tally.count(cell, paths, sum(map(scene.improper, paths)))
+                tally.count(cell, await cell.examine(scene, cell.probes))
+            tally.improper += scene.improper()
 
     await asyncio.gather(*(run(number) for number in range(trials)))
     return tally

@@ -14,8 +14,8 @@ from tests.support.censor.dns_script import (
     genuine_first,
     reply,
 )
-from tests.support.censor.examiner import Diagnosed
 from tests.support.censor.scene import Scene
+from tests.support.censor.watching import Diagnosed
 
 GENUINE = ("104.16.1.1", "104.16.1.2", "104.16.1.3", "104.16.1.4")
 """Addresses that nobody connects to; others would be taken for bogus."""

@@ -14,12 +14,12 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
-from monitor.diagnosis.trial import CUT, Role
+from monitor.health.board import endpoint_of
 from monitor.probes.handshake import TlsContexts
 from tests.support.censor.dns_server import DnsServer, DohServer
-from tests.support.censor.examiner import Diagnosed, Examiner, hurried
 from tests.support.censor.relay import Censor
 from tests.support.censor.tls_server import TlsServer
+from tests.support.censor.watching import Diagnosed, PathWatcher, hurried
 
 RESIDUAL = 1.0
 """Seconds that the censors of scenes remember, where they do."""
@@ -54,12 +54,13 @@ class Scene:
         self.online = True
         self.port = 0
         self._stack = AsyncExitStack()
-        self._examiner = Examiner(
+        self._watcher = PathWatcher(
             world.contexts, world.ca_file, PACE, rng=self.rng, online=lambda: self.online
         )
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self.censor)
+        self._stack.push_async_callback(self._watcher.close)
         self.port = await self.censor.listen(self.addresses, self.world.server.address)
         return self
 
@@ -83,14 +84,15 @@ class Scene:
 
     async def diagnose(self, probes: int = 1) -> list[Diagnosed]:
         """Probe each path until it fails, at most so many times, and examine what was cut off."""
-        paths = (
-            self._examiner.path(self.hostname, address, self.port, probes)
+        return [
+            await self._watcher.path(self.hostname, address, self.port, probes)
             for address in self.addresses
-        )
-        return list(await asyncio.gather(*paths))
+        ]
 
-    def improper(self, diagnosed: Diagnosed) -> int:
-        """Count the hellos with the mirror's name to an endpoint while it was held."""
-        cuts = [t for t in diagnosed.trials if t.role is Role.target and t.outcome in CUT]
-        held = ((cut.address, cut.at, cut.at + PACE.residual_hold) for cut in cuts)
-        return sum(len(self.censor.handshakes(self.hostname, *hold)) for hold in held)
+    def improper(self) -> int:
+        """Count the hellos with the mirror's name to endpoints while they were held."""
+        return sum(
+            endpoint_of(seen.address, seen.port) == held.endpoint
+            for held in self._watcher.quarantine.record
+            for seen in self.censor.handshakes(self.hostname, None, held.since, held.until)
+        )

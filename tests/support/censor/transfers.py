@@ -7,8 +7,8 @@ from monitor.diagnosis.throughput import SAMPLES, Sample, judge_throughput
 from monitor.probes.bulk import BulkLimits, measure
 from monitor.probes.result import Way
 from monitor.probes.way import Budget, open_way
-from tests.support.censor.examiner import Diagnosed
 from tests.support.censor.scene import Scene
+from tests.support.censor.watching import Diagnosed
 
 USUAL = 1_000_000.0
 """Bytes per second that the mirror is taken to have had in the past."""

@@ -1,9 +1,10 @@
 """What the monitor does with a path over minutes, in one call: probe it, and examine it if need be.
 
-A handshake with the mirror's name, an experiment when that is cut off, and what is believed from
-then on.
+A handshake with the mirror's name, an examination when that is cut off, and what is believed from
+then on. The parts are the monitor's own; only the schedule is missing.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,14 +19,15 @@ from monitor.diagnosis.interpret import interpret
 from monitor.diagnosis.names import BLOCKS
 from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.trial import CUT, Finding, Level, Role, Trial
-from monitor.experiment import Laboratory
+from monitor.examiner import Case, Examiner
+from monitor.experiment import Conclusion, Laboratory
 from monitor.health.board import endpoint_of
 from monitor.health.quarantine import Quarantine
 from monitor.probes.handshake import TlsContexts
 from monitor.probes.trials import Subject, attempt
 
 CONTROL = "control.mirror.test"
-TIMEOUT = 1.5
+TIMEOUT = 1.0
 TIMEOUTS = MonitorTimeouts(connect=TIMEOUT, handshake=TIMEOUT)
 KNOWN = Memory("mirrorgate tests", "0" * 64)
 """The certificate that verified before; what it was does not matter, only that there was one."""
@@ -47,7 +49,6 @@ class Diagnosed:
     """What was found about one path or name."""
 
     finding: Finding
-    trials: tuple[Trial, ...] = ()
     believed: Level = Level.none
     """What all that was found so far bears together."""
 
@@ -58,8 +59,37 @@ class Diagnosed:
         return self.finding.verdict in BLOCKS and Level.confirmed in levels
 
 
-class Examiner:
-    """Knows the paths of one mirror."""
+@dataclass(slots=True)
+class Held:
+    """A time in which nobody may show the name to an endpoint, on the monotonic clock."""
+
+    endpoint: str
+    since: float
+    until: float
+
+
+class RecordedQuarantine(Quarantine):
+    """Remembers all holds, also those that are over."""
+
+    def __init__(self, pace: Pace) -> None:
+        super().__init__(pace)
+        self.record: list[Held] = []
+
+    def trigger(self, endpoint: str, now: float) -> float:
+        until = super().trigger(endpoint, now)
+        self.record.append(Held(endpoint, now, until))
+        return until
+
+    def lift(self, endpoint: str) -> None:
+        now = time.monotonic()
+        for held in self.record:
+            if held.endpoint == endpoint:
+                held.until = min(held.until, now)
+        super().lift(endpoint)
+
+
+class PathWatcher:
+    """Knows the paths of one mirror; an owner of examinations, to be closed."""
 
     def __init__(
         self,
@@ -70,19 +100,32 @@ class Examiner:
         rng: Random | None = None,
         online: Callable[[], bool] = lambda: True,
     ) -> None:
-        self.pace = pace
-        self._contexts, self._ca_file, self._online = contexts, str(ca_file), online
-        self._quarantine, self._care = Quarantine(pace), Care(pace)
+        self._pace, self._contexts = pace, contexts
+        self._ca_file, self._online = str(ca_file), online
+        self.quarantine, self._care = RecordedQuarantine(pace), Care(pace)
         self._believed: dict[str, Confidence] = {}
-        self._laboratory = Laboratory(
+        laboratory = Laboratory(
             contexts,
-            self._quarantine,
+            self.quarantine,
             self._care,
             pace,
             controls=[CONTROL],
             online=online,
             rng=rng,
         )
+        self._concluded: dict[str, asyncio.Future[Conclusion]] = {}
+        self._examiner = Examiner(laboratory, contexts, self.quarantine, pace, self, time.monotonic)
+
+    async def close(self) -> None:
+        """Break off what is being examined."""
+        await self._examiner.stop()
+
+    def quarantined(self, case: Case) -> None:
+        """The examiner says that an endpoint is held; the record knows."""
+
+    def concluded(self, case: Case, conclusion: Conclusion) -> None:
+        """The examiner has found something."""
+        self._concluded.pop(case.endpoint).set_result(conclusion)
 
     async def path(self, hostname: str, address: str, port: int, probes: int = 1) -> Diagnosed:
         """Probe a path until it fails, at most so many times, and examine it if it was cut off."""
@@ -92,21 +135,26 @@ class Examiner:
             if trial.step.failure is not None:
                 break
             self._believe(subject, [trial])
-        if trial.outcome not in CUT:
-            finding = interpret([trial], self.pace, KNOWN)
-            return Diagnosed(finding, (trial,), self._believe(subject, []))
+        if trial.outcome not in CUT or not self._online():
+            finding = interpret([trial], self._pace, KNOWN)
+            return Diagnosed(finding, self._believe(subject, []).level)
         self._care.spend(hostname, trial.at)
-        self._quarantine.trigger(endpoint_of(address, port), trial.at)
-        conclusion = await self._laboratory.examine(
-            subject, TIMEOUTS, triggered=trial.at, before=[trial], memory=KNOWN
-        )
+        conclusion = await self._examine(Case("mirror", subject, TIMEOUTS, KNOWN, (trial,)))
         believed = self._believe(subject, conclusion.trials)
-        return Diagnosed(conclusion.finding, conclusion.trials, believed)
+        if conclusion.finding.verdict == "ok":
+            self.quarantine.lift(endpoint_of(address, port))
+        return Diagnosed(conclusion.finding, believed.level)
 
-    def _believe(self, subject: Subject, trials: Sequence[Trial]) -> Level:
+    async def _examine(self, case: Case) -> Conclusion:
+        future: asyncio.Future[Conclusion] = asyncio.get_running_loop().create_future()
+        self._concluded[case.endpoint] = future
+        assert self._examiner.suspect(case), "somebody else examines it"
+        return await future
+
+    def _believe(self, subject: Subject, trials: Sequence[Trial]) -> Confidence:
         before = self._believed.get(subject.address, Confidence())
-        self._believed[subject.address] = now = before.after(trials, self.pace)
-        return now.level
+        self._believed[subject.address] = now = before.after(trials, self._pace)
+        return now
 
     async def _routine(self, subject: Subject) -> Trial:
         """Make the handshake that the monitor makes all the time."""
