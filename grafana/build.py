@@ -297,6 +297,28 @@ def mirrors() -> list[Panel]:
             f"(mirrorgate_mirror_state{{{chosen}}} == 1)",
             ("Value", "instance", "job", "__name__"),
         ),
+        lines(
+            "Paths by how they stand",
+            (
+                f"sum by (mirror, standing) (mirrorgate_mirror_paths{{{chosen}}}) > 0",
+                "{{mirror}} {{standing}}",
+            ),
+            help="A path is one name of a mirror over one of its addresses.",
+        ),
+        lines(
+            "Endpoints left alone",
+            ("max(mirrorgate_quarantined_endpoints)", "quarantined"),
+            help="After a suspected block nobody connects to an address and port for a while.",
+        ),
+        lines(
+            "Experiments by finding",
+            (
+                "sum by (mirror, verdict, level) "
+                f"(increase(mirrorgate_experiments_total{{{chosen}}}[1h]))",
+                "{{mirror}} {{verdict}} ({{level}})",
+            ),
+            help="On suspected paths, ended within an hour.",
+        ),
         now_table(
             "Mirrors as configured and detected",
             f"mirrorgate_mirror_info{{{chosen}}}",

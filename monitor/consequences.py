@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from monitor import metrics
 from monitor.anchors import Anchors
 from monitor.config import MonitorConfig
 from monitor.diagnosis.answer import OK, Meaning
@@ -29,6 +30,7 @@ from monitor.health.paths import Path
 from monitor.health.quarantine import Quarantine
 from monitor.probes.result import Operation, PathResult, StepResult, TlsEvidence, Way
 from monitor.probes.trials import Subject
+from monitor.totals import Totals
 from monitor.watch import MirrorWatch
 
 log = logging.getLogger(__name__)
@@ -56,6 +58,7 @@ class Consequences:
         monotonic: Callable[[], float],
         watches: Mapping[str, MirrorWatch],
         touched: Callable[[str], None],
+        totals: Totals,
     ) -> None:
         """`touched` is called with the id of every mirror that should be shown anew."""
         self.config = MonitorConfig()
@@ -66,6 +69,7 @@ class Consequences:
         self._monotonic = monotonic
         self._watches = watches
         self._touched = touched
+        self._totals = totals
         self.examiner: Examiner | None = None
 
     # Probes
@@ -161,6 +165,7 @@ class Consequences:
         if watch is None or path is None:
             return
         finding = self._graded(watch, path, conclusion)
+        metrics.count_experiment(self._totals, watch.mirror.id, finding)
         log.info(
             "%s over %s: %s (%s; %s)",
             path.hostname,

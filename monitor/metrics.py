@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from monitor.config import MirrorConfig
+from monitor.diagnosis.trial import Finding
 from monitor.health.board import MirrorHealth, Standing, State
 from monitor.history.uptime import Known
 from monitor.probes.prober import Probe
@@ -25,6 +26,7 @@ TLS_NOT_AFTER = "mirrorgate_tls_not_after_timestamp_seconds"
 DROPPED = "mirrorgate_store_dropped_writes"
 CANARY_TOKENS = "mirrorgate_canary_tokens"
 PATHS = "mirrorgate_mirror_paths"
+EXPERIMENTS = "mirrorgate_experiments"
 QUARANTINED = "mirrorgate_quarantined_endpoints"
 UPTIME = "mirrorgate_uptime_ratio"
 COVERAGE = "mirrorgate_uptime_coverage_ratio"
@@ -65,6 +67,12 @@ FAMILIES: tuple[Family, ...] = (
         "gauge",
         "Paths of a mirror (one of its names over one of its addresses), by how they stand.",
         ("mirror", "standing"),
+    ),
+    Family(
+        EXPERIMENTS,
+        "counter",
+        "Experiments on suspected paths that have ended, by what they found.",
+        ("mirror", "verdict", "level"),
     ),
     Family(
         QUARANTINED,
@@ -140,6 +148,11 @@ def show_health(totals: Totals, mirror: MirrorConfig, health: MirrorHealth) -> N
         totals.set(PATHS, float(count), (mirror.id, standing.value))
     if health.tls_not_after is not None:
         totals.set(TLS_NOT_AFTER, health.tls_not_after, (mirror.id,))
+
+
+def count_experiment(totals: Totals, mirror_id: str, finding: Finding) -> None:
+    """Count an experiment that has ended."""
+    totals.add(EXPERIMENTS, (mirror_id, finding.verdict, finding.level.value))
 
 
 def show_quarantine(totals: Totals, endpoints: int) -> None:

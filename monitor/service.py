@@ -122,7 +122,7 @@ class Monitor:
             monotonic=monotonic,
         )
         self._consequences = Consequences(
-            quarantine, self._anchors, pace, rng, monotonic, self._watches, self._touched
+            quarantine, self._anchors, pace, rng, monotonic, self._watches, self._touched, totals
         )
         self._examiner = Examiner(
             self._laboratory,
