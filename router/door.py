@@ -174,6 +174,7 @@ class Door(asyncio.BufferedProtocol):
         visit = Visit(self._plane, self.client, self.transport)
         self._plane.crowd.replace(self, visit)
         self._owed.settled()
+        self._reader.end()
         self._plane.outbox.flush()
         visit.begin(raw)
 
@@ -324,3 +325,4 @@ class Door(asyncio.BufferedProtocol):
     def _forget(self) -> None:
         self._plane.door_closed(self)
         self._owed.settled()
+        self._reader.end()

@@ -12,6 +12,10 @@ BODY_FLOOR = 1024
 """Bytes a second that a body must bring on average, or it is as good as stalled."""
 
 
+def _nobody() -> None:
+    """Stands for the owner once it is gone, so that the two are no cycle."""
+
+
 class Owed:
     """The deadline of one client connection, on the plane's wheel until `settled`."""
 
@@ -61,3 +65,4 @@ class Owed:
     def settled(self) -> None:
         """The connection is gone, or somebody else's."""
         self._plane.wheel.remove(self)
+        self.expired = _nobody

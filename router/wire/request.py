@@ -107,6 +107,14 @@ class RequestReader:
         self._raw_bytes = 0
         self._chunked = False
 
+    def end(self) -> None:
+        """The connection is gone: let go of what refers back to this reader.
+
+        As cycles they would stay, with the last request, until the collector looks at the old.
+        """
+        if hasattr(self, "_parser"):
+            del self._parser, self._sink
+
     def feed(self, data: memoryview) -> None:
         """Read on; calls the sink. Raises Refusal, after which nothing may be fed any more."""
         if self._upgraded:

@@ -102,6 +102,15 @@ class ResponseReader:
         self.head = None
         self._begin()
 
+    def end(self) -> None:
+        """The connection is gone: let go of what refers back to this reader.
+
+        As cycles they would stay, with the last response, until the collector looks at the old.
+        """
+        if hasattr(self, "_parser"):
+            del self._parser
+        self._sink = None
+
     def feed(self, data: memoryview) -> None:
         """Read on. Raises BadResponse, after which the connection is of no use."""
         self.parts.clear()

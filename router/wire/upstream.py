@@ -134,6 +134,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             return
         if reader.tunnel is not None:
             user.switched(reader.tunnel)
+            reader.end()
         elif reader.head is not None:
             user.response_data(reader.parts, reader.ended)
 
@@ -151,6 +152,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(exc)
         self._transport = None
+        self._reader.end()
 
     def _end(self, exc: Exception | None) -> None:
         user = self._user
