@@ -10,12 +10,14 @@ import argparse
 import asyncio
 import contextlib
 import json
+import random
 
 _PAUSE = 0.5
 _BEGINNING = b"GET /v1/models HTTP/1.1\r\nX: "
 
 
 async def _drip(writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(random.random() * _PAUSE)  # in step they would come as one burst
     while True:
         writer.write(b"x")
         await asyncio.sleep(_PAUSE)
