@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from monitor.alternates import names_of
 from monitor.care import Care
 from monitor.config import MirrorConfig, MonitorConfig
-from monitor.diagnosis.cdn import cdn_of, networks
+from monitor.diagnosis.cdn import Place, cdn_of, networks
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.dns import Knowledge, judge_dns
 from monitor.diagnosis.interpret import alone
@@ -53,8 +53,13 @@ class Inspection:
     experiment: Conclusion | None
     spared: tuple[Way, ...]
     """Not tried, because the address had just been cut off after another name, or one too many."""
-    finding: Finding
-    """On the mirror as a whole."""
+
+    @property
+    def finding(self) -> Finding:
+        """On the mirror as a whole: its paths', or that of its names if they lead nowhere."""
+        if self.paths:
+            return mirror_finding(self.findings())
+        return max(self.dns, key=lambda found: (found.blocked, found.down))
 
     @property
     def ok(self) -> bool:
@@ -65,6 +70,26 @@ class Inspection:
     def cdn(self) -> str:
         """The network that serves the first path of which that is known."""
         return next((cdn for path, _ in self.paths if (cdn := self.cdn_of(path))), "")
+
+    def findings(self) -> list[PathFinding]:
+        """The paths in the words of the roll-up."""
+        mirror = self.mirror
+        return [
+            PathFinding(
+                mirror.id,
+                path.hostname,
+                path.address,
+                mirror.port,
+                finding,
+                judge_step(path.last).alive,
+                self.cdn_of(path),
+            )
+            for path, finding in self.paths
+        ]
+
+    def places(self) -> list[Place]:
+        """Where the paths lead."""
+        return [Place(path.address, self.cdn_of(path)) for path, _ in self.paths]
 
     def cdn_of(self, path: PathResult) -> str:
         """The network that serves a path; "" when nothing shows."""
@@ -136,7 +161,6 @@ class Inspector:
             tuple(found),
             conclusion,
             tuple(spared),
-            whole_finding(mirror, found, dns),
         )
 
     def _known(self, mirror: MirrorConfig, hostname: str, paths: Sequence[PathResult]) -> Knowledge:
@@ -194,27 +218,6 @@ def routine_trial(mirror: MirrorConfig, path: PathResult) -> Trial | None:
         return None
     now = time.monotonic()
     return Trial(Role.target, path.hostname, path.address, mirror.port, shaken.sni, shaken, now)
-
-
-def whole_finding(
-    mirror: MirrorConfig, found: Sequence[tuple[PathResult, Finding]], dns: Sequence[Finding]
-) -> Finding:
-    """The finding on the mirror: its paths', or that of its names if they lead nowhere."""
-    if not found:
-        return max(dns, key=lambda finding: (finding.blocked, finding.down))
-    return mirror_finding(
-        [
-            PathFinding(
-                mirror.id,
-                path.hostname,
-                path.address,
-                mirror.port,
-                finding,
-                judge_step(path.last).alive,
-            )
-            for path, finding in found
-        ]
-    )
 
 
 def finding_of(

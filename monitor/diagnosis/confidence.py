@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from monitor.diagnosis.names import SNI_BLOCKS
 from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.rounds import rounds_of
 from monitor.diagnosis.trial import CUT, Finding, Level, Outcome, Trial
@@ -128,7 +129,10 @@ class Confidence:
         return replace(self, net=net) if net > 0 else Confidence(net, lossy=self.lossy)
 
     def grade(self, finding: Finding) -> Finding:
-        """The finding with the level and the weights that this bears."""
+        """The finding with the level and the weights that this bears; only of a blocked name, for
+        nothing else is what was counted."""
+        if finding.verdict not in SNI_BLOCKS:
+            return finding
         blocked = self.probability
         return replace(finding, level=self.level, blocked=blocked, down=1.0 - blocked, ok=0.0)
 

@@ -13,7 +13,7 @@ I  cut off within the handshake: a reader of certificates, or the server
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from monitor.diagnosis.certificates import Memory, judge_certificate
@@ -70,7 +70,7 @@ def interpret(trials: Sequence[Trial], pace: Pace, memory: Memory = _NO_MEMORY) 
     if decisive.outcome not in CUT:
         return alone(decisive, memory)
     if this.controlled:
-        return _name_cut_off(this, trials, pace)
+        return _name_cut_off(this, decisive, trials, pace)
     return _all_cut_off(this, decisive)
 
 
@@ -150,30 +150,33 @@ def _still_cut_off(this: Round) -> Finding:
     return Finding("residual_block", Level.suspected, 0.5, 0.5, 0.0, "C", evidence, residual=True)
 
 
-def _name_cut_off(this: Round, trials: Sequence[Trial], pace: Pace) -> Finding:
+def _name_cut_off(this: Round, target: Trial, trials: Sequence[Trial], pace: Pace) -> Finding:
     """The target was cut off although a control was answered (rule A, or C while it lasts)."""
-    target = this.again or this.target
-    assert target is not None
     residual = this.after is not None and not this.after.answered
-    evidence = [tells(t) for t in (this.control, this.target) if t]
-    if this.after is not None and not residual:
-        evidence.append("Right after it the control is answered again: no residual block.")
-    if this.waited is not None:
-        evidence += [f"After the wait: {tells(t)}" for t in (this.waited, this.again) if t]
-    evidence += [text for text in (_too_soon(target, pace),) if text]
-    confidence = Confidence().after(trials, pace)
+    evidence = tuple(_story(this, target, trials, pace))
     if this.waited is not None and not this.waited.answered:
-        finding = Finding("residual_block", rule="C", evidence=tuple(evidence), residual=True)
-        graded = confidence.grade(finding)
-        return replace(graded, level=Level.suspected if graded.level != Level.none else Level.none)
-    if residual:
-        evidence.append(_scope(residual_seen(trials)))
-    finding = Finding(_BLOCK[target.outcome], rule="A", evidence=tuple(evidence), residual=residual)
-    graded = confidence.grade(finding)
+        return Finding("residual_block", Level.suspected, 0.5, 0.5, 0.0, "C", evidence, True)
+    finding = Finding(_BLOCK[target.outcome], rule="A", evidence=evidence, residual=residual)
+    graded = Confidence().after(trials, pace).grade(finding)
     differs = this.again is not None and this.target and this.target.outcome != target.outcome
     if graded.level is Level.confirmed and differs:
         return replace(graded, level=Level.suspected)
     return graded
+
+
+def _story(this: Round, target: Trial, trials: Sequence[Trial], pace: Pace) -> Iterator[str]:
+    """What happened, in order, and what of it a server does not do."""
+    yield from (tells(trial) for trial in (this.control, this.target) if trial)
+    if this.after is not None:
+        if this.after.answered:
+            yield "Right after it the control is answered again: no residual block."
+        else:
+            yield _scope(residual_seen(trials))
+    for trial in (this.waited, this.again):
+        if trial is not None:
+            yield f"After the wait: {tells(trial)}"
+    if text := _too_soon(target, pace):
+        yield text
 
 
 def _scope(waited: bool) -> str:

@@ -60,16 +60,16 @@ VERDICTS: tuple[str, ...] = (
     "upstream_forbidden",
     "upstream_unexpected",
 )
+SNI_BLOCKS: frozenset[str] = frozenset({"sni_block_rst", "sni_block_fin", "sni_block_drop"})
+"""Those that say that a hostname is blocked."""
 BLOCKS: frozenset[str] = frozenset(
     {
+        *SNI_BLOCKS,
         "dns_blocked",
         "dns_poisoned",
         "dns_injection",
         "tcp_blocked",
         "residual_block",
-        "sni_block_rst",
-        "sni_block_fin",
-        "sni_block_drop",
         "ip_port_block",
         "tls_block",
         "byte_cap_freeze",

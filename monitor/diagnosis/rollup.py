@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from monitor.diagnosis.measures import Scope
+from monitor.diagnosis.names import SNI_BLOCKS
 from monitor.diagnosis.reaction import reaction_to
 from monitor.diagnosis.trial import Finding, Level
 
@@ -19,7 +20,6 @@ Key = TypeVar("Key", bound=Hashable)
 SIBLINGS = 2
 """Names of one parent that must be blocked, and no fewer tried, to suspect the parent."""
 _ORDER = (Level.none, Level.cleared, Level.suspected, Level.confirmed)
-_SNI = frozenset({"sni_block_rst", "sni_block_fin", "sni_block_drop"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def endpoint_findings(paths: Iterable[PathFinding]) -> dict[tuple[str, int], Fin
         lambda path: (path.address, path.port),
         lambda finding: (
             reaction_to(finding.verdict).scope in (Scope.endpoint, Scope.path)
-            and finding.verdict not in _SNI
+            and finding.verdict not in SNI_BLOCKS
         ),
     )
 
@@ -78,16 +78,6 @@ def cdn_findings(paths: Iterable[PathFinding]) -> dict[str, Finding]:
     dead = _all_dead(known, lambda path: path.cdn, lambda finding: True)
     shared = {cdn for cdn in dead if len({p.mirror for p in known if p.cdn == cdn}) > 1}
     return {cdn: finding for cdn, finding in dead.items() if cdn in shared}
-
-
-def on_second_address(path: PathFinding, others: Iterable[PathFinding]) -> bool:
-    """Whether another address fails in the same way for the same name."""
-    return path.finding.verdict in _SNI and any(
-        other.hostname == path.hostname
-        and other.address != path.address
-        and other.finding.verdict == path.finding.verdict
-        for other in others
-    )
 
 
 def suspected_parents(blocked: Mapping[str, bool]) -> frozenset[str]:

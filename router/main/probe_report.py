@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import combinations
 from typing import Any
 
 from dashboard.locale.verdicts import VERDICTS
+from monitor.diagnosis.cdn import share_fate
 from monitor.diagnosis.glossary import GLOSSARY
 from monitor.diagnosis.names import BLOCKS
 from monitor.diagnosis.procedure import TOO_LONG
 from monitor.diagnosis.reaction import Reaction, reaction_to
+from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
 from monitor.diagnosis.trial import Finding, Level
 from monitor.inspection import Inspection
 from router.main.console import aligned, plain
@@ -57,7 +61,7 @@ def summary(seen: Inspection) -> list[tuple[str, str]]:
         lines.append(("sure", sure))
     if finding.verdict not in (BLOCKS | {"ok"}):
         lines.append(("may mean", GLOSSARY[finding.verdict].may_mean.replace("`", "")))
-    because = [*finding.evidence, *_asides(seen)]
+    because = [*finding.evidence, *_in_common(seen), *_asides(seen)]
     lines += [("because" if not index else "", text) for index, text in enumerate(because)]
     if seen.cdn:
         lines.append(("CDN", seen.cdn))
@@ -103,6 +107,35 @@ def _asides(seen: Inspection) -> list[str]:
         for path, finding in seen.paths
         if path.last.failure is not None and finding.verdict != seen.finding.verdict
     ]
+
+
+def across(found: Sequence[Inspection]) -> list[str]:
+    """What several mirrors have in common: networks, neighbourhoods, and whether those work."""
+    paths = [finding for seen in found for finding in seen.findings()]
+    lines = [
+        f"over {cdn} no mirror works: {finding.verdict}"
+        for cdn, finding in sorted(cdn_findings(paths).items())
+    ]
+    for one, other in combinations(found, 2):
+        if any(share_fate(a, b) for a in one.places() for b in other.places()):
+            where = f"over {one.cdn}" if one.cdn and one.cdn == other.cdn else "in one network"
+            lines.append(f"{one.mirror.id} and {other.mirror.id} share fate: both are {where}")
+    return lines
+
+
+def _in_common(seen: Inspection) -> list[str]:
+    """Addresses and names of the mirror over which nothing works, where there are others."""
+    paths = seen.findings()
+    names = {path.hostname for path in paths}
+    addresses = {path.address for path in paths}
+    lines = []
+    if len(names) > 1:
+        dead = sorted(hostname_findings(paths).items())
+        lines += [f"No address works for {name}: {found.verdict}." for name, found in dead]
+    if len(addresses) > 1 and len(names) > 1:
+        gone = sorted(endpoint_findings(paths).items())
+        lines += [f"No name works on {on[0]}: {found.verdict}." for on, found in gone]
+    return lines
 
 
 def hints(seen: Inspection) -> list[str]:

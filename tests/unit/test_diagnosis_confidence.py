@@ -120,3 +120,8 @@ def test_a_finding_gets_the_level_and_the_weights():
     assert graded.level is Level.confirmed
     assert graded.blocked == pytest.approx(0.997, abs=0.001)
     assert graded.blocked + graded.down == pytest.approx(1.0)
+
+
+def test_a_finding_that_is_not_about_a_name_keeps_its_level():
+    finding = Finding("ip_port_block", Level.suspected, 0.75, 0.25)
+    assert failures(3).grade(finding) is finding

@@ -9,7 +9,6 @@ from monitor.diagnosis.rollup import (
     endpoint_findings,
     hostname_findings,
     mirror_finding,
-    on_second_address,
     parent_of,
     suspected_parents,
 )
@@ -80,14 +79,6 @@ def test_a_cdn_is_suspected_only_with_two_mirrors_of_it():
     assert cdn_findings([one, other]).keys() == {"fastly"}
     assert cdn_findings([one, path("b.y.example", "2", OK, "n", "fastly")]) == {}
     assert cdn_findings([path("a", "1", down), path("b", "2", down, "n")]) == {}
-
-
-def test_the_same_block_on_a_second_address_is_noticed():
-    first, second = path("a.x.example", "1", SNI), path("a.x.example", "2", SNI)
-    assert on_second_address(first, [first, second])
-    assert not on_second_address(first, [first, path("a.x.example", "2", OK)])
-    assert not on_second_address(first, [first, path("b.x.example", "2", SNI)])
-    assert not on_second_address(path("a", "1", REFUSED), [path("a", "2", REFUSED)])
 
 
 @pytest.mark.parametrize(

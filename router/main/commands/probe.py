@@ -104,11 +104,12 @@ def inspected(
 
 
 def _show(found: Sequence[Inspection], args: Namespace, console: Console) -> None:
-    from router.main.probe_report import json_of, markdown_of, text_of
+    from router.main.probe_report import across, json_of, markdown_of, text_of
 
     now = time.time()
     if args.json:
-        console.data({"mirrors": [json_of(seen, now) for seen in found]})
+        mirrors = [json_of(seen, now) for seen in found]
+        console.data({"mirrors": mirrors, "in_common": across(found)})
         return
     lines_of = markdown_of if args.markdown else text_of
     for index, seen in enumerate(found):
@@ -116,3 +117,5 @@ def _show(found: Sequence[Inspection], args: Namespace, console: Console) -> Non
             console.say("")
         for line in lines_of(seen, now):
             console.say(line)
+    for line in across(found):
+        console.say(f"- {line}" if args.markdown else f"\n{line}")
