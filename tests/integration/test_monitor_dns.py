@@ -245,6 +245,17 @@ async def test_a_flood_of_addresses_and_of_replies_is_cut():
     assert len(seen.replies[0].addresses) == MAX_ADDRESSES
 
 
+async def test_a_message_that_would_take_long_to_read_is_not_read():
+    def long(query):
+        return [
+            (0.0, reply(query, *(f"A 10.{n // 256}.{n % 256}.1" for n in range(3000))).to_wire())
+        ]
+
+    async with serving(at_once("A 192.0.2.1"), long) as (_, at):
+        (seen,) = await ask(f"tcp://{at}")
+    assert (seen.failure, seen.addresses) == ("dns_server_misbehaving", ())
+
+
 async def test_aliases_that_go_round_in_a_circle_end():
     script = at_once("CNAME a.test", "a.test CNAME b.test", "b.test CNAME a.test")
     async with serving(script) as (_, at):

@@ -15,7 +15,8 @@ from monitor.probes.resolve import MAX_ADDRESSES
 from monitor.probes.result import DnsReply
 
 RTYPES = ("A", "AAAA")
-MAX_MESSAGE = 65535
+MAX_MESSAGE = 4096
+"""Bytes: a hundred addresses fit; to read one of 64 KiB would hold up everything for a second."""
 _MAX_CHAIN = 16
 _FAILURES = {
     "NXDOMAIN": "dns_nxdomain_error",
@@ -62,6 +63,8 @@ class Question:
 
         Raises NotAReply when its id or question is not ours, or when it makes no sense.
         """
+        if len(wire) > MAX_MESSAGE:
+            raise NotAReply
         try:
             message = dns.message.from_wire(wire, ignore_trailing=True)
             ours = self.query.is_response(message)

@@ -18,7 +18,7 @@ from monitor.probes.dns.message import MAX_MESSAGE, NotAReply, Question
 from monitor.probes.result import DnsReply, Operation, ProbeFailure
 
 MAX_REPLIES = 16
-_MAX_DATAGRAMS = 64
+_MAX_DATAGRAMS = 32
 """Whoever floods us with replies is not read on."""
 
 
@@ -78,7 +78,9 @@ async def over_tcp(question: Question, address: str, port: int, timeout: float) 
                 return data
 
             (size,) = struct.unpack("!H", await exactly(2))
-            data = await exactly(min(size, MAX_MESSAGE))
+            if size > MAX_MESSAGE:
+                raise NotAReply
+            data = await exactly(size)
     return question.reply(data, time.perf_counter() - started)[0]
 
 
