@@ -141,6 +141,12 @@ class EjectionConfig:
         10.0, "first ejection; doubles each time", check=checks.positive, later=True
     )
     max: Duration = setting(300.0, "longest ejection", check=checks.positive, later=True)
+    max_quick: Duration = setting(
+        20.0,
+        "longest ejection of a mirror that fails without letting anybody wait",
+        check=checks.positive,
+        later=True,
+    )
     max_percent: int = setting(
         50, "of mirrors at once; the last one never", check=checks.between(0, 100), later=True
     )

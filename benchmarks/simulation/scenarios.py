@@ -83,7 +83,7 @@ def bad(behaviour: Behaviour) -> Script:
 
 
 def _outage(behaviour: Behaviour, until: float) -> Script:
-    return [(0.0, m.healthy()), (BAD_FROM, behaviour), (until, m.healthy(capacity=20.0))]
+    return [(0.0, m.healthy()), (BAD_FROM, behaviour), (until, m.healthy(capacity=40.0))]
 
 
 SCENARIOS = (

@@ -31,9 +31,12 @@ class Cause(StrEnum):
     unreachable = "unreachable"
     """No connection to it: a probe that gets one proves the contrary."""
     unanswered = "unanswered"
-    """Connections, but no responses."""
+    """Connections, but no answers in time: whoever tries it again has to wait."""
     failing = "failing"
-    """Failed responses in a row, or too large a share of them."""
+    """Answers that are failures, or connections that end."""
+
+
+_WAITED = frozenset((Failure.timeout, Failure.content_timeout, Failure.slow, Failure.stalled))
 
 
 class FailureWatch:
@@ -93,18 +96,30 @@ class FailureWatch:
         self._failed.clear()
 
     def _verdict(self, failure: Failure, now: float) -> Cause | None:
-        if self._local >= self._rules.consecutive_local:
-            probe = TRAITS[failure].probe_proves
-            return Cause.unreachable if probe else Cause.unanswered
-        if self._upstream >= self._rules.consecutive_5xx or self.failing(now) >= self._rules.ratio:
-            return Cause.failing
-        return None
+        rules = self._rules
+        enough = self._local >= rules.consecutive_local or self._upstream >= rules.consecutive_5xx
+        if not enough and self.failing(now) < rules.ratio:
+            return None
+        return cause_of(failure)
 
 
-def ejection_seconds(count: int, rules: EjectionConfig, rng: random.Random) -> float:
-    """How long the `count`-th ejection in a row lasts; counted from 1."""
-    doubled = rules.base * 2.0 ** min(count - 1, 30)
-    return min(doubled, rules.max) * rng.uniform(*SPREAD)
+def cause_of(failure: Failure) -> Cause:
+    """What an ejection is for whose last failure was this one."""
+    if failure in _WAITED:
+        return Cause.unanswered
+    return Cause.unreachable if TRAITS[failure].probe_proves else Cause.failing
+
+
+def ejection_seconds(
+    count: int, cause: Cause | None, rules: EjectionConfig, rng: random.Random
+) -> float:
+    """How long the `count`-th ejection in a row lasts; counted from 1.
+
+    To try a mirror that fails at once costs one request a moment, and leaving it out for long costs
+    more once it has recovered: such ejections grow less.
+    """
+    longest = rules.max if cause is Cause.unanswered else min(rules.max, rules.max_quick)
+    return min(rules.base * 2.0 ** min(count - 1, 30), longest) * rng.uniform(*SPREAD)
 
 
 def forgiven(count: int, healthy: float) -> int:

@@ -128,7 +128,7 @@ class Leases:
         if cause is None or self._uplink.suspect(len(self._usable), now):
             return None
         count = forgiven(case.standing.count, now - case.standing.since) + 1
-        until = now + ejection_seconds(count, self.rules, self._rng)
+        until = now + ejection_seconds(count, cause, self.rules, self._rng)
         return self._tripped(Tripped(word.mirror, cause, until), now)
 
     def _tripped(self, word: Tripped, now: float) -> Standing | None:
@@ -209,8 +209,9 @@ class Leases:
     def _judge(self, case: _Case, ok: bool, now: float) -> Standing:
         if not ok:
             count = case.standing.count + 1
-            until = now + ejection_seconds(count, self.rules, self._rng)
-            self._eject(case, count, case.standing.cause, until, now)
+            cause = case.standing.cause
+            until = now + ejection_seconds(count, cause, self.rules, self._rng)
+            self._eject(case, count, cause, until, now)
         else:
             case.successes += 1
             if case.successes >= RISE:

@@ -177,7 +177,7 @@ class Pool(Generic[M]):
     def _eject(self, member: M, cause: Cause, now: float) -> None:
         standing = member.breaker.standing
         count = forgiven(standing.count, now - standing.since) + 1
-        seconds = ejection_seconds(count, self._rules, self._rng)
+        seconds = ejection_seconds(count, cause, self._rules, self._rng)
         member.breaker.eject(cause, seconds, now)
         member.watch.reset()
         self._ejected[member.id] = member

@@ -101,6 +101,8 @@ class Tries:
     """Attempts that have failed, stale connections not counted."""
     ends_at: float = float("inf")
     """When the client, or the limit on everything, has had enough."""
+    sent: bool = False
+    """Whether an attempt was sent, at least a part of it."""
     ambiguous: int = 0
     """Repeats of what a mirror may have done already."""
 
@@ -124,6 +126,7 @@ def decide(
     its body being at hand, since the body is still to come.
     """
     done = _done(failure, commit, should_retry)
+    tries.sent = tries.sent or commit > Commit.C0
     if failure is not Failure.stale:
         tries.attempts += 1
     why = _harm(done, commit, tries, rules, replayable, should_retry)
@@ -160,7 +163,7 @@ def _harm(
 ) -> Why:
     if commit is Commit.C3 or done is Done.begun:
         return Why.committed
-    if done is Done.unsent:
+    if done is Done.unsent and (replayable or not tries.sent):
         return Why.free
     if tries.repeat is Repeat.never:
         return Why.never

@@ -12,6 +12,7 @@ from router.choice.ejection import (
     Cause,
     FailureWatch,
     UplinkWatch,
+    cause_of,
     ejection_seconds,
     forgiven,
     may_eject,
@@ -33,7 +34,7 @@ def _fail(watch: FailureWatch, failure: Failure, times: int, now: float = 1.0) -
         (Failure.resolve, Cause.unreachable),
         (Failure.connect, Cause.unreachable),
         (Failure.tls, Cause.unreachable),
-        (Failure.broken, Cause.unanswered),
+        (Failure.broken, Cause.failing),
         (Failure.timeout, Cause.unanswered),
     ],
 )
@@ -45,7 +46,7 @@ def test_three_failures_to_get_any_response_eject(failure: Failure, cause: Cause
     "failure", sorted(f for f, traits in TRAITS.items() if traits.blame is Blame.upstream)
 )
 def test_five_failed_responses_eject(failure: Failure) -> None:
-    assert _fail(FailureWatch(RULES), failure, 5) == [None] * 4 + [Cause.failing]
+    assert _fail(FailureWatch(RULES), failure, 5) == [None] * 4 + [cause_of(failure)]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +103,16 @@ def test_the_window_slides() -> None:
 def test_ejections_double_up_to_the_longest() -> None:
     rng = random.Random(1)
     for count, seconds in ((1, 10), (2, 20), (3, 40), (6, 300), (7, 300), (5000, 300)):
-        drawn = [ejection_seconds(count, RULES, rng) for _ in range(100)]
+        drawn = [ejection_seconds(count, Cause.unanswered, RULES, rng) for _ in range(100)]
         assert 0.8 * seconds <= min(drawn) < max(drawn) <= 1.2 * seconds
+
+
+@pytest.mark.parametrize("cause", [Cause.failing, Cause.unreachable])
+def test_who_fails_without_a_wait_is_tried_again_within_half_a_minute(cause: Cause) -> None:
+    rng = random.Random(1)
+    assert max(ejection_seconds(n, cause, RULES, rng) for n in range(1, 99)) <= 24.0
+    short = EjectionConfig(max=5.0)
+    assert max(ejection_seconds(n, cause, short, rng) for n in range(1, 99)) <= 6.0
 
 
 def test_every_healthy_minute_forgives_one_ejection() -> None:
