@@ -334,6 +334,16 @@ def mirrors() -> list[Panel]:
             help="Median of the phases of good probes.",
         ),
         lines(
+            "Probes begin late by",
+            (
+                "histogram_quantile(0.99, sum by (le) "
+                f"(rate(mirrorgate_probe_late_seconds_bucket[{RATE}])))",
+                "p99",
+            ),
+            unit="s",
+            help="Grows when the monitor has more to do than it can.",
+        ),
+        lines(
             "Failed probe steps",
             (
                 "sum by (mirror, operation, failure) "

@@ -17,6 +17,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 PROBES = "mirrorgate_probes"
 FAILURES = "mirrorgate_probe_failures"
 LAST_PROBE = "mirrorgate_last_probe_timestamp_seconds"
+LATE = "mirrorgate_probe_late_seconds"
 DURATION = "mirrorgate_probe_duration_seconds"
 STATE = "mirrorgate_mirror_state"
 IN_ROTATION = "mirrorgate_mirror_in_rotation"
@@ -48,6 +49,7 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(LAST_PROBE, "gauge", "When the last probe of a mirror ended.", ("mirror",)),
     Family(DURATION, "histogram", "Phases of probes that went well.", ("mirror", "phase"), SECONDS),
+    Family(LATE, "histogram", "How late probes began.", (), SECONDS),
     Family(STATE, "gauge", "1 for the state that a mirror is in.", ("mirror", "state")),
     Family(IN_ROTATION, "gauge", "Whether new requests may go to a mirror.", ("mirror",)),
     Family(

@@ -47,6 +47,7 @@ class _Turn:
     task: asyncio.Task[None] | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     suspected: bool = False
+    suspected_at: float = 0.0
     soon: bool = False
     share: float = 0.0
     started: float = 0.0
@@ -62,11 +63,14 @@ class Schedule:
         monotonic: Callable[[], float],
         rng: random.Random,
         concurrency: int = CONCURRENCY,
+        late: Callable[[float], None] = lambda seconds: None,
     ) -> None:
+        """`late` is told of every turn how many seconds after its time it began."""
         self._probe = probe
         self._interval = interval
         self._monotonic = monotonic
         self._rng = rng
+        self._late = late
         self._slots = asyncio.Semaphore(concurrency)
         self._turns: dict[str, _Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,7 +99,8 @@ class Schedule:
     def suspect(self, mirror_id: str) -> None:
         """Probe at once, though not within a second of the last start."""
         if (turn := self._turns.get(mirror_id)) is not None:
-            turn.suspected = True
+            if not turn.suspected:
+                turn.suspected, turn.suspected_at = True, self._monotonic()
             turn.changed.set()
 
     async def stop(self) -> None:
@@ -106,13 +111,16 @@ class Schedule:
 
     async def _run(self, mirror_id: str, turn: _Turn) -> None:
         first = True
+        due = self._monotonic()
         while True:
             async with self._slots:
                 turn.started, turn.suspected = self._monotonic(), False
+                self._late(turn.started - due)
                 turn.soon = await self._probed(mirror_id)
             turn.share = share_of_interval(first, self._rng)
             first = False
             await self._wait(turn)
+            due = max(self._due(turn), turn.suspected_at if turn.suspected else 0.0)
 
     async def _probed(self, mirror_id: str) -> bool:
         try:

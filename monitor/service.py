@@ -100,7 +100,13 @@ class Monitor:
         self._pace = pace = paced(config, pace)
         rng = random.Random() if rng is None else rng
         self._prober = prober or Prober(NameService(config.dns.resolvers, pace))
-        self._schedule = Schedule(self._probe, config.interval, monotonic, rng)
+        self._schedule = Schedule(
+            self._probe,
+            config.interval,
+            monotonic,
+            rng,
+            late=lambda seconds: totals.observe(metrics.LATE, seconds),
+        )
         self._mirrors = _enabled(mirrors)
         self._watches: dict[str, MirrorWatch] = {}
         self._wishes: dict[str, tuple[Wish, float | None]] = {}
