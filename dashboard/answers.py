@@ -38,6 +38,11 @@ def plain(text: str, status: int = 200, headers: Mapping[str, str] | None = None
     return _answer(text.encode(), "text/plain", status, headers)
 
 
+def xml(text: str) -> Answer:
+    """A feed."""
+    return _answer(text.encode(), "application/atom+xml", 200, None)
+
+
 def document(value: Mapping[str, Any], status: int = 200, volatile: tuple[str, ...] = ()) -> Answer:
     """JSON; what is `volatile`, as the time of rendering, does not count as a change."""
     lasting = {key: item for key, item in value.items() if key not in volatile}

@@ -13,7 +13,7 @@ from dashboard.admin import gate
 from dashboard.answers import Renderings
 from dashboard.context import CLOCK, COMMANDS, RENDERINGS, SOURCES, STALE_AFTER
 from dashboard.middleware import add_security_headers, errors
-from dashboard.public import api, error_pages, pages
+from dashboard.public import api, error_pages, pages, past
 from dashboard.sources import Commands, Sources
 
 STALE_AFTER_SECONDS = 180.0
@@ -37,6 +37,7 @@ def build_public_app(
     _equip(app, sources, clock, stale_after)
     pages.add_routes(app)
     api.add_routes(app)
+    past.add_routes(app)
     return app
 
 

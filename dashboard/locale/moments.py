@@ -34,6 +34,14 @@ def said(moment: float, now: float, zone: str, language: Language) -> str:
     return f"{there.day} {_MONTHS[there.month - 1]}{year} {clock}"
 
 
+def said_month(moment: float, zone: str, language: Language) -> str:
+    """The month and year of a moment."""
+    there = datetime.fromtimestamp(moment, ZoneInfo(zone))
+    if language == "zh":
+        return f"{there.year}年{there.month}月"
+    return f"{_MONTHS[there.month - 1]} {there.year}"
+
+
 def clock_time(moment: float, zone: str) -> str:
     """The time of day to the second."""
     return f"{datetime.fromtimestamp(moment, ZoneInfo(zone)):%H:%M:%S}"

@@ -11,6 +11,7 @@ from dashboard.config import DashboardConfig
 from dashboard.locale.moments import iso
 from dashboard.public.rows import BanRow, Node, Overview, ban_rows, place
 from monitor.bans import Ban
+from monitor.history.uptime import Known
 
 
 class BadCursor(ValueError):
@@ -27,7 +28,7 @@ def nodes_document(rows: Sequence[Node], vantage: str, now: float) -> dict[str, 
 
 
 def node_document(row: Node, vantage: str) -> dict[str, Any]:
-    """One node. `uptime` stays empty until there is a history to compute it from."""
+    """One node."""
     state, verdict = str(row.state), row.verdict
     seen = {"state": state, "verdict": verdict, "latency_ms": dict(row.latency_ms)}
     return {
@@ -42,8 +43,13 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
         "in_rotation": row.in_rotation,
         "last_probe_at": _moment(row.last_probe),
         "vantages": {vantage: seen},
-        "uptime": {},
+        "uptime": {name: uptime_document(known) for name, known in row.uptime.items()},
     }
+
+
+def uptime_document(known: Known) -> dict[str, str | None]:
+    """Of one window; percentages are text, rounded down, so that no reader rounds them up."""
+    return {"percent": known.uptime, "coverage_percent": known.coverage or "0"}
 
 
 def health_document(whole: Overview, in_rotation: int, now: float) -> dict[str, Any]:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
 from dashboard.config import EntranceConfig, LinkConfig
 from dashboard.context import SOURCES
-from dashboard.locale.moments import ago, clock_time, iso, lasting, said
+from dashboard.locale.moments import ago, clock_time, iso, lasting, said, said_month
 from dashboard.locale.texts import Words
 from dashboard.public import rows
+from dashboard.public.incidents import IncidentRow
 from dashboard.public.privacy import printable
-from dashboard.public.view import known_bans, shown_nodes
+from dashboard.public.view import known_bans, shown_incidents, shown_nodes
 from dashboard.sources import Sources
 from monitor.health.board import Wish
+
+MOST = 10
+"""Incidents shown with a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,10 @@ class Page:
     bans: Sequence[rows.BanRow] | None
     """None when the operator does not show them."""
     ban_count: int
+    incidents: Sequence[IncidentRow]
+    """Newest first."""
+    days_zone: str
+    """Whose days are shown."""
     links: Sequence[LinkConfig]
     contact: str
     languages: Sequence[str]
@@ -59,6 +68,28 @@ class Page:
         if key == "blind" and whole.heard is not None:
             return self.words("banner.blind.since", time=self.said(whole.heard))
         return self.words(f"banner.{key}", serving=whole.serving, total=whole.total)
+
+    @property
+    def open_incidents(self) -> list[IncidentRow]:
+        """Those that go on."""
+        return [incident for incident in self.incidents if incident.is_open]
+
+    def concerning(self, node: rows.Node) -> list[IncidentRow]:
+        """The newest ones that a node has a part in."""
+        return [incident for incident in self.incidents if incident.concerns(node.id)][:MOST]
+
+    @property
+    def recent_incidents(self) -> list[IncidentRow]:
+        """Those that ended not long ago."""
+        return [incident for incident in self.incidents if incident.is_recent(self.now)]
+
+    @property
+    def months(self) -> list[tuple[str, list[IncidentRow]]]:
+        """All of them, by the month that they began in."""
+        return [
+            (name, list(rows))
+            for name, rows in groupby(self.incidents, lambda i: month(i.started_at, self))
+        ]
 
     @property
     def base_url(self) -> str:
@@ -86,6 +117,10 @@ class Page:
         """For how long something has been so."""
         return lasting(self.now - moment, self.words.language)
 
+    def lasted(self, begin: float, end: float) -> str:
+        """For how long something was so."""
+        return lasting(end - begin, self.words.language)
+
     def cdn(self, node: rows.Node) -> str:
         """What was declared and what was detected, in a few words."""
         words = self.words
@@ -97,6 +132,11 @@ class Page:
         if node.wish is not Wish.use:
             return self.words(f"rotation.{node.wish}")
         return self.words("rotation.in" if node.in_rotation else "rotation.out")
+
+
+def month(moment: float, page: Page) -> str:
+    """The month of a moment."""
+    return said_month(moment, page.zone, page.words.language)
 
 
 def build(app: web.Application, words: Words, now: float, bans_shown: int) -> Page:
@@ -117,6 +157,8 @@ def build(app: web.Application, words: Words, now: float, bans_shown: int) -> Pa
         entrances=entrances(sources),
         bans=None if config.bans == "off" else rows.ban_rows(bans[:bans_shown], config),
         ban_count=len(bans),
+        incidents=shown_incidents(app),
+        days_zone=sources.past().zone,
         links=config.links,
         contact=config.contact,
         languages=config.languages,

@@ -13,8 +13,10 @@ from markupsafe import Markup
 
 from dashboard.answers import Answer, html, plain, respond
 from dashboard.context import RENDERINGS, SOURCES, TEMPLATES
+from dashboard.locale.moments import lasting
 from dashboard.locale.texts import LANGUAGES, Words
 from dashboard.public import plain as plain_text
+from dashboard.public.charts import bars, shown_percent
 from dashboard.public.page import Page, build
 from dashboard.public.privacy import printable_lines
 from dashboard.public.rows import PHASES
@@ -33,6 +35,7 @@ def add_routes(app: web.Application) -> None:
     app[TEMPLATES] = templates()
     app.router.add_get("/", status)
     app.router.add_get("/nodes/{id}", node)
+    app.router.add_get("/history", history)
     app.router.add_get("/banned", banned)
     app.router.add_get("/docs", docs)
     app.router.add_get("/robots.txt", robots)
@@ -50,6 +53,9 @@ def templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.globals["phases"] = PHASES
+    environment.globals["bars"] = bars
+    environment.globals["shown_percent"] = shown_percent
+    environment.globals["lasting"] = lasting
     environment.globals["style_version"] = _static_files()["style.css"].tag[:8]
     environment.globals["all_words"] = {language: Words(language) for language in LANGUAGES}
     return environment
@@ -81,6 +87,11 @@ async def node(request: web.Request) -> web.Response:
     if wanted is None:
         raise web.HTTPNotFound
     return _page(request, "node.html", 0, wanted)
+
+
+async def history(request: web.Request) -> web.Response:
+    """All incidents, month by month."""
+    return _page(request, "history.html", 0)
 
 
 async def banned(request: web.Request) -> web.Response:

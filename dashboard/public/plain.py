@@ -37,7 +37,8 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def render(page: Page) -> str:
     """The whole page."""
-    sections = [_head(page), _entrances(page), _nodes(page), _bans(page), _foot(page)]
+    parts = (_head, _incidents, _entrances, _nodes, _bans, _foot)
+    sections = [part(page) for part in parts]
     text = "\n\n".join("\n".join(lines) for lines in sections if lines)
     return f"{printable_lines(text)}\n"
 
@@ -45,6 +46,20 @@ def render(page: Page) -> str:
 def _head(page: Page) -> list[str]:
     lines = [page.title, page.banner]
     return [*lines, "", page.notice] if page.notice else lines
+
+
+def _incidents(page: Page) -> list[str]:
+    words = page.words
+    lines = [
+        f"  {_MARKS[incident.tone]} {incident.title(words)}{_GAP}"
+        + words(
+            "incidents.since",
+            time=page.said(incident.started_at),
+            length=page.lasting(incident.started_at),
+        )
+        for incident in page.open_incidents
+    ]
+    return [words("incidents.open.title"), *lines] if lines else []
 
 
 def _entrances(page: Page) -> list[str]:
@@ -58,7 +73,7 @@ def _entrances(page: Page) -> list[str]:
 def _nodes(page: Page) -> list[str]:
     words = page.words
     keys = ("state", "name", "region", "host", "cdn", "since", "verdict", "latency", "probed")
-    head = [words(f"nodes.{key}") for key in keys]
+    head = [*(words(f"nodes.{key}") for key in keys), words("uptime.30d")]
     rows = [head, *(_node(page, row) for row in page.nodes)]
     return table(rows) if page.nodes else []
 
@@ -80,6 +95,7 @@ def _node(page: Page, row: Node) -> list[str]:
         row.verdict,
         "" if total is None else f"{total} ms",
         probed,
+        "" if row.uptime["30d"].uptime is None else f"{row.uptime['30d'].uptime} %",
     ]
 
 
@@ -112,5 +128,5 @@ def _foot(page: Page) -> list[str]:
     words = page.words
     return [
         words("page.updated", time=page.said(page.now), zone=page.zone),
-        "JSON: /api/v1/nodes  /api/v1/bans  /api/v1/health",
+        "JSON: /api/v1/nodes  /api/v1/incidents  /api/v1/bans  /api/v1/health",
     ]

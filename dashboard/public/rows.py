@@ -16,6 +16,10 @@ from dashboard.public.privacy import (
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, MirrorHealth, State, Wish
+from monitor.history.past import Day, Past
+from monitor.history.uptime import WINDOWS, Known
+
+NO_PAST = Past()
 
 PHASES = ("resolve", "connect", "tls", "first_byte")
 
@@ -48,6 +52,10 @@ class Node:
     last_probe: float | None
     fresh: bool
     """Whether the last probe is recent enough to speak for now."""
+    uptime: Mapping[str, Known]
+    """By window: what is known of it, also when that is nothing."""
+    days: Sequence[Day]
+    """The last days, today last."""
 
     @property
     def stale(self) -> bool:
@@ -94,10 +102,11 @@ def nodes(
     config: DashboardConfig,
     now: float,
     stale_after: float,
+    past: Past = NO_PAST,
 ) -> list[Node]:
     """The mirrors that are in use, in the order of the configuration."""
     return [
-        node(mirror, snapshot.of(mirror.id), config, now, stale_after)
+        node(mirror, snapshot.of(mirror.id), config, now, stale_after, past)
         for mirror in mirrors
         if mirror.enabled
     ]
@@ -109,6 +118,7 @@ def node(
     config: DashboardConfig,
     now: float,
     stale_after: float,
+    past: Past = NO_PAST,
 ) -> Node:
     """One mirror. A probe result speaks for `stale_after` seconds; then the state is unknown."""
     stale = health.last_probe is None or now - health.last_probe > stale_after
@@ -132,6 +142,8 @@ def node(
         latency_ms=_latency(health),
         last_probe=health.last_probe,
         fresh=not stale,
+        uptime={name: past.window(mirror.id, name) for name in WINDOWS},
+        days=past.days.get(mirror.id, ()),
     )
 
 

@@ -10,6 +10,8 @@ from aiohttp import web
 from dashboard.context import RENDERINGS, SOURCES, STALE_AFTER
 from dashboard.locale.texts import Words, choose
 from dashboard.public import rows
+from dashboard.public.incidents import IncidentRow, incident_rows
+from dashboard.public.privacy import printable
 from monitor.bans import Ban
 
 _TERMINAL = re.compile(r"(?:curl|wget|httpie)\b", re.IGNORECASE)
@@ -19,8 +21,24 @@ def shown_nodes(app: web.Application, now: float) -> list[rows.Node]:
     """The nodes of this moment."""
     sources = app[SOURCES]
     return rows.nodes(
-        sources.mirrors(), sources.snapshot(), sources.dashboard(), now, app[STALE_AFTER]()
+        sources.mirrors(),
+        sources.snapshot(),
+        sources.dashboard(),
+        now,
+        app[STALE_AFTER](),
+        sources.past(),
     )
+
+
+def shown_incidents(app: web.Application) -> list[IncidentRow]:
+    """The incidents of this second, newest first."""
+
+    def make(_: float) -> list[IncidentRow]:
+        sources = app[SOURCES]
+        names = {m.id: printable(m.label) for m in sources.mirrors() if m.enabled}
+        return incident_rows(sources.past().incidents, names)
+
+    return app[RENDERINGS].get("incidents", make)
 
 
 def known_bans(app: web.Application) -> Sequence[Ban]:

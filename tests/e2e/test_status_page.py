@@ -122,7 +122,7 @@ async def test_the_page_fits_a_phone_and_a_desktop(tmp_path, language):
         assert seen["overflow"] <= 0, width
         assert seen["scrolled"] <= 0, width
         assert seen["rules"] > 50
-        assert seen["icons"] == 6
+        assert seen["icons"] == 8
         assert seen["rows"] == 5
         assert seen["inline"] == 0
         assert seen["target"] > 10

@@ -14,6 +14,7 @@ from dashboard.config import DashboardConfig
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import MirrorHealth, State, Wish
+from monitor.history.past import Past
 from tests.support.dashboard_data import (
     API_KEY,
     CLIENT,
@@ -26,12 +27,27 @@ from tests.support.dashboard_data import (
 )
 from tests.support.dashboard_server import BROWSER, serving
 
-PAGES = ("/", "/nodes/hk", "/nodes/jp", "/banned", "/docs", "/nowhere", "/nodes/nobody")
+PAGES = (
+    "/",
+    "/nodes/hk",
+    "/nodes/jp",
+    "/history",
+    "/banned",
+    "/docs",
+    "/nowhere",
+    "/nodes/nobody",
+)
 DATA = (
     "/api/v1/nodes",
     "/api/v1/nodes/hk",
     "/api/v1/nodes/sg",
     "/api/v1/nodes/nobody",
+    "/api/v1/nodes/hk/days",
+    "/api/v1/nodes/nobody/days",
+    "/api/v1/incidents",
+    "/api/v1/incidents?after=x",
+    "/api/v2/incidents.json",
+    "/feed.atom",
     "/api/v1/bans",
     "/api/v1/bans?limit=x",
     "/api/v1/health",
@@ -85,7 +101,12 @@ async def test_nodes_are_told_as_promised(client):
                 "latency_ms": {"resolve": 3, "connect": 31, "tls": 64, "first_byte": 180},
             }
         },
-        "uptime": {},
+        "uptime": {
+            "24h": {"percent": "100", "coverage_percent": "100"},
+            **dict.fromkeys(
+                ("7d", "30d", "90d"), {"percent": "99.30", "coverage_percent": "99.88"}
+            ),
+        },
     }
     assert await get_json(client, "/api/v1/nodes/hk") == told["nodes"][0]
 
@@ -394,7 +415,7 @@ async def test_many_bans_cost_a_reader_no_more_than_the_page_he_reads(sources, m
 
 
 BARE = {
-    "nothing at all": FakeSources((), (), (), DashboardConfig(), problem=""),
+    "nothing at all": FakeSources((), (), (), DashboardConfig(), past_=Past(), problem=""),
     "mirrors never probed": FakeSources(health=(), bans_=(), dashboard_=DashboardConfig()),
     "probed once, and failed": FakeSources(
         (MirrorConfig("hk", "http://127.0.0.1:9"),),

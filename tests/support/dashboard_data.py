@@ -9,7 +9,9 @@ from dashboard.sources import CommandError
 from monitor.bans import Ban, client_network
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, Latency, MirrorHealth, State, Wish
-from monitor.history.past import Past
+from monitor.history.incidents import Incident, Part
+from monitor.history.past import Day, Past
+from monitor.history.uptime import Known
 from monitor.totals import Family, Labels
 
 NOW = 1795251600.0
@@ -79,6 +81,61 @@ HEALTH = (
     ),
 )
 
+DAY_S = 86400
+KNOWN = Known(85_700_000, 0, 600_000, 0, 86_300_000, 86_400_000)
+"""A day with ten minutes down and a hundred seconds unknown."""
+QUIET = Known(86_400_000, 0, 0, 0, 86_400_000, 86_400_000)
+
+INCIDENTS = (
+    Incident(
+        "c0ffee000001",
+        "sh-1",
+        "sni_block_rst",
+        "",
+        "minor",
+        NOW - 5400,
+        None,
+        NOW - 5400,
+        (Part("sg", "sni_block_rst", NOW - 5400),),
+    ),
+    Incident(
+        "c0ffee000002",
+        "sh-1",
+        "ip_unreachable",
+        "cloudflare",
+        "critical",
+        NOW - 3 * DAY_S,
+        NOW - 3 * DAY_S + 1200,
+        NOW - 3 * DAY_S + 1200,
+        (
+            Part("hk", "ip_unreachable", NOW - 3 * DAY_S, NOW - 3 * DAY_S + 900, 2),
+            Part("gone", "connect_timeout", NOW - 3 * DAY_S + 60, NOW - 3 * DAY_S + 1200),
+        ),
+    ),
+    Incident(
+        "c0ffee000003",
+        "sh-1",
+        "dns_down",
+        "",
+        "minor",
+        NOW - 60 * DAY_S,
+        NOW - 60 * DAY_S + 60,
+        NOW - 60 * DAY_S + 60,
+        (Part("jp", "dns_down", NOW - 60 * DAY_S, NOW - 60 * DAY_S + 60),),
+    ),
+)
+
+
+def past() -> Past:
+    """Two mirrors with a history, three without; three incidents, of which one goes on."""
+    days = [Day("2026-11-19", Known(total=86_400_000)), Day("2026-11-20", KNOWN)]
+    days.append(Day("2026-11-21", QUIET))
+    windows = {"24h": QUIET, "7d": KNOWN, "30d": KNOWN, "90d": KNOWN}
+    return Past(
+        {"hk": windows, "jp": windows}, {"hk": days, "jp": days}, "Asia/Shanghai", INCIDENTS
+    )
+
+
 AGENTS = (
     "OpenAI/NodeJS/3.2.1",
     "python-requests/2.31.0",
@@ -128,7 +185,7 @@ class FakeSources:
         )
     )
     admin_: AdminConfig = field(default_factory=AdminConfig)
-    past_: Past = field(default_factory=Past)
+    past_: Past = field(default_factory=past)
     problem: str = CONFIG_PROBLEM
     series_: Sequence[tuple[Family, Labels, list[float]]] = ()
     asked: int = 0

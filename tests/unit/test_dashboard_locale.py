@@ -42,8 +42,18 @@ def test_every_text_that_templates_name_exists():
     assert named <= TEXTS.keys()
 
 
-COMPOSED = ("banner.", "state.", "rotation.", "phase.", "verdict.", "reason.", "error.")
-"""Their keys are put together from a state, a phase or a code."""
+COMPOSED = (
+    "banner.",
+    "state.",
+    "rotation.",
+    "phase.",
+    "verdict.",
+    "reason.",
+    "error.",
+    "uptime.",
+    "impact.",
+)
+"""Their keys are put together from a state, a phase, a window or a code."""
 
 
 def test_every_text_is_used():

@@ -1,0 +1,173 @@
+"""Incidents as visitors see them: rows, and the JSON of both interfaces. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dashboard.locale.moments import iso
+from dashboard.locale.texts import Words
+from dashboard.public.privacy import printable
+from monitor.history.incidents import Incident
+from monitor.history.uptime import DAY
+
+NAMED = 3
+"""Nodes that a title names one by one."""
+RECENT_DAYS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Affected:
+    """A node's part. Times are seconds since the epoch."""
+
+    id: str
+    name: str
+    verdict: str
+    since: float
+    until: float | None
+    times: int
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """One incident."""
+
+    id: str
+    verdict: str
+    cdn: str
+    impact: str
+    started_at: float
+    resolved_at: float | None
+    updated_at: float
+    nodes: Sequence[Affected]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it goes on."""
+        return self.resolved_at is None
+
+    @property
+    def tone(self) -> str:
+        """The colour and sign of what it was."""
+        return "degraded" if self.impact == "minor" else "down"
+
+    def concerns(self, node_id: str) -> bool:
+        """Whether the node has a part in it."""
+        return any(node.id == node_id for node in self.nodes)
+
+    def is_recent(self, now: float) -> bool:
+        """Whether it ended not long ago."""
+        return self.resolved_at is not None and now - self.resolved_at < RECENT_DAYS * DAY
+
+    def title(self, words: Words) -> str:
+        """Who is concerned, and how."""
+        names = words("incidents.and").join(node.name for node in self.nodes[:NAMED])
+        if len(self.nodes) > NAMED:
+            names = words("incidents.among", names=names, count=len(self.nodes))
+        return words("incidents.what", names=names, what=meaning(self.verdict, words))
+
+
+def meaning(verdict: str, words: Words) -> str:
+    """A verdict in words, or else its code."""
+    return words.verdict(verdict) or printable(verdict)
+
+
+def incident_rows(incidents: Sequence[Incident], names: Mapping[str, str]) -> list[IncidentRow]:
+    """All of them; `names` are those of the nodes that are shown."""
+    return [_row(incident, names) for incident in incidents]
+
+
+def _row(incident: Incident, names: Mapping[str, str]) -> IncidentRow:
+    nodes = [
+        Affected(
+            part.mirror,
+            names.get(part.mirror, part.mirror),
+            part.verdict,
+            part.since,
+            part.until,
+            part.times,
+        )
+        for part in sorted(incident.parts, key=lambda part: (part.since, part.mirror))
+    ]
+    return IncidentRow(
+        incident.id,
+        incident.verdict,
+        printable(incident.cdn),
+        incident.impact,
+        incident.started_at,
+        incident.resolved_at,
+        incident.updated_at,
+        nodes,
+    )
+
+
+def incidents_document(
+    rows: Sequence[IncidentRow], following: str | None, now: float
+) -> dict[str, Any]:
+    """`/api/v1/incidents`."""
+    return {
+        "generated_at": iso(now),
+        "incidents": [_document(row) for row in rows],
+        "next": following,
+    }
+
+
+def _document(row: IncidentRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "status": "open" if row.is_open else "resolved",
+        "impact": row.impact,
+        "verdict": row.verdict,
+        "cdn": row.cdn,
+        "started_at": iso(row.started_at),
+        "resolved_at": moment(row.resolved_at),
+        "updated_at": iso(row.updated_at),
+        "nodes": [
+            {
+                "id": node.id,
+                "name": node.name,
+                "verdict": node.verdict,
+                "since": iso(node.since),
+                "until": moment(node.until),
+                "times": node.times,
+            }
+            for node in row.nodes
+        ],
+    }
+
+
+def moment(value: float | None) -> str | None:
+    """A moment for machines, if there is one."""
+    return None if value is None else iso(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What happened in the course of an incident."""
+
+    at: float
+    status: str
+    """Statuspage's words: investigating, monitoring, resolved."""
+    text: str
+
+
+def updates(row: IncidentRow, words: Words) -> list[Update]:
+    """Its course, newest first."""
+    course = [
+        Update(node.since, "investigating", words("incidents.fell", **_said(node, words)))
+        for node in row.nodes
+    ]
+    course += [
+        Update(node.until, "monitoring", words("incidents.rose", **_said(node, words)))
+        for node in row.nodes
+        if node.until is not None
+    ]
+    course.sort(key=lambda update: update.at)
+    if row.resolved_at is not None:
+        course.append(Update(row.resolved_at, "resolved", words("incidents.over")))
+    return course[::-1]
+
+
+def _said(node: Affected, words: Words) -> dict[str, str]:
+    return {"name": node.name, "what": meaning(node.verdict, words)}

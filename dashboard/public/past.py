@@ -1,0 +1,105 @@
+"""What is told of the past: uptime by window and day, incidents, and the feed of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import web
+
+from dashboard.answers import Answer, document, respond, xml
+from dashboard.context import RENDERINGS, SOURCES
+from dashboard.public import feed, statuspage
+from dashboard.public.api import VOLATILE, fault
+from dashboard.public.incidents import IncidentRow, incidents_document
+from dashboard.public.view import node_id, shown_incidents, words_for
+from monitor.history.past import Day
+
+LARGEST_PAGE = 200
+DEFAULT_PAGE = 50
+IN_FEED = 50
+
+
+def add_routes(app: web.Application) -> None:
+    """The addresses."""
+    app.router.add_get("/api/v1/nodes/{id}/days", days)
+    app.router.add_get("/api/v1/incidents", incidents)
+    app.router.add_get("/api/v2/incidents.json", incidents_as_statuspage)
+    app.router.add_get("/feed.atom", atom)
+
+
+async def days(request: web.Request) -> web.Response:
+    """The last days of one node, today last."""
+    wanted = node_id(request)
+    past = request.app[SOURCES].past()
+    if wanted is None:
+        return respond(request, fault(404, "no such node: /api/v1/nodes lists them"))
+    most = _number(request.query.get("n", "90"), 90)
+    if most is None:
+        return respond(request, fault(400, "n: expected 1 to 90"))
+    told = [day_document(day) for day in past.days.get(wanted, ())[-most:]]
+    return respond(request, document({"id": wanted, "timezone": past.zone, "days": told}))
+
+
+def day_document(day: Day) -> dict[str, Any]:
+    """One day: seconds, and percentages as text, so that no reader rounds them up."""
+    known = day.known
+    return {
+        "day": day.date,
+        "up_s": known.up // 1000,
+        "degraded_s": known.degraded // 1000,
+        "down_s": known.down // 1000,
+        "maintenance_s": known.maintenance // 1000,
+        "unknown_s": known.unknown // 1000,
+        "percent": known.uptime,
+        "coverage_percent": known.coverage or "0",
+    }
+
+
+async def incidents(request: web.Request) -> web.Response:
+    """A page of the incidents, newest first."""
+    limit = _number(request.query.get("limit", str(DEFAULT_PAGE)), LARGEST_PAGE)
+    if limit is None:
+        return respond(request, fault(400, f"limit: expected 1 to {LARGEST_PAGE}"))
+    rows = shown_incidents(request.app)
+    page = page_after(rows, request.query.get("after", ""), limit)
+    if page is None:
+        return respond(request, fault(400, "after: expected the `next` of an earlier answer"))
+    now = request.app[RENDERINGS].clock()
+    return respond(request, document(incidents_document(*page, now), 200, VOLATILE))
+
+
+def page_after(
+    rows: list[IncidentRow], after: str, limit: int
+) -> tuple[list[IncidentRow], str | None] | None:
+    """Up to `limit` rows behind the one of this id, and what the next page is after."""
+    start = next((i + 1 for i, row in enumerate(rows) if row.id == after), 0 if not after else -1)
+    if start < 0:
+        return None
+    page = rows[start : start + limit]
+    return page, page[-1].id if start + limit < len(rows) else None
+
+
+async def incidents_as_statuspage(request: web.Request) -> web.Response:
+    """The newest incidents in Statuspage's form."""
+    words, config = words_for(request), request.app[SOURCES].dashboard()
+
+    def make(now: float) -> Answer:
+        rows = shown_incidents(request.app)[:IN_FEED]
+        return document(statuspage.incidents_document(rows, config, words, now))
+
+    return respond(request, request.app[RENDERINGS].get(("v2/incidents", words), make))
+
+
+async def atom(request: web.Request) -> web.Response:
+    """The newest incidents for feed readers."""
+    words, config = words_for(request), request.app[SOURCES].dashboard()
+
+    def make(now: float) -> Answer:
+        return xml(feed.render(shown_incidents(request.app)[:IN_FEED], config, words, now))
+
+    return respond(request, request.app[RENDERINGS].get(("feed", words), make), 60)
+
+
+def _number(text: str, largest: int) -> int | None:
+    fine = text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= largest
+    return int(text) if fine else None
