@@ -97,7 +97,7 @@ def _outcome(answer: Response) -> str:
     return "relay"
 
 
-_NAMED = [pytest.param(mode, id=mode.name) for mode in (*MODES, *ANSWERS)]
+_NAMED = [pytest.param(mode, id=mode.title) for mode in (*MODES, *ANSWERS)]
 
 
 @on_both_loops
@@ -146,6 +146,7 @@ _UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
         (_SWITCH + b"Upgrade: websocket\r\n" + _ACCEPT, 502),
     ],
 )
+@scene
 async def test_a_101_must_answer_the_clients_key(head: bytes, status: int) -> None:
     async def switches(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -165,6 +166,7 @@ async def test_a_101_must_answer_the_clients_key(head: bytes, status: int) -> No
             await wait_until_async(lambda: road.in_flight == 0, what="the tunnel to end")
 
 
+@scene
 async def test_an_endless_body_is_taken_only_as_fast_as_the_client_reads() -> None:
     sent = 0
 

@@ -41,6 +41,11 @@ class Mode:
     """Its name in the list of hostile answers that proxies are compared by."""
 
     @property
+    def title(self) -> str:
+        """What it is, after its name in that list."""
+        return f"{self.case}: {self.name}" if self.case else self.name
+
+    @property
     def pieces(self) -> Iterator[bytes]:
         """What is repeated, without end."""
         while True:
