@@ -13,12 +13,13 @@ from tests.support.censor.cells import Cell
 from tests.support.censor.dns_server import DnsServer, DohServer
 from tests.support.censor.scene import Scene, World
 from tests.support.censor.tls_server import TlsServer
+from tests.support.censor.transfers import AT_ONCE
 from tests.support.censor.watching import Diagnosed
 from tests.support.certs import Authority
 
-_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\nConnection: close\r\n\r\n"
-BULK = _HEAD + bytes(100_000)
-APART = 0.02
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 68000\r\nConnection: close\r\n\r\n"
+BULK = _HEAD + bytes(68_000)
+APART = 0.03
 """Seconds between the starts of two trials, so that their handshakes do not come all at once."""
 
 
@@ -91,6 +92,7 @@ async def world_of(authority: Authority) -> AsyncIterator[World]:
             authority.ca_file,
             authority.client_context(),
             TlsContexts(),
+            asyncio.Semaphore(AT_ONCE),
             count(),
         )
 
@@ -98,16 +100,21 @@ async def world_of(authority: Authority) -> AsyncIterator[World]:
 async def run_all(world: World, cells: Iterable[Cell], trials: int) -> Table:
     """Run all variants of these cells side by side."""
     rows = [(cell, variant) for cell in cells for variant in variants(cell)]
-    tallies = await asyncio.gather(*(run_cell(world, *row, trials) for row in rows))
+    starts = (number * APART for number in range(len(rows)))
+    tallies = await asyncio.gather(
+        *(run_cell(world, *row, trials, start) for row, start in zip(rows, starts, strict=True))
+    )
     return dict(zip(rows, tallies, strict=True))
 
 
-async def run_cell(world: World, cell: Cell, variant: Variant, trials: int) -> Tally:
-    """Run so many trials side by side; the seeds are the same every time."""
+async def run_cell(
+    world: World, cell: Cell, variant: Variant, trials: int, start: float = 0.0
+) -> Tally:
+    """Run so many trials side by side, after `start` seconds; the seeds are always the same."""
     tally = Tally()
 
     async def run(number: int) -> None:
-        await asyncio.sleep(number * APART)
+        await asyncio.sleep(start + number * len(variants(cell)) * APART)
         async with Scene(world, variant.addresses, seed=number) as scene:
             await cell.arrange(scene, variant.remembers)
             for _ in range(cell.episodes):

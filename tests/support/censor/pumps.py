@@ -8,7 +8,7 @@ from tests.support.censor.rules import Relay
 from tests.support.mirror_sending import RESET_ON_CLOSE
 
 CHUNK = 65536
-SLICES_A_SECOND = 20
+SLICES_A_SECOND = 8
 """A throttle lets bytes through this often."""
 
 Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -39,6 +39,8 @@ class World:
     ca_file: Path
     trust: ssl.SSLContext
     contexts: TlsContexts
+    transfers: asyncio.Semaphore
+    """How many of them may run at once."""
     numbers: Iterator[int]
 
 

@@ -10,13 +10,15 @@ from monitor.probes.way import Budget, open_way
 from tests.support.censor.scene import Scene
 from tests.support.censor.watching import Diagnosed
 
-USUAL = 1_000_000.0
-"""Bytes per second that the mirror is taken to have had in the past."""
-SLOW = 60_000
-"""Less than a tenth of that, and quick enough for a test."""
-LIMITS = BulkLimits(whole=15.0, stall=1.5)
+USUAL = 250_000.0
+"""Bytes per second that the mirror is taken to have had in the past; little, because all mirrors
+and clients of a test share one event loop."""
+SLOW = 16_000
+"""Less than a tenth of that."""
+AT_ONCE = 100
+LIMITS = BulkLimits(whole=30.0, stall=3.0)
 TIMEOUTS = MonitorTimeouts(connect=5.0, handshake=5.0)
-_WHOLE = 30.0
+_WHOLE = 60.0
 
 
 async def judge_transfers(scene: Scene, probes: int) -> list[Diagnosed]:
@@ -37,7 +39,10 @@ async def _transfer(scene: Scene, address: str) -> Sample:
         ca_file=str(scene.world.ca_file),
     )
     way, contexts = Way(scene.hostname, address), scene.world.contexts
-    async with open_way(mirror, way, contexts, TIMEOUTS, Budget.of(_WHOLE)) as found:
+    async with (
+        scene.world.transfers,
+        open_way(mirror, way, contexts, TIMEOUTS, Budget.of(_WHOLE)) as found,
+    ):
         assert found.stream is not None, found.failure
         transfer = await measure(found.stream, mirror, scene.hostname, "tests", LIMITS)
     return Sample(transfer.received, transfer.goodput, transfer.failure is not None)

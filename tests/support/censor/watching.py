@@ -27,7 +27,7 @@ from monitor.probes.handshake import TlsContexts
 from monitor.probes.trials import Subject, attempt
 
 CONTROL = "control.mirror.test"
-TIMEOUT = 1.0
+TIMEOUT = 1.5
 TIMEOUTS = MonitorTimeouts(connect=TIMEOUT, handshake=TIMEOUT)
 KNOWN = Memory("mirrorgate tests", "0" * 64)
 """The certificate that verified before; what it was does not matter, only that there was one."""
