@@ -23,6 +23,7 @@ from monitor.consequences import Consequences
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.pace import NORMAL, Pace
 from monitor.diagnosis.verdict import could_be_ours, decisive
+from monitor.errands import Errands
 from monitor.examiner import Examiner
 from monitor.experiment import Laboratory
 from monitor.health.board import HealthBoard, HealthSnapshot, Wish
@@ -140,8 +141,13 @@ class Monitor:
         )
         self._consequences.examiner = self._examiner
         self._turns = Turns(self._prober, quarantine, care, self._examiner.is_busy, monotonic)
-        self._slowly = Slowly(self._prober, pace, rng, monotonic)
-        self._canaries = Canaries(self._prober, pace, rng, monotonic, clock)
+        self._errands = Errands(
+            Slowly(self._prober, pace, rng, monotonic),
+            Canaries(self._prober, pace, rng, monotonic, clock),
+            self._watches,
+            self._touched,
+            totals,
+        )
         self._use(config)
 
     def _use(self, config: MonitorConfig) -> None:
@@ -166,6 +172,7 @@ class Monitor:
         """Break off all probes."""
         await self._schedule.stop()
         await self._examiner.stop()
+        await self._errands.stop()
         self._publisher.stop()
         if self._keeper is not None:
             self._keeper.cancel()
@@ -221,9 +228,7 @@ class Monitor:
             if (watch := self._watches.get(mirror_id)) is not None:
                 self._consequences.traffic_worked(watch, Way(hostname, address), seconds)
         for mirror_id, received, stopped in news.get("transfers", ()):
-            if (watch := self._watches.get(mirror_id)) is not None:
-                self._slowly.traffic(mirror_id, received, stopped)
-                self._weigh(watch)
+            self._errands.traffic(mirror_id, received, stopped)
 
     def _stays(self, watch: MirrorWatch) -> bool:
         mirror = self._mirrors.get(watch.mirror.id)
@@ -247,8 +252,7 @@ class Monitor:
         """Stop watching; from now on history does not know what it is."""
         self._schedule.remove(mirror_id)
         self._examiner.forget(mirror_id)
-        self._slowly.forget(mirror_id)
-        self._canaries.forget(mirror_id)
+        self._errands.forget(mirror_id)
         watch, now = self._watches.pop(mirror_id), self._clock()
         watch.set_wish(Wish.use, None)
         self._refresh(watch, now, watch.blind(now))
@@ -270,7 +274,8 @@ class Monitor:
         if self._anchors and not turn.probe.meaning.alive:
             await self._anchors.ask()
         soon = self._digest(watch, turn, self._clock())
-        await self._slow_checks(watch, turn.probe)
+        if turn.probe.best is not None:
+            self._errands.run(watch.mirror, turn.probe.best.way, config)
         return soon
 
     def _digest(self, watch: MirrorWatch, turn: Turn, now: float) -> bool:
@@ -290,26 +295,6 @@ class Monitor:
         self.history.sample(watch.sample(probe, now, self._vantage))
         self._show(watch)
         return doubt or watch.wants_another
-
-    async def _slow_checks(self, watch: MirrorWatch, probe: Probe) -> None:
-        """What is asked now and then, over the path that has just worked."""
-        if probe.best is None:
-            return
-        mirror, timeouts = watch.mirror, self._config.timeouts
-        checked = await self._slowly.check_key(mirror, probe.best.way, timeouts)
-        if checked is not None and checked.valid is not None:
-            watch.key_refused = not checked.valid
-            self._publisher.touch(mirror.id)
-        if await self._slowly.measure(mirror, probe.best.way, timeouts):
-            self._weigh(watch)
-        canary = await self._canaries.sing(mirror, probe.best.way, self._config)
-        if canary is not None:
-            metrics.count_canary(self._totals, mirror.id, canary)
-
-    def _weigh(self, watch: MirrorWatch) -> None:
-        """Take what is known of the mirror's speed."""
-        if watch.weigh(*self._slowly.reaction(watch.mirror.id)):
-            self._publisher.touch(watch.mirror.id)
 
     def _judge(self, watch: MirrorWatch, probe: Probe, now: float) -> bool:
         ours = not probe.meaning.alive and self._could_be_ours(probe)
@@ -397,7 +382,7 @@ class Monitor:
     async def _keep_once(self) -> None:
         now = self._clock()
         for watch in self._watches.values():
-            self._weigh(watch)
+            self._errands.weigh(watch.mirror.id)
             if self._expire(watch, now):
                 self._publisher.touch(watch.mirror.id)
         for mirror_id in self._publisher.look():

@@ -307,6 +307,41 @@ async def test_a_canary_that_is_not_answered_may_have_cost_tokens(authority: Aut
     assert (result.failure, result.tokens) == ("eof_error", ASSUMED)
 
 
+@contextlib.asynccontextmanager
+async def monitoring(
+    mirror: MirrorConfig, config: MonitorConfig, folder: Path
+) -> AsyncIterator[tuple[Monitor, HealthBoard, Totals]]:
+    """A monitor whose clock stands still and whose canaries are due at once."""
+    store, totals = await Store.open(f"sqlite:///{folder / 'm.db'}"), Totals(FAMILIES)
+    board = HealthBoard("here")
+    monitor = Monitor(
+        config,
+        (mirror,),
+        store,
+        board,
+        totals,
+        lambda snapshot: None,
+        clock=lambda: 20000 * 86400.0,
+        pace=replace(Pace(), canary_interval=0.0),
+    )
+    await monitor.start()
+    try:
+        yield monitor, board, totals
+    finally:
+        await monitor.stop()
+        await store.close()
+
+
+def mirror_at(port: int, authority: Authority, **more: Any) -> MirrorConfig:
+    return MirrorConfig(
+        "m",
+        f"https://mirror.test:{port}",
+        addresses=("127.0.0.1",),
+        ca_file=str(authority.ca_file),
+        **more,
+    )
+
+
 async def test_the_monitor_sends_canaries_within_the_cap_and_only_where_they_are_wanted(
     authority: Authority, tmp_path: Path
 ):
@@ -316,39 +351,49 @@ async def test_the_monitor_sends_canaries_within_the_cap_and_only_where_they_are
 
     wanted = MonitorConfig(interval=0.1, canary=True, canary_daily_tokens=100)
     async with serving(answer, authority.issue("mirror.test")) as (server, port):
-        mirror = MirrorConfig(
-            "m",
-            f"https://mirror.test:{port}",
-            addresses=("127.0.0.1",),
-            api_key=KEY,
-            ca_file=str(authority.ca_file),
-        )
-        store, totals = await Store.open(f"sqlite:///{tmp_path / 'm.db'}"), Totals(FAMILIES)
-        monitor = Monitor(
-            replace(wanted, canary=False),
-            (mirror,),
-            store,
-            HealthBoard("here"),
-            totals,
-            lambda snapshot: None,
-            clock=lambda: 20000 * 86400.0,
-            pace=replace(Pace(), canary_interval=0.0),
-        )
-        await monitor.start()
 
         def completions() -> int:
             return sum(request.startswith(b"POST") for request in server.requests)
 
-        try:
+        mirror = mirror_at(port, authority, api_key=KEY)
+        unwanted = replace(wanted, canary=False)
+        async with monitoring(mirror, unwanted, tmp_path) as (monitor, _, totals):
             await wait_until_async(lambda: len(server.requests) >= 4)
             assert completions() == 0
             monitor.configure(wanted, (mirror,))
             await wait_until_async(lambda: completions() >= 2)
             asked = len(server.requests)
             await wait_until_async(lambda: len(server.requests) >= asked + 4)
-        finally:
-            await monitor.stop()
-            await store.close()
     assert completions() == 2
     assert totals.get("mirrorgate_canary_tokens", ("m",)) == 60
     assert totals.get("mirrorgate_probes", ("m", "canary", "ok")) == 2
+
+
+async def test_probes_do_not_wait_for_a_transfer_that_stalls(authority: Authority, tmp_path: Path):
+    transfers: list[asyncio.StreamWriter] = []
+
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        if b" /bulk " not in head:
+            await saying(200, models("a"))(head, writer)
+            return
+        transfers.append(writer)
+        await stall_after(1000, head, writer)
+
+    async with serving(answer, authority.issue("mirror.test")) as (server, port):
+        mirror = mirror_at(port, authority, bulk_path="/bulk")
+        async with monitoring(mirror, MonitorConfig(interval=0.1), tmp_path) as _:
+            await wait_until_async(lambda: bool(transfers))
+            before = len(server.requests)
+            await wait_until_async(lambda: len(server.requests) >= before + 3, timeout=4.0)
+            assert len(transfers) == 1
+
+
+async def test_what_a_mirror_says_to_its_key_is_shown(authority: Authority, tmp_path: Path):
+    async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
+        await saying(401, b'{"error": {"code": "invalid_api_key"}}')(head, writer)
+
+    async with serving(answer, authority.issue("mirror.test")) as (_, port):
+        mirror = mirror_at(port, authority, api_key=KEY)
+        async with monitoring(mirror, MonitorConfig(interval=0.1), tmp_path) as (_, board, _):
+            await wait_until_async(lambda: board.current.of("m").key_refused)
+            assert board.current.of("m").in_rotation
