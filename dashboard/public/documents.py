@@ -9,7 +9,7 @@ from typing import Any
 
 from dashboard.config import DashboardConfig
 from dashboard.locale.moments import iso
-from dashboard.public.rows import BanRow, Node, Overview, ban_rows, place
+from dashboard.public.rows import BanRow, Node, Overview, PathRow, ban_rows, place
 from monitor.bans import Ban
 from monitor.history.uptime import Known
 
@@ -42,6 +42,9 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
         "verdict": verdict,
         "in_rotation": row.in_rotation,
         "last_probe_at": _moment(row.last_probe),
+        "dns_verdict": row.dns,
+        "certificate_ends": _moment(row.certificate_ends),
+        "paths": [_path_document(path) for path in row.paths],
         "vantages": {vantage: seen},
         "uptime": {name: uptime_document(known) for name, known in row.uptime.items()},
     }
@@ -50,6 +53,20 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
 def uptime_document(known: Known) -> dict[str, str | None]:
     """Of one window; percentages are text, rounded down, so that no reader rounds them up."""
     return {"percent": known.uptime, "coverage_percent": known.coverage or "0"}
+
+
+def _path_document(path: PathRow) -> dict[str, Any]:
+    return {
+        "hostname": path.hostname,
+        "address": path.address,
+        "standing": path.standing,
+        "usable": path.usable,
+        "verdict": path.verdict,
+        "level": path.level,
+        "latency_ms": path.latency_ms,
+        "held_until": _moment(path.until),
+        "evidence": list(path.evidence),
+    }
 
 
 def health_document(whole: Overview, in_rotation: int, now: float) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from dashboard.config import EntranceConfig, LinkConfig
 from dashboard.context import SOURCES
+from dashboard.locale.evidence import evidence_in
 from dashboard.locale.moments import ago, clock_time, iso, lasting, said, said_month
 from dashboard.locale.texts import Words
 from dashboard.public import rows
@@ -126,6 +127,16 @@ class Page:
         words = self.words
         declared = words("cdn.yes") if node.cdn_declared else words("cdn.no")
         return f"{declared} / {node.cdn_detected or words('cdn.none')}"
+
+    def certificate(self, ends: float) -> str:
+        """How long a certificate lasts."""
+        days = int((ends - self.now) // 86400)
+        key = "node.certificate.days" if ends > self.now else "node.certificate.over"
+        return self.words(key, days=days)
+
+    def evidence(self, sentence: str) -> str:
+        """A sentence of the diagnosis in the reader's language."""
+        return evidence_in(sentence, self.words.language)
 
     def rotation(self, node: rows.Node) -> str:
         """Whether new requests go there, and if not, by whose decision."""

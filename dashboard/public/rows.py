@@ -15,7 +15,7 @@ from dashboard.public.privacy import (
 )
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
-from monitor.health.board import HealthSnapshot, MirrorHealth, State, Wish
+from monitor.health.board import HealthSnapshot, MirrorHealth, PathHealth, State, Wish
 from monitor.history.past import Day, Past
 from monitor.history.uptime import WINDOWS, Known
 
@@ -27,6 +27,28 @@ Kind = Literal["ok", "planned", "slow", "some", "none", "early", "offline", "bli
 """The state of the whole; why it is unknown: no verdict yet, the monitor offline, nothing heard."""
 
 _OFFLINE = "local_network_down"
+
+
+MAX_PATHS = 16
+"""Paths of one node that are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class PathRow:
+    """One way to a mirror: one of its names over one of its addresses."""
+
+    hostname: str | None
+    """None when the operator hides hosts, as is the address."""
+    address: str | None
+    standing: str
+    usable: bool
+    verdict: str
+    level: str
+    latency_ms: int | None
+    until: float | None
+    """Until when it is left alone."""
+    certificate_ends: float | None
+    evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +74,12 @@ class Node:
     last_probe: float | None
     fresh: bool
     """Whether the last probe is recent enough to speak for now."""
+    dns: str
+    """The verdict on how its name resolves."""
+    paths: tuple[PathRow, ...]
+    evidence: tuple[str, ...]
+    """What its verdict rests on; empty when the operator hides hosts."""
+    certificate_ends: float | None
     uptime: Mapping[str, Known]
     """By window: what is known of it, also when that is nothing."""
     days: Sequence[Day]
@@ -144,7 +172,32 @@ def node(
         fresh=not stale,
         uptime={name: past.window(mirror.id, name) for name in WINDOWS},
         days=past.days.get(mirror.id, ()),
+        dns=health.dns,
+        paths=tuple(_path(path, config) for path in health.paths[:MAX_PATHS]),
+        evidence=_evidence(health.evidence, config),
+        certificate_ends=health.tls_not_after,
     )
+
+
+def _path(path: PathHealth, config: DashboardConfig) -> PathRow:
+    shown = config.show_hosts
+    return PathRow(
+        hostname=path.hostname if shown else None,
+        address=path.address if shown else None,
+        standing=path.standing.value,
+        usable=path.usable,
+        verdict=path.verdict,
+        level=path.level,
+        latency_ms=None if path.latency is None else round(path.latency),
+        until=path.until,
+        certificate_ends=path.not_after,
+        evidence=_evidence(path.evidence, config),
+    )
+
+
+def _evidence(sentences: Sequence[str], config: DashboardConfig) -> tuple[str, ...]:
+    """Names and addresses occur in them."""
+    return tuple(map(printable, sentences)) if config.show_hosts else ()
 
 
 def _latency(health: MirrorHealth) -> dict[str, int]:

@@ -94,6 +94,9 @@ async def test_nodes_are_told_as_promised(client):
         "verdict": "ok",
         "in_rotation": True,
         "last_probe_at": "2026-11-21T08:59:48Z",
+        "dns_verdict": "ok",
+        "certificate_ends": "2026-12-21T09:00:00Z",
+        "paths": [],
         "vantages": {
             "sh-1": {
                 "state": "up",
@@ -178,6 +181,43 @@ async def test_hosts_are_hidden_everywhere_on_request(sources, client):
     for path in ("/", "/nodes/hk", "/api/v1/nodes", "/api/v1/nodes/hk"):
         assert "api-hk.example.com" not in await text(client, path)
     assert "api-hk.example.com" not in await text(client, "/", Accept="text/plain")
+
+
+async def test_a_node_tells_its_paths_and_what_is_known_of_them(sources, client):
+    told = await get_json(client, "/api/v1/nodes/sg")
+    blocked, good = told["paths"]
+    assert blocked == {
+        "hostname": "sg.example.net",
+        "address": "203.0.113.7",
+        "standing": "held",
+        "usable": False,
+        "verdict": "sni_block_rst",
+        "level": "confirmed",
+        "latency_ms": 41,
+        "held_until": "2026-11-21T09:03:05Z",
+        "evidence": [
+            "With sg.example.net in our hello the connection is reset after 12 ms.",
+            "After the wait: With example.org in our hello the server answers.",
+        ],
+    }
+    assert (good["hostname"], good["usable"], good["verdict"]) == ("alt.example.net", True, "ok")
+    page = await text(client, "/nodes/sg?lang=en")
+    for shown in ("203.0.113.7", "alt.example.net", "confirmed", "left alone", "41 ms"):
+        assert shown in page
+    assert "connection is reset after 12 ms" in page
+    assert "ends in 30 days" in await text(client, "/nodes/hk?lang=en")
+    zh = await text(client, "/nodes/sg?lang=zh")
+    for shown in ("已证实", "暂不使用", "握手中带 sg.example.net 时，连接在 12 毫秒后被重置。"):
+        assert shown in zh
+
+
+async def test_paths_are_counted_but_not_named_when_hosts_are_hidden(sources, client):
+    sources.dashboard_ = replace(sources.dashboard_, show_hosts=False)
+    for path in ("/nodes/sg?lang=en", "/api/v1/nodes/sg", "/api/v1/nodes"):
+        page = await text(client, path)
+        for hidden in ("203.0.113", "198.51.100", "example.net", "our hello"):
+            assert hidden not in page, path
+    assert "no. 2" in await text(client, "/nodes/sg?lang=en")
 
 
 async def test_the_list_of_banned_clients_can_be_switched_off(sources, client):

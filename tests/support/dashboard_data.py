@@ -8,7 +8,15 @@ from dashboard.config import AdminConfig, DashboardConfig, EntranceConfig, LinkC
 from dashboard.sources import CommandError
 from monitor.bans import Ban, client_network
 from monitor.config import MirrorConfig
-from monitor.health.board import HealthSnapshot, Latency, MirrorHealth, State, Wish
+from monitor.health.board import (
+    HealthSnapshot,
+    Latency,
+    MirrorHealth,
+    PathHealth,
+    Standing,
+    State,
+    Wish,
+)
 from monitor.history.incidents import Incident, Part
 from monitor.history.past import Day, Past
 from monitor.history.uptime import Known
@@ -42,6 +50,7 @@ HEALTH = (
         latency=Latency(3.2, 31.4, 64.0, 180.3),
         last_probe=NOW - 12,
         cdn_detected="cloudflare",
+        tls_not_after=NOW + 30 * 86400,
     ),
     MirrorHealth(
         "jp",
@@ -59,6 +68,22 @@ HEALTH = (
         "sni_block_rst",
         last_probe=NOW - 3,
         detail=DETAIL,
+        paths=(
+            PathHealth(
+                "sg.example.net",
+                "203.0.113.7",
+                Standing.held,
+                verdict="sni_block_rst",
+                level="confirmed",
+                latency=41.2,
+                until=NOW + 185,
+                evidence=(
+                    "With sg.example.net in our hello the connection is reset after 12 ms.",
+                    "After the wait: With example.org in our hello the server answers.",
+                ),
+            ),
+            PathHealth("alt.example.net", "198.51.100.9", Standing.ok, True, "ok", latency=55.0),
+        ),
     ),
     MirrorHealth(
         "us-west",

@@ -52,6 +52,8 @@ COMPOSED = (
     "error.",
     "uptime.",
     "impact.",
+    "standing.",
+    "level.",
 )
 """Their keys are put together from a state, a phase, a window or a code."""
 
