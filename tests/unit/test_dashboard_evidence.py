@@ -26,7 +26,7 @@ def trial(role: Role, failure: str | None, at: float) -> Trial:
 
 def _experiments() -> list[tuple[str, ...]]:
     t, c = Role.target, Role.control
-    scripts = [
+    scripts: list[list[tuple[Role, str | None]]] = [
         [(t, "connection_reset"), (c, None), (t, "connection_reset"), (c, "connection_reset")],
         [(t, TIMED_OUT), (c, None), (t, None)],
         [(t, "eof_error"), (c, "eof_error"), (t, "eof_error"), (Role.no_sni, "eof_error")],
