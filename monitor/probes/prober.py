@@ -42,15 +42,6 @@ class Probe:
         """The path that works, None if none does."""
         return next((path for path in self.paths if judge_step(path.last).alive), None)
 
-    def addresses(self) -> tuple[str, ...]:
-        """All that may work, best first: the one that does, then those that have not failed."""
-        return (self.best.address, *self.untried()) if self.best else ()
-
-    def untried(self) -> tuple[str, ...]:
-        """The addresses that the probe did not come to."""
-        tried = {path.address for path in self.paths}
-        return tuple(a for a in self.resolution.addresses if a not in tried)
-
 
 class Prober:
     """Makes probes; keeps what is costly to make anew."""
@@ -67,13 +58,12 @@ class Prober:
         mirror: MirrorConfig,
         timeouts: MonitorTimeouts,
         seconds: float,
-        prefer: Sequence[str] = (),
     ) -> Probe:
-        """Probe `mirror` within `seconds`, the addresses in `prefer` first."""
+        """Probe `mirror` under its own name within `seconds`."""
         budget = Budget.of(seconds)
         resolution = await self.resolve(mirror, budget.limit(timeouts.resolve))
-        addresses = in_order(resolution.addresses, prefer)
-        paths = await self.ask(mirror, [Way(mirror.host, a) for a in addresses], timeouts, budget)
+        ways = [Way(mirror.host, address) for address in resolution.addresses]
+        paths = await self.ask(mirror, ways, timeouts, budget)
         return Probe(resolution, paths, judge(resolution, paths))
 
     async def resolve(self, mirror: MirrorConfig, timeout: float, hostname: str = "") -> StepResult:
@@ -124,12 +114,6 @@ class Prober:
                 limit = budget.limit(timeouts.request)
                 steps += (await request(opened.stream, mirror, way, self.agent, limit),)
         return PathResult(way.address, steps, way.hostname)
-
-
-def in_order(addresses: Sequence[str], prefer: Sequence[str]) -> tuple[str, ...]:
-    """The addresses, those that are preferred first."""
-    preferred = [a for a in prefer if a in addresses]
-    return tuple(dict.fromkeys((*preferred, *addresses)))
 
 
 async def until_one_works(

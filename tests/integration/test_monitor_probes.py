@@ -255,7 +255,9 @@ async def test_a_dead_address_does_not_hide_one_that_works(serve, authority: Aut
         ca_file=str(authority.ca_file),
     )
     assert report.verdict == "ok"
-    assert report.probe.addresses() == ("127.0.0.2", "127.0.0.3")
+    assert [path.address for path in report.probe.paths] == ["127.0.0.1", "127.0.0.2"]
+    assert report.probe.best is not None
+    assert report.probe.best.address == "127.0.0.2"
 
 
 async def test_a_silent_address_does_not_hide_one_that_works(serve, authority: Authority):
@@ -269,7 +271,8 @@ async def test_a_silent_address_does_not_hide_one_that_works(serve, authority: A
         ca_file=str(authority.ca_file),
     )
     assert report.verdict == "ok"
-    assert report.probe.addresses()[0] == "127.0.0.2"
+    assert report.probe.best is not None
+    assert report.probe.best.address == "127.0.0.2"
 
 
 async def test_at_most_three_addresses_are_tried():

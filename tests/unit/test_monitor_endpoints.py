@@ -1,7 +1,8 @@
 """What is remembered of addresses between probes."""
 
 from monitor.diagnosis.pace import Pace
-from monitor.probes.endpoints import Baseline, RoundTrips
+from monitor.probes.endpoints import Baseline, LastGood, RoundTrips
+from monitor.probes.resolve import MAX_ADDRESSES
 
 
 def test_the_round_trip_is_the_least_of_the_last_five_connects():
@@ -46,3 +47,19 @@ def test_what_is_remembered_is_bounded():
             trips.add(f"address {number}", 0.1)
     assert trips.of("address 0") is None
     assert trips.of("address 4999") == 0.1
+
+
+def test_verified_addresses_are_remembered_for_a_while_the_latest_first():
+    good = LastGood(Pace(last_good=100))
+    assert good.of("a.test", 0) == ()
+    for number in range(40):
+        good.note("a.test", f"192.0.2.{number}", float(number))
+    good.note("a.test", "192.0.2.30", 41.0)
+    kept = good.of("a.test", 50.0)
+    assert (len(kept), kept[0], kept[1]) == (MAX_ADDRESSES, "192.0.2.30", "192.0.2.39")
+    assert good.of("a.test", 141.0) == ("192.0.2.30",)
+    assert good.of("a.test", 142.0) == ()
+    for number in range(5000):
+        good.note(f"{number}.test", "192.0.2.1", 50.0)
+    assert good.of("0.test", 50.0) == ()
+    assert good.of("4999.test", 50.0) == ("192.0.2.1",)

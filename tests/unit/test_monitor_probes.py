@@ -12,7 +12,6 @@ import pytest
 from monitor.config import MirrorConfig
 from monitor.probes.failures import failure_of
 from monitor.probes.handshake import alert_in
-from monitor.probes.prober import in_order
 from monitor.probes.request import MAX_BODY, MAX_HEAD, NotHttp, ResponseReader, request_head
 from monitor.probes.resolve import MAX_ADDRESSES, resolve_host, usable
 from monitor.probes.result import ProbeFailure
@@ -159,12 +158,6 @@ def test_the_end_of_the_stream_ends_only_a_response_without_a_length():
     for cut in (b"", b"HTTP/1.1 200", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello"):
         with pytest.raises(EOFError):
             reader_of(cut).end()
-
-
-def test_the_address_that_worked_last_is_tried_first():
-    assert in_order(("a", "b", "c"), ("c",)) == ("c", "a", "b")
-    assert in_order(("a", "b"), ("gone", "b")) == ("b", "a")
-    assert in_order(("a", "b"), ()) == ("a", "b")
 
 
 def test_a_doubtful_result_is_checked_again_soon():
