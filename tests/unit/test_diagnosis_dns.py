@@ -135,3 +135,10 @@ def test_a_resolver_that_lied_twice_is_asked_last_for_ten_minutes():
     assert strikes.in_order(("a", "b", "c"), 11.0, NORMAL) == ("b", "c", "a")
     assert strikes.in_order(("a", "b"), 599.0, NORMAL) == ("b", "a")
     assert strikes.in_order(("a", "b"), 700.0, NORMAL) == ("a", "b")
+
+
+def test_what_is_remembered_of_a_resolver_is_bounded():
+    strikes = Strikes({})
+    for at in range(100):
+        strikes = strikes.struck("a", float(at), NORMAL)
+    assert len(strikes.times["a"]) == NORMAL.resolver_strikes

@@ -191,6 +191,11 @@ def test_a_target_alone_never_says_that_a_name_is_blocked(step, more, verdict):
     assert interpret([trial(T, step, **more)], NORMAL).verdict == verdict
 
 
+def test_what_is_cut_off_within_a_hold_is_its_after_effect_and_no_block_of_the_port():
+    trials = [trial(C, hello("reset")), trial(T, hello("reset"), in_residual=True)]
+    assert interpret(trials, NORMAL).verdict == "residual_block"
+
+
 @pytest.mark.parametrize(
     ("after", "rtt", "impossible"),
     [(0.010, 0.050, True), (0.034, 0.050, True), (0.036, 0.050, False), (0.001, 0.009, False)],
