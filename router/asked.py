@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from router.admission.clients import Client
 from router.admission.keys import Caller, credentials
 from router.body import is_json
 from router.config import WorkerConfig
@@ -21,6 +22,7 @@ class Asked:
     __slots__ = (
         "_fields",
         "_head",
+        "client",
         "config",
         "credentials",
         "endpoint",
@@ -29,9 +31,12 @@ class Asked:
         "target",
     )
 
-    def __init__(self, config: WorkerConfig, head: RequestHead, target: bytes) -> None:
+    def __init__(
+        self, config: WorkerConfig, head: RequestHead, target: bytes, client: Client
+    ) -> None:
         """`target` is what is forwarded; `config` what all of this was worked out with."""
         self.config = config
+        self.client = client
         self.target = target
         self.endpoint = endpoint_of(target)
         self.credentials = credentials(head.look, config.keys.prefix)

@@ -134,14 +134,14 @@ def _spawn(post: Post, life: int, document: int) -> subprocess.Popen[bytes]:
     )
 
 
-def worker_post(slot: int, feed: socket.socket, listen: socket.socket) -> Post:
-    """The place of one data-plane process."""
-    return Post(
-        f"worker {slot}",
-        "router.worker",
-        {"slot": str(slot), "feed": str(feed.fileno()), "listen": str(listen.fileno())},
-        (feed.fileno(), listen.fileno()),
-    )
+def worker_post(
+    slot: int, feed: socket.socket, listen: socket.socket, table: int, workers: int
+) -> Post:
+    """The place of one data-plane process; `table`: a descriptor (`admission/table.py`)."""
+    fds = {"feed": feed.fileno(), "listen": listen.fileno(), "table": table}
+    numbers = {"slot": slot, "workers": workers, **fds}
+    arguments = {name: str(number) for name, number in numbers.items()}
+    return Post(f"worker {slot}", "router.worker", arguments, tuple(fds.values()))
 
 
 def control_post(feeds: Sequence[socket.socket], listeners: dict[str, socket.socket]) -> Post:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -184,6 +185,11 @@ def _trusted(text: str) -> str | None:
     return None if text in ("private", "cloudflare") else checks.network(text)
 
 
+def _field_name(text: str) -> str | None:
+    fine = re.fullmatch(r"[A-Za-z0-9-]{1,64}", text)
+    return None if fine else f'expected the name of a header field, got "{text}"'
+
+
 def _origin(text: str) -> str | None:
     return None if text == "*" else checks.http_url(text)
 
@@ -213,10 +219,15 @@ class RouterConfig:
         (),
         'CIDRs, or "private", or "cloudflare": whose client_ip_header is believed',
         check=checks.each(_trusted),
-        later=True,
     )
-    client_ip_header: str = setting("x-forwarded-for", "header naming the client", later=True)
-    proxy_protocol: bool = setting(False, "expect the PROXY protocol", later=True)
+    client_ip_header: str = setting(
+        "x-forwarded-for",
+        'header naming the client; "forwarded" is read as RFC 7239 says',
+        check=_field_name,
+    )
+    proxy_protocol: bool = setting(
+        False, "every connection begins with the PROXY protocol, version 1 or 2"
+    )
     max_body: Size = setting(512 << 20, "largest request body", shown='"512MiB"')
     replay_body: Size = setting(
         4 << 20, "JSON bodies up to this size are kept, to be sent again", shown='"4MiB"'

@@ -129,9 +129,10 @@ class Door(asyncio.BufferedProtocol):
         if asked is None or not head.repeated or asked.config is not plane.config:
             target = forward_target(head.target, plane.prefixes, plane.router.forgiving_paths)
             if target is None:
-                self._leave_for_aiohttp()
+                self._leave_for_aiohttp(head)
                 return
-            self._asked = asked = Asked(plane.config, head, target)
+            client = plane.recognise(self.client, head.look)
+            self._asked = asked = Asked(plane.config, head, target, client)
         self._incoming = exchange = Exchange(plane, self, head, asked)
         if self._current is None and not self._full:
             self._current = exchange
@@ -160,8 +161,9 @@ class Door(asyncio.BufferedProtocol):
         if newest is not None:  # else it was refused
             newest.tunnel_data(data)
 
-    def _leave_for_aiohttp(self) -> None:
-        problem = ban_problem(self._plane, self.client)
+    def _leave_for_aiohttp(self, head: RequestHead) -> None:
+        client = self._plane.recognise(self.client, head.look)
+        problem = ban_problem(self._plane, client)
         if problem is not None:
             raise Refusal(problem.status, problem.code, problem.message)
         if self._current is None and not self._waiting:
@@ -275,6 +277,18 @@ class Door(asyncio.BufferedProtocol):
         """End the connection whatever it is doing."""
         reset(self.transport)
 
+    def end_if_banned(self) -> None:
+        """Bans were added: end if one is on whom this is for; an idle client may ask why."""
+        plane = self._plane
+        busy = self._current
+        client = busy.asker if busy is not None else plane.clients.peer(self.client).client
+        if plane.bans.find(client, plane.wall()) is None:
+            return
+        if busy is not None:
+            self.cut()
+        else:
+            self.drain()
+
     def _turn_away(self, refusal: Refusal) -> None:
         """Answer what cannot become an exchange, unless answers of earlier requests are due."""
         problem = Problem(refusal.status, refusal.code, refusal.message)
@@ -282,7 +296,10 @@ class Door(asyncio.BufferedProtocol):
             self._hear_no_more(problem)
             return
         self._deaf = True
-        self._plane.tally.rejected(refusal.code)
+        plane = self._plane
+        plane.tally.rejected(refusal.code)
+        client = plane.clients.peer(self.client).client
+        plane.alerts.note(client, refusal.code, b"", plane.wall())
         answer = refusal_answer(self._plane.next_id(), problem)
         self._plane.outbox.write(self.transport, answer)
         self._close()

@@ -11,9 +11,11 @@ place on the wheel) is given back in `_finish`, which runs exactly once.
 
 from __future__ import annotations
 
-from router.admission.admit import refusal
+from router.admission.admit import blame, entry, refusal
+from router.admission.clients import Client
 from router.admission.keys import Caller
-from router.admission.refusals import ban_problem, too_large
+from router.admission.refusals import too_large
+from router.admission.table import UNCOUNTED
 from router.asked import Asked
 from router.attempts import Attempts
 from router.body import EARLY, RequestBody
@@ -44,6 +46,7 @@ class Exchange:
         "_client_stalls",
         "_ends_at",
         "_finished",
+        "_place",
         "_reply",
         "body",
         "client",
@@ -71,6 +74,7 @@ class Exchange:
         self.early_tunnel: list[bytes] = []
         self._client_stalls = False
         self._finished = False
+        self._place = UNCOUNTED
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id} {self.endpoint} {self._attempts}>"
@@ -83,7 +87,7 @@ class Exchange:
         self.deadline = self._ends_at = plane.wheel.now + plane.timeouts.total
         plane.wheel.add(self)
         plane.exchanges.add(self)
-        problem = ban_problem(plane, self.client.client)
+        self._place, problem = entry(plane, self.head, self.asker)
         if problem is not None:
             self._refuse(problem)
             return
@@ -214,6 +218,11 @@ class Exchange:
         whole = self.body.complete or not head.has_body
         return head.keep_alive and whole and not head.websocket and self.plane.keeps_connections
 
+    @property
+    def asker(self) -> Client:
+        """Whom it is for, which may be somebody behind the peer."""
+        return self._asked.client
+
     def wait(self, seconds: float) -> None:
         """The next thing must happen within this time."""
         self.deadline = min(self.plane.wheel.now + seconds, self._ends_at)
@@ -268,6 +277,7 @@ class Exchange:
 
     def _refuse(self, problem: Problem, outcome: str = "") -> None:
         self.plane.tally.rejected(problem.code)
+        blame(self.plane, self._asked, self.head, problem)
         out = local_answer(self.plane, self.head, self.id, problem, self.may_keep_alive)
         self._answer(problem.status, out, outcome or outcome_of(problem.status))
 
@@ -287,6 +297,7 @@ class Exchange:
         self.deadline = NEVER
         self.plane.wheel.remove(self)
         self.plane.exchanges.discard(self)
+        self.plane.limits.leave(self._place)
         self._count(outcome, status)
         self._leave_mirror()
         if self._attempts is not None:
@@ -309,7 +320,7 @@ class Exchange:
         if plane.access is not None:
             end = Finished(
                 self.id,
-                self.client.client,
+                self.asker.address,
                 self.head.method,
                 self._asked.target,
                 mirror,

@@ -58,6 +58,18 @@ INTERRUPTIONS = Family(
 REJECTED = Family(
     "mirrorgate_rejected_requests", "counter", "Requests refused here, by reason", ("reason",)
 )
+UNBELIEVED = Family(
+    "mirrorgate_unbelieved_clients",
+    "counter",
+    "Requests from proxies whose clients cannot be told apart, by the setting that is missing",
+    ("setting",),
+)
+UNCOUNTED = Family(
+    "mirrorgate_limits_uncounted",
+    "counter",
+    "Requests let in without being counted, because the table of clients was full or busy",
+    ("cause",),
+)
 CLIENTS = Family("mirrorgate_client_connections", "gauge", "Open client connections")
 BYTES = Family(
     "mirrorgate_bytes", "counter", "Bytes of bodies relayed, by direction", ("direction",)
@@ -93,6 +105,8 @@ FAMILIES = (
     IN_FLIGHT,
     INTERRUPTIONS,
     REJECTED,
+    UNBELIEVED,
+    UNCOUNTED,
     CLIENTS,
     BYTES,
     WORKERS,

@@ -6,14 +6,18 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from typing import Protocol
 
 from monitor.health.board import HealthSnapshot
 from monitor.probes.handshake import TlsContexts
 from monitor.totals import Totals
-from router.admission.bans import BanList
+from router.admission.alerts import Alerts
+from router.admission.bans import BanList, Row
+from router.admission.clients import Client, Clients, Peer
+from router.admission.limits import Limits
+from router.admission.table import Table
 from router.choice.failure import Failure
 from router.choice.selection import least_in_flight, select
 from router.config import WorkerConfig
@@ -47,6 +51,8 @@ class Plane:
         *,
         hand_over: Callable[[], asyncio.Protocol],
         report_failure: Callable[[str], None] = lambda mirror: None,
+        notice: Callable[[str, Peer], None] = lambda setting, peer: None,
+        table: Table | None = None,
         access: Callable[[Finished], None] | None = None,
         accept: Callable[[bool], None] = lambda on: None,
         rng: random.Random | None = None,
@@ -57,6 +63,7 @@ class Plane:
         self.tally = Tally(totals)
         self.hand_over = hand_over
         self.report_failure = report_failure
+        self._notice = notice
         self.access = access
         self.rng = rng or random.Random()
         self.wheel = Wheel() if wheel is None else wheel  # an empty one is false
@@ -66,9 +73,10 @@ class Plane:
         self.upstreams = Upstreams()
         self.wheel.add(Pool(self.wheel, self.upstreams))
         self.bans = BanList()
+        self.alerts = Alerts()
+        self.limits = Limits(table or Table.alone())
         self.snapshot = HealthSnapshot()
         self.buffer = memoryview(bytearray(READ_BUFFER))
-        self.request_rules = request_rules()
         self.response_rules = response_rules()
         self.crowd = Crowd(connection_limit(), accept)
         self.memory = Memory()
@@ -89,6 +97,9 @@ class Plane:
         self.router = config.router
         self.timeouts = config.router.timeouts
         self.prefixes = tuple(prefix.encode() for prefix in config.router.forward)
+        self.clients = Clients(config.router.trusted_proxies, config.router.client_ip_header)
+        self.limits.configure(config.limits)
+        self.request_rules = request_rules(config.router.client_ip_header)
         self.tls_contexts.forget()
         self.learn(snapshot)
         self.upstreams.apply(config.mirrors, self.snapshot)
@@ -123,6 +134,22 @@ class Plane:
         """
         self.snapshot = snapshot.completed_from(self.snapshot)
         self.upstreams.learn(self.snapshot)
+
+    def recognise(self, address: str, look: Mapping[bytes, bytes]) -> Client:
+        """Who is asking: a request with these looked-at fields came from this address."""
+        peer = self.clients.peer(address)
+        missing = self.clients.missing(peer, look)
+        if missing:
+            self.tally.unbelieved(missing)
+            self._notice(missing, peer)
+        return self.clients.asking(peer, look)
+
+    def ban(self, rows: Iterable[Row]) -> None:
+        """Refuse more networks from now on, and end what is open for clients in them."""
+        self.bans.add(rows)
+        self.bans.purge(self.wall())
+        for door in self.crowd.all():
+            door.end_if_banned()
 
     def next_id(self) -> str:
         """A request id, unique over all workers."""

@@ -40,6 +40,9 @@ class Door(Protocol):
     def cut(self) -> None:
         """End now."""
 
+    def end_if_banned(self) -> None:
+        """Bans were added: end if one is on the client."""
+
 
 class Memory:
     """The bytes that collected bodies may take together."""

@@ -47,6 +47,7 @@ class Reports:
         while True:
             await asyncio.sleep(_FAILURES_EVERY)
             self._tell_failures(plane)
+            self._tell_alerts(plane)
             if time.monotonic() >= due:
                 due = time.monotonic() + TOTALS_EVERY
                 tasks = len(asyncio.all_tasks())
@@ -61,6 +62,11 @@ class Reports:
             mirrors = sorted(self._failures)
             self._tell({"type": "failures", "mirrors": mirrors, "paths": paths})
             self._failures.clear()
+
+    def _tell_alerts(self, plane: Plane) -> None:
+        alerts = plane.alerts.take()
+        if alerts:
+            self._tell({"type": "alerts", "rows": alerts})
 
     def _tell_traffic(self, plane: Plane) -> None:
         opened, transfers = plane.traffic.take_opened(), plane.traffic.take_transfers()
@@ -77,6 +83,8 @@ class Reports:
         totals.set(metrics.CLIENTS.name, len(plane.crowd))
         totals.set(metrics.WORKERS.name, 1)
         totals.set(metrics.LAG.name, plane.wheel.lag)
+        for cause, count in plane.limits.uncounted().items():
+            totals.set(metrics.UNCOUNTED.name, count, (cause,))
         if plane.snapshot.created_at:
             age = max(0.0, plane.wall() - plane.snapshot.created_at)
             totals.set(metrics.SNAPSHOT_AGE.name, age)

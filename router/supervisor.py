@@ -1,9 +1,10 @@
 """Serves nothing, only keeps processes alive: workers and control.
 
 It has no event loop, so that nothing a request or a probe does can hang it. It keeps the listening
-sockets, which `router/main/run.py` has bound, and both ends of every feed, so a child that is
-replaced loses only its own connections. When it dies, the kernel kills its children (`handed.py`);
-one too young for that sees its channel end, and ends too.
+sockets, which `router/main/run.py` has bound, both ends of every feed, and the table of open
+requests, so a child that is replaced loses only its own connections, and what these took is free
+again. When it dies, the kernel kills its children (`handed.py`); one too young for that sees its
+channel end, and ends too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from monitor.feed import Message, channel_pair
+from router.admission import table
 from router.children import Post, control_post, start, worker_post
 
 log = logging.getLogger("supervisor")
@@ -56,8 +58,11 @@ class Supervisor:
         pairs = [channel_pair() for _ in range(workers)]
         self._listeners = [api, *control_listeners.values()]
         self._kept = [end for pair in pairs for end in pair]
+        self._table = table.create(workers)
         self._control = control_post([theirs for _, theirs in pairs], control_listeners)
-        self._workers = [worker_post(i, ours, api) for i, (ours, _) in enumerate(pairs)]
+        self._workers = [
+            worker_post(i, ours, api, self._table, workers) for i, (ours, _) in enumerate(pairs)
+        ]
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = socket.socketpair()
 
@@ -126,6 +131,8 @@ class Supervisor:
     def _child_ended(self, post: Post, code: int, now: float) -> None:
         assert post.child is not None
         self._selector.unregister(post.child.life)
+        if post in self._workers:  # what it held is free again
+            table.clear_column(self._table, self._workers.index(post))
         delay = post.ended(now)
         if self._stopping is not None:
             return
@@ -238,6 +245,7 @@ class Supervisor:
         self._selector.close()
         for sock in (*self._kept, self._woken, self._waker):
             sock.close()
+        os.close(self._table)
 
 
 def worker_count(setting: int) -> int:

@@ -72,6 +72,10 @@ class Tally:
         self._add(metrics.INTERRUPTIONS.name, (mirror, reason))
         self._add(metrics.ATTEMPTS.name, (mirror, Failure.cut))
 
+    def unbelieved(self, setting: str) -> None:
+        """A request came through a proxy that cannot tell who is asking, without this setting."""
+        self._add(metrics.UNBELIEVED.name, (setting,))
+
     def rejected(self, code: str) -> None:
         """A request was answered with an error made here."""
         self._add(metrics.REJECTED.name, (code,))

@@ -45,6 +45,9 @@ class Visit(asyncio.Protocol):
         """Its answer may be read, but the client must be quick."""
         self.deadline = min(self.deadline, self._plane.wheel.now + HURRY)
 
+    def end_if_banned(self) -> None:
+        """Its answer is small and on its way already."""
+
     def cut(self) -> None:
         """End it now."""
         reset(self._transport)

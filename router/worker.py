@@ -24,13 +24,15 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-from monitor.bans import Ban
 from monitor.feed import Channel, ChannelClosed, Message
 from monitor.health.board import HealthSnapshot
 from monitor.settings import read
 from monitor.totals import Totals
 from router import logs
 from router.access import access_log
+from router.admission.bans import BanList
+from router.admission.clients import Peer
+from router.admission.table import Table
 from router.config import WorkerConfig
 from router.door import Door
 from router.endpoints.app import build_app
@@ -54,7 +56,9 @@ _CROWDED_GAP = 60.0
 class Worker:
     """Wires one worker process."""
 
-    def __init__(self, slot: int, config: WorkerConfig, feed: Channel, life: Channel) -> None:
+    def __init__(
+        self, slot: int, config: WorkerConfig, feed: Channel, life: Channel, table: Table
+    ) -> None:
         self._name = f"{slot}-{os.getpid()}-{time.time_ns()}"
         self._logged_as = f"worker-{slot}"
         self._feed = feed
@@ -66,11 +70,15 @@ class Worker:
         self._reports = Reports(self._name, self._totals, self._tell)
         self._acceptor: Acceptor | None = None
         self._crowded_at = float("-inf")
+        self._bans = BanList()
+        self._noticed: set[tuple[str, str]] = set()
         self._plane = Plane(
             config,
             self._totals,
             hand_over=self._hand_over,
             report_failure=self._reports.failure,
+            notice=self._notice,
+            table=table,
             access=self._access_log(config.log),
             accept=self._accept,
         )
@@ -155,14 +163,18 @@ class Worker:
         elif kind == "news":
             self._plane.learn(self._plane.snapshot.with_news(message["snapshot"]))
         elif kind == "ban":
-            self._plane.bans.add(Ban(**message["ban"]))
+            self._plane.ban(message["rows"])
         elif kind == "unban":
-            self._plane.bans.remove(message["network"])
+            self._plane.bans.remove(message["networks"])
+        elif kind == "allowed":
+            self._plane.limits.allow(message["rows"])
+        elif kind == "bans":
+            self._take_bans(message)
 
     def _take_state(self, message: dict[str, Any]) -> None:
         config = read(WorkerConfig, message["config"])
+        self._noticed.clear()
         self._note_removed(config)
-        self._plane.bans.replace(Ban(**ban) for ban in message["bans"])
         self._plane.configure(config, HealthSnapshot.from_json(message["snapshot"]))
         logs.configure(config.log, self._logged_as)
         try:
@@ -170,7 +182,25 @@ class Worker:
         except (OSError, ssl.SSLError) as error:
             log.error("the new certificate cannot be used, the old one stays: %s", error)
         self._plane.access = self._access_log(config.log)
-        self._informed.set()
+
+    def _take_bans(self, message: Message) -> None:
+        """A piece of the whole list, which counts when it is complete."""
+        if "first" in message:
+            self._bans = BanList()
+        self._bans.extend(message["rows"])
+        if "last" in message:
+            self._plane.bans = self._bans
+            self._plane.ban(())
+            self._informed.set()
+
+    def _notice(self, setting: str, peer: Peer) -> None:
+        """Say once for each kind of proxy that a setting is missing, until there are others."""
+        known = (setting, peer.suspect)
+        if known not in self._noticed:
+            self._noticed.add(known)
+            field = self._plane.router.client_ip_header
+            told = {"setting": setting, "looks": peer.suspect, "field": field}
+            self._tell({"type": "notice", "address": peer.client.address, **told})
 
     def _note_removed(self, config: WorkerConfig) -> None:
         known = {mirror.id for mirror in config.mirrors}
@@ -196,7 +226,7 @@ def main() -> int:
     """Entry point of the process; all arguments are written by the supervisor."""
     end_with_parent()
     parser = argparse.ArgumentParser(prog="python -m router.worker")
-    for name in ("slot", "feed", "life", "listen", "document"):
+    for name in ("slot", "feed", "life", "listen", "document", "table", "workers"):
         parser.add_argument(f"--{name}", type=int, required=True)
     args = parser.parse_args()
     config = read(WorkerConfig, read_document(args.document)["worker"])
@@ -204,7 +234,8 @@ def main() -> int:
     feed, life = Channel.from_fd(args.feed), Channel.from_fd(args.life)
 
     async def serve() -> None:
-        worker = Worker(args.slot, config, feed, life)
+        table = Table(args.table, args.slot, args.workers)
+        worker = Worker(args.slot, config, feed, life, table)
         await worker.run(socket.socket(fileno=args.listen))
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -8,24 +8,24 @@ loop ever waits for a disk; questions are asked in another. What makes up histor
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import ipaddress
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-from sqlalchemy import Engine, func, or_
+from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session, col, select
+from sqlmodel import Session, select
 
 from monitor.bans import Ban, client_network
 from monitor.health.board import Wish
+from monitor.history import ban_rows
+from monitor.history.ban_rows import Allowance
 from monitor.history.database import Database, open_database
 from monitor.history.errors import StoreError, in_one_line
 from monitor.history.lease import Holder, LeaseLost, begin_batch, release, renew, take
 from monitor.history.pruning import Limits, give_pages_back, steps
-from monitor.history.tables import AllowanceRow, AuditRow, BanRow, WishRow
+from monitor.history.tables import AllowanceRow, WishRow
 from monitor.history.writer import HistoryWriter
 from monitor.history.writing import Item, write
 
@@ -102,53 +102,38 @@ class Store:
 
     async def add_ban(self, ban: Ban) -> None:
         """Keep a ban, in place of one on the very same network."""
+        await self._decide(lambda session: ban_rows.keep(session, [ban]))
 
-        def work(session: Session) -> None:
-            for row in _in_force(session, ban.since):
-                if row.network == ban.network:
-                    row.lifted_at, row.lifted_by = ban.since, ban.by
-            session.add(BanRow(**dataclasses.asdict(ban)))
-            _audit(session, ban.by, f"ban {ban.network}: {ban.reason}", ban.since)
+    async def sentence(self, networks: Sequence[str], make: Callable[[str, int], Ban]) -> list[Ban]:
+        """Make and keep bans on these networks, in one transaction (`ban_rows.sentence`)."""
+        return await self._decide(lambda session: ban_rows.sentence(session, networks, make))
 
-        await self._decide(work)
+    async def lift_bans(self, network: str | None, by: str, now: float) -> list[Ban]:
+        """Lift the bans in force that overlap `network` (None: all), and return them.
 
-    async def lift_bans(self, network: str, by: str, now: float) -> list[Ban]:
-        """Lift the bans in force that overlap `network`, and return them. Raises ValueError."""
-        wanted = ipaddress.ip_network(client_network(network))
-
-        def work(session: Session) -> list[Ban]:
-            rows = [row for row in _in_force(session, now) if _overlap(row.network, wanted)]
-            for row in rows:
-                row.lifted_at, row.lifted_by = now, by
-            _audit(session, by, f"lift bans of {wanted}: {len(rows)}", now)
-            return [_ban(row) for row in rows]
-
-        return await self._decide(work)
+        Raises ValueError.
+        """
+        return await self._decide(lambda session: ban_rows.lift(session, network, by, now))
 
     async def active_bans(self, now: float) -> list[Ban]:
         """The bans in force, newest first."""
-        return await self._decide(lambda session: [_ban(row) for row in _in_force(session, now)])
+        return await self._decide(lambda session: ban_rows.active(session, now))
 
-    async def ban_count(self, network: str) -> int:
-        """How many times this very network has been banned, lifted ones included."""
-        query = select(func.count()).select_from(BanRow).where(col(BanRow.network) == network)
-        return await self._decide(lambda session: session.exec(query).one())
+    async def forget_bans(self, before: float, now: float) -> int:
+        """Delete what ended before this moment; returns how many bans that were."""
+        total = 0
+        while deleted := await self._decide(lambda s: ban_rows.forget(s, before, now)):
+            total += deleted
+        return total
 
     async def allow(self, network: str, until: float | None, by: str, now: float) -> None:
         """Never limit or ban a network, until a time or for good. Raises ValueError."""
         row = AllowanceRow(network=client_network(network), until=until, by=by, at=now)
+        await self._decide(lambda session: ban_rows.allow(session, row))
 
-        def work(session: Session) -> None:
-            session.merge(row)
-            _audit(session, by, f"allow {row.network}", now)
-
-        await self._decide(work)
-
-    async def allowed(self, now: float) -> list[str]:
-        """The networks that are allowed at present."""
-        holds = or_(col(AllowanceRow.until).is_(None), col(AllowanceRow.until) > now)
-        query = select(AllowanceRow.network).where(holds).order_by(AllowanceRow.network)
-        return await self._decide(lambda session: list(session.exec(query)))
+    async def allowances(self, now: float) -> list[Allowance]:
+        """The networks that are allowed at present, and until when."""
+        return await self._decide(lambda session: ban_rows.allowances(session, now))
 
     async def set_wish(
         self, mirror_id: str, wish: Wish, until: float | None, by: str, now: float
@@ -158,7 +143,7 @@ class Store:
 
         def work(session: Session) -> None:
             session.merge(row)
-            _audit(session, by, f"{wish.value} {mirror_id}", now)
+            ban_rows.audit(session, by, f"{wish.value} {mirror_id}", now)
 
         await self._decide(work)
 
@@ -176,7 +161,7 @@ class Store:
 
     async def audit(self, who: str, what: str, now: float) -> None:
         """Note who did what."""
-        await self._decide(lambda session: _audit(session, who, what, now))
+        await self._decide(lambda session: ban_rows.audit(session, who, what, now))
 
     async def prune(self, limits: Limits) -> int:
         """Delete what is older than `limits`, chunk by chunk; returns how many rows."""
@@ -229,22 +214,3 @@ def _failures() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise StoreError(f"the store failed: {in_one_line(error.orig)}") from error
-
-
-def _in_force(session: Session, now: float) -> list[BanRow]:
-    holds = or_(col(BanRow.until).is_(None), col(BanRow.until) > now)
-    query = select(BanRow).where(holds, col(BanRow.lifted_at).is_(None))
-    return list(session.exec(query.order_by(col(BanRow.since).desc(), BanRow.id)))
-
-
-def _overlap(network: str, wanted: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
-    other = ipaddress.ip_network(network)
-    return other.version == wanted.version and other.overlaps(wanted)
-
-
-def _audit(session: Session, who: str, what: str, now: float) -> None:
-    session.add(AuditRow(at=now, who=who, what=what))
-
-
-def _ban(row: BanRow) -> Ban:
-    return Ban(**row.model_dump(exclude={"lifted_at", "lifted_by"}))

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+from router.admission.clients import Client
 from router.admission.keys import Caller, Credentials
-from router.admission.refusals import accepted_keys, too_large, unauthorized
+from router.admission.refusals import accepted_keys, ban_problem, too_large, unauthorized
+from router.admission.table import UNCOUNTED
+from router.asked import Asked
 from router.plane import Plane
 from router.wire.answer import Problem
+from router.wire.request import RequestHead
 
 _, _ISSUED, _ANONYMOUS = Caller
+
+
+def entry(plane: Plane, head: RequestHead, client: Client) -> tuple[int, Problem | None]:
+    """A place to be given back with `plane.limits.leave`, and why there is none, if so.
+
+    Preflights are answered here and cost nothing, so they are not counted.
+    """
+    problem = ban_problem(plane, client)
+    if problem is not None or head.method == b"OPTIONS":
+        return UNCOUNTED, problem
+    answer = plane.limits.enter(client, plane.clock(), plane.wall())
+    if answer[0] >= UNCOUNTED:
+        return answer[0], None
+    return UNCOUNTED, plane.limits.refusal_of(answer)
+
+
+def blame(plane: Plane, asked: Asked, head: RequestHead, problem: Problem) -> None:
+    """Remember who was refused, if that can lead to a ban; to forget a key is no guess at one."""
+    if problem.code != "invalid_api_key" or asked.credentials.keys:
+        user_agent = head.look.get(b"user-agent", b"")
+        plane.alerts.note(asked.client, problem.code, user_agent, plane.wall())
 
 
 def refusal(plane: Plane, length: int, shown: Credentials) -> Problem | None:

@@ -17,19 +17,20 @@ class BanConfig:
     violations: int = setting(
         30,
         "this many seconds with refusals (at most one counts per second) …",
-        check=checks.at_least(1),
-        later=True,
+        check=checks.between(1, 3600),
     )
-    within: Duration = setting(300.0, "… in this time …", shown='"5m"', later=True)
+    within: Duration = setting(300.0, "… in this time …", check=checks.positive, shown='"5m"')
     for_: Duration = setting(
         3600.0,
         "… and the address is banned, doubling each time up to max",
+        check=checks.positive,
         shown='"1h"',
-        later=True,
     )
-    max: Duration = setting(2592000.0, "longest automatic ban", shown='"30d"', later=True)
+    max: Duration = setting(
+        2592000.0, "longest automatic ban", check=checks.positive, shown='"30d"'
+    )
     retention: Duration = setting(
-        7776000.0, "how long past bans are remembered", shown='"90d"', later=True
+        7776000.0, "how long past bans are remembered after their end", shown='"90d"'
     )
 
 
@@ -38,20 +39,15 @@ class LimitsConfig:
     """Limits per client IP (IPv6: per /64)."""
 
     connections: int = setting(
-        10, "requests and streams open at once; 0: no limit", check=checks.at_least(0), later=True
+        10, "requests and streams open at once; 0: no limit", check=checks.between(0, 65535)
     )
-    requests_per_second: float = setting(
-        20.0, "sustained; 0: no limit", check=checks.at_least(0), later=True
-    )
-    burst: int = setting(40, "at once above that", check=checks.at_least(0), later=True)
+    requests_per_second: float = setting(20.0, "sustained; 0: no limit", check=checks.at_least(0))
+    burst: int = setting(40, "at once above that", check=checks.between(0, 1000000))
     by: Literal["ip", "key"] = setting(
         "ip", '"key": callers with an issued key are counted by key', later=True
     )
     allow: tuple[str, ...] = setting(
-        (),
-        "CIDRs never limited or banned automatically",
-        check=checks.each(checks.network),
-        later=True,
+        (), "CIDRs never limited or banned automatically", check=checks.each(checks.network)
     )
     ban: BanConfig = setting(BanConfig)
 

@@ -51,6 +51,10 @@ class Limits:
         """Give a place back, once."""
         self._table.release(place)
 
+    def uncounted(self) -> dict[str, int]:
+        """Requests that were let in without being counted, by the cause."""
+        return {"full": self._table.full, "busy": self._table.busy}
+
     def refusal_of(self, answer: Answer) -> Problem | None:
         """What a client is told that `enter` refused; None if it was let in."""
         place, wait = answer

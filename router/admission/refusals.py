@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from monitor.bans import Ban
+from router.admission.bans import Held
+from router.admission.clients import Client
 from router.admission.keys import Caller
 from router.plane import Plane
 from router.wire.answer import Problem
@@ -15,13 +16,13 @@ def too_large(limit: int) -> Problem:
     return Problem(413, "request_too_large", f"the request body exceeds {limit} bytes")
 
 
-def ban_problem(plane: Plane, client: str) -> Problem | None:
+def ban_problem(plane: Plane, client: Client) -> Problem | None:
     """The refusal of this client's address, if it is banned now."""
     ban = plane.bans.find(client, plane.wall())
     return banned(ban, plane.config.contact) if ban is not None else None
 
 
-def banned(ban: Ban, contact: str) -> Problem:
+def banned(ban: Held, contact: str) -> Problem:
     """The refusal of a banned client: until when, why, and whom to ask."""
     until = "for good" if ban.until is None else f"until {_utc(ban.until)}"
     whom = f" To ask why, contact {contact} and name the ban's id." if contact else ""

@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict
 from typing import TypeVar
 
 from aiohttp import web
@@ -26,6 +25,7 @@ from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
 from dashboard.metrics import RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
 from monitor.feed import Channel, ChannelClosed, Message
 from monitor.health.board import HealthBoard, HealthSnapshot
+from monitor.history.ban_rows import Allowance
 from monitor.history.lease import Holder
 from monitor.history.store import Store, StoreError
 from monitor.metrics import FAMILIES as MONITOR_FAMILIES
@@ -37,8 +37,10 @@ from router.main.banned import Banned
 from router.main.changes import Changes
 from router.main.desk import Desk
 from router.main.document import Document
+from router.main.guard import Guard
 from router.main.hub import Hub
 from router.main.instance import Configuration, Loaded, worker_part
+from router.main.notices import Notices
 from router.main.view import View
 from router.metrics import FAMILIES as ROUTER_FAMILIES
 from router.metrics import TASKS
@@ -61,12 +63,12 @@ class Control:
         loaded: Loaded,
         store: Store,
         banned: Banned,
+        allowances: list[Allowance],
         feeds: list[Channel],
         life: Channel,
     ) -> None:
         self._life = life
         self._stop = asyncio.Event()
-        self._banned = banned
         self._totals = Totals((*OWN_FAMILIES, TASKS))
         self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
@@ -79,7 +81,10 @@ class Control:
             config.monitor, config.mirrors, store, self._board, self._totals, self._publish
         )
         self._monitor.history.zone = config.dashboard.timezone
-        self._hub = Hub(feeds, self._merged, self._state, self._hear)
+        self._hub = Hub(feeds, self._merged, self._whole_state, self._hear)
+        self._guard = Guard(store, banned, allowances, self._hub.broadcast, self._totals)
+        self._guard.configure(config.limits, config.router)
+        self._notices = Notices()
         self._view = View(
             self._configuration,
             self._board,
@@ -88,9 +93,7 @@ class Control:
             self._merged,
             self._refresh_totals,
         )
-        self._desk = Desk(
-            self._configuration, self._monitor, store, banned, self._hub, self._totals
-        )
+        self._desk = Desk(self._configuration, self._monitor, self._guard, self._hub, self._notices)
         self._count_reload(True)
 
     async def run(self, listeners: dict[str, socket.socket]) -> None:
@@ -107,6 +110,7 @@ class Control:
                 stack.push_async_callback((await self._serve(name, sock)).cleanup)
             watcher = loop.create_task(self._configuration.watch())
             stack.callback(watcher.cancel)
+            stack.callback(loop.create_task(self._guard.run(), name="guard").cancel)
             self._tell({"type": "ready"})
             await self._stop.wait()
 
@@ -139,8 +143,11 @@ class Control:
             "type": "state",
             "config": worker_part(self._configuration.current),
             "snapshot": self._board.current.to_json(),
-            "bans": [asdict(ban) for ban in self._banned.in_force()],
         }
+
+    def _whole_state(self) -> list[Message]:
+        """For a worker that knows nothing."""
+        return [self._state(), *self._guard.state()]
 
     def _publish(self, snapshot: HealthSnapshot) -> None:
         news = snapshot.news_since(self._told)
@@ -149,13 +156,20 @@ class Control:
 
     def _hear(self, message: Message) -> None:
         """What workers say of traffic."""
-        self._monitor.hear(message)
+        if message["type"] == "alerts":
+            self._guard.hear(message["rows"])
+        elif message["type"] == "notice":
+            self._notices.hear(message)
+        else:
+            self._monitor.hear(message)
 
     # Configuration
 
     def _apply(self, new: Document, changes: Changes) -> None:
         logs.configure(new.config.log, "control")
         self._monitor.configure(new.config.monitor, new.config.mirrors)
+        self._guard.configure(new.config.limits, new.config.router)
+        self._notices.clear()
         self._monitor.history.zone = new.config.dashboard.timezone
         for mirror_id in changes.removed:
             self._merged.forget("mirror", mirror_id)
@@ -199,8 +213,9 @@ async def serve(
     try:
         instance = Holder.of_process(os.getppid())
         await _starting(life, store.hold(vantage_of(loaded), instance))
-        banned = Banned(await store.active_bans(time.time()))
-        await Control(loaded, store, banned, feeds, life).run(listeners)
+        banned = Banned(await _starting(life, store.active_bans(time.time())))
+        allowances = await store.allowances(time.time())
+        await Control(loaded, store, banned, allowances, feeds, life).run(listeners)
     except StoreError as error:
         life.send({"type": "failed", "message": str(error)})
         return 1

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import os
-import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from dashboard.metrics import BANS
 from dashboard.sources import CommandError
 from monitor.bans import Ban
-from monitor.feed import Message
 from monitor.health.board import Wish
-from monitor.history.store import Store, StoreError
+from monitor.history.store import StoreError
 from monitor.service import Monitor
 from monitor.settings import SettingsError
-from monitor.totals import Totals
 from router.main import document
-from router.main.banned import Banned
+from router.main.guard import Guard
 from router.main.hub import Hub
 from router.main.instance import Configuration
+from router.main.notices import Notices
 
 
 class Desk:
@@ -31,19 +29,15 @@ class Desk:
         self,
         configuration: Configuration,
         monitor: Monitor,
-        store: Store,
-        banned: Banned,
+        guard: Guard,
         hub: Hub,
-        totals: Totals,
-        clock: Callable[[], float] = time.time,
+        notices: Notices,
     ) -> None:
         self._configuration = configuration
         self._monitor = monitor
-        self._store = store
-        self._banned = banned
+        self._guard = guard
         self._hub = hub
-        self._totals = totals
-        self._clock = clock
+        self._notices = notices
         self._started = time.monotonic()
 
     async def reload(self) -> dict[str, Any]:
@@ -62,6 +56,7 @@ class Desk:
             "config": {"file": str(current.path)},
             "workers": self._hub.workers(),
             "unused_settings": document.unused(current.raw),
+            "missing_settings": self._notices.sentences(),
             "restart_needed": list(self._configuration.restart_needed),
         }
 
@@ -74,37 +69,21 @@ class Desk:
             raise CommandError(str(error)) from None
 
     async def add_ban(self, network: str, seconds: float | None, reason: str, by: str) -> Ban:
-        now = self._clock()
-        until = None if seconds is None else now + seconds
-        try:
-            count = await self._store.ban_count(network) + 1
-            ban = Ban(secrets.token_hex(6), network, now, until, reason, by, count=count)
-            await self._store.add_ban(ban)
-        except StoreError as error:
-            raise CommandError(str(error)) from None
-        self._banned.add(ban)
-        self._totals.add(BANS.name, ("operator",))
-        self._tell({"type": "ban", "ban": asdict(ban)})
-        return ban
+        with _told():
+            return await self._guard.add(network, seconds, reason, by)
 
-    async def remove_ban(self, network: str, by: str) -> list[Ban]:
-        try:
-            lifted = await self._store.lift_bans(network, by, self._clock())
-        except StoreError as error:
-            raise CommandError(str(error)) from None
-        for ban in lifted:
-            self._banned.remove(ban.network)
-            self._tell({"type": "unban", "network": ban.network})
-        return lifted
+    async def remove_ban(self, network: str | None, by: str) -> list[Ban]:
+        with _told():
+            return await self._guard.remove(network, by)
 
     async def allow(self, network: str, seconds: float | None, by: str) -> None:
-        now = self._clock()
-        until = None if seconds is None else now + seconds
-        try:
-            await self._store.allow(network, until, by, now)
-        except StoreError as error:
-            raise CommandError(str(error)) from None
-        await self.remove_ban(network, by)
+        with _told():
+            await self._guard.allow(network, seconds, by)
 
-    def _tell(self, message: Message) -> None:
-        self._hub.broadcast(message)
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except StoreError as error:
+        raise CommandError(str(error)) from None

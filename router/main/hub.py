@@ -34,19 +34,20 @@ class Hub:
         self,
         channels: Sequence[Channel],
         merged: MergedTotals,
-        state: Callable[[], Message],
-        on_traffic: Callable[[Message], None],
+        state: Callable[[], Sequence[Message]],
+        on_news: Callable[[Message], None],
     ) -> None:
         self._slots = [Slot(number, channel) for number, channel in enumerate(channels)]
         self._merged = merged
         self._state = state
-        self._on_traffic = on_traffic
+        self._on_news = on_news
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to listen, and bring every worker up to date."""
         for slot in self._slots:
             slot.channel.attach(loop, partial(self._on_message, slot))
-        self.broadcast(self._state())
+        for slot in self._slots:
+            self._tell_all(slot)
 
     def stop(self) -> None:
         """Read what is there, then listen no more."""
@@ -61,7 +62,10 @@ class Hub:
     def broadcast(self, message: Message) -> None:
         """Tell every worker; who could not be told gets the whole state with the next message."""
         for slot in self._slots:
-            self._send(slot, self._state() if slot.behind else message)
+            if slot.behind:
+                self._tell_all(slot)
+            else:
+                self._send(slot, message)
 
     def workers(self) -> list[dict[str, Any]]:
         """Who fills the slots, for the status."""
@@ -69,6 +73,12 @@ class Hub:
             {"slot": slot.number, "pid": slot.pid, "alive": bool(slot.pid) and not slot.behind}
             for slot in self._slots
         ]
+
+    def _tell_all(self, slot: Slot) -> None:
+        for message in self._state():
+            self._send(slot, message)
+            if slot.behind:
+                return
 
     def _send(self, slot: Slot, message: Message) -> None:
         try:
@@ -82,13 +92,13 @@ class Hub:
         kind = message["type"]
         if kind == "hello":
             self._replaced_by(slot, message["process"], message["pid"])
-            self._send(slot, self._state())
+            self._tell_all(slot)
         elif kind == "totals":
             if message["process"] != slot.process:  # this control is younger than the worker
                 self._replaced_by(slot, message["process"], _pid(message["process"]))
             self._merged.update(slot.process, message["rows"])
-        elif kind in ("failures", "traffic"):
-            self._on_traffic(message)
+        else:
+            self._on_news(message)
 
     def _replaced_by(self, slot: Slot, process: str, pid: int) -> None:
         if slot.process and slot.process != process:

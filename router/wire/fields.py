@@ -31,16 +31,17 @@ _CONNECTION_FIELDS = (
 )
 # A mirror never learns the client's address; cookies are between the browser and our own pages.
 _CLIENT_FIELDS = (
-    "forwarded x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port"
-    " x-forwarded-server x-forwarded-prefix x-real-ip x-client-ip x-cluster-client-ip"
+    "x-forwarded-host x-forwarded-proto x-forwarded-port"
+    " x-forwarded-server x-forwarded-prefix x-client-ip x-cluster-client-ip"
     " true-client-ip cf-connecting-ip cf-connecting-ipv6 cf-ipcountry cf-ray cf-visitor"
     " fastly-client-ip x-original-url x-rewrite-url cookie cookie2 via"
 )
-_REQUEST_LOOK = "content-type accept-encoding origin sec-websocket-key"
+_REQUEST_LOOK = "content-type accept-encoding origin sec-websocket-key user-agent"
 _REQUEST_TAKE = (
     "host connection content-length transfer-encoding expect upgrade authorization api-key"
     " x-api-key mj-api-secret sec-websocket-protocol access-control-request-method"
     " access-control-request-headers x-mirrorgate-timeout"
+    " forwarded x-forwarded-for x-real-ip"
 )
 # What a mirror may not say in our name: its origin's policies, cookies and proxy instructions.
 _MIRROR_FIELDS = (
@@ -85,10 +86,11 @@ class FieldRules:
         return Rule.drop if dropped else rule
 
 
-def request_rules() -> FieldRules:
-    """Rules for what clients send to mirrors."""
+def request_rules(client_field: str = "") -> FieldRules:
+    """Rules for what clients send to mirrors; `client_field`: where proxies name the client."""
     drop = f"{_CONNECTION_FIELDS} {_CLIENT_FIELDS}"
-    return FieldRules(drop, _REQUEST_LOOK, _REQUEST_TAKE, (b"x-mirrorgate-", b"proxy-"))
+    take = f"{_REQUEST_TAKE} {client_field.lower()}"
+    return FieldRules(drop, _REQUEST_LOOK, take, (b"x-mirrorgate-", b"proxy-"))
 
 
 def response_rules() -> FieldRules:

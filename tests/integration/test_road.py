@@ -6,7 +6,6 @@ import asyncio
 
 import pytest
 
-from monitor.bans import Ban
 from monitor.health.board import State
 from tests.support.road import OK, Road, ScriptedMirror, answering, get, post, read_request
 from tests.support.scenes import scene
@@ -234,7 +233,7 @@ async def test_events_pass_one_by_one_as_they_come() -> None:
 async def test_a_banned_client_is_refused_and_told_why() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
         async with Road([mirror.table()], more={"contact": "ops@example.com"}) as road:
-            road.plane.bans.add(Ban("b1", "127.0.0.1/32", 0.0, None, "too greedy", "operator"))
+            road.plane.bans.add([("127.0.0.1/32", None, "b1", "too greedy")])
             answer = await road.ask(get())
             assert (answer.status, answer.error["code"]) == (403, "client_banned")
             assert "too greedy" in answer.error["message"]

@@ -16,6 +16,7 @@ from monitor.history.incidents import Incident, Part
 from monitor.history.pruning import Limits
 from monitor.history.records import Sample, Transition
 from monitor.history.store import Store, StoreError
+from monitor.history.sums import sums
 from monitor.history.uptime import FIVE_MINUTES, HOUR
 from monitor.history.writer import HistoryWriter
 from tests.support.wait import wait_until_async
@@ -32,8 +33,10 @@ def sample(at: float, mirror: str = "hk", ok: bool = True) -> Sample:
     return Sample(mirror, at, ok, State.up, "ok", Latency(None, 1.5, 2, 3), "here")
 
 
-def ban(name: str, network: str, since: float = 0.0, until: float | None = None) -> Ban:
-    return Ban(name, network, since, until, "too_many_connections", "limits", "curl/8", 2)
+def ban(
+    name: str, network: str, since: float = 0.0, until: float | None = None, count: int = 2
+) -> Ban:
+    return Ban(name, network, since, until, "too_many_connections", "limits", "curl/8", count)
 
 
 async def ask(store: Store, query: str) -> list[Any]:
@@ -138,15 +141,15 @@ async def test_time_is_summed_up_between_cuts_and_covered_where_one_vantage_saw(
     store.record(Credit("hk", "here", 3600, whole // 2, State.up))
     store.record(Credit("us", "here", 7200, 60_000, State.degraded))
     await store.flush()
-    sums = await store.read(lambda s: reading.sums(s, HOUR, [0, 7200, 10_800], 7320))
-    early, late = sums["hk"]
+    found = await store.read(lambda s: sums(s, HOUR, [0, 7200, 10_800], 7320))
+    early, late = found["hk"]
     assert (early.up, early.down) == (whole - 3600 + whole // 2, whole // 2)
     assert (early.covered, early.total) == (whole + whole // 2, 2 * whole)
     assert (late.covered, late.total, late.uptime) == (0, 120_000, None)
-    assert sums["us"][1].degraded == sums["us"][1].covered == 60_000
-    assert sums["us"][1].coverage == "50.00"
-    five = await store.read(lambda s: reading.sums(s, FIVE_MINUTES, [7200, 7500], 7320))
-    assert five["us"] == [sums["us"][1]]
+    assert found["us"][1].degraded == found["us"][1].covered == 60_000
+    assert found["us"][1].coverage == "50.00"
+    five = await store.read(lambda s: sums(s, FIVE_MINUTES, [7200, 7500], 7320))
+    assert five["us"] == [found["us"][1]]
 
 
 async def test_incidents_are_kept_as_they_become(store):
@@ -184,18 +187,46 @@ async def test_bans_end_by_time_or_by_hand(store):
     assert await store.lift_bans("198.51.100.7", "operator", 11) == []
     assert await store.lift_bans("192.0.2.1", "operator", 11) == []
     assert await store.active_bans(11) == [bans[2]]
-    assert await store.ban_count("192.0.2.1/32") == 1
     with pytest.raises(ValueError):
         await store.lift_bans("nonsense", "operator", 11)
+
+
+async def test_a_ban_takes_the_place_of_the_one_before_it_and_knows_how_many_there_were(store):
+    def make(network: str, times: int) -> Ban:
+        return ban(f"{network}-{times}", network, since=times, count=times)
+
+    networks = [f"192.0.2.{i}/32" for i in range(3)]
+    await store.sentence(networks, make)
+    await store.lift_bans("192.0.2.1", "operator", 1.5)
+    await store.sentence(networks[:2], make)
+    again = await store.sentence(networks[:1], make)
+    assert [each.count for each in again] == [3]
+    counts = {each.network: each.count for each in await store.active_bans(5)}
+    assert counts == dict(zip(networks, (3, 2, 1), strict=True))
+    assert len(await store.lift_bans(None, "operator", 6)) == 3
+    assert await store.active_bans(6) == []
+
+
+async def test_bans_are_remembered_for_a_while_after_their_end(store):
+    await store.add_ban(ban("ended", "192.0.2.1/32", since=1, until=10))
+    await store.add_ban(ban("lifted", "192.0.2.2/32", since=1))
+    await store.lift_bans("192.0.2.2", "operator", 12)
+    await store.add_ban(ban("for good", "192.0.2.3/32", since=1))
+    await store.allow("192.0.2.9", 5.0, "operator", 0.0)
+    assert await store.forget_bans(before=11, now=20) == 1
+    assert await ask(store, "SELECT id FROM ban ORDER BY id") == [("for good",), ("lifted",)]
+    assert await count(store, "allowance") == 0
+    assert await store.forget_bans(before=13, now=20) == 1
+    assert await store.forget_bans(before=1e9, now=1e9) == 0
 
 
 async def test_allowances_end_and_can_be_renewed(store):
     await store.allow("192.0.2.1", 10.0, "operator", 0.0)
     await store.allow("10.0.0.0/8", None, "operator", 0.0)
-    assert await store.allowed(9.0) == ["10.0.0.0/8", "192.0.2.1/32"]
-    assert await store.allowed(10.0) == ["10.0.0.0/8"]
+    assert await store.allowances(9.0) == [("10.0.0.0/8", None), ("192.0.2.1/32", 10.0)]
+    assert await store.allowances(10.0) == [("10.0.0.0/8", None)]
     await store.allow("192.0.2.1", 30.0, "operator", 20.0)
-    assert await store.allowed(20.0) == ["10.0.0.0/8", "192.0.2.1/32"]
+    assert await store.allowances(20.0) == [("10.0.0.0/8", None), ("192.0.2.1/32", 30.0)]
 
 
 async def test_the_last_wish_counts_and_survives(store_url):

@@ -34,7 +34,7 @@ class Instance:
 
     `config` is a TOML text or the same as a dict. What the test leaves open is filled in so that
     the instance stays in `directory` and on the loopback address: listeners on free ports, socket,
-    store, and no anchors or control names in the internet.
+    store, no limits on clients, and no anchors or control names in the internet.
     """
 
     def __init__(
@@ -216,6 +216,7 @@ def filled(
         "dashboard": {"listen": f"{HOST}:{ports[1]}"},
         "admin": {"listen": f"{HOST}:{ports[2]}", "socket": str(short_directory / "admin.sock")},
         "store": {"url": f"sqlite:///{directory / 'mirrorgate.db'}"},
+        "limits": {"connections": 0, "requests_per_second": 0},
         "monitor": {"anchors": [], "sni": {"control": []}},
     }
     return _merged(defaults, config)

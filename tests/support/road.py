@@ -264,7 +264,9 @@ class Road:
 
     def config(self, mirrors: Iterable[Mapping[str, Any]]) -> WorkerConfig:
         """The worker's configuration with these mirrors."""
-        table = {"router": dict(self.router), "mirrors": list(mirrors), **self.more}
+        unlimited = {"connections": 0, "requests_per_second": 0}
+        given = {"limits": unlimited, **self.more}
+        table = {"router": dict(self.router), "mirrors": list(mirrors), **given}
         return read(WorkerConfig, table)
 
     def _hand_over(self) -> asyncio.Protocol:

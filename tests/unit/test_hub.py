@@ -27,8 +27,8 @@ class Workers:
         self.bans: list[str] = []
         self.hub = Hub(self.channels, self.merged, self.state, self.hear)
 
-    def state(self) -> Message:
-        return {"type": "state", "bans": list(self.bans)}
+    def state(self) -> list[Message]:
+        return [{"type": "state"}, {"type": "bans", "rows": list(self.bans)}]
 
     def hear(self, message: Message) -> None:
         self.failures.extend(message["mirrors"])
@@ -73,14 +73,15 @@ async def told(end: Channel, count: int) -> list[Message]:
 
 async def test_a_new_control_brings_everybody_up_to_date(workers: Workers):
     for end in workers.ends:
-        assert await told(end, 1) == [{"type": "state", "bans": []}]
+        assert await told(end, 2) == [{"type": "state"}, {"type": "bans", "rows": []}]
 
 
 async def test_a_worker_that_says_hello_is_told_the_state_of_now(workers: Workers):
-    await told(workers.ends[0], 1)
+    await told(workers.ends[0], 2)
     workers.bans.append("192.0.2.0/24")
     workers.say(0, type="hello", process="0-17-1", pid=17)
-    assert await told(workers.ends[0], 1) == [{"type": "state", "bans": ["192.0.2.0/24"]}]
+    bans = {"type": "bans", "rows": ["192.0.2.0/24"]}
+    assert await told(workers.ends[0], 2) == [{"type": "state"}, bans]
     assert workers.hub.workers()[0] == {"slot": 0, "pid": 17, "alive": True}
     assert workers.hub.workers()[1] == {"slot": 1, "pid": 0, "alive": False}
 
@@ -109,14 +110,15 @@ async def test_failures_are_passed_on(workers: Workers):
 async def test_who_missed_a_message_is_told_the_whole_state_instead_of_the_next(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ):
-    await told(workers.ends[0], 1)
+    await told(workers.ends[0], 2)
     monkeypatch.setattr(feed, "MAX_QUEUED", 0)
     workers.hub.broadcast({"type": "ban"})
     assert not workers.hub.workers()[0]["alive"]
     monkeypatch.undo()
     workers.bans.append("192.0.2.1/32")
     workers.hub.broadcast({"type": "snapshot"})
-    assert await told(workers.ends[0], 1) == [{"type": "state", "bans": ["192.0.2.1/32"]}]
+    bans = {"type": "bans", "rows": ["192.0.2.1/32"]}
+    assert await told(workers.ends[0], 2) == [{"type": "state"}, bans]
     workers.hub.broadcast({"type": "snapshot"})
     assert await told(workers.ends[0], 1) == [{"type": "snapshot"}]
 

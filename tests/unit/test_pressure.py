@@ -16,6 +16,9 @@ class FakeDoor:
     def drain(self) -> None:
         self.drained = True
 
+    def end_if_banned(self) -> None:
+        raise AssertionError("nobody is banned for room")
+
     def cut(self) -> None:
         raise AssertionError("nobody is cut for room")
 

@@ -10,7 +10,7 @@ from router.wire.fields import Rule, request_rules, response_rules, tokens, with
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
-        (b"User-Agent", Rule.forward),
+        (b"User-Agent", Rule.look),
         (b"OpenAI-Organization", Rule.forward),
         (b"OpenAI_Beta", Rule.forward),
         (b"Content-Type", Rule.look),
@@ -22,7 +22,8 @@ from router.wire.fields import Rule, request_rules, response_rules, tokens, with
         (b"Proxy-Whatever", Rule.drop),
         (b"X-Mirrorgate-Mirror", Rule.drop),
         (b"X-Mirrorgate-Timeout", Rule.take),
-        (b"X-Forwarded-For", Rule.drop),
+        (b"X-Forwarded-For", Rule.take),
+        (b"X-Forwarded-Host", Rule.drop),
         (b"Cookie", Rule.drop),
         (b"x_forwarded_for", Rule.drop),
         (b"X_Api_Key", Rule.drop),

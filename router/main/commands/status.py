@@ -73,6 +73,7 @@ def _warnings(status: Mapping[str, Any]) -> list[str]:
     warnings = []
     if problem := config.get("problem"):
         warnings.append(f"{config.get('file')} is not in use: {problem}")
+    warnings.extend(plain(sentence) for sentence in status.get("missing_settings") or ())
     if paths := status.get("restart_needed"):
         warnings.append(f"changed, but only in effect after a restart: {', '.join(paths)}")
     if paths := status.get("unused_settings"):

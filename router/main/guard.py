@@ -1,0 +1,221 @@
+"""Who may not come in: hears what workers refused, decides, and tells all workers.
+
+Alert and decision are apart: an alert is a fact, and only the judge makes a decision of it. Nobody
+is banned automatically from loopback, from a trusted proxy or from a content network: behind each
+of those are others. A decision is on disk before it is told; if the disk fails, it holds until the
+next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from dashboard.metrics import BANS
+from monitor.bans import Ban
+from monitor.diagnosis.cdn import networks as content_networks
+from monitor.feed import Message
+from monitor.history.ban_rows import Allowance
+from monitor.history.store import Store, StoreError
+from monitor.totals import Totals
+from router.admission.alerts import read_alerts
+from router.admission.bans import pieces, rows_of
+from router.admission.clients import LOOPBACK, named_networks, network_map
+from router.admission.config import BanConfig, LimitsConfig
+from router.admission.judge import Judge, Offence, ban_seconds
+from router.admission.networks import NetworkMap, place
+from router.config import RouterConfig
+from router.main.banned import Banned
+
+log = logging.getLogger("control")
+
+AUTOMATIC = "automatic"
+"""Who has banned, when it was no operator."""
+MOST_WAITING = 10_000
+"""Offences that wait to be decided on; of more, control hears again if they go on."""
+_AT_ONCE = 500
+_FORGET_EVERY = 3600.0
+
+
+class Guard:
+    """Bans and allowances of one instance."""
+
+    def __init__(
+        self,
+        store: Store,
+        banned: Banned,
+        allowances: Iterable[Allowance],
+        tell: Callable[[Message], None],
+        totals: Totals,
+        *,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._store = store
+        self._banned = banned
+        self._allowances = dict(allowances)
+        self._tell = tell
+        self._totals = totals
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._offences: dict[str, Offence] = {}
+        self._woken = asyncio.Event()
+        self._judge = Judge(BanConfig())
+        self.configure(LimitsConfig(), RouterConfig())
+
+    def configure(self, limits: LimitsConfig, router: RouterConfig) -> None:
+        """Take new settings; what was heard is kept."""
+        self._config = limits.ban
+        self._judge.config = limits.ban
+        trusted = (cidr for name in router.trusted_proxies for cidr in named_networks(name))
+        content = (str(network) for network, _ in content_networks().ranges)
+        self._exempt = network_map([*LOOPBACK, *limits.allow, *trusted, *content])
+        self._allowed = self._allowed_now()
+
+    def state(self) -> list[Message]:
+        """What a worker has to know that knows nothing."""
+        rows = rows_of(self._banned.in_force())
+        some: list[Message] = [{"type": "bans", "rows": r} for r in pieces(rows)]
+        some = some or [{"type": "bans", "rows": []}]
+        some[0]["first"] = some[-1]["last"] = True
+        return [self._allowed_message(), *some]
+
+    # Alerts
+
+    def hear(self, rows: Sequence[Sequence[Any]]) -> None:
+        """What a worker says of those whom it refused."""
+        for alert in read_alerts(rows):
+            if self._is_exempt(alert.network) or alert.network in self._banned:
+                continue
+            offence = self._judge.hear(alert)
+            if offence is not None and len(self._offences) < MOST_WAITING:
+                self._offences[offence.network] = offence
+                self._woken.set()
+
+    async def run(self) -> None:
+        """Decide on offences and forget what is long over, until cancelled."""
+        await self._forget()
+        forget_at = self._clock() + _FORGET_EVERY
+        while True:
+            try:
+                await asyncio.wait_for(self._woken.wait(), _FORGET_EVERY)
+            except TimeoutError:
+                pass
+            self._woken.clear()
+            while self._offences:
+                await self._decide()
+            if self._clock() >= forget_at:
+                forget_at = self._clock() + _FORGET_EVERY
+                await self._forget()
+
+    async def _decide(self) -> None:
+        some = dict(list(self._offences.items())[:_AT_ONCE])
+        for network in some:
+            del self._offences[network]
+
+        def make(network: str, times: int) -> Ban:
+            return self._ban(some[network], times)
+
+        try:
+            bans = await self._store.sentence(list(some), make)
+        except StoreError as error:
+            log.error("bans will not survive a restart: %s", error)
+            bans = [make(network, 1) for network in some]
+        for ban in bans:
+            seconds = (ban.until or 0.0) - ban.since
+            log.warning("%s is banned for %.0f s: %s", ban.network, seconds, ban.reason)
+            self._totals.add(BANS.name, (ban.reason,))
+        self._enforce(bans)
+
+    def _ban(self, offence: Offence, times: int) -> Ban:
+        now = self._clock()
+        until = now + ban_seconds(self._config, times, self._rng)
+        return Ban(
+            secrets.token_hex(6),
+            offence.network,
+            now,
+            until,
+            offence.reason,
+            AUTOMATIC,
+            offence.user_agent,
+            times,
+        )
+
+    async def _forget(self) -> None:
+        now = self._clock()
+        try:
+            await self._store.forget_bans(now - self._config.retention, now)
+        except StoreError as error:
+            log.error("old bans are kept for now: %s", error)
+
+    # Operators; each raises StoreError and then has changed nothing
+
+    async def add(self, network: str, seconds: float | None, reason: str, by: str) -> Ban:
+        """Ban a network for so long, or until it is lifted."""
+        now = self._clock()
+        until = None if seconds is None else now + seconds
+
+        def make(network: str, times: int) -> Ban:
+            return Ban(secrets.token_hex(6), network, now, until, reason, by, count=times)
+
+        bans = await self._store.sentence([network], make)
+        self._totals.add(BANS.name, ("operator",))
+        self._enforce(bans)
+        return bans[0]
+
+    async def remove(self, network: str | None, by: str) -> list[Ban]:
+        """Lift the bans that overlap a network, or all; returns them."""
+        lifted = await self._store.lift_bans(network, by, self._clock())
+        networks = [ban.network for ban in lifted]
+        self._banned.remove(networks)
+        if network is None:
+            self._judge.forget_all()
+        else:
+            self._judge.forget(network)
+        for name in networks:
+            self._judge.forget(name)
+            self._offences.pop(name, None)
+        for piece in pieces(networks):
+            self._tell({"type": "unban", "networks": piece})
+        return lifted
+
+    async def allow(self, network: str, seconds: float | None, by: str) -> None:
+        """Never limit or ban a network automatically, for so long or for good; lift its bans."""
+        now = self._clock()
+        until = None if seconds is None else now + seconds
+        await self._store.allow(network, until, by, now)
+        self._allowances[network] = until
+        self._allowed = self._allowed_now()
+        self._tell(self._allowed_message())
+        await self.remove(network, by)
+
+    def _enforce(self, bans: Iterable[Ban]) -> None:
+        bans = list(bans)
+        self._banned.add(bans)
+        self._tell({"type": "ban", "rows": rows_of(bans)})
+
+    # Who is exempt
+
+    def _allowed_now(self) -> NetworkMap[float]:
+        now = self._clock()
+        made: NetworkMap[float] = NetworkMap()
+        holding = {n: u for n, u in self._allowances.items() if u is None or u > now}
+        self._allowances = holding
+        for network, until in holding.items():
+            made[network] = float("inf") if until is None else until
+        return made
+
+    def _allowed_message(self) -> Message:
+        return {"type": "allowed", "rows": [list(item) for item in self._allowances.items()]}
+
+    def _is_exempt(self, network: str) -> bool:
+        version, width, bits = place(network)
+        number, now = bits << width, self._clock()
+        if any(self._exempt.around(version, number)):
+            return True
+        return any(now < until for until in self._allowed.around(version, number))
