@@ -426,6 +426,19 @@ def guard() -> list[Panel]:
             ("sum(mirrorgate_bans_active)", "in force"),
             ("sum by (reason) (increase(mirrorgate_bans_total[1h]))", "new in 1 h: {{reason}}"),
         ),
+        lines(
+            "Clients that cannot be told apart, or were not counted",
+            (
+                f"sum by (setting) (rate(mirrorgate_unbelieved_clients_total[{RATE}]))",
+                "router.{{setting}} is missing",
+            ),
+            (
+                f"sum by (cause) (rate(mirrorgate_limits_uncounted_total[{RATE}]))",
+                "not counted: the table is {{cause}}",
+            ),
+            unit="reqps",
+            help="Requests from proxies that are not believed count as one client's.",
+        ),
     ]
 
 
