@@ -120,4 +120,3 @@ class Gateway:
         if self.pools:
             self.world.after(PROBE_SECONDS, self._probe)
         self.world.run()
-        self.leases.expire(float("inf"))

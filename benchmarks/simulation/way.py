@@ -135,7 +135,8 @@ class Way:
     def _overdue(self, soft: float) -> None:
         """The wheel looks once a second."""
         attempt = self._attempt
-        assert attempt is not None
+        if attempt is None or self._job.first_content is not None:
+            return
         overdue = attempt.member.load.overdue(soft, self._world.now)
         suspect = not attempt.member.breaker.closed
         if leave_early(soft + 0.001, soft, suspect=suspect, overdue=overdue):
