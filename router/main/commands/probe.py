@@ -19,7 +19,7 @@ from router.main.console import DONE, FAILED, USAGE, CommandFailed, Console
 if TYPE_CHECKING:
     from monitor.inspection import Inspection
 
-HELP = "diagnose a mirror step by step; needs neither a configuration nor a running instance"
+HELP = "diagnose a mirror or URL step by step; exit 0 if it can serve, 1 if it cannot"
 
 
 def declare(parser: ArgumentParser) -> None:
