@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import struct
 import time
 
 from monitor.probes.failures import failure_of
 from monitor.probes.result import Operation, StepResult
+
+_LINGER = struct.Struct("ii")
 
 
 async def connect(
@@ -36,3 +40,13 @@ async def _connected(address: str, port: int) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def fall_silent_on_close(connection: socket.socket, whether: bool) -> None:
+    """What is not acknowledged is forgotten by `close`, with an RST (SO_LINGER in socket(7)).
+
+    Else the kernel would go on sending a hello that was met with silence, for minutes, and its name
+    to an address that is left alone.
+    """
+    with contextlib.suppress(OSError):  # it may have ended meanwhile
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(whether, 0))

@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 
 from monitor.probes.certificate import certificate_of
+from monitor.probes.connect import fall_silent_on_close
 from monitor.probes.failures import UNKNOWN, failure_of
 from monitor.probes.resolve import as_address
 from monitor.probes.result import Operation, StepResult, TlsEvidence
@@ -92,10 +93,12 @@ async def handshake(
     failure: str | None = None
     verify_code = 0
     stream: TlsStream | None = None
+    fall_silent_on_close(connection, True)
     try:
         stream = TlsStream(PlainStream(connection), context, shake.sni)
         async with asyncio.timeout(timeout):
             await stream.handshake()
+        fall_silent_on_close(connection, False)
     except ssl.SSLCertVerificationError as error:
         failure, verify_code = failure_of(error), error.verify_code
     except (OSError, EOFError, ValueError) as error:

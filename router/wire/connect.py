@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from monitor.probes.connect import fall_silent_on_close
 from monitor.probes.failures import UNKNOWN, failure_of
 from router.choice.failure import Failure
 from router.choice.paths import SLOW, Route, Trouble, next_route
@@ -192,6 +193,7 @@ async def _secure(
     sock: socket.socket, host: str, factory: Factory, limits: Limits
 ) -> UpstreamConnection:
     loop, context = asyncio.get_running_loop(), limits.context
+    fall_silent_on_close(sock, True)
     try:
         async with asyncio.timeout(limits.tls + 1):  # the handshake's own limit comes first
             _, connection = await loop.create_connection(
@@ -212,6 +214,7 @@ async def _secure(
     except BaseException:
         sock.close()
         raise
+    fall_silent_on_close(sock, False)
     return connection
 
 

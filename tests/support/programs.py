@@ -35,6 +35,7 @@ DEBIAN_PACKAGES = {
     "promtool": "prometheus",
     "psql": "postgresql-client",
     "redis-server": "redis-server",
+    "ss": "iproute2",
     "unshare": "util-linux",
 }
 """Program -> the Debian package that brings it."""

@@ -39,7 +39,7 @@ STEP = 15.0
 
 def require_namespaces() -> None:
     """Skip the test where it may not make network namespaces; programs are required as always."""
-    for program in ("unshare", "nsenter", "ip", "nft", "iptables"):
+    for program in ("unshare", "nsenter", "ip", "ss", "nft", "iptables"):
         require(program)
     tried = subprocess.run(
         [require("unshare"), "-Urn", "true"], capture_output=True, text=True, check=False
@@ -60,6 +60,16 @@ class Met:
     body: int
     rate: float
     """Bytes of the body a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the client in the lab says of a path."""
+
+    verdict: str
+    level: str
+    residual: bool
+    confirmed_block: bool
 
 
 class _Talker:
@@ -133,6 +143,7 @@ class Lab:
         self._leaf, self._ca_file = authority.issue(*names), authority.ca_file
         self._stack = ExitStack()
         self._router: _Talker
+        self._client_end: _Talker
         self._client: _Talker
 
     def load(self, rules: Rules | None = None) -> None:
@@ -155,6 +166,12 @@ class Lab:
         self._client.say(json.dumps(wish | {"download": download, "timeout": timeout}))
         return Met(**json.loads(self._client.hear()))
 
+    def diagnose(self, address: str, sni: str, *, hold: float = 1.0, probes: int = 1) -> Diagnosis:
+        """Watch the path until it is known what is wrong; `hold`: see `watching.hurried`."""
+        wish: dict[str, Any] = {"address": address, "port": PORT, "sni": sni}
+        self._client.say(json.dumps(wish | {"hold": hold, "probes": probes}))
+        return Diagnosis(**json.loads(self._client.hear()))
+
     def logs(self) -> str:
         return self._log.read_text()
 
@@ -168,6 +185,7 @@ class Lab:
             for _ in range(2):
                 end = self._talker(self._inside(self._router, ["unshare", "-n", *holder]))
                 ends.append(stack.enter_context(end))
+            self._client_end = ends[0]
             self._wire(*ends)
             files = (str(self._leaf.cert_file), str(self._leaf.key_file))
             server = self._python("netns_server", *files, str(SERVER_DELAY), *SERVERS)
@@ -205,13 +223,19 @@ class Lab:
     def _ip(self, where: _Talker, *arguments: str) -> None:
         self._run(where, "ip", *arguments)
 
-    def _run(self, where: _Talker, program: str, *arguments: str, text: str = "") -> None:
+    def sockets(self) -> list[str]:
+        """Return the states of the client's TCP connections to the servers (ss(8))."""
+        shown = self._run(self._client_end, "ss", "-Htan").splitlines()
+        return [line.split()[0] for line in shown if any(server in line for server in SERVERS)]
+
+    def _run(self, where: _Talker, program: str, *arguments: str, text: str = "") -> str:
         command = self._inside(where, [program, *arguments])
         ran = subprocess.run(
             command, input=text, capture_output=True, text=True, timeout=STEP, check=False
         )
         if ran.returncode:
             raise RuntimeError(f"{command}: {ran.stderr}{ran.stdout}\n{text}")
+        return ran.stdout
 
     def _talker(self, command: Sequence[str]) -> _Talker:
         return _Talker(command, self._log)
@@ -223,6 +247,6 @@ class Lab:
     @staticmethod
     def _inside(where: _Talker, command: Sequence[str]) -> list[str]:
         """Return the command that runs `command` in the namespaces of that process."""
-        found = require(command[0]) if command[0] in ("ip", "nft", "iptables") else command[0]
+        found = require(command[0]) if command[0] in ("ip", "ss", "nft", "iptables") else command[0]
         entering = ["nsenter", "-t", str(where.pid), "-U", "-n", "--preserve-credentials"]
         return [*entering, found, *command[1:]]

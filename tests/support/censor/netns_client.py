@@ -1,9 +1,10 @@
-"""The client in a lab: makes the probes that it reads from standard input, a line of JSON each."""
+"""The client in a lab: does what it reads from standard input, a line of JSON each."""
 
 import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from monitor.probes.connect import connect
@@ -11,6 +12,7 @@ from monitor.probes.failures import failure_of
 from monitor.probes.handshake import Shake, TlsContexts, handshake
 from monitor.probes.result import StepResult
 from monitor.probes.stream import Stream
+from tests.support.censor.watching import PathWatcher, hurried
 
 
 async def probe(wish: dict[str, Any], contexts: TlsContexts, ca_file: str) -> dict[str, Any]:
@@ -27,6 +29,22 @@ async def probe(wish: dict[str, Any], contexts: TlsContexts, ca_file: str) -> di
         if stream is not None and wish["download"]:
             met |= await _download(stream, timeout)
         return met
+
+
+async def diagnose(wish: dict[str, Any], contexts: TlsContexts, ca_file: str) -> dict[str, Any]:
+    """Watch the path until it is known what is wrong with it."""
+    watcher = PathWatcher(contexts, Path(ca_file), hurried(wish["hold"]))
+    try:
+        found = await watcher.path(wish["sni"], wish["address"], wish["port"], wish["probes"])
+    finally:
+        await watcher.close()
+    finding = found.finding
+    return {
+        "verdict": finding.verdict,
+        "level": finding.level,
+        "residual": finding.residual,
+        "confirmed_block": found.confirmed_block,
+    }
 
 
 async def _download(stream: Stream, timeout: float) -> dict[str, Any]:
@@ -58,7 +76,9 @@ async def run(ca_file: str) -> None:
     contexts = TlsContexts()
     print("ready", flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
-        print(json.dumps(await probe(json.loads(line), contexts, ca_file)), flush=True)
+        wish = json.loads(line)
+        does = diagnose if "hold" in wish else probe
+        print(json.dumps(await does(wish, contexts, ca_file)), flush=True)
 
 
 if __name__ == "__main__":
