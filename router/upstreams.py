@@ -62,6 +62,7 @@ class Upstream:
     def _take(self, health: MirrorHealth, quarantine: Mapping[str, float]) -> None:
         self.health = health
         self.weight = self.mirror.weight * health.weight
+        self._lends_key = bool(self.api_key) and not health.key_refused
         self._quarantine = quarantine
         self.routes = routes_of(self.mirror, health, quarantine)
         """The paths for new connections, in the order to use; empty: its name is resolved."""
@@ -90,7 +91,7 @@ class Upstream:
     def takes_key(self, key: bytes | None) -> bool:
         """Whether a caller with this key of their own, or with none, can be served."""
         if key is None:
-            return bool(self.api_key)
+            return self._lends_key
         if self._takes_any_key:
             return True
         text = key.decode("latin-1")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ class Scenario:
         self.snapshots: list[tuple[float, HealthSnapshot]] = []
         self.censor = Censor()
 
-    async def start(self, config: MonitorConfig, **mirror: object) -> None:
+    async def start(self, config: MonitorConfig, **mirror: Any) -> None:
         leaf = self.authority.issue(OWN, ALT)
         self.server = TlsServer(leaf.server_context(), ANSWER)
         await self.server.__aenter__()
@@ -59,7 +60,7 @@ class Scenario:
             "hk",
             f"https://{OWN}:{self.port}",
             ca_file=str(self.authority.ca_file),
-            **{"hostnames": (ALT,), "addresses": (NEAR, FAR), **mirror},
+            **({"hostnames": (ALT,), "addresses": (NEAR, FAR)} | mirror),
         )
         self.store = await Store.open(f"sqlite:///{self.folder / 'm.db'}")
         self.board = HealthBoard("here")
@@ -201,4 +202,4 @@ async def test_what_traffic_says_counts_beside_probes(scenario: Scenario) -> Non
         }
     )
     await wait_until_async(lambda: (OWN, NEAR) not in scenario.usable, 5)
-    assert scenario.path(OWN, FAR).latency > 100
+    assert (scenario.path(OWN, FAR).latency or 0.0) > 100

@@ -84,7 +84,8 @@ ALL = (ok(OWN, NEAR), ok(OWN, FAR), ok(ALT, NEAR), ok(ALT, FAR))
 
 @asynccontextmanager
 async def scenery(folder: Path, **router: Any) -> AsyncIterator[Scenery]:
-    authority, seen = Authority(folder), []
+    authority = Authority(folder)
+    seen: list[tuple[bytes, bytes]] = []
     async with TlsScripted(authority, seen) as mirror, Censor() as censor:
         port = await censor.listen((NEAR, FAR), ("127.0.0.1", mirror.port))
         table = {
