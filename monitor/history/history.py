@@ -28,6 +28,7 @@ from monitor.history.pruning import Limits
 from monitor.history.records import Sample, Transition
 from monitor.history.restart import States, states_before
 from monitor.history.store import Store
+from monitor.history.sums import Settled
 from monitor.history.windows import read_days, read_windows
 from monitor.totals import Totals
 
@@ -63,6 +64,7 @@ class History:
         self._monotonic = monotonic
         self._accounts: dict[str, Account] = {}
         self._incidents: dict[str, Incident] = {}
+        self._settled = Settled()
         self._dropped = 0
         self._credited = monotonic()
         self._tasks: list[asyncio.Task[None]] = []
@@ -180,8 +182,9 @@ class History:
     async def _read(self) -> None:
         """Read the past anew."""
         now, zone = self._clock(), self.zone
-        windows = await self._store.read(lambda session: read_windows(session, now))
-        told, days = await self._store.read(lambda session: read_days(session, now, zone))
+        self._settled.turn()
+        windows = await self._store.read(lambda s: read_windows(s, now, self._settled))
+        told, days = await self._store.read(lambda s: read_days(s, now, zone, self._settled))
         self.past = replace(self.past, windows=windows, days=days, zone=told)
         for mirror_id in self._accounts:
             metrics.show_uptime(self._totals, mirror_id, windows.get(mirror_id, {}))

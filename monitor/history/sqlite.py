@@ -35,6 +35,9 @@ DECISION_PATIENCE = 5.0
 CHECKED_UP_TO = 256 << 20
 """Larger files are not checked whole at start: that would take too long."""
 
+READING_CACHE = "cache_size = -16384"
+"""16 MiB hold the hours that pages ask for."""
+
 FIRST_RELEASE = 1
 """What the first release wrote into `user_version`; it knew no other way to tell a revision."""
 HAS_REVISION = 2
@@ -86,7 +89,7 @@ class SqliteFile:
 
     def reading(self) -> Engine:
         """For questions: cannot change anything."""
-        return _engine(self.path, DECISION_PATIENCE, "query_only = ON")
+        return _engine(self.path, DECISION_PATIENCE, "query_only = ON", READING_CACHE)
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -160,7 +163,7 @@ def _check_pages(connection: sqlite3.Connection) -> None:
         raise StoreError(f"it is damaged ({found.splitlines()[-1][:100]}); restore a backup")
 
 
-def _engine(path: Path, patience: float, pragma: str) -> Engine:
+def _engine(path: Path, patience: float, *pragmas: str) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=StaticPool,
@@ -169,7 +172,7 @@ def _engine(path: Path, patience: float, pragma: str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA {pragma}")
+        for pragma in ("foreign_keys = ON", *pragmas):
+            connection.execute(f"PRAGMA {pragma}")
 
     return engine

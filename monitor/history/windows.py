@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 from sqlmodel import Session
 
-from monitor.history import reading
 from monitor.history.past import Day
+from monitor.history.sums import Settled, sums
 from monitor.history.uptime import (
     FIVE_MINUTES,
     HOUR,
@@ -23,13 +23,15 @@ from monitor.history.uptime import (
 DAYS = 90
 
 
-def read_windows(session: Session, now: float) -> dict[str, dict[str, Known]]:
+def read_windows(
+    session: Session, now: float, settled: Settled | None = None
+) -> dict[str, dict[str, Known]]:
     """The windows of all mirrors, which end now. Reads each row of the longest one once."""
     names = sorted((name for name in WINDOWS if name != "24h"), key=lambda n: -WINDOWS[n])
     cuts = [*(begin_of_window(name, now) for name in names), _after(now, HOUR)]
-    hours = reading.sums(session, HOUR, cuts, now)
+    hours = sums(session, HOUR, cuts, now, settled)
     day_cuts = [begin_of_window("24h", now), _after(now, FIVE_MINUTES)]
-    day = reading.sums(session, FIVE_MINUTES, day_cuts, now)
+    day = sums(session, FIVE_MINUTES, day_cuts, now, settled)
     found: dict[str, dict[str, Known]] = {}
     for mirror in hours.keys() | day.keys():
         parts = hours.get(mirror, [Known()] * len(names))
@@ -38,15 +40,17 @@ def read_windows(session: Session, now: float) -> dict[str, dict[str, Known]]:
     return found
 
 
-def read_days(session: Session, now: float, zone: str) -> tuple[str, dict[str, list[Day]]]:
+def read_days(
+    session: Session, now: float, zone: str, settled: Settled | None = None
+) -> tuple[str, dict[str, list[Day]]]:
     """The last days of all mirrors, and the zone that they are days of."""
     zone, starts = day_starts(now, zone, DAYS)
     there = ZoneInfo(zone)
     dates = [
         datetime.fromtimestamp(start, there).date().isoformat() for start, _ in pairwise(starts)
     ]
-    sums = reading.sums(session, HOUR, starts, now)
-    days = {m: [Day(*day) for day in zip(dates, known, strict=True)] for m, known in sums.items()}
+    found = sums(session, HOUR, starts, now, settled)
+    days = {m: [Day(*day) for day in zip(dates, known, strict=True)] for m, known in found.items()}
     return zone, days
 
 

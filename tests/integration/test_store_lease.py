@@ -17,6 +17,7 @@ from monitor.history.errors import StoreError
 from monitor.history.lease import EXPIRES_AFTER, Holder, LeaseLost, has_ended
 from monitor.history.records import Transition
 from monitor.history.store import Store
+from monitor.history.sums import sums
 from monitor.history.uptime import HOUR
 
 OURS = Holder.of_process(os.getpid())
@@ -150,8 +151,8 @@ async def test_a_batch_whose_commit_was_not_acknowledged_is_written_once(store_u
     assert not await store.flush()
     store.record(Credit("hk", "here", 1, 1000, State.up))
     assert await store.flush()
-    sums = await store.read(lambda session: reading.sums(session, HOUR, [0, HOUR], 7200))
-    assert sums["hk"][0].up == 2000
+    found = await store.read(lambda session: sums(session, HOUR, [0, HOUR], 7200))
+    assert found["hk"][0].up == 2000
     await store.close()
 
 

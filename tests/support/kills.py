@@ -17,6 +17,7 @@ from monitor.history.accounts import Credit
 from monitor.history.lease import Holder
 from monitor.history.records import Sample, Transition
 from monitor.history.store import Store
+from monitor.history.sums import sums
 from monitor.history.uptime import HOUR
 
 ROOT = Path(__file__).parents[2]
@@ -80,8 +81,8 @@ async def found(url: str, said: set[int]) -> Left:
     def question(session: Session) -> tuple[list[int], int]:
         changes = [int(t.at) for t in reading.transitions(session, "hk", 10_000_000)]
         end = (changes[0] // HOUR + 1) * HOUR
-        sums = reading.sums(session, HOUR, [0, end], end)
-        return changes, sums["hk"][0].up
+        found = sums(session, HOUR, [0, end], end)
+        return changes, found["hk"][0].up
 
     changes, up = await store.read(question)
     bans = {int(ban.id[1:]) for ban in await store.active_bans(1e9)}
