@@ -45,8 +45,9 @@ class Door(asyncio.BufferedProtocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, plane: Plane) -> None:
-        self.client = ""
+    def __init__(self, plane: Plane, source: str = "") -> None:
+        """`source`: the client's address as a PROXY header tells it."""
+        self.client = source
         self._plane = plane
         self._owed = Owed(plane, self._expired)
         self._buffer = plane.buffer
@@ -70,8 +71,8 @@ class Door(asyncio.BufferedProtocol):
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(WRITE_BUFFER)
         peer = transport.get_extra_info("peername")
-        self.client = peer[0] if peer else "local"
         plane = self._plane
+        self.client = plane.clients.behind(peer[0] if peer else "local", self.client)
         plane.crowd.join(self)
         self._owed.wait(DRAIN_GRACE if plane.draining else plane.timeouts.header)
 

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 
 from router.config import RouterConfig
+from router.proxied import ProxiedServer
 
 BACKLOG = 4096
 
@@ -70,13 +71,19 @@ class Acceptor:
     def __init__(
         self,
         listen: socket.socket,
-        door: Callable[[], asyncio.BaseProtocol],
+        door: Callable[..., asyncio.BaseProtocol],
         tls: ssl.SSLContext | None,
+        proxied: float | None = None,
     ) -> None:
+        """`door` is called without argument, or with the address that a PROXY header names.
+
+        `proxied`: seconds for such a header on each connection; None: there is none.
+        """
+        self._proxied = proxied
         self._listen = listen
         self._door = door
         self._tls = tls
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | ProxiedServer | None = None
         self._wanted = False
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
@@ -97,11 +104,21 @@ class Acceptor:
     async def _resume(self) -> None:
         """A server closes its socket with itself, so it is given a copy."""
         if self._server is None and self._wanted:
-            loop = asyncio.get_running_loop()
-            self._server = await loop.create_server(
-                self._door, sock=self._listen.dup(), ssl=self._tls, backlog=BACKLOG
-            )
+            self._server = await self._make_server(self._listen.dup())
             self._pause_unless_wanted()
+
+    async def _make_server(self, listen: socket.socket) -> asyncio.Server | ProxiedServer:
+        if self._proxied is not None:
+            return ProxiedServer(listen, self._door, self._tls, self._proxied)
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(self._door, sock=listen, ssl=self._tls, backlog=BACKLOG)
+
+    def expect_headers(self, proxied: float | None) -> None:
+        """Take newcomers otherwise than before, if that has changed: see `__init__`."""
+        changed, self._proxied = proxied != self._proxied, proxied
+        if changed and self._wanted:
+            self._pause()
+            self.set(True)
 
     def stop(self) -> None:
         """Accept no more."""

@@ -19,6 +19,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import uvloop
@@ -33,7 +34,7 @@ from router.access import access_log
 from router.admission.bans import BanList
 from router.admission.clients import Peer
 from router.admission.table import Table
-from router.config import WorkerConfig
+from router.config import RouterConfig, WorkerConfig
 from router.door import Door
 from router.endpoints.app import build_app
 from router.handed import end_with_parent, read_document
@@ -111,7 +112,8 @@ class Worker:
 
     async def _serve(self, listen: socket.socket) -> None:
         loop = asyncio.get_running_loop()
-        acceptor = Acceptor(listen, lambda: Door(self._plane), self._tls.context)
+        proxied = header_patience(self._plane.router)
+        acceptor = Acceptor(listen, partial(Door, self._plane), self._tls.context, proxied)
         self._acceptor = acceptor
         await acceptor.resume()
         gc.freeze()
@@ -181,6 +183,8 @@ class Worker:
             self._tls.load(config.router)
         except (OSError, ssl.SSLError) as error:
             log.error("the new certificate cannot be used, the old one stays: %s", error)
+        if self._acceptor is not None:
+            self._acceptor.expect_headers(header_patience(config.router))
         self._plane.access = self._access_log(config.log)
 
     def _take_bans(self, message: Message) -> None:
@@ -220,6 +224,11 @@ class Worker:
             self._feed.send(message)
         except ChannelClosed:
             log.error("the channel to control is closed")
+
+
+def header_patience(router: RouterConfig) -> float | None:
+    """Seconds for the PROXY header that begins every connection; None: there is none."""
+    return router.timeouts.header if router.proxy_protocol else None
 
 
 def main() -> int:

@@ -97,6 +97,15 @@ class Clients:
         suspect = next(self._suspects.around(client.version, client.number), "")
         return Peer(client, False, suspect)
 
+    def behind(self, address: str, source: str) -> str:
+        """The other end's address: `source`, which a PROXY header names, if it is believed.
+
+        With no trusted proxies configured everybody is believed who sends one: the operator has
+        said that all connections come from proxies.
+        """
+        believed = not self._trusted or self.peer(address).trusted
+        return source if source and believed else address
+
     def asking(self, peer: Peer, look: Mapping[bytes, bytes]) -> Client:
         """Who is asking in a request with these looked-at fields."""
         if not peer.trusted:

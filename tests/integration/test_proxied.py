@@ -1,0 +1,126 @@
+"""Connections that begin with the PROXY protocol, plain and TLS."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import uvloop
+
+from router.door import Door
+from router.listener import Acceptor, bind
+from tests.support.certs import Authority
+from tests.support.road import OK, RawClient, Road, ScriptedMirror, answering, get
+from tests.support.wait import wait_until_async
+
+V1 = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\n"
+V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x7f\0\0\1\x12\x67\0\x50"
+
+
+@asynccontextmanager
+async def proxied(
+    tls: ssl.SSLContext | None = None, patience: float = 10.0, **router: object
+) -> AsyncIterator[tuple[Road, int]]:
+    """A road whose clients come through a proxy, and its port."""
+    async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()], router) as road:
+        listen = bind("127.0.0.1:0", "router.listen")
+        acceptor = Acceptor(listen, lambda source="": Door(road.plane, source), tls, patience)
+        await acceptor.resume()
+        try:
+            yield road, listen.getsockname()[1]
+        finally:
+            acceptor.stop()
+
+
+async def _ask(port: int, *pieces: bytes) -> int:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    client = RawClient(reader, writer)
+    for piece in pieces:
+        await client.send(piece)
+        await asyncio.sleep(0)
+    try:
+        return (await client.response()).status
+    finally:
+        await client.close()
+
+
+@pytest.mark.parametrize("header", [V1, V2])
+async def test_whoever_the_header_names_is_the_client(header: bytes):
+    async with proxied() as (road, port):
+        assert await _ask(port, header + get()) == 200
+        assert await _ask(port, *(bytes([byte]) for byte in header), get()) == 200
+        assert [end.client for end in road.finished] == ["203.0.113.7"] * 2
+
+
+async def test_a_header_is_believed_of_trusted_proxies_alone_where_there_are_any():
+    async with proxied(trusted_proxies=["192.0.2.0/24"]) as (road, port):
+        assert await _ask(port, V1 + get()) == 200
+        assert [end.client for end in road.finished] == ["127.0.0.1"]
+    async with proxied(trusted_proxies=["127.0.0.1"]) as (road, port):
+        assert await _ask(port, V1 + get()) == 200
+        assert [end.client for end in road.finished] == ["203.0.113.7"]
+
+
+async def test_without_a_header_there_is_no_answer() -> None:
+    async with proxied() as (road, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(get())
+        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+            await reader.readexactly(1)
+        writer.close()
+        assert road.finished == []
+
+
+async def test_a_header_that_does_not_come_is_not_awaited_for_ever():
+    async with proxied(patience=0.05) as (road, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(V1[:10])
+        assert await reader.read() == b""
+        writer.close()
+        assert len(road.plane.crowd) == 0
+
+
+async def test_tls_begins_behind_the_header(authority: Authority):
+    async with proxied(authority.issue("localhost").server_context()) as (road, port):
+        loop = asyncio.get_running_loop()
+        sock = socket.create_connection(("127.0.0.1", port))
+        sock.setblocking(False)
+        await loop.sock_sendall(sock, V1)
+        reader, writer = await asyncio.open_connection(
+            sock=sock, ssl=authority.client_context(), server_hostname="localhost"
+        )
+        client = RawClient(reader, writer)
+        await client.send(get())
+        assert (await client.response()).status == 200
+        await client.close()
+        assert [end.client for end in road.finished] == ["203.0.113.7"]
+
+
+async def test_it_can_begin_and_end_with_a_reload():
+    async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()]) as road:
+        listen = bind("127.0.0.1:0", "router.listen")
+        port = listen.getsockname()[1]
+        acceptor = Acceptor(listen, lambda source="": Door(road.plane, source), None)
+        await acceptor.resume()
+        assert await _ask(port, get()) == 200
+        acceptor.expect_headers(5.0)
+        await wait_until_async(lambda: acceptor._server is not None)
+        assert await _ask(port, V1 + get()) == 200
+        acceptor.expect_headers(None)
+        await wait_until_async(lambda: acceptor._server is not None)
+        assert await _ask(port, get()) == 200
+        acceptor.stop()
+        assert [end.client for end in road.finished] == ["127.0.0.1", "203.0.113.7", "127.0.0.1"]
+
+
+def test_it_is_the_same_on_uvloop():
+    async def both() -> None:
+        await test_whoever_the_header_names_is_the_client(V2)
+        await test_without_a_header_there_is_no_answer()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(both())
