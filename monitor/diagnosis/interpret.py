@@ -202,6 +202,8 @@ def _all_cut_off(this: Round, target: Trial) -> Finding:
     tried = (*this.before, this.target, this.no_sni, this.not_tls, this.waited)
     evidence = tuple(tells(trial) for trial in tried if trial)
     control = this.control
+    if control is not None and not control.baseline:
+        evidence += (f"{control.sni} has not been answered here before: it compares with little.",)
     if this.waited is None and target.in_residual:
         return alone(target)
     if this.no_sni is not None and this.no_sni.answered and this.waited is not None:

@@ -196,6 +196,14 @@ def test_what_is_cut_off_within_a_hold_is_its_after_effect_and_no_block_of_the_p
     assert interpret(trials, NORMAL).verdict == "residual_block"
 
 
+@pytest.mark.parametrize("vouched", [True, False])
+def test_a_control_that_was_never_answered_here_is_said_to_be_a_weak_one(vouched):
+    trials = [trial(C, hello("silence"), baseline=vouched), trial(T, hello("silence"))]
+    finding = interpret(trials, NORMAL)
+    assert finding.verdict == "tls_timeout"
+    assert any("not been answered here" in text for text in finding.evidence) is not vouched
+
+
 @pytest.mark.parametrize(
     ("after", "rtt", "impossible"),
     [(0.010, 0.050, True), (0.034, 0.050, True), (0.036, 0.050, False), (0.001, 0.009, False)],
