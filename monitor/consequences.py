@@ -127,10 +127,10 @@ class Consequences:
         """A handshake under the path's name was cut off: nobody uses the endpoint until more is
         known, nor the name elsewhere, if there is a way without it."""
         for other in watch.ways.beside(path):
-            other.doubted("unknown")
+            other.doubted(now, "unknown")
         if watch.ways.detour(path):
             for other in watch.ways.under(path.hostname):
-                other.doubted(path.verdict)
+                other.doubted(now, path.verdict)
         mirror, examiner = watch.mirror, self.examiner
         subject = Subject(path.hostname, path.address, mirror.port, mirror.ca_file)
         trial = Trial(
@@ -250,24 +250,33 @@ class Consequences:
         path = watch.ways.path(way)
         if path is None:
             return
-        path.last_try = float("-inf")
+        path.last_try, now = float("-inf"), self._monotonic()
         self._touched(watch.mirror.id)
         if operation != Operation.tls_handshake.value:
-            path.doubted(_CONNECT.get(failure, "connect_failed"))
+            path.doubted(now, _CONNECT.get(failure, "connect_failed"))
         elif failure in _TLS:
-            path.doubted(_TLS[failure])
+            path.doubted(now, _TLS[failure])
             step = StepResult(Operation.tls_handshake, failure, 0.0, way.address, tls=TlsEvidence())
-            self._cut_off(watch, path, step, self._monotonic())
+            self._cut_off(watch, path, step, now)
         else:
-            path.doubted("tls_failed" if failure != "slow" else "tls_timeout")
+            path.doubted(now, "tls_failed" if failure != "slow" else "tls_timeout")
 
     def traffic_worked(self, watch: MirrorWatch, way: Way, seconds: float) -> None:
-        """A worker has opened a connection over a path: as good as a probe."""
-        path = watch.ways.path(way)
-        if path is not None and not path.is_held(self._monotonic()):
-            self._anchors.heard()
-            if path.succeeded(self._monotonic(), seconds * 1000):
-                self._touched(watch.mirror.id)
+        """A worker has opened a connection over a path: as good as a probe.
+
+        But workers tell of failures at once and of successes in batches: what they tell of a path
+        that is being examined was before its failure.
+        """
+        path, now = watch.ways.path(way), self._monotonic()
+        if path is None or path.is_held(now):
+            return
+        endpoint = endpoint_of(path.address, watch.mirror.port)
+        examined = self.examiner is not None and self.examiner.is_busy(endpoint)
+        if examined or self._quarantine.until(endpoint, now) is not None:
+            return
+        self._anchors.heard()
+        if path.succeeded(now, seconds * 1000):
+            self._touched(watch.mirror.id)
 
 
 _CONNECT = {

@@ -224,9 +224,9 @@ class Monitor:
                 way = Way(hostname, address)
                 self._consequences.traffic_failed(watch, way, operation, failure)
                 self.suspect(mirror_id)
-        for mirror_id, hostname, address, seconds in news.get("opened", ()):
+        for mirror_id, hostname, address, seconds, ago in news.get("opened", ()):
             if (watch := self._watches.get(mirror_id)) is not None:
-                self._consequences.traffic_worked(watch, Way(hostname, address), seconds)
+                self._consequences.traffic_worked(watch, Way(hostname, address), seconds, ago)
         for mirror_id, received, stopped in news.get("transfers", ()):
             self._errands.traffic(mirror_id, received, stopped)
 

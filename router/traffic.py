@@ -34,7 +34,8 @@ class Traffic:
         self._clock = clock
         self._held: dict[_Key, float] = {}
         self._failed: dict[tuple[PathKey, str, str], None] = {}
-        self._opened: dict[PathKey, float] = {}
+        self._opened: dict[PathKey, tuple[float, float]] = {}
+        """How long the last opening of each took, and when it was."""
         self._transfers: list[tuple[str, int, bool]] = []
 
     def __repr__(self) -> str:
@@ -45,8 +46,8 @@ class Traffic:
         route = trouble.route
         cut = trouble.operation == "tls_handshake" and trouble.failure in CUT
         until = self._clock() + HOLD
-        for key in _of_cut(route) if cut else (_of_path(route),):
-            self._held[key] = until
+        for held in _of_cut(route) if cut else (_of_path(route),):
+            self._held[held] = until
             _bound(self._held)
         key = (mirror, route.host, route.address)
         self._failed[(key, trouble.operation, trouble.failure)] = None
@@ -54,7 +55,7 @@ class Traffic:
 
     def opened(self, mirror: str, route: Route, seconds: float) -> None:
         """A connection came about, TCP and TLS, in this time."""
-        self._opened[(mirror, route.host, route.address)] = seconds
+        self._opened[(mirror, route.host, route.address)] = (seconds, self._clock())
         _bound(self._opened)
         if self._held:
             for held in (_of_path(route), *_of_cut(route)):
@@ -96,9 +97,13 @@ class Traffic:
         return [[*path, operation, failure] for path, operation, failure in failed]
 
     def take_opened(self) -> list[list[object]]:
-        """Paths that worked since the last time, with the seconds that the last opening took."""
+        """Paths that worked since the last time: the seconds that the last opening took, and how
+        long ago it was, for somebody else may have failed since."""
         opened, self._opened = self._opened, {}
-        return [[*path, round(seconds, 6)] for path, seconds in opened.items()]
+        now = self._clock()
+        return [
+            [*path, round(seconds, 6), round(now - at, 3)] for path, (seconds, at) in opened.items()
+        ]
 
     def take_transfers(self) -> list[list[object]]:
         """Longer answers since the last time: mirror, bytes, whether they broke off."""

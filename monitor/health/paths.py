@@ -53,6 +53,7 @@ class Path:
     """Bad results of probes in a row."""
     last_good: float = -math.inf
     last_try: float = -math.inf
+    last_bad: float = -math.inf
     seen: float = -math.inf
     """When a resolver, or the configuration, last gave the address."""
     confidence: Confidence = field(default_factory=Confidence)
@@ -80,15 +81,16 @@ class Path:
 
     def failed(self, now: float, verdict: str) -> None:
         """A connection did not come about; the path is not used until more is known."""
-        self.last_try = now
+        self.last_try = self.last_bad = now
         self.failures += 1
         if self.standing is not Standing.held:
             self.standing = Standing.suspected
         if self.level != "confirmed":
             self.verdict = verdict
 
-    def doubted(self, verdict: str) -> None:
+    def doubted(self, now: float, verdict: str) -> None:
         """Traffic says that it fails: it is left until a probe has looked."""
+        self.last_bad = now
         if self.standing is Standing.ok:
             self.standing, self.verdict = Standing.suspected, verdict
 

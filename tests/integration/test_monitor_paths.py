@@ -197,7 +197,7 @@ async def test_what_traffic_says_counts_beside_probes(scenario: Scenario) -> Non
     scenario.monitor.hear(
         {
             "paths": [["hk", OWN, NEAR, "connect", "connection_refused"]],
-            "opened": [["hk", OWN, FAR, 0.5], ["nobody", OWN, FAR, 0.5]],
+            "opened": [["hk", OWN, FAR, 0.5, 0.0], ["nobody", OWN, FAR, 0.5, 0.0]],
             "transfers": [["nobody", 1, True]],
         }
     )

@@ -170,9 +170,9 @@ def test_a_path_comes_back_with_one_good_probe_and_is_held_longer_each_time() ->
 
 def test_traffic_can_put_a_good_path_in_doubt_but_counts_as_no_probe() -> None:
     path = _path("192.0.2.1")
-    path.doubted("tls_reset")
+    path.doubted(1.0, "tls_reset")
     assert (path.standing, path.failures) == (Standing.suspected, 0)
     held = _path("192.0.2.2")
     held.hold(10.0)
-    held.doubted("tls_reset")
+    held.doubted(1.0, "tls_reset")
     assert held.standing is Standing.held

@@ -131,12 +131,14 @@ def test_a_cut_holds_its_endpoint_and_its_name_for_a_moment() -> None:
 
 
 def test_a_refusal_holds_its_path_only_and_a_success_ends_it() -> None:
-    traffic = Traffic(Clock())
+    clock = Clock()
+    traffic = Traffic(clock)
     traffic.failed("m", Trouble(A1, "connect", "connection_refused"))
     assert traffic.in_order(ALL) == [A2, B1, B2, A1]
     traffic.opened("m", A1, 0.25)
     assert traffic.in_order(ALL) == list(ALL)
-    assert traffic.take_opened() == [["m", "a", "192.0.2.1", 0.25]]
+    clock.now += 2.0
+    assert traffic.take_opened() == [["m", "a", "192.0.2.1", 0.25, 2.0]]
 
 
 def test_what_is_remembered_has_a_bound() -> None:
