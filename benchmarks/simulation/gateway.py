@@ -44,7 +44,7 @@ class Gateway:
         rules = self.config.ejection
         self.leases = Leases(rules, self.config.timeouts.first_content + 4.0, self.rng)
         names = [mirror.name for mirror in mirrors]
-        self.leases.mirrors(names, names)
+        self.leases.mirrors(dict.fromkeys(names, ""), names)
         self.pools: dict[str, Pool[Seat]] = {}
         self.seats: list[Seat] = []
         self._workers = [self._worker(f"w{n}", choosers) for n in range(workers)]

@@ -42,10 +42,10 @@ _WAITED = frozenset((Failure.timeout, Failure.content_timeout, Failure.slow, Fai
 class FailureWatch:
     """Counts one mirror's failures; says when they are enough."""
 
-    __slots__ = ("_all", "_failed", "_local", "_rules", "_untold", "_upstream")
+    __slots__ = ("_all", "_failed", "_local", "_untold", "_upstream", "rules")
 
     def __init__(self, rules: EjectionConfig) -> None:
-        self._rules = rules
+        self.rules = rules
         self._local = 0
         self._upstream = 0.0
         self._untold = 0
@@ -87,7 +87,7 @@ class FailureWatch:
     def failing(self, now: float) -> float:
         """The share of failures within the window, 0 while too few requests are in it."""
         requests = self._all.sum(now)
-        return self._failed.sum(now) / requests if requests >= self._rules.min_requests else 0.0
+        return self._failed.sum(now) / requests if requests >= self.rules.min_requests else 0.0
 
     def reset(self) -> None:
         """Begin anew: it has just been ejected, or has come back."""
@@ -96,7 +96,7 @@ class FailureWatch:
         self._failed.clear()
 
     def _verdict(self, failure: Failure, now: float) -> Cause | None:
-        rules = self._rules
+        rules = self.rules
         enough = self._local >= rules.consecutive_local or self._upstream >= rules.consecutive_5xx
         if not enough and self.failing(now) < rules.ratio:
             return None

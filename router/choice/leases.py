@@ -18,7 +18,7 @@ there is; one in use is over after `lease_seconds`, and what comes of it later i
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from router.choice.breaker import Lease, Phase, Standing
@@ -45,6 +45,7 @@ _NEVER = float("inf")
 class _Case:
     standing: Standing
     watch: FailureWatch
+    place: str
     lease: Lease | None = None
     holder: str = ""
     granted_at: float = 0.0
@@ -88,15 +89,24 @@ class Leases:
         """Every mirror's, for a worker that has just come."""
         return [case.standing for case in self._cases.values()]
 
-    def mirrors(self, known: Iterable[str], usable: Iterable[str]) -> None:
-        """Take which mirrors there are, and which of them operator and probes allow."""
+    def configure(self, rules: EjectionConfig, lease_seconds: float) -> None:
+        """Take new settings."""
+        self.rules, self.lease_seconds = rules, lease_seconds
+        for case in self._cases.values():
+            case.watch.rules = rules
+
+    def mirrors(self, known: Mapping[str, str], usable: Iterable[str]) -> None:
+        """Take which mirrors there are, by id with their URL, and which of them operator and
+        probes allow. One that has moved to another URL is a new one."""
         old = self._cases
-        self._cases = {mirror: old.get(mirror) or self._new(mirror) for mirror in known}
+        self._cases = {
+            mirror: old[mirror]
+            if mirror in old and old[mirror].place == place
+            else _Case(Standing(mirror), FailureWatch(self.rules), place)
+            for mirror, place in known.items()
+        }
         self._uplink.keep(self._cases)
         self._usable = frozenset(usable)
-
-    def _new(self, mirror: str) -> _Case:
-        return _Case(Standing(mirror), FailureWatch(self.rules))
 
     def hear(self, worker: str, word: Word, now: float) -> list[tuple[str | None, Word]]:
         """Take a worker's word; what to say to whom, None standing for all workers."""

@@ -72,11 +72,10 @@ class Load:
     def __init__(self, weight: float, balance: BalanceConfig, now: float) -> None:
         self.weight = weight
         self.network = 0.0
-        """What the monitor's probes add (`network_terms`)."""
+        """What the monitor's probes add (`network.network_terms`)."""
         self.waiting = 0
         self.streaming = 0
-        self._decay = balance.decay
-        self._ramp = balance.ramp
+        self.tune(balance)
         self._ramping = False
         self._ramp_from = now
         self._latency = 1.0
@@ -89,6 +88,11 @@ class Load:
 
     def __repr__(self) -> str:
         return f"<Load {self.waiting} waiting, {self.streaming} streaming>"
+
+    def tune(self, balance: BalanceConfig) -> None:
+        """Take new settings."""
+        self._decay = balance.decay
+        self._ramp = balance.ramp
 
     @property
     def in_flight(self) -> int:

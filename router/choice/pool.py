@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from typing import Generic
+from typing import Generic, NamedTuple
 
 from router.choice.attempt import Attempt, M
 from router.choice.baseline import Baseline, Baselines
@@ -26,10 +26,21 @@ from router.choice.ejection import (
     may_eject,
 )
 from router.choice.failure import TRAITS, Blame, Failure
+from router.choice.load import Terms
 from router.choice.rate_limited import Blocks
 from router.choice.selection import by_priority, p2c
 from router.choice.words import Asked, Begun, Ended, Failed, Granted, Recalled, Tripped, Word
 from router.config import RouterConfig
+
+
+class Explained(NamedTuple):
+    """Why a mirror is chosen or not."""
+
+    mirror: str
+    terms: Terms
+    standing: Standing
+    failing: float
+    """Share of failures within a minute; 0 when there were too few requests."""
 
 
 class Pool(Generic[M]):
@@ -62,6 +73,9 @@ class Pool(Generic[M]):
         self._rules = config.ejection
         self._by_priority = config.balance.policy == "priority"
         self.budget.share = config.retry.budget
+        for member in self._ordered:
+            member.load.tune(config.balance)
+            member.watch.rules = config.ejection
 
     def members(self, members: Iterable[M]) -> None:
         """Take which mirrors there are; call it again when weights have changed."""
@@ -140,6 +154,13 @@ class Pool(Generic[M]):
             (m.breaker.standing.cause is not answering, m.breaker.standing.until) for m in ejected
         ]
         return ejected[order.index(min(order))] if ejected else None
+
+    def explain(self, now: float) -> list[Explained]:
+        """Every mirror's cost and its parts, where it stands, and its failures of a minute."""
+        return [
+            Explained(m.id, m.load.terms(now), m.breaker.standing, m.watch.failing(now))
+            for m in self._ordered
+        ]
 
     # What attempts have shown
 

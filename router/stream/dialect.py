@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 from router.choice.failure import Failure
 from router.stream.sse import Event
@@ -170,6 +170,28 @@ def failure_of_error(error: Mapping[str, Any]) -> Failure | None:
     if names & _LIMITED:
         return Failure.limited
     return None if names & _CALLERS_FAULT else Failure.error_event
+
+
+KEEPALIVE = b": keepalive\n"
+"""A comment. No blank line: after an event with an `id` some SDKs take that for an empty event."""
+_EMPTY_CHOICE = {"index": 0, "finish_reason": None, "logprobs": None}
+
+
+def keepalive(dialect: Dialect, style: Literal["comment", "chunk"]) -> bytes:
+    """What to send while a stream waits. "chunk": for clients whose timers ignore comments, an
+    event without content, where the dialect has such."""
+    if style == "comment" or dialect not in (Dialect.chat, Dialect.completions):
+        return KEEPALIVE
+    of_chat = dialect is Dialect.chat
+    said: dict[str, Any] = {"delta": {}} if of_chat else {"text": ""}
+    data = {
+        "id": "keepalive",
+        "object": "chat.completion.chunk" if of_chat else "text_completion",
+        "created": 0,
+        "model": "",
+        "choices": [{**_EMPTY_CHOICE, **said}],
+    }
+    return b"data: %b\n\n" % _json(data)
 
 
 def interruption(dialect: Dialect, message: str, code: str = "stream_interrupted") -> bytes:

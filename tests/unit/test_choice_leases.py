@@ -13,6 +13,7 @@ from router.choice.breaker import Lease, Phase, Standing
 from router.choice.ejection import Cause
 from router.choice.failure import Failure
 from router.choice.leases import Leases
+from router.choice.network import network_terms
 from router.choice.pool import Pool
 from router.choice.words import (
     Asked,
@@ -26,7 +27,7 @@ from router.choice.words import (
     from_message,
     to_message,
 )
-from router.config import BalanceConfig, RouterConfig
+from router.config import BalanceConfig, EjectionConfig, RouterConfig
 from tests.support.choosing import PlainMember
 
 NAMES = ("a", "b", "c", "d")
@@ -57,7 +58,7 @@ class Machine:
 
     def young_control(self) -> Leases:
         leases = Leases(self.config.ejection, 10.0, random.Random(1))
-        leases.mirrors(NAMES, NAMES)
+        leases.mirrors(dict.fromkeys(NAMES, "https://one.test"), NAMES)
         return leases
 
     def deliver(self) -> None:
@@ -401,3 +402,48 @@ def test_when_all_mirrors_fail_in_all_workers_control_ejects_nobody() -> None:
             machine.fail(worker, name, Failure.connect, 1)
             machine.deliver()
     assert machine.leases.ejected == []
+
+
+def test_a_mirror_that_has_moved_is_a_new_one(ejected: Machine) -> None:
+    places = {"a": "https://elsewhere.test", "b": "https://one.test"}
+    ejected.leases.mirrors(places, places)
+    assert ejected.leases.ejected == []
+    ejected.leases.mirrors(places, [])
+    assert ejected.leases.hear("w0", Tripped("b", Cause.failing, 1.0), ejected.now) == [
+        (None, Standing("b"))
+    ], "the only one left is not ejected"
+
+
+def test_a_reload_changes_what_is_counted_from_then_on(machine: Machine) -> None:
+    config = RouterConfig(ejection=EjectionConfig(consecutive_local=1))
+    machine.pools["w0"].configure(config)
+    machine.fail("w0", "a", Failure.connect, 1)
+    assert machine.phase("w0", "a") is Phase.open
+    machine.leases.configure(config.ejection, 5.0)
+    assert machine.leases.lease_seconds == 5.0
+
+
+def test_every_mirror_is_explained(ejected: Machine) -> None:
+    ejected.fail("w0", "b", Failure.server_error, 2)
+    rows = {row.mirror: row for row in ejected.pools["w0"].explain(ejected.now)}
+    assert list(rows) == list(NAMES)
+    assert rows["a"].standing.cause is Cause.failing
+    assert rows["b"].terms.success < 0.5
+    assert rows["c"].terms.cost == pytest.approx(1.0)
+    assert rows["c"].failing == 0.0
+
+
+@pytest.mark.parametrize(
+    ("tls_ms", "terms"),
+    [
+        ({}, {}),
+        ({"a": None}, {"a": 0.0}),
+        ({"a": 0.0}, {"a": 0.0}),
+        ({"a": 50.0, "b": 100.0, "c": 200.0}, {"a": 0.0, "b": 0.0, "c": 0.25}),
+        ({"a": 10.0, "b": 10.0, "c": 5000.0, "d": None}, {"a": 0, "b": 0, "c": 2.0, "d": 0}),
+    ],
+)
+def test_a_slow_way_to_a_mirror_makes_it_dearer(
+    tls_ms: dict[str, float | None], terms: dict[str, float]
+) -> None:
+    assert network_terms(tls_ms) == pytest.approx(terms)

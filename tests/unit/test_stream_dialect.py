@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import pytest
@@ -18,9 +18,10 @@ from router.stream.dialect import (
     dialect_of,
     failure_of_error,
     interruption,
+    keepalive,
     look,
 )
-from router.stream.sse import Event, EventSplitter
+from router.stream.sse import Boundary, Event, EventSplitter
 
 
 def _chat(delta: object = None, finish: object = None, **more: object) -> dict[str, object]:
@@ -166,3 +167,22 @@ def test_openais_own_client_takes_it_for_an_error(dialect: Dialect) -> None:
         assert next(stream)
         with pytest.raises(APIError, match="broke off"):
             next(stream)
+
+
+@pytest.mark.parametrize("style", ["comment", "chunk"])
+@pytest.mark.parametrize("dialect", sorted(Dialect))
+def test_a_keepalive_carries_no_content_and_does_not_disturb_openais_client(
+    dialect: Dialect, style: Literal["comment", "chunk"]
+) -> None:
+    written = keepalive(dialect, style)
+    events = EventSplitter(1 << 16).feed(written)
+    assert [look(dialect, event).sight for event in events] in ([], [Sight.nothing])
+    boundary = Boundary()
+    boundary.feed(written)
+    assert boundary.between_events
+    request = httpx2.Request("POST", "http://mirror.test/v1/chat/completions")
+    content = b'id: 7\ndata: {"x": 1}\n\n' + written * 3 + b'data: {"x": 2}\n\ndata: [DONE]\n\n'
+    response = httpx2.Response(200, content=content, request=request)
+    with OpenAI(api_key="x") as client:
+        stream = Stream[dict[str, Any]](cast_to=dict, response=response, client=client)
+        assert [data["x"] for data in stream if "x" in data] == [1, 2]
