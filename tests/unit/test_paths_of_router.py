@@ -40,7 +40,9 @@ ALL = (A1, A2, B1, B2)
         ("tls_handshake", "ssl_unknown_authority", B1),
     ],
 )
-def test_what_is_tried_next_depends_on_what_failed(operation, failure, next_) -> None:
+def test_what_is_tried_next_depends_on_what_failed(
+    operation: str, failure: str, next_: Route
+) -> None:
     assert next_route(ALL[1:], [Trouble(A1, operation, failure)]) == next_
 
 
@@ -66,8 +68,8 @@ def test_an_address_that_may_be_shut_is_never_tried_again(
         assert chosen.address not in shut
 
 
-def path(host: str, address: str, **more) -> PathHealth:
-    return PathHealth(host, address, Standing.ok, True, "ok", **more)
+def path(host: str, address: str, latency: float | None = None) -> PathHealth:
+    return PathHealth(host, address, Standing.ok, True, "ok", latency=latency)
 
 
 def test_routes_are_the_usable_paths_with_their_own_names() -> None:
@@ -90,13 +92,14 @@ def test_routes_are_the_usable_paths_with_their_own_names() -> None:
 def test_a_mirror_whose_paths_are_all_held_is_available_again_in_time() -> None:
     health = MirrorHealth("a", State.up, paths=(path("own.test", "192.0.2.1"),))
     upstream = Upstream(MIRROR, health)
-    assert upstream.available
+    seen = [upstream.available]
     upstream.see(health, {"192.0.2.1:8443": 50.0})
-    assert not upstream.available
-    upstream.settle(49.0)
-    assert (upstream.available, upstream.open_routes(49.0)) == (False, [])
-    upstream.settle(50.0)
-    assert upstream.available
+    seen.append(upstream.available)
+    for now in (49.0, 50.0):
+        upstream.settle(now)
+        seen.append(upstream.available)
+    assert seen == [True, False, False, True]
+    assert upstream.open_routes(49.0) == []
     assert len(upstream.open_routes(50.0)) == 1
 
 
