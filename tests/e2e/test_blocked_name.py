@@ -1,0 +1,156 @@
+"""One name of a mirror becomes blocked under load: nobody notices but the monitor, and it is used
+again when the block has gone.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.support.asking import CHAT
+from tests.support.censor.relay import Censor
+from tests.support.censor.rules import RST, Residual, Rule, exactly
+from tests.support.certs import Authority
+from tests.support.instance import Config, Instance
+from tests.support.mirror import TEST_KEY, PretendMirror
+from tests.support.wait import wait_until_async
+
+pytestmark = pytest.mark.e2e
+
+BLOCKED, ALTERNATE, CONTROL = "a.mirror.test", "b.mirror.test", "control.mirror.test"
+ADDRESSES = ("127.60.0.1", "127.60.0.2")
+RATE = 50.0
+"""Requests a second."""
+RESIDUAL, HOLD = 2.0, 2.5
+"""Seconds that the censor remembers, and that mirrorgate expects it to."""
+BLOCKED_FOR = 10.0
+
+
+@dataclass
+class Load:
+    """Requests at a steady rate, whatever becomes of them."""
+
+    url: str
+    answers: list[tuple[float, int]] = field(default_factory=list)
+    """When each was asked, and its status; 0 if none came."""
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        headers = {"Authorization": f"Bearer {TEST_KEY}"}
+        connector = aiohttp.TCPConnector(limit=0)
+        async with (
+            aiohttp.ClientSession(headers=headers, connector=connector) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            begin = time.monotonic()
+            for number in range(10**9):
+                await asyncio.sleep(max(begin + number / RATE - time.monotonic(), 0))
+                group.create_task(self._ask(session))
+
+    async def _ask(self, session: aiohttp.ClientSession) -> None:
+        asked, status = time.monotonic(), 0
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with session.post(self.url, json=CHAT) as answer:
+                await answer.read()
+                status = answer.status
+        self.answers.append((asked, status))
+
+
+@contextlib.asynccontextmanager
+async def running(load: Load) -> AsyncIterator[None]:
+    """Run the load meanwhile; it ends at once."""
+    task = asyncio.create_task(load.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def config(port: int, authority: Authority) -> Config:
+    return {
+        "router": {"workers": 2},
+        "limits": {"allow": ["127.0.0.0/8"]},
+        "monitor": {
+            "interval": "1s",
+            "residual": f"{HOLD}s",
+            "sni": {"control": [CONTROL]},
+        },
+        "mirrors": [
+            {
+                "id": "two-by-two",
+                "url": f"https://{BLOCKED}:{port}",
+                "hostnames": [ALTERNATE],
+                "addresses": list(ADDRESSES),
+                "allow_private": True,
+                "ca_file": str(authority.ca_file),
+                "client_keys": ["sk-*"],
+            }
+        ],
+    }
+
+
+async def test_a_blocked_name_is_left_unnoticed_and_comes_back(
+    authority: Authority, tmp_path: Path
+):
+    tls = authority.issue("*.mirror.test").server_context()
+    # Each request needs a handshake of its own, so that every one could meet the block.
+    headers = {"connection": "close"}
+    async with PretendMirror("two", tls=tls, headers=headers) as mirror, Censor() as censor:
+        port = await censor.listen(ADDRESSES, ("127.0.0.1", mirror.port))
+        instance = Instance(config(port, authority), tmp_path / "instance")
+        await asyncio.to_thread(instance.start)
+        try:
+            load = Load(f"{instance.base_url}/v1/chat/completions")
+            async with running(load):
+                await wait_until_async(lambda: len(censor.log) > 100, 20, "traffic")
+                await wait_until_async(lambda: all_paths_were_tried(censor), 20, "all paths")
+                blocked = time.monotonic()
+                residual = Residual(RESIDUAL)
+                censor.rules = (Rule(exactly(BLOCKED), RST, residual=residual),)
+                await wait_until_async(
+                    lambda: time.monotonic() > blocked + BLOCKED_FOR, BLOCKED_FOR * 2
+                )
+                censor.rules, freed = (), time.monotonic()
+                await wait_until_async(
+                    lambda: served(censor, BLOCKED, freed) > 50,
+                    HOLD + 15,
+                    "traffic over the name that was blocked",
+                )
+        finally:
+            await asyncio.to_thread(instance.stop)
+            instance.close()
+    assert len(load.answers) > RATE * BLOCKED_FOR / 2
+    assert [status for _, status in load.answers if status != 200] == []
+    failed = [seen for seen in censor.log if seen.action == "rst" and seen.sni == BLOCKED]
+    first = failed[0].at
+    late = censor.handshakes(BLOCKED, since=first + 2.0, until=freed)
+    assert len(late) <= 6, "only experiments show the name"
+    assert_no_name_was_shown_to_a_held_endpoint(censor, first)
+
+
+def all_paths_were_tried(censor: Censor) -> bool:
+    paths = {(seen.sni, seen.address) for seen in censor.log}
+    return paths >= {(name, a) for name in (BLOCKED, ALTERNATE) for a in ADDRESSES}
+
+
+def served(censor: Censor, name: str, since: float) -> int:
+    return sum(seen.action == "pass" for seen in censor.handshakes(name, since=since))
+
+
+def assert_no_name_was_shown_to_a_held_endpoint(censor: Censor, first: float) -> None:
+    """After a reset nobody shows the name to that address until the censor has forgotten.
+
+    The first two seconds are those in which the processes tell each other.
+    """
+    for hit in censor.handshakes(BLOCKED, since=first):
+        if hit.action == "rst" and not hit.residual:
+            again = censor.handshakes(
+                BLOCKED, hit.address, max(hit.at + 0.001, first + 2.0), hit.at + RESIDUAL
+            )
+            assert again == []
