@@ -68,7 +68,7 @@ class DashboardConfig:
     bans: Literal["full", "masked", "off"] = setting(
         "masked", 'how the list of banned clients is shown: "full", "masked" or "off"'
     )
-    location_database: str = setting("", 'an .mmdb file for "where is this IP"', later=True)
+    location_database: str = setting("", 'an .mmdb file for "where is this IP"')
 
 
 @dataclass(frozen=True, slots=True)

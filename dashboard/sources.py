@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from dashboard.config import AdminConfig, DashboardConfig
+from dashboard.location import Locations
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, Wish
@@ -30,6 +31,9 @@ class Sources(Protocol):
 
     def bans(self) -> Sequence[Ban]:
         """The bans in force now, newest first."""
+
+    def locations(self) -> Locations:
+        """Where addresses are, from the database in use."""
 
     def dashboard(self) -> DashboardConfig:
         """The settings of the status page."""
@@ -73,8 +77,8 @@ class Commands(Protocol):
     async def add_ban(self, network: str, seconds: float | None, reason: str, by: str) -> Ban:
         """Ban a network for so long, or until it is lifted."""
 
-    async def remove_ban(self, network: str, by: str) -> list[Ban]:
-        """Lift the bans on a network; returns those lifted."""
+    async def remove_ban(self, network: str | None, by: str) -> list[Ban]:
+        """Lift the bans that overlap a network (None: all); returns those lifted."""
 
     async def allow(self, network: str, seconds: float | None, by: str) -> None:
         """Lift the bans on a network; none is made automatically, for so long or ever."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -93,7 +94,8 @@ async def bans(request: web.Request) -> web.Response:
     """The bans in force, newest first, whole."""
     limit = inputs.limit(request.query.get("limit"))
     known = request.app[SOURCES].bans()
-    shown = [ban_document(ban) for ban in known[:limit]]
+    locate = partial(request.app[SOURCES].locations().of, language="en")
+    shown = [ban_document(ban, locate(ban.network)) for ban in known[:limit]]
     return _json({"bans": shown, "total": len(known)})
 
 
@@ -110,8 +112,9 @@ async def add_ban(request: web.Request) -> web.Response:
 
 
 async def remove_bans(request: web.Request) -> web.Response:
-    """Lift the bans on a network."""
-    network = inputs.network(request.query.get("network"))
+    """Lift the bans on a network, or "all"."""
+    wanted = request.query.get("network")
+    network = None if wanted == "all" else inputs.network(wanted)
     removed = await request.app[COMMANDS].remove_ban(network, OPERATOR)
     return _json({"removed": [ban_document(ban) for ban in removed]})
 

@@ -36,11 +36,12 @@ def node_documents(
     return documents
 
 
-def ban_document(ban: Ban) -> dict[str, Any]:
-    """A ban as it is."""
+def ban_document(ban: Ban, location: str = "") -> dict[str, Any]:
+    """A ban as it is, and where its network is, if that is known."""
     return {
         "id": ban.id,
         "network": ban.network,
+        "location": location,
         "since": iso(ban.since),
         "until": None if ban.until is None else iso(ban.until),
         "reason": ban.reason,

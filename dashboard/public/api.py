@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from aiohttp import web
 
 from dashboard.answers import Answer, document, respond
@@ -79,10 +82,17 @@ async def bans(request: web.Request) -> web.Response:
     if limit is None:
         return respond(request, fault(400, f"limit: expected 1 to {LARGEST_PAGE}"))
     try:
-        told = bans_document(known_bans(request.app), config, limit, request.query.get("after", ""))
+        after = request.query.get("after", "")
+        told = bans_document(known_bans(request.app), config, limit, after, locate(request))
     except BadCursor as error:
         return respond(request, fault(400, str(error)))
     return respond(request, document(told))
+
+
+def locate(request: web.Request) -> Callable[[str], str]:
+    """Says where a network is, in the first language of this place."""
+    sources = request.app[SOURCES]
+    return partial(sources.locations().of, language=sources.dashboard().languages[0])
 
 
 def _limit(text: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from dashboard.config import DashboardConfig
@@ -84,7 +84,11 @@ def health_document(whole: Overview, in_rotation: int, now: float) -> dict[str, 
 
 
 def bans_document(
-    bans: Sequence[Ban], config: DashboardConfig, limit: int, after: str
+    bans: Sequence[Ban],
+    config: DashboardConfig,
+    limit: int,
+    after: str,
+    locate: Callable[[str], str] = lambda network: "",
 ) -> dict[str, Any]:
     """`/api/v1/bans`: one page of `bans`, which come newest first. Raises BadCursor."""
     if after:
@@ -92,17 +96,17 @@ def bans_document(
         bans = [ban for ban in bans if place(ban) < last]
     page, more = bans[:limit], len(bans) > limit
     return {
-        "bans": [ban_document(row) for row in ban_rows(page, config)],
+        "bans": [ban_document(row) for row in ban_rows(page, config, locate)],
         "next": _cursor(page[-1]) if more else None,
     }
 
 
 def ban_document(row: BanRow) -> dict[str, Any]:
-    """One ban. `location` stays empty until there is a database to find it in."""
+    """One ban; `location` is empty where it is unknown."""
     return {
         "id": row.id,
         "ip": row.ip,
-        "location": "",
+        "location": row.location,
         "user_agent": row.user_agent,
         "status": "banned",
         "reason": row.reason,

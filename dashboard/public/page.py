@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from urllib.parse import urlsplit
 
@@ -14,11 +15,13 @@ from dashboard.context import SOURCES
 from dashboard.locale.evidence import evidence_in
 from dashboard.locale.moments import ago, clock_time, iso, lasting, said, said_month
 from dashboard.locale.texts import Words
+from dashboard.location import Attribution
 from dashboard.public import rows
 from dashboard.public.incidents import IncidentRow
 from dashboard.public.privacy import printable
 from dashboard.public.view import known_bans, shown_incidents, shown_nodes
 from dashboard.sources import Sources
+from monitor.bans import Ban
 from monitor.health.board import Wish
 
 MOST = 10
@@ -59,6 +62,8 @@ class Page:
     contact: str
     languages: Sequence[str]
     masked: bool
+    attribution: Attribution | None
+    """To whom the locations are owed, where any can be shown."""
     version: str
 
     @property
@@ -166,7 +171,7 @@ def build(app: web.Application, words: Words, now: float, bans_shown: int) -> Pa
         nodes=nodes,
         vantage=printable(sources.snapshot().vantage),
         entrances=entrances(sources),
-        bans=None if config.bans == "off" else rows.ban_rows(bans[:bans_shown], config),
+        bans=None if config.bans == "off" else _bans(sources, bans[:bans_shown], words),
         ban_count=len(bans),
         incidents=shown_incidents(app),
         days_zone=sources.past().zone,
@@ -174,8 +179,14 @@ def build(app: web.Application, words: Words, now: float, bans_shown: int) -> Pa
         contact=config.contact,
         languages=config.languages,
         masked=config.bans == "masked",
+        attribution=sources.locations().attribution,
         version=sources.version(),
     )
+
+
+def _bans(sources: Sources, bans: Sequence[Ban], words: Words) -> list[rows.BanRow]:
+    locate = partial(sources.locations().of, language=words.language)
+    return rows.ban_rows(bans, sources.dashboard(), locate)
 
 
 def entrances(sources: Sources) -> list[Entrance]:

@@ -12,6 +12,7 @@ from dashboard.public.rows import Node
 
 _MARKS = {"up": "✔", "degraded": "▲", "down": "✘", "maintenance": "■", "unknown": "?"}
 _GAP = "  "
+_BAN_COLUMNS = ("ip", "location", "reason", "since", "until", "user_agent")
 
 
 def width(text: str) -> int:
@@ -106,12 +107,16 @@ def _bans(page: Page) -> list[str]:
     title = words("bans.title")
     if not page.bans:
         return [title, f"  {words('bans.none')}"]
-    head = ("", *(words(f"bans.{k}") for k in ("ip", "reason", "since", "until", "user_agent")))
+    head = (
+        "",
+        *(words(f"bans.{k}") for k in ("ip", "location", "reason", "since", "until", "user_agent")),
+    )
     rows = [head]
     rows.extend(
         (
             "  ",
             ban.ip,
+            ban.location or "-",
             ban.reason,
             page.said(ban.since),
             page.said(ban.until) if ban.until else words("bans.forever"),
@@ -121,7 +126,8 @@ def _bans(page: Page) -> list[str]:
     )
     lines = table([("", *row[1:]) for row in rows])
     count = words("bans.count", count=page.ban_count)
-    return [f"{title} ({count})", *(f"  {line}" for line in lines)]
+    owed = [f"  {page.attribution.text}: {page.attribution.url}"] if page.attribution else []
+    return [f"{title} ({count})", *(f"  {line}" for line in lines), *owed]
 
 
 def _foot(page: Page) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -118,6 +118,8 @@ class BanRow:
 
     id: str
     ip: str
+    location: str
+    """Empty when unknown."""
     user_agent: str
     reason: str
     since: float
@@ -241,8 +243,10 @@ def ordered(bans: Sequence[Ban]) -> list[Ban]:
     return sorted(bans, key=place, reverse=True)
 
 
-def ban_rows(bans: Sequence[Ban], config: DashboardConfig) -> list[BanRow]:
-    """The bans that the operator shows, as far as he shows them."""
+def ban_rows(
+    bans: Sequence[Ban], config: DashboardConfig, locate: Callable[[str], str]
+) -> list[BanRow]:
+    """The bans that the operator shows, as far as he shows them; `locate` says where one is."""
     if config.bans == "off":
         return []
     network = full_network if config.bans == "full" else masked_network
@@ -250,6 +254,7 @@ def ban_rows(bans: Sequence[Ban], config: DashboardConfig) -> list[BanRow]:
         BanRow(
             id=ban.id,
             ip=network(ban.network),
+            location=printable(locate(ban.network)),
             user_agent=shown_user_agent(ban.user_agent),
             reason=printable(ban.reason),
             since=ban.since,

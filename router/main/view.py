@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 
 from dashboard.config import AdminConfig, DashboardConfig
+from dashboard.location import Locations
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthBoard, HealthSnapshot
@@ -44,6 +45,7 @@ class View:
         self._banned = banned
         self._merged = merged
         self._refresh_own = own
+        self._locations = Locations()
 
     def snapshot(self) -> HealthSnapshot:
         return self._board.current
@@ -53,6 +55,10 @@ class View:
 
     def bans(self) -> Sequence[Ban]:
         return self._banned.in_force()
+
+    def locations(self) -> Locations:
+        self._locations.use(self._configuration.current.config.dashboard.location_database)
+        return self._locations
 
     def dashboard(self) -> DashboardConfig:
         return self._configuration.current.config.dashboard

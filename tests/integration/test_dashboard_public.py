@@ -26,6 +26,7 @@ from tests.support.dashboard_data import (
     bans,
 )
 from tests.support.dashboard_server import BROWSER, serving
+from tests.support.mmdb import write_mmdb
 
 PAGES = (
     "/",
@@ -218,6 +219,22 @@ async def test_paths_are_counted_but_not_named_when_hosts_are_hidden(sources, cl
         for hidden in ("203.0.113", "198.51.100", "example.net", "our hello"):
             assert hidden not in page, path
     assert "no. 2" in await text(client, "/nodes/sg?lang=en")
+
+
+async def test_where_a_banned_client_is_stands_beside_whose_data_says_so(sources, client, tmp_path):
+    country = {"iso_code": "CN", "names": {"en": "China", "zh-CN": "中国"}}
+    path = write_mmdb(tmp_path / "x.mmdb", {"124.0.0.0/8": {"country": country}}, "GeoLite2-City")
+    sources.locations_.use(str(path))
+    told = (await (await client.get("/api/v1/bans")).json())["bans"]
+    assert {ban["location"] for ban in told if ban["ip"].startswith("124.")} == {"中国"}
+    assert {ban["location"] for ban in told if not ban["ip"].startswith("124.")} == {""}
+    for language, said in (("zh", "中国"), ("en", "China")):
+        page = await (await client.get(f"/banned?lang={language}")).text()
+        assert f">{said}</td>" in page
+        assert '<a href="https://www.maxmind.com">GeoLite data by MaxMind</a>' in page
+    text = await (await client.get("/", headers={"User-Agent": "curl/8"})).text()
+    assert "GeoLite data by MaxMind: https://www.maxmind.com" in text
+    sources.locations_.close()
 
 
 async def test_the_list_of_banned_clients_can_be_switched_off(sources, client):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dashboard.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
+from dashboard.location import Locations
 from dashboard.sources import CommandError
 from monitor.bans import Ban, client_network
 from monitor.config import MirrorConfig
@@ -213,6 +214,7 @@ class FakeSources:
     past_: Past = field(default_factory=past)
     problem: str = CONFIG_PROBLEM
     series_: Sequence[tuple[Family, Labels, list[float]]] = ()
+    locations_: Locations = field(default_factory=Locations)
     asked: int = 0
 
     def snapshot(self) -> HealthSnapshot:
@@ -227,6 +229,9 @@ class FakeSources:
 
     def bans(self) -> Sequence[Ban]:
         return self.bans_
+
+    def locations(self) -> Locations:
+        return self.locations_
 
     def dashboard(self) -> DashboardConfig:
         return self.dashboard_
@@ -275,9 +280,9 @@ class FakeCommands:
         until = None if seconds is None else NOW + seconds
         return Ban("bnew0001", network, NOW, until, reason, by)
 
-    async def remove_ban(self, network: str, by: str) -> list[Ban]:
+    async def remove_ban(self, network: str | None, by: str) -> list[Ban]:
         self._tell("unban", network, by)
-        return [Ban("bold0001", network, NOW - 60, None, "operator", by)]
+        return [Ban("bold0001", network or "192.0.2.7/32", NOW - 60, None, "operator", by)]
 
     async def allow(self, network: str, seconds: float | None, by: str) -> None:
         self._tell("allow", network, seconds, by)

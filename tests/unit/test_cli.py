@@ -96,6 +96,8 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         (["maintenance", "hk", "--for", "0"], 'expected a duration of more than 0, got "0"'),
         (["bans", "add", "1.2.3"], "expected an address or a network"),
         (["bans", "list", "--limit", "0"], "expected a number from 1 to 10000"),
+        (["bans", "remove"], "IP"),
+        (["bans", "remove", "192.0.2.1", "--all"], "not allowed with"),
         (["enable", "hk", "--for", "1h"], "unrecognized arguments: --for 1h"),
         (["check", "--conf", "x"], "unrecognized arguments: --conf x"),
     ],
@@ -350,6 +352,8 @@ def test_nobody_banned_and_nothing_to_remove(capsys: pytest.CaptureFixture[str],
         "DELETE /api/admin/bans": (200, {"removed": []}),
     }
     assert said(capsys, "bans", "list") == (0, "nobody is banned\n", "")
+    assert said(capsys, "bans", "remove", "--all") == (1, "", "nobody is banned\n")
+    assert running.asked[-1] == ("DELETE", "/api/admin/bans?network=all", None)
     code, out, err = said(capsys, "bans", "remove", "192.0.2.9")
     assert (code, out) == (1, "")
     assert "is not banned" in err

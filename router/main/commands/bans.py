@@ -14,8 +14,19 @@ from router.main.console import DONE, FAILED, Console, plain
 from router.main.words import ago, duration, until
 
 HELP = "banned clients: list, add, remove, allow"
+_NETWORK = "an address, or a CIDR"
 _PATH = "/api/admin/bans"
-_HEADER = ("NETWORK", "UNTIL", "SINCE", "REASON", "BY", "TIMES", "ID")
+_HEADER = (
+    "NETWORK",
+    "LOCATION",
+    "UNTIL",
+    "SINCE",
+    "REASON",
+    "BY",
+    "TIMES",
+    "ID",
+    "USER AGENT",
+)
 
 
 def declare(parser: ArgumentParser, common: list[Any]) -> None:
@@ -27,13 +38,13 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
     _network(add)
     _lasting(add, "until it is removed")
     add.add_argument("--reason", default="operator", help="shown to the client and on the page")
-    remove = actions.add_parser("remove", help="lift the bans on it", parents=common)
-    _network(remove)
+    remove = actions.add_parser("remove", help="lift the bans on it, or all", parents=common)
+    which = remove.add_mutually_exclusive_group(required=True)
+    which.add_argument("network", metavar="IP", nargs="?", type=network, help=_NETWORK)
+    which.add_argument("--all", action="store_true", help="lift every ban")
     allow = actions.add_parser(
         "allow",
         help="lift the bans on it; it will not be limited or banned automatically",
-        description="Lift the bans on it. It is kept in mind too: it will not be limited or "
-        "banned automatically. In this version nothing is; bans are made by hand alone.",
         parents=common,
     )
     _network(allow)
@@ -41,7 +52,7 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
 
 
 def _network(parser: ArgumentParser) -> None:
-    parser.add_argument("network", metavar="IP", type=network, help="an address, or a CIDR")
+    parser.add_argument("network", metavar="IP", type=network, help=_NETWORK)
 
 
 def _lasting(parser: ArgumentParser, default: str) -> None:
@@ -84,12 +95,14 @@ def _list(args: Namespace, console: Console, client: Client) -> int:
 def _row(ban: dict[str, Any], now: datetime) -> tuple[str, ...]:
     return (
         plain(ban.get("network")),
+        plain(ban.get("location")) or "-",
         until(ban.get("until"), now),
         f"{ago(ban.get('since'), now)} ago",
         plain(ban.get("reason")),
         plain(ban.get("by")),
         plain(ban.get("count")),
         plain(ban.get("id")),
+        plain(ban.get("user_agent")) or "-",
     )
 
 
@@ -106,17 +119,22 @@ def _add(args: Namespace, console: Console, client: Client) -> int:
 
 
 def _remove(args: Namespace, console: Console, client: Client) -> int:
-    answer = client.call("DELETE", f"{_PATH}?{urlencode({'network': args.network})}")
+    wanted = "all" if args.all else args.network
+    answer = client.call("DELETE", f"{_PATH}?{urlencode({'network': wanted})}")
     removed = answer.get("removed") or []
     if args.json:
         console.data(answer)
         return DONE if removed else FAILED
     if not removed:
-        console.note(f"{args.network} is not banned: see `mirrorgate bans list`")
+        console.note("nobody is banned" if args.all else _not_banned(args.network))
         return FAILED
     for ban in removed:
         console.say(f"{plain(ban.get('network'))} is no longer banned")
     return DONE
+
+
+def _not_banned(network: str) -> str:
+    return f"{network} is not banned: see `mirrorgate bans list`"
 
 
 def _allow(args: Namespace, console: Console, client: Client) -> int:
