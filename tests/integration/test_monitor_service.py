@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import pytest
 
 from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.diagnosis.verdict import judge
-from monitor.health.board import HealthBoard, HealthSnapshot, State, Wish
+from monitor.health.board import HealthBoard, HealthSnapshot, Standing, State, Wish
 from monitor.history import reading
 from monitor.history.records import Sample, Transition
 from monitor.history.store import Store
@@ -28,9 +28,14 @@ CONFIG = MonitorConfig(interval=0.1)
 SLOW = MonitorConfig(interval=10_000)
 
 
-def result(operation: Operation, failure: str | None = None, status: int = 401) -> Probe:
+def result(
+    operation: Operation,
+    failure: str | None = None,
+    status: int = 401,
+    headers: Mapping[str, str] | None = None,
+) -> Probe:
     """A probe whose only path ended so."""
-    answer = HttpAnswer(status, {}, b'{"error": {}}') if failure is None else None
+    answer = HttpAnswer(status, headers or {}, b'{"error": {}}') if failure is None else None
     resolution = StepResult(Operation.resolve, None, 0.001, addresses=(ADDRESS,))
     if operation is Operation.resolve:
         resolution = StepResult(operation, failure, 0.001)
@@ -42,6 +47,7 @@ def result(operation: Operation, failure: str | None = None, status: int = 401) 
 
 GOOD = result(Operation.http_round_trip)
 LIMITED = result(Operation.http_round_trip, status=429)
+CHALLENGED = result(Operation.http_round_trip, status=403, headers={"cf-mitigated": "challenge"})
 REFUSED = result(Operation.connect, "connection_refused")
 NO_ROUTE = result(Operation.connect, "network_unreachable")
 NO_RESOLVER = result(Operation.resolve, "dns_temporary_failure")
@@ -251,6 +257,49 @@ async def test_when_only_one_mirror_is_out_of_reach_it_is_down(setup):
     assert setup.state("us") is State.up
 
 
+async def test_while_the_anchors_fail_too_nothing_changes_for_anybody(setup):
+    async with await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0) as anchor:
+        port = anchor.sockets[0].getsockname()[1]
+        await setup.start(replace(CONFIG, anchors=(f"127.0.0.1:{port}",)))
+        await setup.until("hk", State.up)
+        await setup.until("us", State.up)
+    setup.prober.says.update(hk=REFUSED, us=REFUSED)
+    await setup.until("hk", State.unknown)
+    await setup.until("us", State.unknown)
+    await setup.probes_more("hk", 5)
+    seen = {m.state for snapshot in setup.published for m in snapshot.mirrors.values()}
+    assert State.down not in seen
+    health = setup.board.current.of("hk")
+    assert (health.verdict, health.in_rotation) == ("local_network_down", True)
+    assert [(path.standing, path.usable) for path in health.paths] == [(Standing.ok, True)]
+    setup.prober.says.update(hk=GOOD, us=GOOD)
+    await setup.until("hk", State.up)
+
+
+async def test_while_an_anchor_answers_the_fault_is_the_mirrors(setup):
+    async with await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0) as anchor:
+        port = anchor.sockets[0].getsockname()[1]
+        await setup.start(replace(CONFIG, anchors=("127.0.0.1:1", f"127.0.0.1:{port}")))
+        await setup.until("hk", State.up)
+        setup.prober.says.update(hk=NO_ROUTE, us=NO_ROUTE)
+        await setup.until("hk", State.down)
+        await setup.until("us", State.down)
+
+
+async def test_a_mirror_that_asks_for_a_challenge_is_asked_seldom_unless_traffic_fails(setup):
+    setup.prober.says["hk"] = CHALLENGED
+    monitor = await setup.start(replace(CONFIG, fall=1))
+    await setup.until("hk", State.down)
+    assert setup.board.current.of("hk").verdict == "cdn_challenge"
+    count = setup.prober.count["hk"]
+    await setup.probes_more("us", 5)
+    assert setup.prober.count["hk"] == count
+    assert setup.state("hk") is State.down, "not forgotten meanwhile"
+    setup.prober.says["hk"] = GOOD
+    monitor.suspect("hk")
+    await setup.until("hk", State.up)
+
+
 async def test_refusing_mirrors_are_down_however_many(setup):
     setup.prober.says.update(hk=REFUSED, us=REFUSED)
     await setup.start()
@@ -302,16 +351,18 @@ async def test_a_restart_is_unknown_at_first_and_then_remembers_since_when(setup
 
 
 async def test_a_long_gap_before_a_start_is_unknown_in_history(setup):
+    begun = round(time.time()) - 100_000.0
+    last = begun + 4000.0
     store = await Store.open(setup.url)
-    store.record(Transition("hk", 1000.0, State.up, vantage="here"))
-    store.record(Sample("hk", 5000.0, True, State.up, "ok", vantage="here"))
+    store.record(Transition("hk", begun, State.up, vantage="here"))
+    store.record(Sample("hk", last, True, State.up, "ok", vantage="here"))
     await store.close()
     await setup.start(SLOW)
     await setup.until("hk", State.up)
-    assert setup.board.current.of("hk").since > 5000.0
+    assert setup.board.current.of("hk").since > last
     await setup.store.flush()
     changes = (await setup.transitions("hk", 9))[1:]
-    assert [(c.state, c.at) for c in changes] == [(State.unknown, 5000.0), (State.up, 1000.0)]
+    assert [(c.state, c.at) for c in changes] == [(State.unknown, last), (State.up, begun)]
 
 
 async def test_a_reload_keeps_the_health_of_those_unchanged(setup):
