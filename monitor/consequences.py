@@ -261,20 +261,15 @@ class Consequences:
         else:
             path.doubted(now, "tls_failed" if failure != "slow" else "tls_timeout")
 
-    def traffic_worked(self, watch: MirrorWatch, way: Way, seconds: float) -> None:
-        """A worker has opened a connection over a path: as good as a probe.
+    def traffic_worked(self, watch: MirrorWatch, way: Way, seconds: float, ago: float) -> None:
+        """A worker has opened a connection over a path: as good as a probe, if nobody failed since.
 
-        But workers tell of failures at once and of successes in batches: what they tell of a path
-        that is being examined was before its failure.
+        It took so many seconds, and was so many ago.
         """
         path, now = watch.ways.path(way), self._monotonic()
-        if path is None or path.is_held(now):
-            return
-        endpoint = endpoint_of(path.address, watch.mirror.port)
-        examined = self.examiner is not None and self.examiner.is_busy(endpoint)
-        if examined or self._quarantine.until(endpoint, now) is not None:
-            return
         self._anchors.heard()
+        if path is None or path.is_held(now) or now - ago <= path.last_bad:
+            return
         if path.succeeded(now, seconds * 1000):
             self._touched(watch.mirror.id)
 
