@@ -6,6 +6,7 @@ store is as it was or as it should be, whenever the power fails.
 
 from __future__ import annotations
 
+import logging
 import re
 from importlib import resources
 
@@ -46,6 +47,7 @@ def refuse_newer(revision: str) -> None:
 
 def migrate(connection: Connection, revision: str) -> None:
     """Take the steps from `revision` to the newest, in the transaction that is open."""
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it names its plugins one by one
     from alembic.config import Config  # most starts have nothing to do here
     from alembic.runtime.environment import EnvironmentContext
     from alembic.script import ScriptDirectory

@@ -1,6 +1,9 @@
 """The store, on a real SQLite file and in a real PostgreSQL, in good times."""
 
+import random
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
@@ -17,7 +20,7 @@ from monitor.history.pruning import Limits
 from monitor.history.records import Sample, Transition
 from monitor.history.store import Store, StoreError
 from monitor.history.sums import sums
-from monitor.history.uptime import FIVE_MINUTES, HOUR
+from monitor.history.uptime import FIVE_MINUTES, HOUR, KNOWN_STATES, of_bucket, total
 from monitor.history.writer import HistoryWriter
 from tests.support.wait import wait_until_async
 
@@ -150,6 +153,32 @@ async def test_time_is_summed_up_between_cuts_and_covered_where_one_vantage_saw(
     assert found["us"][1].coverage == "50.00"
     five = await store.read(lambda s: sums(s, FIVE_MINUTES, [7200, 7500], 7320))
     assert five["us"] == [found["us"][1]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_sums_agree_with_putting_every_bucket_together_by_hand(store, seed):
+    rng = random.Random(seed)
+    known: dict[tuple[str, int], Counter[State]] = defaultdict(Counter)
+    places = rng.choice([["here"], ["here", "there"]])
+    for hour, mirror, place in product(range(50), ("hk", "us"), places):
+        if rng.random() < 0.8:
+            share, state = rng.choice([0, 1, 998, 999, 1000, 1200]), rng.choice(KNOWN_STATES)
+            store.record(Credit(mirror, place, hour * HOUR, share * 3600, state))
+            for start, milliseconds in Credit("", "", hour * HOUR, share * 3600, state).by_bucket(
+                HOUR
+            ):
+                known[mirror, start][state] += milliseconds
+    await store.flush()
+    now = 40 * HOUR + 700.0
+    cuts = sorted(hour * HOUR for hour in {*rng.sample(range(41), 4), 41})
+    found = await store.read(lambda session: sums(session, HOUR, cuts, now))
+    for mirror, (nth, (a, b)) in product(("hk", "us"), enumerate(pairwise(cuts))):
+        lengths = {start: round(1000 * min(HOUR, now - start)) for start in range(a, b, HOUR)}
+        expected = total(
+            of_bucket([known[mirror, start][state] for state in KNOWN_STATES], length)
+            for start, length in lengths.items()
+        )
+        assert found[mirror][nth] == expected
 
 
 async def test_incidents_are_kept_as_they_become(store):
