@@ -74,7 +74,7 @@ def test_a_slow_mirror_gets_little() -> None:
     ],
 )
 def test_one_bad_mirror_costs_no_request_an_error(name: str) -> None:
-    assert _figures(name).failed == 0.0
+    assert _figures(name, seeds=(1,)).failed == 0.0
 
 
 def _outage() -> list[Gateway]:
