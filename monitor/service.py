@@ -20,47 +20,28 @@ from monitor.canaries import Canaries
 from monitor.care import Care
 from monitor.config import MirrorConfig, MonitorConfig
 from monitor.consequences import Consequences
-from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.pace import NORMAL, Pace
-from monitor.diagnosis.verdict import could_be_ours, decisive
 from monitor.errands import Errands
 from monitor.examiner import Examiner
 from monitor.experiment import Laboratory
 from monitor.health.board import HealthBoard, HealthSnapshot, Wish
 from monitor.health.quarantine import Quarantine
-from monitor.health.uplink import we_are_blind
 from monitor.history.history import History
-from monitor.history.records import Transition
 from monitor.history.store import Store
+from monitor.judge import Judge
 from monitor.probes.naming import NameService
-from monitor.probes.prober import Probe, Prober
+from monitor.probes.prober import Prober
 from monitor.probes.result import Way
 from monitor.publisher import Publisher
 from monitor.report import ProbeReport
-from monitor.schedule import SUSPECT_GAP, Schedule
+from monitor.rhythm import Rhythm, paced
+from monitor.schedule import Schedule
 from monitor.slowly import Slowly
 from monitor.totals import Totals
-from monitor.turn import Rhythm, Turn, Turns
+from monitor.turn import Turn, Turns
 from monitor.watch import MirrorWatch, identity
 
 log = logging.getLogger(__name__)
-
-SHORTEST_BUDGET = 5.0
-"""Seconds that a probe may take at least, however short the interval is."""
-STALE_INTERVALS = 3
-"""Probe intervals that may pass without news."""
-
-_BLIND = Meaning("local_network_down", False, "our own network or resolver seems to be down")
-
-
-def stale_after(interval: float) -> float:
-    """Seconds after which what is known of a mirror is too old to be believed."""
-    return STALE_INTERVALS * interval + probe_budget(interval)
-
-
-def probe_budget(interval: float) -> float:
-    """Seconds for one probe: half the interval, so that three bad ones fit into three intervals."""
-    return max(interval / 2, SHORTEST_BUDGET)
 
 
 async def probe_once(mirror: MirrorConfig, config: MonitorConfig) -> ProbeReport:
@@ -110,9 +91,6 @@ class Monitor:
         )
         self._mirrors = _enabled(mirrors)
         self._watches: dict[str, MirrorWatch] = {}
-        self._wishes: dict[str, tuple[Wish, float | None]] = {}
-        self._before: dict[str, Transition] = {}
-        """The states before this start, until the first probe confirms or contradicts them."""
         self._keeper: asyncio.Task[None] | None = None
         self._anchors = Anchors(pace, monotonic)
         quarantine, care = Quarantine(pace), Care(pace)
@@ -148,6 +126,15 @@ class Monitor:
             self._touched,
             totals,
         )
+        self._judge = Judge(
+            self._watches,
+            self._anchors,
+            self.history,
+            board.current.vantage,
+            self._schedule.suspect,
+            self._touched,
+            monotonic,
+        )
         self._use(config)
 
     def _use(self, config: MonitorConfig) -> None:
@@ -155,12 +142,13 @@ class Monitor:
         self.history.retention = config.retention
         self._laboratory.controls = config.sni.control
         self._anchors.configure(config.anchors)
+        self._judge.interval = config.interval
 
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
-        self._wishes = await self._store.wishes()
+        self._judge.wishes = await self._store.wishes()
         before = await self.history.start()
-        self._before = {i: state for i, state in before.items() if i in self._mirrors}
+        self._judge.before = {i: state for i, state in before.items() if i in self._mirrors}
         for mirror in self._mirrors.values():
             self._watch(mirror)
         self._publish_all()
@@ -203,10 +191,10 @@ class Monitor:
         if mirror_id not in self._watches:
             raise KeyError(mirror_id)
         await self._store.set_wish(mirror_id, wish, until, by, self._clock())
-        self._wishes[mirror_id] = (wish, until)
+        self._judge.wishes[mirror_id] = (wish, until)
         if (watch := self._watches.get(mirror_id)) is not None:
             watch.set_wish(wish, until)
-            self._refresh(watch, self._clock())
+            self._judge.refresh(watch, self._clock())
             self._show(watch)
 
     def suspect(self, mirror_id: str) -> None:
@@ -242,11 +230,11 @@ class Monitor:
             watch = self._watches[mirror.id] = MirrorWatch(
                 mirror, rise, fall, self._clock(), pace=self._pace, monotonic=self._monotonic()
             )
-            watch.set_wish(*self._wishes.get(mirror.id, (Wish.use, None)))
-            self._end_wishes(watch, self._clock())
+            watch.set_wish(*self._judge.wishes.get(mirror.id, (Wish.use, None)))
+            self._judge.end_wishes(watch, self._clock())
         watch.configure(mirror, self._monotonic())
         watch.machine.rise, watch.machine.fall = rise, fall
-        self._refresh(watch, self._clock())
+        self._judge.refresh(watch, self._clock())
 
     def _forget(self, mirror_id: str) -> None:
         """Stop watching; from now on history does not know what it is."""
@@ -255,7 +243,7 @@ class Monitor:
         self._errands.forget(mirror_id)
         watch, now = self._watches.pop(mirror_id), self._clock()
         watch.set_wish(Wish.use, None)
-        self._refresh(watch, now, watch.blind(now))
+        self._judge.refresh(watch, now, watch.blind(now))
         self._totals.remove("mirror", mirror_id)
 
     # A turn
@@ -265,11 +253,7 @@ class Monitor:
         if watch.rests(self._monotonic()):
             return False
         config = self._config
-        rhythm = Rhythm(
-            budget=probe_budget(config.interval),
-            spacing=min(self._pace.target_interval, 2 * config.interval),
-            alternates=min(self._pace.dns_retest, 20 * config.interval),
-        )
+        rhythm = Rhythm.of(config, self._pace)
         turn = await self._turns.take(watch.ways, config.timeouts, rhythm)
         if self._anchors and not turn.probe.meaning.alive:
             await self._anchors.ask()
@@ -288,69 +272,13 @@ class Monitor:
         metrics.count_probe(self._totals, watch.mirror.id, probe, turn.greeted, now)
         for result in (*probe.paths, *turn.greeted):
             self._consequences.take(watch, result)
-        doubt = self._judge(watch, probe, now)
+        doubt = self._judge.judge(watch, probe, now)
         self._consequences.rest(watch, probe.meaning)
         if probe.meaning.alive:
             metrics.observe_latency(self._totals, watch.health())
-        self.history.sample(watch.sample(probe, now, self._vantage))
+        self.history.sample(watch.sample(probe, now, self._board.current.vantage))
         self._show(watch)
         return doubt or watch.wants_another
-
-    def _judge(self, watch: MirrorWatch, probe: Probe, now: float) -> bool:
-        ours = not probe.meaning.alive and self._could_be_ours(probe)
-        newly_ours = ours and not watch.could_be_ours
-        watch.could_be_ours = ours
-        if ours and (len(self._watches) > 1 or self._anchors):
-            if self._are_blind():
-                self._go_blind(now)
-                return True
-            if newly_ours:
-                watch.doubtful_since = self._monotonic()
-                self._ask_the_others(watch)
-            if self._others_are_due(watch):
-                return True
-        flipped = watch.observe(probe.meaning, now)
-        self._refresh(watch, now, flipped)
-        return watch.machine.in_transition
-
-    def _could_be_ours(self, probe: Probe) -> bool:
-        """With anchors, whatever fails while they do; else what may have its cause in us."""
-        if self._anchors:
-            return self._anchors.silent
-        return could_be_ours(decisive(probe.resolution, probe.paths))
-
-    def _are_blind(self) -> bool:
-        doubts = [watch.could_be_ours for watch in self._watches.values()]
-        return all(doubts) if self._anchors else we_are_blind(doubts)
-
-    def _go_blind(self, now: float) -> None:
-        for watch in self._watches.values():
-            self._refresh(watch, now, watch.blind(now, _BLIND))
-            self._publisher.touch(watch.mirror.id)
-
-    def _ask_the_others(self, watch: MirrorWatch) -> None:
-        """Before this result counts, see whether the others fail in the same way."""
-        for mirror_id in self._watches:
-            if mirror_id != watch.mirror.id:
-                self._schedule.suspect(mirror_id)
-
-    def _others_are_due(self, watch: MirrorWatch) -> bool:
-        """Whether others that were asked have not answered yet; for as long as they may take."""
-        asked = watch.doubtful_since
-        if self._monotonic() - asked > SUSPECT_GAP + probe_budget(self._config.interval):
-            return False
-        return not all(w is watch or w.heard_since(asked) for w in self._watches.values())
-
-    def _refresh(self, watch: MirrorWatch, now: float, flipped: bool = False) -> None:
-        change = watch.refresh(now, self._vantage, flipped)
-        if change is None:
-            return
-        before = self._before.pop(watch.mirror.id, None)
-        if before is not None and before.state is change.state:
-            watch.continue_since(before.at)
-            return
-        self.history.changed(change)
-        log.info("%s is %s: %s", change.mirror_id, change.state, change.detail or change.verdict)
 
     # Showing
 
@@ -383,38 +311,11 @@ class Monitor:
         now = self._clock()
         for watch in self._watches.values():
             self._errands.weigh(watch.mirror.id)
-            if self._expire(watch, now):
+            if self._judge.expire(watch, now):
                 self._publisher.touch(watch.mirror.id)
         for mirror_id in self._publisher.look():
             self._schedule.suspect(mirror_id)
         self.history.keep()
-
-    def _expire(self, watch: MirrorWatch, now: float) -> bool:
-        """End what was for a time; whether anything changed."""
-        interval = self._config.interval
-        changed = self._end_wishes(watch, now)
-        limit = stale_after(interval)
-        if watch.is_stale(self._monotonic() - limit):
-            changed = watch.blind(now) or changed
-        if changed:
-            self._refresh(watch, now)
-        return changed
-
-    def _end_wishes(self, watch: MirrorWatch, now: float) -> bool:
-        over = watch.wish_is_over(now)
-        if over:
-            watch.set_wish(Wish.use, None)
-            self._wishes.pop(watch.mirror.id, None)
-        return over
-
-    @property
-    def _vantage(self) -> str:
-        return self._board.current.vantage
-
-
-def paced(config: MonitorConfig, pace: Pace) -> Pace:
-    """The pace of this configuration."""
-    return pace if config.residual == NORMAL.residual_hold else pace.shortened(config.residual)
 
 
 def _enabled(mirrors: tuple[MirrorConfig, ...]) -> dict[str, MirrorConfig]:

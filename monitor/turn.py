@@ -19,6 +19,7 @@ from monitor.health.quarantine import Quarantine
 from monitor.probes.prober import Probe, Prober
 from monitor.probes.result import PathResult, StepResult, Way
 from monitor.probes.way import Budget
+from monitor.rhythm import Rhythm
 from monitor.ways import Plan, Ways, is_cut
 
 
@@ -32,18 +33,6 @@ class Turn:
     """False when there was no path that might be tried."""
     pending: bool = False
     """Then: whether an examination will soon tell more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rhythm:
-    """How often what is done, in seconds."""
-
-    budget: float
-    """For one turn."""
-    spacing: float
-    """Between handshakes over a path that works."""
-    alternates: float
-    """Between two questions about an alternate name."""
 
 
 class Turns:

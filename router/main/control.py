@@ -29,7 +29,8 @@ from monitor.history.ban_rows import Allowance
 from monitor.history.lease import Holder
 from monitor.history.store import Store, StoreError
 from monitor.metrics import FAMILIES as MONITOR_FAMILIES
-from monitor.service import Monitor, stale_after
+from monitor.rhythm import stale_after
+from monitor.service import Monitor
 from monitor.totals import MergedTotals, Totals
 from router import logs
 from router.handed import end_with_parent, read_document

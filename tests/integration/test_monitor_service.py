@@ -18,7 +18,8 @@ from monitor.metrics import FAMILIES
 from monitor.probes.prober import Probe, Prober
 from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult, Way
 from monitor.probes.way import Budget
-from monitor.service import Monitor, probe_budget
+from monitor.rhythm import probe_budget
+from monitor.service import Monitor
 from monitor.totals import Totals
 from tests.support.mirror import PretendMirror
 from tests.support.wait import wait_until_async
@@ -428,7 +429,7 @@ async def test_metrics_follow_state_and_verdict(setup):
 
 
 async def test_health_that_is_too_old_is_unknown(setup, monkeypatch):
-    monkeypatch.setattr("monitor.service.SHORTEST_BUDGET", 0.2)
+    monkeypatch.setattr("monitor.rhythm.SHORTEST_BUDGET", 0.2)
     await setup.start()
     await setup.until("hk", State.up)
     release = asyncio.Event()
