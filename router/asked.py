@@ -5,7 +5,9 @@ from __future__ import annotations
 from router.admission.clients import Client
 from router.admission.keys import Caller, credentials
 from router.body import is_json
+from router.choice.timeouts import asked_timeout
 from router.config import WorkerConfig
+from router.stream.dialect import dialect_of
 from router.upstreams import Upstream
 from router.wire.outgoing import fields_with_key
 from router.wire.request import RequestHead
@@ -28,7 +30,10 @@ class Asked:
         "endpoint",
         "is_json",
         "may_be_stale",
+        "shape",
+        "suits",
         "target",
+        "timeout",
     )
 
     def __init__(
@@ -45,6 +50,15 @@ class Asked:
             head.method in (b"GET", b"HEAD") or self.endpoint in _POOLED_POSTS
         )
         """Whether a reused connection will do, for a request that can be repeated."""
+        multipart = head.look.get(b"content-type", b"").lower().startswith(b"multipart/")
+        dialect = dialect_of(self.endpoint, target)
+        self.shape = (head.method, self.endpoint, dialect, multipart)
+        """What a plan depends on beside the body (`plan.py`)."""
+        asked = head.look.get(b"x-mirrorgate-timeout")
+        self.timeout = asked_timeout(asked) if asked is not None else None
+        """Seconds that the caller will wait at most, if it said so."""
+        self.suits: dict[Upstream, bool] = {}
+        """Which mirrors have this endpoint and take these keys, as far as that was asked."""
         self._head = head
         self._fields: dict[bytes, bytes] = {}
 

@@ -2,91 +2,235 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from router.choice.failure import FailedAttempt, Failure, may_retry
-from router.eligibility import Eligibility, all_failed
+from monitor.health.board import State
+from router.admission.keys import Caller
+from router.choice.attempt import Attempt
+from router.choice.failure import TRAITS, Blame, FailedAttempt, Failure
+from router.choice.rate_limited import should_retry, wait_of
+from router.choice.retry import ALLOWED, Commit, Repeat, Tries, Why, decide
+from router.choice.timeouts import leave_early, soft_limit
+from router.eligibility import Eligibility
 from router.opening import Opening
+from router.plan import Plan
 from router.plane import Plane
-from router.upstreams import Handle, Upstream
+from router.problems import all_failed, all_limited
+from router.upstreams import Upstream
 from router.wire.answer import Problem
 from router.wire.upstream import UpstreamConnection
 
 Opened = Callable[[Upstream, UpstreamConnection, float], None]
 Failed = Callable[[Failure, str], None]
+_OWN = Caller.own
+_NEVER = Repeat.never
+_NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
 class Attempts:
     """Chooses mirrors for a request and remembers what became of each."""
 
-    __slots__ = ("_eligible", "_handle", "_opening", "_plane", "_tried", "failed")
+    __slots__ = (
+        "_attempt",
+        "_eligible",
+        "_key",
+        "_opening",
+        "_plan",
+        "_plane",
+        "_tried",
+        "_tries",
+        "failed",
+        "mirror",
+    )
 
-    def __init__(self, plane: Plane, eligible: Eligibility) -> None:
+    def __init__(
+        self, plane: Plane, eligible: Eligibility, plan: Plan, began: float, ends_at: float
+    ) -> None:
+        """`began` and `ends_at` are on the plane's clock."""
         self.failed: list[FailedAttempt] = []
+        self.mirror = ""
+        """The id of the mirror of the current or last attempt."""
         self._plane = plane
         self._eligible = eligible
-        self._tried: set[str] = set()
-        self._handle: Handle | None = None
+        self._plan = plan
+        self._tries = Tries(plan.repeat, began, ends_at=ends_at)
+        self._tried: list[str] = []
+        self._attempt: Attempt[Upstream] | None = None
         self._opening: Opening | None = None
+        shown = eligible.asked.credentials
+        self._key = shown.keys[0] if shown.caller is _OWN else None
+        plane.pool.budget.request(began)
 
     def __repr__(self) -> str:
         return f"<Attempts on {self.mirror or 'no mirror'}, {len(self.failed)} failed>"
 
-    @property
-    def mirror(self) -> str:
-        """The id of the mirror of the current or last attempt."""
-        return self._handle.upstream.id if self._handle is not None else ""
-
-    def start(self, may_be_stale: bool, opened: Opened, failed: Failed) -> Problem | None:
+    def start(
+        self, pooled: bool, replayable: bool, opened: Opened, failed: Failed
+    ) -> Problem | None:
         """Choose a mirror, take it and open a connection: one synchronous step.
 
         Says why when there is no mirror left. Otherwise one of the two is called, `opened` possibly
-        before this returns.
+        before this returns. `pooled`: a connection that waited will do.
         """
-        upstream = self._plane.choose(self._accepts)
-        if upstream is None:
-            return self.all_failed() if self.failed else self._eligible.nobody(self._plane)
-        if self.failed:
-            self._plane.tally.retried(self.failed[-1].failure)
-        self._tried.add(upstream.id)
-        self._handle = Handle(upstream)
-        reuse = may_be_stale and not self.failed
-        connection = upstream.take_idle(self._plane.wheel.now) if reuse else None
+        plane, plan, before = self._plane, self._plan, self.failed
+        attempt = plane.pool.choose(
+            self._accepts,
+            plan.baseline,
+            plane.clock(),
+            repeatable=replayable and plan.repeat is not _NEVER,
+            again=bool(before),
+        )
+        if attempt is None:
+            return self._nobody()
+        if before:
+            plane.tally.retried(before[-1].failure)
+        upstream = attempt.member
+        self._attempt, self.mirror = attempt, upstream.id
+        self._tried.append(upstream.id)
+        reuse = pooled and not (before and before[-1].failure is Failure.stale)
+        connection = upstream.take_idle(plane.wheel.now) if reuse else None
         if connection is not None:
             opened(upstream, connection, 0.0)
         else:
-            self._opening = Opening(self._plane, upstream, opened, failed)
+            self._opening = Opening(plane, upstream, opened, failed)
         return None
 
     def _accepts(self, upstream: Upstream) -> bool:
-        fresh = upstream.id not in self._tried
-        return fresh and upstream.available and self._eligible.fits(upstream)
+        if not upstream.available or upstream.id in self._tried:
+            return False
+        blocks = self._plane.pool.blocks
+        if blocks and blocks.until(upstream.id, self._key, self._plane.clock()):
+            return False
+        return self._eligible.fits(upstream)
 
-    def note_failure(self, failure: Failure, detail: str, replayable: bool) -> bool:
-        """The current attempt has failed; whether another one may be made."""
-        mirror = self.mirror
-        self.give_back()
-        self.failed.append(FailedAttempt(mirror, failure, detail))
-        self._plane.failed_on(mirror, failure)
-        if failure is Failure.stale:
-            self._tried.discard(mirror)
-        again = may_retry(failure, replayable)
-        counted = sum(attempt.failure is not Failure.stale for attempt in self.failed)
-        return again and counted < self._plane.router.retry.attempts
+    def _nobody(self) -> Problem:
+        plane = self._plane
+        named = plane.router.expose_mirror
+        fitting = [u.id for u in plane.upstreams if u.available and self._eligible.fits(u)]
+        wait = plane.pool.blocks.soonest(fitting, self._key, plane.clock())
+        if wait is not None:
+            return all_limited(wait)
+        return all_failed(self.failed, named) if self.failed else self._eligible.nobody(plane)
 
-    def all_failed(self) -> Problem:
-        """What the client is told after the last attempt."""
+    def give_up(self) -> Problem:
+        """The error when no other attempt may be made."""
         return all_failed(self.failed, self._plane.router.expose_mirror)
 
+    # What becomes of the current attempt
+
+    def sent(self, now: float) -> None:
+        """The request is complete; what follows is the mirror's time."""
+        if self._attempt is not None:
+            self._attempt.sent(now)
+
+    def content(self, now: float) -> None:
+        """The first content is here."""
+        if self._attempt is not None:
+            self._attempt.content(now)
+
+    def succeeded(self, now: float) -> None:
+        """The answer is complete."""
+        if self._attempt is not None:
+            self._attempt.succeeded(now)
+
+    def failed_with(
+        self,
+        failure: Failure,
+        detail: str,
+        commit: Commit,
+        replayable: bool,
+        look: Mapping[bytes, bytes] = _NO_FIELDS,
+    ) -> bool:
+        """It has failed before the client had any content; whether another one may be made.
+
+        `look`: fields of the response, if there was one.
+        """
+        again = self._may_repeat(failure, commit, replayable, look)
+        self._end(failure, look)
+        self.failed.append(FailedAttempt(self.mirror, failure, detail))
+        if failure is Failure.stale:
+            self._tried.remove(self.mirror)
+        return again
+
+    def leaves(
+        self, failure: Failure, detail: str, replayable: bool, look: Mapping[bytes, bytes]
+    ) -> bool:
+        """The mirror answered with an error: whether to try another one instead of passing it on.
+
+        If so, the failure is noted; if not, it counts against the mirror all the same.
+        """
+        another = any(map(self._accepts, self._plane.upstreams))
+        if another and self._may_repeat(failure, Commit.C2, replayable, look):
+            self._end(failure, look)
+            self.failed.append(FailedAttempt(self.mirror, failure, detail))
+            return True
+        self._end(failure, look)
+        return False
+
+    def cut(self, failure: Failure) -> None:
+        """The answer broke off after the client had its beginning."""
+        self._end(failure, _NO_FIELDS)
+
+    def limited_by_key(self, look: Mapping[bytes, bytes]) -> None:
+        """The caller's own key is over its limit there: this key keeps away, nobody else."""
+        plane = self._plane
+        wait = wait_of(look, plane.wall())
+        plane.pool.blocks.block(self.mirror, self._key, wait, plane.clock())
+        self.give_back()
+
     def give_back(self) -> None:
-        """Hold no mirror any more; break off an opening."""
+        """Hold no mirror any more, without a word on it; break off an opening."""
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        if self._handle is not None:
-            self._handle.release()
+        if self._attempt is not None:
+            self._attempt.passed_on()
+
+    def is_suspect(self, since: float) -> bool:
+        """Whether the mirror takes longer than is usual, since then, and is suspect besides."""
+        attempt, plan, now = self._attempt, self._plan, self._plane.clock()
+        if attempt is None or plan.repeat is _NEVER:
+            return False
+        hard = plan.patience.content if plan.stream else plan.patience.head
+        soft = soft_limit(plan.baseline, hard)
+        upstream = attempt.member
+        suspect = upstream.health.state in (State.down, State.degraded)
+        overdue = upstream.load.overdue(soft, now)
+        return leave_early(now - since, soft, suspect=suspect, overdue=overdue)
 
     @property
     def on_removed_mirror(self) -> bool:
         """Whether the current mirror has been removed from the configuration."""
-        return self._handle is not None and self._handle.upstream.removed
+        return self._attempt is not None and self._attempt.member.removed
+
+    def _may_repeat(
+        self, failure: Failure, commit: Commit, replayable: bool, look: Mapping[bytes, bytes]
+    ) -> bool:
+        plane = self._plane
+        why = decide(
+            failure,
+            commit,
+            self._tries,
+            plane.router.retry,
+            plane.pool.budget,
+            plane.clock(),
+            replayable=replayable,
+            should_retry=should_retry(look),
+        )
+        if why is Why.ambiguous:
+            plane.tally.repeated_perhaps()
+        return why in ALLOWED
+
+    def _end(self, failure: Failure, look: Mapping[bytes, bytes]) -> None:
+        attempt, plane = self._attempt, self._plane
+        if attempt is None:
+            return
+        self._opening = None
+        now = plane.clock()
+        wait = wait_of(look, plane.wall()) if look else None
+        attempt.failed(failure, now, retry_after=wait is not None)
+        plane.tally.attempt_failed(self.mirror, failure)
+        if failure is Failure.limited:
+            plane.pool.blocks.block(self.mirror, None, wait, now)
+        if TRAITS[failure].blame is not Blame.nobody or failure is Failure.key_refused:
+            plane.report_failure(self.mirror)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from router.admission.keys import Caller
 from router.admission.refusals import no_key_fits
 from router.asked import Asked
 from router.body import RequestBody
-from router.choice.failure import FailedAttempt
 from router.peek import model_of
 from router.plane import Plane
 from router.upstreams import Upstream
@@ -20,27 +17,33 @@ _OWN = Caller.own
 class Eligibility:
     """What a request needs of a mirror: its endpoint, its model, and taking the caller's key."""
 
-    __slots__ = ("_asked", "_body", "_model")
+    __slots__ = ("_body", "_model", "asked")
 
     def __init__(self, asked: Asked, body: RequestBody) -> None:
-        self._asked = asked
+        self.asked = asked
         self._body = body
         self._model: str | None = None
 
     def fits(self, upstream: Upstream) -> bool:
         """Whether the mirror could serve the request, whatever its health."""
-        shown = self._asked.credentials
+        known = self.asked.suits.get(upstream)
+        if known is None:
+            known = self.asked.suits[upstream] = self._suits(upstream)
+        return known and (not upstream.mirror.models or self._has_model(upstream))
+
+    def _suits(self, upstream: Upstream) -> bool:
+        shown = self.asked.credentials
         if shown.caller is not _OWN:
             takes = upstream.takes_key(None)
         else:
             takes = all(map(upstream.takes_key, shown.keys))
-        return takes and upstream.serves(self._asked.target, self._asked_model(upstream))
+        return takes and upstream.serves(self.asked.target)
 
-    def _asked_model(self, upstream: Upstream) -> str | None:
-        """The model asked for, looked up only when a mirror has a list of its own."""
-        if self._model is None and upstream.mirror.models and self._body.collected:
+    def _has_model(self, upstream: Upstream) -> bool:
+        """Looked up only when a mirror has a list of its own."""
+        if self._model is None and self._body.collected:
             self._model = model_of(self._body.peek()) or ""
-        return self._model or None
+        return not self._model or self._model in upstream.mirror.models
 
     def nobody(self, plane: Plane) -> Problem:
         """Why no mirror can be asked."""
@@ -52,17 +55,3 @@ class Eligibility:
             message = f"No mirror here serves the model {self._model!r}. GET /v1/models lists them."
             return Problem(404, "model_not_found", message)
         return no_key_fits(plane)
-
-
-def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
-    """The error after the last attempt; `named`: the client may know which mirrors there are."""
-    mirrors = dict.fromkeys(attempt.mirror for attempt in failed)
-    tried = ", ".join(mirrors) if named else str(len(mirrors))
-    message = f"No mirror could answer (tried {tried}; the last one: {failed[-1].detail})."
-    return Problem(502, "upstream_error", message, tried=True)
-
-
-def too_slow() -> Problem:
-    """The error when a mirror did not answer in time."""
-    message = "The mirror did not answer in time. Try again, or ask for less."
-    return Problem(504, "upstream_timeout", message, tried=True)

@@ -1,7 +1,7 @@
 """One request's way: admit, collect, attempt mirrors, relay the answer, give everything back.
 
     head ─► begin ─► (body collected) ─► attempt ─► connection ─► reply ─► finish
-                                          ▲  │ nothing was sent, or it was not received
+                                          ▲  │ no answer, and the client has nothing of one
                                           └──┘ another mirror, or a new connection (`attempts.py`)
 
 Everything but opening a connection happens in callbacks, from the client's parser to the mirror's
@@ -11,29 +11,42 @@ place on the wheel) is given back in `_finish`, which runs exactly once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from router.admission.admit import blame, entry, refusal
 from router.admission.clients import Client
 from router.admission.keys import Caller
 from router.admission.refusals import too_large
 from router.admission.table import UNCOUNTED
 from router.asked import Asked
+from router.asker import ClientSide
 from router.attempts import Attempts
 from router.body import EARLY, RequestBody
 from router.choice.failure import Failure
-from router.eligibility import Eligibility, too_slow
+from router.choice.retry import Commit
+from router.choice.timeouts import SOFT_LEAST
+from router.eligibility import Eligibility
+from router.plan import Plan
 from router.plane import Plane
+from router.problems import too_slow
 from router.relay import reset
-from router.reply import ClientSide, Reply, outcome_of
-from router.respond import local_answer
+from router.reply import Reply, outcome_of
+from router.respond import local_answer, stream_begins
+from router.stream.dialect import Dialect, error_event, interruption, keepalive
 from router.tally import Finished
 from router.traffic import LONG
 from router.upstreams import Upstream
 from router.wire import cors
 from router.wire.answer import CONTINUE, Problem, render
+from router.wire.chunks import chunk
 from router.wire.outgoing import render_head
 from router.wire.request import RequestHead
+from router.wire.response import ResponseHead
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER
+
+_OWN = Caller.own
 
 
 class Exchange:
@@ -44,10 +57,15 @@ class Exchange:
         "_attempts",
         "_began",
         "_client_stalls",
+        "_eligible",
         "_ends_at",
         "_finished",
+        "_limit",
         "_place",
+        "_plan",
+        "_remind_at",
         "_reply",
+        "_sent_at",
         "body",
         "client",
         "complete_at",
@@ -57,6 +75,7 @@ class Exchange:
         "head",
         "id",
         "plane",
+        "told",
     )
 
     def __init__(self, plane: Plane, client: ClientSide, head: RequestHead, asked: Asked) -> None:
@@ -66,12 +85,15 @@ class Exchange:
         self.id = plane.next_id()
         self.body = RequestBody(head, asked.is_json, plane.router.replay_body, plane.memory)
         self.endpoint = asked.endpoint
-        self.complete_at = self._began = plane.clock()
-        self.deadline = self._ends_at = NEVER
+        self.complete_at = self._began = self._sent_at = plane.clock()
+        self.deadline = self._limit = self._ends_at = self._remind_at = NEVER
+        self.told = False
+        self.early_tunnel: list[bytes] = []
         self._asked = asked
+        self._eligible: Eligibility | None = None
+        self._plan: Plan | None = None
         self._attempts: Attempts | None = None
         self._reply: Reply | None = None
-        self.early_tunnel: list[bytes] = []
         self._client_stalls = False
         self._finished = False
         self._place = UNCOUNTED
@@ -84,7 +106,7 @@ class Exchange:
     def begin(self) -> None:
         """It is this request's turn on its connection."""
         plane = self.plane
-        self.deadline = self._ends_at = plane.wheel.now + plane.timeouts.total
+        self.deadline = self._limit = self._ends_at = plane.wheel.now + plane.timeouts.total
         plane.wheel.add(self)
         plane.exchanges.add(self)
         self._place, problem = entry(plane, self.head, self.asker)
@@ -100,7 +122,7 @@ class Exchange:
         if problem is not None:
             self._refuse(problem)
             return
-        self._attempts = Attempts(plane, Eligibility(self._asked, self.body))
+        self._eligible = Eligibility(self._asked, self.body)
         if not self.body.complete:
             self._invite_body()
         if self.body.complete or not self.body.collected:
@@ -128,14 +150,14 @@ class Exchange:
         was_collected = self.body.collected
         if not self.body.keep(data):
             self.client.pause_client()
-        if was_collected and not self.body.collected and self._attempts is not None:
+        if was_collected and not self.body.collected and self._eligible is not None:
             self._attempt()
 
     def request_end(self) -> None:
         """The request is complete."""
         self.body.complete = True
         self.complete_at = self.plane.clock()
-        if self._finished or self._attempts is None:
+        if self._finished or self._eligible is None:
             return
         if self._reply is not None:
             self._reply.write(self.body.ending)
@@ -175,14 +197,20 @@ class Exchange:
 
     def _attempt(self) -> None:
         """Ask a mirror, the next one if there was one before."""
-        assert self._attempts is not None
-        problem = self._attempts.start(self._may_be_stale(), self._send, self.unanswered)
+        attempts = self._attempts
+        if attempts is None:
+            attempts = self._attempts = self._first_attempt()
+        pooled = self.body.collected and self._asked.may_be_stale
+        problem = attempts.start(pooled, self.body.collected, self._send, self.unanswered)
         if problem is not None:
             self._refuse(problem)
 
-    def _may_be_stale(self) -> bool:
-        """Whether a reused connection will do: the request can be repeated if it proves stale."""
-        return self.body.collected and self._asked.may_be_stale
+    def _first_attempt(self) -> Attempts:
+        assert self._eligible is not None
+        plane, now = self.plane, self.plane.clock()
+        plan = self._plan = plane.planner.plan(self._asked, self.body, now)
+        self._ends_at = min(self._ends_at, plane.wheel.now + plan.patience.total)
+        return Attempts(plane, self._eligible, plan, now, now + plan.patience.total)
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
         body, asked = self.body, self._asked
@@ -195,11 +223,12 @@ class Exchange:
         if body.complete:
             self._await_answer()
 
-    def _await_answer(self) -> None:
-        if not self._answering:
-            self.wait(self.plane.timeouts.first_byte)
-
     # From the reply
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the answer's events are like."""
+        return self._plan.dialect if self._plan is not None else Dialect.other
 
     @property
     def failed_attempts(self) -> int:
@@ -207,9 +236,14 @@ class Exchange:
         return len(self._attempts.failed) if self._attempts is not None else 0
 
     @property
+    def asker(self) -> Client:
+        """Whom it is for, which may be somebody behind the peer."""
+        return self._asked.client
+
+    @property
     def with_mirror_key(self) -> bool:
         """Whether the mirror gets its own key instead of the caller's."""
-        return self._asked.credentials.caller is not Caller.own
+        return self._asked.credentials.caller is not _OWN
 
     @property
     def may_keep_alive(self) -> bool:
@@ -218,68 +252,205 @@ class Exchange:
         whole = self.body.complete or not head.has_body
         return head.keep_alive and whole and not head.websocket and self.plane.keeps_connections
 
-    @property
-    def asker(self) -> Client:
-        """Whom it is for, which may be somebody behind the peer."""
-        return self._asked.client
+    def content(self, status: int) -> None:
+        """The answer, with this status, goes to the client from here on."""
+        if self._attempts is not None and status < 400:
+            self._attempts.content(self.plane.clock())
+        self.heard()
 
-    def wait(self, seconds: float) -> None:
-        """The next thing must happen within this time."""
-        self.deadline = min(self.plane.wheel.now + seconds, self._ends_at)
-
-    def wait_no_more(self) -> None:
-        """A tunnel may stay as long as both sides like."""
-        self.deadline = self._ends_at = NEVER
-
-    def unanswered(self, failure: Failure, detail: str) -> None:
+    def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
         """An attempt ended without an answer: another one, or an error."""
-        assert self._attempts is not None
+        attempts = self._attempts
+        assert attempts is not None
+        commit, look = self._commit, head.table() if head is not None else {}
         self._leave_mirror()
-        if self._attempts.note_failure(failure, detail, self.body.collected):
+        if attempts.failed_with(failure, detail, commit, self.body.collected, look):
             self._attempt()
         else:
-            self._refuse(self._attempts.all_failed())
+            self._refuse(attempts.give_up())
+
+    @property
+    def _commit(self) -> Commit:
+        if self._reply is None:
+            return Commit.C0
+        if self.told:
+            return Commit.C2S
+        return Commit.C2 if self._reply.has_head else Commit.C1
+
+    def leaves(self, failure: Failure, detail: str, head: ResponseHead) -> bool:
+        """The mirror answers with an error: whether another one is tried instead."""
+        attempts = self._attempts
+        assert attempts is not None
+        if not attempts.leaves(failure, detail, self.body.collected, head.table()):
+            return False
+        self._leave_mirror()
+        self._attempt()
+        return True
+
+    def limited_by_key(self, head: ResponseHead) -> None:
+        """The caller's own key has reached its limit there."""
+        if self._attempts is not None:
+            self._attempts.limited_by_key(head.table())
+
+    def refused_in_stream(self, status: int, error: Mapping[str, Any] | None) -> None:
+        """The client has a head already, and this error instead of an answer."""
+        shown = error or {"message": f"The mirror answered with an error ({status}).", "code": None}
+        self._end_stream(error_event(self.dialect, shown), outcome_of(status))
 
     def answered(self, outcome: str, keep_alive: bool) -> None:
         """The client has the answer, or as much of it as there will be."""
+        if self._attempts is not None and outcome == "success":
+            self._attempts.succeeded(self.plane.clock())
         self._finish(outcome, keep_alive)
+
+    def cut(self, failure: Failure) -> None:
+        """The answer has broken off after the client had its beginning."""
+        reply = self._reply
+        if self._attempts is None or reply is None:
+            return
+        self._attempts.cut(failure)
+        self.plane.tally.interrupted(reply.mirror, failure)
+        self.plane.traffic.stalled(reply.mirror, reply.body_bytes)
+
+    # Time
+
+    def wait(self, seconds: float) -> None:
+        """The next thing must happen within this time."""
+        self._limit = min(self.plane.wheel.now + seconds, self._ends_at)
+        self.deadline = min(self._limit, self._remind_at)
+
+    def wait_no_more(self) -> None:
+        """A tunnel may stay as long as both sides like."""
+        self.deadline = self._limit = self._ends_at = self._remind_at = NEVER
+
+    def _await_answer(self) -> None:
+        """All is sent; now it is the mirror's turn."""
+        plan, attempts = self._plan, self._attempts
+        assert plan is not None
+        assert attempts is not None
+        if self._committed:
+            return
+        self._sent_at = self.plane.clock()
+        attempts.sent(self._sent_at)
+        self._remind_at = self.plane.wheel.now + min(self._silence, SOFT_LEAST)
+        self.wait(plan.patience.head)
+
+    def head_came(self) -> None:
+        """A head came; now content must."""
+        assert self._plan is not None
+        waited = self.plane.clock() - self._sent_at
+        self.wait(max(self._plan.patience.content - waited, 0.0))
+
+    def heard(self) -> None:
+        """A piece of the answer came; the next must come in time."""
+        self._remind_at = self.plane.wheel.now + self._silence
+        plan = self._plan
+        self.wait(plan.patience.idle if plan is not None else self.plane.timeouts.idle)
+
+    @property
+    def _silence(self) -> float:
+        """Seconds of silence after which the client is told that we are still at it."""
+        plan, rules = self._plan, self.plane.router.stream
+        talks = plan is not None and plan.stream and plan.dialect is not Dialect.other
+        if not talks or rules.keepalive_style == "off" or self.head.http10:
+            return NEVER
+        return rules.keepalive
+
+    def expired(self) -> None:
+        """The wheel's word: the deadline has passed."""
+        now = self.plane.wheel.now
+        if now < self._limit:
+            self._remind(now)
+        elif self._client_stalls:
+            reset(self.client.transport)
+        elif self._reply is not None and self._reply.committed:
+            self._reply.interrupt(Failure.stalled)
+        elif self._attempts is not None and self._attempts.mirror:
+            self._too_late()
+        else:
+            self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
+
+    def _too_late(self) -> None:
+        """The mirror has had its time; or the caller has, which is not the mirror's fault."""
+        assert self._plan is not None
+        head = self._reply is not None and self._reply.has_head
+        waited = self.plane.clock() - self._sent_at
+        if self._plan.patience.blames(waited):
+            failure = Failure.content_timeout if head else Failure.timeout
+            self.unanswered(failure, "it did not answer in time")
+        else:
+            self._leave_mirror()
+            self._refuse(too_slow())
+
+    def _remind(self, now: float) -> None:
+        """It has been silent for a while: is the mirror suspect? Else tell the client."""
+        silence = self._silence
+        if self._committed:
+            if self._reply is not None and self._reply.between_events:
+                self._reply.remind(self._reminder)
+        elif self._attempts is not None and self._attempts.is_suspect(self._sent_at):
+            self.unanswered(Failure.slow, "it takes suspiciously long")
+            return
+        elif self.plane.clock() - self._sent_at >= silence:
+            self._tell()
+        if self._finished:
+            return
+        self._remind_at = now + (silence if self._committed else min(silence, SOFT_LEAST))
+        self.deadline = min(self._limit, self._remind_at)
+
+    def _tell(self) -> None:
+        """Begin the answer with comments: another mirror can still give the content."""
+        plane, transport = self.plane, self.client.transport
+        if not self.told:
+            self.told = True
+            plane.outbox.write(transport, stream_begins(plane, self.head, self.id))
+            if self._reply is not None:
+                self._reply.begun()
+        plane.outbox.write(transport, chunk(self._reminder))
+
+    @property
+    def _reminder(self) -> bytes:
+        style = self.plane.router.stream.keepalive_style
+        return keepalive(self.dialect, "chunk" if style == "chunk" else "comment")
 
     # Ends
 
     @property
-    def _answering(self) -> bool:
-        return self._reply is not None and self._reply.started
-
-    def expired(self) -> None:
-        """The wheel's word: the deadline has passed."""
-        if self._client_stalls:
-            reset(self.client.transport)
-        elif self._reply is not None and self._reply.started:
-            self._reply.interrupt("timeout")
-        elif self._attempts is not None and self._attempts.mirror:
-            self.plane.failed_on(self._attempts.mirror, Failure.timeout)
-            self._refuse(too_slow(), "timeout")
-        else:
-            self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
+    def _committed(self) -> bool:
+        return self._reply is not None and self._reply.committed
 
     def end_soon(self, seconds: float) -> None:
         """End within this time if the mirror has been removed."""
         if self._attempts is not None and self._attempts.on_removed_mirror:
             self._ends_at = min(self._ends_at, self.plane.wheel.now + seconds)
-            self.deadline = min(self.deadline, self._ends_at)
+            self._limit = min(self._limit, self._ends_at)
+            self.deadline = min(self.deadline, self._limit)
 
     def _refuse_or_cut(self, problem: Problem) -> None:
-        if self._reply is not None and self._reply.started:
+        if self._committed and self._reply is not None:
             self._reply.cut()
             self._finish("client_error", keep_alive=False)
         else:
             self._refuse(problem)
 
-    def _refuse(self, problem: Problem, outcome: str = "") -> None:
+    def _refuse(self, problem: Problem) -> None:
         self.plane.tally.rejected(problem.code)
         blame(self.plane, self._asked, self.head, problem)
+        outcome = outcome_of(problem.status)
+        if self.told:
+            message = interruption(self.dialect, problem.message, problem.code)
+            self._end_stream(message, outcome)
+            return
         out = local_answer(self.plane, self.head, self.id, problem, self.may_keep_alive)
-        self._answer(problem.status, out, outcome or outcome_of(problem.status))
+        self._answer(problem.status, out, outcome)
+
+    def _end_stream(self, words: bytes, outcome: str) -> None:
+        """The last words in a stream that has begun but has no content; it must not look whole."""
+        outbox, transport = self.plane.outbox, self.client.transport
+        outbox.write(transport, chunk(words))
+        outbox.flush()
+        transport.close()
+        self._finish(outcome, keep_alive=False, status=200)
 
     def _answer(self, status: int, out: bytes, outcome: str) -> None:
         self.plane.outbox.write(self.client.transport, out)
@@ -297,26 +468,26 @@ class Exchange:
         self.deadline = NEVER
         self.plane.wheel.remove(self)
         self.plane.exchanges.discard(self)
-        self.plane.limits.leave(self._place)
         self._count(outcome, status)
         self._leave_mirror()
         if self._attempts is not None:
             self._attempts.give_back()
+        self.plane.limits.leave(self._place)
         self.body.drop()
         self.client.exchange_done(keep_alive)
 
     def _count(self, outcome: str, status: int) -> None:
         plane, reply = self.plane, self._reply
         mirror, stream, sent = "", False, 0
-        if reply is not None and reply.started:
+        if reply is not None and reply.committed:
             mirror, status, stream = reply.mirror, reply.status, reply.stream
             sent = reply.body_bytes
+            if sent >= LONG and outcome == "success":
+                plane.traffic.completed(mirror, sent)
         seconds = plane.clock() - self._began
         received, failed = self.body.size, self.failed_attempts
         alike = (mirror, self.endpoint, status, outcome, stream)
         plane.tally.finished(alike, failed > 0, seconds, received, sent)
-        if sent >= LONG and outcome == "success":
-            plane.traffic.completed(mirror, sent)
         if plane.access is not None:
             end = Finished(
                 self.id,

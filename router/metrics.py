@@ -25,6 +25,11 @@ ATTEMPTS = Family(
 RETRIES = Family(
     "mirrorgate_retries", "counter", "Further attempts, by what made them necessary", ("reason",)
 )
+AMBIGUOUS = Family(
+    "mirrorgate_ambiguous_retries",
+    "counter",
+    "Further attempts though a mirror may have done, and billed, the request already",
+)
 DURATION = Family(
     "mirrorgate_request_duration_seconds",
     "histogram",
@@ -99,6 +104,7 @@ FAMILIES = (
     RESCUED,
     ATTEMPTS,
     RETRIES,
+    AMBIGUOUS,
     DURATION,
     FIRST_BYTE,
     CONNECT,

@@ -18,14 +18,16 @@ from router.admission.bans import BanList, Row
 from router.admission.clients import Client, Clients, Peer
 from router.admission.limits import Limits
 from router.admission.table import Table
-from router.choice.failure import Failure
-from router.choice.selection import least_in_flight, select
+from router.choice.pool import Pool
+from router.choice.timeouts import Classes
+from router.choice.words import Word
 from router.config import WorkerConfig
 from router.departures import Departures
+from router.plan import Planner
 from router.pressure import Crowd, Door, Memory, connection_limit
 from router.tally import Finished, Tally
 from router.traffic import Traffic
-from router.upstreams import Pool, Upstream, Upstreams
+from router.upstreams import IdleKeeper, Upstream, Upstreams
 from router.wire.fields import request_rules, response_rules
 from router.wire.outbox import Outbox
 from router.wire.wheel import Wheel
@@ -53,6 +55,7 @@ class Plane:
         report_failure: Callable[[str], None] = lambda mirror: None,
         notice: Callable[[str, Peer], None] = lambda setting, peer: None,
         table: Table | None = None,
+        tell: Callable[[Word], None] = lambda word: None,
         access: Callable[[Finished], None] | None = None,
         accept: Callable[[bool], None] = lambda on: None,
         rng: random.Random | None = None,
@@ -71,7 +74,8 @@ class Plane:
         self.wall = wall
         self.traffic = Traffic(clock)
         self.upstreams = Upstreams()
-        self.wheel.add(Pool(self.wheel, self.upstreams))
+        self.wheel.add(IdleKeeper(self.wheel, self.upstreams))
+        self.pool: Pool[Upstream] = Pool(config.router, self.rng, tell)
         self.bans = BanList()
         self.alerts = Alerts()
         self.limits = Limits(table or Table.alone())
@@ -102,7 +106,10 @@ class Plane:
         self.request_rules = request_rules(config.router.client_ip_header)
         self.tls_contexts.forget()
         self.learn(snapshot)
-        self.upstreams.apply(config.mirrors, self.snapshot)
+        self.planner = Planner(Classes(self.timeouts, config.router.classes), self.pool.baselines)
+        self.pool.configure(config.router)
+        self.upstreams.apply(config.mirrors, self.snapshot, config.router, self.clock())
+        self.pool.members(self.upstreams)
         for exchange in self.exchanges:
             exchange.end_soon(self.timeouts.drain)
 
@@ -134,6 +141,7 @@ class Plane:
         """
         self.snapshot = snapshot.completed_from(self.snapshot)
         self.upstreams.learn(self.snapshot)
+        self.pool.members(self.upstreams)
 
     def recognise(self, address: str, look: Mapping[bytes, bytes]) -> Client:
         """Who is asking: a request with these looked-at fields came from this address."""
@@ -154,13 +162,3 @@ class Plane:
     def next_id(self) -> str:
         """A request id, unique over all workers."""
         return f"{self._id_prefix}{next(self._ids):06x}"
-
-    def choose(self, accept: Callable[[Upstream], bool]) -> Upstream | None:
-        """The mirror for one more attempt."""
-        return select(self.upstreams, accept, least_in_flight, self.rng)
-
-    def failed_on(self, mirror: str, failure: Failure) -> None:
-        """An attempt failed before an answer had begun; a stale connection is nobody's fault."""
-        self.tally.attempt_failed(mirror, failure)
-        if failure is not Failure.stale:
-            self.report_failure(mirror)

@@ -27,34 +27,42 @@ class Relay:
         "_outbox",
         "_pending",
         "_request",
+        "_told",
         "_transport",
         "body_bytes",
         "keep_alive",
-        "started",
     )
 
-    def __init__(self, outbox: Outbox, transport: asyncio.Transport, request: RequestHead) -> None:
+    def __init__(
+        self, outbox: Outbox, transport: asyncio.Transport, request: RequestHead, told: bool
+    ) -> None:
+        """`told`: the client has a head already, of a chunked response."""
         self._outbox = outbox
         self._transport = transport
         self._request = request
         self._pending = b""
-        self._chunked = False
-        self.started = False
-        """Whether the client has something of the response."""
+        self._told = self._chunked = told
         self.body_bytes = 0
         self.keep_alive = False
         """Whether the client's connection can carry another request after this response."""
         self._framed = True
 
+    def begun(self) -> None:
+        """The client has been given a head meanwhile."""
+        self._told = self._chunked = True
+
     def informational(self, response: ResponseHead) -> None:
         """Pass on an interim response, to clients that know them (RFC 9110 section 15.2)."""
-        if self._request.http10 or response.status == 100 or self.started:
+        if self._request.http10 or response.status == 100 or self._told:
             return
         head = [status_line(response.status, response.reason), *response.fields, b"\r\n"]
         self._outbox.write(self._transport, b"".join(head))
 
     def head(self, response: ResponseHead, added: bytes, keep_alive: bool) -> None:
         """Prepare the head; it is written together with what follows it in the same read."""
+        if self._told:
+            self.keep_alive = keep_alive
+            return
         framing = self._framing(response)
         self.keep_alive = keep_alive and self._framed
         ending = self._connection(response) + b"\r\n"
@@ -91,9 +99,17 @@ class Relay:
             body += LAST_CHUNK
         out = self._pending + body if self._pending else body
         self._pending = b""
-        self.started = True
         if out:
             self._outbox.write(self._transport, out)
+
+    @property
+    def takes_more(self) -> bool:
+        """Whether something of our own can be added to the body."""
+        return self._chunked or not self._framed
+
+    def words(self, words: bytes) -> None:
+        """Add something of our own to the body, between two events of a stream."""
+        self._outbox.write(self._transport, chunk(words) if self._chunked else words)
 
     def cut(self) -> None:
         """End a response that cannot be completed, so that the client sees it is incomplete.

@@ -1,88 +1,44 @@
 """A mirror's answer on its way to the client: the user of one connection to a mirror.
 
+    head ─► judged by head and beginning ─► commit ─► relayed ─► ended, or cut so that it shows
+                    │ no answer
+                    └─► the exchange: another mirror, or an error
+
 It belongs to an exchange, tells it how the answer ended, and gives the connection back: to the pool
 when both sides have done what HTTP asks for, else by closing it.
 """
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
-
-from router.body import RequestBody
+from router.asker import Asker
 from router.choice.failure import Failure
-from router.plane import Plane
+from router.choice.rate_limited import classify
 from router.relay import Relay
 from router.respond import added_fields
+from router.stream.dialect import Dialect, interruption
+from router.stream.hold import COMMIT, WAIT, Ending, Hold
+from router.stream.judging import Refusal, failure_of, hold_of, is_plainly_good, needs_look
+from router.stream.sse import Boundary
 from router.tunnel import Tunnel
 from router.upstreams import Upstream
-from router.wire.request import RequestHead
-from router.wire.response import BadResponse, ResponseHead
+from router.wire.response import ResponseHead
 from router.wire.upstream import UpstreamConnection
 from router.wire.websocket import check_switch
 
 STALE_WITHIN = 2.0
 """Seconds in which a kept connection that the mirror had closed tells so: a round trip, with a
 retransmission. One that ends later was alive, and the request may have been acted upon."""
-
-
-_KEY_REFUSED = (401, 402, 403)
-"""What such an answer says of a mirror's own key is for the operator: it may quote the key."""
-
-
-class ClientSide(Protocol):
-    """The client's connection."""
-
-    client: str
-    transport: asyncio.Transport
-
-    def pause_client(self) -> None:
-        """Read no more for now."""
-
-    def resume_client(self) -> None:
-        """Read again."""
-
-    def exchange_done(self, keep_alive: bool) -> None:
-        """The answer is written; the connection may carry the next request or not."""
-
-
-class Asker(Protocol):
-    """The exchange whose request is answered."""
-
-    id: str
-    plane: Plane
-    client: ClientSide
-    head: RequestHead
-    body: RequestBody
-    endpoint: str
-    complete_at: float
-    """When the request was complete, on the plane's clock."""
-    early_tunnel: list[bytes]
-    """What the client sent behind a WebSocket request."""
-
-    @property
-    def failed_attempts(self) -> int:
-        """How many attempts failed before this one."""
-
-    @property
-    def with_mirror_key(self) -> bool:
-        """Whether the mirror got its own key instead of the caller's."""
-
-    @property
-    def may_keep_alive(self) -> bool:
-        """Whether the client's connection could carry another request."""
-
-    def wait(self, seconds: float) -> None:
-        """Something happened; the next thing must happen within this time."""
-
-    def wait_no_more(self) -> None:
-        """From here on the client and the mirror alone know how long it takes."""
-
-    def answered(self, outcome: str, keep_alive: bool) -> None:
-        """The answer has ended, well or not; the client has it."""
-
-    def unanswered(self, failure: Failure, detail: str) -> None:
-        """There is no answer, and the client has nothing of one."""
+_NOT_SHOWN = {
+    Failure.challenge: "a challenge page of what stands in front of it",
+    Failure.key_refused: "it refuses the key that it is given here",
+}
+"""Answers that are never passed on: a page that no SDK reads, or one that may quote our key."""
+_SAYS = {
+    Failure.server_error: "it answers with an error",
+    Failure.gateway: "something in front of it gave up",
+    Failure.overloaded: "it is overloaded",
+}
+_LIMITED = "it limits how much may be asked"
 
 
 class Reply:
@@ -91,13 +47,19 @@ class Reply:
     __slots__ = (
         "_asker",
         "_began",
+        "_boundary",
         "_connection",
+        "_ending",
+        "_first_byte",
+        "_head",
         "_heard_at",
+        "_hold",
         "_opened_in",
         "_relay",
         "_tunnel",
         "_upstream",
         "_wheel",
+        "committed",
         "mirror",
         "status",
         "stream",
@@ -109,21 +71,29 @@ class Reply:
         self.mirror = upstream.id
         self.status = 0
         self.stream = False
+        self.committed = False
+        """Whether the client has something of this answer."""
         self._asker = asker
         self._upstream = upstream
         self._connection: UpstreamConnection | None = connection
         self._opened_in = opened_in
+        self._first_byte = 0.0
         self._wheel = asker.plane.wheel
         self._heard_at = 0.0
         self._began = self._wheel.now
-        self._relay = Relay(asker.plane.outbox, asker.client.transport, asker.head)
+        self._head: ResponseHead | None = None
+        """The head, while it is open whether the client gets it."""
+        self._hold: Hold | Refusal | None = None
+        self._boundary: Boundary | None = None
+        self._ending: Ending | None = None
+        self._relay = Relay(asker.plane.outbox, asker.client.transport, asker.head, asker.told)
         self._tunnel: Tunnel | None = None
         connection.take(self, to_head=asker.head.method == b"HEAD")
 
     @property
-    def started(self) -> bool:
-        """Whether the client has something of the answer."""
-        return self._relay.started
+    def has_head(self) -> bool:
+        """Whether the mirror has begun to answer."""
+        return self.status > 0
 
     @property
     def body_bytes(self) -> int:
@@ -147,13 +117,20 @@ class Reply:
         if self._connection is not None and not self._connection.closed:
             self._connection.transport.resume_reading()
 
-    def interrupt(self, reason: str) -> None:
+    @property
+    def between_events(self) -> bool:
+        """Whether the client has a stream, and all of its last event."""
+        return self._boundary is not None and self._boundary.between_events
+
+    def interrupt(self, failure: Failure) -> None:
         """The answer cannot be completed: the client must see that."""
-        plane = self._asker.plane
-        plane.tally.interrupted(self.mirror, reason)
-        plane.traffic.stalled(self.mirror, self.body_bytes)
+        asker = self._asker
+        asker.cut(failure)
+        if self.between_events and self._relay.takes_more:
+            message = "The mirror's answer broke off. What came before this is not all of it."
+            self._relay.words(interruption(asker.dialect, message))
         self.cut()
-        self._asker.answered("interrupted", keep_alive=False)
+        asker.answered("interrupted", keep_alive=False)
 
     def cut(self) -> None:
         """End the answer visibly incomplete, and a tunnel."""
@@ -162,13 +139,21 @@ class Reply:
         else:
             self._relay.cut()
 
+    def begun(self) -> None:
+        """The client has been given a head meanwhile."""
+        self._relay.begun()
+
+    def remind(self, words: bytes) -> None:
+        """Say something that is no content, between two events."""
+        self._relay.words(words)
+
     def leave(self) -> None:
         """Close the connection to the mirror unless it has been given back."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.leave()
 
-    # From the mirror
+    # From the mirror: is it an answer?
 
     def informational(self, head: ResponseHead) -> None:
         """An interim response."""
@@ -176,35 +161,135 @@ class Reply:
 
     def response_head(self, head: ResponseHead) -> None:
         """The head of the answer."""
-        asker, plane, mirror = self._asker, self._asker.plane, self._upstream.id
-        if head.status in _KEY_REFUSED and asker.with_mirror_key:
-            raise BadResponse("it refuses the key that it is given here")
+        asker = self._asker
         if head.status == 101:
             check_switch(asker.head.websocket_key, head)
-        first_byte = plane.clock() - asker.complete_at
         self.status = head.status
-        self.stream = head.look.get(b"content-type", b"").startswith(b"text/event-stream")
+        self._first_byte = asker.plane.clock() - asker.complete_at
+        failure = failure_of(head, not asker.with_mirror_key)
+        if failure is not None:
+            self._refused(head, failure)
+        elif asker.told and not head.is_event_stream:
+            self._head, self._hold = head, Refusal()
+        else:
+            self._head = head
+            if head.is_event_stream:
+                asker.head_came()
+
+    def _refused(self, head: ResponseHead, failure: Failure) -> None:
+        asker = self._asker
+        if failure in _NOT_SHOWN:
+            asker.unanswered(failure, _NOT_SHOWN[failure], head)
+        elif failure is Failure.limited:
+            self._head, self._hold = head, Refusal()
+        elif not asker.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
+            self._head, self._hold = head, Refusal() if asker.told else None
+
+    def response_data(self, parts: list[bytes], ended: bool) -> None:
+        """What one read brought of the answer."""
+        if self._head is not None:
+            judged = self._judged(self._head, parts, ended)
+            if judged is None:
+                return
+            parts = judged
+        elif self._wheel.now != self._heard_at:  # to move a deadline once a tick will do
+            self._heard_at = self._wheel.now
+            self._asker.heard()
+        self._forward(parts, ended)
+
+    def _judged(self, head: ResponseHead, parts: list[bytes], ended: bool) -> list[bytes] | None:
+        """What may be forwarded now; None while that is open, or when it is no answer."""
+        hold = self._hold
+        if hold is None:
+            looks = head.status < 400 and needs_look(head, self._asker.dialect)
+            if not looks or (parts and is_plainly_good(head, parts[0])):
+                self._commit(head)
+                return parts
+            hold = self._hold = hold_of(head, self._asker.dialect)
+        if isinstance(hold, Refusal):
+            return self._look_into(head, hold, parts, ended)
+        verdict, rest = hold.verdict, list(parts)
+        while verdict is WAIT and rest:
+            verdict = hold.feed(rest.pop(0))
+        if verdict is WAIT and ended:
+            verdict = hold.ended()
+        if verdict is WAIT:
+            return None
+        if verdict is COMMIT:
+            self._commit(head)
+            return hold.take() + rest
+        assert verdict.failure is not None
+        if not verdict.readable or self._asker.told:
+            self._asker.unanswered(verdict.failure, verdict.detail, head)
+        elif not self._asker.leaves(verdict.failure, verdict.detail, head):
+            self._commit(head)
+            return hold.take() + rest
+        return None
+
+    def _look_into(
+        self, head: ResponseHead, refusal: Refusal, parts: list[bytes], ended: bool
+    ) -> list[bytes] | None:
+        for part in parts:
+            refusal.feed(part)
+        if ended:
+            refusal.ended()
+        if not refusal.complete:
+            return None
+        asker, error = self._asker, refusal.error()
+        if head.status == 429:
+            if not classify(not asker.with_mirror_key, error).pass_on:
+                asker.unanswered(Failure.limited, _LIMITED, head)
+                return None
+            asker.limited_by_key(head)
+        if asker.told:
+            asker.refused_in_stream(head.status, error)
+            return None
+        self._commit(head)
+        return refusal.take()
+
+    # It is: relay it
+
+    def _commit(self, head: ResponseHead) -> None:
+        """From here on the client has this answer, and no other."""
+        asker, plane, mirror = self._asker, self._asker.plane, self._upstream
+        self._head = self._hold = None
+        self.committed = True
+        self.stream = head.is_event_stream
+        if self.stream:
+            self._boundary = Boundary()
+            if head.until_close and asker.dialect is not Dialect.other:
+                self._ending = Ending(asker.dialect)
+        asker.content(head.status)
         added = added_fields(
             plane,
             asker.head,
             asker.id,
-            self._upstream.encoded_id,
+            mirror.encoded_id,
             asker.failed_attempts,
             self._opened_in,
-            first_byte,
+            self._first_byte,
         )
         self._relay.head(head, added, asker.may_keep_alive)
-        plane.tally.answered(mirror, asker.endpoint, first_byte, self._opened_in)
+        plane.tally.answered(mirror.id, asker.endpoint, self._first_byte, self._opened_in)
 
-    def response_data(self, parts: list[bytes], ended: bool) -> None:
-        """What one read brought of the answer."""
-        if self._wheel.now != self._heard_at:  # to move a deadline once a tick will do
-            self._heard_at = self._wheel.now
-            self._asker.wait(self._asker.plane.timeouts.idle)
+    def _forward(self, parts: list[bytes], ended: bool) -> None:
+        if self._boundary is not None:
+            for part in parts:
+                self._boundary.feed(part)
+            if self._ending is not None and self._breaks_off(self._ending, parts, ended):
+                self._relay.data(parts, ended=False)
+                self.interrupt(Failure.cut)
+                return
         self._relay.data(parts, ended)
         if ended:
             self._give_back()
             self._asker.answered(outcome_of(self.status), self._relay.keep_alive)
+
+    @staticmethod
+    def _breaks_off(ending: Ending, parts: list[bytes], ended: bool) -> bool:
+        for part in parts:
+            ending.feed(part)
+        return ended and not ending.complete
 
     def _give_back(self) -> None:
         connection = self._connection
@@ -215,6 +300,8 @@ class Reply:
     def switched(self, rest: bytes) -> None:
         """The mirror speaks WebSocket from here on."""
         assert self._connection is not None
+        assert self._head is not None
+        self._commit(self._head)
         asker = self._asker
         mirror, self._connection = self._connection.transport, None
         asker.wait_no_more()
@@ -230,8 +317,8 @@ class Reply:
     def response_failed(self, why: str, silent: bool) -> None:
         """The answer broke off or cannot be relayed."""
         connection, self._connection = self._connection, None
-        if self.started:
-            self.interrupt("upstream")
+        if self.committed:
+            self.interrupt(Failure.cut)
             return
         stale = silent and connection is not None and connection.used > 1 and self._is_young
         kind = Failure.stale if stale else Failure.broken if silent else Failure.malformed

@@ -42,6 +42,19 @@ def added_fields(
     return added
 
 
+def stream_begins(plane: Plane, head: RequestHead, request_id: str) -> bytes:
+    """The head of a stream that begins with comments, before any mirror has answered."""
+    fields = [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+        (b"x-mirrorgate-request-id", request_id.encode()),
+        *cors.response_fields(head.look.get(b"origin"), plane.router.cors_origins),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    return render(200, fields, None)
+
+
 def local_answer(
     plane: Plane, head: RequestHead, request_id: str, problem: Problem, keep_alive: bool
 ) -> bytes:

@@ -67,10 +67,13 @@ class Tally:
         """Another attempt begins because of this failure."""
         self._add(metrics.RETRIES.name, (failure,))
 
+    def repeated_perhaps(self) -> None:
+        """Another attempt begins though a mirror may have done, and billed, the request."""
+        self._add(metrics.AMBIGUOUS.name)
+
     def interrupted(self, mirror: str, reason: str) -> None:
         """An answer was cut after its beginning."""
         self._add(metrics.INTERRUPTIONS.name, (mirror, reason))
-        self._add(metrics.ATTEMPTS.name, (mirror, Failure.cut))
 
     def unbelieved(self, setting: str) -> None:
         """A request came through a proxy that cannot tell who is asking, without this setting."""

@@ -11,10 +11,16 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
+from typing import NamedTuple
 
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, MirrorHealth, Wish
+from router.choice.breaker import Breaker
+from router.choice.ejection import FailureWatch
+from router.choice.load import Load
+from router.choice.network import network_terms
 from router.choice.paths import Route
+from router.config import RouterConfig
 from router.routes import route_to, routes_of
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER, Wheel
@@ -30,6 +36,20 @@ NOBODY: Mapping[str, float] = MappingProxyType({})
 """The quarantine in which nothing is."""
 
 
+class Record(NamedTuple):
+    """What traffic has shown of a mirror; it outlives a change of the mirror's other settings."""
+
+    load: Load
+    breaker: Breaker
+    watch: FailureWatch
+
+    @classmethod
+    def new(cls, mirror: str, config: RouterConfig, now: float) -> Record:
+        """The record of a mirror that nothing is known of."""
+        load = Load(1.0, config.balance, now)
+        return cls(load, Breaker(mirror), FailureWatch(config.ejection))
+
+
 class Upstream:
     """One mirror, seen from one worker."""
 
@@ -38,11 +58,16 @@ class Upstream:
         mirror: MirrorConfig,
         health: MirrorHealth,
         quarantine: Mapping[str, float] = NOBODY,
+        record: Record | None = None,
     ) -> None:
         self.mirror = mirror
         self.id = mirror.id
         self.encoded_id = mirror.id.encode()
-        self.in_flight = 0
+        self.priority = mirror.priority
+        self.record = record or Record.new(mirror.id, RouterConfig(), 0.0)
+        self.load = self.record.load
+        self.breaker = self.record.breaker
+        self.watch = self.record.watch
         self.removed = False
         self.base_path = mirror.base_path.encode()
         self.api_key = mirror.api_key.encode()
@@ -54,6 +79,11 @@ class Upstream:
     def __repr__(self) -> str:
         return f"<Upstream {self.id} {self.health.state}, {self.in_flight} in flight>"
 
+    @property
+    def in_flight(self) -> int:
+        """Requests on it."""
+        return self.load.in_flight
+
     def see(self, health: MirrorHealth, quarantine: Mapping[str, float] = NOBODY) -> None:
         """Take what is known of the mirror now, and which endpoints are held until when."""
         if health is not self.health or quarantine != self._quarantine:
@@ -61,7 +91,7 @@ class Upstream:
 
     def _take(self, health: MirrorHealth, quarantine: Mapping[str, float]) -> None:
         self.health = health
-        self.weight = self.mirror.weight * health.weight
+        self.load.weight = self.mirror.weight * health.weight
         self._lends_key = bool(self.api_key) and not health.key_refused
         self._quarantine = quarantine
         self.routes = routes_of(self.mirror, health, quarantine)
@@ -97,11 +127,9 @@ class Upstream:
         text = key.decode("latin-1")
         return any(fnmatchcase(text, pattern) for pattern in self.mirror.client_keys)
 
-    def serves(self, target: bytes, model: str | None) -> bool:
-        """Whether it has this endpoint and, where both are known, this model."""
-        if self._paths and not target.startswith(self._paths):
-            return False
-        return model is None or not self.mirror.models or model in self.mirror.models
+    def serves(self, target: bytes) -> bool:
+        """Whether it has this endpoint."""
+        return not self._paths or target.startswith(self._paths)
 
     def take_idle(self, now: float) -> UpstreamConnection | None:
         """The most recently used idle connection that is likely to live."""
@@ -147,16 +175,24 @@ class Upstreams:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def apply(self, mirrors: Iterable[MirrorConfig], snapshot: HealthSnapshot) -> None:
+    def apply(
+        self,
+        mirrors: Iterable[MirrorConfig],
+        snapshot: HealthSnapshot,
+        config: RouterConfig,
+        now: float,
+    ) -> None:
         """Take new settings and health; what is unchanged keeps its load and connections."""
         old, self._by_id = self._by_id, {}
         for mirror in mirrors:
             known = old.get(mirror.id)
             if known is not None and known.mirror == mirror:
                 self._by_id[mirror.id] = old.pop(mirror.id)
-            else:
-                health = snapshot.of(mirror.id)
-                self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine)
+                continue
+            same = known is not None and _same_place(known.mirror, mirror)
+            record = known.record if known and same else Record.new(mirror.id, config, now)
+            health = snapshot.of(mirror.id)
+            self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record)
         for upstream in old.values():
             upstream.remove()
         self.learn(snapshot)
@@ -167,6 +203,9 @@ class Upstreams:
             upstream.see(snapshot.of(upstream.id), snapshot.quarantine)
             if not (upstream.mirror.enabled and upstream.health.wish is Wish.use):
                 upstream.close_idle()
+        terms = network_terms({u.id: u.health.latency.tls for u in self})
+        for upstream in self:
+            upstream.load.network = terms[upstream.id]
 
     def settle(self, now: float) -> None:
         """The time of some quarantine may be over, whether or not control is there to tell."""
@@ -174,7 +213,11 @@ class Upstreams:
             upstream.settle(now)
 
 
-class Pool:
+def _same_place(one: MirrorConfig, other: MirrorConfig) -> bool:
+    return (one.url, one.addresses) == (other.url, other.addresses)
+
+
+class IdleKeeper:
     """The idle connections of all mirrors: closes those that nobody has taken for long.
 
     Without it, a mirror that gets no more traffic would keep them until it closes them itself. It
@@ -192,20 +235,3 @@ class Pool:
         """Look once."""
         for upstream in self._upstreams:
             upstream.close_idle(self._wheel.now - IDLE_SECONDS)
-
-
-class Handle:
-    """One request in flight on a mirror; given back exactly once, whoever ends it."""
-
-    __slots__ = ("_held", "upstream")
-
-    def __init__(self, upstream: Upstream) -> None:
-        self.upstream = upstream
-        self._held = True
-        upstream.in_flight += 1
-
-    def release(self) -> None:
-        """Give it back; later calls do nothing."""
-        if self._held:
-            self._held = False
-            self.upstream.in_flight -= 1

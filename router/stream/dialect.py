@@ -201,11 +201,17 @@ def interruption(dialect: Dialect, message: str, code: str = "stream_interrupted
     event with an "error".
     """
     error = {"message": message, "type": "server_error", "param": None, "code": code}
-    data: dict[str, Any] = {"error": error}
+    return error_event(dialect, error)
+
+
+def error_event(dialect: Dialect, error: Mapping[str, Any]) -> bytes:
+    """The event that says this error."""
+    data: dict[str, Any] = {"error": dict(error)}
     if dialect in (Dialect.chat, Dialect.completions):
         return b"data: %b\n\n" % _json(data)
     if dialect is Dialect.responses:
-        data = {"type": "error", "code": code, "message": message, "param": None, **data}
+        flat = {name: error.get(name) for name in ("code", "message", "param")}
+        data = {"type": "error", **flat, **data}
     elif dialect is Dialect.messages:
         data = {"type": "error", "error": {**error, "type": "api_error"}}
     return b"event: error\ndata: %b\n\n" % _json(data)

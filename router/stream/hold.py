@@ -50,13 +50,15 @@ class Verdict:
     decision: Decision
     failure: Failure | None = None
     detail: str = ""
+    readable: bool = False
+    """Whether a client can make something of it, if no other mirror can answer."""
 
 
 WAIT, COMMIT = Verdict(Decision.wait), Verdict(Decision.commit)
 
 
-def _fail(failure: Failure, detail: str) -> Verdict:
-    return Verdict(Decision.fail, failure, detail)
+def _fail(failure: Failure, detail: str, readable: bool = False) -> Verdict:
+    return Verdict(Decision.fail, failure, detail, readable)
 
 
 _IS_PAGE = _fail(Failure.page, "an HTML page instead of an answer")
@@ -151,7 +153,7 @@ class Hold:
 
     def _json_error(self) -> Verdict:
         failure = failure_of_error(openai_error(b"".join(self._held)) or {})
-        return COMMIT if failure is None else _fail(failure, "an error in spite of a good status")
+        return COMMIT if failure is None else _fail(failure, "an error with a good status", True)
 
     def _read(self, piece: bytes) -> Verdict:
         try:
@@ -165,9 +167,9 @@ class Hold:
             seen = look(self._dialect, event)
             if seen.sight is Sight.error:
                 failure = failure_of_error(seen.error or {})
-                return COMMIT if failure is None else _fail(failure, "an error as its first event")
+                return COMMIT if failure is None else _fail(failure, "an error to begin with", True)
             if seen.sight is Sight.garbage:
-                return _fail(Failure.page, "an event that is none")
+                return _fail(Failure.page, "an event that is none", True)
             if seen.sight is Sight.done:
                 return _fail(Failure.empty, "a stream without content")
             if seen.sight is not Sight.nothing or self._seen >= MOST_EVENTS:

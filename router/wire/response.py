@@ -41,6 +41,17 @@ class ResponseHead:
     keep_alive: bool = True
 
     @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is said to be server-sent events."""
+        return self.look.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+
+    def table(self) -> dict[bytes, bytes]:
+        """Every field that passes, by lower-case name; of repeated ones the last."""
+        lines = b"".join(self.fields).split(b"\r\n")
+        parted = (line.partition(b":") for line in lines if line)
+        return {name.lower(): value.strip(b" \t") for name, _, value in parted}
+
+    @property
     def bodiless(self) -> bool:
         """Whether no body can follow whatever the fields say (RFC 9110 section 6.4.1)."""
         return self.status in (204, 304) or self.status < 200

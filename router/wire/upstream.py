@@ -132,6 +132,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         except BadResponse as error:
             self._fail(str(error))
             return
+        if self._user is not user:
+            return  # it has left with the head
         if reader.tunnel is not None:
             user.switched(reader.tunnel)
             reader.end()

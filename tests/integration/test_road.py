@@ -150,16 +150,24 @@ async def test_an_unforeseen_fault_while_connecting_does_not_leave_the_client_wa
         assert road.in_flight == 0
 
 
-async def test_a_request_that_may_have_been_received_is_not_sent_again() -> None:
+@pytest.mark.parametrize(
+    ("path", "connections"),
+    [("/v1/images/generations", [1, 0]), ("/v1/chat/completions", [1, 1])],
+)
+async def test_what_may_have_been_done_is_repeated_once_or_never(
+    path: str, connections: list[int]
+) -> None:
     async def takes_and_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
 
     async with ScriptedMirror(takes_and_closes) as mirror, ScriptedMirror(answering(OK), "b") as b:
         async with Road([mirror.table(), b.table(weight=0.001)]) as road:
-            answer = await road.ask(post())
-            assert road.totals.get("mirrorgate_retries", ("broken",)) == 0
-    assert answer.status == 502
-    assert (mirror.connections, b.connections) == (1, 0)
+            answer = await road.ask(post(path))
+            repeats = connections[1]
+            assert road.totals.get("mirrorgate_retries", ("broken",)) == repeats
+            assert road.totals.get("mirrorgate_ambiguous_retries") == repeats
+    assert answer.status == (200 if repeats else 502)
+    assert [mirror.connections, b.connections] == connections
 
 
 async def test_an_upload_does_not_take_a_connection_that_waited() -> None:

@@ -187,8 +187,8 @@ BODIES = [
     Mode("an unframed stream that ends between events", _OK + b"Content-Type: text/event-stream"
          b"\r\n\r\ndata: 1\n\n", ("relay",), "close", body=b"data: 1\n\n"),
     Mode("an unframed stream that ends with its last words", _OK
-         + b"Content-Type: text/event-stream\r\n\r\ndata: [DONE]", ("relay",), "close",
-         body=b"data: [DONE]"),
+         + b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\ndata: [DONE]", ("relay",), "close",
+         body=b"data: 1\n\ndata: [DONE]"),
     Mode("an unframed stream that is packed", _OK + b"Content-Type: text/event-stream\r\n"
          b"Content-Encoding: gzip\r\n\r\n" + _BOMB[:99], ("relay",), "close", body=_BOMB[:99]),
     Mode("an unframed stream is reset", _OK + b"Content-Type: text/event-stream\r\n\r\ndata: 1\n\n",

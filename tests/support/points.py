@@ -11,7 +11,7 @@ from tests.support.road import OK, Script, get, post
 
 _HEAD = b"HTTP/1.1 200 OK\r\n"
 _CHUNKED = _HEAD + b"Transfer-Encoding: chunked\r\n"
-_EVENTS = b"Content-Type: text/event-stream\r\n\r\n12\r\ndata: {}\n\ndata: x\n\r\n"
+_EVENTS = b'Content-Type: text/event-stream\r\n\r\n18\r\ndata: {"id":1}\n\ndata: x\n\r\n'
 _PLAIN = post("/v1/files", b"x" * 1000).replace(b"application/json", b"text/plain")
 
 

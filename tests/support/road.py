@@ -229,6 +229,11 @@ def answering(answer: bytes, seen: list[tuple[bytes, bytes]] | None = None) -> S
     return script
 
 
+CONTENT = (
+    b'data: {"id": "c", "object": "chat.completion.chunk", "choices":'
+    b' [{"index": 0, "delta": {"content": "x"}}]}\n\n'
+)
+"""An event of a chat that has content."""
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
 
 

@@ -110,7 +110,7 @@ def test_a_mirror_that_refuses_its_own_key_lends_it_no_more_but_takes_others() -
     upstream.see(MirrorHealth("a", State.up, key_refused=True, weight=0.2))
     assert not upstream.takes_key(None)
     assert upstream.takes_key(b"sk-caller")
-    assert upstream.weight == 0.2
+    assert upstream.load.weight == 0.2
 
 
 class Clock:

@@ -1,0 +1,96 @@
+"""What a mirror's answer needs of the exchange that it belongs to, and of the client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from router.body import RequestBody
+from router.choice.failure import Failure
+from router.plane import Plane
+from router.stream.dialect import Dialect
+from router.wire.request import RequestHead
+from router.wire.response import ResponseHead
+
+
+class ClientSide(Protocol):
+    """The client's connection."""
+
+    client: str
+    transport: asyncio.Transport
+
+    def pause_client(self) -> None:
+        """Read no more for now."""
+
+    def resume_client(self) -> None:
+        """Read again."""
+
+    def exchange_done(self, keep_alive: bool) -> None:
+        """The answer is written; the connection may carry the next request or not."""
+
+
+class Asker(Protocol):
+    """The exchange whose request is answered."""
+
+    id: str
+    plane: Plane
+    client: ClientSide
+    head: RequestHead
+    body: RequestBody
+    endpoint: str
+    complete_at: float
+    """When the request was complete, on the plane's clock."""
+    early_tunnel: list[bytes]
+    """What the client sent behind a WebSocket request."""
+    told: bool
+    """Whether the client has a head and comments already, because the answer took long."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the answer's events are like."""
+
+    @property
+    def failed_attempts(self) -> int:
+        """How many attempts failed before this one."""
+
+    @property
+    def with_mirror_key(self) -> bool:
+        """Whether the mirror got its own key instead of the caller's."""
+
+    @property
+    def may_keep_alive(self) -> bool:
+        """Whether the client's connection could carry another request."""
+
+    def wait(self, seconds: float) -> None:
+        """Something happened; the next thing must happen within this time."""
+
+    def wait_no_more(self) -> None:
+        """From here on the client and the mirror alone know how long it takes."""
+
+    def heard(self) -> None:
+        """A piece of the answer came; the next must come in time."""
+
+    def head_came(self) -> None:
+        """A head came; now content must."""
+
+    def content(self, status: int) -> None:
+        """The answer, with this status, goes to the client from here on."""
+
+    def answered(self, outcome: str, keep_alive: bool) -> None:
+        """The answer has ended, well or not; the client has it."""
+
+    def cut(self, failure: Failure) -> None:
+        """The answer has broken off after the client had its beginning."""
+
+    def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
+        """There is no answer, and the client has nothing of one; `head` is what came instead."""
+
+    def leaves(self, failure: Failure, detail: str, head: ResponseHead) -> bool:
+        """The mirror answers with an error: whether another one is tried instead."""
+
+    def limited_by_key(self, head: ResponseHead) -> None:
+        """The caller's own key has reached its limit there."""
+
+    def refused_in_stream(self, status: int, error: Mapping[str, Any] | None) -> None:
+        """The client has a head already, and this error instead of an answer."""

@@ -1,0 +1,35 @@
+"""The errors after mirrors have been tried; each text names the next step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from router.choice.failure import FailedAttempt, Failure
+from router.choice.retry import advice
+from router.wire.answer import Problem
+
+_TOO_SLOW = (Failure.timeout, Failure.content_timeout, Failure.slow)
+
+
+def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
+    """The error after the last attempt; `named`: the client may know which mirrors there are."""
+    if failed[-1].failure in _TOO_SLOW:
+        return too_slow()
+    mirrors = dict.fromkeys(attempt.mirror for attempt in failed)
+    tried = ", ".join(mirrors) if named else str(len(mirrors))
+    message = f"No mirror could answer (tried {tried}; the last one: {failed[-1].detail})."
+    return Problem(502, "upstream_error", message, tried=True)
+
+
+def all_limited(wait: float) -> Problem:
+    """The error when every mirror that fits has asked to be left alone for a while."""
+    told = advice(tried=True, wait=wait)
+    message = f"The mirrors limit how much may be asked. Try again in {told.retry_after} s."
+    tried = told.should_retry is False
+    return Problem(429, "upstream_rate_limited", message, retry_after=told.retry_after, tried=tried)
+
+
+def too_slow() -> Problem:
+    """The error when a mirror did not answer in time."""
+    message = "The mirror did not answer in time. Try again, or ask for less."
+    return Problem(504, "upstream_timeout", message, tried=True)
