@@ -54,7 +54,9 @@ def interpret(trials: Sequence[Trial], pace: Pace, memory: Memory = _NO_MEMORY) 
     routine, rounds = rounds_of(trials)
     if not trials:
         return Finding("unknown")
-    if not all(trial.anchors_ok for trial in trials):
+    # What a glance at start-up met is not held against the experiment that came after it.
+    decides = trials[len(routine) :] if rounds else trials
+    if not all(trial.anchors_ok for trial in decides):
         blind = "Our own network was not known to work while this was tried."
         return Finding("local_network_down", rule="0", evidence=(blind,))
     if not rounds:

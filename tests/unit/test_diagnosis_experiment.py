@@ -162,6 +162,13 @@ def test_nothing_is_concluded_while_our_own_network_is_in_doubt():
     assert interpret(trials, NORMAL).verdict == "local_network_down"
 
 
+def test_a_failure_before_our_network_was_known_to_work_spoils_no_experiment():
+    blind = trial(T, hello("reset"), anchors_ok=False)
+    made = [trial(role, hello("reset" if role is T else "")) for role in (C, T, C, C, T)]
+    finding = interpret([blind, *made], NORMAL)
+    assert (finding.verdict, finding.level) == ("sni_block_rst", Level.suspected)
+
+
 def test_a_block_that_differs_from_time_to_time_is_no_more_than_suspected():
     trials = [
         trial(T, hello("reset")),
