@@ -1,7 +1,8 @@
 """`make demo`: mirrorgate with five pretend mirrors, where everything moves, without internet.
 
 One mirror is good, one slow, one fails now and then and goes away for a while, one is blocked by
-its name (the connection is reset as soon as the ClientHello names it), one sits behind a "CDN".
+its name (a censor resets the connection as soon as the ClientHello names it, and everything to that
+address for some seconds more), one sits behind a "CDN".
 A little traffic runs through the router all the time.
 """
 
@@ -9,8 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
-import struct
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -18,6 +17,8 @@ from pathlib import Path
 
 import aiohttp
 
+from tests.support.censor.relay import Censor
+from tests.support.censor.rules import RST, Residual, Rule, exactly
 from tests.support.certs import Authority
 from tests.support.mirror import PretendMirror
 from tests.support.mirror_behaviour import Behaviour
@@ -26,6 +27,8 @@ API, STATUS, ADMIN = 18080, 18081, 18082
 KEY = "sk-demo"
 ABSENT, PRESENT = 12.0, 25.0
 """Seconds that the unsteady mirror is away and there, in turns."""
+REMEMBERED = 10.0
+"""Seconds for which the censor cuts off everything after it has read the blocked name."""
 
 _CDN = {"server": "cloudflare", "cf-ray": "8f0c1d2e3f4a5b6c-HKG"}
 _CONFIG = """
@@ -37,6 +40,7 @@ cors_origins = []
 
 [monitor]
 interval = "2s"
+residual = "12s"
 vantage = "demo"
 
 [dashboard]
@@ -61,27 +65,15 @@ api_key = "{key}"
 """
 
 
-class ResetsWhenNamed(asyncio.Protocol):
-    """The censor: whatever is said on this connection, it is reset."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        raw = self._transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self._transport.abort()
-
-
 @contextlib.asynccontextmanager
 async def farm(directory: Path) -> AsyncIterator[tuple[PretendMirror, str]]:
     """The mirrors: the unsteady one, and the [[mirrors]] of a configuration."""
     authority = Authority(directory)
     tls = authority.issue("*.mirror.test").server_context()
+    good = PretendMirror("hk", keys=[KEY], tls=tls)
     unsteady = PretendMirror("unsteady", keys=[KEY], tls=tls, behaviour=Behaviour(status=500))
     mirrors = {
-        ("hk", "香港", "香港", "false"): PretendMirror("hk", keys=[KEY], tls=tls),
+        ("hk", "香港", "香港", "false"): good,
         ("jp-slow", "日本（慢）", "日本", "false"): PretendMirror(
             "jp-slow", keys=[KEY], tls=tls, behaviour=Behaviour(latency=0.8)
         ),
@@ -91,14 +83,14 @@ async def farm(directory: Path) -> AsyncIterator[tuple[PretendMirror, str]]:
         ),
     }
     await unsteady.behave(status=500, every=5, only="/v1/chat")
-    censor = await asyncio.get_running_loop().create_server(ResetsWhenNamed, "127.0.0.1", 0)
+    rule = Rule(exactly("blocked.mirror.test"), RST, residual=Residual(REMEMBERED))
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(censor.close)
+        censor = await stack.enter_async_context(Censor([rule]))
         tables = []
         for (name, label, region, cdn), mirror in mirrors.items():
             await stack.enter_async_context(mirror)
             tables.append(_table(name, label, region, mirror.port, cdn))
-        port = censor.sockets[0].getsockname()[1]
+        port = await censor.listen(["127.0.0.1"], ("127.0.0.1", good.port))
         tables.append(_table("blocked", "被封锁（SNI）", "香港", port, "false"))
         yield unsteady, "".join(tables)
 
