@@ -212,7 +212,7 @@ async def test_an_incident_is_drafted_kept_and_closed(place):
     assert place.totals.get(INCIDENTS_OPEN) == 1
     place.passes(30)
     place.is_now("hk", State.unknown)  # blindness is no recovery
-    assert place.history.past.incidents[0].is_open
+    assert [part.until for part in place.history.past.incidents[0].parts] == [None, None]
     place.is_now("hk", State.up)
     place.is_now("us", State.maintenance)
     ended = place.history.past.incidents[0]

@@ -175,7 +175,20 @@ async def test_who_has_lost_it_writes_nothing_until_it_is_free_again(store_url):
 
 
 async def test_closing_gives_it_back(store_url):
-    for pid in (7, 8):
-        store = await Store.open(store_url)
-        await store.hold("here", replace(ELSEWHERE, pid=pid))
-        await store.close()
+    store = await Store.open(store_url)
+    await store.hold("here", OURS)
+    await store.close()
+    engine = backend_of(store_url).decisions()
+    row = lease._row(engine, "here")
+    engine.dispose()
+    assert row is not None
+    assert row.holder == ""
+
+
+def test_it_is_not_taken_from_one_who_renews_it_at_the_last_moment(engine):
+    take(engine, ELSEWHERE)
+    stale = lease._row(engine, "here")
+    lease.renew(engine, "here", ELSEWHERE, 1.0)
+    with engine.begin() as connection:
+        assert not lease._replace(connection, "here", OURS, stale, 2.0)
+    lease.renew(engine, "here", ELSEWHERE, 3.0)
