@@ -28,7 +28,7 @@ from monitor.experiment import Conclusion
 from monitor.health.board import Standing, endpoint_of
 from monitor.health.paths import Path
 from monitor.health.quarantine import Quarantine
-from monitor.probes.result import Operation, PathResult, StepResult, TlsEvidence, Way
+from monitor.probes.result import Operation, PathResult, StepResult, Way
 from monitor.probes.trials import Subject
 from monitor.totals import Totals
 from monitor.watch import MirrorWatch
@@ -39,11 +39,6 @@ USUAL_INTERVAL = 15.0
 """For which the holds of the reactions are meant; a faster monitor tries again sooner."""
 _NOTHING = frozenset({"ok", "unknown", "local_network_down"})
 _OF_PATHS = frozenset({Scope.path, Scope.endpoint, Scope.hostname})
-_TLS = {
-    "connection_reset": "tls_reset",
-    "eof_error": "tls_eof",
-    "generic_timeout_error": "tls_timeout",
-}
 
 
 class Consequences:
@@ -71,6 +66,10 @@ class Consequences:
         self._touched = touched
         self._totals = totals
         self.examiner: Examiner | None = None
+
+    def heard(self) -> None:
+        """Something out there has answered: our own network works."""
+        self._anchors.heard()
 
     # Probes
 
@@ -117,13 +116,13 @@ class Consequences:
         if seen is not None and seen.verify_code:
             self.react(watch, path, judge_certificate(seen, path.hostname, path.memory))
         elif outcome_of(step) in CUT:
-            self._cut_off(watch, path, step, now)
+            self.cut_off(watch, path, step, now)
         elif path.failures >= self.config.fall:
             self.react(watch, path, Finding(path.verdict, Level.suspected))
 
     # Suspicion
 
-    def _cut_off(self, watch: MirrorWatch, path: Path, step: StepResult, now: float) -> None:
+    def cut_off(self, watch: MirrorWatch, path: Path, step: StepResult, now: float) -> None:
         """A handshake under the path's name was cut off: nobody uses the endpoint until more is
         known, nor the name elsewhere, if there is a way without it."""
         for other in watch.ways.beside(path):
@@ -242,44 +241,3 @@ class Consequences:
         if verdict in BLOCKS:
             return self._pace.residual_hold / NORMAL.residual_hold
         return min(1.0, self.config.interval / USUAL_INTERVAL)
-
-    # Traffic
-
-    def traffic_failed(self, watch: MirrorWatch, way: Way, operation: str, failure: str) -> None:
-        """A worker could not open a connection over a path."""
-        path = watch.ways.path(way)
-        if path is None:
-            return
-        path.last_try, now = float("-inf"), self._monotonic()
-        self._touched(watch.mirror.id)
-        if operation != Operation.tls_handshake.value:
-            path.doubted(now, _CONNECT.get(failure, "connect_failed"))
-        elif failure in _TLS:
-            path.doubted(now, _TLS[failure])
-            step = StepResult(Operation.tls_handshake, failure, 0.0, way.address, tls=TlsEvidence())
-            self._cut_off(watch, path, step, now)
-        else:
-            path.doubted(now, "tls_failed" if failure != "slow" else "tls_timeout")
-
-    def traffic_worked(self, watch: MirrorWatch, way: Way, seconds: float, ago: float) -> None:
-        """A worker has opened a connection over a path: as good as a probe, if nobody failed since.
-
-        It took so many seconds, and was so many ago.
-        """
-        path, now = watch.ways.path(way), self._monotonic()
-        self._anchors.heard()
-        if path is None or path.is_held(now) or now - ago <= path.last_bad:
-            return
-        if path.succeeded(now, seconds * 1000):
-            self._touched(watch.mirror.id)
-
-
-_CONNECT = {
-    "connection_refused": "connection_refused",
-    "connection_reset": "connection_reset",
-    "generic_timeout_error": "ip_unreachable",
-    "timed_out": "ip_unreachable",
-    "host_unreachable": "ip_unreachable",
-    "network_unreachable": "ip_unreachable",
-    "slow": "ip_unreachable",
-}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
-from monitor.config import MirrorConfig
+from monitor.config import MirrorConfig, MonitorConfig
 from monitor.diagnosis.cdn import detect_cdn
-from monitor.probes.prober import Probe
+from monitor.probes.naming import NameService
+from monitor.probes.prober import Probe, Prober
 from monitor.probes.result import PathResult, StepResult
 
 
@@ -63,3 +65,11 @@ def _extra(step: StepResult) -> str:
     if step.tls is not None and step.tls.version:
         return f", {step.tls.version}, certificate of {step.tls.issuer}" * (step.failure is None)
     return f" ({step.note})" if step.note else ""
+
+
+async def probe_once(mirror: MirrorConfig, config: MonitorConfig) -> ProbeReport:
+    """Probe a mirror once, step by step, with nothing else running."""
+    timeouts = config.timeouts
+    total = timeouts.resolve + timeouts.connect + timeouts.handshake + timeouts.request
+    async with contextlib.aclosing(Prober(NameService(config.dns.resolvers))) as prober:
+        return ProbeReport(mirror, await prober.probe(mirror, timeouts, total))

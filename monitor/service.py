@@ -7,7 +7,6 @@ Everything after the probe itself is one synchronous step, so that no half of it
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import time
@@ -31,25 +30,16 @@ from monitor.history.store import Store
 from monitor.judge import Judge
 from monitor.probes.naming import NameService
 from monitor.probes.prober import Prober
-from monitor.probes.result import Way
 from monitor.publisher import Publisher
-from monitor.report import ProbeReport
 from monitor.rhythm import Rhythm, paced
 from monitor.schedule import Schedule
 from monitor.slowly import Slowly
 from monitor.totals import Totals
+from monitor.traffic import TrafficNews
 from monitor.turn import Turn, Turns
 from monitor.watch import MirrorWatch, identity
 
 log = logging.getLogger(__name__)
-
-
-async def probe_once(mirror: MirrorConfig, config: MonitorConfig) -> ProbeReport:
-    """Probe a mirror once, step by step, with nothing else running."""
-    timeouts = config.timeouts
-    total = timeouts.resolve + timeouts.connect + timeouts.handshake + timeouts.request
-    async with contextlib.aclosing(Prober(NameService(config.dns.resolvers))) as prober:
-        return ProbeReport(mirror, await prober.probe(mirror, timeouts, total))
 
 
 class Monitor:
@@ -135,6 +125,9 @@ class Monitor:
             self._touched,
             monotonic,
         )
+        self._traffic = TrafficNews(
+            self._watches, self._consequences, self._errands, self.suspect, self._touched, monotonic
+        )
         self._use(config)
 
     def _use(self, config: MonitorConfig) -> None:
@@ -204,19 +197,8 @@ class Monitor:
         self._schedule.suspect(mirror_id)
 
     def hear(self, news: Mapping[str, Any]) -> None:
-        """What a worker says of traffic (`router/reports.py`)."""
-        for mirror_id in news.get("mirrors", ()):
-            self.suspect(mirror_id)
-        for mirror_id, hostname, address, operation, failure in news.get("paths", ()):
-            if (watch := self._watches.get(mirror_id)) is not None:
-                way = Way(hostname, address)
-                self._consequences.traffic_failed(watch, way, operation, failure)
-                self.suspect(mirror_id)
-        for mirror_id, hostname, address, seconds, ago in news.get("opened", ()):
-            if (watch := self._watches.get(mirror_id)) is not None:
-                self._consequences.traffic_worked(watch, Way(hostname, address), seconds, ago)
-        for mirror_id, received, stopped in news.get("transfers", ()):
-            self._errands.traffic(mirror_id, received, stopped)
+        """What a worker says of traffic."""
+        self._traffic.hear(news)
 
     def _stays(self, watch: MirrorWatch) -> bool:
         mirror = self._mirrors.get(watch.mirror.id)

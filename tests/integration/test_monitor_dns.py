@@ -22,7 +22,7 @@ from monitor.probes.dns.system import MAX_THREADS, Busy, SystemResolver
 from monitor.probes.dns.transport import MAX_REPLIES, Patience
 from monitor.probes.resolve import MAX_ADDRESSES
 from monitor.probes.result import TIMED_OUT, DnsObservation
-from monitor.service import probe_once
+from monitor.report import probe_once
 from tests.support.certs import Authority
 from tests.support.ports import free_port
 from tests.support.wait import wait_until, wait_until_async

@@ -13,8 +13,7 @@ import pytest
 
 from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.probes.result import Operation
-from monitor.report import ProbeReport
-from monitor.service import probe_once
+from monitor.report import ProbeReport, probe_once
 from tests.support.certs import Authority, Leaf
 from tests.support.ports import free_port
 

@@ -68,7 +68,7 @@ def probed(mirrors: Sequence[MirrorConfig]) -> list[str]:
     """What probes of all of them say, in lines; a mirror that cannot be probed says why."""
     import asyncio  # needed by no other command, as is the prober
 
-    from monitor.service import probe_once
+    from monitor.report import probe_once
 
     async def probe(mirror: MirrorConfig) -> list[str]:
         try:
