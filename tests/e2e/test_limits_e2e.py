@@ -1,0 +1,378 @@
+"""Limits and automatic bans of the installed program: exact over workers, told, lifted, kept.
+
+127.0.0.1 is a trusted proxy here, so a test can be any client by naming it. Whoever comes from
+another loopback address is a client of his own, who cannot name anybody and is never banned.
+"""
+
+import asyncio
+import http.client
+import json
+import os
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+import openai
+import pytest
+
+from router.admission.keys import SECRET_LENGTH, checksum
+from tests.support.asking import CHAT, Answer, ask, connection
+from tests.support.instance import Instance
+from tests.support.mirror import TEST_KEY
+from tests.support.mirror_process import MirrorProcess
+from tests.support.mmdb import write_mmdb
+from tests.support.page import all_up
+from tests.support.wait import wait_until
+from tests.support.workers import worker_of
+
+pytestmark = pytest.mark.e2e
+
+LIMIT = 10
+VIOLATIONS = 4
+BAN = {"violations": VIOLATIONS, "within": "60s", "for": "1h", "max": "30d"}
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MirrorProcess]:
+    with MirrorProcess("alpha", tmp_path_factory.mktemp("mirror"), keys=[TEST_KEY]) as mirror:
+        yield mirror
+
+
+def _config(mirror: MirrorProcess, **limits: Any) -> dict[str, Any]:
+    return {
+        "router": {"workers": 4, "trusted_proxies": ["127.0.0.1/32"]},
+        "limits": {"connections": LIMIT, "requests_per_second": 50, "burst": 100, **limits},
+        "mirrors": [
+            {
+                "id": "alpha",
+                "url": mirror.base_url,
+                "addresses": ["127.0.0.1"],
+                "allow_private": True,
+            }
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def instance(mirror: MirrorProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
+    directory = tmp_path_factory.mktemp("limits")
+    country = {"country": {"names": {"en": "China", "zh-CN": "中国"}}}
+    write_mmdb(directory / "places.mmdb", {"203.0.113.0/24": country})
+    config = _config(mirror, ban=BAN)
+    config["dashboard"] = {"location_database": "places.mmdb", "contact": "desk@example.org"}
+    with Instance(config, directory) as instance:
+        wait_until(lambda: all_up(instance), 30, "the mirror to be up")
+        yield instance
+
+
+def _source(client: str) -> str:
+    return client if client.startswith("127.") else "127.0.0.1"
+
+
+def _as(client: str, agent: str = "") -> dict[str, str]:
+    named = {} if client.startswith("127.") else {"X-Forwarded-For": client}
+    return {**named, **({"User-Agent": agent} if agent else {})}
+
+
+def models(instance: Instance, client: str, agent: str = "", key: str = TEST_KEY) -> Answer:
+    """The answer to a small request of a client."""
+    url = f"{instance.base_url}/v1/models"
+    return ask(url, key=key, source=_source(client), headers=_as(client, agent))
+
+
+class Stream:
+    """A chat stream of a client, or its refusal; closed on leaving."""
+
+    def __init__(self, instance: Instance, client: str, events: int = 1200) -> None:
+        self._connection = connection(instance.base_url, _source(client))
+        headers = {
+            "Authorization": f"Bearer {TEST_KEY}",
+            "Content-Type": "application/json",
+            **_as(client),
+            "x-test-behaviour": json.dumps({"events": events, "event_delay": 0.05}),
+        }
+        body = json.dumps({**CHAT, "stream": True})
+        try:
+            self._connection.request("POST", "/v1/chat/completions", body, headers)
+            self.port = self._connection.sock.getsockname()[1]
+            self.response = self._connection.getresponse()
+        except BaseException:
+            self._connection.close()
+            raise
+        self.status = self.response.status
+
+    def is_cut(self) -> bool:
+        """Read to the end; whether that came too early."""
+        try:
+            return b"[DONE]" not in self.response.read()
+        except (OSError, http.client.HTTPException):
+            return True
+
+    def close(self) -> None:
+        self.response.close()
+        self._connection.close()
+
+
+@contextmanager
+def held(instance: Instance, client: str, count: int = LIMIT) -> Iterator[list[Stream]]:
+    """So many streams of a client, all let in."""
+    with ExitStack() as stack:
+        streams = []
+        for _ in range(count):
+            streams.append(stack.enter_context(closing(Stream(instance, client))))
+            assert streams[-1].status == 200
+        yield streams
+
+
+def _race(instance: Instance, client: str, count: int) -> list[Stream]:
+    """Open so many streams at the same moment."""
+    barrier = threading.Barrier(count)
+
+    def open_one(_: int) -> Stream:
+        barrier.wait()
+        return Stream(instance, client)
+
+    with ThreadPoolExecutor(count) as threads:
+        return list(threads.map(open_one, range(count)))
+
+
+def test_ten_streams_are_held_over_all_workers_and_the_eleventh_never(instance: Instance):
+    client = "127.0.0.2"
+    workers: set[int | None] = set()
+    for _ in range(5):
+        with ExitStack() as stack:
+            streams = _race(instance, client, 24)
+            for stream in streams:
+                stack.callback(stream.close)
+            counted = Counter(stream.status for stream in streams)
+            assert counted == {200: LIMIT, 429: 24 - LIMIT}
+            refused = next(stream for stream in streams if stream.status == 429)
+            error = json.loads(refused.response.read())["error"]
+            assert error["type"] == "rate_limit_error"
+            assert error["code"] == "too_many_connections"
+            assert 1 <= int(refused.response.headers["retry-after"]) <= 10
+            let_in = [stream for stream in streams if stream.status == 200]
+            workers |= {worker_of(instance, stream.port) for stream in let_in}
+            assert models(instance, "127.0.0.3").status == 200
+        _wait_until_free(instance, client)
+    assert len(workers) > 1
+
+
+def _wait_until_free(instance: Instance, client: str) -> None:
+    """All places of a client are free again, as opening streams in all of them shows."""
+
+    def is_free() -> bool:
+        try:
+            with held(instance, client):
+                return True
+        except AssertionError:
+            return False
+
+    wait_until(is_free, 20, f"{LIMIT} places to be free")
+
+
+def test_who_ends_one_stream_may_open_another_at_once(instance: Instance):
+    client = "127.0.0.4"
+    with held(instance, client, LIMIT - 1):
+        for _ in range(30):
+            answer = models(instance, client)
+            assert answer.status == 200, answer.body
+            time.sleep(0.05)  # below the rate
+
+
+def test_a_killed_worker_frees_its_places_within_a_second(instance: Instance):
+    client = "127.0.0.5"
+    with held(instance, client) as streams, ExitStack() as stack:
+        assert models(instance, client).status == 429
+        by_worker = Counter(worker_of(instance, stream.port) for stream in streams)
+        victim, lost = by_worker.most_common(1)[0]
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)
+        killed = time.monotonic()
+        opened: list[float] = []
+
+        def all_reopened() -> bool:
+            with suppress(OSError, http.client.HTTPException):
+                stream = stack.enter_context(closing(Stream(instance, client)))
+                if stream.status == 200:
+                    opened.append(time.monotonic() - killed)
+            return len(opened) == lost
+
+        wait_until(all_reopened, 10, "the places of the dead worker")
+        assert opened[-1] < 1.0
+        assert models(instance, client).status == 429
+
+
+def test_a_refusal_does_not_wait_for_the_body(instance: Instance):
+    client = "127.0.0.6"
+    with held(instance, client), closing(connection(instance.base_url, client)) as waiting:
+        waiting.putrequest("POST", "/v1/chat/completions")
+        waiting.putheader("Content-Length", "10000000")
+        waiting.endheaders()
+        answer = waiting.getresponse()
+        assert answer.status == 429
+        assert answer.headers["connection"] == "close"
+
+
+def test_too_many_requests_are_told_when_to_come_back(instance: Instance):
+    client = "127.0.0.7"
+    with ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: models(instance, client), range(400)))
+    refused = [answer for answer in answers if answer.status == 429]
+    assert len(answers) - len(refused) >= 101
+    for answer in refused:  # few of them, if the machine is slow
+        assert answer.error["code"] in ("rate_limit_exceeded", "too_many_connections")
+        assert 1 <= int(answer.headers["retry-after"]) <= 10
+
+
+def test_who_is_not_trusted_cannot_name_anybody_and_the_missing_setting_is_told(
+    instance: Instance,
+):
+    direct = "127.0.0.8"
+    with held(instance, direct):
+        url = f"{instance.base_url}/v1/models"
+        answer = ask(url, source=direct, headers={"X-Forwarded-For": "198.51.100.100"})
+        assert answer.status == 429
+
+    def told() -> str:
+        said = instance.command("status", check=True).stderr
+        return said if "trusted_proxies" in said else ""
+
+    assert direct in wait_until(told, 20, "the notice")
+    series = 'mirrorgate_unbelieved_clients_total{setting="trusted_proxies"}'
+    wait_until(lambda: series in _metrics(instance), 5, "the metric")
+
+
+def _metrics(instance: Instance) -> str:
+    return ask(f"{instance.admin_url}/metrics", key="").body.decode()
+
+
+def _hold_until_banned(instance: Instance, client: str, agent: str) -> Answer:
+    """Ask for more streams than there may be, again and again, until that is forbidden."""
+    with held(instance, client) as streams:
+
+        def banned() -> Answer | None:
+            answer = models(instance, client, agent)
+            return answer if answer.status == 403 else None
+
+        answer = wait_until(banned, 40, f"the ban on {client}")
+        assert all(stream.is_cut() for stream in streams)
+    return answer
+
+
+def _bans(instance: Instance) -> list[dict[str, Any]]:
+    listed = instance.command("bans", "list", "--json", check=True)
+    bans: list[dict[str, Any]] = json.loads(listed.stdout)["bans"]
+    return bans
+
+
+def _seconds(ban: dict[str, Any]) -> float:
+    until, since = (datetime.fromisoformat(ban[name]) for name in ("until", "since"))
+    return (until - since).total_seconds()
+
+
+def test_who_goes_on_is_banned_told_why_listed_and_longer_each_time_also_after_a_restart(
+    instance: Instance,
+):
+    client = "203.0.113.7"
+    answer = _hold_until_banned(instance, client, "greedy/1.0")
+    assert answer.error["code"] == "client_banned"
+    assert "desk@example.org" in answer.error["message"]
+    (ban,) = _bans(instance)
+    assert ban["network"] == f"{client}/32"
+    assert ban["location"] == "China"
+    assert ban["user_agent"] == "greedy/1.0"
+    assert ban["reason"] == "too_many_connections"
+    assert ban["by"] == "automatic"
+    assert ban["count"] == 1
+    assert 3600 <= _seconds(ban) <= 3600 * 1.1 + 1
+    assert models(instance, "203.0.113.8").status == 200
+    (shown,) = wait_until(lambda: _public(instance), 5, "the public list")
+    assert (shown["ip"], shown["location"]) == ("203.0.113.x", "中国")
+    assert client not in ask(f"{instance.dashboard_url}/banned", key="").body.decode()
+    instance.command("bans", "remove", client, check=True)
+    wait_until(lambda: models(instance, client).status == 200, 3, "the ban to be lifted")
+    assert instance.stop() == 0
+    instance.start()
+    _hold_until_banned(instance, client, "greedy/2.0")
+    (ban,) = _bans(instance)
+    assert ban["count"] == 2
+    assert 7200 <= _seconds(ban) <= 7200 * 1.1 + 1
+    assert instance.stop() == 0
+    instance.start()
+    assert models(instance, client).status == 403
+    instance.command("bans", "remove", "--all", check=True)
+    wait_until(lambda: models(instance, client).status == 200, 3, "the ban to be lifted")
+    wait_until(lambda: "mirrorgate_bans_active 0" in _metrics(instance), 5, "the metric")
+
+
+def _public(instance: Instance) -> list[dict[str, Any]]:
+    bans: list[dict[str, Any]] = ask(f"{instance.dashboard_url}/api/v1/bans", key="").json()["bans"]
+    return bans
+
+
+def test_nobody_on_this_machine_or_behind_it_is_banned_automatically(instance: Instance):
+    client = "127.0.0.9"
+    seconds: set[int] = set()
+    with held(instance, client):
+
+        def enough() -> bool:
+            assert models(instance, client).status == 429
+            seconds.add(int(time.time()))
+            return len(seconds) > 2 * VIOLATIONS
+
+        wait_until(enough, 50, "refusals in enough seconds")
+    assert _bans(instance) == []
+
+
+def test_an_allowed_client_is_neither_limited_nor_banned(instance: Instance):
+    client = "198.51.100.9"
+    instance.command("bans", "allow", client, "--for", "1h", check=True)
+    with held(instance, client, LIMIT + 5):
+        pass
+
+
+async def test_fifty_calls_at_once_with_their_retries_are_slowed_and_succeed(
+    instance: Instance, mirror: MirrorProcess
+):
+    client = "198.51.100.50"
+    assert models(instance, client).status == 200
+    async with openai.AsyncOpenAI(
+        api_key=TEST_KEY, base_url=f"{instance.base_url}/v1", default_headers=_as(client)
+    ) as sdk:
+
+        async def one() -> str | None:
+            behaviour = {"x-test-behaviour": json.dumps({"latency": 0.1})}
+            messages: Any = CHAT["messages"]
+            answer = await sdk.chat.completions.create(
+                model="gpt-4o-mini", messages=messages, extra_headers=behaviour
+            )
+            return answer.choices[0].message.content
+
+        results = await asyncio.gather(*(one() for _ in range(50)), return_exceptions=True)
+    assert [result for result in results if isinstance(result, BaseException)] == []
+    assert _bans(instance) == []
+
+
+def test_guessing_keys_and_malformed_requests_end_in_a_ban_too(instance: Instance):
+    guesser = "203.0.113.60"
+
+    def banned() -> dict[str, Any] | None:
+        assert models(instance, guesser, key=_issued()).status in (401, 403)
+        return next((ban for ban in _bans(instance) if guesser in ban["network"]), None)
+
+    assert wait_until(banned, 40, "the ban")["reason"] == "invalid_api_key"
+    instance.command("bans", "remove", "203.0.113.0/24", check=True)
+    assert _bans(instance) == []
+
+
+def _issued() -> str:
+    """A key that looks as if it had been issued here, but was not."""
+    secret = "x" * SECRET_LENGTH
+    return f"mg-{secret}{checksum(secret)}"
