@@ -32,6 +32,8 @@ CPU instead of 50. Those that a burst has left over go after `IDLE_SECONDS`."""
 IDLE_SECONDS = 45.0
 """Below the 60 to 75 s after which the usual servers close, so that few are stale when taken."""
 
+FREEZING = 0.2
+"""Share of its traffic that a mirror keeps whose longer answers stop dead; most are streams."""
 NOBODY: Mapping[str, float] = MappingProxyType({})
 """The quarantine in which nothing is."""
 
@@ -91,7 +93,8 @@ class Upstream:
 
     def _take(self, health: MirrorHealth, quarantine: Mapping[str, float]) -> None:
         self.health = health
-        self.load.weight = self.mirror.weight * health.weight
+        frozen = FREEZING if health.freezes_streams else 1.0
+        self.load.weight = self.mirror.weight * health.weight * frozen
         self._lends_key = bool(self.api_key) and not health.key_refused
         self._quarantine = quarantine
         self.routes = routes_of(self.mirror, health, quarantine)

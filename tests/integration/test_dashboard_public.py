@@ -107,9 +107,7 @@ async def test_nodes_are_told_as_promised(client):
         },
         "uptime": {
             "24h": {"percent": "100", "coverage_percent": "100"},
-            **dict.fromkeys(
-                ("7d", "30d", "90d"), {"percent": "99.30", "coverage_percent": "99.88"}
-            ),
+            **{w: {"percent": "99.30", "coverage_percent": "99.88"} for w in ("7d", "30d", "90d")},
         },
     }
     assert await get_json(client, "/api/v1/nodes/hk") == told["nodes"][0]

@@ -13,7 +13,7 @@ from monitor.health.board import MirrorHealth, PathHealth, Standing, State
 from router.choice.paths import SLOW, Route, Trouble, next_route
 from router.routes import MOST_PATIENCE, PATIENCE, routes_of
 from router.traffic import HOLD, MOST, Traffic
-from router.upstreams import Upstream
+from router.upstreams import FREEZING, Upstream
 
 MIRROR = MirrorConfig("a", "https://own.test:8443/x", hostnames=("alt.test",))
 
@@ -111,6 +111,8 @@ def test_a_mirror_that_refuses_its_own_key_lends_it_no_more_but_takes_others() -
     assert not upstream.takes_key(None)
     assert upstream.takes_key(b"sk-caller")
     assert upstream.load.weight == 0.2
+    upstream.see(MirrorHealth("a", State.up, weight=0.5, freezes_streams=True))
+    assert upstream.load.weight == 0.5 * FREEZING
 
 
 class Clock:
