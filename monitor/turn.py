@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from monitor.care import Care
 from monitor.config import MonitorTimeouts
@@ -118,8 +118,18 @@ class Turns:
         self, ways: Ways, greeted: Sequence[Way], timeouts: MonitorTimeouts, rhythm: Rhythm
     ) -> tuple[PathResult, ...]:
         budget = Budget.of(rhythm.budget)
-        greetings = (self._prober.greet(ways.mirror, way, timeouts, budget) for way in greeted)
+        greetings = (
+            self._prober.greet(ways.mirror, way, self._patience(ways, way, timeouts), budget)
+            for way in greeted
+        )
         return tuple(await asyncio.gather(*greetings))
+
+    def _patience(self, ways: Ways, way: Way, timeouts: MonitorTimeouts) -> MonitorTimeouts:
+        """A name that is probably met with silence is not waited for as long as others."""
+        path = ways.path(way)
+        if path is None or not is_cut(path):
+            return timeouts
+        return replace(timeouts, handshake=min(timeouts.handshake, ways.pace.silent_handshake))
 
     def _spend(self, ways: Ways, results: Sequence[PathResult]) -> None:
         """Write down what suspected names were shown."""

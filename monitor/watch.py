@@ -109,7 +109,8 @@ class MirrorWatch:
 
     def _dns(self) -> str:
         own = self.ways.names.get(self.mirror.host)
-        return OK if own is None or own.finding.verdict in (UNKNOWN, OK) else own.finding.verdict
+        verdict = own.finding.verdict if own is not None else OK
+        return verdict if reaction_to(verdict).score else OK
 
     def take(self, probe: Probe, now: float, monotonic: float) -> None:
         """Take the facts of a probe; they do not say yet what the mirror's state is."""
