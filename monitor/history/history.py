@@ -63,6 +63,8 @@ class History:
         self._clock = clock
         self._monotonic = monotonic
         self._accounts: dict[str, Account] = {}
+        self._verdicts: dict[str, str] = {}
+        """Those seen last, by mirror."""
         self._incidents: dict[str, Incident] = {}
         self._settled = Settled()
         self._dropped = 0
@@ -115,7 +117,12 @@ class History:
             if account.state is not mirror.state:
                 self._book(account.change(mirror.state, mirror.since, now, self._monotonic()))
                 self._draft(mirror, len(snapshot.mirrors))
+            elif mirror.state is State.down and self._verdicts.get(mirror.id) != mirror.verdict:
+                known = self._incidents.values()
+                self._keep_incident(incidents.refined(known, mirror.id, mirror.verdict, now))
+            self._verdicts[mirror.id] = mirror.verdict
         for mirror_id in self._accounts.keys() - snapshot.mirrors.keys():
+            self._verdicts.pop(mirror_id, None)
             self._book(self._accounts.pop(mirror_id).credit(now, self._monotonic()))
         self._end_of_removed(snapshot, now)
 

@@ -6,6 +6,7 @@
                           else                        -> a new incident, since its first bad probe
     a mirror recovers, or is taken out by hand         -> its part ends; with the last one all of it
     nobody can say what a mirror is                    -> nothing changes
+    more is found out about a mirror that is down      -> its part, and who began it all, say so
 
 The cause is the verdict; mirrors on one CDN share their fate, whatever it looks like from here.
 An incident is immutable: every change gives a new one in the former's place.
@@ -15,6 +16,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+
+from monitor.diagnosis.names import BLOCKS, SNI_BLOCKS
 
 REOPENED_WITHIN = 300.0
 """Seconds after a recovery in which a new failure is still the same incident."""
@@ -95,6 +98,27 @@ def recovered(incidents: Iterable[Incident], mirror: str, at: float) -> Incident
         if _is_down(incident, mirror):
             return _with_recovery(incident, mirror, at)
     return None
+
+
+def refined(incidents: Iterable[Incident], mirror: str, verdict: str, at: float) -> Incident | None:
+    """The incident that a better verdict on a mirror that is down changes, if it is a better one.
+
+    A diagnosis takes longer than to see that something fails; what comes after it is mostly its
+    own consequence, such as silence while a path is left alone.
+    """
+    for incident in incidents:
+        part = incident.part_of(mirror)
+        if part is not None and part.until is None and _weight(verdict) > _weight(part.verdict):
+            better = replace(part, verdict=verdict)
+            parts = tuple(better if p is part else p for p in incident.parts)
+            first = min(parts, key=lambda p: (p.since, p.mirror))
+            return replace(incident, parts=parts, verdict=first.verdict, updated_at=at)
+    return None
+
+
+def _weight(verdict: str) -> int:
+    """How much a verdict tells: that something fails, that it is interfered with, and how."""
+    return (verdict in BLOCKS and verdict != "residual_block") + (verdict in SNI_BLOCKS)
 
 
 def blank(incident_id: str, vantage: str, failure: Failure) -> Incident:

@@ -222,6 +222,20 @@ async def test_an_incident_is_drafted_kept_and_closed(place):
     assert await place.store.read(lambda s: reading.incidents(s, "here", 9)) == [ended]
 
 
+async def test_an_incident_says_what_the_diagnosis_finds_out_later(place):
+    place.is_now("hk", State.down, verdict="tls_reset")
+    since = place.wall
+    place.passes(5)
+    place.is_now("hk", State.down, since, verdict="sni_block_rst")
+    place.passes(5)
+    place.is_now("hk", State.down, since, verdict="residual_block")
+    (incident,) = place.history.past.incidents
+    assert (incident.verdict, incident.parts[0].verdict) == ("sni_block_rst", "sni_block_rst")
+    assert incident.updated_at == since + 5
+    await place.store.flush()
+    assert await place.store.read(lambda s: reading.incidents(s, "here", 9)) == [incident]
+
+
 async def test_an_incident_goes_on_over_a_restart(place):
     place.is_now("hk", State.down, verdict="tls_reset")
     (incident,) = place.history.past.incidents

@@ -9,6 +9,7 @@ from monitor.history.incidents import (
     blank,
     failed,
     recovered,
+    refined,
     still_relevant,
 )
 
@@ -96,3 +97,25 @@ def test_a_mirror_that_is_down_already_changes_nothing():
     failure = Failure("hk", 5.0, "ip_down")
     assert failed(known, failure, 10, blank("x", "here", failure)) is None
     assert recovered(known, "us", 5.0) is None
+
+
+def test_what_is_found_out_later_is_said_and_what_follows_from_it_is_not():
+    known: list[Incident] = []
+    fall(known, "hk", 0, "tls_reset")
+    fall(known, "us", 9, "tls_reset")
+    for verdict, said in (
+        ("residual_block", "tls_reset"),
+        ("tls_block", "tls_block"),
+        ("sni_block_rst", "sni_block_rst"),
+        ("residual_block", "sni_block_rst"),
+        ("tls_timeout", "sni_block_rst"),
+    ):
+        changed = refined(known, "hk", verdict, 20.0)
+        known = known if changed is None else [changed]
+        assert [part.verdict for part in known[0].parts] == [said, "tls_reset"]
+        assert known[0].verdict == said
+    (changed,) = [refined(known, "us", "sni_block_fin", 30.0)]
+    assert changed is not None
+    assert (changed.verdict, changed.updated_at) == ("sni_block_rst", 30.0)
+    rise(known, "hk", 40.0)
+    assert refined(known, "hk", "sni_block_drop", 50.0) is None
