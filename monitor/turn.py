@@ -97,8 +97,9 @@ class Turns:
         if step.addresses:
             ways.resolved(hostname, step.addresses, self._monotonic(), names.believed(step))
         if step.dns:
-            finding = judge_dns(step.dns, names.knowledge(ways.mirror, hostname))
-            ways.judged(hostname, finding, step.dns)
+            known = names.knowledge(ways.mirror, hostname)
+            known = replace(known, refused=ways.refused(hostname))
+            ways.judged(hostname, judge_dns(step.dns, known), step.dns)
         return step
 
     def _plan(self, ways: Ways, rhythm: Rhythm) -> Plan:

@@ -25,6 +25,7 @@ NAME_CUT = frozenset(
     {"tls_reset", "tls_eof", "tls_timeout", "sni_block_rst", "sni_block_fin", "sni_block_drop"}
 )
 """Verdicts on a name that was cut off."""
+_REFUSED = frozenset({"ssl_invalid_hostname", "ssl_unknown_authority", "tls_mitm", "dns_poisoned"})
 MAX_NAMES = 8
 """Names in use at once."""
 MAX_PER_NAME = 8
@@ -106,6 +107,10 @@ class Ways:
     def under(self, hostname: str) -> list[Path]:
         """The paths of one name."""
         return [path for path in self._paths.values() if path.hostname == hostname]
+
+    def refused(self, hostname: str) -> frozenset[str]:
+        """The addresses of a name that showed a certificate which does not verify for it."""
+        return frozenset(p.address for p in self.under(hostname) if p.verdict in _REFUSED)
 
     def to_resolve(self, now: float, alternates_every: float) -> list[str]:
         """The names to ask resolvers about now: the own one always, alternates now and then."""

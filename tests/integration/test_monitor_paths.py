@@ -11,21 +11,26 @@ from typing import Any
 
 import pytest
 
-from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts, SniConfig
+from monitor.config import DnsConfig, MirrorConfig, MonitorConfig, MonitorTimeouts, SniConfig
 from monitor.diagnosis.pace import NORMAL, Pace
 from monitor.health.board import HealthBoard, HealthSnapshot, PathHealth, Standing, State
 from monitor.history.store import Store
 from monitor.metrics import FAMILIES
+from monitor.probes.dns.resolvers import Resolvers
+from monitor.probes.naming import NameService
+from monitor.probes.prober import Prober
 from monitor.service import Monitor
 from monitor.totals import Totals
+from tests.support.censor.dns_script import Script, reply
+from tests.support.censor.dns_server import DnsServer, DohServer
 from tests.support.censor.relay import Censor
-from tests.support.censor.rules import RST, Residual, Rule, exactly
+from tests.support.censor.rules import RST, Residual, Rule, divert, exactly
 from tests.support.censor.tls_server import TlsServer
 from tests.support.certs import Authority
 from tests.support.wait import wait_until_async
 
 OWN, ALT, CONTROL = "own.mirror.test", "alt.mirror.test", "control.test"
-NEAR, FAR = "127.0.1.2", "127.0.2.3"
+NEAR, FAR, LIE = "127.0.1.2", "127.0.2.3", "127.0.3.4"
 BODY = b'{"error": {"code": null}}'
 ANSWER = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (
     len(BODY),
@@ -50,12 +55,13 @@ class Scenario:
         self.authority = Authority(folder)
         self.snapshots: list[tuple[float, HealthSnapshot]] = []
         self.censor = Censor()
+        self.prober: Prober | None = None
 
     async def start(self, config: MonitorConfig, **mirror: Any) -> None:
         leaf = self.authority.issue(OWN, ALT)
         self.server = TlsServer(leaf.server_context(), ANSWER)
         await self.server.__aenter__()
-        self.port = await self.censor.listen((NEAR, FAR), self.server.address)
+        self.port = await self.censor.listen((NEAR, FAR, LIE), self.server.address)
         self.mirror = MirrorConfig(
             "hk",
             f"https://{OWN}:{self.port}",
@@ -74,6 +80,7 @@ class Scenario:
             lambda snapshot: self.snapshots.append((time.monotonic(), snapshot)),
             rng=Random(1),
             pace=hurried(RESIDUAL),
+            prober=self.prober,
         )
         await self.monitor.start()
 
@@ -203,3 +210,29 @@ async def test_what_traffic_says_counts_beside_probes(scenario: Scenario) -> Non
     )
     await wait_until_async(lambda: (OWN, NEAR) not in scenario.usable, 5)
     assert (scenario.path(OWN, FAR).latency or 0.0) > 100
+
+
+async def test_an_address_that_a_resolver_forges_is_never_used(scenario: Scenario) -> None:
+    stranger = scenario.authority.stranger().issue(OWN)
+    liar = DnsServer(Script({OWN: (reply(LIE),)}))
+    honest = DohServer(scenario.authority.issue("dns.test"), Script({OWN: (reply(NEAR),)}))
+    async with TlsServer(stranger.server_context()) as impostor, liar, honest:
+        scenario.censor.rules = (Rule(exactly(OWN), divert(*impostor.address), addresses=(LIE,)),)
+        specs = (f"udp://{liar.address}", honest.url)
+        trust = scenario.authority.client_context()
+        names = NameService(
+            specs, hurried(RESIDUAL), resolvers=lambda wanted: Resolvers(wanted, trust=trust)
+        )
+        scenario.prober = Prober(names)
+        config = replace(CONFIG, dns=DnsConfig(specs))
+        await scenario.start(config, hostnames=(), addresses=(), allow_private=True)
+        await scenario.until_usable((OWN, NEAR))
+        await wait_until_async(lambda: scenario.board.current.of("hk").dns == "dns_poisoned", 20)
+        await scenario.monitor.stop()
+        health = scenario.board.current.of("hk")
+        assert (health.state, health.verdict) == (State.up, "ok")
+        assert scenario.totals.get("mirrorgate_verdict", ("hk", "dns_poisoned")) == 1
+        shown = [s.of("hk").paths for _, s in scenario.snapshots]
+        assert not any(p.usable and p.address == LIE for paths in shown for p in paths)
+        assert scenario.path(OWN, LIE).verdict == "dns_poisoned"
+        assert impostor.heard == b""
