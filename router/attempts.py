@@ -16,6 +16,7 @@ from router.opening import Opening
 from router.plan import Plan
 from router.plane import Plane
 from router.problems import all_failed, all_limited
+from router.trail import Tried
 from router.upstreams import Upstream
 from router.wire.answer import Problem
 from router.wire.upstream import UpstreamConnection
@@ -39,6 +40,7 @@ class Attempts:
         "_plane",
         "_tried",
         "_tries",
+        "ended",
         "failed",
         "mirror",
     )
@@ -48,6 +50,8 @@ class Attempts:
     ) -> None:
         """`began` and `ends_at` are on the plane's clock."""
         self.failed: list[FailedAttempt] = []
+        self.ended: tuple[Tried, ...] = ()
+        """Every attempt that has failed, for the trail."""
         self.mirror = ""
         """The id of the mirror of the current or last attempt."""
         self._plane = plane
@@ -198,6 +202,13 @@ class Attempts:
         overdue = upstream.load.overdue(soft, now)
         return leave_early(now - since, soft, suspect=suspect, overdue=overdue)
 
+    def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
+        """Every attempt, for the trail; the last one had this outcome if it has not failed."""
+        attempt, ended = self._attempt, self.ended
+        if attempt is None or (ended and ended[-1].began == attempt.began):
+            return ended
+        return (*ended, Tried(self.mirror, outcome, attempt.began, now))
+
     @property
     def on_removed_mirror(self) -> bool:
         """Whether the current mirror has been removed from the configuration."""
@@ -229,6 +240,7 @@ class Attempts:
         now = plane.clock()
         wait = wait_of(look, plane.wall()) if look else None
         attempt.failed(failure, now, retry_after=wait is not None)
+        self.ended += (Tried(self.mirror, failure, attempt.began, now),)
         plane.tally.attempt_failed(self.mirror, failure)
         if failure is Failure.limited:
             plane.pool.blocks.block(self.mirror, None, wait, now)

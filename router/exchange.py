@@ -488,12 +488,14 @@ class Exchange:
         received, failed = self.body.size, self.failed_attempts
         alike = (mirror, self.endpoint, status, outcome, stream)
         plane.tally.finished(alike, failed > 0, seconds, received, sent)
+        method, target = self.head.method, self._asked.target
+        plane.trail.finished(self.id, self._began, seconds, alike, self._attempts, method, target)
         if plane.access is not None:
             end = Finished(
                 self.id,
                 self.asker.address,
-                self.head.method,
-                self._asked.target,
+                method,
+                target,
                 mirror,
                 self.endpoint,
                 status,

@@ -27,6 +27,7 @@ from router.plan import Planner
 from router.pressure import Crowd, Door, Memory, connection_limit
 from router.tally import Finished, Tally
 from router.traffic import Traffic
+from router.trail import Trail
 from router.upstreams import IdleKeeper, Upstream, Upstreams
 from router.wire.fields import request_rules, response_rules
 from router.wire.outbox import Outbox
@@ -64,6 +65,7 @@ class Plane:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self.tally = Tally(totals)
+        self.trail = Trail()
         self.hand_over = hand_over
         self.report_failure = report_failure
         self._notice = notice
