@@ -20,7 +20,7 @@ LONGEST_SILENCE = 30.0
 """Seconds without a look after which nobody can say what was in between."""
 REMEMBERED = 1800.0
 """Seconds for which stretches can still be booked over."""
-SAME_MOMENT = 1.0
+SAME_MOMENT = 0.5
 """Seconds by which the two clocks may drift apart within one stretch without it being a jump."""
 
 

@@ -123,6 +123,7 @@ def known(bucket: Counter[State]) -> Known:
 @settings(max_examples=300)
 @given(steps)
 @example([("change", State.up), ("pass", 25), ("look",), ("flip", State.down, 20)])
+@example([("pass", 31), ("flip", State.up, 2)])
 @example([("change", State.up), *[("pass", 9), ("look",)] * 5, ("flip", State.down, 20)])
 @example([("change", State.up), ("pass", 20), ("jump", -600), ("look",), ("flip", State.down, 9)])
 def test_every_second_is_booked_once_and_where_it_belongs(history):
