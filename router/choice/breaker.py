@@ -131,6 +131,10 @@ class Breaker:
             self._used = lease.token
         return lease
 
+    def forget_lease(self) -> None:
+        """The lease, if it is not used yet, is void."""
+        self._lease = None
+
     def recalled(self, lease: Lease) -> bool:
         """Control wants it back, for a worker that has a request: whether it is given back."""
         if lease.token == self._used:

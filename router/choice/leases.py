@@ -9,7 +9,8 @@ Pure state: every call says what has changed, and whoever calls tells the worker
                          other one; Standing when the mirror is not on trial
     Begun                nothing
     Ended                Standing, to all, when it has changed
-    Standing             nothing: what a worker knew before this control process began
+    Standing             the same, to all, if it was new: what a worker knew before this control
+                         process began
 
 A lease that is not used yet has no deadline, so that a mirror comes back however little traffic
 there is; one in use is over after `lease_seconds`, and what comes of it later is ignored.
@@ -56,12 +57,19 @@ class _Case:
 class Leases:
     """Where all mirrors stand."""
 
-    def __init__(self, rules: EjectionConfig, lease_seconds: float, rng: random.Random) -> None:
-        """`lease_seconds`: the limits to connect and to the first content, and one second."""
+    def __init__(
+        self,
+        rules: EjectionConfig,
+        lease_seconds: float,
+        rng: random.Random,
+        first_token: int = 0,
+    ) -> None:
+        """`lease_seconds`: the limits to connect and to the first content, and one second.
+        `first_token`: above all that an earlier control process gave out; workers remember one."""
         self.rules = rules
         self.lease_seconds = lease_seconds
         self._rng = rng
-        self._token = 0
+        self._token = first_token
         self._cases: dict[str, _Case] = {}
         self._usable: frozenset[str] = frozenset()
         self._uplink = UplinkWatch()
@@ -86,8 +94,18 @@ class Leases:
         return sum(case.lease is not None and case.until < _NEVER for case in self._cases.values())
 
     def standings(self) -> list[Standing]:
-        """Every mirror's, for a worker that has just come."""
+        """Every mirror's."""
         return [case.standing for case in self._cases.values()]
+
+    def news(self) -> list[Standing]:
+        """For a worker that has just come: of those mirrors that were ever ejected. Of the others
+        a young control process knows less than the workers may."""
+        return [standing for standing in self.standings() if standing.since > 0.0]
+
+    def standing(self, mirror: str) -> Standing:
+        """One mirror's."""
+        case = self._cases.get(mirror)
+        return case.standing if case is not None else Standing(mirror)
 
     def configure(self, rules: EjectionConfig, lease_seconds: float) -> None:
         """Take new settings."""
@@ -122,7 +140,7 @@ class Leases:
         elif isinstance(word, Begun):
             self._begun(word.lease, now)
         elif isinstance(word, Standing):
-            self._adopt(word)
+            standing = self._adopt(word)
         return [] if standing is None else [(None, standing)]
 
     def _failed(self, word: Failed, now: float) -> Standing | None:
@@ -174,10 +192,12 @@ class Leases:
             return None
         return self._judge(case, ok, now)
 
-    def _adopt(self, standing: Standing) -> None:
+    def _adopt(self, standing: Standing) -> Standing | None:
         case = self._cases.get(standing.mirror)
-        if case is not None and case.standing == Standing(standing.mirror):
-            case.standing = standing
+        if case is None or case.standing != Standing(standing.mirror):
+            return None
+        case.standing = standing
+        return standing
 
     def _asked(self, mirror: str, worker: str, now: float) -> list[tuple[str | None, Word]]:
         case = self._cases.get(mirror)

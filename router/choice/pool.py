@@ -221,6 +221,11 @@ class Pool(Generic[M]):
         """What we know of ejected mirrors, for a control process that has just begun."""
         return [member.breaker.standing for member in self._ejected.values()]
 
+    def forget_leases(self) -> None:
+        """Whoever granted them is gone; his successor knows nothing of them."""
+        for member in self._ejected.values():
+            member.breaker.forget_lease()
+
     def _granted(self, lease: Lease) -> None:
         member = self._members.get(lease.mirror)
         if member is None or member.breaker.closed:
