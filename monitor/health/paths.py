@@ -121,7 +121,7 @@ def in_order(paths: Iterable[Path]) -> list[Path]:
     are about equally fast, neighbours in the order lie in different networks, so that what blocks
     one does not block the next.
     """
-    waiting = sorted(paths, key=lambda p: (*_rank(p), p.address))
+    waiting = sorted(paths, key=_place)
     ordered: list[Path] = []
     used: dict[str, int] = {}
     while waiting:
@@ -132,6 +132,11 @@ def in_order(paths: Iterable[Path]) -> list[Path]:
         ordered.append(chosen)
         used[network_of(chosen.address)] = used.get(network_of(chosen.address), 0) + 1
     return ordered
+
+
+def _place(path: Path) -> tuple[object, ...]:
+    latency = math.inf if path.latency is None else path.latency
+    return (*_rank(path), latency, path.address, path.hostname)
 
 
 def _rank(path: Path) -> tuple[int, int, int, int]:

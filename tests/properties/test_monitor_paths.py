@@ -122,11 +122,9 @@ def test_what_is_usable_is_good_or_the_least_bad_and_never_quarantined(
 def test_the_order_does_not_depend_on_the_order_in_which_paths_were_found(
     paths: list[Path],
 ) -> None:
-    def described(some: list[Path]) -> list[tuple[object, ...]]:
-        return [(p.standing, p.failures, p.place, p.address, p.latency) for p in some]
-
-    unique = {(p.standing, p.failures, p.place, p.address): p for p in paths}.values()
-    assert described(in_order(unique)) == described(in_order(reversed(list(unique))))
+    unique = list({path.way: path for path in paths}.values())
+    ways = [path.way for path in in_order(unique)]
+    assert ways == [path.way for path in in_order(reversed(unique))]
 
 
 def _path(address: str, latency: float | None = 20.0, place: int = 0) -> Path:
