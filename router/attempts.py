@@ -9,8 +9,8 @@ from router.admission.keys import Caller
 from router.choice.attempt import Attempt
 from router.choice.failure import TRAITS, Blame, FailedAttempt, Failure
 from router.choice.rate_limited import should_retry, wait_of
-from router.choice.retry import ALLOWED, Commit, Repeat, Tries, Why, decide
-from router.choice.timeouts import leave_early, soft_limit
+from router.choice.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
+from router.choice.timeouts import OVERDUE, leave_early, soft_limit
 from router.eligibility import Eligibility
 from router.opening import Opening
 from router.plan import Plan
@@ -36,6 +36,7 @@ class Attempts:
         "_eligible",
         "_key",
         "_opening",
+        "_perhaps",
         "_plan",
         "_plane",
         "_tried",
@@ -61,6 +62,8 @@ class Attempts:
         self._tried: list[str] = []
         self._attempt: Attempt[Upstream] | None = None
         self._opening: Opening | None = None
+        self._perhaps = False
+        """Whether the attempt that failed last may have done what is asked."""
         shown = eligible.asked.credentials
         self._key = shown.keys[0] if shown.caller is _OWN else None
         plane.pool.budget.request(began)
@@ -88,6 +91,8 @@ class Attempts:
             return self._nobody()
         if before:
             plane.tally.retried(before[-1].failure)
+            if self._perhaps:
+                plane.tally.repeated_perhaps()
         upstream = attempt.member
         self._attempt, self.mirror = attempt, upstream.id
         self._tried.append(upstream.id)
@@ -190,17 +195,27 @@ class Attempts:
         if self._attempt is not None:
             self._attempt.passed_on()
 
-    def is_suspect(self, since: float) -> bool:
-        """Whether the mirror takes longer than is usual, since then, and is suspect besides."""
+    def should_leave(self, since: float, commit: Commit, replayable: bool) -> bool:
+        """Whether the mirror takes longer than is usual, since then, and is suspect besides, while
+        another one that is not could be tried: left for nothing, even a late answer is better."""
         attempt, plan, now = self._attempt, self._plan, self._plane.clock()
         if attempt is None or plan.repeat is _NEVER:
             return False
         hard = plan.patience.content if plan.stream else plan.patience.head
         soft = soft_limit(plan.baseline, hard)
-        upstream = attempt.member
-        suspect = upstream.health.state in (State.down, State.degraded)
-        overdue = upstream.load.overdue(soft, now)
-        return leave_early(now - since, soft, suspect=suspect, overdue=overdue)
+        suspect, overdue = _suspicion(attempt.member, soft, now)
+        if not leave_early(now - since, soft, suspect=suspect, overdue=overdue):
+            return False
+        rules, budget = self._plane.router.retry, self._plane.pool.budget
+        if not might_leave(commit, self._tries, rules, budget, now, replayable=replayable):
+            return False
+        return any(self._is_better(upstream, soft, now) for upstream in self._plane.upstreams)
+
+    def _is_better(self, upstream: Upstream, soft: float, now: float) -> bool:
+        if not self._accepts(upstream) or not upstream.breaker.closed:
+            return False
+        suspect, overdue = _suspicion(upstream, soft, now)
+        return not suspect and overdue < OVERDUE
 
     def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
         """Every attempt, for the trail; the last one had this outcome if it has not failed."""
@@ -228,8 +243,7 @@ class Attempts:
             replayable=replayable,
             should_retry=should_retry(look),
         )
-        if why is Why.ambiguous:
-            plane.tally.repeated_perhaps()
+        self._perhaps = why is Why.ambiguous
         return why in ALLOWED
 
     def _end(self, failure: Failure, look: Mapping[bytes, bytes]) -> None:
@@ -246,3 +260,9 @@ class Attempts:
             plane.pool.blocks.block(self.mirror, None, wait, now)
         if TRAITS[failure].blame is not Blame.nobody or failure is Failure.key_refused:
             plane.report_failure(self.mirror)
+
+
+def _suspicion(upstream: Upstream, soft: float, now: float) -> tuple[bool, int]:
+    """Whether probes find it unwell, and how many requests on it wait longer than that."""
+    unwell = upstream.health.state in (State.down, State.degraded)
+    return unwell, upstream.load.overdue(soft, now)

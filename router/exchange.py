@@ -388,7 +388,9 @@ class Exchange:
         if self._committed:
             if self._reply is not None and self._reply.between_events:
                 self._reply.remind(self._reminder)
-        elif self._attempts is not None and self._attempts.is_suspect(self._sent_at):
+        elif self._attempts is not None and self._attempts.should_leave(
+            self._sent_at, self._commit, self.body.collected
+        ):
             self.unanswered(Failure.slow, "it takes suspiciously long")
             return
         elif self.plane.clock() - self._sent_at >= silence:

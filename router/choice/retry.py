@@ -16,7 +16,7 @@ to do twice (uploads, batches, images, runs …) are sent once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from math import ceil
 
@@ -141,6 +141,22 @@ def decide(
     if why is Why.ambiguous:
         tries.ambiguous += 1
     return why
+
+
+def might_leave(
+    commit: Commit,
+    tries: Tries,
+    rules: RetryConfig,
+    budget: RetryBudget,
+    now: float,
+    *,
+    replayable: bool,
+) -> bool:
+    """Whether another mirror might be tried now because this one is slow; counts nothing."""
+    why = decide(
+        Failure.slow, commit, replace(tries), rules, RetryBudget(0.0), now, replayable=replayable
+    )
+    return why in ALLOWED and budget.left(now) >= 1.0
 
 
 def _done(failure: Failure, commit: Commit, should_retry: bool | None) -> Done:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,6 +20,7 @@ from aiohttp import web
 from monitor.health.board import HealthSnapshot, MirrorHealth, State
 from monitor.settings import read
 from monitor.totals import Totals
+from router.choice.words import Word
 from router.config import WorkerConfig
 from router.door import Door
 from router.endpoints.app import build_app
@@ -247,6 +249,9 @@ class Road:
     finished: list[Finished] = field(default_factory=list)
     suspected: list[str] = field(default_factory=list)
     wheel: Wheel | None = None
+    clock: Callable[[], float] = time.monotonic
+    tell: Callable[[Word], None] = lambda word: None
+    """Hears what the worker says to control."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -258,6 +263,8 @@ class Road:
             report_failure=self.suspected.append,
             access=self.finished.append,
             wheel=self.wheel,
+            clock=self.clock,
+            tell=self.tell,
         )
         self._runner = web.AppRunner(build_app(self.plane), access_log=None)
         await self._runner.setup()

@@ -1,0 +1,128 @@
+"""The sixteen faults of a public catalogue, on real sockets, with its timings and our defaults."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support import catalogue
+from tests.support import sixty_words as words
+from tests.support.catalogue import BEGIN, CASES, DOCS, END, Case, play
+
+WHOLE = "whole"
+INTERRUPTED = "stream_interrupted in the stream"
+
+EXPECTED = {
+    "S01": (WHOLE, 2.0, (2, 0), 2, 0),
+    "S01 of the mirror's key": (WHOLE, 0.0, (1, 1), 1, 0),
+    "S02": (WHOLE, 0.5, (1, 1), 2, 0),
+    "S02 of the mirror's key": (WHOLE, 0.0, (1, 1), 1, 0),
+    "S03": (WHOLE, 0.0, (1, 1), 1, 1),
+    "S04": (WHOLE, 0.0, (1, 1), 1, 0),
+    "S05": (WHOLE, 0.0, (1, 1), 1, 1),
+    "S06": (WHOLE, 30.0, (1, 1), 1, 1),
+    "S07": (WHOLE, 20.0, (1, 0), 1, 0),
+    "S08": (INTERRUPTED, 0.0, (1, 0), 1, 0),
+    "S09": (INTERRUPTED, 30.0, (1, 0), 1, 0),
+    "S10": ("whole, the malformed event in it", 0.0, (1, 0), 1, 0),
+    "S11": (WHOLE, 0.0, (1, 0), 1, 0),
+    "S12": ("400 context_length_exceeded", 0.0, (1, 0), 1, 0),
+    "S13": ("400 content_policy_violation", 0.0, (1, 0), 1, 0),
+    "S14": (INTERRUPTED, 0.0, (1, 0), 1, 0),
+    "S16": (WHOLE, 0.0, (1, 1), 1, 0),
+}
+"""What the client gets, after how many seconds, attempts on both, requests, perhaps twice."""
+TURN = 1.2
+"""Seconds by which a deadline may be noticed late, and two steps of the clock."""
+
+
+def _name(case: Case) -> str:
+    return f"{case.id} of the mirror's key" if case.mirrors_key else case.id
+
+
+@pytest.mark.parametrize("case", CASES, ids=_name)
+async def test_a_fault_of_the_catalogue_ends_as_well_as_it_can(case: Case) -> None:
+    outcome, seconds, asked, requests, twice = EXPECTED[_name(case)]
+    seen = await play(case)
+    assert (seen.outcome, seen.asked, seen.requests, seen.twice) == (
+        outcome,
+        asked,
+        requests,
+        twice,
+    )
+    assert seconds <= seen.seconds < seconds + TURN
+
+
+@pytest.mark.parametrize("case", CASES, ids=_name)
+async def test_with_no_other_mirror_a_fault_is_one_bounded_clear_error_or_none(case: Case) -> None:
+    seen = await play(case, alone=True)
+    status, _, code = seen.outcome.partition(" ")
+    is_error = status.isdigit() and code not in ("", "None")
+    assert seen.outcome.startswith(WHOLE) or is_error or seen.outcome.endswith("in the stream")
+    assert seen.seconds < 30.0 + TURN
+    assert seen.twice == 0, "nothing was repeated by us"
+
+
+async def test_a_limit_of_the_callers_own_key_is_passed_on_unchanged_and_waited_for() -> None:
+    seen = await play(CASES[0])
+    assert seen.gap >= words.RETRY_AFTER
+    (limited,) = [case for case in CASES if _name(case) == "S02"]
+    answer = (await play(limited, alone=True)).answer
+    assert answer.error["message"] == "The mirror says 429."
+
+
+async def test_a_cut_answer_is_all_that_came_and_one_error_and_no_end() -> None:
+    for case in CASES:
+        if case.fault not in (words.cut, words.stall):
+            continue
+        answer = (await play(case)).answer
+        said, errors, done, _ = catalogue.read_stream(answer.body)
+        after = words.CUT_AFTER if case.fault is words.cut else words.STALL_AFTER
+        assert said == " ".join(words.WORDS[:after])
+        assert [error["code"] for error in errors] == ["stream_interrupted"]
+        assert not done
+        assert not answer.complete
+
+
+async def test_a_silent_mirror_is_left_after_one_head_limit_and_the_client_told_meanwhile() -> None:
+    (silent,) = [case for case in CASES if case.fault is words.silence]
+    answer = (await play(silent)).answer
+    assert answer.body.startswith(b": keepalive\n")
+    assert "x-mirrorgate-mirror" not in answer
+    early = await play(silent, timeouts={"stream_head": "3s"})
+    assert (early.outcome, early.asked) == (WHOLE, (1, 1))
+    assert 3.0 <= early.seconds < 3.0 + TURN
+
+
+async def test_nothing_of_a_refusal_is_changed() -> None:
+    for case in CASES:
+        if case.id in ("S12", "S13"):
+            answer = (await play(case)).answer
+            assert answer.error["message"] == "The mirror says 400."
+            assert "x-should-retry" not in answer
+
+
+async def test_an_answer_from_the_other_mirror_says_so_and_what_it_took() -> None:
+    (accounted,) = [case for case in CASES if case.id == "S16"]
+    answer = (await play(accounted)).answer
+    assert answer["x-mirrorgate-mirror"] == "b"
+    assert answer["x-mirrorgate-attempts"] == "2"
+    assert b'"model": "b"' in answer.body
+    assert b'"model": "a"' not in answer.body
+    assert b'"total_tokens": 80' in answer.body
+
+
+async def test_over_an_outage_all_are_served_and_the_recovered_mirror_is_used_soon() -> None:
+    seen = await catalogue.outage()
+    assert seen.outcomes == [WHOLE] * catalogue.REQUESTS
+    assert seen.back_after <= 30.0
+    assert seen.longest < TURN
+    assert 5 <= seen.failed_attempts <= 9, "five until it is ejected, then trials"
+
+
+async def test_the_page_on_failing_over_says_what_these_faults_lead_to() -> None:
+    page = DOCS.read_text("utf-8")
+    shown = page.partition(BEGIN)[2].partition(END)[0]
+    seen = catalogue.without_times(await catalogue.table())
+    assert catalogue.without_times(shown).strip() == seen.strip(), (
+        "python -m tests.support.catalogue"
+    )
