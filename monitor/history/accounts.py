@@ -108,7 +108,8 @@ class Account:
         return last if abs(following - last.end) <= SAME_MOMENT else None
 
     def _remember(self, stretch: _Stretch) -> None:
-        self._past.append(stretch)
+        if stretch.seconds > 0:
+            self._past.append(stretch)
         self._remembered += stretch.seconds
         while self._remembered > REMEMBERED and len(self._past) > 1:
             self._remembered -= self._past.popleft().seconds

@@ -170,7 +170,8 @@ def _with_failure(incident: Incident, failure: Failure, watched: int) -> Inciden
     if former is None:
         part = Part(failure.mirror, failure.verdict, failure.at)
     else:
-        part = replace(former, until=None, times=former.times + 1)
+        since = min(former.since, failure.at)  # a clock may have been set back meanwhile
+        part = replace(former, since=since, until=None, times=former.times + 1)
     parts = (*(p for p in incident.parts if p.mirror != failure.mirror), part)
     down = sum(p.until is None for p in parts)
     return replace(

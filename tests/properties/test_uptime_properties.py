@@ -124,6 +124,7 @@ def known(bucket: Counter[State]) -> Known:
 @given(steps)
 @example([("change", State.up), ("pass", 25), ("look",), ("flip", State.down, 20)])
 @example([("pass", 31), ("flip", State.up, 2)])
+@example([("pass", 1), ("change", State.up), ("change", State.unknown), ("flip", State.up, 1)])
 @example([("change", State.up), *[("pass", 9), ("look",)] * 5, ("flip", State.down, 20)])
 @example([("change", State.up), ("pass", 20), ("jump", -600), ("look",), ("flip", State.down, 9)])
 def test_every_second_is_booked_once_and_where_it_belongs(history):

@@ -119,3 +119,11 @@ def test_what_is_found_out_later_is_said_and_what_follows_from_it_is_not():
     assert (changed.verdict, changed.updated_at) == ("sni_block_rst", 30.0)
     rise(known, "hk", 40.0)
     assert refined(known, "hk", "sni_block_drop", 50.0) is None
+
+
+def test_a_clock_that_was_set_back_makes_no_part_begin_before_its_incident():
+    known: list[Incident] = []
+    fall(known, "hk", 1000.0)
+    rise(known, "hk", 1000.0)
+    again = fall(known, "hk", 999.0)
+    assert (again.started_at, again.parts[0].since) == (999.0, 999.0)
