@@ -270,8 +270,24 @@ def traffic() -> list[Panel]:
             "Retries and rescues",
             (f"sum by (reason) (rate(mirrorgate_retries_total[{RATE}]))", "retry: {{reason}}"),
             (f"sum(rate(mirrorgate_requests_rescued_total[{RATE}]))", "rescued"),
+            (f"sum(rate(mirrorgate_ambiguous_retries_total[{RATE}]))", "perhaps done twice"),
+            (f"sum(rate(mirrorgate_requests_moved_total[{RATE}]))", "moved to a ready connection"),
             unit="reqps",
-            help="Rescued: answered after at least one failed attempt.",
+            help="Rescued: answered after at least one failed attempt. Perhaps done twice: "
+            "the first mirror may have billed the request too.",
+        ),
+        lines(
+            "Requests that wait for room on a mirror",
+            ("sum(mirrorgate_requests_queued)", "waiting"),
+        ),
+        lines(
+            "First content of streams, 95th percentile",
+            (
+                "histogram_quantile(0.95, sum by (mirror, le) (rate("
+                f"mirrorgate_time_to_first_token_seconds_bucket{{{chosen}}}[{RATE}])))",
+                "{{mirror}}",
+            ),
+            unit="s",
         ),
         lines(
             "Streams interrupted",

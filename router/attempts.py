@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 from monitor.health.board import State
-from router.admission.keys import Caller
 from router.choice.attempt import Attempt
 from router.choice.failure import TRAITS, Blame, FailedAttempt, Failure
 from router.choice.rate_limited import should_retry, wait_of
 from router.choice.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
 from router.choice.timeouts import OVERDUE, leave_early, soft_limit
+from router.choosing import Choosing, Taken
 from router.eligibility import Eligibility
 from router.opening import Opening
 from router.plan import Plan
 from router.plane import Plane
-from router.problems import all_failed, all_limited
+from router.problems import all_failed
 from router.trail import Tried
 from router.upstreams import Upstream
 from router.wire.answer import Problem
@@ -23,8 +24,9 @@ from router.wire.upstream import UpstreamConnection
 
 Opened = Callable[[Upstream, UpstreamConnection, float], None]
 Failed = Callable[[Failure, str], None]
-_OWN = Caller.own
 _NEVER = Repeat.never
+HEDGE_AFTER = 0.5
+"""Seconds for TCP and TLS, after which a mirror that has a connection ready is better."""
 _NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
@@ -33,13 +35,12 @@ class Attempts:
 
     __slots__ = (
         "_attempt",
-        "_eligible",
-        "_key",
+        "_choosing",
+        "_hedge",
         "_opening",
         "_perhaps",
         "_plan",
         "_plane",
-        "_tried",
         "_tries",
         "ended",
         "failed",
@@ -56,16 +57,14 @@ class Attempts:
         self.mirror = ""
         """The id of the mirror of the current or last attempt."""
         self._plane = plane
-        self._eligible = eligible
         self._plan = plan
+        self._choosing = Choosing(plane, eligible, plan)
         self._tries = Tries(plan.repeat, began, ends_at=ends_at)
-        self._tried: list[str] = []
         self._attempt: Attempt[Upstream] | None = None
         self._opening: Opening | None = None
         self._perhaps = False
         """Whether the attempt that failed last may have done what is asked."""
-        shown = eligible.asked.credentials
-        self._key = shown.keys[0] if shown.caller is _OWN else None
+        self._hedge: asyncio.TimerHandle | None = None
         plane.pool.budget.request(began)
 
     def __repr__(self) -> str:
@@ -79,47 +78,46 @@ class Attempts:
         Says why when there is no mirror left. Otherwise one of the two is called, `opened` possibly
         before this returns. `pooled`: a connection that waited will do.
         """
-        plane, plan, before = self._plane, self._plan, self.failed
-        attempt = plane.pool.choose(
-            self._accepts,
-            plan.baseline,
-            plane.clock(),
-            repeatable=replayable and plan.repeat is not _NEVER,
-            again=bool(before),
-        )
-        if attempt is None:
-            return self._nobody()
+        before, plane = self.failed, self._plane
+        pooled = pooled and not (before and before[-1].failure is Failure.stale)
+        taken = self._choosing.take(pooled, replayable, again=bool(before))
+        if taken is None:
+            return self._choosing.nobody(before)
         if before:
             plane.tally.retried(before[-1].failure)
             if self._perhaps:
                 plane.tally.repeated_perhaps()
-        upstream = attempt.member
-        self._attempt, self.mirror = attempt, upstream.id
-        self._tried.append(upstream.id)
-        reuse = pooled and not (before and before[-1].failure is Failure.stale)
-        connection = upstream.take_idle(plane.wheel.now) if reuse else None
-        if connection is not None:
-            opened(upstream, connection, 0.0)
-        else:
-            self._opening = Opening(plane, upstream, opened, failed)
+        self._begin(taken, opened, failed)
+        if taken.connection is None and pooled and len(plane.upstreams) > 1:
+            loop = asyncio.get_running_loop()
+            self._hedge = loop.call_later(HEDGE_AFTER, self._move, replayable, opened, failed)
         return None
 
-    def _accepts(self, upstream: Upstream) -> bool:
-        if not upstream.available or upstream.id in self._tried:
-            return False
-        blocks = self._plane.pool.blocks
-        if blocks and blocks.until(upstream.id, self._key, self._plane.clock()):
-            return False
-        return self._eligible.fits(upstream)
+    def _begin(self, taken: Taken, opened: Opened, failed: Failed) -> None:
+        upstream = taken.attempt.member
+        self._attempt, self.mirror = taken.attempt, upstream.id
+        if taken.connection is not None:
+            opened(upstream, taken.connection, 0.0)
+        else:
+            self._opening = Opening(self._plane, upstream, opened, failed, taken.place)
 
-    def _nobody(self) -> Problem:
-        plane = self._plane
-        named = plane.router.expose_mirror
-        fitting = [u.id for u in plane.upstreams if u.available and self._eligible.fits(u)]
-        wait = plane.pool.blocks.soonest(fitting, self._key, plane.clock())
-        if wait is not None:
-            return all_limited(wait)
-        return all_failed(self.failed, named) if self.failed else self._eligible.nobody(plane)
+    def _move(self, replayable: bool, opened: Opened, failed: Failed) -> None:
+        """The connection takes long: go where one is ready, since nothing was sent yet."""
+        opening, slow = self._opening, self._attempt
+        if opening is None or opening.done or slow is None:
+            return
+        taken = self._choosing.take(True, replayable, again=False, ready=True)
+        if taken is None:
+            return
+        opening.cancel()
+        slow.passed_on()
+        self._opening = None
+        self._plane.tally.moved()
+        self._begin(taken, opened, failed)
+
+    def another_turn(self) -> None:
+        """It is this request's turn in the line."""
+        self._choosing.in_turn = True
 
     def give_up(self) -> Problem:
         """The error when no other attempt may be made."""
@@ -158,7 +156,7 @@ class Attempts:
         self._end(failure, look)
         self.failed.append(FailedAttempt(self.mirror, failure, detail))
         if failure is Failure.stale:
-            self._tried.remove(self.mirror)
+            self._choosing.tried.remove(self.mirror)
         return again
 
     def leaves(
@@ -168,7 +166,7 @@ class Attempts:
 
         If so, the failure is noted; if not, it counts against the mirror all the same.
         """
-        another = any(map(self._accepts, self._plane.upstreams))
+        another = any(map(self._choosing.accepts, self._plane.upstreams))
         if another and self._may_repeat(failure, Commit.C2, replayable, look):
             self._end(failure, look)
             self.failed.append(FailedAttempt(self.mirror, failure, detail))
@@ -184,11 +182,13 @@ class Attempts:
         """The caller's own key is over its limit there: this key keeps away, nobody else."""
         plane = self._plane
         wait = wait_of(look, plane.wall())
-        plane.pool.blocks.block(self.mirror, self._key, wait, plane.clock())
+        plane.pool.blocks.block(self.mirror, self._choosing.key, wait, plane.clock())
         self.give_back()
 
     def give_back(self) -> None:
         """Hold no mirror any more, without a word on it; break off an opening."""
+        if self._hedge is not None:
+            self._hedge.cancel()
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
@@ -212,7 +212,7 @@ class Attempts:
         return any(self._is_better(upstream, soft, now) for upstream in self._plane.upstreams)
 
     def _is_better(self, upstream: Upstream, soft: float, now: float) -> bool:
-        if not self._accepts(upstream) or not upstream.breaker.closed:
+        if not self._choosing.accepts(upstream) or not upstream.breaker.closed:
             return False
         suspect, overdue = _suspicion(upstream, soft, now)
         return not suspect and overdue < OVERDUE

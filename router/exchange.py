@@ -29,7 +29,7 @@ from router.choice.timeouts import SOFT_LEAST
 from router.eligibility import Eligibility
 from router.plan import Plan
 from router.plane import Plane
-from router.problems import too_slow
+from router.problems import FULL, too_slow
 from router.relay import reset
 from router.reply import Reply, outcome_of
 from router.respond import local_answer, stream_begins
@@ -66,6 +66,7 @@ class Exchange:
         "_remind_at",
         "_reply",
         "_sent_at",
+        "_waits",
         "body",
         "client",
         "complete_at",
@@ -97,6 +98,8 @@ class Exchange:
         self._client_stalls = False
         self._finished = False
         self._place = UNCOUNTED
+        self._waits = False
+        """Whether it stands in line because every mirror is full."""
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id} {self.endpoint} {self._attempts}>"
@@ -197,13 +200,37 @@ class Exchange:
 
     def _attempt(self) -> None:
         """Ask a mirror, the next one if there was one before."""
-        attempts = self._attempts
-        if attempts is None:
-            attempts = self._attempts = self._first_attempt()
+        if self._attempts is None:
+            self._attempts = self._first_attempt()
+        problem = self._start(self._attempts)
+        if problem is FULL and self.plane.line.join(self):
+            self._waits = True
+            self._remind_at = self.plane.wheel.now + self._silence
+            self.deadline = min(self._limit, self._remind_at)
+        elif problem is not None:
+            self._refuse(problem)
+
+    def _start(self, attempts: Attempts) -> Problem | None:
         pooled = self.body.collected and self._asked.may_be_stale
-        problem = attempts.start(pooled, self.body.collected, self._send, self.unanswered)
+        return attempts.start(pooled, self.body.collected, self._send, self.unanswered)
+
+    def go_on(self) -> bool:
+        """Ask for room again; False if there is none yet."""
+        attempts = self._attempts
+        assert attempts is not None
+        attempts.another_turn()
+        problem = self._start(attempts)
+        if problem is FULL:
+            return False
+        self._waits = False
         if problem is not None:
             self._refuse(problem)
+        return True
+
+    def waited_too_long(self) -> None:
+        """No mirror had room in time."""
+        self._waits = False
+        self._refuse(FULL)
 
     def _first_attempt(self) -> Attempts:
         assert self._eligible is not None
@@ -254,8 +281,13 @@ class Exchange:
 
     def content(self, status: int) -> None:
         """The answer, with this status, goes to the client from here on."""
-        if self._attempts is not None and status < 400:
-            self._attempts.content(self.plane.clock())
+        plane, plan, attempts = self.plane, self._plan, self._attempts
+        if attempts is not None and plan is not None and status < 400:
+            now = plane.clock()
+            attempts.content(now)
+            if plan.stream:
+                model = plan.model if plan.model in plane.models else "other"
+                plane.tally.first_token(attempts.mirror, model, now - self.complete_at)
         self.heard()
 
     def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
@@ -468,6 +500,8 @@ class Exchange:
             return
         self._finished = True
         self.deadline = NEVER
+        if self._waits:
+            self.plane.line.leave(self)
         self.plane.wheel.remove(self)
         self.plane.exchanges.discard(self)
         self._count(outcome, status)

@@ -30,6 +30,12 @@ AMBIGUOUS = Family(
     "counter",
     "Further attempts though a mirror may have done, and billed, the request already",
 )
+MOVED = Family(
+    "mirrorgate_requests_moved",
+    "counter",
+    "Requests that went where a connection was ready, while another was slow to open",
+)
+QUEUED = Family("mirrorgate_requests_queued", "gauge", "Requests that wait until a mirror has room")
 DURATION = Family(
     "mirrorgate_request_duration_seconds",
     "histogram",
@@ -42,6 +48,13 @@ FIRST_BYTE = Family(
     "histogram",
     "From the complete request to the response head",
     ("mirror", "endpoint"),
+    _FIRST_BYTE,
+)
+FIRST_TOKEN = Family(
+    "mirrorgate_time_to_first_token_seconds",
+    "histogram",
+    "Streams: from the complete request to the first event with content",
+    ("mirror", "model"),
     _FIRST_BYTE,
 )
 CONNECT = Family(
@@ -105,8 +118,11 @@ FAMILIES = (
     ATTEMPTS,
     RETRIES,
     AMBIGUOUS,
+    MOVED,
+    QUEUED,
     DURATION,
     FIRST_BYTE,
+    FIRST_TOKEN,
     CONNECT,
     IN_FLIGHT,
     INTERRUPTIONS,

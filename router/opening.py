@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from monitor.probes.resolve import resolve_host
 from monitor.probes.result import ProbeFailure
+from router.admission.table import UNCOUNTED
 from router.choice.failure import Failure
 from router.choice.paths import Route, Trouble
 from router.plane import Plane
@@ -24,33 +27,65 @@ Failed = Callable[[Failure, str], None]
 class Opening:
     """A connection being opened; tells exactly one of `opened` and `failed`, unless cancelled."""
 
-    __slots__ = ("_failed", "_opened", "_plane", "_task", "_upstream")
+    __slots__ = ("_failed", "_opened", "_place", "_plane", "_task", "_upstream")
 
-    def __init__(self, plane: Plane, upstream: Upstream, opened: Opened, failed: Failed) -> None:
+    def __init__(
+        self,
+        plane: Plane,
+        upstream: Upstream,
+        opened: Opened,
+        failed: Failed,
+        place: int = UNCOUNTED,
+    ) -> None:
+        """`place`: of the connection among those that the mirror may have."""
         self._plane = plane
         self._upstream = upstream
+        self._place = place
         self._opened = opened
         self._failed = failed
         self._task: asyncio.Task[None] | None = asyncio.create_task(self._connect())
+
+    @property
+    def done(self) -> bool:
+        """Whether the connection is there, or will not be."""
+        return self._task is None
 
     def cancel(self) -> None:
         """Stop; nothing is called any more."""
         if self._task is not None:
             self._task.cancel()
+            self._vacate()
+
+    def _vacate(self) -> None:
+        """There is no connection: its place is free again."""
+        place, self._place = self._place, UNCOUNTED
+        if self._upstream.gate is not None:
+            self._upstream.gate.leave(place)
+
+    def _furnish(self, connection: UpstreamConnection) -> None:
+        """From now on the place is the connection's."""
+        gate, place = self._upstream.gate, self._place
+        if gate is not None and place != UNCOUNTED:
+            self._place = UNCOUNTED
+            connection.at_end = partial(gate.leave, place)
 
     async def _connect(self) -> None:
         try:
             ready = await self._ready()
         except ConnectFailed as error:
             self._task = None
+            self._vacate()
             self._failed(error.failure, error.detail)
         except Exception:  # whatever it is, the request must not wait for it
             log.exception("opening a connection to %s", self._upstream.id)
             self._task = None
+            self._vacate()
             self._failed(Failure.connect, "no connection could be opened")
         else:
             self._task = None
+            self._furnish(ready.connection)
             if ready.connection.closed:  # nothing was sent yet
+                ready.connection.ended()
                 self._failed(Failure.connect, "it closed the new connection")
             else:
                 self._opened(self._upstream, ready.connection, ready.seconds)
@@ -60,6 +95,8 @@ class Opening:
         plane, upstream = self._plane, self._upstream
         limits = await limits_of(plane, upstream)
         routes = plane.traffic.in_order(await routes_to(plane, upstream))
+        if self._place != UNCOUNTED:  # it is for one connection: no other path beside a slow one
+            routes = [replace(route, patience=limits.connect + limits.tls) for route in routes]
         ready = await connect(routes, self._new, limits, self._trouble)
         ready.connection.authority = ready.route.authority
         plane.traffic.opened(upstream.id, ready.route, ready.seconds)

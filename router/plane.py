@@ -23,6 +23,7 @@ from router.choice.timeouts import Classes
 from router.choice.words import Word
 from router.config import WorkerConfig
 from router.departures import Departures
+from router.line import Line
 from router.plan import Planner
 from router.pressure import Crowd, Door, Memory, connection_limit
 from router.tally import Finished, Tally
@@ -75,12 +76,14 @@ class Plane:
         self.clock = clock
         self.wall = wall
         self.traffic = Traffic(clock)
-        self.upstreams = Upstreams()
+        table = table or Table.alone()
+        self.upstreams = Upstreams(table)
         self.wheel.add(IdleKeeper(self.wheel, self.upstreams))
         self.pool: Pool[Upstream] = Pool(config.router, self.rng, tell)
         self.bans = BanList()
         self.alerts = Alerts()
-        self.limits = Limits(table or Table.alone())
+        self.limits = Limits(table)
+        self.line = Line(config.router.queue)
         self.snapshot = HealthSnapshot()
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self.response_rules = response_rules()
@@ -105,6 +108,9 @@ class Plane:
         self.prefixes = tuple(prefix.encode() for prefix in config.router.forward)
         self.clients = Clients(config.router.trusted_proxies, config.router.client_ip_header)
         self.limits.configure(config.limits)
+        self.line.configure(config.router.queue)
+        self.models = frozenset(model for mirror in config.mirrors for model in mirror.models)
+        """Those that the operator has named: what metrics may be labelled with."""
         self.request_rules = request_rules(config.router.client_ip_header)
         self.tls_contexts.forget()
         self.learn(snapshot)

@@ -8,6 +8,13 @@ from router.choice.failure import FailedAttempt, Failure
 from router.choice.retry import advice
 from router.wire.answer import Problem
 
+FULL = Problem(
+    503,
+    "queue_full",
+    "Every mirror is at the limit that its operator has set. Try again shortly.",
+    retry_after=2,
+)
+"""No room for now: to be told when the line is full too, or the wait in it was too long."""
 _TOO_SLOW = (Failure.timeout, Failure.content_timeout, Failure.slow)
 
 

@@ -303,10 +303,12 @@ class Reply:
         assert self._head is not None
         self._commit(self._head)
         asker = self._asker
-        mirror, self._connection = self._connection.transport, None
+        connection, self._connection = self._connection, None
+        mirror = connection.transport
         asker.wait_no_more()
         asker.client.resume_client()
-        self._tunnel = Tunnel(asker.plane, asker.client.transport, mirror, self._tunnel_ended)
+        client = asker.client.transport
+        self._tunnel = Tunnel(asker.plane, client, mirror, self._tunnel_ended, connection.ended)
         self._relay.data([rest] if rest else [], ended=False)
         asker.plane.outbox.flush()
         mirror.writelines(asker.early_tunnel)

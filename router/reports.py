@@ -81,6 +81,7 @@ class Reports:
         for upstream in plane.upstreams:
             totals.set(metrics.IN_FLIGHT.name, upstream.in_flight, (upstream.id,))
         totals.set(metrics.CLIENTS.name, len(plane.crowd))
+        totals.set(metrics.QUEUED.name, len(plane.line))
         totals.set(metrics.WORKERS.name, 1)
         totals.set(metrics.LAG.name, plane.wheel.lag)
         for cause, count in plane.limits.uncounted().items():

@@ -67,6 +67,10 @@ class Tally:
         """Another attempt begins because of this failure."""
         self._add(metrics.RETRIES.name, (failure,))
 
+    def moved(self) -> None:
+        """A request went where a connection was ready, while one was being opened."""
+        self._add(metrics.MOVED.name)
+
     def repeated_perhaps(self) -> None:
         """Another attempt begins though a mirror may have done, and billed, the request."""
         self._add(metrics.AMBIGUOUS.name)
@@ -92,6 +96,10 @@ class Tally:
         observe(cells.first_byte, metrics.FIRST_BYTE.buckets, first_byte)
         if connect:
             self._totals.observe(metrics.CONNECT.name, connect, (mirror,))
+
+    def first_token(self, mirror: str, model: str, seconds: float) -> None:
+        """The first event with content of a stream; `model` is of a closed set."""
+        self._totals.observe(metrics.FIRST_TOKEN.name, seconds, (mirror, model))
 
     def finished(
         self,

@@ -52,7 +52,9 @@ class Tunnel:
         client: asyncio.Transport,
         mirror: asyncio.Transport,
         ended: Callable[[], None],
+        lost: Callable[[], None],
     ) -> None:
+        """`ended` is called when it is closed, `lost` when neither connection is there any more."""
         self.buffer = plane.buffer
         self.deadline = NEVER
         self._wheel = plane.wheel
@@ -62,6 +64,7 @@ class Tunnel:
         self._client = client
         self._mirror = mirror
         self._ended: Callable[[], None] | None = ended
+        self._lost = lost
         self._wheel.add(self)
         client.set_protocol(cast(asyncio.BaseProtocol, _End(self, mirror)))
         mirror.set_protocol(cast(asyncio.BaseProtocol, _End(self, client)))
@@ -78,6 +81,7 @@ class Tunnel:
         self.close()
         if not self._open:
             self._wheel.remove(self)
+            self._lost()
 
     def close(self) -> None:
         """End both sides after what is still to be written; tells the owner once."""

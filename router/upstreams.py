@@ -15,12 +15,14 @@ from typing import NamedTuple
 
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, MirrorHealth, Wish
+from router.admission.table import Table
 from router.choice.breaker import Breaker
 from router.choice.ejection import FailureWatch
 from router.choice.load import Load
 from router.choice.network import network_terms
 from router.choice.paths import Route
 from router.config import RouterConfig
+from router.gate import Gate
 from router.routes import route_to, routes_of
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER, Wheel
@@ -61,6 +63,7 @@ class Upstream:
         health: MirrorHealth,
         quarantine: Mapping[str, float] = NOBODY,
         record: Record | None = None,
+        gate: Gate | None = None,
     ) -> None:
         self.mirror = mirror
         self.id = mirror.id
@@ -70,6 +73,8 @@ class Upstream:
         self.load = self.record.load
         self.breaker = self.record.breaker
         self.watch = self.record.watch
+        self.gate = gate
+        """What its operator allows at most, if there is a limit."""
         self.removed = False
         self.base_path = mirror.base_path.encode()
         self.api_key = mirror.api_key.encode()
@@ -134,6 +139,11 @@ class Upstream:
         """Whether it has this endpoint."""
         return not self._paths or target.startswith(self._paths)
 
+    @property
+    def has_idle(self) -> bool:
+        """Whether a connection waits to be used again."""
+        return bool(self._idle)
+
     def take_idle(self, now: float) -> UpstreamConnection | None:
         """The most recently used idle connection that is likely to live."""
         while self._idle:
@@ -155,6 +165,13 @@ class Upstream:
         if len(self._idle) > MAX_IDLE:
             self._idle.popleft().leave()
 
+    def drop_idle(self) -> bool:
+        """Close the connection that has waited for longest; whether there was one."""
+        if not self._idle:
+            return False
+        self._idle.popleft().leave()
+        return True
+
     def close_idle(self, since: float = NEVER) -> None:
         """Close the connections that have been idle since then or longer: all, unless told."""
         while self._idle and self._idle[0].idle_since <= since:
@@ -169,7 +186,8 @@ class Upstream:
 class Upstreams:
     """All mirrors of one worker."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Table) -> None:
+        self._table = table
         self._by_id: dict[str, Upstream] = {}
 
     def __iter__(self) -> Iterator[Upstream]:
@@ -195,7 +213,8 @@ class Upstreams:
             same = known is not None and _same_place(known.mirror, mirror)
             record = known.record if known and same else Record.new(mirror.id, config, now)
             health = snapshot.of(mirror.id)
-            self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record)
+            gate = Gate.of(self._table, mirror)
+            self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record, gate)
         for upstream in old.values():
             upstream.remove()
         self.learn(snapshot)

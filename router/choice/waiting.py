@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -51,13 +52,11 @@ class WaitingLine(Generic[T]):
         """Stand in line no more; False if they did not."""
         return self._line.pop(who, None) is not None
 
-    def next(self, fits: Callable[[T], bool]) -> T | None:
-        """Take out the first whom the mirror with room fits; call it again while it has more."""
-        for place, who in enumerate(self._line):
-            if place >= LOOK:
-                return None
-            if fits(who):
-                del self._line[who]
+    def next(self, serve: Callable[[T], bool]) -> T | None:
+        """Take out the first who could be served; who could not keeps the place."""
+        for who in list(islice(self._line, LOOK)):
+            if serve(who):
+                self._line.pop(who, None)
                 return who
         return None
 

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from router.wire.fields import FieldRules
 from router.wire.outbox import Outbox
 from router.wire.response import BadResponse, ResponseHead, ResponseReader
+
+
+def _nothing() -> None:
+    """Most mirrors have no limit on connections."""
 
 
 class UpstreamUser(Protocol):
@@ -56,12 +61,19 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.used = 0
         """Requests written so far: above 1 it may be stale."""
         self.idle_since = 0.0
+        self.at_end: Callable[[], None] = _nothing
+        """To be called once, when it is closed."""
         self.authority = b""
         """What goes into `Host`: the hostname that the certificate was verified for, and a port."""
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "busy" if self._user else "idle"
         return f"<UpstreamConnection {state}, {self.used} requests>"
+
+    def ended(self) -> None:
+        """It is closed, here or by whom it was given to."""
+        at_end, self.at_end = self.at_end, _nothing
+        at_end()
 
     @property
     def closed(self) -> bool:
@@ -100,6 +112,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def leave(self) -> None:
         """Nobody wants anything more of it: close it, whatever it is doing."""
         self._user = None
+        self.ended()
         if self._transport is not None:
             self._transport.abort()
 
@@ -152,6 +165,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.ended()
         self._end(exc)
         self._transport = None
         self._reader.end()

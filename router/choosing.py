@@ -1,0 +1,135 @@
+"""Which mirrors a request may take, and room on the one that is chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from router.admission.keys import Caller
+from router.admission.table import UNCOUNTED
+from router.choice.attempt import Attempt
+from router.choice.failure import FailedAttempt
+from router.choice.retry import Repeat
+from router.eligibility import Eligibility
+from router.gate import Gate
+from router.plan import Plan
+from router.plane import Plane
+from router.problems import FULL, all_failed, all_limited
+from router.upstreams import Upstream
+from router.wire.answer import Problem
+from router.wire.upstream import UpstreamConnection
+
+_OWN = Caller.own
+_NEVER = Repeat.never
+
+
+class Taken(NamedTuple):
+    """A mirror that was chosen, and what is held of it."""
+
+    attempt: Attempt[Upstream]
+    connection: UpstreamConnection | None
+    """One that waited; None: a new one is needed."""
+    place: int
+    """For the new one, among those that the mirror may have."""
+
+
+class Choosing:
+    """One request's view of the mirrors."""
+
+    __slots__ = ("_eligible", "_met_full", "_plan", "_plane", "_ready", "in_turn", "key", "tried")
+
+    def __init__(self, plane: Plane, eligible: Eligibility, plan: Plan) -> None:
+        shown = eligible.asked.credentials
+        self.key = shown.keys[0] if shown.caller is _OWN else None
+        """The caller's own key."""
+        self.tried: list[str] = []
+        self.in_turn = False
+        """Whether it stood in line, and this is its turn."""
+        self._plane = plane
+        self._eligible = eligible
+        self._plan = plan
+        self._met_full = False
+        """Whether a mirror was left out because it has no room for now."""
+        self._ready = False
+
+    def __repr__(self) -> str:
+        return f"<Choosing, tried {self.tried}>"
+
+    def take(
+        self, pooled: bool, replayable: bool, *, again: bool, ready: bool = False
+    ) -> Taken | None:
+        """The mirror for the next attempt, or None.
+
+        `pooled`: a connection that waited will do; `ready`: only such a one. `replayable`: the
+        request could be sent to yet another mirror. `again`: one has failed before.
+        """
+        plane, plan = self._plane, self._plan
+        self._ready = ready
+        repeatable = replayable and plan.repeat is not _NEVER
+        while True:
+            attempt = plane.pool.choose(
+                self.accepts, plan.baseline, plane.clock(), repeatable=repeatable, again=again
+            )
+            if attempt is None:
+                return None
+            upstream = attempt.member
+            connection = upstream.take_idle(plane.wheel.now) if pooled else None
+            place: int | None = UNCOUNTED
+            if ready and connection is None:
+                place = None  # it was not fit to be used again; there may be others
+            elif upstream.gate is not None:
+                place = self._room(upstream, upstream.gate, connection)
+            if place is not None:
+                self.tried.append(upstream.id)
+                return Taken(attempt, connection, place)
+            attempt.passed_on()
+
+    def _room(
+        self, upstream: Upstream, gate: Gate, connection: UpstreamConnection | None
+    ) -> int | None:
+        """Room for one more request on a mirror with limits; None if there is none for now."""
+        plane = self._plane
+        now = plane.clock()
+        connects = connection is None and gate.counts_connections
+        place = gate.enter(now, connects)
+        if place is None and connects and upstream.drop_idle():  # it was not fit for this request
+            place = gate.enter(now, connects)
+        if place is None and connection is not None:
+            upstream.give_back(connection, plane.wheel.now)
+        return place
+
+    def accepts(self, upstream: Upstream) -> bool:
+        """Whether this mirror may be chosen now."""
+        if not upstream.available or upstream.id in self.tried:
+            return False
+        if self._ready and not upstream.has_idle:
+            return False
+        plane = self._plane
+        blocks = plane.pool.blocks
+        if blocks and blocks.until(upstream.id, self.key, plane.clock()):
+            return False
+        if not self._eligible.fits(upstream):
+            return False
+        gate = upstream.gate
+        if gate is not None and (gate.closed_until > plane.clock() or self._is_behind):
+            self._met_full = True
+            return False
+        return True
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether others stand in line, and it is not this one's turn."""
+        return not self.in_turn and len(self._plane.line) > 0
+
+    def nobody(self, failed: Sequence[FailedAttempt]) -> Problem:
+        """Why there is no mirror for another attempt; FULL if there may be one soon."""
+        plane = self._plane
+        if self._met_full:
+            self._met_full = self.in_turn = False
+            return FULL
+        fitting = [u.id for u in plane.upstreams if u.available and self._eligible.fits(u)]
+        wait = plane.pool.blocks.soonest(fitting, self.key, plane.clock())
+        if wait is not None:
+            return all_limited(wait)
+        named = plane.router.expose_mirror
+        return all_failed(failed, named) if failed else self._eligible.nobody(plane)

@@ -1,0 +1,157 @@
+"""What an operator allows at most towards a mirror is never exceeded; callers wait in line."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+import pytest
+
+from router.gate import table_key
+from tests.support.hostile_modes import SWITCHED, UPGRADE
+from tests.support.road import Road, ScriptedMirror, get, post, read_request
+from tests.support.wait import wait_until_async as wait_until
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+class Guarded(ScriptedMirror):
+    """Answers when it is let, and notes how much is asked of it at once and in a second."""
+
+    def __init__(self, hold: bool = False) -> None:
+        super().__init__(self._play)
+        self.go_on = asyncio.Event()
+        if not hold:
+            self.go_on.set()
+        self.open = self.most_open = self.most_in_a_second = 0
+        self.asked: list[bytes] = []
+        self._arrivals: deque[float] = deque()
+
+    async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            while True:
+                head, _ = await read_request(reader)
+                self._arrived(head)
+                await self.go_on.wait()
+                writer.write(SWITCHED if b"websocket" in head else OK)
+        finally:
+            self.open -= 1
+
+    def _arrived(self, head: bytes) -> None:
+        now = time.monotonic()
+        self.asked.append(head)
+        self._arrivals.append(now)
+        while now - self._arrivals[0] >= 1:
+            self._arrivals.popleft()
+        self.most_in_a_second = max(self.most_in_a_second, len(self._arrivals))
+
+
+def held(road: Road) -> int:
+    """Places that are held in the table."""
+    return road.plane.upstreams._table.held
+
+
+async def test_a_mirror_never_has_more_connections_than_it_may() -> None:
+    async with Guarded() as mirror, Road([mirror.table(max_connections=2)]) as road:
+        answers = await asyncio.gather(*(road.ask(post()) for _ in range(20)))
+        assert [answer.status for answer in answers] == [200] * 20
+        assert mirror.most_open <= 2
+        assert len(road.plane.line) == 0
+
+
+async def test_requests_that_take_no_used_connection_make_room_by_closing_one() -> None:
+    async with Guarded() as mirror, Road([mirror.table(max_connections=1)]) as road:
+        for _ in range(3):
+            assert (await road.ask(get())).status == 200
+            assert (await road.ask(post("/v1/images/generations"))).status == 200
+        await wait_until(lambda: mirror.open <= 1, what="the others to be closed")
+        assert held(road) <= 1
+
+
+async def test_callers_are_served_in_the_order_in_which_they_came() -> None:
+    async with Guarded(hold=True) as mirror, Road([mirror.table(max_connections=1)]) as road:
+        clients = []
+        for number in range(4):
+            clients.append(await road.send(get(f"/v1/models/{number}")))
+            await wait_until(lambda n=number: len(road.plane.line) == n, what="it stands in line")
+        mirror.go_on.set()
+        for client in clients:
+            assert (await client.response()).status == 200
+        assert [head.split()[1][-1:] for head in mirror.asked] == [b"0", b"1", b"2", b"3"]
+
+
+async def test_a_caller_who_leaves_the_line_is_not_served() -> None:
+    async with Guarded(hold=True) as mirror, Road([mirror.table(max_connections=1)]) as road:
+        first = await road.send(get())
+        await wait_until(lambda: mirror.asked, what="the first is on its way")
+        second = await road.send(get())
+        await wait_until(lambda: len(road.plane.line) == 1, what="the second waits")
+        await second.close()
+        await wait_until(lambda: len(road.plane.line) == 0, what="the second has left")
+        mirror.go_on.set()
+        assert (await first.response()).status == 200
+        assert len(mirror.asked) == 1
+
+
+@pytest.mark.parametrize("queue", [{"max_waiting": 0}, {"max_wait": 0.05}])
+async def test_who_finds_no_room_is_told_when_to_come_back(queue: dict[str, float]) -> None:
+    async with Guarded(hold=True) as mirror:
+        async with Road([mirror.table(max_connections=1)], {"queue": queue}) as road:
+            first = await road.send(get())
+            await wait_until(lambda: mirror.asked, what="the first is on its way")
+            answer = await road.ask(get())
+            assert (answer.status, answer.error["code"]) == (503, "queue_full")
+            assert answer["retry-after"] == "2"
+            mirror.go_on.set()
+            assert (await first.response()).status == 200
+
+
+async def test_another_mirror_with_room_is_taken_instead_of_waiting() -> None:
+    async with Guarded(hold=True) as full, Guarded() as free:
+        tables = [full.table(max_connections=1), {**free.table(), "id": "b"}]
+        async with Road(tables) as road:
+            answers = [await road.send(get()) for _ in range(6)]
+            await wait_until(lambda: len(free.asked) >= 5, what="the free one serves")
+            full.go_on.set()
+            for client in answers:
+                assert (await client.response()).status == 200
+            assert full.most_open <= 1
+
+
+async def test_no_more_is_asked_in_a_second_than_a_mirror_allows() -> None:
+    rate = 20
+    async with Guarded() as mirror, Road([mirror.table(max_requests_per_second=rate)]) as road:
+        answers = await asyncio.gather(*(road.ask(get()) for _ in range(25)))
+        assert [answer.status for answer in answers] == [200] * 25
+        assert mirror.most_in_a_second <= rate
+
+
+async def test_what_other_workers_hold_counts() -> None:
+    async with Guarded() as mirror, Road([mirror.table(max_connections=1)]) as road:
+        table = road.plane.upstreams._table
+        place = table.acquire(table_key("a"), 1)
+        waiting = await road.send(get())
+        await wait_until(lambda: len(road.plane.line) == 1, what="it waits for another worker")
+        assert not mirror.asked
+        table.release(place)
+        assert (await waiting.response()).status == 200
+
+
+async def test_a_tunnel_holds_its_place_until_both_ends_are_gone() -> None:
+    async with Guarded() as mirror, Road([mirror.table(max_connections=1)]) as road:
+        client = await road.send(get("/v1/realtime", *UPGRADE))
+        assert (await client.head())[0] == 101
+        assert held(road) == 1
+        await client.close()
+        await wait_until(lambda: held(road) == 0, what="the place is given back")
+
+
+async def test_a_connection_that_cannot_be_opened_holds_no_place() -> None:
+    dead = {"id": "a", "url": "http://127.0.0.1:1", "addresses": ["127.0.0.1"]}
+    async with Road([{**dead, "max_connections": 1}]) as road:
+        for _ in range(3):
+            assert (await road.ask(get())).status == 502
+        assert held(road) == 0
