@@ -5,7 +5,8 @@ The composition root implements both, so that pages never know where their data 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from dashboard.config import AdminConfig, DashboardConfig
@@ -17,11 +18,27 @@ from monitor.history.past import Past
 from monitor.totals import Family, Labels
 
 
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """A mirror is out of rotation because its traffic failed. Times are seconds since the epoch."""
+
+    cause: str
+    """What failed: "unreachable", "unanswered" or "failing"."""
+    since: float
+    until: float | None
+    """None: its time is over, and single requests try whether it has recovered."""
+    count: int
+    """Ejections in a row."""
+
+
 class Sources(Protocol):
     """What pages read. Every method answers at once, from memory."""
 
     def snapshot(self) -> HealthSnapshot:
         """The newest health of all mirrors."""
+
+    def ejections(self) -> Mapping[str, Ejection]:
+        """The mirrors that traffic has taken out of rotation, by id."""
 
     def past(self) -> Past:
         """Uptime by window and by day, and the incidents; up to a minute old."""

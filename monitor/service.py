@@ -23,7 +23,7 @@ from monitor.diagnosis.pace import NORMAL, Pace
 from monitor.errands import Errands
 from monitor.examiner import Examiner
 from monitor.experiment import Laboratory
-from monitor.health.board import HealthBoard, HealthSnapshot, Wish
+from monitor.health.board import HealthBoard, HealthSnapshot, State, Wish
 from monitor.health.quarantine import Quarantine
 from monitor.history.history import History
 from monitor.history.store import Store
@@ -54,12 +54,15 @@ class Monitor:
         totals: Totals,
         on_change: Callable[[HealthSnapshot], None],
         *,
+        probed: Callable[[str, bool], None] = lambda mirror, ok: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         prober: Prober | None = None,
         pace: Pace = NORMAL,
     ) -> None:
+        """`probed` is told of every probe of a mirror whether it was answered, unless that may be
+        our own network's fault."""
         self._config = config
         self._store = store
         self._board = board
@@ -67,6 +70,7 @@ class Monitor:
         self.history.retention = config.retention
         self._totals = totals
         self._on_change = on_change
+        self._probed = probed
         self._clock = clock
         self._monotonic = monotonic
         self._pace = pace = paced(config, pace)
@@ -255,6 +259,9 @@ class Monitor:
         for result in (*probe.paths, *turn.greeted):
             self._consequences.take(watch, result)
         doubt = self._judge.judge(watch, probe, now)
+        blind = watch.machine.state is State.unknown
+        if turn.touched and (probe.meaning.alive or not blind):
+            self._probed(watch.mirror.id, probe.meaning.alive)
         self._consequences.rest(watch, probe.meaning)
         if probe.meaning.alive:
             metrics.observe_latency(self._totals, watch.health())

@@ -30,6 +30,12 @@ AMBIGUOUS = Family(
     "counter",
     "Further attempts though a mirror may have done, and billed, the request already",
 )
+EJECTIONS = Family(
+    "mirrorgate_ejections",
+    "counter",
+    "Mirrors taken out of rotation because their traffic failed",
+    ("mirror", "cause"),
+)
 MOVED = Family(
     "mirrorgate_requests_moved",
     "counter",
@@ -118,6 +124,7 @@ FAMILIES = (
     ATTEMPTS,
     RETRIES,
     AMBIGUOUS,
+    EJECTIONS,
     MOVED,
     QUEUED,
     DURATION,

@@ -34,6 +34,7 @@ from router.access import access_log
 from router.admission.bans import BanList
 from router.admission.clients import Peer
 from router.admission.table import Table
+from router.choice.words import Word, from_message, to_message
 from router.config import RouterConfig, WorkerConfig
 from router.door import Door
 from router.endpoints.app import build_app
@@ -73,6 +74,8 @@ class Worker:
         self._crowded_at = float("-inf")
         self._bans = BanList()
         self._noticed: set[tuple[str, str]] = set()
+        self._control = ""
+        """The control process that we have heard from last."""
         self._plane = Plane(
             config,
             self._totals,
@@ -80,6 +83,7 @@ class Worker:
             report_failure=self._reports.failure,
             notice=self._notice,
             table=table,
+            tell=self._say,
             access=self._access_log(config.log),
             accept=self._accept,
         )
@@ -159,9 +163,14 @@ class Worker:
 
     def _on_feed(self, message: Message) -> None:
         kind = message["type"]
+        if message.get("to", self._name) != self._name:
+            return  # for the process that was here before
         if kind == "state":
             self._take_state(message)
             self._reports.send_totals(self._plane)  # a new control has nobody's numbers yet
+            self._meet(message["control"])
+        elif kind == "breaker":
+            self._plane.pool.hear(from_message(message), self._plane.clock())
         elif kind == "news":
             self._plane.learn(self._plane.snapshot.with_news(message["snapshot"]))
         elif kind == "ban":
@@ -186,6 +195,14 @@ class Worker:
         if self._acceptor is not None:
             self._acceptor.expect_headers(header_patience(config.router))
         self._plane.access = self._access_log(config.log)
+
+    def _meet(self, control: str) -> None:
+        """Tell a control process that is new to us which mirrors are ejected."""
+        if control != self._control:
+            self._control = control
+            self._plane.pool.forget_leases()
+            for standing in self._plane.pool.standings():
+                self._say(standing)
 
     def _take_bans(self, message: Message) -> None:
         """A piece of the whole list, which counts when it is complete."""
@@ -218,6 +235,9 @@ class Worker:
             reason = f"{config.access} cannot be written ({error.strerror})"
             log.error("requests are not logged: %s: set log.access", reason)
             return None
+
+    def _say(self, word: Word) -> None:
+        self._tell({**to_message(word), "process": self._name})
 
     def _tell(self, message: Message) -> None:
         try:

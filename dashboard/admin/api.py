@@ -132,6 +132,7 @@ def _nodes(app: web.Application) -> list[dict[str, Any]]:
     return node_documents(
         sources.mirrors(),
         sources.snapshot(),
+        sources.ejections(),
         sources.dashboard(),
         app[CLOCK](),
         app[STALE_AFTER](),

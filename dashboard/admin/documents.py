@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboard.config import DashboardConfig
 from dashboard.locale.moments import iso
 from dashboard.public import rows
 from dashboard.public.documents import node_document
+from dashboard.sources import Ejection
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot
@@ -18,6 +19,7 @@ from monitor.health.board import HealthSnapshot
 def node_documents(
     mirrors: Sequence[MirrorConfig],
     snapshot: HealthSnapshot,
+    ejections: Mapping[str, Ejection],
     config: DashboardConfig,
     now: float,
     stale_after: float,
@@ -27,7 +29,8 @@ def node_documents(
     documents = []
     for mirror in mirrors:
         health = snapshot.of(mirror.id)
-        row = rows.node(mirror, health, config, now, stale_after)
+        ejection = ejections.get(mirror.id)
+        row = rows.node(mirror, health, config, now, stale_after, ejection=ejection)
         until = None if health.wish_until is None else iso(health.wish_until)
         told = {"wish": str(health.wish), "wish_until": until, "detail": health.detail}
         documents.append(

@@ -10,6 +10,7 @@ from typing import Any
 from dashboard.config import DashboardConfig
 from dashboard.locale.moments import iso
 from dashboard.public.rows import BanRow, Node, Overview, PathRow, ban_rows, place
+from dashboard.sources import Ejection
 from monitor.bans import Ban
 from monitor.history.uptime import Known
 
@@ -41,6 +42,7 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
         "since": _moment(row.since),
         "verdict": verdict,
         "in_rotation": row.in_rotation,
+        "ejection": None if row.ejection is None else _ejection_document(row.ejection),
         "last_probe_at": _moment(row.last_probe),
         "dns_verdict": row.dns,
         "certificate_ends": _moment(row.certificate_ends),
@@ -53,6 +55,15 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
 def uptime_document(known: Known) -> dict[str, str | None]:
     """Of one window; percentages are text, rounded down, so that no reader rounds them up."""
     return {"percent": known.uptime, "coverage_percent": known.coverage or "0"}
+
+
+def _ejection_document(ejection: Ejection) -> dict[str, Any]:
+    return {
+        "cause": ejection.cause,
+        "since": iso(ejection.since),
+        "until": _moment(ejection.until),
+        "count": ejection.count,
+    }
 
 
 def _path_document(path: PathRow) -> dict[str, Any]:

@@ -147,7 +147,18 @@ class Page:
         """Whether new requests go there, and if not, by whose decision."""
         if node.wish is not Wish.use:
             return self.words(f"rotation.{node.wish}")
+        if node.ejection is not None:
+            return self.words("rotation.ejected")
         return self.words("rotation.in" if node.in_rotation else "rotation.out")
+
+    def ejection(self, node: rows.Node) -> str:
+        """Why failing requests keep it out, and until when; empty when they do not."""
+        ejection, words = node.ejection, self.words
+        if ejection is None:
+            return ""
+        until = ejection.until
+        end = words("rotation.until", time=self.said(until)) if until else words("ejection.trying")
+        return f"{words(f'ejection.{ejection.cause}')} · {end}"
 
 
 def month(moment: float, page: Page) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from dashboard.config import DashboardConfig
@@ -13,6 +14,7 @@ from dashboard.public.privacy import (
     printable,
     shown_user_agent,
 )
+from dashboard.sources import Ejection
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, MirrorHealth, PathHealth, State, Wish
@@ -20,6 +22,7 @@ from monitor.history.past import Day, Past
 from monitor.history.uptime import WINDOWS, Known
 
 NO_PAST = Past()
+NOBODY: Mapping[str, Ejection] = MappingProxyType({})
 
 PHASES = ("resolve", "connect", "tls", "first_byte")
 
@@ -68,6 +71,8 @@ class Node:
     since: float | None
     verdict: str
     in_rotation: bool
+    ejection: Ejection | None
+    """Set while failing traffic keeps it out of rotation."""
     wish: Wish
     wish_until: float | None
     latency_ms: Mapping[str, int]
@@ -133,10 +138,19 @@ def nodes(
     now: float,
     stale_after: float,
     past: Past = NO_PAST,
+    ejections: Mapping[str, Ejection] = NOBODY,
 ) -> list[Node]:
     """The mirrors that are in use, in the order of the configuration."""
     return [
-        node(mirror, snapshot.of(mirror.id), config, now, stale_after, past)
+        node(
+            mirror,
+            snapshot.of(mirror.id),
+            config,
+            now,
+            stale_after,
+            past,
+            ejections.get(mirror.id),
+        )
         for mirror in mirrors
         if mirror.enabled
     ]
@@ -149,6 +163,7 @@ def node(
     now: float,
     stale_after: float,
     past: Past = NO_PAST,
+    ejection: Ejection | None = None,
 ) -> Node:
     """One mirror. A probe result speaks for `stale_after` seconds; then the state is unknown."""
     stale = health.last_probe is None or now - health.last_probe > stale_after
@@ -166,7 +181,8 @@ def node(
         last_known=known,
         since=since or None,
         verdict="unknown" if blind else health.verdict,
-        in_rotation=health.in_rotation,
+        in_rotation=health.in_rotation and ejection is None,
+        ejection=ejection,
         wish=health.wish,
         wish_until=health.wish_until,
         latency_ms=_latency(health),

@@ -27,6 +27,7 @@ def shown_nodes(app: web.Application, now: float) -> list[rows.Node]:
         now,
         app[STALE_AFTER](),
         sources.past(),
+        sources.ejections(),
     )
 
 

@@ -106,6 +106,15 @@ class Classes:
             known = self._known[key] = self._find(endpoint, model, stream)
         return known
 
+    @property
+    def longest(self) -> float:
+        """The longest that any request waits for its first content, in seconds."""
+        own = [
+            max(each.first_byte, each.first_content) for each in (*self._classes, _REASONING_CLASS)
+        ]
+        usual = self._timeouts
+        return max(usual.first_byte, usual.stream_head, usual.first_content, *own)
+
     def _find(self, endpoint: str, model: str, stream: bool) -> Patience:
         usual, own = self._timeouts, self._class_of(endpoint, model)
         head = usual.stream_head if stream else usual.first_byte

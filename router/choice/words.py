@@ -80,6 +80,7 @@ _KINDS: dict[str, type[Word]] = {
     "ended": Ended,
     "standing": Standing,
 }
+_ENVELOPE = ("type", "word", "process", "to")
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
@@ -89,8 +90,8 @@ def to_message(word: Word) -> dict[str, Any]:
 
 
 def from_message(message: Mapping[str, Any]) -> Word:
-    """The word that `to_message` was given."""
-    values = {key: value for key, value in message.items() if key not in ("type", "word")}
+    """The word that `to_message` was given; who says it to whom may stand beside it."""
+    values = {key: value for key, value in message.items() if key not in _ENVELOPE}
     if "lease" in values:
         values["lease"] = Lease(**values["lease"])
     if "failure" in values:

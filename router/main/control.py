@@ -35,6 +35,7 @@ from monitor.totals import MergedTotals, Totals
 from router import logs
 from router.handed import end_with_parent, read_document
 from router.main.banned import Banned
+from router.main.breakers import Breakers
 from router.main.changes import Changes
 from router.main.desk import Desk
 from router.main.document import Document
@@ -43,8 +44,8 @@ from router.main.hub import Hub
 from router.main.instance import Configuration, Loaded, worker_part
 from router.main.notices import Notices
 from router.main.view import View
+from router.metrics import EJECTIONS, TASKS
 from router.metrics import FAMILIES as ROUTER_FAMILIES
-from router.metrics import TASKS
 
 log = logging.getLogger("control")
 
@@ -70,7 +71,7 @@ class Control:
     ) -> None:
         self._life = life
         self._stop = asyncio.Event()
-        self._totals = Totals((*OWN_FAMILIES, TASKS))
+        self._totals = Totals((*OWN_FAMILIES, TASKS, EJECTIONS))
         self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
         config = loaded.current.config
@@ -78,17 +79,26 @@ class Control:
         self._told = self._board.current
         """The snapshot that every worker has, or has been sent."""
         self._configuration = Configuration(loaded, self._apply, self._tell, self._count_reload)
+        self._hub = Hub(feeds, self._merged, self._whole_state, self._hear, self._worker_left)
+        self._breakers = Breakers(self._hub.broadcast, self._hub.tell, self._totals)
+        self._breakers.configure(config.router, config.mirrors)
         self._monitor = Monitor(
-            config.monitor, config.mirrors, store, self._board, self._totals, self._publish
+            config.monitor,
+            config.mirrors,
+            store,
+            self._board,
+            self._totals,
+            self._publish,
+            probed=self._breakers.probed,
         )
         self._monitor.history.zone = config.dashboard.timezone
-        self._hub = Hub(feeds, self._merged, self._whole_state, self._hear)
         self._guard = Guard(store, banned, allowances, self._hub.broadcast, self._totals)
         self._guard.configure(config.limits, config.router)
         self._notices = Notices()
         self._view = View(
             self._configuration,
             self._board,
+            self._breakers.ejections,
             lambda: self._monitor.history.past,
             banned,
             self._merged,
@@ -112,6 +122,7 @@ class Control:
             watcher = loop.create_task(self._configuration.watch())
             stack.callback(watcher.cancel)
             stack.callback(loop.create_task(self._guard.run(), name="guard").cancel)
+            stack.callback(loop.create_task(self._breakers.run(), name="breakers").cancel)
             self._tell({"type": "ready"})
             await self._stop.wait()
 
@@ -142,18 +153,20 @@ class Control:
     def _state(self) -> Message:
         return {
             "type": "state",
+            "control": self._process,
             "config": worker_part(self._configuration.current),
             "snapshot": self._board.current.to_json(),
         }
 
     def _whole_state(self) -> list[Message]:
         """For a worker that knows nothing."""
-        return [self._state(), *self._guard.state()]
+        return [self._state(), *self._breakers.state(), *self._guard.state()]
 
     def _publish(self, snapshot: HealthSnapshot) -> None:
         news = snapshot.news_since(self._told)
         self._told = snapshot
         self._hub.broadcast({"type": "news", "snapshot": news})
+        self._breakers.see(snapshot)
 
     def _hear(self, message: Message) -> None:
         """What workers say of traffic."""
@@ -161,13 +174,19 @@ class Control:
             self._guard.hear(message["rows"])
         elif message["type"] == "notice":
             self._notices.hear(message)
+        elif message["type"] == "breaker":
+            self._breakers.hear(message)
         else:
             self._monitor.hear(message)
+
+    def _worker_left(self, process: str) -> None:
+        self._breakers.left(process)
 
     # Configuration
 
     def _apply(self, new: Document, changes: Changes) -> None:
         logs.configure(new.config.log, "control")
+        self._breakers.configure(new.config.router, new.config.mirrors)
         self._monitor.configure(new.config.monitor, new.config.mirrors)
         self._guard.configure(new.config.limits, new.config.router)
         self._notices.clear()

@@ -36,11 +36,14 @@ class Hub:
         merged: MergedTotals,
         state: Callable[[], Sequence[Message]],
         on_news: Callable[[Message], None],
+        on_left: Callable[[str], None] = lambda process: None,
     ) -> None:
+        """`on_left` is told when a process has ended, once another one is in its place."""
         self._slots = [Slot(number, channel) for number, channel in enumerate(channels)]
         self._merged = merged
         self._state = state
         self._on_news = on_news
+        self._on_left = on_left
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to listen, and bring every worker up to date."""
@@ -66,6 +69,16 @@ class Hub:
                 self._tell_all(slot)
             else:
                 self._send(slot, message)
+
+    def tell(self, process: str, message: Message) -> None:
+        """Tell one worker, if it is still there."""
+        for slot in self._slots:
+            if slot.process == process:
+                self._send(slot, {**message, "to": process})
+
+    def processes(self) -> dict[int, str]:
+        """Who fills the slots, by number; empty while nothing was heard from there."""
+        return {slot.number: slot.process for slot in self._slots}
 
     def workers(self) -> list[dict[str, Any]]:
         """Who fills the slots, for the status."""
@@ -93,9 +106,11 @@ class Hub:
         if kind == "hello":
             self._replaced_by(slot, message["process"], message["pid"])
             self._tell_all(slot)
-        elif kind == "totals":
-            if message["process"] != slot.process:  # this control is younger than the worker
-                self._replaced_by(slot, message["process"], _pid(message["process"]))
+            return
+        process = message.get("process", slot.process)
+        if process != slot.process:  # this control is younger than the worker
+            self._replaced_by(slot, process, _pid(process))
+        if kind == "totals":
             self._merged.update(slot.process, message["rows"])
         else:
             self._on_news(message)
@@ -103,6 +118,7 @@ class Hub:
     def _replaced_by(self, slot: Slot, process: str, pid: int) -> None:
         if slot.process and slot.process != process:
             self._merged.end(slot.process)
+            self._on_left(slot.process)
         slot.process, slot.pid, slot.behind = process, pid, False
 
 

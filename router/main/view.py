@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 
 from dashboard.config import AdminConfig, DashboardConfig
 from dashboard.location import Locations
+from dashboard.sources import Ejection
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthBoard, HealthSnapshot
@@ -34,6 +35,7 @@ class View:
         self,
         configuration: Configuration,
         board: HealthBoard,
+        ejections: Callable[[], Mapping[str, Ejection]],
         past: Callable[[], Past],
         banned: Banned,
         merged: MergedTotals,
@@ -41,6 +43,7 @@ class View:
     ) -> None:
         self._configuration = configuration
         self._board = board
+        self.ejections = ejections
         self.past = past
         self._banned = banned
         self._merged = merged

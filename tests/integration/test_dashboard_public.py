@@ -11,6 +11,7 @@ from aiohttp import ClientSession
 
 from dashboard.app import build_public_app
 from dashboard.config import DashboardConfig
+from dashboard.sources import Ejection
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import MirrorHealth, State, Wish
@@ -94,6 +95,7 @@ async def test_nodes_are_told_as_promised(client):
         "since": "2026-11-13T09:00:00Z",
         "verdict": "ok",
         "in_rotation": True,
+        "ejection": None,
         "last_probe_at": "2026-11-21T08:59:48Z",
         "dns_verdict": "ok",
         "certificate_ends": "2026-12-21T09:00:00Z",
@@ -111,6 +113,34 @@ async def test_nodes_are_told_as_promised(client):
         },
     }
     assert await get_json(client, "/api/v1/nodes/hk") == told["nodes"][0]
+
+
+@pytest.mark.parametrize(
+    ("until", "in_chinese", "in_english"),
+    [
+        (NOW + 8, "没有及时响应 · 至 ", "no answer came in time · until "),
+        (
+            None,
+            "没有及时响应 · 正以个别请求试探是否恢复",
+            "single requests try whether it has recov",
+        ),
+    ],
+)
+async def test_a_mirror_whose_requests_fail_is_shown_out_of_rotation_and_why(
+    sources, client, until, in_chinese, in_english
+):
+    sources.ejected["hk"] = Ejection("unanswered", NOW - 2, until, 3)
+    told = await get_json(client, "/api/v1/nodes/hk")
+    assert (told["in_rotation"], told["state"]) == (False, "up")
+    assert told["ejection"] == {
+        "cause": "unanswered",
+        "since": "2026-11-21T08:59:58Z",
+        "until": until and "2026-11-21T09:00:08Z",
+        "count": 3,
+    }
+    for path in ("/nodes/hk", "/"):
+        assert in_chinese in await text(client, f"{path}?lang=zh")
+        assert in_english in await text(client, f"{path}?lang=en")
 
 
 async def test_bans_are_told_as_promised_and_page_by_page(client):

@@ -1,12 +1,12 @@
 """Sources and commands with plausible data: five mirrors in several states, thirty bans."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dashboard.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.location import Locations
-from dashboard.sources import CommandError
+from dashboard.sources import CommandError, Ejection
 from monitor.bans import Ban, client_network
 from monitor.config import MirrorConfig
 from monitor.health.board import (
@@ -212,6 +212,7 @@ class FakeSources:
     )
     admin_: AdminConfig = field(default_factory=AdminConfig)
     past_: Past = field(default_factory=past)
+    ejected: dict[str, Ejection] = field(default_factory=dict)
     problem: str = CONFIG_PROBLEM
     series_: Sequence[tuple[Family, Labels, list[float]]] = ()
     locations_: Locations = field(default_factory=Locations)
@@ -220,6 +221,9 @@ class FakeSources:
     def snapshot(self) -> HealthSnapshot:
         self.asked += 1
         return HealthSnapshot(7, NOW - 3, "sh-1", {m.id: m for m in self.health})
+
+    def ejections(self) -> Mapping[str, Ejection]:
+        return self.ejected
 
     def past(self) -> Past:
         return self.past_

@@ -11,6 +11,7 @@ from dashboard.locale.texts import LANGUAGES, TEXTS, Words, choose
 from dashboard.locale.verdicts import VERDICTS
 from monitor.diagnosis import names
 from monitor.health.board import State, Wish
+from router.choice.ejection import Cause
 from tests.support.dashboard_data import NOW
 
 
@@ -46,6 +47,7 @@ COMPOSED = (
     "banner.",
     "state.",
     "rotation.",
+    "ejection.",
     "phase.",
     "verdict.",
     "reason.",
@@ -83,6 +85,7 @@ def test_states_and_wishes_have_words():
         words = Words(language)
         assert all(words(f"state.{state}") for state in State)
         assert all(words(f"rotation.{wish}") for wish in Wish if wish is not Wish.use)
+        assert all(words(f"ejection.{cause}") for cause in Cause)
 
 
 def test_an_unknown_verdict_has_no_words_but_does_not_fail():

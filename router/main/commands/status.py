@@ -9,7 +9,7 @@ from typing import Any
 
 from router.main.commands.client import Client
 from router.main.console import DONE, Console, plain
-from router.main.words import ago, roughly
+from router.main.words import ago, moment, roughly
 
 HELP = "the mirrors, their state and why, as a table"
 _HEADER = ("ID", "NAME", "STATE", "FOR", "TRAFFIC", "FIRST BYTE", "WHY")
@@ -45,19 +45,29 @@ def _row(node: Mapping[str, Any], console: Console, now: datetime) -> tuple[str,
         plain(node.get("name")),
         console.state(plain(node.get("state"))),
         ago(node.get("since"), now),
-        _traffic(node),
+        _traffic(node, now),
         _first_byte(node),
         plain(node.get("detail") or node.get("verdict")),
     )
 
 
-def _traffic(node: Mapping[str, Any]) -> str:
+def _traffic(node: Mapping[str, Any], now: datetime) -> str:
     if node.get("enabled") is False:
         return "no (not enabled)"
     wish = node.get("wish") or "use"
     if wish != "use":
         return f"no ({wish})"
+    if ejection := node.get("ejection"):
+        return f"no ({ejected(ejection, now)})"
     return "yes" if node.get("in_rotation") else "no"
+
+
+def ejected(ejection: Mapping[str, Any], now: datetime) -> str:
+    """Why failing requests keep a mirror out of rotation, and for how much longer."""
+    end, cause = moment(ejection.get("until")), plain(ejection.get("cause"))
+    if end is None:
+        return f"ejected, {cause}, on trial"
+    return f"ejected, {cause}, for {roughly((end - now).total_seconds())}"
 
 
 def _first_byte(node: Mapping[str, Any]) -> str:
