@@ -250,7 +250,9 @@ class Attempts:
         attempt, plane = self._attempt, self._plane
         if attempt is None:
             return
-        self._opening = None
+        if self._opening is not None:
+            self._opening.cancel()
+            self._opening = None
         now = plane.clock()
         wait = wait_of(look, plane.wall()) if look else None
         attempt.failed(failure, now, retry_after=wait is not None)
@@ -263,6 +265,8 @@ class Attempts:
 
 
 def _suspicion(upstream: Upstream, soft: float, now: float) -> tuple[bool, int]:
-    """Whether probes find it unwell, and how many requests on it wait longer than that."""
+    """Whether probes, or what ended on it last, find it unwell, and how many requests on it wait
+    longer than that: who leaves first would else take the suspicion along."""
     unwell = upstream.health.state in (State.down, State.degraded)
-    return unwell, upstream.load.overdue(soft, now)
+    ill = unwell or not upstream.breaker.closed or upstream.watch.failed_last
+    return ill, upstream.load.overdue(soft, now)

@@ -47,6 +47,8 @@ from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER
 
 _OWN = Caller.own
+_LOOK_AGAIN = 1.0
+"""Seconds after which a mirror that takes long is looked at again."""
 
 
 class Exchange:
@@ -63,6 +65,7 @@ class Exchange:
         "_limit",
         "_place",
         "_plan",
+        "_quiet_since",
         "_remind_at",
         "_reply",
         "_sent_at",
@@ -88,6 +91,7 @@ class Exchange:
         self.endpoint = asked.endpoint
         self.complete_at = self._began = self._sent_at = plane.clock()
         self.deadline = self._limit = self._ends_at = self._remind_at = NEVER
+        self._quiet_since = plane.wheel.now
         self.told = False
         self.early_tunnel: list[bytes] = []
         self._asked = asked
@@ -160,6 +164,7 @@ class Exchange:
         """The request is complete."""
         self.body.complete = True
         self.complete_at = self.plane.clock()
+        self._quiet_since = self.plane.wheel.now
         if self._finished or self._eligible is None:
             return
         if self._reply is not None:
@@ -202,10 +207,11 @@ class Exchange:
         """Ask a mirror, the next one if there was one before."""
         if self._attempts is None:
             self._attempts = self._first_attempt()
+        self.wait(NEVER)  # opening has limits of its own; the last attempt's are over
         problem = self._start(self._attempts)
         if problem is FULL and self.plane.line.join(self):
             self._waits = True
-            self._remind_at = self.plane.wheel.now + self._silence
+            self._remind_at = self._next_look
             self.deadline = min(self._limit, self._remind_at)
         elif problem is not None:
             self._refuse(problem)
@@ -326,8 +332,11 @@ class Exchange:
 
     def refused_in_stream(self, status: int, error: Mapping[str, Any] | None) -> None:
         """The client has a head already, and this error instead of an answer."""
-        shown = error or {"message": f"The mirror answered with an error ({status}).", "code": None}
-        self._end_stream(error_event(self.dialect, shown), outcome_of(status))
+        fails = status >= 400
+        what = f"an error ({status})" if fails else "what is no stream"
+        shown = error or {"message": f"The mirror answered with {what}.", "code": None}
+        outcome = outcome_of(status) if fails else "upstream_error"
+        self._end_stream(error_event(self.dialect, shown), outcome)
 
     def answered(self, outcome: str, keep_alive: bool) -> None:
         """The client has the answer, or as much of it as there will be."""
@@ -364,7 +373,7 @@ class Exchange:
             return
         self._sent_at = self.plane.clock()
         attempts.sent(self._sent_at)
-        self._remind_at = self.plane.wheel.now + min(self._silence, SOFT_LEAST)
+        self._remind_at = self._next_look
         self.wait(plan.patience.head)
 
     def head_came(self) -> None:
@@ -420,17 +429,32 @@ class Exchange:
         if self._committed:
             if self._reply is not None and self._reply.between_events:
                 self._reply.remind(self._reminder)
-        elif self._attempts is not None and self._attempts.should_leave(
-            self._sent_at, self._commit, self.body.collected
-        ):
+            self._remind_at = now + silence
+        elif self._takes_suspiciously_long:
             self.unanswered(Failure.slow, "it takes suspiciously long")
             return
-        elif self.plane.clock() - self._sent_at >= silence:
-            self._tell()
-        if self._finished:
-            return
-        self._remind_at = now + (silence if self._committed else min(silence, SOFT_LEAST))
+        else:
+            if now - self._quiet_since >= silence:
+                self._tell()
+                self._quiet_since = now
+            self._remind_at = self._next_look
         self.deadline = min(self._limit, self._remind_at)
+
+    @property
+    def _takes_suspiciously_long(self) -> bool:
+        attempts = self._attempts
+        if attempts is None or self._reply is None:
+            return False
+        return attempts.should_leave(self._sent_at, self._commit, self.body.collected)
+
+    @property
+    def _next_look(self) -> float:
+        """When to tell the client next, whoever is tried meanwhile, or to look at the mirror."""
+        tell_at = self._quiet_since + self._silence
+        if self._reply is None:
+            return tell_at
+        waited = self.plane.clock() - self._sent_at
+        return min(tell_at, self.plane.wheel.now + max(SOFT_LEAST - waited, _LOOK_AGAIN))
 
     def _tell(self) -> None:
         """Begin the answer with comments: another mirror can still give the content."""

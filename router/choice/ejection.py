@@ -62,6 +62,11 @@ class FailureWatch:
             self._untold += count
             self._all.add(count, now)
 
+    @property
+    def failed_last(self) -> bool:
+        """Whether the last request that ended here failed."""
+        return self._local > 0 or self._upstream > 0.0
+
     def take_untold(self) -> int:
         """How many successes there were since this was asked before."""
         count, self._untold = self._untold, 0

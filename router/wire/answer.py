@@ -47,7 +47,7 @@ class Problem:
         yield JSON_TYPE
         if self.retry_after is not None:
             yield b"retry-after", str(self.retry_after).encode()
-        elif self.tried:
+        if self.tried:
             yield b"x-should-retry", b"false"
 
 

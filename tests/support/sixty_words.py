@@ -56,13 +56,16 @@ class WordyMirror(ScriptedMirror):
         """The events of a whole answer: a role, sixty words, the finish, usage, `[DONE]`."""
         deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
         deltas += [{"content": f" {word}" if at else word} for at, word in enumerate(WORDS)]
-        events = [self._event([{"index": 0, "delta": d, "finish_reason": None}]) for d in deltas]
-        events.append(self._event([{"index": 0, "delta": {}, "finish_reason": "stop"}]))
-        events.append(self._event([], usage=USAGE))
-        return [*events, b"data: [DONE]\n\n"]
+        choices: list[list[dict[str, Any]]]
+        choices = [[{"index": 0, "delta": delta, "finish_reason": None}] for delta in deltas]
+        choices.append([{"index": 0, "delta": {}, "finish_reason": "stop"}])
+        events = [self.chunk(self.name, choice) for choice in choices]
+        return [*events, self.chunk(self.name, [], usage=USAGE), b"data: [DONE]\n\n"]
 
-    def _event(self, choices: Sequence[Any], **more: Any) -> bytes:
-        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": self.name}
+    @staticmethod
+    def chunk(model: str, choices: Sequence[Any], **more: Any) -> bytes:
+        """One event."""
+        chunk = {"id": "c", "object": "chat.completion.chunk", "created": 1, "model": model}
         return b"data: %b\n\n" % json.dumps({**chunk, "choices": choices, **more}).encode()
 
 

@@ -1,0 +1,386 @@
+"""Answers that take long: which mirror is left and when, what the client is told meanwhile, and how
+what goes wrong then reaches it. Minutes pass on a clock that the test moves on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from router import metrics, opening
+from router.wire import connect as connecting
+from tests.support import sixty_words as words
+from tests.support.catalogue import outcome_of, read_stream
+from tests.support.passing import PassingTime
+from tests.support.road import Response, Road, post
+from tests.support.sixty_words import Fault, WordyMirror
+
+CHAT = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+STREAM = json.dumps(CHAT).encode()
+PLAIN = json.dumps({**CHAT, "stream": False}).encode()
+PATHS = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "responses": "/v1/responses",
+}
+CONTENT = {
+    "chat": words.WordyMirror.chunk("a", [{"index": 0, "delta": {"content": "x"}}]),
+    "completions": b'data: {"object": "text_completion", "choices": [{"text": "x"}]}\n\n',
+    "responses": b"event: response.output_text.delta\n"
+    b'data: {"type": "response.output_text.delta", "delta": "x"}\n\n',
+}
+
+
+class Scene:
+    """Mirrors that are asked in their order, and the time."""
+
+    def __init__(self, time: PassingTime, mirrors: list[WordyMirror], road: Road) -> None:
+        self.time, self.mirrors, self.road = time, mirrors, road
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """Attempts on each mirror."""
+        return tuple(len(mirror.asked_at) for mirror in self.mirrors)
+
+    async def ask(self, *fields: str, body: bytes = STREAM, path: str = PATHS["chat"]) -> Response:
+        """One request, as long as it takes."""
+        return await self.time.through(self.road.ask(post(path, body, *fields)))
+
+    async def ask_at_once(self, count: int) -> list[Response]:
+        """Several at the same time."""
+
+        async def all_of_them() -> list[Response]:
+            request = post(PATHS["chat"], STREAM)
+            return await asyncio.gather(*(self.road.ask(request) for _ in range(count)))
+
+        return await self.time.through(all_of_them())
+
+    @property
+    def waited(self) -> float:
+        """Seconds that the last request took."""
+        return self.road.finished[-1].seconds
+
+
+@asynccontextmanager
+async def scene(*faults: Fault, **router: Any) -> AsyncIterator[Scene]:
+    """Mirrors with these faults."""
+    time = PassingTime()
+    mirrors = [WordyMirror(time, name, fault) for name, fault in zip("abc", faults, strict=False)]
+    for mirror in mirrors:
+        await mirror.__aenter__()
+    settings = {"balance": {"policy": "priority"}, **router}
+    tables = [mirror.table(priority=at) for at, mirror in enumerate(mirrors)]
+    try:
+        async with Road(tables, settings, wheel=time.wheel, clock=time.now) as road:
+            yield Scene(time, mirrors, road)
+            assert road.in_flight == 0
+    finally:
+        for mirror in mirrors:
+            await mirror.stop()
+
+
+def later(seconds: float, fault: Fault) -> Fault:
+    """The same after so much silence."""
+
+    async def late(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+        await mirror.time.sleep(seconds)
+        return await fault(mirror, writer)
+
+    return late
+
+
+def answers(data: bytes) -> Fault:
+    """These bytes, and the end of the connection."""
+
+    async def fault(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+        writer.write(data)
+        await writer.drain()
+        return False
+
+    return fault
+
+
+def streams(*events: bytes) -> Fault:
+    """These events, then the connection ends without the end of the body."""
+
+    async def fault(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+        await words.begin(writer)
+        await words.send(writer, events)
+        return False
+
+    return fault
+
+
+TOO_LONG = words.status(400, "invalid_request_error", "context_length_exceeded")
+BROKEN = words.status(500, "server_error", None)
+
+# Who is left
+
+
+async def test_two_that_wait_past_the_soft_limit_make_a_mirror_suspect_and_are_moved() -> None:
+    async with scene(words.silence, later(1.0, words.well)) as played:
+        got = await played.ask_at_once(2)
+        assert [outcome_of(answer) for answer in got] == ["whole", "whole"]
+        assert played.asked == (2, 2)
+        assert 11.0 <= played.waited < 13.5
+
+
+async def test_one_that_waits_alone_is_given_the_whole_limit() -> None:
+    async with scene(words.silence, words.well) as played:
+        assert outcome_of(await played.ask()) == "whole"
+        assert 30.0 <= played.waited < 31.5
+
+
+@pytest.mark.parametrize(
+    "router", [{}, {"retry": {"ambiguous": "never"}}, {"retry": {"attempts": 1}}]
+)
+async def test_nobody_is_left_early_where_no_other_mirror_could_be_tried(
+    router: dict[str, Any],
+) -> None:
+    others = [words.well] if router else []
+    async with scene(words.slow_first_token, *others, **router) as played:
+        got = await played.ask_at_once(3)
+        assert [outcome_of(answer) for answer in got] == ["whole"] * 3
+        assert played.asked[0] == 3
+        assert sum(played.asked) == 3
+
+
+async def test_who_has_moved_once_stays_even_if_that_one_is_slow_too() -> None:
+    async with scene(words.silence, later(20.0, words.well), words.well) as played:
+        got = await played.ask_at_once(2)
+        assert [outcome_of(answer) for answer in got] == ["whole", "whole"]
+        assert played.asked == (2, 2, 0)
+        assert played.road.totals.get(metrics.AMBIGUOUS.name) == 2
+
+
+async def test_a_mirror_tried_after_a_silent_one_has_its_own_time_to_connect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = connecting.connect
+    async with scene(words.silence, words.well) as played:
+
+        async def slowly(*given: Any) -> Any:
+            ready = await connect(*given)
+            if ready.route.port == played.mirrors[1].port:
+                await played.time.sleep(2.5)
+            return ready
+
+        monkeypatch.setattr(opening, "connect", slowly)
+        assert outcome_of(await played.ask()) == "whole"
+        assert 32.5 <= played.waited < 34.0
+
+
+async def test_a_limit_that_ends_while_a_connection_is_opened_ends_the_opening_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connect = connecting.connect
+    async with scene(words.well, timeouts={"total": "5s"}) as played:
+
+        async def slowly(*given: Any) -> Any:
+            await played.time.sleep(9.0)
+            return await connect(*given)
+
+        monkeypatch.setattr(opening, "connect", slowly)
+        client = await played.road.send(post(PATHS["chat"], STREAM))
+        answer = await played.time.through(client.response())
+        assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
+        monkeypatch.undo()
+        await client.send(post(PATHS["chat"], STREAM))
+        await played.time.pass_by(10.0)
+        assert outcome_of(await played.time.through(client.response())) == "whole"
+        assert played.asked == (1,)
+
+
+# What the client is told
+
+
+async def test_a_silent_stream_is_told_every_fifteen_seconds_and_can_still_fail_over() -> None:
+    async with scene(later(25.0, BROKEN), later(25.0, words.well)) as played:
+        answer = await played.ask()
+        assert outcome_of(answer) == "whole"
+        assert answer.body.count(b": keepalive\n") == 3
+        assert answer.body.startswith(b": keepalive\n" * 3 + b"data: ")
+        assert answer["content-type"].startswith("text/event-stream")
+        assert answer["x-accel-buffering"] == "no"
+        assert played.asked == (1, 1)
+
+
+async def test_a_plain_answer_is_not_told_and_keeps_its_head() -> None:
+    refuses = later(25.0, TOO_LONG)
+    async with scene(refuses, words.well) as played:
+        answer = await played.ask(body=PLAIN)
+        assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
+
+
+async def test_a_quick_stream_is_not_told_anything() -> None:
+    async with scene(later(14.0, words.well)) as played:
+        answer = await played.ask()
+        assert b"keepalive" not in answer.body
+        assert answer["x-mirrorgate-mirror"] == "a"
+
+
+async def test_a_pause_within_a_stream_is_bridged_between_two_events() -> None:
+    async def pauses(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+        first, *rest = mirror.events()
+        await words.begin(writer)
+        await words.send(writer, [first, rest[0], rest[1][:20]])
+        await mirror.time.sleep(40.0)
+        await words.send(writer, [rest[1][20:], rest[2]])
+        await mirror.time.sleep(40.0)
+        await words.send(writer, rest[3:], end=True)
+        return True
+
+    async with scene(pauses) as played:
+        answer = await played.ask()
+        assert outcome_of(answer) == "whole"
+        assert answer.body.count(b": keepalive\n") == 2
+        assert b"\n\n: keepalive\n: keepalive\ndata: " in answer.body
+
+
+@pytest.mark.parametrize(("style", "told"), [("chunk", 2), ("off", 0)])
+async def test_how_the_client_is_told_can_be_chosen(style: str, told: int) -> None:
+    async with scene(
+        later(29.0, words.well), stream={"keepalive_style": style, "keepalive": 10}
+    ) as p:
+        answer = await p.ask()
+        assert outcome_of(answer) == "whole"
+        assert b": keepalive" not in answer.body
+        assert answer.body.count(b'"id": "keepalive"') == told
+
+
+# What goes wrong then
+
+
+@pytest.mark.parametrize("path", list(PATHS))
+async def test_a_refusal_after_the_head_is_an_error_in_the_streams_own_words(path: str) -> None:
+    async with scene(later(20.0, TOO_LONG), words.well) as played:
+        answer = await played.ask(path=PATHS[path])
+        assert answer.status == 200
+        error = _error_in(answer, path)
+        assert error["code"] == "context_length_exceeded"
+        assert error["message"] == "The mirror says 400."
+        assert played.asked == (1, 0)
+        assert played.road.finished[-1].outcome == "client_error"
+
+
+async def test_with_nobody_left_the_error_comes_in_the_stream_too() -> None:
+    async with scene(later(20.0, BROKEN)) as played:
+        answer = await played.ask()
+        assert _error_in(answer, "chat")["message"] == "The mirror says 500."
+        assert played.road.finished[-1].outcome == "upstream_error"
+
+
+async def test_a_plain_document_in_place_of_a_stream_is_no_success() -> None:
+    document = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    async with scene(later(20.0, answers(document))) as played:
+        answer = await played.ask()
+        assert "no stream" in _error_in(answer, "chat")["message"]
+        assert played.road.finished[-1].outcome == "upstream_error"
+
+
+@pytest.mark.parametrize("path", list(PATHS))
+async def test_what_breaks_off_says_so_in_its_dialect_and_does_not_end_well(path: str) -> None:
+    async with scene(streams(CONTENT[path]), words.well) as played:
+        answer = await played.ask(path=PATHS[path])
+        assert answer.body.startswith(CONTENT[path])
+        assert _error_in(answer, path)["code"] == "stream_interrupted"
+        assert played.road.finished[-1].outcome == "interrupted"
+
+
+async def test_what_breaks_off_within_an_event_is_cut_without_a_word() -> None:
+    async with scene(streams(CONTENT["chat"], CONTENT["chat"][:30])) as played:
+        answer = await played.ask()
+        assert answer.body == CONTENT["chat"] + CONTENT["chat"][:30]
+        assert not answer.complete
+
+
+def _error_in(answer: Response, path: str) -> dict[str, Any]:
+    """The one error that ends a stream, which has no other end."""
+    assert not answer.complete
+    assert b"[DONE]" not in answer.body
+    *_, last = answer.body.rstrip().split(b"\n\n")
+    lines = [line for line in last.split(b"\n") if not line.startswith(b":")]
+    if path == "responses":
+        assert lines.pop(0) == b"event: error"
+    (line,) = lines
+    data = json.loads(line.removeprefix(b"data: "))
+    if path == "responses":
+        assert (data["type"], data["code"]) == ("error", data["error"]["code"])
+    error: dict[str, Any] = data["error"]
+    return error
+
+
+# What SDKs are told, and what they may ask
+
+
+@pytest.mark.parametrize(
+    ("status", "says", "asked"),
+    [(500, "false", (1, 0)), (500, "true", (1, 1)), (503, "false", (1, 1)), (400, "true", (1, 0))],
+)
+async def test_a_mirror_has_a_say_in_whether_its_failure_is_repeated(
+    status: int, says: str, asked: tuple[int, ...]
+) -> None:
+    fault = words.status(status, "server_error", "odd", f"x-should-retry: {says}")
+    async with scene(fault, words.well) as played:
+        answer = await played.ask()
+        assert played.asked == asked
+        if asked == (1, 0):
+            assert (answer.status, answer["x-should-retry"]) == (status, says)
+        assert played.road.totals.get(metrics.AMBIGUOUS.name) == 0
+
+
+async def test_after_mirrors_have_been_tried_an_sdk_must_not_try_again() -> None:
+    async with scene(words.reset_once, words.reset_once) as played:
+        answer = await played.ask()
+        assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+        assert answer["x-should-retry"] == "false"
+        assert "retry-after" not in answer
+
+
+@pytest.mark.parametrize(("wait", "told"), [(20, True), (600, False)])
+async def test_where_all_are_limited_the_soonest_is_named_unless_it_is_far(
+    wait: int, told: bool
+) -> None:
+    limits = [
+        words.status(429, "rate_limit_error", "x", f"Retry-After: {seconds}")
+        for seconds in (wait + 300, wait)
+    ]
+    tables = {"callers": ["anonymous"], "cors_origins": []}
+    async with scene(*limits, **tables) as played:
+        for upstream in played.road.plane.upstreams:
+            upstream.api_key, upstream._lends_key = b"sk-mirror", True
+        request = post(PATHS["chat"], STREAM).replace(b"Authorization: Bearer sk-x\r\n", b"")
+        answer = await played.time.through(played.road.ask(request))
+        assert (answer.status, answer.error["code"]) == (429, "upstream_rate_limited")
+        assert int(answer["retry-after"]) == wait
+        assert ("x-should-retry" in answer) is not told
+
+
+async def test_a_caller_can_lower_the_limits_and_the_mirror_is_not_blamed() -> None:
+    async with scene(words.silence, words.well) as played:
+        answer = await played.ask("x-mirrorgate-timeout: 5")
+        assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
+        assert 5.0 <= played.waited < 6.5
+        assert played.asked == (1, 0)
+        assert played.road.suspected == []
+
+
+@pytest.mark.parametrize("asked", ["100", "1h", "99999999999999999999", "soon"])
+async def test_a_caller_cannot_raise_them(asked: str) -> None:
+    async with scene(words.silence) as played:
+        answer = await played.ask(f"x-mirrorgate-timeout: {asked}")
+        assert read_stream(answer.body)[1][0]["code"] == "upstream_timeout"
+        assert 30.0 <= played.waited < 31.5
+
+
+async def test_a_model_that_reasons_is_given_its_time() -> None:
+    async with scene(later(100.0, words.well), words.well) as played:
+        answer = await played.ask(body=STREAM.replace(b"gpt-4o", b"o3-mini"))
+        assert outcome_of(answer) == "whole"
+        assert played.asked == (1, 0)
+        assert answer.body.count(b": keepalive\n") == 6
