@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import socket
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ PACKET = 60_000
 """Below the default send buffer of a Unix socket (212,992 bytes), which bounds one packet."""
 MAX_QUEUED = 64 << 20
 """Bytes waiting for a receiver that does not read; it is replaced when it does not answer pings."""
+_AT_ONCE = 4
+"""Messages that are read in one turn of an event loop: a long list comes in many."""
 _FIRST, _LAST = 1, 2
 
 Message = dict[str, Any]
@@ -65,7 +68,10 @@ class Channel:
 
         Raises ChannelClosed.
         """
-        payload = json.dumps(message, separators=(",", ":")).encode()
+        return self.send_encoded(encoded(message))
+
+    def send_encoded(self, payload: bytes) -> bool:
+        """As `send`, for what goes to several receivers and is `encoded` once."""
         if self._queued + len(payload) > MAX_QUEUED:
             return False
         for start in range(0, len(payload), PACKET):
@@ -88,10 +94,10 @@ class Channel:
             raise ChannelClosed from error
         self._watch_writable()
 
-    def receive(self) -> list[Message]:
-        """Every message that is there. Raises ChannelClosed when there will be no more."""
+    def receive(self, most: int = sys.maxsize) -> list[Message]:
+        """The messages that are there. Raises ChannelClosed when there will be no more."""
         messages: list[Message] = []
-        while True:
+        while len(messages) < most:
             try:
                 packet = self._sock.recv(PACKET + 1)
             except BlockingIOError:
@@ -105,6 +111,7 @@ class Channel:
             message = self._take(packet)
             if message is not None:
                 messages.append(message)
+        return messages
 
     def _take(self, packet: bytes) -> Message | None:
         if packet[0] & _FIRST:
@@ -128,7 +135,7 @@ class Channel:
 
         def readable() -> None:
             try:
-                messages = self.receive()
+                messages = self.receive(_AT_ONCE)
             except ChannelClosed:
                 self.detach()
                 on_closed()
@@ -160,6 +167,11 @@ class Channel:
             self.flush()
         except ChannelClosed:
             self.detach()
+
+
+def encoded(message: Message) -> bytes:
+    """A message as it is sent."""
+    return json.dumps(message, separators=(",", ":")).encode()
 
 
 def channel_pair() -> tuple[socket.socket, socket.socket]:

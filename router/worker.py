@@ -38,6 +38,7 @@ from router.choice.words import Word, from_message, to_message
 from router.config import RouterConfig, WorkerConfig
 from router.door import Door
 from router.endpoints.app import build_app
+from router.explain import explain_mirrors, explain_request
 from router.handed import end_with_parent, read_document
 from router.listener import Acceptor, TlsListener
 from router.metrics import FAMILIES
@@ -73,6 +74,7 @@ class Worker:
         self._acceptor: Acceptor | None = None
         self._crowded_at = float("-inf")
         self._bans = BanList()
+        self._bans_version = self._bans_asked = ("", 0)
         self._noticed: set[tuple[str, str]] = set()
         self._control = ""
         """The control process that we have heard from last."""
@@ -169,14 +171,19 @@ class Worker:
             self._take_state(message)
             self._reports.send_totals(self._plane)  # a new control has nobody's numbers yet
             self._meet(message["control"])
+            self._ask_for_bans((message["control"], message["bans"]))
         elif kind == "breaker":
             self._plane.pool.hear(from_message(message), self._plane.clock())
+        elif kind == "explain":
+            self._explain(message)
         elif kind == "news":
             self._plane.learn(self._plane.snapshot.with_news(message["snapshot"]))
         elif kind == "ban":
             self._plane.ban(message["rows"])
+            self._bans_version = (self._control, message["version"])
         elif kind == "unban":
             self._plane.bans.remove(message["networks"])
+            self._bans_version = (self._control, message["version"])
         elif kind == "allowed":
             self._plane.limits.allow(message["rows"])
         elif kind == "bans":
@@ -204,13 +211,30 @@ class Worker:
             for standing in self._plane.pool.standings():
                 self._say(standing)
 
+    def _explain(self, message: Message) -> None:
+        """Answer a question on mirrors, or on one request."""
+        plane, wanted = self._plane, message.get("request")
+        told: Message = {"type": "explained", "process": self._name, "number": message["number"]}
+        if wanted is None:
+            told["mirrors"] = explain_mirrors(plane)
+        else:
+            told["request"] = explain_request(plane, wanted)
+        self._tell(told)
+
+    def _ask_for_bans(self, version: tuple[str, int]) -> None:
+        """Ask for all bans, once, if these are not the ones that we have."""
+        if version not in (self._bans_version, self._bans_asked):
+            self._bans_asked = version
+            self._tell({"type": "bans?", "process": self._name})
+
     def _take_bans(self, message: Message) -> None:
         """A piece of the whole list, which counts when it is complete."""
         if "first" in message:
             self._bans = BanList()
         self._bans.extend(message["rows"])
-        if "last" in message:
-            self._plane.bans = self._bans
+        if "version" in message:
+            self._bans_version = (self._control, message["version"])
+            self._plane.bans, self._bans = self._bans, BanList()
             self._plane.ban(())
             self._informed.set()
 

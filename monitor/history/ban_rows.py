@@ -26,8 +26,8 @@ Allowance = tuple[str, float | None]
 
 def active(session: Session, now: float) -> list[Ban]:
     """The bans in force, newest first."""
-    query = select(*_FIELDS).where(_in_force(now))
-    return [Ban(*row) for row in session.exec(query.order_by(col(BanRow.since).desc(), BanRow.id))]
+    rows = session.execute(select(*_FIELDS).where(_in_force(now))).tuples()
+    return sorted((Ban(*row) for row in rows), key=lambda ban: (-ban.since, ban.id))
 
 
 def past_counts(session: Session, networks: Sequence[str]) -> dict[str, int]:

@@ -43,6 +43,7 @@ from router.main.guard import Guard
 from router.main.hub import Hub
 from router.main.instance import Configuration, Loaded, worker_part
 from router.main.notices import Notices
+from router.main.questions import Questions
 from router.main.view import View
 from router.metrics import EJECTIONS, TASKS
 from router.metrics import FAMILIES as ROUTER_FAMILIES
@@ -104,7 +105,15 @@ class Control:
             self._merged,
             self._refresh_totals,
         )
-        self._desk = Desk(self._configuration, self._monitor, self._guard, self._hub, self._notices)
+        self._questions = Questions(self._hub)
+        self._desk = Desk(
+            self._configuration,
+            self._monitor,
+            self._guard,
+            self._hub,
+            self._notices,
+            self._questions,
+        )
         self._count_reload(True)
 
     async def run(self, listeners: dict[str, socket.socket]) -> None:
@@ -156,11 +165,12 @@ class Control:
             "control": self._process,
             "config": worker_part(self._configuration.current),
             "snapshot": self._board.current.to_json(),
+            "bans": self._guard.version,
         }
 
     def _whole_state(self) -> list[Message]:
         """For a worker that knows nothing."""
-        return [self._state(), *self._breakers.state(), *self._guard.state()]
+        return [self._state(), *self._breakers.state(), self._guard.allowed()]
 
     def _publish(self, snapshot: HealthSnapshot) -> None:
         news = snapshot.news_since(self._told)
@@ -172,10 +182,14 @@ class Control:
         """What workers say of traffic."""
         if message["type"] == "alerts":
             self._guard.hear(message["rows"])
+        elif message["type"] == "bans?":
+            self._hub.tell_encoded(message["process"], self._guard.bans())
         elif message["type"] == "notice":
             self._notices.hear(message)
         elif message["type"] == "breaker":
             self._breakers.hear(message)
+        elif message["type"] == "explained":
+            self._questions.hear(message)
         else:
             self._monitor.hear(message)
 

@@ -19,7 +19,7 @@ from typing import Any
 from dashboard.metrics import BANS
 from monitor.bans import Ban
 from monitor.diagnosis.cdn import networks as content_networks
-from monitor.feed import Message
+from monitor.feed import Message, encoded
 from monitor.history.ban_rows import Allowance
 from monitor.history.store import Store, StoreError
 from monitor.totals import Totals
@@ -56,6 +56,9 @@ class Guard:
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
+        self.version = 0
+        """Goes up with every change of the bans, so that a worker notices what it has missed."""
+        self._encoded: tuple[int, Sequence[bytes]] = (-1, ())
         self._store = store
         self._banned = banned
         self._allowances = dict(allowances)
@@ -77,13 +80,28 @@ class Guard:
         self._exempt = network_map([*LOOPBACK, *limits.allow, *trusted, *content])
         self._allowed = self._allowed_now()
 
-    def state(self) -> list[Message]:
-        """What a worker has to know that knows nothing."""
+    def allowed(self) -> Message:
+        """The networks that workers neither limit nor count, and until when."""
+        return {"type": "allowed", "rows": [list(item) for item in self._allowances.items()]}
+
+    def bans(self) -> Sequence[bytes]:
+        """All bans, for a worker that has not got `version` of them; encoded, as they may be many.
+
+        Workers ask at the same time, so what one was told is kept until something changes.
+        """
+        version, messages = self._encoded
+        if version != self.version:
+            messages = [encoded(message) for message in self._list()]
+            self._encoded = (self.version, messages)
+        return messages
+
+    def _list(self) -> list[Message]:
         rows = rows_of(self._banned.in_force())
         some: list[Message] = [{"type": "bans", "rows": r} for r in pieces(rows)]
         some = some or [{"type": "bans", "rows": []}]
-        some[0]["first"] = some[-1]["last"] = True
-        return [self._allowed_message(), *some]
+        some[0]["first"] = True
+        some[-1]["version"] = self.version
+        return some
 
     # Alerts
 
@@ -181,7 +199,8 @@ class Guard:
             self._judge.forget(name)
             self._offences.pop(name, None)
         for piece in pieces(networks):
-            self._tell({"type": "unban", "networks": piece})
+            self.version += 1
+            self._tell({"type": "unban", "networks": piece, "version": self.version})
         return lifted
 
     async def allow(self, network: str, seconds: float | None, by: str) -> None:
@@ -191,13 +210,14 @@ class Guard:
         await self._store.allow(network, until, by, now)
         self._allowances[network] = until
         self._allowed = self._allowed_now()
-        self._tell(self._allowed_message())
+        self._tell(self.allowed())
         await self.remove(network, by)
 
     def _enforce(self, bans: Iterable[Ban]) -> None:
         bans = list(bans)
         self._banned.add(bans)
-        self._tell({"type": "ban", "rows": rows_of(bans)})
+        self.version += 1
+        self._tell({"type": "ban", "rows": rows_of(bans), "version": self.version})
 
     # Who is exempt
 
@@ -209,9 +229,6 @@ class Guard:
         for network, until in holding.items():
             made[network] = float("inf") if until is None else until
         return made
-
-    def _allowed_message(self) -> Message:
-        return {"type": "allowed", "rows": [list(item) for item in self._allowances.items()]}
 
     def _is_exempt(self, network: str) -> bool:
         version, width, bits = place(network)

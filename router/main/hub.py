@@ -76,6 +76,13 @@ class Hub:
             if slot.process == process:
                 self._send(slot, {**message, "to": process})
 
+    def tell_encoded(self, process: str, messages: Sequence[bytes]) -> None:
+        """Tell one worker what any in its place may hear."""
+        for slot in self._slots:
+            if slot.process == process:
+                for message in messages:
+                    self._deliver(slot, partial(slot.channel.send_encoded, message))
+
     def processes(self) -> dict[int, str]:
         """Who fills the slots, by number; empty while nothing was heard from there."""
         return {slot.number: slot.process for slot in self._slots}
@@ -94,8 +101,11 @@ class Hub:
                 return
 
     def _send(self, slot: Slot, message: Message) -> None:
+        self._deliver(slot, partial(slot.channel.send, message))
+
+    def _deliver(self, slot: Slot, send: Callable[[], bool]) -> None:
         try:
-            slot.behind = not slot.channel.send(message)
+            slot.behind = not send()
         except ChannelClosed:
             slot.behind = True
         if slot.behind:

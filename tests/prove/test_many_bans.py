@@ -1,0 +1,145 @@
+"""A hundred thousand bans: what they cost a worker in memory, in time, and at its start."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+from sqlmodel import Session
+
+from monitor.history.database import open_database
+from monitor.history.tables import BanRow
+from monitor.settings import read
+from monitor.totals import Totals
+from router.admission.admit import entry
+from router.admission.bans import pieces
+from router.admission.clients import Client, parse
+from router.admission.table import Table, create
+from router.config import WorkerConfig
+from router.metrics import FAMILIES
+from router.plane import Plane
+from router.wire.head import RequestHead
+from tests.support.asking import ask
+from tests.support.instance import Instance
+from tests.support.measure import Measure
+from tests.support.mirror import TEST_KEY
+from tests.support.mirror_process import MirrorProcess
+from tests.support.sockets import resident_bytes
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.prove
+
+BANS, WORKERS = 100_000, 4
+MOST_MEMORY = 60 << 20
+LONGEST_START = 5.0
+MOST_CPU = 8e-6
+ASKED = 100_000
+
+
+def _address(number: int) -> str:
+    return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[Instance]:
+    with MirrorProcess("a", tmp_path, keys=[TEST_KEY]) as mirror:
+        table = {"id": "a", "url": mirror.base_url, "addresses": ["127.0.0.1"]}
+        router = {"workers": WORKERS, "trusted_proxies": ["private"]}
+        instance = Instance({"router": router, "mirrors": [table]}, tmp_path)
+        yield instance
+        instance.close()
+
+
+def _fill(instance: Instance) -> None:
+    """The store after a bad year."""
+    database = open_database(instance.config["store"]["url"])
+    now = time.time()
+    rows = [
+        {
+            "id": f"{number:012x}",
+            "network": f"{_address(number)}/32",
+            "since": now - number,
+            "until": now + 86400,
+            "reason": "rate_limit_exceeded",
+            "by": "automatic",
+            "user_agent": "python-requests/2.31.0",
+            "count": 1,
+        }
+        for number in range(BANS)
+    ]
+    with Session(database.decisions) as session:
+        session.connection().execute(insert(BanRow), rows)
+        session.commit()
+    database.close()
+
+
+def _start(instance: Instance) -> float:
+    began = time.monotonic()
+    instance.start()
+    return time.monotonic() - began
+
+
+def test_bans_cost_little_memory_and_no_long_start(instance: Instance, measured: Measure) -> None:
+    without = _start(instance)
+    lean = max(resident_bytes(worker.pid) for worker in instance.workers())
+    instance.stop()
+    _fill(instance)
+    first = _start(instance)
+    instance.stop()
+    lasted = min(first, _start(instance))  # the machine may have had other things to do
+    url = f"{instance.base_url}/v1/models"
+    for number in (0, BANS // 2, BANS - 1):
+        answer = ask(url, headers={"X-Forwarded-For": _address(number)})
+        assert answer.error["code"] == "client_banned"
+    assert ask(url, headers={"X-Forwarded-For": "192.0.2.1"}).status == 200
+    largest = max(resident_bytes(worker.pid) for worker in instance.workers())
+    measured("start, s", lasted)
+    measured("start without bans, s", without)
+    measured("largest worker, MiB", largest / (1 << 20))
+    measured("largest worker without bans, MiB", lean / (1 << 20))
+    assert lasted < LONGEST_START
+    assert largest < MOST_MEMORY
+    began = time.monotonic()
+    instance.command("bans", "remove", "--all", check=True, timeout=60)
+    wait_until(lambda: ask(url, headers={"X-Forwarded-For": _address(7)}).status == 200, 5)
+    measured("lifting all of them, s", time.monotonic() - began)
+
+
+def _clients() -> list[Client]:
+    made = [parse(f"192.0.{i >> 8}.{i & 255}") for i in range(1000)]
+    return [client for client in made if client is not None]
+
+
+def test_all_checks_of_a_request_take_little_time(measured: Measure) -> None:
+    fd = create(WORKERS)
+    for column in range(WORKERS):
+        table = Table(fd, column, WORKERS)
+    limits = {"connections": 10, "requests_per_second": 1000, "burst": 1000}
+    config = read(WorkerConfig, {"limits": limits})
+
+    def nobody() -> None:
+        raise AssertionError
+
+    plane = Plane(config, Totals(FAMILIES), hand_over=nobody, table=table)  # type: ignore[arg-type]
+    rows = [
+        (f"{_address(number)}/32", 1e12, f"{number:012x}", "rate_limit_exceeded")
+        for number in range(BANS)
+    ]
+    for piece in pieces(rows):
+        plane.bans.extend(piece)
+    head, clients = RequestHead(b"POST", b"/v1/chat/completions", [], {}), _clients()
+    spent = []
+    for _ in range(5):
+        began = time.process_time()
+        for i in range(ASKED):
+            place, problem = entry(plane, head, clients[i % len(clients)])
+            assert problem is None
+            plane.limits.leave(place)
+        spent.append((time.process_time() - began) / ASKED)
+    measured("bans, table and rate together, µs of CPU a request", min(spent) * 1e6)
+    assert min(spent) < MOST_CPU
+    os.close(fd)
