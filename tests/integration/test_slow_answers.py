@@ -193,7 +193,7 @@ async def test_a_limit_that_ends_while_a_connection_is_opened_ends_the_opening_t
         await client.send(post(PATHS["chat"], STREAM))
         await played.time.pass_by(10.0)
         assert outcome_of(await played.time.through(client.response())) == "whole"
-        assert played.asked == (1,)
+        assert played.mirrors[0].connections == 1
 
 
 # What the client is told
