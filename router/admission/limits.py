@@ -23,7 +23,12 @@ class Limits:
         self.configure(LimitsConfig())
 
     def __repr__(self) -> str:
-        return f"<Limits {self._config.connections} open, {self._config.requests_per_second:g}/s>"
+        return f"<Limits of {self._config.connections}, {self.held} held>"
+
+    @property
+    def held(self) -> int:
+        """Places that this worker's requests have."""
+        return self._table.held
 
     def configure(self, config: LimitsConfig) -> None:
         """Take new settings; what is open stays counted."""

@@ -28,6 +28,7 @@ from router.metrics import FAMILIES
 from router.plane import Plane
 from router.tally import Finished
 from router.wire.wheel import Wheel
+from tests.support.wait import wait_until_async
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 PATIENCE = 20.0
@@ -276,7 +277,7 @@ class Road:
 
     def config(self, mirrors: Iterable[Mapping[str, Any]]) -> WorkerConfig:
         """The worker's configuration with these mirrors."""
-        unlimited = {"connections": 0, "requests_per_second": 0}
+        unlimited = {"connections": 65535, "requests_per_second": 0}  # but all are counted
         given = {"limits": unlimited, **self.more}
         table = {"router": dict(self.router), "mirrors": list(mirrors), **given}
         return read(WorkerConfig, table)
@@ -294,6 +295,7 @@ class Road:
         self._server.close()
         for door in self.plane.crowd.all():
             door.cut()
+        await wait_until_async(lambda: self.plane.limits.held == 0, 5, "places to be given back")
         self.plane.configure(self.config([]), HealthSnapshot())
         self.plane.wheel.stop()
         self.plane.departures.close()

@@ -1,0 +1,231 @@
+"""Limits and bans on the request's way: places are given back, bans end what is open."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from router.wire.chunks import chunk
+from tests.support.road import (
+    CONTENT,
+    OK,
+    RawClient,
+    Road,
+    ScriptedMirror,
+    answering,
+    get,
+    post,
+    read_request,
+)
+from tests.support.wait import wait_until_async as wait_until
+
+LIMITS = {"limits": {"connections": 2, "requests_per_second": 0}}
+HERE = "127.0.0.1/32"
+
+
+class Gate:
+    """A mirror whose answers wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.open = asyncio.Event()
+
+    async def script(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            self.waiting += 1
+            await self.open.wait()
+            self.waiting -= 1
+            writer.write(OK)
+            await writer.drain()
+
+
+async def _streaming(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Streams without end, to who posts."""
+    head, _ = await read_request(reader)
+    if head.startswith(b"GET"):
+        writer.write(OK)
+        return
+    writer.write(
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    while True:
+        writer.write(chunk(CONTENT))
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def test_one_too_many_is_refused_with_the_next_step_before_its_body_is_read() -> None:
+    gate = Gate()
+    async with ScriptedMirror(gate.script) as mirror, Road([mirror.table()], more=LIMITS) as road:
+        first, second = await road.send(get()), await road.send(get())
+        await wait_until(lambda: gate.waiting == 2)
+        third = await road.send(post(body=b"x" * 100).replace(b": 100", b": 100000"))
+        refused = await third.response()
+        assert refused.status == 429
+        assert refused.error["code"] == "too_many_connections"
+        assert refused.error["type"] == "rate_limit_error"
+        assert "2 requests and streams" in refused.error["message"]
+        assert refused["retry-after"] == "1"
+        assert "x-should-retry" not in refused
+        gate.open.set()
+        assert [(await each.response()).status for each in (first, second)] == [200, 200]
+        assert (await road.ask(get())).status == 200
+
+
+async def test_a_refused_request_without_a_body_keeps_its_connection() -> None:
+    gate = Gate()
+    async with ScriptedMirror(gate.script) as mirror, Road([mirror.table()], more=LIMITS) as road:
+        held = [await road.send(get()) for _ in range(2)]
+        await wait_until(lambda: gate.waiting == 2)
+        client = await road.send(get())
+        assert (await client.response()).status == 429
+        gate.open.set()
+        for each in held:
+            await each.response()
+        await client.send(get())
+        assert (await client.response()).status == 200
+
+
+async def test_a_preflight_and_our_own_pages_are_not_counted() -> None:
+    gate = Gate()
+    async with ScriptedMirror(gate.script) as mirror, Road([mirror.table()], more=LIMITS) as road:
+        _ = [await road.send(get()) for _ in range(2)]
+        await wait_until(lambda: gate.waiting == 2)
+        asked = b"OPTIONS /v1/models HTTP/1.1\r\nHost: test\r\nOrigin: https://app.example\r\n\r\n"
+        assert (await road.ask(asked)).status == 204
+        assert (await road.ask(get("/healthz"))).status == 200
+
+
+async def test_pipelined_requests_take_a_place_when_it_is_their_turn() -> None:
+    gate = Gate()
+    async with ScriptedMirror(gate.script) as mirror, Road([mirror.table()], more=LIMITS) as road:
+        client = await road.send(get() * 5)
+        await wait_until(lambda: gate.waiting == 1)
+        assert road.plane.limits.held == 1
+        gate.open.set()
+        assert [(await client.response()).status for _ in range(5)] == [200] * 5
+        assert road.plane.limits.held == 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_place_is_lost_whenever_clients_leave_and_whatever_mirrors_do(seed: int) -> None:
+    rng = random.Random(seed)
+
+    async def fickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            await asyncio.sleep(rng.choice((0.0, 0.0, 0.005)))
+            match rng.randrange(5):
+                case 0:
+                    return
+                case 1:
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+                    return
+                case 2:
+                    writer.write(b"HTTP/1.1 999\r\n\r\n")
+                case _:
+                    writer.write(OK)
+
+    requests = [
+        get(),
+        post(),
+        post() * 3,
+        post("/v1/files", b"x" * 100).replace(b": 100", b": 5000"),
+        post(body=b"x" * 10).replace(b": 10", b": 50"),
+        get("/v1/realtime", "Connection: upgrade", "Upgrade: websocket"),
+        b"GET /v1/models HTTP/1.1\r\nbroken\r\n\r\n",
+    ]
+
+    async def client(road: Road) -> None:
+        for _ in range(12):
+            each = await road.send(rng.choice(requests))
+            with suppress(Exception):
+                async with asyncio.timeout(rng.choice((0.0, 0.001, 0.02, 0.3))):
+                    await each.response()
+            await each.close()
+
+    async with ScriptedMirror(fickle) as mirror, ScriptedMirror(fickle, name="b") as other:
+        tables = [mirror.table(), other.table()]
+        async with Road(tables, more={"limits": {"connections": 7}}) as road:
+            await asyncio.gather(*(client(road) for _ in range(12)))
+            await wait_until(lambda: road.plane.limits.held == 0, what="all places to be free")
+
+
+async def _is_cut(client: RawClient) -> bool:
+    """Read until there is no more."""
+    with suppress(ConnectionError):
+        while await client.reader.read(1 << 16):
+            pass
+    return True
+
+
+async def test_a_ban_cuts_what_runs_and_lets_the_idle_ask_why() -> None:
+    async with ScriptedMirror(_streaming) as mirror, Road([mirror.table()]) as road:
+        idle = await road.send(get())
+        assert (await idle.response()).status == 200
+        running = await road.send(post())
+        assert (await running.head())[0] == 200
+        road.plane.ban([(HERE, None, "b" * 12, "too greedy")])
+        assert await _is_cut(running)
+        await wait_until(lambda: road.plane.limits.held == 0)
+        await idle.send(get())
+        refused = await idle.response()
+        assert (refused.status, refused.error["code"]) == (403, "client_banned")
+
+
+async def test_a_ban_behind_a_proxy_hits_only_who_is_banned() -> None:
+    async with (
+        ScriptedMirror(_streaming) as mirror,
+        Road([mirror.table()], {"trusted_proxies": ["private"]}) as road,
+    ):
+        bad, good = [
+            await road.send(post("/v1/chat/completions", b"{}", f"X-Forwarded-For: {address}"))
+            for address in ("203.0.113.7", "203.0.113.8")
+        ]
+        assert [(await each.head())[0] for each in (bad, good)] == [200, 200]
+        road.plane.ban([("203.0.113.7/32", None, "b" * 12, "too greedy")])
+        assert await _is_cut(bad)
+        assert await good.chunk()
+        assert [end.client for end in road.finished] == ["203.0.113.7"]
+
+
+def _rules(road: Road) -> Iterator[str]:
+    return (alert.rule for alert in road.plane.alerts.take())
+
+
+async def test_what_can_lead_to_a_ban_is_noted_and_nothing_else() -> None:
+    more: dict[str, Any] = {"limits": {"connections": 0, "requests_per_second": 1, "burst": 3}}
+    issued = "mg-" + "x" * 42 + "0" * 6
+    async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()], more=more) as road:
+        for request, noted in (
+            (get(), []),
+            (get("/v1/models").replace(b"Authorization: Bearer sk-x\r\n", b""), []),
+            (get().replace(b"sk-x", issued.encode()), []),  # its checksum is wrong
+            (get("/elsewhere"), []),
+            (b"GET  / HTTP/1.1\r\n\r\n", ["malformed_request"]),
+        ):
+            road.plane.alerts.take()
+            await road.ask(request)
+            assert list(_rules(road)) == noted, request
+        for _ in range(5):
+            await road.ask(get())
+        assert "rate_limit_exceeded" in list(_rules(road))
+
+
+async def test_who_asked_first_is_named_in_an_alert() -> None:
+    more = {"limits": {"connections": 0, "requests_per_second": 1, "burst": 0}}
+    async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()], more=more) as road:
+        client: RawClient = await road.connect()
+        for agent in ("one/1", "two/2", "three/3"):
+            await client.send(get("/v1/models", f"User-Agent: {agent}"))
+            await client.response()
+        alerts = road.plane.alerts.take()
+        assert alerts[0].network == HERE
+        assert alerts[0].user_agent == "two/2"
+        assert sum(alert.refusals for alert in alerts) == 2
