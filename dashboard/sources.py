@@ -88,6 +88,14 @@ class Commands(Protocol):
     async def status(self) -> dict[str, Any]:
         """The state of the processes; what `Sources` knows is added by the admin API."""
 
+    async def explain(self) -> dict[str, Any]:
+        """What every worker thinks of every mirror: `policy`, `workers` (a list of mirrors for
+        each), `silent` (workers that did not answer in time)."""
+
+    async def trace(self, request_id: str) -> dict[str, Any]:
+        """What became of one of the last requests: `request` (null if no worker knows it) and
+        `silent`."""
+
     async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
         """Durably say what is wanted of a mirror; `until` in seconds since the epoch."""
 

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from dashboard.admin import inputs
-from dashboard.admin.documents import ban_document, node_documents
+from dashboard.admin.documents import ban_document, explained, node_documents
 from dashboard.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
 from dashboard.sources import CommandError
 
@@ -22,6 +22,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 def add_routes(app: web.Application) -> None:
     """The addresses below /api/admin/."""
     app.router.add_get("/api/admin/status", _told(status))
+    app.router.add_get("/api/admin/explain", _told(explain))
     app.router.add_post("/api/admin/reload", _told(reload))
     app.router.add_post("/api/admin/mirrors/{id}/wish", _told(set_wish))
     app.router.add_get("/api/admin/bans", _told(bans))
@@ -66,6 +67,21 @@ async def status(request: web.Request) -> web.Response:
     config = {"problem": sources.config_problem(), **told.get("config", {})}
     own = {"version": sources.version(), "nodes": _nodes(request.app)}
     return _json({**own, **told, "config": config})
+
+
+async def explain(request: web.Request) -> web.Response:
+    """Why mirrors are chosen or not, or what became of one request."""
+    sources, commands = request.app[SOURCES], request.app[COMMANDS]
+    wanted = request.query.get("request")
+    if wanted is None:
+        told = await commands.explain()
+        return _json(explained(_nodes(request.app), sources.mirrors(), sources.snapshot(), told))
+    told = await commands.trace(inputs.request_id(wanted))
+    if told["request"] is None:
+        silent = ", ".join(map(str, told["silent"]))
+        asked = f"; worker {silent} did not answer" if silent else ""
+        return _fault(404, f"no worker remembers this request: it was long ago, or not here{asked}")
+    return _json({**told["request"], "silent": told["silent"]})
 
 
 async def reload(request: web.Request) -> web.Response:

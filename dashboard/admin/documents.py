@@ -39,6 +39,42 @@ def node_documents(
     return documents
 
 
+_TOLD_OF_NODES = ("id", "name", "state", "verdict", "enabled", "wish", "in_rotation", "ejection")
+
+
+def explained(
+    nodes: Sequence[Mapping[str, Any]],
+    mirrors: Sequence[MirrorConfig],
+    snapshot: HealthSnapshot,
+    told: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Every mirror with what each worker thinks of it; `told` as `Commands.explain` has it."""
+    by_id = {mirror.id: mirror for mirror in mirrors}
+    documents = []
+    for node in nodes:
+        mirror = by_id[node["id"]]
+        seen = {
+            slot: next((each for each in those if each["id"] == mirror.id), None)
+            for slot, those in told["workers"].items()
+        }
+        known = {name: node[name] for name in _TOLD_OF_NODES}
+        takes = _takes(mirror, snapshot.of(mirror.id).key_refused)
+        documents.append({**known, "takes": takes, "workers": seen})
+    return {"policy": told["policy"], "silent": told["silent"], "mirrors": documents}
+
+
+def _takes(mirror: MirrorConfig, refused: bool) -> dict[str, Any]:
+    """Which requests fit; patterns of keys may hold half of a key, so they are not told."""
+    patterns = mirror.client_keys
+    return {
+        "callers_keys": "all" if "*" in patterns else "some" if patterns else "none",
+        "own_key": "none" if not mirror.api_key else "refused" if refused else "lent",
+        "priority": mirror.priority,
+        "paths": list(mirror.paths),
+        "models": list(mirror.models),
+    }
+
+
 def ban_document(ban: Ban, location: str = "") -> dict[str, Any]:
     """A ban as it is, and where its network is, if that is known."""
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from typing import Any
 
 from dashboard.public.privacy import printable
@@ -76,6 +77,13 @@ def reason(value: Any) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_REASON:
         raise BadInput(f"reason: expected text of at most {LONGEST_REASON} characters")
     return printable(value).strip() or "operator"
+
+
+def request_id(text: str) -> str:
+    """The id of a request, as `x-mirrorgate-request-id` tells it. Raises BadInput."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
+        raise BadInput("request: expected the x-mirrorgate-request-id of an answer")
+    return text
 
 
 def limit(text: str | None) -> int:

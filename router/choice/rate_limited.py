@@ -170,6 +170,13 @@ class Blocks:
         whole = self._until((mirror, b""), now)
         return max(whole, self._until(self._place(mirror, key), now)) if key is not None else whole
 
+    def keys(self, mirror: str, now: float) -> int:
+        """How many callers' own keys must keep away from the mirror."""
+        return sum(
+            place[0] == mirror and place[1] != b"" and now < block.until
+            for place, block in self._blocks.items()
+        )
+
     def soonest(self, mirrors: Iterable[str], key: bytes | None, now: float) -> float | None:
         """Seconds until the first of these mirrors can be asked again; None if one can be now, or
         there are none."""

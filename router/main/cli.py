@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from monitor.settings import SettingsError
-from router.main.commands import bans, check, db, init, probe, reload, run, status, wishes
+from router.main.commands import bans, check, db, explain, init, probe, reload, run, status, wishes
 from router.main.console import FAILED, USAGE, CommandFailed, Console
 
 Command = Callable[[argparse.Namespace, Console], int]
@@ -73,6 +73,7 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("reload", reload.run, reload.HELP, True),
     ("probe", probe.run, probe.HELP, True),
     ("status", status.run, status.HELP, True),
+    ("explain", explain.run, explain.HELP, True),
     ("drain", wishes.run, wishes.DRAIN, True),
     ("enable", wishes.run, wishes.ENABLE, True),
     ("maintenance", wishes.run, wishes.MAINTENANCE, True),
@@ -104,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
         added[name].set_defaults(run=command)
     init.declare(added["init"])
     probe.declare(added["probe"])
+    explain.declare(added["explain"])
     for name in ("drain", "enable", "maintenance"):
         wishes.declare(added[name], lasting=name != "enable")
     bans.declare(added["bans"], [_common(data=True)])

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from dashboard.locale.moments import iso
 from dashboard.sources import CommandError
 from monitor.bans import Ban
 from monitor.health.board import Wish
@@ -20,6 +21,7 @@ from router.main.guard import Guard
 from router.main.hub import Hub
 from router.main.instance import Configuration
 from router.main.notices import Notices
+from router.main.questions import Questions
 
 
 class Desk:
@@ -32,12 +34,14 @@ class Desk:
         guard: Guard,
         hub: Hub,
         notices: Notices,
+        questions: Questions,
     ) -> None:
         self._configuration = configuration
         self._monitor = monitor
         self._guard = guard
         self._hub = hub
         self._notices = notices
+        self._questions = questions
         self._started = time.monotonic()
 
     async def reload(self) -> dict[str, Any]:
@@ -59,6 +63,23 @@ class Desk:
             "missing_settings": self._notices.sentences(),
             "restart_needed": list(self._configuration.restart_needed),
         }
+
+    async def explain(self) -> dict[str, Any]:
+        answers = await self._questions.ask({"type": "explain"})
+        return {
+            "policy": self._configuration.current.config.router.balance.policy,
+            "workers": {str(n): told["mirrors"] for n, told in answers.by_worker.items()},
+            "silent": answers.silent,
+        }
+
+    async def trace(self, request_id: str) -> dict[str, Any]:
+        answers = await self._questions.ask({"type": "explain", "request": request_id})
+        found = [
+            {**told["request"], "began": iso(told["request"]["began"]), "worker": slot}
+            for slot, told in answers.by_worker.items()
+            if told["request"] is not None
+        ]
+        return {"request": found[0] if found else None, "silent": answers.silent}
 
     async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
         try:

@@ -276,6 +276,15 @@ class FakeCommands:
         self._tell("status")
         return {"pid": 42, "workers": [{"slot": 0, "pid": 43, "alive": True}], "config": {}}
 
+    async def explain(self) -> dict[str, Any]:
+        self._tell("explain")
+        return {"policy": "p2c", "workers": {"0": [{"id": "hk", "cost": 1.5}]}, "silent": [1]}
+
+    async def trace(self, request_id: str) -> dict[str, Any]:
+        self._tell("trace", request_id)
+        known = {"id": "mg_1", "attempts": [], "worker": 0} if request_id == "mg_1" else None
+        return {"request": known, "silent": [1]}
+
     async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
         self._tell("wish", mirror_id, wish, until, by)
 

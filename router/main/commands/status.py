@@ -45,13 +45,14 @@ def _row(node: Mapping[str, Any], console: Console, now: datetime) -> tuple[str,
         plain(node.get("name")),
         console.state(plain(node.get("state"))),
         ago(node.get("since"), now),
-        _traffic(node, now),
+        traffic(node, now),
         _first_byte(node),
         plain(node.get("detail") or node.get("verdict")),
     )
 
 
-def _traffic(node: Mapping[str, Any], now: datetime) -> str:
+def traffic(node: Mapping[str, Any], now: datetime) -> str:
+    """Whether new requests go to a mirror, and if not, why."""
     if node.get("enabled") is False:
         return "no (not enabled)"
     wish = node.get("wish") or "use"
