@@ -1,7 +1,8 @@
 """How sure are we that a path is blocked? A sequential probability ratio test, one per path.
 
 Wald's test on paired trials: a failed target counts only if the control before it succeeded and
-our own network was known to work. A block is taken to be noticed in 95 of 100 trials and a path
+our own network was known to work. The failure that made us look never counts: there is no trial
+without one, so that it says nothing that a path without a block would not say too. A block is taken to be noticed in 95 of 100 trials and a path
 without one to fail in 5 of 100 (injectors miss up to 5 % of triggers: Wu et al., S&P 2025; noisy
 networks fail in about 5 %: Burnett and Feamster, Encore, 2015), so that every trial moves the
 log-odds by ln 19; before the first one in twenty is taken to be blocked.
@@ -138,10 +139,12 @@ class Confidence:
 
 
 def counted(trials: Sequence[Trial]) -> Iterator[Trial]:
-    """The target trials that say something: successes, and failures whose control succeeded."""
+    """The target trials that say something: successes, and failures whose control succeeded.
+
+    Not the routine failure that an experiment begins with: it was selected for having failed.
+    """
     routine, rounds = rounds_of(trials)
-    tested = bool(rounds) and rounds[0].controlled
-    pairs = [(trial, tested and not trial.in_residual) for trial in routine]
+    pairs = [(trial, False) for trial in routine]
     for this in rounds:
         pairs += [(t, this.controlled) for t in (this.target,) if t]
         pairs += [(t, bool(this.waited and this.waited.answered)) for t in (this.again,) if t]
@@ -152,9 +155,10 @@ def counted(trials: Sequence[Trial]) -> Iterator[Trial]:
 
 
 def residual_seen(trials: Sequence[Trial]) -> bool:
-    """Whether a control was cut off right after the target, and answered after the wait."""
+    """Whether controls were cut off right after the target, and answered after the wait."""
     return any(
-        this.after is not None
+        this.followed
+        and this.after is not None
         and not this.after.answered
         and this.waited is not None
         and this.waited.answered

@@ -2,7 +2,8 @@
 
     control, target, control, wait out the residual, control, target
 
-The control goes first, because a firewall that has been triggered may cut off *every* handshake
+A control that is cut off right after the target is tried once more, for that would be a residual
+block. The control goes first, because a firewall that has been triggered may cut off *every* handshake
 on the same address and port for minutes (residual blocking); a control after the target would
 then seem to fail by itself. After the wait both are repeated. If the first control failed and the
 one after the wait works, the endpoint was contaminated by somebody else's trigger, and the
@@ -115,7 +116,8 @@ def _within(
     if this.target.outcome not in CUT:
         return Done(f"the target ended with {this.target.outcome}: no question is left")
     if this.controlled:
-        return _WAIT if this.after else Next(Role.control, at, _chosen(this, controls))
+        when = soon if this.followers else at
+        return _WAIT if this.followed else Next(Role.control, when, _chosen(this, controls))
     return _both_cut_off(this, soon)
 
 

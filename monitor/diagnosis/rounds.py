@@ -1,8 +1,9 @@
 """Which trial of an experiment is which: the sequence, read back from its trials.
 
-A round is `control, target, control, (wait), control, target`; where the first control is cut
-off it is `control, target, no SNI, not TLS, (wait), control`. A control that works after the wait
-although the first did not begins the next round.
+A round is `control, target, control, (wait), control, target`, with a second control right after
+the target if the first one is cut off there; where the one before it is cut off the round is
+`control, target, no SNI, not TLS, (wait), control`. A control that works after the wait although
+the first did not begins the next round.
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ from dataclasses import dataclass, field
 
 from monitor.diagnosis.trial import Outcome, Role, Trial
 
+FOLLOWERS = 2
+"""Controls right after the target that must be cut off to speak of a residual block: a residual
+cuts off every one of them, chance seldom two in a row."""
+
 
 @dataclass(slots=True)
 class Round:
@@ -20,8 +25,8 @@ class Round:
     before: list[Trial] = field(default_factory=list)
     """Controls ahead of the target: one, and others while they fail."""
     target: Trial | None = None
-    after: Trial | None = None
-    """The control right after the target."""
+    followers: list[Trial] = field(default_factory=list)
+    """Controls right after the target: one, and another if that is cut off."""
     no_sni: Trial | None = None
     not_tls: Trial | None = None
     waited: Trial | None = None
@@ -34,6 +39,16 @@ class Round:
         """The first control that counts: one that was answered, else the last."""
         good = next((trial for trial in self.before if trial.answered), None)
         return good or (self.before[-1] if self.before else None)
+
+    @property
+    def after(self) -> Trial | None:
+        """What a control right after the target shows: an answer if there was one."""
+        return self.followers[-1] if self.followers else None
+
+    @property
+    def followed(self) -> bool:
+        """Whether no more controls are needed right after the target."""
+        return self.after is not None and (self.after.answered or len(self.followers) >= FOLLOWERS)
 
     @property
     def controlled(self) -> bool:
@@ -69,8 +84,8 @@ class Round:
             return False
         if self.target is None and (self.reached or not self.before):
             self.before.append(trial)
-        elif self.controlled and self.after is None:
-            self.after = trial
+        elif self.controlled and not self.followed:
+            self.followers.append(trial)
         else:
             self.waited = trial
         return True

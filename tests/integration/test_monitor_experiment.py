@@ -81,12 +81,12 @@ def roles(conclusion: Conclusion) -> list[Role]:
 async def test_a_blocked_name_is_found_and_never_shown_to_an_endpoint_that_is_held(
     place: Place, action: Action, verdict
 ):
-    seconds = 1.7 if action is DROP else 0.5  # silence is noticed after a second
+    seconds = 2.7 if action is DROP else 0.5  # silence is noticed after a second
     place.censor.rules = (Rule(exactly(NAME), action, residual=Residual(seconds, action)),)
     timeouts = MonitorTimeouts(connect=10, handshake=1 if action is DROP else 10)
     conclusion = await place.examine(timeouts=timeouts)
     control, target = Role.control, Role.target
-    assert roles(conclusion) == [control, target, control, control, target]
+    assert roles(conclusion) == [control, target, control, control, control, target]
     assert (conclusion.finding.verdict, conclusion.finding.residual) == (verdict, True)
     first, second = place.censor.handshakes(sni=NAME)
     assert second.at - first.at >= PACE.residual_hold

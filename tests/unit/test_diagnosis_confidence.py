@@ -9,6 +9,7 @@ from tests.support.endpoint import hello, trial
 
 OK = trial(Role.target, hello())
 CONTROL = trial(Role.control, hello())
+LOST = trial(Role.control, hello("reset"))
 
 
 def cut(ending: str = "reset", **more):
@@ -52,8 +53,8 @@ def test_with_failing_anchors_nothing_counts():
     "trials",
     [
         [cut()],
-        [trial(Role.control, hello("reset")), cut()],
-        [cut(), trial(Role.control, hello("reset"))],
+        [LOST, cut()],
+        [cut(), LOST],
         [CONTROL, trial(Role.target, hello("ssl_invalid_hostname", received=9, verify_code=62))],
         [CONTROL, trial(Role.target, hello("reset", received=90))],
         [cut(in_residual=True), CONTROL],
@@ -63,8 +64,9 @@ def test_a_failure_counts_only_beside_a_control_that_succeeded(trials):
     assert Confidence().after(trials, NORMAL) == Confidence()
 
 
-def test_the_routine_failure_counts_once_a_control_has_succeeded_after_it():
-    assert Confidence().after([cut(), CONTROL], NORMAL).net == 1
+def test_the_failure_that_made_us_look_does_not_count():
+    assert Confidence().after([cut(), CONTROL], NORMAL) == Confidence()
+    assert Confidence().after([cut(), CONTROL, cut()], NORMAL).net == 1
 
 
 def test_a_success_takes_back_a_failure_and_one_from_the_start_clears():
@@ -80,15 +82,13 @@ def test_a_cleared_path_that_fails_begins_anew():
 
 
 def test_two_failures_and_a_residual_that_was_seen_confirm():
-    trials = [
-        CONTROL,
-        cut(),
-        trial(Role.control, hello("reset")),
-        CONTROL,
-        cut(),
-    ]
-    sure = Confidence().after(trials, NORMAL)
+    sure = Confidence().after([CONTROL, cut(), LOST, LOST, CONTROL, cut()], NORMAL)
     assert (sure.net, sure.residual, sure.level) == (2, True, Level.confirmed)
+
+
+def test_one_control_that_is_lost_is_no_residual():
+    sure = Confidence().after([CONTROL, cut(), LOST, CONTROL, CONTROL, cut()], NORMAL)
+    assert (sure.net, sure.residual, sure.level) == (2, False, Level.suspected)
 
 
 def test_what_else_was_seen_counts_no_more_than_two():

@@ -56,6 +56,8 @@ class Cell:
     """Routine probes within which a failure must show."""
     episodes: int = 1
     """How often the mirror is diagnosed in a row, with what was believed before in mind."""
+    confirms: bool = False
+    """Whether the last of them has to confirm that a name is blocked, on every path."""
     examine: Examine = Scene.diagnose
 
 
@@ -126,9 +128,9 @@ def _is(*verdicts: str) -> frozenset[str]:
 
 SYMPTOMS = (
     Cell("pass", passing, _is("ok")),
-    Cell("rst", named(RST), _is("sni_block_rst"), remembers=True),
-    Cell("fin", named(FIN), _is("sni_block_fin"), remembers=True),
-    Cell("drop", named(DROP), _is("sni_block_drop"), remembers=True),
+    Cell("rst", named(RST), _is("sni_block_rst"), remembers=True, episodes=2, confirms=True),
+    Cell("fin", named(FIN), _is("sni_block_fin"), remembers=True, episodes=2, confirms=True),
+    Cell("drop", named(DROP), _is("sni_block_drop"), remembers=True, episodes=2, confirms=True),
     Cell("alert", named(alert()), _is("tls_alert")),
     Cell("blockpage", named(BLOCK_PAGE), _is("block_page"), remembers=True),
     Cell("rst_mid", named(RST_MID), _is("tls_reset_late"), remembers=True),

@@ -53,10 +53,10 @@ class Tally:
     improper: int = 0
     verdicts: Counter[str] = field(default_factory=Counter)
 
-    def count(self, cell: Cell, paths: list[Diagnosed]) -> None:
-        """Add one trial."""
+    def count(self, cell: Cell, paths: list[Diagnosed], last: bool) -> None:
+        """Add one diagnosis; `last` of its trial."""
         self.trials += 1
-        right = True
+        right = not (last and cell.confirms) or all(path.confirmed_block for path in paths)
         for number, path in enumerate(paths):
             self.verdicts[f"{path.finding.verdict} ({path.finding.level})"] += 1
             wanted = cell.elsewhere if number and cell.elsewhere else cell.verdicts
@@ -117,8 +117,8 @@ async def run_cell(
         await asyncio.sleep(start + number * len(variants(cell)) * APART)
         async with Scene(world, variant.addresses, seed=number) as scene:
             await cell.arrange(scene, variant.remembers)
-            for _ in range(cell.episodes):
-                tally.count(cell, await cell.examine(scene, cell.probes))
+            for left in reversed(range(cell.episodes)):
+                tally.count(cell, await cell.examine(scene, cell.probes), last=not left)
             tally.improper += scene.improper()
 
     await asyncio.gather(*(run(number) for number in range(trials)))

@@ -130,6 +130,7 @@ class PathWatcher:
     async def path(self, hostname: str, address: str, port: int, probes: int = 1) -> Diagnosed:
         """Probe a path until it fails, at most so many times, and examine it if it was cut off."""
         subject = Subject(hostname, address, port, self._ca_file)
+        await self._free(hostname, endpoint_of(address, port))
         for _ in range(probes):
             trial = await self._routine(subject)
             if trial.step.failure is not None:
@@ -144,6 +145,12 @@ class PathWatcher:
         if conclusion.finding.verdict == "ok":
             self.quarantine.lift(endpoint_of(address, port))
         return Diagnosed(conclusion.finding, believed.level)
+
+    async def _free(self, hostname: str, endpoint: str) -> None:
+        """Wait until nothing keeps the name from being shown there, as the schedule would."""
+        now = time.monotonic()
+        held = self.quarantine.until(endpoint, now) or now
+        await asyncio.sleep(max(held, self._care.free_at(hostname, now)) - now)
 
     async def _examine(self, case: Case) -> Conclusion:
         future: asyncio.Future[Conclusion] = asyncio.get_running_loop().create_future()
