@@ -26,7 +26,7 @@ Allowance = tuple[str, float | None]
 
 def active(session: Session, now: float) -> list[Ban]:
     """The bans in force, newest first."""
-    rows = session.execute(select(*_FIELDS).where(_in_force(now))).tuples()
+    rows = session.execute(select(*_FIELDS).where(_in_force(now)))
     return sorted((Ban(*row) for row in rows), key=lambda ban: (-ban.since, ban.id))
 
 

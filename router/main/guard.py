@@ -9,6 +9,7 @@ next start.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import random
 import secrets
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dashboard.metrics import BANS
-from monitor.bans import Ban
+from monitor.bans import Ban, client_network
 from monitor.diagnosis.cdn import networks as content_networks
 from monitor.feed import Message, encoded
 from monitor.history.ban_rows import Allowance
@@ -77,7 +78,8 @@ class Guard:
         self._judge.config = limits.ban
         trusted = (cidr for name in router.trusted_proxies for cidr in named_networks(name))
         content = (str(network) for network, _ in content_networks().ranges)
-        self._exempt = network_map([*LOOPBACK, *limits.allow, *trusted, *content])
+        exempt = (*LOOPBACK, *limits.allow, *trusted, *content)
+        self._exempt = network_map(map(_as_clients, exempt))
         self._allowed = self._allowed_now()
 
     def allowed(self) -> Message:
@@ -227,7 +229,7 @@ class Guard:
         holding = {n: u for n, u in self._allowances.items() if u is None or u > now}
         self._allowances = holding
         for network, until in holding.items():
-            made[network] = float("inf") if until is None else until
+            made[_as_clients(network)] = float("inf") if until is None else until
         return made
 
     def _is_exempt(self, network: str) -> bool:
@@ -236,3 +238,11 @@ class Guard:
         if any(self._exempt.around(version, number)):
             return True
         return any(now < until for until in self._allowed.around(version, number))
+
+
+def _as_clients(cidr: str) -> str:
+    """A network, or the /64 around it: no IPv6 client is told apart by less."""
+    network = ipaddress.ip_network(client_network(str(ipaddress.ip_network(cidr, strict=False))))
+    if network.version == 6 and network.prefixlen > 64:
+        return client_network(str(network.network_address))
+    return str(network)

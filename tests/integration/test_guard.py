@@ -1,0 +1,232 @@
+"""Control's side of bans: alerts become decisions, which are kept, told, lifted and forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard.metrics import BANS
+from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
+from monitor.feed import Message
+from monitor.history.store import Store, StoreError
+from monitor.settings import read
+from monitor.totals import Totals
+from router.admission.alerts import RULES
+from router.admission.bans import BanList
+from router.admission.clients import parse
+from router.admission.config import LimitsConfig
+from router.config import RouterConfig
+from router.main.banned import Banned
+from router.main.guard import Guard
+from router.main.notices import Notices
+from tests.support.wait import wait_until_async as wait_until
+
+NOW = 1_790_000_000.0
+BAN = {"violations": 3, "within": 60, "for": 100, "max": 1000}
+OFFENDER = "203.0.113.7/32"
+
+
+class Clock:
+    """Seconds since the epoch, as the test says."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Scene:
+    """A guard with a store of its own, and what it told workers."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.clock = Clock()
+        self.told: list[Message] = []
+        self.totals = Totals(DASHBOARD_FAMILIES)
+        self.banned = Banned((), self.clock)
+        self.guard = self._guard([])
+        self.configure()
+
+    def _guard(self, allowances: Iterable[tuple[str, float | None]]) -> Guard:
+        return Guard(
+            self.store,
+            self.banned,
+            allowances,
+            self.told.append,
+            self.totals,
+            clock=self.clock,
+            rng=random.Random(1),
+        )
+
+    async def restart(self) -> None:
+        """Another control process in place of this one."""
+        self.banned = Banned(await self.store.active_bans(self.clock()), self.clock)
+        self.guard = self._guard(await self.store.allowances(self.clock()))
+        self.configure()
+
+    def configure(self, router: dict[str, Any] | None = None, **limits: Any) -> None:
+        table = {"ban": BAN, **limits}
+        self.guard.configure(read(LimitsConfig, table), read(RouterConfig, router or {}))
+
+    def offend(self, network: str = OFFENDER, seconds: int = 3, rule: str = RULES[0]) -> None:
+        for _ in range(seconds):
+            self.clock.advance(1)
+            self.guard.hear([[network, rule, int(self.clock()), "greedy/1", 5]])
+
+    async def settle(self) -> None:
+        """Let the guard decide on what it has heard."""
+        running = asyncio.create_task(self.guard.run())
+        await wait_until(lambda: not self.guard._offences and not self.guard._woken.is_set())
+        for _ in range(3):
+            await self.store.audit("test", "wait for the store", NOW)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    def bans(self) -> dict[str, float]:
+        """The seconds of the bans in force, by network."""
+        return {b.network: (b.until or 0) - b.since for b in self.banned.in_force()}
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    store = await Store.open(f"sqlite:///{tmp_path / 'x.db'}")
+    yield Scene(store)
+    await store.close()
+
+
+async def test_an_offender_is_banned_longer_each_time_also_after_a_restart(scene: Scene):
+    for times, least in ((1, 100), (2, 200), (3, 400), (4, 800), (5, 1000), (6, 1000)):
+        scene.offend()
+        await scene.settle()
+        (seconds,) = scene.bans().values()
+        assert least <= seconds <= min(least * 1.1, 1000)
+        (ban,) = scene.banned.in_force()
+        assert (ban.count, ban.by, ban.user_agent) == (times, "automatic", "greedy/1")
+        scene.clock.advance(1100)
+        assert scene.bans() == {}
+        await scene.restart()
+    assert scene.totals.get(BANS.name, (RULES[0],)) == 6
+
+
+async def test_workers_are_told_and_a_new_one_gets_the_same_list(scene: Scene):
+    scene.offend()
+    scene.offend("2001:db8::/64")
+    await scene.settle()
+    by_news, whole = BanList(), BanList()
+    for message in scene.told:
+        by_news.add(message["rows"])
+    pieces = [json.loads(piece) for piece in scene.guard.bans()]
+    assert "first" in pieces[0]
+    assert pieces[-1]["version"] == scene.told[-1]["version"] == scene.guard.version > 0
+    for piece in pieces:
+        whole.extend(piece["rows"])
+    for address in ("203.0.113.7", "2001:db8::99", "192.0.2.1"):
+        client = parse(address)
+        assert client is not None
+        found = whole.find(client, scene.clock())
+        assert found == by_news.find(client, scene.clock())
+        assert (found is None) == (address == "192.0.2.1")
+    await scene.guard.remove(None, "operator")
+    assert json.loads(scene.guard.bans()[0])["rows"] == []
+    assert sorted(scene.told[-1]["networks"]) == ["2001:db8::/64", OFFENDER]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        *("127.0.0.9/32", "::/64", "104.16.1.1/32", "2606:4700::/64", "10.1.2.3/32"),
+        *("192.168.7.9/32", "2001:db8:7::/64"),
+    ],
+)
+async def test_behind_some_addresses_are_others(scene: Scene, network: str):
+    trusted = ["10.0.0.0/8", "::ffff:192.168.7.0/120", "2001:db8:7::5"]
+    scene.configure({"trusted_proxies": trusted})
+    scene.offend(network, 20)
+    await scene.settle()
+    assert scene.bans() == {}
+
+
+async def test_who_is_allowed_is_not_banned_until_that_ends(scene: Scene):
+    scene.configure(allow=["198.51.100.0/24"])
+    await scene.guard.allow(OFFENDER, 50.0, "operator")
+    assert scene.told[0] == {"type": "allowed", "rows": [[OFFENDER, NOW + 50]]}
+    scene.offend("198.51.100.9/32", 9)
+    scene.offend(seconds=9)
+    await scene.settle()
+    assert scene.bans() == {}
+    await scene.restart()
+    scene.offend(seconds=9)
+    assert scene.bans() == {}
+    scene.clock.advance(60)
+    scene.offend()
+    await scene.settle()
+    assert list(scene.bans()) == [OFFENDER]
+
+
+async def test_who_is_lifted_begins_anew(scene: Scene):
+    scene.offend(seconds=2)
+    await scene.guard.remove("203.0.113.0/24", "operator")
+    await scene.guard.add(OFFENDER, None, "by hand", "operator")
+    scene.offend(seconds=9)  # what is banned already is not judged
+    await scene.settle()
+    assert [ban.reason for ban in scene.banned.in_force()] == ["by hand"]
+    (lifted,) = await scene.guard.remove(OFFENDER, "operator")
+    assert lifted.until is None
+    scene.offend(seconds=2)
+    await scene.settle()
+    assert scene.bans() == {}
+    assert scene.totals.get(BANS.name, ("operator",)) == 1
+
+
+async def test_a_ban_that_cannot_be_kept_holds_all_the_same(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(scene.store, "sentence", fail)
+    scene.offend()
+    await scene.settle()
+    assert list(scene.bans()) == [OFFENDER]
+    assert "will not survive a restart: the disk is full" in caplog.text
+    with pytest.raises(StoreError):
+        await scene.guard.add("192.0.2.1/32", None, "by hand", "operator")
+    assert list(scene.bans()) == [OFFENDER]
+
+
+async def test_what_is_long_over_is_forgotten(scene: Scene):
+    scene.offend()
+    await scene.settle()
+    scene.clock.advance(8_000_000)
+    await scene.settle()
+    scene.offend()
+    await scene.settle()
+    assert [ban.count for ban in scene.banned.in_force()] == [1]
+
+
+def test_a_missing_setting_is_told_once_and_until_the_settings_change(
+    caplog: pytest.LogCaptureFixture,
+):
+    notices = Notices()
+    proxy = {"setting": "trusted_proxies", "address": "172.18.0.2", "field": "x-forwarded-for"}
+    for looks in ("private", "private", "cloudflare", "fastly"):
+        notices.hear({**proxy, "looks": looks})
+    notices.hear({**proxy, "setting": "client_ip_header", "looks": "", "field": "cf-ip"})
+    first, second, third, fourth = notices.sentences()
+    assert '"172.18.0.2" or "private" into router.trusted_proxies' in first
+    assert '"cloudflare" into router.trusted_proxies' in second
+    assert "the ranges that fastly publishes" in third
+    assert "does not send cf-ip" in fourth
+    assert len(caplog.records) == 4
+    notices.clear()
+    assert notices.sentences() == []
