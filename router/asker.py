@@ -74,8 +74,8 @@ class Asker(Protocol):
     def head_came(self) -> None:
         """A head came; now content must."""
 
-    def content(self, status: int) -> None:
-        """The answer, with this status, goes to the client from here on."""
+    def content(self) -> None:
+        """The first of the answer goes to the client, and more may follow."""
 
     def answered(self, outcome: str, keep_alive: bool) -> None:
         """The answer has ended, well or not; the client has it."""

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from monitor.health.board import State
+from router.asked import Asked
+from router.body import RequestBody
 from router.choice.attempt import Attempt
 from router.choice.failure import TRAITS, Blame, FailedAttempt, Failure
 from router.choice.rate_limited import should_retry, wait_of
 from router.choice.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
 from router.choice.timeouts import OVERDUE, leave_early, soft_limit
 from router.choosing import Choosing, Taken
-from router.eligibility import Eligibility
 from router.opening import Opening
 from router.plan import Plan
 from router.plane import Plane
@@ -30,17 +31,16 @@ HEDGE_AFTER = 0.5
 _NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
-class Attempts:
-    """Chooses mirrors for a request and remembers what became of each."""
+class Attempts(Choosing):
+    """Asks the mirrors that were chosen for a request, and remembers what became of each."""
 
     __slots__ = (
         "_attempt",
-        "_choosing",
+        "_began",
+        "_ends_at",
         "_hedge",
         "_opening",
         "_perhaps",
-        "_plan",
-        "_plane",
         "_tries",
         "ended",
         "failed",
@@ -48,18 +48,25 @@ class Attempts:
     )
 
     def __init__(
-        self, plane: Plane, eligible: Eligibility, plan: Plan, began: float, ends_at: float
+        self,
+        plane: Plane,
+        asked: Asked,
+        body: RequestBody,
+        plan: Plan,
+        began: float,
+        ends_at: float,
     ) -> None:
         """`began` and `ends_at` are on the plane's clock."""
+        super().__init__(plane, asked, body, plan)
         self.failed: list[FailedAttempt] = []
         self.ended: tuple[Tried, ...] = ()
         """Every attempt that has failed, for the trail."""
         self.mirror = ""
         """The id of the mirror of the current or last attempt."""
-        self._plane = plane
-        self._plan = plan
-        self._choosing = Choosing(plane, eligible, plan)
-        self._tries = Tries(plan.repeat, began, ends_at=ends_at)
+        self._began = began
+        self._ends_at = ends_at
+        self._tries: Tries | None = None
+        """Made with the first failure."""
         self._attempt: Attempt[Upstream] | None = None
         self._opening: Opening | None = None
         self._perhaps = False
@@ -80,9 +87,9 @@ class Attempts:
         """
         before, plane = self.failed, self._plane
         pooled = pooled and not (before and before[-1].failure is Failure.stale)
-        taken = self._choosing.take(pooled, replayable, again=bool(before))
+        taken = self.take(pooled, replayable, again=bool(before))
         if taken is None:
-            return self._choosing.nobody(before)
+            return self.nobody(before)
         if before:
             plane.tally.retried(before[-1].failure)
             if self._perhaps:
@@ -106,7 +113,7 @@ class Attempts:
         opening, slow = self._opening, self._attempt
         if opening is None or opening.done or slow is None:
             return
-        taken = self._choosing.take(True, replayable, again=False, ready=True)
+        taken = self.take(True, replayable, again=False, ready=True)
         if taken is None:
             return
         opening.cancel()
@@ -117,7 +124,12 @@ class Attempts:
 
     def another_turn(self) -> None:
         """It is this request's turn in the line."""
-        self._choosing.in_turn = True
+        self.in_turn = True
+
+    def _course(self) -> Tries:
+        if self._tries is None:
+            self._tries = Tries(self._plan.repeat, self._began, ends_at=self._ends_at)
+        return self._tries
 
     def give_up(self) -> Problem:
         """The error when no other attempt may be made."""
@@ -156,7 +168,7 @@ class Attempts:
         self._end(failure, look)
         self.failed.append(FailedAttempt(self.mirror, failure, detail))
         if failure is Failure.stale:
-            self._choosing.tried.remove(self.mirror)
+            self.tried.remove(self.mirror)
         return again
 
     def leaves(
@@ -166,7 +178,7 @@ class Attempts:
 
         If so, the failure is noted; if not, it counts against the mirror all the same.
         """
-        another = any(map(self._choosing.accepts, self._plane.upstreams))
+        another = any(map(self.accepts, self._plane.upstreams))
         if another and self._may_repeat(failure, Commit.C2, replayable, look):
             self._end(failure, look)
             self.failed.append(FailedAttempt(self.mirror, failure, detail))
@@ -182,7 +194,7 @@ class Attempts:
         """The caller's own key is over its limit there: this key keeps away, nobody else."""
         plane = self._plane
         wait = wait_of(look, plane.wall())
-        plane.pool.blocks.block(self.mirror, self._choosing.key, wait, plane.clock())
+        plane.pool.blocks.block(self.mirror, self.key, wait, plane.clock())
         self.give_back()
 
     def give_back(self) -> None:
@@ -207,12 +219,12 @@ class Attempts:
         if not leave_early(now - since, soft, suspect=suspect, overdue=overdue):
             return False
         rules, budget = self._plane.router.retry, self._plane.pool.budget
-        if not might_leave(commit, self._tries, rules, budget, now, replayable=replayable):
+        if not might_leave(commit, self._course(), rules, budget, now, replayable=replayable):
             return False
         return any(self._is_better(upstream, soft, now) for upstream in self._plane.upstreams)
 
     def _is_better(self, upstream: Upstream, soft: float, now: float) -> bool:
-        if not self._choosing.accepts(upstream) or not upstream.breaker.closed:
+        if not self.accepts(upstream) or not upstream.breaker.closed:
             return False
         suspect, overdue = _suspicion(upstream, soft, now)
         return not suspect and overdue < OVERDUE
@@ -236,7 +248,7 @@ class Attempts:
         why = decide(
             failure,
             commit,
-            self._tries,
+            self._course(),
             plane.router.retry,
             plane.pool.budget,
             plane.clock(),

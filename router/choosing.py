@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from router.admission.keys import Caller
 from router.admission.table import UNCOUNTED
+from router.asked import Asked
+from router.body import RequestBody
 from router.choice.attempt import Attempt
 from router.choice.failure import FailedAttempt
 from router.choice.retry import Repeat
@@ -33,20 +35,20 @@ class Taken(NamedTuple):
     """For the new one, among those that the mirror may have."""
 
 
-class Choosing:
+class Choosing(Eligibility):
     """One request's view of the mirrors."""
 
-    __slots__ = ("_eligible", "_met_full", "_plan", "_plane", "_ready", "in_turn", "key", "tried")
+    __slots__ = ("_met_full", "_plan", "_plane", "_ready", "in_turn", "key", "tried")
 
-    def __init__(self, plane: Plane, eligible: Eligibility, plan: Plan) -> None:
-        shown = eligible.asked.credentials
+    def __init__(self, plane: Plane, asked: Asked, body: RequestBody, plan: Plan) -> None:
+        super().__init__(asked, body)
+        shown = asked.credentials
         self.key = shown.keys[0] if shown.caller is _OWN else None
         """The caller's own key."""
         self.tried: list[str] = []
         self.in_turn = False
         """Whether it stood in line, and this is its turn."""
         self._plane = plane
-        self._eligible = eligible
         self._plan = plan
         self._met_full = False
         """Whether a mirror was left out because it has no room for now."""
@@ -100,15 +102,13 @@ class Choosing:
 
     def accepts(self, upstream: Upstream) -> bool:
         """Whether this mirror may be chosen now."""
-        if not upstream.available or upstream.id in self.tried:
+        if not upstream.available or upstream.id in self.tried or not self.fits(upstream):
             return False
         if self._ready and not upstream.has_idle:
             return False
         plane = self._plane
         blocks = plane.pool.blocks
         if blocks and blocks.until(upstream.id, self.key, plane.clock()):
-            return False
-        if not self._eligible.fits(upstream):
             return False
         gate = upstream.gate
         if gate is not None and (gate.closed_until > plane.clock() or self._is_behind):
@@ -127,9 +127,9 @@ class Choosing:
         if self._met_full:
             self._met_full = self.in_turn = False
             return FULL
-        fitting = [u.id for u in plane.upstreams if u.available and self._eligible.fits(u)]
+        fitting = [u.id for u in plane.upstreams if u.available and self.fits(u)]
         wait = plane.pool.blocks.soonest(fitting, self.key, plane.clock())
         if wait is not None:
             return all_limited(wait)
         named = plane.router.expose_mirror
-        return all_failed(failed, named) if failed else self._eligible.nobody(plane)
+        return all_failed(failed, named) if failed else self.no_mirror(plane)

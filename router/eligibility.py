@@ -45,7 +45,7 @@ class Eligibility:
             self._model = model_of(self._body.peek()) or ""
         return not self._model or self._model in upstream.mirror.models
 
-    def nobody(self, plane: Plane) -> Problem:
+    def no_mirror(self, plane: Plane) -> Problem:
         """Why no mirror can be asked."""
         enabled = [upstream for upstream in plane.upstreams if upstream.mirror.enabled]
         if not enabled or any(map(self.fits, enabled)):

@@ -26,7 +26,6 @@ from router.body import EARLY, RequestBody
 from router.choice.failure import Failure
 from router.choice.retry import Commit
 from router.choice.timeouts import SOFT_LEAST
-from router.eligibility import Eligibility
 from router.plan import Plan
 from router.plane import Plane
 from router.problems import FULL, too_slow
@@ -47,6 +46,9 @@ from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER
 
 _OWN = Caller.own
+_OTHER = Dialect.other
+_AT_ONCE = 0.001
+"""Seconds within which a request was complete from the beginning: no need to note that it is."""
 _LOOK_AGAIN = 1.0
 """Seconds after which a mirror that takes long is looked at again."""
 
@@ -55,11 +57,11 @@ class Exchange:
     """A request from its head to the end of its answer."""
 
     __slots__ = (
+        "_admitted",
         "_asked",
         "_attempts",
         "_began",
         "_client_stalls",
-        "_eligible",
         "_ends_at",
         "_finished",
         "_limit",
@@ -69,6 +71,7 @@ class Exchange:
         "_remind_at",
         "_reply",
         "_sent_at",
+        "_silence",
         "_waits",
         "body",
         "client",
@@ -95,13 +98,15 @@ class Exchange:
         self.told = False
         self.early_tunnel: list[bytes] = []
         self._asked = asked
-        self._eligible: Eligibility | None = None
+        self._admitted = False
         self._plan: Plan | None = None
         self._attempts: Attempts | None = None
         self._reply: Reply | None = None
         self._client_stalls = False
         self._finished = False
         self._place = UNCOUNTED
+        self._silence = NEVER
+        """Seconds of silence after which the client is told that we are still at it."""
         self._waits = False
         """Whether it stands in line because every mirror is full."""
 
@@ -129,7 +134,7 @@ class Exchange:
         if problem is not None:
             self._refuse(problem)
             return
-        self._eligible = Eligibility(self._asked, self.body)
+        self._admitted = True
         if not self.body.complete:
             self._invite_body()
         if self.body.complete or not self.body.collected:
@@ -157,7 +162,7 @@ class Exchange:
         was_collected = self.body.collected
         if not self.body.keep(data):
             self.client.pause_client()
-        if was_collected and not self.body.collected and self._eligible is not None:
+        if was_collected and not self.body.collected and self._admitted:
             self._attempt()
 
     def request_end(self) -> None:
@@ -165,7 +170,7 @@ class Exchange:
         self.body.complete = True
         self.complete_at = self.plane.clock()
         self._quiet_since = self.plane.wheel.now
-        if self._finished or self._eligible is None:
+        if self._finished or not self._admitted:
             return
         if self._reply is not None:
             self._reply.write(self.body.ending)
@@ -239,11 +244,13 @@ class Exchange:
         self._refuse(FULL)
 
     def _first_attempt(self) -> Attempts:
-        assert self._eligible is not None
         plane, now = self.plane, self.plane.clock()
         plan = self._plan = plane.planner.plan(self._asked, self.body, now)
         self._ends_at = min(self._ends_at, plane.wheel.now + plan.patience.total)
-        return Attempts(plane, self._eligible, plan, now, now + plan.patience.total)
+        if plan.stream and plan.dialect is not _OTHER and not self.head.http10:
+            rules = plane.router.stream
+            self._silence = rules.keepalive if rules.keepalive_style != "off" else NEVER
+        return Attempts(plane, self._asked, self.body, plan, now, now + plan.patience.total)
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
         body, asked = self.body, self._asked
@@ -285,10 +292,10 @@ class Exchange:
         whole = self.body.complete or not head.has_body
         return head.keep_alive and whole and not head.websocket and self.plane.keeps_connections
 
-    def content(self, status: int) -> None:
-        """The answer, with this status, goes to the client from here on."""
-        plane, plan, attempts = self.plane, self._plan, self._attempts
-        if attempts is not None and plan is not None and status < 400:
+    def content(self) -> None:
+        """The first of the answer goes to the client, and more may follow."""
+        plane, plan, attempts, reply = self.plane, self._plan, self._attempts, self._reply
+        if attempts is not None and plan is not None and reply is not None and reply.status < 400:
             now = plane.clock()
             attempts.content(now)
             if plan.stream:
@@ -340,7 +347,7 @@ class Exchange:
 
     def answered(self, outcome: str, keep_alive: bool) -> None:
         """The client has the answer, or as much of it as there will be."""
-        if self._attempts is not None and outcome == "success":
+        if outcome == "success" and self._attempts is not None:
             self._attempts.succeeded(self.plane.clock())
         self._finish(outcome, keep_alive)
 
@@ -357,8 +364,9 @@ class Exchange:
 
     def wait(self, seconds: float) -> None:
         """The next thing must happen within this time."""
-        self._limit = min(self.plane.wheel.now + seconds, self._ends_at)
-        self.deadline = min(self._limit, self._remind_at)
+        limit, ends_at, remind_at = self.plane.wheel.now + seconds, self._ends_at, self._remind_at
+        self._limit = limit = limit if limit < ends_at else ends_at  # min() costs three times that
+        self.deadline = limit if limit < remind_at else remind_at
 
     def wait_no_more(self) -> None:
         """A tunnel may stay as long as both sides like."""
@@ -371,9 +379,11 @@ class Exchange:
         assert attempts is not None
         if self._committed:
             return
+        now, tell_at = self.plane.wheel.now + SOFT_LEAST, self._quiet_since + self._silence
+        self._remind_at = now if now < tell_at else tell_at
         self._sent_at = self.plane.clock()
-        attempts.sent(self._sent_at)
-        self._remind_at = self._next_look
+        if self._sent_at - self._began > _AT_ONCE:
+            attempts.sent(self._sent_at)
         self.wait(plan.patience.head)
 
     def head_came(self) -> None:
@@ -387,15 +397,6 @@ class Exchange:
         self._remind_at = self.plane.wheel.now + self._silence
         plan = self._plan
         self.wait(plan.patience.idle if plan is not None else self.plane.timeouts.idle)
-
-    @property
-    def _silence(self) -> float:
-        """Seconds of silence after which the client is told that we are still at it."""
-        plan, rules = self._plan, self.plane.router.stream
-        talks = plan is not None and plan.stream and plan.dialect is not Dialect.other
-        if not talks or rules.keepalive_style == "off" or self.head.http10:
-            return NEVER
-        return rules.keepalive
 
     def expired(self) -> None:
         """The wheel's word: the deadline has passed."""

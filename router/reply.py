@@ -166,7 +166,7 @@ class Reply:
             check_switch(asker.head.websocket_key, head)
         self.status = head.status
         self._first_byte = asker.plane.clock() - asker.complete_at
-        failure = failure_of(head, not asker.with_mirror_key)
+        failure = failure_of(head, not asker.with_mirror_key) if head.status >= 400 else None
         if failure is not None:
             self._refused(head, failure)
         elif asker.told and not head.is_event_stream:
@@ -192,6 +192,8 @@ class Reply:
             if judged is None:
                 return
             parts = judged
+            if self.stream or not ended:  # else this was its content and its end
+                self._asker.content()
         elif self._wheel.now != self._heard_at:  # to move a deadline once a tick will do
             self._heard_at = self._wheel.now
             self._asker.heard()
@@ -259,7 +261,6 @@ class Reply:
             self._boundary = Boundary()
             if head.until_close and asker.dialect is not Dialect.other:
                 self._ending = Ending(asker.dialect)
-        asker.content(head.status)
         added = added_fields(
             plane,
             asker.head,
@@ -303,6 +304,7 @@ class Reply:
         assert self._head is not None
         self._commit(self._head)
         asker = self._asker
+        asker.content()
         connection, self._connection = self._connection, None
         mirror = connection.transport
         asker.wait_no_more()

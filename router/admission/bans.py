@@ -58,6 +58,10 @@ class BanList:
         listed = (len(each) for widths in self._whole.values() for each in widths.values())
         return len(self._since) + sum(listed)
 
+    def __bool__(self) -> bool:
+        """Whether there may be a ban at all; asked with every request."""
+        return bool(self._since or self._whole[4] or self._whole[6])
+
     def __repr__(self) -> str:
         return f"<BanList of {len(self)}>"
 

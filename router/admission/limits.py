@@ -11,6 +11,7 @@ from router.admission.networks import NetworkMap
 from router.admission.table import TOO_FAST, TOO_MANY, UNCOUNTED, Answer, Table
 from router.wire.answer import Problem
 
+_MOST_KNOWN = 4096
 LET_IN: Answer = (UNCOUNTED, 0.0)
 
 
@@ -34,6 +35,8 @@ class Limits:
         """Take new settings; what is open stays counted."""
         self._config = config
         self._allowed = network_map(config.allow)
+        self._free: set[str] = set()
+        """Addresses of clients seen lately that are never limited."""
 
     def allow(self, allowances: Iterable[tuple[str, float | None]]) -> None:
         """Take all networks that are not limited, and until when, anew."""
@@ -48,7 +51,7 @@ class Limits:
         """
         config = self._config
         limit, rate = config.connections, config.requests_per_second
-        if not client.version or not (limit or rate) or self._is_allowed(client, wall):
+        if client.address in self._free or not (limit or rate) or self._is_allowed(client, wall):
             return LET_IN
         return self._table.admit(client.key, now, limit, rate, config.burst)
 
@@ -72,7 +75,10 @@ class Limits:
 
     def _is_allowed(self, client: Client, wall: float) -> bool:
         version, number = client.version, client.number
-        if self._allowed and any(self._allowed.around(version, number)):
+        if not version or (self._allowed and any(self._allowed.around(version, number))):
+            if len(self._free) >= _MOST_KNOWN:
+                self._free.clear()
+            self._free.add(client.address)
             return True
         if not self._allowances:
             return False

@@ -23,6 +23,9 @@ class NetworkMap(Generic[T]):
     def __len__(self) -> int:
         return sum(len(same) for widths in self._by_version.values() for same in widths.values())
 
+    def __bool__(self) -> bool:
+        return bool(self._by_version[4] or self._by_version[6])
+
     def __setitem__(self, network: str, value: T) -> None:
         """The value of exactly this network, which is in CIDR form."""
         version, width, bits = place(network)

@@ -63,12 +63,11 @@ class Attempt(Generic[M]):
             self._show(True)
 
     def succeeded(self, now: float) -> None:
-        """The answer is complete."""
+        """The answer is complete; if nothing came before, this was its first content too."""
+        self.content(now)
         if self._end():
             self.member.load.succeeded(now)
             self.member.watch.succeeded(now)
-            self._pool.open_way(self.member)
-            self._show(True)
 
     def failed(self, failure: Failure, now: float, *, retry_after: bool = False) -> None:
         """It failed. `retry_after`: the mirror named a time to come back."""

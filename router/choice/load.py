@@ -31,6 +31,8 @@ LEAST, MOST = 0.1, 8.0
 STREAMING = 0.2
 """What an open stream weighs beside a request that still waits."""
 FIRST_RAMP = 0.1
+_AT_ONCE = 0.1
+"""Seconds within which successes count as one moment's: far less than they take to fade."""
 _SAMPLE_ANYWAY = 60.0
 """Seconds after which a mirror without better samples is judged by whole answers too."""
 
@@ -173,7 +175,8 @@ class Load:
 
     def succeeded(self, now: float) -> None:
         """An attempt ended well."""
-        self._fade(now)
+        if now - self._counted_at > _AT_ONCE:
+            self._fade(now)
         self._good += 1.0
 
     def failed(self, weight: float, now: float) -> None:
@@ -194,11 +197,12 @@ class Load:
         self._counted_at = now
 
     def _observe(self, baseline: Baseline, seconds: float, now: float) -> None:
-        ratio = min(max(seconds / baseline.seconds, LEAST), MOST)
+        usual = baseline.seconds
         baseline.observe(seconds, now)
         since = now - self._observed_at
-        if baseline.kind.generates and since < _SAMPLE_ANYWAY:
+        if since < _SAMPLE_ANYWAY and baseline.kind.generates:
             return
+        ratio = min(max(seconds / usual, LEAST), MOST)
         if ratio < self._latency:
             keep = exp(-since / self._decay)
             ratio = self._latency * keep + ratio * (1.0 - keep)

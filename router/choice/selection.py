@@ -81,6 +81,8 @@ def p2c(
     its share over that, so nothing is added up and no list is built.
     """
     count = len(candidates)
+    if count == 1:
+        return candidates[0] if accept(candidates[0]) else None
     chance = rng.random
     first: L | None = None
     for _ in range(DRAWS if count > 2 else 0):

@@ -21,13 +21,15 @@ class Window:
 
     def add(self, amount: float, now: float) -> None:
         """Something happened now; times never run backwards."""
-        self._advance(now)
+        turn = int(now / self._width)
+        if turn != self._turn:
+            self._advance(turn)
         self._cells[self._turn % CELLS] += amount
         self._total += amount
 
     def sum(self, now: float) -> float:
         """What has been added within the window."""
-        self._advance(now)
+        self._advance(int(now / self._width))
         return self._total
 
     def clear(self) -> None:
@@ -35,8 +37,7 @@ class Window:
         self._cells = [0.0] * CELLS
         self._total = 0.0
 
-    def _advance(self, now: float) -> None:
-        turn = int(now / self._width)
+    def _advance(self, turn: int) -> None:
         if turn - self._turn >= CELLS:
             self.clear()
         else:

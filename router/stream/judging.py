@@ -31,10 +31,8 @@ def is_plainly_good(head: ResponseHead, piece: bytes) -> bool:
 
     Most are; it saves looking closely, 2 µs a request.
     """
-    media = head.look.get(b"content-type", b"")
-    return (
-        media.startswith(b"application/json") and piece[:1] == b"{" and b'"error"' not in piece[:64]
-    )
+    begins = piece[:64]
+    return head.media == b"application/json" and begins[:1] == b"{" and b'"error"' not in begins
 
 
 def hold_of(head: ResponseHead, dialect: Dialect) -> Hold:
@@ -47,7 +45,7 @@ def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:
     """What the head of a response says against the attempt."""
     if head.status < 400:
         return None
-    html = head.look.get(b"content-type", b"").lower().startswith(b"text/html")
+    html = head.media == b"text/html"
     return failure_of_status(head.status, html=html, own_key=own_key)
 
 

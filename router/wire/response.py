@@ -39,11 +39,13 @@ class ResponseHead:
     """Content-Length; None when the body is chunked or ends with the connection."""
     until_close: bool = False
     keep_alive: bool = True
+    media: bytes = b""
+    """The media type of the body, in small letters and without parameters."""
 
     @property
     def is_event_stream(self) -> bool:
         """Whether the body is said to be server-sent events."""
-        return self.look.get(b"content-type", b"")[:17].lower() == b"text/event-stream"
+        return self.media == b"text/event-stream"
 
     def table(self) -> dict[bytes, bytes]:
         """Every field that passes, by lower-case name; of repeated ones the last."""
@@ -167,7 +169,9 @@ class ResponseReader:
         assert self._sink is not None
         assert self._last is not None
         last = self._last
-        self.head = head = ResponseHead(last.status, last.reason, [fields], last.look, len(body))
+        self.head = head = ResponseHead(
+            last.status, last.reason, [fields], last.look, len(body), False, True, last.media
+        )
         self._sink.response_head(head)
         self.parts.append(body)
         self.ended = True
@@ -287,6 +291,7 @@ class ResponseReader:
             raise BadResponse("its reason phrase holds control characters")
         head = ResponseHead(status, self._reason or _REASON.get(status, b""), self._fields, look)
         head.keep_alive = parser.should_keep_alive()
+        head.media = look.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
         self._read_framing(head, version)
         if b"connection" in look:
             named = set(tokens(look[b"connection"])) - {b"close", b"keep-alive", b"upgrade"}
