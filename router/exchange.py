@@ -12,11 +12,13 @@ place on the wheel) is given back in `_finish`, which runs exactly once.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from router.admission.admit import blame, entry, refusal
 from router.admission.clients import Client
 from router.admission.keys import Caller
+from router.admission.limits import RECHECKS, TOO_MANY_OPEN
 from router.admission.refusals import too_large
 from router.admission.table import UNCOUNTED
 from router.asked import Asked
@@ -121,10 +123,26 @@ class Exchange:
         self.deadline = self._limit = self._ends_at = plane.wheel.now + plane.timeouts.total
         plane.wheel.add(self)
         plane.exchanges.add(self)
-        self._place, problem = entry(plane, self.head, self.asker)
-        if problem is not None:
-            self._refuse(problem)
+        self._enter(RECHECKS)
+
+    def _enter(self, rechecks: tuple[float, ...]) -> None:
+        """Take a place, or wait a moment for one that is being given back elsewhere."""
+        plane = self.plane
+        if self._finished:
             return
+        self._place, problem = entry(plane, self.head, self.asker)
+        if problem is None:
+            if rechecks is not RECHECKS:
+                self.client.resume_client()
+            self._admit()
+        elif rechecks and problem.code == TOO_MANY_OPEN and plane.limits.may_wait():
+            self.client.pause_client()
+            plane.limits.wait(rechecks[0], partial(self._enter, rechecks[1:]))
+        else:
+            self._refuse(problem)
+
+    def _admit(self) -> None:
+        plane = self.plane
         if self.head.method == b"OPTIONS":
             fields = cors.preflight_fields(self.head.look, plane.router.cors_origins)
             ending = [] if self.may_keep_alive else [(b"connection", b"close")]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Callable, Iterable
 from math import ceil
 
 from router.admission.clients import Client, network_map
@@ -13,6 +14,12 @@ from router.wire.answer import Problem
 
 _MOST_KNOWN = 4096
 LET_IN: Answer = (UNCOUNTED, 0.0)
+TOO_MANY_OPEN = "too_many_connections"
+RECHECKS = (0.02, 0.08)
+"""Seconds between looks for a place before a client is refused one: it may have ended a request of
+which another worker has not heard yet."""
+MOST_WAITING = 256
+"""Requests of a worker that wait like that; of more, each is refused at once."""
 
 
 class Limits:
@@ -20,6 +27,7 @@ class Limits:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._waiting = 0
         self._allowances: NetworkMap[float] = NetworkMap()
         self.configure(LimitsConfig())
 
@@ -54,6 +62,19 @@ class Limits:
         if client.address in self._free or not (limit or rate) or self._is_allowed(client, wall):
             return LET_IN
         return self._table.admit(client.key, now, limit, rate, config.burst)
+
+    def may_wait(self) -> bool:
+        """Whether a refusal may be put off for a moment."""
+        return self._waiting < MOST_WAITING
+
+    def wait(self, seconds: float, then: Callable[[], None]) -> None:
+        """Look again in a moment."""
+        self._waiting += 1
+        asyncio.get_running_loop().call_later(seconds, self._look_again, then)
+
+    def _look_again(self, then: Callable[[], None]) -> None:
+        self._waiting -= 1
+        then()
 
     def leave(self, place: int) -> None:
         """Give a place back, once."""
@@ -91,7 +112,7 @@ def too_many(limit: int, seconds: int) -> Problem:
         f"This address has {limit} requests and streams open, which is the limit here. "
         f"Wait for one of them to end, or try again in {seconds} s."
     )
-    return Problem(429, "too_many_connections", message, retry_after=seconds)
+    return Problem(429, TOO_MANY_OPEN, message, retry_after=seconds)
 
 
 def too_fast(rate: float, seconds: int) -> Problem:

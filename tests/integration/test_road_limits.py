@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from router.admission.limits import MOST_WAITING
 from router.wire.chunks import chunk
 from tests.support.road import (
     CONTENT,
@@ -76,6 +77,31 @@ async def test_one_too_many_is_refused_with_the_next_step_before_its_body_is_rea
         gate.open.set()
         assert [(await each.response()).status for each in (first, second)] == [200, 200]
         assert (await road.ask(get())).status == 200
+
+
+async def test_who_has_just_ended_a_request_is_not_refused_the_next() -> None:
+    gate = Gate()
+    async with ScriptedMirror(gate.script) as mirror, Road([mirror.table()], more=LIMITS) as road:
+        held = [await road.send(get()) for _ in range(2)]
+        await wait_until(lambda: gate.waiting == 2)
+        for _ in range(5):
+            next_one = await road.send(post())  # which comes before the end of the other
+            await wait_until(lambda: road.plane.limits._waiting == 1)
+            await held.pop(0).close()
+            await wait_until(lambda: road.plane.limits.held == 2 and not road.plane.limits._waiting)
+            held.append(next_one)
+        gate.open.set()
+        assert [(await each.response()).status for each in held] == [200, 200]
+
+
+async def test_a_flood_of_requests_too_many_is_not_put_off() -> None:
+    gate = Gate()
+    async with ScriptedMirror(gate.script) as mirror, Road([mirror.table()], more=LIMITS) as road:
+        _ = [await road.send(get()) for _ in range(2)]
+        await wait_until(lambda: gate.waiting == 2)
+        road.plane.limits._waiting = MOST_WAITING
+        assert (await road.ask(get())).status == 429
+        road.plane.limits._waiting = 0
 
 
 async def test_a_refused_request_without_a_body_keeps_its_connection() -> None:
