@@ -3,6 +3,7 @@
 import http.client
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +112,7 @@ def connections(instance: Instance) -> Iterator[Connections]:
             stack.callback(each.close)
             each.connect()
             port = each.sock.getsockname()[1]
-            owner = wait_until(lambda port=port: worker_of(instance, port), 10, "a worker")
+            owner = wait_until(partial(worker_of, instance, port), 10, "a worker")
             found[owner] = each
             if len(found) == len(instance.workers()) == 2:
                 break
