@@ -7,10 +7,9 @@ limit have a gate.
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
 from monitor.config import MirrorConfig
-from router.admission.table import KEY, TOO_FAST, TOO_MANY, UNCOUNTED, Table
+from router.admission.clients import named_key
+from router.admission.table import TOO_FAST, TOO_MANY, UNCOUNTED, Table
 
 SPARE = 0.9
 """Share of the allowed rate that is used: on their way requests draw nearer to each other."""
@@ -18,21 +17,16 @@ RECHECK = 0.01
 """Seconds after which a full mirror is asked for room again: another worker may have made some."""
 
 
-def table_key(mirror: str) -> bytes:
-    """The key of a mirror's row; no client's key begins like it."""
-    return blake2b(mirror.encode(), digest_size=KEY, person=b"mirror").digest()
-
-
 class Gate:
     """The way into one mirror."""
 
-    __slots__ = ("_connections", "_key", "_rate", "_table", "closed_until", "waited")
+    __slots__ = ("_connections", "_key", "_rate", "_table", "closed_until")
 
     def __init__(self, table: Table, mirror: MirrorConfig) -> None:
         self.closed_until = 0.0
         """When to ask for room again, on the monotonic clock."""
         self._table = table
-        self._key = table_key(mirror.id)
+        self._key = named_key("mirror", mirror.id)
         self._connections = mirror.max_connections
         self._rate = mirror.max_requests_per_second * SPARE
 

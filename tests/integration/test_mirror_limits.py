@@ -8,7 +8,7 @@ from collections import deque
 
 import pytest
 
-from router.gate import table_key
+from router.admission.clients import named_key
 from tests.support.hostile_modes import SWITCHED, UPGRADE
 from tests.support.road import Road, ScriptedMirror, get, post, read_request
 from tests.support.wait import wait_until_async as wait_until
@@ -132,7 +132,7 @@ async def test_no_more_is_asked_in_a_second_than_a_mirror_allows() -> None:
 async def test_what_other_workers_hold_counts() -> None:
     async with Guarded() as mirror, Road([mirror.table(max_connections=1)]) as road:
         table = road.plane.upstreams._table
-        place = table.acquire(table_key("a"), 1)
+        place = table.acquire(named_key("mirror", "a"), 1)
         waiting = await road.send(get())
         await wait_until(lambda: len(road.plane.line) == 1, what="it waits for another worker")
         assert not mirror.asked

@@ -295,8 +295,8 @@ class Road:
         self._server.close()
         for door in self.plane.crowd.all():
             door.cut()
-        await wait_until_async(lambda: self.plane.limits.held == 0, 5, "places to be given back")
         self.plane.configure(self.config([]), HealthSnapshot())
+        await wait_until_async(lambda: self.plane.limits.held == 0, 5, "places to be given back")
         self.plane.wheel.stop()
         self.plane.departures.close()
         await self._runner.cleanup()

@@ -1,0 +1,144 @@
+"""A request in pursuit of an answer: mirrors are asked one after the other until one has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from router.attempts import Attempts
+from router.choice.failure import Failure
+from router.problems import FULL
+from router.reply import Reply, outcome_of
+from router.stream.dialect import error_event
+from router.upstreams import Upstream
+from router.watched import Watched
+from router.wire.answer import Problem
+from router.wire.outgoing import render_head
+from router.wire.response import ResponseHead
+from router.wire.upstream import UpstreamConnection
+from router.wire.wheel import NEVER
+
+
+class Pursuit(Watched):
+    """The mirrors' side of an exchange."""
+
+    __slots__ = ()
+
+    # What lies above
+
+    def answered(self, outcome: str, keep_alive: bool) -> None:
+        """The client has the answer, or as much of it as there will be."""
+        raise NotImplementedError
+
+    def _end_stream(self, words: bytes, outcome: str) -> None:
+        raise NotImplementedError
+
+    # Attempts
+
+    def _attempt(self) -> None:
+        """Ask a mirror, the next one if there was one before."""
+        if self._attempts is None:
+            self._attempts = self._first_attempt()
+        self.wait(NEVER)  # opening has limits of its own; the last attempt's are over
+        problem = self._start(self._attempts)
+        if problem is FULL and self.plane.line.join(self):
+            self._waits = True
+            self._remind_at = self._next_look
+            self.deadline = min(self._limit, self._remind_at)
+        elif problem is not None:
+            self._refuse(problem)
+
+    def _start(self, attempts: Attempts) -> Problem | None:
+        pooled = self.body.collected and self._asked.may_be_stale
+        return attempts.start(pooled, self.body.collected, self._send, self.unanswered)
+
+    def go_on(self) -> bool:
+        """Ask for room again; False if there is none yet."""
+        attempts = self._attempts
+        assert attempts is not None
+        attempts.another_turn()
+        problem = self._start(attempts)
+        if problem is FULL:
+            return False
+        self._waits = False
+        if problem is not None:
+            self._refuse(problem)
+        return True
+
+    def waited_too_long(self) -> None:
+        """No mirror had room in time."""
+        self._waits = False
+        self._refuse(FULL)
+
+    def _first_attempt(self) -> Attempts:
+        plane, now = self.plane, self.plane.clock()
+        plan = plane.planner.plan(self._asked, self.body, now)
+        self._follow(plan)
+        return Attempts(plane, self._asked, self.body, plan, now, now + plan.patience.total)
+
+    def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
+        body, asked = self.body, self._asked
+        self._reply = Reply(self, upstream, connection, opened_in)
+        self.client.resume_client()  # before writing, which may pause it again
+        fields = asked.fields_for(upstream)
+        prefix, host = upstream.base_path, connection.authority
+        head = render_head(self.head, asked.target, prefix, host, fields, body.known_size)
+        self._reply.write(b"".join((head, *body.to_send())))
+        if body.complete:
+            self._await_answer()
+
+    # From the reply
+
+    def content(self) -> None:
+        """The first of the answer goes to the client, and more may follow."""
+        plane, plan, attempts, reply = self.plane, self._plan, self._attempts, self._reply
+        if attempts is not None and plan is not None and reply is not None and reply.status < 400:
+            now = plane.clock()
+            attempts.content(now)
+            if plan.stream:
+                model = plan.model if plan.model in plane.models else "other"
+                plane.tally.first_token(attempts.mirror, model, now - self.complete_at)
+        self.heard()
+
+    def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
+        """An attempt ended without an answer: another one, or an error."""
+        attempts = self._attempts
+        assert attempts is not None
+        commit, look = self._commit, head.table() if head is not None else {}
+        self._leave_mirror()
+        if attempts.failed_with(failure, detail, commit, self.body.collected, look):
+            self._attempt()
+        else:
+            self._refuse(attempts.give_up())
+
+    def leaves(self, failure: Failure, detail: str, head: ResponseHead) -> bool:
+        """The mirror answers with an error: whether another one is tried instead."""
+        attempts = self._attempts
+        assert attempts is not None
+        if not attempts.leaves(failure, detail, self.body.collected, head.table()):
+            return False
+        self._leave_mirror()
+        self._attempt()
+        return True
+
+    def limited_by_key(self, head: ResponseHead) -> None:
+        """The caller's own key has reached its limit there."""
+        if self._attempts is not None:
+            self._attempts.limited_by_key(head.table())
+
+    def refused_in_stream(self, status: int, error: Mapping[str, Any] | None) -> None:
+        """The client has a head already, and this error instead of an answer."""
+        fails = status >= 400
+        what = f"an error ({status})" if fails else "what is no stream"
+        shown = error or {"message": f"The mirror answered with {what}.", "code": None}
+        outcome = outcome_of(status) if fails else "upstream_error"
+        self._end_stream(error_event(self.dialect, shown), outcome)
+
+    def cut(self, failure: Failure) -> None:
+        """The answer has broken off after the client had its beginning."""
+        reply = self._reply
+        if self._attempts is None or reply is None:
+            return
+        self._attempts.cut(failure)
+        self.plane.tally.interrupted(reply.mirror, failure)
+        self.plane.traffic.stalled(reply.mirror, reply.body_bytes)

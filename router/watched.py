@@ -1,0 +1,274 @@
+"""What a request is waiting for, and until when; what its client is told in a silence.
+
+One deadline on the worker's wheel serves all: the next thing that must happen, a look at a mirror
+that takes long, a comment for a client who waits. The state of an exchange is declared here, at the
+bottom of its three layers: `Watched`, `Pursuit`, `Exchange`.
+"""
+
+from __future__ import annotations
+
+from router.admission.clients import Client
+from router.admission.keys import Caller
+from router.admission.table import UNCOUNTED
+from router.asked import Asked
+from router.asker import ClientSide
+from router.attempts import Attempts
+from router.body import RequestBody
+from router.choice.failure import Failure
+from router.choice.retry import Commit
+from router.choice.timeouts import SOFT_LEAST
+from router.plan import Plan
+from router.plane import Plane
+from router.problems import too_slow
+from router.relay import reset
+from router.reply import Reply
+from router.respond import stream_begins
+from router.stream.dialect import Dialect, keepalive
+from router.wire.answer import Problem
+from router.wire.chunks import chunk
+from router.wire.request import RequestHead
+from router.wire.response import ResponseHead
+from router.wire.wheel import NEVER
+
+_OWN = Caller.own
+_OTHER = Dialect.other
+_AT_ONCE = 0.001
+"""Seconds within which a request was complete from the beginning: no need to note that it is."""
+_LOOK_AGAIN = 1.0
+"""Seconds after which a mirror that takes long is looked at again."""
+
+
+class Watched:
+    """The state of an exchange, and its time."""
+
+    __slots__ = (
+        "_admitted",
+        "_asked",
+        "_attempts",
+        "_began",
+        "_client_stalls",
+        "_ends_at",
+        "_finished",
+        "_limit",
+        "_place",
+        "_plan",
+        "_quiet_since",
+        "_remind_at",
+        "_reply",
+        "_sent_at",
+        "_silence",
+        "_waits",
+        "body",
+        "client",
+        "complete_at",
+        "deadline",
+        "early_tunnel",
+        "endpoint",
+        "head",
+        "id",
+        "plane",
+        "told",
+    )
+
+    def __init__(self, plane: Plane, client: ClientSide, head: RequestHead, asked: Asked) -> None:
+        self.plane = plane
+        self.client = client
+        self.head = head
+        self.id = plane.next_id()
+        self.body = RequestBody(head, asked.is_json, plane.router.replay_body, plane.memory)
+        self.endpoint = asked.endpoint
+        self.complete_at = self._began = self._sent_at = plane.clock()
+        self.deadline = self._limit = self._ends_at = self._remind_at = NEVER
+        self._quiet_since = plane.wheel.now
+        self.told = False
+        self.early_tunnel: list[bytes] = []
+        self._asked = asked
+        self._admitted = False
+        self._plan: Plan | None = None
+        self._attempts: Attempts | None = None
+        self._reply: Reply | None = None
+        self._client_stalls = False
+        self._finished = False
+        self._place = UNCOUNTED
+        self._silence = NEVER
+        """Seconds of silence after which the client is told that we are still at it."""
+        self._waits = False
+        """Whether it stands in line because every mirror is full."""
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.id} {self.endpoint} {self._attempts}>"
+
+    # What lies above
+
+    def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
+        """An attempt ended without an answer."""
+        raise NotImplementedError
+
+    def _refuse(self, problem: Problem) -> None:
+        raise NotImplementedError
+
+    # What it is about
+
+    @property
+    def dialect(self) -> Dialect:
+        """What the answer's events are like."""
+        return self._plan.dialect if self._plan is not None else Dialect.other
+
+    @property
+    def asker(self) -> Client:
+        """Whom it is for, which may be somebody behind the peer."""
+        return self._asked.client
+
+    @property
+    def failed_attempts(self) -> int:
+        """How many attempts have failed so far."""
+        return len(self._attempts.failed) if self._attempts is not None else 0
+
+    @property
+    def with_mirror_key(self) -> bool:
+        """Whether the mirror gets its own key instead of the caller's."""
+        return self._asked.credentials.caller is not _OWN
+
+    @property
+    def may_keep_alive(self) -> bool:
+        """Whether the client's connection can carry another request."""
+        head = self.head
+        whole = self.body.complete or not head.has_body
+        return head.keep_alive and whole and not head.websocket and self.plane.keeps_connections
+
+    @property
+    def _committed(self) -> bool:
+        return self._reply is not None and self._reply.committed
+
+    @property
+    def _commit(self) -> Commit:
+        if self._reply is None:
+            return Commit.C0
+        if self.told:
+            return Commit.C2S
+        return Commit.C2 if self._reply.has_head else Commit.C1
+
+    def _leave_mirror(self) -> None:
+        if self._reply is not None:
+            self._reply.leave()
+            self._reply = None
+
+    # Time
+
+    def _follow(self, plan: Plan) -> None:
+        """What is asked is known, and so is how long that may take."""
+        self._plan, plane = plan, self.plane
+        self._ends_at = min(self._ends_at, plane.wheel.now + plan.patience.total)
+        if plan.stream and plan.dialect is not _OTHER and not self.head.http10:
+            rules = plane.router.stream
+            self._silence = rules.keepalive if rules.keepalive_style != "off" else NEVER
+
+    def wait(self, seconds: float) -> None:
+        """The next thing must happen within this time."""
+        limit, ends_at, remind_at = self.plane.wheel.now + seconds, self._ends_at, self._remind_at
+        self._limit = limit = limit if limit < ends_at else ends_at  # min() costs three times that
+        self.deadline = limit if limit < remind_at else remind_at
+
+    def wait_no_more(self) -> None:
+        """A tunnel may stay as long as both sides like."""
+        self.deadline = self._limit = self._ends_at = self._remind_at = NEVER
+
+    def _await_answer(self) -> None:
+        """All is sent; now it is the mirror's turn."""
+        plan, attempts = self._plan, self._attempts
+        assert plan is not None
+        assert attempts is not None
+        if self._committed:
+            return
+        now, tell_at = self.plane.wheel.now + SOFT_LEAST, self._quiet_since + self._silence
+        self._remind_at = now if now < tell_at else tell_at
+        self._sent_at = self.plane.clock()
+        if self._sent_at - self._began > _AT_ONCE:
+            attempts.sent(self._sent_at)
+        self.wait(plan.patience.head)
+
+    def head_came(self) -> None:
+        """A head came; now content must."""
+        assert self._plan is not None
+        waited = self.plane.clock() - self._sent_at
+        self.wait(max(self._plan.patience.content - waited, 0.0))
+
+    def heard(self) -> None:
+        """A piece of the answer came; the next must come in time."""
+        self._remind_at = self.plane.wheel.now + self._silence
+        plan = self._plan
+        self.wait(plan.patience.idle if plan is not None else self.plane.timeouts.idle)
+
+    def expired(self) -> None:
+        """The wheel's word: the deadline has passed."""
+        now = self.plane.wheel.now
+        if now < self._limit:
+            self._remind(now)
+        elif self._client_stalls:
+            reset(self.client.transport)
+        elif self._reply is not None and self._reply.committed:
+            self._reply.interrupt(Failure.stalled)
+        elif self._attempts is not None and self._attempts.mirror:
+            self._too_late()
+        else:
+            self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
+
+    def _too_late(self) -> None:
+        """The mirror has had its time; or the caller has, which is not the mirror's fault."""
+        assert self._plan is not None
+        head = self._reply is not None and self._reply.has_head
+        waited = self.plane.clock() - self._sent_at
+        if self._plan.patience.blames(waited):
+            failure = Failure.content_timeout if head else Failure.timeout
+            self.unanswered(failure, "it did not answer in time")
+        else:
+            self._leave_mirror()
+            self._refuse(too_slow())
+
+    def _remind(self, now: float) -> None:
+        """It has been silent for a while: is the mirror suspect? Else tell the client."""
+        silence = self._silence
+        if self._committed:
+            if self._reply is not None and self._reply.between_events:
+                self._reply.remind(self._reminder)
+            self._remind_at = now + silence
+        elif self._takes_suspiciously_long:
+            self.unanswered(Failure.slow, "it takes suspiciously long")
+            return
+        else:
+            if now - self._quiet_since >= silence:
+                self._tell()
+                self._quiet_since = now
+            self._remind_at = self._next_look
+        self.deadline = min(self._limit, self._remind_at)
+
+    @property
+    def _takes_suspiciously_long(self) -> bool:
+        attempts = self._attempts
+        if attempts is None or self._reply is None:
+            return False
+        return attempts.should_leave(self._sent_at, self._commit, self.body.collected)
+
+    @property
+    def _next_look(self) -> float:
+        """When to tell the client next, whoever is tried meanwhile, or to look at the mirror."""
+        tell_at = self._quiet_since + self._silence
+        if self._reply is None:
+            return tell_at
+        waited = self.plane.clock() - self._sent_at
+        return min(tell_at, self.plane.wheel.now + max(SOFT_LEAST - waited, _LOOK_AGAIN))
+
+    def _tell(self) -> None:
+        """Begin the answer with comments: another mirror can still give the content."""
+        plane, transport = self.plane, self.client.transport
+        if not self.told:
+            self.told = True
+            plane.outbox.write(transport, stream_begins(plane, self.head, self.id))
+            if self._reply is not None:
+                self._reply.begun()
+        plane.outbox.write(transport, chunk(self._reminder))
+
+    @property
+    def _reminder(self) -> bytes:
+        style = self.plane.router.stream.keepalive_style
+        return keepalive(self.dialect, "chunk" if style == "chunk" else "comment")
