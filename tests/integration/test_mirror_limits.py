@@ -144,7 +144,7 @@ async def test_a_tunnel_holds_its_place_until_both_ends_are_gone() -> None:
     async with Guarded() as mirror, Road([mirror.table(max_connections=1)]) as road:
         client = await road.send(get("/v1/realtime", *UPGRADE))
         assert (await client.head())[0] == 101
-        assert held(road) == 1
+        assert held(road) == 2, "the client's place and the connection's"
         await client.close()
         await wait_until(lambda: held(road) == 0, what="the place is given back")
 
