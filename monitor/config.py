@@ -104,7 +104,7 @@ class MirrorConfig:
         "something of at least 64 KiB on its host, for active throughput probes",
         check=checks.optional(_target),
     )
-    priority: int = setting(0, 'for policy "priority": lower is tried first', later=True)
+    priority: int = setting(0, 'for policy "priority": lower is tried first')
     account: str = setting(
         "", "mirrors of one account are interchangeable for stateful ids", later=True
     )

@@ -31,13 +31,11 @@ class TimeoutConfig:
         30.0,
         "the same when a stream is asked for",
         check=checks.positive,
-        later=True,
     )
     first_content: Duration = setting(
         120.0,
         "from the complete request to the first event of a stream that has content",
         check=checks.positive,
-        later=True,
     )
     idle: Duration = setting(
         120.0,
@@ -75,26 +73,22 @@ class RetryConfig:
         0.2,
         "repeats of what had been sent, as a share of the requests of 10 s; 10 are always allowed",
         check=checks.between(0, 1),
-        later=True,
     )
     ambiguous: Literal["once", "never"] = setting(
         "once",
         'chat, completions, embeddings and the like that a mirror may have done already: "once" or '
         '"never" more; files, uploads, batches, images and so on are never sent twice',
-        later=True,
     )
-    elapsed: Duration = setting(
-        60.0, "no new attempt after this time", check=checks.positive, later=True
-    )
+    elapsed: Duration = setting(60.0, "no new attempt after this time", check=checks.positive)
 
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
     """Streams that wait in silence."""
 
-    keepalive: Duration = setting(15.0, "silence before a comment is sent", later=True)
+    keepalive: Duration = setting(15.0, "silence before a comment is sent", check=checks.positive)
     keepalive_style: Literal["comment", "chunk", "off"] = setting(
-        "comment", 'what is sent: "comment", "chunk" or "off"', later=True
+        "comment", 'what is sent: "comment", "chunk" or "off"'
     )
 
 
@@ -105,19 +99,16 @@ class BalanceConfig:
     policy: Literal["p2c", "priority"] = setting(
         "p2c",
         '"p2c": the cheaper of two drawn by chance; "priority": of the first priority that has one',
-        later=True,
     )
     decay: Duration = setting(
         30.0,
         "time constant of the estimates of latency and success",
         check=checks.positive,
-        later=True,
     )
     ramp: Duration = setting(
         30.0,
         "a mirror that was ejected gets its full share again",
         check=checks.positive,
-        later=True,
     )
 
 
@@ -129,27 +120,19 @@ class EjectionConfig:
         3,
         "failures in a row to connect, or to get any response",
         check=checks.at_least(1),
-        later=True,
     )
-    consecutive_5xx: int = setting(
-        5, "failed responses in a row", check=checks.at_least(1), later=True
-    )
-    ratio: float = setting(0.5, "share of failures", check=checks.between(0.01, 1), later=True)
-    min_requests: int = setting(
-        10, "… of at least this many in a minute", check=checks.at_least(1), later=True
-    )
-    base: Duration = setting(
-        10.0, "first ejection; doubles each time", check=checks.positive, later=True
-    )
-    max: Duration = setting(300.0, "longest ejection", check=checks.positive, later=True)
+    consecutive_5xx: int = setting(5, "failed responses in a row", check=checks.at_least(1))
+    ratio: float = setting(0.5, "share of failures", check=checks.between(0.01, 1))
+    min_requests: int = setting(10, "… of at least this many in a minute", check=checks.at_least(1))
+    base: Duration = setting(10.0, "first ejection; doubles each time", check=checks.positive)
+    max: Duration = setting(300.0, "longest ejection", check=checks.positive)
     max_quick: Duration = setting(
         20.0,
         "longest ejection of a mirror that fails without letting anybody wait",
         check=checks.positive,
-        later=True,
     )
     max_percent: int = setting(
-        50, "of mirrors at once; the last one never", check=checks.between(0, 100), later=True
+        50, "of mirrors at once; the last one never", check=checks.between(0, 100)
     )
 
 
@@ -169,16 +152,14 @@ class ClassConfig:
     of silence.
     """
 
-    endpoint: str = setting("*", 'pattern of the endpoint: "chat", "responses", …', later=True)
-    model: str = setting("*", 'pattern of the model: "o3*"', later=True)
+    endpoint: str = setting("*", 'pattern of the endpoint: "chat", "responses", …')
+    model: str = setting("*", 'pattern of the model: "o3*"')
     first_byte: Duration = setting(
-        0.0, "response head; 0: as router.timeouts", check=checks.at_least(0), later=True
+        0.0, "response head; 0: as router.timeouts", check=checks.at_least(0)
     )
-    first_content: Duration = setting(
-        0.0, "0: as router.timeouts", check=checks.at_least(0), later=True
-    )
-    idle: Duration = setting(0.0, "0: as router.timeouts", check=checks.at_least(0), later=True)
-    total: Duration = setting(0.0, "0: as router.timeouts", check=checks.at_least(0), later=True)
+    first_content: Duration = setting(0.0, "0: as router.timeouts", check=checks.at_least(0))
+    idle: Duration = setting(0.0, "0: as router.timeouts", check=checks.at_least(0))
+    total: Duration = setting(0.0, "0: as router.timeouts", check=checks.at_least(0))
 
 
 def _trusted(text: str) -> str | None:
