@@ -285,10 +285,10 @@ class Door(asyncio.BufferedProtocol):
         client = busy.asker if busy is not None else plane.clients.peer(self.client).client
         if plane.bans.find(client, plane.wall()) is None:
             return
-        if busy is not None:
-            self.cut()
-        else:
+        if busy is None:
             self.drain()
+        elif busy.admitted:  # else it is refused in a moment, and told why
+            self.cut()
 
     def _turn_away(self, refusal: Refusal) -> None:
         """Answer what cannot become an exchange, unless answers of earlier requests are due."""

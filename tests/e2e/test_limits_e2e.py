@@ -9,10 +9,11 @@ import http.client
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import datetime
@@ -186,6 +187,18 @@ def test_who_ends_one_stream_may_open_another_at_once(instance: Instance):
             time.sleep(0.05)  # below the rate
 
 
+def test_who_breaks_off_one_stream_may_begin_another_at_once(instance: Instance):
+    client = "127.0.0.21"
+    with ExitStack() as stack:
+        streams = [Stream(instance, client) for _ in range(LIMIT)]
+        stack.callback(lambda: [stream.close() for stream in streams])
+        for _ in range(30):
+            streams.pop(0).close()
+            streams.append(Stream(instance, client))
+            assert streams[-1].status == 200
+            time.sleep(0.03)  # below the rate
+
+
 def test_a_killed_worker_frees_its_places_within_a_second(instance: Instance):
     client = "127.0.0.5"
     with held(instance, client) as streams, ExitStack() as stack:
@@ -315,6 +328,37 @@ def test_who_goes_on_is_banned_told_why_listed_and_longer_each_time_also_after_a
 def _public(instance: Instance) -> list[dict[str, Any]]:
     bans: list[dict[str, Any]] = ask(f"{instance.dashboard_url}/api/v1/bans", key="").json()["bans"]
     return bans
+
+
+def test_a_ban_reaches_every_worker_and_ends_what_is_open_within_a_third_of_a_second(
+    instance: Instance,
+):
+    client = "127.0.0.20"
+    with held(instance, client) as streams:
+        assert len({worker_of(instance, stream.port) for stream in streams}) > 1
+        with ThreadPoolExecutor(LIMIT) as threads:
+            ends = [threads.submit(_end, stream) for stream in streams]
+            _command(instance, "POST", "/api/admin/bans", {"network": client})
+            told = time.monotonic()
+            assert max(end.result() for end in ends) - told < 0.3
+    _command(instance, "DELETE", f"/api/admin/bans?network={client}")
+    wait_until(lambda: models(instance, client).status == 200, 0.3, "the ban to be lifted")
+
+
+def _end(stream: Stream) -> float:
+    assert stream.is_cut()
+    return time.monotonic()
+
+
+def _command(
+    instance: Instance, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> None:
+    """A command as the program sends it, without the time that a new process takes."""
+    with closing(http.client.HTTPConnection("localhost")) as asking:
+        asking.sock = socket.socket(socket.AF_UNIX)
+        asking.sock.connect(instance.config["admin"]["socket"])
+        asking.request(method, path, json.dumps(body) if body else None)
+        assert asking.getresponse().status in (200, 201)
 
 
 def test_nobody_on_this_machine_or_behind_it_is_banned_automatically(instance: Instance):

@@ -205,6 +205,16 @@ async def test_a_ban_cuts_what_runs_and_lets_the_idle_ask_why() -> None:
         assert (refused.status, refused.error["code"]) == (403, "client_banned")
 
 
+async def test_who_waits_for_a_place_is_told_of_a_ban() -> None:
+    async with ScriptedMirror(_streaming) as mirror, Road([mirror.table()], more=LIMITS) as road:
+        running = [await road.send(post()) for _ in range(2)]
+        assert [(await each.head())[0] for each in running] == [200, 200]
+        waiting = await road.send(get())
+        await wait_until(lambda: road.plane.limits._waiting == 1)
+        road.plane.ban([(HERE, None, "b" * 12, "too greedy")])
+        assert (await waiting.response()).error["code"] == "client_banned"
+
+
 async def test_a_ban_behind_a_proxy_hits_only_who_is_banned() -> None:
     async with (
         ScriptedMirror(_streaming) as mirror,
