@@ -49,12 +49,13 @@ class Exchange(Pursuit):
         plane = self.plane
         if self._finished:
             return
-        self._place, problem = entry(plane, self.head, self.asker)
+        looks_again = bool(rechecks) and plane.limits.may_wait()
+        self._place, problem = entry(plane, self.head, self.asker, not looks_again)
         if problem is None:
             if rechecks is not RECHECKS:
                 self.client.resume_client()
             self._admit()
-        elif rechecks and problem.code == TOO_MANY_OPEN and plane.limits.may_wait():
+        elif looks_again and problem.code == TOO_MANY_OPEN:
             self.client.pause_client()
             plane.limits.wait(rechecks[0], partial(self._enter, rechecks[1:]))
         else:

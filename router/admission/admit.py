@@ -14,15 +14,18 @@ from router.wire.request import RequestHead
 _, _ISSUED, _ANONYMOUS = Caller
 
 
-def entry(plane: Plane, head: RequestHead, client: Client) -> tuple[int, Problem | None]:
+def entry(
+    plane: Plane, head: RequestHead, client: Client, in_line: bool = True
+) -> tuple[int, Problem | None]:
     """A place to be given back with `plane.limits.leave`, and why there is none, if so.
 
-    Preflights are answered here and cost nothing, so they are not counted.
+    `in_line`: the refusal is the last word, not followed by another look. Preflights are answered
+    here and cost nothing, so they are not counted.
     """
     problem = ban_problem(plane, client)
     if problem is not None or head.method == b"OPTIONS":
         return UNCOUNTED, problem
-    answer = plane.limits.enter(client, plane.clock(), plane.wall())
+    answer = plane.limits.enter(client, plane.clock(), plane.wall(), in_line)
     if answer[0] >= UNCOUNTED:
         return answer[0], None
     return UNCOUNTED, plane.limits.refusal_of(answer)

@@ -52,16 +52,17 @@ class Limits:
         for network, until in allowances:
             self._allowances[network] = float("inf") if until is None else until
 
-    def enter(self, client: Client, now: float, wall: float) -> Answer:
+    def enter(self, client: Client, now: float, wall: float, in_line: bool = True) -> Answer:
         """A place to be given back with `leave`, or the refusal (`refusal_of`).
 
-        `now` is on the monotonic clock, `wall` in seconds since the epoch.
+        `now` is on the monotonic clock, `wall` in seconds since the epoch; `in_line` as of
+        `Table.admit`.
         """
         config = self._config
         limit, rate = config.connections, config.requests_per_second
         if client.address in self._free or not (limit or rate) or self._is_allowed(client, wall):
             return LET_IN
-        return self._table.admit(client.key, now, limit, rate, config.burst)
+        return self._table.admit(client.key, now, limit, rate, config.burst, in_line)
 
     def may_wait(self) -> bool:
         """Whether a refusal may be put off for a moment."""

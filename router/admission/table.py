@@ -117,11 +117,14 @@ class Table:
         """
         return self.admit(key, now, 0, rate, burst)[1]
 
-    def admit(self, key: bytes, now: float, limit: int, rate: float, burst: int) -> Answer:
+    def admit(
+        self, key: bytes, now: float, limit: int, rate: float, burst: int, in_line: bool = True
+    ) -> Answer:
         """Both at once: counted in both or in neither. A limit or rate of 0 is none.
 
-        The seconds told on a refusal grow from one to the next as if those refused stood in a
-        line, so that they do not all come back at the same moment.
+        `in_line`: who finds no place is told when to try again; else he looks again by himself. The
+        seconds told grow from one refusal to the next as if those refused stood in a line, so that
+        they do not all come back at the same moment.
         """
         bucket = self._buckets.get(key)
         if bucket is None:
@@ -137,7 +140,7 @@ class Table:
                     self.full += 1
                     return UNCOUNTED, 0.0
             if limit and sum(self._counts[row::ROWS]) >= limit:
-                return TOO_MANY, self._patience(row, now, 0.0, 1 / limit)
+                return TOO_MANY, self._patience(row, now, 0.0, 1 / limit) if in_line else 0.0
             if rate:
                 wait = self._arrive(row, now, 1 / rate, burst)
                 if wait:
