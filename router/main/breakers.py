@@ -132,7 +132,8 @@ class Breakers:
     def _note(self, before: Standing, *, counted: bool = True) -> None:
         """Count and log what has become of a mirror's standing."""
         mirror, now = before.mirror, self.leases.standing(before.mirror)
-        if now.phase is Phase.open and now.since != before.since and counted:
+        newly = before.phase is not Phase.open or before.since != now.since
+        if now.phase is Phase.open and newly and counted:
             seconds = now.until - self._clock()
             self._totals.add(EJECTIONS.name, (mirror, str(now.cause)))
             log.warning("%s is ejected for %.0f s: %s", mirror, seconds, now.cause)

@@ -34,7 +34,7 @@ class Questions:
 
     def __init__(self, hub: Hub, patience: float = PATIENCE) -> None:
         self._hub = hub
-        self._patience = patience
+        self.patience = patience
         self._numbers = count(1)
         self._open: dict[int, _Open] = {}
 
@@ -44,7 +44,7 @@ class Questions:
         mine = self._open[number] = _Open(set(asked))
         try:
             self._hub.broadcast({**question, "number": number})
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self.patience):
                 await mine.done.wait()
         except TimeoutError:
             pass

@@ -10,6 +10,7 @@ from monitor import feed
 from monitor.feed import Channel, Message, channel_pair
 from monitor.totals import Family, MergedTotals
 from router.main.hub import Hub
+from router.main.questions import Questions
 from tests.support.wait import wait_until_async
 
 FAMILIES = (Family("requests", "counter", "…"), Family("doors", "gauge", "…"))
@@ -25,13 +26,20 @@ class Workers:
         self.merged = MergedTotals(FAMILIES)
         self.failures: list[str] = []
         self.bans: list[str] = []
-        self.hub = Hub(self.channels, self.merged, self.state, self.hear)
+        self.left: list[str] = []
+        self.explained = 0
+        self.hub = Hub(self.channels, self.merged, self.state, self.hear, self.left.append)
+        self.questions = Questions(self.hub)
 
     def state(self) -> list[Message]:
         return [{"type": "state"}, {"type": "bans", "rows": list(self.bans)}]
 
     def hear(self, message: Message) -> None:
-        self.failures.extend(message["mirrors"])
+        if message["type"] == "explained":
+            self.questions.hear(message)
+            self.explained += 1
+        else:
+            self.failures.extend(message["mirrors"])
 
     def say(self, slot: int, **message: Any) -> None:
         self.ends[slot].send(message)
@@ -129,3 +137,49 @@ async def test_the_last_totals_are_taken_when_control_stops():
     workers.say(0, type="totals", process="0-17-1", rows=rows(5, 2))
     workers.close()
     assert workers.sums() == {"requests": 5, "doors": 2}
+
+
+async def test_a_message_to_one_worker_says_to_which_process(workers: Workers):
+    for end in workers.ends:
+        await told(end, 2)
+    workers.say(1, type="totals", process="1-18-1", rows=[])
+    await wait_until_async(lambda: workers.hub.processes() == {0: "", 1: "1-18-1"})
+    workers.hub.tell("1-18-1", {"type": "breaker"})
+    workers.hub.tell("1-9-0", {"type": "breaker"})
+    assert await told(workers.ends[1], 1) == [{"type": "breaker", "to": "1-18-1"}]
+    assert workers.ends[0].receive() == workers.ends[1].receive() == []
+
+
+async def test_a_process_has_left_when_another_one_is_in_its_place(workers: Workers):
+    workers.say(0, type="failures", process="0-17-1", mirrors=["a"])
+    workers.say(0, type="failures", process="0-17-1", mirrors=["b"])
+    await wait_until_async(lambda: workers.failures == ["a", "b"])
+    assert workers.left == []
+    workers.say(0, type="hello", process="0-19-2", pid=19)
+    await wait_until_async(lambda: workers.left == ["0-17-1"])
+
+
+async def answer(workers: Workers, slot: int, process: str, **more: Any) -> None:
+    """Answer the next question as this worker."""
+    seen = await told(workers.ends[slot], 1)
+    (question,) = [each for each in seen if each["type"] == "explain"]
+    workers.say(slot, type="explained", process=process, number=question["number"], **more)
+
+
+async def test_all_workers_are_asked_and_nobody_waits_for_the_silent(workers: Workers):
+    for slot, process in enumerate(("0-17-1", "1-18-1")):
+        await told(workers.ends[slot], 2)
+        workers.say(slot, type="totals", process=process, rows=[])
+    await wait_until_async(lambda: workers.hub.processes() == {0: "0-17-1", 1: "1-18-1"})
+    asking = asyncio.create_task(workers.questions.ask({"type": "explain"}))
+    await asyncio.gather(answer(workers, 0, "0-17-1", x=1), answer(workers, 1, "1-18-1", x=2))
+    answers = await asking
+    assert {slot: each["x"] for slot, each in answers.by_worker.items()} == {0: 1, 1: 2}
+    assert answers.silent == []
+    workers.questions.patience = 0.05
+    asking = asyncio.create_task(workers.questions.ask({"type": "explain"}))
+    await answer(workers, 1, "1-18-1", x=3)
+    answers = await asking
+    assert (list(answers.by_worker), answers.silent) == ([1], [0])
+    await answer(workers, 0, "0-17-1", x=4)  # too late: dropped
+    await wait_until_async(lambda: workers.explained == 4)
