@@ -277,6 +277,15 @@ def traffic() -> list[Panel]:
             "the first mirror may have billed the request too.",
         ),
         lines(
+            "Ejections",
+            (
+                "sum by (mirror, cause) "
+                f"(increase(mirrorgate_ejections_total{{{chosen}}}[{RATE}]))",
+                "{{mirror}} {{cause}}",
+            ),
+            help="How often failing traffic took a mirror out of rotation.",
+        ),
+        lines(
             "Requests that wait for room on a mirror",
             ("sum(mirrorgate_requests_queued)", "waiting"),
         ),

@@ -52,6 +52,29 @@ async def test_status_tells_operators_what_visitors_do_not_learn(socket):
     assert API_KEY not in str(told)
 
 
+async def test_explain_tells_of_every_mirror_what_each_worker_thinks_of_it_and_no_key(socket):
+    status, told = await ask(socket, "GET", "/api/admin/explain")
+    assert (status, told["policy"], told["silent"]) == (200, "p2c", [1])
+    mirrors = {mirror["id"]: mirror for mirror in told["mirrors"]}
+    assert list(mirrors) == ["hk", "jp", "sg", "us-west", "de", "off"]
+    assert mirrors["hk"]["workers"] == {"0": {"id": "hk", "cost": 1.5}}
+    assert mirrors["hk"]["takes"]["own_key"] == "lent"
+    assert mirrors["jp"]["workers"] == {"0": None}
+    assert (mirrors["jp"]["in_rotation"], mirrors["sg"]["in_rotation"]) == (True, False)
+    assert API_KEY not in str(told)
+
+
+async def test_explain_tells_what_became_of_a_request_or_that_nobody_knows_it(socket, commands):
+    status, told = await ask(socket, "GET", "/api/admin/explain?request=mg_1")
+    assert (status, told["id"], told["silent"]) == (200, "mg_1", [1])
+    status, told = await ask(socket, "GET", "/api/admin/explain?request=mg_2")
+    assert status == 404
+    assert told["error"]["message"].endswith("worker 1 did not answer")
+    status, told = await ask(socket, "GET", "/api/admin/explain?request=%0a")
+    assert status == 400
+    assert commands.told == [("trace", "mg_1"), ("trace", "mg_2")]
+
+
 async def test_a_reload_tells_what_changed(socket, commands):
     status, told = await ask(socket, "POST", "/api/admin/reload")
     assert (status, told["added"]) == (200, ["kr"])

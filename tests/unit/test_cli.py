@@ -496,3 +496,96 @@ def test_a_reader_who_has_enough_is_no_error(tmp_path: Path, running: Running):
         pipe.stdout.close()
         assert pipe.stderr.read() == b""
     assert pipe.returncode == 1
+
+
+SEEN = {
+    "id": "hk",
+    "why_not": "rate limited",
+    "cost": 2.51234,
+    "latency": 1.25,
+    "oldest": 0.0,
+    "network": 0.1,
+    "waiting": 1,
+    "streaming": 2,
+    "success": 0.9,
+    "weight": 1.0,
+    "ramp": 1.0,
+    "failing": 0.0,
+    "breaker": {"phase": "closed", "cause": None, "seconds_left": 0, "has_lease": False},
+    "limited_seconds": 65.0,
+    "keys_limited": 2,
+}
+TAKES = {"callers_keys": "all", "own_key": "lent", "priority": 0, "paths": [], "models": ["a", "b"]}
+EXPLAINED = {
+    "policy": "p2c",
+    "silent": [1],
+    "mirrors": [
+        {
+            "id": "hk",
+            "state": "up",
+            "in_rotation": True,
+            "ejection": None,
+            "takes": TAKES,
+            "workers": {"0": SEEN, "2": {**SEEN, "why_not": "", "keys_limited": 0}},
+        },
+        {
+            "id": "jp",
+            "state": "down\x1b[2J",
+            "in_rotation": False,
+            "ejection": {"cause": "failing", "until": None},
+            "takes": {**TAKES, "models": []},
+            "workers": {"0": None},
+        },
+    ],
+}
+TRACED = {
+    "id": "mg_1",
+    "began": "2026-11-21T09:00:00Z",
+    "seconds": 1.5,
+    "method": "POST",
+    "path": "/v1/chat/completions",
+    "endpoint": "chat",
+    "stream": True,
+    "mirror": "hk",
+    "status": 200,
+    "outcome": "success",
+    "worker": 1,
+    "silent": [],
+    "attempts": [
+        {"mirror": "jp", "outcome": "connect", "after": 0.0, "seconds": 0.25},
+        {"mirror": "hk", "outcome": "success", "after": 0.25, "seconds": 1.25},
+    ],
+}
+
+
+def test_explain_shows_a_row_for_each_mirror_and_worker(
+    capsys: pytest.CaptureFixture[str], running: Running
+):
+    running.answers["GET /api/admin/explain"] = (200, EXPLAINED)
+    code, out, err = said(capsys, "explain")
+    assert (code, err) == (0, "worker 1 did not answer within a second\n")
+    _, _, first, second, third, _, _, fits, other = out.splitlines()
+    assert first.split()[:3] == ["hk", "yes", "0"]
+    assert "rate limited for 1m 5s, rate limited for 2 keys" in first
+    assert "2.512" in first
+    assert second.split()[:3] == ["2", "yes", "2.512"]
+    assert third.startswith("jp  no (ejected, failing, on trial)")
+    assert fits.split() == ["hk", "up", "all", "lent", "0", "all", "a", "b"]
+    assert "\x1b" not in other
+
+
+def test_explain_shows_the_attempts_of_a_request(
+    capsys: pytest.CaptureFixture[str], running: Running
+):
+    running.answers["GET /api/admin/explain"] = (200, TRACED)
+    code, out, err = said(capsys, "explain", "mg_1")
+    assert (code, err) == (0, "")
+    assert running.asked == [("GET", "/api/admin/explain?request=mg_1", None)]
+    head, when, _, *attempts = out.splitlines()
+    assert head == "mg_1: POST /v1/chat/completions (chat, stream), worker 1"
+    assert when.endswith(", 1.500 s: 200 success from hk")
+    assert [line.split() for line in attempts] == [
+        ["1", "jp", "0.000", "s", "0.250", "s", "connect"],
+        ["2", "hk", "0.250", "s", "1.250", "s", "success"],
+    ]
+    assert json.loads(said(capsys, "explain", "mg_1", "--json")[1]) == TRACED

@@ -119,11 +119,11 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _show_request(told: Mapping[str, Any], console: Console) -> None:
-    asked = f"{told['method']} {told['path']}".strip() or told["endpoint"]
+    asked = f"{told['method']} {told['path']} ".lstrip()
     began = moment(told["began"])
     at = f"{began.astimezone():%Y-%m-%d %H:%M:%S}" if began else "-"
-    kind = f"{told['endpoint']}, stream" if told["stream"] else told["endpoint"]
-    console.say(f"{plain(told['id'])}: {plain(asked)} ({plain(kind)}), worker {told['worker']}")
+    kind = f"({told['endpoint']}{', stream' if told['stream'] else ''})"
+    console.say(f"{plain(told['id'])}: {plain(asked + kind)}, worker {told['worker']}")
     mirror = f" from {told['mirror']}" if told["mirror"] else ""
     took = f"{told['seconds']:.3f} s"
     console.say(f"{at}, {took}: {told['status']} {plain(told['outcome'])}{mirror}")
