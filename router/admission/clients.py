@@ -83,12 +83,21 @@ class Clients:
         for private in PRIVATE:
             self._suspects[private] = "private"
         self._known: dict[str, Client | None] = {}
+        self._peers: dict[str, Peer] = {}
 
     def __repr__(self) -> str:
         return f"<Clients {len(self._trusted)} networks trusted in {self.field.decode()}>"
 
     def peer(self, address: str) -> Peer:
         """The other end of a connection, by its address as the socket tells it."""
+        known = self._peers.get(address)
+        if known is None:
+            if len(self._peers) >= _REMEMBERED:
+                self._peers.clear()
+            known = self._peers[address] = self._look_up(address)
+        return known
+
+    def _look_up(self, address: str) -> Peer:
         client = self._client(address) or LOCAL
         if not client.version:
             return Peer(client, False, "")

@@ -14,6 +14,10 @@ ONCE = frozenset(
     b" origin sec-websocket-key access-control-request-method x-mirrorgate-timeout".split()
 )
 """Fields that hold one value: of two, the next reader might take the other."""
+_NOT_NOMINATED = frozenset(
+    b"host content-length transfer-encoding connection x-forwarded-for forwarded x-real-ip".split()
+)
+"""What Connection cannot take from our own eyes: framing, and who is asking."""
 _NOTHING_NAMED = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
 
 
@@ -141,7 +145,7 @@ def _drop_nominated(head: RequestHead) -> None:
     named = set(tokens(head.look[b"connection"])) - {b"close", b"keep-alive", b"upgrade"}
     if named:
         head.fields = without(head.fields, named)
-        for name in named - {b"host", b"content-length", b"transfer-encoding", b"connection"}:
+        for name in named - _NOT_NOMINATED:
             head.look.pop(name, None)
 
 

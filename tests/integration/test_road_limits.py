@@ -265,3 +265,13 @@ async def test_who_asked_first_is_named_in_an_alert() -> None:
         assert alerts[0].network == HERE
         assert alerts[0].user_agent == "two/2"
         assert sum(alert.refusals for alert in alerts) == 2
+
+
+async def test_a_client_cannot_have_its_own_address_removed() -> None:
+    async with (
+        ScriptedMirror(answering(OK)) as mirror,
+        Road([mirror.table()], {"trusted_proxies": ["private"]}) as road,
+    ):
+        named = ("X-Forwarded-For: 203.0.113.7", "Connection: keep-alive, X-Forwarded-For")
+        assert (await road.ask(get("/v1/models", *named))).status == 200
+        assert [end.client for end in road.finished] == ["203.0.113.7"]
