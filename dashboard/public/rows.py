@@ -236,7 +236,7 @@ def _kind(rows: Sequence[Node]) -> Kind:
     if not any(row.serving for row in rows):
         unknown = [row for row in wanted if row.state is State.unknown]
         return _why_unknown(rows, unknown) if unknown else "none"
-    if any(row.state in (State.down, State.unknown) for row in wanted):
+    if any(row.state in (State.down, State.unknown) or row.ejection for row in wanted):
         return "some"
     if any(row.state is State.degraded for row in wanted):
         return "slow"

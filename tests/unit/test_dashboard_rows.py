@@ -9,6 +9,7 @@ from dashboard.public.documents import BadCursor, bans_document
 from dashboard.public.plain import table, width
 from dashboard.public.privacy import full_network, masked_network, printable, shown_user_agent
 from dashboard.public.rows import node, nodes, ordered, overview
+from dashboard.sources import Ejection
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, MirrorHealth, State, Wish
@@ -51,6 +52,14 @@ def test_the_operators_maintenance_is_the_state_even_without_probes():
     shown = row(replace(UP, wish=Wish.maintenance, last_probe=NOW - 9999))
     assert shown.state is State.maintenance
     assert not shown.serving
+
+
+def test_an_ejected_mirror_does_not_serve_whatever_probes_say_of_it():
+    ejection = Ejection("failing", NOW - 1, NOW + 9, 1)
+    shown = node(MIRROR, UP, CONFIG, NOW, 180.0, ejection=ejection)
+    assert (shown.state, shown.in_rotation, shown.serving) == (State.up, False, False)
+    whole = overview([shown, row(UP)])
+    assert (whole.kind, whole.serving) == ("some", 1)
 
 
 def test_hosts_are_hidden_on_request():
