@@ -94,10 +94,9 @@ class MirrorConfig:
         0,
         "0: no limit; over all workers, warm and probe connections included",
         check=checks.at_least(0),
-        later=True,
     )
     max_requests_per_second: float = setting(
-        0.0, "0: no limit", check=checks.at_least(0), later=True
+        0.0, "0: no limit; a tenth less is used, for the way there", check=checks.at_least(0)
     )
     bulk_path: str = setting(
         "",

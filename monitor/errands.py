@@ -15,6 +15,7 @@ from monitor.canaries import Canaries
 from monitor.config import MirrorConfig, MonitorConfig
 from monitor.metrics import count_canary
 from monitor.probes.result import Canary, Way
+from monitor.probes.room import NoRoom
 from monitor.slowly import Slowly
 from monitor.totals import Totals
 from monitor.watch import MirrorWatch
@@ -89,6 +90,8 @@ class Errands:
         try:
             async with self._slots:
                 await self._errands(mirror, way, config)
+        except NoRoom:
+            pass  # callers need all of it; there will be another time
         except Exception:
             log.exception("asking %s now and then failed in an unforeseen way", mirror.id)
 

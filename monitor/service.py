@@ -30,6 +30,7 @@ from monitor.history.store import Store
 from monitor.judge import Judge
 from monitor.probes.naming import NameService
 from monitor.probes.prober import Prober
+from monitor.probes.room import NoRoom, Room
 from monitor.publisher import Publisher
 from monitor.rhythm import Rhythm, paced
 from monitor.schedule import Schedule
@@ -59,10 +60,11 @@ class Monitor:
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         prober: Prober | None = None,
+        room: Room | None = None,
         pace: Pace = NORMAL,
     ) -> None:
         """`probed` is told of every probe of a mirror whether it was answered, unless that may be
-        our own network's fault."""
+        our own network's fault. `room` is who gives room for connections to mirrors."""
         self._config = config
         self._store = store
         self._board = board
@@ -75,7 +77,7 @@ class Monitor:
         self._monotonic = monotonic
         self._pace = pace = paced(config, pace)
         rng = random.Random() if rng is None else rng
-        self._prober = prober or Prober(NameService(config.dns.resolvers, pace))
+        self._prober = prober or Prober(NameService(config.dns.resolvers, pace), room)
         self._schedule = Schedule(
             self._probe,
             config.interval,
@@ -240,7 +242,11 @@ class Monitor:
             return False
         config = self._config
         rhythm = Rhythm.of(config, self._pace)
-        turn = await self._turns.take(watch.ways, config.timeouts, rhythm)
+        try:
+            turn = await self._turns.take(watch.ways, config.timeouts, rhythm)
+        except NoRoom:  # callers need all of it: then traffic shows how it is
+            watch.still_there(self._monotonic())
+            return True
         if self._anchors and not turn.probe.meaning.alive:
             await self._anchors.ask()
         soon = self._digest(watch, turn, self._clock())

@@ -53,7 +53,7 @@ class Turns:
         self._monotonic = monotonic
 
     async def take(self, ways: Ways, timeouts: MonitorTimeouts, rhythm: Rhythm) -> Turn:
-        """Take one turn."""
+        """Take one turn. Raises NoRoom when the mirror is full of what callers ask of it."""
         budget = Budget.of(rhythm.budget)
         resolution = await self._resolve(ways, timeouts, rhythm, budget)
         plan = self._plan(ways, rhythm)

@@ -144,12 +144,15 @@ def worker_post(
     return Post(f"worker {slot}", "router.worker", arguments, tuple(fds.values()))
 
 
-def control_post(feeds: Sequence[socket.socket], listeners: dict[str, socket.socket]) -> Post:
-    """The place of the control process."""
-    fds = {name: str(sock.fileno()) for name, sock in listeners.items()}
+def control_post(
+    feeds: Sequence[socket.socket], listeners: dict[str, socket.socket], table: int, workers: int
+) -> Post:
+    """The place of the control process; `table` as in `worker_post`."""
+    numbers = {name: str(sock.fileno()) for name, sock in listeners.items()}
+    numbers |= {"table": str(table), "workers": str(workers)}
     return Post(
         "control",
         "router.main.control",
-        {"feeds": ",".join(str(feed.fileno()) for feed in feeds), **fds},
-        tuple(sock.fileno() for sock in (*feeds, *listeners.values())),
+        {"feeds": ",".join(str(feed.fileno()) for feed in feeds), **numbers},
+        (*(sock.fileno() for sock in (*feeds, *listeners.values())), table),
     )

@@ -140,8 +140,8 @@ class EjectionConfig:
 class QueueConfig:
     """When every mirror is full, callers wait, then get 503."""
 
-    max_waiting: int = setting(1000, "callers per worker", check=checks.at_least(0), later=True)
-    max_wait: Duration = setting(30.0, "longest wait", check=checks.positive, later=True)
+    max_waiting: int = setting(1000, "callers per worker", check=checks.at_least(0))
+    max_wait: Duration = setting(30.0, "longest wait", check=checks.positive)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,8 +58,10 @@ class Supervisor:
         pairs = [channel_pair() for _ in range(workers)]
         self._listeners = [api, *control_listeners.values()]
         self._kept = [end for pair in pairs for end in pair]
-        self._table = table.create(workers)
-        self._control = control_post([theirs for _, theirs in pairs], control_listeners)
+        self._table = table.create(workers + 1)  # the last column is control's
+        self._control = control_post(
+            [theirs for _, theirs in pairs], control_listeners, self._table, workers
+        )
         self._workers = [
             worker_post(i, ours, api, self._table, workers) for i, (ours, _) in enumerate(pairs)
         ]
@@ -131,8 +133,8 @@ class Supervisor:
     def _child_ended(self, post: Post, code: int, now: float) -> None:
         assert post.child is not None
         self._selector.unregister(post.child.life)
-        if post in self._workers:  # what it held is free again
-            table.clear_column(self._table, self._workers.index(post))
+        column = [*self._workers, self._control].index(post)
+        table.clear_column(self._table, column)  # what it held is free again
         delay = post.ended(now)
         if self._stopping is not None:
             return

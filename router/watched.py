@@ -115,6 +115,11 @@ class Watched:
         return self._plan.dialect if self._plan is not None else Dialect.other
 
     @property
+    def admitted(self) -> bool:
+        """Whether it may go to a mirror."""
+        return self._admitted
+
+    @property
     def asker(self) -> Client:
         """Whom it is for, which may be somebody behind the peer."""
         return self._asked.client

@@ -287,7 +287,7 @@ def main() -> int:
     feed, life = Channel.from_fd(args.feed), Channel.from_fd(args.life)
 
     async def serve() -> None:
-        table = Table(args.table, args.slot, args.workers)
+        table = Table(args.table, args.slot, args.workers + 1)
         worker = Worker(args.slot, config, feed, life, table)
         await worker.run(socket.socket(fileno=args.listen))
 

@@ -22,6 +22,7 @@ from monitor.probes.handshake import TlsContexts
 from monitor.probes.naming import NameService
 from monitor.probes.request import request, user_agent
 from monitor.probes.result import PathResult, StepResult, Way
+from monitor.probes.room import AllRoom, Room
 from monitor.probes.way import Budget, Opened, open_way
 
 MAX_PATHS = 3
@@ -46,9 +47,11 @@ class Probe:
 class Prober:
     """Makes probes; keeps what is costly to make anew."""
 
-    def __init__(self, names: NameService | None = None) -> None:
-        """`names` is closed with the prober; without it the system's resolver is asked."""
+    def __init__(self, names: NameService | None = None, room: Room | None = None) -> None:
+        """`names` is closed with the prober; without it the system's resolver is asked. `room`:
+        who gives room for connections; there is always some without it."""
         self.names = names or NameService()
+        self.room = room or AllRoom()
         self.contexts = TlsContexts()
         self.round_trips = RoundTrips()
         self.agent = user_agent()
@@ -97,13 +100,17 @@ class Prober:
     async def open(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> AsyncIterator[Opened]:
-        """Open a path, and remember what it shows of the address."""
-        async with open_way(mirror, way, self.contexts, timeouts, budget) as opened:
-            if opened.steps[0].failure is None:
-                self.round_trips.add(way.address, opened.steps[0].seconds)
-            if opened.verified:
-                self.names.verified(way.hostname, way.address)
-            yield opened
+        """Open a path, and remember what it shows of the address. Raises NoRoom."""
+        leave = await self.room.enter(mirror, budget.limit(timeouts.connect))
+        try:
+            async with open_way(mirror, way, self.contexts, timeouts, budget) as opened:
+                if opened.steps[0].failure is None:
+                    self.round_trips.add(way.address, opened.steps[0].seconds)
+                if opened.verified:
+                    self.names.verified(way.hostname, way.address)
+                yield opened
+        finally:
+            leave()
 
     async def _ask(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget

@@ -33,6 +33,7 @@ from monitor.rhythm import stale_after
 from monitor.service import Monitor
 from monitor.totals import MergedTotals, Totals
 from router import logs
+from router.admission.table import Table
 from router.handed import end_with_parent, read_document
 from router.main.banned import Banned
 from router.main.breakers import Breakers
@@ -44,6 +45,7 @@ from router.main.hub import Hub
 from router.main.instance import Configuration, Loaded, worker_part
 from router.main.notices import Notices
 from router.main.questions import Questions
+from router.main.room import TableRoom
 from router.main.view import View
 from router.metrics import EJECTIONS, TASKS
 from router.metrics import FAMILIES as ROUTER_FAMILIES
@@ -69,6 +71,7 @@ class Control:
         allowances: list[Allowance],
         feeds: list[Channel],
         life: Channel,
+        table: Table,
     ) -> None:
         self._life = life
         self._stop = asyncio.Event()
@@ -91,6 +94,7 @@ class Control:
             self._totals,
             self._publish,
             probed=self._breakers.probed,
+            room=TableRoom(table),
         )
         self._monitor.history.zone = config.dashboard.timezone
         self._guard = Guard(store, banned, allowances, self._hub.broadcast, self._totals)
@@ -236,7 +240,11 @@ class Control:
 
 
 async def serve(
-    loaded: Loaded, feeds: list[Channel], life: Channel, listeners: dict[str, socket.socket]
+    loaded: Loaded,
+    feeds: list[Channel],
+    life: Channel,
+    table: Table,
+    listeners: dict[str, socket.socket],
 ) -> int:
     """Open the store, run control, close the store; 1 when the store cannot be used."""
     try:
@@ -249,7 +257,8 @@ async def serve(
         await _starting(life, store.hold(vantage_of(loaded), instance))
         banned = Banned(await _starting(life, store.active_bans(time.time())))
         allowances = await store.allowances(time.time())
-        await Control(loaded, store, banned, allowances, feeds, life).run(listeners)
+        control = Control(loaded, store, banned, allowances, feeds, life, table)
+        await control.run(listeners)
     except StoreError as error:
         life.send({"type": "failed", "message": str(error)})
         return 1
@@ -283,7 +292,7 @@ def main() -> int:
     """Entry point of the process; all arguments are written by the supervisor."""
     end_with_parent()
     parser = argparse.ArgumentParser(prog="python -m router.main.control")
-    for name in ("life", "document"):
+    for name in ("life", "document", "table", "workers"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--feeds", required=True)
     for name in ("dashboard", "admin", "socket"):
@@ -297,7 +306,8 @@ def main() -> int:
         for name in ("dashboard", "admin", "socket")
         if (fd := getattr(args, name)) is not None
     }
-    return asyncio.run(serve(loaded, feeds, Channel.from_fd(args.life), listeners))
+    table = Table(args.table, args.workers, args.workers + 1)
+    return asyncio.run(serve(loaded, feeds, Channel.from_fd(args.life), table, listeners))
 
 
 if __name__ == "__main__":
