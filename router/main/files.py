@@ -59,7 +59,7 @@ def socket_fault(config: Config) -> Iterator[Fault]:
 
 
 def file_faults(config: Config) -> Iterator[Fault]:
-    """Certificates and keys that are not there or cannot be used. Paths are absolute."""
+    """Files that are not there or cannot be used. Paths are absolute."""
     router = config.router
     if router.tls_cert and router.tls_key:
         if unreadable := _unreadable(router.tls_cert):
@@ -68,6 +68,9 @@ def file_faults(config: Config) -> Iterator[Fault]:
             yield Fault("router.tls_key", unreadable)
         elif problem := _pair_problem(router.tls_cert, router.tls_key):
             yield Fault("router.tls_cert", problem)
+    places = config.dashboard.location_database
+    if places and (unreadable := _unreadable(places)):
+        yield Fault("dashboard.location_database", unreadable)
     for index, mirror in enumerate(config.mirrors):
         if mirror.ca_file and (problem := _unreadable(mirror.ca_file) or _ca(mirror.ca_file)):
             yield Fault(f"mirrors[{index}].ca_file", problem)

@@ -240,6 +240,8 @@ def test_certificates_that_cannot_be_used_are_faults(tmp_path: Path):
         in faults_of(tmp_path, MIRROR + tls.format("key.pem"))[0]
     )
     assert "router.tls_key: cannot read" in faults_of(tmp_path, MIRROR + tls.format("nope.pem"))[0]
+    places = '[dashboard]\nlocation_database = "no.mmdb"\n'
+    assert "dashboard.location_database: cannot read" in faults_of(tmp_path, MIRROR + places)[0]
     assert "holds no certificate" in faults_of(tmp_path, MIRROR + 'ca_file = "config.toml"')[0]
     assert (
         "mirrors[0].ca_file: cannot read" in faults_of(tmp_path, MIRROR + 'ca_file = "no.pem"')[0]
