@@ -23,7 +23,7 @@ from monitor.diagnosis.pace import NORMAL, Pace
 from monitor.errands import Errands
 from monitor.examiner import Examiner
 from monitor.experiment import Laboratory
-from monitor.health.board import HealthBoard, HealthSnapshot, State, Wish
+from monitor.health.board import HealthBoard, HealthSnapshot, Wish
 from monitor.health.quarantine import Quarantine
 from monitor.history.history import History
 from monitor.history.store import Store
@@ -263,10 +263,9 @@ class Monitor:
         watch.take(probe, now, self._monotonic())
         metrics.count_probe(self._totals, watch.mirror.id, probe, turn.greeted, now)
         for result in (*probe.paths, *turn.greeted):
-            self._consequences.take(watch, result)
+            self._consequences.take(watch, result, turn.began)
         doubt = self._judge.judge(watch, probe, now)
-        blind = watch.machine.state is State.unknown
-        if turn.touched and (probe.meaning.alive or not blind):
+        if turn.touched and (probe.meaning.alive or not watch.could_be_ours):
             self._probed(watch.mirror.id, probe.meaning.alive)
         self._consequences.rest(watch, probe.meaning)
         if probe.meaning.alive:

@@ -102,6 +102,7 @@ class Setup:
         self.prober = ScriptedProber("hk", "us", "jp")
         self.mirrors = tuple(mirror(i) for i in ("hk", "us"))
         self.published: list[HealthSnapshot] = []
+        self.probed: set[tuple[str, bool]] = set()
         self.monitors: list[tuple[Monitor, Store]] = []
         self.now = time.time
 
@@ -116,6 +117,7 @@ class Setup:
             self.board,
             self.totals,
             self.published.append,
+            probed=lambda mirror, ok: self.probed.add((mirror, ok)),
             clock=lambda: self.now(),
             prober=prober or self.prober,
         )
@@ -275,6 +277,21 @@ async def test_while_the_anchors_fail_too_nothing_changes_for_anybody(setup):
     assert [(path.standing, path.usable) for path in health.paths] == [(Standing.ok, True)]
     setup.prober.says.update(hk=GOOD, us=GOOD)
     await setup.until("hk", State.up)
+
+
+async def test_every_probe_is_told_unless_its_failure_may_be_our_own_networks(setup):
+    await setup.start()
+    await setup.until("hk", State.up)
+    await setup.until("us", State.up)
+    assert setup.probed == {("hk", True), ("us", True)}
+    setup.prober.says["hk"] = REFUSED
+    await setup.until("hk", State.down)
+    assert ("hk", False) in setup.probed
+    setup.probed.clear()
+    setup.prober.says.update(hk=NO_ROUTE, us=NO_ROUTE)
+    await setup.until("us", State.unknown)
+    await setup.probes_more("us", 2)
+    assert ("us", False) not in setup.probed
 
 
 async def test_while_an_anchor_answers_the_fault_is_the_mirrors(setup):
