@@ -1,0 +1,145 @@
+"""A mirror fails while OpenAI's own clients ask through an instance: what they make of it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from tests.e2e.clients.failing import Ended, with_node, with_python
+from tests.support.instance import Instance
+from tests.support.mirror import TEST_KEY
+from tests.support.mirror_process import MirrorProcess
+from tests.support.toml import dump
+
+pytestmark = pytest.mark.e2e
+
+WHOLE = "hello 1 2 3 4"
+INTERRUPTED = "stream_interrupted"
+WELL = {"latency": 0.0, "status": 0, "error_code": "", "retry_after": "", "every": 1}
+WELL |= {"cut_after": None, "stall_after": None, "cut": "close", "only": "/v1/"}
+HEAD_LIMIT, KEEPALIVE = 2.0, 0.5
+
+
+@dataclass(frozen=True)
+class Case:
+    """What the first mirror does, and what the client makes of it."""
+
+    name: str
+    fault: dict[str, Any]
+    said: str
+    code: str | None = None
+    kind: str = "chat"
+    asked: tuple[int, int] = (1, 0)
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the client is told before it has an answer."""
+        return "latency" in self.fault
+
+
+def _late_refusal() -> dict[str, Any]:
+    return {"latency": 1.6, "status": 400, "error_code": "context_length_exceeded"}
+
+
+CASES = [
+    Case("no answer at all", {"latency": 60.0}, WHOLE, asked=(1, 1)),
+    Case("a late first token", {"latency": 1.6}, WHOLE),
+    Case("500", {"status": 500}, WHOLE, asked=(1, 1)),
+    Case("a cut", {"cut_after": 3}, "hello 1 2", INTERRUPTED),
+    Case("a reset", {"cut_after": 3, "cut": "reset"}, "hello 1 2", INTERRUPTED),
+    Case("a stall", {"stall_after": 2}, "hello 1", INTERRUPTED),
+    Case("a cut completion", {"cut_after": 3}, "hello 1 2", INTERRUPTED, "completions"),
+    Case("a cut response", {"cut_after": 3}, "hello 1 2", INTERRUPTED, "responses"),
+    Case("a late response", {"latency": 1.6}, WHOLE, None, "responses"),
+    Case("a late completion", {"latency": 1.6}, WHOLE, None, "completions"),
+    *(
+        Case(f"a late refusal of {kind}", _late_refusal(), "", "context_length_exceeded", kind)
+        for kind in ("chat", "completions", "responses")
+    ),
+]
+
+
+@dataclass
+class Scene:
+    """Two mirrors, of which the first is asked first, and an instance."""
+
+    mirrors: list[MirrorProcess]
+    instance: Instance
+    base_url: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.base_url = f"{self.instance.base_url}/v1"
+
+    def play(self, fault: dict[str, Any]) -> None:
+        """From now on the first mirror has this fault."""
+        self.mirrors[0].behave(**{**WELL, **fault})
+        for mirror in self.mirrors:
+            mirror.forget()
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """POSTs that each has seen."""
+        seen = (mirror.seen() for mirror in self.mirrors)
+        return tuple(sum(one.method == "POST" for one in of_one) for of_one in seen)
+
+    def logs(self) -> str:
+        return self.instance.logs()
+
+
+@pytest.fixture(scope="module")
+def scene(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
+    """With this style of telling; nobody is ejected, so that each case meets the first mirror."""
+    directory = tmp_path_factory.mktemp("failing")
+    with MirrorProcess("a", directory, keys=[TEST_KEY]) as a:
+        with MirrorProcess("b", directory, keys=[TEST_KEY]) as b:
+            config = {
+                "router": {
+                    "workers": 1,
+                    "balance": {"policy": "priority"},
+                    "timeouts": {"stream_head": HEAD_LIMIT, "first_content": 3.0, "idle": 2.0},
+                    "stream": {"keepalive": KEEPALIVE, "keepalive_style": request.param},
+                    "ejection": {"max_percent": 0},
+                },
+                "monitor": {"interval": "1h"},
+                "mirrors": [_table(a, 0), _table(b, 1)],
+            }
+            with Instance(dump(config), directory / "instance") as instance:
+                yield Scene([a, b], instance)
+
+
+def _table(mirror: MirrorProcess, priority: int) -> dict[str, Any]:
+    table = {"id": mirror.name, "url": mirror.base_url, "addresses": ["127.0.0.1"]}
+    return {**table, "allow_private": True, "priority": priority}
+
+
+@pytest.mark.parametrize("ask", [with_python, with_node], ids=["python", "node"])
+@pytest.mark.parametrize(
+    ("scene", "case"),
+    [("comment", case) for case in CASES] + [("chunk", case) for case in CASES if case.is_late],
+    ids=lambda given: getattr(given, "name", given),
+    indirect=["scene"],
+)
+def test_the_client_gets_the_whole_answer_or_one_clear_error(
+    scene: Scene, case: Case, ask: Callable[[str, str, str, Path], Ended], tmp_path: Path
+):
+    scene.play({**case.fault, "only": "/v1/chat" if case.kind == "chat" else f"/v1/{case.kind}"})
+    assert ask(scene.base_url, TEST_KEY, case.kind, tmp_path) == (case.said, case.code)
+    assert scene.asked == case.asked
+
+
+@pytest.mark.parametrize("scene", ["comment"], indirect=True)
+def test_a_limit_of_the_callers_own_key_is_answered_elsewhere_when_the_sdk_asks_again(
+    scene: Scene,
+):
+    scene.play({"status": 429, "only": "/v1/chat"})
+    with openai.OpenAI(base_url=scene.base_url, api_key=TEST_KEY, max_retries=2) as client:
+        answer = client.chat.completions.create(
+            model="gpt-4o", messages=[{"role": "user", "content": "hello"}]
+        )
+    assert answer.choices[0].message.content == WHOLE
+    assert scene.asked == (1, 1)
