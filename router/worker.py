@@ -180,10 +180,10 @@ class Worker:
             self._plane.learn(self._plane.snapshot.with_news(message["snapshot"]))
         elif kind == "ban":
             self._plane.ban(message["rows"])
-            self._bans_version = (self._control, message["version"])
+            self._bans_changed(message["version"])
         elif kind == "unban":
             self._plane.bans.remove(message["networks"])
-            self._bans_version = (self._control, message["version"])
+            self._bans_changed(message["version"])
         elif kind == "allowed":
             self._plane.limits.allow(message["rows"])
         elif kind == "bans":
@@ -226,6 +226,11 @@ class Worker:
         if version not in (self._bans_version, self._bans_asked):
             self._bans_asked = version
             self._tell({"type": "bans?", "process": self._name})
+
+    def _bans_changed(self, version: int) -> None:
+        """Changes follow one another; after a gap the next state makes us ask for all bans."""
+        if self._bans_version == (self._control, version - 1):
+            self._bans_version = (self._control, version)
 
     def _take_bans(self, message: Message) -> None:
         """A piece of the whole list, which counts when it is complete."""

@@ -361,6 +361,36 @@ def _command(
         assert asking.getresponse().status in (200, 201)
 
 
+def test_bans_go_on_under_another_control_process(instance: Instance):
+    before, after = "198.51.100.31", "198.51.100.32"
+    _command(instance, "POST", "/api/admin/bans", {"network": before})
+    _wait_for(instance, before, 403)
+    os.kill(instance.control().pid, signal.SIGKILL)
+    assert models(instance, before).status == 403
+
+    def ban() -> bool:
+        with suppress(OSError, http.client.HTTPException):
+            _command(instance, "POST", "/api/admin/bans", {"network": after})
+            return True
+        return False
+
+    wait_until(ban, 30, "another control process")
+    _wait_for(instance, after, 403)
+    assert models(instance, before).status == 403
+    _command(instance, "DELETE", "/api/admin/bans?network=198.51.100.0/24")
+    for client in (before, after):
+        _wait_for(instance, client, 200)
+
+
+def _wait_for(instance: Instance, client: str, status: int) -> None:
+    """Every worker answers so, as many connections in a row show."""
+
+    def everywhere() -> bool:
+        return all(models(instance, client).status == status for _ in range(12))
+
+    wait_until(everywhere, 5, f"{status} for {client}")
+
+
 def test_nobody_on_this_machine_or_behind_it_is_banned_automatically(instance: Instance):
     client = "127.0.0.9"
     seconds: set[int] = set()
