@@ -28,13 +28,23 @@ NAMES = ("a", "b", "c")
 
 @asynccontextmanager
 async def instance_before(
-    mirrors: Sequence[MortalMirror], directory: Path, *, interval: str = "15s", **router: Any
+    mirrors: Sequence[MortalMirror],
+    directory: Path,
+    *,
+    interval: str = "15s",
+    limits: Mapping[str, int] | None = None,
+    **router: Any,
 ) -> AsyncIterator[Instance]:
-    """A running instance with two workers; `interval`: between two probes."""
+    """A running instance with two workers.
+
+    `interval`: between two probes; `limits`: what the first mirror may be asked at most.
+    """
+    tables = [mirror.table(allow_private=True) for mirror in mirrors]
+    tables[0].update(limits or {})
     config = {
         "router": {"workers": 2, "timeouts": TIMEOUTS, **router},
         "monitor": {"interval": interval},
-        "mirrors": [mirror.table(allow_private=True) for mirror in mirrors],
+        "mirrors": tables,
     }
     instance = Instance(config, directory)
     await asyncio.to_thread(instance.start)

@@ -11,6 +11,7 @@ import json
 import socket
 import struct
 import time
+from collections import deque
 from types import TracebackType
 from typing import Any, Self
 
@@ -29,9 +30,17 @@ _GARBAGE = b"\x16\x03\x01 what a mirror never says \x00\xff" * 4
 class MortalMirror:
     """Serves on a port of this machine, in the loop of the test."""
 
-    def __init__(self, name: str, *, latency: float = LATENCY) -> None:
+    def __init__(
+        self, name: str, *, latency: float = LATENCY, bans_above: tuple[int, int] | None = None
+    ) -> None:
+        """`bans_above`: so many connections at once, or requests within any second."""
         self.name = name
         self.latency = latency
+        self.banned = ""
+        """What it has banned its clients for: it hears nothing of them any more."""
+        self.most_connections = self.most_in_a_second = 0
+        self._bans_above = bans_above
+        self._last_second: deque[float] = deque()
         self.way = ""
         """How it is dead; "" while it lives."""
         self.asked: list[tuple[float, str]] = []
@@ -75,6 +84,33 @@ class MortalMirror:
         for connection in list(self.connections):
             if connection.silenced:
                 connection.transport.abort()
+
+    def met(self, connection: _Connection) -> None:
+        """Somebody connects."""
+        self.accepted.append(time.monotonic())
+        self.connections.add(connection)
+        self.most_connections = max(self.most_connections, len(self.connections))
+        if self._bans_above is not None and len(self.connections) > self._bans_above[0]:
+            self._ban(f"{len(self.connections)} connections")
+
+    def heard(self, test_id: str) -> None:
+        """Somebody asks; a test, or the monitor if there is no id."""
+        now = time.monotonic()
+        if test_id:
+            self.asked.append((now, test_id))
+        last = self._last_second
+        last.append(now)
+        while now - last[0] >= 1.0:
+            last.popleft()
+        self.most_in_a_second = max(self.most_in_a_second, len(last))
+        if self._bans_above is not None and len(last) > self._bans_above[1]:
+            self._ban(f"{len(last)} requests within a second")
+
+    def _ban(self, why: str) -> None:
+        self.banned = self.banned or why
+        self.way = "hang"
+        for connection in list(self.connections):
+            connection.die(self.way)
 
     def since(self, moment: float) -> int:
         """Requests since then; of a mirror that does not read them, connections."""
@@ -130,8 +166,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self._mirror.connections.add(self)
-        self._mirror.accepted.append(time.monotonic())
+        self._mirror.met(self)
         if self._mirror.way == "reset":
             self._reset()
 
@@ -174,8 +209,7 @@ class _Connection(asyncio.Protocol):
 
     def _asked(self, head: bytes, test_id: str, body: bytes) -> None:
         mirror = self._mirror
-        if test_id:
-            mirror.asked.append((time.monotonic(), test_id))
+        mirror.heard(test_id)
         task = asyncio.ensure_future(self._answer(head, body))
         self._tasks.add(task)
         mirror.waiting += 1
