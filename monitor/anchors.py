@@ -23,6 +23,7 @@ class Anchors:
         self._places: tuple[str, ...] = ()
         self._heard = float("-inf")
         self._asked = float("-inf")
+        self._asking = asyncio.Lock()
         self.failing = 0.0
         """The share of them that did not answer the last time."""
 
@@ -49,15 +50,18 @@ class Anchors:
         return bool(self._places) and fresh and self.failing >= 1.0
 
     async def ask(self) -> bool:
-        """Whether any of them answers now; asked again at the earliest after a second."""
-        if self._monotonic() - self._asked < 1.0:
-            return self.failing < 1.0
-        self._asked = self._monotonic()
-        answers = await asyncio.gather(*map(_answers, self._places))
-        if any(answers):
-            self.heard()
-        self.failing = answers.count(False) / len(answers)
-        return any(answers)
+        """Whether any of them answers now; asked again at the earliest after a second.
+
+        Whoever asks meanwhile waits for the same answers: what was before would be too old.
+        """
+        async with self._asking:
+            if self._monotonic() - self._asked >= 1.0:
+                answers = await asyncio.gather(*map(_answers, self._places))
+                self._asked = self._monotonic()
+                self.failing = answers.count(False) / max(len(answers), 1)
+                if any(answers):
+                    self.heard()
+        return self.failing < 1.0
 
 
 async def _answers(place: str) -> bool:

@@ -73,15 +73,17 @@ class Consequences:
 
     # Probes
 
-    def take(self, watch: MirrorWatch, result: PathResult) -> None:
-        """A probe went over a path, to its end or to where it failed."""
+    def take(self, watch: MirrorWatch, result: PathResult, began: float) -> None:
+        """A probe that began then went over a path, to its end or to where it failed."""
         path = watch.ways.path(result.way)
         if path is None:
             return  # it was forgotten meanwhile
         now, last = self._monotonic(), result.last
         meaning = judge_step(last)
         if last.failure is None or reaction_to(meaning.verdict).scope not in _OF_PATHS:
-            self._worked(watch, path, result, now)
+            self._anchors.heard()
+            if path.last_bad <= began:  # else it may have failed after this
+                self._worked(watch, path, result, now)
             return
         if self._anchors.silent or (could_be_ours(last) and not self._anchors.online):
             path.last_try = now  # frozen: this may be our own network's fault
@@ -98,7 +100,6 @@ class Consequences:
         shaken = result.step(Operation.tls_handshake)
         seconds = sum(step.seconds for step in (connected, shaken) if step is not None)
         before = path.standing
-        self._anchors.heard()
         if path.succeeded(now, seconds * 1000):
             self._touched(watch.mirror.id)
             if before is not Standing.untested:
@@ -125,6 +126,7 @@ class Consequences:
     def cut_off(self, watch: MirrorWatch, path: Path, step: StepResult, now: float) -> None:
         """A handshake under the path's name was cut off: nobody uses the endpoint until more is
         known, nor the name elsewhere, if there is a way without it."""
+        path.cut = True
         for other in watch.ways.beside(path):
             other.doubted(now, "unknown")
         if watch.ways.detour(path):

@@ -1,7 +1,8 @@
 """What workers say of traffic: as good as probes, only sooner.
 
-They tell of failures within a quarter of a second and of successes once a second
-(`router/reports.py`), so that a success may be older than the failure that was heard before it.
+They tell of a name that is cut off at once, of other failures within a quarter of a second and of
+successes once a second (`router/reports.py`), so that a success may be older than the failure that
+was heard before it.
 """
 
 from __future__ import annotations

@@ -8,19 +8,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from monitor.care import Care
 from monitor.config import MonitorTimeouts
 from monitor.diagnosis.dns import judge_dns
+from monitor.diagnosis.trial import CUT, outcome_of
 from monitor.diagnosis.verdict import judge
 from monitor.health.board import endpoint_of
-from monitor.health.paths import Path
+from monitor.health.paths import Path, is_cut
 from monitor.health.quarantine import Quarantine
 from monitor.probes.prober import Probe, Prober
-from monitor.probes.result import PathResult, StepResult, Way
+from monitor.probes.result import Operation, PathResult, StepResult, Way
 from monitor.probes.way import Budget
 from monitor.rhythm import Rhythm
-from monitor.ways import Plan, Ways, is_cut
+from monitor.ways import Plan, Ways
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Turn:
     """False when there was no path that might be tried."""
     pending: bool = False
     """Then: whether an examination will soon tell more."""
+    began: float = 0.0
+    """When it asked the first path, on the monotonic clock."""
 
 
 class Turns:
@@ -56,16 +60,15 @@ class Turns:
         """Take one turn. Raises NoRoom when the mirror is full of what callers ask of it."""
         budget = Budget.of(rhythm.budget)
         resolution = await self._resolve(ways, timeouts, rhythm, budget)
-        plan = self._plan(ways, rhythm)
+        plan, began = self._plan(ways, rhythm), self._monotonic()
         asked = await self._prober.ask(ways.mirror, plan.ask, timeouts, budget)
-        done = {result.way for result in asked}
         greeted = await self._greet(
-            ways, [w for w in plan.greet if w not in done], timeouts, rhythm
+            ways, self._still_to_greet(ways, rhythm, asked), timeouts, rhythm
         )
         self._spend(ways, (*asked, *greeted))
         probe = Probe(resolution, asked, judge(resolution, asked))
         touched = bool(plan.ask) or not len(ways)
-        return Turn(probe, greeted, touched, not touched and self._is_pending(ways))
+        return Turn(probe, greeted, touched, not touched and self._is_pending(ways), began)
 
     def _is_pending(self, ways: Ways) -> bool:
         """Whether a path is only waiting for an examination, which then takes a moment."""
@@ -115,15 +118,36 @@ class Turns:
 
         return ways.plan(now, shut, doubtful, rhythm.spacing)
 
+    def _still_to_greet(
+        self, ways: Ways, rhythm: Rhythm, asked: Sequence[PathResult]
+    ) -> Sequence[Way]:
+        """Whom to greet, now that others were asked: nobody whose name or address was cut off."""
+        done = {result.way for result in asked}
+        cut = [result.way for result in asked if was_cut(result)]
+        names, addresses = {way.hostname for way in cut}, {way.address for way in cut}
+        return [
+            way
+            for way in self._plan(ways, rhythm).greet
+            if way not in done and way.hostname not in names and way.address not in addresses
+        ]
+
     async def _greet(
         self, ways: Ways, greeted: Sequence[Way], timeouts: MonitorTimeouts, rhythm: Rhythm
     ) -> tuple[PathResult, ...]:
+        """Names side by side, but each at one address after the other while it is not cut off."""
         budget = Budget.of(rhythm.budget)
-        greetings = (
-            self._prober.greet(ways.mirror, way, self._patience(ways, way, timeouts), budget)
-            for way in greeted
-        )
-        return tuple(await asyncio.gather(*greetings))
+
+        async def greet(hostname: str) -> list[PathResult]:
+            results: list[PathResult] = []
+            for way in (way for way in greeted if way.hostname == hostname):
+                patience = self._patience(ways, way, timeouts)
+                results.append(await self._prober.greet(ways.mirror, way, patience, budget))
+                if was_cut(results[-1]):
+                    break
+            return results
+
+        names = dict.fromkeys(way.hostname for way in greeted)
+        return tuple(chain.from_iterable(await asyncio.gather(*map(greet, names))))
 
     def _patience(self, ways: Ways, way: Way, timeouts: MonitorTimeouts) -> MonitorTimeouts:
         """A name that is probably met with silence is not waited for as long as others."""
@@ -138,3 +162,9 @@ class Turns:
             path = ways.path(result.way)
             if path is not None and is_cut(path):
                 self._care.spend(path.hostname, self._monotonic())
+
+
+def was_cut(result: PathResult) -> bool:
+    """Whether the handshake was cut off, as something does that reads names."""
+    last = result.last
+    return last.operation is Operation.tls_handshake and outcome_of(last) in CUT

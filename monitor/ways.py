@@ -18,13 +18,9 @@ from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.rollup import parent_of, suspected_parents
 from monitor.diagnosis.trial import Finding
 from monitor.health.board import Standing
-from monitor.health.paths import Path, in_order
+from monitor.health.paths import Path, in_order, is_cut
 from monitor.probes.result import DnsObservation, Way
 
-NAME_CUT = frozenset(
-    {"tls_reset", "tls_eof", "tls_timeout", "sni_block_rst", "sni_block_fin", "sni_block_drop"}
-)
-"""Verdicts on a name that was cut off."""
 _REFUSED = frozenset({"ssl_invalid_hostname", "ssl_unknown_authority", "tls_mitm", "dns_poisoned"})
 MAX_NAMES = 8
 """Names in use at once."""
@@ -185,9 +181,9 @@ class Ways:
         )
 
     def detour(self, path: Path) -> bool:
-        """Whether there is a path that works, under another name and over another address."""
+        """Whether a path works, or may, under another name and over another address."""
         return any(
-            other.standing is Standing.ok
+            other.standing in (Standing.ok, Standing.untested)
             and other.hostname != path.hostname
             and other.address != path.address
             for other in self._paths.values()
@@ -217,11 +213,6 @@ class Ways:
             for hostname in self.names
             if (paths := self.under(hostname))
         }
-
-
-def is_cut(path: Path) -> bool:
-    """Whether showing the name of this path may set off a blockade."""
-    return path.standing is not Standing.ok and path.verdict in NAME_CUT
 
 
 def diverse(paths: Sequence[Path]) -> list[Path]:

@@ -1,8 +1,12 @@
-"""What a worker tells control: its numbers once a second, failures of mirrors at once."""
+"""What a worker tells control: its numbers once a second, failures of mirrors sooner.
+
+That a name was cut off is told at once: control might be about to show it at another address.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 
@@ -45,7 +49,9 @@ class Reports:
         """Tell until cancelled."""
         due = 0.0
         while True:
-            await asyncio.sleep(_FAILURES_EVERY)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FAILURES_EVERY):
+                    await plane.traffic.noticed.wait()
             self._tell_failures(plane)
             self._tell_alerts(plane)
             if time.monotonic() >= due:

@@ -25,13 +25,16 @@ def routes_of(
 ) -> tuple[Route, ...]:
     """The paths that live traffic may take, in the order to use; empty: its name is resolved.
 
-    Those that are quarantined are there too, because their time ends without a new snapshot.
+    Those that are quarantined are there too, because their time ends without a new snapshot. Before
+    anything is known, alternate names come after the own one: they are for requests for which that
+    was cut off, in place of showing it at a second address.
     """
     if health.paths:
         usable = [path for path in health.paths if path.usable]
         found = [(path.hostname, path.address, path.latency) for path in usable]
     else:
-        found = [(mirror.host, address, None) for address in mirror.addresses]
+        names = (mirror.host, *mirror.hostnames)
+        found = [(name, address, None) for name in names for address in mirror.addresses]
     return tuple(
         route_to(mirror, host, address, quarantine, latency) for host, address, latency in found
     )

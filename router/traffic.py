@@ -8,6 +8,7 @@ address it might do the same to that.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -37,6 +38,8 @@ class Traffic:
         self._opened: dict[PathKey, tuple[float, float]] = {}
         """How long the last opening of each took, and when it was."""
         self._transfers: list[tuple[str, int, bool]] = []
+        self.noticed = asyncio.Event()
+        """Set when a name was cut off where it worked: others are about to show it elsewhere."""
 
     def __repr__(self) -> str:
         return f"<Traffic, {len(self._held)} held>"
@@ -46,6 +49,9 @@ class Traffic:
         route = trouble.route
         cut = trouble.operation == "tls_handshake" and trouble.failure in CUT
         until = self._clock() + HOLD
+        if cut and not self._runs(_of_path(route)):
+            self._held[_of_path(route)] = until
+            self.noticed.set()
         for held in _of_cut(route) if cut else (_of_path(route),):
             self._held[held] = until
             _bound(self._held)
@@ -94,6 +100,7 @@ class Traffic:
     def take_failed(self) -> list[list[object]]:
         """Failures since the last time: mirror, hostname, address, operation, failure."""
         failed, self._failed = self._failed, {}
+        self.noticed.clear()
         return [[*path, operation, failure] for path, operation, failure in failed]
 
     def take_opened(self) -> list[list[object]]:

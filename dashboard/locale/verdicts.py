@@ -30,7 +30,6 @@ VERDICTS: Mapping[str, tuple[str, str]] = {
     "connection_reset": ("连接被重置", "connections are reset"),
     "connect_failed": ("无法建立连接", "no connection can be opened"),
     "ip_unreachable": ("地址不可达", "the address cannot be reached"),
-    "tcp_blocked": ("链路上很可能封锁了该地址", "the address is blocked on the path (likely)"),
     "ip_port_block": (
         "链路上很可能封锁了该地址与端口",
         "this address and port are blocked on the path (likely)",

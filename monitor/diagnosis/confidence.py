@@ -2,10 +2,11 @@
 
 Wald's test on paired trials: a failed target counts only if the control before it succeeded and
 our own network was known to work. The failure that made us look never counts: there is no trial
-without one, so that it says nothing that a path without a block would not say too. A block is taken to be noticed in 95 of 100 trials and a path
-without one to fail in 5 of 100 (injectors miss up to 5 % of triggers: Wu et al., S&P 2025; noisy
-networks fail in about 5 %: Burnett and Feamster, Encore, 2015), so that every trial moves the
-log-odds by ln 19; before the first one in twenty is taken to be blocked.
+without one, so that it says nothing that a path without a block would not say too. A block is taken
+to be noticed in 95 of 100 trials and a path without one to fail in 5 of 100 (injectors miss up to
+5 % of triggers: Wu et al., S&P 2025; noisy networks fail in about 5 %: Burnett and Feamster,
+Encore, 2015), so that every trial moves the log-odds by ln 19; before the first one in twenty is
+taken to be blocked.
 
 Without anything else, three net failures confirm. What else was seen adds or takes away at most
 two. On a lossy link five are required. A path that was cleared and fails begins anew.

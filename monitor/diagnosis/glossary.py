@@ -49,9 +49,6 @@ GLOSSARY: Mapping[str, Entry] = {
         "no answer to SYN, or no route",
         "the server is down or its address is blocked; from one place these look alike",
     ),
-    "tcp_blocked": Entry(
-        "the same, and another vantage reaches it", "the address is blocked on the path (likely)"
-    ),
     "connect_failed": Entry(
         "another fault while connecting", "a firewall on this machine, or no free port"
     ),

@@ -18,7 +18,6 @@ VERDICTS: tuple[str, ...] = (
     "connection_refused",
     "connection_reset",
     "ip_unreachable",
-    "tcp_blocked",
     "connect_failed",
     "residual_block",
     "sni_block_rst",
@@ -62,13 +61,14 @@ VERDICTS: tuple[str, ...] = (
 )
 SNI_BLOCKS: frozenset[str] = frozenset({"sni_block_rst", "sni_block_fin", "sni_block_drop"})
 """Those that say that a hostname is blocked."""
+NAME_CUT: frozenset[str] = frozenset({"tls_reset", "tls_eof", "tls_timeout"}) | SNI_BLOCKS
+"""Those on a name that was cut off: to show it may set off a blockade."""
 BLOCKS: frozenset[str] = frozenset(
     {
         *SNI_BLOCKS,
         "dns_blocked",
         "dns_poisoned",
         "dns_injection",
-        "tcp_blocked",
         "residual_block",
         "ip_port_block",
         "tls_block",

@@ -3,10 +3,10 @@
     control, target, control, wait out the residual, control, target
 
 A control that is cut off right after the target is tried once more, for that would be a residual
-block. The control goes first, because a firewall that has been triggered may cut off *every* handshake
-on the same address and port for minutes (residual blocking); a control after the target would
-then seem to fail by itself. After the wait both are repeated. If the first control failed and the
-one after the wait works, the endpoint was contaminated by somebody else's trigger, and the
+block. The control goes first, because a firewall that has been triggered may cut off *every*
+handshake on the same address and port for minutes (residual blocking); a control after the target
+would then seem to fail by itself. After the wait both are repeated. If the first control failed and
+the one after the wait works, the endpoint was contaminated by somebody else's trigger, and the
 experiment is made once more. When control and target are both cut off, a hello without a name and
 a few bytes that are not TLS show what it is that is cut off.
 

@@ -94,7 +94,6 @@ REACTIONS: Mapping[str, Reaction] = {
     "connection_reset": _CONNECT,
     "connect_failed": _CONNECT,
     "ip_unreachable": _UNREACHABLE,
-    "tcp_blocked": _UNREACHABLE,
     "residual_block": Reaction(
         Scope.endpoint,
         quarantine=True,

@@ -6,8 +6,8 @@
                        +----------------------------good--------------------------------+
 
 Live traffic takes paths that are ok. When there is none it takes the least bad, for a mirror whose
-probes fail may still serve; what is quarantined it never takes, nor an alternate name that no probe
-has tried. Pure: the clock is handed in.
+probes fail may still serve; what is quarantined it never takes. An alternate name that no probe has
+tried it takes only when all else was cut off after our hello. Pure: the clock is handed in.
 """
 
 from __future__ import annotations
@@ -19,11 +19,18 @@ from dataclasses import dataclass, field
 
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
+from monitor.diagnosis.names import NAME_CUT
 from monitor.health.board import PathHealth, Standing
 from monitor.probes.result import Way
 
 SMOOTHING = 0.3
 """Weight of the newest measurement in the moving average."""
+QUICK = 8.0
+"""Milliseconds below which no path is quicker than another."""
+_STICKY = 0.75
+"""How far, in doublings, a latency has to be from its class of speed to leave it: else paths that
+are about equally fast would change places all the time, and a name be shown at both addresses."""
+_UNMEASURED = 99
 
 QUIET = 3600.0
 """Seconds without a hold after which the next one is a first one again."""
@@ -43,8 +50,12 @@ class Path:
     verdict: str = "unknown"
     level: str = "none"
     evidence: tuple[str, ...] = ()
+    cut: bool = False
+    """Whether it was the last handshake over it that was cut off, not one of another path."""
     latency: float | None = None
     """Milliseconds for TCP and TLS, smoothed."""
+    speed: int = _UNMEASURED
+    """The class of that: each is twice as slow as the one before."""
     not_after: float | None = None
     held_until: float = -math.inf
     repeats: int = 0
@@ -60,6 +71,9 @@ class Path:
     memory: Memory = field(default_factory=Memory)
     """The certificate that verified over it before."""
 
+    def __post_init__(self) -> None:
+        self.speed = _speed(self.latency, self.speed)
+
     @property
     def way(self) -> Way:
         """Which path it is."""
@@ -73,9 +87,10 @@ class Path:
         if latency is not None:
             known = self.latency
             self.latency = latency if known is None else known + SMOOTHING * (latency - known)
+            self.speed = _speed(self.latency, self.speed)
         if self.standing is Standing.ok:
             return False
-        self.standing, self.failures = Standing.ok, 0
+        self.standing, self.failures, self.cut = Standing.ok, 0, False
         self.verdict, self.level, self.evidence = "ok", "none", ()
         return True
 
@@ -83,15 +98,16 @@ class Path:
         """A connection did not come about; the path is not used until more is known."""
         self.last_try = self.last_bad = now
         self.failures += 1
+        self.cut = False
         if self.standing is not Standing.held:
             self.standing = Standing.suspected
         if self.level != "confirmed":
             self.verdict = verdict
 
     def doubted(self, now: float, verdict: str) -> None:
-        """Traffic says that it fails: it is left until a probe has looked."""
+        """It has failed or might, as others show: it is left until a probe has looked."""
         self.last_bad = now
-        if self.standing is Standing.ok:
+        if self.standing in (Standing.ok, Standing.untested):
             self.standing, self.verdict = Standing.suspected, verdict
 
     def judged(self, verdict: str, level: str, evidence: tuple[str, ...]) -> None:
@@ -119,7 +135,7 @@ def in_order(paths: Iterable[Path]) -> list[Path]:
 
     First how they stand, then the mirror's own name before alternates, then speed; of those that
     are about equally fast, neighbours in the order lie in different networks, so that what blocks
-    one does not block the next.
+    one does not block the next. Small changes of speed change nothing.
     """
     waiting = sorted(paths, key=_place)
     ordered: list[Path] = []
@@ -135,17 +151,19 @@ def in_order(paths: Iterable[Path]) -> list[Path]:
 
 
 def _place(path: Path) -> tuple[object, ...]:
-    latency = math.inf if path.latency is None else path.latency
-    return (*_rank(path), latency, path.address, path.hostname)
+    return (*_rank(path), path.address, path.hostname)
 
 
 def _rank(path: Path) -> tuple[int, int, int, int]:
-    return (*badness(path), path.place, _speed(path.latency))
+    return (*badness(path), path.place, path.speed)
 
 
-def _speed(latency: float | None) -> int:
-    """A class of speed: each is twice as slow as the one before; unknown is the slowest."""
-    return 99 if latency is None else round(math.log2(max(latency, 1.0)))
+def _speed(latency: float | None, before: int) -> int:
+    """The class of a latency, which was `before`; unknown is the slowest."""
+    if latency is None:
+        return _UNMEASURED
+    exact = math.log2(max(latency, QUICK))
+    return before if abs(exact - before) <= _STICKY else round(exact)
 
 
 def network_of(address: str) -> str:
@@ -182,8 +200,21 @@ def shown(
 
 
 def usable_ones(ordered: Sequence[Path], quarantined: Callable[[str], bool]) -> list[Path]:
-    """Those that live traffic may take: the ones that are ok, else the least bad one."""
+    """Those that live traffic may take: the ones that are ok, else the least bad one.
+
+    After a handshake was cut off that is another name at another address, even if no probe has
+    tried it yet: the name that was cut off would shut one more address.
+    """
     free = [path for path in ordered if not quarantined(path.address)]
-    good = [path for path in free if path.standing is Standing.ok]
-    known = [path for path in free if path.standing is not Standing.untested or path.place == 0]
-    return good or known[:1]
+    if good := [path for path in free if path.standing is Standing.ok]:
+        return good
+    shut = {path.address for path in ordered if path.cut}
+    tried = [p for p in free if shut or p.standing is not Standing.untested or p.place == 0]
+    return sorted(tried, key=lambda p: (p.standing is Standing.held, is_cut(p), p.address in shut))[
+        :1
+    ]
+
+
+def is_cut(path: Path) -> bool:
+    """Whether showing the name of this path may set off a blockade."""
+    return path.standing is not Standing.ok and path.verdict in NAME_CUT

@@ -109,7 +109,6 @@ async def test_a_blocked_name_is_left_unnoticed_and_comes_back(
             load = Load(f"{instance.base_url}/v1/chat/completions")
             async with running(load):
                 await wait_until_async(lambda: len(censor.log) > 100, 20, "traffic")
-                await wait_until_async(lambda: all_paths_were_tried(censor), 20, "all paths")
                 blocked = time.monotonic()
                 residual = Residual(RESIDUAL)
                 censor.rules = (Rule(exactly(BLOCKED), RST, residual=residual),)
@@ -132,11 +131,6 @@ async def test_a_blocked_name_is_left_unnoticed_and_comes_back(
     late = censor.handshakes(BLOCKED, since=first + 2.0, until=freed)
     assert len(late) <= 6, "only experiments show the name"
     assert_no_name_was_shown_to_a_held_endpoint(censor, first)
-
-
-def all_paths_were_tried(censor: Censor) -> bool:
-    paths = {(seen.sni, seen.address) for seen in censor.log}
-    return paths >= {(name, a) for name in (BLOCKED, ALTERNATE) for a in ADDRESSES}
 
 
 def served(censor: Censor, name: str, since: float) -> int:

@@ -172,6 +172,16 @@ async def test_a_blocked_name_is_left_for_another_and_comes_back(scenario: Scena
     assert time.monotonic() - ended < 30
 
 
+async def test_a_name_that_is_blocked_from_the_start_is_shown_at_one_address_only(
+    scenario: Scenario,
+) -> None:
+    scenario.censor.rules = (Rule(exactly(OWN), RST, residual=Residual(60.0)),)
+    await scenario.start(CONFIG)
+    await wait_until_async(lambda: (ALT, FAR) in scenario.usable or (ALT, NEAR) in scenario.usable)
+    assert len({seen.address for seen in scenario.censor.handshakes(OWN)}) == 1
+    assert scenario.board.current.of("hk").state in (State.up, State.degraded)
+
+
 async def test_an_address_that_refuses_is_left_for_the_other(scenario: Scenario) -> None:
     await scenario.start(CONFIG)
     await scenario.until_usable(*ALL)

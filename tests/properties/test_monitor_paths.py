@@ -140,6 +140,32 @@ def test_the_own_name_comes_first_then_speed_then_another_network() -> None:
     assert network_of("2001:db8:1:2::3") == "2001:db8:1::/48"
 
 
+def test_paths_that_are_about_equally_fast_do_not_change_places() -> None:
+    first, second = _path("192.0.2.1", 100.0), _path("192.0.2.2", 100.0)
+    for number in range(200):
+        first.succeeded(number, 70.0 if number % 2 else 160.0)
+        second.succeeded(number, 160.0 if number % 2 else 70.0)
+        assert in_order([second, first]) == [first, second]
+    for number in range(200, 220):
+        second.succeeded(number, 30.0)
+    assert in_order([first, second]) == [second, first]
+
+
+def test_when_a_name_was_cut_off_another_one_at_another_address_is_used_even_if_untested() -> None:
+    cut = _path("192.0.2.1")
+    cut.failed(1.0, "tls_reset")
+    cut.cut = True
+    elsewhere = _path("192.0.2.2")
+    elsewhere.doubted(1.0, "tls_reset")
+    beside, other = (Path("b.test", address, 1) for address in ("192.0.2.1", "192.0.2.2"))
+    paths = in_order([cut, elsewhere, beside, other])
+    assert usable_ones(paths, lambda address: False) == [other]
+    assert usable_ones(paths, {"192.0.2.2"}.__contains__) == [beside]
+    other.hold(9.0)
+    beside.hold(9.0)
+    assert usable_ones(paths, lambda address: False) == [elsewhere]
+
+
 def test_a_path_comes_back_with_one_good_probe_and_is_held_longer_each_time() -> None:
     path = _path("192.0.2.1")
     path.failed(1.0, "tls_reset")

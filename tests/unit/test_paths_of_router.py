@@ -84,8 +84,9 @@ def test_routes_are_the_usable_paths_with_their_own_names() -> None:
     assert (near.patience, far.patience) == (PATIENCE, MOST_PATIENCE)
     assert (near.quarantined_until, far.quarantined_until) == (0.0, 99.0)
     pinned = replace(MIRROR, addresses=("192.0.2.9",))
-    (known,) = routes_of(pinned, MirrorHealth("a"), {})
+    known, alternate = routes_of(pinned, MirrorHealth("a"), {})
     assert (known.host, known.address) == ("own.test", "192.0.2.9")
+    assert alternate.host == "alt.test", "for when the own name is cut off before the first probe"
     assert routes_of(MIRROR, MirrorHealth("a"), {}) == ()
 
 
@@ -133,6 +134,25 @@ def test_a_cut_holds_its_endpoint_and_its_name_for_a_moment() -> None:
     told = [["m", "a", "192.0.2.1", "tls_handshake", "connection_reset"]]
     assert traffic.take_failed() == told
     assert traffic.take_failed() == []
+
+
+def test_that_a_name_is_cut_off_is_urgent_once() -> None:
+    clock = Clock()
+    traffic = Traffic(clock)
+    urgent = []
+    for trouble in (
+        Trouble(A1, "connect", "connection_refused"),
+        Trouble(A2, "tls_handshake", "connection_reset"),
+        Trouble(A2, "tls_handshake", "connection_reset"),
+        Trouble(B2, "tls_handshake", "eof_error"),
+    ):
+        traffic.failed("m", trouble)
+        urgent.append(traffic.noticed.is_set())
+        traffic.take_failed()
+    assert urgent == [False, True, False, True]
+    clock.now += HOLD
+    traffic.failed("m", Trouble(A2, "tls_handshake", "connection_reset"))
+    assert traffic.noticed.is_set()
 
 
 def test_a_refusal_holds_its_path_only_and_a_success_ends_it() -> None:

@@ -146,7 +146,7 @@ SYMPTOMS = (
         addresses=(1,),
     ),
     Cell("refused", standing("refuse"), _is("connection_refused"), elsewhere=_is("ok")),
-    Cell("syn-drop", standing("swallow"), _is("ip_unreachable", "tcp_blocked"), _is("ok")),
+    Cell("syn-drop", standing("swallow"), _is("ip_unreachable"), _is("ok")),
     Cell("throttle", named(throttle(SLOW)), _is("throttled"), examine=judge_transfers),
     Cell("cap of 16 KiB", named(BYTE_CAP), _is("byte_cap_freeze"), examine=judge_transfers),
     *(
