@@ -31,8 +31,8 @@ from monitor.settings import read
 from monitor.totals import Totals
 from router import logs
 from router.access import access_log
-from router.admission.bans import BanList
 from router.admission.clients import Peer
+from router.admission.following import BanFollower
 from router.admission.table import Table
 from router.choice.words import Word, from_message, to_message
 from router.config import RouterConfig, WorkerConfig
@@ -73,8 +73,6 @@ class Worker:
         self._reports = Reports(self._name, self._totals, self._tell)
         self._acceptor: Acceptor | None = None
         self._crowded_at = float("-inf")
-        self._bans = BanList()
-        self._bans_version = self._bans_asked = ("", 0)
         self._noticed: set[tuple[str, str]] = set()
         self._control = ""
         """The control process that we have heard from last."""
@@ -88,6 +86,11 @@ class Worker:
             tell=self._say,
             access=self._access_log(config.log),
             accept=self._accept,
+        )
+        self._bans = BanFollower(
+            self._plane,
+            ask=lambda: self._tell({"type": "bans?", "process": self._name}),
+            complete=self._informed.set,
         )
         self._runner = web.AppRunner(
             build_app(self._plane), access_log=None, handler_cancellation=True, keepalive_timeout=15
@@ -171,7 +174,7 @@ class Worker:
             self._take_state(message)
             self._reports.send_totals(self._plane)  # a new control has nobody's numbers yet
             self._meet(message["control"])
-            self._ask_for_bans((message["control"], message["bans"]))
+            self._bans.state(message["control"], message["bans"])
         elif kind == "breaker":
             self._plane.pool.hear(from_message(message), self._plane.clock())
         elif kind == "explain":
@@ -179,15 +182,13 @@ class Worker:
         elif kind == "news":
             self._plane.learn(self._plane.snapshot.with_news(message["snapshot"]))
         elif kind == "ban":
-            self._plane.ban(message["rows"])
-            self._bans_changed(message["version"])
+            self._bans.ban(message)
         elif kind == "unban":
-            self._plane.bans.remove(message["networks"])
-            self._bans_changed(message["version"])
+            self._bans.unban(message)
         elif kind == "allowed":
             self._plane.limits.allow(message["rows"])
         elif kind == "bans":
-            self._take_bans(message)
+            self._bans.piece(message)
 
     def _take_state(self, message: dict[str, Any]) -> None:
         config = read(WorkerConfig, message["config"])
@@ -220,28 +221,6 @@ class Worker:
         else:
             told["request"] = explain_request(plane, wanted)
         self._tell(told)
-
-    def _ask_for_bans(self, version: tuple[str, int]) -> None:
-        """Ask for all bans, once, if these are not the ones that we have."""
-        if version not in (self._bans_version, self._bans_asked):
-            self._bans_asked = version
-            self._tell({"type": "bans?", "process": self._name})
-
-    def _bans_changed(self, version: int) -> None:
-        """Changes follow one another; after a gap the next state makes us ask for all bans."""
-        if self._bans_version == (self._control, version - 1):
-            self._bans_version = (self._control, version)
-
-    def _take_bans(self, message: Message) -> None:
-        """A piece of the whole list, which counts when it is complete."""
-        if "first" in message:
-            self._bans = BanList()
-        self._bans.extend(message["rows"])
-        if "version" in message:
-            self._bans_version = (self._control, message["version"])
-            self._plane.bans, self._bans = self._bans, BanList()
-            self._plane.ban(())
-            self._informed.set()
 
     def _notice(self, setting: str, peer: Peer) -> None:
         """Say once for each kind of proxy that a setting is missing, until there are others."""

@@ -1,1 +1,1 @@
-"""Who may come in: bans and keys; of limits only the settings are here yet."""
+"""Who may come in: clients, limits, bans and keys."""
