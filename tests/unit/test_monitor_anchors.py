@@ -12,8 +12,7 @@ from tests.support.ports import free_port
 async def test_whoever_asks_meanwhile_waits_for_the_same_answer() -> None:
     anchors = Anchors(NORMAL, lambda: 100.0)
     anchors.configure([f"127.0.0.1:{free_port()}"])
-    assert not anchors.silent
-    assert await asyncio.gather(anchors.ask(), anchors.ask()) == [False, False]
+    assert tuple(await asyncio.gather(anchors.ask(), anchors.ask())) == (False, False)
     assert anchors.silent
     assert not anchors.online
 
