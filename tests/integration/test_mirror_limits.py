@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
 
 import pytest
 
@@ -54,6 +55,11 @@ def held(road: Road) -> int:
     return road.plane.upstreams._table.held
 
 
+def in_line(road: Road, number: int) -> bool:
+    """Whether so many wait."""
+    return len(road.plane.line) == number
+
+
 async def test_a_mirror_never_has_more_connections_than_it_may() -> None:
     async with Guarded() as mirror, Road([mirror.table(max_connections=2)]) as road:
         answers = await asyncio.gather(*(road.ask(post()) for _ in range(20)))
@@ -76,7 +82,7 @@ async def test_callers_are_served_in_the_order_in_which_they_came() -> None:
         clients = []
         for number in range(4):
             clients.append(await road.send(get(f"/v1/models/{number}")))
-            await wait_until(lambda n=number: len(road.plane.line) == n, what="it stands in line")
+            await wait_until(partial(in_line, road, number), what="it stands in line")
         mirror.go_on.set()
         for client in clients:
             assert (await client.response()).status == 200

@@ -23,7 +23,7 @@ async def test_a_probe_takes_a_place_and_gives_it_back() -> None:
     held: list[int] = []
 
     class Watching(ScriptedMirror):
-        async def _serve(self, reader, writer):  # type: ignore[no-untyped-def]
+        async def _serve(self, reader, writer):
             held.append(table.held)
             await super()._serve(reader, writer)
 
