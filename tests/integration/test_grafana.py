@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import json
 import re
+import sys
 import subprocess
 import time
 from pathlib import Path
@@ -30,7 +31,11 @@ def load_build() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(GRAFANA))  # where Python looks when it runs the script
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(GRAFANA))
     return module
 
 
