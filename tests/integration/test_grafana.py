@@ -4,8 +4,8 @@ import asyncio
 import importlib.util
 import json
 import re
-import sys
 import subprocess
+import sys
 import time
 from pathlib import Path
 from types import ModuleType
