@@ -60,15 +60,19 @@ class Asked:
         self.suits: dict[Upstream, bool] = {}
         """Which mirrors have this endpoint and take these keys, as far as that was asked."""
         self._head = head
-        self._fields: dict[bytes, bytes] = {}
+        self._fields: dict[tuple[bytes, bool], bytes] = {}
 
     def __repr__(self) -> str:
         return f"<Asked {self.endpoint} {self.credentials.caller}>"
 
-    def fields_for(self, upstream: Upstream) -> bytes:
-        """The fields that this mirror gets, with the key that it takes."""
+    def fields_for(self, upstream: Upstream, talks: bool) -> bytes:
+        """The fields that this mirror gets, with the key that it takes.
+
+        `talks`: we may have to say something in its answer, so it must not be compressed.
+        """
         key = b"" if self.credentials.caller is _OWN else upstream.api_key
-        known = self._fields.get(key)
+        known = self._fields.get((key, talks))
         if known is None:
-            known = self._fields[key] = fields_with_key(self._head, self.credentials, key)
+            known = fields_with_key(self._head, self.credentials, key, plain=talks)
+            self._fields[key, talks] = known
         return known

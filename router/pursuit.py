@@ -80,7 +80,7 @@ class Pursuit(Watched):
         body, asked = self.body, self._asked
         self._reply = Reply(self, upstream, connection, opened_in)
         self.client.resume_client()  # before writing, which may pause it again
-        fields = asked.fields_for(upstream)
+        fields = asked.fields_for(upstream, self._silence < NEVER)
         prefix, host = upstream.base_path, connection.authority
         head = render_head(self.head, asked.target, prefix, host, fields, body.known_size)
         self._reply.write(b"".join((head, *body.to_send())))

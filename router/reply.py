@@ -17,7 +17,14 @@ from router.relay import Relay
 from router.respond import added_fields
 from router.stream.dialect import Dialect, interruption
 from router.stream.hold import COMMIT, WAIT, Ending, Hold
-from router.stream.judging import Refusal, failure_of, hold_of, is_plainly_good, needs_look
+from router.stream.judging import (
+    Refusal,
+    failure_of,
+    hold_of,
+    is_encoded,
+    is_plainly_good,
+    needs_look,
+)
 from router.stream.sse import Boundary
 from router.tunnel import Tunnel
 from router.upstreams import Upstream
@@ -169,7 +176,7 @@ class Reply:
         failure = failure_of(head, not asker.with_mirror_key) if head.status >= 400 else None
         if failure is not None:
             self._refused(head, failure)
-        elif asker.told and not head.is_event_stream:
+        elif asker.told and (not head.is_event_stream or is_encoded(head)):
             self._head, self._hold = head, Refusal()
         else:
             self._head = head
@@ -257,7 +264,7 @@ class Reply:
         self._head = self._hold = None
         self.committed = True
         self.stream = head.is_event_stream
-        if self.stream:
+        if self.stream and not is_encoded(head):
             self._boundary = Boundary()
             if head.until_close and asker.dialect is not Dialect.other:
                 self._ending = Ending(asker.dialect)

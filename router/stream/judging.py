@@ -35,10 +35,14 @@ def is_plainly_good(head: ResponseHead, piece: bytes) -> bool:
     return head.media == b"application/json" and begins[:1] == b"{" and b'"error"' not in begins
 
 
+def is_encoded(head: ResponseHead) -> bool:
+    """Whether the body is compressed, so that nothing can be read in it or added to it."""
+    return head.look.get(b"content-encoding", b"").strip().lower() not in _PLAIN
+
+
 def hold_of(head: ResponseHead, dialect: Dialect) -> Hold:
     """What keeps the beginning of a good response."""
-    encoded = head.look.get(b"content-encoding", b"").strip().lower() not in _PLAIN
-    return Hold(dialect, head.look.get(b"content-type", b""), encoded=encoded)
+    return Hold(dialect, head.look.get(b"content-type", b""), encoded=is_encoded(head))
 
 
 def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:

@@ -9,9 +9,18 @@ VIA = b"1.1 mirrorgate"
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
-def fields_with_key(head: RequestHead, credentials: Credentials, mirror_key: bytes) -> bytes:
-    """The fields that are forwarded, and the key that a mirror takes, as lines."""
-    return b"".join((*head.fields, *key_fields(credentials, head.look, mirror_key)))
+def fields_with_key(
+    head: RequestHead, credentials: Credentials, mirror_key: bytes, *, plain: bool = False
+) -> bytes:
+    """The fields that are forwarded, and the key that a mirror takes, as lines.
+
+    `plain`: no compression is asked for. A field is four parts of `head.fields`.
+    """
+    fields = head.fields
+    if plain and b"accept-encoding" in head.look:
+        kept = [at for at in range(0, len(fields), 4) if fields[at].lower() != b"accept-encoding"]
+        fields = [part for at in kept for part in fields[at : at + 4]]
+    return b"".join((*fields, *key_fields(credentials, head.look, mirror_key)))
 
 
 def render_head(

@@ -5,6 +5,7 @@ what goes wrong then reaches it. Minutes pass on a clock that the test moves on.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -67,14 +68,16 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(*faults: Fault, **router: Any) -> AsyncIterator[Scene]:
-    """Mirrors with these faults."""
+async def scene(
+    *faults: Fault, limits: dict[str, int] | None = None, **router: Any
+) -> AsyncIterator[Scene]:
+    """Mirrors with these faults; `limits`: what each may be asked."""
     time = PassingTime()
     mirrors = [WordyMirror(time, name, fault) for name, fault in zip("abc", faults, strict=False)]
     for mirror in mirrors:
         await mirror.__aenter__()
     settings = {"balance": {"policy": "priority"}, **router}
-    tables = [mirror.table(priority=at) for at, mirror in enumerate(mirrors)]
+    tables = [mirror.table(priority=at, **(limits or {})) for at, mirror in enumerate(mirrors)]
     try:
         async with Road(tables, settings, wheel=time.wheel, clock=time.now) as road:
             yield Scene(time, mirrors, road)
@@ -313,6 +316,63 @@ def _error_in(answer: Response, path: str) -> dict[str, Any]:
         assert (data["type"], data["code"]) == ("error", data["error"]["code"])
     error: dict[str, Any] = data["error"]
     return error
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_stream_that_we_may_talk_in_is_not_asked_for_compressed(late: bool) -> None:
+    packed = gzip.compress(CONTENT["chat"])
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
+    rude = answers(head + b"Content-Length: %d\r\n\r\n%b" % (len(packed), packed))
+    async with scene(later(20.0, rude) if late else rude) as played:
+        answer = await played.ask("Accept-Encoding: gzip, br")
+        (asked,) = played.mirrors[0].heads
+        assert b"accept-encoding" not in asked.lower()
+        assert b"Content-Type: application/json\r\n" in asked
+        if late:
+            assert _error_in(answer, "chat")["message"]
+        else:
+            assert answer.body == packed
+
+
+async def test_nothing_is_added_to_a_compressed_stream() -> None:
+    async def packs(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
+        writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
+        await words.send(writer, [b"packed\n\n"])
+        await mirror.time.sleep(40.0)
+        return False
+
+    async with scene(packs) as played:
+        answer = await played.ask()
+        assert answer.body == b"packed\n\n"
+        assert not answer.complete
+
+
+async def test_a_plain_request_may_be_answered_compressed() -> None:
+    async with scene(words.well) as played:
+        await played.ask("Accept-Encoding: gzip, br", body=PLAIN)
+        (asked,) = played.mirrors[0].heads
+        assert b"Accept-Encoding: gzip, br\r\n" in asked
+
+
+async def test_a_stream_that_waits_for_room_is_told_and_served() -> None:
+    async with scene(later(20.0, words.well), limits={"max_connections": 1}) as played:
+        first, second = await played.ask_at_once(2)
+        assert outcome_of(first) == outcome_of(second) == "whole"
+        counts = sorted(answer.body.count(b": keepalive\n") for answer in (first, second))
+        assert counts == [1, 2]
+
+
+async def test_who_leaves_after_being_told_leaves_nothing_behind() -> None:
+    async with scene(words.silence, words.well) as played:
+        client = await played.road.send(post(PATHS["chat"], STREAM))
+        status, _, _ = await played.time.through(client.head())
+        assert (status, await client.chunk()) == (200, b": keepalive\n")
+        await client.close()
+        await played.time.pass_by(1.0)
+        assert played.road.in_flight == 0
+        assert played.road.finished[-1].outcome == "client_abort"
+        assert played.road.suspected == []
 
 
 # What SDKs are told, and what they may ask

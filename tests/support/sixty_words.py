@@ -35,6 +35,7 @@ class WordyMirror(ScriptedMirror):
         super().__init__(self._serve_all, name)
         self.time = time
         self.asked_at: list[float] = []
+        self.heads: list[bytes] = []
         self.bodies: list[dict[str, Any]] = []
         self._fault = fault
         self._began = time.now()
@@ -47,7 +48,8 @@ class WordyMirror(ScriptedMirror):
     async def _serve_all(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         keep = True
         while keep:
-            _, body = await read_request(reader)
+            head, body = await read_request(reader)
+            self.heads.append(head)
             self.asked_at.append(self.time.now())
             self.bodies.append(json.loads(body))
             keep = await self._fault(self, writer)
