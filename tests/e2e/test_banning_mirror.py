@@ -29,5 +29,5 @@ async def test_alone_it_is_asked_as_much_as_it_bears_and_the_rest_are_told(tmp_p
 
 
 async def test_it_does_ban_whoever_does_not_know_its_limits(tmp_path: Path):
-    seen = await course(tmp_path / "instance", generous=2, seconds=3.0, limited=False)
+    seen = await course(tmp_path / "instance", generous=1, seconds=6.0, limited=False)
     assert seen.strict.banned

@@ -1,6 +1,7 @@
 """A mirror fails while OpenAI's own clients ask through an instance: what they make of it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ from tests.e2e.clients.failing import Ended, with_node, with_python
 from tests.support.instance import Instance
 from tests.support.mirror import TEST_KEY
 from tests.support.mirror_process import MirrorProcess
-from tests.support.toml import dump
 
 pytestmark = pytest.mark.e2e
 
@@ -85,31 +85,54 @@ class Scene:
         seen = (mirror.seen() for mirror in self.mirrors)
         return tuple(sum(one.method == "POST" for one in of_one) for of_one in seen)
 
+
+class Scenes:
+    """One for each style of telling, made when it is first wanted."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._made: dict[str, Scene] = {}
+        self._stack = ExitStack()
+
+    def with_style(self, style: str) -> Scene:
+        """Nobody is ejected there, so that each case meets the first mirror."""
+        if style not in self._made:
+            self._made[style] = self._make(style)
+        return self._made[style]
+
+    def _make(self, style: str) -> Scene:
+        directory = self._directory / style
+        directory.mkdir()
+        mirrors = [
+            self._stack.enter_context(MirrorProcess(name, directory, keys=[TEST_KEY]))
+            for name in "ab"
+        ]
+        config = {
+            "router": {
+                "workers": 1,
+                "balance": {"policy": "priority"},
+                "timeouts": {"stream_head": HEAD_LIMIT, "first_content": 3.0, "idle": 2.0},
+                "stream": {"keepalive": KEEPALIVE, "keepalive_style": style},
+                "ejection": {"max_percent": 0},
+            },
+            "monitor": {"interval": "1h"},
+            "mirrors": [_table(mirror, at) for at, mirror in enumerate(mirrors)],
+        }
+        instance = self._stack.enter_context(Instance(config, directory / "instance"))
+        return Scene(mirrors, instance)
+
+    def close(self) -> None:
+        """End them all."""
+        self._stack.close()
+
     def logs(self) -> str:
-        return self.instance.logs()
+        return "\n".join(scene.instance.logs() for scene in self._made.values())
 
 
 @pytest.fixture(scope="module")
-def scene(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scene]:
-    """With this style of telling; nobody is ejected, so that each case meets the first mirror."""
-    directory = tmp_path_factory.mktemp("failing")
-    with MirrorProcess("a", directory, keys=[TEST_KEY]) as a:
-        with MirrorProcess("b", directory, keys=[TEST_KEY]) as b:
-            config = {
-                "router": {
-                    "workers": 1,
-                    "balance": {"policy": "priority"},
-                    "timeouts": {"stream_head": HEAD_LIMIT, "first_content": 3.0, "idle": 2.0},
-                    "stream": {"keepalive": KEEPALIVE, "keepalive_style": request.param},
-                    "ejection": {"max_percent": 0},
-                },
-                "monitor": {"interval": "1h"},
-                "mirrors": [_table(a, 0), _table(b, 1)],
-            }
-            with Instance(dump(config), directory / "instance") as instance:
-                yield Scene([a, b], instance)
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenes]:
+    with closing(Scenes(tmp_path_factory.mktemp("failing"))) as scenes:
+        yield scenes
 
 
 def _table(mirror: MirrorProcess, priority: int) -> dict[str, Any]:
@@ -119,23 +142,27 @@ def _table(mirror: MirrorProcess, priority: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("ask", [with_python, with_node], ids=["python", "node"])
 @pytest.mark.parametrize(
-    ("scene", "case"),
+    ("style", "case"),
     [("comment", case) for case in CASES] + [("chunk", case) for case in CASES if case.is_late],
     ids=lambda given: getattr(given, "name", given),
-    indirect=["scene"],
 )
 def test_the_client_gets_the_whole_answer_or_one_clear_error(
-    scene: Scene, case: Case, ask: Callable[[str, str, str, Path], Ended], tmp_path: Path
+    scenes: Scenes,
+    style: str,
+    case: Case,
+    ask: Callable[[str, str, str, Path], Ended],
+    tmp_path: Path,
 ):
+    scene = scenes.with_style(style)
     scene.play({**case.fault, "only": "/v1/chat" if case.kind == "chat" else f"/v1/{case.kind}"})
     assert ask(scene.base_url, TEST_KEY, case.kind, tmp_path) == (case.said, case.code)
     assert scene.asked == case.asked
 
 
-@pytest.mark.parametrize("scene", ["comment"], indirect=True)
 def test_a_limit_of_the_callers_own_key_is_answered_elsewhere_when_the_sdk_asks_again(
-    scene: Scene,
+    scenes: Scenes,
 ):
+    scene = scenes.with_style("comment")
     scene.play({"status": 429, "only": "/v1/chat"})
     with openai.OpenAI(base_url=scene.base_url, api_key=TEST_KEY, max_retries=2) as client:
         answer = client.chat.completions.create(

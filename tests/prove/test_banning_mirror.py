@@ -33,6 +33,7 @@ async def test_a_mirror_that_bans_never_bans_us(generous: int, tmp_path: Path, m
     measured("connections at most, of 10", seen.strict.most_connections)
     measured("requests within a second at most, of 20", seen.strict.most_in_a_second)
     measured("requests per second", seen.rate)
+    measured("judged by their time, of those", seen.strict.judged)
     measured("requests in all", len(seen.ended))
     measured("clear errors", sum(one.outcome == "error" for one in seen.ended))
     measured("lost with a killed worker", len(seen.lost))

@@ -21,6 +21,8 @@ WAYS = ("refused", "reset", "blackhole", "500", "503", "hang", "slow", "garbage"
 LATENCY, WORDS, GAP = 0.02, 4, 0.01
 """Seconds until it answers, events of a stream with content, seconds between them."""
 SLOW = 10.0
+_BEAT, _ON_TIME = 0.01, 0.04
+"""Seconds between two looks at the clock, and by which this process may be late."""
 _RESET = struct.pack("ii", 1, 0)
 _JSON = b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 _SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -39,7 +41,11 @@ class MortalMirror:
         self.banned = ""
         """What it has banned its clients for: it hears nothing of them any more."""
         self.most_connections = self.most_in_a_second = 0
+        self.judged = 0
+        """Arrivals that it could tell the time of: those while this process was on time itself."""
         self._bans_above = bans_above
+        self._late_at = 0.0
+        self._watch: asyncio.Task[None] | None = None
         self._last_second: deque[float] = deque()
         self.way = ""
         """How it is dead; "" while it lives."""
@@ -56,14 +62,29 @@ class MortalMirror:
 
     async def __aenter__(self) -> Self:
         await self._listen()
+        if self._bans_above is not None:
+            self._watch = asyncio.create_task(self._note_lateness())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
         self._stop_listening()
+        if self._watch is not None:
+            self._watch.cancel()
         for connection in list(self.connections):
             connection.transport.abort()
+
+    async def _note_lateness(self) -> None:
+        """When this loop is late, what came one by one looks as if it had come at once."""
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(_BEAT)
+            if time.monotonic() - began > _BEAT + _ON_TIME:
+                self._late_at = time.monotonic()
+
+    def _is_on_time(self, now: float) -> bool:
+        return now - self._late_at > 1.0 + _BEAT
 
     async def die(self, way: str) -> None:
         """From now on; see `WAYS`."""
@@ -89,6 +110,8 @@ class MortalMirror:
         """Somebody connects."""
         self.accepted.append(time.monotonic())
         self.connections.add(connection)
+        if not self._is_on_time(time.monotonic()):
+            return
         self.most_connections = max(self.most_connections, len(self.connections))
         if self._bans_above is not None and len(self.connections) > self._bans_above[0]:
             self._ban(f"{len(self.connections)} connections")
@@ -102,6 +125,9 @@ class MortalMirror:
         last.append(now)
         while now - last[0] >= 1.0:
             last.popleft()
+        if not self._is_on_time(now):
+            return
+        self.judged += 1
         self.most_in_a_second = max(self.most_in_a_second, len(last))
         if self._bans_above is not None and len(last) > self._bans_above[1]:
             self._ban(f"{len(last)} requests within a second")
