@@ -70,9 +70,12 @@ class Errands:
             self.weigh(mirror_id)
 
     def weigh(self, mirror_id: str) -> None:
-        """Take what is known of a mirror's speed."""
+        """Take what is known of a mirror's speed and models."""
         watch = self._watches.get(mirror_id)
-        if watch is not None and watch.weigh(*self._slowly.reaction(mirror_id)):
+        if watch is None:
+            return
+        before, watch.models = watch.models, self._slowly.models(mirror_id)
+        if watch.weigh(*self._slowly.reaction(mirror_id)) or watch.models != before:
             self._touched(mirror_id)
 
     async def stop(self) -> None:
@@ -98,16 +101,17 @@ class Errands:
     async def _errands(self, mirror: MirrorConfig, way: Way, config: MonitorConfig) -> None:
         check = await self._slowly.check_key(mirror, way, config.timeouts)
         if check is not None and check.valid is not None:
-            self._key_checked(mirror.id, valid=check.valid)
+            self._key_checked(mirror.id, check.verdict)
         if await self._slowly.measure(mirror, way, config.timeouts):
             self.weigh(mirror.id)
         canary = await self._canaries.sing(mirror, way, config)
         if canary is not None:
             self._canary_sung(mirror.id, canary)
 
-    def _key_checked(self, mirror_id: str, valid: bool) -> None:
+    def _key_checked(self, mirror_id: str, verdict: str) -> None:
         if (watch := self._watches.get(mirror_id)) is not None:
-            watch.key_refused = not valid
+            watch.key_verdict = verdict
+            self.weigh(mirror_id)
             self._touched(mirror_id)
 
     def _canary_sung(self, mirror_id: str, canary: Canary) -> None:

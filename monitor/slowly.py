@@ -23,6 +23,8 @@ from monitor.probes.prober import Prober
 from monitor.probes.result import KeyCheck, Transfer, Way
 from monitor.probes.way import Budget
 
+LIST_COUNTS = 3600.0
+"""Seconds that a list of models is believed; it is asked for more often than that."""
 KEPT = 504
 """Transfers remembered: seven days of one each twenty minutes."""
 _OWN_FAULT = frozenset({TOO_SHORT, UNEXPECTED_STATUS, "http_request_failed"})
@@ -34,7 +36,12 @@ class Measured:
     """What was measured of one mirror."""
 
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=KEPT))
+    key: str = ""
+    """The one that was asked about last."""
     key_due: float = 0.0
+    models: tuple[str, ...] = ()
+    models_until: float = 0.0
+    """How long the list of models counts."""
     bulk_due: float = 0.0
     finding: Finding = field(default_factory=lambda: Finding("unknown"))
     until: float = 0.0
@@ -74,12 +81,22 @@ class Slowly:
     ) -> KeyCheck | None:
         """Whether the mirror takes its own key; None if there is none or it is not due."""
         known = self._known(mirror.id)
+        if known.key != mirror.api_key:
+            known.key, known.key_due, known.models = mirror.api_key, 0.0, ()
         if not mirror.api_key or self._monotonic() < known.key_due:
             return None
         known.key_due = self._next(self._pace.keyed_interval)
         budget = self._budget(timeouts)
         async with self._prober.open(mirror, way, timeouts, budget) as found:
-            return await check_key(found, mirror, way, self._prober.agent, timeouts.request)
+            check = await check_key(found, mirror, way, self._prober.agent, timeouts.request)
+        if check.valid is not None:
+            known.models, known.models_until = check.models, self._monotonic() + LIST_COUNTS
+        return check
+
+    def models(self, mirror_id: str) -> tuple[str, ...]:
+        """What the mirror has listed for its own key not long ago; empty: not known."""
+        known = self._known(mirror_id)
+        return known.models if self._monotonic() < known.models_until else ()
 
     async def measure(self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts) -> bool:
         """Measure a transfer if one is due; whether it was."""

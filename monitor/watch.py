@@ -56,7 +56,10 @@ class MirrorWatch:
         """When that began, on the monotonic clock."""
         self.weight = 1.0
         self.freezes_streams = False
-        self.key_refused = False
+        self.key_verdict = ""
+        """Why its own key is of no use; "" while it may be used."""
+        self.models: tuple[str, ...] = ()
+        """What it lists for its own key; empty: not known."""
         self.evidence: tuple[str, ...] = ()
         self.rest_until = float("-inf")
         """Until when it is not asked, on the monotonic clock."""
@@ -95,9 +98,10 @@ class MirrorWatch:
             wish=self._wish,
             wish_until=self._wish_until,
             paths=paths,
-            weight=self.weight,
+            weight=min(self.weight, reaction_to(self._meaning.verdict).weight),
             freezes_streams=self.freezes_streams,
-            key_refused=self.key_refused,
+            key_refused=bool(self.key_verdict),
+            models=self.models,
             latency=self._latency,
             last_probe=self.last_probe,
             cdn_detected=self.network,
@@ -117,9 +121,10 @@ class MirrorWatch:
         self.last_probe, self._seen = now, monotonic
         if (path := probe.best) is not None:
             self._latency = latency_of(self.mirror, probe, path)
-            self.network = self._network_of(path) or self.network
+            self.network = self.network_of(path) or self.network
 
-    def _network_of(self, path: PathResult) -> str:
+    def network_of(self, path: PathResult) -> str:
+        """The content delivery network that a probe shows, or ""."""
         answer, shaken = path.last.http, path.step(Operation.tls_handshake)
         name = self.ways.names.get(path.hostname)
         return cdn_of(
@@ -158,8 +163,8 @@ class MirrorWatch:
         if own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold:
             self.evidence = own[0].evidence
             return Meaning(own[0].verdict, True, "it is reached under another name")
-        if self.key_refused:
-            return Meaning("upstream_key_invalid", True, "it refuses its own key")
+        if self.key_verdict:
+            return Meaning(self.key_verdict, True, "its own key is of no use there")
         if self._burden.verdict not in (OK, UNKNOWN):
             self.evidence = self._burden.evidence
             return Meaning(self._burden.verdict, True, "longer answers are slow, or stop")

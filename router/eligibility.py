@@ -29,7 +29,8 @@ class Eligibility:
         known = self.asked.suits.get(upstream)
         if known is None:
             known = self.asked.suits[upstream] = self._suits(upstream)
-        return known and (not upstream.mirror.models or self._has_model(upstream))
+        picky = upstream.mirror.models or upstream.lacks
+        return known and (not picky or self._has_model(upstream))
 
     def _suits(self, upstream: Upstream) -> bool:
         shown = self.asked.credentials
@@ -43,7 +44,11 @@ class Eligibility:
         """Looked up only when a mirror has a list of its own."""
         if self._model is None and self._body.collected:
             self._model = model_of(self._body.peek()) or ""
-        return not self._model or self._model in upstream.mirror.models
+        if not self._model or not upstream.mirror.models:
+            # What a mirror lists for its own key says nothing of callers' keys.
+            own = self.asked.credentials.caller is _OWN
+            return own or self._model not in upstream.lacks
+        return self._model in upstream.mirror.models
 
     def no_mirror(self, plane: Plane) -> Problem:
         """Why no mirror can be asked."""

@@ -23,6 +23,7 @@ from router.choice.network import network_terms
 from router.choice.paths import Route
 from router.config import RouterConfig
 from router.gate import Gate
+from router.lists import lacking
 from router.routes import route_to, routes_of
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER, Wheel
@@ -76,6 +77,8 @@ class Upstream:
         self.gate = gate
         """What its operator allows at most, if there is a limit."""
         self.removed = False
+        self.lacks: frozenset[str] = frozenset()
+        """Models that it does not list for its own key while another mirror has them."""
         self.base_path = mirror.base_path.encode()
         self.api_key = mirror.api_key.encode()
         self._paths = tuple(path.encode() for path in mirror.paths)
@@ -189,6 +192,8 @@ class Upstreams:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._by_id: dict[str, Upstream] = {}
+        self._compared: list[tuple[Upstream, tuple[str, ...], bool, bool]] = []
+        """What `lacks` was made of."""
 
     def __iter__(self) -> Iterator[Upstream]:
         return iter(self._by_id.values())
@@ -225,9 +230,18 @@ class Upstreams:
             upstream.see(snapshot.of(upstream.id), snapshot.quarantine)
             if not (upstream.mirror.enabled and upstream.health.wish is Wish.use):
                 upstream.close_idle()
+        self._compare_lists()
         terms = network_terms({u.id: u.health.latency.tls for u in self})
         for upstream in self:
             upstream.load.network = terms[upstream.id]
+
+    def _compare_lists(self) -> None:
+        listers = list(self)
+        known = [(u, u.health.models, u.health.in_rotation, u.health.key_refused) for u in listers]
+        if known != self._compared:
+            self._compared = known
+            for upstream, lacks in zip(listers, lacking(listers), strict=True):
+                upstream.lacks = lacks
 
     def settle(self, now: float) -> None:
         """The time of some quarantine may be over, whether or not control is there to tell."""

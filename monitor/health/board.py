@@ -98,6 +98,8 @@ class MirrorHealth:
     """Whether long answers stop dead over it: other mirrors come first for streams."""
     key_refused: bool = False
     """Whether its own key is refused: then only callers' own keys go there."""
+    models: tuple[str, ...] = ()
+    """All that it lists for its own key; empty: not known."""
     dns: str = "ok"
     """The verdict on how its name resolves, which need not keep it from being reached."""
     evidence: tuple[str, ...] = ()
@@ -194,6 +196,7 @@ def _mirror_from_json(data: Mapping[str, Any]) -> MirrorHealth:
             "paths": tuple(map(_path_from_json, data["paths"])),
             "latency": Latency(**data["latency"]),
             "evidence": tuple(data["evidence"]),
+            "models": tuple(data["models"]),
         }
     )
 

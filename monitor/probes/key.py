@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from monitor.config import MirrorConfig
+from monitor.diagnosis.answer import meaning_of
 from monitor.probes.request import ResponseReader, exchange, head_of
 from monitor.probes.result import HttpAnswer, KeyCheck, Way
 from monitor.probes.way import Opened
@@ -15,6 +16,10 @@ MAX_LIST = 1 << 20
 MAX_MODELS = 1000
 _MAX_NAME = 128
 NOT_VERIFIED = "not_verified"
+REFUSALS = frozenset(
+    {"upstream_key_invalid", "upstream_ip_not_allowed", "upstream_quota", "upstream_region_ban"}
+)
+"""Verdicts on an answer after which the key is of no use there."""
 
 
 def authorization(mirror: MirrorConfig) -> str:
@@ -39,8 +44,9 @@ async def check_key(
 
 def judged(answer: HttpAnswer) -> KeyCheck:
     """What a response to a request with the key means for the key."""
-    if answer.status == 401:
-        return KeyCheck(False, status=401)
+    verdict = meaning_of(answer, keyed=True).verdict
+    if verdict in REFUSALS:
+        return KeyCheck(False, status=answer.status, verdict=verdict)
     models = models_in(answer) if answer.status == 200 else None
     if models is None:
         return KeyCheck(None, status=answer.status)
@@ -48,7 +54,10 @@ def judged(answer: HttpAnswer) -> KeyCheck:
 
 
 def models_in(answer: HttpAnswer) -> tuple[str, ...] | None:
-    """The names in a list of models, each once; None if it is none, or was too long to read."""
+    """The names in a list of models, each once; None if it is none, or was too long to read.
+
+    Of a list that has more than can be kept, or goes on on another page, there are none.
+    """
     try:
         parsed: Any = json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -58,4 +67,5 @@ def models_in(answer: HttpAnswer) -> tuple[str, ...] | None:
         return None
     names = (entry.get("id") for entry in entries if isinstance(entry, dict))
     fit = (name for name in names if isinstance(name, str) and 0 < len(name) <= _MAX_NAME)
-    return tuple(dict.fromkeys(fit))[:MAX_MODELS]
+    found = tuple(dict.fromkeys(fit))
+    return () if len(found) > MAX_MODELS or parsed.get("has_more") else found

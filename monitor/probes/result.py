@@ -139,9 +139,11 @@ class KeyCheck:
     valid: bool | None
     """None when it cannot be told: no answer, or one that is about something else."""
     models: tuple[str, ...] = ()
-    """The models that it lists, at most 1,000 names of at most 128 characters."""
+    """All models that it lists, of at most 128 characters each; empty when the list is too long."""
     failure: str | None = None
     status: int = 0
+    verdict: str = ""
+    """Why the key cannot be used, where the mirror says so."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ import pytest
 
 from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.diagnosis.pace import Pace
-from monitor.health.board import HealthBoard
+from monitor.health.board import HealthBoard, HealthSnapshot
 from monitor.history.store import Store
 from monitor.metrics import FAMILIES
 from monitor.probes.bulk import LEAST, MOST, TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
 from monitor.probes.canary import ASSUMED, sing
-from monitor.probes.key import MAX_MODELS, NOT_VERIFIED, check_key
+from monitor.probes.key import NOT_VERIFIED, check_key
 from monitor.probes.prober import Prober
 from monitor.probes.result import (
     TIMED_OUT,
@@ -38,6 +38,9 @@ from tests.support.wait import wait_until_async
 KEY = "sk-the-mirrors-own"
 TIMEOUTS = MonitorTimeouts(connect=10, handshake=10, request=10)
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
+QUOTA = b'{"error": {"code": "insufficient_quota"}}'
+REGION = b'{"error": {"code": "unsupported_country_region_territory"}}'
+ADDRESS = b'{"error": {"message": "IP not authorized"}}'
 
 
 class Server:
@@ -122,15 +125,22 @@ async def test_the_models_of_the_mirrors_own_key_are_listed(authority: Authority
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
-        (401, b'{"error": {"message": "Incorrect key sk-the"}}', KeyCheck(False, status=401)),
+        (
+            401,
+            b'{"error": {"message": "Incorrect key sk-the"}}',
+            KeyCheck(False, status=401, verdict="upstream_key_invalid"),
+        ),
         (403, b"{}", KeyCheck(None, status=403)),
         (429, b"{}", KeyCheck(None, status=429)),
+        (429, QUOTA, KeyCheck(False, status=429, verdict="upstream_quota")),
+        (403, REGION, KeyCheck(False, status=403, verdict="upstream_region_ban")),
+        (401, ADDRESS, KeyCheck(False, status=401, verdict="upstream_ip_not_allowed")),
         (200, b"<html>", KeyCheck(None, status=200)),
         (200, b'{"data": {}}', KeyCheck(None, status=200)),
         (200, b"[" * 50000, KeyCheck(None, status=200)),
         (200, models(1, None, "x" * 200, "", "good"), KeyCheck(True, ("good",), status=200)),
     ],
-    ids=["401", "403", "429", "html", "no-list", "deep", "odd-names"],
+    ids=["401", "403", "429", "quota", "region", "address", "html", "no-list", "deep", "odd-names"],
 )
 async def test_what_a_mirror_says_to_its_key_is_told_apart(
     authority: Authority, status, body, expected
@@ -143,7 +153,14 @@ async def test_a_list_of_models_is_bounded(authority: Authority):
     body = models(*(f"model-{n}" for n in range(5000)))
     async with serving(saying(200, body), authority.issue("mirror.test")) as (_, port):
         check = await key_checked(port, authority)
-    assert (check.valid, len(check.models)) == (True, MAX_MODELS)
+    assert (check.valid, check.models) == (True, ()), "a part of a list says nothing of the rest"
+
+
+async def test_a_page_of_a_list_is_no_list_of_models(authority: Authority):
+    body = b'{"object": "list", "data": [{"id": "a"}], "has_more": true}'
+    async with serving(saying(200, body), authority.issue("mirror.test")) as (_, port):
+        check = await key_checked(port, authority)
+    assert (check.valid, check.models) == (True, ())
 
 
 @pytest.mark.parametrize("fault", ["name", "authority", "plain"])
@@ -397,3 +414,14 @@ async def test_what_a_mirror_says_to_its_key_is_shown(authority: Authority, tmp_
         async with monitoring(mirror, MonitorConfig(interval=0.1), tmp_path) as (_, board, _):
             await wait_until_async(lambda: board.current.of("m").key_refused)
             assert board.current.of("m").in_rotation
+
+
+async def test_the_models_that_a_mirror_lists_for_its_key_are_known_to_all(
+    authority: Authority, tmp_path: Path
+):
+    async with serving(saying(200, models("a", "b")), authority.issue("mirror.test")) as (_, port):
+        mirror = mirror_at(port, authority, api_key=KEY)
+        async with monitoring(mirror, MonitorConfig(interval=0.1), tmp_path) as (_, board, _):
+            await wait_until_async(lambda: board.current.of("m").models == ("a", "b"))
+            snapshot = board.current
+    assert HealthSnapshot.from_json(json.loads(json.dumps(snapshot.to_json()))) == snapshot

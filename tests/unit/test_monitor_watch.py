@@ -157,10 +157,10 @@ def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
 
 
 def test_a_refused_key_and_a_slow_mirror_are_degraded_and_say_so(watch):
-    watch.key_refused = True
+    watch.key_verdict = "upstream_key_invalid"
     assert give(watch, OK, 1).verdict == "upstream_key_invalid"
     assert watch.health().key_refused
-    watch.key_refused = False
+    watch.key_verdict = ""
     slow = Finding("throttled", evidence=("2 KB/s",))
     assert watch.weigh(slow, reaction_to("throttled"))
     assert not watch.weigh(slow, reaction_to("throttled"))
