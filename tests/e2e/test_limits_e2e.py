@@ -190,11 +190,10 @@ def test_who_ends_one_stream_may_open_another_at_once(instance: Instance):
 def test_who_breaks_off_one_stream_may_begin_another_at_once(instance: Instance):
     client = "127.0.0.21"
     with ExitStack() as stack:
-        streams = [Stream(instance, client) for _ in range(LIMIT)]
-        stack.callback(lambda: [stream.close() for stream in streams])
+        streams = [stack.enter_context(closing(Stream(instance, client))) for _ in range(LIMIT)]
         for _ in range(30):
             streams.pop(0).close()
-            streams.append(Stream(instance, client))
+            streams.append(stack.enter_context(closing(Stream(instance, client))))
             assert streams[-1].status == 200
             time.sleep(0.03)  # below the rate
 
