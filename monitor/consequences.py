@@ -14,7 +14,7 @@ from dataclasses import replace
 from monitor import metrics
 from monitor.anchors import Anchors
 from monitor.config import MonitorConfig
-from monitor.diagnosis.answer import OK, Meaning
+from monitor.diagnosis.answer import OK, retry_after
 from monitor.diagnosis.certificates import judge_certificate
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.measures import Reaction, Scope
@@ -26,8 +26,9 @@ from monitor.diagnosis.verdict import could_be_ours, judge_step
 from monitor.examiner import Case, Examiner
 from monitor.experiment import Conclusion
 from monitor.health.board import Standing, endpoint_of
-from monitor.health.paths import Path
+from monitor.health.paths import Path, in_order
 from monitor.health.quarantine import Quarantine
+from monitor.probes.prober import Probe
 from monitor.probes.result import Operation, PathResult, StepResult, Way
 from monitor.probes.trials import Subject
 from monitor.totals import Totals
@@ -39,6 +40,8 @@ USUAL_INTERVAL = 15.0
 """For which the holds of the reactions are meant; a faster monitor tries again sooner."""
 _NOTHING = frozenset({"ok", "unknown", "local_network_down"})
 _OF_PATHS = frozenset({Scope.path, Scope.endpoint, Scope.hostname})
+_REFUSES = frozenset({"cdn_challenge", "cdn_access_denied"})
+"""Verdicts that keep a mirror down until somebody does something about it."""
 
 
 class Consequences:
@@ -73,14 +76,18 @@ class Consequences:
 
     # Probes
 
-    def take(self, watch: MirrorWatch, result: PathResult, began: float) -> None:
-        """A probe that began then went over a path, to its end or to where it failed."""
+    def take(self, watch: MirrorWatch, result: PathResult, began: float, alive: bool) -> None:
+        """A probe that began then went over a path, to its end or to where it failed; `alive`: the
+        mirror answers as it should over this path or another one."""
         path = watch.ways.path(result.way)
         if path is None:
             return  # it was forgotten meanwhile
         now, last = self._monotonic(), result.last
         meaning = judge_step(last)
-        if last.failure is None or reaction_to(meaning.verdict).scope not in _OF_PATHS:
+        path.network = watch.network_of(result) or path.network
+        answered = last.failure is None and (last.http is None or meaning.alive)
+        of_mirror = reaction_to(meaning.verdict).scope not in _OF_PATHS
+        if answered or (of_mirror and not alive):
             self._anchors.heard()
             if path.last_bad <= began:  # else it may have failed after this
                 self._worked(watch, path, result, now)
@@ -210,15 +217,26 @@ class Consequences:
             held.hold(until)
         self._touched(watch.mirror.id)
 
-    def rest(self, watch: MirrorWatch, meaning: Meaning) -> None:
-        """A mirror that cannot serve, for a reason of its own, is asked seldom."""
+    def burdened(self, watch: MirrorWatch, finding: Finding) -> None:
+        """Long answers stop dead, or are slow: where another network leads to the mirror, that one
+        is taken; its share of the traffic is smaller in any case (`MirrorWatch.weigh`)."""
+        works = [path for path in in_order(watch.ways) if path.standing is Standing.ok]
+        elsewhere = [path for path in works[1:] if path.network != works[0].network]
+        if reaction_to(finding.verdict).scope is Scope.cdn and elsewhere:
+            self.react(watch, works[0], finding)
+
+    def rest(self, watch: MirrorWatch, probe: Probe, wall: float) -> None:
+        """A mirror that refuses us for a reason of its own is asked seldom, or when it says."""
+        meaning = probe.meaning
         reaction, now = reaction_to(meaning.verdict), self._monotonic()
-        if meaning.alive or not (reaction.alert and reaction.scope is Scope.mirror):
+        if not (reaction.hold and reaction.scope is Scope.mirror):
             watch.rests_taken = 0
-        elif meaning.verdict.startswith(("cdn_", "upstream_")) and watch.is_down:
+        elif meaning.alive or (meaning.verdict in _REFUSES and watch.is_down):
             watch.rests_taken += 1
-            hold = hold_after(reaction, watch.rests_taken, self._rng, self._pace)
-            watch.rest_until = now + hold * self._scale(meaning.verdict)
+            asked = retry_after(probe.headers, wall)
+            hold = hold_after(reaction, watch.rests_taken, self._rng, self._pace, asked)
+            scale = self._scale(meaning.verdict) if asked is None else 1.0
+            watch.rest_until = now + hold * scale
 
     def _until(self, path: Path, verdict: str, endpoint: str, now: float) -> float:
         """Until when to hold; where the endpoint is quarantined, that grows and says how long."""
@@ -229,7 +247,10 @@ class Consequences:
         return now + seconds * self._scale(verdict)
 
     def _fellows(self, watch: MirrorWatch, path: Path, reaction: Reaction) -> list[Path]:
-        """The other paths that a verdict speaks of; what works by its own probes stays in use."""
+        """The other paths that a verdict speaks of; what works by its own probes stays in use, but
+        behind one content network all of them lead to the same place."""
+        if reaction.scope is Scope.cdn:
+            return [p for p in watch.ways if p is not path and p.network == path.network != ""]
         if reaction.scope is Scope.hostname:
             some = [p for p in watch.ways.under(path.hostname) if p is not path]
         elif reaction.scope is Scope.endpoint:

@@ -13,6 +13,7 @@ from functools import partial
 
 from monitor.canaries import Canaries
 from monitor.config import MirrorConfig, MonitorConfig
+from monitor.diagnosis.trial import Finding
 from monitor.metrics import count_canary
 from monitor.probes.result import Canary, Way
 from monitor.probes.room import NoRoom
@@ -33,13 +34,16 @@ class Errands:
         slowly: Slowly,
         canaries: Canaries,
         watches: Mapping[str, MirrorWatch],
+        burdened: Callable[[MirrorWatch, Finding], None],
         touched: Callable[[str], None],
         totals: Totals,
     ) -> None:
-        """`touched` is called with the id of every mirror that should be shown anew."""
+        """`burdened` is told when what is known of a mirror's speed changes; `touched` is called
+        with the id of every mirror that should be shown anew."""
         self._slowly = slowly
         self._canaries = canaries
         self._watches = watches
+        self._burdened = burdened
         self._touched = touched
         self._totals = totals
         self._slots = asyncio.Semaphore(AT_ONCE)
@@ -75,7 +79,11 @@ class Errands:
         if watch is None:
             return
         before, watch.models = watch.models, self._slowly.models(mirror_id)
-        if watch.weigh(*self._slowly.reaction(mirror_id)) or watch.models != before:
+        finding, reaction = self._slowly.reaction(mirror_id)
+        if watch.weigh(finding, reaction):
+            self._burdened(watch, finding)
+            self._touched(mirror_id)
+        elif watch.models != before:
             self._touched(mirror_id)
 
     async def stop(self) -> None:

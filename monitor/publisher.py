@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 
 from monitor import metrics
+from monitor.alerts import Alerts
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthBoard, HealthSnapshot, MirrorHealth, endpoint_of
 from monitor.health.quarantine import Quarantine
@@ -42,6 +43,7 @@ class Publisher:
         self._mirrors: Mapping[str, MirrorConfig] = {}
         self._watches: Mapping[str, MirrorWatch] = {}
         self._shown: dict[str, MirrorHealth] = {}
+        self._alerts = Alerts()
         self._changed: set[str] = set()
         self._held: Mapping[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -51,6 +53,8 @@ class Publisher:
         self, mirrors: Mapping[str, MirrorConfig], watches: Mapping[str, MirrorWatch]
     ) -> None:
         """Show these mirrors, all of them anew."""
+        for gone in self._mirrors.keys() - mirrors.keys():
+            self._alerts.forget(gone)
         self._mirrors, self._watches = mirrors, watches
         self._shown.clear()
 
@@ -105,6 +109,7 @@ class Publisher:
         port = watch.mirror.port
         health = watch.health(lambda address: endpoint_of(address, port) in self._held, self._wall)
         self._shown[mirror_id] = health
+        self._alerts.see(health)
         metrics.show_health(self._totals, self._mirrors[mirror_id], health)
 
     def _wall(self, moment: float) -> float:

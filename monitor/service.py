@@ -119,6 +119,7 @@ class Monitor:
             Slowly(self._prober, pace, rng, monotonic),
             Canaries(self._prober, pace, rng, monotonic, clock),
             self._watches,
+            self._consequences.burdened,
             self._touched,
             totals,
         )
@@ -263,11 +264,11 @@ class Monitor:
         watch.take(probe, now, self._monotonic())
         metrics.count_probe(self._totals, watch.mirror.id, probe, turn.greeted, now)
         for result in (*probe.paths, *turn.greeted):
-            self._consequences.take(watch, result, turn.began)
+            self._consequences.take(watch, result, turn.began, probe.meaning.alive)
         doubt = self._judge.judge(watch, probe, now)
         if turn.touched and (probe.meaning.alive or not watch.could_be_ours):
             self._probed(watch.mirror.id, probe.meaning.alive)
-        self._consequences.rest(watch, probe.meaning)
+        self._consequences.rest(watch, probe, now)
         if probe.meaning.alive:
             metrics.observe_latency(self._totals, watch.health())
         self.history.sample(watch.sample(probe, now, self._board.current.vantage))

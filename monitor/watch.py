@@ -20,6 +20,7 @@ from monitor.health.board import Latency, MirrorHealth, Standing, State, Wish
 from monitor.health.mirror import HealthMachine
 from monitor.health.paths import in_order, shown
 from monitor.history.records import Sample, Transition
+from monitor.probes.key import REFUSALS
 from monitor.probes.prober import Probe
 from monitor.probes.resolve import as_address
 from monitor.probes.result import Operation, PathResult
@@ -100,7 +101,7 @@ class MirrorWatch:
             paths=paths,
             weight=min(self.weight, reaction_to(self._meaning.verdict).weight),
             freezes_streams=self.freezes_streams,
-            key_refused=bool(self.key_verdict),
+            key_refused=bool(self.key_verdict) or self._meaning.verdict in REFUSALS,
             models=self.models,
             latency=self._latency,
             last_probe=self.last_probe,

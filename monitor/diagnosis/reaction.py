@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from monitor.diagnosis.backoff import grow, hold_after, residual_hold
 from monitor.diagnosis.measures import Reaction, Scope
+from monitor.diagnosis.pace import NORMAL
 
 __all__ = ["REACTIONS", "Reaction", "Scope", "grow", "hold_after", "reaction_to", "residual_hold"]
 
@@ -22,8 +23,8 @@ def _elsewhere(hold: float, hold_max: float, act: str) -> Reaction:
 
 _SNI = Reaction(
     Scope.hostname,
-    600.0,
-    3600.0,
+    NORMAL.residual_hold,
+    NORMAL.residual_max,
     quarantine=True,
     change_address=True,
     change_hostname=True,
@@ -32,8 +33,8 @@ _SNI = Reaction(
 )
 _TLS_ALONE = Reaction(
     Scope.endpoint,
-    30.0,
-    300.0,
+    NORMAL.residual_hold,
+    NORMAL.residual_max,
     quarantine=True,
     change_address=True,
     act="Takes another address, leaves this one alone for a while, then compares with a control "
@@ -96,6 +97,8 @@ REACTIONS: Mapping[str, Reaction] = {
     "ip_unreachable": _UNREACHABLE,
     "residual_block": Reaction(
         Scope.endpoint,
+        NORMAL.residual_hold,
+        NORMAL.residual_max,
         quarantine=True,
         change_address=True,
         score=False,
@@ -205,7 +208,8 @@ REACTIONS: Mapping[str, Reaction] = {
         1800.0,
         3600.0,
         alert=True,
-        act="Takes another mirror: the API does not serve the place of this one.",
+        weight=0.01,
+        act="Takes another mirror, if there is one: the API does not serve the place of this one.",
     ),
     "upstream_key_invalid": Reaction(
         Scope.mirror,
@@ -219,10 +223,15 @@ REACTIONS: Mapping[str, Reaction] = {
         900.0,
         3600.0,
         alert=True,
-        act="Takes another mirror until our address is on its list.",
+        act="Does not use the mirror's own key until our address is on its list; callers' keys "
+        "still go there.",
     ),
     "upstream_quota": Reaction(
-        Scope.mirror, 900.0, 3600.0, alert=True, act="Takes another mirror until it has quota."
+        Scope.mirror,
+        900.0,
+        3600.0,
+        alert=True,
+        act="Does not use the mirror's own key until it has quota; callers' keys still go there.",
     ),
     "upstream_rate_limited": Reaction(
         Scope.mirror, 5.0, 60.0, act="Waits as long as it was asked to, else some seconds."

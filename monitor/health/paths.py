@@ -56,6 +56,8 @@ class Path:
     """Milliseconds for TCP and TLS, smoothed."""
     speed: int = _UNMEASURED
     """The class of that: each is twice as slow as the one before."""
+    network: str = ""
+    """The content delivery network that it was last seen to lead over."""
     not_after: float | None = None
     held_until: float = -math.inf
     repeats: int = 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -42,6 +42,12 @@ class Probe:
     def best(self) -> PathResult | None:
         """The path that works, None if none does."""
         return next((path for path in self.paths if judge_step(path.last).alive), None)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of the response that its meaning was read from; empty when there was none."""
+        answers = (path.last.http for path in (self.best, *reversed(self.paths)) if path)
+        return next((answer.headers for answer in answers if answer), {})
 
 
 class Prober:

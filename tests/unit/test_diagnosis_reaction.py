@@ -20,7 +20,7 @@ def test_a_blocked_name_is_left_together_with_its_address(verdict):
     assert reaction.change_hostname
     assert reaction.change_address
     assert reaction.quarantine
-    assert (reaction.hold, reaction.hold_max) == (600, 3600)
+    assert (reaction.hold, reaction.hold_max) == (185, 1800), "as long as the quarantine"
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,11 @@ BEGIN, END = "<!-- prove -->", "<!-- /prove -->"
 _EXPLANATION = """\
 What `make prove` measures, against a test censor on the loopback address with waits shortened to
 seconds; {trials} trials of each variant: one or two addresses, and a censor that remembers or does
-not where that makes a difference. A trial is right if every path got its verdict. In innocent
-faults any verdict is right that is no confirmed block. *Held* counts hellos with the mirror's name
-to an address and port that was quarantined.
+not where that makes a difference. A trial is right if every path got its verdict. Names that are
+reset, closed or met with silence are diagnosed twice in each trial, and only a block that is
+confirmed by the second time is right; innocent faults are diagnosed up to four times, and any
+verdict is right that is no confirmed block. *Held* counts hellos with the mirror's name to an
+address and port that was quarantined.
 """
 _HEAD = """\
 | {what} | right | what was said (of paths) | confirmed blocks | held |
