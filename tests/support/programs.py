@@ -34,7 +34,6 @@ DEBIAN_PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "psql": "postgresql-client",
-    "redis-server": "redis-server",
     "ss": "iproute2",
     "unshare": "util-linux",
 }

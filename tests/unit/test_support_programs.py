@@ -1,5 +1,6 @@
 """A missing program must skip with the way to get it, or fail if everything is required."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import REPOSITORY, python_environment
-from tests.support.programs import REQUIRE_ALL, require, summary
+from tests.support.programs import DEBIAN_PACKAGES, REQUIRE_ALL, require, summary
 
 
 @pytest.fixture
@@ -74,3 +75,9 @@ def test_the_summary_is_the_last_line_of_a_run(tmp_path: Path):
     )
     last = ran.stdout.splitlines()[-1]
     assert last.startswith("skipped for want of a program: javac (1);"), ran.stdout + ran.stderr
+
+
+def test_what_tests_ask_for_is_installed_where_everything_must_hold():
+    wanted = (REPOSITORY / ".ci" / "run").read_text().split("packages=()")[0]
+    brought = set(re.findall(r"[a-z0-9-]+", wanted))
+    assert set(DEBIAN_PACKAGES.values()) <= brought
