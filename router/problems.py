@@ -19,13 +19,16 @@ _TOO_SLOW = (Failure.timeout, Failure.content_timeout, Failure.slow)
 
 
 def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
-    """The error after the last attempt; `named`: the client may know which mirrors there are."""
+    """The error after the last attempt; `named`: the client may know which mirrors there are.
+
+    An SDK may repeat what was tried only once, as it would without us.
+    """
     if failed[-1].failure in _TOO_SLOW:
         return too_slow()
     mirrors = dict.fromkeys(attempt.mirror for attempt in failed)
     tried = ", ".join(mirrors) if named else str(len(mirrors))
     message = f"No mirror could answer (tried {tried}; the last one: {failed[-1].detail})."
-    return Problem(502, "upstream_error", message, tried=True)
+    return Problem(502, "upstream_error", message, tried=len(failed) > 1)
 
 
 def all_limited(wait: float) -> Problem:

@@ -82,6 +82,7 @@ class Tunnel:
         if not self._open:
             self._wheel.remove(self)
             self._lost()
+            del self._lost  # it leads back here
 
     def close(self) -> None:
         """End both sides after what is still to be written; tells the owner once."""

@@ -92,7 +92,7 @@ def test_a_replaced_worker_begins_with_what_was_reloaded(farm: Farm, instance: I
     instance.reload(without(farm.config(), "alpha"))
     kill_worker(instance, instance.workers()[0].pid)
     answering = {chat(instance.base_url).headers["x-mirrorgate-mirror"] for _ in range(30)}
-    assert answering == {"beta", "gamma"}
+    assert answering <= {"beta", "gamma"}, "of these whichever is faster"
 
 
 def test_a_bad_file_changes_nothing_and_stays_visible_until_it_is_mended(

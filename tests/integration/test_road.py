@@ -53,12 +53,20 @@ async def test_a_refused_connection_moves_to_another_mirror() -> None:
 
 
 async def test_when_no_mirror_can_be_reached_the_sdk_is_told_not_to_multiply_attempts() -> None:
-    async with Road([_refusing()]) as road:
+    async with Road([_refusing(), {**_refusing(), "id": "too"}]) as road:
         answer = await road.ask(post())
         assert (answer.status, answer.error["code"]) == (502, "upstream_error")
         assert answer["x-should-retry"] == "false"
         assert "dead" in answer.error["message"]
         assert road.in_flight == 0
+        assert road.totals.get("mirrorgate_retries", ("connect",)) == 1
+
+
+async def test_what_was_tried_only_once_the_sdk_may_try_again() -> None:
+    async with Road([_refusing()]) as road:
+        answer = await road.ask(post())
+        assert answer.status == 502
+        assert not [name for name, _ in answer.fields if name == "x-should-retry"]
         assert road.totals.get("mirrorgate_retries", ("connect",)) == 0
 
 
