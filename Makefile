@@ -22,7 +22,7 @@ demo: .venv/.develops
 	@exec $(BIN)/python -m tests.support.demo
 
 check: lint
-	@$(BIN)/pytest -q tests/unit tests/properties
+	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/properties
 
 test: lint
 	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not prove'
