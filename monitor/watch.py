@@ -11,10 +11,12 @@ from dataclasses import replace
 from monitor.config import MirrorConfig
 from monitor.diagnosis.answer import OK, Meaning
 from monitor.diagnosis.cdn import cdn_of
+from monitor.diagnosis.glossary import told
 from monitor.diagnosis.measures import Reaction
+from monitor.diagnosis.names import NAME_CUT, SNI_BLOCKS
 from monitor.diagnosis.pace import NORMAL, Pace
 from monitor.diagnosis.reaction import reaction_to
-from monitor.diagnosis.trial import Finding
+from monitor.diagnosis.trial import Finding, Level
 from monitor.diagnosis.verdict import UNKNOWN
 from monitor.health.board import Latency, MirrorHealth, Standing, State, Wish
 from monitor.health.mirror import HealthMachine
@@ -159,7 +161,7 @@ class MirrorWatch:
         """What is said of a mirror that answers, but not in every way in which it should."""
         self.evidence = ()
         if meaning.verdict != OK:
-            return meaning
+            return meaning if meaning.alive else self._proven(meaning)
         own = in_order(path for path in self.ways if path.place == 0)
         if own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold:
             self.evidence = own[0].evidence
@@ -171,15 +173,25 @@ class MirrorWatch:
             return Meaning(self._burden.verdict, True, "longer answers are slow, or stop")
         return meaning
 
+    def _proven(self, meaning: Meaning) -> Meaning:
+        """What is known of a mirror that does not answer: where a block was confirmed, another cut
+        handshake is not news."""
+        for path in in_order(self.ways):
+            confirmed = path.level == Level.confirmed and path.verdict in SNI_BLOCKS
+            if path.verdict == meaning.verdict or (confirmed and meaning.verdict in NAME_CUT):
+                self.evidence = path.evidence
+                same = path.verdict == meaning.verdict
+                return meaning if same else Meaning(path.verdict, False, told(path.verdict))
+        return meaning
+
     def untouched(self, probe: Probe) -> Probe:
         """What a turn says that could try no path at all: the worst of what holds them."""
         ordered = in_order(self.ways)
         if not ordered:
             return probe
-        worst = ordered[0]
-        self.evidence = worst.evidence
-        sentence = worst.evidence[0] if worst.evidence else "its addresses are left alone for now"
-        return replace(probe, meaning=Meaning(worst.verdict, False, sentence))
+        worst = ordered[0].verdict
+        sentence = "its addresses are left alone for now" if worst == UNKNOWN else told(worst)
+        return replace(probe, meaning=Meaning(worst, False, sentence))
 
     def weigh(self, finding: Finding, reaction: Reaction) -> bool:
         """Take what is known of its speed; True if that changes anything."""

@@ -178,3 +178,9 @@ GLOSSARY: Mapping[str, Entry] = {
         alive=True,
     ),
 }
+
+
+def told(verdict: str) -> str:
+    """A verdict in one sentence: what was seen, and what it may mean."""
+    entry = GLOSSARY[verdict]
+    return f"{entry.seen}: {entry.may_mean}"

@@ -18,6 +18,7 @@ from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.trial import Level
 from monitor.inspection import inspector
 from router.main import cli
+from router.main.commands.client import Client
 from router.main.probe_report import hints
 from router.main.progress import Progress
 from tests.support.censor.relay import Censor
@@ -143,11 +144,38 @@ async def test_a_name_that_is_cut_off_is_compared_with_a_control(
         mirror = await asyncio.to_thread(data, capsys, arguments(port, authority))
         names = [handshake.sni for handshake in censor.log]
     assert mirror["verdict"] == verdict
-    assert mirror["level"] == "suspected"
+    assert mirror["level"] == ("none" if action is DROP else "suspected")
     assert names == [NAME, "example.org", NAME, "example.org"]
     assert any("example.org" in text for text in mirror["evidence"])
     assert "--patient" in mirror["hints"][0]
     assert mirror["reaction"]["change_hostname"]
+
+
+@pytest.mark.parametrize("anyway", [False, True])
+async def test_a_name_that_the_running_instance_leaves_alone_is_shown_to_nobody(
+    good_server, authority, capsys, tmp_path, monkeypatch, anyway
+):
+    path = {
+        "hostname": NAME,
+        "address": "127.0.0.1",
+        "verdict": "sni_block_rst",
+        "usable": False,
+        "evidence": ["The real name is reset."],
+    }
+    status = {"nodes": [{"id": "m", "host": NAME, "paths": [path]}]}
+    monkeypatch.setattr(Client, "call", lambda self, method, target: status)
+    async with Censor() as censor:
+        port = await censor.listen(("127.0.0.1",), good_server)
+        (tmp_path / "config.toml").write_text(
+            f'[[mirrors]]\nid = "m"\nurl = "https://{NAME}:{port}"\naddresses = ["127.0.0.1"]\n'
+            f'allow_private = true\nca_file = "{authority.ca_file}"\n'
+        )
+        argv = ["probe", "m", *(["--anyway"] if anyway else [])]
+        code = await asyncio.to_thread(cli.main, argv)
+        shown = len(censor.handshakes(NAME))
+    told = capsys.readouterr().err
+    assert (code, shown) == ((0, 1) if anyway else (1, 0))
+    assert ("The real name is reset." in told) is not anyway
 
 
 async def test_with_patience_the_after_effect_is_seen_and_the_block_confirmed(

@@ -132,6 +132,17 @@ def test_a_mirror_is_left_or_gets_less_or_does_not_lend_its_key(verdict: str) ->
         assert rests < 0, "it may be over soon: it is asked again as usual"
 
 
+def test_what_was_confirmed_is_not_forgotten_over_the_next_cut_handshake() -> None:
+    place = Place()
+    for path in place.watch.ways:
+        path.failed(NOW, "tls_reset")
+    place.path(OWN, NEAR).judged("sni_block_rst", "confirmed", ("so it was",))
+    health = place.hear("tls_reset")
+    assert (health.state, health.verdict) == (State.down, "sni_block_rst")
+    assert health.evidence == ("so it was",)
+    assert "blocked on the path (likely)" in health.detail
+
+
 @pytest.mark.parametrize("verdict", ["upstream_rate_limited", "cdn_rate_limited"])
 def test_who_says_when_to_come_back_is_asked_again_then(verdict: str) -> None:
     place = Place()
@@ -206,6 +217,6 @@ def test_a_result_from_before_a_failure_clears_nothing() -> None:
     path = place.path(OWN, NEAR)
     path.doubted(NOW, "tls_reset")
     place.consequences.take(place.watch, answer(401, NEAR), NOW - 1.0, True)
-    assert path.standing is Standing.suspected
+    seen = [path.standing]
     place.consequences.take(place.watch, answer(401, NEAR), NOW, True)
-    assert path.standing is Standing.ok
+    assert [*seen, path.standing] == [Standing.suspected, Standing.ok]

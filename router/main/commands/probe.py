@@ -7,12 +7,14 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from monitor.config import MirrorConfig, MonitorConfig
+from monitor.diagnosis.names import NAME_CUT
 from monitor.settings import SettingsError
 from router.main import document
 from router.main.commands.arguments import ip_address
+from router.main.commands.client import Client
 from router.main.commands.init import mirrors_of
 from router.main.console import DONE, FAILED, USAGE, CommandFailed, Console
 
@@ -32,6 +34,10 @@ def declare(parser: ArgumentParser) -> None:
         "--patient", action="store_true",
         help="wait out what a blocked name may set off (about 3 minutes): surer",
     )  # fmt: skip
+    parser.add_argument(
+        "--anyway", action="store_true",
+        help="also try what the running instance leaves alone: that may prolong a block",
+    )  # fmt: skip
     parser.add_argument("--markdown", action="store_true", help="print Markdown, to paste")
     parser.add_argument(
         "--address", metavar="IP", action="append", type=ip_address, default=[],
@@ -50,9 +56,35 @@ def run(args: Namespace, console: Console) -> int:
     if args.json and args.markdown:
         raise CommandFailed("--json and --markdown exclude each other", USAGE)
     mirrors, config = chosen(args, console)
-    found = inspected([_adapted(mirror, args) for mirror in mirrors], config, args, console)
+    free = [mirror for mirror in mirrors if args.anyway or not spared(mirror, args, console)]
+    found = inspected([_adapted(mirror, args) for mirror in free], config, args, console)
     _show(found, args, console)
-    return DONE if all(seen.ok for seen in found) else FAILED
+    return DONE if len(free) == len(mirrors) and all(seen.ok for seen in found) else FAILED
+
+
+def spared(mirror: MirrorConfig, args: Namespace, console: Console) -> bool:
+    """Whether a running instance leaves the mirror alone because of a block; says what it knows.
+
+    Its name would be shown to an address that is quarantined, which may prolong the block.
+    """
+    try:
+        status = Client.of(args, console).call("GET", "/api/admin/status")
+    except (CommandFailed, SettingsError):
+        return False
+    nodes: dict[str, dict[str, Any]] = {node["id"]: node for node in status["nodes"]}
+    node = nodes.get(mirror.id, {})
+    cut = [p for p in node.get("paths", ()) if p["verdict"] in NAME_CUT and not p["usable"]]
+    if not cut or node.get("host") != mirror.host:
+        return False
+    console.note(
+        f"{mirror.id}: left alone, because the running instance suspects that its name is blocked. "
+        "What it has found follows; --anyway tries it all the same, which may prolong the block."
+    )
+    for path in cut:
+        console.note(f"  {path['hostname']} over {path['address']}: {path['verdict']}")
+        for sentence in path["evidence"]:
+            console.note(f"    {sentence}")
+    return True
 
 
 def chosen(args: Namespace, console: Console) -> tuple[list[MirrorConfig], MonitorConfig]:
