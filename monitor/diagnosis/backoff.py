@@ -25,18 +25,6 @@ def hold_after(
     return grown * rng.uniform(1.0 - pace.backoff_jitter, 1.0 + pace.backoff_jitter)
 
 
-def residual_hold(repeats: int, rng: Random, pace: Pace) -> float:
-    """Seconds that an endpoint is left alone after its `repeats`-th trigger in a row (from 1).
-
-    185 s at first, then 200, 400 and so on: some after-effects were reported to last longer. It
-    varies only upwards, because sooner would be too soon.
-    """
-    hold = pace.residual_hold
-    if repeats > 1:
-        hold = grow(pace.residual_again, pace.residual_growth, repeats - 1, pace.residual_max)
-    return hold * rng.uniform(1.0, 1.0 + pace.backoff_jitter)
-
-
 def grow(first: float, growth: float, repeats: int, most: float) -> float:
     """`first` times `growth` for every repetition after the first, at most `most`."""
     doublings = min(max(repeats, 1) - 1, 64)

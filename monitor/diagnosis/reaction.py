@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitor.diagnosis.backoff import grow, hold_after, residual_hold
+from monitor.diagnosis.backoff import hold_after
 from monitor.diagnosis.measures import Reaction, Scope
 from monitor.diagnosis.pace import NORMAL
 
-__all__ = ["REACTIONS", "Reaction", "Scope", "grow", "hold_after", "reaction_to", "residual_hold"]
+__all__ = ["REACTIONS", "Reaction", "Scope", "hold_after", "reaction_to"]
 
 
 def _elsewhere(hold: float, hold_max: float, act: str) -> Reaction:

@@ -6,7 +6,7 @@ import pytest
 
 from monitor.diagnosis.names import VERDICTS
 from monitor.diagnosis.pace import NORMAL
-from monitor.diagnosis.reaction import REACTIONS, Scope, hold_after, reaction_to, residual_hold
+from monitor.diagnosis.reaction import REACTIONS, Scope, hold_after, reaction_to
 
 
 def test_every_verdict_has_a_reaction_that_says_what_is_done():
@@ -71,11 +71,3 @@ def test_a_server_that_says_when_to_come_back_is_obeyed_within_limits():
     assert hold_after(limited, 1, Random(1), NORMAL, retry_after=42.0) == 42
     assert hold_after(limited, 1, Random(1), NORMAL, retry_after=1e9) == 900
     assert hold_after(limited, 1, Random(1), NORMAL, retry_after=-1.0) == 0
-
-
-@pytest.mark.parametrize(
-    ("repeats", "least"), [(1, 185), (2, 200), (3, 400), (4, 800), (5, 1600), (6, 1800), (99, 1800)]
-)
-def test_an_endpoint_is_never_tried_before_the_residual_is_over(repeats, least):
-    holds = [residual_hold(repeats, Random(seed), NORMAL) for seed in range(50)]
-    assert all(least <= hold <= least * 1.15 for hold in holds)
