@@ -18,8 +18,6 @@ def too_large(limit: int) -> Problem:
 
 def ban_problem(plane: Plane, client: Client) -> Problem | None:
     """The refusal of this client's address, if it is banned now."""
-    if not plane.bans:
-        return None
     ban = plane.bans.find(client, plane.wall())
     return banned(ban, plane.config.contact) if ban is not None else None
 
