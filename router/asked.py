@@ -14,7 +14,7 @@ from router.wire.request import RequestHead
 from router.wire.target import endpoint_of
 
 _POOLED_POSTS = ("chat", "completions", "embeddings", "responses", "moderations")
-"""POSTs that may take a connection that waited; others must not meet a stale one (`may_retry`)."""
+"""POSTs that may take a connection that waited; others must not meet one that has gone stale."""
 _OWN = Caller.own
 
 

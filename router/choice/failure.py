@@ -109,7 +109,6 @@ TRAITS = {
     Failure.stalled: Traits(_UPSTREAM, Done.begun),
 }
 
-NOTHING_SENT = frozenset(f for f, traits in TRAITS.items() if traits.done is Done.unsent)
 _OVERLOADED = frozenset((503, 529))
 _GATEWAY = frozenset((502, 504, *range(520, 525)))
 _KEY = frozenset((401, 402, 403))
@@ -145,15 +144,6 @@ def weight_of(failure: Failure, retry_after: bool) -> float:
     if TRAITS[failure].blame is Blame.nobody:
         return 0.0
     return 0.5 if failure is Failure.overloaded and retry_after else 1.0
-
-
-def may_retry(failure: Failure, replayable: bool) -> bool:
-    """Whether another attempt is safe: nothing was sent, or it was not received.
-
-    A stale connection is taken for RFC 9110 section 9.2.2's case of a request that was never
-    applied; it may be repeated when its body is still at hand.
-    """
-    return failure in NOTHING_SENT or (failure is Failure.stale and replayable)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,13 +26,6 @@ ALIKE = 1.1
 """Costs within this ratio are the same; then fewer waiting requests decide."""
 
 
-class Candidate(Protocol):
-    """What the least-in-flight policy may look at."""
-
-    weight: float
-    in_flight: int
-
-
 class Loaded(Protocol):
     """What the policies over cost may look at."""
 
@@ -41,31 +34,7 @@ class Loaded(Protocol):
         """Its load and quality."""
 
 
-C = TypeVar("C", bound=Candidate)
 L = TypeVar("L", bound=Loaded)
-Policy = Callable[[Sequence[C], random.Random], C]
-
-
-def least_in_flight(candidates: Sequence[C], rng: random.Random) -> C:
-    """The candidate with the fewest requests in flight for its weight; ties fall by chance.
-
-    One is added to the load, so that an idle heavy mirror is preferred to an idle light one and
-    weights hold from the first request on.
-    """
-    return min(candidates, key=lambda c: ((c.in_flight + 1) / c.weight, rng.random()))
-
-
-def select(
-    candidates: Iterable[C],
-    accept: Callable[[C], bool],
-    policy: Policy[C],
-    rng: random.Random,
-) -> C | None:
-    """The policy's choice among the candidates that `accept` lets through, or None."""
-    accepted = [candidate for candidate in candidates if accept(candidate)]
-    if len(accepted) < 2:
-        return accepted[0] if accepted else None
-    return policy(accepted, rng)
 
 
 def p2c(
