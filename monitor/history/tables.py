@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 _GIVEN = {"autoincrement": False}
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest step in `migrations/versions/`, which these tables are held to by a test."""
 
 
@@ -118,7 +118,7 @@ class WishRow(SQLModel, table=True):
 
 
 class AuditRow(SQLModel, table=True):
-    """Who did what."""
+    """Who did what, and from where (`origin`)."""
 
     __tablename__: ClassVar[str] = "audit"
 
@@ -126,6 +126,7 @@ class AuditRow(SQLModel, table=True):
     at: float = Field(index=True)
     who: str
     what: str
+    origin: str = ""
 
 
 class IncidentRow(SQLModel, table=True):
@@ -168,3 +169,68 @@ class LeaseRow(SQLModel, table=True):
     beat: int = Field(sa_type=BigInteger)
     batch: int = Field(sa_type=BigInteger)
     renewed_at: float
+
+
+class IssuedKeyRow(SQLModel, table=True):
+    """A key that this instance issued; a revoked one stays, for what it has used.
+
+    `digest` is the keyed hash of the key, which itself is nowhere. `quota` (10⁻⁹ of the unit of
+    the prices) and `quota_tokens` are what was granted in all; None: no limit.
+    """
+
+    __tablename__: ClassVar[str] = "issued_key"
+
+    id: str = Field(primary_key=True)
+    name: str
+    digest: str = Field(index=True, unique=True)
+    created_at: float
+    created_by: str
+    expires_at: float | None
+    revoked_at: float | None = None
+    revoked_by: str = ""
+    rate: float
+    models: str
+    quota: int | None = Field(sa_type=BigInteger)
+    quota_tokens: int | None = Field(sa_type=BigInteger)
+
+
+class SecretRow(SQLModel, table=True):
+    """A random value that what is stored depends on, so that a copy of the store is whole."""
+
+    __tablename__: ClassVar[str] = "secret"
+
+    name: str = Field(primary_key=True)
+    value: str
+
+
+class UseRow(SQLModel, table=True):
+    """What a key has used of a model on a day (UTC); `cost` is in 10⁻⁹ of the prices' unit.
+
+    `basis`: whether a mirror said it ("usage") or it was estimated ("estimate").
+    """
+
+    __tablename__: ClassVar[str] = "use"
+    __table_args__: ClassVar[dict[str, bool]] = {"sqlite_with_rowid": False}
+
+    key: str = Field(primary_key=True)
+    day: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    basis: str = Field(primary_key=True)
+    requests: int = Field(default=0, sa_type=BigInteger)
+    input_tokens: int = Field(default=0, sa_type=BigInteger)
+    cached_tokens: int = Field(default=0, sa_type=BigInteger)
+    output_tokens: int = Field(default=0, sa_type=BigInteger)
+    images: int = Field(default=0, sa_type=BigInteger)
+    audio_ms: int = Field(default=0, sa_type=BigInteger)
+    characters: int = Field(default=0, sa_type=BigInteger)
+    cost: int = Field(default=0, sa_type=BigInteger)
+
+
+class LedgerBatchRow(SQLModel, table=True):
+    """The last batch of uses that was written of a process, so that none is written twice."""
+
+    __tablename__: ClassVar[str] = "ledger_batch"
+
+    process: str = Field(primary_key=True)
+    seq: int = Field(sa_type=BigInteger)
+    at: float

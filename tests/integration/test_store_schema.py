@@ -19,7 +19,8 @@ import sqlalchemy
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlmodel import SQLModel
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, SQLModel, select
 
 from monitor.bans import Ban
 from monitor.health.board import State, Wish
@@ -28,7 +29,13 @@ from monitor.history.database import backend_of
 from monitor.history.errors import StoreError
 from monitor.history.records import Transition
 from monitor.history.store import Store
-from monitor.history.tables import REVISION
+from monitor.history.tables import (
+    REVISION,
+    IssuedKeyRow,
+    LedgerBatchRow,
+    SecretRow,
+    UseRow,
+)
 from monitor.history.windows import read_windows
 from router.main import cli
 from router.main.console import Console
@@ -95,6 +102,32 @@ def test_the_newest_step_is_the_one_that_the_tables_name():
     assert ScriptDirectory(str(folder)).get_heads() == [REVISION]
 
 
+def test_what_was_done_before_origins_were_noted_has_an_empty_one(first_release, path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO audit VALUES (5, 1.5, 'operator', 'ban 192.0.2.1/32')")
+        connection.commit()
+    asyncio.run(opened_and_closed(f"sqlite:///{path}"))
+    assert ask(path, "SELECT * FROM audit") == [(5, 1.5, "operator", "ban 192.0.2.1/32", "")]
+
+
+def test_the_tables_of_keys_take_large_numbers_and_no_digest_twice(store_url):
+    asyncio.run(opened_and_closed(store_url))
+    engine = backend_of(store_url).decisions()
+    key = {"name": "n", "created_at": 1.0, "created_by": "cli", "rate": 0.0, "models": ""}
+    large = 2**62
+    with Session(engine) as session:
+        session.add(IssuedKeyRow(id="k1", digest="aa", quota=large, quota_tokens=large, **key))
+        session.add(UseRow(key="k1", day="2026-11-21", model="m", basis="usage", cost=large))
+        session.add(LedgerBatchRow(process="p", seq=large, at=1.0))
+        session.add(SecretRow(name="pepper", value="00"))
+        session.commit()
+        assert session.exec(select(UseRow.cost, UseRow.requests)).all() == [(large, 0)]
+        session.add(IssuedKeyRow(id="k2", digest="aa", **key))
+        with pytest.raises(IntegrityError):
+            session.commit()
+    engine.dispose()
+
+
 async def test_a_store_of_the_first_release_is_adopted_without_loss(first_release, caplog):
     caplog.set_level(logging.INFO, "monitor.history")
     store = await Store.open(f"sqlite:///{first_release}")
@@ -137,12 +170,12 @@ def test_a_bounded_number_of_copies_is_kept_and_the_newest_are(first_release, pa
 def test_a_step_that_fails_changes_nothing(first_release, path, monkeypatch):
     before = closing_dump(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE lease (mine)")  # the last thing that a step makes
+        connection.execute("CREATE TABLE ledger_batch (mine)")  # the last thing that a step makes
         connection.commit()
     with pytest.raises(StoreError, match="already exists"):
         asyncio.run(Store.open(f"sqlite:///{path}"))
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TABLE lease")
+        connection.execute("DROP TABLE ledger_batch")
         connection.commit()
     assert closing_dump(path) == before
     asyncio.run(opened_and_closed(f"sqlite:///{path}"))
