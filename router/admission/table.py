@@ -2,9 +2,9 @@
 
 A row belongs to a key: a client, a mirror, an issued key. It has one count per worker, a column
 each, and the times of its rate. Rows stand in buckets of `WAYS`; a bucket is looked at and changed
-under a lock on one byte of the file (fcntl(2)), which the kernel releases when its holder is
-killed. A count is written by its own worker alone, so giving a place back needs no lock; and a dead
-worker's column can be cleared at one stroke, whatever the others are doing.
+under a lock (`locks.py`), which passes on when its holder is killed. A count is written by its own
+worker alone, so giving a place back needs no lock; and a dead worker's column can be cleared at one
+stroke, whatever the others are doing.
 
 Whoever waits for a lock longer than `LONGEST_WAIT`, or finds his bucket full of others with open
 requests, is let in without being counted: the innocent are never refused for the table's sake. Both
@@ -16,11 +16,12 @@ too early if the theoretical arrival time is more than the burst's worth ahead.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 import secrets
 import time
+
+from router.admission.locks import SIZE, address_of, make_locks, try_lock, unlock
 
 ROWS = 1 << 16
 """Keys that are known at once; a row with nothing open is given away, the best rested first."""
@@ -31,10 +32,10 @@ KEY = 16
 """Bytes of a key."""
 _KEYS = 4096
 _TIMES = _KEYS + ROWS * KEY
-_COUNTS = _TIMES + ROWS * 16
+_LOCKS = _TIMES + ROWS * 16
+_COUNTS = _LOCKS + _STRIPES * SIZE
 _MASK = (1 << 128) - 1
 _SHIFT = 128 - (_BUCKETS - 1).bit_length()
-_TRY = fcntl.LOCK_EX | fcntl.LOCK_NB
 _MOST = 0xFFFF
 _REMEMBERED = 4096
 
@@ -60,7 +61,11 @@ def create(columns: int) -> int:
     """
     fd = os.memfd_create("mirrorgate-table", os.MFD_CLOEXEC)
     os.ftruncate(fd, _COUNTS + 2 * ROWS * columns)
-    os.pwrite(fd, (secrets.randbits(128) | 1).to_bytes(16, "little"), 0)
+    with mmap.mmap(fd, _COUNTS) as memory:
+        memory[:16] = (secrets.randbits(128) | 1).to_bytes(16, "little")
+        address, anchor = address_of(memory, _LOCKS)
+        make_locks(address, _STRIPES)
+        del anchor
     return fd
 
 
@@ -69,24 +74,36 @@ def clear_column(fd: int, column: int) -> None:
     os.pwrite(fd, bytes(2 * ROWS), _COUNTS + 2 * ROWS * column)
 
 
+class _Spot:
+    """Where a key belongs, as it was found the last time."""
+
+    __slots__ = ("bucket", "lock", "row")
+
+    def __init__(self, bucket: int, lock: int) -> None:
+        self.bucket = bucket
+        self.lock = lock
+        """The address of the bucket's lock."""
+        self.row = bucket * WAYS
+        """Where the key stood, if anywhere."""
+
+
 class Table:
-    """The table as one worker sees it. Not for threads: locks belong to the process."""
+    """The table as one worker sees it. Not for threads: locks belong to one."""
 
     def __init__(self, fd: int, column: int, columns: int) -> None:
-        """`fd` stays the caller's and must stay open: closing it would release locks."""
+        """`fd` stays the caller's."""
         self.busy = 0
         """Requests that were not counted because a lock did not come in time."""
         self.full = 0
         """Requests that were not counted because no row was free for them."""
-        self._fd = fd
         self._file = mmap.mmap(fd, _COUNTS + 2 * ROWS * columns)
         whole = memoryview(self._file)
-        self._times = whole[_TIMES:_COUNTS].cast("d")
+        self._times = whole[_TIMES:_LOCKS].cast("d")
         self._counts = whole[_COUNTS:].cast("H")
         self._own = column * ROWS
-        self._alone = columns == 1
         self._factor = int.from_bytes(self._file[:16], "little")
-        self._buckets: dict[bytes, int] = {}
+        self._locks, self._anchor = address_of(self._file, _LOCKS)
+        self._spots: dict[bytes, _Spot] = {}
         clear_column(fd, column)
 
     @classmethod
@@ -126,16 +143,14 @@ class Table:
         seconds told grow from one refusal to the next as if those refused stood in a line, so that
         they do not all come back at the same moment.
         """
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            bucket = self._bucket(key)
-        if not self._alone and not self._lock(bucket % _STRIPES):
+        spot = self._spots.get(key) or self._spot(key)
+        if not try_lock(spot.lock) and not self._insist(spot.lock):
             self.busy += 1
             return UNCOUNTED, 0.0
         try:
-            row = self._find(bucket, key)
-            if row < 0:
-                row = self._claim(bucket, key, now)
+            row = spot.row
+            if self._file[_KEYS + row * KEY : _KEYS + (row + 1) * KEY] != key:
+                row = self._look_up(spot, key, now)
                 if row < 0:
                     self.full += 1
                     return UNCOUNTED, 0.0
@@ -147,8 +162,7 @@ class Table:
                     return TOO_FAST, self._patience(row, now, wait, 1 / rate)
             return (self._take(row) if limit else UNCOUNTED), 0.0
         finally:
-            if not self._alone:
-                fcntl.lockf(self._fd, fcntl.LOCK_UN, 1, bucket % _STRIPES)
+            unlock(spot.lock)
 
     def release(self, place: int) -> None:
         """Give a place back, once."""
@@ -159,6 +173,7 @@ class Table:
         """Unmap the file."""
         self._times.release()
         self._counts.release()
+        del self._anchor
 
     def _take(self, row: int) -> int:
         cell = self._own + row
@@ -187,20 +202,23 @@ class Table:
         self._times[cell] = turn
         return turn - now
 
-    def _bucket(self, key: bytes) -> int:
+    def _spot(self, key: bytes) -> _Spot:
         """Where a key belongs: multiply-shift hashing with a secret factor."""
-        if len(self._buckets) >= _REMEMBERED:
-            self._buckets.clear()
+        if len(self._spots) >= _REMEMBERED:
+            self._spots.clear()
         bucket = (int.from_bytes(key, "little") * self._factor & _MASK) >> _SHIFT
-        self._buckets[key] = bucket
-        return bucket
+        spot = self._spots[key] = _Spot(bucket, self._locks + bucket % _STRIPES * SIZE)
+        return spot
 
-    def _find(self, bucket: int, key: bytes) -> int:
-        start = _KEYS + bucket * WAYS * KEY
+    def _look_up(self, spot: _Spot, key: bytes, now: float) -> int:
+        """The key's row, a new one if need be; -1 if there is none."""
+        start = _KEYS + spot.bucket * WAYS * KEY
         at = self._file.find(key, start, start + WAYS * KEY)
         while at >= 0 and at % KEY:
             at = self._file.find(key, at + 1, start + WAYS * KEY)
-        return (at - _KEYS) // KEY if at >= 0 else -1
+        row = (at - _KEYS) // KEY if at >= 0 else self._claim(spot.bucket, key, now)
+        spot.row = max(row, spot.bucket * WAYS)
+        return row
 
     def _claim(self, bucket: int, key: bytes, now: float) -> int:
         """The row of the bucket that nothing is open on and that has rested for longest."""
@@ -216,21 +234,11 @@ class Table:
         self._file[_KEYS + row * KEY : _KEYS + (row + 1) * KEY] = key
         return row
 
-    def _lock(self, stripe: int) -> bool:
-        try:
-            fcntl.lockf(self._fd, _TRY, 1, stripe)
-        except OSError:
-            return self._insist(stripe)
-        return True
-
-    def _insist(self, stripe: int) -> bool:
+    def _insist(self, lock: int) -> bool:
         """Another worker is at it: let it go on, and try again for a while."""
         until = time.monotonic() + LONGEST_WAIT
         while time.monotonic() < until:
             os.sched_yield()
-            try:
-                fcntl.lockf(self._fd, _TRY, 1, stripe)
-            except OSError:
-                continue
-            return True
+            if try_lock(lock):
+                return True
         return False
