@@ -216,7 +216,9 @@ def _mapping(item: Any, value: Any, path: str, faults: list[Fault]) -> Any:
     if not isinstance(value, Mapping):
         faults.append(Fault(path, f"expected a table, got {_show(value)}"))
         return None
-    return {k: _value(item, v, join_path(path, k), faults) for k, v in value.items()}
+    several = typing.get_origin(item) is tuple  # there one table is a list of one
+    given = {k: [v] if several and isinstance(v, Mapping) else v for k, v in value.items()}
+    return {k: _value(item, v, join_path(path, k), faults) for k, v in given.items()}
 
 
 def _scalar(hint: Any, origin: Any, value: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Literal
 from monitor import checks
 from monitor.config import MirrorConfig
 from monitor.settings import Duration, Size, setting
-from router.admission.config import KeysConfig, LimitsConfig
+from router.admission.config import KeysConfig, LimitsConfig, PriceConfig
 from router.logs import LogConfig
 
 
@@ -263,7 +263,9 @@ class WorkerConfig:
     router: RouterConfig = setting(RouterConfig)
     limits: LimitsConfig = setting(LimitsConfig)
     keys: KeysConfig = setting(KeysConfig)
+    prices: dict[str, tuple[PriceConfig, ...]] = setting({})
     log: LogConfig = setting(LogConfig)
     mirrors: tuple[MirrorConfig, ...] = setting(())
     contact: str = setting("")
     public_url: str = setting("")
+    entrances: tuple[str, ...] = setting(())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from typing import Literal
 
 from monitor import checks
@@ -57,6 +60,26 @@ def _prefix(text: str) -> str | None:
     return None if fine else f'expected 1 to 16 letters, digits, "_" or "-", got "{text}"'
 
 
+def _endpoint(text: str) -> str | None:
+    fine = text == "*" or re.fullmatch("[a-z_]+", text)
+    return None if fine else f'expected what follows /v1/ in a path, or "*", got "{text}"'
+
+
+_LENT = (
+    "chat",
+    "completions",
+    "responses",
+    "embeddings",
+    "moderations",
+    "images",
+    "audio",
+    "models",
+    "messages",
+    "realtime",
+)
+"""Where callers who share a mirror's key do not see what others have stored there."""
+
+
 @dataclass(frozen=True, slots=True)
 class KeysConfig:
     """Keys that the router issues."""
@@ -66,13 +89,50 @@ class KeysConfig:
         "plus 48 letters and digits, the last 6 of them a checksum",
         check=_prefix,
     )
+    endpoints: tuple[str, ...] = setting(
+        _LENT,
+        'what may be asked with a mirror\'s key, by issued and anonymous callers; ["*"]: all',
+        check=checks.each(_endpoint),
+    )
+
+
+def _day(text: str) -> str | None:
+    try:
+        fine = not text or date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        fine = False
+    return None if fine else f'expected a day such as 2026-11-21, got "{text}"'
+
+
+def _price(value: float) -> str | None:
+    whole = Decimal(repr(value)).scaleb(9) % 1 == 0
+    fine = 0 <= value <= 100_000 and whole
+    return None if fine else f"expected 0 to 100000 with at most 9 decimals, got {value:g}"
+
+
+def _price_or_none(value: float) -> str | None:
+    return None if value == -1 else _price(value)
 
 
 @dataclass(frozen=True, slots=True)
 class PriceConfig:
-    """What a model costs, for issued keys."""
+    """What a model costs, for issued keys. "gpt-4*" is all that begin so; [[prices."…"]]: more."""
 
-    from_: str = setting("", "first day it holds, as 2026-11-21", later=True)
-    input: float = setting(0.0, "per million tokens", check=checks.at_least(0), later=True)
-    output: float = setting(0.0, "per million tokens", check=checks.at_least(0), later=True)
-    note: str = setting("", "where the price is from", later=True)
+    from_: str = setting("", "first day it holds (UTC), as 2026-11-21; empty: ever", check=_day)
+    input: float = setting(0.0, "per million input tokens", check=_price)
+    cached_input: float = setting(
+        -1.0, "per million of them that the mirror had cached; -1: as input", check=_price_or_none
+    )
+    output: float = setting(0.0, "per million output tokens", check=_price)
+    image: float = setting(0.0, "per image", check=_price)
+    audio_minute: float = setting(0.0, "per minute of audio that is written down", check=_price)
+    characters: float = setting(0.0, "per million characters that are spoken", check=_price)
+    note: str = setting("", "where the price is from")
+
+
+def dated(prices: Mapping[str, tuple[PriceConfig, ...]]) -> str | None:
+    """No model has two prices from the same day on."""
+    for model, some in prices.items():
+        if len({price.from_ for price in some}) < len(some):
+            return f'expected prices of different days for "{model}"'
+    return None

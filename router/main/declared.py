@@ -66,7 +66,8 @@ def _sections(hint: Any, path: str) -> Iterator[Section]:
         yield from _section(args[0], path, f"[[{path}]]")
     elif origin is dict:
         path = join_path(path, f"{_MODEL}.").removesuffix('."') + '"'
-        yield from _section(args[1], path, f"[{path}]")
+        one = typing.get_args(args[1])[0] if typing.get_origin(args[1]) is tuple else args[1]
+        yield from _section(one, path, f"[{path}]")
     else:
         yield from _section(hint, path, f"[{path}]")
 

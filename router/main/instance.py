@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monitor.actors import Actor
 from monitor.feed import Message
 from monitor.settings import SettingsError, to_table
 from router.main import document
@@ -21,6 +22,10 @@ log = logging.getLogger("control")
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the file."""
+SIGNAL = Actor("SIGHUP")
+_WATCHER = "file watcher"
+_MOST_FAULTS = 5
+"""Faults of a refused file that the audit log names."""
 
 
 def worker_part(current: Document) -> dict[str, Any]:
@@ -30,10 +35,12 @@ def worker_part(current: Document) -> dict[str, Any]:
         "router": to_table(config.router),
         "limits": to_table(config.limits),
         "keys": to_table(config.keys),
+        "prices": to_table(config.prices),
         "log": to_table(config.log),
         "mirrors": to_table(config.mirrors),
         "contact": config.dashboard.contact,
         "public_url": config.dashboard.public_url,
+        "entrances": [entrance.url for entrance in config.dashboard.entrances],
     }
 
 
@@ -81,13 +88,16 @@ class Configuration:
         apply: Callable[[Document, Changes], None],
         tell_supervisor: Callable[[Message], None],
         counted: Callable[[bool], None],
+        note: Callable[[Actor, str], None],
     ) -> None:
+        """`note` is told who reloaded, and what that changed."""
         self.current = loaded.current
         self.problem = ""
         """Why the newest file is not in use; empty when it is."""
         self._apply = apply
         self._tell_supervisor = tell_supervisor
         self._counted = counted
+        self._note = note
         self._seen = loaded.seen
         self._started = loaded.started
         self._told = loaded.current.config
@@ -97,26 +107,26 @@ class Configuration:
         """Paths of settings that the instance was started with otherwise."""
         return document.differences(self._started.config, self.current.config).restart
 
-    def reload(self, why: str) -> Changes:
+    def reload(self, by: Actor) -> Changes:
         """Read the file and take it over; what differs from the last answer given here.
 
         So who asks is told of what he wrote even if `watch` was faster. Raises SettingsError; then
         nothing has changed.
         """
-        new = self._reload(why)
+        new = self._reload(by)
         changes = document.differences(self._told, new.config)
         self._told = new.config
         return changes
 
-    def reload_unasked(self, why: str) -> None:
+    def reload_unasked(self, by: Actor) -> None:
         """Reload without anybody to answer to."""
         try:
-            self._reload(why)
+            self._reload(by)
         except SettingsError as error:
             for fault in error.faults:
-                log.error("the configuration is not taken over (%s): %s", why, fault)
+                log.error("the configuration is not taken over (%s): %s", by.who, fault)
         except Exception:
-            log.exception("reloading (%s) failed in an unforeseen way", why)
+            log.exception("reloading (%s) failed in an unforeseen way", by.who)
 
     async def watch(self) -> None:
         """Reload whenever the file's content has changed and stays so, until cancelled.
@@ -128,16 +138,17 @@ class Configuration:
             await asyncio.sleep(LOOK_EVERY)
             newest = fingerprint(self.current.path)
             if newest and newest == before != self._seen:
-                self.reload_unasked("the file changed")
+                self.reload_unasked(Actor(_WATCHER, str(self.current.path)))
             before = newest
 
-    def _reload(self, why: str) -> Document:
+    def _reload(self, by: Actor) -> Document:
         self._seen = fingerprint(self.current.path)
         try:
             new = document.load(self.current.path, os.environ)
         except SettingsError as error:
             self.problem = "; ".join(map(str, error.faults))
             self._counted(False)
+            self._note(by, f"reload refused: {_in_short(error)}")
             raise
         changes = document.differences(self.current.config, new.config)
         self.problem = ""
@@ -147,7 +158,8 @@ class Configuration:
         drain = new.config.router.timeouts.drain
         self._tell_supervisor({"type": "document", "document": handed, "drain": drain})
         self._counted(True)
-        log.info("reloaded (%s): %s", why, in_words(changes))
+        self._note(by, f"reload: {in_words(changes)}")
+        log.info("reloaded (%s): %s", by.who, in_words(changes))
         return new
 
 
@@ -164,6 +176,12 @@ def in_words(changes: Changes) -> str:
         if items
     ]
     return "; ".join(parts) or "no differences"
+
+
+def _in_short(error: SettingsError) -> str:
+    faults = [str(fault) for fault in error.faults]
+    more = len(faults) - _MOST_FAULTS
+    return "; ".join([*faults[:_MOST_FAULTS], *([f"{more} more"] if more > 0 else [])])
 
 
 def fingerprint(path: Path) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dashboard.config import AdminConfig, DashboardConfig
 from monitor.config import MirrorConfig, MonitorConfig, NotifyConfig, StoreConfig
 from monitor.settings import setting
-from router.admission.config import KeysConfig, LimitsConfig, PriceConfig
+from router.admission.config import KeysConfig, LimitsConfig, PriceConfig, dated
 from router.config import LegacyConfig, RouterConfig
 from router.logs import LogConfig
 
@@ -30,7 +30,7 @@ class Config:
     legacy: LegacyConfig = setting(LegacyConfig)
     keys: KeysConfig = setting(KeysConfig)
     notify: tuple[NotifyConfig, ...] = setting((), "who is told of changes")
-    prices: dict[str, PriceConfig] = setting({}, "what models cost")
+    prices: dict[str, tuple[PriceConfig, ...]] = setting({}, "what models cost", check=dated)
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Two listeners on one port: the second could not be bound."""

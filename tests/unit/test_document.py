@@ -292,13 +292,12 @@ def test_another_process_gets_the_same_configuration_from_the_resolved_document(
 def test_settings_without_effect_are_named_when_they_are_given_a_value(tmp_path: Path):
     text = MIRROR + (
         'model_map = { a = "b" }\naccount = ""\n[limits]\nconnections = 10\nby = "key"\n'
-        '[prices."gpt-4.1"]\ninput = 3\n[[notify]]\nurl = "https://hooks.example.com/x"\n'
+        '[[notify]]\nurl = "https://hooks.example.com/x"\n'
     )
     assert unused(loaded(tmp_path, text).raw) == [
         "mirrors[0].model_map",
         "limits.by",
         "notify[0].url",
-        'prices."gpt-4.1".input',
     ]
 
 
