@@ -83,7 +83,7 @@ class Pursuit(Watched):
         fields = asked.fields_for(upstream, self._silence < NEVER)
         prefix, host = upstream.base_path, connection.authority
         head = render_head(self.head, asked.target, prefix, host, fields, body.known_size)
-        self._reply.write(b"".join((head, *body.to_send())))
+        connection.ask(b"".join((head, *body.to_send())))
         if body.complete:
             self._await_answer()
 

@@ -152,7 +152,7 @@ class Upstream:
         while self._idle:
             connection = self._idle.pop()
             fresh = now - connection.idle_since < IDLE_SECONDS
-            if fresh and not connection.closed and not connection.disturbed:
+            if fresh and not connection.closed:
                 return connection
             connection.leave()
         return None

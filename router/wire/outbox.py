@@ -24,6 +24,8 @@ class Outbox:
     def __init__(self) -> None:
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
         self._size = 0
+        self.flushes = 0
+        """How often everything was written; what was put in since then has not left yet."""
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         """Write, soon and in order."""
@@ -35,8 +37,19 @@ class Outbox:
         if size >= AT_ONCE or self._size >= MOST:
             self.flush()
 
+    def write_last(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write at the end of the turn, however large it is, for what needs no back-pressure.
+
+        Until then the loop tells what else had come: that the connection is at its end, or an
+        answer to nothing. To ask the kernel before each request took 5 of 80 µs.
+        """
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._waiting.append((transport, data))
+
     def flush(self) -> None:
         """Write everything now: before a connection is closed, or becomes somebody else's."""
+        self.flushes += 1
         waiting, self._waiting = self._waiting, []
         self._size = 0
         for transport, data in waiting:

@@ -6,7 +6,6 @@ It belongs either to the pool or to exactly one reply, which it tells what happe
 from __future__ import annotations
 
 import asyncio
-import select
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -57,7 +56,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._user: UpstreamUser | None = None
         self._heard = False
-        self._poll: select.poll | None = None
+        self._asked = -1
+        """How often the outbox had been flushed when a request was put into it."""
         self.used = 0
         """Requests written so far: above 1 it may be stale."""
         self.idle_since = 0.0
@@ -86,18 +86,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         assert self._transport is not None
         return self._transport
 
-    @property
-    def disturbed(self) -> bool:
-        """Whether something waits to be read on an idle connection.
-
-        It is the connection's end, or an answer to nothing, which the next request would take for
-        its own. The event loop would tell only after that request has been written.
-        """
-        if self._poll is None:  # made once: a system call is all that a reuse may cost
-            self._poll = select.poll()
-            self._poll.register(self.transport.get_extra_info("socket").fileno(), select.POLLIN)
-        return bool(self._poll.poll(0))
-
     def take(self, user: UpstreamUser, to_head: bool) -> None:
         """Give the connection to a reply, whose request is written next."""
         self._user = user
@@ -105,8 +93,14 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.used += 1
         self._reader.expect(user, to_head)
 
+    def ask(self, data: bytes) -> None:
+        """Write the beginning of the request: when all that could be read by now has been."""
+        outbox = self._outbox
+        self._asked = outbox.flushes
+        outbox.write_last(self.transport, data)
+
     def write(self, data: bytes) -> None:
-        """Write a part of the request."""
+        """Write a further part of the request."""
         self._outbox.write(self.transport, data)
 
     def leave(self) -> None:
@@ -138,6 +132,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         user, reader = self._user, self._reader
         if user is None:
             self.leave()  # nothing was asked
+            return
+        if self._asked == self._outbox.flushes and self.used > 1:
+            self._fail("it spoke before it was asked")
             return
         self._heard = True
         try:

@@ -45,6 +45,17 @@ async def test_a_large_piece_goes_at_once_and_takes_with_it_what_came_before() -
     assert fake.written == [b"a", b"x" * AT_ONCE]
 
 
+async def test_what_is_to_be_written_last_waits_however_large_it_is() -> None:
+    outbox = Outbox()
+    fake, transport = _transport()
+    outbox.write_last(transport, b"x" * 10 * AT_ONCE)
+    assert fake.written == []
+    before = outbox.flushes
+    await asyncio.sleep(0)
+    assert fake.written == [b"x" * 10 * AT_ONCE]
+    assert outbox.flushes == before + 1
+
+
 async def test_a_flush_comes_before_a_close_and_what_comes_after_is_dropped() -> None:
     outbox = Outbox()
     fake, transport = _transport()

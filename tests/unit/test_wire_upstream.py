@@ -121,22 +121,39 @@ async def test_what_was_not_asked_for_closes_an_idle_connection(pair: Pair) -> N
 
 
 @pytest.mark.parametrize("ends", [True, False])
-async def test_a_connection_with_something_to_read_does_not_leave_the_pool(
+async def test_what_comes_before_the_request_has_left_is_no_answer_to_it(
     pair: Pair, ends: bool
 ) -> None:
     upstream = Upstream(read(MirrorConfig, {"id": "a", "url": "http://a.test"}), MirrorHealth("a"))
     pair.mirror.send(ANSWER)
     await pair.told(2)
     upstream.give_back(pair.connection, 0.0)
-    assert upstream.take_idle(1.0) is pair.connection
-    upstream.give_back(pair.connection, 0.0)
+    connection = upstream.take_idle(1.0)
+    assert connection is pair.connection
+    connection.take(pair.user, to_head=False)
+    connection.ask(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+    # What else the event loop finds in the same turn.
     if ends:
-        pair.mirror.close()
+        connection.eof_received()
     else:
+        connection.get_buffer(-1)[: len(ANSWER)] = ANSWER
+        connection.buffer_updated(len(ANSWER))
+    assert pair.user.told[2:] == [("failed", True)]
+    await wait_until_async(lambda: connection.closed, what="the connection to close")
+    await asyncio.sleep(0)
+    assert pair.mirror.recv(100) == b""
+
+
+async def test_the_answer_to_a_request_that_has_left_is_told(pair: Pair) -> None:
+    for _ in range(2):
+        pair.connection.ask(b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
+        await asyncio.sleep(0)
+        assert pair.mirror.recv(100).startswith(b"GET")
         pair.mirror.send(ANSWER)
-    # The event loop has had no chance to notice.
-    assert upstream.take_idle(1.0) is None
-    assert pair.connection.closed
+        await wait_until_async(lambda: pair.connection.reusable, what="the answer")
+        pair.connection.release()
+        pair.connection.take(pair.user, to_head=False)
+    assert pair.user.told == [200, (b"{}", True)] * 2
 
 
 async def test_a_connection_that_is_left_tells_nothing_more(pair: Pair) -> None:
