@@ -72,7 +72,7 @@ def test_a_block_that_is_remembered_is_waited_out(lab: Lab, effect: str, verdict
 def test_after_silence_the_kernel_does_not_go_on_naming_the_host(lab: Lab):
     """A socket that is closed with unacknowledged data sends them again, for minutes."""
     lab.load(block(BLOCKED, SILENCE))
-    assert lab.ask(ONE, BLOCKED, timeout=0.3).failure == "generic_timeout_error"
+    assert lab.ask(ONE, BLOCKED, handshake=0.3).failure == "generic_timeout_error"
     assert lab.sockets() == []
 
 
@@ -84,7 +84,7 @@ def test_a_lossy_link_is_no_block(lab: Lab):
 
 @pytest.mark.parametrize("style", ["gfw", "henan"])
 def test_forged_resets_of_a_bystander_are_a_block(authority: Authority, tmp_path: Path, style: str):
-    with Lab(tmp_path, authority) as lab:
+    with Lab(tmp_path, authority, delay=0.5) as lab:
         lab.inject(BLOCKED, residual=REMEMBERED if style == "gfw" else 0.0, style=style)
         found = lab.diagnose(ONE, BLOCKED, hold=HOLD)
         assert (found.verdict, found.level) == ("sni_block_rst", "confirmed")

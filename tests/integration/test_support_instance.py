@@ -1,5 +1,8 @@
 """The handle on a running mirrorgate, tried on a stand-in that is not mirrorgate at all."""
 
+import signal
+import subprocess
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.instance import Instance
-from tests.support.process import DidNotStop
+from tests.support.process import DidNotStop, python_environment
 from tests.support.wait import wait_until
 
 STAND_IN = """
@@ -31,6 +34,13 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 host, port = tomllib.load(open("config.toml", "rb"))["router"]["listen"].split(":")
 http.server.HTTPServer((host, int(port)), Answer).serve_forever()
+"""
+KILLED_TESTS = """
+import os, signal, sys
+from pathlib import Path
+from tests.support.process import Process
+print(Process(["sleep", "600"], Path(sys.argv[1])).pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
 """
 SLEEPER = "import time\ntime.sleep(600)\n"
 
@@ -59,7 +69,16 @@ def test_it_is_ready_when_entered_and_its_children_are_told_apart(tmp_path: Path
 def test_nothing_is_left_after_it(tmp_path: Path):
     with _instance(tmp_path, "good") as instance:
         pids = [instance.pid, *(child.pid for child in instance.children())]
-    wait_until(lambda: not [pid for pid in pids if _runs(pid)], what="all processes to be gone")
+    assert not [pid for pid in pids if _runs(pid)]
+
+
+def test_nothing_is_left_when_the_tests_are_killed(tmp_path: Path):
+    command = [sys.executable, "-c", KILLED_TESTS, str(tmp_path / "log")]
+    tests = subprocess.run(
+        command, env=python_environment(), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert tests.returncode == -signal.SIGKILL, tests.stderr
+    wait_until(lambda: not _runs(int(tests.stdout)), what="the process to be gone")
 
 
 def _runs(pid: int) -> bool:

@@ -23,8 +23,10 @@ from tests.support.wait import wait_until
 
 ONE, TWO = SERVERS
 BLOCKED, CONTROL = "blocked.mirror.test", "control.mirror.test"
-REMEMBERED = 1.0
+REMEMBERED = 2.0
 """Seconds; long enough for the few handshakes in between on a slow machine."""
+SILENT = 0.3
+"""Seconds that are waited where nothing will come."""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def lab(whole_lab: Lab) -> Iterator[Lab]:
 
 def test_without_rules_both_addresses_answer(lab: Lab):
     for address in SERVERS:
-        met = lab.ask(address, BLOCKED, download=True)
+        met = lab.ask(address, BLOCKED, download=10.0)
         assert (met.failure, met.body) == (None, 200_000)
 
 
@@ -58,7 +60,8 @@ def test_without_rules_both_addresses_answer(lab: Lab):
 )
 def test_an_address_can_be_blocked_before_any_byte(lab: Lab, rules, failure: str):
     lab.load(rules)
-    met = lab.ask(ONE, CONTROL)
+    patience = {"connect": SILENT} if failure == "generic_timeout_error" else {}
+    met = lab.ask(ONE, CONTROL, **patience)
     assert (met.operation, met.failure) == ("connect", failure)
     assert lab.ask(TWO, CONTROL).failure is None
 
@@ -73,7 +76,8 @@ def test_an_address_can_be_blocked_before_any_byte(lab: Lab, rules, failure: str
 )
 def test_a_named_host_is_blocked_and_nobody_is_remembered(lab: Lab, rules, failure: str):
     lab.load(rules)
-    met = lab.ask(ONE, BLOCKED)
+    patience = {"handshake": SILENT} if failure == "generic_timeout_error" else {}
+    met = lab.ask(ONE, BLOCKED, **patience)
     assert (met.operation, met.failure, met.received) == ("tls_handshake", failure, 0)
     assert lab.ask(ONE, CONTROL).failure is None
 
@@ -90,32 +94,36 @@ def test_a_residual_block_hits_connect_at_the_same_address(
     lab: Lab, effect: str, first: str, then: str
 ):
     lab.load(remember(BLOCKED, REMEMBERED, effect))
-    assert lab.ask(ONE, BLOCKED, timeout=0.2).failure == first
-    residual = lab.ask(ONE, CONTROL, timeout=0.2)
+    assert lab.ask(ONE, BLOCKED, handshake=SILENT).failure == first
+    residual = lab.ask(ONE, CONTROL, connect=SILENT)
     assert (residual.operation, residual.failure) == ("connect", then)
     assert lab.ask(TWO, CONTROL).failure is None
-    wait_until(lambda: lab.ask(ONE, CONTROL).failure is None, 10, "the block to be forgotten")
+    _wait_until_forgotten(lab)
 
 
 def test_a_policed_name_is_slow_and_another_is_not(lab: Lab):
     lab.load(police(BLOCKED, 16))
-    slow = lab.ask(ONE, BLOCKED, download=True, timeout=2.0)
-    fast = lab.ask(ONE, CONTROL, download=True)
+    slow = lab.ask(ONE, BLOCKED, download=2.0)
+    fast = lab.ask(ONE, CONTROL, download=10.0)
     assert slow.body < 200_000
     assert fast.body == 200_000
     assert slow.rate < 40_000 < fast.rate
 
 
+@pytest.mark.timeout(300)
 def test_a_lossy_link_still_works_with_patience(lab: Lab):
-    lab.load(lose(20))
-    met = [lab.ask(ONE, CONTROL, timeout=10.0) for _ in range(8)]
-    assert [each.failure for each in met] == [None] * 8
-    assert max(each.seconds for each in met) > 0.2, "something was sent twice"
+    """That a SYN or its answer is lost six times in a row happens once in a million times."""
+    lab.load(lose(5))
+    for _ in range(500):
+        assert lab.ask(ONE, CONTROL, connect=60.0, handshake=60.0).failure is None
+        if lab.counted() >= 3:
+            return
+    pytest.fail("hardly anything was lost")
 
 
 @pytest.mark.parametrize("style", ["gfw", "henan"])
 def test_a_bystander_resets_a_named_host(authority: Authority, tmp_path: Path, style: str):
-    with Lab(tmp_path, authority) as lab:
+    with Lab(tmp_path, authority, delay=0.5) as lab:
         lab.inject(BLOCKED, residual=REMEMBERED if style == "gfw" else 0.0, style=style)
         met = lab.ask(ONE, BLOCKED)
         assert (met.operation, met.failure) == ("tls_handshake", "connection_reset")
@@ -124,7 +132,14 @@ def test_a_bystander_resets_a_named_host(authority: Authority, tmp_path: Path, s
         refused = {"connection_refused", "connection_reset"}
         assert after.failure in (refused if style == "gfw" else {None})
         assert lab.ask(TWO, CONTROL).failure is None
-        wait_until(lambda: lab.ask(ONE, CONTROL).failure is None, 10, "the block to be forgotten")
+        _wait_until_forgotten(lab)
+
+
+def _wait_until_forgotten(lab: Lab) -> None:
+    def answers() -> bool:
+        return lab.ask(ONE, CONTROL, connect=SILENT).failure is None
+
+    wait_until(answers, 20, "the block to be forgotten")
 
 
 def test_nothing_is_left_of_a_lab(authority: Authority, tmp_path: Path):

@@ -15,12 +15,14 @@ import psycopg
 
 from monitor.history.database import backend_of
 from tests.support.ports import HOST, free_port
+from tests.support.process import ending_with_us
 from tests.support.programs import require
 from tests.support.wait import wait_until
 
 USER = "mirrorgate"
 PASSWORD = "p@ss/word"
 QUOTED_PASSWORD = "p%40ss%2Fword"
+PREFIX = "mirrorgate-pg-"
 
 
 class PostgresqlServer:
@@ -28,7 +30,8 @@ class PostgresqlServer:
 
     def __init__(self) -> None:
         self._initdb, self._postgres = require("initdb"), require("postgres")
-        self._folder = Path(tempfile.mkdtemp(prefix="mirrorgate-pg-"))
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
         self._port = free_port()
         self._names = itertools.count(1)
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,8 +90,12 @@ class PostgresqlServer:
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with (self._folder / "log").open("wb") as log:
+            # If the tests are killed, it is told as `_end` tells it.
             self._process = subprocess.Popen(
-                [self._postgres, "-D", str(self._folder / "data"), *options],
+                [
+                    *ending_with_us("INT"),
+                    *[self._postgres, "-D", str(self._folder / "data"), *options],
+                ],
                 stdout=log,
                 stderr=log,
                 **_how(self),
@@ -114,6 +121,14 @@ class PostgresqlServer:
     def folder(self) -> Path:
         """Where it lives."""
         return self._folder
+
+
+def _sweep() -> None:
+    """Remove the folders of tests that were killed; their servers have ended by themselves."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        maker = folder.name.removeprefix(PREFIX).partition("-")[0]
+        if maker.isdigit() and not Path("/proc", maker).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _as_whom() -> dict[str, Any]:

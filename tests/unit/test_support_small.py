@@ -8,7 +8,7 @@ import pytest
 from tests.support.children import role_of
 from tests.support.mirror_behaviour import Behaviour
 from tests.support.payload import BLOCK, generated_file, payload, sha256_of
-from tests.support.ports import free_ports
+from tests.support.ports import HIGHEST, LOWEST, free_ports, share
 from tests.support.toml import dump
 
 
@@ -42,6 +42,17 @@ def test_what_is_written_as_toml_reads_back_equal():
 
 def test_free_ports_are_different():
     assert len(set(free_ports(50))) == 50
+
+
+def test_tests_side_by_side_have_no_port_in_common():
+    shares = [set(share(f"gw{number}")) for number in range(4)]
+    assert len(set.union(*shares)) == sum(map(len, shares)) > 4 * 1000
+    assert set.union(*shares) < set(range(LOWEST, HIGHEST + 1))
+
+
+def test_a_port_that_was_found_free_is_not_found_again_soon():
+    found = [free_ports(1)[0] for _ in range(500)]
+    assert len(set(found)) == 500
 
 
 def test_an_unknown_switch_is_refused():

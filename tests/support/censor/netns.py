@@ -31,10 +31,10 @@ CLIENT, SERVERS = "10.91.1.2", ("10.91.2.2", "10.91.2.3")
 _GATE_CLIENT, _GATE_SERVER = "10.91.1.1", "10.91.2.1"
 TO_CLIENT, TO_SERVER = "toclient", "toserver"
 """The router's two interfaces."""
-SERVER_DELAY = 0.02
-"""Seconds by which the server is slower than the censor, as one far away would be."""
 STEP = 15.0
 """Seconds that a command or an answer may take."""
+PATIENCE = 10.0
+"""Seconds for a step that is expected to succeed."""
 
 
 def require_namespaces() -> None:
@@ -131,16 +131,22 @@ class _Talker:
 class Lab:
     """Owns namespaces and processes; a context manager. Skips the test where it is not permitted.
 
-    The server answers on both SERVERS, port 443, with a certificate for `names`.
+    The server answers on both SERVERS, port 443, with a certificate for `names`, `delay` seconds
+    late, as one far away would. A censor that only forges must be faster.
     """
 
     def __init__(
-        self, directory: Path, authority: Authority, names: Sequence[str] = ("*.mirror.test",)
+        self,
+        directory: Path,
+        authority: Authority,
+        names: Sequence[str] = ("*.mirror.test",),
+        delay: float = 0.02,
     ) -> None:
         require_namespaces()
         self._log = directory / "lab.log"
         self._log.touch()
         self._leaf, self._ca_file = authority.issue(*names), authority.ca_file
+        self._delay = delay
         self._stack = ExitStack()
         self._router: _Talker
         self._client_end: _Talker
@@ -155,15 +161,31 @@ class Lab:
         if rules is not None:
             self._run(self._router, "nft", "-f", "-", text=rules.nft)
 
+    def counted(self) -> int:
+        """Return how many packets the rules have counted."""
+        listed = json.loads(self._run(self._router, "nft", "-j", "list", *TABLE.split()))
+        rules = [each["rule"]["expr"] for each in listed["nftables"] if "rule" in each]
+        counters = [part["counter"] for rule in rules for part in rule if "counter" in part]
+        return sum(counter["packets"] for counter in counters)
+
     def inject(self, name: str, *, residual: float = 0.0, style: str = "gfw") -> None:
         """Let a bystander reset connections to `name` until the lab ends (see `injector.py`)."""
         command = self._python("injector", TO_CLIENT, name, str(residual), style)
         self._stack.enter_context(self._talker(self._inside(self._router, command)))
 
-    def ask(self, address: str, sni: str, *, download: bool = False, timeout: float = 1.0) -> Met:
-        """Connect, shake hands, download if wished; `timeout` seconds for each step."""
+    def ask(
+        self,
+        address: str,
+        sni: str,
+        *,
+        connect: float = PATIENCE,
+        handshake: float = PATIENCE,
+        download: float = 0.0,
+    ) -> Met:
+        """Connect, shake hands, download if wished; so many seconds are waited for each step."""
         wish: dict[str, Any] = {"address": address, "port": PORT, "sni": sni}
-        self._client.say(json.dumps(wish | {"download": download, "timeout": timeout}))
+        waits = {"connect": connect, "handshake": handshake, "download": download}
+        self._client.say(json.dumps(wish | waits))
         return Met(**json.loads(self._client.hear()))
 
     def diagnose(self, address: str, sni: str, *, hold: float = 1.0, probes: int = 1) -> Diagnosis:
@@ -188,7 +210,7 @@ class Lab:
             self._client_end = ends[0]
             self._wire(*ends)
             files = (str(self._leaf.cert_file), str(self._leaf.key_file))
-            server = self._python("netns_server", *files, str(SERVER_DELAY), *SERVERS)
+            server = self._python("netns_server", *files, str(self._delay), *SERVERS)
             stack.enter_context(self._talker(self._inside(ends[1], server)))
             client = self._python("netns_client", str(self._ca_file))
             self._client = stack.enter_context(self._talker(self._inside(ends[0], client)))

@@ -21,17 +21,17 @@ EXPERIMENTS = 2
 
 async def probe(wish: dict[str, Any], contexts: TlsContexts, ca_file: str) -> dict[str, Any]:
     """Connect, shake hands, download if wished."""
-    address, timeout = wish["address"], wish["timeout"]
-    connection, step = await connect(address, wish["port"], timeout)
+    address = wish["address"]
+    connection, step = await connect(address, wish["port"], wish["connect"])
     if connection is None:
         return _met(step)
     with connection:
         context = await contexts.get(ca_file)
         shake = Shake.as_itself(address, wish["sni"])
-        stream, step = await handshake(connection, context, shake, timeout)
+        stream, step = await handshake(connection, context, shake, wish["handshake"])
         met = _met(step)
         if stream is not None and wish["download"]:
-            met |= await _download(stream, timeout)
+            met |= await _download(stream, wish["download"])
         return met
 
 

@@ -36,8 +36,8 @@ def prohibit(address: str) -> Rules:
 
 
 def lose(percent: int) -> Rules:
-    """So many of a hundred packets vanish, in both directions."""
-    return _forward(f"numgen random mod 100 < {percent} drop")
+    """So many of a hundred packets vanish, in both directions, and are counted."""
+    return _forward(f"numgen random mod 100 < {percent} counter drop")
 
 
 def block(name: str, effect: str = RESET) -> Rules:
