@@ -11,9 +11,11 @@ from typing import Any, Protocol
 
 from dashboard.config import AdminConfig, DashboardConfig
 from dashboard.location import Locations
+from monitor.actors import Actor
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, Wish
+from monitor.history.audit_rows import Entry
 from monitor.history.past import Past
 from monitor.totals import Family, Labels
 
@@ -82,7 +84,7 @@ class CommandError(Exception):
 class Commands(Protocol):
     """What operators do. Each raises CommandError."""
 
-    async def reload(self) -> dict[str, Any]:
+    async def reload(self, by: Actor) -> dict[str, Any]:
         """Take over the configuration file; tells what was added, removed, changed."""
 
     async def status(self) -> dict[str, Any]:
@@ -96,14 +98,17 @@ class Commands(Protocol):
         """What became of one of the last requests: `request` (null if no worker knows it) and
         `silent`."""
 
-    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
+    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: Actor) -> None:
         """Durably say what is wanted of a mirror; `until` in seconds since the epoch."""
 
-    async def add_ban(self, network: str, seconds: float | None, reason: str, by: str) -> Ban:
+    async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         """Ban a network for so long, or until it is lifted."""
 
-    async def remove_ban(self, network: str | None, by: str) -> list[Ban]:
+    async def remove_ban(self, network: str | None, by: Actor) -> list[Ban]:
         """Lift the bans that overlap a network (None: all); returns those lifted."""
 
-    async def allow(self, network: str, seconds: float | None, by: str) -> None:
+    async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
         """Lift the bans on a network; none is made automatically, for so long or ever."""
+
+    async def audit(self, limit: int, before: int | None) -> list[Entry]:
+        """Who changed what, newest first; `before`: only what is older than this entry."""

@@ -19,7 +19,7 @@ class Ban:
     """None: until it is lifted by hand."""
     reason: str
     by: str
-    """ "operator", or the rule that decided."""
+    """The operator, or "automatic"."""
     user_agent: str = ""
     count: int = 1
     """How many times this network has been banned so far."""

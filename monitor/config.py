@@ -165,6 +165,7 @@ class MonitorRetention:
     hours: Duration = setting(
         63072000.0, "hourly roll-ups, changes of state, incidents", shown='"730d"'
     )
+    audit: Duration = setting(31536000.0, "who changed what", shown='"365d"')
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from monitor import metrics
+from monitor.actors import Actor
 from monitor.anchors import Anchors
 from monitor.canaries import Canaries
 from monitor.care import Care
@@ -183,7 +184,7 @@ class Monitor:
         for mirror_id in self._mirrors:
             self._schedule.add(mirror_id)
 
-    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
+    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: Actor) -> None:
         """What the operator wants of a mirror: kept, then published.
 
         Raises KeyError when there is no such mirror, StoreError when it cannot be kept.

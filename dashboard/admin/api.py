@@ -10,11 +10,15 @@ from typing import Any
 from aiohttp import web
 
 from dashboard.admin import inputs
-from dashboard.admin.documents import ban_document, explained, node_documents
+from dashboard.admin.actors import actor
+from dashboard.admin.documents import (
+    ban_document,
+    entry_document,
+    explained,
+    node_documents,
+)
 from dashboard.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
 from dashboard.sources import CommandError
-
-OPERATOR = "operator"
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -29,6 +33,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/admin/bans", _told(add_ban))
     app.router.add_delete("/api/admin/bans", _told(remove_bans))
     app.router.add_post("/api/admin/bans/allow", _told(allow))
+    app.router.add_get("/api/admin/audit", _told(audit))
 
 
 def answer(request: web.Request, status: int) -> web.Response:
@@ -87,7 +92,7 @@ async def explain(request: web.Request) -> web.Response:
 async def reload(request: web.Request) -> web.Response:
     """Take over the configuration file, or say what is wrong with it."""
     try:
-        return _json(await request.app[COMMANDS].reload())
+        return _json(await request.app[COMMANDS].reload(await actor(request)))
     except CommandError as error:
         faults = list(error.faults or (str(error),))
         return _json({"faults": faults, "error": {"message": str(error)}}, status=422)
@@ -102,7 +107,7 @@ async def set_wish(request: web.Request) -> web.Response:
         known = ", ".join(mirror.id for mirror in request.app[SOURCES].mirrors())
         return _fault(404, f"no such mirror; there are: {known or 'none'}")
     until = None if seconds is None else request.app[CLOCK]() + seconds
-    await request.app[COMMANDS].set_wish(wanted, wish, until, OPERATOR)
+    await request.app[COMMANDS].set_wish(wanted, wish, until, await actor(request))
     return _json(next(n for n in _nodes(request.app) if n["id"] == wanted))
 
 
@@ -122,7 +127,7 @@ async def add_ban(request: web.Request) -> web.Response:
         inputs.network(table.get("network")),
         inputs.seconds(table.get("for")),
         inputs.reason(table.get("reason")),
-        OPERATOR,
+        await actor(request),
     )
     return _json(ban_document(ban), status=201)
 
@@ -131,7 +136,7 @@ async def remove_bans(request: web.Request) -> web.Response:
     """Lift the bans on a network, or "all"."""
     wanted = request.query.get("network")
     network = None if wanted == "all" else inputs.network(wanted)
-    removed = await request.app[COMMANDS].remove_ban(network, OPERATOR)
+    removed = await request.app[COMMANDS].remove_ban(network, await actor(request))
     return _json({"removed": [ban_document(ban) for ban in removed]})
 
 
@@ -139,8 +144,17 @@ async def allow(request: web.Request) -> web.Response:
     """Lift the bans on a network and exempt it from automatic ones."""
     table = inputs.table(await request.read(), ("network", "for"))
     network, seconds = inputs.network(table.get("network")), inputs.seconds(table.get("for"))
-    await request.app[COMMANDS].allow(network, seconds, OPERATOR)
+    await request.app[COMMANDS].allow(network, seconds, await actor(request))
     return _json({"network": network, "for": seconds})
+
+
+async def audit(request: web.Request) -> web.Response:
+    """Who changed what, newest first; `next` is where the rest begins."""
+    limit = inputs.limit(request.query.get("limit"))
+    before = inputs.entry(request.query.get("before"))
+    entries = await request.app[COMMANDS].audit(limit, before)
+    rest = entries[-1].id if len(entries) == limit else None
+    return _json({"entries": [entry_document(entry) for entry in entries], "next": rest})
 
 
 def _nodes(app: web.Application) -> list[dict[str, Any]]:

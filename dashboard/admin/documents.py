@@ -14,6 +14,7 @@ from dashboard.sources import Ejection
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot
+from monitor.history.audit_rows import Entry
 
 
 def node_documents(
@@ -87,4 +88,15 @@ def ban_document(ban: Ban, location: str = "") -> dict[str, Any]:
         "by": ban.by,
         "user_agent": ban.user_agent,
         "count": ban.count,
+    }
+
+
+def entry_document(entry: Entry) -> dict[str, Any]:
+    """An entry of the audit log."""
+    return {
+        "id": entry.id,
+        "at": iso(entry.at),
+        "who": entry.who,
+        "from": entry.origin,
+        "what": entry.what,
     }

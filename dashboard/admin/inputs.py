@@ -94,3 +94,12 @@ def limit(text: str | None) -> int:
     if not fine or not 1 <= int(text) <= LARGEST_LIMIT:
         raise BadInput(f"limit: expected 1 to {LARGEST_LIMIT}")
     return int(text)
+
+
+def entry(text: str | None) -> int | None:
+    """The id of an entry of the audit log. Raises BadInput."""
+    if text is None:
+        return None
+    if not re.fullmatch("[0-9]{1,18}", text):
+        raise BadInput("before: expected the id of an entry")
+    return int(text)

@@ -12,8 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from sqlalchemy import ColumnElement, and_, func, or_, update
 from sqlmodel import Session, col, delete, select
 
+from monitor.actors import Actor
 from monitor.bans import Ban, client_network
-from monitor.history.tables import AllowanceRow, AuditRow, BanRow
+from monitor.history import audit_rows
+from monitor.history.audit_rows import note
+from monitor.history.tables import AllowanceRow, BanRow
 
 _FIELDS = tuple(col(getattr(BanRow, field.name)) for field in dataclasses.fields(Ban))
 _SAME_TIME = 500
@@ -39,41 +42,48 @@ def past_counts(session: Session, networks: Sequence[str]) -> dict[str, int]:
     return counts
 
 
-def keep(session: Session, bans: Sequence[Ban]) -> None:
-    """Keep bans, each in place of one on the very same network."""
+def keep(session: Session, bans: Sequence[Ban], origin: str = "") -> None:
+    """Keep bans, each in place of one on the very same network; `origin` as in `Actor`."""
     for ban in bans:
         same = and_(col(BanRow.network) == ban.network, _in_force(ban.since))
         lifted = {"lifted_at": ban.since, "lifted_by": ban.by}
         session.execute(update(BanRow).where(same).values(lifted))
         session.add(BanRow(**dataclasses.asdict(ban)))
-        audit(session, ban.by, f"ban {ban.network}: {ban.reason}", ban.since)
+        what = f"ban {ban.network}{audit_rows.until(ban.until)}: {ban.reason}"
+        note(session, Actor(ban.by, origin), what, ban.since)
 
 
 def sentence(
-    session: Session, networks: Sequence[str], make: Callable[[str, int], Ban]
+    session: Session,
+    networks: Sequence[str],
+    make: Callable[[str, int], Ban],
+    origin: str = "",
 ) -> list[Ban]:
     """Make and keep a ban on each of these networks; `make` is told which time it is (1: first)."""
     counts = past_counts(session, networks)
     bans = [make(network, counts.get(network, 0) + 1) for network in networks]
-    keep(session, bans)
+    keep(session, bans, origin)
     return bans
 
 
-def lift(session: Session, network: str | None, by: str, now: float) -> list[Ban]:
+def lift(session: Session, network: str | None, by: Actor, now: float) -> list[Ban]:
     """Lift the bans in force that overlap `network`, or all, and return them. Raises ValueError."""
     wanted = None if network is None else ipaddress.ip_network(client_network(network))
     bans = [b for b in active(session, now) if wanted is None or _overlap(b.network, wanted)]
     for some in _in_pieces([ban.id for ban in bans]):
-        lifted = {"lifted_at": now, "lifted_by": by}
+        lifted = {"lifted_at": now, "lifted_by": by.who}
         session.execute(update(BanRow).where(col(BanRow.id).in_(some)).values(lifted))
-    audit(session, by, f"lift bans of {wanted or 'everybody'}: {len(bans)}", now)
+    if bans:
+        note(session, by, f"lift bans of {wanted or 'everybody'}: {len(bans)}", now)
     return bans
 
 
-def allow(session: Session, row: AllowanceRow) -> None:
-    """Never limit or ban a network automatically."""
+def allow(session: Session, row: AllowanceRow, origin: str = "") -> None:
+    """Never limit or ban a network automatically; `origin` as in `Actor`."""
     session.merge(row)
-    audit(session, row.by, f"allow {row.network}", row.at)
+    note(
+        session, Actor(row.by, origin), f"allow {row.network}{audit_rows.until(row.until)}", row.at
+    )
 
 
 def allowances(session: Session, now: float) -> list[Allowance]:
@@ -84,18 +94,17 @@ def allowances(session: Session, now: float) -> list[Allowance]:
 
 
 def forget(session: Session, before: float, now: float) -> int:
-    """Delete bans that ended before this moment, and allowances that have; how many rows."""
+    """Delete bans that ended before this moment, and allowances that have; how many bans.
+
+    What the audit log has of automatic ones goes with them.
+    """
     ended = func.coalesce(BanRow.lifted_at, BanRow.until) < before
     old = list(session.exec(select(BanRow.id).where(ended).limit(_CHUNK)))
     for some in _in_pieces(old):
         session.exec(delete(BanRow).where(col(BanRow.id).in_(some)))
     session.exec(delete(AllowanceRow).where(col(AllowanceRow.until) < now))
+    audit_rows.forget_automatic(session, before)
     return len(old)
-
-
-def audit(session: Session, who: str, what: str, now: float) -> None:
-    """Note who did what."""
-    session.add(AuditRow(at=now, who=who, what=what))
 
 
 def _in_force(now: float) -> ColumnElement[bool]:

@@ -11,6 +11,7 @@ from sqlmodel import Session, SQLModel, col, select
 
 from monitor.config import MonitorRetention
 from monitor.history.tables import (
+    AuditRow,
     IncidentMirrorRow,
     IncidentRow,
     Rollup5mRow,
@@ -35,11 +36,17 @@ class Limits:
     samples: float
     rollups: float
     hours: float
+    audit: float
 
     @classmethod
     def of(cls, now: float, retention: MonitorRetention) -> Limits:
         """As the settings say."""
-        return cls(now - retention.samples, now - retention.rollups, now - retention.hours)
+        return cls(
+            samples=now - retention.samples,
+            rollups=now - retention.rollups,
+            hours=now - retention.hours,
+            audit=now - retention.audit,
+        )
 
 
 def steps(limits: Limits) -> Iterator[Step]:
@@ -49,6 +56,7 @@ def steps(limits: Limits) -> Iterator[Step]:
     yield lambda session: _delete_older(session, RollupHourRow, "start", limits.hours)
     yield lambda session: _delete_older(session, TransitionRow, "at", limits.hours)
     yield lambda session: _delete_incidents(session, limits.hours)
+    yield lambda session: _delete_older(session, AuditRow, "at", limits.audit)
 
 
 def give_pages_back(session: Session) -> None:

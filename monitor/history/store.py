@@ -17,9 +17,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, select
 
+from monitor.actors import Actor
 from monitor.bans import Ban, client_network
 from monitor.health.board import Wish
-from monitor.history import ban_rows
+from monitor.history import audit_rows, ban_rows
 from monitor.history.ban_rows import Allowance
 from monitor.history.database import Database, open_database
 from monitor.history.errors import StoreError, in_one_line
@@ -104,11 +105,13 @@ class Store:
         """Keep a ban, in place of one on the very same network."""
         await self._decide(lambda session: ban_rows.keep(session, [ban]))
 
-    async def sentence(self, networks: Sequence[str], make: Callable[[str, int], Ban]) -> list[Ban]:
+    async def sentence(
+        self, networks: Sequence[str], make: Callable[[str, int], Ban], origin: str = ""
+    ) -> list[Ban]:
         """Make and keep bans on these networks, in one transaction (`ban_rows.sentence`)."""
-        return await self._decide(lambda session: ban_rows.sentence(session, networks, make))
+        return await self._decide(lambda s: ban_rows.sentence(s, networks, make, origin))
 
-    async def lift_bans(self, network: str | None, by: str, now: float) -> list[Ban]:
+    async def lift_bans(self, network: str | None, by: Actor, now: float) -> list[Ban]:
         """Lift the bans in force that overlap `network` (None: all), and return them.
 
         Raises ValueError.
@@ -126,24 +129,25 @@ class Store:
             total += deleted
         return total
 
-    async def allow(self, network: str, until: float | None, by: str, now: float) -> None:
+    async def allow(self, network: str, until: float | None, by: Actor, now: float) -> None:
         """Never limit or ban a network, until a time or for good. Raises ValueError."""
-        row = AllowanceRow(network=client_network(network), until=until, by=by, at=now)
-        await self._decide(lambda session: ban_rows.allow(session, row))
+        row = AllowanceRow(network=client_network(network), until=until, by=by.who, at=now)
+        await self._decide(lambda session: ban_rows.allow(session, row, by.origin))
 
     async def allowances(self, now: float) -> list[Allowance]:
         """The networks that are allowed at present, and until when."""
         return await self._decide(lambda session: ban_rows.allowances(session, now))
 
     async def set_wish(
-        self, mirror_id: str, wish: Wish, until: float | None, by: str, now: float
+        self, mirror_id: str, wish: Wish, until: float | None, by: Actor, now: float
     ) -> None:
         """Keep what the operator wants of a mirror."""
-        row = WishRow(mirror=mirror_id, wish=wish.value, until=until, by=by, at=now)
+        row = WishRow(mirror=mirror_id, wish=wish.value, until=until, by=by.who, at=now)
+        what = f"{wish.value} {mirror_id}{audit_rows.until(until)}"
 
         def work(session: Session) -> None:
             session.merge(row)
-            ban_rows.audit(session, by, f"{wish.value} {mirror_id}", now)
+            audit_rows.note(session, by, what, now)
 
         await self._decide(work)
 
@@ -159,9 +163,9 @@ class Store:
         """The answer to a question to history (`reading.py`). Raises StoreError."""
         return await self._run(self._reader, self._database.reading, question)
 
-    async def audit(self, who: str, what: str, now: float) -> None:
-        """Note who did what."""
-        await self._decide(lambda session: ban_rows.audit(session, who, what, now))
+    async def audit(self, by: Actor, what: str, now: float) -> None:
+        """Note who did what, where that is not in the store itself."""
+        await self._decide(lambda session: audit_rows.note(session, by, what, now))
 
     async def prune(self, limits: Limits) -> int:
         """Delete what is older than `limits`, chunk by chunk; returns how many rows."""

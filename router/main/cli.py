@@ -12,7 +12,19 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from monitor.settings import SettingsError
-from router.main.commands import bans, check, db, explain, init, probe, reload, run, status, wishes
+from router.main.commands import (
+    audit,
+    bans,
+    check,
+    db,
+    explain,
+    init,
+    probe,
+    reload,
+    run,
+    status,
+    wishes,
+)
 from router.main.console import FAILED, USAGE, CommandFailed, Console
 
 Command = Callable[[argparse.Namespace, Console], int]
@@ -78,6 +90,7 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("enable", wishes.run, wishes.ENABLE, True),
     ("maintenance", wishes.run, wishes.MAINTENANCE, True),
     ("bans", bans.run, bans.HELP, True),
+    ("audit", audit.run, audit.HELP, True),
     ("db", db.run, db.HELP, True),
 )
 """Name, what it runs, what it does, whether it prints data."""
@@ -109,6 +122,7 @@ def parser() -> argparse.ArgumentParser:
     for name in ("drain", "enable", "maintenance"):
         wishes.declare(added[name], lasting=name != "enable")
     bans.declare(added["bans"], [_common(data=True)])
+    audit.declare(added["audit"])
     db.declare(added["db"], [_common(data=True)])
     return top
 

@@ -35,14 +35,16 @@ from monitor.totals import MergedTotals, Totals
 from router import logs
 from router.admission.table import Table
 from router.handed import end_with_parent, read_document
+from router.main.audit_trail import AuditTrail
 from router.main.banned import Banned
 from router.main.breakers import Breakers
+from router.main.cautions import cautions
 from router.main.changes import Changes
 from router.main.desk import Desk
-from router.main.document import Document
+from router.main.document import Config, Document
 from router.main.guard import Guard
 from router.main.hub import Hub
-from router.main.instance import Configuration, Loaded, worker_part
+from router.main.instance import SIGNAL, Configuration, Loaded, worker_part
 from router.main.notices import Notices
 from router.main.questions import Questions
 from router.main.room import TableRoom
@@ -82,7 +84,10 @@ class Control:
         self._board = HealthBoard(vantage_of(loaded))
         self._told = self._board.current
         """The snapshot that every worker has, or has been sent."""
-        self._configuration = Configuration(loaded, self._apply, self._tell, self._count_reload)
+        self._trail = AuditTrail(store)
+        self._configuration = Configuration(
+            loaded, self._apply, self._tell, self._count_reload, self._trail.note
+        )
         self._hub = Hub(feeds, self._merged, self._whole_state, self._hear, self._worker_left)
         self._breakers = Breakers(self._hub.broadcast, self._hub.tell, self._totals)
         self._breakers.configure(config.router, config.mirrors)
@@ -117,7 +122,10 @@ class Control:
             self._hub,
             self._notices,
             self._questions,
+            store,
+            self._trail,
         )
+        _warn(config)
         self._count_reload(True)
 
     async def run(self, listeners: dict[str, socket.socket]) -> None:
@@ -126,6 +134,8 @@ class Control:
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
         self._life.attach(loop, self._on_life, self._stop.set)
         async with AsyncExitStack() as stack:
+            stack.callback(loop.create_task(self._trail.run(), name="audit").cancel)
+            stack.push_async_callback(self._trail.written)
             await self._monitor.start()
             stack.push_async_callback(self._monitor.stop)
             self._hub.start(loop)
@@ -208,6 +218,7 @@ class Control:
         self._monitor.configure(new.config.monitor, new.config.mirrors)
         self._guard.configure(new.config.limits, new.config.router)
         self._notices.clear()
+        _warn(new.config)
         self._monitor.history.zone = new.config.dashboard.timezone
         for mirror_id in changes.removed:
             self._merged.forget("mirror", mirror_id)
@@ -236,7 +247,12 @@ class Control:
         if message["type"] == "ping":
             self._tell({"type": "pong"})
         elif message["type"] == "reload":
-            self._configuration.reload_unasked("SIGHUP")
+            self._configuration.reload_unasked(SIGNAL)
+
+
+def _warn(config: Config) -> None:
+    for sentence in cautions(config):
+        log.warning("%s", sentence)
 
 
 async def serve(

@@ -11,12 +11,17 @@ from typing import Any
 
 from dashboard.locale.moments import iso
 from dashboard.sources import CommandError
+from monitor.actors import Actor
 from monitor.bans import Ban
 from monitor.health.board import Wish
-from monitor.history.store import StoreError
+from monitor.history import audit_rows
+from monitor.history.audit_rows import Entry
+from monitor.history.store import Store, StoreError
 from monitor.service import Monitor
 from monitor.settings import SettingsError
 from router.main import document
+from router.main.audit_trail import AuditTrail
+from router.main.cautions import cautions
 from router.main.guard import Guard
 from router.main.hub import Hub
 from router.main.instance import Configuration
@@ -35,6 +40,8 @@ class Desk:
         hub: Hub,
         notices: Notices,
         questions: Questions,
+        store: Store,
+        trail: AuditTrail,
     ) -> None:
         self._configuration = configuration
         self._monitor = monitor
@@ -42,14 +49,18 @@ class Desk:
         self._hub = hub
         self._notices = notices
         self._questions = questions
+        self._store = store
+        self._trail = trail
         self._started = time.monotonic()
 
-    async def reload(self) -> dict[str, Any]:
+    async def reload(self, by: Actor) -> dict[str, Any]:
         try:
-            changes = self._configuration.reload("by command")
+            changes = self._configuration.reload(by)
         except SettingsError as error:
             faults = [str(fault) for fault in error.faults]
             raise CommandError("the file is bad; nothing was changed", faults) from None
+        finally:
+            await self._trail.written()
         return {name: sorted(items) for name, items in asdict(changes).items()}
 
     async def status(self) -> dict[str, Any]:
@@ -61,6 +72,7 @@ class Desk:
             "workers": self._hub.workers(),
             "unused_settings": document.unused(current.raw),
             "missing_settings": self._notices.sentences(),
+            "cautions": cautions(current.config),
             "restart_needed": list(self._configuration.restart_needed),
         }
 
@@ -81,7 +93,7 @@ class Desk:
         ]
         return {"request": found[0] if found else None, "silent": answers.silent}
 
-    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
+    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: Actor) -> None:
         try:
             await self._monitor.set_wish(mirror_id, wish, until, by)
         except KeyError:
@@ -89,17 +101,21 @@ class Desk:
         except StoreError as error:
             raise CommandError(str(error)) from None
 
-    async def add_ban(self, network: str, seconds: float | None, reason: str, by: str) -> Ban:
+    async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         with _told():
             return await self._guard.add(network, seconds, reason, by)
 
-    async def remove_ban(self, network: str | None, by: str) -> list[Ban]:
+    async def remove_ban(self, network: str | None, by: Actor) -> list[Ban]:
         with _told():
             return await self._guard.remove(network, by)
 
-    async def allow(self, network: str, seconds: float | None, by: str) -> None:
+    async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
         with _told():
             await self._guard.allow(network, seconds, by)
+
+    async def audit(self, limit: int, before: int | None) -> list[Entry]:
+        with _told():
+            return await self._store.read(lambda s: audit_rows.newest(s, limit, before))
 
 
 @contextmanager

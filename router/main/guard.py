@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from dashboard.metrics import BANS
+from monitor.actors import AUTOMATIC, Actor
 from monitor.bans import Ban, client_network
 from monitor.diagnosis.cdn import networks as content_networks
 from monitor.feed import Message, encoded
@@ -35,8 +36,6 @@ from router.main.banned import Banned
 
 log = logging.getLogger("control")
 
-AUTOMATIC = "automatic"
-"""Who has banned, when it was no operator."""
 MOST_WAITING = 10_000
 """Offences that wait to be decided on; of more, control hears again if they go on."""
 _AT_ONCE = 500
@@ -161,7 +160,7 @@ class Guard:
             now,
             until,
             offence.reason,
-            AUTOMATIC,
+            AUTOMATIC.who,
             offence.user_agent,
             times,
         )
@@ -175,20 +174,20 @@ class Guard:
 
     # Operators; each raises StoreError and then has changed nothing
 
-    async def add(self, network: str, seconds: float | None, reason: str, by: str) -> Ban:
+    async def add(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         """Ban a network for so long, or until it is lifted."""
         now = self._clock()
         until = None if seconds is None else now + seconds
 
         def make(network: str, times: int) -> Ban:
-            return Ban(secrets.token_hex(6), network, now, until, reason, by, count=times)
+            return Ban(secrets.token_hex(6), network, now, until, reason, by.who, count=times)
 
-        bans = await self._store.sentence([network], make)
+        bans = await self._store.sentence([network], make, by.origin)
         self._totals.add(BANS.name, ("operator",))
         self._enforce(bans)
         return bans[0]
 
-    async def remove(self, network: str | None, by: str) -> list[Ban]:
+    async def remove(self, network: str | None, by: Actor) -> list[Ban]:
         """Lift the bans that overlap a network, or all; returns them."""
         lifted = await self._store.lift_bans(network, by, self._clock())
         networks = [ban.network for ban in lifted]
@@ -205,7 +204,7 @@ class Guard:
             self._tell({"type": "unban", "networks": piece, "version": self.version})
         return lifted
 
-    async def allow(self, network: str, seconds: float | None, by: str) -> None:
+    async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
         """Never limit or ban a network automatically, for so long or for good; lift its bans."""
         now = self._clock()
         until = None if seconds is None else now + seconds

@@ -1,5 +1,7 @@
 """The operators' desk: commands over the Unix socket, and what TCP gives."""
 
+import os
+import pwd
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from aiohttp import ClientSession
 from dashboard.app import build_admin_app
 from dashboard.config import AdminConfig
 from dashboard.sources import CommandError
+from monitor.actors import Actor
 from monitor.health.board import Wish
 from tests.support.dashboard_data import (
     API_KEY,
@@ -19,6 +22,8 @@ from tests.support.dashboard_data import (
     FakeSources,
 )
 from tests.support.dashboard_server import serving, serving_on_unix_socket
+
+ME = Actor(pwd.getpwuid(os.getuid()).pw_name, f"the socket (pid {os.getpid()})")
 
 
 @pytest.fixture
@@ -78,7 +83,7 @@ async def test_explain_tells_what_became_of_a_request_or_that_nobody_knows_it(so
 async def test_a_reload_tells_what_changed(socket, commands):
     status, told = await ask(socket, "POST", "/api/admin/reload")
     assert (status, told["added"]) == (200, ["kr"])
-    assert commands.told == [("reload",)]
+    assert commands.told == [("reload", ME)]
 
 
 async def test_a_bad_file_is_told_fault_by_fault(socket, commands):
@@ -91,7 +96,7 @@ async def test_a_wish_is_carried_out_and_the_node_told(socket, commands):
     wish = {"wish": "drain", "for": 60}
     status, told = await ask(socket, "POST", "/api/admin/mirrors/hk/wish", json=wish)
     assert (status, told["id"]) == (200, "hk")
-    assert commands.told == [("wish", "hk", Wish.drain, NOW + 60, "operator")]
+    assert commands.told == [("wish", "hk", Wish.drain, NOW + 60, ME)]
 
 
 async def test_a_wish_for_an_unknown_mirror_names_those_there_are(socket, commands):
@@ -117,9 +122,9 @@ async def test_bans_are_made_listed_lifted_and_prevented(socket, commands):
     )
     assert (status, told["network"]) == (200, "198.51.100.0/24")
     assert commands.told == [
-        ("ban", "198.51.100.7/32", 3600.0, "spam", "operator"),
-        ("unban", "198.51.100.7/32", "operator"),
-        ("allow", "198.51.100.0/24", None, "operator"),
+        ("ban", "198.51.100.7/32", 3600.0, "spam", ME),
+        ("unban", "198.51.100.7/32", ME),
+        ("allow", "198.51.100.0/24", None, ME),
     ]
 
 
@@ -136,6 +141,8 @@ async def test_bans_are_made_listed_lifted_and_prevented(socket, commands):
         ("POST", "/api/admin/bans/allow", b"[]"),
         ("DELETE", "/api/admin/bans", None),
         ("GET", "/api/admin/bans?limit=0", None),
+        ("GET", "/api/admin/audit?limit=x", None),
+        ("GET", "/api/admin/audit?before=-1", None),
     ],
 )
 async def test_bad_input_is_refused_with_one_sentence_and_nothing_done(

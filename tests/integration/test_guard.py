@@ -13,6 +13,7 @@ import pytest
 
 from dashboard.metrics import BANS
 from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
+from monitor.actors import Actor
 from monitor.feed import Message
 from monitor.history.store import Store, StoreError
 from monitor.settings import read
@@ -29,6 +30,7 @@ from tests.support.wait import wait_until_async as wait_until
 
 NOW = 1_790_000_000.0
 BAN = {"violations": 3, "within": 60, "for": 100, "max": 1000}
+ME = Actor("operator", "here")
 OFFENDER = "203.0.113.7/32"
 
 
@@ -88,7 +90,7 @@ class Scene:
         running = asyncio.create_task(self.guard.run())
         await wait_until(lambda: not self.guard._offences and not self.guard._woken.is_set())
         for _ in range(3):
-            await self.store.audit("test", "wait for the store", NOW)
+            await self.store.audit(ME, "wait for the store", NOW)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
 
@@ -136,7 +138,7 @@ async def test_workers_are_told_and_a_new_one_gets_the_same_list(scene: Scene):
         found = whole.find(client, scene.clock())
         assert found == by_news.find(client, scene.clock())
         assert (found is None) == (address == "192.0.2.1")
-    await scene.guard.remove(None, "operator")
+    await scene.guard.remove(None, ME)
     assert json.loads(scene.guard.bans()[0])["rows"] == []
     assert sorted(scene.told[-1]["networks"]) == ["2001:db8::/64", OFFENDER]
 
@@ -158,7 +160,7 @@ async def test_behind_some_addresses_are_others(scene: Scene, network: str):
 
 async def test_who_is_allowed_is_not_banned_until_that_ends(scene: Scene):
     scene.configure(allow=["198.51.100.0/24"])
-    await scene.guard.allow(OFFENDER, 50.0, "operator")
+    await scene.guard.allow(OFFENDER, 50.0, ME)
     assert scene.told[0] == {"type": "allowed", "rows": [[OFFENDER, NOW + 50]]}
     scene.offend("198.51.100.9/32", 9)
     scene.offend(seconds=9)
@@ -175,12 +177,12 @@ async def test_who_is_allowed_is_not_banned_until_that_ends(scene: Scene):
 
 async def test_who_is_lifted_begins_anew(scene: Scene):
     scene.offend(seconds=2)
-    await scene.guard.remove("203.0.113.0/24", "operator")
-    await scene.guard.add(OFFENDER, None, "by hand", "operator")
+    await scene.guard.remove("203.0.113.0/24", ME)
+    await scene.guard.add(OFFENDER, None, "by hand", ME)
     scene.offend(seconds=9)  # what is banned already is not judged
     await scene.settle()
     assert [ban.reason for ban in scene.banned.in_force()] == ["by hand"]
-    (lifted,) = await scene.guard.remove(OFFENDER, "operator")
+    (lifted,) = await scene.guard.remove(OFFENDER, ME)
     assert lifted.until is None
     scene.offend(seconds=2)
     await scene.settle()
@@ -200,7 +202,7 @@ async def test_a_ban_that_cannot_be_kept_holds_all_the_same(
     assert list(scene.bans()) == [OFFENDER]
     assert "will not survive a restart: the disk is full" in caplog.text
     with pytest.raises(StoreError):
-        await scene.guard.add("192.0.2.1/32", None, "by hand", "operator")
+        await scene.guard.add("192.0.2.1/32", None, "by hand", ME)
     assert list(scene.bans()) == [OFFENDER]
 
 

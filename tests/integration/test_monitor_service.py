@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.actors import Actor
 from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.diagnosis.verdict import judge
 from monitor.health.board import HealthBoard, HealthSnapshot, Standing, State, Wish
@@ -328,7 +329,7 @@ async def test_refusing_mirrors_are_down_however_many(setup):
 async def test_a_wish_is_durable_published_and_survives_restart_and_green_probes(setup):
     monitor = await setup.start()
     await setup.until("hk", State.up)
-    await monitor.set_wish("hk", Wish.drain, None, "operator")
+    await monitor.set_wish("hk", Wish.drain, None, Actor("operator"))
     assert setup.published[-1].of("hk").wish is Wish.drain
     await setup.probes_more("hk", 2)
     assert not setup.board.current.of("hk").in_rotation
@@ -337,17 +338,17 @@ async def test_a_wish_is_durable_published_and_survives_restart_and_green_probes
     assert setup.published[-1].of("hk").wish is Wish.drain
     await setup.until("hk", State.up)
     assert not setup.board.current.of("hk").in_rotation
-    await monitor.set_wish("hk", Wish.use, None, "operator")
+    await monitor.set_wish("hk", Wish.use, None, Actor("operator"))
     assert setup.board.current.of("hk").in_rotation
     with pytest.raises(KeyError):
-        await monitor.set_wish("nobody", Wish.use, None, "operator")
+        await monitor.set_wish("nobody", Wish.use, None, Actor("operator"))
 
 
 async def test_maintenance_is_shown_until_its_time_is_over(setup):
     monitor = await setup.start()
     await setup.until("hk", State.up)
     setup.now = lambda: 1000.0
-    await monitor.set_wish("hk", Wish.maintenance, 2000.0, "operator")
+    await monitor.set_wish("hk", Wish.maintenance, 2000.0, Actor("operator"))
     assert setup.state("hk") is State.maintenance
     setup.now = lambda: 2000.0
     await setup.until("hk", State.up)

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy
 from sqlmodel import Session
 
+from monitor.actors import Actor
 from monitor.bans import Ban
 from monitor.config import MonitorRetention
 from monitor.health.board import Latency, State, Wish
@@ -23,6 +24,8 @@ from monitor.history.sums import sums
 from monitor.history.uptime import FIVE_MINUTES, HOUR, KNOWN_STATES, of_bucket, total
 from monitor.history.writer import HistoryWriter
 from tests.support.wait import wait_until_async
+
+ME = Actor("operator", "here")
 
 
 @pytest.fixture
@@ -212,12 +215,12 @@ async def test_bans_end_by_time_or_by_hand(store):
         await store.add_ban(each)
     assert await store.active_bans(5) == bans[::-1]
     assert await store.active_bans(10) == [bans[2], bans[1]]
-    assert await store.lift_bans("198.51.100.7", "operator", 11) == [bans[1]]
-    assert await store.lift_bans("198.51.100.7", "operator", 11) == []
-    assert await store.lift_bans("192.0.2.1", "operator", 11) == []
+    assert await store.lift_bans("198.51.100.7", ME, 11) == [bans[1]]
+    assert await store.lift_bans("198.51.100.7", ME, 11) == []
+    assert await store.lift_bans("192.0.2.1", ME, 11) == []
     assert await store.active_bans(11) == [bans[2]]
     with pytest.raises(ValueError):
-        await store.lift_bans("nonsense", "operator", 11)
+        await store.lift_bans("nonsense", ME, 11)
 
 
 async def test_a_ban_takes_the_place_of_the_one_before_it_and_knows_how_many_there_were(store):
@@ -226,22 +229,22 @@ async def test_a_ban_takes_the_place_of_the_one_before_it_and_knows_how_many_the
 
     networks = [f"192.0.2.{i}/32" for i in range(3)]
     await store.sentence(networks, make)
-    await store.lift_bans("192.0.2.1", "operator", 1.5)
+    await store.lift_bans("192.0.2.1", ME, 1.5)
     await store.sentence(networks[:2], make)
     again = await store.sentence(networks[:1], make)
     assert [each.count for each in again] == [3]
     counts = {each.network: each.count for each in await store.active_bans(5)}
     assert counts == dict(zip(networks, (3, 2, 1), strict=True))
-    assert len(await store.lift_bans(None, "operator", 6)) == 3
+    assert len(await store.lift_bans(None, ME, 6)) == 3
     assert await store.active_bans(6) == []
 
 
 async def test_bans_are_remembered_for_a_while_after_their_end(store):
     await store.add_ban(ban("ended", "192.0.2.1/32", since=1, until=10))
     await store.add_ban(ban("lifted", "192.0.2.2/32", since=1))
-    await store.lift_bans("192.0.2.2", "operator", 12)
+    await store.lift_bans("192.0.2.2", ME, 12)
     await store.add_ban(ban("for good", "192.0.2.3/32", since=1))
-    await store.allow("192.0.2.9", 5.0, "operator", 0.0)
+    await store.allow("192.0.2.9", 5.0, ME, 0.0)
     assert await store.forget_bans(before=11, now=20) == 1
     assert await ask(store, "SELECT id FROM ban ORDER BY id") == [("for good",), ("lifted",)]
     assert await count(store, "allowance") == 0
@@ -250,18 +253,18 @@ async def test_bans_are_remembered_for_a_while_after_their_end(store):
 
 
 async def test_allowances_end_and_can_be_renewed(store):
-    await store.allow("192.0.2.1", 10.0, "operator", 0.0)
-    await store.allow("10.0.0.0/8", None, "operator", 0.0)
+    await store.allow("192.0.2.1", 10.0, ME, 0.0)
+    await store.allow("10.0.0.0/8", None, ME, 0.0)
     assert await store.allowances(9.0) == [("10.0.0.0/8", None), ("192.0.2.1/32", 10.0)]
     assert await store.allowances(10.0) == [("10.0.0.0/8", None)]
-    await store.allow("192.0.2.1", 30.0, "operator", 20.0)
+    await store.allow("192.0.2.1", 30.0, ME, 20.0)
     assert await store.allowances(20.0) == [("10.0.0.0/8", None), ("192.0.2.1/32", 30.0)]
 
 
 async def test_the_last_wish_counts_and_survives(store_url):
     store = await Store.open(store_url)
-    await store.set_wish("hk", Wish.drain, None, "operator", 1.0)
-    await store.set_wish("hk", Wish.maintenance, 50.0, "operator", 2.0)
+    await store.set_wish("hk", Wish.drain, None, ME, 1.0)
+    await store.set_wish("hk", Wish.maintenance, 50.0, ME, 2.0)
     await store.close()
     store = await Store.open(store_url)
     assert await store.wishes() == {"hk": (Wish.maintenance, 50.0)}
@@ -270,10 +273,10 @@ async def test_the_last_wish_counts_and_survives(store_url):
 
 async def test_every_decision_is_in_the_audit_log(store):
     await store.add_ban(ban("a", "192.0.2.1/32"))
-    await store.lift_bans("192.0.2.1", "alice", 1.0)
-    await store.allow("192.0.2.1", None, "bob", 2.0)
-    await store.set_wish("hk", Wish.drain, None, "carol", 3.0)
-    await store.audit("dave", "reload", 4.0)
+    await store.lift_bans("192.0.2.1", Actor("alice", "here"), 1.0)
+    await store.allow("192.0.2.1", None, Actor("bob", "here"), 2.0)
+    await store.set_wish("hk", Wish.drain, None, Actor("carol", "here"), 3.0)
+    await store.audit(Actor("dave"), "reload", 4.0)
     who = [row[0] for row in await ask(store, "SELECT who FROM audit ORDER BY id")]
     assert who == ["limits", "alice", "bob", "carol", "dave"]
 

@@ -22,6 +22,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel, select
 
+from monitor.actors import Actor
 from monitor.bans import Ban
 from monitor.health.board import State, Wish
 from monitor.history import copies, reading, sqlite
@@ -324,7 +325,7 @@ def test_a_backup_of_postgresql_can_be_restored(tmp_path, postgresql: Postgresql
 
     async def fill() -> None:
         store = await Store.open(url)
-        await store.set_wish("hk", Wish.drain, None, "operator", 1.0)
+        await store.set_wish("hk", Wish.drain, None, Actor("operator"), 1.0)
         await store.close()
 
     asyncio.run(fill())

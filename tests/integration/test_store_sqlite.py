@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from monitor.actors import Actor
 from monitor.health.board import State
 from monitor.history.pruning import Limits
 from monitor.history.records import Sample
@@ -66,7 +67,7 @@ async def test_the_room_of_old_samples_is_given_back(store, path):
         if number % 1000 == 999:
             await store.flush()
     before = ask(path, "PRAGMA page_count")[0][0]
-    assert await store.prune(Limits(11_000, 0, 0)) == 11_000
+    assert await store.prune(Limits(11_000, 0, 0, 0)) == 11_000
     assert ask(path, "SELECT min(at_ms) FROM sample") == [(11_000_000,)]
     assert ask(path, "PRAGMA page_count")[0][0] < before / 2
 
@@ -102,7 +103,7 @@ async def test_a_full_disk_stops_nothing_and_history_catches_up(store, path):
 
 
 async def test_only_the_owner_may_read_the_file(store, path):
-    await store.audit("me", "something", 1.0)
+    await store.audit(Actor("me"), "something", 1.0)
     for name in os.listdir(path.parent):
         assert stat.S_IMODE((path.parent / name).stat().st_mode) == 0o600, name
 

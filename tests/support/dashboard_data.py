@@ -7,6 +7,7 @@ from typing import Any
 from dashboard.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.location import Locations
 from dashboard.sources import CommandError, Ejection
+from monitor.actors import Actor
 from monitor.bans import Ban, client_network
 from monitor.config import MirrorConfig
 from monitor.health.board import (
@@ -18,6 +19,7 @@ from monitor.health.board import (
     State,
     Wish,
 )
+from monitor.history.audit_rows import Entry
 from monitor.history.incidents import Incident, Part
 from monitor.history.past import Day, Past
 from monitor.history.uptime import Known
@@ -268,8 +270,8 @@ class FakeCommands:
             raise self.fault
         self.told.append(what)
 
-    async def reload(self) -> dict[str, Any]:
-        self._tell("reload")
+    async def reload(self, by: Actor) -> dict[str, Any]:
+        self._tell("reload", by)
         return {"added": ["kr"], "removed": [], "changed": ["hk"], "restart": []}
 
     async def status(self) -> dict[str, Any]:
@@ -285,17 +287,22 @@ class FakeCommands:
         known = {"id": "mg_1", "attempts": [], "worker": 0} if request_id == "mg_1" else None
         return {"request": known, "silent": [1]}
 
-    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: str) -> None:
+    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: Actor) -> None:
         self._tell("wish", mirror_id, wish, until, by)
 
-    async def add_ban(self, network: str, seconds: float | None, reason: str, by: str) -> Ban:
+    async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         self._tell("ban", network, seconds, reason, by)
         until = None if seconds is None else NOW + seconds
-        return Ban("bnew0001", network, NOW, until, reason, by)
+        return Ban("bnew0001", network, NOW, until, reason, by.who)
 
-    async def remove_ban(self, network: str | None, by: str) -> list[Ban]:
+    async def remove_ban(self, network: str | None, by: Actor) -> list[Ban]:
         self._tell("unban", network, by)
-        return [Ban("bold0001", network or "192.0.2.7/32", NOW - 60, None, "operator", by)]
+        return [Ban("bold0001", network or "192.0.2.7/32", NOW - 60, None, "operator", by.who)]
 
-    async def allow(self, network: str, seconds: float | None, by: str) -> None:
+    async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
         self._tell("allow", network, seconds, by)
+
+    async def audit(self, limit: int, before: int | None) -> list[Entry]:
+        self._tell("audit", limit, before)
+        known = [Entry(i, NOW - i, "alice", "192.0.2.9", f"change {i}") for i in range(9, 0, -1)]
+        return [entry for entry in known if before is None or entry.id < before][:limit]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.actors import Actor
 from monitor.feed import Message
 from monitor.settings import SettingsError
 from router.main import instance
@@ -29,11 +30,15 @@ class Keeper:
         self.applied: list[Changes] = []
         self.told: list[Message] = []
         self.counted: list[bool] = []
+        self.noted: list[tuple[str, str]] = []
         self.path.write_text(ONE)
         self.configuration = self.of(Loaded.first(self.path))
 
     def of(self, loaded: Loaded) -> Configuration:
-        return Configuration(loaded, self._apply, self.told.append, self.counted.append)
+        return Configuration(loaded, self._apply, self.told.append, self.counted.append, self._note)
+
+    def _note(self, by: Actor, what: str) -> None:
+        self.noted.append((by.who, what))
 
     def _apply(self, new: Document, changes: Changes) -> None:
         self.applied.append(changes)
@@ -65,7 +70,7 @@ def ids(configuration: Configuration) -> list[str]:
 
 def test_a_good_file_is_taken_over_and_told_to_everybody(keeper: Keeper):
     keeper.path.write_text(TWO)
-    changes = keeper.configuration.reload("test")
+    changes = keeper.configuration.reload(Actor("test"))
     assert changes.added == ("b",)
     assert keeper.applied == [changes]
     assert keeper.counted == [True]
@@ -77,30 +82,30 @@ def test_a_good_file_is_taken_over_and_told_to_everybody(keeper: Keeper):
 def test_a_bad_file_changes_nothing_and_is_remembered_until_it_is_mended(keeper: Keeper):
     keeper.path.write_text(BAD)
     with pytest.raises(SettingsError):
-        keeper.configuration.reload("test")
+        keeper.configuration.reload(Actor("test"))
     assert keeper.configuration.problem == 'router.workrs: unknown setting, did you mean "workers"?'
     assert (keeper.applied, keeper.told, keeper.counted) == ([], [], [False])
     keeper.path.write_text(ONE)
-    keeper.configuration.reload("test")
+    keeper.configuration.reload(Actor("test"))
     assert keeper.configuration.problem == ""
 
 
 def test_who_asks_is_told_what_he_wrote_though_it_was_noticed_before(keeper: Keeper):
     keeper.path.write_text(TWO)
-    keeper.configuration.reload_unasked("noticed")
-    assert keeper.configuration.reload("asked").added == ("b",)
-    assert keeper.configuration.reload("asked again").added == ()
+    keeper.configuration.reload_unasked(Actor("noticed"))
+    assert keeper.configuration.reload(Actor("asked")).added == ("b",)
+    assert keeper.configuration.reload(Actor("asked again")).added == ()
 
 
 def test_what_needs_a_restart_is_known_until_it_is_undone(keeper: Keeper):
     keeper.path.write_text(TWO + "[router]\nworkers = 7\n")
-    assert keeper.configuration.reload("test").restart == ("router.workers",)
+    assert keeper.configuration.reload(Actor("test")).restart == ("router.workers",)
     keeper.path.write_text(ONE + "[router]\nworkers = 7\n")
-    assert not keeper.configuration.reload("test").restart
+    assert not keeper.configuration.reload(Actor("test")).restart
     assert keeper.configuration.restart_needed == ("router.workers",)
     assert keeper.successor().restart_needed == ("router.workers",)
     keeper.path.write_text(ONE)
-    keeper.configuration.reload("test")
+    keeper.configuration.reload(Actor("test"))
     assert not keeper.configuration.restart_needed
 
 
@@ -136,7 +141,7 @@ async def test_a_file_that_is_still_being_written_is_not_taken_over(
 
 async def test_a_new_control_notices_what_its_predecessor_refused(keeper: Keeper):
     keeper.path.write_text(TWO)
-    keeper.configuration.reload("test")
+    keeper.configuration.reload(Actor("test"))
     successor = keeper.successor()
     keeper.path.write_text(BAD)
     assert ids(successor) == ["a", "b"]
@@ -163,7 +168,7 @@ def test_an_unforeseen_fault_is_logged_and_survived(
     keeper: Keeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(keeper.configuration, "_apply", lambda new, changes: 1 / 0)
-    keeper.configuration.reload_unasked("test")
+    keeper.configuration.reload_unasked(Actor("test"))
     assert "unforeseen" in caplog.text
 
 

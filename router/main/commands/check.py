@@ -7,6 +7,7 @@ from pathlib import Path
 
 from monitor.settings import SettingsError
 from router.main import document
+from router.main.cautions import cautions
 from router.main.console import DONE, USAGE, Console
 
 HELP = "validate the configuration: exit 0, or 2 with one line per fault"
@@ -45,4 +46,4 @@ def advice(found: document.Document) -> list[str]:
             notes.append(f'mirrors[{index}].url ends in "/v1": requests would go to /v1/v1/…')
     if not any(mirror.enabled for mirror in found.config.mirrors):
         notes.append("no mirror is enabled: every request will be answered with 503")
-    return notes
+    return notes + cautions(found.config)

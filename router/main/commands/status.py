@@ -84,7 +84,8 @@ def _warnings(status: Mapping[str, Any]) -> list[str]:
     warnings = []
     if problem := config.get("problem"):
         warnings.append(f"{config.get('file')} is not in use: {problem}")
-    warnings.extend(plain(sentence) for sentence in status.get("missing_settings") or ())
+    for name in ("missing_settings", "cautions"):
+        warnings.extend(plain(sentence) for sentence in status.get(name) or ())
     if paths := status.get("restart_needed"):
         warnings.append(f"changed, but only in effect after a restart: {', '.join(paths)}")
     if paths := status.get("unused_settings"):

@@ -1,0 +1,159 @@
+"""The audit log in the store, on a real SQLite file and in a real PostgreSQL."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import pytest
+
+from monitor.actors import AUTOMATIC, Actor
+from monitor.bans import Ban
+from monitor.config import MonitorRetention
+from monitor.health.board import Wish
+from monitor.history import audit_rows
+from monitor.history.audit_rows import Entry
+from monitor.history.pruning import Limits
+from monitor.history.store import Store, StoreError
+from router.main import audit_trail
+from router.main.audit_trail import AuditTrail
+from tests.support.wait import wait_until_async
+
+ALICE = Actor("alice", "the socket (pid 7)")
+NOW = 1_790_000_000.0
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    opened = await Store.open(store_url)
+    yield opened
+    await opened.close()
+
+
+async def log_of(store: Store, limit: int = 100, before: int | None = None) -> list[Entry]:
+    return await store.read(lambda session: audit_rows.newest(session, limit, before))
+
+
+async def ban(store: Store, network: str, by: Actor, at: float = NOW) -> None:
+    def make(network: str, times: int) -> Ban:
+        return Ban(f"b{network}", network, at, at + 60, "noise", by.who, count=times)
+
+    await store.sentence([network], make, by.origin)
+
+
+async def test_every_change_is_noted_with_who_and_from_where_newest_first(store: Store):
+    await ban(store, "192.0.2.1/32", ALICE)
+    await store.lift_bans("192.0.2.1", ALICE, NOW + 1)
+    await store.allow("192.0.2.0/24", None, ALICE, NOW + 2)
+    await store.set_wish("hk", Wish.maintenance, NOW + 60, ALICE, NOW + 3)
+    await store.audit(Actor("SIGHUP"), "reload: no differences", NOW + 4)
+    await ban(store, "192.0.2.2/32", AUTOMATIC, NOW + 5)
+    entries = await log_of(store)
+    assert [(entry.at - NOW, entry.who, entry.origin, entry.what) for entry in entries] == [
+        (5, "automatic", "", "ban 192.0.2.2/32 until 2026-09-21 14:14:25 UTC: noise"),
+        (4, "SIGHUP", "", "reload: no differences"),
+        (3, *ALICE, "maintenance hk until 2026-09-21 14:14:20 UTC"),
+        (2, *ALICE, "allow 192.0.2.0/24"),
+        (1, *ALICE, "lift bans of 192.0.2.1/32: 1"),
+        (0, *ALICE, "ban 192.0.2.1/32 until 2026-09-21 14:14:20 UTC: noise"),
+    ]
+    assert await log_of(store, 2) == entries[:2]
+    assert await log_of(store, 2, before=entries[1].id) == entries[2:4]
+    assert await log_of(store, 2, before=10**18 - 1) == entries[:2]
+
+
+async def test_what_changes_nothing_is_not_noted(store: Store):
+    assert await store.lift_bans(None, ALICE, NOW) == []
+    assert await log_of(store) == []
+
+
+async def test_a_change_that_fails_leaves_no_note(store: Store):
+    await ban(store, "192.0.2.1/32", ALICE)
+    with pytest.raises(StoreError):  # the id is taken
+        await ban(store, "192.0.2.1/32", ALICE)
+    assert len(await log_of(store)) == 1
+
+
+async def test_texts_of_operators_are_one_bounded_line_that_no_database_refuses(store: Store):
+    evil = "a\0b\x1b[31m\u202ec\ud800\n" + "x" * 5_000
+    await store.audit(Actor(evil, evil), evil, NOW)
+    (entry,) = await log_of(store)
+    assert entry.what.startswith("ab[31mcxxx")
+    assert entry.what.endswith("x…")
+    assert [len(entry.who), len(entry.origin), len(entry.what)] == [100, 100, 1000]
+
+
+async def test_the_log_is_kept_for_a_year_and_longer_than_bans(store: Store):
+    day = 86400.0
+    for age in (400, 366, 364):
+        await store.audit(ALICE, f"{age} days old", NOW - age * day)
+    await store.prune(Limits.of(NOW, MonitorRetention()))
+    assert [entry.what for entry in await log_of(store)] == ["364 days old"]
+    await store.forget_bans(NOW, NOW)
+    assert len(await log_of(store)) == 1
+
+
+async def test_automatic_bans_leave_the_log_with_the_bans(store: Store):
+    """They name clients, who are not to be remembered longer here, and may be very many."""
+    for number, by in enumerate((AUTOMATIC, ALICE, AUTOMATIC)):
+        await ban(store, f"192.0.2.{number}/32", by, NOW + 100 * number)
+    await store.forget_bans(NOW + 170, NOW + 170)
+    assert [entry.who for entry in await log_of(store)] == ["automatic", "alice"]
+
+
+@contextlib.asynccontextmanager
+async def running(trail: AuditTrail) -> AsyncIterator[None]:
+    task = asyncio.create_task(trail.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_happens_outside_of_the_store_is_noted_in_order(store: Store):
+    trail = AuditTrail(store, lambda: NOW)
+    for number in range(5):
+        trail.note(ALICE, f"reload {number}")
+    async with running(trail):
+        await trail.written()
+        assert [entry.what[-1] for entry in await log_of(store)] == list("43210")
+        trail.note(ALICE, "reload 5")
+        await trail.written()
+    assert (await log_of(store, 1))[0].what == "reload 5"
+
+
+async def test_notes_wait_for_a_store_that_fails_and_lose_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(audit_trail, "TRY_AGAIN_AFTER", 0.01)
+    failures = iter([True, True, True])
+    write = store.audit
+
+    async def failing(by: Actor, what: str, now: float) -> None:
+        if next(failures, False):
+            raise StoreError("the disk is full")
+        await write(by, what, now)
+
+    monkeypatch.setattr(store, "audit", failing)
+    trail = AuditTrail(store, lambda: NOW)
+    trail.note(ALICE, "first")
+    trail.note(ALICE, "second")
+    async with running(trail):
+        await trail.written()
+    assert [entry.what for entry in await log_of(store)] == ["second", "first"]
+    assert caplog.text.count("the disk is full") == 1
+
+
+async def test_nobody_waits_long_for_a_note_and_those_waiting_are_bounded(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(audit_trail, "PATIENCE", 0.01)
+    monkeypatch.setattr(audit_trail, "MOST_WAITING", 2)
+    trail = AuditTrail(store, lambda: NOW)  # nobody writes
+    for number in range(3):
+        trail.note(ALICE, f"reload {number}")
+    await trail.written()
+    assert "the audit log lacks what alice did: reload 2" in caplog.text
+    async with running(trail):
+        await wait_until_async(lambda: "0 waiting" in repr(trail))
+    assert [entry.what for entry in await log_of(store)] == ["reload 1", "reload 0"]
