@@ -199,7 +199,7 @@ async def test_what_a_mirror_says_of_its_own_key_is_not_for_clients(status: int)
     router = {"callers": ["anonymous", "own"], "cors_origins": []}
     async with ScriptedMirror(answering(refusal)) as mirror:
         async with Road([mirror.table(api_key="sk-mirror")], router) as road:
-            answer = await road.ask(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = await road.ask(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (answer.status, answer.error["code"]) == (502, "upstream_error")
             assert b"sk-" not in answer.body
             assert road.suspected == ["a"]

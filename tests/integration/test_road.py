@@ -111,7 +111,7 @@ async def test_an_anonymous_caller_uses_the_mirrors_key_and_never_sees_it() -> N
     router = {"callers": ["anonymous"], "cors_origins": []}
     async with ScriptedMirror(answering(OK, seen)) as mirror:
         async with Road([mirror.table(api_key="sk-mirror")], router) as road:
-            answer = await road.ask(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+            answer = await road.ask(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert b"authorization: Bearer sk-mirror\r\n" in seen[0][0]
     assert not any("sk-mirror" in value for _, value in answer.fields)
 

@@ -410,7 +410,11 @@ async def test_where_all_are_limited_the_soonest_is_named_unless_it_is_far(
         words.status(429, "rate_limit_error", "x", f"Retry-After: {seconds}")
         for seconds in (wait + 300, wait)
     ]
-    tables: dict[str, Any] = {"callers": ["anonymous"], "cors_origins": []}
+    tables: dict[str, Any] = {
+        "callers": ["anonymous"],
+        "cors_origins": [],
+        "listen": "0.0.0.0:8080",
+    }
     async with scene(*limits, **tables) as played:
         for upstream in played.road.plane.upstreams:
             upstream.api_key, upstream._lends_key = b"sk-mirror", True
