@@ -17,6 +17,7 @@ from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, Wish
 from monitor.history.audit_rows import Entry
 from monitor.history.past import Past
+from monitor.keys import KeyAccount, KeyOrder
 from monitor.totals import Family, Labels
 
 
@@ -81,6 +82,10 @@ class CommandError(Exception):
         self.faults = tuple(faults)
 
 
+class NotThere(CommandError):
+    """A command on something that there is not."""
+
+
 class Commands(Protocol):
     """What operators do. Each raises CommandError."""
 
@@ -112,3 +117,17 @@ class Commands(Protocol):
 
     async def audit(self, limit: int, before: int | None) -> list[Entry]:
         """Who changed what, newest first; `before`: only what is older than this entry."""
+
+    async def keys(self, days: int) -> list[KeyAccount]:
+        """All issued keys, newest first, with what they used on the last so many days."""
+
+    async def create_key(self, order: KeyOrder, by: Actor) -> tuple[KeyAccount, str]:
+        """Issue a key, which is told this once."""
+
+    async def revoke_key(self, key_id: str, by: Actor) -> KeyAccount:
+        """Let a key be used no more. Raises NotThere."""
+
+    async def top_up_key(
+        self, key_id: str, quota: int | None, tokens: int | None, by: Actor
+    ) -> KeyAccount:
+        """Grant so much more of the quotas that a key has. Raises NotThere."""

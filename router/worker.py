@@ -32,7 +32,9 @@ from monitor.totals import Totals
 from router import logs
 from router.access import access_log
 from router.admission.clients import Peer
-from router.admission.following import BanFollower
+from router.admission.followed import FollowedBans, FollowedKeys
+from router.admission.following import ASK_AGAIN, Followed, Follower
+from router.admission.ring import KeyRing
 from router.admission.table import Table
 from router.choice.words import Word, from_message, to_message
 from router.config import RouterConfig, WorkerConfig
@@ -52,7 +54,7 @@ GC_THRESHOLDS = (50_000, 20, 100)
 """Requests leave no cycles behind; with Python's own thresholds, looking for some took 5 % of the
 CPU of small requests."""
 FIRST_STATE_WAIT = 5.0
-"""Seconds to wait for control's first word, which carries the bans, before serving without."""
+"""Seconds to wait for control's first word, with all bans and keys, before serving without."""
 _CROWDED_GAP = 60.0
 
 
@@ -87,14 +89,39 @@ class Worker:
             access=self._access_log(config.log),
             accept=self._accept,
         )
-        self._bans = BanFollower(
-            self._plane,
-            ask=lambda: self._tell({"type": "bans?", "process": self._name}),
-            complete=self._informed.set,
-        )
+        self._keyring = KeyRing()
+        self._awaited = {"bans", "keys"}
+        """Lists that have not come yet."""
+        self._bans = self._follower("bans", FollowedBans(self._plane))
+        self._keys = self._follower("keys", FollowedKeys(self._keyring))
+        self._lists: dict[str, Callable[[Message], None]] = {
+            "bans": self._bans.piece,
+            "ban": self._bans.add,
+            "unban": self._bans.remove,
+            "keys": self._keys.piece,
+            "key": self._keys.add,
+            "unkey": self._keys.remove,
+        }
+        """What is heard of them."""
         self._runner = web.AppRunner(
             build_app(self._plane), access_log=None, handler_cancellation=True, keepalive_timeout=15
         )
+
+    def _follower(self, name: str, followed: Followed) -> Follower:
+        question = {"type": f"{name}?", "process": self._name}
+        return Follower(followed, partial(self._tell, question), partial(self._complete, name))
+
+    def _complete(self, name: str) -> None:
+        self._awaited.discard(name)
+        if not self._awaited:
+            self._informed.set()
+
+    async def _look(self) -> None:
+        """Ask again for lists whose answer was lost, until cancelled."""
+        while True:
+            await asyncio.sleep(ASK_AGAIN)
+            self._bans.look()
+            self._keys.look()
 
     def _hand_over(self) -> asyncio.Protocol:
         server = self._runner.server
@@ -128,11 +155,13 @@ class Worker:
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
         reporter = loop.create_task(self._reports.run(self._plane))
+        looking = loop.create_task(self._look())
         self._life.send({"type": "ready"})
         await self._stop.wait()
         acceptor.stop()
         await self._drain()
         reporter.cancel()
+        looking.cancel()
         self._reports.send_totals(self._plane)
 
     def _accept(self, on: bool) -> None:
@@ -175,20 +204,17 @@ class Worker:
             self._reports.send_totals(self._plane)  # a new control has nobody's numbers yet
             self._meet(message["control"])
             self._bans.state(message["control"], message["bans"])
+            self._keys.state(message["control"], message["keys"])
         elif kind == "breaker":
             self._plane.pool.hear(from_message(message), self._plane.clock())
         elif kind == "explain":
             self._explain(message)
         elif kind == "news":
             self._plane.learn(self._plane.snapshot.with_news(message["snapshot"]))
-        elif kind == "ban":
-            self._bans.ban(message)
-        elif kind == "unban":
-            self._bans.unban(message)
         elif kind == "allowed":
             self._plane.limits.allow(message["rows"])
-        elif kind == "bans":
-            self._bans.piece(message)
+        elif kind in self._lists:
+            self._lists[kind](message)
 
     def _take_state(self, message: dict[str, Any]) -> None:
         config = read(WorkerConfig, message["config"])

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
 from aiohttp import web
 
-from dashboard.admin import inputs
+from dashboard.admin import inputs, keys
 from dashboard.admin.actors import actor
+from dashboard.admin.answers import as_json, fault, guarded
 from dashboard.admin.documents import (
     ban_document,
     entry_document,
@@ -20,49 +19,25 @@ from dashboard.admin.documents import (
 from dashboard.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
 from dashboard.sources import CommandError
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
-
 
 def add_routes(app: web.Application) -> None:
     """The addresses below /api/admin/."""
-    app.router.add_get("/api/admin/status", _told(status))
-    app.router.add_get("/api/admin/explain", _told(explain))
-    app.router.add_post("/api/admin/reload", _told(reload))
-    app.router.add_post("/api/admin/mirrors/{id}/wish", _told(set_wish))
-    app.router.add_get("/api/admin/bans", _told(bans))
-    app.router.add_post("/api/admin/bans", _told(add_ban))
-    app.router.add_delete("/api/admin/bans", _told(remove_bans))
-    app.router.add_post("/api/admin/bans/allow", _told(allow))
-    app.router.add_get("/api/admin/audit", _told(audit))
+    app.router.add_get("/api/admin/status", guarded(status))
+    app.router.add_get("/api/admin/explain", guarded(explain))
+    app.router.add_post("/api/admin/reload", guarded(reload))
+    app.router.add_post("/api/admin/mirrors/{id}/wish", guarded(set_wish))
+    app.router.add_get("/api/admin/bans", guarded(bans))
+    app.router.add_post("/api/admin/bans", guarded(add_ban))
+    app.router.add_delete("/api/admin/bans", guarded(remove_bans))
+    app.router.add_post("/api/admin/bans/allow", guarded(allow))
+    app.router.add_get("/api/admin/audit", guarded(audit))
+    keys.add_routes(app)
 
 
 def answer(request: web.Request, status: int) -> web.Response:
     """Errors that no handler answers itself."""
     sentences = {404: "no such command", 405: "wrong method", 413: "the body is too large"}
-    return _fault(status, sentences.get(status, "this failed; the log says why"))
-
-
-def _told(handler: Handler) -> Handler:
-    """Bad input and failed commands become answers."""
-
-    async def told(request: web.Request) -> web.Response:
-        try:
-            return await handler(request)
-        except inputs.BadInput as error:
-            return _fault(400, str(error))
-        except CommandError as error:
-            return _fault(409, str(error))
-
-    return told
-
-
-def _json(value: dict[str, Any], status: int = 200) -> web.Response:
-    body = json.dumps(value, ensure_ascii=False) + "\n"
-    return web.Response(text=body, status=status, content_type="application/json")
-
-
-def _fault(status: int, message: str) -> web.Response:
-    return _json({"error": {"message": message}}, status=status)
+    return fault(status, sentences.get(status, "this failed; the log says why"))
 
 
 async def status(request: web.Request) -> web.Response:
@@ -71,7 +46,7 @@ async def status(request: web.Request) -> web.Response:
     told = await request.app[COMMANDS].status()
     config = {"problem": sources.config_problem(), **told.get("config", {})}
     own = {"version": sources.version(), "nodes": _nodes(request.app)}
-    return _json({**own, **told, "config": config})
+    return as_json({**own, **told, "config": config})
 
 
 async def explain(request: web.Request) -> web.Response:
@@ -80,22 +55,22 @@ async def explain(request: web.Request) -> web.Response:
     wanted = request.query.get("request")
     if wanted is None:
         told = await commands.explain()
-        return _json(explained(_nodes(request.app), sources.mirrors(), sources.snapshot(), told))
+        return as_json(explained(_nodes(request.app), sources.mirrors(), sources.snapshot(), told))
     told = await commands.trace(inputs.request_id(wanted))
     if told["request"] is None:
         silent = ", ".join(map(str, told["silent"]))
         asked = f"; worker {silent} did not answer" if silent else ""
-        return _fault(404, f"no worker remembers this request: it was long ago, or not here{asked}")
-    return _json({**told["request"], "silent": told["silent"]})
+        return fault(404, f"no worker remembers this request: it was long ago, or not here{asked}")
+    return as_json({**told["request"], "silent": told["silent"]})
 
 
 async def reload(request: web.Request) -> web.Response:
     """Take over the configuration file, or say what is wrong with it."""
     try:
-        return _json(await request.app[COMMANDS].reload(await actor(request)))
+        return as_json(await request.app[COMMANDS].reload(await actor(request)))
     except CommandError as error:
         faults = list(error.faults or (str(error),))
-        return _json({"faults": faults, "error": {"message": str(error)}}, status=422)
+        return as_json({"faults": faults, "error": {"message": str(error)}}, status=422)
 
 
 async def set_wish(request: web.Request) -> web.Response:
@@ -105,10 +80,10 @@ async def set_wish(request: web.Request) -> web.Response:
     wish, seconds = inputs.wish(table.get("wish")), inputs.seconds(table.get("for"))
     if wanted not in (mirror.id for mirror in request.app[SOURCES].mirrors()):
         known = ", ".join(mirror.id for mirror in request.app[SOURCES].mirrors())
-        return _fault(404, f"no such mirror; there are: {known or 'none'}")
+        return fault(404, f"no such mirror; there are: {known or 'none'}")
     until = None if seconds is None else request.app[CLOCK]() + seconds
     await request.app[COMMANDS].set_wish(wanted, wish, until, await actor(request))
-    return _json(next(n for n in _nodes(request.app) if n["id"] == wanted))
+    return as_json(next(n for n in _nodes(request.app) if n["id"] == wanted))
 
 
 async def bans(request: web.Request) -> web.Response:
@@ -117,7 +92,7 @@ async def bans(request: web.Request) -> web.Response:
     known = request.app[SOURCES].bans()
     locate = partial(request.app[SOURCES].locations().of, language="en")
     shown = [ban_document(ban, locate(ban.network)) for ban in known[:limit]]
-    return _json({"bans": shown, "total": len(known)})
+    return as_json({"bans": shown, "total": len(known)})
 
 
 async def add_ban(request: web.Request) -> web.Response:
@@ -129,7 +104,7 @@ async def add_ban(request: web.Request) -> web.Response:
         inputs.reason(table.get("reason")),
         await actor(request),
     )
-    return _json(ban_document(ban), status=201)
+    return as_json(ban_document(ban), status=201)
 
 
 async def remove_bans(request: web.Request) -> web.Response:
@@ -137,7 +112,7 @@ async def remove_bans(request: web.Request) -> web.Response:
     wanted = request.query.get("network")
     network = None if wanted == "all" else inputs.network(wanted)
     removed = await request.app[COMMANDS].remove_ban(network, await actor(request))
-    return _json({"removed": [ban_document(ban) for ban in removed]})
+    return as_json({"removed": [ban_document(ban) for ban in removed]})
 
 
 async def allow(request: web.Request) -> web.Response:
@@ -145,7 +120,7 @@ async def allow(request: web.Request) -> web.Response:
     table = inputs.table(await request.read(), ("network", "for"))
     network, seconds = inputs.network(table.get("network")), inputs.seconds(table.get("for"))
     await request.app[COMMANDS].allow(network, seconds, await actor(request))
-    return _json({"network": network, "for": seconds})
+    return as_json({"network": network, "for": seconds})
 
 
 async def audit(request: web.Request) -> web.Response:
@@ -154,7 +129,7 @@ async def audit(request: web.Request) -> web.Response:
     before = inputs.entry(request.query.get("before"))
     entries = await request.app[COMMANDS].audit(limit, before)
     rest = entries[-1].id if len(entries) == limit else None
-    return _json({"entries": [entry_document(entry) for entry in entries], "next": rest})
+    return as_json({"entries": [entry_document(entry) for entry in entries], "next": rest})
 
 
 def _nodes(app: web.Application) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from sqlmodel import Session, select
 from monitor.actors import Actor
 from monitor.bans import Ban, client_network
 from monitor.health.board import Wish
-from monitor.history import audit_rows, ban_rows
+from monitor.history import audit_rows, ban_rows, key_rows
 from monitor.history.ban_rows import Allowance
 from monitor.history.database import Database, open_database
 from monitor.history.errors import StoreError, in_one_line
@@ -29,6 +29,7 @@ from monitor.history.pruning import Limits, give_pages_back, steps
 from monitor.history.tables import AllowanceRow, WishRow
 from monitor.history.writer import HistoryWriter
 from monitor.history.writing import Item, write
+from monitor.keys import DayUse, KeyBook, KeyRecord
 
 __all__ = ["Store", "StoreError"]
 
@@ -175,6 +176,29 @@ class Store:
                 total += deleted
         await self._decide(give_pages_back)
         return total
+
+    async def key_book(self) -> KeyBook:
+        """All issued keys, and what their digests depend on."""
+        return await self._decide(key_rows.book)
+
+    async def key_days(self, first: str) -> list[DayUse]:
+        """What keys have used from this day on (`key_rows.days`)."""
+        return await self.read(lambda session: key_rows.days(session, first))
+
+    async def create_key(self, record: KeyRecord, by: Actor) -> None:
+        """Keep a new key."""
+        await self._decide(lambda session: key_rows.create(session, record, by))
+
+    async def revoke_key(self, key_id: str, by: Actor, now: float) -> KeyRecord:
+        """Let a key be used no more. Raises KeyFault."""
+        return await self._decide(lambda session: key_rows.revoke(session, key_id, by, now))
+
+    async def top_up_key(
+        self, key_id: str, quota: int | None, tokens: int | None, by: Actor, now: float
+    ) -> KeyRecord:
+        """Grant a key more of its quotas. Raises KeyFault."""
+        more = (quota, tokens)
+        return await self._decide(lambda s: key_rows.top_up(s, key_id, *more, by, now))
 
     async def _decide(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one durable transaction. Raises StoreError."""

@@ -1,76 +1,111 @@
-"""Keeps a worker's bans as control has them: changes as they come, all when one was missed.
+"""Keeps a list of a worker as control has it: changes as they come, all when one was missed.
 
 Every change has a number, one more than the one before it. A worker that does not have the number
-which control's state tells asks for all bans; they come in pieces.
+which control tells asks for the whole list; it comes in numbered pieces and counts when all of them
+have come. So whatever is lost on the way, the worker asks again until it has the list.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from monitor.feed import Message
-from router.admission.bans import BanList
-from router.plane import Plane
 
 ASK_AGAIN = 5.0
 """Seconds after which an answer is given up for lost."""
 
 
-class BanFollower:
-    """What a worker has heard of bans."""
+class Followed(Protocol):
+    """A list that is kept."""
+
+    def add(self, message: Message) -> None:
+        """Items that are new, or in place of former ones."""
+
+    def remove(self, message: Message) -> None:
+        """Items that are no more."""
+
+    def begin(self) -> None:
+        """A whole list is coming; what has come of an earlier one is void."""
+
+    def collect(self, message: Message) -> None:
+        """A piece of the whole list."""
+
+    def finish(self) -> None:
+        """All pieces are here: they take the place of what was known."""
+
+
+class Follower:
+    """What a worker has heard of one list."""
 
     def __init__(
         self,
-        plane: Plane,
+        followed: Followed,
         ask: Callable[[], None],
         complete: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ask` for all bans; `complete` is told whenever they have come."""
-        self._plane = plane
+        """`ask` for the whole list; `complete` is told whenever it has come."""
+        self._followed = followed
         self._ask = ask
         self._complete = complete
         self._clock = clock
         self._control = ""
-        self._have = self._asked = ("", 0)
+        self._have = self._wanted = self._asked = ("", 0)
         """Whose numbering, and the number."""
         self._asked_at = float("-inf")
-        self._coming = BanList()
+        self._pieces = 0
 
     def __repr__(self) -> str:
-        return f"<BanFollower at {self._have[1]} of {self._have[0]}>"
+        return f"<Follower of {self._followed} at {self._have[1]} of {self._have[0]}>"
 
     def state(self, control: str, number: int) -> None:
         """Control says how far it is."""
         self._control = control
-        wanted, now = (control, number), self._clock()
-        lately = self._asked == wanted and now - self._asked_at < ASK_AGAIN
-        if wanted != self._have and not lately:
-            self._asked, self._asked_at = wanted, now
-            self._ask()
+        self._wanted = (control, number)
+        if self._wanted != self._asked:
+            self._asked_at = float("-inf")
+        self.look()
 
-    def ban(self, message: Message) -> None:
-        """More bans."""
-        self._plane.ban(message["rows"])
+    def look(self) -> None:
+        """Ask for what is missing, unless the answer to that may still come."""
+        if self._wanted == self._have or self._clock() - self._asked_at < ASK_AGAIN:
+            return
+        self._asked, self._asked_at = self._wanted, self._clock()
+        self._ask()
+
+    def add(self, message: Message) -> None:
+        """More items."""
+        self._followed.add(message)
         self._follow(message["version"])
 
-    def unban(self, message: Message) -> None:
-        """Fewer bans."""
-        self._plane.bans.remove(message["networks"])
+    def remove(self, message: Message) -> None:
+        """Fewer items."""
+        self._followed.remove(message)
         self._follow(message["version"])
 
     def piece(self, message: Message) -> None:
-        """A piece of the whole list, which counts when it is complete."""
-        if "first" in message:
-            self._coming = BanList()
-        self._coming.extend(message["rows"])
+        """A piece of the whole list."""
+        if message["piece"] == 0:
+            self._followed.begin()
+            self._pieces = 0
+        elif message["piece"] != self._pieces:
+            self._pieces = 0  # one was lost: without it the rest is nothing
+            return
+        self._followed.collect(message)
+        self._pieces += 1
         if "version" in message:
-            self._have = (self._control, message["version"])
-            self._plane.bans, self._coming = self._coming, BanList()
-            self._plane.ban(())
+            self._pieces = 0
+            self._followed.finish()
+            self._have = self._wanted = (self._control, message["version"])
+            self._asked_at = float("-inf")
             self._complete()
 
     def _follow(self, number: int) -> None:
+        if not self._control:
+            return  # for the process that was here before
         if self._have == (self._control, number - 1):
             self._have = (self._control, number)
+        self._wanted = (self._control, number)
+        self.look()

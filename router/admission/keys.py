@@ -6,6 +6,7 @@ an issued or absent key the mirror's own key takes its place. The two are never 
 
 from __future__ import annotations
 
+import secrets
 import string
 import zlib
 from collections.abc import Mapping
@@ -54,6 +55,12 @@ def checksum(secret: str) -> str:
         value, digit = divmod(value, 62)
         text = _DIGITS[digit] + text
     return text
+
+
+def new_key(prefix: str) -> str:
+    """A key that nobody can guess: 42 random letters and digits are 250 bits."""
+    secret = "".join(secrets.choice(_DIGITS) for _ in range(SECRET_LENGTH))
+    return prefix + secret + checksum(secret)
 
 
 def looks_issued(key: bytes, prefix: str) -> bool:

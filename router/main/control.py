@@ -28,6 +28,7 @@ from monitor.health.board import HealthBoard, HealthSnapshot
 from monitor.history.ban_rows import Allowance
 from monitor.history.lease import Holder
 from monitor.history.store import Store, StoreError
+from monitor.keys import KeyBook
 from monitor.metrics import FAMILIES as MONITOR_FAMILIES
 from monitor.rhythm import stale_after
 from monitor.service import Monitor
@@ -45,6 +46,7 @@ from router.main.document import Config, Document
 from router.main.guard import Guard
 from router.main.hub import Hub
 from router.main.instance import SIGNAL, Configuration, Loaded, worker_part
+from router.main.keyring import Keyring
 from router.main.notices import Notices
 from router.main.questions import Questions
 from router.main.room import TableRoom
@@ -71,6 +73,7 @@ class Control:
         store: Store,
         banned: Banned,
         allowances: list[Allowance],
+        keys: KeyBook,
         feeds: list[Channel],
         life: Channel,
         table: Table,
@@ -104,6 +107,7 @@ class Control:
         self._monitor.history.zone = config.dashboard.timezone
         self._guard = Guard(store, banned, allowances, self._hub.broadcast, self._totals)
         self._guard.configure(config.limits, config.router)
+        self._keyring = Keyring(store, keys, self._hub.broadcast, config.keys.prefix)
         self._notices = Notices()
         self._view = View(
             self._configuration,
@@ -119,6 +123,7 @@ class Control:
             self._configuration,
             self._monitor,
             self._guard,
+            self._keyring,
             self._hub,
             self._notices,
             self._questions,
@@ -180,6 +185,7 @@ class Control:
             "config": worker_part(self._configuration.current),
             "snapshot": self._board.current.to_json(),
             "bans": self._guard.version,
+            "keys": self._keyring.version,
         }
 
     def _whole_state(self) -> list[Message]:
@@ -198,6 +204,8 @@ class Control:
             self._guard.hear(message["rows"])
         elif message["type"] == "bans?":
             self._hub.tell_encoded(message["process"], self._guard.bans())
+        elif message["type"] == "keys?":
+            self._hub.tell_encoded(message["process"], self._keyring.keys())
         elif message["type"] == "notice":
             self._notices.hear(message)
         elif message["type"] == "breaker":
@@ -217,6 +225,7 @@ class Control:
         self._breakers.configure(new.config.router, new.config.mirrors)
         self._monitor.configure(new.config.monitor, new.config.mirrors)
         self._guard.configure(new.config.limits, new.config.router)
+        self._keyring.prefix = new.config.keys.prefix
         self._notices.clear()
         _warn(new.config)
         self._monitor.history.zone = new.config.dashboard.timezone
@@ -273,7 +282,8 @@ async def serve(
         await _starting(life, store.hold(vantage_of(loaded), instance))
         banned = Banned(await _starting(life, store.active_bans(time.time())))
         allowances = await store.allowances(time.time())
-        control = Control(loaded, store, banned, allowances, feeds, life, table)
+        keys = await _starting(life, store.key_book())
+        control = Control(loaded, store, banned, allowances, keys, feeds, life, table)
         await control.run(listeners)
     except StoreError as error:
         life.send({"type": "failed", "message": str(error)})

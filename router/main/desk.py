@@ -10,13 +10,14 @@ from dataclasses import asdict
 from typing import Any
 
 from dashboard.locale.moments import iso
-from dashboard.sources import CommandError
+from dashboard.sources import CommandError, NotThere
 from monitor.actors import Actor
 from monitor.bans import Ban
 from monitor.health.board import Wish
 from monitor.history import audit_rows
 from monitor.history.audit_rows import Entry
 from monitor.history.store import Store, StoreError
+from monitor.keys import KeyAccount, KeyFault, KeyOrder, UnknownKey
 from monitor.service import Monitor
 from monitor.settings import SettingsError
 from router.main import document
@@ -25,6 +26,7 @@ from router.main.cautions import cautions
 from router.main.guard import Guard
 from router.main.hub import Hub
 from router.main.instance import Configuration
+from router.main.keyring import Keyring
 from router.main.notices import Notices
 from router.main.questions import Questions
 
@@ -37,6 +39,7 @@ class Desk:
         configuration: Configuration,
         monitor: Monitor,
         guard: Guard,
+        keyring: Keyring,
         hub: Hub,
         notices: Notices,
         questions: Questions,
@@ -46,6 +49,7 @@ class Desk:
         self._configuration = configuration
         self._monitor = monitor
         self._guard = guard
+        self._keyring = keyring
         self._hub = hub
         self._notices = notices
         self._questions = questions
@@ -117,10 +121,30 @@ class Desk:
         with _told():
             return await self._store.read(lambda s: audit_rows.newest(s, limit, before))
 
+    async def keys(self, days: int) -> list[KeyAccount]:
+        with _told():
+            return await self._keyring.accounts_since(days)
+
+    async def create_key(self, order: KeyOrder, by: Actor) -> tuple[KeyAccount, str]:
+        with _told():
+            return await self._keyring.create(order, by)
+
+    async def revoke_key(self, key_id: str, by: Actor) -> KeyAccount:
+        with _told():
+            return await self._keyring.revoke(key_id, by)
+
+    async def top_up_key(
+        self, key_id: str, quota: int | None, tokens: int | None, by: Actor
+    ) -> KeyAccount:
+        with _told():
+            return await self._keyring.top_up(key_id, quota, tokens, by)
+
 
 @contextmanager
 def _told() -> Iterator[None]:
     try:
         yield
-    except StoreError as error:
+    except UnknownKey as error:
+        raise NotThere(str(error)) from None
+    except (StoreError, KeyFault) as error:
         raise CommandError(str(error)) from None

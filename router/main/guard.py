@@ -100,7 +100,8 @@ class Guard:
         rows = rows_of(self._banned.in_force())
         some: list[Message] = [{"type": "bans", "rows": r} for r in pieces(rows)]
         some = some or [{"type": "bans", "rows": []}]
-        some[0]["first"] = True
+        for number, message in enumerate(some):
+            message["piece"] = number
         some[-1]["version"] = self.version
         return some
 

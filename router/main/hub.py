@@ -73,15 +73,17 @@ class Hub:
     def tell(self, process: str, message: Message) -> None:
         """Tell one worker, if it is still there."""
         for slot in self._slots:
-            if slot.process == process:
+            if slot.process == process and self._caught_up(slot):
                 self._send(slot, {**message, "to": process})
 
     def tell_encoded(self, process: str, messages: Sequence[bytes]) -> None:
-        """Tell one worker what any in its place may hear."""
+        """Tell one worker what any in its place may hear; nothing more once one was dropped."""
         for slot in self._slots:
-            if slot.process == process:
+            if slot.process == process and self._caught_up(slot):
                 for message in messages:
                     self._deliver(slot, partial(slot.channel.send_encoded, message))
+                    if slot.behind:
+                        break
 
     def processes(self) -> dict[int, str]:
         """Who fills the slots, by number; empty while nothing was heard from there."""
@@ -93,6 +95,12 @@ class Hub:
             {"slot": slot.number, "pid": slot.pid, "alive": bool(slot.pid) and not slot.behind}
             for slot in self._slots
         ]
+
+    def _caught_up(self, slot: Slot) -> bool:
+        """Whether the worker has been told all; who has not is told it now, if that is possible."""
+        if slot.behind:
+            self._tell_all(slot)
+        return not slot.behind
 
     def _tell_all(self, slot: Slot) -> None:
         for message in self._state():

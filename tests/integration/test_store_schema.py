@@ -114,7 +114,13 @@ def test_what_was_done_before_origins_were_noted_has_an_empty_one(first_release,
 def test_the_tables_of_keys_take_large_numbers_and_no_digest_twice(store_url):
     asyncio.run(opened_and_closed(store_url))
     engine = backend_of(store_url).decisions()
-    key = {"name": "n", "created_at": 1.0, "created_by": "cli", "rate": 0.0, "models": ""}
+    key: dict[str, Any] = {
+        "name": "n",
+        "created_at": 1.0,
+        "created_by": "cli",
+        "rate": 0.0,
+        "models": "",
+    }
     large = 2**62
     with Session(engine) as session:
         session.add(IssuedKeyRow(id="k1", digest="aa", quota=large, quota_tokens=large, **key))

@@ -6,7 +6,7 @@ from typing import Any
 
 from dashboard.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.location import Locations
-from dashboard.sources import CommandError, Ejection
+from dashboard.sources import CommandError, Ejection, NotThere
 from monitor.actors import Actor
 from monitor.bans import Ban, client_network
 from monitor.config import MirrorConfig
@@ -23,6 +23,7 @@ from monitor.history.audit_rows import Entry
 from monitor.history.incidents import Incident, Part
 from monitor.history.past import Day, Past
 from monitor.history.uptime import Known
+from monitor.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, Spent
 from monitor.totals import Family, Labels
 
 NOW = 1795251600.0
@@ -306,3 +307,44 @@ class FakeCommands:
         self._tell("audit", limit, before)
         known = [Entry(i, NOW - i, "alice", "192.0.2.9", f"change {i}") for i in range(9, 0, -1)]
         return [entry for entry in known if before is None or entry.id < before][:limit]
+
+    async def keys(self, days: int) -> list[KeyAccount]:
+        self._tell("keys", days)
+        day = DayUse("k1", "2026-11-21", "gpt-4o", "usage", 3, 100, 40, 20, 0, 0, 0, 1_500_000)
+        return [KeyAccount(self._record(KeyOrder("学生", 10**10)), Spent(1_500_000, 120), (day,))]
+
+    async def create_key(self, order: KeyOrder, by: Actor) -> tuple[KeyAccount, str]:
+        self._tell("create_key", order, by)
+        return KeyAccount(self._record(order), Spent()), "mg-" + "x" * 48
+
+    async def revoke_key(self, key_id: str, by: Actor) -> KeyAccount:
+        self._known(key_id)
+        self._tell("revoke_key", key_id, by)
+        return KeyAccount(self._record(KeyOrder("学生"), NOW), Spent())
+
+    async def top_up_key(
+        self, key_id: str, quota: int | None, tokens: int | None, by: Actor
+    ) -> KeyAccount:
+        self._known(key_id)
+        self._tell("top_up_key", key_id, quota, tokens, by)
+        return KeyAccount(self._record(KeyOrder("学生", quota, tokens)), Spent())
+
+    def _known(self, key_id: str) -> None:
+        if key_id != "k1":
+            raise NotThere(f'there is no key "{key_id}"')
+
+    def _record(self, order: KeyOrder, revoked_at: float | None = None) -> KeyRecord:
+        return KeyRecord(
+            "k1",
+            order.name,
+            "00" * 16,
+            NOW - 60,
+            "alice",
+            order.expires_at,
+            revoked_at,
+            "" if revoked_at is None else "alice",
+            order.rate,
+            order.models,
+            order.quota,
+            order.tokens,
+        )

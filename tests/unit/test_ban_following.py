@@ -13,7 +13,8 @@ from monitor.feed import Message
 from monitor.totals import Totals
 from router.admission.bans import pieces, rows_of
 from router.admission.clients import parse
-from router.admission.following import ASK_AGAIN, BanFollower
+from router.admission.followed import FollowedBans
+from router.admission.following import ASK_AGAIN, Follower
 from router.config import WorkerConfig
 from router.metrics import FAMILIES
 from router.plane import Plane
@@ -26,7 +27,8 @@ class Worker:
         self.asked = self.completed = 0
         self.now = 100.0
         self.plane = Plane(WorkerConfig(), Totals(FAMILIES), hand_over=self._nobody)
-        self.bans = BanFollower(self.plane, self._ask, self._complete, lambda: self.now)
+        followed = FollowedBans(self.plane)
+        self.bans = Follower(followed, self._ask, self._complete, lambda: self.now)
 
     def _nobody(self) -> asyncio.Protocol:
         raise AssertionError("nobody is handed over")
@@ -51,7 +53,9 @@ def _whole(version: int, *networks: str) -> Iterator[Message]:
     """The list as control sends it, in pieces of two."""
     rows = rows_of(Ban("b" * 12, network, 0.0, None, "x", "operator") for network in networks)
     some: list[Message] = [{"rows": piece} for piece in pieces(rows, 2)] or [{"rows": []}]
-    some[0]["first"], some[-1]["version"] = True, version
+    for number, piece in enumerate(some):
+        piece["piece"] = number
+    some[-1]["version"] = version
     yield from json.loads(json.dumps(some))
 
 
@@ -80,20 +84,52 @@ def test_a_new_worker_asks_once_and_is_informed_when_all_pieces_are_there(worker
 def test_changes_are_followed_without_asking(worker: Worker):
     worker.bans.state("c1", 3)
     worker.hear(_whole(3, "192.0.2.1/32"))
-    worker.bans.ban(_ban(4, "192.0.2.2/32"))
-    worker.bans.unban({"networks": ["192.0.2.1/32"], "version": 5})
+    worker.bans.add(_ban(4, "192.0.2.2/32"))
+    worker.bans.remove({"networks": ["192.0.2.1/32"], "version": 5})
     worker.bans.state("c1", 5)
     assert worker.asked == 1
     assert [worker.refuses(f"192.0.2.{i}") for i in (1, 2)] == [False, True]
 
 
-def test_who_missed_a_change_asks_for_all_when_told_how_far_control_is(worker: Worker):
+def test_who_missed_a_change_asks_for_all_with_the_next_one(worker: Worker):
     worker.bans.state("c1", 3)
     worker.hear(_whole(3))
-    worker.bans.ban(_ban(5, "192.0.2.5/32"))  # the fourth was lost
+    worker.bans.add(_ban(5, "192.0.2.5/32"))  # the fourth was lost
     assert worker.refuses("192.0.2.5")
-    worker.bans.state("c1", 5)
     assert worker.asked == 2
+    worker.bans.add(_ban(6, "192.0.2.6/32"))
+    worker.bans.state("c1", 6)
+    assert worker.asked == 3, "it may not have been heard"
+    worker.hear(_whole(6))
+    worker.bans.look()
+    assert worker.asked == 3
+
+
+def test_who_missed_the_last_change_asks_when_told_how_far_control_is(worker: Worker):
+    worker.bans.state("c1", 3)
+    worker.hear(_whole(3))
+    worker.bans.state("c1", 4)
+    assert worker.asked == 2
+
+
+def test_what_is_for_a_former_process_is_no_reason_to_ask(worker: Worker):
+    worker.bans.add(_ban(5, "192.0.2.5/32"))
+    assert worker.asked == 0
+
+
+def test_a_list_without_its_first_or_a_middle_piece_is_no_list(worker: Worker):
+    worker.bans.state("c1", 3)
+    pieces = list(_whole(3, *(f"192.0.2.{i}/32" for i in range(1, 7))))
+    worker.hear(iter(pieces[1:]))
+    worker.hear(iter([pieces[0], pieces[2]]))
+    assert (worker.completed, worker.refuses("192.0.2.6")) == (0, False)
+    worker.bans.look()
+    assert worker.asked == 1
+    worker.now += ASK_AGAIN
+    worker.bans.look()
+    assert worker.asked == 2
+    worker.hear(iter(pieces))
+    assert (worker.completed, worker.refuses("192.0.2.6")) == (1, True)
 
 
 def test_another_control_counts_anew(worker: Worker):

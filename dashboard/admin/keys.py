@@ -1,0 +1,51 @@
+"""The admin API of issued keys."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from dashboard.admin import key_inputs
+from dashboard.admin.actors import actor
+from dashboard.admin.answers import as_json, guarded
+from dashboard.admin.key_documents import created_document, key_document, key_documents
+from dashboard.context import CLOCK, COMMANDS
+
+
+def add_routes(app: web.Application) -> None:
+    """The addresses below /api/admin/keys."""
+    app.router.add_get("/api/admin/keys", guarded(listing))
+    app.router.add_post("/api/admin/keys", guarded(create))
+    app.router.add_delete("/api/admin/keys/{id}", guarded(revoke))
+    app.router.add_post("/api/admin/keys/{id}/topup", guarded(top_up))
+
+
+async def listing(request: web.Request) -> web.Response:
+    """All keys, newest first, with what they used lately."""
+    days = key_inputs.days(request.query.get("days"))
+    accounts = await request.app[COMMANDS].keys(days)
+    return as_json(key_documents(accounts, days, request.app[CLOCK]()))
+
+
+async def create(request: web.Request) -> web.Response:
+    """Issue a key; no other answer has it."""
+    now = request.app[CLOCK]()
+    order = key_inputs.order(await request.read(), now)
+    account, key = await request.app[COMMANDS].create_key(order, await actor(request))
+    answer = as_json(created_document(account, key, now), status=201)
+    answer.headers["Cache-Control"] = "no-store"
+    return answer
+
+
+async def revoke(request: web.Request) -> web.Response:
+    """Let a key be used no more."""
+    wanted = request.match_info["id"]
+    account = await request.app[COMMANDS].revoke_key(wanted, await actor(request))
+    return as_json(key_document(account, request.app[CLOCK]()))
+
+
+async def top_up(request: web.Request) -> web.Response:
+    """Grant more of the quotas that a key has."""
+    quota, tokens = key_inputs.more(await request.read())
+    wanted, by = request.match_info["id"], await actor(request)
+    account = await request.app[COMMANDS].top_up_key(wanted, quota, tokens, by)
+    return as_json(key_document(account, request.app[CLOCK]()))

@@ -1,0 +1,158 @@
+"""Who may use the mirrors' keys: issues, revokes, tops up, and tells all workers.
+
+What is decided is on disk before it is told. A key itself is in the answer to who ordered it, and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from monitor.actors import Actor
+from monitor.feed import Message, encoded
+from monitor.history.store import Store
+from monitor.keys import NOTHING, DayUse, KeyAccount, KeyBook, KeyOrder, KeyRecord, Left, Spent
+from router.admission.bans import pieces
+from router.admission.keys import new_key
+from router.admission.ring import digest_of, row_of
+
+
+class Keyring:
+    """The issued keys of one instance."""
+
+    def __init__(
+        self,
+        store: Store,
+        book: KeyBook,
+        tell: Callable[[Message], None],
+        prefix: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.version = 0
+        """Goes up with every change, so that a worker notices what it has missed."""
+        self.prefix = prefix
+        """What new keys begin with."""
+        self._store = store
+        self._pepper = book.pepper
+        self._records = {record.id: record for record in book.records}
+        self._spent = dict(book.spent)
+        self._tell = tell
+        self._clock = clock
+        self._encoded: Sequence[bytes] = ()
+        """What `keys` said, until something changes."""
+
+    def __repr__(self) -> str:
+        return f"<Keyring of {len(self._records)}>"
+
+    def keys(self) -> Sequence[bytes]:
+        """All keys, for a worker that has not got `version` of them; encoded, as they may be many.
+
+        Workers ask at the same time, so what one was told is kept until something changes.
+        """
+        if not self._encoded:
+            self._encoded = [encoded(message) for message in self._list()]
+        return self._encoded
+
+    def _list(self) -> list[Message]:
+        valid = (record for record in self._records.values() if record.revoked_at is None)
+        rows = [row_of(record, self.left(record.id)) for record in valid]
+        some: list[Message] = [{"type": "keys", "rows": r} for r in pieces(rows)]
+        some = some or [{"type": "keys", "rows": []}]
+        for number, message in enumerate(some):
+            message["piece"] = number
+        some[0]["pepper"] = self._pepper
+        some[-1]["version"] = self.version
+        return some
+
+    def accounts(self) -> list[KeyAccount]:
+        """All keys, newest first, revoked ones included."""
+        records = sorted(self._records.values(), key=lambda each: (-each.created_at, each.id))
+        return [self.account(record.id) for record in records]
+
+    def account(self, key_id: str) -> KeyAccount:
+        """One key, and what it has used."""
+        return KeyAccount(self._records[key_id], self._spent.get(key_id, NOTHING))
+
+    async def accounts_since(self, days: int) -> list[KeyAccount]:
+        """All keys with what they used of each model today and on the days before, so many in all.
+
+        Raises StoreError.
+        """
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        first = (today - timedelta(days=days - 1)).isoformat()
+        by_key: dict[str, list[DayUse]] = {}
+        for use in await self._store.key_days(first):
+            by_key.setdefault(use.key, []).append(use)
+        return [a._replace(days=tuple(by_key.get(a.record.id, ()))) for a in self.accounts()]
+
+    # Operators; each raises StoreError and then has changed nothing
+
+    async def create(self, order: KeyOrder, by: Actor) -> tuple[KeyAccount, str]:
+        """Issue a key; it is told this once."""
+        key = new_key(self.prefix)
+        record = KeyRecord(
+            id=f"k{secrets.token_hex(6)}",
+            name=order.name,
+            digest=digest_of(key.encode(), bytes.fromhex(self._pepper)).hex(),
+            created_at=self._clock(),
+            created_by=by.who,
+            expires_at=order.expires_at,
+            revoked_at=None,
+            revoked_by="",
+            rate=order.rate,
+            models=order.models,
+            quota=order.quota,
+            quota_tokens=order.tokens,
+        )
+        await self._store.create_key(record, by)
+        self._take(record)
+        return self.account(record.id), key
+
+    async def revoke(self, key_id: str, by: Actor) -> KeyAccount:
+        """Let a key be used no more. Raises KeyFault."""
+        record = await self._store.revoke_key(key_id, by, self._clock())
+        self._take(record)
+        return self.account(key_id)
+
+    async def top_up(
+        self, key_id: str, quota: int | None, tokens: int | None, by: Actor
+    ) -> KeyAccount:
+        """Grant more of the quotas that a key has. Raises KeyFault."""
+        record = await self._store.top_up_key(key_id, quota, tokens, by, self._clock())
+        self._take(record)
+        return self.account(key_id)
+
+    # What was used
+
+    def left(self, key_id: str) -> Left:
+        """What a key that is known may still use."""
+        return self._records[key_id].left(self._spent.get(key_id, NOTHING))
+
+    def charge(self, sums: Mapping[str, Spent]) -> None:
+        """Keys have used so much more, which is on disk; workers hear of it by `announce`."""
+        for key_id, more in sums.items():
+            self._spent[key_id] = self._spent.get(key_id, NOTHING).and_also(more)
+        self._encoded = ()
+
+    def announce(self, key_ids: Iterable[str]) -> None:
+        """Tell workers what these keys, as far as they are valid, may still use."""
+        records = (self._records.get(key_id) for key_id in key_ids)
+        valid = [record for record in records if record is not None and record.revoked_at is None]
+        for some in pieces(valid):
+            rows = [row_of(record, self.left(record.id)) for record in some]
+            self._change({"type": "key", "rows": rows})
+
+    def _take(self, record: KeyRecord) -> None:
+        self._records[record.id] = record
+        if record.revoked_at is None:
+            self.announce([record.id])
+        else:
+            self._change({"type": "unkey", "ids": [record.id]})
+
+    def _change(self, message: Message) -> None:
+        self.version += 1
+        self._encoded = ()
+        self._tell({**message, "version": self.version})
