@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 
 UNIT = 10**9
 """Billionths in one unit."""
 MOST = 9 * 10**18
 """What the store can hold (2⁶³ - 1), rounded down."""
+_AMOUNT = re.compile(r"[0-9]{1,12}(\.[0-9]{1,9})?", re.ASCII)
 
 
 def billionths(text: str) -> int:
     """An amount above zero, as it is written: "12.50". Raises ValueError."""
-    try:
-        value = Decimal(text) * UNIT
-    except InvalidOperation:
-        raise ValueError(f'expected an amount such as 12.50, got "{text}"') from None
-    if not value.is_finite() or value != value.to_integral_value():
-        raise ValueError(f'expected an amount of at most nine decimals, got "{text}"')
+    if not _AMOUNT.fullmatch(text):
+        raise ValueError(f'expected an amount such as 12.50 (nine decimals at most), got "{text}"')
+    value = int(Decimal(text) * UNIT)
     if not 0 < value <= MOST:
         raise ValueError(f'expected more than 0 and at most {MOST // UNIT}, got "{text}"')
-    return int(value)
+    return value
 
 
 def written(amount: int) -> str:

@@ -29,6 +29,7 @@ from sqlmodel import col, select
 from monitor.history.errors import StoreError
 from monitor.history.tables import LeaseRow
 
+_COLUMNS = tuple(col(getattr(LeaseRow, name)) for name in LeaseRow.model_fields)
 RENEW_EVERY = 5.0
 EXPIRES_AFTER = 20.0
 """Seconds that a row must stand still before somebody else takes it."""
@@ -124,6 +125,24 @@ def begin_batch(connection: Connection, vantage: str, holder: Holder, batch: int
     if last == batch:
         return False
     raise LeaseLost(f'another instance has taken the vantage "{vantage}"')
+
+
+def refuse_held(connection: Connection, now: float) -> None:
+    """Raises StoreError while any instance writes to this store; `now` in seconds since the epoch.
+
+    To be asked behind the first change of a transaction, when nobody else can begin to write.
+    """
+    machine = _machine()
+    for found in connection.execute(select(*_COLUMNS)).mappings():
+        row = LeaseRow(**found)
+        if not row.holder or has_ended(row.holder, machine):
+            continue
+        here = bool(machine) and row.holder.startswith(f"{machine}/")
+        if here or now - row.renewed_at < EXPIRES_AFTER:
+            raise StoreError(
+                f"an instance on {row.host} (process {row.pid}) uses the store, but does not "
+                "answer here: name its configuration with --config, or stop it"
+            )
 
 
 def _row(engine: Engine, vantage: str) -> LeaseRow | None:

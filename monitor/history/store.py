@@ -8,6 +8,7 @@ loop ever waits for a disk; questions are asked in another. What makes up histor
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -24,7 +25,7 @@ from monitor.history import audit_rows, ban_rows, key_rows
 from monitor.history.ban_rows import Allowance
 from monitor.history.database import Database, open_database
 from monitor.history.errors import StoreError, in_one_line
-from monitor.history.lease import Holder, LeaseLost, begin_batch, release, renew, take
+from monitor.history.lease import Holder, LeaseLost, begin_batch, refuse_held, release, renew, take
 from monitor.history.pruning import Limits, give_pages_back, steps
 from monitor.history.tables import AllowanceRow, WishRow
 from monitor.history.writer import HistoryWriter
@@ -46,10 +47,14 @@ class Store:
         self._vantage = ""
         self._holder: Holder | None = None
         self._batches = 0
+        self._aside = False
 
     @classmethod
-    async def open(cls, url: str) -> Store:
-        """Open or create the database. Raises StoreError."""
+    async def open(cls, url: str, *, aside: bool = False) -> Store:
+        """Open or create the database. Raises StoreError.
+
+        `aside`: it belongs to no instance, so nothing is decided while one uses the store.
+        """
         threads = [ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("store", "reader")]
         try:
             loop = asyncio.get_running_loop()
@@ -59,6 +64,7 @@ class Store:
                 thread.shutdown(wait=False)
             raise
         store = cls(database, threads)
+        store._aside = aside
         store._writer.start()
         return store
 
@@ -202,7 +208,14 @@ class Store:
 
     async def _decide(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one durable transaction. Raises StoreError."""
-        return await self._run(self._thread, self._database.decisions, work)
+
+        def unless_held(session: Session) -> T:
+            result = work(session)
+            refuse_held(session.connection(), time.time())
+            return result
+
+        decided = unless_held if self._aside else work
+        return await self._run(self._thread, self._database.decisions, decided)
 
     async def _run(
         self, thread: ThreadPoolExecutor, engine: Engine, work: Callable[[Session], T]

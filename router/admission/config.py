@@ -47,7 +47,7 @@ class LimitsConfig:
     requests_per_second: float = setting(20.0, "sustained; 0: no limit", check=checks.at_least(0))
     burst: int = setting(40, "at once above that", check=checks.between(0, 1000000))
     by: Literal["ip", "key"] = setting(
-        "ip", '"key": callers with an issued key are counted by key', later=True
+        "ip", '"key": callers with an issued key are counted by key, wherever they are'
     )
     allow: tuple[str, ...] = setting(
         (), "CIDRs never limited or banned automatically", check=checks.each(checks.network)

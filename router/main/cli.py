@@ -19,6 +19,7 @@ from router.main.commands import (
     db,
     explain,
     init,
+    keys,
     probe,
     reload,
     run,
@@ -90,6 +91,7 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("enable", wishes.run, wishes.ENABLE, True),
     ("maintenance", wishes.run, wishes.MAINTENANCE, True),
     ("bans", bans.run, bans.HELP, True),
+    ("keys", keys.run, keys.HELP, True),
     ("audit", audit.run, audit.HELP, True),
     ("db", db.run, db.HELP, True),
 )
@@ -123,6 +125,7 @@ def parser() -> argparse.ArgumentParser:
         wishes.declare(added[name], lasting=name != "enable")
     bans.declare(added["bans"], [_common(data=True)])
     audit.declare(added["audit"])
+    keys.declare(added["keys"], [_common(data=True)])
     db.declare(added["db"], [_common(data=True)])
     return top
 

@@ -6,10 +6,11 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from monitor.config import MirrorConfig, StoreConfig, mirror_faults
 from monitor.settings import Fault, SettingsError, collect
+from router.admission.config import KeysConfig
 from router.main.changes import Changes as Changes
 from router.main.changes import differences as differences
 from router.main.changes import unused as unused
@@ -20,6 +21,8 @@ from router.main.sections import Config as Config
 DEFAULT_FILES = (Path("config.toml"), Path("/etc/mirrorgate/config.toml"))
 """Where a configuration is looked for when none is named, in this order."""
 _LARGEST_FILE = 4 << 20
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +109,22 @@ def store_url(path: Path, environ: Mapping[str, str]) -> str:
 
     Raises SettingsError.
     """
-    path = path.absolute()
-    resolver = Resolver(path.parent, environ)
-    store = resolver.resolve(_parse(path).get("store", {}), "store")
+    return store_from(path.absolute().parent, _section(path, environ, "store", StoreConfig).url)
+
+
+def key_prefix(path: Path, environ: Mapping[str, str]) -> str:
+    """What issued keys begin with, whatever else is wrong with the file. Raises SettingsError."""
+    return _section(path, environ, "keys", KeysConfig).prefix
+
+
+def _section(path: Path, environ: Mapping[str, str], name: str, kind: type[T]) -> T:
+    resolver = Resolver(path.absolute().parent, environ)
+    table = resolver.resolve(_parse(path.absolute()).get(name, {}), name)
     faults = list(resolver.faults)
-    config = collect(StoreConfig, store, "store", faults)
+    config = collect(kind, table, name, faults)
     if config is None or faults:
         raise SettingsError(faults)
-    return store_from(path.parent, config.url)
+    return config
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -17,6 +17,8 @@ _TYPES = {
     503: "server_error",
     504: "server_error",
 }
+_OF_CODES = {"insufficient_quota": "insufficient_quota"}
+"""Types that a code has whatever the status; trying again does not help against these."""
 Field = tuple[bytes, bytes]
 
 
@@ -36,7 +38,7 @@ class Problem:
         """The JSON body."""
         error = {
             "message": self.message,
-            "type": _TYPES.get(self.status, "invalid_request_error"),
+            "type": _OF_CODES.get(self.code) or _TYPES.get(self.status, "invalid_request_error"),
             "param": None,
             "code": self.code,
         }
@@ -47,7 +49,7 @@ class Problem:
         yield JSON_TYPE
         if self.retry_after is not None:
             yield b"retry-after", str(self.retry_after).encode()
-        if self.tried:
+        if self.tried or self.code in _OF_CODES:
             yield b"x-should-retry", b"false"
 
 

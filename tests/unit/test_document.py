@@ -296,7 +296,6 @@ def test_settings_without_effect_are_named_when_they_are_given_a_value(tmp_path:
     )
     assert unused(loaded(tmp_path, text).raw) == [
         "mirrors[0].model_map",
-        "limits.by",
         "notify[0].url",
     ]
 
