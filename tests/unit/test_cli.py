@@ -91,7 +91,7 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]
         ([], "mirrorgate: the following arguments are required: COMMAND: see `mirrorgate --help`"),
         (["statu"], 'mirrorgate: there is no command "statu", did you mean "status"?'),
         (["bans", "ad"], 'mirrorgate: there is no command "ad", did you mean "add"?'),
-        (["keys"], 'mirrorgate: there is no command "keys", there are: init, run, check'),
+        (["xyzzy"], 'mirrorgate: there is no command "xyzzy", there are: init, run, check'),
         (["maintenance", "hk", "--for", "soon"], 'expected a duration such as 30, "30s"'),
         (["maintenance", "hk", "--for", "0"], 'expected a duration of more than 0, got "0"'),
         (["bans", "add", "1.2.3"], "expected an address or a network"),
