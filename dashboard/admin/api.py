@@ -12,8 +12,8 @@ from dashboard.admin.actors import actor
 from dashboard.admin.answers import as_json, fault, guarded
 from dashboard.admin.documents import (
     ban_document,
-    entry_document,
     explained,
+    log_document,
     node_documents,
 )
 from dashboard.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
@@ -128,8 +128,7 @@ async def audit(request: web.Request) -> web.Response:
     limit = inputs.limit(request.query.get("limit"))
     before = inputs.entry(request.query.get("before"))
     entries = await request.app[COMMANDS].audit(limit, before)
-    rest = entries[-1].id if len(entries) == limit else None
-    return as_json({"entries": [entry_document(entry) for entry in entries], "next": rest})
+    return as_json(log_document(entries, limit))
 
 
 def _nodes(app: web.Application) -> list[dict[str, Any]]:

@@ -91,12 +91,10 @@ def ban_document(ban: Ban, location: str = "") -> dict[str, Any]:
     }
 
 
-def entry_document(entry: Entry) -> dict[str, Any]:
-    """An entry of the audit log."""
-    return {
-        "id": entry.id,
-        "at": iso(entry.at),
-        "who": entry.who,
-        "from": entry.origin,
-        "what": entry.what,
-    }
+def log_document(entries: Sequence[Entry], limit: int) -> dict[str, Any]:
+    """So many entries of the audit log, and where the rest begins, if there may be one."""
+    documents = [
+        {"id": e.id, "at": iso(e.at), "who": e.who, "from": e.origin, "what": e.what}
+        for e in entries
+    ]
+    return {"entries": documents, "next": entries[-1].id if len(entries) == limit else None}

@@ -79,7 +79,7 @@ async def test_texts_of_operators_are_one_bounded_line_that_no_database_refuses(
     (entry,) = await log_of(store)
     assert entry.what.startswith("ab[31mcxxx")
     assert entry.what.endswith("x…")
-    assert [len(entry.who), len(entry.origin), len(entry.what)] == [100, 100, 1000]
+    assert [len(entry.who), len(entry.origin), len(entry.what)] == [200, 200, 1000]
 
 
 async def test_the_log_is_kept_for_a_year_and_longer_than_bans(store: Store):

@@ -2,11 +2,14 @@
 
 import os
 import pwd
+import threading
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
+from dashboard.admin import actors
+from dashboard.admin.actors import actor
 from dashboard.app import build_admin_app
 from dashboard.config import AdminConfig
 from dashboard.sources import CommandError
@@ -158,6 +161,49 @@ async def test_a_command_that_fails_says_why(socket, commands):
     commands.fault = CommandError("the store is read-only")
     status, told = await ask(socket, "POST", "/api/admin/bans", json={"network": "192.0.2.1"})
     assert (status, told["error"]["message"]) == (409, "the store is read-only")
+
+
+async def test_the_audit_log_is_told_page_by_page(socket, commands):
+    status, told = await ask(socket, "GET", "/api/admin/audit?limit=4")
+    assert (status, told["next"]) == (200, 6)
+    assert told["entries"][0] == {
+        "id": 9,
+        "at": "2026-11-21T08:59:51Z",
+        "who": "alice",
+        "from": "192.0.2.9",
+        "what": "change 9",
+    }
+    _, told = await ask(socket, "GET", "/api/admin/audit?limit=9&before=6")
+    assert [entry["id"] for entry in told["entries"]] == [5, 4, 3, 2, 1]
+    assert told["next"] is None
+    assert commands.told == [("audit", 4, None), ("audit", 9, 6)]
+
+
+async def test_who_asks_over_tcp_is_known_by_address():
+    async def whoami(request: web.Request) -> web.Response:
+        return web.json_response(await actor(request))
+
+    app = web.Application()
+    app.router.add_get("/whoami", whoami)
+    async with serving(app) as client:
+        assert await ask(client, "GET", "/whoami") == (200, ["operator", "127.0.0.1"])
+
+
+async def test_a_directory_that_does_not_answer_holds_no_command_up(socket, commands, monkeypatch):
+    never = threading.Event()
+    monkeypatch.setattr(actors, "LOOK_UP", 0.01)
+    monkeypatch.setattr(actors, "user_name", lambda uid: never.wait(30) and "nobody")
+    try:
+        await ask(socket, "POST", "/api/admin/reload")
+    finally:
+        never.set()
+    assert commands.told == [("reload", Actor(f"user {os.getuid()}", ME.origin))]
+
+
+def test_users_and_processes_that_cannot_be_seen_have_no_name():
+    assert actors.user_name(0) == "root"
+    assert actors.user_name(4_000_000_000) == "user 4000000000"
+    assert actors.over_the_socket(0) == "the socket"
 
 
 async def test_too_large_a_body_is_refused(socket):

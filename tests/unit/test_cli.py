@@ -308,6 +308,46 @@ def test_an_odd_id_cannot_reach_another_address(
     assert said(capsys, "drain", "../../reload?x")[0] == 0
 
 
+def test_the_audit_log_is_a_table_and_its_rest_is_named(
+    capsys: pytest.CaptureFixture[str], running: Running
+):
+    entry = {
+        "id": 7,
+        "at": "2026-01-01T00:00:00Z",
+        "who": "root",
+        "from": "",
+        "what": "ban 192.0.2.1/32: a\x1b]0;x",
+    }
+    running.answers = {"GET /api/admin/audit": (200, {"entries": [entry], "next": 7})}
+    code, out, err = said(capsys, "audit", "--limit", "1", "--before", "8")
+    assert (code, err) == (0, "there may be more: see it with --before 7\n")
+    header, row = out.splitlines()
+    assert header.split() == ["WHEN", "WHO", "FROM", "WHAT"]
+    assert row.endswith("  root  -     ban 192.0.2.1/32: a?]0;x")
+    assert json.loads(said(capsys, "audit", "--json")[1])["entries"] == [entry]
+    assert running.asked == [
+        ("GET", "/api/admin/audit?limit=1&before=8", None),
+        ("GET", "/api/admin/audit?limit=50", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said_of_it"),
+    [(None, "no instance is running"), (b"", "cannot be read"), (b"x" * 999, "cannot be read")],
+)
+def test_without_an_instance_and_a_store_there_is_no_audit_log_to_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: bytes | None, said_of_it: str
+):
+    file = tmp_path / "mirrorgate.db"
+    if content is not None:
+        file.write_bytes(content)
+    (tmp_path / "config.toml").write_text("")
+    code, out, err = said(capsys, "audit")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert said_of_it in err
+    assert file.exists() is (content is not None)
+
+
 def test_bans_are_listed_added_removed_and_allowed(
     capsys: pytest.CaptureFixture[str], running: Running
 ):

@@ -90,6 +90,23 @@ def test_a_bad_file_changes_nothing_and_is_remembered_until_it_is_mended(keeper:
     assert keeper.configuration.problem == ""
 
 
+def test_who_reloaded_and_what_that_changed_is_noted_refusals_too(keeper: Keeper):
+    keeper.path.write_text(TWO + "[router]\nworkers = 7\nreplay_body = 5\n")
+    keeper.configuration.reload(Actor("alice"))
+    keeper.path.write_text(BAD + "".join(f"[nonsense{i}]\n" for i in range(6)))
+    keeper.configuration.reload_unasked(Actor("SIGHUP"))
+    keeper.path.write_text(ONE)
+    keeper.configuration.reload_unasked(Actor("file watcher"))
+    (alice, changed), (signal, refused), (watcher, back) = keeper.noted
+    assert (alice, signal, watcher) == ("alice", "SIGHUP", "file watcher")
+    assert changed == (
+        "reload: added b; changed router.replay_body; only a restart changes router.workers"
+    )
+    assert refused.startswith("reload refused: ")
+    assert refused.endswith("; 2 more")
+    assert "removed b" in back
+
+
 def test_who_asks_is_told_what_he_wrote_though_it_was_noticed_before(keeper: Keeper):
     keeper.path.write_text(TWO)
     keeper.configuration.reload_unasked(Actor("noticed"))
