@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from keys_rows import keys
 from panels import SOURCE, WIDTH, Panel
 from requests_rows import overview, traffic
 from service_rows import guard, mirrors, service
@@ -66,7 +67,7 @@ def variables() -> list[dict[str, Any]]:
 
 def dashboard() -> dict[str, Any]:
     """The whole dashboard."""
-    panels = [*overview(), *traffic(), *mirrors(), *guard(), *service()]
+    panels = [*overview(), *traffic(), *mirrors(), *guard(), *keys(), *service()]
     return {
         "uid": "mirrorgate",
         "title": "mirrorgate",

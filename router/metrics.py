@@ -98,6 +98,23 @@ CLIENTS = Family("mirrorgate_client_connections", "gauge", "Open client connecti
 BYTES = Family(
     "mirrorgate_bytes", "counter", "Bytes of bodies relayed, by direction", ("direction",)
 )
+TOKENS = Family(
+    "mirrorgate_tokens",
+    "counter",
+    "Tokens of requests with an issued key or none, by model; cached ones are input too",
+    ("model", "kind"),
+)
+UNMETERED = Family(
+    "mirrorgate_unmetered_requests",
+    "counter",
+    "Such requests whose use was estimated or is not known, by reason",
+    ("reason",),
+)
+LEDGER_GAPS = Family(
+    "mirrorgate_ledger_gaps",
+    "counter",
+    "Workers that died while issued keys were used: up to a second of that may be missing",
+)
 WORKERS = Family("mirrorgate_workers", "gauge", "Workers that report")
 SNAPSHOT_AGE = Family(
     "mirrorgate_snapshot_age_seconds",
@@ -138,6 +155,9 @@ FAMILIES = (
     UNCOUNTED,
     CLIENTS,
     BYTES,
+    TOKENS,
+    UNMETERED,
+    LEDGER_GAPS,
     WORKERS,
     SNAPSHOT_AGE,
     LAG,

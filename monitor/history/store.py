@@ -21,16 +21,17 @@ from sqlmodel import Session, select
 from monitor.actors import Actor
 from monitor.bans import Ban, client_network
 from monitor.health.board import Wish
-from monitor.history import audit_rows, ban_rows, key_rows
+from monitor.history import audit_rows, ban_rows, key_rows, ledger_rows
 from monitor.history.ban_rows import Allowance
 from monitor.history.database import Database, open_database
 from monitor.history.errors import StoreError, in_one_line
 from monitor.history.lease import Holder, LeaseLost, begin_batch, refuse_held, release, renew, take
+from monitor.history.ledger_rows import Batch
 from monitor.history.pruning import Limits, give_pages_back, steps
 from monitor.history.tables import AllowanceRow, WishRow
 from monitor.history.writer import HistoryWriter
 from monitor.history.writing import Item, write
-from monitor.keys import DayUse, KeyBook, KeyRecord
+from monitor.keys import DayUse, KeyBook, KeyRecord, Spent
 
 __all__ = ["Store", "StoreError"]
 
@@ -205,6 +206,14 @@ class Store:
         """Grant a key more of its quotas. Raises KeyFault."""
         more = (quota, tokens)
         return await self._decide(lambda s: key_rows.top_up(s, key_id, *more, by, now))
+
+    async def write_uses(self, batches: Sequence[Batch], now: float) -> dict[str, Spent]:
+        """Write what keys have used, no batch twice; what they have used more than before."""
+        return await self._decide(lambda session: ledger_rows.write(session, batches, now))
+
+    async def forget_batches(self, before: float) -> None:
+        """Forget the numbers of batches of processes that are long gone."""
+        await self._decide(lambda session: ledger_rows.forget(session, before))
 
     async def _decide(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one durable transaction. Raises StoreError."""

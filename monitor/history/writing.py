@@ -44,12 +44,12 @@ def write(connection: Connection, items: Sequence[Item]) -> None:
     changes = [_transition(item) for item in items if isinstance(item, Transition)]
     incidents = {item.id: item for item in items if isinstance(item, Incident)}
     if samples:
-        _add(connection, SampleRow, [_sample(sample) for sample in samples])
+        add_up(connection, SampleRow, [_sample(sample) for sample in samples])
     if changes:
         connection.execute(insert(TransitionRow), changes)
     for table, size in _BUCKETS:
         if rows := _rollup(samples, credits, size):
-            _add(connection, table, rows, _SUMS)
+            add_up(connection, table, rows, _SUMS)
     for incident in incidents.values():  # the newest form of each
         _write_incident(connection, incident)
 
@@ -67,7 +67,7 @@ def _rollup(
         for start, milliseconds in credit.by_bucket(size):
             sums[start, credit.mirror_id, credit.vantage][f"{credit.state}_ms"] += milliseconds
     return [
-        {"start": start, "mirror": _text(mirror), "vantage": _text(place), **row}
+        {"start": start, "mirror": plain_text(mirror), "vantage": plain_text(place), **row}
         for (start, mirror, place), row in sorted(sums.items())
     ]
 
@@ -75,9 +75,9 @@ def _rollup(
 def _write_incident(connection: Connection, incident: Incident) -> None:
     head = {
         "id": incident.id,
-        "vantage": _text(incident.vantage),
-        "verdict": _text(incident.verdict),
-        "cdn": _text(incident.cdn),
+        "vantage": plain_text(incident.vantage),
+        "verdict": plain_text(incident.verdict),
+        "cdn": plain_text(incident.cdn),
         "impact": incident.impact,
         "started_at": incident.started_at,
         "resolved_at": incident.resolved_at,
@@ -87,7 +87,7 @@ def _write_incident(connection: Connection, incident: Incident) -> None:
         {
             "incident": incident.id,
             "mirror": part.mirror,
-            "verdict": _text(part.verdict),
+            "verdict": plain_text(part.verdict),
             "since": part.since,
             "until": part.until,
             "times": part.times,
@@ -99,14 +99,17 @@ def _write_incident(connection: Connection, incident: Incident) -> None:
         _replace(connection, IncidentMirrorRow, parts)
 
 
-def _add(
+def add_up(
     connection: Connection,
     table: type[SQLModel],
     rows: list[dict[str, Any]],
     sums: Iterable[str] = (),
 ) -> None:
     """Insert rows; one that is there is left alone but for `sums`, which are added up."""
-    statement, model = _insert(connection, table), table.metadata.tables[str(table.__tablename__)]
+    statement, model = (
+        insert_into(connection, table),
+        table.metadata.tables[str(table.__tablename__)],
+    )
     if sums := tuple(sums):
         added = {name: model.c[name] + statement.excluded[name] for name in sums}
         statement = statement.on_conflict_do_update(
@@ -119,14 +122,18 @@ def _add(
 
 def _replace(connection: Connection, table: type[SQLModel], rows: list[dict[str, Any]]) -> None:
     """Insert rows; one that is there is overwritten."""
-    statement, model = _insert(connection, table), table.metadata.tables[str(table.__tablename__)]
+    statement, model = (
+        insert_into(connection, table),
+        table.metadata.tables[str(table.__tablename__)],
+    )
     taken = {c.name: statement.excluded[c.name] for c in model.c if not c.primary_key}
     connection.execute(
         statement.on_conflict_do_update(index_elements=list(model.primary_key), set_=taken), rows
     )
 
 
-def _insert(connection: Connection, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
+def insert_into(connection: Connection, table: type[SQLModel]) -> sqlite.Insert | postgresql.Insert:
+    """The dialect's own insertion, which can say what to do with a row that is there."""
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
@@ -136,11 +143,11 @@ def _sample(sample: Sample) -> dict[str, Any]:
     latency = sample.latency
     return {
         "mirror": sample.mirror_id,
-        "vantage": _text(sample.vantage),
+        "vantage": plain_text(sample.vantage),
         "at_ms": round(sample.at * 1000),
         "ok": sample.ok,
         "state": sample.state.value,
-        "verdict": _text(sample.verdict),
+        "verdict": plain_text(sample.verdict),
         "resolve_us": _microseconds(latency.resolve),
         "connect_us": _microseconds(latency.connect),
         "tls_us": _microseconds(latency.tls),
@@ -152,10 +159,10 @@ def _transition(transition: Transition) -> dict[str, Any]:
     return {
         "mirror": transition.mirror_id,
         "at": transition.at,
-        "vantage": _text(transition.vantage),
+        "vantage": plain_text(transition.vantage),
         "state": transition.state.value,
-        "verdict": _text(transition.verdict),
-        "detail": _text(transition.detail),
+        "verdict": plain_text(transition.verdict),
+        "detail": plain_text(transition.detail),
     }
 
 
@@ -164,6 +171,6 @@ def _microseconds(milliseconds: float | None) -> int | None:
     return None if milliseconds is None else min(round(milliseconds * 1000), 2**31 - 1)
 
 
-def _text(words: str) -> str:
+def plain_text(words: str) -> str:
     """Text that every database takes: no NUL, no half of a surrogate pair."""
     return words.replace("\0", "").encode("utf-8", "replace").decode("utf-8")

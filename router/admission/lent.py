@@ -1,0 +1,95 @@
+"""What may be asked with a mirror's key, which many callers share: by issued and anonymous callers.
+
+They must not find what others have stored on that account, nor change it, and who has a quota may
+only ask for what can be metered. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container
+
+from router.metering.kinds import kind_of
+from router.wire.answer import Problem
+
+_ROOT = re.compile(rb"/v1/([^/?]*)([^?]*)")
+_READS = (b"GET", b"HEAD")
+_FREE = re.compile(
+    rb"/v1/(?:responses/input_tokens|responses/[^/]+/cancel|messages/count_tokens)/?"
+)
+_EVERYTHING = "*"
+
+
+def refusal_of_lent(
+    endpoints: Container[str],
+    method: bytes,
+    target: bytes,
+    *,
+    limited: bool,
+    websocket: bool = False,
+) -> Problem | None:
+    """Why this may not be asked with a mirror's key.
+
+    `endpoints` is `keys.endpoints`; `limited`: the caller's key has a quota; `websocket`: the
+    request asks to become a tunnel.
+    """
+    parts = _ROOT.match(target)
+    root, rest = (parts[1].decode(), parts[2]) if parts is not None else ("", target)
+    what = f"{method.decode('latin-1')} {target.partition(b'?')[0].decode('latin-1')}"
+    if _EVERYTHING not in endpoints and (
+        root not in endpoints or _reaches_others(method, root, rest)
+    ):
+        return Problem(
+            403,
+            "endpoint_not_allowed",
+            f"{what} is not open to keys issued here: ask the operator.",
+        )
+    if limited and (websocket or not _can_be_metered(method, target, root)):
+        message = f"{what} cannot be metered, so a key with a quota may not ask for it."
+        return Problem(403, "endpoint_not_metered", message)
+    return None
+
+
+def refusal_of_price(model: str) -> Problem:
+    """A quota of money needs the price of what is asked for, and there is none."""
+    named = f"The model '{model}' has" if model else "A request that names no model has"
+    message = f"{named} no price here, so a key with a quota of money may not ask for it."
+    return Problem(404, "model_not_found", message)
+
+
+def refusal_of_unread(limit: int) -> Problem:
+    """What a key with a quota asks must be read first, and this could not be."""
+    message = f"A key with a quota may ask with JSON of at most {limit} bytes only."
+    return Problem(413, "request_too_large", message)
+
+
+def refusal_of_spent(left: int | None, tokens_left: int | None) -> Problem | None:
+    """Why no more may be asked for: a quota is used up. Nano-units, tokens; None: no such quota."""
+    if (left is None or left > 0) and (tokens_left is None or tokens_left > 0):
+        return None
+    message = "The quota of this key is used up: ask the operator for more."
+    return Problem(429, "insufficient_quota", message)
+
+
+def _reaches_others(method: bytes, root: str, rest: bytes) -> bool:
+    """Lists and changes of what the account holds, below endpoints that are open."""
+    if root == "models":
+        return method not in _READS
+    if root == "chat":
+        return method in _READS and rest.rstrip(b"/") == b"/completions"
+    if root == "messages":
+        return rest.startswith(b"/batches")
+    if root == "audio":
+        return method != b"POST"
+    return False
+
+
+def _can_be_metered(method: bytes, target: bytes, root: str) -> bool:
+    if method in _READS:
+        return root in ("models", "responses", "chat")
+    if method == b"DELETE":
+        return root in ("responses", "chat")
+    path = target.partition(b"?")[0]
+    if kind_of(method, target) is not None:
+        return True
+    return method == b"POST" and _FREE.fullmatch(path) is not None

@@ -1,0 +1,129 @@
+"""What a JSON request asks for, exactly; and asking for the use.
+
+A stream of chat or completions tells it only to those who ask for it (OpenAI's API reference:
+`stream_options.include_usage`). The wish is spliced into the body; all else of it goes to the
+mirror as it came.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple
+
+_REST_OF_STRING = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
+_TOKEN = re.compile(rf'["{{}}\[\]](?:(?<="){_REST_OF_STRING}")?', re.DOTALL)
+"""A bracket or a whole string."""
+_COLON = re.compile(r"[ \t\r\n]*+:[ \t\r\n]*+")
+_OPTIONS = "stream_options"
+_WISH = '"stream_options":{"include_usage":true}'
+MOST_MODEL = 128
+"""Characters of a model's name that are kept."""
+_MOST_IMAGES = 100
+
+
+class Wanted(NamedTuple):
+    """What a body asks for."""
+
+    model: str
+    stream: bool
+    background: bool
+    """Whether the answer is made later, and fetched."""
+    twice: bool
+    """Whether another key differs from "model" only in its letters' case: some servers, written in
+    Go, would take that one."""
+    characters: int
+    """Of `input`, if that is a text."""
+    images: int
+    """How many are wanted."""
+    body: bytes | None
+    """The body with the wish for usage; None when it needs none."""
+
+
+def wanted(body: bytes, ask: bool) -> Wanted | None:
+    """What a body asks for; None when it is no JSON object, which no mirror would take.
+
+    `ask`: where its stream tells its use only to those who ask, do so.
+    """
+    try:
+        text = body.decode()
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(data, dict):
+        return None
+    model, spoken, stream = data.get("model"), data.get("input"), data.get("stream") is True
+    return Wanted(
+        model=model[:MOST_MODEL] if isinstance(model, str) else "",
+        stream=stream,
+        background=data.get("background") is True,
+        twice=any(key != "model" and key.lower() == "model" for key in data),
+        characters=len(spoken) if isinstance(spoken, str) else 0,
+        images=_images(data.get("n")),
+        body=_with_wish(text, data) if ask and stream else None,
+    )
+
+
+def _images(number: object) -> int:
+    counts = isinstance(number, int) and not isinstance(number, bool)
+    return min(max(int(str(number)), 1), _MOST_IMAGES) if counts else 1
+
+
+def _with_wish(text: str, data: dict[str, Any]) -> bytes | None:
+    if _OPTIONS not in data:
+        at = text.index("{") + 1
+        return f"{text[:at]}{_WISH},{text[at:]}".encode()
+    options = data[_OPTIONS]
+    if options is None:
+        options = {}
+    if not isinstance(options, dict) or options.get("include_usage") is True:
+        return None
+    begin, end = _place_of_options(text)
+    return f"{text[:begin]}{json.dumps({**options, 'include_usage': True})}{text[end:]}".encode()
+
+
+def _place_of_options(text: str) -> tuple[int, int]:
+    """Where their value begins and ends in valid JSON; of several the last counts."""
+    depth, begin = 0, 0
+    for token in _TOKEN.finditer(text):
+        first = token[0]
+        if first in ("{", "["):
+            depth += 1
+        elif first in ("}", "]"):
+            depth -= 1
+        elif depth == 1 and (colon := _COLON.match(text, token.end())) and _names_options(first):
+            begin = colon.end()
+    return begin, json.JSONDecoder().raw_decode(text, begin)[1]
+
+
+def _names_options(key: str) -> bool:
+    return key == '"stream_options"' or ("\\" in key and json.loads(key) == _OPTIONS)
+
+
+_FIELD = re.compile(
+    rb'name="?model"?[^\r\n]{0,80}\r?\n(?:[^\r\n]{1,200}\r?\n){0,4}\r?\n([^\r\n]{1,128})\r?\n'
+)
+_LONGEST_FIELD = 1200
+_MOST_MODELS = 8
+
+
+class UploadTap:
+    """Finds the models that a multipart body names, while it passes (RFC 7578)."""
+
+    __slots__ = ("_carry", "models")
+
+    def __init__(self) -> None:
+        self._carry = b""
+        self.models: set[str] = set()
+
+    def __repr__(self) -> str:
+        return f"<UploadTap {sorted(self.models)}>"
+
+    def feed(self, piece: bytes) -> None:
+        """Note a piece of the body."""
+        text = self._carry + piece
+        at = text.find(b"model")
+        if at >= 0 and len(self.models) < _MOST_MODELS:
+            for found in _FIELD.finditer(text):
+                self.models.add(found[1].decode("utf-8", "replace"))
+        self._carry = text[-_LONGEST_FIELD:]

@@ -1,0 +1,167 @@
+"""What a stream of events says of its use, noted while it passes.
+
+An event goes on as soon as it is complete, byte for byte as it came; only the one that was added
+because we asked for the use is left out, where the client has not asked for it. Lines end with CR
+LF, LF or CR (WHATWG HTML, section 9.2.6).
+"""
+
+from __future__ import annotations
+
+import re
+
+from router.metering.reading import inner_usage_near_end, parsed, says_only_usage, usage_of_event
+from router.metering.usage import Usage
+from router.stream.dialect import Dialect, Sight, look
+from router.stream.sse import EventSplitter
+
+MOST_EVENT = 256 << 10
+"""Bytes of an event that are kept to read it, or until it is known whether it is left out."""
+MOST_TAIL = 64 << 10
+"""Bytes of the end of a longer one."""
+_EOL = rb"(?>\r\n|\n|\r)"
+_END = re.compile(_EOL + _EOL)
+_ALONE = re.compile(rb"(?>:[^\r\n]*+)?" + _EOL)
+"""A line that waits for nothing: a blank one, or a comment, before an event."""
+_USAGE = re.compile(rb'"usage"[ \t]*+:[ \t]*+\{')
+_ERROR = re.compile(rb'"error"[ \t]*+:[ \t]*+[{"]|"(?:error|response\.failed)"|event: ?error')
+_SAYS = re.compile(
+    rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments)"[ \t]*+:[ \t]*+"(?!")'
+)
+_DELTA = re.compile(rb'"type"[ \t]*+:[ \t]*+"(?:[a-z_]+\.[a-z_.]*?delta|content_block_delta)"')
+_IMAGE = re.compile(rb'"type"[ \t]*+:[ \t]*+"image_(?:generation|edit)\.completed"')
+_CHUNKS = (Dialect.chat, Dialect.completions)
+
+
+class EventTap:
+    """Reads one stream of events."""
+
+    __slots__ = (
+        "_after_cr",
+        "_dialect",
+        "_hid",
+        "_hide",
+        "_rest",
+        "_says",
+        "_tail",
+        "content",
+        "error",
+        "images",
+        "usage",
+    )
+
+    def __init__(self, dialect: Dialect, hide: bool) -> None:
+        """`hide`: the event that says nothing but the use is left out."""
+        self._dialect = dialect
+        self._hide = hide
+        self._says = _SAYS if dialect in _CHUNKS else _DELTA
+        self._rest = b""
+        """Of an event that has begun."""
+        self._tail = b""
+        """The end so far of one that was too long; all of it has gone on."""
+        self._after_cr = self._hid = False
+        self.content = 0
+        """Events with content."""
+        self.images = 0
+        self.error = False
+        """Whether an event said that there will be no answer."""
+        self.usage: Usage | None = None
+
+    def __repr__(self) -> str:
+        return f"<EventTap {self.content} events, {self.usage}>"
+
+    def feed(self, piece: bytes) -> bytes:
+        """Read a piece; what may go on now."""
+        out: list[bytes] = []
+        text = self._whole_line_end(piece, out)
+        if self._tail:
+            text = self._read_long(text, out)
+        look, begin = max(0, len(self._rest) - 2), 0
+        text = self._rest + text
+        while end := _end_of_event(text, begin, look):
+            self._take(text[begin:end], out)
+            begin = look = end
+        if begin and begin == len(text):
+            self._after_cr = text.endswith(b"\r")
+        self._rest = text[begin:] if begin else text
+        self._let_go(out)
+        return b"".join(out) if self._hide else piece
+
+    def finish(self) -> bytes:
+        """The stream has ended: what was kept of an event that lacks its blank line."""
+        out: list[bytes] = []
+        if self._rest:
+            self._take(self._rest, out)
+        if self._tail:
+            self._end_long(self._tail)
+        self._rest = b""
+        return b"".join(out) if self._hide else b""
+
+    def _whole_line_end(self, piece: bytes, out: list[bytes]) -> bytes:
+        """A piece without the second half of a CR LF, which belongs to what was before."""
+        if not self._after_cr or not piece:
+            return piece
+        self._after_cr = False
+        if not piece.startswith(b"\n"):
+            return piece
+        if not self._hid:
+            out.append(b"\n")
+        return piece[1:]
+
+    def _let_go(self, out: list[bytes]) -> None:
+        """What is too long need not wait for its end."""
+        rest = self._rest
+        if len(rest) > MOST_EVENT:
+            out.append(rest)
+            self.images += _IMAGE.search(rest, 0, 4096) is not None
+            self.content += 1
+            self._rest, self._tail = b"", rest[-MOST_TAIL:]
+
+    def _read_long(self, piece: bytes, out: list[bytes]) -> bytes:
+        """Let a long event pass; what follows it."""
+        text, known = self._tail + piece, len(self._tail)
+        found = _END.search(text, known - 2)
+        if found is None:
+            self._tail = text[-MOST_TAIL:]
+            out.append(piece)
+            return b""
+        out.append(text[known : found.end()])
+        self._after_cr, self._hid = found.end() == len(text) and text.endswith(b"\r"), False
+        self._end_long(text[: found.end()])
+        return text[found.end() :]
+
+    def _end_long(self, tail: bytes) -> None:
+        self._tail = b""
+        self.usage = inner_usage_near_end(tail) or self.usage
+
+    def _take(self, event: bytes, out: list[bytes]) -> None:
+        self._hid = self._read(event) and self._hide
+        if not self._hid:
+            out.append(event)
+
+    def _read(self, event: bytes) -> bool:
+        """Note what an event says; whether that is nothing but the use."""
+        if self._says.search(event) is not None:
+            self.content += 1
+        has_usage = _USAGE.search(event) is not None
+        if not has_usage and _ERROR.search(event) is None and _IMAGE.search(event) is None:
+            return False
+        only_usage = False
+        for one in EventSplitter(len(event) + 1).feed(event + b"\n\n"):
+            data = parsed(one.data)
+            if data is None:
+                continue
+            self.images += _IMAGE.search(one.data) is not None
+            self.error = self.error or look(self._dialect, one).sight is Sight.error
+            if has_usage:
+                self.usage = usage_of_event(self._dialect, data, self.usage)
+                only_usage = self._dialect in _CHUNKS and says_only_usage(data)
+        return only_usage
+
+
+def _end_of_event(text: bytes, begin: int, look: int) -> int:
+    """Where an event ends that begins there, or a line before one; 0: not yet. `look` is where
+    that can be seen first."""
+    found = _ALONE.match(text, begin) if begin < len(text) else None
+    if found is None:
+        found = _END.search(text, max(begin, look))
+    return found.end() if found is not None else 0

@@ -1,0 +1,123 @@
+"""One answer on its way to the client: its bytes pass, and what they say of use is noted.
+
+Nothing here raises, whatever a mirror sends, and what is kept has bounds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from router.metering.answers import JsonTap
+from router.metering.events import EventTap
+from router.metering.inflating import READABLE, CannotInflate, Inflater
+from router.metering.usage import Usage
+from router.stream.dialect import Dialect
+from router.wire.response import ResponseHead
+
+_PLAIN = (b"", b"identity")
+
+
+class Meter:
+    """Reads the answer that the client gets."""
+
+    __slots__ = (
+        "_events",
+        "_hide",
+        "_inflater",
+        "_json",
+        "broken",
+        "ended",
+        "head",
+        "page",
+        "readable",
+        "size",
+    )
+
+    def __init__(self, head: ResponseHead, dialect: Dialect, hide: bool, images: bool) -> None:
+        """`hide`: leave out an event that says nothing but the use; `images`: count them."""
+        encoding = head.look.get(b"content-encoding", b"").strip().lower()
+        stream = head.is_event_stream
+        self._inflater = Inflater() if encoding in READABLE else None
+        self.readable = encoding in _PLAIN or self._inflater is not None
+        """Whether it can be looked into: not where it is compressed in a way we do not know."""
+        self._hide = hide and stream and self.readable
+        self._events = EventTap(dialect, self._hide) if stream else None
+        self._json = JsonTap(images) if not stream and b"json" in head.media else None
+        self.page = head.media == b"text/html"
+        self.size = 0
+        """Bytes of the body so far, as the mirror sent them."""
+        self.ended = False
+        self.broken = False
+        """It cannot be read any more though the client's bytes depend on that: it must be cut."""
+        self.head = _plain(head) if self._hide else head
+        """The head that the client gets."""
+
+    def __repr__(self) -> str:
+        return f"<Meter {self._events or self._json}, {self.size} B>"
+
+    def feed(self, parts: list[bytes], ended: bool) -> list[bytes]:
+        """Read what came of the body; what may go to the client now."""
+        self.size += sum(map(len, parts))
+        self.ended = ended
+        if self.readable:
+            passed = [out for part in parts if (out := self._read(part))]
+            parts = passed if self._hide else parts
+        if ended and self._events is not None and (rest := self._events.finish()):
+            parts = [*parts, rest]
+        return parts
+
+    def _read(self, part: bytes) -> bytes:
+        if self._inflater is None:
+            return self._tap(part)
+        out: list[bytes] = []
+        try:
+            for piece in self._inflater.feed(part):
+                read = self._tap(piece)
+                if self._hide:
+                    out.append(read)
+        except CannotInflate:
+            self.readable, self.broken = False, self._hide
+        return b"".join(out)
+
+    def _tap(self, piece: bytes) -> bytes:
+        if self._events is not None:
+            return self._events.feed(piece)
+        if self._json is not None:
+            self._json.feed(piece)
+        return piece
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it is a stream of events."""
+        return self._events is not None
+
+    @property
+    def content(self) -> int:
+        """Events with content so far."""
+        return self._events.content if self._events is not None else 0
+
+    @property
+    def images(self) -> int:
+        """Images so far."""
+        tap = self._events or self._json
+        return tap.images if tap is not None else 0
+
+    @property
+    def error(self) -> bool:
+        """Whether it said, with a good status, that there is no answer; ask for the usage first."""
+        tap = self._events or self._json
+        return tap is not None and tap.error
+
+    def usage(self) -> Usage | None:
+        """What the mirror said so far; of JSON only when it is complete."""
+        if self._events is not None:
+            return self._events.usage
+        return self._json.usage() if self._json is not None and self.ended else None
+
+
+def _plain(head: ResponseHead) -> ResponseHead:
+    """The head of the same answer, shorter by an event and not compressed."""
+    lines = b"".join(head.fields).splitlines(keepends=True)
+    kept = [line for line in lines if line.partition(b":")[0].lower() != b"content-encoding"]
+    look = {name: value for name, value in head.look.items() if name != b"content-encoding"}
+    return replace(head, fields=kept, look=look, length=None)

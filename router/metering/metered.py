@@ -1,0 +1,267 @@
+"""One request that is asked with a mirror's key: what it uses, and who is charged for it.
+
+    begin ─► (attempts) ─► answer, once ─► feed … ─► settle, once
+
+Charged is the answer that the client got, by the mirror's own words; where those did not come, by
+an estimate. Nothing is charged for attempts that failed, for errors, and for answers that the
+mirror broke off.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from typing import NamedTuple
+
+from monitor.totals import Totals
+from router import metrics
+from router.admission.config import PriceConfig
+from router.admission.lent import (
+    refusal_of_lent,
+    refusal_of_price,
+    refusal_of_spent,
+    refusal_of_unread,
+)
+from router.admission.ring import IssuedKey
+from router.metering.asking import UploadTap, Wanted, wanted
+from router.metering.kinds import Kind, kind_of
+from router.metering.meter import Meter
+from router.metering.prices import Prices, day_of
+from router.metering.usage import NOTHING, Basis, Usage
+from router.metering.uses import OTHER, Uses
+from router.stream.dialect import Dialect
+from router.wire.answer import Problem
+from router.wire.response import ResponseHead
+
+ANONYMOUS = IssuedKey("", 0.0, (), math.inf, None, None)
+"""Who has no key: seen in metrics, charged to nobody."""
+BYTES_PER_TOKEN = 4
+"""For estimates: OpenAI's rule of thumb for English text."""
+BYTES_PER_MS = 16
+"""For estimates: audio at 128 kbit/s."""
+_CHUNKS = (Dialect.chat, Dialect.completions)
+
+
+class Request(NamedTuple):
+    """What a request is, as far as it matters here."""
+
+    method: bytes
+    target: bytes
+    dialect: Dialect
+    websocket: bool
+    multipart: bool
+    body: bytes | None
+    """The whole body; None when it passes on as it comes."""
+
+
+class Metering:
+    """What the metered requests of a worker share."""
+
+    def __init__(self, uses: Uses, totals: Totals) -> None:
+        self.uses = uses
+        self._totals = totals
+        self.prices = Prices({})
+        self._endpoints: Container[str] = ()
+        self._models: Container[str] = ()
+        self._limit = 0
+
+    def configure(
+        self,
+        prices: Mapping[str, Sequence[PriceConfig]],
+        endpoints: Container[str],
+        models: Container[str],
+        most_read: int,
+    ) -> None:
+        """`endpoints` is `keys.endpoints`; `models` are those that metrics name; `most_read` is
+        `router.replay_body`."""
+        self.prices = Prices(prices)
+        self._endpoints, self._models, self._limit = endpoints, models, most_read
+
+    def begin(self, key: IssuedKey, request: Request, wall: float) -> Metered | Problem | None:
+        """Meter a request of an issued key, or of `ANONYMOUS`; None when it is not billed."""
+        limited = key.left is not None or key.tokens_left is not None
+        problem = refusal_of_lent(
+            self._endpoints,
+            request.method,
+            request.target,
+            limited=limited,
+            websocket=request.websocket,
+        )
+        if problem is None and limited:
+            problem = self._spent(key)
+        if problem is not None:
+            return problem
+        if request.websocket:
+            self.unmetered("tunnel")
+        kind = kind_of(request.method, request.target)
+        return self._metered(key, request, kind, limited, wall) if kind is not None else None
+
+    def _spent(self, key: IssuedKey) -> Problem | None:
+        cost, tokens = self.uses.spent(key.id)
+        left = None if key.left is None else key.left - cost
+        return refusal_of_spent(left, None if key.tokens_left is None else key.tokens_left - tokens)
+
+    def _metered(
+        self, key: IssuedKey, request: Request, kind: Kind, limited: bool, wall: float
+    ) -> Metered | Problem:
+        body, upload = request.body, request.multipart
+        asked = wanted(body, request.dialect in _CHUNKS) if body is not None else None
+        if asked is not None and asked.twice:
+            return Problem(400, "ambiguous_model", 'The request has "model" in two spellings.')
+        if limited and not upload and (asked is None or asked.background):
+            if asked is not None:
+                message = 'A key with a quota may not ask for "background", which is not metered.'
+                return Problem(403, "endpoint_not_metered", message)
+            return refusal_of_unread(self._limit)
+        model = asked.model if asked is not None else ""
+        free = kind is Kind.free or upload
+        if key.left is not None and not free and self.prices.of(model, day_of(wall)) is None:
+            return refusal_of_price(model)
+        return Metered(self, key, kind, request, asked)
+
+    def unmetered(self, reason: str) -> None:
+        """The use of a request was estimated, or is not known."""
+        self._totals.add(metrics.UNMETERED.name, (reason,))
+
+    def cost(
+        self, key: IssuedKey, models: Sequence[str], usage: Usage, day: str
+    ) -> tuple[str, int]:
+        """The model that is charged, and the cost; of several that an upload names, the dearest.
+
+        Who has a quota of money pays for a model that is not known as for the dearest of all.
+        """
+        prices = {model: self.prices.of(model, day) for model in models}
+        costs = [(price.cost(usage), model) for model, price in prices.items() if price]
+        cost, model = max(costs, default=(0, models[0] if models else ""))
+        if key.left is not None and len(costs) < max(1, len(prices)):
+            cost = self.prices.highest(usage, day)
+        return model, cost
+
+    def count(self, model: str, usage: Usage) -> None:
+        """Tokens, for the metrics."""
+        named = model if model in self._models else OTHER
+        for kind, amount in zip(("input", "cached", "output"), usage, strict=False):
+            if amount:
+                self._totals.add(metrics.TOKENS.name, (named, kind), amount)
+
+
+class Metered:
+    """One request; it settles once."""
+
+    __slots__ = (
+        "_asked",
+        "_dialect",
+        "_hide",
+        "_key",
+        "_kind",
+        "_meter",
+        "_metering",
+        "_settled",
+        "_upload",
+        "body",
+    )
+
+    def __init__(
+        self, metering: Metering, key: IssuedKey, kind: Kind, request: Request, asked: Wanted | None
+    ) -> None:
+        self._metering = metering
+        self._key = key
+        self._kind = kind
+        self._dialect = request.dialect
+        self._asked = asked
+        self.body = asked.body if asked is not None else None
+        """The body to send in place of the client's; None: send the client's."""
+        self._hide = self.body is not None
+        self._upload = UploadTap() if request.multipart else None
+        self._meter: Meter | None = None
+        self._settled = False
+
+    def __repr__(self) -> str:
+        return f"<Metered {self._kind} for {self._key.id or 'nobody'}, {self._meter}>"
+
+    @property
+    def model(self) -> str:
+        """The model that is asked for, exactly as a mirror will read it; "" when not known."""
+        return self._asked.model if self._asked is not None else ""
+
+    def upload(self, piece: bytes) -> None:
+        """A piece of a body that passes on as it comes."""
+        if self._upload is not None:
+            self._upload.feed(piece)
+
+    def answer(self, head: ResponseHead) -> Meter | None:
+        """The client gets this answer; None when there is nothing to read in it."""
+        if head.status < 200 or head.status >= 400:
+            return None
+        images = self._kind is Kind.images
+        self._meter = Meter(head, self._dialect, self._hide, images)
+        return self._meter
+
+    def settle(self, outcome: str, wall: float, *, sent: bool, received: int) -> None:
+        """The exchange is over.
+
+        `outcome` as `tally` has it; `sent`: a mirror had the whole request; `received`: bytes of
+        its body.
+        """
+        if self._settled:
+            return
+        self._settled = True
+        found = self._account(outcome, sent, received)
+        if found is None:
+            return
+        (usage, basis), day = found, day_of(wall)
+        model, cost = self._metering.cost(self._key, self._models(), usage, day)
+        self._metering.count(model, usage)
+        if self._key is not ANONYMOUS:
+            self._metering.uses.add(self._key.id, day, model, basis, usage, cost)
+
+    def _models(self) -> list[str]:
+        if self._upload is not None:
+            return sorted(self._upload.models)
+        return [self.model]
+
+    def _account(self, outcome: str, sent: bool, received: int) -> tuple[Usage, Basis] | None:
+        """What is charged, and what that is based on; None: nothing."""
+        meter, success = self._meter, outcome == "success"
+        if outcome in ("interrupted", "upstream_error"):
+            return None
+        if meter is None:
+            gone = outcome == "client_abort" and sent and self._kind is not Kind.free
+            return self._estimated(None, received, "left") if gone else None
+        if meter.page or (success and not meter.size):
+            return None
+        told = meter.usage()
+        if told is None and meter.error:
+            return None
+        exact = self._exact(meter, told, success)
+        if exact is not None:
+            return exact, Basis.usage
+        reason = "left" if not success else "no_usage" if meter.readable else "encoding"
+        return self._estimated(meter, received, reason)
+
+    def _exact(self, meter: Meter, told: Usage | None, success: bool) -> Usage | None:
+        """The mirror's words, with what was counted here; None when that is not all there is."""
+        kind = self._kind
+        if kind is Kind.free:
+            return NOTHING
+        if kind is Kind.speech and self._asked is not None:
+            return (told or NOTHING)._replace(characters=self._asked.characters)
+        if kind is Kind.images and (told is not None or (success and meter.images)):
+            return (told or NOTHING)._replace(images=meter.images)
+        return told
+
+    def _estimated(self, meter: Meter | None, received: int, reason: str) -> tuple[Usage, Basis]:
+        self._metering.unmetered(reason)
+        asked, kind = self._asked, self._kind
+        if kind is Kind.images:
+            usage = Usage(images=asked.images if asked is not None else 1)
+        elif kind is Kind.speech:
+            usage = Usage(characters=asked.characters if asked is not None else received)
+        elif kind is Kind.listening:
+            usage = Usage(audio_ms=received // BYTES_PER_MS)
+        else:
+            output = 0
+            if meter is not None and kind is Kind.text:
+                output = meter.content if meter.is_stream else meter.size // BYTES_PER_TOKEN
+            usage = Usage(input=received // BYTES_PER_TOKEN, output=output)
+        return usage, Basis.estimate

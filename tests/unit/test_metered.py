@@ -1,0 +1,357 @@
+"""Every kind of end of a metered request, and who is charged what for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from monitor.totals import Totals
+from router import metrics
+from router.admission.config import PriceConfig
+from router.admission.ring import IssuedKey
+from router.metering.metered import ANONYMOUS, Metered, Metering, Request
+from router.metering.uses import Uses
+from router.stream.dialect import Dialect
+from router.wire.answer import Problem
+from router.wire.response import ResponseHead
+
+WALL = 1_795_300_000.0
+DAY = "2026-11-21"
+KEY = IssuedKey("k1", 0.0, (), float("inf"), None, None)
+MONEY = KEY._replace(left=1_000_000)
+TOKENS = KEY._replace(tokens_left=100)
+PRICES = {
+    "gpt-4o": [PriceConfig(input=1, output=2)],
+    "whisper-1": [PriceConfig(audio_minute=0.006)],
+    "dall-e-3": [PriceConfig(image=0.04)],
+    "tts-1": [PriceConfig(characters=15)],
+}
+ENDPOINTS = ("chat", "completions", "responses", "embeddings", "moderations", "images", "audio")
+CHAT = {"model": "gpt-4o", "messages": []}
+STREAM = {**CHAT, "stream": True}
+USED = {"prompt_tokens": 10, "completion_tokens": 5}
+CHARGED = [10, 0, 5, 0, 0, 0, 20_000]
+"""Input, cached, output, images, audio, characters, cost."""
+SSE = b"text/event-stream"
+
+
+def metering() -> tuple[Metering, Uses, Totals]:
+    uses, totals = Uses(), Totals(metrics.FAMILIES)
+    made = Metering(uses, totals)
+    made.configure(PRICES, (*ENDPOINTS, "models", "messages", "realtime"), ("gpt-4o",), 1 << 20)
+    return made, uses, totals
+
+
+def request(path: str = "chat/completions", body: Any = None, **more: Any) -> Request:
+    given = {
+        "method": b"POST",
+        "target": b"/v1/" + path.encode(),
+        "dialect": Dialect.chat if path.startswith("chat") else Dialect.other,
+        "websocket": False,
+        "multipart": False,
+        "body": json.dumps(CHAT if body is None else body).encode(),
+    }
+    return Request(**{**given, **more})
+
+
+def head_of(media: bytes = b"application/json", status: int = 200) -> ResponseHead:
+    return ResponseHead(status, b"OK", [], {b"content-type": media}, media=media)
+
+
+def sse(*events: Any) -> bytes:
+    return b"".join(b"data: %b\n\n" % json.dumps(event).encode() for event in events)
+
+
+def content(*texts: str) -> bytes:
+    return sse(*({"choices": [{"delta": {"content": text}}]} for text in texts))
+
+
+def charged(
+    end: str,
+    body: bytes | None = None,
+    media: bytes = b"application/json",
+    *,
+    asked: Request | None = None,
+    key: IssuedKey = KEY,
+    ended: bool = True,
+    status: int = 200,
+    sent: bool = True,
+    uploaded: bytes = b"",
+    encoding: bytes = b"",
+) -> tuple[str, list[int], str] | None:
+    """Basis, amounts and model of the row that such an end gives; None: no row."""
+    made, uses, _ = metering()
+    metered = made.begin(key, asked or request(), WALL)
+    assert isinstance(metered, Metered)
+    if uploaded:
+        metered.upload(uploaded)
+    head = head_of(media, status)
+    if encoding:
+        head.look[b"content-encoding"] = encoding
+    if body is not None and (meter := metered.answer(head)) is not None:
+        meter.feed([body], ended)
+    metered.settle(end, WALL, sent=sent, received=400)
+    metered.settle(end, WALL, sent=sent, received=400)
+    message = uses.due(0.0)
+    if message is None:
+        return None
+    ((key_id, day, model, basis, requests, *amounts),) = message["rows"]
+    assert (key_id, day, requests) == ("k1", DAY, 1)
+    return basis, amounts, model
+
+
+ANSWER = json.dumps({"choices": [], "usage": USED}).encode()
+EVENTS = content("a", "b") + sse({"choices": [], "usage": USED})
+
+
+@pytest.mark.parametrize(
+    ("end", "body", "media", "more"),
+    [
+        ("success", ANSWER, b"application/json", {}),
+        ("success", EVENTS, SSE, {}),
+        ("client_abort", EVENTS, SSE, {"ended": False}),
+        ("client_error", EVENTS, SSE, {"ended": False}),
+        ("success", EVENTS + sse({"error": {"message": "late"}}), SSE, {}),
+    ],
+)
+def test_what_the_mirror_said_is_charged(end: str, body: bytes, media: bytes, more: dict[str, Any]):
+    assert charged(end, body, media, **more) == ("usage", CHARGED, "gpt-4o")
+
+
+@pytest.mark.parametrize(
+    ("end", "body", "media", "more"),
+    [
+        ("interrupted", EVENTS, SSE, {"ended": False}),
+        ("interrupted", content("a"), SSE, {"ended": False}),
+        ("upstream_error", None, b"", {}),
+        ("upstream_error", b'{"error":{}}', b"application/json", {"status": 500}),
+        ("client_error", b'{"error":{}}', b"application/json", {"status": 400}),
+        ("client_error", None, b"", {}),
+        ("success", b'{"error": {"code": "content_filter"}}', b"application/json", {}),
+        ("success", sse({"error": {"code": "content_filter"}}), SSE, {}),
+        ("success", content("a") + sse({"error": {"message": "x"}}), SSE, {}),
+        ("success", b"", b"application/json", {}),
+        ("success", b"<html>", b"text/html", {}),
+        ("client_abort", None, b"", {"sent": False}),
+        ("success", None, b"", {}),
+    ],
+)
+def test_what_is_no_whole_answer_is_free(
+    end: str, body: bytes | None, media: bytes, more: dict[str, Any]
+):
+    assert charged(end, body, media, **more) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "body", "media", "more", "tokens"),
+    [
+        ("client_abort", content("a", "b", "c"), SSE, {"ended": False}, (100, 3)),
+        ("client_abort", None, b"", {}, (100, 0)),
+        ("client_abort", ANSWER[:-1].ljust(100), b"application/json", {"ended": False}, (100, 25)),
+        ("success", content("a", "b"), SSE, {}, (100, 2)),
+        ("success", b'{"choices":[]}      ', b"application/json", {}, (100, 5)),
+        ("success", b"\x1b" * 80, b"application/json", {"encoding": b"br"}, (100, 20)),
+    ],
+)
+def test_where_the_mirror_said_nothing_it_is_estimated(
+    end: str, body: bytes | None, media: bytes, more: dict[str, Any], tokens: tuple[int, int]
+):
+    found = charged(end, body, media, **more)
+    assert found is not None
+    basis, amounts, _ = found
+    assert (basis, amounts[0], amounts[2]) == ("estimate", *tokens)
+    assert amounts[-1] == 1000 * tokens[0] + 2000 * tokens[1]
+
+
+SPEECH = request("audio/speech", {"model": "tts-1", "input": "hallo"})
+IMAGES = request("images/generations", {"model": "dall-e-3", "prompt": "x", "n": 2})
+UPLOAD = request("audio/transcriptions", body={}, multipart=True)._replace(body=None)
+FORM = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--\r\n'
+PICTURES = json.dumps({"data": [{"b64_json": "A"}, {"b64_json": "A"}]}).encode()
+HEARD = b'{"text":"x","usage":{"type":"duration","seconds":60}}'
+
+
+@pytest.mark.parametrize(
+    ("end", "body", "media", "more", "row"),
+    [
+        ("success", b"\0" * 99, b"audio/mpeg", {"asked": SPEECH}, ("usage", [5, 75_000])),
+        ("client_abort", b"\0", b"audio/mpeg", {"asked": SPEECH}, ("usage", [5, 75_000])),
+        ("client_abort", None, b"", {"asked": SPEECH}, ("estimate", [5, 75_000])),
+        ("success", PICTURES, b"application/json", {"asked": IMAGES}, ("usage", [2, 80_000_000])),
+        ("client_abort", None, b"", {"asked": IMAGES}, ("estimate", [2, 80_000_000])),
+        ("success", b"{}", b"application/json", {"asked": IMAGES}, ("estimate", [2, 80_000_000])),
+        (
+            "success",
+            HEARD,
+            b"application/json",
+            {"asked": UPLOAD, "uploaded": FORM},
+            ("usage", [60_000, 6_000_000]),
+        ),
+        (
+            "success",
+            b"hello",
+            b"text/plain",
+            {"asked": UPLOAD, "uploaded": FORM},
+            ("estimate", [25, 2500]),
+        ),
+        (
+            "success",
+            b'{"id":"modr-1","results":[]}',
+            b"application/json",
+            {"asked": request("moderations", {"input": "x"})},
+            ("usage", [0]),
+        ),
+    ],
+)
+def test_what_is_not_billed_by_tokens(end, body, media, more, row):
+    found = charged(end, body, media, **more)
+    assert found is not None
+    basis, amounts, _ = found
+    assert (basis, [n for n in amounts if n] or [0]) == row
+
+
+def test_embeddings_are_charged_by_their_input():
+    asked = request("embeddings", {"model": "gpt-4o", "input": "x"})
+    told = b'{"data":[],"usage":{"prompt_tokens":3,"total_tokens":3}}'
+    assert charged("success", told, asked=asked) == ("usage", [3, 0, 0, 0, 0, 0, 3000], "gpt-4o")
+    assert charged("success", b'{"data":[]}', asked=asked) == (
+        "estimate",
+        [100, 0, 0, 0, 0, 0, 100_000],
+        "gpt-4o",
+    )
+
+
+def test_only_the_answer_that_the_client_got_counts():
+    made, uses, _ = metering()
+    metered = made.begin(KEY, request(), WALL)
+    assert isinstance(metered, Metered)
+    assert metered.answer(head_of(status=503)) is None
+    meter = metered.answer(head_of())
+    assert meter is not None
+    meter.feed([ANSWER], True)
+    metered.settle("success", WALL, sent=True, received=1)
+    assert uses.spent("k1").cost == 20_000
+
+
+def test_who_has_no_key_is_seen_in_metrics_alone():
+    made, uses, totals = metering()
+    metered = made.begin(ANONYMOUS, request(), WALL)
+    assert isinstance(metered, Metered)
+    meter = metered.answer(head_of())
+    assert meter is not None
+    meter.feed([ANSWER], True)
+    metered.settle("success", WALL, sent=True, received=1)
+    assert not uses
+    assert totals.get(metrics.TOKENS.name, ("gpt-4o", "input")) == 10
+    assert totals.get(metrics.TOKENS.name, ("gpt-4o", "output")) == 5
+
+
+def test_models_that_the_operator_has_not_named_are_one_in_metrics():
+    made, _, totals = metering()
+    metered = made.begin(KEY, request(body={"model": "o3"}), WALL)
+    assert isinstance(metered, Metered)
+    meter = metered.answer(head_of())
+    assert meter is not None
+    meter.feed([ANSWER], True)
+    metered.settle("success", WALL, sent=True, received=1)
+    assert totals.get(metrics.TOKENS.name, ("other", "input")) == 10
+
+
+def test_a_stream_is_asked_for_its_use_and_that_is_hidden():
+    made, _, _ = metering()
+    metered = made.begin(KEY, request(body=STREAM), WALL)
+    assert isinstance(metered, Metered)
+    assert metered.body is not None
+    assert json.loads(metered.body)["stream_options"] == {"include_usage": True}
+    meter = metered.answer(head_of(SSE))
+    assert meter is not None
+    assert meter.feed([EVENTS], True) == [content("a", "b")]
+    shown = made.begin(KEY, request(body={**STREAM, "stream_options": {"include_usage": 1}}), WALL)
+    assert isinstance(shown, Metered)
+    wished = {**STREAM, "stream_options": {"include_usage": True}}
+    shown = made.begin(KEY, request(body=wished), WALL)
+    assert isinstance(shown, Metered)
+    assert shown.body is None
+    meter = shown.answer(head_of(SSE))
+    assert meter is not None
+    assert meter.feed([EVENTS], True) == [EVENTS]
+
+
+@pytest.mark.parametrize(
+    ("key", "asked", "status", "code"),
+    [
+        (KEY, request("files", method=b"GET"), 403, "endpoint_not_allowed"),
+        (ANONYMOUS, request("fine_tuning/jobs"), 403, "endpoint_not_allowed"),
+        (MONEY, request(body={"model": "o3"}), 404, "model_not_found"),
+        (MONEY, request(body={}), 404, "model_not_found"),
+        (TOKENS, request(body={"background": True}), 403, "endpoint_not_metered"),
+        (TOKENS, request()._replace(body=None), 413, "request_too_large"),
+        (TOKENS, request()._replace(body=b"{"), 413, "request_too_large"),
+        (TOKENS._replace(tokens_left=0), request(), 429, "insufficient_quota"),
+        (MONEY._replace(left=-1), request(), 429, "insufficient_quota"),
+        (KEY, request(body={"model": "a", "MODEL": "b"}), 400, "ambiguous_model"),
+    ],
+)
+def test_what_is_refused(key: IssuedKey, asked: Request, status: int, code: str):
+    made, _, _ = metering()
+    problem = made.begin(key, asked, WALL)
+    assert isinstance(problem, Problem)
+    assert (problem.status, problem.code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("key", "asked"),
+    [
+        (KEY, request(body={"model": "o3"})),
+        (TOKENS, request(body={"model": "o3"})),
+        (MONEY, request()),
+        (MONEY, request("moderations", {"input": "x"})),
+        (MONEY, UPLOAD),
+        (KEY, request()._replace(body=None)),
+    ],
+)
+def test_what_is_metered(key: IssuedKey, asked: Request):
+    made, _, _ = metering()
+    assert isinstance(made.begin(key, asked, WALL), Metered)
+
+
+def test_what_is_billed_nowhere_is_not_metered():
+    made, _, totals = metering()
+    assert made.begin(MONEY, request("models", method=b"GET"), WALL) is None
+    assert made.begin(KEY, request("realtime", method=b"GET", websocket=True), WALL) is None
+    assert totals.get(metrics.UNMETERED.name, ("tunnel",)) == 1
+
+
+def test_who_has_used_up_a_quota_in_this_worker_is_refused_before_control_says_so():
+    made, uses, _ = metering()
+    key = MONEY._replace(left=20_000)
+    metered = made.begin(key, request(), WALL)
+    assert isinstance(metered, Metered)
+    meter = metered.answer(head_of())
+    assert meter is not None
+    meter.feed([ANSWER], True)
+    metered.settle("success", WALL, sent=True, received=1)
+    assert isinstance(made.begin(key, request(), WALL), Problem)
+    message = uses.due(0.0)
+    assert message is not None
+    assert isinstance(made.begin(key, request(), WALL), Problem)
+    uses.acknowledged(message["seq"])
+    assert isinstance(made.begin(key._replace(left=0), request(), WALL), Problem)
+
+
+def test_who_has_a_quota_of_money_pays_the_dearest_price_for_a_model_that_is_not_known():
+    dearest = charged("success", HEARD, asked=UPLOAD, key=MONEY)
+    assert dearest == ("usage", [0, 0, 0, 0, 60_000, 0, 6_000_000], "")
+    strange = FORM.replace(b"whisper-1", b"whisper-x")
+    assert charged("success", HEARD, asked=UPLOAD, key=MONEY, uploaded=strange) == (
+        "usage",
+        [0, 0, 0, 0, 60_000, 0, 6_000_000],
+        "whisper-x",
+    )
+    assert charged("success", HEARD, asked=UPLOAD, key=KEY) == (
+        "usage",
+        [0, 0, 0, 0, 60_000, 0, 0],
+        "",
+    )

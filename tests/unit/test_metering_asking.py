@@ -1,0 +1,158 @@
+"""What a request asks for, and the wish for its use that is spliced in."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.metering.asking import UploadTap, wanted
+
+WISH = b'{"stream_options":{"include_usage":true},'
+CHAT = b'{"model":"gpt-4o", "stream" : true ,"messages":[]}'
+
+
+@pytest.mark.parametrize(
+    ("body", "spliced"),
+    [
+        (CHAT, WISH + CHAT[1:]),
+        (b' \n{"stream":true}', b' \n{"stream_options":{"include_usage":true},"stream":true}'),
+        (b'{"stream":true,"stream_options":null}', None),
+        (b'{"stream":true,"stream_options":{}}', None),
+        (b'{"stream_options": {"include_usage": false, "x": 1} ,"stream":true}', None),
+        (b'{"stream\\u005foptions":{"x":[{}]},"stream":true}', None),
+    ],
+)
+def test_a_stream_is_made_to_tell_its_use(body: bytes, spliced: bytes | None):
+    asked = wanted(body, ask=True)
+    assert asked is not None
+    assert asked.body is not None
+    if spliced is not None:
+        assert asked.body == spliced
+    before, after = json.loads(body), json.loads(asked.body)
+    options = before.pop("stream_options", None) or {}
+    assert after.pop("stream_options") == {**options, "include_usage": True}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"stream":false}',
+        b'{"stream":1}',
+        b'{"stream":true,"stream":false}',
+        b'{"messages":[{"stream":true}]}',
+        b'{"stream":true,"stream_options":{"include_usage":true}}',
+        b'{"stream":true,"stream_options":"x"}',
+        b'{"stream":true,"stream_options":["include_usage"]}',
+    ],
+)
+def test_what_needs_no_wish_stays_as_it_is(body: bytes):
+    asked = wanted(body, ask=True)
+    assert asked is not None
+    assert asked.body is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'{"stream":true',
+        b'{"stream":true}}',
+        b'{"stream":true}\xff',
+        b"\xef\xbb\xbf" + CHAT,
+        CHAT.decode().encode("utf-16"),
+        CHAT.decode().encode("utf-16-le"),
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_json_object_is_not_read(body: bytes):
+    assert wanted(body, ask=True) is None
+
+
+def test_only_where_a_stream_has_to_be_asked():
+    asked = wanted(CHAT, ask=False)
+    assert asked is not None
+    assert asked.body is None
+    assert asked.stream
+
+
+def test_of_several_models_the_last_counts_as_it_does_for_mirrors():
+    body = b'{"metadata":{"model":"a"},"model":"b","model":"c"}'
+    asked = wanted(body, ask=True)
+    assert asked is not None
+    assert (asked.model, asked.twice) == ("c", False)
+    asked = wanted(b'{"model":"a","Model":"b"}', ask=True)
+    assert asked is not None
+    assert asked.twice
+
+
+def test_what_else_is_billed_by_the_request():
+    asked = wanted('{"input":"gr\u00fc\u00df","n":3,"background":true}'.encode(), ask=True)
+    assert asked is not None
+    assert (asked.characters, asked.images, asked.background) == (4, 3, True)
+    for strange in ('"n"', "true", "-5", "null", "0.5"):
+        asked = wanted(b'{"n":%b}' % strange.encode(), ask=True)
+        assert asked is not None
+        assert asked.images == 1
+
+
+TEXT = st.text(max_size=8)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), TEXT),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(st.one_of(TEXT, st.sampled_from(("stream_options",))), inner, max_size=3),
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    st.dictionaries(TEXT, VALUES, max_size=4),
+    st.one_of(st.none(), st.dictionaries(TEXT, VALUES, max_size=3)),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from((None, 2)),
+)
+def test_splicing_changes_nothing_but_the_wish(rest, options, given_, ascii_, indent):
+    data = {**rest, "stream": True}
+    if given_:
+        data = {"a": [data], "stream_options": options, **data}
+    body = json.dumps(data, ensure_ascii=ascii_, indent=indent).encode("utf-8", "replace")
+    asked = wanted(body, ask=True)
+    assert asked is not None
+    if asked.body is None:
+        assert json.loads(body)["stream_options"]["include_usage"] is True
+        return
+    before, after = json.loads(body), json.loads(asked.body)
+    known = before.pop("stream_options", None) or {}
+    assert after.pop("stream_options") == {**known, "include_usage": True}
+    assert after == before
+
+
+@given(st.binary(max_size=200))
+def test_any_body_is_read_without_raising(body: bytes):
+    wanted(body, ask=True)
+    wanted(b'{"stream":true,' + body + b"}", ask=True)
+
+
+UPLOAD = (
+    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
+    b"Content-Type: audio/mpeg\r\n\r\n" + b"\x00\r\n" * 5000 + b"\r\n--x\r\n"
+    b'Content-Disposition: form-data; name="model"\r\n%b\r\nwhisper-1\r\n--x--\r\n'
+)
+
+
+@pytest.mark.parametrize("cut", [1, 13, 4096, 1 << 20])
+@pytest.mark.parametrize("more", [b"", b"Content-Type: text/plain\r\n"])
+def test_an_upload_names_its_model(cut: int, more: bytes):
+    tap, raw = UploadTap(), UPLOAD % more
+    for at in range(0, len(raw), cut):
+        tap.feed(raw[at : at + cut])
+    assert tap.models == {"whisper-1"}
