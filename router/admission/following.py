@@ -1,20 +1,28 @@
 """Keeps a list of a worker as control has it: changes as they come, all when one was missed.
 
 Every change has a number, one more than the one before it. A worker that does not have the number
-which control tells asks for the whole list; it comes in numbered pieces and counts when all of them
-have come. So whatever is lost on the way, the worker asks again until it has the list.
+which control tells asks for the whole list; it comes in numbered pieces and counts when all pieces
+of one list have come. So whatever is lost on the way, the worker asks again until it has the list.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from monitor.feed import Message
+from router.admission.bans import pieces
 
 ASK_AGAIN = 5.0
 """Seconds after which an answer is given up for lost."""
+
+
+def whole(kind: str, rows: Sequence[Any], version: int, size: int = 2000) -> list[Message]:
+    """A whole list, in pieces that a worker takes without keeping its clients waiting."""
+    some = list(pieces(rows, size)) or [[]]
+    numbers = {"type": kind, "of": len(some), "version": version}
+    return [{**numbers, "piece": number, "rows": part} for number, part in enumerate(some)]
 
 
 class Followed(Protocol):
@@ -55,7 +63,8 @@ class Follower:
         self._have = self._wanted = self._asked = ("", 0)
         """Whose numbering, and the number."""
         self._asked_at = float("-inf")
-        self._pieces = 0
+        self._awaited = (0, 0)
+        """The next piece of the list that is coming, and the number of that list."""
 
     def __repr__(self) -> str:
         return f"<Follower of {self._followed} at {self._have[1]} of {self._have[0]}>"
@@ -87,18 +96,17 @@ class Follower:
 
     def piece(self, message: Message) -> None:
         """A piece of the whole list."""
-        if message["piece"] == 0:
+        number, version = message["piece"], message["version"]
+        if number == 0:
             self._followed.begin()
-            self._pieces = 0
-        elif message["piece"] != self._pieces:
-            self._pieces = 0  # one was lost: without it the rest is nothing
-            return
+        elif self._awaited != (number, version):
+            return  # one was lost: without it the rest is nothing
+        self._awaited = (number + 1, version)
         self._followed.collect(message)
-        self._pieces += 1
-        if "version" in message:
-            self._pieces = 0
+        if number + 1 == message["of"]:
+            self._awaited = (0, 0)
             self._followed.finish()
-            self._have = self._wanted = (self._control, message["version"])
+            self._have = self._wanted = (self._control, version)
             self._asked_at = float("-inf")
             self._complete()
 

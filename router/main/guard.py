@@ -29,6 +29,7 @@ from router.admission.alerts import read_alerts
 from router.admission.bans import pieces, rows_of
 from router.admission.clients import LOOPBACK, named_networks, network_map
 from router.admission.config import BanConfig, LimitsConfig
+from router.admission.following import whole
 from router.admission.judge import Judge, Offence, ban_seconds
 from router.admission.networks import NetworkMap, place
 from router.config import RouterConfig
@@ -92,18 +93,10 @@ class Guard:
         """
         version, messages = self._encoded
         if version != self.version:
-            messages = [encoded(message) for message in self._list()]
+            rows = rows_of(self._banned.in_force())
+            messages = [encoded(message) for message in whole("bans", rows, self.version)]
             self._encoded = (self.version, messages)
         return messages
-
-    def _list(self) -> list[Message]:
-        rows = rows_of(self._banned.in_force())
-        some: list[Message] = [{"type": "bans", "rows": r} for r in pieces(rows)]
-        some = some or [{"type": "bans", "rows": []}]
-        for number, message in enumerate(some):
-            message["piece"] = number
-        some[-1]["version"] = self.version
-        return some
 
     # Alerts
 

@@ -16,6 +16,7 @@ from monitor.feed import Message, encoded
 from monitor.history.store import Store
 from monitor.keys import NOTHING, DayUse, KeyAccount, KeyBook, KeyOrder, KeyRecord, Left, Spent
 from router.admission.bans import pieces
+from router.admission.following import whole
 from router.admission.keys import new_key
 from router.admission.ring import digest_of, row_of
 
@@ -59,13 +60,9 @@ class Keyring:
     def _list(self) -> list[Message]:
         valid = (record for record in self._records.values() if record.revoked_at is None)
         rows = [row_of(record, self.left(record.id)) for record in valid]
-        some: list[Message] = [{"type": "keys", "rows": r} for r in pieces(rows)]
-        some = some or [{"type": "keys", "rows": []}]
-        for number, message in enumerate(some):
-            message["piece"] = number
-        some[0]["pepper"] = self._pepper
-        some[-1]["version"] = self.version
-        return some
+        messages = whole("keys", rows, self.version)
+        messages[0]["pepper"] = self._pepper
+        return messages
 
     def accounts(self) -> list[KeyAccount]:
         """All keys, newest first, revoked ones included."""

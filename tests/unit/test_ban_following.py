@@ -11,10 +11,10 @@ import pytest
 from monitor.bans import Ban
 from monitor.feed import Message
 from monitor.totals import Totals
-from router.admission.bans import pieces, rows_of
+from router.admission.bans import rows_of
 from router.admission.clients import parse
 from router.admission.followed import FollowedBans
-from router.admission.following import ASK_AGAIN, Follower
+from router.admission.following import ASK_AGAIN, Follower, whole
 from router.config import WorkerConfig
 from router.metrics import FAMILIES
 from router.plane import Plane
@@ -52,10 +52,7 @@ class Worker:
 def _whole(version: int, *networks: str) -> Iterator[Message]:
     """The list as control sends it, in pieces of two."""
     rows = rows_of(Ban("b" * 12, network, 0.0, None, "x", "operator") for network in networks)
-    some: list[Message] = [{"rows": piece} for piece in pieces(rows, 2)] or [{"rows": []}]
-    for number, piece in enumerate(some):
-        piece["piece"] = number
-    some[-1]["version"] = version
+    some = whole("bans", rows, version, 2)
     yield from json.loads(json.dumps(some))
 
 
@@ -151,3 +148,11 @@ def test_an_unfinished_list_is_forgotten_and_a_lost_answer_asked_for_again(worke
     assert worker.asked == 2
     worker.hear(_whole(3, "192.0.2.9/32"))
     assert [worker.refuses(f"192.0.2.{i}") for i in (1, 9)] == [False, True]
+
+
+def test_pieces_of_two_lists_are_no_list(worker: Worker):
+    worker.bans.state("c1", 3)
+    networks = [f"192.0.2.{i}/32" for i in range(1, 5)]
+    worker.hear(iter(list(_whole(3, *networks))[:1]))
+    worker.hear(iter(list(_whole(4, *networks))[1:]))
+    assert (worker.completed, worker.refuses("192.0.2.4")) == (0, False)
