@@ -205,7 +205,7 @@ class Control:
         elif message["type"] == "bans?":
             self._hub.tell_encoded(message["process"], self._guard.bans())
         elif message["type"] == "keys?":
-            self._hub.tell_encoded(message["process"], self._keyring.keys())
+            self._hub.tell_encoded(message["process"], self._keyring.messages())
         elif message["type"] == "notice":
             self._notices.hear(message)
         elif message["type"] == "breaker":

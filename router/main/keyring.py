@@ -43,12 +43,12 @@ class Keyring:
         self._tell = tell
         self._clock = clock
         self._encoded: Sequence[bytes] = ()
-        """What `keys` said, until something changes."""
+        """What `messages` said, until something changes."""
 
     def __repr__(self) -> str:
         return f"<Keyring of {len(self._records)}>"
 
-    def keys(self) -> Sequence[bytes]:
+    def messages(self) -> Sequence[bytes]:
         """All keys, for a worker that has not got `version` of them; encoded, as they may be many.
 
         Workers ask at the same time, so what one was told is kept until something changes.

@@ -1,0 +1,166 @@
+"""Control's side of issued keys: kept before they are told, and never themselves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlmodel import Session
+
+from monitor.actors import Actor
+from monitor.feed import Message
+from monitor.history.store import Store, StoreError
+from monitor.history.tables import UseRow
+from monitor.keys import KeyFault, KeyOrder, Spent, UnknownKey
+from router.admission.followed import FollowedKeys
+from router.admission.following import Follower
+from router.admission.keys import looks_issued
+from router.admission.ring import IssuedKey, KeyRing
+from router.main.keyring import Keyring
+
+NOW = 1_790_000_000.0
+BY = Actor("alice")
+ORDER = KeyOrder("lab", quota=10, tokens=100, rate=2.5, models=("o3",), expires_at=NOW + 60)
+
+
+class Scene:
+    """A keyring, and a worker that hears all it tells."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.told: list[Message] = []
+        self.ring = KeyRing()
+        self.questions = 0
+        self.follower = Follower(FollowedKeys(self.ring), self._ask, lambda: None)
+
+    def _ask(self) -> None:
+        self.questions += 1
+
+    async def start(self) -> None:
+        """A control process begins, and the worker is brought up to date."""
+        book = await self.store.key_book()
+        self.keyring = Keyring(self.store, book, self._tell, "mg-", lambda: NOW)
+        self.follower.state(f"c{len(self.told)}", self.keyring.version)
+        self.hear_all()
+
+    def _tell(self, message: Message) -> None:
+        message = json.loads(json.dumps(message))
+        self.told.append(message)
+        (self.follower.add if message["type"] == "key" else self.follower.remove)(message)
+
+    def hear_all(self) -> None:
+        for piece in self.keyring.messages():
+            self.follower.piece(json.loads(piece))
+
+    def find(self, key: str) -> IssuedKey | None:
+        return self.ring.find(self.ring.digest(key.encode()), NOW)
+
+
+def content_of(folder: Path) -> bytes:
+    return b"".join(file.read_bytes() for file in folder.iterdir())
+
+
+@pytest.fixture
+async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+    store = await Store.open(f"sqlite:///{tmp_path / 'x.db'}")
+    made = Scene(store)
+    await made.start()
+    yield made
+    await store.close()
+
+
+async def test_a_new_key_is_known_to_workers_at_once_and_after_a_restart(scene: Scene):
+    account, key = await scene.keyring.create(ORDER, BY)
+    assert looks_issued(key.encode(), "mg-")
+    expected = IssuedKey(account.record.id, 2.5, ("o3",), NOW + 60, 10, 100)
+    assert scene.find(key) == expected
+    await scene.start()
+    assert scene.find(key) == expected
+    assert scene.questions == 2, "each control counts anew"
+
+
+async def test_a_key_is_in_no_file_and_no_message(scene: Scene, tmp_path: Path):
+    account, key = await scene.keyring.create(ORDER, BY)
+    secret = key.removeprefix("mg-").encode()
+    content = content_of(tmp_path)
+    assert account.record.id.encode() in content
+    assert secret not in content
+    assert key not in json.dumps(scene.told)
+    assert key not in repr((account, scene.keyring, scene.ring))
+
+
+async def test_a_revoked_key_is_unknown_to_workers_at_once_and_after_a_restart(scene: Scene):
+    account, key = await scene.keyring.create(ORDER, BY)
+    _, other = await scene.keyring.create(KeyOrder("other"), BY)
+    revoked = await scene.keyring.revoke(account.record.id, BY)
+    assert (revoked.record.revoked_at, revoked.record.revoked_by) == (NOW, "alice")
+    for _ in range(2):
+        assert scene.find(key) is None
+        assert scene.find(other) is not None
+        await scene.start()
+    with pytest.raises(KeyFault, match="already"):
+        await scene.keyring.revoke(account.record.id, BY)
+    with pytest.raises(UnknownKey):
+        await scene.keyring.revoke("k1", BY)
+
+
+async def test_what_is_left_is_told_with_what_was_used_and_granted(scene: Scene):
+    account, key = await scene.keyring.create(ORDER, BY)
+    key_id = account.record.id
+    scene.keyring.charge({key_id: Spent(4, 30), "gone": Spent(1, 1)})
+    scene.hear_all()  # a worker that is new meanwhile
+    scene.keyring.announce([key_id, "gone"])
+    found = scene.find(key)
+    assert found is not None
+    assert (found.left, found.tokens_left) == (6, 70)
+    topped = await scene.keyring.top_up(key_id, 5, None, BY)
+    found = scene.find(key)
+    assert found is not None
+    assert (found.left, found.tokens_left) == (11, 70) == topped.record.left(topped.spent)
+    assert scene.keyring.left(key_id) == (11, 70)
+    await scene.keyring.revoke(key_id, BY)
+    told = len(scene.told)
+    scene.keyring.announce([key_id])
+    assert (len(scene.told), scene.find(key)) == (told, None)
+
+
+async def test_what_was_used_before_a_restart_counts(scene: Scene):
+    account, key = await scene.keyring.create(ORDER, BY)
+    key_id = account.record.id
+    use = UseRow(key=key_id, day="2026-09-21", model="o3", basis="usage", output_tokens=9, cost=4)
+
+    def work(session: Session) -> None:
+        session.add(use)
+        session.add(UseRow(key=key_id, day="2026-09-19", model="o3", basis="usage", cost=1))
+
+    await scene.store._decide(work)
+    await scene.start()
+    found = scene.find(key)
+    assert found is not None
+    assert (found.left, found.tokens_left) == (5, 91)
+    for days, expected in ((1, ["2026-09-21"]), (2, ["2026-09-21"]), (3, ["21", "19"])):
+        (listed,) = await scene.keyring.accounts_since(days)
+        assert [day.day for day in listed.days] == [f"2026-09-{day[-2:]}" for day in expected]
+
+
+async def test_what_cannot_be_kept_is_not_done(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+    account, key = await scene.keyring.create(ORDER, BY)
+
+    async def fail(*_: object) -> None:
+        raise StoreError("the disk is full")
+
+    for name in ("create_key", "revoke_key", "top_up_key"):
+        monkeypatch.setattr(scene.store, name, fail)
+    told = len(scene.told)
+    for act in (
+        scene.keyring.create(ORDER, BY),
+        scene.keyring.revoke(account.record.id, BY),
+        scene.keyring.top_up(account.record.id, 1, None, BY),
+    ):
+        with pytest.raises(StoreError):
+            await act
+    assert len(scene.told) == told
+    assert scene.find(key) is not None
+    assert len(scene.keyring.accounts()) == 1
