@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from monitor.actors import Actor
 from monitor.feed import Message, encoded
 from monitor.history.store import Store
-from monitor.keys import NOTHING, DayUse, KeyAccount, KeyBook, KeyOrder, KeyRecord, Left, Spent
+from monitor.keys import NOTHING, DayUse, KeyAccount, KeyBook, KeyOrder, KeyRecord, Spent
 from router.admission.bans import pieces
 from router.admission.following import whole
 from router.admission.keys import new_key
-from router.admission.ring import digest_of, row_of
+from router.admission.ring import Row, digest_of, row_of
 
 
 class Keyring:
@@ -59,7 +59,7 @@ class Keyring:
 
     def _list(self) -> list[Message]:
         valid = (record for record in self._records.values() if record.revoked_at is None)
-        rows = [row_of(record, self.left(record.id)) for record in valid]
+        rows = [self._row(record) for record in valid]
         messages = whole("keys", rows, self.version)
         messages[0]["pepper"] = self._pepper
         return messages
@@ -67,10 +67,13 @@ class Keyring:
     def accounts(self) -> list[KeyAccount]:
         """All keys, newest first, revoked ones included."""
         records = sorted(self._records.values(), key=lambda each: (-each.created_at, each.id))
-        return [self.account(record.id) for record in records]
+        return [self._account(record.id) for record in records]
 
-    def account(self, key_id: str) -> KeyAccount:
-        """One key, and what it has used."""
+    def find(self, key_id: str) -> KeyAccount | None:
+        """A key, and what it has used; None when there is none of this id."""
+        return self._account(key_id) if key_id in self._records else None
+
+    def _account(self, key_id: str) -> KeyAccount:
         return KeyAccount(self._records[key_id], self._spent.get(key_id, NOTHING))
 
     async def accounts_since(self, days: int) -> list[KeyAccount]:
@@ -106,13 +109,13 @@ class Keyring:
         )
         await self._store.create_key(record, by)
         self._take(record)
-        return self.account(record.id), key
+        return self._account(record.id), key
 
     async def revoke(self, key_id: str, by: Actor) -> KeyAccount:
         """Let a key be used no more. Raises KeyFault."""
         record = await self._store.revoke_key(key_id, by, self._clock())
         self._take(record)
-        return self.account(key_id)
+        return self._account(key_id)
 
     async def top_up(
         self, key_id: str, quota: int | None, tokens: int | None, by: Actor
@@ -120,13 +123,9 @@ class Keyring:
         """Grant more of the quotas that a key has. Raises KeyFault."""
         record = await self._store.top_up_key(key_id, quota, tokens, by, self._clock())
         self._take(record)
-        return self.account(key_id)
+        return self._account(key_id)
 
     # What was used
-
-    def left(self, key_id: str) -> Left:
-        """What a key that is known may still use."""
-        return self._records[key_id].left(self._spent.get(key_id, NOTHING))
 
     def charge(self, sums: Mapping[str, Spent]) -> None:
         """Keys have used so much more, which is on disk; workers hear of it by `announce`."""
@@ -139,8 +138,11 @@ class Keyring:
         records = (self._records.get(key_id) for key_id in key_ids)
         valid = [record for record in records if record is not None and record.revoked_at is None]
         for some in pieces(valid):
-            rows = [row_of(record, self.left(record.id)) for record in some]
+            rows = [self._row(record) for record in some]
             self._change({"type": "key", "rows": rows})
+
+    def _row(self, record: KeyRecord) -> Row:
+        return row_of(record, record.left(self._spent.get(record.id, NOTHING)))
 
     def _take(self, record: KeyRecord) -> None:
         self._records[record.id] = record
