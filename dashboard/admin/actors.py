@@ -6,15 +6,17 @@ import asyncio
 import pwd
 import socket
 import struct
+from pathlib import Path
 
 from aiohttp import web
 
 from monitor.actors import Actor
 
 LOOK_UP = 2.0
-"""Seconds that the name of a user may take, which may come from a directory in the network."""
+"""Seconds that names of users may take, which may come from a directory in the network."""
 _CREDENTIALS = struct.Struct("3i")
 """`struct ucred` of the peer (unix(7)): process, user, group."""
+_PROC = Path("/proc")
 
 
 async def actor(request: web.Request) -> Actor:
@@ -25,10 +27,22 @@ async def actor(request: web.Request) -> Actor:
     packed = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, _ = _CREDENTIALS.unpack(packed)
     try:
-        who = await asyncio.wait_for(asyncio.to_thread(user_name, uid), LOOK_UP)
+        return await asyncio.wait_for(asyncio.to_thread(over_the_socket, pid, uid), LOOK_UP)
     except TimeoutError:
-        who = f"user {uid}"
-    return Actor(who, over_the_socket(pid))
+        return Actor(f"user {uid}", f"the socket (pid {pid})")
+
+
+def over_the_socket(pid: int, uid: int, proc: Path = _PROC) -> Actor:
+    """A process, and its user; `pid` 0 is one that we cannot see, as outside of our container.
+
+    Who became another user after the login, as with sudo, is told too: the kernel keeps the user
+    of the login (proc_pid_loginuid(5)).
+    """
+    if not pid:
+        return Actor(user_name(uid), "the socket")
+    login = _login(pid, proc)
+    told = "" if login is None or login == uid else f", logged in as {user_name(login)}"
+    return Actor(user_name(uid), f"the socket (pid {pid}{told})")
 
 
 def user_name(uid: int) -> str:
@@ -39,6 +53,10 @@ def user_name(uid: int) -> str:
         return f"user {uid}"
 
 
-def over_the_socket(pid: int) -> str:
-    """Which process; 0 is one that this process cannot see, as outside of its container."""
-    return f"the socket (pid {pid})" if pid else "the socket"
+def _login(pid: int, proc: Path) -> int | None:
+    """The user that this process belongs to since its login, if it has had one."""
+    try:
+        login = int((proc / str(pid) / "loginuid").read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return None if login == 0xFFFFFFFF else login

@@ -1,7 +1,6 @@
 """The operators' desk: commands over the Unix socket, and what TCP gives."""
 
 import os
-import pwd
 import threading
 from typing import Any
 
@@ -26,7 +25,7 @@ from tests.support.dashboard_data import (
 )
 from tests.support.dashboard_server import serving, serving_on_unix_socket
 
-ME = Actor(pwd.getpwuid(os.getuid()).pw_name, f"the socket (pid {os.getpid()})")
+ME = actors.over_the_socket(os.getpid(), os.getuid())
 
 
 @pytest.fixture
@@ -192,18 +191,36 @@ async def test_who_asks_over_tcp_is_known_by_address():
 async def test_a_directory_that_does_not_answer_holds_no_command_up(socket, commands, monkeypatch):
     never = threading.Event()
     monkeypatch.setattr(actors, "LOOK_UP", 0.01)
-    monkeypatch.setattr(actors, "user_name", lambda uid: never.wait(30) and "nobody")
+    monkeypatch.setattr(actors, "over_the_socket", lambda pid, uid: never.wait(30) and ME)
     try:
         await ask(socket, "POST", "/api/admin/reload")
     finally:
         never.set()
-    assert commands.told == [("reload", Actor(f"user {os.getuid()}", ME.origin))]
+    assert commands.told == [
+        ("reload", Actor(f"user {os.getuid()}", f"the socket (pid {os.getpid()})"))
+    ]
 
 
-def test_users_and_processes_that_cannot_be_seen_have_no_name():
-    assert actors.user_name(0) == "root"
-    assert actors.user_name(4_000_000_000) == "user 4000000000"
-    assert actors.over_the_socket(0) == "the socket"
+@pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        (None, "the socket (pid 7)"),
+        ("4294967295", "the socket (pid 7)"),  # a service has had no login
+        ("0", "the socket (pid 7)"),
+        ("4000000000", "the socket (pid 7, logged in as user 4000000000)"),
+        ("", "the socket (pid 7)"),
+    ],
+)
+def test_who_became_another_user_is_known_by_the_login(tmp_path, login, told):
+    (tmp_path / "7").mkdir()
+    if login is not None:
+        (tmp_path / "7" / "loginuid").write_text(login)
+    assert actors.over_the_socket(7, 0, tmp_path) == Actor("root", told)
+
+
+def test_users_and_processes_that_cannot_be_seen_have_no_name(tmp_path):
+    assert actors.over_the_socket(0, 0, tmp_path) == Actor("root", "the socket")
+    assert actors.over_the_socket(7, 4_000_000_000, tmp_path).who == "user 4000000000"
 
 
 async def test_too_large_a_body_is_refused(socket):
