@@ -67,13 +67,10 @@ class Keyring:
     def accounts(self) -> list[KeyAccount]:
         """All keys, newest first, revoked ones included."""
         records = sorted(self._records.values(), key=lambda each: (-each.created_at, each.id))
-        return [self._account(record.id) for record in records]
+        return [self.account(record.id) for record in records]
 
-    def find(self, key_id: str) -> KeyAccount | None:
-        """A key, and what it has used; None when there is none of this id."""
-        return self._account(key_id) if key_id in self._records else None
-
-    def _account(self, key_id: str) -> KeyAccount:
+    def account(self, key_id: str) -> KeyAccount:
+        """A key, and what it has used. Raises KeyError when there is none of this id."""
         return KeyAccount(self._records[key_id], self._spent.get(key_id, NOTHING))
 
     async def accounts_since(self, days: int) -> list[KeyAccount]:
@@ -109,13 +106,13 @@ class Keyring:
         )
         await self._store.create_key(record, by)
         self._take(record)
-        return self._account(record.id), key
+        return self.account(record.id), key
 
     async def revoke(self, key_id: str, by: Actor) -> KeyAccount:
         """Let a key be used no more. Raises KeyFault."""
         record = await self._store.revoke_key(key_id, by, self._clock())
         self._take(record)
-        return self._account(key_id)
+        return self.account(key_id)
 
     async def top_up(
         self, key_id: str, quota: int | None, tokens: int | None, by: Actor
@@ -123,7 +120,7 @@ class Keyring:
         """Grant more of the quotas that a key has. Raises KeyFault."""
         record = await self._store.top_up_key(key_id, quota, tokens, by, self._clock())
         self._take(record)
-        return self._account(key_id)
+        return self.account(key_id)
 
     # What was used
 
