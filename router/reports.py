@@ -13,19 +13,25 @@ from collections.abc import Callable, Iterable
 from monitor.feed import Message
 from monitor.totals import Totals
 from router import metrics
+from router.metering.uses import Uses
 from router.plane import Plane
 from router.pressure import Trimmer
 
 TOTALS_EVERY = 1.0
 _FAILURES_EVERY = 0.25
+_SETTLE_WITHIN = 3.0
+_LOOK_EVERY = 0.02
 
 
 class Reports:
     """Collects and sends what one worker has to tell."""
 
-    def __init__(self, process: str, totals: Totals, tell: Callable[[Message], None]) -> None:
+    def __init__(
+        self, process: str, totals: Totals, uses: Uses, tell: Callable[[Message], None]
+    ) -> None:
         self._process = process
         self._totals = totals
+        self._uses = uses
         self._tell = tell
         self._failures: set[str] = set()
         self._removed: dict[str, float] = {}
@@ -54,6 +60,7 @@ class Reports:
                     await plane.traffic.noticed.wait()
             self._tell_failures(plane)
             self._tell_alerts(plane)
+            self._tell_uses()
             if time.monotonic() >= due:
                 due = time.monotonic() + TOTALS_EVERY
                 tasks = len(asyncio.all_tasks())
@@ -61,6 +68,20 @@ class Reports:
                 self.send_totals(plane)
                 self._tell_traffic(plane)
                 plane.upstreams.settle(plane.wall())
+
+    async def settle_uses(self) -> None:
+        """Say the last of what keys have used, and wait a moment until it is written."""
+        deadline = time.monotonic() + _SETTLE_WITHIN
+        while self._uses and time.monotonic() < deadline:
+            self._tell_uses()
+            await asyncio.sleep(_LOOK_EVERY)
+        if not self._uses:
+            self._tell({"type": "use", "process": self._process, "ends": True})
+
+    def _tell_uses(self) -> None:
+        message = self._uses.due(time.monotonic())
+        if message is not None:
+            self._tell({**message, "process": self._process})
 
     def _tell_failures(self, plane: Plane) -> None:
         paths = plane.traffic.take_failed()

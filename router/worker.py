@@ -43,6 +43,7 @@ from router.endpoints.app import build_app
 from router.explain import explain_mirrors, explain_request
 from router.handed import end_with_parent, read_document
 from router.listener import Acceptor, TlsListener
+from router.metering.uses import Uses
 from router.metrics import FAMILIES
 from router.plane import Plane
 from router.reports import Reports
@@ -72,7 +73,8 @@ class Worker:
         self._tls = TlsListener(config.router)
         self._informed = asyncio.Event()
         self._stop = asyncio.Event()
-        self._reports = Reports(self._name, self._totals, self._tell)
+        self._uses = Uses()
+        self._reports = Reports(self._name, self._totals, self._uses, self._tell)
         self._acceptor: Acceptor | None = None
         self._crowded_at = float("-inf")
         self._noticed: set[tuple[str, str]] = set()
@@ -162,6 +164,7 @@ class Worker:
         await self._drain()
         reporter.cancel()
         looking.cancel()
+        await self._reports.settle_uses()
         self._reports.send_totals(self._plane)
 
     def _accept(self, on: bool) -> None:
@@ -209,6 +212,8 @@ class Worker:
             self._plane.pool.hear(from_message(message), self._plane.clock())
         elif kind == "explain":
             self._explain(message)
+        elif kind == "used":
+            self._uses.acknowledged(message["seq"])
         elif kind == "news":
             self._plane.learn(self._plane.snapshot.with_news(message["snapshot"]))
         elif kind == "allowed":
@@ -235,6 +240,7 @@ class Worker:
         if control != self._control:
             self._control = control
             self._plane.pool.forget_leases()
+            self._uses.to_new_control()
             for standing in self._plane.pool.standings():
                 self._say(standing)
 

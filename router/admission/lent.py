@@ -68,7 +68,7 @@ def refusal_of_spent(left: int | None, tokens_left: int | None) -> Problem | Non
     if (left is None or left > 0) and (tokens_left is None or tokens_left > 0):
         return None
     message = "The quota of this key is used up: ask the operator for more."
-    return Problem(429, "insufficient_quota", message)
+    return Problem(429, "insufficient_quota", message, tried=True)
 
 
 def _reaches_others(method: bytes, root: str, rest: bytes) -> bool:

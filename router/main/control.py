@@ -36,6 +36,7 @@ from monitor.totals import MergedTotals, Totals
 from router import logs
 from router.admission.table import Table
 from router.handed import end_with_parent, read_document
+from router.main.accounts import Accounts
 from router.main.audit_trail import AuditTrail
 from router.main.banned import Banned
 from router.main.breakers import Breakers
@@ -51,7 +52,7 @@ from router.main.notices import Notices
 from router.main.questions import Questions
 from router.main.room import TableRoom
 from router.main.view import View
-from router.metrics import EJECTIONS, TASKS
+from router.metrics import EJECTIONS, LEDGER_GAPS, TASKS
 from router.metrics import FAMILIES as ROUTER_FAMILIES
 
 log = logging.getLogger("control")
@@ -80,7 +81,7 @@ class Control:
     ) -> None:
         self._life = life
         self._stop = asyncio.Event()
-        self._totals = Totals((*OWN_FAMILIES, TASKS, EJECTIONS))
+        self._totals = Totals((*OWN_FAMILIES, TASKS, EJECTIONS, LEDGER_GAPS))
         self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
         config = loaded.current.config
@@ -108,6 +109,7 @@ class Control:
         self._guard = Guard(store, banned, allowances, self._hub.broadcast, self._totals)
         self._guard.configure(config.limits, config.router)
         self._keyring = Keyring(store, keys, self._hub.broadcast, config.keys.prefix)
+        self._accounts = Accounts(store, self._keyring, self._hub.tell, self._totals)
         self._notices = Notices()
         self._view = View(
             self._configuration,
@@ -143,6 +145,7 @@ class Control:
             stack.push_async_callback(self._trail.written)
             await self._monitor.start()
             stack.push_async_callback(self._monitor.stop)
+            stack.push_async_callback(self._accounts.write)  # what the hub reads last
             self._hub.start(loop)
             stack.callback(self._hub.stop)
             for name, sock in listeners.items():
@@ -150,6 +153,7 @@ class Control:
             watcher = loop.create_task(self._configuration.watch())
             stack.callback(watcher.cancel)
             stack.callback(loop.create_task(self._guard.run(), name="guard").cancel)
+            stack.callback(loop.create_task(self._accounts.run(), name="accounts").cancel)
             stack.callback(loop.create_task(self._breakers.run(), name="breakers").cancel)
             self._tell({"type": "ready"})
             await self._stop.wait()
@@ -206,6 +210,8 @@ class Control:
             self._hub.tell_encoded(message["process"], self._guard.bans())
         elif message["type"] == "keys?":
             self._hub.tell_encoded(message["process"], self._keyring.messages())
+        elif message["type"] == "use":
+            self._accounts.hear(message["process"], message)
         elif message["type"] == "notice":
             self._notices.hear(message)
         elif message["type"] == "breaker":
@@ -217,6 +223,7 @@ class Control:
 
     def _worker_left(self, process: str) -> None:
         self._breakers.left(process)
+        self._accounts.left(process)
 
     # Configuration
 

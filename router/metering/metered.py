@@ -12,10 +12,12 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
+from urllib.parse import parse_qs
 
 from monitor.totals import Totals
 from router import metrics
 from router.admission.config import PriceConfig
+from router.admission.issued import refusal_of_model
 from router.admission.lent import (
     refusal_of_lent,
     refusal_of_price,
@@ -92,6 +94,10 @@ class Metering:
         if problem is not None:
             return problem
         if request.websocket:
+            named = parse_qs(request.target.partition(b"?")[2]).get(b"model", [b""])
+            problem = refusal_of_model(key, named[-1].decode("utf-8", "replace"))
+            if problem is not None:
+                return problem
             self.unmetered("tunnel")
         kind = kind_of(request.method, request.target)
         return self._metered(key, request, kind, limited, wall) if kind is not None else None
@@ -114,6 +120,9 @@ class Metering:
                 return Problem(403, "endpoint_not_metered", message)
             return refusal_of_unread(self._limit)
         model = asked.model if asked is not None else ""
+        problem = refusal_of_model(key, model) if model or kind is not Kind.free else None
+        if problem is not None:
+            return problem
         free = kind is Kind.free or upload
         if key.left is not None and not free and self.prices.of(model, day_of(wall)) is None:
             return refusal_of_price(model)

@@ -8,6 +8,7 @@ from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot
 from monitor.totals import Totals
 from router.config import WorkerConfig
+from router.metering.uses import Uses
 from router.metrics import FAMILIES
 from router.plane import Plane
 from router.reports import Reports
@@ -31,7 +32,7 @@ def _mirrors_told(told: list[dict[str, Any]]) -> set[str]:
 def test_the_series_of_a_removed_mirror_end_and_come_back_with_it() -> None:
     told: list[dict[str, Any]] = []
     totals = Totals(FAMILIES)
-    reports = Reports("0-1-2", totals, told.append)
+    reports = Reports("0-1-2", totals, Uses(), told.append)
     plane = _plane(totals, "a", "b")
     reports.send_totals(plane)
     assert _mirrors_told(told) == {"a", "b"}
@@ -51,7 +52,7 @@ def test_the_age_of_the_snapshot_is_told_once_there_is_one() -> None:
     told: list[dict[str, Any]] = []
     totals = Totals(FAMILIES)
     plane = _plane(totals, "a")
-    reports = Reports("0-1-2", totals, told.append)
+    reports = Reports("0-1-2", totals, Uses(), told.append)
     reports.send_totals(plane)
     assert "mirrorgate_snapshot_age_seconds" not in {name for name, _, _ in told[-1]["rows"]}
     plane.wall = lambda: 107.0
