@@ -73,6 +73,10 @@ class Keyring:
         """A key, and what it has used. Raises KeyError when there is none of this id."""
         return KeyAccount(self._records[key_id], self._spent.get(key_id, NOTHING))
 
+    def find(self, key_id: str) -> KeyAccount | None:
+        """As `account`, or None."""
+        return self.account(key_id) if key_id in self._records else None
+
     async def accounts_since(self, days: int) -> list[KeyAccount]:
         """All keys with what they used of each model today and on the days before, so many in all.
 

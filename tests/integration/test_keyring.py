@@ -119,7 +119,8 @@ async def test_what_is_left_is_told_with_what_was_used_and_granted(scene: Scene)
     found = scene.find(key)
     assert found is not None
     assert (found.left, found.tokens_left) == (11, 70) == topped.record.left(topped.spent)
-    assert scene.keyring.account(key_id) == topped
+    assert scene.keyring.find(key_id) == topped
+    assert scene.keyring.find("gone") is None
     await scene.keyring.revoke(key_id, BY)
     told = len(scene.told)
     scene.keyring.announce([key_id])
