@@ -11,6 +11,8 @@ from sqlmodel import Session, col, delete, select
 from monitor.actors import AUTOMATIC, LONGEST_NAME, LONGEST_TEXT, Actor, cleaned
 from monitor.history.tables import AuditRow
 
+_CHUNK = 5_000
+"""Entries deleted in one transaction, so that others never wait for long."""
 _LARGEST_ID = 2**31 - 1
 """Of an INTEGER in PostgreSQL, which refuses to compare with more."""
 
@@ -41,10 +43,15 @@ def newest(session: Session, limit: int, before: int | None = None) -> list[Entr
     return [Entry(*row) for row in session.execute(query)]
 
 
-def forget_automatic(session: Session, before: float) -> None:
-    """Delete what was decided automatically before this moment: it names clients, and many."""
-    automatic = and_(col(AuditRow.who) == AUTOMATIC.who, col(AuditRow.origin) == AUTOMATIC.origin)
-    session.execute(delete(AuditRow).where(col(AuditRow.at) < before, automatic))
+def forget_automatic(session: Session, before: float) -> int:
+    """Delete what was decided automatically before this moment, up to a chunk; how many entries.
+
+    It names clients, and there may be as many as there were bans.
+    """
+    mine = and_(col(AuditRow.who) == AUTOMATIC.who, col(AuditRow.origin) == AUTOMATIC.origin)
+    old = select(AuditRow.id).where(mine, col(AuditRow.at) < before).limit(_CHUNK)
+    deleted = session.connection().execute(delete(AuditRow).where(col(AuditRow.id).in_(old)))
+    return deleted.rowcount
 
 
 def until(end: float | None) -> str:

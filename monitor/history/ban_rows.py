@@ -94,16 +94,12 @@ def allowances(session: Session, now: float) -> list[Allowance]:
 
 
 def forget(session: Session, before: float, now: float) -> int:
-    """Delete bans that ended before this moment, and allowances that have; how many bans.
-
-    What the audit log has of automatic ones goes with them.
-    """
+    """Delete bans that ended before this moment, and allowances that have; how many bans."""
     ended = func.coalesce(BanRow.lifted_at, BanRow.until) < before
     old = list(session.exec(select(BanRow.id).where(ended).limit(_CHUNK)))
     for some in _in_pieces(old):
         session.exec(delete(BanRow).where(col(BanRow.id).in_(some)))
     session.exec(delete(AllowanceRow).where(col(AllowanceRow.until) < now))
-    audit_rows.forget_automatic(session, before)
     return len(old)
 
 

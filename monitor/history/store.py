@@ -131,10 +131,15 @@ class Store:
         return await self._decide(lambda session: ban_rows.active(session, now))
 
     async def forget_bans(self, before: float, now: float) -> int:
-        """Delete what ended before this moment; returns how many bans that were."""
+        """Delete what ended before this moment; returns how many bans that were.
+
+        What the audit log has of automatic ones goes with them.
+        """
         total = 0
         while deleted := await self._decide(lambda s: ban_rows.forget(s, before, now)):
             total += deleted
+        while await self._decide(lambda s: audit_rows.forget_automatic(s, before)):
+            pass
         return total
 
     async def allow(self, network: str, until: float | None, by: Actor, now: float) -> None:

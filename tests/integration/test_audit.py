@@ -92,8 +92,12 @@ async def test_the_log_is_kept_for_a_year_and_longer_than_bans(store: Store):
     assert len(await log_of(store)) == 1
 
 
-async def test_automatic_bans_leave_the_log_with_the_bans(store: Store):
+async def test_automatic_bans_leave_the_log_with_the_bans(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+):
     """They name clients, who are not to be remembered longer here, and may be very many."""
+    monkeypatch.setattr(audit_rows, "_CHUNK", 1)
+    await ban(store, "192.0.2.9/32", AUTOMATIC, NOW - 5)
     for number, by in enumerate((AUTOMATIC, ALICE, AUTOMATIC)):
         await ban(store, f"192.0.2.{number}/32", by, NOW + 100 * number)
     await store.forget_bans(NOW + 170, NOW + 170)
