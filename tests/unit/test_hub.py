@@ -131,6 +131,25 @@ async def test_who_missed_a_message_is_told_the_whole_state_instead_of_the_next(
     assert await told(workers.ends[0], 1) == [{"type": "snapshot"}]
 
 
+async def test_who_missed_a_piece_is_told_no_more_of_it_but_the_state_first(
+    workers: Workers, monkeypatch: pytest.MonkeyPatch
+):
+    await told(workers.ends[1], 2)
+    workers.say(1, type="totals", process="1-18-1", rows=[])
+    await wait_until_async(lambda: workers.hub.processes()[1] == "1-18-1")
+    monkeypatch.setattr(feed, "MAX_QUEUED", 10)
+    pieces = [feed.encoded({"n": 1}), feed.encoded({"n": "x" * 30}), feed.encoded({"n": 3})]
+    workers.hub.tell_encoded("1-18-1", pieces)
+    assert await told(workers.ends[1], 1) == [{"n": 1}]
+    assert not workers.hub.workers()[1]["alive"]
+    workers.hub.tell("1-18-1", {"n": 4})
+    assert workers.ends[1].receive() == [], "it must hear the state before anything else"
+    monkeypatch.undo()
+    workers.hub.tell("1-18-1", {"n": 5})
+    state = [{"type": "state"}, {"type": "bans", "rows": []}]
+    assert await told(workers.ends[1], 3) == [*state, {"n": 5, "to": "1-18-1"}]
+
+
 async def test_the_last_totals_are_taken_when_control_stops():
     workers = Workers()
     workers.hub.start(asyncio.get_running_loop())
