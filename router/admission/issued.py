@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -34,23 +33,29 @@ def counted_as(key_id: str) -> bytes:
     return named_key("key", key_id)
 
 
-def counts(config: LimitsConfig, address: bytes, issued: IssuedKey) -> Iterator[Count]:
-    """What a request with an issued key is counted by: all of these must let it in.
+def counts(
+    config: LimitsConfig, address: bytes, issued: IssuedKey, free: bool = False
+) -> tuple[Count, ...]:
+    """What a request with an issued key is counted by: all of these must let it in, in this order.
 
     `limits.by = "key"`: the key stands in the place of the address, and its own rate in the place
     of the common one. Else it is the address, and besides the key where it has a rate of its own.
-    A key that has a rate may not be above it for longer than a second.
+    Only the last one may give a place, so a refusal leaves none behind. A key may get ahead of its
+    own rate by a second's worth, `limits.burst` at most.
+
+    `free`: the client is in a network that is never limited; a key's own rate holds all the same.
     """
-    own = min(config.burst, ceil(issued.rate))
-    if config.by != "key":
-        yield Count(address, config.connections, config.requests_per_second, config.burst)
-        if issued.rate:
-            yield Count(counted_as(issued.id), 0, issued.rate, own)
-    elif issued.rate:
-        yield Count(counted_as(issued.id), config.connections, issued.rate, own)
-    else:
-        common = (config.connections, config.requests_per_second, config.burst)
-        yield Count(counted_as(issued.id), *common)
+    rate, burst, by_key = issued.rate, config.burst, config.by == "key"
+    most = 0 if free else config.connections
+    if rate:
+        own = Count(counted_as(issued.id), most if by_key else 0, rate, min(burst, ceil(rate)))
+        if free or by_key:
+            return (own,)
+        return own, Count(address, most, config.requests_per_second, burst)
+    if free:
+        return ()
+    counted = counted_as(issued.id) if by_key else address
+    return (Count(counted, most, config.requests_per_second, burst),)
 
 
 def refusal_of_key(ring: KeyRing, digest: bytes) -> Problem:

@@ -45,9 +45,9 @@ def told(problem: Problem | None) -> dict[str, Any]:
     ("by", "rate", "expected"),
     [
         ("ip", 0.0, [Count(ADDRESS, 10, 20.0, 40)]),
-        ("ip", 5.0, [Count(ADDRESS, 10, 20.0, 40), Count(KEY, 0, 5.0, 5)]),
-        ("ip", 0.5, [Count(ADDRESS, 10, 20.0, 40), Count(KEY, 0, 0.5, 1)]),
-        ("ip", 100.0, [Count(ADDRESS, 10, 20.0, 40), Count(KEY, 0, 100.0, 40)]),
+        ("ip", 5.0, [Count(KEY, 0, 5.0, 5), Count(ADDRESS, 10, 20.0, 40)]),
+        ("ip", 0.5, [Count(KEY, 0, 0.5, 1), Count(ADDRESS, 10, 20.0, 40)]),
+        ("ip", 100.0, [Count(KEY, 0, 100.0, 40), Count(ADDRESS, 10, 20.0, 40)]),
         ("key", 0.0, [Count(KEY, 10, 20.0, 40)]),
         ("key", 5.0, [Count(KEY, 10, 5.0, 5)]),
     ],
@@ -55,6 +55,13 @@ def told(problem: Problem | None) -> dict[str, Any]:
 def test_what_a_request_is_counted_by(by: str, rate: float, expected: list[Count]):
     config = read(LimitsConfig, {**LIMITS, "by": by})
     assert list(counts(config, ADDRESS, issued(rate=rate))) == expected
+
+
+@pytest.mark.parametrize("by", ["ip", "key"])
+def test_in_a_network_that_is_never_limited_only_a_keys_own_rate_holds(by: str):
+    config = read(LimitsConfig, {**LIMITS, "by": by})
+    assert counts(config, ADDRESS, issued(), free=True) == ()
+    assert counts(config, ADDRESS, issued(rate=5.0), free=True) == (Count(KEY, 0, 5.0, 5),)
 
 
 def test_an_unknown_key_is_refused_until_it_is_known_why():
