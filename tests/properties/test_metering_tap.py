@@ -139,6 +139,14 @@ def test_any_json_is_read_without_raising(data):
     assert min(meter.usage() or (0,)) >= 0
 
 
+def test_the_first_byte_of_what_has_no_header_is_not_lost():
+    sent = b"data: 1\n\n" * 30
+    head = head_of(b"text/event-stream", b"deflate")
+    for compressed in (zlib.compress(sent), zlib.compress(sent, wbits=-15)):
+        meter = Meter(head, Dialect.chat, hide=True, images=False)
+        assert passed(meter, compressed, [1]) == sent
+
+
 def test_a_bomb_is_given_up():
     bomb = gzip.compress(b"\0" * (65 << 20))
     meter = Meter(head_of(b"text/event-stream", b"gzip"), Dialect.chat, hide=True, images=False)

@@ -102,6 +102,8 @@ def test_a_usage_that_is_the_callers_own_word_is_not_taken_for_the_mirrors():
         {"output": [json.dumps({"usage": {"input_tokens": 1}})], "usage": true, "x": padding},
     ):
         assert read_json(json.dumps(data)).usage() == Usage(input=50, output=60), data.keys()
+    for data in ({"tools": [tool], "output": padding}, {"output": padding, "tools": [tool]}):
+        assert read_json(json.dumps(data)).usage() is None
     hidden = {"output": padding, "tools": [tool], "more": padding}
     assert read_json(json.dumps(hidden)).usage() is None
 
