@@ -16,6 +16,7 @@ from sqlmodel import Session, col, select
 from monitor.actors import Actor
 from monitor.history.audit_rows import note, until
 from monitor.history.tables import IssuedKeyRow, SecretRow, UseRow
+from monitor.history.writing import add_up
 from monitor.keys import DayUse, KeyBook, KeyFault, KeyRecord, Spent, UnknownKey, topped_up
 from monitor.money import written
 
@@ -34,12 +35,9 @@ def pepper(session: Session) -> str:
 
     It lives beside the digests, so that a copy of the store is whole.
     """
-    known = session.get(SecretRow, PEPPER)
-    if known is None:
-        known = SecretRow(name=PEPPER, value=secrets.token_hex(_PEPPER_SIZE))
-        session.add(known)
-        session.flush()
-    return known.value
+    fresh = {"name": PEPPER, "value": secrets.token_hex(_PEPPER_SIZE)}
+    add_up(session.connection(), SecretRow, [fresh])  # another instance may be as young
+    return session.exec(select(SecretRow.value).where(SecretRow.name == PEPPER)).one()
 
 
 def records(session: Session) -> list[KeyRecord]:

@@ -193,6 +193,10 @@ class Store:
         """All issued keys, and what their digests depend on."""
         return await self._decide(key_rows.book)
 
+    async def key_records(self) -> list[KeyRecord]:
+        """All issued keys, as they are behind everything that was decided before."""
+        return await self._decide(key_rows.records)
+
     async def key_days(self, first: str) -> list[DayUse]:
         """What keys have used from this day on (`key_rows.days`)."""
         return await self.read(lambda session: key_rows.days(session, first))

@@ -108,6 +108,7 @@ class Control:
         self._monitor.history.zone = config.dashboard.timezone
         self._guard = Guard(store, banned, allowances, self._hub.broadcast, self._totals)
         self._guard.configure(config.limits, config.router)
+        self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
         self._keyring = Keyring(store, keys, self._hub.broadcast, config.keys.prefix)
         self._accounts = Accounts(store, self._keyring, self._hub.tell, self._totals)
         self._notices = Notices()
@@ -155,6 +156,8 @@ class Control:
             stack.callback(loop.create_task(self._guard.run(), name="guard").cancel)
             stack.callback(loop.create_task(self._accounts.run(), name="accounts").cancel)
             stack.callback(loop.create_task(self._breakers.run(), name="breakers").cancel)
+            if self._shares_store:
+                stack.callback(loop.create_task(self._keyring.follow(), name="keys").cancel)
             self._tell({"type": "ready"})
             await self._stop.wait()
 

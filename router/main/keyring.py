@@ -6,6 +6,8 @@ nowhere else.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,12 +15,17 @@ from datetime import UTC, datetime, timedelta
 
 from monitor.actors import Actor
 from monitor.feed import Message, encoded
-from monitor.history.store import Store
+from monitor.history.store import Store, StoreError
 from monitor.keys import NOTHING, DayUse, KeyAccount, KeyBook, KeyOrder, KeyRecord, Spent
 from router.admission.bans import pieces
 from router.admission.following import whole
 from router.admission.keys import new_key
 from router.admission.ring import Row, digest_of, row_of
+
+log = logging.getLogger("control")
+
+FOLLOW_EVERY = 15.0
+"""Seconds between two looks at what other instances have changed."""
 
 
 class Keyring:
@@ -109,13 +116,13 @@ class Keyring:
             quota_tokens=order.tokens,
         )
         await self._store.create_key(record, by)
-        self._take(record)
+        self._take([record])
         return self.account(record.id), key
 
     async def revoke(self, key_id: str, by: Actor) -> KeyAccount:
         """Let a key be used no more. Raises KeyFault."""
         record = await self._store.revoke_key(key_id, by, self._clock())
-        self._take(record)
+        self._take([record])
         return self.account(key_id)
 
     async def top_up(
@@ -123,8 +130,21 @@ class Keyring:
     ) -> KeyAccount:
         """Grant more of the quotas that a key has. Raises KeyFault."""
         record = await self._store.top_up_key(key_id, quota, tokens, by, self._clock())
-        self._take(record)
+        self._take([record])
         return self.account(key_id)
+
+    # Other instances
+
+    async def follow(self) -> None:
+        """Take over what others do to keys in a store that is shared, until cancelled."""
+        while True:
+            await asyncio.sleep(FOLLOW_EVERY)
+            try:
+                records = await self._store.key_records()
+            except StoreError as error:
+                log.error("keys of other instances are not known for now: %s", error)
+            else:
+                self._take([r for r in records if self._records.get(r.id) != r])
 
     # What was used
 
@@ -145,12 +165,12 @@ class Keyring:
     def _row(self, record: KeyRecord) -> Row:
         return row_of(record, record.left(self._spent.get(record.id, NOTHING)))
 
-    def _take(self, record: KeyRecord) -> None:
-        self._records[record.id] = record
-        if record.revoked_at is None:
-            self.announce([record.id])
-        else:
-            self._change({"type": "unkey", "ids": [record.id]})
+    def _take(self, records: Sequence[KeyRecord]) -> None:
+        self._records.update((record.id, record) for record in records)
+        self.announce(record.id for record in records)
+        revoked = [record.id for record in records if record.revoked_at is not None]
+        for ids in pieces(revoked):
+            self._change({"type": "unkey", "ids": ids})
 
     def _change(self, message: Message) -> None:
         self.version += 1

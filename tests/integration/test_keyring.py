@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +19,9 @@ from router.admission.followed import FollowedKeys
 from router.admission.following import Follower
 from router.admission.keys import looks_issued
 from router.admission.ring import IssuedKey, KeyRing
+from router.main import keyring
 from router.main.keyring import Keyring
+from tests.support.wait import wait_until_async
 
 NOW = 1_790_000_000.0
 BY = Actor("alice")
@@ -146,14 +149,40 @@ async def test_what_was_used_before_a_restart_counts(scene: Scene):
         assert [day.day for day in listed.days] == [f"2026-09-{day[-2:]}" for day in expected]
 
 
+async def test_what_another_instance_does_to_keys_is_taken_over(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    monkeypatch.setattr(keyring, "FOLLOW_EVERY", 0.01)
+    account, key = await scene.keyring.create(ORDER, BY)
+    others = Keyring(scene.store, await scene.store.key_book(), lambda _: None, "mg-")
+    following = asyncio.create_task(scene.keyring.follow())
+    _, new = await others.create(KeyOrder("new"), BY)
+    await wait_until_async(lambda: scene.find(new) is not None)
+    await others.top_up(account.record.id, 5, None, BY)
+    await wait_until_async(lambda: left_of(scene, key) == 15)
+    await others.revoke(account.record.id, BY)
+    await wait_until_async(lambda: scene.find(key) is None)
+    told = len(scene.told)
+    with monkeypatch.context() as patch:
+        patch.setattr(scene.store, "key_records", _fails)
+        await wait_until_async(lambda: "not known for now: the disk is full" in caplog.text)
+    assert (len(scene.told), scene.find(new) is not None) == (told, True)
+    following.cancel()
+
+
+def left_of(scene: Scene, key: str) -> int | None:
+    found = scene.find(key)
+    return None if found is None else found.left
+
+
+async def _fails(*_: object) -> None:
+    raise StoreError("the disk is full")
+
+
 async def test_what_cannot_be_kept_is_not_done(scene: Scene, monkeypatch: pytest.MonkeyPatch):
     account, key = await scene.keyring.create(ORDER, BY)
-
-    async def fail(*_: object) -> None:
-        raise StoreError("the disk is full")
-
     for name in ("create_key", "revoke_key", "top_up_key"):
-        monkeypatch.setattr(scene.store, name, fail)
+        monkeypatch.setattr(scene.store, name, _fails)
     told = len(scene.told)
     for act in (
         scene.keyring.create(ORDER, BY),
