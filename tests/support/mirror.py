@@ -4,7 +4,8 @@ In a test: `async with PretendMirror("alpha") as mirror: ... mirror.base_url ...
 As a program: `python -m tests.support.mirror --port 0`, which prints one JSON line with its ports
 once it serves, and stops on SIGTERM. Every answer names the mirror in `x-test-mirror`.
 
-`GET /_test/seen` lists the requests it saw, `DELETE /_test/seen` forgets them, and
+`GET /_test/seen` lists the requests it saw, `DELETE /_test/seen` forgets them, `GET /_test/bill` is
+what it billed (`mirror_billing.py`), and
 `POST /_test/behaviour` sets switches of `Behaviour`. The program answers these on a port of its
 own too, which works while the mirror refuses connections. A single request can set switches for
 itself in the header `x-test-behaviour`, as JSON.
@@ -23,6 +24,7 @@ from aiohttp import web
 
 from tests.support.listener import Listener
 from tests.support.mirror_behaviour import Behaviour, Record, Seen
+from tests.support.mirror_billing import Bill
 from tests.support.mirror_endpoints import Files, realtime, table
 from tests.support.mirror_reception import Reception
 
@@ -88,6 +90,10 @@ class PretendMirror:
     @property
     def record(self) -> Record:
         return self._reception.record
+
+    @property
+    def bill(self) -> Bill:
+        return self._reception.bill
 
     async def start(self) -> None:
         await self._runner.setup()
@@ -156,6 +162,7 @@ class PretendMirror:
         return [
             web.get("/_test/seen", self._tell_seen, allow_head=False),
             web.delete("/_test/seen", self._forget),
+            web.get("/_test/bill", self._tell_bill, allow_head=False),
             web.get("/_test/behaviour", self._tell_behaviour, allow_head=False),
             web.post("/_test/behaviour", self._set_behaviour),
         ]
@@ -167,6 +174,9 @@ class PretendMirror:
     async def _forget(self, request: web.Request) -> web.Response:
         self.record.clear()
         return web.json_response({})
+
+    async def _tell_bill(self, request: web.Request) -> web.Response:
+        return web.json_response({"lines": self.bill.lines()})
 
     async def _tell_behaviour(self, request: web.Request) -> web.Response:
         return web.json_response(vars(self.behaviour))

@@ -60,9 +60,13 @@ def pieces(prompt: str, count: int) -> list[str]:
     return [prompt, *(f" {number}" for number in range(1, count))][:count]
 
 
-def usage(prompt: str, count: int) -> Json:
+def usage(prompt: str, count: int, body: Mapping[str, Any]) -> Json:
+    """What an answer in `count` pieces used; half of the prompt of who names a key was cached."""
     asked = len(prompt.split())
-    return {"prompt_tokens": asked, "completion_tokens": count, "total_tokens": asked + count}
+    told = {"prompt_tokens": asked, "completion_tokens": count, "total_tokens": asked + count}
+    if body.get("prompt_cache_key"):
+        return told | {"prompt_tokens_details": {"cached_tokens": asked // 2}}
+    return told
 
 
 def last_text(messages: Any) -> str:
@@ -82,7 +86,7 @@ def chat(body: Mapping[str, Any], number: int, count: int) -> Json:
         "created": CREATED,
         "model": body["model"],
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
-        "usage": usage(prompt, count),
+        "usage": usage(prompt, count, body),
     }
 
 
@@ -107,22 +111,26 @@ def chat_chunks(body: Mapping[str, Any], number: int, count: int) -> Iterator[tu
         yield True, choice({"content": piece})
     yield False, choice({}, "stop")
     if with_usage:
-        yield False, frame | {"choices": [], "usage": usage(prompt, count)}
+        yield False, frame | {"choices": [], "usage": usage(prompt, count, body)}
 
 
 def completion(body: Mapping[str, Any], number: int, count: int) -> Json:
     prompt = str(body.get("prompt", ""))
     return _completion(body, number, "".join(pieces(prompt, count)), "stop") | {
-        "usage": usage(prompt, count)
+        "usage": usage(prompt, count, body)
     }
 
 
 def completion_chunks(
     body: Mapping[str, Any], number: int, count: int
 ) -> Iterator[tuple[bool, Json]]:
-    for piece in pieces(str(body.get("prompt", "")), count):
+    prompt = str(body.get("prompt", ""))
+    for piece in pieces(prompt, count):
         yield True, _completion(body, number, piece, None)
     yield False, _completion(body, number, "", "stop")
+    if (body.get("stream_options") or {}).get("include_usage"):
+        last = _completion(body, number, "", None) | {"choices": []}
+        yield False, last | {"usage": usage(prompt, count, body)}
 
 
 def _completion(body: Mapping[str, Any], number: int, text: str, finish: str | None) -> Json:
@@ -188,5 +196,6 @@ def file_object(number: int, name: str, purpose: str, size: int, sha256: str) ->
     }
 
 
-def transcription(name: str, size: int, sha256: str) -> Json:
-    return {"text": f"{name}: {size} bytes", "bytes": size, "sha256": sha256}
+def transcription(name: str, size: int, sha256: str, seconds: int) -> Json:
+    used = {"type": "duration", "seconds": seconds}
+    return {"text": f"{name}: {size} bytes", "bytes": size, "sha256": sha256, "usage": used}

@@ -40,6 +40,8 @@ class Behaviour:
     only: str = ""
     """They meet only paths that begin so; empty: all."""
 
+    compress: bool = False
+    """Compress answers whatever the other side accepts."""
     events: int = 5
     """Content events of a streamed answer."""
     event_delay: float = 0.0

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tests.support.mirror_answers import CREATED, Json, last_text, pieces
+from tests.support.mirror_answers import CREATED, Json, last_text, pieces, usage
 
 
 def response(body: Mapping[str, Any], number: int, text: str, status: str, count: int) -> Json:
@@ -121,3 +121,39 @@ def _realtime_response(event: Mapping[str, Any], count: int) -> Iterator[tuple[b
         yield True, {"type": "response.output_text.delta", "delta": part} | place
     yield False, {"type": "response.output_text.done", "text": "".join(parts)} | place
     yield False, {"type": "response.done", "response": described | {"status": "completed"}}
+
+
+def message(body: Mapping[str, Any], number: int, text: str, count: int) -> Json:
+    """Return an answer as Anthropic's Messages API has it; what was cached is no input there."""
+    told = usage(last_text(body["messages"]), count, body)
+    cached = told.get("prompt_tokens_details", {}).get("cached_tokens", 0)
+    used = {
+        "input_tokens": told["prompt_tokens"] - cached,
+        "cache_read_input_tokens": cached,
+        "output_tokens": count,
+    }
+    return {
+        "id": f"msg_{number}",
+        "type": "message",
+        "role": "assistant",
+        "model": body["model"],
+        "content": [{"type": "text", "text": text}] if text else [],
+        "stop_reason": "end_turn" if text else None,
+        "usage": used,
+    }
+
+
+def message_events(body: Mapping[str, Any], number: int, count: int) -> Iterator[tuple[bool, Json]]:
+    """Yield (is it content?, event) for a streamed message."""
+    begun = message(body, number, "", count)
+    begun["usage"] = begun["usage"] | {"output_tokens": 1}
+    yield False, {"type": "message_start", "message": begun}
+    yield False, {"type": "content_block_start", "index": 0, "content_block": {"type": "text"}}
+    yield False, {"type": "ping"}
+    for piece in pieces(last_text(body["messages"]), count):
+        delta = {"type": "text_delta", "text": piece}
+        yield True, {"type": "content_block_delta", "index": 0, "delta": delta}
+    yield False, {"type": "content_block_stop", "index": 0}
+    used = {"output_tokens": count}
+    yield False, {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": used}
+    yield False, {"type": "message_stop"}

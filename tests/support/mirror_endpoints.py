@@ -10,6 +10,7 @@ from aiohttp import BodyPartReader, WSMessage, WSMsgType, web
 from tests.support import mirror_answers as answers
 from tests.support import mirror_dialogues as dialogues
 from tests.support.mirror_answers import Json
+from tests.support.mirror_billing import seconds
 from tests.support.mirror_sending import (
     Asked,
     break_connection,
@@ -81,6 +82,15 @@ async def responses(asked: Asked) -> web.StreamResponse:
     return await send_json(asked, document)
 
 
+async def messages(asked: Asked) -> web.StreamResponse:
+    if asked.body.get("stream"):
+        events = dialogues.message_events(asked.body, asked.number, asked.count)
+        return await send_events(asked, named_frames(events))
+    text = "".join(answers.pieces(answers.last_text(asked.body["messages"]), asked.count))
+    document = dialogues.message(asked.body, asked.number, text, asked.count)
+    return await send_json(asked, document)
+
+
 async def embeddings(asked: Asked) -> web.StreamResponse:
     return await send_json(asked, answers.embeddings(asked.body))
 
@@ -101,7 +111,9 @@ async def speech(asked: Asked) -> web.StreamResponse:
 
 async def transcriptions(asked: Asked) -> web.StreamResponse:
     upload = await receive(asked)
-    return await send_json(asked, answers.transcription(upload.name, upload.size, upload.sha256))
+    asked.body.update(upload.fields)
+    told = (upload.name, upload.size, upload.sha256, seconds(upload.size))
+    return await send_json(asked, answers.transcription(*told))
 
 
 async def models(asked: Asked) -> web.StreamResponse:
@@ -230,6 +242,7 @@ def table(files: Files) -> list[tuple[str, str, Handler, tuple[str, ...]]]:
         ("POST", "/v1/chat/completions", chat, ("model", "messages")),
         ("POST", "/v1/completions", completions, ("model", "prompt")),
         ("POST", "/v1/responses", responses, ("model", "input")),
+        ("POST", "/v1/messages", messages, ("model", "messages")),
         ("POST", "/v1/embeddings", embeddings, ("model", "input")),
         ("POST", "/v1/moderations", moderations, ("input",)),
         ("POST", "/v1/images/generations", images, ("prompt",)),

@@ -84,6 +84,11 @@ class MirrorProcess:
         """Return the requests seen so far, oldest first."""
         return [Seen.from_json(each) for each in self._ask("GET", "/_test/seen")["seen"]]
 
+    def bill(self) -> list[dict[str, Any]]:
+        """Return what it has billed, by label and model."""
+        lines: list[dict[str, Any]] = self._ask("GET", "/_test/bill")["lines"]
+        return lines
+
     def forget(self) -> None:
         """Forget the requests seen so far."""
         self._ask("DELETE", "/_test/seen")

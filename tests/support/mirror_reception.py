@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.support.mirror_behaviour import Behaviour, Record, Seen
+from tests.support.mirror_billing import Bill
 from tests.support.mirror_endpoints import Handler
 from tests.support.mirror_sending import Asked, credentials, refusal, spoilt
 
@@ -22,6 +23,7 @@ class Reception:
         self._met = 0
         self.behaviour = behaviour
         self.record = Record()
+        self.bill = Bill()
 
     def change(self, switches: Mapping[str, Any]) -> None:
         """Set switches of the behaviour; counting for `every` begins anew."""
@@ -50,6 +52,11 @@ class Reception:
 
         return serve
 
+    def _bill(self, asked: Asked, response: web.StreamResponse) -> None:
+        if response.status == 200 and asked.seen.ended is None:
+            model = asked.body.get("model", "")
+            self.bill.add(asked.seen, asked.body, model, asked.behaviour.events)
+
     def _note(self, request: web.Request) -> Seen:
         key, carrier = credentials(request)
         peer = request.transport.get_extra_info("peername") if request.transport else ("", 0)
@@ -76,7 +83,10 @@ class Reception:
             return spoilt(behaviour)
         if (refused := self._refusal(seen, body, fields, behaviour)) is not None:
             return refused
-        return await handler(Asked(request, seen, behaviour, body))
+        asked = Asked(request, seen, behaviour, body)
+        response = await handler(asked)
+        self._bill(asked, response)
+        return response
 
     async def _read_body(self, request: web.Request, seen: Seen) -> dict[str, Any]:
         """Read and note all but a multipart body, which its handler streams."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 import struct
+import zlib
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -87,7 +88,10 @@ def break_connection(request: web.Request, how: str) -> None:
 async def send_json(asked: Asked, document: Json) -> web.StreamResponse:
     """Answer with a document, or with half of it if the answer is to be cut."""
     if asked.behaviour.cut_after is None:
-        return web.json_response(document)
+        whole = web.json_response(document)
+        if asked.behaviour.compress:
+            whole.enable_compression(web.ContentCoding.gzip)
+        return whole
     blob = json.dumps(document).encode()
     response = web.StreamResponse(headers={"Content-Type": "application/json"})
     response.content_length = len(blob)
@@ -101,10 +105,19 @@ async def send_json(asked: Asked, document: Json) -> web.StreamResponse:
 async def send_events(asked: Asked, frames: Iterable[tuple[bool, bytes]]) -> web.StreamResponse:
     """Stream (is it content?, frame) as server-sent events, as regularly or badly as wished."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    packer = zlib.compressobj(wbits=31) if asked.behaviour.compress else None
+    if packer is not None:
+        response.headers["Content-Encoding"] = "gzip"
     await response.prepare(asked.request)
     async for frame in paced(asked, frames):
-        await response.write(frame)
+        await response.write(frame if packer is None else _packed(packer, frame))
+    if packer is not None and asked.seen.ended is None:
+        await response.write(packer.flush())
     return response
+
+
+def _packed(packer: "zlib._Compress", frame: bytes) -> bytes:
+    return packer.compress(frame) + packer.flush(zlib.Z_SYNC_FLUSH)
 
 
 async def paced(asked: Asked, items: Iterable[tuple[bool, T]]) -> AsyncIterator[T]:
