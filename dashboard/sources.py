@@ -17,7 +17,7 @@ from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, Wish
 from monitor.history.audit_rows import Entry
 from monitor.history.past import Past
-from monitor.keys import KeyAccount, KeyOrder
+from monitor.keys import KeyAccount, KeyOrder, NewKey
 from monitor.totals import Family, Labels
 
 
@@ -121,7 +121,7 @@ class Commands(Protocol):
     async def keys(self, days: int) -> list[KeyAccount]:
         """All issued keys, newest first, with what they used on the last so many days."""
 
-    async def create_key(self, order: KeyOrder, by: Actor) -> tuple[KeyAccount, str]:
+    async def create_key(self, order: KeyOrder, by: Actor) -> NewKey:
         """Issue a key, which is told this once."""
 
     async def revoke_key(self, key_id: str, by: Actor) -> KeyAccount:

@@ -118,6 +118,19 @@ class KeyAccount(NamedTuple):
     days: tuple[DayUse, ...] = ()
 
 
+class NewKey(NamedTuple):
+    """A key that was issued just now."""
+
+    account: KeyAccount
+    key: str
+    """The key itself, which is kept nowhere."""
+    notes: tuple[str, ...] = ()
+    """What keeps it from being of use at present."""
+
+    def __repr__(self) -> str:
+        return f"<NewKey {self.account.record.id}>"
+
+
 class KeyBook(NamedTuple):
     """All that is kept of keys."""
 

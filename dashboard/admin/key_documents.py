@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from dashboard.locale.moments import iso
-from monitor.keys import DayUse, KeyAccount
+from monitor.keys import DayUse, KeyAccount, NewKey
 from monitor.money import written
 
 
@@ -45,9 +45,9 @@ def key_documents(accounts: Iterable[KeyAccount], days: int, now: float) -> dict
     return {"days": days, "keys": [key_document(account, now) for account in accounts]}
 
 
-def created_document(account: KeyAccount, key: str, now: float) -> dict[str, Any]:
-    """A new key, with the key itself."""
-    return {"key": key, **key_document(account, now)}
+def created_document(made: NewKey, now: float) -> dict[str, Any]:
+    """A new key, with the key itself, and what keeps it from being of use."""
+    return {"key": made.key, **key_document(made.account, now), "notes": list(made.notes)}
 
 
 def _use(day: DayUse) -> dict[str, Any]:

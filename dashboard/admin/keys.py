@@ -30,8 +30,8 @@ async def create(request: web.Request) -> web.Response:
     """Issue a key; no other answer has it."""
     now = request.app[CLOCK]()
     order = key_inputs.order(await request.read(), now)
-    account, key = await request.app[COMMANDS].create_key(order, await actor(request))
-    answer = as_json(created_document(account, key, now), status=201)
+    made = await request.app[COMMANDS].create_key(order, await actor(request))
+    answer = as_json(created_document(made, now), status=201)
     answer.headers["Cache-Control"] = "no-store"
     return answer
 

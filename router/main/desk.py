@@ -17,7 +17,7 @@ from monitor.health.board import Wish
 from monitor.history import audit_rows
 from monitor.history.audit_rows import Entry
 from monitor.history.store import Store, StoreError
-from monitor.keys import KeyAccount, KeyFault, KeyOrder, UnknownKey
+from monitor.keys import KeyAccount, KeyFault, KeyOrder, NewKey, UnknownKey
 from monitor.service import Monitor
 from monitor.settings import SettingsError
 from router.main import document
@@ -26,6 +26,7 @@ from router.main.cautions import cautions
 from router.main.guard import Guard
 from router.main.hub import Hub
 from router.main.instance import Configuration
+from router.main.key_notes import key_notes
 from router.main.keyring import Keyring
 from router.main.notices import Notices
 from router.main.questions import Questions
@@ -125,9 +126,10 @@ class Desk:
         with _told():
             return await self._keyring.accounts_since(days)
 
-    async def create_key(self, order: KeyOrder, by: Actor) -> tuple[KeyAccount, str]:
+    async def create_key(self, order: KeyOrder, by: Actor) -> NewKey:
         with _told():
-            return await self._keyring.create(order, by)
+            account, key = await self._keyring.create(order, by)
+        return NewKey(account, key, key_notes(self._configuration.current.config, order))
 
     async def revoke_key(self, key_id: str, by: Actor) -> KeyAccount:
         with _told():

@@ -52,6 +52,7 @@ def test_a_key_is_printed_once_and_is_nowhere_else(instance: Instance):
     assert looks_issued(key.encode(), "mg-")
     assert key not in ran.stderr
     assert "lab" in ran.stderr
+    assert ran.stderr.count("note: ") == 2, "no mirror lends its key, and nothing has a price"
     (known,) = listed(instance)
     assert (known["name"], known["left"], known["state"]) == ("lab", "12.50", "active")
     secret = key.removeprefix("mg-")

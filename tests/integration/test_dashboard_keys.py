@@ -49,6 +49,7 @@ async def test_a_key_is_created_and_told_once(socket: ClientSession, commands: F
         *["12.50"] * 2,
     )
     assert told["expires_at"] == "2030-01-01T00:00:00Z"
+    assert told["notes"] == ["no mirror lends its key"]
     assert "digest" not in told
 
 

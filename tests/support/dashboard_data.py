@@ -23,7 +23,7 @@ from monitor.history.audit_rows import Entry
 from monitor.history.incidents import Incident, Part
 from monitor.history.past import Day, Past
 from monitor.history.uptime import Known
-from monitor.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, Spent
+from monitor.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, NewKey, Spent
 from monitor.totals import Family, Labels
 
 NOW = 1795251600.0
@@ -313,9 +313,10 @@ class FakeCommands:
         day = DayUse("k1", "2026-11-21", "gpt-4o", "usage", 3, 100, 40, 20, 0, 0, 0, 1_500_000)
         return [KeyAccount(self._record(KeyOrder("学生", 10**10)), Spent(1_500_000, 120), (day,))]
 
-    async def create_key(self, order: KeyOrder, by: Actor) -> tuple[KeyAccount, str]:
+    async def create_key(self, order: KeyOrder, by: Actor) -> NewKey:
         self._tell("create_key", order, by)
-        return KeyAccount(self._record(order), Spent()), "mg-" + "x" * 48
+        account = KeyAccount(self._record(order), Spent())
+        return NewKey(account, "mg-" + "x" * 48, ("no mirror lends its key",))
 
     async def revoke_key(self, key_id: str, by: Actor) -> KeyAccount:
         self._known(key_id)

@@ -107,6 +107,8 @@ def _create(args: Namespace, console: Console, keys: Keys) -> int:
     console.say(str(made.get("key")))
     console.out.flush()
     console.note(f"{_named(made)}: {_granted(made)}; the key is not shown again")
+    for note in made.get("notes") or ():
+        console.note(f"note: {plain(note)}")
     return DONE
 
 

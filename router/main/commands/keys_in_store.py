@@ -17,7 +17,7 @@ from dashboard.admin.inputs import BadInput
 from dashboard.admin.key_documents import created_document, key_document, key_documents
 from monitor.actors import Actor
 from monitor.history.store import Store, StoreError
-from monitor.keys import KeyAccount, KeyFault
+from monitor.keys import KeyAccount, KeyFault, NewKey
 from router.main.console import CommandFailed
 from router.main.keyring import Keyring
 
@@ -47,7 +47,7 @@ class KeysInStore:
         async def make(keyring: Keyring) -> Table:
             wanted = key_inputs.order(json.dumps(order).encode(), time.time())
             account, key = await keyring.create(wanted, _actor())
-            return created_document(account, key, time.time())
+            return created_document(NewKey(account, key), time.time())
 
         return self._with_keyring(make)
 
