@@ -21,11 +21,20 @@ run: .venv/.runs
 demo: .venv/.develops
 	@exec $(BIN)/python -m tests.support.demo
 
-check: lint
-	@$(BIN)/pytest -q -n 2 --dist loadfile tests/unit tests/properties
+# A file stays with one worker, and the longest files come first: see tests/conftest.py. Tests wait
+# more than they work, so there are more workers than cores.
+PYTEST := $(BIN)/pytest -q -n 3 --dist loadfile --no-loadscope-reorder -m 'not prove'
 
-test: lint
-	@$(BIN)/pytest -q -n 2 --dist loadfile -m 'not prove'
+check: lint
+	@$(PYTEST) tests/unit tests/properties
+
+# Side by side, for mypy can use one core only.
+test: .venv/.develops
+	@$(MAKE) --no-print-directory -j 2 lint tests
+
+.PHONY: tests
+tests: .venv/.develops
+	@$(PYTEST)
 
 lint: .venv/.develops
 	@$(BIN)/ruff check .

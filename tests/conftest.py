@@ -22,6 +22,8 @@ STARTED = pytest.StashKey[list["HasLogs"]]()
 
 SHOWN_LINES = 300
 
+TESTS = Path(__file__).parent
+
 # Where CI is set a change is judged, by the same examples every time; elsewhere new ones are found.
 settings.register_profile(
     "any machine",
@@ -40,6 +42,36 @@ class HasLogs(Protocol):
     """Something with a log, such as an instance or a farm."""
 
     def logs(self) -> str: ...
+
+
+LONGEST = (
+    "e2e/test_history_e2e.py",
+    "e2e/test_failover_sdk.py",
+    "e2e/test_limits_e2e.py",
+    "integration/test_diagnosis_lab.py",
+    "integration/test_diagnosis_matrix.py",
+    "e2e/test_processes.py",
+    "e2e/test_bans_e2e.py",
+    "e2e/test_secrets.py",
+    "integration/test_support_netns.py",
+    "integration/test_malformed_requests.py",
+    "integration/test_ejections.py",
+)
+"""The files that take longest, longest first. Who runs files side by side begins with them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, then the folders from the slowest to the fastest."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> tuple[int, int]:
+    path = item.path.relative_to(TESTS) if item.path.is_relative_to(TESTS) else item.path
+    folders = ("e2e", "integration")
+    return (
+        LONGEST.index(str(path)) if str(path) in LONGEST else len(LONGEST),
+        folders.index(path.parts[0]) if path.parts[0] in folders else len(folders),
+    )
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ WHOLE = "hello 1 2 3 4"
 INTERRUPTED = "stream_interrupted"
 WELL = {"latency": 0.0, "status": 0, "error_code": "", "retry_after": "", "every": 1}
 WELL |= {"cut_after": None, "stall_after": None, "cut": "close", "only": "/v1/"}
-HEAD_LIMIT, KEEPALIVE = 2.0, 0.5
+HEAD_LIMIT, KEEPALIVE, LATE = 3.0, 0.5, 1.0
+"""Seconds. Late is after a keep-alive, and long before another mirror would be asked."""
 
 
 @dataclass(frozen=True)
@@ -40,21 +42,25 @@ class Case:
         return "latency" in self.fault
 
 
+Ask = Callable[[str, str, str, Path], Ended]
+CLIENTS: dict[str, Ask] = {"python": with_python, "node": with_node}
+
+
 def _late_refusal() -> dict[str, Any]:
-    return {"latency": 1.6, "status": 400, "error_code": "context_length_exceeded"}
+    return {"latency": LATE, "status": 400, "error_code": "context_length_exceeded"}
 
 
 CASES = [
     Case("no answer at all", {"latency": 60.0}, WHOLE, asked=(1, 1)),
-    Case("a late first token", {"latency": 1.6}, WHOLE),
+    Case("a late first token", {"latency": LATE}, WHOLE),
     Case("500", {"status": 500}, WHOLE, asked=(1, 1)),
     Case("a cut", {"cut_after": 3}, "hello 1 2", INTERRUPTED),
     Case("a reset", {"cut_after": 3, "cut": "reset"}, "hello 1 2", INTERRUPTED),
     Case("a stall", {"stall_after": 2}, "hello 1", INTERRUPTED),
     Case("a cut completion", {"cut_after": 3}, "hello 1 2", INTERRUPTED, "completions"),
     Case("a cut response", {"cut_after": 3}, "hello 1 2", INTERRUPTED, "responses"),
-    Case("a late response", {"latency": 1.6}, WHOLE, None, "responses"),
-    Case("a late completion", {"latency": 1.6}, WHOLE, None, "completions"),
+    Case("a late response", {"latency": LATE}, WHOLE, None, "responses"),
+    Case("a late completion", {"latency": LATE}, WHOLE, None, "completions"),
     *(
         Case(f"a late refusal of {kind}", _late_refusal(), "", "context_length_exceeded", kind)
         for kind in ("chat", "completions", "responses")
@@ -140,18 +146,20 @@ def _table(mirror: MirrorProcess, priority: int) -> dict[str, Any]:
     return {**table, "allow_private": True, "priority": priority}
 
 
-@pytest.mark.parametrize("ask", [with_python, with_node], ids=["python", "node"])
-@pytest.mark.parametrize(
-    ("style", "case"),
-    [("comment", case) for case in CASES] + [("chunk", case) for case in CASES if case.is_late],
-    ids=lambda given: getattr(given, "name", given),
-)
+def _all() -> Iterator[Any]:
+    """Each style with each client; the second style with the second client in the long runs."""
+    for style, name, case in product(("comment", "chunk"), CLIENTS, CASES):
+        if style == "comment" or case.is_late:
+            long = style == "chunk" and name == "node" and case is not CASES[0]
+            marks = [pytest.mark.prove] if long else []
+            yield pytest.param(
+                style, case, CLIENTS[name], id=f"{style}-{case.name}-{name}", marks=marks
+            )
+
+
+@pytest.mark.parametrize(("style", "case", "ask"), list(_all()))
 def test_the_client_gets_the_whole_answer_or_one_clear_error(
-    scenes: Scenes,
-    style: str,
-    case: Case,
-    ask: Callable[[str, str, str, Path], Ended],
-    tmp_path: Path,
+    scenes: Scenes, style: str, case: Case, ask: Ask, tmp_path: Path
 ):
     scene = scenes.with_style(style)
     scene.play({**case.fault, "only": "/v1/chat" if case.kind == "chat" else f"/v1/{case.kind}"})

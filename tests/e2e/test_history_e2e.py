@@ -33,7 +33,7 @@ def config(mirror: str, store: str, **monitor: Any) -> dict[str, Any]:
 
 
 def node(instance: Instance) -> Any:
-    with urllib.request.urlopen(f"{instance.dashboard_url}/api/v1/nodes/hk", timeout=5) as answer:
+    with urllib.request.urlopen(f"{instance.dashboard_url}/api/v1/nodes/hk", timeout=30) as answer:
         return json.load(answer)
 
 
@@ -66,7 +66,7 @@ def instance(mirror: MirrorProcess, url: str, start_instance: StartInstance) -> 
 
 
 def incidents(instance: Instance) -> list[Any]:
-    with urllib.request.urlopen(f"{instance.dashboard_url}/api/v1/incidents", timeout=5) as answer:
+    with urllib.request.urlopen(f"{instance.dashboard_url}/api/v1/incidents", timeout=30) as answer:
         return list(json.load(answer)["incidents"])
 
 

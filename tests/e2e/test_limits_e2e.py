@@ -2,6 +2,9 @@
 
 127.0.0.1 is a trusted proxy here, so a test can be any client by naming it. Whoever comes from
 another loopback address is a client of his own, who cannot name anybody and is never banned.
+
+What is promised within a part of a second is held to its word in the long runs, which have a
+machine for themselves; beside other tests it only has to happen.
 """
 
 import asyncio
@@ -198,7 +201,8 @@ def test_who_breaks_off_one_stream_may_begin_another_at_once(instance: Instance)
             time.sleep(0.03)  # below the rate
 
 
-def test_a_killed_worker_frees_its_places_within_a_second(instance: Instance):
+@pytest.mark.parametrize("limit", [10.0, pytest.param(1.0, marks=pytest.mark.prove)])
+def test_a_killed_worker_frees_its_places_within_a_second(instance: Instance, limit: float):
     client = "127.0.0.5"
     with held(instance, client) as streams, ExitStack() as stack:
         assert models(instance, client).status == 429
@@ -216,8 +220,8 @@ def test_a_killed_worker_frees_its_places_within_a_second(instance: Instance):
                     opened.append(time.monotonic() - killed)
             return len(opened) == lost
 
-        wait_until(all_reopened, 10, "the places of the dead worker")
-        assert opened[-1] < 1.0
+        wait_until(all_reopened, limit + 10, "the places of the dead worker")
+        assert opened[-1] < limit
         assert models(instance, client).status == 429
 
 
@@ -329,8 +333,9 @@ def _public(instance: Instance) -> list[dict[str, Any]]:
     return bans
 
 
+@pytest.mark.parametrize("limit", [10.0, pytest.param(0.3, marks=pytest.mark.prove)])
 def test_a_ban_reaches_every_worker_and_ends_what_is_open_within_a_third_of_a_second(
-    instance: Instance,
+    instance: Instance, limit: float
 ):
     client = "127.0.0.20"
     with held(instance, client) as streams:
@@ -339,9 +344,9 @@ def test_a_ban_reaches_every_worker_and_ends_what_is_open_within_a_third_of_a_se
             ends = [threads.submit(_end, stream) for stream in streams]
             _command(instance, "POST", "/api/admin/bans", {"network": client})
             told = time.monotonic()
-            assert max(end.result() for end in ends) - told < 0.3
+            assert max(end.result() for end in ends) - told < limit
     _command(instance, "DELETE", f"/api/admin/bans?network={client}")
-    wait_until(lambda: models(instance, client).status == 200, 0.3, "the ban to be lifted")
+    wait_until(lambda: models(instance, client).status == 200, limit, "the ban to be lifted")
 
 
 def _end(stream: Stream) -> float:

@@ -25,6 +25,12 @@ REMEMBERED, HOLD = 2.5, 3.0
 """Seconds that the censor remembers, longer than a handshake is waited for, and that the monitor
 takes it to."""
 
+EFFECTS = [
+    (RESET, "sni_block_rst"),
+    pytest.param(SILENCE, "sni_block_drop", marks=pytest.mark.prove),
+]
+"""Silence takes half a minute: it is in every run of the relay's matrix, and here in long ones."""
+
 
 @pytest.fixture(scope="module")
 def lab(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
@@ -47,9 +53,7 @@ def test_a_blocked_address_is_not_taken_for_a_blocked_name(lab: Lab, rules: Rule
     assert lab.diagnose(TWO, BLOCKED, hold=HOLD).verdict == "ok"
 
 
-@pytest.mark.parametrize(
-    ("effect", "verdict"), [(RESET, "sni_block_rst"), (SILENCE, "sni_block_drop")]
-)
+@pytest.mark.parametrize(("effect", "verdict"), EFFECTS)
 def test_a_blocked_name_is_told_by_its_control(lab: Lab, effect: str, verdict: str):
     lab.load(block(BLOCKED, effect))
     expected = Diagnosis(verdict, "confirmed", residual=False, confirmed_block=True)
@@ -57,9 +61,7 @@ def test_a_blocked_name_is_told_by_its_control(lab: Lab, effect: str, verdict: s
     assert lab.diagnose(ONE, CONTROL, hold=HOLD).verdict == "ok"
 
 
-@pytest.mark.parametrize(
-    ("effect", "verdict"), [(RESET, "sni_block_rst"), (SILENCE, "sni_block_drop")]
-)
+@pytest.mark.parametrize(("effect", "verdict"), EFFECTS)
 def test_a_block_that_is_remembered_is_waited_out(lab: Lab, effect: str, verdict: str):
     lab.load(remember(BLOCKED, REMEMBERED, effect))
     found = lab.diagnose(ONE, BLOCKED, hold=HOLD)
@@ -82,7 +84,7 @@ def test_a_lossy_link_is_no_block(lab: Lab):
         assert not lab.diagnose(address, BLOCKED, hold=HOLD, probes=10).confirmed_block
 
 
-@pytest.mark.parametrize("style", ["gfw", "henan"])
+@pytest.mark.parametrize("style", ["gfw", pytest.param("henan", marks=pytest.mark.prove)])
 def test_forged_resets_of_a_bystander_are_a_block(authority: Authority, tmp_path: Path, style: str):
     with Lab(tmp_path, authority, delay=0.5) as lab:
         lab.inject(BLOCKED, residual=REMEMBERED if style == "gfw" else 0.0, style=style)

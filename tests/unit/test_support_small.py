@@ -5,6 +5,7 @@ import tomllib
 
 import pytest
 
+from tests.conftest import LONGEST, TESTS
 from tests.support.children import role_of
 from tests.support.mirror_behaviour import Behaviour
 from tests.support.payload import BLOCK, generated_file, payload, sha256_of
@@ -53,6 +54,10 @@ def test_tests_side_by_side_have_no_port_in_common():
 def test_a_port_that_was_found_free_is_not_found_again_soon():
     found = [free_ports(1)[0] for _ in range(500)]
     assert len(set(found)) == 500
+
+
+def test_the_longest_files_exist():
+    assert [name for name in LONGEST if not (TESTS / name).exists()] == []
 
 
 def test_an_unknown_switch_is_refused():
