@@ -23,7 +23,7 @@ from tests.support.process import DidNotStop, Process, python_environment
 from tests.support.toml import dump
 from tests.support.wait import wait_until
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 90.0
 STOP_TIMEOUT = 20.0
 
 Config = dict[str, Any]

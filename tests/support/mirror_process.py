@@ -14,7 +14,7 @@ from tests.support.ports import HOST
 from tests.support.process import Process, python_environment
 from tests.support.wait import wait_until
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 90.0
 
 
 class MirrorProcess:

@@ -12,7 +12,7 @@ from tests.support.process import Process
 from tests.support.programs import require
 from tests.support.wait import wait_until
 
-START_TIMEOUT = 30.0
+START_TIMEOUT = 90.0
 BIND_ATTEMPTS = 3
 
 CONFIG = """\

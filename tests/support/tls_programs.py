@@ -22,7 +22,7 @@ from tests.support.programs import require
 from tests.support.wait import wait_until
 
 ANSWER = '{"error": {"message": "no key", "type": "invalid_request_error", "code": null}}'
-START_TIMEOUT = 30.0
+START_TIMEOUT = 90.0
 
 NGINX = """\
 {user}worker_processes 1;
