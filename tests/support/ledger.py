@@ -1,0 +1,234 @@
+"""Requests of many kinds with issued keys, and the comparison of the two accounts of them: what the
+mirrors billed, and what mirrorgate charged."""
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import aiohttp
+
+from tests.support.instance import Instance
+from tests.support.mirror_process import MirrorProcess
+
+AMOUNTS = ("input_tokens", "cached_tokens", "output_tokens", "images", "audio_ms", "characters")
+PRICES: dict[str, dict[str, float]] = {
+    "gpt-4o": {"input": 2.5, "cached_input": 1.25, "output": 10},
+    "gpt-4o-*": {"input": 0.15, "output": 0.6},
+    "emb": {"input": 0.02},
+    "dall-e-3": {"image": 0.04},
+    "tts-1": {"characters": 15},
+    "whisper-1": {"audio_minute": 0.006},
+    "free": {},
+}
+_OF_MODEL = {**PRICES, "gpt-4o-mini": PRICES["gpt-4o-*"]}
+TEXT = ("chat/completions", "completions", "responses", "messages")
+FAULTS: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {},
+    {"events": 3},
+    {"compress": True},
+    {"status": 500},
+    {"status": 400},
+    {"cut_after": 2},
+    {"cut_after": 2, "cut": "close"},
+)
+"""What mirrors do of a request, besides what they do of themselves."""
+ALIKE = "chat/completions", {"model": "gpt-4o", "messages": [{"content": "one"}]}
+Account = dict[tuple[str, str], Counter[str]]
+"""By key and model."""
+
+
+@dataclass
+class Key:
+    """An issued key."""
+
+    id: str
+    key: str = field(repr=False)
+
+
+def config(mirrors: Iterable[MirrorProcess], workers: int = 2) -> dict[str, Any]:
+    """A configuration whose mirrors lend their keys, with prices."""
+    tables = [
+        {"id": m.name, "url": m.base_url, "addresses": ["127.0.0.1"], "api_key": "sk-mirrors-own"}
+        for m in mirrors
+    ]
+    return {
+        "router": {"workers": workers, "ejection": {"max_percent": 0}},
+        "mirrors": tables,
+        "prices": PRICES,
+    }
+
+
+def create(instance: Instance, name: str, *arguments: str) -> Key:
+    """Issue a key."""
+    ran = instance.command("keys", "create", "--name", name, *arguments, "--json", check=True)
+    made = json.loads(ran.stdout)
+    return Key(made["id"], made["key"])
+
+
+class Callers:
+    """Clients that use keys in all ways there are."""
+
+    def __init__(
+        self, instance: Instance, keys: Sequence[Key], rng: random.Random, *, alike: bool = False
+    ) -> None:
+        """`alike`: all ask the same, and mirrors answer well."""
+        self._url = f"{instance.base_url}/v1"
+        self._keys = keys
+        self._rng = rng
+        self._alike = alike
+        self.statuses: Counter[int] = Counter()
+        """Of what was answered; 0: broken off."""
+        self.leaks = 0
+        """Streams that had a word on use that their client had not asked for."""
+
+    async def ask(self, many: int, at_once: int) -> None:
+        """Ask so often, so many at the same time."""
+        turns = iter(range(many))
+        timeout = aiohttp.ClientTimeout(total=60)
+        async with aiohttp.ClientSession(timeout=timeout) as client:
+
+            async def one_after_the_other() -> None:
+                for _ in turns:
+                    await self._one(client)
+
+            await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+
+    async def leave(self, key: Key, many: int) -> None:
+        """Leave as many streams after their second event, in which the mirror falls silent."""
+        silent = {"stall_after": 2, "status": 0, "every": 1}
+        behaviour = {"x-test-behaviour": json.dumps(silent)}
+        body = {"model": "gpt-4o", "messages": [{"content": "a b"}], "stream": True}
+        async with aiohttp.ClientSession() as client:
+            for _ in range(many):
+                sent = self._headers(key) | behaviour
+                url = f"{self._url}/chat/completions"
+                async with client.post(url, json=body, headers=sent) as answer:
+                    assert answer.status == 200, await answer.text()
+                    seen = b""
+                    while seen.count(b"data:") < 3:  # a role, and two pieces
+                        assert not answer.content.at_eof(), seen
+                        seen += await answer.content.readany()
+                    answer.close()
+
+    def _headers(self, key: Key) -> dict[str, str]:
+        return {"authorization": f"Bearer {key.key}", "x-test-label": key.id}
+
+    async def _one(self, client: aiohttp.ClientSession) -> None:
+        rng = self._rng
+        path, body = self._request() if not self._alike else ALIKE
+        fault = rng.choice(FAULTS) if not self._alike else {"status": 0}
+        headers = self._headers(rng.choice(self._keys)) | {"x-test-behaviour": json.dumps(fault)}
+        more: dict[str, Any] = {"data": _form(rng)} if body is None else {"json": body}
+        status = 0
+        with suppress(aiohttp.ClientError):
+            url = f"{self._url}/{path}"
+            async with client.post(url, headers=headers, **more) as answer:
+                text = await answer.read()
+                status = answer.status
+            self._look(path, body, text)
+        self.statuses[status] += 1
+
+    def _look(self, path: str, body: Mapping[str, Any] | None, text: bytes) -> None:
+        if body is not None and path in TEXT[:2] and body.get("stream"):
+            wished = "stream_options" in body
+            self.leaks += not wished and b'"usage": {' in text
+
+    def _request(self) -> tuple[str, dict[str, Any] | None]:
+        rng = self._rng
+        kind = rng.randrange(12)
+        words = " ".join(["word"] * rng.randint(1, 30))
+        if kind < 7:
+            return rng.choice(TEXT), self._text(words)
+        if kind == 7:
+            return "embeddings", {"model": "emb", "input": words.split()}
+        if kind == 8:
+            wanted = {"prompt": words, "n": rng.randint(1, 3)}
+            return "images/generations", {"model": "dall-e-3", **wanted}
+        if kind == 9:
+            return "audio/speech", {"model": "tts-1", "input": words}
+        if kind == 10:
+            return "audio/transcriptions", None
+        return "moderations", {"model": "free", "input": words}
+
+    def _text(self, words: str) -> dict[str, Any]:
+        rng = self._rng
+        body: dict[str, Any] = {
+            "model": rng.choice(("gpt-4o", "gpt-4o-mini")),
+            "messages": [{"role": "user", "content": words}],
+            "prompt": words,
+            "input": words,
+        }
+        if rng.random() < 0.6:
+            body["stream"] = True
+        if rng.random() < 0.3:
+            body["prompt_cache_key"] = "x"
+        if rng.random() < 0.2:
+            body["stream_options"] = {"include_usage": True}
+        return body
+
+
+def _form(rng: random.Random) -> aiohttp.FormData:
+    form = aiohttp.FormData()
+    for name in rng.sample(["model", "file"], 2):
+        if name == "model":
+            form.add_field(name, "whisper-1")
+        else:
+            form.add_field(name, b"x" * 777, filename="a.mp3")
+    return form
+
+
+def billed(mirrors: Iterable[MirrorProcess], leavers: Iterable[str] = ()) -> Account:
+    """What the mirrors have billed."""
+    account: Account = {}
+    for mirror in mirrors:
+        for line in mirror.bill():
+            sums = account.setdefault((line["label"], line["model"]), Counter())
+            sums.update({name: line.get(name, 0) for name in ("requests", *AMOUNTS)})
+    return _plain(account, leavers)
+
+
+def charged(instance: Instance, basis: str = "usage", leavers: Iterable[str] = ()) -> Account:
+    """What keys were charged."""
+    ran = instance.command("keys", "list", "--json", "--days", "3", check=True)
+    account: Account = {}
+    for key in json.loads(ran.stdout)["keys"]:
+        for use in key["use"]:
+            if use["basis"] == basis:
+                sums = account.setdefault((key["id"], use["model"]), Counter())
+                sums.update({name: use[name] for name in ("requests", *AMOUNTS)})
+                sums["nano"] += int(Fraction(use["cost"]) * 10**9)
+    return _plain(account, leavers)
+
+
+def _plain(account: Account, leavers: Iterable[str]) -> Account:
+    kept = {line: +sums for line, sums in account.items() if line[0] not in set(leavers)}
+    return dict(sorted(kept.items()))
+
+
+def with_costs(account: Account) -> Account:
+    """The account with what each line costs; exact as long as no single answer needs rounding."""
+    costs = {line: Counter(nano=_nano(line[1], sums)) for line, sums in account.items()}
+    return {line: +(sums + costs[line]) for line, sums in account.items()}
+
+
+def _nano(model: str, sums: Counter[str]) -> int:
+    price = {name: Fraction(str(amount)) for name, amount in _OF_MODEL[model].items()}
+    of_input = price.get("input", Fraction(0))
+    cost = (
+        (sums["input_tokens"] - sums["cached_tokens"]) * of_input / 10**6
+        + sums["cached_tokens"] * price.get("cached_input", of_input) / 10**6
+        + sums["output_tokens"] * price.get("output", Fraction(0)) / 10**6
+        + sums["images"] * price.get("image", Fraction(0))
+        + sums["audio_ms"] * price.get("audio_minute", Fraction(0)) / 60_000
+        + sums["characters"] * price.get("characters", Fraction(0)) / 10**6
+    )
+    assert (cost * 10**9).denominator == 1, "the prices of this test need no rounding"
+    return int(cost * 10**9)
