@@ -9,17 +9,16 @@ read are known again; everything else, and whatever differs, is the parser's.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from itertools import groupby, starmap
 
 from router.wire.fields import FieldRules, Rule
 
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*+([0-9]{1,18})(?=[ \t]*+\r\n)", re.IGNORECASE)
-_END = b"\r\n\r\n"
 _ACTED_UPON = (Rule.look, Rule.take)
 _PASSES = (Rule.forward, Rule.look)
-_NO_VALUE = bytes(i for i in range(0x20) if i != 0x09) + b"\x7f"
-"""What cannot stand in a field value (RFC 9110 section 5.5); CR and LF only between lines."""
+_ANY_VALUE = rb":[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
+"""What can stand in a field value (RFC 9110 section 5.5)."""
+_ANY_LENGTH = rb":[ \t]*+(?P<length>[0-9]{1,18})[ \t]*+\r\n"
 
 
 class RepeatedRequest:
@@ -54,47 +53,39 @@ class RepeatedResponse:
     """A response head that was accepted: the same fields in the same order, with other values.
 
     Fields that we act upon must keep their value, Content-Length excepted; of the others the name
-    is known to be well-formed, and the value is looked at.
+    is known to be well-formed, and the value is looked at. All of it is one regular expression.
     """
 
-    __slots__ = ("_fixed", "_fixed_lines", "_kept", "_length", "_size", "_starts")
+    __slots__ = ("_length", "_match", "_passing")
 
     def __init__(self, raw: bytes, rules: FieldRules) -> None:
         """`raw`: the head without its last empty line; it has a Content-Length."""
-        lines = raw.split(b"\r\n")
-        names = [line.partition(b":")[0] for line in lines]
-        ruled = [(i, *rules.of(names[i])) for i in range(1, len(lines))]
-        self._size = len(lines)
-        self._length = next(i for i, _, name in ruled if name == b"content-length")
-        self._starts = [lines[0], *(name + b":" for name in names[1:])]
-        acted_upon = [i for i, rule, _ in ruled if rule in _ACTED_UPON and i != self._length]
-        self._fixed = _picker([0, *acted_upon])
-        self._fixed_lines = self._fixed(lines)
-        self._kept = _picker([i for i, rule, _ in ruled if rule in _PASSES])
+        first, *lines = raw.split(b"\r\n")
+        ruled = [(line, *rules.of(line.partition(b":")[0])) for line in lines]
+        pattern = [re.escape(first), b"\r\n"]
+        for passes, run in groupby(ruled, lambda field: field[1] in _PASSES):
+            like = b"".join(starmap(_like, run))
+            pattern.append(b"(%b)" % like if passes else like)
+        compiled = re.compile(b"".join((*pattern, b"\r\n")))
+        self._match = compiled.match
+        self._length = compiled.groupindex["length"]
+        self._passing = tuple(i + 1 for i in range(compiled.groups) if i + 1 != self._length)
+        """The groups of what passes: stretches of fields, as they stand."""
 
     def parts_of(self, raw: bytes) -> tuple[bytes, bytes] | None:
         """The fields to forward, as lines, and the body; None unless `raw` is such a response."""
-        end = raw.find(_END)
-        head = raw[:end]
-        lines = head.split(b"\r\n")
-        size = self._size
-        if end < 0 or len(lines) != size or self._fixed(lines) != self._fixed_lines:
+        match = self._match(raw)
+        if match is None:
             return None
-        if not all(map(bytes.startswith, lines, self._starts)):
+        body = raw[match.end() :]
+        if len(body) != int(match[self._length]):
             return None
-        if len(head.translate(None, _NO_VALUE)) != end - 2 * (size - 1):
-            return None
-        at = self._length
-        digits = lines[at][len(self._starts[at]) :].strip(b" \t")
-        body = raw[end + 4 :]
-        if not digits.isdigit() or len(digits) > 18 or len(body) != int(digits):
-            return None
-        kept = self._kept(lines)
-        return b"\r\n".join((*kept, b"")), body
+        return b"".join(map(match.__getitem__, self._passing)), body
 
 
-def _picker(indices: Sequence[int]) -> Callable[[list[bytes]], Sequence[bytes]]:
-    """Picks the items at these places; `itemgetter`, which is fastest, wants two at least."""
-    if len(indices) > 1:
-        return itemgetter(*indices)
-    return lambda items: [items[i] for i in indices]
+def _like(line: bytes, rule: Rule, lower: bytes) -> bytes:
+    """What such a field may look like another time."""
+    name = re.escape(line.partition(b":")[0])
+    if lower == b"content-length":
+        return name + _ANY_LENGTH
+    return re.escape(line) + b"\r\n" if rule in _ACTED_UPON else name + _ANY_VALUE

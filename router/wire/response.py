@@ -59,6 +59,11 @@ class ResponseHead:
         return self.status in (204, 304) or self.status < 200
 
 
+MOST_LEARNED = 8
+"""Heads of a connection that are learnt to know them again, which can take 1 ms: a mirror whose
+heads are never alike is parsed each time."""
+
+
 class ResponseSink(Protocol):
     """Who is told of a response's head; bodies are collected in `ResponseReader.parts`."""
 
@@ -94,6 +99,7 @@ class ResponseReader:
         """The final head, once it has been read."""
         self._last: ResponseHead | None = None
         self._repeated: RepeatedResponse | None = None
+        self._learned = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -180,6 +186,9 @@ class ResponseReader:
         """If this read was one response, the next one may have the same fields."""
         head, self._repeated = self.head, None
         if head is None or not head.length or not self.reusable or self._informational:
+            return
+        self._learned += 1
+        if self._learned > MOST_LEARNED:
             return
         if self._look.get(b"connection", b"keep-alive").lower() == b"keep-alive":
             self._last = head
