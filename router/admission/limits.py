@@ -43,6 +43,7 @@ class Limits:
         """Take new settings; what is open stays counted."""
         self._config = config
         self._allowed = network_map(config.allow)
+        self._exempts = bool(self._allowed or self._allowances)
         self._free: set[str] = set()
         """Addresses of clients seen lately that are never limited."""
 
@@ -51,6 +52,7 @@ class Limits:
         self._allowances = NetworkMap()
         for network, until in allowances:
             self._allowances[network] = float("inf") if until is None else until
+        self._exempts = bool(self._allowed or self._allowances)
 
     def enter(self, client: Client, now: float, wall: float, in_line: bool = True) -> Answer:
         """A place to be given back with `leave`, or the refusal (`refusal_of`).
@@ -60,7 +62,9 @@ class Limits:
         """
         config = self._config
         limit, rate = config.connections, config.requests_per_second
-        if client.address in self._free or not (limit or rate) or self._is_allowed(client, wall):
+        if not client.version or (self._exempts and self._is_exempt(client, wall)):
+            return LET_IN
+        if not (limit or rate):
             return LET_IN
         return self._table.admit(client.key, now, limit, rate, config.burst, in_line)
 
@@ -95,15 +99,15 @@ class Limits:
             return too_fast(self._config.requests_per_second, seconds)
         return None
 
-    def _is_allowed(self, client: Client, wall: float) -> bool:
+    def _is_exempt(self, client: Client, wall: float) -> bool:
         version, number = client.version, client.number
-        if not version or (self._allowed and any(self._allowed.around(version, number))):
+        if client.address in self._free:
+            return True
+        if self._allowed and any(self._allowed.around(version, number)):
             if len(self._free) >= _MOST_KNOWN:
                 self._free.clear()
             self._free.add(client.address)
             return True
-        if not self._allowances:
-            return False
         return any(wall < until for until in self._allowances.around(version, number))
 
 

@@ -27,20 +27,25 @@ def _function(name: str, arguments: int) -> ctypes._FuncPointer:
     return function
 
 
-_try = _function("pthread_mutex_trylock", 1)
+grab = _function("pthread_mutex_trylock", 1)
+"""Take the lock at this address: 0 if that is done; else ask `taken` what the answer means."""
 _consistent = _function("pthread_mutex_consistent", 1)
-
 unlock = _function("pthread_mutex_unlock", 1)
 """Give back the lock at this address."""
 
 
-def try_lock(address: int) -> bool:
-    """Take the lock at this address, unless somebody who lives has it."""
-    result: int = _try(address)
-    if result == errno.EOWNERDEAD:
+def taken(address: int, answer: int) -> bool:
+    """Whether `grab` has taken the lock: also if that was its first answer since its last holder
+    was killed."""
+    if answer == errno.EOWNERDEAD:
         _consistent(address)
         return True
-    return result == 0
+    return answer == 0
+
+
+def try_lock(address: int) -> bool:
+    """Take the lock at this address, unless somebody who lives has it."""
+    return taken(address, grab(address))
 
 
 def address_of(memory: mmap.mmap, offset: int) -> tuple[int, object]:

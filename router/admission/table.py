@@ -21,7 +21,7 @@ import os
 import secrets
 import time
 
-from router.admission.locks import SIZE, address_of, make_locks, try_lock, unlock
+from router.admission.locks import SIZE, address_of, grab, make_locks, taken, try_lock, unlock
 
 ROWS = 1 << 16
 """Keys that are known at once; a row with nothing open is given away, the best rested first."""
@@ -144,7 +144,8 @@ class Table:
         they do not all come back at the same moment.
         """
         spot = self._spots.get(key) or self._spot(key)
-        if not try_lock(spot.lock) and not self._insist(spot.lock):
+        answer = grab(spot.lock)
+        if answer and not taken(spot.lock, answer) and not self._insist(spot.lock):
             self.busy += 1
             return UNCOUNTED, 0.0
         try:
@@ -157,9 +158,12 @@ class Table:
             if limit and sum(self._counts[row::ROWS]) >= limit:
                 return TOO_MANY, self._patience(row, now, 0.0, 1 / limit) if in_line else 0.0
             if rate:
-                wait = self._arrive(row, now, 1 / rate, burst)
-                if wait:
-                    return TOO_FAST, self._patience(row, now, wait, 1 / rate)
+                interval, due = 1.0 / rate, self._times[2 * row]
+                wait = due - now - burst * interval
+                if wait > _ROUNDING:
+                    wait = min(wait, interval)  # more only after the rate was raised
+                    return TOO_FAST, self._patience(row, now, wait, interval)
+                self._times[2 * row] = (due if due > now else now) + interval
             return (self._take(row) if limit else UNCOUNTED), 0.0
         finally:
             unlock(spot.lock)
@@ -182,17 +186,6 @@ class Table:
             return UNCOUNTED
         self._counts[cell] = held + 1
         return row
-
-    def _arrive(self, row: int, now: float, interval: float, burst: int) -> float:
-        """Move the theoretical arrival time on, or tell how long it is too early."""
-        due = self._times[2 * row]
-        if due < now:
-            due = now
-        wait = due - now - burst * interval
-        if wait > _ROUNDING:
-            return min(wait, interval)  # more only after the rate was raised
-        self._times[2 * row] = due + interval
-        return 0.0
 
     def _patience(self, row: int, now: float, least: float, step: float) -> float:
         """How long who is refused now shall wait: until after those refused before him."""
