@@ -56,5 +56,5 @@ def fields_of(end: Finished) -> dict[str, str | int | float]:
         "outcome": end.outcome,
         "seconds": round(end.seconds, 4),
         "attempts": end.failed_attempts + (1 if end.mirror else 0),
-        "request_id": end.request_id,
+        "request_id": end.request_id.decode(),
     }

@@ -33,7 +33,7 @@ class ClientSide(Protocol):
 class Asker(Protocol):
     """The exchange whose request is answered."""
 
-    id: str
+    id: bytes
     plane: Plane
     client: ClientSide
     head: RequestHead

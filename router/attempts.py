@@ -78,7 +78,7 @@ class Attempts(Choosing):
         return f"<Attempts on {self.mirror or 'no mirror'}, {len(self.failed)} failed>"
 
     def start(
-        self, pooled: bool, replayable: bool, opened: Opened, failed: Failed
+        self, pooled: bool, replayable: bool, now: float, opened: Opened, failed: Failed
     ) -> Problem | None:
         """Choose a mirror, take it and open a connection: one synchronous step.
 
@@ -87,7 +87,7 @@ class Attempts(Choosing):
         """
         before, plane = self.failed, self._plane
         pooled = pooled and not (before and before[-1].failure is Failure.stale)
-        taken = self.take(pooled, replayable, again=bool(before))
+        taken = self.take(pooled, replayable, now, again=bool(before))
         if taken is None:
             return self.nobody(before)
         if before:
@@ -113,7 +113,7 @@ class Attempts(Choosing):
         opening, slow = self._opening, self._attempt
         if opening is None or opening.done or slow is None:
             return
-        taken = self.take(True, replayable, again=False, ready=True)
+        taken = self.take(True, replayable, self._plane.clock(), again=False, ready=True)
         if taken is None:
             return
         opening.cancel()

@@ -58,7 +58,7 @@ class Choosing(Eligibility):
         return f"<Choosing, tried {self.tried}>"
 
     def take(
-        self, pooled: bool, replayable: bool, *, again: bool, ready: bool = False
+        self, pooled: bool, replayable: bool, now: float, *, again: bool, ready: bool = False
     ) -> Taken | None:
         """The mirror for the next attempt, or None.
 
@@ -70,7 +70,7 @@ class Choosing(Eligibility):
         repeatable = replayable and plan.repeat is not _NEVER
         while True:
             attempt = plane.pool.choose(
-                self.accepts, plan.baseline, plane.clock(), repeatable=repeatable, again=again
+                self.accepts, plan.baseline, now, repeatable=repeatable, again=again
             )
             if attempt is None:
                 return None

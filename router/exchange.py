@@ -40,7 +40,6 @@ class Exchange(Pursuit):
         """It is this request's turn on its connection."""
         plane = self.plane
         self.deadline = self._limit = self._ends_at = plane.wheel.now + plane.timeouts.total
-        plane.wheel.add(self)
         plane.exchanges.add(self)
         self._enter(RECHECKS)
 
@@ -73,13 +72,13 @@ class Exchange(Pursuit):
             self._refuse(problem)
             return
         self._admitted = True
-        if not self.body.complete:
+        if b"expect" in self.head.look and not self.body.complete:
             self._invite_body()
         if self.body.complete or not self.body.collected:
-            self._attempt()
+            self._attempt(plane.clock())
 
     def _invite_body(self) -> None:
-        expects = self.head.look.get(b"expect", b"").lower() == b"100-continue"
+        expects = self.head.look[b"expect"].lower() == b"100-continue"
         if expects and not self.head.http10 and not self.body.size:
             self.plane.outbox.write(self.client.transport, CONTINUE)
 
@@ -101,12 +100,12 @@ class Exchange(Pursuit):
         if not self.body.keep(data):
             self.client.pause_client()
         if was_collected and not self.body.collected and self._admitted:
-            self._attempt()
+            self._attempt(self.plane.clock())
 
     def request_end(self) -> None:
         """The request is complete."""
         self.body.complete = True
-        self.complete_at = self.plane.clock()
+        self.complete_at = now = self.plane.clock()
         self._quiet_since = self.plane.wheel.now
         if self._finished or not self._admitted:
             return
@@ -114,7 +113,7 @@ class Exchange(Pursuit):
             self._reply.write(self.body.ending)
             self._await_answer()
         elif self.body.collected:
-            self._attempt()
+            self._attempt(now)
 
     def tunnel_data(self, data: bytes) -> None:
         """What the client sent behind a WebSocket request, before the mirror has switched."""
@@ -148,9 +147,10 @@ class Exchange(Pursuit):
 
     def answered(self, outcome: str, keep_alive: bool) -> None:
         """The client has the answer, or as much of it as there will be."""
+        now = self.plane.clock()
         if outcome == "success" and self._attempts is not None:
-            self._attempts.succeeded(self.plane.clock())
-        self._finish(outcome, keep_alive)
+            self._attempts.succeeded(now)
+        self._finish(outcome, keep_alive, now=now)
 
     def end_soon(self, seconds: float) -> None:
         """End within this time if the mirror has been removed."""
@@ -189,16 +189,17 @@ class Exchange(Pursuit):
         self.plane.outbox.write(self.client.transport, out)
         self._finish(outcome, self.may_keep_alive, status)
 
-    def _finish(self, outcome: str, keep_alive: bool, status: int = 0) -> None:
+    def _finish(
+        self, outcome: str, keep_alive: bool, status: int = 0, now: float | None = None
+    ) -> None:
         if self._finished:
             return
         self._finished = True
         self.deadline = NEVER
         if self._waits:
             self.plane.line.leave(self)
-        self.plane.wheel.remove(self)
         self.plane.exchanges.discard(self)
-        self._count(outcome, status)
+        self._count(outcome, status, self.plane.clock() if now is None else now)
         self._leave_mirror()
         if self._attempts is not None:
             self._attempts.give_back()
@@ -206,7 +207,7 @@ class Exchange(Pursuit):
         self.body.drop()
         self.client.exchange_done(keep_alive)
 
-    def _count(self, outcome: str, status: int) -> None:
+    def _count(self, outcome: str, status: int, now: float) -> None:
         plane, reply = self.plane, self._reply
         mirror, stream, sent = "", False, 0
         if reply is not None and reply.committed:
@@ -214,7 +215,7 @@ class Exchange(Pursuit):
             sent = reply.body_bytes
             if sent >= LONG and outcome == "success":
                 plane.traffic.completed(mirror, sent)
-        seconds = plane.clock() - self._began
+        seconds = now - self._began
         received, failed = self.body.size, self.failed_attempts
         alike = (mirror, self.endpoint, status, outcome, stream)
         plane.tally.finished(alike, failed > 0, seconds, received, sent)

@@ -65,7 +65,7 @@ def why_not(upstream: Upstream, now: float, limited_until: float) -> str:
 
 def explain_request(plane: Plane, request_id: str) -> dict[str, Any] | None:
     """The attempts of a request, if it is among the last ones."""
-    kept = plane.trail.find(request_id)
+    kept = plane.trail.find(request_id.encode())
     ahead = plane.wall() - plane.clock()
     return None if kept is None else trail.to_json(kept, lambda moment: moment + ahead)
 

@@ -41,6 +41,11 @@ READ_BUFFER = 32 << 10
 class RunningRequest(Protocol):
     """A request on its way, as the plane sees it."""
 
+    deadline: float
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+
     def end_soon(self, seconds: float) -> None:
         """End within this time if its mirror has been removed."""
 
@@ -93,11 +98,12 @@ class Plane:
         self.departures = Departures()
         self.tls_contexts = TlsContexts()
         self.exchanges: set[RunningRequest] = set()
+        self.wheel.watch(self.exchanges)
         self.draining = False
         self.emptied = asyncio.Event()
         """Set when the worker drains and its last client has gone."""
         self._ids = count(1)
-        self._id_prefix = f"mg_{secrets.token_hex(6)}"
+        self._id_prefix = f"mg_{secrets.token_hex(6)}".encode()
         self.configure(config, self.snapshot)
 
     def configure(self, config: WorkerConfig, snapshot: HealthSnapshot) -> None:
@@ -167,6 +173,6 @@ class Plane:
         for door in self.crowd.all():
             door.end_if_banned()
 
-    def next_id(self) -> str:
+    def next_id(self) -> bytes:
         """A request id, unique over all workers."""
-        return f"{self._id_prefix}{next(self._ids):06x}"
+        return b"%b%06x" % (self._id_prefix, next(self._ids))

@@ -35,12 +35,13 @@ class Pursuit(Watched):
 
     # Attempts
 
-    def _attempt(self) -> None:
+    def _attempt(self, now: float) -> None:
         """Ask a mirror, the next one if there was one before."""
-        if self._attempts is None:
-            self._attempts = self._first_attempt()
+        attempts = self._attempts
+        if attempts is None:
+            self._attempts = attempts = self._first_attempt(now)
         self.wait(NEVER)  # opening has limits of its own; the last attempt's are over
-        problem = self._start(self._attempts)
+        problem = self._start(attempts, now)
         if problem is FULL and self.plane.line.join(self):
             self._waits = True
             self._remind_at = self._next_look
@@ -48,16 +49,17 @@ class Pursuit(Watched):
         elif problem is not None:
             self._refuse(problem)
 
-    def _start(self, attempts: Attempts) -> Problem | None:
-        pooled = self.body.collected and self._asked.may_be_stale
-        return attempts.start(pooled, self.body.collected, self._send, self.unanswered)
+    def _start(self, attempts: Attempts, now: float) -> Problem | None:
+        collected = self.body.collected
+        pooled = collected and self._asked.may_be_stale
+        return attempts.start(pooled, collected, now, self._send, self.unanswered)
 
     def go_on(self) -> bool:
         """Ask for room again; False if there is none yet."""
         attempts = self._attempts
         assert attempts is not None
         attempts.another_turn()
-        problem = self._start(attempts)
+        problem = self._start(attempts, self.plane.clock())
         if problem is FULL:
             return False
         self._waits = False
@@ -70,8 +72,8 @@ class Pursuit(Watched):
         self._waits = False
         self._refuse(FULL)
 
-    def _first_attempt(self) -> Attempts:
-        plane, now = self.plane, self.plane.clock()
+    def _first_attempt(self, now: float) -> Attempts:
+        plane = self.plane
         plan = plane.planner.plan(self._asked, self.body, now)
         self._follow(plan)
         return Attempts(plane, self._asked, self.body, plan, now, now + plan.patience.total)
@@ -107,7 +109,7 @@ class Pursuit(Watched):
         commit, look = self._commit, head.table() if head is not None else {}
         self._leave_mirror()
         if attempts.failed_with(failure, detail, commit, self.body.collected, look):
-            self._attempt()
+            self._attempt(self.plane.clock())
         else:
             self._refuse(attempts.give_up())
 
@@ -118,7 +120,7 @@ class Pursuit(Watched):
         if not attempts.leaves(failure, detail, self.body.collected, head.table()):
             return False
         self._leave_mirror()
-        self._attempt()
+        self._attempt(self.plane.clock())
         return True
 
     def limited_by_key(self, head: ResponseHead) -> None:

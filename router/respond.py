@@ -18,7 +18,7 @@ _ALWAYS = (
 def added_fields(
     plane: Plane,
     head: RequestHead,
-    request_id: str,
+    request_id: bytes,
     mirror: bytes,
     failed: int,
     connect_seconds: float,
@@ -26,7 +26,7 @@ def added_fields(
 ) -> bytes:
     """The fields that we add to a mirror's response, as they are written."""
     added = _ALWAYS % (
-        request_id.encode(),
+        request_id,
         connect_seconds * 1000,
         first_byte * 1000,
         failed,
@@ -42,13 +42,13 @@ def added_fields(
     return added
 
 
-def stream_begins(plane: Plane, head: RequestHead, request_id: str) -> bytes:
+def stream_begins(plane: Plane, head: RequestHead, request_id: bytes) -> bytes:
     """The head of a stream that begins with comments, before any mirror has answered."""
     fields = [
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
-        (b"x-mirrorgate-request-id", request_id.encode()),
+        (b"x-mirrorgate-request-id", request_id),
         *cors.response_fields(head.look.get(b"origin"), plane.router.cors_origins),
         (b"transfer-encoding", b"chunked"),
     ]
@@ -56,14 +56,13 @@ def stream_begins(plane: Plane, head: RequestHead, request_id: str) -> bytes:
 
 
 def local_answer(
-    plane: Plane, head: RequestHead, request_id: str, problem: Problem, keep_alive: bool
+    plane: Plane, head: RequestHead, request_id: bytes, problem: Problem, keep_alive: bool
 ) -> bytes:
     """An error made here, as bytes; to a HEAD request without its body."""
-    encoded = request_id.encode()
     fields = [
         *problem.fields(),
-        (b"x-request-id", encoded),
-        (b"x-mirrorgate-request-id", encoded),
+        (b"x-request-id", request_id),
+        (b"x-mirrorgate-request-id", request_id),
         *cors.response_fields(head.look.get(b"origin"), plane.router.cors_origins),
     ]
     if not keep_alive:
@@ -73,13 +72,12 @@ def local_answer(
     return out[: -len(body)] if head.method == b"HEAD" else out
 
 
-def refusal_answer(request_id: str, problem: Problem) -> bytes:
+def refusal_answer(request_id: bytes, problem: Problem) -> bytes:
     """The answer to what did not become a request; the connection ends after it."""
-    encoded = request_id.encode()
     fields = [
         *problem.fields(),
-        (b"x-request-id", encoded),
-        (b"x-mirrorgate-request-id", encoded),
+        (b"x-request-id", request_id),
+        (b"x-mirrorgate-request-id", request_id),
         (b"connection", b"close"),
     ]
     return render(problem.status, fields, problem.body())

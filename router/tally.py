@@ -12,7 +12,7 @@ from router.choice.failure import Failure
 class Finished(NamedTuple):
     """How one request ended: for metrics and the access log, so no key and no body."""
 
-    request_id: str
+    request_id: bytes
     client: str
     method: bytes
     target: bytes

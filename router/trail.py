@@ -44,7 +44,7 @@ Alike = tuple[str, str, int, str, bool]
 class Kept(NamedTuple):
     """One request."""
 
-    id: str
+    id: bytes
     began: float
     seconds: float
     alike: Alike
@@ -58,7 +58,7 @@ class Trail:
     """The last requests, to be found by their id."""
 
     def __init__(self) -> None:
-        self._good: deque[tuple[str, float, float, Alike]] = deque(maxlen=KEPT)
+        self._good: deque[tuple[bytes, float, float, Alike]] = deque(maxlen=KEPT)
         self._whole: deque[Kept] = deque(maxlen=KEPT)
 
     def __repr__(self) -> str:
@@ -66,7 +66,7 @@ class Trail:
 
     def finished(
         self,
-        request_id: str,
+        request_id: bytes,
         began: float,
         seconds: float,
         alike: Alike,
@@ -82,7 +82,7 @@ class Trail:
         path = target.partition(b"?")[0][:_LONGEST_PATH]
         self._whole.append(Kept(request_id, began, seconds, alike, method, path, tried))
 
-    def find(self, request_id: str) -> Kept | None:
+    def find(self, request_id: bytes) -> Kept | None:
         """The request with this id, if it is among the last."""
         for kept in reversed(self._whole):
             if kept.id == request_id:
@@ -93,7 +93,7 @@ class Trail:
         return None
 
 
-def _whole(request_id: str, began: float, seconds: float, alike: Alike) -> Kept:
+def _whole(request_id: bytes, began: float, seconds: float, alike: Alike) -> Kept:
     tried = (Tried(alike[0], alike[3], began, began + seconds),)
     return Kept(request_id, began, seconds, alike, tried=tried)
 
@@ -102,7 +102,7 @@ def to_json(kept: Kept, wall: Callable[[float], float]) -> dict[str, Any]:
     """Plain values; `wall` turns the plane's clock into seconds since the epoch."""
     mirror, endpoint, status, outcome, stream = kept.alike
     return {
-        "id": kept.id,
+        "id": kept.id.decode(),
         "began": wall(kept.began),
         "seconds": round(kept.seconds, 4),
         "method": kept.method.decode("latin-1"),

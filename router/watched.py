@@ -96,7 +96,7 @@ class Watched:
         """Whether it stands in line because every mirror is full."""
 
     def __repr__(self) -> str:
-        return f"<Exchange {self.id} {self.endpoint} {self._attempts}>"
+        return f"<Exchange {self.id.decode()} {self.endpoint} {self._attempts}>"
 
     # What lies above
 

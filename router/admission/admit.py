@@ -22,7 +22,7 @@ def entry(
     `in_line`: the refusal is the last word, not followed by another look. Preflights are answered
     here and cost nothing, so they are not counted.
     """
-    problem = ban_problem(plane, client) if plane.bans else None
+    problem = ban_problem(plane, client) if plane.bans.some else None
     if problem is not None or head.method == b"OPTIONS":
         return UNCOUNTED, problem
     answer = plane.limits.enter(client, plane.clock(), plane.wall(), in_line)

@@ -53,14 +53,12 @@ class BanList:
         self._since: NetworkMap[bytes] = NetworkMap()
         self._reasons: dict[str, int] = {}
         self._purge_at = _PURGE_AFTER
+        self.some = False
+        """Whether there may be a ban at all; asked with every request."""
 
     def __len__(self) -> int:
         listed = (len(each) for widths in self._whole.values() for each in widths.values())
         return len(self._since) + sum(listed)
-
-    def __bool__(self) -> bool:
-        """Whether there may be a ban at all; asked with every request."""
-        return bool(self._since or self._whole[4] or self._whole[6])
 
     def __repr__(self) -> str:
         return f"<BanList of {len(self)}>"
@@ -68,6 +66,7 @@ class BanList:
     def extend(self, rows: Iterable[Row]) -> None:
         """Take a piece of the whole list, which is as `rows_of` makes it."""
         for row in rows:
+            self.some = True
             version, width, bits = place(row[0])
             known = self._whole[version].get(width)
             if known is None:
@@ -79,6 +78,7 @@ class BanList:
     def add(self, rows: Iterable[Row]) -> None:
         """Take more bans; one on the same network takes the place of the former."""
         for network, until, ban_id, reason in rows:
+            self.some = True
             self._lift(network)
             self._since[network] = _UNTIL.pack(_end(until)) + f"{ban_id} {reason}".encode()
 
@@ -87,6 +87,7 @@ class BanList:
         for network in networks:
             self._lift(network)
             self._since.pop(network)
+        self.some = bool(self._since or self._whole[4] or self._whole[6])
 
     def purge(self, now: float) -> None:
         """Forget what has ended, when that may have become much."""

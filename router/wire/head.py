@@ -70,6 +70,8 @@ class RequestHead:
 
     def again(self, length: int) -> RequestHead:
         """This head, repeated with a body of this length."""
+        if self.repeated and length == self.length:
+            return self
         return RequestHead(
             self.method,
             self.target,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Protocol
 
 NEVER = float("inf")
@@ -27,7 +27,7 @@ class Waiting(Protocol):
 
 
 class Wheel:
-    """Keeps deadlines in ten slots and looks at one slot every 100 ms."""
+    """Keeps deadlines in ten slots and looks at one slot every 100 ms, at crowds once a turn."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -35,11 +35,12 @@ class Wheel:
         self.lag = 0.0
         """Seconds by which the last tick came late: how long the event loop was busy."""
         self._slots: tuple[set[Waiting], ...] = tuple(set() for _ in range(_SLOTS))
+        self._crowds: list[Set[Waiting]] = []
         self._turn = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return sum(map(len, self._slots))
+        return sum(map(len, (*self._slots, *self._crowds)))
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to turn."""
@@ -58,11 +59,21 @@ class Wheel:
         """Watch it no more; harmless when it is not watched."""
         self._slots[id(item) // 64 % _SLOTS].discard(item)
 
+    def watch(self, crowd: Set[Waiting]) -> None:
+        """Watch whatever is in this set: for items that come and go with every request, which
+        finding their slot would cost 1 µs."""
+        self._crowds.append(crowd)
+
     def tick(self) -> None:
         """Look at the next slot."""
         self.now = self._clock()
         self._turn = (self._turn + 1) % _SLOTS
-        slot = self._slots[self._turn]
+        self._look(self._slots[self._turn])
+        if self._turn == 0:
+            for crowd in self._crowds:
+                self._look(crowd)
+
+    def _look(self, slot: Set[Waiting]) -> None:
         for item in [item for item in slot if item.deadline <= self.now]:
             if item.deadline <= self.now and item in slot:  # not if an earlier one ended it
                 item.expired()

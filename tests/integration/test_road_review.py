@@ -45,6 +45,7 @@ class Clock:
         self._ahead = 0.0
         road.plane.wheel.stop()
         self._wheel = road.plane.wheel = Wheel(lambda: time.monotonic() + self._ahead)
+        self._wheel.watch(road.plane.exchanges)
 
     def pass_by(self, seconds: float) -> None:
         """Let this time pass: every deadline in it is noticed."""

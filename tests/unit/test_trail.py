@@ -21,23 +21,23 @@ class Course:
         return (*self.ended, Tried("hk", outcome, 10.2, now))
 
 
-def finish(trail: Trail, name: str, alike: tuple[str, str, int, str, bool] = GOOD) -> None:
+def finish(trail: Trail, name: bytes, alike: tuple[str, str, int, str, bool] = GOOD) -> None:
     trail.finished(name, 10.0, 0.5, alike, Course(), b"POST", b"/v1/chat/completions")
 
 
 def test_a_request_that_succeeded_at_once_is_found_by_its_id():
     trail = Trail()
-    finish(trail, "mg_1")
-    kept = trail.find("mg_1")
+    finish(trail, b"mg_1")
+    kept = trail.find(b"mg_1")
     assert kept is not None
     assert kept.tried == (Tried("hk", "success", 10.0, 10.5),)
-    assert trail.find("mg_2") is None
+    assert trail.find(b"mg_2") is None
 
 
 def test_every_attempt_of_a_rescued_request_is_kept_with_its_times():
     trail = Trail()
-    trail.finished("mg_1", 10.0, 0.5, GOOD, Course(FAILED), b"POST", b"/v1/chat/completions")
-    kept = trail.find("mg_1")
+    trail.finished(b"mg_1", 10.0, 0.5, GOOD, Course(FAILED), b"POST", b"/v1/chat/completions")
+    kept = trail.find(b"mg_1")
     assert kept is not None
     told = to_json(kept, lambda moment: moment + 1000)
     assert told["began"] == 1010.0
@@ -49,8 +49,8 @@ def test_every_attempt_of_a_rescued_request_is_kept_with_its_times():
 
 def test_no_query_is_kept_as_keys_may_be_in_it():
     trail = Trail()
-    trail.finished("mg_1", 10.0, 0.5, BAD, Course(), b"GET", b"/v1/x?key=sk-secret")
-    kept = trail.find("mg_1")
+    trail.finished(b"mg_1", 10.0, 0.5, BAD, Course(), b"GET", b"/v1/x?key=sk-secret")
+    kept = trail.find(b"mg_1")
     assert kept is not None
     assert kept.target == b"/v1/x"
     assert "sk-secret" not in json.dumps(to_json(kept, float))
@@ -58,28 +58,28 @@ def test_no_query_is_kept_as_keys_may_be_in_it():
 
 def test_a_slow_success_is_kept_whole():
     trail = Trail()
-    trail.finished("mg_1", 10.0, LONG, GOOD, Course(), b"GET", b"/v1/models")
-    kept = trail.find("mg_1")
+    trail.finished(b"mg_1", 10.0, LONG, GOOD, Course(), b"GET", b"/v1/models")
+    kept = trail.find(b"mg_1")
     assert kept is not None
     assert kept.target == b"/v1/models"
 
 
 def test_a_request_that_no_mirror_was_asked_for_has_no_attempts():
     trail = Trail()
-    trail.finished("mg_1", 10.0, 0.1, BAD, None, b"POST", b"/v1/chat/completions")
-    kept = trail.find("mg_1")
+    trail.finished(b"mg_1", 10.0, 0.1, BAD, None, b"POST", b"/v1/chat/completions")
+    kept = trail.find(b"mg_1")
     assert kept is not None
     assert kept.tried == ()
 
 
 def test_good_requests_do_not_wash_away_a_bad_one_and_both_are_bounded():
     trail = Trail()
-    finish(trail, "bad", BAD)
+    finish(trail, b"bad", BAD)
     for number in range(2 * KEPT):
-        finish(trail, f"mg_{number}")
-    assert trail.find("bad") is not None
-    assert trail.find("mg_0") is None
-    assert trail.find(f"mg_{2 * KEPT - 1}") is not None
+        finish(trail, b"mg_%d" % number)
+    assert trail.find(b"bad") is not None
+    assert trail.find(b"mg_0") is None
+    assert trail.find(b"mg_%d" % (2 * KEPT - 1)) is not None
     for number in range(KEPT):
-        finish(trail, f"other_{number}", BAD)
-    assert trail.find("bad") is None
+        finish(trail, b"other_%d" % number, BAD)
+    assert trail.find(b"bad") is None

@@ -52,6 +52,23 @@ def test_a_deadline_is_noticed_within_one_turn_and_not_before() -> None:
     assert all(item.expirations == 1 for item in items)
 
 
+def test_a_crowd_is_watched_whoever_is_in_it() -> None:
+    clock = Clock()
+    wheel = Wheel(clock)
+    crowd: set[Item] = set()
+    wheel.watch(crowd)
+    here, gone = Item(105.0), Item(105.0)
+    crowd |= {here, gone}
+    assert len(wheel) == 2
+    clock.now = 104.9
+    _turn(wheel)
+    crowd.discard(gone)
+    assert here.expirations == 0
+    clock.now = 105.0
+    _turn(wheel)
+    assert (here.expirations, gone.expirations) == (1, 0)
+
+
 def test_a_moved_deadline_holds_and_never_is_never() -> None:
     clock = Clock()
     wheel = Wheel(clock)
