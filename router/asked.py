@@ -30,6 +30,7 @@ class Asked:
         "endpoint",
         "is_json",
         "may_be_stale",
+        "own_key",
         "shape",
         "suits",
         "target",
@@ -45,6 +46,9 @@ class Asked:
         self.target = target
         self.endpoint = endpoint_of(target)
         self.credentials = credentials(head.look, config.keys.prefix)
+        shown = self.credentials
+        self.own_key = shown.keys[0] if shown.caller is _OWN else None
+        """The caller's own key."""
         self.is_json = is_json(head)
         self.may_be_stale = not head.websocket and (
             head.method in (b"GET", b"HEAD") or self.endpoint in _POOLED_POSTS

@@ -57,7 +57,7 @@ class Attempts(Choosing):
         ends_at: float,
     ) -> None:
         """`began` and `ends_at` are on the plane's clock."""
-        super().__init__(plane, asked, body, plan)
+        Choosing.__init__(self, plane, asked, body, plan)
         self.failed: list[FailedAttempt] = []
         self.ended: tuple[Tried, ...] = ()
         """Every attempt that has failed, for the trail."""
@@ -194,7 +194,7 @@ class Attempts(Choosing):
         """The caller's own key is over its limit there: this key keeps away, nobody else."""
         plane = self._plane
         wait = wait_of(look, plane.wall())
-        plane.pool.blocks.block(self.mirror, self.key, wait, plane.clock())
+        plane.pool.blocks.block(self.mirror, self.asked.own_key, wait, plane.clock())
         self.give_back()
 
     def give_back(self) -> None:

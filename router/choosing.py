@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from router.admission.keys import Caller
 from router.admission.table import UNCOUNTED
 from router.asked import Asked
 from router.body import RequestBody
@@ -21,7 +20,6 @@ from router.upstreams import Upstream
 from router.wire.answer import Problem
 from router.wire.upstream import UpstreamConnection
 
-_OWN = Caller.own
 _NEVER = Repeat.never
 
 
@@ -38,13 +36,10 @@ class Taken(NamedTuple):
 class Choosing(Eligibility):
     """One request's view of the mirrors."""
 
-    __slots__ = ("_met_full", "_plan", "_plane", "_ready", "in_turn", "key", "tried")
+    __slots__ = ("_met_full", "_plan", "_plane", "_ready", "in_turn", "tried")
 
     def __init__(self, plane: Plane, asked: Asked, body: RequestBody, plan: Plan) -> None:
-        super().__init__(asked, body)
-        shown = asked.credentials
-        self.key = shown.keys[0] if shown.caller is _OWN else None
-        """The caller's own key."""
+        Eligibility.__init__(self, asked, body)  # super() costs 0.2 µs
         self.tried: list[str] = []
         self.in_turn = False
         """Whether it stood in line, and this is its turn."""
@@ -108,7 +103,7 @@ class Choosing(Eligibility):
             return False
         plane = self._plane
         blocks = plane.pool.blocks
-        if blocks and blocks.until(upstream.id, self.key, plane.clock()):
+        if blocks and blocks.until(upstream.id, self.asked.own_key, plane.clock()):
             return False
         gate = upstream.gate
         if gate is not None and (gate.closed_until > plane.clock() or self._is_behind):
@@ -128,7 +123,7 @@ class Choosing(Eligibility):
             self._met_full = self.in_turn = False
             return FULL
         fitting = [u.id for u in plane.upstreams if u.available and self.fits(u)]
-        wait = plane.pool.blocks.soonest(fitting, self.key, plane.clock())
+        wait = plane.pool.blocks.soonest(fitting, self.asked.own_key, plane.clock())
         if wait is not None:
             return all_limited(wait)
         named = plane.router.expose_mirror

@@ -116,13 +116,13 @@ class Reply:
 
     def pause(self) -> None:
         """The client takes no more for now."""
-        if self._connection is not None and not self._connection.closed:
-            self._connection.transport.pause_reading()
+        if self._connection is not None:
+            self._connection.pause()
 
     def resume(self) -> None:
         """The client takes bytes again."""
-        if self._connection is not None and not self._connection.closed:
-            self._connection.transport.resume_reading()
+        if self._connection is not None:
+            self._connection.resume()
 
     @property
     def between_events(self) -> bool:

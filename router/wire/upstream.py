@@ -56,6 +56,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._user: UpstreamUser | None = None
         self._heard = False
+        self._paused = False
         self._asked = -1
         """How often the outbox had been flushed when a request was put into it."""
         self.used = 0
@@ -103,6 +104,18 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Write a further part of the request."""
         self._outbox.write(self.transport, data)
 
+    def pause(self) -> None:
+        """Read no more for now: the client takes no more."""
+        if not self.closed:
+            self._paused = True
+            self.transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read again."""
+        if not self.closed:
+            self._paused = False
+            self.transport.resume_reading()
+
     def leave(self) -> None:
         """Nobody wants anything more of it: close it, whatever it is doing."""
         self._user = None
@@ -118,7 +131,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def release(self) -> None:
         """The reply is complete; the connection waits for the next."""
         self._user = None
-        self.transport.resume_reading()  # its client may have been the slow one
+        if self._paused:  # its client may have been the slow one
+            self.resume()
 
     # What the event loop calls
 
