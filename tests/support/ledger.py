@@ -4,17 +4,20 @@ mirrors billed, and what mirrorgate charged."""
 import asyncio
 import json
 import random
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from tests.support.instance import Instance
 from tests.support.mirror_process import MirrorProcess
+from tests.support.wait import wait_until
 
 AMOUNTS = ("input_tokens", "cached_tokens", "output_tokens", "images", "audio_ms", "characters")
 PRICES: dict[str, dict[str, float]] = {
@@ -41,6 +44,8 @@ FAULTS: tuple[dict[str, Any], ...] = (
 )
 """What mirrors do of a request, besides what they do of themselves."""
 ALIKE = "chat/completions", {"model": "gpt-4o", "messages": [{"content": "one"}]}
+LEFT = 5
+"""Streams that are left before their end."""
 Account = dict[tuple[str, str], Counter[str]]
 """By key and model."""
 
@@ -66,6 +71,17 @@ def config(mirrors: Iterable[MirrorProcess], workers: int = 2) -> dict[str, Any]
     }
 
 
+@contextmanager
+def farm(directory: Path) -> Iterator[tuple[Instance, list[MirrorProcess]]]:
+    """An instance before two mirrors: one that is well, and one that fails now and then."""
+    with (
+        MirrorProcess("alpha", directory, keys=["*"]) as alpha,
+        MirrorProcess("beta", directory, keys=["*"], status=503, every=4) as beta,
+        Instance(config([alpha, beta]), directory / "instance") as instance,
+    ):
+        yield instance, [alpha, beta]
+
+
 def create(instance: Instance, name: str, *arguments: str) -> Key:
     """Issue a key."""
     ran = instance.command("keys", "create", "--name", name, *arguments, "--json", check=True)
@@ -86,6 +102,7 @@ class Callers:
         self._alike = alike
         self.statuses: Counter[int] = Counter()
         """Of what was answered; 0: broken off."""
+        self._seconds: Counter[int] = Counter()
         self.leaks = 0
         """Streams that had a word on use that their client had not asked for."""
 
@@ -135,6 +152,12 @@ class Callers:
                 status = answer.status
             self._look(path, body, text)
         self.statuses[status] += 1
+        self._seconds[int(time.monotonic())] += 1
+
+    @property
+    def most_in_a_second(self) -> int:
+        """How many requests ended in the busiest second."""
+        return max(self._seconds.values(), default=0)
 
     def _look(self, path: str, body: Mapping[str, Any] | None, text: bytes) -> None:
         if body is not None and path in TEXT[:2] and body.get("stream"):
@@ -232,3 +255,53 @@ def _nano(model: str, sums: Counter[str]) -> int:
     )
     assert (cost * 10**9).denominator == 1, "the prices of this test need no rounding"
     return int(cost * 10**9)
+
+
+def settled(instance: Instance, mirrors: Sequence[MirrorProcess], leaver: str = "") -> Account:
+    """The two accounts, once they are the same; fails when they do not become so."""
+    wanted = with_costs(billed(mirrors, [leaver]))
+    with suppress(AssertionError):
+        wait_until(lambda: charged(instance, leavers=[leaver]) == wanted, 15.0)
+    assert charged(instance, leavers=[leaver]) == wanted
+    return wanted
+
+
+def quiet(instance: Instance) -> Account:
+    """What was charged, once nothing is added any more."""
+    last: list[Account] = []
+
+    def stays() -> bool:
+        last.append(charged(instance))
+        return len(last) > 3 and last[-1] == last[-3]
+
+    wait_until(stays, 30.0, "the account to stay as it is")
+    return last[-1]
+
+
+def missing(bills: Account, charges: Account) -> Counter[str]:
+    """How much more was billed than charged in all; amounts may be negative."""
+    lost: Counter[str] = Counter()
+    for line in bills.keys() | charges.keys():
+        lost.update(bills.get(line, Counter()))
+        lost.subtract(charges.get(line, Counter()))
+    del lost["nano"]
+    return lost
+
+
+def run_of(instance: Instance, mirrors: list[MirrorProcess], many: int, seed: int) -> Callers:
+    """Ask so often, compare the two accounts, and return who asked."""
+    keys = [create(instance, f"customer {number}") for number in range(3)]
+    keys.append(create(instance, "with quotas", "--quota", "1000", "--tokens", "100000000"))
+    leaver = create(instance, "leaver")
+    callers = Callers(instance, keys, random.Random(seed))
+    asyncio.run(callers.ask(many, at_once=12))
+    asyncio.run(callers.leave(leaver, LEFT))
+    account = settled(instance, mirrors, leaver.id)
+    assert {key for key, _ in account} == {key.id for key in keys}
+    assert callers.leaks == 0
+    line = leaver.id, "gpt-4o"
+    wait_until(lambda: charged(instance, "estimate").get(line, Counter())["requests"] == LEFT)
+    estimated = charged(instance, "estimate")
+    assert list(estimated) == [line], "whoever stayed has the mirror's own numbers"
+    assert estimated[line]["output_tokens"] == 2 * LEFT
+    return callers
