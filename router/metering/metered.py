@@ -166,6 +166,7 @@ class Metered:
         "_meter",
         "_metering",
         "_settled",
+        "_size",
         "_upload",
         "body",
     )
@@ -178,6 +179,8 @@ class Metered:
         self._kind = kind
         self._dialect = request.dialect
         self._asked = asked
+        self._size = len(request.body) if request.body is not None else None
+        """Of the body as the client sent it, if it was collected."""
         self.body = asked.body if asked is not None else None
         """The body to send in place of the client's; None: send the client's."""
         self._hide = self.body is not None
@@ -210,12 +213,12 @@ class Metered:
         """The exchange is over.
 
         `outcome` as `tally` has it; `sent`: a mirror had the whole request; `received`: bytes of
-        its body.
+        its body, which matters where that was not collected.
         """
         if self._settled:
             return
         self._settled = True
-        found = self._account(outcome, sent, received)
+        found = self._account(outcome, sent, received if self._size is None else self._size)
         if found is None:
             return
         (usage, basis), day = found, day_of(wall)

@@ -30,7 +30,8 @@ PRICES = {
     "tts-1": [PriceConfig(characters=15)],
 }
 ENDPOINTS = ("chat", "completions", "responses", "embeddings", "moderations", "images", "audio")
-CHAT = {"model": "gpt-4o", "messages": []}
+CHAT: dict[str, Any] = {"model": "gpt-4o", "messages": []}
+CHAT["padding"] = "x" * (400 - len(json.dumps({**CHAT, "padding": ""})))
 STREAM = {**CHAT, "stream": True}
 USED = {"prompt_tokens": 10, "completion_tokens": 5}
 CHARGED = [10, 0, 5, 0, 0, 0, 20_000]
@@ -219,7 +220,7 @@ def test_embeddings_are_charged_by_their_input():
     assert charged("success", told, asked=asked) == ("usage", [3, 0, 0, 0, 0, 0, 3000], "gpt-4o")
     assert charged("success", b'{"data":[]}', asked=asked) == (
         "estimate",
-        [100, 0, 0, 0, 0, 0, 100_000],
+        [8, 0, 0, 0, 0, 0, 8000],
         "gpt-4o",
     )
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot
 from monitor.totals import Totals
 from router.config import WorkerConfig
+from router.metering.usage import Basis, Usage
 from router.metering.uses import Uses
 from router.metrics import FAMILIES
 from router.plane import Plane
@@ -59,3 +62,36 @@ def test_the_age_of_the_snapshot_is_told_once_there_is_one() -> None:
     plane.learn(HealthSnapshot(1, 100.0))
     reports.send_totals(plane)
     assert ["mirrorgate_snapshot_age_seconds", [], 7.0] in told[-1]["rows"]
+
+
+def _used(uses: Uses) -> None:
+    uses.add("k1", "2026-11-21", "gpt-4o", Basis.usage, Usage(input=3), 5)
+
+
+async def test_the_last_uses_are_said_before_a_worker_ends_and_that_it_ends() -> None:
+    told: list[dict[str, Any]] = []
+    uses = Uses()
+
+    def tell(message: dict[str, Any]) -> None:
+        told.append(message)
+        if "seq" in message:  # control writes it at once
+            uses.acknowledged(message["seq"])
+
+    _used(uses)
+    await Reports("0-1-2", Totals(FAMILIES), uses, tell).settle_uses()
+    assert [message["process"] for message in told] == ["0-1-2"] * 2
+    assert [message.get("seq") for message in told] == [1, None]
+    assert told[-1]["ends"]
+
+
+async def test_a_worker_whose_last_uses_nobody_writes_does_not_say_that_all_is_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[dict[str, Any]] = []
+    uses = Uses()
+    _used(uses)
+    monkeypatch.setattr("router.reports._SETTLE_WITHIN", 0.05)
+    await Reports("0-1-2", Totals(FAMILIES), uses, told.append).settle_uses()
+    assert [message["type"] for message in told] == ["use"]
+    assert "ends" not in told[0]
+    assert uses
