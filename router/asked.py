@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from router.admission.clients import Client
 from router.admission.keys import Caller, credentials
+from router.admission.ring import IssuedKey, KeyRing
 from router.body import is_json
 from router.choice.timeouts import asked_timeout
 from router.config import WorkerConfig
 from router.stream.dialect import dialect_of
 from router.upstreams import Upstream
+from router.wire.answer import Problem
 from router.wire.outgoing import fields_with_key
 from router.wire.request import RequestHead
 from router.wire.target import endpoint_of
@@ -24,13 +26,17 @@ class Asked:
     __slots__ = (
         "_fields",
         "_head",
+        "_pepper",
+        "caller",
         "client",
         "config",
         "credentials",
+        "digest",
         "endpoint",
         "is_json",
         "may_be_stale",
         "own_key",
+        "problem",
         "shape",
         "suits",
         "target",
@@ -46,9 +52,12 @@ class Asked:
         self.target = target
         self.endpoint = endpoint_of(target)
         self.credentials = credentials(head.look, config.keys.prefix)
-        shown = self.credentials
-        self.own_key = shown.keys[0] if shown.caller is _OWN else None
+        self.caller = self.credentials.caller
+        self.own_key = self.credentials.keys[0] if self.caller is _OWN else None
         """The caller's own key."""
+        self.digest = b""
+        """Of the issued key, as `issued` has looked for it."""
+        self._pepper: bytes | None = None
         self.is_json = is_json(head)
         self.may_be_stale = not head.websocket and (
             head.method in (b"GET", b"HEAD") or self.endpoint in _POOLED_POSTS
@@ -63,18 +72,26 @@ class Asked:
         """Seconds that the caller will wait at most, if it said so."""
         self.suits: dict[Upstream, bool] = {}
         """Which mirrors have this endpoint and take these keys, as far as that was asked."""
+        self.problem: Problem | None = None
+        """Why the head may not come in without a key, if so; the door has looked at it."""
         self._head = head
         self._fields: dict[tuple[bytes, bool], bytes] = {}
 
     def __repr__(self) -> str:
-        return f"<Asked {self.endpoint} {self.credentials.caller}>"
+        return f"<Asked {self.endpoint} {self.caller}>"
+
+    def issued(self, ring: KeyRing, wall: float) -> IssuedKey | None:
+        """The issued key that it carries, if that may be used at `wall` (since the epoch)."""
+        if self._pepper is not ring.pepper:
+            self._pepper, self.digest = ring.pepper, ring.digest(self.credentials.keys[0])
+        return ring.find(self.digest, wall)
 
     def fields_for(self, upstream: Upstream, talks: bool) -> bytes:
         """The fields that this mirror gets, with the key that it takes.
 
         `talks`: we may have to say something in its answer, so it must not be compressed.
         """
-        key = b"" if self.credentials.caller is _OWN else upstream.api_key
+        key = b"" if self.caller is _OWN else upstream.api_key
         known = self._fields.get((key, talks))
         if known is None:
             known = fields_with_key(self._head, self.credentials, key, plain=talks)

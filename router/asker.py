@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from router.body import RequestBody
 from router.choice.failure import Failure
+from router.metering.metered import Metered
 from router.plane import Plane
 from router.stream.dialect import Dialect
 from router.wire.request import RequestHead
@@ -43,6 +44,8 @@ class Asker(Protocol):
     """When the request was complete, on the plane's clock."""
     early_tunnel: list[bytes]
     """What the client sent behind a WebSocket request."""
+    metered: Metered | None
+    """What counts the use of a mirror's key, if that is lent."""
     told: bool
     """Whether the client has a head and comments already, because the answer took long."""
 

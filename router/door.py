@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
+from router.admission.keys import Caller
 from router.admission.refusals import ban_problem
 from router.asked import Asked
 from router.exchange import Exchange
@@ -32,6 +33,7 @@ from router.wire.request import (
 )
 from router.wire.target import forward_target
 
+_ANONYMOUS = Caller.anonymous
 MAX_PIPELINED = 16
 DRAIN_GRACE = 0.5
 """Seconds for what a client may be sending when the worker stops."""
@@ -134,6 +136,9 @@ class Door(asyncio.BufferedProtocol):
                 return
             client = plane.recognise(self.client, head.look)
             self._asked = asked = Asked(plane.config, head, target, client)
+            if asked.credentials.caller is _ANONYMOUS:
+                proxied = plane.clients.peer(self.client).trusted
+                asked.problem = plane.anonymous.refusal(head.look, proxied)
         self._incoming = exchange = Exchange(plane, self, head, asked)
         if self._current is None and not self._full:
             self._current = exchange

@@ -49,7 +49,7 @@ class Exchange(Pursuit):
         if self._finished:
             return
         looks_again = bool(rechecks) and plane.limits.may_wait()
-        self._place, problem = entry(plane, self.head, self.asker, not looks_again)
+        self._place, problem = entry(plane, self.head, self._asked, not looks_again)
         if problem is None:
             if rechecks is not RECHECKS:
                 self.client.resume_client()
@@ -67,7 +67,7 @@ class Exchange(Pursuit):
             ending = [] if self.may_keep_alive else [(b"connection", b"close")]
             self._answer(204, render(204, [*fields, *ending], None), "success")
             return
-        problem = refusal(plane, self.head.length, self._asked.credentials)
+        problem = refusal(plane, self.head.length, self._asked)
         if problem is not None:
             self._refuse(problem)
             return
@@ -88,6 +88,8 @@ class Exchange(Pursuit):
         body.size += len(data)
         if self._finished:
             return
+        if self.metered is not None:
+            self.metered.upload(data)
         if body.size > self.plane.router.max_body:
             self._refuse_or_cut(too_large(self.plane.router.max_body))
         elif self._reply is not None:
@@ -200,6 +202,10 @@ class Exchange(Pursuit):
             self.plane.line.leave(self)
         self.plane.exchanges.discard(self)
         self._count(outcome, status, self.plane.clock() if now is None else now)
+        if self.metered is not None:
+            sent = self._reply is not None and self.body.complete
+            wall, received = self.plane.wall(), self.body.size
+            self.metered.settle(outcome, wall, sent=sent, received=received)
         self._leave_mirror()
         if self._attempts is not None:
             self._attempts.give_back()

@@ -14,9 +14,11 @@ from monitor.health.board import HealthSnapshot
 from monitor.probes.handshake import TlsContexts
 from monitor.totals import Totals
 from router.admission.alerts import Alerts
+from router.admission.anonymous import AnonymousCallers
 from router.admission.bans import BanList, Row
 from router.admission.clients import Client, Clients, Peer
 from router.admission.limits import Limits
+from router.admission.ring import KeyRing
 from router.admission.table import Table
 from router.choice.pool import Pool
 from router.choice.timeouts import Classes
@@ -24,6 +26,8 @@ from router.choice.words import Word
 from router.config import WorkerConfig
 from router.departures import Departures
 from router.line import Line
+from router.metering.metered import Metering
+from router.metering.uses import Uses
 from router.plan import Planner
 from router.pressure import Crowd, Door, Memory, connection_limit
 from router.tally import Finished, Tally
@@ -62,6 +66,7 @@ class Plane:
         report_failure: Callable[[str], None] = lambda mirror: None,
         notice: Callable[[str, Peer], None] = lambda setting, peer: None,
         table: Table | None = None,
+        uses: Uses | None = None,
         tell: Callable[[Word], None] = lambda word: None,
         access: Callable[[Finished], None] | None = None,
         accept: Callable[[bool], None] = lambda on: None,
@@ -86,6 +91,8 @@ class Plane:
         self.wheel.add(IdleKeeper(self.wheel, self.upstreams))
         self.pool: Pool[Upstream] = Pool(config.router, self.rng, tell)
         self.bans = BanList()
+        self.keys = KeyRing()
+        self.metering = Metering(Uses() if uses is None else uses, totals)  # an empty one is false
         self.alerts = Alerts()
         self.limits = Limits(table)
         self.line = Line(config.router.queue)
@@ -113,10 +120,13 @@ class Plane:
         self.timeouts = config.router.timeouts
         self.prefixes = tuple(prefix.encode() for prefix in config.router.forward)
         self.clients = Clients(config.router.trusted_proxies, config.router.client_ip_header)
+        self.anonymous = AnonymousCallers(config)
         self.limits.configure(config.limits)
         self.line.configure(config.router.queue)
         self.models = frozenset(model for mirror in config.mirrors for model in mirror.models)
         """Those that the operator has named: what metrics may be labelled with."""
+        endpoints, most_read = config.keys.endpoints, config.router.replay_body
+        self.metering.configure(config.prices, endpoints, self.models, most_read)
         self.request_rules = request_rules(config.router.client_ip_header)
         self.tls_contexts.forget()
         self.learn(snapshot)

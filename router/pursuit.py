@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from router.admission.issued import refusal_of_key
+from router.admission.keys import Caller
 from router.attempts import Attempts
 from router.choice.failure import Failure
+from router.metering.metered import ANONYMOUS, Request
+from router.plan import Plan
 from router.problems import FULL
 from router.reply import Reply, outcome_of
 from router.stream.dialect import error_event
@@ -17,6 +21,8 @@ from router.wire.outgoing import render_head
 from router.wire.response import ResponseHead
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER
+
+_OWN, _ISSUED, _ = Caller
 
 
 class Pursuit(Watched):
@@ -39,7 +45,13 @@ class Pursuit(Watched):
         """Ask a mirror, the next one if there was one before."""
         attempts = self._attempts
         if attempts is None:
-            self._attempts = attempts = self._first_attempt(now)
+            plan = self.plane.planner.plan(self._asked, self.body, now)
+            unfit = self._lend(plan) if self._asked.caller is not _OWN else None
+            if unfit is not None:
+                self._refuse(unfit)
+                return
+            self._follow(plan)
+            self._attempts = attempts = self._first_attempt(plan, now)
         self.wait(NEVER)  # opening has limits of its own; the last attempt's are over
         problem = self._start(attempts, now)
         if problem is FULL and self.plane.line.join(self):
@@ -72,20 +84,45 @@ class Pursuit(Watched):
         self._waits = False
         self._refuse(FULL)
 
-    def _first_attempt(self, now: float) -> Attempts:
-        plane = self.plane
-        plan = plane.planner.plan(self._asked, self.body, now)
-        self._follow(plan)
-        return Attempts(plane, self._asked, self.body, plan, now, now + plan.patience.total)
+    def _first_attempt(self, plan: Plan, now: float) -> Attempts:
+        ends_at = now + plan.patience.total
+        return Attempts(self.plane, self._asked, self.body, plan, now, ends_at)
+
+    def _lend(self, plan: Plan) -> Problem | None:
+        """It is asked with a mirror's key, which is not lent for everything, and is metered."""
+        plane, head, asked, wall = self.plane, self.head, self._asked, self.plane.wall()
+        key = asked.issued(plane.keys, wall) if asked.caller is _ISSUED else ANONYMOUS
+        if key is None:
+            return refusal_of_key(plane.keys, asked.digest)
+        body, collected = self.body.peek(), self.body.collected
+        multipart = asked.shape[3]
+        request = Request(
+            head.method,
+            asked.target,
+            plan.dialect,
+            head.websocket,
+            multipart,
+            body if collected else None,
+        )
+        found = plane.metering.begin(key, request, wall)
+        if isinstance(found, Problem):
+            return found
+        self.metered = found
+        if found is not None and not collected:
+            found.upload(body)
+        return None
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
         body, asked = self.body, self._asked
         self._reply = Reply(self, upstream, connection, opened_in)
         self.client.resume_client()  # before writing, which may pause it again
-        fields = asked.fields_for(upstream, self._silence < NEVER)
+        metered, size, parts = self.metered, body.known_size, body.to_send()
+        if metered is not None and metered.body is not None:
+            size, parts = len(metered.body), [metered.body]
+        fields = asked.fields_for(upstream, self._silence < NEVER or metered is not None)
         prefix, host = upstream.base_path, connection.authority
-        head = render_head(self.head, asked.target, prefix, host, fields, body.known_size)
-        connection.ask(b"".join((head, *body.to_send())))
+        head = render_head(self.head, asked.target, prefix, host, fields, size)
+        connection.ask(b"".join((head, *parts)))
         if body.complete:
             self._await_answer()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from router.asker import Asker
 from router.choice.failure import Failure
 from router.choice.rate_limited import classify
+from router.metering.meter import Meter
 from router.relay import Relay
 from router.respond import added_fields
 from router.stream.dialect import Dialect, interruption
@@ -61,6 +62,7 @@ class Reply:
         "_head",
         "_heard_at",
         "_hold",
+        "_meter",
         "_opened_in",
         "_relay",
         "_tunnel",
@@ -93,6 +95,7 @@ class Reply:
         self._hold: Hold | Refusal | None = None
         self._boundary: Boundary | None = None
         self._ending: Ending | None = None
+        self._meter: Meter | None = None
         self._relay = Relay(asker.plane.outbox, asker.client.transport, asker.head, asker.told)
         self._tunnel: Tunnel | None = None
         connection.take(self, to_head=asker.head.method == b"HEAD")
@@ -263,6 +266,9 @@ class Reply:
         asker, plane, mirror = self._asker, self._asker.plane, self._upstream
         self._head = self._hold = None
         self.committed = True
+        if asker.metered is not None:
+            self._meter = asker.metered.answer(head)
+            head = self._meter.head if self._meter is not None else head
         self.stream = head.is_event_stream
         if self.stream and not is_encoded(head):
             self._boundary = Boundary()
@@ -281,6 +287,11 @@ class Reply:
         plane.tally.answered(mirror.id, asker.endpoint, self._first_byte, self._opened_in)
 
     def _forward(self, parts: list[bytes], ended: bool) -> None:
+        if self._meter is not None:
+            parts = self._meter.feed(parts, ended)
+            if self._meter.broken:
+                self.interrupt(Failure.malformed)
+                return
         if self._boundary is not None:
             for part in parts:
                 self._boundary.feed(part)

@@ -17,6 +17,7 @@ from router.body import RequestBody
 from router.choice.failure import Failure
 from router.choice.retry import Commit
 from router.choice.timeouts import SOFT_LEAST
+from router.metering.metered import Metered
 from router.plan import Plan
 from router.plane import Plane
 from router.problems import too_slow
@@ -66,6 +67,7 @@ class Watched:
         "endpoint",
         "head",
         "id",
+        "metered",
         "plane",
         "told",
     )
@@ -82,6 +84,8 @@ class Watched:
         self._quiet_since = plane.wheel.now
         self.told = False
         self.early_tunnel: list[bytes] = []
+        self.metered: Metered | None = None
+        """What counts the use of a mirror's key, if that is lent."""
         self._asked = asked
         self._admitted = False
         self._plan: Plan | None = None
@@ -132,7 +136,7 @@ class Watched:
     @property
     def with_mirror_key(self) -> bool:
         """Whether the mirror gets its own key instead of the caller's."""
-        return self._asked.credentials.caller is not _OWN
+        return self._asked.caller is not _OWN
 
     @property
     def may_keep_alive(self) -> bool:

@@ -34,7 +34,6 @@ from router.access import access_log
 from router.admission.clients import Peer
 from router.admission.followed import FollowedBans, FollowedKeys
 from router.admission.following import ASK_AGAIN, Followed, Follower
-from router.admission.ring import KeyRing
 from router.admission.table import Table
 from router.choice.words import Word, from_message, to_message
 from router.config import RouterConfig, WorkerConfig
@@ -87,15 +86,15 @@ class Worker:
             report_failure=self._reports.failure,
             notice=self._notice,
             table=table,
+            uses=self._uses,
             tell=self._say,
             access=self._access_log(config.log),
             accept=self._accept,
         )
-        self._keyring = KeyRing()
         self._awaited = {"bans", "keys"}
         """Lists that have not come yet."""
         self._bans = self._follower("bans", FollowedBans(self._plane))
-        self._keys = self._follower("keys", FollowedKeys(self._keyring))
+        self._keys = self._follower("keys", FollowedKeys(self._plane.keys))
         self._lists: dict[str, Callable[[Message], None]] = {
             "bans": self._bans.piece,
             "ban": self._bans.add,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from router.admission.clients import Client
-from router.admission.keys import Caller, Credentials
+from router.admission.issued import refusal_of_key
+from router.admission.keys import Caller
 from router.admission.refusals import accepted_keys, ban_problem, too_large, unauthorized
 from router.admission.table import UNCOUNTED
 from router.asked import Asked
@@ -11,21 +11,30 @@ from router.plane import Plane
 from router.wire.answer import Problem
 from router.wire.request import RequestHead
 
-_, _ISSUED, _ANONYMOUS = Caller
+_ISSUED = Caller.issued
+_NOT_ACCEPTED = {
+    Caller.own: "Callers' own keys are not accepted here.",
+    Caller.issued: "Keys issued here are not accepted any more.",
+    Caller.anonymous: "No API key was sent.",
+}
 
 
 def entry(
-    plane: Plane, head: RequestHead, client: Client, in_line: bool = True
+    plane: Plane, head: RequestHead, asked: Asked, in_line: bool = True
 ) -> tuple[int, Problem | None]:
     """A place to be given back with `plane.limits.leave`, and why there is none, if so.
 
     `in_line`: the refusal is the last word, not followed by another look. Preflights are answered
     here and cost nothing, so they are not counted.
     """
+    client, wall = asked.client, plane.wall()
     problem = ban_problem(plane, client) if plane.bans.some else None
     if problem is not None or head.method == b"OPTIONS":
         return UNCOUNTED, problem
-    answer = plane.limits.enter(client, plane.clock(), plane.wall(), in_line)
+    issued = asked.issued(plane.keys, wall) if asked.caller is _ISSUED else None
+    if issued is not None:
+        return plane.limits.enter_with(issued, client, plane.clock(), wall, in_line)
+    answer = plane.limits.enter(client, plane.clock(), wall, in_line)
     if answer[0] >= UNCOUNTED:
         return answer[0], None
     return UNCOUNTED, plane.limits.refusal_of(answer)
@@ -38,16 +47,14 @@ def blame(plane: Plane, asked: Asked, head: RequestHead, problem: Problem) -> No
         plane.alerts.note(asked.client, problem.code, user_agent, plane.wall())
 
 
-def refusal(plane: Plane, length: int, shown: Credentials) -> Problem | None:
-    """Why a request with a body of this length and these keys may not be forwarded, if so."""
+def refusal(plane: Plane, length: int, asked: Asked) -> Problem | None:
+    """Why such a request with a body of this length may not be forwarded, if so."""
     limit = plane.router.max_body
     if length > limit:
         return too_large(limit)
-    caller = shown.caller
-    if caller is _ISSUED:
-        return unauthorized("This key is unknown or has been revoked.")
+    caller = asked.caller
     if caller in plane.router.callers:
-        return None
-    if caller is _ANONYMOUS:
-        return unauthorized(f"No API key was sent. {accepted_keys(plane)}")
-    return unauthorized(f"Callers' own keys are not accepted here. {accepted_keys(plane)}")
+        if caller is _ISSUED and asked.issued(plane.keys, plane.wall()) is None:
+            return refusal_of_key(plane.keys, asked.digest)
+        return asked.problem
+    return unauthorized(f"{_NOT_ACCEPTED[caller]} {accepted_keys(plane)}")

@@ -8,7 +8,11 @@ from math import ceil
 
 from router.admission.clients import Client, network_map
 from router.admission.config import LimitsConfig
+from router.admission.issued import counts
+from router.admission.issued import too_fast as key_too_fast
+from router.admission.issued import too_many as key_too_many
 from router.admission.networks import NetworkMap
+from router.admission.ring import IssuedKey
 from router.admission.table import TOO_FAST, TOO_MANY, UNCOUNTED, Answer, Table
 from router.wire.answer import Problem
 
@@ -67,6 +71,25 @@ class Limits:
         if not (limit or rate):
             return LET_IN
         return self._table.admit(client.key, now, limit, rate, config.burst, in_line)
+
+    def enter_with(
+        self, issued: IssuedKey, client: Client, now: float, wall: float, in_line: bool = True
+    ) -> tuple[int, Problem | None]:
+        """As `enter`, for a request with an issued key: a place, and why there is none, if so."""
+        free = not client.version or (self._exempts and self._is_exempt(client, wall))
+        place = UNCOUNTED
+        for key, limit, rate, burst in counts(self._config, client.key, issued, free):
+            if not (limit or rate):
+                continue
+            place, wait = self._table.admit(key, now, limit, rate, burst, in_line)
+            if place < UNCOUNTED and key is client.key:
+                return UNCOUNTED, self.refusal_of((place, wait))
+            if place < UNCOUNTED:
+                seconds = max(1, ceil(wait))
+                if place == TOO_MANY:
+                    return UNCOUNTED, key_too_many(limit, seconds)
+                return UNCOUNTED, key_too_fast(rate, seconds)
+        return place, None
 
     def may_wait(self) -> bool:
         """Whether a refusal may be put off for a moment."""

@@ -17,8 +17,9 @@ from monitor.settings import read
 from monitor.totals import Totals
 from router.admission.admit import entry
 from router.admission.bans import pieces
-from router.admission.clients import Client, parse
+from router.admission.clients import parse
 from router.admission.table import Table, create
+from router.asked import Asked
 from router.config import WorkerConfig
 from router.metrics import FAMILIES
 from router.plane import Plane
@@ -109,9 +110,9 @@ def test_bans_cost_little_memory_and_no_long_start(instance: Instance, measured:
     measured("lifting all of them, s", time.monotonic() - began)
 
 
-def _clients() -> list[Client]:
+def _requests(config: WorkerConfig, head: RequestHead) -> list[Asked]:
     made = [parse(f"192.0.{i >> 8}.{i & 255}") for i in range(1000)]
-    return [client for client in made if client is not None]
+    return [Asked(config, head, head.target, client) for client in made if client is not None]
 
 
 def test_all_checks_of_a_request_take_little_time(measured: Measure) -> None:
@@ -131,12 +132,13 @@ def test_all_checks_of_a_request_take_little_time(measured: Measure) -> None:
     ]
     for piece in pieces(rows):
         plane.bans.extend(piece)
-    head, clients = RequestHead(b"POST", b"/v1/chat/completions", [], {}), _clients()
+    head = RequestHead(b"POST", b"/v1/chat/completions", [], {})
+    requests = _requests(config, head)
     spent = []
     for _ in range(5):
         began = time.process_time()
         for i in range(ASKED):
-            place, problem = entry(plane, head, clients[i % len(clients)])
+            place, problem = entry(plane, head, requests[i % len(requests)])
             assert problem is None
             plane.limits.leave(place)
         spent.append((time.process_time() - began) / ASKED)
