@@ -84,6 +84,8 @@ class Uses:
         self._seq += 1
 
     def _settle(self, key: str, cost: int, tokens: int) -> None:
-        rest = self._spent.pop(key).and_also(Spent(-cost, -tokens))
+        rest = self.spent(key).and_also(Spent(-cost, -tokens))
         if rest != NOTHING:
             self._spent[key] = rest
+        else:  # also when a row follows that cost nothing
+            self._spent.pop(key, None)
