@@ -34,7 +34,7 @@ def instance(farm: Farm) -> Instance:
 
 
 def _wait_until_refused(instance: Instance, each: http.client.HTTPConnection) -> None:
-    wait_until(lambda: status_on(instance, each) == 403, 2, "the ban to hold")
+    wait_until(lambda: status_on(instance, each) == 403, 20, "the ban to hold")
 
 
 def _listed(instance: Instance) -> list[dict[str, Any]]:
@@ -62,7 +62,7 @@ def test_a_ban_holds_on_every_worker_at_once_is_told_properly_and_can_be_lifted(
     for told in ("too many streams", "desk@example.org", " UTC"):
         assert told in answer.error["message"]
     assert chat(instance.base_url, source=NEIGHBOUR).status == 200
-    (ban,) = wait_until(lambda: _listed(instance), 5, "the ban to be listed")
+    (ban,) = wait_until(lambda: _listed(instance), 20, "the ban to be listed")
     assert ban["ip"] == "127.0.0.x"
     assert ban["reason"] == "too many streams"
     assert ban["id"] in answer.error["message"]
@@ -70,8 +70,8 @@ def test_a_ban_holds_on_every_worker_at_once_is_told_properly_and_can_be_lifted(
     assert "127.0.0.x" in page
     assert BANNED not in page
     instance.command("bans", "remove", BANNED, check=True)
-    wait_until(lambda: not _refused(instance), 5, "the ban to be lifted")
-    wait_until(lambda: not _listed(instance), 5, "the list to be empty")
+    wait_until(lambda: not _refused(instance), 20, "the ban to be lifted")
+    wait_until(lambda: not _listed(instance), 20, "the list to be empty")
     assert instance.command("bans", "remove", BANNED).returncode == 1
 
 
@@ -84,12 +84,12 @@ def test_a_ban_may_name_a_network_or_a_mapped_address(
 ):
     instance.command("bans", "add", given, check=True)
     try:
-        wait_until(lambda: _refused(instance), 5, "the ban to hold")
+        wait_until(lambda: _refused(instance), 20, "the ban to hold")
         assert _refused(instance, NEIGHBOUR) is neighbour_too
         assert not _refused(instance, "127.0.0.1")
     finally:
         instance.command("bans", "remove", given, check=True)
-    wait_until(lambda: not _refused(instance), 5, "the ban to be lifted")
+    wait_until(lambda: not _refused(instance), 20, "the ban to be lifted")
 
 
 def test_the_newest_ban_on_an_address_counts_also_after_a_restart(instance: Instance):
@@ -104,18 +104,18 @@ def test_the_newest_ban_on_an_address_counts_also_after_a_restart(instance: Inst
     instance.command("bans", "allow", BANNED, check=True)
     instance.command("enable", "alpha", check=True)
     instance.command("enable", "beta", check=True)
-    wait_until(lambda: not _refused(instance), 5, "the ban to be lifted")
+    wait_until(lambda: not _refused(instance), 20, "the ban to be lifted")
     wait_until(lambda: _all_in_rotation(instance), 10, "all mirrors to be in rotation")
     instance.command("drain", "gamma", check=True)
-    wait_until(lambda: _answering(instance) <= {"alpha", "beta"}, 5, "the others to get traffic")
+    wait_until(lambda: _answering(instance) <= {"alpha", "beta"}, 20, "the others to get traffic")
     instance.command("enable", "gamma", check=True)
 
 
 def _is_so(instance: Instance) -> None:
     """A ban on one address, alpha in maintenance, beta drained."""
     assert "second" in chat(instance.base_url, source=BANNED).error["message"]
-    wait_until(lambda: [ban["reason"] for ban in _listed(instance)] == ["second"], 5, "the list")
-    wait_until(lambda: _answering(instance) == {"gamma"}, 5, "only gamma to get traffic")
+    wait_until(lambda: [ban["reason"] for ban in _listed(instance)] == ["second"], 20, "the list")
+    wait_until(lambda: _answering(instance) == {"gamma"}, 20, "only gamma to get traffic")
     assert nodes(instance)["alpha"]["state"] == "maintenance"
     assert not nodes(instance)["beta"]["in_rotation"]
 
@@ -136,5 +136,5 @@ def test_a_client_on_a_dual_stack_listener_is_known_by_its_plain_address(farm: F
     with Instance(config, farm.instance.directory / "mapped") as mapped:
         mapped.command("bans", "add", BANNED, check=True)
         base_url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: chat(base_url, source=BANNED).status == 403, 5, "the ban to hold")
+        wait_until(lambda: chat(base_url, source=BANNED).status == 403, 20, "the ban to hold")
         assert chat(base_url, source=NEIGHBOUR).status == 200

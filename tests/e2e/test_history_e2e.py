@@ -44,6 +44,15 @@ def is_up(instance: Instance) -> bool:
         return False
 
 
+def stores(*, long: str) -> pytest.MarkDecorator:
+    """Both kinds of store, one of them in the long runs: an instance takes seconds to start."""
+    kinds = [
+        pytest.param(kind, marks=[pytest.mark.prove] if kind == long else [])
+        for kind in ("sqlite", "postgresql")
+    ]
+    return pytest.mark.parametrize("url", kinds, indirect=True)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
@@ -70,6 +79,7 @@ def incidents(instance: Instance) -> list[Any]:
         return list(json.load(answer)["incidents"])
 
 
+@stores(long="postgresql")
 def test_uptime_goes_on_over_a_restart_and_over_kill_9(instance: Instance):
     assert node(instance)["uptime"]["24h"] == {"percent": None, "coverage_percent": "0"}
     assert instance.stop() == 0
@@ -103,12 +113,14 @@ def test_a_second_instance_of_the_same_vantage_is_refused(
     assert is_up(instance)
 
 
+@stores(long="sqlite")
 def test_control_killed_again_and_again_holds_its_own_vantage(instance: Instance):
     for _ in range(3):
         kill_control(instance, lambda: None)
         wait_until(lambda: is_up(instance), 40, "the mirror to be up")
 
 
+@stores(long="postgresql")
 def test_an_outage_is_an_incident_from_its_first_bad_probe_to_its_end(
     instance: Instance, mirror: MirrorProcess
 ):

@@ -73,7 +73,7 @@ def test_nothing_is_left_of_a_killed_supervisor_and_a_new_one_starts(instance: I
     with streams_on_all_workers(instance):
         os.kill(instance.pid, signal.SIGKILL)
         wait_until(lambda: not any(map(runs, children)), 10, "its children to be gone")
-        wait_until(lambda: all(map(can_bind, listeners)), 5, "its ports to be free")
+        wait_until(lambda: all(map(can_bind, listeners)), 20, "its ports to be free")
     instance.kill()
     assert os.path.exists(instance.config["admin"]["socket"])
     instance.start()
@@ -84,7 +84,7 @@ def test_a_stop_lets_a_stream_finish_refuses_newcomers_and_ends_with_0(instance:
     with streams_on_all_workers(instance, each=1, events=30) as held:
         streams = [stream for streams in held.values() for stream in streams]
         instance.send(signal.SIGTERM)
-        wait_until(lambda: not _accepts(instance), 5, "newcomers to be refused")
+        wait_until(lambda: not _accepts(instance), 20, "newcomers to be refused")
         assert instance.exit_code() is None
         assert all(stream.completes() for stream in streams)
         finished = time.monotonic()
@@ -99,9 +99,9 @@ def test_a_second_signal_ends_at_once_and_leaves_nothing(instance: Instance):
     children = [child.pid for child in instance.children()]
     with streams_on_all_workers(instance, each=1, events=600) as held:
         instance.send(signal.SIGTERM)
-        wait_until(lambda: not _accepts(instance), 5, "newcomers to be refused")
+        wait_until(lambda: not _accepts(instance), 20, "newcomers to be refused")
         instance.send(signal.SIGINT)
-        wait_until(lambda: instance.exit_code() is not None, 5, "the end")
+        wait_until(lambda: instance.exit_code() is not None, 10, "the end")
         assert not any(map(runs, children))
         assert not any(stream.completes() for streams in held.values() for stream in streams)
     assert not os.path.exists(instance.config["admin"]["socket"])

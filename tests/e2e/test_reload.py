@@ -32,7 +32,7 @@ def instance(farm: Farm) -> Iterator[Instance]:
     """The shared instance with the farm's configuration, before and after."""
     yield farm.instance
     farm.instance.reload(farm.config())
-    wait_until(lambda: shown(farm.instance) == {"alpha", "beta", "gamma"}, 5, "the page to know")
+    wait_until(lambda: shown(farm.instance) == {"alpha", "beta", "gamma"}, 20, "the page to know")
 
 
 def without(config: Config, mirror: str) -> Config:
@@ -71,7 +71,7 @@ def test_removing_changing_and_adding_mirrors_loses_no_request(farm: Farm, insta
 def test_a_removed_mirror_gets_nothing_new_but_finishes_its_stream(farm: Farm, instance: Instance):
     with OpenStream(instance.base_url, events=20, delay=0.1) as stream:
         instance.reload(without(farm.config(), stream.mirror))
-        wait_until(lambda: stream.mirror not in shown(instance), 5, "the page to know")
+        wait_until(lambda: stream.mirror not in shown(instance), 20, "the page to know")
         answering = {chat(instance.base_url).headers["x-mirrorgate-mirror"] for _ in range(30)}
         assert stream.mirror not in answering
         assert stream.completes()
@@ -148,10 +148,10 @@ def test_the_access_log_follows_a_reload_and_its_rotation(farm: Farm, instance: 
     file = instance.directory / "access.log"
     instance.reload({**farm.config(), "log": {"access": str(file)}})
     ask(f"{instance.base_url}/v1/models?secret=1")
-    wait_until(lambda: file.exists() and "path=/v1/models " in file.read_text(), 5, "a line")
+    wait_until(lambda: file.exists() and "path=/v1/models " in file.read_text(), 20, "a line")
     assert "secret" not in file.read_text()
     file.rename(file.with_suffix(".1"))
     instance.reload()
-    wait_until(file.exists, 5, "a new file")
+    wait_until(file.exists, 20, "a new file")
     told = instance.reload(farm.config())
     assert told["settings"] == ["log.access"]

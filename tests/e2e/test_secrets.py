@@ -161,7 +161,7 @@ def _cause_trouble(place: Place) -> None:
     ask(f"{instance.base_url}/nowhere/{QUERY}?key={ALPHA_KEY}", key=ALPHA_KEY)
     instance.command("bans", "add", "127.0.0.9", check=True)
     wait_until(
-        lambda: talk(place, key=ALPHA_KEY, source="127.0.0.9").status == 403, 5, "the ban to hold"
+        lambda: talk(place, key=ALPHA_KEY, source="127.0.0.9").status == 403, 20, "the ban to hold"
     )
     bad = json.loads(json.dumps(instance.config))
     bad["mirrors"][0]["api_key"] = f"{BETA_OWN}\n"

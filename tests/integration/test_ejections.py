@@ -58,7 +58,7 @@ def test_an_ejection_is_counted_and_shown_with_its_reason_and_end(two: Pair):
     counted = metric(two.instance, "mirrorgate_ejections_total", mirror="bad", cause="failing")
     with connections(two.instance) as each:
         two.eject(next(iter(each.values())))
-        wait_until(lambda: not nodes(two.instance)["bad"]["in_rotation"], 5, "the page to say so")
+        wait_until(lambda: not nodes(two.instance)["bad"]["in_rotation"], 20, "the page to say so")
     node = nodes(two.instance)["bad"]
     assert (node["state"], node["ejection"]["cause"]) == ("up", "failing")
     assert metric(two.instance, "mirrorgate_mirror_in_rotation", mirror="bad") == 0

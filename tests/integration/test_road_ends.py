@@ -80,7 +80,7 @@ async def test_a_client_that_leaves_takes_its_request_with_it(
             await client.head()
         await wait_until(lambda: mirror.connections == 1, what="the mirror is connected")
         leave(client)
-        await wait_until(lambda: mirror.closed == 1, timeout=5, what="the mirror is released")
+        await wait_until(lambda: mirror.closed == 1, timeout=20, what="the mirror is released")
         await wait_until(lambda: road.in_flight == 0, what="nothing is in flight")
         assert road.suspected == []
         assert [end.outcome for end in road.finished] == ["client_abort"]

@@ -43,8 +43,8 @@ from tests.support.wait import wait_until_async
 BLOCKED, CONTROL = "blocked.mirror.test", "control.mirror.test"
 ONE, TWO = "127.0.0.2", "127.0.0.3"
 BODY = bytes(range(256)) * 256
-HASTE = 0.4
-"""Seconds of silence after which a client of these tests gives up."""
+HASTE, PATIENCE = 0.4, 10.0
+"""Seconds of silence after which a client gives up that expects nothing, and one that does."""
 
 
 @dataclass
@@ -90,20 +90,21 @@ async def meet(
     address: str = ONE,
     *,
     download: bool = False,
+    patience: float = PATIENCE,
 ) -> Met:
-    """Connect, shake hands, and download if asked to."""
+    """Connect, shake hands, and download if asked to; so many seconds for each step."""
     met, started = Met(None, 0, b""), time.monotonic()
     with socket.socket() as connection:
         connection.setblocking(False)
         try:
-            async with asyncio.timeout(HASTE):
+            async with asyncio.timeout(patience):
                 await asyncio.get_running_loop().sock_connect(connection, (address, port))
                 stream = TlsStream(PlainStream(connection), trust, name)
             try:
-                async with asyncio.timeout(HASTE):
+                async with asyncio.timeout(patience):
                     await stream.handshake()
                 if download:
-                    met.body = await _download(stream, met)
+                    met.body = await _download(stream, met, patience)
             finally:
                 met.received, met.first = stream.received, stream.first_bytes
         except (OSError, EOFError) as error:
@@ -112,10 +113,10 @@ async def meet(
     return met
 
 
-async def _download(stream: TlsStream, met: Met) -> int:
+async def _download(stream: TlsStream, met: Met, patience: float) -> int:
     await stream.write(b"all of it\n")
     while True:
-        async with asyncio.timeout(HASTE):
+        async with asyncio.timeout(patience):
             data = await stream.read()
         if not data:
             return met.body
@@ -153,7 +154,7 @@ async def test_the_blocked_name_suffers_and_the_other_does_not(
     first: bytes,
 ):
     censor.rules = (Rule(exactly(BLOCKED), action),)
-    met = await meet(trust, port)
+    met = await meet(trust, port, patience=HASTE if action is DROP else PATIENCE)
     assert met.failure == failure
     assert met.first.startswith(first)
     assert bool(met.received) == bool(first)
@@ -190,7 +191,7 @@ async def test_a_throttle_slows_and_a_cap_freezes(censor: Censor, port: int, tru
     assert (slow.body, fast.body) == (len(BODY), len(BODY))
     assert slow.seconds >= len(BODY) / 200_000
     censor.rules = (Rule(exactly(BLOCKED), Relay("freeze", freeze_after=16384)),)
-    frozen = await meet(trust, port, download=True)
+    frozen = await meet(trust, port, download=True, patience=2.0)
     assert frozen.failure == "generic_timeout_error"
     assert frozen.received == 16384
 
@@ -230,18 +231,21 @@ async def test_rules_cover_names_suffixes_addresses_and_what_is_no_tls(
 
 
 async def test_a_hit_disturbs_the_address_and_port_for_a_while(
-    censor: Censor, port: int, trust: ssl.SSLContext
+    upstream: tuple[str, int], trust: ssl.SSLContext
 ):
-    residual = Residual(0.5)
-    censor.rules = (Rule(exactly(BLOCKED), RST, residual=residual),)
-    assert (await meet(trust, port, CONTROL)).failure is None
-    assert (await meet(trust, port, BLOCKED)).failure == "connection_reset"
-    assert (await meet(trust, port, CONTROL)).failure == "connection_reset"
-    assert (await meet(trust, port, CONTROL, TWO)).failure is None
-    hit, spared = censor.log[1], censor.log[2]
-    assert (hit.residual, spared.residual) == (False, True)
-    await wait_until_async(lambda: censor.clock() >= hit.at + residual.seconds)
-    assert (await meet(trust, port, CONTROL)).failure is None
+    now = 100.0
+    residual = Residual(60.0)
+    rules = [Rule(exactly(BLOCKED), RST, residual=residual)]
+    async with Censor(rules, clock=lambda: now) as censor:
+        port = await censor.listen([ONE, TWO], upstream)
+        assert (await meet(trust, port, CONTROL)).failure is None
+        assert (await meet(trust, port, BLOCKED)).failure == "connection_reset"
+        assert (await meet(trust, port, CONTROL)).failure == "connection_reset"
+        assert (await meet(trust, port, CONTROL, TWO)).failure is None
+        hit, spared = censor.log[1], censor.log[2]
+        assert (hit.residual, spared.residual) == (False, True)
+        now += residual.seconds
+        assert (await meet(trust, port, CONTROL)).failure is None
 
 
 @pytest.mark.parametrize("retriggers", [True, False])
@@ -255,9 +259,11 @@ async def test_a_residual_block_may_begin_anew_when_it_is_met(
         censor.rules = (Rule(exactly(BLOCKED), RST, residual=residual),)
         await meet(trust, port)
         now = 250.0
-        assert (await meet(trust, port, CONTROL)).failure == "generic_timeout_error"
+        held = await meet(trust, port, CONTROL, patience=HASTE)
+        assert held.failure == "generic_timeout_error"
         now = 281.0
-        failed = (await meet(trust, port, CONTROL)).failure is not None
+        patience = HASTE if retriggers else PATIENCE
+        failed = (await meet(trust, port, CONTROL, patience=patience)).failure is not None
         assert failed is retriggers
 
 
@@ -288,7 +294,7 @@ async def test_an_address_can_refuse_swallow_and_come_back(
     assert (await meet(trust, port, address=TWO)).failure is None
     await censor.become("swallow", ONE)
     for _ in range(5):
-        assert (await meet(trust, port)).failure == "generic_timeout_error"
+        assert (await meet(trust, port, patience=HASTE)).failure == "generic_timeout_error"
     await censor.become("serve")
     assert (await meet(trust, port)).failure is None
     assert {seen.address for seen in censor.log[:1]} == {TWO}

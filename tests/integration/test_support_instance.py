@@ -39,7 +39,10 @@ KILLED_TESTS = """
 import os, signal, sys
 from pathlib import Path
 from tests.support.process import Process
-print(Process(["sleep", "600"], Path(sys.argv[1])).pid, flush=True)
+from tests.support.wait import wait_until
+pid = Process(["sleep", "600"], Path(sys.argv[1])).pid
+wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\\n")
+print(pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
 SLEEPER = "import time\ntime.sleep(600)\n"
