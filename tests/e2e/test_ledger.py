@@ -10,18 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from router.watched import Watched
 from tests.support import ledger
 from tests.support.instance import Instance
 from tests.support.ledger import Callers
 from tests.support.mirror_process import MirrorProcess
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(
-        "metered" not in Watched.__slots__, reason="requests are not metered on their way yet"
-    ),
-]
+pytestmark = pytest.mark.e2e
 
 Farm = tuple[Instance, list[MirrorProcess]]
 
