@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import cast
+from typing import NoReturn, cast
 
 from router.admission.keys import Caller
 from router.admission.refusals import ban_problem
@@ -126,20 +126,35 @@ class Door(asyncio.BufferedProtocol):
 
     def request_head(self, head: RequestHead) -> None:
         """A request begins."""
+        self._incoming = exchange = self._exchange_of(head)
+        self._take(exchange)
+
+    def request_whole(self, head: RequestHead, body: bytes) -> None:
+        """All of a request at once."""
+        exchange = self._exchange_of(head)
+        exchange.whole(body)
+        self._take(exchange)
+
+    def _exchange_of(self, head: RequestHead) -> Exchange:
         if self._deaf:
             raise Leave  # what stood before it in the same read was our last
         plane, asked = self._plane, self._asked
         if asked is None or not head.repeated or asked.config is not plane.config:
-            target = forward_target(head.target, plane.prefixes, plane.router.forgiving_paths)
-            if target is None:
-                self._leave_for_aiohttp(head)
-                return
-            client = plane.recognise(self.client, head.look)
-            self._asked = asked = Asked(plane.config, head, target, client)
-            if asked.credentials.caller is _ANONYMOUS:
-                proxied = plane.clients.peer(self.client).trusted
-                asked.problem = plane.anonymous.refusal(head.look, proxied)
-        self._incoming = exchange = Exchange(plane, self, head, asked)
+            self._asked = asked = self._look_at(head)
+        return Exchange(plane, self, head, asked)
+
+    def _look_at(self, head: RequestHead) -> Asked:
+        plane = self._plane
+        target = forward_target(head.target, plane.prefixes, plane.router.forgiving_paths)
+        if target is None:
+            self._leave_for_aiohttp(head)
+        asked = Asked(plane.config, head, target, plane.recognise(self.client, head.look))
+        if asked.caller is _ANONYMOUS:
+            proxied = plane.clients.peer(self.client).trusted
+            asked.problem = plane.anonymous.refusal(head.look, proxied)
+        return asked
+
+    def _take(self, exchange: Exchange) -> None:
         if self._current is None and not self._full:
             self._current = exchange
             exchange.begin()
@@ -167,7 +182,7 @@ class Door(asyncio.BufferedProtocol):
         if newest is not None:  # else it was refused
             newest.tunnel_data(data)
 
-    def _leave_for_aiohttp(self, head: RequestHead) -> None:
+    def _leave_for_aiohttp(self, head: RequestHead) -> NoReturn:
         client = self._plane.recognise(self.client, head.look)
         problem = ban_problem(self._plane, client)
         if problem is not None:
@@ -240,7 +255,8 @@ class Door(asyncio.BufferedProtocol):
         elif self._full:
             self._stall()
         else:
-            self.resume_client()
+            if self._paused:
+                self.resume_client()
             self._watch()
 
     # Deadlines and ends

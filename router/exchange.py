@@ -36,6 +36,14 @@ class Exchange(Pursuit):
 
     # From the client
 
+    def whole(self, data: bytes) -> None:
+        """The request is complete from the beginning, with this body."""
+        body = self.body
+        body.size = len(data)
+        if data:
+            body.keep(data)
+        body.complete = True
+
     def begin(self) -> None:
         """It is this request's turn on its connection."""
         plane = self.plane

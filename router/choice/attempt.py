@@ -59,15 +59,18 @@ class Attempt(Generic[M]):
         """The first content came: the first event that has some, or a good response's head."""
         if not self._ended:
             self._ticket.content(now)
-            self._pool.open_way(self.member)
-            self._show(True)
+            if self._pool.uplink.failed_at:
+                self._pool.uplink.succeeded(self.member.id)
+            if self._lease is not None:
+                self._show(True)
 
     def succeeded(self, now: float) -> None:
         """The answer is complete; if nothing came before, this was its first content too."""
         self.content(now)
         if self._end():
-            self.member.load.succeeded(now)
-            self.member.watch.succeeded(now)
+            member = self.member
+            member.load.succeeded(now)
+            member.watch.succeeded(now)
 
     def failed(self, failure: Failure, now: float, *, retry_after: bool = False) -> None:
         """It failed. `retry_after`: the mirror named a time to come back."""

@@ -147,27 +147,27 @@ def may_eject(mirror: str, ejected: Iterable[str], usable: Iterable[str], max_pe
 class UplinkWatch:
     """Are nearly all mirrors failing at once? Then it is rather us, and nobody is ejected."""
 
-    __slots__ = ("_failed_at",)
+    __slots__ = ("failed_at",)
 
     def __init__(self) -> None:
-        self._failed_at: dict[str, float] = {}
+        self.failed_at: dict[str, float] = {}
+        """When each mirror has failed last that has not been reached since."""
 
     def failed(self, mirror: str, now: float) -> None:
         """A failure between us and this mirror."""
-        self._failed_at[mirror] = now
+        self.failed_at[mirror] = now
 
     def succeeded(self, mirror: str) -> None:
         """The way to this mirror is open."""
-        if self._failed_at:
-            self._failed_at.pop(mirror, None)
+        self.failed_at.pop(mirror, None)
 
     def keep(self, mirrors: Mapping[str, object]) -> None:
         """Forget the mirrors that are not among these."""
-        self._failed_at = {m: at for m, at in self._failed_at.items() if m in mirrors}
+        self.failed_at = {m: at for m, at in self.failed_at.items() if m in mirrors}
 
     def suspect(self, total: int, now: float) -> bool:
         """Whether at least 80 % of all mirrors, and more than one, failed within 5 s."""
-        if total < 2 or len(self._failed_at) < _UPLINK_SHARE * total:
+        if total < 2 or len(self.failed_at) < _UPLINK_SHARE * total:
             return False
-        recent = sum(now - at <= _UPLINK_WITHIN for at in self._failed_at.values())
+        recent = sum(now - at <= _UPLINK_WITHIN for at in self.failed_at.values())
         return recent >= _UPLINK_SHARE * total

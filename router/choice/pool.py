@@ -164,10 +164,6 @@ class Pool(Generic[M]):
 
     # What attempts have shown
 
-    def open_way(self, member: M) -> None:
-        """The network lets us through to this mirror."""
-        self.uplink.succeeded(member.id)
-
     def shown(self, lease: Lease, ok: bool | None) -> None:
         """A leased attempt has shown something, or nothing."""
         self._tell(Ended(lease, ok))

@@ -77,6 +77,9 @@ class RequestSink(Protocol):
     def request_end(self) -> None:
         """The request is complete."""
 
+    def request_whole(self, head: RequestHead, body: bytes) -> None:
+        """All of a request at once."""
+
     def tunnel_data(self, data: bytes) -> None:
         """Bytes behind a WebSocket request: they are not HTTP."""
 
@@ -148,19 +151,13 @@ class RequestReader:
             raise malformed("the chunks of the body are mostly framing")
 
     def _tell_again(self, body: bytes) -> None:
-        """The last head again, and this body: told as the parser's callbacks would."""
+        """The last head again, and this body: told at once instead of in three callbacks."""
         assert self._last is not None
         self._begun, self._empty = 1, 0
-        self.phase = HEAD
         try:
-            self._sink.request_head(self._last.again(len(body)))
-            self.phase = BODY
-            if body:
-                self._sink.request_body(body)
-            self._sink.request_end()
+            self._sink.request_whole(self._last.again(len(body)), body)
         except Leave:
             return
-        self.phase = BETWEEN
 
     def _remember(self, raw: bytes) -> None:
         """This read was one request: the next one may repeat its head."""

@@ -39,6 +39,12 @@ class Requests:
     def request_end(self) -> None:
         self.calls.append(("end", None))
 
+    def request_whole(self, head: RequestHead, body: bytes) -> None:
+        self.request_head(head)
+        if body:
+            self.request_body(body)
+        self.request_end()
+
     def tunnel_data(self, data: bytes) -> None:
         if data:
             self._grow("tunnel", data)
