@@ -14,6 +14,7 @@ from __future__ import annotations
 from functools import partial
 
 from router.admission.admit import blame, entry, refusal
+from router.admission.keys import Caller
 from router.admission.limits import RECHECKS, TOO_MANY_OPEN
 from router.admission.refusals import too_large
 from router.body import EARLY
@@ -27,6 +28,8 @@ from router.wire import cors
 from router.wire.answer import CONTINUE, Problem, render
 from router.wire.chunks import chunk
 from router.wire.wheel import NEVER
+
+_ISSUED = Caller.issued
 
 
 class Exchange(Pursuit):
@@ -168,6 +171,14 @@ class Exchange(Pursuit):
             self._ends_at = min(self._ends_at, self.plane.wheel.now + seconds)
             self._limit = min(self._limit, self._ends_at)
             self.deadline = min(self.deadline, self._limit)
+
+    def end_if_revoked(self) -> None:
+        """Issued keys were revoked: a WebSocket of one ends, as it might stay for hours."""
+        asked, plane, reply = self._asked, self.plane, self._reply
+        if asked.caller is not _ISSUED or not self.head.websocket or reply is None:
+            return
+        if asked.issued(plane.keys, plane.wall()) is None:
+            reply.cut()
 
     def _refuse_or_cut(self, problem: Problem) -> None:
         if self._committed and self._reply is not None:

@@ -53,6 +53,9 @@ class RunningRequest(Protocol):
     def end_soon(self, seconds: float) -> None:
         """End within this time if its mirror has been removed."""
 
+    def end_if_revoked(self) -> None:
+        """End if it would stay for long and its key has been revoked."""
+
 
 class Plane:
     """The data plane of one worker."""
@@ -182,6 +185,11 @@ class Plane:
         self.bans.purge(self.wall())
         for door in self.crowd.all():
             door.end_if_banned()
+
+    def end_revoked(self) -> None:
+        """Issued keys were revoked: end what may stay open with them for long."""
+        for exchange in list(self.exchanges):
+            exchange.end_if_revoked()
 
     def next_id(self) -> bytes:
         """A request id, unique over all workers."""

@@ -94,7 +94,7 @@ class Worker:
         self._awaited = {"bans", "keys"}
         """Lists that have not come yet."""
         self._bans = self._follower("bans", FollowedBans(self._plane))
-        self._keys = self._follower("keys", FollowedKeys(self._plane.keys))
+        self._keys = self._follower("keys", FollowedKeys(self._plane.keys, self._plane.end_revoked))
         self._lists: dict[str, Callable[[Message], None]] = {
             "bans": self._bans.piece,
             "ban": self._bans.add,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from monitor.feed import Message
 from router.admission.bans import BanList
 from router.admission.ring import KeyRing
@@ -43,8 +45,10 @@ class FollowedBans:
 class FollowedKeys:
     """The issued keys of a worker; with the first of all comes what digests depend on."""
 
-    def __init__(self, ring: KeyRing) -> None:
+    def __init__(self, ring: KeyRing, revoked: Callable[[], None] = lambda: None) -> None:
+        """`revoked`: to be told when there may be fewer."""
         self._ring = ring
+        self._revoked = revoked
         self._coming = KeyRing()
 
     def __repr__(self) -> str:
@@ -57,6 +61,7 @@ class FollowedKeys:
     def remove(self, message: Message) -> None:
         """Keys that were revoked."""
         self._ring.remove(message["ids"])
+        self._revoked()
 
     def begin(self) -> None:
         """All of them are coming."""
@@ -72,3 +77,4 @@ class FollowedKeys:
         """These are all."""
         self._ring.become(self._coming)
         self._coming = KeyRing()
+        self._revoked()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 from router.admission.keys import new_key
@@ -67,6 +69,26 @@ def test_a_revoked_key_and_one_that_never_was_are_refused_alike(instance: Instan
     ((status, code, message),) = [each for each in told if each is not None]
     assert (status, code, None in told) == (401, "invalid_api_key", False)
     assert "unknown or has been revoked" in message
+
+
+async def test_a_websocket_ends_when_its_key_is_revoked_and_another_stays(instance: Instance):
+    (key, key_id), (other, _) = created(instance), created(instance)
+    url = f"{instance.base_url}/realtime?model=gpt-realtime"
+
+    def shown(key: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {key}"}
+
+    async with aiohttp.ClientSession() as session:
+        async with (
+            session.ws_connect(url, headers=shown(key)) as revoked,
+            session.ws_connect(url, headers=shown(other)) as kept,
+        ):
+            for wire in (revoked, kept):
+                assert (await wire.receive_json())["type"] == "session.created"
+            await asyncio.to_thread(instance.command, "keys", "revoke", key_id, check=True)
+            assert (await revoked.receive(timeout=10)).type is not aiohttp.WSMsgType.TEXT
+            await kept.send_json({"type": "response.create"})
+            assert (await kept.receive_json(timeout=10))["type"].startswith("response.")
 
 
 def test_an_expired_key_is_told_when(instance: Instance):

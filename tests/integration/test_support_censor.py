@@ -22,6 +22,7 @@ from tests.support.censor.rules import (
     PASS,
     RST,
     RST_MID,
+    Action,
     Relay,
     Residual,
     Rule,
@@ -149,7 +150,7 @@ async def test_the_blocked_name_suffers_and_the_other_does_not(
     censor: Censor,
     port: int,
     trust: ssl.SSLContext,
-    action: Relay,
+    action: Action,
     failure: str,
     first: bytes,
 ):
