@@ -221,10 +221,7 @@ class Exchange(Pursuit):
             self.plane.line.leave(self)
         self.plane.exchanges.discard(self)
         self._count(outcome, status, self.plane.clock() if now is None else now)
-        if self.metered is not None:
-            sent = self._reply is not None and self.body.complete
-            wall, received = self.plane.wall(), self.body.size
-            self.metered.settle(outcome, wall, sent=sent, received=received)
+        self._settle(outcome)
         self._leave_mirror()
         if self._attempts is not None:
             self._attempts.give_back()

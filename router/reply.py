@@ -46,6 +46,8 @@ _SAYS = {
     Failure.gateway: "something in front of it gave up",
     Failure.overloaded: "it is overloaded",
 }
+_BROKE_OFF = "The mirror's answer broke off. What came before this is not all of it."
+_HAD_ENOUGH = "The time that x-mirrorgate-timeout allows is over. This is not the whole answer."
 _LIMITED = "it limits how much may be asked"
 
 
@@ -132,15 +134,19 @@ class Reply:
         """Whether the client has a stream, and all of its last event."""
         return self._boundary is not None and self._boundary.between_events
 
-    def interrupt(self, failure: Failure) -> None:
-        """The answer cannot be completed: the client must see that."""
+    def interrupt(self, failure: Failure | None) -> None:
+        """The answer cannot be completed: the client must see that.
+
+        None: its own limit is over, so it counts as one who leaves.
+        """
         asker = self._asker
-        asker.cut(failure)
+        if failure is not None:
+            asker.cut(failure)
         if self.between_events and self._relay.takes_more:
-            message = "The mirror's answer broke off. What came before this is not all of it."
+            message = _BROKE_OFF if failure is not None else _HAD_ENOUGH
             self._relay.words(interruption(asker.dialect, message))
         self.cut()
-        asker.answered("interrupted", keep_alive=False)
+        asker.answered("interrupted" if failure is not None else "client_abort", keep_alive=False)
 
     def cut(self) -> None:
         """End the answer visibly incomplete, and a tunnel."""

@@ -162,6 +162,12 @@ class Watched:
             self._reply.leave()
             self._reply = None
 
+    def _settle(self, outcome: str) -> None:
+        """Account for what was used of a mirror's key, once."""
+        if self.metered is not None:
+            sent = self._reply is not None and self.body.complete
+            self.metered.settle(outcome, self.plane.wall(), sent=sent, received=self.body.size)
+
     # Time
 
     def _follow(self, plan: Plan) -> None:
@@ -216,7 +222,7 @@ class Watched:
         elif self._client_stalls:
             reset(self.client.transport)
         elif self._reply is not None and self._reply.committed:
-            self._reply.interrupt(Failure.stalled)
+            self._reply.interrupt(None if self._caller_had_enough else Failure.stalled)
         elif self._attempts is not None and self._attempts.mirror:
             self._too_late()
         else:
@@ -231,8 +237,16 @@ class Watched:
             failure = Failure.content_timeout if head else Failure.timeout
             self.unanswered(failure, "it did not answer in time")
         else:
+            self._settle("client_abort")
             self._leave_mirror()
             self._refuse(too_slow())
+
+    @property
+    def _caller_had_enough(self) -> bool:
+        """Whether it is the limit that the caller has set itself which is over."""
+        if self._plan is None or self.plane.wheel.now < self._ends_at:
+            return False
+        return self._plan.patience.total == self._plan.patience.asked
 
     def _remind(self, now: float) -> None:
         """It has been silent for a while: is the mirror suspect? Else tell the client."""

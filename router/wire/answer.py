@@ -42,7 +42,7 @@ class Problem:
             "param": None,
             "code": self.code,
         }
-        return json.dumps({"error": error}, ensure_ascii=False).encode()
+        return json.dumps({"error": error}, ensure_ascii=False).encode("utf-8", "replace")
 
     def fields(self) -> Iterable[Field]:
         """The fields that belong to this problem."""

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from router import metrics, opening
+from router.admission.keys import new_key
 from router.wire import connect as connecting
 from tests.support import sixty_words as words
 from tests.support.catalogue import outcome_of, read_stream
@@ -432,6 +433,30 @@ async def test_a_caller_can_lower_the_limits_and_the_mirror_is_not_blamed() -> N
         assert 5.0 <= played.waited < 6.5
         assert played.asked == (1, 0)
         assert played.road.suspected == []
+
+
+@pytest.mark.parametrize(("fault", "output"), [(words.silence, 0), (words.stall, 1)])
+async def test_a_caller_who_sets_a_short_limit_pays_as_one_who_leaves(
+    fault: Fault, output: int
+) -> None:
+    async with scene(fault) as played:
+        plane, key = played.road.plane, new_key("mg-")
+        plane.keys.season("01" * 32)
+        plane.keys.extend([("k1", plane.keys.digest(key.encode()).hex(), None, 0, "", None, None)])
+        for upstream in plane.upstreams:
+            upstream.api_key, upstream._lends_key = b"sk-mirror", True
+        request = post(PATHS["chat"], STREAM, "x-mirrorgate-timeout: 5")
+        request = request.replace(b"Bearer sk-x", f"Bearer {key}".encode())
+        await played.time.through(played.road.ask(request))
+        assert played.waited < 6.5
+        message = plane.metering.uses.due(0.0)
+        assert message is not None
+        ((key_id, _, model, basis, requests, used, _, told, *_),) = message["rows"]
+        assert (key_id, model, basis, requests) == ("k1", "gpt-4o", "estimate", 1)
+        assert used == len(STREAM) // 4
+        assert told >= output
+        assert played.road.suspected == []
+        assert not played.road.plane.traffic.take_failed()
 
 
 @pytest.mark.parametrize("asked", ["100", "1h", "99999999999999999999", "soon"])

@@ -70,6 +70,10 @@ def test_a_problem_has_openais_shape(status: int, kind: str) -> None:
     assert error == {"message": "Do \u8fd9.", "type": kind, "param": None, "code": "some_code"}
 
 
+def test_a_message_may_quote_what_no_encoding_has() -> None:
+    assert json.loads(Problem(404, "c", "no \ud800").body())["error"]["message"] == "no ?"
+
+
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_problem_of_ours_is_a_server_error(status: int) -> None:
     assert json.loads(Problem(status, "c", "m").body())["error"]["type"] == "server_error"
