@@ -1,4 +1,4 @@
-"""What the supervisor hands down to a child: its life, and inherited descriptors.
+"""What the supervisor hands down to a child: its life, its limits, and inherited descriptors.
 
 The configuration travels in an anonymous file: it holds secrets, so neither a command line nor the
 environment nor the disk may carry it.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import resource
 import signal
 from typing import Any
 
@@ -23,6 +24,16 @@ def end_with_parent() -> None:
     end a process that keeps the ports.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def leave_no_core() -> None:
+    """Have the kernel keep no core of this process or its children: keys and bodies are in it.
+
+    A limit of nothing holds for files only; one of a single byte also where cores go to a program
+    (`RLIMIT_CORE` in fs/coredump.c of Linux). The hard limit stays, for who looks for a fault.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (1 if hard else 0, hard))
 
 
 def write_document(document: dict[str, Any]) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from monitor.settings import SettingsError
+from router.handed import leave_no_core
 from router.main.commands import (
     audit,
     bans,
@@ -39,6 +40,7 @@ _CONFIG_HELP = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 done, 1 failed, 2 bad usage or configuration."""
+    leave_no_core()
     console = Console.of_process(os.environ)
     try:
         args = parser().parse_args(argv)

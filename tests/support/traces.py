@@ -1,14 +1,30 @@
 """Where a running instance leaves traces that anybody could read later."""
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from router.main.commands.client import Client
 from tests.support.asking import ask
 from tests.support.instance import Instance
 
-PAGES = ("/", "/?lang=zh", "/banned", "/docs", "/robots.txt", "/nowhere")
-APIS = ("/api/v1/nodes", "/api/v1/bans", "/api/v1/health")
-COMMANDS = (("status",), ("status", "--json"), ("bans", "list"), ("bans", "list", "--json"))
+PAGES = ("/", "/?lang=zh", "/history", "/banned", "/docs", "/feed.atom", "/robots.txt", "/nowhere")
+APIS = (
+    "/api/v1/nodes",
+    "/api/v1/bans",
+    "/api/v1/health",
+    "/api/v1/incidents",
+    "/api/v2/incidents.json",
+)
+ADMIN = ("status", "explain", "bans", "keys?days=90", "audit?limit=1000")
+COMMANDS = (
+    ("status",),
+    ("bans", "list"),
+    ("keys", "list"),
+    ("keys", "list", "--use"),
+    ("explain",),
+    ("audit",),
+)
 
 
 def traces(instance: Instance, metrics_token: str) -> Iterator[tuple[str, bytes]]:
@@ -24,7 +40,11 @@ def traces(instance: Instance, metrics_token: str) -> Iterator[tuple[str, bytes]
         answer = ask(f"{instance.admin_url}/metrics", key=key)
         assert answer.status == (200 if key == metrics_token else 403)
         yield "/metrics", answer.body
-    for command in COMMANDS:
+    operator = Client(Path(instance.config["admin"]["socket"]))
+    for path in ADMIN:
+        told = operator.call("GET", f"/api/admin/{path}")
+        yield f"/api/admin/{path}", json.dumps(told, ensure_ascii=False).encode()
+    for command in (each for words in COMMANDS for each in (words, (*words, "--json"))):
         ran = instance.command(*command)
         yield " ".join(command), (ran.stdout + ran.stderr).encode()
     yield from _processes([instance.pid, *(child.pid for child in instance.children())])

@@ -1,0 +1,224 @@
+"""Keys issued here, callers' own and mirrors' own meet in every carrier: each gets only where it
+belongs, and nothing of them, of a question or of an answer is left anywhere.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+import pytest
+
+from tests.support.canaries import (
+    CARRIERS,
+    LENT,
+    OWN,
+    TEXT,
+    TOKEN,
+    Place,
+    all_ways,
+    carried,
+    config_for,
+    keys_of,
+    talk,
+)
+from tests.support.instance import Instance
+from tests.support.mirror_process import MirrorProcess
+from tests.support.page import all_up
+from tests.support.process import REPOSITORY
+from tests.support.traces import traces
+from tests.support.wait import wait_until
+
+pytestmark = pytest.mark.e2e
+
+WRONG = ("mistyped", "unknown", "revoked", "expired")
+STATUSES = (401, 402, 403, 429)
+EXPLODES = "explode"
+FAULTY = f"""
+import sys
+
+if "router.worker" in sys.orig_argv:
+    from router.metering.metered import Metering
+
+    begin = Metering.begin
+
+    def faulty(self, key, request, wall):
+        if b"{EXPLODES}" in request.target:
+            held = (key, request)
+            raise RuntimeError("the fault of this test")
+        return begin(self, key, request, wall)
+
+    Metering.begin = faulty
+"""
+"""A worker with an error in the middle of things, in reach of everything secret."""
+
+
+@contextmanager
+def cores_wanted() -> Iterator[None]:
+    """Whoever is started here may leave a core, unless it sees to that itself."""
+    limits = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (limits[1], limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, limits)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder, kept = tmp_path_factory.mktemp("issued"), tmp_path_factory.mktemp("kept")
+    fault = tmp_path_factory.mktemp("fault")
+    (fault / "sitecustomize.py").write_text(FAULTY)
+    path = os.pathsep.join(map(str, (fault, REPOSITORY)))
+    with ExitStack() as stack:
+        mirrors = {
+            name: stack.enter_context(MirrorProcess(name, kept, keys=["*"])) for name in LENT
+        }
+        config = config_for(mirrors, kept, folder / "access.log")
+        with cores_wanted():
+            instance = Instance(config, folder, env={"PYTHONPATH": path})
+            stack.enter_context(instance)
+        wait_until(lambda: all_up(instance), 30, "all to be up")
+        yield Place(instance, mirrors, keys_of(instance))
+
+
+def assert_each_got_its_own(place: Place, mark: str, carrier: str, key: str) -> set[str]:
+    """Every mirror got its own key where this one was; which mirrors there were."""
+    met = place.seen(mark)
+    assert met
+    for name, seen in met:
+        assert (seen.key, seen.carrier) == (LENT[name], carrier)
+        assert repr(seen).count(LENT[name]) == 2, "in its field, which is noted twice, only"
+        for stranger in (key[4:24], OWN, *(set(LENT.values()) - {LENT[name]})):
+            assert stranger not in repr(seen)
+    return {name for name, _ in met}
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_mirror_gets_its_own_key_where_the_issued_one_was(place: Place, carrier: str):
+    mark = uuid.uuid4().hex
+    key, others = place.keys["good"], [key for name, key in LENT.items()]
+    answers = [each for _ in range(8) for each in all_ways(place, carrier, key, mark)]
+    assert any(b"200" in each[:20] or b" 101 " in each[:20] for each in answers)
+    assert not any(lent.encode() in each for lent in others for each in answers)
+    assert not any(key.encode() in each for each in answers)
+    assert_each_got_its_own(place, mark, carrier, key)
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_a_callers_own_key_stays_in_its_carrier_and_no_other_comes_along(
+    place: Place, carrier: str
+):
+    mark = uuid.uuid4().hex
+    answers = [each for _ in range(4) for each in all_ways(place, carrier, OWN, mark)]
+    assert not any(lent.encode() in each for lent in LENT.values() for each in answers)
+    met = place.seen(mark)
+    assert {name for name, _ in met} == {"alpha"}
+    for _, seen in met:
+        assert (seen.key, seen.carrier) == (OWN, carrier)
+        assert not any(lent in repr(seen) for lent in LENT.values())
+
+
+def test_when_one_mirror_is_gone_the_other_gets_its_own_key_and_no_callers(place: Place):
+    key, alpha = place.keys["good"], place.mirrors["alpha"]
+    alpha.behave(listener="refuse")
+    try:
+        for carrier in CARRIERS:
+            mark = uuid.uuid4().hex
+            assert all(b"50" in each[:20] for each in all_ways(place, carrier, OWN, mark))
+            assert place.seen(mark) == []
+            all_ways(place, carrier, key, mark)
+            assert assert_each_got_its_own(place, mark, carrier, key) == {"beta"}
+    finally:
+        alpha.behave(listener="serve")
+    wait_until(lambda: all_up(place.instance), 30, "all to be up again")
+
+
+@pytest.mark.parametrize("carrier", CARRIERS[1:])
+def test_beside_an_issued_key_a_callers_own_goes_nowhere(place: Place, carrier: str):
+    mark = uuid.uuid4().hex
+    bearer = carried("authorization", place.keys["good"])
+    for _ in range(4):
+        all_ways(place, carrier, OWN, mark, **bearer)
+        all_ways(place, carrier, place.keys["limited"], mark, **carried("authorization", OWN))
+    met = place.seen(mark)
+    assert met
+    for name, seen in met:
+        assert seen.key == LENT[name]
+        assert OWN not in repr(seen)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_key_is_refused_in_every_carrier_and_reaches_nobody(place: Place, wrong: str):
+    mark, key = uuid.uuid4().hex, place.keys[wrong]
+    for carrier in CARRIERS:
+        for answer in all_ways(place, carrier, key, mark):
+            assert b"401" in answer[:20]
+            assert b"invalid_api_key" in answer
+            assert key[4:24].encode() not in answer
+    assert place.seen(mark) == []
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_a_mirror_that_quotes_keys_in_its_errors_is_not_quoted(place: Place, status: int):
+    """What a caller did wrong by the mirror's own words he is told; what its key did, he is not."""
+    try:
+        for name, mirror in place.mirrors.items():
+            quoted = f"you sent {LENT[name]} for {place.keys['good']} and {TEXT}"
+            mirror.behave(status=status, error_code=quoted, only="/v1/chat", retry_after="0")
+        for key in ("good", "limited"):
+            for stream in (False, True):
+                answer = talk(place, carried("authorization", place.keys[key]), stream=stream)
+                assert answer.status >= 400
+                told = repr(answer.headers).encode() + answer.body
+                assert not any(lent.encode() in told for lent in LENT.values())
+    finally:
+        for mirror in place.mirrors.values():
+            mirror.behave(status=0, error_code="", only="", retry_after="")
+
+
+def is_gone(instance: Instance, pid: int) -> bool:
+    return pid not in [child.pid for child in instance.children()]
+
+
+def test_a_process_that_dies_of_a_fault_leaves_no_core(place: Place):
+    """A core holds keys and bodies; the machine of this test would keep one."""
+    instance, bearer = place.instance, carried("authorization", place.keys["good"])
+    for number in (signal.SIGABRT, signal.SIGSEGV):
+        for child in (instance.workers()[0], instance.control()):
+            assert resource.prlimit(child.pid, resource.RLIMIT_CORE)[0] in (0, 1)
+            talk(place, bearer)
+            os.kill(child.pid, number)
+            wait_until(partial(is_gone, instance, child.pid), 20, "it to end")
+            wait_until(lambda: len(instance.children()) == 3, 30, "another one")
+            instance.wait_ready()
+    assert resource.prlimit(instance.pid, resource.RLIMIT_CORE)[0] in (0, 1)
+    assert list(instance.directory.glob("**/core*")) == []
+
+
+def test_nothing_secret_is_left_of_all_this_nor_of_a_fault_in_a_worker(place: Place):
+    instance = place.instance
+    for key in place.keys.values():
+        for carrier in CARRIERS[:-1]:
+            with pytest.raises(OSError, match=r"."):
+                talk(place, carried(carrier, place.keys["good"]), path=f"/{EXPLODES}")
+            talk(place, carried(carrier, key))
+    assert "the fault of this test" in wait_until(lambda: instance.logs(), 10)
+    instance.command("db", "backup", str(instance.directory / "copy.db"), check=True)
+    found = [
+        (where, secret)
+        for where, content in traces(instance, TOKEN)
+        for secret in place.secrets()
+        if secret.encode() in content
+    ]
+    assert found == []
+    places = [where for where, _ in traces(instance, TOKEN)]
+    for wanted in ("mirrorgate.db", "mirrorgate.db-wal", "copy.db", "access.log", "instance.log"):
+        assert any(where.endswith(f"/{wanted}") for where in places), places
+    assert "path=/v1/chat/completions " in (instance.directory / "access.log").read_text()
+    assert " debug " in instance.logs()
