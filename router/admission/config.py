@@ -65,7 +65,7 @@ def _endpoint(text: str) -> str | None:
     return None if fine else f'expected what follows /v1/ in a path, or "*", got "{text}"'
 
 
-_LENT = (
+LENT = (
     "chat",
     "completions",
     "responses",
@@ -90,7 +90,7 @@ class KeysConfig:
         check=_prefix,
     )
     endpoints: tuple[str, ...] = setting(
-        _LENT,
+        LENT,
         'what may be asked with a mirror\'s key, by issued and anonymous callers; ["*"]: all',
         check=checks.each(_endpoint),
     )

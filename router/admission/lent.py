@@ -9,14 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
+from router.admission.config import LENT
 from router.metering.kinds import kind_of
 from router.wire.answer import Problem
 
-_ROOT = re.compile(rb"/v1/([^/?]*)([^?]*)")
+_ROOT = re.compile(rb"/v1/([^/?]*)")
 _READS = (b"GET", b"HEAD")
 _FREE = re.compile(
     rb"/v1/(?:responses/input_tokens|responses/[^/]+/cancel|messages/count_tokens)/?"
 )
+_KEPT = re.compile(
+    rb"/v1/(?:responses|chat/completions)/[A-Za-z0-9_.:-]+(?:/input_items|/messages)?/?"
+)
+"""One stored answer, which only those find who know its id."""
+_TALKS = ("realtime", "responses")
 _EVERYTHING = "*"
 
 
@@ -33,11 +39,11 @@ def refusal_of_lent(
     `endpoints` is `keys.endpoints`; `limited`: the caller's key has a quota; `websocket`: the
     request asks to become a tunnel.
     """
-    parts = _ROOT.match(target)
-    root, rest = (parts[1].decode(), parts[2]) if parts is not None else ("", target)
+    found = _ROOT.match(target)
+    root = found[1].decode() if found is not None else ""
     what = f"{method.decode('latin-1')} {target.partition(b'?')[0].decode('latin-1')}"
     if _EVERYTHING not in endpoints and (
-        root not in endpoints or _reaches_others(method, root, rest)
+        root not in endpoints or (root in LENT and not _is_open(method, target, root, websocket))
     ):
         return Problem(
             403,
@@ -58,8 +64,11 @@ def refusal_of_price(model: str) -> Problem:
 
 
 def refusal_of_unread(limit: int) -> Problem:
-    """What a key with a quota asks must be read first, and this could not be."""
-    message = f"A key with a quota may ask with JSON of at most {limit} bytes only."
+    """What a key with a quota, or for some models, asks must be read first; this could not be."""
+    message = (
+        "With this key, which has a quota or is for some models only, a request must be JSON (by "
+        f"its content-type too), not compressed, and have at most {limit} bytes."
+    )
     return Problem(413, "request_too_large", message)
 
 
@@ -71,17 +80,21 @@ def refusal_of_spent(left: int | None, tokens_left: int | None) -> Problem | Non
     return Problem(429, "insufficient_quota", message, tried=True)
 
 
-def _reaches_others(method: bytes, root: str, rest: bytes) -> bool:
-    """Lists and changes of what the account holds, below endpoints that are open."""
-    if root == "models":
-        return method not in _READS
-    if root == "chat":
-        return method in _READS and rest.rstrip(b"/") == b"/completions"
-    if root == "messages":
-        return rest.startswith(b"/batches")
-    if root == "audio":
-        return method != b"POST"
-    return False
+def _is_open(method: bytes, target: bytes, root: str, websocket: bool) -> bool:
+    """Whether this neither shows nor changes what others have on the account, nor gives out a key
+    of it, as Realtime's client secrets are.
+
+    Another spelling of a path, which a mirror may take for the same, is not open: it would not be
+    metered.
+    """
+    if websocket:
+        return root in _TALKS
+    path = target.partition(b"?")[0]
+    if _KEPT.fullmatch(path) is not None:
+        return method in (*_READS, b"POST", b"DELETE")
+    if method == b"POST":
+        return kind_of(method, target) is not None or _FREE.fullmatch(path) is not None
+    return method in _READS and root == "models"
 
 
 def _can_be_metered(method: bytes, target: bytes, root: str) -> bool:

@@ -16,6 +16,9 @@ _TOKEN = re.compile(rf'["{{}}\[\]](?:(?<="){_REST_OF_STRING}")?', re.DOTALL)
 """A bracket or a whole string."""
 _COLON = re.compile(r"[ \t\r\n]*+:[ \t\r\n]*+")
 _OPTIONS = "stream_options"
+_READ = ("model", "stream", _OPTIONS, "background", "input", "n")
+_ESCAPED = re.compile(r"\\u00[4-7]")
+"""A letter that need not be escaped, as a key in disguise has."""
 _WISH = '"stream_options":{"include_usage":true}'
 MOST_MODEL = 128
 """Characters of a model's name that are kept."""
@@ -29,9 +32,9 @@ class Wanted(NamedTuple):
     stream: bool
     background: bool
     """Whether the answer is made later, and fetched."""
-    twice: bool
-    """Whether another key differs from "model" only in its letters' case: some servers, written in
-    Go, would take that one."""
+    twice: str
+    """A key of those read here that stands twice, or in other letters' case; "" if none does.
+    Which one counts differs from server to server; those written in Go take any case."""
     characters: int
     """Of `input`, if that is a text."""
     images: int
@@ -52,16 +55,31 @@ def wanted(body: bytes, ask: bool) -> Wanted | None:
         return None
     if not isinstance(data, dict):
         return None
-    model, spoken, stream = data.get("model"), data.get("input"), data.get("stream") is True
+    model, spoken, stream = data.get("model"), data.get("input"), bool(data.get("stream"))
     return Wanted(
         model=model[:MOST_MODEL] if isinstance(model, str) else "",
         stream=stream,
-        background=data.get("background") is True,
-        twice=any(key != "model" and key.lower() == "model" for key in data),
+        background=data.get("background") not in (None, False),
+        twice=_twice(text, data),
         characters=len(spoken) if isinstance(spoken, str) else 0,
         images=_images(data.get("n")),
         body=_with_wish(text, data) if ask and stream else None,
     )
+
+
+def _twice(text: str, data: dict[str, Any]) -> str:
+    for key in data:
+        if key not in _READ and key.casefold() in _READ:
+            return key.casefold()
+    if _ESCAPED.search(text) is None and all(text.count(f'"{key}"') < 2 for key in _READ):
+        return ""
+    outermost: list[str] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> None:
+        outermost[:] = [key for key, _ in pairs]
+
+    json.loads(text, object_pairs_hook=note)  # for the outermost object last
+    return next((key for key in _READ if outermost.count(key) > 1), "")
 
 
 def _images(number: object) -> int:

@@ -42,6 +42,7 @@ BYTES_PER_TOKEN = 4
 BYTES_PER_MS = 16
 """For estimates: audio at 128 kbit/s."""
 _CHUNKS = (Dialect.chat, Dialect.completions)
+_UPLOADS = (Kind.images, Kind.listening)
 
 
 class Request(NamedTuple):
@@ -95,9 +96,10 @@ class Metering:
             return problem
         if request.websocket:
             named = parse_qs(request.target.partition(b"?")[2]).get(b"model", [b""])
-            problem = refusal_of_model(key, named[-1].decode("utf-8", "replace"))
-            if problem is not None:
-                return problem
+            for model in named:  # which of several counts differs from server to server
+                problem = refusal_of_model(key, model.decode("utf-8", "replace"))
+                if problem is not None:
+                    return problem
             self.unmetered("tunnel")
         kind = kind_of(request.method, request.target)
         return self._metered(key, request, kind, limited, wall) if kind is not None else None
@@ -110,14 +112,15 @@ class Metering:
     def _metered(
         self, key: IssuedKey, request: Request, kind: Kind, limited: bool, wall: float
     ) -> Metered | Problem:
-        body, upload = request.body, request.multipart
+        body, upload = request.body, request.multipart and kind in _UPLOADS
         asked = wanted(body, request.dialect in _CHUNKS) if body is not None else None
         if asked is not None and asked.twice:
-            return Problem(400, "ambiguous_model", 'The request has "model" in two spellings.')
-        if limited and not upload and (asked is None or asked.background):
-            if asked is not None:
-                message = 'A key with a quota may not ask for "background", which is not metered.'
-                return Problem(403, "endpoint_not_metered", message)
+            message = f'The request has "{asked.twice}" twice, or in capitals: send it once.'
+            return Problem(400, "ambiguous_request", message)
+        if limited and asked is not None and asked.background:
+            message = 'A key with a quota may not ask for "background", which is not metered.'
+            return Problem(403, "endpoint_not_metered", message)
+        if (limited or key.models) and not upload and asked is None:
             return refusal_of_unread(self._limit)
         model = asked.model if asked is not None else ""
         problem = refusal_of_model(key, model) if model or kind is not Kind.free else None
@@ -126,7 +129,7 @@ class Metering:
         free = kind is Kind.free or upload
         if key.left is not None and not free and self.prices.of(model, day_of(wall)) is None:
             return refusal_of_price(model)
-        return Metered(self, key, kind, request, asked)
+        return Metered(self, key, kind, request._replace(multipart=upload), asked)
 
     def unmetered(self, reason: str) -> None:
         """The use of a request was estimated, or is not known."""

@@ -295,10 +295,20 @@ def test_a_stream_is_asked_for_its_use_and_that_is_hidden():
         (MONEY._replace(left=-1), request(), 429, "insufficient_quota"),
         (PATTERNS, request(body={"model": "o3"}), 404, "model_not_found"),
         (PATTERNS, request(body={"metadata": {"model": "gpt-4o"}, "model": "o3"}), 404, None),
-        (PATTERNS, request()._replace(body=b'{"model":"gpt-4o","model":"o3"}'), 404, None),
+        (PATTERNS, request()._replace(body=b'{"model":"gpt-4o","model":"o3"}'), 400, None),
         (PATTERNS, request("realtime?model=o3", method=b"GET", websocket=True), 404, None),
+        (
+            PATTERNS,
+            request("realtime?model=o3&model=gpt-4o", method=b"GET", websocket=True),
+            404,
+            None,
+        ),
         (PATTERNS, UPLOAD, 404, "model_not_found"),
-        (KEY, request(body={"model": "a", "MODEL": "b"}), 400, "ambiguous_model"),
+        (PATTERNS, request()._replace(body=None), 413, "request_too_large"),
+        (MONEY, UPLOAD._replace(target=b"/v1/chat/completions"), 413, "request_too_large"),
+        (TOKENS, request(body={"background": "true"}), 403, "endpoint_not_metered"),
+        (KEY, request(body={"model": "a", "MODEL": "b"}), 400, "ambiguous_request"),
+        (TOKENS, request(body={"Background": True}), 400, "ambiguous_request"),
     ],
 )
 def test_what_is_refused(key: IssuedKey, asked: Request, status: int, code: str | None):

@@ -18,6 +18,7 @@ CHAT = b'{"model":"gpt-4o", "stream" : true ,"messages":[]}'
     ("body", "spliced"),
     [
         (CHAT, WISH + CHAT[1:]),
+        (b'{"stream":1}', b'{"stream_options":{"include_usage":true},"stream":1}'),
         (b' \n{"stream":true}', b' \n{"stream_options":{"include_usage":true},"stream":true}'),
         (b'{"stream":true,"stream_options":null}', None),
         (b'{"stream":true,"stream_options":{}}', None),
@@ -42,7 +43,7 @@ def test_a_stream_is_made_to_tell_its_use(body: bytes, spliced: bytes | None):
     [
         b"{}",
         b'{"stream":false}',
-        b'{"stream":1}',
+        b'{"stream":0}',
         b'{"stream":true,"stream":false}',
         b'{"messages":[{"stream":true}]}',
         b'{"stream":true,"stream_options":{"include_usage":true}}',
@@ -82,14 +83,29 @@ def test_only_where_a_stream_has_to_be_asked():
     assert asked.stream
 
 
-def test_of_several_models_the_last_counts_as_it_does_for_mirrors():
-    body = b'{"metadata":{"model":"a"},"model":"b","model":"c"}'
+def test_the_model_is_that_of_the_outermost_object():
+    asked = wanted(b'{"metadata":{"model":"a"},"model":"b","tools":[{"model":"c"}]}', ask=True)
+    assert asked is not None
+    assert (asked.model, asked.twice) == ("b", "")
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (b'{"model":"a","Model":"b"}', "model"),
+        (b'{"model":"a","model":"b"}', "model"),
+        (b'{"model":"a","x":{"model":1},"mod\\u0065l":"b"}', "model"),
+        (b'{"background":true,"input":"","background":false}', "background"),
+        (b'{"input":"a","INPUT":"b"}', "input"),
+        ('{"\u017ftream":true}'.encode(), "stream"),
+        (b'{"x":"say \\u0041","model":"a"}', ""),
+        (b'{"user":"a","user":"b"}', ""),
+    ],
+)
+def test_what_servers_would_read_in_different_ways_is_told(body: bytes, key: str):
     asked = wanted(body, ask=True)
     assert asked is not None
-    assert (asked.model, asked.twice) == ("c", False)
-    asked = wanted(b'{"model":"a","Model":"b"}', ask=True)
-    assert asked is not None
-    assert asked.twice
+    assert asked.twice == key
 
 
 def test_what_else_is_billed_by_the_request():
