@@ -103,7 +103,7 @@ class Choosing(Eligibility):
             return False
         plane = self._plane
         blocks = plane.pool.blocks
-        if blocks and blocks.until(upstream.id, self.asked.own_key, plane.clock()):
+        if blocks.some and blocks.until(upstream.id, self.asked.own_key, plane.clock()):
             return False
         gate = upstream.gate
         if gate is not None and (gate.closed_until > plane.clock() or self._is_behind):

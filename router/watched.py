@@ -142,8 +142,9 @@ class Watched:
     def may_keep_alive(self) -> bool:
         """Whether the client's connection can carry another request."""
         head = self.head
-        whole = self.body.complete or not head.has_body
-        return head.keep_alive and whole and not head.websocket and self.plane.keeps_connections
+        if not head.keep_alive or head.websocket or not self.plane.keeps_connections:
+            return False
+        return self.body.complete or not head.has_body
 
     @property
     def _committed(self) -> bool:

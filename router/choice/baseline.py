@@ -50,10 +50,11 @@ class Kind(NamedTuple):
 class Baseline:
     """The usual time to first content of one kind."""
 
-    __slots__ = ("_at", "_mean", "_seen", "_variance", "kind", "seconds")
+    __slots__ = ("_at", "_mean", "_seen", "_variance", "generates", "kind", "seconds")
 
     def __init__(self, kind: Kind, now: float) -> None:
         self.kind = kind
+        self.generates = kind.generates
         self.seconds = kind.expected
         """The median, roughly."""
         self._mean = log(self.seconds)

@@ -200,7 +200,7 @@ class Load:
         usual = baseline.seconds
         baseline.observe(seconds, now)
         since = now - self._observed_at
-        if since < _SAMPLE_ANYWAY and baseline.kind.generates:
+        if since < _SAMPLE_ANYWAY and baseline.generates:
             return
         ratio = min(max(seconds / usual, LEAST), MOST)
         if ratio < self._latency:

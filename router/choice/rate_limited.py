@@ -133,11 +133,13 @@ class Blocks:
     Keys are kept as keyed hashes, in memory only. Of too many blocks the oldest are forgotten.
     """
 
-    __slots__ = ("_blocks", "_salt")
+    __slots__ = ("_blocks", "_salt", "some")
 
     def __init__(self, salt: bytes) -> None:
         """`salt`: 16 or more random bytes of this process."""
         self._salt = salt
+        self.some = False
+        """Whether there has ever been one; asked with every request."""
         self._blocks: OrderedDict[tuple[str, bytes], _Block] = OrderedDict()
 
     def __repr__(self) -> str:
@@ -151,6 +153,7 @@ class Blocks:
 
         Without a `wait`, 5 s, then 10, 20, … 60. Of two the later deadline counts.
         """
+        self.some = True
         place = self._place(mirror, key)
         was = self._blocks.pop(place, None)
         count = was.count + 1 if was is not None and now < was.until + _REMEMBER else 1

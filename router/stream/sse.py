@@ -129,7 +129,10 @@ class Boundary:
 
     def feed(self, piece: bytes) -> None:
         """A piece was forwarded."""
-        self._tail = piece if len(piece) >= _TAIL else (self._tail + piece)[-_TAIL:]
+        if piece.endswith(b"\n\n") or len(piece) >= _TAIL:  # most pieces are whole events
+            self._tail = piece
+        else:
+            self._tail = (self._tail + piece)[-_TAIL:]
 
     @property
     def between_events(self) -> bool:

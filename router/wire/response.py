@@ -100,9 +100,6 @@ class ResponseReader:
         self._last: ResponseHead | None = None
         self._repeated: RepeatedResponse | None = None
         self._learned = 0
-        self._begin()
-
-    def _begin(self) -> None:
         self._reason = b""
         self._fields: list[bytes] = []
         self._look: dict[bytes, bytes] = {}
@@ -119,7 +116,8 @@ class ResponseReader:
         self.to_head = to_head
         self.ended = False
         self.head = None
-        self._begin()
+        self._informational = self._head_bytes = self._body_bytes = self._raw_bytes = 0
+        self._after_chunk = False
 
     def end(self) -> None:
         """The connection is gone: let go of what refers back to this reader.
@@ -208,8 +206,8 @@ class ResponseReader:
     @property
     def reusable(self) -> bool:
         """Whether the next response can follow on this connection."""
-        kept = self.head is not None and self.head.keep_alive
-        return kept and self.ended and not self.poisoned
+        head = self.head
+        return head is not None and head.keep_alive and self.ended and not self.poisoned
 
     @property
     def ends_with_close(self) -> bool:

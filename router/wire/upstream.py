@@ -126,7 +126,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     @property
     def reusable(self) -> bool:
         """Whether the next request may be written, once a response has ended."""
-        return self._reader.reusable and not self.closed
+        reader, transport = self._reader, self._transport
+        return reader.reusable and transport is not None and not transport.is_closing()
 
     def release(self) -> None:
         """The reply is complete; the connection waits for the next."""
