@@ -97,3 +97,6 @@ class Asker(Protocol):
 
     def refused_in_stream(self, status: int, error: Mapping[str, Any] | None) -> None:
         """The client has a head already, and this error instead of an answer."""
+
+    def withhold(self) -> None:
+        """The mirror answers with an error that quotes its own key: the client gets another one."""

@@ -15,6 +15,12 @@ FULL = Problem(
     retry_after=2,
 )
 """No room for now: to be told when the line is full too, or the wait in it was too long."""
+QUOTED = Problem(
+    502,
+    "upstream_error",
+    "The mirror refused this with an error that is not shown, for it quotes a key of ours.",
+    tried=True,
+)
 _TOO_SLOW = (Failure.timeout, Failure.content_timeout, Failure.slow)
 
 

@@ -11,7 +11,7 @@ from router.attempts import Attempts
 from router.choice.failure import Failure
 from router.metering.metered import ANONYMOUS, Request
 from router.plan import Plan
-from router.problems import FULL
+from router.problems import FULL, QUOTED
 from router.reply import Reply, outcome_of
 from router.stream.dialect import error_event
 from router.upstreams import Upstream
@@ -164,6 +164,11 @@ class Pursuit(Watched):
         """The caller's own key has reached its limit there."""
         if self._attempts is not None:
             self._attempts.limited_by_key(head.table())
+
+    def withhold(self) -> None:
+        """The mirror answers with an error that quotes its own key: the client gets another one."""
+        self._leave_mirror()
+        self._refuse(QUOTED)
 
     def refused_in_stream(self, status: int, error: Mapping[str, Any] | None) -> None:
         """The client has a head already, and this error instead of an answer."""

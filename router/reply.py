@@ -25,6 +25,7 @@ from router.stream.judging import (
     is_encoded,
     is_plainly_good,
     needs_look,
+    quotes,
 )
 from router.stream.sse import Boundary
 from router.tunnel import Tunnel
@@ -185,12 +186,13 @@ class Reply:
         failure = failure_of(head, not asker.with_mirror_key) if head.status >= 400 else None
         if failure is not None:
             self._refused(head, failure)
-        elif asker.told and (not head.is_event_stream or is_encoded(head)):
-            self._head, self._hold = head, Refusal()
-        else:
-            self._head = head
-            if head.is_event_stream:
-                asker.head_came()
+            return
+        self._head = head
+        may_quote = head.status >= 400 and asker.with_mirror_key
+        if may_quote or (asker.told and (not head.is_event_stream or is_encoded(head))):
+            self._hold = Refusal()
+        elif head.is_event_stream:
+            asker.head_came()
 
     def _refused(self, head: ResponseHead, failure: Failure) -> None:
         asker = self._asker
@@ -199,7 +201,8 @@ class Reply:
         elif failure is Failure.limited:
             self._head, self._hold = head, Refusal()
         elif not asker.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
-            self._head, self._hold = head, Refusal() if asker.told else None
+            looks = asker.told or asker.with_mirror_key
+            self._head, self._hold = head, Refusal() if looks else None
 
     def response_data(self, parts: list[bytes], ended: bool) -> None:
         """What one read brought of the answer."""
@@ -240,8 +243,12 @@ class Reply:
         if not verdict.readable or self._asker.told:
             self._asker.unanswered(verdict.failure, verdict.detail, head)
         elif not self._asker.leaves(verdict.failure, verdict.detail, head):
+            parts = hold.take() + rest
+            if self._asker.with_mirror_key and quotes(parts, self._upstream.api_key):
+                self._asker.withhold()
+                return None
             self._commit(head)
-            return hold.take() + rest
+            return parts
         return None
 
     def _look_into(
@@ -259,6 +266,9 @@ class Reply:
                 asker.unanswered(Failure.limited, _LIMITED, head)
                 return None
             asker.limited_by_key(head)
+        if asker.with_mirror_key and refusal.quotes(self._upstream.api_key):
+            asker.withhold()
+            return None
         if asker.told:
             asker.refused_in_stream(head.status, error)
             return None

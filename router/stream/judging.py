@@ -18,6 +18,7 @@ from router.wire.response import ResponseHead
 
 MOST_REFUSAL = 64 << 10
 """Bytes of an error's body that are kept to look into it."""
+LEAST_KEY = 8
 _PLAIN = (b"", b"identity")
 
 
@@ -53,6 +54,11 @@ def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:
     return failure_of_status(head.status, html=html, own_key=own_key)
 
 
+def quotes(parts: list[bytes], key: bytes) -> bool:
+    """Whether an error tells the key that the mirror was given; what is very short is none."""
+    return len(key) >= LEAST_KEY and key in b"".join(parts)
+
+
 class Refusal:
     """Keeps the body of an error, to see whose it is."""
 
@@ -81,6 +87,10 @@ class Refusal:
         """What is kept."""
         held, self._held = self._held, []
         return held
+
+    def quotes(self, key: bytes) -> bool:
+        """Whether it holds the key that the mirror was given."""
+        return quotes(self._held, key)
 
     def error(self) -> Mapping[str, Any] | None:
         """The error that it holds, if it has OpenAI's shape."""

@@ -37,7 +37,7 @@ from tests.support.wait import wait_until
 pytestmark = pytest.mark.e2e
 
 WRONG = ("mistyped", "unknown", "revoked", "expired")
-STATUSES = (401, 402, 403, 429)
+STATUSES = (400, 401, 402, 403, 404, 429, 500, 503)
 EXPLODES = "explode"
 FAULTY = f"""
 import sys
@@ -166,7 +166,6 @@ def test_a_wrong_key_is_refused_in_every_carrier_and_reaches_nobody(place: Place
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_mirror_that_quotes_keys_in_its_errors_is_not_quoted(place: Place, status: int):
-    """What a caller did wrong by the mirror's own words he is told; what its key did, he is not."""
     try:
         for name, mirror in place.mirrors.items():
             quoted = f"you sent {LENT[name]} for {place.keys['good']} and {TEXT}"
