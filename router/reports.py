@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterable
 
@@ -17,9 +18,13 @@ from router.metering.uses import Uses
 from router.plane import Plane
 from router.pressure import Trimmer
 
+log = logging.getLogger("worker")
+
 TOTALS_EVERY = 1.0
 _FAILURES_EVERY = 0.25
-_SETTLE_WITHIN = 3.0
+_SETTLE_WITHIN = 8.0
+"""Seconds; a store that somebody locks is given up after five, and less than the `GRACE` of the
+supervisor."""
 _LOOK_EVERY = 0.02
 
 
@@ -75,7 +80,10 @@ class Reports:
         while self._uses and time.monotonic() < deadline:
             self._tell_uses()
             await asyncio.sleep(_LOOK_EVERY)
-        if not self._uses:
+        if self._uses:
+            lost = self._uses.requests
+            log.error("the store took no more: %d uses of issued keys may be missing", lost)
+        else:
             self._tell({"type": "use", "process": self._process, "ends": True})
 
     def _tell_uses(self) -> None:

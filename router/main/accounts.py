@@ -97,8 +97,10 @@ class Accounts:
         batches, self._batches = list(self._batches.values()), {}
         if not batches:
             return
+        writing = asyncio.ensure_future(self._store.write_uses(batches, self._clock()))
+        writing.add_done_callback(_retrieved)  # when this is cancelled, nobody else does
         try:
-            spent = await asyncio.shield(self._store.write_uses(batches, self._clock()))
+            spent = await asyncio.shield(writing)
         except StoreError as error:
             if not self._fails:
                 log.error("what issued keys use is kept by the workers for now: %s", error)
@@ -135,6 +137,11 @@ class Accounts:
             await self._store.forget_batches(self._clock() - _REMEMBERED)
         except StoreError as error:
             log.error("the numbers of old processes are kept for now: %s", error)
+
+
+def _retrieved(writing: asyncio.Future[dict[str, Spent]]) -> None:
+    if not writing.cancelled():
+        writing.exception()
 
 
 def _noticeable(quota: int | None, told: int | None, left: int | None) -> bool:

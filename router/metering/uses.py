@@ -39,6 +39,12 @@ class Uses:
         """Whether control has not written something yet."""
         return bool(self._waiting or self._batch)
 
+    @property
+    def requests(self) -> int:
+        """How many answers that is."""
+        waiting = sum(sums[0] for sums in self._waiting.values())
+        return waiting + sum(int(row[4]) for row in self._batch)
+
     def add(self, key: str, day: str, model: str, basis: Basis, usage: Usage, cost: int) -> None:
         """One answer for a key; `cost` in nano-units."""
         named = (key, day, model, basis.value)

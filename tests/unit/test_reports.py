@@ -85,13 +85,16 @@ async def test_the_last_uses_are_said_before_a_worker_ends_and_that_it_ends() ->
 
 
 async def test_a_worker_whose_last_uses_nobody_writes_does_not_say_that_all_is_well(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     told: list[dict[str, Any]] = []
     uses = Uses()
+    _used(uses)
+    assert uses.due(0.0) is not None  # under way
     _used(uses)
     monkeypatch.setattr("router.reports._SETTLE_WITHIN", 0.05)
     await Reports("0-1-2", Totals(FAMILIES), uses, told.append).settle_uses()
     assert [message["type"] for message in told] == ["use"]
     assert "ends" not in told[0]
     assert uses
+    assert "2 uses of issued keys may be missing" in caplog.text
