@@ -8,11 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
-from sqlmodel import Session
 
-from monitor.history.database import open_database
-from monitor.history.tables import BanRow
 from monitor.settings import read
 from monitor.totals import Totals
 from router.admission.admit import entry
@@ -25,6 +21,7 @@ from router.metrics import FAMILIES
 from router.plane import Plane
 from router.wire.head import RequestHead
 from tests.support.asking import ask
+from tests.support.crowded import banned_address, fill_bans
 from tests.support.instance import Instance
 from tests.support.measure import Measure
 from tests.support.mirror import TEST_KEY
@@ -41,10 +38,6 @@ MOST_CPU = 8e-6
 ASKED = 100_000
 
 
-def _address(number: int) -> str:
-    return f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-
-
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Instance]:
     with MirrorProcess("a", tmp_path, keys=[TEST_KEY]) as mirror:
@@ -53,29 +46,6 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
         instance = Instance({"router": router, "mirrors": [table]}, tmp_path)
         yield instance
         instance.close()
-
-
-def _fill(instance: Instance) -> None:
-    """The store after a bad year."""
-    database = open_database(instance.config["store"]["url"])
-    now = time.time()
-    rows = [
-        {
-            "id": f"{number:012x}",
-            "network": f"{_address(number)}/32",
-            "since": now - number,
-            "until": now + 86400,
-            "reason": "rate_limit_exceeded",
-            "by": "automatic",
-            "user_agent": "python-requests/2.31.0",
-            "count": 1,
-        }
-        for number in range(BANS)
-    ]
-    with Session(database.decisions) as session:
-        session.connection().execute(insert(BanRow), rows)
-        session.commit()
-    database.close()
 
 
 def _start(instance: Instance) -> float:
@@ -88,13 +58,13 @@ def test_bans_cost_little_memory_and_no_long_start(instance: Instance, measured:
     without = _start(instance)
     lean = max(resident_bytes(worker.pid) for worker in instance.workers())
     instance.stop()
-    _fill(instance)
+    fill_bans(instance.config["store"]["url"], BANS)
     first = _start(instance)
     instance.stop()
     lasted = min(first, _start(instance))  # the machine may have had other things to do
     url = f"{instance.base_url}/v1/models"
     for number in (0, BANS // 2, BANS - 1):
-        answer = ask(url, headers={"X-Forwarded-For": _address(number)})
+        answer = ask(url, headers={"X-Forwarded-For": banned_address(number)})
         assert answer.error["code"] == "client_banned"
     assert ask(url, headers={"X-Forwarded-For": "192.0.2.1"}).status == 200
     largest = max(resident_bytes(worker.pid) for worker in instance.workers())
@@ -106,7 +76,7 @@ def test_bans_cost_little_memory_and_no_long_start(instance: Instance, measured:
     assert largest < MOST_MEMORY
     began = time.monotonic()
     instance.command("bans", "remove", "--all", check=True, timeout=60)
-    wait_until(lambda: ask(url, headers={"X-Forwarded-For": _address(7)}).status == 200, 5)
+    wait_until(lambda: ask(url, headers={"X-Forwarded-For": banned_address(7)}).status == 200, 5)
     measured("lifting all of them, s", time.monotonic() - began)
 
 
@@ -127,7 +97,7 @@ def test_all_checks_of_a_request_take_little_time(measured: Measure) -> None:
 
     plane = Plane(config, Totals(FAMILIES), hand_over=nobody, table=table)  # type: ignore[arg-type]
     rows = [
-        (f"{_address(number)}/32", 1e12, f"{number:012x}", "rate_limit_exceeded")
+        (f"{banned_address(number)}/32", 1e12, f"{number:012x}", "rate_limit_exceeded")
         for number in range(BANS)
     ]
     for piece in pieces(rows):

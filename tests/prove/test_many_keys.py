@@ -9,13 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert
-from sqlmodel import Session
 
-from monitor.history.database import open_database
-from monitor.history.tables import IssuedKeyRow
 from router.admission.keys import new_key
 from router.admission.ring import KeyRing, digest_of
+from tests.support.crowded import fill_keys
 from tests.support.instance import Instance
 from tests.support.measure import Measure
 from tests.support.mirror import TEST_KEY
@@ -42,32 +39,6 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
         instance.close()
 
 
-def _fill(instance: Instance) -> None:
-    """The store after good business."""
-    database = open_database(instance.config["store"]["url"])
-    rows = [
-        {
-            "id": f"k{number:012x}",
-            "name": f"customer {number}",
-            "digest": f"{number:032x}",
-            "created_at": 1.0,
-            "created_by": "alice",
-            "expires_at": time.time() + number + 86400,
-            "revoked_at": None,
-            "revoked_by": "",
-            "rate": 2.5,
-            "models": "gpt-4o*,o3",
-            "quota": 10**10 + number,
-            "quota_tokens": 10**6 + number,
-        }
-        for number in range(KEYS)
-    ]
-    with Session(database.decisions) as session:
-        session.connection().execute(insert(IssuedKeyRow), rows)
-        session.commit()
-    database.close()
-
-
 def _start(instance: Instance) -> float:
     began = time.monotonic()
     instance.start()
@@ -82,7 +53,7 @@ def test_keys_cost_little_memory_and_no_long_start(instance: Instance, measured:
     without = _start(instance)
     lean = _largest(instance)
     instance.stop()
-    _fill(instance)
+    fill_keys(instance.config["store"]["url"], KEYS)
     first = _start(instance)
     instance.stop()
     lasted = min(first, _start(instance))  # the machine may have had other things to do
