@@ -114,7 +114,8 @@ class Pursuit(Watched):
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
         body, asked = self.body, self._asked
-        self._reply = Reply(self, upstream, connection, opened_in)
+        self._reply = reply = Reply(self, upstream, connection, opened_in)
+        connection.take(reply, to_head=self.head.method == b"HEAD")
         self.client.resume_client()  # before writing, which may pause it again
         metered, size, parts = self.metered, body.known_size, body.to_send()
         if metered is not None and metered.body is not None:

@@ -1,0 +1,205 @@
+"""Is what a mirror sends an answer? Decided by its head and its beginning, while the client has
+nothing of it: then it is committed to, or the exchange hears why it is none.
+
+The state of a reply is declared here, at the bottom of its two layers: `Judged`, `Reply`.
+"""
+
+from __future__ import annotations
+
+from router.asker import Asker
+from router.choice.failure import Failure
+from router.choice.rate_limited import classify
+from router.metering.meter import Meter
+from router.relay import Relay
+from router.stream.hold import COMMIT, WAIT, Ending, Hold
+from router.stream.judging import (
+    Refusal,
+    failure_of,
+    hold_of,
+    is_encoded,
+    is_plainly_good,
+    needs_look,
+    quotes,
+)
+from router.stream.sse import Boundary
+from router.tunnel import Tunnel
+from router.upstreams import Upstream
+from router.wire.response import ResponseHead
+from router.wire.upstream import UpstreamConnection
+from router.wire.websocket import check_switch
+
+_NOT_SHOWN = {
+    Failure.challenge: "a challenge page of what stands in front of it",
+    Failure.key_refused: "it refuses the key that it is given here",
+}
+"""Answers that are never passed on: a page that no SDK reads, or one that may quote our key."""
+_SAYS = {
+    Failure.server_error: "it answers with an error",
+    Failure.gateway: "something in front of it gave up",
+    Failure.overloaded: "it is overloaded",
+}
+_LIMITED = "it limits how much may be asked"
+
+
+class Judged:
+    """One request on one connection, until it is known what comes back."""
+
+    __slots__ = (
+        "_asker",
+        "_began",
+        "_boundary",
+        "_connection",
+        "_ending",
+        "_first_byte",
+        "_head",
+        "_heard_at",
+        "_hold",
+        "_meter",
+        "_opened_in",
+        "_relay",
+        "_tunnel",
+        "_upstream",
+        "_wheel",
+        "committed",
+        "mirror",
+        "status",
+        "stream",
+    )
+
+    def __init__(
+        self, asker: Asker, upstream: Upstream, connection: UpstreamConnection, opened_in: float
+    ) -> None:
+        self.mirror = upstream.id
+        self.status = 0
+        self.stream = False
+        self.committed = False
+        """Whether the client has something of this answer."""
+        self._asker = asker
+        self._upstream = upstream
+        self._connection: UpstreamConnection | None = connection
+        self._opened_in = opened_in
+        self._first_byte = 0.0
+        self._wheel = asker.plane.wheel
+        self._heard_at = 0.0
+        self._began = self._wheel.now
+        self._head: ResponseHead | None = None
+        """The head, while it is open whether the client gets it."""
+        self._hold: Hold | Refusal | None = None
+        self._boundary: Boundary | None = None
+        self._ending: Ending | None = None
+        self._meter: Meter | None = None
+        self._relay = Relay(asker.plane.outbox, asker.client.transport, asker.head, asker.told)
+        self._tunnel: Tunnel | None = None
+
+    # What lies above
+
+    def _commit(self, head: ResponseHead) -> None:
+        raise NotImplementedError
+
+    def _forward(self, parts: list[bytes], ended: bool) -> None:
+        raise NotImplementedError
+
+    # From the mirror: is it an answer?
+
+    def informational(self, head: ResponseHead) -> None:
+        """An interim response."""
+        self._relay.informational(head)
+
+    def response_head(self, head: ResponseHead) -> None:
+        """The head of the answer."""
+        asker = self._asker
+        if head.status == 101:
+            check_switch(asker.head.websocket_key, head)
+        self.status = head.status
+        self._first_byte = asker.plane.clock() - asker.complete_at
+        failure = failure_of(head, not asker.with_mirror_key) if head.status >= 400 else None
+        if failure is not None:
+            self._refused(head, failure)
+            return
+        self._head = head
+        may_quote = head.status >= 400 and asker.with_mirror_key
+        if may_quote or (asker.told and (not head.is_event_stream or is_encoded(head))):
+            self._hold = Refusal()
+        elif head.is_event_stream:
+            asker.head_came()
+
+    def _refused(self, head: ResponseHead, failure: Failure) -> None:
+        asker = self._asker
+        if failure in _NOT_SHOWN:
+            asker.unanswered(failure, _NOT_SHOWN[failure], head)
+        elif failure is Failure.limited:
+            self._head, self._hold = head, Refusal()
+        elif not asker.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
+            looks = asker.told or asker.with_mirror_key
+            self._head, self._hold = head, Refusal() if looks else None
+
+    def response_data(self, parts: list[bytes], ended: bool) -> None:
+        """What one read brought of the answer."""
+        if self._head is not None:
+            judged = self._judged(self._head, parts, ended)
+            if judged is None:
+                return
+            parts = judged
+            if self.stream or not ended:  # else this was its content and its end
+                self._asker.content()
+        elif self._wheel.now != self._heard_at:  # to move a deadline once a tick will do
+            self._heard_at = self._wheel.now
+            self._asker.heard()
+        self._forward(parts, ended)
+
+    def _judged(self, head: ResponseHead, parts: list[bytes], ended: bool) -> list[bytes] | None:
+        """What may be forwarded now; None while that is open, or when it is no answer."""
+        hold = self._hold
+        if hold is None:
+            looks = head.status < 400 and needs_look(head, self._asker.dialect)
+            if not looks or (parts and is_plainly_good(head, parts[0])):
+                self._commit(head)
+                return parts
+            hold = self._hold = hold_of(head, self._asker.dialect)
+        if isinstance(hold, Refusal):
+            return self._look_into(head, hold, parts, ended)
+        verdict, rest = hold.verdict, list(parts)
+        while verdict is WAIT and rest:
+            verdict = hold.feed(rest.pop(0))
+        if verdict is WAIT and ended:
+            verdict = hold.ended()
+        if verdict is WAIT:
+            return None
+        if verdict is COMMIT:
+            self._commit(head)
+            return hold.take() + rest
+        assert verdict.failure is not None
+        if not verdict.readable or self._asker.told:
+            self._asker.unanswered(verdict.failure, verdict.detail, head)
+        elif not self._asker.leaves(verdict.failure, verdict.detail, head):
+            parts = hold.take() + rest
+            if self._asker.with_mirror_key and quotes(parts, self._upstream.api_key):
+                self._asker.withhold()
+                return None
+            self._commit(head)
+            return parts
+        return None
+
+    def _look_into(
+        self, head: ResponseHead, refusal: Refusal, parts: list[bytes], ended: bool
+    ) -> list[bytes] | None:
+        for part in parts:
+            refusal.feed(part)
+        if ended:
+            refusal.ended()
+        if not refusal.complete:
+            return None
+        asker, error = self._asker, refusal.error()
+        if head.status == 429:
+            if not classify(not asker.with_mirror_key, error).pass_on:
+                asker.unanswered(Failure.limited, _LIMITED, head)
+                return None
+            asker.limited_by_key(head)
+        if asker.with_mirror_key and refusal.quotes(self._upstream.api_key):
+            asker.withhold()
+            return None
+        if asker.told:
+            asker.refused_in_stream(head.status, error)
+            return None
+        self._commit(head)
+        return refusal.take()
