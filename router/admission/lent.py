@@ -41,19 +41,20 @@ def refusal_of_lent(
     """
     found = _ROOT.match(target)
     root = found[1].decode() if found is not None else ""
-    what = f"{method.decode('latin-1')} {target.partition(b'?')[0].decode('latin-1')}"
     if _EVERYTHING not in endpoints and (
         root not in endpoints or (root in LENT and not _is_open(method, target, root, websocket))
     ):
-        return Problem(
-            403,
-            "endpoint_not_allowed",
-            f"{what} is not open to keys issued here: ask the operator.",
-        )
+        message = f"{_named(method, target)} is not open to keys issued here: ask the operator."
+        return Problem(403, "endpoint_not_allowed", message)
     if limited and (websocket or not _can_be_metered(method, target, root)):
+        what = _named(method, target)
         message = f"{what} cannot be metered, so a key with a quota may not ask for it."
         return Problem(403, "endpoint_not_metered", message)
     return None
+
+
+def _named(method: bytes, target: bytes) -> str:
+    return f"{method.decode('latin-1')} {target.partition(b'?')[0].decode('latin-1')}"
 
 
 def refusal_of_price(model: str) -> Problem:
@@ -89,11 +90,13 @@ def _is_open(method: bytes, target: bytes, root: str, websocket: bool) -> bool:
     """
     if websocket:
         return root in _TALKS
+    if kind_of(method, target) is not None:
+        return True
     path = target.partition(b"?")[0]
     if _KEPT.fullmatch(path) is not None:
         return method in (*_READS, b"POST", b"DELETE")
     if method == b"POST":
-        return kind_of(method, target) is not None or _FREE.fullmatch(path) is not None
+        return _FREE.fullmatch(path) is not None
     return method in _READS and root == "models"
 
 
@@ -102,7 +105,6 @@ def _can_be_metered(method: bytes, target: bytes, root: str) -> bool:
         return root in ("models", "responses", "chat")
     if method == b"DELETE":
         return root in ("responses", "chat")
-    path = target.partition(b"?")[0]
     if kind_of(method, target) is not None:
         return True
-    return method == b"POST" and _FREE.fullmatch(path) is not None
+    return method == b"POST" and _FREE.fullmatch(target.partition(b"?")[0]) is not None

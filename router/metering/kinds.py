@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
+from functools import lru_cache
 
 
 class Kind(StrEnum):
@@ -33,6 +34,7 @@ _PATH = re.compile("|".join(f"(?P<{k}>{paths})" for k, paths in _POSTS.items()).
 _BELOW = b"/v1/"
 
 
+@lru_cache(maxsize=256)
 def kind_of(method: bytes, target: bytes) -> Kind | None:
     """The kind of what is asked for; None when it is not metered."""
     if method != b"POST" or not target.startswith(_BELOW):

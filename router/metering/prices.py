@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import NamedTuple
 
 from router.admission.config import PriceConfig
@@ -14,6 +15,7 @@ from router.metering.usage import Usage
 NANO = 1_000_000_000
 _MILLION = 1_000_000
 _MINUTE = 60_000
+_SECONDS_OF_DAY = 86_400
 _MOST_KNOWN = 1024
 """Models are callers' own words: beyond this many all are forgotten."""
 
@@ -89,7 +91,14 @@ class Prices:
 
 def day_of(wall: float) -> str:
     """The day of a moment, UTC."""
-    return datetime.datetime.fromtimestamp(wall, datetime.UTC).strftime("%Y-%m-%d")
+    return _day(int(wall // _SECONDS_OF_DAY))
+
+
+@lru_cache(maxsize=4)
+def _day(number: int) -> str:
+    return (
+        datetime.datetime.fromtimestamp(number * _SECONDS_OF_DAY, datetime.UTC).date().isoformat()
+    )
 
 
 def _price(config: PriceConfig) -> Price:
