@@ -249,10 +249,21 @@ class Metered:
         if told is None and meter.error:
             return None
         exact = self._exact(meter, told, success)
+        if exact is not None and not success and self._kind is Kind.text:
+            return self._so_far(meter, exact, received)
         if exact is not None:
             return exact, Basis.usage
         reason = "left" if not success else "no_usage" if meter.readable else "encoding"
         return self._estimated(meter, received, reason)
+
+    def _so_far(self, meter: Meter, told: Usage, received: int) -> tuple[Usage, Basis]:
+        """Of a stream that was left: Anthropic's tell their input at the beginning and their output
+        at the end, and some mirrors send zeros before the end."""
+        if told.input and told.output >= meter.content:
+            return told, Basis.usage
+        self._metering.unmetered("left")
+        asked = told.input or received // BYTES_PER_TOKEN
+        return told._replace(input=asked, output=max(told.output, meter.content)), Basis.estimate
 
     def _exact(self, meter: Meter, told: Usage | None, success: bool) -> Usage | None:
         """The mirror's words, with what was counted here; None when that is not all there is."""

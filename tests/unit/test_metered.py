@@ -167,6 +167,29 @@ def test_where_the_mirror_said_nothing_it_is_estimated(
     assert amounts[-1] == 1000 * tokens[0] + 2000 * tokens[1]
 
 
+BEGUN = {"type": "message_start", "message": {"usage": {"input_tokens": 30, "output_tokens": 1}}}
+DELTA = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "a"}}
+ENDING = {"type": "message_delta", "usage": {"output_tokens": 9}}
+ZEROS = {"choices": [{"delta": {"content": "a"}}], "usage": {"prompt_tokens": 0}}
+
+
+@pytest.mark.parametrize(
+    ("path", "dialect", "events", "basis", "tokens"),
+    [
+        ("messages", Dialect.messages, [BEGUN, *[DELTA] * 7], "estimate", [30, 7]),
+        ("messages", Dialect.messages, [BEGUN, *[DELTA] * 7, ENDING], "usage", [30, 9]),
+        ("chat/completions", Dialect.chat, [ZEROS] * 7, "estimate", [100, 7]),
+    ],
+)
+def test_what_a_stream_told_before_it_was_left_may_be_only_its_beginning(
+    path: str, dialect: Dialect, events: list[Any], basis: str, tokens: list[int]
+):
+    asked = request(path, CHAT, dialect=dialect)
+    found = charged("client_abort", sse(*events), SSE, asked=asked, ended=False)
+    assert found is not None
+    assert (found[0], [found[1][0], found[1][2]]) == (basis, tokens)
+
+
 SPEECH = request("audio/speech", {"model": "tts-1", "input": "hallo"})
 IMAGES = request("images/generations", {"model": "dall-e-3", "prompt": "x", "n": 2})
 UPLOAD = request("audio/transcriptions", body={}, multipart=True)._replace(body=None)
