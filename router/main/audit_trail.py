@@ -41,8 +41,7 @@ class AuditTrail:
     def note(self, by: Actor, what: str) -> None:
         """Somebody has changed something."""
         if len(self._waiting) >= MOST_WAITING:
-            log.error("the audit log lacks what %s did: %s", by.who, what)
-            return
+            return _lost(by, what)
         self._waiting.append((by, what, self._clock()))
         self._written.clear()
         self._woken.set()
@@ -51,6 +50,12 @@ class AuditTrail:
         """Wait for what was noted to be on disk, but not for long: it will be, or the log says."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._written.wait(), PATIENCE)
+
+    async def close(self) -> None:
+        """Wait the same way for the last time; what has no place in the store is in the log then."""
+        await self.written()
+        for by, what, _ in self._waiting:
+            _lost(by, what)
 
     async def run(self) -> None:
         """Write, until cancelled."""
@@ -72,3 +77,7 @@ class AuditTrail:
                     log.error("the audit log has to wait: %s", error)
                 complained = True
             await asyncio.sleep(TRY_AGAIN_AFTER)
+
+
+def _lost(by: Actor, what: str) -> None:
+    log.error("the audit log lacks what %s did: %s", by.who, what)

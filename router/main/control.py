@@ -143,7 +143,7 @@ class Control:
         self._life.attach(loop, self._on_life, self._stop.set)
         async with AsyncExitStack() as stack:
             stack.callback(loop.create_task(self._trail.run(), name="audit").cancel)
-            stack.push_async_callback(self._trail.written)
+            stack.push_async_callback(self._trail.close)
             await self._monitor.start()
             stack.push_async_callback(self._monitor.stop)
             stack.push_async_callback(self._accounts.write)  # what the hub reads last

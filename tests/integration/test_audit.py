@@ -158,6 +158,8 @@ async def test_nobody_waits_long_for_a_note_and_those_waiting_are_bounded(
         trail.note(ALICE, f"reload {number}")
     await trail.written()
     assert "the audit log lacks what alice did: reload 2" in caplog.text
+    await trail.close()
+    assert caplog.text.count("the audit log lacks what alice did: reload") == 3
     async with running(trail):
         await wait_until_async(lambda: "0 waiting" in repr(trail))
     assert [entry.what for entry in await log_of(store)] == ["reload 1", "reload 0"]
