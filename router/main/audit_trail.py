@@ -52,7 +52,7 @@ class AuditTrail:
             await asyncio.wait_for(self._written.wait(), PATIENCE)
 
     async def close(self) -> None:
-        """Wait the same way for the last time; what has no place in the store is in the log then."""
+        """Wait the same way for the last time; what the store did not take is in the log then."""
         await self.written()
         for by, what, _ in self._waiting:
             _lost(by, what)
