@@ -17,6 +17,7 @@ _TOKEN = re.compile(rf'["{{}}\[\]](?:(?<="){_REST_OF_STRING}")?', re.DOTALL)
 _COLON = re.compile(r"[ \t\r\n]*+:[ \t\r\n]*+")
 _OPTIONS = "stream_options"
 _READ = ("model", "stream", _OPTIONS, "background", "input", "n")
+_QUOTED = tuple(f'"{key}"' for key in _READ)
 _ESCAPED = re.compile(r"\\u00[4-7]")
 """A letter that need not be escaped, as a key in disguise has."""
 _WISH = '"stream_options":{"include_usage":true}'
@@ -71,7 +72,7 @@ def _twice(text: str, data: dict[str, Any]) -> str:
     for key in data:
         if key not in _READ and key.casefold() in _READ:
             return key.casefold()
-    if _ESCAPED.search(text) is None and all(text.count(f'"{key}"') < 2 for key in _READ):
+    if _ESCAPED.search(text) is None and max(map(text.count, _QUOTED)) < 2:
         return ""
     outermost: list[str] = []
 
