@@ -95,7 +95,7 @@ class Pursuit(Watched):
         if key is None:
             return refusal_of_key(plane.keys, asked.digest)
         body, collected = self.body.peek(), self.body.collected
-        multipart = asked.shape[3]
+        multipart = head.look[b"content-type"] if asked.shape[3] else b""
         request = Request(
             head.method,
             asked.target,

@@ -117,32 +117,3 @@ def _place_of_options(text: str) -> tuple[int, int]:
 
 def _names_options(key: str) -> bool:
     return key == '"stream_options"' or ("\\" in key and json.loads(key) == _OPTIONS)
-
-
-_FIELD = re.compile(
-    rb'name="?model"?[^\r\n]{0,80}\r?\n(?:[^\r\n]{1,200}\r?\n){0,4}\r?\n([^\r\n]{1,128})\r?\n'
-)
-_LONGEST_FIELD = 1200
-_MOST_MODELS = 8
-
-
-class UploadTap:
-    """Finds the models that a multipart body names, while it passes (RFC 7578)."""
-
-    __slots__ = ("_carry", "models")
-
-    def __init__(self) -> None:
-        self._carry = b""
-        self.models: set[str] = set()
-
-    def __repr__(self) -> str:
-        return f"<UploadTap {sorted(self.models)}>"
-
-    def feed(self, piece: bytes) -> None:
-        """Note a piece of the body."""
-        text = self._carry + piece
-        at = text.find(b"model")
-        if at >= 0 and len(self.models) < _MOST_MODELS:
-            for found in _FIELD.finditer(text):
-                self.models.add(found[1].decode("utf-8", "replace"))
-        self._carry = text[-_LONGEST_FIELD:]

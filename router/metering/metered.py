@@ -25,10 +25,11 @@ from router.admission.lent import (
     refusal_of_unread,
 )
 from router.admission.ring import IssuedKey
-from router.metering.asking import UploadTap, Wanted, wanted
+from router.metering.asking import Wanted, wanted
 from router.metering.kinds import Kind, kind_of
 from router.metering.meter import Meter
 from router.metering.prices import Prices, day_of
+from router.metering.uploads import UploadTap
 from router.metering.usage import NOTHING, Basis, Usage
 from router.metering.uses import OTHER, Uses
 from router.stream.dialect import Dialect
@@ -52,7 +53,8 @@ class Request(NamedTuple):
     target: bytes
     dialect: Dialect
     websocket: bool
-    multipart: bool
+    multipart: bytes
+    """Its content type, where the body is in parts; else empty."""
     body: bytes | None
     """The whole body; None when it passes on as it comes."""
 
@@ -112,7 +114,7 @@ class Metering:
     def _metered(
         self, key: IssuedKey, request: Request, kind: Kind, limited: bool, wall: float
     ) -> Metered | Problem:
-        body, upload = request.body, request.multipart and kind in _UPLOADS
+        body, upload = request.body, request.multipart if kind in _UPLOADS else b""
         asked = wanted(body, request.dialect in _CHUNKS) if body is not None else None
         if asked is not None and asked.twice:
             message = f'The request has "{asked.twice}" twice, or in capitals: send it once.'
@@ -126,7 +128,7 @@ class Metering:
         problem = refusal_of_model(key, model) if model or kind is not Kind.free else None
         if problem is not None:
             return problem
-        free = kind is Kind.free or upload
+        free = kind is Kind.free or bool(upload)
         if key.left is not None and not free and self.prices.of(model, day_of(wall)) is None:
             return refusal_of_price(model)
         return Metered(self, key, kind, request._replace(multipart=upload), asked)
@@ -187,7 +189,7 @@ class Metered:
         self.body = asked.body if asked is not None else None
         """The body to send in place of the client's; None: send the client's."""
         self._hide = self.body is not None
-        self._upload = UploadTap() if request.multipart else None
+        self._upload = UploadTap(request.multipart) if request.multipart else None
         self._meter: Meter | None = None
         self._settled = False
 
@@ -232,7 +234,7 @@ class Metered:
 
     def _models(self) -> list[str]:
         if self._upload is not None:
-            return sorted(self._upload.models)
+            return [] if self._upload.unclear else sorted(self._upload.models)
         return [self.model]
 
     def _account(self, outcome: str, sent: bool, received: int) -> tuple[Usage, Basis] | None:

@@ -52,7 +52,7 @@ def request(path: str = "chat/completions", body: Any = None, **more: Any) -> Re
         "target": b"/v1/" + path.encode(),
         "dialect": Dialect.chat if path.startswith("chat") else Dialect.other,
         "websocket": False,
-        "multipart": False,
+        "multipart": b"",
         "body": json.dumps(CHAT if body is None else body).encode(),
     }
     return Request(**{**given, **more})
@@ -192,7 +192,8 @@ def test_what_a_stream_told_before_it_was_left_may_be_only_its_beginning(
 
 SPEECH = request("audio/speech", {"model": "tts-1", "input": "hallo"})
 IMAGES = request("images/generations", {"model": "dall-e-3", "prompt": "x", "n": 2})
-UPLOAD = request("audio/transcriptions", body={}, multipart=True)._replace(body=None)
+FORM_TYPE = b"multipart/form-data; boundary=x"
+UPLOAD = request("audio/transcriptions", body={}, multipart=FORM_TYPE)._replace(body=None)
 FORM = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--\r\n'
 PICTURES = json.dumps({"data": [{"b64_json": "A"}, {"b64_json": "A"}]}).encode()
 HEARD = b'{"text":"x","usage":{"type":"duration","seconds":60}}'
@@ -386,6 +387,8 @@ def test_who_has_used_up_a_quota_in_this_worker_is_refused_before_control_says_s
 def test_who_has_a_quota_of_money_pays_the_dearest_price_for_a_model_that_is_not_known():
     dearest = charged("success", HEARD, asked=UPLOAD, key=MONEY)
     assert dearest == ("usage", [0, 0, 0, 0, 60_000, 0, 6_000_000], "")
+    hidden = FORM.replace(b'"model"', b'"mod\\el"')
+    assert charged("success", HEARD, asked=UPLOAD, key=MONEY, uploaded=hidden) == dearest
     strange = FORM.replace(b"whisper-1", b"whisper-x")
     assert charged("success", HEARD, asked=UPLOAD, key=MONEY, uploaded=strange) == (
         "usage",

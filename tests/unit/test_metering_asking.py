@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.metering.asking import UploadTap, wanted
+from router.metering.asking import wanted
 
 WISH = b'{"stream_options":{"include_usage":true},'
 CHAT = b'{"model":"gpt-4o", "stream" : true ,"messages":[]}'
@@ -156,19 +156,3 @@ def test_splicing_changes_nothing_but_the_wish(rest, options, given_, ascii_, in
 def test_any_body_is_read_without_raising(body: bytes):
     wanted(body, ask=True)
     wanted(b'{"stream":true,' + body + b"}", ask=True)
-
-
-UPLOAD = (
-    b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n'
-    b"Content-Type: audio/mpeg\r\n\r\n" + b"\x00\r\n" * 5000 + b"\r\n--x\r\n"
-    b'Content-Disposition: form-data; name="model"\r\n%b\r\nwhisper-1\r\n--x--\r\n'
-)
-
-
-@pytest.mark.parametrize("cut", [1, 13, 4096, 1 << 20])
-@pytest.mark.parametrize("more", [b"", b"Content-Type: text/plain\r\n"])
-def test_an_upload_names_its_model(cut: int, more: bytes):
-    tap, raw = UploadTap(), UPLOAD % more
-    for at in range(0, len(raw), cut):
-        tap.feed(raw[at : at + cut])
-    assert tap.models == {"whisper-1"}
