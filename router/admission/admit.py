@@ -41,7 +41,10 @@ def entry(
 
 
 def blame(plane: Plane, asked: Asked, head: RequestHead, problem: Problem) -> None:
-    """Remember who was refused, if that can lead to a ban; to forget a key is no guess at one."""
+    """Remember who was refused, if that can lead to a ban; to forget a key is no guess at one, and
+    an address is not banned, with all who share it, for a key that can be revoked."""
+    if problem.of_key:
+        return
     if problem.code != "invalid_api_key" or asked.credentials.keys:
         user_agent = head.look.get(b"user-agent", b"")
         plane.alerts.note(asked.client, problem.code, user_agent, plane.wall())

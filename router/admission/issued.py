@@ -90,7 +90,7 @@ def too_fast(rate: float, seconds: int) -> Problem:
         f"This key is used for more than {rate:g} requests a second, which is its limit. "
         f"Try again in {seconds} s."
     )
-    return Problem(429, "rate_limit_exceeded", message, retry_after=seconds)
+    return Problem(429, "rate_limit_exceeded", message, retry_after=seconds, of_key=True)
 
 
 def too_many(limit: int, seconds: int) -> Problem:
@@ -99,7 +99,7 @@ def too_many(limit: int, seconds: int) -> Problem:
         f"This key has {limit} requests and streams open, which is the limit here. "
         f"Wait for one of them to end, or try again in {seconds} s."
     )
-    return Problem(429, "too_many_connections", message, retry_after=seconds)
+    return Problem(429, "too_many_connections", message, retry_after=seconds, of_key=True)
 
 
 def _unauthorized(message: str) -> Problem:

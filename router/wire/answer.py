@@ -33,6 +33,8 @@ class Problem:
     """Seconds after which trying again may help."""
     tried: bool = False
     """Mirrors were tried already: the SDK must not multiply the attempts."""
+    of_key: bool = False
+    """An issued key is used too much, which says nothing against the address that uses it."""
 
     def body(self) -> bytes:
         """The JSON body."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from router.admission.keys import new_key
 from router.admission.limits import MOST_WAITING
 from router.wire.chunks import chunk
 from tests.support.road import (
@@ -252,6 +253,24 @@ async def test_what_can_lead_to_a_ban_is_noted_and_nothing_else() -> None:
         for _ in range(5):
             await road.ask(get())
         assert "rate_limit_exceeded" in list(_rules(road))
+
+
+@pytest.mark.parametrize("by", ["ip", "key"])
+async def test_an_address_is_not_blamed_for_a_key_that_is_used_too_much(by: str) -> None:
+    more: dict[str, Any] = {
+        "limits": {"connections": 0, "requests_per_second": 50, "by": by},
+        "router": {"callers": ["issued"]},
+    }
+    script = answering(OK)
+    async with ScriptedMirror(script) as mirror:
+        async with Road([mirror.table(api_key="sk-m")], more=more) as road:
+            key, ring = new_key("mg-"), road.plane.keys
+            ring.season("01" * 32)
+            ring.extend([("k1", ring.digest(key.encode()).hex(), None, 1.0, "", None, None)])
+            request = get().replace(b"sk-x", key.encode())
+            told = [(await road.ask(request)).status for _ in range(6)]
+            assert 429 in told
+            assert list(_rules(road)) == []
 
 
 async def test_who_asked_first_is_named_in_an_alert() -> None:
