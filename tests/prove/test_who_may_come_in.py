@@ -194,7 +194,7 @@ def test_all_checks_of_a_request_with_an_issued_key_take_little_time(
     asked = [_asked(plane, key, number) for number, key in enumerate(keys[:1000])]
     head = RequestHead(b"POST", b"/v1/chat/completions", [], {})
     body = json.dumps({**CHAT, "model": "gpt-4o"}).encode()
-    request = Request(b"POST", head.target, Dialect.chat, False, False, body)
+    request = Request(b"POST", head.target, Dialect.chat, False, b"", body)
     wall = plane.wall()
 
     def enter(number: int) -> None:
