@@ -11,6 +11,8 @@ import json
 import re
 from typing import Any, NamedTuple
 
+from router.metering.sizes import counted_size
+
 _REST_OF_STRING = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
 _TOKEN = re.compile(rf'["{{}}\[\]](?:(?<="){_REST_OF_STRING}")?', re.DOTALL)
 """A bracket or a whole string."""
@@ -40,6 +42,8 @@ class Wanted(NamedTuple):
     """Of `input`, if that is a text."""
     images: int
     """How many are wanted."""
+    size: int
+    """Bytes that an estimate of the input goes by (`sizes.py`)."""
     body: bytes | None
     """The body with the wish for usage; None when it needs none."""
 
@@ -64,6 +68,7 @@ def wanted(body: bytes, ask: bool) -> Wanted | None:
         twice=_twice(text, data),
         characters=len(spoken) if isinstance(spoken, str) else 0,
         images=_images(data.get("n")),
+        size=counted_size(len(body), data),
         body=_with_wish(text, data) if ask and stream else None,
     )
 

@@ -184,8 +184,8 @@ class Metered:
         self._kind = kind
         self._dialect = request.dialect
         self._asked = asked
-        self._size = len(request.body) if request.body is not None else None
-        """Of the body as the client sent it, if it was collected."""
+        self._size = asked.size if asked is not None else None
+        """Of the body, for estimates, if it could be read."""
         self.body = asked.body if asked is not None else None
         """The body to send in place of the client's; None: send the client's."""
         self._hide = self.body is not None
