@@ -18,7 +18,8 @@ from tests.support.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 
-BAN: dict[str, Any] = {"violations": 3, "within": "60s", "for": "1h"}
+VIOLATIONS = 3
+BAN = {"violations": VIOLATIONS, "within": "60s", "for": "1h"}
 FORGETFUL, HONEST = "203.0.113.8", "203.0.113.9"
 
 
@@ -87,7 +88,7 @@ def test_to_forget_the_key_is_no_guess(instance: Instance):
     def goes_on() -> bool:
         assert asked(instance, FORGETFUL, "").error["code"] == "invalid_api_key"
         seconds.add(int(time.time()))
-        return len(seconds) > BAN["violations"] + 1
+        return len(seconds) > VIOLATIONS + 1
 
     wait_until(goes_on, 40, "seconds enough for a ban")
     key = created(instance)

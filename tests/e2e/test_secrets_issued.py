@@ -200,6 +200,15 @@ def test_a_process_that_dies_of_a_fault_leaves_no_core(place: Place):
     assert list(instance.directory.glob("**/core*")) == []
 
 
+def _explained(place: Place) -> str:
+    """What is told of one request that went wrong."""
+    fails = {"x-test-behaviour": '{"status": 500}'}
+    answer = talk(place, carried("authorization", place.keys["good"]) | fails)
+    asked = ("explain", answer.headers["x-mirrorgate-request-id"])
+    ran = [place.instance.command(*asked, *more, check=True) for more in ((), ("--json",))]
+    return "".join(each.stdout + each.stderr for each in ran)
+
+
 def test_nothing_secret_is_left_of_all_this_nor_of_a_fault_in_a_worker(place: Place):
     instance = place.instance
     for key in place.keys.values():
@@ -207,6 +216,9 @@ def test_nothing_secret_is_left_of_all_this_nor_of_a_fault_in_a_worker(place: Pl
             with pytest.raises(OSError, match=r"."):
                 talk(place, carried(carrier, place.keys["good"]), path=f"/{EXPLODES}")
             talk(place, carried(carrier, key))
+    told = _explained(place)
+    assert "/v1/chat/completions" in told
+    assert not any(secret in told for secret in place.secrets())
     assert "the fault of this test" in wait_until(lambda: instance.logs(), 10)
     instance.command("db", "backup", str(instance.directory / "copy.db"), check=True)
     found = [
