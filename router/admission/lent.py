@@ -68,7 +68,8 @@ def refusal_of_unread(limit: int) -> Problem:
     """What a key with a quota, or for some models, asks must be read first; this could not be."""
     message = (
         "With this key, which has a quota or is for some models only, a request must be JSON (by "
-        f"its content-type too), not compressed, and have at most {limit} bytes."
+        f"its content-type too), not compressed, and have at most {limit} bytes, of which few are "
+        "commas, quotes and brackets."
     )
     return Problem(413, "request_too_large", message)
 

@@ -23,6 +23,10 @@ _QUOTED = tuple(f'"{key}"' for key in _READ)
 _ESCAPED = re.compile(r"\\u00[4-7]")
 """A letter that need not be escaped, as a key in disguise has."""
 _WISH = '"stream_options":{"include_usage":true}'
+_PARTS = (b",", b'"', b"[", b"{")
+MOST_PARTS = 400_000
+"""What a body may be made of: to read more would hold up all others of the worker for more than a
+tenth of a second. The longest dialogues and lists of tokens that models take have less."""
 MOST_MODEL = 128
 """Characters of a model's name that are kept."""
 _MOST_IMAGES = 100
@@ -49,10 +53,13 @@ class Wanted(NamedTuple):
 
 
 def wanted(body: bytes, ask: bool) -> Wanted | None:
-    """What a body asks for; None when it is no JSON object, which no mirror would take.
+    """What a body asks for; None when it is no JSON object, which no mirror would take, or when it
+    is of too many parts to be read.
 
     `ask`: where its stream tells its use only to those who ask, do so.
     """
+    if len(body) > MOST_PARTS and sum(map(body.count, _PARTS)) > MOST_PARTS:
+        return None
     try:
         text = body.decode()
         data = json.loads(text)

@@ -70,10 +70,20 @@ def test_what_needs_no_wish_stays_as_it_is(body: bytes):
         CHAT.decode().encode("utf-16"),
         CHAT.decode().encode("utf-16-le"),
         b"[" * 100_000,
+        b'{"model":"a","x":[' + b"{}," * 300_000 + b"0]}",
+        b'{"model":"a","x":[' + b"1," * 500_000 + b"0]}",
     ],
 )
 def test_what_is_no_json_object_is_not_read(body: bytes):
     assert wanted(body, ask=True) is None
+
+
+def test_a_long_text_is_read():
+    asked = wanted(
+        json.dumps({"model": "a", "x": 'say "yes", or [no]. ' * 80_000}).encode(), ask=True
+    )
+    assert asked is not None
+    assert asked.model == "a"
 
 
 def test_only_where_a_stream_has_to_be_asked():
