@@ -89,7 +89,7 @@ class Asked:
     def fields_for(self, upstream: Upstream, talks: bool) -> bytes:
         """The fields that this mirror gets, with the key that it takes.
 
-        `talks`: we may have to say something in its answer, so it must not be compressed.
+        `talks`: we may have to read it or say something in it, so it must not be compressed.
         """
         key = b"" if self.caller is _OWN else upstream.api_key
         known = self._fields.get((key, talks))

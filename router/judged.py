@@ -173,7 +173,7 @@ class Judged:
             self._asker.unanswered(verdict.failure, verdict.detail, head)
         elif not self._asker.leaves(verdict.failure, verdict.detail, head):
             parts = hold.take() + rest
-            if self._asker.with_mirror_key and quotes(parts, self._upstream.api_key):
+            if self._asker.with_mirror_key and quotes(parts, head, self._upstream.api_key):
                 self._asker.withhold()
                 return None
             self._commit(head)
@@ -195,7 +195,7 @@ class Judged:
                 asker.unanswered(Failure.limited, _LIMITED, head)
                 return None
             asker.limited_by_key(head)
-        if asker.with_mirror_key and refusal.quotes(self._upstream.api_key):
+        if asker.with_mirror_key and refusal.quotes(head, self._upstream.api_key):
             asker.withhold()
             return None
         if asker.told:

@@ -120,7 +120,7 @@ class Pursuit(Watched):
         metered, size, parts = self.metered, body.known_size, body.to_send()
         if metered is not None and metered.body is not None:
             size, parts = len(metered.body), [metered.body]
-        fields = asked.fields_for(upstream, self._silence < NEVER or metered is not None)
+        fields = asked.fields_for(upstream, self._silence < NEVER or asked.caller is not _OWN)
         prefix, host = upstream.base_path, connection.authority
         head = render_head(self.head, asked.target, prefix, host, fields, size)
         connection.ask(b"".join((head, *parts)))

@@ -8,10 +8,12 @@ kept until then.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 from router.choice.failure import Failure, failure_of_status
 from router.choice.rate_limited import openai_error
+from router.metering.inflating import READABLE, CannotInflate, Inflater
 from router.stream.dialect import Dialect
 from router.stream.hold import Hold
 from router.wire.response import ResponseHead
@@ -19,6 +21,8 @@ from router.wire.response import ResponseHead
 MOST_REFUSAL = 64 << 10
 """Bytes of an error's body that are kept to look into it."""
 LEAST_KEY = 8
+_MOST_PIECES = 16
+"""Of an error that is unpacked, each of 64 KiB at most."""
 _PLAIN = (b"", b"identity")
 
 
@@ -38,7 +42,11 @@ def is_plainly_good(head: ResponseHead, piece: bytes) -> bool:
 
 def is_encoded(head: ResponseHead) -> bool:
     """Whether the body is compressed, so that nothing can be read in it or added to it."""
-    return head.look.get(b"content-encoding", b"").strip().lower() not in _PLAIN
+    return _encoding(head) not in _PLAIN
+
+
+def _encoding(head: ResponseHead) -> bytes:
+    return head.look.get(b"content-encoding", b"").strip().lower()
 
 
 def hold_of(head: ResponseHead, dialect: Dialect) -> Hold:
@@ -54,9 +62,29 @@ def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:
     return failure_of_status(head.status, html=html, own_key=own_key)
 
 
-def quotes(parts: list[bytes], key: bytes) -> bool:
-    """Whether an error tells the key that the mirror was given; what is very short is none."""
-    return len(key) >= LEAST_KEY and key in b"".join(parts)
+def quotes(parts: list[bytes], head: ResponseHead, key: bytes) -> bool:
+    """Whether an error tells the key that the mirror was given; what is very short is none.
+
+    One that is packed so that it cannot be read is taken for one that does.
+    """
+    if len(key) < LEAST_KEY:
+        return False
+    body = _unpacked(parts, head)
+    return body is None or key in body
+
+
+def _unpacked(parts: list[bytes], head: ResponseHead) -> bytes | None:
+    """The body of an error; None: it is packed in a way that is not read here, or is very long."""
+    encoding, body = _encoding(head), b"".join(parts)
+    if encoding in _PLAIN or not body:
+        return body
+    if encoding not in READABLE:
+        return None
+    try:
+        found = list(islice(Inflater().feed(body), _MOST_PIECES))
+    except CannotInflate:
+        return None
+    return b"".join(found) if len(found) < _MOST_PIECES else None
 
 
 class Refusal:
@@ -88,9 +116,9 @@ class Refusal:
         held, self._held = self._held, []
         return held
 
-    def quotes(self, key: bytes) -> bool:
-        """Whether it holds the key that the mirror was given."""
-        return quotes(self._held, key)
+    def quotes(self, head: ResponseHead, key: bytes) -> bool:
+        """Whether it tells the key that the mirror was given."""
+        return quotes(self._held, head, key)
 
     def error(self) -> Mapping[str, Any] | None:
         """The error that it holds, if it has OpenAI's shape."""

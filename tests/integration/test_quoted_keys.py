@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import zlib
 
 import pytest
 
@@ -14,6 +16,7 @@ from tests.support.road import (
     Script,
     ScriptedMirror,
     answering,
+    get,
     post,
     read_request,
 )
@@ -21,6 +24,7 @@ from tests.support.road import (
 KEY = "sk-mirrors-own-0123456789"
 SETTINGS = {"callers": ["anonymous", "own"], "cors_origins": []}
 ERROR = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}", "code": None}})
+HARMLESS = ERROR.replace(KEY, "sk-***789")
 PAGE = f"<h1>Traceback</h1><pre>HTTP_AUTHORIZATION: Bearer {KEY}</pre>"
 STREAM_BODY = json.dumps({"model": "gpt-4o", "messages": [], "stream": True}).encode()
 
@@ -84,12 +88,35 @@ async def test_a_key_that_comes_in_pieces_is_seen() -> None:
     assert KEY not in repr(answer)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "packed", "shown"),
+    [
+        ("gzip", gzip.compress(ERROR.encode()), False),
+        ("gzip", gzip.compress(HARMLESS.encode()), True),
+        ("deflate", zlib.compress(ERROR.encode()), False),
+        ("gzip", gzip.compress(bytes(2 << 20) + HARMLESS.encode()), False),
+        ("gzip", b"that is not gzip", False),
+        ("br", HARMLESS.encode(), False),
+        ("br", b"", True),
+    ],
+)
+async def test_a_compressed_error_is_looked_into_or_not_shown(
+    encoding: str, packed: bytes, shown: bool
+) -> None:
+    head = response(400, "", "application/json", f"content-encoding: {encoding}")
+    said = head.replace(b"content-length: 0", b"content-length: %d" % len(packed)) + packed
+    seen: list[tuple[bytes, bytes]] = []
+    asked = get("/v1/models", "Accept-Encoding: gzip, br")
+    asked = asked.replace(b"Authorization: Bearer sk-x\r\n", b"")
+    answer = await answer_to(answering(said, seen), asked.replace(b": test", b": localhost"))
+    assert (answer.status, answer.body == packed) == ((400, True) if shown else (502, False))
+    assert b"gzip" not in seen[0][0], "whoever lends its key is asked for what can be read"
+
+
 @pytest.mark.parametrize("status", [400, 404, 422, 500])
 async def test_any_other_error_is_passed_on_as_it_came(status: int) -> None:
-    said = ERROR.replace(KEY, "sk-…789")
-    said = said.encode("ascii", "replace").decode()
-    answer = await answer_to(answering(response(status, said), []), anonymous())
-    assert (answer.status, answer.body.decode()) == (status, said)
+    answer = await answer_to(answering(response(status, HARMLESS), []), anonymous())
+    assert (answer.status, answer.body.decode()) == (status, HARMLESS)
 
 
 async def test_what_a_mirror_says_to_a_callers_own_key_is_between_those_two() -> None:
