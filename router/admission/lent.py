@@ -44,7 +44,8 @@ def refusal_of_lent(
     if _EVERYTHING not in endpoints and (
         root not in endpoints or (root in LENT and not _is_open(method, target, root, websocket))
     ):
-        message = f"{_named(method, target)} is not open to callers who share a mirror's key: ask the operator."
+        what = _named(method, target)
+        message = f"{what} is not open to callers who share a mirror's key: ask the operator."
         return Problem(403, "endpoint_not_allowed", message)
     if limited and (websocket or not _can_be_metered(method, target, root)):
         what = _named(method, target)
