@@ -215,7 +215,7 @@ def test_nothing_secret_is_left_of_all_this_nor_of_a_fault_in_a_worker(place: Pl
         for carrier in CARRIERS[:-1]:
             with pytest.raises(OSError, match=r"."):
                 talk(place, carried(carrier, place.keys["good"]), path=f"/{EXPLODES}")
-            talk(place, carried(carrier, key))
+            assert talk(place, carried(carrier, key)).status in (200, 401), "no place is lost"
     told = _explained(place)
     assert "/v1/chat/completions" in told
     assert not any(secret in told for secret in place.secrets())

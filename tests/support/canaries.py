@@ -67,6 +67,7 @@ def config_for(mirrors: Mapping[str, MirrorProcess], kept: Path, access: Path) -
     ]
     return {
         "router": {"workers": 2, "ejection": {"max_percent": 0}},
+        "limits": {"connections": 4, "requests_per_second": 0},
         "monitor": {"interval": 1},
         "admin": {"metrics_token": f"file:{kept / 'token.key'}"},
         "log": {"level": "debug", "access": str(access)},
