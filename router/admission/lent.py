@@ -103,8 +103,8 @@ def _is_open(method: bytes, target: bytes, root: str, websocket: bool) -> bool:
 
 
 def _can_be_metered(method: bytes, target: bytes, root: str) -> bool:
-    if method in _READS:
-        return root in ("models", "responses", "chat")
+    if method in _READS:  # an answer that was left could be fetched for nothing
+        return root == "models"
     if method == b"DELETE":
         return root in ("responses", "chat")
     if kind_of(method, target) is not None:

@@ -29,6 +29,13 @@ _SAYS = re.compile(
     rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments)"[ \t]*+:[ \t]*+"(?!")'
 )
 _DELTA = re.compile(rb'"type"[ \t]*+:[ \t]*+"(?:[a-z_]+\.[a-z_.]*?delta|content_block_delta)"')
+_SPOKEN = re.compile(
+    rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments|delta|thinking|partial_json)"'
+    rb'[ \t]*+:[ \t]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)',
+    re.DOTALL,
+)
+_LONGEST_TOKEN = 16
+"""Bytes of an event's text up to which it is taken for one token, as nearly all are."""
 _IMAGE = re.compile(rb'"type"[ \t]*+:[ \t]*+"image_(?:generation|edit)\.completed"')
 _CHUNKS = (Dialect.chat, Dialect.completions)
 
@@ -47,6 +54,7 @@ class EventTap:
         "content",
         "error",
         "images",
+        "tokens",
         "usage",
     )
 
@@ -62,6 +70,8 @@ class EventTap:
         self._after_cr = self._hid = False
         self.content = 0
         """Events with content."""
+        self.tokens = 0
+        """Roughly what they hold: some mirrors put many into one event."""
         self.images = 0
         self.error = False
         """Whether an event said that there will be no answer."""
@@ -115,6 +125,7 @@ class EventTap:
             out.append(rest)
             self.images += _IMAGE.search(rest, 0, 4096) is not None
             self.content += 1
+            self.tokens += 1
             self._rest, self._tail = b"", rest[-MOST_TAIL:]
 
     def _read_long(self, piece: bytes, out: list[bytes]) -> bytes:
@@ -143,6 +154,7 @@ class EventTap:
         """Note what an event says; whether that is nothing but the use."""
         if self._says.search(event) is not None:
             self.content += 1
+            self.tokens += _tokens_in(event)
         has_usage = b'"usage"' in event and _USAGE.search(event) is not None
         if not has_usage and not _may_matter(event):
             return False
@@ -157,6 +169,12 @@ class EventTap:
                 self.usage = usage_of_event(self._dialect, data, self.usage)
                 only_usage = self._dialect in _CHUNKS and says_only_usage(data)
         return only_usage
+
+
+def _tokens_in(event: bytes) -> int:
+    """Tokens that an event with content may hold, by OpenAI's rule of thumb of four bytes each."""
+    spoken = sum(len(text[1]) for text in _SPOKEN.finditer(event))
+    return spoken // 4 if spoken > _LONGEST_TOKEN else 1
 
 
 def _may_matter(event: bytes) -> bool:

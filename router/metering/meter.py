@@ -97,6 +97,11 @@ class Meter:
         return self._events.content if self._events is not None else 0
 
     @property
+    def tokens(self) -> int:
+        """Roughly what these events hold."""
+        return self._events.tokens if self._events is not None else 0
+
+    @property
     def images(self) -> int:
         """Images so far."""
         tap = self._events or self._json

@@ -265,7 +265,7 @@ class Metered:
             return told, Basis.usage
         self._metering.unmetered("left")
         asked = told.input or received // BYTES_PER_TOKEN
-        return told._replace(input=asked, output=max(told.output, meter.content)), Basis.estimate
+        return told._replace(input=asked, output=max(told.output, meter.tokens)), Basis.estimate
 
     def _exact(self, meter: Meter, told: Usage | None, success: bool) -> Usage | None:
         """The mirror's words, with what was counted here; None when that is not all there is."""
@@ -290,6 +290,6 @@ class Metered:
         else:
             output = 0
             if meter is not None and kind is Kind.text:
-                output = meter.content if meter.is_stream else meter.size // BYTES_PER_TOKEN
+                output = meter.tokens if meter.is_stream else meter.size // BYTES_PER_TOKEN
             usage = Usage(input=received // BYTES_PER_TOKEN, output=output)
         return usage, Basis.estimate

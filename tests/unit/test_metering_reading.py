@@ -158,6 +158,17 @@ def test_a_use_that_comes_with_content_is_not_hidden_and_the_last_counts():
     assert (tap.usage, tap.content) == (CHAT, 2)
 
 
+def test_an_event_counts_for_what_it_says_when_that_is_many_words() -> None:
+    tap = EventTap(Dialect.chat, hide=False)
+    for text in ("hello", "a" * 16, "a" * 400, 'qu\\"ote ' * 50):
+        tap.feed(b'data: {"choices":[{"index":0,"delta":{"content":"%b"}}]}\n\n' % text.encode())
+    assert tap.content == 4
+    assert tap.tokens == 1 + 1 + 100 + 100
+    tap = EventTap(Dialect.responses, hide=False)
+    tap.feed(b'data: {"type":"response.output_text.delta","delta":"%b"}\n\n' % (b"b" * 80))
+    assert (tap.content, tap.tokens) == (1, 20)
+
+
 def test_a_response_tells_its_use_when_it_is_complete():
     used = {"input_tokens": 3, "output_tokens": 4}
     tap = EventTap(Dialect.responses, hide=False)
