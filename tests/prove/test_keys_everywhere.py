@@ -33,7 +33,7 @@ pytestmark = pytest.mark.prove
 WORKERS = 4
 SOON = 0.3
 REVOCATIONS, EXPIRIES = 60, 10
-QUOTAS, ANSWERS, AT_ONCE = 8, 400, 16
+QUOTAS, ANSWERS, AT_ONCE = 8, 5000, 16
 TOKENS_OF_ANSWER = 6
 """Of the pretend mirror's: one in, five out."""
 
