@@ -36,7 +36,7 @@ def instance(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_killed_workers_lose_their_own_connections_only(instance: Instance, measured: Measure):
     took = []
     for _ in range(KILLS):
-        with streams_on_all_workers(instance, events=15, delay=0.2) as held:
+        with streams_on_all_workers(instance, events=30, delay=0.2) as held:
             victim, *others = held
             took.append(kill_worker(instance, victim))
             assert not any(stream.completes() for stream in held[victim])
