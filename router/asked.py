@@ -38,6 +38,7 @@ class Asked:
         "own_key",
         "problem",
         "shape",
+        "shape_name",
         "suits",
         "target",
         "timeout",
@@ -67,6 +68,8 @@ class Asked:
         dialect = dialect_of(self.endpoint, target)
         self.shape = (head.method, self.endpoint, dialect, multipart)
         """What a plan depends on beside the body (`plan.py`)."""
+        self.shape_name = repr(self.shape)
+        """The same in one word, whose hash is known: that of an Enum's member costs a call."""
         asked = head.look.get(b"x-mirrorgate-timeout")
         self.timeout = asked_timeout(asked) if asked is not None else None
         """Seconds that the caller will wait at most, if it said so."""

@@ -39,7 +39,7 @@ class Planner:
     def __init__(self, classes: Classes, baselines: Baselines) -> None:
         self._classes = classes
         self._baselines = baselines
-        self._known: dict[tuple[object, str, bool, bool], Plan] = {}
+        self._known: dict[tuple[str, str, bool, bool], Plan] = {}
 
     def plan(self, asked: Asked, body: RequestBody, now: float) -> Plan:
         """The plan for a request; what is known of its body is at hand."""
@@ -48,7 +48,7 @@ class Planner:
             data = body.peek()
             model, stream = hints(data)
             stored = asked.endpoint == "responses" and not keeps_nothing(data)
-        key = (asked.shape, model, stream, stored)
+        key = (asked.shape_name, model, stream, stored)
         plan = self._known.get(key)
         if plan is None:
             plan = self._make(asked, model, stream, stored, now)

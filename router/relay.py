@@ -63,11 +63,15 @@ class Relay:
         if self._told:
             self.keep_alive = keep_alive
             return
-        framing = self._framing(response)
-        self.keep_alive = keep_alive and self._framed
-        ending = self._connection(response) + b"\r\n"
         line = status_line(response.status, response.reason)
-        self._pending = b"".join((line, *response.fields, added, framing, ending))
+        if response.length and keep_alive and not self._request.http10:  # as most are
+            self.keep_alive = True
+            ending = b"content-length: %d\r\n\r\n" % response.length
+        else:
+            framing = self._framing(response)
+            self.keep_alive = keep_alive and self._framed
+            ending = framing + self._connection(response) + b"\r\n"
+        self._pending = b"".join((line, *response.fields, added, ending))
 
     def _framing(self, response: ResponseHead) -> bytes:
         if response.bodiless:

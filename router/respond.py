@@ -10,7 +10,7 @@ from router.wire.request import RequestHead
 
 _ALWAYS = (
     b"x-mirrorgate-request-id: %b\r\n"
-    b"server-timing: connect;dur=%.1f, first-byte;dur=%.1f, retries;desc=%d\r\n"
+    b"server-timing: connect;dur=%b, first-byte;dur=%.1f, retries;desc=%d\r\n"
     b"via: " + VIA + b"\r\n"
 )
 
@@ -27,7 +27,7 @@ def added_fields(
     """The fields that we add to a mirror's response, as they are written."""
     added = _ALWAYS % (
         request_id,
-        connect_seconds * 1000,
+        b"%.1f" % (connect_seconds * 1000) if connect_seconds else b"0.0",
         first_byte * 1000,
         failed,
     )

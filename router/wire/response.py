@@ -138,7 +138,8 @@ class ResponseReader:
             body = whole_chunk(bytes(data))
             if body is not None:
                 self._raw_bytes += len(data)
-                self.on_body(body)
+                self._body_bytes += len(body)
+                self.parts.append(body)
                 return
             self._after_chunk = False
         elif self._repeated is not None and not self._raw_bytes and not self.to_head:

@@ -99,6 +99,7 @@ async def test_a_key_that_comes_in_pieces_is_seen() -> None:
         ("br", HARMLESS.encode(), False),
         ("br", b"", True),
     ],
+    ids=["quotes", "harmless", "quotes, deflated", "bomb", "garbage", "unreadable", "empty"],
 )
 async def test_a_compressed_error_is_looked_into_or_not_shown(
     encoding: str, packed: bytes, shown: bool
