@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 
 from router.metering.answers import MOST_KEPT, JsonTap
 from router.metering.events import MOST_EVENT, EventTap
+from router.metering.inflating import Inflater
 from router.metering.reading import usage_of
 from router.metering.usage import MOST, Usage
 from router.stream.dialect import Dialect
@@ -239,3 +241,12 @@ def test_comments_and_whole_events_never_wait():
     assert tap.feed(event[-1:]) == event
     assert tap.feed(b"data: 1\r\n\r") == b"data: 1\r\n\r"
     assert tap.feed(b"\ndata: 2\r\r") == b"\ndata: 2\r\r"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("behind", [b"\x00" * 9, b"garbage behind it", b"\x1f\x8b\x08garbage"])
+def test_what_follows_a_whole_answer_ends_the_reading(behind: bytes) -> None:
+    inflater = Inflater()
+    packed = gzip.compress(b"answer") + behind
+    assert b"".join(inflater.feed(packed)) == b"answer"
+    assert b"".join(inflater.feed(b"more of it")) == b""
