@@ -16,7 +16,6 @@ from router.stream.judging import (
     Refusal,
     failure_of,
     hold_of,
-    is_encoded,
     is_plainly_good,
     needs_look,
     quotes,
@@ -118,7 +117,7 @@ class Judged:
             return
         self._head = head
         may_quote = head.status >= 400 and asker.with_mirror_key
-        if may_quote or (asker.told and (not head.is_event_stream or is_encoded(head))):
+        if may_quote or (asker.told and (not head.is_event_stream or head.encoding)):
             self._hold = Refusal()
         elif head.is_event_stream:
             asker.head_came()

@@ -15,9 +15,6 @@ from router.judged import Judged
 from router.respond import added_fields
 from router.stream.dialect import Dialect, interruption
 from router.stream.hold import Ending
-from router.stream.judging import (
-    is_encoded,
-)
 from router.stream.sse import Boundary
 from router.tunnel import Tunnel
 from router.wire.response import ResponseHead
@@ -112,7 +109,7 @@ class Reply(Judged):
             self._meter = asker.metered.answer(head)
             head = self._meter.head if self._meter is not None else head
         self.stream = head.is_event_stream
-        if self.stream and not is_encoded(head):
+        if self.stream and not head.encoding:
             self._boundary = Boundary()
             if head.until_close and asker.dialect is not Dialect.other:
                 self._ending = Ending(asker.dialect)

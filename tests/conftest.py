@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import pytest
 from hypothesis import HealthCheck, settings
 
+from monitor.history.store import Store
 from tests.e2e.clients.entrance import Entrance
 from tests.support.certs import Authority
 from tests.support.farm import Farm, TlsMirror, config_for
@@ -97,6 +98,14 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'store.db'}"
     server: PostgresqlServer = request.getfixturevalue("postgresql")
     return server.upgraded()
+
+
+@pytest.fixture
+async def store(store_url: str) -> AsyncIterator[Store]:
+    """The same, open."""
+    opened = await Store.open(store_url)
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from router.admission.issued import refusal_of_key
 from router.admission.keys import Caller
-from router.admission.refusals import accepted_keys, ban_problem, too_large, unauthorized
+from router.admission.refusals import accepted_keys, ban_problem, too_large
 from router.admission.table import UNCOUNTED
 from router.asked import Asked
 from router.plane import Plane
-from router.wire.answer import Problem
+from router.wire.answer import Problem, unauthorized
 from router.wire.request import RequestHead
 
 _ISSUED = Caller.issued

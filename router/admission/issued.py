@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import ceil
@@ -11,7 +10,7 @@ from typing import NamedTuple
 from router.admission.clients import named_key
 from router.admission.config import LimitsConfig
 from router.admission.ring import IssuedKey, KeyRing
-from router.wire.answer import Problem
+from router.wire.answer import Problem, moment, unauthorized
 
 _LONGEST_NAMED = 100
 
@@ -65,9 +64,9 @@ def refusal_of_key(ring: KeyRing, digest: bytes) -> Problem:
         return Problem(503, "keys_unavailable", message, retry_after=2)
     expired = ring.expired(digest)
     if expired is None:
-        return _unauthorized("This key is unknown or has been revoked. Ask for another one.")
-    end = datetime.fromtimestamp(expired.expires_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return _unauthorized(f"This key expired at {end}. Ask for another one.")
+        return unauthorized("This key is unknown or has been revoked. Ask for another one.")
+    end = moment(expired.expires_at)
+    return unauthorized(f"This key expired at {end}. Ask for another one.")
 
 
 def allows(issued: IssuedKey, model: str) -> bool:
@@ -100,8 +99,3 @@ def too_many(limit: int, seconds: int) -> Problem:
         f"Wait for one of them to end, or try again in {seconds} s."
     )
     return Problem(429, "too_many_connections", message, retry_after=seconds, of_key=True)
-
-
-def _unauthorized(message: str) -> Problem:
-    """401, with what is wrong about the key."""
-    return Problem(401, "invalid_api_key", message)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from router.admission.bans import Held
 from router.admission.clients import Client
 from router.admission.keys import Caller
 from router.plane import Plane
-from router.wire.answer import Problem
+from router.wire.answer import Problem, moment, unauthorized
 
 
 def too_large(limit: int) -> Problem:
@@ -24,7 +22,7 @@ def ban_problem(plane: Plane, client: Client) -> Problem | None:
 
 def banned(ban: Held, contact: str) -> Problem:
     """The refusal of a banned client: until when, why, and whom to ask."""
-    until = "for good" if ban.until is None else f"until {_utc(ban.until)}"
+    until = "for good" if ban.until is None else f"until {moment(ban.until)}"
     whom = f" To ask why, contact {contact} and name the ban's id." if contact else ""
     message = f"This client is banned {until}: {ban.reason} (ban {ban.id}).{whom}"
     return Problem(403, "client_banned", message)
@@ -48,12 +46,3 @@ def accepted_keys(plane: Plane) -> str:
     if Caller.issued in kinds:
         texts.append(f'a key issued here ("{plane.config.keys.prefix}…")')
     return f'Send {" or ".join(texts) or "a key"} as "Authorization: Bearer …".'
-
-
-def unauthorized(message: str) -> Problem:
-    """401, with what is wrong about the key."""
-    return Problem(401, "invalid_api_key", message)
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

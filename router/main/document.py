@@ -112,6 +112,12 @@ def store_url(path: Path, environ: Mapping[str, str]) -> str:
     return store_from(path.absolute().parent, _section(path, environ, "store", StoreConfig).url)
 
 
+def has_store(url: str) -> bool:
+    """Whether there is something to read; to ask a file that is not there would make it."""
+    name = url.removeprefix("sqlite:///")
+    return name == url or Path(name).exists()
+
+
 def key_prefix(path: Path, environ: Mapping[str, str]) -> str:
     """What issued keys begin with, whatever else is wrong with the file. Raises SettingsError."""
     return _section(path, environ, "keys", KeysConfig).prefix

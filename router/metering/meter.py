@@ -14,8 +14,6 @@ from router.metering.usage import Usage
 from router.stream.dialect import Dialect
 from router.wire.response import ResponseHead
 
-_PLAIN = (b"", b"identity")
-
 
 class Meter:
     """Reads the answer that the client gets."""
@@ -35,10 +33,9 @@ class Meter:
 
     def __init__(self, head: ResponseHead, dialect: Dialect, hide: bool, images: bool) -> None:
         """`hide`: leave out an event that says nothing but the use; `images`: count them."""
-        encoding = head.look.get(b"content-encoding", b"").strip().lower()
         stream = head.is_event_stream
-        self._inflater = Inflater() if encoding in READABLE else None
-        self.readable = encoding in _PLAIN or self._inflater is not None
+        self._inflater = Inflater() if head.encoding in READABLE else None
+        self.readable = not head.encoding or self._inflater is not None
         """Whether it can be looked into: not where it is compressed in a way we do not know."""
         self._hide = hide and stream and self.readable
         self._events = EventTap(dialect, self._hide) if stream else None

@@ -23,7 +23,6 @@ MOST_REFUSAL = 64 << 10
 LEAST_KEY = 8
 _MOST_PIECES = 16
 """Of an error that is unpacked, each of 64 KiB at most."""
-_PLAIN = (b"", b"identity")
 
 
 def needs_look(head: ResponseHead, dialect: Dialect) -> bool:
@@ -40,18 +39,9 @@ def is_plainly_good(head: ResponseHead, piece: bytes) -> bool:
     return head.media == b"application/json" and begins[:1] == b"{" and b'"error"' not in begins
 
 
-def is_encoded(head: ResponseHead) -> bool:
-    """Whether the body is compressed, so that nothing can be read in it or added to it."""
-    return _encoding(head) not in _PLAIN
-
-
-def _encoding(head: ResponseHead) -> bytes:
-    return head.look.get(b"content-encoding", b"").strip().lower()
-
-
 def hold_of(head: ResponseHead, dialect: Dialect) -> Hold:
     """What keeps the beginning of a good response."""
-    return Hold(dialect, head.look.get(b"content-type", b""), encoded=is_encoded(head))
+    return Hold(dialect, head.look.get(b"content-type", b""), encoded=bool(head.encoding))
 
 
 def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:
@@ -75,10 +65,10 @@ def quotes(parts: list[bytes], head: ResponseHead, key: bytes) -> bool:
 
 def _unpacked(parts: list[bytes], head: ResponseHead) -> bytes | None:
     """The body of an error; None: it is packed in a way that is not read here, or is very long."""
-    encoding, body = _encoding(head), b"".join(parts)
-    if encoding in _PLAIN or not body:
+    body = b"".join(parts)
+    if not head.encoding or not body:
         return body
-    if encoding not in READABLE:
+    if head.encoding not in READABLE:
         return None
     try:
         found = list(islice(Inflater().feed(body), _MOST_PIECES))

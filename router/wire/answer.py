@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -53,6 +54,16 @@ class Problem:
             yield b"retry-after", str(self.retry_after).encode()
         if self.tried or self.code in _OF_CODES:
             yield b"x-should-retry", b"false"
+
+
+def unauthorized(message: str) -> Problem:
+    """401, with what is wrong about the key."""
+    return Problem(401, "invalid_api_key", message)
+
+
+def moment(seconds: float) -> str:
+    """A time since the epoch, as messages tell it."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 @lru_cache(maxsize=256)

@@ -47,6 +47,12 @@ class ResponseHead:
         """Whether the body is said to be server-sent events."""
         return self.media == b"text/event-stream"
 
+    @property
+    def encoding(self) -> bytes:
+        """How the body is compressed, in small letters; empty when it is not."""
+        named = self.look.get(b"content-encoding", b"").strip().lower()
+        return b"" if named == b"identity" else named
+
     def table(self) -> dict[bytes, bytes]:
         """Every field that passes, by lower-case name; of repeated ones the last."""
         lines = b"".join(self.fields).split(b"\r\n")

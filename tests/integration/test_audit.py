@@ -22,13 +22,6 @@ ALICE = Actor("alice", "the socket (pid 7)")
 NOW = 1_790_000_000.0
 
 
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
-    opened = await Store.open(store_url)
-    yield opened
-    await opened.close()
-
-
 async def log_of(store: Store, limit: int = 100, before: int | None = None) -> list[Entry]:
     return await store.read(lambda session: audit_rows.newest(session, limit, before))
 

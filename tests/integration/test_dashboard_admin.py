@@ -2,10 +2,9 @@
 
 import os
 import threading
-from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import web
 
 from dashboard.admin import actors
 from dashboard.admin.actors import actor
@@ -23,7 +22,7 @@ from tests.support.dashboard_data import (
     FakeCommands,
     FakeSources,
 )
-from tests.support.dashboard_server import serving, serving_on_unix_socket
+from tests.support.dashboard_server import ask, serving, serving_on_unix_socket
 
 ME = actors.over_the_socket(os.getpid(), os.getuid())
 
@@ -38,11 +37,6 @@ async def socket(commands, tmp_path):
     app = build_admin_app(FakeSources(), commands, trusted=True, clock=lambda: NOW)
     async with serving_on_unix_socket(app, tmp_path / "admin.sock") as client:
         yield client
-
-
-async def ask(client: ClientSession, method: str, path: str, **more: Any) -> tuple[int, Any]:
-    async with client.request(method, path, **more) as response:
-        return response.status, await response.json()
 
 
 async def test_status_tells_operators_what_visitors_do_not_learn(socket):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import ClientSession
@@ -12,7 +11,7 @@ from aiohttp import ClientSession
 from dashboard.app import build_admin_app
 from monitor.keys import KeyOrder
 from tests.support.dashboard_data import NOW, FakeCommands, FakeSources
-from tests.support.dashboard_server import serving, serving_on_unix_socket
+from tests.support.dashboard_server import ask, serving, serving_on_unix_socket
 
 
 @pytest.fixture
@@ -25,11 +24,6 @@ async def socket(commands: FakeCommands, tmp_path: Path) -> AsyncIterator[Client
     app = build_admin_app(FakeSources(), commands, trusted=True, clock=lambda: NOW)
     async with serving_on_unix_socket(app, tmp_path / "admin.sock") as client:
         yield client
-
-
-async def ask(client: ClientSession, method: str, path: str, **more: Any) -> tuple[int, Any]:
-    async with client.request(method, path, **more) as response:
-        return response.status, await response.json()
 
 
 async def test_a_key_is_created_and_told_once(socket: ClientSession, commands: FakeCommands):

@@ -2,7 +2,7 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import Any
 
@@ -26,13 +26,6 @@ from monitor.history.writer import HistoryWriter
 from tests.support.wait import wait_until_async
 
 ME = Actor("operator", "here")
-
-
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
-    opened = await Store.open(store_url)
-    yield opened
-    await opened.close()
 
 
 def sample(at: float, mirror: str = "hk", ok: bool = True) -> Sample:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,6 @@ from monitor.keys import DayUse, KeyFault, KeyRecord, Spent, UnknownKey
 
 BY = Actor("alice", "a terminal")
 NOW = 1_790_000_000.0
-
-
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
-    opened = await Store.open(store_url)
-    yield opened
-    await opened.close()
 
 
 def key(number: int, **more: Any) -> KeyRecord:

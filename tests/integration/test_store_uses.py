@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from monitor.history.ledger_rows import Batch
 from monitor.history.store import Store
@@ -14,13 +11,6 @@ from monitor.keys import DayUse, Spent
 
 DAY = "2026-11-21"
 NOW = 1_795_300_000.0
-
-
-@pytest.fixture
-async def store(store_url: str) -> AsyncIterator[Store]:
-    opened = await Store.open(store_url)
-    yield opened
-    await opened.close()
 
 
 def use(key: str = "k1", model: str = "gpt-4o", cost: int = 10, requests: int = 1) -> DayUse:

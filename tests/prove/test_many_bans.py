@@ -12,7 +12,6 @@ import pytest
 from monitor.settings import read
 from monitor.totals import Totals
 from router.admission.admit import entry
-from router.admission.bans import pieces
 from router.admission.clients import parse
 from router.admission.table import Table, create
 from router.asked import Asked
@@ -21,7 +20,7 @@ from router.metrics import FAMILIES
 from router.plane import Plane
 from router.wire.head import RequestHead
 from tests.support.asking import ask
-from tests.support.crowded import banned_address, fill_bans
+from tests.support.crowded import ban_in, banned_address, fill_bans, start
 from tests.support.instance import Instance
 from tests.support.measure import Measure
 from tests.support.mirror import TEST_KEY
@@ -48,20 +47,14 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
         instance.close()
 
 
-def _start(instance: Instance) -> float:
-    began = time.monotonic()
-    instance.start()
-    return time.monotonic() - began
-
-
 def test_bans_cost_little_memory_and_no_long_start(instance: Instance, measured: Measure) -> None:
-    without = _start(instance)
+    without = start(instance)
     lean = max(resident_bytes(worker.pid) for worker in instance.workers())
     instance.stop()
     fill_bans(instance.config["store"]["url"], BANS)
-    first = _start(instance)
+    first = start(instance)
     instance.stop()
-    lasted = min(first, _start(instance))  # the machine may have had other things to do
+    lasted = min(first, start(instance))  # the machine may have had other things to do
     url = f"{instance.base_url}/v1/models"
     for number in (0, BANS // 2, BANS - 1):
         answer = ask(url, headers={"X-Forwarded-For": banned_address(number)})
@@ -96,12 +89,7 @@ def test_all_checks_of_a_request_take_little_time(measured: Measure) -> None:
         raise AssertionError
 
     plane = Plane(config, Totals(FAMILIES), hand_over=nobody, table=table)  # type: ignore[arg-type]
-    rows = [
-        (f"{banned_address(number)}/32", 1e12, f"{number:012x}", "rate_limit_exceeded")
-        for number in range(BANS)
-    ]
-    for piece in pieces(rows):
-        plane.bans.extend(piece)
+    ban_in(plane, BANS)
     head = RequestHead(b"POST", b"/v1/chat/completions", [], {})
     requests = _requests(config, head)
     spent = []

@@ -12,7 +12,7 @@ import pytest
 
 from router.admission.keys import new_key
 from router.admission.ring import KeyRing, digest_of
-from tests.support.crowded import fill_keys
+from tests.support.crowded import fill_keys, start
 from tests.support.instance import Instance
 from tests.support.measure import Measure
 from tests.support.mirror import TEST_KEY
@@ -39,24 +39,18 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
         instance.close()
 
 
-def _start(instance: Instance) -> float:
-    began = time.monotonic()
-    instance.start()
-    return time.monotonic() - began
-
-
 def _largest(instance: Instance) -> int:
     return max(resident_bytes(worker.pid) for worker in instance.workers())
 
 
 def test_keys_cost_little_memory_and_no_long_start(instance: Instance, measured: Measure) -> None:
-    without = _start(instance)
+    without = start(instance)
     lean = _largest(instance)
     instance.stop()
     fill_keys(instance.config["store"]["url"], KEYS)
-    first = _start(instance)
+    first = start(instance)
     instance.stop()
-    lasted = min(first, _start(instance))  # the machine may have had other things to do
+    lasted = min(first, start(instance))  # the machine may have had other things to do
     largest = _largest(instance)
     measured("start, s", lasted)
     measured("start without keys, s", without)

@@ -17,7 +17,6 @@ import pytest
 from monitor.settings import read
 from monitor.totals import Totals
 from router.admission.admit import entry, refusal
-from router.admission.bans import pieces
 from router.admission.clients import parse
 from router.admission.keys import SECRET_LENGTH, checksum, new_key
 from router.admission.ring import digest_of
@@ -31,7 +30,7 @@ from router.stream.dialect import Dialect
 from router.wire.head import RequestHead
 from router.worker import GC_THRESHOLDS
 from tests.support.asking import CHAT, ask_on
-from tests.support.crowded import banned_address, fill_bans, fill_keys
+from tests.support.crowded import ban_in, banned_address, fill_bans, fill_keys
 from tests.support.instance import Instance
 from tests.support.measure import Measure
 from tests.support.mirror import TEST_KEY
@@ -141,12 +140,7 @@ def plane() -> Iterator[Plane]:
         raise AssertionError
 
     plane = Plane(config, Totals(FAMILIES), hand_over=nobody, table=table)  # type: ignore[arg-type]
-    rows = [
-        (f"{banned_address(number)}/32", 1e12, f"{number:012x}", "rate_limit_exceeded")
-        for number in range(BANS)
-    ]
-    for piece in pieces(rows):
-        plane.bans.extend(piece)
+    ban_in(plane, BANS)
     plane.keys.season(PEPPER.hex())
     yield plane
     os.close(fd)

@@ -11,6 +11,9 @@ from sqlmodel import Session, SQLModel
 
 from monitor.history.database import open_database
 from monitor.history.tables import BanRow, IssuedKeyRow
+from router.admission.bans import pieces
+from router.plane import Plane
+from tests.support.instance import Instance
 
 
 def banned_address(number: int) -> str:
@@ -68,3 +71,20 @@ def _insert(url: str, table: type[SQLModel], rows: Sequence[dict[str, Any]]) -> 
             session.commit()
     finally:
         database.close()
+
+
+def start(instance: Instance) -> float:
+    """Start an instance; the seconds that it took."""
+    began = time.monotonic()
+    instance.start()
+    return time.monotonic() - began
+
+
+def ban_in(plane: Plane, many: int) -> None:
+    """Tell a worker's plane of these bans, as control would."""
+    rows = [
+        (f"{banned_address(number)}/32", 1e12, f"{number:012x}", "rate_limit_exceeded")
+        for number in range(many)
+    ]
+    for piece in pieces(rows):
+        plane.bans.extend(piece)

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp import ClientSession, UnixConnector, web
 
@@ -39,3 +40,9 @@ async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
         yield runner
     finally:
         await runner.cleanup()
+
+
+async def ask(client: ClientSession, method: str, path: str, **more: Any) -> tuple[int, Any]:
+    """Ask for JSON: the status, and what was told."""
+    async with client.request(method, path, **more) as response:
+        return response.status, await response.json()

@@ -45,13 +45,10 @@ def _answer(args: Namespace, console: Console) -> dict[str, Any]:
     path = document.find(args.config, console.environ)
     socket = document.socket_path(path, console.environ)
     if not answers(socket):
-        from router.main.commands.audit_in_store import (  # others do without the database
-            has_store,
-            read_log,
-        )
-
         url = document.store_url(path, console.environ)
-        if has_store(url):
+        if document.has_store(url):
+            from router.main.commands.audit_in_store import read_log  # others need no database
+
             return read_log(url, args.limit, args.before)
     wanted = {"limit": args.limit, "before": args.before}
     query = urlencode({name: value for name, value in wanted.items() if value is not None})

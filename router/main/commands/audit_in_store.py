@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
@@ -13,12 +12,6 @@ from monitor.history.audit_rows import newest
 from monitor.history.database import backend_of
 from monitor.history.errors import StoreError, in_one_line
 from router.main.console import CommandFailed
-
-
-def has_store(url: str) -> bool:
-    """Whether there is something to read; to ask a file that is not there would make it."""
-    name = url.removeprefix("sqlite:///")
-    return name == url or Path(name).exists()
 
 
 def read_log(url: str, limit: int, before: int | None) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from dashboard.admin import key_inputs
@@ -19,6 +18,7 @@ from monitor.actors import Actor
 from monitor.history.store import Store, StoreError
 from monitor.keys import KeyAccount, KeyFault, NewKey
 from router.main.console import CommandFailed
+from router.main.document import has_store
 from router.main.keyring import Keyring
 
 Table = dict[str, Any]
@@ -37,7 +37,7 @@ class KeysInStore:
         async def ask(keyring: Keyring) -> Table:
             return key_documents(await keyring.accounts_since(days), days, time.time())
 
-        if not Path(self.url.removeprefix("sqlite:///")).exists():
+        if not has_store(self.url):
             return key_documents([], days, time.time())
         return self._with_keyring(ask)
 
