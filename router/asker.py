@@ -27,6 +27,9 @@ class ClientSide(Protocol):
     def resume_client(self) -> None:
         """Read again."""
 
+    def cut(self) -> None:
+        """End the connection whatever it is doing."""
+
     def exchange_done(self, keep_alive: bool) -> None:
         """The answer is written; the connection may carry the next request or not."""
 
@@ -97,6 +100,9 @@ class Asker(Protocol):
 
     def refused_in_stream(self, status: int, error: Mapping[str, Any] | None) -> None:
         """The client has a head already, and this error instead of an answer."""
+
+    def abort(self) -> None:
+        """End after a fault of ours."""
 
     def withhold(self) -> None:
         """The mirror answers with an error that quotes its own key: the client gets another one."""

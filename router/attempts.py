@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from monitor.health.board import State
 from router.asked import Asked
@@ -21,6 +22,7 @@ from router.problems import all_failed
 from router.trail import Tried
 from router.upstreams import Upstream
 from router.wire.answer import Problem
+from router.wire.faults import guarded
 from router.wire.upstream import UpstreamConnection
 
 Opened = Callable[[Upstream, UpstreamConnection, float], None]
@@ -60,7 +62,7 @@ class Attempts(Choosing):
         Choosing.__init__(self, plane, asked, body, plan)
         self.failed: list[FailedAttempt] = []
         self.ended: tuple[Tried, ...] = ()
-        """Every attempt that has failed, for the trail."""
+        """Every attempt that has failed or was left for another, for the trail."""
         self.mirror = ""
         """The id of the mirror of the current or last attempt."""
         self._began = began
@@ -78,7 +80,13 @@ class Attempts(Choosing):
         return f"<Attempts on {self.mirror or 'no mirror'}, {len(self.failed)} failed>"
 
     def start(
-        self, pooled: bool, replayable: bool, now: float, opened: Opened, failed: Failed
+        self,
+        pooled: bool,
+        replayable: bool,
+        now: float,
+        opened: Opened,
+        failed: Failed,
+        abort: Callable[[], None],
     ) -> Problem | None:
         """Choose a mirror, take it and open a connection: one synchronous step.
 
@@ -87,6 +95,7 @@ class Attempts(Choosing):
         """
         before, plane = self.failed, self._plane
         pooled = pooled and not (before and before[-1].failure is Failure.stale)
+        self._hedge_no_more()
         taken = self.take(pooled, replayable, now, again=bool(before))
         if taken is None:
             return self.nobody(before)
@@ -94,21 +103,26 @@ class Attempts(Choosing):
             plane.tally.retried(before[-1].failure)
             if self._perhaps:
                 plane.tally.repeated_perhaps()
-        self._begin(taken, opened, failed)
+        self._begin(taken, opened, failed, abort)
         if taken.connection is None and pooled and len(plane.upstreams) > 1:
+            move = partial(self._move, replayable, opened, failed, abort)
             loop = asyncio.get_running_loop()
-            self._hedge = loop.call_later(HEDGE_AFTER, self._move, replayable, opened, failed)
+            self._hedge = loop.call_later(HEDGE_AFTER, guarded, "a hedge", move, abort)
         return None
 
-    def _begin(self, taken: Taken, opened: Opened, failed: Failed) -> None:
+    def _begin(
+        self, taken: Taken, opened: Opened, failed: Failed, abort: Callable[[], None]
+    ) -> None:
         upstream = taken.attempt.member
         self._attempt, self.mirror = taken.attempt, upstream.id
         if taken.connection is not None:
             opened(upstream, taken.connection, 0.0)
         else:
-            self._opening = Opening(self._plane, upstream, opened, failed, taken.place)
+            self._opening = Opening(self._plane, upstream, opened, failed, abort, taken.place)
 
-    def _move(self, replayable: bool, opened: Opened, failed: Failed) -> None:
+    def _move(
+        self, replayable: bool, opened: Opened, failed: Failed, abort: Callable[[], None]
+    ) -> None:
         """The connection takes long: go where one is ready, since nothing was sent yet."""
         opening, slow = self._opening, self._attempt
         if opening is None or opening.done or slow is None:
@@ -119,8 +133,15 @@ class Attempts(Choosing):
         opening.cancel()
         slow.passed_on()
         self._opening = None
+        self.ended += (Tried(self.mirror, "moved", slow.began, self._plane.clock()),)
         self._plane.tally.moved()
-        self._begin(taken, opened, failed)
+        self._begin(taken, opened, failed, abort)
+
+    def _hedge_no_more(self) -> None:
+        """Stop the timer of an earlier attempt: it must not move a later one."""
+        hedge, self._hedge = self._hedge, None
+        if hedge is not None:
+            hedge.cancel()
 
     def another_turn(self) -> None:
         """It is this request's turn in the line."""
@@ -199,8 +220,7 @@ class Attempts(Choosing):
 
     def give_back(self) -> None:
         """Hold no mirror any more, without a word on it; break off an opening."""
-        if self._hedge is not None:
-            self._hedge.cancel()
+        self._hedge_no_more()
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None

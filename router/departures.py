@@ -1,5 +1,6 @@
-"""Clients that leave while they are not read: behind a mirror that takes no more of an upload, or
-with requests that wait for their turn. The event loop would tell only when it reads again.
+"""Watches for the end of client connections that are not read: behind a mirror that takes no more
+of an upload, or with requests that wait for their turn. The event loop would notice only when it
+reads again.
 """
 
 from __future__ import annotations
@@ -7,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import select
+
+from router.relay import close
 
 _LOST = select.EPOLLERR | select.EPOLLHUP
 
@@ -17,31 +20,39 @@ class Departures:
     def __init__(self) -> None:
         self._poll = select.epoll()
         self._paused: dict[int, asyncio.Transport] = {}
+        self._descriptors: dict[asyncio.Transport, int] = {}
+        """As they were when watching began: a lost transport no longer knows its own."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
         return len(self._paused)
 
     def watch(self, transport: asyncio.Transport) -> None:
-        """This client is not read from now on."""
+        """Watch a client that is not read from now on."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop.add_reader(self._poll.fileno(), self._look)
-        fd = transport.get_extra_info("socket").fileno()
-        if self._paused.get(fd) is not transport:
-            with contextlib.suppress(OSError):  # it is gone already
-                self._poll.register(fd, select.EPOLLRDHUP)
-                self._paused[fd] = transport
+        sock = transport.get_extra_info("socket")
+        fd = -1 if sock is None else sock.fileno()
+        if fd < 0 or self._paused.get(fd) is transport:
+            return
+        if fd in self._paused:  # closed without a word, and the number is in use again
+            self._drop(fd)
+        with contextlib.suppress(OSError):  # it is gone already
+            self._poll.register(fd, select.EPOLLRDHUP)
+            self._paused[fd] = transport
+            self._descriptors[transport] = fd
 
     def forget(self, transport: asyncio.Transport) -> None:
-        """It is read again, or gone; harmless when it was not watched."""
-        fd = transport.get_extra_info("socket").fileno()
-        if self._paused.get(fd) is transport:
+        """Stop watching a client that is read again, or gone; harmless when it was not watched."""
+        fd = self._descriptors.get(transport)
+        if fd is not None:
             self._drop(fd)
 
     def close(self) -> None:
-        """Watch nobody any more."""
+        """Stop watching altogether."""
         self._paused.clear()
+        self._descriptors.clear()
         if self._loop is not None:
             self._loop.remove_reader(self._poll.fileno())
         self._poll.close()
@@ -49,7 +60,9 @@ class Departures:
     def _drop(self, fd: int) -> asyncio.Transport:
         with contextlib.suppress(OSError):  # closed: the kernel has forgotten it
             self._poll.unregister(fd)
-        return self._paused.pop(fd)
+        transport = self._paused.pop(fd)
+        del self._descriptors[transport]
+        return transport
 
     def _look(self) -> None:
         for fd, events in self._poll.poll(0):
@@ -57,4 +70,4 @@ class Departures:
             if events & _LOST:
                 transport.abort()
             else:
-                transport.close()
+                close(transport)

@@ -18,10 +18,11 @@ from router.exchange import Exchange
 from router.owed import Owed
 from router.plane import Plane
 from router.pressure import WRITE_BUFFER
-from router.relay import reset
+from router.relay import close, reset
 from router.respond import refusal_answer
 from router.visit import Visit
 from router.wire.answer import Problem
+from router.wire.faults import contained, report_fault
 from router.wire.request import (
     BETWEEN,
     HEAD,
@@ -51,7 +52,7 @@ class Door(asyncio.BufferedProtocol):
         """`source`: the client's address as a PROXY header tells it."""
         self.client = source
         self._plane = plane
-        self._owed = Owed(plane, self._expired)
+        self._owed = Owed(plane, self._expired, self._abort)
         self._buffer = plane.buffer
         self._reader = RequestReader(self, plane.request_rules)
         self._asked: Asked | None = None
@@ -85,14 +86,18 @@ class Door(asyncio.BufferedProtocol):
         if self._deaf:
             return
         try:
-            self._reader.feed(self._buffer[:nbytes])
-        except Refusal as refusal:
-            if not self._deaf:  # else our last answer is given
-                self._turn_away(refusal)
-        if self._hand_over is not None:
-            self._to_aiohttp(self._hand_over)
-        elif not self._deaf:
-            self._watch()
+            try:
+                self._reader.feed(self._buffer[:nbytes])
+            except Refusal as refusal:
+                if not self._deaf:  # else our last answer is given
+                    self._turn_away(refusal)
+            if self._hand_over is not None:
+                self._to_aiohttp(self._hand_over)
+            elif not self._deaf:
+                self._watch()
+        except Exception as error:
+            report_fault("a request", error)
+            self._abort()
 
     def eof_received(self) -> bool:
         return False
@@ -100,15 +105,13 @@ class Door(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._deaf = True
-        if self._paused:
-            self._plane.departures.forget(self.transport)
-        self._forget()
         exchanges = [self._current, *self._waiting]
-        self._current = None
+        self._current = self._incoming = None
         self._waiting.clear()
+        contained("the end of a connection", self._forget)
         for exchange in exchanges:
             if exchange is not None:
-                exchange.client_left()
+                contained("the end of a request", exchange.client_left)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -267,6 +270,9 @@ class Door(asyncio.BufferedProtocol):
         else:
             self._owed.watch(self._reader.phase, self._current is not None)
 
+    def _abort(self) -> None:
+        self.transport.abort()
+
     def _expired(self) -> None:
         """The client did not do in time what it owed."""
         phase = self._reader.phase
@@ -353,8 +359,9 @@ class Door(asyncio.BufferedProtocol):
             return
         unread = transport.get_write_buffer_size()
         self._owed.wait(self._plane.timeouts.write_stall if unread else LINGER)
-        if complete or transport.is_closing():
-            transport.close()
+        if complete:
+            close(transport)
+        if transport.is_closing():
             return
         if transport.can_write_eof():
             transport.write_eof()
@@ -362,6 +369,12 @@ class Door(asyncio.BufferedProtocol):
             self._hear_again()
 
     def _forget(self) -> None:
-        self._plane.door_closed(self)
-        self._owed.settled()
-        self._reader.end()
+        """Leave the worker's books, each whatever happens to the others."""
+        try:
+            self._plane.door_closed(self)
+            self._owed.settled()
+        finally:
+            try:
+                self._plane.departures.forget(self.transport)
+            finally:
+                self._reader.end()

@@ -19,6 +19,7 @@ from router.admission.limits import RECHECKS, TOO_MANY_OPEN
 from router.admission.refusals import too_large
 from router.body import EARLY
 from router.pursuit import Pursuit
+from router.relay import close
 from router.reply import outcome_of
 from router.respond import local_answer
 from router.stream.dialect import interruption
@@ -27,6 +28,7 @@ from router.traffic import LONG
 from router.wire import cors
 from router.wire.answer import CONTINUE, Problem, render
 from router.wire.chunks import chunk
+from router.wire.faults import guarded, report_fault
 from router.wire.wheel import NEVER
 
 _ISSUED = Caller.issued
@@ -67,7 +69,8 @@ class Exchange(Pursuit):
             self._admit()
         elif looks_again and problem.code == TOO_MANY_OPEN:
             self.client.pause_client()
-            plane.limits.wait(rechecks[0], partial(self._enter, rechecks[1:]))
+            again = partial(self._enter, rechecks[1:])
+            plane.limits.wait(rechecks[0], partial(guarded, "a second look", again, self.abort))
         else:
             self._refuse(problem)
 
@@ -203,7 +206,7 @@ class Exchange(Pursuit):
         outbox, transport = self.plane.outbox, self.client.transport
         outbox.write(transport, chunk(words))
         outbox.flush()
-        transport.close()
+        close(transport)
         self._finish(outcome, keep_alive=False, status=200)
 
     def _answer(self, status: int, out: bytes, outcome: str) -> None:
@@ -217,17 +220,30 @@ class Exchange(Pursuit):
             return
         self._finished = True
         self.deadline = NEVER
-        if self._waits:
-            self.plane.line.leave(self)
-        self.plane.exchanges.discard(self)
-        self._count(outcome, status, self.plane.clock() if now is None else now)
-        self._settle(outcome)
-        self._leave_mirror()
-        if self._attempts is not None:
-            self._attempts.give_back()
-        self.plane.limits.leave(self._place)
-        self.body.drop()
+        try:
+            self._count(outcome, status, self.plane.clock() if now is None else now)
+            self._settle(outcome)
+        except Exception as error:  # what is held must be given back all the same
+            report_fault("the end of a request", error)
+            keep_alive = False
+        self._release()
         self.client.exchange_done(keep_alive)
+
+    def _release(self) -> None:
+        """Give back all that is held, each thing whatever happens to the others."""
+        plane = self.plane
+        try:
+            if self._waits:
+                plane.line.leave(self)
+            plane.exchanges.discard(self)
+            plane.limits.leave(self._place)
+            self.body.drop()
+        finally:
+            try:
+                self._leave_mirror()
+            finally:
+                if self._attempts is not None:
+                    self._attempts.give_back()
 
     def _count(self, outcome: str, status: int, now: float) -> None:
         plane, reply = self.plane, self._reply

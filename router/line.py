@@ -11,6 +11,7 @@ from typing import Protocol
 from router.choice.waiting import WaitingLine
 from router.config import QueueConfig
 from router.gate import RECHECK
+from router.wire.faults import contained, guarded, report_fault
 
 
 class Waiter(Protocol):
@@ -21,6 +22,9 @@ class Waiter(Protocol):
 
     def waited_too_long(self) -> None:
         """There was no room in time."""
+
+    def abort(self) -> None:
+        """End at once: one of the others has raised."""
 
 
 class Line:
@@ -57,7 +61,7 @@ class Line:
         loop = asyncio.get_running_loop()
         self._timer = None
         for who in self._waiting.expired(loop.time()):
-            who.waited_too_long()
+            guarded("the queue", who.waited_too_long, who.abort)
         while self._waiting.next(_go_on) is not None:
             pass
         if self._waiting and self._timer is None:
@@ -65,4 +69,9 @@ class Line:
 
 
 def _go_on(who: Waiter) -> bool:
-    return who.go_on()
+    try:
+        return who.go_on()
+    except Exception as error:  # it must not hold up those behind it
+        report_fault("the queue", error)
+        contained("the queue", who.abort)
+        return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -11,7 +12,11 @@ from collections.abc import Callable
 from router.config import RouterConfig
 from router.proxied import ProxiedServer
 
+log = logging.getLogger("worker")
+
 BACKLOG = 4096
+_RETRY = 0.2
+"""Seconds after which accepting is tried again when the system has no descriptor left."""
 
 
 class ListenError(Exception):
@@ -102,16 +107,25 @@ class Acceptor:
         await self._resume()
 
     async def _resume(self) -> None:
-        """A server closes its socket with itself, so it is given a copy."""
-        if self._server is None and self._wanted:
-            self._server = await self._make_server(self._listen.dup())
-            self._pause_unless_wanted()
+        while self._server is None and self._wanted:
+            try:
+                self._server = await self._make_server()
+            except OSError as error:  # no descriptor left, for a moment
+                log.warning("accepting cannot be resumed yet: %s", error.strerror)
+                await asyncio.sleep(_RETRY)
+        self._pause_unless_wanted()
 
-    async def _make_server(self, listen: socket.socket) -> asyncio.Server | ProxiedServer:
-        if self._proxied is not None:
-            return ProxiedServer(listen, self._door, self._tls, self._proxied)
-        loop = asyncio.get_running_loop()
-        return await loop.create_server(self._door, sock=listen, ssl=self._tls, backlog=BACKLOG)
+    async def _make_server(self) -> asyncio.Server | ProxiedServer:
+        """A server on a copy of the socket, since it closes that with itself. Raises OSError."""
+        listen = self._listen.dup()
+        try:
+            if self._proxied is not None:
+                return ProxiedServer(listen, self._door, self._tls, self._proxied)
+            loop = asyncio.get_running_loop()
+            return await loop.create_server(self._door, sock=listen, ssl=self._tls, backlog=BACKLOG)
+        except BaseException:
+            listen.close()
+            raise
 
     def expect_headers(self, proxied: float | None) -> None:
         """Take newcomers otherwise than before, if that has changed: see `__init__`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -16,9 +15,8 @@ from router.choice.paths import Route, Trouble
 from router.plane import Plane
 from router.upstreams import Upstream
 from router.wire.connect import ConnectFailed, Limits, Ready, connect
+from router.wire.faults import contained, guarded, report_fault
 from router.wire.upstream import UpstreamConnection
-
-log = logging.getLogger("worker")
 
 Opened = Callable[[Upstream, UpstreamConnection, float], None]
 Failed = Callable[[Failure, str], None]
@@ -27,7 +25,7 @@ Failed = Callable[[Failure, str], None]
 class Opening:
     """A connection being opened; tells exactly one of `opened` and `failed`, unless cancelled."""
 
-    __slots__ = ("_failed", "_opened", "_place", "_plane", "_task", "_upstream")
+    __slots__ = ("_abort", "_failed", "_opened", "_place", "_plane", "_task", "_upstream")
 
     def __init__(
         self,
@@ -35,14 +33,17 @@ class Opening:
         upstream: Upstream,
         opened: Opened,
         failed: Failed,
+        abort: Callable[[], None],
         place: int = UNCOUNTED,
     ) -> None:
-        """`place`: of the connection among those that the mirror may have."""
+        """`abort`: called if one of the two has raised. `place`: of the connection among those that
+        the mirror may have."""
         self._plane = plane
         self._upstream = upstream
         self._place = place
         self._opened = opened
         self._failed = failed
+        self._abort = abort
         self._task: asyncio.Task[None] | None = asyncio.create_task(self._connect())
 
     @property
@@ -73,22 +74,32 @@ class Opening:
         try:
             ready = await self._ready()
         except ConnectFailed as error:
-            self._task = None
-            self._vacate()
-            self._failed(error.failure, error.detail)
-        except Exception:  # whatever it is, the request must not wait for it
-            log.exception("opening a connection to %s", self._upstream.id)
-            self._task = None
-            self._vacate()
-            self._failed(Failure.connect, "no connection could be opened")
+            self._end(error.failure, error.detail)
+        except Exception as error:  # whatever it is, the request must not wait for it
+            report_fault(f"opening a connection to {self._upstream.id}", error)
+            self._end(Failure.connect, "no connection could be opened")
         else:
             self._task = None
-            self._furnish(ready.connection)
-            if ready.connection.closed:  # nothing was sent yet
-                ready.connection.ended()
-                self._failed(Failure.connect, "it closed the new connection")
-            else:
-                self._opened(self._upstream, ready.connection, ready.seconds)
+            give_up = partial(self._give_up, ready.connection)
+            guarded("a new connection", partial(self._arrived, ready), give_up)
+
+    def _arrived(self, ready: Ready) -> None:
+        self._furnish(ready.connection)
+        if ready.connection.closed:  # nothing was sent yet
+            ready.connection.ended()
+            self._end(Failure.connect, "it closed the new connection")
+        else:
+            self._opened(self._upstream, ready.connection, ready.seconds)
+
+    def _end(self, failure: Failure, detail: str) -> None:
+        self._task = None
+        self._vacate()
+        guarded("a failed connection", partial(self._failed, failure, detail), self._abort)
+
+    def _give_up(self, connection: UpstreamConnection) -> None:
+        self._vacate()
+        connection.leave()
+        self._abort()
 
     async def _ready(self) -> Ready:
         """A connection over the first path that works. Raises ConnectFailed."""
@@ -99,7 +110,9 @@ class Opening:
             routes = [replace(route, patience=limits.connect + limits.tls) for route in routes]
         ready = await connect(routes, self._new, limits, self._trouble)
         ready.connection.authority = ready.route.authority
-        plane.traffic.opened(upstream.id, ready.route, ready.seconds)
+        contained(
+            "a report", partial(plane.traffic.opened, upstream.id, ready.route, ready.seconds)
+        )
         return ready
 
     def _trouble(self, trouble: Trouble) -> None:

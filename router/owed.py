@@ -19,11 +19,14 @@ def _nobody() -> None:
 class Owed:
     """The deadline of one client connection, on the plane's wheel until `settled`."""
 
-    __slots__ = ("_body_seen", "_plane", "_watched", "deadline", "expired")
+    __slots__ = ("_body_seen", "_plane", "_watched", "abort", "deadline", "expired")
 
-    def __init__(self, plane: Plane, expired: Callable[[], None]) -> None:
+    def __init__(
+        self, plane: Plane, expired: Callable[[], None], abort: Callable[[], None]
+    ) -> None:
         self.deadline = NEVER
         self.expired = expired
+        self.abort = abort
         self._plane = plane
         self._watched: Phase | None = None
         self._body_seen = 0
@@ -65,4 +68,4 @@ class Owed:
     def settled(self) -> None:
         """The connection is gone, or somebody else's."""
         self._plane.wheel.remove(self)
-        self.expired = _nobody
+        self.expired = self.abort = _nobody

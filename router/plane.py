@@ -7,6 +7,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import count
 from typing import Protocol
 
@@ -34,6 +35,7 @@ from router.tally import Finished, Tally
 from router.traffic import Traffic
 from router.trail import Trail
 from router.upstreams import IdleKeeper, Upstream, Upstreams
+from router.wire.faults import guarded
 from router.wire.fields import request_rules, response_rules
 from router.wire.outbox import Outbox
 from router.wire.wheel import Wheel
@@ -49,6 +51,9 @@ class RunningRequest(Protocol):
 
     def expired(self) -> None:
         """The deadline has passed."""
+
+    def abort(self) -> None:
+        """End at once, after a fault."""
 
     def end_soon(self, seconds: float) -> None:
         """End within this time if its mirror has been removed."""
@@ -137,8 +142,9 @@ class Plane:
         self.pool.configure(config.router)
         self.upstreams.apply(config.mirrors, self.snapshot, config.router, self.clock())
         self.pool.members(self.upstreams)
-        for exchange in self.exchanges:
-            exchange.end_soon(self.timeouts.drain)
+        for exchange in list(self.exchanges):
+            end_soon = partial(exchange.end_soon, self.timeouts.drain)
+            guarded("a reload", end_soon, exchange.abort)
 
     @property
     def keeps_connections(self) -> bool:
@@ -149,7 +155,7 @@ class Plane:
         """The worker stops: connections end when their request has its answer."""
         self.draining = True
         for door in self.crowd.all():
-            door.drain()
+            guarded("a stop", door.drain, door.cut)
         self._tell_emptied()
 
     def door_closed(self, door: Door) -> None:
@@ -184,12 +190,12 @@ class Plane:
         self.bans.add(rows)
         self.bans.purge(self.wall())
         for door in self.crowd.all():
-            door.end_if_banned()
+            guarded("a ban", door.end_if_banned, door.cut)
 
     def end_revoked(self) -> None:
         """Issued keys were revoked: end what may stay open with them for long."""
         for exchange in list(self.exchanges):
-            exchange.end_if_revoked()
+            guarded("a revocation", exchange.end_if_revoked, exchange.abort)
 
     def next_id(self) -> bytes:
         """A request id, unique over all workers."""

@@ -64,7 +64,7 @@ class Pursuit(Watched):
     def _start(self, attempts: Attempts, now: float) -> Problem | None:
         collected = self.body.collected
         pooled = collected and self._asked.may_be_stale
-        return attempts.start(pooled, collected, now, self._send, self.unanswered)
+        return attempts.start(pooled, collected, now, self._send, self.unanswered, self.abort)
 
     def go_on(self) -> bool:
         """Ask for room again; False if there is none yet."""

@@ -124,9 +124,15 @@ class Relay:
         """
         self._outbox.flush()
         if self._framed:
-            self._transport.close()
+            close(self._transport)
         else:
             reset(self._transport)
+
+
+def close(transport: asyncio.Transport) -> None:
+    """Close once: a second close() makes asyncio's TLS forget its connection, abort() included."""
+    if not transport.is_closing():
+        transport.close()
 
 
 def reset(transport: asyncio.Transport) -> None:

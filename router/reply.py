@@ -88,6 +88,11 @@ class Reply(Judged):
         """The client has been given a head meanwhile."""
         self._relay.begun()
 
+    def abort(self) -> None:
+        """End after a fault of ours."""
+        self._connection = None
+        self._asker.abort()
+
     def remind(self, words: bytes) -> None:
         """Say something that is no content, between two events."""
         self._relay.words(words)

@@ -93,6 +93,10 @@ class Tunnel:
             self.deadline = self._wheel.now + LAST_WORDS
             ended()
 
+    def abort(self) -> None:
+        """End both sides now."""
+        self.expired()
+
     def expired(self) -> None:
         """Nobody reads what is still to be written."""
         self._client.abort()

@@ -267,6 +267,9 @@ class IdleKeeper:
         self._wheel = wheel
         self._upstreams = upstreams
 
+    def abort(self) -> None:
+        """It holds nothing of its own; the next look is in a second."""
+
     def expired(self) -> None:
         """Look once."""
         for upstream in self._upstreams:

@@ -7,9 +7,11 @@ told when the worker stops.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from router.plane import Plane
 from router.relay import reset
+from router.wire.faults import contained
 
 STAY = 15.0
 """Seconds for the one answer of a connection and for what its client still sends: answers of our
@@ -56,6 +58,10 @@ class Visit(asyncio.Protocol):
         """The wheel's word: it took too long."""
         self.cut()
 
+    def abort(self) -> None:
+        """End it after a fault."""
+        self._transport.abort()
+
     # What the event loop calls
 
     def data_received(self, data: bytes) -> None:
@@ -73,4 +79,4 @@ class Visit(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._plane.wheel.remove(self)
         self._plane.door_closed(self)
-        self._host.connection_lost(exc)
+        contained("aiohttp", partial(self._host.connection_lost, exc))

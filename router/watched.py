@@ -111,6 +111,10 @@ class Watched:
     def _refuse(self, problem: Problem) -> None:
         raise NotImplementedError
 
+    def abort(self) -> None:
+        """End after a fault of ours: the client's connection is cut, and with it all this holds."""
+        self.client.cut()
+
     # What it is about
 
     @property

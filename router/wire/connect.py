@@ -70,7 +70,7 @@ async def connect(
     try:
         return await race.run()
     finally:
-        await race.end()
+        race.end()
 
 
 class _Try:
@@ -123,14 +123,14 @@ class _Race:
                 self._tell_slow()
                 return ready
 
-    async def end(self) -> None:
-        """Give up what is still running; what has just become ready is closed."""
-        tasks = [t.task for t in self._running]
-        for task in tasks:
-            task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, Ready):
-                result.connection.leave()
+    def end(self) -> None:
+        """Give up what is still running; what becomes ready all the same is closed.
+
+        Without waiting, or a cancellation meanwhile would lose the connection that has won.
+        """
+        for late in self._running:
+            late.task.cancel()
+            late.task.add_done_callback(_close_late)
 
     def _start_next(self) -> float | None:
         """Start one more path, if there is one; how long to wait before the one after it."""
@@ -165,6 +165,11 @@ class _Race:
     def _tell_slow(self) -> None:
         for overtaken in (t for t in self._running if not t.task.done()):
             self._tell(Trouble(overtaken.route, overtaken.operation, SLOW))
+
+
+def _close_late(task: asyncio.Task[Ready]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().connection.leave()
 
 
 async def _tcp(address: str, port: int, timeout: float) -> socket.socket:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
+from router.wire.faults import contained, report_fault
+
 AT_ONCE = 8 << 10
 """Bytes from which a piece does not wait: a read that brings less was the last of its turn."""
 MOST = 64 << 10
@@ -53,5 +55,9 @@ class Outbox:
         waiting, self._waiting = self._waiting, []
         self._size = 0
         for transport, data in waiting:
-            if not transport.is_closing():
-                transport.write(data)
+            try:
+                if not transport.is_closing():
+                    transport.write(data)
+            except Exception as error:  # the others' data must leave all the same
+                report_fault("a write", error)
+                contained("a write", transport.abort)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from router.wire.faults import contained, report_fault
 from router.wire.fields import FieldRules
 from router.wire.outbox import Outbox
 from router.wire.response import BadResponse, ResponseHead, ResponseReader
@@ -38,6 +39,9 @@ class UpstreamUser(Protocol):
 
     def response_failed(self, why: str, silent: bool) -> None:
         """It broke; `silent` means that not one byte of a response had come."""
+
+    def abort(self) -> None:
+        """End after a fault of ours: the connection is gone, and nothing else follows."""
 
     def upstream_full(self) -> None:
         """The mirror takes no more for now."""
@@ -148,22 +152,25 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if user is None:
             self.leave()  # nothing was asked
             return
-        if self._asked == self._outbox.flushes and self.used > 1:
-            self._fail("it spoke before it was asked")
-            return
-        self._heard = True
         try:
-            reader.feed(self._buffer[:nbytes])
-        except BadResponse as error:
-            self._fail(str(error))
-            return
-        if self._user is not user:
-            return  # it has left with the head
-        if reader.tunnel is not None:
-            user.switched(reader.tunnel)
-            reader.end()
-        elif reader.head is not None:
-            user.response_data(reader.parts, reader.ended)
+            if self._asked == self._outbox.flushes and self.used > 1:
+                self._fail("it spoke before it was asked")
+                return
+            self._heard = True
+            try:
+                reader.feed(self._buffer[:nbytes])
+            except BadResponse as error:
+                self._fail(str(error))
+                return
+            if self._user is not user:
+                return  # it has left with the head
+            if reader.tunnel is not None:
+                user.switched(reader.tunnel)
+                reader.end()
+            elif reader.head is not None:
+                user.response_data(reader.parts, reader.ended)
+        except Exception as error:
+            self._fault(user, error)
 
     def _fail(self, why: str) -> None:
         user = self._user
@@ -172,12 +179,18 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if user is not None:
             user.response_failed(why, silent)
 
+    def _fault(self, user: UpstreamUser, error: Exception) -> None:
+        """Give up after an exception of ours; the mirror is not to blame for it."""
+        report_fault("an answer", error)
+        contained("an answer", self.leave)
+        contained("an answer", user.abort)
+
     def eof_received(self) -> bool:
         self._end(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.ended()
+        contained("the end of a connection to a mirror", self.ended)
         self._end(exc)
         self._transport = None
         self._reader.end()
@@ -186,10 +199,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         user = self._user
         if user is None:
             return
-        if exc is None and self._reader.ends_with_close:
-            user.response_data([], True)
-        else:
-            self._fail("it closed the connection" if exc is None else "the connection broke")
+        try:
+            if exc is None and self._reader.ends_with_close:
+                user.response_data([], True)
+            else:
+                self._fail("it closed the connection" if exc is None else "the connection broke")
+        except Exception as error:
+            self._fault(user, error)
 
     def pause_writing(self) -> None:
         if self._user is not None:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Set
 from typing import Protocol
 
+from router.wire.faults import guarded
+
 NEVER = float("inf")
 _TICK = 0.1
 _SLOTS = 10
@@ -24,6 +26,9 @@ class Waiting(Protocol):
 
     def expired(self) -> None:
         """The deadline has passed; called once per turn until it is moved or removed."""
+
+    def abort(self) -> None:
+        """End at once: `expired` has raised."""
 
 
 class Wheel:
@@ -76,7 +81,7 @@ class Wheel:
     def _look(self, slot: Set[Waiting]) -> None:
         for item in [item for item in slot if item.deadline <= self.now]:
             if item.deadline <= self.now and item in slot:  # not if an earlier one ended it
-                item.expired()
+                guarded("a deadline", item.expired, item.abort)
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         before = self.now

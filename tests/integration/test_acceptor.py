@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 
@@ -56,3 +57,28 @@ async def test_nobody_is_accepted_after_a_stop_even_if_that_was_about_to_begin()
         await asyncio.sleep(0)
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(*address)
+
+
+@scene
+async def test_accepting_begins_once_there_are_descriptors_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    met: list[Visitor] = []
+    fails = [OSError(24, "Too many open files")] * 2
+
+    class FewDescriptors(socket.socket):
+        def dup(self) -> socket.socket:
+            if fails:
+                raise fails.pop()
+            return super().dup()
+
+    listen = FewDescriptors(fileno=bind("127.0.0.1:0", "router.listen").detach())
+    monkeypatch.setattr("router.listener._RETRY", 0.001)
+    acceptor = Acceptor(listen, lambda: Visitor(met), None)
+    acceptor.set(True)
+    _, writer = await asyncio.open_connection(*listen.getsockname())
+    await wait_until(lambda: met, what="who waited is let in")
+    assert not fails
+    writer.close()
+    await writer.wait_closed()
+    acceptor.stop()

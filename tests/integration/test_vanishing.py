@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 import pytest
 
 from router.relay import reset
+from tests.support.certs import Authority
 from tests.support.points import BEFORE_A_MIRROR, ON_A_MIRROR, Point
 from tests.support.road import RawClient, Road, ScriptedMirror
 from tests.support.scenes import scene
@@ -23,7 +25,20 @@ LEAVE: dict[str, Leave] = {
     "FIN": lambda writer: writer.close(),
     "RST": lambda writer: reset(cast(asyncio.Transport, writer.transport)),
 }
+
+
+def _fin(writer: asyncio.StreamWriter) -> None:
+    """End TCP without a close_notify, as the kernel does for a process that is killed."""
+    transport = cast(asyncio.Transport, writer.transport)
+    with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as raw:
+        raw.shutdown(socket.SHUT_RDWR)
+    transport.abort()
+
+
+LEAVE_TLS: dict[str, Leave] = {"FIN": _fin, "RST": LEAVE["RST"]}
 TIMEOUTS = {"timeouts": {"connect": 30, "tls": 30}}
+EVERYWHERE = [*BEFORE_A_MIRROR, *ON_A_MIRROR]
+Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 NOTHING = dict.fromkeys(("in flight", "exchanges", "memory", "clients", "tasks"), 0)
 
 
@@ -78,7 +93,9 @@ async def _never(*_: Any, **__: Any) -> Any:
 
 
 @contextlib.asynccontextmanager
-async def scenery(point: Point) -> AsyncIterator[tuple[Road, Vanishing]]:
+async def scenery(
+    point: Point, tls: Contexts | None = None
+) -> AsyncIterator[tuple[Road, Vanishing]]:
     """The road with the mirror that the point needs."""
     async with Vanishing(point) as mirror, deaf() as nobody:
         table = mirror.table(**point.table)
@@ -88,7 +105,7 @@ async def scenery(point: Point) -> AsyncIterator[tuple[Road, Vanishing]]:
             table["url"] = f"https://127.0.0.1:{mirror.port}"
         elif point.table:
             table["addresses"] = []
-        async with Road([table], TIMEOUTS) as road:
+        async with Road([table], TIMEOUTS, tls=tls) as road:
             yield road, mirror
 
 
@@ -119,11 +136,9 @@ async def nothing_is_held(road: Road, on_wheel: int, mirror: Vanishing) -> None:
     await wait_until(lambda: mirror.closed == mirror.connections, what="mirrors to be released")
 
 
-@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
-@pytest.mark.parametrize("point", [*BEFORE_A_MIRROR, *ON_A_MIRROR], ids=lambda point: point.name)
-@scene
-async def test_a_client_that_vanishes_leaves_nothing(point: Point, leave: Leave) -> None:
-    async with scenery(point) as (road, mirror):
+async def _vanish(point: Point, leave: Leave, tls: Contexts | None = None) -> None:
+    """Bring a client to the point, let it vanish, and expect that nothing is left of it."""
+    async with scenery(point, tls) as (road, mirror):
         if "slow." in point.table.get("url", ""):
             cast(Any, asyncio.get_running_loop()).getaddrinfo = _never
         on_wheel, files = len(road.plane.wheel), open_files(os.getpid())
@@ -133,6 +148,28 @@ async def test_a_client_that_vanishes_leaves_nothing(point: Point, leave: Leave)
         await wait_until(lambda: open_files(os.getpid()) <= files, what="descriptors to be closed")
         assert road.suspected == []
         assert {end.outcome for end in road.finished} <= {"client_abort", "success", "client_error"}
+
+
+@pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
+@pytest.mark.parametrize("point", EVERYWHERE, ids=lambda point: point.name)
+@scene
+async def test_a_client_that_vanishes_leaves_nothing(point: Point, leave: Leave) -> None:
+    await _vanish(point, leave)
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
+    authority = Authority(tmp_path_factory.mktemp("tls"))
+    return authority.issue().server_context(), authority.client_context()
+
+
+@pytest.mark.parametrize("leave", LEAVE_TLS.values(), ids=LEAVE_TLS)
+@pytest.mark.parametrize("point", EVERYWHERE, ids=lambda point: point.name)
+@scene
+async def test_a_client_that_vanishes_from_tls_leaves_nothing(
+    point: Point, leave: Leave, tls: Contexts
+) -> None:
+    await _vanish(point, leave, tls)
 
 
 @pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)

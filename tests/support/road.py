@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -253,6 +254,8 @@ class Road:
     clock: Callable[[], float] = time.monotonic
     tell: Callable[[Word], None] = lambda word: None
     """Hears what the worker says to control."""
+    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
+    """The listener's context and the clients'; None: plain TCP."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -270,7 +273,10 @@ class Road:
         self._runner = web.AppRunner(build_app(self.plane), access_log=None)
         await self._runner.setup()
         self.plane.wheel.start(loop)
-        self._server = await loop.create_server(lambda: Door(self.plane), "127.0.0.1", 0)
+        context = self.tls[0] if self.tls else None
+        self._server = await loop.create_server(
+            lambda: Door(self.plane), "127.0.0.1", 0, ssl=context
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         self._clients: list[RawClient] = []
         return self
@@ -304,7 +310,13 @@ class Road:
 
     async def connect(self) -> RawClient:
         """A client."""
-        client = RawClient(*await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 20))
+        context = self.tls[1] if self.tls else None
+        name = "localhost" if self.tls else None
+        client = RawClient(
+            *await asyncio.open_connection(
+                "127.0.0.1", self.port, limit=1 << 20, ssl=context, server_hostname=name
+            )
+        )
         self._clients.append(client)
         return client
 

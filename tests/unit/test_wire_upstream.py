@@ -42,6 +42,9 @@ class User:
     def response_failed(self, why: str, silent: bool) -> None:
         self.told.append(("failed", silent))
 
+    def abort(self) -> None:
+        self.told.append("fault")
+
     def upstream_full(self) -> None:
         self.told.append("full")
 

@@ -15,6 +15,7 @@ class Item:
         self.deadline = deadline
         self.expirations = 0
         self.ends: list[Item] = []
+        self.aborted = False
         self.wheel: Wheel | None = None
 
     def expired(self) -> None:
@@ -22,6 +23,16 @@ class Item:
         for other in self.ends:
             assert self.wheel is not None
             self.wheel.remove(other)
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class Raising(Item):
+    """One whose deadline is handled badly."""
+
+    def expired(self) -> None:
+        raise RuntimeError("planted")
 
 
 class Clock:
@@ -113,3 +124,19 @@ async def test_a_started_wheel_turns_until_it_is_stopped() -> None:
     await wait_until_async(lambda: item.expirations > 0, what="the item to expire")
     wheel.stop()
     assert wheel.lag >= 0
+
+
+async def test_an_item_that_raises_is_reported_and_ended_and_holds_up_no_other() -> None:
+    reported: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: reported.append(context))
+    clock = Clock()
+    wheel = Wheel(clock)
+    items = [Raising(105.0) if at % 2 else Item(105.0) for at in range(100)]
+    for item in items:
+        wheel.add(item)
+    clock.now = 105.0
+    _turn(wheel)
+    assert [item.aborted for item in items] == [isinstance(item, Raising) for item in items]
+    assert all(item.expirations for item in items if not isinstance(item, Raising))
+    assert len(reported) == 50

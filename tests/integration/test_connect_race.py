@@ -1,0 +1,59 @@
+"""A connection that several paths compete for is never lost, whenever its request is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from router.choice.paths import Route
+from router.wire.connect import Limits, connect
+from router.wire.fields import response_rules
+from router.wire.outbox import Outbox
+from router.wire.upstream import UpstreamConnection
+from tests.integration.test_hedging import deaf_port
+from tests.support.scenes import scene
+from tests.support.wait import wait_until_async as wait_until
+
+
+@pytest.mark.parametrize("turns", range(12))
+@scene
+async def test_a_cancelled_race_leaves_no_connection(turns: int) -> None:
+    made: list[UpstreamConnection] = []
+    seen_off: list[asyncio.StreamWriter] = []
+
+    async def mirror(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        seen_off.append(writer)
+
+    class Made(UpstreamConnection):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            made.append(self)
+
+    def factory() -> UpstreamConnection:
+        return Made(memoryview(bytearray(1024)), response_rules(), Outbox())
+
+    with deaf_port() as slow_port:
+        server = await asyncio.start_server(mirror, "127.0.0.2", 0)
+        port = server.sockets[0].getsockname()[1]
+        routes = [
+            Route("a.test", "127.0.0.1", slow_port, b"a.test", patience=0.001),
+            Route("a.test", "127.0.0.2", port, b"a.test"),
+        ]
+        opening = asyncio.create_task(connect(routes, factory, Limits(5, 5, None)))
+        while not made:  # noqa: ASYNC110 — turn by turn, which is what is tested
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            ready = await opening
+            ready.connection.leave()  # it was not too late: the caller's own
+        await wait_until(lambda: all(each.closed for each in made), what="it to be closed")
+        server.close()
+        await server.wait_closed()
+        await wait_until(lambda: len(seen_off) == len(made), what="the mirror's side to end")

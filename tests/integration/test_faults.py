@@ -1,0 +1,145 @@
+"""An unexpected exception is reported, costs its own request alone, and leaks nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+import pytest
+
+from router.attempts import Attempts
+from router.departures import Departures
+from router.door import Door
+from router.exchange import Exchange
+from router.opening import Opening
+from router.reply import Reply
+from router.tally import Tally
+from router.wire.request import RequestReader
+from router.wire.upstream import UpstreamConnection
+from tests.integration.test_vanishing import NOTHING, held
+from tests.support.loops import on_both_loops, run_on
+from tests.support.road import OK, RawClient, Road, ScriptedMirror, get, post, read_request
+from tests.support.wait import wait_until_async as wait_until
+
+PLACES = [
+    (Door, "request_whole"),
+    (Door, "_watch"),
+    (Door, "exchange_done"),
+    (Departures, "forget"),
+    (RequestReader, "end"),
+    (Exchange, "begin"),
+    (Exchange, "_admit"),
+    (Exchange, "_attempt"),
+    (Exchange, "_send"),
+    (Exchange, "_count"),
+    (Exchange, "_settle"),
+    (Exchange, "_leave_mirror"),
+    (Attempts, "start"),
+    (Attempts, "succeeded"),
+    (Attempts, "give_back"),
+    (Opening, "_ready"),
+    (Opening, "_furnish"),
+    (Reply, "response_head"),
+    (Reply, "response_data"),
+    (Reply, "_commit"),
+    (Reply, "_give_back"),
+    (Tally, "answered"),
+    (Tally, "finished"),
+    (UpstreamConnection, "ended"),
+]
+
+
+SILENT = post(body=b'{"silent": true}')
+
+
+async def _answers_unless_silent(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    while b"silent" not in (await read_request(reader))[1]:
+        writer.write(OK)
+    await reader.read()
+
+
+async def _answer_or_end(client: RawClient, request: bytes) -> None:
+    with contextlib.suppress(ConnectionError, RuntimeError):  # uvloop: of a closed transport
+        await client.send(request)
+        await asyncio.wait_for(client.reader.read(1 << 16), 10)
+
+
+class Planted(Exception):
+    """Raised once, at one place."""
+
+
+class Plant:
+    """Makes a method raise the first time it is called."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, owner: type, name: str) -> None:
+        self.raised = 0
+        original = getattr(owner, name)
+
+        def raising(*given: Any, **named: Any) -> Any:
+            if not self.raised:
+                self.raised = 1
+                raise Planted
+            return original(*given, **named)
+
+        patch.setattr(owner, name, raising)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"), PLACES, ids=[f"{o.__name__}.{name}" for o, name in PLACES]
+)
+@on_both_loops
+def test_a_fault_costs_its_own_request_alone(
+    loop_name: str, owner: type, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def play() -> None:
+        reported: list[dict[str, Any]] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: reported.append(context))
+        async with ScriptedMirror(_answers_unless_silent) as mirror, Road([mirror.table()]) as road:
+            on_wheel = len(road.plane.wheel)
+            plant = Plant(monkeypatch, owner, name)
+            client = await road.connect()
+            for _ in range(3):
+                await _answer_or_end(client, post())
+            client.writer.transport.abort()
+            client = await road.send(SILENT)
+            await wait_until(lambda: road.in_flight, what="the mirror to be asked")
+            client.writer.transport.abort()
+            await wait_until(lambda: plant.raised, what="the fault")
+            await wait_until(lambda: held(road) == NOTHING, what=f"{held(road)} to be given back")
+            assert len(road.plane.wheel) == on_wheel
+            assert road.plane.limits.held == 0
+            assert any(isinstance(context.get("exception"), Planted) for context in reported)
+            assert (await road.ask(get())).status == 200
+
+    run_on(loop_name, asyncio.wait_for(play(), 30))
+
+
+@on_both_loops
+def test_a_deadline_that_raises_holds_up_nobody(
+    loop_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1 << 16)
+        await reader.read(1 << 16)
+
+    async def play() -> None:
+        reported: list[dict[str, Any]] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: reported.append(context))
+        timeouts = {"timeouts": {"first_byte": "1s", "total": "1s"}, "retry": {"attempts": 1}}
+        async with ScriptedMirror(silent) as mirror, Road([mirror.table()], timeouts) as road:
+            plant = Plant(monkeypatch, Exchange, "expired")
+            clients = [await road.send(post()) for _ in range(20)]
+            for client in clients:  # one is cut, the others are told
+                await _answer_or_end(client, b"")
+            assert plant.raised
+            for client in clients:
+                client.writer.transport.abort()
+            await wait_until(lambda: held(road) == NOTHING, what="everything to be given back")
+        assert [type(context["exception"]) for context in reported] == [Planted]
+
+    run_on(loop_name, asyncio.wait_for(play(), 30))
