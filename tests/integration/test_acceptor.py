@@ -67,7 +67,7 @@ async def test_accepting_begins_once_there_are_descriptors_again(
     fails = [OSError(24, "Too many open files")] * 2
 
     class FewDescriptors(socket.socket):
-        def dup(self) -> socket.socket:
+        def dup(self) -> FewDescriptors:
             if fails:
                 raise fails.pop()
             return super().dup()

@@ -1,0 +1,112 @@
+"""One run of chaos in a loop of its own, and the count of what is left behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tests.support.certs import Authority
+from tests.support.chaos import TIMEOUTS, ChaoticClient, ChaoticMirror
+from tests.support.loops import run_on
+from tests.support.road import Road, get
+from tests.support.sockets import open_files
+from tests.support.wait import wait_until_async as wait_until
+
+MODES = [("uvloop", False), ("uvloop", True), ("asyncio", False), ("asyncio", True)]
+"""The event loop, and whether clients come over TLS."""
+CONNECTIONS = 30
+"""Requests that the one address of all clients may have open."""
+_SETTLE = 30.0
+"""Seconds within which everything must have ended: more than the longest limit of `TIMEOUTS` and
+the time of a connection that aiohttp answers."""
+
+
+class _Complaints(logging.Handler):
+    """Keeps what is logged as an error."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+def play_chaos(
+    loop_name: str, over_tls: bool, seconds: float, clients: int, directory: Path, seed: int = 1
+) -> Counter[str]:
+    """Play, assert that nothing is left and nothing was reported, and return what happened."""
+    complaints = _Complaints()
+    logging.getLogger().addHandler(complaints)
+    try:
+        seen = run_on(loop_name, _play(over_tls, seconds, clients, directory, seed))
+    finally:
+        logging.getLogger().removeHandler(complaints)
+    assert complaints.said == []
+    return seen
+
+
+async def _play(
+    over_tls: bool, seconds: float, clients: int, directory: Path, seed: int
+) -> Counter[str]:
+    loop, rng, seen = asyncio.get_running_loop(), random.Random(seed), Counter[str]()
+    reported: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda loop, context: reported.append(context))
+    tls = None
+    if over_tls:
+        authority = Authority(directory)
+        tls = authority.issue().server_context(), authority.client_context()
+    mirrors = [ChaoticMirror(name, random.Random(rng.random())) for name in ("a", "b", "c")]
+    for mirror in mirrors:
+        await mirror.__aenter__()
+    tables = [mirrors[0].table(max_connections=10), *(mirror.table() for mirror in mirrors[1:])]
+    router = {"timeouts": TIMEOUTS, "queue": {"max_wait": "1s"}}
+    limits = {"limits": {"connections": CONNECTIONS, "requests_per_second": 0}}
+    async with Road(tables, router, limits, tls=tls) as road:
+        await (await road.send(get("/healthz"))).response()
+        await wait_until(lambda: not road.plane.crowd, 20, what="the first client to leave")
+        wheel, files = len(road.plane.wheel), open_files(os.getpid())
+        tasks = len(asyncio.all_tasks())
+        until = loop.time() + seconds
+        players = [
+            ChaoticClient(n, road, random.Random(rng.random()), seen) for n in range(clients)
+        ]
+        await asyncio.gather(*(player.play(until) for player in players))
+        await wait_until(lambda: not any(_held(road).values()), _SETTLE, "everything to end")
+        assert len(road.plane.wheel) == wheel
+        await wait_until(
+            lambda: all(mirror.closed == mirror.connections for mirror in mirrors),
+            _SETTLE,
+            "the mirrors to be left",
+        )
+        gc.collect()
+        await wait_until(lambda: open_files(os.getpid()) <= files, 10, "descriptors to be closed")
+        await wait_until(lambda: len(asyncio.all_tasks()) <= tasks, 10, "tasks to end")
+        assert reported == []
+        seen["requests"] = len(road.finished)
+    for mirror in mirrors:
+        await mirror.stop()
+    return seen
+
+
+def _held(road: Road) -> dict[str, int]:
+    plane = road.plane
+    for upstream in plane.upstreams:
+        upstream.close_idle()  # a connection that waits has a place on a mirror with limits
+    gates = [upstream.gate for upstream in plane.upstreams if upstream.gate is not None]
+    assert gates, "one mirror has limits"
+    return {
+        "in flight": road.in_flight,
+        "exchanges": len(plane.exchanges),
+        "places": plane.limits.held,
+        "bytes": plane.memory.used,
+        "clients": len(plane.crowd),
+        "queued": len(plane.line),
+        "watched": len(plane.departures),
+    }
