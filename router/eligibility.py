@@ -43,7 +43,7 @@ class Eligibility:
     def _has_model(self, upstream: Upstream) -> bool:
         """Looked up only when a mirror has a list of its own."""
         if self._model is None and self._body.collected:
-            self._model = model_of(self._body.peek()) or ""
+            self._model = model_of(self._body.peek())
         if not self._model or not upstream.mirror.models:
             # What a mirror lists for its own key says nothing of callers' keys.
             own = self.asked.credentials.caller is _OWN

@@ -1,7 +1,7 @@
 """How a request is to be treated: how long to wait, how often to try, and what its answer is like.
 
-Worked out from the head and, where it is at hand, two hints from the body; requests that are alike
-share one plan.
+Worked out from the head and, where it is at hand, from the top level of the body; requests that are
+alike share one plan.
 """
 
 from __future__ import annotations
@@ -13,11 +13,14 @@ from router.body import RequestBody
 from router.choice.baseline import GENERATING, Baseline, Baselines, Kind
 from router.choice.retry import Repeat, repeat_of
 from router.choice.timeouts import Classes, Patience, is_reasoning
-from router.peek import hints, keeps_nothing
+from router.peek import hints
 from router.stream.dialect import Dialect
 
 MOST_PLANS = 512
 """Models are clients' own words: beyond this many plans all are forgotten."""
+
+MOST_MODEL = 128
+"""Characters of a model's name that a plan knows."""
 
 
 class Plan(NamedTuple):
@@ -45,9 +48,9 @@ class Planner:
         """The plan for a request; what is known of its body is at hand."""
         model, stream, stored = "", False, False
         if asked.is_json and body.collected:
-            data = body.peek()
-            model, stream = hints(data)
-            stored = asked.endpoint == "responses" and not keeps_nothing(data)
+            model, stream, unstored = hints(body.peek())
+            model = model[:MOST_MODEL]
+            stored = asked.endpoint == "responses" and not unstored
         key = (asked.shape_name, model, stream, stored)
         plan = self._known.get(key)
         if plan is None:

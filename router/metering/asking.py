@@ -1,131 +1,133 @@
-"""What a JSON request asks for, exactly; and asking for the use.
+"""Contents of a JSON request that metering needs, and the request for its usage.
 
-A stream of chat or completions tells it only to those who ask for it (OpenAI's API reference:
-`stream_options.include_usage`). The wish is spliced into the body; all else of it goes to the
-mirror as it came.
+A stream of chat or completions tells its usage only to those who ask for it (OpenAI's API
+reference: `stream_options.include_usage`). That is spliced into the body; all else of it goes to
+the mirror as it came.
 """
 
 from __future__ import annotations
 
-import json
-import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from router.metering.sizes import counted_size
+from router.wire.json_scan import JsonObject, Member, fold, members, members_of_text, storable
 
-_REST_OF_STRING = r'[^"\\]*+(?:\\.[^"\\]*+)*+'
-_TOKEN = re.compile(rf'["{{}}\[\]](?:(?<="){_REST_OF_STRING}")?', re.DOTALL)
-"""A bracket or a whole string."""
-_COLON = re.compile(r"[ \t\r\n]*+:[ \t\r\n]*+")
 _OPTIONS = "stream_options"
-_READ = ("model", "stream", _OPTIONS, "background", "input", "n")
-_QUOTED = tuple(f'"{key}"' for key in _READ)
-_ESCAPED = re.compile(r"\\u00[4-7]")
-"""A letter that need not be escaped, as a key in disguise has."""
-_WISH = '"stream_options":{"include_usage":true}'
-_PARTS = (b",", b'"', b"[", b"{")
-MOST_PARTS = 400_000
-"""What a body may be made of: to read more would hold up all others of the worker for more than a
-tenth of a second. The longest dialogues and lists of tokens that models take have less."""
+_USAGE = "include_usage"
+_READ = frozenset(
+    (
+        "model",
+        "stream",
+        _OPTIONS,
+        "background",
+        "store",
+        "input",
+        "messages",
+        "prompt",
+        "n",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "service_tier",
+    )
+)
+"""Keys that decide what an answer costs, or who may read it."""
+_READ_OPTIONS = frozenset((_USAGE,))
+_ASKS = '{"include_usage":true}'
 MOST_MODEL = 128
 """Characters of a model's name that are kept."""
+_MOST_NAMED = 64
+"""Characters of a key that an error quotes."""
 _MOST_IMAGES = 100
 
 
 class Wanted(NamedTuple):
-    """What a body asks for."""
+    """The contents of a body that are metered."""
 
     model: str
     stream: bool
     background: bool
-    """Whether the answer is made later, and fetched."""
+    """The answer is made later, and fetched."""
     twice: str
-    """A key of those read here that stands twice, or in other letters' case; "" if none does.
-    Which one counts differs from server to server; those written in Go take any case."""
+    """A key that is there twice but for letters' case, or that is read here and is not in lower
+    case; "" if there is none. Servers differ in which of equal keys counts, and those written in Go
+    take any case."""
     characters: int
     """Of `input`, if that is a text."""
     images: int
-    """How many are wanted."""
+    """Images that are asked for."""
     size: int
     """Bytes that an estimate of the input goes by (`sizes.py`)."""
     body: bytes | None
-    """The body with the wish for usage; None when it needs none."""
+    """The body that also asks for the usage; None when it need not."""
 
 
 def wanted(body: bytes, ask: bool) -> Wanted | None:
-    """What a body asks for; None when it is no JSON object, which no mirror would take, or when it
-    is of too many parts to be read.
+    """The contents of a body; None when it is no JSON object, which no mirror would take, or has
+    too many parts to be read (`json_scan.py`).
 
-    `ask`: where its stream tells its use only to those who ask, do so.
+    `ask`: where its stream tells its usage only to those who ask, do so.
     """
-    if len(body) > MOST_PARTS and sum(map(body.count, _PARTS)) > MOST_PARTS:
+    read = members(body)
+    if read is None:
         return None
-    try:
-        text = body.decode()
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(data, dict):
-        return None
+    last = {member.key: member for member in read.members}
+    data = {key: member.value for key, member in last.items()}
     model, spoken, stream = data.get("model"), data.get("input"), bool(data.get("stream"))
+    options = last.get(_OPTIONS)
+    inner = None
+    if options is not None and isinstance(options.value, dict):
+        inner = members_of_text(read.text[options.begin : options.end])
+        if inner is None:
+            return None
     return Wanted(
-        model=model[:MOST_MODEL] if isinstance(model, str) else "",
+        model=storable(model[:MOST_MODEL]) if isinstance(model, str) else "",
         stream=stream,
         background=data.get("background") not in (None, False),
-        twice=_twice(text, data),
+        twice=_ambiguous(read, _READ) or _ambiguous(inner, _READ_OPTIONS),
         characters=len(spoken) if isinstance(spoken, str) else 0,
         images=_images(data.get("n")),
         size=counted_size(len(body), data),
-        body=_with_wish(text, data) if ask and stream else None,
+        body=_asking(read, options, inner) if ask and stream else None,
     )
 
 
-def _twice(text: str, data: dict[str, Any]) -> str:
-    for key in data:
-        if key not in _READ and key.casefold() in _READ:
-            return key.casefold()
-    if _ESCAPED.search(text) is None and max(map(text.count, _QUOTED)) < 2:
-        return ""
-    outermost: list[str] = []
-
-    def note(pairs: list[tuple[str, Any]]) -> None:
-        outermost[:] = [key for key, _ in pairs]
-
-    json.loads(text, object_pairs_hook=note)  # for the outermost object last
-    return next((key for key in _READ if outermost.count(key) > 1), "")
+def _ambiguous(found: JsonObject | None, read: frozenset[str]) -> str:
+    seen: set[str] = set()
+    for key, *_ in found.members if found is not None else ():
+        folded = fold(key)
+        if folded in seen or (folded in read and folded != key):
+            return folded[:_MOST_NAMED]
+        seen.add(folded)
+    return ""
 
 
 def _images(number: object) -> int:
-    counts = isinstance(number, int) and not isinstance(number, bool)
-    return min(max(int(str(number)), 1), _MOST_IMAGES) if counts else 1
+    """How many images `n` asks for; Python's servers take 2.0 for 2."""
+    if isinstance(number, bool) or not isinstance(number, int | float) or number % 1:
+        return 1
+    return int(min(max(number, 1), _MOST_IMAGES))
 
 
-def _with_wish(text: str, data: dict[str, Any]) -> bytes | None:
-    if _OPTIONS not in data:
-        at = text.index("{") + 1
-        return f"{text[:at]}{_WISH},{text[at:]}".encode()
-    options = data[_OPTIONS]
-    if options is None:
-        options = {}
-    if not isinstance(options, dict) or options.get("include_usage") is True:
+def _asking(read: JsonObject, options: Member | None, inner: JsonObject | None) -> bytes | None:
+    """The body with the request for the usage; None when it has that, or has strange options."""
+    if options is None:  # there is at least "stream"
+        begin = end = read.text.index("{") + 1
+        new = f'"{_OPTIONS}":{_ASKS},'
+    elif options.value is None:
+        _, _, begin, end = options
+        new = _ASKS
+    elif inner is None:
         return None
-    begin, end = _place_of_options(text)
-    return f"{text[:begin]}{json.dumps({**options, 'include_usage': True})}{text[end:]}".encode()
+    else:
+        begin, end, new = _in_options(inner)
+        begin, end = begin + options.begin, end + options.begin
+    return f"{read.text[:begin]}{new}{read.text[end:]}".encode() if new else None
 
 
-def _place_of_options(text: str) -> tuple[int, int]:
-    """Where their value begins and ends in valid JSON; of several the last counts."""
-    depth, begin = 0, 0
-    for token in _TOKEN.finditer(text):
-        first = token[0]
-        if first in ("{", "["):
-            depth += 1
-        elif first in ("}", "]"):
-            depth -= 1
-        elif depth == 1 and (colon := _COLON.match(text, token.end())) and _names_options(first):
-            begin = colon.end()
-    return begin, json.JSONDecoder().raw_decode(text, begin)[1]
-
-
-def _names_options(key: str) -> bool:
-    return key == '"stream_options"' or ("\\" in key and json.loads(key) == _OPTIONS)
+def _in_options(inner: JsonObject) -> tuple[int, int, str]:
+    """Where to put what; nothing if the usage is asked for."""
+    for key, value, begin, end in inner.members:
+        if key == _USAGE:
+            return begin, end, "" if value is True else "true"
+    return 1, 1, f'"{_USAGE}":true' + ("," if inner.members else "")

@@ -117,7 +117,7 @@ class Metering:
         body, upload = request.body, request.multipart if kind in _UPLOADS else b""
         asked = wanted(body, request.dialect in _CHUNKS) if body is not None else None
         if asked is not None and asked.twice:
-            message = f'The request has "{asked.twice}" twice, or in capitals: send it once.'
+            message = f'The key "{asked.twice}" must be sent once only, and in lower case.'
             return Problem(400, "ambiguous_request", message)
         if limited and asked is not None and asked.background:
             message = 'A key with a quota may not ask for "background", which is not metered.'

@@ -18,7 +18,7 @@ from router.stream.dialect import Dialect
 _OBJECT = re.compile(rb'"usage"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}(?=\{)')
 _DURATION = re.compile(rb'"duration"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"?([0-9.]{1,16})')
 _TOKEN = re.compile(rb'["{}\[\]](?:(?<=")[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z))?', re.DOTALL)
-"""A bracket or a whole string; as in `router/peek.py`."""
+"""A bracket or a whole string; one that is cut off counts to the end of the text."""
 _DECODER = json.JSONDecoder()
 _MOST_USAGE = 8 << 10
 """Bytes of a `usage` object."""

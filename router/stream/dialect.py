@@ -218,4 +218,4 @@ def error_event(dialect: Dialect, error: Mapping[str, Any]) -> bytes:
 
 
 def _json(data: Mapping[str, Any]) -> bytes:
-    return json.dumps(data, ensure_ascii=False).encode()
+    return json.dumps(data, ensure_ascii=False).encode("utf-8", "replace")

@@ -279,6 +279,22 @@ async def test_with_nobody_left_the_error_comes_in_the_stream_too() -> None:
         assert played.road.finished[-1].outcome == "upstream_error"
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"tools": [{"type": "function", "function": {"parameters": {"stream": True}}}]},
+        {"metadata": {"stream": True}},
+    ],
+)
+async def test_a_stream_that_only_inner_words_name_is_not_expected(more: dict[str, Any]) -> None:
+    document = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+    body = json.dumps({**more, "model": "gpt-4o", "messages": []}).encode()
+    async with scene(later(20.0, answers(document))) as played:
+        answer = await played.ask(body=body)
+        assert (answer.status, answer.body) == (200, b"{}")
+        assert played.road.finished[-1].outcome == "success"
+
+
 async def test_a_plain_document_in_place_of_a_stream_is_no_success() -> None:
     document = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     async with scene(later(20.0, answers(document))) as played:

@@ -333,6 +333,12 @@ def test_a_stream_is_asked_for_its_use_and_that_is_hidden():
         (TOKENS, request(body={"background": "true"}), 403, "endpoint_not_metered"),
         (KEY, request(body={"model": "a", "MODEL": "b"}), 400, "ambiguous_request"),
         (TOKENS, request(body={"Background": True}), 400, "ambiguous_request"),
+        (
+            KEY,
+            request(body={**STREAM, "stream_options": {"include_usage": True, "Include_Usage": 0}}),
+            400,
+            "ambiguous_request",
+        ),
     ],
 )
 def test_what_is_refused(key: IssuedKey, asked: Request, status: int, code: str | None):

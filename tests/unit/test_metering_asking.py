@@ -22,7 +22,15 @@ CHAT = b'{"model":"gpt-4o", "stream" : true ,"messages":[]}'
         (b' \n{"stream":true}', b' \n{"stream_options":{"include_usage":true},"stream":true}'),
         (b'{"stream":true,"stream_options":null}', None),
         (b'{"stream":true,"stream_options":{}}', None),
-        (b'{"stream_options": {"include_usage": false, "x": 1} ,"stream":true}', None),
+        (
+            b'{"stream_options": {"x":1e999, "include_usage" : false } ,"stream":true}',
+            b'{"stream_options": {"x":1e999, "include_usage" : true } ,"stream":true}',
+        ),
+        (
+            b'{"stream":true,"stream_options": { "x":1.10}}',
+            b'{"stream":true,"stream_options": {"include_usage":true, "x":1.10}}',
+        ),
+        (b"\xef\xbb\xbf" + CHAT, WISH + CHAT[1:]),
         (b'{"stream\\u005foptions":{"x":[{}]},"stream":true}', None),
     ],
 )
@@ -32,7 +40,7 @@ def test_a_stream_is_made_to_tell_its_use(body: bytes, spliced: bytes | None):
     assert asked.body is not None
     if spliced is not None:
         assert asked.body == spliced
-    before, after = json.loads(body), json.loads(asked.body)
+    before, after = json.loads(body.decode("utf-8-sig")), json.loads(asked.body)
     options = before.pop("stream_options", None) or {}
     assert after.pop("stream_options") == {**options, "include_usage": True}
     assert after == before
@@ -66,7 +74,7 @@ def test_what_needs_no_wish_stays_as_it_is(body: bytes):
         b'{"stream":true',
         b'{"stream":true}}',
         b'{"stream":true}\xff',
-        b"\xef\xbb\xbf" + CHAT,
+        b"\xef\xbb\xbf" * 2 + CHAT,
         CHAT.decode().encode("utf-16"),
         CHAT.decode().encode("utf-16-le"),
         b"[" * 100_000,
@@ -109,7 +117,17 @@ def test_the_model_is_that_of_the_outermost_object():
         (b'{"input":"a","INPUT":"b"}', "input"),
         ('{"\u017ftream":true}'.encode(), "stream"),
         (b'{"x":"say \\u0041","model":"a"}', ""),
-        (b'{"user":"a","user":"b"}', ""),
+        (b'{"user":"a","User":"b"}', "user"),
+        (b'{"Temperature":1}', ""),
+        (b'{"N":9}', "n"),
+        (b'{"max_tokens":1,"Max_Tokens":9}', "max_tokens"),
+        (b'{"Store":true}', "store"),
+        ('{"bac\u212aground":true}'.encode(), "background"),
+        (b'{"stream_options":{"include_usage":true,"Include_Usage":false}}', "include_usage"),
+        (b'{"stream_options":{"include_usage":true,"include_\\u0075sage":0}}', "include_usage"),
+        ('{"stream_options":{"include_u\u017fage":false}}'.encode(), "include_usage"),
+        (b'{"stream_options":{"x":1,"X":1}}', "x"),
+        (b'{"metadata":{"a":1,"A":1,"Model":2}}', ""),
     ],
 )
 def test_what_servers_would_read_in_different_ways_is_told(body: bytes, key: str):
@@ -122,7 +140,11 @@ def test_what_else_is_billed_by_the_request():
     asked = wanted('{"input":"gr\u00fc\u00df","n":3,"background":true}'.encode(), ask=True)
     assert asked is not None
     assert (asked.characters, asked.images, asked.background) == (4, 3, True)
-    for strange in ('"n"', "true", "-5", "null", "0.5"):
+    for whole in ("3.0", "30e-1"):
+        asked = wanted(b'{"n":%b}' % whole.encode(), ask=True)
+        assert asked is not None
+        assert asked.images == 3
+    for strange in ('"n"', "true", "-5", "null", "0.5", "1e999", "NaN"):
         asked = wanted(b'{"n":%b}' % strange.encode(), ask=True)
         assert asked is not None
         assert asked.images == 1

@@ -1,0 +1,176 @@
+"""The scanner of JSON bodies against `json.loads`, and its limits."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from router.wire.json_scan import MOST_MEMBERS, TopValues, fold, members, storable, top_values
+
+NAMES = TopValues.__struct_fields__
+KEYS = st.text(max_size=6) | st.sampled_from(
+    [*NAMES, '"model"', "model\\", "{", "]", "Model", '\\"', "\ud800", "\ufeff"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | KEYS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+SPACE = st.text(" \t\r\n", max_size=3)
+
+
+@st.composite
+def key(draw: st.DrawFn) -> str:
+    """A key, some of its letters as escapes."""
+    name = draw(st.sampled_from([*NAMES, "user", "mode", "stream "]))
+    spelled = (f"\\u{ord(each):04x}" if draw(st.booleans()) else each for each in name)
+    return f'"{"".join(spelled)}"'
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> str:
+    """The text of an object with any spaces, equal keys and keys in disguise."""
+
+    def space() -> str:
+        return draw(SPACE)
+
+    some = draw(st.lists(st.tuples(key() | KEYS.map(json.dumps), VALUES), max_size=6))
+    told = (
+        f"{space()}{name}{space()}:{space()}{json.dumps(value, ensure_ascii=draw(st.booleans()))}"
+        for name, value in some
+    )
+    return f"{space()}{{{f'{space()},'.join(told) or space()}{space()}}}{space()}"
+
+
+def loaded(body: bytes) -> list[tuple[str, Any]] | None:
+    """The pairs of the outermost object, as `json.loads` has them; None if it is none."""
+    outermost: list[tuple[str, Any]] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        outermost[:] = pairs
+        return dict(pairs)
+
+    try:
+        value = json.loads(body.decode("utf-8-sig"), object_pairs_hook=note)
+    except (ValueError, RecursionError):
+        return None
+    return outermost if isinstance(value, dict) else None
+
+
+def same(one: object, other: object) -> bool:
+    """Equal, and of the same types; NaN equals itself."""
+    return repr(one) == repr(other)
+
+
+def check(body: bytes) -> None:
+    """Both readers agree with `json.loads`, and places are exact."""
+    pairs, read, top = loaded(body), members(body), top_values(body)
+    if pairs is None:
+        assert read is None
+        return
+    assert read is not None
+    assert same([(m.key, m.value) for m in read.members], pairs)
+    for member in read.members:
+        assert same(json.loads(read.text[member.begin : member.end]), member.value)
+    last = dict(pairs)
+    for name in NAMES:
+        raw = bytes(getattr(top, name))
+        assert bool(raw) == (name in last)
+        assert not raw or same(json.loads(raw), last[name])
+
+
+@given(objects(), st.booleans())
+@example('{"\\u006dodel":"x"}', False)
+@example('{"model":"a","model":"b"}', False)
+@example('{"metadata":{"model":"inner","stream":true}}', True)
+@example('{"x":NaN,"y":-Infinity,"model":"a"}', False)
+@example('{"x":"\\ud83d","stream":true}', False)
+@example('{"model":"\\udc00x"}', False)
+@example('{"x":1e999,"y":-0,"store":false}', False)
+def test_both_readers_agree_with_a_whole_parse(text: str, mark: bool) -> None:
+    check((b"\xef\xbb\xbf" if mark else b"") + text.encode("utf-8", "surrogatepass"))
+
+
+@given(objects(), st.integers(0, 200), st.text('{}[]",:\\ue0 \n\x00\ufeff', max_size=3))
+def test_what_is_damaged_is_read_as_a_whole_parse_reads_it(text: str, at: int, put: str) -> None:
+    check(f"{text[:at]}{put}{text[at + 1 :]}".encode("utf-8", "replace"))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_survived(body: bytes) -> None:
+    members(body)
+    top_values(body)
+    check(b'{"model":"' + body.hex().encode() + b'","x":' + body.hex().encode() + b"}")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b'"model"',
+        b'{"model":"a"',
+        b'{"model":"a"}}',
+        b'{"model":"a",}',
+        b'{"model":"a" "stream":true}',
+        b'["model", {"model": "x"}]',
+        b"\xef\xbb\xbf\xef\xbb\xbf{}",
+        '{"model":"a"}'.encode("utf-16"),
+        b"[" * 100_000,
+        b'{"model":' + b"[" * 100_000,
+        b'{"model":' + b'{"":' * 100_000 + b"1" + b"}" * 100_001,
+    ],
+)
+def test_what_is_no_object_has_nothing(body: bytes) -> None:
+    assert members(body) is None
+    assert top_values(body) == TopValues()
+
+
+def test_half_of_a_surrogate_pair_in_a_long_talk_hides_nothing() -> None:
+    talk = [{"role": "user", "content": "say \ud83d, please: " + "words " * 200}] * 50
+    top = top_values(json.dumps({"messages": talk, "model": "a", "stream": True}).encode())
+    assert (bytes(top.model), bytes(top.stream)) == (b'"a"', b"true")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"x":NaN,"a":[' + b"{}," * 300_000 + b"0]}",
+        b'{"x":NaN,"a":[' + b"1," * 500_000 + b"0]}",
+        b"{%b}" % b",".join(b'"%d":NaN' % each for each in range(MOST_MEMBERS + 1)),
+    ],
+)
+def test_what_takes_long_to_read_exactly_is_not_read(body: bytes) -> None:
+    assert members(body) is None
+    assert top_values(body) == TopValues()
+
+
+def test_what_needs_no_exactness_is_read_however_long_it_is() -> None:
+    body = b'{"a":[' + b"{}," * 500_000 + b"0]," + b'"b":1,' * 200_000 + b'"model":"x"}'
+    assert bytes(top_values(body).model) == b'"x"'
+
+
+@pytest.mark.parametrize(
+    ("spelled", "key"),
+    [
+        ("model", "model"),
+        ("MODEL", "model"),
+        ("\u017ftream", "stream"),
+        ("bac\u212aground", "background"),
+        ("\u0131nput", "input"),
+        ("Include_Usage", "include_usage"),
+        ("n", "n"),
+        ("stream_option", "stream_option"),
+    ],
+)
+def test_letters_case_is_folded_as_servers_do(spelled: str, key: str) -> None:
+    assert fold(spelled) == key
+
+
+def test_what_is_kept_has_no_halves_of_pairs() -> None:
+    assert storable("a\ud800b\U0001f600") == "a?b\U0001f600"
