@@ -132,16 +132,19 @@ class RequestReader:
                 self._tell_again(body)
                 return
         self._raw_bytes += len(data)
+        instead = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded = True
             self._sink.tunnel_data(bytes(data[upgrade.args[0] :]))
         except httptools.HttpParserCallbackError as error:
-            self._callback_failed(error.__context__ or error)
+            instead = self._callback_failed(error.__context__ or error)
         except httptools.HttpParserError as error:
             raise malformed(f"the request is malformed: {error}") from error
-        if self.phase is HEAD:
+        if instead is not None:  # not within the handler, which would be the context of its errors
+            self.feed(memoryview(instead))
+        elif self.phase is HEAD:
             self._keep_head(data)
         elif between and self._begun == 1 and self.phase is BETWEEN:
             self._remember(bytes(data))
@@ -166,9 +169,10 @@ class RequestReader:
             end = raw.find(b"\r\n\r\n") + 4
             self._repeated = RepeatedRequest(raw[:end])
 
-    def _callback_failed(self, error: BaseException) -> None:
+    def _callback_failed(self, error: BaseException) -> bytes | None:
+        """What to read instead of the data; None: nothing."""
         if isinstance(error, Leave):
-            return
+            return None
         if not isinstance(error, WithoutUpgrade):
             raise error
         self._parser = httptools.HttpRequestParser(self)
@@ -176,7 +180,7 @@ class RequestReader:
         self._earlier = b""
         self._begin()
         self.phase = BETWEEN
-        self.feed(memoryview(head))
+        return head
 
     def _keep_head(self, data: memoryview) -> None:
         self._earlier += bytes(data)

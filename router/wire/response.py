@@ -195,9 +195,12 @@ class ResponseReader:
         self._learned += 1
         if self._learned > MOST_LEARNED:
             return
+        raw = bytes(data).partition(b"\r\n\r\n")[0]
+        if not raw.startswith(b"HTTP/"):  # the parser skips empty lines before it
+            return
         if self._look.get(b"connection", b"keep-alive").lower() == b"keep-alive":
             self._last = head
-            self._repeated = RepeatedResponse(bytes(data).partition(b"\r\n\r\n")[0], self._rules)
+            self._repeated = RepeatedResponse(raw, self._rules)
 
     def _cannot_parse(self, error: Exception) -> None:
         """Garbage after a complete response spoils only the connection."""

@@ -137,6 +137,13 @@ async def test_other_paths_are_answered_here_and_end_the_connection() -> None:
             assert await client.at_end()
 
 
+async def test_other_paths_are_answered_to_clients_that_offer_http2() -> None:
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: A")
+    async with Road([]) as road:
+        for path, status in (("/healthz", 200), ("/nope", 404)):
+            assert (await road.ask(get(path, *offer))).status == status
+
+
 async def test_a_head_in_pieces_is_handed_over_whole() -> None:
     async with Road([]) as road:
         client = await road.connect()

@@ -5,6 +5,9 @@ The shortcuts of `router/wire/repeat.py` and `whole_chunk` may save work, never 
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -145,6 +148,17 @@ def test_a_like_response_is_known_again_by_its_fields() -> None:
     assert len(second.fields) == 1 < len(first.fields), "it was parsed again"
     assert b"set-cookie" not in second.fields[0].lower()
     assert b"x-request-id: another\r\n" in second.fields[0]
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 a:b"])
+@pytest.mark.parametrize("empty", [b"\r\n", b"\r\n\r\n"])
+def test_a_response_behind_an_empty_line_is_not_known_again(line: bytes, empty: bytes) -> None:
+    kept = Responses()
+    raw = empty + line + b"\r\nX-A: b\r\nContent-Length: 2\r\n\r\n{}"
+    for _ in range(3):
+        heads, body, *_ = cast(tuple[Any, ...], _answered(kept, raw))
+        (_, _, fields, _), *others = heads
+        assert (fields, others, body) == ([(b"X-A", b"b")], [], b"{}")
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=8), st.data())

@@ -75,6 +75,31 @@ def test_another_upgrade_is_read_as_if_it_had_not_been_offered() -> None:
     assert calls[1] == ("body", b"{}")
 
 
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n"
+
+
+def test_what_stands_behind_another_upgrade_is_refused_as_elsewhere() -> None:
+    assert _refusal(get(H2C) + b"GET /v1/models HTTP/1.1\r\n\r\n").status == 400
+    assert _refusal(get(H2C) + b"GET /v1/models HTTP/2.0\r\n\r\n").status == 400
+    assert _refusal(get(H2C.replace(b"Connection", b"Host: b\r\nConnection"))).status == 400
+
+
+def test_a_head_that_begins_behind_another_upgrade_goes_on_in_the_next_read() -> None:
+    requests = Requests()
+    following = get(b"X-A: b\r\n")
+    requests.feed(get(H2C) + following[:20], following[20:])
+    assert [head.target for head in requests.heads] == [b"/v1/models"] * 2
+
+
+def test_who_gives_the_connection_away_at_another_upgrade_is_heard() -> None:
+    class Giving(Requests):
+        def request_head(self, head: RequestHead) -> None:
+            self.calls.append(("given", self.reader.raw_head()))
+            raise Leave
+
+    assert Giving().feed(get(H2C)) == [("given", get(H2C.partition(b"\r\n")[0] + b"\r\n"))]
+
+
 def test_another_upgrade_behind_a_request_in_the_same_read_is_refused() -> None:
     upgrade = get(b"Connection: Upgrade\r\nUpgrade: h2c\r\n")
     assert _refusal(get() + upgrade).status == 400
