@@ -1,4 +1,4 @@
-"""A strict reader of HTTP/1.1 requests (RFC 9112, RFC 9110), for what arrives at a mirror.
+"""A strict reader of HTTP/1.1 (RFC 9112, RFC 9110), for what arrives at a mirror or a client.
 
 It takes the grammar at its word and shares no code with the router: no leniency that the RFCs
 merely allow, no obsolete forms, and only what an intermediary should write itself.
@@ -18,6 +18,7 @@ _LINE = re.compile(
     % (_TOKEN, _PCHAR, _QUERY)
 )
 _FIELD = re.compile(rb"(?P<name>%b):[ \t]*(?P<value>[\x20-\x7e\x80-\xff\t]*?)[ \t]*" % _TOKEN)
+_STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [\t\x20-\x7e\x80-\xff]*")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
 _CHUNK_SIZE = re.compile(rb"[0-9A-Fa-f]{1,15}")
@@ -62,19 +63,53 @@ def read_strictly(data: bytes) -> tuple[list[StrictRequest], bytes]:
     return requests, data
 
 
+def read_response(data: bytes, to_head: bool = False) -> tuple[int, bytes, bool]:
+    """Status and body of one response, and whether it is complete; what ends with the connection
+    never is. Raises NotStrict."""
+    line, rest = _take_line(data)
+    match = _STATUS.fullmatch(line)
+    if match is None:
+        raise NotStrict(f"status line {line!r}")
+    status = int(match[1])
+    fields, rest = _fields(rest)
+    lengths = [value for name, value in fields if name == b"content-length"]
+    codings = [value for name, value in fields if name == b"transfer-encoding"]
+    if len(lengths) + len(codings) > 1:
+        raise NotStrict(f"framed more than once: {lengths!r} {codings!r}")
+    if to_head or status < 200 or status in (204, 304):
+        if rest:
+            raise NotStrict("a body where none may be")
+        return status, b"", True
+    if lengths:
+        return status, rest, len(rest) == int(lengths[0])
+    if not codings:
+        return status, rest, False
+    try:
+        body, rest = _chunks(rest)
+    except _Incomplete:
+        return status, b"", False
+    if rest:
+        raise NotStrict("more than one response")
+    return status, body, True
+
+
 def _one(data: bytes) -> tuple[StrictRequest, bytes]:
     line, rest = _take_line(data)
     match = _LINE.fullmatch(line)
     if match is None:
         raise NotStrict(f"request line {line!r}")
-    fields = []
+    fields, rest = _fields(rest)
+    body, rest = _body(match["method"], fields, rest)
+    return StrictRequest(match["method"], match["target"], tuple(fields), body), rest
+
+
+def _fields(rest: bytes) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    fields: list[tuple[bytes, bytes]] = []
     while True:
         line, rest = _take_line(rest)
         if not line:
-            break
+            return fields, rest
         fields.append(_field(line))
-    body, rest = _body(match["method"], fields, rest)
-    return StrictRequest(match["method"], match["target"], tuple(fields), body), rest
 
 
 def _take_line(data: bytes) -> tuple[bytes, bytes]:

@@ -1,0 +1,94 @@
+"""What fuzzing begins with: cases that other tests have, and what was found before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.support.hostile_modes import MODES
+from tests.support.malformed_cases import GROUPS
+
+CORPUS = Path(__file__).parent / "corpus"
+_MOST = 1024
+_HEADS = [mode.answer for mode in MODES]
+_CHAT = [
+    b'data: {"choices":[{"index":0,"delta":{"content":"a"}}]}\n\n',
+    b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\r\n\r\n',
+    b'event: error\ndata: {"type":"error","error":{"message":"x"}}\n\n: ping\n\ndata: [DONE]\n\n',
+    b'data: {"type":"message_start","message":{"usage":{"input_tokens":3}}}\r\r',
+    b'data: {"type":"response.completed","response":{"usage":{"input_tokens":3}}}\n\n',
+    b'data: {"type":"image_generation.completed","b64_json":"AAAA","usage":{"total_tokens":3}}\n\n',
+]
+_CHAT += [
+    b'data: {"error":{"message":"\\ud800","code":429}}\n\n',
+    b'\xef\xbb\xbfdata:{"usage":{"input_tokens":1,"output_tokens":2},"type":"message_delta"}\n\n',
+    b"id: 1\ndata\nevent\ndata: <html>\nretry: 1\n\n",
+]
+_BODIES: list[object] = [
+    {"model": "a", "messages": [{"role": "user", "content": "b"}], "stream": True},
+    {"model": "a", "tools": [{"stream": True}], "stream_options": {"include_usage": False}},
+    {"stream": True, "stream_options": None, "n": 2, "input": "\ud800", "x": float("nan")},
+    {"store": False, "background": True, "metadata": {"model": "b"}},
+]
+_ANSWERS: list[object] = [
+    {"usage": {"prompt_tokens": 1, "completion_tokens": 2}, "choices": []},
+    {"data": [{"b64_json": "AAAA"}, {"url": "a"}], "usage": {"input_tokens": 1}},
+    {"duration": "1.5", "text": "a"},
+    {"error": {"message": "a", "type": "b"}},
+]
+_SWITCH = (
+    b"dGhlIHNhbXBsZSBub25jZQ==\nHTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
+    b"Upgrade: websocket\r\nSec-WebSocket-Accept: $ACCEPT\r\n\r\nframes"
+)
+
+_HTTP = [
+    *(b"\r\n\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 3\r\n", b"0\r\n\r\n"),
+    *(b"Connection: ", b"close\r\n", b"Upgrade: websocket\r\n"),
+]
+_WORDS = {
+    "request": [*_HTTP, b"GET ", b"POST ", b"/v1/", b" HTTP/1.1\r\n", b"Host: a\r\n", b"Bearer a"],
+    "response": [*_HTTP, b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 103 \r\n", b"text/event-stream\r\n"],
+    "body": [
+        *(b'"model"', b'"stream"', b'"store"', b'"stream_options"', b'"include_usage"', b'"n"'),
+        *(b"true", b"false", b"null", b"NaN", b"1e999", b"\\ud83d", b"\\u006d", b"\xef\xbb\xbf"),
+        *(b"{}", b"[]", b":", b","),
+    ],
+    "events": [
+        *(b"data: ", b"event: ", b"\r\n", b"\n\n", b"\r\r", b": ping\n", b"[DONE]", b'"type":"'),
+        *(b'"usage":{', b'"choices":[]', b'"error":{', b'"prompt_tokens":', b'"input_tokens":'),
+        *(b'"delta":', b'"content":"', b"\\ud800", b"message_start", b"response.completed"),
+    ],
+    "answer": [
+        *(b'"usage":{', b'"input_tokens":', b'"prompt_tokens":', b'"b64_json":"', b'"url":"'),
+        *(b'"error":{', b'"duration":', b'"text":"'),
+    ],
+    "websocket": [*_HTTP, b"HTTP/1.1 101 \r\n", b"Sec-WebSocket-Accept: ", b"$ACCEPT"],
+}
+
+
+def words(target: str) -> bytes:
+    """What libFuzzer puts in, in the form of its dictionaries."""
+    lines = ("".join(f"\\x{byte:02x}" for byte in word) for word in _WORDS[target])
+    return "".join(f'"{line}"\n' for line in lines).encode()
+
+
+def seeds(target: str) -> dict[str, bytes]:
+    """Inputs of a target, by name; the first byte is that of `targets.cut`."""
+    known = {
+        "request": [case.data for cases in GROUPS.values() for case in cases],
+        "response": _HEADS,
+        "body": [json.dumps(body).encode() for body in _BODIES],
+        "events": _CHAT,
+        "answer": [json.dumps(body).encode() for body in _ANSWERS],
+        "websocket": [_SWITCH],
+    }[target]
+    found = {
+        f"{how}-{at}": first + data
+        for at, data in enumerate(known)
+        for how, first in (("whole", b"\x00"), ("three", b"\x02\x40\xb0"), ("bytes", b"\x80"))
+        if len(data) <= _MOST
+    }
+    kept = CORPUS / target
+    if kept.is_dir():
+        found.update((path.name, path.read_bytes()) for path in sorted(kept.iterdir()))
+    return found
