@@ -33,6 +33,12 @@ def models_of(lister: Lister) -> frozenset[str]:
     return listed | {name for name, target in mirror.model_map.items() if target in listed}
 
 
+def named_by(lister: Lister) -> frozenset[str]:
+    """All names of models that it is known to take, from the operator and from its own list."""
+    mirror = lister.mirror
+    return frozenset((*mirror.models, *mirror.model_map, *lister.health.models))
+
+
 def lacking(listers: Sequence[Lister]) -> list[frozenset[str]]:
     """For each of them the models that it does not list while another one has them."""
     known = [models_of(lister) for lister in listers]

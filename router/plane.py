@@ -141,6 +141,7 @@ class Plane:
         self.planner = Planner(Classes(self.timeouts, config.router.classes), self.pool.baselines)
         self.pool.configure(config.router)
         self.upstreams.apply(config.mirrors, self.snapshot, config.router, self.clock())
+        self.metering.offered = self.upstreams.offered
         self.pool.members(self.upstreams)
         for exchange in list(self.exchanges):
             end_soon = partial(exchange.end_soon, self.timeouts.drain)
@@ -174,6 +175,7 @@ class Plane:
         """
         self.snapshot = snapshot.completed_from(self.snapshot)
         self.upstreams.learn(self.snapshot)
+        self.metering.offered = self.upstreams.offered
         self.pool.members(self.upstreams)
 
     def recognise(self, address: str, look: Mapping[bytes, bytes]) -> Client:

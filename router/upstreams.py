@@ -23,7 +23,7 @@ from router.choice.network import network_terms
 from router.choice.paths import Route
 from router.config import RouterConfig
 from router.gate import Gate
-from router.lists import lacking
+from router.lists import lacking, named_by
 from router.routes import route_to, routes_of
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER, Wheel
@@ -186,6 +186,11 @@ class Upstream:
         self.close_idle()
 
 
+MOST_OFFERED = 10_000
+"""Names of models up to which those are kept that no mirror lists any more: lists come late and end
+with the mirror's health. A list has at most a thousand."""
+
+
 class Upstreams:
     """All mirrors of one worker."""
 
@@ -194,6 +199,8 @@ class Upstreams:
         self._by_id: dict[str, Upstream] = {}
         self._compared: list[tuple[Upstream, tuple[str, ...], bool, bool]] = []
         """What `lacks` was made of."""
+        self.offered: frozenset[str] = frozenset()
+        """Models of all mirrors, by the operator's word or their own lists, past ones too."""
 
     def __iter__(self) -> Iterator[Upstream]:
         return iter(self._by_id.values())
@@ -240,6 +247,9 @@ class Upstreams:
         known = [(u, u.health.models, u.health.in_rotation, u.health.key_refused) for u in listers]
         if known != self._compared:
             self._compared = known
+            now = frozenset().union(*map(named_by, listers))
+            both = self.offered | now
+            self.offered = both if len(both) <= MOST_OFFERED else now
             for upstream, lacks in zip(listers, lacking(listers), strict=True):
                 upstream.lacks = lacks
 

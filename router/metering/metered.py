@@ -42,6 +42,8 @@ BYTES_PER_TOKEN = 4
 """For estimates: OpenAI's rule of thumb for English text."""
 BYTES_PER_MS = 16
 """For estimates: audio at 128 kbit/s."""
+MOST_NAMED = 64
+"""Models that only a pattern prices which a worker records by name, for each key and day."""
 _CHUNKS = (Dialect.chat, Dialect.completions)
 _UPLOADS = (Kind.images, Kind.listening)
 
@@ -68,6 +70,11 @@ class Metering:
         self.prices = Prices({})
         self._endpoints: Container[str] = ()
         self._models: Container[str] = ()
+        self.offered: Container[str] = ()
+        """Models that mirrors have, by the operator's word or their own."""
+        self._named: dict[str, set[str]] = {}
+        """By key: models that only a pattern prices, as recorded on the day `_named_on`."""
+        self._named_on = ""
         self._limit = 0
 
     def configure(
@@ -151,6 +158,23 @@ class Metering:
             cost = self.prices.highest(usage, day)
         return model, cost
 
+    def recorded(self, key: str, model: str, day: str) -> str:
+        """The name that a use is recorded by: models are callers' own words, and each makes a row.
+
+        Recorded are models that are offered or priced by name, and of those that a pattern prices
+        so many for each key and day.
+        """
+        if not model or model in self.offered or self.prices.names(model):
+            return model
+        if self.prices.of(model, day) is None:
+            return OTHER
+        if day != self._named_on:
+            self._named_on, self._named = day, {}
+        named = self._named.setdefault(key, set())
+        if len(named) < MOST_NAMED:
+            named.add(model)
+        return model if model in named else OTHER
+
     def count(self, model: str, usage: Usage) -> None:
         """Tokens, for the metrics."""
         named = model if model in self._models else OTHER
@@ -230,7 +254,8 @@ class Metered:
         model, cost = self._metering.cost(self._key, self._models(), usage, day)
         self._metering.count(model, usage)
         if self._key is not ANONYMOUS:
-            self._metering.uses.add(self._key.id, day, model, basis, usage, cost)
+            named = self._metering.recorded(self._key.id, model, day)
+            self._metering.uses.add(self._key.id, day, named, basis, usage, cost)
 
     def _models(self) -> list[str]:
         if self._upload is not None:

@@ -72,6 +72,10 @@ class Prices:
             self._known[known] = self._find(model, day)
         return self._known[known]
 
+    def names(self, model: str) -> bool:
+        """Whether the model is priced by its name, not by a pattern."""
+        return model in self._of
+
     def highest(self, usage: Usage, day: str) -> int:
         """What it costs if it was for the model that costs most, in nano-units."""
         held = (self._held(pattern, day) for pattern in self._patterns)

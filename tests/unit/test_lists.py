@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 
 from monitor.config import MirrorConfig
-from monitor.health.board import MirrorHealth, State, Wish
+from monitor.health.board import HealthSnapshot, MirrorHealth, State, Wish
+from monitor.totals import Totals
 from router.admission.keys import Caller
+from router.config import WorkerConfig
 from router.eligibility import Eligibility
 from router.lists import lacking
+from router.metrics import FAMILIES
+from router.plane import Plane
+from router.upstreams import MOST_OFFERED
 
 UP = MirrorHealth("a", State.up)
 
@@ -44,6 +49,37 @@ def test_the_operators_list_wins_over_the_mirrors_own() -> None:
 def test_a_name_that_is_mapped_is_listed_when_its_target_is() -> None:
     mapped = lister("gpt-4-0613", model_map={"gpt-4": "gpt-4-0613", "o1": "o1-preview"})
     assert lacking([mapped, lister("gpt-4", "o1")]) == [{"o1"}, {"gpt-4-0613"}]
+
+
+def test_models_are_offered_that_the_operator_or_a_mirror_names_or_has_named() -> None:
+    first = MirrorConfig("a", "https://a.test", model_map={"alias": "x"})
+    second = MirrorConfig("b", "https://b.test", models=("named",))
+    plane = Plane(WorkerConfig(mirrors=(first, second)), Totals(FAMILIES), hand_over=nobody_comes)
+    for listed in (("x", "y"), ()):  # a list ends with the mirror's health
+        plane.learn(HealthSnapshot(mirrors={"a": replace(UP, models=listed, last_probe=1.0)}))
+    names = ("alias", "x", "y", "named", "invented")
+    assert [plane.metering.recorded("k", name, "2026-11-21") for name in names] == [
+        *names[:4],
+        "other",
+    ]
+    plane.configure(
+        WorkerConfig(mirrors=(second, replace(first, models=("more",)))), plane.snapshot
+    )
+    assert plane.metering.recorded("k", "more", "2026-11-21") == "more"
+
+
+def test_a_mirror_that_lists_other_models_each_time_makes_no_names_without_end() -> None:
+    mirrors = (MirrorConfig("a", "https://a.test"),)
+    plane = Plane(WorkerConfig(mirrors=mirrors), Totals(FAMILIES), hand_over=nobody_comes)
+    for turn in range(12):
+        listed = tuple(f"{turn}-{each}" for each in range(1000))
+        plane.learn(HealthSnapshot(mirrors={"a": replace(UP, models=listed, last_probe=1.0)}))
+        assert len(plane.upstreams.offered) <= MOST_OFFERED
+    assert plane.metering.recorded("k", "11-0", "2026-11-21") == "11-0"
+
+
+def nobody_comes() -> Any:
+    raise AssertionError("nothing is handed over")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from monitor.totals import Totals
 from router import metrics
 from router.admission.config import PriceConfig
 from router.admission.ring import IssuedKey
-from router.metering.metered import ANONYMOUS, Metered, Metering, Request
+from router.metering.metered import ANONYMOUS, MOST_NAMED, Metered, Metering, Request
 from router.metering.uses import Uses
 from router.stream.dialect import Dialect
 from router.wire.answer import Problem
@@ -390,6 +390,48 @@ def test_who_has_used_up_a_quota_in_this_worker_is_refused_before_control_says_s
     assert isinstance(made.begin(key._replace(left=0), request(), WALL), Problem)
 
 
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        ("gpt-4o", "gpt-4o"),  # priced by name
+        ("listed", "listed"),
+        ("claude-2", "claude-2"),
+        ("invented", "other"),
+        ("a\x00\ud800", "other"),
+        ("", ""),
+    ],
+)
+def test_a_use_is_recorded_by_a_name_that_is_known(model, named):
+    made, uses, _ = metering()
+    prices = {**PRICES, "claude-*": [PriceConfig(input=1)], "claude-3*": [PriceConfig(input=1)]}
+    made.configure(prices, ENDPOINTS, (), 1 << 20)
+    made.offered = ("listed",)
+    begun = made.begin(KEY, request(body={**CHAT, "model": model}), WALL)
+    assert isinstance(begun, Metered)
+    begun.settle("client_abort", WALL, sent=True, received=400)
+    message = uses.due(0.0)
+    assert message is not None
+    ((key, day, recorded, *_),) = message["rows"]
+    assert (key, day, recorded) == ("k1", DAY, named)
+
+
+@pytest.mark.parametrize(("prefix", "rows"), [("invented", 1), ("claude", MOST_NAMED + 1)])
+def test_invented_models_make_few_rows(prefix, rows):
+    made, uses, _ = metering()
+    made.configure({"claude*": [PriceConfig(input=1)]}, ENDPOINTS, (), 1 << 20)
+    for each in range(1000):
+        begun = made.begin(KEY, request(body={**CHAT, "model": f"{prefix}-{each}"}), WALL)
+        assert isinstance(begun, Metered)
+        begun.settle("client_abort", WALL, sent=True, received=400)
+    message = uses.due(0.0)
+    assert message is not None
+    counted = {row[2]: row[4] for row in message["rows"]}
+    assert (len(counted), sum(counted.values())) == (rows, 1000)
+    assert counted["other"] == 1000 - rows + 1
+    assert made.recorded("k2", "claude-999", DAY) != made.recorded("k1", "invented-999", DAY)
+    assert made.recorded("k1", "claude-999", "2026-11-22") == "claude-999"
+
+
 def test_who_has_a_quota_of_money_pays_the_dearest_price_for_a_model_that_is_not_known():
     dearest = charged("success", HEARD, asked=UPLOAD, key=MONEY)
     assert dearest == ("usage", [0, 0, 0, 0, 60_000, 0, 6_000_000], "")
@@ -399,7 +441,7 @@ def test_who_has_a_quota_of_money_pays_the_dearest_price_for_a_model_that_is_not
     assert charged("success", HEARD, asked=UPLOAD, key=MONEY, uploaded=strange) == (
         "usage",
         [0, 0, 0, 0, 60_000, 0, 6_000_000],
-        "whisper-x",
+        "other",
     )
     assert charged("success", HEARD, asked=UPLOAD, key=KEY) == (
         "usage",
