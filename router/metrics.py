@@ -91,7 +91,7 @@ UNBELIEVED = Family(
 UNCOUNTED = Family(
     "mirrorgate_limits_uncounted",
     "counter",
-    "Requests let in without being counted, because the table of clients was full or busy",
+    "Requests let in uncounted (full), or counted without a lock that others had (busy)",
     ("cause",),
 )
 CLIENTS = Family("mirrorgate_client_connections", "gauge", "Open client connections")

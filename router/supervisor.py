@@ -28,6 +28,9 @@ GRACE = 10.0
 """Seconds that children have after draining before they are killed."""
 SUSPENDED_AFTER = 5.0
 """Seconds between two turns after which the whole instance was suspended, as by `docker pause`."""
+STUCK_AGAIN = 0.5
+"""Seconds after which a child that was told to keep a lock is killed if it still has the same one:
+whoever runs gives it back within microseconds."""
 _FIRST_TRIES = 3
 _TURN = 0.5
 
@@ -55,6 +58,8 @@ class Supervisor:
         self._control_told = False
         self._signals: list[int] = []
         self._failure = ""
+        self._suspects: dict[int, tuple[int, float]] = {}
+        """By the number of a lock: the process that keeps it, and when to look again."""
         pairs = [channel_pair() for _ in range(workers)]
         self._listeners = [api, *control_listeners.values()]
         self._kept = [end for pair in pairs for end in pair]
@@ -96,6 +101,7 @@ class Supervisor:
             self._on_signal(number, now)
         for post in self._posts():
             self._look_after(post, now)
+        self._look_at_suspects(now)
         self._check_ready()
         if self._stopping is not None:
             self._end_stragglers(now)
@@ -112,7 +118,22 @@ class Supervisor:
             for post in self._posts():
                 if post.child is not None:
                     post.child.heard = now
+            self._suspects.clear()
         self._turned = now
+
+    def _look_at_suspects(self, now: float) -> None:
+        """Kill who was told to keep a lock of the table and still does."""
+        for lock, (holder, due) in list(self._suspects.items()):
+            post = self._post_of(holder)
+            if post is None or table.holder_of_lock(self._table, lock) != holder:
+                del self._suspects[lock]
+            elif now >= due and post.child is not None:
+                del self._suspects[lock]
+                log.warning("%s does not give a lock back: it is killed", post.name)
+                post.child.signal(signal.SIGKILL)
+
+    def _post_of(self, pid: int) -> Post | None:
+        return next((p for p in self._posts() if p.child and p.child.process.pid == pid), None)
 
     def _look_after(self, post: Post, now: float) -> None:
         child = post.child
@@ -160,6 +181,9 @@ class Supervisor:
         kind = message["type"]
         if kind == "ready" and post.child is not None:
             post.child.ready = True
+        elif kind == "stuck":
+            suspect = (message["holder"], self._clock() + STUCK_AGAIN)
+            self._suspects.setdefault(message["lock"], suspect)
         elif kind == "document":
             self._document = message["document"]
             self._drain = message["drain"]

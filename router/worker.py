@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import logging
 import os
@@ -68,6 +69,7 @@ class Worker:
         self._logged_as = f"worker-{slot}"
         self._feed = feed
         self._life = life
+        table.on_stuck = self._on_stuck
         self._totals = Totals(FAMILIES)
         self._tls = TlsListener(config.router)
         self._informed = asyncio.Event()
@@ -193,6 +195,10 @@ class Worker:
     def _on_life(self, message: Message) -> None:
         if message["type"] == "ping":
             self._life.send({"type": "pong"})
+
+    def _on_stuck(self, lock: int, holder: int) -> None:
+        with contextlib.suppress(ChannelClosed):  # then all end
+            self._life.send({"type": "stuck", "lock": lock, "holder": holder})
 
     def _orphaned(self) -> None:
         os._exit(1)  # the supervisor is gone: all end

@@ -80,6 +80,7 @@ class Control:
         table: Table,
     ) -> None:
         self._life = life
+        table.on_stuck = self._on_stuck
         self._stop = asyncio.Event()
         self._totals = Totals((*OWN_FAMILIES, TASKS, EJECTIONS, LEDGER_GAPS))
         self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
@@ -261,6 +262,9 @@ class Control:
             self._life.send(message)
         except ChannelClosed:
             self._stop.set()
+
+    def _on_stuck(self, lock: int, holder: int) -> None:
+        self._tell({"type": "stuck", "lock": lock, "holder": holder})
 
     def _on_life(self, message: Message) -> None:
         if message["type"] == "ping":

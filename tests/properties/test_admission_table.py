@@ -6,6 +6,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from router.admission import table as tables
 from router.admission.clients import named_key
-from router.admission.table import TOO_FAST, TOO_MANY, UNCOUNTED, Table, clear_column, create
+from router.admission.locks import try_lock, unlock
+from router.admission.table import (
+    ROWS,
+    TOO_FAST,
+    TOO_MANY,
+    UNCOUNTED,
+    Table,
+    clear_column,
+    create,
+)
 
 WORKERS = 3
 KEYS = [named_key("test", name) for name in "abc"]
@@ -22,29 +32,56 @@ LIMIT = 3
 
 
 class SharedTable(RuleBasedStateMachine):
-    """Three workers on one table: open requests come, end, and are lost with their worker."""
+    """Three workers on one table: open requests come, end, and are lost with their worker, while
+    locks are now and then in the hands of somebody who does not give them back."""
 
     @initialize()
     def begin(self) -> None:
         self.fd = create(WORKERS)
-        self.tables = [Table(self.fd, column, WORKERS) for column in range(WORKERS)]
+        self.tables = [self._table(column) for column in range(WORKERS)]
         self.open: list[tuple[int, bytes, int]] = []
+        self.stuck: set[int] = set()
+
+    def _table(self, column: int) -> Table:
+        return Table(self.fd, column, WORKERS, clock=count().__next__)  # nobody is put off twice
 
     def teardown(self) -> None:
         if hasattr(self, "fd"):
+            self.go_on()
             held = Counter(worker for worker, _, _ in self.open)
             assert [each.held for each in self.tables] == [held[i] for i in range(WORKERS)]
             for each in self.tables:
                 each.close()
             os.close(self.fd)
 
-    def _count(self, key: bytes) -> int:
-        return sum(held == key for _, held, _ in self.open)
+    def _count(self, worker: int, key: bytes) -> int:
+        """What this worker knows of: all that has a row, and its own of what has none."""
+        return sum(
+            held == key and (place < ROWS or owner == worker) for owner, held, place in self.open
+        )
+
+    @rule(key=st.sampled_from(KEYS))
+    def stop(self, key: bytes) -> None:
+        """A process is stopped with the lock of this key."""
+        lock = self.tables[0]._spot(key).lock - self.tables[0]._locks
+        if lock not in self.stuck:
+            assert try_lock(self.tables[0]._locks + lock)
+            self.stuck.add(lock)
+
+    @rule()
+    def go_on(self) -> None:
+        """It is let go on, or was killed."""
+        for lock in self.stuck:
+            unlock(self.tables[0]._locks + lock)
+        self.stuck = set()
 
     @rule(worker=st.integers(0, WORKERS - 1), key=st.sampled_from(KEYS))
     def acquire(self, worker: int, key: bytes) -> None:
-        place = self.tables[worker].acquire(key, LIMIT)
-        assert (place == TOO_MANY) == (self._count(key) >= LIMIT)
+        for _ in range(2):  # a key that is new behind a stopped process is put off once
+            place = self.tables[worker].acquire(key, LIMIT)
+            if place != TOO_MANY or not self.stuck:
+                break
+        assert (place == TOO_MANY) == (self._count(worker, key) >= LIMIT)
         if place != TOO_MANY:
             assert place >= 0
             self.open.append((worker, key, place))
@@ -57,10 +94,11 @@ class SharedTable(RuleBasedStateMachine):
 
     @rule(worker=st.integers(0, WORKERS - 1), by_successor=st.booleans())
     def die(self, worker: int, by_successor: bool) -> None:
+        self.go_on()  # in here it is this very process that holds the locks
         self.tables[worker].close()
         if not by_successor:
             clear_column(self.fd, worker)
-        self.tables[worker] = Table(self.fd, worker, WORKERS)
+        self.tables[worker] = self._table(worker)
         self.open = [held for held in self.open if held[0] != worker]
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from monitor.feed import Channel, channel_pair
 from router import supervisor as module
+from router.admission import table as module_of_table
 from router.children import HUNG_AFTER, PING_EVERY, STARTING, STEADY, Child, Post, backoff
-from router.supervisor import GRACE, SUSPENDED_AFTER, Supervisor, worker_count
+from router.supervisor import GRACE, STUCK_AGAIN, SUSPENDED_AFTER, Supervisor, worker_count
 
 DRAIN = 30.0
 
@@ -19,8 +20,8 @@ DRAIN = 30.0
 class FakeProcess:
     """Takes signals; ends by SIGKILL, and by SIGTERM unless it drains."""
 
-    def __init__(self) -> None:
-        self.pid = 1
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
         self.signals: list[int] = []
         self.drains = False
         self.code: int | None = None
@@ -56,7 +57,7 @@ class Stage:
         if self.refuses is not None:
             raise self.refuses
         ours, theirs = channel_pair()
-        process = FakeProcess()
+        process = FakeProcess(100 + len(self.started))
         self.started.append((post.name, process, Channel(theirs)))
         self.documents.append(document)
         post.child = Child(process, Channel(ours), started=now, heard=now)  # type: ignore[arg-type]
@@ -181,6 +182,41 @@ def test_the_silence_of_a_suspended_instance_is_nobodys_fault(stage: Stage):
     for _ in range(int(HUNG_AFTER / SUSPENDED_AFTER) + 1):
         stage.turn(SUSPENDED_AFTER)
     assert all(process.signals for _, process, _ in stage.started)
+
+
+@pytest.mark.parametrize(("holds_on", "killed"), [(True, [signal.SIGKILL]), (False, [])])
+def test_a_child_that_does_not_give_a_lock_back_is_killed(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, holds_on: bool, killed: list[int]
+):
+    holder = {7: 0}
+    monkeypatch.setattr(module_of_table, "holder_of_lock", lambda fd, lock: holder[lock])
+    stage.all_ready()
+    victim = stage.process("worker 0")
+    holder[7] = victim.pid
+    stage.say("worker 1", {"type": "stuck", "lock": 7, "holder": victim.pid})
+    stage.turn()
+    assert victim.signals == []
+    if not holds_on:
+        holder[7] = 0
+        stage.turn(STUCK_AGAIN / 2)
+        holder[7] = victim.pid  # it took it again
+    stage.turn(STUCK_AGAIN)
+    assert victim.signals == killed
+    assert stage.process("worker 1").signals == stage.process("control").signals == []
+
+
+def test_who_is_no_child_or_was_suspended_is_not_killed_for_a_lock(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+):
+    stage.all_ready()
+    victim = stage.process("worker 0")
+    holder = [victim.pid, 1]
+    monkeypatch.setattr(module_of_table, "holder_of_lock", lambda fd, lock: holder[lock])
+    for lock, pid in enumerate(holder):
+        stage.say("control", {"type": "stuck", "lock": lock, "holder": pid})
+    stage.turn()
+    stage.turn(2 * SUSPENDED_AFTER)
+    assert [process.signals for _, process, _ in stage.started] == [[]] * 3
 
 
 def test_a_failure_that_is_told_before_ready_ends_the_start_with_its_sentence(stage: Stage):
