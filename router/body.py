@@ -9,7 +9,11 @@ from router.wire.chunks import LAST_CHUNK, chunk
 from router.wire.request import RequestHead
 
 EARLY = 64 << 10
-"""Bytes of a streamed body kept while no connection is ready; then the client has to wait."""
+"""Bytes of a streamed body kept while no connection is ready; then the client has to wait. As many
+of a body that is collected are kept however little memory is left."""
+PIECE = 64
+"""Bytes that each piece takes beside its own: an object of Python (33, in steps of 16) and a place
+in a list. A body may come in very many pieces."""
 
 
 def is_json(head: RequestHead) -> bool:
@@ -22,17 +26,23 @@ class RequestBody:
 
     __slots__ = (
         "_chunked",
+        "_client",
         "_kept",
         "_limit",
         "_memory",
         "_parts",
         "collected",
         "complete",
+        "crowded_out",
         "size",
     )
 
-    def __init__(self, head: RequestHead, json: bool, collect_limit: int, memory: Memory) -> None:
+    def __init__(
+        self, head: RequestHead, json: bool, collect_limit: int, memory: Memory, client: bytes
+    ) -> None:
+        """`client`: whose share of the memory it takes (`Client.key`)."""
         self._chunked = head.chunked
+        self._client = client
         self._limit = collect_limit
         self._memory = memory
         self._kept = 0
@@ -41,13 +51,26 @@ class RequestBody:
         self.complete = False
         self.collected = not head.has_body or (json and head.length <= collect_limit)
         """Whether the whole body is kept here, so that it can be sent again."""
+        self.crowded_out = False
+        """Whether it would be, if there were memory for it."""
+
+    def keep_whole(self, data: bytes) -> None:
+        """Keep a body that came in one read. It is not counted: it has its memory already, and a
+        connection is not read while a request of it runs."""
+        self.size = len(data)
+        if data:
+            self._parts.append(data)
+        self.complete = True
 
     def keep(self, data: bytes) -> bool:
         """Keep a piece; False when that is more than may wait and the client has to pause."""
         self._parts.append(data)
-        self._kept += len(data)
-        if not self._memory.take(len(data)) or self.size > self._limit:
-            self.collected = False
+        size = len(data) + PIECE
+        self._kept += size
+        self._memory.take(self._client, size)
+        if self.collected and self.size > EARLY:
+            self.crowded_out = not self._memory.has_room(self._client)
+            self.collected = not self.crowded_out and self.size <= self._limit
         return self.collected or self.size <= EARLY
 
     def peek(self) -> bytes:
@@ -81,5 +104,6 @@ class RequestBody:
     def drop(self) -> None:
         """Forget what is kept."""
         self._parts = []
-        self._memory.give_back(self._kept)
-        self._kept = 0
+        if self._kept:
+            self._memory.give_back(self._client, self._kept)
+            self._kept = 0

@@ -15,6 +15,7 @@ from functools import partial
 
 from router.admission.admit import blame, entry, refusal
 from router.admission.keys import Caller
+from router.admission.lent import NO_MEMORY
 from router.admission.limits import RECHECKS, TOO_MANY_OPEN
 from router.admission.refusals import too_large
 from router.body import EARLY
@@ -43,11 +44,7 @@ class Exchange(Pursuit):
 
     def whole(self, data: bytes) -> None:
         """The request is complete from the beginning, with this body."""
-        body = self.body
-        body.size = len(data)
-        if data:
-            body.keep(data)
-        body.complete = True
+        self.body.keep_whole(data)
 
     def begin(self) -> None:
         """It is this request's turn on its connection."""
@@ -112,15 +109,30 @@ class Exchange(Pursuit):
             self._keep(data)
 
     def _keep(self, data: bytes) -> None:
-        was_collected = self.body.collected
-        if not self.body.keep(data):
+        body = self.body
+        was_collected = body.collected
+        if not body.keep(data):
             self.client.pause_client()
-        if was_collected and not self.body.collected and self._admitted:
-            self._attempt(self.plane.clock())
+        if was_collected and self._admitted:
+            if not body.collected:
+                self._leave_memory()
+                self._attempt(self.plane.clock())
+            elif body.size > EARLY:
+                self.plane.memory.arrives(self.asker.key, self)
+
+    def crowded_out(self) -> None:
+        """There is no memory for it any more, since its client has most of it."""
+        self._refuse(NO_MEMORY)
+
+    def _leave_memory(self) -> None:
+        """What is kept of the body cannot be asked back any more."""
+        if self.body.size > EARLY:
+            self.plane.memory.arrived(self.asker.key, self)
 
     def request_end(self) -> None:
         """The request is complete."""
         self.body.complete = True
+        self._leave_memory()
         self.complete_at = now = self.plane.clock()
         self._quiet_since = self.plane.wheel.now
         if self._finished or not self._admitted:
@@ -235,6 +247,7 @@ class Exchange(Pursuit):
         try:
             if self._waits:
                 plane.line.leave(self)
+            self._leave_memory()
             plane.exchanges.discard(self)
             plane.limits.leave(self._place)
             self.body.drop()

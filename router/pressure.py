@@ -2,6 +2,7 @@
 
 Nothing here refuses a request that could be served: accepting pauses until there is room, the
 oldest idle connection of a greedy client makes way, a body that there is no memory for is streamed.
+Where it gets tight, the client that has most gives way, so that a few cannot use it all up.
 """
 
 from __future__ import annotations
@@ -44,21 +45,67 @@ class Door(Protocol):
         """Bans were added: end if one is on the client."""
 
 
+class Arriving(Protocol):
+    """A request whose body is kept, and has not come whole yet."""
+
+    def crowded_out(self) -> None:
+        """There is no memory for it: give back what it has."""
+
+
 class Memory:
-    """The bytes that collected bodies may take together."""
+    """The bytes that kept bodies may take together.
+
+    When they are used up, whoever has most of them gives up those that have not come whole yet, for
+    a client that has less; so nobody is refused because of others who have more. Clients are known
+    by their `Client.key`.
+    """
 
     def __init__(self, limit: int = MAX_COLLECTED) -> None:
         self._limit = limit
+        self._by_client: dict[bytes, int] = {}
+        self._arriving: dict[bytes, dict[Arriving, None]] = {}
         self.used = 0
 
-    def take(self, size: int) -> bool:
-        """Count these bytes in; False when that is too much, though they are counted."""
-        self.used += size
-        return self.used <= self._limit
+    def __repr__(self) -> str:
+        return f"<Memory, {self.used} bytes of {self._limit}, {len(self._by_client)} clients>"
 
-    def give_back(self, size: int) -> None:
+    def take(self, client: bytes, size: int) -> None:
+        """Count these bytes in, whatever is left; see `has_room`."""
+        self._by_client[client] = self._by_client.get(client, 0) + size
+        self.used += size
+
+    def give_back(self, client: bytes, size: int) -> None:
         """Count them out."""
         self.used -= size
+        own = self._by_client[client] - size
+        if own:
+            self._by_client[client] = own
+        else:
+            del self._by_client[client]
+
+    def has_room(self, client: bytes) -> bool:
+        """Whether the client may keep what it has taken; others may have to give up theirs."""
+        while self.used > self._limit:
+            own, of = self._by_client[client], self._by_client
+            greediest = max(self._arriving, key=of.__getitem__, default=client)
+            if of[greediest] <= own:
+                return False
+            request, _ = self._arriving[greediest].popitem()
+            self.arrived(greediest, request)
+            request.crowded_out()
+        return True
+
+    def arrives(self, client: bytes, request: Arriving) -> None:
+        """More of a body has come that it may have to give up."""
+        self._arriving.setdefault(client, {})[request] = None
+
+    def arrived(self, client: bytes, request: Arriving) -> None:
+        """It is complete, or not kept any more; harmless when it was not known."""
+        requests = self._arriving.get(client)
+        if requests is not None:
+            requests.pop(request, None)
+            if not requests:
+                del self._arriving[client]
 
 
 class Crowd:

@@ -103,6 +103,7 @@ class Pursuit(Watched):
             head.websocket,
             multipart,
             body if collected else None,
+            self.body.crowded_out,
         )
         found = plane.metering.begin(key, request, wall)
         if isinstance(found, Problem):

@@ -77,7 +77,8 @@ class Watched:
         self.client = client
         self.head = head
         self.id = plane.next_id()
-        self.body = RequestBody(head, asked.is_json, plane.router.replay_body, plane.memory)
+        owner, most = asked.client.key, plane.router.replay_body
+        self.body = RequestBody(head, asked.is_json, most, plane.memory, owner)
         self.endpoint = asked.endpoint
         self.complete_at = self._began = self._sent_at = plane.clock()
         self.deadline = self._limit = self._ends_at = self._remind_at = NEVER

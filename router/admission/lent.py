@@ -75,6 +75,17 @@ def refusal_of_unread(limit: int) -> Problem:
     return Problem(413, "request_too_large", message)
 
 
+NO_MEMORY = Problem(
+    503,
+    "queue_full",
+    "There is no memory to keep this request in until it is complete: too much is being sent at "
+    "once, most of it by this address. Try again shortly.",
+    retry_after=2,
+)
+"""Of a body within the limits that cannot be kept: no fault of the request, so no 413. It is this
+code because what it waits for is room, as in the queue for mirrors, and waiting helps."""
+
+
 def refusal_of_spent(left: int | None, tokens_left: int | None) -> Problem | None:
     """Why no more may be asked for: a quota is used up. Nano-units, tokens; None: no such quota."""
     if (left is None or left > 0) and (tokens_left is None or tokens_left > 0):

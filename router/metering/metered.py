@@ -19,6 +19,7 @@ from router import metrics
 from router.admission.config import PriceConfig
 from router.admission.issued import refusal_of_model
 from router.admission.lent import (
+    NO_MEMORY,
     refusal_of_lent,
     refusal_of_price,
     refusal_of_spent,
@@ -59,6 +60,8 @@ class Request(NamedTuple):
     """Its content type, where the body is in parts; else empty."""
     body: bytes | None
     """The whole body; None when it passes on as it comes."""
+    crowded_out: bool = False
+    """Whether that is because there was no memory for it."""
 
 
 class Metering:
@@ -130,7 +133,7 @@ class Metering:
             message = 'A key with a quota may not ask for "background", which is not metered.'
             return Problem(403, "endpoint_not_metered", message)
         if (limited or key.models) and not upload and asked is None:
-            return refusal_of_unread(self._limit)
+            return NO_MEMORY if request.crowded_out else refusal_of_unread(self._limit)
         model = asked.model if asked is not None else ""
         problem = refusal_of_model(key, model) if model or kind is not Kind.free else None
         if problem is not None:

@@ -308,27 +308,29 @@ class Road:
         await self._runner.cleanup()
         await self._server.wait_closed()
 
-    async def connect(self) -> RawClient:
-        """A client."""
-        context = self.tls[1] if self.tls else None
-        name = "localhost" if self.tls else None
-        client = RawClient(
-            *await asyncio.open_connection(
-                "127.0.0.1", self.port, limit=1 << 20, ssl=context, server_hostname=name
-            )
+    async def connect(self, source: str = "127.0.0.1") -> RawClient:
+        """A client at this address."""
+        streams = await asyncio.open_connection(
+            "127.0.0.1",
+            self.port,
+            limit=1 << 20,
+            local_addr=(source, 0),
+            ssl=self.tls[1] if self.tls else None,
+            server_hostname="localhost" if self.tls else None,
         )
+        client = RawClient(*streams)
         self._clients.append(client)
         return client
 
-    async def send(self, data: bytes) -> RawClient:
+    async def send(self, data: bytes, source: str = "127.0.0.1") -> RawClient:
         """A client that has sent these bytes."""
-        client = await self.connect()
+        client = await self.connect(source)
         await client.send(data)
         return client
 
-    async def ask(self, data: bytes) -> Response:
+    async def ask(self, data: bytes, source: str = "127.0.0.1") -> Response:
         """The response to these bytes."""
-        return await (await self.send(data)).response()
+        return await (await self.send(data, source)).response()
 
     def health(self, **states: State) -> None:
         """Tell the plane these states of mirrors."""

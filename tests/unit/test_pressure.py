@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from router.body import RequestBody
+from router.body import EARLY, PIECE, RequestBody
 from router.pressure import Crowd, Memory
 from router.wire.request import RequestHead
 
@@ -67,15 +67,72 @@ def test_who_leaves_twice_is_counted_once() -> None:
 
 
 def test_a_body_that_there_is_no_memory_for_is_streamed_and_its_bytes_are_given_back() -> None:
-    memory = Memory(100)
+    memory = Memory(3 * EARLY)
     head = RequestHead(b"POST", b"/v1/x", [], {b"content-type": b"application/json"}, chunked=True)
-    first, second = (RequestBody(head, True, 1000, memory) for _ in range(2))
+    first, second = (RequestBody(head, True, 1 << 20, memory, b"a") for _ in range(2))
     for body in (first, second):
-        body.size = 80
-        body.keep(b"x" * 80)
+        body.size = 2 * EARLY
+        body.keep(b"x" * body.size)
     assert (first.collected, second.collected) == (True, False)
-    assert second.to_send() == [b"50\r\n" + b"x" * 80 + b"\r\n"]
-    assert memory.used == 80
+    assert second.to_send() == [b"20000\r\n" + b"x" * 2 * EARLY + b"\r\n"]
+    assert memory.used == 2 * EARLY + PIECE
     first.drop()
     second.drop()
+    assert memory.used == 0
+
+
+class FakeRequest:
+    """A request that keeps so many bytes until it is crowded out."""
+
+    def __init__(self, memory: Memory, client: bytes, size: int) -> None:
+        self.memory, self.client, self.size = memory, client, size
+        memory.take(client, size)
+        memory.arrives(client, self)
+
+    def crowded_out(self) -> None:
+        self.memory.give_back(self.client, self.size)
+        self.size = 0
+
+
+def test_who_has_most_of_the_memory_gives_way_to_who_has_less() -> None:
+    memory = Memory(1000)
+    greedy = [FakeRequest(memory, b"greedy", 200) for _ in range(3)]
+    modest = [FakeRequest(memory, b"modest", 100) for _ in range(3)]
+    assert memory.has_room(b"modest")
+    newcomer = FakeRequest(memory, b"newcomer", 300)
+    assert memory.has_room(b"newcomer")
+    assert [each.size for each in greedy] == [200, 200, 0]
+    assert [each.size for each in modest] == [100, 100, 100]
+    newcomer.crowded_out()
+    assert memory.used == 700
+
+
+def test_who_has_most_itself_gets_no_more() -> None:
+    memory = Memory(1000)
+    modest = FakeRequest(memory, b"modest", 400)
+    greedy = [FakeRequest(memory, b"greedy", 250) for _ in range(3)]
+    assert not memory.has_room(b"greedy")
+    assert memory.has_room(b"modest")
+    assert (modest.size, [each.size for each in greedy]) == (400, [250, 250, 0])
+
+
+def test_what_has_come_whole_is_not_taken_back() -> None:
+    memory = Memory(1000)
+    whole = FakeRequest(memory, b"greedy", 900)
+    memory.arrived(b"greedy", whole)
+    FakeRequest(memory, b"newcomer", 200)
+    assert not memory.has_room(b"newcomer")
+    assert whole.size == 900
+
+
+def test_a_body_in_very_many_pieces_counts_with_what_they_cost() -> None:
+    memory = Memory(1 << 20)
+    head = RequestHead(b"POST", b"/v1/x", [], {b"content-type": b"application/json"}, chunked=True)
+    body = RequestBody(head, True, 1 << 20, memory, b"a")
+    for size in range(4, 80_004, 4):
+        body.size = size
+        body.keep(b"xxxx")
+    assert not body.collected, "20,000 pieces take more than a MiB"
+    assert body.crowded_out
+    body.drop()
     assert memory.used == 0

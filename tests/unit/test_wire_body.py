@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.body import EARLY, RequestBody, is_json
+from router.body import EARLY, PIECE, RequestBody, is_json
 from router.pressure import Memory
 from router.wire.request import RequestHead
 
@@ -20,7 +20,7 @@ def _body(
 ) -> RequestBody:
     look = JSON if look is None else look
     head = RequestHead(b"POST", b"/v1/x", [], look, chunked=chunked, length=length)
-    return RequestBody(head, is_json(head), LIMIT, memory or Memory())
+    return RequestBody(head, is_json(head), LIMIT, memory or Memory(), b"client")
 
 
 def _take(body: RequestBody, data: bytes) -> bool:
@@ -87,18 +87,18 @@ def test_a_dropped_body_keeps_nothing_and_gives_its_memory_back() -> None:
     memory = Memory()
     body = _body(memory=memory)
     _take(body, b"abc")
-    assert memory.used == 3
+    assert memory.used == 3 + PIECE
     body.drop()
     body.drop()
     assert (body.peek(), memory.used) == (b"", 0)
 
 
 def test_a_body_that_there_is_no_memory_for_is_streamed() -> None:
-    memory = Memory(limit=4)
+    memory = Memory(EARLY)
     body = _body(memory=memory)
-    assert _take(body, b"abc")
+    assert _take(body, b"a" * EARLY)
     assert body.collected
     _take(body, b"de")
     assert (body.collected, body.known_size) == (False, None)
-    assert b"".join(body.to_send()) == b"abcde"
+    assert b"".join(body.to_send()) == b"a" * EARLY + b"de"
     assert memory.used == 0
