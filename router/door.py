@@ -51,6 +51,7 @@ class Door(asyncio.BufferedProtocol):
     def __init__(self, plane: Plane, source: str = "") -> None:
         """`source`: the client's address as a PROXY header tells it."""
         self.client = source
+        self.key = b""
         self._plane = plane
         self._owed = Owed(plane, self._expired, self._abort)
         self._buffer = plane.buffer
@@ -76,6 +77,7 @@ class Door(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         plane = self._plane
         self.client = plane.clients.behind(peer[0] if peer else "local", self.client)
+        self.key = plane.clients.peer(self.client).client.key
         plane.crowd.join(self)
         self._owed.wait(DRAIN_GRACE if plane.draining else plane.timeouts.header)
 
@@ -292,6 +294,16 @@ class Door(asyncio.BufferedProtocol):
         busy = self._current is not None or self._waiting or self._full or self._deaf
         return not busy and self._reader.phase is BETWEEN
 
+    @property
+    def vacant(self) -> bool:
+        """Whether no request is under way, though one may have begun to come."""
+        return self._current is None and not self._waiting
+
+    def make_way(self) -> None:
+        """End soon, unless what the client is sending is complete by then."""
+        if self.vacant and not self._deaf:
+            self._owed.hurry(DRAIN_GRACE)
+
     def drain(self) -> None:
         """The worker stops: an idle connection ends soon, a busy one after its answer.
 
@@ -299,7 +311,7 @@ class Door(asyncio.BufferedProtocol):
         a reset.
         """
         if self.idle:
-            self._owed.wait(DRAIN_GRACE)
+            self._owed.hurry(DRAIN_GRACE)
 
     def cut(self) -> None:
         """End the connection whatever it is doing."""

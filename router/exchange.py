@@ -58,7 +58,7 @@ class Exchange(Pursuit):
         plane = self.plane
         if self._finished:
             return
-        looks_again = bool(rechecks) and plane.limits.may_wait()
+        looks_again = bool(rechecks) and plane.limits.may_wait(self.asker)
         self._place, problem = entry(plane, self.head, self._asked, not looks_again)
         if problem is None:
             if rechecks is not RECHECKS:
@@ -67,7 +67,8 @@ class Exchange(Pursuit):
         elif looks_again and problem.code == TOO_MANY_OPEN:
             self.client.pause_client()
             again = partial(self._enter, rechecks[1:])
-            plane.limits.wait(rechecks[0], partial(guarded, "a second look", again, self.abort))
+            look = partial(guarded, "a second look", again, self.abort)
+            plane.limits.wait(self.asker, rechecks[0], look)
         else:
             self._refuse(problem)
 

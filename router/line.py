@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+from router.admission.clients import Client
 from router.choice.waiting import WaitingLine
 from router.config import QueueConfig
 from router.gate import RECHECK
@@ -16,6 +17,10 @@ from router.wire.faults import contained, guarded, report_fault
 
 class Waiter(Protocol):
     """A request that waits."""
+
+    @property
+    def asker(self) -> Client:
+        """Whom it is for."""
 
     def go_on(self) -> bool:
         """Ask for room again; False if there is none yet."""
@@ -45,10 +50,14 @@ class Line:
         self._waiting.max_waiting, self._waiting.max_wait = queue.max_waiting, queue.max_wait
 
     def join(self, who: Waiter) -> bool:
-        """Stand at the end; False when the line is full."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting.join(who, loop.time()):
-            return False
+        """Stand at the end; False when the line is full and nobody has to give way."""
+        loop, client = asyncio.get_running_loop(), who.asker.key
+        if not self._waiting.join(who, loop.time(), client=client):
+            other = self._waiting.make_room(client)
+            if other is None:
+                return False
+            other.waited_too_long()
+            self._waiting.join(who, loop.time(), client=client)
         if self._timer is None:
             self._timer = loop.call_later(RECHECK, self._look)
         return True

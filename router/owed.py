@@ -36,6 +36,10 @@ class Owed:
         """Something must happen within this time."""
         self.deadline = self._plane.wheel.now + seconds
 
+    def hurry(self, seconds: float) -> None:
+        """It must happen within this time, if not sooner."""
+        self.deadline = min(self.deadline, self._plane.wheel.now + seconds)
+
     def nothing(self) -> None:
         """The client owes nothing; what it begins anew is watched from its beginning."""
         self._watched, self.deadline = None, NEVER

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import resource
 from collections.abc import Callable
+from heapq import heapify, heappop, heapreplace
 from typing import Protocol
 
 RESERVED_DESCRIPTORS = 64
@@ -17,7 +18,8 @@ RESERVED_DESCRIPTORS = 64
 MAX_COLLECTED = 256 << 20
 """Bytes of request bodies that a worker keeps for looking into and repeating."""
 MAX_IDLE_PER_CLIENT = 256
-"""Connections of one address before its idle ones are closed; a proxy in front has that many."""
+"""Connections of one address before those without a request are closed; a proxy in front has that
+many."""
 _RESUME = 0.9
 _MANY = 100
 WRITE_BUFFER = 32 << 10
@@ -28,12 +30,19 @@ class Door(Protocol):
     """A client connection."""
 
     @property
-    def client(self) -> str:
-        """The address it came from."""
+    def key(self) -> bytes:
+        """Whose it is: `Client.key` of the address it came from."""
 
     @property
     def idle(self) -> bool:
-        """Whether no request is under way on it."""
+        """Whether no request is under way on it, and none has begun to come."""
+
+    @property
+    def vacant(self) -> bool:
+        """Whether no request is under way on it, though one may have begun to come."""
+
+    def make_way(self) -> None:
+        """End soon unless it is needed at once: its client has too many."""
 
     def drain(self) -> None:
         """End as soon as nothing is under way."""
@@ -109,7 +118,12 @@ class Memory:
 
 
 class Crowd:
-    """The client connections of one worker."""
+    """The client connections of one worker.
+
+    A client that has many ends its oldest ones without a request for its newest. When no more
+    connections can be taken, those without a request are cut of the clients that have most, until
+    there is room again or nobody has more than others.
+    """
 
     def __init__(
         self,
@@ -120,7 +134,8 @@ class Crowd:
         self._limit = limit
         self._accept = accept
         self._per_client = per_client
-        self._by_client: dict[str, dict[Door, None]] = {}
+        self._by_client: dict[bytes, dict[Door, None]] = {}
+        """The oldest first."""
         self._size = 0
         self.full = False
         """Whether newcomers have to wait; then no connection is kept for a next request."""
@@ -130,25 +145,26 @@ class Crowd:
 
     def join(self, door: Door) -> None:
         """A client has come."""
-        of_client = self._by_client.setdefault(door.client, {})
+        of_client = self._by_client.setdefault(door.key, {})
         if len(of_client) >= self._per_client:
-            self._make_way(of_client)
+            self._end_oldest(of_client)
         of_client[door] = None
         self._size += 1
         if self._size >= self._limit and not self.full:
             self.full = True
             self._accept(False)
-            for idle in [door for door in self.all() if door.idle]:
-                idle.drain()
+            if not self._make_room():
+                for idle in [door for door in self.all() if door.idle]:
+                    idle.drain()
 
     def leave(self, door: Door) -> None:
         """A client has gone; harmless when it had gone before."""
-        of_client = self._by_client.get(door.client, {})
+        of_client = self._by_client.get(door.key, {})
         if door not in of_client:
             return
         del of_client[door]
         if not of_client:
-            del self._by_client[door.client]
+            del self._by_client[door.key]
         self._size -= 1
         if self.full and self._size <= self._limit * _RESUME:
             self.full = False
@@ -156,7 +172,7 @@ class Crowd:
 
     def replace(self, door: Door, other: Door) -> None:
         """The same client's connection is somebody else's now."""
-        of_client = self._by_client[door.client]
+        of_client = self._by_client[door.key]
         del of_client[door]
         of_client[other] = None
 
@@ -165,10 +181,31 @@ class Crowd:
         return [door for doors in self._by_client.values() for door in doors]
 
     @staticmethod
-    def _make_way(doors: dict[Door, None]) -> None:
-        oldest = next((door for door in doors if door.idle), None)
+    def _end_oldest(doors: dict[Door, None]) -> None:
+        oldest = next((door for door in doors if door.vacant), None)
         if oldest is not None:
-            oldest.drain()
+            oldest.make_way()
+            del doors[oldest]  # another one is next
+            doors[oldest] = None
+
+    def _make_room(self) -> bool:
+        """Cut connections of whoever has most; whether there is room when these are gone."""
+        excess = self._size - int(self._limit * _RESUME)
+        vacant = {key: [d for d in doors if d.vacant] for key, doors in self._by_client.items()}
+        most = [(-len(doors), key) for key, doors in self._by_client.items()]
+        heapify(most)
+        cut: list[Door] = []
+        while most and len(cut) < excess and most[0][0] < -1:
+            size, key = most[0]
+            doors = vacant[key]
+            if doors:
+                cut.append(doors.pop(0))
+                heapreplace(most, (size + 1, key))
+            else:
+                heappop(most)
+        for door in cut:
+            door.cut()
+        return len(cut) >= excess
 
 
 class Trimmer:

@@ -23,11 +23,12 @@ HURRY = 2.0
 class Visit(asyncio.Protocol):
     """Stands between a client's transport and aiohttp's protocol for it."""
 
-    idle = True
+    idle = vacant = True
     """It may be told to make way at any time: its answer is on its way already."""
 
     def __init__(self, plane: Plane, client: str, transport: asyncio.Transport) -> None:
         self.client = client
+        self.key = plane.clients.peer(client).client.key
         self.deadline = plane.wheel.now + STAY
         self._plane = plane
         self._transport = transport
@@ -46,6 +47,8 @@ class Visit(asyncio.Protocol):
     def drain(self) -> None:
         """Its answer may be read, but the client must be quick."""
         self.deadline = min(self.deadline, self._plane.wheel.now + HURRY)
+
+    make_way = drain
 
     def end_if_banned(self) -> None:
         """Its answer is small and on its way already."""

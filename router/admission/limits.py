@@ -23,7 +23,8 @@ RECHECKS = (0.02, 0.08)
 """Seconds between looks for a place before a client is refused one: it may have ended a request of
 which another worker has not heard yet."""
 MOST_WAITING = 256
-"""Requests of a worker that wait like that; of more, each is refused at once."""
+"""Requests of a worker that wait like that; of more, each is refused at once. A client may have as
+many as are left for all others, so that there are always some left."""
 
 
 class Limits:
@@ -32,6 +33,7 @@ class Limits:
     def __init__(self, table: Table) -> None:
         self._table = table
         self._waiting = 0
+        self._waiting_of: dict[bytes, int] = {}
         self._allowances: NetworkMap[float] = NetworkMap()
         self.configure(LimitsConfig())
 
@@ -91,17 +93,22 @@ class Limits:
                 return UNCOUNTED, key_too_fast(rate, seconds)
         return place, None
 
-    def may_wait(self) -> bool:
+    def may_wait(self, client: Client) -> bool:
         """Whether a refusal may be put off for a moment."""
-        return self._waiting < MOST_WAITING
+        return self._waiting + self._waiting_of.get(client.key, 0) < MOST_WAITING
 
-    def wait(self, seconds: float, then: Callable[[], None]) -> None:
+    def wait(self, client: Client, seconds: float, then: Callable[[], None]) -> None:
         """Look again in a moment."""
+        key, of = client.key, self._waiting_of
         self._waiting += 1
-        asyncio.get_running_loop().call_later(seconds, self._look_again, then)
+        of[key] = of.get(key, 0) + 1
+        asyncio.get_running_loop().call_later(seconds, self._look_again, key, then)
 
-    def _look_again(self, then: Callable[[], None]) -> None:
+    def _look_again(self, key: bytes, then: Callable[[], None]) -> None:
         self._waiting -= 1
+        self._waiting_of[key] -= 1
+        if not self._waiting_of[key]:
+            del self._waiting_of[key]
         then()
 
     def leave(self, place: int) -> None:

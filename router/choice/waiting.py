@@ -1,6 +1,7 @@
 """Callers in line while every mirror that could serve them is full: first come, first served.
 
-Bounded in number and in time. Whoever waits is known by a place, which is given back whatever ends
+Bounded in number and in time; of a full line the client with most places may have to give one to
+another client. Whoever waits is known by a place, which is given back whatever ends
 the wait; so nobody is served who has left.
 """
 
@@ -21,12 +22,15 @@ and must not hold up everybody else."""
 class WaitingLine(Generic[T]):
     """One worker's line."""
 
-    __slots__ = ("_earliest", "_line", "max_wait", "max_waiting")
+    __slots__ = ("_clients", "_counts", "_earliest", "_line", "max_wait", "max_waiting")
 
     def __init__(self, max_waiting: int, max_wait: float) -> None:
         self.max_waiting = max_waiting
         self.max_wait = max_wait
         self._line: OrderedDict[T, float] = OrderedDict()
+        self._clients: dict[T, bytes] = {}
+        self._counts: dict[bytes, int] = {}
+        """Places of each client."""
         self._earliest = float("inf")
         """Nobody's time is over before this."""
 
@@ -39,24 +43,42 @@ class WaitingLine(Generic[T]):
     def __contains__(self, who: T) -> bool:
         return who in self._line
 
-    def join(self, who: T, now: float, ends_at: float = float("inf")) -> bool:
+    def join(self, who: T, now: float, ends_at: float = float("inf"), client: bytes = b"") -> bool:
         """Stand at the end, until `ends_at` or for `max_wait`; False when the line is full."""
         if len(self._line) >= self.max_waiting:
             return False
         deadline = min(now + self.max_wait, ends_at)
         self._line[who] = deadline
+        self._clients[who] = client
+        self._counts[client] = self._counts.get(client, 0) + 1
         self._earliest = min(self._earliest, deadline)
         return True
 
     def leave(self, who: T) -> bool:
         """Stand in line no more; False if they did not."""
-        return self._line.pop(who, None) is not None
+        if self._line.pop(who, None) is None:
+            return False
+        client = self._clients.pop(who)
+        self._counts[client] -= 1
+        if not self._counts[client]:
+            del self._counts[client]
+        return True
+
+    def make_room(self, client: bytes) -> T | None:
+        """Take out the newest of the client with most places, if that has two more than this one;
+        so this one may join without having more than the other."""
+        most = max(self._counts, key=self._counts.__getitem__, default=client)
+        if self._counts.get(most, 0) < self._counts.get(client, 0) + 2:
+            return None
+        newest = next(who for who in reversed(self._line) if self._clients[who] == most)
+        self.leave(newest)
+        return newest
 
     def next(self, serve: Callable[[T], bool]) -> T | None:
         """Take out the first who could be served; who could not keeps the place."""
         for who in list(islice(self._line, LOOK)):
             if serve(who):
-                self._line.pop(who, None)
+                self.leave(who)
                 return who
         return None
 
@@ -66,6 +88,6 @@ class WaitingLine(Generic[T]):
             return []
         over = [who for who, deadline in self._line.items() if deadline <= now]
         for who in over:
-            del self._line[who]
+            self.leave(who)
         self._earliest = min(self._line.values(), default=float("inf"))
         return over

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from router.admission.keys import new_key
+from router.door import DRAIN_GRACE
 from router.exchange import Exchange
 from router.pressure import Memory
+from tests.support.clock import Clock
 from tests.support.road import (
     OK,
     RawClient,
     Road,
     ScriptedMirror,
     answering,
+    get,
     post,
+    read_request,
 )
 from tests.support.wait import wait_until_async as wait_until
 
@@ -77,9 +82,13 @@ async def test_who_takes_more_than_its_share_is_told_so_where_its_request_must_b
             road.plane.memory = Memory(MEMORY)
             key = _issue(road)
             held = [await road.send(_half(3 << 20, key), OTHER) for _ in range(3)]
-            refused = await held[2].response()
+            answers = [asyncio.ensure_future(each.response()) for each in held]
+            done, others = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+            refused = done.pop().result()
             assert (refused.status, refused.error["code"]) == (503, "queue_full")
             assert refused["retry-after"] == "2"
+            for each in others:
+                each.cancel()
             assert (await road.ask(post(body=CHAT).replace(b"sk-x", key), GREEDY[0])).status == 200
 
 
@@ -89,3 +98,64 @@ async def test_a_body_above_its_share_of_memory_is_streamed_with_the_callers_own
         road.plane.memory = Memory(1 << 20)
         assert (await road.ask(post(body=b"x" * (3 << 20)))).status == 200
     assert len(seen[0][1]) == 3 << 20
+
+
+async def _half_heads(road: Road, number: int) -> list[RawClient]:
+    """Connections of one address on which nothing but half of a head comes."""
+    return [await road.send(b"GET /v1/models HT", GREEDY[0]) for _ in range(number)]
+
+
+async def test_half_heads_of_one_address_do_not_keep_others_out() -> None:
+    accepts: list[bool] = []
+    async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()]) as road:
+        crowd = road.plane.crowd
+        crowd._limit, crowd._accept = 20, accepts.append
+        others = [await road.connect(OTHER) for _ in range(2)]
+        await wait_until(lambda: len(crowd) == 2)
+        greedy = await _half_heads(road, 18)
+        await wait_until(lambda: accepts == [False, True], what="newcomers to be let in")
+        assert await greedy[0].at_end()
+        for other in others:
+            await other.send(post())
+            assert (await other.response()).status == 200
+
+
+async def test_an_address_with_too_many_connections_is_asked_to_end_the_oldest() -> None:
+    clock = Clock()
+    async with Road([], wheel=clock.wheel) as road:
+        crowd = road.plane.crowd
+        crowd._per_client = 5
+        greedy = await _half_heads(road, 8)
+        await wait_until(lambda: len(crowd) == 8)
+        for _ in range(2):
+            clock.pass_by(DRAIN_GRACE * 0.6)
+        for client in greedy[:3]:
+            assert (await client.response()).status == 408
+        other = await road.send(get("/healthz"), OTHER)
+        assert (await other.response()).status == 200
+        assert not any(client.reader.at_eof() for client in greedy[3:])
+
+
+async def _never(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A mirror that takes a request and does not answer."""
+    await read_request(reader)
+    await reader.read()
+
+
+async def test_the_queue_for_full_mirrors_is_not_one_addresss_alone() -> None:
+    queue = {"max_waiting": 6}
+    async with ScriptedMirror(_never) as mirror:
+        async with Road([mirror.table(max_connections=1)], {"queue": queue}) as road:
+            greedy = [await road.send(get(), GREEDY[0]) for _ in range(7)]
+            await wait_until(lambda: len(road.plane.line) == 6)
+            other = await road.send(get(), OTHER)
+            refused = [asyncio.ensure_future(each.response()) for each in greedy]
+            done, waiting = await asyncio.wait(refused, return_when=asyncio.FIRST_COMPLETED)
+            assert [(each.result().status, each.result()["retry-after"]) for each in done] == [
+                (503, "2")
+            ]
+            assert len(road.plane.line) == 6
+            assert (await road.ask(get(), GREEDY[0])).error["code"] == "queue_full"
+            assert not other.reader.at_eof()
+            for each in waiting:
+                each.cancel()

@@ -26,6 +26,19 @@ def test_a_full_line_takes_nobody(line: WaitingLine[str]) -> None:
     assert line.join("d", 0.0)
 
 
+def test_in_a_full_line_the_client_with_most_places_makes_room_for_others() -> None:
+    line: WaitingLine[str] = WaitingLine(max_waiting=4, max_wait=30.0)
+    for who in ("a1", "a2", "b1", "a3"):
+        assert line.join(who, 0.0, client=who[:1].encode())
+    assert line.make_room(b"a") is None
+    assert line.make_room(b"c") == "a3"
+    assert line.join("c1", 0.0, client=b"c")
+    assert line.make_room(b"b") is None, "it would have as many as the other"
+    assert line.make_room(b"d") == "a2"
+    assert [line.next(lambda who: True) for _ in range(4)] == ["a1", "b1", "c1", None]
+    assert line.make_room(b"c") is None
+
+
 def test_who_has_left_is_not_served(line: WaitingLine[str]) -> None:
     for who in "abc":
         line.join(who, 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import pytest
 from monitor.settings import read
 from router.admission.clients import LOCAL, Client, parse
 from router.admission.config import LimitsConfig
-from router.admission.limits import LET_IN, Limits
+from router.admission.limits import LET_IN, MOST_WAITING, Limits
 from router.admission.table import Table, create
 
 NOW, WALL = 1000.0, 1_790_000_000.0
@@ -102,3 +103,15 @@ def test_an_allowance_ends(limits: Limits):
 
 def test_what_has_no_address_is_not_limited(limits: Limits):
     assert {limits.enter(LOCAL, NOW, WALL) for _ in range(9)} == {LET_IN}
+
+
+async def test_one_client_does_not_use_up_the_second_looks_of_all(limits: Limits):
+    done = asyncio.Event()
+    while limits.may_wait(ONE):
+        limits.wait(ONE, 0.0, done.set)
+    assert 0 < limits._waiting < MOST_WAITING
+    assert limits.may_wait(OTHER)
+    await done.wait()
+    await asyncio.sleep(0)
+    assert limits._waiting == 0
+    assert limits.may_wait(ONE)

@@ -8,19 +8,24 @@ from router.wire.request import RequestHead
 
 
 class FakeDoor:
-    def __init__(self, client: str, idle: bool = False) -> None:
-        self.client = client
+    def __init__(self, client: str, idle: bool = False, half: bool = False) -> None:
+        """`half`: half of a head has come."""
+        self.key = client.encode()
         self.idle = idle
-        self.drained = False
+        self.vacant = idle or half
+        self.drained = self.makes_way = self.is_cut = False
 
     def drain(self) -> None:
         self.drained = True
+
+    def make_way(self) -> None:
+        self.makes_way = True
 
     def end_if_banned(self) -> None:
         raise AssertionError("nobody is banned for room")
 
     def cut(self) -> None:
-        raise AssertionError("nobody is cut for room")
+        self.is_cut = True
 
 
 def test_accepting_pauses_at_the_limit_and_goes_on_when_there_is_room() -> None:
@@ -46,14 +51,26 @@ def test_at_the_limit_idle_connections_make_way_for_those_who_wait() -> None:
     assert crowd.full
 
 
-def test_a_greedy_clients_oldest_idle_connection_makes_way_for_its_newest() -> None:
-    crowd = Crowd(100, per_client=3)
-    doors = [FakeDoor("greedy"), FakeDoor("greedy", True), FakeDoor("greedy", True)]
-    other = FakeDoor("other", True)
-    for door in (other, *doors, FakeDoor("greedy")):
+def test_at_the_limit_only_those_who_have_most_make_way_and_only_where_nothing_runs() -> None:
+    crowd = Crowd(20)
+    modest = [FakeDoor("modest", idle=True) for _ in range(4)]
+    busy = [FakeDoor("busy") for _ in range(8)]
+    greedy = [FakeDoor("greedy"), *(FakeDoor("greedy", half=True) for _ in range(7))]
+    for door in (*modest, *busy, *greedy):
         crowd.join(door)
-    assert [door.drained for door in doors] == [False, True, False]
-    assert not other.drained
+    assert [door.is_cut for door in greedy] == [False, True, True, *([False] * 5)]
+    assert not any(door.is_cut or door.drained for door in (*modest, *busy))
+
+
+def test_a_greedy_clients_oldest_connection_makes_way_for_its_newest() -> None:
+    crowd = Crowd(100, per_client=4)
+    doors = [FakeDoor("greedy"), *(FakeDoor("greedy", True) for _ in range(2))]
+    doors.append(FakeDoor("greedy", half=True))
+    other = FakeDoor("other", True)
+    for door in (other, *doors, FakeDoor("greedy"), FakeDoor("greedy")):
+        crowd.join(door)
+    assert [door.makes_way for door in doors] == [False, True, True, False]
+    assert not other.makes_way
 
 
 def test_who_leaves_twice_is_counted_once() -> None:
