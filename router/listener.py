@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable
 
 from router.config import RouterConfig
-from router.proxied import ProxiedServer
+from router.proxied import HandshakeServer
 
 log = logging.getLogger("worker")
 
@@ -88,7 +88,7 @@ class Acceptor:
         self._listen = listen
         self._door = door
         self._tls = tls
-        self._server: asyncio.Server | ProxiedServer | None = None
+        self._server: asyncio.Server | HandshakeServer | None = None
         self._wanted = False
         self._stopped = False
         self._task: asyncio.Task[None] | None = None
@@ -115,14 +115,14 @@ class Acceptor:
                 await asyncio.sleep(_RETRY)
         self._pause_unless_wanted()
 
-    async def _make_server(self) -> asyncio.Server | ProxiedServer:
+    async def _make_server(self) -> asyncio.Server | HandshakeServer:
         """A server on a copy of the socket, since it closes that with itself. Raises OSError."""
         listen = self._listen.dup()
         try:
-            if self._proxied is not None:
-                return ProxiedServer(listen, self._door, self._tls, self._proxied)
+            if self._proxied is not None or self._tls is not None:
+                return HandshakeServer(listen, self._door, self._tls, self._proxied)
             loop = asyncio.get_running_loop()
-            return await loop.create_server(self._door, sock=listen, ssl=self._tls, backlog=BACKLOG)
+            return await loop.create_server(self._door, sock=listen, backlog=BACKLOG)
         except BaseException:
             listen.close()
             raise

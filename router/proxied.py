@@ -1,7 +1,8 @@
-"""A listener whose connections begin with the PROXY protocol, TLS included.
+"""A listener whose connections begin with the PROXY protocol, with TLS, or with both.
 
-The header is taken off the socket before the connection becomes a transport: what follows it may be
-a TLS handshake. Each connection takes a task until then, a bounded number of them at once.
+The header is taken off the socket before the connection becomes a transport: what follows it may
+be a TLS handshake. Each connection takes a task until its first byte of HTTP may come, a bounded
+number of them at once: of too many, the address with most loses its oldest.
 """
 
 from __future__ import annotations
@@ -12,17 +13,20 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from router.admission.clients import parse
 from router.wire.proxy_protocol import BadProxyHeader, ProxyHeader
 
 log = logging.getLogger("worker")
 
 MOST_READING = 1024
-"""Connections whose header is awaited; others wait in the backlog meanwhile."""
+"""Connections whose header or handshake is awaited."""
+HANDSHAKE = 15.0
+"""Seconds for a TLS handshake, as many as a request head has (`router.timeouts.header`)."""
 _PAUSE = 0.1
 """Seconds to wait when the system has no descriptor left for another connection."""
 
 
-class ProxiedServer:
+class HandshakeServer:
     """Takes connections from a shared socket, as `asyncio.Server` does."""
 
     def __init__(
@@ -30,18 +34,19 @@ class ProxiedServer:
         listen: socket.socket,
         door: Callable[[str], asyncio.BaseProtocol],
         tls: ssl.SSLContext | None,
-        patience: float,
+        patience: float | None,
     ) -> None:
         """`listen` becomes ours; `door` is told whom the header names, "" if nobody.
 
-        `patience`: seconds for the header.
+        `patience`: seconds for the header; None: there is none.
         """
         self._listen = listen
         self._door = door
         self._tls = tls
         self._patience = patience
-        self._room = asyncio.Semaphore(MOST_READING)
-        self._reading: set[asyncio.Task[None]] = set()
+        self._reading: dict[asyncio.Task[None], bytes] = {}
+        """The oldest first, and whose each is (`Client.key`)."""
+        self._counts: dict[bytes, int] = {}
         self._accepting = asyncio.get_running_loop().create_task(self._accept())
         # Not before the loop has looked at it for the last time, or another is taken for it.
         self._accepting.add_done_callback(lambda _: listen.close())
@@ -53,31 +58,52 @@ class ProxiedServer:
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._room.acquire()
             try:
-                sock, _ = await loop.sock_accept(self._listen)
+                sock, address = await loop.sock_accept(self._listen)
             except OSError as error:
                 log.warning("a connection could not be accepted: %s", error.strerror)
-                self._room.release()
                 await asyncio.sleep(_PAUSE)
                 continue
+            client = parse(address[0])
+            key = client.key if client is not None else b""
             task = loop.create_task(self._begin(sock))
-            self._reading.add(task)
+            self._reading[task] = key
+            self._counts[key] = self._counts.get(key, 0) + 1
             task.add_done_callback(self._begun)
+            if len(self._reading) > MOST_READING:
+                self._make_room()
+            await asyncio.sleep(0)  # accepting does not yield while somebody is in the backlog
+
+    def _make_room(self) -> None:
+        most = max(self._counts, key=self._counts.__getitem__)
+        oldest = next(task for task, key in self._reading.items() if key == most)
+        self._begun(oldest)
+        oldest.cancel()
 
     def _begun(self, task: asyncio.Task[None]) -> None:
-        self._reading.discard(task)
-        self._room.release()
+        """It is not awaited any more; harmless when that was known."""
+        key = self._reading.pop(task, None)
+        if key is not None:
+            self._counts[key] -= 1
+            if not self._counts[key]:
+                del self._counts[key]
 
     async def _begin(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         sock.setblocking(False)
+        source = ""
         try:
-            async with asyncio.timeout(self._patience):
-                source = await read_header(sock)
-            await loop.connect_accepted_socket(lambda: self._door(source), sock, ssl=self._tls)
+            if self._patience is not None:
+                async with asyncio.timeout(self._patience):
+                    source = await read_header(sock)
+            await loop.connect_accepted_socket(
+                lambda: self._door(source),
+                sock,
+                ssl=self._tls,
+                ssl_handshake_timeout=HANDSHAKE if self._tls is not None else None,
+            )
         except (BadProxyHeader, TimeoutError, OSError) as error:
-            log.debug("a connection without PROXY protocol was closed: %s", error)
+            log.debug("a connection without PROXY header or TLS handshake was closed: %s", error)
             sock.close()
         except asyncio.CancelledError:
             sock.close()

@@ -6,15 +6,16 @@ import asyncio
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 import uvloop
 
+from router import proxied as proxied_module
 from router.door import Door
 from router.listener import Acceptor, bind
 from tests.support.certs import Authority
-from tests.support.road import OK, RawClient, Road, ScriptedMirror, answering, get
+from tests.support.road import OK, PATIENCE, RawClient, Road, ScriptedMirror, answering, get
 from tests.support.wait import wait_until_async
 
 V1 = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\n"
@@ -23,7 +24,7 @@ V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x7f\0\0\1\x12\x67\0\x50"
 
 @asynccontextmanager
 async def proxied(
-    tls: ssl.SSLContext | None = None, patience: float = 10.0, **router: object
+    tls: ssl.SSLContext | None = None, patience: float | None = 10.0, **router: object
 ) -> AsyncIterator[tuple[Road, int]]:
     """A road whose clients come through a proxy, and its port."""
     async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()], router) as road:
@@ -100,6 +101,39 @@ async def test_tls_begins_behind_the_header(authority: Authority):
         assert [end.client for end in road.finished] == ["203.0.113.7"]
 
 
+@pytest.mark.parametrize("what", ["header", "handshake"])
+async def test_silent_connections_of_one_address_do_not_keep_others_out(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    monkeypatch.setattr(proxied_module, "MOST_READING", 5)
+    tls = authority.issue("localhost").server_context() if what == "handshake" else None
+    async with proxied(tls, 10.0 if tls is None else None) as (_, port), AsyncExitStack() as stack:
+
+        async def open_one(source: str) -> asyncio.StreamReader:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, local_addr=(source, 0)
+            )
+            stack.callback(writer.close)
+            return reader
+
+        modest = await open_one("127.0.0.3")
+        greedy = [await open_one("127.0.0.2") for _ in range(8)]
+        for reader in greedy[:4]:
+            assert await asyncio.wait_for(reader.read(), PATIENCE) == b""
+        if tls is None:
+            assert await _ask(port, V1 + get()) == 200
+        else:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", port, ssl=authority.client_context(), server_hostname="localhost"
+            )
+            client = RawClient(reader, writer)
+            await client.send(get())
+            assert (await client.response()).status == 200
+            await client.close()
+        assert not modest.at_eof()
+        assert not greedy[-1].at_eof()
+
+
 async def test_it_can_begin_and_end_with_a_reload():
     async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()]) as road:
         listen = bind("127.0.0.1:0", "router.listen")
@@ -117,10 +151,15 @@ async def test_it_can_begin_and_end_with_a_reload():
         assert [end.client for end in road.finished] == ["127.0.0.1", "203.0.113.7", "127.0.0.1"]
 
 
-def test_it_is_the_same_on_uvloop():
-    async def both() -> None:
+def test_it_is_the_same_on_uvloop(authority: Authority, monkeypatch: pytest.MonkeyPatch):
+    async def all_of_it() -> None:
         await test_whoever_the_header_names_is_the_client(V2)
         await test_without_a_header_there_is_no_answer()
+        await test_tls_begins_behind_the_header(authority)
+        for what in ("header", "handshake"):
+            await test_silent_connections_of_one_address_do_not_keep_others_out(
+                authority, monkeypatch, what
+            )
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(both())
+        runner.run(all_of_it())
