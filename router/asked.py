@@ -74,7 +74,10 @@ class Asked:
         self.timeout = asked_timeout(asked) if asked is not None else None
         """Seconds that the caller will wait at most, if it said so."""
         self.suits: dict[Upstream, bool] = {}
-        """Which mirrors have this endpoint and take these keys, as far as that was asked."""
+        """Which mirrors are configured for this endpoint and these keys, as far as that was asked.
+
+        Only what holds as long as the configuration does; health is looked at with each request.
+        """
         self.problem: Problem | None = None
         """Why the head may not come in without a key, if so; the door has looked at it."""
         self._head = head

@@ -1,4 +1,4 @@
-"""Which mirrors may serve a request, and what to say when none can."""
+"""Mirrors that may serve a request, and the error when none can."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from router.asked import Asked
 from router.body import RequestBody
 from router.peek import model_of
 from router.plane import Plane
+from router.problems import OUTAGE, UNSERVED
 from router.upstreams import Upstream
 from router.wire.answer import Problem
 
-_OWN = Caller.own
+_OWN, _ISSUED, _ = Caller
 
 
 class Eligibility:
@@ -25,20 +26,24 @@ class Eligibility:
         self._model: str | None = None
 
     def fits(self, upstream: Upstream) -> bool:
-        """Whether the mirror could serve the request, whatever its health."""
+        """Whether the mirror could serve the request, with its own key if that is asked for."""
+        return (self.asked.caller is _OWN or upstream.lends_key) and self._is_made_for(upstream)
+
+    def _is_made_for(self, upstream: Upstream) -> bool:
+        """The same, as if no mirror's key were refused."""
         known = self.asked.suits.get(upstream)
         if known is None:
-            known = self.asked.suits[upstream] = self._suits(upstream)
+            known = self._takes(upstream) and upstream.serves(self.asked.target)
+            self.asked.suits[upstream] = known
         picky = upstream.mirror.models or upstream.lacks
         return known and (not picky or self._has_model(upstream))
 
-    def _suits(self, upstream: Upstream) -> bool:
+    def _takes(self, upstream: Upstream) -> bool:
+        """Whether the mirror is configured for the caller's key."""
         shown = self.asked.credentials
-        if shown.caller is not _OWN:
-            takes = upstream.takes_key(None)
-        else:
-            takes = all(map(upstream.takes_key, shown.keys))
-        return takes and upstream.serves(self.asked.target)
+        if shown.caller is _OWN:
+            return all(map(upstream.takes_key, shown.keys))
+        return bool(upstream.api_key)
 
     def _has_model(self, upstream: Upstream) -> bool:
         """Looked up only when a mirror has a list of its own."""
@@ -46,17 +51,20 @@ class Eligibility:
             self._model = model_of(self._body.peek())
         if not self._model or not upstream.mirror.models:
             # What a mirror lists for its own key says nothing of callers' keys.
-            own = self.asked.credentials.caller is _OWN
+            own = self.asked.caller is _OWN
             return own or self._model not in upstream.lacks
         return self._model in upstream.mirror.models
 
     def no_mirror(self, plane: Plane) -> Problem:
-        """Why no mirror can be asked."""
+        """The error when no mirror can be asked; 401 only where another key would help."""
         enabled = [upstream for upstream in plane.upstreams if upstream.mirror.enabled]
-        if not enabled or any(map(self.fits, enabled)):
-            message = "No mirror is in rotation right now. Try again shortly."
-            return Problem(503, "no_mirror_available", message, retry_after=5)
+        if not enabled or any(map(self._is_made_for, enabled)):
+            return OUTAGE
         if self._model:
             message = f"No mirror here serves the model {self._model!r}. GET /v1/models lists them."
             return Problem(404, "model_not_found", message)
-        return no_key_fits(plane)
+        takers = [upstream for upstream in plane.upstreams if self._takes(upstream)]
+        if takers:
+            served = any(upstream.serves(self.asked.target) for upstream in takers)
+            return OUTAGE if served else UNSERVED
+        return OUTAGE if self.asked.caller is _ISSUED else no_key_fits(plane)

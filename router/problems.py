@@ -15,6 +15,16 @@ FULL = Problem(
     retry_after=2,
 )
 """No room for now: to be told when the line is full too, or the wait in it was too long."""
+OUTAGE = Problem(
+    503,
+    "no_mirror_available",
+    "No mirror is in rotation right now. Try again shortly.",
+    retry_after=5,
+)
+"""Also while mirrors refuse their own keys: the caller's key is good."""
+UNSERVED = Problem(
+    404, "unknown_url", "No mirror that takes this key serves this path: ask the operator."
+)
 QUOTED = Problem(
     502,
     "upstream_error",

@@ -103,7 +103,8 @@ class Upstream:
         self.health = health
         frozen = FREEZING if health.freezes_streams else 1.0
         self.load.weight = self.mirror.weight * health.weight * frozen
-        self._lends_key = bool(self.api_key) and not health.key_refused
+        self.lends_key = bool(self.api_key) and not health.key_refused
+        """Whether issued and anonymous callers can be served now."""
         self._quarantine = quarantine
         self.routes = routes_of(self.mirror, health, quarantine)
         """The paths for new connections, in the order to use; empty: its name is resolved."""
@@ -129,10 +130,8 @@ class Upstream:
         found = (route_to(own, own.host, address, self._quarantine) for address in addresses)
         return [route for route in found if route.quarantined_until <= now]
 
-    def takes_key(self, key: bytes | None) -> bool:
-        """Whether a caller with this key of their own, or with none, can be served."""
-        if key is None:
-            return self._lends_key
+    def takes_key(self, key: bytes) -> bool:
+        """Whether this key of a caller's own fits `client_keys`."""
         if self._takes_any_key:
             return True
         text = key.decode("latin-1")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from router.admission.issued import refusal_of_key
 from router.admission.keys import Caller
 from router.admission.refusals import accepted_keys, ban_problem, too_large
@@ -60,4 +62,6 @@ def refusal(plane: Plane, length: int, asked: Asked) -> Problem | None:
         if caller is _ISSUED and asked.issued(plane.keys, plane.wall()) is None:
             return refusal_of_key(plane.keys, asked.digest)
         return asked.problem
-    return unauthorized(f"{_NOT_ACCEPTED[caller]} {accepted_keys(plane)}")
+    problem = unauthorized(f"{_NOT_ACCEPTED[caller]} {accepted_keys(plane)}")
+    # Where no issued key is accepted none can be guessed, but one may be left in a configuration.
+    return replace(problem, of_key=True) if caller is _ISSUED else problem

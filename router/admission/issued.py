@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import ceil
@@ -66,7 +67,8 @@ def refusal_of_key(ring: KeyRing, digest: bytes) -> Problem:
     if expired is None:
         return unauthorized("This key is unknown or has been revoked. Ask for another one.")
     end = moment(expired.expires_at)
-    return unauthorized(f"This key expired at {end}. Ask for another one.")
+    message = f"This key expired at {end}. Ask for another one."
+    return replace(unauthorized(message), of_key=True)  # nobody guesses a key that was good
 
 
 def allows(issued: IssuedKey, model: str) -> bool:

@@ -35,7 +35,7 @@ class Problem:
     tried: bool = False
     """Mirrors were tried already: the SDK must not multiply the attempts."""
     of_key: bool = False
-    """An issued key is used too much, which says nothing against the address that uses it."""
+    """An issued key is used too much or too late, which says nothing against the address."""
 
     def body(self) -> bytes:
         """The JSON body."""

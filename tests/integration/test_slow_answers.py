@@ -434,7 +434,7 @@ async def test_where_all_are_limited_the_soonest_is_named_unless_it_is_far(
     }
     async with scene(*limits, **tables) as played:
         for upstream in played.road.plane.upstreams:
-            upstream.api_key, upstream._lends_key = b"sk-mirror", True
+            upstream.api_key, upstream.lends_key = b"sk-mirror", True
         request = post(PATHS["chat"], STREAM).replace(b"Authorization: Bearer sk-x\r\n", b"")
         answer = await played.time.through(played.road.ask(request))
         assert (answer.status, answer.error["code"]) == (429, "upstream_rate_limited")
@@ -460,7 +460,7 @@ async def test_a_caller_who_sets_a_short_limit_pays_as_one_who_leaves(
         plane.keys.season("01" * 32)
         plane.keys.extend([("k1", plane.keys.digest(key.encode()).hex(), None, 0, "", None, None)])
         for upstream in plane.upstreams:
-            upstream.api_key, upstream._lends_key = b"sk-mirror", True
+            upstream.api_key, upstream.lends_key = b"sk-mirror", True
         request = post(PATHS["chat"], STREAM, "x-mirrorgate-timeout: 5")
         request = request.replace(b"Bearer sk-x", f"Bearer {key}".encode())
         await played.time.through(played.road.ask(request))

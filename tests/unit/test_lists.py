@@ -110,11 +110,10 @@ def test_who_cannot_be_asked_keeps_nobody_else_from_being_asked(nobody: Lister) 
 def test_a_list_counts_for_requests_with_the_mirrors_own_key(
     caller: Caller, model: str, fits: bool
 ) -> None:
-    upstream: Any = SimpleNamespace(mirror=lister("a").mirror, lacks=frozenset({"b"}))
-    credentials = SimpleNamespace(caller=caller, keys=())
-    asked: Any = SimpleNamespace(
-        credentials=credentials, suits=Suits(), target=b"/v1/chat/completions"
+    upstream: Any = SimpleNamespace(
+        mirror=lister("a").mirror, lacks=frozenset({"b"}), lends_key=True
     )
+    asked: Any = SimpleNamespace(caller=caller, suits=Suits(), target=b"/v1/chat/completions")
     body: Any = SimpleNamespace(collected=True, peek=lambda: b'{"model": "%s"}' % model.encode())
     assert Eligibility(asked, body).fits(upstream) is fits
 

@@ -107,9 +107,10 @@ def test_a_mirror_whose_paths_are_all_held_is_available_again_in_time() -> None:
 def test_a_mirror_that_refuses_its_own_key_lends_it_no_more_but_takes_others() -> None:
     mirror = replace(MIRROR, api_key="sk-own")
     upstream = Upstream(mirror, MirrorHealth("a", State.up))
-    assert upstream.takes_key(None)
+    lent = [upstream.lends_key]
     upstream.see(MirrorHealth("a", State.up, key_refused=True, weight=0.2))
-    assert not upstream.takes_key(None)
+    lent.append(upstream.lends_key)
+    assert lent == [True, False]
     assert upstream.takes_key(b"sk-caller")
     assert upstream.load.weight == 0.2
     upstream.see(MirrorHealth("a", State.up, weight=0.5, freezes_streams=True))

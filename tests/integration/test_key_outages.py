@@ -1,0 +1,173 @@
+"""A mirror's own key that is refused, and recovers: an outage here, and no guess of the caller."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from monitor.health.board import HealthSnapshot, MirrorHealth, State
+from router.admission.keys import new_key
+from tests.support.road import OK, RawClient, Road, ScriptedMirror, answering, get, post
+
+KEY = new_key("mg-")
+LENDS = {"api_key": "sk-mirror", "client_keys": ["sk-*"]}
+CALLERS = {"callers": ["issued", "anonymous", "own"], "cors_origins": []}
+
+
+def up(name: str, refused: bool = False, models: tuple[str, ...] = ()) -> MirrorHealth:
+    """A mirror that is up, as a probe has just found it."""
+    return MirrorHealth(name, State.up, key_refused=refused, models=models, last_probe=1.0)
+
+
+def learn(road: Road, *mirrors: MirrorHealth) -> None:
+    """Give the plane a new snapshot."""
+    road.plane.learn(HealthSnapshot(1, 1.0, "test", {mirror.id: mirror for mirror in mirrors}))
+
+
+def refuse(road: Road, *names: str) -> None:
+    """Tell the plane which mirrors are up but refuse their own key; all others are up."""
+    found = [up(upstream.id, upstream.id in names) for upstream in road.plane.upstreams]
+    learn(road, *found)
+
+
+def issue(road: Road, expires_at: float | None = None) -> None:
+    """Let the plane know the key."""
+    ring = road.plane.keys
+    ring.season("01" * 32)
+    ring.extend([("k1", ring.digest(KEY.encode()).hex(), expires_at, 0.0, "", None, None)])
+
+
+def with_key(key: str) -> bytes:
+    """A chat request with this key, or without any."""
+    field = f"Authorization: Bearer {key}\r\n" if key else ""
+    asked = post().replace(b"Authorization: Bearer sk-x\r\n", field.encode())
+    return asked.replace(b"Host: test", b"Host: localhost")
+
+
+def violations(road: Road) -> list[str]:
+    """What was noted that can lead to a ban."""
+    return [alert.rule for alert in road.plane.alerts.take()]
+
+
+@pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
+async def test_callers_get_503_and_no_violation_while_every_mirror_refuses_its_key(
+    key: str,
+) -> None:
+    async with ScriptedMirror(answering(OK)) as mirror:
+        async with Road([mirror.table(**LENDS)], CALLERS) as road:
+            issue(road)
+            refuse(road, "a")
+            answer = await road.ask(with_key(key))
+            assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
+            assert int(answer["retry-after"]) > 0
+            assert violations(road) == []
+            assert (await road.ask(with_key("sk-x"))).status == 200, "callers' keys still go there"
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        pytest.param([{"client_keys": ["*"]}], id="no mirror has a key to lend"),
+        pytest.param([{**LENDS, "enabled": False}, {}], id="the one that has is disabled"),
+    ],
+)
+async def test_a_good_issued_key_that_no_mirror_serves_is_no_violation(
+    tables: list[dict[str, Any]],
+) -> None:
+    async with ScriptedMirror(answering(OK)) as mirror:
+        given = [mirror.table() | {"id": f"m{at}"} | table for at, table in enumerate(tables)]
+        async with Road(given, CALLERS) as road:
+            issue(road)
+            answer = await road.ask(with_key(KEY))
+            assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
+            assert violations(road) == []
+
+
+async def test_an_expired_key_is_refused_and_is_no_guess() -> None:
+    async with ScriptedMirror(answering(OK)) as mirror:
+        async with Road([mirror.table(**LENDS)], CALLERS) as road:
+            issue(road, expires_at=1.0)
+            answer = await road.ask(with_key(KEY))
+            assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
+            assert violations(road) == []
+
+
+async def test_a_key_of_the_callers_own_that_no_mirror_understands_is_a_violation() -> None:
+    async with ScriptedMirror(answering(OK)) as mirror:
+        async with Road([mirror.table(**LENDS)], CALLERS) as road:
+            refuse(road, "a")
+            answer = await road.ask(with_key("other-x"))
+            assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
+            assert violations(road) == ["invalid_api_key"]
+
+
+async def test_an_own_key_is_good_though_the_only_mirror_that_takes_it_is_disabled() -> None:
+    async with ScriptedMirror(answering(OK)) as mirror:
+        tables = [
+            mirror.table(client_keys=["ak-*"]),
+            {**mirror.table(client_keys=["sk-*"], enabled=False), "id": "b"},
+        ]
+        async with Road(tables, CALLERS) as road:
+            answer = await road.ask(with_key("sk-x"))
+            assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
+            assert violations(road) == []
+
+
+@pytest.mark.parametrize("key", ["sk-x", KEY], ids=["own", "issued"])
+async def test_a_path_that_no_mirror_of_the_key_serves_is_no_fault_of_the_key(key: str) -> None:
+    async with ScriptedMirror(answering(OK)) as mirror:
+        async with Road([mirror.table(**LENDS, paths=["/v1/embeddings/"])], CALLERS) as road:
+            issue(road)
+            answer = await road.ask(with_key(key))
+            assert (answer.status, answer.error["code"]) == (404, "unknown_url")
+            assert violations(road) == []
+
+
+async def _mirrors_of(client: RawClient, requests: Iterable[bytes]) -> list[str]:
+    found = []
+    for request in requests:
+        await client.send(request)
+        answer = await client.response()
+        found.append(answer["x-mirrorgate-mirror"] if answer.status == 200 else str(answer.status))
+    return found
+
+
+@pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
+async def test_a_kept_connection_follows_what_becomes_of_a_mirrors_key(key: str) -> None:
+    async with ScriptedMirror(answering(OK)) as one, ScriptedMirror(answering(OK), "b") as other:
+        async with Road([one.table(**LENDS), other.table(**LENDS)], CALLERS) as road:
+            issue(road)
+            client = await road.connect()
+            for refused, asked in (("b", "a"), ("a", "b"), ("b", "a")):
+                refuse(road, refused)
+                assert await _mirrors_of(client, [with_key(key)] * 4) == [asked] * 4
+            refuse(road, "a", "b")
+            assert await _mirrors_of(client, [with_key(key)]) == ["503"]
+            refuse(road, "a")
+            assert await _mirrors_of(client, [with_key(key)] * 2) == ["b", "b"]
+
+
+async def test_a_kept_connection_follows_which_models_a_mirror_lacks() -> None:
+    body = b'{"model": "x"}'
+    asked = post(body=body).replace(b"sk-x", KEY.encode())
+
+    async with ScriptedMirror(answering(OK)) as one, ScriptedMirror(answering(OK), "b") as other:
+        async with Road([one.table(**LENDS), other.table(**LENDS)], CALLERS) as road:
+            issue(road)
+            client = await road.connect()
+            for has, lacks in (("a", "b"), ("b", "a")):
+                learn(road, up(has, models=("x", "y")), up(lacks, models=("y",)))
+                assert await _mirrors_of(client, [asked] * 3) == [has] * 3
+
+
+async def test_a_kept_connection_follows_new_settings() -> None:
+    async with ScriptedMirror(answering(OK)) as mirror:
+        async with Road([mirror.table(**LENDS)], CALLERS) as road:
+            client = await road.connect()
+            assert await _mirrors_of(client, [get(), get()]) == ["a", "a"]
+            road.plane.configure(
+                road.config([mirror.table(client_keys=["ak-*"])]), road.plane.snapshot
+            )
+            assert await _mirrors_of(client, [get()]) == ["401"]
