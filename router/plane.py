@@ -106,6 +106,7 @@ class Plane:
         self.line = Line(config.router.queue)
         self.snapshot = HealthSnapshot()
         self.buffer = memoryview(bytearray(READ_BUFFER))
+        self.request_rules = request_rules()
         self.response_rules = response_rules()
         self.crowd = Crowd(connection_limit(), accept)
         self.memory = Memory()
@@ -135,7 +136,7 @@ class Plane:
         """Those that the operator has named: what metrics may be labelled with."""
         endpoints, most_read = config.keys.endpoints, config.router.replay_body
         self.metering.configure(config.prices, endpoints, self.models, most_read)
-        self.request_rules = request_rules(config.router.client_ip_header)
+        self.request_rules.take(config.router.client_ip_header)
         self.tls_contexts.forget()
         self.learn(snapshot)
         self.planner = Planner(Classes(self.timeouts, config.router.classes), self.pool.baselines)

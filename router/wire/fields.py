@@ -62,10 +62,17 @@ class FieldRules:
         self._rules: dict[bytes, Rule] = {}
         for rule, names in ((Rule.drop, drop), (Rule.look, look), (Rule.take, take)):
             self._rules.update((name.encode(), rule) for name in names.split())
+        self._declared = self._rules
         self._drop_prefixes = drop_prefixes
         self.spellings: dict[bytes, tuple[Rule, bytes]] = {}
         """What is known of the spellings seen; looked into before `of` is called, because a call
-        for every field of every request would cost 2 µs a request."""
+        for every field of every request would cost 2 µs a request. Another dict once the rules are
+        others."""
+
+    def take(self, name: str) -> None:
+        """Also take fields of this name, and no longer those of the name given before."""
+        self._rules = {**self._declared, name.lower().encode(): Rule.take}
+        self.spellings = {}
 
     def of(self, name: bytes) -> tuple[Rule, bytes]:
         """The rule for a field name and its lower-case form."""
@@ -86,11 +93,10 @@ class FieldRules:
         return Rule.drop if dropped else rule
 
 
-def request_rules(client_field: str = "") -> FieldRules:
-    """Rules for what clients send to mirrors; `client_field`: where proxies name the client."""
+def request_rules() -> FieldRules:
+    """Rules for what clients send to mirrors, without the field where proxies name the client."""
     drop = f"{_CONNECTION_FIELDS} {_CLIENT_FIELDS}"
-    take = f"{_REQUEST_TAKE} {client_field.lower()}"
-    return FieldRules(drop, _REQUEST_LOOK, take, (b"x-mirrorgate-", b"proxy-"))
+    return FieldRules(drop, _REQUEST_LOOK, _REQUEST_TAKE, (b"x-mirrorgate-", b"proxy-"))
 
 
 def response_rules() -> FieldRules:

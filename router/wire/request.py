@@ -89,6 +89,7 @@ class RequestReader:
 
     def __init__(self, sink: RequestSink, rules: FieldRules) -> None:
         self._sink = sink
+        self._rules = rules
         self._known = rules.spellings
         self._rule_of = rules.of
         self._parser = httptools.HttpRequestParser(self)
@@ -126,6 +127,8 @@ class RequestReader:
         self._data = data
         self._begun = 0
         between = self.phase is BETWEEN
+        if between and self._known is not self._rules.spellings:
+            self._known, self._repeated = self._rules.spellings, None
         if between and self._repeated is not None:
             body = self._repeated.body_of(bytes(data))
             if body is not None:

@@ -171,3 +171,17 @@ async def test_a_kept_connection_follows_new_settings() -> None:
                 road.config([mirror.table(client_keys=["ak-*"])]), road.plane.snapshot
             )
             assert await _mirrors_of(client, [get()]) == ["401"]
+
+
+async def test_a_kept_connection_of_a_proxy_follows_where_it_names_the_client() -> None:
+    asked = get("/v1/models", "X-Forwarded-For: 203.0.113.7", "CF-Connecting-IP: 203.0.113.8")
+    async with ScriptedMirror(answering(OK)) as mirror:
+        settings = {"trusted_proxies": ["private"], "client_ip_header": "x-forwarded-for"}
+        async with Road([mirror.table()], settings) as road:
+            client = await road.connect()
+            assert await _mirrors_of(client, [asked, asked]) == ["a", "a"]
+            road.router = settings | {"client_ip_header": "cf-connecting-ip"}
+            road.plane.configure(road.config([mirror.table()]), road.plane.snapshot)
+            assert await _mirrors_of(client, [asked, asked]) == ["a", "a"]
+            named = [end.client for end in road.finished]
+            assert named == ["203.0.113.7"] * 2 + ["203.0.113.8"] * 2
