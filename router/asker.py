@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from router.admission.keys import Credentials
 from router.body import RequestBody
 from router.choice.failure import Failure
 from router.metering.metered import Metered
@@ -61,6 +62,10 @@ class Asker(Protocol):
         """How many attempts failed before this one."""
 
     @property
+    def credentials(self) -> Credentials:
+        """The keys that the client showed."""
+
+    @property
     def with_mirror_key(self) -> bool:
         """Whether the mirror got its own key instead of the caller's."""
 
@@ -105,4 +110,4 @@ class Asker(Protocol):
         """End after a fault of ours."""
 
     def withhold(self) -> None:
-        """The mirror answers with an error that quotes its own key: the client gets another one."""
+        """The answer quotes the mirror's key, or hides what it holds: the client gets an error."""

@@ -6,6 +6,7 @@ The state of a reply is declared here, at the bottom of its two layers: `Judged`
 
 from __future__ import annotations
 
+from router.admission.keys import offered_as
 from router.asker import Asker
 from router.choice.failure import Failure
 from router.choice.rate_limited import classify
@@ -18,12 +19,12 @@ from router.stream.judging import (
     hold_of,
     is_plainly_good,
     needs_look,
-    quotes,
 )
+from router.stream.key_scan import BodyScan
 from router.stream.sse import Boundary
 from router.tunnel import Tunnel
 from router.upstreams import Upstream
-from router.wire.response import ResponseHead
+from router.wire.response import BadResponse, ResponseHead
 from router.wire.upstream import UpstreamConnection
 from router.wire.websocket import check_switch
 
@@ -50,12 +51,14 @@ class Judged:
         "_connection",
         "_ending",
         "_first_byte",
+        "_forms",
         "_head",
         "_heard_at",
         "_hold",
         "_meter",
         "_opened_in",
         "_relay",
+        "_scan",
         "_tunnel",
         "_upstream",
         "_wheel",
@@ -89,6 +92,9 @@ class Judged:
         self._meter: Meter | None = None
         self._relay = Relay(asker.plane.outbox, asker.client.transport, asker.head, asker.told)
         self._tunnel: Tunnel | None = None
+        self._forms = upstream.key_forms if asker.with_mirror_key else None
+        """Of the key that was lent, which must not reach the client."""
+        self._scan: BodyScan | None = None
 
     # What lies above
 
@@ -98,19 +104,30 @@ class Judged:
     def _forward(self, parts: list[bytes], ended: bool) -> None:
         raise NotImplementedError
 
+    def interrupt(self, failure: Failure | None) -> None:
+        """The answer cannot be completed."""
+        raise NotImplementedError
+
     # From the mirror: is it an answer?
 
     def informational(self, head: ResponseHead) -> None:
-        """An interim response."""
-        self._relay.informational(head)
+        """An interim response; one with the mirror's key in it is left out."""
+        if self._forms is None or not self._forms.are_in(head.text()):
+            self._relay.informational(head)
 
     def response_head(self, head: ResponseHead) -> None:
         """The head of the answer."""
-        asker = self._asker
+        asker, forms = self._asker, self._forms
         if head.status == 101:
             check_switch(asker.head.websocket_key, head)
+            self._agree(head)
         self.status = head.status
         self._first_byte = asker.plane.clock() - asker.complete_at
+        if forms is not None:
+            if forms.are_in(head.text()):
+                asker.withhold()
+                return
+            self._scan = BodyScan(forms, head.encoding)
         failure = failure_of(head, not asker.with_mirror_key) if head.status >= 400 else None
         if failure is not None:
             self._refused(head, failure)
@@ -121,6 +138,20 @@ class Judged:
             self._hold = Refusal()
         elif head.is_event_stream:
             asker.head_came()
+
+    def _agree(self, head: ResponseHead) -> None:
+        """Let the client know its subprotocol as it offered it: the mirror may have seen a key of
+        its own in there. Raises BadResponse for one that was not offered (RFC 6455 section 4.1)."""
+        asker, chosen = self._asker, head.look.get(b"sec-websocket-protocol")
+        if chosen is not None:
+            key = self._upstream.api_key
+            offered = offered_as(asker.credentials, asker.head.look, key, chosen.strip(b" \t"))
+            if offered is None:
+                raise BadResponse("it chose a subprotocol that was not offered")
+            head.fields += (b"sec-websocket-protocol", b": ", offered, b"\r\n")
+        lent = self._asker.with_mirror_key
+        if lent and b"sec-websocket-extensions" in head.look:
+            raise BadResponse("it chose an extension that was not offered")
 
     def _refused(self, head: ResponseHead, failure: Failure) -> None:
         asker = self._asker
@@ -134,6 +165,14 @@ class Judged:
 
     def response_data(self, parts: list[bytes], ended: bool) -> None:
         """What one read brought of the answer."""
+        if self._scan is not None and (parts or ended):
+            passing = self._scan.feed(parts, ended)
+            if self._scan.refused:
+                self._withhold()
+                return
+            if not passing and not ended:
+                return  # all is held back
+            parts = passing
         if self._head is not None:
             judged = self._judged(self._head, parts, ended)
             if judged is None:
@@ -145,6 +184,13 @@ class Judged:
             self._heard_at = self._wheel.now
             self._asker.heard()
         self._forward(parts, ended)
+
+    def _withhold(self) -> None:
+        """It quotes the key that the mirror was given, or cannot be searched for it."""
+        if self.committed:
+            self.interrupt(Failure.malformed)
+        else:
+            self._asker.withhold()
 
     def _judged(self, head: ResponseHead, parts: list[bytes], ended: bool) -> list[bytes] | None:
         """What may be forwarded now; None while that is open, or when it is no answer."""
@@ -171,12 +217,8 @@ class Judged:
         if not verdict.readable or self._asker.told:
             self._asker.unanswered(verdict.failure, verdict.detail, head)
         elif not self._asker.leaves(verdict.failure, verdict.detail, head):
-            parts = hold.take() + rest
-            if self._asker.with_mirror_key and quotes(parts, head, self._upstream.api_key):
-                self._asker.withhold()
-                return None
             self._commit(head)
-            return parts
+            return hold.take() + rest
         return None
 
     def _look_into(
@@ -194,9 +236,6 @@ class Judged:
                 asker.unanswered(Failure.limited, _LIMITED, head)
                 return None
             asker.limited_by_key(head)
-        if asker.with_mirror_key and refusal.quotes(head, self._upstream.api_key):
-            asker.withhold()
-            return None
         if asker.told:
             asker.refused_in_stream(head.status, error)
             return None

@@ -28,7 +28,7 @@ UNSERVED = Problem(
 QUOTED = Problem(
     502,
     "upstream_error",
-    "The mirror refused this with an error that is not shown, for it quotes a key of ours.",
+    "The mirror's answer is not shown, for it quotes a key of ours or is compressed unasked.",
     tried=True,
 )
 _TOO_SLOW = (Failure.timeout, Failure.content_timeout, Failure.slow)

@@ -168,7 +168,7 @@ class Pursuit(Watched):
             self._attempts.limited_by_key(head.table())
 
     def withhold(self) -> None:
-        """The mirror answers with an error that quotes its own key: the client gets another one."""
+        """The answer quotes the mirror's key, or hides what it holds: the client gets an error."""
         self._leave_mirror()
         self._refuse(QUOTED)
 

@@ -25,6 +25,7 @@ from router.config import RouterConfig
 from router.gate import Gate
 from router.lists import lacking, named_by
 from router.routes import route_to, routes_of
+from router.stream.key_scan import KeyForms
 from router.wire.upstream import UpstreamConnection
 from router.wire.wheel import NEVER, Wheel
 
@@ -81,6 +82,8 @@ class Upstream:
         """Models that it does not list for its own key while another mirror has them."""
         self.base_path = mirror.base_path.encode()
         self.api_key = mirror.api_key.encode()
+        self.key_forms = KeyForms.of(self.api_key)
+        """What no answer to a request with its key may hold."""
         self._paths = tuple(path.encode() for path in mirror.paths)
         self._takes_any_key = "*" in mirror.client_keys
         self._idle: deque[UpstreamConnection] = deque()

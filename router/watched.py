@@ -8,7 +8,7 @@ bottom of its three layers: `Watched`, `Pursuit`, `Exchange`.
 from __future__ import annotations
 
 from router.admission.clients import Client
-from router.admission.keys import Caller
+from router.admission.keys import Caller, Credentials
 from router.admission.table import UNCOUNTED
 from router.asked import Asked
 from router.asker import ClientSide
@@ -137,6 +137,11 @@ class Watched:
     def failed_attempts(self) -> int:
         """How many attempts have failed so far."""
         return len(self._attempts.failed) if self._attempts is not None else 0
+
+    @property
+    def credentials(self) -> Credentials:
+        """The keys that the client showed."""
+        return self._asked.credentials
 
     @property
     def with_mirror_key(self) -> bool:

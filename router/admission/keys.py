@@ -98,7 +98,7 @@ def key_fields(
 ) -> list[bytes]:
     """The flat list of fields that carry a key, and of subprotocols, to write to a mirror."""
     if credentials.caller is not _OWN:
-        look = _exchanged(credentials.carrier, look, mirror_key)
+        look = _exchanged(credentials, look, mirror_key)
     flat: list[bytes] = []
     for name in _CARRIERS:
         value = look.get(name)
@@ -107,15 +107,33 @@ def key_fields(
     return flat
 
 
+def offered_as(
+    credentials: Credentials, look: Mapping[bytes, bytes], mirror_key: bytes, chosen: bytes
+) -> bytes | None:
+    """The client's name of the subprotocol that a mirror chose of those that it was offered."""
+    for protocol in _protocols(look):
+        if _as_sent(credentials, protocol, mirror_key) == chosen:
+            return protocol
+    return None
+
+
+def _protocols(look: Mapping[bytes, bytes]) -> list[bytes]:
+    return [p for each in look.get(_PROTOCOL, b"").split(b",") if (p := each.strip(b" \t"))]
+
+
+def _as_sent(credentials: Credentials, protocol: bytes, mirror_key: bytes) -> bytes | None:
+    """A subprotocol as a mirror is offered it; None: it is not."""
+    if credentials.caller is _OWN or not protocol.startswith(_PROTOCOL_KEY):
+        return protocol
+    return _PROTOCOL_KEY + mirror_key if credentials.carrier == _PROTOCOL else None
+
+
 def _exchanged(
-    carrier: bytes, look: Mapping[bytes, bytes], mirror_key: bytes
+    credentials: Credentials, look: Mapping[bytes, bytes], mirror_key: bytes
 ) -> dict[bytes, bytes]:
-    protocols = [p.strip() for p in look.get(_PROTOCOL, b"").split(b",") if p.strip()]
-    kept = [
-        _PROTOCOL_KEY + mirror_key if p.startswith(_PROTOCOL_KEY) else p
-        for p in protocols
-        if not p.startswith(_PROTOCOL_KEY) or carrier == _PROTOCOL
-    ]
+    offered = (_as_sent(credentials, protocol, mirror_key) for protocol in _protocols(look))
+    kept = dict.fromkeys(protocol for protocol in offered if protocol is not None)
+    carrier = credentials.carrier
     carried = {_PROTOCOL: b", ".join(kept)} if kept else {}
     if carrier == b"authorization":
         carried[carrier] = b"Bearer " + mirror_key
@@ -132,5 +150,5 @@ def _header_key(name: bytes, value: bytes) -> bytes | None:
 
 
 def _keys_in_protocols(value: bytes) -> list[bytes]:
-    protocols = (protocol.strip() for protocol in value.split(b","))
+    protocols = (protocol.strip(b" \t") for protocol in value.split(b","))
     return [key for p in protocols if (key := p.removeprefix(_PROTOCOL_KEY)) and key != p]

@@ -8,21 +8,16 @@ kept until then.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 from typing import Any
 
 from router.choice.failure import Failure, failure_of_status
 from router.choice.rate_limited import openai_error
-from router.metering.inflating import READABLE, CannotInflate, Inflater
 from router.stream.dialect import Dialect
 from router.stream.hold import Hold
 from router.wire.response import ResponseHead
 
 MOST_REFUSAL = 64 << 10
 """Bytes of an error's body that are kept to look into it."""
-LEAST_KEY = 8
-_MOST_PIECES = 16
-"""Of an error that is unpacked, each of 64 KiB at most."""
 
 
 def needs_look(head: ResponseHead, dialect: Dialect) -> bool:
@@ -50,31 +45,6 @@ def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:
         return None
     html = head.media == b"text/html"
     return failure_of_status(head.status, html=html, own_key=own_key)
-
-
-def quotes(parts: list[bytes], head: ResponseHead, key: bytes) -> bool:
-    """Whether an error tells the key that the mirror was given; what is very short is none.
-
-    One that is packed so that it cannot be read is taken for one that does.
-    """
-    if len(key) < LEAST_KEY:
-        return False
-    body = _unpacked(parts, head)
-    return body is None or key in body
-
-
-def _unpacked(parts: list[bytes], head: ResponseHead) -> bytes | None:
-    """The body of an error; None: it is packed in a way that is not read here, or is very long."""
-    body = b"".join(parts)
-    if not head.encoding or not body:
-        return body
-    if head.encoding not in READABLE:
-        return None
-    try:
-        found = list(islice(Inflater().feed(body), _MOST_PIECES))
-    except CannotInflate:
-        return None
-    return b"".join(found) if len(found) < _MOST_PIECES else None
 
 
 class Refusal:
@@ -105,10 +75,6 @@ class Refusal:
         """What is kept."""
         held, self._held = self._held, []
         return held
-
-    def quotes(self, head: ResponseHead, key: bytes) -> bool:
-        """Whether it tells the key that the mirror was given."""
-        return quotes(self._held, head, key)
 
     def error(self) -> Mapping[str, Any] | None:
         """The error that it holds, if it has OpenAI's shape."""

@@ -51,8 +51,10 @@ _MIRROR_FIELDS = (
     " access-control-allow-methods access-control-expose-headers access-control-max-age"
     " access-control-allow-private-network timing-allow-origin"
 )
-_RESPONSE_LOOK = "content-type content-encoding retry-after sec-websocket-accept"
-_RESPONSE_TAKE = "connection content-length transfer-encoding upgrade"
+_RESPONSE_LOOK = (
+    "content-type content-encoding retry-after sec-websocket-accept sec-websocket-extensions"
+)
+_RESPONSE_TAKE = "connection content-length transfer-encoding upgrade sec-websocket-protocol"
 
 
 class FieldRules:

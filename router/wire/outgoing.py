@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from router.admission.keys import Credentials, key_fields
+from router.admission.keys import Caller, Credentials, key_fields
+from router.wire.fields import without
 from router.wire.request import RequestHead
 
 VIA = b"1.1 mirrorgate"
+_OWN = Caller.own
+_NOT_WITH_LENT = frozenset((b"accept-encoding", b"sec-websocket-extensions"))
+"""Fields that a mirror does not get with its own key: what it sends is searched for that."""
+_PLAIN = b"accept-encoding: identity\r\n"
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
@@ -14,13 +19,20 @@ def fields_with_key(
 ) -> bytes:
     """The fields that are forwarded, and the key that a mirror takes, as lines.
 
-    `plain`: no compression is asked for. A field is four parts of `head.fields`.
+    `plain`: no compression is asked for.
     """
     fields = head.fields
-    if plain and b"accept-encoding" in head.look:
-        kept = [at for at in range(0, len(fields), 4) if fields[at].lower() != b"accept-encoding"]
-        fields = [part for at in kept for part in fields[at : at + 4]]
+    if credentials.caller is not _OWN:
+        fields = [*_without(fields, _NOT_WITH_LENT), _PLAIN]
+    elif plain and b"accept-encoding" in head.look:
+        fields = without(fields, {b"accept-encoding"})
     return b"".join((*fields, *key_fields(credentials, head.look, mirror_key)))
+
+
+def _without(flat: list[bytes], names: frozenset[bytes]) -> list[bytes]:
+    """`flat` without fields of these names, also where a server takes "_" in one for "-"."""
+    spelled = {name for name in flat[::4] if name.lower().replace(b"_", b"-") in names}
+    return without(flat, {name.lower() for name in spelled}) if spelled else flat
 
 
 def render_head(

@@ -53,6 +53,10 @@ class ResponseHead:
         named = self.look.get(b"content-encoding", b"").strip().lower()
         return b"" if named == b"identity" else named
 
+    def text(self) -> bytes:
+        """The reason phrase and the fields, as far as they pass."""
+        return b"".join((self.reason, b"\r\n", *self.fields))
+
     def table(self) -> dict[bytes, bytes]:
         """Every field that passes, by lower-case name; of repeated ones the last."""
         lines = b"".join(self.fields).split(b"\r\n")

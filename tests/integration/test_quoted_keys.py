@@ -1,15 +1,18 @@
-"""What a mirror says of its own key is not passed on, wherever in an error it says so."""
+"""What a mirror says of its own key is not passed on, wherever in an answer it says so."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import gzip
 import json
 import zlib
 
 import pytest
 
+from router.admission.keys import checksum
 from tests.support.road import (
+    CONTENT,
     OK,
     Response,
     Road,
@@ -125,5 +128,247 @@ async def test_what_a_mirror_says_to_a_callers_own_key_is_between_those_two() ->
     assert (answer.status, answer.body.decode()) == (400, ERROR)
 
 
-async def test_a_good_answer_may_say_what_it_likes() -> None:
+async def test_what_a_mirror_says_to_a_callers_own_key_passes_at_once() -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(response(200, "", "text/plain").replace(b": 0", b": 99") + KEY.encode())
+        await writer.drain()
+        await reader.read()
+
+    async with ScriptedMirror(script) as mirror:
+        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
+            client = await road.send(get("/v1/files/a/content"))
+            await client.head()
+            assert await client.reader.readexactly(len(KEY)) == KEY.encode()
+
+
+async def test_a_good_answer_without_the_key_passes() -> None:
     assert (await answer_to(answering(OK), anonymous())).status == 200
+
+
+ESCAPED = "".join(f"\\u{ord(letter):04X}" for letter in KEY)
+BASIC = base64.b64encode(f"user:{KEY}".encode()).decode()
+PERCENT = "".join(f"%{ord(letter):02x}" for letter in KEY)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        response(200, "{}", "application/json", f"x-debug: Bearer {KEY}"),
+        response(204, "", "text/plain", f"x-debug: {BASIC}"),
+        response(302, "", "text/plain", f"location: https://other.test/?key={KEY}"),
+        response(302, "", "text/plain", f"location: https://other.test/?key={PERCENT}"),
+        response(400, HARMLESS, "application/json", f"www-authenticate: Bearer {KEY}"),
+        response(404, HARMLESS, f"text/plain; x={KEY}"),
+        response(429, HARMLESS, "application/json", f"x-debug: {KEY}"),
+        response(200, "{}").replace(b"Said", b"Said " + KEY.encode()),
+        response(200, "data: {}\n\n", "text/event-stream", f"x-debug: {KEY}"),
+    ],
+    ids=range(9),
+)
+async def test_no_head_tells_the_key(said: bytes) -> None:
+    answer = await answer_to(answering(said), anonymous())
+    assert "sk-mirrors" not in repr(answer)
+    assert BASIC not in repr(answer)
+    assert PERCENT not in repr(answer)
+    assert answer.status in (502, 429), "429: the mirror is left before its answer is looked into"
+
+
+async def test_a_head_that_repeats_the_last_one_is_searched_too() -> None:
+    said = [
+        response(200, "{}", "application/json", f"x-debug: {value}")
+        for value in ("1", "2", "3", KEY)
+    ]
+    seen: list[tuple[bytes, bytes]] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for each in said:
+            seen.append(await read_request(reader))
+            writer.write(each)
+            await writer.drain()
+
+    async with ScriptedMirror(script) as mirror:
+        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
+            client = await road.connect()
+            answers = []
+            for _ in said:
+                await client.send(anonymous())
+                answers.append(await client.response())
+    assert mirror.connections == 1
+    assert [answer.status for answer in answers] == [200, 200, 200, 502]
+    assert "sk-mirrors" not in repr(answers)
+
+
+async def test_an_interim_response_with_the_key_is_left_out() -> None:
+    hints = "HTTP/1.1 103 Early Hints\r\nlink: <{}>\r\n\r\n"
+    said = (hints.format(KEY) + hints.format("/style")).encode() + OK
+    async with ScriptedMirror(answering(said)) as mirror:
+        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
+            client = await road.send(anonymous())
+            heads = [await client.head(), await client.head()]
+            assert [status for status, _, _ in heads] == [103, 200]
+            assert "sk-mirrors" not in repr(heads)
+
+
+@pytest.mark.parametrize(
+    "written", [KEY, ESCAPED, BASIC, PERCENT], ids=["plain", "json", "base64", "percent"]
+)
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("size", [10, 100_000])
+async def test_no_body_tells_the_key_in_any_form(written: str, status: int, size: int) -> None:
+    said = response(status, '{"message": "' + "x " * size + f'{written}", "code": 1}}')
+    async with ScriptedMirror(answering(said)) as mirror:
+        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
+            client = await road.send(anonymous())
+            answer = await client.response()
+            if size > 64 << 10:
+                assert (answer.status, answer.complete) == (status, False)
+                assert road.finished[-1].outcome == "interrupted"
+            else:
+                assert answer.status == 502
+            assert written[:7].encode() not in answer.body
+            assert road.in_flight == 0
+
+
+@pytest.mark.parametrize("pieces", [1, 7, 400])
+async def test_a_stream_ends_visibly_where_it_would_tell_the_key(pieces: int) -> None:
+    said = f'data: {{"error": {{"message": "bad key {ESCAPED}", "code": "x"}}}}\n\n'.encode()
+    has_content = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
+        writer.write(f"{head}transfer-encoding: chunked\r\n\r\n".encode())
+        writer.write(b"%x\r\n%b\r\n" % (len(CONTENT), CONTENT))
+        await has_content.wait()
+        step = -(-len(said) // pieces)
+        for part in (said[at : at + step] for at in range(0, len(said), step)):
+            writer.write(b"%x\r\n%b\r\n" % (len(part), part))
+            await writer.drain()
+            await asyncio.sleep(0)
+        await reader.read()
+
+    async with ScriptedMirror(script) as mirror:
+        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
+            client = await road.send(anonymous(STREAM_BODY))
+            await client.head()
+            assert await client.chunk() == CONTENT
+            has_content.set()
+            body, complete = await client._chunked()
+            assert road.finished[-1].outcome == "interrupted"
+            assert road.in_flight == 0
+    assert not complete
+    assert b"\\u0073" not in body
+    assert b"\\u006B" not in body
+    if pieces == 1:
+        assert b"stream_interrupted" in body
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed", "status"),
+    [
+        ("gzip", gzip.compress(b'{"choices": []}'), 200),
+        ("gzip", gzip.compress(ERROR.encode()), 502),
+        ("gzip", gzip.compress(ESCAPED.encode()), 502),
+        ("br", b"whatever", 502),
+    ],
+    ids=["harmless", "quotes", "escaped", "unreadable"],
+)
+async def test_a_good_answer_that_is_compressed_unasked_is_searched_or_refused(
+    encoding: str, packed: bytes, status: int
+) -> None:
+    head = response(200, "", "application/json", f"content-encoding: {encoding}")
+    said = head.replace(b"content-length: 0", b"content-length: %d" % len(packed)) + packed
+    seen: list[tuple[bytes, bytes]] = []
+    answer = await answer_to(answering(said, seen), anonymous())
+    assert (answer.status, answer.body == packed) == (status, status == 200)
+    assert b"\r\naccept-encoding: identity\r\n" in seen[0][0].lower()
+
+
+SWITCH = (
+    "Connection: Upgrade",
+    "Upgrade: websocket",
+    "Sec-WebSocket-Version: 13",
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+)
+ISSUED_SECRET = "a1" * 21
+ISSUED = f"mg-{ISSUED_SECRET}{checksum(ISSUED_SECRET)}"
+
+
+def switching(*fields: str, seen: list[tuple[bytes, bytes]]) -> Script:
+    """A mirror that switches to WebSocket, with these fields in its answer."""
+    lines = ("HTTP/1.1 101 Switching Protocols", *SWITCH[:2], *fields)
+    said = "\r\n".join((*lines, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=", "", ""))
+    return answering(said.encode(), seen)
+
+
+async def switched(
+    offered: str, *fields: str, own: bool = False
+) -> tuple[int, dict[str, str], bytes]:
+    """The status and fields of a WebSocket's beginning, and the head that the mirror got."""
+    seen: list[tuple[bytes, bytes]] = []
+    asked = get("/v1/realtime", *SWITCH, "Sec-WebSocket-Extensions: permessage-deflate", offered)
+    asked = asked.replace(b"Authorization: Bearer sk-x\r\n", b"")
+    async with ScriptedMirror(switching(*fields, seen=seen)) as mirror:
+        table = mirror.table(api_key=KEY, client_keys=["sk-*"] if own else [])
+        async with Road([table], {"callers": ["own", "issued"]}) as road:
+            ring = road.plane.keys
+            ring.season("01" * 32)
+            ring.extend([("k1", ring.digest(ISSUED.encode()).hex(), None, 0.0, "", None, None)])
+            client = await road.send(asked)
+            status, _, found = await client.head()
+            return status, {name.lower(): value for name, value in found}, seen[0][0]
+
+
+LENT = f"openai-insecure-api-key.{KEY}"
+OFFERED = f"Sec-WebSocket-Protocol: realtime, openai-insecure-api-key.{ISSUED}"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "told"),
+    [
+        ("realtime", "realtime"),
+        (LENT, f"openai-insecure-api-key.{ISSUED}"),
+        ("", None),
+    ],
+    ids=["one", "with the key", "none"],
+)
+async def test_the_client_is_told_of_a_subprotocol_that_it_offered(
+    chosen: str, told: str | None
+) -> None:
+    fields = [f"Sec-WebSocket-Protocol: {chosen}"] if chosen else []
+    status, found, got = await switched(OFFERED, *fields)
+    assert (status, found.get("sec-websocket-protocol")) == (101, told)
+    assert LENT.encode() in got
+    assert ISSUED.encode() not in got
+    assert b"permessage-deflate" not in got, "what is compressed could not be searched"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (f"Sec-WebSocket-Protocol: openai-insecure-api-key.{ISSUED}",),
+        (f"Sec-WebSocket-Protocol: realtime, {LENT}",),
+        ("Sec-WebSocket-Protocol: realtime", "Sec-WebSocket-Protocol: realtime"),
+        ("Sec-WebSocket-Protocol: Realtime",),
+        ("Sec-WebSocket-Protocol: other",),
+        ("Sec-WebSocket-Extensions: permessage-deflate",),
+        (f"x-debug: {KEY}",),
+    ],
+)
+async def test_a_switch_to_what_was_not_offered_is_refused(fields: tuple[str, ...]) -> None:
+    status, found, _ = await switched(OFFERED, *fields)
+    assert status == 502
+    assert KEY not in repr(found)
+
+
+@pytest.mark.parametrize(("chosen", "status"), [("openai-insecure-api-key.sk-x", 101), ("b", 502)])
+async def test_subprotocols_beside_an_own_key_are_the_clients_too(chosen: str, status: int) -> None:
+    offered = "Sec-WebSocket-Protocol: a, openai-insecure-api-key.sk-x"
+    fields = (f"Sec-WebSocket-Protocol: {chosen}", "Sec-WebSocket-Extensions: permessage-deflate")
+    answered, found, got = await switched(offered, *fields, own=True)
+    assert answered == status
+    assert b"permessage-deflate" in got
+    if status == 101:
+        assert found["sec-websocket-protocol"] == chosen
+        assert found["sec-websocket-extensions"] == "permessage-deflate"
