@@ -56,6 +56,7 @@ LONGEST = (
     "e2e/test_bans_e2e.py",
     "e2e/test_secrets.py",
     "e2e/test_secrets_issued.py",
+    "e2e/test_secrets_quoted.py",
     "e2e/test_ledger.py",
     "e2e/test_keys_road.py",
     "integration/test_support_netns.py",
