@@ -14,10 +14,6 @@ ONCE = frozenset(
     b" origin sec-websocket-key access-control-request-method x-mirrorgate-timeout".split()
 )
 """Fields that hold one value: of two, the next reader might take the other."""
-_NOT_NOMINATED = frozenset(
-    b"host content-length transfer-encoding connection x-forwarded-for forwarded x-real-ip".split()
-)
-"""What Connection cannot take from our own eyes: framing, and who is asking."""
 _NOTHING_NAMED = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
 
 
@@ -143,12 +139,16 @@ def _read_upgrade(head: RequestHead) -> None:
 
 
 def _drop_nominated(head: RequestHead) -> None:
-    """Remove the fields that Connection names (RFC 9110 section 7.6.1), before ours are added."""
-    named = set(tokens(head.look[b"connection"])) - {b"close", b"keep-alive", b"upgrade"}
-    if named:
-        head.fields = without(head.fields, named)
-        for name in named - _NOT_NOMINATED:
-            head.look.pop(name, None)
+    """Remove the fields that Connection names (RFC 9110 section 7.6.1), before ours are added.
+
+    Of a field that decides something here a nomination is ignored. Such a field is meant for all
+    recipients, so none may name it; a client that does would have a proxy's word on its address, or
+    the key that a proxy adds, taken away behind that proxy (CVE-2021-33197, CVE-2022-1388,
+    CVE-2022-31813). It is no reason for a refusal: that would count against the proxy.
+    """
+    named = set(tokens(head.look[b"connection"]))
+    named = {name for name in named - head.look.keys() if not name.startswith(b"sec-websocket-")}
+    head.fields = without(head.fields, named)
 
 
 def without_upgrade(raw: bytes) -> bytes:

@@ -315,7 +315,7 @@ class ResponseReader:
         head.media = look.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
         self._read_framing(head, version)
         if b"connection" in look:
-            named = set(tokens(look[b"connection"])) - {b"close", b"keep-alive", b"upgrade"}
+            named = set(tokens(look[b"connection"])) - {b"close", b"keep-alive"} - look.keys()
             head.fields = without(head.fields, named) if named else head.fields
         return head
 

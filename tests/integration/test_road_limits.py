@@ -286,11 +286,59 @@ async def test_who_asked_first_is_named_in_an_alert() -> None:
         assert sum(alert.refusals for alert in alerts) == 2
 
 
-async def test_a_client_cannot_have_its_own_address_removed() -> None:
+@pytest.mark.parametrize("value", ["keep-alive, {}", "close, {}", "{}", "x-other, {}"])
+@pytest.mark.parametrize(
+    ("field", "named"),
+    [
+        ("X-Forwarded-For", "203.0.113.7"),
+        ("CF-Connecting-IP", "203.0.113.7"),
+        ("X-Client", "203.0.113.7"),
+        ("Forwarded", "for=203.0.113.7"),
+    ],
+)
+async def test_a_client_cannot_have_its_own_address_removed(
+    field: str, named: str, value: str
+) -> None:
+    settings = {"trusted_proxies": ["private"], "client_ip_header": field.lower()}
     async with (
         ScriptedMirror(answering(OK)) as mirror,
-        Road([mirror.table()], {"trusted_proxies": ["private"]}) as road,
+        Road([mirror.table()], settings) as road,
     ):
-        named = ("X-Forwarded-For: 203.0.113.7", "Connection: keep-alive, X-Forwarded-For")
-        assert (await road.ask(get("/v1/models", *named))).status == 200
+        fields = (f"{field}: {named}", f"Connection: {value.format(field.lower())}", "X-Other: 1")
+        assert (await road.ask(get("/v1/models", *fields))).status == 200
         assert [end.client for end in road.finished] == ["203.0.113.7"]
+
+
+async def test_no_field_that_decides_something_here_can_be_removed_by_connection() -> None:
+    seen: list[tuple[bytes, bytes]] = []
+    deciding = (
+        "authorization, host, content-length, content-type, expect, origin, user-agent,"
+        " x-mirrorgate-timeout, sec-websocket-protocol, sec-websocket-version, x-own"
+    )
+    fields = (
+        f"Connection: keep-alive, {deciding}",
+        "Expect: 100-continue",
+        "Origin: https://page.test",
+        "User-Agent: agent/1",
+        "Sec-WebSocket-Version: 13",
+        "X-Own: 1",
+    )
+    async with ScriptedMirror(answering(OK, seen)) as mirror, Road([mirror.table()]) as road:
+        client = await road.send(post("/v1/chat/completions", b"{}", *fields))
+        assert (await client.head())[0] == 100
+        answer = await client.response()
+        assert (answer.status, "access-control-allow-origin" in answer) == (200, True)
+    head = seen[0][0].lower()
+    for kept in (b"bearer sk-x", b"application/json", b"agent/1", b"sec-websocket-version: 13"):
+        assert kept in head
+    assert b"x-own" not in head
+
+
+async def test_a_key_that_connection_names_is_no_anonymous_call() -> None:
+    settings = {"callers": ["own", "anonymous"], "cors_origins": []}
+    seen: list[tuple[bytes, bytes]] = []
+    async with ScriptedMirror(answering(OK, seen)) as mirror:
+        async with Road([mirror.table(api_key="sk-of-the-mirror")], settings) as road:
+            asked = get("/v1/models", "Connection: authorization")
+            assert (await road.ask(asked.replace(b": test", b": localhost"))).status == 200
+    assert b"Bearer sk-x\r\n" in seen[0][0]
