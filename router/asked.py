@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.admission.clients import Client
-from router.admission.keys import Caller, credentials
+from router.admission.keys import Caller, credentials, without_keys
 from router.admission.ring import IssuedKey, KeyRing
 from router.body import is_json
 from router.choice.timeouts import asked_timeout
@@ -47,12 +47,14 @@ class Asked:
     def __init__(
         self, config: WorkerConfig, head: RequestHead, target: bytes, client: Client
     ) -> None:
-        """`target` is what is forwarded; `config` what all of this was worked out with."""
+        """`target` is forwarded, without keys; `config`: what all of this was worked out with."""
         self.config = config
         self.client = client
+        self.credentials = credentials(head.look, config.keys.prefix)
+        if b"?" in target:
+            target = without_keys(target, self.credentials)
         self.target = target
         self.endpoint = endpoint_of(target)
-        self.credentials = credentials(head.look, config.keys.prefix)
         self.caller = self.credentials.caller
         self.own_key = self.credentials.keys[0] if self.caller is _OWN else None
         """The caller's own key."""

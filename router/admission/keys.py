@@ -1,7 +1,8 @@
 """Keys: where a caller carries one, whose it is, and what a mirror is sent instead.
 
 A caller's own key travels unchanged, in the field it came in, to mirrors that take such keys; for
-an issued or absent key the mirror's own key takes its place. The two are never mixed.
+an issued or absent key the mirror's own key takes its place. The two are never mixed: an issued key
+counts before one of the caller's own, which is then not forwarded, and no issued key ever is.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ from __future__ import annotations
 import secrets
 import string
 import zlib
+from base64 import b64decode
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _HEADERS = (b"authorization", b"api-key", b"x-api-key", b"mj-api-secret")
 _PROTOCOL = b"sec-websocket-protocol"
 _CARRIERS = (*_HEADERS, _PROTOCOL)
 _PROTOCOL_KEY = b"openai-insecure-api-key."
+_IN_QUERIES = frozenset((b"key", b"api-key", b"api_key", b"apikey"))
+"""Names in a query, in small letters, that some servers take a key from; it is no carrier here."""
 SECRET_LENGTH = 42
 CHECKSUM_LENGTH = 6
 
@@ -39,7 +44,9 @@ class Credentials(NamedTuple):
     caller: Caller
     keys: tuple[bytes, ...]
     carrier: bytes
-    """The lower-case name of the field that the first key came in."""
+    """The lower-case name of the field in which a mirror's key takes the place of the first one."""
+    prefix: str
+    """Of the keys that are issued here."""
 
     def __repr__(self) -> str:
         return f"<Credentials {self.caller} in {self.carrier.decode()}>"
@@ -76,6 +83,19 @@ def looks_issued(key: bytes, prefix: str) -> bool:
     )
 
 
+def issued_in(text: bytes, prefix: str) -> bytes | None:
+    """The first key with our prefix and a valid checksum that stands in a text."""
+    begin = prefix.encode()
+    if begin not in text:
+        return None
+    at, size = text.find(begin), len(begin) + SECRET_LENGTH + CHECKSUM_LENGTH
+    while at >= 0:
+        if looks_issued(text[at : at + size], prefix):
+            return text[at : at + size]
+        at = text.find(begin, at + 1)
+    return None
+
+
 def credentials(look: Mapping[bytes, bytes], prefix: str) -> Credentials:
     """The credentials in the looked-at fields of a request head."""
     found: list[tuple[bytes, bytes]] = []
@@ -83,14 +103,39 @@ def credentials(look: Mapping[bytes, bytes], prefix: str) -> Credentials:
         value = look.get(name)
         if value is not None and (key := _header_key(name, value)):
             found.append((name, key))
+    shown, protocols = found, []
     if _PROTOCOL in look:
-        found += [(_PROTOCOL, key) for key in _keys_in_protocols(look[_PROTOCOL])]
+        protocols = _protocols(look)
+        shown = [*found, *((_carrier_of(protocol), protocol) for protocol in protocols)]
+    for name, text in shown:
+        issued = issued_in(text, prefix)
+        if issued is None and text[:6].lower() == b"basic ":
+            issued = issued_in(_decoded(text), prefix)
+        if issued is not None:
+            return Credentials(_ISSUED, (issued,), name, prefix)
+    if protocols:
+        found += [(_PROTOCOL, key) for key in _keys_in(protocols)]
     if not found:
-        return Credentials(_ANONYMOUS, (), b"authorization")
-    for name, key in found:
-        if looks_issued(key, prefix):
-            return Credentials(_ISSUED, (key,), name)
-    return Credentials(_OWN, tuple(key for _, key in found), found[0][0])
+        return Credentials(_ANONYMOUS, (), b"authorization", prefix)
+    return Credentials(_OWN, tuple(key for _, key in found), found[0][0], prefix)
+
+
+def without_keys(target: bytes, credentials: Credentials) -> bytes:
+    """The target without issued keys in its query and, if a mirror's key is lent, without others:
+    the mirror could take these instead."""
+    path, _, query = target.partition(b"?")
+    pairs = query.split(b"&")
+    kept = [pair for pair in pairs if not _is_key(unquote_to_bytes(pair), credentials)]
+    if len(kept) == len(pairs):
+        return target
+    return path + b"?" + b"&".join(kept) if kept else path
+
+
+def _is_key(pair: bytes, credentials: Credentials) -> bool:
+    named = pair.partition(b"=")[0].lower() in _IN_QUERIES
+    if named and credentials.caller is not _OWN:
+        return True
+    return issued_in(pair, credentials.prefix) is not None
 
 
 def key_fields(
@@ -123,9 +168,16 @@ def _protocols(look: Mapping[bytes, bytes]) -> list[bytes]:
 
 def _as_sent(credentials: Credentials, protocol: bytes, mirror_key: bytes) -> bytes | None:
     """A subprotocol as a mirror is offered it; None: it is not."""
-    if credentials.caller is _OWN or not protocol.startswith(_PROTOCOL_KEY):
+    if credentials.caller is _OWN:
         return protocol
-    return _PROTOCOL_KEY + mirror_key if credentials.carrier == _PROTOCOL else None
+    if protocol.startswith(_PROTOCOL_KEY):
+        return _PROTOCOL_KEY + mirror_key if credentials.carrier == _PROTOCOL else None
+    return protocol if issued_in(protocol, credentials.prefix) is None else None
+
+
+def _carrier_of(protocol: bytes) -> bytes:
+    """The field for a mirror's key in place of one in this subprotocol."""
+    return _PROTOCOL if protocol.startswith(_PROTOCOL_KEY) else b"authorization"
 
 
 def _exchanged(
@@ -149,6 +201,13 @@ def _header_key(name: bytes, value: bytes) -> bytes | None:
     return value or None
 
 
-def _keys_in_protocols(value: bytes) -> list[bytes]:
-    protocols = (protocol.strip(b" \t") for protocol in value.split(b","))
+def _decoded(value: bytes) -> bytes:
+    """What a client sends as password (RFC 7617), as `curl -u :KEY` does."""
+    try:
+        return b64decode(value[6:] + b"==")
+    except ValueError:
+        return b""
+
+
+def _keys_in(protocols: list[bytes]) -> list[bytes]:
     return [key for p in protocols if (key := p.removeprefix(_PROTOCOL_KEY)) and key != p]

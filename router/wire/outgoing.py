@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from router.admission.keys import Caller, Credentials, key_fields
+from router.admission.keys import Caller, Credentials, issued_in, key_fields
 from router.wire.fields import without
 from router.wire.request import RequestHead
 
 VIA = b"1.1 mirrorgate"
 _OWN = Caller.own
-_NOT_WITH_LENT = frozenset((b"accept-encoding", b"sec-websocket-extensions"))
-"""Fields that a mirror does not get with its own key: what it sends is searched for that."""
+_NOT_WITH_LENT = frozenset(
+    b"accept-encoding sec-websocket-extensions openai-organization openai-project".split()
+)
+"""Fields that a mirror does not get with its own key: what it sends is searched for that, so it is
+not to be compressed, and the account that pays is not the caller's to choose."""
 _PLAIN = b"accept-encoding: identity\r\n"
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
@@ -21,12 +24,17 @@ def fields_with_key(
 
     `plain`: no compression is asked for.
     """
-    fields = head.fields
+    fields, asks = head.fields, b""
     if credentials.caller is not _OWN:
-        fields = [*_without(fields, _NOT_WITH_LENT), _PLAIN]
+        fields, asks = _without(fields, _NOT_WITH_LENT), _PLAIN
     elif plain and b"accept-encoding" in head.look:
         fields = without(fields, {b"accept-encoding"})
-    return b"".join((*fields, *key_fields(credentials, head.look, mirror_key)))
+    passing, prefix = b"".join(fields), credentials.prefix
+    if issued_in(passing, prefix) is not None:
+        pairs = zip(fields[::4], fields[2::4], strict=True)
+        named = {name.lower() for name, value in pairs if issued_in(value, prefix)}
+        passing = b"".join(without(fields, named))
+    return b"".join((passing, asks, *key_fields(credentials, head.look, mirror_key)))
 
 
 def _without(flat: list[bytes], names: frozenset[bytes]) -> list[bytes]:

@@ -102,6 +102,14 @@ def test_the_scheme_is_read_in_any_spelling(scheme: bytes) -> None:
     assert credentials({b"authorization": scheme + b"sk-x"}, "mg-").keys == (b"sk-x",)
 
 
+@pytest.mark.parametrize(
+    "value", [b"Basic", b"Basic ", b"Basic a", b"basic \xff\xfe", b"Basic ==="]
+)
+def test_a_password_that_is_none_is_a_key_of_the_callers_own(value: bytes) -> None:
+    shown = credentials({b"authorization": value}, "mg-")
+    assert (shown.caller, shown.keys) == (Caller.own, (value.strip(),))
+
+
 def test_every_key_that_would_be_sent_is_known() -> None:
     protocols = b"openai-insecure-api-key., openai-insecure-api-key.b,openai-insecure-api-key.c"
     look = {b"authorization": b"Bearer a", b"sec-websocket-protocol": protocols}
