@@ -73,6 +73,10 @@ class Asker(Protocol):
     def may_keep_alive(self) -> bool:
         """Whether the client's connection could carry another request."""
 
+    @property
+    def client_stalls(self) -> bool:
+        """Whether the client takes no more for now."""
+
     def wait(self, seconds: float) -> None:
         """Something happened; the next thing must happen within this time."""
 

@@ -20,6 +20,7 @@ from router.plane import Plane
 from router.pressure import WRITE_BUFFER
 from router.relay import close, reset
 from router.respond import refusal_answer
+from router.tunnel import TunnelEnd
 from router.visit import Visit
 from router.wire.answer import Problem
 from router.wire.faults import contained, report_fault
@@ -315,7 +316,11 @@ class Door(asyncio.BufferedProtocol):
 
     def cut(self) -> None:
         """End the connection whatever it is doing."""
-        reset(self.transport)
+        protocol = self.transport.get_protocol()
+        if isinstance(protocol, TunnelEnd):
+            protocol.cut()
+        else:
+            reset(self.transport)
 
     def end_if_banned(self) -> None:
         """Bans were added: end if one is on whom this is for; an idle client may ask why."""

@@ -171,14 +171,15 @@ class Reply(Judged):
         mirror = connection.transport
         asker.wait_no_more()
         asker.client.resume_client()
-        client = asker.client.transport
-        self._tunnel = Tunnel(asker.plane, client, mirror, self._tunnel_ended, connection.ended)
-        self._relay.data([rest] if rest else [], ended=False)
+        self._relay.data([], ended=False)
         asker.plane.outbox.flush()
-        mirror.writelines(asker.early_tunnel)
+        client, early = asker.client.transport, b"".join(asker.early_tunnel)
+        asker.early_tunnel.clear()
+        self._tunnel = Tunnel(asker.plane, client, mirror, self._tunnel_ended, connection.ended)
+        self._tunnel.begin(early, rest, asker.client_stalls)
 
-    def _tunnel_ended(self) -> None:
-        self._asker.answered("success", keep_alive=False)
+    def _tunnel_ended(self, outcome: str) -> None:
+        self._asker.answered(outcome, keep_alive=False)
 
     def response_failed(self, why: str, silent: bool) -> None:
         """The answer broke off or cannot be relayed."""

@@ -1,103 +1,314 @@
-"""A WebSocket after its 101: bytes both ways, as they come, until one side ends."""
+"""A WebSocket after its 101: bytes both ways as they come, until both directions have ended.
+
+    relaying ─► both sides have ended, or one is closed in order ─► closing ─► gone
+         └────► a side is reset, silent or stalled ──────────────► breaking ─► gone
+
+A TCP half close is relayed: the other side is half-closed behind all that is pending, and the other
+direction goes on. TLS cannot be half-closed (uvloop and asyncio close the transport on the peer's
+close_notify): when a side with TLS ends, or is told of an end, both ends are closed in order; what
+had been received before is delivered, what was still to come the other way is dropped. A reset is
+told as a reset, never as an end in order.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import struct
+import termios
 from collections.abc import Callable
-from typing import cast
+from typing import Any, Protocol, cast
 
 from router.plane import Plane
+from router.relay import reset
 from router.wire.wheel import NEVER
 
 LAST_WORDS = 10.0
-"""Seconds for what is still to be written when one side has ended."""
+"""Seconds for what is still to be written when the tunnel has ended."""
+_FIRST_LOOK = 0.005
+_LAST_LOOK = 0.2
+"""Seconds between looks at what a peer's kernel has not acknowledged; each is twice the former."""
+_COUNT = struct.Struct("i")
 
 
-class _End(asyncio.BufferedProtocol):
+class Filter(Protocol):
+    """Reads one direction of a tunnel, and says what passes."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what came; returns what may go on now."""
+
+    def finish(self) -> bytes:
+        """The direction has ended; returns what was kept back."""
+
+
+class TunnelEnd(asyncio.BufferedProtocol):
     """One of the two connections."""
 
-    def __init__(self, tunnel: Tunnel, other: asyncio.Transport) -> None:
+    def __init__(self, tunnel: Tunnel, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.plain = transport.get_extra_info("ssl_object") is None
+        self.full = False
+        """Whether it takes no more for now."""
+        self.ended = False
+        """Whether the peer has said that nothing more comes from it."""
+        self.gone = False
+        self.draining = False
+        """Whether it ends as soon as its peer has acknowledged everything."""
+        self.acknowledged = False
+        """Whether that was so at the last look."""
+        self.filter: Filter | None = None
+        """Reads what comes from this side."""
+        self.peer: TunnelEnd
         self._tunnel = tunnel
-        self._other = other
+        self._buffer = tunnel.buffer
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._tunnel.buffer
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._other.write(self._tunnel.buffer[:nbytes].tobytes())
+        tunnel = self._tunnel
+        if not tunnel.relaying:
+            return
+        if tunnel.half_closed:
+            tunnel.heard()
+        self.pass_on(self._buffer[:nbytes].tobytes())
+
+    def pass_on(self, data: bytes) -> None:
+        """Write to the other side what came from here."""
+        if self.filter is not None:
+            data = self.filter.feed(data)
+        self.peer.transport.write(data)
 
     def eof_received(self) -> bool:
-        self._tunnel.close()
-        return False
+        self.ended = True
+        self._tunnel.end_heard(self)
+        return self.plain  # a TLS transport closes itself, and warns of True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._tunnel.lost()
+        self.gone = True
+        self._tunnel.lost(self, exc)
 
     def pause_writing(self) -> None:
-        self._tunnel.stalls(1)
-        self._other.pause_reading()
+        self.full = True
+        self.peer.transport.pause_reading()
+        self._tunnel.watch()
 
     def resume_writing(self) -> None:
-        self._tunnel.stalls(-1)
-        if not self._other.is_closing():
-            self._other.resume_reading()
+        self.full = False
+        self.peer.hear()
+        self._tunnel.watch()
+
+    def hear(self) -> None:
+        """Read on, unless the end was read already: some loops would tell it twice."""
+        if not self.ended and not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def cut(self) -> None:
+        """End the whole tunnel at once, visibly incomplete."""
+        self._tunnel.cut()
+
+    def release(self) -> None:
+        """Let go of what leads back here."""
+        del self.peer, self._tunnel
+        self.filter = None
 
 
 class Tunnel:
-    """Joins a client's connection and a mirror's; ends both when one ends."""
+    """Joins a client's connection and a mirror's."""
 
     def __init__(
         self,
         plane: Plane,
         client: asyncio.Transport,
         mirror: asyncio.Transport,
-        ended: Callable[[], None],
+        ended: Callable[[str], None],
         lost: Callable[[], None],
     ) -> None:
-        """`ended` is called when it is closed, `lost` when neither connection is there any more."""
+        """`ended` is called with the outcome when the client's connection is gone, `lost` when the
+        mirror's is."""
         self.buffer = plane.buffer
         self.deadline = NEVER
+        self.relaying = True
+        self.half_closed = False
         self._wheel = plane.wheel
         self._stall = plane.timeouts.write_stall
-        self._stalling = 0
-        self._open = 2
-        self._client = client
-        self._mirror = mirror
-        self._ended: Callable[[], None] | None = ended
+        self._idle = plane.timeouts.idle
+        self._stalled_at = self._silent_at = NEVER
+        """Until when a side must take something, and until when something must come."""
+        self._broken = False
+        self._outcome = "success"
+        self._timer: asyncio.TimerHandle | None = None
+        self._ended = ended
         self._lost = lost
+        self._client, self._mirror = TunnelEnd(self, client), TunnelEnd(self, mirror)
+        self._client.peer, self._mirror.peer = self._mirror, self._client
+
+    def filter(self, from_client: Filter, from_mirror: Filter) -> None:
+        """Let these read what passes."""
+        self._client.filter, self._mirror.filter = from_client, from_mirror
+
+    def begin(self, from_client: bytes, from_mirror: bytes, client_full: bool) -> None:
+        """Relay, beginning with what came before; `client_full`: the client takes no more yet."""
+        client, mirror = self._client, self._mirror
         self._wheel.add(self)
-        client.set_protocol(cast(asyncio.BaseProtocol, _End(self, mirror)))
-        mirror.set_protocol(cast(asyncio.BaseProtocol, _End(self, client)))
+        for end in (client, mirror):
+            read_to_the_end(end.transport)
+            end.transport.set_protocol(cast(asyncio.BaseProtocol, end))
+        if client_full:
+            client.pause_writing()
+        for end, data in ((mirror, from_mirror), (client, from_client)):
+            if data:
+                end.pass_on(data)
 
-    def stalls(self, sides: int) -> None:
-        """So many sides more take nothing for now: then the other's end may go unnoticed."""
-        self._stalling += sides
-        if self._ended is not None:
-            self.deadline = self._wheel.now + self._stall if self._stalling else NEVER
+    # Relaying
 
-    def lost(self) -> None:
-        """One of the connections is no more."""
-        self._open -= 1
-        self.close()
-        if not self._open:
-            self._wheel.remove(self)
-            self._lost()
-            del self._lost  # it leads back here
+    def watch(self) -> None:
+        """Some side takes nothing any more, or does again: then an end may go unnoticed."""
+        if self.relaying:
+            stalled = self._client.full or self._mirror.full
+            self._stalled_at = self._wheel.now + self._stall if stalled else NEVER
+            self.deadline = min(self._stalled_at, self._silent_at)
 
-    def close(self) -> None:
-        """End both sides after what is still to be written; tells the owner once."""
-        self._client.close()
-        self._mirror.close()
-        ended, self._ended = self._ended, None
-        if ended is not None:
-            self.deadline = self._wheel.now + LAST_WORDS
-            ended()
+    def heard(self) -> None:
+        """Something came after one side had ended."""
+        self._silent_at = self._wheel.now + self._idle
+        self.deadline = min(self._stalled_at, self._silent_at)
+
+    def end_heard(self, end: TunnelEnd) -> None:
+        """A side has sent all that it will."""
+        if not self.relaying:
+            self._settle(end)
+            return
+        if end.filter is not None and (rest := end.filter.finish()):
+            end.peer.transport.write(rest)
+        if not (end.plain and end.peer.plain) or end.peer.ended:
+            self.close()
+        elif self.relaying:  # a filter may have ended it
+            self.half_closed = True
+            end.peer.transport.write_eof()
+            self.heard()
+
+    # Ends
+
+    def close(self, outcome: str = "success") -> None:
+        """End both sides in order, after what is still to be written."""
+        if self.relaying:
+            self._end(outcome)
+
+    def cut(self, outcome: str = "client_abort") -> None:
+        """End both sides at once, visibly incomplete."""
+        if self.relaying:
+            self._end(outcome, broken=True)
+        for end in (self._client, self._mirror):
+            reset(end.transport)
+
+    def lost(self, end: TunnelEnd, exc: Exception | None) -> None:
+        """One of the connections is no more. A side with TLS may leave without close_notify."""
+        try:
+            if self.relaying:
+                broken = exc is not None or end.plain
+                left = "client_abort" if end is self._client else "interrupted"
+                self._end(left if broken else "success", broken=broken)
+            if self._broken:
+                reset(end.transport)  # where the fault was ours, its peer has not been told
+        finally:
+            self._give_back(end)
 
     def abort(self) -> None:
         """End both sides now."""
         self.expired()
 
     def expired(self) -> None:
-        """Nobody reads what is still to be written."""
-        self._client.abort()
-        self._mirror.abort()
+        """A side takes nothing, or says nothing behind a half close, or does not end in time."""
+        if self.relaying:
+            self.cut("client_abort" if self._client.full else "interrupted")
+            return
+        for end in (self._client, self._mirror):
+            if not end.gone:
+                if self._broken or not end.plain or end.transport.get_write_buffer_size():
+                    reset(end.transport)
+                else:  # the kernel has all, and delivers it
+                    end.transport.abort()
+
+    def _end(self, outcome: str, broken: bool = False) -> None:
+        self.relaying = False
+        self._outcome, self._broken = outcome, broken
+        self.deadline = self._wheel.now + LAST_WORDS
+        for end in (self._client, self._mirror):
+            self._settle(end)
+
+    def _settle(self, end: TunnelEnd) -> None:
+        """Bring a side to its end; what it still sends is read and dropped, or its kernel would be
+        answered with a reset, which overtakes what is still on its way there."""
+        transport = end.transport
+        if end.gone or transport.is_closing():
+            return
+        if self._broken or not end.plain:
+            if not end.draining and (self._broken or not end.ended):
+                end.draining = True
+                self._look_later(_FIRST_LOOK)
+        elif end.ended:
+            transport.close()
+        else:
+            transport.write_eof()
+        end.hear()
+
+    def _look_later(self, seconds: float) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(seconds, self._look, seconds)
+
+    def _look(self, waited: float) -> None:
+        """End the sides whose peers have everything. Two looks must find that: TLS hands bytes to
+        a transport below, which hands them to the kernel a turn later."""
+        self._timer = None
+        for end in (self._client, self._mirror):
+            if end.gone or not end.draining:
+                continue
+            before, end.acknowledged = end.acknowledged, not _unacknowledged(end.transport)
+            if not (before and end.acknowledged):
+                self._look_later(min(2 * waited, _LAST_LOOK))
+            elif self._broken:
+                reset(end.transport)
+            else:
+                end.transport.close()
+
+    def _give_back(self, end: TunnelEnd) -> None:
+        try:
+            if end is self._client:
+                self._ended(self._outcome)
+            else:
+                self._lost()
+        finally:
+            if end.peer.gone:
+                self._release()
+
+    def _release(self) -> None:
+        """Let go of everything: as cycles it would stay until the collector looks at the old."""
+        self._wheel.remove(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._client.release()
+        self._mirror.release()
+        del self._ended, self._lost
+
+
+def read_to_the_end(transport: asyncio.Transport) -> None:
+    """Have a TLS transport read no further than what its protocol has taken.
+
+    uvloop drops what it has read ahead, 256 KiB or more, when the peer's FIN is read behind it.
+    """
+    if transport.get_extra_info("ssl_object") is not None:
+        cast(Any, transport).set_read_buffer_limits(high=1, low=0)
+
+
+def _unacknowledged(transport: asyncio.Transport) -> int:
+    """Bytes that were written and have not arrived at the peer's kernel, as far as known."""
+    left, sock = transport.get_write_buffer_size(), transport.get_extra_info("socket")
+    if left or sock is None:
+        return left
+    try:
+        told = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(_COUNT.size))
+    except (OSError, ValueError):  # it is closed
+        return 0
+    return int(_COUNT.unpack(told)[0])

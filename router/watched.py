@@ -157,6 +157,11 @@ class Watched:
         return self.body.complete or not head.has_body
 
     @property
+    def client_stalls(self) -> bool:
+        """Whether the client takes no more for now."""
+        return self._client_stalls
+
+    @property
     def _committed(self) -> bool:
         return self._reply is not None and self._reply.committed
 

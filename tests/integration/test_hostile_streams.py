@@ -210,6 +210,7 @@ async def test_a_websocket_that_ends_without_a_close_frame_ends_for_its_client_t
     async with FirstHostile(script) as mirror, Road([mirror.table()]) as road:
         client = await _tunnel(road)
         assert await asyncio.wait_for(client.reader.read(), 10) == b"\x81\x02hi"
+        await client.close()
         await is_well(road)
 
 

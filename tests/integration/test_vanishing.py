@@ -105,7 +105,8 @@ async def scenery(
             table["url"] = f"https://127.0.0.1:{mirror.port}"
         elif point.table:
             table["addresses"] = []
-        async with Road([table], TIMEOUTS, tls=tls) as road:
+        shown, trust = tls or (None, None)
+        async with Road([table], TIMEOUTS, tls=shown, trust=trust) as road:
             yield road, mirror
 
 

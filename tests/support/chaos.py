@@ -185,13 +185,13 @@ class ChaoticClient:
                 client.writer.transport.abort()
 
     async def _connect(self) -> RawClient:
-        tls = self._road.tls
+        trust = self._road.trust
         opened = asyncio.open_connection(
             "127.0.0.1",
             self._road.port,
             limit=1 << 16,
-            ssl=tls[1] if tls else None,
-            server_hostname="localhost" if tls else None,
+            ssl=trust,
+            server_hostname="localhost" if trust else None,
         )
         return RawClient(*await asyncio.wait_for(opened, 10))
 

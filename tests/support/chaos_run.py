@@ -58,17 +58,17 @@ async def _play(
     loop, rng, seen = asyncio.get_running_loop(), random.Random(seed), Counter[str]()
     reported: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda loop, context: reported.append(context))
-    tls = None
+    tls = trust = None
     if over_tls:
         authority = Authority(directory)
-        tls = authority.issue().server_context(), authority.client_context()
+        tls, trust = authority.issue().server_context(), authority.client_context()
     mirrors = [ChaoticMirror(name, random.Random(rng.random())) for name in ("a", "b", "c")]
     for mirror in mirrors:
         await mirror.__aenter__()
     tables = [mirrors[0].table(max_connections=10), *(mirror.table() for mirror in mirrors[1:])]
     router = {"timeouts": TIMEOUTS, "queue": {"max_wait": "1s"}}
     limits = {"limits": {"connections": CONNECTIONS, "requests_per_second": 0}}
-    async with Road(tables, router, limits, tls=tls) as road:
+    async with Road(tables, router, limits, tls=tls, trust=trust) as road:
         await (await road.send(get("/healthz"))).response()
         await wait_until(lambda: not road.plane.crowd, 20, what="the first client to leave")
         wheel, files = len(road.plane.wheel), open_files(os.getpid())

@@ -254,8 +254,10 @@ class Road:
     clock: Callable[[], float] = time.monotonic
     tell: Callable[[Word], None] = lambda word: None
     """Hears what the worker says to control."""
-    tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
-    """The listener's context and the clients'; None: plain TCP."""
+    tls: ssl.SSLContext | None = None
+    """What its clients are shown, if they come over TLS."""
+    trust: ssl.SSLContext | None = None
+    """What `connect` verifies that with."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -273,9 +275,8 @@ class Road:
         self._runner = web.AppRunner(build_app(self.plane), access_log=None)
         await self._runner.setup()
         self.plane.wheel.start(loop)
-        context = self.tls[0] if self.tls else None
         self._server = await loop.create_server(
-            lambda: Door(self.plane), "127.0.0.1", 0, ssl=context
+            lambda: Door(self.plane), "127.0.0.1", 0, ssl=self.tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
         self._clients: list[RawClient] = []
@@ -315,8 +316,8 @@ class Road:
             self.port,
             limit=1 << 20,
             local_addr=(source, 0),
-            ssl=self.tls[1] if self.tls else None,
-            server_hostname="localhost" if self.tls else None,
+            ssl=self.trust,
+            server_hostname="localhost" if self.trust else None,
         )
         client = RawClient(*streams)
         self._clients.append(client)
