@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
 
+from router.wire.websocket import VERSION
+
 JSON_TYPE = (b"content-type", b"application/json")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TYPES = {
@@ -21,6 +23,14 @@ _TYPES = {
 _OF_CODES = {"insufficient_quota": "insufficient_quota"}
 """Types that a code has whatever the status; trying again does not help against these."""
 Field = tuple[bytes, bytes]
+_OF_STATUSES: dict[int, tuple[Field, ...]] = {
+    426: (
+        (b"connection", b"upgrade"),
+        (b"upgrade", b"websocket"),
+        (b"sec-websocket-version", VERSION),
+    )
+}
+"""Fields that a status must have (RFC 6455 section 4.4, RFC 9110 section 15.5.22)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +60,7 @@ class Problem:
     def fields(self) -> Iterable[Field]:
         """The fields that belong to this problem."""
         yield JSON_TYPE
+        yield from _OF_STATUSES.get(self.status, ())
         if self.retry_after is not None:
             yield b"retry-after", str(self.retry_after).encode()
         if self.tried or self.code in _OF_CODES:

@@ -36,7 +36,9 @@ _CLIENT_FIELDS = (
     " true-client-ip cf-connecting-ip cf-connecting-ipv6 cf-ipcountry cf-ray cf-visitor"
     " fastly-client-ip x-original-url x-rewrite-url cookie cookie2 via"
 )
-_REQUEST_LOOK = "content-type accept-encoding origin sec-websocket-key user-agent"
+_REQUEST_LOOK = (
+    "content-type accept-encoding origin sec-websocket-key sec-websocket-version user-agent"
+)
 _REQUEST_TAKE = (
     "host connection content-length transfer-encoding expect upgrade authorization api-key"
     " x-api-key mj-api-secret sec-websocket-protocol access-control-request-method"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from router.wire import target as targets
 from router.wire.fields import tokens, without
-from router.wire.websocket import valid_key
+from router.wire.websocket import VERSION, valid_key
 
 METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 ONCE = frozenset(
@@ -133,7 +133,11 @@ def _read_upgrade(head: RequestHead) -> None:
     is_websocket = head.method == b"GET" and tokens(head.look[b"upgrade"]) == [b"websocket"]
     if head.http10 or not is_websocket:
         raise WithoutUpgrade
-    if head.has_body or not valid_key(head.look.get(b"sec-websocket-key", b"").rstrip(b" \t")):
+    look = head.look
+    if look.get(b"sec-websocket-version", b"").strip(b" \t") != VERSION:
+        message = "Only version 13 of the WebSocket protocol is spoken here (RFC 6455)."
+        raise Refusal(426, "unsupported_websocket_version", message)
+    if head.has_body or not valid_key(look.get(b"sec-websocket-key", b"").rstrip(b" \t")):
         raise malformed("the WebSocket handshake has a body or no valid Sec-WebSocket-Key")
     head.websocket = True
 

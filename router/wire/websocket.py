@@ -11,6 +11,8 @@ import hashlib
 from router.wire.fields import tokens
 from router.wire.response import BadResponse, ResponseHead
 
+VERSION = b"13"
+"""The only one that RFC 6455 has."""
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """RFC 6455 section 1.3."""
 

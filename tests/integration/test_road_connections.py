@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from monitor.health.board import State
 from router.upstreams import IDLE_SECONDS
 from tests.support.clock import Clock
@@ -229,6 +231,21 @@ async def test_a_refused_websocket_is_relayed_as_the_answer_it_is() -> None:
         answer = await client.response()
         assert (answer.status, answer.body) == (401, b"{}")
         assert await client.at_end()
+
+
+@pytest.mark.parametrize("version", ["8", "12", "013", "13, 8", ""])
+async def test_a_websocket_of_another_version_is_told_which_one_is_spoken(version: str) -> None:
+    seen: list[tuple[bytes, bytes]] = []
+    async with ScriptedMirror(answering(OK, seen)) as mirror, Road([mirror.table()]) as road:
+        offer = (*UPGRADE[:2], f"Sec-WebSocket-Version: {version}", KEY)
+        answer = await road.ask(get("/v1/realtime", *offer))
+        assert (answer.status, answer.error["code"]) == (426, "unsupported_websocket_version")
+        assert answer["sec-websocket-version"] == "13"
+        assert answer["upgrade"] == "websocket"
+        for bad in (get("/v1/realtime", *UPGRADE[:3]), get("/v1/realtime", *UPGRADE[:3], KEY[:-4])):
+            answer = await road.ask(bad)
+            assert (answer.status, answer.error["code"]) == (400, "malformed_request")
+    assert not seen
 
 
 async def test_a_key_in_a_subprotocol_is_exchanged_there() -> None:

@@ -100,6 +100,12 @@ UPGRADES = [
         for key in (b"", b"x", b"dGhlIHNhbXBsZQ==", b"dGhlIHNhbXBsZSBub25jZQ", b"=" * 24)
     ),
     Case("a WebSocket with two keys", get(_WS + _WS_KEY + _WS_KEY)),
+    *(
+        Case(f"a WebSocket of version {version!r}", get(_WS.replace(b"13", version) + _WS_KEY))
+        for version in (b"", b"8", b"12", b"13, 8", b"013")
+    ),
+    Case("a WebSocket without a version",
+         get(b"Connection: Upgrade\r\nUpgrade: websocket\r\n" + _WS_KEY)),
     Case("a WebSocket with a body", get(_WS + _WS_KEY + _TWO) + b"{}"),
     Case("a WebSocket with a chunked body",
          get(_WS + _WS_KEY + b"Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n"),

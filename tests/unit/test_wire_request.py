@@ -60,7 +60,7 @@ def test_pipelined_requests_come_one_after_the_other() -> None:
 def test_what_follows_a_websocket_request_is_no_request() -> None:
     requests = Requests()
     fields = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
-    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
     calls = requests.feed(get(fields + key) + HIDDEN)
     assert requests.head.websocket
     assert requests.head.websocket_key == b"dGhlIHNhbXBsZSBub25jZQ=="
