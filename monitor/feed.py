@@ -5,12 +5,16 @@ exists, so a process that is replaced finds its channel waiting, and what was se
 it. A message longer than a packet is cut into several; a receiver that sees a new first packet
 forgets an unfinished message, because its sender died while sending.
 
-Nothing here waits: `send` queues what the socket does not take, up to a bound.
+Nothing here waits: `send` queues what the socket does not take, up to a bound. A message that is
+no JSON object, or longer than a sender may queue, is dropped. That, and what a message makes its
+handler raise, goes to the exception handler of the event loop; the next message is handled all the
+same.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import sys
 from collections import deque
@@ -19,6 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the supervisor needs channels, but no event loop
     from asyncio import AbstractEventLoop
+
+log = logging.getLogger(__name__)
 
 PACKET = 60_000
 """Below the default send buffer of a Unix socket (212,992 bytes), which bounds one packet."""
@@ -44,6 +50,9 @@ class Channel:
         self._outbox: deque[bytes] = deque()
         self._queued = 0
         self._assembly: list[bytes] | None = None
+        self._assembled = 0
+        self._on_message: Callable[[Message], None] = _ignore
+        self._on_closed: Callable[[], None] = lambda: None
         self._loop: AbstractEventLoop | None = None
 
     def __repr__(self) -> str:
@@ -115,15 +124,35 @@ class Channel:
 
     def _take(self, packet: bytes) -> Message | None:
         if packet[0] & _FIRST:
-            self._assembly = []
+            self._assembly, self._assembled = [], 0
         if self._assembly is None:
             return None  # the rest of a message whose beginning a predecessor read
+        self._assembled += len(packet) - 1
+        if self._assembled > MAX_QUEUED:
+            self._assembly = None
+            self._report(f"A message of more than {MAX_QUEUED} bytes was dropped")
+            return None
         self._assembly.append(packet[1:])
         if not packet[0] & _LAST:
             return None
         payload, self._assembly = b"".join(self._assembly), None
-        message: Message = json.loads(payload)
+        try:
+            message = json.loads(payload)
+        except (ValueError, RecursionError):
+            message = None
+        if not isinstance(message, dict):
+            self._report(f"A malformed message of {len(payload)} bytes was dropped")
+            return None
         return message
+
+    def _report(self, what: str, error: Exception | None = None) -> None:
+        if self._loop is None:
+            log.error("feed: %s", what)
+            return
+        context: dict[str, Any] = {"message": what}
+        self._loop.call_exception_handler(
+            context if error is None else {**context, "exception": error}
+        )
 
     def attach(
         self,
@@ -131,21 +160,38 @@ class Channel:
         on_message: Callable[[Message], None],
         on_closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """Call back for every message from now on, in the event loop."""
-
-        def readable() -> None:
-            try:
-                messages = self.receive(_AT_ONCE)
-            except ChannelClosed:
-                self.detach()
-                on_closed()
-                return
-            for message in messages:
-                on_message(message)
-
-        self._loop = loop
-        loop.add_reader(self.fileno(), readable)
+        """Call back for every message from now on, in the event loop, and once for the end."""
+        self._loop, self._on_message, self._on_closed = loop, on_message, on_closed
+        loop.add_reader(self.fileno(), self._on_readable)
         self._watch_writable()
+
+    def finish(self) -> None:
+        """Call back for what is there, then no more."""
+        if self._loop is not None:
+            try:
+                self._handle(self.receive())
+            except ChannelClosed:
+                pass
+        self.detach()
+
+    def _on_readable(self) -> None:
+        try:
+            self._handle(self.receive(_AT_ONCE))
+        except ChannelClosed:
+            self._closed()
+
+    def _handle(self, messages: list[Message]) -> None:
+        for message in messages:
+            try:
+                self._on_message(message)
+            except Exception as error:
+                self._report(
+                    f"A message of type {message.get('type')!s:.32} was not handled", error
+                )
+
+    def _closed(self) -> None:
+        self.detach()
+        self._on_closed()
 
     def detach(self) -> None:
         """Call back no more."""
@@ -166,12 +212,16 @@ class Channel:
         try:
             self.flush()
         except ChannelClosed:
-            self.detach()
+            self._closed()
 
 
 def encoded(message: Message) -> bytes:
     """A message as it is sent."""
     return json.dumps(message, separators=(",", ":")).encode()
+
+
+def _ignore(message: Message) -> None:
+    """Handle nothing."""
 
 
 def channel_pair() -> tuple[socket.socket, socket.socket]:

@@ -93,7 +93,7 @@ class Child:
             return []
         if messages:
             self.heard = now
-        return [message for message in messages if message["type"] != "pong"]
+        return [message for message in messages if message.get("type") != "pong"]
 
     def signal(self, number: int) -> None:
         """Send it a signal; harmless when it has ended."""

@@ -178,6 +178,12 @@ class Supervisor:
         log.debug("%s is process %d", post.name, child.process.pid)
 
     def _on_message(self, post: Post, message: Message) -> None:
+        try:
+            self._take(post, message)
+        except (KeyError, TypeError):  # a fault of one child must not end all of them
+            log.error("%s sent a malformed message", post.name)
+
+    def _take(self, post: Post, message: Message) -> None:
         kind = message["type"]
         if kind == "ready" and post.child is not None:
             post.child.ready = True

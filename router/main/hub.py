@@ -48,19 +48,16 @@ class Hub:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to listen, and bring every worker up to date."""
         for slot in self._slots:
-            slot.channel.attach(loop, partial(self._on_message, slot))
+            slot.channel.attach(
+                loop, partial(self._on_message, slot), partial(self._on_closed, slot)
+            )
         for slot in self._slots:
             self._tell_all(slot)
 
     def stop(self) -> None:
         """Read what is there, then listen no more."""
         for slot in self._slots:
-            try:
-                for message in slot.channel.receive():
-                    self._on_message(slot, message)
-            except ChannelClosed:
-                pass
-            slot.channel.detach()
+            slot.channel.finish()
 
     def broadcast(self, message: Message) -> None:
         """Tell every worker; who could not be told gets the whole state with the next message."""
@@ -132,6 +129,11 @@ class Hub:
             self._merged.update(slot.process, message["rows"])
         else:
             self._on_news(message)
+
+    def _on_closed(self, slot: Slot) -> None:
+        """The supervisor holds both ends: this happens only when it is gone, or by a fault."""
+        slot.behind = True
+        log.error("the channel to worker %d is closed", slot.number)
 
     def _replaced_by(self, slot: Slot, process: str, pid: int) -> None:
         if slot.process and slot.process != process:

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 
@@ -114,3 +115,101 @@ def test_an_inherited_descriptor_is_an_end(pair: Pair):
     end.send({"n": 1})
     assert pair[1].receive() == [{"n": 1}]
     end._sock.detach()
+
+
+Contexts = list[dict[str, Any]]
+
+
+@pytest.fixture
+async def reported() -> AsyncIterator[Contexts]:
+    """What reaches the exception handler of the event loop."""
+    loop, heard = asyncio.get_running_loop(), Contexts()
+    loop.set_exception_handler(lambda _, context: heard.append(context))
+    yield heard
+    loop.set_exception_handler(None)
+
+
+async def test_a_handler_that_fails_on_one_message_gets_those_behind_it(
+    pair: Pair, reported: Contexts
+):
+    heard: list[int] = []
+
+    def handle(message: Message) -> None:
+        heard.append(message["n"])
+        if message["n"] == 0:
+            raise RuntimeError("a fault")
+
+    for n in range(3):
+        pair[1].send({"type": "news", "n": n})
+    pair[0].attach(asyncio.get_running_loop(), handle)
+    await wait_until_async(lambda: heard == [0, 1, 2])
+    (context,) = reported
+    assert context["message"] == "A message of type news was not handled"
+    assert isinstance(context["exception"], RuntimeError)
+
+
+async def test_the_last_messages_are_handled_each_for_itself(pair: Pair, reported: Contexts):
+    heard: list[int] = []
+
+    def handle(message: Message) -> None:
+        heard.append(message["n"])
+        raise RuntimeError("a fault")
+
+    pair[0].attach(asyncio.get_running_loop(), handle)
+    for n in range(3):
+        pair[1].send({"n": n})
+    pair[0].finish()
+    assert (heard, len(reported)) == ([0, 1, 2], 3)
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [b"\x03{", b"\x03[1]", b"\x03" + b"[" * 50_000, b"\x03\xff", b"\x03", b"\x03" + b"x" * 70_000],
+    ids=["cut", "list", "deep", "no text", "empty", "longer than a packet"],
+)
+async def test_a_malformed_message_is_reported_and_the_next_one_is_heard(
+    packet: bytes, reported: Contexts
+):
+    ours, theirs = channel_pair()
+    sender, receiver, heard = Channel(ours), Channel(theirs), list[Message]()
+    receiver.attach(asyncio.get_running_loop(), heard.append, lambda: heard.append({"end": 1}))
+    ours.send(packet)
+    sender.send({"n": 2})
+    await wait_until_async(lambda: heard)
+    assert heard == [{"n": 2}]
+    assert [c["message"].partition(" of ")[0] for c in reported] == ["A malformed message"]
+    sender.close()
+    receiver.close()
+
+
+async def test_a_message_that_never_ends_costs_bounded_memory_and_no_other_message(
+    reported: Contexts, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(feed, "MAX_QUEUED", 4 * PACKET)
+    ours, theirs = channel_pair()
+    sender, receiver, heard = Channel(ours), Channel(theirs), list[Message]()
+    receiver.attach(asyncio.get_running_loop(), heard.append)
+    ours.setblocking(False)
+    for number in range(20):
+        await wait_until_async(lambda: receiver.receive() == [])
+        ours.send((b"\x01" if number == 0 else b"\x00") + b"x" * PACKET)
+        assert sum(map(len, receiver._assembly or ())) <= 4 * PACKET
+    sender.send({"n": 2})
+    await wait_until_async(lambda: heard)
+    assert heard == [{"n": 2}]
+    assert [c["message"] for c in reported] == ["A message of more than 240000 bytes was dropped"]
+    sender.close()
+    receiver.close()
+
+
+async def test_an_end_that_is_noticed_while_sending_is_told_once(monkeypatch: pytest.MonkeyPatch):
+    ours, theirs = channel_pair()
+    sender, peer, ended = Channel(ours), Channel(theirs), list[int]()
+    sender.attach(asyncio.get_running_loop(), lambda message: None, lambda: ended.append(1))
+    while sender.send({"text": "x" * PACKET}) and not sender._queued:
+        pass
+    asyncio.get_running_loop().remove_reader(sender.fileno())  # only sending can notice it
+    peer.close()
+    await wait_until_async(lambda: ended)
+    assert ended == [1]
+    sender.close()
