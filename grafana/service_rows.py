@@ -192,6 +192,16 @@ def service() -> list[Panel]:
             width=6,
         ),
         lines(
+            "Unexpected errors",
+            ("sum by (task) (increase(mirrorgate_task_crashes_total[10m]))", "task {{task}}"),
+            (
+                "sum by (process) (increase(mirrorgate_unhandled_errors_total[10m]))",
+                "callbacks of {{process}}",
+            ),
+            width=6,
+            help="Tasks are started again; the log has the tracebacks.",
+        ),
+        lines(
             "Bytes relayed",
             (f"sum by (direction) (rate(mirrorgate_bytes_total[{RATE}]))", "{{direction}}"),
             unit="Bps",

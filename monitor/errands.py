@@ -18,6 +18,7 @@ from monitor.metrics import count_canary
 from monitor.probes.result import Canary, Way
 from monitor.probes.room import NoRoom
 from monitor.slowly import Slowly
+from monitor.tasks import Tasks, cancelled
 from monitor.totals import Totals
 from monitor.watch import MirrorWatch
 
@@ -37,6 +38,7 @@ class Errands:
         burdened: Callable[[MirrorWatch, Finding], None],
         touched: Callable[[str], None],
         totals: Totals,
+        tasks: Tasks | None = None,
     ) -> None:
         """`burdened` is told when what is known of a mirror's speed changes; `touched` is called
         with the id of every mirror that should be shown anew."""
@@ -46,6 +48,7 @@ class Errands:
         self._burdened = burdened
         self._touched = touched
         self._totals = totals
+        self._supervisor = tasks or Tasks(totals)
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -56,7 +59,8 @@ class Errands:
         """Begin what is due of a mirror, over a path that works; no more if that is under way."""
         if mirror.id in self._running or not (mirror.api_key or mirror.bulk_path):
             return
-        task = asyncio.create_task(self._run(mirror, way, config), name=f"errands {mirror.id}")
+        run = partial(self._run, mirror, way, config)
+        task = self._supervisor.job("errands", run, about=mirror.id)
         self._running[mirror.id] = task
         task.add_done_callback(partial(self._ended, mirror.id))
 
@@ -88,10 +92,7 @@ class Errands:
 
     async def stop(self) -> None:
         """Break off everything and wait for its end."""
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled(self._running.values())
 
     def _ended(self, mirror_id: str, task: asyncio.Task[None]) -> None:
         if self._running.get(mirror_id) is task:
@@ -103,8 +104,6 @@ class Errands:
                 await self._errands(mirror, way, config)
         except NoRoom:
             pass  # callers need all of it; there will be another time
-        except Exception:
-            log.exception("asking %s now and then failed in an unforeseen way", mirror.id)
 
     async def _errands(self, mirror: MirrorConfig, way: Way, config: MonitorConfig) -> None:
         check = await self._slowly.check_key(mirror, way, config.timeouts)

@@ -9,7 +9,6 @@ with a single address so does not lose minutes to one stray reset.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,8 +23,7 @@ from monitor.health.board import endpoint_of
 from monitor.health.quarantine import Quarantine
 from monitor.probes.handshake import TlsContexts
 from monitor.probes.trials import Subject, attempt
-
-log = logging.getLogger(__name__)
+from monitor.tasks import Tasks, cancelled
 
 GLANCES = 3
 """Controls that must fail, one after the other, before an endpoint is taken to be shut."""
@@ -78,7 +76,9 @@ class Examiner:
         pace: Pace,
         listener: Listener,
         monotonic: Callable[[], float],
+        tasks: Tasks | None = None,
     ) -> None:
+        self._supervisor = tasks or Tasks()
         self._laboratory = laboratory
         self._contexts = contexts
         self._quarantine = quarantine
@@ -106,7 +106,8 @@ class Examiner:
             or len(self._running) >= MOST
         ):
             return False
-        task = asyncio.create_task(self._examine(case), name=f"examine {case.endpoint}")
+        examine = partial(self._examine, case)
+        task = self._supervisor.job("examination", examine, about=case.endpoint)
         self._running[case.endpoint] = _Running(case.mirror, case.subject.hostname, task)
         task.add_done_callback(partial(self._ended, case.endpoint))
         return True
@@ -119,10 +120,7 @@ class Examiner:
 
     async def stop(self) -> None:
         """Break off everything and wait for its end."""
-        tasks = [running.task for running in self._running.values()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled([running.task for running in self._running.values()])
 
     def _ended(self, endpoint: str, task: asyncio.Task[None]) -> None:
         running = self._running.get(endpoint)
@@ -133,9 +131,6 @@ class Examiner:
         try:
             conclusion = await self._conclusion(case)
         except EndpointBusy:
-            return
-        except Exception:
-            log.exception("examining %s failed in an unforeseen way", case.endpoint)
             return
         del self._running[case.endpoint]  # what follows may begin the next one
         self._listener.concluded(case, conclusion)

@@ -10,6 +10,7 @@ from monitor.health.board import MirrorHealth, Standing, State
 from monitor.history.uptime import Known
 from monitor.probes.prober import Probe
 from monitor.probes.result import Canary, PathResult, StepResult
+from monitor.tasks import FAMILIES as TASK_FAMILIES
 from monitor.totals import Family, Totals
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -93,6 +94,7 @@ FAMILIES: tuple[Family, ...] = (
         COVERAGE, "gauge", "Share of a window in which a mirror was watched.", ("mirror", "window")
     ),
     Family(INCIDENTS_OPEN, "gauge", "Incidents that are not over."),
+    *TASK_FAMILIES,
 )
 
 

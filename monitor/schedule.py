@@ -9,12 +9,12 @@ next probe comes sooner, so that a failure is confirmed within three intervals.
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
-log = logging.getLogger(__name__)
+from monitor.tasks import Tasks, cancelled
 
 CONCURRENCY = 16
 """Probes that run at once."""
@@ -25,6 +25,8 @@ SOONER_AT_MOST = 3.0
 """… these seconds."""
 SUSPECT_GAP = 1.0
 """Seconds between the starts of two probes of a mirror that traffic asks for."""
+
+_NAME = "probe"
 
 Probe = Callable[[str], Awaitable[bool]]
 """Probes a mirror by its id; True asks for the next probe to come soon."""
@@ -64,6 +66,7 @@ class Schedule:
         rng: random.Random,
         concurrency: int = CONCURRENCY,
         late: Callable[[float], None] = lambda seconds: None,
+        tasks: Tasks | None = None,
     ) -> None:
         """`late` is told of every turn how many seconds after its time it began."""
         self._probe = probe
@@ -71,6 +74,7 @@ class Schedule:
         self._monotonic = monotonic
         self._rng = rng
         self._late = late
+        self._supervisor = tasks or Tasks()
         self._slots = asyncio.Semaphore(concurrency)
         self._turns: dict[str, _Turn] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -80,7 +84,8 @@ class Schedule:
         """Probe this mirror at once, and from now on."""
         if mirror_id not in self._turns:
             turn = self._turns[mirror_id] = _Turn()
-            turn.task = asyncio.create_task(self._run(mirror_id, turn), name=f"probe {mirror_id}")
+            run = partial(self._run, mirror_id, turn)
+            turn.task = self._supervisor.service(_NAME, run, about=mirror_id)
             self._tasks.add(turn.task)
             turn.task.add_done_callback(self._tasks.discard)
 
@@ -107,7 +112,7 @@ class Schedule:
         """Break off everything and wait for its end."""
         for mirror_id in list(self._turns):
             self.remove(mirror_id)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
 
     async def _run(self, mirror_id: str, turn: _Turn) -> None:
         first = True
@@ -125,8 +130,8 @@ class Schedule:
     async def _probed(self, mirror_id: str) -> bool:
         try:
             return await self._probe(mirror_id)
-        except Exception:
-            log.exception("probing %s failed in an unforeseen way", mirror_id)
+        except Exception as error:
+            self._supervisor.crashed(_NAME, error, f" with {mirror_id}")
             return False
 
     async def _wait(self, turn: _Turn) -> None:

@@ -7,10 +7,10 @@ Everything after the probe itself is one synchronous step, so that no half of it
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from typing import Any
 
 from monitor import metrics
@@ -36,12 +36,11 @@ from monitor.publisher import Publisher
 from monitor.rhythm import Rhythm, paced
 from monitor.schedule import Schedule
 from monitor.slowly import Slowly
+from monitor.tasks import Tasks, cancelled
 from monitor.totals import Totals
 from monitor.traffic import TrafficNews
 from monitor.turn import Turn, Turns
 from monitor.watch import MirrorWatch, identity
-
-log = logging.getLogger(__name__)
 
 
 class Monitor:
@@ -63,13 +62,16 @@ class Monitor:
         prober: Prober | None = None,
         room: Room | None = None,
         pace: Pace = NORMAL,
+        tasks: Tasks | None = None,
     ) -> None:
         """`probed` is told of every probe of a mirror whether it was answered, unless that may be
-        our own network's fault. `room` is who gives room for connections to mirrors."""
+        our own network's fault. `room` is who gives room for connections to mirrors. `tasks`
+        supervises what runs beside each other."""
         self._config = config
         self._store = store
         self._board = board
-        self.history = History(store, board.current.vantage, totals, clock, monotonic)
+        self._tasks = tasks = tasks or Tasks(totals)
+        self.history = History(store, board.current.vantage, totals, clock, monotonic, tasks)
         self.history.retention = config.retention
         self._totals = totals
         self._on_change = on_change
@@ -78,13 +80,14 @@ class Monitor:
         self._monotonic = monotonic
         self._pace = pace = paced(config, pace)
         rng = random.Random() if rng is None else rng
-        self._prober = prober or Prober(NameService(config.dns.resolvers, pace), room)
+        self._prober = prober or Prober(NameService(config.dns.resolvers, pace, tasks=tasks), room)
         self._schedule = Schedule(
             self._probe,
             config.interval,
             monotonic,
             rng,
             late=lambda seconds: totals.observe(metrics.LATE, seconds),
+            tasks=tasks,
         )
         self._mirrors = _enabled(mirrors)
         self._watches: dict[str, MirrorWatch] = {}
@@ -113,6 +116,7 @@ class Monitor:
             pace,
             self._consequences,
             monotonic,
+            tasks,
         )
         self._consequences.examiner = self._examiner
         self._turns = Turns(self._prober, quarantine, care, self._examiner.is_busy, monotonic)
@@ -123,6 +127,7 @@ class Monitor:
             self._consequences.burdened,
             self._touched,
             totals,
+            tasks,
         )
         self._judge = Judge(
             self._watches,
@@ -155,19 +160,19 @@ class Monitor:
         self._publish_all()
         for mirror_id in self._watches:
             self._schedule.add(mirror_id)
-        self._keeper = asyncio.create_task(self._keep(), name="monitor")
+        self._keeper = self._tasks.service("monitor", self._keep)
 
     async def stop(self) -> None:
-        """Break off all probes."""
-        await self._schedule.stop()
-        await self._examiner.stop()
-        await self._errands.stop()
-        self._publisher.stop()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        await self._prober.aclose()
-        await self.history.stop()
+        """Break off all probes; each part ends whatever the end of another one raises."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.history.stop)
+            stack.push_async_callback(self._prober.aclose)
+            if self._keeper is not None:
+                stack.push_async_callback(cancelled, [self._keeper])
+            stack.callback(self._publisher.stop)
+            stack.push_async_callback(self._errands.stop)
+            stack.push_async_callback(self._examiner.stop)
+            stack.push_async_callback(self._schedule.stop)
 
     def configure(self, config: MonitorConfig, mirrors: tuple[MirrorConfig, ...]) -> None:
         """Use another configuration; the health of mirrors that stay is kept."""
@@ -268,7 +273,8 @@ class Monitor:
             self._consequences.take(watch, result, turn.began, probe.meaning.alive)
         doubt = self._judge.judge(watch, probe, now)
         if turn.touched and (probe.meaning.alive or not watch.could_be_ours):
-            self._probed(watch.mirror.id, probe.meaning.alive)
+            with self._tasks.guarded("snapshot"):
+                self._probed(watch.mirror.id, probe.meaning.alive)
         self._consequences.rest(watch, probe, now)
         if probe.meaning.alive:
             metrics.observe_latency(self._totals, watch.health())
@@ -291,27 +297,28 @@ class Monitor:
         self._publisher.publish()
 
     def _tell(self, snapshot: HealthSnapshot) -> None:
-        self.history.see(snapshot)
-        self._on_change(snapshot)
+        """Workers first; what fails for one listener is no other's trouble."""
+        for listener in (self._on_change, self.history.see):
+            with self._tasks.guarded("snapshot"):
+                listener(snapshot)
 
     async def _keep(self) -> None:
         """What has to be done beside probing."""
         while True:
             await asyncio.sleep(min(1.0, self._config.interval))
-            try:
-                await self._keep_once()
-            except Exception:
-                log.exception("keeping the board failed in an unforeseen way")
+            now = self._clock()
+            for watch in list(self._watches.values()):
+                with self._tasks.guarded("monitor"):
+                    self._keep_one(watch, now)
+            with self._tasks.guarded("monitor"):
+                for mirror_id in self._publisher.look():
+                    self._schedule.suspect(mirror_id)
+            self.history.keep()
 
-    async def _keep_once(self) -> None:
-        now = self._clock()
-        for watch in self._watches.values():
-            self._errands.weigh(watch.mirror.id)
-            if self._judge.expire(watch, now):
-                self._publisher.touch(watch.mirror.id)
-        for mirror_id in self._publisher.look():
-            self._schedule.suspect(mirror_id)
-        self.history.keep()
+    def _keep_one(self, watch: MirrorWatch, now: float) -> None:
+        self._errands.weigh(watch.mirror.id)
+        if self._judge.expire(watch, now):
+            self._publisher.touch(watch.mirror.id)
 
 
 def _enabled(mirrors: tuple[MirrorConfig, ...]) -> dict[str, MirrorConfig]:

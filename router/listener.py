@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import socket
 import ssl
 from collections.abc import Callable
 
+from monitor.tasks import Tasks
 from router.config import RouterConfig
 from router.proxied import HandshakeServer
 
-log = logging.getLogger("worker")
-
 BACKLOG = 4096
-_RETRY = 0.2
-"""Seconds after which accepting is tried again when the system has no descriptor left."""
+LONGEST_PAUSE = 1.0
+"""Seconds until accepting is tried again that failed, as where there is no descriptor left."""
 
 
 class ListenError(Exception):
@@ -79,12 +77,14 @@ class Acceptor:
         door: Callable[..., asyncio.BaseProtocol],
         tls: ssl.SSLContext | None,
         proxied: float | None = None,
+        tasks: Tasks | None = None,
     ) -> None:
         """`door` is called without argument, or with the address that a PROXY header names.
 
         `proxied`: seconds for such a header on each connection; None: there is none.
         """
         self._proxied = proxied
+        self._tasks = tasks or Tasks()
         self._listen = listen
         self._door = door
         self._tls = tls
@@ -99,7 +99,7 @@ class Acceptor:
         if not on:
             self._pause()
         elif self._task is None or self._task.done():
-            self._task = asyncio.get_running_loop().create_task(self._resume())
+            self._task = self._tasks.service("accept", self._resume, longest=LONGEST_PAUSE)
 
     async def resume(self) -> None:
         """Accept, and return when that has begun."""
@@ -107,25 +107,21 @@ class Acceptor:
         await self._resume()
 
     async def _resume(self) -> None:
-        while self._server is None and self._wanted:
+        """A server closes its socket with itself, so it is given a copy."""
+        if self._server is None and self._wanted:
+            listen = self._listen.dup()
             try:
-                self._server = await self._make_server()
-            except OSError as error:  # no descriptor left, for a moment
-                log.warning("accepting cannot be resumed yet: %s", error.strerror)
-                await asyncio.sleep(_RETRY)
+                self._server = await self._make_server(listen)
+            except BaseException:
+                listen.close()
+                raise
         self._pause_unless_wanted()
 
-    async def _make_server(self) -> asyncio.Server | HandshakeServer:
-        """A server on a copy of the socket, since it closes that with itself. Raises OSError."""
-        listen = self._listen.dup()
-        try:
-            if self._proxied is not None or self._tls is not None:
-                return HandshakeServer(listen, self._door, self._tls, self._proxied)
-            loop = asyncio.get_running_loop()
-            return await loop.create_server(self._door, sock=listen, backlog=BACKLOG)
-        except BaseException:
-            listen.close()
-            raise
+    async def _make_server(self, listen: socket.socket) -> asyncio.Server | HandshakeServer:
+        if self._proxied is not None or self._tls is not None:
+            return HandshakeServer(listen, self._door, self._tls, self._proxied, self._tasks)
+        loop = asyncio.get_running_loop()
+        return await loop.create_server(self._door, sock=listen, backlog=BACKLOG)
 
     def expect_headers(self, proxied: float | None) -> None:
         """Take newcomers otherwise than before, if that has changed: see `__init__`."""

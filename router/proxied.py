@@ -12,7 +12,9 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 
+from monitor.tasks import Tasks
 from router.admission.clients import parse
 from router.wire.proxy_protocol import BadProxyHeader, ProxyHeader
 
@@ -35,6 +37,7 @@ class HandshakeServer:
         door: Callable[[str], asyncio.BaseProtocol],
         tls: ssl.SSLContext | None,
         patience: float | None,
+        tasks: Tasks | None = None,
     ) -> None:
         """`listen` becomes ours; `door` is told whom the header names, "" if nobody.
 
@@ -47,7 +50,8 @@ class HandshakeServer:
         self._reading: dict[asyncio.Task[None], bytes] = {}
         """The oldest first, and whose each is (`Client.key`)."""
         self._counts: dict[bytes, int] = {}
-        self._accepting = asyncio.get_running_loop().create_task(self._accept())
+        self._tasks = tasks or Tasks()
+        self._accepting = self._tasks.service("accept", self._accept, longest=_PAUSE)
         # Not before the loop has looked at it for the last time, or another is taken for it.
         self._accepting.add_done_callback(lambda _: listen.close())
 
@@ -66,10 +70,10 @@ class HandshakeServer:
                 continue
             client = parse(address[0])
             key = client.key if client is not None else b""
-            task = loop.create_task(self._begin(sock))
+            task = self._tasks.job("client", partial(self._begin, sock))
             self._reading[task] = key
             self._counts[key] = self._counts.get(key, 0) + 1
-            task.add_done_callback(self._begun)
+            task.add_done_callback(partial(self._ended, sock))
             if len(self._reading) > MOST_READING:
                 self._make_room()
             await asyncio.sleep(0)  # accepting does not yield while somebody is in the backlog
@@ -88,6 +92,11 @@ class HandshakeServer:
             if not self._counts[key]:
                 del self._counts[key]
 
+    def _ended(self, sock: socket.socket, task: asyncio.Task[None]) -> None:
+        self._begun(task)
+        if task.cancelled():  # perhaps before it ran at all
+            sock.close()
+
     async def _begin(self, sock: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         sock.setblocking(False)
@@ -105,7 +114,7 @@ class HandshakeServer:
         except (BadProxyHeader, TimeoutError, OSError) as error:
             log.debug("a connection without PROXY header or TLS handshake was closed: %s", error)
             sock.close()
-        except asyncio.CancelledError:
+        except BaseException:
             sock.close()
             raise
 

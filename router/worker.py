@@ -29,6 +29,8 @@ from aiohttp import web
 from monitor.feed import Channel, ChannelClosed, Message
 from monitor.health.board import HealthSnapshot
 from monitor.settings import read
+from monitor.tasks import FAMILIES as TASK_FAMILIES
+from monitor.tasks import Tasks, cancelled
 from monitor.totals import Totals
 from router import logs
 from router.access import access_log
@@ -70,7 +72,8 @@ class Worker:
         self._feed = feed
         self._life = life
         table.on_stuck = self._on_stuck
-        self._totals = Totals(FAMILIES)
+        self._totals = Totals((*FAMILIES, *TASK_FAMILIES))
+        self._tasks = Tasks(self._totals, "worker")
         self._tls = TlsListener(config.router)
         self._informed = asyncio.Event()
         self._stop = asyncio.Event()
@@ -134,9 +137,10 @@ class Worker:
     async def run(self, listen: socket.socket) -> None:
         """Serve until told to stop, then drain."""
         loop = asyncio.get_running_loop()
+        self._tasks.watch(loop)
         loop.add_signal_handler(signal.SIGTERM, self._on_stop)
         self._life.attach(loop, self._on_life, self._orphaned)
-        self._feed.attach(loop, self._on_feed)
+        self._feed.attach(loop, self._on_feed, self._on_feed_closed)
         self._plane.wheel.start(loop)
         await self._runner.setup()
         self._tell({"type": "hello", "process": self._name, "pid": os.getpid()})
@@ -150,21 +154,24 @@ class Worker:
         self._plane.wheel.stop()
 
     async def _serve(self, listen: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         proxied = header_patience(self._plane.router)
-        acceptor = Acceptor(listen, partial(Door, self._plane), self._tls.context, proxied)
+        acceptor = Acceptor(
+            listen, partial(Door, self._plane), self._tls.context, proxied, self._tasks
+        )
         self._acceptor = acceptor
         await acceptor.resume()
         gc.freeze()
         gc.set_threshold(*GC_THRESHOLDS)
-        reporter = loop.create_task(self._reports.run(self._plane))
-        looking = loop.create_task(self._look())
+        services = [
+            self._tasks.service("reports", partial(self._reports.run, self._plane)),
+            self._tasks.service("lists", self._look),
+        ]
         self._life.send({"type": "ready"})
         await self._stop.wait()
         acceptor.stop()
-        await self._drain()
-        reporter.cancel()
-        looking.cancel()
+        with self._tasks.guarded("drain"):  # what keys have used must be told in any case
+            await self._drain()
+        await cancelled(services)
         await self._reports.settle_uses()
         self._reports.send_totals(self._plane)
 
@@ -202,6 +209,10 @@ class Worker:
 
     def _orphaned(self) -> None:
         os._exit(1)  # the supervisor is gone: all end
+
+    def _on_feed_closed(self) -> None:
+        """The supervisor holds both ends: this happens only when it is gone, or by a fault."""
+        log.error("the channel to control is closed: serving with what is known")
 
     def _on_feed(self, message: Message) -> None:
         kind = message["type"]
@@ -312,8 +323,12 @@ def main() -> int:
         worker = Worker(args.slot, config, feed, life, table)
         await worker.run(socket.socket(fileno=args.listen))
 
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve())
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve())
+    except Exception:  # not to stderr by itself, which would show what the exception says
+        log.critical("the worker ends", exc_info=True)
+        return 1
     return 0
 
 

@@ -1,8 +1,8 @@
 """What the monitor tells history, in one place: samples, changes of state, and what is shown.
 
 The monitor says what it sees; what time that makes, which incident it belongs to and when old
-things go is decided here and below. Nothing of it stops the monitor: a store that fails costs
-history, never a probe.
+things go is decided here and below. Nothing of it stops the monitor: whatever fails here costs
+history, never a probe or a snapshot.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import partial
 
 from sqlmodel import Session
 
@@ -30,6 +31,7 @@ from monitor.history.restart import States, states_before
 from monitor.history.store import Store
 from monitor.history.sums import Settled
 from monitor.history.windows import read_days, read_windows
+from monitor.tasks import Tasks, cancelled
 from monitor.totals import Totals
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ CREDIT_EVERY = 10.0
 """Seconds that a kill can cost at most: they are unknown then."""
 READ_EVERY = 60.0
 PRUNE_EVERY = 3600.0
+_NAME = "history"
 INCIDENTS_HELD = 500
 """The newest, in memory for pages."""
 
@@ -52,6 +55,7 @@ class History:
         totals: Totals,
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        tasks: Tasks | None = None,
     ) -> None:
         self.past = Past()
         self.zone = "UTC"
@@ -60,6 +64,7 @@ class History:
         self._store = store
         self._vantage = vantage
         self._totals = totals
+        self._supervisor = tasks or Tasks(totals)
         self._clock = clock
         self._monotonic = monotonic
         self._accounts: dict[str, Account] = {}
@@ -84,30 +89,37 @@ class History:
         self._incidents = {incident.id: incident for incident in held}
         self._show_incidents()
         self._tasks = [
-            asyncio.create_task(_forever(RENEW_EVERY, self._renew)),
-            asyncio.create_task(_forever(READ_EVERY, self._read)),
-            asyncio.create_task(_forever(PRUNE_EVERY, self._prune)),
+            self._supervisor.service(_NAME, partial(_forever, seconds, act), about=about)
+            for about, seconds, act in (
+                ("lease", RENEW_EVERY, self._renew),
+                ("windows", READ_EVERY, self._read),
+                ("pruning", PRUNE_EVERY, self._prune),
+            )
         ]
         return states
 
     async def stop(self) -> None:
         """Nothing is seen any more from now on."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancelled(self._tasks)
         self._credit()
         self._accounts.clear()
 
     def sample(self, sample: Sample) -> None:
         """Take what one probe found."""
-        self._store.record(sample)
+        with self._supervisor.guarded(_NAME):
+            self._store.record(sample)
 
     def changed(self, change: Transition) -> None:
         """Take a change of state."""
-        self._store.record(change)
+        with self._supervisor.guarded(_NAME):
+            self._store.record(change)
 
     def see(self, snapshot: HealthSnapshot) -> None:
         """Take what is shown from now on: call it whenever a snapshot is published."""
+        with self._supervisor.guarded(_NAME):
+            self._see(snapshot)
+
+    def _see(self, snapshot: HealthSnapshot) -> None:
         now = self._clock()
         for mirror in snapshot.mirrors.values():
             account = self._accounts.get(mirror.id)
@@ -128,6 +140,10 @@ class History:
 
     def keep(self) -> None:
         """What has to be done every second or so."""
+        with self._supervisor.guarded(_NAME):
+            self._keep()
+
+    def _keep(self) -> None:
         self._totals.add(metrics.DROPPED, (), self._store.dropped - self._dropped)
         self._dropped = self._store.dropped
         if self._monotonic() - self._credited >= CREDIT_EVERY:
@@ -198,7 +214,7 @@ class History:
 
 
 async def _forever(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
-    """Act again and again; trouble is told once, and tried again."""
+    """Act again and again; trouble with the store is told once, and tried again."""
     troubled = False
     while True:
         try:
@@ -208,6 +224,4 @@ async def _forever(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
             if not troubled:
                 log.warning("history: %s", error)
             troubled = True
-        except Exception:
-            log.exception("history: an unforeseen failure")
         await asyncio.sleep(seconds)

@@ -8,6 +8,7 @@ loop ever waits for a disk; questions are asked in another. What makes up histor
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session, select
 
 from monitor.actors import Actor
@@ -32,29 +33,42 @@ from monitor.history.tables import AllowanceRow, WishRow
 from monitor.history.writer import HistoryWriter
 from monitor.history.writing import Item, write
 from monitor.keys import DayUse, KeyBook, KeyRecord, Spent
+from monitor.tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Store", "StoreError"]
 
 T = TypeVar("T")
 
+CLOSE_WITHIN = 8.0
+"""Seconds that a store has to end what it was asked, less than the `GRACE` of the supervisor; a
+decision that waits for a lock gives up before (`sqlite.DECISION_PATIENCE`)."""
+
 
 class Store:
     """History and decisions."""
 
-    def __init__(self, database: Database, threads: Sequence[ThreadPoolExecutor]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        threads: Sequence[ThreadPoolExecutor],
+        tasks: Tasks | None = None,
+    ) -> None:
         self._database = database
         self._thread, self._reader = threads
-        self._writer = HistoryWriter(self._write_history)
+        self._writer = HistoryWriter(self._write_history, tasks=tasks)
         self._vantage = ""
         self._holder: Holder | None = None
         self._batches = 0
         self._aside = False
 
     @classmethod
-    async def open(cls, url: str, *, aside: bool = False) -> Store:
+    async def open(cls, url: str, *, aside: bool = False, tasks: Tasks | None = None) -> Store:
         """Open or create the database. Raises StoreError.
 
         `aside`: it belongs to no instance, so nothing is decided while one uses the store.
+        `tasks` supervises the writing of history.
         """
         threads = [ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("store", "reader")]
         try:
@@ -64,20 +78,33 @@ class Store:
             for thread in threads:
                 thread.shutdown(wait=False)
             raise
-        store = cls(database, threads)
+        store = cls(database, threads, tasks)
         store._aside = aside
         store._writer.start()
         return store
 
     async def close(self) -> None:
-        """Write what is queued, as far as that is possible now, and close the database."""
+        """Write what is queued, as far as that is possible now, and close the database.
+
+        Takes at most `CLOSE_WITHIN`: a question or a database that hangs holds nobody up.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self._end()
+        except TimeoutError:
+            log.error("the store does not end what it was asked; its last rows may be missing")
+        finally:
+            for thread in (self._reader, self._thread):
+                thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _end(self) -> None:
+        loop = asyncio.get_running_loop()
         await self._writer.stop()
         if self._holder is not None:
             with suppress(StoreError):
                 await self._lease(release, self._vantage, self._holder)
-        self._reader.shutdown()
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._database.close)
-        self._thread.shutdown()
+        await loop.run_in_executor(self._reader, lambda: None)  # behind what is still being asked
+        await loop.run_in_executor(self._thread, self._database.close)
 
     async def hold(self, vantage: str, holder: Holder, wait: bool = True) -> None:
         """Become the only one who writes the history of this vantage.
@@ -273,3 +300,5 @@ def _failures() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise StoreError(f"the store failed: {in_one_line(error.orig)}") from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"the store failed: {type(error).__name__}") from error

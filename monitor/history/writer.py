@@ -2,7 +2,8 @@
 
 Rows are written in batches. While the database is locked or the disk is full they wait in the
 queue; when the queue is full, new ones are dropped and counted. Trouble is logged once, and
-once more when it is over.
+once more when it is over. Rows that make writing fail for any other reason are dropped, so that
+those behind them are written.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from monitor.history.errors import StoreError, in_one_line
 from monitor.history.writing import Item
+from monitor.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ BATCH_EVERY = 1.0
 RETRY_AFTER = 2.0
 """Seconds until a batch that failed is tried again."""
 
+_NAME = "history writer"
+
 Write = Callable[[list[Item]], Awaitable[None]]
 """Writes one batch, wholly or not at all; the same batch again when it may have failed."""
 
@@ -33,8 +37,15 @@ Write = Callable[[list[Item]], Awaitable[None]]
 class HistoryWriter:
     """The one task that writes history, and its queue."""
 
-    def __init__(self, write: Write, size: int = QUEUE_SIZE, every: float = BATCH_EVERY) -> None:
+    def __init__(
+        self,
+        write: Write,
+        size: int = QUEUE_SIZE,
+        every: float = BATCH_EVERY,
+        tasks: Tasks | None = None,
+    ) -> None:
         self._write = write
+        self._tasks = tasks or Tasks()
         self._size = size
         self._every = every
         self._queue: deque[Item] = deque()
@@ -47,7 +58,7 @@ class HistoryWriter:
 
     def start(self) -> None:
         """Begin writing."""
-        self._task = asyncio.create_task(self._run(), name="history writer")
+        self._task = self._tasks.service(_NAME, self._run)
 
     def put(self, item: Item) -> None:
         """Queue something, or drop it when the queue is full."""
@@ -60,7 +71,7 @@ class HistoryWriter:
         """Try once more to write what is queued, then end; the rest counts as dropped."""
         self._stopping.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait([self._task])
         await self.write_all()
         self.dropped += len(self._queue) + len(self._batch)
         self._queue.clear()
@@ -102,9 +113,10 @@ class HistoryWriter:
         except (OperationalError, InterfaceError, StoreError) as error:
             self._trouble(error.orig if isinstance(error, DBAPIError) else error)
             return False
-        except SQLAlchemyError:
-            log.exception("history: %d rows cannot be written and are dropped", len(self._batch))
-            self.dropped += len(self._batch)
+        except Exception as error:
+            rows = len(self._batch)
+            self._tasks.crashed(_NAME, error, f"; {rows} rows cannot be written and are dropped")
+            self.dropped += rows
         self._batch = []
         self._recovered()
         return True

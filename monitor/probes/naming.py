@@ -25,6 +25,7 @@ from monitor.probes.result import (
     ProbeFailure,
     StepResult,
 )
+from monitor.tasks import STOP_WITHIN, Tasks
 
 
 class NameService:
@@ -37,7 +38,9 @@ class NameService:
         *,
         resolvers: Callable[[Sequence[str]], Resolvers] | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        tasks: Tasks | None = None,
     ) -> None:
+        self._supervisor = tasks or Tasks()
         self._pace = pace
         self._make = resolvers or self._with_patience
         self._monotonic = monotonic
@@ -95,10 +98,10 @@ class NameService:
     async def aclose(self) -> None:
         """Close all connections to resolvers."""
         self._close(self._resolvers)
-        await asyncio.gather(*self._closing)
+        await asyncio.wait(self._closing, timeout=STOP_WITHIN)
 
     def _close(self, resolvers: Resolvers) -> None:
-        task = asyncio.create_task(resolvers.aclose(), name="close resolvers")
+        task = self._supervisor.job("resolvers", resolvers.aclose)
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

@@ -55,6 +55,7 @@ class Accounts:
         self._heard_at: dict[str, float] = {}
         self._told: dict[str, Left] = {}
         self._woken = asyncio.Event()
+        self._forget_at = float("-inf")
         self._fails = False
 
     def __repr__(self) -> str:
@@ -79,10 +80,9 @@ class Accounts:
 
     async def run(self) -> None:
         """Write what comes, until cancelled."""
-        forget_at = self._clock()
         while True:
-            if self._clock() >= forget_at:
-                forget_at = self._clock() + _FORGET_EVERY
+            if self._clock() >= self._forget_at:
+                self._forget_at = self._clock() + _FORGET_EVERY
                 await self._forget()
             try:
                 await asyncio.wait_for(self._woken.wait(), _FORGET_EVERY)

@@ -58,14 +58,20 @@ class AuditTrail:
             _lost(by, what)
 
     async def run(self) -> None:
-        """Write, until cancelled."""
+        """Write, until cancelled. An entry that makes writing crash is in the log instead."""
         while True:
-            await self._woken.wait()
             self._woken.clear()
             while self._waiting:
-                await self._write(*self._waiting[0])
+                by, what, at = self._waiting[0]
+                try:
+                    await self._write(by, what, at)
+                except Exception:
+                    self._waiting.popleft()
+                    _lost(by, what)
+                    raise
                 self._waiting.popleft()
             self._written.set()
+            await self._woken.wait()
 
     async def _write(self, by: Actor, what: str, at: float) -> None:
         complained = False

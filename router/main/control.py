@@ -32,6 +32,7 @@ from monitor.keys import KeyBook
 from monitor.metrics import FAMILIES as MONITOR_FAMILIES
 from monitor.rhythm import stale_after
 from monitor.service import Monitor
+from monitor.tasks import Tasks, Work, cancelled
 from monitor.totals import MergedTotals, Totals
 from router import logs
 from router.admission.table import Table
@@ -78,11 +79,14 @@ class Control:
         feeds: list[Channel],
         life: Channel,
         table: Table,
+        totals: Totals,
+        tasks: Tasks,
     ) -> None:
         self._life = life
         table.on_stuck = self._on_stuck
         self._stop = asyncio.Event()
-        self._totals = Totals((*OWN_FAMILIES, TASKS, EJECTIONS, LEDGER_GAPS))
+        self._totals = totals
+        self._tasks = tasks
         self._merged = MergedTotals((*ROUTER_FAMILIES, *OWN_FAMILIES))
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
         config = loaded.current.config
@@ -105,6 +109,7 @@ class Control:
             self._publish,
             probed=self._breakers.probed,
             room=TableRoom(table),
+            tasks=tasks,
         )
         self._monitor.history.zone = config.dashboard.timezone
         self._guard = Guard(store, banned, allowances, self._hub.broadcast, self._totals)
@@ -138,31 +143,35 @@ class Control:
         self._count_reload(True)
 
     async def run(self, listeners: dict[str, socket.socket]) -> None:
-        """Serve until told to stop."""
+        """Serve until told to stop; whatever raises on the way, all that was started is stopped."""
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._stop.set)
-        self._life.attach(loop, self._on_life, self._stop.set)
         async with AsyncExitStack() as stack:
-            stack.callback(loop.create_task(self._trail.run(), name="audit").cancel)
+            self._life.attach(loop, self._on_life, self._stop.set)
+            stack.callback(self._life.detach)
+            self._keep_up(stack, "audit", self._trail.run)
             stack.push_async_callback(self._trail.close)
-            await self._monitor.start()
             stack.push_async_callback(self._monitor.stop)
+            await self._monitor.start()
             stack.push_async_callback(self._accounts.write)  # what the hub reads last
-            self._hub.start(loop)
             stack.callback(self._hub.stop)
+            self._hub.start(loop)
             for name, sock in listeners.items():
-                stack.push_async_callback((await self._serve(name, sock)).cleanup)
-            watcher = loop.create_task(self._configuration.watch())
-            stack.callback(watcher.cancel)
-            stack.callback(loop.create_task(self._guard.run(), name="guard").cancel)
-            stack.callback(loop.create_task(self._accounts.run(), name="accounts").cancel)
-            stack.callback(loop.create_task(self._breakers.run(), name="breakers").cancel)
+                await self._serve(name, sock, stack)
+            self._keep_up(stack, "configuration", self._configuration.watch)
+            self._keep_up(stack, "guard", self._guard.run)
+            self._keep_up(stack, "accounts", self._accounts.run)
+            self._keep_up(stack, "breakers", self._breakers.run)
             if self._shares_store:
-                stack.callback(loop.create_task(self._keyring.follow(), name="keys").cancel)
+                self._keep_up(stack, "keys", self._keyring.follow)
             self._tell({"type": "ready"})
             await self._stop.wait()
 
-    async def _serve(self, name: str, sock: socket.socket) -> web.AppRunner:
+    def _keep_up(self, stack: AsyncExitStack, name: str, work: Work) -> None:
+        """Run a part for as long as the process."""
+        stack.push_async_callback(cancelled, [self._tasks.service(name, work)])
+
+    async def _serve(self, name: str, sock: socket.socket, stack: AsyncExitStack) -> None:
         runner = web.AppRunner(
             self._application(name),
             access_log=None,
@@ -170,9 +179,9 @@ class Control:
             keepalive_timeout=30,
             shutdown_timeout=SLOWEST_ANSWER,
         )
+        stack.push_async_callback(runner.cleanup)
         await runner.setup()
         await web.SockSite(runner, sock).start()
-        return runner
 
     def _application(self, name: str) -> web.Application:
         if name == "dashboard":
@@ -202,8 +211,8 @@ class Control:
 
     def _publish(self, snapshot: HealthSnapshot) -> None:
         news = snapshot.news_since(self._told)
-        self._told = snapshot
         self._hub.broadcast({"type": "news", "snapshot": news})
+        self._told = snapshot
         self._breakers.see(snapshot)
 
     def _hear(self, message: Message) -> None:
@@ -286,8 +295,11 @@ async def serve(
     listeners: dict[str, socket.socket],
 ) -> int:
     """Open the store, run control, close the store; 1 when the store cannot be used."""
+    totals = Totals((*OWN_FAMILIES, TASKS, EJECTIONS, LEDGER_GAPS))
+    tasks = Tasks(totals, "control")
+    tasks.watch(asyncio.get_running_loop())
     try:
-        store = await _starting(life, Store.open(loaded.started.config.store.url))
+        store = await _starting(life, Store.open(loaded.started.config.store.url, tasks=tasks))
     except StoreError as error:
         life.send({"type": "failed", "message": str(error)})
         return 1
@@ -297,13 +309,16 @@ async def serve(
         banned = Banned(await _starting(life, store.active_bans(time.time())))
         allowances = await store.allowances(time.time())
         keys = await _starting(life, store.key_book())
-        control = Control(loaded, store, banned, allowances, keys, feeds, life, table)
+        control = Control(
+            loaded, store, banned, allowances, keys, feeds, life, table, totals, tasks
+        )
         await control.run(listeners)
     except StoreError as error:
         life.send({"type": "failed", "message": str(error)})
         return 1
     finally:
         await store.close()
+        await tasks.stop()
     return 0
 
 
@@ -347,7 +362,11 @@ def main() -> int:
         if (fd := getattr(args, name)) is not None
     }
     table = Table(args.table, args.workers, args.workers + 1)
-    return asyncio.run(serve(loaded, feeds, Channel.from_fd(args.life), table, listeners))
+    try:
+        return asyncio.run(serve(loaded, feeds, Channel.from_fd(args.life), table, listeners))
+    except Exception:  # not to stderr by itself, which would show what the exception says
+        log.critical("control ends", exc_info=True)
+        return 1
 
 
 if __name__ == "__main__":

@@ -69,6 +69,7 @@ class Guard:
         self._rng = rng or random.Random()
         self._offences: dict[str, Offence] = {}
         self._woken = asyncio.Event()
+        self._forget_at = float("-inf")
         self._judge = Judge(BanConfig())
         self.configure(LimitsConfig(), RouterConfig())
 
@@ -111,20 +112,21 @@ class Guard:
                 self._woken.set()
 
     async def run(self) -> None:
-        """Decide on offences and forget what is long over, until cancelled."""
-        await self._forget()
-        forget_at = self._clock() + _FORGET_EVERY
+        """Decide on offences and forget what is long over, until cancelled.
+
+        Started again after a crash, it goes on with what is left, and forgets when that is due.
+        """
         while True:
+            self._woken.clear()
+            while self._offences:
+                await self._decide()
+            if self._clock() >= self._forget_at:
+                self._forget_at = self._clock() + _FORGET_EVERY
+                await self._forget()
             try:
                 await asyncio.wait_for(self._woken.wait(), _FORGET_EVERY)
             except TimeoutError:
                 pass
-            self._woken.clear()
-            while self._offences:
-                await self._decide()
-            if self._clock() >= forget_at:
-                forget_at = self._clock() + _FORGET_EVERY
-                await self._forget()
 
     async def _decide(self) -> None:
         some = dict(list(self._offences.items())[:_AT_ONCE])

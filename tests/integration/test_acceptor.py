@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import socket
 
 import pytest
 
+from monitor.tasks import CRASHES, FAMILIES, Tasks
+from monitor.totals import Totals
 from router.listener import Acceptor, bind
 from tests.support.scenes import scene
 from tests.support.wait import wait_until_async as wait_until
@@ -59,26 +63,36 @@ async def test_nobody_is_accepted_after_a_stop_even_if_that_was_about_to_begin()
         await asyncio.open_connection(*address)
 
 
+@pytest.mark.parametrize("proxied", [None, 5.0], ids=["plain", "proxied"])
 @scene
-async def test_accepting_begins_once_there_are_descriptors_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_accepting_that_fails_is_tried_again(proxied: float | None) -> None:
+    """As where there was no descriptor left just when clients were to be let in again."""
     met: list[Visitor] = []
-    fails = [OSError(24, "Too many open files")] * 2
-
-    class FewDescriptors(socket.socket):
-        def dup(self) -> FewDescriptors:
-            if fails:
-                raise fails.pop()
-            return super().dup()
-
-    listen = FewDescriptors(fileno=bind("127.0.0.1:0", "router.listen").detach())
-    monkeypatch.setattr("router.listener._RETRY", 0.001)
-    acceptor = Acceptor(listen, lambda: Visitor(met), None)
+    totals = Totals(FAMILIES)
+    listen = Stubborn(bind("127.0.0.1:0", "router.listen"))
+    address = listen.getsockname()
+    acceptor = Acceptor(listen, lambda *_: Visitor(met), None, proxied, Tasks(totals))
     acceptor.set(True)
-    _, writer = await asyncio.open_connection(*listen.getsockname())
-    await wait_until(lambda: met, what="who waited is let in")
-    assert not fails
+    await wait_until(lambda: totals.get(CRASHES.name, ("accept",)) == 2)
+    _, writer = await asyncio.open_connection(*address)
+    if proxied is not None:
+        writer.write(b"PROXY UNKNOWN\r\n")
+    await wait_until(lambda: met, what="who came is let in")
     writer.close()
     await writer.wait_closed()
     acceptor.stop()
+
+
+class Stubborn(socket.socket):
+    """A listening socket that cannot be duplicated the first two times."""
+
+    def __init__(self, listening: socket.socket) -> None:
+        super().__init__(fileno=listening.detach())
+        self.setblocking(False)
+        self.failures = 2
+
+    def dup(self) -> socket.socket:  # type: ignore[override]
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return socket.socket(fileno=os.dup(self.fileno()))

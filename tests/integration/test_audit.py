@@ -14,6 +14,7 @@ from monitor.history import audit_rows
 from monitor.history.audit_rows import Entry
 from monitor.history.pruning import Limits
 from monitor.history.store import Store, StoreError
+from monitor.tasks import Tasks
 from router.main import audit_trail
 from router.main.audit_trail import AuditTrail
 from tests.support.wait import wait_until_async
@@ -156,3 +157,25 @@ async def test_nobody_waits_long_for_a_note_and_those_waiting_are_bounded(
     async with running(trail):
         await wait_until_async(lambda: "0 waiting" in repr(trail))
     assert [entry.what for entry in await log_of(store)] == ["reload 1", "reload 0"]
+
+
+async def test_an_entry_that_cannot_be_written_at_all_holds_up_no_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    write = store.audit
+
+    async def fails(by: Actor, what: str, now: float) -> None:
+        if what == "first":
+            raise RuntimeError("a fault")
+        await write(by, what, now)
+
+    monkeypatch.setattr(store, "audit", fails)
+    trail, tasks = AuditTrail(store, lambda: NOW), Tasks()
+    trail.note(ALICE, "first")
+    trail.note(ALICE, "second")
+    tasks.service("audit", trail.run)
+    await wait_until_async(lambda: "0 waiting" in repr(trail))
+    await trail.written()
+    assert [entry.what for entry in await log_of(store)] == ["second"]
+    assert "the audit log lacks what alice did: first" in caplog.text
+    await tasks.stop()

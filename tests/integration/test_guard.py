@@ -17,6 +17,8 @@ from monitor.actors import Actor
 from monitor.feed import Message
 from monitor.history.store import Store, StoreError
 from monitor.settings import read
+from monitor.tasks import CRASHES, Tasks
+from monitor.tasks import FAMILIES as TASK_FAMILIES
 from monitor.totals import Totals
 from router.admission.alerts import RULES
 from router.admission.bans import BanList
@@ -232,3 +234,32 @@ def test_a_missing_setting_is_told_once_and_until_the_settings_change(
     assert len(caplog.records) == 4
     notices.clear()
     assert notices.sentences() == []
+
+
+async def test_a_guard_that_crashes_goes_on_with_the_next_offender_and_is_counted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever crashes: deciding on one offender, or forgetting what is long over."""
+    totals = Totals(TASK_FAMILIES)
+    tasks = Tasks(totals, "control")
+    faults, sentence = [RuntimeError("a fault")], scene.store.sentence
+
+    async def fails(*given: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return await sentence(*given)
+
+    async def never(*given: Any) -> int:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(scene.store, "sentence", fails)
+    monkeypatch.setattr(scene.store, "forget_bans", never)
+    scene.offend()
+    task = tasks.service("guard", scene.guard.run)
+    await wait_until(lambda: totals.get(CRASHES.name, ("guard",)) == 2)
+    scene.offend("203.0.113.8/32")
+    await wait_until(lambda: scene.bans())
+    assert list(scene.bans()) == ["203.0.113.8/32"]
+    assert not task.done()
+    assert totals.get(CRASHES.name, ("guard",)) == 2
+    await tasks.stop()

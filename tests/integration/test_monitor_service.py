@@ -21,7 +21,9 @@ from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult,
 from monitor.probes.way import Budget
 from monitor.rhythm import probe_budget
 from monitor.service import Monitor
+from monitor.tasks import CRASHES
 from monitor.totals import Totals
+from monitor.watch import MirrorWatch
 from tests.support.mirror import PretendMirror
 from tests.support.wait import wait_until_async
 
@@ -140,6 +142,10 @@ class Setup:
 
     async def until(self, mirror_id: str, state: State) -> None:
         await wait_until_async(lambda: self.state(mirror_id) is state, what=f"{mirror_id} {state}")
+
+    async def told(self, mirror_id: str, state: State) -> None:
+        """Until whoever listens has been told this state."""
+        await wait_until_async(lambda: self.published[-1].of(mirror_id).state is state)
 
     async def probes_more(self, mirror_id: str, number: int) -> None:
         wanted = self.prober.count[mirror_id] + number
@@ -467,3 +473,75 @@ def test_three_bad_probes_fit_into_three_intervals():
     interval = MonitorConfig().interval
     assert 1.2 * interval + 3 * probe_budget(interval) <= 3 * interval
     assert probe_budget(1.0) == 5.0
+
+
+async def test_workers_get_a_snapshot_whatever_history_makes_of_it(setup, monkeypatch):
+    """Once inside of history, and once where it is handed to it."""
+    monitor = await setup.start()
+    await setup.until("hk", State.up)
+    faults = [RuntimeError("a fault"), RuntimeError("a fault")]
+
+    def fails(*_: object) -> None:
+        if faults:
+            raise faults.pop()
+
+    for name, says, wanted in (("_draft", REFUSED, State.down), ("see", GOOD, State.up)):
+        monkeypatch.setattr(monitor.history, name, fails)
+        setup.prober.says["hk"] = says
+        await setup.until("hk", wanted)
+        await setup.told("hk", wanted)
+    assert faults == []
+    crashes = [setup.totals.get(CRASHES.name, (name,)) for name in ("history", "snapshot")]
+    assert crashes == [1, 1]
+
+
+async def test_history_is_kept_whatever_the_workers_feed_makes_of_a_snapshot(setup):
+    monitor = await setup.start()
+    await setup.until("hk", State.up)
+
+    def fails(snapshot: HealthSnapshot) -> None:
+        raise RuntimeError("a fault")
+
+    monitor._on_change = fails
+    setup.prober.says["hk"] = REFUSED
+    await setup.until("hk", State.down)
+    await wait_until_async(lambda: monitor.history.past.incidents)
+    assert setup.totals.get(CRASHES.name, ("snapshot",)) >= 1
+
+
+async def test_one_mirror_that_cannot_be_kept_up_does_not_keep_the_others_from_it(
+    setup, monkeypatch
+):
+    monitor = await setup.start()
+    await setup.until("us", State.up)
+    expired, real = set[str](), monitor._judge.expire
+
+    def expire(watch: MirrorWatch, now: float) -> bool:
+        if watch.mirror.id == "hk":
+            raise RuntimeError("a fault")
+        expired.add(watch.mirror.id)
+        return bool(real(watch, now))
+
+    monkeypatch.setattr(monitor._judge, "expire", expire)
+    await wait_until_async(lambda: setup.totals.get(CRASHES.name, ("monitor",)) >= 2)
+    assert expired == {"us"}
+
+
+async def test_the_end_of_one_part_of_the_monitor_does_not_keep_the_others_from_theirs(
+    setup, monkeypatch
+):
+    monitor = await setup.start()
+    ended: list[str] = []
+
+    async def fails() -> None:
+        raise RuntimeError("a fault")
+
+    async def ends() -> None:
+        ended.append("history")
+
+    monkeypatch.setattr(monitor._schedule, "stop", fails)
+    monkeypatch.setattr(monitor.history, "stop", ends)
+    with pytest.raises(RuntimeError, match="a fault"):
+        await monitor.stop()
+    assert ended == ["history"]
+    monkeypatch.undo()

@@ -1,6 +1,8 @@
 """The store, on a real SQLite file and in a real PostgreSQL, in good times."""
 
+import asyncio
 import random
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from itertools import pairwise, product
@@ -15,6 +17,7 @@ from monitor.bans import Ban
 from monitor.config import MonitorRetention
 from monitor.health.board import Latency, State, Wish
 from monitor.history import reading
+from monitor.history import store as store_module
 from monitor.history.accounts import Credit
 from monitor.history.incidents import Incident, Part
 from monitor.history.pruning import Limits
@@ -23,6 +26,8 @@ from monitor.history.store import Store, StoreError
 from monitor.history.sums import sums
 from monitor.history.uptime import FIVE_MINUTES, HOUR, KNOWN_STATES, of_bucket, total
 from monitor.history.writer import HistoryWriter
+from monitor.tasks import CRASHES, FAMILIES, Tasks
+from monitor.totals import Totals
 from tests.support.wait import wait_until_async
 
 ME = Actor("operator", "here")
@@ -332,3 +337,83 @@ async def test_a_batch_that_may_have_been_written_is_tried_again_as_it_was():
     writer.put(sample(2))
     await writer.stop()
     assert tried == [[1], [1], [2]]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a fault"), KeyError("a row")])
+async def test_rows_that_make_writing_fail_are_dropped_and_those_behind_them_are_written(error):
+    written: list[float] = []
+
+    async def write(items: Sequence[Any]) -> None:
+        if items[0].at == 1:
+            raise error
+        written.extend(item.at for item in items)
+
+    totals = Totals(FAMILIES)
+    writer = HistoryWriter(write, every=0.01, tasks=Tasks(totals))
+    writer.start()
+    writer.put(sample(1))
+    await wait_until_async(lambda: writer.dropped == 1)
+    writer.put(sample(2))
+    await wait_until_async(lambda: written == [2])
+    assert totals.get(CRASHES.name, ("history writer",)) == 1
+    await writer.stop()
+
+
+async def test_a_row_that_no_table_takes_costs_no_later_row(store, caplog):
+    broken = Sample("hk", 1.0, True, State.up, "ok", Latency(1, 1, 1, 1), vantage=object())  # type: ignore[arg-type]
+    store.record(broken)
+    assert await store.flush()
+    store.record(sample(2.0))
+    assert await store.flush()
+    assert await count(store, "sample") == 1
+    assert store.dropped == 1
+
+
+async def test_a_question_that_hangs_does_not_hold_up_the_loop_nor_the_end(
+    store_url, monkeypatch, caplog
+):
+    monkeypatch.setattr(store_module, "CLOSE_WITHIN", 0.2)
+    opened = await Store.open(store_url)
+    asked, release = threading.Event(), threading.Event()
+
+    def question(session: Session) -> None:
+        asked.set()
+        release.wait(30)
+
+    asking = asyncio.create_task(opened.read(question))
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    try:
+        await wait_until_async(asked.is_set)
+        turning = asyncio.create_task(turn())
+        await opened.close()
+        assert turns > 100
+        assert "does not end what it was asked" in caplog.text
+        turning.cancel()
+    finally:
+        release.set()
+    await asyncio.gather(asking, return_exceptions=True)
+
+
+async def test_what_is_being_asked_when_the_store_closes_is_still_answered(store_url):
+    opened = await Store.open(store_url)
+    asked, release = threading.Event(), threading.Event()
+
+    def question(session: Session) -> int:
+        asked.set()
+        release.wait(30)
+        return int(session.connection().execute(sqlalchemy.text("SELECT 7")).scalar_one())
+
+    asking = asyncio.create_task(opened.read(question))
+    await wait_until_async(asked.is_set)
+    closing = asyncio.create_task(opened.close())
+    await asyncio.sleep(0)
+    release.set()
+    await closing
+    assert await asking == 7

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot
+from monitor.tasks import CRASHES, Tasks
+from monitor.tasks import FAMILIES as TASK_FAMILIES
 from monitor.totals import Totals
 from router.config import WorkerConfig
 from router.metering.usage import Basis, Usage
@@ -15,6 +18,7 @@ from router.metering.uses import Uses
 from router.metrics import FAMILIES
 from router.plane import Plane
 from router.reports import Reports
+from tests.support.wait import wait_until_async
 
 
 def _plane(totals: Totals, *names: str) -> Plane:
@@ -98,3 +102,24 @@ async def test_a_worker_whose_last_uses_nobody_writes_does_not_say_that_all_is_w
     assert "ends" not in told[0]
     assert uses
     assert "2 uses of issued keys may be missing" in caplog.text
+
+
+async def test_a_worker_whose_report_crashes_once_reports_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[dict[str, Any]] = []
+    totals = Totals((*FAMILIES, *TASK_FAMILIES))
+    reports, plane = Reports("0-1-2", totals, Uses(), told.append), _plane(totals, "a")
+    faults = [RuntimeError("a fault")]
+
+    def settle(wall: float) -> None:
+        if faults:
+            raise faults.pop()
+
+    monkeypatch.setattr(plane.upstreams, "settle", settle)
+    tasks = Tasks(totals, "worker")
+    task = tasks.service("reports", partial(reports.run, plane))
+    crash = [CRASHES.name, ["reports"], 1.0]
+    await wait_until_async(lambda: told and crash in told[-1].get("rows", ()))
+    assert not task.done()
+    await tasks.stop()
