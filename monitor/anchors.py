@@ -6,10 +6,12 @@ They are asked with a TCP connection and nothing else, and only when mirrors fai
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 
 from monitor.diagnosis.pace import Pace
+from monitor.probes.connect import connect
+from monitor.probes.dns.system import SystemResolver
+from monitor.probes.resolve import as_address
 
 TIMEOUT = 3.0
 
@@ -20,6 +22,7 @@ class Anchors:
     def __init__(self, pace: Pace, monotonic: Callable[[], float]) -> None:
         self._pace = pace
         self._monotonic = monotonic
+        self._system = SystemResolver()
         self._places: tuple[str, ...] = ()
         self._heard = float("-inf")
         self._asked = float("-inf")
@@ -56,22 +59,26 @@ class Anchors:
         """
         async with self._asking:
             if self._monotonic() - self._asked >= 1.0:
-                answers = await asyncio.gather(*map(_answers, self._places))
+                answers = await asyncio.gather(*map(self._answers, self._places))
                 self._asked = self._monotonic()
                 self.failing = answers.count(False) / max(len(answers), 1)
                 if any(answers):
                     self.heard()
         return self.failing < 1.0
 
-
-async def _answers(place: str) -> bool:
-    host, _, port = place.rpartition(":")
-    try:
-        async with asyncio.timeout(TIMEOUT):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    except OSError:
+    async def _answers(self, place: str) -> bool:
+        host, _, port = place.rpartition(":")
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                for address in await self._addresses(host.strip("[]")):
+                    connection, _ = await connect(address, int(port), TIMEOUT)
+                    if connection is not None:
+                        connection.close()
+                        return True
+        except (OSError, UnicodeError):
+            pass
         return False
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return True
+
+    async def _addresses(self, host: str) -> Sequence[str]:
+        literal = as_address(host)
+        return [str(literal)] if literal else await self._system.addresses(host, TIMEOUT)

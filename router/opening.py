@@ -145,7 +145,9 @@ async def routes_to(plane: Plane, upstream: Upstream) -> list[Route]:
     else:
         try:
             timeout = plane.timeouts.connect
-            addresses = await resolve_host(mirror.host, mirror.allow_private, timeout)
+            addresses = await resolve_host(
+                mirror.host, mirror.allow_private, timeout, plane.resolver
+            )
         except ProbeFailure as error:
             raise ConnectFailed(Failure.resolve, f"its name: {error.failure}") from None
         routes = upstream.resolved(addresses, plane.wall())

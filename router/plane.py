@@ -12,7 +12,9 @@ from itertools import count
 from typing import Protocol
 
 from monitor.health.board import HealthSnapshot
+from monitor.probes.dns.system import SystemResolver
 from monitor.probes.handshake import TlsContexts
+from monitor.probes.resolve import Resolver
 from monitor.totals import Totals
 from router.admission.alerts import Alerts
 from router.admission.anonymous import AnonymousCallers
@@ -113,6 +115,7 @@ class Plane:
         self.outbox = Outbox()
         self.departures = Departures()
         self.tls_contexts = TlsContexts()
+        self.resolver: Resolver = SystemResolver()
         self.exchanges: set[RunningRequest] = set()
         self.wheel.watch(self.exchanges)
         self.draining = False

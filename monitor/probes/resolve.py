@@ -6,10 +6,9 @@ machines, and requests with keys would be sent there.
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
-import socket
 from collections.abc import Iterable
+from typing import Protocol
 
 from monitor.probes.failures import failure_of
 from monitor.probes.result import Operation, ProbeFailure
@@ -21,7 +20,16 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-async def resolve_host(host: str, allow_private: bool, timeout: float) -> tuple[str, ...]:
+class Resolver(Protocol):
+    """A resolver that holds nobody up when it hangs (`dns/system.py`)."""
+
+    async def addresses(self, hostname: str, timeout: float) -> list[str]:
+        """The addresses of a name. Raises OSError, UnicodeError."""
+
+
+async def resolve_host(
+    host: str, allow_private: bool, timeout: float, system: Resolver
+) -> tuple[str, ...]:
     """The addresses of a name, in the system resolver's order; an IP literal stands for itself.
 
     Raises ProbeFailure: the resolver's failure, or `dns_bogon_error` when all that it gave is
@@ -29,13 +37,11 @@ async def resolve_host(host: str, allow_private: bool, timeout: float) -> tuple[
     """
     if (literal := as_address(host)) is not None:
         return (str(literal),)
-    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(timeout):
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        found = await system.addresses(host, timeout)
     except (OSError, UnicodeError) as error:
         raise ProbeFailure(Operation.resolve, failure_of(error)) from error
-    return usable((str(entry[4][0]) for entry in found), allow_private)
+    return usable(found, allow_private)
 
 
 def usable(answers: Iterable[str], allow_private: bool) -> tuple[str, ...]:

@@ -43,27 +43,22 @@ PRIVATE = {
 
 
 class Network:
-    """Name server and internet for the running loop: public addresses lead to the loopback one."""
+    """Name server of a road, and internet: public addresses lead to the loopback one."""
 
-    def __init__(self, mirror: ScriptedMirror) -> None:
+    def __init__(self, mirror: ScriptedMirror, road: Road) -> None:
         self._port = mirror.port
         self.answers: list[str] = []
         self.dialled: list[str] = []
         loop = cast(Any, asyncio.get_running_loop())
         self._connect: Callable[..., Coroutine[Any, Any, None]] = loop.sock_connect
-        self._real = loop.getaddrinfo
-        loop.getaddrinfo, loop.sock_connect = self._resolve, self._dial
+        loop.sock_connect = self._dial
+        road.plane.resolver = self
 
-    async def _resolve(self, host: str, port: int | None, **more: Any) -> list[Any]:
-        if host != NAME:  # uvloop asks for addresses too
-            return cast(list[Any], await self._real(host, port, **more))
+    async def addresses(self, hostname: str, timeout: float) -> list[str]:
+        assert hostname == NAME
         if not self.answers:
             raise socket.gaierror(socket.EAI_NODATA, "no address")
-        kinds = [socket.AF_INET6 if ":" in a else socket.AF_INET for a in self.answers]
-        return [
-            (kind, socket.SOCK_STREAM, 6, "", (address, 0))
-            for kind, address in zip(kinds, self.answers, strict=True)
-        ]
+        return self.answers
 
     async def _dial(self, sock: socket.socket, address: tuple[str, int]) -> None:
         if address[1] == self._port:
@@ -79,7 +74,7 @@ def named(mirror: ScriptedMirror, **more: Any) -> dict[str, Any]:
 @scene
 async def test_a_name_that_comes_to_mean_a_private_address_is_not_followed(address: str) -> None:
     async with ScriptedMirror(answering(OK)) as mirror, Road([named(mirror)]) as road:
-        network = Network(mirror)
+        network = Network(mirror, road)
         upload = post("/v1/files", b"x").replace(b"application/json", b"text/plain")
         network.answers = [PUBLIC]
         assert (await road.ask(upload)).status == 200
@@ -96,14 +91,14 @@ async def test_a_name_that_comes_to_mean_a_private_address_is_not_followed(addre
 async def test_a_private_address_is_followed_where_the_operator_allows_it() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
         async with Road([named(mirror, allow_private=True)]) as road:
-            Network(mirror).answers = ["127.0.0.1"]
+            Network(mirror, road).answers = ["127.0.0.1"]
             assert (await road.ask(get())).status == 200
 
 
 @scene
 async def test_a_name_without_an_address_is_an_error_and_no_more() -> None:
     async with ScriptedMirror(answering(OK)) as mirror, Road([named(mirror)]) as road:
-        network = Network(mirror)
+        network = Network(mirror, road)
         assert (await road.ask(get())).status == 502
         assert road.totals.get("mirrorgate_attempts", ("a", "resolve")) == 1
         network.answers = [PUBLIC]
@@ -114,7 +109,7 @@ async def test_a_name_without_an_address_is_an_error_and_no_more() -> None:
 async def test_a_name_with_a_thousand_addresses_costs_no_more_than_a_few_tries() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
         async with Road([named(mirror, allow_private=True)]) as road:
-            network = Network(mirror)
+            network = Network(mirror, road)
             network.answers = [f"127.1.{i // 250}.{i % 250 + 1}" for i in range(1000)]
             assert (await road.ask(get())).status == 502
             assert 1 <= len(network.dialled) <= 16

@@ -141,7 +141,7 @@ async def _vanish(point: Point, leave: Leave, tls: Contexts | None = None) -> No
     """Bring a client to the point, let it vanish, and expect that nothing is left of it."""
     async with scenery(point, tls) as (road, mirror):
         if "slow." in point.table.get("url", ""):
-            cast(Any, asyncio.get_running_loop()).getaddrinfo = _never
+            cast(Any, road.plane).resolver.addresses = _never
         on_wheel, files = len(road.plane.wheel), open_files(os.getpid())
         client = await come_to(point, road, mirror)
         leave(client.writer)

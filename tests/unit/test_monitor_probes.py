@@ -1,20 +1,25 @@
 """The parts of probes that need no network."""
 
+import asyncio
 import errno
 import random
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from monitor.anchors import Anchors
 from monitor.config import MirrorConfig
+from monitor.diagnosis.pace import NORMAL
+from monitor.probes.dns.system import Busy, SystemResolver
 from monitor.probes.failures import failure_of
 from monitor.probes.handshake import alert_in
 from monitor.probes.request import MAX_BODY, MAX_HEAD, NotHttp, ResponseReader, request_head
 from monitor.probes.resolve import MAX_ADDRESSES, resolve_host, usable
-from monitor.probes.result import ProbeFailure
+from monitor.probes.result import TIMED_OUT, ProbeFailure
 from monitor.schedule import pause_before_next, share_of_interval
 
 
@@ -75,8 +80,8 @@ def test_no_answer_is_not_a_private_answer():
 
 
 async def test_an_address_written_by_the_operator_is_used_as_it_is():
-    assert await resolve_host("127.0.0.1", False, 1.0) == ("127.0.0.1",)
-    assert await resolve_host("::1", False, 1.0) == ("::1",)
+    assert await resolve_host("127.0.0.1", False, 1.0, SystemResolver()) == ("127.0.0.1",)
+    assert await resolve_host("::1", False, 1.0, SystemResolver()) == ("::1",)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +180,50 @@ def test_probes_are_jittered_and_spread_after_the_start():
     first = [share_of_interval(True, rng) for _ in range(500)]
     assert min(first) < 0.25
     assert 0.95 < max(first) <= 1.0
+
+
+async def _host() -> None:
+    with pytest.raises(ProbeFailure, match=TIMED_OUT):
+        await resolve_host("slow.test", False, 0.01, SystemResolver())
+
+
+async def _anchor() -> None:
+    anchors = Anchors(NORMAL, lambda: 100.0)
+    anchors.configure(["slow.test:53"])
+    assert not await anchors.ask()
+
+
+@pytest.mark.parametrize("ask", [_host, _anchor])
+def test_a_resolver_that_hangs_keeps_no_process_from_ending(ask, monkeypatch):
+    release, asked = threading.Event(), threading.Event()
+
+    def hang(*_: object, **__: object) -> list[object]:
+        asked.set()
+        release.wait(60)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    monkeypatch.setattr("monitor.anchors.TIMEOUT", 0.01)
+    try:
+        asyncio.run(asyncio.wait_for(ask(), 30))  # also waits for the loop's own threads
+        assert asked.is_set()
+        hanging = [t for t in threading.enumerate() if t.name == "resolve slow.test"]
+        assert hanging
+        assert hanging[0].daemon
+    finally:
+        release.set()
+
+
+async def test_a_lookup_that_no_thread_could_be_started_for_is_not_waited_for(monkeypatch):
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    system = SystemResolver(lambda hostname: ["192.0.2.1"])
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(Busy):
+            await system.addresses("api.test", 1.0)
+    assert await system.addresses("api.test", 10.0) == ["192.0.2.1"]
 
 
 def test_resolving_for_workers_loads_neither_database_nor_dns_library():

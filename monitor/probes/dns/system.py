@@ -41,10 +41,15 @@ class SystemResolver:
             raise Busy("the system's resolver does not answer")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[str]] = loop.create_future()
-        self._running[hostname] = future
-        threading.Thread(
+        thread = threading.Thread(
             target=self._run, args=(loop, hostname), name=f"resolve {hostname}", daemon=True
-        ).start()
+        )
+        self._running[hostname] = future
+        try:
+            thread.start()
+        except RuntimeError as error:
+            del self._running[hostname]
+            raise Busy("the system has no thread left") from error
         return future
 
     def _run(self, loop: asyncio.AbstractEventLoop, hostname: str) -> None:
