@@ -98,13 +98,16 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def count_probe(
-    totals: Totals, mirror_id: str, probe: Probe, greeted: Sequence[PathResult], now: float
-) -> None:
-    """Count the steps of one probe, and of the handshakes beside it."""
+def count_probe(totals: Totals, mirror_id: str, probe: Probe, now: float) -> None:
+    """Count the steps of one probe."""
     totals.set(LAST_PROBE, now, (mirror_id,))
     _count_step(totals, mirror_id, probe.resolution)
-    for path in (*probe.paths, *greeted):
+    count_paths(totals, mirror_id, probe.paths)
+
+
+def count_paths(totals: Totals, mirror_id: str, paths: Sequence[PathResult]) -> None:
+    """Count the steps over these paths."""
+    for path in paths:
         for step in path.steps:
             _count_step(totals, mirror_id, step)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -31,6 +31,7 @@ from monitor.history.store import Store
 from monitor.judge import Judge
 from monitor.probes.naming import NameService
 from monitor.probes.prober import Prober
+from monitor.probes.result import PathResult
 from monitor.probes.room import NoRoom, Room
 from monitor.publisher import Publisher
 from monitor.rhythm import Rhythm, paced
@@ -259,7 +260,19 @@ class Monitor:
         soon = self._digest(watch, turn, self._clock())
         if turn.probe.best is not None:
             self._errands.run(watch.mirror, turn.probe.best.way, config)
-        return soon
+        greeted = await self._turns.greet(watch.ways, turn, config.timeouts, rhythm)
+        self._take_greetings(watch, turn, greeted)
+        return soon or watch.wants_another
+
+    def _take_greetings(
+        self, watch: MirrorWatch, turn: Turn, greeted: Sequence[PathResult]
+    ) -> None:
+        """Take what was seen of other paths than the one that was asked."""
+        metrics.count_paths(self._totals, watch.mirror.id, greeted)
+        for result in greeted:
+            self._consequences.take(watch, result, turn.began, turn.probe.meaning.alive)
+        if greeted:
+            self._show(watch)
 
     def _digest(self, watch: MirrorWatch, turn: Turn, now: float) -> bool:
         """Take what a turn found; True if the next one should come soon."""
@@ -268,8 +281,8 @@ class Monitor:
             return True
         probe = turn.probe if turn.touched else watch.untouched(turn.probe)
         watch.take(probe, now, self._monotonic())
-        metrics.count_probe(self._totals, watch.mirror.id, probe, turn.greeted, now)
-        for result in (*probe.paths, *turn.greeted):
+        metrics.count_probe(self._totals, watch.mirror.id, probe, now)
+        for result in probe.paths:
             self._consequences.take(watch, result, turn.began, probe.meaning.alive)
         doubt = self._judge.judge(watch, probe, now)
         if turn.touched and (probe.meaning.alive or not watch.could_be_ours):

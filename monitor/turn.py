@@ -1,6 +1,7 @@
 """One turn of one mirror: its names are resolved, one path is asked to the end, others are greeted.
 
-All that a turn finds is told at once when it has ended.
+What the asked path shows is known before the others are greeted, and waits for none of them. All
+of it shares one budget: a greeting that the budget cut short shows nothing, and is due again.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from monitor.health.board import endpoint_of
 from monitor.health.paths import Path, is_cut
 from monitor.health.quarantine import Quarantine
 from monitor.probes.prober import Probe, Prober
-from monitor.probes.result import Operation, PathResult, StepResult, Way
+from monitor.probes.result import TIMED_OUT, Operation, PathResult, StepResult, Way
+from monitor.probes.room import NoRoom
 from monitor.probes.way import Budget
 from monitor.rhythm import Rhythm
 from monitor.ways import Plan, Ways
@@ -30,7 +32,8 @@ class Turn:
     """What one turn found."""
 
     probe: Probe
-    greeted: tuple[PathResult, ...] = ()
+    budget: Budget
+    """The time that is left of it is for greetings."""
     touched: bool = True
     """False when there was no path that might be tried."""
     pending: bool = False
@@ -57,18 +60,55 @@ class Turns:
         self._monotonic = monotonic
 
     async def take(self, ways: Ways, timeouts: MonitorTimeouts, rhythm: Rhythm) -> Turn:
-        """Take one turn. Raises NoRoom when the mirror is full of what callers ask of it."""
+        """Take a turn up to the verdict; `greet` is the rest of it.
+
+        Raises NoRoom when the mirror is full of what callers ask of it.
+        """
         budget = Budget.of(rhythm.budget)
         resolution = await self._resolve(ways, timeouts, rhythm, budget)
         plan, began = self._plan(ways, rhythm), self._monotonic()
         asked = await self._prober.ask(ways.mirror, plan.ask, timeouts, budget)
-        greeted = await self._greet(
-            ways, self._still_to_greet(ways, rhythm, asked), timeouts, rhythm
-        )
-        self._spend(ways, (*asked, *greeted))
+        self._spend(ways, asked)
         probe = Probe(resolution, asked, judge(resolution, asked))
         touched = bool(plan.ask) or not len(ways)
-        return Turn(probe, greeted, touched, not touched and self._is_pending(ways), began)
+        return Turn(probe, budget, touched, not touched and self._is_pending(ways), began)
+
+    async def greet(
+        self, ways: Ways, turn: Turn, timeouts: MonitorTimeouts, rhythm: Rhythm
+    ) -> tuple[PathResult, ...]:
+        """Shake hands over other paths, in the time that is left of the turn.
+
+        Names side by side, but each at one address after the other while it is not cut off.
+        """
+        greeted = self._still_to_greet(ways, rhythm, turn.probe.paths)
+
+        async def greet(hostname: str) -> list[PathResult]:
+            results: list[PathResult] = []
+            for way in (way for way in greeted if way.hostname == hostname):
+                result = await self._greeting(ways, way, timeouts, turn.budget)
+                if result is None:
+                    break
+                results.append(result)
+                if was_cut(result):
+                    break
+            return results
+
+        names = dict.fromkeys(way.hostname for way in greeted)
+        return tuple(chain.from_iterable(await asyncio.gather(*map(greet, names))))
+
+    async def _greeting(
+        self, ways: Ways, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    ) -> PathResult | None:
+        """The result of one greeting; None if there was no time or no room for it."""
+        if budget.is_over():
+            return None
+        patience = self._patience(ways, way, timeouts)
+        try:
+            result = await self._prober.greet(ways.mirror, way, patience, budget)
+        except NoRoom:
+            return None
+        self._spend(ways, [result])
+        return None if budget.is_over() and result.last.failure == TIMED_OUT else result
 
     def _is_pending(self, ways: Ways) -> bool:
         """Whether a path is only waiting for an examination, which then takes a moment."""
@@ -130,24 +170,6 @@ class Turns:
             for way in self._plan(ways, rhythm).greet
             if way not in done and way.hostname not in names and way.address not in addresses
         ]
-
-    async def _greet(
-        self, ways: Ways, greeted: Sequence[Way], timeouts: MonitorTimeouts, rhythm: Rhythm
-    ) -> tuple[PathResult, ...]:
-        """Names side by side, but each at one address after the other while it is not cut off."""
-        budget = Budget.of(rhythm.budget)
-
-        async def greet(hostname: str) -> list[PathResult]:
-            results: list[PathResult] = []
-            for way in (way for way in greeted if way.hostname == hostname):
-                patience = self._patience(ways, way, timeouts)
-                results.append(await self._prober.greet(ways.mirror, way, patience, budget))
-                if was_cut(results[-1]):
-                    break
-            return results
-
-        names = dict.fromkeys(way.hostname for way in greeted)
-        return tuple(chain.from_iterable(await asyncio.gather(*map(greet, names))))
 
     def _patience(self, ways: Ways, way: Way, timeouts: MonitorTimeouts) -> MonitorTimeouts:
         """A name that is probably met with silence is not waited for as long as others."""

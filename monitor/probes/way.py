@@ -29,6 +29,10 @@ class Budget:
         """Seconds that a step may take."""
         return max(min(timeout, self.ends - time.perf_counter()), 0.0)
 
+    def is_over(self) -> bool:
+        """Whether nothing is left of it."""
+        return time.perf_counter() >= self.ends
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:

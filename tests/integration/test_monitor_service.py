@@ -97,6 +97,22 @@ class HeldProber(ScriptedProber):
         return await super().resolve(mirror, timeout, hostname)
 
 
+class SlowGreeter(ScriptedProber):
+    """A prober whose greetings take until they are released."""
+
+    def __init__(self, *ids: str) -> None:
+        super().__init__(*ids)
+        self.greeting = asyncio.Event()
+        self.released = asyncio.Event()
+
+    async def greet(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    ) -> PathResult:
+        self.greeting.set()
+        await self.released.wait()
+        return replace(GOOD.paths[0], hostname=way.hostname)
+
+
 class Setup:
     """A monitor over two mirrors, `hk` and `us`, and all that it needs."""
 
@@ -545,3 +561,19 @@ async def test_the_end_of_one_part_of_the_monitor_does_not_keep_the_others_from_
         await monitor.stop()
     assert ended == ["history"]
     monkeypatch.undo()
+
+
+async def test_a_verdict_waits_for_no_greeting_of_another_path(setup):
+    setup.mirrors = (mirror("hk", hostnames=("alt.example.com",)),)
+    prober = SlowGreeter("hk")
+    await setup.start(SLOW, prober)
+    await setup.until("hk", State.up)
+    await setup.told("hk", State.up)
+    await asyncio.wait_for(prober.greeting.wait(), 10)
+
+    def standings() -> dict[str, Standing]:
+        return {p.hostname: p.standing for p in setup.published[-1].of("hk").paths}
+
+    assert standings()["alt.example.com"] is Standing.untested
+    prober.released.set()
+    await wait_until_async(lambda: standings()["alt.example.com"] is Standing.ok)
