@@ -132,12 +132,18 @@ class Examiner:
             conclusion = await self._conclusion(case)
         except EndpointBusy:
             return
+        if conclusion is None:
+            return
         del self._running[case.endpoint]  # what follows may begin the next one
         self._listener.concluded(case, conclusion)
 
-    async def _conclusion(self, case: Case) -> Conclusion:
+    async def _conclusion(self, case: Case) -> Conclusion | None:
+        """None when a reload has taken all control names away meanwhile."""
         triggered: float | None = None
-        if not await self._answers(case):
+        answers = await self._answers(case)
+        if answers is None:
+            return None
+        if not answers:
             triggered = self._monotonic()
             self._quarantine.trigger(case.endpoint, triggered)
             self._listener.quarantined(case)
@@ -149,8 +155,8 @@ class Examiner:
             before=case.before,
         )
 
-    async def _answers(self, case: Case) -> bool:
-        """Whether the endpoint answers under another name."""
+    async def _answers(self, case: Case) -> bool | None:
+        """Whether the endpoint answers under another name; None when there is none to try."""
         if self._quarantine.until(case.endpoint, self._monotonic()) is not None:
             return False
         wait = min(case.timeouts.handshake, self._pace.silent_handshake)
@@ -158,7 +164,10 @@ class Examiner:
         for number in range(GLANCES):
             if number:
                 await asyncio.sleep(GLANCE_GAP)
-            control = self._laboratory.controls[number % len(self._laboratory.controls)]
+            controls = self._laboratory.controls  # as they are now: a reload may change them
+            if not controls:
+                return None
+            control = controls[number % len(controls)]
             made = await attempt(Role.control, case.subject, control, self._contexts, timeouts)
             trial = Trial(
                 role=Role.control,

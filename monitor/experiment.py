@@ -112,10 +112,10 @@ class Laboratory:
     async def _trials(
         self, subject: Subject, timeouts: MonitorTimeouts, triggered: float | None, patient: bool
     ) -> tuple[list[Trial], str]:
-        if not self.controls:
-            return [], "there is no control name"
         trials: list[Trial] = []
         while len(trials) < MOST_TRIALS:
+            if not self.controls:
+                return trials, "there is no control name"
             step = next_step(
                 trials,
                 self._monotonic(),
@@ -129,6 +129,8 @@ class Laboratory:
                 return trials, step.why
             if not await self._wait_for(step, trials, subject, patient):
                 return trials, "it is not allowed to go on for now"
+            if step.control and step.control not in self.controls:
+                continue  # a reload has replaced it during the wait
             trial = await self._try(step, subject, timeouts)
             trials.append(trial)
             if trial.role is Role.target and trial.outcome in CUT:

@@ -6,6 +6,7 @@ the handshake has ended.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 from dataclasses import dataclass
@@ -78,7 +79,8 @@ async def _ask(
     if role is not Role.target:
         return await control_handshake(connection, contexts.for_control(), shake, timeout)
     try:
-        context: ssl.SSLContext = await contexts.get(subject.ca_file)
+        async with asyncio.timeout(timeout):
+            context: ssl.SSLContext = await contexts.get(subject.ca_file)
     except OSError:
         return unprepared(shake)
     _, result = await handshake(connection, context, shake, timeout)

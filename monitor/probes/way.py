@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -74,7 +75,8 @@ async def open_way(
             return
         shake = Shake.as_itself(way.address, way.hostname)
         try:
-            context = await contexts.get(mirror.ca_file)
+            async with asyncio.timeout(budget.limit(timeouts.handshake)):
+                context = await contexts.get(mirror.ca_file)
         except OSError:
             yield Opened((connected, unprepared(shake)), None)
             return

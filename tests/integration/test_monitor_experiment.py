@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import random
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -12,11 +14,14 @@ from monitor.care import Care
 from monitor.config import MonitorTimeouts
 from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.trial import Outcome, Role
+from monitor.examiner import Case, Examiner
 from monitor.experiment import Conclusion, EndpointBusy, Laboratory
 from monitor.health.board import endpoint_of
 from monitor.health.quarantine import Quarantine
 from monitor.probes.handshake import TlsContexts
-from monitor.probes.trials import Subject
+from monitor.probes.trials import Subject, attempt
+from monitor.tasks import CRASHES, FAMILIES, Tasks
+from monitor.totals import Totals
 from tests.support.censor.relay import Censor
 from tests.support.censor.rules import DROP, FIN, RST, Action, Residual, Rule, exactly
 from tests.support.certs import Authority
@@ -172,3 +177,65 @@ async def test_trials_made_while_we_are_offline_say_nothing(place: Place):
     place.censor.rules = (Rule(exactly(NAME), RST),)
     conclusion = await place.examine()
     assert conclusion.finding.verdict == "local_network_down"
+
+
+@pytest.mark.parametrize("when", ["glance", "experiment"])
+async def test_control_names_that_a_reload_takes_away_end_what_runs(
+    place: Place, monkeypatch: pytest.MonkeyPatch, when: str
+):
+    """No name that was taken away is shown any more, nothing is held without evidence."""
+    place.censor.rules = (Rule(exactly("control.test"), RST),) if when == "glance" else ()
+    totals, concluded = Totals(FAMILIES), list[Conclusion]()
+    laboratory = place.laboratory
+    shown: list[str] = []
+
+    async def watched(role: Role, subject: Subject, control: str, *more: Any) -> Any:
+        shown.append(control)
+        made = await attempt(role, subject, control, *more)
+        if when == "glance" or len(shown) == 2:
+            laboratory.controls = ()
+        return made
+
+    monkeypatch.setattr("monitor.examiner.attempt", watched)
+    monkeypatch.setattr("monitor.experiment.attempt", watched)
+    examiner = Examiner(
+        laboratory,
+        TlsContexts(),
+        place.quarantine,
+        PACE,
+        Listening(concluded),
+        time.monotonic,
+        Tasks(totals),
+    )
+    subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file)
+    assert examiner.suspect(Case("m", subject, TIMEOUTS))
+    await wait_until_async(lambda: not examiner.is_busy(NAME), 30)
+    assert shown == ["control.test"] * (1 if when == "glance" else 2)
+    assert totals.get(CRASHES.name, ("examination",)) == 0
+    assert [c.why for c in concluded] == ([] if when == "glance" else ["there is no control name"])
+    endpoint = endpoint_of("127.0.0.1", place.port)
+    assert place.quarantine.until(endpoint, time.monotonic()) is None
+
+
+class Listening:
+    """Keeps the conclusions."""
+
+    def __init__(self, concluded: list[Conclusion]) -> None:
+        self._concluded = concluded
+
+    def quarantined(self, case: Case) -> None:
+        raise AssertionError("held without evidence")
+
+    def concluded(self, case: Case, conclusion: Conclusion) -> None:
+        self._concluded.append(conclusion)
+
+
+async def test_a_control_name_that_a_reload_replaces_during_a_wait_is_not_shown(place: Place):
+    async def sleep(seconds: float) -> None:
+        place.laboratory.controls = ("other.test",)
+
+    place.use(PACE, sleep=sleep, heard=lambda: None)
+    conclusion = await place.examine(triggered=time.monotonic() - PACE.residual_hold + 0.01)
+    shown = [trial.sni for trial in conclusion.trials if trial.role is Role.control]
+    assert shown
+    assert "control.test" not in shown
