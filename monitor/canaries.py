@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from monitor.config import MirrorConfig, MonitorConfig
@@ -16,7 +17,7 @@ from monitor.diagnosis.pace import Pace
 from monitor.probes.canary import ASSUMED, sing
 from monitor.probes.prober import Prober
 from monitor.probes.result import Canary, Way
-from monitor.probes.way import Budget
+from monitor.probes.way import Budget, Opened
 
 _DAY = 86400
 
@@ -39,6 +40,11 @@ class Account:
         """Take them; a new day begins at none."""
         self.tokens = tokens + (self.tokens if self.day == today else 0)
         self.day = today
+
+    def settle(self, tokens: int, day: int) -> None:
+        """Correct what was taken on a day by so many, unless another day has begun meanwhile."""
+        if self.day == day:
+            self.tokens += tokens
 
 
 class Canaries:
@@ -68,7 +74,7 @@ class Canaries:
     async def sing(self, mirror: MirrorConfig, way: Way, config: MonitorConfig) -> Canary | None:
         """Ask for a completion over a path that works; None if none is due or allowed.
 
-        The tokens are taken before it is sent, and what it really took is settled afterwards.
+        The tokens are booked before, and what it did not take is given back, however it ends.
         """
         account = self._accounts.setdefault(mirror.id, Account(self._first))
         today = int(self._clock() // _DAY)
@@ -79,16 +85,28 @@ class Canaries:
             return None
         account.due = self._next()
         account.spend(ASSUMED, today)
-        result = await self._send(mirror, way, config)
-        account.spend(result.tokens - ASSUMED, today)
+        took = 0
+        try:
+            async with self._open(mirror, way, config) as opened:
+                took = ASSUMED if opened.verified else 0  # from here on it may have been sent
+                result = await self._send(opened, mirror, way, config)
+                took = result.tokens
+        finally:
+            account.settle(took - ASSUMED, today)
         return result
 
-    async def _send(self, mirror: MirrorConfig, way: Way, config: MonitorConfig) -> Canary:
+    def _open(
+        self, mirror: MirrorConfig, way: Way, config: MonitorConfig
+    ) -> AbstractAsyncContextManager[Opened]:
         timeouts = config.timeouts
         budget = Budget.of(timeouts.connect + timeouts.handshake + timeouts.request)
-        model = model_for(mirror, config.canary_model)
-        async with self._prober.open(mirror, way, timeouts, budget) as opened:
-            return await sing(opened, mirror, way, model, self._prober.agent, timeouts.request)
+        return self._prober.open(mirror, way, timeouts, budget)
+
+    async def _send(
+        self, opened: Opened, mirror: MirrorConfig, way: Way, config: MonitorConfig
+    ) -> Canary:
+        model, limit = model_for(mirror, config.canary_model), config.timeouts.request
+        return await sing(opened, mirror, way, model, self._prober.agent, limit)
 
     def _next(self) -> float:
         pace = self._pace

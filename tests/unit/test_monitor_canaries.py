@@ -1,6 +1,10 @@
 """How often canaries are sent, and how many tokens they may take."""
 
+import asyncio
 import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -9,14 +13,26 @@ from hypothesis import strategies as st
 from monitor.canaries import Account, Canaries, model_for
 from monitor.config import MirrorConfig, MonitorConfig
 from monitor.diagnosis.pace import Pace
-from monitor.probes.canary import ASSUMED, judged
+from monitor.probes.canary import ASSUMED, judged, sing
 from monitor.probes.prober import Prober
-from monitor.probes.result import Canary, HttpAnswer, Way
+from monitor.probes.result import (
+    TIMED_OUT,
+    Canary,
+    HttpAnswer,
+    Operation,
+    StepResult,
+    TlsEvidence,
+    Way,
+)
+from monitor.probes.room import NoRoom
+from monitor.probes.way import Opened
 
 WANTED = MonitorConfig(canary=True)
 MIRROR = MirrorConfig("m", "https://mirror.test", api_key="sk-own")
 WAY = Way("mirror.test", "192.0.2.1")
 DAY = 86400.0
+SHAKEN = StepResult(Operation.tls_handshake, None, 0.1, tls=TlsEvidence(verified=True))
+VERIFIED = Opened((SHAKEN,), cast(Any, object()))
 INTERVAL = Pace().canary_interval
 
 
@@ -28,11 +44,34 @@ class Aviary:
         self.canaries = Canaries(
             Prober(), Pace(), random.Random(1), lambda: self.now, lambda: 20000 * DAY + self.now
         )
+        self.canaries._open = self.open  # type: ignore[method-assign]
         self.canaries._send = self.send  # type: ignore[method-assign]
+        self.opened = VERIFIED
+        self.fault: BaseException | None = None
+        self.before_sending = False
 
-    async def send(self, mirror: MirrorConfig, way: Way, config: MonitorConfig) -> Canary:
+    @asynccontextmanager
+    async def open(
+        self, mirror: MirrorConfig, way: Way, config: MonitorConfig
+    ) -> AsyncIterator[Opened]:
+        if self.fault is not None and self.before_sending:
+            raise self.fault
+        yield self.opened
+
+    async def send(
+        self, opened: Opened, mirror: MirrorConfig, way: Way, config: MonitorConfig
+    ) -> Canary:
+        if self.fault is not None:
+            raise self.fault
+        if not opened.verified:
+            return await sing(opened, mirror, way, "m", "", 1.0)
         self.sent.append(self.now)
         return Canary(None, 200, tokens=self.tokens)
+
+    def booked(self) -> int:
+        """Tokens of the mirror that are spent today."""
+        account = self.canaries._accounts[MIRROR.id]
+        return 1000 - account.left(1000, 20000 + int(self.now // DAY))
 
     async def run(self, seconds: float, config: MonitorConfig = WANTED, mirror=MIRROR) -> None:
         ends = self.now + seconds
@@ -72,6 +111,51 @@ async def test_no_day_takes_more_than_the_cap_and_the_next_day_begins_anew():
     await aviary.run(3 * DAY, config)
     by_day = [sum(120 for at in aviary.sent if at // DAY == day) for day in range(3)]
     assert by_day == [480, 480, 480]
+
+
+@pytest.mark.parametrize(
+    ("fault", "before_sending", "booked"),
+    [
+        (NoRoom(), True, 0),
+        (asyncio.CancelledError(), True, 0),
+        (RuntimeError("a fault"), True, 0),
+        (RuntimeError("a fault"), False, ASSUMED),
+        (asyncio.CancelledError(), False, ASSUMED),
+    ],
+    ids=["no room", "cancelled", "fault", "fault when it may be sent", "cancelled then"],
+)
+async def test_a_canary_that_was_not_sent_gives_back_its_tokens(fault, before_sending, booked):
+    aviary = Aviary()
+    aviary.now = INTERVAL * 2
+    aviary.fault, aviary.before_sending = fault, before_sending
+    with pytest.raises(type(fault)):
+        await aviary.canaries.sing(MIRROR, WAY, WANTED)
+    assert aviary.booked() == booked
+
+
+@pytest.mark.parametrize("tokens", [0, 9, ASSUMED, 120])
+async def test_a_canary_costs_what_it_took(tokens):
+    aviary = Aviary(tokens)
+    aviary.now = INTERVAL * 2
+    await aviary.canaries.sing(MIRROR, WAY, WANTED)
+    assert aviary.booked() == tokens
+
+
+async def test_a_canary_over_a_way_that_cannot_be_opened_costs_nothing():
+    aviary = Aviary()
+    aviary.now = INTERVAL * 2
+    aviary.opened = Opened((StepResult(Operation.connect, TIMED_OUT, 1.0),), None)
+    result = await aviary.canaries.sing(MIRROR, WAY, WANTED)
+    assert result is not None
+    assert (result.failure, aviary.booked()) == (TIMED_OUT, 0)
+
+
+async def test_what_is_given_back_after_midnight_is_not_the_new_days():
+    account = Account(0.0)
+    account.spend(ASSUMED, 1)
+    account.spend(10, 2)
+    account.settle(-ASSUMED, 1)
+    assert account.left(1000, 2) == 990
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 200)), max_size=50))
