@@ -1,8 +1,10 @@
-"""What can be said of the certificate that came, whether it was verified or refused.
+"""Facts of the certificate that came, whether it was verified or refused.
 
-Python shows the certificate only of a handshake that succeeded. OpenSSL keeps the one it refused
-as well, and the private object beneath gives it out; where it does not, nothing is known. To look
-a second time without verification is no way: on a path that is suspected every handshake counts.
+The `ssl` module shows the certificate only of a handshake that succeeded, and its fields only if it
+was verified; from Python 3.13 on also the bytes of one that was refused. OpenSSL keeps that one as
+well, and the private object beneath gives it out: where it does not, less is known, and nothing
+else changes. To look a second time without verification is no way: on a path that is suspected
+every handshake counts.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from typing import Any
 MAX_NAMES = 16
 _DER = 2
 """`_ssl.ENCODING_DER`."""
+_BENEATH = "_sslobj"
+"""The private attribute of `ssl.SSLObject`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +42,33 @@ def certificate_of(tls: ssl.SSLObject) -> Certificate:
 
 
 def _shown(tls: ssl.SSLObject) -> tuple[bytes, dict[str, Any]]:
-    beneath = getattr(tls, "_sslobj", None)
+    """The certificate's bytes and fields, as far as they can be had."""
     try:
-        chain = beneath.get_unverified_chain() if beneath is not None else None
-        if chain:
-            return chain[0].public_bytes(_DER), chain[0].get_info()
-        return tls.getpeercert(True) or b"", tls.getpeercert() or {}
-    except (AttributeError, TypeError, ValueError, ssl.SSLError):
-        return b"", {}
+        der, fields = tls.getpeercert(True) or b"", tls.getpeercert() or {}
+    except (ValueError, ssl.SSLError):  # the handshake did not succeed
+        der, fields = b"", {}
+    if der and fields:
+        return der, fields
+    private = _refused(tls)
+    return private if private is not None else (der or _unverified(tls), fields)
+
+
+def _unverified(tls: ssl.SSLObject) -> bytes:
+    """The bytes of a certificate that was not verified; empty before Python 3.13."""
+    try:
+        chain: list[bytes] = tls.get_unverified_chain()  # type: ignore[attr-defined,unused-ignore]
+    except (AttributeError, ValueError, ssl.SSLError):
+        return b""
+    return chain[0] if chain else b""
+
+
+def _refused(tls: ssl.SSLObject) -> tuple[bytes, dict[str, Any]] | None:
+    """The same by the private object; None where it does not give it out."""
+    try:
+        (first, *_) = getattr(tls, _BENEATH).get_unverified_chain()
+        return first.public_bytes(_DER), first.get_info()
+    except Exception:  # it is private and may change in any way: then less is known
+        return None
 
 
 def _issuer(fields: dict[str, Any]) -> str:

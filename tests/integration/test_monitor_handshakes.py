@@ -5,13 +5,16 @@ import contextlib
 import datetime
 import hashlib
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from monitor.config import MonitorTimeouts
 from monitor.diagnosis.trial import Outcome, Role, outcome_of
+from monitor.probes import certificate
 from monitor.probes.handshake import TlsContexts
 from monitor.probes.result import Operation, StepResult, TlsEvidence
 from monitor.probes.trials import Attempt, Subject, attempt
@@ -224,3 +227,53 @@ async def test_a_closed_port_is_not_a_handshake(authority: Authority):
         "connection_refused",
     )
     assert outcome_of(made.decisive) is Outcome.unreached
+
+
+@pytest.fixture(params=["as it is", "private attribute missing", "private attribute different"])
+def privates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Whether the private object beneath an SSLObject gives out what it has."""
+    names = {"private attribute missing": "_no_such", "private attribute different": "context"}
+    if request.param in names:
+        monkeypatch.setattr(certificate, "_BENEATH", names[request.param])
+    return request.param not in names
+
+
+async def test_what_a_verified_certificate_shows_depends_on_nothing_private(
+    authority: Authority, privates: bool
+):
+    leaf = authority.issue("mirror.test")
+    async with serving(leaf) as (_, port):
+        seen = evidence((await trial(Role.target, port, authority)).shake)
+    assert seen.verified
+    assert seen.sha256 == fingerprint(leaf)
+    assert seen.issuer.startswith("trustme")
+    assert "mirror.test" in seen.subject_names
+    assert seen.not_after is not None
+
+
+async def test_a_refused_certificate_is_refused_alike_where_less_of_it_can_be_seen(
+    authority: Authority, privates: bool
+):
+    leaf = authority.issue("other.test")
+    async with serving(leaf) as (_, port):
+        made = await trial(Role.target, port, authority)
+    seen = evidence(made.shake)
+    assert made.decisive.failure == "ssl_invalid_hostname"
+    assert (seen.verified, seen.verify_code) == (False, 62)
+    public = sys.version_info >= (3, 13)
+    assert seen.sha256 == (fingerprint(leaf) if privates or public else "")
+    assert ("other.test" in seen.subject_names) == privates
+
+
+def test_the_public_bytes_of_a_refused_certificate_are_used_where_there_are_some():
+    class Newer:
+        """An SSLObject of Python 3.13 after a handshake that failed, without its private part."""
+
+        def getpeercert(self, binary_form: bool = False) -> None:
+            raise ValueError("handshake not done yet")
+
+        def get_unverified_chain(self) -> list[bytes]:
+            return [b"leaf", b"root"]
+
+    shown = certificate.certificate_of(cast(ssl.SSLObject, Newer()))
+    assert shown == certificate.Certificate(hashlib.sha256(b"leaf").hexdigest())
