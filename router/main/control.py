@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TypeVar
 
 from aiohttp import web
@@ -279,7 +280,8 @@ class Control:
         if message["type"] == "ping":
             self._tell({"type": "pong"})
         elif message["type"] == "reload":
-            self._configuration.reload_unasked(SIGNAL)
+            reload = partial(self._configuration.reload_unasked, SIGNAL)
+            self._tasks.job("configuration", reload)
 
 
 def _warn(config: Config) -> None:

@@ -60,7 +60,7 @@ class Desk:
 
     async def reload(self, by: Actor) -> dict[str, Any]:
         try:
-            changes = self._configuration.reload(by)
+            changes = await self._configuration.reload(by)
         except SettingsError as error:
             faults = [str(fault) for fault in error.faults]
             raise CommandError("the file is bad; nothing was changed", faults) from None

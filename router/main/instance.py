@@ -13,7 +13,7 @@ from typing import Any
 
 from monitor.actors import Actor
 from monitor.feed import Message
-from monitor.settings import SettingsError, to_table
+from monitor.settings import Fault, SettingsError, to_table
 from router.main import document
 from router.main.changes import Changes
 from router.main.document import Document
@@ -22,6 +22,8 @@ log = logging.getLogger("control")
 
 LOOK_EVERY = 0.5
 """Seconds between two looks at the file."""
+READ_WITHIN = 10.0
+"""Seconds for reading it and what it refers to, which may be on a file system that hangs."""
 SIGNAL = Actor("SIGHUP")
 _WATCHER = "file watcher"
 _MOST_FAULTS = 5
@@ -101,32 +103,31 @@ class Configuration:
         self._seen = loaded.seen
         self._started = loaded.started
         self._told = loaded.current.config
+        self._reloading = asyncio.Lock()
 
     @property
     def restart_needed(self) -> tuple[str, ...]:
         """Paths of settings that the instance was started with otherwise."""
         return document.differences(self._started.config, self.current.config).restart
 
-    def reload(self, by: Actor) -> Changes:
+    async def reload(self, by: Actor) -> Changes:
         """Read the file and take it over; what differs from the last answer given here.
 
         So who asks is told of what he wrote even if `watch` was faster. Raises SettingsError; then
         nothing has changed.
         """
-        new = self._reload(by)
+        new = await self._reload(by)
         changes = document.differences(self._told, new.config)
         self._told = new.config
         return changes
 
-    def reload_unasked(self, by: Actor) -> None:
+    async def reload_unasked(self, by: Actor) -> None:
         """Reload without anybody to answer to."""
         try:
-            self._reload(by)
+            await self._reload(by)
         except SettingsError as error:
             for fault in error.faults:
                 log.error("the configuration is not taken over (%s): %s", by.who, fault)
-        except Exception:
-            log.exception("reloading (%s) failed in an unforeseen way", by.who)
 
     async def watch(self) -> None:
         """Reload whenever the file's content has changed and stays so, until cancelled.
@@ -136,15 +137,29 @@ class Configuration:
         before = self._seen
         while True:
             await asyncio.sleep(LOOK_EVERY)
-            newest = fingerprint(self.current.path)
-            if newest and newest == before != self._seen:
-                self.reload_unasked(Actor(_WATCHER, str(self.current.path)))
+            seen = self._seen
+            newest = await asyncio.to_thread(fingerprint, self.current.path)
+            if newest and newest == before != self._seen == seen:  # not reloaded meanwhile
+                await self.reload_unasked(Actor(_WATCHER, str(self.current.path)))
             before = newest
 
-    def _reload(self, by: Actor) -> Document:
-        self._seen = fingerprint(self.current.path)
+    async def _reload(self, by: Actor) -> Document:
+        async with self._reloading:
+            return await self._reload_alone(by)
+
+    async def _read(self) -> Document:
+        path = self.current.path
         try:
-            new = document.load(self.current.path, os.environ)
+            async with asyncio.timeout(READ_WITHIN):
+                self._seen = await asyncio.to_thread(fingerprint, path)
+                return await asyncio.to_thread(document.load, path, os.environ)
+        except TimeoutError:
+            words = f"{path} cannot be read within {READ_WITHIN:g} s"
+            raise SettingsError([Fault("", words)]) from None
+
+    async def _reload_alone(self, by: Actor) -> Document:
+        try:
+            new = await self._read()
         except SettingsError as error:
             self.problem = "; ".join(map(str, error.faults))
             self._counted(False)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from monitor.actors import Actor
 from monitor.feed import Message
 from monitor.settings import SettingsError
+from monitor.tasks import CRASHES, FAMILIES, Tasks
+from monitor.totals import Totals
 from router.main import instance
 from router.main.changes import Changes
 from router.main.document import Document
@@ -68,9 +71,9 @@ def ids(configuration: Configuration) -> list[str]:
     return [mirror.id for mirror in configuration.current.config.mirrors]
 
 
-def test_a_good_file_is_taken_over_and_told_to_everybody(keeper: Keeper):
+async def test_a_good_file_is_taken_over_and_told_to_everybody(keeper: Keeper):
     keeper.path.write_text(TWO)
-    changes = keeper.configuration.reload(Actor("test"))
+    changes = await keeper.configuration.reload(Actor("test"))
     assert changes.added == ("b",)
     assert keeper.applied == [changes]
     assert keeper.counted == [True]
@@ -79,24 +82,24 @@ def test_a_good_file_is_taken_over_and_told_to_everybody(keeper: Keeper):
     assert [mirror["id"] for mirror in told["document"]["worker"]["mirrors"]] == ["a", "b"]
 
 
-def test_a_bad_file_changes_nothing_and_is_remembered_until_it_is_mended(keeper: Keeper):
+async def test_a_bad_file_changes_nothing_and_is_remembered_until_it_is_mended(keeper: Keeper):
     keeper.path.write_text(BAD)
     with pytest.raises(SettingsError):
-        keeper.configuration.reload(Actor("test"))
+        await keeper.configuration.reload(Actor("test"))
     assert keeper.configuration.problem == 'router.workrs: unknown setting, did you mean "workers"?'
     assert (keeper.applied, keeper.told, keeper.counted) == ([], [], [False])
     keeper.path.write_text(ONE)
-    keeper.configuration.reload(Actor("test"))
+    await keeper.configuration.reload(Actor("test"))
     assert keeper.configuration.problem == ""
 
 
-def test_who_reloaded_and_what_that_changed_is_noted_refusals_too(keeper: Keeper):
+async def test_who_reloaded_and_what_that_changed_is_noted_refusals_too(keeper: Keeper):
     keeper.path.write_text(TWO + "[router]\nworkers = 7\nreplay_body = 5\n")
-    keeper.configuration.reload(Actor("alice"))
+    await keeper.configuration.reload(Actor("alice"))
     keeper.path.write_text(BAD + "".join(f"[nonsense{i}]\n" for i in range(6)))
-    keeper.configuration.reload_unasked(Actor("SIGHUP"))
+    await keeper.configuration.reload_unasked(Actor("SIGHUP"))
     keeper.path.write_text(ONE)
-    keeper.configuration.reload_unasked(Actor("file watcher"))
+    await keeper.configuration.reload_unasked(Actor("file watcher"))
     (alice, changed), (signal, refused), (watcher, back) = keeper.noted
     assert (alice, signal, watcher) == ("alice", "SIGHUP", "file watcher")
     assert changed == (
@@ -107,22 +110,22 @@ def test_who_reloaded_and_what_that_changed_is_noted_refusals_too(keeper: Keeper
     assert "removed b" in back
 
 
-def test_who_asks_is_told_what_he_wrote_though_it_was_noticed_before(keeper: Keeper):
+async def test_who_asks_is_told_what_he_wrote_though_it_was_noticed_before(keeper: Keeper):
     keeper.path.write_text(TWO)
-    keeper.configuration.reload_unasked(Actor("noticed"))
-    assert keeper.configuration.reload(Actor("asked")).added == ("b",)
-    assert keeper.configuration.reload(Actor("asked again")).added == ()
+    await keeper.configuration.reload_unasked(Actor("noticed"))
+    assert (await keeper.configuration.reload(Actor("asked"))).added == ("b",)
+    assert (await keeper.configuration.reload(Actor("asked again"))).added == ()
 
 
-def test_what_needs_a_restart_is_known_until_it_is_undone(keeper: Keeper):
+async def test_what_needs_a_restart_is_known_until_it_is_undone(keeper: Keeper):
     keeper.path.write_text(TWO + "[router]\nworkers = 7\n")
-    assert keeper.configuration.reload(Actor("test")).restart == ("router.workers",)
+    assert (await keeper.configuration.reload(Actor("test"))).restart == ("router.workers",)
     keeper.path.write_text(ONE + "[router]\nworkers = 7\n")
-    assert not keeper.configuration.reload(Actor("test")).restart
+    assert not (await keeper.configuration.reload(Actor("test"))).restart
     assert keeper.configuration.restart_needed == ("router.workers",)
     assert keeper.successor().restart_needed == ("router.workers",)
     keeper.path.write_text(ONE)
-    keeper.configuration.reload(Actor("test"))
+    await keeper.configuration.reload(Actor("test"))
     assert not keeper.configuration.restart_needed
 
 
@@ -158,7 +161,7 @@ async def test_a_file_that_is_still_being_written_is_not_taken_over(
 
 async def test_a_new_control_notices_what_its_predecessor_refused(keeper: Keeper):
     keeper.path.write_text(TWO)
-    keeper.configuration.reload(Actor("test"))
+    await keeper.configuration.reload(Actor("test"))
     successor = keeper.successor()
     keeper.path.write_text(BAD)
     assert ids(successor) == ["a", "b"]
@@ -181,12 +184,49 @@ async def test_nothing_is_reloaded_while_nothing_changes(
     assert keeper.counted == []
 
 
-def test_an_unforeseen_fault_is_logged_and_survived(
-    keeper: Keeper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_a_fault_in_taking_a_file_over_does_not_end_the_watching(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(keeper.configuration, "_apply", lambda new, changes: 1 / 0)
-    keeper.configuration.reload_unasked(Actor("test"))
-    assert "unforeseen" in caplog.text
+    totals = Totals(FAMILIES)
+    tasks = Tasks(totals)
+    with monkeypatch.context() as patched:
+        patched.setattr(keeper.configuration, "_apply", lambda new, changes: 1 / 0)
+        tasks.service("configuration", keeper.configuration.watch)
+        keeper.path.write_text(TWO)
+        await wait_until_async(lambda: totals.get(CRASHES.name, ("configuration",)))
+    keeper.path.write_text(ONE)
+    await wait_until_async(lambda: keeper.applied)
+    await tasks.stop()
+
+
+async def test_a_file_that_cannot_be_read_in_time_is_refused_and_holds_up_nobody(
+    keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+):
+    release = threading.Event()
+
+    def hanging(path: Path) -> str:
+        release.wait(30)
+        return fingerprint(path)
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(instance, "READ_WITHIN", 0.01)
+            patched.setattr(instance, "fingerprint", hanging)
+            with pytest.raises(SettingsError, match="cannot be read within"):
+                await keeper.configuration.reload(Actor("test"))
+    finally:
+        release.set()
+    assert (keeper.applied, keeper.counted) == ([], [False])
+    keeper.path.write_text(TWO)
+    assert (await keeper.configuration.reload(Actor("test"))).added == ("b",)
+
+
+async def test_reloads_at_the_same_time_follow_each_other(keeper: Keeper):
+    keeper.path.write_text(TWO)
+    reload = keeper.configuration.reload
+    first, second = await asyncio.gather(reload(Actor("one")), reload(Actor("two")))
+    assert (first.added, second.added) == (("b",), ())
+    assert [len(changes.added) for changes in keeper.applied] == [1, 0]
 
 
 def test_changes_are_said_in_words():
