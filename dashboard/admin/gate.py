@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from dashboard.context import SOURCES
+from monitor.hosts import host_of, is_loopback
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 
@@ -20,7 +20,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
         token=request.app[SOURCES].admin().metrics_token,
         authorization=request.headers.get("Authorization", ""),
         peer=request.remote or "",
-        host=request.headers.get("Host", ""),
+        host=", ".join(request.headers.getall("Host", ())),
         forwarded=any(name in request.headers for name in FORWARDED),
     )
     if refused:
@@ -38,23 +38,8 @@ def refusal(*, token: str, authorization: str, peer: str, host: str, forwarded: 
         given = authorization.removeprefix("Bearer ").encode()
         fine = authorization.startswith("Bearer ") and hmac.compare_digest(given, token.encode())
         return "" if fine else "send admin.metrics_token as Authorization: Bearer …"
-    if forwarded or not _is_loopback(peer):
+    if forwarded or not is_loopback(peer):
         return "only this machine may read here: set admin.metrics_token to allow others"
-    if not _names_loopback(host):
+    if not is_loopback(host_of(host) or ""):
         return "ask for this listener as 127.0.0.1, [::1] or localhost, or set admin.metrics_token"
     return ""
-
-
-def _is_loopback(text: str) -> bool:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback
-
-
-def _names_loopback(host: str) -> bool:
-    bracketed, _, _ = host.removeprefix("[").partition("]")
-    name = bracketed if host.startswith("[") else host.partition(":")[0]
-    return name.lower() == "localhost" or _is_loopback(name)

@@ -9,10 +9,10 @@ change (Fetch standard, section 3.2); WebSockets carry it too. A page whose own 
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from monitor.hosts import host_of, is_loopback
 from router.config import WorkerConfig
 from router.wire.answer import Problem
 from router.wire.cors import allowed_origin
@@ -38,10 +38,10 @@ class AnonymousCallers:
     def __init__(self, config: WorkerConfig) -> None:
         router = config.router
         self._origins = router.cors_origins
-        local = names_loopback(router.listen.encode())
+        local = is_loopback(host_of(router.listen) or "")
         self._any_host = not local or router.proxy_protocol  # which no browser speaks
         urls = (config.public_url, *config.entrances)
-        self._hosts = frozenset(_bare(urlsplit(url).hostname or "") for url in urls if url)
+        self._hosts = frozenset(_named_in(url) for url in urls if url)
 
     def __repr__(self) -> str:
         return f"<AnonymousCallers of {', '.join(self._origins) or 'no origin'}>"
@@ -56,32 +56,10 @@ class AnonymousCallers:
             return _ORIGIN
         if proxied or self._any_host:
             return None
-        host = look.get(b"host", b"")
-        return None if names_loopback(host) or _host_of(host) in self._hosts else _HOST
+        host = host_of(look.get(b"host", b"").decode("latin-1")) or ""
+        return None if host and (is_loopback(host) or host in self._hosts) else _HOST
 
 
-def names_loopback(authority: bytes) -> bool:
-    """Whether a host, with or without a port, is this machine's alone.
-
-    `localhost` and what is below it never leave a machine (RFC 6761 section 6.3).
-    """
-    host = _host_of(authority)
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return bool((mapped or address).is_loopback)
-
-
-def _host_of(authority: bytes) -> str:
-    text = authority.decode("latin-1").strip(" \t")
-    if text.startswith("["):
-        return text[1:].partition("]")[0].lower()
-    return _bare(text.partition(":")[0])
-
-
-def _bare(host: str) -> str:
-    return host.lower().removesuffix(".")
+def _named_in(url: str) -> str:
+    """The host of a checked URL."""
+    return host_of(urlsplit(url).netloc.rpartition("@")[2]) or ""
