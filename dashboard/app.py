@@ -12,7 +12,7 @@ from dashboard.admin import api as admin_api
 from dashboard.admin import gate
 from dashboard.answers import Renderings
 from dashboard.context import CLOCK, COMMANDS, RENDERINGS, SOURCES, STALE_AFTER
-from dashboard.middleware import add_security_headers, errors
+from dashboard.middleware import add_common_headers, errors
 from dashboard.public import api, error_pages, pages, past
 from dashboard.sources import Commands, Sources
 
@@ -74,4 +74,4 @@ def _equip(
     app[CLOCK] = clock
     app[STALE_AFTER] = lambda: max(SHORTEST_STALE_AFTER, stale_after())
     app[RENDERINGS] = Renderings(clock)
-    app.on_response_prepare.append(add_security_headers)
+    app.on_response_prepare.append(add_common_headers)

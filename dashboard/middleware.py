@@ -8,6 +8,8 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from dashboard.context import VARIES
+
 logger = logging.getLogger(__name__)
 
 ErrorPage = Callable[[web.Request, int], web.Response]
@@ -24,12 +26,22 @@ SECURITY_HEADERS = {
 }
 
 
-async def add_security_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler: no script runs, nothing foreign loads, nobody frames us."""
+READABLE = ("/api/v1/", "/api/v2/", "/feed.atom")
+"""What scripts of other pages may read."""
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "ETag, Retry-After",
+}
+
+
+async def add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler: no script runs, nothing foreign loads, nobody frames us; CORS and `Vary`."""
     response.headers.update(SECURITY_HEADERS)
     response.headers["Server"] = "mirrorgate"
-    if request.path.startswith("/api/v1/"):
-        response.headers["Access-Control-Allow-Origin"] = "*"
+    if request.path.startswith(READABLE):
+        response.headers.update(CORS)
+    if fields := request.get(VARIES):
+        response.headers["Vary"] = ", ".join(sorted(fields))
 
 
 def errors(page: ErrorPage) -> Middleware:

@@ -9,7 +9,7 @@ from dashboard.context import SOURCES, TEMPLATES
 from dashboard.locale.texts import LANGUAGES, Words
 from dashboard.public.api import fault
 from dashboard.public.privacy import printable
-from dashboard.public.view import wants_html, words_for
+from dashboard.public.view import chosen_language, wants_html, words_for
 
 _TOLD = (404, 405)
 
@@ -33,7 +33,7 @@ def answer(request: web.Request, status: int) -> web.Response:
             key=key,
             status=shown,
             title=printable(request.app[SOURCES].dashboard().title),
-            query=f"?lang={words.language}" if "lang" in request.query else "",
+            query=f"?lang={words.language}" if chosen_language(request) else "",
         )
     )
     return respond(request, html(text, shown), 0)

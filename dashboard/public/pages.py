@@ -20,14 +20,12 @@ from dashboard.public.charts import bars, shown_percent
 from dashboard.public.page import Page, build
 from dashboard.public.privacy import printable_lines
 from dashboard.public.rows import PHASES
-from dashboard.public.view import node_id, wants_html, words_for
+from dashboard.public.view import chosen_language, node_id, wants_html, words_for
 
 BANS_ON_FRONT = 10
 BANS_ON_LIST = 500
 STATIC_AGE = 86400
 STATIC_TYPES = {".css": "text/css", ".svg": "image/svg+xml"}
-
-VARIES = {"Vary": "Accept, Accept-Language, User-Agent"}
 
 
 def add_routes(app: web.Application) -> None:
@@ -76,7 +74,7 @@ async def status(request: web.Request) -> web.Response:
 
     def make(now: float) -> Answer:
         page = build(request.app, words, now, BANS_ON_FRONT)
-        return plain(plain_text.render(page), headers=VARIES)
+        return plain(plain_text.render(page))
 
     return respond(request, request.app[RENDERINGS].get(("plain", words), make))
 
@@ -113,14 +111,14 @@ async def robots(request: web.Request) -> web.Response:
 
 def _page(request: web.Request, template: str, bans: int, wanted: str = "") -> web.Response:
     words = words_for(request)
-    chosen = "lang" in request.query
+    chosen = chosen_language(request) is not None
     refreshing = request.query.get("refresh") != "off"
 
     def make(now: float) -> Answer:
         page = build(request.app, words, now, bans)
         row = next((row for row in page.nodes if row.id == wanted), None)
         rendered = render(request.app, template, page, chosen, refreshing, node=row)
-        return html(rendered, headers=VARIES)
+        return html(rendered)
 
     key = (template, wanted, words, chosen, refreshing)
     return respond(request, request.app[RENDERINGS].get(key, make))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from dashboard.context import RENDERINGS, SOURCES, STALE_AFTER
+from dashboard.context import RENDERINGS, SOURCES, STALE_AFTER, negotiated
 from dashboard.locale.texts import Words, choose
 from dashboard.public import rows
 from dashboard.public.incidents import IncidentRow, incident_rows
@@ -57,12 +57,18 @@ def node_id(request: web.Request) -> str | None:
 def words_for(request: web.Request) -> Words:
     """The texts in the reader's language."""
     offered = request.app[SOURCES].dashboard().languages
-    accepted = request.headers.get("Accept-Language", "")
-    return Words(choose(request.query.get("lang"), accepted, offered))
+    wanted = chosen_language(request)
+    accepted = "" if wanted else negotiated(request, "Accept-Language")
+    return Words(choose(wanted, accepted, offered))
+
+
+def chosen_language(request: web.Request) -> str | None:
+    """The language that the reader chose himself, if it is offered."""
+    wanted = request.query.get("lang")
+    return wanted if wanted in request.app[SOURCES].dashboard().languages else None
 
 
 def wants_html(request: web.Request) -> bool:
     """Whether a browser reads, and not a terminal or a script."""
-    if _TERMINAL.match(request.headers.get("User-Agent", "")):
-        return False
-    return "text/html" in request.headers.get("Accept", "")
+    agent, accepted = negotiated(request, "User-Agent"), negotiated(request, "Accept")
+    return not _TERMINAL.match(agent) and "text/html" in accepted

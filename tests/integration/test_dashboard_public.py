@@ -180,11 +180,51 @@ async def test_health_is_503_when_nothing_is_in_rotation(sources, client):
         assert (await response.json())["status"] == "unavailable"
 
 
-@pytest.mark.parametrize("path", DATA[:8])
+@pytest.mark.parametrize("path", [path for path in DATA if path.startswith("/api/")])
 async def test_the_json_can_be_read_from_any_page(client, path):
     async with client.get(path) as response:
         assert response.content_type == "application/json"
         assert response.headers["Access-Control-Allow-Origin"] == "*"
+        assert "Retry-After" in response.headers["Access-Control-Expose-Headers"]
+        tag = response.headers["ETag"]
+    async with client.get(path, headers={"If-None-Match": tag}) as again:
+        assert again.headers["Access-Control-Allow-Origin"] == "*"
+
+
+async def test_the_feed_can_be_read_from_any_page(client):
+    async with client.get("/feed.atom") as response:
+        assert response.headers["Access-Control-Allow-Origin"] == "*"
+
+
+@pytest.mark.parametrize("path", ["/", "/nodes/hk", "/history", "/banned", "/docs", "/robots.txt"])
+async def test_pages_cannot_be_read_by_other_pages(client, path):
+    async with client.get(path, headers=BROWSER) as response:
+        assert "Access-Control-Allow-Origin" not in response.headers
+
+
+_FIELDS = {
+    "Accept-Language": ("zh-CN", "en-GB"),
+    "Accept": ("text/html", "text/plain"),
+    "User-Agent": ("Mozilla/5.0", "curl/8"),
+}
+
+
+@pytest.mark.parametrize("status", [200, 304])
+@pytest.mark.parametrize("path", PAGES + DATA)
+async def test_caches_are_told_of_every_field_that_changes_an_answer(client, path, status):
+    usual = {field: values[0] for field, values in _FIELDS.items()}
+    for field, values in _FIELDS.items():
+        told = []
+        for value in values:
+            async with client.get(path, headers={**usual, field: value}) as response:
+                told.append(await response.text())
+                tag, vary = response.headers["ETag"], response.headers.get("Vary", "")
+            if status == 304:
+                known = {**usual, field: value, "If-None-Match": tag}
+                async with client.get(path, headers=known) as response:
+                    vary = response.headers.get("Vary", "")
+        if told[0] != told[1]:
+            assert field in vary.split(", ")
 
 
 @pytest.mark.parametrize("lang", ["zh", "en"])
