@@ -1,20 +1,15 @@
-"""Rendered answers: made once a second at most, however many readers there are, with an ETag."""
+"""Rendered answers: bytes, content type, entity tag, and the response made of them."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from aiohttp import web
 from aiohttp.helpers import ETAG_ANY
-
-T = TypeVar("T")
-
-KEPT = 256
-"""Values kept within one second: pages times languages, and one for every node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +53,6 @@ def _answer(
 
 def _tag(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=12).hexdigest()
-
-
-class Renderings:
-    """What was rendered, or prepared for rendering, in the current second."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.clock = clock
-        self._second = 0
-        self._values: dict[Hashable, Any] = {}
-
-    def get(self, key: Hashable, make: Callable[[float], T]) -> T:
-        """The value of `key`, made by `make(now)` where this second has none yet."""
-        now = self.clock()
-        if int(now) != self._second or len(self._values) >= KEPT:
-            self._second = int(now)
-            self._values.clear()
-        if key not in self._values:
-            self._values[key] = make(now)
-        return cast(T, self._values[key])
 
 
 def respond(request: web.Request, answer: Answer, max_age: int = 5) -> web.Response:

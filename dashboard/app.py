@@ -10,10 +10,10 @@ from aiohttp import web
 from dashboard import exposition
 from dashboard.admin import api as admin_api
 from dashboard.admin import gate
-from dashboard.answers import Renderings
 from dashboard.context import CLOCK, COMMANDS, RENDERINGS, SOURCES, STALE_AFTER
 from dashboard.middleware import add_common_headers, errors
 from dashboard.public import api, error_pages, pages, past
+from dashboard.renderings import Renderings
 from dashboard.sources import Commands, Sources
 
 STALE_AFTER_SECONDS = 180.0
@@ -74,4 +74,9 @@ def _equip(
     app[CLOCK] = clock
     app[STALE_AFTER] = lambda: max(SHORTEST_STALE_AFTER, stale_after())
     app[RENDERINGS] = Renderings(clock)
+    app.on_cleanup.append(_close_renderings)
     app.on_response_prepare.append(add_common_headers)
+
+
+async def _close_renderings(app: web.Application) -> None:
+    await app[RENDERINGS].close()

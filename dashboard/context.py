@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jinja2
 from aiohttp import web
 
-from dashboard.answers import Renderings
+from dashboard.renderings import Renderings
 from dashboard.sources import Commands, Sources
 
 Clock = Callable[[], float]

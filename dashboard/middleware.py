@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from dashboard.context import VARIES
+from dashboard.renderings import Busy
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,8 @@ SECURITY_HEADERS = {
 }
 
 
+COME_BACK_AFTER = 5
+"""Seconds after which a page that was not made is worth asking for again."""
 READABLE = ("/api/v1/", "/api/v2/", "/feed.atom")
 """What scripts of other pages may read."""
 CORS = {
@@ -55,6 +58,10 @@ def errors(page: ErrorPage) -> Middleware:
             response = page(request, error.status)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
+            return response
+        except Busy:
+            response = page(request, 503)
+            response.headers["Retry-After"] = str(COME_BACK_AFTER)
             return response
         except Exception:
             logger.exception("%s %s failed", request.method, request.path)

@@ -34,6 +34,16 @@ class Ejection:
     """Ejections in a row."""
 
 
+class BanList(Protocol):
+    """The bans in force now. There may be very many; neither method looks at all of them."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def newest(self, most: int, after: tuple[float, str] | None = None) -> Sequence[Ban]:
+        """Up to so many, newest first; `after`: only those behind this beginning and id."""
+
+
 class Sources(Protocol):
     """What pages read. Every method answers at once, from memory."""
 
@@ -49,8 +59,8 @@ class Sources(Protocol):
     def mirrors(self) -> tuple[MirrorConfig, ...]:
         """The mirrors of the configuration in effect, in its order."""
 
-    def bans(self) -> Sequence[Ban]:
-        """The bans in force now, newest first."""
+    def bans(self) -> BanList:
+        """The bans in force now."""
 
     def locations(self) -> Locations:
         """Where addresses are, from the database in use."""

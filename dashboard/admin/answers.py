@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -32,8 +33,20 @@ def guarded(handler: Handler) -> Handler:
 
 def as_json(value: dict[str, Any], status: int = 200) -> web.Response:
     """A document."""
-    body = json.dumps(value, ensure_ascii=False) + "\n"
-    return web.Response(text=body, status=status, content_type="application/json")
+    return _response(_written(value), status)
+
+
+async def as_long_json(value: dict[str, Any]) -> web.Response:
+    """A document that may be so long that it is written beside the event loop."""
+    return _response(await asyncio.to_thread(_written, value), 200)
+
+
+def _written(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+
+
+def _response(body: bytes, status: int) -> web.Response:
+    return web.Response(body=body, status=status, content_type="application/json", charset="utf-8")
 
 
 def fault(status: int, message: str) -> web.Response:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from dashboard.admin import inputs, keys
 from dashboard.admin.actors import actor
-from dashboard.admin.answers import as_json, fault, guarded
+from dashboard.admin.answers import as_json, as_long_json, fault, guarded
 from dashboard.admin.documents import (
     ban_document,
     explained,
@@ -18,6 +18,8 @@ from dashboard.admin.documents import (
 )
 from dashboard.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
 from dashboard.sources import CommandError
+from dashboard.steps import in_steps, unhurried
+from monitor.bans import Ban
 
 
 def add_routes(app: web.Application) -> None:
@@ -91,8 +93,12 @@ async def bans(request: web.Request) -> web.Response:
     limit = inputs.limit(request.query.get("limit"))
     known = request.app[SOURCES].bans()
     locate = partial(request.app[SOURCES].locations().of, language="en")
-    shown = [ban_document(ban, locate(ban.network)) for ban in known[:limit]]
-    return as_json({"bans": shown, "total": len(known)})
+
+    def document(ban: Ban) -> dict[str, Any]:
+        return ban_document(ban, locate(ban.network))
+
+    shown = await unhurried(in_steps(document, known.newest(limit)))
+    return await as_long_json({"bans": shown, "total": len(known)})
 
 
 async def add_ban(request: web.Request) -> web.Response:
@@ -112,7 +118,8 @@ async def remove_bans(request: web.Request) -> web.Response:
     wanted = request.query.get("network")
     network = None if wanted == "all" else inputs.network(wanted)
     removed = await request.app[COMMANDS].remove_ban(network, await actor(request))
-    return as_json({"removed": [ban_document(ban) for ban in removed]})
+    told = await unhurried(in_steps(ban_document, removed))
+    return await as_long_json({"removed": told})
 
 
 async def allow(request: web.Request) -> web.Response:
@@ -128,7 +135,7 @@ async def audit(request: web.Request) -> web.Response:
     limit = inputs.limit(request.query.get("limit"))
     before = inputs.entry(request.query.get("before"))
     entries = await request.app[COMMANDS].audit(limit, before)
-    return as_json(log_document(entries, limit))
+    return await as_long_json(log_document(entries, limit))
 
 
 def _nodes(app: web.Application) -> list[dict[str, Any]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from dashboard.locale.moments import iso
+from dashboard.steps import Steps, in_steps
 from monitor.keys import DayUse, KeyAccount, NewKey
 from monitor.money import written
 
@@ -40,9 +42,10 @@ def key_document(account: KeyAccount, now: float) -> dict[str, Any]:
     }
 
 
-def key_documents(accounts: Iterable[KeyAccount], days: int, now: float) -> dict[str, Any]:
+def key_documents(accounts: Iterable[KeyAccount], days: int, now: float) -> Steps[dict[str, Any]]:
     """All keys; `recent` and `use` of each are of the last so many days."""
-    return {"days": days, "keys": [key_document(account, now) for account in accounts]}
+    told = yield from in_steps(partial(key_document, now=now), accounts)
+    return {"days": days, "keys": told}
 
 
 def created_document(made: NewKey, now: float) -> dict[str, Any]:

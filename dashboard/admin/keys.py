@@ -6,9 +6,10 @@ from aiohttp import web
 
 from dashboard.admin import key_inputs
 from dashboard.admin.actors import actor
-from dashboard.admin.answers import as_json, guarded
+from dashboard.admin.answers import as_json, as_long_json, guarded
 from dashboard.admin.key_documents import created_document, key_document, key_documents
 from dashboard.context import CLOCK, COMMANDS
+from dashboard.steps import unhurried
 
 
 def add_routes(app: web.Application) -> None:
@@ -23,7 +24,8 @@ async def listing(request: web.Request) -> web.Response:
     """All keys, newest first, with what they used lately."""
     days = key_inputs.days(request.query.get("days"))
     accounts = await request.app[COMMANDS].keys(days)
-    return as_json(key_documents(accounts, days, request.app[CLOCK]()))
+    told = await unhurried(key_documents(accounts, days, request.app[CLOCK]()))
+    return await as_long_json(told)
 
 
 async def create(request: web.Request) -> web.Response:

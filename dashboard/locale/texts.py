@@ -162,6 +162,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "incidents.title": ("近 14 天的故障", "Incidents of the last 14 days"),
     "incidents.none": ("近 14 天没有已结束的故障。", "None ended in the last 14 days."),
     "incidents.history": ("故障历史", "Incident history"),
+    "incidents.more": ("更早的故障", "Older incidents"),
     "incidents.empty": ("尚无记录的故障。", "No incident has been recorded."),
     "incidents.and": ("、", ", "),
     "incidents.among": ("{names} 等 {count} 个节点", "{names} and others, {count} nodes"),
@@ -197,10 +198,7 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "bans.forever": ("直至人工解除", "until lifted"),
     "bans.all": ("查看全部 {count} 条", "See all {count}"),
     "bans.count": ("共 {count} 条", "{count} in force"),
-    "bans.shown": (
-        "显示最新的 {shown} 条，共 {count} 条；其余见 JSON 接口。",
-        "The newest {shown} of {count} are shown; the JSON API has the rest.",
-    ),
+    "bans.more": ("更早的封禁", "Older bans"),
     "bans.contact": (
         "认为有误？请联系 {contact}，并附上编号。",
         "A mistake? Contact {contact} and give the id.",
@@ -246,6 +244,16 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     ),
     "error.405.title": ("不支持的方法", "Method not allowed"),
     "error.405": ("此处只能读取。", "This address can only be read."),
+    "error.429.title": ("访问过于频繁", "Too many requests"),
+    "error.429": (
+        "您的地址短时间内请求了过多页面，请稍后再试。",
+        "Too many pages were asked for from your address; please try again in a moment.",
+    ),
+    "error.503.title": ("访问者过多", "Too many visitors"),
+    "error.503": (
+        "此页目前访问量过大，请稍后再试；API 服务不受影响。",
+        "Too many visitors at the moment, please try again soon; the API itself is not affected.",
+    ),
     "error.500.title": ("内部错误", "Internal error"),
     "error.500": (
         "页面暂时无法生成，请稍后再试。",

@@ -15,9 +15,11 @@ from dashboard.public.documents import (
     health_document,
     node_document,
     nodes_document,
+    page_of_bans,
 )
 from dashboard.public.rows import overview
-from dashboard.public.view import known_bans, node_id, shown_nodes
+from dashboard.public.view import node_id, shown_nodes
+from dashboard.steps import Steps
 
 LARGEST_PAGE = 200
 DEFAULT_PAGE = 50
@@ -40,11 +42,12 @@ def fault(status: int, message: str) -> Answer:
 async def nodes(request: web.Request) -> web.Response:
     """Every node."""
 
-    def make(now: float) -> Answer:
+    def make(now: float) -> Steps[Answer]:
         vantage = request.app[SOURCES].snapshot().vantage
-        return document(nodes_document(shown_nodes(request.app, now), vantage, now), 200, VOLATILE)
+        told = yield from nodes_document(shown_nodes(request.app, now), vantage, now)
+        return document(told, 200, VOLATILE)
 
-    return respond(request, request.app[RENDERINGS].get("api/nodes", make))
+    return respond(request, await request.app[RENDERINGS].get("api/nodes", make))
 
 
 async def one_node(request: web.Request) -> web.Response:
@@ -58,11 +61,11 @@ async def one_node(request: web.Request) -> web.Response:
         row = next(row for row in shown_nodes(request.app, now) if row.id == wanted)
         return document(node_document(row, vantage))
 
-    return respond(request, request.app[RENDERINGS].get(("api/nodes", wanted), make))
+    return respond(request, request.app[RENDERINGS].at_once(("api/nodes", wanted), make))
 
 
 async def health(request: web.Request) -> web.Response:
-    """200, or 503 when no node is in rotation."""
+    """200, or 503 when no node is in rotation. Whoever watches us never waits for a page."""
 
     def make(now: float) -> Answer:
         rows = shown_nodes(request.app, now)
@@ -70,23 +73,28 @@ async def health(request: web.Request) -> web.Response:
         told = health_document(overview(rows), in_rotation, now)
         return document(told, 200 if in_rotation else 503, VOLATILE)
 
-    return respond(request, request.app[RENDERINGS].get("api/health", make))
+    return respond(request, request.app[RENDERINGS].at_once("api/health", make))
 
 
 async def bans(request: web.Request) -> web.Response:
     """A page of the bans in force."""
-    config = request.app[SOURCES].dashboard()
+    sources = request.app[SOURCES]
+    config = sources.dashboard()
     if config.bans == "off":
         return respond(request, fault(404, "the list of banned clients is not public here"))
     limit = _limit(request.query.get("limit", ""))
     if limit is None:
         return respond(request, fault(400, f"limit: expected 1 to {LARGEST_PAGE}"))
     try:
-        after = request.query.get("after", "")
-        told = bans_document(known_bans(request.app), config, limit, after, locate(request))
+        page = page_of_bans(sources.bans(), limit, request.query.get("after", ""))
     except BadCursor as error:
         return respond(request, fault(400, str(error)))
-    return respond(request, document(told))
+
+    def make(_: float) -> Steps[Answer]:
+        return document((yield from bans_document(page, config, locate(request))))
+
+    key = ("bans", limit, page.place)
+    return respond(request, await request.app[RENDERINGS].get(key, make))
 
 
 def locate(request: web.Request) -> Callable[[str], str]:

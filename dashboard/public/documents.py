@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dashboard.config import DashboardConfig
 from dashboard.locale.moments import iso
-from dashboard.public.rows import BanRow, Node, Overview, PathRow, ban_rows, place
-from dashboard.sources import Ejection
+from dashboard.public.rows import BanRow, Node, Overview, PathRow, ban_row, place
+from dashboard.sources import BanList, Ejection
+from dashboard.steps import Steps, in_steps
 from monitor.bans import Ban
 from monitor.history.uptime import Known
 
@@ -19,13 +23,10 @@ class BadCursor(ValueError):
     """An `after` that was not given out by us."""
 
 
-def nodes_document(rows: Sequence[Node], vantage: str, now: float) -> dict[str, Any]:
+def nodes_document(rows: Sequence[Node], vantage: str, now: float) -> Steps[dict[str, Any]]:
     """`/api/v1/nodes`."""
-    return {
-        "generated_at": iso(now),
-        "vantages": [vantage],
-        "nodes": [node_document(row, vantage) for row in rows],
-    }
+    nodes = yield from in_steps(partial(node_document, vantage=vantage), rows)
+    return {"generated_at": iso(now), "vantages": [vantage], "nodes": nodes}
 
 
 def node_document(row: Node, vantage: str) -> dict[str, Any]:
@@ -94,22 +95,37 @@ def health_document(whole: Overview, in_rotation: int, now: float) -> dict[str, 
     }
 
 
+@dataclass(frozen=True, slots=True)
+class BansPage:
+    """Some of the bans in force, newest first."""
+
+    bans: Sequence[Ban]
+    following: str | None
+    """The cursor of the next page, if there is one."""
+
+    @property
+    def place(self) -> tuple[float, str] | None:
+        """The place of its first ban: pages of one length that begin in one place are the same."""
+        return place(self.bans[0]) if self.bans else None
+
+
+def page_of_bans(bans: BanList, limit: int, after: str) -> BansPage:
+    """Up to `limit` bans behind this cursor; "" is the beginning. Raises BadCursor."""
+    found = bans.newest(limit + 1, _read_cursor(after) if after else None)
+    page = found[:limit]
+    return BansPage(page, _cursor(page[-1]) if len(found) > limit else None)
+
+
 def bans_document(
-    bans: Sequence[Ban],
-    config: DashboardConfig,
-    limit: int,
-    after: str,
-    locate: Callable[[str], str] = lambda network: "",
-) -> dict[str, Any]:
-    """`/api/v1/bans`: one page of `bans`, which come newest first. Raises BadCursor."""
-    if after:
-        last = _read_cursor(after)
-        bans = [ban for ban in bans if place(ban) < last]
-    page, more = bans[:limit], len(bans) > limit
-    return {
-        "bans": [ban_document(row) for row in ban_rows(page, config, locate)],
-        "next": _cursor(page[-1]) if more else None,
-    }
+    page: BansPage, config: DashboardConfig, locate: Callable[[str], str] = lambda network: ""
+) -> Steps[dict[str, Any]]:
+    """`/api/v1/bans`: one page."""
+    show = partial(_shown_ban, config=config, locate=locate)
+    return {"bans": (yield from in_steps(show, page.bans)), "next": page.following}
+
+
+def _shown_ban(ban: Ban, config: DashboardConfig, locate: Callable[[str], str]) -> dict[str, Any]:
+    return ban_document(ban_row(ban, config, locate))
 
 
 def ban_document(row: BanRow) -> dict[str, Any]:
@@ -138,6 +154,9 @@ def _read_cursor(text: str) -> tuple[float, str]:
     try:
         padded = text + "=" * (-len(text) % 4)
         since, _, ban_id = base64.b64decode(padded, b"-_", validate=True).decode().partition(" ")
-        return float(since), ban_id
+        began = float(since)
+        if not math.isfinite(began):
+            raise ValueError("no moment")
+        return began, ban_id
     except (binascii.Error, UnicodeError, ValueError) as error:
         raise BadCursor("after: expected the `next` of an earlier answer") from error

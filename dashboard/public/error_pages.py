@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from aiohttp import web
 
-from dashboard.answers import html, plain, respond
-from dashboard.context import SOURCES, TEMPLATES
-from dashboard.locale.texts import LANGUAGES, Words
+from dashboard.answers import Answer, html, plain, respond
+from dashboard.context import RENDERINGS, SOURCES, TEMPLATES
+from dashboard.locale.texts import LANGUAGES, Words, choose
 from dashboard.public.api import fault
 from dashboard.public.privacy import printable
 from dashboard.public.view import chosen_language, wants_html, words_for
 
-_TOLD = (404, 405)
+_TOLD = (404, 405, 429, 503)
+
+Form = Literal["json", "text", "html"]
 
 
 def answer(request: web.Request, status: int) -> web.Response:
     """The answer for `status`, in both languages; it tells nothing of what failed."""
+    form: Form = "json" if request.path.startswith("/api/") else "text"
+    words, chosen = None, False
+    if form == "text" and wants_html(request):
+        form, words, chosen = "html", words_for(request), chosen_language(request) is not None
+    return respond(request, page(request.app, status, form, words, chosen), 0)
+
+
+def page(
+    app: web.Application, status: int, form: Form, words: Words | None = None, chosen: bool = False
+) -> Answer:
+    """An error in this form; `words`: the reader's language comes first on a page."""
     shown = status if status in _TOLD else 500
-    key = f"error.{shown}"
-    if request.path.startswith("/api/"):
-        return respond(request, fault(shown, Words("en")(key)), 0)
-    if not wants_html(request):
-        lines = "".join(f"{shown} {Words(language)(key)}\n" for language in LANGUAGES)
-        return respond(request, plain(lines, shown), 0)
-    words = words_for(request)
-    text = (
-        request.app[TEMPLATES]
-        .get_template("error.html")
-        .render(
-            words=words,
-            others=[Words(language) for language in LANGUAGES if language != words.language],
-            key=key,
-            status=shown,
-            title=printable(request.app[SOURCES].dashboard().title),
-            query=f"?lang={words.language}" if chosen_language(request) else "",
-        )
-    )
-    return respond(request, html(text, shown), 0)
+    words = words or Words(choose(None, "", app[SOURCES].dashboard().languages))
+
+    def make(_: float) -> Answer:
+        key = f"error.{shown}"
+        if form == "json":
+            return fault(shown, Words("en")(key))
+        if form == "text":
+            return plain("".join(f"{shown} {Words(lang)(key)}\n" for lang in LANGUAGES), shown)
+        values = {
+            "words": words,
+            "others": [Words(language) for language in LANGUAGES if language != words.language],
+            "key": key,
+            "status": shown,
+            "title": printable(app[SOURCES].dashboard().title),
+            "query": f"?lang={words.language}" if chosen else "",
+        }
+        return html(app[TEMPLATES].get_template("error.html").render(values), shown)
+
+    return app[RENDERINGS].at_once(("error", shown, form, words, chosen), make)

@@ -11,11 +11,14 @@ from dashboard.locale.texts import Words
 from dashboard.public.incidents import IncidentRow, updates
 from dashboard.public.privacy import printable
 from dashboard.public.statuspage import link
+from dashboard.steps import Steps
 
 NAMESPACE = "http://www.w3.org/2005/Atom"
 
 
-def render(rows: Sequence[IncidentRow], config: DashboardConfig, words: Words, now: float) -> str:
+def render(
+    rows: Sequence[IncidentRow], config: DashboardConfig, words: Words, now: float
+) -> Steps[str]:
     """The feed. The id of an entry stays the same through all its updates."""
     base = config.public_url.rstrip("/")
     feed = ET.Element("feed", {"xmlns": NAMESPACE, "xml:lang": words.language})
@@ -28,6 +31,7 @@ def render(rows: Sequence[IncidentRow], config: DashboardConfig, words: Words, n
     _text(author, "name", printable(config.title))
     for row in rows:
         feed.append(_entry(row, config, words))
+        yield
     ET.indent(feed)
     return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(feed, "unicode")}\n'
 

@@ -9,6 +9,7 @@ from typing import Any
 from dashboard.locale.moments import iso
 from dashboard.locale.texts import Words
 from dashboard.public.privacy import printable
+from dashboard.steps import Steps, in_steps
 from monitor.history.incidents import Incident
 from monitor.history.uptime import DAY
 
@@ -102,15 +103,23 @@ def _row(incident: Incident, names: Mapping[str, str]) -> IncidentRow:
     )
 
 
+def page_after(
+    rows: Sequence[IncidentRow], after: str, limit: int
+) -> tuple[Sequence[IncidentRow], str | None] | None:
+    """Up to `limit` rows behind the one of this id, and what the next page is after."""
+    start = next((i + 1 for i, row in enumerate(rows) if row.id == after), 0 if not after else -1)
+    if start < 0:
+        return None
+    page = rows[start : start + limit]
+    return page, page[-1].id if start + limit < len(rows) else None
+
+
 def incidents_document(
     rows: Sequence[IncidentRow], following: str | None, now: float
-) -> dict[str, Any]:
+) -> Steps[dict[str, Any]]:
     """`/api/v1/incidents`."""
-    return {
-        "generated_at": iso(now),
-        "incidents": [_document(row) for row in rows],
-        "next": following,
-    }
+    told = yield from in_steps(_document, rows)
+    return {"generated_at": iso(now), "incidents": told, "next": following}
 
 
 def _document(row: IncidentRow) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from itertools import groupby
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from markupsafe import Markup
 
 from dashboard.config import EntranceConfig, LinkConfig
 from dashboard.context import SOURCES
@@ -17,11 +18,11 @@ from dashboard.locale.moments import ago, clock_time, iso, lasting, said, said_m
 from dashboard.locale.texts import Words
 from dashboard.location import Attribution
 from dashboard.public import rows
+from dashboard.public.documents import BansPage
 from dashboard.public.incidents import IncidentRow
 from dashboard.public.privacy import printable
-from dashboard.public.view import known_bans, shown_incidents, shown_nodes
+from dashboard.public.view import shown_incidents, shown_nodes
 from dashboard.sources import Sources
-from monitor.bans import Ban
 from monitor.health.board import Wish
 
 MOST = 10
@@ -53,6 +54,8 @@ class Page:
     entrances: Sequence[Entrance]
     bans: Sequence[rows.BanRow] | None
     """None when the operator does not show them."""
+    more_bans: str | None
+    """The cursor of those behind them, if there are more."""
     ban_count: int
     incidents: Sequence[IncidentRow]
     """Newest first."""
@@ -89,12 +92,10 @@ class Page:
         """Those that ended not long ago."""
         return [incident for incident in self.incidents if incident.is_recent(self.now)]
 
-    @property
-    def months(self) -> list[tuple[str, list[IncidentRow]]]:
-        """All of them, by the month that they began in."""
+    def months(self, some: Sequence[IncidentRow]) -> list[tuple[str, list[IncidentRow]]]:
+        """Some incidents, by the month that they began in."""
         return [
-            (name, list(rows))
-            for name, rows in groupby(self.incidents, lambda i: month(i.started_at, self))
+            (name, list(rows)) for name, rows in groupby(some, lambda i: month(i.started_at, self))
         ]
 
     @property
@@ -110,6 +111,12 @@ class Page:
     def said(self, moment: float) -> str:
         """A moment in the operator's time zone."""
         return said(moment, self.now, self.zone, self.words.language)
+
+    def moment(self, moment: float) -> Markup:
+        """A moment, for people and for machines; neither has anything to escape."""
+        machine = iso(moment)
+        text = self.said(moment)
+        return Markup(f'<time datetime="{machine}" title="{machine}">{text}</time>')
 
     def iso(self, moment: float) -> str:
         """A moment for machines."""
@@ -166,12 +173,17 @@ def month(moment: float, page: Page) -> str:
     return said_month(moment, page.zone, page.words.language)
 
 
-def build(app: web.Application, words: Words, now: float, bans_shown: int) -> Page:
-    """The page of this moment, with at most `bans_shown` bans."""
+NO_BANS = BansPage((), None)
+
+
+def build(app: web.Application, words: Words, now: float, bans: BansPage = NO_BANS) -> Page:
+    """The page of this moment, with these bans."""
     sources = app[SOURCES]
     config = sources.dashboard()
     nodes = shown_nodes(app, now)
-    bans = known_bans(app)
+    locations = sources.locations()
+    locate = partial(locations.of, language=words.language)
+    shown = [rows.ban_row(ban, config, locate) for ban in bans.bans]
     return Page(
         words=words,
         now=now,
@@ -182,22 +194,18 @@ def build(app: web.Application, words: Words, now: float, bans_shown: int) -> Pa
         nodes=nodes,
         vantage=printable(sources.snapshot().vantage),
         entrances=entrances(sources),
-        bans=None if config.bans == "off" else _bans(sources, bans[:bans_shown], words),
-        ban_count=len(bans),
+        bans=None if config.bans == "off" else shown,
+        more_bans=bans.following,
+        ban_count=len(sources.bans()),
         incidents=shown_incidents(app),
         days_zone=sources.past().zone,
         links=config.links,
         contact=config.contact,
         languages=config.languages,
         masked=config.bans == "masked",
-        attribution=sources.locations().attribution,
+        attribution=locations.attribution,
         version=sources.version(),
     )
-
-
-def _bans(sources: Sources, bans: Sequence[Ban], words: Words) -> list[rows.BanRow]:
-    locate = partial(sources.locations().of, language=words.language)
-    return rows.ban_rows(bans, sources.dashboard(), locate)
 
 
 def entrances(sources: Sources) -> list[Entrance]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Callable, Hashable
 from importlib import resources
 
 import jinja2
@@ -17,13 +18,24 @@ from dashboard.locale.moments import lasting
 from dashboard.locale.texts import LANGUAGES, Words
 from dashboard.public import plain as plain_text
 from dashboard.public.charts import bars, shown_percent
-from dashboard.public.page import Page, build
+from dashboard.public.documents import BadCursor, BansPage, page_of_bans
+from dashboard.public.incidents import page_after
+from dashboard.public.page import NO_BANS, Page, build
 from dashboard.public.privacy import printable_lines
 from dashboard.public.rows import PHASES
-from dashboard.public.view import chosen_language, node_id, wants_html, words_for
+from dashboard.public.view import (
+    chosen_language,
+    node_id,
+    shown_incidents,
+    wants_html,
+    words_for,
+)
+from dashboard.steps import Steps
 
 BANS_ON_FRONT = 10
-BANS_ON_LIST = 500
+BANS_ON_LIST = 50
+INCIDENTS_ON_LIST = 50
+"""As many as the feed has, whose entries lead to their place on the first page."""
 STATIC_AGE = 86400
 STATIC_TYPES = {".css": "text/css", ".svg": "image/svg+xml"}
 
@@ -68,15 +80,19 @@ def _clean(value: object) -> object:
 
 async def status(request: web.Request) -> web.Response:
     """The status page; as plain text for terminals."""
-    if wants_html(request):
-        return _page(request, "status.html", BANS_ON_FRONT)
-    words = words_for(request)
+    app = request.app
+    words, html_wanted = words_for(request), wants_html(request)
+    chosen, refreshing = _choices(request)
 
-    def make(now: float) -> Answer:
-        page = build(request.app, words, now, BANS_ON_FRONT)
-        return plain(plain_text.render(page))
+    def make(now: float) -> Steps[Answer]:
+        page = build(app, words, now, newest_bans(app, BANS_ON_FRONT))
+        yield
+        if not html_wanted:
+            return plain(plain_text.render(page))
+        return (yield from render(app, "status.html", page, chosen, refreshing=refreshing))
 
-    return respond(request, request.app[RENDERINGS].get(("plain", words), make))
+    key = ("status", html_wanted, words, chosen, refreshing)
+    return respond(request, await app[RENDERINGS].get(key, make))
 
 
 async def node(request: web.Request) -> web.Response:
@@ -84,24 +100,44 @@ async def node(request: web.Request) -> web.Response:
     wanted = node_id(request)
     if wanted is None:
         raise web.HTTPNotFound
-    return _page(request, "node.html", 0, wanted)
+    _, refreshing = _choices(request)
+
+    def values(page: Page) -> Values:
+        row = next((row for row in page.nodes if row.id == wanted), None)
+        return {"node": row, "refreshing": refreshing}
+
+    return await _page(request, "node.html", (wanted, refreshing), values)
 
 
 async def history(request: web.Request) -> web.Response:
-    """All incidents, month by month."""
-    return _page(request, "history.html", 0)
+    """The incidents, month by month, some at a time."""
+    incidents = shown_incidents(request.app)
+    found = page_after(incidents, request.query.get("after", ""), INCIDENTS_ON_LIST)
+    if found is None:
+        raise web.HTTPNotFound
+    some, following = found
+
+    def values(page: Page) -> Values:
+        return {"months": page.months(some), "more": following}
+
+    return await _page(request, "history.html", some[0].id if some else "", values)
 
 
 async def banned(request: web.Request) -> web.Response:
-    """The banned clients."""
-    if request.app[SOURCES].dashboard().bans == "off":
+    """The banned clients, some at a time."""
+    sources = request.app[SOURCES]
+    if sources.dashboard().bans == "off":
         raise web.HTTPNotFound
-    return _page(request, "banned.html", BANS_ON_LIST)
+    try:
+        bans = page_of_bans(sources.bans(), BANS_ON_LIST, request.query.get("after", ""))
+    except BadCursor:
+        raise web.HTTPNotFound from None
+    return await _page(request, "banned.html", bans.place, bans=bans)
 
 
 async def docs(request: web.Request) -> web.Response:
     """How to use the base URL."""
-    return _page(request, "docs.html", 0)
+    return await _page(request, "docs.html")
 
 
 async def robots(request: web.Request) -> web.Response:
@@ -109,36 +145,52 @@ async def robots(request: web.Request) -> web.Response:
     return respond(request, plain("User-agent: *\nDisallow: /\n"), STATIC_AGE)
 
 
-def _page(request: web.Request, template: str, bans: int, wanted: str = "") -> web.Response:
-    words = words_for(request)
-    chosen = chosen_language(request) is not None
-    refreshing = request.query.get("refresh") != "off"
+Values = dict[str, object]
 
-    def make(now: float) -> Answer:
-        page = build(request.app, words, now, bans)
-        row = next((row for row in page.nodes if row.id == wanted), None)
-        rendered = render(request.app, template, page, chosen, refreshing, node=row)
-        return html(rendered)
 
-    key = (template, wanted, words, chosen, refreshing)
-    return respond(request, request.app[RENDERINGS].get(key, make))
+async def _page(
+    request: web.Request,
+    template: str,
+    which: Hashable = None,
+    values: Callable[[Page], Values] = lambda page: {},
+    bans: BansPage = NO_BANS,
+) -> web.Response:
+    """A page; `which` tells those of one template apart."""
+    app = request.app
+    words, (chosen, _) = words_for(request), _choices(request)
+
+    def make(now: float) -> Steps[Answer]:
+        page = build(app, words, now, bans)
+        yield
+        return (yield from render(app, template, page, chosen, **values(page)))
+
+    return respond(request, await app[RENDERINGS].get((template, which, words, chosen), make))
+
+
+def _choices(request: web.Request) -> tuple[bool, bool]:
+    """Whether the reader chose the language himself, and wants the page to stay up to date."""
+    return chosen_language(request) is not None, request.query.get("refresh") != "off"
+
+
+def newest_bans(app: web.Application, most: int) -> BansPage:
+    """The newest bans, if the operator shows any."""
+    sources = app[SOURCES]
+    shown = sources.dashboard().bans != "off"
+    return page_of_bans(sources.bans(), most, "") if shown else NO_BANS
 
 
 def render(
-    app: web.Application,
-    template: str,
-    page: Page,
-    chosen: bool,
-    refreshing: bool,
-    **values: object,
-) -> str:
-    """A template filled; links keep the language when the reader chose it himself."""
+    app: web.Application, template: str, page: Page, chosen: bool, **values: object
+) -> Steps[Answer]:
+    """A template filled, piece by piece; links keep the language that the reader chose himself."""
     query = f"?lang={page.words.language}" if chosen else ""
-    return (
-        app[TEMPLATES]
-        .get_template(template)
-        .render(page=page, words=page.words, query=query, refreshing=refreshing, **values)
-    )
+    also = f"&lang={page.words.language}" if chosen else ""
+    pieces = []
+    context = {"page": page, "words": page.words, "query": query, "also": also, **values}
+    for piece in app[TEMPLATES].get_template(template).generate(context):
+        pieces.append(piece)
+        yield
+    return html("".join(pieces))
 
 
 def _static_files() -> dict[str, Answer]:

@@ -10,8 +10,9 @@ from dashboard.answers import Answer, document, respond, xml
 from dashboard.context import RENDERINGS, SOURCES
 from dashboard.public import feed, statuspage
 from dashboard.public.api import VOLATILE, fault
-from dashboard.public.incidents import IncidentRow, incidents_document
+from dashboard.public.incidents import incidents_document, page_after
 from dashboard.public.view import node_id, shown_incidents, words_for
+from dashboard.steps import Steps, in_steps
 from monitor.history.past import Day
 
 LARGEST_PAGE = 200
@@ -36,8 +37,12 @@ async def days(request: web.Request) -> web.Response:
     most = _number(request.query.get("n", "90"), 90)
     if most is None:
         return respond(request, fault(400, "n: expected 1 to 90"))
-    told = [day_document(day) for day in past.days.get(wanted, ())[-most:]]
-    return respond(request, document({"id": wanted, "timezone": past.zone, "days": told}))
+
+    def make(_: float) -> Steps[Answer]:
+        told = yield from in_steps(day_document, past.days.get(wanted, ())[-most:])
+        return document({"id": wanted, "timezone": past.zone, "days": told})
+
+    return respond(request, await request.app[RENDERINGS].get(("days", wanted, most), make))
 
 
 def day_document(day: Day) -> dict[str, Any]:
@@ -60,44 +65,39 @@ async def incidents(request: web.Request) -> web.Response:
     limit = _number(request.query.get("limit", str(DEFAULT_PAGE)), LARGEST_PAGE)
     if limit is None:
         return respond(request, fault(400, f"limit: expected 1 to {LARGEST_PAGE}"))
-    rows = shown_incidents(request.app)
-    page = page_after(rows, request.query.get("after", ""), limit)
+    page = page_after(shown_incidents(request.app), request.query.get("after", ""), limit)
     if page is None:
         return respond(request, fault(400, "after: expected the `next` of an earlier answer"))
-    now = request.app[RENDERINGS].clock()
-    return respond(request, document(incidents_document(*page, now), 200, VOLATILE))
+    some, following = page
 
+    def make(now: float) -> Steps[Answer]:
+        told = yield from incidents_document(some, following, now)
+        return document(told, 200, VOLATILE)
 
-def page_after(
-    rows: list[IncidentRow], after: str, limit: int
-) -> tuple[list[IncidentRow], str | None] | None:
-    """Up to `limit` rows behind the one of this id, and what the next page is after."""
-    start = next((i + 1 for i, row in enumerate(rows) if row.id == after), 0 if not after else -1)
-    if start < 0:
-        return None
-    page = rows[start : start + limit]
-    return page, page[-1].id if start + limit < len(rows) else None
+    key = ("incidents", limit, some[0].id if some else "")
+    return respond(request, await request.app[RENDERINGS].get(key, make))
 
 
 async def incidents_as_statuspage(request: web.Request) -> web.Response:
     """The newest incidents in Statuspage's form."""
     words, config = words_for(request), request.app[SOURCES].dashboard()
 
-    def make(now: float) -> Answer:
+    def make(now: float) -> Steps[Answer]:
         rows = shown_incidents(request.app)[:IN_FEED]
-        return document(statuspage.incidents_document(rows, config, words, now))
+        return document((yield from statuspage.incidents_document(rows, config, words, now)))
 
-    return respond(request, request.app[RENDERINGS].get(("v2/incidents", words), make))
+    return respond(request, await request.app[RENDERINGS].get(("v2/incidents", words), make))
 
 
 async def atom(request: web.Request) -> web.Response:
     """The newest incidents for feed readers."""
     words, config = words_for(request), request.app[SOURCES].dashboard()
 
-    def make(now: float) -> Answer:
-        return xml(feed.render(shown_incidents(request.app)[:IN_FEED], config, words, now))
+    def make(now: float) -> Steps[Answer]:
+        rows = shown_incidents(request.app)[:IN_FEED]
+        return xml((yield from feed.render(rows, config, words, now)))
 
-    return respond(request, request.app[RENDERINGS].get(("feed", words), make), 60)
+    return respond(request, await request.app[RENDERINGS].get(("feed", words), make), 60)
 
 
 def _number(text: str, largest: int) -> int | None:

@@ -254,27 +254,15 @@ def place(ban: Ban) -> tuple[float, str]:
     return ban.since, ban.id
 
 
-def ordered(bans: Sequence[Ban]) -> list[Ban]:
-    """The newest first."""
-    return sorted(bans, key=place, reverse=True)
-
-
-def ban_rows(
-    bans: Sequence[Ban], config: DashboardConfig, locate: Callable[[str], str]
-) -> list[BanRow]:
-    """The bans that the operator shows, as far as he shows them; `locate` says where one is."""
-    if config.bans == "off":
-        return []
+def ban_row(ban: Ban, config: DashboardConfig, locate: Callable[[str], str]) -> BanRow:
+    """A ban as far as the operator shows it; `locate` says where it is."""
     network = full_network if config.bans == "full" else masked_network
-    return [
-        BanRow(
-            id=ban.id,
-            ip=network(ban.network),
-            location=printable(locate(ban.network)),
-            user_agent=shown_user_agent(ban.user_agent),
-            reason=printable(ban.reason),
-            since=ban.since,
-            until=ban.until,
-        )
-        for ban in bans
-    ]
+    return BanRow(
+        id=ban.id,
+        ip=network(ban.network),
+        location=printable(locate(ban.network)),
+        user_agent=shown_user_agent(ban.user_agent),
+        reason=printable(ban.reason),
+        since=ban.since,
+        until=ban.until,
+    )

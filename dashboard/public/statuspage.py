@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from dashboard.config import DashboardConfig
@@ -10,6 +11,7 @@ from dashboard.locale.moments import iso
 from dashboard.locale.texts import Words
 from dashboard.public.incidents import IncidentRow, moment, updates
 from dashboard.public.privacy import printable
+from dashboard.steps import Steps, in_steps
 
 PAGE_ID = "mirrorgate"
 
@@ -27,13 +29,11 @@ def page_document(config: DashboardConfig, updated_at: float) -> dict[str, Any]:
 
 def incidents_document(
     rows: Sequence[IncidentRow], config: DashboardConfig, words: Words, now: float
-) -> dict[str, Any]:
+) -> Steps[dict[str, Any]]:
     """`/api/v2/incidents.json`."""
     newest = max((row.updated_at for row in rows), default=now)
-    return {
-        "page": page_document(config, newest),
-        "incidents": [_incident(row, config, words) for row in rows],
-    }
+    told = yield from in_steps(partial(_incident, config=config, words=words), rows)
+    return {"page": page_document(config, newest), "incidents": told}
 
 
 def _incident(row: IncidentRow, config: DashboardConfig, words: Words) -> dict[str, Any]:

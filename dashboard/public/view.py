@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -12,7 +11,6 @@ from dashboard.locale.texts import Words, choose
 from dashboard.public import rows
 from dashboard.public.incidents import IncidentRow, incident_rows
 from dashboard.public.privacy import printable
-from monitor.bans import Ban
 
 _TERMINAL = re.compile(r"(?:curl|wget|httpie)\b", re.IGNORECASE)
 
@@ -20,31 +18,46 @@ _TERMINAL = re.compile(r"(?:curl|wget|httpie)\b", re.IGNORECASE)
 def shown_nodes(app: web.Application, now: float) -> list[rows.Node]:
     """The nodes of this moment."""
     sources = app[SOURCES]
-    return rows.nodes(
-        sources.mirrors(),
-        sources.snapshot(),
-        sources.dashboard(),
-        now,
-        app[STALE_AFTER](),
-        sources.past(),
-        sources.ejections(),
-    )
+
+    def make() -> list[rows.Node]:
+        return rows.nodes(
+            sources.mirrors(),
+            sources.snapshot(),
+            sources.dashboard(),
+            now,
+            app[STALE_AFTER](),
+            sources.past(),
+            sources.ejections(),
+        )
+
+    return app[RENDERINGS].value("nodes", int(now), make)
 
 
 def shown_incidents(app: web.Application) -> list[IncidentRow]:
-    """The incidents of this second, newest first."""
+    """The incidents, newest first."""
+    sources = app[SOURCES]
+    incidents, mirrors = sources.past().incidents, sources.mirrors()
 
-    def make(_: float) -> list[IncidentRow]:
-        sources = app[SOURCES]
-        names = {m.id: printable(m.label) for m in sources.mirrors() if m.enabled}
-        return incident_rows(sources.past().incidents, names)
+    def make() -> list[IncidentRow]:
+        names = {m.id: printable(m.label) for m in mirrors if m.enabled}
+        return incident_rows(incidents, names)
 
-    return app[RENDERINGS].get("incidents", make)
+    return app[RENDERINGS].value("incidents", Same(incidents, mirrors), make)
 
 
-def known_bans(app: web.Application) -> Sequence[Ban]:
-    """The bans of this second, newest first; there may be very many."""
-    return app[RENDERINGS].get("bans", lambda _: rows.ordered(app[SOURCES].bans()))
+class Same:
+    """Equal to another one of the very same objects; large ones are not looked into."""
+
+    def __init__(self, *objects: object) -> None:
+        self._objects = objects
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Same) or len(self._objects) != len(other._objects):
+            return NotImplemented
+        return all(a is b for a, b in zip(self._objects, other._objects, strict=True))
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self._objects)))
 
 
 def node_id(request: web.Request) -> str | None:

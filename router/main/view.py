@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 
 from dashboard.config import AdminConfig, DashboardConfig
 from dashboard.location import Locations
-from dashboard.sources import Ejection
-from monitor.bans import Ban
+from dashboard.sources import BanList, Ejection
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthBoard, HealthSnapshot
 from monitor.history.past import Past
@@ -56,8 +55,8 @@ class View:
     def mirrors(self) -> tuple[MirrorConfig, ...]:
         return self._configuration.current.config.mirrors
 
-    def bans(self) -> Sequence[Ban]:
-        return self._banned.in_force()
+    def bans(self) -> BanList:
+        return self._banned
 
     def locations(self) -> Locations:
         self._locations.use(self._configuration.current.config.dashboard.location_database)

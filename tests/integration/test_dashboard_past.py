@@ -12,7 +12,7 @@ from dashboard.app import build_public_app
 from dashboard.locale.texts import Words
 from dashboard.locale.verdicts import VERDICTS
 from dashboard.public.charts import HEIGHTS, bars, level
-from dashboard.public.past import page_after
+from dashboard.public.incidents import page_after
 from monitor.history.incidents import Incident, Part
 from monitor.history.past import Past
 from monitor.history.uptime import Known
@@ -221,6 +221,21 @@ async def test_the_history_goes_month_by_month(client, lang, months):
     assert found == months
     for incident in INCIDENTS:
         assert f'id="{incident.id}"' in page
+
+
+async def test_a_long_history_comes_page_by_page(client, sources):
+    incident = INCIDENTS[1]
+    many = tuple(replace(incident, id=f"{n:012x}", started_at=NOW - n * 3600) for n in range(120))
+    sources.past_ = replace(past(), incidents=many)
+    told, path = [], "/history?lang=en"
+    while path:
+        page = await text(client, path)
+        told += re.findall(r'<li id="([0-9a-f]{12})"', page)
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = following[1].replace("&amp;", "&") if following else ""
+    assert told == [incident.id for incident in many]
+    async with client.get("/history?after=nonsense", headers=BROWSER) as response:
+        assert response.status == 404
 
 
 async def test_a_node_shows_its_days_and_its_incidents(client):

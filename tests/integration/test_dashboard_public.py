@@ -7,10 +7,11 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
+from aiohttp import ClientSession, web
 
 from dashboard.app import build_public_app
 from dashboard.config import DashboardConfig
+from dashboard.context import RENDERINGS
 from dashboard.sources import Ejection
 from monitor.bans import Ban
 from monitor.config import MirrorConfig
@@ -65,8 +66,13 @@ def sources() -> FakeSources:
 
 
 @pytest.fixture
-async def client(sources):
-    async with serving(build_public_app(sources, lambda: NOW)) as session:
+def app(sources) -> web.Application:
+    return build_public_app(sources, lambda: NOW)
+
+
+@pytest.fixture
+async def client(app):
+    async with serving(app) as session:
         yield session
 
 
@@ -240,7 +246,7 @@ async def test_nothing_public_tells_a_key_an_address_a_detail_or_a_bad_file(clie
 
 async def test_the_canaries_are_where_they_could_be_told(sources):
     assert sources.mirrors()[0].api_key == API_KEY
-    assert sources.bans()[0].network == f"{CLIENT}/32"
+    assert sources.bans().newest(1)[0].network == f"{CLIENT}/32"
     assert sources.config_problem() == CONFIG_PROBLEM
     assert DETAIL in [health.detail for health in sources.snapshot().mirrors.values()]
 
@@ -485,6 +491,52 @@ async def test_many_readers_cost_one_rendering_a_second(sources):
         clock[0] += 1
         await text(client, "/")
         assert sources.asked > asked
+
+
+@pytest.mark.parametrize("path", ["/banned", "/history", "/docs", "/nodes/hk", "/", "/api/v1/bans"])
+async def test_a_page_is_made_once_whatever_is_written_into_its_address(app, client, path):
+    async with client.get(path, headers=BROWSER) as response:
+        tag = response.headers["ETag"]
+    kept = len(app[RENDERINGS]._answers)
+    odd = ("x=1", "lang=", "lang=xx", "lang=zh-Hans", "refresh=1", "after=", f"y={'z' * 500}")
+    for query in (*odd, "&".join(odd)):
+        async with client.get(f"{path}?{query}", headers=BROWSER) as response:
+            assert response.headers["ETag"] == tag
+    assert len(app[RENDERINGS]._answers) == kept
+
+
+async def test_the_pages_of_banned_clients_lead_from_one_to_the_next(sources, client):
+    sources.bans_ = tuple(
+        Ban(f"x{i:03}", f"10.0.{i}.0/24", NOW - i, None, "x", "operator") for i in range(120)
+    )
+    told, path = [], "/banned?lang=en"
+    while path:
+        page = await text(client, path)
+        told += re.findall(r">(x\d{3})</td>", page)
+        following = re.search(r'rel="next" href="([^"]+)"', page)
+        path = following[1].replace("&amp;", "&") if following else ""
+        assert "lang=en" in path or not path
+    assert told == [f"x{i:03}" for i in range(120)]
+    async with client.get("/banned?after=nonsense", headers=BROWSER) as response:
+        assert response.status == 404
+
+
+async def test_very_many_bans_are_not_looked_at_for_a_page(sources, client):
+    class Few:
+        """A list that is never read as a whole."""
+
+        def __len__(self) -> int:
+            return 10**9
+
+        def newest(self, most: int, after: object = None) -> list[Ban]:
+            assert most <= 201
+            return [Ban(f"x{i}", "10.0.0.0/24", NOW - i, None, "x", "me") for i in range(most)]
+
+    sources.bans = Few
+    for path in ("/", "/banned", "/api/v1/bans?limit=200", "/api/v1/health"):
+        async with client.get(path, headers=BROWSER) as response:
+            assert response.status == 200
+            assert len(await response.read()) < 100_000
 
 
 async def test_a_failing_source_tells_the_reader_nothing(client, sources, caplog):

@@ -6,7 +6,7 @@ from typing import Any
 
 from dashboard.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.location import Locations
-from dashboard.sources import CommandError, Ejection, NotThere
+from dashboard.sources import BanList, CommandError, Ejection, NotThere
 from monitor.actors import Actor
 from monitor.bans import Ban, client_network
 from monitor.config import MirrorConfig
@@ -25,6 +25,7 @@ from monitor.history.past import Day, Past
 from monitor.history.uptime import Known
 from monitor.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, NewKey, Spent
 from monitor.totals import Family, Labels
+from router.main.banned import Banned
 
 NOW = 1795251600.0
 """2026-11-21 09:00:00 UTC."""
@@ -220,6 +221,7 @@ class FakeSources:
     series_: Sequence[tuple[Family, Labels, list[float]]] = ()
     locations_: Locations = field(default_factory=Locations)
     asked: int = 0
+    _listed: tuple[Sequence[Ban], Banned] | None = None
 
     def snapshot(self) -> HealthSnapshot:
         self.asked += 1
@@ -234,8 +236,10 @@ class FakeSources:
     def mirrors(self) -> tuple[MirrorConfig, ...]:
         return self.mirrors_
 
-    def bans(self) -> Sequence[Ban]:
-        return self.bans_
+    def bans(self) -> BanList:
+        if self._listed is None or self._listed[0] is not self.bans_:
+            self._listed = (self.bans_, Banned(self.bans_, lambda: NOW))
+        return self._listed[1]
 
     def locations(self) -> Locations:
         return self.locations_

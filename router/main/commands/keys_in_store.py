@@ -14,6 +14,7 @@ from dashboard.admin import key_inputs
 from dashboard.admin.actors import user_name
 from dashboard.admin.inputs import BadInput
 from dashboard.admin.key_documents import created_document, key_document, key_documents
+from dashboard.steps import all_at_once
 from monitor.actors import Actor
 from monitor.history.store import Store, StoreError
 from monitor.keys import KeyAccount, KeyFault, NewKey
@@ -35,10 +36,10 @@ class KeysInStore:
         """All of them, with what they used lately."""
 
         async def ask(keyring: Keyring) -> Table:
-            return key_documents(await keyring.accounts_since(days), days, time.time())
+            return all_at_once(key_documents(await keyring.accounts_since(days), days, time.time()))
 
         if not has_store(self.url):
-            return key_documents([], days, time.time())
+            return all_at_once(key_documents([], days, time.time()))
         return self._with_keyring(ask)
 
     def create(self, order: Table) -> Table:
