@@ -68,6 +68,16 @@ class DashboardConfig:
     bans: Literal["full", "masked", "off"] = setting(
         "masked", 'how the list of banned clients is shown: "full", "masked" or "off"'
     )
+    requests_per_second: float = setting(
+        10.0,
+        "of one visitor, by router.trusted_proxies too; six times as many at once; 0: no limit",
+        check=checks.at_least(0),
+    )
+    total_requests_per_second: float = setting(
+        400.0,
+        "of all visitors; 0: no limit",
+        check=checks.at_least(0),
+    )
     location_database: str = setting("", 'an .mmdb file for "where is this IP"')
 
 

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from dashboard.renderings import Renderings
 from dashboard.sources import Commands, Sources
+from dashboard.visitors import Visitors
 
 Clock = Callable[[], float]
 
@@ -17,6 +18,7 @@ COMMANDS: web.AppKey[Commands] = web.AppKey("commands")
 CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 RENDERINGS: web.AppKey[Renderings] = web.AppKey("renderings", Renderings)
 STALE_AFTER: web.AppKey[Clock] = web.AppKey("stale_after")
+VISITORS: web.AppKey[Visitors] = web.AppKey("visitors", Visitors)
 TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
 
 VARIES: web.RequestKey[set[str]] = web.RequestKey("varies", set)

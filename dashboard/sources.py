@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from multidict import MultiMapping
 
 from dashboard.config import AdminConfig, DashboardConfig
 from dashboard.location import Locations
@@ -44,6 +46,15 @@ class BanList(Protocol):
         """Up to so many, newest first; `after`: only those behind this beginning and id."""
 
 
+class Visitor(NamedTuple):
+    """Who asks for a page."""
+
+    key: bytes
+    """What a visitor is counted by: an address, or the /64 of an IPv6 one."""
+    proxied: bool
+    """Whether a trusted proxy is in between, whose connections others share."""
+
+
 class Sources(Protocol):
     """What pages read. Every method answers at once, from memory."""
 
@@ -76,6 +87,12 @@ class Sources(Protocol):
 
     def config_problem(self) -> str:
         """Why the newest configuration file is not in use; empty when it is. For operators only."""
+
+    def visitor(self, address: str, fields: MultiMapping[str] | None) -> Visitor:
+        """Who asks from this address with these fields, which a trusted proxy may have set.
+
+        None: who opens a connection.
+        """
 
     def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
         """Every metric series, with cells as in `monitor.totals.Totals.to_json`."""

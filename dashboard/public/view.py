@@ -12,7 +12,7 @@ from dashboard.public import rows
 from dashboard.public.incidents import IncidentRow, incident_rows
 from dashboard.public.privacy import printable
 
-_TERMINAL = re.compile(r"(?:curl|wget|httpie)\b", re.IGNORECASE)
+TERMINAL = re.compile(r"\b(?:curl|wget|httpie)\b", re.IGNORECASE)
 
 
 def shown_nodes(app: web.Application, now: float) -> list[rows.Node]:
@@ -84,4 +84,4 @@ def chosen_language(request: web.Request) -> str | None:
 def wants_html(request: web.Request) -> bool:
     """Whether a browser reads, and not a terminal or a script."""
     agent, accepted = negotiated(request, "User-Agent"), negotiated(request, "Accept")
-    return not _TERMINAL.match(agent) and "text/html" in accepted
+    return not TERMINAL.match(agent) and "text/html" in accepted

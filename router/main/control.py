@@ -19,9 +19,8 @@ from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TypeVar
 
-from aiohttp import web
-
-from dashboard.app import build_admin_app, build_public_app
+from dashboard import connections
+from dashboard.app import build_admin_app, build_public_app, public_gate
 from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
 from dashboard.metrics import RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
 from monitor.feed import Channel, ChannelClosed, Message
@@ -63,8 +62,6 @@ OWN_FAMILIES = (*MONITOR_FAMILIES, *DASHBOARD_FAMILIES)
 T = TypeVar("T")
 
 SIGN_OF_LIFE_EVERY = 5.0
-SLOWEST_ANSWER = 5.0
-"""Seconds that running answers of pages have when the process stops."""
 
 
 class Control:
@@ -173,23 +170,18 @@ class Control:
         stack.push_async_callback(cancelled, [self._tasks.service(name, work)])
 
     async def _serve(self, name: str, sock: socket.socket, stack: AsyncExitStack) -> None:
-        runner = web.AppRunner(
-            self._application(name),
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=30,
-            shutdown_timeout=SLOWEST_ANSWER,
-        )
-        stack.push_async_callback(runner.cleanup)
-        await runner.setup()
-        await web.SockSite(runner, sock).start()
-
-    def _application(self, name: str) -> web.Application:
         if name == "dashboard":
-            return build_public_app(self._view, stale_after=self._stale_after)
-        return build_admin_app(
-            self._view, self._desk, trusted=name == "socket", stale_after=self._stale_after
+            app = build_public_app(self._view, stale_after=self._stale_after)
+            await connections.serve(app, sock, stack, public_gate(app))
+            return
+        trusted = name == "socket"
+        desk = build_admin_app(
+            self._view, self._desk, trusted=trusted, stale_after=self._stale_after
         )
+        if trusted:
+            await connections.serve_on_unix_socket(desk, sock, stack)
+        else:
+            await connections.serve(desk, sock, stack, None)
 
     def _stale_after(self) -> float:
         return stale_after(self._configuration.current.config.monitor.interval)

@@ -6,13 +6,16 @@ import socket
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 
+from multidict import MultiMapping
+
 from dashboard.config import AdminConfig, DashboardConfig
 from dashboard.location import Locations
-from dashboard.sources import BanList, Ejection
+from dashboard.sources import BanList, Ejection, Visitor
 from monitor.config import MirrorConfig
 from monitor.health.board import HealthBoard, HealthSnapshot
 from monitor.history.past import Past
 from monitor.totals import Family, Labels, MergedTotals
+from router.admission.clients import Clients
 from router.config import RouterConfig
 from router.main.banned import Banned
 from router.main.instance import Configuration
@@ -48,6 +51,8 @@ class View:
         self._merged = merged
         self._refresh_own = own
         self._locations = Locations()
+        self._router: RouterConfig | None = None
+        self._clients = Clients()
 
     def snapshot(self) -> HealthSnapshot:
         return self._board.current
@@ -57,6 +62,20 @@ class View:
 
     def bans(self) -> BanList:
         return self._banned
+
+    def visitor(self, address: str, fields: MultiMapping[str] | None) -> Visitor:
+        """As the API listener tells its clients apart."""
+        router = self._configuration.current.config.router
+        if router is not self._router:
+            self._router = router
+            self._clients = Clients(router.trusted_proxies, router.client_ip_header)
+        peer = self._clients.peer(address)
+        if fields is None or not peer.trusted:
+            return Visitor(peer.client.key, peer.trusted)
+        field = self._clients.field
+        values = fields.getall(field.decode(), [])
+        look = {field: ",".join(values).encode("utf-8", "surrogateescape")} if values else {}
+        return Visitor(self._clients.asking(peer, look).key, True)
 
     def locations(self) -> Locations:
         self._locations.use(self._configuration.current.config.dashboard.location_database)

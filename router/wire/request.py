@@ -147,7 +147,12 @@ class RequestReader:
             raise malformed(f"the request is malformed: {error}") from error
         if instead is not None:  # not within the handler, which would be the context of its errors
             self.feed(memoryview(instead))
-        elif self.phase is HEAD:
+        else:
+            self._after(data, between)
+
+    def _after(self, data: memoryview, between: bool) -> None:
+        """Look at where a read ended: `between` requests is where it began. Raises Refusal."""
+        if self.phase is HEAD:
             self._keep_head(data)
         elif between and self._begun == 1 and self.phase is BETWEEN:
             self._remember(bytes(data))

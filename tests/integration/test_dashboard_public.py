@@ -1,5 +1,6 @@
 """The public listener over real sockets: pages, JSON, text, and what they never tell."""
 
+import itertools
 import json
 import re
 from dataclasses import replace
@@ -625,7 +626,9 @@ BARE = {
 @pytest.mark.parametrize("accept", ["text/html", "text/plain"])
 async def test_every_page_can_do_with_little(case, accept):
     sources = BARE[case]
-    async with serving(build_public_app(sources, lambda: NOW)) as client:
+    seconds = itertools.count(1.0)
+    app = build_public_app(sources, lambda: NOW, monotonic=lambda: next(seconds))
+    async with serving(app) as client:
         for path in ("/", "/banned", "/docs", *DATA, *[f"/nodes/{m.id}" for m in sources.mirrors_]):
             for lang in ("zh", "en", "xx"):
                 joined = f"{path}{'&' if '?' in path else '?'}lang={lang}"

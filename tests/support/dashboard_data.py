@@ -4,9 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from multidict import MultiMapping
+
 from dashboard.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.location import Locations
-from dashboard.sources import BanList, CommandError, Ejection, NotThere
+from dashboard.sources import BanList, CommandError, Ejection, NotThere, Visitor
 from monitor.actors import Actor
 from monitor.bans import Ban, client_network
 from monitor.config import MirrorConfig
@@ -255,6 +257,12 @@ class FakeSources:
 
     def config_problem(self) -> str:
         return self.problem
+
+    def visitor(self, address: str, fields: MultiMapping[str] | None) -> Visitor:
+        """Everybody on 127.0.0.9 comes through a trusted proxy, which names clients in "x"."""
+        proxied = address == "127.0.0.9"
+        named = fields.get("x") if fields is not None and proxied else None
+        return Visitor((named or address).encode(), proxied)
 
     def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
         return self.series_

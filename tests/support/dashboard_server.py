@@ -1,12 +1,14 @@
 """Serving the dashboard's applications on real sockets."""
 
+import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession, UnixConnector, web
 
+from dashboard.connections import Gate, serve
 from tests.support.ports import HOST, free_port
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8", "User-Agent": "Mozilla/5.0"}
@@ -20,6 +22,15 @@ async def serving(app: web.Application) -> AsyncIterator[ClientSession]:
         await web.TCPSite(runner, HOST, port).start()
         async with ClientSession(f"http://{HOST}:{port}") as client:
             yield client
+
+
+@asynccontextmanager
+async def listening(app: web.Application, gate: Gate | None) -> AsyncIterator[int]:
+    """The port of `app`, served as control does."""
+    sock = socket.create_server((HOST, 0))
+    async with AsyncExitStack() as stack:
+        await serve(app, sock, stack, gate)
+        yield sock.getsockname()[1]
 
 
 @asynccontextmanager

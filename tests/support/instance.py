@@ -213,7 +213,11 @@ def filled(
     """Return `config` with what a test need not say."""
     defaults: Config = {
         "router": {"listen": f"{HOST}:{ports[0]}"},
-        "dashboard": {"listen": f"{HOST}:{ports[1]}"},
+        "dashboard": {
+            "listen": f"{HOST}:{ports[1]}",
+            "requests_per_second": 0,
+            "total_requests_per_second": 0,
+        },
         "admin": {"listen": f"{HOST}:{ports[2]}", "socket": str(short_directory / "admin.sock")},
         "store": {"url": f"sqlite:///{directory / 'mirrorgate.db'}"},
         "limits": {"connections": 0, "requests_per_second": 0},
