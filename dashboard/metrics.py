@@ -23,5 +23,13 @@ RELOADED_AT = Family(
     "When the configuration in use was read.",
 )
 
-FAMILIES = (BUILD_INFO, BANS_ACTIVE, BANS, RELOADS, RELOAD_SUCCESSFUL, RELOADED_AT)
-"""The first two are filled in by the exposition; the others by whoever bans and reloads."""
+LOOP_DELAY = Family(
+    "mirrorgate_control_loop_delay_seconds",
+    "histogram",
+    "How late the control process comes to what is due: probes, bans, messages to workers.",
+    buckets=(0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0),
+)
+
+FAMILIES = (BUILD_INFO, BANS_ACTIVE, BANS, RELOADS, RELOAD_SUCCESSFUL, RELOADED_AT, LOOP_DELAY)
+"""The first two are filled in by the exposition; the others by whoever bans, reloads and
+measures."""

@@ -95,7 +95,10 @@ class Sources(Protocol):
         """
 
     def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
-        """Every metric series, with cells as in `monitor.totals.Totals.to_json`."""
+        """Every metric series of this moment, with cells as in `monitor.totals.Totals.to_json`.
+
+        It may be read in another thread.
+        """
 
     def version(self) -> str:
         """The version of this program."""

@@ -177,6 +177,11 @@ def service() -> list[Panel]:
         lines(
             "Event loop lag",
             ("max(mirrorgate_event_loop_lag_seconds)", "busiest worker"),
+            (
+                "histogram_quantile(0.99, sum by (le) "
+                f"(rate(mirrorgate_control_loop_delay_seconds_bucket[{RATE}])))",
+                "control, p99",
+            ),
             unit="s",
             width=6,
         ),

@@ -121,9 +121,19 @@ class MergedTotals:
         }
 
     def sums(self) -> Iterator[tuple[Family, Labels, list[float]]]:
-        """Every series: its family, label values and cells as `Totals.to_json` has them."""
-        merged = {key: list(cells) for key, cells in self._ended.items()}
-        for rows in self._living.values():
+        """Every series: its family, label values and cells as `Totals.to_json` has them.
+
+        They are added up when they are read, which may be in another thread: what is added are
+        the numbers of this moment, as dicts of living processes are replaced, never changed.
+        """
+        return self._added_up(dict(self._ended), list(self._living.values()))
+
+    def _added_up(
+        self,
+        merged: dict[tuple[str, Labels], list[float]],
+        living: Sequence[Mapping[tuple[str, Labels], list[float]]],
+    ) -> Iterator[tuple[Family, Labels, list[float]]]:
+        for rows in living:
             for key, cells in rows.items():
                 if self.families[key[0]].merge == "max":
                     _maximum(merged, key, cells)

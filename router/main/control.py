@@ -22,7 +22,7 @@ from typing import TypeVar
 from dashboard import connections
 from dashboard.app import build_admin_app, build_public_app, public_gate
 from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
-from dashboard.metrics import RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
+from dashboard.metrics import LOOP_DELAY, RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
 from monitor.feed import Channel, ChannelClosed, Message
 from monitor.health.board import HealthBoard, HealthSnapshot
 from monitor.history.ban_rows import Allowance
@@ -62,6 +62,8 @@ OWN_FAMILIES = (*MONITOR_FAMILIES, *DASHBOARD_FAMILIES)
 T = TypeVar("T")
 
 SIGN_OF_LIFE_EVERY = 5.0
+MEASURE_EVERY = 0.05
+"""Seconds between two looks at how late the event loop is."""
 
 
 class Control:
@@ -162,6 +164,7 @@ class Control:
             self._keep_up(stack, "breakers", self._breakers.run)
             if self._shares_store:
                 self._keep_up(stack, "keys", self._keyring.follow)
+            self._keep_up(stack, "delay", self._measure_delay)
             self._tell({"type": "ready"})
             await self._stop.wait()
 
@@ -256,6 +259,14 @@ class Control:
     def _refresh_totals(self) -> None:
         self._totals.set(TASKS.name, len(asyncio.all_tasks()), ("control",))
         self._merged.update(self._process, self._totals.to_json())
+
+    async def _measure_delay(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + MEASURE_EVERY
+            await asyncio.sleep(MEASURE_EVERY)
+            self._totals.observe(LOOP_DELAY.name, max(0.0, loop.time() - due))
 
     # The supervisor
 

@@ -95,7 +95,7 @@ class View:
 
     def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
         self._refresh_own()
-        return list(self._merged.sums())
+        return self._merged.sums()
 
     def version(self) -> str:
         return version("mirrorgate")

@@ -202,3 +202,17 @@ async def test_all_workers_are_asked_and_nobody_waits_for_the_silent(workers: Wo
     assert (list(answers.by_worker), answers.silent) == ([1], [0])
     await answer(workers, 0, "0-17-1", x=4)  # too late: dropped
     await wait_until_async(lambda: workers.explained == 4)
+
+
+def test_numbers_that_are_read_later_are_those_of_the_moment_that_was_asked_for():
+    merged = MergedTotals(FAMILIES)
+    name = next(f.name for f in FAMILIES if f.type == "counter" and not f.labels)
+    merged.update("a", [[name, [], 1.0]])
+    merged.update("b", [[name, [], 2.0]])
+    merged.end("b")
+    sums = merged.sums()
+    merged.update("a", [[name, [], 10.0]])
+    merged.end("a")
+    merged.update("c", [[name, [], 5.0]])
+    assert [cells for _, _, cells in sums] == [[3.0]]
+    assert [cells for _, _, cells in merged.sums()] == [[17.0]]
