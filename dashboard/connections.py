@@ -23,6 +23,11 @@ from aiohttp.typedefs import Handler
 from dashboard.sources import Visitor
 from dashboard.visitors import Refusal
 
+ACCEPTED_AT_ONCE = 4
+"""Connections accepted in one step of the event loop: other work has its turn between them."""
+BACKLOG = 128
+"""Connections that wait in the kernel meanwhile."""
+
 _log = logging.getLogger("dashboard.http")
 _log.addFilter(lambda record: not _is_clients_fault(record))
 
@@ -230,7 +235,10 @@ class _Site(web.SockSite):
     async def start(self) -> None:
         await web.BaseSite.start(self)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connections.connection, sock=self._sock)
+        self._server = await loop.create_server(
+            self._connections.connection, sock=self._sock, backlog=ACCEPTED_AT_ONCE
+        )
+        self._sock.listen(BACKLOG)  # `backlog` is both: how many are accepted in one step
 
 
 async def serve(

@@ -264,3 +264,10 @@ async def test_commands_on_the_socket_have_no_budget(tmp_path: Path, sources):
             writer.write(b"GET /api/admin/bans HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             assert b"200" in (await read(reader)).partition(b"\r\n")[0]
             writer.close()
+
+
+async def test_many_who_come_at_once_are_all_answered(sources, port):
+    limited(sources, total=0)
+    asked = request("/api/v1/health", Connection="close")
+    told = await asyncio.gather(*(exchange(port, asked, f"127.0.1.{n}") for n in range(1, 101)))
+    assert {head.split()[1] for head, _ in told} == {b"200"}
