@@ -40,6 +40,7 @@ class Attempts(Choosing):
         "_attempt",
         "_began",
         "_ends_at",
+        "_handed_over",
         "_hedge",
         "_opening",
         "_perhaps",
@@ -74,6 +75,7 @@ class Attempts(Choosing):
         self._perhaps = False
         """Whether the attempt that failed last may have done what is asked."""
         self._hedge: asyncio.TimerHandle | None = None
+        self._handed_over = False
         plane.pool.budget.request(began)
 
     def __repr__(self) -> str:
@@ -224,8 +226,14 @@ class Attempts(Choosing):
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        if self._attempt is not None:
+        if self._attempt is not None and not self._handed_over:
             self._attempt.passed_on()
+
+    def hand_over(self) -> Attempt[Upstream]:
+        """The current attempt, which its new owner ends."""
+        assert self._attempt is not None
+        self._handed_over = True
+        return self._attempt
 
     def should_leave(self, since: float, commit: Commit, replayable: bool) -> bool:
         """Whether the mirror takes longer than is usual, since then, and is suspect besides, while

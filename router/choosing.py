@@ -89,11 +89,15 @@ class Choosing(Eligibility):
         now = plane.clock()
         connects = connection is None and gate.counts_connections
         place = gate.enter(now, connects)
-        if place is None and connects and upstream.drop_idle():  # it was not fit for this request
+        if place is None and connects and self._makes_way(upstream):
             place = gate.enter(now, connects)
         if place is None and connection is not None:
             upstream.give_back(connection, plane.wheel.now)
         return place
+
+    def _makes_way(self, upstream: Upstream) -> bool:
+        """Close a connection that is not fit for this request, or that no client waits for."""
+        return upstream.drop_idle() or self._plane.abandoned.make_way(upstream)
 
     def accepts(self, upstream: Upstream) -> bool:
         """Whether this mirror may be chosen now."""

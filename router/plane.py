@@ -16,6 +16,7 @@ from monitor.probes.dns.system import SystemResolver
 from monitor.probes.handshake import TlsContexts
 from monitor.probes.resolve import Resolver
 from monitor.totals import Totals
+from router.abandoned import AbandonedAnswers
 from router.admission.alerts import Alerts
 from router.admission.anonymous import AnonymousCallers
 from router.admission.bans import BanList, Row
@@ -103,6 +104,7 @@ class Plane:
         self.bans = BanList()
         self.keys = KeyRing()
         self.metering = Metering(Uses() if uses is None else uses, totals)  # an empty one is false
+        self.abandoned = AbandonedAnswers(self.wheel, clock, wall)
         self.alerts = Alerts()
         self.limits = Limits(table)
         self.line = Line(config.router.queue)

@@ -17,7 +17,9 @@ from router.stream.dialect import Dialect, interruption
 from router.stream.hold import Ending
 from router.stream.sse import Boundary
 from router.tunnel import Tunnel
+from router.upstreams import Upstream
 from router.wire.response import ResponseHead
+from router.wire.upstream import UpstreamConnection
 
 STALE_WITHIN = 2.0
 """Seconds in which a kept connection that the mirror had closed tells so: a round trip, with a
@@ -102,6 +104,19 @@ class Reply(Judged):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.leave()
+
+    def detach(
+        self,
+    ) -> tuple[Upstream, UpstreamConnection, ResponseHead | None, list[bytes]] | None:
+        """Give the connection away with what is held of the answer: a head, and a beginning.
+
+        None: the answer has ended, or a tunnel has begun.
+        """
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return None
+        held = self._hold.take() if self._hold is not None else []
+        return self._upstream, connection, self._head, held
 
     # It is: relay it
 

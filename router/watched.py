@@ -179,10 +179,18 @@ class Watched:
             self._reply = None
 
     def _settle(self, outcome: str) -> None:
-        """Account for what was used of a mirror's key, once."""
-        if self.metered is not None:
-            sent = self._reply is not None and self.body.complete
-            self.metered.settle(outcome, self.plane.wall(), sent=sent, received=self.body.size)
+        """Account for what was used of a mirror's key, once; what a client has left is read on."""
+        metered, reply, attempts = self.metered, self._reply, self._attempts
+        if metered is None:
+            return
+        abandoned, received = self.plane.abandoned, self.body.size
+        sent = reply is not None and attempts is not None and self.body.complete
+        if reply is None or attempts is None or not sent or outcome != "client_abort":
+            metered.settle(outcome, self.plane.wall(), sent=sent, received=received)
+        elif abandoned.take(reply, attempts, metered, received):
+            self.metered = None
+        else:
+            metered.settle(outcome, self.plane.wall(), sent=sent, received=received)
 
     # Time
 
@@ -249,7 +257,7 @@ class Watched:
         assert self._plan is not None
         head = self._reply is not None and self._reply.has_head
         waited = self.plane.clock() - self._sent_at
-        if self._plan.patience.blames(waited):
+        if self._plan.patience.blames(waited) and not self._caller_had_enough:
             failure = Failure.content_timeout if head else Failure.timeout
             self.unanswered(failure, "it did not answer in time")
         else:

@@ -190,9 +190,12 @@ class Worker:
         plane = self._plane
         plane.drain()
         try:
-            await asyncio.wait_for(plane.emptied.wait(), plane.timeouts.drain)
+            async with asyncio.timeout(plane.timeouts.drain):
+                await plane.emptied.wait()
+                await plane.abandoned.settled()
         except TimeoutError:
             log.warning("cutting %d connections after draining", len(plane.crowd))
+        plane.abandoned.close()
         for door in plane.crowd.all():
             door.cut()
         await asyncio.sleep(0)

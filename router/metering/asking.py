@@ -7,13 +7,16 @@ the mirror as it came.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from router.metering.sizes import counted_size
+from router.metering.usage import sane
 from router.wire.json_scan import JsonObject, Member, fold, members, members_of_text, storable
 
 _OPTIONS = "stream_options"
 _USAGE = "include_usage"
+LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _READ = frozenset(
     (
         "model",
@@ -25,10 +28,11 @@ _READ = frozenset(
         "messages",
         "prompt",
         "n",
-        "max_tokens",
-        "max_completion_tokens",
-        "max_output_tokens",
+        "best_of",
+        "previous_response_id",
+        "conversation",
         "service_tier",
+        *LIMITS,
     )
 )
 """Keys that decide what an answer costs, or who may read it."""
@@ -38,7 +42,8 @@ MOST_MODEL = 128
 """Characters of a model's name that are kept."""
 _MOST_NAMED = 64
 """Characters of a key that an error quotes."""
-_MOST_IMAGES = 100
+_MOST_COUNT = 100
+_KEPT = ("previous_response_id", "conversation")
 
 
 class Wanted(NamedTuple):
@@ -60,13 +65,22 @@ class Wanted(NamedTuple):
     """Bytes that an estimate of the input goes by (`sizes.py`)."""
     body: bytes | None
     """The body that also asks for the usage; None when it need not."""
+    choices: int
+    """How many answers are made."""
+    most_output: int
+    """Tokens that each may have at most, as the request says; 0: it does not."""
+    store: bool | None
+    """Whether the answer is kept; None: it does not say."""
+    continues: bool
+    """Whether the input has more than the request, which the mirror keeps."""
 
 
-def wanted(body: bytes, ask: bool) -> Wanted | None:
+def wanted(body: bytes, ask: bool, limits: Sequence[str] = ()) -> Wanted | None:
     """The contents of a body; None when it is no JSON object, which no mirror would take, or has
     too many parts to be read (`json_scan.py`).
 
-    `ask`: where its stream tells its usage only to those who ask, do so.
+    `ask`: where its stream tells its usage only to those who ask, do so. `limits`: the keys that
+    limit the output where this is asked.
     """
     read = members(body)
     if read is None:
@@ -86,9 +100,13 @@ def wanted(body: bytes, ask: bool) -> Wanted | None:
         background=data.get("background") not in (None, False),
         twice=_ambiguous(read, _READ) or _ambiguous(inner, _READ_OPTIONS),
         characters=len(spoken) if isinstance(spoken, str) else 0,
-        images=_images(data.get("n")),
+        images=_count(data.get("n")),
         size=counted_size(len(body), data),
         body=_asking(read, options, inner) if ask and stream else None,
+        choices=max(_count(data.get("n")), _count(data.get("best_of"))),
+        most_output=max((sane(data.get(limit)) for limit in limits), default=0),
+        store=data["store"] if isinstance(data.get("store"), bool) else None,
+        continues=any(data.get(key) for key in _KEPT) or isinstance(data.get("prompt"), dict),
     )
 
 
@@ -102,11 +120,11 @@ def _ambiguous(found: JsonObject | None, read: frozenset[str]) -> str:
     return ""
 
 
-def _images(number: object) -> int:
-    """How many images `n` asks for; Python's servers take 2.0 for 2."""
+def _count(number: object) -> int:
+    """How many answers or images `n` asks for; Python's servers take 2.0 for 2."""
     if isinstance(number, bool) or not isinstance(number, int | float) or number % 1:
         return 1
-    return int(min(max(number, 1), _MOST_IMAGES))
+    return int(min(max(number, 1), _MOST_COUNT))
 
 
 def _asking(read: JsonObject, options: Member | None, inner: JsonObject | None) -> bytes | None:

@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import re
 
-from router.metering.reading import inner_usage_near_end, parsed, says_only_usage, usage_of_event
+from router.metering.reading import (
+    inner_usage_near_end,
+    is_last,
+    parsed,
+    says_only_usage,
+    usage_of_event,
+)
 from router.metering.usage import Usage
 from router.stream.dialect import Dialect, Sight, look
 from router.stream.sse import EventSplitter
@@ -34,6 +40,10 @@ _SPOKEN = re.compile(
     rb'[ \t]*+:[ \t]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)',
     re.DOTALL,
 )
+_REASONS = re.compile(
+    rb'"reasoning(?:_content)?"[ \t]*+:[ \t]*+"(?!")|"thinking_delta"'
+    rb'|"type"[ \t]*+:[ \t]*+"(?:response\.)?reasoning'
+)
 _LONGEST_TOKEN = 16
 """Bytes of an event's text up to which it is taken for one token, as nearly all are."""
 _IMAGE = re.compile(rb'"type"[ \t]*+:[ \t]*+"image_(?:generation|edit)\.completed"')
@@ -53,7 +63,9 @@ class EventTap:
         "_tail",
         "content",
         "error",
+        "final",
         "images",
+        "reasons",
         "tokens",
         "usage",
     )
@@ -76,6 +88,10 @@ class EventTap:
         self.error = False
         """Whether an event said that there will be no answer."""
         self.usage: Usage | None = None
+        self.final = False
+        """Whether that is the use of the whole answer, not of what there is so far."""
+        self.reasons = False
+        """Whether it shows reasoning, or that there is some."""
 
     def __repr__(self) -> str:
         return f"<EventTap {self.content} events, {self.usage}>"
@@ -143,7 +159,9 @@ class EventTap:
 
     def _end_long(self, tail: bytes) -> None:
         self._tail = b""
-        self.usage = inner_usage_near_end(tail) or self.usage
+        told = inner_usage_near_end(tail)
+        if told is not None:
+            self.usage, self.final = told, True
 
     def _take(self, event: bytes, out: list[bytes]) -> None:
         self._hid = self._read(event) and self._hide
@@ -155,6 +173,8 @@ class EventTap:
         if self._says.search(event) is not None:
             self.content += 1
             self.tokens += _tokens_in(event)
+        if not self.reasons and (b'"reasoning' in event or b"thinking" in event):
+            self.reasons = _REASONS.search(event) is not None
         has_usage = b'"usage"' in event and _USAGE.search(event) is not None
         if not has_usage and not _may_matter(event):
             return False
@@ -167,6 +187,7 @@ class EventTap:
             self.error = self.error or look(self._dialect, one).sight is Sight.error
             if has_usage:
                 self.usage = usage_of_event(self._dialect, data, self.usage)
+                self.final = is_last(data)
                 only_usage = self._dialect in _CHUNKS and says_only_usage(data)
         return only_usage
 

@@ -99,6 +99,16 @@ class Meter:
         return self._events.tokens if self._events is not None else 0
 
     @property
+    def final(self) -> bool:
+        """Whether its usage is that of the whole answer."""
+        return self._events.final if self._events is not None else self.ended
+
+    @property
+    def reasons(self) -> bool:
+        """Whether it shows that the model has reasoned."""
+        return self._events is not None and self._events.reasons
+
+    @property
     def images(self) -> int:
         """Images so far."""
         tap = self._events or self._json

@@ -26,10 +26,12 @@ from router.admission.lent import (
     refusal_of_unread,
 )
 from router.admission.ring import IssuedKey
-from router.metering.asking import Wanted, wanted
+from router.choice.timeouts import is_reasoning
+from router.metering.asking import LIMITS, Wanted, wanted
 from router.metering.kinds import Kind, kind_of
 from router.metering.meter import Meter
 from router.metering.prices import Prices, day_of
+from router.metering.typical import Typical
 from router.metering.uploads import UploadTap
 from router.metering.usage import NOTHING, Basis, Usage
 from router.metering.uses import OTHER, Uses
@@ -46,7 +48,14 @@ BYTES_PER_MS = 16
 MOST_NAMED = 64
 """Models that only a pattern prices which a worker records by name, for each key and day."""
 _CHUNKS = (Dialect.chat, Dialect.completions)
+_LIMITS = {
+    Dialect.chat: LIMITS[:2],
+    Dialect.completions: LIMITS[1:2],
+    Dialect.messages: LIMITS[1:2],
+    Dialect.responses: LIMITS[2:],
+}
 _UPLOADS = (Kind.images, Kind.listening)
+_KNOWN = (Kind.speech, Kind.free)
 
 
 class Request(NamedTuple):
@@ -71,6 +80,7 @@ class Metering:
         self.uses = uses
         self._totals = totals
         self.prices = Prices({})
+        self.typical = Typical()
         self._endpoints: Container[str] = ()
         self._models: Container[str] = ()
         self.offered: Container[str] = ()
@@ -125,7 +135,9 @@ class Metering:
         self, key: IssuedKey, request: Request, kind: Kind, limited: bool, wall: float
     ) -> Metered | Problem:
         body, upload = request.body, request.multipart if kind in _UPLOADS else b""
-        asked = wanted(body, request.dialect in _CHUNKS) if body is not None else None
+        dialect = request.dialect
+        limits = _LIMITS.get(dialect, ())
+        asked = wanted(body, dialect in _CHUNKS, limits) if body is not None else None
         if asked is not None and asked.twice:
             message = f'The key "{asked.twice}" must be sent once only, and in lower case.'
             return Problem(400, "ambiguous_request", message)
@@ -228,6 +240,22 @@ class Metered:
         """The model that is asked for, exactly as a mirror will read it; "" when not known."""
         return self._asked.model if self._asked is not None else ""
 
+    @property
+    def key(self) -> IssuedKey:
+        """Whose use it is."""
+        return self._key
+
+    @property
+    def meter(self) -> Meter | None:
+        """The reader of the answer, once there is one."""
+        return self._meter
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether an answer that its client has left still tells what it has used: not where the
+        request has told that, nor where nobody is charged."""
+        return self._key is not ANONYMOUS and self._kind not in _KNOWN
+
     def upload(self, piece: bytes) -> None:
         """A piece of a body that passes on as it comes."""
         if self._upload is not None:
@@ -282,6 +310,8 @@ class Metered:
         if exact is not None and not success and self._kind is Kind.text:
             return self._so_far(meter, exact, received)
         if exact is not None:
+            if success and self._kind is Kind.text:
+                self._metering.typical.note(self.model, exact, self._visible(meter))
             return exact, Basis.usage
         reason = "left" if not success else "no_usage" if meter.readable else "encoding"
         return self._estimated(meter, received, reason)
@@ -289,11 +319,12 @@ class Metered:
     def _so_far(self, meter: Meter, told: Usage, received: int) -> tuple[Usage, Basis]:
         """Of a stream that was left: Anthropic's tell their input at the beginning and their output
         at the end, and some mirrors send zeros before the end."""
-        if told.input and told.output >= meter.content:
+        if meter.final:
             return told, Basis.usage
         self._metering.unmetered("left")
-        asked = told.input or received // BYTES_PER_TOKEN
-        return told._replace(input=asked, output=max(told.output, meter.tokens)), Basis.estimate
+        output = max(told.output, self._output(meter))
+        asked = told.input or self._input(received)
+        return told._replace(input=asked, output=output), Basis.estimate
 
     def _exact(self, meter: Meter, told: Usage | None, success: bool) -> Usage | None:
         """The mirror's words, with what was counted here; None when that is not all there is."""
@@ -316,8 +347,38 @@ class Metered:
         elif kind is Kind.listening:
             usage = Usage(audio_ms=received // BYTES_PER_MS)
         else:
-            output = 0
-            if meter is not None and kind is Kind.text:
-                output = meter.tokens if meter.is_stream else meter.size // BYTES_PER_TOKEN
-            usage = Usage(input=received // BYTES_PER_TOKEN, output=output)
+            output = self._output(meter) if kind is Kind.text else 0
+            usage = Usage(input=self._input(received), output=output)
         return usage, Basis.estimate
+
+    def _input(self, received: int) -> int:
+        """Tokens of input, with those of a conversation that the mirror keeps."""
+        sent = received // BYTES_PER_TOKEN
+        continues = self._asked is not None and self._asked.continues
+        return sent + self._metering.typical.input(self.model) if continues else sent
+
+    def _output(self, meter: Meter | None) -> int:
+        """Tokens of output: what was seen, with hidden reasoning; of an answer that is kept, what
+        such answers have. Never more than the request allows, nor less than was seen."""
+        asked, typical, model = self._asked, self._metering.typical, self.model
+        seen = self._visible(meter) if meter is not None else 0
+        suspected = is_reasoning(model) or (meter is not None and meter.reasons)
+        output = seen + typical.hidden(model, suspected)
+        if self._keeps and not (meter is not None and meter.ended):
+            output = max(output, typical.output(model))
+        if asked is not None and asked.most_output:
+            output = min(output, asked.most_output * asked.choices)
+        return max(output, seen)
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether the mirror keeps the answer for later: by default those to `responses`."""
+        if self._dialect not in (Dialect.responses, Dialect.chat) or self._asked is None:
+            return False
+        if self._asked.store is None:
+            return self._dialect is Dialect.responses
+        return self._asked.store
+
+    @staticmethod
+    def _visible(meter: Meter) -> int:
+        return meter.tokens if meter.is_stream else meter.size // BYTES_PER_TOKEN

@@ -111,6 +111,14 @@ def says_only_usage(data: Mapping[str, Any]) -> bool:
     return data.get("choices") == [] and isinstance(data.get("usage"), Mapping)
 
 
+def is_last(data: Mapping[str, Any]) -> bool:
+    """Whether an event with usage says it of the whole answer."""
+    kind, choices = data.get("type"), data.get("choices")
+    if isinstance(choices, list):
+        return all(isinstance(each, dict) and each.get("finish_reason") for each in choices)
+    return kind not in ("message_start", "response.created", "response.in_progress")
+
+
 def usage_near_end(head: bytes, tail: bytes) -> Usage | None:
     """The use in a JSON object of which only beginning and end are at hand.
 

@@ -129,6 +129,10 @@ class ResponseReader:
         self._informational = self._head_bytes = self._body_bytes = self._raw_bytes = 0
         self._after_chunk = False
 
+    def hand_over(self, sink: ResponseSink) -> None:
+        """The rest of this response is for another one."""
+        self._sink = sink
+
     def end(self) -> None:
         """The connection is gone: let go of what refers back to this reader.
 

@@ -98,6 +98,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.used += 1
         self._reader.expect(user, to_head)
 
+    def hand_over(self, user: UpstreamUser) -> None:
+        """Give the rest of the response to another user, who takes all of it."""
+        self._user = user
+        self._reader.hand_over(user)
+        if self._paused:
+            self.resume()
+
     def ask(self, data: bytes) -> None:
         """Write the beginning of the request: when all that could be read by now has been."""
         outbox = self._outbox

@@ -465,6 +465,7 @@ async def test_a_caller_who_sets_a_short_limit_pays_as_one_who_leaves(
         request = request.replace(b"Bearer sk-x", f"Bearer {key}".encode())
         await played.time.through(played.road.ask(request))
         assert played.waited < 6.5
+        plane.abandoned.close()  # it is read on for a while
         message = plane.metering.uses.due(0.0)
         assert message is not None
         ((key_id, _, model, basis, requests, used, _, told, *_),) = message["rows"]

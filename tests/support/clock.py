@@ -12,7 +12,11 @@ class Clock:
 
     def __init__(self) -> None:
         self._ahead = 0.0
-        self.wheel = Wheel(lambda: time.monotonic() + self._ahead)
+        self.wheel = Wheel(self.now)
+
+    def now(self) -> float:
+        """The time, for whatever else should have the same: `Road(…, clock=clock.now)`."""
+        return time.monotonic() + self._ahead
 
     def pass_by(self, seconds: float) -> None:
         """Let this time pass: every deadline in it is noticed."""

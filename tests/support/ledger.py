@@ -300,8 +300,13 @@ def run_of(instance: Instance, mirrors: list[MirrorProcess], many: int, seed: in
     assert {key for key, _ in account} == {key.id for key in keys}
     assert callers.leaks == 0
     line = leaver.id, "gpt-4o"
-    wait_until(lambda: charged(instance, "estimate").get(line, Counter())["requests"] == LEFT)
+    wait_until(lambda: _left(instance, line) == LEFT, 60, "the leavers to be charged")
     estimated = charged(instance, "estimate")
     assert list(estimated) == [line], "whoever stayed has the mirror's own numbers"
     assert estimated[line]["output_tokens"] == 2 * LEFT
     return callers
+
+
+def _left(instance: Instance, line: tuple[str, str]) -> int:
+    """How many answers of a line were estimated, once they have been read on in vain."""
+    return charged(instance, "estimate").get(line, Counter())["requests"]

@@ -304,6 +304,7 @@ class Road:
             door.cut()
         self.plane.configure(self.config([]), HealthSnapshot())
         await wait_until_async(lambda: self.plane.limits.held == 0, 5, "places to be given back")
+        self.plane.abandoned.close()
         self.plane.wheel.stop()
         self.plane.departures.close()
         await self._runner.cleanup()

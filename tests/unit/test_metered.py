@@ -190,6 +190,64 @@ def test_what_a_stream_told_before_it_was_left_may_be_only_its_beginning(
     assert (found[0], [found[1][0], found[1][2]]) == (basis, tokens)
 
 
+REASONED = [{"choices": [{"delta": {"reasoning_content": "hm"}}]}]
+LIMITED = {**STREAM, "model": "o3", "max_completion_tokens": 50}
+MADE = {"response": {"usage": None}, "type": "response.created"}
+SAID = {"type": "response.output_text.delta", "delta": "a"}
+RESPONSE = {**STREAM, "input": "x"}
+
+
+@pytest.mark.parametrize(
+    ("path", "dialect", "body", "events", "tokens"),
+    [
+        ("chat/completions", Dialect.chat, {**STREAM, "model": "o3"}, None, (0, 4000)),
+        ("chat/completions", Dialect.chat, LIMITED, None, (0, 50)),
+        ("chat/completions", Dialect.chat, STREAM, REASONED, (0, 4001)),
+        ("chat/completions", Dialect.chat, {**STREAM, "store": True}, None, (0, 1000)),
+        ("responses", Dialect.responses, RESPONSE, [MADE, SAID], (0, 1000)),
+        ("responses", Dialect.responses, {**RESPONSE, "store": False}, [MADE, SAID], (0, 1)),
+        (
+            "responses",
+            Dialect.responses,
+            {**RESPONSE, "store": False, "previous_response_id": "resp_1"},
+            [MADE, SAID],
+            (4000, 1),
+        ),
+        ("messages", Dialect.messages, {**STREAM, "max_tokens": 9}, [BEGUN], (None, 1)),
+    ],
+)
+def test_what_cannot_be_seen_is_estimated_upwards(path, dialect, body, events, tokens):
+    asked = request(path, body, dialect=dialect)
+    answer = sse(*events) if events is not None else None
+    found = charged("client_abort", answer, SSE, asked=asked, ended=False)
+    assert found is not None
+    assert asked.body is not None
+    kept, output = tokens
+    asked_for = 30 if kept is None else len(asked.body) // 4 + kept  # Anthropic's tell it at once
+    assert (found[0], found[1][0], found[1][2]) == ("estimate", asked_for, output)
+
+
+def test_hidden_output_is_estimated_by_what_the_model_was_billed_lately():
+    made, uses, _ = metering()
+
+    def settle(body: bytes, end: str, model: str = "gpt-4o") -> int:
+        before = uses.spent("k1").tokens
+        metered = made.begin(KEY, request(body={**STREAM, "model": model}), WALL)
+        assert isinstance(metered, Metered)
+        meter = metered.answer(head_of(SSE))
+        assert meter is not None
+        meter.feed([body], end == "success")
+        metered.settle(end, WALL, sent=True, received=0)
+        return uses.spent("k1").tokens - before
+
+    for hidden in range(10):
+        used = {"prompt_tokens": 0, "completion_tokens": 900 + hidden}
+        settle(content("a") + sse({"choices": [], "usage": used}), "success")
+    asked = len(json.dumps(STREAM)) // 4
+    assert settle(content("a", "b"), "client_abort") == asked + 2 + 908
+    assert settle(content("a", "b"), "client_abort", "other-") == asked + 2
+
+
 SPEECH = request("audio/speech", {"model": "tts-1", "input": "hallo"})
 IMAGES = request("images/generations", {"model": "dall-e-3", "prompt": "x", "n": 2})
 FORM_TYPE = b"multipart/form-data; boundary=x"
