@@ -103,7 +103,8 @@ class Plane:
         self.pool: Pool[Upstream] = Pool(config.router, self.rng, tell)
         self.bans = BanList()
         self.keys = KeyRing()
-        self.metering = Metering(Uses() if uses is None else uses, totals)  # an empty one is false
+        uses = Uses() if uses is None else uses  # an empty one is false
+        self.metering = Metering(uses, totals, table)
         self.abandoned = AbandonedAnswers(self.wheel, clock, wall)
         self.alerts = Alerts()
         self.limits = Limits(table)

@@ -104,6 +104,7 @@ class Pursuit(Watched):
             multipart,
             body if collected else None,
             self.body.crowded_out,
+            -1 if head.chunked else head.length,
         )
         found = plane.metering.begin(key, request, wall)
         if isinstance(found, Problem):

@@ -7,8 +7,9 @@ only ask for what can be metered. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
+from monitor.money import written
 from router.admission.config import LENT
 from router.metering.kinds import kind_of
 from router.wire.answer import Problem
@@ -92,6 +93,30 @@ def refusal_of_spent(left: int | None, tokens_left: int | None) -> Problem | Non
         return None
     message = "The quota of this key is used up: ask the operator for more."
     return Problem(429, "insufficient_quota", message, tried=True)
+
+
+def refusal_of_reserved(
+    lefts: Sequence[int | None], rest: Sequence[int | None], amounts: Sequence[int]
+) -> Problem:
+    """Why no more may be asked for yet: open requests may use up what is left.
+
+    Nano-units and tokens: what is left, what of that is not reserved, and what this one reserves.
+    """
+    said = [
+        f"{_amount(at, left)} left, {_amount(at, left - free)} of it reserved by its open requests"
+        f", and this request may use {_amount(at, wanted)}"
+        for at, (left, free, wanted) in enumerate(zip(lefts, rest, amounts, strict=True))
+        if left is not None and free is not None
+    ]
+    message = (
+        f"This key has {'; '.join(said)}. Wait for an open request to end, allow fewer tokens of "
+        "output, or ask the operator for more."
+    )
+    return Problem(429, "insufficient_quota", message, of_key=True)
+
+
+def _amount(kind: int, amount: int) -> str:
+    return f"{amount} tokens" if kind else written(amount)
 
 
 def _is_open(method: bytes, target: bytes, root: str, websocket: bool) -> bool:

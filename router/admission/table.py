@@ -27,6 +27,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from math import ceil
 
 from router.admission.locks import (
     SIZE,
@@ -55,6 +56,8 @@ _MASK = (1 << 128) - 1
 _SHIFT = 128 - (_BUCKETS - 1).bit_length()
 _MOST = 0xFFFF
 _REMEMBERED = 4096
+UNITS = 4096
+"""Of a held amount; its counts go to sixteen times that."""
 
 TRIES = 20
 """How often a lock that somebody has is tried again at once, the core being offered to others
@@ -241,6 +244,52 @@ class Table:
                 return TOO_FAST, self._patience(row, now, wait, interval)
             times[2 * row] = (due if due > now else now) + interval
         return place, 0.0
+
+    def hold(self, key: bytes, now: float, amount: float, most: float, scale: float) -> Answer:
+        """Hold an amount, in place of what this worker has held of this key, if all workers
+        together then hold at most `most`. A place for `hold_less`, or why there is none; and what
+        the others hold.
+
+        Amounts are counted in units, rounded up: `UNITS` to the scale that the first holder names.
+        """
+        spot = self._spots.get(key) or self._spot(key)
+        lock = spot.lock
+        answer = grab(lock)
+        if answer and not taken(lock, answer) and not self._insist(lock):
+            self.busy += 1
+            row = self._find(spot.bucket, key)
+            known = row >= 0 and any(self._counts[row::ROWS])
+            return self._hold_in(row, now, amount, most) if known else (UNCOUNTED, 0.0)
+        self._held_up.pop(lock, None)
+        try:
+            row = spot.row
+            if self._file[_KEYS + row * KEY : _KEYS + (row + 1) * KEY] != key:
+                row = self._look_up(spot, key, now)
+                if row < 0:
+                    self.full += 1
+                    return UNCOUNTED, 0.0
+            if not any(self._counts[row::ROWS]):
+                self._times[2 * row + 1] = scale / UNITS
+            return self._hold_in(row, now, amount, most)
+        finally:
+            unlock(lock)
+
+    def _hold_in(self, row: int, now: float, amount: float, most: float) -> Answer:
+        """Write first and look then: so the sum is kept also without the lock."""
+        counts, cell, unit = self._counts, self._own + row, self._times[2 * row + 1]
+        before, counts[cell] = counts[cell], min(_MOST, ceil(amount / unit))
+        others = (sum(counts[row::ROWS]) - counts[cell]) * unit
+        if others + amount > most:
+            counts[cell] = before
+            return TOO_MANY, others
+        self._times[2 * row] = now
+        return (row if counts[cell] else UNCOUNTED), others
+
+    def hold_less(self, place: int, amount: float) -> None:
+        """Hold no more than this from now on; with nothing held, the place is given back."""
+        if place >= 0:
+            unit = self._times[2 * place + 1]
+            self._counts[self._own + place] = min(_MOST, ceil(max(amount, 0.0) / unit))
 
     def release(self, place: int) -> None:
         """Give a place back, once."""

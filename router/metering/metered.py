@@ -26,11 +26,13 @@ from router.admission.lent import (
     refusal_of_unread,
 )
 from router.admission.ring import IssuedKey
+from router.admission.table import Table
 from router.choice.timeouts import is_reasoning
 from router.metering.asking import LIMITS, Wanted, wanted
 from router.metering.kinds import Kind, kind_of
 from router.metering.meter import Meter
 from router.metering.prices import Prices, day_of
+from router.metering.reserved import Reservation, Reservations
 from router.metering.typical import Typical
 from router.metering.uploads import UploadTap
 from router.metering.usage import NOTHING, Basis, Usage
@@ -47,6 +49,12 @@ BYTES_PER_MS = 16
 """For estimates: audio at 128 kbit/s."""
 MOST_NAMED = 64
 """Models that only a pattern prices which a worker records by name, for each key and day."""
+_MOST_OUTPUT = 16_384
+"""Tokens that are reserved for an answer whose request sets no limit: what gpt-4o gives at most."""
+_IMAGE_TOKENS = 6240
+"""Tokens that are reserved for an image: gpt-image-1, 1024 by 1536, high quality."""
+_MOST_UPLOAD = 25 << 20
+"""Bytes that are reserved for an upload of unknown length: OpenAI takes no more."""
 _CHUNKS = (Dialect.chat, Dialect.completions)
 _LIMITS = {
     Dialect.chat: LIMITS[:2],
@@ -71,13 +79,16 @@ class Request(NamedTuple):
     """The whole body; None when it passes on as it comes."""
     crowded_out: bool = False
     """Whether that is because there was no memory for it."""
+    length: int = -1
+    """Bytes of the body as the head says; -1: it does not."""
 
 
 class Metering:
     """What the metered requests of a worker share."""
 
-    def __init__(self, uses: Uses, totals: Totals) -> None:
+    def __init__(self, uses: Uses, totals: Totals, table: Table | None = None) -> None:
         self.uses = uses
+        self.reservations = Reservations(table or Table.alone(), uses)
         self._totals = totals
         self.prices = Prices({})
         self.typical = Typical()
@@ -153,7 +164,18 @@ class Metering:
         free = kind is Kind.free or bool(upload)
         if key.left is not None and not free and self.prices.of(model, day_of(wall)) is None:
             return refusal_of_price(model)
-        return Metered(self, key, kind, request._replace(multipart=upload), asked)
+        metered = Metered(self, key, kind, request._replace(multipart=upload), asked)
+        if limited and kind is not Kind.free:
+            found = self.reservations.enter(key, self._amounts(key, metered, wall))
+            if isinstance(found, Problem):
+                return found
+            metered.reserved(found)
+        return metered
+
+    def _amounts(self, key: IssuedKey, metered: Metered, wall: float) -> tuple[int, int]:
+        """Nano-units and tokens that a request may use."""
+        usage = metered.expected()
+        return self.cost(key, metered.models(), usage, day_of(wall))[1], usage.tokens
 
     def unmetered(self, reason: str) -> None:
         """The use of a request was estimated, or is not known."""
@@ -207,8 +229,10 @@ class Metered:
         "_hide",
         "_key",
         "_kind",
+        "_length",
         "_meter",
         "_metering",
+        "_reservation",
         "_settled",
         "_size",
         "_upload",
@@ -229,7 +253,9 @@ class Metered:
         """The body to send in place of the client's; None: send the client's."""
         self._hide = self.body is not None
         self._upload = UploadTap(request.multipart) if request.multipart else None
+        self._length = request.length
         self._meter: Meter | None = None
+        self._reservation: Reservation | None = None
         self._settled = False
 
     def __repr__(self) -> str:
@@ -279,16 +305,41 @@ class Metered:
             return
         self._settled = True
         found = self._account(outcome, sent, received if self._size is None else self._size)
-        if found is None:
-            return
-        (usage, basis), day = found, day_of(wall)
-        model, cost = self._metering.cost(self._key, self._models(), usage, day)
+        if found is not None:
+            self._charge(*found, day_of(wall))
+        if self._reservation is not None:
+            self._metering.reservations.leave(self._reservation)
+
+    def _charge(self, usage: Usage, basis: Basis, day: str) -> None:
+        model, cost = self._metering.cost(self._key, self.models(), usage, day)
         self._metering.count(model, usage)
         if self._key is not ANONYMOUS:
             named = self._metering.recorded(self._key.id, model, day)
             self._metering.uses.add(self._key.id, day, named, basis, usage, cost)
 
-    def _models(self) -> list[str]:
+    def reserved(self, reservation: Reservation) -> None:
+        """This much is reserved until it is settled."""
+        self._reservation = reservation
+
+    def expected(self) -> Usage:
+        """What it may use, for a reservation: by its own limit, else by what models may give."""
+        kind, asked, typical = self._kind, self._asked, self._metering.typical
+        if asked is None:
+            size = self._length if self._length >= 0 else _MOST_UPLOAD
+            listens = kind is Kind.listening
+            return Usage(audio_ms=size // BYTES_PER_MS) if listens else Usage(images=1)
+        if kind is Kind.speech:
+            return Usage(characters=asked.characters)
+        if kind is Kind.images:
+            return Usage(output=asked.images * _IMAGE_TOKENS, images=asked.images)
+        output = 0
+        if kind is Kind.text:
+            each = asked.most_output or max(_MOST_OUTPUT, typical.output(asked.model))
+            output = each * asked.choices
+        return Usage(input=self._input(asked.size), output=output)
+
+    def models(self) -> list[str]:
+        """The model that is asked for, or those that an upload names; empty: not known."""
         if self._upload is not None:
             return [] if self._upload.unclear else sorted(self._upload.models)
         return [self.model]

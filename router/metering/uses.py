@@ -7,6 +7,7 @@ this process dies before it was told.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from monitor.feed import Message
@@ -31,6 +32,8 @@ class Uses:
         self._seq = 0
         self._send_at = float("-inf")
         self._spent: dict[str, Spent] = {}
+        self.settled: Callable[[str], None] = lambda key: None
+        """To be told when control has written what a key has used."""
 
     def __repr__(self) -> str:
         return f"<Uses {len(self._waiting)} waiting, {len(self._batch)} in batch {self._seq}>"
@@ -78,6 +81,7 @@ class Uses:
             return
         for row in self._batch:
             self._settle(row[0], row[-1], row[5] + row[7])
+            self.settled(row[0])
         self._batch = []
 
     def to_new_control(self) -> None:
