@@ -70,6 +70,10 @@ class Asker(Protocol):
         """Whether the mirror got its own key instead of the caller's."""
 
     @property
+    def client_has_stalled(self) -> bool:
+        """Whether the client has taken nothing for so long that a mirror may have given up."""
+
+    @property
     def may_keep_alive(self) -> bool:
         """Whether the client's connection could carry another request."""
 

@@ -160,14 +160,15 @@ class Exchange(Pursuit):
 
     def client_full(self) -> None:
         """The client takes no more for now."""
-        self._client_stalls = True
+        self._stalls_since = self.plane.wheel.now
         self.wait(self.plane.timeouts.write_stall)
         if self._reply is not None:
             self._reply.pause()
 
     def client_drained(self) -> None:
         """The client takes bytes again."""
-        self._client_stalls = False
+        self._stalled = self.client_has_stalled
+        self._stalls_since = NEVER
         self.wait(self.plane.timeouts.idle)
         if self._reply is not None:
             self._reply.resume()

@@ -199,6 +199,10 @@ class Reply(Judged):
     def response_failed(self, why: str, silent: bool) -> None:
         """The answer broke off or cannot be relayed."""
         connection, self._connection = self._connection, None
+        if self.committed and self._asker.client_has_stalled:
+            self.cut()
+            self._asker.answered("client_abort", keep_alive=False)
+            return
         if self.committed:
             self.interrupt(Failure.cut)
             return

@@ -35,6 +35,9 @@ _OWN = Caller.own
 _OTHER = Dialect.other
 _AT_ONCE = 0.001
 """Seconds within which a request was complete from the beginning: no need to note that it is."""
+STALLED_FOR = 10.0
+"""Seconds after which a client that takes nothing is the cause when its mirror breaks off: servers
+wait 30 to 60 s for a reader (nginx's `send_timeout`), some less."""
 _LOOK_AGAIN = 1.0
 """Seconds after which a mirror that takes long is looked at again."""
 
@@ -47,7 +50,6 @@ class Watched:
         "_asked",
         "_attempts",
         "_began",
-        "_client_stalls",
         "_ends_at",
         "_finished",
         "_limit",
@@ -58,6 +60,8 @@ class Watched:
         "_reply",
         "_sent_at",
         "_silence",
+        "_stalled",
+        "_stalls_since",
         "_waits",
         "body",
         "client",
@@ -92,7 +96,9 @@ class Watched:
         self._plan: Plan | None = None
         self._attempts: Attempts | None = None
         self._reply: Reply | None = None
-        self._client_stalls = False
+        self._stalls_since = NEVER
+        """When the client began to take no more."""
+        self._stalled = False
         self._finished = False
         self._place = UNCOUNTED
         self._silence = NEVER
@@ -243,7 +249,7 @@ class Watched:
         now = self.plane.wheel.now
         if now < self._limit:
             self._remind(now)
-        elif self._client_stalls:
+        elif self._stalls_since < NEVER:
             reset(self.client.transport)
         elif self._reply is not None and self._reply.committed:
             self._reply.interrupt(None if self._caller_had_enough else Failure.stalled)
@@ -264,6 +270,11 @@ class Watched:
             self._settle("client_abort")
             self._leave_mirror()
             self._refuse(too_slow())
+
+    @property
+    def client_has_stalled(self) -> bool:
+        """Whether the client has taken nothing for so long that a mirror may have given up."""
+        return self._stalled or self.plane.wheel.now - self._stalls_since >= STALLED_FOR
 
     @property
     def _caller_had_enough(self) -> bool:

@@ -415,7 +415,8 @@ class Metered:
         seen = self._visible(meter) if meter is not None else 0
         suspected = is_reasoning(model) or (meter is not None and meter.reasons)
         output = seen + typical.hidden(model, suspected)
-        if self._keeps and not (meter is not None and meter.ended):
+        ended = meter is not None and meter.ended
+        if (self._keeps and not ended) or (asked is not None and asked.background):
             output = max(output, typical.output(model))
         if asked is not None and asked.most_output:
             output = min(output, asked.most_output * asked.choices)

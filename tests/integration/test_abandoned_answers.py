@@ -217,6 +217,39 @@ async def test_who_stops_reading_and_is_given_up_is_charged_by_the_usage() -> No
             writer.transport.abort()
 
 
+@pytest.mark.parametrize("stalls", [True, False])
+async def test_who_makes_a_mirror_give_up_by_not_reading_has_left(stalls: bool) -> None:
+    filler, close = event({"choices": [{"delta": {"content": "word " * 2000}}]}), asyncio.Event()
+    stalled = asyncio.Event()
+
+    async def gives_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(SSE_HEAD)
+        while not stalled.is_set():
+            writer.write(chunk(filler))
+            try:
+                await asyncio.wait_for(writer.drain(), 0.5)
+            except TimeoutError:
+                stalled.set()
+        await close.wait()
+
+    clock = Clock()
+    async with ScriptedMirror(gives_up) as mirror:
+        async with Road([lending(mirror)], LENDS, wheel=clock.wheel) as road:
+            reader, writer = await asyncio.open_connection("127.0.0.1", road.port, limit=1024)
+            writer.write(asking(issue(road), STREAM))
+            await asyncio.wait_for(stalled.wait(), 30)
+            clock.pass_by(11 if stalls else 1)
+            close.set()
+            while await asyncio.wait_for(reader.read(65536), 20):
+                pass
+            await given_back(road)
+            charged = [row[1] for row in charges(road)]
+            assert (charged, road.suspected) == ((["estimate"], []) if stalls else ([], ["a"]))
+            writer.close()
+            await writer.wait_closed()
+
+
 async def given_back_after_usage(road: Road) -> None:
     found: list[tuple[str, str, int, int, int]] = []
 

@@ -214,6 +214,7 @@ RESPONSE = {**STREAM, "input": "x"}
             (4000, 1),
         ),
         ("messages", Dialect.messages, {**STREAM, "max_tokens": 9}, [BEGUN], (None, 1)),
+        ("chat/completions", Dialect.chat, {**CHAT, "background": True}, [], (0, 1000)),
     ],
 )
 def test_what_cannot_be_seen_is_estimated_upwards(path, dialect, body, events, tokens):
