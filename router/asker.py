@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from router.admission.clients import Client
 from router.admission.keys import Credentials
 from router.body import RequestBody
 from router.choice.failure import Failure
+from router.metering.dialogue import Dialogue
 from router.metering.metered import Metered
 from router.plane import Plane
 from router.stream.dialect import Dialect
@@ -50,6 +52,8 @@ class Asker(Protocol):
     """What the client sent behind a WebSocket request."""
     metered: Metered | None
     """What counts the use of a mirror's key, if that is lent."""
+    dialogue: Dialogue | None
+    """What judges and counts the messages of a WebSocket with a mirror's key, if they are known."""
     told: bool
     """Whether the client has a head and comments already, because the answer took long."""
 
@@ -76,6 +80,10 @@ class Asker(Protocol):
     @property
     def may_keep_alive(self) -> bool:
         """Whether the client's connection could carry another request."""
+
+    @property
+    def asker(self) -> Client:
+        """The client that the request is for, perhaps behind a proxy."""
 
     @property
     def client_stalls(self) -> bool:

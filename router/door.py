@@ -311,7 +311,10 @@ class Door(asyncio.BufferedProtocol):
         Not at once: what the client may be sending this moment would be lost, and be answered with
         a reset.
         """
-        if self.idle:
+        protocol = self.transport.get_protocol()
+        if isinstance(protocol, TunnelEnd):
+            protocol.drain()
+        elif self.idle:
             self._owed.hurry(DRAIN_GRACE)
 
     def cut(self) -> None:

@@ -177,6 +177,8 @@ class Exchange(Pursuit):
 
     def answered(self, outcome: str, keep_alive: bool) -> None:
         """The client has the answer, or as much of it as there will be."""
+        if self._finished:
+            return  # a tunnel that was ended here is gone
         now = self.plane.clock()
         if outcome == "success" and self._attempts is not None:
             self._attempts.succeeded(now)
@@ -195,7 +197,7 @@ class Exchange(Pursuit):
         if asked.caller is not _ISSUED or not self.head.websocket or reply is None:
             return
         if asked.issued(plane.keys, plane.wall()) is None:
-            reply.cut()
+            reply.end_revoked()
 
     def _refuse_or_cut(self, problem: Problem) -> None:
         if self._committed and self._reply is not None:

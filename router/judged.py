@@ -119,7 +119,7 @@ class Judged:
         """The head of the answer."""
         asker, forms = self._asker, self._forms
         if head.status == 101:
-            check_switch(asker.head.websocket_key, head)
+            check_switch(asker.head.websocket_key, head, plain=asker.with_mirror_key)
             self._agree(head)
         self.status = head.status
         self._first_byte = asker.plane.clock() - asker.complete_at
@@ -149,9 +149,6 @@ class Judged:
             if offered is None:
                 raise BadResponse("it chose a subprotocol that was not offered")
             head.fields += (b"sec-websocket-protocol", b": ", offered, b"\r\n")
-        lent = self._asker.with_mirror_key
-        if lent and b"sec-websocket-extensions" in head.look:
-            raise BadResponse("it chose an extension that was not offered")
 
     def _refused(self, head: ResponseHead, failure: Failure) -> None:
         asker = self._asker

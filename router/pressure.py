@@ -117,6 +117,24 @@ class Memory:
                 del self._arriving[client]
 
 
+class Share:
+    """What one owner has of the memory, on a client's account."""
+
+    def __init__(self, memory: Memory, client: bytes) -> None:
+        """`client`: its `Client.key`."""
+        self._memory = memory
+        self._client = client
+
+    def change(self, size: int) -> bool:
+        """Take so many bytes more, or give them back where negative; whether there is room."""
+        if size < 0:
+            self._memory.give_back(self._client, -size)
+        elif size:
+            self._memory.take(self._client, size)
+            return self._memory.has_room(self._client)
+        return True
+
+
 class Crowd:
     """The client connections of one worker.
 

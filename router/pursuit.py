@@ -7,8 +7,10 @@ from typing import Any
 
 from router.admission.issued import refusal_of_key
 from router.admission.keys import Caller
+from router.admission.ring import IssuedKey
 from router.attempts import Attempts
 from router.choice.failure import Failure
+from router.metering.dialogue import converse
 from router.metering.metered import ANONYMOUS, Request
 from router.plan import Plan
 from router.problems import FULL, QUOTED
@@ -109,9 +111,27 @@ class Pursuit(Watched):
         found = plane.metering.begin(key, request, wall)
         if isinstance(found, Problem):
             return found
+        if head.websocket:
+            return self._converse(key)
         self.metered = found
         if found is not None and not collected:
             found.upload(body)
+        return None
+
+    def _converse(self, key: IssuedKey) -> Problem | None:
+        """What a WebSocket says is judged message by message, where it is known what that means."""
+        plane, asked = self.plane, self._asked
+
+        def current() -> IssuedKey | Problem:
+            if asked.caller is not _ISSUED:
+                return ANONYMOUS
+            found = asked.issued(plane.keys, plane.wall())
+            return refusal_of_key(plane.keys, asked.digest) if found is None else found
+
+        found = converse(plane.metering, asked.target, key, current, plane.wall)
+        if isinstance(found, Problem):
+            return found
+        self.dialogue = found
         return None
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:

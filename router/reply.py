@@ -12,12 +12,14 @@ from __future__ import annotations
 
 from router.choice.failure import Failure
 from router.judged import Judged
+from router.pressure import Share
 from router.respond import added_fields
 from router.stream.dialect import Dialect, interruption
 from router.stream.hold import Ending
 from router.stream.sse import Boundary
 from router.tunnel import Tunnel
 from router.upstreams import Upstream
+from router.websocket_session import KeyFilter, Session
 from router.wire.response import ResponseHead
 from router.wire.upstream import UpstreamConnection
 
@@ -82,9 +84,17 @@ class Reply(Judged):
     def cut(self) -> None:
         """End the answer visibly incomplete, and a tunnel."""
         if self._tunnel is not None:
-            self._tunnel.close()
+            self._tunnel.leave()
         else:
             self._relay.cut()
+
+    def end_revoked(self) -> None:
+        """End a tunnel whose key has been revoked."""
+        tunnel = self._tunnel
+        if tunnel is not None and tunnel.session is not None:
+            tunnel.session.revoke()
+        else:
+            self.cut()
 
     def begun(self) -> None:
         """The client has been given a head meanwhile."""
@@ -187,11 +197,19 @@ class Reply(Judged):
         asker.wait_no_more()
         asker.client.resume_client()
         self._relay.data([], ended=False)
-        asker.plane.outbox.flush()
+        plane = asker.plane
+        plane.outbox.flush()
         client, early = asker.client.transport, b"".join(asker.early_tunnel)
         asker.early_tunnel.clear()
-        self._tunnel = Tunnel(asker.plane, client, mirror, self._tunnel_ended, connection.ended)
-        self._tunnel.begin(early, rest, asker.client_stalls)
+        self._tunnel = tunnel = Tunnel(plane, client, mirror, self._tunnel_ended, connection.ended)
+        if asker.dialogue is not None:
+            share = Share(plane.memory, asker.asker.key)
+            most = plane.router.replay_body
+            session = Session(asker.dialogue, share, self._forms, most, tunnel.close_with)
+            tunnel.judged_by(session)
+        elif self._forms is not None:
+            tunnel.filter(None, KeyFilter(self._forms, tunnel.cut))
+        tunnel.begin(early, rest, asker.client_stalls)
 
     def _tunnel_ended(self, outcome: str) -> None:
         self._asker.answered(outcome, keep_alive=False)

@@ -21,6 +21,7 @@ from typing import Any, Protocol, cast
 
 from router.plane import Plane
 from router.relay import reset
+from router.websocket_session import Session
 from router.wire.wheel import NEVER
 
 LAST_WORDS = 10.0
@@ -77,7 +78,8 @@ class TunnelEnd(asyncio.BufferedProtocol):
         """Write to the other side what came from here."""
         if self.filter is not None:
             data = self.filter.feed(data)
-        self.peer.transport.write(data)
+        if data:
+            self.peer.transport.write(data)
 
     def eof_received(self) -> bool:
         self.ended = True
@@ -103,9 +105,17 @@ class TunnelEnd(asyncio.BufferedProtocol):
         if not self.ended and not self.transport.is_closing():
             self.transport.resume_reading()
 
+    def drain(self) -> None:
+        """The worker stops: end as soon as that loses nothing, where that can be known."""
+        if self._tunnel.session is not None:
+            self._tunnel.session.drain()
+
     def cut(self) -> None:
-        """End the whole tunnel at once, visibly incomplete."""
-        self._tunnel.cut()
+        """The worker stops now: end with a word where messages are read, else with a reset."""
+        if self._tunnel.session is not None and self._tunnel.relaying:
+            self._tunnel.session.leave()
+        else:
+            self._tunnel.cut()
 
     def release(self) -> None:
         """Let go of what leads back here."""
@@ -130,6 +140,7 @@ class Tunnel:
         self.deadline = NEVER
         self.relaying = True
         self.half_closed = False
+        self.session: Session | None = None
         self._wheel = plane.wheel
         self._stall = plane.timeouts.write_stall
         self._idle = plane.timeouts.idle
@@ -143,7 +154,12 @@ class Tunnel:
         self._client, self._mirror = TunnelEnd(self, client), TunnelEnd(self, mirror)
         self._client.peer, self._mirror.peer = self._mirror, self._client
 
-    def filter(self, from_client: Filter, from_mirror: Filter) -> None:
+    def judged_by(self, session: Session) -> None:
+        """Have every message judged before it passes."""
+        self.session = session
+        self.filter(session.from_client, session.from_mirror)
+
+    def filter(self, from_client: Filter | None, from_mirror: Filter) -> None:
         """Let these read what passes."""
         self._client.filter, self._mirror.filter = from_client, from_mirror
 
@@ -190,10 +206,26 @@ class Tunnel:
 
     # Ends
 
-    def close(self, outcome: str = "success") -> None:
+    def close(self) -> None:
         """End both sides in order, after what is still to be written."""
         if self.relaying:
-            self._end(outcome)
+            self._end("success")
+
+    def close_with(self, to_client: bytes, to_mirror: bytes, outcome: str) -> None:
+        """End both sides in order after these last words."""
+        if not self.relaying:
+            return
+        for end, words in ((self._client, to_client), (self._mirror, to_mirror)):
+            if words and not (end.gone or end.peer.ended):  # else it is half-closed already
+                end.transport.write(words)
+        self._end(outcome)
+
+    def leave(self) -> None:
+        """End both sides because the tunnel may not stay."""
+        if self.session is not None:
+            self.session.leave()
+        else:
+            self.close()
 
     def cut(self, outcome: str = "client_abort") -> None:
         """End both sides at once, visibly incomplete."""
@@ -205,6 +237,8 @@ class Tunnel:
     def lost(self, end: TunnelEnd, exc: Exception | None) -> None:
         """One of the connections is no more. A side with TLS may leave without close_notify."""
         try:
+            if self.session is not None:
+                self.session.finished(end.filter)
             if self.relaying:
                 broken = exc is not None or end.plain
                 left = "client_abort" if end is self._client else "interrupted"
@@ -276,6 +310,8 @@ class Tunnel:
     def _give_back(self, end: TunnelEnd) -> None:
         try:
             if end is self._client:
+                if self.session is not None:
+                    self.session.settle(self._outcome)
                 self._ended(self._outcome)
             else:
                 self._lost()
@@ -291,6 +327,7 @@ class Tunnel:
         self._client.release()
         self._mirror.release()
         del self._ended, self._lost
+        self.session = None
 
 
 def read_to_the_end(transport: asyncio.Transport) -> None:

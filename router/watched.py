@@ -17,6 +17,7 @@ from router.body import RequestBody
 from router.choice.failure import Failure
 from router.choice.retry import Commit
 from router.choice.timeouts import SOFT_LEAST
+from router.metering.dialogue import Dialogue
 from router.metering.metered import Metered
 from router.plan import Plan
 from router.plane import Plane
@@ -67,6 +68,7 @@ class Watched:
         "client",
         "complete_at",
         "deadline",
+        "dialogue",
         "early_tunnel",
         "endpoint",
         "head",
@@ -91,6 +93,8 @@ class Watched:
         self.early_tunnel: list[bytes] = []
         self.metered: Metered | None = None
         """What counts the use of a mirror's key, if that is lent."""
+        self.dialogue: Dialogue | None = None
+        """The same of a WebSocket."""
         self._asked = asked
         self._admitted = False
         self._plan: Plan | None = None
@@ -165,7 +169,7 @@ class Watched:
     @property
     def client_stalls(self) -> bool:
         """Whether the client takes no more for now."""
-        return self._client_stalls
+        return self._stalls_since < NEVER
 
     @property
     def _committed(self) -> bool:

@@ -24,6 +24,9 @@ _KEPT = re.compile(
 )
 """One stored answer, which only those find who know its id."""
 _TALKS = ("realtime", "responses")
+_METERED_TALK = re.compile(rb"/v1/responses/?")
+"""The WebSocket whose messages tell all that they cost. Realtime's tokens of text and of audio have
+prices of their own, and its transcriptions those of another model."""
 _EVERYTHING = "*"
 
 
@@ -48,7 +51,8 @@ def refusal_of_lent(
         what = _named(method, target)
         message = f"{what} is not open to callers who share a mirror's key: ask the operator."
         return Problem(403, "endpoint_not_allowed", message)
-    if limited and (websocket or not _can_be_metered(method, target, root)):
+    metered = _talk_is_metered(target) if websocket else _can_be_metered(method, target, root)
+    if limited and not metered:
         what = _named(method, target)
         message = f"{what} cannot be metered, so a key with a quota may not ask for it."
         return Problem(403, "endpoint_not_metered", message)
@@ -136,6 +140,10 @@ def _is_open(method: bytes, target: bytes, root: str, websocket: bool) -> bool:
     if method == b"POST":
         return _FREE.fullmatch(path) is not None
     return method in _READS and root == "models"
+
+
+def _talk_is_metered(target: bytes) -> bool:
+    return _METERED_TALK.fullmatch(target.partition(b"?")[0]) is not None
 
 
 def _can_be_metered(method: bytes, target: bytes, root: str) -> bool:

@@ -172,7 +172,7 @@ class EventTap:
         """Note what an event says; whether that is nothing but the use."""
         if self._says.search(event) is not None:
             self.content += 1
-            self.tokens += _tokens_in(event)
+            self.tokens += tokens_in(event)
         if not self.reasons and (b'"reasoning' in event or b"thinking" in event):
             self.reasons = _REASONS.search(event) is not None
         has_usage = b'"usage"' in event and _USAGE.search(event) is not None
@@ -192,7 +192,7 @@ class EventTap:
         return only_usage
 
 
-def _tokens_in(event: bytes) -> int:
+def tokens_in(event: bytes) -> int:
     """Tokens that an event with content may hold, by OpenAI's rule of thumb of four bytes each."""
     spoken = sum(len(text[1]) for text in _SPOKEN.finditer(event))
     return spoken // 4 if spoken > _LONGEST_TOKEN else 1

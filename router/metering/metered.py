@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
-from urllib.parse import parse_qs
 
 from monitor.totals import Totals
 from router import metrics
@@ -124,20 +123,14 @@ class Metering:
             websocket=request.websocket,
         )
         if problem is None and limited:
-            problem = self._spent(key)
+            problem = self.spent(key)
         if problem is not None:
             return problem
-        if request.websocket:
-            named = parse_qs(request.target.partition(b"?")[2]).get(b"model", [b""])
-            for model in named:  # which of several counts differs from server to server
-                problem = refusal_of_model(key, model.decode("utf-8", "replace"))
-                if problem is not None:
-                    return problem
-            self.unmetered("tunnel")
         kind = kind_of(request.method, request.target)
         return self._metered(key, request, kind, limited, wall) if kind is not None else None
 
-    def _spent(self, key: IssuedKey) -> Problem | None:
+    def spent(self, key: IssuedKey) -> Problem | None:
+        """Why a key may ask for nothing more: its quota is used up."""
         cost, tokens = self.uses.spent(key.id)
         left = None if key.left is None else key.left - cost
         return refusal_of_spent(left, None if key.tokens_left is None else key.tokens_left - tokens)
@@ -211,6 +204,16 @@ class Metering:
         if len(named) < MOST_NAMED:
             named.add(model)
         return model if model in named else OTHER
+
+    def charge(
+        self, key: IssuedKey, models: Sequence[str], usage: Usage, basis: Basis, wall: float
+    ) -> None:
+        """Account for what a key has used."""
+        day = day_of(wall)
+        model, cost = self.cost(key, models, usage, day)
+        self.count(model, usage)
+        if key is not ANONYMOUS:
+            self.uses.add(key.id, day, self.recorded(key.id, model, day), basis, usage, cost)
 
     def count(self, model: str, usage: Usage) -> None:
         """Tokens, for the metrics."""
@@ -306,16 +309,9 @@ class Metered:
         self._settled = True
         found = self._account(outcome, sent, received if self._size is None else self._size)
         if found is not None:
-            self._charge(*found, day_of(wall))
+            self._metering.charge(self._key, self.models(), *found, wall)
         if self._reservation is not None:
             self._metering.reservations.leave(self._reservation)
-
-    def _charge(self, usage: Usage, basis: Basis, day: str) -> None:
-        model, cost = self._metering.cost(self._key, self.models(), usage, day)
-        self._metering.count(model, usage)
-        if self._key is not ANONYMOUS:
-            named = self._metering.recorded(self._key.id, model, day)
-            self._metering.uses.add(self._key.id, day, named, basis, usage, cost)
 
     def reserved(self, reservation: Reservation) -> None:
         """This much is reserved until it is settled."""

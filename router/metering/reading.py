@@ -45,6 +45,7 @@ def usage_of(told: object) -> Usage | None:
         read = sane(told.get("cache_read_input_tokens"))
         more = read + sane(told.get("cache_creation_input_tokens"))
         cached = read or _cached(told, "input_tokens_details")
+        cached = cached or _cached(told, "input_token_details")  # as Realtime spells it
         return _tokens(
             sane(told.get("input_tokens")) + more, cached, sane(told.get("output_tokens"))
         )

@@ -81,9 +81,14 @@ def top_values(body: bytes) -> TopValues:
     )
 
 
+def has_too_many_parts(body: bytes) -> bool:
+    """Whether reading the whole of it would hold up the other requests of the worker."""
+    return len(body) > MOST_PARTS and sum(map(body.count, _PARTS)) > MOST_PARTS
+
+
 def members(body: bytes) -> JsonObject | None:
     """All top-level keys and values; None for what is no JSON object, or has too many parts."""
-    if len(body) > MOST_PARTS and sum(map(body.count, _PARTS)) > MOST_PARTS:
+    if has_too_many_parts(body):
         return None
     try:
         text = body.removeprefix(_BOM).decode()

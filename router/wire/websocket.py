@@ -30,8 +30,11 @@ def valid_key(key: bytes) -> bool:
         return False
 
 
-def check_switch(key: bytes | None, response: ResponseHead) -> None:
-    """Raise BadResponse for a 101 that does not answer this Sec-WebSocket-Key; None: not asked."""
+def check_switch(key: bytes | None, response: ResponseHead, *, plain: bool) -> None:
+    """Raise BadResponse for a 101 that does not answer this Sec-WebSocket-Key; None: not asked.
+
+    `plain`: no extension was offered, so none may be used.
+    """
     if key is None:
         raise BadResponse("it switched protocols unasked")
     look = response.look
@@ -40,3 +43,5 @@ def check_switch(key: bytes | None, response: ResponseHead) -> None:
     options = tokens(look.get(b"connection", b""))
     if tokens(look.get(b"upgrade", b"")) != [b"websocket"] or b"upgrade" not in options:
         raise BadResponse("it switched to something else than WebSocket")
+    if plain and b"sec-websocket-extensions" in look:
+        raise BadResponse("it uses a WebSocket extension that was not offered")

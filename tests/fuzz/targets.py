@@ -311,7 +311,7 @@ def websocket(data: bytes) -> None:
     for head in seen[0]:
         accepted = False
         with contextlib.suppress(BadResponse):
-            check_switch(key, head)
+            check_switch(key, head, plain=True)
             accepted = True
         told = head.look.get(b"sec-websocket-accept", b"").strip(b" \t")
         assert not accepted or told == accept_value(key)

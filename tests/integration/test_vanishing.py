@@ -31,7 +31,8 @@ def _fin(writer: asyncio.StreamWriter) -> None:
     """End TCP without a close_notify, as the kernel does for a process that is killed."""
     transport = cast(asyncio.Transport, writer.transport)
     with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as raw:
-        raw.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # the router was faster
+            raw.shutdown(socket.SHUT_RDWR)
     transport.abort()
 
 
@@ -131,7 +132,7 @@ async def come_to(point: Point, road: Road, mirror: Vanishing) -> RawClient:
 
 async def nothing_is_held(road: Road, on_wheel: int, mirror: Vanishing) -> None:
     await wait_until(lambda: held(road) == NOTHING, what=f"nothing but {held(road)} to be held")
-    assert len(road.plane.wheel) == on_wheel
+    await wait_until(lambda: len(road.plane.wheel) == on_wheel, what="no deadline to be left")
     for upstream in road.plane.upstreams:
         upstream.close_idle()
     await wait_until(lambda: mirror.closed == mirror.connections, what="mirrors to be released")
@@ -182,8 +183,8 @@ async def test_a_mirror_that_vanishes_leaves_nothing(point: Point, leave: Leave)
         client = await come_to(point, road, mirror)
         while mirror.writers:
             leave(mirror.writers.pop())
-            if point.stalled:
-                break  # its end stands behind what the client does not read
+            if point.stalled or point.half_closes:
+                break  # its end stands behind what the client does not read, or ends half of it
             await wait_until(lambda: _settled(road, mirror), what="the end to be noticed")
         client.writer.transport.abort()
         await nothing_is_held(road, on_wheel, mirror)

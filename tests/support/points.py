@@ -56,6 +56,8 @@ class Point:
     """What the client has read last when it is there."""
     stalled: bool = False
     """The client reads no more."""
+    half_closes: bool = False
+    """A mirror's FIN ends one direction only."""
     table: Mapping[str, str] = field(default_factory=dict)
     """What differs in the mirror's settings."""
 
@@ -99,7 +101,8 @@ ON_A_MIRROR = [
     Point("in an answer that came early", _PLAIN[:-500], says(_HEAD + b"Content-Length: 9\r\n\r\n"
           b"half"), seen=b"half"),
     Point("before a switch", get("/v1/realtime", *UPGRADE) + b"early"),
-    Point("after a switch", get("/v1/realtime", *UPGRADE), says(SWITCHED + b"hi"), seen=b"hi"),
+    Point("after a switch", get("/v1/realtime", *UPGRADE), says(SWITCHED + b"hi"), seen=b"hi",
+          half_closes=True),
     Point("in the queue", get() + get() + get()),
     Point("in the queue with a body", get() + post(body=b"{}" * 50)[:-7]),
     Point("between requests", get(), says(OK), seen=b"{}"),

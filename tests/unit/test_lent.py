@@ -110,7 +110,7 @@ def test_what_belongs_to_the_account_is_closed_to_all(method: str, path: str):
     ("method", "path", "websocket"),
     [
         ("GET", "/v1/realtime?model=x", True),
-        ("GET", "/v1/responses", True),
+        ("GET", "/v1/responses/x", True),
         ("POST", "/v1/chat/completions/x", False),
         ("GET", "/v1/responses/resp_1", False),
         ("GET", "/v1/chat/completions/chatcmpl-1", False),
@@ -121,6 +121,11 @@ def test_what_cannot_be_metered_is_closed_to_keys_with_a_quota(
 ):
     assert code(method, path, websocket=websocket) == ""
     assert code(method, path, limited=True, websocket=websocket) == "endpoint_not_metered"
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/", "/v1/responses?x=1"])
+def test_a_websocket_whose_messages_are_metered_is_open_to_keys_with_a_quota(path: str):
+    assert code("GET", path, limited=True, websocket=True) == ""
 
 
 @pytest.mark.parametrize(

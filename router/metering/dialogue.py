@@ -1,0 +1,419 @@
+"""A WebSocket that is asked with a mirror's key: what each message asks for, and what it used.
+
+Client events of the Responses API's WebSocket mode name a model each; Realtime's name one in the
+handshake, and may in `session.update` and `response.create`. Both tell the use of an answer in the
+event that ends it. (OpenAI's API reference: "Responses client events", "Realtime client events".)
+
+    client ─► `asks` ─► mirror        what a key may not ask for goes no further
+    client ◄─ `tells` ◄─ mirror       charged is what the mirror says it used
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
+
+from router.admission.issued import refusal_of_model
+from router.admission.lent import refusal_of_price
+from router.admission.ring import IssuedKey
+from router.metering.events import tokens_in
+from router.metering.metered import ANONYMOUS, BYTES_PER_TOKEN, Metering
+from router.metering.prices import day_of
+from router.metering.reading import parsed, usage_of
+from router.metering.sizes import counted_size
+from router.metering.usage import Basis, Usage
+from router.wire.answer import Problem
+from router.wire.json_scan import fold, has_too_many_parts
+from router.wire.websocket_frames import NOT_TEXT, POLICY, TOO_BIG, UNSUPPORTED
+
+MOST_OPEN = 64
+"""Answers of one socket that may be awaited at once; OpenAI's has eight streams."""
+
+
+class Talk(StrEnum):
+    """The dialects whose messages are known."""
+
+    responses = "responses"
+    realtime = "realtime"
+
+
+_PATHS = {b"/v1/responses": Talk.responses, b"/v1/realtime": Talk.realtime}
+_TYPES = {
+    Talk.responses: frozenset(("response.create", "response.steer", "response.cancel")),
+    Talk.realtime: frozenset(
+        (
+            "session.update",
+            "transcription_session.update",
+            "conversation.item.create",
+            "conversation.item.delete",
+            "conversation.item.retrieve",
+            "conversation.item.truncate",
+            "input_audio_buffer.append",
+            "input_audio_buffer.clear",
+            "input_audio_buffer.commit",
+            "output_audio_buffer.clear",
+            "response.cancel",
+            "response.create",
+        )
+    ),
+}
+"""Client events that are known; of others it could not be said what they ask for."""
+_READ = ("type", "model", "response", "session", "audio", "input", "transcription", "background")
+_FINAL = frozenset(
+    f"response.{how}" for how in ("completed", "incomplete", "failed", "cancelled", "done")
+)
+_TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
+_MAY_MATTER = re.compile(
+    rb'"usage"|"error"|"response\.(?:created|completed|incomplete|failed|cancelled|done)"'
+)
+_DELTA = re.compile(rb'\.delta"')
+_MOST_MODEL = 128
+
+
+class Refused(NamedTuple):
+    """Why a message goes no further, and the code that the socket is closed with."""
+
+    close: int
+    problem: Problem
+
+
+class _Turn:
+    """An answer that is awaited."""
+
+    __slots__ = ("begun", "failed", "model", "size", "stream", "tokens")
+
+    def __init__(self, model: str, size: int, stream: object) -> None:
+        self.model = model
+        self.size = size
+        self.stream = stream
+        """The `stream_id` that it was asked with, if any."""
+        self.begun = False
+        """Whether the mirror works on it."""
+        self.failed = False
+        """Whether the mirror told an error before it began; that may have been about another."""
+        self.tokens = 0
+        """Roughly what came of it so far."""
+
+
+def talk_of(target: bytes) -> Talk | None:
+    """The dialect that is spoken over a WebSocket to this target, if it is known."""
+    return _PATHS.get(target.partition(b"?")[0].removesuffix(b"/"))
+
+
+def converse(
+    metering: Metering,
+    target: bytes,
+    key: IssuedKey,
+    current: Callable[[], IssuedKey | Problem],
+    wall: Callable[[], float],
+) -> Dialogue | Problem | None:
+    """Judge and meter a WebSocket; None: its dialect is not known, and nothing is to be judged.
+
+    `current` is `key` as it stands at any later moment, or why it may not be used any more.
+    """
+    talk = talk_of(target)
+    if talk is None:
+        if key.models:
+            message = (
+                "A key that is for some models may only open WebSockets whose messages name one."
+            )
+            return Problem(403, "endpoint_not_allowed", message)
+        metering.unmetered("tunnel")
+        return None
+    if talk is Talk.realtime:
+        for model in _queried(target):  # which of several counts differs from server to server
+            problem = refusal_of_model(key, model)
+            if problem is not None:
+                return problem
+    return Dialogue(metering, talk, target, current, wall)
+
+
+def _queried(target: bytes) -> list[str]:
+    named = parse_qs(target.partition(b"?")[2]).get(b"model", [b""])
+    return [model.decode("utf-8", "replace") for model in named]
+
+
+class Dialogue:
+    """The messages of one socket."""
+
+    def __init__(
+        self,
+        metering: Metering,
+        talk: Talk,
+        target: bytes,
+        key: Callable[[], IssuedKey | Problem],
+        wall: Callable[[], float],
+    ) -> None:
+        """`key` is the caller's as it stands now, or why it may not be used any more."""
+        self._metering = metering
+        self._talk = talk
+        self._key = key
+        self._wall = wall
+        found = key()
+        self._named = ANONYMOUS if isinstance(found, Problem) else found
+        """The key as it stood last."""
+        self._model = _queried(target)[-1][:_MOST_MODEL]
+        self._transcriber = ""
+        self._turns: deque[_Turn] = deque()
+        self._left: bool | None = None
+        """Whether the client ended it; None: nobody has yet."""
+        self._settled = False
+
+    def __repr__(self) -> str:
+        return f"<Dialogue {self._talk} of {self._named.id or 'nobody'}, {len(self._turns)} open>"
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is awaited."""
+        return any(not turn.failed for turn in self._turns)
+
+    @property
+    def turns_known(self) -> bool:
+        """Whether `busy` tells all: Realtime's answers may begin without being asked for."""
+        return self._talk is Talk.responses
+
+    # From the client
+
+    def begin(self) -> Problem | None:
+        """Look up the key; why it may not be used, if so."""
+        key = self._key()
+        if isinstance(key, Problem):
+            return key
+        self._named = key
+        return None
+
+    def asks(self, payload: bytes, text: bool) -> Refused | None:
+        """Why a message may not go to the mirror; None: it may, and an answer is awaited."""
+        problem = self.begin()
+        if problem is not None:
+            return Refused(POLICY, problem)
+        key = self._named
+        strict = bool(key.models) or key.left is not None or key.tokens_left is not None
+        if not text:
+            return Refused(UNSUPPORTED, _unread("be text")) if strict else None
+        event, twice, large = _event(payload)
+        if event is None:
+            if not strict:
+                return None
+            code = TOO_BIG if large else NOT_TEXT
+            return Refused(code, _unread("be a JSON object of few parts"))
+        if not strict:
+            self._note(event, payload, self._models(event))
+            return None
+        problem = self._problem(key, event, twice)
+        if problem is not None:
+            return Refused(POLICY, problem)
+        self._note(event, payload, self._models(event))
+        return None
+
+    def _problem(self, key: IssuedKey, event: Mapping[str, Any], twice: str) -> Problem | None:
+        if twice:
+            message = f'The message has "{twice}" twice, or in capitals: send it once.'
+            return Problem(400, "ambiguous_request", message)
+        kind = event.get("type")
+        if not isinstance(kind, str) or kind not in _TYPES[self._talk]:
+            message = "A key with a quota, or for some models, may only send events that are known."
+            return Problem(403, "endpoint_not_allowed", message)
+        if self._talk is Talk.responses and kind == "response.create":
+            if (problem := self._metering.spent(key)) is not None:
+                return problem
+            if _said(event, "background") not in (None, False):
+                message = 'A key may not ask for "background" over a WebSocket.'
+                return Problem(403, "endpoint_not_metered", message)
+        for model in self._models(event):
+            problem = refusal_of_model(key, model)
+            if problem is None and key.left is not None and not self._has_price(model):
+                problem = refusal_of_price(model)
+            if problem is not None:
+                return problem
+        if len(self._turns) >= MOST_OPEN:
+            message = f"More than {MOST_OPEN} answers are awaited on this WebSocket."
+            return Problem(429, "rate_limit_exceeded", message, of_key=True)
+        return None
+
+    def _has_price(self, model: str) -> bool:
+        return self._metering.prices.of(model, day_of(self._wall())) is not None
+
+    def _models(self, event: Mapping[str, Any]) -> list[str]:
+        """Every model that an event names; "" where it must name one and does not."""
+        found = [event.get("model"), _inner(event, "response", "model")]
+        if self._talk is Talk.responses:
+            asks = event.get("type") == "response.create"
+            named = [model for model in found if model is not None]
+            return [_name(model) for model in named] or ([""] if asks else [])
+        found += [
+            _inner(event, "session", "model"),
+            _inner(event, "session", "audio", "input", "transcription", "model"),
+            _inner(event, "session", "input_audio_transcription", "model"),
+        ]
+        return [_name(model) for model in found if model is not None]
+
+    def _note(self, event: Mapping[str, Any], payload: bytes, models: list[str]) -> None:
+        """The message goes to the mirror."""
+        if self._talk is Talk.realtime:
+            told = _inner(event, "session", "audio", "input", "transcription", "model")
+            told = told or _inner(event, "session", "input_audio_transcription", "model")
+            self._transcriber = _name(told) if told else self._transcriber
+            self._model = _name(_inner(event, "session", "model")) or self._model
+        elif event.get("type") == "response.create":
+            self._turns = deque(turn for turn in self._turns if not turn.failed)
+            if len(self._turns) < MOST_OPEN:
+                size = counted_size(len(payload), event)
+                self._turns.append(_Turn(models[-1], size, event.get("stream_id")))
+        elif self._turns and event.get("type") == "response.steer":
+            self._turns[-1].size += len(payload)
+
+    # From the mirror
+
+    def tells(self, payload: bytes) -> None:
+        """Note what a text of the mirror says of use."""
+        if self._turns and _DELTA.search(payload, 0, 256) is not None:
+            self._turns[0].tokens += tokens_in(payload)
+            return
+        if _MAY_MATTER.search(payload) is None:
+            return
+        event = parsed(payload)
+        kind = event.get("type") if event is not None else None
+        if event is None or not isinstance(kind, str):
+            return
+        if kind == _TRANSCRIBED:
+            self._charge(self._transcriber, usage_of(event.get("usage")))
+        elif kind in _FINAL:
+            response = event.get("response")
+            told = usage_of(response.get("usage")) if isinstance(response, Mapping) else None
+            if self._talk is Talk.realtime:
+                self._charge(self._model, told)
+            else:
+                self._end_turn(event, told, kind == "response.failed")
+        elif self._talk is Talk.responses and kind in ("error", "response.created"):
+            self._mark(event, begins=kind != "error")
+
+    def mirror_ended(self) -> None:
+        """The mirror says nothing more: what it had begun is not charged, unless it was left."""
+        self._left = bool(self._left)
+
+    def client_ended(self) -> None:
+        """The client leaves the answers that are awaited, unless the mirror has before."""
+        if self._left is None:
+            self._left = True
+
+    def _mark(self, event: Mapping[str, Any], begins: bool) -> None:
+        """An answer begins, or there is an error: about the oldest that has not begun, or another
+        message, so that nothing is forgotten that may still come."""
+        turn = self._turn(event.get("stream_id"), [t for t in self._turns if not t.begun])
+        if not begins:
+            if turn is not None:
+                turn.failed = True
+            return
+        if turn is None and len(self._turns) < MOST_OPEN:
+            turn = _Turn(_name(_inner(event, "response", "model")), 0, event.get("stream_id"))
+            self._turns.append(turn)
+        if turn is not None:
+            turn.begun, turn.failed = True, False
+
+    @staticmethod
+    def _turn(stream: object, turns: Sequence[_Turn]) -> _Turn | None:
+        same = (turn for turn in turns if turn.stream == stream)
+        return next(same, turns[0] if turns else None)
+
+    def _end_turn(self, event: Mapping[str, Any], told: Usage | None, failed: bool) -> None:
+        begun = [turn for turn in self._turns if turn.begun]
+        turn = self._turn(event.get("stream_id"), begun or self._turns)
+        if turn is not None:
+            self._turns.remove(turn)
+        if told is not None:
+            self._charge(turn.model if turn is not None else "", told)
+        elif turn is not None and not failed:
+            self._estimate(turn, "no_usage")
+
+    # Accounts
+
+    def settle(self, outcome: str) -> None:
+        """The socket has ended: what the client has left is estimated."""
+        if self._settled:
+            return
+        self._settled = True
+        if self._left or (self._left is None and outcome != "interrupted"):
+            for turn in self._turns:
+                if not turn.failed:
+                    self._estimate(turn, "left")
+        self._turns.clear()
+
+    def _estimate(self, turn: _Turn, reason: str) -> None:
+        self._metering.unmetered(reason)
+        usage = Usage(input=turn.size // BYTES_PER_TOKEN, output=turn.tokens)
+        self._metering.charge(self._named, [turn.model], usage, Basis.estimate, self._wall())
+
+    def _charge(self, model: str, usage: Usage | None) -> None:
+        if usage is None:
+            self._metering.unmetered("no_usage")
+        else:
+            self._metering.charge(self._named, [model], usage, Basis.usage, self._wall())
+
+    def error(self, problem: Problem) -> bytes:
+        """The event that tells a client of an error."""
+        told = json.loads(problem.body())["error"]
+        event: dict[str, Any] = {"type": "error", "error": told}
+        if self._talk is Talk.responses:
+            event["status"] = problem.status
+        return json.dumps(event, ensure_ascii=False).encode("utf-8", "replace")
+
+
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of the keys that are read here could be taken in two ways."""
+
+    twice = ""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> _Object:
+    found = _Object(pairs)
+    names = [fold(key) for key, _ in pairs]
+    for (key, _), name in zip(pairs, names, strict=True):
+        if name in _READ and (key != name or names.count(name) > 1):
+            found.twice = name
+            break
+    return found
+
+
+def _event(payload: bytes) -> tuple[_Object | None, str, bool]:
+    """An event, a key of it that could be taken in two ways, and whether it is too much to read."""
+    if has_too_many_parts(payload):
+        return None, "", True
+    try:
+        event = json.loads(payload.decode(), object_pairs_hook=_object)
+    except (ValueError, RecursionError):
+        return None, "", False
+    if not isinstance(event, _Object):
+        return None, "", False
+    read = [event, *(event.get(name) for name in ("response", "session"))]
+    audio = _inner(event, "session", "audio")
+    read += [audio, _inner(event, "session", "audio", "input")]
+    read.append(_inner(event, "session", "audio", "input", "transcription"))
+    read.append(_inner(event, "session", "input_audio_transcription"))
+    twice = next((each.twice for each in read if isinstance(each, _Object) and each.twice), "")
+    return event, twice, False
+
+
+def _inner(event: object, *names: str) -> Any:
+    for name in names:
+        event = event.get(name) if isinstance(event, Mapping) else None
+    return event
+
+
+def _said(event: Mapping[str, Any], name: str) -> Any:
+    told = event.get(name)
+    return _inner(event, "response", name) if told is None else told
+
+
+def _name(model: object) -> str:
+    return model[:_MOST_MODEL] if isinstance(model, str) else ""
+
+
+def _unread(what: str) -> Problem:
+    message = f"With this key, which has a quota or is for some models only, a message must {what}."
+    return Problem(400, "malformed_request", message)

@@ -1,0 +1,413 @@
+"""WebSockets with a mirror's key: what a caller's key does not allow goes no further."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from router.admission.keys import new_key
+from router.wire.websocket_frames import GOING_AWAY, PROTOCOL_ERROR, TEXT, TOO_BIG, frame
+from tests.support.road import Road, ScriptedMirror, read_request
+from tests.support.scenes import scene
+from tests.support.wait import wait_until_async as wait_until
+
+PRICES = {"gpt-4o": [{"input": 1000.0, "output": 2000.0}], "o3": [{"input": 1.0}]}
+CREATE = {"type": "response.create", "model": "gpt-4o", "input": "hi"}
+
+
+@dataclass
+class Lent:
+    """A road with one issued key, and a mirror that speaks the Responses API's WebSocket mode."""
+
+    road: Road
+    key: str
+    heads: list[Any] = field(default_factory=list)
+    seen: list[Any] = field(default_factory=list)
+    """What the mirror was sent."""
+    closes: list[int | None] = field(default_factory=list)
+    """How the mirror's connections were closed."""
+    answers: bool = True
+
+    def open(self, path: str = "responses", **more: Any) -> Any:
+        """A client's connection."""
+        shown = {"Authorization": f"Bearer {self.key}"}
+        url = f"ws://127.0.0.1:{self.road.port}/v1/{path}"
+        return connect(url, additional_headers=shown, proxy=None, **more)
+
+    def grant(self, models: str = "", left: int | None = None, tokens: int | None = None) -> None:
+        """Let the key do this from now on."""
+        ring = self.road.plane.keys
+        row = ("k1", ring.digest(self.key.encode()).hex(), None, 0, models, left, tokens)
+        ring.extend([row])
+
+    @property
+    def used(self) -> Any:
+        """What was charged: money in billionths, and tokens."""
+        return self.road.plane.metering.uses.spent("k1")
+
+    async def converse(self, wire: ServerConnection) -> None:
+        """The mirror."""
+        self.heads.append(wire.request.headers if wire.request is not None else {})
+        try:
+            async for message in wire:
+                self.seen.append(message)
+                with contextlib.suppress(ValueError, AttributeError, TypeError):
+                    await self._answer(wire, json.loads(message))
+        finally:
+            self.closes.append(wire.close_code)
+
+    async def _answer(self, wire: ServerConnection, event: dict[str, Any]) -> None:
+        if event.get("type") != "response.create":
+            return
+        await wire.send(json.dumps({"type": "response.created", "response": {"id": "r"}}))
+        await wire.send(json.dumps({"type": "response.output_text.delta", "delta": "y" * 40}))
+        if self.answers:
+            usage = {"input_tokens": 100, "output_tokens": 10}
+            done = {"type": "response.completed", "response": {"id": "r", "usage": usage}}
+            await wire.send(json.dumps(done))
+
+
+@contextlib.asynccontextmanager
+async def lent(**more: Any) -> AsyncIterator[Lent]:
+    """All of it; afterwards nothing is left."""
+    key = new_key("mg-")
+
+    async def converse(wire: ServerConnection) -> None:
+        await made.converse(wire)
+
+    async with serve(converse, "127.0.0.1", 0) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        table = {"id": "a", "url": f"http://127.0.0.1:{port}", "addresses": ["127.0.0.1"]}
+        table |= {"api_key": "sk-mirror"}
+        async with Road([table], more={"prices": PRICES, **more}) as road:
+            road.plane.keys.season("01" * 32)
+            made = Lent(road, key)
+            made.grant()
+            yield made
+            await wait_until(lambda: not road.plane.exchanges, what="the exchanges to end")
+            assert road.plane.memory.used == 0
+
+
+async def events(wire: ClientConnection, until: str) -> list[dict[str, Any]]:
+    """Events up to one of this type."""
+    found: list[dict[str, Any]] = []
+    while not found or found[-1]["type"] != until:
+        found.append(json.loads(await asyncio.wait_for(wire.recv(), 10)))
+    return found
+
+
+async def refused(wire: ClientConnection) -> tuple[str, int]:
+    """The code of the error event, and of the close frame that follows it."""
+    told = (await events(wire, "error"))[-1]["error"]
+    with pytest.raises(ConnectionClosed) as caught:
+        await asyncio.wait_for(wire.recv(), 10)
+    assert caught.value.rcvd is not None
+    return told["code"], caught.value.rcvd.code
+
+
+@scene
+async def test_a_key_for_some_models_may_ask_for_these_and_no_others() -> None:
+    async with lent() as made:
+        made.grant(models="gpt-4o*")
+        async with made.open() as wire:
+            for _ in range(3):
+                await wire.send(json.dumps(CREATE))
+                await events(wire, "response.completed")
+            assert made.used.tokens == 330
+            await wire.send(json.dumps({**CREATE, "model": "o3"}))
+            assert await refused(wire) == ("model_not_found", 1008)
+        await wait_until(lambda: made.closes, what="the mirror's end")
+        assert [json.loads(message)["model"] for message in made.seen] == ["gpt-4o"] * 3
+        assert made.closes == [GOING_AWAY]
+
+
+HIDDEN: dict[str, tuple[str | bytes, str]] = {
+    "another model": (json.dumps({**CREATE, "model": "o3"}), "model_not_found"),
+    "a model within": (
+        json.dumps({"type": "response.create", "response": {"model": "o3"}}), "model_not_found"),
+    "one that is allowed and one that is not": (
+        json.dumps({**CREATE, "response": {"model": "o3"}}), "model_not_found"),
+    "no model": (json.dumps({"type": "response.create"}), "model_not_found"),
+    "a model that is no text": (json.dumps({**CREATE, "model": ["o3"]}), "model_not_found"),
+    "two models": ('{"type":"response.create","model":"gpt-4o","model":"o3"}',
+                   "ambiguous_request"),
+    "a model in capitals": ('{"type":"response.create","model":"gpt-4o","MODEL":"o3"}',
+                            "ambiguous_request"),
+    "two types": ('{"type":"response.steer","type":"response.create","model":"o3"}',
+                  "ambiguous_request"),
+    "escaped": (r'{"type":"response.create","mod\u0065l":"o3"}', "model_not_found"),
+    "an unknown event": (json.dumps({"type": "response.inject", "model": "o3"}),
+                         "endpoint_not_allowed"),
+    "no event": (json.dumps({"model": "o3"}), "endpoint_not_allowed"),
+    "no object": (json.dumps([CREATE]), "malformed_request"),
+    "no JSON": ("response.create o3", "malformed_request"),
+    "binary": (json.dumps(CREATE).encode(), "malformed_request"),
+    "brackets without end": ("[" * 100_000, "malformed_request"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", HIDDEN.values(), ids=HIDDEN)
+@scene
+async def test_what_a_limited_key_may_not_say_never_reaches_a_mirror(
+    case: tuple[str | bytes, str],
+) -> None:
+    message, code = case
+    async with lent() as made:
+        made.grant(models="gpt-4o*")
+        async with made.open() as wire:
+            await wire.send([message[:5], message[5:]])
+            assert (await refused(wire))[0] == code
+        await wait_until(lambda: made.closes, what="the mirror's end")
+        assert not made.seen
+
+
+@scene
+async def test_a_quota_is_metered_by_message_and_ends_the_socket_when_used_up() -> None:
+    async with lent() as made:
+        made.grant(left=150_000_000)  # an answer costs 120,000,000
+        async with made.open() as wire:
+            for spent in (120_000_000, 240_000_000):
+                await wire.send(json.dumps(CREATE))
+                await events(wire, "response.completed")
+                assert made.used.cost == spent
+            await wire.send(json.dumps(CREATE))
+            assert await refused(wire) == ("insufficient_quota", 1008)
+        with pytest.raises(InvalidStatus) as caught:
+            async with made.open():
+                pass
+        assert caught.value.response.status_code == 429
+        assert len(made.seen) == 2
+
+
+@scene
+async def test_a_quota_of_money_needs_a_price() -> None:
+    async with lent() as made:
+        made.grant(left=1_000_000_000)
+        async with made.open() as wire:
+            await wire.send(json.dumps({**CREATE, "model": "unpriced"}))
+            assert await refused(wire) == ("model_not_found", 1008)
+        assert not made.seen
+
+
+@scene
+async def test_an_answer_that_the_client_leaves_is_estimated() -> None:
+    async with lent() as made:
+        made.answers = False
+        made.grant(tokens=10_000)
+        async with made.open() as wire:
+            await wire.send(json.dumps({**CREATE, "input": "x" * 400}))
+            await events(wire, "response.output_text.delta")
+        await wait_until(lambda: made.used.tokens > 0, what="the estimate")
+        assert 110 <= made.used.tokens <= 140
+        assert made.road.totals.get("mirrorgate_unmetered_requests", ("left",)) == 1
+
+
+@scene
+async def test_a_revoked_key_ends_its_socket_with_a_word() -> None:
+    async with lent() as made:
+        async with made.open() as wire:
+            await wire.send(json.dumps(CREATE))
+            await events(wire, "response.completed")
+            made.road.plane.keys.remove(["k1"])
+            made.road.plane.end_revoked()
+            assert await refused(wire) == ("invalid_api_key", 1008)
+
+
+@scene
+async def test_a_worker_that_stops_says_so_when_no_answer_is_awaited() -> None:
+    async with lent() as made:
+        made.answers = False
+        async with made.open() as idle, made.open() as busy:
+            await busy.send(json.dumps(CREATE))
+            await events(busy, "response.output_text.delta")
+            made.road.plane.drain()
+            assert await refused(idle) == ("no_mirror_available", GOING_AWAY)
+            await busy.ping()
+            for door in made.road.plane.crowd.all():
+                door.cut()
+            assert await refused(busy) == ("no_mirror_available", GOING_AWAY)
+        await asyncio.wait_for(made.road.plane.emptied.wait(), 10)
+
+
+@scene
+async def test_compression_is_not_offered_with_a_mirrors_key() -> None:
+    async with lent() as made, made.open(compression="deflate") as wire:
+        await wire.send(json.dumps(CREATE))
+        await events(wire, "response.completed")
+        assert "sec-websocket-extensions" not in made.heads[0]
+        assert "Sec-WebSocket-Extensions" not in wire.response.headers
+
+
+@scene
+async def test_messages_in_fragments_with_pings_between_pass_as_they_are() -> None:
+    async with lent() as made:
+        made.grant(models="gpt-4o")
+        async with made.open(max_size=None) as wire:
+            text = json.dumps({**CREATE, "input": "z" * 300_000})
+
+            async def pieces() -> AsyncIterator[str]:
+                for at in range(0, len(text), 50_000):
+                    yield text[at : at + 50_000]
+                    await wire.ping()
+
+            await wire.send(pieces())
+            await events(wire, "response.completed")
+        assert [len(message) for message in made.seen] == [len(text)]
+
+
+@scene
+async def test_realtime_names_its_model_in_the_handshake_and_in_events() -> None:
+    async with lent() as made:
+        made.grant(models="gpt-realtime")
+        for query in ("", "?model=o3", "?model=gpt-realtime&model=o3"):
+            with pytest.raises(InvalidStatus) as caught:
+                async with made.open(f"realtime{query}"):
+                    pass
+            assert caught.value.response.status_code == 404
+        for path in ("realtime/calls", "realtime/x?model=gpt-realtime"):
+            with pytest.raises(InvalidStatus) as caught:
+                async with made.open(path):
+                    pass
+            assert caught.value.response.status_code == 403
+        whisper = {"audio": {"input": {"transcription": {"model": "whisper-1"}}}}
+        sessions: list[dict[str, Any]] = [{"model": "o3"}, whisper]
+        for session in sessions:
+            async with made.open("realtime?model=gpt-realtime") as wire:
+                await wire.send(json.dumps({"type": "input_audio_buffer.clear"}))
+                await wire.send(json.dumps({"type": "session.update", "session": session}))
+                assert await refused(wire) == ("model_not_found", 1008)
+        assert {json.loads(seen)["type"] for seen in made.seen} == {"input_audio_buffer.clear"}
+
+
+@scene
+async def test_a_quota_does_not_open_realtime() -> None:
+    async with lent() as made:
+        made.grant(tokens=1000)
+        with pytest.raises(InvalidStatus) as caught:
+            async with made.open("realtime?model=gpt-realtime"):
+                pass
+        assert caught.value.response.status_code == 403
+        assert json.loads(caught.value.response.body)["error"]["code"] == "endpoint_not_metered"
+
+
+SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+)
+GARBAGE = {
+    "a gigabyte": (b"\x82\x7f" + (1 << 30).to_bytes(8, "big"), TOO_BIG),
+    "a masked frame": (b"\x81\x82abcdef", PROTOCOL_ERROR),
+    "what is no frame": (b"HTTP/1.1 200 OK\r\n\r\n", PROTOCOL_ERROR),
+    "compression": (b"\xc1\x02hi", PROTOCOL_ERROR),
+}
+
+
+def handshake(key: str) -> bytes:
+    """Of a raw client."""
+    return (
+        b"GET /v1/responses HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        b"Authorization: Bearer " + key.encode() + b"\r\n\r\n"
+    )
+
+
+def scripted(extra: bytes, frames: bytes) -> Callable[..., Awaitable[None]]:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(SWITCH + extra + b"\r\n" + frames)
+        await reader.read()
+
+    return script
+
+
+@pytest.mark.parametrize("case", GARBAGE.values(), ids=GARBAGE)
+@scene
+async def test_what_a_mirror_sends_that_is_no_websocket_is_told_to_the_client(
+    case: tuple[bytes, int],
+) -> None:
+    frames, code = case
+    good = b"\x81\x02{}"
+    async with ScriptedMirror(scripted(b"", good + frames)) as mirror:
+        async with Road([mirror.table(api_key="sk-mirror")]) as road:
+            road.plane.keys.season("01" * 32)
+            key = new_key("mg-")
+            digest = road.plane.keys.digest(key.encode()).hex()
+            road.plane.keys.extend([("k1", digest, None, 0, "", None, None)])
+            client = await road.send(handshake(key))
+            assert (await client.head())[0] == 101
+            told = await asyncio.wait_for(client.reader.read(), 10)
+            assert told.startswith(good)
+            event, _, close = told.removeprefix(good).rpartition(b"\x88")
+            assert b'"upstream_error"' in event
+            assert close[1:3] == code.to_bytes(2, "big")
+            await client.close()
+            await wait_until(lambda: road.finished, what="its end")
+            assert [end.outcome for end in road.finished] == ["interrupted"]
+
+
+@scene
+async def test_a_mirror_that_uses_an_extension_unasked_is_no_answer() -> None:
+    extra = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
+    async with ScriptedMirror(scripted(extra, b"")) as mirror:
+        async with Road([mirror.table(api_key="sk-mirror")]) as road:
+            road.plane.keys.season("01" * 32)
+            key = new_key("mg-")
+            digest = road.plane.keys.digest(key.encode()).hex()
+            road.plane.keys.extend([("k1", digest, None, 0, "", None, None)])
+            assert (await road.ask(handshake(key))).status == 502
+
+
+@scene
+async def test_a_message_that_is_too_large_is_refused_before_it_is_kept() -> None:
+    async with lent() as made:
+        client = await made.road.send(
+            handshake(made.key) + b"\x81\xff" + (5 << 20).to_bytes(8, "big")
+        )
+        assert (await client.head())[0] == 101
+        told = await asyncio.wait_for(client.reader.read(), 10)
+        assert b"malformed_request" in told
+        assert b"\x88" in told
+        assert TOO_BIG.to_bytes(2, "big") in told.rpartition(b"\x88")[2]
+        await client.close()
+        assert not made.seen
+
+
+@scene
+async def test_a_flood_of_pings_passes_and_keeps_nothing() -> None:
+    async with lent() as made, made.open() as wire:
+        for _ in range(2000):
+            await wire.ping()
+        await wire.send(json.dumps(CREATE))
+        await events(wire, "response.completed")
+        assert made.road.plane.memory.used == 0
+
+
+@scene
+async def test_frames_before_the_switch_are_judged_too() -> None:
+    async with lent() as made:
+        made.grant(models="gpt-4o")
+        bad = frame(TEXT, json.dumps({**CREATE, "model": "o3"}).encode(), b"abcd")
+        client = await made.road.send(handshake(made.key) + bad)
+        assert (await client.head())[0] == 101
+        assert b"model_not_found" in await asyncio.wait_for(client.reader.read(), 10)
+        await client.close()
+        assert not made.seen
+
+
+@scene
+async def test_a_callers_own_key_is_not_looked_into() -> None:
+    async with ScriptedMirror(scripted(b"Sec-WebSocket-Extensions: x\r\n", b"\xff\xff")) as mirror:
+        async with Road([mirror.table()]) as road:
+            client = await road.send(handshake("sk-own"))
+            assert (await client.head())[0] == 101
+            assert await client.reader.readexactly(2) == b"\xff\xff"
+            await client.close()

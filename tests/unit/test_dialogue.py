@@ -1,0 +1,215 @@
+"""What the messages of a WebSocket with a mirror's key ask for, and what they are charged."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from monitor.keys import Spent
+from monitor.totals import Totals
+from router import metrics
+from router.admission.config import PriceConfig
+from router.admission.ring import IssuedKey
+from router.metering.dialogue import Dialogue, converse
+from router.metering.metered import ANONYMOUS, Metering
+from router.metering.uses import Uses
+from router.wire.answer import Problem
+
+KEY = IssuedKey("k1", 0.0, (), math.inf, None, None)
+TOKENS = KEY._replace(tokens_left=1_000_000)
+MONEY = KEY._replace(left=10**15)
+PRICES = {"a": (PriceConfig(input=1.0, output=1.0),), "dear": (PriceConfig(output=100.0),)}
+WALL = 1_700_000_000.0
+PATTERNS = KEY._replace(models=("a", "b*"))
+
+
+class Talking:
+    """A dialogue, and its account."""
+
+    def __init__(self, key: IssuedKey = TOKENS, target: bytes = b"/v1/responses") -> None:
+        self.key: IssuedKey | Problem = key
+        self.uses, self.totals = Uses(), Totals(metrics.FAMILIES)
+        metering = Metering(self.uses, self.totals)
+        metering.configure(PRICES, ("responses", "realtime"), ("a", "t"), 1 << 20)
+        found = converse(metering, target, key, lambda: self.key, lambda: WALL)
+        assert isinstance(found, Dialogue), found
+        self.dialogue = found
+
+    def asks(self, event: Any, text: bool = True) -> str:
+        """The code that it is refused with; "": not refused."""
+        refused = self.dialogue.asks(json.dumps(event).encode(), text)
+        return refused.problem.code if refused is not None else ""
+
+    def tells(self, kind: str, **more: Any) -> None:
+        self.dialogue.tells(json.dumps({"type": kind, **more}).encode())
+
+    def done(self, tokens: int, **more: Any) -> None:
+        usage = {"input_tokens": tokens, "output_tokens": 0}
+        self.tells("response.completed", response={"usage": usage}, **more)
+
+    def left(self, outcome: str = "client_abort") -> None:
+        """The client goes first."""
+        self.dialogue.client_ended()
+        self.dialogue.mirror_ended()
+        self.dialogue.settle(outcome)
+
+    @property
+    def spent(self) -> Spent:
+        return self.uses.spent("k1")
+
+
+def create(**more: Any) -> dict[str, Any]:
+    return {"type": "response.create", "model": "a", **more}
+
+
+def test_each_answer_is_charged_once_by_what_the_mirror_says():
+    talk = Talking()
+    for _ in range(3):
+        assert talk.asks(create()) == ""
+        talk.tells("response.created")
+        talk.done(7)
+    talk.left()
+    assert talk.spent.tokens == 21
+    assert not talk.dialogue.busy
+
+
+def test_answers_of_several_streams_are_told_apart():
+    talk = Talking(MONEY._replace(models=()))
+    for name, model in (("1", "a"), ("2", "dear")):
+        assert talk.asks(create(model=model, stream_id=name)) == ""
+        talk.tells("response.created", stream_id=name)
+    usage = {"input_tokens": 0, "output_tokens": 1_000_000}
+    talk.tells("response.completed", stream_id="2", response={"usage": usage})
+    assert talk.spent.cost == 100 * 10**9
+    talk.tells("response.completed", stream_id="1", response={"usage": usage})
+    assert talk.spent.cost == 101 * 10**9
+
+
+@pytest.mark.parametrize("outcome", ["success", "client_abort", "client_error", "interrupted"])
+def test_an_answer_that_is_left_is_estimated_whatever_the_mirror_does_then(outcome: str):
+    talk = Talking()
+    talk.asks(create(input="x" * 400))
+    talk.tells("response.created")
+    for _ in range(10):
+        talk.tells("response.output_text.delta", delta="word")
+    talk.left(outcome)
+    assert 110 <= talk.spent.tokens <= 130
+    talk.dialogue.settle(outcome)
+    assert 110 <= talk.spent.tokens <= 130
+
+
+def test_what_a_mirror_breaks_off_costs_nothing():
+    for outcome, first in (("interrupted", None), ("success", Dialogue.mirror_ended)):
+        talk = Talking()
+        talk.asks(create(input="x" * 400))
+        talk.tells("response.created")
+        if first is not None:
+            first(talk.dialogue)
+        talk.dialogue.settle(outcome)
+        assert talk.spent.tokens == 0
+
+
+def test_an_answer_that_the_mirror_refuses_costs_nothing():
+    talk = Talking()
+    talk.asks(create(input="x" * 400))
+    talk.tells("error", error={"code": "x"})
+    assert not talk.dialogue.busy
+    talk.left()
+    assert talk.spent.tokens == 0
+
+
+def test_an_error_about_another_message_makes_no_answer_free():
+    early, late = Talking(), Talking()
+    for talk, first in ((early, "error"), (late, "response.created")):
+        talk.asks(create(input="x" * 400))
+        second = "response.created" if first == "error" else "error"
+        talk.tells(first, error={}) if first == "error" else talk.tells(first)
+        talk.tells(second, error={}) if second == "error" else talk.tells(second)
+        talk.tells("response.output_text.delta", delta="word" * 10)
+        talk.left()
+        assert talk.spent.tokens >= 100
+
+
+def test_an_answer_whose_asking_was_forgotten_is_still_known():
+    talk = Talking()
+    talk.asks(create())
+    talk.tells("error", error={})
+    talk.asks(create())
+    talk.tells("response.created")
+    talk.tells("response.created", response={"model": "a"})
+    talk.tells("response.output_text.delta", delta="word")
+    talk.done(5)
+    talk.done(6)
+    talk.left()
+    assert talk.spent.tokens == 11
+
+
+def test_an_answer_without_usage_is_estimated():
+    talk = Talking()
+    talk.asks(create(input="x" * 400))
+    talk.tells("response.completed", response={})
+    assert talk.spent.tokens >= 100
+    assert talk.totals.get(metrics.UNMETERED.name, ("no_usage",)) == 1
+
+
+def test_a_quota_that_is_used_up_meanwhile_ends_what_may_be_asked():
+    talk = Talking(TOKENS._replace(tokens_left=10))
+    assert talk.asks(create()) == ""
+    talk.done(10)
+    assert talk.asks(create()) == "insufficient_quota"
+    talk.key = Problem(401, "invalid_api_key", "gone")
+    assert talk.asks(create()) == "invalid_api_key"
+
+
+def test_a_quota_has_no_background_and_no_crowd():
+    talk = Talking()
+    assert talk.asks(create(background=True)) == "endpoint_not_metered"
+    told = [talk.asks(create()) for _ in range(70)]
+    assert told.index("rate_limit_exceeded") == 64
+
+
+@pytest.mark.parametrize("key", [KEY, ANONYMOUS])
+def test_a_key_without_limits_may_say_anything(key: IssuedKey):
+    talk = Talking(key)
+    for event in (create(model="z"), {"type": "new"}, [1], "x", None):
+        assert talk.asks(event) == ""
+        assert talk.asks(event, text=False) == ""
+
+
+def test_realtime_is_charged_to_the_model_of_its_session():
+    talk = Talking(KEY, b"/v1/realtime?model=a")
+    usage = {
+        "input_tokens": 100,
+        "output_tokens": 10,
+        "input_token_details": {"cached_tokens": 60},
+    }
+    talk.asks({"type": "response.create"})
+    talk.tells("response.done", response={"usage": usage})
+    assert talk.spent.tokens == 110
+    transcription = {"audio": {"input": {"transcription": {"model": "t"}}}}
+    talk.asks({"type": "session.update", "session": transcription})
+    talk.tells(
+        "conversation.item.input_audio_transcription.completed",
+        usage={"type": "tokens", "input_tokens": 5, "output_tokens": 2},
+    )
+    assert talk.spent.tokens == 117
+    message = talk.uses.due(0.0)
+    assert message is not None
+    assert {row[2]: row[5:8] for row in message["rows"]} == {"a": [100, 60, 10], "t": [5, 0, 2]}
+
+
+def test_what_a_key_for_some_models_may_open():
+    metering = Metering(Uses(), Totals(metrics.FAMILIES))
+
+    def opened(target: bytes) -> Any:
+        return converse(metering, target, PATTERNS, lambda: PATTERNS, lambda: WALL)
+
+    for target in (b"/v1/responses", b"/v1/responses/?x=1", b"/v1/realtime?model=b1"):
+        assert isinstance(opened(target), Dialogue)
+    for target in (b"/v1/realtime", b"/v1/realtime?model=c", b"/v1/realtime?model=a&model=c"):
+        assert opened(target).code == "model_not_found"
+    for target in (b"/v1/realtime/calls?model=a", b"/v1/%72esponses", b"/v1/responses//"):
+        assert opened(target).code == "endpoint_not_allowed"
