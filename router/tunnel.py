@@ -26,6 +26,8 @@ from router.wire.wheel import NEVER
 
 LAST_WORDS = 10.0
 """Seconds for what is still to be written when the tunnel has ended."""
+CLOSE_WAIT = 2.0
+"""Seconds for a client to answer a close frame of ours."""
 _FIRST_LOOK = 0.005
 _LAST_LOOK = 0.2
 """Seconds between looks at what a peer's kernel has not acknowledged; each is twice the former."""
@@ -69,6 +71,8 @@ class TunnelEnd(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         tunnel = self._tunnel
         if not tunnel.relaying:
+            if tunnel.awaits_close is self:
+                tunnel.heard_behind_close(bytes(self._buffer[:nbytes]))
             return
         if tunnel.half_closed:
             tunnel.heard()
@@ -141,6 +145,9 @@ class Tunnel:
         self.relaying = True
         self.half_closed = False
         self.session: Session | None = None
+        self.awaits_close: TunnelEnd | None = None
+        """The client, when it has been sent a close frame and has not answered it: one that finds
+        the connection at its end by then reports an abnormal closure."""
         self._wheel = plane.wheel
         self._stall = plane.timeouts.write_stall
         self._idle = plane.timeouts.idle
@@ -218,7 +225,22 @@ class Tunnel:
         for end, words in ((self._client, to_client), (self._mirror, to_mirror)):
             if words and not (end.gone or end.peer.ended):  # else it is half-closed already
                 end.transport.write(words)
+        if to_client and not self._client.ended:
+            self.awaits_close = self._client
         self._end(outcome)
+        if self.awaits_close is not None:
+            self.deadline = self._wheel.now + CLOSE_WAIT
+
+    def heard_behind_close(self, data: bytes) -> None:
+        """The client was sent a close frame: the connection ends when it has answered."""
+        if self.session is None or self.session.closes(data):
+            self._wait_no_more()
+
+    def _wait_no_more(self) -> None:
+        end, self.awaits_close = self.awaits_close, None
+        self.deadline = self._wheel.now + LAST_WORDS
+        if end is not None:
+            self._settle(end)
 
     def leave(self) -> None:
         """End both sides because the tunnel may not stay."""
@@ -257,6 +279,9 @@ class Tunnel:
         if self.relaying:
             self.cut("client_abort" if self._client.full else "interrupted")
             return
+        if self.awaits_close is not None:
+            self._wait_no_more()
+            return
         for end in (self._client, self._mirror):
             if not end.gone:
                 if self._broken or not end.plain or end.transport.get_write_buffer_size():
@@ -277,14 +302,18 @@ class Tunnel:
         transport = end.transport
         if end.gone or transport.is_closing():
             return
-        if self._broken or not end.plain:
-            if not end.draining and (self._broken or not end.ended):
-                end.draining = True
-                self._look_later(_FIRST_LOOK)
-        elif end.ended:
-            transport.close()
-        else:
-            transport.write_eof()
+        if self.awaits_close is end and not end.ended:
+            pass
+        elif end.plain and not self._broken:
+            if end.ended:
+                transport.close()
+            else:
+                transport.write_eof()
+        elif end.plain and not _unacknowledged(transport):
+            reset(transport)
+        elif self._broken or not end.ended:
+            end.draining = True
+            self._look_later(_FIRST_LOOK)
         end.hear()
 
     def _look_later(self, seconds: float) -> None:
@@ -327,7 +356,7 @@ class Tunnel:
         self._client.release()
         self._mirror.release()
         del self._ended, self._lost
-        self.session = None
+        self.session = self.awaits_close = None
 
 
 def read_to_the_end(transport: asyncio.Transport) -> None:

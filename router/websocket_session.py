@@ -81,6 +81,14 @@ class _Direction:
         more, self._counted = held - self._counted, held
         return self._session.share.change(more)
 
+    def closes(self, data: bytes) -> bool:
+        """Whether what came has a close frame, or nothing can be read any more."""
+        try:
+            found = any(message.opcode == CLOSE for message in self._reader.feed(data))
+        except BadFrame:
+            return True
+        return not self._count(self._reader.held) or found
+
     def drop(self) -> None:
         """Nothing is kept any more."""
         self._count(0)
@@ -212,6 +220,10 @@ class Session:
         to_client += event + close_frame(code, problem.message)
         to_mirror += close_frame(GOING_AWAY, "", secrets.token_bytes(4))
         self._end(to_client, to_mirror, outcome)
+
+    def closes(self, data: bytes) -> bool:
+        """Whether the client answers our close frame with what it sends."""
+        return self.from_client.closes(data)
 
     def settle(self, outcome: str) -> None:
         """The tunnel is gone."""

@@ -86,7 +86,9 @@ async def test_a_websocket_ends_when_its_key_is_revoked_and_another_stays(instan
             for wire in (revoked, kept):
                 assert (await wire.receive_json())["type"] == "session.created"
             await asyncio.to_thread(instance.command, "keys", "revoke", key_id, check=True)
-            assert (await revoked.receive(timeout=10)).type is not aiohttp.WSMsgType.TEXT
+            assert (await revoked.receive_json(timeout=10))["error"]["code"] == "invalid_api_key"
+            assert (await revoked.receive(timeout=10)).type is aiohttp.WSMsgType.CLOSE
+            assert revoked.close_code == 1008
             await kept.send_json({"type": "response.create"})
             assert (await kept.receive_json(timeout=10))["type"].startswith("response.")
 

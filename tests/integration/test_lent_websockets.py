@@ -15,8 +15,18 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from router.admission.keys import new_key
-from router.wire.websocket_frames import GOING_AWAY, PROTOCOL_ERROR, TEXT, TOO_BIG, frame
-from tests.support.road import Road, ScriptedMirror, read_request
+from router.wire.websocket_frames import (
+    CLOSE,
+    GOING_AWAY,
+    PROTOCOL_ERROR,
+    TEXT,
+    TOO_BIG,
+    FrameReader,
+    close_frame,
+    frame,
+)
+from tests.support.clock import Clock
+from tests.support.road import RawClient, Road, ScriptedMirror, read_request
 from tests.support.scenes import scene
 from tests.support.wait import wait_until_async as wait_until
 
@@ -88,7 +98,7 @@ async def lent(**more: Any) -> AsyncIterator[Lent]:
         port = next(iter(server.sockets)).getsockname()[1]
         table = {"id": "a", "url": f"http://127.0.0.1:{port}", "addresses": ["127.0.0.1"]}
         table |= {"api_key": "sk-mirror"}
-        async with Road([table], more={"prices": PRICES, **more}) as road:
+        async with Road([table], more={"prices": PRICES}, **more) as road:
             road.plane.keys.season("01" * 32)
             made = Lent(road, key)
             made.grant()
@@ -299,6 +309,20 @@ async def test_a_quota_does_not_open_realtime() -> None:
         assert json.loads(caught.value.response.body)["error"]["code"] == "endpoint_not_metered"
 
 
+async def last_words(client: RawClient) -> bytes:
+    """All that a raw client reads up to a close frame, which it answers, and then the end."""
+    reader, got = FrameReader(masked=False, most=1 << 20), b""
+    while True:
+        piece = await asyncio.wait_for(client.reader.read(1 << 16), 10)
+        assert piece, got
+        got += piece
+        if any(message.opcode == CLOSE for message in reader.feed(piece)):
+            break
+    await client.send(close_frame(1000, "", b"abcd"))
+    assert await asyncio.wait_for(client.reader.read(), 10) == b""
+    return got
+
+
 SWITCH = (
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
@@ -344,7 +368,7 @@ async def test_what_a_mirror_sends_that_is_no_websocket_is_told_to_the_client(
             road.plane.keys.extend([("k1", digest, None, 0, "", None, None)])
             client = await road.send(handshake(key))
             assert (await client.head())[0] == 101
-            told = await asyncio.wait_for(client.reader.read(), 10)
+            told = await last_words(client)
             assert told.startswith(good)
             event, _, close = told.removeprefix(good).rpartition(b"\x88")
             assert b'"upstream_error"' in event
@@ -373,7 +397,7 @@ async def test_a_message_that_is_too_large_is_refused_before_it_is_kept() -> Non
             handshake(made.key) + b"\x81\xff" + (5 << 20).to_bytes(8, "big")
         )
         assert (await client.head())[0] == 101
-        told = await asyncio.wait_for(client.reader.read(), 10)
+        told = await last_words(client)
         assert b"malformed_request" in told
         assert b"\x88" in told
         assert TOO_BIG.to_bytes(2, "big") in told.rpartition(b"\x88")[2]
@@ -398,9 +422,23 @@ async def test_frames_before_the_switch_are_judged_too() -> None:
         bad = frame(TEXT, json.dumps({**CREATE, "model": "o3"}).encode(), b"abcd")
         client = await made.road.send(handshake(made.key) + bad)
         assert (await client.head())[0] == 101
-        assert b"model_not_found" in await asyncio.wait_for(client.reader.read(), 10)
+        assert b"model_not_found" in await last_words(client)
         await client.close()
         assert not made.seen
+
+
+@scene
+async def test_a_client_that_does_not_answer_a_close_frame_is_left() -> None:
+    clock = Clock()
+    async with lent(wheel=clock.wheel) as made:
+        made.grant(models="gpt-4o")
+        bad = frame(TEXT, json.dumps({**CREATE, "model": "o3"}).encode(), b"abcd")
+        client = await made.road.send(handshake(made.key) + bad)
+        assert (await client.head())[0] == 101
+        assert b"\x88" in await client.reader.readuntil(b"\x88")
+        clock.pass_by(2.1)
+        await asyncio.wait_for(client.reader.read(), 10)
+        await client.close()
 
 
 @scene
