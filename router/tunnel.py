@@ -17,11 +17,12 @@ import fcntl
 import struct
 import termios
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from router.plane import Plane
 from router.relay import reset
 from router.websocket_session import Session
+from router.wire.upstream import read_no_further
 from router.wire.wheel import NEVER
 
 LAST_WORDS = 10.0
@@ -174,8 +175,8 @@ class Tunnel:
         """Relay, beginning with what came before; `client_full`: the client takes no more yet."""
         client, mirror = self._client, self._mirror
         self._wheel.add(self)
+        read_no_further(client.transport)  # the mirror's does not since it was made
         for end in (client, mirror):
-            read_to_the_end(end.transport)
             end.transport.set_protocol(cast(asyncio.BaseProtocol, end))
         if client_full:
             client.pause_writing()
@@ -357,15 +358,6 @@ class Tunnel:
         self._mirror.release()
         del self._ended, self._lost
         self.session = self.awaits_close = None
-
-
-def read_to_the_end(transport: asyncio.Transport) -> None:
-    """Have a TLS transport read no further than what its protocol has taken.
-
-    uvloop drops what it has read ahead, 256 KiB or more, when the peer's FIN is read behind it.
-    """
-    if transport.get_extra_info("ssl_object") is not None:
-        cast(Any, transport).set_read_buffer_limits(high=1, low=0)
 
 
 def _unacknowledged(transport: asyncio.Transport) -> int:

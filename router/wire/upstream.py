@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from router.wire.faults import contained, report_fault
 from router.wire.fields import FieldRules
@@ -17,6 +17,15 @@ from router.wire.response import BadResponse, ResponseHead, ResponseReader
 
 def _nothing() -> None:
     """Most mirrors have no limit on connections."""
+
+
+def read_no_further(transport: asyncio.Transport) -> None:
+    """Have a TLS transport read no further than what its protocol has taken.
+
+    Else it drops what it has read ahead, 256 KiB or more, when the peer's FIN is read behind it.
+    """
+    if transport.get_extra_info("ssl_object") is not None:
+        cast(Any, transport).set_read_buffer_limits(high=1, low=0)
 
 
 class UpstreamUser(Protocol):
@@ -150,6 +159,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        read_no_further(self._transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer

@@ -6,11 +6,15 @@ import asyncio
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.certs import Authority
+from tests.support.peers import FIN, Listening, Peer
 from tests.support.road import OK, Road, get, read_request
+from tests.support.scenes import scene
+from tests.support.wait import wait_until_async as wait_until
 
 
 class TlsMirror:
@@ -77,3 +81,30 @@ async def test_a_certificate_that_does_not_verify_gets_no_request(
             assert "certificate" in answer.error["message"]
             assert road.totals.get("mirrorgate_attempts", ("a", "tls")) == 1
         assert mirror.requests == 0
+
+
+@scene
+async def test_a_body_that_ends_with_its_tls_connection_arrives_whole_at_a_slow_client(
+    tmp_path: Path,
+) -> None:
+    authority, body = Authority(tmp_path), bytes(range(256)) * 20_000
+    with Listening(authority.issue().server_context()) as listening:
+        async with Road([listening.table(str(authority.ca_file))]) as road:
+            accepted = asyncio.create_task(asyncio.to_thread(listening.accepted))
+            client = await asyncio.to_thread(Peer.connected, road.port, None, 16 << 10)
+            await asyncio.to_thread(client.send, get(version="1.0"))
+            mirror = await accepted
+            await asyncio.to_thread(mirror.head)
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n"
+            sending = asyncio.create_task(asyncio.to_thread(mirror.send, head + body))
+            (exchange,) = road.plane.exchanges
+            upstream: Any = exchange._reply._connection.transport  # type: ignore[attr-defined]
+            await wait_until(lambda: not upstream.is_reading(), what="back-pressure")
+            assert b" 200 " in await asyncio.to_thread(client.head)
+            reading = asyncio.create_task(asyncio.to_thread(client.rest))
+            await sending
+            await asyncio.to_thread(mirror.finish)
+            got, how = await reading
+            assert (len(got), got == body, how) == (len(body), True, FIN)
+            client.close()
+            mirror.close()
