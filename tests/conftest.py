@@ -60,6 +60,7 @@ LONGEST = (
     "e2e/test_ledger.py",
     "e2e/test_keys_road.py",
     "integration/test_support_netns.py",
+    "integration/test_tunnel_ends.py",
     "integration/test_malformed_requests.py",
     "integration/test_ejections.py",
 )
