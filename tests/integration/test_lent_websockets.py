@@ -46,6 +46,8 @@ class Lent:
     closes: list[int | None] = field(default_factory=list)
     """How the mirror's connections were closed."""
     answers: bool = True
+    quotes: str = ""
+    """What the mirror says after a message whatever that was."""
 
     def open(self, path: str = "responses", **more: Any) -> Any:
         """A client's connection."""
@@ -70,6 +72,8 @@ class Lent:
         try:
             async for message in wire:
                 self.seen.append(message)
+                if self.quotes:
+                    await wire.send(self.quotes)
                 with contextlib.suppress(ValueError, AttributeError, TypeError):
                     await self._answer(wire, json.loads(message))
         finally:
@@ -87,7 +91,7 @@ class Lent:
 
 
 @contextlib.asynccontextmanager
-async def lent(**more: Any) -> AsyncIterator[Lent]:
+async def lent(endpoints: tuple[str, ...] = (), **more: Any) -> AsyncIterator[Lent]:
     """All of it; afterwards nothing is left."""
     key = new_key("mg-")
 
@@ -98,7 +102,8 @@ async def lent(**more: Any) -> AsyncIterator[Lent]:
         port = next(iter(server.sockets)).getsockname()[1]
         table = {"id": "a", "url": f"http://127.0.0.1:{port}", "addresses": ["127.0.0.1"]}
         table |= {"api_key": "sk-mirror"}
-        async with Road([table], more={"prices": PRICES}, **more) as road:
+        keys = {"keys": {"endpoints": list(endpoints)}} if endpoints else {}
+        async with Road([table], more={"prices": PRICES, **keys}, **more) as road:
             road.plane.keys.season("01" * 32)
             made = Lent(road, key)
             made.grant()
@@ -449,3 +454,20 @@ async def test_a_callers_own_key_is_not_looked_into() -> None:
             assert (await client.head())[0] == 101
             assert await client.reader.readexactly(2) == b"\xff\xff"
             await client.close()
+
+
+@pytest.mark.parametrize("path", ["responses", "realtime?model=gpt-4o", "other"])
+@pytest.mark.parametrize("quoted", ["sk-mirror", "sk-\\u006dirror", "c2stbWlycm9y"])
+@scene
+async def test_a_message_that_quotes_the_mirrors_key_does_not_pass(path: str, quoted: str) -> None:
+    async with lent(endpoints=("responses", "realtime", "other")) as made:
+        async with made.open(path) as wire:
+            await wire.send("{}")
+            made.quotes = f'{{"type": "note", "why": "your key is {quoted}."}}'
+            await wire.send("{}")
+            told = []
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    told.append(await asyncio.wait_for(wire.recv(), 10))
+            assert not any(quoted[:5] in str(message) for message in told)
+        await wait_until(lambda: made.closes, what="the mirror's end")

@@ -33,7 +33,8 @@ class Talking:
         self.key: IssuedKey | Problem = key
         self.uses, self.totals = Uses(), Totals(metrics.FAMILIES)
         metering = Metering(self.uses, self.totals)
-        metering.configure(PRICES, ("responses", "realtime"), ("a", "t"), 1 << 20)
+        metering.configure(PRICES, ("responses", "realtime"), ("a",), 1 << 20)
+        metering.offered = ("a", "t")
         found = converse(metering, target, key, lambda: self.key, lambda: WALL)
         assert isinstance(found, Dialogue), found
         self.dialogue = found
