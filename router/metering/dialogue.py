@@ -25,8 +25,9 @@ from router.metering.events import tokens_in
 from router.metering.metered import ANONYMOUS, BYTES_PER_TOKEN, Metering
 from router.metering.prices import day_of
 from router.metering.reading import parsed, usage_of
+from router.metering.reserved import Reservation
 from router.metering.sizes import counted_size
-from router.metering.usage import Basis, Usage
+from router.metering.usage import Basis, Usage, sane
 from router.wire.answer import Problem
 from router.wire.json_scan import fold, has_too_many_parts
 from router.wire.websocket_frames import NOT_TEXT, POLICY, TOO_BIG, UNSUPPORTED
@@ -85,9 +86,12 @@ class Refused(NamedTuple):
 class _Turn:
     """An answer that is awaited."""
 
-    __slots__ = ("begun", "failed", "model", "size", "stream", "tokens")
+    __slots__ = ("begun", "failed", "model", "reservation", "size", "stream", "tokens")
 
-    def __init__(self, model: str, size: int, stream: object) -> None:
+    def __init__(
+        self, model: str, size: int, stream: object, reservation: Reservation | None = None
+    ) -> None:
+        self.reservation = reservation
         self.model = model
         self.size = size
         self.stream = stream
@@ -192,7 +196,7 @@ class Dialogue:
         problem = self.begin()
         if problem is not None:
             return Refused(POLICY, problem)
-        key = self._named
+        key, reservation = self._named, None
         strict = bool(key.models) or key.left is not None or key.tokens_left is not None
         if not text:
             return Refused(UNSUPPORTED, _unread("be text")) if strict else None
@@ -206,10 +210,22 @@ class Dialogue:
             self._note(event, payload, self._models(event))
             return None
         problem = self._problem(key, event, twice)
+        if problem is None and self._creates(event) and (key.left, key.tokens_left) != (None, None):
+            most = sane(_said(event, "max_output_tokens"))
+            size, model = counted_size(len(payload), event), self._models(event)[-1]
+            found = self._metering.reserve(key, model, size, most, self._wall())
+            if isinstance(found, Problem):
+                problem = found
+            else:
+                reservation = found
         if problem is not None:
             return Refused(POLICY, problem)
-        self._note(event, payload, self._models(event))
+        self._note(event, payload, self._models(event), reservation)
         return None
+
+    def _creates(self, event: Mapping[str, Any]) -> bool:
+        """Whether an answer of the Responses API is asked for."""
+        return self._talk is Talk.responses and event.get("type") == "response.create"
 
     def _problem(self, key: IssuedKey, event: Mapping[str, Any], twice: str) -> Problem | None:
         if twice:
@@ -219,7 +235,7 @@ class Dialogue:
         if not isinstance(kind, str) or kind not in _TYPES[self._talk]:
             message = "A key with a quota, or for some models, may only send events that are known."
             return Problem(403, "endpoint_not_allowed", message)
-        if self._talk is Talk.responses and kind == "response.create":
+        if self._creates(event):
             if (problem := self._metering.spent(key)) is not None:
                 return problem
             if _said(event, "background") not in (None, False):
@@ -253,7 +269,13 @@ class Dialogue:
         ]
         return [_name(model) for model in found if model is not None]
 
-    def _note(self, event: Mapping[str, Any], payload: bytes, models: list[str]) -> None:
+    def _note(
+        self,
+        event: Mapping[str, Any],
+        payload: bytes,
+        models: list[str],
+        reservation: Reservation | None = None,
+    ) -> None:
         """The message goes to the mirror."""
         if self._talk is Talk.realtime:
             told = _inner(event, "session", "audio", "input", "transcription", "model")
@@ -261,10 +283,12 @@ class Dialogue:
             self._transcriber = _name(told) if told else self._transcriber
             self._model = _name(_inner(event, "session", "model")) or self._model
         elif event.get("type") == "response.create":
-            self._turns = deque(turn for turn in self._turns if not turn.failed)
+            for turn in [turn for turn in self._turns if turn.failed]:
+                self._turns.remove(turn)
+                self._give_back(turn)
             if len(self._turns) < MOST_OPEN:
                 size = counted_size(len(payload), event)
-                self._turns.append(_Turn(models[-1], size, event.get("stream_id")))
+                self._turns.append(_Turn(models[-1], size, event.get("stream_id"), reservation))
         elif self._turns and event.get("type") == "response.steer":
             self._turns[-1].size += len(payload)
 
@@ -330,6 +354,14 @@ class Dialogue:
             self._charge(turn.model if turn is not None else "", told)
         elif turn is not None and not failed:
             self._estimate(turn, "no_usage")
+        if turn is not None:
+            self._give_back(turn)
+
+    def _give_back(self, turn: _Turn) -> None:
+        """Give its reservation back: it has been charged, or will not be."""
+        reservation, turn.reservation = turn.reservation, None
+        if reservation is not None:
+            self._metering.reservations.leave(reservation)
 
     # Accounts
 
@@ -342,6 +374,8 @@ class Dialogue:
             for turn in self._turns:
                 if not turn.failed:
                     self._estimate(turn, "left")
+        for turn in self._turns:
+            self._give_back(turn)
         self._turns.clear()
 
     def _estimate(self, turn: _Turn, reason: str) -> None:

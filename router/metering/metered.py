@@ -170,6 +170,16 @@ class Metering:
         usage = metered.expected()
         return self.cost(key, metered.models(), usage, day_of(wall))[1], usage.tokens
 
+    def reserve(
+        self, key: IssuedKey, model: str, size: int, most_output: int, wall: float
+    ) -> Reservation | Problem:
+        """Reserve what an answer may cost; `size` as of `Wanted`, `most_output` as asked for or 0
+        where the request sets no limit."""
+        output = most_output or max(_MOST_OUTPUT, self.typical.output(model))
+        usage = Usage(input=size // BYTES_PER_TOKEN, output=output)
+        cost = self.cost(key, [model], usage, day_of(wall))[1]
+        return self.reservations.enter(key, (cost, usage.tokens))
+
     def unmetered(self, reason: str) -> None:
         """The use of a request was estimated, or is not known."""
         self._totals.add(metrics.UNMETERED.name, (reason,))

@@ -110,6 +110,9 @@ async def lent(endpoints: tuple[str, ...] = (), **more: Any) -> AsyncIterator[Le
             yield made
             await wait_until(lambda: not road.plane.exchanges, what="the exchanges to end")
             assert road.plane.memory.used == 0
+            uses = road.plane.metering.uses
+            while (message := uses.due(float("inf"))) is not None:
+                uses.acknowledged(message["seq"])
 
 
 async def events(wire: ClientConnection, until: str) -> list[dict[str, Any]]:

@@ -168,7 +168,7 @@ def test_a_quota_that_is_used_up_meanwhile_ends_what_may_be_asked():
 def test_a_quota_has_no_background_and_no_crowd():
     talk = Talking()
     assert talk.asks(create(background=True)) == "endpoint_not_metered"
-    told = [talk.asks(create()) for _ in range(70)]
+    told = [talk.asks(create(max_output_tokens=1)) for _ in range(70)]
     assert told.index("rate_limit_exceeded") == 64
 
 
@@ -214,3 +214,15 @@ def test_what_a_key_for_some_models_may_open():
         assert opened(target).code == "model_not_found"
     for target in (b"/v1/realtime/calls?model=a", b"/v1/%72esponses", b"/v1/responses//"):
         assert opened(target).code == "endpoint_not_allowed"
+
+
+def test_answers_that_are_awaited_reserve_quota_and_give_it_back() -> None:
+    talk = Talking(KEY._replace(tokens_left=50_000))
+    create = {"type": "response.create", "model": "a", "max_output_tokens": 20_000}
+    assert [talk.asks(create) for _ in range(3)] == ["", "", "insufficient_quota"]
+    talk.tells("response.created", response={"id": "r"})
+    talk.done(100)
+    assert talk.asks(create) == ""
+    assert talk.asks(create) == "insufficient_quota"
+    talk.left()
+    assert len(talk.dialogue._metering.reservations) == 0
