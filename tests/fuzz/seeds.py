@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from router.wire.websocket_frames import Opcode, frame
 from tests.support.hostile_modes import MODES
 from tests.support.malformed_cases import GROUPS
 
@@ -62,6 +63,7 @@ _WORDS = {
         *(b'"usage":{', b'"input_tokens":', b'"prompt_tokens":', b'"b64_json":"', b'"url":"'),
         *(b'"error":{', b'"duration":', b'"text":"'),
     ],
+    "frames": [*(b"\x81\x05", b"\x01\x03", b"\x80\x02"), b"\x88\x02\x03\xe8", b"\x82\x7e"],
     "websocket": [*_HTTP, b"HTTP/1.1 101 \r\n", b"Sec-WebSocket-Accept: ", b"$ACCEPT"],
 }
 
@@ -70,6 +72,18 @@ def words(target: str) -> bytes:
     """What libFuzzer puts in, in the form of its dictionaries."""
     lines = ("".join(f"\\x{byte:02x}" for byte in word) for word in _WORDS[target])
     return "".join(f'"{line}"\n' for line in lines).encode()
+
+
+_KEY = b"mask"
+_FRAMES = [
+    b"".join(frame(opcode, payload, key) for opcode, payload in each)
+    for key in (b"", _KEY)
+    for each in (
+        [(Opcode.text, b"hello"), (Opcode.ping, b""), (Opcode.binary, b"x" * 200)],
+        [(Opcode.text, b"{}"), (Opcode.close, b"\x03\xe8bye")],
+    )
+]
+_FRAMES += [b"\x01\x03hel\x89\x00\x80\x02lo", b"\x82\x7f" + (1 << 40).to_bytes(8, "big")]
 
 
 def seeds(target: str) -> dict[str, bytes]:
@@ -81,6 +95,7 @@ def seeds(target: str) -> dict[str, bytes]:
         "events": _CHAT,
         "answer": [json.dumps(body).encode() for body in _ANSWERS],
         "websocket": [_SWITCH],
+        "frames": _FRAMES,
     }[target]
     found = {
         f"{how}-{at}": first + data

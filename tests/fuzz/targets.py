@@ -27,6 +27,7 @@ from router.wire.outgoing import fields_with_key, render_head
 from router.wire.request import MAX_EMPTY, Refusal
 from router.wire.response import BadResponse, ResponseHead
 from router.wire.websocket import accept_value, check_switch, valid_key
+from router.wire.websocket_frames import BadFrame, FrameReader, Message
 from tests.fuzz.steps import limited
 from tests.support.json_reference import check, loaded
 from tests.support.sinks import Requests, Responses
@@ -39,6 +40,8 @@ _DEPENDS_ON_READS = re.compile(rb"[\r\n]{%d}|\nupgrade:" % MAX_EMPTY, re.IGNOREC
 """How many empty lines are borne, and whether an upgrade may be offered behind another request."""
 _SPACES = re.compile(rb"^([^:]+):[ \t]*", re.MULTILINE)
 _DIALECTS = list(Dialect)
+_MESSAGE = 1 << 9
+"""Bytes of a WebSocket message that its reader may keep."""
 _EVENT = 1 << 12
 """Bytes of an event that the splitter may keep."""
 
@@ -317,6 +320,32 @@ def websocket(data: bytes) -> None:
         assert not accepted or told == accept_value(key)
 
 
+def frames(data: bytes) -> None:
+    """Frames are read the same in any pieces, bounded, and pass on as they came."""
+    whole, pieces = cut(data)
+    for masked in (True, False):
+        with limited(len(whole)):
+            messages, refused = _frames([whole], masked)
+        with limited(len(whole)):
+            in_pieces, refused_too = _frames(pieces, masked)
+        assert (messages, refused) == (in_pieces, refused_too)
+        assert sum(len(message.raw) for message in messages) <= len(whole)
+        for message in messages:
+            assert _frames([message.raw], masked) == ([message], 0)
+
+
+def _frames(pieces: Pieces, masked: bool) -> tuple[list[Message], int]:
+    """The messages, and the code that what follows them is refused with; 0: it is not."""
+    reader, messages = FrameReader(masked, _MESSAGE), list[Message]()
+    try:
+        for piece in pieces:
+            messages.extend(reader.feed(piece))
+            assert reader.held <= 8 * _MESSAGE + len(piece)
+    except BadFrame as error:
+        return messages, error.code
+    return messages, 0
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    each.__name__: each for each in (request, response, body, events, answer, websocket)
+    each.__name__: each for each in (request, response, body, events, answer, websocket, frames)
 }

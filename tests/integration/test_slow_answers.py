@@ -459,6 +459,7 @@ async def test_a_caller_who_sets_a_short_limit_pays_as_one_who_leaves(
         plane, key = played.road.plane, new_key("mg-")
         plane.keys.season("01" * 32)
         plane.keys.extend([("k1", plane.keys.digest(key.encode()).hex(), None, 0, "", None, None)])
+        plane.metering.offered = ("gpt-4o",)
         for upstream in plane.upstreams:
             upstream.api_key, upstream.lends_key = b"sk-mirror", True
         request = post(PATHS["chat"], STREAM, "x-mirrorgate-timeout: 5")

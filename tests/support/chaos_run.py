@@ -7,7 +7,9 @@ import gc
 import logging
 import os
 import random
+import ssl
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -63,36 +65,51 @@ async def _play(
         authority = Authority(directory)
         tls, trust = authority.issue().server_context(), authority.client_context()
     mirrors = [ChaoticMirror(name, random.Random(rng.random())) for name in ("a", "b", "c")]
-    for mirror in mirrors:
-        await mirror.__aenter__()
+    async with AsyncExitStack() as stack:
+        for mirror in mirrors:
+            await stack.enter_async_context(mirror)
+        road = await stack.enter_async_context(_road(mirrors, tls, trust))
+        await _play_on(road, mirrors, seconds, clients, rng, seen)
+        assert reported == []
+    return seen
+
+
+def _road(
+    mirrors: list[ChaoticMirror], tls: ssl.SSLContext | None, trust: ssl.SSLContext | None
+) -> Road:
     tables = [mirrors[0].table(max_connections=10), *(mirror.table() for mirror in mirrors[1:])]
     router = {"timeouts": TIMEOUTS, "queue": {"max_wait": "1s"}}
     limits = {"limits": {"connections": CONNECTIONS, "requests_per_second": 0}}
-    async with Road(tables, router, limits, tls=tls, trust=trust) as road:
-        await (await road.send(get("/healthz"))).response()
-        await wait_until(lambda: not road.plane.crowd, 20, what="the first client to leave")
-        wheel, files = len(road.plane.wheel), open_files(os.getpid())
-        tasks = len(asyncio.all_tasks())
-        until = loop.time() + seconds
-        players = [
-            ChaoticClient(n, road, random.Random(rng.random()), seen) for n in range(clients)
-        ]
-        await asyncio.gather(*(player.play(until) for player in players))
-        await wait_until(lambda: not any(_held(road).values()), _SETTLE, "everything to end")
-        assert len(road.plane.wheel) == wheel
-        await wait_until(
-            lambda: all(mirror.closed == mirror.connections for mirror in mirrors),
-            _SETTLE,
-            "the mirrors to be left",
-        )
-        gc.collect()
-        await wait_until(lambda: open_files(os.getpid()) <= files, 10, "descriptors to be closed")
-        await wait_until(lambda: len(asyncio.all_tasks()) <= tasks, 10, "tasks to end")
-        assert reported == []
-        seen["requests"] = len(road.finished)
-    for mirror in mirrors:
-        await mirror.stop()
-    return seen
+    return Road(tables, router, limits, tls=tls, trust=trust)
+
+
+async def _play_on(
+    road: Road,
+    mirrors: list[ChaoticMirror],
+    seconds: float,
+    clients: int,
+    rng: random.Random,
+    seen: Counter[str],
+) -> None:
+    await (await road.send(get("/healthz"))).response()
+    await wait_until(lambda: not road.plane.crowd, 20, what="the first client to leave")
+    wheel, files = len(road.plane.wheel), open_files(os.getpid())
+    tasks = len(asyncio.all_tasks())
+    until = asyncio.get_running_loop().time() + seconds
+    players = [ChaoticClient(n, road, random.Random(rng.random()), seen) for n in range(clients)]
+    await asyncio.gather(*(player.play(until) for player in players))
+    await wait_until(lambda: not any(_held(road).values()), _SETTLE, "everything to end")
+    await wait_until(lambda: len(road.plane.wheel) == wheel, _SETTLE, "no deadline to be left")
+    left = [mirror for mirror in mirrors if mirror.closed != mirror.connections]
+    await wait_until(
+        lambda: all(mirror.closed == mirror.connections for mirror in mirrors),
+        _SETTLE,
+        f"mirrors to be left: {left}",
+    )
+    gc.collect()
+    await wait_until(lambda: open_files(os.getpid()) <= files, 10, "descriptors to be closed")
+    await wait_until(lambda: len(asyncio.all_tasks()) <= tasks, 10, "tasks to end")
+    seen["requests"] = len(road.finished)
 
 
 def _held(road: Road) -> dict[str, int]:
