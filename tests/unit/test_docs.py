@@ -113,3 +113,14 @@ def test_no_command_is_named_that_does_not_exist(name: str):
     named = set(re.findall(r"(?:`|bin/)mirrorgate ([a-z-]+)", text))
     assert named
     assert named <= {*command_names(), "is"}, "`mirrorgate is already running here`"
+
+
+def test_every_test_that_the_threat_model_names_exists():
+    named = re.findall(
+        r"`((?:unit|integration|e2e|properties|prove)/\w+\.py)(?:::(\w+?)\*?)?`",
+        (ROOT / "docs/security.md").read_text("utf-8"),
+    )
+    assert len(named) > 30
+    for file, test in named:
+        text = (ROOT / "tests" / file).read_text("utf-8")
+        assert not test or f"def {test}" in text, f"{file}::{test}"
