@@ -156,8 +156,9 @@ def _drop_nominated(head: RequestHead) -> None:
 
 
 def without_upgrade(raw: bytes) -> bytes:
-    """A raw head, and what follows it, without the fields that offer an upgrade."""
-    head, end, rest = raw.partition(b"\r\n\r\n")
+    """A raw head, and what follows it, without the fields that offer an upgrade, and without the
+    empty lines before it: these would end the head that is looked through."""
+    head, end, rest = raw.lstrip(b"\r\n").partition(b"\r\n\r\n")
     offers = (b"upgrade:", b"http2-settings:")
     kept = [line for line in head.split(b"\r\n") if not line.lower().startswith(offers)]
     return b"\r\n".join(kept) + end + rest

@@ -278,6 +278,8 @@ class ResponseReader:
         head = self._checked_head()
         assert self._sink is not None
         if head.status < 200 and head.status != 101:
+            if head.length or b"transfer-encoding" in self._look:  # RFC 9112 section 6.2
+                raise BadResponse("its interim response has a body")
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
                 raise BadResponse("it sends interim responses without end")

@@ -146,6 +146,16 @@ async def test_other_paths_are_answered_to_clients_that_offer_http2() -> None:
             assert (await road.ask(get(path, *offer))).status == status
 
 
+async def test_empty_lines_before_an_offer_of_http2_are_no_trap() -> None:
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: A")
+    async with Road([]) as road:
+        client = await road.connect()
+        for piece in (b"\r\n", get("/healthz", *offer)):
+            await client.send(piece)
+            await asyncio.sleep(0)
+        assert (await client.response()).status == 200
+
+
 async def test_a_head_in_pieces_is_handed_over_whole() -> None:
     async with Road([]) as road:
         client = await road.connect()

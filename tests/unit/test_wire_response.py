@@ -108,3 +108,9 @@ def test_the_next_response_is_read_by_the_same_reader() -> None:
 def test_what_cannot_be_relayed_is_refused(data: bytes) -> None:
     with pytest.raises(BadResponse):
         Responses().feed(data)
+
+
+@pytest.mark.parametrize("field", [b"Content-Length: 2", b"Transfer-Encoding: chunked"])
+def test_an_interim_response_with_a_body_is_refused(field: bytes) -> None:
+    with pytest.raises(BadResponse, match="interim response has a body"):
+        Responses().feed(b"HTTP/1.1 103 X\r\n" + field + b"\r\n\r\n")
