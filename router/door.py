@@ -18,7 +18,7 @@ from router.exchange import Exchange
 from router.owed import Owed
 from router.plane import Plane
 from router.pressure import WRITE_BUFFER
-from router.relay import close, reset
+from router.relay import close, end_writing, reset
 from router.respond import refusal_answer
 from router.tunnel import TunnelEnd
 from router.visit import Visit
@@ -384,7 +384,7 @@ class Door(asyncio.BufferedProtocol):
         if transport.is_closing():
             return
         if transport.can_write_eof():
-            transport.write_eof()
+            end_writing(transport)
         if self._paused:
             self._hear_again()
 

@@ -135,6 +135,15 @@ def close(transport: asyncio.Transport) -> None:
         transport.close()
 
 
+def end_writing(transport: asyncio.Transport) -> None:
+    """Half-close behind what is pending. asyncio asks the kernel at once, which may know of a reset
+    that nobody has read of yet."""
+    try:
+        transport.write_eof()
+    except OSError:
+        transport.abort()
+
+
 def reset(transport: asyncio.Transport) -> None:
     """End a connection with RST: a plain abort() sends a clean FIN."""
     sock = transport.get_extra_info("socket")

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from router.plane import Plane
-from router.relay import reset
+from router.relay import end_writing, reset
 from router.websocket_session import Session
 from router.wire.upstream import read_no_further
 from router.wire.wheel import NEVER
@@ -209,7 +209,7 @@ class Tunnel:
             self.close()
         elif self.relaying:  # a filter may have ended it
             self.half_closed = True
-            end.peer.transport.write_eof()
+            end_writing(end.peer.transport)
             self.heard()
 
     # Ends
@@ -309,7 +309,7 @@ class Tunnel:
             if end.ended:
                 transport.close()
             else:
-                transport.write_eof()
+                end_writing(transport)
         elif end.plain and not _unacknowledged(transport):
             reset(transport)
         elif self._broken or not end.ended:

@@ -37,9 +37,9 @@ _SAYS = re.compile(
 _DELTA = re.compile(rb'"type"[ \t]*+:[ \t]*+"(?:[a-z_]+\.[a-z_.]*?delta|content_block_delta)"')
 _SPOKEN = re.compile(
     rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments|delta|thinking|partial_json)"'
-    rb'[ \t]*+:[ \t]*+"([^"\\]*+(?:\\.[^"\\]*+)*+)',
-    re.DOTALL,
+    rb'[ \t]*+:[ \t]*+"([^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+)'
 )
+"""Within one line: how a line ends must not count, for it may not have come whole."""
 _REASONS = re.compile(
     rb'"reasoning(?:_content)?"[ \t]*+:[ \t]*+"(?!")|"thinking_delta"'
     rb'|"type"[ \t]*+:[ \t]*+"(?:response\.)?reasoning'
