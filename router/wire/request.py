@@ -99,6 +99,10 @@ class RequestReader:
         self._begun = 0
         self._empty = 0
         self._upgraded = False
+        self._line_at = 0
+        """Where in a read the request lines so far end."""
+        self._exact = False
+        """Whether the next one stands at the beginning of what is read of its head."""
         self._last: RequestHead | None = None
         self._repeated: RepeatedRequest | None = None
 
@@ -127,6 +131,8 @@ class RequestReader:
         self._data = data
         self._begun = 0
         between = self.phase is BETWEEN
+        self._line_at = 0
+        self._exact = between or (self._exact and self.phase is HEAD)
         if between and self._known is not self._rules.spellings:
             self._known, self._repeated = self._rules.spellings, None
         if between and self._repeated is not None:
@@ -191,6 +197,7 @@ class RequestReader:
         return head
 
     def _keep_head(self, data: memoryview) -> None:
+        self._exact = self._exact and self._begun < 2
         self._earlier += bytes(data)
         if len(self._earlier) > MAX_HEAD:
             raise Refusal(431, "headers_too_large", f"the request head exceeds {MAX_HEAD} bytes")
@@ -271,10 +278,20 @@ class RequestReader:
         return head
 
     def _check_line(self, method: bytes, version: str) -> None:
-        """The line is three parts with one space between them; the parser takes several."""
+        """The line is three parts with one space between them; the parser takes several.
+
+        The first line of a read stands at its beginning, or at that of what was read of the head
+        before; the others stand behind it, in their order.
+        """
         line = b"%b %b%b" % (method, self._url, _LINE_ENDS[version])
-        at_start = not self._earlier and self._data[: len(line)] == line
-        if not at_start and line not in self._earlier + bytes(self._data):
+        exact, self._exact = self._exact, False
+        if exact and not self._earlier and self._data[: len(line)] == line:
+            self._line_at = len(line)
+            return
+        read = self._earlier + bytes(self._data)
+        at = read.find(line, self._line_at)
+        self._line_at = max(at + len(line) - len(self._earlier), 0)
+        if at < 0 or (exact and not read.lstrip(b"\r\n").startswith(line)):
             raise malformed("the request line is not: method, target, version")
 
     def _check_sizes(self) -> None:
