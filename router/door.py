@@ -243,7 +243,7 @@ class Door(asyncio.BufferedProtocol):
     def _stall(self) -> None:
         """The client has to take what is written before more is written for it."""
         self.pause_client()
-        self._owed.wait(self._plane.timeouts.write_stall)
+        self._watch()
 
     def _go_on(self) -> None:
         """The client has taken the last answer."""
@@ -268,7 +268,9 @@ class Door(asyncio.BufferedProtocol):
     # Deadlines and ends
 
     def _watch(self) -> None:
-        if self._paused:
+        if self._paused and self._full and self._current is None:
+            self._owed.wait(self._plane.timeouts.write_stall)  # it has to take what is written
+        elif self._paused:
             self._owed.nothing()
         else:
             self._owed.watch(self._reader.phase, self._current is not None)
@@ -297,8 +299,9 @@ class Door(asyncio.BufferedProtocol):
 
     @property
     def vacant(self) -> bool:
-        """Whether no request is under way, though one may have begun to come."""
-        return self._current is None and not self._waiting
+        """Whether no request is under way, though one may have begun to come, or waits for the
+        client to take earlier answers."""
+        return self._current is None
 
     def make_way(self) -> None:
         """End soon, unless what the client is sending is complete by then."""

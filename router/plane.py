@@ -113,7 +113,8 @@ class Plane:
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self.request_rules = request_rules()
         self.response_rules = response_rules()
-        self.crowd = Crowd(connection_limit(), accept)
+        shakes = bool(config.router.tls_cert) or config.router.proxy_protocol
+        self.crowd = Crowd(connection_limit(shakes), accept)
         self.memory = Memory()
         self.outbox = Outbox()
         self.departures = Departures()

@@ -15,6 +15,9 @@ from typing import Protocol
 
 RESERVED_DESCRIPTORS = 64
 """For listeners, feeds, the log, and connections that are being opened."""
+MOST_HANDSHAKES = 1024
+"""Connections that wait for their TLS handshake or PROXY header; of more, the client that has most
+loses its oldest."""
 MAX_COLLECTED = 256 << 20
 """Bytes of request bodies that a worker keeps for looking into and repeating."""
 MAX_IDLE_PER_CLIENT = 256
@@ -245,10 +248,20 @@ class Trimmer:
             self._trim(0)
 
 
-def connection_limit() -> int:
-    """Client connections that the descriptors allow: each may need another one to a mirror."""
+def handshake_limit() -> int:
+    """Connections whose TLS handshake or PROXY header may be awaited at once."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, (soft - RESERVED_DESCRIPTORS) // 2)
+    return max(1, min(MOST_HANDSHAKES, (soft - RESERVED_DESCRIPTORS) // 8))
+
+
+def connection_limit(handshakes: bool = False) -> int:
+    """Client connections that the descriptors allow: each may need another one to a mirror.
+
+    `handshakes`: there are also those that are not clients yet (`handshake_limit`).
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    reserved = RESERVED_DESCRIPTORS + (handshake_limit() if handshakes else 0)
+    return max(1, (soft - reserved) // 2)
 
 
 def raise_descriptor_limit() -> None:

@@ -8,6 +8,7 @@ number of them at once: of too many, the address with most loses its oldest.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 import ssl
@@ -16,12 +17,11 @@ from functools import partial
 
 from monitor.tasks import Tasks
 from router.admission.clients import parse
+from router.pressure import handshake_limit
 from router.wire.proxy_protocol import BadProxyHeader, ProxyHeader
 
 log = logging.getLogger("worker")
 
-MOST_READING = 1024
-"""Connections whose header or handshake is awaited."""
 HANDSHAKE = 15.0
 """Seconds for a TLS handshake, as many as a request head has (`router.timeouts.header`)."""
 _PAUSE = 0.1
@@ -50,6 +50,7 @@ class HandshakeServer:
         self._reading: dict[asyncio.Task[None], bytes] = {}
         """The oldest first, and whose each is (`Client.key`)."""
         self._counts: dict[bytes, int] = {}
+        self._most = handshake_limit()
         self._tasks = tasks or Tasks()
         self._accepting = self._tasks.service("accept", self._accept, longest=_PAUSE)
         # Not before the loop has looked at it for the last time, or another is taken for it.
@@ -66,6 +67,8 @@ class HandshakeServer:
                 sock, address = await loop.sock_accept(self._listen)
             except OSError as error:
                 log.warning("a connection could not be accepted: %s", error.strerror)
+                if error.errno in (errno.EMFILE, errno.ENFILE):
+                    self._make_room()
                 await asyncio.sleep(_PAUSE)
                 continue
             client = parse(address[0])
@@ -74,11 +77,13 @@ class HandshakeServer:
             self._reading[task] = key
             self._counts[key] = self._counts.get(key, 0) + 1
             task.add_done_callback(partial(self._ended, sock))
-            if len(self._reading) > MOST_READING:
+            if len(self._reading) > self._most:
                 self._make_room()
             await asyncio.sleep(0)  # accepting does not yield while somebody is in the backlog
 
     def _make_room(self) -> None:
+        if not self._counts:
+            return
         most = max(self._counts, key=self._counts.__getitem__)
         oldest = next(task for task, key in self._reading.items() if key == most)
         self._begun(oldest)

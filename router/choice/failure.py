@@ -17,6 +17,8 @@ class Failure(StrEnum):
     resolve = "resolve"
     connect = "connect"
     tls = "tls"
+    no_descriptor = "no_descriptor"
+    """This process has none left for another connection."""
     stale = "stale"
     """A reused connection ended at once, before a byte of the response: it had been closed."""
     broken = "broken"
@@ -90,6 +92,7 @@ TRAITS = {
     Failure.resolve: Traits(_LOCAL, Done.unsent, probe_proves=True),
     Failure.connect: Traits(_LOCAL, Done.unsent, probe_proves=True),
     Failure.tls: Traits(_LOCAL, Done.unsent, probe_proves=True),
+    Failure.no_descriptor: Traits(_NOBODY, Done.unsent),
     Failure.stale: Traits(_NOBODY, Done.unreceived),
     Failure.broken: Traits(_LOCAL, Done.perhaps),
     Failure.timeout: Traits(_LOCAL, Done.perhaps),

@@ -175,7 +175,10 @@ def _close_late(task: asyncio.Task[Ready]) -> None:
 async def _tcp(address: str, port: int, timeout: float) -> socket.socket:
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    except OSError:
+        raise ConnectFailed(Failure.no_descriptor, "there is no descriptor left here") from None
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -105,7 +105,7 @@ async def test_tls_begins_behind_the_header(authority: Authority):
 async def test_silent_connections_of_one_address_do_not_keep_others_out(
     authority: Authority, monkeypatch: pytest.MonkeyPatch, what: str
 ):
-    monkeypatch.setattr(proxied_module, "MOST_READING", 5)
+    monkeypatch.setattr(proxied_module, "handshake_limit", lambda: 5)
     tls = authority.issue("localhost").server_context() if what == "handshake" else None
     async with proxied(tls, 10.0 if tls is None else None) as (_, port), AsyncExitStack() as stack:
 

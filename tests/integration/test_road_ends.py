@@ -7,6 +7,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.support.road import (
     post,
     read_request,
 )
+from tests.support.scenes import scene
 from tests.support.wait import wait_until_async as wait_until
 
 SSE_HEAD = (
@@ -270,3 +272,22 @@ async def test_a_draining_worker_ends_idle_connections_and_marks_the_last_answer
         assert (answer.status, answer["connection"]) == (200, "close")
         assert await busy.at_end()
         await asyncio.wait_for(road.plane.emptied.wait(), 5)
+
+
+@scene
+async def test_a_client_that_takes_no_answers_is_cut_whatever_it_has_pipelined() -> None:
+    asked = b"x-" + b"a" * 7000
+    preflight = (
+        b"OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: test\r\nOrigin: http://a\r\n"
+        b"Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: %b\r\n\r\n" % asked
+    )
+    async with Road([], {"timeouts": {"write_stall": "1s"}}) as road:
+        client = await road.connect()
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        (door,) = cast(Any, road.plane.crowd.all())
+        while not door.transport.get_write_buffer_size():
+            client.writer.write(preflight * 8)
+            await asyncio.sleep(0)
+        client.writer.write(preflight * 8)
+        assert door.vacant, "it makes way where there are too many"
+        await wait_until(lambda: not road.plane.crowd, what="the connection to end")
