@@ -26,7 +26,10 @@ from router.wire.upstream import read_no_further
 from router.wire.wheel import NEVER
 
 LAST_WORDS = 10.0
-"""Seconds for what is still to be written when the tunnel has ended."""
+"""Seconds for what is still to be written when the tunnel has ended, and as long again while the
+peers take it."""
+LEAST_TAKEN = 10 << 10
+"""Bytes that they must have taken by then: 1 KiB a second, as of a request's body."""
 CLOSE_WAIT = 2.0
 """Seconds for a client to answer a close frame of ours."""
 _FIRST_LOOK = 0.005
@@ -55,7 +58,7 @@ class TunnelEnd(asyncio.BufferedProtocol):
         """Whether it takes no more for now."""
         self.ended = False
         """Whether the peer has said that nothing more comes from it."""
-        self.gone = False
+        self.gone = self.is_reset = False
         self.draining = False
         """Whether it ends as soon as its peer has acknowledged everything."""
         self.acknowledged = False
@@ -86,6 +89,11 @@ class TunnelEnd(asyncio.BufferedProtocol):
         if data:
             self.peer.transport.write(data)
 
+    def was_reset(self) -> None:
+        """Its peer has reset it, which the event loop would notice only when it reads again."""
+        self.is_reset = True
+        self.transport.abort()
+
     def eof_received(self) -> bool:
         self.ended = True
         self._tunnel.end_heard(self)
@@ -93,11 +101,13 @@ class TunnelEnd(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.gone = True
+        self._tunnel.departures.forget(self.transport)
         self._tunnel.lost(self, exc)
 
     def pause_writing(self) -> None:
         self.full = True
         self.peer.transport.pause_reading()
+        self._tunnel.departures.watch(self.peer.transport, self.peer.was_reset)
         self._tunnel.watch()
 
     def resume_writing(self) -> None:
@@ -107,6 +117,7 @@ class TunnelEnd(asyncio.BufferedProtocol):
 
     def hear(self) -> None:
         """Read on, unless the end was read already: some loops would tell it twice."""
+        self._tunnel.departures.forget(self.transport)
         if not self.ended and not self.transport.is_closing():
             self.transport.resume_reading()
 
@@ -146,6 +157,9 @@ class Tunnel:
         self.relaying = True
         self.half_closed = False
         self.session: Session | None = None
+        self.departures = plane.departures
+        self._left = 0
+        """Bytes that were still to be taken when that was looked at last."""
         self.awaits_close: TunnelEnd | None = None
         """The client, when it has been sent a close frame and has not answered it: one that finds
         the connection at its end by then reports an abnormal closure."""
@@ -263,7 +277,7 @@ class Tunnel:
             if self.session is not None:
                 self.session.finished(end.filter)
             if self.relaying:
-                broken = exc is not None or end.plain
+                broken = exc is not None or end.plain or end.is_reset
                 left = "client_abort" if end is self._client else "interrupted"
                 self._end(left if broken else "success", broken=broken)
             if self._broken:
@@ -283,6 +297,12 @@ class Tunnel:
         if self.awaits_close is not None:
             self._wait_no_more()
             return
+        before, self._left = self._left, self._pending
+        if before - self._left >= LEAST_TAKEN:
+            self.deadline = self._wheel.now + LAST_WORDS
+            return
+        if self._left and not self._client.gone:
+            self._outcome = "client_abort"
         for end in (self._client, self._mirror):
             if not end.gone:
                 if self._broken or not end.plain or end.transport.get_write_buffer_size():
@@ -294,8 +314,15 @@ class Tunnel:
         self.relaying = False
         self._outcome, self._broken = outcome, broken
         self.deadline = self._wheel.now + LAST_WORDS
+        self._left = self._pending
         for end in (self._client, self._mirror):
             self._settle(end)
+
+    @property
+    def _pending(self) -> int:
+        """Bytes that no peer has acknowledged yet."""
+        ends = (self._client, self._mirror)
+        return sum(_unacknowledged(end.transport) for end in ends if not end.gone)
 
     def _settle(self, end: TunnelEnd) -> None:
         """Bring a side to its end; what it still sends is read and dropped, or its kernel would be

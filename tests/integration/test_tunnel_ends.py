@@ -353,3 +353,46 @@ async def test_a_fault_in_a_tunnel_ends_it_for_both_and_leaves_nothing(secure: S
         assert await asyncio.to_thread(tunnel.client.rest) == (b"", RST)
     loop.set_exception_handler(before)
     assert [str(error) for error in heard] == ["a fault"]
+
+
+@pytest.mark.parametrize("links", ["tls-plain", "tls-tls", "plain-plain"])
+@scene
+async def test_a_client_that_reads_slowly_gets_all_however_long_it_takes(
+    links: str, secure: Secure
+) -> None:
+    clock, sent = Clock(), DOWN[:2_000_000]
+    async with joined(secure, links, wheel=clock.wheel) as tunnel:
+        sending = asyncio.create_task(asyncio.to_thread(_send_and_finish, tunnel.mirror, sent))
+        got = b""
+        while len(got) < len(sent):
+            got += await asyncio.to_thread(tunnel.client.exactly, min(50_000, len(sent) - len(got)))
+            clock.pass_by(2)
+        assert got == sent
+        await sending
+
+
+def _send_and_finish(peer: Peer, data: bytes) -> None:
+    peer.send(data)
+    peer.finish()
+
+
+@by_links
+@scene
+async def test_a_client_that_is_reset_is_noticed_while_the_mirror_takes_nothing(
+    links: str, secure: Secure
+) -> None:
+    async with joined(secure, links) as tunnel:
+        client = tunnel.ends[0]
+        await asyncio.to_thread(_until_stuck, tunnel.client)
+        assert not client.is_reading()
+        tunnel.client.reset()
+        await wait_until(lambda: tunnel.road.finished, what="its end")
+        assert [end.outcome for end in tunnel.road.finished] == ["client_abort"]
+
+
+def _until_stuck(peer: Peer) -> None:
+    """Send until nothing is taken for a while."""
+    peer.sock.settimeout(0.5)
+    with contextlib.suppress(TimeoutError):
+        while True:
+            peer.sock.send(DOWN[:65536])
