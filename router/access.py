@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
+import time
 from collections.abc import Callable
 from functools import partial
+from typing import TextIO
 
 from router.logs import JsonFormatter, LogConfig, TextFormatter
 from router.tally import Finished
+
+log = logging.getLogger("worker")
+
+_SAY_EVERY = 60.0
+"""Seconds between two complaints about a log that cannot be written."""
+
+
+class _Dropping(logging.Handler):
+    """Drops lines that cannot be written, and says so once a minute."""
+
+    _said_at = float("-inf")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, RUF100 — logging's name
+        now, error = time.monotonic(), sys.exc_info()[1]
+        if now - self._said_at >= _SAY_EVERY:
+            self._said_at = now
+            reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+            log.error("requests are not logged: %s", reason)
+
+
+class _ToFile(_Dropping, logging.FileHandler):
+    pass
+
+
+class _ToStderr(_Dropping, logging.StreamHandler[TextIO]):
+    pass
 
 
 def access_log(config: LogConfig, process: str) -> Callable[[Finished], None] | None:
@@ -21,7 +51,8 @@ def access_log(config: LogConfig, process: str) -> Callable[[Finished], None] | 
     logger.propagate = False
     old, logger.handlers[:] = list(logger.handlers), _handlers(config, process)
     for handler in old:
-        handler.close()
+        with contextlib.suppress(OSError):  # of what it could not write any more
+            handler.close()
     return None if config.access == "off" else partial(_write, logger)
 
 
@@ -29,9 +60,7 @@ def _handlers(config: LogConfig, process: str) -> list[logging.Handler]:
     if config.access == "off":
         return []
     handler: logging.Handler = (
-        logging.StreamHandler()
-        if config.access == "-"
-        else logging.FileHandler(config.access, encoding="utf-8")
+        _ToStderr() if config.access == "-" else _ToFile(config.access, encoding="utf-8")
     )
     handler.setFormatter(
         JsonFormatter(process) if config.format == "json" else TextFormatter(process)

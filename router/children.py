@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import socket
 import subprocess
@@ -24,6 +25,9 @@ MAX_BACKOFF = 30.0
 """Seconds of the longest such pause, for a child that never got ready …"""
 MAX_PAUSE = 1.0
 """… and for one that did: it may end again soon, but until then it serves."""
+
+
+log = logging.getLogger("supervisor")
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class Child:
     def ask(self, now: float) -> None:
         """Ask its event loop whether it is alive, now and then; a hung one is killed."""
         if now - self.heard > (HUNG_AFTER if self.ready else STARTING):
+            log.error("process %d does not answer: it is killed", self.process.pid)
             self.signal(signal.SIGKILL)
         elif now - self.asked >= PING_EVERY:
             self.asked = now

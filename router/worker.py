@@ -147,7 +147,10 @@ class Worker:
         try:
             await asyncio.wait_for(self._informed.wait(), FIRST_STATE_WAIT)
         except TimeoutError:
-            log.warning("control is silent: serving with the configuration alone")
+            log.warning(
+                "control is silent: serving with the configuration alone, until it answers without"
+                " bans and without keys issued here"
+            )
         if not self._stop.is_set():
             await self._serve(listen)
         await self._runner.cleanup()

@@ -202,6 +202,8 @@ def _in_short(error: SettingsError) -> str:
 def fingerprint(path: Path) -> str:
     """A digest of the file's content; empty while it cannot be read, as during its replacement."""
     try:
+        if not path.is_file():  # a FIFO would never be read to its end
+            return ""
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
         return ""

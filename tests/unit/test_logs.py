@@ -7,8 +7,12 @@ import logging
 
 import pytest
 
-from router.logs import JsonFormatter, TextFormatter, traceback_of
+from router.access import access_log
+from router.logs import JsonFormatter, LogConfig, TextFormatter, traceback_of
+from router.tally import Finished
 
+FINISHED = Finished(b"id", "192.0.2.1", b"GET", b"/v1/models", "a", "models", 200, "success",
+                    False, 0, 0.1, 0, 2)  # fmt: skip
 KEY = "sk-secret-of-a-caller"
 
 
@@ -63,3 +67,15 @@ def test_the_members_of_a_group_are_told_and_a_long_chain_is_cut():
         wrapper.__cause__ = error
         error = wrapper
     assert traceback_of(error).count("RuntimeError") == 8
+
+
+def test_an_access_log_that_cannot_be_written_is_told_once_and_can_be_switched_off(
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write = access_log(LogConfig(access="/dev/full"), "worker-0")
+    assert write is not None
+    for _ in range(3):
+        write(FINISHED)
+    assert access_log(LogConfig(), "worker-0") is None
+    assert caplog.messages == ["requests are not logged: No space left on device"]
+    assert capsys.readouterr().err == ""
