@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 _AT_MOST = 3000
-_PER_BYTE = 60
+_PER_BYTE = 100
 """Calls that a byte may cause, each in a piece of its own."""
 
 
