@@ -21,7 +21,7 @@ class CannotInflate(Exception):
 class Inflater:
     """Inflates one answer as it comes, in pieces of bounded size."""
 
-    __slots__ = ("_begun", "_engine", "_over", "_whole", "size")
+    __slots__ = ("_begun", "_engine", "_whole", "over", "size")
 
     def __init__(self) -> None:
         self._engine = zlib.decompressobj(_ANY_HEADER)
@@ -29,8 +29,8 @@ class Inflater:
         """The first bytes, until it is clear that they are a header."""
         self._whole = False
         """Whether a member has ended; what follows may be another one, or nothing of interest."""
-        self._over = False
-        """Whether what followed was nothing of interest: all of the rest is not."""
+        self.over = False
+        """Whether what followed was no further member: all of the rest is not read."""
         self.size = 0
 
     def __repr__(self) -> str:
@@ -38,7 +38,7 @@ class Inflater:
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """What a piece holds. Raises CannotInflate."""
-        while piece and not self._over:
+        while piece and not self.over:
             out = self._inflated(piece)
             self.size += len(out)
             if self.size > MOST_INFLATED:
@@ -54,7 +54,7 @@ class Inflater:
             out = self._engine.decompress(piece, _AT_ONCE)
         except zlib.error as error:
             if self._whole:
-                self._over = True  # the engine would give the same piece back for ever
+                self.over = True  # the engine would give the same piece back for ever
                 return b""
             if self.size:
                 raise CannotInflate(str(error)) from error

@@ -1,9 +1,9 @@
 """The search for a mirror's own key in what that mirror sends, so that no client gets it.
 
-It is found as it is, with characters escaped as in JSON or in a URL, and in base64. What passes in
-pieces is searched as a whole: an end that a key may begin with is held back until the next piece
-shows what it is. What is read here are the bytes of a body: of a WebSocket the payloads of its
-frames, since a frame's head may stand within the key.
+It is found as it is, in UTF-16, with characters escaped as in JSON or in a URL, and in base64. What
+passes in pieces is searched as a whole: an end that a key may begin with is held back until the
+next piece shows what it is. What is read here are the bytes of a body: of a WebSocket the payloads
+of its frames, since a frame's head may stand within the key.
 """
 
 from __future__ import annotations
@@ -33,14 +33,18 @@ _MAY_GO_ON = frozenset(f"{ascii_letters}{digits}+/-_\\%".encode())
 class KeyForms:
     """The forms in which a key may be quoted; made once for each key."""
 
-    __slots__ = ("_ends", "_escapes", "_forms", "_longest")
+    __slots__ = ("_ends", "_escapes", "_forms", "_longest", "_wide")
 
     def __init__(self, key: bytes) -> None:
         encoded = [_in_base64(key, before) for before in range(3)]
         url_safe = [form.replace(b"+", b"-").replace(b"/", b"_") for form in encoded]
         self._forms = tuple(dict.fromkeys((key, *encoded, *url_safe)))
+        self._wide = tuple(
+            key.decode("latin-1").encode(f"utf-16-{order}") for order in ("le", "be")
+        )
+        """In UTF-16, as a body may be by its charset."""
         self._longest = max(map(len, self._forms))
-        self._ends = _MAY_GO_ON | frozenset(key)
+        self._ends = _MAY_GO_ON | frozenset(key) | {0}
         """Bytes that a form may hold: after any other one nothing has begun."""
         self._escapes = [re.compile(begin + _codes(b"".join(self._forms))) for begin in _BEGINS]
         """Finds escaped characters that a form has; most that are escaped are of other kinds."""
@@ -58,6 +62,8 @@ class KeyForms:
         for form in self._forms:
             if form in data:
                 return True
+        if b"\0" in data and any(form in data for form in self._wide):
+            return True
         if not self._has_escapes(data):
             return False
         plain = _ESCAPE.sub(_character, data)
@@ -85,10 +91,11 @@ class KeyForms:
     def nearly_ends(self, data: bytes) -> bool:
         """Whether `data` ends with half of the key or more: that is told even if no more comes."""
         texts = (data, _ESCAPE.sub(_character, _PART_OF_ESCAPE.sub(b"", data)))
-        return any(2 * _overlap(text, form) >= len(form) for text in texts for form in self._forms)
+        forms = self._forms + self._wide
+        return any(2 * _overlap(text, form) >= len(form) for text in texts for form in forms)
 
     def _overlap(self, text: bytes) -> int:
-        return max(_overlap(text, form) for form in self._forms)
+        return max(_overlap(text, form) for form in self._forms + self._wide)
 
 
 class KeyScan:
@@ -132,13 +139,19 @@ class KeyScan:
 
 
 class BodyScan:
-    """Searches one response's body, which may be compressed."""
+    """Searches one response's body, which may be compressed.
 
-    __slots__ = ("_held", "_inflater", "_packed", "_scan", "_size", "refused")
+    Then it is searched as it is, too: a member's head has room for texts, and so has what follows
+    the last member (RFC 1952, section 2.3), which passes only as far as it can be inflated.
+    """
+
+    __slots__ = ("_held", "_inflater", "_packed", "_raw", "_scan", "_size", "refused")
 
     def __init__(self, forms: KeyForms, encoding: bytes) -> None:
         """`encoding`: of the body, in small letters; empty: it is not compressed."""
         self._scan = KeyScan(forms)
+        self._raw = KeyScan(forms)
+        """Of the compressed bytes."""
         self._packed = bool(encoding)
         self._inflater = Inflater() if encoding in READABLE else None
         self._size = 0
@@ -164,8 +177,8 @@ class BodyScan:
         return [] if self.refused else parts
 
     def _unpack(self, parts: list[bytes], ended: bool) -> list[bytes]:
-        scan, held = self._scan, self._held
-        held += parts
+        scan, raw, held = self._scan, self._raw, self._held
+        held += (out for part in parts if (out := raw.feed(part)))
         try:
             for part in parts:
                 self._search(part)
@@ -173,6 +186,9 @@ class BodyScan:
             self.refused = True
         if ended:
             scan.finish()
+            if rest := raw.finish():
+                held.append(rest)
+        self.refused = self.refused or raw.found
         if scan.holds:
             self.refused = self.refused or sum(map(len, held)) > _MOST_HELD
             return []
@@ -190,6 +206,8 @@ class BodyScan:
                 return
             if self._inflater.size > most:
                 raise CannotInflate("it is made to be very long")
+        if self._inflater.over:
+            raise CannotInflate("what follows it is not compressed")
 
 
 def _in_base64(key: bytes, before: int) -> bytes:

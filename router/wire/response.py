@@ -49,9 +49,13 @@ class ResponseHead:
 
     @property
     def encoding(self) -> bytes:
-        """How the body is compressed, in small letters; empty when it is not."""
-        named = self.look.get(b"content-encoding", b"").strip().lower()
-        return b"" if named == b"identity" else named
+        """The codings of the body in their order, in small letters; empty when there are none.
+
+        As clients join repeated fields to one list (RFC 9110 section 5.3)."""
+        named = self.look.get(b"content-encoding")
+        if named is None:
+            return b""
+        return b", ".join(coding for coding in tokens(named) if coding != b"identity")
 
     def text(self) -> bytes:
         """The reason phrase and the fields, as far as they pass."""
@@ -240,10 +244,10 @@ class ResponseReader:
 
         Such a stream was cut, though only the format of its events tells; "[DONE]" is a last word.
         """
-        packed = b"content-encoding" in self._look
-        stream = self._look.get(b"content-type", b"").startswith(b"text/event-stream")
+        head = self.head
+        stream = head is not None and head.is_event_stream and not head.encoding
         ends = not self.parts or self.parts[-1].endswith((b"\n", b"\r", b"[DONE]"))
-        return stream and not packed and not ends
+        return stream and not ends
 
     # What httptools calls
 
@@ -267,7 +271,8 @@ class ResponseReader:
             self._fields += (name, b": ", value, b"\r\n")
         elif rule is _LOOK:
             self._fields += (name, b": ", value, b"\r\n")
-            self._look[lower] = value
+            known = self._look.get(lower)
+            self._look[lower] = value if known is None else known + b", " + value
         elif rule is _TAKE:
             known = self._look.get(lower)
             self._look[lower] = value if known is None else known + b", " + value
@@ -318,12 +323,26 @@ class ResponseReader:
             raise BadResponse("its reason phrase holds control characters")
         head = ResponseHead(status, self._reason or _REASON.get(status, b""), self._fields, look)
         head.keep_alive = parser.should_keep_alive()
-        head.media = look.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
+        head.media = self._media()
         self._read_framing(head, version)
         if b"connection" in look:
             named = set(tokens(look[b"connection"])) - {b"close", b"keep-alive"} - look.keys()
             head.fields = without(head.fields, named) if named else head.fields
         return head
+
+    def _media(self) -> bytes:
+        """The media type; refused are two, of which each client would take another one."""
+        typed = self._look.get(b"content-type")
+        if typed is None:
+            return b""
+        if b"," in typed:
+            flat = self._fields
+            named = (flat[i : i + 3] for i in range(0, len(flat), 4))
+            values = [value for name, _, value in named if name.lower() == b"content-type"]
+            if len(set(map(_media_type, values))) > 1:
+                raise BadResponse("its response has several content types")
+            self._look[b"content-type"] = typed = values[0]
+        return _media_type(typed)
 
     def _read_framing(self, head: ResponseHead, version: str) -> None:
         coding = self._look.get(b"transfer-encoding")
@@ -339,3 +358,8 @@ class ResponseReader:
         elif not head.bodiless:
             head.until_close = True
             head.keep_alive = False
+
+
+def _media_type(value: bytes) -> bytes:
+    """The media type in a field value, in small letters and without parameters."""
+    return value.partition(b";")[0].strip(b" \t").lower()

@@ -285,6 +285,44 @@ async def test_a_good_answer_that_is_compressed_unasked_is_searched_or_refused(
     assert b"\r\naccept-encoding: identity\r\n" in seen[0][0].lower()
 
 
+NAMED = gzip.compress(b"{}").replace(b"\x08\x00", b"\x08\x08", 1)
+NAMED = NAMED[:10] + KEY.encode() + b"\0" + NAMED[10:]
+"""With a file's name in its head (RFC 1952, section 2.3)."""
+
+
+@pytest.mark.parametrize(
+    ("encodings", "packed"),
+    [
+        (("gzip", "identity"), gzip.compress(ERROR.encode())),
+        (("gzip", ""), gzip.compress(ERROR.encode())),
+        (("", "gzip"), gzip.compress(ERROR.encode())),
+        (("gzip, identity",), gzip.compress(ERROR.encode())),
+        (("gzip", "gzip"), gzip.compress(gzip.compress(ERROR.encode()))),
+        (("gzip",), NAMED),
+        (("gzip",), gzip.compress(b"{}") + KEY.encode()),
+        (("gzip",), gzip.compress(b"{}") + b"zzzz" + gzip.compress(KEY.encode())),
+        (("gzip",), gzip.compress(b"{}") + gzip.compress(KEY.encode())),
+        (("identity",), ERROR.encode("utf-16-le")),
+        ((), ERROR.encode("utf-16-be")),
+    ],
+    ids=range(11),
+)
+async def test_no_encoding_hides_the_key(encodings: tuple[str, ...], packed: bytes) -> None:
+    fields = (f"content-encoding: {encoding}" for encoding in encodings)
+    head = response(200, "", "application/json", *fields)
+    said = head.replace(b"content-length: 0", b"content-length: %d" % len(packed)) + packed
+    answer = await answer_to(answering(said), anonymous())
+    assert (answer.status, answer.error["code"]) == (502, "upstream_error")
+
+
+async def test_an_encoding_that_is_named_twice_passes_as_it_came_to_a_callers_own_key() -> None:
+    packed = gzip.compress(ERROR.encode())
+    head = response(200, "", "application/json", "content-encoding: gzip", "content-encoding: x")
+    said = head.replace(b"content-length: 0", b"content-length: %d" % len(packed)) + packed
+    answer = await answer_to(answering(said), post())
+    assert (answer.status, answer.body) == (200, packed)
+
+
 SWITCH = (
     "Connection: Upgrade",
     "Upgrade: websocket",

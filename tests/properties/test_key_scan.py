@@ -20,7 +20,17 @@ KEYS = [
     "sk-" + "Xy9" * 50,
     "k%41ey\\u0041-with-escapes",
 ]
-FORMS = ["plain", "unicode", "unicode upper", "solidus", "nested", "percent", "mixed"]
+FORMS = [
+    "plain",
+    "unicode",
+    "unicode upper",
+    "solidus",
+    "nested",
+    "percent",
+    "mixed",
+    "utf-16-le",
+    "utf-16-be",
+]
 FORMS += [f"base64 {alphabet} {before}" for alphabet in ("std", "url") for before in range(3)]
 # Letters that keys are made of, so that much looks like their beginning.
 NOISE = st.text("sk-aX%\\u0 /4\n", max_size=60).map(str.encode)
@@ -32,6 +42,8 @@ def written(key: str, form: str) -> bytes:
     if kind == "base64":
         encode = base64.b64encode if more[0] == "std" else base64.urlsafe_b64encode
         return encode(b"u:x"[: int(more[1])] + key.encode())
+    if kind.startswith("utf-16"):
+        return key.encode(kind)
     escaped = "".join(f"\\u{ord(letter):04x}" for letter in key)
     found = {
         "plain": key,
@@ -125,6 +137,23 @@ def test_what_cannot_be_searched_is_refused() -> None:
     scan = BodyScan(KeyForms(b"sk-proj-0123456789"), b"br")
     assert scan.feed([], ended=True) == []
     assert not scan.refused
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 15])
+@pytest.mark.parametrize(
+    "after", [b" sk-proj-0123456789", b"zzzz", gzip.compress(b"x")[:-9] + b"z" * 9]
+)
+def test_what_follows_a_compressed_body_is_another_member_or_refused(
+    size: int, after: bytes
+) -> None:
+    for more, refused in ((after, True), (gzip.compress(b"more"), False)):
+        packed = gzip.compress(b"some") + more
+        scan = BodyScan(KeyForms(b"sk-proj-0123456789"), b"gzip")
+        parts = [packed[at : at + size] for at in range(0, len(packed), size)]
+        passed = b"".join(b"".join(scan.feed([part], ended=part is parts[-1])) for part in parts)
+        assert scan.refused is refused
+        assert (passed == packed) is not refused
+        assert b"sk-proj" not in passed
 
 
 def test_a_short_word_is_no_key() -> None:

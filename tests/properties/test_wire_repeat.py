@@ -150,6 +150,36 @@ def test_a_like_response_is_known_again_by_its_fields() -> None:
     assert b"x-request-id: another\r\n" in second.fields[0]
 
 
+@pytest.mark.parametrize(
+    ("fields", "encoding", "media"),
+    [
+        ((b"Content-Encoding: gzip", b"content-encoding: identity"), b"gzip", b""),
+        ((b"Content-Encoding: gzip", b"Content-Encoding:"), b"gzip", b""),
+        ((b"Content-Encoding: , GZIP ,identity",), b"gzip", b""),
+        ((b"Content-Encoding: br", b"Content-Encoding: gzip"), b"br, gzip", b""),
+        ((b"Content-Encoding: identity", b"Content-Encoding:"), b"", b""),
+        ((b"Content-Type: a/b", b"Content-Type: A/B;q=1"), b"", b"a/b"),
+    ],
+    ids=range(6),
+)
+def test_a_field_that_repeats_is_one_list_each_time(
+    fields: tuple[bytes, ...], encoding: bytes, media: bytes
+) -> None:
+    raw = b"\r\n".join((b"HTTP/1.1 200 OK", *fields, b"Content-Length: 2", b"", b"{}"))
+    kept = Responses()
+    for _ in range(3):
+        kept.reader.expect(kept, to_head=False)
+        kept.feed(raw)
+        assert (kept.head.encoding, kept.head.media) == (encoding, media)
+        assert b"".join(kept.head.fields).count(b":") == len(fields), "they pass as they came"
+
+
+def test_two_types_of_one_body_are_refused() -> None:
+    fields = b"Content-Type: application/json\r\nContent-Type: text/event-stream\r\n"
+    with pytest.raises(BadResponse, match="content types"):
+        Responses().feed(b"HTTP/1.1 200 OK\r\n" + fields + b"Content-Length: 2\r\n\r\n{}")
+
+
 @pytest.mark.parametrize("line", [b"HTTP/1.1 200 OK", b"HTTP/1.1 200 a:b"])
 @pytest.mark.parametrize("empty", [b"\r\n", b"\r\n\r\n"])
 def test_a_response_behind_an_empty_line_is_not_known_again(line: bytes, empty: bytes) -> None:
