@@ -20,6 +20,8 @@ LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
 _READ = frozenset(
     (
         "model",
+        "models",
+        "tools",
         "stream",
         _OPTIONS,
         "background",
@@ -36,6 +38,7 @@ _READ = frozenset(
     )
 )
 """Keys that decide what an answer costs, or who may read it."""
+_NUMBERS = ("n", "best_of", *LIMITS)
 _READ_OPTIONS = frozenset((_USAGE,))
 _ASKS = '{"include_usage":true}'
 MOST_MODEL = 128
@@ -57,6 +60,11 @@ class Wanted(NamedTuple):
     """A key that is there twice but for letters' case, or that is read here and is not in lower
     case; "" if there is none. Servers differ in which of equal keys counts, and those written in Go
     take any case."""
+    no_number: str
+    """A key that decides how much is made, with a value that is no whole number, which some servers
+    take for one; "" if there is none."""
+    others: list[str]
+    """Further models that it names, to fall back on or for tools; "" for one that is no text."""
     characters: int
     """Of `input`, if that is a text."""
     images: int
@@ -99,11 +107,14 @@ def wanted(body: bytes, ask: bool, limits: Sequence[str] = ()) -> Wanted | None:
         stream=stream,
         background=data.get("background") not in (None, False),
         twice=_ambiguous(read, _READ) or _ambiguous(inner, _READ_OPTIONS),
+        no_number=next((key for key in _NUMBERS if not _is_whole(data.get(key))), ""),
+        others=[*_fallbacks(data.get("models")), *_models_of_tools(data.get("tools"))],
         characters=len(spoken) if isinstance(spoken, str) else 0,
         images=_count(data.get("n")),
         size=counted_size(len(body), data),
         body=_asking(read, options, inner) if ask and stream else None,
-        choices=max(_count(data.get("n")), _count(data.get("best_of"))),
+        choices=_prompts(data.get("prompt"))
+        * max(_count(data.get("n")), _count(data.get("best_of"))),
         most_output=max((sane(data.get(limit)) for limit in limits), default=0),
         store=data["store"] if isinstance(data.get("store"), bool) else None,
         continues=any(data.get(key) for key in _KEPT) or isinstance(data.get("prompt"), dict),
@@ -118,6 +129,40 @@ def _ambiguous(found: JsonObject | None, read: frozenset[str]) -> str:
             return folded[:_MOST_NAMED]
         seen.add(folded)
     return ""
+
+
+def _is_whole(number: object) -> bool:
+    """Whether all servers see the same number, if there is any."""
+    if number is None:
+        return True
+    return isinstance(number, int | float) and not isinstance(number, bool) and number % 1 == 0
+
+
+def _fallbacks(models: object) -> list[str]:
+    """The models of a list to fall back on, as OpenRouter's API has it."""
+    if not models:
+        return []
+    listed = models if isinstance(models, list) else [models]
+    return [model if isinstance(model, str) else "" for model in listed]
+
+
+def _models_of_tools(tools: object) -> list[str]:
+    """The models that tools name, as `image_generation` of responses may."""
+    named = (
+        value
+        for tool in (tools if isinstance(tools, list) else ())
+        if isinstance(tool, dict)
+        for key, value in tool.items()
+        if fold(key) == "model" and value is not None
+    )
+    return [model if isinstance(model, str) else "" for model in named]
+
+
+def _prompts(prompt: object) -> int:
+    """How many prompts of completions these are: a list of tokens is one."""
+    if not isinstance(prompt, list):
+        return 1
+    return max(1, sum(isinstance(each, str | list) for each in prompt))
 
 
 def _count(number: object) -> int:

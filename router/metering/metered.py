@@ -145,15 +145,20 @@ class Metering:
         if asked is not None and asked.twice:
             message = f'The key "{asked.twice}" must be sent once only, and in lower case.'
             return Problem(400, "ambiguous_request", message)
+        if asked is not None and asked.no_number:
+            message = f'The value of "{asked.no_number}" must be a whole number.'
+            return Problem(400, "ambiguous_request", message)
         if limited and asked is not None and asked.background:
             message = 'A key with a quota may not ask for "background", which is not metered.'
             return Problem(403, "endpoint_not_metered", message)
         if (limited or key.models) and not upload and asked is None:
             return NO_MEMORY if request.crowded_out else refusal_of_unread(self._limit)
         model = asked.model if asked is not None else ""
-        problem = refusal_of_model(key, model) if model or kind is not Kind.free else None
-        if problem is not None:
-            return problem
+        named = [model] if model or kind is not Kind.free else []
+        for each in named + asked.others if asked is not None else named:
+            problem = refusal_of_model(key, each)
+            if problem is not None:
+                return problem
         free = kind is Kind.free or bool(upload)
         if key.left is not None and not free and self.prices.of(model, day_of(wall)) is None:
             return refusal_of_price(model)
@@ -317,7 +322,9 @@ class Metered:
         if self._settled:
             return
         self._settled = True
-        found = self._account(outcome, sent, received if self._size is None else self._size)
+        found = self._account(
+            outcome, sent, received if self._size is None else self._size, day_of(wall)
+        )
         if found is not None:
             self._metering.charge(self._key, self.models(), *found, wall)
         if self._reservation is not None:
@@ -333,7 +340,9 @@ class Metered:
         if asked is None:
             size = self._length if self._length >= 0 else _MOST_UPLOAD
             listens = kind is Kind.listening
-            return Usage(audio_ms=size // BYTES_PER_MS) if listens else Usage(images=1)
+            if listens:
+                return Usage(audio_ms=size // BYTES_PER_MS)
+            return Usage(output=_IMAGE_TOKENS, images=1)
         if kind is Kind.speech:
             return Usage(characters=asked.characters)
         if kind is Kind.images:
@@ -350,14 +359,16 @@ class Metered:
             return [] if self._upload.unclear else sorted(self._upload.models)
         return [self.model]
 
-    def _account(self, outcome: str, sent: bool, received: int) -> tuple[Usage, Basis] | None:
+    def _account(
+        self, outcome: str, sent: bool, received: int, day: str
+    ) -> tuple[Usage, Basis] | None:
         """What is charged, and what that is based on; None: nothing."""
         meter, success = self._meter, outcome == "success"
         if outcome in ("interrupted", "upstream_error"):
             return None
         if meter is None:
             gone = outcome == "client_abort" and sent and self._kind is not Kind.free
-            return self._estimated(None, received, "left") if gone else None
+            return self._estimated(None, received, "left", day) if gone else None
         if meter.page or (success and not meter.size):
             return None
         told = meter.usage()
@@ -366,12 +377,15 @@ class Metered:
         exact = self._exact(meter, told, success)
         if exact is not None and not success and self._kind is Kind.text:
             return self._so_far(meter, exact, received)
+        if exact is not None and not success and meter.images < self._images:
+            self._metering.unmetered("left")
+            return exact.plus(self._drawn(self._images - meter.images, day)), Basis.estimate
         if exact is not None:
             if success and self._kind is Kind.text:
                 self._metering.typical.note(self.model, exact, self._visible(meter))
             return exact, Basis.usage
         reason = "left" if not success else "no_usage" if meter.readable else "encoding"
-        return self._estimated(meter, received, reason)
+        return self._estimated(meter, received, reason, day)
 
     def _so_far(self, meter: Meter, told: Usage, received: int) -> tuple[Usage, Basis]:
         """Of a stream that was left: Anthropic's tell their input at the beginning and their output
@@ -394,11 +408,27 @@ class Metered:
             return (told or NOTHING)._replace(images=meter.images)
         return told
 
-    def _estimated(self, meter: Meter | None, received: int, reason: str) -> tuple[Usage, Basis]:
+    @property
+    def _images(self) -> int:
+        """Images that are asked for; of an upload one, since its fields are not known."""
+        if self._kind is not Kind.images:
+            return 0
+        return self._asked.images if self._asked is not None else 1
+
+    def _drawn(self, images: int, day: str) -> Usage:
+        """What images may use of which the mirror has not told it: tokens, unless their price is
+        by the image."""
+        prices = [self._metering.prices.of(model, day) for model in self.models()]
+        by_image = bool(prices) and all(p is not None and p.image and not p.output for p in prices)
+        return Usage(output=0 if by_image else images * _IMAGE_TOKENS, images=images)
+
+    def _estimated(
+        self, meter: Meter | None, received: int, reason: str, day: str
+    ) -> tuple[Usage, Basis]:
         self._metering.unmetered(reason)
         asked, kind = self._asked, self._kind
         if kind is Kind.images:
-            usage = Usage(images=asked.images if asked is not None else 1)
+            usage = self._drawn(self._images, day)
         elif kind is Kind.speech:
             usage = Usage(characters=asked.characters if asked is not None else received)
         elif kind is Kind.listening:

@@ -14,6 +14,8 @@ _LARGE = 4096
 """Letters from which a text in an attachment is taken for the attachment itself."""
 ATTACHED = 4000
 """Bytes of words that an attachment counts as: a thousand tokens."""
+_ATTACHMENTS = ("url", "image_url", "file_url", "data", "file_data")
+"""Keys whose texts are attachments; in a `source` of the type "text", `data` is words."""
 _WORDS = ("text", "input_text", "output_text", "refusal", "thinking", "tool_result", "tool_use")
 
 
@@ -31,8 +33,9 @@ def _attached(data: Mapping[str, Any]) -> Iterator[str]:
         for part in _list(turn.get("content")):
             if part.get("type") not in _WORDS:
                 inner = (value for value in part.values() if isinstance(value, dict))
-                for fields in (part, *inner):
-                    yield from (v for k, v in fields.items() if isinstance(v, str) and k != "text")
+                for fields in (part, *(each for each in inner if each.get("type") != "text")):
+                    texts = (fields.get(key) for key in _ATTACHMENTS)
+                    yield from (text for text in texts if isinstance(text, str))
 
 
 def _list(value: object) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from router import metrics
 from router.admission.config import PriceConfig
 from router.admission.ring import IssuedKey
 from router.metering.metered import ANONYMOUS, MOST_NAMED, Metered, Metering, Request
+from router.metering.usage import Usage
 from router.metering.uses import Uses
 from router.stream.dialect import Dialect
 from router.wire.answer import Problem
@@ -249,6 +250,7 @@ def test_hidden_output_is_estimated_by_what_the_model_was_billed_lately():
     assert settle(content("a", "b"), "client_abort", "other-") == asked + 2
 
 
+DRAWS = {"type": "image_generation", "model": "gpt-image-1"}
 SPEECH = request("audio/speech", {"model": "tts-1", "input": "hallo"})
 IMAGES = request("images/generations", {"model": "dall-e-3", "prompt": "x", "n": 2})
 FORM_TYPE = b"multipart/form-data; boundary=x"
@@ -295,6 +297,48 @@ def test_what_is_not_billed_by_tokens(end, body, media, more, row):
     assert found is not None
     basis, amounts, _ = found
     assert (basis, [n for n in amounts if n] or [0]) == row
+
+
+DRAWN = {"type": "image_generation.completed", "usage": {"input_tokens": 50, "output_tokens": 90}}
+PART = {"type": "image_generation.partial_image", "b64_json": "A"}
+
+
+@pytest.mark.parametrize(
+    ("end", "body", "media", "basis", "tokens", "images"),
+    [
+        ("client_abort", None, b"", "estimate", [0, 2 * 6240], 2),
+        ("client_abort", PICTURES[:-1], b"application/json", "estimate", [0, 2 * 6240], 2),
+        ("client_abort", sse(PART, PART, PART), SSE, "estimate", [0, 2 * 6240], 2),
+        ("client_abort", sse(PART, DRAWN, PART), SSE, "estimate", [50, 90 + 6240], 2),
+        ("client_abort", sse(DRAWN, DRAWN), SSE, "usage", [50, 90], 2),
+        ("success", sse(DRAWN), SSE, "usage", [50, 90], 1),
+    ],
+)
+def test_images_that_are_priced_by_tokens_cost_them_when_left(
+    end: str, body: bytes | None, media: bytes, basis: str, tokens: list[int], images: int
+):
+    asked = request("images/generations", {"model": "gpt-image-1", "prompt": "x", "n": 2})
+    found = charged(end, body, media, asked=asked, ended=end == "success")
+    assert found is not None
+    said, (asked_for, _, output, made, *_), _ = found
+    assert (said, [asked_for, output], made) == (basis, tokens, images)
+
+
+def test_an_open_request_for_an_upload_to_images_reserves_tokens_too():
+    made, _, _ = metering()
+    asked = request("images/edits", multipart=FORM_TYPE)._replace(body=None)
+    metered = made.begin(KEY, asked, WALL)
+    assert isinstance(metered, Metered)
+    assert metered.expected() == Usage(output=6240, images=1)
+
+
+def test_the_open_requests_of_a_key_reserve_for_each_prompt():
+    made, _, _ = metering()
+    key = KEY._replace(tokens_left=1500)
+    body = {"model": "gpt-4o", "prompt": ["a"] * 900, "max_tokens": 1}
+    asked = request("completions", body, dialect=Dialect.completions)
+    assert isinstance(made.begin(key, asked, WALL), Metered)
+    assert isinstance(made.begin(key, asked, WALL), Problem)
 
 
 def test_embeddings_are_charged_by_their_input():
@@ -377,6 +421,15 @@ def test_a_stream_is_asked_for_its_use_and_that_is_hidden():
         (TOKENS._replace(tokens_left=0), request(), 429, "insufficient_quota"),
         (MONEY._replace(left=-1), request(), 429, "insufficient_quota"),
         (PATTERNS, request(body={"model": "o3"}), 404, "model_not_found"),
+        (PATTERNS, request(body={**CHAT, "models": ["gpt-4o", "o3"]}), 404, "model_not_found"),
+        (PATTERNS, request(body={**CHAT, "models": "o3"}), 404, "model_not_found"),
+        (PATTERNS, request(body={**CHAT, "models": [{"id": "o3"}]}), 404, "model_not_found"),
+        (PATTERNS, request(body={**CHAT, "tools": [DRAWS]}), 404, "model_not_found"),
+        (PATTERNS, request(body={**CHAT, "tools": [{"Model": "o3"}]}), 404, "model_not_found"),
+        (PATTERNS, request(body={**CHAT, "Models": ["gpt-4o"]}), 400, "ambiguous_request"),
+        (KEY, request(body={**CHAT, "n": "100"}), 400, "ambiguous_request"),
+        (TOKENS, request(body={**CHAT, "max_tokens": "9"}), 400, "ambiguous_request"),
+        (ANONYMOUS, request(body={**CHAT, "best_of": 1.5}), 400, "ambiguous_request"),
         (PATTERNS, request(body={"metadata": {"model": "gpt-4o"}, "model": "o3"}), 404, None),
         (PATTERNS, request()._replace(body=b'{"model":"gpt-4o","model":"o3"}'), 400, None),
         (PATTERNS, UPLOAD, 404, "model_not_found"),
@@ -407,6 +460,8 @@ def test_what_is_refused(key: IssuedKey, asked: Request, status: int, code: str 
         (TOKENS, request(body={"model": "o3"})),
         (MONEY, request()),
         (PATTERNS, request()),
+        (PATTERNS, request(body={**CHAT, "models": ["gpt-4o-mini"], "tools": [{}, "x"]})),
+        (KEY, request(body={**CHAT, "models": ["o3"], "tools": [DRAWS], "n": 2.0})),
         (PATTERNS, request("moderations", {"input": "x"})),
         (MONEY, request("moderations", {"input": "x"})),
         (MONEY, UPLOAD),

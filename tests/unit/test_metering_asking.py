@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -148,6 +149,38 @@ def test_what_else_is_billed_by_the_request():
         asked = wanted(b'{"n":%b}' % strange.encode(), ask=True)
         assert asked is not None
         assert asked.images == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "choices"),
+    [
+        ({"prompt": "a"}, 1),
+        ({"prompt": ["a"] * 900}, 900),
+        ({"prompt": ["a", "b"], "n": 3, "best_of": 4}, 8),
+        ({"prompt": [1, 2, 3], "n": 2}, 2),
+        ({"prompt": [[1, 2], [3]], "n": 2}, 4),
+        ({"prompt": [], "n": 2}, 2),
+        ({"prompt": {"id": "x"}}, 1),
+    ],
+)
+def test_each_prompt_of_a_list_has_answers_of_its_own(data: dict[str, Any], choices: int):
+    asked = wanted(json.dumps(data).encode(), ask=True)
+    assert asked is not None
+    assert asked.choices == choices
+
+
+@pytest.mark.parametrize("key", ["n", "best_of", "max_tokens", "max_output_tokens"])
+@pytest.mark.parametrize(
+    ("value", "is_number"),
+    [
+        *((number, True) for number in ("1", "2.0", "null")),
+        *((strange, False) for strange in ('"100"', "2.5", "true", "[9]", "1e999", "NaN")),
+    ],
+)
+def test_what_servers_may_take_for_a_number_is_told(key: str, value: str, is_number: bool):
+    asked = wanted(f'{{"{key}":{value}}}'.encode(), ask=True)
+    assert asked is not None
+    assert asked.no_number == ("" if is_number else key)
 
 
 TEXT = st.text(max_size=8)

@@ -12,6 +12,7 @@ from router.metering.sizes import ATTACHED
 
 BLOB = "iVBORw0KGgo" * 100_000
 WORDS = "word " * 2000
+DOCUMENT = {"type": "text", "media_type": "text/plain", "data": BLOB}
 
 
 def size_of(data: dict[str, Any]) -> int:
@@ -44,6 +45,9 @@ def test_an_attachment_counts_as_a_thousand_tokens(turns: str, part: dict[str, A
         {"messages": [{"content": [{"type": "text", "text": BLOB}]}]},
         {"messages": [{"content": [{"text": BLOB}]}]},
         {"input": BLOB},
+        {"messages": [{"content": [{"type": "document", "source": DOCUMENT}]}]},
+        {"messages": [{"content": [{"type": "document", "context": BLOB}]}]},
+        {"messages": [{"content": [{"type": "search_result", "source": BLOB}]}]},
         {"prompt": BLOB},
         {"messages": [{"content": [{"type": "image_url", "image_url": {"url": "https://x"}}]}]},
         {"messages": "x" * 5000, "input": {"content": 5}},
