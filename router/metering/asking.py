@@ -7,7 +7,7 @@ the mirror as it came.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from router.metering.sizes import counted_size
@@ -17,7 +17,7 @@ from router.wire.json_scan import JsonObject, Member, fold, members, members_of_
 _OPTIONS = "stream_options"
 _USAGE = "include_usage"
 LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-_READ = frozenset(
+DECIDING = frozenset(
     (
         "model",
         "models",
@@ -46,7 +46,7 @@ MOST_MODEL = 128
 _MOST_NAMED = 64
 """Characters of a key that an error quotes."""
 _MOST_COUNT = 100
-_KEPT = ("previous_response_id", "conversation")
+KEPT = ("previous_response_id", "conversation")
 
 
 class Wanted(NamedTuple):
@@ -106,7 +106,7 @@ def wanted(body: bytes, ask: bool, limits: Sequence[str] = ()) -> Wanted | None:
         model=storable(model[:MOST_MODEL]) if isinstance(model, str) else "",
         stream=stream,
         background=data.get("background") not in (None, False),
-        twice=_ambiguous(read, _READ) or _ambiguous(inner, _READ_OPTIONS),
+        twice=_twice(read, DECIDING) or _twice(inner, _READ_OPTIONS),
         no_number=next((key for key in _NUMBERS if not _is_whole(data.get(key))), ""),
         others=[*_fallbacks(data.get("models")), *_models_of_tools(data.get("tools"))],
         characters=len(spoken) if isinstance(spoken, str) else 0,
@@ -117,13 +117,18 @@ def wanted(body: bytes, ask: bool, limits: Sequence[str] = ()) -> Wanted | None:
         * max(_count(data.get("n")), _count(data.get("best_of"))),
         most_output=max((sane(data.get(limit)) for limit in limits), default=0),
         store=data["store"] if isinstance(data.get("store"), bool) else None,
-        continues=any(data.get(key) for key in _KEPT) or isinstance(data.get("prompt"), dict),
+        continues=any(data.get(key) for key in KEPT) or isinstance(data.get("prompt"), dict),
     )
 
 
-def _ambiguous(found: JsonObject | None, read: frozenset[str]) -> str:
+def _twice(found: JsonObject | None, read: frozenset[str]) -> str:
+    return ambiguous((key for key, *_ in found.members), read) if found is not None else ""
+
+
+def ambiguous(keys: Iterable[str], read: frozenset[str]) -> str:
+    """A key that could be taken in two ways, as `Wanted.twice`; `read`: those that are read."""
     seen: set[str] = set()
-    for key, *_ in found.members if found is not None else ():
+    for key in keys:
         folded = fold(key)
         if folded in seen or (folded in read and folded != key):
             return folded[:_MOST_NAMED]

@@ -21,8 +21,10 @@ from urllib.parse import parse_qs
 from router.admission.issued import refusal_of_model
 from router.admission.lent import refusal_of_price
 from router.admission.ring import IssuedKey
+from router.choice.timeouts import is_reasoning
+from router.metering.asking import DECIDING, KEPT, ambiguous
 from router.metering.events import tokens_in
-from router.metering.metered import ANONYMOUS, BYTES_PER_TOKEN, Metering
+from router.metering.metered import ANONYMOUS, Metering
 from router.metering.prices import day_of
 from router.metering.reading import parsed, usage_of
 from router.metering.reserved import Reservation
@@ -64,7 +66,20 @@ _TYPES = {
     ),
 }
 """Client events that are known; of others it could not be said what they ask for."""
-_READ = ("type", "model", "response", "session", "audio", "input", "transcription", "background")
+_READ = DECIDING | {"type", "response", "session", "audio", "transcription", "stream_id"}
+_HOLDERS = (
+    ("response",),
+    ("session",),
+    ("session", "audio"),
+    ("session", "audio", "input"),
+    ("session", "audio", "input", "transcription"),
+    ("session", "input_audio_transcription"),
+)
+"""Objects of an event that are read."""
+_FREE = frozenset(("parameters", "metadata", "variables", "item"))
+"""Keys whose values are the caller's words and schemas, which may have any keys."""
+_QUERIED = frozenset(("model", "deployment", "deployment_id", "engine"))
+"""Parts of a query by which servers choose a model."""
 _FINAL = frozenset(
     f"response.{how}" for how in ("completed", "incomplete", "failed", "cancelled", "done")
 )
@@ -72,7 +87,8 @@ _TRANSCRIBED = "conversation.item.input_audio_transcription.completed"
 _MAY_MATTER = re.compile(
     rb'"usage"|"error"|"response\.(?:created|completed|incomplete|failed|cancelled|done)"'
 )
-_DELTA = re.compile(rb'\.delta"')
+_DELTA = re.compile(rb'\s*\{\s*"type"\s*:\s*"[\w.]+\.delta"')
+"""The beginning of an event with a piece of an answer: further on may stand a caller's words."""
 _MOST_MODEL = 128
 
 
@@ -86,16 +102,39 @@ class Refused(NamedTuple):
 class _Turn:
     """An answer that is awaited."""
 
-    __slots__ = ("begun", "failed", "model", "reservation", "size", "stream", "tokens")
+    __slots__ = (
+        "begun",
+        "continues",
+        "failed",
+        "id",
+        "keeps",
+        "models",
+        "most",
+        "reservation",
+        "size",
+        "stream",
+        "tokens",
+    )
 
     def __init__(
-        self, model: str, size: int, stream: object, reservation: Reservation | None = None
+        self,
+        models: list[str],
+        size: int,
+        stream: object,
+        request: Mapping[str, Any],
+        reservation: Reservation | None = None,
     ) -> None:
         self.reservation = reservation
-        self.model = model
+        self.models = models
+        """Those that it may have been asked of."""
         self.size = size
         self.stream = stream
         """The `stream_id` that it was asked with, if any."""
+        self.id: object = None
+        """The answer's, once it has begun."""
+        self.most = sane(request.get("max_output_tokens"))
+        self.keeps = request.get("store") is not False
+        self.continues = _continues(request)
         self.begun = False
         """Whether the mirror works on it."""
         self.failed = False
@@ -130,6 +169,10 @@ def converse(
         metering.unmetered("tunnel")
         return None
     if talk is Talk.realtime:
+        strange = _strange(target)
+        if key.models and strange:
+            message = f'The query has "{strange}": name the model by "model" only.'
+            return Problem(400, "ambiguous_request", message)
         for model in _queried(target):  # which of several counts differs from server to server
             problem = refusal_of_model(key, model)
             if problem is not None:
@@ -140,6 +183,15 @@ def converse(
 def _queried(target: bytes) -> list[str]:
     named = parse_qs(target.partition(b"?")[2]).get(b"model", [b""])
     return [model.decode("utf-8", "replace") for model in named]
+
+
+def _strange(target: bytes) -> str:
+    """A part of the query that some server takes for the model, and others do not."""
+    for name in parse_qs(target.partition(b"?")[2], keep_blank_values=True):
+        text = name.decode("utf-8", "replace")
+        if text != "model" and fold(text) in _QUERIED:
+            return fold(text)
+    return ""
 
 
 class Dialogue:
@@ -207,20 +259,22 @@ class Dialogue:
             code = TOO_BIG if large else NOT_TEXT
             return Refused(code, _unread("be a JSON object of few parts"))
         if not strict:
-            self._note(event, payload, self._models(event))
+            self._note(event, payload)
             return None
         problem = self._problem(key, event, twice)
         if problem is None and self._creates(event) and (key.left, key.tokens_left) != (None, None):
-            most = sane(_said(event, "max_output_tokens"))
-            size, model = counted_size(len(payload), event), self._models(event)[-1]
-            found = self._metering.reserve(key, model, size, most, self._wall())
+            request, models = _request(event), self._models(event)
+            size, most = counted_size(len(payload), request), sane(request.get("max_output_tokens"))
+            found = self._metering.reserve(
+                key, models[-1], size, most, self._wall(), continues=_continues(request)
+            )
             if isinstance(found, Problem):
                 problem = found
             else:
                 reservation = found
         if problem is not None:
             return Refused(POLICY, problem)
-        self._note(event, payload, self._models(event), reservation)
+        self._note(event, payload, reservation)
         return None
 
     def _creates(self, event: Mapping[str, Any]) -> bool:
@@ -231,6 +285,9 @@ class Dialogue:
         if twice:
             message = f'The message has "{twice}" twice, or in capitals: send it once.'
             return Problem(400, "ambiguous_request", message)
+        for names in _HOLDERS:
+            if not isinstance(_inner(event, *names), Mapping | None):
+                return _unread(f'have an object as "{names[-1]}"')
         kind = event.get("type")
         if not isinstance(kind, str) or kind not in _TYPES[self._talk]:
             message = "A key with a quota, or for some models, may only send events that are known."
@@ -238,10 +295,10 @@ class Dialogue:
         if self._creates(event):
             if (problem := self._metering.spent(key)) is not None:
                 return problem
-            if _said(event, "background") not in (None, False):
+            if _request(event).get("background") not in (None, False):
                 message = 'A key may not ask for "background" over a WebSocket.'
                 return Problem(403, "endpoint_not_metered", message)
-        for model in self._models(event):
+        for model in (*self._models(event), *_named(event)):
             problem = refusal_of_model(key, model)
             if problem is None and key.left is not None and not self._has_price(model):
                 problem = refusal_of_price(model)
@@ -273,7 +330,6 @@ class Dialogue:
         self,
         event: Mapping[str, Any],
         payload: bytes,
-        models: list[str],
         reservation: Reservation | None = None,
     ) -> None:
         """The message goes to the mirror."""
@@ -283,12 +339,11 @@ class Dialogue:
             self._transcriber = _name(told) if told else self._transcriber
             self._model = _name(_inner(event, "session", "model")) or self._model
         elif event.get("type") == "response.create":
-            for turn in [turn for turn in self._turns if turn.failed]:
-                self._turns.remove(turn)
-                self._give_back(turn)
             if len(self._turns) < MOST_OPEN:
-                size = counted_size(len(payload), event)
-                self._turns.append(_Turn(models[-1], size, event.get("stream_id"), reservation))
+                request = _request(event)
+                size, stream = counted_size(len(payload), request), request.get("stream_id")
+                turn = _Turn(self._models(event), size, stream, request, reservation)
+                self._turns.append(turn)
         elif self._turns and event.get("type") == "response.steer":
             self._turns[-1].size += len(payload)
 
@@ -296,22 +351,28 @@ class Dialogue:
 
     def tells(self, payload: bytes) -> None:
         """Note what a text of the mirror says of use."""
-        if self._turns and _DELTA.search(payload, 0, 256) is not None:
+        if len(self._turns) == 1 and _DELTA.match(payload) is not None:
             self._turns[0].tokens += tokens_in(payload)
             return
-        if _MAY_MATTER.search(payload) is None:
+        pieces = bool(self._turns) and b'.delta"' in payload
+        if not pieces and _MAY_MATTER.search(payload) is None:
             return
         event = parsed(payload)
         kind = event.get("type") if event is not None else None
         if event is None or not isinstance(kind, str):
             return
+        if kind.endswith(".delta"):
+            if self._turns:
+                begun = [turn for turn in self._turns if turn.begun]
+                self._turn(event, begun or self._turns).tokens += tokens_in(payload)
+            return
         if kind == _TRANSCRIBED:
-            self._charge(self._transcriber, usage_of(event.get("usage")))
+            self._charge([self._transcriber], usage_of(event.get("usage")))
         elif kind in _FINAL:
             response = event.get("response")
             told = usage_of(response.get("usage")) if isinstance(response, Mapping) else None
             if self._talk is Talk.realtime:
-                self._charge(self._model, told)
+                self._charge([self._model], told)
             else:
                 self._end_turn(event, told, kind == "response.failed")
         elif self._talk is Talk.responses and kind in ("error", "response.created"):
@@ -329,33 +390,63 @@ class Dialogue:
     def _mark(self, event: Mapping[str, Any], begins: bool) -> None:
         """An answer begins, or there is an error: about the oldest that has not begun, or another
         message, so that nothing is forgotten that may still come."""
-        turn = self._turn(event.get("stream_id"), [t for t in self._turns if not t.begun])
+        waiting = [turn for turn in self._turns if not turn.begun]
         if not begins:
-            if turn is not None:
-                turn.failed = True
+            waiting = [turn for turn in waiting if not turn.failed]
+            if waiting:
+                self._turn(event, waiting).failed = True
             return
-        if turn is None and len(self._turns) < MOST_OPEN:
-            turn = _Turn(_name(_inner(event, "response", "model")), 0, event.get("stream_id"))
+        if waiting:
+            turn = self._turn(event, waiting)
+        elif len(self._turns) < MOST_OPEN:
+            model = _name(_inner(event, "response", "model"))
+            turn = _Turn([model], 0, event.get("stream_id"), {})
             self._turns.append(turn)
-        if turn is not None:
-            turn.begun, turn.failed = True, False
+        else:
+            return
+        if turn.failed:  # then the error was about another, or another message
+            other = next((each for each in waiting if not each.failed), turn)
+            other.failed = True
+        turn.begun, turn.failed, turn.id = True, False, _inner(event, "response", "id")
 
     @staticmethod
-    def _turn(stream: object, turns: Sequence[_Turn]) -> _Turn | None:
-        same = (turn for turn in turns if turn.stream == stream)
-        return next(same, turns[0] if turns else None)
+    def _turn(event: Mapping[str, Any], turns: Sequence[_Turn]) -> _Turn:
+        """The one that an event is about: by its id, its stream, its model; else the oldest."""
+        stream, told = event.get("stream_id"), _inner(event, "response", "id")
+        told = event.get("response_id") if told is None else told
+        model = _name(_inner(event, "response", "model"))
+
+        def likeness(turn: _Turn) -> tuple[bool, bool, bool]:
+            named = any(name and model.startswith(name) for name in turn.models)
+            return told is not None and turn.id == told, turn.stream == stream, named
+
+        return max(turns, key=likeness)
 
     def _end_turn(self, event: Mapping[str, Any], told: Usage | None, failed: bool) -> None:
-        begun = [turn for turn in self._turns if turn.begun]
-        turn = self._turn(event.get("stream_id"), begun or self._turns)
-        if turn is not None:
+        turn, alone = None, len(self._turns) == 1
+        if self._turns:
+            begun = [turn for turn in self._turns if turn.begun]
+            turn = self._turn(event, begun or self._turns)
             self._turns.remove(turn)
         if told is not None:
-            self._charge(turn.model if turn is not None else "", told)
+            model = _name(_inner(event, "response", "model"))
+            models = turn.models if turn is not None else [model]
+            self._charge(self._dearer(models, model, told), told)
+            if turn is not None and alone and not failed and len(models) == 1:
+                self._metering.typical.note(models[0], told, turn.tokens)
         elif turn is not None and not failed:
-            self._estimate(turn, "no_usage")
+            self._estimate(turn, "no_usage", ended=True)
         if turn is not None:
             self._give_back(turn)
+
+    def _dearer(self, models: list[str], told: str, usage: Usage) -> list[str]:
+        """The models asked for, or the one that the mirror says it used, if that costs more."""
+        day = day_of(self._wall())
+        price = self._metering.prices.of(told, day)
+        if price is None:
+            return models
+        own = self._metering.cost(self._named, models, usage, day)[1]
+        return [told] if price.cost(usage) > own else models
 
     def _give_back(self, turn: _Turn) -> None:
         """Give its reservation back: it has been charged, or will not be."""
@@ -373,21 +464,26 @@ class Dialogue:
         if self._left or (self._left is None and outcome != "interrupted"):
             for turn in self._turns:
                 if not turn.failed:
-                    self._estimate(turn, "left")
+                    self._estimate(turn, "left", ended=False)
         for turn in self._turns:
             self._give_back(turn)
         self._turns.clear()
 
-    def _estimate(self, turn: _Turn, reason: str) -> None:
-        self._metering.unmetered(reason)
-        usage = Usage(input=turn.size // BYTES_PER_TOKEN, output=turn.tokens)
-        self._metering.charge(self._named, [turn.model], usage, Basis.estimate, self._wall())
+    def _estimate(self, turn: _Turn, reason: str, *, ended: bool) -> None:
+        metering, model = self._metering, turn.models[-1]
+        metering.unmetered(reason)
+        output = metering.typical.whole(
+            model, turn.tokens, is_reasoning(model), turn.keeps and not ended, turn.most
+        )
+        asked = metering.input_of(model, turn.size, continues=turn.continues)
+        usage = Usage(input=asked, output=output)
+        metering.charge(self._named, turn.models, usage, Basis.estimate, self._wall())
 
-    def _charge(self, model: str, usage: Usage | None) -> None:
+    def _charge(self, models: list[str], usage: Usage | None) -> None:
         if usage is None:
             self._metering.unmetered("no_usage")
         else:
-            self._metering.charge(self._named, [model], usage, Basis.usage, self._wall())
+            self._metering.charge(self._named, models, usage, Basis.usage, self._wall())
 
     def error(self, problem: Problem) -> bytes:
         """The event that tells a client of an error."""
@@ -399,18 +495,45 @@ class Dialogue:
 
 
 class _Object(dict[str, Any]):
-    """A JSON object that knows which of the keys that are read here could be taken in two ways."""
+    """A JSON object that knows what else was written than its keys tell."""
 
     twice = ""
+    """A key that could be taken in two ways."""
+    models: Sequence[Any] = ()
+    """Every value of "model", in whatever case."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> _Object:
     found = _Object(pairs)
-    names = [fold(key) for key, _ in pairs]
-    for (key, _), name in zip(pairs, names, strict=True):
-        if name in _READ and (key != name or names.count(name) > 1):
-            found.twice = name
-            break
+    found.twice = ambiguous((key for key, _ in pairs), _READ)
+    found.models = [value for key, value in pairs if fold(key) == "model"]
+    return found
+
+
+def _request(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters of a `response.create`, which stand in the event or in its "response"."""
+    inner = event.get("response")
+    return {**event, **inner} if isinstance(inner, Mapping) else event
+
+
+def _continues(request: Mapping[str, Any]) -> bool:
+    """Whether the input has more than the request, which the mirror keeps."""
+    return any(request.get(key) for key in KEPT) or isinstance(request.get("prompt"), Mapping)
+
+
+def _named(event: Mapping[str, Any]) -> list[str]:
+    """Models that stand anywhere in an event, as in its tools."""
+    found: list[str] = []
+    stack: list[Any] = [event]
+    while stack:
+        each = stack.pop()
+        if isinstance(each, _Object):
+            found += [_name(model) for model in each.models if isinstance(model, str)]
+            for key, value in each.items():
+                if key not in _FREE and not (key == "input" and isinstance(value, list)):
+                    stack.append(value)
+        elif isinstance(each, list):
+            stack += each
     return found
 
 
@@ -424,12 +547,11 @@ def _event(payload: bytes) -> tuple[_Object | None, str, bool]:
         return None, "", False
     if not isinstance(event, _Object):
         return None, "", False
-    read = [event, *(event.get(name) for name in ("response", "session"))]
-    audio = _inner(event, "session", "audio")
-    read += [audio, _inner(event, "session", "audio", "input")]
-    read.append(_inner(event, "session", "audio", "input", "transcription"))
-    read.append(_inner(event, "session", "input_audio_transcription"))
+    read = [event, *(_inner(event, *names) for names in _HOLDERS)]
     twice = next((each.twice for each in read if isinstance(each, _Object) and each.twice), "")
+    inner = event.get("response")
+    if not twice and isinstance(inner, _Object):
+        twice = next((name for name in inner if name in _READ and name in event), "")
     return event, twice, False
 
 
@@ -437,11 +559,6 @@ def _inner(event: object, *names: str) -> Any:
     for name in names:
         event = event.get(name) if isinstance(event, Mapping) else None
     return event
-
-
-def _said(event: Mapping[str, Any], name: str) -> Any:
-    told = event.get(name)
-    return _inner(event, "response", name) if told is None else told
 
 
 def _name(model: object) -> str:

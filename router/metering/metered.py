@@ -176,14 +176,26 @@ class Metering:
         return self.cost(key, metered.models(), usage, day_of(wall))[1], usage.tokens
 
     def reserve(
-        self, key: IssuedKey, model: str, size: int, most_output: int, wall: float
+        self,
+        key: IssuedKey,
+        model: str,
+        size: int,
+        most_output: int,
+        wall: float,
+        *,
+        continues: bool,
     ) -> Reservation | Problem:
-        """Reserve what an answer may cost; `size` as of `Wanted`, `most_output` as asked for or 0
-        where the request sets no limit."""
+        """Reserve what an answer may cost; `size` and `continues` as of `Wanted`, `most_output` as
+        asked for or 0 where the request sets no limit."""
         output = most_output or max(_MOST_OUTPUT, self.typical.output(model))
-        usage = Usage(input=size // BYTES_PER_TOKEN, output=output)
+        usage = Usage(input=self.input_of(model, size, continues=continues), output=output)
         cost = self.cost(key, [model], usage, day_of(wall))[1]
         return self.reservations.enter(key, (cost, usage.tokens))
+
+    def input_of(self, model: str, size: int, *, continues: bool) -> int:
+        """Tokens of input, with those of a conversation that the mirror keeps."""
+        sent = size // BYTES_PER_TOKEN
+        return sent + self.typical.input(model) if continues else sent
 
     def unmetered(self, reason: str) -> None:
         """The use of a request was estimated, or is not known."""
@@ -440,23 +452,18 @@ class Metered:
 
     def _input(self, received: int) -> int:
         """Tokens of input, with those of a conversation that the mirror keeps."""
-        sent = received // BYTES_PER_TOKEN
         continues = self._asked is not None and self._asked.continues
-        return sent + self._metering.typical.input(self.model) if continues else sent
+        return self._metering.input_of(self.model, received, continues=continues)
 
     def _output(self, meter: Meter | None) -> int:
-        """Tokens of output: what was seen, with hidden reasoning; of an answer that is kept, what
-        such answers have. Never more than the request allows, nor less than was seen."""
-        asked, typical, model = self._asked, self._metering.typical, self.model
+        """Tokens of output, by what was seen of it."""
+        asked, model = self._asked, self.model
         seen = self._visible(meter) if meter is not None else 0
         suspected = is_reasoning(model) or (meter is not None and meter.reasons)
-        output = seen + typical.hidden(model, suspected)
         ended = meter is not None and meter.ended
-        if (self._keeps and not ended) or (asked is not None and asked.background):
-            output = max(output, typical.output(model))
-        if asked is not None and asked.most_output:
-            output = min(output, asked.most_output * asked.choices)
-        return max(output, seen)
+        kept = (self._keeps and not ended) or (asked is not None and asked.background)
+        most = asked.most_output * asked.choices if asked is not None else 0
+        return self._metering.typical.whole(model, seen, suspected, kept, most)
 
     @property
     def _keeps(self) -> bool:

@@ -70,6 +70,15 @@ class Typical:
         seen = self._of.get(model)
         return _high([each.output for each in seen]) if seen else OUTPUT
 
+    def whole(self, model: str, seen: int, suspected: bool, kept: bool, most: int) -> int:
+        """Tokens of output of an answer: what was seen, with hidden reasoning; of one that is kept,
+        what such answers have. Never more than `most`, which the request allows if not 0, nor less
+        than was seen."""
+        output = seen + self.hidden(model, suspected)
+        if kept:
+            output = max(output, self.output(model))
+        return max(min(output, most) if most else output, seen)
+
     def input(self, model: str) -> int:
         """Tokens of input of a request that goes on with a kept conversation."""
         seen = self._of.get(model)

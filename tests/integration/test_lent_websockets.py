@@ -153,7 +153,7 @@ HIDDEN: dict[str, tuple[str | bytes, str]] = {
     "a model within": (
         json.dumps({"type": "response.create", "response": {"model": "o3"}}), "model_not_found"),
     "one that is allowed and one that is not": (
-        json.dumps({**CREATE, "response": {"model": "o3"}}), "model_not_found"),
+        json.dumps({**CREATE, "response": {"model": "o3"}}), "ambiguous_request"),
     "no model": (json.dumps({"type": "response.create"}), "model_not_found"),
     "a model that is no text": (json.dumps({**CREATE, "model": ["o3"]}), "model_not_found"),
     "two models": ('{"type":"response.create","model":"gpt-4o","model":"o3"}',
@@ -222,7 +222,7 @@ async def test_an_answer_that_the_client_leaves_is_estimated() -> None:
         made.answers = False
         made.grant(tokens=10_000)
         async with made.open() as wire:
-            await wire.send(json.dumps({**CREATE, "input": "x" * 400}))
+            await wire.send(json.dumps({**CREATE, "input": "x" * 400, "store": False}))
             await events(wire, "response.output_text.delta")
         await wait_until(lambda: made.used.tokens > 0, what="the estimate")
         assert 110 <= made.used.tokens <= 140

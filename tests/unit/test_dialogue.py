@@ -92,7 +92,7 @@ def test_answers_of_several_streams_are_told_apart():
 @pytest.mark.parametrize("outcome", ["success", "client_abort", "client_error", "interrupted"])
 def test_an_answer_that_is_left_is_estimated_whatever_the_mirror_does_then(outcome: str):
     talk = Talking()
-    talk.asks(create(input="x" * 400))
+    talk.asks(create(input="x" * 400, store=False))
     talk.tells("response.created")
     for _ in range(10):
         talk.tells("response.output_text.delta", delta="word")
@@ -226,3 +226,123 @@ def test_answers_that_are_awaited_reserve_quota_and_give_it_back() -> None:
     assert talk.asks(create) == "insufficient_quota"
     talk.left()
     assert len(talk.dialogue._metering.reservations) == 0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        create(model="dear", response={"model": "a"}),
+        create(max_output_tokens=1, response={"max_output_tokens": 900}),
+        create(background=False, response={"background": True}),
+        create(previous_response_id=None, response={"previous_response_id": "r"}),
+        create(stream_id="1", response={"stream_id": "2"}),
+        create(Max_Output_Tokens=9),
+        create(Previous_Response_Id="r"),
+        create(response={"Background": True}),
+        create(Tools=[]),
+    ],
+)
+def test_a_parameter_that_could_be_taken_in_two_ways_is_refused(event: dict[str, Any]):
+    assert Talking(MONEY).asks(event) == "ambiguous_request"
+
+
+def test_a_parameter_that_is_there_twice_is_refused():
+    message = b'{"type":"response.create","model":"a","max_output_tokens":9,"max_output_tokens":1}'
+    refused = Talking().dialogue.asks(message, True)
+    assert refused is not None
+    assert refused.problem.code == "ambiguous_request"
+
+
+def test_of_several_models_a_key_without_limits_is_charged_the_dearest():
+    talk = Talking(KEY)
+    talk.asks(create(model="dear", response={"model": "a"}))
+    talk.tells(
+        "response.completed", response={"usage": {"input_tokens": 0, "output_tokens": 10**6}}
+    )
+    assert talk.spent.cost == 100 * 10**9
+
+
+@pytest.mark.parametrize("first", [{"stream_id": "x.delta"}, {"instructions": '.delta"'}])
+def test_a_callers_words_make_no_final_event_a_delta(first: dict[str, Any]):
+    talk = Talking()
+    talk.asks(create(stream_id=first.get("stream_id")))
+    usage = {"input_tokens": 7, "output_tokens": 0}
+    for event in (
+        {"type": "response.completed", **first, "response": {**first, "usage": usage}},
+        {**first, "type": "response.completed", "response": {"usage": usage}},
+    ):
+        talk = Talking()
+        talk.asks(create(stream_id=first.get("stream_id")))
+        talk.dialogue.tells(json.dumps(event).encode())
+        assert talk.spent.tokens == 7
+        assert not talk.dialogue.busy
+
+
+def test_an_answer_that_is_left_costs_what_cannot_be_seen_of_it():
+    cases = ((create(model="o3", store=False), 4000), (create(previous_response_id="r"), 5000))
+    for event, least in (*cases, (create(), 1000)):
+        talk = Talking()
+        assert talk.asks(event) == ""
+        talk.tells("response.created")
+        talk.left()
+        assert least <= talk.spent.tokens <= least + 50
+    talk = Talking()
+    talk.asks(create(model="o3", max_output_tokens=10, store=False))
+    talk.left()
+    assert talk.spent.tokens <= 60
+
+
+def test_a_kept_conversation_is_reserved():
+    talk = Talking(KEY._replace(tokens_left=6000))
+    event = create(previous_response_id="r", max_output_tokens=1)
+    assert [talk.asks(event), talk.asks(event)] == ["", "insufficient_quota"]
+
+
+@pytest.mark.parametrize("models", [("dear", "a"), ("a", "dear")])
+def test_an_error_about_another_message_swaps_no_models(models: tuple[str, str]):
+    talk = Talking(MONEY)
+    talk.asks(create(model=models[0], max_output_tokens=1))
+    talk.asks({"type": "response.cancel", "response_id": "no"})
+    talk.tells("error", error={})
+    talk.asks(create(model=models[1], max_output_tokens=1))
+    for number, model in enumerate(models):
+        about = {"id": f"r{number}", "model": model}
+        talk.tells("response.created", response=about)
+        usage = {"input_tokens": 0, "output_tokens": 10**6 if model == "dear" else 0}
+        talk.tells("response.completed", response={**about, "usage": usage})
+    assert talk.spent.cost == 100 * 10**9
+    assert not talk.dialogue.busy
+
+
+def test_an_answer_of_a_dearer_model_than_asked_for_costs_what_that_costs():
+    talk = Talking(MONEY)
+    talk.asks(create())
+    usage = {"input_tokens": 0, "output_tokens": 10**6}
+    talk.tells("response.completed", response={"model": "dear", "usage": usage})
+    assert talk.spent.cost == 100 * 10**9
+
+
+def test_models_of_tools_are_models():
+    tools = [{"type": "image_generation", "model": "dear"}]
+    for event in (create(tools=tools), create(response={"tools": tools})):
+        assert Talking(PATTERNS).asks(event) == "model_not_found"
+    schema = {"properties": {"model": {"type": "string"}}, "default": {"model": "x"}}
+    function = {"type": "function", "name": "f", "parameters": schema}
+    assert Talking(PATTERNS).asks(create(tools=[function])) == ""
+
+
+def test_what_must_be_an_object_is_one():
+    talk = Talking(PATTERNS, b"/v1/realtime?model=a")
+    for session in ([{"model": "c"}], {"input_audio_transcription": [{"model": "c"}]}):
+        event = {"type": "session.update", "session": session}
+        assert talk.asks(event) == "malformed_request"
+    assert Talking(PATTERNS).asks(create(response=[])) == "malformed_request"
+
+
+@pytest.mark.parametrize("more", [b"MODEL=c", b"deployment=c", b"%4dodel=c", b"Model="])
+def test_a_query_names_its_model_in_one_way(more: bytes):
+    metering = Metering(Uses(), Totals(metrics.FAMILIES))
+    target = b"/v1/realtime?model=a&" + more
+    found = converse(metering, target, PATTERNS, lambda: PATTERNS, lambda: WALL)
+    assert isinstance(found, Problem)
+    assert found.code == "ambiguous_request"
