@@ -39,6 +39,8 @@ def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
 
     An SDK may repeat what was tried only once, as it would without us.
     """
+    if all(attempt.failure is Failure.key_refused for attempt in failed):
+        return OUTAGE
     if failed[-1].failure in _TOO_SLOW:
         return too_slow()
     mirrors = dict.fromkeys(attempt.mirror for attempt in failed)
