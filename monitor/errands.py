@@ -77,6 +77,15 @@ class Errands:
             self._slowly.traffic(mirror_id, received, stopped)
             self.weigh(mirror_id)
 
+    def doubt_key(self, mirror_id: str) -> None:
+        """Traffic has found that a mirror refuses its own key."""
+        if mirror_id in self._watches:
+            self._slowly.doubt_key(mirror_id)
+
+    def calls_for_key(self, mirror_id: str) -> bool:
+        """Whether its key is to be checked before the next regular probe; told once."""
+        return self._slowly.calls_for_key(mirror_id)
+
     def weigh(self, mirror_id: str) -> None:
         """Take what is known of a mirror's speed and models."""
         watch = self._watches.get(mirror_id)
@@ -107,7 +116,7 @@ class Errands:
 
     async def _errands(self, mirror: MirrorConfig, way: Way, config: MonitorConfig) -> None:
         check = await self._slowly.check_key(mirror, way, config.timeouts)
-        if check is not None and check.valid is not None:
+        if check is not None:
             self._key_checked(mirror.id, check.verdict)
         if await self._slowly.measure(mirror, way, config.timeouts):
             self.weigh(mirror.id)

@@ -330,6 +330,8 @@ class Monitor:
 
     def _keep_one(self, watch: MirrorWatch, now: float) -> None:
         self._errands.weigh(watch.mirror.id)
+        if self._errands.calls_for_key(watch.mirror.id):
+            self._schedule.suspect(watch.mirror.id)
         if self._judge.expire(watch, now):
             self._publisher.touch(watch.mirror.id)
 

@@ -17,6 +17,7 @@ from monitor.diagnosis.pace import Pace
 from monitor.diagnosis.reaction import reaction_to
 from monitor.diagnosis.throughput import FLOOR, LARGE, SAMPLES, Sample, judge_throughput
 from monitor.diagnosis.trial import Finding
+from monitor.key_course import KeyCourse
 from monitor.probes.bulk import TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
 from monitor.probes.key import check_key
 from monitor.probes.prober import Prober
@@ -35,10 +36,11 @@ _OWN_FAULT = frozenset({TOO_SHORT, UNEXPECTED_STATUS, "http_request_failed"})
 class Measured:
     """What was measured of one mirror."""
 
+    course: KeyCourse
+    """Of its own key."""
     samples: deque[Sample] = field(default_factory=lambda: deque(maxlen=KEPT))
     key: str = ""
     """The one that was asked about last."""
-    key_due: float = 0.0
     models: tuple[str, ...] = ()
     models_until: float = 0.0
     """How long the list of models counts."""
@@ -79,19 +81,30 @@ class Slowly:
     async def check_key(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts
     ) -> KeyCheck | None:
-        """Whether the mirror takes its own key; None if there is none or it is not due."""
+        """Whether the mirror takes its own key; None if that is not known, or was not due."""
         known = self._known(mirror.id)
         if known.key != mirror.api_key:
-            known.key, known.key_due, known.models = mirror.api_key, 0.0, ()
-        if not mirror.api_key or self._monotonic() < known.key_due:
+            known.key, known.course, known.models = mirror.api_key, KeyCourse(self._pace), ()
+        course = known.course
+        if not mirror.api_key or self._monotonic() < course.due:
             return None
-        known.key_due = self._next(self._pace.keyed_interval)
+        course.begins(self._monotonic())
         budget = self._budget(timeouts)
         async with self._prober.open(mirror, way, timeouts, budget) as found:
             check = await check_key(found, mirror, way, self._prober.agent, timeouts.request)
-        if check.valid is not None:
-            known.models, known.models_until = check.models, self._monotonic() + LIST_COUNTS
+        now = self._monotonic()
+        if not course.ends(check.valid, now, self._share()):
+            return None
+        known.models, known.models_until = check.models, now + LIST_COUNTS
         return check
+
+    def doubt_key(self, mirror_id: str) -> None:
+        """Traffic has found that the mirror refuses its own key."""
+        self._known(mirror_id).course.doubt(self._monotonic())
+
+    def calls_for_key(self, mirror_id: str) -> bool:
+        """Whether the key is to be checked before the next regular probe; told once."""
+        return self._known(mirror_id).course.calls(self._monotonic())
 
     def models(self, mirror_id: str) -> tuple[str, ...]:
         """What the mirror has listed for its own key not long ago; empty: not known."""
@@ -147,11 +160,18 @@ class Slowly:
         return finding, reaction_to(finding.verdict)
 
     def _known(self, mirror_id: str) -> Measured:
-        return self._of.setdefault(mirror_id, Measured())
+        known = self._of.get(mirror_id)
+        if known is None:
+            known = self._of[mirror_id] = Measured(KeyCourse(self._pace))
+        return known
 
     def _next(self, interval: float) -> float:
+        return self._monotonic() + interval * self._share()
+
+    def _share(self) -> float:
+        """The part of an interval that is waited: it varies."""
         jitter = self._pace.interval_jitter
-        return self._monotonic() + interval * self._rng.uniform(1.0 - jitter, 1.0 + jitter)
+        return self._rng.uniform(1.0 - jitter, 1.0 + jitter)
 
     def _budget(self, timeouts: MonitorTimeouts) -> Budget:
         return Budget.of(timeouts.connect + timeouts.handshake + timeouts.request)

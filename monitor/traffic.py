@@ -56,6 +56,10 @@ class TrafficNews:
         """One message; mirrors that are gone meanwhile are passed over."""
         for mirror_id in news.get("mirrors", ()):
             self._suspect(mirror_id)
+        for mirror_id in news.get("keys", ()):
+            self._errands.doubt_key(mirror_id)
+            if mirror_id in self._watches and self._errands.calls_for_key(mirror_id):
+                self._suspect(mirror_id)
         for mirror_id, hostname, address, operation, failure in news.get("paths", ()):
             if (watch := self._watches.get(mirror_id)) is not None:
                 self._failed(watch, Way(hostname, address), operation, failure)

@@ -75,6 +75,8 @@ class MirrorWatch:
         self._state = State.unknown
         self._since = now
         self._meaning = _UNSEEN
+        self._refuses_all = False
+        """Whether probes without a key are told that no key is of use there."""
         self._latency = Latency()
         self.network = ""
         """The content delivery network that was seen, or ""."""
@@ -103,7 +105,7 @@ class MirrorWatch:
             paths=paths,
             weight=min(self.weight, reaction_to(self._meaning.verdict).weight),
             freezes_streams=self.freezes_streams,
-            key_refused=bool(self.key_verdict) or self._meaning.verdict in REFUSALS,
+            key_refused=bool(self.key_verdict) or self._refuses_all,
             models=self.models,
             latency=self._latency,
             last_probe=self.last_probe,
@@ -155,6 +157,7 @@ class MirrorWatch:
         agrees = self.machine.state is (State.up if meaning.alive else State.down)
         if agrees or self.machine.state is State.unknown:
             self._meaning = self._shaded(meaning)
+            self._refuses_all = meaning.verdict in REFUSALS
         return flipped
 
     def _shaded(self, meaning: Meaning) -> Meaning:
@@ -228,7 +231,7 @@ class MirrorWatch:
 
     def blind(self, now: float, meaning: Meaning | None = None) -> bool:
         """Nothing can be said of it at present; True if it was known before."""
-        self._meaning = meaning or _UNSEEN
+        self._meaning, self._refuses_all = meaning or _UNSEEN, False
         return self.machine.blind(now)
 
     def set_wish(self, wish: Wish, until: float | None) -> None:

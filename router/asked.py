@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.admission.clients import Client
-from router.admission.keys import Caller, credentials, without_keys
+from router.admission.keys import Caller, credentials, path_holds_key, without_keys
 from router.admission.ring import IssuedKey, KeyRing
 from router.body import is_json
 from router.choice.timeouts import asked_timeout
@@ -18,6 +18,13 @@ from router.wire.target import endpoint_of
 _POOLED_POSTS = ("chat", "completions", "embeddings", "responses", "moderations")
 """POSTs that may take a connection that waited; others must not meet one that has gone stale."""
 _OWN = Caller.own
+_KEY_IN_PATH = Problem(
+    400,
+    "key_in_path",
+    'The path holds a key that was issued here. Send it as "Authorization: Bearer …" only.',
+    of_key=True,
+)
+"""A part of the query can be left out, but without a part of its path a request is another one."""
 
 
 class Asked:
@@ -80,8 +87,9 @@ class Asked:
 
         Only what holds as long as the configuration does; health is looked at with each request.
         """
-        self.problem: Problem | None = None
-        """Why the head may not come in without a key, if so; the door has looked at it."""
+        in_path = path_holds_key(target, config.keys.prefix)
+        self.problem: Problem | None = _KEY_IN_PATH if in_path else None
+        """Why the head may not come in, if so; without a key the door has looked at it, too."""
         self._head = head
         self._fields: dict[tuple[bytes, bool], bytes] = {}
 

@@ -300,7 +300,9 @@ class Attempts(Choosing):
         plane.tally.attempt_failed(self.mirror, failure)
         if failure is Failure.limited:
             plane.pool.blocks.block(self.mirror, None, wait, now)
-        if TRAITS[failure].blame is not Blame.nobody or failure is Failure.key_refused:
+        if failure is Failure.key_refused:
+            plane.report_refusal(self.mirror)
+        elif TRAITS[failure].blame is not Blame.nobody:
             plane.report_failure(self.mirror)
 
 

@@ -155,7 +155,7 @@ class Door(asyncio.BufferedProtocol):
         if target is None:
             self._leave_for_aiohttp(head)
         asked = Asked(plane.config, head, target, plane.recognise(self.client, head.look))
-        if asked.caller is _ANONYMOUS:
+        if asked.caller is _ANONYMOUS and asked.problem is None:
             proxied = plane.clients.peer(self.client).trusted
             asked.problem = plane.anonymous.refusal(head.look, proxied)
         return asked

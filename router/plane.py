@@ -75,6 +75,7 @@ class Plane:
         *,
         hand_over: Callable[[], asyncio.Protocol],
         report_failure: Callable[[str], None] = lambda mirror: None,
+        report_refusal: Callable[[str], None] = lambda mirror: None,
         notice: Callable[[str, Peer], None] = lambda setting, peer: None,
         table: Table | None = None,
         uses: Uses | None = None,
@@ -90,6 +91,7 @@ class Plane:
         self.trail = Trail()
         self.hand_over = hand_over
         self.report_failure = report_failure
+        self.report_refusal = report_refusal
         self._notice = notice
         self.access = access
         self.rng = rng or random.Random()

@@ -31,6 +31,8 @@ QUOTED = Problem(
     "The mirror's answer is not shown, for it quotes a key of ours or is compressed unasked.",
     tried=True,
 )
+_OF_KEYS = (Failure.key_refused, Failure.stale)
+"""Where a mirror refused its own key, perhaps after a connection that was closed already."""
 _TOO_SLOW = (Failure.timeout, Failure.content_timeout, Failure.slow)
 
 
@@ -39,7 +41,8 @@ def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
 
     An SDK may repeat what was tried only once, as it would without us.
     """
-    if all(attempt.failure is Failure.key_refused for attempt in failed):
+    refused = failed[-1].failure is Failure.key_refused
+    if refused and all(attempt.failure in _OF_KEYS for attempt in failed):
         return OUTAGE
     if failed[-1].failure in _TOO_SLOW:
         return too_slow()

@@ -39,12 +39,17 @@ class Reports:
         self._uses = uses
         self._tell = tell
         self._failures: set[str] = set()
+        self._refusals: set[str] = set()
         self._removed: dict[str, float] = {}
         self._trimmer = Trimmer()
 
     def failure(self, mirror: str) -> None:
         """Traffic failed on a mirror."""
         self._failures.add(mirror)
+
+    def refusal(self, mirror: str) -> None:
+        """A mirror has refused its own key."""
+        self._refusals.add(mirror)
 
     def removed(self, mirrors: Iterable[str], still: float, known: Iterable[str]) -> None:
         """These mirrors are gone: their series end, also those of requests that run on.
@@ -93,10 +98,11 @@ class Reports:
 
     def _tell_failures(self, plane: Plane) -> None:
         paths = plane.traffic.take_failed()
-        if self._failures or paths:
-            mirrors = sorted(self._failures)
-            self._tell({"type": "failures", "mirrors": mirrors, "paths": paths})
+        if self._failures or self._refusals or paths:
+            mirrors, keys = sorted(self._failures), sorted(self._refusals)
+            self._tell({"type": "failures", "mirrors": mirrors, "keys": keys, "paths": paths})
             self._failures.clear()
+            self._refusals.clear()
 
     def _tell_alerts(self, plane: Plane) -> None:
         alerts = plane.alerts.take()

@@ -89,6 +89,7 @@ class Worker:
             self._totals,
             hand_over=self._hand_over,
             report_failure=self._reports.failure,
+            report_refusal=self._reports.refusal,
             notice=self._notice,
             table=table,
             uses=self._uses,

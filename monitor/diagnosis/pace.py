@@ -32,7 +32,12 @@ class Pace:
     target_interval: float = 30.0
     """Between two handshakes with the real name on one path while it is healthy."""
     keyed_interval: float = 300.0
-    """Between two requests with the mirror's own key."""
+    """Between two requests with the mirror's own key, while it is good."""
+    key_confirm: float = 5.0
+    """Between a first refusal of that key and the request that confirms it (ours)."""
+    key_again: float = 10.0
+    """Between two such requests at least that refusals in traffic ask for, and after the refusal
+    that took the key out of use; doubled from then on, to `keyed_interval` at most (ours)."""
     bulk_interval: float = 1200.0
     """Between two active measurements of throughput."""
     canary_interval: float = 3600.0

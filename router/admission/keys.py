@@ -131,6 +131,14 @@ def without_keys(target: bytes, credentials: Credentials) -> bytes:
     return path + b"?" + b"&".join(kept) if kept else path
 
 
+def path_holds_key(target: bytes, prefix: str) -> bool:
+    """Whether an issued key stands in the path of a target, be it percent-encoded."""
+    if b"%" not in target and prefix.encode() not in target:
+        return False
+    path = target.partition(b"?")[0]
+    return issued_in(unquote_to_bytes(path) if b"%" in path else path, prefix) is not None
+
+
 def _is_key(pair: bytes, credentials: Credentials) -> bool:
     named = pair.partition(b"=")[0].lower() in _IN_QUERIES
     if named and credentials.caller is not _OWN:

@@ -32,7 +32,11 @@ def fields_with_key(
     passing, prefix = b"".join(fields), credentials.prefix
     if issued_in(passing, prefix) is not None:
         pairs = zip(fields[::4], fields[2::4], strict=True)
-        named = {name.lower() for name, value in pairs if issued_in(value, prefix)}
+        named = {
+            name.lower()
+            for name, value in pairs
+            if issued_in(value, prefix) or issued_in(name, prefix)
+        }
         passing = b"".join(without(fields, named))
     return b"".join((passing, asks, *key_fields(credentials, head.look, mirror_key)))
 

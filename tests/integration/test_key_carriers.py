@@ -136,3 +136,31 @@ async def test_a_query_without_keys_is_sent_as_it_came() -> None:
     for key in (OWN, ISSUED):
         _, head = await sent(path, f"Authorization: Bearer {key}")
         assert head.startswith(f"GET {path} HTTP/1.1\r\n".encode())
+
+
+@pytest.mark.parametrize("key", [OWN, ISSUED, ""], ids=["own", "issued", "anonymous"])
+@pytest.mark.parametrize("name", [f"x-{ISSUED}", ISSUED, f"{ISSUED}-x"])
+async def test_a_field_whose_name_holds_an_issued_key_is_dropped(name: str, key: str) -> None:
+    shown = [f"Authorization: Bearer {key}"] if key else []
+    answer, head = await sent("/v1/models", *shown, f"{name}: 1", "x-mg-kept: 1")
+    assert answer.status == 200
+    assert SECRET.encode() not in head
+    assert b"x-mg-kept: 1" in head
+
+
+@pytest.mark.parametrize("key", [OWN, ISSUED, ""], ids=["own", "issued", "anonymous"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        f"/v1/responses/{ISSUED}",
+        f"/v1/responses/{ESCAPED}",
+        f"/v1/models/x-{ISSUED}/y?a=1",
+        f"/v1/responses/%6dg-{ISSUED[3:]}?x=2",
+    ],
+)
+async def test_a_path_that_holds_an_issued_key_is_refused(path: str, key: str) -> None:
+    shown = [f"Authorization: Bearer {key}"] if key else []
+    answer, head = await sent(path, *shown)
+    assert (answer.status, answer.error["code"]) == (400, "key_in_path")
+    assert SECRET not in answer.error["message"]
+    assert head == b"", "no mirror is asked"

@@ -185,3 +185,42 @@ async def test_a_kept_connection_of_a_proxy_follows_where_it_names_the_client() 
             assert await _mirrors_of(client, [asked, asked]) == ["a", "a"]
             named = [end.client for end in road.finished]
             assert named == ["203.0.113.7"] * 2 + ["203.0.113.8"] * 2
+
+
+def _saying(status: int) -> bytes:
+    body = b'{"error": {"message": "no", "code": "invalid_api_key"}}'
+    head = f"HTTP/1.1 {status} No\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@pytest.mark.parametrize("status", [401, 402, 403])
+@pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
+async def test_an_outage_is_told_as_soon_as_every_mirror_has_refused_its_key(
+    key: str, status: int
+) -> None:
+    refusing = answering(_saying(status))
+    async with ScriptedMirror(refusing) as one, ScriptedMirror(refusing, "b") as other:
+        async with Road([one.table(**LENDS), other.table(**LENDS)], CALLERS) as road:
+            issue(road)
+            answer = await road.ask(with_key(key))
+            assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
+            assert int(answer["retry-after"]) > 0
+            assert sorted(road.refused) == ["a", "b"], "control hears of both keys"
+            assert violations(road) == []
+
+
+async def test_a_mirror_that_fails_in_another_way_makes_it_no_outage_of_keys() -> None:
+    refusing, broken = answering(_saying(401)), answering(_saying(500))
+    async with ScriptedMirror(refusing) as one, ScriptedMirror(broken, "b") as other:
+        async with Road([one.table(**LENDS), other.table(**LENDS)], CALLERS) as road:
+            issue(road)
+            answer = await road.ask(with_key(KEY))
+            assert answer.status in (500, 502)
+            assert road.refused in ([], ["a"])
+
+
+async def test_a_refused_key_of_the_callers_own_is_not_told_as_a_mirrors() -> None:
+    async with ScriptedMirror(answering(_saying(401))) as mirror:
+        async with Road([mirror.table(**LENDS)], CALLERS) as road:
+            assert (await road.ask(with_key("sk-x"))).status == 401
+            assert road.refused == []

@@ -328,7 +328,8 @@ async def test_a_canary_that_is_not_answered_may_have_cost_tokens(authority: Aut
 async def monitoring(
     mirror: MirrorConfig, config: MonitorConfig, folder: Path
 ) -> AsyncIterator[tuple[Monitor, HealthBoard, Totals]]:
-    """A monitor whose clock stands still and whose canaries are due at once."""
+    """A monitor whose clock stands still, whose canaries are due at once, and which soon asks
+    again about a key that was refused."""
     store, totals = await Store.open(f"sqlite:///{folder / 'm.db'}"), Totals(FAMILIES)
     board = HealthBoard("here")
     monitor = Monitor(
@@ -339,7 +340,7 @@ async def monitoring(
         totals,
         lambda snapshot: None,
         clock=lambda: 20000 * 86400.0,
-        pace=replace(Pace(), canary_interval=0.0),
+        pace=replace(Pace(), canary_interval=0.0, key_confirm=0.1, key_again=0.1),
     )
     await monitor.start()
     try:
@@ -425,3 +426,71 @@ async def test_the_models_that_a_mirror_lists_for_its_key_are_known_to_all(
             await wait_until_async(lambda: board.current.of("m").models == ("a", "b"))
             snapshot = board.current
     assert HealthSnapshot.from_json(json.loads(json.dumps(snapshot.to_json()))) == snapshot
+
+
+REFUSED = b'{"error": {"code": "invalid_api_key"}}'
+
+
+class Gatekeeper:
+    """Answers requests with the mirror's key as it is told to, and counts them."""
+
+    def __init__(self) -> None:
+        self.good = True
+        self.lapses = 0
+        """Times that it still says 401 though the key is good."""
+        self.checks = 0
+
+    async def __call__(self, head: bytes, writer: asyncio.StreamWriter) -> None:
+        good = self.good
+        if KEY.encode() in head:
+            self.checks += 1
+            if self.lapses:
+                self.lapses, good = self.lapses - 1, False
+        await (saying(200, models("a")) if good else saying(401, REFUSED))(head, writer)
+
+
+async def test_a_key_is_checked_at_once_when_traffic_is_refused_and_used_again_soon(
+    authority: Authority, tmp_path: Path
+):
+    keeper = Gatekeeper()
+    async with serving(keeper, authority.issue("mirror.test")) as (_, port):
+        mirror = mirror_at(port, authority, api_key=KEY)
+        # No regular probe comes within the time of the test.
+        async with monitoring(mirror, MonitorConfig(interval=600), tmp_path) as (monitor, board, _):
+            await wait_until_async(lambda: board.current.of("m").models == ("a",))
+            keeper.good = False
+            monitor.hear({"type": "failures", "mirrors": [], "keys": ["m"], "paths": []})
+            await wait_until_async(lambda: board.current.of("m").key_refused)
+            assert keeper.checks == 2, "a refusal in traffic and one of a probe are proof enough"
+            keeper.good = True
+            await wait_until_async(lambda: not board.current.of("m").key_refused)
+            assert board.current.of("m").in_rotation
+
+
+async def test_one_refusal_of_a_probe_takes_no_key_out_of_use(authority: Authority, tmp_path: Path):
+    keeper = Gatekeeper()
+    keeper.lapses = 1
+    seen: list[bool] = []
+    async with serving(keeper, authority.issue("mirror.test")) as (_, port):
+        mirror = mirror_at(port, authority, api_key=KEY)
+        async with monitoring(mirror, MonitorConfig(interval=600), tmp_path) as (_, board, _):
+
+            def listed() -> bool:
+                seen.append(board.current.of("m").key_refused)
+                return board.current.of("m").models == ("a",)
+
+            await wait_until_async(listed)
+    assert keeper.checks == 2
+    assert not any(seen)
+
+
+async def test_what_traffic_says_of_the_key_of_an_unknown_mirror_is_passed_over(
+    authority: Authority, tmp_path: Path
+):
+    keeper = Gatekeeper()
+    async with serving(keeper, authority.issue("mirror.test")) as (_, port):
+        mirror = mirror_at(port, authority, api_key=KEY)
+        async with monitoring(mirror, MonitorConfig(interval=600), tmp_path) as (monitor, board, _):
+            await wait_until_async(lambda: board.current.of("m").models == ("a",))
+            monitor.hear({"type": "failures", "mirrors": [], "keys": ["gone"], "paths": []})
+            assert "gone" not in board.current.mirrors

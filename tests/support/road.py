@@ -250,6 +250,8 @@ class Road:
     more: Mapping[str, Any] = field(default_factory=dict)
     finished: list[Finished] = field(default_factory=list)
     suspected: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    """Mirrors that have refused their own key."""
     wheel: Wheel | None = None
     clock: Callable[[], float] = time.monotonic
     tell: Callable[[Word], None] = lambda word: None
@@ -267,6 +269,7 @@ class Road:
             self.totals,
             hand_over=self._hand_over,
             report_failure=self.suspected.append,
+            report_refusal=self.refused.append,
             access=self.finished.append,
             wheel=self.wheel,
             clock=self.clock,

@@ -68,6 +68,20 @@ def test_the_age_of_the_snapshot_is_told_once_there_is_one() -> None:
     assert ["mirrorgate_snapshot_age_seconds", [], 7.0] in told[-1]["rows"]
 
 
+async def test_control_hears_once_of_a_mirror_that_refuses_its_own_key() -> None:
+    told: list[dict[str, Any]] = []
+    totals = Totals((*FAMILIES, *TASK_FAMILIES))
+    reports, plane = Reports("0-1-2", totals, Uses(), told.append), _plane(totals, "a", "b")
+    for mirror in ("b", "a", "b"):
+        reports.refusal(mirror)
+    tasks = Tasks(totals, "worker")
+    tasks.service("reports", partial(reports.run, plane))
+    await wait_until_async(lambda: any(message["type"] == "totals" for message in told))
+    await tasks.stop()
+    failures = [message for message in told if message["type"] == "failures"]
+    assert failures == [{"type": "failures", "mirrors": [], "keys": ["a", "b"], "paths": []}]
+
+
 def _used(uses: Uses) -> None:
     uses.add("k1", "2026-11-21", "gpt-4o", Basis.usage, Usage(input=3), 5)
 
