@@ -125,17 +125,21 @@ class AbandonedAnswer:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        connection.leave()
-        self._attempt.passed_on()
-        self._answers.settle(self, self._metered, outcome, self._received)
+        try:
+            connection.leave()
+            self._attempt.passed_on()
+        finally:
+            self._answers.settle(self, self._metered, outcome, self._received)
 
     def _end_whole(self) -> None:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        self.upstream.give_back(connection, self._answers.wheel.now)
-        self._attempt.succeeded(self._answers.clock())
-        self._answers.settle(self, self._metered, "success", self._received)
+        try:
+            self.upstream.give_back(connection, self._answers.wheel.now)
+            self._attempt.succeeded(self._answers.clock())
+        finally:
+            self._answers.settle(self, self._metered, "success", self._received)
 
 
 class AbandonedAnswers:

@@ -286,8 +286,10 @@ class Tunnel:
             self._give_back(end)
 
     def abort(self) -> None:
-        """End both sides now."""
-        self.expired()
+        """End both sides now, after a fault."""
+        for end in (self._client, self._mirror):
+            if not end.gone:
+                end.transport.abort()
 
     def expired(self) -> None:
         """A side takes nothing, or says nothing behind a half close, or does not end in time."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from router.tunnel import Tunnel
 from tests.support.certs import Authority
 from tests.support.clock import Clock
 from tests.support.peers import FIN, RST, Listening, Peer
@@ -396,3 +397,24 @@ def _until_stuck(peer: Peer) -> None:
     with contextlib.suppress(TimeoutError):
         while True:
             peer.sock.send(DOWN[:65536])
+
+
+@scene
+async def test_a_tunnel_whose_deadline_cannot_be_handled_is_ended_all_the_same(
+    secure: Secure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda loop, context: reported.append(context))
+
+    def raises(tunnel: Tunnel) -> None:
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(Tunnel, "expired", raises)
+    clock = Clock()
+    async with joined(secure, wheel=clock.wheel) as tunnel:
+        await asyncio.to_thread(tunnel.client.finish)
+        await asyncio.to_thread(tunnel.mirror.rest)
+        clock.pass_by(121)
+        await wait_until(lambda: tunnel.road.finished, what="its end")
+    assert [str(context["exception"]) for context in reported] == ["planted"]
