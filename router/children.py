@@ -14,6 +14,8 @@ from typing import Any
 from monitor.feed import Channel, ChannelClosed, Message, channel_pair
 from router.handed import write_document
 
+log = logging.getLogger("supervisor")
+
 PING_EVERY = 2.0
 HUNG_AFTER = 10.0
 """Seconds without an answer from a child's event loop after which it is replaced."""
@@ -25,9 +27,6 @@ MAX_BACKOFF = 30.0
 """Seconds of the longest such pause, for a child that never got ready …"""
 MAX_PAUSE = 1.0
 """… and for one that did: it may end again soon, but until then it serves."""
-
-
-log = logging.getLogger("supervisor")
 
 
 @dataclass(slots=True)

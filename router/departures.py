@@ -9,10 +9,17 @@ import asyncio
 import contextlib
 import select
 from collections.abc import Callable
+from typing import NamedTuple
 
 from router.relay import close
 
 _LOST = select.EPOLLERR | select.EPOLLHUP
+
+
+class _Paused(NamedTuple):
+    transport: asyncio.Transport
+    was_reset: Callable[[], None]
+    """What ends it when it has been reset."""
 
 
 class Departures:
@@ -20,11 +27,9 @@ class Departures:
 
     def __init__(self) -> None:
         self._poll = select.epoll()
-        self._paused: dict[int, asyncio.Transport] = {}
+        self._paused: dict[int, _Paused] = {}
         self._descriptors: dict[asyncio.Transport, int] = {}
         """As they were when watching began: a lost transport no longer knows its own."""
-        self._resets: dict[int, Callable[[], None]] = {}
-        """What ends a client that has been reset."""
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def __len__(self) -> int:
@@ -40,15 +45,14 @@ class Departures:
             self._loop.add_reader(self._poll.fileno(), self._look)
         sock = transport.get_extra_info("socket")
         fd = -1 if sock is None else sock.fileno()
-        if fd < 0 or self._paused.get(fd) is transport:
+        if fd < 0 or self._descriptors.get(transport) == fd:
             return
         if fd in self._paused:  # closed without a word, and the number is in use again
             self._drop(fd)
         with contextlib.suppress(OSError):  # it is gone already
             self._poll.register(fd, select.EPOLLRDHUP if was_reset is None else 0)
-            self._paused[fd] = transport
+            self._paused[fd] = _Paused(transport, was_reset or transport.abort)
             self._descriptors[transport] = fd
-            self._resets[fd] = was_reset or transport.abort
 
     def forget(self, transport: asyncio.Transport) -> None:
         """Stop watching a client that is read again, or gone; harmless when it was not watched."""
@@ -60,23 +64,21 @@ class Departures:
         """Stop watching altogether."""
         self._paused.clear()
         self._descriptors.clear()
-        self._resets.clear()
         if self._loop is not None:
             self._loop.remove_reader(self._poll.fileno())
         self._poll.close()
 
-    def _drop(self, fd: int) -> asyncio.Transport:
+    def _drop(self, fd: int) -> _Paused:
         with contextlib.suppress(OSError):  # closed: the kernel has forgotten it
             self._poll.unregister(fd)
-        transport = self._paused.pop(fd)
-        del self._descriptors[transport], self._resets[fd]
-        return transport
+        paused = self._paused.pop(fd)
+        del self._descriptors[paused.transport]
+        return paused
 
     def _look(self) -> None:
         for fd, events in self._poll.poll(0):
-            was_reset = self._resets[fd]
-            transport = self._drop(fd)
+            paused = self._drop(fd)
             if events & _LOST:
-                was_reset()
+                paused.was_reset()
             else:
-                close(transport)
+                close(paused.transport)

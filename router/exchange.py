@@ -246,7 +246,8 @@ class Exchange(Pursuit):
         self.client.exchange_done(keep_alive)
 
     def _release(self) -> None:
-        """Give back all that is held, each thing whatever happens to the others."""
+        """Give back all that is held: what is counted here, and whatever becomes of that, what is
+        held of the mirror."""
         plane = self.plane
         try:
             if self._waits:

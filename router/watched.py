@@ -193,14 +193,13 @@ class Watched:
         metered, reply, attempts = self.metered, self._reply, self._attempts
         if metered is None:
             return
-        abandoned, received = self.plane.abandoned, self.body.size
-        sent = reply is not None and attempts is not None and self.body.complete
-        if reply is None or attempts is None or not sent or outcome != "client_abort":
-            metered.settle(outcome, self.plane.wall(), sent=sent, received=received)
-        elif abandoned.take(reply, attempts, metered, received):
-            self.metered = None
-        else:
-            metered.settle(outcome, self.plane.wall(), sent=sent, received=received)
+        sent, received = False, self.body.size
+        if reply is not None and attempts is not None and self.body.complete:
+            sent, left = True, outcome == "client_abort"
+            if left and self.plane.abandoned.take(reply, attempts, metered, received):
+                self.metered = None
+                return
+        metered.settle(outcome, self.plane.wall(), sent=sent, received=received)
 
     # Time
 

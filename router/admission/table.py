@@ -210,7 +210,6 @@ class Table:
             if self._file[_KEYS + row * KEY : _KEYS + (row + 1) * KEY] != key:
                 row = self._look_up(spot, key, now)
                 if row < 0:
-                    self.full += 1
                     return UNCOUNTED, 0.0
             return self._enter(key, row, now, limit, rate, burst, in_line)
         finally:
@@ -266,7 +265,6 @@ class Table:
             if self._file[_KEYS + row * KEY : _KEYS + (row + 1) * KEY] != key:
                 row = self._look_up(spot, key, now)
                 if row < 0:
-                    self.full += 1
                     return UNCOUNTED, 0.0
             if not any(self._counts[row::ROWS]):
                 self._times[2 * row + 1] = scale / UNITS
@@ -380,10 +378,11 @@ class Table:
         return spot
 
     def _look_up(self, spot: _Spot, key: bytes, now: float) -> int:
-        """The key's row, a new one if need be; -1 if there is none."""
+        """The key's row, a new one if need be; -1, which is counted, if there is none."""
         row = self._find(spot.bucket, key)
         if row < 0:
             row = self._claim(spot.bucket, key, now)
+        self.full += row < 0
         spot.row = max(row, spot.bucket * WAYS)
         return row
 

@@ -131,8 +131,6 @@ class RequestReader:
         self._data = data
         self._begun = 0
         between = self.phase is BETWEEN
-        self._line_at = 0
-        self._exact = between or (self._exact and self.phase is HEAD)
         if between and self._known is not self._rules.spellings:
             self._known, self._repeated = self._rules.spellings, None
         if between and self._repeated is not None:
@@ -140,6 +138,8 @@ class RequestReader:
             if body is not None:
                 self._tell_again(body)
                 return
+        self._line_at = 0
+        self._exact = between or (self._exact and self.phase is HEAD)
         self._raw_bytes += len(data)
         instead = None
         try:

@@ -4,10 +4,11 @@ for a bounded time, and they are charged by the mirror's own numbers."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -114,6 +115,18 @@ async def test_a_stream_left_before_its_usage_is_charged_by_the_usage(
         assert mirror.connections == 1, "a whole answer gives its connection back to the pool"
 
 
+@contextlib.asynccontextmanager
+async def left_while_awaited(script: Held, body: dict[str, Any]) -> AsyncIterator[Road]:
+    """A road whose client has left before the mirror went on, when all has been given back."""
+    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
+        client = await road.send(asking(issue(road), body))
+        await wait_until(lambda: script.requests == 1, what="the mirror to be asked")
+        await leave(road, client)
+        script.go.set()
+        await given_back(road)
+        yield road
+
+
 @pytest.mark.parametrize(
     "script",
     [
@@ -126,12 +139,7 @@ async def test_a_stream_left_before_its_usage_is_charged_by_the_usage(
 )  # fmt: skip
 async def test_a_stream_left_before_its_content_is_charged_by_the_usage(script: Held) -> None:
     script.go = asyncio.Event()
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        client = await road.send(asking(issue(road), STREAM))
-        await wait_until(lambda: script.requests == 1, what="the mirror to be asked")
-        await leave(road, client)
-        script.go.set()
-        await given_back(road)
+    async with left_while_awaited(script, STREAM) as road:
         assert charges(road) == [("k1", "usage", 1, 100, 5000)]
 
 
@@ -139,23 +147,13 @@ async def test_json_left_before_it_came_is_charged_by_the_usage() -> None:
     body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": USAGE}).encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     script = Held(b"", head % len(body) + body)
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        client = await road.send(asking(issue(road), PLAIN))
-        await wait_until(lambda: script.requests == 1, what="the mirror to be asked")
-        await leave(road, client)
-        script.go.set()
-        await given_back(road)
+    async with left_while_awaited(script, PLAIN) as road:
         assert charges(road) == [("k1", "usage", 1, 100, 5000)]
 
 
 async def test_an_error_that_comes_after_the_client_has_left_is_free() -> None:
     script = Held(b"", b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\n{}")
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        client = await road.send(asking(issue(road), PLAIN))
-        await wait_until(lambda: script.requests == 1, what="the mirror to be asked")
-        await leave(road, client)
-        script.go.set()
-        await given_back(road)
+    async with left_while_awaited(script, PLAIN) as road:
         assert charges(road) == []
         assert road.suspected == []
 

@@ -100,11 +100,10 @@ async def _play_on(
     await asyncio.gather(*(player.play(until) for player in players))
     await wait_until(lambda: not any(_held(road).values()), _SETTLE, "everything to end")
     await wait_until(lambda: len(road.plane.wheel) == wheel, _SETTLE, "no deadline to be left")
-    left = [mirror for mirror in mirrors if mirror.closed != mirror.connections]
     await wait_until(
         lambda: all(mirror.closed == mirror.connections for mirror in mirrors),
         _SETTLE,
-        f"mirrors to be left: {left}",
+        "the mirrors to be left",
     )
     gc.collect()
     await wait_until(lambda: open_files(os.getpid()) <= files, 10, "descriptors to be closed")
