@@ -67,6 +67,16 @@ LONGEST = (
 """The files that take longest, longest first. Who runs files side by side begins with them."""
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their length, for compressed ones differ from one process to the next.
+
+    Every process of xdist collects by itself, and all must find the same names.
+    """
+    if isinstance(val, bytes) and not val.isascii():
+        return f"{len(val)}-bytes"
+    return None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest files, then the folders from the slowest to the fastest."""
     items.sort(key=_turn)
