@@ -6,6 +6,7 @@ from router.admission.clients import Client
 from router.admission.keys import Caller, credentials, path_holds_key, without_keys
 from router.admission.ring import IssuedKey, KeyRing
 from router.body import is_json
+from router.choice.rate_limited import LENT
 from router.choice.timeouts import asked_timeout
 from router.config import WorkerConfig
 from router.stream.dialect import dialect_of
@@ -41,8 +42,8 @@ class Asked:
         "digest",
         "endpoint",
         "is_json",
+        "limited_as",
         "may_be_stale",
-        "own_key",
         "problem",
         "shape",
         "shape_name",
@@ -63,8 +64,8 @@ class Asked:
         self.target = target
         self.endpoint = endpoint_of(target)
         self.caller = self.credentials.caller
-        self.own_key = self.credentials.keys[0] if self.caller is _OWN else None
-        """The caller's own key."""
+        self.limited_as = self.credentials.keys[0] if self.caller is _OWN else LENT
+        """The key that limits of mirrors are noted by."""
         self.digest = b""
         """Of the issued key, as `issued` has looked for it."""
         self._pepper: bytes | None = None

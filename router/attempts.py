@@ -10,8 +10,8 @@ from monitor.health.board import State
 from router.asked import Asked
 from router.body import RequestBody
 from router.choice.attempt import Attempt
-from router.choice.failure import TRAITS, Blame, FailedAttempt, Failure
-from router.choice.rate_limited import should_retry, wait_of
+from router.choice.failure import OF_OWN_KEY, TRAITS, Blame, FailedAttempt, Failure
+from router.choice.rate_limited import LENT, should_retry, wait_of
 from router.choice.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
 from router.choice.timeouts import OVERDUE, leave_early, soft_limit
 from router.choosing import Choosing, Taken
@@ -217,7 +217,7 @@ class Attempts(Choosing):
         """The caller's own key is over its limit there: this key keeps away, nobody else."""
         plane = self._plane
         wait = wait_of(look, plane.wall())
-        plane.pool.blocks.block(self.mirror, self.asked.own_key, wait, plane.clock())
+        plane.pool.blocks.block(self.mirror, self.asked.limited_as, wait, plane.clock())
         self.give_back()
 
     def give_back(self) -> None:
@@ -300,7 +300,9 @@ class Attempts(Choosing):
         plane.tally.attempt_failed(self.mirror, failure)
         if failure is Failure.limited:
             plane.pool.blocks.block(self.mirror, None, wait, now)
-        if failure is Failure.key_refused:
+        elif failure is Failure.out_of_quota:
+            plane.pool.blocks.block(self.mirror, LENT, wait, now)
+        if failure in OF_OWN_KEY:
             plane.report_refusal(self.mirror)
         elif TRAITS[failure].blame is not Blame.nobody:
             plane.report_failure(self.mirror)

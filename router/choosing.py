@@ -10,6 +10,7 @@ from router.asked import Asked
 from router.body import RequestBody
 from router.choice.attempt import Attempt
 from router.choice.failure import FailedAttempt
+from router.choice.rate_limited import LENT
 from router.choice.retry import Repeat
 from router.eligibility import Eligibility
 from router.gate import Gate
@@ -107,7 +108,7 @@ class Choosing(Eligibility):
             return False
         plane = self._plane
         blocks = plane.pool.blocks
-        if blocks.some and blocks.until(upstream.id, self.asked.own_key, plane.clock()):
+        if blocks.some and blocks.until(upstream.id, self.asked.limited_as, plane.clock()):
             return False
         gate = upstream.gate
         if gate is not None and (gate.closed_until > plane.clock() or self._is_behind):
@@ -126,8 +127,11 @@ class Choosing(Eligibility):
         if self._met_full:
             self._met_full = self.in_turn = False
             return FULL
+        blocks, now = plane.pool.blocks, plane.clock()
         fitting = [u.id for u in plane.upstreams if u.available and self.fits(u)]
-        wait = plane.pool.blocks.soonest(fitting, self.asked.own_key, plane.clock())
+        if self.asked.limited_as is LENT:
+            fitting = [mirror for mirror in fitting if not blocks.is_spent(mirror, now)]
+        wait = blocks.soonest(fitting, self.asked.limited_as, now)
         if wait is not None:
             return all_limited(wait)
         named = plane.router.expose_mirror

@@ -9,7 +9,7 @@ from __future__ import annotations
 from router.admission.keys import offered_as
 from router.asker import Asker
 from router.choice.failure import Failure
-from router.choice.rate_limited import classify
+from router.choice.rate_limited import classify, is_out_of_quota
 from router.metering.meter import Meter
 from router.relay import Relay
 from router.stream.hold import COMMIT, WAIT, Ending, Hold
@@ -31,6 +31,7 @@ from router.wire.websocket import check_switch
 _NOT_SHOWN = {
     Failure.challenge: "a challenge page of what stands in front of it",
     Failure.key_refused: "it refuses the key that it is given here",
+    Failure.out_of_quota: "the key that it is given here is out of quota",
 }
 """Answers that are never passed on: a page that no SDK reads, or one that may quote our key."""
 _SAYS = {
@@ -197,7 +198,7 @@ class Judged:
             if not looks or (parts and is_plainly_good(head, parts[0])):
                 self._commit(head)
                 return parts
-            hold = self._hold = hold_of(head, self._asker.dialect)
+            hold = self._hold = hold_of(head, self._asker.dialect, lent=self._asker.with_mirror_key)
         if isinstance(hold, Refusal):
             return self._look_into(head, hold, parts, ended)
         verdict, rest = hold.verdict, list(parts)
@@ -228,8 +229,12 @@ class Judged:
         if not refusal.complete:
             return None
         asker, error = self._asker, refusal.error()
+        own_key = not asker.with_mirror_key
+        if head.status < 500 and not own_key and error is not None and is_out_of_quota(error):
+            asker.unanswered(Failure.out_of_quota, _NOT_SHOWN[Failure.out_of_quota], head)
+            return None
         if head.status == 429:
-            if not classify(not asker.with_mirror_key, error).pass_on:
+            if not classify(own_key, error).pass_on:
                 asker.unanswered(Failure.limited, _LIMITED, head)
                 return None
             asker.limited_by_key(head)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from router.choice.failure import FailedAttempt, Failure
+from router.choice.failure import OF_OWN_KEY, FailedAttempt, Failure
 from router.choice.retry import advice
 from router.wire.answer import Problem
 
@@ -31,7 +31,7 @@ QUOTED = Problem(
     "The mirror's answer is not shown, for it quotes a key of ours or is compressed unasked.",
     tried=True,
 )
-_OF_KEYS = (Failure.key_refused, Failure.stale)
+_OF_KEYS = OF_OWN_KEY | {Failure.stale}
 """Where a mirror refused its own key, perhaps after a connection that was closed already."""
 _TOO_SLOW = (Failure.timeout, Failure.content_timeout, Failure.slow)
 
@@ -41,7 +41,7 @@ def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
 
     An SDK may repeat what was tried only once, as it would without us.
     """
-    refused = failed[-1].failure is Failure.key_refused
+    refused = failed[-1].failure in OF_OWN_KEY
     if refused and all(attempt.failure in _OF_KEYS for attempt in failed):
         return OUTAGE
     if failed[-1].failure in _TOO_SLOW:

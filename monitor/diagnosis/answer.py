@@ -18,7 +18,14 @@ from monitor.diagnosis.cdn import detect_cdn
 from monitor.probes.result import HttpAnswer
 
 OK = "ok"
-_QUOTA = ("insufficient_quota", "credit_balance_exhausted", "billing_hard_limit_reached")
+OUT_OF_QUOTA = (
+    "insufficient_quota",
+    "credit_balance_exhausted",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+    "insufficient_user_quota",
+)
+"""Codes of errors: OpenAI's guide to error codes, and relays made with One API."""
 _REGION = "unsupported_country_region_territory"
 _ADDRESS = ("ip_not_authorized", "ip not authorized")
 """https://platform.openai.com/docs/guides/error-codes, 401 "IP not authorized"."""
@@ -93,7 +100,7 @@ def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
 def _refusal(status: int, words: str) -> Meaning:
     if _REGION in words:
         return Meaning("upstream_region_ban", True, "the API does not serve this mirror's region")
-    if any(quota in words for quota in _QUOTA):
+    if any(quota in words for quota in OUT_OF_QUOTA):
         return Meaning("upstream_quota", True, "its quota is used up")
     if status == 429:
         return Meaning("upstream_rate_limited", True, "it limits the rate of probes (429)")

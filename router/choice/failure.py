@@ -39,7 +39,9 @@ class Failure(StrEnum):
     limited = "limited"
     """429."""
     key_refused = "key_refused"
-    """401, 402, 403 for the mirror's own key."""
+    """401, 403 for the mirror's own key."""
+    out_of_quota = "out_of_quota"
+    """402, or an error that says so, for the mirror's own key."""
     challenge = "challenge"
     """An HTML page with 403 or 503: a firewall in front of the mirror."""
     page = "page"
@@ -104,6 +106,7 @@ TRAITS = {
     Failure.overloaded: Traits(_UPSTREAM, Done.refused),
     Failure.limited: Traits(_NOBODY, Done.refused),
     Failure.key_refused: Traits(_NOBODY, Done.refused),
+    Failure.out_of_quota: Traits(_NOBODY, Done.refused),
     Failure.challenge: Traits(_UPSTREAM, Done.refused),
     Failure.page: Traits(_UPSTREAM, Done.refused),
     Failure.error_event: Traits(_UPSTREAM, Done.perhaps),
@@ -114,7 +117,10 @@ TRAITS = {
 
 _OVERLOADED = frozenset((503, 529))
 _GATEWAY = frozenset((502, 504, *range(520, 525)))
+OF_OWN_KEY = frozenset((Failure.key_refused, Failure.out_of_quota))
+"""Failures of the key that a mirror lends: another mirror may serve, and the key is checked."""
 _KEY = frozenset((401, 402, 403))
+_UNPAID = 402
 _FIREWALL = frozenset((403, 503))
 
 
@@ -131,7 +137,9 @@ def failure_of_status(status: int, *, html: bool, own_key: bool) -> Failure | No
     if status == 429:
         return Failure.limited
     if status in _KEY:
-        return None if own_key else Failure.key_refused
+        if own_key:
+            return None
+        return Failure.out_of_quota if status == _UNPAID else Failure.key_refused
     if status < 500:
         return None
     if status in _OVERLOADED:

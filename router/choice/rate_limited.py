@@ -18,14 +18,20 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import Any
 
+from monitor.diagnosis.answer import OUT_OF_QUOTA
+
 FIRST_WAIT, LONGEST_GUESS = 5.0, 60.0
 """Seconds assumed when a mirror names none: doubled each time."""
 LONGEST_WAIT = 3600.0
 """Whatever a mirror says, it is asked again after an hour."""
 MOST_BLOCKS = 4096
+LENT = b""
+"""Stands for a mirror's own key where callers' keys are told apart, none of which is empty."""
+_OUT_OF_QUOTA = frozenset(OUT_OF_QUOTA)
 _REMEMBER = 60.0
 """Seconds after which an earlier limit no longer lengthens the next one."""
 _DURATION = re.compile(r"(?:([0-9.]{1,12})h)?(?:([0-9.]{1,12})m)?(?:([0-9.]{1,12})s)?")
+_LENT_PLACE = b"lent"
 _MILLISECONDS = re.compile(r"([0-9.]{1,12})ms")
 
 
@@ -50,6 +56,11 @@ def classify(own_key: bool, error: Mapping[str, Any] | None) -> Limited:
     if own_key and error is not None:
         return Limited(Scope.caller, pass_on=True)
     return Limited(Scope.mirror, pass_on=False)
+
+
+def is_out_of_quota(error: Mapping[str, Any]) -> bool:
+    """Whether an error says that the account of the key has nothing left to spend."""
+    return not _OUT_OF_QUOTA.isdisjoint((str(error.get("code")), str(error.get("type"))))
 
 
 def openai_error(body: bytes) -> Mapping[str, Any] | None:
@@ -150,6 +161,7 @@ class Blocks:
 
     def block(self, mirror: str, key: bytes | None, wait: float | None, now: float) -> float:
         """Keep away for `wait` seconds, with this key or, with None, altogether; until when.
+        `LENT` is the key of whoever is lent the mirror's.
 
         Without a `wait`, 5 s, then 10, 20, … 60. Of two the later deadline counts.
         """
@@ -173,10 +185,14 @@ class Blocks:
         whole = self._until((mirror, b""), now)
         return max(whole, self._until(self._place(mirror, key), now)) if key is not None else whole
 
+    def is_spent(self, mirror: str, now: float) -> bool:
+        """Whether the mirror's own key was out of quota just now."""
+        return self._until((mirror, _LENT_PLACE), now) > 0.0
+
     def keys(self, mirror: str, now: float) -> int:
         """How many callers' own keys must keep away from the mirror."""
         return sum(
-            place[0] == mirror and place[1] != b"" and now < block.until
+            place[0] == mirror and place[1] not in (b"", _LENT_PLACE) and now < block.until
             for place, block in self._blocks.items()
         )
 
@@ -191,6 +207,6 @@ class Blocks:
         return block.until if block is not None and now < block.until else 0.0
 
     def _place(self, mirror: str, key: bytes | None) -> tuple[str, bytes]:
-        if key is None:
-            return mirror, b""
+        if not key:
+            return mirror, b"" if key is None else _LENT_PLACE
         return mirror, blake2b(key, digest_size=16, key=self._salt[:64]).digest()

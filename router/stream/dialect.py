@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any, Literal
 
 from router.choice.failure import Failure
+from router.choice.rate_limited import is_out_of_quota
 from router.stream.sse import Event
 
 
@@ -163,9 +164,11 @@ def _as_error(error: Any) -> Mapping[str, Any]:
     return error if isinstance(error, dict) else {"message": str(error)}
 
 
-def failure_of_error(error: Mapping[str, Any]) -> Failure | None:
+def failure_of_error(error: Mapping[str, Any], *, lent: bool = False) -> Failure | None:
     """What an error inside a good response says against the mirror; None when the request itself
-    is at fault, and would be anywhere."""
+    is at fault, and would be anywhere. `lent`: the mirror was given its own key."""
+    if lent and is_out_of_quota(error):
+        return Failure.out_of_quota
     names = {str(error.get("type")), str(error.get("code"))}
     if names & _LIMITED:
         return Failure.limited

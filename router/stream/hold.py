@@ -12,10 +12,12 @@ What is held is forwarded as it came. Compressed answers, and those whose shape 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
-from router.choice.failure import Failure
+from router.choice.failure import OF_OWN_KEY, Failure
 from router.choice.rate_limited import openai_error
 from router.stream.dialect import Dialect, Sight, failure_of_error, look
 from router.stream.sse import Event, EventSplitter, EventTooLong
@@ -73,16 +75,25 @@ class Hold:
         "_dialect",
         "_events",
         "_held",
+        "_lent",
         "_seen",
         "_sniffing",
         "_splitter",
         "_start",
     )
 
-    def __init__(self, dialect: Dialect, content_type: bytes, *, encoded: bool = False) -> None:
-        """`encoded`: the body is compressed."""
+    def __init__(
+        self,
+        dialect: Dialect,
+        content_type: bytes,
+        *,
+        encoded: bool = False,
+        lent: bool = False,
+    ) -> None:
+        """`encoded`: the body is compressed; `lent`: the mirror was given its own key."""
         media = content_type.partition(b";")[0].strip().lower()
         self._dialect = dialect
+        self._lent = lent
         self._events = media == b"text/event-stream"
         self._splitter = EventSplitter(MOST_BYTES)
         self._held: list[bytes] = []
@@ -152,8 +163,14 @@ class Hold:
         return WAIT if undecided or self._events else COMMIT
 
     def _json_error(self) -> Verdict:
-        failure = failure_of_error(openai_error(b"".join(self._held)) or {})
-        return COMMIT if failure is None else _fail(failure, "an error with a good status", True)
+        error = openai_error(b"".join(self._held)) or {}
+        return self._error(error, "an error with a good status")
+
+    def _error(self, error: Mapping[str, Any], detail: str) -> Verdict:
+        failure = failure_of_error(error, lent=self._lent)
+        if failure is None:
+            return COMMIT
+        return _fail(failure, detail, failure not in OF_OWN_KEY)
 
     def _read(self, piece: bytes) -> Verdict:
         try:
@@ -166,8 +183,7 @@ class Hold:
             self._seen += 1
             seen = look(self._dialect, event)
             if seen.sight is Sight.error:
-                failure = failure_of_error(seen.error or {})
-                return COMMIT if failure is None else _fail(failure, "an error to begin with", True)
+                return self._error(seen.error or {}, "an error to begin with")
             if seen.sight is Sight.garbage:
                 return _fail(Failure.page, "an event that is none", True)
             if seen.sight is Sight.done:

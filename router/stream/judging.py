@@ -34,9 +34,10 @@ def is_plainly_good(head: ResponseHead, piece: bytes) -> bool:
     return head.media == b"application/json" and begins[:1] == b"{" and b'"error"' not in begins
 
 
-def hold_of(head: ResponseHead, dialect: Dialect) -> Hold:
-    """What keeps the beginning of a good response."""
-    return Hold(dialect, head.look.get(b"content-type", b""), encoded=bool(head.encoding))
+def hold_of(head: ResponseHead, dialect: Dialect, *, lent: bool) -> Hold:
+    """What keeps the beginning of a good response; `lent`: the mirror was given its own key."""
+    media = head.look.get(b"content-type", b"")
+    return Hold(dialect, media, encoded=bool(head.encoding), lent=lent)
 
 
 def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:

@@ -224,3 +224,88 @@ async def test_a_refused_key_of_the_callers_own_is_not_told_as_a_mirrors() -> No
         async with Road([mirror.table(**LENDS)], CALLERS) as road:
             assert (await road.ask(with_key("sk-x"))).status == 401
             assert road.refused == []
+
+
+def _unpaid(status: int, code: str, kind: str = "requests") -> bytes:
+    body = b'{"error": {"message": "no", "type": "%b", "code": "%b"}}' % (
+        kind.encode(),
+        code.encode(),
+    )
+    head = f"HTTP/1.1 {status} No\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _events(code: str) -> bytes:
+    event = b'data: {"error": {"message": "no", "type": "x", "code": "%b"}}\n\n' % code.encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: {len(event)}"
+    return head.encode() + b"\r\n\r\n" + event
+
+
+OUT_OF_QUOTA = [
+    pytest.param(_unpaid(429, "insufficient_quota"), id="429 by code"),
+    pytest.param(_unpaid(429, "", "insufficient_quota"), id="429 by type"),
+    pytest.param(_unpaid(429, "credit_balance_exhausted"), id="429, no credit"),
+    pytest.param(_unpaid(429, "billing_hard_limit_reached"), id="429, hard limit"),
+    pytest.param(_unpaid(400, "billing_hard_limit_reached"), id="400, as of images"),
+    pytest.param(_unpaid(403, "insufficient_user_quota"), id="403"),
+    pytest.param(_unpaid(402, "payment"), id="402"),
+    pytest.param(_unpaid(200, "insufficient_quota"), id="200 with an error"),
+    pytest.param(_events("insufficient_quota"), id="an event"),
+]
+
+
+@pytest.mark.parametrize("answer", OUT_OF_QUOTA)
+@pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
+async def test_a_mirror_whose_own_key_is_out_of_quota_is_passed_over(
+    key: str, answer: bytes
+) -> None:
+    async with ScriptedMirror(answering(answer)) as one, ScriptedMirror(answering(OK), "b") as two:
+        tables = [one.table(**LENDS, priority=0), {**two.table(**LENDS), "priority": 1}]
+        async with Road(tables, {**CALLERS, "balance": {"policy": "priority"}}) as road:
+            issue(road)
+            client = await road.connect()
+            assert await _mirrors_of(client, [with_key(key)]) == ["b"]
+            assert road.refused == ["a"], "control is to check this key"
+
+
+@pytest.mark.parametrize("answer", OUT_OF_QUOTA)
+@pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
+async def test_an_outage_is_told_while_every_mirrors_own_key_is_out_of_quota(
+    key: str, answer: bytes
+) -> None:
+    async with ScriptedMirror(answering(answer)) as one, ScriptedMirror(answering(answer)) as two:
+        tables = [one.table(**LENDS), {**two.table(**LENDS), "id": "b"}]
+        async with Road(tables, CALLERS) as road:
+            issue(road)
+            for _ in range(3):
+                told = await road.ask(with_key(key))
+                assert (told.status, told.error["code"]) == (503, "no_mirror_available")
+                assert int(told["retry-after"]) > 0
+            assert set(road.refused) == {"a", "b"}
+            assert violations(road) == []
+
+
+async def test_a_key_out_of_quota_is_not_lent_for_a_while_but_callers_keys_pass() -> None:
+    asked: list[tuple[bytes, bytes]] = []
+    refusing = answering(_unpaid(429, "insufficient_quota"), asked)
+    async with ScriptedMirror(refusing) as mirror:
+        async with Road([mirror.table(**LENDS)], CALLERS) as road:
+            issue(road)
+            for _ in range(3):
+                assert (await road.ask(with_key(KEY))).status == 503
+            assert len(asked) == 1, "it is not asked with its own key again at once"
+            told = await road.ask(with_key("sk-x"))
+            assert (told.status, told.error["code"]) == (429, "insufficient_quota")
+            assert len(asked) == 2
+            assert road.refused == ["a"], "a caller's own quota is no word on the mirror's key"
+            assert violations(road) == []
+
+
+async def test_a_rate_limit_of_a_mirrors_own_key_is_still_a_rate_limit() -> None:
+    limiting = answering(_unpaid(429, "rate_limit_exceeded"))
+    async with ScriptedMirror(limiting) as mirror:
+        async with Road([mirror.table(**LENDS)], CALLERS) as road:
+            issue(road)
+            told = await road.ask(with_key(KEY))
+            assert (told.status, told.error["code"]) == (429, "upstream_rate_limited")
+            assert road.refused == []

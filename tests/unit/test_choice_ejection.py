@@ -179,7 +179,7 @@ def test_a_single_mirror_says_nothing_of_our_network() -> None:
         (422, False, False, None),
         (401, False, True, None),
         (401, False, False, Failure.key_refused),
-        (402, False, False, Failure.key_refused),
+        (402, False, False, Failure.out_of_quota),
         (403, False, True, None),
         (403, True, True, Failure.challenge),
         (503, True, False, Failure.challenge),

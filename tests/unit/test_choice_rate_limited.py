@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.choice.rate_limited import (
+    LENT,
     LONGEST_WAIT,
     MOST_BLOCKS,
     Blocks,
@@ -155,3 +156,15 @@ def test_blocks_are_bounded_and_hold_no_key() -> None:
     assert blocks.until("a", b"sk-secret-%d" % (MOST_BLOCKS + 99), 1.0) == 3600.0
     places = repr(blocks._blocks)
     assert "secret" not in places
+
+
+def test_a_mirrors_own_key_that_is_out_of_quota_keeps_away_those_who_are_lent_it() -> None:
+    blocks = _blocks()
+    blocks.block("a", LENT, 7.0, 100.0)
+    assert blocks.until("a", LENT, 106.9) == 107.0
+    assert [blocks.until("a", key, 101.0) for key in (b"sk-1", None)] == [0.0, 0.0]
+    assert (blocks.is_spent("a", 106.9), blocks.is_spent("a", 107.0)) == (True, False)
+    assert blocks.keys("a", 101.0) == 0, "no key of a caller"
+    blocks.block("b", None, 7.0, 100.0)
+    assert blocks.until("b", LENT, 101.0) == 107.0
+    assert not blocks.is_spent("b", 101.0)
