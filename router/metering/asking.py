@@ -7,8 +7,9 @@ the mirror as it came.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from router.metering.sizes import counted_size
 from router.metering.usage import sane
@@ -45,7 +46,11 @@ MOST_MODEL = 128
 """Characters of a model's name that are kept."""
 _MOST_NAMED = 64
 """Characters of a key that an error quotes."""
-_MOST_COUNT = 100
+MOST_COUNT = 1000
+"""Answers that a request may ask for: OpenAI makes 128 of a dialogue and 10 images at most. Up to
+here a mirror may judge for itself, and what it makes is reserved."""
+_COUNTS = ("n", "best_of")
+_READ_OF_TOOLS = frozenset(("model",))
 KEPT = ("previous_response_id", "conversation")
 
 
@@ -63,6 +68,8 @@ class Wanted(NamedTuple):
     no_number: str
     """A key that decides how much is made, with a value that is no whole number, which some servers
     take for one; "" if there is none."""
+    too_many: str
+    """A key that asks for more than `MOST_COUNT`; "" if there is none."""
     others: list[str]
     """Further models that it names, to fall back on or for tools; "" for one that is no text."""
     characters: int
@@ -97,18 +104,22 @@ def wanted(body: bytes, ask: bool, limits: Sequence[str] = ()) -> Wanted | None:
     data = {key: member.value for key, member in last.items()}
     model, spoken, stream = data.get("model"), data.get("input"), bool(data.get("stream"))
     options = last.get(_OPTIONS)
-    inner = None
+    inner, tools = None, last.get("tools")
     if options is not None and isinstance(options.value, dict):
         inner = members_of_text(read.text[options.begin : options.end])
         if inner is None:
             return None
+    used = _tools(read.text[tools.begin : tools.end]) if tools is not None else []
+    if used is None:
+        return None
     return Wanted(
         model=storable(model[:MOST_MODEL]) if isinstance(model, str) else "",
         stream=stream,
         background=data.get("background") not in (None, False),
-        twice=_twice(read, DECIDING) or _twice(inner, _READ_OPTIONS),
+        twice=_twice(read, DECIDING) or _twice(inner, _READ_OPTIONS) or _twice_in_tools(used),
         no_number=next((key for key in _NUMBERS if not _is_whole(data.get(key))), ""),
-        others=[*_fallbacks(data.get("models")), *_models_of_tools(data.get("tools"))],
+        too_many=next((key for key in _COUNTS if _count(data.get(key)) > MOST_COUNT), ""),
+        others=[*_fallbacks(data.get("models")), *_models_of_tools(used)],
         characters=len(spoken) if isinstance(spoken, str) else 0,
         images=_count(data.get("n")),
         size=counted_size(len(body), data),
@@ -151,16 +162,32 @@ def _fallbacks(models: object) -> list[str]:
     return [model if isinstance(model, str) else "" for model in listed]
 
 
-def _models_of_tools(tools: object) -> list[str]:
+class _Pairs(list[tuple[str, Any]]):
+    """An object with all that it has, equal keys too."""
+
+
+_PAIRS = json.JSONDecoder(object_pairs_hook=_Pairs)
+
+
+def _tools(text: str) -> list[_Pairs] | None:
+    """The tools in this JSON, which was read before; None where it is nested too deeply."""
+    try:
+        tools = _PAIRS.raw_decode(text)[0]
+    except RecursionError:
+        return None
+    plain = isinstance(tools, list) and not isinstance(tools, _Pairs)
+    return [tool for tool in tools if isinstance(tool, _Pairs)] if plain else []
+
+
+def _twice_in_tools(tools: list[_Pairs]) -> str:
+    found = (ambiguous((key for key, _ in tool), _READ_OF_TOOLS) for tool in tools)
+    return next(filter(None, found), "")
+
+
+def _models_of_tools(tools: list[_Pairs]) -> list[str]:
     """The models that tools name, as `image_generation` of responses may."""
-    named = (
-        value
-        for tool in (tools if isinstance(tools, list) else ())
-        if isinstance(tool, dict)
-        for key, value in tool.items()
-        if fold(key) == "model" and value is not None
-    )
-    return [model if isinstance(model, str) else "" for model in named]
+    named = (value for tool in tools for key, value in tool if key == "model")
+    return [model if isinstance(model, str) else "" for model in named if model is not None]
 
 
 def _prompts(prompt: object) -> int:
@@ -171,10 +198,10 @@ def _prompts(prompt: object) -> int:
 
 
 def _count(number: object) -> int:
-    """How many answers or images `n` asks for; Python's servers take 2.0 for 2."""
+    """The number of answers or images that `n` asks for; Python's servers take 2.0 for 2."""
     if isinstance(number, bool) or not isinstance(number, int | float) or number % 1:
         return 1
-    return int(min(max(number, 1), _MOST_COUNT))
+    return int(max(number, 1))
 
 
 def _asking(read: JsonObject, options: Member | None, inner: JsonObject | None) -> bytes | None:

@@ -27,7 +27,7 @@ from router.admission.lent import (
 from router.admission.ring import IssuedKey
 from router.admission.table import Table
 from router.choice.timeouts import is_reasoning
-from router.metering.asking import LIMITS, Wanted, wanted
+from router.metering.asking import LIMITS, MOST_COUNT, Wanted, wanted
 from router.metering.kinds import Kind, kind_of
 from router.metering.meter import Meter
 from router.metering.prices import Prices, day_of
@@ -52,6 +52,9 @@ _MOST_OUTPUT = 16_384
 """Tokens that are reserved for an answer whose request sets no limit: what gpt-4o gives at most."""
 _IMAGE_TOKENS = 6240
 """Tokens that are reserved for an image: gpt-image-1, 1024 by 1536, high quality."""
+_MOST_IMAGES = 10
+"""Images that are reserved for an upload, whose fields are read only while it passes: the most that
+OpenAI makes."""
 _MOST_UPLOAD = 25 << 20
 """Bytes that are reserved for an upload of unknown length: OpenAI takes no more."""
 _CHUNKS = (Dialect.chat, Dialect.completions)
@@ -148,6 +151,9 @@ class Metering:
         if asked is not None and asked.no_number:
             message = f'The value of "{asked.no_number}" must be a whole number.'
             return Problem(400, "ambiguous_request", message)
+        if asked is not None and asked.too_many:
+            message = f'The value of "{asked.too_many}" must be {MOST_COUNT} at most.'
+            return Problem(400, "integer_above_max_value", message)
         if limited and asked is not None and asked.background:
             message = 'A key with a quota may not ask for "background", which is not metered.'
             return Problem(403, "endpoint_not_metered", message)
@@ -354,7 +360,7 @@ class Metered:
             listens = kind is Kind.listening
             if listens:
                 return Usage(audio_ms=size // BYTES_PER_MS)
-            return Usage(output=_IMAGE_TOKENS, images=1)
+            return Usage(output=_MOST_IMAGES * _IMAGE_TOKENS, images=_MOST_IMAGES)
         if kind is Kind.speech:
             return Usage(characters=asked.characters)
         if kind is Kind.images:
@@ -422,10 +428,12 @@ class Metered:
 
     @property
     def _images(self) -> int:
-        """Images that are asked for; of an upload one, since its fields are not known."""
+        """Images that are asked for; of an upload whose fields cannot be read as many as may be."""
         if self._kind is not Kind.images:
             return 0
-        return self._asked.images if self._asked is not None else 1
+        if self._asked is not None:
+            return self._asked.images
+        return (self._upload.images if self._upload is not None else 0) or _MOST_IMAGES
 
     def _drawn(self, images: int, day: str) -> Usage:
         """What images may use of which the mirror has not told it: tokens, unless their price is

@@ -1,8 +1,9 @@
-"""Which model an upload names, found while it passes (RFC 7578, RFC 2046 section 5.1).
+"""The model that an upload names, and how many images it asks for, found while it passes (RFC 7578,
+RFC 2046 section 5.1).
 
 Servers differ in how they read what is written strangely, and who uploads might have a cheap model
 read here and a dear one there. So a form is read in its plain spelling only; in any other its model
-is not known.
+and its images are not known.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ _FIELD = re.compile(
 _MOST_HEAD = 4096
 _MOST_VALUE = 256
 _MOST_MODELS = 8
+_NUMBER = re.compile(rb"[0-9]{1,4}")
+_READ = (b"model", b"n")
 _LATER, _NEVER = -1, -2
 """A part is not here yet, or cannot be read."""
 
 
 class UploadTap:
-    """Finds the models that a form names, while it passes."""
+    """Finds the models and the number of images that a form names, while it passes."""
 
-    __slots__ = ("_broken", "_carry", "_delimiter", "_waits", "models")
+    __slots__ = ("_broken", "_carry", "_delimiter", "_images", "_waits", "models")
 
     def __init__(self, content_type: bytes) -> None:
         form = _FORM.fullmatch(content_type.strip())
@@ -40,6 +43,8 @@ class UploadTap:
         self._waits = False
         """Whether a part has begun that could not be read to its content yet."""
         self.models: set[str] = set()
+        self._images = 1
+        """The most of any `n`; 0 where one could not be read."""
 
     def __repr__(self) -> str:
         return f"<UploadTap {sorted(self.models)}>"
@@ -48,6 +53,11 @@ class UploadTap:
     def unclear(self) -> bool:
         """Whether it may name another model than was found."""
         return self._broken or self._waits
+
+    @property
+    def images(self) -> int:
+        """Images that it asks for; 0: not known."""
+        return 0 if self.unclear else self._images
 
     def feed(self, piece: bytes) -> None:
         """Note a piece of the body."""
@@ -78,9 +88,11 @@ class UploadTap:
         name = _name(text[begin:end])
         if name is None or (name != b"model" and b"model" in name.lower()):
             return _NEVER
-        return self._model(text, end) if name == b"model" else end
+        if name == b"N":
+            self._images = 0
+        return self._value(name, text, end) if name in _READ else end
 
-    def _model(self, text: bytes, begin: int) -> int:
+    def _value(self, name: bytes, text: bytes, begin: int) -> int:
         at = text.find(self._delimiter, begin)
         if (len(text) if at < 0 else at) - begin > _MOST_VALUE:
             return _NEVER
@@ -88,7 +100,13 @@ class UploadTap:
             return _LATER
         if at < begin + 2 or text[at - 2 : at] != b"\r\n" or len(self.models) >= _MOST_MODELS:
             return _NEVER
-        self.models.add(text[begin : at - 2].decode("utf-8", "replace"))
+        value = text[begin : at - 2]
+        if name == b"model":
+            self.models.add(value.decode("utf-8", "replace"))
+        elif not _NUMBER.fullmatch(value):
+            self._images = 0
+        elif self._images:
+            self._images = max(self._images, int(value))
         return at - 2
 
 

@@ -256,6 +256,10 @@ IMAGES = request("images/generations", {"model": "dall-e-3", "prompt": "x", "n":
 FORM_TYPE = b"multipart/form-data; boundary=x"
 UPLOAD = request("audio/transcriptions", body={}, multipart=FORM_TYPE)._replace(body=None)
 FORM = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--x--\r\n'
+FORM_OF_IMAGES = (
+    b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\ngpt-image-1\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="n"\r\n\r\n%b\r\n--x--\r\n'
+)
 PICTURES = json.dumps({"data": [{"b64_json": "A"}, {"b64_json": "A"}]}).encode()
 HEARD = b'{"text":"x","usage":{"type":"duration","seconds":60}}'
 
@@ -329,7 +333,42 @@ def test_an_open_request_for_an_upload_to_images_reserves_tokens_too():
     asked = request("images/edits", multipart=FORM_TYPE)._replace(body=None)
     metered = made.begin(KEY, asked, WALL)
     assert isinstance(metered, Metered)
-    assert metered.expected() == Usage(output=6240, images=1)
+    assert metered.expected() == Usage(output=10 * 6240, images=10)
+
+
+@pytest.mark.parametrize(("n", "images"), [(b"3", 3), (b"\r\n", 10), (b"3.0", 10), (b"", 10)])
+def test_an_upload_that_is_left_is_charged_for_as_many_images_as_it_asked_for(n, images):
+    form = FORM_OF_IMAGES % n
+    asked = request("images/edits", multipart=FORM_TYPE)._replace(body=None)
+    found = charged("client_abort", None, b"", asked=asked, uploaded=form)
+    assert found is not None
+    assert (found[0], found[1][2], found[1][3]) == ("estimate", images * 6240, images)
+    found = charged("client_abort", None, b"", asked=asked, uploaded=FORM)
+    assert found is not None
+    assert found[1][3] == 1, "without n one is made"
+
+
+@pytest.mark.parametrize("n", [100, 128, 1000])
+def test_a_request_reserves_all_the_answers_that_it_asks_for(n: int):
+    made, _, _ = metering()
+    asked = request(body={"model": "gpt-4o", "n": n, "max_tokens": 7})
+    metered = made.begin(KEY, asked, WALL)
+    assert isinstance(metered, Metered)
+    assert metered.expected().output == 7 * n
+    drawing = request("images/generations", {"model": "dall-e-3", "prompt": "x", "n": n})
+    metered = made.begin(KEY, drawing, WALL)
+    assert isinstance(metered, Metered)
+    assert metered.expected().images == n
+
+
+def test_images_that_are_estimated_in_tokens_count_towards_a_quota_of_tokens():
+    made, _, _ = metering()
+    key = KEY._replace(tokens_left=3 * 6240)
+    asked = request("images/generations", {"model": "gpt-image-1", "prompt": "x", "n": 2})
+    metered = made.begin(key, asked, WALL)
+    assert isinstance(metered, Metered)
+    metered.settle("client_abort", WALL, sent=True, received=9)
+    assert made.uses.spent(key.id)[1] == 2 * 6240
 
 
 def test_the_open_requests_of_a_key_reserve_for_each_prompt():
@@ -425,7 +464,17 @@ def test_a_stream_is_asked_for_its_use_and_that_is_hidden():
         (PATTERNS, request(body={**CHAT, "models": "o3"}), 404, "model_not_found"),
         (PATTERNS, request(body={**CHAT, "models": [{"id": "o3"}]}), 404, "model_not_found"),
         (PATTERNS, request(body={**CHAT, "tools": [DRAWS]}), 404, "model_not_found"),
-        (PATTERNS, request(body={**CHAT, "tools": [{"Model": "o3"}]}), 404, "model_not_found"),
+        (PATTERNS, request(body={**CHAT, "tools": [{"Model": "o3"}]}), 400, "ambiguous_request"),
+        (
+            PATTERNS,
+            request()._replace(
+                body=b'{"model":"gpt-4o","tools":[{"model":"o3","model":"gpt-4o"}]}'
+            ),
+            400,
+            "ambiguous_request",
+        ),
+        (KEY, request(body={**CHAT, "n": 1001}), 400, "integer_above_max_value"),
+        (KEY, request(body={**CHAT, "best_of": 1e300}), 400, "integer_above_max_value"),
         (PATTERNS, request(body={**CHAT, "Models": ["gpt-4o"]}), 400, "ambiguous_request"),
         (KEY, request(body={**CHAT, "n": "100"}), 400, "ambiguous_request"),
         (TOKENS, request(body={**CHAT, "max_tokens": "9"}), 400, "ambiguous_request"),

@@ -129,6 +129,12 @@ def test_the_model_is_that_of_the_outermost_object():
         ('{"stream_options":{"include_u\u017fage":false}}'.encode(), "include_usage"),
         (b'{"stream_options":{"x":1,"X":1}}', "x"),
         (b'{"metadata":{"a":1,"A":1,"Model":2}}', ""),
+        (b'{"tools":[{"model":"a","model":"b"}]}', "model"),
+        (b'{"tools":[{"model":"a","mod\\u0065l":"b"}]}', "model"),
+        (b'{"tools":[{},{"Model":"a"}]}', "model"),
+        (b'{"tools":[{"type":"function","type":"image_generation"}]}', "type"),
+        (b'{"tools":[{"function":{"x":1,"X":2,"Model":3}}]}', ""),
+        (b'{"tools":{"model":"a","model":"b"}}', ""),
     ],
 )
 def test_what_servers_would_read_in_different_ways_is_told(body: bytes, key: str):

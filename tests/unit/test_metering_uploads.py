@@ -48,6 +48,33 @@ def test_a_form_may_say_its_boundary_in_several_ways(form: bytes) -> None:
     assert tapped(UPLOAD % b"", form=form) == ({"whisper-1"}, False)
 
 
+PART = b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+
+
+@pytest.mark.parametrize("cut", [1, 13, 1 << 20])
+@pytest.mark.parametrize(
+    ("parts", "images"),
+    [
+        ([], 1),
+        ([(b"n", b"4")], 4),
+        ([(b"n", b"1"), (b"n", b"10")], 10),
+        ([(b"n", b"10"), (b"n", b"1")], 10),
+        ([(b"n", b"4"), (b"N", b"9")], 0),
+        ([(b"n", b"9e0"), (b"n", b"4")], 0),
+        ([(b"n", b"-1")], 0),
+        ([(b"n", b"")], 0),
+        ([(b"name", b"9")], 1),
+    ],
+)
+def test_an_upload_says_how_many_images_it_asks_for(
+    parts: list[tuple[bytes, bytes]], images: int, cut: int
+) -> None:
+    raw, tap = b"".join(PART % part for part in parts) + REST, UploadTap(TYPE)
+    for at in range(0, len(raw), cut):
+        tap.feed(raw[at : at + cut])
+    assert tap.images == images
+
+
 async def test_a_form_of_an_ordinary_client_is_read() -> None:
     form = aiohttp.FormData()
     form.add_field("file", b"--\r\n" * 999, filename="a b.mp3", content_type="audio/mpeg")
