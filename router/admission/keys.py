@@ -7,12 +7,14 @@ counts before one of the caller's own, which is then not forwarded, and no issue
 
 from __future__ import annotations
 
+import re
 import secrets
 import string
 import zlib
-from base64 import b64decode
-from collections.abc import Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +27,10 @@ _IN_QUERIES = frozenset((b"key", b"api-key", b"api_key", b"apikey"))
 """Names in a query, in small letters, that some servers take a key from; it is no carrier here."""
 SECRET_LENGTH = 42
 CHECKSUM_LENGTH = 6
+_MOST_ESCAPED = 3
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{64,}")
+"""What 48 bytes or more may be in base64."""
+_STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 class Caller(StrEnum):
@@ -84,10 +90,46 @@ def looks_issued(key: bytes, prefix: str) -> bool:
 
 
 def issued_in(text: bytes, prefix: str) -> bytes | None:
-    """The first key with our prefix and a valid checksum that stands in a text."""
+    """The first key with our prefix and a valid checksum that stands in a text: as it is, or as
+    clients write it, percent-encoded up to three times or in base64 of either alphabet, as
+    `curl -u :KEY` sends it (RFC 7617)."""
+    begin, first, second, third = _begins(prefix)  # no loop: it costs 0.6 µs a text
+    if begin in text or first in text or second in text or third in text or b"%" in text:
+        return _spelled_in(text, prefix)
+    return None
+
+
+def _spelled_in(text: bytes, prefix: str) -> bytes | None:
+    for _ in range(_MOST_ESCAPED):
+        found = _plainly_in(text, prefix)
+        if found is not None or b"%" not in text:
+            return found
+        text = unquote_to_bytes(text)
+    return _plainly_in(text, prefix)
+
+
+def _plainly_in(text: bytes, prefix: str) -> bytes | None:
+    begin, *encoded = _begins(prefix)
+    found = _standing_in(text, begin, prefix) if begin in text else None
+    if found is None and any(form in text for form in encoded):
+        decoded = (_standing_in(plain, begin, prefix) for plain in _decoded(text))
+        found = next(filter(None, decoded), None)
+    return found
+
+
+@lru_cache(maxsize=8)
+def _begins(prefix: str) -> tuple[bytes, bytes, bytes, bytes]:
+    """The beginning of an issued key, and in base64 after no, one and two bytes of something else:
+    the characters that stand for it alone."""
     begin = prefix.encode()
-    if begin not in text:
-        return None
+    first, second, third = (
+        b64encode(bytes(before) + begin)[-(-before * 8 // 6) : (before + len(begin)) * 8 // 6]
+        for before in range(3)
+    )
+    return begin, first, second, third
+
+
+def _standing_in(text: bytes, begin: bytes, prefix: str) -> bytes | None:
     at, size = text.find(begin), len(begin) + SECRET_LENGTH + CHECKSUM_LENGTH
     while at >= 0:
         if looks_issued(text[at : at + size], prefix):
@@ -109,8 +151,6 @@ def credentials(look: Mapping[bytes, bytes], prefix: str) -> Credentials:
         shown = [*found, *((_carrier_of(protocol), protocol) for protocol in protocols)]
     for name, text in shown:
         issued = issued_in(text, prefix)
-        if issued is None and text[:6].lower() == b"basic ":
-            issued = issued_in(_decoded(text), prefix)
         if issued is not None:
             return Credentials(_ISSUED, (issued,), name, prefix)
     if protocols:
@@ -125,22 +165,19 @@ def without_keys(target: bytes, credentials: Credentials) -> bytes:
     the mirror could take these instead."""
     path, _, query = target.partition(b"?")
     pairs = query.split(b"&")
-    kept = [pair for pair in pairs if not _is_key(unquote_to_bytes(pair), credentials)]
+    kept = [pair for pair in pairs if not _is_key(pair, credentials)]
     if len(kept) == len(pairs):
         return target
     return path + b"?" + b"&".join(kept) if kept else path
 
 
 def path_holds_key(target: bytes, prefix: str) -> bool:
-    """Whether an issued key stands in the path of a target, be it percent-encoded."""
-    if b"%" not in target and prefix.encode() not in target:
-        return False
-    path = target.partition(b"?")[0]
-    return issued_in(unquote_to_bytes(path) if b"%" in path else path, prefix) is not None
+    """Whether an issued key stands in the path of a target."""
+    return issued_in(target.partition(b"?")[0], prefix) is not None
 
 
 def _is_key(pair: bytes, credentials: Credentials) -> bool:
-    named = pair.partition(b"=")[0].lower() in _IN_QUERIES
+    named = unquote_to_bytes(pair.partition(b"=")[0]).lower() in _IN_QUERIES
     if named and credentials.caller is not _OWN:
         return True
     return issued_in(pair, credentials.prefix) is not None
@@ -209,12 +246,12 @@ def _header_key(name: bytes, value: bytes) -> bytes | None:
     return value or None
 
 
-def _decoded(value: bytes) -> bytes:
-    """What a client sends as password (RFC 7617), as `curl -u :KEY` does."""
-    try:
-        return b64decode(value[6:] + b"==")
-    except ValueError:
-        return b""
+def _decoded(text: bytes) -> Iterator[bytes]:
+    """What stands in a text in base64, wherever among these characters it begins."""
+    for found in _BASE64.findall(text):
+        for begin in range(4):
+            part = found[begin:].translate(_STANDARD)
+            yield b64decode(part[: len(part) - (len(part) % 4 == 1)] + b"==")
 
 
 def _keys_in(protocols: list[bytes]) -> list[bytes]:

@@ -164,3 +164,106 @@ async def test_a_path_that_holds_an_issued_key_is_refused(path: str, key: str) -
     assert (answer.status, answer.error["code"]) == (400, "key_in_path")
     assert SECRET not in answer.error["message"]
     assert head == b"", "no mirror is asked"
+
+
+PERCENT = "".join(f"%{ord(letter):02x}" for letter in ISSUED)
+TWICE = PERCENT.replace("%", "%25")
+IN_BASE64 = base64.b64encode(f":{ISSUED}".encode()).decode()
+SPELLINGS = {
+    "as it is": ISSUED,
+    "percent-encoded": PERCENT,
+    "in capitals": PERCENT.upper(),
+    "in part": ESCAPED,
+    "twice": TWICE,
+    "thrice": TWICE.replace("%", "%25"),
+    "base64 of :key": IN_BASE64,
+    "base64 of user:key": base64.b64encode(f"user:{ISSUED}".encode()).decode(),
+    "base64 of key:": base64.b64encode(f"{ISSUED}:".encode()).decode(),
+    "base64 of key": base64.b64encode(ISSUED.encode()).decode(),
+    "base64url": base64.urlsafe_b64encode(f"\xff\xfe?:{ISSUED}".encode("latin-1")).decode(),
+    "base64, percent-encoded": IN_BASE64.replace("=", "%3D").replace("b", "%62"),
+}
+SPELLED = pytest.mark.parametrize("key", SPELLINGS.values(), ids=SPELLINGS)
+SHOWN = pytest.mark.parametrize("own", [OWN, ""], ids=["beside an own key", "alone"])
+
+
+def leaks(head: bytes) -> bool:
+    """Whether any spelling of the issued key is in there."""
+    return any(spelling.encode() in head for spelling in SPELLINGS.values())
+
+
+@SPELLED
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Authorization: Bearer {}",
+        "Authorization: Basic {}",
+        "Authorization: basic {}",
+        "Authorization: {}",
+        "api-key: {}",
+        "api-key: Basic {}",
+        "x-api-key: {}",
+        "x-api-key: Bearer {}",
+        "mj-api-secret: {}",
+    ],
+)
+async def test_an_issued_key_in_a_carrier_is_known_however_it_is_spelled(
+    field: str, key: str
+) -> None:
+    answer, head = await sent("/v1/models", field.format(key))
+    assert answer.status == 200
+    assert LENT.encode() in head
+    assert not leaks(head)
+
+
+@SPELLED
+@SHOWN
+@pytest.mark.parametrize(
+    "field",
+    [
+        "Cookie: session=1; key={}",
+        "Referer: http://localhost/?api_key={}",
+        "Proxy-Authorization: Basic {}",
+        "X-Authorization: Basic {}",
+        "x_api_key: {}",
+        "openai-api-key: {}",
+        "x-goog-api-key: {}",
+        "User-Agent: tool/1 ({})",
+        "Content-Type: text/plain; x={}",
+    ],
+)
+async def test_an_issued_key_in_a_field_that_is_no_carrier_is_dropped_however_it_is_spelled(
+    field: str, own: str, key: str
+) -> None:
+    shown = [f"Authorization: Bearer {own}"] if own else []
+    answer, head = await sent("/v1/models", *shown, field.format(key), "x-mg-kept: 1")
+    assert answer.status == 200
+    assert not leaks(head)
+    assert (own or LENT).encode() in head
+    assert b"x-mg-kept: 1" in head
+
+
+@SPELLED
+@SHOWN
+@pytest.mark.parametrize("name", ["key", "api_key", "api-key", "apikey", "token", "%6bey", ""])
+async def test_an_issued_key_in_the_query_is_left_out_however_it_is_spelled(
+    name: str, own: str, key: str
+) -> None:
+    shown = [f"Authorization: Bearer {own}"] if own else []
+    part = f"{name}={key}" if name else key
+    answer, head = await sent(f"/v1/models?x=1&{part}&y=2", *shown)
+    assert answer.status == 200
+    assert head.startswith(b"GET /v1/models?x=1&y=2 HTTP/1.1\r\n")
+    assert (own or LENT).encode() in head
+
+
+@SPELLED
+@SHOWN
+@pytest.mark.parametrize("path", ["/v1/responses/{}", "/v1/models/x-{}/y"])
+async def test_an_issued_key_in_the_path_is_refused_however_it_is_spelled(
+    path: str, own: str, key: str
+) -> None:
+    shown = [f"Authorization: Bearer {own}"] if own else []
+    answer, head = await sent(path.format(key), *shown)
+    assert (answer.status, answer.error["code"]) == (400, "key_in_path")
+    assert head == b"", "no mirror is asked"
