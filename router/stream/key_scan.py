@@ -1,9 +1,10 @@
 """The search for a mirror's own key in what that mirror sends, so that no client gets it.
 
-It is found as it is, in UTF-16, with characters escaped as in JSON or in a URL, and in base64. What
-passes in pieces is searched as a whole: an end that a key may begin with is held back until the
-next piece shows what it is. What is read here are the bytes of a body: of a WebSocket the payloads
-of its frames, since a frame's head may stand within the key.
+It is found as it is, in UTF-16, with characters escaped as in JSON, in a URL or by their numbers in
+HTML, and in base64: as an honest mirror quotes it. One that wants its own key to be known can
+always say it in another way. What passes in pieces is searched as a whole: an end that a key may
+begin with is held back until the next piece shows what it is. What is read here are the bytes of a
+body: of a WebSocket the payloads of its frames, since a frame's head may stand within the key.
 """
 
 from __future__ import annotations
@@ -22,12 +23,19 @@ _MOST_HELD = 64 << 10
 _LEAST_INFLATED, _MOST_RATIO = 1 << 20, 100
 """A compressed body may become so long, and then so many times its size: JSON and events shrink to
 a fifth or a fiftieth; what shrinks to a thousandth is made to keep a worker busy."""
-_ESCAPE = re.compile(rb"\\{1,8}(?:u00([2-7][0-9a-f])|(/))|%([2-7][0-9a-f])", re.IGNORECASE)
+_ESCAPE = re.compile(
+    rb"\\{1,8}(?:u00([2-7][0-9a-f])|(/))|%([2-7][0-9a-f])"
+    rb"|&#(?:x0{0,2}([2-7][0-9a-f])|0{0,2}(3[2-9]|[4-9][0-9]|1[01][0-9]|12[0-6]));",
+    re.IGNORECASE,
+)
 """An escaped visible character. Backslashes double with each JSON text within another one."""
 _LONGEST_ESCAPE = 13
 _BEGINS = (rb"%", rb"\\u00")
-_PART_OF_ESCAPE = re.compile(rb"(?:\\{1,8}(?:u(?:0(?:0[2-7]?)?)?)?|%[2-7]?)\Z", re.IGNORECASE)
-_MAY_GO_ON = frozenset(f"{ascii_letters}{digits}+/-_\\%".encode())
+_PART_OF_ESCAPE = re.compile(
+    rb"(?:\\{1,8}(?:u(?:0(?:0[2-7]?)?)?)?|%[2-7]?|&(?:#(?:x0{0,2}(?:[2-7][0-9a-f]?)?|[0-9]{0,5})?)?)\Z",
+    re.IGNORECASE,
+)
+_MAY_GO_ON = frozenset(f"{ascii_letters}{digits}+/-_\\%&#;".encode())
 
 
 class KeyForms:
@@ -70,6 +78,8 @@ class KeyForms:
         return any(form in plain for form in self._forms)
 
     def _has_escapes(self, data: bytes) -> bool:
+        if b"&" in data and b"&#" in data:  # one byte is found ten times as fast as two
+            return True
         if b"%" not in data and b"\\" not in data:
             return False
         return b"\\/" in data or any(found.search(data) for found in self._escapes)
@@ -225,8 +235,10 @@ def _codes(characters: bytes) -> bytes:
 
 
 def _character(escape: re.Match[bytes]) -> bytes:
-    code = escape[1] or escape[3]
-    return bytes((int(code, 16),)) if code else b"/"
+    code = escape[1] or escape[3] or escape[4]
+    if code:
+        return bytes((int(code, 16),))
+    return bytes((int(escape[5]),)) if escape[5] else b"/"
 
 
 def _unescaped(data: bytes) -> tuple[bytes, list[tuple[int, int]]]:
