@@ -7,6 +7,7 @@ import base64
 import pytest
 
 from router.admission.keys import checksum
+from tests.support.loops import on_both_loops, run_on
 from tests.support.road import OK, Response, Road, ScriptedMirror, answering
 
 SECRET = "a1" * 21
@@ -192,6 +193,7 @@ def leaks(head: bytes) -> bool:
     return any(spelling.encode() in head for spelling in SPELLINGS.values())
 
 
+@on_both_loops
 @SPELLED
 @pytest.mark.parametrize(
     "field",
@@ -207,10 +209,10 @@ def leaks(head: bytes) -> bool:
         "mj-api-secret: {}",
     ],
 )
-async def test_an_issued_key_in_a_carrier_is_known_however_it_is_spelled(
-    field: str, key: str
+def test_an_issued_key_in_a_carrier_is_known_however_it_is_spelled(
+    field: str, key: str, loop_name: str
 ) -> None:
-    answer, head = await sent("/v1/models", field.format(key))
+    answer, head = run_on(loop_name, sent("/v1/models", field.format(key)))
     assert answer.status == 200
     assert LENT.encode() in head
     assert not leaks(head)

@@ -9,6 +9,7 @@ import pytest
 
 from monitor.health.board import HealthSnapshot, MirrorHealth, State
 from router.admission.keys import new_key
+from tests.support.loops import on_both_loops, run_on
 from tests.support.road import OK, RawClient, Road, ScriptedMirror, answering, get, post
 
 KEY = new_key("mg-")
@@ -254,11 +255,7 @@ OUT_OF_QUOTA = [
 ]
 
 
-@pytest.mark.parametrize("answer", OUT_OF_QUOTA)
-@pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
-async def test_a_mirror_whose_own_key_is_out_of_quota_is_passed_over(
-    key: str, answer: bytes
-) -> None:
+async def _passed_over(key: str, answer: bytes) -> None:
     async with ScriptedMirror(answering(answer)) as one, ScriptedMirror(answering(OK), "b") as two:
         tables = [one.table(**LENDS, priority=0), {**two.table(**LENDS), "priority": 1}]
         async with Road(tables, {**CALLERS, "balance": {"policy": "priority"}}) as road:
@@ -266,6 +263,15 @@ async def test_a_mirror_whose_own_key_is_out_of_quota_is_passed_over(
             client = await road.connect()
             assert await _mirrors_of(client, [with_key(key)]) == ["b"]
             assert road.refused == ["a"], "control is to check this key"
+
+
+@on_both_loops
+@pytest.mark.parametrize("answer", OUT_OF_QUOTA)
+@pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
+def test_a_mirror_whose_own_key_is_out_of_quota_is_passed_over(
+    key: str, answer: bytes, loop_name: str
+) -> None:
+    run_on(loop_name, _passed_over(key, answer))
 
 
 @pytest.mark.parametrize("answer", OUT_OF_QUOTA)
