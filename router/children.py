@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from monitor.feed import Channel, ChannelClosed, Message, channel_pair
 from router.handed import write_document
@@ -27,6 +27,15 @@ MAX_BACKOFF = 30.0
 """Seconds of the longest such pause, for a child that never got ready …"""
 MAX_PAUSE = 1.0
 """… and for one that did: it may end again soon, but until then it serves."""
+
+
+class Shared(NamedTuple):
+    """Descriptors of the anonymous files that all children have."""
+
+    table: int
+    """Open requests and rates of clients (`admission/table.py`)."""
+    lists: int
+    """Bans and issued keys (`admission/last_lists.py`)."""
 
 
 @dataclass(slots=True)
@@ -139,24 +148,28 @@ def _spawn(post: Post, life: int, document: int) -> subprocess.Popen[bytes]:
 
 
 def worker_post(
-    slot: int, feed: socket.socket, listen: socket.socket, table: int, workers: int
+    slot: int, feed: socket.socket, listen: socket.socket, shared: Shared, workers: int
 ) -> Post:
-    """The place of one data-plane process; `table`: a descriptor (`admission/table.py`)."""
-    fds = {"feed": feed.fileno(), "listen": listen.fileno(), "table": table}
+    """The place of one data-plane process."""
+    fds = {"feed": feed.fileno(), "listen": listen.fileno(), **shared._asdict()}
     numbers = {"slot": slot, "workers": workers, **fds}
     arguments = {name: str(number) for name, number in numbers.items()}
     return Post(f"worker {slot}", "router.worker", arguments, tuple(fds.values()))
 
 
 def control_post(
-    feeds: Sequence[socket.socket], listeners: dict[str, socket.socket], table: int, workers: int
+    feeds: Sequence[socket.socket],
+    listeners: dict[str, socket.socket],
+    shared: Shared,
+    workers: int,
 ) -> Post:
-    """The place of the control process; `table` as in `worker_post`."""
+    """The place of the control process."""
     numbers = {name: str(sock.fileno()) for name, sock in listeners.items()}
-    numbers |= {"table": str(table), "workers": str(workers)}
+    numbers |= {name: str(fd) for name, fd in shared._asdict().items()}
+    numbers["workers"] = str(workers)
     return Post(
         "control",
         "router.main.control",
         {"feeds": ",".join(str(feed.fileno()) for feed in feeds), **numbers},
-        (*(sock.fileno() for sock in (*feeds, *listeners.values())), table),
+        (*(sock.fileno() for sock in (*feeds, *listeners.values())), *shared),
     )

@@ -105,6 +105,8 @@ class Plane:
         self.pool: Pool[Upstream] = Pool(config.router, self.rng, tell)
         self.bans = BanList()
         self.keys = KeyRing()
+        self.missing: set[str] = set()
+        """Lists that have never come from control; not ready until there are none."""
         uses = Uses() if uses is None else uses  # an empty one is false
         self.metering = Metering(uses, totals, table)
         self.abandoned = AbandonedAnswers(self.wheel, clock, wall)

@@ -1,10 +1,10 @@
 """Serves nothing, only keeps processes alive: workers and control.
 
 It has no event loop, so that nothing a request or a probe does can hang it. It keeps the listening
-sockets, which `router/main/run.py` has bound, both ends of every feed, and the table of open
-requests, so a child that is replaced loses only its own connections, and what these took is free
-again. When it dies, the kernel kills its children (`handed.py`); one too young for that sees its
-channel end, and ends too.
+sockets, which `router/main/run.py` has bound, both ends of every feed, the table of open requests,
+and the last lists of bans and keys, so a child that is replaced loses only its own connections, and
+what these took is free again. When it dies, the kernel kills its children (`handed.py`); one too
+young for that sees its channel end, and ends too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from monitor.feed import Message, channel_pair
-from router.admission import table
-from router.children import Post, control_post, start, worker_post
+from router.admission import last_lists, table
+from router.children import Post, Shared, control_post, start, worker_post
 
 log = logging.getLogger("supervisor")
 
@@ -64,11 +64,13 @@ class Supervisor:
         self._listeners = [api, *control_listeners.values()]
         self._kept = [end for pair in pairs for end in pair]
         self._table = table.create(workers + 1)  # the last column is control's
+        self._lists = last_lists.create()
+        shared = Shared(self._table, self._lists)
         self._control = control_post(
-            [theirs for _, theirs in pairs], control_listeners, self._table, workers
+            [theirs for _, theirs in pairs], control_listeners, shared, workers
         )
         self._workers = [
-            worker_post(i, ours, api, self._table, workers) for i, (ours, _) in enumerate(pairs)
+            worker_post(i, ours, api, shared, workers) for i, (ours, _) in enumerate(pairs)
         ]
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = socket.socketpair()
@@ -278,6 +280,7 @@ class Supervisor:
         for sock in (*self._kept, self._woken, self._waker):
             sock.close()
         os.close(self._table)
+        os.close(self._lists)
 
 
 def worker_count(setting: int) -> int:

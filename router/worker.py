@@ -37,6 +37,7 @@ from router.access import access_log
 from router.admission.clients import Peer
 from router.admission.followed import FollowedBans, FollowedKeys
 from router.admission.following import ASK_AGAIN, Followed, Follower
+from router.admission.last_lists import LastLists
 from router.admission.table import Table
 from router.choice.words import Word, from_message, to_message
 from router.config import RouterConfig, WorkerConfig
@@ -57,15 +58,25 @@ GC_THRESHOLDS = (50_000, 20, 100)
 """Requests leave no cycles behind; with Python's own thresholds, looking for some took 5 % of the
 CPU of small requests."""
 FIRST_STATE_WAIT = 5.0
-"""Seconds to wait for control's first word, with all bans and keys, before serving without."""
+"""Seconds to wait for control's first word, with all bans and keys, before serving with those that
+were the last ones when this worker started, or without."""
 _CROWDED_GAP = 60.0
+_BANS, _KEYS = "bans", "issued keys"
+_SAID = {"bans": _BANS, "keys": _KEYS}
+"""Lists, as an operator reads of them."""
 
 
 class Worker:
     """Wires one worker process."""
 
     def __init__(
-        self, slot: int, config: WorkerConfig, feed: Channel, life: Channel, table: Table
+        self,
+        slot: int,
+        config: WorkerConfig,
+        feed: Channel,
+        life: Channel,
+        table: Table,
+        lists: LastLists,
     ) -> None:
         self._name = f"{slot}-{os.getpid()}-{time.time_ns()}"
         self._logged_as = f"worker-{slot}"
@@ -99,8 +110,12 @@ class Worker:
         )
         self._awaited = {"bans", "keys"}
         """Lists that have not come yet."""
-        self._bans = self._follower("bans", FollowedBans(self._plane))
-        self._keys = self._follower("keys", FollowedKeys(self._plane.keys, self._plane.end_revoked))
+        self._plane.missing |= {_BANS, _KEYS}
+        bans = FollowedBans(self._plane)
+        keys = FollowedKeys(self._plane.keys, self._plane.end_revoked)
+        self._recall(lists, {"bans": bans, "keys": keys})
+        self._bans = self._follower("bans", bans)
+        self._keys = self._follower("keys", keys)
         self._lists: dict[str, Callable[[Message], None]] = {
             "bans": self._bans.piece,
             "ban": self._bans.add,
@@ -118,8 +133,23 @@ class Worker:
         question = {"type": f"{name}?", "process": self._name}
         return Follower(followed, partial(self._tell, question), partial(self._complete, name))
 
+    def _recall(self, lists: LastLists, followed: dict[str, Followed]) -> None:
+        """Take the lists that control wrote last; it is asked for them all the same."""
+        for message in lists.read():
+            kind = message["type"]
+            if kind == "allowed":
+                self._plane.limits.allow(message["rows"])
+                continue
+            if message["piece"] == 0:
+                followed[kind].begin()
+            followed[kind].collect(message)
+            if message["piece"] + 1 == message["of"]:
+                followed[kind].finish()
+                self._plane.missing.discard(_SAID[kind])
+
     def _complete(self, name: str) -> None:
         self._awaited.discard(name)
+        self._plane.missing.discard(_SAID[name])
         if not self._awaited:
             self._informed.set()
 
@@ -148,9 +178,10 @@ class Worker:
         try:
             await asyncio.wait_for(self._informed.wait(), FIRST_STATE_WAIT)
         except TimeoutError:
+            missing = " and ".join(sorted(self._plane.missing))
             log.warning(
-                "control is silent: serving with the configuration alone, until it answers without"
-                " bans and without keys issued here"
+                "control is silent: serving %s",
+                f"without {missing} until it answers" if missing else "with the last lists",
             )
         if not self._stop.is_set():
             await self._serve(listen)
@@ -318,7 +349,7 @@ def main() -> int:
     """Entry point of the process; all arguments are written by the supervisor."""
     end_with_parent()
     parser = argparse.ArgumentParser(prog="python -m router.worker")
-    for name in ("slot", "feed", "life", "listen", "document", "table", "workers"):
+    for name in ("slot", "feed", "life", "listen", "document", "table", "lists", "workers"):
         parser.add_argument(f"--{name}", type=int, required=True)
     args = parser.parse_args()
     config = read(WorkerConfig, read_document(args.document)["worker"])
@@ -327,7 +358,7 @@ def main() -> int:
 
     async def serve() -> None:
         table = Table(args.table, args.slot, args.workers + 1)
-        worker = Worker(args.slot, config, feed, life, table)
+        worker = Worker(args.slot, config, feed, life, table, LastLists(args.lists))
         await worker.run(socket.socket(fileno=args.listen))
 
     try:

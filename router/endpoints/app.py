@@ -44,9 +44,16 @@ async def _healthz(request: web.Request) -> web.Response:
 async def _readyz(request: web.Request) -> web.Response:
     plane = request.app[_PLANE]
     serving = sorted(upstream.id for upstream in plane.upstreams if upstream.available)
-    ready = bool(serving) and not plane.draining
-    body = {"status": "ready" if ready else "no mirror can serve", "mirrors": len(serving)}
-    return web.json_response(body, status=200 if ready else 503, headers=_CORS)
+    status = _status(plane, bool(serving))
+    body = {"status": status, "mirrors": len(serving)}
+    return web.json_response(body, status=200 if status == "ready" else 503, headers=_CORS)
+
+
+def _status(plane: Plane, served: bool) -> str:
+    """Why this worker is not ready, or "ready"."""
+    if plane.missing:
+        return f"{' and '.join(sorted(plane.missing))} have not come from the control process yet"
+    return "ready" if served and not plane.draining else "no mirror can serve"
 
 
 async def _root(request: web.Request) -> web.Response:

@@ -35,6 +35,7 @@ from monitor.service import Monitor
 from monitor.tasks import Tasks, Work, cancelled
 from monitor.totals import MergedTotals, Totals
 from router import logs
+from router.admission.last_lists import LastLists
 from router.admission.table import Table
 from router.handed import end_with_parent, read_document
 from router.main.accounts import Accounts
@@ -49,6 +50,7 @@ from router.main.guard import Guard
 from router.main.hub import Hub
 from router.main.instance import SIGNAL, Configuration, Loaded, worker_part
 from router.main.keyring import Keyring
+from router.main.list_keeper import ListKeeper
 from router.main.notices import Notices
 from router.main.questions import Questions
 from router.main.room import TableRoom
@@ -79,6 +81,7 @@ class Control:
         feeds: list[Channel],
         life: Channel,
         table: Table,
+        lists: LastLists,
         totals: Totals,
         tasks: Tasks,
     ) -> None:
@@ -116,6 +119,7 @@ class Control:
         self._guard.configure(config.limits, config.router)
         self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
         self._keyring = Keyring(store, keys, self._hub.broadcast, config.keys.prefix)
+        self._list_keeper = ListKeeper(self._guard, self._keyring, lists)
         self._accounts = Accounts(store, self._keyring, self._hub.tell, self._totals)
         self._notices = Notices()
         self._view = View(
@@ -154,6 +158,7 @@ class Control:
             stack.push_async_callback(self._monitor.stop)
             await self._monitor.start()
             stack.push_async_callback(self._accounts.write)  # what the hub reads last
+            self._keep_up(stack, "last lists", self._list_keeper.run)
             stack.callback(self._hub.stop)
             self._hub.start(loop)
             for name, sock in listeners.items():
@@ -297,6 +302,7 @@ async def serve(
     feeds: list[Channel],
     life: Channel,
     table: Table,
+    lists: LastLists,
     listeners: dict[str, socket.socket],
 ) -> int:
     """Open the store, run control, close the store; 1 when the store cannot be used."""
@@ -315,7 +321,7 @@ async def serve(
         allowances = await store.allowances(time.time())
         keys = await _starting(life, store.key_book())
         control = Control(
-            loaded, store, banned, allowances, keys, feeds, life, table, totals, tasks
+            loaded, store, banned, allowances, keys, feeds, life, table, lists, totals, tasks
         )
         await control.run(listeners)
     except StoreError as error:
@@ -352,7 +358,7 @@ def main() -> int:
     """Entry point of the process; all arguments are written by the supervisor."""
     end_with_parent()
     parser = argparse.ArgumentParser(prog="python -m router.main.control")
-    for name in ("life", "document", "table", "workers"):
+    for name in ("life", "document", "table", "lists", "workers"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--feeds", required=True)
     for name in ("dashboard", "admin", "socket"):
@@ -368,7 +374,8 @@ def main() -> int:
     }
     table = Table(args.table, args.workers, args.workers + 1)
     try:
-        return asyncio.run(serve(loaded, feeds, Channel.from_fd(args.life), table, listeners))
+        life, lists = Channel.from_fd(args.life), LastLists(args.lists)
+        return asyncio.run(serve(loaded, feeds, life, table, lists, listeners))
     except Exception:  # not to stderr by itself, which would show what the exception says
         log.critical("control ends", exc_info=True)
         return 1

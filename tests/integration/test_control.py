@@ -16,6 +16,7 @@ from monitor.feed import Channel, Message, channel_pair
 from monitor.history.history import History
 from monitor.history.store import Store
 from monitor.service import Monitor
+from router.admission.last_lists import LastLists, create
 from router.admission.table import Table
 from router.listener import bind
 from router.main.breakers import Breakers
@@ -42,6 +43,7 @@ class Process:
         life, feed = channel_pair(), channel_pair()
         self.supervisor, self._life = Channel(life[0]), Channel(life[1])
         self.worker, self._feed = Channel(feed[0]), Channel(feed[1])
+        self.lists = os.fdopen(create(), "r+b")
         self.admin = bind("127.0.0.1:0", "admin.listen")
         self.url = "http://{}:{}/metrics".format(*self.admin.getsockname())
         self.told: list[Message] = []
@@ -49,9 +51,9 @@ class Process:
 
     def start(self) -> asyncio.Task[int]:
         listeners = {"admin": self.admin}
-        table = Table.alone()
+        table, lists = Table.alone(), LastLists(self.lists.fileno())
         self.running = asyncio.create_task(
-            serve(self.loaded, [self._feed], self._life, table, listeners)
+            serve(self.loaded, [self._feed], self._life, table, lists, listeners)
         )
         return self.running
 
@@ -77,6 +79,7 @@ class Process:
         for channel in (self.supervisor, self._life, self.worker, self._feed):
             channel.close()
         self.admin.close()
+        self.lists.close()
 
 
 @pytest.fixture
