@@ -230,6 +230,7 @@ def service() -> list[Panel]:
         lines(
             "History dropped",
             (f"sum(rate(mirrorgate_store_dropped_writes_total[{RATE}]))", "writes"),
+            ("max(mirrorgate_store_failing)", "failing"),
             unit="wps",
             width=6,
         ),

@@ -26,6 +26,7 @@ INFO = "mirrorgate_mirror_info"
 VERDICT = "mirrorgate_verdict"
 TLS_NOT_AFTER = "mirrorgate_tls_not_after_timestamp_seconds"
 DROPPED = "mirrorgate_store_dropped_writes"
+STORE_FAILING = "mirrorgate_store_failing"
 CANARY_TOKENS = "mirrorgate_canary_tokens"
 PATHS = "mirrorgate_mirror_paths"
 EXPERIMENTS = "mirrorgate_experiments"
@@ -84,6 +85,9 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(TLS_NOT_AFTER, "gauge", "When a mirror's certificate ends.", ("mirror",)),
     Family(DROPPED, "counter", "History that was dropped because the store could not keep up."),
+    Family(
+        STORE_FAILING, "gauge", "1 while the store takes nothing; `mirrorgate status` says why."
+    ),
     Family(
         UPTIME,
         "gauge",

@@ -26,10 +26,19 @@ def keep_copy(path: Path, revision: str) -> Path:
 
 def copy_sqlite(source: Path, target: Path) -> None:
     """Copy a database to a new file, which is there whole or not at all. Raises StoreError."""
+    try:
+        with closing(sqlite3.connect(source, timeout=5.0)) as reader:
+            copy_connection(reader, target)
+    except sqlite3.Error as error:
+        raise StoreError(f"it cannot be copied to {target}: {in_one_line(error)}") from error
+
+
+def copy_connection(reader: sqlite3.Connection, target: Path) -> None:
+    """The same with what is open already."""
     made = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
         os.close(os.open(made, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        _copy(source, made)
+        _copy(reader, made)
         os.link(made, target)  # unlike a rename, never over something that is there
     except FileExistsError:
         raise StoreError(f"{target} is there already: name another file") from None
@@ -42,11 +51,10 @@ def copy_sqlite(source: Path, target: Path) -> None:
             made.unlink(missing_ok=True)
 
 
-def _copy(source: Path, made: Path) -> None:
-    with closing(sqlite3.connect(source, timeout=5.0)) as reader:
-        with closing(sqlite3.connect(made)) as writer:
-            reader.backup(writer)
-            writer.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
+def _copy(reader: sqlite3.Connection, made: Path) -> None:
+    with closing(sqlite3.connect(made)) as writer:
+        reader.backup(writer)
+        writer.execute("PRAGMA journal_mode = DELETE")  # one file, without a log beside it
     with made.open("rb") as written:
         os.fsync(written.fileno())
 

@@ -7,13 +7,17 @@ that a long question holds up neither. See `sqlite.py` and `postgresql.py` for h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Protocol
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from monitor.history.errors import StoreError
+from monitor.history.open_file import OpenFile
 from monitor.history.postgresql import PostgresqlDatabase
 from monitor.history.sqlite import SqliteFile
 
@@ -47,11 +51,39 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """The three connections."""
+    """The three connections. A method is called by the thread that writes."""
 
     history: Engine
     decisions: Engine
     reading: Engine
+    file: OpenFile | None = None
+    """Where there is one."""
+    renew: Callable[[], object] = lambda: None
+    """Makes the file current again once it was written anew."""
+    being_read: Lock = field(default_factory=Lock)
+    """Held by whoever asks questions, so that nobody closes what they are asked over."""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is written; empty while nothing is known to be wrong."""
+        return self.file.problem if self.file is not None else ""
+
+    def ensure(self) -> None:
+        """Make sure that what is written stays. Raises StoreError."""
+        if self.file is not None:
+            self.file.ensure(self._sqlite, self._reopen)
+
+    def _sqlite(self) -> sqlite3.Connection:
+        borrowed = self.decisions.raw_connection()
+        connection: sqlite3.Connection | None = borrowed.driver_connection
+        borrowed.close()  # back to its pool, where it stays open
+        assert connection is not None
+        return connection
+
+    def _reopen(self) -> None:
+        with self.being_read:
+            self.close()
+            self.renew()
 
     def close(self) -> None:
         """Close them."""
@@ -70,7 +102,9 @@ def open_database(url: str) -> Database:
     """Open the store, and make it where that may be done unasked; blocks. Raises StoreError."""
     backend = backend_of(url)
     backend.current()
+    file = OpenFile(backend.path) if isinstance(backend, SqliteFile) else None
     try:
-        return Database(backend.history(), backend.decisions(), backend.reading())
+        engines = (backend.history(), backend.decisions(), backend.reading())
+        return Database(*engines, file, backend.current)
     except DBAPIError as error:
         raise StoreError(f"store.url: it cannot be used: {error.orig}") from error

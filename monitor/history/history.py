@@ -146,6 +146,7 @@ class History:
     def _keep(self) -> None:
         self._totals.add(metrics.DROPPED, (), self._store.dropped - self._dropped)
         self._dropped = self._store.dropped
+        self._totals.set(metrics.STORE_FAILING, float(bool(self._store.problem)))
         if self._monotonic() - self._credited >= CREDIT_EVERY:
             self._credit()
 

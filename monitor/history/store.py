@@ -128,6 +128,11 @@ class Store:
         """Rows of history that were dropped because the queue was full."""
         return self._writer.dropped
 
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written at present; empty while nothing is known to be wrong."""
+        return self._database.problem or self._writer.problem
+
     def record(self, item: Item) -> None:
         """Queue something for history."""
         self._writer.put(item)
@@ -201,7 +206,13 @@ class Store:
 
     async def read(self, question: Callable[[Session], T]) -> T:
         """The answer to a question to history (`reading.py`). Raises StoreError."""
-        return await self._run(self._reader, self._database.reading, question)
+
+        def run() -> T:
+            with self._database.being_read:
+                return _in_session(self._database.reading, question)
+
+        with _failures():
+            return await asyncio.get_running_loop().run_in_executor(self._reader, run)
 
     async def audit(self, by: Actor, what: str, now: float) -> None:
         """Note who did what, where that is not in the store itself."""
@@ -260,22 +271,17 @@ class Store:
             return result
 
         decided = unless_held if self._aside else work
-        return await self._run(self._thread, self._database.decisions, decided)
 
-    async def _run(
-        self, thread: ThreadPoolExecutor, engine: Engine, work: Callable[[Session], T]
-    ) -> T:
         def run() -> T:
-            with Session(engine, expire_on_commit=False) as session:
-                result = work(session)
-                session.commit()
-                return result
+            self._database.ensure()
+            return _in_session(self._database.decisions, decided)
 
         with _failures():
-            return await asyncio.get_running_loop().run_in_executor(thread, run)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
     async def _lease(self, act: Callable[..., T], *arguments: object) -> T:
         def run() -> T:
+            self._database.ensure()
             return act(self._database.decisions, *arguments)
 
         with _failures():
@@ -289,9 +295,17 @@ class Store:
         self._batches = number
 
     def _write_batch(self, items: list[Item], number: int) -> None:
+        self._database.ensure()
         with self._database.history.begin() as connection:
             if self._holder is None or begin_batch(connection, self._vantage, self._holder, number):
                 write(connection, items)
+
+
+def _in_session(engine: Engine, work: Callable[[Session], T]) -> T:
+    with Session(engine, expire_on_commit=False) as session:
+        result = work(session)
+        session.commit()
+        return result
 
 
 @contextmanager

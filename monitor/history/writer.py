@@ -52,7 +52,8 @@ class HistoryWriter:
         self._stopping = asyncio.Event()
         self._batch: list[Item] = []
         self._task: asyncio.Task[None] | None = None
-        self._in_trouble = False
+        self.problem = ""
+        """Why writing failed the last time."""
         self._writing = asyncio.Lock()
         self.dropped = 0
 
@@ -86,8 +87,8 @@ class HistoryWriter:
 
     async def _run(self) -> None:
         while not self._stopping.is_set():
-            backlog = len(self._queue) >= BATCH_SIZE and not self._in_trouble
-            await self._pause(0 if backlog else RETRY_AFTER if self._in_trouble else self._every)
+            backlog = len(self._queue) >= BATCH_SIZE and not self.problem
+            await self._pause(0 if backlog else RETRY_AFTER if self.problem else self._every)
             if not self._stopping.is_set():
                 await self.write_batch()
 
@@ -122,11 +123,11 @@ class HistoryWriter:
         return True
 
     def _trouble(self, error: object) -> None:
-        if not self._in_trouble:
-            log.warning("history cannot be written, it waits in memory: %s", in_one_line(error))
-        self._in_trouble = True
+        first, self.problem = not self.problem, in_one_line(error) or "writing failed"
+        if first:
+            log.warning("history cannot be written, it waits in memory: %s", self.problem)
 
     def _recovered(self) -> None:
-        if self._in_trouble:
+        if self.problem:
             log.warning("history is written again; %d rows were dropped so far", self.dropped)
-        self._in_trouble = False
+        self.problem = ""

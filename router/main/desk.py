@@ -75,6 +75,7 @@ class Desk:
             "uptime_seconds": round(time.monotonic() - self._started, 1),
             "config": {"file": str(current.path)},
             "workers": self._hub.workers(),
+            "store": {"problem": self._store.problem},
             "unused_settings": document.unused(current.raw),
             "missing_settings": self._notices.sentences(),
             "cautions": cautions(current.config),

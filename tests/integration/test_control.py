@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from monitor.feed import Channel, Message, channel_pair
+from monitor.history import history as history_module
 from monitor.history.history import History
 from monitor.history.store import Store
 from monitor.service import Monitor
@@ -170,6 +171,20 @@ async def test_whatever_fails_while_control_starts_all_that_was_started_ends(
     assert stopped == (["Store"] if owner is Channel else ["Monitor", "Store"])
     assert asyncio.all_tasks() == before
     await wait_until_async(lambda: not _threads_of_the_store())
+
+
+async def test_metrics_say_that_a_replaced_database_takes_nothing(
+    process: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(history_module, "RENEW_EVERY", 0.05)
+    process.start()
+    await process.until_ready()
+    assert await process.metric("mirrorgate_store_failing", "") == 0
+    (tmp_path / "other.db").touch()
+    os.replace(tmp_path / "other.db", tmp_path / "control.db")
+    async with asyncio.timeout(30):
+        while await process.metric("mirrorgate_store_failing", "") != 1:
+            pass
 
 
 async def test_a_listener_that_cannot_be_served_ends_what_was_started(process: Process):

@@ -223,6 +223,7 @@ STATUS = {
             "detail": "TLS is cut\nafter the name \x1b]0;x\x07",
         },
     ],
+    "store": {"problem": "m.db: it was replaced while in use"},
     "unused_settings": ["limits.burst"],
     "restart_needed": ["router.listen"],
 }
@@ -246,6 +247,7 @@ def test_status_is_a_table_whose_columns_line_up(
     assert rows[1].endswith("TLS is cut?after the name ?]0;x?")
     assert err.splitlines() == [
         "/etc/c.toml is not in use: mirrors[0].url: bad",
+        "the store takes nothing: m.db: it was replaced while in use",
         "changed, but only in effect after a restart: router.listen",
         "set, but without effect in this version: limits.burst",
     ]
