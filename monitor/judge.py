@@ -1,22 +1,24 @@
 """Is a mirror up, down or unknown? Results are taken into its state, one after the other.
 
 A result that may have its cause in our own network waits until the other mirrors, or the anchors,
-have been asked; when all fail alike, nothing is held against anybody.
+have been asked; when all fail alike, nothing is held against anybody. Nor is a name that got no
+answer while our resolvers answer about no name at all.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from monitor.anchors import Anchors
 from monitor.diagnosis.answer import Meaning
-from monitor.diagnosis.verdict import could_be_ours, decisive
+from monitor.diagnosis.verdict import could_be_ours, decisive, is_unanswered
 from monitor.health.board import Wish
 from monitor.health.uplink import we_are_blind
 from monitor.history.history import History
 from monitor.history.records import Transition
 from monitor.probes.prober import Probe
+from monitor.resolver_witness import ResolverWitness
 from monitor.rhythm import probe_budget, stale_after
 from monitor.schedule import SUSPECT_GAP
 from monitor.watch import MirrorWatch
@@ -24,6 +26,7 @@ from monitor.watch import MirrorWatch
 log = logging.getLogger(__name__)
 
 _BLIND = Meaning("local_network_down", False, "our own network or resolver seems to be down")
+_NO_RESOLVER = Meaning("local_network_down", False, "the local resolver does not answer")
 
 
 class Judge:
@@ -33,6 +36,7 @@ class Judge:
         self,
         watches: Mapping[str, MirrorWatch],
         anchors: Anchors,
+        resolver: ResolverWitness,
         history: History,
         vantage: str,
         suspect: Callable[[str], None],
@@ -46,6 +50,7 @@ class Judge:
         """The states before this start, until the first probe confirms or contradicts them."""
         self._watches = watches
         self._anchors = anchors
+        self._resolver = resolver
         self._history = history
         self._vantage = vantage
         self._suspect = suspect
@@ -54,12 +59,16 @@ class Judge:
 
     def judge(self, watch: MirrorWatch, probe: Probe, now: float) -> bool:
         """Take a result into the state; True if the next one should come soon."""
-        ours = not probe.meaning.alive and self._could_be_ours(probe)
+        unresolved = self._resolver.silent and is_unanswered(probe.resolution, probe.paths)
+        ours = not probe.meaning.alive and (unresolved or self._could_be_ours(probe))
         newly_ours = ours and not watch.could_be_ours
         watch.could_be_ours = ours
+        if unresolved:
+            self._go_blind([watch], _NO_RESOLVER, now)
+            return True
         if ours and (len(self._watches) > 1 or self._anchors):
             if self._are_blind():
-                self._go_blind(now)
+                self._go_blind(self._watches.values(), _BLIND, now)
                 return True
             if newly_ours:
                 watch.doubtful_since = self._monotonic()
@@ -80,9 +89,9 @@ class Judge:
         doubts = [watch.could_be_ours for watch in self._watches.values()]
         return all(doubts) if self._anchors else we_are_blind(doubts)
 
-    def _go_blind(self, now: float) -> None:
-        for watch in self._watches.values():
-            self.refresh(watch, now, watch.blind(now, _BLIND))
+    def _go_blind(self, watches: Iterable[MirrorWatch], why: Meaning, now: float) -> None:
+        for watch in watches:
+            self.refresh(watch, now, watch.blind(now, why))
             self._touched(watch.mirror.id)
 
     def _ask_the_others(self, watch: MirrorWatch) -> None:

@@ -21,6 +21,7 @@ from monitor.care import Care
 from monitor.config import MirrorConfig, MonitorConfig
 from monitor.consequences import Consequences
 from monitor.diagnosis.pace import NORMAL, Pace
+from monitor.diagnosis.verdict import is_unanswered
 from monitor.errands import Errands
 from monitor.examiner import Examiner
 from monitor.experiment import Laboratory
@@ -30,10 +31,11 @@ from monitor.history.history import History
 from monitor.history.store import Store
 from monitor.judge import Judge
 from monitor.probes.naming import NameService
-from monitor.probes.prober import Prober
-from monitor.probes.result import PathResult
+from monitor.probes.prober import Probe, Prober
+from monitor.probes.result import NO_ANSWER, PathResult
 from monitor.probes.room import NoRoom, Room
 from monitor.publisher import Publisher
+from monitor.resolver_witness import ResolverWitness
 from monitor.rhythm import Rhythm, paced
 from monitor.schedule import Schedule
 from monitor.slowly import Slowly
@@ -94,6 +96,7 @@ class Monitor:
         self._watches: dict[str, MirrorWatch] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._anchors = Anchors(pace, monotonic)
+        self._resolver = ResolverWitness(self._prober.resolver_answers, pace, monotonic)
         quarantine, care = Quarantine(pace), Care(pace)
         self._publisher = Publisher(board, quarantine, totals, self._tell, clock, monotonic)
         self._laboratory = Laboratory(
@@ -133,6 +136,7 @@ class Monitor:
         self._judge = Judge(
             self._watches,
             self._anchors,
+            self._resolver,
             self.history,
             board.current.vantage,
             self._schedule.suspect,
@@ -149,6 +153,7 @@ class Monitor:
         self.history.retention = config.retention
         self._laboratory.controls = config.sni.control
         self._anchors.configure(config.anchors)
+        self._resolver.names = config.sni.control
         self._judge.interval = config.interval
 
     async def start(self) -> None:
@@ -257,12 +262,20 @@ class Monitor:
             return True
         if self._anchors and not turn.probe.meaning.alive:
             await self._anchors.ask()
+        await self._hear_of_resolver(turn.probe)
         soon = self._digest(watch, turn, self._clock())
         if turn.probe.best is not None:
             self._errands.run(watch.mirror, turn.probe.best.way, config)
         greeted = await self._turns.greet(watch.ways, turn, config.timeouts, rhythm)
         self._take_greetings(watch, turn, greeted)
         return soon or watch.wants_another
+
+    async def _hear_of_resolver(self, probe: Probe) -> None:
+        """See whether a name that got no answer is the only one."""
+        if is_unanswered(probe.resolution, probe.paths):
+            await self._resolver.ask()
+        elif any(seen.failure not in NO_ANSWER for seen in probe.resolution.dns):
+            self._resolver.heard()
 
     def _take_greetings(
         self, watch: MirrorWatch, turn: Turn, greeted: Sequence[PathResult]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.diagnosis.answer import Meaning, meaning_of
-from monitor.probes.result import TIMED_OUT, Operation, PathResult, StepResult
+from monitor.probes.result import NO_ANSWER, TIMED_OUT, Operation, PathResult, StepResult
 
 UNKNOWN = "unknown"
 
@@ -94,6 +94,13 @@ def could_be_ours(step: StepResult) -> bool:
     if step.operation is Operation.resolve and step.failure == TIMED_OUT:
         return True
     return step.operation in (Operation.resolve, Operation.connect) and step.failure in _OURS
+
+
+def is_unanswered(resolution: StepResult, paths: Sequence[PathResult]) -> bool:
+    """Whether nothing could be tried because no resolver said anything at all about the name."""
+    failures = (resolution.failure, *(seen.failure for seen in resolution.dns))
+    untried = not paths and not resolution.addresses
+    return untried and all(failure in NO_ANSWER for failure in failures)
 
 
 def judge_step(step: StepResult) -> Meaning:

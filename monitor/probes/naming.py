@@ -20,6 +20,7 @@ from monitor.probes.dns.transport import Patience
 from monitor.probes.endpoints import LastGood
 from monitor.probes.resolve import as_address, usable
 from monitor.probes.result import (
+    NO_ANSWER,
     DnsObservation,
     Operation,
     ProbeFailure,
@@ -69,6 +70,11 @@ class NameService:
         return StepResult(
             Operation.resolve, failure, seconds, addresses=addresses, hostname=hostname, dns=seen
         )
+
+    async def answers(self, hostname: str, timeout: float) -> bool:
+        """Whether any resolver answers about a name within `timeout` seconds, whatever it says."""
+        seen = await self._resolvers.observe(hostname, timeout)
+        return any(each.failure not in NO_ANSWER for each in seen)
 
     def verified(self, hostname: str, address: str) -> None:
         """A certificate for the name was verified at this address."""

@@ -79,6 +79,10 @@ class Prober:
         """The addresses to try for one of the mirror's names, by default its own."""
         return await self.names.resolve(mirror, hostname or mirror.host, timeout)
 
+    async def resolver_answers(self, hostname: str, timeout: float) -> bool:
+        """Whether any resolver says anything about a name."""
+        return await self.names.answers(hostname, timeout)
+
     async def aclose(self) -> None:
         """Close what is kept open."""
         await self.names.aclose()

@@ -17,7 +17,7 @@ from monitor.history.records import Sample, Transition
 from monitor.history.store import Store
 from monitor.metrics import FAMILIES
 from monitor.probes.prober import Probe, Prober
-from monitor.probes.result import HttpAnswer, Operation, PathResult, StepResult, Way
+from monitor.probes.result import TIMED_OUT, HttpAnswer, Operation, PathResult, StepResult, Way
 from monitor.probes.way import Budget
 from monitor.rhythm import probe_budget
 from monitor.service import Monitor
@@ -55,6 +55,7 @@ CHALLENGED = result(Operation.http_round_trip, status=403, headers={"cf-mitigate
 REFUSED = result(Operation.connect, "connection_refused")
 NO_ROUTE = result(Operation.connect, "network_unreachable")
 NO_RESOLVER = result(Operation.resolve, "dns_temporary_failure")
+RESOLVER_HANGS = result(Operation.resolve, TIMED_OUT)
 
 
 class ScriptedProber(Prober):
@@ -64,6 +65,12 @@ class ScriptedProber(Prober):
         super().__init__()
         self.says = dict.fromkeys(ids, GOOD)
         self.count = dict.fromkeys(ids, 0)
+        self.asked_about: list[str] = []
+        self.resolves_others = True
+
+    async def resolver_answers(self, hostname: str, timeout: float) -> bool:
+        self.asked_about.append(hostname)
+        return self.resolves_others
 
     async def resolve(self, mirror: MirrorConfig, timeout: float, hostname: str = "") -> StepResult:
         self.count[mirror.id] += 1
@@ -261,6 +268,44 @@ async def test_when_our_own_network_is_gone_nobody_is_called_down(setup, failure
     assert setup.board.current.of("hk").in_rotation
     setup.prober.says.update(hk=GOOD, us=GOOD)
     await setup.until("hk", State.up)
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["one mirror", "beside one that is up"])
+@pytest.mark.parametrize("failure", [NO_RESOLVER, RESOLVER_HANGS])
+async def test_while_the_resolver_answers_about_no_name_its_mirrors_are_unknown(
+    setup, caplog, failure, alone
+):
+    setup.prober.resolves_others = False
+    setup.prober.says["hk"] = failure
+    if alone:
+        setup.mirrors = setup.mirrors[:1]
+    async with await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0) as anchor:
+        port = anchor.sockets[0].getsockname()[1]
+        await setup.start(replace(CONFIG, anchors=(f"127.0.0.1:{port}",)))
+        await setup.probes_more("hk", 10)
+        health = setup.board.current.of("hk")
+        assert (health.state, health.verdict) == (State.unknown, "local_network_down")
+        assert health.detail == "the local resolver does not answer"
+        assert health.in_rotation
+        assert ("hk", False) not in setup.probed
+        assert set(setup.prober.asked_about) == {"example.org"}
+        said = [r.message for r in caplog.records if "resolver does not answer" in r.message]
+        assert len(said) == 1
+        if not alone:
+            await setup.until("us", State.up)
+        setup.prober.resolves_others = True
+        await setup.until("hk", State.down)
+        assert setup.board.current.of("hk").verdict == "dns_down"
+        setup.prober.says["hk"] = GOOD
+        await setup.until("hk", State.up)
+
+
+async def test_a_name_without_an_answer_is_its_mirrors_fault_while_others_have_one(setup):
+    setup.mirrors = setup.mirrors[:1]
+    setup.prober.says["hk"] = RESOLVER_HANGS
+    await setup.start()
+    await setup.until("hk", State.down)
+    assert setup.board.current.of("hk").verdict == "dns_down"
 
 
 async def test_the_others_are_asked_before_a_missing_route_counts_against_a_mirror(setup):
