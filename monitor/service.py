@@ -186,6 +186,8 @@ class Monitor:
         self._mirrors = _enabled(mirrors)
         self._prober.contexts.forget()
         self._prober.names.use(config.dns.resolvers)
+        if self._keeper is None:
+            return  # the start will watch them, once wishes are known
         for mirror_id in [i for i, w in self._watches.items() if not self._stays(w)]:
             self._forget(mirror_id)
         for mirror in self._mirrors.values():

@@ -466,6 +466,26 @@ async def test_a_reload_keeps_the_health_of_those_unchanged(setup):
     assert setup.prober.count["us"] == count
 
 
+async def test_settings_that_change_while_the_monitor_starts_lose_no_wish(setup, monkeypatch):
+    monitor = await setup.start(SLOW)
+    await monitor.set_wish("hk", Wish.maintenance, None, Actor("operator", "here"))
+    await setup.stop()
+    real = Store.wishes
+
+    async def meanwhile(store: Store) -> object:
+        wishes = await real(store)
+        (starting, _), *_ = made
+        starting.configure(SLOW, (*setup.mirrors, mirror("jp")))
+        assert setup.prober.count["jp"] == 0
+        return wishes
+
+    made = setup.monitors
+    monkeypatch.setattr(Store, "wishes", meanwhile)
+    await setup.start(SLOW)
+    assert setup.state("hk") is State.maintenance
+    await setup.until("jp", State.up)
+
+
 async def test_a_removed_or_disabled_mirror_leaves_board_probes_and_metrics(setup):
     monitor = await setup.start()
     await setup.until("us", State.up)
