@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from router.admission.keys import new_key
+from router.admission.last_lists import LastLists
 from tests.support.asking import Answer, ask, chat
 from tests.support.deaths import control_pid
 from tests.support.instance import Instance
@@ -99,7 +100,11 @@ def test_a_worker_that_starts_while_control_is_silent_has_the_bans_and_keys_of_t
     newest = listed.partition('"id": "')[2].partition('"')[0]
     instance.command("keys", "revoke", newest, check=True)
     wait_until(lambda: chat(instance.base_url, key=key).status == 200, 20, "the key to be known")
-    wait_until(lambda: _kept(instance, BANNED), 20, "the lists to be written")
+    wait_until(
+        lambda: BANNED in (kept := _kept(instance)) and newest not in kept,
+        20,
+        "the ban and the revocation to be written",
+    )
     place.silence_control()
     victim = _worker(instance)
     os.kill(victim, signal.SIGKILL)
@@ -116,12 +121,13 @@ def test_a_worker_that_starts_while_control_is_silent_has_the_bans_and_keys_of_t
     wait_until(lambda: chat(instance.base_url, source=BANNED).status == 200, 20, "the ban's end")
 
 
-def _kept(instance: Instance, network: str) -> bool:
-    """Whether the file that workers start from holds this ban."""
+def _kept(instance: Instance) -> str:
+    """The lists that workers start from."""
     for fd in Path(f"/proc/{instance.pid}/fd").iterdir():
         if "mirrorgate-lists" in os.readlink(fd):
-            return network.encode() in fd.read_bytes()
-    return False
+            with fd.open("rb") as file:
+                return str(LastLists(file.fileno()).read())
+    return ""
 
 
 def test_an_instance_that_control_has_told_nothing_is_not_ready_and_refuses_no_issued_key_for_good(
