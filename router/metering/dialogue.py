@@ -66,7 +66,15 @@ _TYPES = {
     ),
 }
 """Client events that are known; of others it could not be said what they ask for."""
-_READ = DECIDING | {"type", "response", "session", "audio", "transcription", "stream_id"}
+_READ = DECIDING | {
+    "type",
+    "event_id",
+    "response",
+    "session",
+    "audio",
+    "transcription",
+    "stream_id",
+}
 _HOLDERS = (
     ("response",),
     ("session",),
@@ -89,7 +97,12 @@ _MAY_MATTER = re.compile(
 )
 _DELTA = re.compile(rb'\s*\{\s*"type"\s*:\s*"[\w.]+\.delta"')
 """The beginning of an event with a piece of an answer: further on may stand a caller's words."""
+_AUDIO_DELTA = "audio.delta"
+_AUDIO_BYTES_PER_TOKEN = 533
+"""Base64 of 50 ms of G.711 (8,000 bytes a second), which are one token; PCM at 24 kHz has more."""
 _MOST_MODEL = 128
+_MOST_IDS = 1024
+"""Event ids of one socket that are remembered; later ones tie no error to a request."""
 
 
 class Refused(NamedTuple):
@@ -105,7 +118,7 @@ class _Turn:
     __slots__ = (
         "begun",
         "continues",
-        "failed",
+        "event_id",
         "id",
         "keeps",
         "models",
@@ -137,8 +150,8 @@ class _Turn:
         self.continues = _continues(request)
         self.begun = False
         """Whether the mirror works on it."""
-        self.failed = False
-        """Whether the mirror told an error before it began; that may have been about another."""
+        self.event_id: str | None = None
+        """The client's for its request, where no other message of the socket had it."""
         self.tokens = 0
         """Roughly what came of it so far."""
 
@@ -173,7 +186,10 @@ def converse(
         if key.models and strange:
             message = f'The query has "{strange}": name the model by "model" only.'
             return Problem(400, "ambiguous_request", message)
-        for model in _queried(target):  # which of several counts differs from server to server
+        if len(set(_queried(target))) > 1 and key is not ANONYMOUS:
+            message = 'The query has several "model": name one.'
+            return Problem(400, "ambiguous_request", message)
+        for model in _queried(target):
             problem = refusal_of_model(key, model)
             if problem is not None:
                 return problem
@@ -181,13 +197,14 @@ def converse(
 
 
 def _queried(target: bytes) -> list[str]:
-    named = parse_qs(target.partition(b"?")[2]).get(b"model", [b""])
+    query = target.partition(b"?")[2].replace(b";", b"&")  # a separator for some servers
+    named = parse_qs(query).get(b"model", [b""])
     return [model.decode("utf-8", "replace") for model in named]
 
 
 def _strange(target: bytes) -> str:
     """A part of the query that some server takes for the model, and others do not."""
-    for name in parse_qs(target.partition(b"?")[2], keep_blank_values=True):
+    for name in parse_qs(target.partition(b"?")[2].replace(b";", b"&"), keep_blank_values=True):
         text = name.decode("utf-8", "replace")
         if text != "model" and fold(text) in _QUERIED:
             return fold(text)
@@ -219,6 +236,12 @@ class Dialogue:
         self._left: bool | None = None
         """Whether the client ended it; None: nobody has yet."""
         self._settled = False
+        self._ids: set[int] = set()
+        """Hashes of the event ids that the client has used."""
+        self._unread = False
+        """Whether it has sent what could not be read for certain, which may have any id."""
+        self._doubtful = False
+        """Whether an error that names no request may be about another than the only one."""
 
     def __repr__(self) -> str:
         return f"<Dialogue {self._talk} of {self._named.id or 'nobody'}, {len(self._turns)} open>"
@@ -226,7 +249,7 @@ class Dialogue:
     @property
     def busy(self) -> bool:
         """Whether an answer is awaited."""
-        return any(not turn.failed for turn in self._turns)
+        return bool(self._turns)
 
     @property
     def turns_known(self) -> bool:
@@ -251,13 +274,17 @@ class Dialogue:
         key, reservation = self._named, None
         strict = bool(key.models) or key.left is not None or key.tokens_left is not None
         if not text:
+            self._unread = self._doubtful = True
             return Refused(UNSUPPORTED, _unread("be text")) if strict else None
         event, twice, large = _event(payload)
         if event is None:
+            self._unread = self._doubtful = True
             if not strict:
                 return None
             code = TOO_BIG if large else NOT_TEXT
             return Refused(code, _unread("be a JSON object of few parts"))
+        if twice:
+            self._unread = self._doubtful = True
         if not strict:
             self._note(event, payload)
             return None
@@ -333,25 +360,45 @@ class Dialogue:
         reservation: Reservation | None = None,
     ) -> None:
         """The message goes to the mirror."""
+        creates = event.get("type") == "response.create"
+        if self._turns or not creates:
+            self._doubtful = True
+        event_id = self._new_id(event.get("event_id"))
         if self._talk is Talk.realtime:
             told = _inner(event, "session", "audio", "input", "transcription", "model")
             told = told or _inner(event, "session", "input_audio_transcription", "model")
             self._transcriber = _name(told) if told else self._transcriber
             self._model = _name(_inner(event, "session", "model")) or self._model
-        elif event.get("type") == "response.create":
-            if len(self._turns) < MOST_OPEN:
-                request = _request(event)
-                size, stream = counted_size(len(payload), request), request.get("stream_id")
-                turn = _Turn(self._models(event), size, stream, request, reservation)
-                self._turns.append(turn)
         elif self._turns and event.get("type") == "response.steer":
             self._turns[-1].size += len(payload)
+        if creates and len(self._turns) < MOST_OPEN:
+            request, models = _request(event), self._models(event)
+            size, stream = counted_size(len(payload), request), request.get("stream_id")
+            turn = _Turn(models or [self._model], size, stream, request, reservation)
+            if self._talk is Talk.realtime:
+                turn.keeps, turn.continues = False, True
+            turn.event_id = event_id
+            self._turns.append(turn)
+
+    def _new_id(self, told: object) -> str | None:
+        """The event id of a message, unless another had it: an error may be about either."""
+        if not isinstance(told, str):
+            return None
+        for turn in self._turns:
+            if turn.event_id == told:
+                turn.event_id = None
+        digest = hash(told)
+        if digest in self._ids or len(self._ids) >= _MOST_IDS:
+            return None
+        self._ids.add(digest)
+        return told
 
     # From the mirror
 
     def tells(self, payload: bytes) -> None:
         """Note what a text of the mirror says of use."""
-        if len(self._turns) == 1 and _DELTA.match(payload) is not None:
+        known = self._talk is Talk.responses
+        if known and len(self._turns) == 1 and _DELTA.match(payload) is not None:
             self._turns[0].tokens += tokens_in(payload)
             return
         pieces = bool(self._turns) and b'.delta"' in payload
@@ -364,19 +411,21 @@ class Dialogue:
         if kind.endswith(".delta"):
             if self._turns:
                 begun = [turn for turn in self._turns if turn.begun]
-                self._turn(event, begun or self._turns).tokens += tokens_in(payload)
+                audio = kind.endswith(_AUDIO_DELTA)
+                tokens = len(payload) // _AUDIO_BYTES_PER_TOKEN if audio else tokens_in(payload)
+                self._turn(event, begun or self._turns).tokens += tokens
             return
         if kind == _TRANSCRIBED:
             self._charge([self._transcriber], usage_of(event.get("usage")))
         elif kind in _FINAL:
             response = event.get("response")
             told = usage_of(response.get("usage")) if isinstance(response, Mapping) else None
-            if self._talk is Talk.realtime:
-                self._charge([self._model], told)
-            else:
-                self._end_turn(event, told, kind == "response.failed")
-        elif self._talk is Talk.responses and kind in ("error", "response.created"):
-            self._mark(event, begins=kind != "error")
+            status = _inner(event, "response", "status")
+            self._end_turn(event, told, kind == "response.failed" or status == "failed")
+        elif kind == "response.created":
+            self._begin_turn(event)
+        elif kind == "error":
+            self._refuse_turn(event)
 
     def mirror_ended(self) -> None:
         """The mirror says nothing more: what it had begun is not charged, unless it was left."""
@@ -387,27 +436,38 @@ class Dialogue:
         if self._left is None:
             self._left = True
 
-    def _mark(self, event: Mapping[str, Any], begins: bool) -> None:
-        """An answer begins, or there is an error: about the oldest that has not begun, or another
-        message, so that nothing is forgotten that may still come."""
-        waiting = [turn for turn in self._turns if not turn.begun]
-        if not begins:
-            waiting = [turn for turn in waiting if not turn.failed]
-            if waiting:
-                self._turn(event, waiting).failed = True
+    def _begin_turn(self, event: Mapping[str, Any]) -> None:
+        """An answer begins: the oldest that has not, or one that was not asked for."""
+        told = _inner(event, "response", "id")
+        if told is not None and any(turn.id == told for turn in self._turns):
             return
+        waiting = [turn for turn in self._turns if not turn.begun]
         if waiting:
             turn = self._turn(event, waiting)
         elif len(self._turns) < MOST_OPEN:
-            model = _name(_inner(event, "response", "model"))
+            model = _name(_inner(event, "response", "model")) or self._model
             turn = _Turn([model], 0, event.get("stream_id"), {})
+            if self._talk is Talk.realtime:
+                turn.keeps, turn.continues = False, True
             self._turns.append(turn)
         else:
             return
-        if turn.failed:  # then the error was about another, or another message
-            other = next((each for each in waiting if not each.failed), turn)
-            other.failed = True
-        turn.begun, turn.failed, turn.id = True, False, _inner(event, "response", "id")
+        turn.begun, turn.id = True, told
+
+    def _refuse_turn(self, event: Mapping[str, Any]) -> None:
+        """An error ends the request that it names, or the only message that it can be about; any
+        other may be about another message, while the mirror works on."""
+        about, turn = _inner(event, "error", "event_id"), None
+        waiting = [turn for turn in self._turns if not turn.begun]
+        if isinstance(about, str):
+            if not self._unread:
+                turn = next((each for each in waiting if each.event_id == about), None)
+        elif waiting and not self._doubtful:
+            turn = waiting[0]
+        self._doubtful = True
+        if turn is not None:
+            self._turns.remove(turn)
+            self._give_back(turn)
 
     @staticmethod
     def _turn(event: Mapping[str, Any], turns: Sequence[_Turn]) -> _Turn:
@@ -424,20 +484,31 @@ class Dialogue:
 
     def _end_turn(self, event: Mapping[str, Any], told: Usage | None, failed: bool) -> None:
         turn, alone = None, len(self._turns) == 1
-        if self._turns:
-            begun = [turn for turn in self._turns if turn.begun]
-            turn = self._turn(event, begun or self._turns)
+        if failed:
+            self._doubtful = True  # an error may come besides
+        candidates = self._ending(_inner(event, "response", "id"))
+        if candidates:
+            begun = [turn for turn in candidates if turn.begun]
+            turn = self._turn(event, begun or candidates)
             self._turns.remove(turn)
         if told is not None:
-            model = _name(_inner(event, "response", "model"))
+            model = _name(_inner(event, "response", "model")) or self._model
             models = turn.models if turn is not None else [model]
             self._charge(self._dearer(models, model, told), told)
+            alone = alone and self._talk is Talk.responses
             if turn is not None and alone and not failed and len(models) == 1:
                 self._metering.typical.note(models[0], told, turn.tokens)
         elif turn is not None and not failed:
             self._estimate(turn, "no_usage", ended=True)
         if turn is not None:
             self._give_back(turn)
+
+    def _ending(self, told: object) -> Sequence[_Turn]:
+        """Those that an end with this id may be of."""
+        known = [turn for turn in self._turns if told is not None and turn.id == told]
+        if known or told is None or len(self._turns) == 1:
+            return known or self._turns
+        return [turn for turn in self._turns if turn.id is None]
 
     def _dearer(self, models: list[str], told: str, usage: Usage) -> list[str]:
         """The models asked for, or the one that the mirror says it used, if that costs more."""
@@ -463,8 +534,7 @@ class Dialogue:
         self._settled = True
         if self._left or (self._left is None and outcome != "interrupted"):
             for turn in self._turns:
-                if not turn.failed:
-                    self._estimate(turn, "left", ended=False)
+                self._estimate(turn, "left", ended=False)
         for turn in self._turns:
             self._give_back(turn)
         self._turns.clear()

@@ -210,7 +210,7 @@ def test_what_a_key_for_some_models_may_open():
 
     for target in (b"/v1/responses", b"/v1/responses/?x=1", b"/v1/realtime?model=b1"):
         assert isinstance(opened(target), Dialogue)
-    for target in (b"/v1/realtime", b"/v1/realtime?model=c", b"/v1/realtime?model=a&model=c"):
+    for target in (b"/v1/realtime", b"/v1/realtime?model=c"):
         assert opened(target).code == "model_not_found"
     for target in (b"/v1/realtime/calls?model=a", b"/v1/%72esponses", b"/v1/responses//"):
         assert opened(target).code == "endpoint_not_allowed"
@@ -346,3 +346,53 @@ def test_a_query_names_its_model_in_one_way(more: bytes):
     found = converse(metering, target, PATTERNS, lambda: PATTERNS, lambda: WALL)
     assert isinstance(found, Problem)
     assert found.code == "ambiguous_request"
+
+
+@pytest.mark.parametrize("key", [KEY, PATTERNS])
+@pytest.mark.parametrize("more", [b"&model=b", b";model=b", b"&model=%62"])
+def test_a_query_with_several_models_is_ambiguous(key: IssuedKey, more: bytes) -> None:
+    metering = Metering(Uses(), Totals(metrics.FAMILIES))
+    target = b"/v1/realtime?model=a" + more
+    found = converse(metering, target, key, lambda: key, lambda: WALL)
+    assert isinstance(found, Problem)
+    assert found.code == "ambiguous_request"
+
+
+def test_an_error_about_a_cancel_makes_no_answer_free() -> None:
+    talk = Talking()
+    talk.asks(create(input="x" * 400))
+    talk.asks({"type": "response.cancel", "response_id": "no"})
+    talk.tells("error", error={"code": "x"})
+    talk.left()
+    assert talk.spent.tokens >= 100
+
+
+def test_an_error_that_names_its_request_makes_that_free() -> None:
+    talk = Talking()
+    talk.asks(create(event_id="1", max_output_tokens=1))
+    talk.asks(create(event_id="2", max_output_tokens=1))
+    talk.tells("error", error={"event_id": "2"})
+    talk.left()
+    assert 0 < talk.spent.tokens <= 60
+
+
+def test_an_id_of_two_messages_ties_no_error_to_either() -> None:
+    talk = Talking()
+    talk.asks({"type": "response.cancel", "event_id": "1"})
+    talk.asks(create(event_id="1"))
+    talk.tells("error", error={"event_id": "1"})
+    talk.left()
+    assert talk.spent.tokens > 0
+
+
+def test_a_realtime_answer_that_is_left_is_estimated() -> None:
+    talk = Talking(KEY, b"/v1/realtime?model=a")
+    talk.asks({"type": "response.create", "response": {"conversation": "none"}})
+    talk.asks({"type": "response.create"})
+    for name in "12":
+        talk.tells("response.created", response={"id": name})
+    usage = {"input_tokens": 7, "output_tokens": 0}
+    talk.tells("response.done", response={"id": "2", "status": "completed", "usage": usage})
+    assert talk.spent.tokens == 7
+    talk.left()
+    assert talk.spent.tokens > 7
