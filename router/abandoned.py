@@ -2,28 +2,32 @@
 
 The usage comes last: a client that left just before it would pay for the visible text alone, and
 not at all for hidden reasoning. So where a mirror's key is lent to an issued key, connection,
-attempt and meter pass from the exchange to an `AbandonedAnswer`, which ends exactly once: with the
-answer, or at one of the bounds below, and then gives all of that back and charges. The client's own
-resources are given back with the exchange.
+attempt and meter pass from the exchange to an `AbandonedAnswer`, or those of a WebSocket to an
+`AbandonedTunnel`, which ends exactly once: with the answer, or at one of the bounds below, and then
+gives all of that back and charges. The client's own resources are given back with the exchange.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from router.choice.attempt import Attempt
 from router.metering.metered import Metered
 from router.upstreams import Upstream
 from router.wire.response import ResponseHead
 from router.wire.upstream import UpstreamConnection
+from router.wire.websocket_frames import GOING_AWAY, close_frame
 from router.wire.wheel import Wheel
 
 if TYPE_CHECKING:
     from router.attempts import Attempts
     from router.reply import Reply
+    from router.websocket_session import Session
 
+_READ_BUFFER = 16 << 10
 READ_FOR = 10.0
 """Seconds: between the last content and the usage lies a round trip, and an answer of a thousand
 tokens at a hundred a second ends as well. A longer one would cost the mirror more than it tells."""
@@ -97,7 +101,7 @@ class AbandonedAnswer:
             self.end()
 
     def switched(self, rest: bytes) -> None:
-        """Never asked for: a WebSocket is not metered."""
+        """Never asked for: a WebSocket is read on as an `AbandonedTunnel`."""
         self.end()
 
     def response_failed(self, why: str, silent: bool) -> None:
@@ -142,6 +146,93 @@ class AbandonedAnswer:
             self._answers.settle(self, self._metered, "success", self._received)
 
 
+class AbandonedTunnel(asyncio.BufferedProtocol):
+    """The mirror's side of a WebSocket whose client has left answers that were awaited."""
+
+    def __init__(
+        self,
+        answers: AbandonedAnswers,
+        upstream: Upstream,
+        transport: asyncio.Transport,
+        session: Session,
+        attempt: Attempt[Upstream],
+        lost: Callable[[], None],
+    ) -> None:
+        """`lost` is called when the connection is gone."""
+        self.key = session.key
+        self.upstream = upstream
+        self.deadline = answers.wheel.now + READ_FOR
+        self._answers = answers
+        self._transport = transport
+        self._session: Session | None = session
+        self._attempt = attempt
+        self._lost = lost
+        self._room = MOST_BYTES
+        self._buffer = bytearray(_READ_BUFFER)
+
+    def __repr__(self) -> str:
+        return f"<AbandonedTunnel to {self.upstream.id} for {self.key}>"
+
+    # From the transport
+
+    def get_buffer(self, sizehint: int) -> bytearray:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        session = self._session
+        if session is None:
+            return
+        self._room -= nbytes
+        try:
+            pongs, more = session.read_on(bytes(self._buffer[:nbytes]))
+            if pongs:
+                self._transport.write(pongs)
+        except BaseException:
+            self.end()
+            raise
+        if not more or self._room < 0:
+            self.end()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        try:
+            self.end()
+        finally:
+            self._lost()
+
+    # From the wheel, and the ends
+
+    def expired(self) -> None:
+        """The time is over."""
+        self.end()
+
+    def abort(self) -> None:
+        """End it after a fault."""
+        self.end()
+
+    def end(self) -> None:
+        """Close the connection and charge what is known; later calls do nothing."""
+        session, self._session = self._session, None
+        if session is None:
+            return
+        try:
+            self._close()
+        finally:
+            self._answers.forget(self)
+            if session.settle_abandoned():
+                self._attempt.succeeded(self._answers.clock())
+            else:
+                self._attempt.passed_on()
+
+    def _close(self) -> None:
+        transport = self._transport
+        if not (transport.is_closing() or transport.get_write_buffer_size()):
+            transport.write(close_frame(GOING_AWAY, "", secrets.token_bytes(4)))
+            if not transport.get_write_buffer_size():
+                transport.close()
+                return
+        transport.abort()  # it takes nothing
+
+
 class AbandonedAnswers:
     """The abandoned answers of one worker, the oldest first."""
 
@@ -149,11 +240,12 @@ class AbandonedAnswers:
         self.wheel = wheel
         self.clock = clock
         self._wall = wall
-        self._by_key: dict[str, dict[AbandonedAnswer, None]] = {}
-        self._all: dict[AbandonedAnswer, None] = {}
+        self._by_key: dict[str, dict[AbandonedAnswer | AbandonedTunnel, None]] = {}
+        self._all: dict[AbandonedAnswer | AbandonedTunnel, None] = {}
         self._none = asyncio.Event()
         self._none.set()
-        self._closed = False
+        self.closed = False
+        """Whether none is taken any more."""
 
     def __repr__(self) -> str:
         return f"<AbandonedAnswers {len(self._all)}>"
@@ -163,7 +255,7 @@ class AbandonedAnswers:
 
     def take(self, reply: Reply, attempts: Attempts, metered: Metered, received: int) -> bool:
         """Read an answer on; False where there is nothing to learn: the exchange settles it."""
-        if self._closed or not metered.reads_on:
+        if self.closed or not metered.reads_on:
             return False
         detached = reply.detach()
         if detached is None:
@@ -172,17 +264,35 @@ class AbandonedAnswers:
         answer = AbandonedAnswer(
             self, upstream, connection, attempts.hand_over(), metered, received
         )
-        self._make_room(answer.key)
-        self._all[answer] = None
-        self._by_key.setdefault(answer.key, {})[answer] = None
-        self._none.clear()
-        self.wheel.add(answer)
+        self._enter(answer)
         connection.hand_over(answer)
         if head is not None:
             answer.response_head(head)
             if parts and answer in self._all:
                 answer.response_data(parts, ended=False)
         return True
+
+    def take_tunnel(
+        self,
+        upstream: Upstream,
+        transport: asyncio.Transport,
+        session: Session,
+        attempt: Attempt[Upstream],
+        lost: Callable[[], None],
+    ) -> None:
+        """Read on what the mirror's side of a WebSocket still says of the answers awaited."""
+        session.hand_over()
+        tunnel = AbandonedTunnel(self, upstream, transport, session, attempt, lost)
+        self._enter(tunnel)
+        transport.set_protocol(cast(asyncio.BaseProtocol, tunnel))
+        transport.resume_reading()
+
+    def _enter(self, answer: AbandonedAnswer | AbandonedTunnel) -> None:
+        self._make_room(answer.key)
+        self._all[answer] = None
+        self._by_key.setdefault(answer.key, {})[answer] = None
+        self._none.clear()
+        self.wheel.add(answer)
 
     def make_way(self, upstream: Upstream) -> bool:
         """End the oldest reading from a mirror that is full; whether there was one."""
@@ -195,6 +305,11 @@ class AbandonedAnswers:
         self, answer: AbandonedAnswer, metered: Metered, outcome: str, received: int
     ) -> None:
         """An answer has ended: forget it, and charge for it."""
+        self.forget(answer)
+        metered.settle(outcome, self._wall(), sent=True, received=received)
+
+    def forget(self, answer: AbandonedAnswer | AbandonedTunnel) -> None:
+        """It has ended."""
         self.wheel.remove(answer)
         del self._all[answer]
         of_key = self._by_key[answer.key]
@@ -203,7 +318,6 @@ class AbandonedAnswers:
             del self._by_key[answer.key]
         if not self._all:
             self._none.set()
-        metered.settle(outcome, self._wall(), sent=True, received=received)
 
     async def settled(self) -> None:
         """Wait until none is left, which the bounds of each bound."""
@@ -211,7 +325,7 @@ class AbandonedAnswers:
 
     def close(self) -> None:
         """End all, and take no more: the worker stops."""
-        self._closed = True
+        self.closed = True
         for answer in list(self._all):
             answer.end()
 

@@ -9,11 +9,13 @@ from typing import Any, Protocol
 from router.admission.clients import Client
 from router.admission.keys import Credentials
 from router.body import RequestBody
+from router.choice.attempt import Attempt
 from router.choice.failure import Failure
 from router.metering.dialogue import Dialogue
 from router.metering.metered import Metered
 from router.plane import Plane
 from router.stream.dialect import Dialect
+from router.upstreams import Upstream
 from router.wire.request import RequestHead
 from router.wire.response import ResponseHead
 
@@ -106,6 +108,9 @@ class Asker(Protocol):
 
     def answered(self, outcome: str, keep_alive: bool) -> None:
         """The answer has ended, well or not; the client has it."""
+
+    def hand_over_attempt(self) -> Attempt[Upstream]:
+        """The attempt of a tunnel whose client leaves, which its new owner ends."""
 
     def cut(self, failure: Failure) -> None:
         """The answer has broken off after the client had its beginning."""

@@ -172,7 +172,7 @@ class Attempts(Choosing):
 
     def succeeded(self, now: float) -> None:
         """The answer is complete."""
-        if self._attempt is not None:
+        if self._attempt is not None and not self._handed_over:
             self._attempt.succeeded(now)
 
     def failed_with(

@@ -9,6 +9,7 @@ from router.admission.issued import refusal_of_key
 from router.admission.keys import Caller
 from router.admission.ring import IssuedKey
 from router.attempts import Attempts
+from router.choice.attempt import Attempt
 from router.choice.failure import Failure
 from router.metering.dialogue import converse
 from router.metering.metered import ANONYMOUS, Request
@@ -150,6 +151,11 @@ class Pursuit(Watched):
             self._await_answer()
 
     # From the reply
+
+    def hand_over_attempt(self) -> Attempt[Upstream]:
+        """The attempt of a tunnel whose client leaves, which its new owner ends."""
+        assert self._attempts is not None
+        return self._attempts.hand_over()
 
     def content(self) -> None:
         """The first of the answer goes to the client, and more may follow."""

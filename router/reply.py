@@ -10,6 +10,9 @@ when both sides have done what HTTP asks for, else by closing it.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+
 from router.choice.failure import Failure
 from router.judged import Judged
 from router.pressure import Share
@@ -206,10 +209,21 @@ class Reply(Judged):
             share = Share(plane.memory, asker.asker.key)
             most = plane.router.replay_body
             session = Session(asker.dialogue, share, self._forms, most, tunnel.close_with)
-            tunnel.judged_by(session)
+            tunnel.judged_by(session, self._read_on)
         elif self._forms is not None:
             tunnel.filter(None, KeyFilter(self._forms, tunnel.cut))
         tunnel.begin(early, rest, asker.client_stalls)
+
+    def _read_on(
+        self, mirror: asyncio.Transport, session: Session, lost: Callable[[], None]
+    ) -> bool:
+        """The client of a tunnel has left answers that are awaited."""
+        abandoned = self._asker.plane.abandoned
+        if abandoned.closed:
+            return False
+        attempt = self._asker.hand_over_attempt()
+        abandoned.take_tunnel(self._upstream, mirror, session, attempt, lost)
+        return True
 
     def _tunnel_ended(self, outcome: str) -> None:
         self._asker.answered(outcome, keep_alive=False)

@@ -48,6 +48,10 @@ class Filter(Protocol):
         """The direction has ended; returns what was kept back."""
 
 
+ReadOn = Callable[[asyncio.Transport, Session, Callable[[], None]], bool]
+"""Takes a mirror's connection, its session and a call for its end; False: it does not."""
+
+
 class TunnelEnd(asyncio.BufferedProtocol):
     """One of the two connections."""
 
@@ -106,6 +110,8 @@ class TunnelEnd(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self.full = True
+        if self.peer.gone:
+            return
         self.peer.transport.pause_reading()
         self._tunnel.departures.watch(self.peer.transport, self.peer.was_reset)
         self._tunnel.watch()
@@ -157,6 +163,7 @@ class Tunnel:
         self.relaying = True
         self.half_closed = False
         self.session: Session | None = None
+        self._read_on: ReadOn | None = None
         self.departures = plane.departures
         self._left = 0
         """Bytes that were still to be taken when that was looked at last."""
@@ -176,9 +183,10 @@ class Tunnel:
         self._client, self._mirror = TunnelEnd(self, client), TunnelEnd(self, mirror)
         self._client.peer, self._mirror.peer = self._mirror, self._client
 
-    def judged_by(self, session: Session) -> None:
-        """Have every message judged before it passes."""
-        self.session = session
+    def judged_by(self, session: Session, read_on: ReadOn) -> None:
+        """Have every message judged before it passes; `read_on` may take the mirror's connection
+        when the client leaves answers that are awaited."""
+        self.session, self._read_on = session, read_on
         self.filter(session.from_client, session.from_mirror)
 
     def filter(self, from_client: Filter | None, from_mirror: Filter) -> None:
@@ -219,7 +227,8 @@ class Tunnel:
             return
         if end.filter is not None and (rest := end.filter.finish()):
             end.peer.transport.write(rest)
-        if not (end.plain and end.peer.plain) or end.peer.ended:
+        left = end is self._client and self.session is not None and self.session.reads_on
+        if left or not (end.plain and end.peer.plain) or end.peer.ended:
             self.close()
         elif self.relaying:  # a filter may have ended it
             self.half_closed = True
@@ -233,14 +242,22 @@ class Tunnel:
         if self.relaying:
             self._end("success")
 
-    def close_with(self, to_client: bytes, to_mirror: bytes, outcome: str) -> None:
-        """End both sides in order after these last words."""
+    def close_with(
+        self, to_client: bytes, to_mirror: bytes, mirror_close: bytes, outcome: str
+    ) -> None:
+        """End both sides in order after these last words; a mirror that is read on gets its close
+        frame later."""
         if not self.relaying:
             return
+        mirror = self._mirror
+        if to_mirror and not (mirror.gone or mirror.ended or self._client.ended):
+            mirror.transport.write(to_mirror)
+        to_mirror = b"" if self._abandon() else mirror_close
         for end, words in ((self._client, to_client), (self._mirror, to_mirror)):
             if words and not (end.gone or end.peer.ended):  # else it is half-closed already
                 end.transport.write(words)
-        if to_client and not self._client.ended:
+        answers = self.session is None or not self.session.client_closed
+        if to_client and answers and not self._client.ended:
             self.awaits_close = self._client
         self._end(outcome)
         if self.awaits_close is not None:
@@ -269,7 +286,8 @@ class Tunnel:
         if self.relaying:
             self._end(outcome, broken=True)
         for end in (self._client, self._mirror):
-            reset(end.transport)
+            if not end.gone:
+                reset(end.transport)
 
     def lost(self, end: TunnelEnd, exc: Exception | None) -> None:
         """One of the connections is no more. A side with TLS may leave without close_notify."""
@@ -312,7 +330,25 @@ class Tunnel:
                 else:  # the kernel has all, and delivers it
                     end.transport.abort()
 
+    def _abandon(self) -> bool:
+        """Give the mirror's connection to who reads on, if the client has left awaited answers."""
+        mirror, session, read_on = self._mirror, self.session, self._read_on
+        if session is None or read_on is None or not session.reads_on:
+            return False
+        transport = mirror.transport
+        if mirror.gone or mirror.ended or transport.is_closing():
+            return False
+        if not read_on(transport, session, self._lost):
+            return False
+        self.departures.forget(transport)
+        mirror.gone = True
+        return True
+
     def _end(self, outcome: str, broken: bool = False) -> None:
+        if self.session is not None:
+            if outcome == "client_abort":
+                self.session.client_ended()
+            self._abandon()
         self.relaying = False
         self._outcome, self._broken = outcome, broken
         self.deadline = self._wheel.now + LAST_WORDS
@@ -386,7 +422,7 @@ class Tunnel:
         self._client.release()
         self._mirror.release()
         del self._ended, self._lost
-        self.session = self.awaits_close = None
+        self.session = self.awaits_close = self._read_on = None
 
 
 def _unacknowledged(transport: asyncio.Transport) -> int:

@@ -24,6 +24,7 @@ from router.wire.websocket_frames import (
     BadFrame,
     FrameReader,
     Message,
+    Opcode,
     close_frame,
     frame,
 )
@@ -33,8 +34,9 @@ MOST_FROM_MIRROR = 16 << 20
 _STOPS = Problem(503, "no_mirror_available", "This WebSocket is closed here. Open it again.")
 _NO_ROOM = BadFrame(OVERLOADED, "there is no room for so large a message now")
 
-End = Callable[[bytes, bytes, str], None]
-"""Ends the tunnel: what the client and the mirror are still to be sent, and the outcome."""
+End = Callable[[bytes, bytes, bytes, str], None]
+"""Ends the tunnel: what the client and the mirror are still to be sent, the close frame for the
+mirror unless it is read on, and the outcome."""
 
 
 class _Direction:
@@ -89,6 +91,13 @@ class _Direction:
             return True
         return not self._count(self._reader.held) or found
 
+    def messages(self, data: bytes) -> list[Message]:
+        """What came, as messages; raises `BadFrame`, also where there is no room for them."""
+        found = list(self._reader.feed(data))
+        if not self._count(self._reader.held):
+            raise _NO_ROOM
+        return found
+
     def drop(self) -> None:
         """Nothing is kept any more."""
         self._count(0)
@@ -138,6 +147,9 @@ class Session:
         self._forms = forms
         self._end = end
         self._drains = False
+        self._handed_over = False
+        self.client_closed = False
+        """Whether the client has sent a close frame."""
         reader = FrameReader(masked=True, most=most)
         self.from_client = _Direction(self, reader, self._client_says)
         reader = FrameReader(masked=False, most=MOST_FROM_MIRROR)
@@ -146,7 +158,13 @@ class Session:
     def _client_says(self, message: Message) -> bool:
         if message.opcode >= CLOSE:
             if message.opcode == CLOSE:
+                self.client_closed = True
                 self._dialogue.client_ended()
+                if self._dialogue.reads_on:  # the mirror would end them: we answer in its place
+                    self.over = True
+                    passed, echo = bytes(self.passing), frame(CLOSE, message.payload[:2])
+                    self._end(echo, passed, _mirror_close(), "success")
+                    return False
             return True
         refused = self._dialogue.asks(message.payload, message.opcode == TEXT)
         if refused is None:
@@ -218,8 +236,7 @@ class Session:
             self._dialogue.mirror_ended()
         event = frame(TEXT, self._dialogue.error(problem))
         to_client += event + close_frame(code, problem.message)
-        to_mirror += close_frame(GOING_AWAY, "", secrets.token_bytes(4))
-        self._end(to_client, to_mirror, outcome)
+        self._end(to_client, to_mirror, _mirror_close(), outcome)
 
     def closes(self, data: bytes) -> bool:
         """Whether the client answers our close frame with what it sends."""
@@ -228,6 +245,53 @@ class Session:
     def settle(self, outcome: str) -> None:
         """The tunnel is gone."""
         self.over = True
-        self._dialogue.settle(outcome)
         self.from_client.drop()
+        if not self._handed_over:
+            self._dialogue.settle(outcome)
+            self.from_mirror.drop()
+
+    # After the client has left
+
+    @property
+    def key(self) -> str:
+        """The id of the key that is charged."""
+        return self._dialogue.named
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether the client has left answers of which the mirror may still tell the usage."""
+        return self._dialogue.reads_on
+
+    def client_ended(self) -> None:
+        """The client has left, or is given up."""
+        self._dialogue.client_ended()
+
+    def hand_over(self) -> None:
+        """From here on another owner reads the mirror, and settles."""
+        self.over = self._handed_over = True
+
+    def read_on(self, data: bytes) -> tuple[bytes, bool]:
+        """Read what the mirror still says; returns pongs for it, and whether more is awaited."""
+        pongs = bytearray()
+        try:
+            for message in self.from_mirror.messages(data):
+                if message.opcode == CLOSE:
+                    return bytes(pongs), False
+                if message.opcode == Opcode.ping:
+                    pongs += frame(Opcode.pong, message.payload, secrets.token_bytes(4))
+                elif message.opcode == TEXT:
+                    self._dialogue.tells(message.payload)
+        except BadFrame:
+            return bytes(pongs), False
+        return bytes(pongs), self._dialogue.busy
+
+    def settle_abandoned(self) -> bool:
+        """Charge what was read on, and estimate the rest; whether all had ended."""
+        whole = not self._dialogue.busy
+        self._dialogue.settle("client_abort")
         self.from_mirror.drop()
+        return whole
+
+
+def _mirror_close() -> bytes:
+    return close_frame(GOING_AWAY, "", secrets.token_bytes(4))

@@ -252,6 +252,16 @@ class Dialogue:
         return bool(self._turns)
 
     @property
+    def named(self) -> str:
+        """The id of the key that is charged; empty: nobody is."""
+        return self._named.id
+
+    @property
+    def reads_on(self) -> bool:
+        """Whether the client has left answers of which the mirror may still tell the usage."""
+        return self.busy and bool(self._left) and self._named is not ANONYMOUS
+
+    @property
     def turns_known(self) -> bool:
         """Whether `busy` tells all: Realtime's answers may begin without being asked for."""
         return self._talk is Talk.responses

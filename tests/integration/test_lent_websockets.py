@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from router.abandoned import MOST_PER_KEY, READ_FOR
 from router.admission.keys import new_key
 from router.wire.websocket_frames import (
     CLOSE,
@@ -46,6 +49,8 @@ class Lent:
     closes: list[int | None] = field(default_factory=list)
     """How the mirror's connections were closed."""
     answers: bool = True
+    go: asyncio.Event | None = None
+    """When it tells the usage, after a ping, if it does not at once."""
     quotes: str = ""
     """What the mirror says after a message whatever that was."""
 
@@ -84,7 +89,10 @@ class Lent:
             return
         await wire.send(json.dumps({"type": "response.created", "response": {"id": "r"}}))
         await wire.send(json.dumps({"type": "response.output_text.delta", "delta": "y" * 40}))
-        if self.answers:
+        if self.go is not None:
+            await self.go.wait()
+            await (await wire.ping())
+        if self.answers or self.go is not None:
             usage = {"input_tokens": 100, "output_tokens": 10}
             done = {"type": "response.completed", "response": {"id": "r", "usage": usage}}
             await wire.send(json.dumps(done))
@@ -216,17 +224,97 @@ async def test_a_quota_of_money_needs_a_price() -> None:
         assert not made.seen
 
 
+async def leave(made: Lent, wire: ClientConnection, how: str) -> None:
+    """Leave a socket, and wait until its exchange has ended."""
+    ends = len(made.road.finished) + 1
+    transport = wire.transport
+    match how:
+        case "close":
+            await wire.close()
+        case "FIN":
+            transport.write_eof()
+        case "RST":
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        case "no WebSocket":
+            transport.write(b"\xff" * 64)
+        case "refused":
+            await wire.send("no JSON")
+    await wait_until(lambda: len(made.road.finished) == ends, what="the exchange to end")
+
+
+WAYS = ("close", "FIN", "RST", "no WebSocket", "refused")
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("path", ["responses", "realtime?model=gpt-4o"])
 @scene
-async def test_an_answer_that_the_client_leaves_is_estimated() -> None:
-    async with lent() as made:
+async def test_an_answer_that_the_client_leaves_is_charged_by_its_usage(
+    path: str, how: str
+) -> None:
+    async with lent(endpoints=("responses", "realtime")) as made:
+        made.answers, made.go = False, asyncio.Event()
+        made.grant(models="gpt-4o")
+        async with made.open(path) as wire:
+            await wire.send(json.dumps({**CREATE, "input": "x" * 400}))
+            await events(wire, "response.output_text.delta")
+            await leave(made, wire, how)
+            plane = made.road.plane
+            assert (len(plane.abandoned), made.road.in_flight, plane.limits.held) == (1, 1, 0)
+            assert made.used.tokens == 0
+            made.go.set()
+            await wait_until(lambda: not len(plane.abandoned), what="the reading to end")
+            assert made.used.tokens == 110
+            await wait_until(lambda: made.closes, what="the mirror's end")
+            assert made.closes == [GOING_AWAY]
+            assert made.road.in_flight == 0
+
+
+@scene
+async def test_an_answer_that_does_not_end_in_time_is_estimated() -> None:
+    clock = Clock()
+    async with lent(wheel=clock.wheel) as made:
         made.answers = False
         made.grant(tokens=10_000)
         async with made.open() as wire:
             await wire.send(json.dumps({**CREATE, "input": "x" * 400, "store": False}))
             await events(wire, "response.output_text.delta")
-        await wait_until(lambda: made.used.tokens > 0, what="the estimate")
+            await leave(made, wire, "RST")
+            assert made.used.tokens == 0
+            clock.pass_by(READ_FOR + 1)
+            await wait_until(lambda: made.used.tokens > 0, what="the estimate")
         assert 110 <= made.used.tokens <= 140
         assert made.road.totals.get("mirrorgate_unmetered_requests", ("left",)) == 1
+        await wait_until(lambda: made.closes == [GOING_AWAY], what="the mirror's end")
+
+
+@scene
+async def test_a_worker_that_stops_ends_the_reading_of_a_websocket() -> None:
+    async with lent() as made:
+        made.answers = False
+        async with made.open() as wire:
+            await wire.send(json.dumps(CREATE))
+            await events(wire, "response.output_text.delta")
+            await leave(made, wire, "close")
+            made.road.plane.drain()
+            made.road.plane.abandoned.close()
+            await asyncio.wait_for(made.road.plane.abandoned.settled(), 10)
+            assert made.used.tokens > 0
+        await wait_until(lambda: made.closes == [GOING_AWAY], what="the mirror's end")
+
+
+@scene
+async def test_the_readings_of_websockets_have_a_bound() -> None:
+    async with lent() as made:
+        made.answers = False
+        for number in range(MOST_PER_KEY + 2):
+            async with made.open() as wire:
+                await wire.send(json.dumps(CREATE))
+                await events(wire, "response.output_text.delta")
+            await wait_until(lambda: len(made.road.finished) == number + 1, what="its end")  # noqa: B023
+        assert len(made.road.plane.abandoned) == MOST_PER_KEY
+        made.road.plane.abandoned.close()
 
 
 @scene
