@@ -129,7 +129,10 @@ class Pursuit(Watched):
             found = asked.issued(plane.keys, plane.wall())
             return refusal_of_key(plane.keys, asked.digest) if found is None else found
 
-        found = converse(plane.metering, asked.target, key, current, plane.wall)
+        def too_fast(key: IssuedKey) -> Problem | None:
+            return plane.limits.refusal_of_rate(key, plane.clock())
+
+        found = converse(plane.metering, asked.target, key, current, plane.wall, too_fast)
         if isinstance(found, Problem):
             return found
         self.dialogue = found

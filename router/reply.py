@@ -208,7 +208,9 @@ class Reply(Judged):
         if asker.dialogue is not None:
             share = Share(plane.memory, asker.asker.key)
             most = plane.router.replay_body
-            session = Session(asker.dialogue, share, self._forms, most, tunnel.close_with)
+            session = Session(
+                asker.dialogue, share, self._forms, most, tunnel.close_with, tunnel.tell_client
+            )
             tunnel.judged_by(session, self._read_on)
         elif self._forms is not None:
             tunnel.filter(None, KeyFilter(self._forms, tunnel.cut))

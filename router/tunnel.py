@@ -242,6 +242,14 @@ class Tunnel:
         if self.relaying:
             self._end("success")
 
+    def tell_client(self, words: bytes) -> bool:
+        """Write a whole frame between those of the mirror; False: the client takes no more."""
+        if self._client.full:
+            return False
+        if not (self._client.gone or self._client.transport.is_closing()):
+            self._client.transport.write(words)
+        return True
+
     def close_with(
         self, to_client: bytes, to_mirror: bytes, mirror_close: bytes, outcome: str
     ) -> None:

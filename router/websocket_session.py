@@ -43,8 +43,9 @@ class _Direction:
     """The filter of one direction."""
 
     def __init__(
-        self, session: Session, reader: FrameReader, judge: Callable[[Message], bool]
+        self, session: Session, reader: FrameReader, judge: Callable[[Message], bool | None]
     ) -> None:
+        """`judge`: whether a message passes; None: the session is over."""
         self._session = session
         self._reader = reader
         self._judge = judge
@@ -63,8 +64,11 @@ class _Direction:
                 if self._closed:
                     break
                 session.passing = passed
-                if not self._judge(message):
+                verdict = self._judge(message)
+                if verdict is None:
                     return b""
+                if not verdict:
+                    continue
                 passed += message.raw
                 self._closed = message.opcode == CLOSE
             if not self._count(self._reader.held):
@@ -134,10 +138,16 @@ class Session:
     """Judges both directions."""
 
     def __init__(
-        self, dialogue: Dialogue, share: Share, forms: KeyForms | None, most: int, end: End
+        self,
+        dialogue: Dialogue,
+        share: Share,
+        forms: KeyForms | None,
+        most: int,
+        end: End,
+        tell: Callable[[bytes], bool],
     ) -> None:
         """`forms`: of the key that was lent, which must not reach the client; `most`: bytes of one
-        message of the client."""
+        message of the client; `tell` writes to the client, unless it takes nothing."""
         self.share = share
         self.over = False
         """Whether nothing passes any more."""
@@ -146,6 +156,7 @@ class Session:
         self._dialogue = dialogue
         self._forms = forms
         self._end = end
+        self._tell = tell
         self._drains = False
         self._handed_over = False
         self.client_closed = False
@@ -155,7 +166,7 @@ class Session:
         reader = FrameReader(masked=False, most=MOST_FROM_MIRROR)
         self.from_mirror = _Direction(self, reader, self._mirror_says)
 
-    def _client_says(self, message: Message) -> bool:
+    def _client_says(self, message: Message) -> bool | None:
         if message.opcode >= CLOSE:
             if message.opcode == CLOSE:
                 self.client_closed = True
@@ -164,18 +175,20 @@ class Session:
                     self.over = True
                     passed, echo = bytes(self.passing), frame(CLOSE, message.payload[:2])
                     self._end(echo, passed, _mirror_close(), "success")
-                    return False
+                    return None
             return True
         refused = self._dialogue.asks(message.payload, message.opcode == TEXT)
         if refused is None:
             return True
-        self._refuse(refused.close, refused.problem, bytes(self.passing), b"")
-        return False
+        if not refused.close and self._tell(frame(TEXT, self._dialogue.error(refused.problem))):
+            return False
+        self._refuse(refused.close or POLICY, refused.problem, bytes(self.passing), b"")
+        return None
 
-    def _mirror_says(self, message: Message) -> bool:
+    def _mirror_says(self, message: Message) -> bool | None:
         if self._forms is not None and self._forms.are_in(message.payload):
             self._refuse(POLICY, QUOTED, b"", bytes(self.passing), outcome="interrupted")
-            return False
+            return None
         if message.opcode == CLOSE:
             self._dialogue.mirror_ended()
         elif message.opcode == TEXT:
@@ -183,7 +196,7 @@ class Session:
             if self._drains and self._dialogue.turns_known and not self._dialogue.busy:
                 passed = bytes(self.passing) + message.raw
                 self._refuse(GOING_AWAY, _STOPS, b"", passed, outcome="success")
-                return False
+                return None
         return True
 
     def broken(self, direction: _Direction, error: BadFrame) -> None:

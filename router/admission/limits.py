@@ -8,7 +8,7 @@ from math import ceil
 
 from router.admission.clients import Client, network_map
 from router.admission.config import LimitsConfig
-from router.admission.issued import counts
+from router.admission.issued import counted_as, counts
 from router.admission.issued import too_fast as key_too_fast
 from router.admission.issued import too_many as key_too_many
 from router.admission.networks import NetworkMap
@@ -92,6 +92,15 @@ class Limits:
                     return UNCOUNTED, key_too_many(limit, seconds)
                 return UNCOUNTED, key_too_fast(rate, seconds)
         return place, None
+
+    def refusal_of_rate(self, issued: IssuedKey, now: float) -> Problem | None:
+        """Count a request within a WebSocket by the own rate of its key; why it is refused."""
+        rate = issued.rate
+        if not rate:
+            return None
+        burst = min(self._config.burst, ceil(rate))
+        place, wait = self._table.admit(counted_as(issued.id), now, 0, rate, burst, False)
+        return key_too_fast(rate, max(1, ceil(wait))) if place < UNCOUNTED else None
 
     def may_wait(self, client: Client) -> bool:
         """Whether a refusal may be put off for a moment."""

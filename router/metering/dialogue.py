@@ -106,9 +106,10 @@ _MOST_IDS = 1024
 
 
 class Refused(NamedTuple):
-    """Why a message goes no further, and the code that the socket is closed with."""
+    """Why a message goes no further."""
 
     close: int
+    """The code that the socket is closed with; 0: it stays open."""
     problem: Problem
 
 
@@ -167,10 +168,12 @@ def converse(
     key: IssuedKey,
     current: Callable[[], IssuedKey | Problem],
     wall: Callable[[], float],
+    too_fast: Callable[[IssuedKey], Problem | None] = lambda key: None,
 ) -> Dialogue | Problem | None:
     """Judge and meter a WebSocket; None: its dialect is not known, and nothing is to be judged.
 
-    `current` is `key` as it stands at any later moment, or why it may not be used any more.
+    `current` is `key` as it stands at any later moment, or why it may not be used any more;
+    `too_fast` counts a request by the rate of a key, and returns why it is refused.
     """
     talk = talk_of(target)
     if talk is None:
@@ -193,7 +196,7 @@ def converse(
             problem = refusal_of_model(key, model)
             if problem is not None:
                 return problem
-    return Dialogue(metering, talk, target, current, wall)
+    return Dialogue(metering, talk, target, current, wall, too_fast)
 
 
 def _queried(target: bytes) -> list[str]:
@@ -221,12 +224,14 @@ class Dialogue:
         target: bytes,
         key: Callable[[], IssuedKey | Problem],
         wall: Callable[[], float],
+        too_fast: Callable[[IssuedKey], Problem | None],
     ) -> None:
         """`key` is the caller's as it stands now, or why it may not be used any more."""
         self._metering = metering
         self._talk = talk
         self._key = key
         self._wall = wall
+        self._too_fast = too_fast
         found = key()
         self._named = ANONYMOUS if isinstance(found, Problem) else found
         """The key as it stood last."""
@@ -281,38 +286,48 @@ class Dialogue:
         problem = self.begin()
         if problem is not None:
             return Refused(POLICY, problem)
-        key, reservation = self._named, None
+        key = self._named
         strict = bool(key.models) or key.left is not None or key.tokens_left is not None
         if not text:
             self._unread = self._doubtful = True
-            return Refused(UNSUPPORTED, _unread("be text")) if strict else None
+            if strict:
+                return Refused(UNSUPPORTED, _unread("be text"))
+            return self._paced()
         event, twice, large = _event(payload)
         if event is None:
             self._unread = self._doubtful = True
             if not strict:
-                return None
+                return self._paced()
             code = TOO_BIG if large else NOT_TEXT
             return Refused(code, _unread("be a JSON object of few parts"))
         if twice:
             self._unread = self._doubtful = True
-        if not strict:
-            self._note(event, payload)
-            return None
-        problem = self._problem(key, event, twice)
-        if problem is None and self._creates(event) and (key.left, key.tokens_left) != (None, None):
-            request, models = _request(event), self._models(event)
-            size, most = counted_size(len(payload), request), sane(request.get("max_output_tokens"))
-            found = self._metering.reserve(
-                key, models[-1], size, most, self._wall(), continues=_continues(request)
-            )
-            if isinstance(found, Problem):
-                problem = found
-            else:
-                reservation = found
-        if problem is not None:
+        if strict and (problem := self._problem(key, event, twice)) is not None:
             return Refused(POLICY, problem)
-        self._note(event, payload, reservation)
+        creates = event.get("type") == "response.create"
+        if (twice or creates) and (refused := self._paced()) is not None:
+            return refused
+        found = self._reserve(key, event, payload) if strict else None
+        if isinstance(found, Problem):
+            return Refused(POLICY, found)
+        self._note(event, payload, found)
         return None
+
+    def _reserve(
+        self, key: IssuedKey, event: Mapping[str, Any], payload: bytes
+    ) -> Reservation | Problem | None:
+        if not self._creates(event) or (key.left, key.tokens_left) == (None, None):
+            return None
+        request, models = _request(event), self._models(event)
+        size, most = counted_size(len(payload), request), sane(request.get("max_output_tokens"))
+        return self._metering.reserve(
+            key, models[-1], size, most, self._wall(), continues=_continues(request)
+        )
+
+    def _paced(self) -> Refused | None:
+        """Count a message that may ask for an answer by the rate of the key."""
+        problem = self._too_fast(self._named)
+        return None if problem is None else Refused(0, problem)
 
     def _creates(self, event: Mapping[str, Any]) -> bool:
         """Whether an answer of the Responses API is asked for."""

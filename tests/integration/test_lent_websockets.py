@@ -60,10 +60,16 @@ class Lent:
         url = f"ws://127.0.0.1:{self.road.port}/v1/{path}"
         return connect(url, additional_headers=shown, proxy=None, **more)
 
-    def grant(self, models: str = "", left: int | None = None, tokens: int | None = None) -> None:
+    def grant(
+        self,
+        models: str = "",
+        left: int | None = None,
+        tokens: int | None = None,
+        rate: float = 0,
+    ) -> None:
         """Let the key do this from now on."""
         ring = self.road.plane.keys
-        row = ("k1", ring.digest(self.key.encode()).hex(), None, 0, models, left, tokens)
+        row = ("k1", ring.digest(self.key.encode()).hex(), None, rate, models, left, tokens)
         ring.extend([row])
 
     @property
@@ -315,6 +321,24 @@ async def test_the_readings_of_websockets_have_a_bound() -> None:
             await wait_until(lambda: len(made.road.finished) == number + 1, what="its end")  # noqa: B023
         assert len(made.road.plane.abandoned) == MOST_PER_KEY
         made.road.plane.abandoned.close()
+
+
+@pytest.mark.parametrize("models", ["", "gpt-4o"])
+@pytest.mark.parametrize("path", ["responses", "realtime?model=gpt-4o"])
+@scene
+async def test_each_answer_asked_for_counts_by_the_rate_of_the_key(path: str, models: str) -> None:
+    async with lent(endpoints=("responses", "realtime")) as made:
+        made.grant(models=models, rate=0.001)  # one request, and one ahead of it
+        async with made.open(path) as wire:
+            await wire.send(json.dumps(CREATE))
+            await events(wire, "response.completed")
+            for _ in range(3):
+                await wire.send(json.dumps(CREATE))
+                told = (await events(wire, "error"))[-1]["error"]
+                assert told["code"] == "rate_limit_exceeded"
+                assert told["message"].startswith("This key is used for more than 0.001 requests")
+            await (await wire.ping())
+        assert len(made.seen) == 1
 
 
 @scene
