@@ -203,6 +203,10 @@ def service() -> list[Panel]:
                 "sum by (process) (increase(mirrorgate_unhandled_errors_total[10m]))",
                 "callbacks of {{process}}",
             ),
+            (
+                "sum by (process) (increase(mirrorgate_log_lines_dropped_total[10m]))",
+                "log lines dropped by {{process}}",
+            ),
             width=6,
             help="Tasks are started again; the log has the tracebacks.",
         ),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sys
+import os
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TextIO
 
-from router.logs import JsonFormatter, LogConfig, TextFormatter
+from router.log_writer import LogWriter
+from router.logs import STDERR, LogConfig, QueuedHandler, formatter_of, lost_line, writer_of
 from router.tally import Finished
 
 log = logging.getLogger("worker")
@@ -19,53 +18,67 @@ _SAY_EVERY = 60.0
 """Seconds between two complaints about a log that cannot be written."""
 
 
-class _Dropping(logging.Handler):
-    """Drops lines that cannot be written, and says so once a minute."""
+class _Complaint:
+    """Says once a minute that an access log cannot be written."""
 
-    _said_at = float("-inf")
+    def __init__(self) -> None:
+        self._said_at = float("-inf")
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, RUF100 — logging's name
-        now, error = time.monotonic(), sys.exc_info()[1]
+    def __call__(self, error: OSError) -> None:
+        now = time.monotonic()
         if now - self._said_at >= _SAY_EVERY:
             self._said_at = now
-            reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-            log.error("requests are not logged: %s", reason)
+            log.error("requests are not logged: %s", error.strerror)
 
 
-class _ToFile(_Dropping, logging.FileHandler):
-    pass
+class _FileHandler(QueuedHandler):
+    """Appends to a file through a writer of its own."""
+
+    def __init__(self, name: str, formatter: logging.Formatter) -> None:
+        fd = _open(name)
+        try:
+            self._own = LogWriter(fd, partial(lost_line, formatter), _Complaint())
+        except BaseException:
+            os.close(fd)
+            raise
+        super().__init__(self._own, formatter)
+
+    def close(self) -> None:
+        """Let the writer end when it has written what is queued; waits for nothing."""
+        self._own.close()
+        super().close()
 
 
-class _ToStderr(_Dropping, logging.StreamHandler[TextIO]):
-    pass
+def _open(name: str) -> int:
+    """The file, opened for appending; of a FIFO without a reader this raises OSError."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o666)
+    os.set_blocking(fd, True)  # an open file description of our own: nobody shares this flag
+    return fd
 
 
 def access_log(config: LogConfig, process: str) -> Callable[[Finished], None] | None:
     """A writer of access lines, or None when they are off. Raises OSError for a bad file.
 
-    The file is opened for appending, so several workers share it line by line; a line is shorter
-    than what the kernel appends at once. Every reload opens it anew, as log rotation needs.
+    The file is opened for appending, so several workers share it line by line: what is appended at
+    once are whole lines. Every reload opens it anew, as log rotation needs.
     """
     logger = logging.getLogger("access")
     logger.setLevel(logging.INFO)
     logger.propagate = False
     old, logger.handlers[:] = list(logger.handlers), _handlers(config, process)
     for handler in old:
-        with contextlib.suppress(OSError):  # of what it could not write any more
-            handler.close()
+        handler.close()
     return None if config.access == "off" else partial(_write, logger)
 
 
 def _handlers(config: LogConfig, process: str) -> list[logging.Handler]:
+    formatter = formatter_of(config, process)
     if config.access == "off":
         return []
-    handler: logging.Handler = (
-        _ToStderr() if config.access == "-" else _ToFile(config.access, encoding="utf-8")
-    )
-    handler.setFormatter(
-        JsonFormatter(process) if config.format == "json" else TextFormatter(process)
-    )
-    return [handler]
+    if config.access == "-":
+        return [QueuedHandler(writer_of(STDERR), formatter)]
+    return [_FileHandler(config.access, formatter)]
 
 
 def _write(logger: logging.Logger, end: Finished) -> None:

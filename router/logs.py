@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import os
-import sys
 import traceback
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache, partial
 from types import TracebackType
 from typing import Literal
 
 from monitor.settings import setting
+from router.log_writer import LogWriter
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,8 @@ class LogConfig:
         'one line a request: "off", a file, or "-" for stderr: never a query, a key or a body',
     )
 
+
+STDOUT, STDERR = 1, 2
 
 _MOST_CAUSES = 8
 """Exceptions of one chain that are logged."""
@@ -111,14 +114,48 @@ def _when(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+class QueuedHandler(logging.Handler):
+    """Formats a record and queues it for a writer."""
+
+    def __init__(self, writer: LogWriter, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self._writer = writer
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the record's line; one that cannot be formatted leaves its traceback."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # logging's own report would quote the record's values
+            line = f"a record of {record.name} cannot be formatted:\n{traceback_of(error)}"
+        self._writer.put(f"{line}\n".encode("utf-8", "backslashreplace"))
+
+
+def formatter_of(config: LogConfig, process: str) -> logging.Formatter:
+    """The formatter for `log.format`; `process` is named in every line."""
+    return JsonFormatter(process) if config.format == "json" else TextFormatter(process)
+
+
+def lost_line(formatter: logging.Formatter, count: int) -> bytes:
+    """The line that stands in place of so many dropped ones."""
+    text = "%d lines of the log were dropped: they could not be written fast enough"
+    record = logging.LogRecord("log", logging.WARNING, "", 0, text, (count,), None)
+    return f"{formatter.format(record)}\n".encode()
+
+
+@cache
+def writer_of(fd: int) -> LogWriter:
+    """The one writer of this process for stdout or stderr."""
+    return LogWriter(fd, partial(lost_line, TextFormatter("log")))
+
+
 def configure(config: LogConfig, process: str) -> None:
     """Send this process's log to stderr; `process` names it in every line."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonFormatter(process) if config.format == "json" else TextFormatter(process)
-    )
+    formatter = formatter_of(config, process)
+    writer = writer_of(STDERR)
+    writer.lost = partial(lost_line, formatter)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [QueuedHandler(writer, formatter)]
     root.setLevel(config.level.upper())
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     logging.getLogger("aiohttp").setLevel(logging.WARNING)

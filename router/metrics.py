@@ -134,6 +134,12 @@ TASKS = Family(
     "Tasks of the event loops, by kind of process: flat unless something leaks",
     ("process",),
 )
+LOG_DROPPED = Family(
+    "mirrorgate_log_lines_dropped",
+    "counter",
+    "Lines of logs that could not be written, or not fast enough, by kind of process",
+    ("process",),
+)
 
 FAMILIES = (
     REQUESTS,
@@ -162,4 +168,5 @@ FAMILIES = (
     SNAPSHOT_AGE,
     LAG,
     TASKS,
+    LOG_DROPPED,
 )

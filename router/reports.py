@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from monitor.feed import Message
 from monitor.totals import Totals
 from router import metrics
+from router.log_writer import dropped_lines
 from router.metering.uses import Uses
 from router.plane import Plane
 from router.pressure import Trimmer
@@ -124,6 +125,7 @@ class Reports:
         totals.set(metrics.CLIENTS.name, len(plane.crowd))
         totals.set(metrics.QUEUED.name, len(plane.line))
         totals.set(metrics.WORKERS.name, 1)
+        totals.set(metrics.LOG_DROPPED.name, dropped_lines(), ("worker",))
         totals.set(metrics.LAG.name, plane.wheel.lag)
         for cause, count in plane.limits.uncounted().items():
             totals.set(metrics.UNCOUNTED.name, count, (cause,))

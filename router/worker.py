@@ -1,9 +1,8 @@
 """One data-plane process: takes connections from the shared socket, and news from control.
 
 Started by the supervisor with inherited descriptors. No request waits for the database or the disk,
-except for the access log, when it is on, and the authorities that a mirror's certificate is checked
-by, which are read before its first connection. When control is gone it goes on with the last
-snapshot.
+except for the authorities that a mirror's certificate is checked by, which are read before its
+first connection. When control is gone it goes on with the last snapshot.
 """
 
 from __future__ import annotations

@@ -38,6 +38,7 @@ from router import logs
 from router.admission.last_lists import LastLists
 from router.admission.table import Table
 from router.handed import end_with_parent, read_document
+from router.log_writer import dropped_lines
 from router.main.accounts import Accounts
 from router.main.audit_trail import AuditTrail
 from router.main.banned import Banned
@@ -55,7 +56,7 @@ from router.main.notices import Notices
 from router.main.questions import Questions
 from router.main.room import TableRoom
 from router.main.view import View
-from router.metrics import EJECTIONS, LEDGER_GAPS, TASKS
+from router.metrics import EJECTIONS, LEDGER_GAPS, LOG_DROPPED, TASKS
 from router.metrics import FAMILIES as ROUTER_FAMILIES
 
 log = logging.getLogger("control")
@@ -263,6 +264,7 @@ class Control:
 
     def _refresh_totals(self) -> None:
         self._totals.set(TASKS.name, len(asyncio.all_tasks()), ("control",))
+        self._totals.set(LOG_DROPPED.name, dropped_lines(), ("control",))
         self._merged.update(self._process, self._totals.to_json())
 
     async def _measure_delay(self) -> None:
@@ -306,7 +308,7 @@ async def serve(
     listeners: dict[str, socket.socket],
 ) -> int:
     """Open the store, run control, close the store; 1 when the store cannot be used."""
-    totals = Totals((*OWN_FAMILIES, TASKS, EJECTIONS, LEDGER_GAPS))
+    totals = Totals((*OWN_FAMILIES, TASKS, EJECTIONS, LEDGER_GAPS, LOG_DROPPED))
     tasks = Tasks(totals, "control")
     tasks.watch(asyncio.get_running_loop())
     try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 
 from router import logs
 from router.listener import ListenError, bind
+from router.log_writer import flush_all
 from router.main import document
 from router.main.commands.client import answers
 from router.main.console import CommandFailed
@@ -19,6 +20,8 @@ from router.main.sections import Config
 from router.main.view import base_url
 from router.pressure import raise_descriptor_limit
 from router.supervisor import Supervisor, worker_count
+
+log = logging.getLogger("supervisor")
 
 
 def run(path: Path) -> int:
@@ -40,7 +43,13 @@ def run(path: Path) -> int:
             listeners,
             on_ready=lambda: _greet(loaded.current),
         )
-        code = supervisor.run()
+        try:
+            code = supervisor.run()
+        except Exception:  # not to stderr by itself, which may be a pipe that nobody reads
+            log.critical("the supervisor ends", exc_info=True)
+            return 1
+    if not flush_all():  # nobody reads: whatever else is written to stderr would wait for ever
+        return code
     if supervisor.failure:
         raise CommandFailed(supervisor.failure)
     return code
@@ -93,4 +102,5 @@ def _greet(current: Document) -> None:
     lines.append(f'try          curl {base}/models -H "Authorization: Bearer $OPENAI_API_KEY"')
     unused = document.unused(current.raw)
     lines.extend(f"note         {path} is set but has no effect in this version" for path in unused)
-    print("mirrorgate is ready", *lines, sep="\n  ", file=sys.stdout, flush=True)
+    text = "\n  ".join(("mirrorgate is ready", *lines))
+    logs.writer_of(logs.STDOUT).put(f"{text}\n".encode("utf-8", "backslashreplace"))

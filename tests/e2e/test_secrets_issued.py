@@ -231,5 +231,6 @@ def test_nothing_secret_is_left_of_all_this_nor_of_a_fault_in_a_worker(place: Pl
     places = [where for where, _ in traces(instance, TOKEN)]
     for wanted in ("mirrorgate.db", "mirrorgate.db-wal", "copy.db", "access.log", "instance.log"):
         assert any(where.endswith(f"/{wanted}") for where in places), places
-    assert "path=/v1/chat/completions " in (instance.directory / "access.log").read_text()
+    access = instance.directory / "access.log"
+    wait_until(lambda: "path=/v1/chat/completions " in access.read_text())
     assert " debug " in instance.logs()

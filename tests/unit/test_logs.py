@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from router.access import access_log
+from router.log_writer import flush_all
 from router.logs import JsonFormatter, LogConfig, TextFormatter, traceback_of
 from router.tally import Finished
 
@@ -76,6 +77,7 @@ def test_an_access_log_that_cannot_be_written_is_told_once_and_can_be_switched_o
     assert write is not None
     for _ in range(3):
         write(FINISHED)
+    assert flush_all(10)
     assert access_log(LogConfig(), "worker-0") is None
     assert caplog.messages == ["requests are not logged: No space left on device"]
     assert capsys.readouterr().err == ""
