@@ -14,12 +14,14 @@ from router.admission.config import KeysConfig
 from router.main.changes import Changes as Changes
 from router.main.changes import differences as differences
 from router.main.changes import unused as unused
-from router.main.files import anchored, file_faults, socket_fault, store_from
+from router.main.files import anchored, file_faults, open_regular, socket_fault, store_from
 from router.main.references import Resolver, discreet
 from router.main.sections import Config as Config
 
 DEFAULT_FILES = (Path("config.toml"), Path("/etc/mirrorgate/config.toml"))
 """Where a configuration is looked for when none is named, in this order."""
+STDIN = Path("/dev/stdin")
+"""A configuration that another program writes; children of the supervisor find it empty."""
 _LARGEST_FILE = 4 << 20
 
 T = TypeVar("T")
@@ -135,7 +137,7 @@ def _section(path: Path, environ: Mapping[str, str], name: str, kind: type[T]) -
 
 def _parse(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
+        with path.open("rb") if path == STDIN else open(open_regular(path), "rb") as file:
             content = file.read(_LARGEST_FILE + 1)
         if len(content) > _LARGEST_FILE:
             raise _unusable(path, "is larger than 4 MiB")

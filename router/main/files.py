@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import ssl
+import stat
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +53,22 @@ def _log_from(folder: Path, access: str) -> str:
     return access if access in ("off", "-") else _from(folder, access)
 
 
+def open_regular(path: Path | str) -> int:
+    """A descriptor of a regular file, to be read and closed.
+
+    A FIFO is opened without waiting for its writer, and refused as a device is, which might never
+    end. Raises OSError.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return fd
+    os.close(fd)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    raise OSError(errno.EINVAL, "it is no regular file")
+
+
 def socket_fault(config: Config) -> Iterator[Fault]:
     """A socket whose absolute path is longer than the system takes."""
     length = len(config.admin.socket.encode())
@@ -78,8 +97,8 @@ def file_faults(config: Config) -> Iterator[Fault]:
 
 def _unreadable(name: str) -> str | None:
     try:
-        with open(name, "rb"):
-            return None
+        os.close(open_regular(name))
+        return None
     except OSError as error:
         return f"cannot read {name}: {error.strerror}"
 

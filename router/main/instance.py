@@ -17,6 +17,7 @@ from monitor.settings import Fault, SettingsError, to_table
 from router.main import document
 from router.main.changes import Changes
 from router.main.document import Document
+from router.main.files import open_regular
 
 log = logging.getLogger("control")
 
@@ -202,8 +203,7 @@ def _in_short(error: SettingsError) -> str:
 def fingerprint(path: Path) -> str:
     """A digest of the file's content; empty while it cannot be read, as during its replacement."""
     try:
-        if not path.is_file():  # a FIFO would never be read to its end
-            return ""
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        with open(open_regular(path), "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""

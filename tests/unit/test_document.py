@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +25,7 @@ from router.main.document import (
     socket_path,
     unused,
 )
+from router.main.instance import fingerprint
 
 MIRROR = '[[mirrors]]\nid = "a"\nurl = "https://a.example"\n'
 SECRET = "s3cret-value"
@@ -363,3 +367,27 @@ def test_a_certificate_changes_on_reload_but_tls_as_such_only_on_a_restart():
     assert differences(one, other).settings == ("router.tls_cert", "router.tls_key")
     assert differences(plain, one).restart == ("router.tls_cert", "router.tls_key")
     assert not differences(plain, one).settings
+
+
+@pytest.mark.parametrize("name", ["fifo", "/dev/zero"])
+def test_a_pipe_or_device_is_refused_as_configuration_and_never_waited_for(
+    tmp_path: Path, name: str
+):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(SettingsError, match="cannot be read: it is no regular file"):
+        load(tmp_path / name, {})
+    assert fingerprint(tmp_path / name) == ""
+
+
+def test_a_pipe_is_refused_where_the_configuration_names_a_file(tmp_path: Path):
+    os.mkfifo(tmp_path / "fifo")
+    (fault,) = faults_of(tmp_path, f'{MIRROR}ca_file = "fifo"\n')
+    assert fault.endswith(f"cannot read {tmp_path / 'fifo'}: it is no regular file")
+
+
+def test_check_reads_a_configuration_from_the_standard_input():
+    command = [sys.executable, "-m", "router", "check", "--config", "/dev/stdin"]
+    ran = subprocess.run(
+        command, input=MIRROR.encode(), capture_output=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
