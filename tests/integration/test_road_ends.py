@@ -13,6 +13,7 @@ import pytest
 
 from monitor.health.board import HealthSnapshot
 from router.wire.chunks import chunk
+from tests.support.clock import Clock
 from tests.support.road import (
     CONTENT,
     OK,
@@ -194,6 +195,32 @@ async def test_a_body_that_stops_arriving_is_a_408() -> None:
                 assert (answer.status, answer.error["code"]) == (408, "request_timeout")
             assert road.suspected == []
             assert road.in_flight == 0
+
+
+async def test_a_body_that_drips_holds_its_mirror_no_longer_than_one_that_stops() -> None:
+    received, clock = 0, Clock()
+
+    async def takes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal received
+        await reader.readuntil(b"\r\n\r\n")
+        while data := await reader.read(65536):
+            received += len(data)
+
+    head = UPLOAD.partition(b"\r\n\r\n")[0].replace(b"application/json", b"text/plain")
+    async with ScriptedMirror(takes) as mirror:
+        async with Road([mirror.table()], wheel=clock.wheel) as road:
+            client = await road.send(head + b"\r\n\r\n")
+            for count in range(1, 8):
+                client.writer.write(b"x")
+                await wait_until(lambda: received == count, what="the byte to arrive")  # noqa: B023
+                clock.pass_by(8)
+            client.writer.write(b"x")
+            clock.pass_by(8)
+            answer = await client.response()
+            assert (answer.status, answer.error["code"]) == (408, "request_timeout")
+            await wait_until(lambda: mirror.closed == 1, what="the mirror is released")
+            assert road.in_flight == 0
+            assert road.suspected == []
 
 
 async def test_a_connection_that_idles_between_requests_is_closed() -> None:
