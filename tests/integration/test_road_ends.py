@@ -223,6 +223,39 @@ async def test_a_body_that_drips_holds_its_mirror_no_longer_than_one_that_stops(
             assert road.suspected == []
 
 
+async def test_a_client_that_reads_byte_by_byte_holds_its_mirror_no_longer() -> None:
+    stalled, clock = asyncio.Event(), Clock()
+
+    async def floods(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while not stalled.is_set():
+            writer.write(b"x" * 65536)
+            try:
+                await asyncio.wait_for(writer.drain(), 0.5)
+            except TimeoutError:
+                stalled.set()
+        await reader.read()
+
+    async with ScriptedMirror(floods) as mirror:
+        async with Road([mirror.table()], wheel=clock.wheel) as road:
+            loop = asyncio.get_running_loop()
+            with socket.socket() as sock:
+                sock.setblocking(False)
+                await loop.sock_connect(sock, ("127.0.0.1", road.port))
+                await loop.sock_sendall(sock, get())
+                await asyncio.wait_for(stalled.wait(), 30)
+                for _ in range(6):
+                    assert road.in_flight == 1
+                    assert await loop.sock_recv(sock, 1)
+                    clock.pass_by(9)
+                clock.pass_by(9)
+                await wait_until(lambda: mirror.closed == 1, what="the mirror is released")
+            assert [end.outcome for end in road.finished] == ["client_abort"]
+            assert road.in_flight == 0
+            assert road.suspected == []
+
+
 async def test_a_connection_that_idles_between_requests_is_closed() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
         async with Road([mirror.table()], {"timeouts": {"keep_alive": 0.1}}) as road:
