@@ -78,7 +78,7 @@ class PretendMirror:
         if not self.running:
             return
         told = self.running.popleft() if first else self.running.pop()
-        usage = None if how == "failed" else {"input_tokens": USED, "output_tokens": 0}
+        usage = None if how == "failed" else {"input_tokens": 0, "output_tokens": USED}
         self.ended += how != "failed"
         kind = "response.done" if self.realtime else f"response.{how}"
         self.tell(kind, response={"id": told, "status": how, "usage": usage})
