@@ -12,12 +12,12 @@ from collections import deque
 from typing import NoReturn, cast
 
 from router.admission.keys import Caller
-from router.admission.refusals import ban_problem
 from router.asked import Asked
 from router.exchange import Exchange
 from router.owed import Owed
 from router.plane import Plane
 from router.pressure import WRITE_BUFFER
+from router.problems import ban_problem
 from router.relay import close, end_writing, reset
 from router.respond import refusal_answer
 from router.tunnel import TunnelEnd

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from router.admission.keys import Caller
-from router.admission.refusals import no_key_fits
 from router.asked import Asked
 from router.body import RequestBody
 from router.peek import model_of
 from router.plane import Plane
-from router.problems import OUTAGE, UNSERVED
+from router.problems import OUTAGE, UNSERVED, no_key_fits
 from router.upstreams import Upstream
 from router.wire.answer import Problem
 

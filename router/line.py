@@ -9,8 +9,8 @@ import asyncio
 from typing import Protocol
 
 from router.admission.clients import Client
+from router.choice.config import QueueConfig
 from router.choice.waiting import WaitingLine
-from router.config import QueueConfig
 from router.gate import RECHECK
 from router.wire.faults import contained, guarded, report_fault
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monitor.totals import Family
+from router.metering.metrics import TOKENS, UNMETERED
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 _FIRST_BYTE = (0.05, *_SECONDS[:-1])
@@ -97,18 +98,6 @@ UNCOUNTED = Family(
 CLIENTS = Family("mirrorgate_client_connections", "gauge", "Open client connections")
 BYTES = Family(
     "mirrorgate_bytes", "counter", "Bytes of bodies relayed, by direction", ("direction",)
-)
-TOKENS = Family(
-    "mirrorgate_tokens",
-    "counter",
-    "Tokens of requests with an issued key or none, by model; cached ones are input too",
-    ("model", "kind"),
-)
-UNMETERED = Family(
-    "mirrorgate_unmetered_requests",
-    "counter",
-    "Such requests whose use was estimated or is not known, by reason",
-    ("reason",),
 )
 LEDGER_GAPS = Family(
     "mirrorgate_ledger_gaps",

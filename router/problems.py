@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from router.admission.clients import Client
+from router.admission.keys import Caller
+from router.admission.refusals import banned
 from router.choice.failure import OF_OWN_KEY, FailedAttempt, Failure
 from router.choice.retry import advice
-from router.wire.answer import Problem
+from router.plane import Plane
+from router.wire.answer import Problem, unauthorized
 
 FULL = Problem(
     503,
@@ -64,3 +68,29 @@ def too_slow() -> Problem:
     """The error when a mirror did not answer in time."""
     message = "The mirror did not answer in time. Try again, or ask for less."
     return Problem(504, "upstream_timeout", message, tried=True)
+
+
+def ban_problem(plane: Plane, client: Client) -> Problem | None:
+    """The refusal of this client's address, if it is banned now."""
+    ban = plane.bans.find(client, plane.wall())
+    return banned(ban, plane.config.contact) if ban is not None else None
+
+
+def no_key_fits(plane: Plane) -> Problem:
+    """401: no configured mirror takes this caller's key; says which keys are accepted."""
+    return unauthorized(f"No mirror here takes this key. {accepted_keys(plane)}")
+
+
+def accepted_keys(plane: Plane) -> str:
+    """One sentence on the keys that are accepted here."""
+    kinds = plane.router.callers
+    patterns = sorted({p for u in plane.upstreams for p in u.mirror.client_keys})
+    texts = []
+    if Caller.own in kinds and patterns:
+        own = (
+            "your own OpenAI key" if "*" in patterns else f"your own key like {', '.join(patterns)}"
+        )
+        texts.append(own)
+    if Caller.issued in kinds:
+        texts.append(f'a key issued here ("{plane.config.keys.prefix}…")')
+    return f'Send {" or ".join(texts) or "a key"} as "Authorization: Bearer …".'

@@ -17,11 +17,11 @@ from monitor.config import MirrorConfig
 from monitor.health.board import HealthSnapshot, MirrorHealth, Wish
 from router.admission.table import Table
 from router.choice.breaker import Breaker
+from router.choice.config import BalanceConfig, EjectionConfig, Settings
 from router.choice.ejection import FailureWatch
 from router.choice.load import Load
 from router.choice.network import network_terms
 from router.choice.paths import Route
-from router.config import RouterConfig
 from router.gate import Gate
 from router.lists import lacking, named_by
 from router.routes import route_to, routes_of
@@ -50,10 +50,12 @@ class Record(NamedTuple):
     watch: FailureWatch
 
     @classmethod
-    def new(cls, mirror: str, config: RouterConfig, now: float) -> Record:
+    def new(
+        cls, mirror: str, balance: BalanceConfig, ejection: EjectionConfig, now: float
+    ) -> Record:
         """The record of a mirror that nothing is known of."""
-        load = Load(1.0, config.balance, now)
-        return cls(load, Breaker(mirror), FailureWatch(config.ejection))
+        load = Load(1.0, balance, now)
+        return cls(load, Breaker(mirror), FailureWatch(ejection))
 
 
 class Upstream:
@@ -71,7 +73,7 @@ class Upstream:
         self.id = mirror.id
         self.encoded_id = mirror.id.encode()
         self.priority = mirror.priority
-        self.record = record or Record.new(mirror.id, RouterConfig(), 0.0)
+        self.record = record or Record.new(mirror.id, BalanceConfig(), EjectionConfig(), 0.0)
         self.load = self.record.load
         self.breaker = self.record.breaker
         self.watch = self.record.watch
@@ -214,7 +216,7 @@ class Upstreams:
         self,
         mirrors: Iterable[MirrorConfig],
         snapshot: HealthSnapshot,
-        config: RouterConfig,
+        config: Settings,
         now: float,
     ) -> None:
         """Take new settings and health; what is unchanged keeps its load and connections."""
@@ -225,7 +227,8 @@ class Upstreams:
                 self._by_id[mirror.id] = old.pop(mirror.id)
                 continue
             same = known is not None and _same_place(known.mirror, mirror)
-            record = known.record if known and same else Record.new(mirror.id, config, now)
+            record = known.record if known and same else None
+            record = record or Record.new(mirror.id, config.balance, config.ejection, now)
             health = snapshot.of(mirror.id)
             gate = Gate.of(self._table, mirror)
             self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record, gate)

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from router.admission.issued import refusal_of_key
 from router.admission.keys import Caller
-from router.admission.refusals import accepted_keys, ban_problem, too_large
+from router.admission.refusals import too_large
 from router.admission.table import UNCOUNTED
 from router.asked import Asked
 from router.plane import Plane
+from router.problems import accepted_keys, ban_problem
 from router.wire.answer import Problem, unauthorized
 from router.wire.request import RequestHead
 

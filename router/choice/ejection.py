@@ -11,9 +11,9 @@ import random
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
+from router.choice.config import EjectionConfig
 from router.choice.failure import TRAITS, Blame, Failure
 from router.choice.window import Window
-from router.config import EjectionConfig
 
 WINDOW = 60.0
 """Seconds over which the share of failures is taken."""

@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from router.choice.breaker import Lease, Phase, Standing
+from router.choice.config import EjectionConfig
 from router.choice.ejection import (
     Cause,
     FailureWatch,
@@ -33,7 +34,6 @@ from router.choice.ejection import (
 )
 from router.choice.failure import TRAITS, Blame
 from router.choice.words import Asked, Begun, Ended, Failed, Granted, Recalled, Tripped, Word
-from router.config import EjectionConfig
 
 RISE = 2
 """Successes that end an ejection (HAProxy's `rise`)."""

@@ -22,7 +22,7 @@ from math import exp
 from typing import NamedTuple
 
 from router.choice.baseline import Baseline
-from router.config import BalanceConfig
+from router.choice.config import BalanceConfig
 
 IDLE = 60.0
 """Seconds in which an unused estimate goes back to the pool's mean but for 1/e."""

@@ -18,6 +18,7 @@ from router.choice.attempt import Attempt, M
 from router.choice.baseline import Baseline, Baselines
 from router.choice.breaker import Lease, Standing
 from router.choice.budget import RetryBudget
+from router.choice.config import Settings
 from router.choice.ejection import (
     Cause,
     UplinkWatch,
@@ -30,7 +31,6 @@ from router.choice.load import Terms
 from router.choice.rate_limited import Blocks
 from router.choice.selection import by_priority, p2c
 from router.choice.words import Asked, Begun, Ended, Failed, Granted, Recalled, Tripped, Word
-from router.config import RouterConfig
 
 
 class Explained(NamedTuple):
@@ -48,7 +48,7 @@ class Pool(Generic[M]):
 
     def __init__(
         self,
-        config: RouterConfig,
+        config: Settings,
         rng: random.Random,
         tell: Callable[[Word], None],
     ) -> None:
@@ -68,7 +68,7 @@ class Pool(Generic[M]):
     def __repr__(self) -> str:
         return f"<Pool of {len(self._members)}, {len(self._ejected)} ejected>"
 
-    def configure(self, config: RouterConfig) -> None:
+    def configure(self, config: Settings) -> None:
         """Take new settings."""
         self._rules = config.ejection
         self._by_priority = config.balance.policy == "priority"

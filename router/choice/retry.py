@@ -21,8 +21,8 @@ from enum import IntEnum, StrEnum
 from math import ceil
 
 from router.choice.budget import RetryBudget
+from router.choice.config import RetryConfig
 from router.choice.failure import TRAITS, Done, Failure
-from router.config import RetryConfig
 
 LONGEST_ADVICE = 60.0
 """Seconds: OpenAI's SDKs obey a Retry-After of up to a minute."""

@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 
 from monitor.settings import parse_duration
 from router.choice.baseline import GENERATING, Baseline
-from router.config import ClassConfig, TimeoutConfig
+from router.choice.config import ClassConfig, TimeoutConfig
 
 REASONING = ("o[1-9]", "o[1-9]-*", "gpt-5*", "*reason*", "*think*", "*deepseek-r*", "qwq*", "*-r1*")
 """Models that may think for long before their first word; of "openai/o3" the last part counts."""

@@ -19,11 +19,12 @@ from monitor.health.board import HealthSnapshot
 from monitor.metrics import IN_ROTATION
 from monitor.totals import Totals
 from router.choice.breaker import Phase, Standing
+from router.choice.config import EjectionConfig
 from router.choice.ejection import Cause
 from router.choice.leases import Leases
 from router.choice.timeouts import Classes
 from router.choice.words import Begun, Ended, Granted, Recalled, Word, from_message, to_message
-from router.config import EjectionConfig, RouterConfig
+from router.config import RouterConfig
 from router.metrics import EJECTIONS
 
 log = logging.getLogger("control")

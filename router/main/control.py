@@ -20,9 +20,10 @@ from functools import partial
 from typing import TypeVar
 
 from dashboard import connections
-from dashboard.app import build_admin_app, build_public_app, public_gate
+from dashboard.admin.app import build_admin_app
 from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
 from dashboard.metrics import LOOP_DELAY, RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
+from dashboard.public.app import build_public_app, public_gate
 from monitor.feed import Channel, ChannelClosed, Message
 from monitor.health.board import HealthBoard, HealthSnapshot
 from monitor.history.ban_rows import Allowance

@@ -14,7 +14,6 @@ from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 from monitor.totals import Totals
-from router import metrics
 from router.admission.config import PriceConfig
 from router.admission.issued import refusal_of_model
 from router.admission.lent import (
@@ -27,6 +26,7 @@ from router.admission.lent import (
 from router.admission.ring import IssuedKey
 from router.admission.table import Table
 from router.choice.timeouts import is_reasoning
+from router.metering import metrics
 from router.metering.asking import LIMITS, MOST_COUNT, Wanted, wanted
 from router.metering.kinds import Kind, kind_of
 from router.metering.meter import Meter

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from dashboard.app import build_public_app
+from dashboard.public.app import build_public_app
 from tests.support.dashboard_data import NOW, FakeSources
 from tests.support.dashboard_server import serving
 from tests.support.programs import require

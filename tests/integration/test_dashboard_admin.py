@@ -8,7 +8,7 @@ from aiohttp import web
 
 from dashboard.admin import actors
 from dashboard.admin.actors import actor
-from dashboard.app import build_admin_app
+from dashboard.admin.app import build_admin_app
 from dashboard.config import AdminConfig
 from dashboard.sources import CommandError
 from monitor.actors import Actor

@@ -11,7 +11,7 @@ from aiohttp import ClientSession
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from dashboard.app import build_admin_app
+from dashboard.admin.app import build_admin_app
 from dashboard.exposition import render
 from monitor.totals import Family, Totals
 from tests.support.dashboard_data import NOW, FakeCommands, FakeSources

@@ -8,9 +8,9 @@ from xml.etree import ElementTree as ET
 import pytest
 from aiohttp import ClientSession
 
-from dashboard.app import build_public_app
 from dashboard.locale.texts import Words
 from dashboard.locale.verdicts import VERDICTS
+from dashboard.public.app import build_public_app
 from dashboard.public.charts import HEIGHTS, bars, level
 from dashboard.public.incidents import page_after
 from monitor.history.incidents import Incident, Part

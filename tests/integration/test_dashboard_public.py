@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from dashboard.app import build_public_app
 from dashboard.config import DashboardConfig
 from dashboard.context import RENDERINGS
+from dashboard.public.app import build_public_app
 from dashboard.sources import Ejection
 from monitor.bans import Ban
 from monitor.config import MirrorConfig

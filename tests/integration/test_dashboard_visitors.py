@@ -11,8 +11,9 @@ import pytest
 from aiohttp import ClientSession, TCPConnector
 
 from dashboard import connections
-from dashboard.app import build_admin_app, build_public_app, public_gate
+from dashboard.admin.app import build_admin_app
 from dashboard.connections import EACH, serve_on_unix_socket
+from dashboard.public.app import build_public_app, public_gate
 from tests.support.dashboard_data import NOW, FakeCommands, FakeSources
 from tests.support.dashboard_server import BROWSER, listening
 from tests.support.ports import HOST

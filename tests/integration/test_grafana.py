@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from dashboard.app import build_admin_app
+from dashboard.admin.app import build_admin_app
 from tests.support.dashboard_data import FakeCommands, FakeSources
 from tests.support.dashboard_server import serving
 from tests.support.ports import HOST, free_port

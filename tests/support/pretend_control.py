@@ -6,9 +6,9 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 
+from router.choice.config import EjectionConfig
 from router.choice.leases import Leases
 from router.choice.words import Word
-from router.config import EjectionConfig
 from router.plane import Plane
 
 _LEASE_SECONDS = 124.0

@@ -12,8 +12,9 @@ from benchmarks.simulation.gateway import Gateway
 from benchmarks.simulation.mirrors import NEVER, Behaviour, Mirror
 from benchmarks.simulation.way import CHAT, Job
 from router.choice.baseline import Kind
+from router.choice.config import BalanceConfig, EjectionConfig, RetryConfig
 from router.choice.retry import Repeat
-from router.config import BalanceConfig, EjectionConfig, RetryConfig, RouterConfig
+from router.config import RouterConfig
 
 BEHAVIOURS: dict[str, Behaviour] = {
     "healthy": m.healthy(),

@@ -15,6 +15,7 @@ from monitor.health.board import HealthSnapshot, MirrorHealth, State
 from monitor.metrics import FAMILIES, IN_ROTATION
 from monitor.totals import Totals
 from router.choice.breaker import Lease, Phase, Standing
+from router.choice.config import ClassConfig, TimeoutConfig
 from router.choice.ejection import Cause
 from router.choice.words import (
     Asked,
@@ -26,7 +27,7 @@ from router.choice.words import (
     from_message,
     to_message,
 )
-from router.config import ClassConfig, RouterConfig, TimeoutConfig
+from router.config import RouterConfig
 from router.main.breakers import Breakers, lease_seconds
 from router.metrics import EJECTIONS
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.choice.config import EjectionConfig
 from router.choice.ejection import (
     Cause,
     FailureWatch,
@@ -18,7 +19,6 @@ from router.choice.ejection import (
     may_eject,
 )
 from router.choice.failure import TRAITS, Blame, Failure, failure_of_status, weight_of
-from router.config import EjectionConfig
 
 RULES = EjectionConfig()
 

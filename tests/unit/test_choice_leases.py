@@ -10,6 +10,7 @@ import pytest
 from router.choice.attempt import Attempt
 from router.choice.baseline import Kind
 from router.choice.breaker import Lease, Phase, Standing
+from router.choice.config import BalanceConfig, EjectionConfig
 from router.choice.ejection import Cause
 from router.choice.failure import Failure
 from router.choice.leases import Leases
@@ -27,7 +28,7 @@ from router.choice.words import (
     from_message,
     to_message,
 )
-from router.config import BalanceConfig, EjectionConfig, RouterConfig
+from router.config import RouterConfig
 from tests.support.choosing import PlainMember
 
 NAMES = ("a", "b", "c", "d")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.choice.baseline import Baseline, Baselines, Kind
+from router.choice.config import BalanceConfig
 from router.choice.load import Load
 from router.choice.window import Window
-from router.config import BalanceConfig
 
 CHAT = Kind("chat", stream=True)
 

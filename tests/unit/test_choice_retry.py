@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.choice.budget import RetryBudget
+from router.choice.config import RetryConfig
 from router.choice.failure import TRAITS, Done, Failure
 from router.choice.retry import (
     ALLOWED,
@@ -21,7 +22,6 @@ from router.choice.retry import (
     decide,
     repeat_of,
 )
-from router.config import RetryConfig
 
 RULES = RetryConfig()
 FREELY, ONCE, NEVER = Repeat.freely, Repeat.once, Repeat.never

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.choice.baseline import Baseline, Kind
+from router.choice.config import ClassConfig, TimeoutConfig
 from router.choice.timeouts import (
     Classes,
     Patience,
@@ -15,7 +16,6 @@ from router.choice.timeouts import (
     leave_early,
     soft_limit,
 )
-from router.config import ClassConfig, TimeoutConfig
 
 
 def _patience(

@@ -10,12 +10,13 @@ import pytest
 
 from monitor.keys import Spent
 from monitor.totals import Totals
-from router import metrics
 from router.admission.config import PriceConfig
 from router.admission.ring import IssuedKey
+from router.metering import metrics
 from router.metering.dialogue import Dialogue, converse
 from router.metering.metered import ANONYMOUS, Metering
 from router.metering.uses import Uses
+from router.metrics import FAMILIES
 from router.wire.answer import Problem
 
 KEY = IssuedKey("k1", 0.0, (), math.inf, None, None)
@@ -31,7 +32,7 @@ class Talking:
 
     def __init__(self, key: IssuedKey = TOKENS, target: bytes = b"/v1/responses") -> None:
         self.key: IssuedKey | Problem = key
-        self.uses, self.totals = Uses(), Totals(metrics.FAMILIES)
+        self.uses, self.totals = Uses(), Totals(FAMILIES)
         metering = Metering(self.uses, self.totals)
         metering.configure(PRICES, ("responses", "realtime"), ("a",), 1 << 20)
         metering.offered = ("a", "t")
@@ -203,7 +204,7 @@ def test_realtime_is_charged_to_the_model_of_its_session():
 
 
 def test_what_a_key_for_some_models_may_open():
-    metering = Metering(Uses(), Totals(metrics.FAMILIES))
+    metering = Metering(Uses(), Totals(FAMILIES))
 
     def opened(target: bytes) -> Any:
         return converse(metering, target, PATTERNS, lambda: PATTERNS, lambda: WALL)
@@ -341,7 +342,7 @@ def test_what_must_be_an_object_is_one():
 
 @pytest.mark.parametrize("more", [b"MODEL=c", b"deployment=c", b"%4dodel=c", b"Model="])
 def test_a_query_names_its_model_in_one_way(more: bytes):
-    metering = Metering(Uses(), Totals(metrics.FAMILIES))
+    metering = Metering(Uses(), Totals(FAMILIES))
     target = b"/v1/realtime?model=a&" + more
     found = converse(metering, target, PATTERNS, lambda: PATTERNS, lambda: WALL)
     assert isinstance(found, Problem)
@@ -351,7 +352,7 @@ def test_a_query_names_its_model_in_one_way(more: bytes):
 @pytest.mark.parametrize("key", [KEY, PATTERNS])
 @pytest.mark.parametrize("more", [b"&model=b", b";model=b", b"&model=%62"])
 def test_a_query_with_several_models_is_ambiguous(key: IssuedKey, more: bytes) -> None:
-    metering = Metering(Uses(), Totals(metrics.FAMILIES))
+    metering = Metering(Uses(), Totals(FAMILIES))
     target = b"/v1/realtime?model=a" + more
     found = converse(metering, target, key, lambda: key, lambda: WALL)
     assert isinstance(found, Problem)

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from monitor.totals import Totals
-from router import metrics
 from router.admission.config import PriceConfig
 from router.admission.ring import IssuedKey
+from router.metering import metrics
 from router.metering.metered import ANONYMOUS, MOST_NAMED, Metered, Metering, Request
 from router.metering.usage import Usage
 from router.metering.uses import Uses
+from router.metrics import FAMILIES
 from router.stream.dialect import Dialect
 from router.wire.answer import Problem
 from router.wire.response import ResponseHead
@@ -41,7 +42,7 @@ SSE = b"text/event-stream"
 
 
 def metering() -> tuple[Metering, Uses, Totals]:
-    uses, totals = Uses(), Totals(metrics.FAMILIES)
+    uses, totals = Uses(), Totals(FAMILIES)
     made = Metering(uses, totals)
     made.configure(PRICES, (*ENDPOINTS, "models", "messages", "realtime"), ("gpt-4o",), 1 << 20)
     return made, uses, totals

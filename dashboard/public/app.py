@@ -1,0 +1,43 @@
+"""The public status page as an aiohttp application."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+
+from dashboard import connections
+from dashboard.context import VISITORS
+from dashboard.equipment import STALE_AFTER_SECONDS, equip
+from dashboard.middleware import errors
+from dashboard.public import admission, api, error_pages, pages, past
+from dashboard.public.admission import PublicGate
+from dashboard.sources import Sources
+from dashboard.visitors import Visitors
+
+
+def build_public_app(
+    sources: Sources,
+    clock: Callable[[], float] = time.time,
+    *,
+    monotonic: Callable[[], float] = time.monotonic,
+    stale_after: Callable[[], float] = lambda: STALE_AFTER_SECONDS,
+) -> web.Application:
+    """The status page and its JSON; serve it with `public_gate`.
+
+    A probe result speaks for `stale_after()` seconds: a few times the probe interval.
+    """
+    middlewares = [connections.timed, admission.middleware, errors(error_pages.answer)]
+    app = web.Application(middlewares=middlewares, client_max_size=1024)
+    app[VISITORS] = Visitors(sources, monotonic)
+    equip(app, sources, clock, stale_after)
+    pages.add_routes(app)
+    api.add_routes(app)
+    past.add_routes(app)
+    return app
+
+
+def public_gate(app: web.Application) -> PublicGate:
+    """Who may open connections to the status page."""
+    return PublicGate(app)

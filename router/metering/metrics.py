@@ -1,0 +1,20 @@
+"""The metrics of metering."""
+
+from __future__ import annotations
+
+from monitor.totals import Family
+
+TOKENS = Family(
+    "mirrorgate_tokens",
+    "counter",
+    "Tokens of requests with an issued key or none, by model; cached ones are input too",
+    ("model", "kind"),
+)
+
+
+UNMETERED = Family(
+    "mirrorgate_unmetered_requests",
+    "counter",
+    "Such requests whose use was estimated or is not known, by reason",
+    ("reason",),
+)
