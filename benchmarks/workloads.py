@@ -26,7 +26,7 @@ class Workload:
 
     @property
     def of_memory(self) -> bool:
-        """Whether it measures memory, not CPU time."""
+        """True if it measures memory, not CPU time."""
         return self.unit == "stream"
 
 

@@ -2,5 +2,5 @@
 
 The bottom layer: it owns the words Mirror, health, snapshot and history, and knows nothing of
 proxies or pages. Probes ask one question each, pure functions judge, the board publishes.
-Read `monitor/service.py` first: it wires the way of a probe.
+Read `monitor/engine/monitor.py` first: it wires the way of a probe.
 """

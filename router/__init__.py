@@ -3,5 +3,5 @@
 Of those not known to be down, one with the fewest requests in flight for its weight is taken.
 
 A supervisor starts workers (this package) and one control process (monitor and dashboard).
-Read `router/exchange.py` first: it is one request's way.
+Read `router/forwarding/exchange.py` first: it is one request's way.
 """

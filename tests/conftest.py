@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import pytest
 from hypothesis import HealthCheck, settings
 
-from monitor.history.store import Store
+from monitor.store.store import Store
 from tests.e2e.clients.entrance import Entrance
 from tests.support.certs import Authority
 from tests.support.farm import Farm, TlsMirror, config_for

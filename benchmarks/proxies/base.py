@@ -80,7 +80,7 @@ class Proxy(ABC):
         return ""
 
     def serves(self, workload: Workload) -> bool:
-        """Whether it can do this work."""
+        """True if it can do this work."""
         return True
 
     def environment(self, setting: Setting) -> Mapping[str, str]:
@@ -123,13 +123,13 @@ def wait_until_it_answers(
 
 
 def listens(port: int) -> bool:
-    """Whether a connection is accepted."""
+    """True if a connection is accepted."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def forwards(port: int) -> bool:
-    """Whether a chat request gets a 200."""
+    """True if a chat request gets a 200."""
     body = chat_body(1_000, max_tokens=1)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:

@@ -10,11 +10,11 @@ from benchmarks.simulation.mirrors import Mirror, Seat
 from benchmarks.simulation.rivals import Chooser
 from benchmarks.simulation.way import Job, Way, Worker
 from benchmarks.simulation.world import World
-from router.choice.leases import Leases
-from router.choice.pool import Pool
-from router.choice.timeouts import Classes
-from router.choice.words import Word, from_message, to_message
-from router.config import RouterConfig
+from router.balancing.breaker_messages import Word, from_message, to_message
+from router.balancing.pool import Pool
+from router.balancing.timeouts import Classes
+from router.balancing.trial_leases import Leases
+from router.forwarding.config import RouterConfig
 
 MESSAGE_SECONDS = 0.02
 """A word between a worker and control."""

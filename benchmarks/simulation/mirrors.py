@@ -7,12 +7,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from router.choice.breaker import Breaker
-from router.choice.ejection import FailureWatch
-from router.choice.failure import Failure
-from router.choice.load import Load
-from router.choice.retry import Commit
-from router.config import RouterConfig
+from router.balancing.breaker import Breaker
+from router.balancing.ejection import FailureWatch
+from router.balancing.failure import Failure
+from router.balancing.load import Load
+from router.balancing.retry import Commit
+from router.forwarding.config import RouterConfig
 
 NEVER = float("inf")
 
@@ -123,7 +123,7 @@ class Mirror:
         return self.behaviour(now)(rng, self.in_flight)
 
     def reachable(self, now: float) -> bool:
-        """Whether a probe gets a connection."""
+        """True if a probe gets a connection."""
         return self.behaviour(now) not in UNREACHABLE
 
 

@@ -18,8 +18,8 @@ from benchmarks.simulation.scenarios import (
     figures,
     over_time,
 )
-from router.choice.config import BalanceConfig
-from router.config import RouterConfig
+from router.balancing.config import BalanceConfig
+from router.forwarding.config import RouterConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
 BEGIN, END = "<!-- simulation: begin -->\n", "<!-- simulation: end -->\n"

@@ -11,16 +11,16 @@ from math import exp
 from typing import Protocol
 
 from benchmarks.simulation.mirrors import Seat
-from router.choice.baseline import Baseline, Baselines
-from router.choice.budget import RetryBudget
-from router.choice.failure import Failure
-from router.choice.rate_limited import Blocks
+from router.balancing.failure import Failure
+from router.balancing.load import Baseline, Baselines
+from router.balancing.rate_limit import Blocks
+from router.balancing.retry import RetryBudget
 
 Accept = Callable[[Seat], bool]
 
 
 class Trying(Protocol):
-    """One attempt, as `router.choice.attempt.Attempt` has it."""
+    """One attempt, as `router.balancing.pool.Attempt` has it."""
 
     @property
     def member(self) -> Seat:
@@ -43,7 +43,7 @@ class Trying(Protocol):
 
 
 class Chooser(Protocol):
-    """One worker's choice, as `router.choice.pool.Pool` has it."""
+    """One worker's choice, as `router.balancing.pool.Pool` has it."""
 
     budget: RetryBudget
     baselines: Baselines

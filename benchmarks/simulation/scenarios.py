@@ -12,8 +12,8 @@ from benchmarks.simulation.gateway import Choosers, Gateway
 from benchmarks.simulation.mirrors import Behaviour, Mirror, Seat
 from benchmarks.simulation.rivals import LeastInFlight, PeakEwma, Rival, RoundRobin
 from benchmarks.simulation.way import Job
-from router.choice.config import EjectionConfig
-from router.config import RouterConfig
+from router.balancing.config import EjectionConfig
+from router.forwarding.config import RouterConfig
 
 BAD_FROM = 30.0
 SETTLED = 5.0

@@ -6,9 +6,9 @@ import random
 import timeit
 
 from benchmarks.simulation.mirrors import Mirror, Seat, healthy
-from router.choice.baseline import Kind
-from router.choice.pool import Pool
-from router.config import RouterConfig
+from router.balancing.load import Kind
+from router.balancing.pool import Pool
+from router.forwarding.config import RouterConfig
 
 _NUMBER, _REPEAT = 5000, 7
 SITUATIONS = ((3, 0), (3, 1), (200, 0), (200, 100), (200, 190))

@@ -1,4 +1,4 @@
-"""One request's way through a worker, as `router/exchange.py` has it, without bytes.
+"""One request's way through a worker, as `router/forwarding/exchange.py` has it, without bytes.
 
 It asks the real `Pool` for an attempt and the real `retry.decide` for another one. What must never
 happen is looked for here, in whatever is simulated: an attempt after content has reached the
@@ -15,11 +15,11 @@ from functools import partial
 from benchmarks.simulation.mirrors import NEVER, Course, Seat
 from benchmarks.simulation.rivals import Chooser, Trying
 from benchmarks.simulation.world import World
-from router.choice.baseline import Kind
-from router.choice.failure import TRAITS, Done, Failure
-from router.choice.retry import ALLOWED, Commit, Repeat, Tries, Why, decide
-from router.choice.timeouts import Classes, leave_early, soft_limit
-from router.config import RouterConfig
+from router.balancing.failure import TRAITS, Done, Failure
+from router.balancing.load import Kind
+from router.balancing.retry import ALLOWED, Commit, Repeat, Tries, Why, decide
+from router.balancing.timeouts import Classes, leave_early, soft_limit
+from router.forwarding.config import RouterConfig
 
 CHAT = Kind("chat", stream=True)
 

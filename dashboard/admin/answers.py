@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from dashboard.admin.inputs import BadInput
-from dashboard.sources import CommandError, NotThere
+from dashboard.common.sources import CommandError, NotThere
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 

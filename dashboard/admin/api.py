@@ -8,18 +8,13 @@ from typing import Any
 from aiohttp import web
 
 from dashboard.admin import inputs, keys
-from dashboard.admin.actors import actor
 from dashboard.admin.answers import as_json, as_long_json, fault, guarded
-from dashboard.admin.documents import (
-    ban_document,
-    explained,
-    log_document,
-    node_documents,
-)
-from dashboard.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
-from dashboard.sources import CommandError
-from dashboard.steps import in_steps, unhurried
-from monitor.bans import Ban
+from dashboard.admin.audit import actor
+from dashboard.admin.documents import ban_document, explained, log_document, node_documents
+from dashboard.common.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
+from dashboard.common.sources import CommandError
+from dashboard.common.steps import in_steps, unhurried
+from monitor.common.bans import Ban
 
 
 def add_routes(app: web.Application) -> None:

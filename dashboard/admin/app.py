@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from dashboard import connections, exposition
+from dashboard.admin import access, exposition
 from dashboard.admin import api as admin_api
-from dashboard.admin import gate
-from dashboard.context import COMMANDS
-from dashboard.equipment import STALE_AFTER_SECONDS, equip
-from dashboard.middleware import errors
-from dashboard.sources import Commands, Sources
+from dashboard.common import connections
+from dashboard.common.context import COMMANDS
+from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
+from dashboard.common.sources import Commands, Sources
 
 LARGEST_COMMAND = 65536
 
@@ -34,7 +33,7 @@ def build_admin_app(
     middlewares = [
         connections.timed,
         errors(admin_api.answer),
-        *([] if trusted else [gate.middleware]),
+        *([] if trusted else [access.middleware]),
     ]
     app = web.Application(middlewares=middlewares, client_max_size=LARGEST_COMMAND)
     equip(app, sources, clock, stale_after)

@@ -1,20 +1,24 @@
-"""The JSON of the admin API: the public one, and what only operators are told."""
+"""The JSON of the admin API: nodes, bans, audit log, and issued keys with money as text."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from dashboard.config import DashboardConfig
-from dashboard.locale.moments import iso
+from dashboard.common.config import DashboardConfig
+from dashboard.common.moments import iso
+from dashboard.common.sources import Ejection
+from dashboard.common.steps import Steps, in_steps
 from dashboard.public import rows
 from dashboard.public.documents import node_document
-from dashboard.sources import Ejection
-from monitor.bans import Ban
-from monitor.config import MirrorConfig
-from monitor.health.board import HealthSnapshot
-from monitor.history.audit_rows import Entry
+from monitor.common.bans import Ban
+from monitor.common.config import MirrorConfig
+from monitor.common.keys import DayUse, KeyAccount, NewKey
+from monitor.common.money import written
+from monitor.health.snapshot import HealthSnapshot
+from monitor.store.audit import Entry
 
 
 def node_documents(
@@ -98,3 +102,58 @@ def log_document(entries: Sequence[Entry], limit: int) -> dict[str, Any]:
         for e in entries
     ]
     return {"entries": documents, "next": entries[-1].id if len(entries) == limit else None}
+
+
+def key_document(account: KeyAccount, now: float) -> dict[str, Any]:
+    """A key, what was granted, used and is left, and the days that were asked for."""
+    record, spent, days = account
+    left = record.left(spent)
+    return {
+        "id": record.id,
+        "name": record.name,
+        "state": record.state(now, spent),
+        "created_at": iso(record.created_at),
+        "created_by": record.created_by,
+        "expires_at": _moment(record.expires_at),
+        "revoked_at": _moment(record.revoked_at),
+        "revoked_by": record.revoked_by,
+        "rate": record.rate,
+        "models": list(record.models),
+        "quota": _money(record.quota),
+        "quota_tokens": record.quota_tokens,
+        "used": written(spent.cost),
+        "used_tokens": spent.tokens,
+        "left": _money(left.money),
+        "left_tokens": left.tokens,
+        "recent": {
+            "requests": sum(day.requests for day in days),
+            "tokens": sum(day.input_tokens + day.output_tokens for day in days),
+            "cost": written(sum(day.cost for day in days)),
+        },
+        "use": list(map(_use, days)),
+    }
+
+
+def key_documents(accounts: Iterable[KeyAccount], days: int, now: float) -> Steps[dict[str, Any]]:
+    """All keys; `recent` and `use` of each are of the last so many days."""
+    told = yield from in_steps(partial(key_document, now=now), accounts)
+    return {"days": days, "keys": told}
+
+
+def created_document(made: NewKey, now: float) -> dict[str, Any]:
+    """A new key, with the key itself, and what keeps it from being of use."""
+    return {"key": made.key, **key_document(made.account, now), "notes": list(made.notes)}
+
+
+def _use(day: DayUse) -> dict[str, Any]:
+    told = day._asdict()
+    del told["key"]
+    return {**told, "cost": written(day.cost)}
+
+
+def _moment(at: float | None) -> str | None:
+    return None if at is None else iso(at)
+
+
+def _money(amount: int | None) -> str | None:
+    return None if amount is None else written(amount)

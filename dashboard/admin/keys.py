@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from dashboard.admin import key_inputs
-from dashboard.admin.actors import actor
+from dashboard.admin import inputs
 from dashboard.admin.answers import as_json, as_long_json, guarded
-from dashboard.admin.key_documents import created_document, key_document, key_documents
-from dashboard.context import CLOCK, COMMANDS
-from dashboard.steps import unhurried
+from dashboard.admin.audit import actor
+from dashboard.admin.documents import created_document, key_document, key_documents
+from dashboard.common.context import CLOCK, COMMANDS
+from dashboard.common.steps import unhurried
 
 
 def add_routes(app: web.Application) -> None:
@@ -22,7 +22,7 @@ def add_routes(app: web.Application) -> None:
 
 async def listing(request: web.Request) -> web.Response:
     """All keys, newest first, with what they used lately."""
-    days = key_inputs.days(request.query.get("days"))
+    days = inputs.days(request.query.get("days"))
     accounts = await request.app[COMMANDS].keys(days)
     told = await unhurried(key_documents(accounts, days, request.app[CLOCK]()))
     return await as_long_json(told)
@@ -31,7 +31,7 @@ async def listing(request: web.Request) -> web.Response:
 async def create(request: web.Request) -> web.Response:
     """Issue a key; no other answer has it."""
     now = request.app[CLOCK]()
-    order = key_inputs.order(await request.read(), now)
+    order = inputs.order(await request.read(), now)
     made = await request.app[COMMANDS].create_key(order, await actor(request))
     answer = as_json(created_document(made, now), status=201)
     answer.headers["Cache-Control"] = "no-store"
@@ -47,7 +47,7 @@ async def revoke(request: web.Request) -> web.Response:
 
 async def top_up(request: web.Request) -> web.Response:
     """Grant more of the quotas that a key has."""
-    quota, tokens = key_inputs.more(await request.read())
+    quota, tokens = inputs.more(await request.read())
     wanted, by = request.match_info["id"], await actor(request)
     account = await request.app[COMMANDS].top_up_key(wanted, quota, tokens, by)
     return as_json(key_document(account, request.app[CLOCK]()))

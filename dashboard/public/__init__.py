@@ -1,1 +1,4 @@
-"""The public status page. What it tells is built field by field: see `documents.py`."""
+"""The public status page. What it tells is built field by field: see `documents.py`.
+
+Read `app.py` first, then `pages.py`. Imports `common`.
+"""

@@ -7,13 +7,13 @@ from http import HTTPStatus
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from dashboard.connections import connection_of
-from dashboard.context import VISITORS
-from dashboard.middleware import CORS, READABLE, SECURITY_HEADERS
+from dashboard.common.connections import connection_of
+from dashboard.common.context import VISITORS
+from dashboard.common.middleware import CORS, READABLE, SECURITY_HEADERS
+from dashboard.common.sources import Visitor
+from dashboard.common.visitors import Refusal
 from dashboard.public import error_pages
 from dashboard.public.view import TERMINAL
-from dashboard.sources import Visitor
-from dashboard.visitors import Refusal
 
 LOOKED_AT = 2048
 """Bytes of a refused request that tell the form of the answer."""
@@ -36,7 +36,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 class PublicGate:
-    """The same for whole connections (`dashboard.connections.Gate`)."""
+    """The same for whole connections (`dashboard.common.connections.Gate`)."""
 
     def __init__(self, app: web.Application) -> None:
         self._app = app

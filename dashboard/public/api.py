@@ -7,8 +7,9 @@ from functools import partial
 
 from aiohttp import web
 
-from dashboard.answers import Answer, document, respond
-from dashboard.context import RENDERINGS, SOURCES
+from dashboard.common.answers import Answer, document, respond
+from dashboard.common.context import RENDERINGS, SOURCES
+from dashboard.common.steps import Steps
 from dashboard.public.documents import (
     BadCursor,
     bans_document,
@@ -19,7 +20,6 @@ from dashboard.public.documents import (
 )
 from dashboard.public.rows import overview
 from dashboard.public.view import node_id, shown_nodes
-from dashboard.steps import Steps
 
 LARGEST_PAGE = 200
 DEFAULT_PAGE = 50

@@ -7,14 +7,13 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from dashboard import connections
-from dashboard.context import VISITORS
-from dashboard.equipment import STALE_AFTER_SECONDS, equip
-from dashboard.middleware import errors
+from dashboard.common import connections
+from dashboard.common.context import VISITORS
+from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
+from dashboard.common.sources import Sources
+from dashboard.common.visitors import Visitors
 from dashboard.public import admission, api, error_pages, pages, past
 from dashboard.public.admission import PublicGate
-from dashboard.sources import Sources
-from dashboard.visitors import Visitors
 
 
 def build_public_app(

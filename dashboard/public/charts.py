@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dashboard.locale.moments import lasting
-from dashboard.locale.texts import Words
-from monitor.history.past import Day
-from monitor.history.uptime import DAY, Known
+from dashboard.common.moments import lasting
+from dashboard.common.texts import Words
+from monitor.health.past import Day
+from monitor.health.uptime import DAY, Known
 
 HEIGHT = 30
 STEP = 4

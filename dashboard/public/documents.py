@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dashboard.config import DashboardConfig
-from dashboard.locale.moments import iso
+from dashboard.common.config import DashboardConfig
+from dashboard.common.moments import iso
+from dashboard.common.sources import BanList, Ejection
+from dashboard.common.steps import Steps, in_steps
 from dashboard.public.rows import BanRow, Node, Overview, PathRow, ban_row, place
-from dashboard.sources import BanList, Ejection
-from dashboard.steps import Steps, in_steps
-from monitor.bans import Ban
-from monitor.history.uptime import Known
+from monitor.common.bans import Ban
+from monitor.health.uptime import Known
 
 
 class BadCursor(ValueError):

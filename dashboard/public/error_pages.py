@@ -6,9 +6,9 @@ from typing import Literal
 
 from aiohttp import web
 
-from dashboard.answers import Answer, html, plain, respond
-from dashboard.context import RENDERINGS, SOURCES, TEMPLATES
-from dashboard.locale.texts import LANGUAGES, Words, choose
+from dashboard.common.answers import Answer, html, plain, respond
+from dashboard.common.context import RENDERINGS, SOURCES, TEMPLATES
+from dashboard.common.texts import LANGUAGES, Words, choose
 from dashboard.public.api import fault
 from dashboard.public.privacy import printable
 from dashboard.public.view import chosen_language, wants_html, words_for

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
-from dashboard.config import DashboardConfig
-from dashboard.locale.moments import iso
-from dashboard.locale.texts import Words
+from dashboard.common.config import DashboardConfig
+from dashboard.common.moments import iso
+from dashboard.common.steps import Steps
+from dashboard.common.texts import Words
 from dashboard.public.incidents import IncidentRow, updates
 from dashboard.public.privacy import printable
 from dashboard.public.statuspage import link
-from dashboard.steps import Steps
 
 NAMESPACE = "http://www.w3.org/2005/Atom"
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.locale.moments import iso
-from dashboard.locale.texts import Words
+from dashboard.common.moments import iso
+from dashboard.common.steps import Steps, in_steps
+from dashboard.common.texts import Words
 from dashboard.public.privacy import printable
-from dashboard.steps import Steps, in_steps
-from monitor.history.incidents import Incident
-from monitor.history.uptime import DAY
+from monitor.health.incidents import Incident
+from monitor.health.uptime import DAY
 
 NAMED = 3
 """Nodes that a title names one by one."""
@@ -45,7 +45,7 @@ class IncidentRow:
 
     @property
     def is_open(self) -> bool:
-        """Whether it goes on."""
+        """True if it goes on."""
         return self.resolved_at is None
 
     @property
@@ -54,11 +54,11 @@ class IncidentRow:
         return "degraded" if self.impact == "minor" else "down"
 
     def concerns(self, node_id: str) -> bool:
-        """Whether the node has a part in it."""
+        """True if the node has a part in it."""
         return any(node.id == node_id for node in self.nodes)
 
     def is_recent(self, now: float) -> bool:
-        """Whether it ended not long ago."""
+        """True if it ended not long ago."""
         return self.resolved_at is not None and now - self.resolved_at < RECENT_DAYS * DAY
 
     def title(self, words: Words) -> str:

@@ -11,19 +11,19 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from markupsafe import Markup
 
-from dashboard.config import EntranceConfig, LinkConfig
-from dashboard.context import SOURCES
-from dashboard.locale.evidence import evidence_in
-from dashboard.locale.moments import ago, clock_time, iso, lasting, said, said_month
-from dashboard.locale.texts import Words
-from dashboard.location import Attribution
+from dashboard.common.config import EntranceConfig, LinkConfig
+from dashboard.common.context import SOURCES
+from dashboard.common.evidence import evidence_in
+from dashboard.common.location import Attribution
+from dashboard.common.moments import ago, clock_time, iso, lasting, said, said_month
+from dashboard.common.sources import Sources
+from dashboard.common.texts import Words
 from dashboard.public import rows
 from dashboard.public.documents import BansPage
 from dashboard.public.incidents import IncidentRow
 from dashboard.public.privacy import printable
 from dashboard.public.view import shown_incidents, shown_nodes
-from dashboard.sources import Sources
-from monitor.health.board import Wish
+from monitor.health.snapshot import Override
 
 MOST = 10
 """Incidents shown with a node."""
@@ -151,8 +151,8 @@ class Page:
         return evidence_in(sentence, self.words.language)
 
     def rotation(self, node: rows.Node) -> str:
-        """Whether new requests go there, and if not, by whose decision."""
-        if node.wish is not Wish.use:
+        """True if new requests go there, and if not, by whose decision."""
+        if node.wish is not Override.use:
             return self.words(f"rotation.{node.wish}")
         if node.ejection is not None:
             return self.words("rotation.ejected")

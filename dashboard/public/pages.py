@@ -12,10 +12,11 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from markupsafe import Markup
 
-from dashboard.answers import Answer, html, plain, respond
-from dashboard.context import RENDERINGS, SOURCES, TEMPLATES
-from dashboard.locale.moments import lasting
-from dashboard.locale.texts import LANGUAGES, Words
+from dashboard.common.answers import Answer, html, plain, respond
+from dashboard.common.context import RENDERINGS, SOURCES, TEMPLATES
+from dashboard.common.moments import lasting
+from dashboard.common.steps import Steps
+from dashboard.common.texts import LANGUAGES, Words
 from dashboard.public import plain as plain_text
 from dashboard.public.charts import bars, shown_percent
 from dashboard.public.documents import BadCursor, BansPage, page_of_bans
@@ -23,14 +24,7 @@ from dashboard.public.incidents import page_after
 from dashboard.public.page import NO_BANS, Page, build
 from dashboard.public.privacy import printable_lines
 from dashboard.public.rows import PHASES
-from dashboard.public.view import (
-    chosen_language,
-    node_id,
-    shown_incidents,
-    wants_html,
-    words_for,
-)
-from dashboard.steps import Steps
+from dashboard.public.view import chosen_language, node_id, shown_incidents, wants_html, words_for
 
 BANS_ON_FRONT = 10
 BANS_ON_LIST = 50
@@ -168,7 +162,7 @@ async def _page(
 
 
 def _choices(request: web.Request) -> tuple[bool, bool]:
-    """Whether the reader chose the language himself, and wants the page to stay up to date."""
+    """True if the reader chose the language himself, and wants the page to stay up to date."""
     return chosen_language(request) is not None, request.query.get("refresh") != "off"
 
 

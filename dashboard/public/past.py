@@ -6,14 +6,14 @@ from typing import Any
 
 from aiohttp import web
 
-from dashboard.answers import Answer, document, respond, xml
-from dashboard.context import RENDERINGS, SOURCES
+from dashboard.common.answers import Answer, document, respond, xml
+from dashboard.common.context import RENDERINGS, SOURCES
+from dashboard.common.steps import Steps, in_steps
 from dashboard.public import feed, statuspage
 from dashboard.public.api import VOLATILE, fault
 from dashboard.public.incidents import incidents_document, page_after
 from dashboard.public.view import node_id, shown_incidents, words_for
-from dashboard.steps import Steps, in_steps
-from monitor.history.past import Day
+from monitor.health.past import Day
 
 LARGEST_PAGE = 200
 DEFAULT_PAGE = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from dashboard.locale.moments import ago, said
+from dashboard.common.moments import ago, said
 from dashboard.public.page import Page
 from dashboard.public.privacy import printable_lines
 from dashboard.public.rows import Node

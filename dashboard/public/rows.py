@@ -7,19 +7,14 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from dashboard.config import DashboardConfig
-from dashboard.public.privacy import (
-    full_network,
-    masked_network,
-    printable,
-    shown_user_agent,
-)
-from dashboard.sources import Ejection
-from monitor.bans import Ban
-from monitor.config import MirrorConfig
-from monitor.health.board import HealthSnapshot, MirrorHealth, PathHealth, State, Wish
-from monitor.history.past import Day, Past
-from monitor.history.uptime import WINDOWS, Known
+from dashboard.common.config import DashboardConfig
+from dashboard.common.sources import Ejection
+from dashboard.public.privacy import full_network, masked_network, printable, shown_user_agent
+from monitor.common.bans import Ban
+from monitor.common.config import MirrorConfig
+from monitor.health.past import Day, Past
+from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, PathHealth, State
+from monitor.health.uptime import WINDOWS, Known
 
 NO_PAST = Past()
 NOBODY: Mapping[str, Ejection] = MappingProxyType({})
@@ -73,12 +68,12 @@ class Node:
     in_rotation: bool
     ejection: Ejection | None
     """Set while failing traffic keeps it out of rotation."""
-    wish: Wish
+    wish: Override
     wish_until: float | None
     latency_ms: Mapping[str, int]
     last_probe: float | None
     fresh: bool
-    """Whether the last probe is recent enough to speak for now."""
+    """True if the last probe is recent enough to speak for now."""
     dns: str
     """The verdict on how its name resolves."""
     paths: tuple[PathRow, ...]
@@ -92,12 +87,12 @@ class Node:
 
     @property
     def stale(self) -> bool:
-        """Whether what was known is too old."""
+        """True if what was known is too old."""
         return self.state is not self.last_known
 
     @property
     def serving(self) -> bool:
-        """Whether requests can be expected to succeed on it."""
+        """True if requests can be expected to succeed on it."""
         return self.in_rotation and self.state in (State.up, State.degraded)
 
     @property
@@ -167,7 +162,7 @@ def node(
 ) -> Node:
     """One mirror. A probe result speaks for `stale_after` seconds; then the state is unknown."""
     stale = health.last_probe is None or now - health.last_probe > stale_after
-    known = State.maintenance if health.wish is Wish.maintenance else health.state
+    known = State.maintenance if health.wish is Override.maintenance else health.state
     blind = stale and known is not State.maintenance
     since = health.last_probe if blind and known is not State.unknown else health.since
     return Node(
@@ -230,7 +225,9 @@ def overview(rows: Sequence[Node]) -> Overview:
 
 
 def _kind(rows: Sequence[Node]) -> Kind:
-    wanted = [row for row in rows if row.wish is Wish.use and row.state is not State.maintenance]
+    wanted = [
+        row for row in rows if row.wish is Override.use and row.state is not State.maintenance
+    ]
     if not rows:
         return "empty"
     if not any(row.serving for row in rows):

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from dashboard.config import DashboardConfig
-from dashboard.locale.moments import iso
-from dashboard.locale.texts import Words
+from dashboard.common.config import DashboardConfig
+from dashboard.common.moments import iso
+from dashboard.common.steps import Steps, in_steps
+from dashboard.common.texts import Words
 from dashboard.public.incidents import IncidentRow, moment, updates
 from dashboard.public.privacy import printable
-from dashboard.steps import Steps, in_steps
 
 PAGE_ID = "mirrorgate"
 

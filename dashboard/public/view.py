@@ -6,8 +6,8 @@ import re
 
 from aiohttp import web
 
-from dashboard.context import RENDERINGS, SOURCES, STALE_AFTER, negotiated
-from dashboard.locale.texts import Words, choose
+from dashboard.common.context import RENDERINGS, SOURCES, STALE_AFTER, negotiated
+from dashboard.common.texts import Words, choose
 from dashboard.public import rows
 from dashboard.public.incidents import IncidentRow, incident_rows
 from dashboard.public.privacy import printable
@@ -82,6 +82,6 @@ def chosen_language(request: web.Request) -> str | None:
 
 
 def wants_html(request: web.Request) -> bool:
-    """Whether a browser reads, and not a terminal or a script."""
+    """True if a browser reads, and not a terminal or a script."""
     agent, accepted = negotiated(request, "User-Agent"), negotiated(request, "Accept")
     return not TERMINAL.match(agent) and "text/html" in accepted

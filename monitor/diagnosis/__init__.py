@@ -1,1 +1,4 @@
-"""What results mean: pure functions from evidence to words. Read `verdict.py` first."""
+"""What observations mean: pure functions from results to verdicts and sentences.
+
+Read `verdicts.py` first, then `classify.py`. Imports `common` and values of `probes`.
+"""

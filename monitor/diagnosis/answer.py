@@ -15,7 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from monitor.diagnosis.cdn import detect_cdn
-from monitor.probes.result import HttpAnswer
+from monitor.probes.results import HttpAnswer
 
 OK = "ok"
 OUT_OF_QUOTA = (

@@ -117,7 +117,7 @@ def cdn_of(
 
 
 def share_fate(a: Place, b: Place) -> bool:
-    """Whether what happens to one is likely to happen to the other: same network or neighbours."""
+    """True if what happens to one is likely to happen to the other: same network or neighbours."""
     return (bool(a.cdn) and a.cdn == b.cdn) or _neighbourhood(a) == _neighbourhood(b)
 
 

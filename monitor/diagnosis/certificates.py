@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from monitor.diagnosis.trial import Finding, Level
-from monitor.probes.result import TlsEvidence
+from monitor.probes.results import TlsEvidence
+from monitor.probes.trial_results import Finding, Level
 
 WARN_DAYS = 14
 _DAY = 86400.0
@@ -38,7 +38,7 @@ def days_left(not_after: float, now: float) -> float:
 
 
 def ends_soon(not_after: float | None, now: float) -> bool:
-    """Whether its operator should be told."""
+    """True if its operator should be told."""
     return not_after is not None and days_left(not_after, now) < WARN_DAYS
 
 

@@ -18,10 +18,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from monitor.diagnosis.names import SNI_BLOCKS
-from monitor.diagnosis.pace import Pace
-from monitor.diagnosis.rounds import rounds_of
-from monitor.diagnosis.trial import CUT, Finding, Level, Outcome, Trial
+from monitor.diagnosis.block_test import rounds_of
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.diagnosis.verdicts import SNI_BLOCKS
+from monitor.probes.trial_results import CUT, Finding, Level, Outcome, Trial
 
 STEP = math.log(0.95 / 0.05)
 PRIOR = -2.9
@@ -91,7 +91,7 @@ class Confidence:
     def after(
         self,
         trials: Sequence[Trial],
-        pace: Pace,
+        pace: DiagnosisTiming,
         *,
         anchor_failures: float = 0.0,
         second_address: bool = False,
@@ -114,7 +114,7 @@ class Confidence:
             second_address=now.second_address or second_address,
         )
 
-    def failed(self, trial: Trial, pace: Pace) -> Confidence:
+    def failed(self, trial: Trial, pace: DiagnosisTiming) -> Confidence:
         """One failure that counts more."""
         most = FAILURES_LOSSY if self.lossy else max(self.net, FAILURES)
         ratio = reset_ratio(trial, pace)
@@ -156,7 +156,7 @@ def counted(trials: Sequence[Trial]) -> Iterator[Trial]:
 
 
 def residual_seen(trials: Sequence[Trial]) -> bool:
-    """Whether controls were cut off right after the target, and answered after the wait."""
+    """True if controls were cut off right after the target, and answered after the wait."""
     return any(
         this.followed
         and this.after is not None
@@ -167,7 +167,7 @@ def residual_seen(trials: Sequence[Trial]) -> bool:
     )
 
 
-def reset_ratio(trial: Trial, pace: Pace) -> float | None:
+def reset_ratio(trial: Trial, pace: DiagnosisTiming) -> float | None:
     """Time to the reset in round trips; None if it was none or the round trip is too short."""
     if trial.reset_after is None or trial.rtt is None or trial.rtt <= pace.rtt_floor:
         return None

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
-from monitor.diagnosis.pace import Pace
-from monitor.diagnosis.trial import Finding, Level
-from monitor.probes.resolve import as_address, is_public
-from monitor.probes.result import DnsObservation, DnsReply
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.probes.connect import as_address, is_public
+from monitor.probes.results import DnsObservation, DnsReply
+from monitor.probes.trial_results import Finding, Level
 
 POISONED = frozenset({"dns_poisoned", "dns_injection"})
 
@@ -38,7 +38,7 @@ class Knowledge:
 
 
 def is_bogon(address: str) -> bool:
-    """Whether no server on the Internet can have this address.
+    """True if no server on the Internet can have this address.
 
     Mapped IPv4 addresses count as what they stand for, and all of Teredo (2001::/32), which
     injectors use for forged AAAA answers (GFWatch), is bogus.
@@ -191,19 +191,21 @@ class Strikes:
 
     times: Mapping[str, tuple[float, ...]]
 
-    def struck(self, resolver: str, now: float, pace: Pace) -> Strikes:
+    def struck(self, resolver: str, now: float, pace: DiagnosisTiming) -> Strikes:
         """One poisoned answer more; times are monotonic."""
         recent = (*self._recent(resolver, now, pace), now)[-pace.resolver_strikes :]
         return Strikes({**self.times, resolver: recent})
 
-    def demoted(self, resolver: str, now: float, pace: Pace) -> bool:
-        """Whether it is asked last for now."""
+    def demoted(self, resolver: str, now: float, pace: DiagnosisTiming) -> bool:
+        """True if it is asked last for now."""
         return len(self._recent(resolver, now, pace)) >= pace.resolver_strikes
 
-    def in_order(self, resolvers: Sequence[str], now: float, pace: Pace) -> tuple[str, ...]:
+    def in_order(
+        self, resolvers: Sequence[str], now: float, pace: DiagnosisTiming
+    ) -> tuple[str, ...]:
         """As configured, with those that are demoted at the end."""
         return tuple(sorted(resolvers, key=lambda name: self.demoted(name, now, pace)))
 
-    def _recent(self, resolver: str, now: float, pace: Pace) -> tuple[float, ...]:
+    def _recent(self, resolver: str, now: float, pace: DiagnosisTiming) -> tuple[float, ...]:
         kept = self.times.get(resolver, ())
         return tuple(at for at in kept if now - at < pace.resolver_demotion)

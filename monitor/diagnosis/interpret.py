@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from monitor.diagnosis.block_test import Round, rounds_of
 from monitor.diagnosis.certificates import Memory, judge_certificate
 from monitor.diagnosis.confidence import Confidence, reset_ratio, residual_seen
-from monitor.diagnosis.pace import Pace
-from monitor.diagnosis.rounds import Round, rounds_of
-from monitor.diagnosis.trial import CUT, Finding, Level, Outcome, Role, Trial
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.probes.trial_results import CUT, Finding, Level, Outcome, Role, Trial
 
 __all__ = ["Memory", "alone", "came_of", "interpret", "tells"]
 
@@ -46,7 +46,9 @@ _UNREACHED = {
 _NO_MEMORY = Memory()
 
 
-def interpret(trials: Sequence[Trial], pace: Pace, memory: Memory = _NO_MEMORY) -> Finding:
+def interpret(
+    trials: Sequence[Trial], pace: DiagnosisTiming, memory: Memory = _NO_MEMORY
+) -> Finding:
     """One finding from the trials of one experiment, in order; also from a part of one.
 
     Its level is what these trials alone bear; `confidence.Confidence` keeps it over time.
@@ -152,7 +154,9 @@ def _still_cut_off(this: Round) -> Finding:
     return Finding("residual_block", Level.suspected, 0.5, 0.5, 0.0, "C", evidence, residual=True)
 
 
-def _name_cut_off(this: Round, target: Trial, trials: Sequence[Trial], pace: Pace) -> Finding:
+def _name_cut_off(
+    this: Round, target: Trial, trials: Sequence[Trial], pace: DiagnosisTiming
+) -> Finding:
     """The target was cut off although a control was answered (rule A, or C while it lasts)."""
     residual = this.after is not None and not this.after.answered
     evidence = tuple(_story(this, target, trials, pace))
@@ -166,7 +170,9 @@ def _name_cut_off(this: Round, target: Trial, trials: Sequence[Trial], pace: Pac
     return graded
 
 
-def _story(this: Round, target: Trial, trials: Sequence[Trial], pace: Pace) -> Iterator[str]:
+def _story(
+    this: Round, target: Trial, trials: Sequence[Trial], pace: DiagnosisTiming
+) -> Iterator[str]:
     """What happened, in order, and what of it a server does not do."""
     yield from (tells(trial) for trial in (this.control, this.target) if trial)
     if this.after is not None:
@@ -189,7 +195,7 @@ def _scope(waited: bool) -> str:
     )
 
 
-def _too_soon(trial: Trial, pace: Pace) -> str:
+def _too_soon(trial: Trial, pace: DiagnosisTiming) -> str:
     ratio = reset_ratio(trial, pace)
     if ratio is None or ratio >= pace.reset_ratio or trial.rtt is None:
         return ""

@@ -10,10 +10,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from monitor.diagnosis.measures import Scope
-from monitor.diagnosis.names import SNI_BLOCKS
-from monitor.diagnosis.reaction import reaction_to
-from monitor.diagnosis.trial import Finding, Level
+from monitor.diagnosis.reactions import Scope, reaction_to
+from monitor.diagnosis.verdicts import SNI_BLOCKS
+from monitor.probes.trial_results import Finding, Level
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -32,7 +31,7 @@ class PathFinding:
     port: int
     finding: Finding
     alive: bool
-    """Whether the mirror can be used over it."""
+    """True if the mirror can be used over it."""
     cdn: str = ""
 
 

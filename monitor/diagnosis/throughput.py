@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, pstdev
 
-from monitor.diagnosis.trial import Finding, Level
+from monitor.probes.trial_results import Finding, Level
 
 SAMPLES = 5
 RATIO = 0.1
@@ -68,7 +68,7 @@ def judge_throughput(
 
 
 def constant_rate(samples: Sequence[Sample]) -> bool:
-    """Whether the speed of the transfers hardly varies."""
+    """True if the speed of the transfers hardly varies."""
     speeds = [sample.goodput for sample in samples]
     return len(speeds) >= 2 and fmean(speeds) > 0 and pstdev(speeds) / fmean(speeds) < CONSTANT
 

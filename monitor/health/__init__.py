@@ -1,1 +1,4 @@
-"""What is known about mirrors: pure values and pure decisions. Read `board.py` first."""
+"""How mirrors stand: frozen snapshots and pure decisions about them.
+
+Read `snapshot.py` first. Imports `common`, and values of `probes` and `diagnosis`.
+"""

@@ -19,9 +19,9 @@ from dataclasses import dataclass, field
 
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
-from monitor.diagnosis.names import NAME_CUT
-from monitor.health.board import PathHealth, Standing
-from monitor.probes.result import Way
+from monitor.diagnosis.verdicts import NAME_CUT
+from monitor.health.snapshot import PathHealth, Standing
+from monitor.probes.results import Way
 
 SMOOTHING = 0.3
 """Weight of the newest measurement in the moving average."""
@@ -51,7 +51,7 @@ class Path:
     level: str = "none"
     evidence: tuple[str, ...] = ()
     cut: bool = False
-    """Whether it was the last handshake over it that was cut off, not one of another path."""
+    """True if it was the last handshake over it that was cut off, not one of another path."""
     latency: float | None = None
     """Milliseconds for TCP and TLS, smoothed."""
     speed: int = _UNMEASURED
@@ -123,7 +123,7 @@ class Path:
         self.repeats += 1
 
     def is_held(self, now: float) -> bool:
-        """Whether it is to be left alone, by probes too."""
+        """True if it is to be left alone, by probes too."""
         return self.standing is Standing.held and now < self.held_until
 
 
@@ -218,5 +218,5 @@ def usable_ones(ordered: Sequence[Path], quarantined: Callable[[str], bool]) -> 
 
 
 def is_cut(path: Path) -> bool:
-    """Whether showing the name of this path may set off a blockade."""
+    """True if showing the name of this path may set off a blockade."""
     return path.standing is not Standing.ok and path.verdict in NAME_CUT

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from monitor.diagnosis.pace import Pace
+from monitor.diagnosis.timing import DiagnosisTiming
 
 MAX_ENDPOINTS = 4096
 """More than any configuration has; beyond it the one that is free first is forgotten."""
@@ -35,7 +35,7 @@ class Quarantine:
     quiet for `Pace.stop_growing` begins anew.
     """
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: DiagnosisTiming) -> None:
         self.pace = pace
         self._holds: dict[str, Hold] = {}
 

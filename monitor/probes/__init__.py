@@ -1,1 +1,4 @@
-"""Probes: each asks a mirror one question on a connection of its own. Read `result.py` first."""
+"""What was observed: each probe asks a mirror one question on a connection of its own.
+
+Read `results.py` first. Imports `common`.
+"""

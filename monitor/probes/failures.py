@@ -6,7 +6,7 @@ import errno
 import socket
 import ssl
 
-from monitor.probes.result import TIMED_OUT
+from monitor.probes.results import TIMED_OUT
 
 UNKNOWN = "unknown_failure"
 

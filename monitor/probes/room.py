@@ -9,23 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from monitor.config import MirrorConfig
+from monitor.common.config import MirrorConfig
 
 Leave = Callable[[], None]
 
 
-class NoRoom(Exception):
+class NoCapacity(Exception):
     """There was no room in time."""
 
 
-class Room(Protocol):
+class Capacity(Protocol):
     """Who gives it."""
 
     async def enter(self, mirror: MirrorConfig, within: float) -> Leave:
         """Take it, to be given back by what this returns. Raises NoRoom after `within` seconds."""
 
 
-class AllRoom:
+class Unlimited:
     """For whoever is alone with the mirrors, as `mirrorgate probe` is."""
 
     async def enter(self, mirror: MirrorConfig, within: float) -> Leave:

@@ -56,7 +56,7 @@ class TlsStream:
         self._outgoing = ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host or None)
         self.verifies = context.verify_mode is ssl.CERT_REQUIRED and context.check_hostname
-        """Whether a completed handshake means that the certificate is for this host."""
+        """True if a completed handshake means that the certificate is for this host."""
         self.hello_sent: float | None = None
         """`time.perf_counter` when the ClientHello had been handed to the kernel."""
         self.first_received: float | None = None

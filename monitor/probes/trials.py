@@ -11,10 +11,10 @@ import socket
 import ssl
 from dataclasses import dataclass
 
-from monitor.config import MonitorTimeouts
-from monitor.diagnosis.trial import Role
+from monitor.common.config import MonitorTimeouts
 from monitor.probes.connect import connect
-from monitor.probes.handshake import (
+from monitor.probes.results import StepResult
+from monitor.probes.tls import (
     Shake,
     TlsContexts,
     control_handshake,
@@ -22,7 +22,7 @@ from monitor.probes.handshake import (
     send_what_is_not_tls,
     unprepared,
 )
-from monitor.probes.result import StepResult
+from monitor.probes.trial_results import Role
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from monitor.config import MirrorConfig, MonitorTimeouts
+from monitor.common.config import MirrorConfig, MonitorTimeouts
 from monitor.probes.connect import connect
-from monitor.probes.handshake import Shake, TlsContexts, handshake, unprepared
-from monitor.probes.result import StepResult, Way
+from monitor.probes.results import StepResult, Way
 from monitor.probes.stream import PlainStream, Stream
+from monitor.probes.tls import Shake, TlsContexts, handshake, unprepared
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Budget:
         return max(min(timeout, self.ends - time.perf_counter()), 0.0)
 
     def is_over(self) -> bool:
-        """Whether nothing is left of it."""
+        """True if nothing is left of it."""
         return time.perf_counter() >= self.ends
 
 
@@ -45,7 +45,7 @@ class Opened:
 
     @property
     def verified(self) -> bool:
-        """Whether whom we speak to has proven to be the mirror: only then a key may be sent."""
+        """True if whom we speak to has proven to be the mirror: only then a key may be sent."""
         last = self.steps[-1]
         return self.stream is not None and last.tls is not None and last.tls.verified
 

@@ -9,8 +9,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from monitor import checks
-from monitor.settings import Duration, setting
+from monitor.common import validators
+from monitor.common.settings import Duration, setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,17 +20,17 @@ class BanConfig:
     violations: int = setting(
         30,
         "this many seconds with refusals (at most one counts per second) …",
-        check=checks.between(1, 3600),
+        check=validators.between(1, 3600),
     )
-    within: Duration = setting(300.0, "… in this time …", check=checks.positive, shown='"5m"')
+    within: Duration = setting(300.0, "… in this time …", check=validators.positive, shown='"5m"')
     for_: Duration = setting(
         3600.0,
         "… and the address is banned, doubling each time up to max",
-        check=checks.positive,
+        check=validators.positive,
         shown='"1h"',
     )
     max: Duration = setting(
-        2592000.0, "longest automatic ban", check=checks.positive, shown='"30d"'
+        2592000.0, "longest automatic ban", check=validators.positive, shown='"30d"'
     )
     retention: Duration = setting(
         7776000.0, "how long past bans are remembered after their end", shown='"90d"'
@@ -42,15 +42,17 @@ class LimitsConfig:
     """Limits per client IP (IPv6: per /64)."""
 
     connections: int = setting(
-        10, "requests and streams open at once; 0: no limit", check=checks.between(0, 65535)
+        10, "requests and streams open at once; 0: no limit", check=validators.between(0, 65535)
     )
-    requests_per_second: float = setting(20.0, "sustained; 0: no limit", check=checks.at_least(0))
-    burst: int = setting(40, "at once above that", check=checks.between(0, 1000000))
+    requests_per_second: float = setting(
+        20.0, "sustained; 0: no limit", check=validators.at_least(0)
+    )
+    burst: int = setting(40, "at once above that", check=validators.between(0, 1000000))
     by: Literal["ip", "key"] = setting(
         "ip", '"key": callers with an issued key are counted by key, wherever they are'
     )
     allow: tuple[str, ...] = setting(
-        (), "CIDRs never limited or banned automatically", check=checks.each(checks.network)
+        (), "CIDRs never limited or banned automatically", check=validators.each(validators.network)
     )
     ban: BanConfig = setting(BanConfig)
 
@@ -92,7 +94,7 @@ class KeysConfig:
     endpoints: tuple[str, ...] = setting(
         LENT,
         'what may be asked with a mirror\'s key, by issued and anonymous callers; ["*"]: all',
-        check=checks.each(_endpoint),
+        check=validators.each(_endpoint),
     )
 
 

@@ -1,4 +1,4 @@
-"""Whether a client has room for one more request: decided before a byte of its body is read."""
+"""True if a client has room for one more request: decided before a byte of its body is read."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable, Iterable
 from math import ceil
 
-from router.admission.clients import Client, network_map
+from router.admission.client_address import Client, network_map
 from router.admission.config import LimitsConfig
-from router.admission.issued import counted_as, counts
-from router.admission.issued import too_fast as key_too_fast
-from router.admission.issued import too_many as key_too_many
-from router.admission.networks import NetworkMap
-from router.admission.ring import IssuedKey
-from router.admission.table import TOO_FAST, TOO_MANY, UNCOUNTED, Answer, Table
-from router.wire.answer import Problem
+from router.admission.key_index import IssuedKey
+from router.admission.key_scope import counted_as, counts
+from router.admission.key_scope import too_fast as key_too_fast
+from router.admission.key_scope import too_many as key_too_many
+from router.admission.network_map import NetworkMap
+from router.admission.shared_table import TOO_FAST, TOO_MANY, UNCOUNTED, Answer, Table
+from router.wire.error_response import Problem
 
 _MOST_KNOWN = 4096
 LET_IN: Answer = (UNCOUNTED, 0.0)
@@ -103,7 +103,7 @@ class Limits:
         return key_too_fast(rate, max(1, ceil(wait))) if place < UNCOUNTED else None
 
     def may_wait(self, client: Client) -> bool:
-        """Whether a refusal may be put off for a moment."""
+        """True if a refusal may be put off for a moment."""
         return self._waiting + self._waiting_of.get(client.key, 0) < MOST_WAITING
 
     def wait(self, client: Client, seconds: float, then: Callable[[], None]) -> None:

@@ -1,5 +1,4 @@
-"""What the answers to issued keys have used, and what that costs.
+"""Use of issued keys: what a request may cost, what its response has used, and who is charged.
 
-Read `metered.py` first: it is what an exchange holds. `reading` finds the use in an answer (pure),
-`prices` says what it costs, `uses` is what a worker owes control an account of.
+Read `metered_request.py` first, then `meter.py`. Imports the rooms below `forwarding`.
 """

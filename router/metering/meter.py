@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from router.metering.answers import JsonTap
-from router.metering.events import EventTap
-from router.metering.inflating import READABLE, CannotInflate, Inflater
 from router.metering.usage import Usage
-from router.stream.dialect import Dialect
+from router.metering.usage_taps import EventTap, JsonTap
+from router.upstream.dialect import Dialect
+from router.wire.inflate import READABLE, CannotInflate, Inflater
 from router.wire.response import ResponseHead
 
 
@@ -36,7 +35,7 @@ class Meter:
         stream = head.is_event_stream
         self._inflater = Inflater() if head.encoding in READABLE else None
         self.readable = not head.encoding or self._inflater is not None
-        """Whether it can be looked into: not where it is compressed in a way we do not know."""
+        """True if it can be looked into: not where it is compressed in a way we do not know."""
         self._hide = hide and stream and self.readable
         self._events = EventTap(dialect, self._hide) if stream else None
         self._json = JsonTap(images) if not stream and b"json" in head.media else None
@@ -85,7 +84,7 @@ class Meter:
 
     @property
     def is_stream(self) -> bool:
-        """Whether it is a stream of events."""
+        """True if it is a stream of events."""
         return self._events is not None
 
     @property
@@ -100,12 +99,12 @@ class Meter:
 
     @property
     def final(self) -> bool:
-        """Whether its usage is that of the whole answer."""
+        """True if its usage is that of the whole answer."""
         return self._events.final if self._events is not None else self.ended
 
     @property
     def reasons(self) -> bool:
-        """Whether it shows that the model has reasoned."""
+        """True if it shows that the model has reasoned."""
         return self._events is not None and self._events.reasons
 
     @property
@@ -116,7 +115,7 @@ class Meter:
 
     @property
     def error(self) -> bool:
-        """Whether it said, with a good status, that there is no answer; ask for the usage first."""
+        """True if it said, with a good status, that there is no answer; ask for the usage first."""
         tap = self._events or self._json
         return tap is not None and tap.error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monitor.totals import Family
+from monitor.common.metric_registry import Family
 
 TOKENS = Family(
     "mirrorgate_tokens",

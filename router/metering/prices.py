@@ -73,7 +73,7 @@ class Prices:
         return self._known[known]
 
     def names(self, model: str) -> bool:
-        """Whether the model is priced by its name, not by a pattern."""
+        """True if the model is priced by its name, not by a pattern."""
         return model in self._of
 
     def highest(self, usage: Usage, day: str) -> int:

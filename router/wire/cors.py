@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from router.wire.answer import Field
+from router.wire.error_response import Field
 
 _EXPOSED = (
     b"retry-after, x-request-id, x-should-retry, server-timing, openai-processing-ms,"

@@ -51,16 +51,16 @@ class RequestHead:
     length: int = 0
     websocket: bool = False
     repeated: bool = False
-    """Whether it is the head before it on this connection, but for its length."""
+    """True if it is the head before it on this connection, but for its length."""
 
     @property
     def has_body(self) -> bool:
-        """Whether a body follows."""
+        """True if a body follows."""
         return self.chunked or self.length > 0
 
     @property
     def may_repeat(self) -> bool:
-        """Whether the next request on the connection can be expected to have the same head."""
+        """True if the next request on the connection can be expected to have the same head."""
         special = self.chunked or self.websocket or self.http10 or b"expect" in self.look
         return self.keep_alive and not special
 

@@ -82,7 +82,7 @@ def top_values(body: bytes) -> TopValues:
 
 
 def has_too_many_parts(body: bytes) -> bool:
-    """Whether reading the whole of it would hold up the other requests of the worker."""
+    """True if reading the whole of it would hold up the other requests of the worker."""
     return len(body) > MOST_PARTS and sum(map(body.count, _PARTS)) > MOST_PARTS
 
 

@@ -23,7 +23,7 @@ from router.wire.head import (
     malformed,
     without_upgrade,
 )
-from router.wire.repeat import RepeatedRequest
+from router.wire.repeated_heads import RepeatedRequest
 
 __all__ = [
     "BETWEEN",
@@ -102,7 +102,7 @@ class RequestReader:
         self._line_at = 0
         """Where in a read the request lines so far end."""
         self._exact = False
-        """Whether the next one stands at the beginning of what is read of its head."""
+        """True if the next one stands at the beginning of what is read of its head."""
         self._last: RequestHead | None = None
         self._repeated: RepeatedRequest | None = None
 

@@ -12,9 +12,9 @@ from typing import Protocol
 
 import httptools
 
-from router.wire.chunks import whole_chunk
+from router.wire.chunked import whole_chunk
 from router.wire.fields import FieldRules, Rule, tokens, without
-from router.wire.repeat import RepeatedResponse
+from router.wire.repeated_heads import RepeatedResponse
 
 MAX_HEAD = 64 << 10
 MAX_FIELDS = 256
@@ -44,7 +44,7 @@ class ResponseHead:
 
     @property
     def is_event_stream(self) -> bool:
-        """Whether the body is said to be server-sent events."""
+        """True if the body is said to be server-sent events."""
         return self.media == b"text/event-stream"
 
     @property
@@ -69,7 +69,7 @@ class ResponseHead:
 
     @property
     def bodiless(self) -> bool:
-        """Whether no body can follow whatever the fields say (RFC 9110 section 6.4.1)."""
+        """True if no body can follow whatever the fields say (RFC 9110 section 6.4.1)."""
         return self.status in (204, 304) or self.status < 200
 
 
@@ -227,20 +227,20 @@ class ResponseReader:
 
     @property
     def reusable(self) -> bool:
-        """Whether the next response can follow on this connection."""
+        """True if the next response can follow on this connection."""
         head = self.head
         return head is not None and head.keep_alive and self.ended and not self.poisoned
 
     @property
     def ends_with_close(self) -> bool:
-        """Whether the end of the connection is the proper end of the response being read."""
+        """True if the end of the connection is the proper end of the response being read."""
         head = self.head
         proper = head is not None and head.until_close and not self.ended
         return proper and not self._within_event
 
     @property
     def _within_event(self) -> bool:
-        """Whether the last read ended within a line of an event stream.
+        """True if the last read ended within a line of an event stream.
 
         Such a stream was cut, though only the format of its events tells; "[DONE]" is a last word.
         """

@@ -78,7 +78,7 @@ def check(target: bytes) -> None:
 
 @lru_cache(maxsize=256)
 def valid_host(value: bytes) -> bool:
-    """Whether a Host field is a host and an optional port (RFC 9112 section 3.2)."""
+    """True if a Host field is a host and an optional port (RFC 9112 section 3.2)."""
     return _HOST.fullmatch(value) is not None
 
 

@@ -38,7 +38,7 @@ class Case:
 
     @property
     def is_late(self) -> bool:
-        """Whether the client is told before it has an answer."""
+        """True if the client is told before it has an answer."""
         return "latency" in self.fault
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from router.admission.keys import looks_issued
+from router.admission.credentials import looks_issued
 from tests.support.asking import ask
 from tests.support.instance import Instance
 from tests.support.mirror import TEST_KEY

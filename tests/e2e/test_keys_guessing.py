@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from router.admission.keys import new_key
+from router.admission.credentials import new_key
 from tests.support.asking import Answer, chat
 from tests.support.instance import Instance
 from tests.support.mirror import TEST_KEY

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from router.admission.keys import new_key
+from router.admission.credentials import new_key
 from tests.support.asking import chat
 from tests.support.instance import Instance
 from tests.support.mirror import TEST_KEY

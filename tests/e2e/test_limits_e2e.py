@@ -25,7 +25,7 @@ from typing import Any
 import openai
 import pytest
 
-from router.admission.keys import SECRET_LENGTH, checksum
+from router.admission.credentials import SECRET_LENGTH, checksum
 from tests.support.asking import CHAT, Answer, ask, connection
 from tests.support.instance import Instance
 from tests.support.mirror import TEST_KEY

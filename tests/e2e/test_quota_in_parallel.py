@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from router.wire.chunks import LAST_CHUNK, chunk
+from router.wire.chunked import LAST_CHUNK, chunk
 from tests.support import ledger
 from tests.support.instance import Instance
 from tests.support.road import ScriptedMirror, read_request

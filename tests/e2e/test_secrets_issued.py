@@ -42,8 +42,8 @@ EXPLODES = "explode"
 FAULTY = f"""
 import sys
 
-if "router.worker" in sys.orig_argv:
-    from router.metering.metered import Metering
+if "router.process.worker" in sys.orig_argv:
+    from router.metering.metered_request import Metering
 
     begin = Metering.begin
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from router.admission.keys import new_key
-from router.admission.last_lists import LastLists
+from router.admission.credentials import new_key
+from router.process.last_lists import LastLists
 from tests.support.asking import Answer, ask, chat
 from tests.support.deaths import control_pid
 from tests.support.instance import Instance
@@ -29,7 +29,7 @@ import os
 import signal
 import sys
 
-if "router.main.control" in sys.orig_argv and os.path.exists({hold!r}):
+if "router.control.control" in sys.orig_argv and os.path.exists({hold!r}):
     os.kill(os.getpid(), signal.SIGSTOP)
 """
 """Control that does nothing as long as a file is there, from the first moment on."""

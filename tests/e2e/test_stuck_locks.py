@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from router.admission import table as tables
+from router.admission import shared_table as tables
 from tests.support.instance import Instance
 from tests.support.mirror import TEST_KEY
 from tests.support.mirror_process import MirrorProcess

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from router.wire.websocket_frames import Opcode, frame
+from router.wire.websocket import Opcode, frame
 from tests.support.hostile_modes import MODES
 from tests.support.malformed_cases import GROUPS
 

@@ -13,21 +13,27 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
-from router.admission.keys import credentials
-from router.metering.asking import wanted
+from router.admission.credentials import credentials
+from router.forwarding.request_policy import hints, model_of
+from router.forwarding.response_writer import ResponseWriter
+from router.forwarding.stream_hold import Ending, Hold
 from router.metering.meter import Meter
-from router.peek import hints, model_of
-from router.relay import Relay
-from router.stream.dialect import Dialect, error_event, failure_of_error, look
-from router.stream.hold import Ending, Hold
-from router.stream.sse import Boundary, Event, EventSplitter, EventTooLong
+from router.metering.request_scan import scan_request
+from router.upstream.dialect import Dialect, error_event, failure_of_error, look
+from router.upstream.request_writer import fields_with_key, render_head
 from router.wire.head import RequestHead
-from router.wire.outbox import Outbox
-from router.wire.outgoing import fields_with_key, render_head
 from router.wire.request import MAX_EMPTY, Refusal
 from router.wire.response import BadResponse, ResponseHead
-from router.wire.websocket import accept_value, check_switch, valid_key
-from router.wire.websocket_frames import BadFrame, FrameReader, Message
+from router.wire.sse import Boundary, Event, EventSplitter, EventTooLong
+from router.wire.websocket import (
+    BadFrame,
+    FrameReader,
+    Message,
+    accept_value,
+    check_switch,
+    valid_key,
+)
+from router.wire.write_batch import WriteBatch
 from tests.fuzz.steps import limited
 from tests.support.json_reference import check, loaded
 from tests.support.sinks import Requests, Responses
@@ -149,7 +155,7 @@ def _responses(
     return responses.heads, responses.body, responses.reader.ended
 
 
-class _Written(Outbox):
+class _Written(WriteBatch):
     """Keeps what is written to a client."""
 
     def __init__(self) -> None:
@@ -163,7 +169,7 @@ def _relayed_strictly(heads: list[ResponseHead], body: bytes, ended: bool, to_he
     asked = RequestHead(b"HEAD" if to_head else b"GET", b"/", [], {})
     for head in heads:
         out = _Written()
-        relay = Relay(out, cast(Any, None), asked, told=False)
+        relay = ResponseWriter(out, cast(Any, None), asked, told=False)
         if head.status < 200 and head.status != 101:
             relay.informational(head)
             assert not out.data or read_response(out.data)[0] == head.status
@@ -185,7 +191,7 @@ def body(data: bytes) -> None:
         model, stream, unstored = hints(data)
     assert model == model_of(data)
     with limited(len(data)):
-        asked = wanted(data, ask=True)
+        asked = scan_request(data, ask=True)
     pairs = loaded(data)
     assert asked is None or pairs is not None
     if pairs is None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from router.abandoned import MOST_BYTES, MOST_PER_KEY, READ_FOR
-from router.wire.chunks import LAST_CHUNK, chunk
+from router.forwarding.abandoned import MOST_BYTES, MOST_PER_KEY, READ_FOR
+from router.wire.chunked import LAST_CHUNK, chunk
 from tests.support.clock import Clock
 from tests.support.lent import asking, charges, issue
 from tests.support.road import RawClient, Road, ScriptedMirror, get, read_request
@@ -91,7 +91,7 @@ async def leave(road: Road, client: RawClient, how: Callable[[RawClient], None] 
 
 async def given_back(road: Road) -> None:
     await wait_until(lambda: road.in_flight == 0, what="nothing to be in flight")
-    assert not len(road.plane.abandoned)
+    assert not len(road.context.abandoned)
 
 
 @pytest.mark.parametrize("how", [finish, reset], ids=["FIN", "RST"])
@@ -105,7 +105,7 @@ async def test_a_stream_left_before_its_usage_is_charged_by_the_usage(
         await client.head()
         assert await client.chunk() == FINISH
         await leave(road, client, how)
-        assert (road.in_flight, road.plane.limits.held) == (1, 0)
+        assert (road.in_flight, road.context.limits.held) == (1, 0)
         script.go.set()
         await given_back(road)
         assert charges(road) == [("k1", "usage", 1, 100, 5000)]
@@ -184,7 +184,7 @@ async def test_who_stops_reading_and_is_given_up_is_charged_by_the_usage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The kernel's buffers hold more than that before the mirror is stopped.
-    monkeypatch.setattr("router.abandoned.MOST_BYTES", 1 << 30)
+    monkeypatch.setattr("router.forwarding.abandoned.MOST_BYTES", 1 << 30)
     words = "word " * 2000
     filler = event({"choices": [{"delta": {"content": words}}]})
     sent = asyncio.Event()
@@ -301,7 +301,7 @@ async def test_the_readings_of_a_key_have_a_bound_and_the_oldest_ends() -> None:
             client = await road.send(asking(sender, STREAM))
             await client.head()
             await leave(road, client)
-        assert len(road.plane.abandoned) == MOST_PER_KEY + 1
+        assert len(road.context.abandoned) == MOST_PER_KEY + 1
         await wait_until(lambda: mirror.closed == 5, what="five are released")
         assert road.in_flight == MOST_PER_KEY + 1
         script.go.set()
@@ -320,7 +320,7 @@ async def test_a_reading_makes_way_where_its_mirror_is_full() -> None:
             client = await road.send(asking(issue(road), STREAM))
             await client.head()
             await leave(road, client)
-            assert len(road.plane.abandoned) == road.in_flight == 1
+            assert len(road.context.abandoned) == road.in_flight == 1
             assert mirror.closed == 0
             following = await road.send(asking(issue(road, "k2"), STREAM))
             await following.head()
@@ -351,7 +351,7 @@ async def test_a_mirror_that_breaks_off_while_it_is_read_on_is_charged_by_estima
         await client.head()
         assert await client.chunk() == FINISH
         await leave(road, client)
-        assert len(road.plane.abandoned) == road.in_flight == 1
+        assert len(road.context.abandoned) == road.in_flight == 1
         script.go.set()
         await given_back(road)
         assert [row[1:3] for row in charges(road)] == [("estimate", 1)]
@@ -365,13 +365,13 @@ async def test_a_worker_that_stops_waits_for_readings_and_charges_the_rest(told:
         client = await road.send(asking(issue(road), STREAM))
         await client.head()
         await leave(road, client)
-        assert len(road.plane.abandoned) == road.in_flight == 1
-        road.plane.drain()
-        settled: Awaitable[None] = asyncio.ensure_future(road.plane.abandoned.settled())
+        assert len(road.context.abandoned) == road.in_flight == 1
+        road.context.drain()
+        settled: Awaitable[None] = asyncio.ensure_future(road.context.abandoned.settled())
         if told:
             script.go.set()
             await asyncio.wait_for(settled, 10)
-        road.plane.abandoned.close()
+        road.context.abandoned.close()
         await asyncio.wait_for(settled, 10)
         await given_back(road)
         assert [row[1:3] for row in charges(road)] == [("usage" if told else "estimate", 1)]

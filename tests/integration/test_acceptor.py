@@ -9,9 +9,9 @@ import socket
 
 import pytest
 
-from monitor.tasks import CRASHES, FAMILIES, Tasks
-from monitor.totals import Totals
-from router.listener import Acceptor, bind
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.tasks import CRASHES, FAMILIES, Tasks
+from router.process.listener import Acceptor, bind
 from tests.support.scenes import scene
 from tests.support.wait import wait_until_async as wait_until
 
@@ -68,7 +68,7 @@ async def test_nobody_is_accepted_after_a_stop_even_if_that_was_about_to_begin()
 async def test_accepting_that_fails_is_tried_again(proxied: float | None) -> None:
     """As where there was no descriptor left just when clients were to be let in again."""
     met: list[Visitor] = []
-    totals = Totals(FAMILIES)
+    totals = MetricRegistry(FAMILIES)
     listen = Stubborn(bind("127.0.0.1:0", "router.listen"))
     address = listen.getsockname()
     acceptor = Acceptor(listen, lambda *_: Visitor(met), None, proxied, Tasks(totals))

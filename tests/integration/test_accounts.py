@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from monitor.actors import Actor
-from monitor.feed import Message
-from monitor.history.store import Store, StoreError
-from monitor.keys import KeyOrder, Left, Spent
-from monitor.totals import Totals
-from router.main.accounts import Accounts
-from router.main.keyring import Keyring
-from router.metrics import LEDGER_GAPS
+from monitor.common.audit import Actor
+from monitor.common.ipc import Message
+from monitor.common.keys import KeyOrder, Left, Spent
+from monitor.common.metric_registry import MetricRegistry
+from monitor.store.store import Store, StoreError
+from router.control.key_service import KeyService
+from router.control.ledger import Ledger
+from router.forwarding.metrics import LEDGER_GAPS
 from tests.support.wait import wait_until_async
 
 DAY = "2026-11-21"
@@ -27,13 +27,13 @@ BY = Actor("alice", "a terminal")
 class Scene:
     """A store, a keyring, accounts, and what was told in the order in which it was."""
 
-    def __init__(self, store: Store, keyring: Keyring, told: list[tuple[str, Message]]) -> None:
+    def __init__(self, store: Store, keyring: KeyService, told: list[tuple[str, Message]]) -> None:
         self.store = store
-        self.keyring = keyring
+        self.key_service = keyring
         self.told = told
         self.now = 1_795_300_000.0
-        self.totals = Totals((LEDGER_GAPS,))
-        self.accounts = Accounts(
+        self.totals = MetricRegistry((LEDGER_GAPS,))
+        self.accounts = Ledger(
             store, keyring, self._acknowledge, self.totals, clock=lambda: self.now, every=0.0
         )
 
@@ -41,7 +41,7 @@ class Scene:
         self.told.append((process, message))
 
     async def key(self, **order: Any) -> str:
-        account, _ = await self.keyring.create(KeyOrder("somebody", **order), BY)
+        account, _ = await self.key_service.create(KeyOrder("somebody", **order), BY)
         self.told.clear()
         return account.record.id
 
@@ -51,7 +51,7 @@ class Scene:
 
     def left(self, key: str) -> Left:
         """As control has it."""
-        account = self.keyring.find(key)
+        account = self.key_service.find(key)
         assert account is not None
         return account.record.left(account.spent)
 
@@ -71,7 +71,7 @@ async def open_scene(path: Path) -> AsyncIterator[Scene]:
     store = await Store.open(f"sqlite:///{path / 'a.db'}")
     told: list[tuple[str, Message]] = []
     book = await store.key_book()
-    keyring = Keyring(store, book, lambda message: told.append(("", message)), "mg-")
+    keyring = KeyService(store, book, lambda message: told.append(("", message)), "mg-")
     try:
         yield Scene(store, keyring, told)
     finally:

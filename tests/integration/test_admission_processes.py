@@ -12,8 +12,8 @@ from itertools import count
 
 import pytest
 
-from router.admission.clients import named_key
-from router.admission.table import (
+from router.admission.client_address import named_key
+from router.admission.shared_table import (
     STUCK_AFTER,
     TOO_FAST,
     TOO_MANY,

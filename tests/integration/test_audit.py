@@ -6,17 +6,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from monitor.actors import AUTOMATIC, Actor
-from monitor.bans import Ban
-from monitor.config import MonitorRetention
-from monitor.health.board import Wish
-from monitor.history import audit_rows
-from monitor.history.audit_rows import Entry
-from monitor.history.pruning import Limits
-from monitor.history.store import Store, StoreError
-from monitor.tasks import Tasks
-from router.main import audit_trail
-from router.main.audit_trail import AuditTrail
+from monitor.common.audit import AUTOMATIC, Actor
+from monitor.common.bans import Ban
+from monitor.common.config import MonitorRetention
+from monitor.common.tasks import Tasks
+from monitor.health.snapshot import Override
+from monitor.store import audit
+from monitor.store.audit import Entry
+from monitor.store.pruning import Limits
+from monitor.store.store import Store, StoreError
+from router.control import audit_trail
+from router.control.audit_trail import AuditTrail
 from tests.support.wait import wait_until_async
 
 ALICE = Actor("alice", "the socket (pid 7)")
@@ -24,7 +24,7 @@ NOW = 1_790_000_000.0
 
 
 async def log_of(store: Store, limit: int = 100, before: int | None = None) -> list[Entry]:
-    return await store.read(lambda session: audit_rows.newest(session, limit, before))
+    return await store.read(lambda session: audit.newest(session, limit, before))
 
 
 async def ban(store: Store, network: str, by: Actor, at: float = NOW) -> None:
@@ -38,7 +38,7 @@ async def test_every_change_is_noted_with_who_and_from_where_newest_first(store:
     await ban(store, "192.0.2.1/32", ALICE)
     await store.lift_bans("192.0.2.1", ALICE, NOW + 1)
     await store.allow("192.0.2.0/24", None, ALICE, NOW + 2)
-    await store.set_wish("hk", Wish.maintenance, NOW + 60, ALICE, NOW + 3)
+    await store.set_wish("hk", Override.maintenance, NOW + 60, ALICE, NOW + 3)
     await store.audit(Actor("SIGHUP"), "reload: no differences", NOW + 4)
     await ban(store, "192.0.2.2/32", AUTOMATIC, NOW + 5)
     entries = await log_of(store)
@@ -90,7 +90,7 @@ async def test_automatic_bans_leave_the_log_with_the_bans(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ):
     """They name clients, who are not to be remembered longer here, and may be very many."""
-    monkeypatch.setattr(audit_rows, "_CHUNK", 1)
+    monkeypatch.setattr(audit, "_CHUNK", 1)
     await ban(store, "192.0.2.9/32", AUTOMATIC, NOW - 5)
     for number, by in enumerate((AUTOMATIC, ALICE, AUTOMATIC)):
         await ban(store, f"192.0.2.{number}/32", by, NOW + 100 * number)

@@ -7,11 +7,11 @@ import contextlib
 
 import pytest
 
-from router.choice.paths import Route
-from router.wire.connect import Limits, connect
+from router.upstream.connection import UpstreamConnection
+from router.upstream.connector import Limits, connect
+from router.upstream.paths import Route
 from router.wire.fields import response_rules
-from router.wire.outbox import Outbox
-from router.wire.upstream import UpstreamConnection
+from router.wire.write_batch import WriteBatch
 from tests.integration.test_hedging import deaf_port
 from tests.support.scenes import scene
 from tests.support.wait import wait_until_async as wait_until
@@ -35,7 +35,7 @@ async def test_a_cancelled_race_leaves_no_connection(turns: int) -> None:
             made.append(self)
 
     def factory() -> UpstreamConnection:
-        return Made(memoryview(bytearray(1024)), response_rules(), Outbox())
+        return Made(memoryview(bytearray(1024)), response_rules(), WriteBatch())
 
     with deaf_port() as slow_port:
         server = await asyncio.start_server(mirror, "127.0.0.2", 0)

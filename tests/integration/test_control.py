@@ -12,18 +12,18 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from monitor.feed import Channel, Message, channel_pair
-from monitor.history import history as history_module
-from monitor.history.history import History
-from monitor.history.store import Store
-from monitor.service import Monitor
-from router.admission.last_lists import LastLists, create
-from router.admission.table import Table
-from router.listener import bind
-from router.main.breakers import Breakers
-from router.main.control import serve
-from router.main.guard import Guard
-from router.main.instance import Configuration, Loaded
+from monitor.common.ipc import Channel, Message, channel_pair
+from monitor.engine import recorder as history_module
+from monitor.engine.monitor import Monitor
+from monitor.engine.recorder import History
+from monitor.store.store import Store
+from router.admission.shared_table import Table
+from router.control.ban_service import BanService
+from router.control.breaker_coordinator import BreakerCoordinator
+from router.control.configuration import Configuration, Loaded
+from router.control.control import serve
+from router.process.last_lists import LastLists, create
+from router.process.listener import bind
 from tests.support.wait import wait_until_async
 
 
@@ -93,8 +93,8 @@ async def process(tmp_path: Path) -> AsyncIterator[Process]:
 
 
 PARTS = {
-    "guard": (Guard, "run"),
-    "breakers": (Breakers, "run"),
+    "guard": (BanService, "run"),
+    "breakers": (BreakerCoordinator, "run"),
     "configuration": (Configuration, "watch"),
     "monitor": (Monitor, "_keep"),
     "history": (History, "_renew"),

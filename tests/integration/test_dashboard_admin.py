@@ -6,13 +6,13 @@ import threading
 import pytest
 from aiohttp import web
 
-from dashboard.admin import actors
-from dashboard.admin.actors import actor
+from dashboard.admin import audit
 from dashboard.admin.app import build_admin_app
-from dashboard.config import AdminConfig
-from dashboard.sources import CommandError
-from monitor.actors import Actor
-from monitor.health.board import Wish
+from dashboard.admin.audit import actor
+from dashboard.common.config import AdminConfig
+from dashboard.common.sources import CommandError
+from monitor.common.audit import Actor
+from monitor.health.snapshot import Override
 from tests.support.dashboard_data import (
     API_KEY,
     CLIENT,
@@ -24,7 +24,7 @@ from tests.support.dashboard_data import (
 )
 from tests.support.dashboard_server import ask, serving, serving_on_unix_socket
 
-ME = actors.over_the_socket(os.getpid(), os.getuid())
+ME = audit.over_the_socket(os.getpid(), os.getuid())
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ async def test_a_wish_is_carried_out_and_the_node_told(socket, commands):
     wish = {"wish": "drain", "for": 60}
     status, told = await ask(socket, "POST", "/api/admin/mirrors/hk/wish", json=wish)
     assert (status, told["id"]) == (200, "hk")
-    assert commands.told == [("wish", "hk", Wish.drain, NOW + 60, ME)]
+    assert commands.told == [("wish", "hk", Override.drain, NOW + 60, ME)]
 
 
 async def test_a_wish_for_an_unknown_mirror_names_those_there_are(socket, commands):
@@ -184,8 +184,8 @@ async def test_who_asks_over_tcp_is_known_by_address():
 
 async def test_a_directory_that_does_not_answer_holds_no_command_up(socket, commands, monkeypatch):
     never = threading.Event()
-    monkeypatch.setattr(actors, "LOOK_UP", 0.01)
-    monkeypatch.setattr(actors, "over_the_socket", lambda pid, uid: never.wait(30) and ME)
+    monkeypatch.setattr(audit, "LOOK_UP", 0.01)
+    monkeypatch.setattr(audit, "over_the_socket", lambda pid, uid: never.wait(30) and ME)
     try:
         await ask(socket, "POST", "/api/admin/reload")
     finally:
@@ -209,12 +209,12 @@ def test_who_became_another_user_is_known_by_the_login(tmp_path, login, told):
     (tmp_path / "7").mkdir()
     if login is not None:
         (tmp_path / "7" / "loginuid").write_text(login)
-    assert actors.over_the_socket(7, 0, tmp_path) == Actor("root", told)
+    assert audit.over_the_socket(7, 0, tmp_path) == Actor("root", told)
 
 
 def test_users_and_processes_that_cannot_be_seen_have_no_name(tmp_path):
-    assert actors.over_the_socket(0, 0, tmp_path) == Actor("root", "the socket")
-    assert actors.over_the_socket(7, 4_000_000_000, tmp_path).who == "user 4000000000"
+    assert audit.over_the_socket(0, 0, tmp_path) == Actor("root", "the socket")
+    assert audit.over_the_socket(7, 4_000_000_000, tmp_path).who == "user 4000000000"
 
 
 async def test_too_large_a_body_is_refused(socket):

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import ClientSession
 
 from dashboard.admin.app import build_admin_app
-from monitor.keys import KeyOrder
+from monitor.common.keys import KeyOrder
 from tests.support.dashboard_data import NOW, FakeCommands, FakeSources
 from tests.support.dashboard_server import ask, serving, serving_on_unix_socket
 

@@ -12,8 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from dashboard.admin.app import build_admin_app
-from dashboard.exposition import render
-from monitor.totals import Family, Totals
+from dashboard.admin.exposition import render
+from monitor.common.metric_registry import Family, MetricRegistry
 from tests.support.dashboard_data import NOW, FakeCommands, FakeSources
 from tests.support.dashboard_server import serving
 from tests.support.programs import require
@@ -38,7 +38,7 @@ async def scrape(client: ClientSession, accept: str, **headers: str) -> tuple[st
         return response.content_type, await response.text()
 
 
-def rows(families: tuple[Family, ...], totals: Totals):
+def rows(families: tuple[Family, ...], totals: MetricRegistry):
     known = {family.name: family for family in families}
     return [
         (known[name], tuple(labels), value if isinstance(value, list) else [value])
@@ -47,7 +47,7 @@ def rows(families: tuple[Family, ...], totals: Totals):
 
 
 def test_a_histogram_is_exposed_cumulatively_with_its_count_and_sum():
-    totals = Totals((SECONDS, COUNT))
+    totals = MetricRegistry((SECONDS, COUNT))
     for value in (0.05, 0.1, 0.7, 30.0):
         totals.observe("mirrorgate_x_seconds", value, ("香港",))
     totals.add("mirrorgate_y", ('quo"te\n',), 2)

@@ -8,14 +8,14 @@ from xml.etree import ElementTree as ET
 import pytest
 from aiohttp import ClientSession
 
-from dashboard.locale.texts import Words
-from dashboard.locale.verdicts import VERDICTS
+from dashboard.common.texts import Words
+from dashboard.common.verdict_texts import VERDICTS
 from dashboard.public.app import build_public_app
 from dashboard.public.charts import HEIGHTS, bars, level
 from dashboard.public.incidents import page_after
-from monitor.history.incidents import Incident, Part
-from monitor.history.past import Past
-from monitor.history.uptime import Known
+from monitor.health.incidents import Incident, Part
+from monitor.health.past import Past
+from monitor.health.uptime import Known
 from tests.support.dashboard_data import INCIDENTS, NOW, FakeSources, past
 from tests.support.dashboard_server import BROWSER, serving
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
-from dashboard.config import DashboardConfig
-from dashboard.context import RENDERINGS
+from dashboard.common.config import DashboardConfig
+from dashboard.common.context import RENDERINGS
+from dashboard.common.sources import Ejection
 from dashboard.public.app import build_public_app
-from dashboard.sources import Ejection
-from monitor.bans import Ban
-from monitor.config import MirrorConfig
-from monitor.health.board import MirrorHealth, State, Wish
-from monitor.history.past import Past
+from monitor.common.bans import Ban
+from monitor.common.config import MirrorConfig
+from monitor.health.past import Past
+from monitor.health.snapshot import MirrorHealth, Override, State
 from tests.support.dashboard_data import (
     API_KEY,
     CLIENT,
@@ -414,7 +414,7 @@ async def test_old_results_are_not_shown_as_news(sources, client):
     row = page[page.index(">Frankfurt<") :]
     assert "Unknown" in row[: row.index("</tr>")]
     assert "last known: Up" in row[: row.index("</tr>")]
-    sources.health = tuple(replace(h, last_probe=NOW - 3600, wish=Wish.use) for h in HEALTH)
+    sources.health = tuple(replace(h, last_probe=NOW - 3600, wish=Override.use) for h in HEALTH)
     async with serving(build_public_app(sources, lambda: NOW)) as later:
         told = await text(later, "/?lang=en")
         assert "State unknown: no probe results since 21 Nov 16:00" in told
@@ -615,7 +615,7 @@ BARE = {
     ),
     "drained for good": FakeSources(
         (MirrorConfig("hk", "http://127.0.0.1:9"),),
-        (MirrorHealth("hk", State.down, NOW, "dns_down", wish=Wish.drain, last_probe=NOW),),
+        (MirrorHealth("hk", State.down, NOW, "dns_down", wish=Override.drain, last_probe=NOW),),
         (Ban("b", "192.0.2.0/24", NOW, None, "", "operator"),),
         DashboardConfig(languages=("en", "zh"), contact="", show_hosts=False),
     ),

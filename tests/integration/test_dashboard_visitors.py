@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, TCPConnector
 
-from dashboard import connections
 from dashboard.admin.app import build_admin_app
-from dashboard.connections import EACH, serve_on_unix_socket
+from dashboard.common import connections
+from dashboard.common.connections import EACH, serve_on_unix_socket
 from dashboard.public.app import build_public_app, public_gate
 from tests.support.dashboard_data import NOW, FakeCommands, FakeSources
 from tests.support.dashboard_server import BROWSER, listening
@@ -228,7 +228,7 @@ async def test_who_does_not_read_his_answers_is_not_waited_for(monkeypatch, sour
 
 
 def _is_reset(client: socket.socket) -> bool:
-    """Whether the peer has reset it, without reading anything (tcp(7): TCP_INFO, its state)."""
+    """True if the peer has reset it, without reading anything (tcp(7): TCP_INFO, its state)."""
     return client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 7
 
 

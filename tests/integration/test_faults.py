@@ -8,25 +8,25 @@ from typing import Any
 
 import pytest
 
-from router.attempts import Attempts
-from router.departures import Departures
-from router.door import Door
-from router.exchange import Exchange
-from router.opening import Opening
-from router.reply import Reply
-from router.tally import Tally
+from router.forwarding.attempts import Attempts
+from router.forwarding.client_connection import ClientConnection
+from router.forwarding.disconnects import DisconnectWatcher
+from router.forwarding.exchange import Exchange
+from router.forwarding.opening import Opening
+from router.forwarding.response import Response
+from router.forwarding.stats import Stats
+from router.upstream.connection import UpstreamConnection
 from router.wire.request import RequestReader
-from router.wire.upstream import UpstreamConnection
 from tests.integration.test_vanishing import NOTHING, held
 from tests.support.loops import on_both_loops, run_on
 from tests.support.road import OK, RawClient, Road, ScriptedMirror, get, post, read_request
 from tests.support.wait import wait_until_async as wait_until
 
 PLACES = [
-    (Door, "request_whole"),
-    (Door, "_watch"),
-    (Door, "exchange_done"),
-    (Departures, "forget"),
+    (ClientConnection, "request_whole"),
+    (ClientConnection, "_watch"),
+    (ClientConnection, "exchange_done"),
+    (DisconnectWatcher, "forget"),
     (RequestReader, "end"),
     (Exchange, "begin"),
     (Exchange, "_admit"),
@@ -40,12 +40,12 @@ PLACES = [
     (Attempts, "give_back"),
     (Opening, "_ready"),
     (Opening, "_furnish"),
-    (Reply, "response_head"),
-    (Reply, "response_data"),
-    (Reply, "_commit"),
-    (Reply, "_give_back"),
-    (Tally, "answered"),
-    (Tally, "finished"),
+    (Response, "response_head"),
+    (Response, "response_data"),
+    (Response, "_commit"),
+    (Response, "_give_back"),
+    (Stats, "answered"),
+    (Stats, "finished"),
     (UpstreamConnection, "ended"),
 ]
 
@@ -99,7 +99,7 @@ def test_a_fault_costs_its_own_request_alone(
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: reported.append(context))
         async with ScriptedMirror(_answers_unless_silent) as mirror, Road([mirror.table()]) as road:
-            on_wheel = len(road.plane.wheel)
+            on_wheel = len(road.context.wheel)
             plant = Plant(monkeypatch, owner, name)
             client = await road.connect()
             for _ in range(3):
@@ -110,8 +110,8 @@ def test_a_fault_costs_its_own_request_alone(
             client.writer.transport.abort()
             await wait_until(lambda: plant.raised, what="the fault")
             await wait_until(lambda: held(road) == NOTHING, what=f"{held(road)} to be given back")
-            assert len(road.plane.wheel) == on_wheel
-            assert road.plane.limits.held == 0
+            assert len(road.context.wheel) == on_wheel
+            assert road.context.limits.held == 0
             assert any(isinstance(context.get("exception"), Planted) for context in reported)
             assert (await road.ask(get())).status == 200
 

@@ -11,23 +11,22 @@ from typing import Any
 
 import pytest
 
-from dashboard.metrics import BANS
-from dashboard.metrics import FAMILIES as DASHBOARD_FAMILIES
-from monitor.actors import Actor
-from monitor.feed import Message
-from monitor.history.store import Store, StoreError
-from monitor.settings import read
-from monitor.tasks import CRASHES, Tasks
-from monitor.tasks import FAMILIES as TASK_FAMILIES
-from monitor.totals import Totals
-from router.admission.alerts import RULES
-from router.admission.bans import BanList
-from router.admission.clients import parse
+from dashboard.common.metrics import BANS
+from dashboard.common.metrics import FAMILIES as DASHBOARD_FAMILIES
+from monitor.common.audit import Actor
+from monitor.common.ipc import Message
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.settings import read
+from monitor.common.tasks import CRASHES, Tasks
+from monitor.common.tasks import FAMILIES as TASK_FAMILIES
+from monitor.store.store import Store, StoreError
+from router.admission.ban_list import BanList
+from router.admission.client_address import parse
 from router.admission.config import LimitsConfig
-from router.config import RouterConfig
-from router.main.banned import Banned
-from router.main.guard import Guard
-from router.main.notices import Notices
+from router.admission.rejection_reports import RULES
+from router.control.ban_service import BanService, BansInForce
+from router.control.notices import Notices
+from router.forwarding.config import RouterConfig
 from tests.support.wait import wait_until_async as wait_until
 
 NOW = 1_790_000_000.0
@@ -56,13 +55,13 @@ class Scene:
         self.store = store
         self.clock = Clock()
         self.told: list[Message] = []
-        self.totals = Totals(DASHBOARD_FAMILIES)
-        self.banned = Banned((), self.clock)
+        self.totals = MetricRegistry(DASHBOARD_FAMILIES)
+        self.banned = BansInForce((), self.clock)
         self.guard = self._guard([])
         self.configure()
 
-    def _guard(self, allowances: Iterable[tuple[str, float | None]]) -> Guard:
-        return Guard(
+    def _guard(self, allowances: Iterable[tuple[str, float | None]]) -> BanService:
+        return BanService(
             self.store,
             self.banned,
             allowances,
@@ -74,7 +73,7 @@ class Scene:
 
     async def restart(self) -> None:
         """Another control process in place of this one."""
-        self.banned = Banned(await self.store.active_bans(self.clock()), self.clock)
+        self.banned = BansInForce(await self.store.active_bans(self.clock()), self.clock)
         self.guard = self._guard(await self.store.allowances(self.clock()))
         self.configure()
 
@@ -240,7 +239,7 @@ async def test_a_guard_that_crashes_goes_on_with_the_next_offender_and_is_counte
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ):
     """Whatever crashes: deciding on one offender, or forgetting what is long over."""
-    totals = Totals(TASK_FAMILIES)
+    totals = MetricRegistry(TASK_FAMILIES)
     tasks = Tasks(totals, "control")
     faults, sentence = [RuntimeError("a fault")], scene.store.sentence
 

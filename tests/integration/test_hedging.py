@@ -44,7 +44,7 @@ async def test_a_request_moves_to_a_ready_connection(request_bytes: bytes, moves
                 assert (await road.ask(request_bytes)).status == 200
                 assert road.totals.get("mirrorgate_requests_moved") == moves
                 assert bool(road.totals.get("mirrorgate_retries", ("connect",))) is not moves
-                kept = road.plane.trail.find(road.finished[-1].request_id)
+                kept = road.context.recent_requests.find(road.finished[-1].request_id)
                 assert kept is not None
                 first = ("a", "moved" if moves else "connect")
                 assert [(t.mirror, t.outcome) for t in kept.tried] == [first, ("b", "success")]

@@ -6,18 +6,17 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from monitor.health.board import HealthSnapshot, MirrorHealth, State
-from monitor.history import reading
-from monitor.history.accounts import LONGEST_SILENCE
-from monitor.history.errors import StoreError
-from monitor.history.history import History
-from monitor.history.past import Past
-from monitor.history.records import Transition
-from monitor.history.store import Store
-from monitor.history.uptime import Known
-from monitor.history.windows import read_windows
-from monitor.metrics import COVERAGE, FAMILIES, INCIDENTS_OPEN, UPTIME
-from monitor.totals import Totals
+from monitor.common.metric_registry import MetricRegistry
+from monitor.engine.metrics import COVERAGE, FAMILIES, INCIDENTS_OPEN, UPTIME
+from monitor.engine.recorder import History
+from monitor.health.past import Past
+from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
+from monitor.health.uptime import LONGEST_SILENCE, Known
+from monitor.store import queries
+from monitor.store.errors import StoreError
+from monitor.store.queries import read_windows
+from monitor.store.records import Transition
+from monitor.store.store import Store
 from tests.support.wait import wait_until_async
 
 BEGIN = 1_795_251_600.0
@@ -35,7 +34,7 @@ class Place:
 
     async def start(self) -> History:
         self.store = await Store.open(self.url)
-        self.totals = Totals(FAMILIES)
+        self.totals = MetricRegistry(FAMILIES)
         self.history = History(
             self.store, "here", self.totals, lambda: self.wall, lambda: self.monotonic
         )
@@ -219,7 +218,7 @@ async def test_an_incident_is_drafted_kept_and_closed(place):
     assert (ended.id, ended.resolved_at) == (incident.id, place.wall)
     assert place.totals.get(INCIDENTS_OPEN) == 0
     await place.store.flush()
-    assert await place.store.read(lambda s: reading.incidents(s, "here", 9)) == [ended]
+    assert await place.store.read(lambda s: queries.incidents(s, "here", 9)) == [ended]
 
 
 async def test_an_incident_says_what_the_diagnosis_finds_out_later(place):
@@ -233,7 +232,7 @@ async def test_an_incident_says_what_the_diagnosis_finds_out_later(place):
     assert (incident.verdict, incident.parts[0].verdict) == ("sni_block_rst", "sni_block_rst")
     assert incident.updated_at == since + 5
     await place.store.flush()
-    assert await place.store.read(lambda s: reading.incidents(s, "here", 9)) == [incident]
+    assert await place.store.read(lambda s: queries.incidents(s, "here", 9)) == [incident]
 
 
 async def test_an_incident_goes_on_over_a_restart(place):
@@ -273,7 +272,7 @@ async def test_the_long_gap_before_a_start_is_recorded_as_unknown(place):
     await place.start()
     assert place.before["hk"] == Transition("hk", BEGIN, State.unknown, vantage="here")
     await place.store.flush()
-    newest = await place.store.read(lambda session: reading.transitions(session, None, 9))
+    newest = await place.store.read(lambda session: queries.transitions(session, None, 9))
     assert [change.mirror_id for change in newest] == ["hk", "us", "hk"]
 
 
@@ -288,12 +287,12 @@ async def test_a_store_that_fails_stops_nothing_and_is_told_once(place, monkeypa
     place.is_now("hk", State.up)
     monkeypatch.setattr(Store, "read", fail)
     monkeypatch.setattr(Store, "renew", fail)
-    monkeypatch.setattr("monitor.history.history.RENEW_EVERY", 0.01)
+    monkeypatch.setattr("monitor.engine.recorder.RENEW_EVERY", 0.01)
     history = History(place.store, "here", place.totals, lambda: 0.0, lambda: 0.0)
     with pytest.raises(StoreError):
         await history.start()
     monkeypatch.undo()
-    monkeypatch.setattr("monitor.history.history.RENEW_EVERY", 0.01)
+    monkeypatch.setattr("monitor.engine.recorder.RENEW_EVERY", 0.01)
     await history.start()
     monkeypatch.setattr(Store, "renew", fail)
     await wait_until_async(lambda: failures > 5)

@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from router.relay import reset
+from router.forwarding.response_writer import reset
 from tests.support.hostile_answers import ANSWERS
 from tests.support.hostile_modes import MODES, Mode
 from tests.support.loops import on_both_loops, run_on

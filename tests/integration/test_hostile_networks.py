@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import pytest
 
-from monitor.health.board import State
+from monitor.health.snapshot import State
 from tests.support.certs import Authority
 from tests.support.road import (
     OK,
@@ -52,7 +52,7 @@ class Network:
         loop = cast(Any, asyncio.get_running_loop())
         self._connect: Callable[..., Coroutine[Any, Any, None]] = loop.sock_connect
         loop.sock_connect = self._dial
-        road.plane.resolver = self
+        road.context.resolver = self
 
     async def addresses(self, hostname: str, timeout: float) -> list[str]:
         assert hostname == NAME
@@ -213,8 +213,8 @@ async def test_a_mirror_that_comes_and_goes_costs_no_request_while_another_one_i
         async with Road([a.table(), b.table()]) as road:
             for turn in range(20):
                 there = turn % 2 == 0
-                road.plane.configure(
-                    road.config([a.table() if there else refused, b.table()]), road.plane.snapshot
+                road.context.configure(
+                    road.config([a.table() if there else refused, b.table()]), road.context.snapshot
                 )
                 road.health(a=State.up if turn % 3 else State.down, b=State.up)
                 answers = [await road.ask(post()) for _ in range(5)]

@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from router.door import Door
+from router.forwarding.client_connection import ClientConnection
 from tests.support.clock import Clock
 from tests.support.hostile_modes import SWITCHED, UPGRADE
 from tests.support.road import (
@@ -53,13 +53,13 @@ class FirstHostile(ScriptedMirror):
 
 async def is_well(road: Road) -> None:
     """Nothing is held any more, and another client is served."""
-    await wait_until(lambda: road.in_flight == 0 and not road.plane.exchanges, what="the end")
+    await wait_until(lambda: road.in_flight == 0 and not road.context.exchanges, what="the end")
     assert (await road.ask(get())).status == 200
 
 
-def only_door(road: Road) -> Door:
-    (door,) = road.plane.crowd.all()
-    return cast(Door, door)
+def only_door(road: Road) -> ClientConnection:
+    (door,) = road.context.crowd.all()
+    return cast(ClientConnection, door)
 
 
 @pytest.mark.parametrize("piece", [b"x", b": a comment\n\n"], ids=["a byte", "a comment"])

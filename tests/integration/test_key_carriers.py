@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from router.admission.keys import checksum
+from router.admission.credentials import checksum
 from tests.support.loops import on_both_loops, run_on
 from tests.support.road import OK, Response, Road, ScriptedMirror, answering
 
@@ -24,7 +24,7 @@ async def sent(path: str, *fields: str) -> tuple[Response, bytes]:
     async with ScriptedMirror(answering(OK, seen)) as mirror:
         table = mirror.table(api_key=LENT, client_keys=["*"])
         async with Road([table], SETTINGS) as road:
-            ring = road.plane.keys
+            ring = road.context.keys
             ring.season("01" * 32)
             ring.extend([("k1", ring.digest(ISSUED.encode()).hex(), None, 0.0, "", None, None)])
             answer = await road.ask(lines.encode())
@@ -189,7 +189,7 @@ SHOWN = pytest.mark.parametrize("own", [OWN, ""], ids=["beside an own key", "alo
 
 
 def leaks(head: bytes) -> bool:
-    """Whether any spelling of the issued key is in there."""
+    """True if any spelling of the issued key is in there."""
     return any(spelling.encode() in head for spelling in SPELLINGS.values())
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from monitor.health.board import HealthSnapshot, MirrorHealth, State
-from router.admission.keys import new_key
+from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
+from router.admission.credentials import new_key
 from tests.support.loops import on_both_loops, run_on
 from tests.support.road import OK, RawClient, Road, ScriptedMirror, answering, get, post
 
@@ -24,18 +24,18 @@ def up(name: str, refused: bool = False, models: tuple[str, ...] = ()) -> Mirror
 
 def learn(road: Road, *mirrors: MirrorHealth) -> None:
     """Give the plane a new snapshot."""
-    road.plane.learn(HealthSnapshot(1, 1.0, "test", {mirror.id: mirror for mirror in mirrors}))
+    road.context.learn(HealthSnapshot(1, 1.0, "test", {mirror.id: mirror for mirror in mirrors}))
 
 
 def refuse(road: Road, *names: str) -> None:
     """Tell the plane which mirrors are up but refuse their own key; all others are up."""
-    found = [up(upstream.id, upstream.id in names) for upstream in road.plane.upstreams]
+    found = [up(upstream.id, upstream.id in names) for upstream in road.context.upstreams]
     learn(road, *found)
 
 
 def issue(road: Road, expires_at: float | None = None) -> None:
     """Let the plane know the key."""
-    ring = road.plane.keys
+    ring = road.context.keys
     ring.season("01" * 32)
     ring.extend([("k1", ring.digest(KEY.encode()).hex(), expires_at, 0.0, "", None, None)])
 
@@ -49,7 +49,7 @@ def with_key(key: str) -> bytes:
 
 def violations(road: Road) -> list[str]:
     """What was noted that can lead to a ban."""
-    return [alert.rule for alert in road.plane.alerts.take()]
+    return [alert.rule for alert in road.context.alerts.take()]
 
 
 @pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
@@ -168,8 +168,8 @@ async def test_a_kept_connection_follows_new_settings() -> None:
         async with Road([mirror.table(**LENDS)], CALLERS) as road:
             client = await road.connect()
             assert await _mirrors_of(client, [get(), get()]) == ["a", "a"]
-            road.plane.configure(
-                road.config([mirror.table(client_keys=["ak-*"])]), road.plane.snapshot
+            road.context.configure(
+                road.config([mirror.table(client_keys=["ak-*"])]), road.context.snapshot
             )
             assert await _mirrors_of(client, [get()]) == ["401"]
 
@@ -182,7 +182,7 @@ async def test_a_kept_connection_of_a_proxy_follows_where_it_names_the_client() 
             client = await road.connect()
             assert await _mirrors_of(client, [asked, asked]) == ["a", "a"]
             road.router = settings | {"client_ip_header": "cf-connecting-ip"}
-            road.plane.configure(road.config([mirror.table()]), road.plane.snapshot)
+            road.context.configure(road.config([mirror.table()]), road.context.snapshot)
             assert await _mirrors_of(client, [asked, asked]) == ["a", "a"]
             named = [end.client for end in road.finished]
             assert named == ["203.0.113.7"] * 2 + ["203.0.113.8"] * 2

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session
 
-from monitor.actors import Actor
-from monitor.feed import Message
-from monitor.history.store import Store, StoreError
-from monitor.history.tables import UseRow
-from monitor.keys import KeyFault, KeyOrder, Spent, UnknownKey
-from router.admission.followed import FollowedKeys
-from router.admission.following import Follower
-from router.admission.keys import looks_issued
-from router.admission.ring import IssuedKey, KeyRing
-from router.main import keyring
-from router.main.keyring import Keyring
+from monitor.common.audit import Actor
+from monitor.common.ipc import Message
+from monitor.common.keys import KeyFault, KeyOrder, Spent, UnknownKey
+from monitor.store.store import Store, StoreError
+from monitor.store.tables import UseRow
+from router.admission.credentials import looks_issued
+from router.admission.key_index import IssuedKey, KeyIndex
+from router.control import key_service
+from router.control.key_service import KeyService
+from router.process.replica import Replica
+from router.process.worker_lists import ReplicatedKeys
 from tests.support.wait import wait_until_async
 
 NOW = 1_790_000_000.0
@@ -34,9 +34,9 @@ class Scene:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.told: list[Message] = []
-        self.ring = KeyRing()
+        self.ring = KeyIndex()
         self.questions = 0
-        self.follower = Follower(FollowedKeys(self.ring), self._ask, lambda: None)
+        self.follower = Replica(ReplicatedKeys(self.ring), self._ask, lambda: None)
 
     def _ask(self) -> None:
         self.questions += 1
@@ -44,8 +44,8 @@ class Scene:
     async def start(self) -> None:
         """A control process begins, and the worker is brought up to date."""
         book = await self.store.key_book()
-        self.keyring = Keyring(self.store, book, self._tell, "mg-", lambda: NOW)
-        self.follower.state(f"c{len(self.told)}", self.keyring.version)
+        self.key_service = KeyService(self.store, book, self._tell, "mg-", lambda: NOW)
+        self.follower.state(f"c{len(self.told)}", self.key_service.version)
         self.hear_all()
 
     def _tell(self, message: Message) -> None:
@@ -54,7 +54,7 @@ class Scene:
         (self.follower.add if message["type"] == "key" else self.follower.remove)(message)
 
     def hear_all(self) -> None:
-        for piece in self.keyring.messages():
+        for piece in self.key_service.messages():
             self.follower.piece(json.loads(piece))
 
     def find(self, key: str) -> IssuedKey | None:
@@ -75,7 +75,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
 
 
 async def test_a_new_key_is_known_to_workers_at_once_and_after_a_restart(scene: Scene):
-    account, key = await scene.keyring.create(ORDER, BY)
+    account, key = await scene.key_service.create(ORDER, BY)
     assert looks_issued(key.encode(), "mg-")
     expected = IssuedKey(account.record.id, 2.5, ("o3",), NOW + 60, 10, 100)
     assert scene.find(key) == expected
@@ -85,53 +85,53 @@ async def test_a_new_key_is_known_to_workers_at_once_and_after_a_restart(scene: 
 
 
 async def test_a_key_is_in_no_file_and_no_message(scene: Scene, tmp_path: Path):
-    account, key = await scene.keyring.create(ORDER, BY)
+    account, key = await scene.key_service.create(ORDER, BY)
     secret = key.removeprefix("mg-").encode()
     content = content_of(tmp_path)
     assert account.record.id.encode() in content
     assert secret not in content
     assert key not in json.dumps(scene.told)
-    assert key not in repr((account, scene.keyring, scene.ring))
+    assert key not in repr((account, scene.key_service, scene.ring))
 
 
 async def test_a_revoked_key_is_unknown_to_workers_at_once_and_after_a_restart(scene: Scene):
-    account, key = await scene.keyring.create(ORDER, BY)
-    _, other = await scene.keyring.create(KeyOrder("other"), BY)
-    revoked = await scene.keyring.revoke(account.record.id, BY)
+    account, key = await scene.key_service.create(ORDER, BY)
+    _, other = await scene.key_service.create(KeyOrder("other"), BY)
+    revoked = await scene.key_service.revoke(account.record.id, BY)
     assert (revoked.record.revoked_at, revoked.record.revoked_by) == (NOW, "alice")
     for _ in range(2):
         assert scene.find(key) is None
         assert scene.find(other) is not None
         await scene.start()
     with pytest.raises(KeyFault, match="already"):
-        await scene.keyring.revoke(account.record.id, BY)
+        await scene.key_service.revoke(account.record.id, BY)
     with pytest.raises(UnknownKey):
-        await scene.keyring.revoke("k1", BY)
+        await scene.key_service.revoke("k1", BY)
 
 
 async def test_what_is_left_is_told_with_what_was_used_and_granted(scene: Scene):
-    account, key = await scene.keyring.create(ORDER, BY)
+    account, key = await scene.key_service.create(ORDER, BY)
     key_id = account.record.id
-    scene.keyring.charge({key_id: Spent(4, 30), "gone": Spent(1, 1)})
+    scene.key_service.charge({key_id: Spent(4, 30), "gone": Spent(1, 1)})
     scene.hear_all()  # a worker that is new meanwhile
-    scene.keyring.announce([key_id, "gone"])
+    scene.key_service.announce([key_id, "gone"])
     found = scene.find(key)
     assert found is not None
     assert (found.left, found.tokens_left) == (6, 70)
-    topped = await scene.keyring.top_up(key_id, 5, None, BY)
+    topped = await scene.key_service.top_up(key_id, 5, None, BY)
     found = scene.find(key)
     assert found is not None
     assert (found.left, found.tokens_left) == (11, 70) == topped.record.left(topped.spent)
-    assert scene.keyring.find(key_id) == topped
-    assert scene.keyring.find("gone") is None
-    await scene.keyring.revoke(key_id, BY)
+    assert scene.key_service.find(key_id) == topped
+    assert scene.key_service.find("gone") is None
+    await scene.key_service.revoke(key_id, BY)
     told = len(scene.told)
-    scene.keyring.announce([key_id])
+    scene.key_service.announce([key_id])
     assert (len(scene.told), scene.find(key)) == (told, None)
 
 
 async def test_what_was_used_before_a_restart_counts(scene: Scene):
-    account, key = await scene.keyring.create(ORDER, BY)
+    account, key = await scene.key_service.create(ORDER, BY)
     key_id = account.record.id
     use = UseRow(key=key_id, day="2026-09-21", model="o3", basis="usage", output_tokens=9, cost=4)
 
@@ -145,17 +145,17 @@ async def test_what_was_used_before_a_restart_counts(scene: Scene):
     assert found is not None
     assert (found.left, found.tokens_left) == (5, 91)
     for days, expected in ((1, ["2026-09-21"]), (2, ["2026-09-21"]), (3, ["21", "19"])):
-        (listed,) = await scene.keyring.accounts_since(days)
+        (listed,) = await scene.key_service.accounts_since(days)
         assert [day.day for day in listed.days] == [f"2026-09-{day[-2:]}" for day in expected]
 
 
 async def test_what_another_instance_does_to_keys_is_taken_over(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    monkeypatch.setattr(keyring, "FOLLOW_EVERY", 0.01)
-    account, key = await scene.keyring.create(ORDER, BY)
-    others = Keyring(scene.store, await scene.store.key_book(), lambda _: None, "mg-")
-    following = asyncio.create_task(scene.keyring.follow())
+    monkeypatch.setattr(key_service, "FOLLOW_EVERY", 0.01)
+    account, key = await scene.key_service.create(ORDER, BY)
+    others = KeyService(scene.store, await scene.store.key_book(), lambda _: None, "mg-")
+    following = asyncio.create_task(scene.key_service.follow())
     _, new = await others.create(KeyOrder("new"), BY)
     await wait_until_async(lambda: scene.find(new) is not None)
     await others.top_up(account.record.id, 5, None, BY)
@@ -180,17 +180,17 @@ async def _fails(*_: object) -> None:
 
 
 async def test_what_cannot_be_kept_is_not_done(scene: Scene, monkeypatch: pytest.MonkeyPatch):
-    account, key = await scene.keyring.create(ORDER, BY)
+    account, key = await scene.key_service.create(ORDER, BY)
     for name in ("create_key", "revoke_key", "top_up_key"):
         monkeypatch.setattr(scene.store, name, _fails)
     told = len(scene.told)
     for act in (
-        scene.keyring.create(ORDER, BY),
-        scene.keyring.revoke(account.record.id, BY),
-        scene.keyring.top_up(account.record.id, 1, None, BY),
+        scene.key_service.create(ORDER, BY),
+        scene.key_service.revoke(account.record.id, BY),
+        scene.key_service.top_up(account.record.id, 1, None, BY),
     ):
         with pytest.raises(StoreError):
             await act
     assert len(scene.told) == told
     assert scene.find(key) is not None
-    assert len(scene.keyring.accounts()) == 1
+    assert len(scene.key_service.accounts()) == 1

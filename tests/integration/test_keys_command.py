@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from monitor.history import audit_rows
-from monitor.history.lease import Holder
-from monitor.history.store import Store
-from router.admission.keys import looks_issued
-from router.main import cli
-from router.main.console import DONE, FAILED, USAGE, CommandFailed, Console
+from monitor.store import audit
+from monitor.store.lease import Holder
+from monitor.store.store import Store
+from router.admission.credentials import looks_issued
+from router.cli import main
+from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console
 from tests.support.postgresql import PostgresqlServer
 
 
@@ -36,7 +36,7 @@ class Folder:
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Exit code, standard output, standard error."""
         out, err = io.StringIO(), io.StringIO()
-        args = cli.parser().parse_args(["--config", str(self.config), "keys", *arguments])
+        args = main.parser().parse_args(["--config", str(self.config), "keys", *arguments])
         try:
             code = args.run(args, Console(out, err, {}))
         except CommandFailed as error:
@@ -126,9 +126,9 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 def test_who_did_it_is_in_the_audit_log(folder: Folder):
     folder.run("create", "--name", "n")
 
-    async def entries() -> list[audit_rows.Entry]:
+    async def entries() -> list[audit.Entry]:
         store = await Store.open(folder.store)
-        found = await store.read(lambda session: audit_rows.newest(session, 10))
+        found = await store.read(lambda session: audit.newest(session, 10))
         await store.close()
         return found
 

@@ -20,8 +20,8 @@ async def _some(road: Road, requests: tuple[bytes, ...]) -> None:
         client = await road.send(request)
         assert (await client.head())[0] in (101, 200, 404)
         await client.close()
-    await wait_until(lambda: not road.plane.crowd and road.in_flight == 0, what="their ends")
-    for upstream in road.plane.upstreams:
+    await wait_until(lambda: not road.context.crowd and road.in_flight == 0, what="their ends")
+    for upstream in road.context.upstreams:
         upstream.close_idle()
     road.finished.clear()
     road._clients.clear()

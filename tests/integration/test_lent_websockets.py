@@ -16,9 +16,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from router.abandoned import MOST_PER_KEY, READ_FOR
-from router.admission.keys import new_key
-from router.wire.websocket_frames import (
+from router.admission.credentials import new_key
+from router.forwarding.abandoned import MOST_PER_KEY, READ_FOR
+from router.wire.websocket import (
     CLOSE,
     GOING_AWAY,
     PROTOCOL_ERROR,
@@ -68,14 +68,14 @@ class Lent:
         rate: float = 0,
     ) -> None:
         """Let the key do this from now on."""
-        ring = self.road.plane.keys
+        ring = self.road.context.keys
         row = ("k1", ring.digest(self.key.encode()).hex(), None, rate, models, left, tokens)
         ring.extend([row])
 
     @property
     def used(self) -> Any:
         """What was charged: money in billionths, and tokens."""
-        return self.road.plane.metering.uses.spent("k1")
+        return self.road.context.metering.uses.spent("k1")
 
     async def converse(self, wire: ServerConnection) -> None:
         """The mirror."""
@@ -118,13 +118,13 @@ async def lent(endpoints: tuple[str, ...] = (), **more: Any) -> AsyncIterator[Le
         table |= {"api_key": "sk-mirror"}
         keys = {"keys": {"endpoints": list(endpoints)}} if endpoints else {}
         async with Road([table], more={"prices": PRICES, **keys}, **more) as road:
-            road.plane.keys.season("01" * 32)
+            road.context.keys.season("01" * 32)
             made = Lent(road, key)
             made.grant()
             yield made
-            await wait_until(lambda: not road.plane.exchanges, what="the exchanges to end")
-            assert road.plane.memory.used == 0
-            uses = road.plane.metering.uses
+            await wait_until(lambda: not road.context.exchanges, what="the exchanges to end")
+            assert road.context.memory.used == 0
+            uses = road.context.metering.uses
             while (message := uses.due(float("inf"))) is not None:
                 uses.acknowledged(message["seq"])
 
@@ -266,11 +266,11 @@ async def test_an_answer_that_the_client_leaves_is_charged_by_its_usage(
             await wire.send(json.dumps({**CREATE, "input": "x" * 400}))
             await events(wire, "response.output_text.delta")
             await leave(made, wire, how)
-            plane = made.road.plane
-            assert (len(plane.abandoned), made.road.in_flight, plane.limits.held) == (1, 1, 0)
+            context = made.road.context
+            assert (len(context.abandoned), made.road.in_flight, context.limits.held) == (1, 1, 0)
             assert made.used.tokens == 0
             made.go.set()
-            await wait_until(lambda: not len(plane.abandoned), what="the reading to end")
+            await wait_until(lambda: not len(context.abandoned), what="the reading to end")
             assert made.used.tokens == 110
             await wait_until(lambda: made.closes, what="the mirror's end")
             assert made.closes == [GOING_AWAY]
@@ -303,9 +303,9 @@ async def test_a_worker_that_stops_ends_the_reading_of_a_websocket() -> None:
             await wire.send(json.dumps(CREATE))
             await events(wire, "response.output_text.delta")
             await leave(made, wire, "close")
-            made.road.plane.drain()
-            made.road.plane.abandoned.close()
-            await asyncio.wait_for(made.road.plane.abandoned.settled(), 10)
+            made.road.context.drain()
+            made.road.context.abandoned.close()
+            await asyncio.wait_for(made.road.context.abandoned.settled(), 10)
             assert made.used.tokens > 0
         await wait_until(lambda: made.closes == [GOING_AWAY], what="the mirror's end")
 
@@ -319,8 +319,8 @@ async def test_the_readings_of_websockets_have_a_bound() -> None:
                 await wire.send(json.dumps(CREATE))
                 await events(wire, "response.output_text.delta")
             await wait_until(lambda: len(made.road.finished) == number + 1, what="its end")  # noqa: B023
-        assert len(made.road.plane.abandoned) == MOST_PER_KEY
-        made.road.plane.abandoned.close()
+        assert len(made.road.context.abandoned) == MOST_PER_KEY
+        made.road.context.abandoned.close()
 
 
 @pytest.mark.parametrize("models", ["", "gpt-4o"])
@@ -347,8 +347,8 @@ async def test_a_revoked_key_ends_its_socket_with_a_word() -> None:
         async with made.open() as wire:
             await wire.send(json.dumps(CREATE))
             await events(wire, "response.completed")
-            made.road.plane.keys.remove(["k1"])
-            made.road.plane.end_revoked()
+            made.road.context.keys.remove(["k1"])
+            made.road.context.end_revoked()
             assert await refused(wire) == ("invalid_api_key", 1008)
 
 
@@ -359,13 +359,13 @@ async def test_a_worker_that_stops_says_so_when_no_answer_is_awaited() -> None:
         async with made.open() as idle, made.open() as busy:
             await busy.send(json.dumps(CREATE))
             await events(busy, "response.output_text.delta")
-            made.road.plane.drain()
+            made.road.context.drain()
             assert await refused(idle) == ("no_mirror_available", GOING_AWAY)
             await busy.ping()
-            for door in made.road.plane.crowd.all():
+            for door in made.road.context.crowd.all():
                 door.cut()
             assert await refused(busy) == ("no_mirror_available", GOING_AWAY)
-        await asyncio.wait_for(made.road.plane.emptied.wait(), 10)
+        await asyncio.wait_for(made.road.context.emptied.wait(), 10)
 
 
 @scene
@@ -483,10 +483,10 @@ async def test_what_a_mirror_sends_that_is_no_websocket_is_told_to_the_client(
     good = b"\x81\x02{}"
     async with ScriptedMirror(scripted(b"", good + frames)) as mirror:
         async with Road([mirror.table(api_key="sk-mirror")]) as road:
-            road.plane.keys.season("01" * 32)
+            road.context.keys.season("01" * 32)
             key = new_key("mg-")
-            digest = road.plane.keys.digest(key.encode()).hex()
-            road.plane.keys.extend([("k1", digest, None, 0, "", None, None)])
+            digest = road.context.keys.digest(key.encode()).hex()
+            road.context.keys.extend([("k1", digest, None, 0, "", None, None)])
             client = await road.send(handshake(key))
             assert (await client.head())[0] == 101
             told = await last_words(client)
@@ -504,10 +504,10 @@ async def test_a_mirror_that_uses_an_extension_unasked_is_no_answer() -> None:
     extra = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
     async with ScriptedMirror(scripted(extra, b"")) as mirror:
         async with Road([mirror.table(api_key="sk-mirror")]) as road:
-            road.plane.keys.season("01" * 32)
+            road.context.keys.season("01" * 32)
             key = new_key("mg-")
-            digest = road.plane.keys.digest(key.encode()).hex()
-            road.plane.keys.extend([("k1", digest, None, 0, "", None, None)])
+            digest = road.context.keys.digest(key.encode()).hex()
+            road.context.keys.extend([("k1", digest, None, 0, "", None, None)])
             assert (await road.ask(handshake(key))).status == 502
 
 
@@ -533,7 +533,7 @@ async def test_a_flood_of_pings_passes_and_keeps_nothing() -> None:
             await wire.ping()
         await wire.send(json.dumps(CREATE))
         await events(wire, "response.completed")
-        assert made.road.plane.memory.used == 0
+        assert made.road.context.memory.used == 0
 
 
 @scene

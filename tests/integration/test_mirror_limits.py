@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from router.admission.clients import named_key
+from router.admission.client_address import named_key
 from tests.support.hostile_modes import SWITCHED, UPGRADE
 from tests.support.road import Road, ScriptedMirror, get, post, read_request
 from tests.support.wait import wait_until_async as wait_until
@@ -52,12 +52,12 @@ class Guarded(ScriptedMirror):
 
 def held(road: Road) -> int:
     """Places that are held in the table."""
-    return road.plane.upstreams._table.held
+    return road.context.upstreams._table.held
 
 
 def in_line(road: Road, number: int) -> bool:
-    """Whether so many wait."""
-    return len(road.plane.line) == number
+    """True if so many wait."""
+    return len(road.context.line) == number
 
 
 async def test_a_mirror_never_has_more_connections_than_it_may() -> None:
@@ -65,7 +65,7 @@ async def test_a_mirror_never_has_more_connections_than_it_may() -> None:
         answers = await asyncio.gather(*(road.ask(post()) for _ in range(20)))
         assert [answer.status for answer in answers] == [200] * 20
         assert mirror.most_open <= 2
-        assert len(road.plane.line) == 0
+        assert len(road.context.line) == 0
 
 
 async def test_requests_that_take_no_used_connection_make_room_by_closing_one() -> None:
@@ -94,9 +94,9 @@ async def test_a_caller_who_leaves_the_line_is_not_served() -> None:
         first = await road.send(get())
         await wait_until(lambda: mirror.asked, what="the first is on its way")
         second = await road.send(get())
-        await wait_until(lambda: len(road.plane.line) == 1, what="the second waits")
+        await wait_until(lambda: len(road.context.line) == 1, what="the second waits")
         await second.close()
-        await wait_until(lambda: len(road.plane.line) == 0, what="the second has left")
+        await wait_until(lambda: len(road.context.line) == 0, what="the second has left")
         mirror.go_on.set()
         assert (await first.response()).status == 200
         assert len(mirror.asked) == 1
@@ -137,10 +137,10 @@ async def test_no_more_is_asked_in_a_second_than_a_mirror_allows() -> None:
 
 async def test_what_other_workers_hold_counts() -> None:
     async with Guarded() as mirror, Road([mirror.table(max_connections=1)]) as road:
-        table = road.plane.upstreams._table
+        table = road.context.upstreams._table
         place = table.acquire(named_key("mirror", "a"), 1)
         waiting = await road.send(get())
-        await wait_until(lambda: len(road.plane.line) == 1, what="it waits for another worker")
+        await wait_until(lambda: len(road.context.line) == 1, what="it waits for another worker")
         assert not mirror.asked
         table.release(place)
         assert (await waiting.response()).status == 200

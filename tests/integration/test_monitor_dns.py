@@ -16,13 +16,13 @@ import dns.rrset
 import pytest
 from aiohttp import web
 
-from monitor.config import DnsConfig, MirrorConfig, MonitorConfig
-from monitor.probes.dns.resolvers import Resolvers
-from monitor.probes.dns.system import MAX_THREADS, Busy, SystemResolver
-from monitor.probes.dns.transport import MAX_REPLIES, Patience
-from monitor.probes.resolve import MAX_ADDRESSES
-from monitor.probes.result import TIMED_OUT, DnsObservation
-from monitor.report import probe_once
+from monitor.common.config import DnsConfig, MirrorConfig, MonitorConfig
+from monitor.engine.diagnose import probe_once
+from monitor.probes.connect import MAX_ADDRESSES
+from monitor.probes.dns_transport import MAX_REPLIES, Patience
+from monitor.probes.resolvers import Resolvers
+from monitor.probes.results import TIMED_OUT, DnsObservation
+from monitor.probes.system_resolver import MAX_THREADS, Busy, SystemResolver
 from tests.support.certs import Authority
 from tests.support.ports import free_port
 from tests.support.wait import wait_until, wait_until_async

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
-from monitor.diagnosis.pace import Pace
-from monitor.health.board import HealthBoard, HealthSnapshot
-from monitor.history.store import Store
-from monitor.metrics import FAMILIES
-from monitor.probes.bulk import LEAST, MOST, TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
-from monitor.probes.canary import ASSUMED, sing
-from monitor.probes.key import NOT_VERIFIED, check_key
-from monitor.probes.prober import Prober
-from monitor.probes.result import (
+from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
+from monitor.common.metric_registry import MetricRegistry
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.engine.canaries import ASSUMED, ask_completion
+from monitor.engine.key_checks import NOT_VERIFIED, check_key
+from monitor.engine.metrics import FAMILIES
+from monitor.engine.monitor import Monitor
+from monitor.engine.prober import Prober
+from monitor.health.snapshot import HealthBoard, HealthSnapshot
+from monitor.probes.results import (
     TIMED_OUT,
     Canary,
     KeyCheck,
@@ -29,9 +29,9 @@ from monitor.probes.result import (
     Transfer,
     Way,
 )
+from monitor.probes.throughput import LEAST, MOST, TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
 from monitor.probes.way import Budget, Opened
-from monitor.service import Monitor
-from monitor.totals import Totals
+from monitor.store.store import Store
 from tests.support.certs import Authority, Leaf
 from tests.support.wait import wait_until_async
 
@@ -164,7 +164,7 @@ async def test_a_page_of_a_list_is_no_list_of_models(authority: Authority):
 
 
 @pytest.mark.parametrize("fault", ["name", "authority", "plain"])
-@pytest.mark.parametrize("ask", [check_key, sing])
+@pytest.mark.parametrize("ask", [check_key, ask_completion])
 async def test_the_key_never_goes_where_the_certificate_is_not_verified(
     authority: Authority, tmp_path: Path, fault, ask
 ):
@@ -174,7 +174,7 @@ async def test_the_key_never_goes_where_the_certificate_is_not_verified(
     answer = saying(200, models("a"))
     async with serving(answer, None if fault == "plain" else leaf) as (server, port):
         async with opened(port, authority, scheme=scheme) as (found, mirror, way):
-            more = ("gpt", "mirrorgate/1", 10) if ask is sing else ("mirrorgate/1", 10)
+            more = ("gpt", "mirrorgate/1", 10) if ask is ask_completion else ("mirrorgate/1", 10)
             result = await ask(found, mirror, way, *more)
     expected = {
         "name": "ssl_invalid_hostname",
@@ -201,7 +201,7 @@ async def test_a_stream_without_a_verified_certificate_is_not_trusted_with_a_key
     mirror = MirrorConfig("m", "https://mirror.test", api_key=KEY)
     way = Way("mirror.test", "127.0.0.1")
     assert (await check_key(found, mirror, way, "a", 1)).failure == NOT_VERIFIED
-    assert (await sing(found, mirror, way, "gpt", "a", 1)) == Canary(NOT_VERIFIED)
+    assert (await ask_completion(found, mirror, way, "gpt", "a", 1)) == Canary(NOT_VERIFIED)
 
 
 # --- throughput
@@ -300,7 +300,7 @@ async def test_what_says_nothing_of_the_speed_is_called_so(authority: Authority,
 async def sung(answer: Answer, authority: Authority) -> tuple[Canary, list[bytes]]:
     async with serving(answer, authority.issue("mirror.test")) as (server, port):
         async with opened(port, authority) as (found, mirror, way):
-            result = await sing(found, mirror, way, "gpt-4o-mini", "mirrorgate/1", 10)
+            result = await ask_completion(found, mirror, way, "gpt-4o-mini", "mirrorgate/1", 10)
     return result, server.requests
 
 
@@ -327,10 +327,10 @@ async def test_a_canary_that_is_not_answered_may_have_cost_tokens(authority: Aut
 @contextlib.asynccontextmanager
 async def monitoring(
     mirror: MirrorConfig, config: MonitorConfig, folder: Path
-) -> AsyncIterator[tuple[Monitor, HealthBoard, Totals]]:
+) -> AsyncIterator[tuple[Monitor, HealthBoard, MetricRegistry]]:
     """A monitor whose clock stands still, whose canaries are due at once, and which soon asks
     again about a key that was refused."""
-    store, totals = await Store.open(f"sqlite:///{folder / 'm.db'}"), Totals(FAMILIES)
+    store, totals = await Store.open(f"sqlite:///{folder / 'm.db'}"), MetricRegistry(FAMILIES)
     board = HealthBoard("here")
     monitor = Monitor(
         config,
@@ -340,7 +340,7 @@ async def monitoring(
         totals,
         lambda snapshot: None,
         clock=lambda: 20000 * 86400.0,
-        pace=replace(Pace(), canary_interval=0.0, key_confirm=0.1, key_again=0.1),
+        pace=replace(DiagnosisTiming(), canary_interval=0.0, key_confirm=0.1, key_again=0.1),
     )
     await monitor.start()
     try:

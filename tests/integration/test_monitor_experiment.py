@@ -10,24 +10,23 @@ from typing import Any
 
 import pytest
 
-from monitor.care import Care
-from monitor.config import MonitorTimeouts
-from monitor.diagnosis.pace import Pace
-from monitor.diagnosis.trial import Outcome, Role
-from monitor.examiner import Case, Examiner
-from monitor.experiment import Conclusion, EndpointBusy, Laboratory
-from monitor.health.board import endpoint_of
+from monitor.common.config import MonitorTimeouts
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.tasks import CRASHES, FAMILIES, Tasks
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.engine.block_tests import BlockTestRunner, BlockTests, Case, Conclusion, EndpointBusy
+from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
-from monitor.probes.handshake import TlsContexts
+from monitor.health.snapshot import endpoint_of
+from monitor.probes.tls import TlsContexts
+from monitor.probes.trial_results import Outcome, Role
 from monitor.probes.trials import Subject, attempt
-from monitor.tasks import CRASHES, FAMILIES, Tasks
-from monitor.totals import Totals
 from tests.support.censor.relay import Censor
 from tests.support.censor.rules import DROP, FIN, RST, Action, Residual, Rule, exactly
 from tests.support.certs import Authority
 from tests.support.wait import wait_until_async
 
-PACE = replace(Pace().shortened(1.0), start_jitter=0.01, gap=0.01)
+PACE = replace(DiagnosisTiming().shortened(1.0), start_jitter=0.01, gap=0.01)
 TIMEOUTS = MonitorTimeouts(connect=10, handshake=10)
 NAME = "mirror.test"
 
@@ -39,9 +38,9 @@ class Place:
         self.censor, self.port, self.ca_file = censor, port, ca_file
         self.use(PACE)
 
-    def use(self, pace: Pace, **more) -> None:
-        self.quarantine, self.care = Quarantine(pace), Care(pace)
-        self.laboratory = Laboratory(
+    def use(self, pace: DiagnosisTiming, **more) -> None:
+        self.quarantine, self.care = Quarantine(pace), SniBudget(pace)
+        self.runner = BlockTestRunner(
             TlsContexts(),
             self.quarantine,
             self.care,
@@ -54,7 +53,7 @@ class Place:
     async def examine(self, address: str = "127.0.0.1", **more) -> Conclusion:
         subject = Subject(NAME, address, self.port, self.ca_file)
         timeouts = more.pop("timeouts", TIMEOUTS)
-        return await self.laboratory.examine(subject, timeouts, **more)
+        return await self.runner.examine(subject, timeouts, **more)
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ async def test_nothing_begins_while_the_endpoint_is_held(place: Place):
 
 
 async def test_somebody_who_waits_at_a_terminal_is_told_at_once(place: Place):
-    place.use(Pace())
+    place.use(DiagnosisTiming())
     place.censor.rules = (Rule(exactly(NAME), RST),)
     conclusion = await place.examine(patient=False)
     assert roles(conclusion) == [Role.control, Role.target, Role.control]
@@ -139,13 +138,13 @@ async def test_somebody_who_waits_at_a_terminal_is_told_at_once(place: Place):
 async def test_one_experiment_at_a_time_on_an_endpoint(place: Place):
     place.use(replace(PACE, start_jitter=0.0, gap=30.0))
     running = asyncio.create_task(place.examine())
-    await wait_until_async(lambda: place.laboratory.is_busy("127.0.0.1", place.port))
+    await wait_until_async(lambda: place.runner.is_busy("127.0.0.1", place.port))
     with pytest.raises(EndpointBusy):
         await place.examine()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert not place.laboratory.is_busy("127.0.0.1", place.port)
+    assert not place.runner.is_busy("127.0.0.1", place.port)
 
 
 async def test_a_name_is_shown_no_more_often_than_allowed(place: Place):
@@ -166,7 +165,7 @@ async def test_a_cancelled_experiment_closes_its_connection(place: Place):
 
 
 async def test_without_control_names_nothing_is_tried(place: Place):
-    place.laboratory.controls = ()
+    place.runner.controls = ()
     conclusion = await place.examine()
     assert conclusion.trials == ()
     assert not place.censor.log
@@ -185,8 +184,8 @@ async def test_control_names_that_a_reload_takes_away_end_what_runs(
 ):
     """No name that was taken away is shown any more, nothing is held without evidence."""
     place.censor.rules = (Rule(exactly("control.test"), RST),) if when == "glance" else ()
-    totals, concluded = Totals(FAMILIES), list[Conclusion]()
-    laboratory = place.laboratory
+    totals, concluded = MetricRegistry(FAMILIES), list[Conclusion]()
+    laboratory = place.runner
     shown: list[str] = []
 
     async def watched(role: Role, subject: Subject, control: str, *more: Any) -> Any:
@@ -196,9 +195,9 @@ async def test_control_names_that_a_reload_takes_away_end_what_runs(
             laboratory.controls = ()
         return made
 
-    monkeypatch.setattr("monitor.examiner.attempt", watched)
-    monkeypatch.setattr("monitor.experiment.attempt", watched)
-    examiner = Examiner(
+    monkeypatch.setattr("monitor.engine.block_tests.attempt", watched)
+    monkeypatch.setattr("monitor.engine.block_tests.attempt", watched)
+    examiner = BlockTests(
         laboratory,
         TlsContexts(),
         place.quarantine,
@@ -232,7 +231,7 @@ class Listening:
 
 async def test_a_control_name_that_a_reload_replaces_during_a_wait_is_not_shown(place: Place):
     async def sleep(seconds: float) -> None:
-        place.laboratory.controls = ("other.test",)
+        place.runner.controls = ("other.test",)
 
     place.use(PACE, sleep=sleep, heard=lambda: None)
     conclusion = await place.examine(triggered=time.monotonic() - PACE.residual_hold + 0.01)

@@ -12,11 +12,11 @@ from typing import cast
 
 import pytest
 
-from monitor.config import MonitorTimeouts
-from monitor.diagnosis.trial import Outcome, Role, outcome_of
+from monitor.common.config import MonitorTimeouts
 from monitor.probes import certificate
-from monitor.probes.handshake import TlsContexts
-from monitor.probes.result import Operation, StepResult, TlsEvidence
+from monitor.probes.results import Operation, StepResult, TlsEvidence
+from monitor.probes.tls import TlsContexts
+from monitor.probes.trial_results import Outcome, Role, outcome_of
 from monitor.probes.trials import Attempt, Subject, attempt
 from tests.support.censor.relay import Censor
 from tests.support.censor.rules import (
@@ -231,7 +231,7 @@ async def test_a_closed_port_is_not_a_handshake(authority: Authority):
 
 @pytest.fixture(params=["as it is", "private attribute missing", "private attribute different"])
 def privates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether the private object beneath an SSLObject gives out what it has."""
+    """True if the private object beneath an SSLObject gives out what it has."""
     names = {"private attribute missing": "_no_such", "private attribute different": "context"}
     if request.param in names:
         monkeypatch.setattr(certificate, "_BENEATH", names[request.param])

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from monitor.config import DnsConfig, MirrorConfig, MonitorConfig, MonitorTimeouts, SniConfig
-from monitor.diagnosis.pace import NORMAL, Pace
-from monitor.health.board import HealthBoard, HealthSnapshot, PathHealth, Standing, State
-from monitor.history.store import Store
-from monitor.metrics import FAMILIES
-from monitor.probes.dns.resolvers import Resolvers
-from monitor.probes.naming import NameService
-from monitor.probes.prober import Prober
-from monitor.service import Monitor
-from monitor.totals import Totals
+from monitor.common.config import DnsConfig, MirrorConfig, MonitorConfig, MonitorTimeouts, SniConfig
+from monitor.common.metric_registry import MetricRegistry
+from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
+from monitor.engine.metrics import FAMILIES
+from monitor.engine.monitor import Monitor
+from monitor.engine.naming import NameService
+from monitor.engine.prober import Prober
+from monitor.health.snapshot import HealthBoard, HealthSnapshot, PathHealth, Standing, State
+from monitor.probes.resolvers import Resolvers
+from monitor.store.store import Store
 from tests.support.censor.dns_script import Script, reply
 from tests.support.censor.dns_server import DnsServer, DohServer
 from tests.support.censor.relay import Censor
@@ -39,7 +39,7 @@ ANSWER = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: %d\r\nConnection: close\
 RESIDUAL = 1.5
 
 
-def hurried(residual: float) -> Pace:
+def hurried(residual: float) -> DiagnosisTiming:
     """The usual pace, with everything that is waited for made short."""
     short = NORMAL.shortened(residual)
     return replace(
@@ -70,7 +70,7 @@ class Scenario:
         )
         self.store = await Store.open(f"sqlite:///{self.folder / 'm.db'}")
         self.board = HealthBoard("here")
-        self.totals = Totals(FAMILIES)
+        self.totals = MetricRegistry(FAMILIES)
         self.monitor = Monitor(
             config,
             (self.mirror,),

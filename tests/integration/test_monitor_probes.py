@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
-from monitor.probes.result import Operation
-from monitor.report import ProbeReport, probe_once
+from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
+from monitor.engine.diagnose import ProbeReport, probe_once
+from monitor.probes.results import Operation
 from tests.support.certs import Authority, Leaf
 from tests.support.ports import free_port
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.config import MirrorConfig, MonitorTimeouts
-from monitor.probes.prober import Prober
-from monitor.probes.result import Way
-from monitor.probes.room import NoRoom
+from monitor.common.config import MirrorConfig, MonitorTimeouts
+from monitor.common.settings import read
+from monitor.engine.prober import Prober
+from monitor.probes.results import Way
+from monitor.probes.room import NoCapacity
 from monitor.probes.way import Budget
-from monitor.settings import read
-from router.admission.clients import named_key
-from router.admission.table import Table
-from router.main.room import TableRoom
+from router.admission.client_address import named_key
+from router.admission.shared_table import Table
+from router.control.monitor_room import SharedCapacity
 from tests.support.road import ScriptedMirror, answering
 
 MODELS = b"HTTP/1.1 401 U\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -29,7 +29,7 @@ async def test_a_probe_takes_a_place_and_gives_it_back() -> None:
 
     async with Watching(answering(MODELS)) as mirror:
         config = read(MirrorConfig, mirror.table(max_connections=1))
-        prober = Prober(room=TableRoom(table))
+        prober = Prober(room=SharedCapacity(table))
         way = Way(config.host, "127.0.0.1")
         (result,) = await prober.ask(config, [way], MonitorTimeouts(), Budget.of(5))
         await prober.aclose()
@@ -41,9 +41,9 @@ async def test_a_probe_that_finds_no_room_is_put_off() -> None:
     async with ScriptedMirror(answering(MODELS)) as mirror:
         config = read(MirrorConfig, mirror.table(max_connections=1))
         place = table.acquire(named_key("mirror", config.id), 1)
-        prober = Prober(room=TableRoom(table))
+        prober = Prober(room=SharedCapacity(table))
         way = Way(config.host, "127.0.0.1")
-        with pytest.raises(NoRoom):
+        with pytest.raises(NoCapacity):
             await prober.greet(config, way, MonitorTimeouts(connect=0.05), Budget.of(5))
         assert mirror.connections == 0
         table.release(place)
@@ -53,6 +53,6 @@ async def test_a_probe_that_finds_no_room_is_put_off() -> None:
 
 async def test_a_mirror_without_limits_has_always_room() -> None:
     table = Table.alone()
-    leave = await TableRoom(table).enter(read(MirrorConfig, {"id": "a", "url": "http://a"}), 0)
+    leave = await SharedCapacity(table).enter(read(MirrorConfig, {"id": "a", "url": "http://a"}), 0)
     assert table.held == 0
     leave()

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from monitor.actors import Actor
-from monitor.config import MirrorConfig, MonitorConfig, MonitorTimeouts
-from monitor.diagnosis.verdict import judge
-from monitor.health.board import HealthBoard, HealthSnapshot, Standing, State, Wish
-from monitor.history import reading
-from monitor.history.records import Sample, Transition
-from monitor.history.store import Store
-from monitor.metrics import FAMILIES
-from monitor.probes.prober import Probe, Prober
-from monitor.probes.result import TIMED_OUT, HttpAnswer, Operation, PathResult, StepResult, Way
+from monitor.common.audit import Actor
+from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.tasks import CRASHES
+from monitor.diagnosis.classify import judge
+from monitor.engine.metrics import FAMILIES
+from monitor.engine.mirror_state import MirrorState
+from monitor.engine.monitor import Monitor
+from monitor.engine.prober import Probe, Prober
+from monitor.engine.scheduler import probe_budget
+from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override, Standing, State
+from monitor.probes.results import TIMED_OUT, HttpAnswer, Operation, PathResult, StepResult, Way
 from monitor.probes.way import Budget
-from monitor.rhythm import probe_budget
-from monitor.service import Monitor
-from monitor.tasks import CRASHES
-from monitor.totals import Totals
-from monitor.watch import MirrorWatch
+from monitor.store import queries
+from monitor.store.records import Sample, Transition
+from monitor.store.store import Store
 from tests.support.mirror import PretendMirror
 from tests.support.wait import wait_until_async
 
@@ -135,7 +135,7 @@ class Setup:
     async def start(self, config: MonitorConfig = CONFIG, prober: Prober | None = None) -> Monitor:
         self.store = await Store.open(self.url)
         self.board = HealthBoard("here")
-        self.totals = Totals(FAMILIES)
+        self.totals = MetricRegistry(FAMILIES)
         monitor = Monitor(
             config,
             self.mirrors,
@@ -158,7 +158,7 @@ class Setup:
             await store.close()
 
     async def transitions(self, mirror_id: str, limit: int) -> list[Transition]:
-        return await self.store.read(lambda asked: reading.transitions(asked, mirror_id, limit))
+        return await self.store.read(lambda asked: queries.transitions(asked, mirror_id, limit))
 
     def state(self, mirror_id: str) -> State:
         return self.board.current.of(mirror_id).state
@@ -396,30 +396,30 @@ async def test_refusing_mirrors_are_down_however_many(setup):
 async def test_a_wish_is_durable_published_and_survives_restart_and_green_probes(setup):
     monitor = await setup.start()
     await setup.until("hk", State.up)
-    await monitor.set_wish("hk", Wish.drain, None, Actor("operator"))
-    assert setup.published[-1].of("hk").wish is Wish.drain
+    await monitor.set_wish("hk", Override.drain, None, Actor("operator"))
+    assert setup.published[-1].of("hk").wish is Override.drain
     await setup.probes_more("hk", 2)
     assert not setup.board.current.of("hk").in_rotation
     await setup.stop()
     monitor = await setup.start()
-    assert setup.published[-1].of("hk").wish is Wish.drain
+    assert setup.published[-1].of("hk").wish is Override.drain
     await setup.until("hk", State.up)
     assert not setup.board.current.of("hk").in_rotation
-    await monitor.set_wish("hk", Wish.use, None, Actor("operator"))
+    await monitor.set_wish("hk", Override.use, None, Actor("operator"))
     assert setup.board.current.of("hk").in_rotation
     with pytest.raises(KeyError):
-        await monitor.set_wish("nobody", Wish.use, None, Actor("operator"))
+        await monitor.set_wish("nobody", Override.use, None, Actor("operator"))
 
 
 async def test_maintenance_is_shown_until_its_time_is_over(setup):
     monitor = await setup.start()
     await setup.until("hk", State.up)
     setup.now = lambda: 1000.0
-    await monitor.set_wish("hk", Wish.maintenance, 2000.0, Actor("operator"))
+    await monitor.set_wish("hk", Override.maintenance, 2000.0, Actor("operator"))
     assert setup.state("hk") is State.maintenance
     setup.now = lambda: 2000.0
     await setup.until("hk", State.up)
-    assert setup.board.current.of("hk").wish is Wish.use
+    assert setup.board.current.of("hk").wish is Override.use
 
 
 async def test_a_restart_is_unknown_at_first_and_then_remembers_since_when(setup):
@@ -468,7 +468,7 @@ async def test_a_reload_keeps_the_health_of_those_unchanged(setup):
 
 async def test_settings_that_change_while_the_monitor_starts_lose_no_wish(setup, monkeypatch):
     monitor = await setup.start(SLOW)
-    await monitor.set_wish("hk", Wish.maintenance, None, Actor("operator", "here"))
+    await monitor.set_wish("hk", Override.maintenance, None, Actor("operator", "here"))
     await setup.stop()
     real = Store.wishes
 
@@ -534,7 +534,7 @@ async def test_metrics_follow_state_and_verdict(setup):
 
 
 async def test_health_that_is_too_old_is_unknown(setup, monkeypatch):
-    monkeypatch.setattr("monitor.rhythm.SHORTEST_BUDGET", 0.2)
+    monkeypatch.setattr("monitor.engine.scheduler.SHORTEST_BUDGET", 0.2)
     await setup.start()
     await setup.until("hk", State.up)
     release = asyncio.Event()
@@ -597,7 +597,7 @@ async def test_one_mirror_that_cannot_be_kept_up_does_not_keep_the_others_from_i
     await setup.until("us", State.up)
     expired, real = set[str](), monitor._judge.expire
 
-    def expire(watch: MirrorWatch, now: float) -> bool:
+    def expire(watch: MirrorState, now: float) -> bool:
         if watch.mirror.id == "hk":
             raise RuntimeError("a fault")
         expired.add(watch.mirror.id)

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from monitor.config import MirrorConfig, MonitorConfig, SniConfig
-from monitor.diagnosis.pace import Pace
-from monitor.diagnosis.trial import Level
-from monitor.inspection import inspector
-from router.main import cli
-from router.main.commands.client import Client
-from router.main.probe_report import hints
-from router.main.progress import Progress
+from monitor.common.config import MirrorConfig, MonitorConfig, SniConfig
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.engine.diagnose import inspector
+from monitor.probes.trial_results import Level
+from router.cli import main
+from router.cli.client import Client
+from router.cli.probe_report import hints
+from router.cli.progress import Progress
 from tests.support.censor.relay import Censor
 from tests.support.censor.rules import DROP, FIN, RST, Residual, Rule, exactly
 from tests.support.certs import Authority
@@ -48,7 +48,7 @@ def arguments(port: int, authority: Authority, *more: str) -> list[str]:
 
 
 def said(capsys: pytest.CaptureFixture[str], argv: list[str]) -> tuple[int, str]:
-    code = cli.main(argv)
+    code = main.main(argv)
     return code, capsys.readouterr().out
 
 
@@ -171,7 +171,7 @@ async def test_a_name_that_the_running_instance_leaves_alone_is_shown_to_nobody(
             f'allow_private = true\nca_file = "{authority.ca_file}"\n'
         )
         argv = ["probe", "m", *(["--anyway"] if anyway else [])]
-        code = await asyncio.to_thread(cli.main, argv)
+        code = await asyncio.to_thread(main.main, argv)
         shown = len(censor.handshakes(NAME))
     told = capsys.readouterr().err
     assert (code, shown) == ((0, 1) if anyway else (1, 0))
@@ -183,7 +183,7 @@ async def test_with_patience_the_after_effect_is_seen_and_the_block_confirmed(
 ):
     rule = Rule(exactly(NAME), RST, residual=Residual(0.8, RST))
     told: list[str] = []
-    pace = Pace().shortened(1.0)
+    pace = DiagnosisTiming().shortened(1.0)
     async with (
         Censor((rule,)) as censor,
         inspector(MonitorConfig(), pace, told.append, patient=True) as by,
@@ -207,7 +207,7 @@ async def test_another_name_is_not_tried_where_one_was_cut_off(good_server, auth
     config = replace(MonitorConfig(), sni=SniConfig(control=()))
     async with (
         Censor((Rule(exactly(NAME), RST),)) as censor,
-        inspector(config, Pace(), lambda text: None) as by,
+        inspector(config, DiagnosisTiming(), lambda text: None) as by,
     ):
         port = await censor.listen(("127.0.0.1",), good_server)
         seen = await by.inspect(
@@ -240,11 +240,11 @@ def test_all_mirrors_of_a_configuration_or_the_one_that_is_named(tmp_path, capsy
         for n, port in enumerate(ports)
     )
     (tmp_path / "config.toml").write_text(tables)
-    assert cli.main(["probe", "--json"]) == 1
+    assert main.main(["probe", "--json"]) == 1
     both = json.loads(capsys.readouterr().out)["mirrors"]
     assert [mirror["id"] for mirror in both] == ["m0", "m1"]
     assert data(capsys, ["probe", "m1"])["url"].endswith(str(ports[1]))
-    assert cli.main(["probe", "m2"]) == 2
+    assert main.main(["probe", "m2"]) == 2
     assert 'no mirror "m2": it has m0, m1' in capsys.readouterr().err
 
 
@@ -253,8 +253,8 @@ def test_a_url_needs_no_configuration_even_where_there_is_a_broken_one(tmp_path,
     assert data(capsys, ["probe", f"http://127.0.0.1:{free_port()}"])["verdict"] == (
         "connection_refused"
     )
-    assert cli.main(["probe"]) == 2
-    assert cli.main(["probe", "m"]) == 2
+    assert main.main(["probe"]) == 2
+    assert main.main(["probe", "m"]) == 2
 
 
 def test_a_name_that_does_not_exist_is_told_with_the_resolvers_that_were_asked(capsys):
@@ -273,7 +273,7 @@ def test_private_addresses_are_refused_until_they_are_allowed(capsys):
 
 
 def test_two_formats_at_once_are_refused(capsys):
-    assert cli.main(["probe", "http://127.0.0.1:1", "--json", "--markdown"]) == 2
+    assert main.main(["probe", "http://127.0.0.1:1", "--json", "--markdown"]) == 2
     assert "exclude each other" in capsys.readouterr().err
 
 

@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import uvloop
 
-from router import proxied as proxied_module
-from router.door import Door
-from router.listener import Acceptor, bind
+from router.forwarding.client_connection import ClientConnection
+from router.process import proxied_listener as proxied_module
+from router.process.listener import Acceptor, bind
 from tests.support.certs import Authority
 from tests.support.road import OK, PATIENCE, RawClient, Road, ScriptedMirror, answering, get
 from tests.support.wait import wait_until_async
@@ -29,7 +29,9 @@ async def proxied(
     """A road whose clients come through a proxy, and its port."""
     async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()], router) as road:
         listen = bind("127.0.0.1:0", "router.listen")
-        acceptor = Acceptor(listen, lambda source="": Door(road.plane, source), tls, patience)
+        acceptor = Acceptor(
+            listen, lambda source="": ClientConnection(road.context, source), tls, patience
+        )
         await acceptor.resume()
         try:
             yield road, listen.getsockname()[1]
@@ -82,7 +84,7 @@ async def test_a_header_that_does_not_come_is_not_awaited_for_ever():
         writer.write(V1[:10])
         assert await reader.read() == b""
         writer.close()
-        assert len(road.plane.crowd) == 0
+        assert len(road.context.crowd) == 0
 
 
 async def test_tls_begins_behind_the_header(authority: Authority):
@@ -138,7 +140,7 @@ async def test_it_can_begin_and_end_with_a_reload():
     async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()]) as road:
         listen = bind("127.0.0.1:0", "router.listen")
         port = listen.getsockname()[1]
-        acceptor = Acceptor(listen, lambda source="": Door(road.plane, source), None)
+        acceptor = Acceptor(listen, lambda source="": ClientConnection(road.context, source), None)
         await acceptor.resume()
         assert await _ask(port, get()) == 200
         acceptor.expect_headers(5.0)

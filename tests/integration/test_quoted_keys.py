@@ -10,7 +10,7 @@ import zlib
 
 import pytest
 
-from router.admission.keys import checksum
+from router.admission.credentials import checksum
 from tests.support.loops import on_both_loops, run_on
 from tests.support.road import (
     CONTENT,
@@ -351,7 +351,7 @@ async def switched(
     async with ScriptedMirror(switching(*fields, seen=seen)) as mirror:
         table = mirror.table(api_key=KEY, client_keys=["sk-*"] if own else [])
         async with Road([table], {"callers": ["own", "issued"]}) as road:
-            ring = road.plane.keys
+            ring = road.context.keys
             ring.season("01" * 32)
             ring.extend([("k1", ring.digest(ISSUED.encode()).hex(), None, 0.0, "", None, None)])
             client = await road.send(asked)

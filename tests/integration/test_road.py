@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from monitor.health.board import State
+from monitor.health.snapshot import State
 from tests.support.road import OK, Road, ScriptedMirror, answering, get, post, read_request
 from tests.support.scenes import scene
 
@@ -132,7 +132,7 @@ async def test_a_kept_connection_that_ends_late_was_not_stale(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The mirror had the request for long enough to act upon it: it is not sent again."""
-    monkeypatch.setattr("router.reply.STALE_WITHIN", -1.0)
+    monkeypatch.setattr("router.forwarding.response.STALE_WITHIN", -1.0)
 
     async def one_answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -151,7 +151,7 @@ async def test_an_unforeseen_fault_while_connecting_does_not_leave_the_client_wa
     async def breaks(*_: object) -> None:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr("router.opening.connect", breaks)
+    monkeypatch.setattr("router.forwarding.opening.connect", breaks)
     async with Road([_refusing()]) as road:
         answer = await road.ask(post())
         assert (answer.status, answer.error["code"]) == (502, "upstream_error")
@@ -249,7 +249,7 @@ async def test_events_pass_one_by_one_as_they_come() -> None:
 async def test_a_banned_client_is_refused_and_told_why() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
         async with Road([mirror.table()], more={"contact": "ops@example.com"}) as road:
-            road.plane.bans.add([("127.0.0.1/32", None, "b1", "too greedy")])
+            road.context.bans.add([("127.0.0.1/32", None, "b1", "too greedy")])
             answer = await road.ask(get())
             assert (answer.status, answer.error["code"]) == (403, "client_banned")
             assert "too greedy" in answer.error["message"]

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from monitor.health.board import State
-from router.upstreams import IDLE_SECONDS
+from monitor.health.snapshot import State
+from router.upstream.upstream import IDLE_SECONDS
 from tests.support.clock import Clock
 from tests.support.road import OK, Road, ScriptedMirror, answering, get, post, read_request
 from tests.support.scenes import scene
@@ -231,7 +231,7 @@ async def test_a_websocket_becomes_a_tunnel_both_ways() -> None:
         await client.close()
         await wait_until(lambda: road.in_flight == 0, what="the tunnel has ended")
         assert [end.outcome for end in road.finished] == ["success"]
-        assert not road.plane.crowd
+        assert not road.context.crowd
 
 
 async def test_a_refused_websocket_is_relayed_as_the_answer_it_is() -> None:

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import pytest
 
-from monitor.health.board import HealthSnapshot
-from router.wire.chunks import chunk
+from monitor.health.snapshot import HealthSnapshot
+from router.wire.chunked import chunk
 from tests.support.clock import Clock
 from tests.support.road import (
     CONTENT,
@@ -311,7 +311,7 @@ async def test_a_removed_mirror_finishes_what_runs_and_is_ended_after_the_drain_
     async with ScriptedMirror(_streams_forever) as mirror, Road([mirror.table()], router) as road:
         client = await road.send(post())
         await client.head()
-        road.plane.configure(road.config([]), HealthSnapshot())
+        road.context.configure(road.config([]), HealthSnapshot())
         assert await client.chunk() == CONTENT
         while await client.chunk():
             pass
@@ -324,14 +324,14 @@ async def test_a_draining_worker_ends_idle_connections_and_marks_the_last_answer
         idle = await road.send(get())
         await idle.response()
         busy = await road.send(post("/v1/files", b"x" * 10)[:-5])
-        await wait_until(lambda: len(road.plane.crowd) == 2, what="both are connected")
-        road.plane.drain()
+        await wait_until(lambda: len(road.context.crowd) == 2, what="both are connected")
+        road.context.drain()
         assert await idle.at_end()
         await busy.send(b"x" * 5)
         answer = await busy.response()
         assert (answer.status, answer["connection"]) == (200, "close")
         assert await busy.at_end()
-        await asyncio.wait_for(road.plane.emptied.wait(), 5)
+        await asyncio.wait_for(road.context.emptied.wait(), 5)
 
 
 @scene
@@ -344,10 +344,10 @@ async def test_a_client_that_takes_no_answers_is_cut_whatever_it_has_pipelined()
     async with Road([], {"timeouts": {"write_stall": "1s"}}) as road:
         client = await road.connect()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        (door,) = cast(Any, road.plane.crowd.all())
+        (door,) = cast(Any, road.context.crowd.all())
         while not door.transport.get_write_buffer_size():
             client.writer.write(preflight * 8)
             await asyncio.sleep(0)
         client.writer.write(preflight * 8)
         assert door.vacant, "it makes way where there are too many"
-        await wait_until(lambda: not road.plane.crowd, what="the connection to end")
+        await wait_until(lambda: not road.context.crowd, what="the connection to end")

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from router.admission.keys import new_key
+from router.admission.credentials import new_key
 from router.admission.limits import MOST_WAITING
-from router.wire.chunks import chunk
+from router.wire.chunked import chunk
 from tests.support.road import (
     CONTENT,
     OK,
@@ -87,9 +87,11 @@ async def test_who_has_just_ended_a_request_is_not_refused_the_next() -> None:
         await wait_until(lambda: gate.waiting == 2)
         for _ in range(5):
             next_one = await road.send(post())  # which comes before the end of the other
-            await wait_until(lambda: road.plane.limits._waiting == 1)
+            await wait_until(lambda: road.context.limits._waiting == 1)
             await held.pop(0).close()
-            await wait_until(lambda: road.plane.limits.held == 2 and not road.plane.limits._waiting)
+            await wait_until(
+                lambda: road.context.limits.held == 2 and not road.context.limits._waiting
+            )
             held.append(next_one)
         gate.open.set()
         assert [(await each.response()).status for each in held] == [200, 200]
@@ -100,9 +102,9 @@ async def test_a_flood_of_requests_too_many_is_not_put_off() -> None:
     async with ScriptedMirror(gate.script) as mirror, Road([mirror.table()], more=LIMITS) as road:
         _ = [await road.send(get()) for _ in range(2)]
         await wait_until(lambda: gate.waiting == 2)
-        road.plane.limits._waiting = MOST_WAITING
+        road.context.limits._waiting = MOST_WAITING
         assert (await road.ask(get())).status == 429
-        road.plane.limits._waiting = 0
+        road.context.limits._waiting = 0
 
 
 async def test_a_refused_request_without_a_body_keeps_its_connection() -> None:
@@ -134,10 +136,10 @@ async def test_pipelined_requests_take_a_place_when_it_is_their_turn() -> None:
     async with ScriptedMirror(gate.script) as mirror, Road([mirror.table()], more=LIMITS) as road:
         client = await road.send(get() * 5)
         await wait_until(lambda: gate.waiting == 1)
-        assert road.plane.limits.held == 1
+        assert road.context.limits.held == 1
         gate.open.set()
         assert [(await client.response()).status for _ in range(5)] == [200] * 5
-        assert road.plane.limits.held == 0
+        assert road.context.limits.held == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -181,7 +183,7 @@ async def test_no_place_is_lost_whenever_clients_leave_and_whatever_mirrors_do(s
         tables = [mirror.table(), other.table()]
         async with Road(tables, more={"limits": {"connections": 7}}) as road:
             await asyncio.gather(*(client(road) for _ in range(12)))
-            await wait_until(lambda: road.plane.limits.held == 0, what="all places to be free")
+            await wait_until(lambda: road.context.limits.held == 0, what="all places to be free")
 
 
 async def _is_cut(client: RawClient) -> bool:
@@ -198,9 +200,9 @@ async def test_a_ban_cuts_what_runs_and_lets_the_idle_ask_why() -> None:
         assert (await idle.response()).status == 200
         running = await road.send(post())
         assert (await running.head())[0] == 200
-        road.plane.ban([(HERE, None, "b" * 12, "too greedy")])
+        road.context.ban([(HERE, None, "b" * 12, "too greedy")])
         assert await _is_cut(running)
-        await wait_until(lambda: road.plane.limits.held == 0)
+        await wait_until(lambda: road.context.limits.held == 0)
         await idle.send(get())
         refused = await idle.response()
         assert (refused.status, refused.error["code"]) == (403, "client_banned")
@@ -211,8 +213,8 @@ async def test_who_waits_for_a_place_is_told_of_a_ban() -> None:
         running = [await road.send(post()) for _ in range(2)]
         assert [(await each.head())[0] for each in running] == [200, 200]
         waiting = await road.send(get())
-        await wait_until(lambda: road.plane.limits._waiting == 1)
-        road.plane.ban([(HERE, None, "b" * 12, "too greedy")])
+        await wait_until(lambda: road.context.limits._waiting == 1)
+        road.context.ban([(HERE, None, "b" * 12, "too greedy")])
         assert (await waiting.response()).error["code"] == "client_banned"
 
 
@@ -226,14 +228,14 @@ async def test_a_ban_behind_a_proxy_hits_only_who_is_banned() -> None:
             for address in ("203.0.113.7", "203.0.113.8")
         ]
         assert [(await each.head())[0] for each in (bad, good)] == [200, 200]
-        road.plane.ban([("203.0.113.7/32", None, "b" * 12, "too greedy")])
+        road.context.ban([("203.0.113.7/32", None, "b" * 12, "too greedy")])
         assert await _is_cut(bad)
         assert await good.chunk()
         assert [end.client for end in road.finished] == ["203.0.113.7"]
 
 
 def _rules(road: Road) -> Iterator[str]:
-    return (alert.rule for alert in road.plane.alerts.take())
+    return (alert.rule for alert in road.context.alerts.take())
 
 
 async def test_what_can_lead_to_a_ban_is_noted_and_nothing_else() -> None:
@@ -247,7 +249,7 @@ async def test_what_can_lead_to_a_ban_is_noted_and_nothing_else() -> None:
             (get("/elsewhere"), []),
             (b"GET  / HTTP/1.1\r\n\r\n", ["malformed_request"]),
         ):
-            road.plane.alerts.take()
+            road.context.alerts.take()
             await road.ask(request)
             assert list(_rules(road)) == noted, request
         for _ in range(5):
@@ -264,7 +266,7 @@ async def test_an_address_is_not_blamed_for_a_key_that_is_used_too_much(by: str)
     script = answering(OK)
     async with ScriptedMirror(script) as mirror:
         async with Road([mirror.table(api_key="sk-m")], more=more) as road:
-            key, ring = new_key("mg-"), road.plane.keys
+            key, ring = new_key("mg-"), road.context.keys
             ring.season("01" * 32)
             ring.extend([("k1", ring.digest(key.encode()).hex(), None, 1.0, "", None, None)])
             request = get().replace(b"sk-x", key.encode())
@@ -280,7 +282,7 @@ async def test_who_asked_first_is_named_in_an_alert() -> None:
         for agent in ("one/1", "two/2", "three/3"):
             await client.send(get("/v1/models", f"User-Agent: {agent}"))
             await client.response()
-        alerts = road.plane.alerts.take()
+        alerts = road.context.alerts.take()
         assert alerts[0].network == HERE
         assert alerts[0].user_agent == "two/2"
         assert sum(alert.refusals for alert in alerts) == 2

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from monitor.health.board import (
+from monitor.health.snapshot import (
     HealthSnapshot,
     MirrorHealth,
     PathHealth,
@@ -65,11 +65,11 @@ class Scenery:
     def know(self, *paths: PathHealth, quarantine: dict[str, float] | None = None) -> None:
         """Tell the plane these paths."""
         health = MirrorHealth("a", State.up, paths=paths, last_probe=1.0)
-        self.road.plane.learn(HealthSnapshot(1, 1.0, "x", {"a": health}, quarantine or {}))
+        self.road.context.learn(HealthSnapshot(1, 1.0, "x", {"a": health}, quarantine or {}))
 
     def told(self) -> set[tuple[Any, ...]]:
         """The failures of paths that control would be told."""
-        return {tuple(failure) for failure in self.road.plane.traffic.take_failed()}
+        return {tuple(failure) for failure in self.road.context.traffic.take_failed()}
 
     def endpoint(self, address: str) -> str:
         return endpoint_of(address, self.port)
@@ -109,7 +109,7 @@ async def test_the_first_path_is_used_under_its_name(tmp_path: Path) -> None:
         assert (await here.road.ask(post("/v1/files"))).status == 200
         assert here.hosts == [f"{OWN}:{here.port}", f"{ALT}:{here.port}"]
         assert [(h.sni, h.address) for h in here.censor.log] == [(OWN, NEAR), (ALT, FAR)]
-        assert len(here.road.plane.traffic.take_opened()) == 2
+        assert len(here.road.context.traffic.take_opened()) == 2
 
 
 @pytest.mark.parametrize(("action", "failure"), [(RST, "connection_reset"), (FIN, "eof_error")])
@@ -169,20 +169,20 @@ async def test_nothing_is_opened_to_what_is_quarantined_and_what_is_open_goes_on
 ) -> None:
     async with scenery(tmp_path) as here:
         now = time.time()
-        here.road.plane.wall = lambda: now
+        here.road.context.wall = lambda: now
         assert (await here.road.ask(get())).status == 200
         held = {here.endpoint(address): now + 50 for address in (NEAR, FAR)}
         here.know(*ALL, quarantine=held)
         assert (await here.road.ask(get())).status == 200, "over the connection that was kept"
         assert len(here.censor.log) == 1
-        (upstream,) = here.road.plane.upstreams
+        (upstream,) = here.road.context.upstreams
         upstream.close_idle()
-        here.road.plane.upstreams.settle(now)
+        here.road.context.upstreams.settle(now)
         answer = await here.road.ask(get())
         assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
         assert len(here.censor.log) == 1
-        here.road.plane.wall = lambda: now + 51
-        here.road.plane.upstreams.settle(now + 51)
+        here.road.context.wall = lambda: now + 51
+        here.road.context.upstreams.settle(now + 51)
         assert (await here.road.ask(get())).status == 200
 
 

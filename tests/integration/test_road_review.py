@@ -12,10 +12,10 @@ from typing import Any, cast
 
 import pytest
 
-from router import opening
-from router.door import Door
-from router.wire import connect as connecting
-from router.wire.wheel import Wheel
+from router.forwarding import opening
+from router.forwarding.client_connection import ClientConnection
+from router.upstream import connector as connecting
+from router.wire.timer_wheel import TimerWheel
 from tests.support.road import (
     OK,
     RawClient,
@@ -43,9 +43,9 @@ class Clock:
 
     def __init__(self, road: Road) -> None:
         self._ahead = 0.0
-        road.plane.wheel.stop()
-        self._wheel = road.plane.wheel = Wheel(lambda: time.monotonic() + self._ahead)
-        self._wheel.watch(road.plane.exchanges)
+        road.context.wheel.stop()
+        self._wheel = road.context.wheel = TimerWheel(lambda: time.monotonic() + self._ahead)
+        self._wheel.watch(road.context.exchanges)
 
     def pass_by(self, seconds: float) -> None:
         """Let this time pass: every deadline in it is noticed."""
@@ -54,17 +54,17 @@ class Clock:
             self._wheel.tick()
 
 
-async def reluctant(road: Road, data: bytes) -> tuple[RawClient, Door]:
+async def reluctant(road: Road, data: bytes) -> tuple[RawClient, ClientConnection]:
     """A client that has sent this and reads little, and its door, which notices at once."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
-    before = set(road.plane.crowd.all())
+    before = set(road.context.crowd.all())
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", road.port))
     client = RawClient(*await asyncio.open_connection(sock=sock, limit=1024))
     road._clients.append(client)
-    (door,) = await wait_until(lambda: set(road.plane.crowd.all()) - before)
-    door = cast(Door, door)
+    (door,) = await wait_until(lambda: set(road.context.crowd.all()) - before)
+    door = cast(ClientConnection, door)
     door.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     door.transport.set_write_buffer_limits(1)
     await client.send(data)
@@ -104,7 +104,7 @@ async def test_an_answer_behind_one_that_is_not_read_waits_for_its_turn() -> Non
     timeouts = {"timeouts": {"write_stall": 1}}
     async with ScriptedMirror(script) as mirror, Road([mirror.table()], timeouts) as road:
         await reluctant(road, get() + get())
-        await wait_until(lambda: not road.plane.crowd or sent == size, what="an end")
+        await wait_until(lambda: not road.context.crowd or sent == size, what="an end")
         assert sent < size
 
 
@@ -237,8 +237,8 @@ async def test_a_client_that_never_reads_its_last_answer_is_given_up(broken: boo
             clock.pass_by(70)
             await asyncio.sleep(0)
         await wait_until(lambda: door.transport.get_extra_info("socket").fileno() == -1, timeout=2)
-        assert not road.plane.crowd
-        assert not len(road.plane.wheel)
+        assert not road.context.crowd
+        assert not len(road.context.wheel)
 
 
 @pytest.mark.parametrize("limit", [1, 1 << 20], ids=["stalled", "not yet"])
@@ -249,7 +249,7 @@ async def test_a_connection_that_drains_has_first_given_what_was_not_read(limit:
         client, door = await reluctant(road, get())
         door.transport.set_write_buffer_limits(limit)
         await wait_until(lambda: road.finished, what="the answer is on its way")
-        road.plane.drain()
+        road.context.drain()
         clock.pass_by(1)
         assert len((await client.response()).body) == 30_000
 
@@ -274,7 +274,7 @@ async def test_a_tunnel_ends_even_if_nobody_reads_what_is_left(limit: int) -> No
             clock.pass_by(70)
             await asyncio.sleep(0)
         await wait_until(lambda: door.transport.get_extra_info("socket").fileno() == -1, timeout=2)
-        assert not len(road.plane.wheel)
+        assert not len(road.context.wheel)
 
 
 @scene
@@ -308,7 +308,7 @@ async def test_bodies_of_requests_that_are_dropped_are_not_counted_any_more() ->
         client = await road.send(get() + post(body=b"x" * 1000) + b"GARBAGE\r\n\r\n")
         assert (await client.response()).status == 200
         assert await client.at_end()
-        assert road.plane.memory.used == 0
+        assert road.context.memory.used == 0
 
 
 @pytest.mark.parametrize("first", [b"220 not what you expect\r\n", b""], ids=["greets", "closes"])
@@ -376,10 +376,10 @@ async def test_an_upload_waits_for_a_mirror_that_does_not_read_from_its_beginnin
         assert mirror._server is not None
         mirror._server.sockets[0].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client = await road.send(head + bytes(200_000))
-        await wait_until(lambda: road.plane.memory.used > 65536, what="as much as may wait")
+        await wait_until(lambda: road.context.memory.used > 65536, what="as much as may wait")
         opened.set()
         await wait_until(lambda: mirror.connections)
-        door = road.plane.crowd.all()[0]
+        door = road.context.crowd.all()[0]
         client.writer.write(bytes(size - 200_000))
         writing = asyncio.ensure_future(client.writer.drain())
         await asyncio.wait([writing], timeout=2)

@@ -7,10 +7,10 @@ import json
 
 import pytest
 
-from router.admission.keys import new_key
-from router.door import DRAIN_GRACE
-from router.exchange import Exchange
-from router.pressure import Memory
+from router.admission.capacity import Memory
+from router.admission.credentials import new_key
+from router.forwarding.client_connection import DRAIN_GRACE
+from router.forwarding.exchange import Exchange
 from tests.support.clock import Clock
 from tests.support.road import (
     OK,
@@ -34,7 +34,7 @@ CHAT = json.dumps(
 
 def _issue(road: Road) -> bytes:
     """A key that is for one model only, so that requests with it have to be read."""
-    key, ring = new_key("mg-").encode(), road.plane.keys
+    key, ring = new_key("mg-").encode(), road.context.keys
     ring.season("01" * 32)
     ring.extend([("k1", ring.digest(key).hex(), None, 0.0, "gpt-4o", None, None)])
     return key
@@ -52,20 +52,20 @@ async def _hold_half_bodies(road: Road, key: bytes = b"sk-x") -> list[RawClient]
     held = [await road.send(_half(size, key), source) for source in GREEDY for _ in range(10)]
     assert len(held) * size / 2 > MEMORY
     came = size // 2 - 200
-    await wait_until(lambda: len(road.plane.exchanges) > 10)
+    await wait_until(lambda: len(road.context.exchanges) > 10)
     await wait_until(lambda: all(each.body.size > came for each in _exchanges(road)))
     return held
 
 
 def _exchanges(road: Road) -> list[Exchange]:
-    return [each for each in road.plane.exchanges if isinstance(each, Exchange)]
+    return [each for each in road.context.exchanges if isinstance(each, Exchange)]
 
 
 @pytest.mark.parametrize("read", [True, False], ids=["read for the key", "own key"])
 async def test_half_sent_bodies_of_a_dozen_addresses_do_not_hinder_others(read: bool) -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
         async with Road([mirror.table(api_key="sk-m")]) as road:
-            road.plane.memory = memory = Memory(MEMORY)
+            road.context.memory = memory = Memory(MEMORY)
             key = _issue(road) if read else b"sk-x"
             held = await _hold_half_bodies(road, key)
             asked = post(body=CHAT).replace(b"sk-x", key)
@@ -79,7 +79,7 @@ async def test_half_sent_bodies_of_a_dozen_addresses_do_not_hinder_others(read: 
 async def test_who_takes_more_than_its_share_is_told_so_where_its_request_must_be_read() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
         async with Road([mirror.table(api_key="sk-m")]) as road:
-            road.plane.memory = Memory(MEMORY)
+            road.context.memory = Memory(MEMORY)
             key = _issue(road)
             held = [await road.send(_half(3 << 20, key), OTHER) for _ in range(3)]
             answers = [asyncio.ensure_future(each.response()) for each in held]
@@ -95,7 +95,7 @@ async def test_who_takes_more_than_its_share_is_told_so_where_its_request_must_b
 async def test_a_body_above_its_share_of_memory_is_streamed_with_the_callers_own_key() -> None:
     seen: list[tuple[bytes, bytes]] = []
     async with ScriptedMirror(answering(OK, seen)) as mirror, Road([mirror.table()]) as road:
-        road.plane.memory = Memory(1 << 20)
+        road.context.memory = Memory(1 << 20)
         assert (await road.ask(post(body=b"x" * (3 << 20)))).status == 200
     assert len(seen[0][1]) == 3 << 20
 
@@ -108,7 +108,7 @@ async def _half_heads(road: Road, number: int) -> list[RawClient]:
 async def test_half_heads_of_one_address_do_not_keep_others_out() -> None:
     accepts: list[bool] = []
     async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()]) as road:
-        crowd = road.plane.crowd
+        crowd = road.context.crowd
         crowd._limit, crowd._accept = 20, accepts.append
         others = [await road.connect(OTHER) for _ in range(2)]
         await wait_until(lambda: len(crowd) == 2)
@@ -123,7 +123,7 @@ async def test_half_heads_of_one_address_do_not_keep_others_out() -> None:
 async def test_an_address_with_too_many_connections_is_asked_to_end_the_oldest() -> None:
     clock = Clock()
     async with Road([], wheel=clock.wheel) as road:
-        crowd = road.plane.crowd
+        crowd = road.context.crowd
         crowd._per_client = 5
         greedy = await _half_heads(road, 8)
         await wait_until(lambda: len(crowd) == 8)
@@ -147,14 +147,14 @@ async def test_the_queue_for_full_mirrors_is_not_one_addresss_alone() -> None:
     async with ScriptedMirror(_never) as mirror:
         async with Road([mirror.table(max_connections=1)], {"queue": queue}) as road:
             greedy = [await road.send(get(), GREEDY[0]) for _ in range(7)]
-            await wait_until(lambda: len(road.plane.line) == 6)
+            await wait_until(lambda: len(road.context.line) == 6)
             other = await road.send(get(), OTHER)
             refused = [asyncio.ensure_future(each.response()) for each in greedy]
             done, waiting = await asyncio.wait(refused, return_when=asyncio.FIRST_COMPLETED)
             assert [(each.result().status, each.result()["retry-after"]) for each in done] == [
                 (503, "2")
             ]
-            assert len(road.plane.line) == 6
+            assert len(road.context.line) == 6
             assert (await road.ask(get(), GREEDY[0])).error["code"] == "queue_full"
             assert not other.reader.at_eof()
             for each in waiting:

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from router import metrics, opening
-from router.admission.keys import new_key
-from router.wire import connect as connecting
+from router.admission.credentials import new_key
+from router.forwarding import metrics, opening
+from router.upstream import connector as connecting
 from tests.support import sixty_words as words
 from tests.support.catalogue import outcome_of, read_stream
 from tests.support.passing import PassingTime
@@ -433,7 +433,7 @@ async def test_where_all_are_limited_the_soonest_is_named_unless_it_is_far(
         "listen": "0.0.0.0:8080",
     }
     async with scene(*limits, **tables) as played:
-        for upstream in played.road.plane.upstreams:
+        for upstream in played.road.context.upstreams:
             upstream.api_key, upstream.lends_key = b"sk-mirror", True
         request = post(PATHS["chat"], STREAM).replace(b"Authorization: Bearer sk-x\r\n", b"")
         answer = await played.time.through(played.road.ask(request))
@@ -456,25 +456,27 @@ async def test_a_caller_who_sets_a_short_limit_pays_as_one_who_leaves(
     fault: Fault, output: int
 ) -> None:
     async with scene(fault) as played:
-        plane, key = played.road.plane, new_key("mg-")
-        plane.keys.season("01" * 32)
-        plane.keys.extend([("k1", plane.keys.digest(key.encode()).hex(), None, 0, "", None, None)])
-        plane.metering.offered = ("gpt-4o",)
-        for upstream in plane.upstreams:
+        context, key = played.road.context, new_key("mg-")
+        context.keys.season("01" * 32)
+        context.keys.extend(
+            [("k1", context.keys.digest(key.encode()).hex(), None, 0, "", None, None)]
+        )
+        context.metering.offered = ("gpt-4o",)
+        for upstream in context.upstreams:
             upstream.api_key, upstream.lends_key = b"sk-mirror", True
         request = post(PATHS["chat"], STREAM, "x-mirrorgate-timeout: 5")
         request = request.replace(b"Bearer sk-x", f"Bearer {key}".encode())
         await played.time.through(played.road.ask(request))
         assert played.waited < 6.5
-        plane.abandoned.close()  # it is read on for a while
-        message = plane.metering.uses.due(0.0)
+        context.abandoned.close()  # it is read on for a while
+        message = context.metering.uses.due(0.0)
         assert message is not None
         ((key_id, _, model, basis, requests, used, _, told, *_),) = message["rows"]
         assert (key_id, model, basis, requests) == ("k1", "gpt-4o", "estimate", 1)
         assert used == len(STREAM) // 4
         assert told >= output
         assert played.road.suspected == []
-        assert not played.road.plane.traffic.take_failed()
+        assert not played.road.context.traffic.take_failed()
 
 
 @pytest.mark.parametrize("asked", ["100", "1h", "99999999999999999999", "soon"])

@@ -12,22 +12,21 @@ import pytest
 import sqlalchemy
 from sqlmodel import Session
 
-from monitor.actors import Actor
-from monitor.bans import Ban
-from monitor.config import MonitorRetention
-from monitor.health.board import Latency, State, Wish
-from monitor.history import reading
-from monitor.history import store as store_module
-from monitor.history.accounts import Credit
-from monitor.history.incidents import Incident, Part
-from monitor.history.pruning import Limits
-from monitor.history.records import Sample, Transition
-from monitor.history.store import Store, StoreError
-from monitor.history.sums import sums
-from monitor.history.uptime import FIVE_MINUTES, HOUR, KNOWN_STATES, of_bucket, total
-from monitor.history.writer import HistoryWriter
-from monitor.tasks import CRASHES, FAMILIES, Tasks
-from monitor.totals import Totals
+from monitor.common.audit import Actor
+from monitor.common.bans import Ban
+from monitor.common.config import MonitorRetention
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.tasks import CRASHES, FAMILIES, Tasks
+from monitor.health.incidents import Incident, Part
+from monitor.health.snapshot import Latency, Override, State
+from monitor.health.uptime import FIVE_MINUTES, HOUR, KNOWN_STATES, Credit, of_bucket, total
+from monitor.store import queries
+from monitor.store import store as store_module
+from monitor.store.pruning import Limits
+from monitor.store.queries import sums
+from monitor.store.records import Sample, Transition
+from monitor.store.store import Store, StoreError
+from monitor.store.write_queue import HistoryWriter
 from tests.support.wait import wait_until_async
 
 ME = Actor("operator", "here")
@@ -55,7 +54,7 @@ async def count(store: Store, table: str) -> int:
 
 
 async def transitions(store: Store, mirror: str | None, limit: int) -> list[Transition]:
-    return await store.read(lambda session: reading.transitions(session, mirror, limit))
+    return await store.read(lambda session: queries.transitions(session, mirror, limit))
 
 
 async def test_samples_are_written_by_and_by(store):
@@ -104,7 +103,7 @@ async def test_transitions_come_back_newest_first(store):
     assert await store.flush()
     assert await transitions(store, None, 2) == [changes[3], changes[2]]
     assert await transitions(store, "hk", 10) == [changes[3], changes[2], changes[0]]
-    known = await store.read(lambda session: reading.last_states(session, "here"))
+    known = await store.read(lambda session: queries.last_states(session, "here"))
     assert known == {"hk": changes[2], "us": changes[1]}
 
 
@@ -113,7 +112,7 @@ async def test_the_last_sample_of_a_mirror_is_known(store):
         store.record(sample(at, mirror))
     await store.flush()
     for mirror, last in (("hk", 5.0), ("us", 3.0), ("jp", None)):
-        found = await store.read(lambda s, m=mirror: reading.last_sample(s, m, "here"))
+        found = await store.read(lambda s, m=mirror: queries.last_sample(s, m, "here"))
         assert found == last
 
 
@@ -193,8 +192,8 @@ async def test_incidents_are_kept_as_they_become(store):
     for incident in (first, ended, other):
         store.record(incident)
         await store.flush()
-    assert await store.read(lambda s: reading.incidents(s, "here", 9)) == [ended]
-    assert await store.read(lambda s: reading.incidents(s, "there", 9)) == [other]
+    assert await store.read(lambda s: queries.incidents(s, "here", 9)) == [ended]
+    assert await store.read(lambda s: queries.incidents(s, "there", 9)) == [other]
 
 
 async def test_text_that_a_database_refuses_costs_no_history(store):
@@ -261,11 +260,11 @@ async def test_allowances_end_and_can_be_renewed(store):
 
 async def test_the_last_wish_counts_and_survives(store_url):
     store = await Store.open(store_url)
-    await store.set_wish("hk", Wish.drain, None, ME, 1.0)
-    await store.set_wish("hk", Wish.maintenance, 50.0, ME, 2.0)
+    await store.set_wish("hk", Override.drain, None, ME, 1.0)
+    await store.set_wish("hk", Override.maintenance, 50.0, ME, 2.0)
     await store.close()
     store = await Store.open(store_url)
-    assert await store.wishes() == {"hk": (Wish.maintenance, 50.0)}
+    assert await store.wishes() == {"hk": (Override.maintenance, 50.0)}
     await store.close()
 
 
@@ -273,7 +272,7 @@ async def test_every_decision_is_in_the_audit_log(store):
     await store.add_ban(ban("a", "192.0.2.1/32"))
     await store.lift_bans("192.0.2.1", Actor("alice", "here"), 1.0)
     await store.allow("192.0.2.1", None, Actor("bob", "here"), 2.0)
-    await store.set_wish("hk", Wish.drain, None, Actor("carol", "here"), 3.0)
+    await store.set_wish("hk", Override.drain, None, Actor("carol", "here"), 3.0)
     await store.audit(Actor("dave"), "reload", 4.0)
     who = [row[0] for row in await ask(store, "SELECT who FROM audit ORDER BY id")]
     assert who == ["limits", "alice", "bob", "carol", "dave"]
@@ -348,7 +347,7 @@ async def test_rows_that_make_writing_fail_are_dropped_and_those_behind_them_are
             raise error
         written.extend(item.at for item in items)
 
-    totals = Totals(FAMILIES)
+    totals = MetricRegistry(FAMILIES)
     writer = HistoryWriter(write, every=0.01, tasks=Tasks(totals))
     writer.start()
     writer.put(sample(1))

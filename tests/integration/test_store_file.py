@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from monitor.actors import Actor
-from monitor.bans import Ban
-from monitor.health.board import Latency, State
-from monitor.history import reading
-from monitor.history.lease import Holder
-from monitor.history.records import Sample
-from monitor.history.store import Store, StoreError
-from monitor.keys import KeyRecord
+from monitor.common.audit import Actor
+from monitor.common.bans import Ban
+from monitor.common.keys import KeyRecord
+from monitor.health.snapshot import Latency, State
+from monitor.store import queries
+from monitor.store.lease import Holder
+from monitor.store.records import Sample
+from monitor.store.store import Store, StoreError
 
 ME = Actor("operator", "here")
 BAN = Ban("b" * 12, "192.0.2.7/32", 0.0, None, "abuse", "operator", count=1)
@@ -61,7 +61,7 @@ def _remove(path: Path) -> None:
 
 
 async def _samples(store: Store) -> float | None:
-    return await store.read(lambda session: reading.last_sample(session, "hk", "here"))
+    return await store.read(lambda session: queries.last_sample(session, "hk", "here"))
 
 
 @pytest.mark.parametrize("everything", [True, False], ids=["with its log", "alone"])

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
-from monitor.actors import Actor
-from monitor.history import audit_rows
-from monitor.history.store import Store
-from monitor.history.tables import UseRow
-from monitor.keys import DayUse, KeyFault, KeyRecord, Spent, UnknownKey
+from monitor.common.audit import Actor
+from monitor.common.keys import DayUse, KeyFault, KeyRecord, Spent, UnknownKey
+from monitor.store import audit
+from monitor.store.store import Store
+from monitor.store.tables import UseRow
 
 BY = Actor("alice", "a terminal")
 NOW = 1_790_000_000.0
@@ -129,7 +129,7 @@ async def test_who_did_what_to_keys_is_in_the_audit_log_without_the_key(store: S
     await store.create_key(record, BY)
     await store.top_up_key(record.id, 10**9, 5, BY, NOW)
     await store.revoke_key(record.id, BY, NOW)
-    entries = await store.read(lambda session: audit_rows.newest(session, 10))
+    entries = await store.read(lambda session: audit.newest(session, 10))
     assert {(entry.who, entry.origin) for entry in entries} == {("alice", "a terminal")}
     assert [entry.what for entry in reversed(entries)] == [
         f"create key {record.id} (customer 1) until 2026-09-21 14:13:20 UTC, "

@@ -9,16 +9,15 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
-from monitor.health.board import State
-from monitor.history import lease, reading
-from monitor.history.accounts import Credit
-from monitor.history.database import backend_of, open_database
-from monitor.history.errors import StoreError
-from monitor.history.lease import EXPIRES_AFTER, Holder, LeaseLost, has_ended
-from monitor.history.records import Transition
-from monitor.history.store import Store
-from monitor.history.sums import sums
-from monitor.history.uptime import HOUR
+from monitor.health.snapshot import State
+from monitor.health.uptime import HOUR, Credit
+from monitor.store import lease, queries
+from monitor.store.database import backend_of, open_database
+from monitor.store.errors import StoreError
+from monitor.store.lease import EXPIRES_AFTER, Holder, LeaseLost, has_ended
+from monitor.store.queries import sums
+from monitor.store.records import Transition
+from monitor.store.store import Store
 
 OURS = Holder.of_process(os.getpid())
 ELSEWHERE = Holder("boot-of-another-machine", 7, "123", "other.example")
@@ -169,7 +168,7 @@ async def test_who_has_lost_it_writes_nothing_until_it_is_free_again(store_url):
     lease.release(engine, "here", ELSEWHERE)
     await store.renew(1.0)
     assert await store.flush()
-    assert len(await store.read(lambda session: reading.transitions(session, "hk", 9))) == 1
+    assert len(await store.read(lambda session: queries.transitions(session, "hk", 9))) == 1
     engine.dispose()
     await store.close()
 

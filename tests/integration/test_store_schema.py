@@ -22,24 +22,18 @@ from alembic.script import ScriptDirectory
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel, select
 
-from monitor.actors import Actor
-from monitor.bans import Ban
-from monitor.health.board import State, Wish
-from monitor.history import copies, reading, sqlite
-from monitor.history.database import backend_of
-from monitor.history.errors import StoreError
-from monitor.history.records import Transition
-from monitor.history.store import Store
-from monitor.history.tables import (
-    REVISION,
-    IssuedKeyRow,
-    LedgerBatchRow,
-    SecretRow,
-    UseRow,
-)
-from monitor.history.windows import read_windows
-from router.main import cli
-from router.main.console import Console
+from monitor.common.audit import Actor
+from monitor.common.bans import Ban
+from monitor.health.snapshot import Override, State
+from monitor.store import backup, queries, sqlite
+from monitor.store.database import backend_of
+from monitor.store.errors import StoreError
+from monitor.store.queries import read_windows
+from monitor.store.records import Transition
+from monitor.store.store import Store
+from monitor.store.tables import REVISION, IssuedKeyRow, LedgerBatchRow, SecretRow, UseRow
+from router.cli import main
+from router.cli.console import Console
 from tests.support.postgresql import PostgresqlServer
 from tests.support.programs import require
 
@@ -136,14 +130,14 @@ def test_the_tables_of_keys_take_large_numbers_and_no_digest_twice(store_url):
 
 
 async def test_a_store_of_the_first_release_is_adopted_without_loss(first_release, caplog):
-    caplog.set_level(logging.INFO, "monitor.history")
+    caplog.set_level(logging.INFO, "monitor.store")
     store = await Store.open(f"sqlite:///{first_release}")
     ban = Ban("b1", "192.0.2.1/32", 1, None, "r", "operator", "curl", 1)
     assert await store.active_bans(2.0) == [ban]
-    assert await store.wishes() == {"hk": (Wish.drain, None)}
-    known = await store.read(lambda session: reading.last_states(session, "here"))
+    assert await store.wishes() == {"hk": (Override.drain, None)}
+    known = await store.read(lambda session: queries.last_states(session, "here"))
     assert known == {"hk": Transition("hk", 5.5, State.down, "tls_reset", "why", "here")}
-    last = await store.read(lambda session: reading.last_sample(session, "hk", "here"))
+    last = await store.read(lambda session: queries.last_sample(session, "hk", "here"))
     assert last == NOW - 600 + 19 * 15
     day = (await store.read(lambda session: read_windows(session, NOW)))["hk"]["24h"]
     assert (day.up, day.down, day.unknown) == (17 * 15_000, 2 * 15_000, 86_200_000 - 19 * 15_000)
@@ -170,8 +164,8 @@ def closing_dump(path: Path) -> list[str]:
 
 
 def test_a_bounded_number_of_copies_is_kept_and_the_newest_are(first_release, path):
-    made = [copies.keep_copy(path, "0001") for _ in range(copies.KEPT + 2)]
-    assert sorted(path.parent.glob("store.db.schema-*")) == made[-copies.KEPT :]
+    made = [backup.keep_copy(path, "0001") for _ in range(backup.KEPT + 2)]
+    assert sorted(path.parent.glob("store.db.schema-*")) == made[-backup.KEPT :]
 
 
 def test_a_step_that_fails_changes_nothing(first_release, path, monkeypatch):
@@ -192,7 +186,7 @@ def test_without_room_for_the_copy_nothing_is_changed(first_release, path, monke
     def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(copies, "_copy", full)
+    monkeypatch.setattr(backup, "_copy", full)
     before = path.read_bytes()
     with pytest.raises(StoreError, match="No space left"):
         asyncio.run(Store.open(f"sqlite:///{path}"))
@@ -268,7 +262,7 @@ def run(folder: Path, url: str, *arguments: str) -> tuple[int, str, str]:
     )
     out, err = io.StringIO(), io.StringIO()
     console = Console(out, err, {})
-    args = cli.parser().parse_args(["--config", str(file), "db", *arguments])
+    args = main.parser().parse_args(["--config", str(file), "db", *arguments])
     try:
         code = args.run(args, console)
     except Exception as error:
@@ -313,7 +307,7 @@ async def test_a_backup_of_a_file_in_use_is_whole_private_and_never_over_another
     await store.close()
     assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".part")] == []
     other = await Store.open(f"sqlite:///{target}")
-    assert len(await other.read(lambda s: reading.transitions(s, "hk", 1000))) == 500
+    assert len(await other.read(lambda s: queries.transitions(s, "hk", 1000))) == 500
     await other.close()
 
 
@@ -331,7 +325,7 @@ def test_a_backup_of_postgresql_can_be_restored(tmp_path, postgresql: Postgresql
 
     async def fill() -> None:
         store = await Store.open(url)
-        await store.set_wish("hk", Wish.drain, None, Actor("operator"), 1.0)
+        await store.set_wish("hk", Override.drain, None, Actor("operator"), 1.0)
         await store.close()
 
     asyncio.run(fill())
@@ -348,7 +342,7 @@ def test_a_backup_of_postgresql_can_be_restored(tmp_path, postgresql: Postgresql
         await store.close()
         return found
 
-    assert asyncio.run(wishes()) == {"hk": (Wish.drain, None)}
+    assert asyncio.run(wishes()) == {"hk": (Override.drain, None)}
 
 
 def test_without_pg_dump_the_command_says_how_to_get_it(tmp_path, monkeypatch, postgresql):

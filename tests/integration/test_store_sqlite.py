@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from monitor.actors import Actor
-from monitor.health.board import State
-from monitor.history.pruning import Limits
-from monitor.history.records import Sample
-from monitor.history.store import Store, StoreError
+from monitor.common.audit import Actor
+from monitor.health.snapshot import State
+from monitor.store.pruning import Limits
+from monitor.store.records import Sample
+from monitor.store.store import Store, StoreError
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ async def test_the_room_of_old_samples_is_given_back(store, path):
 
 
 async def test_history_waits_while_the_database_is_locked(store, path, caplog):
-    caplog.set_level(logging.WARNING, "monitor.history")
+    caplog.set_level(logging.WARNING, "monitor.store")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         store.record(sample(1.0))

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from monitor.history.ledger_rows import Batch
-from monitor.history.store import Store
-from monitor.keys import DayUse, Spent
+from monitor.common.keys import DayUse, Spent
+from monitor.store.ledger import Batch
+from monitor.store.store import Store
 
 DAY = "2026-11-21"
 NOW = 1_795_300_000.0

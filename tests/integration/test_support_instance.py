@@ -22,7 +22,7 @@ if sys.argv[1] == "reload":
 print("mode", mode, flush=True)
 if mode == "broken":
     sys.exit(3)
-for module in ("router.worker", "router.worker", "router.main.control"):
+for module in ("router.process.worker", "router.process.worker", "router.control.control"):
     subprocess.Popen([sys.executable, "-m", module])
 if mode == "deaf":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -51,12 +51,13 @@ SLEEPER = "import time\ntime.sleep(600)\n"
 def _instance(directory: Path, mode: str, config: Mapping[str, object] | str = "") -> Instance:
     """Return an instance that finds the stand-in first: `-m` looks in the current folder."""
     package = directory / "instance" / "router"
-    (package / "main").mkdir(parents=True)
+    for room in ("process", "control"):
+        (package / room).mkdir(parents=True)
+        (package / room / "__init__.py").touch()
     (package / "__init__.py").touch()
     (package / "__main__.py").write_text(STAND_IN)
-    (package / "worker.py").write_text(SLEEPER)
-    (package / "main" / "__init__.py").touch()
-    (package / "main" / "control.py").write_text(SLEEPER)
+    (package / "process" / "worker.py").write_text(SLEEPER)
+    (package / "control" / "control.py").write_text(SLEEPER)
     return Instance(config, directory / "instance", env={"MODE": mode})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from router.tunnel import Tunnel
+from router.forwarding.tunnel import Tunnel
 from tests.support.certs import Authority
 from tests.support.clock import Clock
 from tests.support.peers import FIN, RST, Listening, Peer
@@ -63,7 +63,7 @@ class Joined:
     @property
     def ends(self) -> list[Any]:
         """The transports of the tunnel."""
-        (exchange,) = self.road.plane.exchanges
+        (exchange,) = self.road.context.exchanges
         tunnel: Any = exchange._reply._tunnel  # type: ignore[attr-defined]
         return [tunnel._client.transport, tunnel._mirror.transport]
 
@@ -105,9 +105,9 @@ async def joined(secure: Secure, links: str = "plain-plain", **more: Any) -> Asy
             finally:
                 client.close()
                 mirror.close()
-            await wait_until(lambda: not road.plane.crowd, what="the client's connection to end")
-            await wait_until(lambda: not road.plane.exchanges, what="the exchange to end")
-            await wait_until(lambda: len(road.plane.wheel) == 1, what="places on the wheel")
+            await wait_until(lambda: not road.context.crowd, what="the client's connection to end")
+            await wait_until(lambda: not road.context.exchanges, what="the exchange to end")
+            await wait_until(lambda: len(road.context.wheel) == 1, what="places on the wheel")
             assert road.in_flight == 0
 
 
@@ -298,7 +298,7 @@ async def test_a_client_that_takes_nothing_is_given_up_and_the_mirror_is_told(
 @scene
 async def test_a_worker_that_cuts_a_tunnel_says_so_to_both(links: str, secure: Secure) -> None:
     async with joined(secure, links) as tunnel:
-        for door in tunnel.road.plane.crowd.all():
+        for door in tunnel.road.context.crowd.all():
             door.cut()
         assert await asyncio.to_thread(tunnel.client.rest) == (b"", RST)
         assert await asyncio.to_thread(tunnel.mirror.rest) == (b"", RST)
@@ -321,7 +321,7 @@ async def test_what_comes_before_the_tunnel_is_there_arrives_in_order(
             await asyncio.to_thread(client.send, request + UP[:early])
             mirror = await accepted
             await asyncio.to_thread(mirror.head)
-            door = next(iter(road.plane.crowd.all()))
+            door = next(iter(road.context.crowd.all()))
             transport: Any = door.transport  # type: ignore[attr-defined]
             await wait_until(lambda: not transport.is_reading(), what="the client to wait")
             answering = asyncio.create_task(asyncio.to_thread(mirror.send, SWITCH + DOWN))
@@ -347,7 +347,7 @@ async def test_a_fault_in_a_tunnel_ends_it_for_both_and_leaves_nothing(secure: S
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: heard.append(context["exception"]))
     async with joined(secure) as tunnel:
-        (exchange,) = tunnel.road.plane.exchanges
+        (exchange,) = tunnel.road.context.exchanges
         exchange._reply._tunnel.filter(Faulty(), Faulty())  # type: ignore[attr-defined]
         await asyncio.to_thread(tunnel.client.send, b"x")
         assert await asyncio.to_thread(tunnel.mirror.rest) == (b"", RST)

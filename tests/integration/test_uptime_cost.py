@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
-from monitor.history.sqlite import SqliteFile
-from monitor.history.sums import Settled
-from monitor.history.windows import read_days, read_windows
+from monitor.store.queries import Settled, read_days, read_windows
+from monitor.store.sqlite import SqliteFile
 from tests.support.years import NOW, fill
 
 MIRRORS = 5

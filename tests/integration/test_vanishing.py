@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from router.relay import reset
+from router.forwarding.response_writer import reset
 from tests.support.certs import Authority
 from tests.support.points import BEFORE_A_MIRROR, ON_A_MIRROR, Point
 from tests.support.road import RawClient, Road, ScriptedMirror
@@ -45,13 +45,13 @@ NOTHING = dict.fromkeys(("in flight", "exchanges", "memory", "clients", "tasks")
 
 def held(road: Road) -> dict[str, int]:
     """What the worker holds for requests and clients."""
-    plane = road.plane
+    context = road.context
     tasks = [task for task in asyncio.all_tasks() if "/router/" in _file_of(task)]
     return {
         "in flight": road.in_flight,
-        "exchanges": len(plane.exchanges),
-        "memory": plane.memory.used,
-        "clients": len(plane.crowd),
+        "exchanges": len(context.exchanges),
+        "memory": context.memory.used,
+        "clients": len(context.crowd),
         "tasks": len(tasks),
     }
 
@@ -114,7 +114,7 @@ async def scenery(
 async def come_to(point: Point, road: Road, mirror: Vanishing) -> RawClient:
     """Send a request to the point."""
     client = await road.send(point.sent)
-    await wait_until(lambda: road.plane.crowd, what="the client to be known")
+    await wait_until(lambda: road.context.crowd, what="the client to be known")
     if point.table:
         await wait_until(lambda: road.in_flight == 1, what="the attempt to begin")
     if point.asked:
@@ -123,7 +123,7 @@ async def come_to(point: Point, road: Road, mirror: Vanishing) -> RawClient:
         await asyncio.wait_for(client.reader.readuntil(point.seen), 10)
     if point.stalled:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        (door,) = cast(Any, road.plane.crowd.all())
+        (door,) = cast(Any, road.context.crowd.all())
         await wait_until(lambda: door.transport.get_write_buffer_size(), what="the stall")
     for _ in range(20):
         await asyncio.sleep(0)  # what was written last arrives
@@ -132,8 +132,8 @@ async def come_to(point: Point, road: Road, mirror: Vanishing) -> RawClient:
 
 async def nothing_is_held(road: Road, on_wheel: int, mirror: Vanishing) -> None:
     await wait_until(lambda: held(road) == NOTHING, what=f"nothing but {held(road)} to be held")
-    await wait_until(lambda: len(road.plane.wheel) == on_wheel, what="no deadline to be left")
-    for upstream in road.plane.upstreams:
+    await wait_until(lambda: len(road.context.wheel) == on_wheel, what="no deadline to be left")
+    for upstream in road.context.upstreams:
         upstream.close_idle()
     await wait_until(lambda: mirror.closed == mirror.connections, what="mirrors to be released")
 
@@ -142,8 +142,8 @@ async def _vanish(point: Point, leave: Leave, tls: Contexts | None = None) -> No
     """Bring a client to the point, let it vanish, and expect that nothing is left of it."""
     async with scenery(point, tls) as (road, mirror):
         if "slow." in point.table.get("url", ""):
-            cast(Any, road.plane).resolver.addresses = _never
-        on_wheel, files = len(road.plane.wheel), open_files(os.getpid())
+            cast(Any, road.context).resolver.addresses = _never
+        on_wheel, files = len(road.context.wheel), open_files(os.getpid())
         client = await come_to(point, road, mirror)
         leave(client.writer)
         await nothing_is_held(road, on_wheel, mirror)
@@ -179,7 +179,7 @@ async def test_a_client_that_vanishes_from_tls_leaves_nothing(
 @scene
 async def test_a_mirror_that_vanishes_leaves_nothing(point: Point, leave: Leave) -> None:
     async with scenery(point) as (road, mirror):
-        on_wheel, files = len(road.plane.wheel), open_files(os.getpid())
+        on_wheel, files = len(road.context.wheel), open_files(os.getpid())
         client = await come_to(point, road, mirror)
         while mirror.writers:
             leave(mirror.writers.pop())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from router.visit import HURRY, STAY
+from router.forwarding.local_handler import HURRY, STAY
 from tests.support.clock import Clock
 from tests.support.road import RawClient, Road, get
 from tests.support.scenes import scene
@@ -24,12 +24,12 @@ async def _lingering(road: Road) -> RawClient:
 @scene
 async def test_a_visit_counts_from_its_beginning_to_its_end() -> None:
     async with Road([]) as road:
-        before = len(road.plane.wheel)
+        before = len(road.context.wheel)
         client = await _lingering(road)
-        assert (len(road.plane.crowd), len(road.plane.wheel)) == (1, before + 1)
+        assert (len(road.context.crowd), len(road.context.wheel)) == (1, before + 1)
         await client.close()
-        await wait_until(lambda: not road.plane.crowd, what="the books to be empty")
-        assert len(road.plane.wheel) == before
+        await wait_until(lambda: not road.context.crowd, what="the books to be empty")
+        assert len(road.context.wheel) == before
 
 
 @scene
@@ -38,10 +38,10 @@ async def test_a_visit_that_takes_too_long_is_cut() -> None:
     async with Road([], wheel=clock.wheel) as road:
         client = await _lingering(road)
         clock.pass_by(STAY - 1)
-        assert road.plane.crowd
+        assert road.context.crowd
         clock.pass_by(2)
         assert await client.at_end()
-        await wait_until(lambda: not road.plane.crowd, what="the books to be empty")
+        await wait_until(lambda: not road.context.crowd, what="the books to be empty")
 
 
 @scene
@@ -49,22 +49,22 @@ async def test_a_worker_that_stops_does_not_wait_for_visits() -> None:
     clock = Clock()
     async with Road([], wheel=clock.wheel) as road:
         client = await _lingering(road)
-        road.plane.drain()
-        assert not road.plane.emptied.is_set()
+        road.context.drain()
+        assert not road.context.emptied.is_set()
         clock.pass_by(HURRY + 1)
         assert await client.at_end()
-        await asyncio.wait_for(road.plane.emptied.wait(), 5)
+        await asyncio.wait_for(road.context.emptied.wait(), 5)
 
 
 @scene
 async def test_visits_make_way_for_others_of_their_client() -> None:
     clock = Clock()
     async with Road([], wheel=clock.wheel) as road:
-        road.plane.crowd._per_client = 2
+        road.context.crowd._per_client = 2
         clients = [await _lingering(road) for _ in range(3)]
         clock.pass_by(HURRY + 1)
         assert await clients[0].at_end()
-        await wait_until(lambda: len(road.plane.crowd) == 2, what="the oldest to be gone")
+        await wait_until(lambda: len(road.context.crowd) == 2, what="the oldest to be gone")
 
 
 @scene
@@ -72,7 +72,7 @@ async def test_visits_are_bounded_by_what_the_worker_can_carry() -> None:
     accepts: list[bool] = []
     clock = Clock()
     async with Road([], wheel=clock.wheel) as road:
-        road.plane.crowd._limit, road.plane.crowd._accept = 3, accepts.append
+        road.context.crowd._limit, road.context.crowd._accept = 3, accepts.append
         clients = [await _lingering(road) for _ in range(3)]
         assert await clients[0].at_end()
         await wait_until(lambda: accepts == [False, True], what="newcomers to be let in")

@@ -7,11 +7,17 @@ import random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.settings import read
-from router.admission.alerts import LONGEST_USER_AGENT, MOST_CLIENTS, RULES, Alert, Alerts
-from router.admission.clients import LOCAL, parse
+from monitor.common.settings import read
+from router.admission.ban_policy import BanPolicy, Offence, ban_seconds
+from router.admission.client_address import LOCAL, parse
 from router.admission.config import BanConfig
-from router.admission.judge import Judge, Offence, ban_seconds
+from router.admission.rejection_reports import (
+    LONGEST_USER_AGENT,
+    MOST_CLIENTS,
+    RULES,
+    Alert,
+    Alerts,
+)
 
 CLIENTS = ["192.0.2.1/32", "192.0.2.2/32"]
 
@@ -24,29 +30,29 @@ def alert(second: int, network: str = CLIENTS[0], rule: str = RULES[0], agent: s
     return Alert(network, rule, second, agent, 1)
 
 
-def banned_at(judge: Judge, seconds: list[int]) -> list[int]:
+def banned_at(judge: BanPolicy, seconds: list[int]) -> list[int]:
     """The seconds in which an offence was complete."""
     return [second for second in seconds if judge.hear(alert(second)) is not None]
 
 
 def test_as_many_seconds_as_it_takes_and_not_as_many_refusals():
-    judge = Judge(config(violations=3, within=60))
+    judge = BanPolicy(config(violations=3, within=60))
     assert banned_at(judge, [1, 1, 1, 1, 2, 2, 2]) == []
     assert banned_at(judge, [3]) == [3]
 
 
 def test_seconds_too_far_apart_do_not_add_up():
-    judge = Judge(config(violations=3, within=60))
+    judge = BanPolicy(config(violations=3, within=60))
     assert banned_at(judge, [0, 30, 60, 90, 120, 150]) == []
     assert banned_at(judge, [151, 152]) == [151]
 
 
 def test_a_burst_with_its_retries_is_no_offence_by_default():
-    assert banned_at(Judge(config()), list(range(29))) == []
+    assert banned_at(BanPolicy(config()), list(range(29))) == []
 
 
 def test_half_a_minute_of_every_second_is_one_by_default():
-    assert banned_at(Judge(config()), list(range(1000, 1060))) == [1029, 1059]
+    assert banned_at(BanPolicy(config()), list(range(1000, 1060))) == [1029, 1059]
 
 
 @settings(max_examples=200)
@@ -58,7 +64,7 @@ def test_half_a_minute_of_every_second_is_one_by_default():
 def test_it_agrees_with_a_judge_who_forgets_nothing(
     steps: list[tuple[int, str]], violations: int, within: int
 ):
-    judge = Judge(config(violations=violations, within=within))
+    judge = BanPolicy(config(violations=violations, within=within))
     seen: dict[str, set[int]] = {network: set() for network in CLIENTS}
     now = 100
     for step, network in steps:
@@ -72,7 +78,7 @@ def test_it_agrees_with_a_judge_who_forgets_nothing(
 
 
 def test_an_offence_names_what_was_broken_most_and_who_it_said_it_was_at_first():
-    judge = Judge(config(violations=3, within=60))
+    judge = BanPolicy(config(violations=3, within=60))
     judge.hear(alert(1, rule="rate_limit_exceeded", agent="first"))
     judge.hear(alert(2, rule="malformed_request", agent="second"))
     offence = judge.hear(alert(3, rule="malformed_request", agent="third"))
@@ -80,7 +86,7 @@ def test_an_offence_names_what_was_broken_most_and_who_it_said_it_was_at_first()
 
 
 def test_who_is_forgiven_begins_anew():
-    judge = Judge(config(violations=2, within=60))
+    judge = BanPolicy(config(violations=2, within=60))
     judge.hear(alert(1))
     judge.forget(CLIENTS[0])
     assert judge.hear(alert(2)) is None
@@ -89,7 +95,7 @@ def test_who_is_forgiven_begins_anew():
 
 
 def test_a_crowd_of_offenders_is_bounded_and_who_goes_on_is_kept():
-    judge = Judge(config(violations=5, within=60), most=100)
+    judge = BanPolicy(config(violations=5, within=60), most=100)
     offences = []
     for second in range(5):
         for i in range(90):

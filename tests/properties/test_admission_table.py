@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from router.admission import table as tables
-from router.admission.clients import named_key
-from router.admission.locks import try_lock, unlock
-from router.admission.table import (
+from router.admission import shared_table as tables
+from router.admission.client_address import named_key
+from router.admission.robust_mutex import try_lock, unlock
+from router.admission.shared_table import (
     ROWS,
     TOO_FAST,
     TOO_MANY,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.interpret import interpret
-from monitor.diagnosis.pace import NORMAL
-from monitor.diagnosis.trial import CUT, Level, Role
+from monitor.diagnosis.timing import NORMAL
+from monitor.probes.trial_results import CUT, Level, Role
 from tests.support.endpoint import PretendEndpoint, experiment, hello, trial
 
 endings = st.sampled_from(["", "reset", "eof", "silence"])

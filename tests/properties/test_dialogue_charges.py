@@ -11,13 +11,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from monitor.totals import Totals
-from router import metrics
-from router.admission.ring import IssuedKey
-from router.metering.dialogue import Dialogue, converse
-from router.metering.metered import Metering
-from router.metering.uses import Uses
-from router.wire.answer import Problem
+from monitor.common.metric_registry import MetricRegistry
+from router.admission.key_index import IssuedKey
+from router.forwarding import metrics
+from router.metering.batches import UsageBatches
+from router.metering.metered_request import Metering
+from router.metering.websocket_meter import WebSocketMeter, converse
+from router.wire.error_response import Problem
 
 USED = 500
 KEY = IssuedKey("k1", 0.0, (), math.inf, None, None)
@@ -37,12 +37,12 @@ class PretendMirror:
     """Takes the client's events in order, and keeps books of what it has used."""
 
     def __init__(self, realtime: bool) -> None:
-        self.uses, self.realtime = Uses(), realtime
-        metering = Metering(self.uses, Totals(metrics.FAMILIES))
+        self.uses, self.realtime = UsageBatches(), realtime
+        metering = Metering(self.uses, MetricRegistry(metrics.FAMILIES))
         metering.configure({}, ("responses", "realtime"), ("a",), 1 << 20)
         target = b"/v1/realtime?model=a" if realtime else b"/v1/responses"
         found = converse(metering, target, KEY, lambda: KEY, lambda: 1_700_000_000.0)
-        assert isinstance(found, Dialogue)
+        assert isinstance(found, WebSocketMeter)
         assert not isinstance(found, Problem)
         self.dialogue = found
         self.queue: deque[tuple[str, str | None]] = deque()

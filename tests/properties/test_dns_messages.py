@@ -5,8 +5,8 @@ import dns.rrset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.probes.dns.message import NotAReply, Question, failure_in
-from monitor.probes.resolve import MAX_ADDRESSES, as_address
+from monitor.probes.connect import MAX_ADDRESSES, as_address
+from monitor.probes.dns_messages import NotAReply, Question, failure_in
 
 NAMES = st.sampled_from(["mirror.test", "a.test", "b.test", "c.test", "MIRROR.test"])
 RECORDS = st.lists(

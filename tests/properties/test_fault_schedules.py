@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulation.way import Job
-from router.config import RouterConfig
+from router.forwarding.config import RouterConfig
 from tests.support.schedules import SCHEDULES, SCRIPTS, Schedule, check
 
 

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.feed import Message
-from router.admission.followed import FollowedKeys
-from router.admission.following import ASK_AGAIN, Follower, whole
-from router.admission.ring import KeyRing
+from monitor.common.ipc import Message
+from router.admission.key_index import KeyIndex
+from router.process.replica import ASK_AGAIN, Replica, whole
+from router.process.worker_lists import ReplicatedKeys
 
 PEPPER = "00" * 32
 IDS = [f"k{n}" for n in range(6)]
@@ -50,12 +50,12 @@ class Worker:
     """Hears through a channel that keeps the order."""
 
     def __init__(self) -> None:
-        self.ring = KeyRing()
+        self.ring = KeyIndex()
         self.now = 0.0
         self.questions = 0
         self.completed = 0
-        self.follower = Follower(
-            FollowedKeys(self.ring), self._ask, self._complete, lambda: self.now
+        self.follower = Replica(
+            ReplicatedKeys(self.ring), self._ask, self._complete, lambda: self.now
         )
 
     def _ask(self) -> None:

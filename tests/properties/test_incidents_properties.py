@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from monitor.history.incidents import (
+from monitor.health.incidents import (
     IMPACTS,
     REOPENED_WITHIN,
     Failure,

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from sqlmodel import Session, SQLModel
 
-from monitor.feed import Message
-from monitor.history import key_rows
-from monitor.history.ledger_rows import Batch, write
-from monitor.history.tables import LedgerBatchRow, UseRow
-from monitor.keys import DayUse, Spent
+from monitor.common.ipc import Message
+from monitor.common.keys import DayUse, Spent
+from monitor.store import keys
+from monitor.store.ledger import Batch, write
+from monitor.store.tables import LedgerBatchRow, UseRow
+from router.metering.batches import AGAIN_AFTER, UsageBatches
 from router.metering.usage import Basis, Usage
-from router.metering.uses import AGAIN_AFTER, Uses
 
 DAYS = ("2026-11-21", "2026-11-22")
 KEYS = ("k1", "k2", "k3")
@@ -29,7 +29,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.uses = Uses()
+        self.uses = UsageBatches()
         self.counted = 0
         self.acknowledged: set[int] = set()
         self.alive = True
@@ -49,7 +49,7 @@ class Ledger(RuleBasedStateMachine):
     def teardown(self) -> None:
         self._let_all_arrive()
         with Session(self.engine) as session:
-            spent = key_rows.spent(session)
+            spent = keys.spent(session)
         written = sum(each.cost for each in spent.values())
         assert written == sum(self._owed(worker) for worker in self.workers)
         assert sum(each.tokens for each in spent.values()) == written
@@ -168,7 +168,7 @@ TestLedger.settings = settings(max_examples=60, stateful_step_count=40, deadline
 
 
 def test_the_acknowledgement_of_a_batch_that_came_twice_is_none_of_the_next():
-    uses = Uses()
+    uses = UsageBatches()
     for seq in (1, 2):
         uses.add("k1", DAYS[0], "a", Basis.usage, Usage(input=3, output=4), 5)
         message = uses.due(0.0)
@@ -182,7 +182,7 @@ def test_the_acknowledgement_of_a_batch_that_came_twice_is_none_of_the_next():
 
 
 def test_more_models_than_can_be_told_apart_become_one():
-    uses = Uses()
+    uses = UsageBatches()
     for number in range(30_000):
         uses.add("k1", DAYS[0], f"model-{number}", Basis.usage, Usage(input=1), 1)
     assert uses.spent("k1") == Spent(30_000, 30_000)

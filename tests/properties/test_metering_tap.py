@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from router.metering.meter import Meter
 from router.metering.usage import Usage
-from router.stream.dialect import Dialect
+from router.upstream.dialect import Dialect
 from router.wire.response import ResponseHead
 
 USED = {"prompt_tokens": 9, "completion_tokens": 12}

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.care import MAX_HOSTS, Care
-from monitor.diagnosis.pace import Pace
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.engine.sni_budget import MAX_HOSTS, SniBudget
 
-PACE = Pace(suspicious_most=6, suspicious_window=600.0)
+PACE = DiagnosisTiming(suspicious_most=6, suspicious_window=600.0)
 STEPS = st.lists(
     st.tuples(st.sampled_from(["a.test", "b.test"]), st.floats(0.0, 300.0)), max_size=120
 )
@@ -14,7 +14,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_no_window_holds_more_than_allowed_and_none_is_refused_without_need(steps):
-    care, now = Care(PACE), 1000.0
+    care, now = SniBudget(PACE), 1000.0
     spent: dict[str, list[float]] = {"a.test": [], "b.test": []}
     for hostname, pause in steps:
         now += pause
@@ -30,7 +30,7 @@ def test_no_window_holds_more_than_allowed_and_none_is_refused_without_need(step
 
 @given(STEPS)
 def test_whoever_waits_until_it_is_free_gets_his_turn(steps):
-    care, now = Care(PACE), 0.0
+    care, now = SniBudget(PACE), 0.0
     for hostname, pause in steps:
         now = care.free_at(hostname, now + pause)
         assert care.spend(hostname, now)
@@ -38,7 +38,7 @@ def test_whoever_waits_until_it_is_free_gets_his_turn(steps):
 
 @given(st.integers(1, 50))
 def test_the_memory_is_bounded_and_the_longest_quiet_host_is_forgotten(more):
-    care = Care(PACE)
+    care = SniBudget(PACE)
     for number in range(PACE.suspicious_most):
         assert care.spend("loud.test", float(number))
     for number in range(MAX_HOSTS - 1):

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from monitor.health.board import State
-from monitor.health.mirror import HealthMachine
-from monitor.probes.request import ResponseReader
+from monitor.health.snapshot import State
+from monitor.health.state_machine import HealthMachine
+from monitor.probes.http import ResponseReader
 
 
 class HealthMachineWalk(RuleBasedStateMachine):

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from monitor.diagnosis.pace import NORMAL
-from monitor.health.board import Standing
+from monitor.diagnosis.timing import NORMAL
 from monitor.health.paths import Path, in_order, network_of, shown, usable_ones
 from monitor.health.quarantine import Quarantine
+from monitor.health.snapshot import Standing
 
 ENDPOINTS = ("192.0.2.1:443", "[2001:db8::1]:443")
 

@@ -7,9 +7,18 @@ from typing import Any
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from monitor.health.board import State
-from monitor.history.accounts import LONGEST_SILENCE, Account, Credit
-from monitor.history.uptime import KNOWN_STATES, Known, covered, of_bucket, percent, total
+from monitor.health.snapshot import State
+from monitor.health.uptime import (
+    KNOWN_STATES,
+    LONGEST_SILENCE,
+    Account,
+    Credit,
+    Known,
+    covered,
+    of_bucket,
+    percent,
+    total,
+)
 
 SIZE = 300
 BEGIN = 1_000_200

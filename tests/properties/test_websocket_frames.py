@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from websockets.frames import Close, Frame
 from websockets.frames import Opcode as Theirs
 
-from router.wire.websocket_frames import (
+from router.wire.websocket import (
     CLOSE,
     PROTOCOL_ERROR,
     TEXT,

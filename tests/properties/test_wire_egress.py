@@ -9,8 +9,8 @@ from itertools import pairwise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from router.door import Door
-from router.exchange import Exchange
+from router.forwarding.client_connection import ClientConnection
+from router.forwarding.exchange import Exchange
 from tests.support.loops import run_on
 from tests.support.malformed_cases import GROUPS
 from tests.support.road import Road
@@ -48,7 +48,7 @@ def _mutated(draw: st.DrawFn) -> bytes:
     return data
 
 
-class _CountingDoor(Door):
+class _CountingDoor(ClientConnection):
     """A door that knows how much it has read, and whether it has gone."""
 
     read = 0
@@ -64,7 +64,7 @@ class _CountingDoor(Door):
 
     @property
     def gone(self) -> bool:
-        """Whether the connection has ended or belongs to aiohttp."""
+        """True if the connection has ended or belongs to aiohttp."""
         return self.lost or self.transport.get_protocol() is not self
 
 
@@ -72,8 +72,8 @@ class _Gate:
     """One client's way into a road, which tells when nothing more will follow from its bytes."""
 
     def __init__(self, road: Road) -> None:
-        self._plane = road.plane
-        self._door = _CountingDoor(road.plane)
+        self._context = road.context
+        self._door = _CountingDoor(road.context)
         self._sent = 0
 
     async def take(self, pieces: list[bytes]) -> None:
@@ -94,7 +94,7 @@ class _Gate:
 
     def _at_rest(self) -> bool:
         """Everything is read, or given to aiohttp, and no whole request is under way."""
-        if any(not _waits_for_body(exchange) for exchange in self._plane.exchanges):
+        if any(not _waits_for_body(exchange) for exchange in self._context.exchanges):
             return False
         return self._door.gone or self._door.read == self._sent
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.admission.keys import credentials
-from router.wire.outgoing import fields_with_key, render_head
+from router.admission.credentials import credentials
+from router.upstream.request_writer import fields_with_key, render_head
 from router.wire.request import Refusal
 from router.wire.response import BadResponse
 from tests.support.hostile_modes import MODES

@@ -1,6 +1,7 @@
 """A connection that knows a head again says exactly what one says that reads it for the first time.
 
-The shortcuts of `router/wire/repeat.py` and `whole_chunk` may save work, never change a verdict.
+The shortcuts of `router/wire/repeated_heads.py` and `whole_chunk` may save work, never change a
+verdict.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.wire.chunks import chunk, whole_chunk
+from router.wire.chunked import chunk, whole_chunk
 from router.wire.head import Refusal
 from router.wire.response import BadResponse
 from tests.support.sinks import Requests, Responses

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import aiohttp
 import pytest
 
-from router.main.commands.client import Client
+from router.cli.client import Client
 from tests.support.asking import CHAT, ask_on
 from tests.support.instance import Instance
 from tests.support.measure import Measure

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from monitor.settings import read
-from monitor.totals import Totals
-from router.admission.admit import entry
-from router.admission.clients import parse
-from router.admission.table import Table, create
-from router.asked import Asked
-from router.config import WorkerConfig
-from router.metrics import FAMILIES
-from router.plane import Plane
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.settings import read
+from router.admission.client_address import parse
+from router.admission.shared_table import Table, create
+from router.forwarding.admission import entry
+from router.forwarding.config import WorkerConfig
+from router.forwarding.context import WorkerContext
+from router.forwarding.metrics import FAMILIES
+from router.forwarding.request_context import RequestContext
 from router.wire.head import RequestHead
 from tests.support.asking import ask
 from tests.support.crowded import ban_in, banned_address, fill_bans, start
@@ -73,9 +73,11 @@ def test_bans_cost_little_memory_and_no_long_start(instance: Instance, measured:
     measured("lifting all of them, s", time.monotonic() - began)
 
 
-def _requests(config: WorkerConfig, head: RequestHead) -> list[Asked]:
+def _requests(config: WorkerConfig, head: RequestHead) -> list[RequestContext]:
     made = [parse(f"192.0.{i >> 8}.{i & 255}") for i in range(1000)]
-    return [Asked(config, head, head.target, client) for client in made if client is not None]
+    return [
+        RequestContext(config, head, head.target, client) for client in made if client is not None
+    ]
 
 
 def test_all_checks_of_a_request_take_little_time(measured: Measure) -> None:
@@ -88,17 +90,17 @@ def test_all_checks_of_a_request_take_little_time(measured: Measure) -> None:
     def nobody() -> None:
         raise AssertionError
 
-    plane = Plane(config, Totals(FAMILIES), hand_over=nobody, table=table)  # type: ignore[arg-type]
-    ban_in(plane, BANS)
+    context = WorkerContext(config, MetricRegistry(FAMILIES), hand_over=nobody, table=table)  # type: ignore[arg-type]
+    ban_in(context, BANS)
     head = RequestHead(b"POST", b"/v1/chat/completions", [], {})
     requests = _requests(config, head)
     spent = []
     for _ in range(5):
         began = time.process_time()
         for i in range(ASKED):
-            place, problem = entry(plane, head, requests[i % len(requests)])
+            place, problem = entry(context, head, requests[i % len(requests)])
             assert problem is None
-            plane.limits.leave(place)
+            context.limits.leave(place)
         spent.append((time.process_time() - began) / ASKED)
     measured("bans, table and rate together, µs of CPU a request", min(spent) * 1e6)
     assert min(spent) < MOST_CPU

@@ -269,7 +269,7 @@ async def test_every_cut_stream_is_seen_to_be_cut(tmp_path: Path, measured: Meas
 
 
 async def _sees_the_cut(client: RawClient) -> bool:
-    """Whether this client can tell: no complete frame, a reset, or an error in place of it."""
+    """True if this client can tell: no complete frame, a reset, or an error in place of it."""
     try:
         answer = await client.response()
     except (ConnectionError, asyncio.IncompleteReadError):

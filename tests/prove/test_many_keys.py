@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from router.admission.keys import new_key
-from router.admission.ring import KeyRing, digest_of
+from router.admission.credentials import new_key
+from router.admission.key_index import KeyIndex, digest_of
 from tests.support.crowded import fill_keys, start
 from tests.support.instance import Instance
 from tests.support.measure import Measure
@@ -63,8 +63,8 @@ def test_keys_cost_little_memory_and_no_long_start(instance: Instance, measured:
     assert largest - lean < MOST_MORE
 
 
-def _ring(keys: list[bytes]) -> KeyRing:
-    ring = KeyRing()
+def _ring(keys: list[bytes]) -> KeyIndex:
+    ring = KeyIndex()
     ring.season(PEPPER.hex())
     ring.extend(
         (

@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from router.main.commands.client import Client
+from router.cli.client import Client
 from tests.support.asking import ask
 from tests.support.crowded import fill_bans
 from tests.support.instance import Instance

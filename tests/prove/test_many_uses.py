@@ -44,7 +44,7 @@ def test_ten_thousand_requests_are_charged_to_the_token(farm: Farm, measured: Me
 
 
 def is_replaced(instance: Instance, killed: int) -> bool:
-    """Whether control and two workers run, and this process is none of them."""
+    """True if control and two workers run, and this process is none of them."""
     children = instance.children()
     return len(children) == 3 and killed not in [child.pid for child in children]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sqlmodel import Session
 
-from monitor.history.sqlite import SqliteFile
-from monitor.history.windows import read_days, read_windows
+from monitor.store.queries import read_days, read_windows
+from monitor.store.sqlite import SqliteFile
 from tests.support.measure import Measure
 from tests.support.years import NOW, fill
 

@@ -14,21 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from monitor.settings import read
-from monitor.totals import Totals
-from router.admission.admit import entry, refusal
-from router.admission.clients import parse
-from router.admission.keys import SECRET_LENGTH, checksum, new_key
-from router.admission.ring import digest_of
-from router.admission.table import Table, create
-from router.asked import Asked
-from router.config import WorkerConfig
-from router.metering.metered import Metered, Request
-from router.metrics import FAMILIES
-from router.plane import Plane
-from router.stream.dialect import Dialect
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.settings import read
+from router.admission.client_address import parse
+from router.admission.credentials import SECRET_LENGTH, checksum, new_key
+from router.admission.key_index import digest_of
+from router.admission.shared_table import Table, create
+from router.forwarding.admission import entry, refusal
+from router.forwarding.config import WorkerConfig
+from router.forwarding.context import WorkerContext
+from router.forwarding.metrics import FAMILIES
+from router.forwarding.request_context import RequestContext
+from router.metering.metered_request import MeteredRequest, Request
+from router.process.worker import GC_THRESHOLDS
+from router.upstream.dialect import Dialect
 from router.wire.head import RequestHead
-from router.worker import GC_THRESHOLDS
 from tests.support.asking import CHAT, ask_on
 from tests.support.crowded import ban_in, banned_address, fill_bans, fill_keys
 from tests.support.instance import Instance
@@ -125,7 +125,7 @@ def test_together_they_cost_little_memory_and_no_long_start(
 
 
 @pytest.fixture
-def plane() -> Iterator[Plane]:
+def context() -> Iterator[WorkerContext]:
     """A worker's, with all of them."""
     fd = create(WORKERS)
     for column in range(WORKERS):
@@ -139,26 +139,28 @@ def plane() -> Iterator[Plane]:
     def nobody() -> None:
         raise AssertionError
 
-    plane = Plane(config, Totals(FAMILIES), hand_over=nobody, table=table)  # type: ignore[arg-type]
-    ban_in(plane, BANS)
-    plane.keys.season(PEPPER.hex())
-    yield plane
+    context = WorkerContext(config, MetricRegistry(FAMILIES), hand_over=nobody, table=table)  # type: ignore[arg-type]
+    ban_in(context, BANS)
+    context.keys.season(PEPPER.hex())
+    yield context
     os.close(fd)
 
 
-def _learn(plane: Plane, keys: Sequence[str], *, rate: float = 0.0, quota: int | None) -> None:
-    plane.keys.extend(
+def _learn(
+    context: WorkerContext, keys: Sequence[str], *, rate: float = 0.0, quota: int | None
+) -> None:
+    context.keys.extend(
         (f"k{number:012x}", digest_of(key.encode(), PEPPER).hex(), None, rate, "", quota, quota)
         for number, key in enumerate(keys)
     )
 
 
-def _asked(plane: Plane, key: str, number: int = 0) -> Asked:
+def _asked(context: WorkerContext, key: str, number: int = 0) -> RequestContext:
     look = {b"authorization": b"Bearer " + key.encode(), b"content-type": b"application/json"}
     head = RequestHead(b"POST", b"/v1/chat/completions", [], look)
     client = parse(f"192.0.{number >> 8 & 3}.{number & 255}")
     assert client is not None
-    return Asked(plane.config, head, head.target, client)
+    return RequestContext(context.config, head, head.target, client)
 
 
 def _cpu(step: Callable[[int], object]) -> float:
@@ -179,30 +181,30 @@ def _cpu(step: Callable[[int], object]) -> float:
 
 @pytest.mark.parametrize("kind", ["plain", "limited"])
 def test_all_checks_of_a_request_with_an_issued_key_take_little_time(
-    plane: Plane, kind: str, measured: Measure
+    context: WorkerContext, kind: str, measured: Measure
 ) -> None:
     """`limited`: the key has a rate and quotas of its own."""
     keys = [new_key("mg-") for _ in range(KEYS)]
     rate, quota = (1e6, 10**15) if kind == "limited" else (0.0, None)
-    _learn(plane, keys, rate=rate, quota=quota)
-    asked = [_asked(plane, key, number) for number, key in enumerate(keys[:1000])]
+    _learn(context, keys, rate=rate, quota=quota)
+    asked = [_asked(context, key, number) for number, key in enumerate(keys[:1000])]
     head = RequestHead(b"POST", b"/v1/chat/completions", [], {})
     body = json.dumps({**CHAT, "model": "gpt-4o"}).encode()
     request = Request(b"POST", head.target, Dialect.chat, False, b"", body)
-    wall = plane.wall()
+    wall = context.wall()
 
     def enter(number: int) -> None:
-        place, problem = entry(plane, head, asked[number % 1000])
+        place, problem = entry(context, head, asked[number % 1000])
         assert problem is None
-        plane.limits.leave(place)
+        context.limits.leave(place)
 
     def look(number: int) -> None:
-        assert refusal(plane, 100, asked[number % 1000]) is None
+        assert refusal(context, 100, asked[number % 1000]) is None
 
     def begin(number: int) -> None:
-        key = asked[number % 1000].issued(plane.keys, wall)
+        key = asked[number % 1000].issued(context.keys, wall)
         assert key is not None
-        assert isinstance(plane.metering.begin(key, request, wall), Metered)
+        assert isinstance(context.metering.begin(key, request, wall), MeteredRequest)
 
     def both(number: int) -> None:
         enter(number)
@@ -215,7 +217,9 @@ def test_all_checks_of_a_request_with_an_issued_key_take_little_time(
     measured("all checks and the table, µs", checks * 1e6)
     measured("metering begins, µs", metering * 1e6)
     measured("all of it, µs", (checks + metering) * 1e6)
-    new = _cpu(lambda number: _asked(plane, keys[number % KEYS], number).issued(plane.keys, wall))
+    new = _cpu(
+        lambda number: _asked(context, keys[number % KEYS], number).issued(context.keys, wall)
+    )
     measured("once for a connection: whose key it is, µs", new * 1e6)
     assert checks < MOST_CPU
     assert checks + metering < MOST_WITH_METERING
@@ -229,11 +233,11 @@ def _near(key: str) -> str:
 
 
 def test_how_long_a_refusal_takes_does_not_tell_how_near_a_guess_was(
-    plane: Plane, measured: Measure
+    context: WorkerContext, measured: Measure
 ) -> None:
     """Each try is a new connection's: whose key it is, the checks, and the refusal's text."""
     right = [new_key("mg-") for _ in range(KEYS)]
-    _learn(plane, right, quota=None)
+    _learn(context, right, quota=None)
     tried = {
         "a right key": right,
         "a wrong key": [new_key("mg-") for _ in range(KEYS)],
@@ -245,11 +249,11 @@ def test_how_long_a_refusal_takes_does_not_tell_how_near_a_guess_was(
         for name, keys in tried.items():
             key = keys[number % KEYS]
             began = time.perf_counter_ns()
-            asked = _asked(plane, key, number)
-            place, problem = entry(plane, head, asked)
-            refused = refusal(plane, 100, asked)
+            asked = _asked(context, key, number)
+            place, problem = entry(context, head, asked)
+            refused = refusal(context, 100, asked)
             spent[name].append(time.perf_counter_ns() - began)
-            plane.limits.leave(place)
+            context.limits.leave(place)
             assert problem is None
             assert (refused is None) == (keys is right)
     medians = {name: statistics.median(each) for name, each in spent.items()}

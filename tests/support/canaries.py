@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router.admission.keys import new_key
+from router.admission.credentials import new_key
 from tests.support.asking import Answer, ask
 from tests.support.instance import Instance
 from tests.support.mirror_behaviour import Seen

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from router import metrics
-from router.stream.sse import EventSplitter
+from router.forwarding import metrics
+from router.wire.sse import EventSplitter
 from tests.support import sixty_words as words
 from tests.support.passing import PassingTime
 from tests.support.pretend_control import PretendControl
@@ -129,7 +129,7 @@ def _road(time: PassingTime, mirrors: Sequence[WordyMirror], **router: Any) -> R
     class Controlled(Road):
         async def __aenter__(self) -> Controlled:
             await super().__aenter__()
-            control.plane = self.plane
+            control.context = self.context
             return self
 
     settings = {

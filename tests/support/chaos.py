@@ -16,7 +16,7 @@ import ssl
 from collections import Counter
 from typing import cast
 
-from router.relay import reset
+from router.forwarding.response_writer import reset
 from tests.support.hostile_modes import SWITCHED, UPGRADE
 from tests.support.road import RawClient, Road, ScriptedMirror, get, post
 

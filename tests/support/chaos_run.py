@@ -92,14 +92,14 @@ async def _play_on(
     seen: Counter[str],
 ) -> None:
     await (await road.send(get("/healthz"))).response()
-    await wait_until(lambda: not road.plane.crowd, 20, what="the first client to leave")
-    wheel, files = len(road.plane.wheel), open_files(os.getpid())
+    await wait_until(lambda: not road.context.crowd, 20, what="the first client to leave")
+    wheel, files = len(road.context.wheel), open_files(os.getpid())
     tasks = len(asyncio.all_tasks())
     until = asyncio.get_running_loop().time() + seconds
     players = [ChaoticClient(n, road, random.Random(rng.random()), seen) for n in range(clients)]
     await asyncio.gather(*(player.play(until) for player in players))
     await wait_until(lambda: not any(_held(road).values()), _SETTLE, "everything to end")
-    await wait_until(lambda: len(road.plane.wheel) == wheel, _SETTLE, "no deadline to be left")
+    await wait_until(lambda: len(road.context.wheel) == wheel, _SETTLE, "no deadline to be left")
     await wait_until(
         lambda: all(mirror.closed == mirror.connections for mirror in mirrors),
         _SETTLE,
@@ -112,17 +112,17 @@ async def _play_on(
 
 
 def _held(road: Road) -> dict[str, int]:
-    plane = road.plane
-    for upstream in plane.upstreams:
+    context = road.context
+    for upstream in context.upstreams:
         upstream.close_idle()  # a connection that waits has a place on a mirror with limits
-    gates = [upstream.gate for upstream in plane.upstreams if upstream.gate is not None]
+    gates = [upstream.gate for upstream in context.upstreams if upstream.gate is not None]
     assert gates, "one mirror has limits"
     return {
         "in flight": road.in_flight,
-        "exchanges": len(plane.exchanges),
-        "places": plane.limits.held,
-        "bytes": plane.memory.used,
-        "clients": len(plane.crowd),
-        "queued": len(plane.line),
-        "watched": len(plane.departures),
+        "exchanges": len(context.exchanges),
+        "places": context.limits.held,
+        "bytes": context.memory.used,
+        "clients": len(context.crowd),
+        "queued": len(context.line),
+        "watched": len(context.disconnects),
     }

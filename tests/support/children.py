@@ -25,7 +25,10 @@ def children_of(pid: int) -> list[Child]:
 
 def role_of(command: str) -> str:
     """Tell a worker from control by the command line."""
-    for role, module in (("worker", "router.worker"), ("control", "router.main.control")):
+    for role, module in (
+        ("worker", "router.process.worker"),
+        ("control", "router.control.control"),
+    ):
         if f"-m {module}" in command:
             return role
     return "other"

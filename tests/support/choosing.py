@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from router.choice.breaker import Breaker
-from router.choice.ejection import FailureWatch
-from router.choice.load import Load
-from router.config import RouterConfig
+from router.balancing.breaker import Breaker
+from router.balancing.ejection import FailureWatch
+from router.balancing.load import Load
+from router.forwarding.config import RouterConfig
 
 
 class PlainMember:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from router.wire.wheel import Wheel
+from router.wire.timer_wheel import TimerWheel
 
 
 class Clock:
@@ -12,7 +12,7 @@ class Clock:
 
     def __init__(self) -> None:
         self._ahead = 0.0
-        self.wheel = Wheel(self.now)
+        self.wheel = TimerWheel(self.now)
 
     def now(self) -> float:
         """The time, for whatever else should have the same: `Road(…, clock=clock.now)`."""

@@ -9,10 +9,10 @@ from typing import Any
 from sqlalchemy import insert
 from sqlmodel import Session, SQLModel
 
-from monitor.history.database import open_database
-from monitor.history.tables import BanRow, IssuedKeyRow
-from router.admission.bans import pieces
-from router.plane import Plane
+from monitor.store.database import open_database
+from monitor.store.tables import BanRow, IssuedKeyRow
+from router.admission.ban_list import pieces
+from router.forwarding.context import WorkerContext
 from tests.support.instance import Instance
 
 
@@ -80,11 +80,11 @@ def start(instance: Instance) -> float:
     return time.monotonic() - began
 
 
-def ban_in(plane: Plane, many: int) -> None:
+def ban_in(context: WorkerContext, many: int) -> None:
     """Tell a worker's plane of these bans, as control would."""
     rows = [
         (f"{banned_address(number)}/32", 1e12, f"{number:012x}", "rate_limit_exceeded")
         for number in range(many)
     ]
     for piece in pieces(rows):
-        plane.bans.extend(piece)
+        context.bans.extend(piece)

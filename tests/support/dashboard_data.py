@@ -6,28 +6,28 @@ from typing import Any
 
 from multidict import MultiMapping
 
-from dashboard.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
-from dashboard.location import Locations
-from dashboard.sources import BanList, CommandError, Ejection, NotThere, Visitor
-from monitor.actors import Actor
-from monitor.bans import Ban, client_network
-from monitor.config import MirrorConfig
-from monitor.health.board import (
+from dashboard.common.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
+from dashboard.common.location import Locations
+from dashboard.common.sources import BanList, CommandError, Ejection, NotThere, Visitor
+from monitor.common.audit import Actor
+from monitor.common.bans import Ban, client_network
+from monitor.common.config import MirrorConfig
+from monitor.common.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, NewKey, Spent
+from monitor.common.metric_registry import Family, Labels
+from monitor.health.incidents import Incident, Part
+from monitor.health.past import Day, Past
+from monitor.health.snapshot import (
     HealthSnapshot,
     Latency,
     MirrorHealth,
+    Override,
     PathHealth,
     Standing,
     State,
-    Wish,
 )
-from monitor.history.audit_rows import Entry
-from monitor.history.incidents import Incident, Part
-from monitor.history.past import Day, Past
-from monitor.history.uptime import Known
-from monitor.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, NewKey, Spent
-from monitor.totals import Family, Labels
-from router.main.banned import Banned
+from monitor.health.uptime import Known
+from monitor.store.audit import Entry
+from router.control.ban_service import BansInForce
 
 NOW = 1795251600.0
 """2026-11-21 09:00:00 UTC."""
@@ -97,7 +97,7 @@ HEALTH = (
         State.up,
         NOW - 86400 * 400,
         "ok",
-        wish=Wish.maintenance,
+        wish=Override.maintenance,
         wish_until=NOW + 3600,
         latency=Latency(2.0, 148.0, 160.0, 310.0),
         last_probe=NOW - 9,
@@ -198,7 +198,7 @@ def _ban(index: int) -> Ban:
 
 @dataclass
 class FakeSources:
-    """`dashboard.sources.Sources` with data at hand."""
+    """`dashboard.common.sources.Sources` with data at hand."""
 
     mirrors_: tuple[MirrorConfig, ...] = MIRRORS
     health: tuple[MirrorHealth, ...] = HEALTH
@@ -223,7 +223,7 @@ class FakeSources:
     series_: Sequence[tuple[Family, Labels, list[float]]] = ()
     locations_: Locations = field(default_factory=Locations)
     asked: int = 0
-    _listed: tuple[Sequence[Ban], Banned] | None = None
+    _listed: tuple[Sequence[Ban], BansInForce] | None = None
 
     def snapshot(self) -> HealthSnapshot:
         self.asked += 1
@@ -240,7 +240,7 @@ class FakeSources:
 
     def bans(self) -> BanList:
         if self._listed is None or self._listed[0] is not self.bans_:
-            self._listed = (self.bans_, Banned(self.bans_, lambda: NOW))
+            self._listed = (self.bans_, BansInForce(self.bans_, lambda: NOW))
         return self._listed[1]
 
     def locations(self) -> Locations:
@@ -273,7 +273,7 @@ class FakeSources:
 
 @dataclass
 class FakeCommands:
-    """`dashboard.sources.Commands` that remembers what it was told."""
+    """`dashboard.common.sources.Commands` that remembers what it was told."""
 
     told: list[tuple[Any, ...]] = field(default_factory=list)
     fault: CommandError | None = None
@@ -300,7 +300,9 @@ class FakeCommands:
         known = {"id": "mg_1", "attempts": [], "worker": 0} if request_id == "mg_1" else None
         return {"request": known, "silent": [1]}
 
-    async def set_wish(self, mirror_id: str, wish: Wish, until: float | None, by: Actor) -> None:
+    async def set_wish(
+        self, mirror_id: str, wish: Override, until: float | None, by: Actor
+    ) -> None:
         self._tell("wish", mirror_id, wish, until, by)
 
     async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:

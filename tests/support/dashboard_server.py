@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import ClientSession, UnixConnector, web
 
-from dashboard.connections import Gate, serve
+from dashboard.common.connections import Gate, serve
 from tests.support.ports import HOST, free_port
 
 BROWSER = {"Accept": "text/html,*/*;q=0.8", "User-Agent": "Mozilla/5.0"}

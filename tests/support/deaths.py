@@ -16,7 +16,7 @@ from tests.support.workers import worker_of
 
 
 def runs(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """True if a process exists and is no zombie."""
     try:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -45,7 +45,7 @@ def kill_worker(
 
 
 def _serves(instance: Instance, pid: int, key: str) -> bool:
-    """Whether the worker takes one of a few connections."""
+    """True if the worker takes one of a few connections."""
     with ExitStack() as stack:
         for _ in range(20):
             stream = stack.enter_context(OpenStream(instance.base_url, events=1, key=key))

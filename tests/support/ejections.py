@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from router.main.commands.client import Client
-from router.main.console import CommandFailed
+from router.cli.client import Client
+from router.cli.console import CommandFailed
 from tests.support.asking import CHAT, Answer, ask_on, connection
 from tests.support.instance import Instance
 from tests.support.mirror_behaviour import Seen
@@ -48,7 +48,7 @@ class Pair:
         return [seen for seen in self.bad.seen() if seen.path == _CHAT]
 
     def in_rotation(self) -> bool:
-        """Whether control and both workers say so."""
+        """True if control and both workers say so."""
         seen = self.explained()
         return bool(seen) and seen["in_rotation"] and self.phases() == ["closed", "closed"]
 

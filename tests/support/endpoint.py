@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from monitor.diagnosis.pace import Pace
-from monitor.diagnosis.procedure import Done, Next, next_step
-from monitor.diagnosis.trial import Role, Trial
-from monitor.probes.result import TIMED_OUT, Operation, StepResult, TlsEvidence
+from monitor.diagnosis.block_test import Done, Next, next_step
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.probes.results import TIMED_OUT, Operation, StepResult, TlsEvidence
+from monitor.probes.trial_results import Role, Trial
 
 NAME = "mirror.example"
 CONTROL = "example.org"
@@ -79,7 +79,7 @@ class PretendEndpoint:
 
 def experiment(
     endpoint: PretendEndpoint,
-    pace: Pace,
+    pace: DiagnosisTiming,
     rng: Random,
     *,
     first: bool = False,

@@ -55,7 +55,7 @@ def _newest(mirror: TlsMirror) -> int:
 
 
 def explained(result: Result, victim: str, received: set[str | None]) -> bool:
-    """Whether a failed request had been sent to the killed mirror.
+    """True if a failed request had been sent to the killed mirror.
 
     Either the mirror itself has seen it, or it was on the way: written to an open connection that
     broke, which is all that anybody can know of bytes in a killed process's buffers.

@@ -27,7 +27,7 @@ class Mode:
     """After the answer: keep the connection, end it, or send `more` again and again."""
     more: bytes = b""
     reusable: bool = False
-    """Whether the next request may come on the same connection."""
+    """True if the next request may come on the same connection."""
     lacks: tuple[bytes, ...] = ()
     """What the client must not see."""
     has: tuple[bytes, ...] = ()

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from router.main.commands.client import Client
+from router.cli.client import Client
 from tests.support.children import Child, children_of
 from tests.support.ports import HOST, free_ports
 from tests.support.process import DidNotStop, Process, python_environment

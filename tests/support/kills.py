@@ -10,15 +10,14 @@ from pathlib import Path
 
 from sqlmodel import Session
 
-from monitor.bans import Ban
-from monitor.health.board import State
-from monitor.history import reading
-from monitor.history.accounts import Credit
-from monitor.history.lease import Holder
-from monitor.history.records import Sample, Transition
-from monitor.history.store import Store
-from monitor.history.sums import sums
-from monitor.history.uptime import HOUR
+from monitor.common.bans import Ban
+from monitor.health.snapshot import State
+from monitor.health.uptime import HOUR, Credit
+from monitor.store import queries
+from monitor.store.lease import Holder
+from monitor.store.queries import sums
+from monitor.store.records import Sample, Transition
+from monitor.store.store import Store
 
 ROOT = Path(__file__).parents[2]
 BATCH = 20
@@ -40,7 +39,7 @@ async def write(url: str) -> None:
     """Write batch upon batch, numbered on from what is there; say the number of each after it."""
     store = await Store.open(url)
     await store.hold(VANTAGE, Holder.of_process(os.getpid()))
-    newest = await store.read(lambda session: reading.transitions(session, None, 1))
+    newest = await store.read(lambda session: queries.transitions(session, None, 1))
     number = int(newest[0].at) if newest else 0
     while True:
         for _ in range(BATCH):
@@ -79,7 +78,7 @@ async def found(url: str, said: set[int]) -> Left:
     store = await Store.open(url)
 
     def question(session: Session) -> tuple[list[int], int]:
-        changes = [int(t.at) for t in reading.transitions(session, "hk", 10_000_000)]
+        changes = [int(t.at) for t in queries.transitions(session, "hk", 10_000_000)]
         end = (changes[0] // HOUR + 1) * HOUR
         found = sums(session, HOUR, [0, end], end)
         return changes, found["hk"][0].up

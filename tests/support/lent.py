@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from router.admission.keys import new_key
+from router.admission.credentials import new_key
 from tests.support.road import Road, post
 
 
@@ -13,7 +13,7 @@ def issue(
     road: Road, key_id: str = "k1", left: int | None = None, tokens_left: int | None = None
 ) -> str:
     """A key that this worker knows; `left` in nano-units."""
-    key, ring = new_key("mg-"), road.plane.keys
+    key, ring = new_key("mg-"), road.context.keys
     if not ring.pepper:
         ring.season("01" * 32)
     digest = ring.digest(key.encode()).hex()
@@ -29,7 +29,7 @@ def asking(key: str, body: dict[str, Any], path: str = "chat/completions", *fiel
 
 def charges(road: Road) -> list[tuple[str, str, int, int, int]]:
     """What has been charged: key, basis, requests, input and output tokens."""
-    uses = road.plane.metering.uses
+    uses = road.context.metering.uses
     message = uses.due(float("inf"))
     rows = message["rows"] if message is not None else []
     return [(row[0], row[3], row[4], row[5], row[7]) for row in rows]

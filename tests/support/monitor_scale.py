@@ -16,12 +16,12 @@ import sys
 import time
 from pathlib import Path
 
-from monitor.config import MirrorConfig, MonitorConfig, SniConfig
-from monitor.health.board import HealthBoard, HealthSnapshot, Standing
-from monitor.history.store import Store
-from monitor.metrics import FAMILIES, LATE
-from monitor.service import Monitor
-from monitor.totals import Totals
+from monitor.common.config import MirrorConfig, MonitorConfig, SniConfig
+from monitor.common.metric_registry import MetricRegistry
+from monitor.engine.metrics import FAMILIES, LATE
+from monitor.engine.monitor import Monitor
+from monitor.health.snapshot import HealthBoard, HealthSnapshot, Standing
+from monitor.store.store import Store
 from tests.support.sockets import resident_bytes
 from tests.support.wait import wait_until_async
 
@@ -66,7 +66,7 @@ def mirrors(folder: Path, port: int) -> tuple[MirrorConfig, ...]:
 
 async def watch(folder: Path, port: int, seconds: float) -> None:
     """Watch them at the usual pace and say what it cost, after the first round is over."""
-    totals, published = Totals(FAMILIES), [0]
+    totals, published = MetricRegistry(FAMILIES), [0]
     board, workers_read = HealthBoard("here"), [0]
     last = [board.current]
 
@@ -100,7 +100,7 @@ async def watch(folder: Path, port: int, seconds: float) -> None:
     print(json.dumps(result), flush=True)
 
 
-def _paths_that_work(totals: Totals) -> float:
+def _paths_that_work(totals: MetricRegistry) -> float:
     return sum(totals.get("mirrorgate_mirror_paths", (f"m{n}", "ok")) for n in range(MIRRORS))
 
 

@@ -39,12 +39,12 @@ class Ended:
     mirror: str
     attempts: int = 1
     begun: bool = False
-    """Whether content had reached the client."""
+    """True if content had reached the client."""
     detail: str = field(default="", repr=True)
 
     @property
     def must_succeed(self) -> bool:
-        """Whether it may be repeated, and no content of it had come."""
+        """True if it may be repeated, and no content of it had come."""
         return self.kind != ONCE and not self.begun
 
 

@@ -24,7 +24,7 @@ def states(instance: Instance) -> dict[str, str]:
 
 
 def all_up(instance: Instance) -> bool:
-    """Whether every node is up."""
+    """True if every node is up."""
     found = states(instance)
     return bool(found) and set(found.values()) == {"up"}
 

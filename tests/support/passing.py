@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from router.wire.wheel import Wheel
+from router.wire.timer_wheel import TimerWheel
 
 T = TypeVar("T")
 STEP = 0.1
@@ -32,7 +32,7 @@ class PassingTime:
         self._now = begins
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
         self._order = itertools.count()
-        self.wheel = Wheel(self.now)
+        self.wheel = TimerWheel(self.now)
 
     def now(self) -> float:
         """Seconds."""

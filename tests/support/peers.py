@@ -93,7 +93,7 @@ class Peer:
 
     @property
     def _was_reset(self) -> bool:
-        """Whether the connection is no more; Python's ssl tells a reset as an end."""
+        """True if the connection is no more; Python's ssl tells a reset as an end."""
         info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
         return info[0] == _TCP_CLOSE
 

@@ -51,7 +51,7 @@ class Point:
     sent: bytes
     script: Script = _SILENT
     asked: bool = True
-    """Whether a mirror is connected then."""
+    """True if a mirror is connected then."""
     seen: bytes = b""
     """What the client has read last when it is there."""
     stalled: bool = False

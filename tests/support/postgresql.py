@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import psycopg
 
-from monitor.history.database import backend_of
+from monitor.store.database import backend_of
 from tests.support.ports import HOST, free_port
 from tests.support.process import ending_with_us
 from tests.support.programs import require

@@ -6,10 +6,10 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable
 
-from router.choice.config import EjectionConfig
-from router.choice.leases import Leases
-from router.choice.words import Word
-from router.plane import Plane
+from router.balancing.breaker_messages import Word
+from router.balancing.config import EjectionConfig
+from router.balancing.trial_leases import Leases
+from router.forwarding.context import WorkerContext
 
 _LEASE_SECONDS = 124.0
 _WORKER = "w0"
@@ -23,7 +23,7 @@ class PretendControl:
         names = list(mirrors)
         self.leases = Leases(EjectionConfig(), _LEASE_SECONDS, random.Random(1))
         self.leases.mirrors(dict.fromkeys(names, ""), names)
-        self.plane: Plane | None = None
+        self.context: WorkerContext | None = None
         """Whom it answers."""
 
     def hear(self, word: Word) -> None:
@@ -33,5 +33,5 @@ class PretendControl:
     def _answer(self, word: Word) -> None:
         now = self._clock()
         for _, answer in self.leases.hear(_WORKER, word, now):
-            assert self.plane is not None
-            self.plane.pool.hear(answer, now)
+            assert self.context is not None
+            self.context.pool.hear(answer, now)

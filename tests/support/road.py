@@ -18,17 +18,17 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from monitor.health.board import HealthSnapshot, MirrorHealth, State
-from monitor.settings import read
-from monitor.totals import Totals
-from router.choice.words import Word
-from router.config import WorkerConfig
-from router.door import Door
-from router.endpoints.app import build_app
-from router.metrics import FAMILIES
-from router.plane import Plane
-from router.tally import Finished
-from router.wire.wheel import Wheel
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.settings import read
+from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
+from router.balancing.breaker_messages import Word
+from router.forwarding.client_connection import ClientConnection
+from router.forwarding.config import WorkerConfig
+from router.forwarding.context import WorkerContext
+from router.forwarding.metrics import FAMILIES
+from router.forwarding.stats import Finished
+from router.process.endpoints import build_app
+from router.wire.timer_wheel import TimerWheel
 from tests.support.wait import wait_until_async
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -44,7 +44,7 @@ class Response:
     fields: list[tuple[str, str]]
     body: bytes
     complete: bool
-    """Whether the framing said that the body was all; a cut body is not."""
+    """True if the framing said that the body was all; a cut body is not."""
 
     def __getitem__(self, name: str) -> str:
         return next(value for key, value in self.fields if key.lower() == name.lower())
@@ -128,7 +128,7 @@ class RawClient:
             return b"", False
 
     async def at_end(self) -> bool:
-        """Whether the router ends the connection without another byte."""
+        """True if the router ends the connection without another byte."""
         try:
             return await asyncio.wait_for(self.reader.read(1), PATIENCE) == b""
         except ConnectionError:
@@ -252,7 +252,7 @@ class Road:
     suspected: list[str] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     """Mirrors that have refused their own key."""
-    wheel: Wheel | None = None
+    wheel: TimerWheel | None = None
     clock: Callable[[], float] = time.monotonic
     tell: Callable[[Word], None] = lambda word: None
     """Hears what the worker says to control."""
@@ -263,8 +263,8 @@ class Road:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self.totals = Totals(FAMILIES)
-        self.plane = Plane(
+        self.totals = MetricRegistry(FAMILIES)
+        self.context = WorkerContext(
             self.config(self.mirrors),
             self.totals,
             hand_over=self._hand_over,
@@ -275,11 +275,11 @@ class Road:
             clock=self.clock,
             tell=self.tell,
         )
-        self._runner = web.AppRunner(build_app(self.plane), access_log=None)
+        self._runner = web.AppRunner(build_app(self.context), access_log=None)
         await self._runner.setup()
-        self.plane.wheel.start(loop)
+        self.context.wheel.start(loop)
         self._server = await loop.create_server(
-            lambda: Door(self.plane), "127.0.0.1", 0, ssl=self.tls
+            lambda: ClientConnection(self.context), "127.0.0.1", 0, ssl=self.tls
         )
         self.port = self._server.sockets[0].getsockname()[1]
         self._clients: list[RawClient] = []
@@ -303,13 +303,13 @@ class Road:
         for client in self._clients:
             await client.close()
         self._server.close()
-        for door in self.plane.crowd.all():
+        for door in self.context.crowd.all():
             door.cut()
-        self.plane.configure(self.config([]), HealthSnapshot())
-        await wait_until_async(lambda: self.plane.limits.held == 0, 5, "places to be given back")
-        self.plane.abandoned.close()
-        self.plane.wheel.stop()
-        self.plane.departures.close()
+        self.context.configure(self.config([]), HealthSnapshot())
+        await wait_until_async(lambda: self.context.limits.held == 0, 5, "places to be given back")
+        self.context.abandoned.close()
+        self.context.wheel.stop()
+        self.context.disconnects.close()
         await self._runner.cleanup()
         await self._server.wait_closed()
 
@@ -340,12 +340,12 @@ class Road:
     def health(self, **states: State) -> None:
         """Tell the plane these states of mirrors."""
         mirrors = {name: MirrorHealth(name, state) for name, state in states.items()}
-        self.plane.learn(HealthSnapshot(1, 1.0, "test", mirrors))
+        self.context.learn(HealthSnapshot(1, 1.0, "test", mirrors))
 
     @property
     def in_flight(self) -> int:
         """Requests in flight on all mirrors together."""
-        return sum(upstream.in_flight for upstream in self.plane.upstreams)
+        return sum(upstream.in_flight for upstream in self.context.upstreams)
 
 
 def get(path: str = "/v1/models", *fields: str, version: str = "1.1") -> bytes:

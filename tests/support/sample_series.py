@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from itertools import product
 
-import dashboard.metrics
-import monitor.metrics
-import router.metrics
-from monitor.health.board import State
-from monitor.totals import Family, Labels
+import dashboard.common.metrics
+import monitor.engine.metrics
+import router.forwarding.metrics
+from monitor.common.metric_registry import Family, Labels
+from monitor.health.snapshot import State
 
 FAMILIES: tuple[Family, ...] = (
-    *router.metrics.FAMILIES,
-    *monitor.metrics.FAMILIES,
-    *dashboard.metrics.FAMILIES,
+    *router.forwarding.metrics.FAMILIES,
+    *monitor.engine.metrics.FAMILIES,
+    *dashboard.common.metrics.FAMILIES,
 )
 
 VALUES: dict[str, tuple[str, ...]] = {

@@ -11,10 +11,10 @@ from benchmarks.simulation import mirrors as m
 from benchmarks.simulation.gateway import Gateway
 from benchmarks.simulation.mirrors import NEVER, Behaviour, Mirror
 from benchmarks.simulation.way import CHAT, Job
-from router.choice.baseline import Kind
-from router.choice.config import BalanceConfig, EjectionConfig, RetryConfig
-from router.choice.retry import Repeat
-from router.config import RouterConfig
+from router.balancing.config import BalanceConfig, EjectionConfig, RetryConfig
+from router.balancing.load import Kind
+from router.balancing.retry import Repeat
+from router.forwarding.config import RouterConfig
 
 BEHAVIOURS: dict[str, Behaviour] = {
     "healthy": m.healthy(),

@@ -43,7 +43,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def can_bind(address: str) -> bool:
-    """Whether HOST:PORT is free for a server."""
+    """True if HOST:PORT is free for a server."""
     host, _, port = address.rpartition(":")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

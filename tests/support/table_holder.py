@@ -9,9 +9,9 @@ import signal
 import sys
 import time
 
-from router.admission.clients import named_key
-from router.admission.locks import try_lock, unlock
-from router.admission.table import Table
+from router.admission.client_address import named_key
+from router.admission.robust_mutex import try_lock, unlock
+from router.admission.shared_table import Table
 
 
 def main() -> None:

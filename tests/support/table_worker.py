@@ -13,8 +13,8 @@ import select
 import sys
 import time
 
-from router.admission.clients import named_key
-from router.admission.table import TOO_MANY, Table
+from router.admission.client_address import named_key
+from router.admission.shared_table import TOO_MANY, Table
 
 KEYS = [named_key("test", str(i)) for i in range(5)]
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from router.main.commands.client import Client
+from router.cli.client import Client
 from tests.support.asking import ask
 from tests.support.instance import Instance
 

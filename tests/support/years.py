@@ -4,8 +4,8 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from monitor.history.sqlite import SqliteFile
-from monitor.history.uptime import DAY, FIVE_MINUTES, HOUR
+from monitor.health.uptime import DAY, FIVE_MINUTES, HOUR
+from monitor.store.sqlite import SqliteFile
 
 NOW = 1_795_251_600.0
 

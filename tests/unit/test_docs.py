@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from monitor.settings import read
-from router.main import example, reference
-from router.main.cli import command_names
-from router.main.declared import Section, sections
-from router.main.sections import Config
+from monitor.common.settings import read
+from router.cli.main import command_names
+from router.control.sections import Config
+from tools import example, reference
+from tools.declared import Section, sections
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.example.toml").read_text("utf-8")
@@ -25,12 +25,12 @@ def body(text: str) -> str:
 
 
 def test_the_example_file_is_the_one_made_from_the_declarations():
-    assert example.render() == EXAMPLE, "python -m router.main.example > config.example.toml"
+    assert example.render() == EXAMPLE, "python -m tools.example > config.example.toml"
 
 
 def test_the_reference_is_the_one_made_from_the_declarations():
     written = (ROOT / "docs/configuration.md").read_text("utf-8")
-    assert reference.render() == written, "python -m router.main.reference > docs/configuration.md"
+    assert reference.render() == written, "python -m tools.reference > docs/configuration.md"
 
 
 def test_the_example_file_as_it_is_has_one_mirror_and_every_default():

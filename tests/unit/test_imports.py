@@ -60,9 +60,12 @@ def imported(name: str, file: Path, known: Iterable[str]) -> set[str]:
 def test_no_import_needs_another_one_before_it():
     """What a module names it imports, and the imports form no circle: so any may come first."""
     known = modules()
-    assert "router.main.cli" in known
+    assert "router.cli.main" in known
     graph = {name: imported(name, file, known) for name, file in known.items()}
-    assert "monitor.config" in graph["router.main.document"] | graph["monitor.service"]
+    assert (
+        "monitor.common.config"
+        in graph["router.control.document"] | graph["monitor.engine.monitor"]
+    )
     tuple(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
@@ -88,7 +91,7 @@ def test_the_command_line_loads_neither_servers_nor_the_database(command: list[s
     """A command that only reads a file answers at once."""
     heavy = "{'aiohttp', 'sqlmodel', 'sqlalchemy', 'jinja2', 'uvloop', 'asyncio'}"
     code = (
-        "import sys; from router.main.cli import main\n"
+        "import sys; from router.cli.main import main\n"
         f"try: main({command!r})\nexcept SystemExit: pass\n"
         f"sys.exit(' '.join(sorted({heavy} & sys.modules.keys())) or 0)"
     )

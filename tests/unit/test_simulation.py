@@ -21,7 +21,7 @@ from benchmarks.simulation.scenarios import (
     over_time,
 )
 from benchmarks.simulation.world import World
-from router.choice.failure import Failure
+from router.balancing.failure import Failure
 
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 COST_ALONE = next(policy for policy in POLICIES if policy.name == "cost alone")

@@ -73,8 +73,8 @@ def test_an_impossible_switch_is_refused():
 @pytest.mark.parametrize(
     ("command", "role"),
     [
-        ("/venv/bin/python3 -m router.worker --fd 5", "worker"),
-        ("/venv/bin/python3 -m router.main.control --fd 6", "control"),
+        ("/venv/bin/python3 -m router.process.worker --fd 5", "worker"),
+        ("/venv/bin/python3 -m router.control.control --fd 6", "control"),
         ("/venv/bin/python3 -c pass", "other"),
     ],
 )

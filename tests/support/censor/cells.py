@@ -49,7 +49,7 @@ class Cell:
     elsewhere: frozenset[str] | None = None
     """The right ones for a second address, if they differ."""
     remembers: bool = False
-    """Whether it makes sense that the censor remembers."""
+    """True if it makes sense that the censor remembers."""
     addresses: tuple[int, ...] = (1, 2)
     """How many addresses the mirror has, in each variant."""
     probes: int = 1
@@ -57,7 +57,7 @@ class Cell:
     episodes: int = 1
     """How often the mirror is diagnosed in a row, with what was believed before in mind."""
     confirms: bool = False
-    """Whether the last of them has to confirm that a name is blocked, on every path."""
+    """True if the last of them has to confirm that a name is blocked, on every path."""
     examine: Examine = Scene.diagnose
 
 

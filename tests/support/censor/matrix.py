@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from monitor.probes.handshake import TlsContexts
+from monitor.probes.tls import TlsContexts
 from tests.support.censor.cells import Cell
 from tests.support.censor.dns_server import DnsServer, DohServer
 from tests.support.censor.scene import Scene, World

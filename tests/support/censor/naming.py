@@ -1,8 +1,8 @@
 """Asks a scene's resolvers, one that anybody can forge and one over HTTPS, and judges them."""
 
 from monitor.diagnosis.dns import Knowledge, judge_dns
-from monitor.probes.dns.resolvers import Resolvers
-from monitor.probes.dns.transport import Patience
+from monitor.probes.dns_transport import Patience
+from monitor.probes.resolvers import Resolvers
 from tests.support.censor.dns_script import (
     NXDOMAIN,
     REFUSED,

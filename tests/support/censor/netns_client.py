@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from monitor.diagnosis.names import SNI_BLOCKS
+from monitor.diagnosis.verdicts import SNI_BLOCKS
 from monitor.probes.connect import connect
 from monitor.probes.failures import failure_of
-from monitor.probes.handshake import Shake, TlsContexts, handshake
-from monitor.probes.result import StepResult
+from monitor.probes.results import StepResult
 from monitor.probes.stream import Stream
+from monitor.probes.tls import Shake, TlsContexts, handshake
 from tests.support.censor.watching import PathWatcher, hurried
 
 EXPERIMENTS = 2

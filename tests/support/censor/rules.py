@@ -84,7 +84,7 @@ class Residual:
     seconds: float
     action: Action = RST
     retriggers: bool = False
-    """Whether any further connection within the time makes it begin anew."""
+    """True if any further connection within the time makes it begin anew."""
 
 
 Covers = Callable[[Read], bool]

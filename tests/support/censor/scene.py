@@ -14,8 +14,8 @@ from random import Random
 from types import TracebackType
 from typing import Any, Self
 
-from monitor.health.board import endpoint_of
-from monitor.probes.handshake import TlsContexts
+from monitor.health.snapshot import endpoint_of
+from monitor.probes.tls import TlsContexts
 from tests.support.censor.dns_server import DnsServer, DohServer
 from tests.support.censor.relay import Censor
 from tests.support.censor.tls_server import TlsServer

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from monitor.config import MirrorConfig, MonitorTimeouts
+from monitor.common.config import MirrorConfig, MonitorTimeouts
 from monitor.diagnosis.throughput import SAMPLES, Sample, judge_throughput
-from monitor.probes.bulk import BulkLimits, measure
-from monitor.probes.result import Way
+from monitor.probes.results import Way
+from monitor.probes.throughput import BulkLimits, measure
 from monitor.probes.way import Budget, open_way
 from tests.support.censor.scene import Scene
 from tests.support.censor.watching import Diagnosed

@@ -11,19 +11,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
-from monitor.care import Care
-from monitor.config import MonitorTimeouts
+from monitor.common.config import MonitorTimeouts
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.interpret import interpret
-from monitor.diagnosis.names import BLOCKS
-from monitor.diagnosis.pace import Pace
-from monitor.diagnosis.trial import CUT, Finding, Level, Role, Trial
-from monitor.examiner import Case, Examiner
-from monitor.experiment import Conclusion, Laboratory
-from monitor.health.board import endpoint_of
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.diagnosis.verdicts import BLOCKS
+from monitor.engine.block_tests import BlockTestRunner, BlockTests, Case, Conclusion
+from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
-from monitor.probes.handshake import TlsContexts
+from monitor.health.snapshot import endpoint_of
+from monitor.probes.tls import TlsContexts
+from monitor.probes.trial_results import CUT, Finding, Level, Role, Trial
 from monitor.probes.trials import Subject, attempt
 
 CONTROL = "control.mirror.test"
@@ -33,12 +32,12 @@ KNOWN = Memory("mirrorgate tests", "0" * 64)
 """The certificate that verified before; what it was does not matter, only that there was one."""
 
 
-def hurried(hold: float) -> Pace:
+def hurried(hold: float) -> DiagnosisTiming:
     """Return the usual pace with this residual hold in seconds, and everything else in proportion.
 
     It must be longer than the censor remembers.
     """
-    usual = Pace()
+    usual = DiagnosisTiming()
     window = usual.suspicious_window * hold / usual.residual_hold
     shortened = usual.shortened(hold)
     return replace(shortened, gap=0.05, start_jitter=0.05, suspicious_window=window)
@@ -54,7 +53,7 @@ class Diagnosed:
 
     @property
     def confirmed_block(self) -> bool:
-        """Whether it is said with certainty that something interferes."""
+        """True if it is said with certainty that something interferes."""
         levels = (self.finding.level, self.believed)
         return self.finding.verdict in BLOCKS and Level.confirmed in levels
 
@@ -71,7 +70,7 @@ class Held:
 class RecordedQuarantine(Quarantine):
     """Remembers all holds, also those that are over."""
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, pace: DiagnosisTiming) -> None:
         super().__init__(pace)
         self.record: list[Held] = []
 
@@ -95,16 +94,16 @@ class PathWatcher:
         self,
         contexts: TlsContexts,
         ca_file: Path,
-        pace: Pace,
+        pace: DiagnosisTiming,
         *,
         rng: Random | None = None,
         online: Callable[[], bool] = lambda: True,
     ) -> None:
         self._pace, self._contexts = pace, contexts
         self._ca_file, self._online = str(ca_file), online
-        self.quarantine, self._care = RecordedQuarantine(pace), Care(pace)
+        self.quarantine, self._care = RecordedQuarantine(pace), SniBudget(pace)
         self._believed: dict[str, Confidence] = {}
-        laboratory = Laboratory(
+        laboratory = BlockTestRunner(
             contexts,
             self.quarantine,
             self._care,
@@ -114,11 +113,13 @@ class PathWatcher:
             rng=rng,
         )
         self._concluded: dict[str, asyncio.Future[Conclusion]] = {}
-        self._examiner = Examiner(laboratory, contexts, self.quarantine, pace, self, time.monotonic)
+        self._block_tests = BlockTests(
+            laboratory, contexts, self.quarantine, pace, self, time.monotonic
+        )
 
     async def close(self) -> None:
         """Break off what is being examined."""
-        await self._examiner.stop()
+        await self._block_tests.stop()
 
     def quarantined(self, case: Case) -> None:
         """The examiner says that an endpoint is held; the record knows."""
@@ -155,7 +156,7 @@ class PathWatcher:
     async def _examine(self, case: Case) -> Conclusion:
         future: asyncio.Future[Conclusion] = asyncio.get_running_loop().create_future()
         self._concluded[case.endpoint] = future
-        assert self._examiner.suspect(case), "somebody else examines it"
+        assert self._block_tests.suspect(case), "somebody else examines it"
         return await future
 
     def _believe(self, subject: Subject, trials: Sequence[Trial]) -> Confidence:

@@ -1,0 +1,111 @@
+"""/metrics: the merged totals as Prometheus text or OpenMetrics, rendered off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import platform
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from dashboard.common.context import SOURCES
+from dashboard.common.metrics import BANS_ACTIVE, BUILD_INFO
+from monitor.common.metric_registry import Family, Labels
+
+Series = tuple[Family, Labels, list[float]]
+
+_ONE_AT_A_TIME: web.AppKey[asyncio.Lock] = web.AppKey("one_at_a_time", asyncio.Lock)
+
+
+class TotalsCollector(Collector):
+    """Series as plain numbers, in the shape that prometheus_client writes."""
+
+    def __init__(self, series: Iterable[Series]) -> None:
+        self._series = series
+
+    def collect(self) -> Iterator[Metric]:
+        """One metric per family, in order of name."""
+        families: dict[str, tuple[Family, list[tuple[Labels, list[float]]]]] = {}
+        for family, labels, cells in self._series:
+            families.setdefault(family.name, (family, []))[1].append((labels, cells))
+        for name in sorted(families):
+            yield _metric(*families[name])
+
+
+def _metric(family: Family, rows: list[tuple[Labels, list[float]]]) -> Metric:
+    if family.type == "histogram":
+        return _histogram(family, rows)
+    kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
+    metric = kind(family.name, family.help, labels=family.labels)
+    for labels, cells in rows:
+        metric.add_metric(labels, cells[0])
+    return metric
+
+
+def _histogram(family: Family, rows: list[tuple[Labels, list[float]]]) -> Metric:
+    metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
+    bounds = [*map(floatToGoString, family.buckets), "+Inf"]
+    for labels, (*counts, total) in rows:
+        buckets = list(zip(bounds, accumulate(counts), strict=True))
+        metric.add_metric(labels, buckets, total)
+    return metric
+
+
+def render(series: Iterable[Series], accept: str) -> tuple[bytes, str]:
+    """The exposition in the format that `accept` asks for, and its content type."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(TotalsCollector(series))
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (ValueError, TypeError):  # a version in Accept that is none
+        encode, content_type = choose_encoder("")
+    return encode(registry), content_type
+
+
+def add_routes(app: web.Application) -> None:
+    """The address of the exposition."""
+    app[_ONE_AT_A_TIME] = asyncio.Lock()
+    app.router.add_get("/metrics", metrics)
+
+
+async def metrics(request: web.Request) -> web.Response:
+    """All series, added up and written beside the loop. One thread is enough, whoever asks."""
+    accept = request.headers.get("Accept", "")
+    compress = "gzip" in request.headers.get("Accept-Encoding", "")
+    async with request.app[_ONE_AT_A_TIME]:
+        counted, own = request.app[SOURCES].series(), _own(request.app)
+        body, content_type = await asyncio.to_thread(_render_for, counted, own, accept, compress)
+    headers = {"Content-Type": content_type, "Cache-Control": "no-store"}
+    if compress:
+        headers["Content-Encoding"] = "gzip"
+    return web.Response(body=body, headers=headers)
+
+
+def _own(app: web.Application) -> list[Series]:
+    """What the dashboard itself tells, unless somebody has counted it."""
+    sources = app[SOURCES]
+    return [
+        (BUILD_INFO, (sources.version(), platform.python_version()), [1.0]),
+        (BANS_ACTIVE, (), [float(len(sources.bans()))]),
+    ]
+
+
+def _render_for(
+    counted: Iterable[Series], own: list[Series], accept: str, compress: bool
+) -> tuple[bytes, str]:
+    series = list(counted)
+    told = {family.name for family, _, _ in series}
+    body, content_type = render([row for row in own if row[0].name not in told] + series, accept)
+    return (gzip.compress(body, 3) if compress else body), content_type

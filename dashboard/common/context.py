@@ -1,0 +1,31 @@
+"""What handlers find in their application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jinja2
+from aiohttp import web
+
+from dashboard.common.renderings import Renderings
+from dashboard.common.sources import Commands, Sources
+from dashboard.common.visitors import Visitors
+
+Clock = Callable[[], float]
+
+SOURCES: web.AppKey[Sources] = web.AppKey("sources")
+COMMANDS: web.AppKey[Commands] = web.AppKey("commands")
+CLOCK: web.AppKey[Clock] = web.AppKey("clock")
+RENDERINGS: web.AppKey[Renderings] = web.AppKey("renderings", Renderings)
+STALE_AFTER: web.AppKey[Clock] = web.AppKey("stale_after")
+VISITORS: web.AppKey[Visitors] = web.AppKey("visitors", Visitors)
+TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
+
+VARIES: web.RequestKey[set[str]] = web.RequestKey("varies", set)
+"""The fields of a request that its answer was chosen by: see `negotiated`."""
+
+
+def negotiated(request: web.Request, field: str) -> str:
+    """The value of a field that chooses between answers, which `Vary` then tells caches of."""
+    request.setdefault(VARIES, set()).add(field)
+    return request.headers.get(field, "")

@@ -1,0 +1,165 @@
+"""What the pages read and what operators may do: the two doors between dashboard and the rest.
+
+The composition root implements both, so that pages never know where their data comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from multidict import MultiMapping
+
+from dashboard.common.config import AdminConfig, DashboardConfig
+from dashboard.common.location import Locations
+from monitor.common.audit import Actor
+from monitor.common.bans import Ban
+from monitor.common.config import MirrorConfig
+from monitor.common.keys import KeyAccount, KeyOrder, NewKey
+from monitor.common.metric_registry import Family, Labels
+from monitor.health.past import Past
+from monitor.health.snapshot import HealthSnapshot, Override
+from monitor.store.audit import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Ejection:
+    """A mirror is out of rotation because its traffic failed. Times are seconds since the epoch."""
+
+    cause: str
+    """What failed: "unreachable", "unanswered" or "failing"."""
+    since: float
+    until: float | None
+    """None: its time is over, and single requests try whether it has recovered."""
+    count: int
+    """Ejections in a row."""
+
+
+class BanList(Protocol):
+    """The bans in force now. There may be very many; neither method looks at all of them."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def newest(self, most: int, after: tuple[float, str] | None = None) -> Sequence[Ban]:
+        """Up to so many, newest first; `after`: only those behind this beginning and id."""
+
+
+class Visitor(NamedTuple):
+    """Who asks for a page."""
+
+    key: bytes
+    """What a visitor is counted by: an address, or the /64 of an IPv6 one."""
+    proxied: bool
+    """True if a trusted proxy is in between, whose connections others share."""
+
+
+class Sources(Protocol):
+    """What pages read. Every method answers at once, from memory."""
+
+    def snapshot(self) -> HealthSnapshot:
+        """The newest health of all mirrors."""
+
+    def ejections(self) -> Mapping[str, Ejection]:
+        """The mirrors that traffic has taken out of rotation, by id."""
+
+    def past(self) -> Past:
+        """Uptime by window and by day, and the incidents; up to a minute old."""
+
+    def mirrors(self) -> tuple[MirrorConfig, ...]:
+        """The mirrors of the configuration in effect, in its order."""
+
+    def bans(self) -> BanList:
+        """The bans in force now."""
+
+    def locations(self) -> Locations:
+        """Where addresses are, from the database in use."""
+
+    def dashboard(self) -> DashboardConfig:
+        """The settings of the status page."""
+
+    def admin(self) -> AdminConfig:
+        """The settings of the operators' desk."""
+
+    def api_url(self) -> str:
+        """The base URL of the API listener, for when no entrances are configured."""
+
+    def config_problem(self) -> str:
+        """Why the newest configuration file is not in use; empty when it is. For operators only."""
+
+    def visitor(self, address: str, fields: MultiMapping[str] | None) -> Visitor:
+        """Who asks from this address with these fields, which a trusted proxy may have set.
+
+        None: who opens a connection.
+        """
+
+    def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
+        """Every metric series of this moment, with cells as `MetricRegistry.to_json` has them.
+
+        It may be read in another thread.
+        """
+
+    def version(self) -> str:
+        """The version of this program."""
+
+
+class CommandError(Exception):
+    """A command that could not be carried out: one sentence, and the faults of a bad file."""
+
+    def __init__(self, message: str, faults: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.faults = tuple(faults)
+
+
+class NotThere(CommandError):
+    """A command on something that there is not."""
+
+
+class Commands(Protocol):
+    """What operators do. Each raises CommandError."""
+
+    async def reload(self, by: Actor) -> dict[str, Any]:
+        """Take over the configuration file; tells what was added, removed, changed."""
+
+    async def status(self) -> dict[str, Any]:
+        """The state of the processes; what `Sources` knows is added by the admin API."""
+
+    async def explain(self) -> dict[str, Any]:
+        """What every worker thinks of every mirror: `policy`, `workers` (a list of mirrors for
+        each), `silent` (workers that did not answer in time)."""
+
+    async def trace(self, request_id: str) -> dict[str, Any]:
+        """What became of one of the last requests: `request` (null if no worker knows it) and
+        `silent`."""
+
+    async def set_wish(
+        self, mirror_id: str, wish: Override, until: float | None, by: Actor
+    ) -> None:
+        """Durably say what is wanted of a mirror; `until` in seconds since the epoch."""
+
+    async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
+        """Ban a network for so long, or until it is lifted."""
+
+    async def remove_ban(self, network: str | None, by: Actor) -> list[Ban]:
+        """Lift the bans that overlap a network (None: all); returns those lifted."""
+
+    async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
+        """Lift the bans on a network; none is made automatically, for so long or ever."""
+
+    async def audit(self, limit: int, before: int | None) -> list[Entry]:
+        """Who changed what, newest first; `before`: only what is older than this entry."""
+
+    async def keys(self, days: int) -> list[KeyAccount]:
+        """All issued keys, newest first, with what they used on the last so many days."""
+
+    async def create_key(self, order: KeyOrder, by: Actor) -> NewKey:
+        """Issue a key, which is told this once."""
+
+    async def revoke_key(self, key_id: str, by: Actor) -> KeyAccount:
+        """Let a key be used no more. Raises NotThere."""
+
+    async def top_up_key(
+        self, key_id: str, quota: int | None, tokens: int | None, by: Actor
+    ) -> KeyAccount:
+        """Grant so much more of the quotas that a key has. Raises NotThere."""

@@ -1,1 +1,0 @@
-"""The words of the pages, in Chinese and English, and how moments and durations are said."""

@@ -1,0 +1,4 @@
+"""What all three packages need: settings, metrics, messages between processes, supervised tasks.
+
+Read `settings.py` first. Imports nothing of ours.
+"""

@@ -1,0 +1,229 @@
+"""The ordered trials that tell a blocked name from a broken server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.probes.trial_results import CUT, Outcome, Role, Trial
+
+MOST_ROUNDS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The trial to make now, or at `not_before` (monotonic seconds)."""
+
+    role: Role
+    not_before: float
+    control: str = ""
+    """The control name to send; empty if none was handed in or it is no control."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Nothing more can be learned; `why` is for people who read logs."""
+
+    why: str
+
+
+def next_step(
+    trials: Sequence[Trial],
+    now: float,
+    rng: Random,
+    pace: DiagnosisTiming,
+    *,
+    triggered: float | None = None,
+    patient: bool = True,
+    controls: Sequence[str] = (),
+) -> Next | Done:
+    """What to do after `trials`, the ones of this experiment in order; ask once after each.
+
+    `triggered` is when the endpoint was last cut off after the target's name, so that the first
+    control waits until that is forgotten. Without `patient` the experiment ends where it would
+    have to wait out the residual. Of several `controls` the next is tried when one is cut off.
+    """
+    _, rounds = rounds_of(trials)
+    if not rounds:
+        return _begin(now, rng, pace, triggered if patient else None, controls)
+    at = trials[-1].at
+    if not rounds[-1].controlled and any(earlier.controlled for earlier in rounds):
+        return Done("everything is cut off since the target was tried")
+    step = _within(rounds[-1], at, rng, pace, controls)
+    if isinstance(step, Next):
+        rash = step.role is Role.target and not rounds[-1].controlled and not patient
+        return Done(TOO_LONG) if rash and _held(triggered, now, pace) else step
+    if step is not _WAIT:
+        return step
+    if not patient:
+        return Done(TOO_LONG)
+    if rounds[-1].waited is not None and len(rounds) >= MOST_ROUNDS:
+        return Done("cut off even after the wait, twice")
+    return Next(Role.control, at + _wait(rng, pace, len(rounds)), _chosen(rounds[-1], controls))
+
+
+TOO_LONG = "the residual would have to be waited out"
+"""Why an impatient experiment ends early."""
+_WAIT = Done("")
+"""Says within this module: go on after the residual."""
+
+
+def _begin(
+    now: float, rng: Random, pace: DiagnosisTiming, triggered: float | None, controls: Sequence[str]
+) -> Next:
+    start = now + rng.uniform(0.0, pace.start_jitter)
+    if triggered is not None:
+        start = max(start, triggered + _wait(rng, pace))
+    return Next(Role.control, start, controls[0] if controls else "")
+
+
+def _held(triggered: float | None, now: float, pace: DiagnosisTiming) -> bool:
+    return triggered is not None and now < triggered + pace.residual_hold
+
+
+def _wait(rng: Random, pace: DiagnosisTiming, times: int = 1) -> float:
+    hold = min(pace.residual_hold * pace.residual_growth ** (times - 1), pace.residual_max)
+    return hold + rng.uniform(0.0, pace.wait_jitter)
+
+
+def _within(
+    this: Round, at: float, rng: Random, pace: DiagnosisTiming, controls: Sequence[str]
+) -> Next | Done:
+    soon = at + pace.gap * rng.uniform(0.5, 1.5)
+    if this.again is not None:
+        return Done("complete")
+    if this.waited is not None:
+        return _after_the_wait(this, soon)
+    if this.target is None:
+        return _first_target(this, soon, controls)
+    if this.target.outcome not in CUT:
+        return Done(f"the target ended with {this.target.outcome}: no question is left")
+    if this.controlled:
+        when = soon if this.followers else at
+        return _WAIT if this.followed else Next(Role.control, when, _chosen(this, controls))
+    return _both_cut_off(this, soon)
+
+
+def _first_target(this: Round, soon: float, controls: Sequence[str]) -> Next | Done:
+    if not this.reached:
+        return _WAIT
+    if not this.controlled and len(this.before) < len(controls):
+        return Next(Role.control, soon, controls[len(this.before)])
+    return Next(Role.target, soon)
+
+
+def _both_cut_off(this: Round, soon: float) -> Next | Done:
+    ends = {this.target and this.target.outcome, this.control and this.control.outcome}
+    if ends == {Outcome.silence}:
+        return _WAIT
+    if this.no_sni is None:
+        return Next(Role.no_sni, soon)
+    if this.no_sni.answered or this.not_tls is not None:
+        return _WAIT
+    return Next(Role.not_tls, soon)
+
+
+def _after_the_wait(this: Round, soon: float) -> Next | Done:
+    vouched = this.no_sni is not None and this.no_sni.answered
+    if this.waited is not None and (this.waited.answered or vouched):
+        return Next(Role.target, soon)
+    return _WAIT if this.controlled else Done("cut off before and after the wait")
+
+
+def _chosen(this: Round, controls: Sequence[str]) -> str:
+    if this.control is not None and this.control.sni in controls:
+        return this.control.sni
+    return controls[0] if controls else ""
+
+
+FOLLOWERS = 2
+"""Controls right after the target that must be cut off to speak of a residual block: a residual
+cuts off every one of them, chance seldom two in a row."""
+
+
+@dataclass(slots=True)
+class Round:
+    """The trials of one round by their place; None where it has not come to that."""
+
+    before: list[Trial] = field(default_factory=list)
+    """Controls ahead of the target: one, and others while they fail."""
+    target: Trial | None = None
+    followers: list[Trial] = field(default_factory=list)
+    """Controls right after the target: one, and another if that is cut off."""
+    no_sni: Trial | None = None
+    not_tls: Trial | None = None
+    waited: Trial | None = None
+    """The control after the wait."""
+    again: Trial | None = None
+    """The target after the wait."""
+
+    @property
+    def control(self) -> Trial | None:
+        """The first control that counts: one that was answered, else the last."""
+        good = next((trial for trial in self.before if trial.answered), None)
+        return good or (self.before[-1] if self.before else None)
+
+    @property
+    def after(self) -> Trial | None:
+        """What a control right after the target shows: an answer if there was one."""
+        return self.followers[-1] if self.followers else None
+
+    @property
+    def followed(self) -> bool:
+        """True if no more controls are needed right after the target."""
+        return self.after is not None and (self.after.answered or len(self.followers) >= FOLLOWERS)
+
+    @property
+    def controlled(self) -> bool:
+        """True if the endpoint answered a control before the target was tried."""
+        return self.control is not None and self.control.answered
+
+    @property
+    def reached(self) -> bool:
+        """True if a connection was opened for the first control."""
+        return self.control is not None and self.control.outcome is not Outcome.unreached
+
+    def takes(self, trial: Trial) -> bool:
+        """Put a trial into its place; False if it belongs to the next round."""
+        if trial.role is Role.no_sni:
+            self.no_sni = trial
+        elif trial.role is Role.not_tls:
+            self.not_tls = trial
+        elif trial.role is Role.target:
+            return self._target(trial)
+        else:
+            return self._control(trial)
+        return True
+
+    def _target(self, trial: Trial) -> bool:
+        if self.waited is not None:
+            self.again = trial
+        else:
+            self.target = trial
+        return True
+
+    def _control(self, trial: Trial) -> bool:
+        if self.waited is not None:
+            return False
+        if self.target is None and (self.reached or not self.before):
+            self.before.append(trial)
+        elif self.controlled and not self.followed:
+            self.followers.append(trial)
+        else:
+            self.waited = trial
+        return True
+
+
+def rounds_of(trials: Sequence[Trial]) -> tuple[tuple[Trial, ...], list[Round]]:
+    """The targets before the first control, and the rounds in order."""
+    start = next((i for i, t in enumerate(trials) if t.role is not Role.target), len(trials))
+    rounds: list[Round] = []
+    for trial in trials[start:]:
+        if not rounds or not rounds[-1].takes(trial):
+            rounds.append(Round(before=[trial]))
+        last = rounds[-1]
+        if not last.controlled and last.waited is not None and last.waited.answered:
+            rounds.append(Round(before=[last.waited]))
+    return tuple(trials[:start]), rounds

@@ -1,0 +1,77 @@
+"""What is remembered of addresses between probes: round trips, working controls, good answers."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.probes.connect import MAX_ADDRESSES
+
+_KEPT = 5
+"""Connects whose least time is taken for the round trip."""
+_NEEDED = 3
+"""A single connect may have been slowed down by our own machine: then resets would seem early."""
+_MOST = 4096
+
+
+class RoundTrips:
+    """The least time of the last five connects to each address, in seconds."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, deque[float]] = {}
+
+    def add(self, address: str, seconds: float) -> None:
+        """A connect has succeeded in this time."""
+        kept = self._seconds.pop(address, None) or deque(maxlen=_KEPT)
+        kept.append(seconds)
+        self._seconds[address] = kept
+        if len(self._seconds) > _MOST:
+            del self._seconds[next(iter(self._seconds))]
+
+    def of(self, address: str) -> float | None:
+        """The round trip, None until it can be told from three connects."""
+        kept = self._seconds.get(address, ())
+        return min(kept) if len(kept) >= _NEEDED else None
+
+
+class Baseline:
+    """Which control names have been answered at which addresses, and when.
+
+    Some servers cut off names that they do not serve; such a control says nothing there.
+    """
+
+    def __init__(self, pace: DiagnosisTiming) -> None:
+        self._pace = pace
+        self._answered: dict[tuple[str, str], float | None] = {}
+
+    def vouches(self, address: str, control: str, answered: bool, now: float) -> bool:
+        """Take a result; whether it may be used: the first one, or within a day of a good one."""
+        first = (address, control) not in self._answered
+        last = now if answered else self._answered.pop((address, control), None)
+        self._answered[address, control] = last
+        if len(self._answered) > _MOST:
+            del self._answered[next(iter(self._answered))]
+        return first or (last is not None and now - last <= self._pace.control_baseline)
+
+
+class LastGood:
+    """Which addresses have proven to be a host, by a certificate for its name, and when."""
+
+    def __init__(self, pace: DiagnosisTiming) -> None:
+        self._pace = pace
+        self._verified: dict[str, dict[str, float]] = {}
+
+    def note(self, hostname: str, address: str, now: float) -> None:
+        """A handshake with this address has ended well."""
+        kept = self._verified.pop(hostname, {})
+        kept.pop(address, None)
+        kept[address] = now
+        self._verified[hostname] = dict(list(kept.items())[-MAX_ADDRESSES:])
+        if len(self._verified) > _MOST:
+            del self._verified[next(iter(self._verified))]
+
+    def of(self, hostname: str, now: float) -> tuple[str, ...]:
+        """The addresses that did so within a day, the latest first."""
+        kept = self._verified.get(hostname, {})
+        recent = [a for a, at in kept.items() if now - at <= self._pace.last_good]
+        return tuple(reversed(recent))

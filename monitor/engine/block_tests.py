@@ -1,0 +1,346 @@
+"""Block tests on suspected paths: when they start, how they run, and their conclusions."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Protocol
+
+from monitor.common.config import MonitorTimeouts
+from monitor.common.tasks import Tasks, cancelled
+from monitor.diagnosis.block_test import Done, Next, next_step
+from monitor.diagnosis.certificates import Memory
+from monitor.diagnosis.interpret import interpret
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.engine.address_memory import Baseline, RoundTrips
+from monitor.engine.sni_budget import SniBudget
+from monitor.health.quarantine import Quarantine
+from monitor.health.snapshot import endpoint_of
+from monitor.probes.tls import TlsContexts
+from monitor.probes.trial_results import ANSWERED, CUT, Finding, Role, Trial, outcome_of
+from monitor.probes.trials import Subject, attempt
+
+GLANCES = 3
+"""Controls that must fail, one after the other, before an endpoint is taken to be shut."""
+GLANCE_GAP = 0.5
+MOST = 256
+"""Examinations at once; most of them wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A path that is suspected, and all that is needed to examine it."""
+
+    mirror: str
+    subject: Subject
+    timeouts: MonitorTimeouts
+    memory: Memory = field(default_factory=Memory)
+    before: tuple[Trial, ...] = ()
+
+    @property
+    def endpoint(self) -> str:
+        """The address and port."""
+        return endpoint_of(self.subject.address, self.subject.port)
+
+
+class Listener(Protocol):
+    """Who acts on what examinations find."""
+
+    def quarantined(self, case: Case) -> None:
+        """The endpoint is held from now on."""
+
+    def concluded(self, case: Case, conclusion: Conclusion) -> None:
+        """An experiment has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    mirror: str
+    hostname: str
+    task: asyncio.Task[None]
+
+
+class BlockTests:
+    """Examines suspected paths, one at a time on an endpoint; owns the tasks that this takes."""
+
+    def __init__(
+        self,
+        runner: BlockTestRunner,
+        contexts: TlsContexts,
+        quarantine: Quarantine,
+        pace: DiagnosisTiming,
+        listener: Listener,
+        monotonic: Callable[[], float],
+        tasks: Tasks | None = None,
+    ) -> None:
+        self._supervisor = tasks or Tasks()
+        self._runner = runner
+        self._contexts = contexts
+        self._quarantine = quarantine
+        self._pace = pace
+        self._listener = listener
+        self._monotonic = monotonic
+        self._running: dict[str, _Running] = {}
+        """By endpoint."""
+
+    def __repr__(self) -> str:
+        return f"<Examiner of {', '.join(self._running) or 'nothing'}>"
+
+    def is_busy(self, what: str) -> bool:
+        """True if an endpoint or a hostname is being examined: nobody else should touch it."""
+        return what in self._running or any(r.hostname == what for r in self._running.values())
+
+    def suspect(self, case: Case) -> bool:
+        """Examine a path, unless its endpoint or its name is being examined; whether that begins.
+
+        A name is examined at one address at a time: each could be shut by it.
+        """
+        if (
+            self.is_busy(case.endpoint)
+            or self.is_busy(case.subject.hostname)
+            or len(self._running) >= MOST
+        ):
+            return False
+        examine = partial(self._examine, case)
+        task = self._supervisor.job("examination", examine, about=case.endpoint)
+        self._running[case.endpoint] = _Running(case.mirror, case.subject.hostname, task)
+        task.add_done_callback(partial(self._ended, case.endpoint))
+        return True
+
+    def forget(self, mirror: str) -> None:
+        """Break off what concerns a mirror that is gone."""
+        for running in self._running.values():
+            if running.mirror == mirror:
+                running.task.cancel()
+
+    async def stop(self) -> None:
+        """Break off everything and wait for its end."""
+        await cancelled([running.task for running in self._running.values()])
+
+    def _ended(self, endpoint: str, task: asyncio.Task[None]) -> None:
+        running = self._running.get(endpoint)
+        if running is not None and running.task is task:
+            del self._running[endpoint]
+
+    async def _examine(self, case: Case) -> None:
+        try:
+            conclusion = await self._conclusion(case)
+        except EndpointBusy:
+            return
+        if conclusion is None:
+            return
+        del self._running[case.endpoint]  # what follows may begin the next one
+        self._listener.concluded(case, conclusion)
+
+    async def _conclusion(self, case: Case) -> Conclusion | None:
+        """None when a reload has taken all control names away meanwhile."""
+        triggered: float | None = None
+        answers = await self._answers(case)
+        if answers is None:
+            return None
+        if not answers:
+            triggered = self._monotonic()
+            self._quarantine.trigger(case.endpoint, triggered)
+            self._listener.quarantined(case)
+        return await self._runner.examine(
+            case.subject,
+            case.timeouts,
+            triggered=triggered,
+            memory=case.memory,
+            before=case.before,
+        )
+
+    async def _answers(self, case: Case) -> bool | None:
+        """True if the endpoint answers under another name; None when there is none to try."""
+        if self._quarantine.until(case.endpoint, self._monotonic()) is not None:
+            return False
+        wait = min(case.timeouts.handshake, self._pace.silent_handshake)
+        timeouts = replace(case.timeouts, connect=wait, handshake=wait)
+        for number in range(GLANCES):
+            if number:
+                await asyncio.sleep(GLANCE_GAP)
+            controls = self._runner.controls  # as they are now: a reload may change them
+            if not controls:
+                return None
+            control = controls[number % len(controls)]
+            made = await attempt(Role.control, case.subject, control, self._contexts, timeouts)
+            trial = Trial(
+                role=Role.control,
+                hostname=case.subject.hostname,
+                address=case.subject.address,
+                port=case.subject.port,
+                sni=made.sni,
+                step=made.decisive,
+                at=self._monotonic(),
+            )
+            if trial.answered and made.shake is not None:
+                return True
+        return False
+
+
+def was_cut(trial: Trial) -> bool:
+    """True if a handshake under the path's own name ended as a firewall would end it."""
+    return outcome_of(trial.step).value in ("reset", "eof", "silence")
+
+
+MOST_TRIALS = 16
+"""More than any procedure asks for; a bound in case of a mistake in one."""
+_NO_MEMORY = Memory()
+
+
+class EndpointBusy(Exception):
+    """Another experiment runs on the same address and port."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What an experiment tried and found."""
+
+    trials: tuple[Trial, ...]
+    finding: Finding
+    why: str
+    """Why it ended, for logs."""
+
+
+class BlockTestRunner:
+    """Runs experiments; knows the clock, the limits and what all of them have in common."""
+
+    def __init__(
+        self,
+        contexts: TlsContexts,
+        quarantine: Quarantine,
+        care: SniBudget,
+        pace: DiagnosisTiming,
+        *,
+        controls: Sequence[str] = (),
+        online: Callable[[], bool] = lambda: True,
+        heard: Callable[[], None] = lambda: None,
+        round_trips: RoundTrips | None = None,
+        rng: random.Random | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.controls = tuple(controls)
+        """`monitor.sni.control`, which may change; without any, nothing is examined."""
+        self._contexts = contexts
+        self._quarantine = quarantine
+        self._care = care
+        self._pace = pace
+        self._online = online
+        """True if our own network works; `heard` is told when a server has answered."""
+        self._heard = heard
+        self._round_trips = round_trips or RoundTrips()
+        self._baseline = Baseline(pace)
+        self._rng = rng or random.Random()
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._busy: set[str] = set()
+
+    def is_busy(self, address: str, port: int) -> bool:
+        """True if an experiment runs on this endpoint."""
+        return endpoint_of(address, port) in self._busy
+
+    async def examine(
+        self,
+        subject: Subject,
+        timeouts: MonitorTimeouts,
+        *,
+        triggered: float | None = None,
+        patient: bool = True,
+        memory: Memory = _NO_MEMORY,
+        before: Sequence[Trial] = (),
+    ) -> Conclusion:
+        """Find out what is wrong with a path. Raises EndpointBusy.
+
+        `triggered` is when the endpoint was last cut off; `patient` is False for somebody who
+        waits at a terminal; `before` are routine trials that go into the finding.
+        """
+        endpoint = endpoint_of(subject.address, subject.port)
+        if endpoint in self._busy:
+            raise EndpointBusy(endpoint)
+        self._busy.add(endpoint)
+        try:
+            trials, why = await self._trials(subject, timeouts, triggered, patient)
+        finally:
+            self._busy.discard(endpoint)
+        made = (*before, *trials)
+        return Conclusion(made, interpret(made, self._pace, memory), why)
+
+    async def _trials(
+        self, subject: Subject, timeouts: MonitorTimeouts, triggered: float | None, patient: bool
+    ) -> tuple[list[Trial], str]:
+        trials: list[Trial] = []
+        while len(trials) < MOST_TRIALS:
+            if not self.controls:
+                return trials, "there is no control name"
+            step = next_step(
+                trials,
+                self._monotonic(),
+                self._rng,
+                self._pace,
+                triggered=triggered,
+                patient=patient,
+                controls=self.controls,
+            )
+            if isinstance(step, Done):
+                return trials, step.why
+            if not await self._wait_for(step, trials, subject, patient):
+                return trials, "it is not allowed to go on for now"
+            if step.control and step.control not in self.controls:
+                continue  # a reload has replaced it during the wait
+            trial = await self._try(step, subject, timeouts)
+            trials.append(trial)
+            if trial.role is Role.target and trial.outcome in CUT:
+                triggered = trial.at
+                self._quarantine.trigger(endpoint_of(trial.address, trial.port), trial.at)
+        return trials, "too many trials"
+
+    async def _wait_for(
+        self, step: Next, trials: Sequence[Trial], subject: Subject, patient: bool
+    ) -> bool:
+        """Wait until the step may be made; False if nobody wants to wait for so long."""
+        while (due := self._due(step, trials, subject)) > (now := self._monotonic()):
+            if not patient and due > step.not_before:
+                return False
+            await self._sleep(due - now)
+        return step.role is not Role.target or self._care.spend(subject.hostname, now)
+
+    def _due(self, step: Next, trials: Sequence[Trial], subject: Subject) -> float:
+        """When: not while the endpoint is held, but for what has to follow a trigger at once."""
+        now, due = self._monotonic(), step.not_before
+        follows = bool(trials) and step.not_before - trials[-1].at <= 2 * self._pace.gap
+        if step.role is Role.target or not follows:
+            held = self._quarantine.until(endpoint_of(subject.address, subject.port), now)
+            due = max(due, held or due)
+        if step.role is Role.target:
+            due = max(due, self._care.free_at(subject.hostname, now))
+        return due
+
+    async def _try(self, step: Next, subject: Subject, timeouts: MonitorTimeouts) -> Trial:
+        held = self._quarantine.until(endpoint_of(subject.address, subject.port), self._monotonic())
+        made = await attempt(step.role, subject, step.control, self._contexts, timeouts)
+        if made.connect.failure is None:
+            self._round_trips.add(subject.address, made.connect.seconds)
+        if made.shake is not None and outcome_of(made.shake) in ANSWERED:
+            self._heard()
+        trial = Trial(
+            role=step.role,
+            hostname=subject.hostname,
+            address=subject.address,
+            port=subject.port,
+            sni=made.sni,
+            step=made.decisive,
+            at=self._monotonic(),
+            rtt=self._round_trips.of(subject.address),
+            in_residual=held is not None,
+            anchors_ok=self._online(),
+        )
+        return self._with_baseline(trial) if trial.role is Role.control else trial
+
+    def _with_baseline(self, trial: Trial) -> Trial:
+        vouched = self._baseline.vouches(trial.address, trial.sni, trial.answered, trial.at)
+        return replace(trial, baseline=vouched)

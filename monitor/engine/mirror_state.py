@@ -1,0 +1,296 @@
+"""One mirror as the monitor knows it: what probes found, what the operator wishes, what is shown.
+
+Changes only by its methods; does no I/O and takes the time as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from monitor.common.config import MirrorConfig
+from monitor.diagnosis.answer import OK, Meaning
+from monitor.diagnosis.cdn import cdn_of
+from monitor.diagnosis.classify import UNKNOWN
+from monitor.diagnosis.reactions import Reaction, reaction_to
+from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
+from monitor.diagnosis.verdicts import NAME_CUT, SNI_BLOCKS, told
+from monitor.engine.key_checks import REFUSALS
+from monitor.engine.paths import MirrorPaths
+from monitor.engine.prober import Probe
+from monitor.health.paths import in_order, shown
+from monitor.health.snapshot import Latency, MirrorHealth, Override, Standing, State
+from monitor.health.state_machine import HealthMachine
+from monitor.probes.connect import as_address
+from monitor.probes.results import Operation, PathResult
+from monitor.probes.trial_results import Finding, Level
+from monitor.store.records import Sample, Transition
+
+_UNSEEN = Meaning(UNKNOWN, False)
+
+
+def identity(mirror: MirrorConfig) -> tuple[object, ...]:
+    """What makes it another mirror to a probe; whatever else changes, its health stays."""
+    return (mirror.url, mirror.addresses, mirror.allow_private, mirror.ca_file)
+
+
+class MirrorState:
+    """The state of one mirror, and how it comes about."""
+
+    def __init__(
+        self,
+        mirror: MirrorConfig,
+        rise: int,
+        fall: int,
+        now: float,
+        *,
+        pace: DiagnosisTiming = NORMAL,
+        monotonic: float = 0.0,
+    ) -> None:
+        self.mirror = mirror
+        self.machine = HealthMachine(rise, fall, now)
+        self.ways = MirrorPaths(mirror, pace, monotonic)
+        self.last_probe: float | None = None
+        self.could_be_ours = False
+        """True if the last probe failed for what may be our own network's fault."""
+        self.doubtful_since = 0.0
+        """When that began, on the monotonic clock."""
+        self.weight = 1.0
+        self.freezes_streams = False
+        self.key_verdict = ""
+        """Why its own key is of no use; "" while it may be used."""
+        self.models: tuple[str, ...] = ()
+        """What it lists for its own key; empty: not known."""
+        self.evidence: tuple[str, ...] = ()
+        self.rest_until = float("-inf")
+        """Until when it is not asked, on the monotonic clock."""
+        self.rests_taken = 0
+        """Times in a row that it was left in peace."""
+        self._burden = Finding(UNKNOWN)
+        """What is known of its speed."""
+        self._seen = 0.0
+        """When it was probed last, by a clock that never jumps."""
+        self._state = State.unknown
+        self._since = now
+        self._meaning = _UNSEEN
+        self._refuses_all = False
+        """True if probes without a key are told that no key is of use there."""
+        self._latency = Latency()
+        self.network = ""
+        """The content delivery network that was seen, or ""."""
+        self._wish = Override.use
+        self._wish_until: float | None = None
+
+    def __repr__(self) -> str:
+        return f"<MirrorWatch {self.mirror.id} {self._state} {self._meaning.verdict}>"
+
+    def health(
+        self,
+        held: Callable[[str], bool] = lambda address: False,
+        wall: Callable[[float], float] = lambda moment: moment,
+    ) -> MirrorHealth:
+        """What is shown; `held` tells of quarantined addresses, `wall` turns our clock into the
+        world's."""
+        paths = shown(tuple(self.ways), held, wall) if self.last_probe is not None else ()
+        ends = [path.not_after for path in paths if path.not_after is not None]
+        return MirrorHealth(
+            id=self.mirror.id,
+            state=self._state,
+            since=self._since,
+            verdict=self._meaning.verdict,
+            wish=self._wish,
+            wish_until=self._wish_until,
+            paths=paths,
+            weight=min(self.weight, reaction_to(self._meaning.verdict).weight),
+            freezes_streams=self.freezes_streams,
+            key_refused=bool(self.key_verdict) or self._refuses_all,
+            models=self.models,
+            latency=self._latency,
+            last_probe=self.last_probe,
+            cdn_detected=self.network,
+            tls_not_after=min(ends, default=None),
+            dns=self._dns(),
+            detail="" if self._state is State.up else self._meaning.sentence,
+            evidence=self.evidence,
+        )
+
+    def _dns(self) -> str:
+        own = self.ways.names.get(self.mirror.host)
+        verdict = own.finding.verdict if own is not None else OK
+        return verdict if reaction_to(verdict).score else OK
+
+    def take(self, probe: Probe, now: float, monotonic: float) -> None:
+        """Take the facts of a probe; they do not say yet what the mirror's state is."""
+        self.last_probe, self._seen = now, monotonic
+        if (path := probe.best) is not None:
+            self._latency = latency_of(self.mirror, probe, path)
+            self.network = self.network_of(path) or self.network
+
+    def network_of(self, path: PathResult) -> str:
+        """The content delivery network that a probe shows, or ""."""
+        answer, shaken = path.last.http, path.step(Operation.tls_handshake)
+        name = self.ways.names.get(path.hostname)
+        return cdn_of(
+            path.address,
+            answer.headers if answer else None,
+            name.chain if name else (),
+            shaken.tls.issuer if shaken and shaken.tls else "",
+        )
+
+    def sample(self, probe: Probe, now: float, vantage: str) -> Sample:
+        """What history keeps of a probe, after it was taken into the state."""
+        meaning, best = probe.meaning, probe.best
+        latency = latency_of(self.mirror, probe, best) if best else Latency()
+        return Sample(
+            self.mirror.id, now, meaning.alive, self._state, meaning.verdict, latency, vantage
+        )
+
+    def observe(self, meaning: Meaning, now: float) -> bool:
+        """Take a result into the state; True if up, down and unknown have changed places.
+
+        The verdict goes with the state: a single bad result does not change what is said of a
+        mirror that is up, nor a good one what is said of one that is down.
+        """
+        flipped = self.machine.observe(meaning.alive, now)
+        agrees = self.machine.state is (State.up if meaning.alive else State.down)
+        if agrees or self.machine.state is State.unknown:
+            self._meaning = self._shaded(meaning)
+            self._refuses_all = meaning.verdict in REFUSALS
+        return flipped
+
+    def _shaded(self, meaning: Meaning) -> Meaning:
+        """What is said of a mirror that answers, but not in every way in which it should."""
+        self.evidence = ()
+        if meaning.verdict != OK:
+            return meaning if meaning.alive else self._proven(meaning)
+        own = in_order(path for path in self.ways if path.place == 0)
+        if own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold:
+            self.evidence = own[0].evidence
+            return Meaning(own[0].verdict, True, "it is reached under another name")
+        if self.key_verdict:
+            return Meaning(self.key_verdict, True, "its own key is of no use there")
+        if self._burden.verdict not in (OK, UNKNOWN):
+            self.evidence = self._burden.evidence
+            return Meaning(self._burden.verdict, True, "longer answers are slow, or stop")
+        return meaning
+
+    def _proven(self, meaning: Meaning) -> Meaning:
+        """What is known of a mirror that does not answer: where a block was confirmed, another cut
+        handshake is not news."""
+        for path in in_order(self.ways):
+            confirmed = path.level == Level.confirmed and path.verdict in SNI_BLOCKS
+            if path.verdict == meaning.verdict or (confirmed and meaning.verdict in NAME_CUT):
+                self.evidence = path.evidence
+                same = path.verdict == meaning.verdict
+                return meaning if same else Meaning(path.verdict, False, told(path.verdict))
+        return meaning
+
+    def untouched(self, probe: Probe) -> Probe:
+        """What a turn says that could try no path at all: the worst of what holds them."""
+        ordered = in_order(self.ways)
+        if not ordered:
+            return probe
+        worst = ordered[0].verdict
+        sentence = "its addresses are left alone for now" if worst == UNKNOWN else told(worst)
+        return replace(probe, meaning=Meaning(worst, False, sentence))
+
+    def weigh(self, finding: Finding, reaction: Reaction) -> bool:
+        """Take what is known of its speed; True if that changes anything."""
+        before = (self.weight, self.freezes_streams, self._burden)
+        self.weight, self.freezes_streams = reaction.weight, reaction.streaming < 1.0
+        self._burden = finding
+        return before != (self.weight, self.freezes_streams, self._burden)
+
+    def configure(self, mirror: MirrorConfig, monotonic: float) -> None:
+        """Take new settings."""
+        self.mirror = mirror
+        self.ways.configure(mirror, monotonic)
+
+    def rests(self, monotonic: float) -> bool:
+        """True if it is to be left in peace for now; what is known of it stays."""
+        if monotonic >= self.rest_until:
+            return False
+        self.still_there(monotonic)
+        return True
+
+    def still_there(self, monotonic: float) -> None:
+        """Nothing new was found out on purpose: what is known is not too old yet."""
+        self._seen = monotonic
+
+    @property
+    def is_down(self) -> bool:
+        """True if it is believed to be down."""
+        return self.machine.state is State.down
+
+    @property
+    def wants_another(self) -> bool:
+        """True if a path is in doubt, so that the next turn should come soon."""
+        return any(path.standing is Standing.suspected for path in self.ways)
+
+    def blind(self, now: float, meaning: Meaning | None = None) -> bool:
+        """Nothing can be said of it at present; True if it was known before."""
+        self._meaning, self._refuses_all = meaning or _UNSEEN, False
+        return self.machine.blind(now)
+
+    def set_wish(self, wish: Override, until: float | None) -> None:
+        """What the operator wants."""
+        self._wish, self._wish_until = wish, until
+
+    def wish_is_over(self, now: float) -> bool:
+        """True if the operator's wish was for a time that has passed."""
+        return self._wish_until is not None and now >= self._wish_until
+
+    def heard_since(self, moment: float) -> bool:
+        """True if a probe has ended since this moment of the monotonic clock."""
+        return self._seen >= moment
+
+    def is_stale(self, limit: float) -> bool:
+        """True if something is known, but from before `limit` on the monotonic clock."""
+        return self.machine.state is not State.unknown and self._seen < limit
+
+    def refresh(self, now: float, vantage: str, flipped: bool = False) -> Transition | None:
+        """Bring what is shown in line; the change of state that this was, if any.
+
+        A flip counts from its first result, any other change from now.
+        """
+        state = self._shown()
+        if state is self._state:
+            return None
+        self._state = state
+        self._since = max(self.machine.since, self._since) if flipped else now
+        return Transition(
+            self.mirror.id,
+            self._since,
+            state,
+            self._meaning.verdict,
+            self._meaning.sentence,
+            vantage,
+        )
+
+    def continue_since(self, since: float) -> None:
+        """The state that is shown held before a restart: it began at `since`."""
+        self._since = min(since, self._since)
+
+    def _shown(self) -> State:
+        if self._wish is Override.maintenance:
+            return State.maintenance
+        if self.machine.state is State.up and self._meaning.verdict != OK:
+            return State.degraded
+        return self.machine.state
+
+
+def latency_of(mirror: MirrorConfig, probe: Probe, path: PathResult) -> Latency:
+    """The phases of a probe that went well, in milliseconds."""
+    named = not mirror.addresses and as_address(mirror.host) is None
+    connected = path.step(Operation.connect)
+    shaken = path.step(Operation.tls_handshake)
+    return Latency(
+        resolve=_ms(probe.resolution.seconds) if named else None,
+        connect=_ms(connected.seconds) if connected else None,
+        tls=_ms(shaken.seconds) if shaken else None,
+        first_byte=_ms(path.last.first_byte),
+    )
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)

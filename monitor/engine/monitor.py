@@ -1,0 +1,360 @@
+"""The monitor of one process: the way of a probe, from the schedule to the board.
+
+schedule → turn → consequences → health machine → board → whoever listens, and history beside it.
+Everything after the probe itself is one synchronous step, so that no half of it is ever seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+from monitor.common.audit import Actor
+from monitor.common.config import MirrorConfig, MonitorConfig
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.tasks import Tasks, cancelled
+from monitor.diagnosis.classify import is_unanswered
+from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
+from monitor.engine import metrics
+from monitor.engine.anchors import Anchors, ResolverWitness
+from monitor.engine.background_checks import BackgroundChecks, PeriodicChecks
+from monitor.engine.block_tests import BlockTestRunner, BlockTests
+from monitor.engine.canaries import Canaries
+from monitor.engine.mirror_state import MirrorState, identity
+from monitor.engine.naming import NameService
+from monitor.engine.probe_cycle import ProbeCycle, ProbeCycles
+from monitor.engine.prober import Probe, Prober
+from monitor.engine.publisher import Publisher
+from monitor.engine.reactions import Reactions
+from monitor.engine.recorder import History
+from monitor.engine.scheduler import ProbeTiming, Schedule, paced
+from monitor.engine.sni_budget import SniBudget
+from monitor.engine.state_evaluation import StateEvaluation
+from monitor.engine.traffic import TrafficNews
+from monitor.health.quarantine import Quarantine
+from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override
+from monitor.probes.results import NO_ANSWER, PathResult
+from monitor.probes.room import Capacity, NoCapacity
+from monitor.store.store import Store
+
+
+class Monitor:
+    """Watches mirrors and keeps the board current."""
+
+    def __init__(
+        self,
+        config: MonitorConfig,
+        mirrors: tuple[MirrorConfig, ...],
+        store: Store,
+        board: HealthBoard,
+        totals: MetricRegistry,
+        on_change: Callable[[HealthSnapshot], None],
+        *,
+        probed: Callable[[str, bool], None] = lambda mirror, ok: None,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        rng: random.Random | None = None,
+        prober: Prober | None = None,
+        room: Capacity | None = None,
+        pace: DiagnosisTiming = NORMAL,
+        tasks: Tasks | None = None,
+    ) -> None:
+        """`probed` is told of every probe of a mirror whether it was answered, unless that may be
+        our own network's fault. `room` is who gives room for connections to mirrors. `tasks`
+        supervises what runs beside each other."""
+        self._config = config
+        self._store = store
+        self._board = board
+        self._tasks = tasks = tasks or Tasks(totals)
+        self.history = History(store, board.current.vantage, totals, clock, monotonic, tasks)
+        self.history.retention = config.retention
+        self._totals = totals
+        self._on_change = on_change
+        self._probed = probed
+        self._clock = clock
+        self._monotonic = monotonic
+        self._pace = pace = paced(config, pace)
+        rng = random.Random() if rng is None else rng
+        self._prober = prober or Prober(NameService(config.dns.resolvers, pace, tasks=tasks), room)
+        self._schedule = Schedule(
+            self._probe,
+            config.interval,
+            monotonic,
+            rng,
+            late=lambda seconds: totals.observe(metrics.LATE, seconds),
+            tasks=tasks,
+        )
+        self._mirrors = _enabled(mirrors)
+        self._watches: dict[str, MirrorState] = {}
+        self._keeper: asyncio.Task[None] | None = None
+        self._anchors = Anchors(pace, monotonic)
+        self._resolver = ResolverWitness(self._prober.resolver_answers, pace, monotonic)
+        quarantine, care = Quarantine(pace), SniBudget(pace)
+        self._publisher = Publisher(board, quarantine, totals, self._tell, clock, monotonic)
+        self._runner = BlockTestRunner(
+            self._prober.contexts,
+            quarantine,
+            care,
+            pace,
+            online=lambda: self._anchors.online,
+            heard=self._anchors.heard,
+            round_trips=self._prober.round_trips,
+            rng=rng,
+            monotonic=monotonic,
+        )
+        self._reactions = Reactions(
+            quarantine, self._anchors, pace, rng, monotonic, self._watches, self._touched, totals
+        )
+        self._block_tests = BlockTests(
+            self._runner,
+            self._prober.contexts,
+            quarantine,
+            pace,
+            self._reactions,
+            monotonic,
+            tasks,
+        )
+        self._reactions.block_tests = self._block_tests
+        self._turns = ProbeCycles(
+            self._prober, quarantine, care, self._block_tests.is_busy, monotonic
+        )
+        self._background_checks = BackgroundChecks(
+            PeriodicChecks(self._prober, pace, rng, monotonic),
+            Canaries(self._prober, pace, rng, monotonic, clock),
+            self._watches,
+            self._reactions.burdened,
+            self._touched,
+            totals,
+            tasks,
+        )
+        self._judge = StateEvaluation(
+            self._watches,
+            self._anchors,
+            self._resolver,
+            self.history,
+            board.current.vantage,
+            self._schedule.suspect,
+            self._touched,
+            monotonic,
+        )
+        self._traffic = TrafficNews(
+            self._watches,
+            self._reactions,
+            self._background_checks,
+            self.suspect,
+            self._touched,
+            monotonic,
+        )
+        self._use(config)
+
+    def _use(self, config: MonitorConfig) -> None:
+        self._config = self._reactions.config = config
+        self.history.retention = config.retention
+        self._runner.controls = config.sni.control
+        self._anchors.configure(config.anchors)
+        self._resolver.names = config.sni.control
+        self._judge.interval = config.interval
+
+    async def start(self) -> None:
+        """Read what was before, then begin: every mirror is unknown until it is probed."""
+        self._judge.wishes = await self._store.wishes()
+        before = await self.history.start()
+        self._judge.before = {i: state for i, state in before.items() if i in self._mirrors}
+        for mirror in self._mirrors.values():
+            self._watch(mirror)
+        self._publish_all()
+        for mirror_id in self._watches:
+            self._schedule.add(mirror_id)
+        self._keeper = self._tasks.service("monitor", self._keep)
+
+    async def stop(self) -> None:
+        """Break off all probes; each part ends whatever the end of another one raises."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.history.stop)
+            stack.push_async_callback(self._prober.aclose)
+            if self._keeper is not None:
+                stack.push_async_callback(cancelled, [self._keeper])
+            stack.callback(self._publisher.stop)
+            stack.push_async_callback(self._background_checks.stop)
+            stack.push_async_callback(self._block_tests.stop)
+            stack.push_async_callback(self._schedule.stop)
+
+    def configure(self, config: MonitorConfig, mirrors: tuple[MirrorConfig, ...]) -> None:
+        """Use another configuration; the health of mirrors that stay is kept."""
+        self._use(config)
+        self._mirrors = _enabled(mirrors)
+        self._prober.contexts.forget()
+        self._prober.names.use(config.dns.resolvers)
+        if self._keeper is None:
+            return  # the start will watch them, once wishes are known
+        for mirror_id in [i for i, w in self._watches.items() if not self._stays(w)]:
+            self._forget(mirror_id)
+        for mirror in self._mirrors.values():
+            self._watch(mirror)
+        self._publish_all()
+        self._schedule.set_interval(config.interval)
+        for mirror_id in self._mirrors:
+            self._schedule.add(mirror_id)
+
+    async def set_wish(
+        self, mirror_id: str, wish: Override, until: float | None, by: Actor
+    ) -> None:
+        """What the operator wants of a mirror: kept, then published.
+
+        Raises KeyError when there is no such mirror, StoreError when it cannot be kept.
+        """
+        if mirror_id not in self._watches:
+            raise KeyError(mirror_id)
+        await self._store.set_wish(mirror_id, wish, until, by, self._clock())
+        self._judge.wishes[mirror_id] = (wish, until)
+        if (watch := self._watches.get(mirror_id)) is not None:
+            watch.set_wish(wish, until)
+            self._judge.refresh(watch, self._clock())
+            self._show(watch)
+
+    def suspect(self, mirror_id: str) -> None:
+        """Traffic failed on a mirror: probe it at once, at most once a second."""
+        if (watch := self._watches.get(mirror_id)) is not None:
+            watch.rest_until = float("-inf")
+        self._schedule.suspect(mirror_id)
+
+    def hear(self, news: Mapping[str, Any]) -> None:
+        """What a worker says of traffic."""
+        self._traffic.hear(news)
+
+    def _stays(self, watch: MirrorState) -> bool:
+        mirror = self._mirrors.get(watch.mirror.id)
+        return mirror is not None and identity(mirror) == identity(watch.mirror)
+
+    def _watch(self, mirror: MirrorConfig) -> None:
+        """Begin to watch a mirror, or go on with its new settings."""
+        watch = self._watches.get(mirror.id)
+        rise, fall = self._config.rise, self._config.fall
+        if watch is None:
+            watch = self._watches[mirror.id] = MirrorState(
+                mirror, rise, fall, self._clock(), pace=self._pace, monotonic=self._monotonic()
+            )
+            watch.set_wish(*self._judge.wishes.get(mirror.id, (Override.use, None)))
+            self._judge.end_wishes(watch, self._clock())
+        watch.configure(mirror, self._monotonic())
+        watch.machine.rise, watch.machine.fall = rise, fall
+        self._judge.refresh(watch, self._clock())
+
+    def _forget(self, mirror_id: str) -> None:
+        """Stop watching; from now on history does not know what it is."""
+        self._schedule.remove(mirror_id)
+        self._block_tests.forget(mirror_id)
+        self._background_checks.forget(mirror_id)
+        watch, now = self._watches.pop(mirror_id), self._clock()
+        watch.set_wish(Override.use, None)
+        self._judge.refresh(watch, now, watch.blind(now))
+        self._totals.remove("mirror", mirror_id)
+
+    # A turn
+
+    async def _probe(self, mirror_id: str) -> bool:
+        watch = self._watches[mirror_id]
+        if watch.rests(self._monotonic()):
+            return False
+        config = self._config
+        rhythm = ProbeTiming.of(config, self._pace)
+        try:
+            turn = await self._turns.take(watch.ways, config.timeouts, rhythm)
+        except NoCapacity:  # callers need all of it: then traffic shows how it is
+            watch.still_there(self._monotonic())
+            return True
+        if self._anchors and not turn.probe.meaning.alive:
+            await self._anchors.ask()
+        await self._hear_of_resolver(turn.probe)
+        soon = self._digest(watch, turn, self._clock())
+        if turn.probe.best is not None:
+            self._background_checks.run(watch.mirror, turn.probe.best.way, config)
+        greeted = await self._turns.greet(watch.ways, turn, config.timeouts, rhythm)
+        self._take_greetings(watch, turn, greeted)
+        return soon or watch.wants_another
+
+    async def _hear_of_resolver(self, probe: Probe) -> None:
+        """See whether a name that got no answer is the only one."""
+        if is_unanswered(probe.resolution, probe.paths):
+            await self._resolver.ask()
+        elif any(seen.failure not in NO_ANSWER for seen in probe.resolution.dns):
+            self._resolver.heard()
+
+    def _take_greetings(
+        self, watch: MirrorState, turn: ProbeCycle, greeted: Sequence[PathResult]
+    ) -> None:
+        """Take what was seen of other paths than the one that was asked."""
+        metrics.count_paths(self._totals, watch.mirror.id, greeted)
+        for result in greeted:
+            self._reactions.take(watch, result, turn.began, turn.probe.meaning.alive)
+        if greeted:
+            self._show(watch)
+
+    def _digest(self, watch: MirrorState, turn: ProbeCycle, now: float) -> bool:
+        """Take what a turn found; True if the next one should come soon."""
+        if turn.pending:
+            watch.still_there(self._monotonic())
+            return True
+        probe = turn.probe if turn.touched else watch.untouched(turn.probe)
+        watch.take(probe, now, self._monotonic())
+        metrics.count_probe(self._totals, watch.mirror.id, probe, now)
+        for result in probe.paths:
+            self._reactions.take(watch, result, turn.began, probe.meaning.alive)
+        doubt = self._judge.judge(watch, probe, now)
+        if turn.touched and (probe.meaning.alive or not watch.could_be_ours):
+            with self._tasks.guarded("snapshot"):
+                self._probed(watch.mirror.id, probe.meaning.alive)
+        self._reactions.rest(watch, probe, now)
+        if probe.meaning.alive:
+            metrics.observe_latency(self._totals, watch.health())
+        self.history.sample(watch.sample(probe, now, self._board.current.vantage))
+        self._show(watch)
+        return doubt or watch.wants_another
+
+    # Showing
+
+    def _touched(self, mirror_id: str) -> None:
+        self._publisher.touch(mirror_id)
+
+    def _show(self, watch: MirrorState) -> None:
+        """Show a mirror at once."""
+        self._publisher.touch(watch.mirror.id)
+        self._publisher.publish()
+
+    def _publish_all(self) -> None:
+        self._publisher.watch(self._mirrors, self._watches)
+        self._publisher.publish()
+
+    def _tell(self, snapshot: HealthSnapshot) -> None:
+        """Workers first; what fails for one listener is no other's trouble."""
+        for listener in (self._on_change, self.history.see):
+            with self._tasks.guarded("snapshot"):
+                listener(snapshot)
+
+    async def _keep(self) -> None:
+        """What has to be done beside probing."""
+        while True:
+            await asyncio.sleep(min(1.0, self._config.interval))
+            now = self._clock()
+            for watch in list(self._watches.values()):
+                with self._tasks.guarded("monitor"):
+                    self._keep_one(watch, now)
+            with self._tasks.guarded("monitor"):
+                for mirror_id in self._publisher.look():
+                    self._schedule.suspect(mirror_id)
+            self.history.keep()
+
+    def _keep_one(self, watch: MirrorState, now: float) -> None:
+        self._background_checks.weigh(watch.mirror.id)
+        if self._background_checks.calls_for_key(watch.mirror.id):
+            self._schedule.suspect(watch.mirror.id)
+        if self._judge.expire(watch, now):
+            self._publisher.touch(watch.mirror.id)
+
+
+def _enabled(mirrors: tuple[MirrorConfig, ...]) -> dict[str, MirrorConfig]:
+    return {mirror.id: mirror for mirror in mirrors if mirror.enabled}

@@ -1,0 +1,251 @@
+"""The ways to one mirror: which names it has, which addresses these have, and what is tried when.
+
+Only names that the operator configured: the mirror's own, its alternates, and those of its
+wildcard, which come into use one by one when no other works. Changes only by the methods; does no
+I/O and takes the time, of the monotonic clock, as an argument.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from monitor.common.config import MirrorConfig
+from monitor.common.names import names_of
+from monitor.diagnosis.rollup import parent_of, suspected_parents
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.diagnosis.verdicts import BLOCKS
+from monitor.health.paths import Path, in_order, is_cut
+from monitor.health.snapshot import Standing
+from monitor.probes.results import DnsObservation, Way
+from monitor.probes.trial_results import Finding
+
+_REFUSED = frozenset({"ssl_invalid_hostname", "ssl_unknown_authority", "tls_mitm", "dns_poisoned"})
+MAX_NAMES = 8
+"""Names in use at once."""
+MAX_PER_NAME = 8
+"""Addresses of one name that are watched; content networks have hundreds."""
+FORGET = 600.0
+"""Seconds after which an address that no resolver gives any more is forgotten."""
+REMEMBER = 3600.0
+"""The same for one that is held: it would come back as if nothing had been."""
+MAX_GREETED = 4
+"""Paths that one turn shakes hands over, beside the one that it asks."""
+
+
+@dataclass(slots=True)
+class Name:
+    """One hostname in use."""
+
+    hostname: str
+    place: int
+    resolved_at: float = -math.inf
+    finding: Finding = field(default_factory=lambda: Finding("unknown"))
+    """What its resolvers' answers mean."""
+    chain: tuple[str, ...] = ()
+    """The aliases that it leads over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one turn does."""
+
+    ask: tuple[Way, ...] = ()
+    """In this order until one answers."""
+    greet: tuple[Way, ...] = ()
+
+
+class MirrorPaths:
+    """All paths of one mirror."""
+
+    def __init__(self, mirror: MirrorConfig, pace: DiagnosisTiming, now: float) -> None:
+        self.pace = pace
+        self.names: dict[str, Name] = {}
+        self._paths: dict[Way, Path] = {}
+        self._drawn = 0
+        """Names of the wildcard that have come into use."""
+        self._drawn_at = -math.inf
+        self.configure(mirror, now)
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._paths.values())
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def configure(self, mirror: MirrorConfig, now: float) -> None:
+        """Take new settings; paths that stay keep what is known of them."""
+        self.mirror = mirror
+        listed = 1 + len(set(mirror.hostnames) - {mirror.host})
+        names = names_of(mirror)[: min(listed + self._drawn, MAX_NAMES)]
+        self.names = {
+            hostname: self.names.get(hostname) or Name(hostname, place)
+            for place, hostname in enumerate(names)
+        }
+        for place, hostname in enumerate(names):
+            self.names[hostname].place = place
+        self._paths = {w: p for w, p in self._paths.items() if w.hostname in self.names}
+        for path in self._paths.values():
+            path.place = self.names[path.hostname].place
+        if mirror.addresses:
+            for hostname in names:
+                self.resolved(hostname, mirror.addresses, now)
+
+    def path(self, way: Way) -> Path | None:
+        """What is known of one path."""
+        return self._paths.get(way)
+
+    def beside(self, path: Path) -> list[Path]:
+        """The other paths over the same address."""
+        return [p for p in self._paths.values() if p.address == path.address and p is not path]
+
+    def under(self, hostname: str) -> list[Path]:
+        """The paths of one name."""
+        return [path for path in self._paths.values() if path.hostname == hostname]
+
+    def refused(self, hostname: str) -> frozenset[str]:
+        """The addresses of a name that showed a certificate which does not verify for it."""
+        return frozenset(p.address for p in self.under(hostname) if p.verdict in _REFUSED)
+
+    def to_resolve(self, now: float, alternates_every: float) -> list[str]:
+        """The names to ask resolvers about now: the own one always, alternates now and then."""
+        return [
+            name.hostname
+            for name in self.names.values()
+            if name.place == 0 or now - name.resolved_at >= alternates_every
+        ]
+
+    def resolved(
+        self,
+        hostname: str,
+        addresses: Iterable[str],
+        now: float,
+        trusted: Container[str] | None = None,
+    ) -> None:
+        """A name has these addresses; the ones that it had are kept for a while.
+
+        `trusted` are those that nobody can have forged; None if nobody else was asked.
+        """
+        name = self.names.get(hostname)
+        if name is None:
+            return
+        name.resolved_at = now
+        for address in list(addresses)[:MAX_PER_NAME]:
+            way = Way(hostname, address)
+            path = self._paths.get(way)
+            if path is None:
+                path = self._paths[way] = Path(hostname, address, name.place)
+            path.seen = now
+            believed = trusted is None or address in trusted
+            if path.memory.trusted_address is not believed:
+                path.memory = replace(path.memory, trusted_address=believed)
+        self._forget(hostname, now)
+
+    def judged(
+        self, hostname: str, finding: Finding, observations: Iterable[DnsObservation]
+    ) -> None:
+        """What its resolvers' answers mean."""
+        if (name := self.names.get(hostname)) is not None:
+            name.finding = finding
+            name.chain = next((seen.chain for seen in observations if seen.chain), ())
+
+    def _forget(self, hostname: str, now: float) -> None:
+        of_name = sorted(self.under(hostname), key=lambda path: path.seen)
+        surplus = len(of_name) - MAX_PER_NAME
+        for position, path in enumerate(of_name):
+            limit = REMEMBER if path.standing is Standing.held else FORGET
+            if position < surplus or now - path.seen > limit:
+                del self._paths[path.way]
+
+    def plan(
+        self,
+        now: float,
+        shut: Callable[[Path], bool],
+        doubtful: Callable[[Path], bool],
+        spacing: float,
+    ) -> Plan:
+        """What a turn does now.
+
+        `shut` are paths that nobody may touch, `doubtful` those whose name may only be shown now
+        and then; `spacing` is the time between two handshakes over a path that works.
+        """
+        untouched = [path for path in in_order(self._paths.values()) if not shut(path)]
+        free = [path for path in untouched if not path.is_held(now)] or untouched
+        allowed = one_of_each_cut_name([path for path in free if not doubtful(path)])
+        due = [path for path in allowed[1:] if is_due(path, now, spacing)]
+        due.sort(key=lambda path: path.last_try)
+        return Plan(
+            tuple(path.way for path in diverse(allowed)),
+            tuple(path.way for path in due[:MAX_GREETED]),
+        )
+
+    def detour(self, path: Path) -> bool:
+        """True if a path works, or may, under another name and over another address."""
+        return any(
+            other.standing in (Standing.ok, Standing.untested)
+            and other.hostname != path.hostname
+            and other.address != path.address
+            for other in self._paths.values()
+        )
+
+    def draw(self, now: float) -> str | None:
+        """Bring one more name of the wildcard into use, if none of the present ones works."""
+        names = names_of(self.mirror)[:MAX_NAMES]
+        if len(self.names) >= len(names) or self._works():
+            return None
+        name = names[len(self.names)]
+        early = now - self._drawn_at < self.pace.new_name_interval
+        if early or parent_of(name) in suspected_parents(self._blocked()):
+            return None
+        self._drawn, self._drawn_at = self._drawn + 1, now
+        self.configure(self.mirror, now)
+        return name
+
+    def _works(self) -> bool:
+        standings = {path.standing for path in self._paths.values()}
+        return Standing.ok in standings or Standing.untested in standings or not standings
+
+    def _blocked(self) -> dict[str, bool]:
+        """Which names are blocked, of those that were tried."""
+        return {
+            hostname: all(path.verdict in BLOCKS for path in paths)
+            for hostname in self.names
+            if (paths := self.under(hostname))
+        }
+
+
+def diverse(paths: Sequence[Path]) -> list[Path]:
+    """The best path, then only such as have another address, under another name if there is one.
+
+    Whatever was wrong with the first, it may have shut its address for every name.
+    """
+    chosen: list[Path] = []
+    waiting = list(paths)
+    while waiting:
+        names = [path.hostname for path in chosen]
+        best = min(waiting, key=lambda path: names.count(path.hostname))
+        chosen.append(best)
+        waiting = [path for path in waiting if path.address != best.address]
+    return chosen
+
+
+def one_of_each_cut_name(paths: Sequence[Path]) -> list[Path]:
+    """Without the further paths of names that were cut off and work nowhere.
+
+    Each of them could shut another address.
+    """
+    working = {path.hostname for path in paths if path.standing is Standing.ok}
+    kept: list[Path] = []
+    for path in paths:
+        first = all(path.hostname != other.hostname for other in kept)
+        if first or path.hostname in working or not is_cut(path):
+            kept.append(path)
+    return kept
+
+
+def is_due(path: Path, now: float, spacing: float) -> bool:
+    """True if to shake hands over a path: at once if it is in doubt, else when it was quiet."""
+    if path.standing in (Standing.ok, Standing.held):
+        return now - path.last_try >= spacing
+    return True

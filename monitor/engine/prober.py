@@ -1,0 +1,163 @@
+"""One probe of one mirror: resolve its name, then try its paths until one works.
+
+Up to three paths are tried, a new one as soon as the one before has failed, or has taken
+longer than a moment; the first that works ends the probe. So a path that is dead or slow never
+hides one that works, and a probe costs a healthy mirror exactly one request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from monitor.common.config import MirrorConfig, MonitorTimeouts
+from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.classify import judge, judge_step
+from monitor.engine.address_memory import RoundTrips
+from monitor.engine.naming import NameService
+from monitor.probes.http import request, user_agent
+from monitor.probes.results import PathResult, StepResult, Way
+from monitor.probes.room import Capacity, Unlimited
+from monitor.probes.tls import TlsContexts
+from monitor.probes.way import Budget, Opened, open_way
+
+MAX_PATHS = 3
+STAGGER = 1.0
+"""Seconds after which the next address is tried beside one that has not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What one probe found."""
+
+    resolution: StepResult
+    paths: tuple[PathResult, ...]
+    meaning: Meaning
+
+    @property
+    def best(self) -> PathResult | None:
+        """The path that works, None if none does."""
+        return next((path for path in self.paths if judge_step(path.last).alive), None)
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of the response that its meaning was read from; empty when there was none."""
+        answers = (path.last.http for path in (self.best, *reversed(self.paths)) if path)
+        return next((answer.headers for answer in answers if answer), {})
+
+
+class Prober:
+    """Makes probes; keeps what is costly to make anew."""
+
+    def __init__(self, names: NameService | None = None, room: Capacity | None = None) -> None:
+        """`names` is closed with the prober; without it the system's resolver is asked. `room`:
+        who gives room for connections; there is always some without it."""
+        self.names = names or NameService()
+        self.room = room or Unlimited()
+        self.contexts = TlsContexts()
+        self.round_trips = RoundTrips()
+        self.agent = user_agent()
+
+    async def probe(
+        self,
+        mirror: MirrorConfig,
+        timeouts: MonitorTimeouts,
+        seconds: float,
+    ) -> Probe:
+        """Probe `mirror` under its own name within `seconds`."""
+        budget = Budget.of(seconds)
+        resolution = await self.resolve(mirror, budget.limit(timeouts.resolve))
+        ways = [Way(mirror.host, address) for address in resolution.addresses]
+        paths = await self.ask(mirror, ways, timeouts, budget)
+        return Probe(resolution, paths, judge(resolution, paths))
+
+    async def resolve(self, mirror: MirrorConfig, timeout: float, hostname: str = "") -> StepResult:
+        """The addresses to try for one of the mirror's names, by default its own."""
+        return await self.names.resolve(mirror, hostname or mirror.host, timeout)
+
+    async def resolver_answers(self, hostname: str, timeout: float) -> bool:
+        """True if any resolver says anything about a name."""
+        return await self.names.answers(hostname, timeout)
+
+    async def aclose(self) -> None:
+        """Close what is kept open."""
+        await self.names.aclose()
+
+    async def ask(
+        self,
+        mirror: MirrorConfig,
+        ways: Sequence[Way],
+        timeouts: MonitorTimeouts,
+        budget: Budget,
+    ) -> tuple[PathResult, ...]:
+        """Ask for the models over these paths, in their order, until one of them answers."""
+        return await until_one_works(
+            [partial(self._ask, mirror, way, timeouts, budget) for way in ways[:MAX_PATHS]]
+        )
+
+    async def greet(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    ) -> PathResult:
+        """Connect and shake hands over one path, and leave: nothing is asked."""
+        async with self.open(mirror, way, timeouts, budget) as opened:
+            return PathResult(way.address, opened.steps, way.hostname)
+
+    @contextlib.asynccontextmanager
+    async def open(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    ) -> AsyncIterator[Opened]:
+        """Open a path, and remember what it shows of the address. Raises NoRoom."""
+        leave = await self.room.enter(mirror, budget.limit(timeouts.connect))
+        try:
+            async with open_way(mirror, way, self.contexts, timeouts, budget) as opened:
+                if opened.steps[0].failure is None:
+                    self.round_trips.add(way.address, opened.steps[0].seconds)
+                if opened.verified:
+                    self.names.verified(way.hostname, way.address)
+                yield opened
+        finally:
+            leave()
+
+    async def _ask(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    ) -> PathResult:
+        async with self.open(mirror, way, timeouts, budget) as opened:
+            steps = opened.steps
+            if opened.stream is not None:
+                limit = budget.limit(timeouts.request)
+                steps += (await request(opened.stream, mirror, way, self.agent, limit),)
+        return PathResult(way.address, steps, way.hostname)
+
+
+async def until_one_works(
+    starts: Sequence[Callable[[], Coroutine[Any, Any, PathResult]]], stagger: float = STAGGER
+) -> tuple[PathResult, ...]:
+    """Run paths in order until one works; those that are still running then are given up."""
+    waiting = list(reversed(starts))
+    running: set[asyncio.Task[PathResult]] = set()
+    ended: list[PathResult] = []
+    try:
+        while waiting or running:
+            if waiting:
+                running.add(asyncio.create_task(waiting.pop()()))
+            done, running = await asyncio.wait(
+                running,
+                timeout=stagger if waiting else None,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            ended.extend(task.result() for task in done)
+            if any(judge_step(path.last).alive for path in ended):
+                break
+    finally:
+        await _give_up(running)
+    return tuple(ended)
+
+
+async def _give_up(running: set[asyncio.Task[PathResult]]) -> None:
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)

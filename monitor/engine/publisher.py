@@ -1,0 +1,121 @@
+"""From what is known to what is shown: one snapshot at a time, no more often than anybody needs.
+
+A result is shown at once; while many come in, all that came within a moment is shown together.
+What has not changed is not made anew, so that a snapshot of a hundred mirrors costs what one of
+them costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from monitor.common.config import MirrorConfig
+from monitor.common.metric_registry import MetricRegistry
+from monitor.engine import metrics
+from monitor.engine.alerts import Alerts
+from monitor.engine.mirror_state import MirrorState
+from monitor.health.quarantine import Quarantine
+from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth, endpoint_of
+
+GAP = 0.1
+"""Seconds between two snapshots that nobody waits for."""
+
+
+class Publisher:
+    """Makes snapshots; owns the timer of the next one."""
+
+    def __init__(
+        self,
+        board: HealthBoard,
+        quarantine: Quarantine,
+        totals: MetricRegistry,
+        told: Callable[[HealthSnapshot], None],
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._board = board
+        self._quarantine = quarantine
+        self._totals = totals
+        self._told = told
+        self._clock = clock
+        self._monotonic = monotonic
+        self._mirrors: Mapping[str, MirrorConfig] = {}
+        self._watches: Mapping[str, MirrorState] = {}
+        self._shown: dict[str, MirrorHealth] = {}
+        self._alerts = Alerts()
+        self._changed: set[str] = set()
+        self._held: Mapping[str, float] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._last = float("-inf")
+
+    def watch(
+        self, mirrors: Mapping[str, MirrorConfig], watches: Mapping[str, MirrorState]
+    ) -> None:
+        """Show these mirrors, all of them anew."""
+        for gone in self._mirrors.keys() - mirrors.keys():
+            self._alerts.forget(gone)
+        self._mirrors, self._watches = mirrors, watches
+        self._shown.clear()
+
+    def touch(self, mirror_id: str) -> None:
+        """Something has changed about a mirror: show it soon."""
+        self._changed.add(mirror_id)
+        if self._timer is None:
+            wait = max(0.0, self._last + GAP - self._monotonic())
+            self._timer = asyncio.get_running_loop().call_later(wait, self.publish)
+
+    def stop(self) -> None:
+        """Show nothing more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def look(self) -> list[str]:
+        """The time of some quarantine may be over: the mirrors that have a path free again."""
+        over = self._held.keys() - self._quarantine.running(self._monotonic()).keys()
+        if not over:
+            return []
+        self.publish()
+        return [i for i, w in self._watches.items() if not over.isdisjoint(_endpoints(w))]
+
+    def publish(self) -> None:
+        """Show what is known now."""
+        self.stop()
+        self._last = self._monotonic()
+        self._hold()
+        for mirror_id in self._mirrors:
+            if mirror_id in self._changed or mirror_id not in self._shown:
+                self._show(mirror_id)
+        self._changed.clear()
+        shown = {i: self._shown[i] for i in self._mirrors if i in self._shown}
+        wall = {endpoint: self._wall(until) for endpoint, until in self._held.items()}
+        metrics.show_quarantine(self._totals, len(wall))
+        self._told(self._board.publish(shown, self._clock(), wall))
+
+    def _hold(self) -> None:
+        """Which endpoints are held; mirrors for which that has changed are shown anew."""
+        held = self._quarantine.running(self._last)
+        different = held.keys() ^ self._held.keys()
+        self._held = dict(held)
+        for mirror_id, watch in self._watches.items():
+            if different and not different.isdisjoint(_endpoints(watch)):
+                self._changed.add(mirror_id)
+
+    def _show(self, mirror_id: str) -> None:
+        watch = self._watches.get(mirror_id)
+        if watch is None:
+            return
+        port = watch.mirror.port
+        health = watch.health(lambda address: endpoint_of(address, port) in self._held, self._wall)
+        self._shown[mirror_id] = health
+        self._alerts.see(health)
+        metrics.show_health(self._totals, self._mirrors[mirror_id], health)
+
+    def _wall(self, moment: float) -> float:
+        """A moment of the monotonic clock as seconds since the epoch."""
+        return round(self._clock() + moment - self._monotonic(), 1)
+
+
+def _endpoints(watch: MirrorState) -> Iterable[str]:
+    return (endpoint_of(path.address, watch.mirror.port) for path in watch.ways)

@@ -1,0 +1,264 @@
+"""What follows from results: how paths stand, what is examined, what is held and for how long.
+
+Everything here is one synchronous step after a probe, an experiment or news from traffic has come
+in; the I/O is elsewhere (`probe_cycle.py`, `block_tests.py`).
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from monitor.common.config import MonitorConfig
+from monitor.common.metric_registry import MetricRegistry
+from monitor.diagnosis.answer import OK, retry_after
+from monitor.diagnosis.certificates import judge_certificate
+from monitor.diagnosis.classify import could_be_ours, judge_step
+from monitor.diagnosis.confidence import Confidence
+from monitor.diagnosis.reactions import Reaction, Scope, hold_after, reaction_to
+from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
+from monitor.diagnosis.verdicts import BLOCKS
+from monitor.engine import metrics
+from monitor.engine.anchors import Anchors
+from monitor.engine.block_tests import BlockTests, Case, Conclusion
+from monitor.engine.mirror_state import MirrorState
+from monitor.engine.prober import Probe
+from monitor.health.paths import Path, in_order
+from monitor.health.quarantine import Quarantine
+from monitor.health.snapshot import Standing, endpoint_of
+from monitor.probes.results import Operation, PathResult, StepResult, Way
+from monitor.probes.trial_results import CUT, Finding, Level, Role, Trial, outcome_of
+from monitor.probes.trials import Subject
+
+log = logging.getLogger(__name__)
+
+USUAL_INTERVAL = 15.0
+"""For which the holds of the reactions are meant; a faster monitor tries again sooner."""
+_NOTHING = frozenset({"ok", "unknown", "local_network_down"})
+_OF_PATHS = frozenset({Scope.path, Scope.endpoint, Scope.hostname})
+_REFUSES = frozenset({"cdn_challenge", "cdn_access_denied"})
+"""Verdicts that keep a mirror down until somebody does something about it."""
+
+
+class Reactions:
+    """Turns results into what is known of paths, and into what is done about it."""
+
+    def __init__(
+        self,
+        quarantine: Quarantine,
+        anchors: Anchors,
+        pace: DiagnosisTiming,
+        rng: random.Random,
+        monotonic: Callable[[], float],
+        watches: Mapping[str, MirrorState],
+        touched: Callable[[str], None],
+        totals: MetricRegistry,
+    ) -> None:
+        """`touched` is called with the id of every mirror that should be shown anew."""
+        self.config = MonitorConfig()
+        self._quarantine = quarantine
+        self._anchors = anchors
+        self._pace = pace
+        self._rng = rng
+        self._monotonic = monotonic
+        self._watches = watches
+        self._touched = touched
+        self._totals = totals
+        self.block_tests: BlockTests | None = None
+
+    def heard(self) -> None:
+        """Something out there has answered: our own network works."""
+        self._anchors.heard()
+
+    # Probes
+
+    def take(self, watch: MirrorState, result: PathResult, began: float, alive: bool) -> None:
+        """A probe that began then went over a path, to its end or to where it failed; `alive`: the
+        mirror answers as it should over this path or another one."""
+        path = watch.ways.path(result.way)
+        if path is None:
+            return  # it was forgotten meanwhile
+        now, last = self._monotonic(), result.last
+        meaning = judge_step(last)
+        path.network = watch.network_of(result) or path.network
+        answered = last.failure is None and (last.http is None or meaning.alive)
+        of_mirror = reaction_to(meaning.verdict).scope not in _OF_PATHS
+        if answered or (of_mirror and not alive):
+            self._anchors.heard()
+            if path.last_bad <= began:  # else it may have failed after this
+                self._worked(watch, path, result, now)
+            return
+        if self._anchors.silent or (could_be_ours(last) and not self._anchors.online):
+            path.last_try = now  # frozen: this may be our own network's fault
+            return
+        path.failed(now, meaning.verdict)
+        self._touched(watch.mirror.id)
+        if last.operation is Operation.tls_handshake:
+            self._handshake_failed(watch, path, last, now)
+        elif path.failures >= self.config.fall:
+            self.react(watch, path, Finding(meaning.verdict, Level.suspected))
+
+    def _worked(self, watch: MirrorState, path: Path, result: PathResult, now: float) -> None:
+        connected = result.step(Operation.connect)
+        shaken = result.step(Operation.tls_handshake)
+        seconds = sum(step.seconds for step in (connected, shaken) if step is not None)
+        before = path.standing
+        if path.succeeded(now, seconds * 1000):
+            self._touched(watch.mirror.id)
+            if before is not Standing.untested:
+                log.info("%s over %s works again", path.hostname, path.address)
+        path.confidence = path.confidence.succeeded() if path.confidence.net > 0 else Confidence()
+        seen = shaken.tls if shaken is not None else None
+        if seen is not None:
+            path.not_after = seen.not_after
+            path.memory = replace(path.memory, issuer=seen.issuer, sha256=seen.sha256)
+
+    def _handshake_failed(
+        self, watch: MirrorState, path: Path, step: StepResult, now: float
+    ) -> None:
+        seen = step.tls
+        if seen is not None and seen.verify_code:
+            self.react(watch, path, judge_certificate(seen, path.hostname, path.memory))
+        elif outcome_of(step) in CUT:
+            self.cut_off(watch, path, step, now)
+        elif path.failures >= self.config.fall:
+            self.react(watch, path, Finding(path.verdict, Level.suspected))
+
+    # Suspicion
+
+    def cut_off(self, watch: MirrorState, path: Path, step: StepResult, now: float) -> None:
+        """A handshake under the path's name was cut off: nobody uses the endpoint until more is
+        known, nor the name elsewhere, if there is a way without it."""
+        path.cut = True
+        for other in watch.ways.beside(path):
+            other.doubted(now, "unknown")
+        if watch.ways.detour(path):
+            for other in watch.ways.under(path.hostname):
+                other.doubted(now, path.verdict)
+        mirror, block_tests = watch.mirror, self.block_tests
+        subject = Subject(path.hostname, path.address, mirror.port, mirror.ca_file)
+        trial = Trial(
+            role=Role.target,
+            hostname=path.hostname,
+            address=path.address,
+            port=mirror.port,
+            sni=step.sni or path.hostname,
+            step=step,
+            at=now,
+            in_residual=False,
+            anchors_ok=self._anchors.online,
+        )
+        if block_tests is not None and self.config.sni.control:
+            case = Case(mirror.id, subject, self.config.timeouts, path.memory, (trial,))
+            block_tests.suspect(case)
+        elif path.failures >= self.config.fall:
+            self.react(watch, path, Finding(path.verdict, Level.suspected))
+
+    def quarantined(self, case: Case) -> None:
+        """An endpoint is held from now on, for every mirror that has it."""
+        log.info("%s is left alone: a block is suspected", case.endpoint)
+        for watch in self._watches.values():
+            if any(endpoint_of(p.address, watch.mirror.port) == case.endpoint for p in watch.ways):
+                self._touched(watch.mirror.id)
+
+    def concluded(self, case: Case, conclusion: Conclusion) -> None:
+        """An experiment has ended."""
+        watch = self._watches.get(case.mirror)
+        subject = case.subject
+        path = watch.ways.path(Way(subject.hostname, subject.address)) if watch else None
+        if watch is None or path is None:
+            return
+        finding = self._graded(watch, path, conclusion)
+        metrics.count_experiment(self._totals, watch.mirror.id, finding)
+        log.info(
+            "%s over %s: %s (%s; %s)",
+            path.hostname,
+            case.endpoint,
+            finding.verdict,
+            finding.level,
+            conclusion.why,
+        )
+        self._touched(watch.mirror.id)
+        for other in (path, *watch.ways.beside(path)):
+            other.last_try = float("-inf")  # to be tried soon
+        if finding.verdict == OK:
+            path.succeeded(self._monotonic())
+            self._quarantine.lift(case.endpoint)
+        elif finding.verdict not in _NOTHING:
+            self.react(watch, path, finding)
+
+    def _graded(self, watch: MirrorState, path: Path, conclusion: Conclusion) -> Finding:
+        finding = conclusion.finding
+        others = [p for p in watch.ways.under(path.hostname) if p.address != path.address]
+        path.confidence = path.confidence.after(
+            conclusion.trials,
+            self._pace,
+            anchor_failures=self._anchors.failing,
+            second_address=any(p.verdict == finding.verdict for p in others),
+            akamai=watch.network == "akamai",
+        )
+        return path.confidence.grade(finding) if finding.verdict in BLOCKS else finding
+
+    # Reactions
+
+    def react(self, watch: MirrorState, path: Path, finding: Finding) -> None:
+        """Hold what the verdict is about, for as long as it asks for."""
+        reaction, now = reaction_to(finding.verdict), self._monotonic()
+        path.judged(finding.verdict, finding.level.value, finding.evidence)
+        endpoint = endpoint_of(path.address, watch.mirror.port)
+        until = self._until(path, finding.verdict, endpoint, now)
+        for held in (path, *self._fellows(watch, path, reaction)):
+            if held is not path:
+                held.judged(finding.verdict, Level.suspected.value, ())
+            held.hold(until)
+        self._touched(watch.mirror.id)
+
+    def burdened(self, watch: MirrorState, finding: Finding) -> None:
+        """Long answers stop dead, or are slow: where another network leads to the mirror, that one
+        is taken; its share of the traffic is smaller in any case (`MirrorWatch.weigh`)."""
+        works = [path for path in in_order(watch.ways) if path.standing is Standing.ok]
+        elsewhere = [path for path in works[1:] if path.network != works[0].network]
+        if reaction_to(finding.verdict).scope is Scope.cdn and elsewhere:
+            self.react(watch, works[0], finding)
+
+    def rest(self, watch: MirrorState, probe: Probe, wall: float) -> None:
+        """A mirror that refuses us for a reason of its own is asked seldom, or when it says."""
+        meaning = probe.meaning
+        reaction, now = reaction_to(meaning.verdict), self._monotonic()
+        if not (reaction.hold and reaction.scope is Scope.mirror):
+            watch.rests_taken = 0
+        elif meaning.alive or (meaning.verdict in _REFUSES and watch.is_down):
+            watch.rests_taken += 1
+            asked = retry_after(probe.headers, wall)
+            hold = hold_after(reaction, watch.rests_taken, self._rng, self._pace, asked)
+            scale = self._scale(meaning.verdict) if asked is None else 1.0
+            watch.rest_until = now + hold * scale
+
+    def _until(self, path: Path, verdict: str, endpoint: str, now: float) -> float:
+        """Until when to hold; where the endpoint is quarantined, that grows and says how long."""
+        reaction = reaction_to(verdict)
+        if reaction.quarantine:
+            return self._quarantine.until(endpoint, now) or self._quarantine.trigger(endpoint, now)
+        seconds = hold_after(reaction, path.repeats + 1, self._rng, self._pace)
+        return now + seconds * self._scale(verdict)
+
+    def _fellows(self, watch: MirrorState, path: Path, reaction: Reaction) -> list[Path]:
+        """The other paths that a verdict speaks of; what works by its own probes stays in use, but
+        behind one content network all of them lead to the same place."""
+        if reaction.scope is Scope.cdn:
+            return [p for p in watch.ways if p is not path and p.network == path.network != ""]
+        if reaction.scope is Scope.hostname:
+            some = [p for p in watch.ways.under(path.hostname) if p is not path]
+        elif reaction.scope is Scope.endpoint:
+            some = watch.ways.beside(path)
+        else:
+            some = []
+        return [p for p in some if p.standing is Standing.suspected]
+
+    def _scale(self, verdict: str) -> float:
+        """Tests and impatient operators shorten what is waited: the residual, or the interval."""
+        if verdict in BLOCKS:
+            return self._pace.residual_hold / NORMAL.residual_hold
+        return min(1.0, self.config.interval / USUAL_INTERVAL)

@@ -1,0 +1,137 @@
+"""Is a mirror up, down or unknown? Results are taken into its state, one after the other.
+
+A result that may have its cause in our own network waits until the other mirrors, or the anchors,
+have been asked; when all fail alike, nothing is held against anybody. Nor is a name that got no
+answer while our resolvers answer about no name at all.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.classify import could_be_ours, decisive, is_unanswered
+from monitor.engine.anchors import Anchors, ResolverWitness
+from monitor.engine.mirror_state import MirrorState
+from monitor.engine.prober import Probe
+from monitor.engine.recorder import History
+from monitor.engine.scheduler import SUSPECT_GAP, probe_budget, stale_after
+from monitor.health.snapshot import Override
+from monitor.health.state_machine import we_are_blind
+from monitor.store.records import Transition
+
+log = logging.getLogger(__name__)
+
+_BLIND = Meaning("local_network_down", False, "our own network or resolver seems to be down")
+_NO_RESOLVER = Meaning("local_network_down", False, "the local resolver does not answer")
+
+
+class StateEvaluation:
+    """Decides the states of mirrors, and tells history of their changes."""
+
+    def __init__(
+        self,
+        watches: Mapping[str, MirrorState],
+        anchors: Anchors,
+        resolver: ResolverWitness,
+        history: History,
+        vantage: str,
+        suspect: Callable[[str], None],
+        touched: Callable[[str], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """`suspect` has a mirror probed at once, `touched` has it shown anew."""
+        self.interval = 0.0
+        self.wishes: dict[str, tuple[Override, float | None]] = {}
+        self.before: dict[str, Transition] = {}
+        """The states before this start, until the first probe confirms or contradicts them."""
+        self._watches = watches
+        self._anchors = anchors
+        self._resolver = resolver
+        self._history = history
+        self._vantage = vantage
+        self._suspect = suspect
+        self._touched = touched
+        self._monotonic = monotonic
+
+    def judge(self, watch: MirrorState, probe: Probe, now: float) -> bool:
+        """Take a result into the state; True if the next one should come soon."""
+        unresolved = self._resolver.silent and is_unanswered(probe.resolution, probe.paths)
+        ours = not probe.meaning.alive and (unresolved or self._could_be_ours(probe))
+        newly_ours = ours and not watch.could_be_ours
+        watch.could_be_ours = ours
+        if unresolved:
+            self._go_blind([watch], _NO_RESOLVER, now)
+            return True
+        if ours and (len(self._watches) > 1 or self._anchors):
+            if self._are_blind():
+                self._go_blind(self._watches.values(), _BLIND, now)
+                return True
+            if newly_ours:
+                watch.doubtful_since = self._monotonic()
+                self._ask_the_others(watch)
+            if self._others_are_due(watch):
+                return True
+        flipped = watch.observe(probe.meaning, now)
+        self.refresh(watch, now, flipped)
+        return watch.machine.in_transition
+
+    def _could_be_ours(self, probe: Probe) -> bool:
+        """With anchors, whatever fails while they do; else what may have its cause in us."""
+        if self._anchors:
+            return self._anchors.silent
+        return could_be_ours(decisive(probe.resolution, probe.paths))
+
+    def _are_blind(self) -> bool:
+        doubts = [watch.could_be_ours for watch in self._watches.values()]
+        return all(doubts) if self._anchors else we_are_blind(doubts)
+
+    def _go_blind(self, watches: Iterable[MirrorState], why: Meaning, now: float) -> None:
+        for watch in watches:
+            self.refresh(watch, now, watch.blind(now, why))
+            self._touched(watch.mirror.id)
+
+    def _ask_the_others(self, watch: MirrorState) -> None:
+        """Before this result counts, see whether the others fail in the same way."""
+        for mirror_id in self._watches:
+            if mirror_id != watch.mirror.id:
+                self._suspect(mirror_id)
+
+    def _others_are_due(self, watch: MirrorState) -> bool:
+        """True if others that were asked have not answered yet; for as long as they may take."""
+        asked = watch.doubtful_since
+        if self._monotonic() - asked > SUSPECT_GAP + probe_budget(self.interval):
+            return False
+        return not all(w is watch or w.heard_since(asked) for w in self._watches.values())
+
+    def refresh(self, watch: MirrorState, now: float, flipped: bool = False) -> None:
+        """Bring what is shown in line; history is told of a change."""
+        change = watch.refresh(now, self._vantage, flipped)
+        if change is None:
+            return
+        before = self.before.pop(watch.mirror.id, None)
+        if before is not None and before.state is change.state:
+            watch.continue_since(before.at)
+            return
+        self._history.changed(change)
+        log.info("%s is %s: %s", change.mirror_id, change.state, change.detail or change.verdict)
+
+    def expire(self, watch: MirrorState, now: float) -> bool:
+        """End what was for a time; whether anything changed."""
+        interval = self.interval
+        changed = self.end_wishes(watch, now)
+        limit = stale_after(interval)
+        if watch.is_stale(self._monotonic() - limit):
+            changed = watch.blind(now) or changed
+        if changed:
+            self.refresh(watch, now)
+        return changed
+
+    def end_wishes(self, watch: MirrorState, now: float) -> bool:
+        """End the operator's wish if it was for a time that has passed; whether it was."""
+        over = watch.wish_is_over(now)
+        if over:
+            watch.set_wish(Override.use, None)
+            self.wishes.pop(watch.mirror.id, None)
+        return over

@@ -1,0 +1,39 @@
+"""What is told of the past: uptime by window and by day, and incidents; held in memory for pages.
+
+It is read anew every minute. What is shown of the present never waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from monitor.health.incidents import Incident
+from monitor.health.uptime import Known
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day of a mirror."""
+
+    date: str
+    """As `2026-11-21`."""
+    known: Known
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The past at one moment."""
+
+    windows: Mapping[str, Mapping[str, Known]] = field(default_factory=dict)
+    """By mirror, by the names in WINDOWS."""
+    days: Mapping[str, Sequence[Day]] = field(default_factory=dict)
+    """By mirror, oldest first, today last."""
+    zone: str = "UTC"
+    """Whose days they are."""
+    incidents: Sequence[Incident] = ()
+    """Newest first."""
+
+    def window(self, mirror_id: str, name: str) -> Known:
+        """What is known of a mirror in a window; nothing when it was never watched."""
+        return self.windows.get(mirror_id, {}).get(name, Known())

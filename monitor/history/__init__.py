@@ -1,1 +1,0 @@
-"""What has been: samples, transitions, bans and wishes in the store. Read `store.py` first."""

@@ -1,1 +1,0 @@
-"""Asking resolvers one by one, and keeping all that they say. Read `resolvers.py` first."""

@@ -1,0 +1,149 @@
+"""One question over UDP or TCP to one resolver.
+
+A forged answer wins the race against the genuine one but does not stop it. So after the first
+reply to a UDP question the socket is read on for a while, and all that came is kept with its time
+(OONI waits 500 ms, https://github.com/ooni/spec, ts-031). No library does that: they return the
+first reply that fits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from dataclasses import dataclass
+
+from monitor.probes.connect import connect
+from monitor.probes.dns_messages import MAX_MESSAGE, NotAReply, Question
+from monitor.probes.results import DnsReply, Operation, ProbeFailure
+
+MAX_REPLIES = 16
+_MAX_DATAGRAMS = 32
+"""Whoever floods us with replies is not read on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long resolvers are waited for, in seconds."""
+
+    tries: int = 2
+    each: float = 2.0
+    """For one try over UDP."""
+    late: float = 0.5
+    """After the first reply, for others."""
+
+
+async def over_udp(
+    question: Question, address: str, port: int, patience: Patience, timeout: float
+) -> tuple[DnsReply, ...]:
+    """All replies in the order of their coming. Raises OSError, EOFError, NotAReply, ProbeFailure.
+
+    Each try has an id and a port of its own, so that a late reply to the one before is not taken
+    for a second answer. A truncated reply is asked for again over TCP.
+    """
+    ends = time.perf_counter() + timeout
+    error: OSError = TimeoutError()
+    for _ in range(patience.tries):
+        try:
+            replies, truncated = await _one_try(question.again(), address, port, patience, ends)
+        except OSError as refusal:
+            error = refusal
+            continue
+        if truncated and not replies:
+            return (await over_tcp(question, address, port, _left(patience.each, ends)),)
+        if replies:
+            return replies
+    raise error
+
+
+async def over_tcp(question: Question, address: str, port: int, timeout: float) -> DnsReply:
+    """The reply over TCP (RFC 7766). Raises OSError, EOFError, NotAReply, ProbeFailure."""
+    started = time.perf_counter()
+    loop = asyncio.get_running_loop()
+    connection, step = await connect(address, port, timeout)
+    if connection is None:
+        raise ProbeFailure(Operation.connect, step.failure or "unknown_failure")
+    with connection:
+        async with asyncio.timeout(max(timeout - step.seconds, 0)):
+            wire = question.wire
+            await loop.sock_sendall(connection, struct.pack("!H", len(wire)) + wire)
+
+            async def exactly(size: int) -> bytes:
+                data = b""
+                while len(data) < size:
+                    piece = await loop.sock_recv(connection, size - len(data))
+                    if not piece:
+                        raise EOFError
+                    data += piece
+                return data
+
+            (size,) = struct.unpack("!H", await exactly(2))
+            if size > MAX_MESSAGE:
+                raise NotAReply
+            data = await exactly(size)
+    return question.reply(data, time.perf_counter() - started)[0]
+
+
+async def _one_try(
+    question: Question, address: str, port: int, patience: Patience, ends: float
+) -> tuple[tuple[DnsReply, ...], bool]:
+    """The complete replies to one datagram, and whether there was a truncated one beside them."""
+    loop = asyncio.get_running_loop()
+    inbox = _Inbox(question)
+    transport, _ = await loop.create_datagram_endpoint(lambda: inbox, remote_addr=(address, port))
+    try:
+        transport.sendto(question.wire)
+        if await _within(_left(patience.each, ends), inbox.first):
+            await _within(_left(patience.late, ends), inbox.full)
+    finally:
+        transport.close()
+    if inbox.error is not None:
+        raise inbox.error
+    complete = tuple(reply for reply, truncated in inbox.replies if not truncated)
+    return complete, len(complete) < len(inbox.replies)
+
+
+def _left(seconds: float, ends: float) -> float:
+    return max(min(seconds, ends - time.perf_counter()), 0.0)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+class _Inbox(asyncio.DatagramProtocol):
+    """Collects what fits the question."""
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self._sent = time.perf_counter()
+        self._seen = 0
+        self.replies: list[tuple[DnsReply, bool]] = []
+        self.error: OSError | None = None
+        self.first = asyncio.Event()
+        """Something can be decided: a reply came, or the network says that none will."""
+        self.full = asyncio.Event()
+        """Nothing more is wanted."""
+
+    def datagram_received(self, data: bytes, addr: object) -> None:
+        """Keep a reply; anything else is as if it had not come."""
+        self._seen += 1
+        if len(self.replies) < MAX_REPLIES and self._seen <= _MAX_DATAGRAMS:
+            try:
+                self.replies.append(self._question.reply(data, time.perf_counter() - self._sent))
+                self.first.set()
+            except NotAReply:
+                return
+        else:
+            self.full.set()
+
+    def error_received(self, exc: Exception) -> None:
+        """The network says that the datagram did not arrive; a reply refutes that."""
+        if isinstance(exc, OSError) and not self.replies:
+            self.error = exc
+            self.first.set()
+            self.full.set()

@@ -1,0 +1,34 @@
+"""What is written into history: plain values, independent of the database."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from monitor.health.snapshot import Latency, State
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What one probe found, and what the mirror was held for after it."""
+
+    mirror_id: str
+    at: float
+    """Seconds since the epoch; kept to the millisecond."""
+    ok: bool
+    state: State
+    verdict: str
+    """Of this probe; the mirror's own changes only when it is repeated."""
+    latency: Latency = field(default_factory=Latency)
+    vantage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """From `at` on (seconds since the epoch) a mirror was in this state."""
+
+    mirror_id: str
+    at: float
+    state: State
+    verdict: str = ""
+    detail: str = ""
+    vantage: str = ""

@@ -1,0 +1,318 @@
+"""The store: the only one who touches the database.
+
+All writing happens in one thread of its own, so that neither probing nor anything else on the
+loop ever waits for a disk; questions are asked in another. What makes up history is queued
+(`write_queue.py`); decisions of operators and rules are awaited, and on disk when they return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlmodel import Session, select
+
+from monitor.common.audit import Actor
+from monitor.common.bans import Ban, client_network
+from monitor.common.keys import DayUse, KeyBook, KeyRecord, Spent
+from monitor.common.tasks import Tasks
+from monitor.health.snapshot import Override
+from monitor.store import audit, bans, keys, ledger
+from monitor.store.bans import Allowance
+from monitor.store.database import Database, open_database
+from monitor.store.errors import StoreError, in_one_line
+from monitor.store.lease import Holder, LeaseLost, begin_batch, refuse_held, release, renew, take
+from monitor.store.ledger import Batch
+from monitor.store.pruning import Limits, give_pages_back, steps
+from monitor.store.rollups import Item, write
+from monitor.store.tables import AllowanceRow, WishRow
+from monitor.store.write_queue import HistoryWriter
+
+log = logging.getLogger(__name__)
+
+__all__ = ["Store", "StoreError"]
+
+T = TypeVar("T")
+
+CLOSE_WITHIN = 8.0
+"""Seconds that a store has to end what it was asked, less than the `GRACE` of the supervisor; a
+decision that waits for a lock gives up before (`sqlite.DECISION_PATIENCE`)."""
+
+
+class Store:
+    """History and decisions."""
+
+    def __init__(
+        self,
+        database: Database,
+        threads: Sequence[ThreadPoolExecutor],
+        tasks: Tasks | None = None,
+    ) -> None:
+        self._database = database
+        self._thread, self._reader = threads
+        self._writer = HistoryWriter(self._write_history, tasks=tasks)
+        self._vantage = ""
+        self._holder: Holder | None = None
+        self._batches = 0
+        self._aside = False
+
+    @classmethod
+    async def open(cls, url: str, *, aside: bool = False, tasks: Tasks | None = None) -> Store:
+        """Open or create the database. Raises StoreError.
+
+        `aside`: it belongs to no instance, so nothing is decided while one uses the store.
+        `tasks` supervises the writing of history.
+        """
+        threads = [ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("store", "reader")]
+        try:
+            loop = asyncio.get_running_loop()
+            database = await loop.run_in_executor(threads[0], open_database, url)
+        except BaseException:
+            for thread in threads:
+                thread.shutdown(wait=False)
+            raise
+        store = cls(database, threads, tasks)
+        store._aside = aside
+        store._writer.start()
+        return store
+
+    async def close(self) -> None:
+        """Write what is queued, as far as that is possible now, and close the database.
+
+        Takes at most `CLOSE_WITHIN`: a question or a database that hangs holds nobody up.
+        """
+        try:
+            async with asyncio.timeout(CLOSE_WITHIN):
+                await self._end()
+        except TimeoutError:
+            log.error("the store does not end what it was asked; its last rows may be missing")
+        finally:
+            for thread in (self._reader, self._thread):
+                thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _end(self) -> None:
+        loop = asyncio.get_running_loop()
+        await self._writer.stop()
+        if self._holder is not None:
+            with suppress(StoreError):
+                await self._lease(release, self._vantage, self._holder)
+        await loop.run_in_executor(self._reader, lambda: None)  # behind what is still being asked
+        await loop.run_in_executor(self._thread, self._database.close)
+
+    async def hold(self, vantage: str, holder: Holder, wait: bool = True) -> None:
+        """Become the only one who writes the history of this vantage.
+
+        Raises StoreError when another one does; to be sure of it, waits for `lease.EXPIRES_AFTER`.
+        """
+        self._batches = await self._lease(take, vantage, holder, wait)
+        self._vantage, self._holder = vantage, holder
+
+    async def renew(self, now: float) -> None:
+        """Say that we still write, every few seconds, or try to again. Raises StoreError."""
+        if self._holder is None:
+            return
+        try:
+            await self._lease(renew, self._vantage, self._holder, now)
+        except LeaseLost:
+            await self.hold(self._vantage, self._holder, wait=False)
+
+    @property
+    def dropped(self) -> int:
+        """Rows of history that were dropped because the queue was full."""
+        return self._writer.dropped
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be written at present; empty while nothing is known to be wrong."""
+        return self._database.problem or self._writer.problem
+
+    def record(self, item: Item) -> None:
+        """Queue something for history."""
+        self._writer.put(item)
+
+    async def flush(self) -> bool:
+        """Write what is queued now; False if the database does not take it."""
+        return await self._writer.write_all()
+
+    async def add_ban(self, ban: Ban) -> None:
+        """Keep a ban, in place of one on the very same network."""
+        await self._decide(lambda session: bans.keep(session, [ban]))
+
+    async def sentence(
+        self, networks: Sequence[str], make: Callable[[str, int], Ban], origin: str = ""
+    ) -> list[Ban]:
+        """Make and keep bans on these networks, in one transaction (`ban_rows.sentence`)."""
+        return await self._decide(lambda s: bans.sentence(s, networks, make, origin))
+
+    async def lift_bans(self, network: str | None, by: Actor, now: float) -> list[Ban]:
+        """Lift the bans in force that overlap `network` (None: all), and return them.
+
+        Raises ValueError.
+        """
+        return await self._decide(lambda session: bans.lift(session, network, by, now))
+
+    async def active_bans(self, now: float) -> list[Ban]:
+        """The bans in force, newest first."""
+        return await self._decide(lambda session: bans.active(session, now))
+
+    async def forget_bans(self, before: float, now: float) -> int:
+        """Delete what ended before this moment; returns how many bans that were.
+
+        What the audit log has of automatic ones goes with them.
+        """
+        total = 0
+        while deleted := await self._decide(lambda s: bans.forget(s, before, now)):
+            total += deleted
+        while await self._decide(lambda s: audit.forget_automatic(s, before)):
+            pass
+        return total
+
+    async def allow(self, network: str, until: float | None, by: Actor, now: float) -> None:
+        """Never limit or ban a network, until a time or for good. Raises ValueError."""
+        row = AllowanceRow(network=client_network(network), until=until, by=by.who, at=now)
+        await self._decide(lambda session: bans.allow(session, row, by.origin))
+
+    async def allowances(self, now: float) -> list[Allowance]:
+        """The networks that are allowed at present, and until when."""
+        return await self._decide(lambda session: bans.allowances(session, now))
+
+    async def set_wish(
+        self, mirror_id: str, wish: Override, until: float | None, by: Actor, now: float
+    ) -> None:
+        """Keep what the operator wants of a mirror."""
+        row = WishRow(mirror=mirror_id, wish=wish.value, until=until, by=by.who, at=now)
+        what = f"{wish.value} {mirror_id}{audit.until(until)}"
+
+        def work(session: Session) -> None:
+            session.merge(row)
+            audit.note(session, by, what, now)
+
+        await self._decide(work)
+
+    async def wishes(self) -> dict[str, tuple[Override, float | None]]:
+        """What was wished last of each mirror, and until when; expired ones included."""
+
+        def work(session: Session) -> dict[str, tuple[Override, float | None]]:
+            return {r.mirror: (Override(r.wish), r.until) for r in session.exec(select(WishRow))}
+
+        return await self._decide(work)
+
+    async def read(self, question: Callable[[Session], T]) -> T:
+        """The answer to a question to history (`queries.py`). Raises StoreError."""
+
+        def run() -> T:
+            with self._database.being_read:
+                return _in_session(self._database.reading, question)
+
+        with _failures():
+            return await asyncio.get_running_loop().run_in_executor(self._reader, run)
+
+    async def audit(self, by: Actor, what: str, now: float) -> None:
+        """Note who did what, where that is not in the store itself."""
+        await self._decide(lambda session: audit.note(session, by, what, now))
+
+    async def prune(self, limits: Limits) -> int:
+        """Delete what is older than `limits`, chunk by chunk; returns how many rows."""
+        total = 0
+        for step in steps(limits):
+            while deleted := await self._decide(step):
+                total += deleted
+        await self._decide(give_pages_back)
+        return total
+
+    async def key_book(self) -> KeyBook:
+        """All issued keys, and what their digests depend on."""
+        return await self._decide(keys.book)
+
+    async def key_records(self) -> list[KeyRecord]:
+        """All issued keys, as they are behind everything that was decided before."""
+        return await self._decide(keys.records)
+
+    async def key_days(self, first: str) -> list[DayUse]:
+        """What keys have used from this day on (`key_rows.days`)."""
+        return await self.read(lambda session: keys.days(session, first))
+
+    async def create_key(self, record: KeyRecord, by: Actor) -> None:
+        """Keep a new key."""
+        await self._decide(lambda session: keys.create(session, record, by))
+
+    async def revoke_key(self, key_id: str, by: Actor, now: float) -> KeyRecord:
+        """Let a key be used no more. Raises KeyFault."""
+        return await self._decide(lambda session: keys.revoke(session, key_id, by, now))
+
+    async def top_up_key(
+        self, key_id: str, quota: int | None, tokens: int | None, by: Actor, now: float
+    ) -> KeyRecord:
+        """Grant a key more of its quotas. Raises KeyFault."""
+        more = (quota, tokens)
+        return await self._decide(lambda s: keys.top_up(s, key_id, *more, by, now))
+
+    async def write_uses(self, batches: Sequence[Batch], now: float) -> dict[str, Spent]:
+        """Write what keys have used, no batch twice; what they have used more than before."""
+        return await self._decide(lambda session: ledger.write(session, batches, now))
+
+    async def forget_batches(self, before: float) -> None:
+        """Forget the numbers of batches of processes that are long gone."""
+        await self._decide(lambda session: ledger.forget(session, before))
+
+    async def _decide(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one durable transaction. Raises StoreError."""
+
+        def unless_held(session: Session) -> T:
+            result = work(session)
+            refuse_held(session.connection(), time.time())
+            return result
+
+        decided = unless_held if self._aside else work
+
+        def run() -> T:
+            self._database.ensure()
+            return _in_session(self._database.decisions, decided)
+
+        with _failures():
+            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    async def _lease(self, act: Callable[..., T], *arguments: object) -> T:
+        def run() -> T:
+            self._database.ensure()
+            return act(self._database.decisions, *arguments)
+
+        with _failures():
+            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    async def _write_history(self, items: list[Item]) -> None:
+        number = self._batches + 1
+        await asyncio.get_running_loop().run_in_executor(
+            self._thread, self._write_batch, items, number
+        )
+        self._batches = number
+
+    def _write_batch(self, items: list[Item], number: int) -> None:
+        self._database.ensure()
+        with self._database.history.begin() as connection:
+            if self._holder is None or begin_batch(connection, self._vantage, self._holder, number):
+                write(connection, items)
+
+
+def _in_session(engine: Engine, work: Callable[[Session], T]) -> T:
+    with Session(engine, expire_on_commit=False) as session:
+        result = work(session)
+        session.commit()
+        return result
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        raise StoreError(f"the store failed: {in_one_line(error.orig)}") from error
+    except SQLAlchemyError as error:
+        raise StoreError(f"the store failed: {type(error).__name__}") from error

@@ -1,0 +1,19 @@
+"""What a client is told that may not come in: each text names the next step."""
+
+from __future__ import annotations
+
+from router.admission.ban_list import Held
+from router.wire.error_response import Problem, moment
+
+
+def too_large(limit: int) -> Problem:
+    """The refusal of a body above the limit."""
+    return Problem(413, "request_too_large", f"the request body exceeds {limit} bytes")
+
+
+def banned(ban: Held, contact: str) -> Problem:
+    """The refusal of a banned client: until when, why, and whom to ask."""
+    until = "for good" if ban.until is None else f"until {moment(ban.until)}"
+    whom = f" To ask why, contact {contact} and name the ban's id." if contact else ""
+    message = f"This client is banned {until}: {ban.reason} (ban {ban.id}).{whom}"
+    return Problem(403, "client_banned", message)

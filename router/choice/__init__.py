@@ -1,1 +1,0 @@
-"""Which mirror gets a request: pure decisions over values. Read `selection.py` first."""

@@ -1,0 +1,143 @@
+"""The command line: which commands there are, and how their failures are told."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib.metadata
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from monitor.common.settings import SettingsError
+from router.cli import (
+    audit,
+    bans,
+    check,
+    db,
+    explain,
+    init,
+    keys,
+    overrides,
+    probe,
+    reload,
+    run,
+    status,
+)
+from router.cli.console import FAILED, USAGE, CommandFailed, Console
+from router.process.inherited import leave_no_core
+
+Command = Callable[[argparse.Namespace, Console], int]
+
+_ABOUT = "One address in front of many OpenAI API mirrors: routing, diagnosis, status page."
+_CONFIG_HELP = (
+    "configuration file (default: $MIRRORGATE_CONFIG, else ./config.toml, "
+    "else /etc/mirrorgate/config.toml)"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0 done, 1 failed, 2 bad usage or configuration."""
+    leave_no_core()
+    console = Console.of_process(os.environ)
+    try:
+        args = parser().parse_args(argv)
+        command: Command = args.run
+        code = command(args, console)
+        console.out.flush()
+        return code
+    except CommandFailed as error:
+        console.note(f"mirrorgate: {error}")
+        return error.code
+    except SettingsError as error:
+        for fault in error.faults:
+            console.note(str(fault))
+        return USAGE
+    except KeyboardInterrupt:
+        console.note("mirrorgate: interrupted")
+        return FAILED
+    except BrokenPipeError:  # the reader, such as `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says a usage fault in one sentence, and where to read on."""
+
+    def error(self, message: str) -> NoReturn:
+        message = _with_suggestion(message)
+        self.exit(USAGE, f"mirrorgate: {message}: see `{self.prog} --help`\n")
+
+
+def _with_suggestion(message: str) -> str:
+    wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
+    if wrong is None:
+        return message
+    choices = re.findall(r"[a-z-]+", wrong[2])
+    close = difflib.get_close_matches(wrong[1], choices, n=1)
+    hint = f'did you mean "{close[0]}"?' if close else f"there are: {', '.join(choices)}"
+    return f'there is no command "{wrong[1]}", {hint}'
+
+
+_COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
+    ("init", init.run, init.HELP, False),
+    ("run", run.run, run.HELP, False),
+    ("check", check.run, check.HELP, True),
+    ("reload", reload.run, reload.HELP, True),
+    ("probe", probe.run, probe.HELP, True),
+    ("status", status.run, status.HELP, True),
+    ("explain", explain.run, explain.HELP, True),
+    ("drain", overrides.run, overrides.DRAIN, True),
+    ("enable", overrides.run, overrides.ENABLE, True),
+    ("maintenance", overrides.run, overrides.MAINTENANCE, True),
+    ("bans", bans.run, bans.HELP, True),
+    ("keys", keys.run, keys.HELP, True),
+    ("audit", audit.run, audit.HELP, True),
+    ("db", db.run, db.HELP, True),
+)
+"""Name, what it runs, what it does, whether it prints data."""
+
+
+def command_names() -> tuple[str, ...]:
+    """The commands of this version."""
+    return tuple(name for name, *_ in _COMMANDS)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = _Parser(prog="mirrorgate", description=_ABOUT, parents=[_common()], allow_abbrev=False)
+    top.set_defaults(config=None, json=False)
+    version = importlib.metadata.version("mirrorgate")
+    top.add_argument("--version", action="version", version=f"mirrorgate {version}")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    added = {}
+    for name, command, text, data in _COMMANDS:
+        about = text[0].upper() + text[1:] + "."
+        common = [_common(data=data)]
+        added[name] = commands.add_parser(
+            name, help=text, description=about, parents=common, allow_abbrev=False
+        )
+        added[name].set_defaults(run=command)
+    init.declare(added["init"])
+    probe.declare(added["probe"])
+    explain.declare(added["explain"])
+    for name in ("drain", "enable", "maintenance"):
+        overrides.declare(added[name], lasting=name != "enable")
+    bans.declare(added["bans"], [_common(data=True)])
+    audit.declare(added["audit"])
+    keys.declare(added["keys"], [_common(data=True)])
+    db.declare(added["db"], [_common(data=True)])
+    return top
+
+
+def _common(*, data: bool = False) -> _Parser:
+    """Options of every command; suppressed defaults let them stand before or after its name."""
+    common = _Parser(add_help=False)
+    common.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=_CONFIG_HELP)
+    if data:
+        common.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print data as JSON"
+        )
+    return common

@@ -1,0 +1,155 @@
+"""What operators can do: the dashboard's door for them, implemented."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from dashboard.common.moments import iso
+from dashboard.common.sources import CommandError, NotThere
+from monitor.common.audit import Actor
+from monitor.common.bans import Ban
+from monitor.common.keys import KeyAccount, KeyFault, KeyOrder, NewKey, UnknownKey
+from monitor.common.settings import SettingsError
+from monitor.engine.monitor import Monitor
+from monitor.health.snapshot import Override
+from monitor.store import audit
+from monitor.store.audit import Entry
+from monitor.store.store import Store, StoreError
+from router.control import document
+from router.control.audit_trail import AuditTrail
+from router.control.ban_service import BanService
+from router.control.changes import cautions
+from router.control.configuration import Configuration
+from router.control.key_notes import key_notes
+from router.control.key_service import KeyService
+from router.control.notices import Notices
+from router.control.worker_channels import WorkerChannels
+from router.control.worker_questions import Questions
+
+
+class AdminCommands:
+    """What operators do (`dashboard.common.sources.Commands`)."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        monitor: Monitor,
+        guard: BanService,
+        key_service: KeyService,
+        hub: WorkerChannels,
+        notices: Notices,
+        questions: Questions,
+        store: Store,
+        recent_requests: AuditTrail,
+    ) -> None:
+        self._configuration = configuration
+        self._monitor = monitor
+        self._guard = guard
+        self._key_service = key_service
+        self._channels = hub
+        self._notices = notices
+        self._questions = questions
+        self._store = store
+        self._recent_requests = recent_requests
+        self._started = time.monotonic()
+
+    async def reload(self, by: Actor) -> dict[str, Any]:
+        try:
+            changes = await self._configuration.reload(by)
+        except SettingsError as error:
+            faults = [str(fault) for fault in error.faults]
+            raise CommandError("the file is bad; nothing was changed", faults) from None
+        finally:
+            await self._recent_requests.written()
+        return {name: sorted(items) for name, items in asdict(changes).items()}
+
+    async def status(self) -> dict[str, Any]:
+        current = self._configuration.current
+        return {
+            "pid": os.getppid(),
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "config": {"file": str(current.path)},
+            "workers": self._channels.workers(),
+            "store": {"problem": self._store.problem},
+            "unused_settings": document.unused(current.raw),
+            "missing_settings": self._notices.sentences(),
+            "cautions": cautions(current.config),
+            "restart_needed": list(self._configuration.restart_needed),
+        }
+
+    async def explain(self) -> dict[str, Any]:
+        answers = await self._questions.ask({"type": "explain"})
+        return {
+            "policy": self._configuration.current.config.router.balance.policy,
+            "workers": {str(n): told["mirrors"] for n, told in answers.by_worker.items()},
+            "silent": answers.silent,
+        }
+
+    async def trace(self, request_id: str) -> dict[str, Any]:
+        answers = await self._questions.ask({"type": "explain", "request": request_id})
+        found = [
+            {**told["request"], "began": iso(told["request"]["began"]), "worker": slot}
+            for slot, told in answers.by_worker.items()
+            if told["request"] is not None
+        ]
+        return {"request": found[0] if found else None, "silent": answers.silent}
+
+    async def set_wish(
+        self, mirror_id: str, wish: Override, until: float | None, by: Actor
+    ) -> None:
+        try:
+            await self._monitor.set_wish(mirror_id, wish, until, by)
+        except KeyError:
+            raise CommandError(f"{mirror_id} is not enabled in the configuration") from None
+        except StoreError as error:
+            raise CommandError(str(error)) from None
+
+    async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
+        with _told():
+            return await self._guard.add(network, seconds, reason, by)
+
+    async def remove_ban(self, network: str | None, by: Actor) -> list[Ban]:
+        with _told():
+            return await self._guard.remove(network, by)
+
+    async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
+        with _told():
+            await self._guard.allow(network, seconds, by)
+
+    async def audit(self, limit: int, before: int | None) -> list[Entry]:
+        with _told():
+            return await self._store.read(lambda s: audit.newest(s, limit, before))
+
+    async def keys(self, days: int) -> list[KeyAccount]:
+        with _told():
+            return await self._key_service.accounts_since(days)
+
+    async def create_key(self, order: KeyOrder, by: Actor) -> NewKey:
+        with _told():
+            account, key = await self._key_service.create(order, by)
+        return NewKey(account, key, key_notes(self._configuration.current.config, order))
+
+    async def revoke_key(self, key_id: str, by: Actor) -> KeyAccount:
+        with _told():
+            return await self._key_service.revoke(key_id, by)
+
+    async def top_up_key(
+        self, key_id: str, quota: int | None, tokens: int | None, by: Actor
+    ) -> KeyAccount:
+        with _told():
+            return await self._key_service.top_up(key_id, quota, tokens, by)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except UnknownKey as error:
+        raise NotThere(str(error)) from None
+    except (StoreError, KeyFault) as error:
+        raise CommandError(str(error)) from None

@@ -1,0 +1,323 @@
+"""Bans: hears of rejected clients, decides, keeps what is in force, and tells all workers."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import random
+import secrets
+import time
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from dashboard.common.metrics import BANS
+from monitor.common.audit import AUTOMATIC, Actor
+from monitor.common.bans import Ban, client_network
+from monitor.common.ipc import Message, encoded
+from monitor.common.metric_registry import MetricRegistry
+from monitor.diagnosis.cdn import networks as content_networks
+from monitor.store.bans import Allowance
+from monitor.store.store import Store, StoreError
+from router.admission.ban_list import pieces, rows_of
+from router.admission.ban_policy import BanPolicy, Offence, ban_seconds
+from router.admission.client_address import LOOPBACK, named_networks, network_map
+from router.admission.config import BanConfig, LimitsConfig
+from router.admission.network_map import NetworkMap, place
+from router.admission.rejection_reports import read_alerts
+from router.forwarding.config import RouterConfig
+from router.process.replica import whole
+
+log = logging.getLogger("control")
+
+MOST_WAITING = 10_000
+"""Offences that wait to be decided on; of more, control hears again if they go on."""
+_AT_ONCE = 500
+_FORGET_EVERY = 3600.0
+
+
+class BanService:
+    """Bans and allowances of one instance."""
+
+    def __init__(
+        self,
+        store: Store,
+        banned: BansInForce,
+        allowances: Iterable[Allowance],
+        tell: Callable[[Message], None],
+        totals: MetricRegistry,
+        *,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.version = 0
+        """Goes up with every change of the bans, so that a worker notices what it has missed."""
+        self._encoded: tuple[int, Sequence[bytes]] = (-1, ())
+        self._store = store
+        self._banned = banned
+        self._allowances = dict(allowances)
+        self._tell = tell
+        self._totals = totals
+        self._clock = clock
+        self._rng = rng or random.Random()
+        self._offences: dict[str, Offence] = {}
+        self._woken = asyncio.Event()
+        self._forget_at = float("-inf")
+        self._judge = BanPolicy(BanConfig())
+        self.configure(LimitsConfig(), RouterConfig())
+
+    def configure(self, limits: LimitsConfig, router: RouterConfig) -> None:
+        """Take new settings; what was heard is kept."""
+        self._config = limits.ban
+        self._judge.config = limits.ban
+        trusted = (cidr for name in router.trusted_proxies for cidr in named_networks(name))
+        content = (str(network) for network, _ in content_networks().ranges)
+        exempt = (*LOOPBACK, *limits.allow, *trusted, *content)
+        self._exempt = network_map(map(_as_clients, exempt))
+        self._allowed = self._allowed_now()
+
+    def allowed(self) -> Message:
+        """The networks that workers neither limit nor count, and until when."""
+        return {"type": "allowed", "rows": [list(item) for item in self._allowances.items()]}
+
+    def bans(self) -> Sequence[bytes]:
+        """All bans, for a worker that has not got `version` of them; encoded, as they may be many.
+
+        Workers ask at the same time, so what one was told is kept until something changes.
+        """
+        version, messages = self._encoded
+        if version != self.version:
+            rows = rows_of(self._banned.in_force())
+            messages = [encoded(message) for message in whole("bans", rows, self.version)]
+            self._encoded = (self.version, messages)
+        return messages
+
+    # Alerts
+
+    def hear(self, rows: Sequence[Sequence[Any]]) -> None:
+        """What a worker says of those whom it refused."""
+        for alert in read_alerts(rows):
+            if self._is_exempt(alert.network) or alert.network in self._banned:
+                continue
+            offence = self._judge.hear(alert)
+            if offence is not None and len(self._offences) < MOST_WAITING:
+                self._offences[offence.network] = offence
+                self._woken.set()
+
+    async def run(self) -> None:
+        """Decide on offences and forget what is long over, until cancelled.
+
+        Started again after a crash, it goes on with what is left, and forgets when that is due.
+        """
+        while True:
+            self._woken.clear()
+            while self._offences:
+                await self._decide()
+            if self._clock() >= self._forget_at:
+                self._forget_at = self._clock() + _FORGET_EVERY
+                await self._forget()
+            try:
+                await asyncio.wait_for(self._woken.wait(), _FORGET_EVERY)
+            except TimeoutError:
+                pass
+
+    async def _decide(self) -> None:
+        some = dict(list(self._offences.items())[:_AT_ONCE])
+        for network in some:
+            del self._offences[network]
+
+        def make(network: str, times: int) -> Ban:
+            return self._ban(some[network], times)
+
+        try:
+            bans = await self._store.sentence(list(some), make)
+        except StoreError as error:
+            log.error("bans will not survive a restart: %s", error)
+            bans = [make(network, 1) for network in some]
+        for ban in bans:
+            seconds = (ban.until or 0.0) - ban.since
+            log.warning("%s is banned for %.0f s: %s", ban.network, seconds, ban.reason)
+            self._totals.add(BANS.name, (ban.reason,))
+        self._enforce(bans)
+
+    def _ban(self, offence: Offence, times: int) -> Ban:
+        now = self._clock()
+        until = now + ban_seconds(self._config, times, self._rng)
+        return Ban(
+            secrets.token_hex(6),
+            offence.network,
+            now,
+            until,
+            offence.reason,
+            AUTOMATIC.who,
+            offence.user_agent,
+            times,
+        )
+
+    async def _forget(self) -> None:
+        now = self._clock()
+        try:
+            await self._store.forget_bans(now - self._config.retention, now)
+        except StoreError as error:
+            log.error("old bans are kept for now: %s", error)
+
+    # Operators; each raises StoreError and then has changed nothing
+
+    async def add(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
+        """Ban a network for so long, or until it is lifted."""
+        now = self._clock()
+        until = None if seconds is None else now + seconds
+
+        def make(network: str, times: int) -> Ban:
+            return Ban(secrets.token_hex(6), network, now, until, reason, by.who, count=times)
+
+        bans = await self._store.sentence([network], make, by.origin)
+        self._totals.add(BANS.name, ("operator",))
+        self._enforce(bans)
+        return bans[0]
+
+    async def remove(self, network: str | None, by: Actor) -> list[Ban]:
+        """Lift the bans that overlap a network, or all; returns them."""
+        lifted = await self._store.lift_bans(network, by, self._clock())
+        networks = [ban.network for ban in lifted]
+        self._banned.remove(networks)
+        if network is None:
+            self._judge.forget_all()
+        else:
+            self._judge.forget(network)
+        for name in networks:
+            self._judge.forget(name)
+            self._offences.pop(name, None)
+        for piece in pieces(networks):
+            self.version += 1
+            self._tell({"type": "unban", "networks": piece, "version": self.version})
+        return lifted
+
+    async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
+        """Never limit or ban a network automatically, for so long or for good; lift its bans."""
+        now = self._clock()
+        until = None if seconds is None else now + seconds
+        await self._store.allow(network, until, by, now)
+        self._allowances[network] = until
+        self._allowed = self._allowed_now()
+        self._tell(self.allowed())
+        await self.remove(network, by)
+
+    def _enforce(self, bans: Iterable[Ban]) -> None:
+        bans = list(bans)
+        self._banned.add(bans)
+        self.version += 1
+        self._tell({"type": "ban", "rows": rows_of(bans), "version": self.version})
+
+    # Who is exempt
+
+    def _allowed_now(self) -> NetworkMap[float]:
+        now = self._clock()
+        made: NetworkMap[float] = NetworkMap()
+        holding = {n: u for n, u in self._allowances.items() if u is None or u > now}
+        self._allowances = holding
+        for network, until in holding.items():
+            made[_as_clients(network)] = float("inf") if until is None else until
+        return made
+
+    def _is_exempt(self, network: str) -> bool:
+        version, width, bits = place(network)
+        number, now = bits << width, self._clock()
+        if any(self._exempt.around(version, number)):
+            return True
+        return any(now < until for until in self._allowed.around(version, number))
+
+
+def _as_clients(cidr: str) -> str:
+    """A network, or the /64 around it: no IPv6 client is told apart by less."""
+    network = ipaddress.ip_network(client_network(str(ipaddress.ip_network(cidr, strict=False))))
+    if network.version == 6 and network.prefixlen > 64:
+        return client_network(str(network.network_address))
+    return str(network)
+
+
+_FEW = 64
+"""More changes than these at once are cheaper as one pass over all bans."""
+
+_Row = tuple[float, str, str]
+"""When a ban began, its id and its network."""
+
+
+class BansInForce:
+    """The bans in force, in memory; the store keeps them, the workers enforce them.
+
+    There may be very many, and somebody always looks: they are kept in order, and those that end
+    are found in a heap, so that neither a change nor a page of the list costs a pass over all.
+    """
+
+    def __init__(self, bans: Iterable[Ban], clock: Callable[[], float] = time.time) -> None:
+        self._by_network = {ban.network: ban for ban in sorted(bans, key=lambda ban: ban.since)}
+        self._clock = clock
+        self._rows: list[_Row] = []
+        self._ends: list[tuple[float, str]] = []
+        """When the ban on which network ends; some of them may be gone or replaced."""
+        self._order()
+
+    def __contains__(self, network: str) -> bool:
+        ban = self._by_network.get(network)
+        return ban is not None and ban.holds(self._clock())
+
+    def __len__(self) -> int:
+        self._end()
+        return len(self._rows)
+
+    def newest(self, most: int, after: tuple[float, str] | None = None) -> Sequence[Ban]:
+        """Up to so many, newest first; `after`: only those behind this beginning and id."""
+        self._end()
+        stop = len(self._rows) if after is None else bisect_left(self._rows, after)
+        rows = self._rows[max(0, stop - most) : stop]
+        return [self._by_network[network] for _, _, network in reversed(rows)]
+
+    def in_force(self) -> Sequence[Ban]:
+        """All that hold now, newest first."""
+        return self.newest(len(self))
+
+    def add(self, bans: Iterable[Ban]) -> None:
+        """Take more, each in place of an older one on the same network."""
+        bans = {ban.network: ban for ban in bans}.values()
+        self.remove([ban.network for ban in bans if ban.network in self._by_network])
+        self._by_network.update((ban.network, ban) for ban in bans)
+        if len(bans) > _FEW or len(self._ends) > 2 * len(self._by_network) + _FEW:
+            return self._order()
+        for ban in bans:
+            insort(self._rows, _row(ban))
+            if ban.until is not None:
+                heappush(self._ends, (ban.until, ban.network))
+
+    def remove(self, networks: Iterable[str]) -> None:
+        """Forget those on exactly these networks."""
+        gone = [ban for n in networks if (ban := self._by_network.pop(n, None)) is not None]
+        self._drop(gone)
+
+    def _end(self) -> None:
+        """Forget those whose time is over."""
+        now, gone = self._clock(), []
+        while self._ends and self._ends[0][0] <= now:
+            _, network = heappop(self._ends)
+            ban = self._by_network.get(network)
+            if ban is not None and not ban.holds(now):
+                gone.append(self._by_network.pop(network))
+        self._drop(gone)
+
+    def _drop(self, gone: Collection[Ban]) -> None:
+        if len(gone) > _FEW:
+            return self._order()
+        for ban in gone:
+            del self._rows[bisect_left(self._rows, _row(ban))]
+
+    def _order(self) -> None:
+        bans = self._by_network.values()
+        self._rows = sorted(map(_row, bans))
+        self._ends = [(ban.until, ban.network) for ban in bans if ban.until is not None]
+        heapify(self._ends)
+
+
+def _row(ban: Ban) -> _Row:
+    return ban.since, ban.id, ban.network

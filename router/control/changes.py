@@ -1,0 +1,115 @@
+"""Differences between two configurations, and settings that are allowed but dangerous together."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any
+
+from monitor.common.settings import Fault, SettingsError, collect, join_path, key_of
+from router.admission.config import LimitsConfig
+from router.admission.credentials import Caller
+from router.control.sections import Config
+
+_TLS = ("router.tls_cert", "router.tls_key")
+"""Another certificate is taken over by a reload; whether there is TLS at all is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What differs between two configurations."""
+
+    added: tuple[str, ...] = ()
+    """Ids of mirrors."""
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    """Paths of other settings that differ and take effect on reload."""
+    restart: tuple[str, ...] = ()
+    """Paths of settings that differ and take effect only after a restart."""
+
+
+def unused(raw: Mapping[str, Any], cls: type[Any] = Config) -> list[str]:
+    """Paths of settings that are given another value than the default but have no effect yet."""
+    faults: list[Fault] = []
+    built = collect(cls, raw, "", faults)
+    if built is None:
+        raise SettingsError(faults)
+    return [path for path, field, value in _settings(built) if _without_effect(field, value)]
+
+
+def _without_effect(field: dataclasses.Field[Any], value: Any) -> bool:
+    return bool(field.metadata.get("later")) and value != _default(field)
+
+
+def differences(old: Config, new: Config) -> Changes:
+    """What a reload from `old` to `new` changes."""
+    before = {mirror.id: mirror for mirror in old.mirrors}
+    after = {mirror.id: mirror for mirror in new.mirrors}
+    pairs = zip(_settings(old, lists=False), _settings(new, lists=False), strict=True)
+    switched = _TLS if bool(old.router.tls_cert) != bool(new.router.tls_cert) else ()
+    differing = [
+        (path, field.metadata["restart"] or path in switched)
+        for (path, field, was), (_, _, value) in pairs
+        if value != was and path != "mirrors"
+    ]
+    return Changes(
+        added=tuple(i for i in after if i not in before),
+        removed=tuple(i for i in before if i not in after),
+        changed=tuple(i for i in after if i in before and after[i] != before[i]),
+        settings=tuple(path for path, restart in differing if not restart),
+        restart=tuple(path for path, restart in differing if restart),
+    )
+
+
+def _settings(
+    built: Any, path: str = "", *, lists: bool = True
+) -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """Every setting with its path, its declaration and its value; within lists too, or not."""
+    for field in dataclasses.fields(built):
+        value = getattr(built, field.name)
+        here = join_path(path, key_of(field))
+        inner = list(_tables(value, here, lists))
+        for place, table in inner:
+            yield from _settings(table, place, lists=lists)
+        if not inner:
+            yield here, field, value
+
+
+def _tables(value: Any, path: str, lists: bool) -> Iterator[tuple[str, Any]]:
+    if dataclasses.is_dataclass(value):
+        yield path, value
+    elif lists and isinstance(value, tuple):
+        yield from ((f"{path}[{i}]", v) for i, v in enumerate(value) if dataclasses.is_dataclass(v))
+    elif lists and isinstance(value, Mapping):
+        tables = ((k, v) for k, v in value.items() if dataclasses.is_dataclass(v))
+        yield from ((join_path(path, k), v) for k, v in tables)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+def cautions(config: Config) -> list[str]:
+    """A sentence on each, for the log, `mirrorgate check` and `mirrorgate status`."""
+    return list(_of_anonymous_callers(config)) if Caller.anonymous in config.router.callers else []
+
+
+def _of_anonymous_callers(config: Config) -> Iterator[str]:
+    if not _limited(config.limits):
+        yield (
+            "router.callers has anonymous and [limits] are off: one client can spend all of the "
+            "mirrors' keys: set limits.connections and limits.requests_per_second"
+        )
+    if not any(mirror.api_key for mirror in config.mirrors if mirror.enabled):
+        yield (
+            "router.callers has anonymous, but no mirror has an api_key: who sends no key is "
+            "refused: set mirrors.api_key"
+        )
+
+
+def _limited(limits: LimitsConfig) -> bool:
+    exempt = any(ipaddress.ip_network(n, strict=False).prefixlen == 0 for n in limits.allow)
+    return bool(limits.connections or limits.requests_per_second) and not exempt

@@ -1,0 +1,390 @@
+"""The control process: monitor, store, dashboard, and the workers' feeds, wired together.
+
+Started by the supervisor with inherited descriptors. It is the only writer of history and of
+snapshots, and the only Prometheus target; no request depends on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Awaitable
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from typing import TypeVar
+
+from dashboard.admin.app import build_admin_app
+from dashboard.common import connections
+from dashboard.common.metrics import FAMILIES as DASHBOARD_FAMILIES
+from dashboard.common.metrics import LOOP_DELAY, RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
+from dashboard.public.app import build_public_app, public_gate
+from monitor.common import logs
+from monitor.common.ipc import Channel, ChannelClosed, Message
+from monitor.common.keys import KeyBook
+from monitor.common.log_writer import dropped_lines
+from monitor.common.metric_registry import MergedMetrics, MetricRegistry
+from monitor.common.tasks import Tasks, Work, cancelled
+from monitor.engine.metrics import FAMILIES as MONITOR_FAMILIES
+from monitor.engine.monitor import Monitor
+from monitor.engine.scheduler import stale_after
+from monitor.health.snapshot import HealthBoard, HealthSnapshot
+from monitor.store.bans import Allowance
+from monitor.store.lease import Holder
+from monitor.store.store import Store, StoreError
+from router.admission.shared_table import Table
+from router.control.admin_commands import AdminCommands
+from router.control.audit_trail import AuditTrail
+from router.control.ban_service import BanService, BansInForce
+from router.control.breaker_coordinator import BreakerCoordinator
+from router.control.changes import Changes, cautions
+from router.control.configuration import SIGNAL, Configuration, Loaded, worker_part
+from router.control.document import Config, Document
+from router.control.key_service import KeyService
+from router.control.ledger import Ledger
+from router.control.list_keeper import ListKeeper
+from router.control.monitor_room import SharedCapacity
+from router.control.notices import Notices
+from router.control.page_sources import PageSources
+from router.control.worker_channels import WorkerChannels
+from router.control.worker_questions import Questions
+from router.forwarding.metrics import EJECTIONS, LEDGER_GAPS, LOG_DROPPED, TASKS
+from router.forwarding.metrics import FAMILIES as ROUTER_FAMILIES
+from router.process.inherited import end_with_parent, read_document
+from router.process.last_lists import LastLists
+
+log = logging.getLogger("control")
+
+OWN_FAMILIES = (*MONITOR_FAMILIES, *DASHBOARD_FAMILIES)
+T = TypeVar("T")
+
+SIGN_OF_LIFE_EVERY = 5.0
+MEASURE_EVERY = 0.05
+"""Seconds between two looks at how late the event loop is."""
+
+
+class Control:
+    """Wires one control process."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        store: Store,
+        banned: BansInForce,
+        allowances: list[Allowance],
+        keys: KeyBook,
+        feeds: list[Channel],
+        life: Channel,
+        table: Table,
+        lists: LastLists,
+        totals: MetricRegistry,
+        tasks: Tasks,
+    ) -> None:
+        self._life = life
+        table.on_stuck = self._on_stuck
+        self._stop = asyncio.Event()
+        self._totals = totals
+        self._tasks = tasks
+        self._merged = MergedMetrics((*ROUTER_FAMILIES, *OWN_FAMILIES))
+        self._process = f"control-{os.getpid()}-{time.time_ns()}"
+        config = loaded.current.config
+        self._board = HealthBoard(vantage_of(loaded))
+        self._told = self._board.current
+        """The snapshot that every worker has, or has been sent."""
+        self._recent_requests = AuditTrail(store)
+        self._configuration = Configuration(
+            loaded, self._apply, self._tell, self._count_reload, self._recent_requests.note
+        )
+        self._channels = WorkerChannels(
+            feeds, self._merged, self._whole_state, self._hear, self._worker_left
+        )
+        self._breakers = BreakerCoordinator(
+            self._channels.broadcast, self._channels.tell, self._totals
+        )
+        self._breakers.configure(config.router, config.mirrors)
+        self._monitor = Monitor(
+            config.monitor,
+            config.mirrors,
+            store,
+            self._board,
+            self._totals,
+            self._publish,
+            probed=self._breakers.probed,
+            room=SharedCapacity(table),
+            tasks=tasks,
+        )
+        self._monitor.history.zone = config.dashboard.timezone
+        self._guard = BanService(store, banned, allowances, self._channels.broadcast, self._totals)
+        self._guard.configure(config.limits, config.router)
+        self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
+        self._key_service = KeyService(store, keys, self._channels.broadcast, config.keys.prefix)
+        self._list_keeper = ListKeeper(self._guard, self._key_service, lists)
+        self._accounts = Ledger(store, self._key_service, self._channels.tell, self._totals)
+        self._notices = Notices()
+        self._view = PageSources(
+            self._configuration,
+            self._board,
+            self._breakers.ejections,
+            lambda: self._monitor.history.past,
+            banned,
+            self._merged,
+            self._refresh_totals,
+        )
+        self._questions = Questions(self._channels)
+        self._commands = AdminCommands(
+            self._configuration,
+            self._monitor,
+            self._guard,
+            self._key_service,
+            self._channels,
+            self._notices,
+            self._questions,
+            store,
+            self._recent_requests,
+        )
+        _warn(config)
+        self._count_reload(True)
+
+    async def run(self, listeners: dict[str, socket.socket]) -> None:
+        """Serve until told to stop; whatever raises on the way, all that was started is stopped."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        async with AsyncExitStack() as stack:
+            self._life.attach(loop, self._on_life, self._stop.set)
+            stack.callback(self._life.detach)
+            self._keep_up(stack, "audit", self._recent_requests.run)
+            stack.push_async_callback(self._recent_requests.close)
+            stack.push_async_callback(self._monitor.stop)
+            await self._monitor.start()
+            stack.push_async_callback(self._accounts.write)  # what the hub reads last
+            self._keep_up(stack, "last lists", self._list_keeper.run)
+            stack.callback(self._channels.stop)
+            self._channels.start(loop)
+            for name, sock in listeners.items():
+                await self._serve(name, sock, stack)
+            self._keep_up(stack, "configuration", self._configuration.watch)
+            self._keep_up(stack, "guard", self._guard.run)
+            self._keep_up(stack, "accounts", self._accounts.run)
+            self._keep_up(stack, "breakers", self._breakers.run)
+            if self._shares_store:
+                self._keep_up(stack, "keys", self._key_service.follow)
+            self._keep_up(stack, "delay", self._measure_delay)
+            self._tell({"type": "ready"})
+            await self._stop.wait()
+
+    def _keep_up(self, stack: AsyncExitStack, name: str, work: Work) -> None:
+        """Run a part for as long as the process."""
+        stack.push_async_callback(cancelled, [self._tasks.service(name, work)])
+
+    async def _serve(self, name: str, sock: socket.socket, stack: AsyncExitStack) -> None:
+        if name == "dashboard":
+            app = build_public_app(self._view, stale_after=self._stale_after)
+            await connections.serve(app, sock, stack, public_gate(app))
+            return
+        trusted = name == "socket"
+        commands = build_admin_app(
+            self._view, self._commands, trusted=trusted, stale_after=self._stale_after
+        )
+        if trusted:
+            await connections.serve_on_unix_socket(commands, sock, stack)
+        else:
+            await connections.serve(commands, sock, stack, None)
+
+    def _stale_after(self) -> float:
+        return stale_after(self._configuration.current.config.monitor.interval)
+
+    # Workers
+
+    def _state(self) -> Message:
+        return {
+            "type": "state",
+            "control": self._process,
+            "config": worker_part(self._configuration.current),
+            "snapshot": self._board.current.to_json(),
+            "bans": self._guard.version,
+            "keys": self._key_service.version,
+        }
+
+    def _whole_state(self) -> list[Message]:
+        """For a worker that knows nothing."""
+        return [self._state(), *self._breakers.state(), self._guard.allowed()]
+
+    def _publish(self, snapshot: HealthSnapshot) -> None:
+        news = snapshot.news_since(self._told)
+        self._channels.broadcast({"type": "news", "snapshot": news})
+        self._told = snapshot
+        self._breakers.see(snapshot)
+
+    def _hear(self, message: Message) -> None:
+        """What workers say of traffic."""
+        if message["type"] == "alerts":
+            self._guard.hear(message["rows"])
+        elif message["type"] == "bans?":
+            self._channels.tell_encoded(message["process"], self._guard.bans())
+        elif message["type"] == "keys?":
+            self._channels.tell_encoded(message["process"], self._key_service.messages())
+        elif message["type"] == "use":
+            self._accounts.hear(message["process"], message)
+        elif message["type"] == "notice":
+            self._notices.hear(message)
+        elif message["type"] == "breaker":
+            self._breakers.hear(message)
+        elif message["type"] == "explained":
+            self._questions.hear(message)
+        else:
+            self._monitor.hear(message)
+
+    def _worker_left(self, process: str) -> None:
+        self._breakers.left(process)
+        self._accounts.left(process)
+
+    # Configuration
+
+    def _apply(self, new: Document, changes: Changes) -> None:
+        logs.configure(new.config.log, "control")
+        self._breakers.configure(new.config.router, new.config.mirrors)
+        self._monitor.configure(new.config.monitor, new.config.mirrors)
+        self._guard.configure(new.config.limits, new.config.router)
+        self._key_service.prefix = new.config.keys.prefix
+        self._notices.clear()
+        _warn(new.config)
+        self._monitor.history.zone = new.config.dashboard.timezone
+        for mirror_id in changes.removed:
+            self._merged.forget("mirror", mirror_id)
+        self._channels.broadcast(self._state())
+
+    def _count_reload(self, good: bool) -> None:
+        totals = self._totals
+        totals.set(RELOAD_SUCCESSFUL.name, float(good))
+        if good:
+            totals.set(RELOADED_AT.name, time.time())
+        totals.add(RELOADS.name, ("success" if good else "failure",))
+
+    def _refresh_totals(self) -> None:
+        self._totals.set(TASKS.name, len(asyncio.all_tasks()), ("control",))
+        self._totals.set(LOG_DROPPED.name, dropped_lines(), ("control",))
+        self._merged.update(self._process, self._totals.to_json())
+
+    async def _measure_delay(self) -> None:
+        """Measure how late the event loop is, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + MEASURE_EVERY
+            await asyncio.sleep(MEASURE_EVERY)
+            self._totals.observe(LOOP_DELAY.name, max(0.0, loop.time() - due))
+
+    # The supervisor
+
+    def _tell(self, message: Message) -> None:
+        try:
+            self._life.send(message)
+        except ChannelClosed:
+            self._stop.set()
+
+    def _on_stuck(self, lock: int, holder: int) -> None:
+        self._tell({"type": "stuck", "lock": lock, "holder": holder})
+
+    def _on_life(self, message: Message) -> None:
+        if message["type"] == "ping":
+            self._tell({"type": "pong"})
+        elif message["type"] == "reload":
+            reload = partial(self._configuration.reload_unasked, SIGNAL)
+            self._tasks.job("configuration", reload)
+
+
+def _warn(config: Config) -> None:
+    for sentence in cautions(config):
+        log.warning("%s", sentence)
+
+
+async def serve(
+    loaded: Loaded,
+    feeds: list[Channel],
+    life: Channel,
+    table: Table,
+    lists: LastLists,
+    listeners: dict[str, socket.socket],
+) -> int:
+    """Open the store, run control, close the store; 1 when the store cannot be used."""
+    totals = MetricRegistry((*OWN_FAMILIES, TASKS, EJECTIONS, LEDGER_GAPS, LOG_DROPPED))
+    tasks = Tasks(totals, "control")
+    tasks.watch(asyncio.get_running_loop())
+    try:
+        store = await _starting(life, Store.open(loaded.started.config.store.url, tasks=tasks))
+    except StoreError as error:
+        life.send({"type": "failed", "message": str(error)})
+        return 1
+    try:
+        instance = Holder.of_process(os.getppid())
+        await _starting(life, store.hold(vantage_of(loaded), instance))
+        banned = BansInForce(await _starting(life, store.active_bans(time.time())))
+        allowances = await store.allowances(time.time())
+        keys = await _starting(life, store.key_book())
+        control = Control(
+            loaded, store, banned, allowances, keys, feeds, life, table, lists, totals, tasks
+        )
+        await control.run(listeners)
+    except StoreError as error:
+        life.send({"type": "failed", "message": str(error)})
+        return 1
+    finally:
+        await store.close()
+        await tasks.stop()
+    return 0
+
+
+def vantage_of(loaded: Loaded) -> str:
+    """The name of this place."""
+    return loaded.started.config.monitor.vantage or socket.gethostname()
+
+
+async def _starting(life: Channel, step: Awaitable[T]) -> T:
+    """Do a step of the start, and say meanwhile that we live: a large store takes its time."""
+
+    async def say_so() -> None:
+        with suppress(ChannelClosed):
+            while True:
+                life.send({"type": "pong"})
+                await asyncio.sleep(SIGN_OF_LIFE_EVERY)
+
+    saying = asyncio.create_task(say_so())
+    try:
+        return await step
+    finally:
+        saying.cancel()
+
+
+def main() -> int:
+    """Entry point of the process; all arguments are written by the supervisor."""
+    end_with_parent()
+    parser = argparse.ArgumentParser(prog="python -m router.control.control")
+    for name in ("life", "document", "table", "lists", "workers"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--feeds", required=True)
+    for name in ("dashboard", "admin", "socket"):
+        parser.add_argument(f"--{name}", type=int)
+    args = parser.parse_args()
+    loaded = Loaded.handed(read_document(args.document))
+    logs.configure(loaded.current.config.log, "control")
+    feeds = [Channel.from_fd(int(fd)) for fd in args.feeds.split(",")]
+    listeners = {
+        name: socket.socket(fileno=fd)
+        for name in ("dashboard", "admin", "socket")
+        if (fd := getattr(args, name)) is not None
+    }
+    table = Table(args.table, args.workers, args.workers + 1)
+    try:
+        life, lists = Channel.from_fd(args.life), LastLists(args.lists)
+        return asyncio.run(serve(loaded, feeds, life, table, lists, listeners))
+    except Exception:  # not to stderr by itself, which would show what the exception says
+        log.critical("control ends", exc_info=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

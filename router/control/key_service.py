@@ -1,0 +1,178 @@
+"""Who may use the mirrors' keys: issues, revokes, tops up, and tells all workers.
+
+What is decided is on disk before it is told. A key itself is in the answer to who ordered it, and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from monitor.common.audit import Actor
+from monitor.common.ipc import Message, encoded
+from monitor.common.keys import NOTHING, DayUse, KeyAccount, KeyBook, KeyOrder, KeyRecord, Spent
+from monitor.store.store import Store, StoreError
+from router.admission.ban_list import pieces
+from router.admission.credentials import new_key
+from router.admission.key_index import Row, digest_of, row_of
+from router.process.replica import whole
+
+log = logging.getLogger("control")
+
+FOLLOW_EVERY = 15.0
+"""Seconds between two looks at what other instances have changed."""
+
+
+class KeyService:
+    """The issued keys of one instance."""
+
+    def __init__(
+        self,
+        store: Store,
+        book: KeyBook,
+        tell: Callable[[Message], None],
+        prefix: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.version = 0
+        """Goes up with every change, so that a worker notices what it has missed."""
+        self.prefix = prefix
+        """What new keys begin with."""
+        self._store = store
+        self._pepper = book.pepper
+        self._records = {record.id: record for record in book.records}
+        self._spent = dict(book.spent)
+        self._tell = tell
+        self._clock = clock
+        self._encoded: Sequence[bytes] = ()
+        """What `messages` said, until something changes."""
+
+    def __repr__(self) -> str:
+        return f"<Keyring of {len(self._records)}>"
+
+    def messages(self) -> Sequence[bytes]:
+        """All keys, for a worker that has not got `version` of them; encoded, as they may be many.
+
+        Workers ask at the same time, so what one was told is kept until something changes.
+        """
+        if not self._encoded:
+            self._encoded = [encoded(message) for message in self._list()]
+        return self._encoded
+
+    def _list(self) -> list[Message]:
+        valid = (record for record in self._records.values() if record.revoked_at is None)
+        rows = [self._row(record) for record in valid]
+        messages = whole("keys", rows, self.version)
+        messages[0]["pepper"] = self._pepper
+        return messages
+
+    def accounts(self) -> list[KeyAccount]:
+        """All keys, newest first, revoked ones included."""
+        records = sorted(self._records.values(), key=lambda each: (-each.created_at, each.id))
+        return [self.account(record.id) for record in records]
+
+    def account(self, key_id: str) -> KeyAccount:
+        """A key, and what it has used. Raises KeyError when there is none of this id."""
+        return KeyAccount(self._records[key_id], self._spent.get(key_id, NOTHING))
+
+    def find(self, key_id: str) -> KeyAccount | None:
+        """As `account`, or None."""
+        return self.account(key_id) if key_id in self._records else None
+
+    async def accounts_since(self, days: int) -> list[KeyAccount]:
+        """All keys with what they used of each model today and on the days before, so many in all.
+
+        Raises StoreError.
+        """
+        today = datetime.fromtimestamp(self._clock(), UTC).date()
+        first = (today - timedelta(days=days - 1)).isoformat()
+        by_key: dict[str, list[DayUse]] = {}
+        for use in await self._store.key_days(first):
+            by_key.setdefault(use.key, []).append(use)
+        return [a._replace(days=tuple(by_key.get(a.record.id, ()))) for a in self.accounts()]
+
+    # Operators; each raises StoreError and then has changed nothing
+
+    async def create(self, order: KeyOrder, by: Actor) -> tuple[KeyAccount, str]:
+        """Issue a key; it is told this once."""
+        key = new_key(self.prefix)
+        record = KeyRecord(
+            id=f"k{secrets.token_hex(6)}",
+            name=order.name,
+            digest=digest_of(key.encode(), bytes.fromhex(self._pepper)).hex(),
+            created_at=self._clock(),
+            created_by=by.who,
+            expires_at=order.expires_at,
+            revoked_at=None,
+            revoked_by="",
+            rate=order.rate,
+            models=order.models,
+            quota=order.quota,
+            quota_tokens=order.tokens,
+        )
+        await self._store.create_key(record, by)
+        self._take([record])
+        return self.account(record.id), key
+
+    async def revoke(self, key_id: str, by: Actor) -> KeyAccount:
+        """Let a key be used no more. Raises KeyFault."""
+        record = await self._store.revoke_key(key_id, by, self._clock())
+        self._take([record])
+        return self.account(key_id)
+
+    async def top_up(
+        self, key_id: str, quota: int | None, tokens: int | None, by: Actor
+    ) -> KeyAccount:
+        """Grant more of the quotas that a key has. Raises KeyFault."""
+        record = await self._store.top_up_key(key_id, quota, tokens, by, self._clock())
+        self._take([record])
+        return self.account(key_id)
+
+    # Other instances
+
+    async def follow(self) -> None:
+        """Take over what others do to keys in a store that is shared, until cancelled."""
+        while True:
+            await asyncio.sleep(FOLLOW_EVERY)
+            try:
+                records = await self._store.key_records()
+            except StoreError as error:
+                log.error("keys of other instances are not known for now: %s", error)
+            else:
+                self._take([r for r in records if self._records.get(r.id) != r])
+
+    # What was used
+
+    def charge(self, sums: Mapping[str, Spent]) -> None:
+        """Keys have used so much more, which is on disk; workers hear of it by `announce`."""
+        for key_id, more in sums.items():
+            self._spent[key_id] = self._spent.get(key_id, NOTHING).and_also(more)
+        self._encoded = ()
+
+    def announce(self, key_ids: Iterable[str]) -> None:
+        """Tell workers what these keys, as far as they are valid, may still use."""
+        records = (self._records.get(key_id) for key_id in key_ids)
+        valid = [record for record in records if record is not None and record.revoked_at is None]
+        for some in pieces(valid):
+            rows = [self._row(record) for record in some]
+            self._change({"type": "key", "rows": rows})
+
+    def _row(self, record: KeyRecord) -> Row:
+        return row_of(record, record.left(self._spent.get(record.id, NOTHING)))
+
+    def _take(self, records: Sequence[KeyRecord]) -> None:
+        self._records.update((record.id, record) for record in records)
+        self.announce(record.id for record in records)
+        revoked = [record.id for record in records if record.revoked_at is not None]
+        for ids in pieces(revoked):
+            self._change({"type": "unkey", "ids": ids})
+
+    def _change(self, message: Message) -> None:
+        self.version += 1
+        self._encoded = ()
+        self._tell({**message, "version": self.version})

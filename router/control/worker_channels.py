@@ -1,0 +1,146 @@
+"""Control's side of the feeds: the whole state to a worker that says hello, news to all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from monitor.common.ipc import Channel, ChannelClosed, Message
+from monitor.common.metric_registry import MergedMetrics
+
+log = logging.getLogger("control")
+
+
+@dataclass(slots=True)
+class Slot:
+    """One worker's place, and who fills it now."""
+
+    number: int
+    channel: Channel
+    process: str = ""
+    pid: int = 0
+    behind: bool = False
+    """A message was dropped because the worker does not read; it is owed the whole state."""
+
+
+class WorkerChannels:
+    """Talks to all workers."""
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        merged: MergedMetrics,
+        state: Callable[[], Sequence[Message]],
+        on_news: Callable[[Message], None],
+        on_left: Callable[[str], None] = lambda process: None,
+    ) -> None:
+        """`on_left` is told when a process has ended, once another one is in its place."""
+        self._slots = [Slot(number, channel) for number, channel in enumerate(channels)]
+        self._merged = merged
+        self._state = state
+        self._on_news = on_news
+        self._on_left = on_left
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to listen, and bring every worker up to date."""
+        for slot in self._slots:
+            slot.channel.attach(
+                loop, partial(self._on_message, slot), partial(self._on_closed, slot)
+            )
+        for slot in self._slots:
+            self._tell_all(slot)
+
+    def stop(self) -> None:
+        """Read what is there, then listen no more."""
+        for slot in self._slots:
+            slot.channel.finish()
+
+    def broadcast(self, message: Message) -> None:
+        """Tell every worker; who could not be told gets the whole state with the next message."""
+        for slot in self._slots:
+            if slot.behind:
+                self._tell_all(slot)
+            else:
+                self._send(slot, message)
+
+    def tell(self, process: str, message: Message) -> None:
+        """Tell one worker, if it is still there."""
+        for slot in self._slots:
+            if slot.process == process and self._caught_up(slot):
+                self._send(slot, {**message, "to": process})
+
+    def tell_encoded(self, process: str, messages: Sequence[bytes]) -> None:
+        """Tell one worker what any in its place may hear; nothing more once one was dropped."""
+        for slot in self._slots:
+            if slot.process == process and self._caught_up(slot):
+                for message in messages:
+                    self._deliver(slot, partial(slot.channel.send_encoded, message))
+                    if slot.behind:
+                        break
+
+    def processes(self) -> dict[int, str]:
+        """Who fills the slots, by number; empty while nothing was heard from there."""
+        return {slot.number: slot.process for slot in self._slots}
+
+    def workers(self) -> list[dict[str, Any]]:
+        """Who fills the slots, for the status."""
+        return [
+            {"slot": slot.number, "pid": slot.pid, "alive": bool(slot.pid) and not slot.behind}
+            for slot in self._slots
+        ]
+
+    def _caught_up(self, slot: Slot) -> bool:
+        """True if the worker has been told all; who has not is told it now, if that is possible."""
+        if slot.behind:
+            self._tell_all(slot)
+        return not slot.behind
+
+    def _tell_all(self, slot: Slot) -> None:
+        for message in self._state():
+            self._send(slot, message)
+            if slot.behind:
+                return
+
+    def _send(self, slot: Slot, message: Message) -> None:
+        self._deliver(slot, partial(slot.channel.send, message))
+
+    def _deliver(self, slot: Slot, send: Callable[[], bool]) -> None:
+        try:
+            slot.behind = not send()
+        except ChannelClosed:
+            slot.behind = True
+        if slot.behind:
+            log.warning("worker %d takes no messages", slot.number)
+
+    def _on_message(self, slot: Slot, message: Message) -> None:
+        kind = message["type"]
+        if kind == "hello":
+            self._replaced_by(slot, message["process"], message["pid"])
+            self._tell_all(slot)
+            return
+        process = message.get("process", slot.process)
+        if process != slot.process:  # this control is younger than the worker
+            self._replaced_by(slot, process, _pid(process))
+        if kind == "totals":
+            self._merged.update(slot.process, message["rows"])
+        else:
+            self._on_news(message)
+
+    def _on_closed(self, slot: Slot) -> None:
+        """The supervisor holds both ends: this happens only when it is gone, or by a fault."""
+        slot.behind = True
+        log.error("the channel to worker %d is closed", slot.number)
+
+    def _replaced_by(self, slot: Slot, process: str, pid: int) -> None:
+        if slot.process and slot.process != process:
+            self._merged.end(slot.process)
+            self._on_left(slot.process)
+        slot.process, slot.pid, slot.behind = process, pid, False
+
+
+def _pid(process: str) -> int:
+    return int(process.split("-")[1])

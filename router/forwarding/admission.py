@@ -1,0 +1,70 @@
+"""Admission of a request: one synchronous decision over its head."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from router.admission.credentials import Caller
+from router.admission.errors import too_large
+from router.admission.key_scope import refusal_of_key
+from router.admission.shared_table import UNCOUNTED
+from router.forwarding.context import WorkerContext
+from router.forwarding.local_response import accepted_keys, ban_problem
+from router.forwarding.request_context import RequestContext
+from router.wire.error_response import Problem, unauthorized
+from router.wire.request import RequestHead
+
+_ISSUED = Caller.issued
+_NOT_ACCEPTED = {
+    Caller.own: "Callers' own keys are not accepted here.",
+    Caller.issued: "Keys issued here are not accepted any more.",
+    Caller.anonymous: "No API key was sent.",
+}
+
+
+def entry(
+    context: WorkerContext, head: RequestHead, asked: RequestContext, in_line: bool = True
+) -> tuple[int, Problem | None]:
+    """A place to be given back with `plane.limits.leave`, and why there is none, if so.
+
+    `in_line`: the refusal is the last word, not followed by another look. Preflights are answered
+    here and cost nothing, so they are not counted.
+    """
+    client, wall = asked.client, context.wall()
+    problem = ban_problem(context, client) if context.bans.some else None
+    if problem is not None or head.method == b"OPTIONS":
+        return UNCOUNTED, problem
+    issued = asked.issued(context.keys, wall) if asked.caller is _ISSUED else None
+    if issued is not None:
+        return context.limits.enter_with(issued, client, context.clock(), wall, in_line)
+    answer = context.limits.enter(client, context.clock(), wall, in_line)
+    if answer[0] >= UNCOUNTED:
+        return answer[0], None
+    return UNCOUNTED, context.limits.refusal_of(answer)
+
+
+def blame(
+    context: WorkerContext, asked: RequestContext, head: RequestHead, problem: Problem
+) -> None:
+    """Remember who was refused, if that can lead to a ban; to forget a key is no guess at one, and
+    an address is not banned, with all who share it, for a key that can be revoked."""
+    if problem.of_key:
+        return
+    if problem.code != "invalid_api_key" or asked.credentials.keys:
+        user_agent = head.look.get(b"user-agent", b"")
+        context.alerts.note(asked.client, problem.code, user_agent, context.wall())
+
+
+def refusal(context: WorkerContext, length: int, asked: RequestContext) -> Problem | None:
+    """Why such a request with a body of this length may not be forwarded, if so."""
+    limit = context.router.max_body
+    if length > limit:
+        return too_large(limit)
+    caller = asked.caller
+    if caller in context.router.callers:
+        if caller is _ISSUED and asked.issued(context.keys, context.wall()) is None:
+            return refusal_of_key(context.keys, asked.digest)
+        return asked.problem
+    problem = unauthorized(f"{_NOT_ACCEPTED[caller]} {accepted_keys(context)}")
+    # Where no issued key is accepted none can be guessed, but one may be left in a configuration.
+    return replace(problem, of_key=True) if caller is _ISSUED else problem

@@ -1,0 +1,109 @@
+"""A request's body on its way: collected while it can still be looked into and repeated, else
+passed on as it comes, in the framing it came with.
+"""
+
+from __future__ import annotations
+
+from router.admission.capacity import Memory
+from router.wire.chunked import LAST_CHUNK, chunk
+from router.wire.request import RequestHead
+
+EARLY = 64 << 10
+"""Bytes of a streamed body kept while no connection is ready; then the client has to wait. As many
+of a body that is collected are kept however little memory is left."""
+PIECE = 64
+"""Bytes that each piece takes beside its own: an object of Python (33, in steps of 16) and a place
+in a list. A body may come in very many pieces."""
+
+
+def is_json(head: RequestHead) -> bool:
+    """True if the body is said to be JSON, so that it can be looked into."""
+    return b"json" in head.look.get(b"content-type", b"").lower()
+
+
+class RequestBody:
+    """The body of one request."""
+
+    __slots__ = (
+        "_chunked",
+        "_client",
+        "_kept",
+        "_limit",
+        "_memory",
+        "_parts",
+        "collected",
+        "complete",
+        "crowded_out",
+        "size",
+    )
+
+    def __init__(
+        self, head: RequestHead, json: bool, collect_limit: int, memory: Memory, client: bytes
+    ) -> None:
+        """`client`: whose share of the memory it takes (`Client.key`)."""
+        self._chunked = head.chunked
+        self._client = client
+        self._limit = collect_limit
+        self._memory = memory
+        self._kept = 0
+        self._parts: list[bytes] = []
+        self.size = 0
+        self.complete = False
+        self.collected = not head.has_body or (json and head.length <= collect_limit)
+        """True if the whole body is kept here, so that it can be sent again."""
+        self.crowded_out = False
+        """True if it would be, if there were memory for it."""
+
+    def keep_whole(self, data: bytes) -> None:
+        """Keep a body that came in one read. It is not counted: it has its memory already, and a
+        connection is not read while a request of it runs."""
+        self.size = len(data)
+        if data:
+            self._parts.append(data)
+        self.complete = True
+
+    def keep(self, data: bytes) -> bool:
+        """Keep a piece; False when that is more than may wait and the client has to pause."""
+        self._parts.append(data)
+        size = len(data) + PIECE
+        self._kept += size
+        self._memory.take(self._client, size)
+        if self.collected and self.size > EARLY:
+            self.crowded_out = not self._memory.has_room(self._client)
+            self.collected = not self.crowded_out and self.size <= self._limit
+        return self.collected or self.size <= EARLY
+
+    def peek(self) -> bytes:
+        """What is kept of it."""
+        return b"".join(self._parts)
+
+    @property
+    def known_size(self) -> int | None:
+        """The size to announce to a mirror; None when it is streamed in the client's framing."""
+        return self.size if self.collected else None
+
+    def to_send(self) -> list[bytes]:
+        """What is kept, in the framing that goes to a mirror; a streamed part is then forgotten."""
+        if self.collected:
+            return self._parts
+        parts = [self.framed(part) for part in self._parts]
+        self.drop()
+        if self.complete and self._chunked:
+            parts.append(LAST_CHUNK)
+        return parts
+
+    def framed(self, data: bytes) -> bytes:
+        """One piece of a streamed body as it goes to a mirror."""
+        return chunk(data) if self._chunked else data
+
+    @property
+    def ending(self) -> bytes:
+        """What tells a mirror that a streamed body is complete."""
+        return LAST_CHUNK if self._chunked else b""
+
+    def drop(self) -> None:
+        """Forget what is kept."""
+        self._parts = []
+        if self._kept:
+            self._memory.give_back(self._client, self._kept)
+            self._kept = 0

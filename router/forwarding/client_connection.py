@@ -1,0 +1,396 @@
+"""One client connection: who comes, and whereto each of its requests goes.
+
+A forwarded path becomes an `Exchange`; any other path hands the whole connection to aiohttp, for
+life (`Visit`), which is only possible while nothing of ours is under way on it. Pipelined requests
+wait in order, a few of them; the client is not read meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import NoReturn, cast
+
+from router.admission.capacity import WRITE_BUFFER
+from router.admission.credentials import Caller
+from router.forwarding.client_timeouts import ClientTimeouts
+from router.forwarding.context import WorkerContext
+from router.forwarding.exchange import Exchange
+from router.forwarding.local_handler import LocalHandler
+from router.forwarding.local_response import ban_problem, refusal_answer
+from router.forwarding.request_context import RequestContext
+from router.forwarding.response_writer import close, end_writing, reset
+from router.forwarding.tunnel import TunnelEnd
+from router.wire.error_response import Problem
+from router.wire.faults import contained, report_fault
+from router.wire.request import BETWEEN, HEAD, Leave, Refusal, RequestHead, RequestReader, malformed
+from router.wire.target import forward_target
+
+_ANONYMOUS = Caller.anonymous
+MAX_PIPELINED = 16
+DRAIN_GRACE = 0.5
+"""Seconds for what a client may be sending when the worker stops."""
+LINGER = 2.0
+"""Seconds during which what a client still sends is thrown away, so that it reads our last answer
+before its kernel learns that nobody listens (RFC 9112 section 9.6)."""
+
+
+class ClientConnection(asyncio.BufferedProtocol):
+    """The protocol of a client's connection."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, context: WorkerContext, source: str = "") -> None:
+        """`source`: the client's address as a PROXY header tells it."""
+        self.client = source
+        self.key = b""
+        self._context = context
+        self._owed = ClientTimeouts(context, self._expired, self._abort)
+        self._buffer = context.buffer
+        self._reader = RequestReader(self, context.request_rules)
+        self._asked: RequestContext | None = None
+        self._current: Exchange | None = None
+        self._incoming: Exchange | None = None
+        self._waiting: deque[Exchange] = deque()
+        self._hand_over: bytes | None = None
+        self._deaf = False
+        self._paused = False
+        self._full = False
+        self._lost = False
+
+    def __repr__(self) -> str:
+        return f"<Door {self.client} {self._current}, {len(self._waiting)} waiting>"
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(WRITE_BUFFER)
+        peer = transport.get_extra_info("peername")
+        context = self._context
+        self.client = context.clients.behind(peer[0] if peer else "local", self.client)
+        self.key = context.clients.peer(self.client).client.key
+        context.crowd.join(self)
+        self._owed.wait(DRAIN_GRACE if context.draining else context.timeouts.header)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._deaf:
+            return
+        try:
+            try:
+                self._reader.feed(self._buffer[:nbytes])
+            except Refusal as refusal:
+                if not self._deaf:  # else our last answer is given
+                    self._turn_away(refusal)
+            if self._hand_over is not None:
+                self._to_aiohttp(self._hand_over)
+            elif not self._deaf:
+                self._watch()
+        except Exception as error:
+            report_fault("a request", error)
+            self._abort()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._deaf = True
+        exchanges = [self._current, *self._waiting]
+        self._current = self._incoming = None
+        self._waiting.clear()
+        contained("the end of a connection", self._forget)
+        for exchange in exchanges:
+            if exchange is not None:
+                contained("the end of a request", exchange.client_left)
+
+    def pause_writing(self) -> None:
+        self._full = True
+        if self._current is not None:
+            self._current.client_full()
+
+    def resume_writing(self) -> None:
+        self._full = False
+        if self._current is not None:
+            self._current.client_drained()
+        else:  # not at once: asyncio ends a connection twice that is closed in here
+            asyncio.get_running_loop().call_soon(self._go_on)
+
+    # What the reader finds
+
+    def request_head(self, head: RequestHead) -> None:
+        """A request begins."""
+        self._incoming = exchange = self._exchange_of(head)
+        self._take(exchange)
+
+    def request_whole(self, head: RequestHead, body: bytes) -> None:
+        """All of a request at once."""
+        exchange = self._exchange_of(head)
+        exchange.whole(body)
+        self._take(exchange)
+
+    def _exchange_of(self, head: RequestHead) -> Exchange:
+        if self._deaf:
+            raise Leave  # what stood before it in the same read was our last
+        context, asked = self._context, self._asked
+        if asked is None or not head.repeated or asked.config is not context.config:
+            self._asked = asked = self._look_at(head)
+        return Exchange(context, self, head, asked)
+
+    def _look_at(self, head: RequestHead) -> RequestContext:
+        context = self._context
+        target = forward_target(head.target, context.prefixes, context.router.forgiving_paths)
+        if target is None:
+            self._leave_for_aiohttp(head)
+        asked = RequestContext(
+            context.config, head, target, context.recognise(self.client, head.look)
+        )
+        if asked.caller is _ANONYMOUS and asked.problem is None:
+            proxied = context.clients.peer(self.client).trusted
+            asked.problem = context.anonymous.refusal(head.look, proxied)
+        return asked
+
+    def _take(self, exchange: Exchange) -> None:
+        if self._current is None and not self._full:
+            self._current = exchange
+            exchange.begin()
+        elif len(self._waiting) >= MAX_PIPELINED:
+            raise malformed(f"more than {MAX_PIPELINED} requests are pipelined")
+        else:
+            self._waiting.append(exchange)
+            self.pause_client()
+
+    def request_body(self, data: bytes) -> None:
+        """A piece of the newest request's body."""
+        self._owed.brought(len(data))
+        if self._incoming is not None:
+            self._incoming.request_body(data)
+
+    def request_end(self) -> None:
+        """The newest request is complete."""
+        if self._incoming is not None:
+            self._incoming.request_end()
+        self._incoming = None
+
+    def tunnel_data(self, data: bytes) -> None:
+        """What follows a WebSocket request."""
+        newest = self._waiting[-1] if self._waiting else self._current
+        if newest is not None:  # else it was refused
+            newest.tunnel_data(data)
+
+    def _leave_for_aiohttp(self, head: RequestHead) -> NoReturn:
+        client = self._context.recognise(self.client, head.look)
+        problem = ban_problem(self._context, client)
+        if problem is not None:
+            raise Refusal(problem.status, problem.code, problem.message)
+        if self._current is None and not self._waiting:
+            self._hand_over = self._reader.raw_head()
+        self._deaf = True
+        self._owed.nothing()
+        raise Leave  # with a request under way: it ends, and then the connection does
+
+    def _to_aiohttp(self, raw: bytes) -> None:
+        visit = LocalHandler(self._context, self.client, self.transport)
+        self._context.crowd.replace(self, visit)
+        self._owed.settled()
+        self._reader.end()
+        self._context.write_batch.flush()
+        visit.begin(raw)
+
+    # What exchanges ask for
+
+    def pause_client(self) -> None:
+        """Read no more until `resume_client`."""
+        if not self._paused and not self._lost:
+            self._paused = True
+            self._watch()
+            self.transport.pause_reading()
+            self._context.disconnects.watch(self.transport)
+
+    def resume_client(self) -> None:
+        """Read again, unless requests are waiting."""
+        if self._paused and not self._waiting and not self._lost:
+            self._hear_again()
+            self._watch()
+
+    def _hear_again(self) -> None:
+        self._paused = False
+        self._context.disconnects.forget(self.transport)
+        self.transport.resume_reading()
+
+    def exchange_done(self, keep_alive: bool) -> None:
+        """The current request is answered: the next one, or the end."""
+        self._current = None
+        if self._lost:
+            return
+        if not keep_alive:
+            self._close()
+        elif self._full and self._waiting:
+            self._stall()
+        else:
+            self._next()
+
+    def _stall(self) -> None:
+        """The client has to take what is written before more is written for it."""
+        self.pause_client()
+        self._watch()
+
+    def _go_on(self) -> None:
+        """The client has taken the last answer."""
+        over = self._deaf and not self._waiting
+        if self._current is None and not self._lost and not over:
+            self._next()
+
+    def _next(self) -> None:
+        if self._waiting:
+            self._current = self._waiting.popleft()
+            self.resume_client()  # it may owe us the rest of its body
+            self._current.begin()
+        elif self._deaf or self._context.draining:
+            self._close()
+        elif self._full:
+            self._stall()
+        else:
+            if self._paused:
+                self.resume_client()
+            self._watch()
+
+    # Deadlines and ends
+
+    def _watch(self) -> None:
+        if self._paused and self._full and self._current is None:
+            self._owed.wait(self._context.timeouts.write_stall)  # it has to take what is written
+        elif self._paused:
+            self._owed.nothing()
+        else:
+            self._owed.watch(self._reader.phase, self._current is not None)
+
+    def _abort(self) -> None:
+        self.transport.abort()
+
+    def _expired(self) -> None:
+        """The client did not do in time what it owed."""
+        phase = self._reader.phase
+        if self._deaf or (self._full and self._current is None):
+            self.transport.abort()
+        elif phase is BETWEEN:
+            self._close()
+        elif phase is HEAD:
+            message = "The request head took too long to arrive."
+            self._turn_away(Refusal(408, "request_timeout", message))
+        elif not self._owed.body_moves():
+            self._turn_away(Refusal(408, "request_timeout", "The request body stopped arriving."))
+
+    @property
+    def idle(self) -> bool:
+        """True if no request is under way."""
+        busy = self._current is not None or self._waiting or self._full or self._deaf
+        return not busy and self._reader.phase is BETWEEN
+
+    @property
+    def vacant(self) -> bool:
+        """True if no request is under way, though one may have begun to come, or waits for the
+        client to take earlier answers."""
+        return self._current is None
+
+    def make_way(self) -> None:
+        """End soon, unless what the client is sending is complete by then."""
+        if self.vacant and not self._deaf:
+            self._owed.hurry(DRAIN_GRACE)
+
+    def drain(self) -> None:
+        """The worker stops: an idle connection ends soon, a busy one after its answer.
+
+        Not at once: what the client may be sending this moment would be lost, and be answered with
+        a reset.
+        """
+        protocol = self.transport.get_protocol()
+        if isinstance(protocol, TunnelEnd):
+            protocol.drain()
+        elif self.idle:
+            self._owed.hurry(DRAIN_GRACE)
+
+    def cut(self) -> None:
+        """End the connection whatever it is doing."""
+        protocol = self.transport.get_protocol()
+        if isinstance(protocol, TunnelEnd):
+            protocol.cut()
+        else:
+            reset(self.transport)
+
+    def end_if_banned(self) -> None:
+        """Bans were added: end if one is on whom this is for; an idle client may ask why."""
+        context = self._context
+        busy = self._current
+        client = busy.asker if busy is not None else context.clients.peer(self.client).client
+        if context.bans.find(client, context.wall()) is None:
+            return
+        if busy is None:
+            self.drain()
+        elif busy.admitted:  # else it is refused in a moment, and told why
+            self.cut()
+
+    def _turn_away(self, refusal: Refusal) -> None:
+        """Answer what cannot become an exchange, unless answers of earlier requests are due."""
+        problem = Problem(refusal.status, refusal.code, refusal.message)
+        if self._current is not None or self._waiting:
+            self._hear_no_more(problem)
+            return
+        self._deaf = True
+        context = self._context
+        context.stats.rejected(refusal.code)
+        client = context.clients.peer(self.client).client
+        context.alerts.note(client, refusal.code, b"", context.wall())
+        answer = refusal_answer(self._context.next_id(), problem)
+        self._context.write_batch.write(self.transport, answer)
+        self._close()
+
+    def _hear_no_more(self, problem: Problem) -> None:
+        """Finish what runs, if it needs nothing more of the client, and nothing else."""
+        self._deaf = True
+        self._owed.nothing()
+        self._drop_waiting()
+        if self._current is None:
+            self._close()
+        elif self._current is self._incoming:
+            self._current.body_failed(problem)
+
+    def _drop_waiting(self) -> None:
+        for exchange in self._waiting:
+            exchange.body.drop()
+        self._waiting.clear()
+
+    def _close(self) -> None:
+        """Close after our last answer, without a reset that would take it from the client."""
+        transport = self.transport
+        self._context.write_batch.flush()
+        complete = self._reader.phase is BETWEEN and not self._deaf
+        self._deaf = True
+        self._drop_waiting()
+        if transport.get_protocol() is not self:
+            self._forget()  # the end of a tunnel, which is told of the connection's in our place
+            return
+        unread = transport.get_write_buffer_size()
+        self._owed.wait(self._context.timeouts.write_stall if unread else LINGER)
+        if complete:
+            close(transport)
+        if transport.is_closing():
+            return
+        if transport.can_write_eof():
+            end_writing(transport)
+        if self._paused:
+            self._hear_again()
+
+    def _forget(self) -> None:
+        """Leave the worker's books, each whatever happens to the others."""
+        try:
+            self._context.door_closed(self)
+            self._owed.settled()
+        finally:
+            try:
+                self._context.disconnects.forget(self.transport)
+            finally:
+                self._reader.end()

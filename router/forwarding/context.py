@@ -1,0 +1,218 @@
+"""What the requests of one worker share: settings, mirrors, bans, clock, chance and numbers."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import count
+from typing import Protocol
+
+from monitor.common.metric_registry import MetricRegistry
+from monitor.health.snapshot import HealthSnapshot
+from monitor.probes.connect import Resolver
+from monitor.probes.system_resolver import SystemResolver
+from monitor.probes.tls import TlsContexts
+from router.admission.ban_list import BanList, Row
+from router.admission.capacity import Connections, IdleClient, Memory, connection_limit
+from router.admission.client_address import Client, Clients, Peer
+from router.admission.key_index import KeyIndex
+from router.admission.limits import Limits
+from router.admission.rejection_reports import Alerts
+from router.admission.shared_table import Table
+from router.balancing.breaker_messages import Word
+from router.balancing.pool import Pool
+from router.balancing.timeouts import Classes
+from router.forwarding.abandoned import AbandonedAnswers
+from router.forwarding.anonymous import AnonymousCallers
+from router.forwarding.config import WorkerConfig
+from router.forwarding.disconnects import DisconnectWatcher
+from router.forwarding.recent_requests import RecentRequests
+from router.forwarding.request_policy import RequestPolicies
+from router.forwarding.stats import Finished, Stats
+from router.metering.batches import UsageBatches
+from router.metering.metered_request import Metering
+from router.upstream.path_stats import PathStats
+from router.upstream.queue import RequestQueue
+from router.upstream.upstream import IdleKeeper, Upstream, Upstreams
+from router.wire.faults import guarded
+from router.wire.fields import request_rules, response_rules
+from router.wire.timer_wheel import TimerWheel
+from router.wire.write_batch import WriteBatch
+
+READ_BUFFER = 32 << 10
+"""Bytes read at once: small reads keep back-pressure exact and pipelined requests few."""
+
+
+class RunningRequest(Protocol):
+    """A request on its way, as the plane sees it."""
+
+    deadline: float
+
+    def expired(self) -> None:
+        """The deadline has passed."""
+
+    def abort(self) -> None:
+        """End at once, after a fault."""
+
+    def end_soon(self, seconds: float) -> None:
+        """End within this time if its mirror has been removed."""
+
+    def end_if_revoked(self) -> None:
+        """End if it would stay for long and its key has been revoked."""
+
+
+class WorkerContext:
+    """The data plane of one worker."""
+
+    def __init__(
+        self,
+        config: WorkerConfig,
+        totals: MetricRegistry,
+        *,
+        hand_over: Callable[[], asyncio.Protocol],
+        report_failure: Callable[[str], None] = lambda mirror: None,
+        report_refusal: Callable[[str], None] = lambda mirror: None,
+        notice: Callable[[str, Peer], None] = lambda setting, peer: None,
+        table: Table | None = None,
+        uses: UsageBatches | None = None,
+        tell: Callable[[Word], None] = lambda word: None,
+        access: Callable[[Finished], None] | None = None,
+        accept: Callable[[bool], None] = lambda on: None,
+        rng: random.Random | None = None,
+        wheel: TimerWheel | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.stats = Stats(totals)
+        self.recent_requests = RecentRequests()
+        self.hand_over = hand_over
+        self.report_failure = report_failure
+        self.report_refusal = report_refusal
+        self._notice = notice
+        self.access = access
+        self.rng = rng or random.Random()
+        self.wheel = TimerWheel() if wheel is None else wheel  # an empty one is false
+        self.clock = clock
+        self.wall = wall
+        self.traffic = PathStats(clock)
+        table = table or Table.alone()
+        self.upstreams = Upstreams(table)
+        self.wheel.add(IdleKeeper(self.wheel, self.upstreams))
+        self.pool: Pool[Upstream] = Pool(config.router, self.rng, tell)
+        self.bans = BanList()
+        self.keys = KeyIndex()
+        self.missing: set[str] = set()
+        """Lists that have never come from control; not ready until there are none."""
+        uses = UsageBatches() if uses is None else uses  # an empty one is false
+        self.metering = Metering(uses, totals, table)
+        self.abandoned = AbandonedAnswers(self.wheel, clock, wall)
+        self.alerts = Alerts()
+        self.limits = Limits(table)
+        self.line = RequestQueue(config.router.queue)
+        self.snapshot = HealthSnapshot()
+        self.buffer = memoryview(bytearray(READ_BUFFER))
+        self.request_rules = request_rules()
+        self.response_rules = response_rules()
+        shakes = bool(config.router.tls_cert) or config.router.proxy_protocol
+        self.crowd = Connections(connection_limit(shakes), accept)
+        self.memory = Memory()
+        self.write_batch = WriteBatch()
+        self.disconnects = DisconnectWatcher()
+        self.tls_contexts = TlsContexts()
+        self.resolver: Resolver = SystemResolver()
+        self.exchanges: set[RunningRequest] = set()
+        self.wheel.watch(self.exchanges)
+        self.draining = False
+        self.emptied = asyncio.Event()
+        """Set when the worker drains and its last client has gone."""
+        self._ids = count(1)
+        self._id_prefix = f"mg_{secrets.token_hex(6)}".encode()
+        self.configure(config, self.snapshot)
+
+    def configure(self, config: WorkerConfig, snapshot: HealthSnapshot) -> None:
+        """Take new settings, all at once; running requests keep what they began with."""
+        self.config = config
+        self.router = config.router
+        self.timeouts = config.router.timeouts
+        self.prefixes = tuple(prefix.encode() for prefix in config.router.forward)
+        self.clients = Clients(config.router.trusted_proxies, config.router.client_ip_header)
+        self.anonymous = AnonymousCallers(config)
+        self.limits.configure(config.limits)
+        self.line.configure(config.router.queue)
+        self.models = frozenset(model for mirror in config.mirrors for model in mirror.models)
+        """Those that the operator has named: what metrics may be labelled with."""
+        endpoints, most_read = config.keys.endpoints, config.router.replay_body
+        self.metering.configure(config.prices, endpoints, self.models, most_read)
+        self.request_rules.take(config.router.client_ip_header)
+        self.tls_contexts.forget()
+        self.learn(snapshot)
+        self.policies = RequestPolicies(
+            Classes(self.timeouts, config.router.classes), self.pool.baselines
+        )
+        self.pool.configure(config.router)
+        self.upstreams.apply(config.mirrors, self.snapshot, config.router, self.clock())
+        self.metering.offered = self.upstreams.offered
+        self.pool.members(self.upstreams)
+        for exchange in list(self.exchanges):
+            end_soon = partial(exchange.end_soon, self.timeouts.drain)
+            guarded("a reload", end_soon, exchange.abort)
+
+    @property
+    def keeps_connections(self) -> bool:
+        """True if a client's connection may wait for a next request."""
+        return not self.draining and not self.crowd.full
+
+    def drain(self) -> None:
+        """The worker stops: connections end when their request has its answer."""
+        self.draining = True
+        for door in self.crowd.all():
+            guarded("a stop", door.drain, door.cut)
+        self._tell_emptied()
+
+    def door_closed(self, door: IdleClient) -> None:
+        """A client has gone."""
+        self.crowd.leave(door)
+        self._tell_emptied()
+
+    def _tell_emptied(self) -> None:
+        if self.draining and not self.crowd:
+            self.emptied.set()
+
+    def learn(self, snapshot: HealthSnapshot) -> None:
+        """Take a health snapshot; the channel keeps their order.
+
+        What a young control process has not probed yet is believed to be as it was.
+        """
+        self.snapshot = snapshot.completed_from(self.snapshot)
+        self.upstreams.learn(self.snapshot)
+        self.metering.offered = self.upstreams.offered
+        self.pool.members(self.upstreams)
+
+    def recognise(self, address: str, look: Mapping[bytes, bytes]) -> Client:
+        """Who is asking: a request with these looked-at fields came from this address."""
+        peer = self.clients.peer(address)
+        missing = self.clients.missing(peer, look)
+        if missing:
+            self.stats.unbelieved(missing)
+            self._notice(missing, peer)
+        return self.clients.asking(peer, look)
+
+    def ban(self, rows: Iterable[Row]) -> None:
+        """Refuse more networks from now on, and end what is open for clients in them."""
+        self.bans.add(rows)
+        self.bans.purge(self.wall())
+        for door in self.crowd.all():
+            guarded("a ban", door.end_if_banned, door.cut)
+
+    def end_revoked(self) -> None:
+        """Issued keys were revoked: end what may stay open with them for long."""
+        for exchange in list(self.exchanges):
+            guarded("a revocation", exchange.end_if_revoked, exchange.abort)
+
+    def next_id(self) -> bytes:
+        """A request id, unique over all workers."""
+        return b"%b%06x" % (self._id_prefix, next(self._ids))

@@ -1,0 +1,85 @@
+"""A connection that aiohttp answers, and that stays in the worker's books all the same.
+
+It counts among the worker's connections, makes way where these are too many, has a deadline, and is
+told when the worker stops.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+
+from router.forwarding.context import WorkerContext
+from router.forwarding.response_writer import reset
+from router.wire.faults import contained
+
+STAY = 15.0
+"""Seconds for the one answer of a connection and for what its client still sends: answers of our
+own are small and made at once, and aiohttp listens on for 10 s after one."""
+HURRY = 2.0
+"""Seconds that are left of it when the connection has to make way."""
+
+
+class LocalHandler(asyncio.Protocol):
+    """Stands between a client's transport and aiohttp's protocol for it."""
+
+    idle = vacant = True
+    """It may be told to make way at any time: its answer is on its way already."""
+
+    def __init__(self, context: WorkerContext, client: str, transport: asyncio.Transport) -> None:
+        self.client = client
+        self.key = context.clients.peer(client).client.key
+        self.deadline = context.wheel.now + STAY
+        self._context = context
+        self._transport = transport
+        self._host = context.hand_over()
+        context.wheel.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Visit {self.client}>"
+
+    def begin(self, raw: bytes) -> None:
+        """Let aiohttp answer the request that begins with these bytes."""
+        self._transport.set_protocol(self)
+        self._host.connection_made(self._transport)
+        self._host.data_received(raw)
+
+    def drain(self) -> None:
+        """Its answer may be read, but the client must be quick."""
+        self.deadline = min(self.deadline, self._context.wheel.now + HURRY)
+
+    make_way = drain
+
+    def end_if_banned(self) -> None:
+        """Its answer is small and on its way already."""
+
+    def cut(self) -> None:
+        """End it now."""
+        reset(self._transport)
+
+    def expired(self) -> None:
+        """The wheel's word: it took too long."""
+        self.cut()
+
+    def abort(self) -> None:
+        """End it after a fault."""
+        self._transport.abort()
+
+    # What the event loop calls
+
+    def data_received(self, data: bytes) -> None:
+        self._host.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._host.eof_received()
+
+    def pause_writing(self) -> None:
+        self._host.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._host.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._context.wheel.remove(self)
+        self._context.door_closed(self)
+        contained("aiohttp", partial(self._host.connection_lost, exc))

@@ -1,0 +1,174 @@
+"""Responses made here: added fields, error bodies, and their texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from router.admission.client_address import Client
+from router.admission.credentials import Caller
+from router.admission.errors import banned
+from router.balancing.failure import OF_OWN_KEY, FailedAttempt, Failure
+from router.balancing.retry import advice
+from router.forwarding.context import WorkerContext
+from router.upstream.request_writer import VIA
+from router.wire import cors
+from router.wire.error_response import Problem, render, unauthorized
+from router.wire.request import RequestHead
+
+_ALWAYS = (
+    b"x-mirrorgate-request-id: %b\r\n"
+    b"server-timing: connect;dur=%b, first-byte;dur=%.1f, retries;desc=%d\r\n"
+    b"via: " + VIA + b"\r\n"
+)
+
+
+def added_fields(
+    context: WorkerContext,
+    head: RequestHead,
+    request_id: bytes,
+    mirror: bytes,
+    failed: int,
+    connect_seconds: float,
+    first_byte: float,
+) -> bytes:
+    """The fields that we add to a mirror's response, as they are written."""
+    added = _ALWAYS % (
+        request_id,
+        b"%.1f" % (connect_seconds * 1000) if connect_seconds else b"0.0",
+        first_byte * 1000,
+        failed,
+    )
+    if context.router.expose_mirror:
+        added += b"x-mirrorgate-mirror: %b\r\n" % mirror
+    if failed:
+        added += b"x-mirrorgate-attempts: %d\r\n" % (failed + 1)
+    origin = head.look.get(b"origin")
+    if origin is not None:
+        for field in cors.response_fields(origin, context.router.cors_origins):
+            added += b"%b: %b\r\n" % field
+    return added
+
+
+def stream_begins(context: WorkerContext, head: RequestHead, request_id: bytes) -> bytes:
+    """The head of a stream that begins with comments, before any mirror has answered."""
+    fields = [
+        (b"content-type", b"text/event-stream; charset=utf-8"),
+        (b"cache-control", b"no-cache"),
+        (b"x-accel-buffering", b"no"),
+        (b"x-mirrorgate-request-id", request_id),
+        *cors.response_fields(head.look.get(b"origin"), context.router.cors_origins),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    return render(200, fields, None)
+
+
+def local_answer(
+    context: WorkerContext, head: RequestHead, request_id: bytes, problem: Problem, keep_alive: bool
+) -> bytes:
+    """An error made here, as bytes; to a HEAD request without its body."""
+    fields = [
+        *problem.fields(),
+        (b"x-request-id", request_id),
+        (b"x-mirrorgate-request-id", request_id),
+        *cors.response_fields(head.look.get(b"origin"), context.router.cors_origins),
+    ]
+    if not keep_alive:
+        fields.append((b"connection", b"close"))
+    body = problem.body()
+    out = render(problem.status, fields, body)
+    return out[: -len(body)] if head.method == b"HEAD" else out
+
+
+def refusal_answer(request_id: bytes, problem: Problem) -> bytes:
+    """The answer to what did not become a request; the connection ends after it."""
+    fields = [
+        *problem.fields(),
+        (b"x-request-id", request_id),
+        (b"x-mirrorgate-request-id", request_id),
+        (b"connection", b"close"),
+    ]
+    return render(problem.status, fields, problem.body())
+
+
+FULL = Problem(
+    503,
+    "queue_full",
+    "Every mirror is at the limit that its operator has set. Try again shortly.",
+    retry_after=2,
+)
+"""No room for now: to be told when the line is full too, or the wait in it was too long."""
+OUTAGE = Problem(
+    503,
+    "no_mirror_available",
+    "No mirror is in rotation right now. Try again shortly.",
+    retry_after=5,
+)
+"""Also while mirrors refuse their own keys: the caller's key is good."""
+UNSERVED = Problem(
+    404, "unknown_url", "No mirror that takes this key serves this path: ask the operator."
+)
+QUOTED = Problem(
+    502,
+    "upstream_error",
+    "The mirror's answer is not shown, for it quotes a key of ours or is compressed unasked.",
+    tried=True,
+)
+_OF_KEYS = OF_OWN_KEY | {Failure.stale}
+"""Where a mirror refused its own key, perhaps after a connection that was closed already."""
+_TOO_SLOW = (Failure.timeout, Failure.content_timeout, Failure.slow)
+
+
+def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
+    """The error after the last attempt; `named`: the client may know which mirrors there are.
+
+    An SDK may repeat what was tried only once, as it would without us.
+    """
+    refused = failed[-1].failure in OF_OWN_KEY
+    if refused and all(attempt.failure in _OF_KEYS for attempt in failed):
+        return OUTAGE
+    if failed[-1].failure in _TOO_SLOW:
+        return too_slow()
+    mirrors = dict.fromkeys(attempt.mirror for attempt in failed)
+    tried = ", ".join(mirrors) if named else str(len(mirrors))
+    message = f"No mirror could answer (tried {tried}; the last one: {failed[-1].detail})."
+    return Problem(502, "upstream_error", message, tried=len(failed) > 1)
+
+
+def all_limited(wait: float) -> Problem:
+    """The error when every mirror that fits has asked to be left alone for a while."""
+    told = advice(tried=True, wait=wait)
+    message = f"The mirrors limit how much may be asked. Try again in {told.retry_after} s."
+    tried = told.should_retry is False
+    return Problem(429, "upstream_rate_limited", message, retry_after=told.retry_after, tried=tried)
+
+
+def too_slow() -> Problem:
+    """The error when a mirror did not answer in time."""
+    message = "The mirror did not answer in time. Try again, or ask for less."
+    return Problem(504, "upstream_timeout", message, tried=True)
+
+
+def ban_problem(context: WorkerContext, client: Client) -> Problem | None:
+    """The refusal of this client's address, if it is banned now."""
+    ban = context.bans.find(client, context.wall())
+    return banned(ban, context.config.contact) if ban is not None else None
+
+
+def no_key_fits(context: WorkerContext) -> Problem:
+    """401: no configured mirror takes this caller's key; says which keys are accepted."""
+    return unauthorized(f"No mirror here takes this key. {accepted_keys(context)}")
+
+
+def accepted_keys(context: WorkerContext) -> str:
+    """One sentence on the keys that are accepted here."""
+    kinds = context.router.callers
+    patterns = sorted({p for u in context.upstreams for p in u.mirror.client_keys})
+    texts = []
+    if Caller.own in kinds and patterns:
+        own = (
+            "your own OpenAI key" if "*" in patterns else f"your own key like {', '.join(patterns)}"
+        )
+        texts.append(own)
+    if Caller.issued in kinds:
+        texts.append(f'a key issued here ("{context.config.keys.prefix}…")')
+    return f'Send {" or ".join(texts) or "a key"} as "Authorization: Bearer …".'

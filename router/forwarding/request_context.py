@@ -1,0 +1,116 @@
+"""What a request head asks for, worked out once for as long as its connection repeats it."""
+
+from __future__ import annotations
+
+from router.admission.client_address import Client
+from router.admission.credentials import Caller, credentials, path_holds_key, without_keys
+from router.admission.key_index import IssuedKey, KeyIndex
+from router.balancing.rate_limit import LENT
+from router.balancing.timeouts import asked_timeout
+from router.forwarding.body import is_json
+from router.forwarding.config import WorkerConfig
+from router.upstream.dialect import dialect_of
+from router.upstream.request_writer import fields_with_key
+from router.upstream.upstream import Upstream
+from router.wire.error_response import Problem
+from router.wire.request import RequestHead
+from router.wire.target import endpoint_of
+
+_POOLED_POSTS = ("chat", "completions", "embeddings", "responses", "moderations")
+"""POSTs that may take a connection that waited; others must not meet one that has gone stale."""
+_OWN = Caller.own
+_KEY_IN_PATH = Problem(
+    400,
+    "key_in_path",
+    'The path holds a key that was issued here. Send it as "Authorization: Bearer …" only.',
+    of_key=True,
+)
+"""A part of the query can be left out, but without a part of its path a request is another one."""
+
+
+class RequestContext:
+    """Target, endpoint and keys of a head: all that does not change with the length of a body."""
+
+    __slots__ = (
+        "_fields",
+        "_head",
+        "_pepper",
+        "caller",
+        "client",
+        "config",
+        "credentials",
+        "digest",
+        "endpoint",
+        "is_json",
+        "limited_as",
+        "may_be_stale",
+        "problem",
+        "shape",
+        "shape_name",
+        "suits",
+        "target",
+        "timeout",
+    )
+
+    def __init__(
+        self, config: WorkerConfig, head: RequestHead, target: bytes, client: Client
+    ) -> None:
+        """`target` is forwarded, without keys; `config`: what all of this was worked out with."""
+        self.config = config
+        self.client = client
+        self.credentials = credentials(head.look, config.keys.prefix)
+        if b"?" in target:
+            target = without_keys(target, self.credentials)
+        self.target = target
+        self.endpoint = endpoint_of(target)
+        self.caller = self.credentials.caller
+        self.limited_as = self.credentials.keys[0] if self.caller is _OWN else LENT
+        """The key that limits of mirrors are noted by."""
+        self.digest = b""
+        """Of the issued key, as `issued` has looked for it."""
+        self._pepper: bytes | None = None
+        self.is_json = is_json(head)
+        self.may_be_stale = not head.websocket and (
+            head.method in (b"GET", b"HEAD") or self.endpoint in _POOLED_POSTS
+        )
+        """True if a reused connection will do, for a request that can be repeated."""
+        multipart = head.look.get(b"content-type", b"").lower().startswith(b"multipart/")
+        dialect = dialect_of(self.endpoint, target)
+        self.shape = (head.method, self.endpoint, dialect, multipart)
+        """What a plan depends on beside the body (`request_policy.py`)."""
+        self.shape_name = repr(self.shape)
+        """The same in one word, whose hash is known: that of an Enum's member costs a call."""
+        asked = head.look.get(b"x-mirrorgate-timeout")
+        self.timeout = asked_timeout(asked) if asked is not None else None
+        """Seconds that the caller will wait at most, if it said so."""
+        self.suits: dict[Upstream, bool] = {}
+        """Which mirrors are configured for this endpoint and these keys, as far as that was asked.
+
+        Only what holds as long as the configuration does; health is looked at with each request.
+        """
+        in_path = path_holds_key(target, config.keys.prefix)
+        self.problem: Problem | None = _KEY_IN_PATH if in_path else None
+        """Why the head may not come in, if so; without a key the door has looked at it, too."""
+        self._head = head
+        self._fields: dict[tuple[bytes, bool], bytes] = {}
+
+    def __repr__(self) -> str:
+        return f"<Asked {self.endpoint} {self.caller}>"
+
+    def issued(self, ring: KeyIndex, wall: float) -> IssuedKey | None:
+        """The issued key that it carries, if that may be used at `wall` (since the epoch)."""
+        if self._pepper is not ring.pepper:
+            self._pepper, self.digest = ring.pepper, ring.digest(self.credentials.keys[0])
+        return ring.find(self.digest, wall)
+
+    def fields_for(self, upstream: Upstream, talks: bool) -> bytes:
+        """The fields that this mirror gets, with the key that it takes.
+
+        `talks`: we may have to read it or say something in it, so it must not be compressed.
+        """
+        key = b"" if self.caller is _OWN else upstream.api_key
+        known = self._fields.get((key, talks))
+        if known is None:
+            known = fields_with_key(self._head, self.credentials, key, plain=talks)
+            self._fields[key, talks] = known
+        return known

@@ -1,0 +1,99 @@
+"""Request policy: timeouts, attempts and the dialect of the response, from the request's hints."""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+import msgspec
+
+from router.balancing.load import GENERATING, Baseline, Baselines, Kind
+from router.balancing.retry import Repeat, repeat_of
+from router.balancing.timeouts import Classes, Patience, is_reasoning
+from router.forwarding.body import RequestBody
+from router.forwarding.request_context import RequestContext
+from router.upstream.dialect import Dialect
+from router.wire.json_scan import storable, top_values
+
+MOST_PLANS = 512
+"""Models are clients' own words: beyond this many plans all are forgotten."""
+
+MOST_MODEL = 128
+"""Characters of a model's name that a plan knows."""
+
+
+class RequestPolicy(NamedTuple):
+    """The treatment of requests that are alike."""
+
+    model: str
+    """As the client calls it; "" when it is not known."""
+    stream: bool
+    """True if a stream is asked for."""
+    patience: Patience
+    baseline: Baseline
+    repeat: Repeat
+    dialect: Dialect
+
+
+class RequestPolicies:
+    """Makes plans, and remembers them."""
+
+    def __init__(self, classes: Classes, baselines: Baselines) -> None:
+        self._classes = classes
+        self._baselines = baselines
+        self._known: dict[tuple[str, str, bool, bool], RequestPolicy] = {}
+
+    def plan(self, asked: RequestContext, body: RequestBody, now: float) -> RequestPolicy:
+        """The plan for a request; what is known of its body is at hand."""
+        model, stream, stored = "", False, False
+        if asked.is_json and body.collected:
+            model, stream, unstored = hints(body.peek())
+            model = model[:MOST_MODEL]
+            stored = asked.endpoint == "responses" and not unstored
+        key = (asked.shape_name, model, stream, stored)
+        plan = self._known.get(key)
+        if plan is None:
+            plan = self._make(asked, model, stream, stored, now)
+            if len(self._known) >= MOST_PLANS:
+                self._known.clear()
+            self._known[key] = plan
+        if asked.timeout is None:
+            return plan
+        return plan._replace(patience=plan.patience.lowered_to(asked.timeout))
+
+    def _make(
+        self, asked: RequestContext, model: str, stream: bool, stored: bool, now: float
+    ) -> RequestPolicy:
+        method, endpoint, dialect, multipart = asked.shape
+        reasons = endpoint in GENERATING and is_reasoning(model)
+        reads = method in (b"GET", b"HEAD", b"OPTIONS")
+        kind = Kind("" if reads else endpoint, reasons, stream)
+        return RequestPolicy(
+            model=model,
+            stream=stream,
+            patience=self._classes.patience(endpoint, model, stream),
+            baseline=self._baselines.of(kind, now),
+            repeat=repeat_of(method, endpoint, multipart=multipart, stored=stored),
+            dialect=dialect,
+        )
+
+
+def hints(body: bytes) -> tuple[str, bool, bool]:
+    """The model ("" if it has none), and if "stream" is true and "store" false."""
+    top = top_values(body)
+    return _text(top.model), bytes(top.stream) == b"true", bytes(top.store) == b"false"
+
+
+def model_of(body: bytes) -> str:
+    """The top-level model of a JSON object; "" when there is none or it is no string."""
+    return _text(top_values(body).model)
+
+
+def _text(raw: msgspec.Raw) -> str:
+    data = bytes(raw)
+    if not data.startswith(b'"'):
+        return ""
+    try:
+        return storable(json.loads(data)) if b"\\" in data else data[1:-1].decode()
+    except ValueError:
+        return ""

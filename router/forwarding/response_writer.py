@@ -1,0 +1,159 @@
+"""One response's way to the client: head, framing of our own, body untouched, a visible end.
+
+Several pieces of a body that arrive in one read leave as one chunk and one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+
+from router.wire.chunked import LAST_CHUNK, chunk
+from router.wire.error_response import status_line
+from router.wire.request import RequestHead
+from router.wire.response import ResponseHead
+from router.wire.write_batch import WriteBatch
+
+_LINGER_RESET = struct.pack("ii", 1, 0)
+
+
+class ResponseWriter:
+    """Writes one mirror's response to one client."""
+
+    __slots__ = (
+        "_chunked",
+        "_framed",
+        "_pending",
+        "_request",
+        "_told",
+        "_transport",
+        "_write_batch",
+        "body_bytes",
+        "keep_alive",
+    )
+
+    def __init__(
+        self,
+        write_batch: WriteBatch,
+        transport: asyncio.Transport,
+        request: RequestHead,
+        told: bool,
+    ) -> None:
+        """`told`: the client has a head already, of a chunked response."""
+        self._write_batch = write_batch
+        self._transport = transport
+        self._request = request
+        self._pending = b""
+        self._told = self._chunked = told
+        self.body_bytes = 0
+        self.keep_alive = False
+        """True if the client's connection can carry another request after this response."""
+        self._framed = True
+
+    def begun(self) -> None:
+        """The client has been given a head meanwhile."""
+        self._told = self._chunked = True
+
+    def informational(self, response: ResponseHead) -> None:
+        """Pass on an interim response, to clients that know them (RFC 9110 section 15.2)."""
+        if self._request.http10 or response.status == 100 or self._told:
+            return
+        head = [status_line(response.status, response.reason), *response.fields, b"\r\n"]
+        self._write_batch.write(self._transport, b"".join(head))
+
+    def head(self, response: ResponseHead, added: bytes, keep_alive: bool) -> None:
+        """Prepare the head; it is written together with what follows it in the same read."""
+        if self._told:
+            self.keep_alive = keep_alive
+            return
+        line = status_line(response.status, response.reason)
+        if response.length and keep_alive and not self._request.http10:  # as most are
+            self.keep_alive = True
+            ending = b"content-length: %d\r\n\r\n" % response.length
+        else:
+            framing = self._framing(response)
+            self.keep_alive = keep_alive and self._framed
+            ending = framing + self._connection(response) + b"\r\n"
+        self._pending = b"".join((line, *response.fields, added, ending))
+
+    def _framing(self, response: ResponseHead) -> bytes:
+        if response.bodiless:
+            return b""
+        if response.length is not None:
+            return b"content-length: %d\r\n" % response.length
+        if self._request.method == b"HEAD":
+            return b""
+        if self._request.http10:
+            self._framed = False
+            return b""
+        self._chunked = True
+        return b"transfer-encoding: chunked\r\n"
+
+    def _connection(self, response: ResponseHead) -> bytes:
+        if response.status == 101:
+            return b"connection: Upgrade\r\nupgrade: websocket\r\n"
+        if not self.keep_alive:
+            return b"connection: close\r\n"
+        return b"connection: keep-alive\r\n" if self._request.http10 else b""
+
+    def data(self, parts: list[bytes], ended: bool) -> None:
+        """Write what one read brought."""
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
+        self.body_bytes += len(body)
+        if self._chunked and body:
+            body = chunk(body)
+        if self._chunked and ended:
+            body += LAST_CHUNK
+        out = self._pending + body if self._pending else body
+        self._pending = b""
+        if out:
+            self._write_batch.write(self._transport, out)
+
+    @property
+    def takes_more(self) -> bool:
+        """True if something of our own can be added to the body."""
+        return self._chunked or not self._framed
+
+    def words(self, words: bytes) -> None:
+        """Add something of our own to the body, between two events of a stream."""
+        self._write_batch.write(self._transport, chunk(words) if self._chunked else words)
+
+    def cut(self) -> None:
+        """End a response that cannot be completed, so that the client sees it is incomplete.
+
+        With framing, a connection that ends before the frame does is an error to every client, and
+        what was relayed still arrives. Without framing only a reset is one: a clean end would look
+        like the end of the body.
+        """
+        self._write_batch.flush()
+        if self._framed:
+            close(self._transport)
+        else:
+            reset(self._transport)
+
+
+def close(transport: asyncio.Transport) -> None:
+    """Close once: a second close() makes asyncio's TLS forget its connection, abort() included."""
+    if not transport.is_closing():
+        transport.close()
+
+
+def end_writing(transport: asyncio.Transport) -> None:
+    """Half-close behind what is pending. asyncio asks the kernel at once, which may know of a reset
+    that nobody has read of yet."""
+    try:
+        transport.write_eof()
+    except OSError:
+        transport.abort()
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection with RST: a plain abort() sends a clean FIN."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        except OSError:
+            pass  # closed already
+    transport.abort()

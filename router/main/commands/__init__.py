@@ -1,1 +1,0 @@
-"""The commands of `mirrorgate`, one module each: `add` declares, `run` does."""

@@ -1,0 +1,257 @@
+"""Contents of a JSON request that metering needs, and the estimated size of its input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+from router.metering.usage import sane
+from router.wire.json_scan import JsonObject, Member, fold, members, members_of_text, storable
+
+_OPTIONS = "stream_options"
+_USAGE = "include_usage"
+LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+DECIDING = frozenset(
+    (
+        "model",
+        "models",
+        "tools",
+        "stream",
+        _OPTIONS,
+        "background",
+        "store",
+        "input",
+        "messages",
+        "prompt",
+        "n",
+        "best_of",
+        "previous_response_id",
+        "conversation",
+        "service_tier",
+        *LIMITS,
+    )
+)
+"""Keys that decide what an answer costs, or who may read it."""
+_NUMBERS = ("n", "best_of", *LIMITS)
+_READ_OPTIONS = frozenset((_USAGE,))
+_ASKS = '{"include_usage":true}'
+MOST_MODEL = 128
+"""Characters of a model's name that are kept."""
+_MOST_NAMED = 64
+"""Characters of a key that an error quotes."""
+MOST_COUNT = 1000
+"""Answers that a request may ask for: OpenAI makes 128 of a dialogue and 10 images at most. Up to
+here a mirror may judge for itself, and what it makes is reserved."""
+_COUNTS = ("n", "best_of")
+_READ_OF_TOOLS = frozenset(("model",))
+KEPT = ("previous_response_id", "conversation")
+
+
+class RequestScan(NamedTuple):
+    """The contents of a body that are metered."""
+
+    model: str
+    stream: bool
+    background: bool
+    """The answer is made later, and fetched."""
+    twice: str
+    """A key that is there twice but for letters' case, or that is read here and is not in lower
+    case; "" if there is none. Servers differ in which of equal keys counts, and those written in Go
+    take any case."""
+    no_number: str
+    """A key that decides how much is made, with a value that is no whole number, which some servers
+    take for one; "" if there is none."""
+    too_many: str
+    """A key that asks for more than `MOST_COUNT`; "" if there is none."""
+    others: list[str]
+    """Further models that it names, to fall back on or for tools; "" for one that is no text."""
+    characters: int
+    """Of `input`, if that is a text."""
+    images: int
+    """Images that are asked for."""
+    size: int
+    """Bytes that an estimate of the input goes by (below)."""
+    body: bytes | None
+    """The body that also asks for the usage; None when it need not."""
+    choices: int
+    """How many answers are made."""
+    most_output: int
+    """Tokens that each may have at most, as the request says; 0: it does not."""
+    store: bool | None
+    """True if the answer is kept; None: it does not say."""
+    continues: bool
+    """True if the input has more than the request, which the mirror keeps."""
+
+
+def scan_request(body: bytes, ask: bool, limits: Sequence[str] = ()) -> RequestScan | None:
+    """The contents of a body; None when it is no JSON object, which no mirror would take, or has
+    too many parts to be read (`json_scan.py`).
+
+    `ask`: where its stream tells its usage only to those who ask, do so. `limits`: the keys that
+    limit the output where this is asked.
+    """
+    read = members(body)
+    if read is None:
+        return None
+    last = {member.key: member for member in read.members}
+    data = {key: member.value for key, member in last.items()}
+    model, spoken, stream = data.get("model"), data.get("input"), bool(data.get("stream"))
+    options = last.get(_OPTIONS)
+    inner, tools = None, last.get("tools")
+    if options is not None and isinstance(options.value, dict):
+        inner = members_of_text(read.text[options.begin : options.end])
+        if inner is None:
+            return None
+    used = _tools(read.text[tools.begin : tools.end]) if tools is not None else []
+    if used is None:
+        return None
+    return RequestScan(
+        model=storable(model[:MOST_MODEL]) if isinstance(model, str) else "",
+        stream=stream,
+        background=data.get("background") not in (None, False),
+        twice=_twice(read, DECIDING) or _twice(inner, _READ_OPTIONS) or _twice_in_tools(used),
+        no_number=next((key for key in _NUMBERS if not _is_whole(data.get(key))), ""),
+        too_many=next((key for key in _COUNTS if _count(data.get(key)) > MOST_COUNT), ""),
+        others=[*_fallbacks(data.get("models")), *_models_of_tools(used)],
+        characters=len(spoken) if isinstance(spoken, str) else 0,
+        images=_count(data.get("n")),
+        size=counted_size(len(body), data),
+        body=_asking(read, options, inner) if ask and stream else None,
+        choices=_prompts(data.get("prompt"))
+        * max(_count(data.get("n")), _count(data.get("best_of"))),
+        most_output=max((sane(data.get(limit)) for limit in limits), default=0),
+        store=data["store"] if isinstance(data.get("store"), bool) else None,
+        continues=any(data.get(key) for key in KEPT) or isinstance(data.get("prompt"), dict),
+    )
+
+
+def _twice(found: JsonObject | None, read: frozenset[str]) -> str:
+    return ambiguous((key for key, *_ in found.members), read) if found is not None else ""
+
+
+def ambiguous(keys: Iterable[str], read: frozenset[str]) -> str:
+    """A key that could be taken in two ways, as `Wanted.twice`; `read`: those that are read."""
+    seen: set[str] = set()
+    for key in keys:
+        folded = fold(key)
+        if folded in seen or (folded in read and folded != key):
+            return folded[:_MOST_NAMED]
+        seen.add(folded)
+    return ""
+
+
+def _is_whole(number: object) -> bool:
+    """True if all servers see the same number, if there is any."""
+    if number is None:
+        return True
+    return isinstance(number, int | float) and not isinstance(number, bool) and number % 1 == 0
+
+
+def _fallbacks(models: object) -> list[str]:
+    """The models of a list to fall back on, as OpenRouter's API has it."""
+    if not models:
+        return []
+    listed = models if isinstance(models, list) else [models]
+    return [model if isinstance(model, str) else "" for model in listed]
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object with all that it has, equal keys too."""
+
+
+_PAIRS = json.JSONDecoder(object_pairs_hook=_Pairs)
+
+
+def _tools(text: str) -> list[_Pairs] | None:
+    """The tools in this JSON, which was read before; None where it is nested too deeply."""
+    try:
+        tools = _PAIRS.raw_decode(text)[0]
+    except RecursionError:
+        return None
+    plain = isinstance(tools, list) and not isinstance(tools, _Pairs)
+    return [tool for tool in tools if isinstance(tool, _Pairs)] if plain else []
+
+
+def _twice_in_tools(tools: list[_Pairs]) -> str:
+    found = (ambiguous((key for key, _ in tool), _READ_OF_TOOLS) for tool in tools)
+    return next(filter(None, found), "")
+
+
+def _models_of_tools(tools: list[_Pairs]) -> list[str]:
+    """The models that tools name, as `image_generation` of responses may."""
+    named = (value for tool in tools for key, value in tool if key == "model")
+    return [model if isinstance(model, str) else "" for model in named if model is not None]
+
+
+def _prompts(prompt: object) -> int:
+    """How many prompts of completions these are: a list of tokens is one."""
+    if not isinstance(prompt, list):
+        return 1
+    return max(1, sum(isinstance(each, str | list) for each in prompt))
+
+
+def _count(number: object) -> int:
+    """The number of answers or images that `n` asks for; Python's servers take 2.0 for 2."""
+    if isinstance(number, bool) or not isinstance(number, int | float) or number % 1:
+        return 1
+    return int(max(number, 1))
+
+
+def _asking(read: JsonObject, options: Member | None, inner: JsonObject | None) -> bytes | None:
+    """The body with the request for the usage; None when it has that, or has strange options."""
+    if options is None:  # there is at least "stream"
+        begin = end = read.text.index("{") + 1
+        new = f'"{_OPTIONS}":{_ASKS},'
+    elif options.value is None:
+        _, _, begin, end = options
+        new = _ASKS
+    elif inner is None:
+        return None
+    else:
+        begin, end, new = _in_options(inner)
+        begin, end = begin + options.begin, end + options.begin
+    return f"{read.text[:begin]}{new}{read.text[end:]}".encode() if new else None
+
+
+def _in_options(inner: JsonObject) -> tuple[int, int, str]:
+    """Where to put what; nothing if the usage is asked for."""
+    for key, value, begin, end in inner.members:
+        if key == _USAGE:
+            return begin, end, "" if value is True else "true"
+    return 1, 1, f'"{_USAGE}":true' + ("," if inner.members else "")
+
+
+_LARGE = 4096
+"""Letters from which a text in an attachment is taken for the attachment itself."""
+ATTACHED = 4000
+"""Bytes of words that an attachment counts as: a thousand tokens."""
+_ATTACHMENTS = ("url", "image_url", "file_url", "data", "file_data")
+"""Keys whose texts are attachments; in a `source` of the type "text", `data` is words."""
+_WORDS = ("text", "input_text", "output_text", "refusal", "thinking", "tool_result", "tool_use")
+
+
+def counted_size(size: int, data: Mapping[str, Any]) -> int:
+    """Of a body of so many bytes, with this JSON object in it: those that estimates go by."""
+    if size < _LARGE:
+        return size
+    large = [len(text) for text in _attached(data) if len(text) >= _LARGE]
+    return size - sum(large) + ATTACHED * len(large)
+
+
+def _attached(data: Mapping[str, Any]) -> Iterator[str]:
+    """Texts in what is attached to the turns of a dialogue, in OpenAI's and Anthropic's shapes."""
+    for turn in chain(_list(data.get("messages")), _list(data.get("input"))):
+        for part in _list(turn.get("content")):
+            if part.get("type") not in _WORDS:
+                inner = (value for value in part.values() if isinstance(value, dict))
+                for fields in (part, *(each for each in inner if each.get("type") != "text")):
+                    texts = (fields.get(key) for key in _ATTACHMENTS)
+                    yield from (text for text in texts if isinstance(text, str))
+
+
+def _list(value: object) -> Iterator[dict[str, Any]]:
+    return (
+        (each for each in value if isinstance(each, dict)) if isinstance(value, list) else iter(())
+    )

@@ -1,0 +1,177 @@
+"""The use that an answer tells, out of the JSON of an answer or of an event.
+
+Shapes: OpenAI's chat and completions (`prompt_tokens`), responses, images and transcriptions
+(`input_tokens`, or `seconds`), embeddings; Anthropic's messages, whose `input_tokens` leave out
+what was written to or read from the cache. Sources: the API references of both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from router.metering.usage import Usage, sane
+from router.upstream.dialect import Dialect
+
+_OBJECT = re.compile(rb'"usage"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}(?=\{)')
+_DURATION = re.compile(rb'"duration"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"?([0-9.]{1,16})')
+_TOKEN = re.compile(rb'["{}\[\]](?:(?<=")[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z))?', re.DOTALL)
+"""A bracket or a whole string; one that is cut off counts to the end of the text."""
+_DECODER = json.JSONDecoder()
+_MOST_USAGE = 8 << 10
+"""Bytes of a `usage` object."""
+
+
+def parsed(text: bytes) -> Mapping[str, Any] | None:
+    """A JSON object; None for anything else."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def usage_of(told: object) -> Usage | None:
+    """What a `usage` object says; None when it says nothing that is known."""
+    if not isinstance(told, Mapping):
+        return None
+    if "prompt_tokens" in told or "completion_tokens" in told:
+        output = sane(told.get("completion_tokens"))
+        asked = sane(told.get("prompt_tokens"))
+        return _tokens(asked, _cached(told, "prompt_tokens_details"), output)
+    if "input_tokens" in told or "output_tokens" in told:
+        read = sane(told.get("cache_read_input_tokens"))
+        more = read + sane(told.get("cache_creation_input_tokens"))
+        cached = read or _cached(told, "input_tokens_details")
+        cached = cached or _cached(told, "input_token_details")  # as Realtime spells it
+        return _tokens(
+            sane(told.get("input_tokens")) + more, cached, sane(told.get("output_tokens"))
+        )
+    if "seconds" in told:
+        return Usage(audio_ms=_milliseconds(told["seconds"]))
+    return Usage(input=sane(told["total_tokens"])) if "total_tokens" in told else None
+
+
+def _tokens(asked: int, cached: int, output: int) -> Usage:
+    return Usage(input=asked, cached=min(cached, asked), output=output)
+
+
+def _cached(told: Mapping[str, Any], name: str) -> int:
+    details = told.get(name)
+    return sane(details.get("cached_tokens")) if isinstance(details, Mapping) else 0
+
+
+def _milliseconds(seconds: object) -> int:
+    if isinstance(seconds, str):  # `duration` of a verbose transcription has been both
+        try:
+            seconds = float(seconds)
+        except ValueError:
+            return 0
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        return 0
+    return round(seconds * 1000) if 0 <= seconds <= 1e6 else 0
+
+
+def usage_of_answer(data: Mapping[str, Any]) -> Usage | None:
+    """What the JSON of a whole answer says."""
+    told = usage_of(data.get("usage"))
+    if told is None and "duration" in data and "text" in data:
+        return Usage(audio_ms=_milliseconds(data["duration"]))
+    return told
+
+
+def usage_of_event(dialect: Dialect, data: Mapping[str, Any], before: Usage | None) -> Usage | None:
+    """What is known after an event; each says the whole anew, or what Anthropic's have new."""
+    if dialect is Dialect.messages:
+        return _of_messages(data, before)
+    if dialect is Dialect.responses:
+        response = data.get("response")
+        data = response if isinstance(response, Mapping) else {}
+    told = usage_of(data.get("usage"))
+    return before if told is None else told
+
+
+def _of_messages(data: Mapping[str, Any], before: Usage | None) -> Usage | None:
+    message = data.get("message")
+    begins = data.get("type") == "message_start" and isinstance(message, Mapping)
+    told = usage_of(message.get("usage") if begins and message else data.get("usage"))
+    if told is None or before is None:
+        return before if told is None else told
+    said_input = told.input or told.cached
+    return Usage(
+        input=told.input if said_input else before.input,
+        cached=told.cached if said_input else before.cached,
+        output=max(told.output, before.output),
+    )
+
+
+def says_only_usage(data: Mapping[str, Any]) -> bool:
+    """True if a chunk of chat or completions is the one that `include_usage` adds."""
+    return data.get("choices") == [] and isinstance(data.get("usage"), Mapping)
+
+
+def is_last(data: Mapping[str, Any]) -> bool:
+    """True if an event with usage says it of the whole answer."""
+    kind, choices = data.get("type"), data.get("choices")
+    if isinstance(choices, list):
+        return all(isinstance(each, dict) and each.get("finish_reason") for each in choices)
+    return kind not in ("message_start", "response.created", "response.in_progress")
+
+
+def usage_near_end(head: bytes, tail: bytes) -> Usage | None:
+    """The use in a JSON object of which only beginning and end are at hand.
+
+    A key counts only if it is one of the outermost object: what follows its value must close one
+    bracket, what precedes it must have opened one. Others are the caller's own words, as in the
+    schema of a tool.
+    """
+    for found in reversed(list(_OBJECT.finditer(tail))):
+        read = _object_at(tail, found.end())
+        if read is not None and _depth(tail, read[1]) == -1:
+            return usage_of(read[0])
+    for found in _OBJECT.finditer(head):
+        if _depth(head, 0, found.start()) == 1:
+            read = _object_at(head, found.end())
+            return usage_of(read[0]) if read is not None else None
+    return None
+
+
+def duration_near_begin(head: bytes) -> Usage | None:
+    """The length of the audio that a long transcription tells before its text."""
+    for found in _DURATION.finditer(head):
+        if _depth(head, 0, found.start()) == 1:
+            return Usage(audio_ms=_milliseconds(found[1].decode()))
+    return None
+
+
+def inner_usage_near_end(tail: bytes) -> Usage | None:
+    """The last use in the end of an event that was too long to be kept."""
+    for found in reversed(list(_OBJECT.finditer(tail))):
+        read = _object_at(tail, found.end())
+        if read is not None and (told := usage_of(read[0])) is not None:
+            return told
+    return None
+
+
+def _object_at(text: bytes, at: int) -> tuple[object, int] | None:
+    """The object that begins there, and where it ends."""
+    some = text[at : at + _MOST_USAGE].decode("latin-1")  # names and numbers: one byte each
+    try:
+        data, size = _DECODER.raw_decode(some)
+    except (ValueError, RecursionError):
+        return None
+    return data, at + size
+
+
+def _depth(text: bytes, start: int, end: int | None = None) -> int:
+    """How many more brackets are opened than closed there."""
+    depth = 0
+    for token in _TOKEN.finditer(text, start, len(text) if end is None else end):
+        first = token[0]
+        if first in (b"{", b"["):
+            depth += 1
+        elif first in (b"}", b"]"):
+            depth -= 1
+    return depth

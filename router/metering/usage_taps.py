@@ -1,0 +1,290 @@
+"""Usage noted from response bodies in passing: JSON documents and event streams."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+
+from router.metering.usage import Usage
+from router.metering.usage_reader import (
+    duration_near_begin,
+    inner_usage_near_end,
+    is_last,
+    parsed,
+    says_only_usage,
+    usage_near_end,
+    usage_of_answer,
+    usage_of_event,
+)
+from router.upstream.dialect import Dialect, Sight, look
+from router.wire.sse import EventSplitter
+
+MOST_KEPT = 64 << 10
+"""Bytes of the beginning that are kept, and of the end."""
+_IMAGE_KEYS = re.compile(rb'(?<!\\)"(?:b64_json|url)"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}"')
+_LONGEST = 32
+"""Bytes of such a key, with what follows it, at most; and the one before."""
+_SAYS_ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*[{"]')
+
+
+class JsonTap:
+    """Reads one JSON answer."""
+
+    __slots__ = (
+        "_carry",
+        "_counts_images",
+        "_end",
+        "_end_size",
+        "_head",
+        "error",
+        "images",
+        "size",
+    )
+
+    def __init__(self, counts_images: bool) -> None:
+        self._counts_images = counts_images
+        self._carry = b""
+        self._head = b""
+        self._end: deque[bytes] = deque()
+        self._end_size = 0
+        self.size = 0
+        self.images = 0
+        self.error = False
+        """True if it says that there is no answer."""
+
+    def __repr__(self) -> str:
+        return f"<JsonTap {self.size} B>"
+
+    def feed(self, piece: bytes) -> None:
+        """Note a piece."""
+        self.size += len(piece)
+        if self._counts_images:
+            self._count(piece)
+        room = MOST_KEPT - len(self._head)
+        if room > 0:
+            self._head += piece[:room]
+            piece = piece[room:]
+        if piece:
+            self._keep_end(piece)
+
+    def _keep_end(self, piece: bytes) -> None:
+        self._end.append(piece[-MOST_KEPT:])
+        self._end_size += len(self._end[-1])
+        while self._end_size - len(self._end[0]) >= MOST_KEPT:
+            self._end_size -= len(self._end.popleft())
+
+    def _count(self, piece: bytes) -> None:
+        text, known = self._carry + piece, len(self._carry)
+        self.images += sum(found.end() > known for found in _IMAGE_KEYS.finditer(text))
+        self._carry = text[-_LONGEST:]
+
+    def usage(self) -> Usage | None:
+        """What it has said, after its end."""
+        end = b"".join(self._end)
+        if len(self._head) + len(end) < self.size:
+            return usage_near_end(self._head, end) or duration_near_begin(self._head)
+        data = parsed(self._head + end)
+        if data is None:
+            self.error = _SAYS_ERROR.match(self._head) is not None
+            return None
+        self.error = bool(data.get("error"))
+        return usage_of_answer(data)
+
+
+MOST_EVENT = 256 << 10
+"""Bytes of an event that are kept to read it, or until it is known whether it is left out."""
+MOST_TAIL = 64 << 10
+"""Bytes of the end of a longer one."""
+_EOL = rb"(?>\r\n|\n|\r)"
+_END = re.compile(_EOL + _EOL)
+_ALONE = re.compile(rb"(?>:[^\r\n]*+)?" + _EOL)
+"""A line that waits for nothing: a blank one, or a comment, before an event."""
+_ALONE_BEGINS = b":\r\n"
+_USAGE = re.compile(rb'"usage"[ \t]*+:[ \t]*+\{')
+_ERROR = re.compile(rb'"error"[ \t]*+:[ \t]*+[{"]|"(?:error|response\.failed)"|event: ?error')
+_SAYS = re.compile(
+    rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments)"[ \t]*+:[ \t]*+"(?!")'
+)
+_DELTA = re.compile(rb'"type"[ \t]*+:[ \t]*+"(?:[a-z_]+\.[a-z_.]*?delta|content_block_delta)"')
+_SPOKEN = re.compile(
+    rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments|delta|thinking|partial_json)"'
+    rb'[ \t]*+:[ \t]*+"([^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+)'
+)
+"""Within one line: how a line ends must not count, for it may not have come whole."""
+_REASONS = re.compile(
+    rb'"reasoning(?:_content)?"[ \t]*+:[ \t]*+"(?!")|"thinking_delta"'
+    rb'|"type"[ \t]*+:[ \t]*+"(?:response\.)?reasoning'
+)
+_LONGEST_TOKEN = 16
+"""Bytes of an event's text up to which it is taken for one token, as nearly all are."""
+_IMAGE = re.compile(rb'"type"[ \t]*+:[ \t]*+"image_(?:generation|edit)\.completed"')
+_CHUNKS = (Dialect.chat, Dialect.completions)
+
+
+class EventTap:
+    """Reads one stream of events."""
+
+    __slots__ = (
+        "_after_cr",
+        "_dialect",
+        "_hid",
+        "_hide",
+        "_rest",
+        "_says",
+        "_tail",
+        "content",
+        "error",
+        "final",
+        "images",
+        "reasons",
+        "tokens",
+        "usage",
+    )
+
+    def __init__(self, dialect: Dialect, hide: bool) -> None:
+        """`hide`: the event that says nothing but the use is left out."""
+        self._dialect = dialect
+        self._hide = hide
+        self._says = _SAYS if dialect in _CHUNKS else _DELTA
+        self._rest = b""
+        """Of an event that has begun."""
+        self._tail = b""
+        """The end so far of one that was too long; all of it has gone on."""
+        self._after_cr = self._hid = False
+        self.content = 0
+        """Events with content."""
+        self.tokens = 0
+        """Roughly what they hold: some mirrors put many into one event."""
+        self.images = 0
+        self.error = False
+        """True if an event said that there will be no answer."""
+        self.usage: Usage | None = None
+        self.final = False
+        """True if that is the use of the whole answer, not of what there is so far."""
+        self.reasons = False
+        """True if it shows reasoning, or that there is some."""
+
+    def __repr__(self) -> str:
+        return f"<EventTap {self.content} events, {self.usage}>"
+
+    def feed(self, piece: bytes) -> bytes:
+        """Read a piece; what may go on now."""
+        out: list[bytes] = []
+        text = self._whole_line_end(piece, out)
+        if self._tail:
+            text = self._read_long(text, out)
+        look, begin = max(0, len(self._rest) - 2), 0
+        text = self._rest + text
+        while end := _end_of_event(text, begin, look):
+            self._take(text[begin:end], out)
+            begin = look = end
+        if begin and begin == len(text):
+            self._after_cr = text.endswith(b"\r")
+        self._rest = text[begin:] if begin else text
+        self._let_go(out)
+        return b"".join(out) if self._hide else piece
+
+    def finish(self) -> bytes:
+        """The stream has ended: what was kept of an event that lacks its blank line."""
+        out: list[bytes] = []
+        if self._rest:
+            self._take(self._rest, out)
+        if self._tail:
+            self._end_long(self._tail)
+        self._rest = b""
+        return b"".join(out) if self._hide else b""
+
+    def _whole_line_end(self, piece: bytes, out: list[bytes]) -> bytes:
+        """A piece without the second half of a CR LF, which belongs to what was before."""
+        if not self._after_cr or not piece:
+            return piece
+        self._after_cr = False
+        if not piece.startswith(b"\n"):
+            return piece
+        if not self._hid:
+            out.append(b"\n")
+        return piece[1:]
+
+    def _let_go(self, out: list[bytes]) -> None:
+        """What is too long need not wait for its end."""
+        rest = self._rest
+        if len(rest) > MOST_EVENT:
+            out.append(rest)
+            self.images += _IMAGE.search(rest, 0, 4096) is not None
+            self.content += 1
+            self.tokens += 1
+            self._rest, self._tail = b"", rest[-MOST_TAIL:]
+
+    def _read_long(self, piece: bytes, out: list[bytes]) -> bytes:
+        """Let a long event pass; what follows it."""
+        text, known = self._tail + piece, len(self._tail)
+        found = _END.search(text, known - 2)
+        if found is None:
+            self._tail = text[-MOST_TAIL:]
+            out.append(piece)
+            return b""
+        out.append(text[known : found.end()])
+        self._after_cr, self._hid = found.end() == len(text) and text.endswith(b"\r"), False
+        self._end_long(text[: found.end()])
+        return text[found.end() :]
+
+    def _end_long(self, tail: bytes) -> None:
+        self._tail = b""
+        told = inner_usage_near_end(tail)
+        if told is not None:
+            self.usage, self.final = told, True
+
+    def _take(self, event: bytes, out: list[bytes]) -> None:
+        self._hid = self._read(event) and self._hide
+        if not self._hid:
+            out.append(event)
+
+    def _read(self, event: bytes) -> bool:
+        """Note what an event says; whether that is nothing but the use."""
+        if self._says.search(event) is not None:
+            self.content += 1
+            self.tokens += tokens_in(event)
+        if not self.reasons and (b'"reasoning' in event or b"thinking" in event):
+            self.reasons = _REASONS.search(event) is not None
+        has_usage = b'"usage"' in event and _USAGE.search(event) is not None
+        if not has_usage and not _may_matter(event):
+            return False
+        only_usage = False
+        for one in EventSplitter(len(event) + 1).feed(event + b"\n\n"):
+            data = parsed(one.data)
+            if data is None:
+                continue
+            self.images += _IMAGE.search(one.data) is not None
+            self.error = self.error or look(self._dialect, one).sight is Sight.error
+            if has_usage:
+                self.usage = usage_of_event(self._dialect, data, self.usage)
+                self.final = is_last(data)
+                only_usage = self._dialect in _CHUNKS and says_only_usage(data)
+        return only_usage
+
+
+def tokens_in(event: bytes) -> int:
+    """Tokens that an event with content may hold, by OpenAI's rule of thumb of four bytes each."""
+    spoken = sum(len(text[1]) for text in _SPOKEN.finditer(event))
+    return spoken // 4 if spoken > _LONGEST_TOKEN else 1
+
+
+def _may_matter(event: bytes) -> bool:
+    """True if to look closer at an event for an error or an image; cheap, as nearly none does."""
+    if b"error" in event or b"response.failed" in event:
+        return _ERROR.search(event) is not None
+    return b"image_" in event and _IMAGE.search(event) is not None
+
+
+def _end_of_event(text: bytes, begin: int, look: int) -> int:
+    """Where an event ends that begins there, or a line before one; 0: not yet. `look` is where
+    that can be seen first."""
+    if begin == len(text):
+        return 0
+    if text[begin] in _ALONE_BEGINS and (alone := _ALONE.match(text, begin)) is not None:
+        return alone.end()
+    if b"\r" not in text:  # as nearly always; a regular expression costs ten times as much
+        at = text.find(b"\n\n", max(begin, look))
+        return at + 2 if at >= 0 else 0
+    found = _END.search(text, max(begin, look))
+    return found.end() if found is not None else 0

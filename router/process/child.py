@@ -1,0 +1,175 @@
+"""The child processes of a supervisor: how one is started, asked, judged and ended."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from monitor.common.ipc import Channel, ChannelClosed, Message, channel_pair
+from router.process.inherited import write_document
+
+log = logging.getLogger("supervisor")
+
+PING_EVERY = 2.0
+HUNG_AFTER = 10.0
+"""Seconds without an answer from a child's event loop after which it is replaced."""
+STARTING = 60.0
+"""The same while it has not said that it is ready: imports on a busy machine take their time."""
+STEADY = 10.0
+"""A child that lived this long is restarted at once; one that did not waits, longer each time."""
+MAX_BACKOFF = 30.0
+"""Seconds of the longest such pause, for a child that never got ready …"""
+MAX_PAUSE = 1.0
+"""… and for one that did: it may end again soon, but until then it serves."""
+
+
+class Shared(NamedTuple):
+    """Descriptors of the anonymous files that all children have."""
+
+    table: int
+    """Open requests and rates of clients (`admission/table.py`)."""
+    lists: int
+    """Bans and issued keys (`admission/last_lists.py`)."""
+
+
+@dataclass(slots=True)
+class ChildSlot:
+    """A place that must be filled: a worker slot, or control. Children come and go."""
+
+    name: str
+    module: str
+    arguments: dict[str, str]
+    fds: tuple[int, ...]
+    child: Child | None = None
+    failures: int = 0
+    due: float = 0.0
+    """When the next child may be started, on the supervisor's clock."""
+
+    def ended(self, now: float) -> float:
+        """The child has ended: forget it; returns the seconds until the next may start."""
+        child = self.child
+        assert child is not None
+        child.life.close()
+        self.child = None
+        if child.ready and now - child.started >= STEADY:
+            self.failures, self.due = 0, now
+            return 0.0
+        return self.failed(now, MAX_PAUSE if child.ready else MAX_BACKOFF)
+
+    def failed(self, now: float, longest: float = MAX_BACKOFF) -> float:
+        """It could not be filled for long; returns the seconds until the next try."""
+        self.failures += 1
+        delay = min(backoff(self.failures), longest)
+        self.due = now + delay
+        return delay
+
+
+@dataclass(slots=True)
+class Child:
+    """A running process and the channel on which it answers."""
+
+    process: subprocess.Popen[bytes]
+    life: Channel
+    started: float
+    heard: float
+    asked: float = 0.0
+    ready: bool = False
+    messages: list[Message] = field(default_factory=list)
+
+    def ask(self, now: float) -> None:
+        """Ask its event loop whether it is alive, now and then; a hung one is killed."""
+        if now - self.heard > (HUNG_AFTER if self.ready else STARTING):
+            log.error("process %d does not answer: it is killed", self.process.pid)
+            self.signal(signal.SIGKILL)
+        elif now - self.asked >= PING_EVERY:
+            self.asked = now
+            self.tell({"type": "ping"})
+
+    def tell(self, message: Message) -> None:
+        """Send it a message; a child that is gone is noticed elsewhere."""
+        try:
+            self.life.send(message)
+        except ChannelClosed:
+            pass
+
+    def hear(self, now: float) -> list[Message]:
+        """What it said, pongs apart."""
+        try:
+            messages = self.life.receive()
+        except ChannelClosed:
+            return []
+        if messages:
+            self.heard = now
+        return [message for message in messages if message.get("type") != "pong"]
+
+    def signal(self, number: int) -> None:
+        """Send it a signal; harmless when it has ended."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait before the next start after this many early ends in a row."""
+    return 0.0 if failures == 0 else min(0.1 * 3 ** (failures - 1), MAX_BACKOFF)
+
+
+def start(post: ChildSlot, document: dict[str, Any], now: float) -> Child:
+    """Start a fresh interpreter for a post, with its descriptors and the configuration.
+
+    Raises OSError when the system does not let it start.
+    """
+    ours, theirs = channel_pair()
+    try:
+        with theirs, open(write_document(document), "rb") as handed:
+            process = _spawn(post, theirs.fileno(), handed.fileno())
+    except BaseException:
+        ours.close()
+        raise
+    post.child = Child(process, Channel(ours), started=now, heard=now)
+    return post.child
+
+
+def _spawn(post: ChildSlot, life: int, document: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", post.module]
+    for name, value in {**post.arguments, "life": life, "document": document}.items():
+        command += (f"--{name}", str(value))
+    return subprocess.Popen(
+        command,
+        pass_fds=(*post.fds, life, document),
+        stdin=subprocess.DEVNULL,
+        process_group=0,  # Ctrl-C in a terminal is for the supervisor alone
+    )
+
+
+def worker_slot(
+    slot: int, feed: socket.socket, listen: socket.socket, shared: Shared, workers: int
+) -> ChildSlot:
+    """The place of one data-plane process."""
+    fds = {"feed": feed.fileno(), "listen": listen.fileno(), **shared._asdict()}
+    numbers = {"slot": slot, "workers": workers, **fds}
+    arguments = {name: str(number) for name, number in numbers.items()}
+    return ChildSlot(f"worker {slot}", "router.process.worker", arguments, tuple(fds.values()))
+
+
+def control_slot(
+    feeds: Sequence[socket.socket],
+    listeners: dict[str, socket.socket],
+    shared: Shared,
+    workers: int,
+) -> ChildSlot:
+    """The place of the control process."""
+    numbers = {name: str(sock.fileno()) for name, sock in listeners.items()}
+    numbers |= {name: str(fd) for name, fd in shared._asdict().items()}
+    numbers["workers"] = str(workers)
+    return ChildSlot(
+        "control",
+        "router.control.control",
+        {"feeds": ",".join(str(feed.fileno()) for feed in feeds), **numbers},
+        (*(sock.fileno() for sock in (*feeds, *listeners.values())), *shared),
+    )

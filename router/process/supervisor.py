@@ -1,0 +1,289 @@
+"""Serves nothing, only keeps processes alive: workers and control.
+
+It has no event loop, so that nothing a request or a probe does can hang it. It keeps the listening
+sockets, which `router/cli/startup.py` has bound, both ends of every channel, the table of open
+requests, and the last lists of bans and keys, so a child that is replaced loses only its own
+connections, and what these took is free again. When it dies, the kernel kills its children
+(`inherited.py`); one too young for that sees its channel end, and ends too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from monitor.common.ipc import Message, channel_pair
+from router.admission import shared_table
+from router.process import last_lists
+from router.process.child import ChildSlot, Shared, control_slot, start, worker_slot
+
+log = logging.getLogger("supervisor")
+
+GRACE = 10.0
+"""Seconds that children have after draining before they are killed."""
+SUSPENDED_AFTER = 5.0
+"""Seconds between two turns after which the whole instance was suspended, as by `docker pause`."""
+STUCK_AGAIN = 0.5
+"""Seconds after which a child that was told to keep a lock is killed if it still has the same one:
+whoever runs gives it back within microseconds."""
+_FIRST_TRIES = 3
+_TURN = 0.5
+
+
+class Supervisor:
+    """The processes of one instance."""
+
+    def __init__(
+        self,
+        document: dict[str, Any],
+        workers: int,
+        drain: float,
+        api: socket.socket,
+        control_listeners: dict[str, socket.socket],
+        on_ready: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._document = document
+        self._drain = drain
+        self._clock = clock
+        self._on_ready = on_ready
+        self._ready = False
+        self._turned = clock()
+        self._stopping: float | None = None
+        self._control_told = False
+        self._signals: list[int] = []
+        self._failure = ""
+        self._suspects: dict[int, tuple[int, float]] = {}
+        """By the number of a lock: the process that keeps it, and when to look again."""
+        pairs = [channel_pair() for _ in range(workers)]
+        self._listeners = [api, *control_listeners.values()]
+        self._kept = [end for pair in pairs for end in pair]
+        self._table = shared_table.create(workers + 1)  # the last column is control's
+        self._lists = last_lists.create()
+        shared = Shared(self._table, self._lists)
+        self._control = control_slot(
+            [theirs for _, theirs in pairs], control_listeners, shared, workers
+        )
+        self._workers = [
+            worker_slot(i, ours, api, shared, workers) for i, (ours, _) in enumerate(pairs)
+        ]
+        self._selector = selectors.DefaultSelector()
+        self._woken, self._waker = socket.socketpair()
+
+    def run(self) -> int:
+        """Stay until stopped; the exit code."""
+        self._catch_signals()
+        for post in self._posts():
+            self._start(post)
+        while True:
+            self._turn()
+            if self._stopping is not None and not any(post.child for post in self._posts()):
+                self._close()
+                return 1 if self._failure else 0
+
+    @property
+    def failure(self) -> str:
+        """Why it had to end, in one sentence; empty when it was asked to."""
+        return self._failure
+
+    def _posts(self) -> Iterable[ChildSlot]:
+        return (self._control, *self._workers)
+
+    def _turn(self) -> None:
+        self._selector.select(self._pause())
+        self._drain_waker()
+        now = self._clock()
+        self._forgive_suspension(now)
+        for number in self._take_signals():
+            self._on_signal(number, now)
+        for post in self._posts():
+            self._look_after(post, now)
+        self._look_at_suspects(now)
+        self._check_ready()
+        if self._stopping is not None:
+            self._end_stragglers(now)
+
+    def _pause(self) -> float:
+        """Seconds until something is due of itself."""
+        now = self._clock()
+        due = [post.due - now for post in self._posts() if post.child is None]
+        return min([_TURN, *(max(0.0, wait) for wait in due if self._stopping is None)])
+
+    def _forgive_suspension(self, now: float) -> None:
+        """Who could not ask for long must not take the silence for a hung child."""
+        if now - self._turned > SUSPENDED_AFTER:
+            for post in self._posts():
+                if post.child is not None:
+                    post.child.heard = now
+            self._suspects.clear()
+        self._turned = now
+
+    def _look_at_suspects(self, now: float) -> None:
+        """Kill who was told to keep a lock of the table and still does."""
+        for lock, (holder, due) in list(self._suspects.items()):
+            post = self._post_of(holder)
+            if post is None or shared_table.holder_of_lock(self._table, lock) != holder:
+                del self._suspects[lock]
+            elif now >= due and post.child is not None:
+                del self._suspects[lock]
+                log.warning("%s does not give a lock back: it is killed", post.name)
+                post.child.signal(signal.SIGKILL)
+
+    def _post_of(self, pid: int) -> ChildSlot | None:
+        return next((p for p in self._posts() if p.child and p.child.process.pid == pid), None)
+
+    def _look_after(self, post: ChildSlot, now: float) -> None:
+        child = post.child
+        if child is None:
+            if self._stopping is None and now >= post.due:
+                self._start(post)
+            return
+        for message in child.hear(now):
+            self._on_message(post, message)
+        code = child.process.poll()
+        if code is None:
+            child.ask(now)
+            return
+        for message in child.hear(now):
+            self._on_message(post, message)
+        self._child_ended(post, code, now)
+
+    def _child_ended(self, post: ChildSlot, code: int, now: float) -> None:
+        assert post.child is not None
+        self._selector.unregister(post.child.life)
+        column = [*self._workers, self._control].index(post)
+        shared_table.clear_column(self._table, column)  # what it held is free again
+        delay = post.ended(now)
+        if self._stopping is not None:
+            return
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        log.warning("%s ended %s; the next one starts in %.1f s", post.name, how, delay)
+        if not self._ready and post.failures >= _FIRST_TRIES:
+            self._fail(f"{post.name} cannot start: see the messages above")
+
+    def _start(self, post: ChildSlot) -> None:
+        now = self._clock()
+        try:
+            child = start(post, self._document, now)
+        except OSError as error:  # the machine is out of memory, processes or descriptors
+            delay = post.failed(now)
+            log.error("%s cannot start (%s); again in %.1f s", post.name, error.strerror, delay)
+            if not self._ready and post.failures >= _FIRST_TRIES:
+                self._fail(f"{post.name} cannot start: {error.strerror}")
+            return
+        self._selector.register(child.life, selectors.EVENT_READ)
+        log.debug("%s is process %d", post.name, child.process.pid)
+
+    def _on_message(self, post: ChildSlot, message: Message) -> None:
+        try:
+            self._take(post, message)
+        except (KeyError, TypeError):  # a fault of one child must not end all of them
+            log.error("%s sent a malformed message", post.name)
+
+    def _take(self, post: ChildSlot, message: Message) -> None:
+        kind = message["type"]
+        if kind == "ready" and post.child is not None:
+            post.child.ready = True
+        elif kind == "stuck":
+            suspect = (message["holder"], self._clock() + STUCK_AGAIN)
+            self._suspects.setdefault(message["lock"], suspect)
+        elif kind == "document":
+            self._document = message["document"]
+            self._drain = message["drain"]
+        elif kind == "failed":
+            if self._ready:
+                log.error("%s: %s", post.name, message["message"])
+            else:
+                self._fail(message["message"])
+
+    def _check_ready(self) -> None:
+        if self._ready or self._stopping is not None:
+            return
+        if all(post.child is not None and post.child.ready for post in self._posts()):
+            self._ready = True
+            self._on_ready()
+
+    # Stopping
+
+    def _fail(self, sentence: str) -> None:
+        self._failure = self._failure or sentence
+        self._stop(self._clock())
+
+    def _on_signal(self, number: int, now: float) -> None:
+        if number == signal.SIGHUP:
+            if self._control.child is not None:
+                self._control.child.tell({"type": "reload"})
+        elif self._stopping is None:
+            self._stop(now)
+        else:
+            log.warning("a second signal: ending at once")
+            self._signal_all(signal.SIGKILL)
+
+    def _stop(self, now: float) -> None:
+        """Refuse newcomers at once, let workers drain, end control last: it takes their totals."""
+        if self._stopping is not None:
+            return
+        self._stopping = now
+        if self._ready:
+            log.info("stopping; running requests have %.0f s", self._drain)
+        for sock in self._listeners:
+            sock.close()
+        for post in self._workers:
+            if post.child is not None:
+                post.child.signal(signal.SIGTERM)
+
+    def _end_stragglers(self, now: float) -> None:
+        assert self._stopping is not None
+        overdue = now - self._stopping > self._drain + GRACE
+        if overdue:
+            self._signal_all(signal.SIGKILL)
+        elif not any(post.child for post in self._workers) and not self._control_told:
+            self._control_told = True
+            if self._control.child is not None:
+                self._control.child.signal(signal.SIGTERM)
+
+    def _signal_all(self, number: int) -> None:
+        for post in self._posts():
+            if post.child is not None:
+                post.child.signal(number)
+
+    # Signals and resources
+
+    def _catch_signals(self) -> None:
+        self._woken.setblocking(False)
+        self._waker.setblocking(False)
+        self._selector.register(self._woken, selectors.EVENT_READ)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda received, frame: self._signals.append(received))
+        signal.signal(signal.SIGCHLD, lambda received, frame: None)  # only to be woken
+
+    def _take_signals(self) -> list[int]:
+        taken, self._signals = self._signals, []
+        return taken
+
+    def _drain_waker(self) -> None:
+        try:
+            while self._woken.recv(4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def _close(self) -> None:
+        signal.set_wakeup_fd(-1)
+        self._selector.close()
+        for sock in (*self._kept, self._woken, self._waker):
+            sock.close()
+        os.close(self._table)
+        os.close(self._lists)
+
+
+def worker_count(setting: int) -> int:
+    """How many workers to run: as set, or one per core that this process may use."""
+    return setting or len(os.sched_getaffinity(0))

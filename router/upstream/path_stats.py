@@ -1,0 +1,132 @@
+"""What traffic learns of the paths of mirrors: kept here for a moment, and told to control.
+
+A path that fails is held by this worker at once, before control has said anything: the next
+requests try it last. Where something on the way cut off a TLS handshake, that goes for the whole
+endpoint, because every name may be cut off there for a while, and for the name, because at another
+address it might do the same to that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from router.upstream.paths import CUT, Route, Trouble
+
+HOLD = 5.0
+"""Seconds: longer than control needs to find out more."""
+LONG = 64 << 10
+"""Bytes of an answer from which on its end shows that answers do not stop dead after some."""
+MOST = 512
+"""Entries of each map; beyond it the oldest goes."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+_Key = tuple[str, str, int]
+PathKey = tuple[str, str, str]
+"""Mirror, hostname, address."""
+
+
+class PathStats:
+    """The owner of what one worker's traffic has shown of paths."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._held: dict[_Key, float] = {}
+        self._failed: dict[tuple[PathKey, str, str], None] = {}
+        self._opened: dict[PathKey, tuple[float, float]] = {}
+        """How long the last opening of each took, and when it was."""
+        self._transfers: list[tuple[str, int, bool]] = []
+        self.noticed = asyncio.Event()
+        """Set when a name was cut off where it worked: others are about to show it elsewhere."""
+
+    def __repr__(self) -> str:
+        return f"<Traffic, {len(self._held)} held>"
+
+    def failed(self, mirror: str, trouble: Trouble) -> None:
+        """A path failed, or kept a request waiting."""
+        route = trouble.route
+        cut = trouble.operation == "tls_handshake" and trouble.failure in CUT
+        until = self._clock() + HOLD
+        if cut and not self._runs(_of_path(route)):
+            self._held[_of_path(route)] = until
+            self.noticed.set()
+        for held in _of_cut(route) if cut else (_of_path(route),):
+            self._held[held] = until
+            _bound(self._held)
+        key = (mirror, route.host, route.address)
+        self._failed[(key, trouble.operation, trouble.failure)] = None
+        _bound(self._failed)
+
+    def opened(self, mirror: str, route: Route, seconds: float) -> None:
+        """A connection came about, TCP and TLS, in this time."""
+        self._opened[(mirror, route.host, route.address)] = (seconds, self._clock())
+        _bound(self._opened)
+        if self._held:
+            for held in (_of_path(route), *_of_cut(route)):
+                self._held.pop(held, None)
+
+    def stalled(self, mirror: str, received: int) -> None:
+        """An answer broke off after this many bytes of its body."""
+        self._note(mirror, received, True)
+
+    def completed(self, mirror: str, received: int) -> None:
+        """An answer of at least `LONG` bytes came to its end."""
+        self._note(mirror, received, False)
+
+    def _note(self, mirror: str, received: int, stopped: bool) -> None:
+        if len(self._transfers) < MOST:
+            self._transfers.append((mirror, received, stopped))
+
+    def in_order(self, routes: Iterable[Route]) -> list[Route]:
+        """The routes, those that are held last, for more than one reason last of all."""
+        if not self._held:
+            return list(routes)
+        return sorted(routes, key=self._reasons)
+
+    def _reasons(self, route: Route) -> int:
+        return sum(map(self._runs, (_of_path(route), *_of_cut(route))))
+
+    def _runs(self, key: _Key) -> bool:
+        until = self._held.get(key)
+        if until is None:
+            return False
+        if self._clock() < until:
+            return True
+        del self._held[key]
+        return False
+
+    def take_failed(self) -> list[list[object]]:
+        """Failures since the last time: mirror, hostname, address, operation, failure."""
+        failed, self._failed = self._failed, {}
+        self.noticed.clear()
+        return [[*path, operation, failure] for path, operation, failure in failed]
+
+    def take_opened(self) -> list[list[object]]:
+        """Paths that worked since the last time: the seconds that the last opening took, and how
+        long ago it was, for somebody else may have failed since."""
+        opened, self._opened = self._opened, {}
+        now = self._clock()
+        return [
+            [*path, round(seconds, 6), round(now - at, 3)] for path, (seconds, at) in opened.items()
+        ]
+
+    def take_transfers(self) -> list[list[object]]:
+        """Longer answers since the last time: mirror, bytes, whether they broke off."""
+        transfers, self._transfers = self._transfers, []
+        return [list(transfer) for transfer in transfers]
+
+
+def _of_path(route: Route) -> _Key:
+    return (route.host, route.address, route.port)
+
+
+def _of_cut(route: Route) -> tuple[_Key, _Key]:
+    """The endpoint under every name, and the name at every endpoint."""
+    return ("", route.address, route.port), (route.host, "", route.port)
+
+
+def _bound(entries: dict[K, V]) -> None:
+    if len(entries) > MOST:
+        del entries[next(iter(entries))]

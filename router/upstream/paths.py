@@ -1,0 +1,111 @@
+"""Paths (a name over an address) that a new connection to a mirror may take, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from monitor.common.config import MirrorConfig
+from monitor.health.snapshot import MirrorHealth, endpoint_of
+
+CUT = frozenset({"connection_reset", "connection_aborted", "eof_error", "generic_timeout_error"})
+"""How a TLS handshake ends that something on the way may have cut off because of its name."""
+SLOW = "slow"
+"""It had not failed when another path won."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path of a mirror: where to connect, and how to know that it is the right place."""
+
+    host: str
+    """What is sent as SNI, and what the certificate is verified for."""
+    address: str
+    port: int
+    authority: bytes
+    """What is sent as Host."""
+    patience: float = 0.5
+    """Seconds for TCP and TLS after which another path is tried beside it."""
+    quarantined_until: float = 0.0
+    """Until when no connection may be opened to this address and port, seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A path that has failed, or has kept the request waiting for too long."""
+
+    route: Route
+    operation: str
+    failure: str
+
+    @property
+    def lies_in_the_answer(self) -> bool:
+        """True if a server answered, with something that another name may mend."""
+        return (
+            self.operation == "tls_handshake" and self.failure not in CUT and (self.failure != SLOW)
+        )
+
+
+def next_route(waiting: Sequence[Route], troubles: Iterable[Trouble]) -> Route | None:
+    """The path to try next, None when none of them can be expected to work.
+
+    Another address always: whatever cut off one name there may cut off every name for minutes, and
+    what is wrong with an address is wrong for all names. Where the name itself may be the reason,
+    another name comes first. A server that refused only the name may be asked for another one.
+    """
+    seen = list(troubles)
+    addresses = {t.route.address for t in seen if not t.lies_in_the_answer}
+    names = {t.route.host for t in seen if t.operation == "tls_handshake" or t.failure == SLOW}
+    fresh = [route for route in waiting if route.address not in addresses]
+    return min(fresh, key=lambda route: route.host in names, default=None)
+
+
+PATIENCE = 0.5
+"""Seconds for TCP and TLS before another path is tried beside …"""
+MOST_PATIENCE = 1.0
+"""… and for a path that is known to be far away."""
+_FAR = 3.0
+"""Times the usual, after which a path is slow."""
+
+
+def routes_of(
+    mirror: MirrorConfig, health: MirrorHealth, quarantine: Mapping[str, float]
+) -> tuple[Route, ...]:
+    """The paths that live traffic may take, in the order to use; empty: its name is resolved.
+
+    Those that are quarantined are there too, because their time ends without a new snapshot. Before
+    anything is known, alternate names come after the own one: they are for requests for which that
+    was cut off, in place of showing it at a second address.
+    """
+    if health.paths:
+        usable = [path for path in health.paths if path.usable]
+        found = [(path.hostname, path.address, path.latency) for path in usable]
+    else:
+        names = (mirror.host, *mirror.hostnames)
+        found = [(name, address, None) for name in names for address in mirror.addresses]
+    return tuple(
+        route_to(mirror, host, address, quarantine, latency) for host, address, latency in found
+    )
+
+
+def route_to(
+    mirror: MirrorConfig,
+    host: str,
+    address: str,
+    quarantine: Mapping[str, float],
+    latency: float | None = None,
+) -> Route:
+    """One path; `latency` in milliseconds."""
+    return Route(
+        host=host,
+        address=address,
+        port=mirror.port,
+        authority=mirror.authority_of(host).encode(),
+        patience=_patience(latency),
+        quarantined_until=quarantine.get(endpoint_of(address, mirror.port), 0.0),
+    )
+
+
+def _patience(latency: float | None) -> float:
+    usual = (latency or 0.0) / 1000
+    return min(max(PATIENCE, _FAR * usual), MOST_PATIENCE)

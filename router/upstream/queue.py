@@ -1,0 +1,165 @@
+"""The queue of requests while every mirror that fits is full: fair between clients, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
+from typing import Generic, Protocol, TypeVar
+
+from router.admission.client_address import Client
+from router.balancing.config import QueueConfig
+from router.upstream.limiter import RECHECK
+from router.wire.faults import contained, guarded, report_fault
+
+T = TypeVar("T")
+
+LOOK = 64
+"""How many of the line are asked when a mirror has room: those in front may fit other mirrors only,
+and must not hold up everybody else."""
+
+
+class FairQueue(Generic[T]):
+    """One worker's line."""
+
+    __slots__ = ("_clients", "_counts", "_earliest", "_line", "max_wait", "max_waiting")
+
+    def __init__(self, max_waiting: int, max_wait: float) -> None:
+        self.max_waiting = max_waiting
+        self.max_wait = max_wait
+        self._line: OrderedDict[T, float] = OrderedDict()
+        self._clients: dict[T, bytes] = {}
+        self._counts: dict[bytes, int] = {}
+        """Places of each client."""
+        self._earliest = float("inf")
+        """Nobody's time is over before this."""
+
+    def __repr__(self) -> str:
+        return f"<WaitingLine {len(self)} of {self.max_waiting}>"
+
+    def __len__(self) -> int:
+        return len(self._line)
+
+    def __contains__(self, who: T) -> bool:
+        return who in self._line
+
+    def join(self, who: T, now: float, ends_at: float = float("inf"), client: bytes = b"") -> bool:
+        """Stand at the end, until `ends_at` or for `max_wait`; False when the line is full."""
+        if len(self._line) >= self.max_waiting:
+            return False
+        deadline = min(now + self.max_wait, ends_at)
+        self._line[who] = deadline
+        self._clients[who] = client
+        self._counts[client] = self._counts.get(client, 0) + 1
+        self._earliest = min(self._earliest, deadline)
+        return True
+
+    def leave(self, who: T) -> bool:
+        """Stand in line no more; False if they did not."""
+        if self._line.pop(who, None) is None:
+            return False
+        client = self._clients.pop(who)
+        self._counts[client] -= 1
+        if not self._counts[client]:
+            del self._counts[client]
+        return True
+
+    def make_room(self, client: bytes) -> T | None:
+        """Take out the newest of the client with most places, if that has two more than this one;
+        so this one may join without having more than the other."""
+        most = max(self._counts, key=self._counts.__getitem__, default=client)
+        if self._counts.get(most, 0) < self._counts.get(client, 0) + 2:
+            return None
+        newest = next(who for who in reversed(self._line) if self._clients[who] == most)
+        self.leave(newest)
+        return newest
+
+    def next(self, serve: Callable[[T], bool]) -> T | None:
+        """Take out the first who could be served; who could not keeps the place."""
+        for who in list(islice(self._line, LOOK)):
+            if serve(who):
+                self.leave(who)
+                return who
+        return None
+
+    def expired(self, now: float) -> list[T]:
+        """Take out those who have waited too long. Costs nothing while nobody has."""
+        if now < self._earliest:
+            return []
+        over = [who for who, deadline in self._line.items() if deadline <= now]
+        for who in over:
+            self.leave(who)
+        self._earliest = min(self._line.values(), default=float("inf"))
+        return over
+
+
+class QueuedRequest(Protocol):
+    """A request that waits."""
+
+    @property
+    def asker(self) -> Client:
+        """Whom it is for."""
+
+    def go_on(self) -> bool:
+        """Ask for room again; False if there is none yet."""
+
+    def waited_too_long(self) -> None:
+        """There was no room in time."""
+
+    def abort(self) -> None:
+        """End at once: one of the others has raised."""
+
+
+class RequestQueue:
+    """The line of one worker."""
+
+    def __init__(self, queue: QueueConfig) -> None:
+        self._waiting: FairQueue[QueuedRequest] = FairQueue(queue.max_waiting, queue.max_wait)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Line of {len(self)}>"
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def configure(self, queue: QueueConfig) -> None:
+        """Take new settings; who waits already keeps the time that was promised."""
+        self._waiting.max_waiting, self._waiting.max_wait = queue.max_waiting, queue.max_wait
+
+    def join(self, who: QueuedRequest) -> bool:
+        """Stand at the end; False when the line is full and nobody has to give way."""
+        loop, client = asyncio.get_running_loop(), who.asker.key
+        if not self._waiting.join(who, loop.time(), client=client):
+            other = self._waiting.make_room(client)
+            if other is None:
+                return False
+            other.waited_too_long()
+            self._waiting.join(who, loop.time(), client=client)
+        if self._timer is None:
+            self._timer = loop.call_later(RECHECK, self._look)
+        return True
+
+    def leave(self, who: QueuedRequest) -> None:
+        """Stand in line no more."""
+        self._waiting.leave(who)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        for who in self._waiting.expired(loop.time()):
+            guarded("the queue", who.waited_too_long, who.abort)
+        while self._waiting.next(_go_on) is not None:
+            pass
+        if self._waiting and self._timer is None:
+            self._timer = loop.call_later(RECHECK, self._look)
+
+
+def _go_on(who: QueuedRequest) -> bool:
+    try:
+        return who.go_on()
+    except Exception as error:  # it must not hold up those behind it
+        report_fault("the queue", error)
+        contained("the queue", who.abort)
+        return True

@@ -1,0 +1,289 @@
+"""The mirrors as this worker sees them: settings, health, load and idle connections in one place.
+
+`available` is what operator, health and quarantine allow; load and the caller's key are asked by
+whoever selects. A mirror whose settings change becomes a new upstream, while the old one ends in
+peace.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import NamedTuple
+
+from monitor.common.config import MirrorConfig
+from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override
+from router.admission.shared_table import Table
+from router.balancing.breaker import Breaker
+from router.balancing.config import BalanceConfig, EjectionConfig, Settings
+from router.balancing.ejection import FailureWatch
+from router.balancing.load import Load, network_terms
+from router.upstream.connection import UpstreamConnection
+from router.upstream.key_scan import KeyForms
+from router.upstream.limiter import Limiter
+from router.upstream.model_lists import lacking, named_by
+from router.upstream.paths import Route, route_to, routes_of
+from router.wire.timer_wheel import NEVER, TimerWheel
+
+MAX_IDLE = 256
+"""Idle connections kept per mirror and worker. Answers come in bursts: with 64 clients, 32 as in
+nginx's usual `keepalive 32` closed half of the connections each time, and a request cost 85 µs of
+CPU instead of 50. Those that a burst has left over go after `IDLE_SECONDS`."""
+IDLE_SECONDS = 45.0
+"""Below the 60 to 75 s after which the usual servers close, so that few are stale when taken."""
+
+FREEZING = 0.2
+"""Share of its traffic that a mirror keeps whose longer answers stop dead; most are streams."""
+NOBODY: Mapping[str, float] = MappingProxyType({})
+"""The quarantine in which nothing is."""
+
+
+class Record(NamedTuple):
+    """What traffic has shown of a mirror; it outlives a change of the mirror's other settings."""
+
+    load: Load
+    breaker: Breaker
+    watch: FailureWatch
+
+    @classmethod
+    def new(
+        cls, mirror: str, balance: BalanceConfig, ejection: EjectionConfig, now: float
+    ) -> Record:
+        """The record of a mirror that nothing is known of."""
+        load = Load(1.0, balance, now)
+        return cls(load, Breaker(mirror), FailureWatch(ejection))
+
+
+class Upstream:
+    """One mirror, seen from one worker."""
+
+    def __init__(
+        self,
+        mirror: MirrorConfig,
+        health: MirrorHealth,
+        quarantine: Mapping[str, float] = NOBODY,
+        record: Record | None = None,
+        gate: Limiter | None = None,
+    ) -> None:
+        self.mirror = mirror
+        self.id = mirror.id
+        self.encoded_id = mirror.id.encode()
+        self.priority = mirror.priority
+        self.record = record or Record.new(mirror.id, BalanceConfig(), EjectionConfig(), 0.0)
+        self.load = self.record.load
+        self.breaker = self.record.breaker
+        self.watch = self.record.watch
+        self.gate = gate
+        """What its operator allows at most, if there is a limit."""
+        self.removed = False
+        self.lacks: frozenset[str] = frozenset()
+        """Models that it does not list for its own key while another mirror has them."""
+        self.base_path = mirror.base_path.encode()
+        self.api_key = mirror.api_key.encode()
+        self.key_forms = KeyForms.of(self.api_key)
+        """What no answer to a request with its key may hold."""
+        self._paths = tuple(path.encode() for path in mirror.paths)
+        self._takes_any_key = "*" in mirror.client_keys
+        self._idle: deque[UpstreamConnection] = deque()
+        self._take(health, quarantine)
+
+    def __repr__(self) -> str:
+        return f"<Upstream {self.id} {self.health.state}, {self.in_flight} in flight>"
+
+    @property
+    def in_flight(self) -> int:
+        """Requests on it."""
+        return self.load.in_flight
+
+    def see(self, health: MirrorHealth, quarantine: Mapping[str, float] = NOBODY) -> None:
+        """Take what is known of the mirror now, and which endpoints are held until when."""
+        if health is not self.health or quarantine != self._quarantine:
+            self._take(health, quarantine)
+
+    def _take(self, health: MirrorHealth, quarantine: Mapping[str, float]) -> None:
+        self.health = health
+        frozen = FREEZING if health.freezes_streams else 1.0
+        self.load.weight = self.mirror.weight * health.weight * frozen
+        self.lends_key = bool(self.api_key) and not health.key_refused
+        """True if issued and anonymous callers can be served now."""
+        self._quarantine = quarantine
+        self.routes = routes_of(self.mirror, health, quarantine)
+        """The paths for new connections, in the order to use; empty: its name is resolved."""
+        self.settle(0.0)
+
+    def settle(self, now: float) -> None:
+        """Look anew whether it can be used, `now` in seconds since the epoch."""
+        self.available = (
+            self.mirror.enabled
+            and self.health.in_rotation
+            and (bool(self._idle) or not self.routes or bool(self.open_routes(now)))
+        )
+        """True if new requests may be sent: enabled, wanted, not known to be down, and with a
+        connection, or with a path that is not quarantined."""
+
+    def open_routes(self, now: float) -> list[Route]:
+        """The paths that a connection may be opened over now."""
+        return [route for route in self.routes if route.quarantined_until <= now]
+
+    def resolved(self, addresses: Iterable[str], now: float) -> list[Route]:
+        """The paths over addresses that were resolved here, because the monitor knows none yet."""
+        own = self.mirror
+        found = (route_to(own, own.host, address, self._quarantine) for address in addresses)
+        return [route for route in found if route.quarantined_until <= now]
+
+    def takes_key(self, key: bytes) -> bool:
+        """True if this key of a caller's own fits `client_keys`."""
+        if self._takes_any_key:
+            return True
+        text = key.decode("latin-1")
+        return any(fnmatchcase(text, pattern) for pattern in self.mirror.client_keys)
+
+    def serves(self, target: bytes) -> bool:
+        """True if it has this endpoint."""
+        return not self._paths or target.startswith(self._paths)
+
+    @property
+    def has_idle(self) -> bool:
+        """True if a connection waits to be used again."""
+        return bool(self._idle)
+
+    def take_idle(self, now: float) -> UpstreamConnection | None:
+        """The most recently used idle connection that is likely to live."""
+        while self._idle:
+            connection = self._idle.pop()
+            fresh = now - connection.idle_since < IDLE_SECONDS
+            if fresh and not connection.closed:
+                return connection
+            connection.leave()
+        return None
+
+    def give_back(self, connection: UpstreamConnection, now: float) -> None:
+        """Keep a connection for the next request, or close it."""
+        if self.removed or not connection.reusable:
+            connection.leave()
+            return
+        connection.release()
+        connection.idle_since = now
+        self._idle.append(connection)
+        if len(self._idle) > MAX_IDLE:
+            self._idle.popleft().leave()
+
+    def drop_idle(self) -> bool:
+        """Close the connection that has waited for longest; whether there was one."""
+        if not self._idle:
+            return False
+        self._idle.popleft().leave()
+        return True
+
+    def close_idle(self, since: float = NEVER) -> None:
+        """Close the connections that have been idle since then or longer: all, unless told."""
+        while self._idle and self._idle[0].idle_since <= since:
+            self._idle.popleft().leave()
+
+    def remove(self) -> None:
+        """The mirror is no longer wanted: nothing new begins, what runs may end."""
+        self.removed = True
+        self.close_idle()
+
+
+MOST_OFFERED = 10_000
+"""Names of models up to which those are kept that no mirror lists any more: lists come late and end
+with the mirror's health. A list has at most a thousand."""
+
+
+class Upstreams:
+    """All mirrors of one worker."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._by_id: dict[str, Upstream] = {}
+        self._compared: list[tuple[Upstream, tuple[str, ...], bool, bool]] = []
+        """What `lacks` was made of."""
+        self.offered: frozenset[str] = frozenset()
+        """Models of all mirrors, by the operator's word or their own lists, past ones too."""
+
+    def __iter__(self) -> Iterator[Upstream]:
+        return iter(self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def apply(
+        self,
+        mirrors: Iterable[MirrorConfig],
+        snapshot: HealthSnapshot,
+        config: Settings,
+        now: float,
+    ) -> None:
+        """Take new settings and health; what is unchanged keeps its load and connections."""
+        old, self._by_id = self._by_id, {}
+        for mirror in mirrors:
+            known = old.get(mirror.id)
+            if known is not None and known.mirror == mirror:
+                self._by_id[mirror.id] = old.pop(mirror.id)
+                continue
+            same = known is not None and _same_place(known.mirror, mirror)
+            record = known.record if known and same else None
+            record = record or Record.new(mirror.id, config.balance, config.ejection, now)
+            health = snapshot.of(mirror.id)
+            gate = Limiter.of(self._table, mirror)
+            self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record, gate)
+        for upstream in old.values():
+            upstream.remove()
+        self.learn(snapshot)
+
+    def learn(self, snapshot: HealthSnapshot) -> None:
+        """Take a new health snapshot."""
+        for upstream in self:
+            upstream.see(snapshot.of(upstream.id), snapshot.quarantine)
+            if not (upstream.mirror.enabled and upstream.health.wish is Override.use):
+                upstream.close_idle()
+        self._compare_lists()
+        terms = network_terms({u.id: u.health.latency.tls for u in self})
+        for upstream in self:
+            upstream.load.network = terms[upstream.id]
+
+    def _compare_lists(self) -> None:
+        listers = list(self)
+        known = [(u, u.health.models, u.health.in_rotation, u.health.key_refused) for u in listers]
+        if known != self._compared:
+            self._compared = known
+            now = frozenset().union(*map(named_by, listers))
+            both = self.offered | now
+            self.offered = both if len(both) <= MOST_OFFERED else now
+            for upstream, lacks in zip(listers, lacking(listers), strict=True):
+                upstream.lacks = lacks
+
+    def settle(self, now: float) -> None:
+        """The time of some quarantine may be over, whether or not control is there to tell."""
+        for upstream in self:
+            upstream.settle(now)
+
+
+def _same_place(one: MirrorConfig, other: MirrorConfig) -> bool:
+    return (one.url, one.addresses) == (other.url, other.addresses)
+
+
+class IdleKeeper:
+    """The idle connections of all mirrors: closes those that nobody has taken for long.
+
+    Without it, a mirror that gets no more traffic would keep them until it closes them itself. It
+    is on the wheel as one item, looked at once a turn.
+    """
+
+    deadline = 0.0
+    """Always due."""
+
+    def __init__(self, wheel: TimerWheel, upstreams: Upstreams) -> None:
+        self._wheel = wheel
+        self._upstreams = upstreams
+
+    def abort(self) -> None:
+        """It holds nothing of its own; the next look is in a second."""
+
+    def expired(self) -> None:
+        """Look once."""
+        for upstream in self._upstreams:
+            upstream.close_idle(self._wheel.now - IDLE_SECONDS)

@@ -1,0 +1,71 @@
+"""Compressed answers, made readable: some mirrors compress though they were asked not to."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+READABLE = (b"gzip", b"x-gzip", b"deflate")
+MOST_INFLATED = 64 << 20
+"""Bytes out of one answer; more has not been compressed to save anything."""
+_AT_ONCE = 64 << 10
+_ANY_HEADER = zlib.MAX_WBITS | 32
+_NO_HEADER = -zlib.MAX_WBITS
+"""Some servers' "deflate" lacks the header that RFC 9110, section 8.4.1.2, wants."""
+
+
+class CannotInflate(Exception):
+    """It is not what it is said to be, or too much."""
+
+
+class Inflater:
+    """Inflates one answer as it comes, in pieces of bounded size."""
+
+    __slots__ = ("_begun", "_engine", "_whole", "over", "size")
+
+    def __init__(self) -> None:
+        self._engine = zlib.decompressobj(_ANY_HEADER)
+        self._begun = b""
+        """The first bytes, until it is clear that they are a header."""
+        self._whole = False
+        """True if a member has ended; what follows may be another one, or nothing of interest."""
+        self.over = False
+        """True if what followed was no further member: all of the rest is not read."""
+        self.size = 0
+
+    def __repr__(self) -> str:
+        return f"<Inflater {self.size} B>"
+
+    def feed(self, piece: bytes) -> Iterator[bytes]:
+        """What a piece holds. Raises CannotInflate."""
+        while piece and not self.over:
+            out = self._inflated(piece)
+            self.size += len(out)
+            if self.size > MOST_INFLATED:
+                raise CannotInflate("it is too long")
+            yield out
+            piece = self._engine.unconsumed_tail
+            if self._engine.eof:  # another member may follow (RFC 1952, section 2.2)
+                piece = self._engine.unused_data
+                self._engine, self._whole = zlib.decompressobj(_ANY_HEADER), True
+
+    def _inflated(self, piece: bytes) -> bytes:
+        try:
+            out = self._engine.decompress(piece, _AT_ONCE)
+        except zlib.error as error:
+            if self._whole:
+                self.over = True  # the engine would give the same piece back for ever
+                return b""
+            if self.size:
+                raise CannotInflate(str(error)) from error
+            return self._without_header(self._begun + piece)
+        if not self.size and not out:
+            self._begun = (self._begun + piece)[:_AT_ONCE]
+        return out
+
+    def _without_header(self, piece: bytes) -> bytes:
+        self._engine = zlib.decompressobj(_NO_HEADER)
+        try:
+            return self._engine.decompress(piece, _AT_ONCE)
+        except zlib.error as error:
+            raise CannotInflate(str(error)) from error

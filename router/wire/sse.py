@@ -1,0 +1,140 @@
+"""Server-sent events out of a byte stream, however it is cut into pieces.
+
+As the WHATWG's HTML standard has it (section 9.2.6, "Interpreting an event stream"): lines end with
+CR LF, LF or CR, a blank line ends an event, a line that begins with ":" is a comment. Only `event`
+and `data` are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_LINE = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r)")
+_BOM = b"\xef\xbb\xbf"
+_TAIL = 512
+_AT_BOUNDARY = re.compile(
+    rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)(?>:[^\r\n]*+(?>\r\n|\n|\r))*+\Z",
+)
+"""Two ends of line, that is a blank line; then nothing but comments."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event: its name, empty if it has none, and its data with lines joined by LF."""
+
+    name: bytes
+    data: bytes
+
+
+class EventTooLong(ValueError):
+    """An event longer than the limit."""
+
+
+class EventSplitter:
+    """Gives the events of a stream as they become complete."""
+
+    __slots__ = ("_after_cr", "_begun", "_data", "_limit", "_name", "_rest", "_rest_size", "_size")
+
+    def __init__(self, limit: int) -> None:
+        """`limit`: bytes of one event; beyond it `feed` raises EventTooLong."""
+        self._limit = limit
+        self._rest: list[bytes] = []
+        """Pieces of a line that has not ended."""
+        self._name = b""
+        self._data: list[bytes] = []
+        self._rest_size = 0
+        self._size = 0
+        """Bytes of data in the lines of the event so far."""
+        self._after_cr = False
+        self._begun = False
+
+    def __repr__(self) -> str:
+        return f"<EventSplitter {self._size + self._rest_size} bytes pending>"
+
+    def feed(self, piece: bytes) -> list[Event]:
+        """Take a piece of the stream; the events that end within it."""
+        if self._after_cr and piece:  # the CR before may have been half of a CR LF
+            piece = piece.removeprefix(b"\n")
+            self._after_cr = False
+        self._rest.append(piece)
+        self._rest_size += len(piece)
+        if b"\n" not in piece and b"\r" not in piece:
+            self._check()
+            return []
+        text, self._rest_size = self._joined(), 0
+        self._after_cr = text.endswith(b"\r")
+        events: list[Event] = []
+        end = 0
+        for match in _LINE.finditer(text):
+            end = match.end()
+            event = self._line(match[1])
+            if event is not None:
+                events.append(event)
+        self._rest, self._rest_size = [text[end:]], len(text) - end
+        self._check()
+        return events
+
+    def finish(self) -> Event | None:
+        """The stream has ended: an event that lacks its blank line, if there is one."""
+        rest = self._joined()
+        self._rest, self._rest_size = [], 0
+        if rest:
+            self._line(rest)
+        return self._line(b"")
+
+    def _joined(self) -> bytes:
+        text = b"".join(self._rest)
+        if not self._begun:
+            self._begun = True
+            text = text.removeprefix(_BOM)
+        return text
+
+    def _line(self, line: bytes) -> Event | None:
+        if not line:
+            return self._dispatch()
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            self._data.append(value.removeprefix(b" "))
+            self._size += len(value)
+            self._check()
+        elif field == b"event":
+            self._name = value.removeprefix(b" ")
+        return None
+
+    def _dispatch(self) -> Event | None:
+        name, data = self._name, self._data
+        self._name, self._data, self._size = b"", [], 0
+        return Event(name, b"\n".join(data)) if data else None
+
+    def _check(self) -> None:
+        if self._size + self._rest_size > self._limit:
+            raise EventTooLong(f"an event of more than {self._limit} bytes")
+
+
+class Boundary:
+    """True if the client, having all that was forwarded, is between two events.
+
+    Only there something can be added that a client will read as an event of its own. To keep up
+    costs a comparison and a slice per piece; the question is asked when a stream breaks.
+    """
+
+    __slots__ = ("_tail",)
+
+    def __init__(self) -> None:
+        self._tail = b"\n\n"
+
+    def __repr__(self) -> str:
+        return f"<Boundary {'between events' if self.between_events else 'within one'}>"
+
+    def feed(self, piece: bytes) -> None:
+        """A piece was forwarded."""
+        if piece.endswith(b"\n\n") or len(piece) >= _TAIL:  # most pieces are whole events
+            self._tail = piece
+        else:
+            self._tail = (self._tail + piece)[-_TAIL:]
+
+    @property
+    def between_events(self) -> bool:
+        """True if the last event is complete and none has begun."""
+        return _AT_BOUNDARY.search(self._tail, max(0, len(self._tail) - _TAIL)) is not None

@@ -1,0 +1,63 @@
+"""Writes leave together at the end of a turn of the event loop.
+
+A small write at once wakes its receiver on another core, which has nothing more to do before we
+come with the next; together, the later ones find it awake. With 32 clients that took 14 of 81 µs
+of CPU off a request. Large pieces go at once, so that back-pressure is felt before more is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from router.wire.faults import contained, report_fault
+
+AT_ONCE = 8 << 10
+"""Bytes from which a piece does not wait: a read that brings less was the last of its turn."""
+MOST = 64 << 10
+"""Bytes that wait in all: what one read makes us answer can be much more than it brought."""
+
+
+class WriteBatch:
+    """Holds what is to be written until the loop has looked at everything that could be read.
+
+    Everything that is written to a connection must come through here, or after a `flush`.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self._size = 0
+        self.flushes = 0
+        """How often everything was written; what was put in since then has not left yet."""
+
+    def write(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write, soon and in order."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._waiting.append((transport, data))
+        size = len(data)
+        self._size += size
+        if size >= AT_ONCE or self._size >= MOST:
+            self.flush()
+
+    def write_last(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write at the end of the turn, however large it is, for what needs no back-pressure.
+
+        Until then the loop tells what else had come: that the connection is at its end, or an
+        answer to nothing. To ask the kernel before each request took 5 of 80 µs.
+        """
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._waiting.append((transport, data))
+
+    def flush(self) -> None:
+        """Write everything now: before a connection is closed, or becomes somebody else's."""
+        self.flushes += 1
+        waiting, self._waiting = self._waiting, []
+        self._size = 0
+        for transport, data in waiting:
+            try:
+                if not transport.is_closing():
+                    transport.write(data)
+            except Exception as error:  # the others' data must leave all the same
+                report_fault("a write", error)
+                contained("a write", transport.abort)

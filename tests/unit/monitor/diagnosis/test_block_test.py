@@ -1,0 +1,238 @@
+"""The ordered experiment and what its trials mean, over a pretend endpoint."""
+
+from random import Random
+
+import pytest
+
+from monitor.diagnosis.block_test import Next, next_step
+from monitor.diagnosis.interpret import Memory, interpret
+from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
+from monitor.probes.results import TIMED_OUT
+from monitor.probes.trial_results import Level, Role
+from tests.support.endpoint import (
+    NAME,
+    PretendEndpoint,
+    connected_not,
+    experiment,
+    hello,
+    trial,
+)
+
+T, C = Role.target, Role.control
+
+
+def roles(trials) -> str:
+    letters = {Role.target: "T", Role.control: "C", Role.no_sni: "n", Role.not_tls: "b"}
+    return "".join(letters[t.role] for t in trials)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "order", "verdict", "rule"),
+    [
+        (PretendEndpoint(), "CT", "ok", "B"),
+        (PretendEndpoint(name_cut="reset"), "CTCCT", "sni_block_rst", "A"),
+        (PretendEndpoint(name_cut="reset", residual=180), "CTCCCT", "sni_block_rst", "A"),
+        (PretendEndpoint(name_cut="eof"), "CTCCT", "sni_block_fin", "A"),
+        (PretendEndpoint(name_cut="silence", residual=180), "CTCCCT", "sni_block_drop", "A"),
+        (PretendEndpoint(all_cut="reset", bytes_cut="reset"), "CTnbC", "ip_port_block", "D"),
+        (PretendEndpoint(all_cut="reset"), "CTnbC", "tls_block", "D"),
+        (PretendEndpoint(all_cut="silence"), "CTC", "tls_timeout", "E"),
+        (PretendEndpoint(strangers_cut="reset"), "CT", "ok", "B"),
+        (PretendEndpoint(strangers_cut="reset", name_cut="reset"), "CTnCT", "sni_block_rst", "D"),
+        (PretendEndpoint(refused="connection_refused"), "CC", "connection_refused", "C"),
+        (PretendEndpoint(contaminated_until=1100), "CTnbCT", "ok", "B"),
+        (
+            PretendEndpoint(contaminated_until=1100, name_cut="reset"),
+            "CTnbCTCCT",
+            "sni_block_rst",
+            "A",
+        ),
+        (
+            PretendEndpoint(target_step=hello("ssl_failed_handshake", received=7, alert=112)),
+            "CT",
+            "tls_alert",
+            "F",
+        ),
+        (
+            PretendEndpoint(target_step=hello("ssl_invalid_hostname", received=9, verify_code=62)),
+            "CT",
+            "ssl_invalid_hostname",
+            "G",
+        ),
+        (
+            PretendEndpoint(target_step=hello("reset", received=8, first_bytes=b"HTTP/1.1")),
+            "CT",
+            "block_page",
+            "H",
+        ),
+        (
+            PretendEndpoint(target_step=hello("reset", received=90, first_bytes=b"\x16\x03")),
+            "CT",
+            "tls_reset_late",
+            "I",
+        ),
+    ],
+)
+def test_the_experiment_asks_in_order_and_finds_what_is_there(endpoint, order, verdict, rule):
+    trials, _ = experiment(endpoint, NORMAL, Random(1))
+    finding = interpret(trials, NORMAL)
+    assert roles(trials) == order
+    assert (finding.verdict, finding.rule) == (verdict, rule)
+    assert finding.evidence
+
+
+def test_after_a_trigger_the_first_control_waits_until_it_is_forgotten():
+    step = next_step((), 1000.0, Random(1), NORMAL, triggered=990.0)
+    assert isinstance(step, Next)
+    assert step.role is C
+    assert 990 + 185 <= step.not_before <= 990 + 185 + 15
+
+
+def test_the_target_is_repeated_only_after_the_residual_hold():
+    trials, _ = experiment(PretendEndpoint(name_cut="reset", residual=180), NORMAL, Random(2))
+    first, second = (t.at for t in trials if t.role is T)
+    assert second - first >= 185
+
+
+def test_an_impatient_experiment_ends_where_it_would_wait():
+    endpoint = PretendEndpoint(name_cut="reset", residual=180)
+    trials, done = experiment(endpoint, NORMAL, Random(1), patient=False)
+    assert roles(trials) == "CTCC"
+    assert "wait" in done.why
+    finding = interpret(trials, NORMAL)
+    assert (finding.verdict, finding.level, finding.residual) == (
+        "sni_block_rst",
+        Level.suspected,
+        True,
+    )
+
+
+def test_an_impatient_one_sends_no_name_into_a_residual_that_it_sees():
+    endpoint = PretendEndpoint(name_cut="reset", residual=180)
+    trials, _ = experiment(endpoint, NORMAL, Random(1), first=True, patient=False)
+    assert roles(trials) == "TC"
+    assert interpret(trials, NORMAL).verdict == "tls_reset"
+
+
+def test_one_experiment_alone_suspects_and_what_made_us_look_does_not_count():
+    endpoint = PretendEndpoint(name_cut="reset")
+    trials, _ = experiment(endpoint, NORMAL, Random(1), first=True)
+    finding = interpret(trials, NORMAL)
+    assert roles(trials) == "TCTCCT"
+    assert (finding.level, finding.residual) == (Level.suspected, False)
+    assert finding.blocked == pytest.approx(0.95, abs=0.01)
+
+
+def test_a_residual_that_was_seen_confirms_sooner():
+    endpoint = PretendEndpoint(name_cut="reset", residual=180)
+    trials, _ = experiment(endpoint, NORMAL, Random(1))
+    finding = interpret(trials, NORMAL)
+    assert (finding.level, finding.residual) == (Level.confirmed, True)
+    assert any("servers do not do that" in text for text in finding.evidence)
+
+
+def test_another_control_is_tried_when_one_is_cut_off_and_kept():
+    class Picky(PretendEndpoint):
+        def meet(self, role, sni, now):
+            return hello("reset") if sni == "one.example" else super().meet(role, sni, now)
+
+    endpoint = Picky(name_cut="reset")
+    trials, _ = experiment(endpoint, NORMAL, Random(1), controls=("one.example", "two.example"))
+    assert roles(trials) == "CCTCCT"
+    assert [t.sni for t in trials if t.role is C] == ["one.example"] + ["two.example"] * 3
+    assert interpret(trials, NORMAL).verdict == "sni_block_rst"
+
+
+def test_a_residual_longer_than_the_wait_is_waited_for_once_more():
+    endpoint = PretendEndpoint(name_cut="reset", residual=350)
+    trials, _ = experiment(endpoint, NORMAL, Random(1))
+    assert roles(trials) == "CTCCCCTCCCT"
+
+
+def test_a_residual_that_does_not_end_is_left_alone_and_not_called_more_than_that():
+    endpoint = PretendEndpoint(name_cut="reset", residual=9999)
+    trials, _ = experiment(endpoint, NORMAL, Random(1))
+    finding = interpret(trials, NORMAL)
+    assert roles(trials) == "CTCCCC"
+    assert (finding.verdict, finding.level) == ("residual_block", Level.suspected)
+
+
+def test_nothing_is_concluded_while_our_own_network_is_in_doubt():
+    trials = [trial(C, hello()), trial(T, hello("reset"), anchors_ok=False)]
+    assert interpret(trials, NORMAL).verdict == "local_network_down"
+
+
+def test_a_failure_before_our_network_was_known_to_work_spoils_no_experiment():
+    blind = trial(T, hello("reset"), anchors_ok=False)
+    made = [trial(role, hello("reset" if role is T else "")) for role in (C, T, C, C, T)]
+    finding = interpret([blind, *made], NORMAL)
+    assert (finding.verdict, finding.level) == ("sni_block_rst", Level.suspected)
+
+
+def test_a_block_that_differs_from_time_to_time_is_no_more_than_suspected():
+    trials = [
+        trial(T, hello("reset")),
+        trial(C, hello()),
+        trial(T, hello("silence")),
+        trial(C, hello()),
+        trial(C, hello()),
+        trial(T, hello("reset")),
+    ]
+    assert interpret(trials, NORMAL).level is Level.suspected
+
+
+@pytest.mark.parametrize(
+    ("step", "more", "verdict"),
+    [
+        (hello("reset"), {}, "tls_reset"),
+        (hello("eof"), {}, "tls_eof"),
+        (hello("silence"), {}, "tls_timeout"),
+        (hello("reset"), {"in_residual": True}, "residual_block"),
+        (connected_not("connection_refused"), {}, "connection_refused"),
+        (connected_not("connection_reset"), {}, "connection_reset"),
+        (connected_not(TIMED_OUT), {}, "ip_unreachable"),
+        (connected_not("connection_refused"), {"in_residual": True}, "residual_block"),
+    ],
+)
+def test_a_target_alone_never_says_that_a_name_is_blocked(step, more, verdict):
+    assert interpret([trial(T, step, **more)], NORMAL).verdict == verdict
+
+
+def test_what_is_cut_off_within_a_hold_is_its_after_effect_and_no_block_of_the_port():
+    trials = [trial(C, hello("reset")), trial(T, hello("reset"), in_residual=True)]
+    assert interpret(trials, NORMAL).verdict == "residual_block"
+
+
+@pytest.mark.parametrize("vouched", [True, False])
+def test_a_control_that_was_never_answered_here_is_said_to_be_a_weak_one(vouched):
+    trials = [trial(C, hello("silence"), baseline=vouched), trial(T, hello("silence"))]
+    finding = interpret(trials, NORMAL)
+    assert finding.verdict == "tls_timeout"
+    assert any("not been answered here" in text for text in finding.evidence) is not vouched
+
+
+@pytest.mark.parametrize(
+    ("after", "rtt", "impossible"),
+    [(0.010, 0.050, True), (0.034, 0.050, True), (0.036, 0.050, False), (0.001, 0.009, False)],
+)
+def test_a_reset_sooner_than_a_round_trip_was_not_sent_by_the_server(after, rtt, impossible):
+    trials = [trial(C, hello()), trial(T, hello("reset", since_hello=after), rtt=rtt)]
+    evidence = interpret(trials, NORMAL).evidence
+    assert any("cannot have sent" in text for text in evidence) is impossible
+
+
+def test_a_certificate_that_was_good_before_and_is_unknown_now_is_a_man_in_the_middle():
+    step = hello("ssl_unknown_authority", received=900, verify_code=19, issuer="Nobody")
+    trials = [trial(C, hello()), trial(T, step)]
+    assert interpret(trials, NORMAL).verdict == "ssl_unknown_authority"
+    assert interpret(trials, NORMAL, Memory("R11", "ab")).verdict == "tls_mitm"
+    assert interpret(trials, NORMAL, Memory(trusted_address=False)).verdict == "dns_poisoned"
+
+
+def test_a_shortened_pace_keeps_its_proportions():
+    pace = DiagnosisTiming().shortened(1.85)
+    assert pace.residual_hold == 1.85
+    assert pace.wait_jitter == pytest.approx(0.15)
+    trials, _ = experiment(PretendEndpoint(name_cut="reset"), pace, Random(1))
+    assert trials[-1].at - trials[0].at < 5
+    assert trials[-1].hostname == NAME

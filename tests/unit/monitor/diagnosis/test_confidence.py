@@ -1,0 +1,127 @@
+"""How sure we are: what counts, what is added, and what is discarded."""
+
+import pytest
+
+from monitor.diagnosis.confidence import CONFIRMED, Confidence
+from monitor.diagnosis.timing import NORMAL
+from monitor.probes.trial_results import Finding, Level, Role
+from tests.support.endpoint import hello, trial
+
+OK = trial(Role.target, hello())
+CONTROL = trial(Role.control, hello())
+LOST = trial(Role.control, hello("reset"))
+
+
+def cut(ending: str = "reset", **more):
+    return trial(Role.target, hello(ending), **more)
+
+
+def failures(count: int, ending: str = "reset", **more) -> Confidence:
+    sure = Confidence()
+    for _ in range(count):
+        sure = sure.after([CONTROL, cut(ending)], NORMAL, **more)
+    return sure
+
+
+@pytest.mark.parametrize(
+    ("count", "odds", "level"),
+    [
+        (0, -2.9, Level.none),
+        (1, 0.0, Level.suspected),
+        (2, 2.9, Level.suspected),
+        (3, 5.9, Level.confirmed),
+        (9, 5.9, Level.confirmed),
+    ],
+)
+def test_three_net_failures_confirm(count, odds, level):
+    sure = failures(count)
+    assert sure.log_odds == pytest.approx(odds, abs=0.1)
+    assert sure.level is level
+
+
+def test_on_a_lossy_link_five_are_required():
+    assert failures(4, anchor_failures=0.07).level is Level.suspected
+    assert failures(5, anchor_failures=0.07).level is Level.confirmed
+
+
+def test_with_failing_anchors_nothing_counts():
+    assert failures(9, anchor_failures=0.11) == Confidence()
+    assert Confidence().after([CONTROL, cut(anchors_ok=False)], NORMAL) == Confidence()
+
+
+@pytest.mark.parametrize(
+    "trials",
+    [
+        [cut()],
+        [LOST, cut()],
+        [cut(), LOST],
+        [CONTROL, trial(Role.target, hello("ssl_invalid_hostname", received=9, verify_code=62))],
+        [CONTROL, trial(Role.target, hello("reset", received=90))],
+        [cut(in_residual=True), CONTROL],
+    ],
+)
+def test_a_failure_counts_only_beside_a_control_that_succeeded(trials):
+    assert Confidence().after(trials, NORMAL) == Confidence()
+
+
+def test_the_failure_that_made_us_look_does_not_count():
+    assert Confidence().after([cut(), CONTROL], NORMAL) == Confidence()
+    assert Confidence().after([cut(), CONTROL, cut()], NORMAL).net == 1
+
+
+def test_a_success_takes_back_a_failure_and_one_from_the_start_clears():
+    assert failures(3).after([OK], NORMAL).net == 2
+    cleared = Confidence().after([OK], NORMAL)
+    assert cleared.level is Level.cleared
+    assert cleared.after([OK], NORMAL) == cleared
+
+
+def test_a_cleared_path_that_fails_begins_anew():
+    cleared = Confidence().after([OK], NORMAL)
+    assert cleared.after([CONTROL, cut()], NORMAL).net == 1
+
+
+def test_two_failures_and_a_residual_that_was_seen_confirm():
+    sure = Confidence().after([CONTROL, cut(), LOST, LOST, CONTROL, cut()], NORMAL)
+    assert (sure.net, sure.residual, sure.level) == (2, True, Level.confirmed)
+
+
+def test_one_control_that_is_lost_is_no_residual():
+    sure = Confidence().after([CONTROL, cut(), LOST, CONTROL, CONTROL, cut()], NORMAL)
+    assert (sure.net, sure.residual, sure.level) == (2, False, Level.suspected)
+
+
+def test_what_else_was_seen_counts_no_more_than_two():
+    sure = Confidence(net=2, injected=True, second_address=True, residual=True)
+    assert sure.extra == 2
+    assert Confidence(net=2, silent=True, akamai=True).extra == -2
+
+
+def test_a_reset_that_the_server_cannot_have_sent_is_noted():
+    quick = trial(Role.target, hello("reset", since_hello=0.01), rtt=0.05)
+    assert Confidence().after([CONTROL, quick], NORMAL).injected
+    assert not Confidence().after([CONTROL, cut(rtt=None)], NORMAL).injected
+
+
+def test_silence_is_weaker_than_a_reset_and_akamai_needs_more():
+    assert failures(1, "silence").level is Level.none
+    assert failures(3, "silence").level is Level.confirmed
+    assert failures(3, akamai=True).level is Level.suspected
+    assert failures(3, "silence", second_address=True).log_odds > CONFIRMED
+
+
+def test_what_else_was_seen_is_forgotten_with_the_failures():
+    sure = Confidence(net=1, injected=True, residual=True).after([OK], NORMAL)
+    assert sure == Confidence()
+
+
+def test_a_finding_gets_the_level_and_the_weights():
+    graded = failures(3).grade(Finding("sni_block_rst"))
+    assert graded.level is Level.confirmed
+    assert graded.blocked == pytest.approx(0.997, abs=0.001)
+    assert graded.blocked + graded.down == pytest.approx(1.0)
+
+
+def test_a_finding_that_is_not_about_a_name_keeps_its_level():
+    finding = Finding("ip_port_block", Level.suspected, 0.75, 0.25)
+    assert failures(3).grade(finding) is finding

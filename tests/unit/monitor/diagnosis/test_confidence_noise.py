@@ -1,0 +1,63 @@
+"""How often a path without a block is called blocked, on a network that resets hellos at random."""
+
+from random import Random
+
+import pytest
+
+from monitor.diagnosis.confidence import Confidence
+from monitor.diagnosis.timing import NORMAL
+from monitor.probes.trial_results import Level, Role, Trial
+from tests.support.endpoint import PretendEndpoint, experiment, hello, trial
+
+PATHS = 1000
+EXPERIMENTS = 5
+"""Each of which began with a handshake that had failed."""
+CAUSE = trial(Role.target, hello("reset"))
+SELECTED = (trial(Role.control, hello()), CAUSE)
+"""What the failure before an experiment would be, were it counted as a trial of it."""
+
+
+class NoisyEndpoint(PretendEndpoint):
+    """Resets any hello by chance."""
+
+    def __init__(self, share: float, rng: Random) -> None:
+        super().__init__()
+        self._share, self._rng = share, rng
+
+    def meet(self, role, sni, now):
+        lost = self._rng.random() < self._share
+        return hello("reset") if lost else super().meet(role, sni, now)
+
+
+def believed_of(noise: float, seed: int, before: tuple[Trial, ...]) -> Level:
+    """The highest level that is reached."""
+    rng, sure = Random(seed), Confidence()
+    for _ in range(EXPERIMENTS):
+        trials, _ = experiment(NoisyEndpoint(noise, rng), NORMAL, rng)
+        sure = sure.after(before, NORMAL).after([CAUSE, *trials], NORMAL)
+        if sure.level is Level.confirmed:
+            break
+    return sure.level
+
+
+def confirmed(noise: float, before: tuple[Trial, ...] = ()) -> int:
+    """Of all paths, those that are called blocked within five experiments."""
+    return sum(believed_of(noise, seed, before) is Level.confirmed for seed in range(PATHS))
+
+
+@pytest.mark.parametrize(
+    ("noise", "most", "if_it_counted"), [(0.05, 0.001, 0.005), (0.1, 0.003, 0.02), (0.2, 0.02, 0.1)]
+)
+def test_a_free_path_is_seldom_called_blocked(noise, most, if_it_counted):
+    """Counting the failure that made us look, as this once did, would be ten times as bad."""
+    assert confirmed(noise) <= most * PATHS
+    assert confirmed(noise, SELECTED) >= if_it_counted * PATHS
+
+
+def test_a_path_that_is_blocked_is_called_so_in_the_second_experiment_at_the_latest():
+    for residual, needed in ((0.0, 2), (180.0, 1)):
+        sure, rng = Confidence(), Random(1)
+        for number in range(1, 3):
+            endpoint = PretendEndpoint(name_cut="reset", residual=residual)
+            sure = sure.after(experiment(endpoint, NORMAL, rng, first=True)[0], NORMAL)
+            assert (sure.level is Level.confirmed) == (number >= needed)

@@ -1,0 +1,201 @@
+"""What is shown of a mirror, as results and wishes come in."""
+
+from dataclasses import replace
+
+import pytest
+
+from monitor.common.config import MirrorConfig
+from monitor.common.metric_registry import Family, MetricRegistry
+from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.reactions import reaction_to
+from monitor.engine.mirror_state import MirrorState, identity
+from monitor.engine.prober import Probe
+from monitor.health.snapshot import Override, State
+from monitor.health.state_machine import we_are_blind
+from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence, Way
+from monitor.probes.trial_results import Finding
+
+OK = Meaning("ok", True)
+LIMITED = Meaning("upstream_rate_limited", True, "it limits the rate of probes (429)")
+REFUSED = Meaning("connection_refused", False, "it refuses connections")
+MIRROR = MirrorConfig("hk", "https://api.example.com")
+
+
+@pytest.fixture
+def watch() -> MirrorState:
+    return MirrorState(MIRROR, rise=2, fall=3, now=0.0)
+
+
+def give(watch: MirrorState, meaning: Meaning, now: float):
+    return watch.refresh(now, "here", watch.observe(meaning, now))
+
+
+def test_nothing_is_known_before_the_first_probe(watch):
+    assert watch.health().state is State.unknown
+    assert watch.health().in_rotation
+    assert watch.health().verdict == "unknown"
+
+
+def test_down_begins_with_the_first_of_the_bad_probes(watch):
+    give(watch, OK, 1)
+    assert give(watch, REFUSED, 10) is None
+    assert give(watch, REFUSED, 13) is None
+    change = give(watch, REFUSED, 16)
+    assert (change.state, change.at, change.verdict) == (State.down, 10, "connection_refused")
+    assert watch.health().detail == "it refuses connections"
+    assert not watch.health().in_rotation
+
+
+def test_one_bad_probe_changes_nothing_that_is_shown(watch):
+    give(watch, OK, 1)
+    before = watch.health()
+    give(watch, REFUSED, 10)
+    assert watch.health() == before
+
+
+def test_a_refusal_that_still_shows_life_is_degraded_and_stays_in_rotation(watch):
+    give(watch, OK, 1)
+    change = give(watch, LIMITED, 10)
+    assert (change.state, change.at) == (State.degraded, 10)
+    assert watch.health().in_rotation
+    assert "429" in watch.health().detail
+    assert give(watch, OK, 20).state is State.up
+    assert watch.health().detail == ""
+
+
+def test_maintenance_hides_the_state_but_does_not_stop_it(watch):
+    give(watch, OK, 1)
+    watch.set_wish(Override.maintenance, 100.0)
+    assert watch.refresh(5, "here").state is State.maintenance
+    assert not watch.health().in_rotation
+    for now in (10, 11, 12):
+        assert give(watch, REFUSED, now) is None
+    assert not watch.wish_is_over(99.9)
+    assert watch.wish_is_over(100)
+    watch.set_wish(Override.use, None)
+    change = watch.refresh(100, "here")
+    assert (change.state, change.at) == (State.down, 100)
+
+
+def test_a_drained_mirror_keeps_its_state(watch):
+    give(watch, OK, 1)
+    watch.set_wish(Override.drain, None)
+    assert watch.refresh(2, "here") is None
+    assert watch.health().state is State.up
+    assert not watch.health().in_rotation
+
+
+def test_being_blind_is_unknown_and_usable(watch):
+    give(watch, OK, 1)
+    watch.blind(10)
+    assert watch.refresh(10, "here").state is State.unknown
+    assert watch.health().in_rotation
+
+
+def test_what_is_known_becomes_stale(watch):
+    probe = Probe(StepResult(Operation.resolve, None, 0.0), (), OK)
+    watch.take(probe, 1_000_000.0, 50.0)
+    assert not watch.is_stale(60.0)
+    give(watch, OK, 1_000_000.0)
+    assert watch.is_stale(60.0)
+    assert not watch.is_stale(50.0)
+
+
+def test_the_facts_of_a_good_probe_are_shown(watch):
+    steps = (
+        StepResult(Operation.connect, None, 0.031, "192.0.2.2"),
+        StepResult(Operation.tls_handshake, None, 0.064, tls=TlsEvidence(not_after=99.0)),
+        StepResult(
+            Operation.http_round_trip,
+            None,
+            0.2,
+            first_byte=0.18,
+            http=HttpAnswer(401, {"cf-ray": "1"}, b"{}"),
+        ),
+    )
+    way = Way(MIRROR.host, "192.0.2.2")
+    watch.ways.resolved(MIRROR.host, ("192.0.2.1", "192.0.2.2", "192.0.2.3"), 1.0)
+    path = watch.ways.path(way)
+    path.succeeded(4.0, 95.0)
+    path.not_after = 99.0
+    resolution = StepResult(Operation.resolve, None, 0.003)
+    good = PathResult(way.address, steps, way.hostname)
+    watch.take(Probe(resolution, (good,), OK), 5.0, 5.0)
+    health = watch.health()
+    assert [(p.address, p.usable) for p in health.paths] == [
+        ("192.0.2.2", True),
+        ("192.0.2.1", False),
+        ("192.0.2.3", False),
+    ]
+    latency = health.latency
+    assert (latency.resolve, latency.connect, latency.tls) == (3, 31, 64)
+    assert latency.first_byte == 180
+    assert health.cdn_detected == "cloudflare"
+    assert health.tls_not_after == 99.0
+
+
+def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
+    watch.configure(replace(MIRROR, hostnames=("alt.example.org",)), 0.0)
+    for name in ("api.example.com", "alt.example.org"):
+        watch.ways.resolved(name, ("192.0.2.1",), 0.0)
+    blocked = watch.ways.path(Way("api.example.com", "192.0.2.1"))
+    blocked.judged("sni_block_rst", "confirmed", ("reset twice",))
+    blocked.hold(600.0)
+    watch.ways.path(Way("alt.example.org", "192.0.2.1")).succeeded(1.0)
+    watch.last_probe = 1.0
+    change = give(watch, OK, 1)
+    assert (change.state, change.verdict) == (State.degraded, "sni_block_rst")
+    health = watch.health()
+    assert health.in_rotation
+    assert health.evidence == ("reset twice",)
+    assert [(p.hostname, p.usable) for p in health.paths] == [
+        ("alt.example.org", True),
+        ("api.example.com", False),
+    ]
+    blocked.succeeded(700.0)
+    assert give(watch, OK, 701).state is State.up
+
+
+def test_a_refused_key_and_a_slow_mirror_are_degraded_and_say_so(watch):
+    watch.key_verdict = "upstream_key_invalid"
+    assert give(watch, OK, 1).verdict == "upstream_key_invalid"
+    assert watch.health().key_refused
+    watch.key_verdict = ""
+    slow = Finding("throttled", evidence=("2 KB/s",))
+    assert watch.weigh(slow, reaction_to("throttled"))
+    assert not watch.weigh(slow, reaction_to("throttled"))
+    give(watch, OK, 2)
+    health = watch.health()
+    assert (health.state, health.verdict, health.weight) == (State.degraded, "throttled", 0.2)
+
+
+def test_a_new_weight_does_not_make_another_mirror_but_a_new_url_does():
+    assert identity(MirrorConfig("hk", "https://a", weight=2.0)) == identity(
+        MirrorConfig("hk", "https://a")
+    )
+    assert identity(MirrorConfig("hk", "https://b")) != identity(MirrorConfig("hk", "https://a"))
+
+
+@pytest.mark.parametrize(
+    ("ours", "blind"),
+    [([], False), ([True], False), ([True, True], True), ([True, False], False)],
+)
+def test_we_are_blind_when_several_mirrors_all_fail_for_what_may_be_ours(ours, blind):
+    assert we_are_blind(ours) is blind
+
+
+def test_the_series_of_a_removed_mirror_disappear():
+    totals = MetricRegistry(
+        [Family("a", "gauge", "", ("mirror",)), Family("b", "histogram", "", ("mirror",), (1.0,))]
+    )
+    for mirror in ("one", "two"):
+        totals.set("a", 1, (mirror,))
+        totals.observe("b", 1, (mirror,))
+    kept = totals.cells("a", ("two",))
+    totals.remove("mirror", "one", ["a"])
+    assert totals.removals == 1, "who keeps cells is told"
+    assert totals.cells("a", ("two",)) is kept
+    rows = sorted(row[:2] for row in totals.to_json())
+    assert rows == [["a", ["two"]], ["b", ["one"]], ["b", ["two"]]]
+    totals.remove("mirror", "one")
+    assert [row[:2] for row in totals.to_json()] == [["a", ["two"]], ["b", ["two"]]]

@@ -1,0 +1,201 @@
+"""Which names and addresses of a mirror are tried, and when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.common.config import MirrorConfig
+from monitor.diagnosis.timing import NORMAL
+from monitor.engine.paths import (
+    FORGET,
+    MAX_NAMES,
+    MAX_PER_NAME,
+    REMEMBER,
+    MirrorPaths,
+    diverse,
+    one_of_each_cut_name,
+)
+from monitor.health.paths import Path
+from monitor.health.snapshot import Standing
+from monitor.probes.results import DnsObservation, DnsReply, Way
+from monitor.probes.trial_results import Finding
+
+OWN, ALT = "own.test", "alt.test"
+MIRROR = MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,))
+SPACING = 30.0
+
+
+def ways_of(mirror: MirrorConfig = MIRROR, addresses: int = 2) -> MirrorPaths:
+    ways = MirrorPaths(mirror, NORMAL, 0.0)
+    for name in list(ways.names):
+        ways.resolved(name, [f"192.0.{n}.1" for n in range(addresses)], 0.0)
+    return ways
+
+
+def path(ways: MirrorPaths, hostname: str, number: int = 0) -> Path:
+    found = ways.path(Way(hostname, f"192.0.{number}.1"))
+    assert found is not None
+    return found
+
+
+def all_good(ways: MirrorPaths, now: float = 0.0) -> MirrorPaths:
+    for one in ways:
+        one.succeeded(now)
+    return ways
+
+
+def free(_: Path) -> bool:
+    return False
+
+
+def plan(
+    ways: MirrorPaths, now: float, shut: set[str] | None = None
+) -> tuple[list[Way], list[Way]]:
+    found = ways.plan(now, lambda p: p.address in (shut or ()), free, SPACING)
+    return list(found.ask), list(found.greet)
+
+
+def tried(ways: MirrorPaths, now: float) -> list[Way]:
+    ask, greet = plan(ways, now)
+    return [*ask, *greet]
+
+
+def test_the_best_path_is_asked_and_what_was_quiet_is_greeted() -> None:
+    ways = all_good(ways_of())
+    path(ways, ALT, 1).succeeded(20.0)
+    ask, greet = plan(ways, 40.0)
+    assert ask == [Way(OWN, "192.0.0.1"), Way(ALT, "192.0.1.1")]
+    assert greet == [Way(OWN, "192.0.1.1"), Way(ALT, "192.0.0.1")]
+    assert plan(ways, 10.0)[1] == []
+
+
+def test_nothing_touches_what_is_shut_and_what_is_held_waits_for_its_time() -> None:
+    ways = all_good(ways_of())
+    path(ways, OWN).hold(100.0)
+    assert Way(OWN, "192.0.0.1") not in tried(ways, 99.0)
+    assert Way(OWN, "192.0.0.1") in plan(ways, 100.0)[1]
+    assert plan(ways, 100.0, {"192.0.0.1", "192.0.1.1"}) == ([], [])
+    for one in ways:
+        one.hold(200.0)
+    assert len(plan(ways, 150.0)[0]) == 2, "a mirror that is down is asked all the same"
+
+
+def test_a_name_that_was_cut_off_is_shown_at_one_address_at_a_time() -> None:
+    ways = all_good(ways_of())
+    for number in (0, 1):
+        path(ways, OWN, number).failed(10.0, "tls_reset")
+    ask, greet = plan(ways, 20.0)
+    assert ask[0].hostname == ALT
+    shown = {way for way in (*ask, *greet) if way.hostname == OWN}
+    assert shown == {Way(OWN, "192.0.0.1")}
+    path(ways, OWN, 0).succeeded(30.0)
+    assert Way(OWN, "192.0.1.1") in tried(ways, 31.0)
+
+
+PATHS = st.lists(
+    st.builds(
+        Path,
+        hostname=st.sampled_from((OWN, ALT)),
+        address=st.sampled_from(("192.0.0.1", "192.0.1.1", "192.0.2.1")),
+        standing=st.sampled_from(Standing),
+        verdict=st.sampled_from(("tls_reset", "connection_refused", "ok")),
+    )
+)
+
+
+@given(PATHS)
+def test_after_a_fault_no_address_is_asked_twice(paths: list[Path]) -> None:
+    chosen = diverse(paths)
+    addresses = [one.address for one in chosen]
+    assert len(addresses) == len(set(addresses))
+    assert set(addresses) == {one.address for one in paths}
+    assert chosen[:1] == paths[:1]
+
+
+@given(PATHS)
+def test_paths_that_work_are_never_left_out(paths: list[Path]) -> None:
+    kept = one_of_each_cut_name(paths)
+    assert all(one in kept for one in paths if one.standing is Standing.ok)
+    assert {one.hostname for one in kept} == {one.hostname for one in paths}
+
+
+def test_addresses_that_no_resolver_gives_any_more_are_forgotten_in_time() -> None:
+    ways = all_good(ways_of(addresses=1))
+    path(ways, ALT).hold(10_000.0)
+    for name in (OWN, ALT):
+        ways.resolved(name, ["198.51.100.1"], FORGET + 1)
+    assert ways.path(Way(OWN, "192.0.0.1")) is None
+    assert ways.path(Way(ALT, "192.0.0.1")) is not None
+    ways.resolved(ALT, ["198.51.100.1"], REMEMBER + 1)
+    assert ways.path(Way(ALT, "192.0.0.1")) is None
+
+
+def test_of_many_addresses_a_few_are_watched() -> None:
+    ways = ways_of(addresses=3 * MAX_PER_NAME)
+    assert len(ways.under(OWN)) == MAX_PER_NAME
+    ways.resolved(OWN, [f"198.51.100.{n}" for n in range(3)], 1.0)
+    assert len(ways.under(OWN)) == MAX_PER_NAME
+    assert ways.path(Way(OWN, "198.51.100.2")) is not None
+
+
+def test_alternates_are_resolved_now_and_then() -> None:
+    ways = ways_of()
+    assert ways.to_resolve(1.0, 300.0) == [OWN]
+    assert ways.to_resolve(300.0, 300.0) == [OWN, ALT]
+
+
+def test_names_of_a_wildcard_come_into_use_one_by_one_when_nothing_else_works() -> None:
+    mirror = replace(MIRROR, wildcard="{n}.w.example.org", wildcard_count=20)
+    ways = all_good(ways_of(mirror))
+    assert ways.draw(0.0) is None
+    for one in ways:
+        one.failed(1.0, "connection_refused")
+    assert ways.draw(1.0) == "1.w.example.org"
+    assert ways.draw(2.0) is None, "one in ten minutes"
+    ways.resolved("1.w.example.org", ["192.0.9.1"], 3.0)
+    assert ways.draw(700.0) is None, "it has not been tried yet"
+    for one in ways:
+        one.failed(700.0, "connection_refused")
+    assert ways.draw(700.0) == "2.w.example.org"
+    assert len(ways.names) == 4
+
+
+def test_a_domain_whose_names_are_all_blocked_is_not_drawn_from_any_further() -> None:
+    mirror = replace(MIRROR, wildcard="{n}.w.example.org", wildcard_count=20)
+    ways = ways_of(mirror)
+    now = 1.0
+    drawn = []
+    while (now := now + 700.0) < 20 * 700.0:
+        for one in ways:
+            one.judged("sni_block_rst", "confirmed", ())
+            one.hold(now + 60.0)
+        if (name := ways.draw(now)) is not None:
+            drawn.append(name)
+            ways.resolved(name, ["192.0.9.1"], now)
+    assert drawn == ["1.w.example.org", "2.w.example.org"]
+    assert len(ways.names) <= MAX_NAMES
+
+
+def test_new_settings_keep_what_is_known_of_the_paths_that_stay() -> None:
+    ways = all_good(ways_of())
+    kept = path(ways, OWN)
+    ways.configure(replace(MIRROR, hostnames=("new.test",)), 5.0)
+    assert list(ways.names) == [OWN, "new.test"]
+    assert path(ways, OWN) is kept
+    assert ways.under(ALT) == []
+
+
+def test_what_resolvers_say_is_kept_and_who_can_be_believed() -> None:
+    ways = ways_of()
+    seen = DnsObservation(
+        "system", OWN, None, 0.1, (DnsReply("A", 0.1, chain=("x.cdn.example.net",)),)
+    )
+    ways.judged(OWN, Finding("dns_poisoned"), (seen,))
+    assert ways.names[OWN].finding.verdict == "dns_poisoned"
+    assert ways.names[OWN].chain == ("x.cdn.example.net",)
+    ways.resolved(OWN, ["192.0.0.1", "192.0.1.1"], 1.0, trusted={"192.0.0.1"})
+    assert path(ways, OWN, 0).memory.trusted_address
+    assert not path(ways, OWN, 1).memory.trusted_address

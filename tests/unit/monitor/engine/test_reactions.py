@@ -1,0 +1,221 @@
+"""What is done about each verdict: every row of the table of reactions, on a mirror of two names
+and two addresses."""
+
+from __future__ import annotations
+
+import logging
+from random import Random
+
+import pytest
+
+from monitor.common.config import MirrorConfig, MonitorConfig
+from monitor.common.metric_registry import MetricRegistry
+from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.reactions import REACTIONS, Scope
+from monitor.diagnosis.timing import NORMAL
+from monitor.diagnosis.verdicts import GLOSSARY
+from monitor.engine.alerts import Alerts
+from monitor.engine.anchors import Anchors
+from monitor.engine.metrics import FAMILIES
+from monitor.engine.mirror_state import MirrorState
+from monitor.engine.prober import Probe
+from monitor.engine.reactions import Reactions
+from monitor.health.paths import Path, in_order, usable_ones
+from monitor.health.quarantine import Quarantine
+from monitor.health.snapshot import MirrorHealth, Standing, State, endpoint_of
+from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, Way
+from monitor.probes.trial_results import Finding, Level
+
+OWN, ALT, NEAR, FAR = "own.test", "alt.test", "192.0.2.1", "198.51.100.1"
+MIRROR = MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,), addresses=(NEAR, FAR))
+NOW = 1000.0
+RESOLVED = StepResult(Operation.resolve, None, 0.0)
+OF_PATHS = [v for v, r in REACTIONS.items() if r.scope not in (Scope.none, Scope.mirror)]
+OF_MIRRORS = [v for v, r in REACTIONS.items() if r.scope is Scope.mirror]
+BY_SPEED = {"throttled", "byte_cap_freeze"}
+KEY_OF_NO_USE = {
+    "upstream_key_invalid",
+    "upstream_ip_not_allowed",
+    "upstream_quota",
+    "upstream_region_ban",
+}
+
+
+class Place:
+    """A mirror, all paths of which work, and what acts on verdicts about it."""
+
+    def __init__(self) -> None:
+        self.watch = MirrorState(MIRROR, 1, 1, NOW)
+        for path in self.watch.ways:
+            path.succeeded(NOW, 20.0)
+        self.quarantine = Quarantine(NORMAL)
+        self.touched: list[str] = []
+        self.reactions = Reactions(
+            self.quarantine,
+            Anchors(NORMAL, lambda: NOW),
+            NORMAL,
+            Random(1),
+            lambda: NOW,
+            {"a": self.watch},
+            self.touched.append,
+            MetricRegistry(FAMILIES),
+        )
+        self.reactions.config = MonitorConfig(fall=1)
+
+    def path(self, hostname: str, address: str) -> Path:
+        found = self.watch.ways.path(Way(hostname, address))
+        assert found is not None
+        return found
+
+    def usable(self) -> list[Path]:
+        return usable_ones(
+            in_order(self.watch.ways),
+            lambda address: self.quarantine.until(endpoint_of(address, 443), NOW) is not None,
+        )
+
+    def hear(self, verdict: str, headers: dict[str, str] | None = None) -> MirrorHealth:
+        """A probe of the mirror, all the way to its response."""
+        meaning = Meaning(verdict, verdict == "ok" or GLOSSARY[verdict].alive, "so it is")
+        http = HttpAnswer(403, headers or {})
+        last = StepResult(Operation.http_round_trip, None, 0.1, NEAR, http=http)
+        probe = Probe(RESOLVED, (PathResult(NEAR, (last,), OWN),), meaning)
+        self.watch.take(probe, NOW, NOW)
+        self.watch.refresh(NOW, "here", self.watch.observe(meaning, NOW))
+        self.reactions.rest(self.watch, probe, NOW)
+        return self.watch.health()
+
+
+@pytest.mark.parametrize("verdict", OF_PATHS)
+def test_what_a_verdict_is_about_is_held_and_a_way_round_it_is_taken(verdict: str) -> None:
+    place, reaction = Place(), REACTIONS[verdict]
+    bad = place.path(OWN, NEAR)
+    fellow = {
+        Scope.path: None,
+        Scope.endpoint: place.path(ALT, NEAR),
+        Scope.hostname: place.path(OWN, FAR),
+        Scope.cdn: place.path(OWN, FAR),
+    }[reaction.scope]
+    for path in (bad, fellow) if fellow else (bad,):
+        path.network = "cloudflare" if reaction.scope is Scope.cdn else ""
+        path.failed(NOW, verdict)
+    place.reactions.react(place.watch, bad, Finding(verdict, Level.suspected))
+    held = [path for path in place.watch.ways if path.standing is Standing.held]
+    assert held == [path for path in place.watch.ways if path in (bad, fellow)]
+    for path in held:
+        assert reaction.hold * 0.85 <= path.held_until - NOW <= reaction.hold * 1.15
+        assert path.verdict == verdict
+    assert (place.quarantine.until(f"{NEAR}:443", NOW) is not None) is reaction.quarantine
+    assert place.usable()
+    assert bad not in place.usable()
+    if reaction.scope is Scope.hostname or reaction.change_hostname:
+        assert OWN not in {path.hostname for path in place.usable() if path.address == NEAR}
+    if reaction.quarantine or reaction.scope is Scope.endpoint:
+        assert NEAR not in {path.address for path in place.usable()}
+    assert place.touched
+
+
+@pytest.mark.parametrize("verdict", sorted(set(OF_MIRRORS) - BY_SPEED))
+def test_a_mirror_is_left_or_gets_less_or_does_not_lend_its_key(verdict: str) -> None:
+    place, reaction = Place(), REACTIONS[verdict]
+    health = place.hear(verdict)
+    alive = GLOSSARY[verdict].alive
+    assert health.state is (State.degraded if alive else State.down)
+    assert health.in_rotation is alive
+    assert health.weight == reaction.weight
+    assert health.key_refused is (verdict in KEY_OF_NO_USE)
+    assert {path.standing for path in place.watch.ways} == {Standing.ok}
+    rests = place.watch.rest_until - NOW
+    if alive or verdict in ("cdn_challenge", "cdn_access_denied"):
+        assert reaction.hold * 0.85 <= rests <= reaction.hold * 1.15
+    else:
+        assert rests < 0, "it may be over soon: it is asked again as usual"
+
+
+def test_what_was_confirmed_is_not_forgotten_over_the_next_cut_handshake() -> None:
+    place = Place()
+    for path in place.watch.ways:
+        path.failed(NOW, "tls_reset")
+    place.path(OWN, NEAR).judged("sni_block_rst", "confirmed", ("so it was",))
+    health = place.hear("tls_reset")
+    assert (health.state, health.verdict) == (State.down, "sni_block_rst")
+    assert health.evidence == ("so it was",)
+    assert "blocked on the path (likely)" in health.detail
+
+
+@pytest.mark.parametrize("verdict", ["upstream_rate_limited", "cdn_rate_limited"])
+def test_who_says_when_to_come_back_is_asked_again_then(verdict: str) -> None:
+    place = Place()
+    place.hear(verdict, {"retry-after": "42"})
+    assert place.watch.rest_until == NOW + 42
+    place.hear("ok")
+    assert place.watch.rests_taken == 0
+
+
+@pytest.mark.parametrize("verdict", sorted(BY_SPEED))
+def test_a_mirror_that_is_slowed_down_gets_less(verdict: str) -> None:
+    place, reaction = Place(), REACTIONS[verdict]
+    assert place.watch.weigh(Finding(verdict), reaction)
+    health = place.hear("ok")
+    assert (health.state, health.verdict) == (State.degraded, verdict)
+    assert (health.weight, health.freezes_streams) == (reaction.weight, reaction.streaming < 1)
+    assert min(reaction.weight, reaction.streaming) == 0.2
+
+
+def test_where_long_answers_stop_dead_another_network_is_taken_if_there_is_one() -> None:
+    place, finding = Place(), Finding("byte_cap_freeze", Level.suspected)
+    place.reactions.burdened(place.watch, finding)
+    assert len(place.usable()) == 4
+    for name in (OWN, ALT):
+        place.path(name, NEAR).network = "cloudflare"
+    place.reactions.burdened(place.watch, finding)
+    assert {path.address for path in place.usable()} == {FAR}
+
+
+@pytest.mark.parametrize("verdict", [v for v, r in REACTIONS.items() if r.scope is Scope.none])
+def test_what_concerns_nothing_of_a_mirror_leaves_it_in_use(verdict: str) -> None:
+    place, reaction = Place(), REACTIONS[verdict]
+    assert (reaction.weight, reaction.streaming, reaction.quarantine) == (1.0, 1.0, False)
+    if reaction.hold:  # forged addresses: the one that showed it is dropped
+        place.reactions.react(place.watch, place.path(OWN, NEAR), Finding(verdict))
+        assert place.path(OWN, NEAR) not in place.usable()
+        assert len(place.usable()) == 3
+    else:
+        assert not reaction.alert
+
+
+@pytest.mark.parametrize("verdict", REACTIONS)
+def test_the_operator_is_told_once(verdict: str, caplog: pytest.LogCaptureFixture) -> None:
+    alerts, bad = Alerts(), MirrorHealth("a", verdict=verdict)
+    with caplog.at_level(logging.WARNING):
+        assert alerts.see(bad) == alerts.see(bad)
+        assert len(caplog.records) == REACTIONS[verdict].alert
+        alerts.see(MirrorHealth("a", verdict="ok"))
+        alerts.see(bad)
+    assert len(caplog.records) == 2 * REACTIONS[verdict].alert
+
+
+def answer(status: int, address: str, hostname: str = OWN, **headers: str) -> PathResult:
+    http = HttpAnswer(status, headers, b"{}" if status < 500 else b"")
+    last = StepResult(Operation.http_round_trip, None, 0.1, address, http=http)
+    return PathResult(address, (last,), hostname)
+
+
+def test_a_path_that_alone_answers_badly_is_left_for_those_that_answer_well() -> None:
+    place = Place()
+    bad = answer(502, NEAR)
+    place.reactions.take(place.watch, bad, NOW, True)
+    assert place.path(OWN, NEAR).standing is Standing.held
+    assert place.path(OWN, NEAR) not in place.usable()
+    other = Place()
+    other.reactions.take(other.watch, bad, NOW, False)
+    assert other.path(OWN, NEAR).standing is Standing.ok, "all of the mirror is bad, not a path"
+
+
+def test_a_result_from_before_a_failure_clears_nothing() -> None:
+    place = Place()
+    path = place.path(OWN, NEAR)
+    path.doubted(NOW, "tls_reset")
+    place.reactions.take(place.watch, answer(401, NEAR), NOW - 1.0, True)
+    seen = [path.standing]
+    place.reactions.take(place.watch, answer(401, NEAR), NOW, True)
+    assert [*seen, path.standing] == [Standing.suspected, Standing.ok]

@@ -1,0 +1,74 @@
+"""Snapshots: frozen, versioned, and completed from older knowledge."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from monitor.health.snapshot import (
+    HealthBoard,
+    HealthSnapshot,
+    MirrorHealth,
+    Override,
+    PathHealth,
+    Standing,
+    State,
+    endpoint_of,
+)
+
+
+def test_a_new_snapshot_leaves_the_old_one_as_it_was() -> None:
+    board = HealthBoard("here")
+    first = board.publish({"a": MirrorHealth("a", State.up)}, 1.0)
+    second = board.publish({"a": MirrorHealth("a", State.down)}, 2.0)
+    assert (first.version, second.version) == (1, 2)
+    assert (first.of("a").state, second.of("a").state) == (State.up, State.down)
+    assert first is not second
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        first.version = 3  # type: ignore[misc]
+
+
+def test_what_has_not_been_probed_yet_is_believed_to_be_as_it_was() -> None:
+    older = HealthSnapshot(7, 1.0, "x", {"a": MirrorHealth("a", State.down, last_probe=1.0)})
+    young = HealthSnapshot(
+        1,
+        2.0,
+        "x",
+        {"a": MirrorHealth("a", wish=Override.drain), "new": MirrorHealth("new")},
+    )
+    completed = young.completed_from(older)
+    assert (completed.of("a").state, completed.of("a").wish) == (State.down, Override.drain)
+    assert completed.of("new").state is State.unknown
+    assert young.of("a").state is State.unknown
+
+
+def test_what_has_been_probed_is_believed_at_once() -> None:
+    older = HealthSnapshot(7, 1.0, "x", {"a": MirrorHealth("a", State.down, last_probe=1.0)})
+    newer = HealthSnapshot(1, 2.0, "x", {"a": MirrorHealth("a", State.unknown, last_probe=2.0)})
+    assert newer.completed_from(older) is newer
+
+
+def test_a_snapshot_survives_the_way_to_a_worker() -> None:
+    path = PathHealth("a.test", "192.0.2.1", Standing.held, False, "tls_reset", until=9.0)
+    mirror = MirrorHealth("a", State.up, paths=(path,), weight=0.2, freezes_streams=True)
+    snapshot = HealthSnapshot(3, 1.0, "x", {"a": mirror}, {"192.0.2.1:443": 9.0})
+    assert HealthSnapshot.from_json(json.loads(json.dumps(snapshot.to_json()))) == snapshot
+
+
+def test_news_bring_an_older_snapshot_up_to_date_and_leave_the_rest_alone() -> None:
+    board = HealthBoard("here")
+    same, gone = MirrorHealth("same", State.up), MirrorHealth("gone")
+    old = board.publish({"same": same, "gone": gone, "a": MirrorHealth("a")}, 1.0)
+    new = board.publish({"same": same, "a": MirrorHealth("a", State.up)}, 2.0, {"[::1]:1": 5.0})
+    news = json.loads(json.dumps(new.news_since(old)))
+    assert [m["id"] for m in news["mirrors"]] == ["a"]
+    updated = old.with_news(news)
+    assert updated == new
+    assert updated.of("same") is same
+
+
+def test_an_endpoint_is_named_as_in_a_url() -> None:
+    assert endpoint_of("192.0.2.1", 443) == "192.0.2.1:443"
+    assert endpoint_of("2001:db8::1", 8443) == "[2001:db8::1]:8443"

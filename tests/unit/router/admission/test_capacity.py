@@ -1,0 +1,155 @@
+"""What a worker can carry, and who makes way."""
+
+from __future__ import annotations
+
+from router.admission.capacity import Connections, Memory
+from router.forwarding.body import EARLY, PIECE, RequestBody
+from router.wire.request import RequestHead
+
+
+class FakeDoor:
+    def __init__(self, client: str, idle: bool = False, half: bool = False) -> None:
+        """`half`: half of a head has come."""
+        self.key = client.encode()
+        self.idle = idle
+        self.vacant = idle or half
+        self.drained = self.makes_way = self.is_cut = False
+
+    def drain(self) -> None:
+        self.drained = True
+
+    def make_way(self) -> None:
+        self.makes_way = True
+
+    def end_if_banned(self) -> None:
+        raise AssertionError("nobody is banned for room")
+
+    def cut(self) -> None:
+        self.is_cut = True
+
+
+def test_accepting_pauses_at_the_limit_and_goes_on_when_there_is_room() -> None:
+    said: list[bool] = []
+    crowd = Connections(10, said.append)
+    doors = [FakeDoor(f"192.0.2.{i}") for i in range(10)]
+    for door in doors[:9]:
+        crowd.join(door)
+    assert said == []
+    crowd.join(doors[9])
+    assert said == [False]
+    crowd.leave(doors[0])
+    assert said == [False, True]
+    assert len(crowd) == 9
+
+
+def test_at_the_limit_idle_connections_make_way_for_those_who_wait() -> None:
+    crowd = Connections(3)
+    doors = [FakeDoor("a", idle=True), FakeDoor("b"), FakeDoor("c", idle=True)]
+    for door in doors:
+        crowd.join(door)
+    assert [door.drained for door in doors] == [True, False, True]
+    assert crowd.full
+
+
+def test_at_the_limit_only_those_who_have_most_make_way_and_only_where_nothing_runs() -> None:
+    crowd = Connections(20)
+    modest = [FakeDoor("modest", idle=True) for _ in range(4)]
+    busy = [FakeDoor("busy") for _ in range(8)]
+    greedy = [FakeDoor("greedy"), *(FakeDoor("greedy", half=True) for _ in range(7))]
+    for door in (*modest, *busy, *greedy):
+        crowd.join(door)
+    assert [door.is_cut for door in greedy] == [False, True, True, *([False] * 5)]
+    assert not any(door.is_cut or door.drained for door in (*modest, *busy))
+
+
+def test_a_greedy_clients_oldest_connection_makes_way_for_its_newest() -> None:
+    crowd = Connections(100, per_client=4)
+    doors = [FakeDoor("greedy"), *(FakeDoor("greedy", True) for _ in range(2))]
+    doors.append(FakeDoor("greedy", half=True))
+    other = FakeDoor("other", True)
+    for door in (other, *doors, FakeDoor("greedy"), FakeDoor("greedy")):
+        crowd.join(door)
+    assert [door.makes_way for door in doors] == [False, True, True, False]
+    assert not other.makes_way
+
+
+def test_who_leaves_twice_is_counted_once() -> None:
+    crowd = Connections(10)
+    door = FakeDoor("a")
+    crowd.join(door)
+    crowd.leave(door)
+    crowd.leave(door)
+    assert len(crowd) == 0
+    assert crowd.all() == []
+
+
+def test_a_body_that_there_is_no_memory_for_is_streamed_and_its_bytes_are_given_back() -> None:
+    memory = Memory(3 * EARLY)
+    head = RequestHead(b"POST", b"/v1/x", [], {b"content-type": b"application/json"}, chunked=True)
+    first, second = (RequestBody(head, True, 1 << 20, memory, b"a") for _ in range(2))
+    for body in (first, second):
+        body.size = 2 * EARLY
+        body.keep(b"x" * body.size)
+    assert (first.collected, second.collected) == (True, False)
+    assert second.to_send() == [b"20000\r\n" + b"x" * 2 * EARLY + b"\r\n"]
+    assert memory.used == 2 * EARLY + PIECE
+    first.drop()
+    second.drop()
+    assert memory.used == 0
+
+
+class FakeRequest:
+    """A request that keeps so many bytes until it is crowded out."""
+
+    def __init__(self, memory: Memory, client: bytes, size: int) -> None:
+        self.memory, self.client, self.size = memory, client, size
+        memory.take(client, size)
+        memory.arrives(client, self)
+
+    def crowded_out(self) -> None:
+        self.memory.give_back(self.client, self.size)
+        self.size = 0
+
+
+def test_who_has_most_of_the_memory_gives_way_to_who_has_less() -> None:
+    memory = Memory(1000)
+    greedy = [FakeRequest(memory, b"greedy", 200) for _ in range(3)]
+    modest = [FakeRequest(memory, b"modest", 100) for _ in range(3)]
+    assert memory.has_room(b"modest")
+    newcomer = FakeRequest(memory, b"newcomer", 300)
+    assert memory.has_room(b"newcomer")
+    assert [each.size for each in greedy] == [200, 200, 0]
+    assert [each.size for each in modest] == [100, 100, 100]
+    newcomer.crowded_out()
+    assert memory.used == 700
+
+
+def test_who_has_most_itself_gets_no_more() -> None:
+    memory = Memory(1000)
+    modest = FakeRequest(memory, b"modest", 400)
+    greedy = [FakeRequest(memory, b"greedy", 250) for _ in range(3)]
+    assert not memory.has_room(b"greedy")
+    assert memory.has_room(b"modest")
+    assert (modest.size, [each.size for each in greedy]) == (400, [250, 250, 0])
+
+
+def test_what_has_come_whole_is_not_taken_back() -> None:
+    memory = Memory(1000)
+    whole = FakeRequest(memory, b"greedy", 900)
+    memory.arrived(b"greedy", whole)
+    FakeRequest(memory, b"newcomer", 200)
+    assert not memory.has_room(b"newcomer")
+    assert whole.size == 900
+
+
+def test_a_body_in_very_many_pieces_counts_with_what_they_cost() -> None:
+    memory = Memory(1 << 20)
+    head = RequestHead(b"POST", b"/v1/x", [], {b"content-type": b"application/json"}, chunked=True)
+    body = RequestBody(head, True, 1 << 20, memory, b"a")
+    for size in range(4, 80_004, 4):
+        body.size = size
+        body.keep(b"xxxx")
+    assert not body.collected, "20,000 pieces take more than a MiB"
+    assert body.crowded_out
+    body.drop()
+    assert memory.used == 0

@@ -1,0 +1,202 @@
+"""What people read of an inspection."""
+
+import json
+
+import pytest
+
+from monitor.common.config import MirrorConfig
+from monitor.engine.diagnose import Inspection
+from monitor.probes.results import (
+    DnsObservation,
+    DnsReply,
+    HttpAnswer,
+    Operation,
+    PathResult,
+    StepResult,
+    TlsEvidence,
+    Way,
+)
+from monitor.probes.trial_results import Finding, Level
+from router.cli.probe_report import (
+    across,
+    certificate_text,
+    hints,
+    json_of,
+    markdown_of,
+    rows_of,
+    summary,
+    sureness,
+    text_of,
+    time_of,
+)
+
+NOW = 1_000_000.0
+DAY = 86400.0
+OK = Finding("ok", ok=1.0)
+REFUSED = Finding("connection_refused", blocked=0.5, down=0.5)
+
+
+def good(hostname: str, address: str, headers: dict[str, str] | None = None) -> PathResult:
+    answer = HttpAnswer(401, headers or {}, b'{"error": {}}')
+    connected = StepResult(Operation.connect, None, 0.02, address, hostname=hostname)
+    asked = StepResult(Operation.http_round_trip, None, 0.1, address, http=answer)
+    return PathResult(address, (connected, asked), hostname)
+
+
+def refused(hostname: str, address: str) -> PathResult:
+    step = StepResult(Operation.connect, "connection_refused", 0.02, address, hostname=hostname)
+    return PathResult(address, (step,), hostname)
+
+
+def inspection(*paths: PathResult, mirror: str = "m", **more) -> Inspection:
+    names = dict.fromkeys(path.hostname for path in paths)
+    resolutions = more.pop("resolutions", None) or [
+        StepResult(Operation.resolve, None, 0.0, addresses=("1",), hostname=name) for name in names
+    ]
+    found = [(path, OK if path.last.failure is None else REFUSED) for path in paths]
+    values = {"experiment": None, "spared": (), "dns": (Finding("unknown"),) * len(resolutions)}
+    return Inspection(
+        mirror=MirrorConfig(mirror, f"https://{mirror}.example"),
+        resolutions=tuple(resolutions),
+        paths=tuple(found),
+        **{**values, **more},
+    )
+
+
+def asides(seen: Inspection) -> list[str]:
+    lines = summary(seen)
+    start = next((i for i, (name, _) in enumerate(lines) if name == "because"), len(lines))
+    return [text for name, text in lines[start:] if name in ("because", "")]
+
+
+def test_a_name_that_no_address_serves_is_told_from_an_address_that_serves_no_name():
+    dead_name = inspection(
+        good("a.example", "203.0.113.1"),
+        good("a.example", "198.51.100.1"),
+        refused("b.example", "203.0.113.1"),
+        refused("b.example", "198.51.100.1"),
+    )
+    assert "No address works for b.example: connection_refused." in asides(dead_name)
+    assert not any("No name works" in text for text in asides(dead_name))
+    dead_address = inspection(
+        good("a.example", "203.0.113.1"),
+        refused("a.example", "198.51.100.1"),
+        good("b.example", "203.0.113.1"),
+        refused("b.example", "198.51.100.1"),
+    )
+    assert "No name works on 198.51.100.1: connection_refused." in asides(dead_address)
+    assert not any("No address works" in text for text in asides(dead_address))
+
+
+def test_a_path_that_fails_beside_one_that_works_is_told_and_the_mirror_is_ok():
+    seen = inspection(good("a.example", "203.0.113.1"), refused("a.example", "198.51.100.1"))
+    assert seen.ok
+    assert seen.finding.verdict == "ok"
+    assert "a.example on 198.51.100.1: connection_refused." in asides(seen)
+
+
+def test_mirrors_on_one_network_share_fate():
+    ray = {"cf-ray": "1-HKG"}
+    one = inspection(good("a.example", "203.0.113.1", ray), mirror="one")
+    two = inspection(good("b.example", "198.51.100.1", ray), mirror="two")
+    neighbour = inspection(refused("c.example", "203.0.113.9"), mirror="three")
+    assert across([one, two]) == ["one and two share fate: both are over cloudflare"]
+    assert across([one, neighbour]) == ["one and three share fate: both are in one network"]
+    assert across([two, neighbour]) == []
+    assert across([one]) == []
+
+
+def test_a_network_over_which_no_mirror_works_is_named():
+    one = inspection(refused("a.example", "104.16.0.1"), mirror="one")
+    two = inspection(refused("b.example", "172.67.0.1"), mirror="two")
+    assert across([one, two])[0] == "over cloudflare no mirror works: connection_refused"
+
+
+def test_what_resolvers_said_stands_in_the_table():
+    reply = DnsReply("A", 0.02, addresses=tuple("12345"), chain=("x.edgekey.net",))
+    resolution = StepResult(
+        Operation.resolve,
+        "dns_nxdomain_error",
+        0.02,
+        hostname="a.example",
+        dns=(
+            DnsObservation("system", "a.example", "dns_nxdomain_error", 0.01),
+            DnsObservation("udp://192.0.2.53", "a.example", None, 0.02, (reply,)),
+        ),
+    )
+    poisoned = Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, evidence=("Because.",))
+    seen = inspection(good("a.example", "203.0.113.1"), resolutions=[resolution], dns=(poisoned,))
+    rows = rows_of(seen, NOW)
+    assert rows[0].cells == (
+        "resolve", "system", "10 ms", "its name does not exist, says our resolver",
+    )  # fmt: skip
+    assert rows[1].meaning == "1, 2, 3, 4 and 1 more (alias of x.edgekey.net)"
+    assert "Beside that, dns_poisoned: Because." in asides(seen)
+
+
+def test_what_was_left_alone_is_told():
+    seen = inspection(
+        refused("a.example", "203.0.113.1"), spared=(Way("b.example", "203.0.113.1"),)
+    )
+    assert "not tried" in rows_of(seen, NOW)[-1].meaning
+
+
+@pytest.mark.parametrize(
+    ("days", "text"),
+    [(13.0, "13 days left: renew it soon"), (60.0, "60 days left"), (None, "certificate is good")],
+)
+def test_a_certificate_that_ends_soon_is_to_be_renewed(days, text):
+    until = None if days is None else NOW + days * DAY
+    seen = TlsEvidence(not_after=until, issuer="R11", version="TLSv1.3")
+    assert certificate_text(seen, NOW).endswith(text)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.0123, "12 ms"), (4.04, "4.0 s")])
+def test_times_are_read_at_a_glance(seconds, text):
+    assert time_of(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("finding", "text"),
+    [
+        (OK, ""),
+        (REFUSED, "not yet known; block 50%, outage 50%"),
+        (Finding("x", Level.confirmed, 0.99, 0.01, rule="A"),
+         "confirmed; block 99%, outage 1% (rule A)"),
+    ],
+)  # fmt: skip
+def test_how_sure_it_is_is_said_where_there_is_something_to_weigh(finding, text):
+    assert sureness(finding) == text
+
+
+def test_what_a_server_writes_cannot_write_on_the_terminal_or_break_the_table():
+    hostile = PathResult(
+        "203.0.113.1",
+        (
+            StepResult(
+                Operation.tls_handshake,
+                "ssl_invalid_hostname",
+                0.01,
+                tls=TlsEvidence(verify_code=62, issuer="\x1b[2J|evil\n", subject_names=("a|b",)),
+            ),
+        ),
+        "a.example",
+    )
+    seen = inspection(hostile)
+    assert "\x1b" not in "".join(text_of(seen, NOW))
+    assert not any("\n" in line for line in [*text_of(seen, NOW), *markdown_of(seen, NOW)])
+    row = next(line for line in markdown_of(seen, NOW) if line.startswith("| handshake"))
+    assert row.count("|") - row.count("\\|") == 5
+
+
+def test_json_is_plain_and_whole():
+    seen = inspection(good("a.example", "203.0.113.1", {"cf-ray": "1-HKG"}))
+    data = json.loads(json.dumps(json_of(seen, NOW)))
+    assert (data["verdict"], data["ok"], data["cdn"]) == ("ok", True, "cloudflare")
+    assert data["paths"][0]["status"] == 401
+    assert data["paths"][0]["failure"] is None
+    assert data["steps"][-1]["meaning"] == "status 401: it works"
+
+
+def test_nothing_more_is_advised_where_all_is_said():
+    assert hints(inspection(good("a.example", "203.0.113.1"))) == []

@@ -1,0 +1,186 @@
+"""Which path of a mirror a new connection takes, and what a worker remembers of those that fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monitor.common.config import MirrorConfig
+from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, State
+from router.upstream.path_stats import HOLD, MOST, PathStats
+from router.upstream.paths import (
+    MOST_PATIENCE,
+    PATIENCE,
+    SLOW,
+    Route,
+    Trouble,
+    next_route,
+    routes_of,
+)
+from router.upstream.upstream import FREEZING, Upstream
+
+MIRROR = MirrorConfig("a", "https://own.test:8443/x", hostnames=("alt.test",))
+
+
+def route(host: str, address: str) -> Route:
+    return Route(host, address, 443, host.encode())
+
+
+A1, A2, B1, B2 = (route(host, ip) for host in ("a", "b") for ip in ("192.0.2.1", "192.0.2.2"))
+ALL = (A1, A2, B1, B2)
+
+
+@pytest.mark.parametrize(
+    ("operation", "failure", "next_"),
+    [
+        ("tls_handshake", "connection_reset", B2),
+        ("tls_handshake", "eof_error", B2),
+        ("tls_handshake", "generic_timeout_error", B2),
+        ("tls_handshake", SLOW, B2),
+        ("connect", SLOW, B2),
+        ("connect", "connection_refused", A2),
+        ("connect", "generic_timeout_error", A2),
+        ("tls_handshake", "ssl_invalid_hostname", B1),
+        ("tls_handshake", "ssl_unknown_authority", B1),
+    ],
+)
+def test_what_is_tried_next_depends_on_what_failed(
+    operation: str, failure: str, next_: Route
+) -> None:
+    assert next_route(ALL[1:], [Trouble(A1, operation, failure)]) == next_
+
+
+ROUTES = st.sampled_from(ALL)
+TROUBLES = st.builds(
+    Trouble,
+    ROUTES,
+    st.sampled_from(("connect", "tls_handshake")),
+    st.sampled_from(("connection_reset", "connection_refused", SLOW, "ssl_invalid_hostname")),
+)
+
+
+@given(st.lists(ROUTES, unique=True), st.lists(TROUBLES, max_size=4))
+def test_an_address_that_may_be_shut_is_never_tried_again(
+    waiting: list[Route], troubles: list[Trouble]
+) -> None:
+    chosen = next_route(waiting, troubles)
+    shut = {t.route.address for t in troubles if not t.lies_in_the_answer}
+    if chosen is None:
+        assert all(one.address in shut for one in waiting)
+    else:
+        assert chosen in waiting
+        assert chosen.address not in shut
+
+
+def path(host: str, address: str, latency: float | None = None) -> PathHealth:
+    return PathHealth(host, address, Standing.ok, True, "ok", latency=latency)
+
+
+def test_routes_are_the_usable_paths_with_their_own_names() -> None:
+    paths = (
+        path("alt.test", "192.0.2.2", latency=10.0),
+        replace(path("own.test", "192.0.2.1"), usable=False),
+        path("own.test", "2001:db8::1", latency=5000.0),
+    )
+    held = {"[2001:db8::1]:8443": 99.0}
+    near, far = routes_of(MIRROR, MirrorHealth("a", State.up, paths=paths), held)
+    assert (near.host, near.authority, near.port) == ("alt.test", b"alt.test:8443", 8443)
+    assert (near.patience, far.patience) == (PATIENCE, MOST_PATIENCE)
+    assert (near.quarantined_until, far.quarantined_until) == (0.0, 99.0)
+    pinned = replace(MIRROR, addresses=("192.0.2.9",))
+    known, alternate = routes_of(pinned, MirrorHealth("a"), {})
+    assert (known.host, known.address) == ("own.test", "192.0.2.9")
+    assert alternate.host == "alt.test", "for when the own name is cut off before the first probe"
+    assert routes_of(MIRROR, MirrorHealth("a"), {}) == ()
+
+
+def test_a_mirror_whose_paths_are_all_held_is_available_again_in_time() -> None:
+    health = MirrorHealth("a", State.up, paths=(path("own.test", "192.0.2.1"),))
+    upstream = Upstream(MIRROR, health)
+    seen = [upstream.available]
+    upstream.see(health, {"192.0.2.1:8443": 50.0})
+    seen.append(upstream.available)
+    for now in (49.0, 50.0):
+        upstream.settle(now)
+        seen.append(upstream.available)
+    assert seen == [True, False, False, True]
+    assert upstream.open_routes(49.0) == []
+    assert len(upstream.open_routes(50.0)) == 1
+
+
+def test_a_mirror_that_refuses_its_own_key_lends_it_no_more_but_takes_others() -> None:
+    mirror = replace(MIRROR, api_key="sk-own")
+    upstream = Upstream(mirror, MirrorHealth("a", State.up))
+    lent = [upstream.lends_key]
+    upstream.see(MirrorHealth("a", State.up, key_refused=True, weight=0.2))
+    lent.append(upstream.lends_key)
+    assert lent == [True, False]
+    assert upstream.takes_key(b"sk-caller")
+    assert upstream.load.weight == 0.2
+    upstream.see(MirrorHealth("a", State.up, weight=0.5, freezes_streams=True))
+    assert upstream.load.weight == 0.5 * FREEZING
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_cut_holds_its_endpoint_and_its_name_for_a_moment() -> None:
+    clock = Clock()
+    traffic = PathStats(clock)
+    assert traffic.in_order(ALL) == list(ALL)
+    traffic.failed("m", Trouble(A1, "tls_handshake", "connection_reset"))
+    assert traffic.in_order(ALL) == [B2, A2, B1, A1]
+    clock.now += HOLD
+    assert traffic.in_order(ALL) == list(ALL)
+    told = [["m", "a", "192.0.2.1", "tls_handshake", "connection_reset"]]
+    assert traffic.take_failed() == told
+    assert traffic.take_failed() == []
+
+
+def test_that_a_name_is_cut_off_is_urgent_once() -> None:
+    clock = Clock()
+    traffic = PathStats(clock)
+    urgent = []
+    for trouble in (
+        Trouble(A1, "connect", "connection_refused"),
+        Trouble(A2, "tls_handshake", "connection_reset"),
+        Trouble(A2, "tls_handshake", "connection_reset"),
+        Trouble(B2, "tls_handshake", "eof_error"),
+    ):
+        traffic.failed("m", trouble)
+        urgent.append(traffic.noticed.is_set())
+        traffic.take_failed()
+    assert urgent == [False, True, False, True]
+    clock.now += HOLD
+    traffic.failed("m", Trouble(A2, "tls_handshake", "connection_reset"))
+    assert traffic.noticed.is_set()
+
+
+def test_a_refusal_holds_its_path_only_and_a_success_ends_it() -> None:
+    clock = Clock()
+    traffic = PathStats(clock)
+    traffic.failed("m", Trouble(A1, "connect", "connection_refused"))
+    assert traffic.in_order(ALL) == [A2, B1, B2, A1]
+    traffic.opened("m", A1, 0.25)
+    assert traffic.in_order(ALL) == list(ALL)
+    clock.now += 2.0
+    assert traffic.take_opened() == [["m", "a", "192.0.2.1", 0.25, 2.0]]
+
+
+def test_what_is_remembered_has_a_bound() -> None:
+    traffic = PathStats(Clock())
+    for number in range(3 * MOST):
+        one = route("a", f"2001:db8::{number:x}")
+        traffic.failed("m", Trouble(one, "connect", "connection_refused"))
+        traffic.opened("m", one, 0.1)
+        traffic.stalled("m", number)
+    assert len(traffic.take_failed()) == MOST
+    assert len(traffic.take_opened()) == MOST
+    assert len(traffic.take_transfers()) == MOST

@@ -1,0 +1,1 @@
+"""Scripts of the project: generated documents, and checks of the structure."""

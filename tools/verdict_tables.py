@@ -1,0 +1,57 @@
+"""The tables in docs/diagnosis.md: `python -m tools.verdict_tables` renews them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monitor.diagnosis.reactions import REACTIONS, Reaction, Scope
+from monitor.diagnosis.verdicts import GLOSSARY
+
+DOCUMENT = Path("docs/diagnosis.md")
+_CONCERNS = {
+    Scope.none: "–",
+    Scope.path: "this name on this address",
+    Scope.endpoint: "the address and port",
+    Scope.hostname: "the hostname",
+    Scope.mirror: "the mirror",
+    Scope.cdn: "its paths over the same CDN",
+}
+
+
+def verdicts() -> str:
+    """Every verdict explained."""
+    rows = [
+        f"| `{verdict}`{' †' * entry.alive} | {entry.seen} | {entry.may_mean} |"
+        for verdict, entry in GLOSSARY.items()
+    ]
+    return "\n".join(["| verdict | what was seen | what it may mean |", "|---|---|---|", *rows])
+
+
+def reactions() -> str:
+    """What follows; verdicts with one reaction share a row."""
+    named: dict[Reaction, list[str]] = {}
+    for verdict, reaction in REACTIONS.items():
+        named.setdefault(reaction, []).append(f"`{verdict}`")
+    rows = [_row(", ".join(names), reaction) for reaction, names in named.items()]
+    return "\n".join(["| after | concerns | held, s | mirrorgate |", "|---|---|---|---|", *rows])
+
+
+def _row(names: str, reaction: Reaction) -> str:
+    held = f"{reaction.hold:g} → {reaction.hold_max:g}" if reaction.hold else "–"
+    also = " Its operator is to be told." if reaction.alert else ""
+    return f"| {names} | {_CONCERNS[reaction.scope]} | {held} | {reaction.act}{also} |"
+
+
+def renewed(document: str) -> str:
+    """The document with the tables as they are now."""
+    return _with(_with(document, "verdicts", verdicts()), "reactions", reactions())
+
+
+def _with(document: str, name: str, table: str) -> str:
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
+    before, _, rest = document.partition(begin)
+    return f"{before}{begin}{table}\n{end}{rest.partition(end)[2]}"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(renewed(DOCUMENT.read_text("utf-8")), "utf-8")
