@@ -29,8 +29,11 @@ from router.wire.websocket import (
     frame,
 )
 
-MOST_FROM_MIRROR = 16 << 20
-"""Bytes of one message of a mirror; an answer with several images in base64 has less."""
+MOST_FROM_MIRROR = 64 << 20
+"""Bytes of one message of a mirror: ten images in base64, of some 4 MiB each, have less."""
+_CLIENTS_FAULT = frozenset((1002, 1003, 1007, 1008, 1009))
+"""Codes with which a mirror closes because of what it was sent (RFC 6455 section 7.4.1): a client
+must not get an answer for nothing by provoking that."""
 _STOPS = Problem(503, "no_mirror_available", "This WebSocket is closed here. Open it again.")
 _NO_ROOM = BadFrame(OVERLOADED, "there is no room for so large a message now")
 
@@ -159,6 +162,8 @@ class Session:
         self._tell = tell
         self._drains = False
         self._handed_over = False
+        self._pinged = False
+        """True if the mirror has sent a ping since the client said anything."""
         self.client_closed = False
         """True if the client has sent a close frame."""
         reader = FrameReader(masked=True, most=most)
@@ -167,6 +172,7 @@ class Session:
         self.from_mirror = _Direction(self, reader, self._mirror_says)
 
     def _client_says(self, message: Message) -> bool | None:
+        self._pinged = False
         if message.opcode >= CLOSE:
             if message.opcode == CLOSE:
                 self.client_closed = True
@@ -190,7 +196,11 @@ class Session:
             self._refuse(POLICY, QUOTED, b"", bytes(self.passing), outcome="interrupted")
             return None
         if message.opcode == CLOSE:
+            if int.from_bytes(message.payload[:2]) in _CLIENTS_FAULT:
+                self._dialogue.client_ended()
             self._dialogue.mirror_ended()
+        elif message.opcode == Opcode.ping:
+            self._pinged = True
         elif message.opcode == TEXT:
             self._dialogue.tells(message.payload)
             if self._drains and self._dialogue.turns_known and not self._dialogue.busy:
@@ -211,9 +221,9 @@ class Session:
 
     def finished(self, direction: object) -> None:
         """The side that this filter reads has ended."""
-        if direction is self.from_mirror:
+        if direction is self.from_mirror and not self._pinged:
             self._dialogue.mirror_ended()
-        else:
+        else:  # a mirror gives up a client that does not answer its pings
             self._dialogue.client_ended()
 
     def revoke(self) -> None:

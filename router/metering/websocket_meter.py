@@ -82,6 +82,10 @@ _HOLDERS = (
     ("session", "input_audio_transcription"),
 )
 """Objects of an event that are read."""
+_ENVELOPE = frozenset(("type", "event_id", "stream_id", "response"))
+"""Keys of an event whose parameters stand in "response" alone."""
+_BOUNDS = ("max_output_tokens", "store")
+"""Parameters by which an answer is taken to cost less."""
 _FREE = frozenset(("parameters", "metadata", "variables", "item"))
 """Keys whose values are the caller's words and schemas, which may have any keys."""
 _QUERIED = frozenset(("model", "deployment", "deployment_id", "engine"))
@@ -303,6 +307,9 @@ class WebSocketMeter:
         if strict and (problem := self._problem(key, event, twice)) is not None:
             return Refused(POLICY, problem)
         creates = event.get("type") == "response.create"
+        if creates and len(self._turns) >= MOST_OPEN:
+            message = f"More than {MOST_OPEN} answers are awaited on this WebSocket."
+            return Refused(0, Problem(429, "rate_limit_exceeded", message, of_key=True))
         if (twice or creates) and (refused := self._paced()) is not None:
             return refused
         found = self._reserve(key, event, payload) if strict else None
@@ -345,7 +352,8 @@ class WebSocketMeter:
         if self._creates(event):
             if (problem := self._metering.spent(key)) is not None:
                 return problem
-            if _request(event).get("background") not in (None, False):
+            readings = (event, _inner(event, "response"))
+            if any(_inner(each, "background") not in (None, False) for each in readings):
                 message = 'A key may not ask for "background" over a WebSocket.'
                 return Problem(403, "endpoint_not_metered", message)
         for model in (*self._models(event), *_named(event)):
@@ -354,9 +362,6 @@ class WebSocketMeter:
                 problem = refusal_of_price(model)
             if problem is not None:
                 return problem
-        if len(self._turns) >= MOST_OPEN:
-            message = f"More than {MOST_OPEN} answers are awaited on this WebSocket."
-            return Problem(429, "rate_limit_exceeded", message, of_key=True)
         return None
 
     def _has_price(self, model: str) -> bool:
@@ -394,7 +399,7 @@ class WebSocketMeter:
             self._model = _name(_inner(event, "session", "model")) or self._model
         elif self._turns and event.get("type") == "response.steer":
             self._turns[-1].size += len(payload)
-        if creates and len(self._turns) < MOST_OPEN:
+        if creates:
             request, models = _request(event), self._models(event)
             size, stream = counted_size(len(payload), request), request.get("stream_id")
             turn = _Turn(models or [self._model], size, stream, request, reservation)
@@ -604,9 +609,19 @@ def _object(pairs: list[tuple[str, Any]]) -> _Object:
 
 
 def _request(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The parameters of a `response.create`, which stand in the event or in its "response"."""
+    """The parameters of a `response.create`, which stand in the event or in its "response".
+
+    Where they stand in both, servers read one or the other: a bound counts if both have it.
+    """
     inner = event.get("response")
-    return {**event, **inner} if isinstance(inner, Mapping) else event
+    if not isinstance(inner, Mapping):
+        return event
+    merged = {**event, **inner}
+    if not event.keys() <= _ENVELOPE:
+        for bound in _BOUNDS:
+            if event.get(bound) != inner.get(bound):
+                merged.pop(bound, None)
+    return merged
 
 
 def _continues(request: Mapping[str, Any]) -> bool:

@@ -51,6 +51,8 @@ class Lent:
     answers: bool = True
     go: asyncio.Event | None = None
     """When it tells the usage, after a ping, if it does not at once."""
+    hangs_up: int = 0
+    """The code with which the mirror closes when something is cancelled."""
     quotes: str = ""
     """What the mirror says after a message whatever that was."""
 
@@ -91,6 +93,8 @@ class Lent:
             self.closes.append(wire.close_code)
 
     async def _answer(self, wire: ServerConnection, event: dict[str, Any]) -> None:
+        if event.get("type") == "response.cancel" and self.hangs_up:
+            await wire.close(self.hangs_up)
         if event.get("type") != "response.create":
             return
         await wire.send(json.dumps({"type": "response.created", "response": {"id": "r"}}))
@@ -275,6 +279,34 @@ async def test_an_answer_that_the_client_leaves_is_charged_by_its_usage(
             await wait_until(lambda: made.closes, what="the mirror's end")
             assert made.closes == [GOING_AWAY]
             assert made.road.in_flight == 0
+
+
+@pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009])
+async def test_a_client_that_has_the_mirror_hang_up_pays_for_the_answer(code: int) -> None:
+    """A mirror closes with such a code because of something that the client has sent."""
+    async with lent() as made:
+        made.grant(tokens=1_000_000)
+        made.answers, made.hangs_up = False, code
+        async with made.open() as wire:
+            await wire.send(json.dumps(CREATE))
+            await events(wire, "response.output_text.delta")
+            await wire.send(json.dumps({"type": "response.cancel", "metadata": {"a": "x"}}))
+            with pytest.raises(ConnectionClosed):
+                await events(wire, "response.completed")
+        await wait_until(lambda: made.used.tokens >= 10, what="the estimate")
+
+
+async def test_an_answer_that_the_mirror_breaks_off_by_itself_is_free() -> None:
+    async with lent() as made:
+        made.answers, made.hangs_up = False, 1011
+        async with made.open() as wire:
+            await wire.send(json.dumps(CREATE))
+            await events(wire, "response.output_text.delta")
+            await wire.send(json.dumps({"type": "response.cancel"}))
+            with pytest.raises(ConnectionClosed):
+                await events(wire, "response.completed")
+        await wait_until(lambda: not made.road.context.exchanges, what="the end")
+        assert made.used.tokens == 0
 
 
 @scene

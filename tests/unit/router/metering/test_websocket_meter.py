@@ -397,3 +397,31 @@ def test_a_realtime_answer_that_is_left_is_estimated() -> None:
     assert talk.spent.tokens == 7
     talk.left()
     assert talk.spent.tokens > 7
+
+
+@pytest.mark.parametrize("bound", [{"max_output_tokens": 1}, {"store": False}])
+def test_a_bound_that_only_some_servers_read_bounds_no_reservation(bound: dict[str, Any]) -> None:
+    """Servers read the parameters beside `type` or in `response`: the dearer reading counts."""
+    held: list[int] = []
+    for event in (create(input="x"), create(input="x", response=bound)):
+        talk = Talking(TOKENS)
+        assert talk.asks(event) == ""
+        talk.left()
+        held.append(talk.spent.tokens)
+    assert held[0] <= held[1] <= held[0] + 20  # the second message is longer
+
+
+def test_background_is_refused_wherever_it_stands() -> None:
+    talk = Talking()
+    code = talk.asks(create(background=True, response={"metadata": {}}))
+    assert code == "endpoint_not_metered"
+    assert talk.asks(create(response={"background": True})) == "endpoint_not_metered"
+
+
+def test_more_answers_than_can_be_accounted_for_are_refused_to_every_key() -> None:
+    talk = Talking(KEY)
+    told = [talk.asks(create(input="x")) for _ in range(70)]
+    assert told.index("rate_limit_exceeded") == 64
+    refused = talk.dialogue.asks(json.dumps(create()).encode(), True)
+    assert refused is not None
+    assert refused.close == 0
