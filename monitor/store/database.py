@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from monitor.store.errors import StoreError
-from monitor.store.open_file import OpenFile
+from monitor.store.open_file import Memory, OpenFile, refuse_lost
 from monitor.store.postgresql import PostgresqlDatabase
 from monitor.store.sqlite import SqliteFile
 
@@ -98,11 +98,16 @@ def backend_of(url: str) -> Backend:
     return SqliteFile.of(url)
 
 
-def open_database(url: str) -> Database:
-    """Open the store, and make it where that may be done unasked; blocks. Raises StoreError."""
+def open_database(url: str, memory: Memory | None = None) -> Database:
+    """Open the store, and make it where that may be done unasked; blocks. Raises StoreError.
+
+    `memory`: remembers the file from one process of an instance to the next.
+    """
     backend = backend_of(url)
+    if isinstance(backend, SqliteFile) and memory is not None:
+        refuse_lost(backend.path, memory)
     backend.current()
-    file = OpenFile(backend.path) if isinstance(backend, SqliteFile) else None
+    file = OpenFile(backend.path, memory) if isinstance(backend, SqliteFile) else None
     try:
         engines = (backend.history(), backend.decisions(), backend.reading())
         return Database(*engines, file, backend.current)

@@ -16,9 +16,10 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 from monitor.store.backup import copy_connection
 from monitor.store.errors import StoreError
@@ -33,13 +34,50 @@ Identity = tuple[int, int]
 """Device and inode."""
 
 
+class Memory(Protocol):
+    """A place that outlives the process which has the file open."""
+
+    store_file: Identity | None
+    """The file that is open, or was when the process ended."""
+
+
+def refuse_lost(path: Path, memory: Memory) -> None:
+    """Compare the file with the one that an earlier process of this instance had open.
+
+    Raises StoreError where it is gone: an empty one in its place would lift every ban and forget
+    every key without a word. The log of a former file is put aside.
+    """
+    former, path = memory.store_file, path.resolve()
+    found = _identity(path)
+    if former is None or found == former:
+        return
+    if found is None:
+        raise StoreError(
+            f"store.url: {path} was removed while in use: put it back, or stop mirrorgate and "
+            "start it again to begin with an empty one"
+        )
+    aside = _beside(path, f".replaced-{_moment()}")
+    for suffix in _LOGS:
+        log_file = _beside(path, suffix)
+        if log_file.exists():
+            log_file.rename(_beside(aside, suffix))
+    log.error("store.url: %s was replaced while in use; the file that is there is used", path)
+
+
 class OpenFile:
     """The file, as it was when it was opened. Every method blocks; only one thread calls them."""
 
-    def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path,
+        memory: Memory | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path.resolve()  # SQLite's logs lie beside the file, not beside a link to it
+        self._memory = memory
         self._monotonic = monotonic
-        self._opened = _identity(path)
+        self._opened: Identity | None = None
+        self._note()
         self._retry_at = float("-inf")
         self.problem = ""
         """Why nothing is written at present."""
@@ -56,7 +94,9 @@ class OpenFile:
         begin with the file that is there.
         """
         found = _identity(self._path)
-        if found == self._opened:
+        if found == self._opened and self._log_is_lost():
+            self._renew(connection, reopen)
+        elif found == self._opened:
             if self.problem:
                 log.warning("store.url: %s is in its place again", self._path)
                 self.problem = ""
@@ -76,15 +116,54 @@ class OpenFile:
             for suffix in _LOGS:
                 _beside(self._path, suffix).unlink(missing_ok=True)
             copy_connection(connection(), self._path)
+            self._note()
             reopen()
         except (OSError, StoreError) as error:
             why = error.strerror if isinstance(error, OSError) else error
             self._fail(f"it was removed while in use, and cannot be written anew: {why}")
-        self._opened = _identity(self._path)
         self._retry_at = float("-inf")
         self.problem = ""
         words = "store.url: %s was removed while in use; it was written anew, with all that it held"
         log.error(words, self._path)
+
+    def _renew(
+        self, connection: Callable[[], sqlite3.Connection], reopen: Callable[[], None]
+    ) -> None:
+        """The write-ahead log was removed: what it holds ends with the process, unless it is copied
+        now. The former file stays beside the new one."""
+        now = self._monotonic()
+        if now < self._retry_at:
+            raise StoreError(self.problem)
+        self._retry_at = now + RETRY_AFTER
+        copy = _beside(self._path, f".renewed-{_moment()}")
+        former = _beside(self._path, f".without-log-{_moment()}")
+        try:
+            copy_connection(connection(), copy)
+            os.link(self._path, former)
+            for suffix in _LOGS:
+                _beside(self._path, suffix).unlink(missing_ok=True)
+            copy.rename(self._path)
+            self._note()
+            reopen()
+        except (OSError, StoreError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            self._fail(f"its log was removed while in use, and it cannot be written anew: {why}")
+        self._retry_at = float("-inf")
+        self.problem = ""
+        words = "store.url: the log of %s was removed while in use; the file was written anew"
+        log.error(words, self._path)
+
+    def _log_is_lost(self) -> bool:
+        """True if the log that is open here has no name any more."""
+        name = _beside(self._path, "-wal")
+        if name.exists():
+            return False
+        return any(target == f"{name} (deleted)" for target in _open_names())
+
+    def _note(self) -> None:
+        self._opened = _identity(self._path)
+        if self._memory is not None:
+            self._memory.store_file = self._opened
 
     def _refuse(self, connection: Callable[[], sqlite3.Connection]) -> None:
         if self.problem:
@@ -93,8 +172,7 @@ class OpenFile:
             log_file = _beside(self._path, suffix)
             if _is_open_here(log_file):
                 log_file.unlink(missing_ok=True)
-        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-        copy = _beside(self._path, f".replaced-{moment}")
+        copy = _beside(self._path, f".replaced-{_moment()}")
         try:
             copy_connection(connection(), copy)
             kept = f"what it held is in {copy}"
@@ -120,6 +198,19 @@ def _identity(path: Path) -> Identity | None:
     except OSError:
         return None
     return found.st_dev, found.st_ino
+
+
+def _moment() -> str:
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+
+
+def _open_names() -> Iterator[str]:
+    """The names of all files that this process has open."""
+    for fd in os.listdir("/proc/self/fd"):
+        try:
+            yield os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            continue  # closed meanwhile
 
 
 def _beside(path: Path, suffix: str) -> Path:

@@ -30,6 +30,7 @@ from monitor.store.database import Database, open_database
 from monitor.store.errors import StoreError, in_one_line
 from monitor.store.lease import Holder, LeaseLost, begin_batch, refuse_held, release, renew, take
 from monitor.store.ledger import Batch
+from monitor.store.open_file import Memory
 from monitor.store.pruning import Limits, give_pages_back, steps
 from monitor.store.rollups import Item, write
 from monitor.store.tables import AllowanceRow, WishRow
@@ -64,16 +65,24 @@ class Store:
         self._aside = False
 
     @classmethod
-    async def open(cls, url: str, *, aside: bool = False, tasks: Tasks | None = None) -> Store:
+    async def open(
+        cls,
+        url: str,
+        *,
+        aside: bool = False,
+        tasks: Tasks | None = None,
+        memory: Memory | None = None,
+    ) -> Store:
         """Open or create the database. Raises StoreError.
 
         `aside`: it belongs to no instance, so nothing is decided while one uses the store.
-        `tasks` supervises the writing of history.
+        `tasks` supervises the writing of history; `memory` remembers an SQLite file for the next
+        process of the instance.
         """
         threads = [ThreadPoolExecutor(1, thread_name_prefix=name) for name in ("store", "reader")]
         try:
             loop = asyncio.get_running_loop()
-            database = await loop.run_in_executor(threads[0], open_database, url)
+            database = await loop.run_in_executor(threads[0], open_database, url, memory)
         except BaseException:
             for thread in threads:
                 thread.shutdown(wait=False)

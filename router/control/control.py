@@ -315,7 +315,8 @@ async def serve(
     tasks = Tasks(totals, "control")
     tasks.watch(asyncio.get_running_loop())
     try:
-        store = await _starting(life, Store.open(loaded.started.config.store.url, tasks=tasks))
+        opening = Store.open(loaded.started.config.store.url, tasks=tasks, memory=lists)
+        store = await _starting(life, opening)
     except StoreError as error:
         life.send({"type": "failed", "message": str(error)})
         return 1

@@ -20,6 +20,9 @@ from monitor.common.ipc import Message
 
 _HEADER = struct.Struct("<QQI")
 """Where the content is, how long it is, and its CRC-32; all 0: nothing was written yet."""
+_STORE = struct.Struct("<QQ")
+"""Behind the header: device and inode of the database file that control has open; 0: none."""
+_BEGIN = _HEADER.size + _STORE.size
 _TRIES = 5
 """A writer pauses for far longer than a reader takes (`router/control/list_keeper.py`)."""
 
@@ -27,7 +30,7 @@ _TRIES = 5
 def create() -> int:
     """A descriptor of an empty file; the caller closes it."""
     fd = os.memfd_create("mirrorgate-lists", os.MFD_CLOEXEC)
-    os.ftruncate(fd, _HEADER.size)
+    os.ftruncate(fd, _BEGIN)
     return fd
 
 
@@ -45,9 +48,9 @@ class LastLists:
         """Put these encoded messages in the place of all former ones. Raises OSError."""
         content = b"\n".join(messages)  # JSON has no line break outside of an escape
         start, length, _ = self._header()
-        begin = start + length or _HEADER.size
-        if start >= _HEADER.size + len(content):
-            begin = _HEADER.size
+        begin = start + length or _BEGIN
+        if start >= _BEGIN + len(content):
+            begin = _BEGIN
         _write_all(self._fd, content, begin)
         _write_all(self._fd, _HEADER.pack(begin, len(content), zlib.crc32(content)), 0)
         os.ftruncate(self._fd, begin + len(content))
@@ -56,12 +59,22 @@ class LastLists:
         """The messages that were written last; none when there are none."""
         for _ in range(_TRIES):
             start, length, checksum = self._header()
-            if not start:
+            if not start or start + length > os.fstat(self._fd).st_size:
                 break
             content = os.pread(self._fd, length, start)
             if zlib.crc32(content) == checksum:
                 return [json.loads(line) for line in content.split(b"\n")]
         return []
+
+    @property
+    def store_file(self) -> tuple[int, int] | None:
+        """The database file that an earlier control process had open, by device and inode."""
+        device, inode = _STORE.unpack(os.pread(self._fd, _STORE.size, _HEADER.size))
+        return (device, inode) if inode else None
+
+    @store_file.setter
+    def store_file(self, identity: tuple[int, int] | None) -> None:
+        _write_all(self._fd, _STORE.pack(*(identity or (0, 0))), _HEADER.size)
 
     def _header(self) -> tuple[int, int, int]:
         start, length, checksum = _HEADER.unpack(os.pread(self._fd, _HEADER.size, 0))

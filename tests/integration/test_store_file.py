@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -58,6 +59,10 @@ def _sample(at: float) -> Sample:
 def _remove(path: Path) -> None:
     for file in path.parent.glob("m.db*"):
         file.unlink()
+
+
+def _count(folder: Path, names: str) -> int:
+    return len(list(folder.glob(names)))
 
 
 async def _samples(store: Store) -> float | None:
@@ -146,3 +151,68 @@ async def test_a_replaced_file_is_left_alone_and_what_was_open_is_kept_in_a_copy
         assert await _samples(old) == 1.0
     finally:
         await old.close()
+
+
+class Memory:
+    """What outlives a control process."""
+
+    store_file: tuple[int, int] | None = None
+
+
+async def test_a_process_that_follows_makes_no_empty_file_in_place_of_one_that_was_removed(
+    tmp_path: Path,
+):
+    path, memory = tmp_path / "m.db", Memory()
+    store = await Store.open(f"sqlite:///{path}", memory=memory)
+    await store.close()
+    path.rename(tmp_path / "moved.db")
+    with pytest.raises(StoreError, match="was removed while in use: put it back"):
+        await Store.open(f"sqlite:///{path}", memory=memory)
+    assert not path.exists()
+    (tmp_path / "moved.db").rename(path)
+    await (await Store.open(f"sqlite:///{path}", memory=memory)).close()
+
+
+async def test_the_log_of_a_former_file_is_not_applied_to_the_one_in_its_place(tmp_path: Path):
+    path, other, memory = tmp_path / "m.db", tmp_path / "backup.db", Memory()
+    for file, ban in ((other, BAN), (path, OTHER)):
+        remembers = memory if file == path else None
+        store = await Store.open(f"sqlite:///{file}", memory=remembers)
+        await store.hold("here", Holder.of_process(os.getpid()))
+        await store.add_ban(ban)
+        if file == path:  # as after kill -9: its log is there
+            for suffix in ("-wal", "-shm"):
+                shutil.copy(f"{path}{suffix}", f"{path}{suffix}.kept")
+        await store.close()
+    for suffix in ("-wal", "-shm"):
+        os.replace(f"{path}{suffix}.kept", f"{path}{suffix}")
+    os.replace(other, path)
+    store = await Store.open(f"sqlite:///{path}", memory=memory)
+    assert [ban.id for ban in await store.active_bans(1.0)] == [BAN.id]
+    await store.close()
+    assert _count(tmp_path, "m.db.replaced-*-wal") == 1
+
+
+async def test_a_log_that_was_removed_costs_nothing_that_was_acknowledged(place: Place):
+    os.unlink(f"{place.path}-wal")
+    await place.store.add_ban(OTHER)
+    with sqlite3.connect(f"file:{place.path}?mode=ro", uri=True) as seen:  # as after kill -9
+        assert seen.execute("SELECT count(*) FROM ban").fetchone()[0] == 2
+    assert _count(place.path.parent, "m.db.without-log-*") == 1
+    assert {ban.id for ban in await (await place.again()).active_bans(1.0)} == {BAN.id, OTHER.id}
+
+
+async def test_a_file_behind_a_link_is_written_anew_where_it_was(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    real, link = tmp_path / "data" / "real.db", tmp_path / "m.db"
+    link.symlink_to(real)
+    store = await Store.open(f"sqlite:///{link}")
+    await store.hold("here", Holder.of_process(os.getpid()))
+    await store.add_ban(BAN)
+    real.unlink()
+    await store.add_ban(OTHER)
+    await store.close()
+    assert real.exists()
+    store = await Store.open(f"sqlite:///{link}")
+    assert {ban.id for ban in await store.active_bans(1.0)} == {BAN.id, OTHER.id}
+    await store.close()

@@ -69,3 +69,17 @@ def test_a_content_that_was_overwritten_meanwhile_is_not_believed(fd: int):
     _write(fd, _messages(5, "former"))
     os.pwrite(fd, b"xxxx", 40)
     assert LastLists(fd).read() == []
+
+
+def test_a_header_that_names_more_than_there_is_holds_nothing(fd: int):
+    _write(fd, _messages(2, "x"))
+    os.pwrite(fd, (1 << 50).to_bytes(8, "little"), 8)
+    assert LastLists(fd).read() == []
+
+
+def test_the_database_file_is_remembered_beside_the_lists(fd: int):
+    assert LastLists(fd).store_file is None
+    _write(fd, _messages(2, "x"))
+    LastLists(fd).store_file = (7, 1 << 40)
+    assert LastLists(fd).store_file == (7, 1 << 40)
+    assert LastLists(fd).read() == _messages(2, "x")
