@@ -1,4 +1,4 @@
-"""What is wrong with a mirror, and since when.
+"""The monitor: probes of mirrors, their diagnosis, health and history.
 
 The bottom layer: it owns the words Mirror, health, snapshot and history, and knows nothing of
 proxies or pages. Probes ask one question each, pure functions judge, the board publishes.

@@ -1,4 +1,4 @@
-"""Who may read the TCP admin listener: whoever has the token; without a token, this machine."""
+"""Access to the TCP admin listener: with the token; without a configured one, from this machine."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ async def allow(request: web.Request) -> web.Response:
 
 
 async def audit(request: web.Request) -> web.Response:
-    """Who changed what, newest first; `next` is where the rest begins."""
+    """Return changes and their authors, newest first; `next` is where the rest begins."""
     limit = inputs.limit(request.query.get("limit"))
     before = inputs.entry(request.query.get("before"))
     entries = await request.app[COMMANDS].audit(limit, before)

@@ -1,4 +1,4 @@
-"""Who asks for a change: the user at the other end of the Unix socket, or an address."""
+"""Authors of changes: the user at the other end of the Unix socket, or an address."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROC = Path("/proc")
 
 
 async def actor(request: web.Request) -> Actor:
-    """Who sent this request."""
+    """Return the author of this request."""
     connected = None if request.transport is None else request.transport.get_extra_info("socket")
     if connected is None or connected.family != socket.AF_UNIX:
         return Actor("operator", request.remote or "")

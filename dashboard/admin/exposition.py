@@ -94,7 +94,7 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 def _own(app: web.Application) -> list[Series]:
-    """What the dashboard itself tells, unless somebody has counted it."""
+    """Return the dashboard's own metrics, unless somebody has counted them."""
     sources = app[SOURCES]
     return [
         (BUILD_INFO, (sources.version(), platform.python_version()), [1.0]),

@@ -42,7 +42,7 @@ def table(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
 
 
 def wish(value: Any) -> Override:
-    """What is wanted of a mirror. Raises BadInput."""
+    """Read an override of a mirror. Raises BadInput."""
     try:
         return Override(value)
     except ValueError as error:
@@ -91,7 +91,7 @@ def request_id(text: str) -> str:
 
 
 def limit(text: str | None) -> int:
-    """How many are wanted. Raises BadInput."""
+    """Read a number of entries. Raises BadInput."""
     if text is None:
         return DEFAULT_LIMIT
     fine = text.isascii() and text.isdigit() and len(text) <= 6
@@ -117,7 +117,7 @@ T = TypeVar("T")
 
 
 def order(body: bytes, now: float) -> KeyOrder:
-    """What a new key shall be allowed. Raises BadInput."""
+    """Read the permissions of a new key. Raises BadInput."""
     given = table(body, _ORDER)
     return KeyOrder(
         name=_read("name", given.get("name"), _name),
@@ -139,7 +139,7 @@ def more(body: bytes) -> tuple[int | None, int | None]:
 
 
 def days(text: str | None) -> int:
-    """How many days are wanted, today included. Raises BadInput."""
+    """Read a number of days, today included. Raises BadInput."""
     if text is None:
         return DEFAULT_DAYS
     if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_DAYS:

@@ -1,4 +1,4 @@
-"""What both applications need: connections, budgets of visitors, rendered pages, languages.
+"""Parts that both applications need: connections, budgets of visitors, rendered pages, languages.
 
 Read `sources.py` first. Imports nothing else of the dashboard.
 """

@@ -33,7 +33,8 @@ _log.addFilter(lambda record: not _is_clients_fault(record))
 
 
 def _is_clients_fault(record: logging.LogRecord) -> bool:
-    """What is no HTTP is answered with 400; a log of it would be the client's to fill."""
+    """True if the client is at fault: bytes that are no HTTP get 400, and a log of them would be
+    the client's to fill."""
     return bool(record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
@@ -57,10 +58,11 @@ CROWDED = Refusal(503, 5)
 
 
 class Gate(Protocol):
-    """Who may come in, and what others are told."""
+    """Admission of connections, and the answer to others."""
 
     def connecting(self, address: str) -> tuple[Visitor, Refusal | None]:
-        """Who opens a connection, and why nothing more is read from there, if so."""
+        """Admit a connection; returns its address, and why nothing more is read from there, if
+        so."""
 
     def told(self, refusal: Refusal, asked: bytes) -> bytes:
         """The whole response to what a refused client has asked."""

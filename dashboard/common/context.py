@@ -1,4 +1,4 @@
-"""What handlers find in their application."""
+"""Keys of the state that handlers find in their application."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _OPERATOR = ("as_name", "isp", "organization", "autonomous_system_organization",
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """What a database's licence wants to be said where its results are shown."""
+    """Attribution that a database's licence demands where its results are shown."""
 
     text: str
     url: str
@@ -100,7 +100,7 @@ class Locations:
 
 
 def attribution_of(database_type: str) -> Attribution | None:
-    """What has to be said beside results of such a database, if anything."""
+    """Attribution to show beside results of such a database, if any."""
     plain = database_type.lower().replace("-", "").replace(" ", "")
     return next((said for part, said in _ATTRIBUTIONS if part in plain), None)
 

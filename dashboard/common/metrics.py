@@ -1,4 +1,4 @@
-"""What the dashboard itself tells on /metrics, and what the composition root counts for it."""
+"""Metrics of the dashboard, and those that the composition root counts for it."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def lasting(seconds: float, language: Language) -> str:
 
 
 def ago(seconds: float, language: Language) -> str:
-    """How long ago: "12 s ago"."""
+    """Time since then in words: "12 s ago"."""
     return (
         f"{lasting(seconds, language)}前"
         if language == "zh"

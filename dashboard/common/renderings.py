@@ -33,7 +33,7 @@ class Busy(Exception):
 
 
 class Renderings:
-    """What was rendered, or prepared for rendering: made once a second at most."""
+    """Renderings, or their prepared parts: made once a second at most."""
 
     def __init__(
         self, clock: Callable[[], float], pace: Callable[[], float] = time.perf_counter
@@ -51,7 +51,8 @@ class Renderings:
         return f"<Renderings {len(self._answers)} kept, {len(self._making)} in the making>"
 
     def value(self, key: str, state: Hashable, make: Callable[[], T]) -> T:
-        """What all pages need, made anew when `state` is another. `key` is one of a few."""
+        """Return a part that all pages need, made anew when `state` is another. `key` is one of a
+        few."""
         known = self._values.get(key)
         if known is None or known[0] != state:
             known = self._values[key] = (state, make())

@@ -1,4 +1,4 @@
-"""What the pages read and what operators may do: the two doors between dashboard and the rest.
+"""Interfaces between the dashboard and the rest: sources of pages, and operators' commands.
 
 The composition root implements both, so that pages never know where their data comes from.
 """
@@ -40,14 +40,14 @@ class BanList(Protocol):
     """The bans in force now. There may be very many; neither method looks at all of them."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of them."""
 
     def newest(self, most: int, after: tuple[float, str] | None = None) -> Sequence[Ban]:
         """Up to so many, newest first; `after`: only those behind this beginning and id."""
 
 
 class Visitor(NamedTuple):
-    """Who asks for a page."""
+    """The visitor who asks for a page."""
 
     key: bytes
     """What a visitor is counted by: an address, or the /64 of an IPv6 one."""
@@ -56,7 +56,7 @@ class Visitor(NamedTuple):
 
 
 class Sources(Protocol):
-    """What pages read. Every method answers at once, from memory."""
+    """Sources of pages. Every method answers at once, from memory."""
 
     def snapshot(self) -> HealthSnapshot:
         """The newest health of all mirrors."""
@@ -89,7 +89,7 @@ class Sources(Protocol):
         """Why the newest configuration file is not in use; empty when it is. For operators only."""
 
     def visitor(self, address: str, fields: MultiMapping[str] | None) -> Visitor:
-        """Who asks from this address with these fields, which a trusted proxy may have set.
+        """Return the visitor at this address with these fields, which a trusted proxy may have set.
 
         None: who opens a connection.
         """
@@ -117,7 +117,7 @@ class NotThere(CommandError):
 
 
 class Commands(Protocol):
-    """What operators do. Each raises CommandError."""
+    """Commands of operators. Each raises CommandError."""
 
     async def reload(self, by: Actor) -> dict[str, Any]:
         """Take over the configuration file; tells what was added, removed, changed."""
@@ -126,12 +126,11 @@ class Commands(Protocol):
         """The state of the processes; what `Sources` knows is added by the admin API."""
 
     async def explain(self) -> dict[str, Any]:
-        """What every worker thinks of every mirror: `policy`, `workers` (a list of mirrors for
+        """Explain every mirror as every worker sees it: `policy`, `workers` (a list of mirrors for
         each), `silent` (workers that did not answer in time)."""
 
     async def trace(self, request_id: str) -> dict[str, Any]:
-        """What became of one of the last requests: `request` (null if no worker knows it) and
-        `silent`."""
+        """Trace one of the last requests: `request` (null if no worker knows it) and `silent`."""
 
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor
@@ -148,7 +147,8 @@ class Commands(Protocol):
         """Lift the bans on a network; none is made automatically, for so long or ever."""
 
     async def audit(self, limit: int, before: int | None) -> list[Entry]:
-        """Who changed what, newest first; `before`: only what is older than this entry."""
+        """Return changes and their authors, newest first; `before`: only those older than this
+        entry."""
 
     async def keys(self, days: int) -> list[KeyAccount]:
         """All issued keys, newest first, with what they used on the last so many days."""

@@ -18,7 +18,7 @@ Steps = Generator[None, None, T]
 
 
 def in_steps(make: Callable[[Item], T], items: Iterable[Item]) -> Steps[list[T]]:
-    """What is made of each item, one step for each."""
+    """Return the results for all items, one step for each."""
     made = []
     for item in items:
         made.append(make(item))

@@ -276,7 +276,7 @@ class Words:
         return text.format(**values) if values else text
 
     def verdict(self, code: str) -> str:
-        """What a verdict means; empty for a code that has no words yet."""
+        """Return the meaning of a verdict; empty for a code that has no words yet."""
         return self(f"verdict.{code}") if code in VERDICTS else ""
 
     def reason(self, code: str) -> str:

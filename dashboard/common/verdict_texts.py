@@ -1,4 +1,4 @@
-"""What the monitor's verdicts mean to a reader, as (Chinese, English).
+"""Meaning of the monitor's verdicts for a reader, as (Chinese, English).
 
 What interferes is only ever "on the path", and only likely: never a country, never an actor.
 """

@@ -72,7 +72,7 @@ class Visitors:
         return f"<Visitors {len(self._each)} known>"
 
     def connecting(self, address: str) -> tuple[Visitor, Refusal | None]:
-        """Who opens a connection, and why nothing is read from there, if so.
+        """Admit a connection; returns its address, and why nothing is read from there, if so.
 
         What comes first on a visitor's own connection is counted now, as it may be no request.
         """

@@ -42,7 +42,8 @@ class PublicGate:
         self._app = app
 
     def connecting(self, address: str) -> tuple[Visitor, Refusal | None]:
-        """Who opens a connection, and why nothing more is read from there, if so."""
+        """Admit a connection; returns its address, and why nothing more is read from there, if
+        so."""
         return self._app[VISITORS].connecting(address)
 
     def told(self, refusal: Refusal, asked: bytes) -> bytes:

@@ -38,5 +38,5 @@ def build_public_app(
 
 
 def public_gate(app: web.Application) -> PublicGate:
-    """Who may open connections to the status page."""
+    """Return the gate for connections to the status page."""
     return PublicGate(app)

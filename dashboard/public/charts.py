@@ -34,7 +34,7 @@ def bars(days: Sequence[Day], words: Words) -> list[Bar]:
 
 
 def level(known: Known) -> str:
-    """What a day was, in one word."""
+    """The state of a day, in one word."""
     if known.down:
         return "down" if known.down * BAD > DAY * 1000 else "degraded"
     if known.up or known.degraded:

@@ -62,7 +62,7 @@ class IncidentRow:
         return self.resolved_at is not None and now - self.resolved_at < RECENT_DAYS * DAY
 
     def title(self, words: Words) -> str:
-        """Who is concerned, and how."""
+        """The mirrors concerned, and the state."""
         names = words("incidents.and").join(node.name for node in self.nodes[:NAMED])
         if len(self.nodes) > NAMED:
             names = words("incidents.among", names=names, count=len(self.nodes))
@@ -153,7 +153,7 @@ def moment(value: float | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What happened in the course of an incident."""
+    """Event in the course of an incident."""
 
     at: float
     status: str

@@ -41,7 +41,7 @@ class Entrance:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is shown, and how moments are said in it."""
+    """Content of a page, and the form of its moments."""
 
     words: Words
     now: float
@@ -123,7 +123,7 @@ class Page:
         return iso(moment)
 
     def ago(self, moment: float) -> str:
-        """How long ago a moment was."""
+        """Time since a moment, in words."""
         return ago(self.now - moment, self.words.language)
 
     def lasting(self, moment: float) -> str:
@@ -135,13 +135,13 @@ class Page:
         return lasting(end - begin, self.words.language)
 
     def cdn(self, node: rows.Node) -> str:
-        """What was declared and what was detected, in a few words."""
+        """The declared and the detected CDN, in a few words."""
         words = self.words
         declared = words("cdn.yes") if node.cdn_declared else words("cdn.no")
         return f"{declared} / {node.cdn_detected or words('cdn.none')}"
 
     def certificate(self, ends: float) -> str:
-        """How long a certificate lasts."""
+        """Time that a certificate is still valid."""
         days = int((ends - self.now) // 86400)
         key = "node.certificate.days" if ends > self.now else "node.certificate.over"
         return self.words(key, days=days)

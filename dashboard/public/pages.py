@@ -130,7 +130,7 @@ async def banned(request: web.Request) -> web.Response:
 
 
 async def docs(request: web.Request) -> web.Response:
-    """How to use the base URL."""
+    """Instructions for using the base URL."""
     return await _page(request, "docs.html")
 
 

@@ -1,4 +1,4 @@
-"""What is told of the past: uptime by window and day, incidents, and the feed of them."""
+"""The public past: uptime by window and day, incidents, and the feed of them."""
 
 from __future__ import annotations
 

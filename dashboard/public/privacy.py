@@ -1,4 +1,4 @@
-"""What may be told of a banned client: part of its address, and its user agent without secrets."""
+"""Privacy of banned clients: the public part of an address, and the user agent without secrets."""
 
 from __future__ import annotations
 

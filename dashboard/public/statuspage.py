@@ -17,7 +17,7 @@ PAGE_ID = "mirrorgate"
 
 
 def page_document(config: DashboardConfig, updated_at: float) -> dict[str, Any]:
-    """What every answer begins with."""
+    """The beginning of every answer."""
     return {
         "id": PAGE_ID,
         "name": printable(config.title),

@@ -1,4 +1,4 @@
-"""What several handlers ask: which nodes are shown, who reads, and in which language."""
+"""Parts that several handlers share: the shown nodes, the reader, and the language."""
 
 from __future__ import annotations
 

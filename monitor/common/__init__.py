@@ -1,4 +1,5 @@
-"""What all three packages need: settings, metrics, messages between processes, supervised tasks.
+"""Parts that all three packages need: settings, metrics, messages between processes, supervised
+tasks.
 
 Read `settings.py` first. Imports nothing of ours.
 """

@@ -1,4 +1,4 @@
-"""Who does something: an operator, a rule or a signal, and from where."""
+"""Authors of changes: an operator, a rule or a signal, and its origin."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 
 
 class Actor(NamedTuple):
-    """Who did something, for the audit log."""
+    """The author of a change, for the audit log."""
 
     who: str
     """A user's name, "operator", or what acted by itself: "automatic", "SIGHUP"."""

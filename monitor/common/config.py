@@ -131,7 +131,7 @@ class MirrorConfig:
 
     @property
     def authority(self) -> str:
-        """What goes into `Host`: the port only where it is not the scheme's own."""
+        """Value of `Host`: with the port only where it is not the scheme's own."""
         return self.authority_of(self.host)
 
     def authority_of(self, host: str) -> str:
@@ -148,7 +148,7 @@ class MirrorConfig:
 
 @dataclass(frozen=True, slots=True)
 class MonitorTimeouts:
-    """How long each step of a probe may take; all together half an interval, but at least 5 s."""
+    """Timeouts of the steps of a probe; all together half an interval, but at least 5 s."""
 
     resolve: Duration = setting(5.0, "one name, all tries", check=validators.positive)
     connect: Duration = setting(4.0, "TCP", check=validators.positive)
@@ -158,7 +158,7 @@ class MonitorTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class MonitorRetention:
-    """How long history is kept."""
+    """Retention of history."""
 
     samples: Duration = setting(604800.0, "raw samples", shown='"7d"')
     rollups: Duration = setting(2592000.0, "5-minute roll-ups", shown='"30d"')
@@ -192,7 +192,7 @@ class SniConfig:
 
 @dataclass(frozen=True, slots=True)
 class MonitorConfig:
-    """How mirrors are probed."""
+    """Probing of mirrors."""
 
     interval: Duration = setting(
         15.0, "between two probes of a mirror, ±20 % jitter", check=validators.at_least(0.1)
@@ -259,7 +259,7 @@ class NotifyConfig:
 
 
 def mirror_faults(mirrors: tuple[MirrorConfig, ...]) -> Iterator[tuple[str, str]]:
-    """What is wrong with the list of mirrors as a whole, as (path, message)."""
+    """Return the faults of the list of mirrors as a whole, as (path, message)."""
     seen: dict[str, int] = {}
     for index, mirror in enumerate(mirrors):
         if mirror.id in seen:

@@ -39,7 +39,7 @@ def moment(value: object) -> datetime | None:
 
 
 def ago(value: object, now: datetime) -> str:
-    """How long ago that was; "-" when it is not known."""
+    """Return the time since then in words; "-" when it is not known."""
     then = moment(value)
     return "-" if then is None else roughly((now - then).total_seconds())
 

@@ -15,7 +15,7 @@ MOST_TOKENS = 10**18
 
 
 class Spent(NamedTuple):
-    """What a key has used in all."""
+    """Use of a key in all."""
 
     cost: int = 0
     """In billionths of the unit of the prices."""
@@ -28,7 +28,7 @@ class Spent(NamedTuple):
 
 
 class Left(NamedTuple):
-    """What a key may still use; None: as much as it likes. Below zero when it used too much."""
+    """Rest of a key's quotas; None: no quota. Below zero when it used too much."""
 
     money: int | None
     tokens: int | None
@@ -44,7 +44,7 @@ NOTHING = Spent()
 
 @dataclass(frozen=True, slots=True)
 class KeyOrder:
-    """What a new key shall be allowed."""
+    """Permissions of a new key."""
 
     name: str
     quota: int | None = None
@@ -77,7 +77,7 @@ class KeyRecord:
     quota_tokens: int | None
 
     def left(self, spent: Spent) -> Left:
-        """What it may still use after it has used that much."""
+        """Rest of the quotas after this use."""
         money = None if self.quota is None else self.quota - spent.cost
         tokens = None if self.quota_tokens is None else self.quota_tokens - spent.tokens
         return Left(money, tokens)
@@ -92,7 +92,7 @@ class KeyRecord:
 
 
 class DayUse(NamedTuple):
-    """What a key used of a model on a day; `cost` in billionths of the unit of the prices."""
+    """Use of a model by a key on a day; `cost` in billionths of the unit of the prices."""
 
     key: str
     day: str
@@ -143,7 +143,7 @@ class KeyBook(NamedTuple):
 
 
 class KeyFault(ValueError):
-    """What was asked of a key cannot be done: one sentence that names the next step."""
+    """A change of a key that cannot be made: one sentence that names the next step."""
 
 
 class UnknownKey(KeyFault):

@@ -18,7 +18,7 @@ from monitor.common.settings import setting
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
-    """What is logged, and how."""
+    """Content and form of the log."""
 
     level: Literal["debug", "info", "warning", "error"] = setting(
         "info", '"debug", "info", "warning" or "error"'
@@ -37,7 +37,7 @@ _MOST_CAUSES = 8
 
 
 class _Formatter(logging.Formatter):
-    """What the formats have in common."""
+    """Parts that the formats share."""
 
     def __init__(self, process: str) -> None:
         super().__init__()

@@ -51,7 +51,7 @@ def parse_resolver(text: str) -> ResolverSpec:
 
 
 def resolver(text: str) -> str | None:
-    """What is wrong with this setting, or None."""
+    """Return the fault of this setting, or None."""
     try:
         parse_resolver(text)
     except ValueError as error:

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Kind(Enum):
-    """How a string in TOML is read into a number."""
+    """Units of a string in TOML that is read into a number."""
 
     duration = "duration"
     size = "size"

@@ -1,4 +1,4 @@
-"""What a setting's value may be: each check tells what is wrong, or None."""
+"""Validators of settings: each returns the fault of a value, or None."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a response to `GET /v1/models` says about a mirror.
+"""Meaning of a response to `GET /v1/models` for a mirror.
 
 The first matching rule wins, so read `meaning_of` from above: pages made by a CDN before what
 the mirror itself says. Without a key OpenAI answers 401, which is as good as 200; with the

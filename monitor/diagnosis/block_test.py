@@ -39,7 +39,8 @@ def next_step(
     patient: bool = True,
     controls: Sequence[str] = (),
 ) -> Next | Done:
-    """What to do after `trials`, the ones of this experiment in order; ask once after each.
+    """Return the next step after `trials`, the ones of this block test in order; ask once after
+    each.
 
     `triggered` is when the endpoint was last cut off after the target's name, so that the first
     control waits until that is forgotten. Without `patient` the experiment ends where it would
@@ -167,7 +168,7 @@ class Round:
 
     @property
     def after(self) -> Trial | None:
-        """What a control right after the target shows: an answer if there was one."""
+        """Result of a control right after the target: an answer if there was one."""
         return self.followers[-1] if self.followers else None
 
     @property

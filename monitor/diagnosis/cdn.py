@@ -92,7 +92,8 @@ def networks() -> Networks:
 
 
 def detect_cdn(headers: Mapping[str, str]) -> str:
-    """What response headers say, "" when nothing shows. Header names are in small letters."""
+    """Detect the CDN from response headers, "" when nothing shows. Header names are in small
+    letters."""
     by_name = next((cdn for name, cdn in _BY_NAME if name in headers), "")
     return by_name or next(
         (cdn for name, part, cdn in _BY_VALUE if part in headers.get(name, "").lower()), ""

@@ -1,4 +1,4 @@
-"""What a certificate says: days left, and whether a refused one is old, wrong or forged.
+"""Meaning of certificates: days left, and whether a refused one is old, wrong or forged.
 
 OpenSSL builds the chain to a trusted root before it looks at dates and names, so "expired" and
 "wrong name" are said only of certificates from an authority that we trust.
@@ -22,7 +22,7 @@ _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What was known about an address before."""
+    """Earlier knowledge of an address."""
 
     issuer: str = ""
     """Who issued the certificate that last verified for this name on this address; "" if none."""
@@ -43,7 +43,7 @@ def ends_soon(not_after: float | None, now: float) -> bool:
 
 
 def judge_certificate(seen: TlsEvidence, hostname: str, memory: Memory) -> Finding:
-    """What a refused certificate means (rule G)."""
+    """Meaning of a refused certificate (rule G)."""
     if seen.verify_code == _EXPIRED:
         return _fact("cert_expired", _expired(seen, memory), down=1.0)
     if not memory.trusted_address:

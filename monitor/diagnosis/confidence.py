@@ -1,4 +1,4 @@
-"""How sure are we that a path is blocked? A sequential probability ratio test, one per path.
+"""Confidence that a path is blocked: a sequential probability ratio test, one per path.
 
 Wald's test on paired trials: a failed target counts only if the control before it succeeded and
 our own network was known to work. The failure that made us look never counts: there is no trial
@@ -41,7 +41,7 @@ FAILURES_LOSSY = 5
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """What is believed of one path so far; each observation makes a new value."""
+    """Belief about one path so far; each observation makes a new value."""
 
     net: int = 0
     """Failures minus successes that counted, from -1 to as many as can be required."""

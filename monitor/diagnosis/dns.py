@@ -1,4 +1,4 @@
-"""What several resolvers' answers to one question mean. The first matching rule decides.
+"""Meaning of several resolvers' answers to one question. The first matching rule decides.
 
 Order and weights follow OONI's analysis (https://github.com/ooni/data, `rules.py`): a certificate
 that verifies clears an answer, whatever else looks odd, and a disagreement alone proves nothing,
@@ -21,7 +21,7 @@ POISONED = frozenset({"dns_poisoned", "dns_injection"})
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What else is known while answers are judged."""
+    """Further knowledge for judging answers."""
 
     verified: frozenset[str] = frozenset()
     """Addresses whose certificate for the name verified."""
@@ -187,7 +187,7 @@ def _some(addresses: Sequence[str] | set[str] | frozenset[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Strikes:
-    """How often each resolver lied lately: those that did go to the end of the queue."""
+    """Recent false answers of each resolver: those that gave any go to the end of the queue."""
 
     times: Mapping[str, tuple[float, ...]]
 

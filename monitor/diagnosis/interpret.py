@@ -1,4 +1,4 @@
-"""What an experiment's trials mean: rules A to I, and what the time of a reset says.
+"""Interpretation of a block test's trials: rules A to I, and the time of a reset.
 
 A  the name is cut off twice, controls before both are answered: the name is blocked
 B  the name is answered: what was seen before has passed
@@ -79,7 +79,7 @@ def interpret(
 
 
 def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
-    """What one target trial says without controls; it never says that a name is blocked."""
+    """Finding of one target trial without controls; it never says that a name is blocked."""
     seen, outcome = trial.step.tls, trial.outcome
     if outcome is Outcome.hello:
         return Finding("ok", ok=1.0, rule="B", evidence=(f"{trial.hostname} is answered.",))
@@ -105,7 +105,7 @@ def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
 
 
 def tells(trial: Trial) -> str:
-    """What came of one trial, in a sentence."""
+    """Describe the result of one trial in a sentence."""
     if trial.outcome is Outcome.unreached:
         return f"No connection came about: {trial.step.failure}."
     hello = f"With {trial.sni or 'no name'} in our hello"
@@ -173,7 +173,7 @@ def _name_cut_off(
 def _story(
     this: Round, target: Trial, trials: Sequence[Trial], pace: DiagnosisTiming
 ) -> Iterator[str]:
-    """What happened, in order, and what of it a server does not do."""
+    """Describe the events in order, and those among them that no server causes."""
     yield from (tells(trial) for trial in (this.control, this.target) if trial)
     if this.after is not None:
         if this.after.answered:

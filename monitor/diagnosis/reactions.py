@@ -11,7 +11,7 @@ from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 
 
 class Scope(StrEnum):
-    """What a reaction concerns."""
+    """The part of a mirror that a reaction concerns."""
 
     none = "none"
     path = "path"
@@ -27,7 +27,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """What follows from a verdict."""
+    """Reaction to a verdict."""
 
     scope: Scope = Scope.none
     hold: float = 0.0

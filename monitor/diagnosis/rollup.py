@@ -23,7 +23,7 @@ _ORDER = (Level.none, Level.cleared, Level.suspected, Level.confirmed)
 
 @dataclass(frozen=True, slots=True)
 class PathFinding:
-    """What is known of one path of one mirror."""
+    """The finding about one path of one mirror."""
 
     mirror: str
     hostname: str

@@ -1,4 +1,4 @@
-"""How fast and how patiently we examine: every duration and threshold of the diagnosis.
+"""Timing of the diagnosis: every duration and threshold.
 
 One frozen value, handed in, so that tests can shorten it and nothing waits for a number written
 elsewhere. Seconds unless said otherwise.

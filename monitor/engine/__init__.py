@@ -1,4 +1,4 @@
-"""What runs when: the schedule, the cycle of one probe, and what follows from its results.
+"""The engine: the schedule, the cycle of one probe, and reactions to its results.
 
 Read `monitor.py` first, then `probe_cycle.py`. Imports all other rooms of the monitor.
 """

@@ -1,4 +1,4 @@
-"""What is remembered of addresses between probes: round trips, working controls, good answers."""
+"""Memory of addresses between probes: round trips, working controls, good answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only an operator can mend is said once, where operators look: in the log."""
+"""Alerts in the log about faults that only an operator can mend, each once."""
 
 from __future__ import annotations
 

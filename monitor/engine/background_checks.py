@@ -154,7 +154,7 @@ _OWN_FAULT = frozenset({TOO_SHORT, UNEXPECTED_STATUS, "http_request_failed"})
 
 @dataclass(slots=True)
 class Measured:
-    """What was measured of one mirror."""
+    """Measurements of one mirror."""
 
     course: KeyCourse
     """Of its own key."""
@@ -227,7 +227,7 @@ class PeriodicChecks:
         return self._known(mirror_id).course.calls(self._monotonic())
 
     def models(self, mirror_id: str) -> tuple[str, ...]:
-        """What the mirror has listed for its own key not long ago; empty: not known."""
+        """Models that the mirror has listed for its own key not long ago; empty: not known."""
         known = self._known(mirror_id)
         return known.models if self._monotonic() < known.models_until else ()
 
@@ -273,7 +273,7 @@ class PeriodicChecks:
         return any(speed is not None and speed >= FLOOR for speed in speeds)
 
     def reaction(self, mirror_id: str) -> tuple[Finding, Reaction]:
-        """What is known of a mirror's speed now, and what follows."""
+        """Return the reaction to a mirror's present speed."""
         known = self._known(mirror_id)
         over = self._monotonic() >= known.until
         finding = Finding("unknown") if over else known.finding

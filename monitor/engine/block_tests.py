@@ -48,7 +48,7 @@ class Case:
 
 
 class Listener(Protocol):
-    """Who acts on what examinations find."""
+    """Receiver of the findings of block tests."""
 
     def quarantined(self, case: Case) -> None:
         """The endpoint is held from now on."""
@@ -198,7 +198,7 @@ class EndpointBusy(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """What an experiment tried and found."""
+    """Trials and finding of a block test."""
 
     trials: tuple[Trial, ...]
     finding: Finding

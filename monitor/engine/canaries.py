@@ -51,7 +51,7 @@ async def ask_completion(
 
 
 def judged(answer: HttpAnswer) -> tuple[str | None, int]:
-    """How it is no completion, or None if it is one, and the tokens that it took."""
+    """Return the fault of a completion, or None if it is one, and the tokens that it took."""
     if answer.status != 200:
         return "http_unexpected_status_code", 0
     try:
@@ -83,7 +83,7 @@ class Account:
     """Spent on `day`."""
 
     def left(self, cap: int, today: int) -> int:
-        """How many may be spent today."""
+        """Tokens that may be spent today."""
         return cap - (self.tokens if self.day == today else 0)
 
     def spend(self, tokens: int, today: int) -> None:

@@ -38,7 +38,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What was seen and found."""
+    """Observations and findings of a diagnosis."""
 
     mirror: MirrorConfig
     resolutions: tuple[StepResult, ...]
@@ -160,7 +160,7 @@ class Inspector:
         )
 
     def _known(self, mirror: MirrorConfig, hostname: str, paths: Sequence[PathResult]) -> Knowledge:
-        """What helps to judge the resolvers' answers about a name."""
+        """Return the knowledge for judging the resolvers' answers about a name."""
         steps = [(p, p.step(Operation.tls_handshake)) for p in paths if p.hostname == hostname]
         shaken = [(path.address, step.tls) for path, step in steps if step and step.tls]
         return replace(
@@ -222,7 +222,7 @@ def finding_of(
     experiment: Conclusion | None,
     believed: Mapping[str, frozenset[str] | None],
 ) -> Finding:
-    """What is known of one path: from the experiment on it, else from its last step.
+    """Finding about one path: from the block test on it, else from its last step.
 
     `believed` has the addresses of each name that nobody can have forged, None where none is known.
     """

@@ -44,7 +44,7 @@ async def check_key(
 
 
 def judged(answer: HttpAnswer) -> KeyCheck:
-    """What a response to a request with the key means for the key."""
+    """Meaning for the key of a response to a request with it."""
     verdict = meaning_of(answer, keyed=True).verdict
     if verdict in REFUSALS:
         return KeyCheck(False, status=answer.status, verdict=verdict)
@@ -80,7 +80,7 @@ _MOST = 32
 
 
 class KeyCourse:
-    """What is known of one key, and when it is asked about next."""
+    """State of one key, and the time of its next check."""
 
     def __init__(self, pace: DiagnosisTiming) -> None:
         self.due = 0.0

@@ -1,4 +1,4 @@
-"""What the monitor counts, and how a probe and a mirror's health become numbers."""
+"""Metrics of the monitor, and the numbers of a probe and a mirror's health."""
 
 from __future__ import annotations
 

@@ -30,7 +30,8 @@ _UNSEEN = Meaning(UNKNOWN, False)
 
 
 def identity(mirror: MirrorConfig) -> tuple[object, ...]:
-    """What makes it another mirror to a probe; whatever else changes, its health stays."""
+    """Return the properties that make it another mirror to a probe; other changes keep its
+    health."""
     return (mirror.url, mirror.addresses, mirror.allow_private, mirror.ca_file)
 
 
@@ -89,8 +90,8 @@ class MirrorState:
         held: Callable[[str], bool] = lambda address: False,
         wall: Callable[[float], float] = lambda moment: moment,
     ) -> MirrorHealth:
-        """What is shown; `held` tells of quarantined addresses, `wall` turns our clock into the
-        world's."""
+        """Return the health that is shown; `held` tells of quarantined addresses, `wall` turns our
+        clock into the world's."""
         paths = shown(tuple(self.ways), held, wall) if self.last_probe is not None else ()
         ends = [path.not_after for path in paths if path.not_after is not None]
         return MirrorHealth(
@@ -138,7 +139,7 @@ class MirrorState:
         )
 
     def sample(self, probe: Probe, now: float, vantage: str) -> Sample:
-        """What history keeps of a probe, after it was taken into the state."""
+        """Return the sample of a probe for history, after it was taken into the state."""
         meaning, best = probe.meaning, probe.best
         latency = latency_of(self.mirror, probe, best) if best else Latency()
         return Sample(
@@ -159,7 +160,7 @@ class MirrorState:
         return flipped
 
     def _shaded(self, meaning: Meaning) -> Meaning:
-        """What is said of a mirror that answers, but not in every way in which it should."""
+        """Verdict on a mirror that answers, but not in every way in which it should."""
         self.evidence = ()
         if meaning.verdict != OK:
             return meaning if meaning.alive else self._proven(meaning)
@@ -175,7 +176,7 @@ class MirrorState:
         return meaning
 
     def _proven(self, meaning: Meaning) -> Meaning:
-        """What is known of a mirror that does not answer: where a block was confirmed, another cut
+        """Verdict on a mirror that does not answer: where a block was confirmed, another cut
         handshake is not news."""
         for path in in_order(self.ways):
             confirmed = path.level == Level.confirmed and path.verdict in SNI_BLOCKS
@@ -186,7 +187,8 @@ class MirrorState:
         return meaning
 
     def untouched(self, probe: Probe) -> Probe:
-        """What a turn says that could try no path at all: the worst of what holds them."""
+        """Verdict of a cycle that could try no path at all: the worst of the reasons that hold
+        them."""
         ordered = in_order(self.ways)
         if not ordered:
             return probe
@@ -233,7 +235,7 @@ class MirrorState:
         return self.machine.blind(now)
 
     def set_wish(self, wish: Override, until: float | None) -> None:
-        """What the operator wants."""
+        """Set the operator's override."""
         self._wish, self._wish_until = wish, until
 
     def wish_is_over(self, now: float) -> bool:

@@ -203,7 +203,7 @@ class Monitor:
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor
     ) -> None:
-        """What the operator wants of a mirror: kept, then published.
+        """Set the operator's override of a mirror: kept, then published.
 
         Raises KeyError when there is no such mirror, StoreError when it cannot be kept.
         """
@@ -223,7 +223,7 @@ class Monitor:
         self._schedule.suspect(mirror_id)
 
     def hear(self, news: Mapping[str, Any]) -> None:
-        """What a worker says of traffic."""
+        """Take a worker's report of traffic."""
         self._traffic.hear(news)
 
     def _stays(self, watch: MirrorState) -> bool:
@@ -336,7 +336,7 @@ class Monitor:
                 listener(snapshot)
 
     async def _keep(self) -> None:
-        """What has to be done beside probing."""
+        """Run the regular work beside probing."""
         while True:
             await asyncio.sleep(min(1.0, self._config.interval))
             now = self._clock()

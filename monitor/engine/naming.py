@@ -75,7 +75,7 @@ class NameService:
         self._last_good.note(hostname, address, self._monotonic())
 
     def knowledge(self, mirror: MirrorConfig, hostname: str) -> Knowledge:
-        """What helps to judge the answers about a name."""
+        """Return the knowledge for judging the answers about a name."""
         return Knowledge(
             verified=frozenset(self._last_good.of(hostname, self._monotonic())),
             trusted=self._resolvers.trusted,

@@ -49,7 +49,7 @@ class Name:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one turn does."""
+    """The probes of one cycle."""
 
     ask: tuple[Way, ...] = ()
     """In this order until one answers."""
@@ -93,7 +93,7 @@ class MirrorPaths:
                 self.resolved(hostname, mirror.addresses, now)
 
     def path(self, way: Way) -> Path | None:
-        """What is known of one path."""
+        """Return the state of one path."""
         return self._paths.get(way)
 
     def beside(self, path: Path) -> list[Path]:
@@ -145,7 +145,7 @@ class MirrorPaths:
     def judged(
         self, hostname: str, finding: Finding, observations: Iterable[DnsObservation]
     ) -> None:
-        """What its resolvers' answers mean."""
+        """Meaning of the answers of its resolvers."""
         if (name := self.names.get(hostname)) is not None:
             name.finding = finding
             name.chain = next((seen.chain for seen in observations if seen.chain), ())
@@ -165,7 +165,7 @@ class MirrorPaths:
         doubtful: Callable[[Path], bool],
         spacing: float,
     ) -> Plan:
-        """What a turn does now.
+        """Return the probes of a cycle now.
 
         `shut` are paths that nobody may touch, `doubtful` those whose name may only be shown now
         and then; `spacing` is the time between two handshakes over a path that works.

@@ -29,7 +29,7 @@ from monitor.probes.way import Budget
 
 @dataclass(frozen=True, slots=True)
 class ProbeCycle:
-    """What one turn found."""
+    """Results of one cycle."""
 
     probe: Probe
     budget: Budget
@@ -163,7 +163,7 @@ class ProbeCycles:
     def _still_to_greet(
         self, ways: MirrorPaths, rhythm: ProbeTiming, asked: Sequence[PathResult]
     ) -> Sequence[Way]:
-        """Whom to greet, now that others were asked: nobody whose name or address was cut off."""
+        """Paths that still get a handshake check: none whose name or address was cut off."""
         done = {result.way for result in asked}
         cut = [result.way for result in asked if was_cut(result)]
         names, addresses = {way.hostname for way in cut}, {way.address for way in cut}

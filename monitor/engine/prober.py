@@ -32,7 +32,7 @@ STAGGER = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What one probe found."""
+    """Results of one probe."""
 
     resolution: StepResult
     paths: tuple[PathResult, ...]

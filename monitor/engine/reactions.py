@@ -1,4 +1,4 @@
-"""What follows from results: how paths stand, what is examined, what is held and for how long.
+"""Reactions to results: states of paths, block tests, and quarantines with their durations.
 
 Everything here is one synchronous step after a probe, an experiment or news from traffic has come
 in; the I/O is elsewhere (`probe_cycle.py`, `block_tests.py`).

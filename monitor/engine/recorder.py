@@ -1,4 +1,4 @@
-"""What the monitor tells history, in one place: samples, changes of state, and what is shown.
+"""Recorder of the monitor's history: samples, changes of state, and the published past.
 
 The monitor says what it sees; what time that makes, which incident it belongs to and when old
 things go is decided here and below. Nothing of it stops the monitor: whatever fails here costs
@@ -139,7 +139,7 @@ class History:
         self._end_of_removed(snapshot, now)
 
     def keep(self) -> None:
-        """What has to be done every second or so."""
+        """Run the regular work of every second or so."""
         with self._supervisor.guarded(_NAME):
             self._keep()
 

@@ -30,7 +30,7 @@ def probe_budget(interval: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class ProbeTiming:
-    """What one turn keeps to."""
+    """Time limits of one cycle."""
 
     budget: float
     """For the whole of it."""

@@ -1,4 +1,4 @@
-"""How often may we show a suspected name? Seldom: each time may set off, or prolong, a blockade.
+"""Budget of handshakes with a suspected name: each may set off, or prolong, a block.
 
 Counts handshakes with the name of one host while it is suspected, whoever makes them: routine
 probes and experiments share one account. Pure: the clock is handed in.

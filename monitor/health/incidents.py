@@ -30,7 +30,7 @@ IMPACTS = ("minor", "major", "critical")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one mirror has to do with an incident. Times are seconds since the epoch."""
+    """Part of one mirror in an incident. Times are seconds since the epoch."""
 
     mirror: str
     verdict: str
@@ -117,7 +117,7 @@ def refined(incidents: Iterable[Incident], mirror: str, verdict: str, at: float)
 
 
 def _weight(verdict: str) -> int:
-    """How much a verdict tells: that something fails, that it is interfered with, and how."""
+    """Weight of a verdict: that something fails, that it is interfered with, and how."""
     return (verdict in BLOCKS and verdict != "residual_block") + (verdict in SNI_BLOCKS)
 
 

@@ -1,4 +1,4 @@
-"""What is told of the past: uptime by window and by day, and incidents; held in memory for pages.
+"""The published past: uptime by window and by day, and incidents; held in memory for pages.
 
 It is read anew every minute. What is shown of the present never waits for it.
 """
@@ -35,5 +35,5 @@ class Past:
     """Newest first."""
 
     def window(self, mirror_id: str, name: str) -> Known:
-        """What is known of a mirror in a window; nothing when it was never watched."""
+        """Uptime of a mirror in a window; nothing when it was never watched."""
         return self.windows.get(mirror_id, {}).get(name, Known())

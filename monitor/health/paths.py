@@ -113,7 +113,7 @@ class Path:
             self.standing, self.verdict = Standing.suspected, verdict
 
     def judged(self, verdict: str, level: str, evidence: tuple[str, ...]) -> None:
-        """What an examination found; its consequences follow."""
+        """Take the finding of a block test, and react to it."""
         self.verdict, self.level, self.evidence = verdict, level, evidence
 
     def hold(self, until: float) -> None:
@@ -128,7 +128,7 @@ class Path:
 
 
 def badness(path: Path) -> tuple[int, int]:
-    """How bad it is to use a path, the lower the better: its standing, then its failures."""
+    """Rank of a path, the lower the better: its standing, then its failures."""
     return (_BADNESS[path.standing], 0 if path.standing is Standing.ok else path.failures)
 
 
@@ -177,7 +177,7 @@ def network_of(address: str) -> str:
 def shown(
     paths: Sequence[Path], quarantined: Callable[[str], bool], wall: Callable[[float], float]
 ) -> tuple[PathHealth, ...]:
-    """What a snapshot tells of the paths, in the order to use.
+    """Return the paths of a snapshot, in the order to use.
 
     `quarantined` tells of an address whether it is held, `wall` turns our clock into seconds since
     the epoch.

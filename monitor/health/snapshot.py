@@ -1,4 +1,4 @@
-"""What is known about all mirrors right now: one frozen, versioned snapshot, swapped whole.
+"""Snapshot of all mirrors: frozen, versioned, swapped whole.
 
 Whoever reads a snapshot never sees half of a change and never locks. Workers hold the last one
 they were sent and go on with it when the control process is gone.
@@ -13,7 +13,7 @@ from typing import Any
 
 
 class State(StrEnum):
-    """What a mirror is; `unknown` means that we were blind, not that it is down."""
+    """State of a mirror; `unknown` means that we were blind, not that it is down."""
 
     up = "up"
     degraded = "degraded"
@@ -23,7 +23,7 @@ class State(StrEnum):
 
 
 class Override(StrEnum):
-    """What the operator wants of a mirror, whatever its health."""
+    """The operator's override of a mirror, whatever its health."""
 
     use = "use"
     drain = "drain"
@@ -31,7 +31,7 @@ class Override(StrEnum):
 
 
 class Standing(StrEnum):
-    """How a path stands; live traffic takes those that are ok, others only when none is."""
+    """Standing of a path; live traffic takes those that are ok, others only when none is."""
 
     ok = "ok"
     suspected = "suspected"
@@ -82,7 +82,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class MirrorHealth:
-    """What is known about one mirror. Times are seconds since the epoch."""
+    """Health of one mirror. Times are seconds since the epoch."""
 
     id: str
     state: State = State.unknown

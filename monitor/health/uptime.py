@@ -25,7 +25,7 @@ bounds from one that is, by up to 500 ppm (NTP's slew, RFC 5905 section 11.3).""
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a mirror in a stretch of time, in milliseconds."""
+    """Known time of a mirror in a stretch of time, in milliseconds."""
 
     up: int = 0
     degraded: int = 0
@@ -78,7 +78,7 @@ def percent(part: int, whole: int) -> str | None:
 
 
 def covered(known: int, length: int) -> int:
-    """How much of a bucket of `length` is covered by so many milliseconds known."""
+    """Part of a bucket of `length` that so many known milliseconds cover."""
     return length if known >= enough(length) else max(known, 0)
 
 

@@ -1,4 +1,4 @@
-"""What was observed: each probe asks a mirror one question on a connection of its own.
+"""Observations: each probe asks a mirror one question on a connection of its own.
 
 Read `results.py` first. Imports `common`.
 """

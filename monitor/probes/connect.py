@@ -46,7 +46,7 @@ async def _connected(address: str, port: int) -> socket.socket:
 
 
 def fall_silent_on_close(connection: socket.socket, whether: bool) -> None:
-    """What is not acknowledged is forgotten by `close`, with an RST (SO_LINGER in socket(7)).
+    """Have `close` forget unacknowledged bytes, with an RST (SO_LINGER in socket(7)).
 
     Else the kernel would go on sending a hello that was met with silence, for minutes, and its name
     to an address that is left alone.

@@ -59,7 +59,7 @@ class Question:
         return self.query.to_wire()
 
     def reply(self, wire: bytes, seconds: float) -> tuple[DnsReply, bool]:
-        """What a message says, and whether it was truncated.
+        """Return the content of a message, and whether it was truncated.
 
         Raises NotAReply when its id or question is not ours, or when it makes no sense.
         """

@@ -24,7 +24,7 @@ _MAX_DATAGRAMS = 32
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long resolvers are waited for, in seconds."""
+    """Seconds to wait for resolvers."""
 
     tries: int = 2
     each: float = 2.0

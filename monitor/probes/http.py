@@ -1,4 +1,4 @@
-"""What does a mirror answer to `GET /v1/models` without a key?
+"""The request `GET /v1/models` without a key, and the response to it.
 
 Without a key OpenAI answers 401, which proves that the whole way works and costs nothing. The
 response is read over the connection that was just verified, within bounds on head and body.
@@ -23,11 +23,11 @@ MAX_BODY = 65536
 
 
 class NotHttp(Exception):
-    """What came is not a final HTTP/1 response."""
+    """Bytes that are not a final HTTP/1 response."""
 
 
 def user_agent() -> str:
-    """What probes call themselves."""
+    """User agent of probes."""
     try:
         return f"mirrorgate/{version('mirrorgate')}"
     except PackageNotFoundError:
@@ -95,7 +95,7 @@ class ResponseReader:
             raise EOFError
 
     def answer(self) -> HttpAnswer:
-        """What was read."""
+        """Return the response that was read."""
         body = bytes(self._body)
         return HttpAnswer(self.status, self._headers, body, self.body_bytes <= self._keep)
 

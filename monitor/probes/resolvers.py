@@ -55,7 +55,8 @@ class Resolvers:
         self._idle = asyncio.Event()
 
     async def observe(self, hostname: str, timeout: float) -> tuple[DnsObservation, ...]:
-        """What each resolver says about a name, in their order, within `timeout` seconds."""
+        """Observe the answers of all resolvers about a name, in their order, within `timeout`
+        seconds."""
         self._running += 1
         try:
             return tuple(await asyncio.gather(*(ask(hostname, timeout) for ask in self._asks)))
@@ -74,7 +75,7 @@ class Resolvers:
         await asyncio.gather(*(resolver.aclose() for resolver in self._https))
 
     def _ask(self, spec: ResolverSpec) -> Ask:
-        """How this resolver is asked about one name."""
+        """Ask this resolver about one name."""
         if spec.kind == "system":
             return self._ask_the_system
         exchange = self._exchange(spec)

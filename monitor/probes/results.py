@@ -1,4 +1,4 @@
-"""What the steps of a probe found: plain values, bounded in size, without keys.
+"""Results of the steps of a probe: plain values, bounded in size, without keys.
 
 Operations and failures carry OONI's names, so that results can be compared with theirs
 (https://github.com/ooni/spec, df-007-errors). A mirror is probed over one or more *paths*
@@ -37,7 +37,7 @@ class ProbeFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TlsEvidence:
-    """What was seen of a handshake."""
+    """Observations of a handshake."""
 
     received: int = 0
     """Bytes that came back before it ended; 0 with a reset means: cut off after our hello."""
@@ -80,7 +80,7 @@ class DnsReply:
 
 @dataclass(frozen=True, slots=True)
 class DnsObservation:
-    """What one resolver said about one name."""
+    """Answer of one resolver about one name."""
 
     resolver: str
     """As it is written in `monitor.dns.resolvers`."""
@@ -118,7 +118,7 @@ class HttpAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """How the body of a longer response came in."""
+    """Course of the body of a longer response."""
 
     received: int
     """Bytes of the body, until it was complete, enough or stopped."""
@@ -136,7 +136,7 @@ class Transfer:
 
 @dataclass(frozen=True, slots=True)
 class KeyCheck:
-    """What a mirror said to its own key."""
+    """Response of a mirror to its own key."""
 
     valid: bool | None
     """None when it cannot be told: no answer, or one that is about something else."""
@@ -150,7 +150,7 @@ class KeyCheck:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """What a real completion came to."""
+    """Result of a real completion."""
 
     failure: str | None
     """None when text came back."""

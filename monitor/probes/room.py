@@ -19,7 +19,7 @@ class NoCapacity(Exception):
 
 
 class Capacity(Protocol):
-    """Who gives it."""
+    """Source of room on a mirror."""
 
     async def enter(self, mirror: MirrorConfig, within: float) -> Leave:
         """Take it, to be given back by what this returns. Raises NoRoom after `within` seconds."""

@@ -1,4 +1,4 @@
-"""How fast does a longer answer come, and does it come to its end?
+"""Throughput of a longer response, and whether it comes to its end.
 
 A list of models is short: it passes where every longer answer is slowed down, or stops dead after
 some kilobytes. So something of at least 64 KiB is fetched now and then, where the operator has

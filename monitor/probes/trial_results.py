@@ -1,4 +1,4 @@
-"""What an experiment tries, and what is found: the values that diagnosis is made of.
+"""Trials of a block test and their findings: the values that diagnosis is made of.
 
 A *trial* is one TCP connection with at most one TLS hello on it, to one address of one hostname.
 What came of it is an `Outcome`; several trials make a `Finding`.
@@ -26,7 +26,7 @@ class Role(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How a trial ended, as far as it can be told from this end of the connection."""
+    """End of a trial, as far as it can be told from this end of the connection."""
 
     hello = "hello"
     """The handshake succeeded."""
@@ -62,7 +62,7 @@ _ENDS = {
 
 
 class Level(StrEnum):
-    """How sure a finding is (`confidence.py`)."""
+    """Certainty of a finding (`confidence.py`)."""
 
     none = "none"
     suspected = "suspected"
@@ -98,7 +98,7 @@ class Trial:
 
     @property
     def outcome(self) -> Outcome:
-        """How it ended."""
+        """Outcome of the trial."""
         return outcome_of(self.step)
 
     @property
@@ -119,7 +119,7 @@ ANSWERED = frozenset({Outcome.hello, Outcome.certificate, Outcome.alert})
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What trials or observations say about a path, with the reasons.
+    """Finding of trials or observations about a path, with the reasons.
 
     The three weights follow OONI's analysis (https://github.com/ooni/data, `rules.py`): how much
     speaks for interference, for an outage and for a working path; each 0 to 1. They are not a
@@ -140,7 +140,7 @@ class Finding:
 
 
 def outcome_of(step: StepResult) -> Outcome:
-    """How a connect or handshake step ended."""
+    """Outcome of a connect or handshake step."""
     if step.operation is Operation.connect:
         return Outcome.unreached if step.failure else Outcome.hello
     if step.failure is None:

@@ -37,7 +37,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one trial."""
+    """Result of one trial."""
 
     sni: str
     connect: StepResult

@@ -51,7 +51,7 @@ class Opened:
 
     @property
     def failure(self) -> str | None:
-        """How it failed, if it did."""
+        """Failure of the trial, if it failed."""
         return self.steps[-1].failure
 
 

@@ -34,7 +34,7 @@ def active(session: Session, now: float) -> list[Ban]:
 
 
 def past_counts(session: Session, networks: Sequence[str]) -> dict[str, int]:
-    """How often these very networks have been banned, lifted bans included; 0 is left out."""
+    """Number of former bans of these very networks, lifted bans included; 0 is left out."""
     counts: dict[str, int] = {}
     for some in _in_pieces(networks):
         query = select(BanRow.network, func.count()).where(col(BanRow.network).in_(some))

@@ -92,7 +92,7 @@ class Database:
 
 
 def backend_of(url: str) -> Backend:
-    """What a `store.url` names. Raises StoreError."""
+    """Return the database that a `store.url` names. Raises StoreError."""
     if url.startswith("postgresql"):
         return PostgresqlDatabase(url)
     return SqliteFile.of(url)

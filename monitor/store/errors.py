@@ -1,4 +1,4 @@
-"""What can be wrong with the store."""
+"""Errors of the store."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ class StoreError(Exception):
 
 
 def in_one_line(error: object) -> str:
-    """What a driver says, as a part of a sentence."""
+    """Message of a driver, as a part of a sentence."""
     return " ".join(str(error).split())[:300]

@@ -47,14 +47,14 @@ def records(session: Session) -> list[KeyRecord]:
 
 
 def spent(session: Session) -> dict[str, Spent]:
-    """What each key has used in all; who has used nothing is left out."""
+    """Return the use of each key in all; keys without use are left out."""
     tokens = func.sum(UseRow.input_tokens) + func.sum(UseRow.output_tokens)
     query = select(UseRow.key, func.sum(UseRow.cost), tokens).group_by(col(UseRow.key))
     return {key: Spent(int(cost), int(used)) for key, cost, used in session.exec(query)}
 
 
 def days(session: Session, first: str, key: str | None = None) -> list[DayUse]:
-    """What was used from this day on ("2026-11-21"), newest first; by one key, or by all."""
+    """Return the use from this day on ("2026-11-21"), newest first; by one key, or by all."""
     query = select(*_USE).where(col(UseRow.day) >= first)
     if key is not None:
         query = query.where(col(UseRow.key) == key)

@@ -57,7 +57,7 @@ class Holder:
 
     @property
     def name(self) -> str:
-        """What is kept of it."""
+        """Return the part of a name that is kept."""
         return f"{self.machine}/{self.pid}/{self.started}"
 
 

@@ -1,4 +1,4 @@
-"""What issued keys have used, in the database: each function is a part of one transaction."""
+"""Use of issued keys, in the database: each function is a part of one transaction."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAMES = DayUse._fields[:4]
 
 
 class Batch(NamedTuple):
-    """What a worker process sums up, and the number that it has."""
+    """The use that a worker process sums up, and the number of that batch."""
 
     process: str
     seq: int

@@ -158,7 +158,7 @@ class PostgresqlDatabase:
 
 
 def _connecting() -> dict[str, object]:
-    """What goes with every connection; one whose other end is gone is noticed within a minute."""
+    """Arguments of every connection; one whose other end is gone is noticed within a minute."""
     return {
         "connect_timeout": CONNECT_WITHIN,
         "application_name": "mirrorgate",

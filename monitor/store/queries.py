@@ -126,7 +126,7 @@ def sums(
     now: float,
     settled: Settled | None = None,
 ) -> Sums:
-    """What is known of every mirror between each two neighbours of `cuts`, up to `now`.
+    """Return the known time of every mirror between each two neighbours of `cuts`, up to `now`.
 
     Cuts and buckets begin on multiples of `size`. What several vantages saw is added up; the
     calendar is covered where one of them saw.

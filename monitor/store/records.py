@@ -1,4 +1,4 @@
-"""What is written into history: plain values, independent of the database."""
+"""Records of history: plain values, independent of the database."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from monitor.health.snapshot import Latency, State
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What one probe found, and what the mirror was held for after it."""
+    """Result of one probe, and the state of the mirror after it."""
 
     mirror_id: str
     at: float

@@ -1,4 +1,4 @@
-"""What was known before a start, and what was not."""
+"""States that were known before a start."""
 
 from __future__ import annotations
 

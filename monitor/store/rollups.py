@@ -56,7 +56,7 @@ def write(connection: Connection, items: Sequence[Item]) -> None:
 def _rollup(
     samples: Iterable[Sample], credits: Iterable[Credit], size: int
 ) -> list[dict[str, Any]]:
-    """What these add to the buckets of `size` seconds."""
+    """Add these to the buckets of `size` seconds."""
     sums: dict[tuple[int, str, str], dict[str, int]] = defaultdict(lambda: dict.fromkeys(_SUMS, 0))
     for sample in samples:
         row = sums[int(sample.at) // size * size, sample.mirror_id, sample.vantage]

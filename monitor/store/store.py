@@ -206,7 +206,7 @@ class Store:
         await self._decide(work)
 
     async def wishes(self) -> dict[str, tuple[Override, float | None]]:
-        """What was wished last of each mirror, and until when; expired ones included."""
+        """Return the last override of each mirror, and its end; expired ones included."""
 
         def work(session: Session) -> dict[str, tuple[Override, float | None]]:
             return {r.mirror: (Override(r.wish), r.until) for r in session.exec(select(WishRow))}
@@ -245,7 +245,7 @@ class Store:
         return await self._decide(keys.records)
 
     async def key_days(self, first: str) -> list[DayUse]:
-        """What keys have used from this day on (`key_rows.days`)."""
+        """Return the use of keys from this day on (`keys.days`)."""
         return await self.read(lambda session: keys.days(session, first))
 
     async def create_key(self, record: KeyRecord, by: Actor) -> None:

@@ -32,7 +32,7 @@ class SampleRow(SQLModel, table=True):
 
 
 class _Rollup(SQLModel):
-    """What was known of a mirror from `start` on, for as long as a bucket is.
+    """Known time of a mirror from `start` on, for the length of a bucket.
 
     The time comes first in the key: every question is about all mirrors in a stretch of time.
     What is missing to the length of the bucket is unknown.
@@ -106,7 +106,7 @@ class AllowanceRow(SQLModel, table=True):
 
 
 class WishRow(SQLModel, table=True):
-    """What the operator wants of a mirror."""
+    """The operator's override of a mirror."""
 
     __tablename__: ClassVar[str] = "wish"
 
@@ -118,7 +118,7 @@ class WishRow(SQLModel, table=True):
 
 
 class AuditRow(SQLModel, table=True):
-    """Who did what, and from where (`origin`)."""
+    """A change, its author, and its origin (`origin`)."""
 
     __tablename__: ClassVar[str] = "audit"
 
@@ -158,7 +158,7 @@ class IncidentMirrorRow(SQLModel, table=True):
 
 
 class LeaseRow(SQLModel, table=True):
-    """Who writes the history of a vantage: see `lease.py`."""
+    """The writer of the history of a vantage: see `lease.py`."""
 
     __tablename__: ClassVar[str] = "lease"
 
@@ -204,7 +204,7 @@ class SecretRow(SQLModel, table=True):
 
 
 class UseRow(SQLModel, table=True):
-    """What a key has used of a model on a day (UTC); `cost` is in 10⁻⁹ of the prices' unit.
+    """Use of a model by a key on a day (UTC); `cost` is in 10⁻⁹ of the prices' unit.
 
     `basis`: whether a mirror said it ("usage") or it was estimated ("estimate").
     """

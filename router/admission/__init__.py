@@ -1,4 +1,4 @@
-"""Who may come in: client addresses, limits, bans, keys, and what each may ask for.
+"""Admission: client addresses, limits, bans, keys, and the scope of each.
 
 Read `limits.py` and `credentials.py` first. Imports `wire` and `balancing`.
 """

@@ -30,7 +30,7 @@ Row = Sequence[Any]
 
 
 class Held(NamedTuple):
-    """What a worker knows of a ban."""
+    """A ban as a worker knows it."""
 
     id: str
     until: float | None
@@ -39,7 +39,7 @@ class Held(NamedTuple):
 
 
 def rows_of(bans: Iterable[Ban]) -> list[Row]:
-    """What workers are told of bans, in the order in which a list takes least memory."""
+    """Rows of bans for workers, in the order in which a list takes least memory."""
     rows = [(ban.network, ban.until, ban.id, ban.reason) for ban in bans]
     return sorted(rows, key=lambda row: place(row[0]))
 

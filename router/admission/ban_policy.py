@@ -31,7 +31,7 @@ class Offence:
 
 @dataclass(slots=True)
 class _Watched:
-    """What is remembered of one client."""
+    """The recent offences of one client."""
 
     user_agent: str
     rules: dict[int, str] = field(default_factory=dict)
@@ -77,6 +77,6 @@ class BanPolicy:
 
 
 def ban_seconds(config: BanConfig, times: int, rng: random.Random) -> float:
-    """How long the ban lasts that a client gets for the `times`-th time (1: the first)."""
+    """Seconds of the `times`-th ban of a client (1: the first)."""
     doubled = config.for_ * 2.0 ** min(times - 1, 64)
     return min(doubled * (1 + _JITTER * rng.random()), config.max)

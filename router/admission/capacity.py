@@ -1,4 +1,4 @@
-"""What one worker can carry: connections by its descriptors, idle ones by client, bodies by memory.
+"""Capacity of one worker: connections by its descriptors, idle ones by client, bodies by memory.
 
 Nothing here refuses a request that could be served: accepting pauses until there is room, the
 oldest idle connection of a greedy client makes way, a body that there is no memory for is streamed.
@@ -34,7 +34,7 @@ class IdleClient(Protocol):
 
     @property
     def key(self) -> bytes:
-        """Whose it is: `Client.key` of the address it came from."""
+        """`Client.key` of the address that it came from."""
 
     @property
     def idle(self) -> bool:
@@ -121,7 +121,7 @@ class Memory:
 
 
 class Share:
-    """What one owner has of the memory, on a client's account."""
+    """The memory that one owner holds, on a client's account."""
 
     def __init__(self, memory: Memory, client: bytes) -> None:
         """`client`: its `Client.key`."""

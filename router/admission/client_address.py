@@ -1,4 +1,4 @@
-"""Who is asking: the peer, or the client that a trusted proxy names.
+"""Client addresses: the peer, or the client that a trusted proxy names.
 
 A proxy appends the address that it saw to what it was sent, so only the right-most entries of its
 field are its own word; everything to the left of the first address that is not a trusted proxy's
@@ -38,7 +38,7 @@ SAID_BY_PROXIES = (b"x-forwarded-for", b"x-real-ip", FORWARDED)
 
 
 class Client(NamedTuple):
-    """Who is asking."""
+    """The client of a request."""
 
     address: str
     """As it is logged; "local" for what has no IP address."""
@@ -51,7 +51,8 @@ class Client(NamedTuple):
 
     @property
     def network(self) -> str:
-        """What a ban on this client is on; empty for what has no IP address."""
+        """The network that a ban on this client covers; empty for a client without an IP
+        address."""
         if self.version == 4:
             return f"{self.address}/32"
         return str(ipaddress.ip_network((self.number >> 64 << 64, 64))) if self.version else ""
@@ -116,7 +117,7 @@ class Clients:
         return source if source and believed else address
 
     def asking(self, peer: Peer, look: Mapping[bytes, bytes]) -> Client:
-        """Who is asking in a request with these looked-at fields."""
+        """Return the client of a request with these looked-at fields."""
         if not peer.trusted:
             return peer.client
         value = look.get(self.field)
@@ -195,7 +196,7 @@ def parse(text: str) -> Client | None:
 
 
 def named_key(kind: str, name: str) -> bytes:
-    """What something with a name of its own is counted by, as a mirror or an issued key."""
+    """The table key of something with a name of its own, such as a mirror or an issued key."""
     return b"\1" + blake2b(name.encode(), digest_size=KEY_SIZE - 1, person=kind.encode()).digest()
 
 

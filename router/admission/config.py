@@ -118,7 +118,7 @@ def _price_or_none(value: float) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class PriceConfig:
-    """What a model costs, for issued keys. "gpt-4*" is all that begin so; [[prices."…"]]: more."""
+    """Price of a model, for issued keys. "gpt-4*" is all that begin so; [[prices."…"]]: more."""
 
     from_: str = setting("", "first day it holds (UTC), as 2026-11-21; empty: ever", check=_day)
     input: float = setting(0.0, "per million input tokens", check=_price)

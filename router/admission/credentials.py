@@ -34,7 +34,7 @@ _STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 class Caller(StrEnum):
-    """Whose key a caller shows."""
+    """Kinds of callers, by the key that they show."""
 
     own = "own"
     issued = "issued"
@@ -247,7 +247,7 @@ def _header_key(name: bytes, value: bytes) -> bytes | None:
 
 
 def _decoded(text: bytes) -> Iterator[bytes]:
-    """What stands in a text in base64, wherever among these characters it begins."""
+    """Decode the base64 in a text, wherever among these characters it begins."""
     for found in _BASE64.findall(text):
         for begin in range(4):
             part = found[begin:].translate(_STANDARD)

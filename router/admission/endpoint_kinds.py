@@ -1,4 +1,4 @@
-"""What kind of answer is billed, and how."""
+"""Kinds of responses that are billed, and their units."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client is told that may not come in: each text names the next step."""
+"""Errors of admission; each text names the next step."""
 
 from __future__ import annotations
 

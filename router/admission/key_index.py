@@ -22,7 +22,7 @@ left (None: no quota)."""
 
 
 class IssuedKey(NamedTuple):
-    """What a worker knows of a key."""
+    """An issued key as a worker knows it."""
 
     id: str
     rate: float
@@ -40,12 +40,12 @@ _NOBODY = IssuedKey("", 0.0, (), 0.0, None, None)
 
 
 def digest_of(key: bytes, pepper: bytes) -> bytes:
-    """What stands for a key in the store and in workers."""
+    """Return the digest that stands for a key in the store and in workers."""
     return blake2b(key, digest_size=DIGEST_SIZE, key=pepper).digest()
 
 
 def row_of(record: KeyRecord, left: Left) -> Row:
-    """What workers are told of a key."""
+    """Row of a key, as it is sent to workers."""
     models = ",".join(record.models)
     return (record.id, record.digest, record.expires_at, record.rate, models, *left)
 
@@ -69,11 +69,11 @@ class KeyIndex:
 
     @property
     def pepper(self) -> bytes:
-        """What every digest depends on; empty until control has told it."""
+        """The secret that every digest depends on; empty until control has sent it."""
         return self._pepper
 
     def digest(self, key: bytes) -> bytes:
-        """What a key is looked up by, for as long as the pepper is the same."""
+        """Return the digest by which a key is looked up, for as long as the pepper is the same."""
         return digest_of(key, self._pepper)
 
     def find(self, digest: bytes, wall: float) -> IssuedKey | None:

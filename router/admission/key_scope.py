@@ -74,7 +74,8 @@ def refusal_of_price(model: str) -> Problem:
 
 
 def refusal_of_unread(limit: int) -> Problem:
-    """What a key with a quota, or for some models, asks must be read first; this could not be."""
+    """Refusal of a request that could not be read, with a key that has a quota or is for some
+    models."""
     message = (
         "With this key, which has a quota or is for some models only, a request must be JSON (by "
         f"its content-type too), not compressed, and have at most {limit} bytes, of which few are "
@@ -175,14 +176,14 @@ class Count(NamedTuple):
 
 @lru_cache(maxsize=4096)
 def counted_as(key_id: str) -> bytes:
-    """What a key is counted by in the table."""
+    """Return the table key under which an issued key is counted."""
     return named_key("key", key_id)
 
 
 def counts(
     config: LimitsConfig, address: bytes, issued: IssuedKey, free: bool = False
 ) -> tuple[Count, ...]:
-    """What a request with an issued key is counted by: all of these must let it in, in this order.
+    """Counts that must all let a request with an issued key in, in this order.
 
     `limits.by = "key"`: the key stands in the place of the address, and its own rate in the place
     of the common one. Else it is the address, and besides the key where it has a rate of its own.

@@ -129,7 +129,7 @@ class Limits:
         return {"full": self._table.full, "busy": self._table.busy}
 
     def refusal_of(self, answer: Answer) -> Problem | None:
-        """What a client is told that `enter` refused; None if it was let in."""
+        """Error for a client that `enter` refused; None if it was let in."""
         place, wait = answer
         seconds = max(1, ceil(wait))
         if place == TOO_MANY:

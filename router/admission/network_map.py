@@ -14,7 +14,7 @@ Place = tuple[int, int, int]
 
 
 class NetworkMap(Generic[T]):
-    """What is known of networks, found by an address within them."""
+    """Values by network, found by an address within it."""
 
     def __init__(self) -> None:
         self._by_version: dict[int, dict[int, dict[int, T]]] = {4: {}, 6: {}}

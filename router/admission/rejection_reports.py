@@ -1,4 +1,4 @@
-"""What a worker tells control of those whom it refused: facts, no judgement."""
+"""Reports of rejected clients to control: facts, no judgement."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Alerts:
         self._refusals[place] = self._refusals.get(place, 0) + 1
 
     def take(self) -> list[Alert]:
-        """What was collected, once."""
+        """Return and forget what was collected."""
         seen, self._seen = self._seen, {}
         refusals, self._refusals = self._refusals, {}
         return [

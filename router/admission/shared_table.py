@@ -362,7 +362,8 @@ class Table:
     # Rows
 
     def _patience(self, row: int, now: float, least: float, step: float) -> float:
-        """How long who is refused now shall wait: until after those refused before him."""
+        """Seconds that the next rejected request shall wait: until after those rejected before
+        it."""
         cell = 2 * row + 1
         turn = max(now + least, min(self._times[cell], now + LONGEST_PATIENCE) + step)
         turn = min(turn, max(now + least, now + LONGEST_PATIENCE))

@@ -1,4 +1,4 @@
-"""What workers and control say to each other about ejected mirrors, and how it travels."""
+"""Messages between workers and control about ejected mirrors, and their encoding."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What the leased attempt has shown; None: nothing."""
+    """The result of the leased attempt; None: it showed nothing."""
 
     lease: Lease
     ok: bool | None

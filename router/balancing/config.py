@@ -11,7 +11,7 @@ from monitor.common.settings import Duration, setting
 
 @dataclass(frozen=True, slots=True)
 class TimeoutConfig:
-    """How long the router waits, and for what."""
+    """Timeouts of the router."""
 
     connect: Duration = setting(
         3.0,
@@ -81,7 +81,7 @@ class RetryConfig:
 
 @dataclass(frozen=True, slots=True)
 class BalanceConfig:
-    """How a mirror is chosen."""
+    """Selection of a mirror."""
 
     policy: Literal["p2c", "priority"] = setting(
         "p2c",

@@ -68,7 +68,7 @@ class FailureWatch:
         return self._local > 0 or self._upstream > 0.0
 
     def take_untold(self) -> int:
-        """How many successes there were since this was asked before."""
+        """Return the number of successes since the last call."""
         count, self._untold = self._untold, 0
         return count
 
@@ -109,7 +109,7 @@ class FailureWatch:
 
 
 def cause_of(failure: Failure) -> Cause:
-    """What an ejection is for whose last failure was this one."""
+    """Return the cause of an ejection whose last failure was this one."""
     if failure in _WAITED:
         return Cause.unanswered
     return Cause.unreachable if TRAITS[failure].probe_proves else Cause.failing
@@ -118,7 +118,7 @@ def cause_of(failure: Failure) -> Cause:
 def ejection_seconds(
     count: int, cause: Cause | None, rules: EjectionConfig, rng: random.Random
 ) -> float:
-    """How long the `count`-th ejection in a row lasts; counted from 1.
+    """Seconds of the `count`-th ejection in a row; counted from 1.
 
     To try a mirror that fails at once costs one request a moment, and leaving it out for long costs
     more once it has recovered: such ejections grow less.
@@ -128,7 +128,7 @@ def ejection_seconds(
 
 
 def forgiven(count: int, healthy: float) -> int:
-    """What is left of earlier ejections after this many seconds in rotation."""
+    """Number of earlier ejections that still count after this many seconds in rotation."""
     return max(0, count - int(healthy / HEALTHY))
 
 

@@ -1,4 +1,4 @@
-"""How an attempt on a mirror fails, whose fault that is, and whether another attempt is safe.
+"""Failures of attempts on mirrors: their kinds, whose fault they are, and what they allow.
 
 One table for selection, ejection, retries and metrics. Three questions are kept apart: whom the
 failure speaks against (`Blame`), what the mirror may have done before it (`Done`), and whether a
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Failure(StrEnum):
-    """How an attempt on a mirror failed."""
+    """Kinds of failure of an attempt."""
 
     resolve = "resolve"
     connect = "connect"
@@ -57,7 +57,8 @@ class Failure(StrEnum):
 
 
 class Blame(StrEnum):
-    """Whom a failure speaks against: what lies between us and a response, or the responder."""
+    """The side that a failure speaks against: the network between us and a response, or the
+    responder."""
 
     local = "local"
     upstream = "upstream"
@@ -65,7 +66,7 @@ class Blame(StrEnum):
 
 
 class Done(StrEnum):
-    """What the mirror may have done with the request when it failed."""
+    """The work that the mirror may have done on the request when it failed."""
 
     unsent = "unsent"
     """Nothing of the request was sent."""
@@ -81,7 +82,7 @@ class Done(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a failure means."""
+    """Meaning of a failure."""
 
     blame: Blame
     done: Done
@@ -125,7 +126,7 @@ _FIREWALL = frozenset((403, 503))
 
 
 def failure_of_status(status: int, *, html: bool, own_key: bool) -> Failure | None:
-    """What a response's status says against the attempt; None when the client should have it.
+    """Failure that a response's status means; None when the client should have the response.
 
     `html`: the body is an HTML page; `own_key`: the key is the caller's own, so that what a mirror
     thinks of it is between those two. All other 4xx are the request's fault, wherever it is sent.
@@ -148,7 +149,7 @@ def failure_of_status(status: int, *, html: bool, own_key: bool) -> Failure | No
 
 
 def weight_of(failure: Failure, retry_after: bool) -> float:
-    """How much the failure counts against the mirror, 0 to 1.
+    """Weight of the failure against the mirror, 0 to 1.
 
     A mirror that says when to come back is busy rather than broken: that counts half.
     """
@@ -159,7 +160,7 @@ def weight_of(failure: Failure, retry_after: bool) -> float:
 
 @dataclass(frozen=True, slots=True)
 class FailedAttempt:
-    """What became of one attempt, for the error that the client may see."""
+    """A failed attempt, for the error that the client may see."""
 
     mirror: str
     failure: Failure

@@ -27,7 +27,8 @@ GENERATING = frozenset(
 
 
 class Kind(NamedTuple):
-    """What a request's time to first content depends on; few enough to keep one estimate each."""
+    """Properties that a request's time to first content depends on; few enough to keep one estimate
+    each."""
 
     endpoint: str
     """From the closed set of `router/wire/target.py`; "" for everything that only reads."""
@@ -224,14 +225,14 @@ class Load:
         )
 
     def oldest(self, now: float) -> float:
-        """How long a request has waited at most, as a ratio to what such requests usually take."""
+        """The longest wait of an open request, as a ratio to what such requests usually take."""
         return max(
             ((now - next(iter(tickets)).since) / b.seconds for b, tickets in self._waiting.items()),
             default=0.0,
         )
 
     def overdue(self, soft: float, now: float) -> int:
-        """How many requests have waited longer than `soft` seconds, counted up to two."""
+        """Number of requests that have waited longer than `soft` seconds, counted up to two."""
         count = 0
         for tickets in self._waiting.values():
             for ticket in tickets:

@@ -299,7 +299,7 @@ class Pool(Generic[M]):
                 self._tell(Ended(word.lease, None))
 
     def standings(self) -> list[Standing]:
-        """What we know of ejected mirrors, for a control process that has just begun."""
+        """Standings of ejected mirrors, for a control process that has just begun."""
         return [member.breaker.standing for member in self._ejected.values()]
 
     def forget_leases(self) -> None:

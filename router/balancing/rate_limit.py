@@ -36,7 +36,7 @@ _MILLISECONDS = re.compile(r"([0-9.]{1,12})ms")
 
 
 class Scope(StrEnum):
-    """Who must keep away."""
+    """The requests that must keep away."""
 
     caller = "caller"
     mirror = "mirror"
@@ -44,7 +44,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Limited:
-    """What a 429 means."""
+    """Meaning of a 429."""
 
     scope: Scope
     pass_on: bool
@@ -52,7 +52,8 @@ class Limited:
 
 
 def classify(own_key: bool, error: Mapping[str, Any] | None) -> Limited:
-    """Whose limit it is: `error` is the body's, if it has OpenAI's shape (`openai_error`)."""
+    """Classify a limit by its scope: `error` is the body's, if it has OpenAI's shape
+    (`openai_error`)."""
     if own_key and error is not None:
         return Limited(Scope.caller, pass_on=True)
     return Limited(Scope.mirror, pass_on=False)
@@ -97,7 +98,7 @@ def wait_of(fields: Mapping[bytes, bytes], wall: float) -> float | None:
 
 
 def should_retry(fields: Mapping[bytes, bytes]) -> bool | None:
-    """What the response itself says on trying again (`x-should-retry`), None if nothing."""
+    """Advice of the response itself on trying again (`x-should-retry`), None if there is none."""
     return {b"true": True, b"false": False}.get(fields.get(b"x-should-retry", b"").lower())
 
 
@@ -190,7 +191,7 @@ class Blocks:
         return self._until((mirror, _LENT_PLACE), now) > 0.0
 
     def keys(self, mirror: str, now: float) -> int:
-        """How many callers' own keys must keep away from the mirror."""
+        """Number of callers' own keys that must keep away from the mirror."""
         return sum(
             place[0] == mirror and place[1] not in (b"", _LENT_PLACE) and now < block.until
             for place, block in self._blocks.items()

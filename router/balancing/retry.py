@@ -17,7 +17,7 @@ LAST_MOMENT = 1.0
 
 
 class Commit(IntEnum):
-    """How far a request has come, on both sides."""
+    """Progress of a request, on both sides."""
 
     C0 = 0
     """Nothing was sent to the mirror."""
@@ -32,7 +32,7 @@ class Commit(IntEnum):
 
 
 class Repeat(StrEnum):
-    """How often a request may be sent once it has been sent at all."""
+    """Limits on sending a request again."""
 
     freely = "freely"
     once = "once"
@@ -47,7 +47,7 @@ _ONCE = frozenset(("chat", "completions", "embeddings", "messages", "moderations
 def repeat_of(
     method: bytes, endpoint: str, *, multipart: bool = False, stored: bool = False
 ) -> Repeat:
-    """How often a request may be repeated. `stored`: it leaves something behind, as POST
+    """Return the limit on repeats of a request. `stored`: it leaves something behind, as POST
     /v1/responses does unless it says `"store": false`."""
     if method in _READS:
         return Repeat.freely
@@ -79,7 +79,7 @@ ALLOWED = frozenset((Why.free, Why.paid, Why.ambiguous))
 
 @dataclass(slots=True)
 class Tries:
-    """What one request has gone through."""
+    """Attempts of one request so far."""
 
     repeat: Repeat
     began: float
@@ -146,7 +146,8 @@ def might_leave(
 
 
 def _done(failure: Failure, commit: Commit, should_retry: bool | None) -> Done:
-    """What the mirror may have done: not what the failure usually means, if more was sent."""
+    """Return the work that the mirror may have done: more than the failure usually means, if more
+    was sent."""
     done = TRAITS[failure].done
     if commit is Commit.C0:
         return Done.unsent
@@ -182,7 +183,7 @@ def _harm(
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What the last answer tells the client's SDK."""
+    """Retry advice for the client's SDK."""
 
     retry_after: int | None
     should_retry: bool | None
@@ -190,7 +191,7 @@ class Advice:
 
 
 def advice(tried: bool, wait: float | None) -> Advice:
-    """What to tell a client after a failure: SDKs must not multiply attempts that we have made,
+    """Return the retry advice after a failure: SDKs must not multiply attempts that we have made,
     unless something may work again within a minute."""
     seconds = None if wait is None else max(1, ceil(wait))
     soon = seconds is not None and seconds <= LONGEST_ADVICE
@@ -231,7 +232,7 @@ class RetryBudget:
         self._fresh, self._counted_at = 0, now
 
     def left(self, now: float) -> float:
-        """How many repeats are allowed now."""
+        """Number of repeats that are allowed now."""
         self._count(now)
         allowed = max(ALWAYS, self.share * self._requests.sum(now))
         return allowed - self._retries.sum(now)

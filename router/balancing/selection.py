@@ -27,7 +27,7 @@ ALIKE = 1.1
 
 
 class Loaded(Protocol):
-    """What the policies over cost may look at."""
+    """The properties of a mirror that policies over cost use."""
 
     @property
     def load(self) -> Load:

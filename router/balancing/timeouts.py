@@ -1,4 +1,4 @@
-"""How long a request may take: until the response head, until content, in silence, altogether.
+"""Timeouts of a request: response head, content, silence, and in all.
 
 One number for all cannot do: what ends a silent mirror soon also ends a model that thinks for ten
 minutes before its first word. So endpoints and models have classes, and reasoning models one of

@@ -6,7 +6,7 @@ CELLS = 12
 
 
 class Window:
-    """What was added within the last `seconds`, give or take a twelfth of that."""
+    """Sum over the last `seconds`, give or take a twelfth of that."""
 
     __slots__ = ("_cells", "_total", "_turn", "_width")
 
@@ -28,7 +28,7 @@ class Window:
         self._total += amount
 
     def sum(self, now: float) -> float:
-        """What has been added within the window."""
+        """Return the sum within the window."""
         self._advance(int(now / self._width))
         return self._total
 

@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def _sentence(read: Callable[[str], T]) -> Callable[[str], T]:
-    """What is wrong with an argument, as argparse tells it."""
+    """Return the fault of an argument as argparse words it."""
 
     @wraps(read)
     def reading(text: str) -> T:
@@ -69,7 +69,7 @@ def count(text: str) -> int:
 
 @_sentence
 def key_name(text: str) -> str:
-    """Whom a key is for."""
+    """The name of a key's holder."""
     return checked_name(text)
 
 

@@ -39,7 +39,7 @@ def _say(console: Console, path: Path, mirrors: int, notes: list[str]) -> None:
 
 
 def advice(found: document.Document) -> list[str]:
-    """What is allowed but probably not meant."""
+    """Return warnings about settings that are allowed but probably not meant."""
     notes = [f"{p} has no effect in this version yet" for p in document.unused(found.raw)]
     for index, mirror in enumerate(found.config.mirrors):
         if mirror.base_path.endswith("/v1"):

@@ -85,7 +85,7 @@ def _numbers(each: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _here(each: Mapping[str, Any]) -> str:
-    """What this worker does with it."""
+    """The state of a mirror in this worker."""
     why, breaker = each["why_not"], each["breaker"]
     if why == "ejected":
         why = f"ejected, {breaker['cause']}, for {roughly(breaker['seconds_left'])}"

@@ -33,7 +33,7 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class KeysInStore:
-    """What `Keys` can do, done here; nothing is changed while an instance uses the store."""
+    """`Keys` in the store; nothing is changed while an instance uses it."""
 
     url: str
     prefix: str
@@ -99,7 +99,8 @@ def _actor() -> Actor:
 
 
 def read_log(url: str, limit: int, before: int | None) -> dict[str, Any]:
-    """What the admin API would tell. Changes nothing, so that it is safe whoever uses the store."""
+    """Read the audit log as the admin API returns it. Changes nothing, so it is safe beside an
+    instance."""
     try:
         engine = backend_of(url).reading()
         try:

@@ -65,7 +65,8 @@ def _cleaned(url: str, console: Console) -> str:
 
 
 def probed(mirrors: Sequence[MirrorConfig]) -> list[str]:
-    """What probes of all of them say, in lines; a mirror that cannot be probed says why."""
+    """Return the results of probing all of them, in lines; a mirror that cannot be probed has its
+    reason."""
     import asyncio  # needed by no other command, as is the prober
 
     from monitor.engine.diagnose import probe_once

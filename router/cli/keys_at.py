@@ -17,7 +17,7 @@ Table = dict[str, Any]
 
 
 class Keys(Protocol):
-    """What can be done with keys; answers are those of the admin API. Raises CommandFailed."""
+    """Commands on keys; answers are those of the admin API. Raises CommandFailed."""
 
     def all(self, days: int) -> Table:
         """All of them, with what they used lately."""

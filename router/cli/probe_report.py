@@ -86,7 +86,7 @@ def sureness(finding: Finding) -> str:
 
 
 def doing(reaction: Reaction) -> str:
-    """What mirrorgate does, and for how long."""
+    """Return mirrorgate's reaction, and its duration."""
     if not reaction.hold:
         return reaction.act
     grows = reaction.hold_max > reaction.hold
@@ -95,7 +95,7 @@ def doing(reaction: Reaction) -> str:
 
 
 def _asides(seen: Inspection) -> list[str]:
-    """What else was found: names that are lied about, and ways that fail though others work."""
+    """Further findings: false DNS answers, and paths that fail though others work."""
     texts = [
         text
         for finding in seen.dns
@@ -112,7 +112,8 @@ def _asides(seen: Inspection) -> list[str]:
 
 
 def across(found: Sequence[Inspection]) -> list[str]:
-    """What several mirrors have in common: networks, neighbourhoods, and whether those work."""
+    """Return common findings of several mirrors: networks, neighbourhoods, and whether those
+    work."""
     paths = [finding for seen in found for finding in seen.findings()]
     lines = [
         f"over {cdn} no mirror works: {finding.verdict}"
@@ -141,7 +142,7 @@ def _in_common(seen: Inspection) -> list[str]:
 
 
 def hints(seen: Inspection) -> list[str]:
-    """What to do to know more."""
+    """Return the next steps that would tell more."""
     if seen.experiment is not None and seen.experiment.why == TOO_LONG:
         return ["`--patient` waits about three minutes for the after-effect and is surer"]
     if seen.experiment is None and seen.finding.verdict in ("tls_reset", "tls_eof", "tls_timeout"):
@@ -316,7 +317,7 @@ def certificate_text(seen: TlsEvidence, now: float) -> str:
 
 
 def _shown(seen: TlsEvidence) -> str:
-    """What the refused certificate says of itself."""
+    """Return the fields of the refused certificate."""
     names = ", ".join(seen.subject_names[:3]) or "no name"
     return f" (it is for {names}, of {seen.issuer or 'nobody'})"
 

@@ -1,4 +1,4 @@
-"""What operators can do: the dashboard's door for them, implemented."""
+"""Operators' commands: the implementation of the dashboard's interface."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from router.control.worker_questions import Questions
 
 
 class AdminCommands:
-    """What operators do (`dashboard.common.sources.Commands`)."""
+    """Operators' commands (`dashboard.common.sources.Commands`)."""
 
     def __init__(
         self,

@@ -25,7 +25,7 @@ TRY_AGAIN_AFTER = 5.0
 
 
 class AuditTrail:
-    """Who has changed what, on its way into the store."""
+    """Audit entries on their way into the store."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self._store = store

@@ -97,7 +97,7 @@ class BanService:
     # Alerts
 
     def hear(self, rows: Sequence[Sequence[Any]]) -> None:
-        """What a worker says of those whom it refused."""
+        """Take a worker's report of rejected clients."""
         for alert in read_alerts(rows):
             if self._is_exempt(alert.network) or alert.network in self._banned:
                 continue

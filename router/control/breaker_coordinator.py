@@ -166,12 +166,13 @@ def _mirror_of(word: Word) -> str:
 
 
 def _place(mirror: MirrorConfig) -> str:
-    """What makes it another mirror to those who choose (`router/upstream/upstream.py`)."""
+    """Return the properties that make it another mirror to workers
+    (`router/upstream/upstream.py`)."""
     return " ".join((mirror.url, *mirror.addresses))
 
 
 def lease_seconds(router: RouterConfig) -> float:
-    """How long an attempt on a mirror takes at most until it has shown something, and one second.
+    """Seconds that an attempt on a mirror takes at most until it has a result, and one second.
 
     Every attempt ends before, whatever happens: a lease that is not given back until then is lost.
     """

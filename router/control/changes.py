@@ -19,7 +19,7 @@ _TLS = ("router.tls_cert", "router.tls_key")
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What differs between two configurations."""
+    """Differences between two configurations."""
 
     added: tuple[str, ...] = ()
     """Ids of mirrors."""
@@ -45,7 +45,7 @@ def _without_effect(field: dataclasses.Field[Any], value: Any) -> bool:
 
 
 def differences(old: Config, new: Config) -> Changes:
-    """What a reload from `old` to `new` changes."""
+    """Return the changes of a reload from `old` to `new`."""
     before = {mirror.id: mirror for mirror in old.mirrors}
     after = {mirror.id: mirror for mirror in new.mirrors}
     pairs = zip(_settings(old, lists=False), _settings(new, lists=False), strict=True)

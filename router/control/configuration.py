@@ -31,7 +31,7 @@ _MOST_FAULTS = 5
 
 
 def worker_part(current: Document) -> dict[str, Any]:
-    """What a worker is told of the configuration (`WorkerConfig`)."""
+    """Return the part of the configuration that workers get (`WorkerConfig`)."""
     config = current.config
     return {
         "router": to_table(config.router),
@@ -65,13 +65,13 @@ class Loaded:
 
     @classmethod
     def handed(cls, table: dict[str, Any]) -> Loaded:
-        """What `hand_down` made."""
+        """Read the document that `hand_down` made."""
         path = Path(table["path"])
         current, started = (document.from_raw(table[name], path) for name in ("raw", "started"))
         return cls(current, started, table["seen"])
 
     def hand_down(self) -> dict[str, Any]:
-        """What every child is given, JSON-able: it holds secrets."""
+        """Return the document that every child gets, JSON-able: it holds secrets."""
         return {
             "raw": self.current.raw,
             "started": self.started.raw,
@@ -179,7 +179,7 @@ class Configuration:
 
 
 def in_words(changes: Changes) -> str:
-    """What a reload changed, for the log."""
+    """Return the changes of a reload, for the log."""
     parts = [
         f"{word} {', '.join(sorted(items))}"
         for word, items in (

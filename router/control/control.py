@@ -221,7 +221,7 @@ class Control:
         self._breakers.see(snapshot)
 
     def _hear(self, message: Message) -> None:
-        """What workers say of traffic."""
+        """Take a worker's report of traffic."""
         if message["type"] == "alerts":
             self._guard.hear(message["rows"])
         elif message["type"] == "bans?":

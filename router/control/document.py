@@ -124,7 +124,8 @@ def has_store(url: str) -> bool:
 
 
 def key_prefix(path: Path, environ: Mapping[str, str]) -> str:
-    """What issued keys begin with, whatever else is wrong with the file. Raises SettingsError."""
+    """Return the prefix of issued keys, whatever else is wrong with the file. Raises
+    SettingsError."""
     return _section(path, environ, "keys", KeysConfig).prefix
 
 

@@ -1,4 +1,4 @@
-"""What keeps a new key from being of use, by the configuration in effect."""
+"""Notes on settings that keep a new key from being of use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may use the mirrors' keys: issues, revokes, tops up, and tells all workers.
+"""Issued keys: creates, revokes and tops up, and tells all workers.
 
 What is decided is on disk before it is told. A key itself is in the answer to who ordered it, and
 nowhere else.

@@ -21,7 +21,7 @@ _SENTENCES = {
 
 
 class Notices:
-    """What workers have noticed since the configuration was read."""
+    """Notices of workers since the configuration was read."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], str] = {}

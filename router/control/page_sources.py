@@ -1,4 +1,4 @@
-"""What pages read: the dashboard's door for visitors, implemented."""
+"""Sources of the status page: the implementation of the dashboard's interface."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def base_url(router: RouterConfig) -> str:
 
 
 class PageSources:
-    """What pages read (`dashboard.common.sources.Sources`)."""
+    """Sources of pages (`dashboard.common.sources.Sources`)."""
 
     def __init__(
         self,

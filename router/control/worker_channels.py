@@ -83,11 +83,11 @@ class WorkerChannels:
                         break
 
     def processes(self) -> dict[int, str]:
-        """Who fills the slots, by number; empty while nothing was heard from there."""
+        """Process ids by slot; empty while nothing was heard from there."""
         return {slot.number: slot.process for slot in self._slots}
 
     def workers(self) -> list[dict[str, Any]]:
-        """Who fills the slots, for the status."""
+        """Processes by slot, for the status."""
         return [
             {"slot": slot.number, "pid": slot.pid, "alive": bool(slot.pid) and not slot.behind}
             for slot in self._slots

@@ -1,4 +1,4 @@
-"""What control asks of all workers at once: nobody waits for a worker that does not answer."""
+"""Questions from control to all workers; a worker that does not answer is not waited for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATIENCE = 1.0
 
 
 class Answers(NamedTuple):
-    """What came in time."""
+    """Answers that came in time."""
 
     by_worker: dict[int, Message]
     """By the number of the worker's slot."""

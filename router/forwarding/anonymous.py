@@ -1,4 +1,4 @@
-"""Who may call without a key: nobody whom a web page sends.
+"""Anonymous callers: requests without a key, but none that a web page sends.
 
 A mirror's key is lent to whoever can reach the listener, and a browser reaches it for every page
 that is open in it. A page of another origin gives itself away by `Origin`, which scripts cannot
@@ -33,7 +33,7 @@ _HOST = Problem(
 
 
 class AnonymousCallers:
-    """What a request without a key must be like, by the settings of one configuration."""
+    """Conditions for a request without a key, by the settings of one configuration."""
 
     def __init__(self, config: WorkerConfig) -> None:
         router = config.router

@@ -1,4 +1,4 @@
-"""What a mirror's answer needs of the exchange that it belongs to, and of the client."""
+"""The parts of an exchange and of its client that a response needs."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ class Asker(Protocol):
 
     @property
     def dialect(self) -> Dialect:
-        """What the answer's events are like."""
+        """The dialect of the response's events."""
 
     @property
     def failed_attempts(self) -> int:
-        """How many attempts failed before this one."""
+        """Number of attempts that failed before this one."""
 
     @property
     def credentials(self) -> Credentials:

@@ -74,7 +74,7 @@ class RequestBody:
         return self.collected or self.size <= EARLY
 
     def peek(self) -> bytes:
-        """What is kept of it."""
+        """Return the bytes that are kept."""
         return b"".join(self._parts)
 
     @property
@@ -83,7 +83,7 @@ class RequestBody:
         return self.size if self.collected else None
 
     def to_send(self) -> list[bytes]:
-        """What is kept, in the framing that goes to a mirror; a streamed part is then forgotten."""
+        """Return the kept bytes in the framing for a mirror; a streamed part is then forgotten."""
         if self.collected:
             return self._parts
         parts = [self.framed(part) for part in self._parts]
@@ -98,7 +98,7 @@ class RequestBody:
 
     @property
     def ending(self) -> bytes:
-        """What tells a mirror that a streamed body is complete."""
+        """The bytes that end a streamed body for a mirror."""
         return LAST_CHUNK if self._chunked else b""
 
     def drop(self) -> None:

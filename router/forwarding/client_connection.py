@@ -176,7 +176,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._incoming = None
 
     def tunnel_data(self, data: bytes) -> None:
-        """What follows a WebSocket request."""
+        """Take bytes behind a WebSocket request."""
         newest = self._waiting[-1] if self._waiting else self._current
         if newest is not None:  # else it was refused
             newest.tunnel_data(data)

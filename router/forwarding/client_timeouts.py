@@ -1,4 +1,4 @@
-"""What a client owes us now, and until when: a head, a body, a next request, or nothing."""
+"""Client-side timeouts: a head, a body, a next request, or none."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ class RouterConfig:
     classes: tuple[ClassConfig, ...] = setting((), "other timeouts per endpoint or model")
 
     def faults(self) -> Iterator[tuple[str, str]]:
-        """What is wrong between settings."""
+        """Yield the faults between settings."""
         if bool(self.tls_cert) != bool(self.tls_key):
             missing = "tls_key" if self.tls_cert else "tls_cert"
             yield missing, "is required when the other of tls_cert and tls_key is set"
@@ -132,7 +132,7 @@ class LegacyConfig:
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """What a worker is told: the sections that concern forwarding."""
+    """The configuration of a worker: the sections that concern forwarding."""
 
     router: RouterConfig = setting(RouterConfig)
     limits: LimitsConfig = setting(LimitsConfig)

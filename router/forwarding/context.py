@@ -1,4 +1,4 @@
-"""What the requests of one worker share: settings, mirrors, bans, clock, chance and numbers."""
+"""The context of one worker: settings, mirrors, bans, clock, random source and statistics."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class WorkerContext:
         self.pool.members(self.upstreams)
 
     def recognise(self, address: str, look: Mapping[bytes, bytes]) -> Client:
-        """Who is asking: a request with these looked-at fields came from this address."""
+        """Return the client: a request with these looked-at fields came from this address."""
         peer = self.clients.peer(address)
         missing = self.clients.missing(peer, look)
         if missing:

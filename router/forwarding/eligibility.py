@@ -15,7 +15,8 @@ _OWN, _ISSUED, _ = Caller
 
 
 class Eligibility:
-    """What a request needs of a mirror: its endpoint, its model, and taking the caller's key."""
+    """Requirements of a request on a mirror: its endpoint, its model, and taking the caller's
+    key."""
 
     __slots__ = ("_body", "_model", "asked")
 

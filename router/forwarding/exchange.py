@@ -126,7 +126,7 @@ class Exchange(Pursuit):
         self._refuse(NO_MEMORY)
 
     def _leave_memory(self) -> None:
-        """What is kept of the body cannot be asked back any more."""
+        """Keep the body for good: its memory cannot be asked back any more."""
         if self.body.size > EARLY:
             self.context.memory.arrived(self.asker.key, self)
 
@@ -145,7 +145,8 @@ class Exchange(Pursuit):
             self._attempt(now)
 
     def tunnel_data(self, data: bytes) -> None:
-        """What the client sent behind a WebSocket request, before the mirror has switched."""
+        """Take bytes that the client sent behind a WebSocket request before the mirror has
+        switched."""
         self.early_tunnel.append(data)
         if sum(map(len, self.early_tunnel)) > EARLY:
             self.client.pause_client()

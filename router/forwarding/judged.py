@@ -167,7 +167,7 @@ class Judged:
             self._head, self._hold = head, Refusal() if looks else None
 
     def response_data(self, parts: list[bytes], ended: bool) -> None:
-        """What one read brought of the answer."""
+        """Take the bytes of the response that one read brought."""
         if self._scan is not None and (parts or ended):
             passing = self._scan.feed(parts, ended)
             if self._scan.refused:
@@ -196,7 +196,8 @@ class Judged:
             self._asker.withhold()
 
     def _judged(self, head: ResponseHead, parts: list[bytes], ended: bool) -> list[bytes] | None:
-        """What may be forwarded now; None while that is open, or when it is no answer."""
+        """Return the bytes that may be forwarded now; None while that is open, or when it is no
+        answer."""
         hold = self._hold
         if hold is None:
             looks = head.status < 400 and needs_look(head, self._asker.dialect)

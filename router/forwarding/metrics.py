@@ -1,4 +1,4 @@
-"""What the workers count. Labels come from settings or a closed set, never from a client."""
+"""Metrics of workers. Labels come from settings or a closed set, never from a client."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Opening:
 
 
 async def limits_of(context: WorkerContext, upstream: Upstream) -> Limits:
-    """How long the steps may take, and how the certificate is verified. Raises ConnectFailed."""
+    """Return the limits of each step, and the TLS context. Raises ConnectFailed."""
     mirror, timeouts = upstream.mirror, context.timeouts
     try:
         https = mirror.scheme == "https"

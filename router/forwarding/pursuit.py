@@ -120,7 +120,7 @@ class Pursuit(Watched):
         return None
 
     def _converse(self, key: IssuedKey) -> Problem | None:
-        """What a WebSocket says is judged message by message, where it is known what that means."""
+        """Begin to meter a WebSocket message by message, where its dialect is known."""
         context, asked = self.context, self._asked
 
         def current() -> IssuedKey | Problem:

@@ -1,4 +1,4 @@
-"""What became of the last requests of one worker: times, mirrors and outcomes, never content.
+"""Recent requests of one worker: times, mirrors and outcomes, never content.
 
 Almost all requests succeed at once, so of those only the least is kept; all that failed somewhere
 or took long are kept apart and whole, so that a crowd of good ones does not wash them away.

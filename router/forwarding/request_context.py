@@ -1,4 +1,5 @@
-"""What a request head asks for, worked out once for as long as its connection repeats it."""
+"""Facts that follow from a request head, worked out once for as long as its connection repeats
+it."""
 
 from __future__ import annotations
 

@@ -266,7 +266,7 @@ class Response(Judged):
 
 
 def outcome_of(status: int) -> str:
-    """How an answer with this status counts."""
+    """Return the outcome by which a response with this status is counted."""
     if status < 400:
         return "success"
     return "client_error" if status < 500 else "upstream_error"

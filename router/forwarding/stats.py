@@ -1,4 +1,4 @@
-"""What the data plane counts of attempts and requests."""
+"""Statistics of attempts and requests in a worker."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from router.forwarding import metrics
 
 
 class Finished(NamedTuple):
-    """How one request ended: for metrics and the access log, so no key and no body."""
+    """The end of one request: for metrics and the access log, so no key and no body."""
 
     request_id: bytes
     client: str

@@ -30,7 +30,7 @@ _UNDECIDED = re.compile(
 
 
 class Decision(StrEnum):
-    """What to do with the answer."""
+    """Decision on the beginning of a response."""
 
     wait = "wait"
     commit = "commit"
@@ -103,11 +103,11 @@ class Hold:
 
     @property
     def verdict(self) -> Verdict:
-        """What has been decided so far."""
+        """The decision so far."""
         return self._decided or WAIT
 
     def take(self) -> list[bytes]:
-        """What is held, to be forwarded; afterwards nothing is."""
+        """Return and forget the held bytes."""
         held, self._held = self._held, []
         return held
 
@@ -143,7 +143,7 @@ class Hold:
         return verdict
 
     def _sniffed(self, piece: bytes) -> Verdict:
-        """What the first bytes say, whatever the content type promises."""
+        """Verdict on the first bytes, whatever the content type promises."""
         start = self._start = (self._start + piece)[:_SNIFFED]
         if _PAGE.match(start):
             return _IS_PAGE
@@ -229,13 +229,14 @@ def is_plainly_good(head: ResponseHead, piece: bytes) -> bool:
 
 
 def hold_of(head: ResponseHead, dialect: Dialect, *, lent: bool) -> Hold:
-    """What keeps the beginning of a good response; `lent`: the mirror was given its own key."""
+    """Return the hold for the beginning of a good response; `lent`: the mirror was given its own
+    key."""
     media = head.look.get(b"content-type", b"")
     return Hold(dialect, media, encoded=bool(head.encoding), lent=lent)
 
 
 def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:
-    """What the head of a response says against the attempt."""
+    """Failure that the head of a response means."""
     if head.status < 400:
         return None
     html = head.media == b"text/html"
@@ -267,7 +268,7 @@ class Refusal:
         self._complete = True
 
     def take(self) -> list[bytes]:
-        """What is kept."""
+        """Return and forget the kept bytes."""
         held, self._held = self._held, []
         return held
 

@@ -1,4 +1,4 @@
-"""What a request is waiting for, and until when; what its client is told in a silence.
+"""Deadlines of an exchange, and comments to its client in a silence.
 
 One deadline on the worker's wheel serves all: the next thing that must happen, a look at a mirror
 that takes long, a comment for a client who waits. The state of an exchange is declared here, at the
@@ -131,7 +131,7 @@ class Watched:
 
     @property
     def dialect(self) -> Dialect:
-        """What the answer's events are like."""
+        """The dialect of the response's events."""
         return self._plan.dialect if self._plan is not None else Dialect.other
 
     @property
@@ -141,12 +141,12 @@ class Watched:
 
     @property
     def asker(self) -> Client:
-        """Whom it is for, which may be somebody behind the peer."""
+        """The client of the request, perhaps behind the peer."""
         return self._asked.client
 
     @property
     def failed_attempts(self) -> int:
-        """How many attempts have failed so far."""
+        """Number of attempts that have failed so far."""
         return len(self._attempts.failed) if self._attempts is not None else 0
 
     @property
@@ -205,7 +205,7 @@ class Watched:
     # Time
 
     def _follow(self, plan: RequestPolicy) -> None:
-        """What is asked is known, and so is how long that may take."""
+        """Apply the request's policy: its timeouts and its keepalive comments."""
         self._plan, context = plan, self.context
         self._ends_at = min(self._ends_at, context.wheel.now + plan.patience.total)
         if plan.stream and plan.dialect is not _OTHER and not self.head.http10:

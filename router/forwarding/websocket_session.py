@@ -99,7 +99,8 @@ class _Direction:
         return not self._count(self._reader.held) or found
 
     def messages(self, data: bytes) -> list[Message]:
-        """What came, as messages; raises `BadFrame`, also where there is no room for them."""
+        """Return the messages in these bytes; raises `BadFrame`, also where there is no room for
+        them."""
         found = list(self._reader.feed(data))
         if not self._count(self._reader.held):
             raise _NO_ROOM
@@ -210,7 +211,7 @@ class Session:
         return True
 
     def broken(self, direction: _Direction, error: BadFrame) -> None:
-        """What came on one side is not WebSocket, or too much."""
+        """End the session: one side sent bytes that are not WebSocket, or too many."""
         passed = bytes(self.passing)
         if direction is self.from_client:
             problem = Problem(400, "malformed_request", f"{error}.".capitalize())

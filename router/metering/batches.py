@@ -1,4 +1,4 @@
-"""What a worker owes control an account of: uses of keys, summed up, in numbered batches.
+"""Use of issued keys that a worker owes control, summed up, in numbered batches.
 
 One batch is under way at a time. It is sent again, as it is, until control has written it; control
 writes no number of a process twice. So a use is counted once, whatever is lost or repeated, unless
@@ -44,7 +44,7 @@ class UsageBatches:
 
     @property
     def requests(self) -> int:
-        """How many answers that is."""
+        """Number of responses in it."""
         waiting = sum(sums[0] for sums in self._waiting.values())
         return waiting + sum(int(row[4]) for row in self._batch)
 
@@ -61,11 +61,11 @@ class UsageBatches:
         self._spent[key] = self.spent(key).and_also(Spent(cost, usage.tokens))
 
     def spent(self, key: str) -> Spent:
-        """What a key has used here that is not in what control said is left."""
+        """Return a key's use here that control has not counted yet."""
         return self._spent.get(key, NOTHING)
 
     def due(self, now: float) -> Message | None:
-        """What to tell control now, without the process; None: nothing."""
+        """Return the next message for control, without the process; None: nothing."""
         if not self._batch:
             if not self._waiting:
                 return None
@@ -85,7 +85,7 @@ class UsageBatches:
         self._batch = []
 
     def to_new_control(self) -> None:
-        """What was sent to another control process may have been lost with it."""
+        """Send again what may have been lost with a former control process."""
         self._send_at = float("-inf")
 
     def _seal(self) -> None:

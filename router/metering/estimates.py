@@ -1,4 +1,4 @@
-"""What a model's recent answers have used: for estimates of what cannot be seen.
+"""Estimates from a model's recent responses, for use that cannot be seen.
 
 Hidden reasoning is output that no event shows, and a conversation that a mirror keeps is input that
 no request has. Both are estimated by the 90th percentile of the model's last answers, as the mirror

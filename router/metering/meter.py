@@ -120,7 +120,7 @@ class Meter:
         return tap is not None and tap.error
 
     def usage(self) -> Usage | None:
-        """What the mirror said so far; of JSON only when it is complete."""
+        """The usage that the mirror stated so far; of JSON only when it is complete."""
         if self._events is not None:
             return self._events.usage
         return self._json.usage() if self._json is not None and self.ended else None

@@ -69,7 +69,7 @@ _KNOWN = (Kind.speech, Kind.free)
 
 
 class Request(NamedTuple):
-    """What a request is, as far as it matters here."""
+    """The properties of a request that metering needs."""
 
     method: bytes
     target: bytes
@@ -86,7 +86,7 @@ class Request(NamedTuple):
 
 
 class Metering:
-    """What the metered requests of a worker share."""
+    """State that the metered requests of a worker share."""
 
     def __init__(
         self, uses: UsageBatches, totals: MetricRegistry, table: Table | None = None
@@ -313,7 +313,7 @@ class MeteredRequest:
 
     @property
     def key(self) -> IssuedKey:
-        """Whose use it is."""
+        """Id of the key that is charged."""
         return self._key
 
     @property
@@ -362,7 +362,8 @@ class MeteredRequest:
         self._reservation = reservation
 
     def expected(self) -> Usage:
-        """What it may use, for a reservation: by its own limit, else by what models may give."""
+        """Expected use, for a reservation: by the request's own limit, else by typical
+        responses."""
         kind, asked, typical = self._kind, self._asked, self._metering.typical
         if asked is None:
             size = self._length if self._length >= 0 else _MOST_UPLOAD
@@ -389,7 +390,7 @@ class MeteredRequest:
     def _account(
         self, outcome: str, sent: bool, received: int, day: str
     ) -> tuple[Usage, Basis] | None:
-        """What is charged, and what that is based on; None: nothing."""
+        """Return the usage to charge and its basis; None: nothing is charged."""
         meter, success = self._meter, outcome == "success"
         if outcome in ("interrupted", "upstream_error"):
             return None
@@ -445,8 +446,8 @@ class MeteredRequest:
         return (self._upload.images if self._upload is not None else 0) or _MOST_IMAGES
 
     def _drawn(self, images: int, day: str) -> Usage:
-        """What images may use of which the mirror has not told it: tokens, unless their price is
-        by the image."""
+        """Estimated use of images of which the mirror has not told it: tokens, unless their price
+        is by the image."""
         prices = [self._metering.prices.of(model, day) for model in self.models()]
         by_image = bool(prices) and all(p is not None and p.image and not p.output for p in prices)
         return Usage(output=0 if by_image else images * _IMAGE_TOKENS, images=images)

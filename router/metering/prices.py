@@ -1,4 +1,4 @@
-"""What use costs, exactly: whole nano-units (1e-9) of the currency that the operator reckons in."""
+"""Prices, exactly: whole nano-units (1e-9) of the currency that the operator reckons in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_KNOWN = 1024
 
 
 class Price(NamedTuple):
-    """What a model costs from a day on, in nano-units: per million tokens or characters, per image,
+    """Price of a model from a day on, in nano-units: per million tokens or characters, per image,
     per minute."""
 
     from_: str
@@ -77,7 +77,7 @@ class Prices:
         return model in self._of
 
     def highest(self, usage: Usage, day: str) -> int:
-        """What it costs if it was for the model that costs most, in nano-units."""
+        """Cost with the dearest of the models, in nano-units."""
         held = (self._held(pattern, day) for pattern in self._patterns)
         return max((price.cost(usage) for price in held if price is not None), default=0)
 

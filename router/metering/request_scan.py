@@ -186,7 +186,7 @@ def _models_of_tools(tools: list[_Pairs]) -> list[str]:
 
 
 def _prompts(prompt: object) -> int:
-    """How many prompts of completions these are: a list of tokens is one."""
+    """Number of prompts of completions: a list of tokens is one."""
     if not isinstance(prompt, list):
         return 1
     return max(1, sum(isinstance(each, str | list) for each in prompt))

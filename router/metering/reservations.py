@@ -1,4 +1,4 @@
-"""What open requests of issued keys may still cost, over all workers.
+"""Reservations: the cost that open requests of issued keys may still have, over all workers.
 
 A request with a quota is admitted when what is left of it covers, besides this request's own
 estimate, what all open requests of the key have reserved and what was charged since control last
@@ -30,7 +30,7 @@ Limits = tuple[int | None, int | None]
 
 
 class Reservation(NamedTuple):
-    """What one open request may cost, until `Reservations.leave` gives it back."""
+    """The cost that one open request may have, until `Reservations.leave` gives it back."""
 
     key: str
     place: int

@@ -1,4 +1,4 @@
-"""What one answer has used, in the units that mirrors bill."""
+"""Usage of one response, in the units that mirrors bill."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Usage(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """What counts towards a quota of tokens."""
+        """Tokens that count towards a quota of tokens."""
         return self.input + self.output
 
     def plus(self, other: Usage) -> Usage:

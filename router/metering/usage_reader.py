@@ -34,7 +34,7 @@ def parsed(text: bytes) -> Mapping[str, Any] | None:
 
 
 def usage_of(told: object) -> Usage | None:
-    """What a `usage` object says; None when it says nothing that is known."""
+    """Read a `usage` object; None when it has nothing that is known."""
     if not isinstance(told, Mapping):
         return None
     if "prompt_tokens" in told or "completion_tokens" in told:
@@ -75,7 +75,7 @@ def _milliseconds(seconds: object) -> int:
 
 
 def usage_of_answer(data: Mapping[str, Any]) -> Usage | None:
-    """What the JSON of a whole answer says."""
+    """Read the usage in the JSON of a whole response."""
     told = usage_of(data.get("usage"))
     if told is None and "duration" in data and "text" in data:
         return Usage(audio_ms=_milliseconds(data["duration"]))
@@ -83,7 +83,8 @@ def usage_of_answer(data: Mapping[str, Any]) -> Usage | None:
 
 
 def usage_of_event(dialect: Dialect, data: Mapping[str, Any], before: Usage | None) -> Usage | None:
-    """What is known after an event; each says the whole anew, or what Anthropic's have new."""
+    """Return the usage known after an event; each event has the whole anew, or the new part in
+    Anthropic's."""
     if dialect is Dialect.messages:
         return _of_messages(data, before)
     if dialect is Dialect.responses:
@@ -166,7 +167,7 @@ def _object_at(text: bytes, at: int) -> tuple[object, int] | None:
 
 
 def _depth(text: bytes, start: int, end: int | None = None) -> int:
-    """How many more brackets are opened than closed there."""
+    """Number of brackets that are opened there and not closed."""
     depth = 0
     for token in _TOKEN.finditer(text, start, len(text) if end is None else end):
         first = token[0]

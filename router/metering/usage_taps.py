@@ -79,7 +79,7 @@ class JsonTap:
         self._carry = text[-_LONGEST:]
 
     def usage(self) -> Usage | None:
-        """What it has said, after its end."""
+        """The stated usage, after the end."""
         end = b"".join(self._end)
         if len(self._head) + len(end) < self.size:
             return usage_near_end(self._head, end) or duration_near_begin(self._head)
@@ -206,7 +206,7 @@ class EventTap:
         return piece[1:]
 
     def _let_go(self, out: list[bytes]) -> None:
-        """What is too long need not wait for its end."""
+        """Give up an event that is too long: its end need not be awaited."""
         rest = self._rest
         if len(rest) > MOST_EVENT:
             out.append(rest)

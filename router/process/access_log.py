@@ -88,7 +88,7 @@ def _write(logger: logging.Logger, end: Finished) -> None:
 
 
 def fields_of(end: Finished) -> dict[str, str | int | float]:
-    """What an access line tells."""
+    """Return the fields of an access line."""
     return {
         "client": end.client,
         "method": end.method.decode(),

@@ -99,7 +99,7 @@ class Child:
             pass
 
     def hear(self, now: float) -> list[Message]:
-        """What it said, pongs apart."""
+        """Take a message of the child, pongs apart."""
         try:
             messages = self.life.receive()
         except ChannelClosed:

@@ -1,4 +1,4 @@
-"""What the supervisor hands down to a child: its life, its limits, and inherited descriptors.
+"""Inheritance of a child from the supervisor: its life, its limits, and descriptors.
 
 The configuration travels in an anonymous file: it holds secrets, so neither a command line nor the
 environment nor the disk may carry it.

@@ -45,7 +45,7 @@ class ReplicatedList(Protocol):
 
 
 class Replica:
-    """What a worker has heard of one list."""
+    """The copy of one list in a worker."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a worker tells control: its numbers once a second, failures of mirrors sooner.
+"""Reports of a worker to control: its metrics once a second, failures of mirrors sooner.
 
 That a name was cut off is told at once: control might be about to show it at another address.
 """

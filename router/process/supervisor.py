@@ -116,7 +116,8 @@ class Supervisor:
         return min([_TURN, *(max(0.0, wait) for wait in due if self._stopping is None)])
 
     def _forgive_suspension(self, now: float) -> None:
-        """Who could not ask for long must not take the silence for a hung child."""
+        """Forgive silence after a suspension: a supervisor that could not ask must not take a child
+        for hung."""
         if now - self._turned > SUSPENDED_AFTER:
             for post in self._posts():
                 if post.child is not None:
@@ -285,5 +286,5 @@ class Supervisor:
 
 
 def worker_count(setting: int) -> int:
-    """How many workers to run: as set, or one per core that this process may use."""
+    """Number of workers to run: as set, or one per core that this process may use."""
     return setting or len(os.sched_getaffinity(0))

@@ -41,7 +41,8 @@ class UpstreamUser(Protocol):
         """The response's head."""
 
     def response_data(self, parts: list[bytes], ended: bool) -> None:
-        """What one read brought after the head: pieces of the body, and whether it ended."""
+        """Take the pieces of the body that one read brought after the head, and whether it
+        ended."""
 
     def switched(self, rest: bytes) -> None:
         """After a 101 head: the connection is a tunnel now; `rest` followed the head."""

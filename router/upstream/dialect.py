@@ -1,4 +1,4 @@
-"""What an event says, and how to say that a stream is interrupted, in an endpoint's own dialect."""
+"""Dialects of event streams: the meaning of an event, and the form of an interruption."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from router.wire.sse import Event
 
 
 class Dialect(StrEnum):
-    """Whose events these are."""
+    """Dialects of events, by API."""
 
     chat = "chat"
     completions = "completions"
@@ -25,7 +25,7 @@ class Dialect(StrEnum):
 
 
 class Sight(StrEnum):
-    """What an event is to somebody who waits for content."""
+    """Meaning of an event to a client that waits for content."""
 
     nothing = "nothing"
     """A beginning, a role, a ping: no content yet."""
@@ -41,7 +41,7 @@ class Sight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was seen in an event."""
+    """The parts of an event that were read."""
 
     sight: Sight
     error: Mapping[str, Any] | None = None
@@ -89,7 +89,7 @@ def dialect_of(endpoint: str, target: bytes) -> Dialect:
 
 
 def look(dialect: Dialect, event: Event) -> Look:
-    """What this event says."""
+    """Read the meaning of this event."""
     if event.data.strip() == b"[DONE]":
         return Look(Sight.done)
     try:
@@ -165,8 +165,8 @@ def _as_error(error: Any) -> Mapping[str, Any]:
 
 
 def failure_of_error(error: Mapping[str, Any], *, lent: bool = False) -> Failure | None:
-    """What an error inside a good response says against the mirror; None when the request itself
-    is at fault, and would be anywhere. `lent`: the mirror was given its own key."""
+    """Failure that an error inside a good response means; None when the request itself is at fault,
+    and would be anywhere. `lent`: the mirror was given its own key."""
     if lent and is_out_of_quota(error):
         return Failure.out_of_quota
     names = {str(error.get("type")), str(error.get("code"))}
@@ -181,8 +181,8 @@ _EMPTY_CHOICE = {"index": 0, "finish_reason": None, "logprobs": None}
 
 
 def keepalive(dialect: Dialect, style: Literal["comment", "chunk"]) -> bytes:
-    """What to send while a stream waits. "chunk": for clients whose timers ignore comments, an
-    event without content, where the dialect has such."""
+    """Return the bytes to send while a stream waits. "chunk": for clients whose timers ignore
+    comments, an event without content, where the dialect has such."""
     if style == "comment" or dialect not in (Dialect.chat, Dialect.completions):
         return KEEPALIVE
     of_chat = dialect is Dialect.chat

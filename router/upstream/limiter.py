@@ -1,4 +1,4 @@
-"""What an operator allows at most towards one mirror: open connections and requests per second.
+"""The operator's limits towards one mirror: open connections and requests per second.
 
 Mirrors ban those who ask too much, and all our callers share one address: so the numbers hold over
 all workers and the monitor together, in the table that limits clients too. Only mirrors with such a

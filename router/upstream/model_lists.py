@@ -22,11 +22,11 @@ class ListingMirror(Protocol):
 
     @property
     def health(self) -> MirrorHealth:
-        """What is known of it."""
+        """The mirror's health in the last snapshot."""
 
 
 def models_of(lister: ListingMirror) -> frozenset[str]:
-    """What it has by the operator's word, else by its own; empty: not known."""
+    """Models of a mirror by the operator's settings, else by its own list; empty: not known."""
     mirror, listed = lister.mirror, frozenset(lister.health.models)
     if mirror.models:
         return frozenset(mirror.models)

@@ -1,4 +1,4 @@
-"""What traffic learns of the paths of mirrors: kept here for a moment, and told to control.
+"""Statistics of paths from traffic: kept here for a moment, and reported to control.
 
 A path that fails is held by this worker at once, before control has said anything: the next
 requests try it last. Where something on the way cut off a TLS handshake, that goes for the whole

@@ -99,7 +99,7 @@ class QueuedRequest(Protocol):
 
     @property
     def asker(self) -> Client:
-        """Whom it is for."""
+        """The client of the request."""
 
     def go_on(self) -> bool:
         """Ask for room again; False if there is none yet."""

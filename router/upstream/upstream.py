@@ -41,7 +41,7 @@ NOBODY: Mapping[str, float] = MappingProxyType({})
 
 
 class Record(NamedTuple):
-    """What traffic has shown of a mirror; it outlives a change of the mirror's other settings."""
+    """Statistics of a mirror from traffic; they outlive a change of the mirror's other settings."""
 
     load: Load
     breaker: Breaker

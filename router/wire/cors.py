@@ -17,7 +17,7 @@ _METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 def allowed_origin(origin: bytes | None, origins: Collection[str]) -> bytes | None:
-    """What to answer in access-control-allow-origin; None: nothing."""
+    """Return the value of access-control-allow-origin; None: no such field."""
     if origin is None:
         return None
     if "*" in origins:

@@ -15,7 +15,7 @@ from enum import IntEnum
 
 
 class Rule(IntEnum):
-    """What becomes of a field."""
+    """Treatment of a field."""
 
     forward = 0
     drop = 1

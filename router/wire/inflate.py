@@ -37,7 +37,7 @@ class Inflater:
         return f"<Inflater {self.size} B>"
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
-        """What a piece holds. Raises CannotInflate."""
+        """Return the content of a piece. Raises CannotInflate."""
         while piece and not self.over:
             out = self._inflated(piece)
             self.size += len(out)

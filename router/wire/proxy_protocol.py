@@ -24,7 +24,7 @@ _INET, _INET6 = 1, 2
 
 
 class BadProxyHeader(Exception):
-    """What a connection began with is no PROXY protocol header."""
+    """The beginning of a connection is no PROXY protocol header."""
 
 
 class ProxyHeader:
@@ -52,7 +52,7 @@ class ProxyHeader:
 
 
 def _size(read: bytes) -> int | None:
-    """How long the header is, as soon as that shows."""
+    """Size of the header, as soon as that shows."""
     if read.startswith(SIGNATURE):
         if len(read) < 16:
             return None

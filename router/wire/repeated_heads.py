@@ -84,7 +84,7 @@ class RepeatedResponse:
 
 
 def _like(line: bytes, rule: Rule, lower: bytes) -> bytes:
-    """What such a field may look like another time."""
+    """Pattern of values that such a field may have another time."""
     name = re.escape(line.partition(b":")[0])
     if lower == b"content-length":
         return name + _ANY_LENGTH

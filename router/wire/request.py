@@ -66,7 +66,7 @@ _FORWARD, _DROP, _LOOK = Rule.forward, Rule.drop, Rule.look
 
 
 class RequestSink(Protocol):
-    """Who is told of requests; any method may raise Refusal or Leave."""
+    """Receiver of parsed requests; any method may raise Refusal or Leave."""
 
     def request_head(self, head: RequestHead) -> None:
         """A head is complete."""
@@ -184,7 +184,7 @@ class RequestReader:
             self._repeated = RepeatedRequest(raw[:end])
 
     def _callback_failed(self, error: BaseException) -> bytes | None:
-        """What to read instead of the data; None: nothing."""
+        """Return the bytes to parse instead of the data; None: nothing."""
         if isinstance(error, Leave):
             return None
         if not isinstance(error, WithoutUpgrade):

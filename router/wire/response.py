@@ -24,7 +24,7 @@ _CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class BadResponse(Exception):
-    """What a mirror sent cannot be relayed; the text says why, without its content."""
+    """A response that cannot be relayed; the text says why, without its content."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ heads are never alike is parsed each time."""
 
 
 class ResponseSink(Protocol):
-    """Who is told of a response's head; bodies are collected in `ResponseReader.parts`."""
+    """Receiver of a response's head; bodies are collected in `ResponseReader.parts`."""
 
     def informational(self, head: ResponseHead) -> None:
         """A 1xx, 101 excepted."""

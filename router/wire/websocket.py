@@ -18,7 +18,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def accept_value(key: bytes) -> bytes:
-    """What Sec-WebSocket-Accept must be for a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
+    """Return the Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 section 4.2.2)."""
     return base64.b64encode(hashlib.sha1(key + _GUID, usedforsecurity=False).digest())
 
 
@@ -77,7 +77,7 @@ OVERLOADED = 1013
 
 
 class BadFrame(Exception):
-    """What came is not WebSocket, or too much; `code` says it in a close frame."""
+    """Bytes that are not WebSocket, or too many; `code` says it in a close frame."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)

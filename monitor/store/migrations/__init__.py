@@ -1,1 +1,1 @@
-"""How the tables came to be, step by step; `schema.py` runs what is missing."""
+"""Migrations of the tables, step by step; `schema.py` runs what is missing."""
