@@ -1,4 +1,4 @@
-"""What forwarding through mirrorgate costs beside others: the same work, in the same run.
+"""Cost of forwarding through mirrorgate beside others: the same work, in the same run.
 
 `python -m benchmarks` (or `make bench`) measures; docs/benchmarks.md says how, and what of. Read
 `rounds` first: it is the measurement. `workloads` is the work, `proxies` are those who do it,

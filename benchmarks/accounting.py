@@ -1,4 +1,4 @@
-"""What a tree of processes has used so far, read from /proc (proc(5))."""
+"""CPU time of a tree of processes so far, read from /proc (proc(5))."""
 
 import os
 from collections.abc import Collection, Iterable

@@ -1,4 +1,4 @@
-"""What mirrorgate means to cost, and whether it does."""
+"""Goals for mirrorgate's cost, and whether they are met."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ def layout(panels: Iterable[Panel]) -> list[Panel]:
 
 
 def variables() -> list[dict[str, Any]]:
-    """What the reader chooses."""
+    """Variables that the reader chooses."""
     return [
         {
             "name": "datasource",

@@ -6,7 +6,7 @@ from panels import RATE, Panel, lines, row
 
 
 def keys() -> list[Panel]:
-    """What is used with the mirrors' keys."""
+    """Panels on the use of mirrors' keys."""
     return [
         row("Issued keys"),
         lines(

@@ -1,4 +1,4 @@
-"""What Grafana panels are made of: the fewest of its settings, and the same look for all."""
+"""Building blocks of Grafana panels: few settings, and the same look for all."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def timeline() -> Panel:
 
 
 def now_table(title: str, expr: str, hidden: tuple[str, ...], **more: Any) -> Panel:
-    """What holds now, one row a series."""
+    """Table of present values, one row a series."""
     made = panel(
         "table", title, [], options={"cellHeight": "sm", "showHeader": True, "footer": {}}, **more
     )

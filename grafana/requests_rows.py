@@ -6,7 +6,7 @@ from panels import RATE, Panel, lines, number, quantile, row, timeline
 
 
 def overview() -> list[Panel]:
-    """What a glance should tell."""
+    """Panels for a first glance."""
     good = [(None, "green"), (0.01, "yellow"), (0.05, "red")]
     return [
         row("Overview"),
@@ -52,7 +52,7 @@ def error_ratio(by: str) -> str:
 
 
 def traffic() -> list[Panel]:
-    """What clients see."""
+    """Panels on clients' traffic."""
     chosen = 'mirror=~"$mirror"'
     first_byte = "mirrorgate_time_to_first_byte_seconds"
     return [

@@ -6,7 +6,7 @@ from panels import RATE, Panel, lines, now_table, quantile, row
 
 
 def mirrors() -> list[Panel]:
-    """What the monitor sees."""
+    """Panels on mirrors as the monitor sees them."""
     chosen = 'mirror=~"$mirror"'
     return [
         row("Mirrors"),
@@ -129,7 +129,7 @@ def mirrors() -> list[Panel]:
 
 
 def guard() -> list[Panel]:
-    """Who is kept out."""
+    """Panels on rejections and bans."""
     return [
         row("Limits and bans"),
         lines(

@@ -1,4 +1,4 @@
-"""What every test may use: a certificate authority, pretend mirrors, instances of mirrorgate."""
+"""Fixtures of every test: a certificate authority, pretend mirrors, instances of mirrorgate."""
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping

@@ -43,7 +43,7 @@ def _line(setting: Declared, *, active: bool) -> str:
 
 
 def comment(setting: Declared) -> str:
-    """What a setting means, and when it takes effect."""
+    """Meaning of a setting, and when it takes effect."""
     marks = [
         mark
         for mark, holds in (

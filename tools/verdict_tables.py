@@ -28,7 +28,7 @@ def verdicts() -> str:
 
 
 def reactions() -> str:
-    """What follows; verdicts with one reaction share a row."""
+    """The reactions; verdicts with one reaction share a row."""
     named: dict[Reaction, list[str]] = {}
     for verdict, reaction in REACTIONS.items():
         named.setdefault(reaction, []).append(f"`{verdict}`")

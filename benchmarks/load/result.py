@@ -1,4 +1,4 @@
-"""What the clients of a measurement tell."""
+"""Reports of the clients of a measurement."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What every proxy under test has: a command, a port, and one core."""
+"""Parts of every proxy under test: a command, a port, and one core."""
 
 import contextlib
 import functools
@@ -32,7 +32,7 @@ class DidNotStart(Exception):
 
 @dataclass(frozen=True)
 class Setting:
-    """What a proxy is given: a folder of its own, cores, and the mirror.
+    """Equipment of a proxy: a folder of its own, cores, and the mirror.
 
     With `ca_file` the mirror speaks TLS as `localhost`, certified by that authority.
     """

@@ -1,4 +1,4 @@
-"""What proxies are compared with: no proxy at all, and the cheapest one on this event loop."""
+"""Baselines: no proxy at all, and the cheapest one on this event loop."""
 
 import contextlib
 import importlib.metadata

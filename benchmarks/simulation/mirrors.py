@@ -19,7 +19,7 @@ NEVER = float("inf")
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """How one attempt goes. Times are seconds from its beginning."""
+    """Course of one attempt. Times are seconds from its beginning."""
 
     first: float
     """To the first content, or to the failure; `NEVER` when nothing comes."""
@@ -115,11 +115,11 @@ class Mirror:
         self._behaviours = [behaviour for _, behaviour in script]
 
     def behaviour(self, now: float) -> Behaviour:
-        """What it does now."""
+        """The behaviour at present."""
         return self._behaviours[max(0, bisect_right(self._times, now) - 1)]
 
     def course(self, rng: random.Random, now: float) -> Course:
-        """How an attempt that begins now goes."""
+        """Return the course of an attempt that begins now."""
         return self.behaviour(now)(rng, self.in_flight)
 
     def reachable(self, now: float) -> bool:

@@ -1,4 +1,4 @@
-"""What the runs have shown, as tables and plots, on the terminal and in docs/failover.md."""
+"""Results of the runs, as tables and plots, on the terminal and in docs/failover.md."""
 
 from __future__ import annotations
 

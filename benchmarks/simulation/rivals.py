@@ -1,4 +1,4 @@
-"""What others do, with our retries: round robin, least in flight, classic peak EWMA.
+"""Rival policies with our retries: round robin, least in flight, classic peak EWMA.
 
 None of them ejects. They stand for the policy alone; so does `Pool` without its breaker.
 """
@@ -62,7 +62,7 @@ class Chooser(Protocol):
 
 
 class RivalAttempt:
-    """What a rival learns of an attempt: when it began, and when anything came of it."""
+    """An attempt as a rival sees it: its beginning, and its first sign."""
 
     def __init__(self, rival: Rival, member: Seat, now: float) -> None:
         self.member = member
@@ -101,7 +101,7 @@ class RivalAttempt:
 
 
 class Rival:
-    """What the rivals have in common."""
+    """Parts that the rivals share."""
 
     def __init__(self, seats: Sequence[Seat], share: float, rng: random.Random) -> None:
         self.budget = RetryBudget(share)

@@ -1,4 +1,4 @@
-"""What happens to the mirrors, and what a run under it has shown."""
+"""Scenarios of the mirrors, and the results of a run under them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Policy:
-    """Who chooses."""
+    """The selection policy."""
 
     name: str
     choosers: Choosers | None = None
@@ -120,7 +120,7 @@ SCENARIOS = (
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What a run has shown of the time after the change."""
+    """Results of a run in the time after the change."""
 
     share: float
     """Attempts on the mirrors that changed, of all."""
@@ -136,7 +136,7 @@ class Figures:
 
 
 def figures(scenario: Scenario, runs: Sequence[Gateway]) -> Figures:
-    """What these runs have shown together."""
+    """Combine the results of these runs."""
     changed = {f"m{number}" for number in range(len(scenario.scripts))}
     jobs = [job for run in runs for job in run.jobs if job.began >= BAD_FROM]
     late = [name for job in jobs for at, name in job.attempts if at >= BAD_FROM + SETTLED]

@@ -1,4 +1,4 @@
-"""What one choice costs, in real time."""
+"""Cost of one choice, in real time."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class BrokenPromise(AssertionError):
 
 @dataclass(slots=True)
 class Job:
-    """What a client wants, and what became of it."""
+    """A client's request, and its result."""
 
     began: float
     stream_seconds: float
@@ -53,7 +53,7 @@ class Job:
 
 @dataclass(slots=True)
 class Worker:
-    """What the requests of one worker share."""
+    """State that the requests of one worker share."""
 
     world: World
     config: RouterConfig

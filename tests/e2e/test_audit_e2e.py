@@ -1,4 +1,5 @@
-"""Who changed what, by the real command line: over the socket, by signal, by writing the file."""
+"""The audit log, by the real command line: changes over the socket, by signal, by writing the
+file."""
 
 import json
 import os

@@ -27,7 +27,7 @@ HEAD_LIMIT, KEEPALIVE, LATE = 3.0, 0.5, 1.0
 
 @dataclass(frozen=True)
 class Case:
-    """What the first mirror does, and what the client makes of it."""
+    """Behaviour of the first mirror, and its result for the client."""
 
     name: str
     fault: dict[str, Any]

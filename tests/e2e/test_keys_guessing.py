@@ -1,4 +1,4 @@
-"""Who tries keys is banned, and who has one is not, whatever else it mistypes."""
+"""Guessing keys gets a client banned; having one does not, whatever else it mistypes."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_a_process_that_dies_of_a_fault_leaves_no_core(place: Place):
 
 
 def _explained(place: Place) -> str:
-    """What is told of one request that went wrong."""
+    """Explain one request that went wrong."""
     fails = {"x-test-behaviour": '{"status": 500}'}
     answer = talk(place, carried("authorization", place.keys["good"]) | fails)
     asked = ("explain", answer.headers["x-mirrorgate-request-id"])

@@ -35,7 +35,7 @@ async def address():
 
 
 async def browse(chromium: str, folder: Path, *arguments: str) -> tuple[str, str]:
-    """What Chromium prints and what it logs."""
+    """Return Chromium's output and log."""
     process = await asyncio.create_subprocess_exec(
         chromium,
         *QUIET,

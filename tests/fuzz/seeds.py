@@ -1,4 +1,4 @@
-"""What fuzzing begins with: cases that other tests have, and what was found before."""
+"""Seeds of the fuzzers: cases that other tests have, and findings of earlier runs."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _WORDS = {
 
 
 def words(target: str) -> bytes:
-    """What libFuzzer puts in, in the form of its dictionaries."""
+    """Words that libFuzzer puts in, in the form of its dictionaries."""
     lines = ("".join(f"\\x{byte:02x}" for byte in word) for word in _WORDS[target])
     return "".join(f'"{line}"\n' for line in lines).encode()
 

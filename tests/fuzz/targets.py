@@ -1,4 +1,4 @@
-"""What is fuzzed: each target takes any bytes, and raises if they break a promise.
+"""Fuzz targets: each takes any bytes, and raises if they break a promise.
 
 The first byte says how many of those after it tell where the rest is cut into pieces; above 127,
 into single bytes. Refusals that the code declares are no faults; any other exception is.

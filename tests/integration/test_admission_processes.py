@@ -204,7 +204,7 @@ def test_a_stopped_holder_costs_a_few_tries_once_and_is_told(
 
 
 def _free(table: Table, key: bytes) -> int:
-    """How many places are left."""
+    """Number of free places."""
     places = []
     while (place := table.acquire(key, LIMIT)) != TOO_MANY:
         places.append(place)

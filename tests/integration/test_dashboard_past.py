@@ -1,4 +1,4 @@
-"""What the status page tells of the past, over real sockets: uptime, days, incidents, the feed."""
+"""The past on the status page, over real sockets: uptime, days, incidents, the feed."""
 
 import re
 from dataclasses import replace

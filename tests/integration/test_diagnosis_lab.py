@@ -1,4 +1,4 @@
-"""What is said of interference that only a kernel can make: in a lab of network namespaces."""
+"""Diagnoses of interference that only a kernel can make: in a lab of network namespaces."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is said of each kind of interference and of each innocent fault: one trial of each cell.
+"""Diagnoses of each kind of interference and of each innocent fault: one trial of each cell.
 
 `make prove` runs each cell twenty times.
 """

@@ -1,4 +1,4 @@
-"""What a monitor tells history, and what is told of it later: real store, clocks by hand."""
+"""History of a monitor, written and read again: real store, clocks by hand."""
 
 from collections.abc import AsyncIterator
 from typing import Any

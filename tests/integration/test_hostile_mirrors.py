@@ -84,7 +84,7 @@ async def _play(mode: Mode, road: Road, mirror: HostileMirror) -> tuple[Response
 
 
 def _failures(road: Road) -> float:
-    """What was counted against the mirror."""
+    """Failures that were counted against the mirror."""
     kinds = ("resolve", "connect", "tls", "broken", "malformed", "timeout", "cut", "stalled")
     return sum(road.totals.get("mirrorgate_attempts", ("a", kind)) for kind in kinds)
 

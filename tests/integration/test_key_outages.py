@@ -48,7 +48,7 @@ def with_key(key: str) -> bytes:
 
 
 def violations(road: Road) -> list[str]:
-    """What was noted that can lead to a ban."""
+    """Return the violations, which can lead to a ban."""
     return [alert.rule for alert in road.context.alerts.take()]
 
 

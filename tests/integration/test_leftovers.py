@@ -28,7 +28,7 @@ async def _some(road: Road, requests: tuple[bytes, ...]) -> None:
 
 
 def _of_ours() -> Counter[str]:
-    """What the collector finds, and only it, of the router's own."""
+    """Garbage of the router's own that only the collector finds."""
     gc.set_debug(gc.DEBUG_SAVEALL)
     try:
         gc.collect()

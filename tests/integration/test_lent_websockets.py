@@ -76,7 +76,7 @@ class Lent:
 
     @property
     def used(self) -> Any:
-        """What was charged: money in billionths, and tokens."""
+        """The charge: money in billionths, and tokens."""
         return self.road.context.metering.uses.spent("k1")
 
     async def converse(self, wire: ServerConnection) -> None:

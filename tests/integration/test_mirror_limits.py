@@ -1,4 +1,4 @@
-"""What an operator allows at most towards a mirror is never exceeded; callers wait in line."""
+"""The operator's limits towards a mirror are never exceeded; further requests queue."""
 
 from __future__ import annotations
 

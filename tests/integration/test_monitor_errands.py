@@ -1,4 +1,4 @@
-"""What is asked of a mirror with its own key, or at length, before real servers."""
+"""Checks of a mirror's own key and of its throughput, before real servers."""
 
 import asyncio
 import contextlib

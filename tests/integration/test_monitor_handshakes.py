@@ -1,4 +1,4 @@
-"""What handshakes of every kind show of what happens on the way, with real sockets and real TLS."""
+"""Handshakes of every kind and their evidence of the network, with real sockets and real TLS."""
 
 import asyncio
 import contextlib

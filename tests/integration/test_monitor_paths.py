@@ -95,7 +95,7 @@ class Scenario:
         return next(p for p in paths if (p.hostname, p.address) == (hostname, address))
 
     def standings(self, hostname: str, address: str) -> list[str]:
-        """How a path has stood so far."""
+        """Standings of a path so far."""
         return [
             path.standing.value
             for _, snapshot in self.snapshots

@@ -1,4 +1,4 @@
-"""Who is probed when, on a real loop."""
+"""The schedule of probes, on a real loop."""
 
 import asyncio
 import random

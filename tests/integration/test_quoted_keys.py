@@ -1,4 +1,4 @@
-"""What a mirror says of its own key is not passed on, wherever in an answer it says so."""
+"""Responses that quote a mirror's own key are not passed on, wherever it stands in them."""
 
 from __future__ import annotations
 
@@ -446,7 +446,7 @@ async def test_a_masked_key_passes_as_the_mirror_masked_it() -> None:
 
 
 async def test_a_key_in_the_words_of_two_events_is_not_seen() -> None:
-    """What docs/security.md says is not covered, so that it is known when that changes."""
+    """A gap that docs/security.md names, so that a change of it is noticed."""
     events = "".join(
         f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': part}}]})}\n\n"
         for part in (KEY[:9], KEY[9:])

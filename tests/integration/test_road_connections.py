@@ -1,4 +1,4 @@
-"""What one client connection can carry: keep-alive, pipelining, old HTTP, other endpoints."""
+"""One client connection: keep-alive, pipelining, old HTTP, other endpoints."""
 
 from __future__ import annotations
 

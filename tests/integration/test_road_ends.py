@@ -1,4 +1,4 @@
-"""How requests end: clients leave, mirrors break off, deadlines pass, and all is given back."""
+"""Ends of requests: clients leave, mirrors break off, deadlines pass, and all is given back."""
 
 from __future__ import annotations
 

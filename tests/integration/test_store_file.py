@@ -154,7 +154,7 @@ async def test_a_replaced_file_is_left_alone_and_what_was_open_is_kept_in_a_copy
 
 
 class Memory:
-    """What outlives a control process."""
+    """A place that outlives a control process."""
 
     store_file: tuple[int, int] | None = None
 

@@ -1,4 +1,4 @@
-"""What was committed survives `kill -9`, in a file and in PostgreSQL."""
+"""Commits survive `kill -9`, in a file and in PostgreSQL."""
 
 import random
 import sqlite3

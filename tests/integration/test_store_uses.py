@@ -1,4 +1,4 @@
-"""What keys have used, in the store: a real SQLite file, and a real PostgreSQL."""
+"""Use of keys in the store: a real SQLite file, and a real PostgreSQL."""
 
 from __future__ import annotations
 

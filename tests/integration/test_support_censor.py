@@ -50,7 +50,7 @@ HASTE, PATIENCE = 0.4, 10.0
 
 @dataclass
 class Met:
-    """What a client met."""
+    """Observations of a client."""
 
     failure: str | None
     received: int

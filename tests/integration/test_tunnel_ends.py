@@ -1,4 +1,4 @@
-"""How a WebSocket's tunnel ends: whoever ends it, however, and whatever is still on its way."""
+"""Ends of a WebSocket's tunnel, from either side, by every means, with bytes still on their way."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Joined:
 
 @dataclass
 class Secure:
-    """What TLS takes."""
+    """Arguments for TLS."""
 
     server: ssl.SSLContext
     client: ssl.SSLContext
@@ -117,7 +117,7 @@ by_side = pytest.mark.parametrize("side", ["client", "mirror"])
 
 
 def sides(tunnel: Joined, side: str) -> tuple[Peer, Peer]:
-    """Who ends it, and the other one."""
+    """The side that ends it, and the other one."""
     both = (tunnel.client, tunnel.mirror)
     return both if side == "client" else both[::-1]
 

@@ -1,4 +1,4 @@
-"""What a look at the past costs, counted in steps of SQLite's machine, not in time."""
+"""Cost of a look at the past, counted in steps of SQLite's machine, not in time."""
 
 import sqlite3
 from pathlib import Path

@@ -44,7 +44,7 @@ NOTHING = dict.fromkeys(("in flight", "exchanges", "memory", "clients", "tasks")
 
 
 def held(road: Road) -> dict[str, int]:
-    """What the worker holds for requests and clients."""
+    """Resources that the worker holds for requests and clients."""
     context = road.context
     tasks = [task for task in asyncio.all_tasks() if "/router/" in _file_of(task)]
     return {

@@ -55,7 +55,7 @@ class SharedTable(RuleBasedStateMachine):
             os.close(self.fd)
 
     def _count(self, worker: int, key: bytes) -> int:
-        """What this worker knows of: all that has a row, and its own of what has none."""
+        """Count that this worker knows of: all that has a row, and its own of the rest."""
         return sum(
             held == key and (place < ROWS or owner == worker) for owner, held, place in self.open
         )

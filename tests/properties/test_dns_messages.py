@@ -19,7 +19,7 @@ RECORDS = st.lists(
 
 
 def read(question: Question, wire: bytes) -> None:
-    """What `reply` gives for these bytes is within its bounds."""
+    """The result of `reply` for these bytes is within its bounds."""
     try:
         reply, _ = question.reply(wire, 0.1)
     except NotAReply:

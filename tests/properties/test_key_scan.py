@@ -73,7 +73,7 @@ def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def scanned(key: str, pieces: list[bytes]) -> tuple[bytes, bool]:
-    """What passes of these pieces, and whether the key was found."""
+    """Return the bytes that pass of these pieces, and whether the key was found."""
     scan = KeyScan(KeyForms(key.encode()))
     passed = b"".join(map(scan.feed, pieces))
     return passed + scan.finish(), scan.found

@@ -67,7 +67,7 @@ class Ledger(RuleBasedStateMachine):
                 self.acknowledge(0)
 
     def _owed(self, worker: Worker) -> int:
-        """What must be written of a worker: all, or whole batches of it if it has died."""
+        """Batches of a worker that must be written: all, or whole ones of it if it has died."""
         if worker.alive:
             return worker.counted
         with Session(self.engine) as session:

@@ -22,7 +22,7 @@ class HealthMachineWalk(RuleBasedStateMachine):
         self.now = 0.0
 
     def _run(self, wanted: bool) -> int:
-        """How many results in a row, up to the last, were `wanted`."""
+        """Number of results in a row, up to the last, that were `wanted`."""
         run = 0
         for ok, _ in reversed(self.seen):
             if ok is not wanted:

@@ -28,7 +28,7 @@ def binary(source: Address, tlv: bytes = b"", command: int = 0x21) -> bytes:
 
 
 def fed(data: bytes, cuts: list[int]) -> tuple[ProxyHeader, bytes]:
-    """What the header became, and what is left behind it."""
+    """Return the parsed header, and the bytes behind it."""
     header, rest = ProxyHeader(), b""
     bounds = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
     for start, end in pairwise(bounds):

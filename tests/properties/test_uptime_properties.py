@@ -101,7 +101,7 @@ class World:
         self._begin()
 
     def _seen(self) -> None:
-        """What was not looked at for too long is not known, and was in the state of then."""
+        """Time that counts as seen: time without a look is unknown, in the state of then."""
         state = self.state_until_now
         known = min(self.unseen, int(LONGEST_SILENCE))
         self.watched += [Second(self.looked_at + n, state) for n in range(known)]

@@ -1,4 +1,4 @@
-"""What is said of each kind of interference and of each innocent fault, in twenty trials each."""
+"""Diagnoses of each kind of interference and of each innocent fault, in twenty trials each."""
 
 from collections.abc import AsyncIterator
 

@@ -1,6 +1,5 @@
-"""What is decided of a key holds on every worker: how soon after it was revoked or has expired, and
-how far beyond its quota four workers let it go.
-"""
+"""Decisions about a key hold on every worker: the delay after a revocation or expiry, and the
+excess over its quota with four workers."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ DELAY, PROBES = "mirrorgate_control_loop_delay_seconds", "mirrorgate_probe_late_
 
 @dataclass
 class Seen:
-    """What was measured, round by round or in all."""
+    """Measurements, round by round or in all."""
 
     router: list[float] = field(default_factory=list)
     """The 99th percentile of each round."""

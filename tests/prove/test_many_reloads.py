@@ -29,7 +29,7 @@ _TASKS = re.compile(r'^mirrorgate_event_loop_tasks\{process="(\w+)"\} (\d+)', re
 
 @dataclass(frozen=True)
 class Use:
-    """What a process uses."""
+    """Resources that a process uses."""
 
     role: str
     resident: int

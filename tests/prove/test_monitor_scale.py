@@ -1,4 +1,4 @@
-"""What it costs to watch a hundred mirrors of two names and two addresses each."""
+"""Cost of probing a hundred mirrors of two names and two addresses each."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ Meanwhile = Callable[[Instance], Awaitable[None]]
 
 @dataclass
 class Course:
-    """What came of it."""
+    """Result of the course."""
 
     ended: list[Ended]
     strict: MortalMirror

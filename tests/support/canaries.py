@@ -47,7 +47,7 @@ class Place:
         ]
 
     def secrets(self) -> set[str]:
-        """What must not be found; of issued keys any longer piece is too much."""
+        """Texts that must not be found; of issued keys any longer piece is too much."""
         issued = {key[4:24] for key in self.keys.values()}
         return {OWN, *LENT.values(), TOKEN, TEXT, QUERY} | issued
 

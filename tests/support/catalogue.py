@@ -80,7 +80,7 @@ CASES = [
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a request."""
+    """Fate of a request."""
 
     outcome: str
     """"whole", "truncated", or an error: its status and code."""
@@ -163,7 +163,7 @@ def _is_repeated(answer: Response) -> bool:
 
 
 def outcome_of(answer: Response) -> str:
-    """What a client makes of it."""
+    """Outcome for a client."""
     if answer.status != 200:
         return f"{answer.status} {answer.error['code']}"
     said, errors, done, odd = read_stream(answer.body)
@@ -276,7 +276,7 @@ def _seconds(seconds: float) -> str:
 
 
 def without_times(table: str) -> str:
-    """What a second run must give too: a deadline is noticed up to a second late."""
+    """Results that a second run must repeat: a deadline is noticed up to a second late."""
     return re.sub(r"\d+(\.\d)? s(?= after)|\d+(\.\d)? s(?= \|)|at once", "…", table)
 
 

@@ -56,7 +56,7 @@ async def instance_before(
 
 @dataclass
 class Death:
-    """What it was like."""
+    """Description of a death."""
 
     died_at: float
     before: list[Ended]

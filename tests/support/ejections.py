@@ -29,7 +29,7 @@ class Pair:
         self.instance, self.good, self.bad = instance, good, bad
 
     def explained(self) -> dict[str, Any]:
-        """What `/api/admin/explain` says of the bad mirror; empty while nobody answers."""
+        """The bad mirror in `/api/admin/explain`; empty while nothing answers."""
         try:
             told = Client(Path(self.instance.config["admin"]["socket"])).call(
                 "GET", "/api/admin/explain"

@@ -40,7 +40,7 @@ def trial(role: Role, step: StepResult, at: float = 0.0, sni: str | None = None,
 
 @dataclass(slots=True)
 class PretendEndpoint:
-    """What happens to whom; the defaults are a healthy server on a free network."""
+    """Behaviour towards each address; the defaults are a healthy server on a free network."""
 
     name_cut: str = ""
     """How hellos with the mirror's name are cut off: reset, eof or silence."""
@@ -60,7 +60,7 @@ class PretendEndpoint:
     """Until when somebody else's trigger has everything cut off."""
 
     def meet(self, role: Role, sni: str, now: float) -> StepResult:
-        """What comes of one trial."""
+        """Return the result of one trial."""
         if self.refused:
             return connected_not(self.refused)
         if now < self.contaminated_until:

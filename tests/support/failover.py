@@ -15,7 +15,7 @@ INTERVAL = 2.0
 
 @dataclass(frozen=True)
 class Cycle:
-    """What happened between the kill of a mirror and its return."""
+    """Events between the kill of a mirror and its return."""
 
     seconds_until_shown_down: float
     seconds_until_shown_up: float

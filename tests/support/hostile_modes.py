@@ -1,4 +1,4 @@
-"""What a broken or hostile mirror may answer, byte for byte, and what must become of it."""
+"""Responses of a broken or hostile mirror, byte for byte, and their required treatment."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class Mode:
 
     @property
     def title(self) -> str:
-        """What it is, after its name in that list."""
+        """The mode, after its name in that list."""
         return f"{self.case}: {self.name}" if self.case else self.name
 
     @property
     def pieces(self) -> Iterator[bytes]:
-        """What is repeated, without end."""
+        """Return the repeated bytes, without end."""
         while True:
             yield self.more
 

@@ -26,7 +26,7 @@ VANTAGE = "here"
 
 @dataclass(frozen=True)
 class Left:
-    """What a killed writer had said, and what its successor finds."""
+    """The last words of a killed writer, and the findings of its successor."""
 
     said: set[int]
     """The numbers that were said to be committed, with all before them."""
@@ -74,7 +74,7 @@ async def killed(url: str, after: int, rng: random.Random) -> set[int]:
 
 
 async def found(url: str, said: set[int]) -> Left:
-    """What is in the store now."""
+    """Content of the store now."""
     store = await Store.open(url)
 
     def question(session: Session) -> tuple[list[int], int]:

@@ -156,7 +156,7 @@ class Callers:
 
     @property
     def most_in_a_second(self) -> int:
-        """How many requests ended in the busiest second."""
+        """Number of requests that ended in the busiest second."""
         return max(self._seconds.values(), default=0)
 
     def _look(self, path: str, body: Mapping[str, Any] | None, text: bytes) -> None:
@@ -209,7 +209,7 @@ def _form(rng: random.Random) -> aiohttp.FormData:
 
 
 def billed(mirrors: Iterable[MirrorProcess], leavers: Iterable[str] = ()) -> Account:
-    """What the mirrors have billed."""
+    """The mirrors' bills."""
     account: Account = {}
     for mirror in mirrors:
         for line in mirror.bill():
@@ -219,7 +219,7 @@ def billed(mirrors: Iterable[MirrorProcess], leavers: Iterable[str] = ()) -> Acc
 
 
 def charged(instance: Instance, basis: str = "usage", leavers: Iterable[str] = ()) -> Account:
-    """What keys were charged."""
+    """The charges of keys."""
     ran = instance.command("keys", "list", "--json", "--days", "3", check=True)
     account: Account = {}
     for key in json.loads(ran.stdout)["keys"]:
@@ -267,7 +267,7 @@ def settled(instance: Instance, mirrors: Sequence[MirrorProcess], leaver: str = 
 
 
 def quiet(instance: Instance) -> Account:
-    """What was charged, once nothing is added any more."""
+    """The charges, once nothing is added any more."""
     last: list[Account] = []
 
     def stays() -> bool:
@@ -279,7 +279,7 @@ def quiet(instance: Instance) -> Account:
 
 
 def missing(bills: Account, charges: Account) -> Counter[str]:
-    """How much more was billed than charged in all; amounts may be negative."""
+    """Amounts billed and not charged in all; they may be negative."""
     lost: Counter[str] = Counter()
     for line in bills.keys() | charges.keys():
         lost.update(bills.get(line, Counter()))
@@ -308,5 +308,5 @@ def run_of(instance: Instance, mirrors: list[MirrorProcess], many: int, seed: in
 
 
 def _left(instance: Instance, line: tuple[str, str]) -> int:
-    """How many answers of a line were estimated, once they have been read on in vain."""
+    """Number of answers of a line that were estimated, once they have been read on in vain."""
     return charged(instance, "estimate").get(line, Counter())["requests"]

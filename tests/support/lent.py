@@ -28,7 +28,7 @@ def asking(key: str, body: dict[str, Any], path: str = "chat/completions", *fiel
 
 
 def charges(road: Road) -> list[tuple[str, str, int, int, int]]:
-    """What has been charged: key, basis, requests, input and output tokens."""
+    """The charges: key, basis, requests, input and output tokens."""
     uses = road.context.metering.uses
     message = uses.due(float("inf"))
     rows = message["rows"] if message is not None else []

@@ -12,7 +12,7 @@ JSON = b"Content-Type: application/json\r\n"
 
 @dataclass(frozen=True)
 class Case:
-    """What a client sends, and what must become of it.
+    """Bytes of a client, and their required treatment.
 
     `reject`: 4xx or a bare close, then the connection ends, and nothing whole reaches a mirror.
     `accept`: relayed. `either`: the RFCs leave it open. Whatever it is, what reaches a mirror is
@@ -35,7 +35,7 @@ class Case:
 
     @property
     def expected(self) -> int:
-        """How many whole requests the mirror may get at most; exactly, unless `either`."""
+        """Number of whole requests that the mirror may get at most; exactly, unless `either`."""
         if self.arriving is not None:
             return self.arriving
         return 0 if self.expect == "reject" else 1

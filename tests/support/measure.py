@@ -1,4 +1,4 @@
-"""What a long run measured, for the table at its end."""
+"""Measurements of a long run, for the table at its end."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What a pretend mirror answers: OpenAI's shapes, filled with what can be checked. Pure."""
+"""Responses of a pretend mirror: OpenAI's shapes, filled with content that can be checked. Pure."""
 
 import base64
 import hashlib
@@ -61,7 +61,7 @@ def pieces(prompt: str, count: int) -> list[str]:
 
 
 def usage(prompt: str, count: int, body: Mapping[str, Any]) -> Json:
-    """What an answer in `count` pieces used; half of the prompt of who names a key was cached."""
+    """Usage of an answer in `count` pieces; half of the prompt was cached if a key was named."""
     asked = len(prompt.split())
     told = {"prompt_tokens": asked, "completion_tokens": count, "total_tokens": asked + count}
     if body.get("prompt_cache_key"):

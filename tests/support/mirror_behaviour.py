@@ -1,4 +1,4 @@
-"""How a pretend mirror misbehaves, and what it remembers of the requests it saw."""
+"""Faults of a pretend mirror, and its memory of requests."""
 
 import time
 from collections import deque

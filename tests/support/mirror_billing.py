@@ -1,4 +1,4 @@
-"""What a pretend mirror bills: its own account, worked out from the requests and not from answers.
+"""Bills of a pretend mirror: its own account, worked out from the requests and not from answers.
 
 Billed is what was answered whole. `x-test-label` of a request says on whose account, as a mirror
 sees one key for all callers.
@@ -19,7 +19,7 @@ FREE = ("/v1/moderations",)
 
 
 def billed(path: str, body: Mapping[str, Any], count: int, size: int) -> Counter[str] | None:
-    """What a request is billed, by kind; None for what is not billed at all.
+    """The bill of a request, by kind; None if it is not billed at all.
 
     `count`: content events of the answer; `size`: bytes of an uploaded file.
     """
@@ -77,7 +77,7 @@ class Bill:
         self._sums.clear()
 
     def lines(self) -> list[Json]:
-        """What has been billed so far."""
+        """The bill so far."""
         named = ({"label": label, "model": model} for label, model in self._sums)
         pairs = zip(named, self._sums.values(), strict=True)
         return [{**name, **amounts} for name, amounts in pairs]

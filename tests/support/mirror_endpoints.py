@@ -30,7 +30,7 @@ MAX_MESSAGE = 16 << 20
 
 @dataclass
 class Upload:
-    """What came in a multipart body: its fields, and its last file without its bytes."""
+    """Content of a multipart body: its fields, and its last file without its bytes."""
 
     fields: dict[str, str] = field(default_factory=dict)
     name: str = ""

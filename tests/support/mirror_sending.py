@@ -1,4 +1,4 @@
-"""How a pretend mirror sends its answers, and how it spoils them when told to."""
+"""Ways in which a pretend mirror sends its answers, and spoils them when told to."""
 
 import asyncio
 import json

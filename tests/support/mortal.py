@@ -217,7 +217,7 @@ class _Connection(asyncio.Protocol):
             self._asked(head, fields.get(b"x-test-id", b"").decode(), rest[:size])
 
     def die(self, way: str) -> None:
-        """What its death does to this connection."""
+        """Apply its death to this connection."""
         if way == "refused":
             self.transport.abort()
         elif way == "reset":

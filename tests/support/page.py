@@ -1,4 +1,4 @@
-"""What an instance shows: its page's nodes and bans, and its metrics."""
+"""Outputs of an instance: its page's nodes and bans, and its metrics."""
 
 from typing import Any
 

@@ -39,7 +39,7 @@ class Peer:
         self.sock.sendall(data)
 
     def head(self) -> bytes:
-        """What comes up to an empty line, and nothing behind it."""
+        """Read up to an empty line, and nothing behind it."""
         found = b""
         while not found.endswith(b"\r\n\r\n"):
             piece = self.sock.recv(1)

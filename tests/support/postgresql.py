@@ -140,6 +140,6 @@ def _as_whom() -> dict[str, Any]:
 
 
 def _how(server: PostgresqlServer) -> dict[str, Any]:
-    """How its programs run; in a group of their own, so that Ctrl-C leaves them to us."""
+    """Arguments for its programs; in a group of their own, so that Ctrl-C leaves them to us."""
     user = _as_whom() if os.geteuid() == 0 else {}
     return {**user, "cwd": server.folder, "stdin": subprocess.DEVNULL, "process_group": 0}

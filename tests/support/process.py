@@ -92,7 +92,7 @@ class Process:
 
 
 def ending_with_us(signal_name: str) -> list[str]:
-    """What to put before a command so that it gets this signal when our process is gone.
+    """Prefix of a command that has it get this signal when our process is gone.
 
     The kernel sends it when the thread ends that started the program (prctl(2), PR_SET_PDEATHSIG),
     so only the main thread may ask for that. Empty where setpriv(1) is missing.

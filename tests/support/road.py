@@ -37,7 +37,7 @@ PATIENCE = 20.0
 
 @dataclass
 class Response:
-    """What a raw client read."""
+    """Response that a raw client read."""
 
     status: int
     reason: str

@@ -38,7 +38,7 @@ KINDS = (CHAT, Kind("chat"), Kind("chat", reasoning=True, stream=True), Kind("")
 
 @dataclass(frozen=True)
 class Schedule:
-    """What happens to the mirrors, who asks for what, and how the gateway is set."""
+    """Events at the mirrors, requests of clients, and settings of the gateway."""
 
     scripts: tuple[tuple[tuple[float, str], ...], ...]
     """Per mirror: for how long it does what."""

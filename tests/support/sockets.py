@@ -1,4 +1,4 @@
-"""Who holds a connection, told as operators would: with /proc (proc(5))."""
+"""Holders of a connection, named as operators would: with /proc (proc(5))."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""What is written about the settings is what the code declares."""
+"""Documents about the settings say the same as the code."""
 
 from __future__ import annotations
 

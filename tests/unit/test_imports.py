@@ -29,7 +29,8 @@ def modules() -> dict[str, Path]:
 
 
 def statements(body: Iterable[ast.stmt]) -> Iterator[ast.stmt]:
-    """What runs when a module is imported: not what is in functions, or for type checkers."""
+    """Statements that run when a module is imported: not those in functions, or for type
+    checkers."""
     for statement in body:
         yield statement
         if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
@@ -58,7 +59,7 @@ def imported(name: str, file: Path, known: Iterable[str]) -> set[str]:
 
 
 def test_no_import_needs_another_one_before_it():
-    """What a module names it imports, and the imports form no circle: so any may come first."""
+    """A module imports all that it names, and the imports form no circle: so any may come first."""
     known = modules()
     assert "router.cli.main" in known
     graph = {name: imported(name, file, known) for name, file in known.items()}

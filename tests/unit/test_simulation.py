@@ -1,4 +1,4 @@
-"""What the simulation promises of choosing, ejecting and recovering, with the real modules."""
+"""Promises of the simulation about selection, ejection and recovery, with the real modules."""
 
 from __future__ import annotations
 

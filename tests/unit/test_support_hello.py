@@ -49,7 +49,7 @@ def in_records(hello: bytes, sizes: tuple[int, ...]) -> bytes:
 
 
 def feed(reader: HelloReader, data: bytes, cuts: list[int]) -> Read:
-    """What the reader says of these bytes in these segments, in the end."""
+    """Final result of the reader for these bytes in these segments."""
     read: Read = Unread.more
     for begin, end in pairwise([0, *sorted(cuts), len(data)]):
         if read is Unread.more and begin != end:

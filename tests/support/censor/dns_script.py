@@ -1,4 +1,4 @@
-"""What a pretend resolver answers: scripted replies to each name. Pure."""
+"""Answers of a pretend resolver: scripted replies to each name. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

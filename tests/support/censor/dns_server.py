@@ -25,7 +25,7 @@ MEDIA_TYPE = "application/dns-message"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What was asked, and how."""
+    """A question, and the way it was asked."""
 
     transport: str
     """udp, tcp or https"""
@@ -35,7 +35,7 @@ class Query:
 
 
 class _Answering:
-    """What all transports have in common."""
+    """Parts that all transports share."""
 
     def __init__(self, script: Script | None) -> None:
         self.script = script or Script()

@@ -1,4 +1,4 @@
-"""What a censor reads of a connection: the server name in the ClientHello (RFC 8446 section 4.1.2).
+"""The server name that a censor reads in a ClientHello (RFC 8446 section 4.1.2).
 
 TCP may deliver a hello in any pieces, and TLS may spread it over several records. Some censors put
 both together again, some neither; `HelloReader` can be any of them.

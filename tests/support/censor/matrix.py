@@ -25,7 +25,7 @@ APART = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """How a cell is set up."""
+    """Set-up of a cell."""
 
     addresses: int
     remembers: bool
@@ -44,7 +44,7 @@ def variants(cell: Cell) -> list[Variant]:
 
 @dataclass(slots=True)
 class Tally:
-    """What was said in the trials of one variant."""
+    """Diagnoses in the trials of one variant."""
 
     trials: int = 0
     right: int = 0

@@ -50,7 +50,7 @@ def require_namespaces() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Met:
-    """What the client in the lab met."""
+    """Observations of the client in the lab."""
 
     operation: str
     failure: str | None
@@ -64,7 +64,7 @@ class Met:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What the client in the lab says of a path."""
+    """Diagnosis of a path by the client in the lab."""
 
     verdict: str
     level: str

@@ -14,7 +14,7 @@ RESET, SILENCE = "reject with tcp reset", "drop"
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a lab loads: an nft table, and the names that iptables marks."""
+    """Rules of a lab: an nft table, and the names that iptables marks."""
 
     nft: str
     names: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ class Segment:
 
     @property
     def next_seq(self) -> int:
-        """What the sender will send next."""
+        """The sender's next sequence number."""
         extra = bool(self.flags & SYN) + bool(self.flags & FIN)
         return (self.seq + len(self.payload) + extra) % (1 << 32)
 

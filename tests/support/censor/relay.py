@@ -29,7 +29,7 @@ Address = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """What began on one connection, and what was done with it."""
+    """A handshake on one connection, and the treatment of it."""
 
     at: float
     """Seconds of the censor's clock (time.monotonic)."""

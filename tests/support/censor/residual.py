@@ -11,7 +11,7 @@ Ends = tuple[str, str, int]
 
 
 class ResidualTable:
-    """Who is disturbed until when; times are seconds of any one clock."""
+    """Connections to disturb, and until when; times are seconds of any one clock."""
 
     def __init__(self) -> None:
         self._until: dict[Ends, tuple[float, Residual]] = {}

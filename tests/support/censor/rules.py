@@ -1,4 +1,4 @@
-"""What a censor does with whom: rules over what it read of a connection. Pure."""
+"""Rules of a censor over the bytes that it read of a connection. Pure."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from tests.support.censor.hello import Hello, Read, Unread
 
 
 class Ending(StrEnum):
-    """How a connection is ended that is not relayed."""
+    """Ways to end a connection that is not relayed."""
 
     rst = "rst"
     fin = "fin"
@@ -130,7 +130,7 @@ def without_name(read: Read) -> bool:
 
 
 def not_tls(read: Read) -> bool:
-    """What is not TLS, as far as the censor can read."""
+    """True if it is not TLS, as far as the censor can read."""
     return read is Unread.not_tls
 
 

@@ -28,7 +28,7 @@ PACE = hurried(RESIDUAL + 0.3)
 
 @dataclass(frozen=True)
 class World:
-    """What all scenes share."""
+    """State that all scenes share."""
 
     server: TlsServer
     """Answers every request with a long body."""

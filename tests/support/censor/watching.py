@@ -1,4 +1,4 @@
-"""What the monitor does with a path over minutes, in one call: probe it, and examine it if need be.
+"""The monitor's work on a path over minutes, in one call: a probe, and a block test if need be.
 
 A handshake with the mirror's name, an examination when that is cut off, and what is believed from
 then on. The parts are the monitor's own; only the schedule is missing.
@@ -45,7 +45,7 @@ def hurried(hold: float) -> DiagnosisTiming:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosed:
-    """What was found about one path or name."""
+    """Findings about one path or name."""
 
     finding: Finding
     believed: Level = Level.none

@@ -1,4 +1,4 @@
-"""Who may read the TCP admin listener, and what the admin API takes."""
+"""Access to the TCP admin listener, and inputs of the admin API."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the diagnosis says is said in Chinese too."""
+"""Sentences of the diagnosis in Chinese."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ Contexts = list[dict[str, Any]]
 
 @pytest.fixture
 async def reported() -> AsyncIterator[Contexts]:
-    """What reaches the exception handler of the event loop."""
+    """Reports that reach the exception handler of the event loop."""
     loop, heard = asyncio.get_running_loop(), Contexts()
     loop.set_exception_handler(lambda _, context: heard.append(context))
     yield heard

@@ -1,4 +1,4 @@
-"""What is left of a key, and how amounts are read and written."""
+"""The rest of a key's quotas, and the form of amounts."""
 
 from __future__ import annotations
 

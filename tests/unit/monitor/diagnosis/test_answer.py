@@ -1,4 +1,4 @@
-"""What a response to the probe's request says about a mirror."""
+"""Meaning of a response to the probe's request for a mirror."""
 
 import json
 

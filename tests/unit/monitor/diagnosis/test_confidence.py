@@ -1,4 +1,4 @@
-"""How sure we are: what counts, what is added, and what is discarded."""
+"""Confidence: observations that count, are added, or are discarded."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How often a path without a block is called blocked, on a network that resets hellos at random."""
+"""False positives on a network that resets hellos at random."""
 
 from random import Random
 

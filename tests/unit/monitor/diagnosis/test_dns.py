@@ -1,4 +1,4 @@
-"""What the answers of several resolvers mean."""
+"""Meaning of the answers of several resolvers."""
 
 import pytest
 

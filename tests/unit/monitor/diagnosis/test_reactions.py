@@ -1,4 +1,4 @@
-"""What follows from a verdict, and for how long."""
+"""Reactions to verdicts, and their durations."""
 
 from random import Random
 

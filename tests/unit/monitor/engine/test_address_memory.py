@@ -1,4 +1,4 @@
-"""What is remembered of addresses between probes."""
+"""Memory of addresses between probes."""
 
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.address_memory import Baseline, LastGood, RoundTrips

@@ -1,4 +1,4 @@
-"""How often canaries are sent, and how many tokens they may take."""
+"""Frequency of canaries, and their budget of tokens."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What is shown of a mirror, as results and wishes come in."""
+"""The shown state of a mirror, as results and overrides come in."""
 
 from dataclasses import replace
 

@@ -1,5 +1,5 @@
-"""What is done about each verdict: every row of the table of reactions, on a mirror of two names
-and two addresses."""
+"""Reactions in effect: every row of the table of reactions, on a mirror of two names and two
+addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a worker can carry, and who makes way."""
+"""Capacity of a worker, and the connections that make way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asking: peers, trusted proxies and what they say."""
+"""Client addresses: peers, trusted proxies and their fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an issued key is counted by, and what is told to who may not come in with one."""
+"""Counts of an issued key, and the errors for one that is not let in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be asked with a key that many share, and what of that can be metered."""
+"""Permitted requests with a shared key, and those of them that can be metered."""
 
 from __future__ import annotations
 

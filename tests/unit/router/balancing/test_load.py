@@ -1,4 +1,4 @@
-"""What a mirror costs, and what changes it."""
+"""The cost of a mirror, and its changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose limit a 429 is, and who keeps away for how long."""
+"""Scopes of a 429: the requests that keep away, and for how long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be tried again, and what it costs."""
+"""Retries: permission and cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a request may take."""
+"""Timeouts of a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people read of an inspection."""
+"""A diagnosis as people read it."""
 
 import json
 

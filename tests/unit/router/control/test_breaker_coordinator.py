@@ -60,7 +60,7 @@ class Control:
         self.hear("w0", Tripped(mirror, cause, self.now + 10))
 
     def lease(self, process: str) -> Lease:
-        """What this worker is granted when it asks."""
+        """Return the lease that this worker is granted."""
         self.to_one.clear()
         self.hear(process, Asked("a"))
         to, word = self.to_one[-1]

@@ -47,7 +47,7 @@ class Keeper:
         self.applied.append(changes)
 
     def successor(self) -> Configuration:
-        """What a control process begins with that replaces this one, through JSON as handed."""
+        """State of a control process that replaces this one, through JSON as handed down."""
         handed = self.told[-1]["document"] if self.told else Loaded.first(self.path).hand_down()
         return self.of(Loaded.handed(json.loads(json.dumps(handed))))
 

@@ -1,4 +1,4 @@
-"""What is said with a new key that could not be used."""
+"""Notes beside a new key that could not be used."""
 
 from __future__ import annotations
 

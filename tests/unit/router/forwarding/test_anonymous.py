@@ -1,4 +1,4 @@
-"""Who may call without a key: no web page of a stranger, and nobody by DNS rebinding."""
+"""Anonymous callers: no web page of a stranger, and nothing by DNS rebinding."""
 
 from typing import Any
 

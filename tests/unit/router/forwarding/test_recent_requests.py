@@ -1,4 +1,4 @@
-"""What a worker remembers of its last requests."""
+"""A worker's memory of its last requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is counted stays right while cells are kept at hand."""
+"""Counts stay right while cells are kept at hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request asks for, and the wish for its use that is spliced in."""
+"""Contents of a request, and the wish for its usage that is spliced in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a request counts for an estimate of its input."""
+"""Parts of a request that count for an estimate of its input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the mirrors' words on use come to, dialect by dialect."""
+"""Usage as the mirrors state it, dialect by dialect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the messages of a WebSocket with a mirror's key ask for, and what they are charged."""
+"""Messages of a WebSocket with a mirror's key: permissions and charges."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is handed down to child processes besides their configuration."""
+"""Inheritance of child processes besides their configuration."""
 
 from __future__ import annotations
 

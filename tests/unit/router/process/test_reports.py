@@ -1,4 +1,4 @@
-"""What a worker tells control."""
+"""Reports of a worker to control."""
 
 from __future__ import annotations
 

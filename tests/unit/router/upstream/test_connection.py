@@ -68,7 +68,7 @@ class Pair:
         self.connection.take(self.user, to_head=False)
 
     async def told(self, count: int) -> list[object]:
-        """What the user was told, once it is that much."""
+        """Return the user's output, once it is that much."""
         await wait_until_async(lambda: len(self.user.told) >= count, what="the user to be told")
         return self.user.told
 

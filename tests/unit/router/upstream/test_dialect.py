@@ -1,4 +1,4 @@
-"""What events say in each dialect, and how an interruption is told."""
+"""Meaning of events in each dialect, and the form of an interruption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What mirrors list for their own keys, and which requests that keeps away from them."""
+"""Lists of models for mirrors' own keys, and the requests that they keep away."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written: request heads for mirrors, answers made here, cross-origin fields."""
+"""Written bytes: request heads for mirrors, local responses, cross-origin fields."""
 
 from __future__ import annotations
 
