@@ -23,13 +23,22 @@ from router.admission.key_scope import refusal_of_model, refusal_of_price
 from router.balancing.timeouts import is_reasoning
 from router.metering.metered_request import ANONYMOUS, Metering
 from router.metering.prices import day_of
-from router.metering.request_scan import DECIDING, KEPT, ambiguous, counted_size
+from router.metering.request_scan import MOST_MODEL, counted_size
 from router.metering.reservations import Reservation
 from router.metering.usage import Basis, Usage, sane
 from router.metering.usage_reader import parsed, usage_of
 from router.metering.usage_taps import tokens_in
+from router.metering.websocket_events import (
+    HOLDERS,
+    is_continued,
+    model_name,
+    models_named,
+    nested,
+    read_event,
+    request_of,
+)
 from router.wire.error_response import Problem
-from router.wire.json_scan import fold, has_too_many_parts
+from router.wire.json_scan import fold
 from router.wire.websocket import NOT_TEXT, POLICY, TOO_BIG, UNSUPPORTED
 
 MOST_OPEN = 64
@@ -64,30 +73,6 @@ _TYPES = {
     ),
 }
 """Client events that are known; of others it could not be said what they ask for."""
-_READ = DECIDING | {
-    "type",
-    "event_id",
-    "response",
-    "session",
-    "audio",
-    "transcription",
-    "stream_id",
-}
-_HOLDERS = (
-    ("response",),
-    ("session",),
-    ("session", "audio"),
-    ("session", "audio", "input"),
-    ("session", "audio", "input", "transcription"),
-    ("session", "input_audio_transcription"),
-)
-"""Objects of an event that are read."""
-_ENVELOPE = frozenset(("type", "event_id", "stream_id", "response"))
-"""Keys of an event whose parameters stand in "response" alone."""
-_BOUNDS = ("max_output_tokens", "store")
-"""Parameters by which an answer is taken to cost less."""
-_FREE = frozenset(("parameters", "metadata", "variables", "item"))
-"""Keys whose values are the caller's words and schemas, which may have any keys."""
 _QUERIED = frozenset(("model", "deployment", "deployment_id", "engine"))
 """Parts of a query by which servers choose a model."""
 _FINAL = frozenset(
@@ -102,7 +87,6 @@ _DELTA = re.compile(rb'\s*\{\s*"type"\s*:\s*"[\w.]+\.delta"')
 _AUDIO_DELTA = "audio.delta"
 _AUDIO_BYTES_PER_TOKEN = 533
 """Base64 of 50 ms of G.711 (8,000 bytes a second), which are one token; PCM at 24 kHz has more."""
-_MOST_MODEL = 128
 _MOST_IDS = 1024
 """Event ids of one socket that are remembered; later ones tie no error to a request."""
 
@@ -150,7 +134,7 @@ class _Turn:
         """The answer's, once it has begun."""
         self.most = sane(request.get("max_output_tokens"))
         self.keeps = request.get("store") is not False
-        self.continues = _continues(request)
+        self.continues = is_continued(request)
         self.begun = False
         """True if the mirror works on it."""
         self.event_id: str | None = None
@@ -237,7 +221,7 @@ class WebSocketMeter:
         found = key()
         self._named = ANONYMOUS if isinstance(found, Problem) else found
         """The key as it stood last."""
-        self._model = _queried(target)[-1][:_MOST_MODEL]
+        self._model = _queried(target)[-1][:MOST_MODEL]
         self._transcriber = ""
         self._turns: deque[_Turn] = deque()
         self._left: bool | None = None
@@ -295,7 +279,7 @@ class WebSocketMeter:
             if strict:
                 return Refused(UNSUPPORTED, _unread("be text"))
             return self._paced()
-        event, twice, large = _event(payload)
+        event, twice, large = read_event(payload)
         if event is None:
             self._unread = self._doubtful = True
             if not strict:
@@ -323,10 +307,10 @@ class WebSocketMeter:
     ) -> Reservation | Problem | None:
         if not self._creates(event) or (key.left, key.tokens_left) == (None, None):
             return None
-        request, models = _request(event), self._models(event)
+        request, models = request_of(event), self._models(event)
         size, most = counted_size(len(payload), request), sane(request.get("max_output_tokens"))
         return self._metering.reserve(
-            key, models[-1], size, most, self._wall(), continues=_continues(request)
+            key, models[-1], size, most, self._wall(), continues=is_continued(request)
         )
 
     def _paced(self) -> Refused | None:
@@ -342,8 +326,8 @@ class WebSocketMeter:
         if twice:
             message = f'The message has "{twice}" twice, or in capitals: send it once.'
             return Problem(400, "ambiguous_request", message)
-        for names in _HOLDERS:
-            if not isinstance(_inner(event, *names), Mapping | None):
+        for names in HOLDERS:
+            if not isinstance(nested(event, *names), Mapping | None):
                 return _unread(f'have an object as "{names[-1]}"')
         kind = event.get("type")
         if not isinstance(kind, str) or kind not in _TYPES[self._talk]:
@@ -352,11 +336,11 @@ class WebSocketMeter:
         if self._creates(event):
             if (problem := self._metering.spent(key)) is not None:
                 return problem
-            readings = (event, _inner(event, "response"))
-            if any(_inner(each, "background") not in (None, False) for each in readings):
+            readings = (event, nested(event, "response"))
+            if any(nested(each, "background") not in (None, False) for each in readings):
                 message = 'A key may not ask for "background" over a WebSocket.'
                 return Problem(403, "endpoint_not_metered", message)
-        for model in (*self._models(event), *_named(event)):
+        for model in (*self._models(event), *models_named(event)):
             problem = refusal_of_model(key, model)
             if problem is None and key.left is not None and not self._has_price(model):
                 problem = refusal_of_price(model)
@@ -369,17 +353,17 @@ class WebSocketMeter:
 
     def _models(self, event: Mapping[str, Any]) -> list[str]:
         """Every model that an event names; "" where it must name one and does not."""
-        found = [event.get("model"), _inner(event, "response", "model")]
+        found = [event.get("model"), nested(event, "response", "model")]
         if self._talk is Talk.responses:
             asks = event.get("type") == "response.create"
             named = [model for model in found if model is not None]
-            return [_name(model) for model in named] or ([""] if asks else [])
+            return [model_name(model) for model in named] or ([""] if asks else [])
         found += [
-            _inner(event, "session", "model"),
-            _inner(event, "session", "audio", "input", "transcription", "model"),
-            _inner(event, "session", "input_audio_transcription", "model"),
+            nested(event, "session", "model"),
+            nested(event, "session", "audio", "input", "transcription", "model"),
+            nested(event, "session", "input_audio_transcription", "model"),
         ]
-        return [_name(model) for model in found if model is not None]
+        return [model_name(model) for model in found if model is not None]
 
     def _note(
         self,
@@ -393,14 +377,14 @@ class WebSocketMeter:
             self._doubtful = True
         event_id = self._new_id(event.get("event_id"))
         if self._talk is Talk.realtime:
-            told = _inner(event, "session", "audio", "input", "transcription", "model")
-            told = told or _inner(event, "session", "input_audio_transcription", "model")
-            self._transcriber = _name(told) if told else self._transcriber
-            self._model = _name(_inner(event, "session", "model")) or self._model
+            told = nested(event, "session", "audio", "input", "transcription", "model")
+            told = told or nested(event, "session", "input_audio_transcription", "model")
+            self._transcriber = model_name(told) if told else self._transcriber
+            self._model = model_name(nested(event, "session", "model")) or self._model
         elif self._turns and event.get("type") == "response.steer":
             self._turns[-1].size += len(payload)
         if creates:
-            request, models = _request(event), self._models(event)
+            request, models = request_of(event), self._models(event)
             size, stream = counted_size(len(payload), request), request.get("stream_id")
             turn = _Turn(models or [self._model], size, stream, request, reservation)
             if self._talk is Talk.realtime:
@@ -448,7 +432,7 @@ class WebSocketMeter:
         elif kind in _FINAL:
             response = event.get("response")
             told = usage_of(response.get("usage")) if isinstance(response, Mapping) else None
-            status = _inner(event, "response", "status")
+            status = nested(event, "response", "status")
             self._end_turn(event, told, kind == "response.failed" or status == "failed")
         elif kind == "response.created":
             self._begin_turn(event)
@@ -466,14 +450,14 @@ class WebSocketMeter:
 
     def _begin_turn(self, event: Mapping[str, Any]) -> None:
         """An answer begins: the oldest that has not, or one that was not asked for."""
-        told = _inner(event, "response", "id")
+        told = nested(event, "response", "id")
         if told is not None and any(turn.id == told for turn in self._turns):
             return
         waiting = [turn for turn in self._turns if not turn.begun]
         if waiting:
             turn = self._turn(event, waiting)
         elif len(self._turns) < MOST_OPEN:
-            model = _name(_inner(event, "response", "model")) or self._model
+            model = model_name(nested(event, "response", "model")) or self._model
             turn = _Turn([model], 0, event.get("stream_id"), {})
             if self._talk is Talk.realtime:
                 turn.keeps, turn.continues = False, True
@@ -485,7 +469,7 @@ class WebSocketMeter:
     def _refuse_turn(self, event: Mapping[str, Any]) -> None:
         """An error ends the request that it names, or the only message that it can be about; any
         other may be about another message, while the mirror works on."""
-        about, turn = _inner(event, "error", "event_id"), None
+        about, turn = nested(event, "error", "event_id"), None
         waiting = [turn for turn in self._turns if not turn.begun]
         if isinstance(about, str):
             if not self._unread:
@@ -500,9 +484,9 @@ class WebSocketMeter:
     @staticmethod
     def _turn(event: Mapping[str, Any], turns: Sequence[_Turn]) -> _Turn:
         """The one that an event is about: by its id, its stream, its model; else the oldest."""
-        stream, told = event.get("stream_id"), _inner(event, "response", "id")
+        stream, told = event.get("stream_id"), nested(event, "response", "id")
         told = event.get("response_id") if told is None else told
-        model = _name(_inner(event, "response", "model"))
+        model = model_name(nested(event, "response", "model"))
 
         def likeness(turn: _Turn) -> tuple[bool, bool, bool]:
             named = any(name and model.startswith(name) for name in turn.models)
@@ -514,13 +498,13 @@ class WebSocketMeter:
         turn, alone = None, len(self._turns) == 1
         if failed:
             self._doubtful = True  # an error may come besides
-        candidates = self._ending(_inner(event, "response", "id"))
+        candidates = self._ending(nested(event, "response", "id"))
         if candidates:
             begun = [turn for turn in candidates if turn.begun]
             turn = self._turn(event, begun or candidates)
             self._turns.remove(turn)
         if told is not None:
-            model = _name(_inner(event, "response", "model")) or self._model
+            model = model_name(nested(event, "response", "model")) or self._model
             models = turn.models if turn is not None else [model]
             self._charge(self._dearer(models, model, told), told)
             alone = alone and self._talk is Talk.responses
@@ -590,87 +574,6 @@ class WebSocketMeter:
         if self._talk is Talk.responses:
             event["status"] = problem.status
         return json.dumps(event, ensure_ascii=False).encode("utf-8", "replace")
-
-
-class _Object(dict[str, Any]):
-    """A JSON object that knows what else was written than its keys tell."""
-
-    twice = ""
-    """A key that could be taken in two ways."""
-    models: Sequence[Any] = ()
-    """Every value of "model", in whatever case."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> _Object:
-    found = _Object(pairs)
-    found.twice = ambiguous((key for key, _ in pairs), _READ)
-    found.models = [value for key, value in pairs if fold(key) == "model"]
-    return found
-
-
-def _request(event: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The parameters of a `response.create`, which stand in the event or in its "response".
-
-    Where they stand in both, servers read one or the other: a bound counts if both have it.
-    """
-    inner = event.get("response")
-    if not isinstance(inner, Mapping):
-        return event
-    merged = {**event, **inner}
-    if not event.keys() <= _ENVELOPE:
-        for bound in _BOUNDS:
-            if event.get(bound) != inner.get(bound):
-                merged.pop(bound, None)
-    return merged
-
-
-def _continues(request: Mapping[str, Any]) -> bool:
-    """True if the input has more than the request, which the mirror keeps."""
-    return any(request.get(key) for key in KEPT) or isinstance(request.get("prompt"), Mapping)
-
-
-def _named(event: Mapping[str, Any]) -> list[str]:
-    """Models that stand anywhere in an event, as in its tools."""
-    found: list[str] = []
-    stack: list[Any] = [event]
-    while stack:
-        each = stack.pop()
-        if isinstance(each, _Object):
-            found += [_name(model) for model in each.models if isinstance(model, str)]
-            for key, value in each.items():
-                if key not in _FREE and not (key == "input" and isinstance(value, list)):
-                    stack.append(value)
-        elif isinstance(each, list):
-            stack += each
-    return found
-
-
-def _event(payload: bytes) -> tuple[_Object | None, str, bool]:
-    """An event, a key of it that could be taken in two ways, and whether it is too much to read."""
-    if has_too_many_parts(payload):
-        return None, "", True
-    try:
-        event = json.loads(payload.decode(), object_pairs_hook=_object)
-    except (ValueError, RecursionError):
-        return None, "", False
-    if not isinstance(event, _Object):
-        return None, "", False
-    read = [event, *(_inner(event, *names) for names in _HOLDERS)]
-    twice = next((each.twice for each in read if isinstance(each, _Object) and each.twice), "")
-    inner = event.get("response")
-    if not twice and isinstance(inner, _Object):
-        twice = next((name for name in inner if name in _READ and name in event), "")
-    return event, twice, False
-
-
-def _inner(event: object, *names: str) -> Any:
-    for name in names:
-        event = event.get(name) if isinstance(event, Mapping) else None
-    return event
-
-
-def _name(model: object) -> str:
-    return model[:_MOST_MODEL] if isinstance(model, str) else ""
 
 
 def _unread(what: str) -> Problem:
