@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 from monitor.health.snapshot import State
+from router.admission.credentials import Caller
+from router.admission.shared_table import UNCOUNTED
 from router.balancing.failure import OF_OWN_KEY, TRAITS, Blame, FailedAttempt, Failure
 from router.balancing.pool import Attempt
 from router.balancing.rate_limit import LENT, should_retry, wait_of
 from router.balancing.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
 from router.balancing.timeouts import OVERDUE, leave_early, soft_limit
 from router.forwarding.body import RequestBody
-from router.forwarding.choosing import Choosing, Taken
 from router.forwarding.context import WorkerContext
-from router.forwarding.local_response import all_failed
+from router.forwarding.local_response import (
+    FULL,
+    OUTAGE,
+    UNSERVED,
+    all_failed,
+    all_limited,
+    no_key_fits,
+)
 from router.forwarding.opening import Opening
 from router.forwarding.recent_requests import Tried
 from router.forwarding.request_context import RequestContext
-from router.forwarding.request_policy import RequestPolicy
+from router.forwarding.request_policy import RequestPolicy, model_of
 from router.upstream.connection import UpstreamConnection
+from router.upstream.limiter import Limiter
 from router.upstream.upstream import Upstream
 from router.wire.error_response import Problem
 from router.wire.faults import guarded
@@ -28,22 +38,42 @@ from router.wire.faults import guarded
 Opened = Callable[[Upstream, UpstreamConnection, float], None]
 Failed = Callable[[Failure, str], None]
 _NEVER = Repeat.never
+_OWN, _ISSUED, _ = Caller
 HEDGE_AFTER = 0.5
 """Seconds for TCP and TLS, after which a mirror that has a connection ready is better."""
 _NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
-class Attempts(Choosing):
-    """Asks the mirrors that were chosen for a request, and remembers what became of each."""
+class Taken(NamedTuple):
+    """A chosen mirror, with the attempt and the connection or place held on it."""
+
+    attempt: Attempt[Upstream]
+    connection: UpstreamConnection | None
+    """One that waited; None: a new one is needed."""
+    place: int
+    """For the new one, among those that the mirror may have."""
+
+
+class Attempts:
+    """Attempts of one request: the choice of mirrors, and the outcome on each."""
 
     __slots__ = (
+        "_asked",
         "_attempt",
         "_began",
+        "_body",
+        "_context",
         "_ends_at",
         "_handed_over",
         "_hedge",
+        "_in_turn",
+        "_met_full",
+        "_model",
         "_opening",
         "_perhaps",
+        "_plan",
+        "_ready",
+        "_tried",
         "_tries",
         "ended",
         "failed",
@@ -59,11 +89,23 @@ class Attempts(Choosing):
         began: float,
         ends_at: float,
     ) -> None:
-        """`began` and `ends_at` are on the plane's clock."""
-        Choosing.__init__(self, context, asked, body, plan)
+        """`began` and `ends_at` are on the context's clock."""
+        self._context = context
+        self._asked = asked
+        self._body = body
+        self._plan = plan
+        self._model: str | None = None
+        """The model of the body, once a mirror asks for it."""
+        self._tried: list[str] = []
+        self._in_turn = False
+        """True if it waited in the queue, and this is its turn."""
+        self._met_full = False
+        """True if a mirror was left out because it has no room for now."""
+        self._ready = False
+        """True if only a mirror with an idle connection will do."""
         self.failed: list[FailedAttempt] = []
         self.ended: tuple[Tried, ...] = ()
-        """Every attempt that has failed or was left for another, for the trail."""
+        """Every attempt that has failed or was left for another, for `mirrorgate explain`."""
         self.mirror = ""
         """The id of the mirror of the current or last attempt."""
         self._began = began
@@ -98,9 +140,9 @@ class Attempts(Choosing):
         before, context = self.failed, self._context
         pooled = pooled and not (before and before[-1].failure is Failure.stale)
         self._hedge_no_more()
-        taken = self.take(pooled, replayable, now, again=bool(before))
+        taken = self._take(pooled, replayable, now, again=bool(before))
         if taken is None:
-            return self.nobody(before)
+            return self._nobody(before)
         if before:
             context.stats.retried(before[-1].failure)
             if self._perhaps:
@@ -129,7 +171,7 @@ class Attempts(Choosing):
         opening, slow = self._opening, self._attempt
         if opening is None or opening.done or slow is None:
             return
-        taken = self.take(True, replayable, self._context.clock(), again=False, ready=True)
+        taken = self._take(True, replayable, self._context.clock(), again=False, ready=True)
         if taken is None:
             return
         opening.cancel()
@@ -146,8 +188,8 @@ class Attempts(Choosing):
             hedge.cancel()
 
     def another_turn(self) -> None:
-        """It is this request's turn in the line."""
-        self.in_turn = True
+        """It is this request's turn in the queue."""
+        self._in_turn = True
 
     def _course(self) -> Tries:
         if self._tries is None:
@@ -157,6 +199,139 @@ class Attempts(Choosing):
     def give_up(self) -> Problem:
         """The error when no other attempt may be made."""
         return all_failed(self.failed, self._context.router.expose_mirror)
+
+    # Selection
+
+    def _take(
+        self, pooled: bool, replayable: bool, now: float, *, again: bool, ready: bool = False
+    ) -> Taken | None:
+        """The mirror for the next attempt, or None.
+
+        `pooled`: a connection that waited will do; `ready`: only such a one. `replayable`: the
+        request could be sent to yet another mirror. `again`: one has failed before.
+        """
+        context, plan = self._context, self._plan
+        self._ready = ready
+        repeatable = replayable and plan.repeat is not _NEVER
+        while True:
+            attempt = context.pool.choose(
+                self._accepts, plan.baseline, now, repeatable=repeatable, again=again
+            )
+            if attempt is None:
+                return None
+            upstream = attempt.member
+            connection = upstream.take_idle(context.wheel.now) if pooled else None
+            place: int | None = UNCOUNTED
+            if ready and connection is None:
+                place = None  # it was not fit to be used again; there may be others
+            elif upstream.gate is not None:
+                place = self._room(upstream, upstream.gate, connection)
+            if place is not None:
+                self._tried.append(upstream.id)
+                return Taken(attempt, connection, place)
+            attempt.passed_on()
+
+    def _room(
+        self, upstream: Upstream, gate: Limiter, connection: UpstreamConnection | None
+    ) -> int | None:
+        """Room for one more request on a mirror with limits; None if there is none for now."""
+        context = self._context
+        now = context.clock()
+        connects = connection is None and gate.counts_connections
+        place = gate.enter(now, connects)
+        if place is None and connects and self._makes_way(upstream):
+            place = gate.enter(now, connects)
+        if place is None and connection is not None:
+            upstream.give_back(connection, context.wheel.now)
+        return place
+
+    def _makes_way(self, upstream: Upstream) -> bool:
+        """Close a connection that is not fit for this request, or that no client waits for."""
+        return upstream.drop_idle() or self._context.abandoned.make_way(upstream)
+
+    def _accepts(self, upstream: Upstream) -> bool:
+        """True if this mirror may be chosen now."""
+        if not upstream.available or upstream.id in self._tried or not self.fits(upstream):
+            return False
+        if self._ready and not upstream.has_idle:
+            return False
+        context = self._context
+        blocks = context.pool.blocks
+        if blocks.some and blocks.until(upstream.id, self._asked.limited_as, context.clock()):
+            return False
+        gate = upstream.gate
+        if gate is not None and (gate.closed_until > context.clock() or self._is_behind):
+            self._met_full = True
+            return False
+        return True
+
+    @property
+    def _is_behind(self) -> bool:
+        """True if other requests wait in the queue, and it is not this one's turn."""
+        return not self._in_turn and len(self._context.line) > 0
+
+    def _nobody(self, failed: Sequence[FailedAttempt]) -> Problem:
+        """Return the error when no mirror is left for another attempt; FULL if one may be soon."""
+        context = self._context
+        if self._met_full:
+            self._met_full = self._in_turn = False
+            return FULL
+        blocks, now = context.pool.blocks, context.clock()
+        fitting = [u.id for u in context.upstreams if u.available and self.fits(u)]
+        if self._asked.limited_as is LENT:
+            fitting = [mirror for mirror in fitting if not blocks.is_spent(mirror, now)]
+        wait = blocks.soonest(fitting, self._asked.limited_as, now)
+        if wait is not None:
+            return all_limited(wait)
+        named = context.router.expose_mirror
+        return all_failed(failed, named) if failed else self._no_mirror()
+
+    # Eligibility of a mirror
+
+    def fits(self, upstream: Upstream) -> bool:
+        """True if the mirror could serve the request, with its own key if that is asked for."""
+        return (self._asked.caller is _OWN or upstream.lends_key) and self._is_made_for(upstream)
+
+    def _is_made_for(self, upstream: Upstream) -> bool:
+        """The same, as if no mirror's key were refused."""
+        known = self._asked.suits.get(upstream)
+        if known is None:
+            known = self._suits_caller(upstream) and upstream.serves(self._asked.target)
+            self._asked.suits[upstream] = known
+        picky = upstream.mirror.models or upstream.lacks
+        return known and (not picky or self._has_model(upstream))
+
+    def _suits_caller(self, upstream: Upstream) -> bool:
+        """True if the mirror is configured for the caller's key."""
+        shown = self._asked.credentials
+        if shown.caller is _OWN:
+            return all(map(upstream.takes_key, shown.keys))
+        return bool(upstream.api_key)
+
+    def _has_model(self, upstream: Upstream) -> bool:
+        """Looked up only when a mirror has a list of its own."""
+        if self._model is None and self._body.collected:
+            self._model = model_of(self._body.peek())
+        if not self._model or not upstream.mirror.models:
+            # What a mirror lists for its own key says nothing of callers' keys.
+            own = self._asked.caller is _OWN
+            return own or self._model not in upstream.lacks
+        return self._model in upstream.mirror.models
+
+    def _no_mirror(self) -> Problem:
+        """The error when no mirror can be asked; 401 only where another key would help."""
+        context = self._context
+        enabled = [upstream for upstream in context.upstreams if upstream.mirror.enabled]
+        if not enabled or any(map(self._is_made_for, enabled)):
+            return OUTAGE
+        if self._model:
+            message = f"No mirror here serves the model {self._model!r}. GET /v1/models lists them."
+            return Problem(404, "model_not_found", message)
+        takers = [upstream for upstream in context.upstreams if self._suits_caller(upstream)]
+        if takers:
+            served = any(upstream.serves(self._asked.target) for upstream in takers)
+            return OUTAGE if served else UNSERVED
+        return OUTAGE if self._asked.caller is _ISSUED else no_key_fits(context)
 
     # What becomes of the current attempt
 
@@ -191,7 +366,7 @@ class Attempts(Choosing):
         self._end(failure, look)
         self.failed.append(FailedAttempt(self.mirror, failure, detail))
         if failure is Failure.stale:
-            self.tried.remove(self.mirror)
+            self._tried.remove(self.mirror)
         return again
 
     def leaves(
@@ -201,7 +376,7 @@ class Attempts(Choosing):
 
         If so, the failure is noted; if not, it counts against the mirror all the same.
         """
-        another = any(map(self.accepts, self._context.upstreams))
+        another = any(map(self._accepts, self._context.upstreams))
         if another and self._may_repeat(failure, Commit.C2, replayable, look):
             self._end(failure, look)
             self.failed.append(FailedAttempt(self.mirror, failure, detail))
@@ -217,7 +392,7 @@ class Attempts(Choosing):
         """The caller's own key is over its limit there: this key keeps away, nobody else."""
         context = self._context
         wait = wait_of(look, context.wall())
-        context.pool.blocks.block(self.mirror, self.asked.limited_as, wait, context.clock())
+        context.pool.blocks.block(self.mirror, self._asked.limited_as, wait, context.clock())
         self.give_back()
 
     def give_back(self) -> None:
@@ -252,13 +427,13 @@ class Attempts(Choosing):
         return any(self._is_better(upstream, soft, now) for upstream in self._context.upstreams)
 
     def _is_better(self, upstream: Upstream, soft: float, now: float) -> bool:
-        if not self.accepts(upstream) or not upstream.breaker.closed:
+        if not self._accepts(upstream) or not upstream.breaker.closed:
             return False
         suspect, overdue = _suspicion(upstream, soft, now)
         return not suspect and overdue < OVERDUE
 
     def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
-        """Every attempt, for the trail; the last one had this outcome if it has not failed."""
+        """Return every attempt; the last one had this outcome if it has not failed."""
         attempt, ended = self._attempt, self.ended
         if attempt is None or (ended and ended[-1].began == attempt.began):
             return ended

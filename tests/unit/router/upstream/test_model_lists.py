@@ -12,9 +12,9 @@ from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import MetricRegistry
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
 from router.admission.credentials import Caller
+from router.forwarding.attempts import Attempts
 from router.forwarding.config import WorkerConfig
 from router.forwarding.context import WorkerContext
-from router.forwarding.eligibility import Eligibility
 from router.forwarding.metrics import FAMILIES
 from router.upstream.model_lists import lacking
 from router.upstream.upstream import MOST_OFFERED
@@ -119,7 +119,10 @@ def test_a_list_counts_for_requests_with_the_mirrors_own_key(
     )
     asked: Any = SimpleNamespace(caller=caller, suits=Suits(), target=b"/v1/chat/completions")
     body: Any = SimpleNamespace(collected=True, peek=lambda: b'{"model": "%s"}' % model.encode())
-    assert Eligibility(asked, body).fits(upstream) is fits
+    budget = SimpleNamespace(request=lambda at: None)
+    context: Any = SimpleNamespace(pool=SimpleNamespace(budget=budget))
+    policy: Any = None
+    assert Attempts(context, asked, body, policy, 0.0, 1.0).fits(upstream) is fits
 
 
 class Suits:
