@@ -33,7 +33,13 @@ from router.metering.estimates import UsageEstimates
 from router.metering.meter import Meter
 from router.metering.multipart import UploadTap
 from router.metering.prices import Prices, day_of
-from router.metering.request_scan import LIMITS, MOST_COUNT, RequestScan, scan_request
+from router.metering.request_scan import (
+    LIMITS,
+    MOST_COUNT,
+    RequestScan,
+    models_anywhere,
+    scan_request,
+)
 from router.metering.reservations import Reservation, Reservations
 from router.metering.usage import NOTHING, Basis, Usage
 from router.upstream.dialect import Dialect
@@ -165,10 +171,9 @@ class Metering:
             return NO_MEMORY if request.crowded_out else refusal_of_unread(self._limit)
         model = asked.model if asked is not None else ""
         named = [model] if model or kind is not Kind.free else []
-        for each in named + asked.others if asked is not None else named:
-            problem = refusal_of_model(key, each)
-            if problem is not None:
-                return problem
+        problem = self._refusal_of_models(key, request, asked, named)
+        if problem is not None:
+            return problem
         free = kind is Kind.free or bool(upload)
         if key.left is not None and not free and self.prices.of(model, day_of(wall)) is None:
             return refusal_of_price(model)
@@ -179,6 +184,19 @@ class Metering:
                 return found
             metered.reserved(found)
         return metered
+
+    def _refusal_of_models(
+        self, key: IssuedKey, request: Request, asked: RequestScan | None, named: list[str]
+    ) -> Problem | None:
+        if asked is not None:
+            named = named + asked.others
+        if key.models and asked is not None and request.body is not None:
+            try:
+                named += models_anywhere(request.body, request.target.partition(b"?")[2])
+            except RecursionError:
+                return refusal_of_unread(self._limit)
+        refusals = (refusal_of_model(key, model) for model in named)
+        return next((problem for problem in refusals if problem is not None), None)
 
     def _amounts(self, key: IssuedKey, metered: MeteredRequest, wall: float) -> tuple[int, int]:
         """Nano-units and tokens that a request may use."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 from router.metering.usage import sane
 from router.wire.json_scan import JsonObject, Member, fold, members, members_of_text, storable
@@ -170,8 +171,7 @@ def _tools(text: str) -> list[_Pairs] | None:
         tools = _PAIRS.raw_decode(text)[0]
     except RecursionError:
         return None
-    plain = isinstance(tools, list) and not isinstance(tools, _Pairs)
-    return [tool for tool in tools if isinstance(tool, _Pairs)] if plain else []
+    return [tool for tool in tools if isinstance(tool, _Pairs)] if _is_array(tools) else []
 
 
 def _twice_in_tools(tools: list[_Pairs]) -> str:
@@ -183,6 +183,53 @@ def _models_of_tools(tools: list[_Pairs]) -> list[str]:
     """The models that tools name, as `image_generation` of responses may."""
     named = (value for tool in tools for key, value in tool if key == "model")
     return [model if isinstance(model, str) else "" for model in named if model is not None]
+
+
+_NAMING = frozenset(("model", "models", "fallbacks", "engine", "deployment", "deployment_id"))
+"""Keys by which servers choose a model; LiteLLM and OpenRouter fall back on further ones."""
+_FREE = frozenset(
+    (
+        "contents",
+        "input",
+        "item",
+        "messages",
+        "metadata",
+        "parameters",
+        "properties",
+        "schema",
+        "variables",
+    )
+)
+"""Keys whose values are the caller's words and schemas, which may have any keys."""
+
+
+def models_anywhere(body: bytes, query: bytes) -> list[str]:
+    """Every model that a request names, wherever in its JSON or query; "" for one that is no text.
+
+    Raises RecursionError where it is nested too deeply.
+    """
+    found: list[str] = []
+    for name, values in parse_qs(query.replace(b";", b"&")).items():
+        if fold(name.decode("utf-8", "replace")) in _NAMING:
+            found += [value.decode("utf-8", "replace") for value in values]
+    stack: list[Any] = [_PAIRS.decode(body.decode())]
+    while stack:
+        each = stack.pop()
+        if not isinstance(each, _Pairs):
+            stack += each if isinstance(each, list) else []
+            continue
+        for key, value in each:
+            folded = fold(key)
+            if folded in _NAMING:
+                named = value if _is_array(value) else [value]
+                found += [one for one in named if isinstance(one, str)]
+            if folded not in _FREE:
+                stack.append(value)
+    return found
+
+
+def _is_array(value: object) -> bool:
+    return isinstance(value, list) and not isinstance(value, _Pairs)
 
 
 def _prompts(prompt: object) -> int:

@@ -605,3 +605,53 @@ def test_who_has_a_quota_of_money_pays_the_dearest_price_for_a_model_that_is_not
         [0, 0, 0, 0, 60_000, 0, 0],
         "",
     )
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"fallbacks": ["o3"]},
+        {"fallbacks": [{"model": "o3"}]},
+        {"tools": [{"type": "x", "image_generation": {"model": "o3"}}]},
+        {"tools": {"model": "o3"}},
+        {"tool_choice": {"model": "o3"}},
+        {"plugins": [{"id": "web", "model": "o3"}]},
+        {"extra_body": {"Model": "o3"}},
+        {"prompt": {"id": "p", "model": "o3"}},
+        {"engine": "o3"},
+        {"deployment_id": "o3"},
+    ],
+)
+def test_a_key_for_some_models_may_name_others_nowhere(more: dict[str, Any]) -> None:
+    refused = metering()[0].begin(PATTERNS, request(body={**CHAT, **more}), WALL)
+    assert isinstance(refused, Problem)
+    assert (refused.status, refused.code) == (404, "model_not_found")
+
+
+def test_a_key_for_some_models_may_name_others_in_no_query() -> None:
+    refused = metering()[0].begin(PATTERNS, request("chat/completions?Model=o3"), WALL)
+    assert isinstance(refused, Problem)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": "x", "model": "T"}]}]},
+        {"metadata": {"model": "T"}},
+        {
+            "tools": [
+                {"type": "function", "function": {"parameters": {"properties": {"model": {}}}}}
+            ]
+        },
+        {
+            "response_format": {
+                "json_schema": {"schema": {"properties": {"model": {"enum": ["T"]}}}}
+            }
+        },
+        {"engine": None},
+    ],
+)
+def test_words_and_schemas_of_a_caller_name_no_models(more: dict[str, Any]) -> None:
+    assert isinstance(
+        metering()[0].begin(PATTERNS, request(body={**CHAT, **more}), WALL), MeteredRequest
+    )
