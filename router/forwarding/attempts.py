@@ -1,10 +1,12 @@
-"""The mirrors tried for one request, one after the other; at most one is held at a time."""
+"""The mirrors tried for one request, one after the other; at most one is held at a time.
+
+Choice among those that fit it, room on the chosen one, a connection, and the outcome.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from monitor.health.snapshot import State
@@ -25,7 +27,7 @@ from router.forwarding.local_response import (
     all_limited,
     no_key_fits,
 )
-from router.forwarding.opening import Opening
+from router.forwarding.opening import Failed, Opened, Opening
 from router.forwarding.recent_requests import Tried
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy, model_of
@@ -35,8 +37,6 @@ from router.upstream.upstream import Upstream
 from router.wire.error_response import Problem
 from router.wire.faults import guarded
 
-Opened = Callable[[Upstream, UpstreamConnection, float], None]
-Failed = Callable[[Failure, str], None]
 _NEVER = Repeat.never
 _OWN, _ISSUED, _ = Caller
 HEDGE_AFTER = 0.5
@@ -45,7 +45,7 @@ _NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
 class Taken(NamedTuple):
-    """A chosen mirror, with the attempt and the connection or place held on it."""
+    """A mirror that was chosen, and what is held of it."""
 
     attempt: Attempt[Upstream]
     connection: UpstreamConnection | None
@@ -54,58 +54,76 @@ class Taken(NamedTuple):
     """For the new one, among those that the mirror may have."""
 
 
+def _gone(*_: object) -> None:
+    """Stands for the callbacks once the request has ended, so that the two are no cycle."""
+
+
 class Attempts:
-    """Attempts of one request: the choice of mirrors, and the outcome on each."""
+    """Chooses mirrors for a request, opens connections to them, and keeps the outcome of each."""
 
     __slots__ = (
-        "_asked",
+        "_abort",
         "_attempt",
         "_began",
         "_body",
         "_context",
         "_ends_at",
+        "_failed",
         "_handed_over",
         "_hedge",
-        "_in_turn",
         "_met_full",
         "_model",
+        "_opened",
         "_opening",
         "_perhaps",
         "_plan",
         "_ready",
-        "_tried",
         "_tries",
         "ended",
         "failed",
+        "in_turn",
         "mirror",
+        "request",
+        "tried",
     )
 
     def __init__(
         self,
         context: WorkerContext,
-        asked: RequestContext,
+        request: RequestContext,
         body: RequestBody,
         plan: RequestPolicy,
         began: float,
         ends_at: float,
+        opened: Opened,
+        failed: Failed,
+        abort: Callable[[], None],
     ) -> None:
-        """`began` and `ends_at` are on the context's clock."""
+        """`began` and `ends_at` are on the worker's clock.
+
+        Each attempt calls `opened` or `failed` once, unless it is given back before that; `abort`
+        is called after a fault in either.
+        """
+        self.request = request
+        self.tried: list[str] = []
+        """The ids of the mirrors that are not chosen again."""
+        self.in_turn = False
+        """True if the request has waited in the queue, and it is its turn."""
         self._context = context
-        self._asked = asked
         self._body = body
         self._plan = plan
+        self._opened = opened
+        self._failed = failed
+        self._abort = abort
         self._model: str | None = None
-        """The model of the body, once a mirror asks for it."""
-        self._tried: list[str] = []
-        self._in_turn = False
-        """True if it waited in the queue, and this is its turn."""
+        """The model in the body, once a mirror with a list of models made it necessary to look."""
         self._met_full = False
         """True if a mirror was left out because it has no room for now."""
         self._ready = False
-        """True if only a mirror with an idle connection will do."""
+        """True if only a mirror with an idle connection may be chosen."""
         self.failed: list[FailedAttempt] = []
         self.ended: tuple[Tried, ...] = ()
-        """Every attempt that has failed or was left for another, for `mirrorgate explain`."""
+        """Every attempt that has failed or was left for another, for the trail."""
         self.mirror = ""
         """The id of the mirror of the current or last attempt."""
         self._began = began
@@ -123,55 +141,47 @@ class Attempts:
     def __repr__(self) -> str:
         return f"<Attempts on {self.mirror or 'no mirror'}, {len(self.failed)} failed>"
 
-    def start(
-        self,
-        pooled: bool,
-        replayable: bool,
-        now: float,
-        opened: Opened,
-        failed: Failed,
-        abort: Callable[[], None],
-    ) -> Problem | None:
+    def start(self, pooled: bool, replayable: bool, now: float) -> Problem | None:
         """Choose a mirror, take it and open a connection: one synchronous step.
 
-        Says why when there is no mirror left. Otherwise one of the two is called, `opened` possibly
-        before this returns. `pooled`: a connection that waited will do.
+        Returns the error when no mirror is left. Otherwise one of the callbacks is called, `opened`
+        possibly before this returns. `pooled`: an idle connection will do.
         """
         before, context = self.failed, self._context
         pooled = pooled and not (before and before[-1].failure is Failure.stale)
-        self._hedge_no_more()
-        taken = self._take(pooled, replayable, now, again=bool(before))
+        self._cancel_hedge()
+        taken = self.take(pooled, replayable, now, again=bool(before))
         if taken is None:
-            return self._nobody(before)
+            return self._no_attempt()
         if before:
             context.stats.retried(before[-1].failure)
             if self._perhaps:
                 context.stats.repeated_perhaps()
-        self._begin(taken, opened, failed, abort)
+        self._begin(taken)
         if taken.connection is None and pooled and len(context.upstreams) > 1:
-            move = partial(self._move, replayable, opened, failed, abort)
-            loop = asyncio.get_running_loop()
-            self._hedge = loop.call_later(HEDGE_AFTER, guarded, "a hedge", move, abort)
+            self._hedge = asyncio.get_running_loop().call_later(
+                HEDGE_AFTER, guarded, "a hedge", self._move, self._abort
+            )
         return None
 
-    def _begin(
-        self, taken: Taken, opened: Opened, failed: Failed, abort: Callable[[], None]
-    ) -> None:
+    def _begin(self, taken: Taken) -> None:
         upstream = taken.attempt.member
         self._attempt, self.mirror = taken.attempt, upstream.id
         if taken.connection is not None:
-            opened(upstream, taken.connection, 0.0)
+            self._opened(upstream, taken.connection, 0.0)
         else:
-            self._opening = Opening(self._context, upstream, opened, failed, abort, taken.place)
+            self._opening = Opening(
+                self._context, upstream, self._opened, self._failed, self._abort, taken.place
+            )
 
-    def _move(
-        self, replayable: bool, opened: Opened, failed: Failed, abort: Callable[[], None]
-    ) -> None:
-        """The connection takes long: go where one is ready, since nothing was sent yet."""
+    def _move(self) -> None:
+        """Go to a mirror with an idle connection: this one takes long to open, and nothing was
+        sent yet."""
         opening, slow = self._opening, self._attempt
         if opening is None or opening.done or slow is None:
             return
-        taken = self._take(True, replayable, self._context.clock(), again=False, ready=True)
+        # only a request that can be repeated may use an idle connection, and so be moved
+        taken = self.take(True, True, self._context.clock(), again=False, ready=True)
         if taken is None:
             return
         opening.cancel()
@@ -179,17 +189,17 @@ class Attempts:
         self._opening = None
         self.ended += (Tried(self.mirror, "moved", slow.began, self._context.clock()),)
         self._context.stats.moved()
-        self._begin(taken, opened, failed, abort)
+        self._begin(taken)
 
-    def _hedge_no_more(self) -> None:
+    def _cancel_hedge(self) -> None:
         """Stop the timer of an earlier attempt: it must not move a later one."""
         hedge, self._hedge = self._hedge, None
         if hedge is not None:
             hedge.cancel()
 
     def another_turn(self) -> None:
-        """It is this request's turn in the queue."""
-        self._in_turn = True
+        """Note that it is this request's turn in the queue."""
+        self.in_turn = True
 
     def _course(self) -> Tries:
         if self._tries is None:
@@ -200,14 +210,14 @@ class Attempts:
         """The error when no other attempt may be made."""
         return all_failed(self.failed, self._context.router.expose_mirror)
 
-    # Selection
+    # Choice of a mirror
 
-    def _take(
+    def take(
         self, pooled: bool, replayable: bool, now: float, *, again: bool, ready: bool = False
     ) -> Taken | None:
-        """The mirror for the next attempt, or None.
+        """Return the mirror for the next attempt, or None.
 
-        `pooled`: a connection that waited will do; `ready`: only such a one. `replayable`: the
+        `pooled`: an idle connection will do; `ready`: only such a mirror. `replayable`: the
         request could be sent to yet another mirror. `again`: one has failed before.
         """
         context, plan = self._context, self._plan
@@ -215,7 +225,7 @@ class Attempts:
         repeatable = replayable and plan.repeat is not _NEVER
         while True:
             attempt = context.pool.choose(
-                self._accepts, plan.baseline, now, repeatable=repeatable, again=again
+                self.accepts, plan.baseline, now, repeatable=repeatable, again=again
             )
             if attempt is None:
                 return None
@@ -227,14 +237,14 @@ class Attempts:
             elif upstream.gate is not None:
                 place = self._room(upstream, upstream.gate, connection)
             if place is not None:
-                self._tried.append(upstream.id)
+                self.tried.append(upstream.id)
                 return Taken(attempt, connection, place)
             attempt.passed_on()
 
     def _room(
         self, upstream: Upstream, gate: Limiter, connection: UpstreamConnection | None
     ) -> int | None:
-        """Room for one more request on a mirror with limits; None if there is none for now."""
+        """Enter a mirror with limits: the place for its connection; None if it has no room."""
         context = self._context
         now = context.clock()
         connects = connection is None and gate.counts_connections
@@ -249,15 +259,15 @@ class Attempts:
         """Close a connection that is not fit for this request, or that no client waits for."""
         return upstream.drop_idle() or self._context.abandoned.make_way(upstream)
 
-    def _accepts(self, upstream: Upstream) -> bool:
+    def accepts(self, upstream: Upstream) -> bool:
         """True if this mirror may be chosen now."""
-        if not upstream.available or upstream.id in self._tried or not self.fits(upstream):
+        if not upstream.available or upstream.id in self.tried or not self.fits(upstream):
             return False
         if self._ready and not upstream.has_idle:
             return False
         context = self._context
         blocks = context.pool.blocks
-        if blocks.some and blocks.until(upstream.id, self._asked.limited_as, context.clock()):
+        if blocks.some and blocks.until(upstream.id, self.request.limited_as, context.clock()):
             return False
         gate = upstream.gate
         if gate is not None and (gate.closed_until > context.clock() or self._is_behind):
@@ -268,58 +278,56 @@ class Attempts:
     @property
     def _is_behind(self) -> bool:
         """True if other requests wait in the queue, and it is not this one's turn."""
-        return not self._in_turn and len(self._context.line) > 0
+        return not self.in_turn and len(self._context.line) > 0
 
-    def _nobody(self, failed: Sequence[FailedAttempt]) -> Problem:
-        """Return the error when no mirror is left for another attempt; FULL if one may be soon."""
+    def _no_attempt(self) -> Problem:
+        """The error when no mirror is left for another attempt; FULL if there may be one soon."""
         context = self._context
         if self._met_full:
-            self._met_full = self._in_turn = False
+            self._met_full = self.in_turn = False
             return FULL
         blocks, now = context.pool.blocks, context.clock()
         fitting = [u.id for u in context.upstreams if u.available and self.fits(u)]
-        if self._asked.limited_as is LENT:
+        if self.request.limited_as is LENT:
             fitting = [mirror for mirror in fitting if not blocks.is_spent(mirror, now)]
-        wait = blocks.soonest(fitting, self._asked.limited_as, now)
+        wait = blocks.soonest(fitting, self.request.limited_as, now)
         if wait is not None:
             return all_limited(wait)
         named = context.router.expose_mirror
-        return all_failed(failed, named) if failed else self._no_mirror()
-
-    # Eligibility of a mirror
+        return all_failed(self.failed, named) if self.failed else self._no_mirror()
 
     def fits(self, upstream: Upstream) -> bool:
         """True if the mirror could serve the request, with its own key if that is asked for."""
-        return (self._asked.caller is _OWN or upstream.lends_key) and self._is_made_for(upstream)
+        return (self.request.caller is _OWN or upstream.lends_key) and self._is_made_for(upstream)
 
     def _is_made_for(self, upstream: Upstream) -> bool:
         """The same, as if no mirror's key were refused."""
-        known = self._asked.suits.get(upstream)
+        known = self.request.suits.get(upstream)
         if known is None:
-            known = self._suits_caller(upstream) and upstream.serves(self._asked.target)
-            self._asked.suits[upstream] = known
+            known = self._takes(upstream) and upstream.serves(self.request.target)
+            self.request.suits[upstream] = known
         picky = upstream.mirror.models or upstream.lacks
         return known and (not picky or self._has_model(upstream))
 
-    def _suits_caller(self, upstream: Upstream) -> bool:
+    def _takes(self, upstream: Upstream) -> bool:
         """True if the mirror is configured for the caller's key."""
-        shown = self._asked.credentials
+        shown = self.request.credentials
         if shown.caller is _OWN:
             return all(map(upstream.takes_key, shown.keys))
         return bool(upstream.api_key)
 
     def _has_model(self, upstream: Upstream) -> bool:
-        """Looked up only when a mirror has a list of its own."""
+        """True if the mirror has the model; the body is read only for mirrors with a list."""
         if self._model is None and self._body.collected:
             self._model = model_of(self._body.peek())
         if not self._model or not upstream.mirror.models:
             # What a mirror lists for its own key says nothing of callers' keys.
-            own = self._asked.caller is _OWN
+            own = self.request.caller is _OWN
             return own or self._model not in upstream.lacks
         return self._model in upstream.mirror.models
 
     def _no_mirror(self) -> Problem:
-        """The error when no mirror can be asked; 401 only where another key would help."""
+        """The error when no mirror fits the request; 401 only where another key would help."""
         context = self._context
         enabled = [upstream for upstream in context.upstreams if upstream.mirror.enabled]
         if not enabled or any(map(self._is_made_for, enabled)):
@@ -327,13 +335,13 @@ class Attempts:
         if self._model:
             message = f"No mirror here serves the model {self._model!r}. GET /v1/models lists them."
             return Problem(404, "model_not_found", message)
-        takers = [upstream for upstream in context.upstreams if self._suits_caller(upstream)]
+        takers = [upstream for upstream in context.upstreams if self._takes(upstream)]
         if takers:
-            served = any(upstream.serves(self._asked.target) for upstream in takers)
+            served = any(upstream.serves(self.request.target) for upstream in takers)
             return OUTAGE if served else UNSERVED
-        return OUTAGE if self._asked.caller is _ISSUED else no_key_fits(context)
+        return OUTAGE if self.request.caller is _ISSUED else no_key_fits(context)
 
-    # What becomes of the current attempt
+    # Outcome of the current attempt
 
     def sent(self, now: float) -> None:
         """The request is complete; what follows is the mirror's time."""
@@ -366,7 +374,7 @@ class Attempts:
         self._end(failure, look)
         self.failed.append(FailedAttempt(self.mirror, failure, detail))
         if failure is Failure.stale:
-            self._tried.remove(self.mirror)
+            self.tried.remove(self.mirror)
         return again
 
     def leaves(
@@ -376,7 +384,7 @@ class Attempts:
 
         If so, the failure is noted; if not, it counts against the mirror all the same.
         """
-        another = any(map(self._accepts, self._context.upstreams))
+        another = any(map(self.accepts, self._context.upstreams))
         if another and self._may_repeat(failure, Commit.C2, replayable, look):
             self._end(failure, look)
             self.failed.append(FailedAttempt(self.mirror, failure, detail))
@@ -392,12 +400,16 @@ class Attempts:
         """The caller's own key is over its limit there: this key keeps away, nobody else."""
         context = self._context
         wait = wait_of(look, context.wall())
-        context.pool.blocks.block(self.mirror, self._asked.limited_as, wait, context.clock())
+        context.pool.blocks.block(self.mirror, self.request.limited_as, wait, context.clock())
         self.give_back()
 
     def give_back(self) -> None:
-        """Hold no mirror any more, without a word on it; break off an opening."""
-        self._hedge_no_more()
+        """Give the current mirror back without a verdict on it, and stop an opening.
+
+        No attempt follows.
+        """
+        self._opened = self._failed = self._abort = _gone
+        self._cancel_hedge()
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
@@ -427,13 +439,13 @@ class Attempts:
         return any(self._is_better(upstream, soft, now) for upstream in self._context.upstreams)
 
     def _is_better(self, upstream: Upstream, soft: float, now: float) -> bool:
-        if not self._accepts(upstream) or not upstream.breaker.closed:
+        if not self.accepts(upstream) or not upstream.breaker.closed:
             return False
         suspect, overdue = _suspicion(upstream, soft, now)
         return not suspect and overdue < OVERDUE
 
     def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
-        """Return every attempt; the last one had this outcome if it has not failed."""
+        """Every attempt, for the trail; the last one had this outcome if it has not failed."""
         attempt, ended = self._attempt, self.ended
         if attempt is None or (ended and ended[-1].began == attempt.began):
             return ended

@@ -67,7 +67,7 @@ class Pursuit(Watched):
     def _start(self, attempts: Attempts, now: float) -> Problem | None:
         collected = self.body.collected
         pooled = collected and self._asked.may_be_stale
-        return attempts.start(pooled, collected, now, self._send, self.unanswered, self.abort)
+        return attempts.start(pooled, collected, now)
 
     def go_on(self) -> bool:
         """Ask for room again; False if there is none yet."""
@@ -89,7 +89,17 @@ class Pursuit(Watched):
 
     def _first_attempt(self, plan: RequestPolicy, now: float) -> Attempts:
         ends_at = now + plan.patience.total
-        return Attempts(self.context, self._asked, self.body, plan, now, ends_at)
+        return Attempts(
+            self.context,
+            self._asked,
+            self.body,
+            plan,
+            now,
+            ends_at,
+            self._send,
+            self.unanswered,
+            self.abort,
+        )
 
     def _lend(self, plan: RequestPolicy) -> Problem | None:
         """It is asked with a mirror's key, which is not lent for everything, and is metered."""

@@ -82,7 +82,7 @@ def test_a_mirror_that_lists_other_models_each_time_makes_no_names_without_end()
     assert context.metering.recorded("k", "11-0", "2026-11-21") == "11-0"
 
 
-def nobody_comes() -> Any:
+def nobody_comes(*_: object) -> Any:
     raise AssertionError("nothing is handed over")
 
 
@@ -119,10 +119,13 @@ def test_a_list_counts_for_requests_with_the_mirrors_own_key(
     )
     asked: Any = SimpleNamespace(caller=caller, suits=Suits(), target=b"/v1/chat/completions")
     body: Any = SimpleNamespace(collected=True, peek=lambda: b'{"model": "%s"}' % model.encode())
-    budget = SimpleNamespace(request=lambda at: None)
+    budget = SimpleNamespace(request=lambda now: None)
     context: Any = SimpleNamespace(pool=SimpleNamespace(budget=budget))
-    policy: Any = None
-    assert Attempts(context, asked, body, policy, 0.0, 1.0).fits(upstream) is fits
+    plan: Any = None
+    attempts = Attempts(
+        context, asked, body, plan, 0.0, 0.0, nobody_comes, nobody_comes, nobody_comes
+    )
+    assert attempts.fits(upstream) is fits
 
 
 class Suits:
