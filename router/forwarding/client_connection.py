@@ -1,19 +1,19 @@
-"""One client connection: who comes, and whereto each of its requests goes.
+"""One client connection: its requests, the handler of each, and its deadline.
 
 A forwarded path becomes an `Exchange`; any other path hands the whole connection to aiohttp, for
-life (`Visit`), which is only possible while nothing of ours is under way on it. Pipelined requests
-wait in order, a few of them; the client is not read meanwhile.
+life (`LocalHandler`), which is only possible while no exchange is under way on it. A few pipelined
+requests wait in order; the client is not read meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import NoReturn, cast
 
 from router.admission.capacity import WRITE_BUFFER
 from router.admission.credentials import Caller
-from router.forwarding.client_timeouts import ClientTimeouts
 from router.forwarding.context import WorkerContext
 from router.forwarding.exchange import Exchange
 from router.forwarding.local_handler import LocalHandler
@@ -23,16 +23,91 @@ from router.forwarding.response_writer import close, end_writing, reset
 from router.forwarding.tunnel import TunnelEnd
 from router.wire.error_response import Problem
 from router.wire.faults import contained, report_fault
-from router.wire.request import BETWEEN, HEAD, Leave, Refusal, RequestHead, RequestReader, malformed
+from router.wire.request import (
+    BETWEEN,
+    HEAD,
+    Leave,
+    Phase,
+    Refusal,
+    RequestHead,
+    RequestReader,
+    malformed,
+)
 from router.wire.target import forward_target
+from router.wire.timer_wheel import NEVER
 
 _ANONYMOUS = Caller.anonymous
+BODY_FLOOR = 1024
+"""Bytes a second that a body must bring on average, or it is as good as stalled."""
 MAX_PIPELINED = 16
 DRAIN_GRACE = 0.5
 """Seconds for what a client may be sending when the worker stops."""
 LINGER = 2.0
 """Seconds during which what a client still sends is thrown away, so that it reads our last answer
 before its kernel learns that nobody listens (RFC 9112 section 9.6)."""
+
+
+def _nobody() -> None:
+    """Stands for the owner once it is gone, so that the two are no cycle."""
+
+
+class ClientTimeouts:
+    """The deadline of one client connection, on the worker's wheel until `settled`."""
+
+    __slots__ = ("_body_seen", "_context", "_watched", "abort", "deadline", "expired")
+
+    def __init__(
+        self, context: WorkerContext, expired: Callable[[], None], abort: Callable[[], None]
+    ) -> None:
+        self.deadline = NEVER
+        self.expired = expired
+        self.abort = abort
+        self._context = context
+        self._watched: Phase | None = None
+        self._body_seen = 0
+        context.wheel.add(self)
+
+    def wait(self, seconds: float) -> None:
+        """Set the time within which something must happen."""
+        self.deadline = self._context.wheel.now + seconds
+
+    def hurry(self, seconds: float) -> None:
+        """Shorten the time that is left to this."""
+        self.deadline = min(self.deadline, self._context.wheel.now + seconds)
+
+    def nothing(self) -> None:
+        """Expect nothing of the client; what it begins anew is timed from its beginning."""
+        self._watched, self.deadline = None, NEVER
+
+    def watch(self, phase: Phase, busy: bool) -> None:
+        """The reader is here now. A head and a body have a deadline from their beginning on, so
+        that dripping bytes do not move it. `busy`: a request is under way, and it is ours to act.
+        """
+        timeouts = self._context.timeouts
+        before, self._watched = self._watched, phase
+        if phase is BETWEEN:
+            self.deadline = NEVER if busy else self._context.wheel.now + timeouts.keep_alive
+        elif phase is not before:
+            self._body_seen = 0
+            self.wait(timeouts.header if phase is HEAD else timeouts.body_stall)
+
+    def brought(self, size: int) -> None:
+        """Count bytes of a body that came."""
+        self._body_seen += size
+
+    def body_moves(self) -> bool:
+        """True if enough of a body came until its deadline to wait as long again."""
+        stall = self._context.timeouts.body_stall
+        moves = self._body_seen >= BODY_FLOOR * stall
+        if moves:
+            self._body_seen = 0
+            self.wait(stall)
+        return moves
+
+    def settled(self) -> None:
+        """Leave the wheel: the connection is gone, or has another owner."""
+        self._context.wheel.remove(self)
+        self.expired = self.abort = _nobody
 
 
 class ClientConnection(asyncio.BufferedProtocol):
@@ -45,7 +120,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.client = source
         self.key = b""
         self._context = context
-        self._owed = ClientTimeouts(context, self._expired, self._abort)
+        self._deadline = ClientTimeouts(context, self._expired, self._abort)
         self._buffer = context.buffer
         self._reader = RequestReader(self, context.request_rules)
         self._asked: RequestContext | None = None
@@ -59,7 +134,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._lost = False
 
     def __repr__(self) -> str:
-        return f"<Door {self.client} {self._current}, {len(self._waiting)} waiting>"
+        return f"<ClientConnection {self.client} {self._current}, {len(self._waiting)} waiting>"
 
     # What the event loop calls
 
@@ -71,7 +146,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.client = context.clients.behind(peer[0] if peer else "local", self.client)
         self.key = context.clients.peer(self.client).client.key
         context.crowd.join(self)
-        self._owed.wait(DRAIN_GRACE if context.draining else context.timeouts.header)
+        self._deadline.wait(DRAIN_GRACE if context.draining else context.timeouts.header)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -165,7 +240,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def request_body(self, data: bytes) -> None:
         """A piece of the newest request's body."""
-        self._owed.brought(len(data))
+        self._deadline.brought(len(data))
         if self._incoming is not None:
             self._incoming.request_body(data)
 
@@ -189,16 +264,16 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._current is None and not self._waiting:
             self._hand_over = self._reader.raw_head()
         self._deaf = True
-        self._owed.nothing()
+        self._deadline.nothing()
         raise Leave  # with a request under way: it ends, and then the connection does
 
     def _to_aiohttp(self, raw: bytes) -> None:
-        visit = LocalHandler(self._context, self.client, self.transport)
-        self._context.crowd.replace(self, visit)
-        self._owed.settled()
+        handler = LocalHandler(self._context, self.client, self.transport)
+        self._context.crowd.replace(self, handler)
+        self._deadline.settled()
         self._reader.end()
         self._context.write_batch.flush()
-        visit.begin(raw)
+        handler.begin(raw)
 
     # What exchanges ask for
 
@@ -262,11 +337,13 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _watch(self) -> None:
         if self._paused and self._full and self._current is None:
-            self._owed.wait(self._context.timeouts.write_stall)  # it has to take what is written
+            self._deadline.wait(
+                self._context.timeouts.write_stall
+            )  # it has to take what is written
         elif self._paused:
-            self._owed.nothing()
+            self._deadline.nothing()
         else:
-            self._owed.watch(self._reader.phase, self._current is not None)
+            self._deadline.watch(self._reader.phase, self._current is not None)
 
     def _abort(self) -> None:
         self.transport.abort()
@@ -281,7 +358,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif phase is HEAD:
             message = "The request head took too long to arrive."
             self._turn_away(Refusal(408, "request_timeout", message))
-        elif not self._owed.body_moves():
+        elif not self._deadline.body_moves():
             self._turn_away(Refusal(408, "request_timeout", "The request body stopped arriving."))
 
     @property
@@ -299,7 +376,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def make_way(self) -> None:
         """End soon, unless what the client is sending is complete by then."""
         if self.vacant and not self._deaf:
-            self._owed.hurry(DRAIN_GRACE)
+            self._deadline.hurry(DRAIN_GRACE)
 
     def drain(self) -> None:
         """The worker stops: an idle connection ends soon, a busy one after its answer.
@@ -311,7 +388,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if isinstance(protocol, TunnelEnd):
             protocol.drain()
         elif self.idle:
-            self._owed.hurry(DRAIN_GRACE)
+            self._deadline.hurry(DRAIN_GRACE)
 
     def cut(self) -> None:
         """End the connection whatever it is doing."""
@@ -351,7 +428,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _hear_no_more(self, problem: Problem) -> None:
         """Finish what runs, if it needs nothing more of the client, and nothing else."""
         self._deaf = True
-        self._owed.nothing()
+        self._deadline.nothing()
         self._drop_waiting()
         if self._current is None:
             self._close()
@@ -374,7 +451,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._forget()  # the end of a tunnel, which is told of the connection's in our place
             return
         unread = transport.get_write_buffer_size()
-        self._owed.wait(self._context.timeouts.write_stall if unread else LINGER)
+        self._deadline.wait(self._context.timeouts.write_stall if unread else LINGER)
         if complete:
             close(transport)
         if transport.is_closing():
@@ -388,7 +465,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Leave the worker's books, each whatever happens to the others."""
         try:
             self._context.door_closed(self)
-            self._owed.settled()
+            self._deadline.settled()
         finally:
             try:
                 self._context.disconnects.forget(self.transport)

@@ -36,7 +36,7 @@ class LocalHandler(asyncio.Protocol):
         context.wheel.add(self)
 
     def __repr__(self) -> str:
-        return f"<Visit {self.client}>"
+        return f"<LocalHandler {self.client}>"
 
     def begin(self, raw: bytes) -> None:
         """Let aiohttp answer the request that begins with these bytes."""
