@@ -41,6 +41,7 @@ lint: .venv/.develops
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m tools.structure >/dev/null
 
 # pytest ends with 5 when it finds no test.
 prove: .venv/.develops
