@@ -23,18 +23,18 @@ _NOT_ACCEPTED = {
 
 
 def entry(
-    context: WorkerContext, head: RequestHead, asked: RequestContext, in_line: bool = True
+    context: WorkerContext, head: RequestHead, request: RequestContext, in_line: bool = True
 ) -> tuple[int, Problem | None]:
     """A place to be given back with `plane.limits.leave`, and why there is none, if so.
 
     `in_line`: the refusal is the last word, not followed by another look. Preflights are answered
     here and cost nothing, so they are not counted.
     """
-    client, wall = asked.client, context.wall()
+    client, wall = request.client, context.wall()
     problem = ban_problem(context, client) if context.bans.some else None
     if problem is not None or head.method == b"OPTIONS":
         return UNCOUNTED, problem
-    issued = asked.issued(context.keys, wall) if asked.caller is _ISSUED else None
+    issued = request.issued(context.keys, wall) if request.caller is _ISSUED else None
     if issued is not None:
         return context.limits.enter_with(issued, client, context.clock(), wall, in_line)
     answer = context.limits.enter(client, context.clock(), wall, in_line)
@@ -44,27 +44,27 @@ def entry(
 
 
 def blame(
-    context: WorkerContext, asked: RequestContext, head: RequestHead, problem: Problem
+    context: WorkerContext, request: RequestContext, head: RequestHead, problem: Problem
 ) -> None:
     """Remember who was refused, if that can lead to a ban; to forget a key is no guess at one, and
     an address is not banned, with all who share it, for a key that can be revoked."""
     if problem.of_key:
         return
-    if problem.code != "invalid_api_key" or asked.credentials.keys:
+    if problem.code != "invalid_api_key" or request.credentials.keys:
         user_agent = head.look.get(b"user-agent", b"")
-        context.alerts.note(asked.client, problem.code, user_agent, context.wall())
+        context.alerts.note(request.client, problem.code, user_agent, context.wall())
 
 
-def refusal(context: WorkerContext, length: int, asked: RequestContext) -> Problem | None:
+def refusal(context: WorkerContext, length: int, request: RequestContext) -> Problem | None:
     """Why such a request with a body of this length may not be forwarded, if so."""
     limit = context.router.max_body
     if length > limit:
         return too_large(limit)
-    caller = asked.caller
+    caller = request.caller
     if caller in context.router.callers:
-        if caller is _ISSUED and asked.issued(context.keys, context.wall()) is None:
-            return refusal_of_key(context.keys, asked.digest)
-        return asked.problem
+        if caller is _ISSUED and request.issued(context.keys, context.wall()) is None:
+            return refusal_of_key(context.keys, request.digest)
+        return request.problem
     problem = unauthorized(f"{_NOT_ACCEPTED[caller]} {accepted_keys(context)}")
     # Where no issued key is accepted none can be guessed, but one may be left in a configuration.
     return replace(problem, of_key=True) if caller is _ISSUED else problem

@@ -76,7 +76,7 @@ class Attempts:
         "_opened",
         "_opening",
         "_perhaps",
-        "_plan",
+        "_policy",
         "_ready",
         "_tries",
         "ended",
@@ -92,7 +92,7 @@ class Attempts:
         context: WorkerContext,
         request: RequestContext,
         body: RequestBody,
-        plan: RequestPolicy,
+        policy: RequestPolicy,
         began: float,
         ends_at: float,
         opened: Opened,
@@ -111,7 +111,7 @@ class Attempts:
         """True if the request has waited in the queue, and it is its turn."""
         self._context = context
         self._body = body
-        self._plan = plan
+        self._policy = policy
         self._opened = opened
         self._failed = failed
         self._abort = abort
@@ -203,7 +203,7 @@ class Attempts:
 
     def _course(self) -> Tries:
         if self._tries is None:
-            self._tries = Tries(self._plan.repeat, self._began, ends_at=self._ends_at)
+            self._tries = Tries(self._policy.repeat, self._began, ends_at=self._ends_at)
         return self._tries
 
     def give_up(self) -> Problem:
@@ -220,12 +220,12 @@ class Attempts:
         `pooled`: an idle connection will do; `ready`: only such a mirror. `replayable`: the
         request could be sent to yet another mirror. `again`: one has failed before.
         """
-        context, plan = self._context, self._plan
+        context, policy = self._context, self._policy
         self._ready = ready
-        repeatable = replayable and plan.repeat is not _NEVER
+        repeatable = replayable and policy.repeat is not _NEVER
         while True:
             attempt = context.pool.choose(
-                self.accepts, plan.baseline, now, repeatable=repeatable, again=again
+                self.accepts, policy.baseline, now, repeatable=repeatable, again=again
             )
             if attempt is None:
                 return None
@@ -425,11 +425,11 @@ class Attempts:
     def should_leave(self, since: float, commit: Commit, replayable: bool) -> bool:
         """True if the mirror takes longer than is usual, since then, and is suspect besides, while
         another one that is not could be tried: left for nothing, even a late answer is better."""
-        attempt, plan, now = self._attempt, self._plan, self._context.clock()
-        if attempt is None or plan.repeat is _NEVER:
+        attempt, policy, now = self._attempt, self._policy, self._context.clock()
+        if attempt is None or policy.repeat is _NEVER:
             return False
-        hard = plan.patience.content if plan.stream else plan.patience.head
-        soft = soft_limit(plan.baseline, hard)
+        hard = policy.patience.content if policy.stream else policy.patience.head
+        soft = soft_limit(policy.baseline, hard)
         suspect, overdue = _suspicion(attempt.member, soft, now)
         if not leave_early(now - since, soft, suspect=suspect, overdue=overdue):
             return False

@@ -123,7 +123,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._deadline = ClientTimeouts(context, self._expired, self._abort)
         self._buffer = context.buffer
         self._reader = RequestReader(self, context.request_rules)
-        self._asked: RequestContext | None = None
+        self._request: RequestContext | None = None
         self._current: Exchange | None = None
         self._incoming: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
@@ -210,23 +210,23 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _exchange_of(self, head: RequestHead) -> Exchange:
         if self._deaf:
             raise Leave  # what stood before it in the same read was our last
-        context, asked = self._context, self._asked
-        if asked is None or not head.repeated or asked.config is not context.config:
-            self._asked = asked = self._look_at(head)
-        return Exchange(context, self, head, asked)
+        context, request = self._context, self._request
+        if request is None or not head.repeated or request.config is not context.config:
+            self._request = request = self._look_at(head)
+        return Exchange(context, self, head, request)
 
     def _look_at(self, head: RequestHead) -> RequestContext:
         context = self._context
         target = forward_target(head.target, context.prefixes, context.router.forgiving_paths)
         if target is None:
             self._leave_for_aiohttp(head)
-        asked = RequestContext(
+        request = RequestContext(
             context.config, head, target, context.recognise(self.client, head.look)
         )
-        if asked.caller is _ANONYMOUS and asked.problem is None:
+        if request.caller is _ANONYMOUS and request.problem is None:
             proxied = context.clients.peer(self.client).trusted
-            asked.problem = context.anonymous.refusal(head.look, proxied)
-        return asked
+            request.problem = context.anonymous.refusal(head.look, proxied)
+        return request
 
     def _take(self, exchange: Exchange) -> None:
         if self._current is None and not self._full:

@@ -59,7 +59,7 @@ class Exchange(Pursuit):
         if self._finished:
             return
         looks_again = bool(rechecks) and context.limits.may_wait(self.asker)
-        self._place, problem = entry(context, self.head, self._asked, not looks_again)
+        self._place, problem = entry(context, self.head, self._request, not looks_again)
         if problem is None:
             if rechecks is not RECHECKS:
                 self.client.resume_client()
@@ -79,7 +79,7 @@ class Exchange(Pursuit):
             ending = [] if self.may_keep_alive else [(b"connection", b"close")]
             self._answer(204, render(204, [*fields, *ending], None), "success")
             return
-        problem = refusal(context, self.head.length, self._asked)
+        problem = refusal(context, self.head.length, self._request)
         if problem is not None:
             self._refuse(problem)
             return
@@ -194,10 +194,10 @@ class Exchange(Pursuit):
 
     def end_if_revoked(self) -> None:
         """Issued keys were revoked: a WebSocket of one ends, as it might stay for hours."""
-        asked, context, reply = self._asked, self.context, self._reply
-        if asked.caller is not _ISSUED or not self.head.websocket or reply is None:
+        request, context, reply = self._request, self.context, self._reply
+        if request.caller is not _ISSUED or not self.head.websocket or reply is None:
             return
-        if asked.issued(context.keys, context.wall()) is None:
+        if request.issued(context.keys, context.wall()) is None:
             reply.end_revoked()
 
     def _refuse_or_cut(self, problem: Problem) -> None:
@@ -209,7 +209,7 @@ class Exchange(Pursuit):
 
     def _refuse(self, problem: Problem) -> None:
         self.context.stats.rejected(problem.code)
-        blame(self.context, self._asked, self.head, problem)
+        blame(self.context, self._request, self.head, problem)
         outcome = outcome_of(problem.status)
         if self.told:
             message = interruption(self.dialect, problem.message, problem.code)
@@ -276,7 +276,7 @@ class Exchange(Pursuit):
         received, failed = self.body.size, self.failed_attempts
         alike = (mirror, self.endpoint, status, outcome, stream)
         context.stats.finished(alike, failed > 0, seconds, received, sent)
-        method, target = self.head.method, self._asked.target
+        method, target = self.head.method, self._request.target
         context.recent_requests.finished(
             self.id, self._began, seconds, alike, self._attempts, method, target
         )

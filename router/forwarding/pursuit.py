@@ -48,13 +48,13 @@ class Pursuit(Watched):
         """Ask a mirror, the next one if there was one before."""
         attempts = self._attempts
         if attempts is None:
-            plan = self.context.policies.plan(self._asked, self.body, now)
-            unfit = self._lend(plan) if self._asked.caller is not _OWN else None
+            policy = self.context.policies.of(self._request, self.body, now)
+            unfit = self._lend(policy) if self._request.caller is not _OWN else None
             if unfit is not None:
                 self._refuse(unfit)
                 return
-            self._follow(plan)
-            self._attempts = attempts = self._first_attempt(plan, now)
+            self._follow(policy)
+            self._attempts = attempts = self._first_attempt(policy, now)
         self.wait(NEVER)  # opening has limits of its own; the last attempt's are over
         problem = self._start(attempts, now)
         if problem is FULL and self.context.line.join(self):
@@ -66,7 +66,7 @@ class Pursuit(Watched):
 
     def _start(self, attempts: Attempts, now: float) -> Problem | None:
         collected = self.body.collected
-        pooled = collected and self._asked.may_be_stale
+        pooled = collected and self._request.may_be_stale
         return attempts.start(pooled, collected, now)
 
     def go_on(self) -> bool:
@@ -87,13 +87,13 @@ class Pursuit(Watched):
         self._waits = False
         self._refuse(FULL)
 
-    def _first_attempt(self, plan: RequestPolicy, now: float) -> Attempts:
-        ends_at = now + plan.patience.total
+    def _first_attempt(self, policy: RequestPolicy, now: float) -> Attempts:
+        ends_at = now + policy.patience.total
         return Attempts(
             self.context,
-            self._asked,
+            self._request,
             self.body,
-            plan,
+            policy,
             now,
             ends_at,
             self._send,
@@ -101,25 +101,25 @@ class Pursuit(Watched):
             self.abort,
         )
 
-    def _lend(self, plan: RequestPolicy) -> Problem | None:
+    def _lend(self, policy: RequestPolicy) -> Problem | None:
         """It is asked with a mirror's key, which is not lent for everything, and is metered."""
-        context, head, asked, wall = self.context, self.head, self._asked, self.context.wall()
-        key = asked.issued(context.keys, wall) if asked.caller is _ISSUED else ANONYMOUS
+        context, head, request, wall = self.context, self.head, self._request, self.context.wall()
+        key = request.issued(context.keys, wall) if request.caller is _ISSUED else ANONYMOUS
         if key is None:
-            return refusal_of_key(context.keys, asked.digest)
+            return refusal_of_key(context.keys, request.digest)
         body, collected = self.body.peek(), self.body.collected
-        multipart = head.look[b"content-type"] if asked.shape[3] else b""
-        request = Request(
+        multipart = head.look[b"content-type"] if request.shape[3] else b""
+        properties = Request(
             head.method,
-            asked.target,
-            plan.dialect,
+            request.target,
+            policy.dialect,
             head.websocket,
             multipart,
             body if collected else None,
             self.body.crowded_out,
             -1 if head.chunked else head.length,
         )
-        found = context.metering.begin(key, request, wall)
+        found = context.metering.begin(key, properties, wall)
         if isinstance(found, Problem):
             return found
         if head.websocket:
@@ -131,34 +131,34 @@ class Pursuit(Watched):
 
     def _converse(self, key: IssuedKey) -> Problem | None:
         """Begin to meter a WebSocket message by message, where its dialect is known."""
-        context, asked = self.context, self._asked
+        context, request = self.context, self._request
 
         def current() -> IssuedKey | Problem:
-            if asked.caller is not _ISSUED:
+            if request.caller is not _ISSUED:
                 return ANONYMOUS
-            found = asked.issued(context.keys, context.wall())
-            return refusal_of_key(context.keys, asked.digest) if found is None else found
+            found = request.issued(context.keys, context.wall())
+            return refusal_of_key(context.keys, request.digest) if found is None else found
 
         def too_fast(key: IssuedKey) -> Problem | None:
             return context.limits.refusal_of_rate(key, context.clock())
 
-        found = converse(context.metering, asked.target, key, current, context.wall, too_fast)
+        found = converse(context.metering, request.target, key, current, context.wall, too_fast)
         if isinstance(found, Problem):
             return found
         self.dialogue = found
         return None
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
-        body, asked = self.body, self._asked
+        body, request = self.body, self._request
         self._reply = reply = Response(self, upstream, connection, opened_in)
         connection.take(reply, to_head=self.head.method == b"HEAD")
         self.client.resume_client()  # before writing, which may pause it again
         metered, size, parts = self.metered, body.known_size, body.to_send()
         if metered is not None and metered.body is not None:
             size, parts = len(metered.body), [metered.body]
-        fields = asked.fields_for(upstream, self._silence < NEVER or asked.caller is not _OWN)
+        fields = request.fields_for(upstream, self._silence < NEVER or request.caller is not _OWN)
         prefix, host = upstream.base_path, connection.authority
-        head = render_head(self.head, asked.target, prefix, host, fields, size)
+        head = render_head(self.head, request.target, prefix, host, fields, size)
         connection.ask(b"".join((head, *parts)))
         if body.complete:
             self._await_answer()
@@ -172,12 +172,12 @@ class Pursuit(Watched):
 
     def content(self) -> None:
         """The first of the answer goes to the client, and more may follow."""
-        context, plan, attempts, reply = self.context, self._plan, self._attempts, self._reply
-        if attempts is not None and plan is not None and reply is not None and reply.status < 400:
+        context, policy, attempts, reply = self.context, self._policy, self._attempts, self._reply
+        if attempts is not None and policy is not None and reply is not None and reply.status < 400:
             now = context.clock()
             attempts.content(now)
-            if plan.stream:
-                model = plan.model if plan.model in context.models else "other"
+            if policy.stream:
+                model = policy.model if policy.model in context.models else "other"
                 context.stats.first_token(attempts.mirror, model, now - self.complete_at)
         self.heard()
 

@@ -81,8 +81,8 @@ class RequestContext:
         """What a plan depends on beside the body (`request_policy.py`)."""
         self.shape_name = repr(self.shape)
         """The same in one word, whose hash is known: that of an Enum's member costs a call."""
-        asked = head.look.get(b"x-mirrorgate-timeout")
-        self.timeout = asked_timeout(asked) if asked is not None else None
+        request = head.look.get(b"x-mirrorgate-timeout")
+        self.timeout = asked_timeout(request) if request is not None else None
         """Seconds that the caller will wait at most, if it said so."""
         self.suits: dict[Upstream, bool] = {}
         """Which mirrors are configured for this endpoint and these keys, as far as that was asked.

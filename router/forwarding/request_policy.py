@@ -43,28 +43,28 @@ class RequestPolicies:
         self._baselines = baselines
         self._known: dict[tuple[str, str, bool, bool], RequestPolicy] = {}
 
-    def plan(self, asked: RequestContext, body: RequestBody, now: float) -> RequestPolicy:
+    def of(self, request: RequestContext, body: RequestBody, now: float) -> RequestPolicy:
         """The plan for a request; what is known of its body is at hand."""
         model, stream, stored = "", False, False
-        if asked.is_json and body.collected:
+        if request.is_json and body.collected:
             model, stream, unstored = hints(body.peek())
             model = model[:MOST_MODEL]
-            stored = asked.endpoint == "responses" and not unstored
-        key = (asked.shape_name, model, stream, stored)
-        plan = self._known.get(key)
-        if plan is None:
-            plan = self._make(asked, model, stream, stored, now)
+            stored = request.endpoint == "responses" and not unstored
+        key = (request.shape_name, model, stream, stored)
+        policy = self._known.get(key)
+        if policy is None:
+            policy = self._make(request, model, stream, stored, now)
             if len(self._known) >= MOST_PLANS:
                 self._known.clear()
-            self._known[key] = plan
-        if asked.timeout is None:
-            return plan
-        return plan._replace(patience=plan.patience.lowered_to(asked.timeout))
+            self._known[key] = policy
+        if request.timeout is None:
+            return policy
+        return policy._replace(patience=policy.patience.lowered_to(request.timeout))
 
     def _make(
-        self, asked: RequestContext, model: str, stream: bool, stored: bool, now: float
+        self, request: RequestContext, model: str, stream: bool, stored: bool, now: float
     ) -> RequestPolicy:
-        method, endpoint, dialect, multipart = asked.shape
+        method, endpoint, dialect, multipart = request.shape
         reasons = endpoint in GENERATING and is_reasoning(model)
         reads = method in (b"GET", b"HEAD", b"OPTIONS")
         kind = Kind("" if reads else endpoint, reasons, stream)

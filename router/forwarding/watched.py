@@ -47,17 +47,17 @@ class Watched:
 
     __slots__ = (
         "_admitted",
-        "_asked",
         "_attempts",
         "_began",
         "_ends_at",
         "_finished",
         "_limit",
         "_place",
-        "_plan",
+        "_policy",
         "_quiet_since",
         "_remind_at",
         "_reply",
+        "_request",
         "_sent_at",
         "_silence",
         "_stalled",
@@ -78,15 +78,15 @@ class Watched:
     )
 
     def __init__(
-        self, context: WorkerContext, client: ClientSide, head: RequestHead, asked: RequestContext
+        self, context: WorkerContext, client: ClientSide, head: RequestHead, request: RequestContext
     ) -> None:
         self.context = context
         self.client = client
         self.head = head
         self.id = context.next_id()
-        owner, most = asked.client.key, context.router.replay_body
-        self.body = RequestBody(head, asked.is_json, most, context.memory, owner)
-        self.endpoint = asked.endpoint
+        owner, most = request.client.key, context.router.replay_body
+        self.body = RequestBody(head, request.is_json, most, context.memory, owner)
+        self.endpoint = request.endpoint
         self.complete_at = self._began = self._sent_at = context.clock()
         self.deadline = self._limit = self._ends_at = self._remind_at = NEVER
         self._quiet_since = context.wheel.now
@@ -96,9 +96,9 @@ class Watched:
         """What counts the use of a mirror's key, if that is lent."""
         self.dialogue: WebSocketMeter | None = None
         """The same of a WebSocket."""
-        self._asked = asked
+        self._request = request
         self._admitted = False
-        self._plan: RequestPolicy | None = None
+        self._policy: RequestPolicy | None = None
         self._attempts: Attempts | None = None
         self._reply: Response | None = None
         self._stalls_since = NEVER
@@ -132,7 +132,7 @@ class Watched:
     @property
     def dialect(self) -> Dialect:
         """The dialect of the response's events."""
-        return self._plan.dialect if self._plan is not None else Dialect.other
+        return self._policy.dialect if self._policy is not None else Dialect.other
 
     @property
     def admitted(self) -> bool:
@@ -142,7 +142,7 @@ class Watched:
     @property
     def asker(self) -> Client:
         """The client of the request, perhaps behind the peer."""
-        return self._asked.client
+        return self._request.client
 
     @property
     def failed_attempts(self) -> int:
@@ -152,12 +152,12 @@ class Watched:
     @property
     def credentials(self) -> Credentials:
         """The keys that the client showed."""
-        return self._asked.credentials
+        return self._request.credentials
 
     @property
     def with_mirror_key(self) -> bool:
         """True if the mirror gets its own key instead of the caller's."""
-        return self._asked.caller is not _OWN
+        return self._request.caller is not _OWN
 
     @property
     def may_keep_alive(self) -> bool:
@@ -204,11 +204,11 @@ class Watched:
 
     # Time
 
-    def _follow(self, plan: RequestPolicy) -> None:
+    def _follow(self, policy: RequestPolicy) -> None:
         """Apply the request's policy: its timeouts and its keepalive comments."""
-        self._plan, context = plan, self.context
-        self._ends_at = min(self._ends_at, context.wheel.now + plan.patience.total)
-        if plan.stream and plan.dialect is not _OTHER and not self.head.http10:
+        self._policy, context = policy, self.context
+        self._ends_at = min(self._ends_at, context.wheel.now + policy.patience.total)
+        if policy.stream and policy.dialect is not _OTHER and not self.head.http10:
             rules = context.router.stream
             self._silence = rules.keepalive if rules.keepalive_style != "off" else NEVER
 
@@ -224,8 +224,8 @@ class Watched:
 
     def _await_answer(self) -> None:
         """All is sent; now it is the mirror's turn."""
-        plan, attempts = self._plan, self._attempts
-        assert plan is not None
+        policy, attempts = self._policy, self._attempts
+        assert policy is not None
         assert attempts is not None
         if self._committed:
             return
@@ -234,19 +234,19 @@ class Watched:
         self._sent_at = self.context.clock()
         if self._sent_at - self._began > _AT_ONCE:
             attempts.sent(self._sent_at)
-        self.wait(plan.patience.head)
+        self.wait(policy.patience.head)
 
     def head_came(self) -> None:
         """A head came; now content must."""
-        assert self._plan is not None
+        assert self._policy is not None
         waited = self.context.clock() - self._sent_at
-        self.wait(max(self._plan.patience.content - waited, 0.0))
+        self.wait(max(self._policy.patience.content - waited, 0.0))
 
     def heard(self) -> None:
         """A piece of the answer came; the next must come in time."""
         self._remind_at = self.context.wheel.now + self._silence
-        plan = self._plan
-        self.wait(plan.patience.idle if plan is not None else self.context.timeouts.idle)
+        policy = self._policy
+        self.wait(policy.patience.idle if policy is not None else self.context.timeouts.idle)
 
     def expired(self) -> None:
         """The wheel's word: the deadline has passed."""
@@ -264,10 +264,10 @@ class Watched:
 
     def _too_late(self) -> None:
         """The mirror has had its time; or the caller has, which is not the mirror's fault."""
-        assert self._plan is not None
+        assert self._policy is not None
         head = self._reply is not None and self._reply.has_head
         waited = self.context.clock() - self._sent_at
-        if self._plan.patience.blames(waited) and not self._caller_had_enough:
+        if self._policy.patience.blames(waited) and not self._caller_had_enough:
             failure = Failure.content_timeout if head else Failure.timeout
             self.unanswered(failure, "it did not answer in time")
         else:
@@ -283,9 +283,9 @@ class Watched:
     @property
     def _caller_had_enough(self) -> bool:
         """True if it is the limit that the caller has set itself which is over."""
-        if self._plan is None or self.context.wheel.now < self._ends_at:
+        if self._policy is None or self.context.wheel.now < self._ends_at:
             return False
-        return self._plan.patience.total == self._plan.patience.asked
+        return self._policy.patience.total == self._policy.patience.asked
 
     def _remind(self, now: float) -> None:
         """It has been silent for a while: is the mirror suspect? Else tell the client."""
