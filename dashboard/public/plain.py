@@ -12,7 +12,6 @@ from dashboard.public.rows import Node
 
 _MARKS = {"up": "✔", "degraded": "▲", "down": "✘", "maintenance": "■", "unknown": "?"}
 _GAP = "  "
-_BAN_COLUMNS = ("ip", "location", "reason", "since", "until", "user_agent")
 
 
 def width(text: str) -> int:

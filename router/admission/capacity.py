@@ -159,7 +159,7 @@ class Connections:
         """The oldest first."""
         self._size = 0
         self.full = False
-        """True if newcomers have to wait; then no connection is kept for a next request."""
+        """True if new connections have to wait; then no connection is kept for a next request."""
 
     def __len__(self) -> int:
         return self._size

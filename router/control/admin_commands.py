@@ -39,9 +39,9 @@ class AdminCommands:
         self,
         configuration: Configuration,
         monitor: Monitor,
-        guard: BanService,
+        ban_service: BanService,
         key_service: KeyService,
-        hub: WorkerChannels,
+        channels: WorkerChannels,
         notices: Notices,
         questions: Questions,
         store: Store,
@@ -49,9 +49,9 @@ class AdminCommands:
     ) -> None:
         self._configuration = configuration
         self._monitor = monitor
-        self._guard = guard
+        self._ban_service = ban_service
         self._key_service = key_service
-        self._channels = hub
+        self._channels = channels
         self._notices = notices
         self._questions = questions
         self._store = store
@@ -111,15 +111,15 @@ class AdminCommands:
 
     async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         with _told():
-            return await self._guard.add(network, seconds, reason, by)
+            return await self._ban_service.add(network, seconds, reason, by)
 
     async def remove_ban(self, network: str | None, by: Actor) -> list[Ban]:
         with _told():
-            return await self._guard.remove(network, by)
+            return await self._ban_service.remove(network, by)
 
     async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
         with _told():
-            await self._guard.allow(network, seconds, by)
+            await self._ban_service.allow(network, seconds, by)
 
     async def audit(self, limit: int, before: int | None) -> list[Entry]:
         with _told():

@@ -119,11 +119,13 @@ class Control:
             tasks=tasks,
         )
         self._monitor.history.zone = config.dashboard.timezone
-        self._guard = BanService(store, banned, allowances, self._channels.broadcast, self._totals)
-        self._guard.configure(config.limits, config.router)
+        self._ban_service = BanService(
+            store, banned, allowances, self._channels.broadcast, self._totals
+        )
+        self._ban_service.configure(config.limits, config.router)
         self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
         self._key_service = KeyService(store, keys, self._channels.broadcast, config.keys.prefix)
-        self._list_keeper = ListKeeper(self._guard, self._key_service, lists)
+        self._list_keeper = ListKeeper(self._ban_service, self._key_service, lists)
         self._accounts = Ledger(store, self._key_service, self._channels.tell, self._totals)
         self._notices = Notices()
         self._view = PageSources(
@@ -139,7 +141,7 @@ class Control:
         self._commands = AdminCommands(
             self._configuration,
             self._monitor,
-            self._guard,
+            self._ban_service,
             self._key_service,
             self._channels,
             self._notices,
@@ -168,7 +170,7 @@ class Control:
             for name, sock in listeners.items():
                 await self._serve(name, sock, stack)
             self._keep_up(stack, "configuration", self._configuration.watch)
-            self._keep_up(stack, "guard", self._guard.run)
+            self._keep_up(stack, "guard", self._ban_service.run)
             self._keep_up(stack, "accounts", self._accounts.run)
             self._keep_up(stack, "breakers", self._breakers.run)
             if self._shares_store:
@@ -206,13 +208,13 @@ class Control:
             "control": self._process,
             "config": worker_part(self._configuration.current),
             "snapshot": self._board.current.to_json(),
-            "bans": self._guard.version,
+            "bans": self._ban_service.version,
             "keys": self._key_service.version,
         }
 
     def _whole_state(self) -> list[Message]:
         """For a worker that knows nothing."""
-        return [self._state(), *self._breakers.state(), self._guard.allowed()]
+        return [self._state(), *self._breakers.state(), self._ban_service.allowed()]
 
     def _publish(self, snapshot: HealthSnapshot) -> None:
         news = snapshot.news_since(self._told)
@@ -223,9 +225,9 @@ class Control:
     def _hear(self, message: Message) -> None:
         """Take a worker's report of traffic."""
         if message["type"] == "alerts":
-            self._guard.hear(message["rows"])
+            self._ban_service.hear(message["rows"])
         elif message["type"] == "bans?":
-            self._channels.tell_encoded(message["process"], self._guard.bans())
+            self._channels.tell_encoded(message["process"], self._ban_service.bans())
         elif message["type"] == "keys?":
             self._channels.tell_encoded(message["process"], self._key_service.messages())
         elif message["type"] == "use":
@@ -249,7 +251,7 @@ class Control:
         logs.configure(new.config.log, "control")
         self._breakers.configure(new.config.router, new.config.mirrors)
         self._monitor.configure(new.config.monitor, new.config.mirrors)
-        self._guard.configure(new.config.limits, new.config.router)
+        self._ban_service.configure(new.config.limits, new.config.router)
         self._key_service.prefix = new.config.keys.prefix
         self._notices.clear()
         _warn(new.config)

@@ -22,12 +22,12 @@ class ListKeeper:
 
     def __init__(
         self,
-        guard: BanService,
+        ban_service: BanService,
         key_service: KeyService,
         lists: LastLists,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._guard = guard
+        self._ban_service = ban_service
         self._key_service = key_service
         self._lists = lists
         self._clock = clock
@@ -42,8 +42,8 @@ class ListKeeper:
 
     def write(self) -> None:
         """Write what there is now, if it is not what was written last. Raises OSError."""
-        allowed = encoded(self._guard.allowed())
-        now = (self._guard.version, self._key_service.version, allowed)
+        allowed = encoded(self._ban_service.allowed())
+        now = (self._ban_service.version, self._key_service.version, allowed)
         if now != self._written:
-            self._lists.write([*self._guard.bans(), *self._key_service.messages(), allowed])
+            self._lists.write([*self._ban_service.bans(), *self._key_service.messages(), allowed])
             self._written = now

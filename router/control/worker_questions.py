@@ -32,8 +32,8 @@ class _Open:
 class Questions:
     """Asks, and collects."""
 
-    def __init__(self, hub: WorkerChannels, patience: float = PATIENCE) -> None:
-        self._channels = hub
+    def __init__(self, channels: WorkerChannels, patience: float = PATIENCE) -> None:
+        self._channels = channels
         self.patience = patience
         self._numbers = count(1)
         self._open: dict[int, _Open] = {}

@@ -12,13 +12,13 @@ from router.forwarding.context import WorkerContext
 from router.wire.error_response import Problem
 
 _CORS = {"access-control-allow-origin": "*"}
-_PLANE = web.AppKey("plane", WorkerContext)
+_CONTEXT = web.AppKey("context", WorkerContext)
 
 
 def build_app(context: WorkerContext) -> web.Application:
     """The application of one worker."""
     app = web.Application(middlewares=[_ends_connection])
-    app[_PLANE] = context
+    app[_CONTEXT] = context
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/", _root)
@@ -42,7 +42,7 @@ async def _healthz(request: web.Request) -> web.Response:
 
 
 async def _readyz(request: web.Request) -> web.Response:
-    context = request.app[_PLANE]
+    context = request.app[_CONTEXT]
     serving = sorted(upstream.id for upstream in context.upstreams if upstream.available)
     status = _status(context, bool(serving))
     body = {"status": status, "mirrors": len(serving)}
@@ -57,7 +57,7 @@ def _status(context: WorkerContext, served: bool) -> str:
 
 
 async def _root(request: web.Request) -> web.Response:
-    context = request.app[_PLANE]
+    context = request.app[_CONTEXT]
     if context.config.public_url:
         raise web.HTTPFound(context.config.public_url)
     return web.Response(text=_greeting(request, context))
@@ -74,7 +74,7 @@ def _greeting(request: web.Request, context: WorkerContext) -> str:
 
 
 async def _unknown(request: web.Request) -> web.Response:
-    base = _base_url(request, request.app[_PLANE])
+    base = _base_url(request, request.app[_CONTEXT])
     message = f"Nothing is served at this path. The base URL is {base}"
     problem = Problem(404, "unknown_url", message)
     return web.Response(

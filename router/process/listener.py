@@ -74,19 +74,19 @@ class Acceptor:
     def __init__(
         self,
         listen: socket.socket,
-        door: Callable[..., asyncio.BaseProtocol],
+        protocol: Callable[..., asyncio.BaseProtocol],
         tls: ssl.SSLContext | None,
         proxied: float | None = None,
         tasks: Tasks | None = None,
     ) -> None:
-        """`door` is called without argument, or with the address that a PROXY header names.
+        """`protocol` is called without argument, or with the address that a PROXY header names.
 
         `proxied`: seconds for such a header on each connection; None: there is none.
         """
         self._proxied = proxied
         self._tasks = tasks or Tasks()
         self._listen = listen
-        self._door = door
+        self._protocol = protocol
         self._tls = tls
         self._server: asyncio.Server | HandshakeServer | None = None
         self._wanted = False
@@ -119,9 +119,9 @@ class Acceptor:
 
     async def _make_server(self, listen: socket.socket) -> asyncio.Server | HandshakeServer:
         if self._proxied is not None or self._tls is not None:
-            return HandshakeServer(listen, self._door, self._tls, self._proxied, self._tasks)
+            return HandshakeServer(listen, self._protocol, self._tls, self._proxied, self._tasks)
         loop = asyncio.get_running_loop()
-        return await loop.create_server(self._door, sock=listen, backlog=BACKLOG)
+        return await loop.create_server(self._protocol, sock=listen, backlog=BACKLOG)
 
     def expect_headers(self, proxied: float | None) -> None:
         """Take newcomers otherwise than before, if that has changed: see `__init__`."""

@@ -34,17 +34,17 @@ class HandshakeServer:
     def __init__(
         self,
         listen: socket.socket,
-        door: Callable[[str], asyncio.BaseProtocol],
+        protocol: Callable[[str], asyncio.BaseProtocol],
         tls: ssl.SSLContext | None,
         patience: float | None,
         tasks: Tasks | None = None,
     ) -> None:
-        """`listen` becomes ours; `door` is told whom the header names, "" if nobody.
+        """`listen` becomes ours; `protocol` gets the address that the header names, "" if none.
 
         `patience`: seconds for the header; None: there is none.
         """
         self._listen = listen
-        self._door = door
+        self._protocol = protocol
         self._tls = tls
         self._patience = patience
         self._reading: dict[asyncio.Task[None], bytes] = {}
@@ -111,7 +111,7 @@ class HandshakeServer:
                 async with asyncio.timeout(self._patience):
                     source = await read_header(sock)
             await loop.connect_accepted_socket(
-                lambda: self._door(source),
+                lambda: self._protocol(source),
                 sock,
                 ssl=self._tls,
                 ssl_handshake_timeout=HANDSHAKE if self._tls is not None else None,

@@ -221,7 +221,7 @@ class Worker:
             self._acceptor.set(on)
         if not on and time.monotonic() - self._crowded_at > _CROWDED_GAP:
             self._crowded_at = time.monotonic()
-            log.warning("newcomers have to wait: raise the limit of open files (ulimit -n)")
+            log.warning("connection limit reached; accepting paused (raise `ulimit -n`)")
 
     def _on_stop(self) -> None:
         self._stop.set()
@@ -237,8 +237,8 @@ class Worker:
         except TimeoutError:
             log.warning("cutting %d connections after draining", len(context.crowd))
         context.abandoned.close()
-        for door in context.crowd.all():
-            door.cut()
+        for client in context.crowd.all():
+            client.cut()
         await asyncio.sleep(0)
 
     # Messages

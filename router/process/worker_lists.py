@@ -45,9 +45,9 @@ class ReplicatedBans:
 class ReplicatedKeys:
     """The issued keys of a worker; with the first of all comes what digests depend on."""
 
-    def __init__(self, ring: KeyIndex, revoked: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, index: KeyIndex, revoked: Callable[[], None] = lambda: None) -> None:
         """`revoked`: to be told when there may be fewer."""
-        self._ring = ring
+        self._index = index
         self._revoked = revoked
         self._coming = KeyIndex()
 
@@ -56,11 +56,11 @@ class ReplicatedKeys:
 
     def add(self, message: Message) -> None:
         """Keys that are new or have changed."""
-        self._ring.extend(message["rows"])
+        self._index.extend(message["rows"])
 
     def remove(self, message: Message) -> None:
         """Keys that were revoked."""
-        self._ring.remove(message["ids"])
+        self._index.remove(message["ids"])
         self._revoked()
 
     def begin(self) -> None:
@@ -75,6 +75,6 @@ class ReplicatedKeys:
 
     def finish(self) -> None:
         """These are all."""
-        self._ring.become(self._coming)
+        self._index.become(self._coming)
         self._coming = KeyIndex()
         self._revoked()
