@@ -18,9 +18,13 @@ from router.wire.error_response import Problem
 from router.wire.websocket import (
     CLOSE,
     GOING_AWAY,
+    NOT_TEXT,
     OVERLOADED,
     POLICY,
+    PROTOCOL_ERROR,
     TEXT,
+    TOO_BIG,
+    UNSUPPORTED,
     BadFrame,
     FrameReader,
     Message,
@@ -31,7 +35,7 @@ from router.wire.websocket import (
 
 MOST_FROM_MIRROR = 64 << 20
 """Bytes of one message of a mirror: ten images in base64, of some 4 MiB each, have less."""
-_CLIENTS_FAULT = frozenset((1002, 1003, 1007, 1008, 1009))
+_CLIENTS_FAULT = frozenset((PROTOCOL_ERROR, UNSUPPORTED, NOT_TEXT, POLICY, TOO_BIG))
 """Codes with which a mirror closes because of what it was sent (RFC 6455 section 7.4.1): a client
 must not get an answer for nothing by provoking that."""
 _STOPS = Problem(503, "no_mirror_available", "This WebSocket is closed here. Open it again.")

@@ -37,7 +37,7 @@ from router.metering.request_scan import (
     LIMITS,
     MOST_COUNT,
     RequestScan,
-    models_anywhere,
+    models_of_query,
     scan_request,
 )
 from router.metering.reservations import Reservation, Reservations
@@ -154,7 +154,9 @@ class Metering:
         body, upload = request.body, request.multipart if kind in _UPLOADS else b""
         dialect = request.dialect
         limits = _LIMITS.get(dialect, ())
-        asked = scan_request(body, dialect in _CHUNKS, limits) if body is not None else None
+        asked, picky = None, bool(key.models)
+        if body is not None:
+            asked = scan_request(body, dialect in _CHUNKS, limits, everywhere=picky)
         if asked is not None and asked.twice:
             message = f'The key "{asked.twice}" must be sent once only, and in lower case.'
             return Problem(400, "ambiguous_request", message)
@@ -171,9 +173,12 @@ class Metering:
             return NO_MEMORY if request.crowded_out else refusal_of_unread(self._limit)
         model = asked.model if asked is not None else ""
         named = [model] if model or kind is not Kind.free else []
-        problem = self._refusal_of_models(key, request, asked, named)
-        if problem is not None:
-            return problem
+        named += asked.others if asked is not None else []
+        named += models_of_query(request.target.partition(b"?")[2]) if picky else []
+        for each in named:
+            problem = refusal_of_model(key, each)
+            if problem is not None:
+                return problem
         free = kind is Kind.free or bool(upload)
         if key.left is not None and not free and self.prices.of(model, day_of(wall)) is None:
             return refusal_of_price(model)
@@ -184,19 +189,6 @@ class Metering:
                 return found
             metered.reserved(found)
         return metered
-
-    def _refusal_of_models(
-        self, key: IssuedKey, request: Request, asked: RequestScan | None, named: list[str]
-    ) -> Problem | None:
-        if asked is not None:
-            named = named + asked.others
-        if key.models and asked is not None and request.body is not None:
-            try:
-                named += models_anywhere(request.body, request.target.partition(b"?")[2])
-            except RecursionError:
-                return refusal_of_unread(self._limit)
-        refusals = (refusal_of_model(key, model) for model in named)
-        return next((problem for problem in refusals if problem is not None), None)
 
     def _amounts(self, key: IssuedKey, metered: MeteredRequest, wall: float) -> tuple[int, int]:
         """Nano-units and tokens that a request may use."""

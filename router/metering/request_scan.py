@@ -86,12 +86,15 @@ class RequestScan(NamedTuple):
     """True if the input has more than the request, which the mirror keeps."""
 
 
-def scan_request(body: bytes, ask: bool, limits: Sequence[str] = ()) -> RequestScan | None:
+def scan_request(
+    body: bytes, ask: bool, limits: Sequence[str] = (), *, everywhere: bool = False
+) -> RequestScan | None:
     """The contents of a body; None when it is no JSON object, which no mirror would take, or has
     too many parts to be read (`json_scan.py`).
 
     `ask`: where its stream tells its usage only to those who ask, do so. `limits`: the keys that
-    limit the output where this is asked.
+    limit the output where this is asked. `everywhere`: `others` has every model that is named,
+    however deep.
     """
     read = members(body)
     if read is None:
@@ -106,7 +109,8 @@ def scan_request(body: bytes, ask: bool, limits: Sequence[str] = ()) -> RequestS
         if inner is None:
             return None
     used = _tools(read.text[tools.begin : tools.end]) if tools is not None else []
-    if used is None:
+    deep = _models_anywhere(read.text) if everywhere else []
+    if used is None or deep is None:
         return None
     return RequestScan(
         model=storable(model[:MOST_MODEL]) if isinstance(model, str) else "",
@@ -115,7 +119,7 @@ def scan_request(body: bytes, ask: bool, limits: Sequence[str] = ()) -> RequestS
         twice=_twice(read, DECIDING) or _twice(inner, _READ_OPTIONS) or _twice_in_tools(used),
         no_number=next((key for key in _NUMBERS if not _is_whole(data.get(key))), ""),
         too_many=next((key for key in _COUNTS if _count(data.get(key)) > MOST_COUNT), ""),
-        others=[*_fallbacks(data.get("models")), *_models_of_tools(used)],
+        others=[*_fallbacks(data.get("models")), *_models_of_tools(used), *deep],
         characters=len(spoken) if isinstance(spoken, str) else 0,
         images=_count(data.get("n")),
         size=counted_size(len(body), data),
@@ -203,16 +207,23 @@ _FREE = frozenset(
 """Keys whose values are the caller's words and schemas, which may have any keys."""
 
 
-def models_anywhere(body: bytes, query: bytes) -> list[str]:
-    """Every model that a request names, wherever in its JSON or query; "" for one that is no text.
-
-    Raises RecursionError where it is nested too deeply.
-    """
+def models_of_query(query: bytes) -> list[str]:
+    """Every model that a query names."""
     found: list[str] = []
     for name, values in parse_qs(query.replace(b";", b"&")).items():
         if fold(name.decode("utf-8", "replace")) in _NAMING:
             found += [value.decode("utf-8", "replace") for value in values]
-    stack: list[Any] = [_PAIRS.decode(body.decode())]
+    return found
+
+
+def _models_anywhere(text: str) -> list[str] | None:
+    """Every model that this JSON names, which was read before, wherever in it; None where it is
+    nested too deeply."""
+    found: list[str] = []
+    try:
+        stack: list[Any] = [_PAIRS.decode(text)]
+    except RecursionError:
+        return None
     while stack:
         each = stack.pop()
         if not isinstance(each, _Pairs):

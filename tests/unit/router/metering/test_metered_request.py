@@ -655,3 +655,8 @@ def test_words_and_schemas_of_a_caller_name_no_models(more: dict[str, Any]) -> N
     assert isinstance(
         metering()[0].begin(PATTERNS, request(body={**CHAT, **more}), WALL), MeteredRequest
     )
+
+
+def test_a_byte_order_mark_before_a_request_for_some_models_changes_nothing() -> None:
+    asked = request()._replace(body=b"\xef\xbb\xbf" + json.dumps(CHAT).encode())
+    assert isinstance(metering()[0].begin(PATTERNS, asked, WALL), MeteredRequest)
