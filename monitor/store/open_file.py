@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 RETRY_AFTER = 5.0
 """Seconds between two tries to write a removed file anew."""
 _LOGS = ("-wal", "-shm")
+_RESTORED = "store.url: %s was removed while in use; it was written anew, with all that it held"
+_RENEWED = "store.url: the log of %s was removed while in use; the file was written anew"
 
 Identity = tuple[int, int]
 """Device and inode."""
@@ -95,63 +97,60 @@ class OpenFile:
         """
         found = _identity(self._path)
         if found == self._opened and self._log_is_lost():
-            self._renew(connection, reopen)
+            self._write_anew(
+                lambda: self._renew(connection()),
+                reopen,
+                "its log was removed while in use, and it",
+                _RENEWED,
+            )
         elif found == self._opened:
             if self.problem:
                 log.warning("store.url: %s is in its place again", self._path)
                 self.problem = ""
         elif found is None:
-            self._restore(connection, reopen)
+            self._write_anew(
+                lambda: self._restore(connection()),
+                reopen,
+                "it was removed while in use, and",
+                _RESTORED,
+            )
         else:
             self._refuse(connection)
 
-    def _restore(
-        self, connection: Callable[[], sqlite3.Connection], reopen: Callable[[], None]
+    def _write_anew(
+        self, write: Callable[[], None], reopen: Callable[[], None], failed: str, done: str
     ) -> None:
+        """Put what is open in the file's place, at most every `RETRY_AFTER` seconds."""
         now = self._monotonic()
         if now < self._retry_at:
             raise StoreError(self.problem)
         self._retry_at = now + RETRY_AFTER
         try:
-            for suffix in _LOGS:
-                _beside(self._path, suffix).unlink(missing_ok=True)
-            copy_connection(connection(), self._path)
+            write()
             self._note()
             reopen()
         except (OSError, StoreError) as error:
             why = error.strerror if isinstance(error, OSError) else error
-            self._fail(f"it was removed while in use, and cannot be written anew: {why}")
+            self._fail(f"{failed} cannot be written anew: {why}")
         self._retry_at = float("-inf")
         self.problem = ""
-        words = "store.url: %s was removed while in use; it was written anew, with all that it held"
-        log.error(words, self._path)
+        log.error(done, self._path)
 
-    def _renew(
-        self, connection: Callable[[], sqlite3.Connection], reopen: Callable[[], None]
-    ) -> None:
-        """The write-ahead log was removed: what it holds ends with the process, unless it is copied
-        now. The former file stays beside the new one."""
-        now = self._monotonic()
-        if now < self._retry_at:
-            raise StoreError(self.problem)
-        self._retry_at = now + RETRY_AFTER
+    def _restore(self, connection: sqlite3.Connection) -> None:
+        self._drop_logs()
+        copy_connection(connection, self._path)
+
+    def _renew(self, connection: sqlite3.Connection) -> None:
+        """Put a copy in the place of the file, which stays beside it."""
         copy = _beside(self._path, f".renewed-{_moment()}")
-        former = _beside(self._path, f".without-log-{_moment()}")
-        try:
-            copy_connection(connection(), copy)
-            os.link(self._path, former)
-            for suffix in _LOGS:
-                _beside(self._path, suffix).unlink(missing_ok=True)
-            copy.rename(self._path)
-            self._note()
-            reopen()
-        except (OSError, StoreError) as error:
-            why = error.strerror if isinstance(error, OSError) else error
-            self._fail(f"its log was removed while in use, and it cannot be written anew: {why}")
-        self._retry_at = float("-inf")
-        self.problem = ""
-        words = "store.url: the log of %s was removed while in use; the file was written anew"
-        log.error(words, self._path)
+        copy_connection(connection, copy)
+        os.link(self._path, _beside(self._path, f".without-log-{_moment()}"))
+        self._drop_logs()
+        copy.rename(self._path)
+
+    def _drop_logs(self) -> None:
+        for suffix in _LOGS:
+            _beside(self._path, suffix).unlink(missing_ok=True)
 
     def _log_is_lost(self) -> bool:
         """True if the log that is open here has no name any more."""
