@@ -19,7 +19,7 @@ run: .venv/.runs
 	@exec $(BIN)/mirrorgate run
 
 demo: .venv/.develops
-	@exec $(BIN)/python -m tests.support.demo
+	@exec $(BIN)/python -m tests.testkit.demo
 
 # A file stays with one worker, and the longest files come first: see tests/conftest.py. Tests wait
 # more than they work, so there are more workers than cores.

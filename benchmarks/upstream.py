@@ -11,9 +11,9 @@ from benchmarks.cores import Cores
 from benchmarks.proxies.base import Setting, listens, program, wait_until_it_answers
 from benchmarks.requests import MODELS, reply
 from benchmarks.workloads import Workload
-from tests.support.certs import Authority, Leaf
-from tests.support.ports import free_port
-from tests.support.process import Process, python_environment
+from tests.testkit.certs import Authority, Leaf
+from tests.testkit.ports import free_port
+from tests.testkit.process import Process, python_environment
 
 START_TIMEOUT = 20.0
 

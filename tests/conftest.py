@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, settings
 
 from monitor.store.store import Store
 from tests.e2e.clients.entrance import Entrance
-from tests.support.certs import Authority
-from tests.support.farm import Farm, TlsMirror, config_for
-from tests.support.instance import Instance
-from tests.support.mirror import PretendMirror
-from tests.support.postgresql import PostgresqlServer
-from tests.support.programs import summary
+from tests.testkit.certs import Authority
+from tests.testkit.farm import Farm, TlsMirror, config_for
+from tests.testkit.instance import Instance
+from tests.testkit.mirror import PretendMirror
+from tests.testkit.postgresql import PostgresqlServer
+from tests.testkit.programs import summary
 
 STARTED = pytest.StashKey[list["HasLogs"]]()
 """What a test started by itself and whose log belongs to a report of its failure."""
@@ -59,7 +59,7 @@ LONGEST = (
     "e2e/test_secrets_quoted.py",
     "e2e/test_ledger.py",
     "e2e/test_keys_road.py",
-    "integration/test_support_netns.py",
+    "integration/test_testkit_netns.py",
     "integration/test_tunnel_ends.py",
     "integration/test_malformed_requests.py",
     "integration/test_ejections.py",

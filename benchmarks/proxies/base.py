@@ -18,9 +18,9 @@ from benchmarks.accounting import Usage, usage
 from benchmarks.cores import Cores, pinned
 from benchmarks.requests import CHAT_PATH, chat_body, headers
 from benchmarks.workloads import Workload
-from tests.support.ports import free_ports
-from tests.support.process import Process
-from tests.support.wait import NotReached, wait_until
+from tests.testkit.ports import free_ports
+from tests.testkit.process import Process
+from tests.testkit.wait import NotReached, wait_until
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 DEBIAN_PLACES = ("/usr/sbin", "/usr/local/sbin")

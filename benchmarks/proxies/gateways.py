@@ -8,7 +8,7 @@ from typing import ClassVar
 from benchmarks import installs
 from benchmarks.proxies.base import Proxy, Setting
 from benchmarks.workloads import Workload
-from tests.support.ports import free_port
+from tests.testkit.ports import free_port
 
 
 class VllmRouter(Proxy):

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from benchmarks.proxies.base import Proxy, Setting
-from tests.support.children import children_of
-from tests.support.instance import filled
-from tests.support.ports import HOST, free_ports
-from tests.support.process import python_environment
-from tests.support.toml import dump
+from tests.testkit.children import children_of
+from tests.testkit.instance import filled
+from tests.testkit.ports import HOST, free_ports
+from tests.testkit.process import python_environment
+from tests.testkit.toml import dump
 
 
 class Mirrorgate(Proxy):

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.asking import ask
-from tests.support.instance import Config, Instance
-from tests.support.ports import HOST, free_port
-from tests.support.wait import wait_until
+from tests.testkit.asking import ask
+from tests.testkit.instance import Config, Instance
+from tests.testkit.ports import HOST, free_port
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.banned import CONNECTIONS, RATE, course
+from tests.testkit.banned import CONNECTIONS, RATE, course
 
 pytestmark = pytest.mark.e2e
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.support.asking import ask, chat
-from tests.support.certs import Authority
-from tests.support.farm import Farm
-from tests.support.instance import Instance
-from tests.support.page import all_up, nodes
-from tests.support.ports import free_port
-from tests.support.wait import wait_until
-from tests.support.workers import connections_to_all_workers, status_on
+from tests.testkit.asking import ask, chat
+from tests.testkit.certs import Authority
+from tests.testkit.farm import Farm
+from tests.testkit.instance import Instance
+from tests.testkit.page import all_up, nodes
+from tests.testkit.ports import free_port
+from tests.testkit.wait import wait_until
+from tests.testkit.workers import connections_to_all_workers, status_on
 
 pytestmark = pytest.mark.e2e
 

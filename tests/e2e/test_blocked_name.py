@@ -12,13 +12,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.asking import CHAT
-from tests.support.censor.relay import Censor
-from tests.support.censor.rules import RST, Residual, Rule, exactly
-from tests.support.certs import Authority
-from tests.support.instance import Config, Instance
-from tests.support.mirror import TEST_KEY, PretendMirror
-from tests.support.wait import wait_until_async
+from tests.testkit.asking import CHAT
+from tests.testkit.censor.relay import Censor
+from tests.testkit.censor.rules import RST, Residual, Rule, exactly
+from tests.testkit.certs import Authority
+from tests.testkit.instance import Config, Instance
+from tests.testkit.mirror import TEST_KEY, PretendMirror
+from tests.testkit.wait import wait_until_async
 
 pytestmark = pytest.mark.e2e
 

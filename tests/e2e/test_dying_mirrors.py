@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deadly import death_by
+from tests.testkit.deadly import death_by
 
 pytestmark = pytest.mark.e2e
 

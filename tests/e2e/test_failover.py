@@ -4,13 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.asking import chat
-from tests.support.certs import Authority
-from tests.support.failover import INTERVAL, kill_and_revive
-from tests.support.farm import Farm
-from tests.support.load import SteadyLoad
-from tests.support.page import all_up, states
-from tests.support.wait import wait_until
+from tests.testkit.asking import chat
+from tests.testkit.certs import Authority
+from tests.testkit.failover import INTERVAL, kill_and_revive
+from tests.testkit.farm import Farm
+from tests.testkit.load import SteadyLoad
+from tests.testkit.page import all_up, states
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -11,9 +11,9 @@ import openai
 import pytest
 
 from tests.e2e.clients.failing import Ended, with_node, with_python
-from tests.support.instance import Instance
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
+from tests.testkit.instance import Instance
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
 
 pytestmark = pytest.mark.e2e
 

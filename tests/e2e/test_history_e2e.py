@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartInstance
-from tests.support.deaths import kill_control
-from tests.support.instance import Instance
-from tests.support.mirror_process import MirrorProcess
-from tests.support.postgresql import PostgresqlServer
-from tests.support.wait import wait_until
+from tests.testkit.deaths import kill_control
+from tests.testkit.instance import Instance
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.postgresql import PostgresqlServer
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.asking import chat
-from tests.support.instance import Instance
-from tests.support.process import REPOSITORY
-from tests.support.wait import wait_until
+from tests.testkit.asking import chat
+from tests.testkit.instance import Instance
+from tests.testkit.process import REPOSITORY
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients.entrance import Entrance
-from tests.support.programs import require
+from tests.testkit.programs import require
 
 JOURNEY = Path(__file__).parent / "clients" / "Journey.java"
 STEPS = 5

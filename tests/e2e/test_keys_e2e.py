@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from router.admission.credentials import looks_issued
-from tests.support.asking import ask
-from tests.support.instance import Instance
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
+from tests.testkit.asking import ask
+from tests.testkit.instance import Instance
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
 
 pytestmark = pytest.mark.e2e
 

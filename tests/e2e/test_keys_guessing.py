@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from router.admission.credentials import new_key
-from tests.support.asking import Answer, chat
-from tests.support.instance import Instance
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.wait import wait_until
+from tests.testkit.asking import Answer, chat
+from tests.testkit.instance import Instance
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ledger
-from tests.support.instance import Instance
-from tests.support.ledger import Callers
-from tests.support.mirror_process import MirrorProcess
+from tests.testkit import ledger
+from tests.testkit.instance import Instance
+from tests.testkit.ledger import Callers
+from tests.testkit.mirror_process import MirrorProcess
 
 pytestmark = pytest.mark.e2e
 

@@ -26,14 +26,14 @@ import openai
 import pytest
 
 from router.admission.credentials import SECRET_LENGTH, checksum
-from tests.support.asking import CHAT, Answer, ask, connection
-from tests.support.instance import Instance
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.mmdb import write_mmdb
-from tests.support.page import all_up
-from tests.support.wait import wait_until
-from tests.support.workers import worker_of
+from tests.testkit.asking import CHAT, Answer, ask, connection
+from tests.testkit.instance import Instance
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.mmdb import write_mmdb
+from tests.testkit.page import all_up
+from tests.testkit.wait import wait_until
+from tests.testkit.workers import worker_of
 
 pytestmark = pytest.mark.e2e
 

@@ -12,10 +12,10 @@ import aiohttp
 import pytest
 
 from router.wire.chunked import LAST_CHUNK, chunk
-from tests.support import ledger
-from tests.support.instance import Instance
-from tests.support.road import ScriptedMirror, read_request
-from tests.support.wait import wait_until_async
+from tests.testkit import ledger
+from tests.testkit.instance import Instance
+from tests.testkit.road import ScriptedMirror, read_request
+from tests.testkit.wait import wait_until_async
 
 pytestmark = pytest.mark.e2e
 

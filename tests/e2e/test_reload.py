@@ -5,15 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.asking import ask, chat
-from tests.support.certs import Authority
-from tests.support.deaths import kill_control, kill_worker
-from tests.support.farm import Farm
-from tests.support.instance import Config, Instance
-from tests.support.load import SteadyLoad
-from tests.support.page import all_up, metric, nodes
-from tests.support.streams import OpenStream
-from tests.support.wait import wait_until
+from tests.testkit.asking import ask, chat
+from tests.testkit.certs import Authority
+from tests.testkit.deaths import kill_control, kill_worker
+from tests.testkit.farm import Farm
+from tests.testkit.instance import Config, Instance
+from tests.testkit.load import SteadyLoad
+from tests.testkit.page import all_up, metric, nodes
+from tests.testkit.streams import OpenStream
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

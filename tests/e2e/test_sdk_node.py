@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients.entrance import UPLOAD_BYTES, Entrance
-from tests.support.node import linked
-from tests.support.programs import require
+from tests.testkit.node import linked
+from tests.testkit.programs import require
 
 JOURNEY = Path(__file__).parent / "clients" / "journey.mjs"
 STEPS = 14

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.asking import Answer, ask, chat
-from tests.support.deaths import kill_worker
-from tests.support.instance import Config, Instance
-from tests.support.mirror_process import MirrorProcess
-from tests.support.page import states
-from tests.support.streams import OpenStream
-from tests.support.traces import traces
-from tests.support.wait import wait_until
+from tests.testkit.asking import Answer, ask, chat
+from tests.testkit.deaths import kill_worker
+from tests.testkit.instance import Config, Instance
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.page import states
+from tests.testkit.streams import OpenStream
+from tests.testkit.traces import traces
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from tests.support.canaries import (
+from tests.testkit.canaries import (
     CARRIERS,
     LENT,
     OWN,
@@ -27,12 +27,12 @@ from tests.support.canaries import (
     keys_of,
     talk,
 )
-from tests.support.instance import Instance
-from tests.support.mirror_process import MirrorProcess
-from tests.support.page import all_up
-from tests.support.process import REPOSITORY
-from tests.support.traces import traces
-from tests.support.wait import wait_until
+from tests.testkit.instance import Instance
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.page import all_up
+from tests.testkit.process import REPOSITORY
+from tests.testkit.traces import traces
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.asking import chat
-from tests.support.instance import Instance
-from tests.support.mirror_process import MirrorProcess
-from tests.support.page import nodes
-from tests.support.traces import traces
-from tests.support.wait import wait_until
+from tests.testkit.asking import chat
+from tests.testkit.instance import Instance
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.page import nodes
+from tests.testkit.traces import traces
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -13,13 +13,13 @@ import pytest
 
 from router.admission.credentials import new_key
 from router.process.last_lists import LastLists
-from tests.support.asking import Answer, ask, chat
-from tests.support.deaths import control_pid
-from tests.support.instance import Instance
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.process import REPOSITORY
-from tests.support.wait import wait_until
+from tests.testkit.asking import Answer, ask, chat
+from tests.testkit.deaths import control_pid
+from tests.testkit.instance import Instance
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.process import REPOSITORY
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

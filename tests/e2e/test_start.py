@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.instance import Config, Instance
-from tests.support.ports import free_port
-from tests.support.wait import wait_until
+from tests.testkit.instance import Config, Instance
+from tests.testkit.ports import free_port
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -9,9 +9,9 @@ import pytest
 from aiohttp import web
 
 from dashboard.public.app import build_public_app
-from tests.support.dashboard_data import NOW, FakeSources
-from tests.support.dashboard_server import serving
-from tests.support.programs import require
+from tests.testkit.dashboard_data import NOW, FakeSources
+from tests.testkit.dashboard_server import serving
+from tests.testkit.programs import require
 
 QUIET = (
     "--headless",

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from router.admission import shared_table as tables
-from tests.support.instance import Instance
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.page import all_up
-from tests.support.process import python_environment
-from tests.support.wait import wait_until
-from tests.support.workers import connections_to_all_workers, status_on, worker_of
+from tests.testkit.instance import Instance
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.page import all_up
+from tests.testkit.process import python_environment
+from tests.testkit.wait import wait_until
+from tests.testkit.workers import connections_to_all_workers, status_on, worker_of
 
 pytestmark = pytest.mark.e2e
 
@@ -46,7 +46,7 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 def _flood(instance: Instance) -> Iterator[None]:
     """One address asks as fast as it can, on connections to all workers."""
     port = instance.base_url.rpartition(":")[2]
-    command = [sys.executable, "-m", "tests.support.flood", port, FLOODER, "8"]
+    command = [sys.executable, "-m", "tests.testkit.flood", port, FLOODER, "8"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, env=python_environment()) as flood:
         try:
             yield

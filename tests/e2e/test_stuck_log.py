@@ -6,11 +6,11 @@ import re
 import time
 from pathlib import Path
 
-from tests.support.deaths import kill_worker
-from tests.support.instance import Instance
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.wait import wait_until
+from tests.testkit.deaths import kill_worker
+from tests.testkit.instance import Instance
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.wait import wait_until
 
 LONG = "/v1/models/" + "x" * 480
 """Some 2000 lines with this path are more than a process keeps."""

@@ -35,9 +35,9 @@ from router.wire.websocket import (
 )
 from router.wire.write_batch import WriteBatch
 from tests.fuzz.steps import limited
-from tests.support.json_reference import check, loaded
-from tests.support.sinks import Requests, Responses
-from tests.support.strict_http import read_response, read_strictly
+from tests.testkit.json_reference import check, loaded
+from tests.testkit.sinks import Requests, Responses
+from tests.testkit.strict_http import read_response, read_strictly
 
 Pieces = list[bytes]
 _SINGLE = 128

@@ -15,10 +15,10 @@ import pytest
 
 from router.forwarding.abandoned import MOST_BYTES, MOST_PER_KEY, READ_FOR
 from router.wire.chunked import LAST_CHUNK, chunk
-from tests.support.clock import Clock
-from tests.support.lent import asking, charges, issue
-from tests.support.road import RawClient, Road, ScriptedMirror, get, read_request
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.clock import Clock
+from tests.testkit.lent import asking, charges, issue
+from tests.testkit.road import RawClient, Road, ScriptedMirror, get, read_request
+from tests.testkit.wait import wait_until_async as wait_until
 
 SSE_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

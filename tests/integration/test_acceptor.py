@@ -12,8 +12,8 @@ import pytest
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES, FAMILIES, Tasks
 from router.process.listener import Acceptor, bind
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 
 class Visitor(asyncio.Protocol):

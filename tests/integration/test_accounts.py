@@ -18,7 +18,7 @@ from monitor.store.store import Store, StoreError
 from router.control.key_service import KeyService
 from router.control.ledger import Ledger
 from router.forwarding.metrics import LEDGER_GAPS
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 DAY = "2026-11-21"
 BY = Actor("alice", "a terminal")

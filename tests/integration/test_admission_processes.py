@@ -23,8 +23,8 @@ from router.admission.shared_table import (
     create,
     holder_of_lock,
 )
-from tests.support.process import python_environment
-from tests.support.table_worker import KEYS, Book
+from tests.testkit.process import python_environment
+from tests.testkit.table_worker import KEYS, Book
 
 WORKERS, LIMIT = 4, 10
 
@@ -44,7 +44,7 @@ def book() -> Iterator[int]:
 
 
 def _start(fd: int, book: int, column: int) -> subprocess.Popen[str]:
-    module = "tests.support.table_worker"
+    module = "tests.testkit.table_worker"
     numbers = map(str, (fd, book, column, WORKERS + 1, LIMIT))
     process = subprocess.Popen(
         [sys.executable, "-m", module, *numbers],
@@ -109,7 +109,7 @@ def _stopped_holder(fd: int, name: str) -> Iterator[subprocess.Popen[str]]:
     """A process that was stopped while it held the lock of this key."""
     numbers = map(str, (fd, 0, WORKERS + 1))
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.support.table_holder", *numbers, name],
+        [sys.executable, "-m", "tests.testkit.table_holder", *numbers, name],
         pass_fds=[fd],
         stdout=subprocess.PIPE,
         text=True,

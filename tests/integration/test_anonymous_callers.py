@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.road import Road, ScriptedMirror, answering
+from tests.testkit.road import Road, ScriptedMirror, answering
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 APP = "https://app.example"

@@ -17,7 +17,7 @@ from monitor.store.pruning import Limits
 from monitor.store.store import Store, StoreError
 from router.control import audit_trail
 from router.control.audit_trail import AuditTrail
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 ALICE = Actor("alice", "the socket (pid 7)")
 NOW = 1_790_000_000.0

@@ -13,8 +13,8 @@ from router.upstream.paths import Route
 from router.wire.fields import response_rules
 from router.wire.write_batch import WriteBatch
 from tests.integration.test_hedging import deaf_port
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 
 @pytest.mark.parametrize("turns", range(12))

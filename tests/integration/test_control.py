@@ -24,7 +24,7 @@ from router.control.configuration import Configuration, Loaded
 from router.control.control import serve
 from router.process.last_lists import LastLists, create
 from router.process.listener import bind
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 
 class Process:

@@ -16,8 +16,8 @@ from dashboard.public.incidents import page_after
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Past
 from monitor.health.uptime import Known
-from tests.support.dashboard_data import INCIDENTS, NOW, FakeSources, past
-from tests.support.dashboard_server import BROWSER, serving
+from tests.testkit.dashboard_data import INCIDENTS, NOW, FakeSources, past
+from tests.testkit.dashboard_server import BROWSER, serving
 
 SNI = VERDICTS["sni_block_rst"]
 ATOM = "{http://www.w3.org/2005/Atom}"

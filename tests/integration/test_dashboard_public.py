@@ -18,7 +18,7 @@ from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.health.past import Past
 from monitor.health.snapshot import MirrorHealth, Override, State
-from tests.support.dashboard_data import (
+from tests.testkit.dashboard_data import (
     API_KEY,
     CLIENT,
     CONFIG_PROBLEM,
@@ -28,8 +28,8 @@ from tests.support.dashboard_data import (
     FakeSources,
     bans,
 )
-from tests.support.dashboard_server import BROWSER, serving
-from tests.support.mmdb import write_mmdb
+from tests.testkit.dashboard_server import BROWSER, serving
+from tests.testkit.mmdb import write_mmdb
 
 PAGES = (
     "/",

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.censor.netns import SERVERS, Diagnosis, Lab
-from tests.support.censor.netns_rules import (
+from tests.testkit.censor.netns import SERVERS, Diagnosis, Lab
+from tests.testkit.censor.netns_rules import (
     RESET,
     SILENCE,
     Rules,
@@ -17,7 +17,7 @@ from tests.support.censor.netns_rules import (
     refuse,
     remember,
 )
-from tests.support.certs import Authority
+from tests.testkit.certs import Authority
 
 ONE, TWO = SERVERS
 BLOCKED, CONTROL = "blocked.mirror.test", "control.mirror.test"

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.censor.cells import NEGATIVE, SYMPTOMS
-from tests.support.censor.matrix import run_all, world_of
-from tests.support.censor.scene import World
-from tests.support.certs import Authority
+from tests.testkit.censor.cells import NEGATIVE, SYMPTOMS
+from tests.testkit.censor.matrix import run_all, world_of
+from tests.testkit.censor.scene import World
+from tests.testkit.certs import Authority
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from http.client import HTTPConnection
 
 import pytest
 
-from tests.support.asking import Answer
-from tests.support.deaths import timed
-from tests.support.ejections import BOTH, Pair, ask, connections, pair
-from tests.support.page import metric, nodes
-from tests.support.wait import wait_until
+from tests.testkit.asking import Answer
+from tests.testkit.deaths import timed
+from tests.testkit.ejections import BOTH, Pair, ask, connections, pair
+from tests.testkit.page import metric, nodes
+from tests.testkit.wait import wait_until
 
 HANGS = 20.0
 """Seconds that an attempt hangs on the mirror: longer than anything waits here."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support import catalogue
-from tests.support import sixty_words as words
-from tests.support.catalogue import BEGIN, CASES, DOCS, END, Case, play
+from tests.testkit import catalogue
+from tests.testkit import sixty_words as words
+from tests.testkit.catalogue import BEGIN, CASES, DOCS, END, Case, play
 
 WHOLE = "whole"
 INTERRUPTED = "stream_interrupted in the stream"
@@ -124,5 +124,5 @@ async def test_the_page_on_failing_over_says_what_these_faults_lead_to() -> None
     shown = page.partition(BEGIN)[2].partition(END)[0]
     seen = catalogue.without_times(await catalogue.table())
     assert catalogue.without_times(shown).strip() == seen.strip(), (
-        "python -m tests.support.catalogue"
+        "python -m tests.testkit.catalogue"
     )

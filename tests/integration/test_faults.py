@@ -18,9 +18,9 @@ from router.forwarding.stats import Stats
 from router.upstream.connection import UpstreamConnection
 from router.wire.request import RequestReader
 from tests.integration.test_vanishing import NOTHING, held
-from tests.support.loops import on_both_loops, run_on
-from tests.support.road import OK, RawClient, Road, ScriptedMirror, get, post, read_request
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.loops import on_both_loops, run_on
+from tests.testkit.road import OK, RawClient, Road, ScriptedMirror, get, post, read_request
+from tests.testkit.wait import wait_until_async as wait_until
 
 PLACES = [
     (ClientConnection, "request_whole"),

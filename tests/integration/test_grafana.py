@@ -15,12 +15,12 @@ import aiohttp
 import pytest
 
 from dashboard.admin.app import build_admin_app
-from tests.support.dashboard_data import FakeCommands, FakeSources
-from tests.support.dashboard_server import serving
-from tests.support.ports import HOST, free_port
-from tests.support.programs import require
-from tests.support.sample_series import FAMILIES, sample_names, sample_series
-from tests.support.wait import wait_until_async
+from tests.testkit.dashboard_data import FakeCommands, FakeSources
+from tests.testkit.dashboard_server import serving
+from tests.testkit.ports import HOST, free_port
+from tests.testkit.programs import require
+from tests.testkit.sample_series import FAMILIES, sample_names, sample_series
+from tests.testkit.wait import wait_until_async
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
 FILE = GRAFANA / "dashboards" / "mirrorgate.json"

@@ -27,7 +27,7 @@ from router.admission.rejection_reports import RULES
 from router.control.ban_service import BanService, BansInForce
 from router.control.notices import Notices
 from router.forwarding.config import RouterConfig
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.wait import wait_until_async as wait_until
 
 NOW = 1_790_000_000.0
 BAN = {"violations": 3, "within": 60, "for": 100, "max": 1000}

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.road import OK, Road, ScriptedMirror, answering, get, post
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.road import OK, Road, ScriptedMirror, answering, get, post
+from tests.testkit.wait import wait_until_async as wait_until
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from monitor.store.errors import StoreError
 from monitor.store.queries import read_windows
 from monitor.store.records import Transition
 from monitor.store.store import Store
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 BEGIN = 1_795_251_600.0
 

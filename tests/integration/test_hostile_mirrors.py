@@ -10,10 +10,10 @@ from typing import cast
 import pytest
 
 from router.forwarding.response_writer import reset
-from tests.support.hostile_answers import ANSWERS
-from tests.support.hostile_modes import MODES, Mode
-from tests.support.loops import on_both_loops, run_on
-from tests.support.road import (
+from tests.testkit.hostile_answers import ANSWERS
+from tests.testkit.hostile_modes import MODES, Mode
+from tests.testkit.loops import on_both_loops, run_on
+from tests.testkit.road import (
     RawClient,
     Response,
     Road,
@@ -22,8 +22,8 @@ from tests.support.road import (
     get,
     read_request,
 )
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
 

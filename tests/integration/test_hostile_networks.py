@@ -15,8 +15,8 @@ from typing import Any, cast
 import pytest
 
 from monitor.health.snapshot import State
-from tests.support.certs import Authority
-from tests.support.road import (
+from tests.testkit.certs import Authority
+from tests.testkit.road import (
     OK,
     Road,
     ScriptedMirror,
@@ -25,7 +25,7 @@ from tests.support.road import (
     post,
     read_request,
 )
-from tests.support.scenes import scene
+from tests.testkit.scenes import scene
 
 NAME = "api.mirror.test"
 PUBLIC = "93.184.216.34"

@@ -11,9 +11,9 @@ from typing import cast
 import pytest
 
 from router.forwarding.client_connection import ClientConnection
-from tests.support.clock import Clock
-from tests.support.hostile_modes import SWITCHED, UPGRADE
-from tests.support.road import (
+from tests.testkit.clock import Clock
+from tests.testkit.hostile_modes import SWITCHED, UPGRADE
+from tests.testkit.road import (
     CONTENT,
     OK,
     RawClient,
@@ -25,8 +25,8 @@ from tests.support.road import (
     post,
     read_request,
 )
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"

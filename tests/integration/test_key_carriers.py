@@ -7,8 +7,8 @@ import base64
 import pytest
 
 from router.admission.credentials import checksum
-from tests.support.loops import on_both_loops, run_on
-from tests.support.road import OK, Response, Road, ScriptedMirror, answering
+from tests.testkit.loops import on_both_loops, run_on
+from tests.testkit.road import OK, Response, Road, ScriptedMirror, answering
 
 SECRET = "a1" * 21
 ISSUED = f"mg-{SECRET}{checksum(SECRET)}"

@@ -9,8 +9,8 @@ import pytest
 
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
 from router.admission.credentials import new_key
-from tests.support.loops import on_both_loops, run_on
-from tests.support.road import OK, RawClient, Road, ScriptedMirror, answering, get, post
+from tests.testkit.loops import on_both_loops, run_on
+from tests.testkit.road import OK, RawClient, Road, ScriptedMirror, answering, get, post
 
 KEY = new_key("mg-")
 LENDS = {"api_key": "sk-mirror", "client_keys": ["sk-*"]}

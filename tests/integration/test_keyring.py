@@ -21,7 +21,7 @@ from router.control import key_service
 from router.control.key_service import KeyService
 from router.process.replica import Replica
 from router.process.worker_lists import ReplicatedKeys
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 NOW = 1_790_000_000.0
 BY = Actor("alice")

@@ -18,7 +18,7 @@ from monitor.store.store import Store
 from router.admission.credentials import looks_issued
 from router.cli import main
 from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console
-from tests.support.postgresql import PostgresqlServer
+from tests.testkit.postgresql import PostgresqlServer
 
 
 class Folder:

@@ -7,10 +7,10 @@ from __future__ import annotations
 import gc
 from collections import Counter
 
-from tests.support.points import ON_A_MIRROR
-from tests.support.road import OK, Road, ScriptedMirror, answering, get, post
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.points import ON_A_MIRROR
+from tests.testkit.road import OK, Road, ScriptedMirror, answering, get, post
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 _SWITCH = next(point for point in ON_A_MIRROR if point.name == "after a switch")
 

@@ -28,10 +28,10 @@ from router.wire.websocket import (
     close_frame,
     frame,
 )
-from tests.support.clock import Clock
-from tests.support.road import RawClient, Road, ScriptedMirror, read_request
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.clock import Clock
+from tests.testkit.road import RawClient, Road, ScriptedMirror, read_request
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 PRICES = {"gpt-4o": [{"input": 1000.0, "output": 2000.0}], "o3": [{"input": 1.0}]}
 CREATE = {"type": "response.create", "model": "gpt-4o", "input": "hi"}

@@ -11,12 +11,12 @@ import contextlib
 
 import pytest
 
-from tests.support.loops import on_both_loops, run_on
-from tests.support.malformed_case import Case
-from tests.support.malformed_cases import GROUPS
-from tests.support.road import RawClient, Response, Road, get
-from tests.support.strict_mirror import StrictMirror
-from tests.support.wait import wait_until_async
+from tests.testkit.loops import on_both_loops, run_on
+from tests.testkit.malformed_case import Case
+from tests.testkit.malformed_cases import GROUPS
+from tests.testkit.road import RawClient, Response, Road, get
+from tests.testkit.strict_mirror import StrictMirror
+from tests.testkit.wait import wait_until_async
 
 # A head or body that never arrives is refused in about a second, not in fifteen.
 ROUTER = {"timeouts": {"header": "300ms", "body_stall": "300ms", "keep_alive": "300ms"}}

@@ -10,9 +10,9 @@ from functools import partial
 import pytest
 
 from router.admission.client_address import named_key
-from tests.support.hostile_modes import SWITCHED, UPGRADE
-from tests.support.road import Road, ScriptedMirror, get, post, read_request
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.hostile_modes import SWITCHED, UPGRADE
+from tests.testkit.road import Road, ScriptedMirror, get, post, read_request
+from tests.testkit.wait import wait_until_async as wait_until
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 

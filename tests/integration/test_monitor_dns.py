@@ -23,9 +23,9 @@ from monitor.probes.dns_transport import MAX_REPLIES, Patience
 from monitor.probes.resolvers import Resolvers
 from monitor.probes.results import TIMED_OUT, DnsObservation
 from monitor.probes.system_resolver import MAX_THREADS, Busy, SystemResolver
-from tests.support.certs import Authority
-from tests.support.ports import free_port
-from tests.support.wait import wait_until, wait_until_async
+from tests.testkit.certs import Authority
+from tests.testkit.ports import free_port
+from tests.testkit.wait import wait_until, wait_until_async
 
 SOON = Patience(tries=2, each=0.3, late=0.3)
 Script = Callable[[dns.message.Message], Sequence[tuple[float, bytes]]]

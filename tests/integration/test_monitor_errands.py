@@ -32,8 +32,8 @@ from monitor.probes.results import (
 from monitor.probes.throughput import LEAST, MOST, TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
 from monitor.probes.way import Budget, Opened
 from monitor.store.store import Store
-from tests.support.certs import Authority, Leaf
-from tests.support.wait import wait_until_async
+from tests.testkit.certs import Authority, Leaf
+from tests.testkit.wait import wait_until_async
 
 KEY = "sk-the-mirrors-own"
 TIMEOUTS = MonitorTimeouts(connect=10, handshake=10, request=10)

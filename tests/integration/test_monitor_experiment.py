@@ -21,10 +21,10 @@ from monitor.health.snapshot import endpoint_of
 from monitor.probes.tls import TlsContexts
 from monitor.probes.trial_results import Outcome, Role
 from monitor.probes.trials import Subject, attempt
-from tests.support.censor.relay import Censor
-from tests.support.censor.rules import DROP, FIN, RST, Action, Residual, Rule, exactly
-from tests.support.certs import Authority
-from tests.support.wait import wait_until_async
+from tests.testkit.censor.relay import Censor
+from tests.testkit.censor.rules import DROP, FIN, RST, Action, Residual, Rule, exactly
+from tests.testkit.certs import Authority
+from tests.testkit.wait import wait_until_async
 
 PACE = replace(DiagnosisTiming().shortened(1.0), start_jitter=0.01, gap=0.01)
 TIMEOUTS = MonitorTimeouts(connect=10, handshake=10)

@@ -18,8 +18,8 @@ from monitor.probes.results import Operation, StepResult, TlsEvidence
 from monitor.probes.tls import TlsContexts
 from monitor.probes.trial_results import Outcome, Role, outcome_of
 from monitor.probes.trials import Attempt, Subject, attempt
-from tests.support.censor.relay import Censor
-from tests.support.censor.rules import (
+from tests.testkit.censor.relay import Censor
+from tests.testkit.censor.rules import (
     BLOCK_PAGE,
     DROP,
     FIN,
@@ -30,8 +30,8 @@ from tests.support.censor.rules import (
     alert,
     exactly,
 )
-from tests.support.certs import Authority, Leaf
-from tests.support.ports import free_port
+from tests.testkit.certs import Authority, Leaf
+from tests.testkit.ports import free_port
 
 PATIENT = MonitorTimeouts(connect=10, handshake=10)
 HASTY = MonitorTimeouts(connect=10, handshake=0.5)

@@ -21,13 +21,13 @@ from monitor.engine.prober import Prober
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, PathHealth, Standing, State
 from monitor.probes.resolvers import Resolvers
 from monitor.store.store import Store
-from tests.support.censor.dns_script import Script, reply
-from tests.support.censor.dns_server import DnsServer, DohServer
-from tests.support.censor.relay import Censor
-from tests.support.censor.rules import RST, Residual, Rule, divert, exactly
-from tests.support.censor.tls_server import TlsServer
-from tests.support.certs import Authority
-from tests.support.wait import wait_until_async
+from tests.testkit.censor.dns_script import Script, reply
+from tests.testkit.censor.dns_server import DnsServer, DohServer
+from tests.testkit.censor.relay import Censor
+from tests.testkit.censor.rules import RST, Residual, Rule, divert, exactly
+from tests.testkit.censor.tls_server import TlsServer
+from tests.testkit.certs import Authority
+from tests.testkit.wait import wait_until_async
 
 OWN, ALT, CONTROL = "own.mirror.test", "alt.mirror.test", "control.test"
 NEAR, FAR, LIE = "127.0.1.2", "127.0.2.3", "127.0.3.4"

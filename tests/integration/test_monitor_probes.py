@@ -14,8 +14,8 @@ import pytest
 from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.engine.diagnose import ProbeReport, probe_once
 from monitor.probes.results import Operation
-from tests.support.certs import Authority, Leaf
-from tests.support.ports import free_port
+from tests.testkit.certs import Authority, Leaf
+from tests.testkit.ports import free_port
 
 UNAUTHORIZED = (
     b"HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\nCF-Ray: 1-HKG\r\n"

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from monitor.engine.scheduler import SUSPECT_GAP, Probe, Schedule
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 FOREVER = 10_000.0
 Start = Callable[..., Schedule]

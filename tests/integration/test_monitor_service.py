@@ -24,8 +24,8 @@ from monitor.probes.way import Budget
 from monitor.store import queries
 from monitor.store.records import Sample, Transition
 from monitor.store.store import Store
-from tests.support.mirror import PretendMirror
-from tests.support.wait import wait_until_async
+from tests.testkit.mirror import PretendMirror
+from tests.testkit.wait import wait_until_async
 
 ADDRESS = "192.0.2.1"
 CONFIG = MonitorConfig(interval=0.1)

@@ -21,11 +21,11 @@ from router.cli import main
 from router.cli.client import Client
 from router.cli.probe_report import hints
 from router.cli.progress import Progress
-from tests.support.censor.relay import Censor
-from tests.support.censor.rules import DROP, FIN, RST, Residual, Rule, exactly
-from tests.support.certs import Authority
-from tests.support.ports import free_port
-from tests.support.tls_programs import PROGRAMS, full_backlog, self_signed, serving
+from tests.testkit.censor.relay import Censor
+from tests.testkit.censor.rules import DROP, FIN, RST, Residual, Rule, exactly
+from tests.testkit.certs import Authority
+from tests.testkit.ports import free_port
+from tests.testkit.tls_programs import PROGRAMS, full_backlog, self_signed, serving
 
 NAME = "mirror.test"
 Server = tuple[str, int]

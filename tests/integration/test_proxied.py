@@ -14,9 +14,9 @@ import uvloop
 from router.forwarding.client_connection import ClientConnection
 from router.process import proxied_listener as proxied_module
 from router.process.listener import Acceptor, bind
-from tests.support.certs import Authority
-from tests.support.road import OK, PATIENCE, RawClient, Road, ScriptedMirror, answering, get
-from tests.support.wait import wait_until_async
+from tests.testkit.certs import Authority
+from tests.testkit.road import OK, PATIENCE, RawClient, Road, ScriptedMirror, answering, get
+from tests.testkit.wait import wait_until_async
 
 V1 = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\n"
 V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x7f\0\0\1\x12\x67\0\x50"

@@ -11,8 +11,8 @@ import zlib
 import pytest
 
 from router.admission.credentials import checksum
-from tests.support.loops import on_both_loops, run_on
-from tests.support.road import (
+from tests.testkit.loops import on_both_loops, run_on
+from tests.testkit.road import (
     CONTENT,
     OK,
     Response,

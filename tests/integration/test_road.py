@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from monitor.health.snapshot import State
-from tests.support.road import OK, Road, ScriptedMirror, answering, get, post, read_request
-from tests.support.scenes import scene
+from tests.testkit.road import OK, Road, ScriptedMirror, answering, get, post, read_request
+from tests.testkit.scenes import scene
 
 
 def _refusing() -> dict[str, object]:

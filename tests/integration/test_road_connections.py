@@ -8,10 +8,10 @@ import pytest
 
 from monitor.health.snapshot import State
 from router.upstream.upstream import IDLE_SECONDS
-from tests.support.clock import Clock
-from tests.support.road import OK, Road, ScriptedMirror, answering, get, post, read_request
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.clock import Clock
+from tests.testkit.road import OK, Road, ScriptedMirror, answering, get, post, read_request
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 
 async def _echo_target(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from monitor.health.snapshot import HealthSnapshot
 from router.wire.chunked import chunk
-from tests.support.clock import Clock
-from tests.support.road import (
+from tests.testkit.clock import Clock
+from tests.testkit.road import (
     CONTENT,
     OK,
     RawClient,
@@ -25,8 +25,8 @@ from tests.support.road import (
     post,
     read_request,
 )
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 SSE_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -13,7 +13,7 @@ import pytest
 from router.admission.credentials import new_key
 from router.admission.limits import MOST_WAITING
 from router.wire.chunked import chunk
-from tests.support.road import (
+from tests.testkit.road import (
     CONTENT,
     OK,
     RawClient,
@@ -24,7 +24,7 @@ from tests.support.road import (
     post,
     read_request,
 )
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.wait import wait_until_async as wait_until
 
 LIMITS = {"limits": {"connections": 2, "requests_per_second": 0}}
 HERE = "127.0.0.1/32"

@@ -20,12 +20,12 @@ from monitor.health.snapshot import (
     State,
     endpoint_of,
 )
-from tests.support.censor.relay import Censor
-from tests.support.censor.rules import DROP, FIN, RST, Residual, Rule, divert, exactly
-from tests.support.censor.tls_server import TlsServer
-from tests.support.certs import Authority
-from tests.support.road import OK, Road, ScriptedMirror, answering, get, post
-from tests.support.scenes import scene
+from tests.testkit.censor.relay import Censor
+from tests.testkit.censor.rules import DROP, FIN, RST, Residual, Rule, divert, exactly
+from tests.testkit.censor.tls_server import TlsServer
+from tests.testkit.certs import Authority
+from tests.testkit.road import OK, Road, ScriptedMirror, answering, get, post
+from tests.testkit.scenes import scene
 
 OWN, ALT = "own.mirror.test", "alt.mirror.test"
 NEAR, FAR = "127.0.1.2", "127.0.2.3"

@@ -16,7 +16,7 @@ from router.forwarding import opening
 from router.forwarding.client_connection import ClientConnection
 from router.upstream import connector as connecting
 from router.wire.timer_wheel import TimerWheel
-from tests.support.road import (
+from tests.testkit.road import (
     OK,
     RawClient,
     Road,
@@ -26,8 +26,8 @@ from tests.support.road import (
     post,
     read_request,
 )
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", KEY)

@@ -11,8 +11,8 @@ from router.admission.capacity import Memory
 from router.admission.credentials import new_key
 from router.forwarding.client_connection import DRAIN_GRACE
 from router.forwarding.exchange import Exchange
-from tests.support.clock import Clock
-from tests.support.road import (
+from tests.testkit.clock import Clock
+from tests.testkit.road import (
     OK,
     RawClient,
     Road,
@@ -22,7 +22,7 @@ from tests.support.road import (
     post,
     read_request,
 )
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.wait import wait_until_async as wait_until
 
 MEMORY = 4 << 20
 GREEDY = [f"127.0.1.{number}" for number in range(1, 13)]

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.certs import Authority
-from tests.support.peers import FIN, Listening, Peer
-from tests.support.road import OK, Road, get, read_request
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.certs import Authority
+from tests.testkit.peers import FIN, Listening, Peer
+from tests.testkit.road import OK, Road, get, read_request
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 
 class TlsMirror:

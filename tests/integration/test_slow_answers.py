@@ -16,11 +16,11 @@ import pytest
 from router.admission.credentials import new_key
 from router.forwarding import metrics, opening
 from router.upstream import connector as connecting
-from tests.support import sixty_words as words
-from tests.support.catalogue import outcome_of, read_stream
-from tests.support.passing import PassingTime
-from tests.support.road import Response, Road, post
-from tests.support.sixty_words import Fault, WordyMirror
+from tests.testkit import sixty_words as words
+from tests.testkit.catalogue import outcome_of, read_stream
+from tests.testkit.passing import PassingTime
+from tests.testkit.road import Response, Road, post
+from tests.testkit.sixty_words import Fault, WordyMirror
 
 CHAT = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 STREAM = json.dumps(CHAT).encode()

@@ -27,7 +27,7 @@ from monitor.store.queries import sums
 from monitor.store.records import Sample, Transition
 from monitor.store.store import Store, StoreError
 from monitor.store.write_queue import HistoryWriter
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 ME = Actor("operator", "here")
 

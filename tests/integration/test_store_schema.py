@@ -34,10 +34,10 @@ from monitor.store.store import Store
 from monitor.store.tables import REVISION, IssuedKeyRow, LedgerBatchRow, SecretRow, UseRow
 from router.cli import main
 from router.cli.console import Console
-from tests.support.postgresql import PostgresqlServer
-from tests.support.programs import require
+from tests.testkit.postgresql import PostgresqlServer
+from tests.testkit.programs import require
 
-FIRST_RELEASE = Path(__file__).parents[1] / "support" / "first_release.sql"
+FIRST_RELEASE = Path(__file__).parents[1] / "testkit" / "first_release.sql"
 NOW = 1_000_000.0
 
 

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from router.forwarding.tunnel import Tunnel
-from tests.support.certs import Authority
-from tests.support.clock import Clock
-from tests.support.peers import FIN, RST, Listening, Peer
-from tests.support.road import Road, get
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.certs import Authority
+from tests.testkit.clock import Clock
+from tests.testkit.peers import FIN, RST, Listening, Peer
+from tests.testkit.road import Road, get
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 UPGRADE = (
     "Connection: Upgrade",

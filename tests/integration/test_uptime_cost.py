@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from monitor.store.queries import Settled, read_days, read_windows
 from monitor.store.sqlite import SqliteFile
-from tests.support.years import NOW, fill
+from tests.testkit.years import NOW, fill
 
 MIRRORS = 5
 STEPS_A_ROW = 60

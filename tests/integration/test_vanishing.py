@@ -13,12 +13,12 @@ from typing import Any, cast
 import pytest
 
 from router.forwarding.response_writer import reset
-from tests.support.certs import Authority
-from tests.support.points import BEFORE_A_MIRROR, ON_A_MIRROR, Point
-from tests.support.road import RawClient, Road, ScriptedMirror
-from tests.support.scenes import scene
-from tests.support.sockets import open_files
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.certs import Authority
+from tests.testkit.points import BEFORE_A_MIRROR, ON_A_MIRROR, Point
+from tests.testkit.road import RawClient, Road, ScriptedMirror
+from tests.testkit.scenes import scene
+from tests.testkit.sockets import open_files
+from tests.testkit.wait import wait_until_async as wait_until
 
 Leave = Callable[[asyncio.StreamWriter], None]
 LEAVE: dict[str, Leave] = {

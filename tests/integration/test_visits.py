@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from router.forwarding.local_handler import HURRY, STAY
-from tests.support.clock import Clock
-from tests.support.road import RawClient, Road, get
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async as wait_until
+from tests.testkit.clock import Clock
+from tests.testkit.road import RawClient, Road, get
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async as wait_until
 
 UNFINISHED = get("/nowhere", "Content-Length: 100").replace(b"GET", b"POST")
 

@@ -10,7 +10,7 @@ from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.interpret import interpret
 from monitor.diagnosis.timing import NORMAL
 from monitor.probes.trial_results import CUT, Level, Role
-from tests.support.endpoint import PretendEndpoint, experiment, hello, trial
+from tests.testkit.endpoint import PretendEndpoint, experiment, hello, trial
 
 endings = st.sampled_from(["", "reset", "eof", "silence"])
 endpoints = st.builds(

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from router.forwarding.client_connection import ClientConnection
 from router.forwarding.exchange import Exchange
-from tests.support.loops import run_on
-from tests.support.malformed_cases import GROUPS
-from tests.support.road import Road
-from tests.support.strict_mirror import StrictMirror
-from tests.support.wait import wait_until_async
+from tests.testkit.loops import run_on
+from tests.testkit.malformed_cases import GROUPS
+from tests.testkit.road import Road
+from tests.testkit.strict_mirror import StrictMirror
+from tests.testkit.wait import wait_until_async
 
 SEEDS = [
     case.data for cases in GROUPS.values() for case in cases if 0 < len(case.data) < 2048

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.measure import Measure
+from tests.testkit.measure import Measure
 
 MEASURED = pytest.StashKey[dict[str, list[tuple[str, str]]]]()
 """By test, in the order of the tests."""

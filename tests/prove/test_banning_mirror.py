@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.banned import CONNECTIONS, RATE, course
-from tests.support.instance import Instance
-from tests.support.measure import Measure
+from tests.testkit.banned import CONNECTIONS, RATE, course
+from tests.testkit.instance import Instance
+from tests.testkit.measure import Measure
 
 pytestmark = pytest.mark.prove
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.chaos_run import MODES, play_chaos
-from tests.support.measure import Measure
+from tests.testkit.chaos_run import MODES, play_chaos
+from tests.testkit.measure import Measure
 
 pytestmark = pytest.mark.prove
 

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.censor.cells import NEGATIVE, SYMPTOMS, Cell
-from tests.support.censor.matrix import run_all, world_of
-from tests.support.censor.scene import World
-from tests.support.certs import Authority
-from tests.support.measure import Measure
+from tests.testkit.censor.cells import NEGATIVE, SYMPTOMS, Cell
+from tests.testkit.censor.matrix import run_all, world_of
+from tests.testkit.censor.scene import World
+from tests.testkit.certs import Authority
+from tests.testkit.measure import Measure
 
 pytestmark = pytest.mark.prove
 

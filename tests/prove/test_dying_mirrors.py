@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.deadly import NAMES, death_by, instance_before
-from tests.support.measure import Measure
-from tests.support.mortal import WAYS, MortalMirror
-from tests.support.open_load import OpenLoad
-from tests.support.wait import wait_until_async
+from tests.testkit.deadly import NAMES, death_by, instance_before
+from tests.testkit.measure import Measure
+from tests.testkit.mortal import WAYS, MortalMirror
+from tests.testkit.open_load import OpenLoad
+from tests.testkit.wait import wait_until_async
 
 pytestmark = pytest.mark.prove
 

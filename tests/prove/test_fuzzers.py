@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.targets import TARGETS
-from tests.support.measure import Measure
+from tests.testkit.measure import Measure
 
 pytestmark = pytest.mark.prove
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kills import assert_nothing_is_lost, found, killed
-from tests.support.measure import Measure
-from tests.support.postgresql import PostgresqlServer
+from tests.testkit.kills import assert_nothing_is_lost, found, killed
+from tests.testkit.measure import Measure
+from tests.testkit.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.prove
 

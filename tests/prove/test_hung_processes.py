@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.asking import chat
-from tests.support.certs import Authority
-from tests.support.deaths import control_pid, kill_worker, runs
-from tests.support.farm import Farm
-from tests.support.instance import Instance
-from tests.support.measure import Measure
-from tests.support.sockets import can_bind
-from tests.support.wait import wait_until
-from tests.support.workers import streams_on_all_workers
+from tests.testkit.asking import chat
+from tests.testkit.certs import Authority
+from tests.testkit.deaths import control_pid, kill_worker, runs
+from tests.testkit.farm import Farm
+from tests.testkit.instance import Instance
+from tests.testkit.measure import Measure
+from tests.testkit.sockets import can_bind
+from tests.testkit.wait import wait_until
+from tests.testkit.workers import streams_on_all_workers
 
 pytestmark = pytest.mark.prove
 

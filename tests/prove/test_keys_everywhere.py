@@ -19,13 +19,13 @@ import aiohttp
 import pytest
 
 from router.cli.client import Client
-from tests.support.asking import CHAT, ask_on
-from tests.support.instance import Instance
-from tests.support.measure import Measure
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.wait import wait_until
-from tests.support.workers import connections_to_all_workers
+from tests.testkit.asking import CHAT, ask_on
+from tests.testkit.instance import Instance
+from tests.testkit.measure import Measure
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.wait import wait_until
+from tests.testkit.workers import connections_to_all_workers
 
 pytestmark = pytest.mark.prove
 

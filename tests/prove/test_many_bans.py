@@ -19,14 +19,14 @@ from router.forwarding.context import WorkerContext
 from router.forwarding.metrics import FAMILIES
 from router.forwarding.request_context import RequestContext
 from router.wire.head import RequestHead
-from tests.support.asking import ask
-from tests.support.crowded import ban_in, banned_address, fill_bans, start
-from tests.support.instance import Instance
-from tests.support.measure import Measure
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.sockets import resident_bytes
-from tests.support.wait import wait_until
+from tests.testkit.asking import ask
+from tests.testkit.crowded import ban_in, banned_address, fill_bans, start
+from tests.testkit.instance import Instance
+from tests.testkit.measure import Measure
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.sockets import resident_bytes
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.prove
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.measure import Measure
-from tests.support.one_worker import clients, port_of, running
-from tests.support.road import (
+from tests.testkit.measure import Measure
+from tests.testkit.one_worker import clients, port_of, running
+from tests.testkit.road import (
     OK,
     RawClient,
     Script,
@@ -27,8 +27,8 @@ from tests.support.road import (
     get,
     read_request,
 )
-from tests.support.sockets import open_files, resident_bytes
-from tests.support.wait import wait_until_async
+from tests.testkit.sockets import open_files, resident_bytes
+from tests.testkit.wait import wait_until_async
 
 pytestmark = pytest.mark.prove
 
@@ -119,7 +119,7 @@ async def test_half_heads_are_all_turned_away(tmp_path: Path, measured: Measure)
 async def _slowloris(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """The program, dripping already."""
     slow = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.slowloris", str(port), str(SLOW)),
+        *(sys.executable, "-m", "tests.testkit.slowloris", str(port), str(SLOW)),
         stdout=asyncio.subprocess.PIPE,
     )
     try:

@@ -9,16 +9,16 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.asking import chat
-from tests.support.certs import Authority
-from tests.support.deaths import kill_control, kill_worker, runs, timed
-from tests.support.farm import Farm
-from tests.support.instance import Instance
-from tests.support.load import SteadyLoad
-from tests.support.measure import Measure
-from tests.support.page import metric
-from tests.support.sockets import can_bind
-from tests.support.workers import connections_to_all_workers, status_on, streams_on_all_workers
+from tests.testkit.asking import chat
+from tests.testkit.certs import Authority
+from tests.testkit.deaths import kill_control, kill_worker, runs, timed
+from tests.testkit.farm import Farm
+from tests.testkit.instance import Instance
+from tests.testkit.load import SteadyLoad
+from tests.testkit.measure import Measure
+from tests.testkit.page import metric
+from tests.testkit.sockets import can_bind
+from tests.testkit.workers import connections_to_all_workers, status_on, streams_on_all_workers
 
 pytestmark = pytest.mark.prove
 

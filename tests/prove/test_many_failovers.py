@@ -5,13 +5,13 @@ import statistics
 
 import pytest
 
-from tests.support.certs import Authority
-from tests.support.failover import INTERVAL, kill_and_revive
-from tests.support.farm import Farm
-from tests.support.load import SteadyLoad
-from tests.support.measure import Measure
-from tests.support.page import all_up
-from tests.support.wait import wait_until
+from tests.testkit.certs import Authority
+from tests.testkit.failover import INTERVAL, kill_and_revive
+from tests.testkit.farm import Farm
+from tests.testkit.load import SteadyLoad
+from tests.testkit.measure import Measure
+from tests.testkit.page import all_up
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.prove
 

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.support.measure import Measure
-from tests.support.schedules import SCHEDULES, Schedule, check
+from tests.testkit.measure import Measure
+from tests.testkit.schedules import SCHEDULES, Schedule, check
 
 pytestmark = pytest.mark.prove
 

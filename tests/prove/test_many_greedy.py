@@ -19,10 +19,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.instance import Instance
-from tests.support.measure import Measure
-from tests.support.ports import HOST
-from tests.support.process import python_environment
+from tests.testkit.instance import Instance
+from tests.testkit.measure import Measure
+from tests.testkit.ports import HOST
+from tests.testkit.process import python_environment
 
 pytestmark = pytest.mark.prove
 
@@ -106,7 +106,7 @@ async def _greedy(
     try:
         for i in range(PROCESSES):
             source = ADDRESSES[i % len(ADDRESSES)]
-            arguments = ("-m", "tests.support.greedy", port, source, str(connections))
+            arguments = ("-m", "tests.testkit.greedy", port, source, str(connections))
             crowd.append(
                 await asyncio.create_subprocess_exec(
                     sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env=python_environment()

@@ -12,12 +12,12 @@ import pytest
 
 from router.admission.credentials import new_key
 from router.admission.key_index import KeyIndex, digest_of
-from tests.support.crowded import fill_keys, start
-from tests.support.instance import Instance
-from tests.support.measure import Measure
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.sockets import resident_bytes
+from tests.testkit.crowded import fill_keys, start
+from tests.testkit.instance import Instance
+from tests.testkit.measure import Measure
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.sockets import resident_bytes
 
 pytestmark = pytest.mark.prove
 

@@ -19,14 +19,14 @@ import aiohttp
 import pytest
 
 from router.cli.client import Client
-from tests.support.asking import ask
-from tests.support.crowded import fill_bans
-from tests.support.instance import Instance
-from tests.support.measure import Measure
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.open_load import percentile
-from tests.support.process import python_environment
+from tests.testkit.asking import ask
+from tests.testkit.crowded import fill_bans
+from tests.testkit.instance import Instance
+from tests.testkit.measure import Measure
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.open_load import percentile
+from tests.testkit.process import python_environment
 
 pytestmark = pytest.mark.prove
 
@@ -122,7 +122,7 @@ async def one_round(instance: Instance, seen: Seen) -> None:
 
 
 async def readers(instance: Instance) -> asyncio.subprocess.Process:
-    command = ("-m", "tests.support.page_readers", instance.dashboard_url, READERS, SECONDS)
+    command = ("-m", "tests.testkit.page_readers", instance.dashboard_url, READERS, SECONDS)
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *map(str, command),

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.support.certs import Authority
-from tests.support.farm import Farm
-from tests.support.instance import Config, Instance
-from tests.support.load import SteadyLoad
-from tests.support.measure import Measure
-from tests.support.sockets import open_files, resident_bytes
-from tests.support.wait import wait_until
+from tests.testkit.certs import Authority
+from tests.testkit.farm import Farm
+from tests.testkit.instance import Config, Instance
+from tests.testkit.load import SteadyLoad
+from tests.testkit.measure import Measure
+from tests.testkit.sockets import open_files, resident_bytes
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.prove
 

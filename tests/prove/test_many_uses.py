@@ -15,13 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ledger
-from tests.support.asking import ask
-from tests.support.instance import Instance
-from tests.support.ledger import Callers
-from tests.support.measure import Measure
-from tests.support.mirror_process import MirrorProcess
-from tests.support.wait import wait_until
+from tests.testkit import ledger
+from tests.testkit.asking import ask
+from tests.testkit.instance import Instance
+from tests.testkit.ledger import Callers
+from tests.testkit.measure import Measure
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.prove
 

@@ -9,8 +9,8 @@ from sqlmodel import Session
 
 from monitor.store.queries import read_days, read_windows
 from monitor.store.sqlite import SqliteFile
-from tests.support.measure import Measure
-from tests.support.years import NOW, fill
+from tests.testkit.measure import Measure
+from tests.testkit.years import NOW, fill
 
 pytestmark = pytest.mark.prove
 

@@ -29,14 +29,14 @@ from router.metering.metered_request import MeteredRequest, Request
 from router.process.worker import GC_THRESHOLDS
 from router.upstream.dialect import Dialect
 from router.wire.head import RequestHead
-from tests.support.asking import CHAT, ask_on
-from tests.support.crowded import ban_in, banned_address, fill_bans, fill_keys
-from tests.support.instance import Instance
-from tests.support.measure import Measure
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_process import MirrorProcess
-from tests.support.sockets import resident_bytes
-from tests.support.workers import connections_to_all_workers
+from tests.testkit.asking import CHAT, ask_on
+from tests.testkit.crowded import ban_in, banned_address, fill_bans, fill_keys
+from tests.testkit.instance import Instance
+from tests.testkit.measure import Measure
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.sockets import resident_bytes
+from tests.testkit.workers import connections_to_all_workers
 
 pytestmark = pytest.mark.prove
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.e2e.clients.entrance import Entrance
-from tests.support.programs import require
+from tests.testkit.programs import require
 
 TIMEOUT = 50
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.farm import TlsMirror
-from tests.support.mirror import TEST_KEY
-from tests.support.mirror_behaviour import Seen
+from tests.testkit.farm import TlsMirror
+from tests.testkit.mirror import TEST_KEY
+from tests.testkit.mirror_behaviour import Seen
 
 UPLOAD_BYTES = 100 * 1000 * 1000
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import openai
 
-from tests.support.node import linked
-from tests.support.programs import require
+from tests.testkit.node import linked
+from tests.testkit.programs import require
 
 PROMPT = "hello"
 TIMEOUT = 45.0

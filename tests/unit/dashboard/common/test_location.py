@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dashboard.common.location import Locations, attribution_of
-from tests.support.mmdb import write_mmdb
+from tests.testkit.mmdb import write_mmdb
 
 MAXMIND = {
     "city": {"names": {"en": "Shanghai"}},

@@ -12,7 +12,7 @@ from dashboard.common.verdict_texts import VERDICTS
 from monitor.diagnosis import verdicts
 from monitor.health.snapshot import Override, State
 from router.balancing.ejection import Cause
-from tests.support.dashboard_data import NOW
+from tests.testkit.dashboard_data import NOW
 
 
 def placeholders(text: str) -> set[str]:

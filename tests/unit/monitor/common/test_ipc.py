@@ -9,7 +9,7 @@ import pytest
 
 from monitor.common import ipc
 from monitor.common.ipc import PACKET, Channel, ChannelClosed, Message, channel_pair
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 Pair = tuple[Channel, Channel]
 

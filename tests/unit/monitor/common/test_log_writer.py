@@ -15,7 +15,7 @@ import pytest
 from monitor.common.log_writer import LogWriter
 from monitor.common.logs import LogConfig
 from router.process.access_log import access_log
-from tests.support.wait import wait_until
+from tests.testkit.wait import wait_until
 
 FULL = """
 import logging, os, sys

@@ -12,8 +12,8 @@ import pytest
 from monitor.common import tasks as module
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES, FAMILIES, UNHANDLED, Tasks, cancelled, pause_after
-from tests.support.scenes import scene
-from tests.support.wait import wait_until_async
+from tests.testkit.scenes import scene
+from tests.testkit.wait import wait_until_async
 
 
 class Scene:

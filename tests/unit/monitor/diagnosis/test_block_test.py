@@ -9,7 +9,7 @@ from monitor.diagnosis.interpret import Memory, interpret
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 from monitor.probes.results import TIMED_OUT
 from monitor.probes.trial_results import Level, Role
-from tests.support.endpoint import (
+from tests.testkit.endpoint import (
     NAME,
     PretendEndpoint,
     connected_not,

@@ -5,7 +5,7 @@ import pytest
 from monitor.diagnosis.confidence import CONFIRMED, Confidence
 from monitor.diagnosis.timing import NORMAL
 from monitor.probes.trial_results import Finding, Level, Role
-from tests.support.endpoint import hello, trial
+from tests.testkit.endpoint import hello, trial
 
 OK = trial(Role.target, hello())
 CONTROL = trial(Role.control, hello())

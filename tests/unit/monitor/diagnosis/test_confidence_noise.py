@@ -7,7 +7,7 @@ import pytest
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.timing import NORMAL
 from monitor.probes.trial_results import Level, Role, Trial
-from tests.support.endpoint import PretendEndpoint, experiment, hello, trial
+from tests.testkit.endpoint import PretendEndpoint, experiment, hello, trial
 
 PATHS = 1000
 EXPERIMENTS = 5

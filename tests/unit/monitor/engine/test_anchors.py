@@ -6,7 +6,7 @@ import asyncio
 
 from monitor.diagnosis.timing import NORMAL
 from monitor.engine.anchors import Anchors
-from tests.support.ports import free_port
+from tests.testkit.ports import free_port
 
 
 async def test_whoever_asks_meanwhile_waits_for_the_same_answer() -> None:

@@ -18,7 +18,7 @@ from router.control import configuration as configuration_
 from router.control.changes import Changes
 from router.control.configuration import Configuration, Loaded, fingerprint, in_words
 from router.control.document import Document
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 ONE = '[[mirrors]]\nid = "a"\nurl = "https://a.example"\n'
 TWO = ONE + '[[mirrors]]\nid = "b"\nurl = "https://b.example"\n'

@@ -11,7 +11,7 @@ from monitor.common.ipc import Channel, Message, channel_pair
 from monitor.common.metric_registry import Family, MergedMetrics
 from router.control.worker_channels import WorkerChannels
 from router.control.worker_questions import Questions
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 FAMILIES = (Family("requests", "counter", "…"), Family("doors", "gauge", "…"))
 

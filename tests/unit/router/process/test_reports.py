@@ -18,7 +18,7 @@ from router.forwarding.metrics import FAMILIES
 from router.metering.batches import UsageBatches
 from router.metering.usage import Basis, Usage
 from router.process.reports import Reports
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 
 def _context(totals: MetricRegistry, *names: str) -> WorkerContext:

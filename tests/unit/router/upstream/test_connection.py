@@ -16,7 +16,7 @@ from router.upstream.upstream import Upstream
 from router.wire.fields import response_rules
 from router.wire.response import ResponseHead
 from router.wire.write_batch import WriteBatch
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 

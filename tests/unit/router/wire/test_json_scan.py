@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.wire.json_scan import MOST_MEMBERS, TopValues, fold, members, storable, top_values
-from tests.support.json_reference import NAMES, check
+from tests.testkit.json_reference import NAMES, check
 
 KEYS = st.text(max_size=6) | st.sampled_from(
     [*NAMES, '"model"', "model\\", "{", "]", "Model", '\\"', "\ud800", "\ufeff"]

@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 
 from router.wire.request import MAX_HEAD, Leave, Phase, Refusal, RequestHead
-from tests.support.malformed_case import HIDDEN, chunked, get, line, post, sized
-from tests.support.sinks import Requests
+from tests.testkit.malformed_case import HIDDEN, chunked, get, line, post, sized
+from tests.testkit.sinks import Requests
 
 
 def _refusal(*pieces: bytes) -> Refusal:

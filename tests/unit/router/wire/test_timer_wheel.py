@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from router.wire.timer_wheel import NEVER, TimerWheel
-from tests.support.wait import wait_until_async
+from tests.testkit.wait import wait_until_async
 
 
 class Item:

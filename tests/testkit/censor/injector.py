@@ -1,0 +1,106 @@
+"""A bystander that reads every packet, drops none, and forges resets (AF_PACKET, packet(7)).
+
+`python -m tests.testkit.censor.injector INTERFACE NAME RESIDUAL STYLE`, where INTERFACE is the
+one to the client, and RESIDUAL is in seconds. Two styles, after Wu et al., IEEE S&P 2025:
+
+gfw    puts TCP segments together; three RST+ACK to both ends; remembers source, address and port
+henan  looks at single segments; one RST+ACK with ten bytes in it to the client; forgets
+"""
+
+import select
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from tests.testkit.censor.hello import Hello, HelloReader, Unread
+from tests.testkit.censor.packets import ACK, RST, SYN, Segment, packet_of, read_segment
+from tests.testkit.censor.residual import ResidualTable
+from tests.testkit.censor.rules import Residual
+
+OFFSETS = (0, 1460, 4380)
+"""Guesses at how much the other end has sent meanwhile."""
+HENAN_PAYLOAD, HENAN_TTL = bytes([1, 2, 3, 4, 5, 6, 7, 8, 9, 0]), 58
+MOST_FLOWS = 4096
+_ETH_P_IP, _ETHERNET = 0x0800, 14
+
+Flow = tuple[str, int, str, int]
+
+
+class Injector:
+    """Decides, from the client's segments alone, what to forge. Pure."""
+
+    def __init__(self, name: str, residual: float, style: str) -> None:
+        self._name, self._residual, self._gfw = name, residual, style == "gfw"
+        self._remembered = ResidualTable()
+        self._flows: dict[Flow, HelloReader] = {}
+
+    def forge(self, segment: Segment, now: float) -> list[Segment]:
+        """Return the segments to send after `segment` of the client."""
+        if segment.flags & RST:
+            return []
+        ends = (segment.source, segment.target, segment.target_port)
+        if self._remembered.meet(ends, now):
+            return list(self._resets(segment))
+        flow = (segment.source, segment.source_port, segment.target, segment.target_port)
+        if segment.flags & SYN:
+            while len(self._flows) >= MOST_FLOWS:
+                self._flows.pop(next(iter(self._flows)))
+            self._flows[flow] = HelloReader(reassemble_tcp=self._gfw, reassemble_records=False)
+        elif segment.payload and flow in self._flows:
+            return self._look(flow, segment, now)
+        return []
+
+    def _look(self, flow: Flow, segment: Segment, now: float) -> list[Segment]:
+        read = self._flows[flow].feed(segment.payload)
+        if isinstance(read, Hello) or (self._gfw and read is Unread.not_tls):
+            del self._flows[flow]
+        if not isinstance(read, Hello) or read.sni != self._name:
+            return []
+        ends = (segment.source, segment.target, segment.target_port)
+        self._remembered.arm(ends, Residual(self._residual), now)
+        return list(self._resets(segment))
+
+    def _resets(self, segment: Segment) -> Iterator[Segment]:
+        to_client = Segment(
+            segment.target,
+            segment.target_port,
+            segment.source,
+            segment.source_port,
+            segment.ack,
+            segment.next_seq,
+            RST | ACK,
+        )
+        if not self._gfw:
+            yield replace(to_client, payload=HENAN_PAYLOAD, ttl=HENAN_TTL)
+            return
+        to_server = replace(
+            segment, seq=segment.next_seq, flags=RST | ACK, payload=b"", ack=segment.ack
+        )
+        for offset in OFFSETS:
+            yield replace(to_client, seq=to_client.seq + offset)
+        for offset in OFFSETS:
+            yield replace(to_server, seq=to_server.seq + offset)
+
+
+def run(interface: str, injector: Injector) -> None:
+    """Watch until standard input ends."""
+    with (
+        socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(_ETH_P_IP)) as tap,
+        socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as forge,
+    ):
+        tap.bind((interface, _ETH_P_IP))
+        print("ready", flush=True)
+        while sys.stdin not in (ready := select.select([tap, sys.stdin], [], [])[0]):
+            assert ready == [tap]
+            frame, _ = tap.recvfrom(1 << 17)
+            segment = read_segment(frame[_ETHERNET:])
+            if segment is None:
+                continue
+            for forged in injector.forge(segment, time.monotonic()):
+                forge.sendto(packet_of(forged), (forged.target, 0))
+
+
+if __name__ == "__main__":
+    run(sys.argv[1], Injector(sys.argv[2], float(sys.argv[3]), sys.argv[4]))

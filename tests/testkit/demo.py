@@ -1,0 +1,159 @@
+"""`make demo`: mirrorgate with five pretend mirrors, where everything moves, without internet.
+
+One mirror is good, one slow, one fails now and then and goes away for a while, one is blocked by
+its name (a censor resets the connection as soon as the ClientHello names it, and everything to that
+address for some seconds more), one sits behind a "CDN".
+A little traffic runs through the router all the time.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+
+from tests.testkit.censor.relay import Censor
+from tests.testkit.censor.rules import RST, Residual, Rule, exactly
+from tests.testkit.certs import Authority
+from tests.testkit.mirror import PretendMirror
+from tests.testkit.mirror_behaviour import Behaviour
+
+API, STATUS, ADMIN = 18080, 18081, 18082
+KEY = "sk-demo"
+ABSENT, PRESENT = 12.0, 25.0
+"""Seconds that the unsteady mirror is away and there, in turns."""
+REMEMBERED = 10.0
+"""Seconds for which the censor cuts off everything after it has read the blocked name."""
+
+_CDN = {"server": "cloudflare", "cf-ray": "8f0c1d2e3f4a5b6c-HKG"}
+_CONFIG = """
+[router]
+listen = "127.0.0.1:{api}"
+workers = 2
+callers = ["own", "anonymous"]
+cors_origins = []
+
+[monitor]
+interval = "2s"
+residual = "12s"
+vantage = "demo"
+
+[dashboard]
+listen = "127.0.0.1:{status}"
+title = "mirrorgate demo"
+notice = {{ zh = "这是演示：所有镜像都在本机。", en = "A demo: every mirror is on this machine." }}
+entrances = [{{ url = "http://127.0.0.1:{api}/v1", region = "本机", cdn = false }}]
+
+[admin]
+listen = "127.0.0.1:{admin}"
+"""
+_MIRROR = """
+[[mirrors]]
+id = "{id}"
+name = "{name}"
+region = "{region}"
+url = "https://{host}:{port}"
+addresses = ["127.0.0.1"]
+ca_file = "ca.pem"
+cdn = {cdn}
+api_key = "{key}"
+"""
+
+
+@contextlib.asynccontextmanager
+async def farm(directory: Path) -> AsyncIterator[tuple[PretendMirror, str]]:
+    """The mirrors: the unsteady one, and the [[mirrors]] of a configuration."""
+    authority = Authority(directory)
+    tls = authority.issue("*.mirror.test").server_context()
+    good = PretendMirror("hk", keys=[KEY], tls=tls)
+    unsteady = PretendMirror("unsteady", keys=[KEY], tls=tls, behaviour=Behaviour(status=500))
+    mirrors = {
+        ("hk", "香港", "香港", "false"): good,
+        ("jp-slow", "日本（慢）", "日本", "false"): PretendMirror(
+            "jp-slow", keys=[KEY], tls=tls, behaviour=Behaviour(latency=0.8)
+        ),
+        ("sg-unsteady", "新加坡（不稳定）", "新加坡", "false"): unsteady,
+        ("us-cdn", "美国 CDN", "美国", "true"): PretendMirror(
+            "us-cdn", keys=[KEY], tls=tls, headers=_CDN
+        ),
+    }
+    await unsteady.behave(status=500, every=5, only="/v1/chat")
+    rule = Rule(exactly("blocked.mirror.test"), RST, residual=Residual(REMEMBERED))
+    async with contextlib.AsyncExitStack() as stack:
+        censor = await stack.enter_async_context(Censor([rule]))
+        tables = []
+        for (name, label, region, cdn), mirror in mirrors.items():
+            await stack.enter_async_context(mirror)
+            tables.append(_table(name, label, region, mirror.port, cdn))
+        port = await censor.listen(["127.0.0.1"], ("127.0.0.1", good.port))
+        tables.append(_table("blocked", "被封锁（SNI）", "香港", port, "false"))
+        yield unsteady, "".join(tables)
+
+
+def _table(name: str, label: str, region: str, port: int, cdn: str) -> str:
+    host = f"{name}.mirror.test"
+    return _MIRROR.format(
+        id=name, name=label, region=region, host=host, port=port, cdn=cdn, key=KEY
+    )
+
+
+async def come_and_go(mirror: PretendMirror) -> None:
+    """The unsteady mirror refuses connections for a while, again and again."""
+    while True:
+        await asyncio.sleep(PRESENT)
+        await mirror.behave(listener="refuse")
+        await asyncio.sleep(ABSENT)
+        await mirror.behave(listener="serve")
+
+
+async def traffic() -> None:
+    """A few requests a second, some of them streamed."""
+    url = f"http://127.0.0.1:{API}/v1/chat/completions"
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+        turn = 0
+        while True:
+            turn += 1
+            body = {"model": "gpt-4o", "stream": turn % 2 == 0, "messages": []}
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with session.post(url, json=body, timeout=_PATIENCE) as answer:
+                    await answer.read()
+            await asyncio.sleep(0.3)
+
+
+_PATIENCE = aiohttp.ClientTimeout(total=10)
+
+
+async def run() -> int:
+    """Run until interrupted; mirrorgate's exit code."""
+    with tempfile.TemporaryDirectory(prefix="mirrorgate-demo-") as name:
+        directory = Path(name)
+        async with farm(directory) as (unsteady, mirrors):
+            config = directory / "config.toml"
+            text = _CONFIG.format(api=API, status=STATUS, admin=ADMIN)
+            config.write_text(text + mirrors, encoding="utf-8")
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "router", "run", "--config", str(config), process_group=0
+            )
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.add_signal_handler(number, process.send_signal, signal.SIGTERM)
+            tasks = [loop.create_task(come_and_go(unsteady)), loop.create_task(traffic())]
+            try:
+                return await process.wait()
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    print(
+        f"The demo runs until Ctrl-C. Its status page will be at http://127.0.0.1:{STATUS}/ "
+        f"(pid {os.getpid()})"
+    )
+    sys.exit(asyncio.run(run()))
