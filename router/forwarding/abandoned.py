@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from router.balancing.pool import Attempt
+from router.forwarding.websocket_session import Session
 from router.metering.metered_request import MeteredRequest
 from router.upstream.connection import UpstreamConnection
 from router.upstream.upstream import Upstream
@@ -22,11 +23,8 @@ from router.wire.response import ResponseHead
 from router.wire.timer_wheel import TimerWheel
 from router.wire.websocket import GOING_AWAY, close_frame
 
-if TYPE_CHECKING:
-    from router.forwarding.attempts import Attempts
-    from router.forwarding.response import Response
-    from router.forwarding.websocket_session import Session
-
+Detached = tuple[Upstream, UpstreamConnection, ResponseHead | None, list[bytes]]
+"""A connection with what is held of its response: a head, and a beginning of the body."""
 _READ_BUFFER = 16 << 10
 READ_FOR = 10.0
 """Seconds: between the last content and the usage lies a round trip, and an answer of a thousand
@@ -255,26 +253,26 @@ class AbandonedAnswers:
     def __len__(self) -> int:
         return len(self._all)
 
+    def takes(self, metered: MeteredRequest) -> bool:
+        """True if a response is read on for this: there is something to learn from its end."""
+        return not self.closed and metered.reads_on
+
     def take(
-        self, reply: Response, attempts: Attempts, metered: MeteredRequest, received: int
-    ) -> bool:
-        """Read an answer on; False where there is nothing to learn: the exchange settles it."""
-        if self.closed or not metered.reads_on:
-            return False
-        detached = reply.detach()
-        if detached is None:
-            return False
+        self,
+        detached: Detached,
+        attempt: Attempt[Upstream],
+        metered: MeteredRequest,
+        received: int,
+    ) -> None:
+        """Read a response on, and charge for it. `received`: bytes of the request's body."""
         upstream, connection, head, parts = detached
-        answer = AbandonedAnswer(
-            self, upstream, connection, attempts.hand_over(), metered, received
-        )
+        answer = AbandonedAnswer(self, upstream, connection, attempt, metered, received)
         self._enter(answer)
         connection.hand_over(answer)
         if head is not None:
             answer.response_head(head)
             if parts and answer in self._all:
                 answer.response_data(parts, ended=False)
-        return True
 
     def take_tunnel(
         self,

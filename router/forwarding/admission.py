@@ -1,4 +1,4 @@
-"""Admission of a request: one synchronous decision over its head."""
+"""Admission of a request: synchronous decisions over its head, and the start of its metering."""
 
 from __future__ import annotations
 
@@ -6,11 +6,16 @@ from dataclasses import replace
 
 from router.admission.credentials import Caller
 from router.admission.errors import too_large
+from router.admission.key_index import IssuedKey
 from router.admission.key_scope import refusal_of_key
 from router.admission.shared_table import UNCOUNTED
+from router.forwarding.body import RequestBody
 from router.forwarding.context import WorkerContext
 from router.forwarding.local_response import accepted_keys, ban_problem
 from router.forwarding.request_context import RequestContext
+from router.metering.metered_request import ANONYMOUS, MeteredRequest, Request
+from router.metering.websocket_meter import WebSocketMeter, converse
+from router.upstream.dialect import Dialect
 from router.wire.error_response import Problem, unauthorized
 from router.wire.request import RequestHead
 
@@ -68,3 +73,53 @@ def refusal(context: WorkerContext, length: int, request: RequestContext) -> Pro
     problem = unauthorized(f"{_NOT_ACCEPTED[caller]} {accepted_keys(context)}")
     # Where no issued key is accepted none can be guessed, but one may be left in a configuration.
     return replace(problem, of_key=True) if caller is _ISSUED else problem
+
+
+def metering_of(
+    context: WorkerContext,
+    request: RequestContext,
+    head: RequestHead,
+    body: RequestBody,
+    dialect: Dialect,
+) -> tuple[MeteredRequest | None, WebSocketMeter | None] | Problem:
+    """Begin to meter a request that uses a mirror's key, or refuse it: such a key is not for
+    everything. A WebSocket of a known dialect is metered message by message."""
+    wall = context.wall()
+    key = request.issued(context.keys, wall) if request.caller is _ISSUED else ANONYMOUS
+    if key is None:
+        return refusal_of_key(context.keys, request.digest)
+    start, collected = body.peek(), body.collected
+    properties = Request(
+        head.method,
+        request.target,
+        dialect,
+        head.websocket,
+        head.look[b"content-type"] if request.shape[3] else b"",
+        start if collected else None,
+        body.crowded_out,
+        -1 if head.chunked else head.length,
+    )
+    metered = context.metering.begin(key, properties, wall)
+    if isinstance(metered, Problem):
+        return metered
+    if head.websocket:
+        dialogue = _dialogue(context, request, key)
+        return dialogue if isinstance(dialogue, Problem) else (None, dialogue)
+    if metered is not None and not collected:
+        metered.upload(start)
+    return metered, None
+
+
+def _dialogue(
+    context: WorkerContext, request: RequestContext, key: IssuedKey
+) -> WebSocketMeter | Problem | None:
+    def current() -> IssuedKey | Problem:
+        if request.caller is not _ISSUED:
+            return ANONYMOUS
+        found = request.issued(context.keys, context.wall())
+        return refusal_of_key(context.keys, request.digest) if found is None else found
+
+    def too_fast(key: IssuedKey) -> Problem | None:
+        return context.limits.refusal_of_rate(key, context.clock())
+
+    return converse(context.metering, request.target, key, current, context.wall, too_fast)

@@ -94,12 +94,11 @@ class Attempts:
         body: RequestBody,
         policy: RequestPolicy,
         began: float,
-        ends_at: float,
         opened: Opened,
         failed: Failed,
         abort: Callable[[], None],
     ) -> None:
-        """`began` and `ends_at` are on the worker's clock.
+        """`began` is on the worker's clock.
 
         Each attempt calls `opened` or `failed` once, unless it is given back before that; `abort`
         is called after a fault in either.
@@ -127,7 +126,7 @@ class Attempts:
         self.mirror = ""
         """The id of the mirror of the current or last attempt."""
         self._began = began
-        self._ends_at = ends_at
+        self._ends_at = began + policy.patience.total
         self._tries: Tries | None = None
         """Made with the first failure."""
         self._attempt: Attempt[Upstream] | None = None
@@ -141,14 +140,16 @@ class Attempts:
     def __repr__(self) -> str:
         return f"<Attempts on {self.mirror or 'no mirror'}, {len(self.failed)} failed>"
 
-    def start(self, pooled: bool, replayable: bool, now: float) -> Problem | None:
+    def start(self, now: float) -> Problem | None:
         """Choose a mirror, take it and open a connection: one synchronous step.
 
         Returns the error when no mirror is left. Otherwise one of the callbacks is called, `opened`
-        possibly before this returns. `pooled`: an idle connection will do.
+        possibly before this returns.
         """
-        before, context = self.failed, self._context
-        pooled = pooled and not (before and before[-1].failure is Failure.stale)
+        before, context, replayable = self.failed, self._context, self._body.collected
+        pooled = replayable and self.request.may_be_stale
+        if before and before[-1].failure is Failure.stale:
+            pooled = False
         self._cancel_hedge()
         taken = self.take(pooled, replayable, now, again=bool(before))
         if taken is None:
@@ -363,29 +364,26 @@ class Attempts:
         failure: Failure,
         detail: str,
         commit: Commit,
-        replayable: bool,
         look: Mapping[bytes, bytes] = _NO_FIELDS,
     ) -> bool:
         """It has failed before the client had any content; whether another one may be made.
 
         `look`: fields of the response, if there was one.
         """
-        again = self._may_repeat(failure, commit, replayable, look)
+        again = self._may_repeat(failure, commit, look)
         self._end(failure, look)
         self.failed.append(FailedAttempt(self.mirror, failure, detail))
         if failure is Failure.stale:
             self.tried.remove(self.mirror)
         return again
 
-    def leaves(
-        self, failure: Failure, detail: str, replayable: bool, look: Mapping[bytes, bytes]
-    ) -> bool:
+    def leaves(self, failure: Failure, detail: str, look: Mapping[bytes, bytes]) -> bool:
         """The mirror answered with an error: whether to try another one instead of passing it on.
 
         If so, the failure is noted; if not, it counts against the mirror all the same.
         """
         another = any(map(self.accepts, self._context.upstreams))
-        if another and self._may_repeat(failure, Commit.C2, replayable, look):
+        if another and self._may_repeat(failure, Commit.C2, look):
             self._end(failure, look)
             self.failed.append(FailedAttempt(self.mirror, failure, detail))
             return True
@@ -422,7 +420,7 @@ class Attempts:
         self._handed_over = True
         return self._attempt
 
-    def should_leave(self, since: float, commit: Commit, replayable: bool) -> bool:
+    def should_leave(self, since: float, commit: Commit) -> bool:
         """True if the mirror takes longer than is usual, since then, and is suspect besides, while
         another one that is not could be tried: left for nothing, even a late answer is better."""
         attempt, policy, now = self._attempt, self._policy, self._context.clock()
@@ -434,7 +432,9 @@ class Attempts:
         if not leave_early(now - since, soft, suspect=suspect, overdue=overdue):
             return False
         rules, budget = self._context.router.retry, self._context.pool.budget
-        if not might_leave(commit, self._course(), rules, budget, now, replayable=replayable):
+        if not might_leave(
+            commit, self._course(), rules, budget, now, replayable=self._body.collected
+        ):
             return False
         return any(self._is_better(upstream, soft, now) for upstream in self._context.upstreams)
 
@@ -456,9 +456,7 @@ class Attempts:
         """True if the current mirror has been removed from the configuration."""
         return self._attempt is not None and self._attempt.member.removed
 
-    def _may_repeat(
-        self, failure: Failure, commit: Commit, replayable: bool, look: Mapping[bytes, bytes]
-    ) -> bool:
+    def _may_repeat(self, failure: Failure, commit: Commit, look: Mapping[bytes, bytes]) -> bool:
         context = self._context
         why = decide(
             failure,
@@ -467,7 +465,7 @@ class Attempts:
             context.router.retry,
             context.pool.budget,
             context.clock(),
-            replayable=replayable,
+            replayable=self._body.collected,
             should_retry=should_retry(look),
         )
         self._perhaps = why is Why.ambiguous

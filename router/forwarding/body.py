@@ -4,7 +4,7 @@ passed on as it comes, in the framing it came with.
 
 from __future__ import annotations
 
-from router.admission.capacity import Memory
+from router.admission.capacity import Arriving, Memory
 from router.wire.chunked import LAST_CHUNK, chunk
 from router.wire.request import RequestHead
 
@@ -72,6 +72,11 @@ class RequestBody:
             self.crowded_out = not self._memory.has_room(self._client)
             self.collected = not self.crowded_out and self.size <= self._limit
         return self.collected or self.size <= EARLY
+
+    def keep_for_good(self, request: Arriving) -> None:
+        """Note that its memory cannot be asked back from the request any more."""
+        if self.size > EARLY:
+            self._memory.arrived(self._client, request)
 
     def peek(self) -> bytes:
         """Return the bytes that are kept."""

@@ -204,7 +204,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def request_whole(self, head: RequestHead, body: bytes) -> None:
         """All of a request at once."""
         exchange = self._exchange_of(head)
-        exchange.whole(body)
+        exchange.body.keep_whole(body)
         self._take(exchange)
 
     def _exchange_of(self, head: RequestHead) -> Exchange:
@@ -402,7 +402,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Bans were added: end if one is on whom this is for; an idle client may ask why."""
         context = self._context
         busy = self._current
-        client = busy.asker if busy is not None else context.clients.peer(self.client).client
+        client = (
+            busy.request.client if busy is not None else context.clients.peer(self.client).client
+        )
         if context.bans.find(client, context.wall()) is None:
             return
         if busy is None:

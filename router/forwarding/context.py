@@ -50,7 +50,9 @@ READ_BUFFER = 32 << 10
 class RunningRequest(Protocol):
     """A request on its way, as the plane sees it."""
 
-    deadline: float
+    @property
+    def deadline(self) -> float:
+        """The time of the next look, in seconds of the wheel's clock."""
 
     def expired(self) -> None:
         """The deadline has passed."""

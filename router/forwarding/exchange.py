@@ -1,12 +1,12 @@
-"""One request's way: admit, collect, attempt mirrors, relay the answer, give everything back.
+"""One request's way: admit, collect, attempt mirrors, relay the response, give everything back.
 
-    head ─► begin ─► (body collected) ─► attempt ─► connection ─► reply ─► finish
+    head ─► begin ─► (body collected) ─► attempt ─► connection ─► response ─► finish
                                           ▲  │ no answer, and the client has nothing of one
                                           └──┘ another mirror, or a new connection (`attempts.py`)
 
 Everything but opening a connection happens in callbacks, from the client's parser to the mirror's
 and back, without a task. What an exchange holds (a request in flight on a mirror, a connection, a
-place on the wheel) is given back in `_finish`, which runs exactly once.
+place in a table) is given back in `_finish`, which runs exactly once.
 """
 
 from __future__ import annotations
@@ -17,49 +17,122 @@ from router.admission.credentials import Caller
 from router.admission.errors import too_large
 from router.admission.key_scope import NO_MEMORY
 from router.admission.limits import RECHECKS, TOO_MANY_OPEN
-from router.forwarding.admission import blame, entry, refusal
-from router.forwarding.body import EARLY
-from router.forwarding.local_response import local_answer
-from router.forwarding.pursuit import Pursuit
-from router.forwarding.response import outcome_of
-from router.forwarding.response_writer import close
+from router.admission.shared_table import UNCOUNTED
+from router.balancing.failure import Failure
+from router.balancing.retry import Commit
+from router.forwarding.admission import blame, entry, metering_of, refusal
+from router.forwarding.attempts import Attempts
+from router.forwarding.body import EARLY, RequestBody
+from router.forwarding.context import WorkerContext
+from router.forwarding.deadlines import Deadlines
+from router.forwarding.local_response import FULL, comment, local_answer, stream_begins, too_slow
+from router.forwarding.request_context import RequestContext
+from router.forwarding.request_policy import RequestPolicy
+from router.forwarding.response import ClientSide, Response, outcome_of
+from router.forwarding.response_writer import close, reset
 from router.forwarding.stats import Finished
-from router.upstream.dialect import interruption
+from router.metering.metered_request import MeteredRequest
+from router.metering.websocket_meter import WebSocketMeter
+from router.upstream.connection import UpstreamConnection
+from router.upstream.dialect import Dialect, interruption
 from router.upstream.path_stats import LONG
+from router.upstream.request_writer import render_head
+from router.upstream.upstream import Upstream
 from router.wire import cors
 from router.wire.chunked import chunk
 from router.wire.error_response import CONTINUE, Problem, render
 from router.wire.faults import guarded, report_fault
+from router.wire.request import RequestHead
+from router.wire.response import ResponseHead
 from router.wire.timer_wheel import NEVER
 
-_ISSUED = Caller.issued
+_OWN, _ISSUED, _ = Caller
+_OTHER = Dialect.other
+_AT_ONCE = 0.001
+"""Seconds within which a request was complete from the beginning: no need to note that it is."""
 
 
-class Exchange(Pursuit):
-    """A request from its head to the end of its answer: the client's side, and the ends."""
+class Exchange:
+    """A request from its head to the end of its response."""
 
-    __slots__ = ()
+    __slots__ = (
+        "_attempts",
+        "_began",
+        "_finished",
+        "_place",
+        "_response",
+        "_waits",
+        "admitted",
+        "body",
+        "client",
+        "complete_at",
+        "context",
+        "deadlines",
+        "dialect",
+        "dialogue",
+        "early_tunnel",
+        "endpoint",
+        "head",
+        "id",
+        "metered",
+        "policy",
+        "request",
+        "told",
+    )
+
+    def __init__(
+        self, context: WorkerContext, client: ClientSide, head: RequestHead, request: RequestContext
+    ) -> None:
+        self.context = context
+        self.client = client
+        self.head = head
+        self.request = request
+        self.id = context.next_id()
+        owner, most = request.client.key, context.router.replay_body
+        self.body = RequestBody(head, request.is_json, most, context.memory, owner)
+        self.endpoint = request.endpoint
+        self.complete_at = self._began = now = context.clock()
+        """When the request was complete, on the worker's clock."""
+        self.deadlines = Deadlines(context.wheel, context.clock, now, context.timeouts.idle)
+        self.admitted = False
+        """True if it may go to a mirror."""
+        self.policy: RequestPolicy | None = None
+        self.dialect = _OTHER
+        """The dialect of the response's events."""
+        self.told = False
+        """True if the client has a head and comments already, because the response took long."""
+        self.early_tunnel: list[bytes] = []
+        """Bytes that the client sent behind a WebSocket request."""
+        self.metered: MeteredRequest | None = None
+        """Meter of a request with a mirror's key."""
+        self.dialogue: WebSocketMeter | None = None
+        """Meter of a WebSocket with a mirror's key, if its messages are known."""
+        self._attempts: Attempts | None = None
+        self._response: Response | None = None
+        self._place = UNCOUNTED
+        self._waits = False
+        """True if it is in the queue, because every mirror is full."""
+        self._finished = False
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.id.decode()} {self.endpoint} {self._attempts}>"
 
     # From the client
 
-    def whole(self, data: bytes) -> None:
-        """The request is complete from the beginning, with this body."""
-        self.body.keep_whole(data)
-
     def begin(self) -> None:
-        """It is this request's turn on its connection."""
+        """Start: it is the current request of its connection."""
         context = self.context
-        self.deadline = self._limit = self._ends_at = context.wheel.now + context.timeouts.total
+        self.deadlines.begin(context.timeouts.total)
         context.exchanges.add(self)
         self._enter(RECHECKS)
 
     def _enter(self, rechecks: tuple[float, ...]) -> None:
         """Take a place, or wait a moment for one that is being given back elsewhere."""
-        context = self.context
+        context, client = self.context, self.request.client
         if self._finished:
             return
-        looks_again = bool(rechecks) and context.limits.may_wait(self.asker)
-        self._place, problem = entry(context, self.head, self._request, not looks_again)
+        looks_again = bool(rechecks) and context.limits.may_wait(client)
+        self._place, problem = entry(context, self.head, self.request, not looks_again)
         if problem is None:
             if rechecks is not RECHECKS:
                 self.client.resume_client()
@@ -68,31 +141,30 @@ class Exchange(Pursuit):
             self.client.pause_client()
             again = partial(self._enter, rechecks[1:])
             look = partial(guarded, "a second look", again, self.abort)
-            context.limits.wait(self.asker, rechecks[0], look)
+            context.limits.wait(client, rechecks[0], look)
         else:
             self._refuse(problem)
 
     def _admit(self) -> None:
-        context = self.context
-        if self.head.method == b"OPTIONS":
-            fields = cors.preflight_fields(self.head.look, context.router.cors_origins)
+        context, head, body = self.context, self.head, self.body
+        if head.method == b"OPTIONS":
+            fields = cors.preflight_fields(head.look, context.router.cors_origins)
             ending = [] if self.may_keep_alive else [(b"connection", b"close")]
             self._answer(204, render(204, [*fields, *ending], None), "success")
             return
-        problem = refusal(context, self.head.length, self._request)
+        problem = refusal(context, head.length, self.request)
         if problem is not None:
             self._refuse(problem)
             return
-        self._admitted = True
-        if b"expect" in self.head.look and not self.body.complete:
-            self._invite_body()
-        if self.body.complete or not self.body.collected:
+        self.admitted = True
+        if body.complete:
             self._attempt(context.clock())
-
-    def _invite_body(self) -> None:
-        expects = self.head.look[b"expect"].lower() == b"100-continue"
-        if expects and not self.head.http10 and not self.body.size:
-            self.context.write_batch.write(self.client.transport, CONTINUE)
+            return
+        expects = head.look.get(b"expect", b"").lower() == b"100-continue"
+        if expects and not head.http10 and not body.size:
+            context.write_batch.write(self.client.transport, CONTINUE)
+        if not body.collected:
+            self._attempt(context.clock())
 
     def request_body(self, data: bytes) -> None:
         """A piece of the request's body."""
@@ -103,9 +175,9 @@ class Exchange(Pursuit):
         if self.metered is not None:
             self.metered.upload(data)
         if body.size > self.context.router.max_body:
-            self._refuse_or_cut(too_large(self.context.router.max_body))
-        elif self._reply is not None:
-            self._reply.write(body.framed(data))
+            self.body_failed(too_large(self.context.router.max_body))
+        elif self._response is not None:
+            self._response.write(body.framed(data))
         else:
             self._keep(data)
 
@@ -114,39 +186,35 @@ class Exchange(Pursuit):
         was_collected = body.collected
         if not body.keep(data):
             self.client.pause_client()
-        if was_collected and self._admitted:
+        if was_collected and self.admitted:
             if not body.collected:
-                self._leave_memory()
+                body.keep_for_good(self)
                 self._attempt(self.context.clock())
             elif body.size > EARLY:
-                self.context.memory.arrives(self.asker.key, self)
+                self.context.memory.arrives(self.request.client.key, self)
 
     def crowded_out(self) -> None:
-        """There is no memory for it any more, since its client has most of it."""
+        """Refuse: there is no memory for the body any more, since its client has most of it."""
         self._refuse(NO_MEMORY)
-
-    def _leave_memory(self) -> None:
-        """Keep the body for good: its memory cannot be asked back any more."""
-        if self.body.size > EARLY:
-            self.context.memory.arrived(self.asker.key, self)
 
     def request_end(self) -> None:
         """The request is complete."""
-        self.body.complete = True
-        self._leave_memory()
+        body = self.body
+        body.complete = True
+        body.keep_for_good(self)
         self.complete_at = now = self.context.clock()
-        self._quiet_since = self.context.wheel.now
-        if self._finished or not self._admitted:
+        self.deadlines.request_complete()
+        if self._finished or not self.admitted:
             return
-        if self._reply is not None:
-            self._reply.write(self.body.ending)
-            self._await_answer()
-        elif self.body.collected:
+        if self._response is not None:
+            self._response.write(body.ending)
+            self._await_response()
+        elif body.collected:
             self._attempt(now)
 
     def tunnel_data(self, data: bytes) -> None:
-        """Take bytes that the client sent behind a WebSocket request before the mirror has
-        switched."""
+        """Keep bytes that the client sent behind a WebSocket request, before the mirror switches
+        protocols."""
         self.early_tunnel.append(data)
         if sum(map(len, self.early_tunnel)) > EARLY:
             self.client.pause_client()
@@ -156,28 +224,143 @@ class Exchange(Pursuit):
         self._finish("client_abort", keep_alive=False)
 
     def body_failed(self, problem: Problem) -> None:
-        """The rest of the body will not come, or not be understood."""
-        self._refuse_or_cut(problem)
+        """The rest of the body will not come, or is not understood or accepted."""
+        response = self._response
+        if response is not None and response.committed:
+            response.cut()
+            self._finish("client_error", keep_alive=False)
+        else:
+            self._refuse(problem)
 
     def client_full(self) -> None:
         """The client takes no more for now."""
-        self._stalls_since = self.context.wheel.now
-        self.wait(self.context.timeouts.write_stall)
-        if self._reply is not None:
-            self._reply.pause()
+        self.deadlines.client_full(self.context.timeouts.write_stall)
+        if self._response is not None:
+            self._response.pause()
 
     def client_drained(self) -> None:
         """The client takes bytes again."""
-        self._stalled = self.client_has_stalled
-        self._stalls_since = NEVER
-        self.wait(self.context.timeouts.idle)
-        if self._reply is not None:
-            self._reply.resume()
+        self.deadlines.client_drained(self.context.timeouts.idle)
+        if self._response is not None:
+            self._response.resume()
 
-    # Ends
+    # Attempts
+
+    def _attempt(self, now: float) -> None:
+        """Try a mirror, the next one if there was one before."""
+        attempts = self._attempts
+        if attempts is None:
+            attempts = self._first_attempt(now)
+            if attempts is None:
+                return
+        self.deadlines.wait(NEVER)  # opening has limits of its own; the last attempt's are over
+        problem = attempts.start(now)
+        if problem is FULL and self.context.line.join(self, self.request.client.key):
+            self._waits = True
+            self.deadlines.look_later(awaits_response=self._response is not None)
+        elif problem is not None:
+            self._refuse(problem)
+
+    def _first_attempt(self, now: float) -> Attempts | None:
+        """Settle the policy of the request and its metering; None if it was refused."""
+        context, request, head, body = self.context, self.request, self.head, self.body
+        policy = context.policies.of(request, body, now)
+        if request.caller is not _OWN:
+            found = metering_of(context, request, head, body, policy.dialect)
+            if isinstance(found, Problem):
+                self._refuse(found)
+                return None
+            self.metered, self.dialogue = found
+        self.policy, self.dialect = policy, policy.dialect
+        silence = NEVER
+        if policy.stream and policy.dialect is not _OTHER and not head.http10:
+            stream = context.router.stream
+            silence = stream.keepalive if stream.keepalive_style != "off" else NEVER
+        self.deadlines.follow(policy.patience, silence)
+        self._attempts = Attempts(
+            context, request, body, policy, now, self._send, self.unanswered, self.abort
+        )
+        return self._attempts
+
+    def go_on(self) -> bool:
+        """Try again: it is this request's turn in the queue. False if there is no room yet."""
+        attempts = self._attempts
+        assert attempts is not None
+        attempts.another_turn()
+        problem = attempts.start(self.context.clock())
+        if problem is FULL:
+            return False
+        self._waits = False
+        if problem is not None:
+            self._refuse(problem)
+        return True
+
+    def waited_too_long(self) -> None:
+        """No mirror had room in time."""
+        self._waits = False
+        self._refuse(FULL)
+
+    def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
+        body, request, attempts = self.body, self.request, self._attempts
+        assert attempts is not None
+        self._response = response = Response(self, attempts, upstream, connection, opened_in)
+        connection.take(response, to_head=self.head.method == b"HEAD")
+        self.client.resume_client()  # before writing, which may pause it again
+        metered, size, parts = self.metered, body.known_size, body.to_send()
+        if metered is not None and metered.body is not None:
+            size, parts = len(metered.body), [metered.body]
+        plain = self.deadlines.comments or request.caller is not _OWN
+        fields = request.fields_for(upstream, plain)
+        prefix, host = upstream.base_path, connection.authority
+        head = render_head(self.head, request.target, prefix, host, fields, size)
+        connection.ask(b"".join((head, *parts)))
+        if body.complete:
+            self._await_response()
+
+    def _await_response(self) -> None:
+        """All is sent; now it is the mirror's turn."""
+        attempts, response = self._attempts, self._response
+        if attempts is None or response is None or response.committed:
+            return
+        now = self.context.clock()
+        if now - self._began > _AT_ONCE:
+            attempts.sent(now)
+        self.deadlines.await_response(now)
+
+    # From the response
+
+    def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
+        """Make another attempt, or answer with an error: one ended and the client has nothing.
+
+        `head` is the response that was no answer.
+        """
+        attempts = self._attempts
+        assert attempts is not None
+        commit = self._response.commit if self._response is not None else Commit.C0
+        look = head.table() if head is not None else {}
+        self._leave_mirror()
+        if attempts.failed_with(failure, detail, commit, look):
+            self._attempt(self.context.clock())
+        else:
+            self._refuse(attempts.give_up())
+
+    def leaves(self, failure: Failure, detail: str, head: ResponseHead) -> bool:
+        """The mirror answers with an error: try another one; False if that may not be."""
+        attempts = self._attempts
+        assert attempts is not None
+        if not attempts.leaves(failure, detail, head.table()):
+            return False
+        self._leave_mirror()
+        self._attempt(self.context.clock())
+        return True
+
+    def withhold(self, problem: Problem) -> None:
+        """Give the client this error instead of the response."""
+        self._leave_mirror()
+        self._refuse(problem)
 
     def answered(self, outcome: str, keep_alive: bool) -> None:
-        """The client has the answer, or as much of it as there will be."""
+        """The client has the response, or as much of it as there will be."""
         if self._finished:
             return  # a tunnel that was ended here is gone
         now = self.context.clock()
@@ -185,41 +368,102 @@ class Exchange(Pursuit):
             self._attempts.succeeded(now)
         self._finish(outcome, keep_alive, now=now)
 
+    # From the wheel and the worker
+
+    @property
+    def deadline(self) -> float:
+        """The time of the next look, in seconds of the wheel's clock."""
+        return self.deadlines.deadline
+
+    def expired(self) -> None:
+        """A deadline has passed: look at the mirror, comment, or end."""
+        response, attempts, deadlines = self._response, self._attempts, self.deadlines
+        if not deadlines.over:
+            self._look()
+        elif deadlines.client_stalls:
+            reset(self.client.transport)
+        elif response is not None and response.committed:
+            response.interrupt(None if deadlines.caller_gave_up else Failure.stalled)
+        elif attempts is None or not attempts.mirror:
+            self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
+        elif deadlines.blames_mirror:
+            has_head = response is not None and response.has_head
+            failure = Failure.content_timeout if has_head else Failure.timeout
+            self.unanswered(failure, "it did not answer in time")
+        else:
+            self._settle("client_abort")
+            self._leave_mirror()
+            self._refuse(too_slow())
+
+    def _look(self) -> None:
+        """It has been silent for a while: leave a suspect mirror, or give the client a comment."""
+        response, attempts, deadlines = self._response, self._attempts, self.deadlines
+        if response is not None and response.committed:
+            if response.between_events:
+                response.remind(comment(self.context, self.dialect))
+            deadlines.look_after_comment()
+        elif (
+            response is not None
+            and attempts is not None
+            and attempts.should_leave(deadlines.sent_at, response.commit)
+        ):
+            self.unanswered(Failure.slow, "it takes suspiciously long")
+        else:
+            if deadlines.comment_due:
+                self._tell()
+                deadlines.commented()
+            deadlines.look_later(awaits_response=response is not None)
+
+    def _tell(self) -> None:
+        """Begin the response with comments: another mirror can still give the content."""
+        context, transport = self.context, self.client.transport
+        if not self.told:
+            self.told = True
+            context.write_batch.write(transport, stream_begins(context, self.head, self.id))
+            if self._response is not None:
+                self._response.begun()
+        context.write_batch.write(transport, chunk(comment(context, self.dialect)))
+
     def end_soon(self, seconds: float) -> None:
         """End within this time if the mirror has been removed."""
         if self._attempts is not None and self._attempts.on_removed_mirror:
-            self._ends_at = min(self._ends_at, self.context.wheel.now + seconds)
-            self._limit = min(self._limit, self._ends_at)
-            self.deadline = min(self.deadline, self._limit)
+            self.deadlines.end_within(seconds)
 
     def end_if_revoked(self) -> None:
         """Issued keys were revoked: a WebSocket of one ends, as it might stay for hours."""
-        request, context, reply = self._request, self.context, self._reply
-        if request.caller is not _ISSUED or not self.head.websocket or reply is None:
+        request, context, response = self.request, self.context, self._response
+        if request.caller is not _ISSUED or not self.head.websocket or response is None:
             return
         if request.issued(context.keys, context.wall()) is None:
-            reply.end_revoked()
+            response.end_revoked()
 
-    def _refuse_or_cut(self, problem: Problem) -> None:
-        if self._committed and self._reply is not None:
-            self._reply.cut()
-            self._finish("client_error", keep_alive=False)
-        else:
-            self._refuse(problem)
+    def abort(self) -> None:
+        """End after a fault of ours: the client's connection is cut, and with it all this holds."""
+        self.client.cut()
+
+    # Ends
+
+    @property
+    def may_keep_alive(self) -> bool:
+        """True if the client's connection can carry another request."""
+        head = self.head
+        if not head.keep_alive or head.websocket or not self.context.keeps_connections:
+            return False
+        return self.body.complete or not head.has_body
 
     def _refuse(self, problem: Problem) -> None:
         self.context.stats.rejected(problem.code)
-        blame(self.context, self._request, self.head, problem)
+        blame(self.context, self.request, self.head, problem)
         outcome = outcome_of(problem.status)
         if self.told:
             message = interruption(self.dialect, problem.message, problem.code)
-            self._end_stream(message, outcome)
+            self.end_stream(message, outcome)
             return
         out = local_answer(self.context, self.head, self.id, problem, self.may_keep_alive)
         self._answer(problem.status, out, outcome)
 
-    def _end_stream(self, words: bytes, outcome: str) -> None:
-        """The last words in a stream that has begun but has no content; it must not look whole."""
+    def end_stream(self, words: bytes, outcome: str) -> None:
+        """End a stream that has begun but has no content; it must not look whole."""
         write_batch, transport = self.context.write_batch, self.client.transport
         write_batch.write(transport, chunk(words))
         write_batch.flush()
@@ -236,7 +480,7 @@ class Exchange(Pursuit):
         if self._finished:
             return
         self._finished = True
-        self.deadline = NEVER
+        self.deadlines.stop()
         try:
             self._count(outcome, status, self.context.clock() if now is None else now)
             self._settle(outcome)
@@ -246,6 +490,50 @@ class Exchange(Pursuit):
         self._release()
         self.client.exchange_done(keep_alive)
 
+    def _count(self, outcome: str, status: int, now: float) -> None:
+        context, response, attempts = self.context, self._response, self._attempts
+        mirror, stream, sent = "", False, 0
+        if response is not None and response.committed:
+            mirror, status, stream = response.mirror, response.status, response.stream
+            sent = response.body_bytes
+            if sent >= LONG and outcome == "success":
+                context.traffic.completed(mirror, sent)
+        seconds, received = now - self._began, self.body.size
+        failed = len(attempts.failed) if attempts is not None else 0
+        alike = (mirror, self.endpoint, status, outcome, stream)
+        context.stats.finished(alike, failed > 0, seconds, received, sent)
+        method, target = self.head.method, self.request.target
+        context.recent_requests.finished(
+            self.id, self._began, seconds, alike, attempts, method, target
+        )
+        if context.access is not None:
+            address = self.request.client.address
+            end = Finished(
+                self.id, address, method, target, *alike, failed, seconds, received, sent
+            )
+            context.access(end)
+
+    def _settle(self, outcome: str) -> None:
+        """Account for what was used of a mirror's key, once; what a client has left is read on."""
+        metered, response, attempts = self.metered, self._response, self._attempts
+        if metered is None:
+            return
+        sent, received, abandoned = False, self.body.size, self.context.abandoned
+        if response is not None and attempts is not None and self.body.complete:
+            sent = True
+            if outcome == "client_abort" and abandoned.takes(metered):
+                detached = response.detach()
+                if detached is not None:
+                    self.metered = None
+                    abandoned.take(detached, attempts.hand_over(), metered, received)
+                    return
+        metered.settle(outcome, self.context.wall(), sent=sent, received=received)
+
+    def _leave_mirror(self) -> None:
+        if self._response is not None:
+            self._response.leave()
+            self._response = None
+
     def _release(self) -> None:
         """Give back all that is held: what is counted here, and whatever becomes of that, what is
         held of the mirror."""
@@ -253,7 +541,7 @@ class Exchange(Pursuit):
         try:
             if self._waits:
                 context.line.leave(self)
-            self._leave_memory()
+            self.body.keep_for_good(self)
             context.exchanges.discard(self)
             context.limits.leave(self._place)
             self.body.drop()
@@ -263,37 +551,3 @@ class Exchange(Pursuit):
             finally:
                 if self._attempts is not None:
                     self._attempts.give_back()
-
-    def _count(self, outcome: str, status: int, now: float) -> None:
-        context, reply = self.context, self._reply
-        mirror, stream, sent = "", False, 0
-        if reply is not None and reply.committed:
-            mirror, status, stream = reply.mirror, reply.status, reply.stream
-            sent = reply.body_bytes
-            if sent >= LONG and outcome == "success":
-                context.traffic.completed(mirror, sent)
-        seconds = now - self._began
-        received, failed = self.body.size, self.failed_attempts
-        alike = (mirror, self.endpoint, status, outcome, stream)
-        context.stats.finished(alike, failed > 0, seconds, received, sent)
-        method, target = self.head.method, self._request.target
-        context.recent_requests.finished(
-            self.id, self._began, seconds, alike, self._attempts, method, target
-        )
-        if context.access is not None:
-            end = Finished(
-                self.id,
-                self.asker.address,
-                method,
-                target,
-                mirror,
-                self.endpoint,
-                status,
-                outcome,
-                stream,
-                failed,
-                seconds,
-                received,
-                sent,
-            )
-            context.access(end)

@@ -10,6 +10,7 @@ from router.admission.errors import banned
 from router.balancing.failure import OF_OWN_KEY, FailedAttempt, Failure
 from router.balancing.retry import advice
 from router.forwarding.context import WorkerContext
+from router.upstream.dialect import Dialect, keepalive
 from router.upstream.request_writer import VIA
 from router.wire import cors
 from router.wire.error_response import Problem, render, unauthorized
@@ -62,6 +63,12 @@ def stream_begins(context: WorkerContext, head: RequestHead, request_id: bytes) 
     return render(200, fields, None)
 
 
+def comment(context: WorkerContext, dialect: Dialect) -> bytes:
+    """A comment for a client that waits for a stream, in the style of the settings."""
+    style = context.router.stream.keepalive_style
+    return keepalive(dialect, "chunk" if style == "chunk" else "comment")
+
+
 def local_answer(
     context: WorkerContext, head: RequestHead, request_id: bytes, problem: Problem, keep_alive: bool
 ) -> bytes:
@@ -106,12 +113,6 @@ OUTAGE = Problem(
 """Also while mirrors refuse their own keys: the caller's key is good."""
 UNSERVED = Problem(
     404, "unknown_url", "No mirror that takes this key serves this path: ask the operator."
-)
-QUOTED = Problem(
-    502,
-    "upstream_error",
-    "The mirror's answer is not shown, for it quotes a key of ours or is compressed unasked.",
-    tried=True,
 )
 _OF_KEYS = OF_OWN_KEY | {Failure.stale}
 """Where a mirror refused its own key, perhaps after a connection that was closed already."""

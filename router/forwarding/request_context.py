@@ -51,6 +51,7 @@ class RequestContext:
         "suits",
         "target",
         "timeout",
+        "uses_mirror_key",
     )
 
     def __init__(
@@ -65,6 +66,8 @@ class RequestContext:
         self.target = target
         self.endpoint = endpoint_of(target)
         self.caller = self.credentials.caller
+        self.uses_mirror_key = self.caller is not _OWN
+        """True if the mirror gets its own key instead of the caller's."""
         self.limited_as = self.credentials.keys[0] if self.caller is _OWN else LENT
         """The key that limits of mirrors are noted by."""
         self.digest = b""

@@ -13,13 +13,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 from router.admission.capacity import Share
 from router.admission.credentials import offered_as
 from router.balancing.failure import Failure
 from router.balancing.rate_limit import classify, is_out_of_quota
-from router.forwarding.asker import Asker
+from router.balancing.retry import Commit
+from router.forwarding.abandoned import Detached
+from router.forwarding.attempts import Attempts
+from router.forwarding.body import RequestBody
+from router.forwarding.context import WorkerContext
+from router.forwarding.deadlines import Deadlines
 from router.forwarding.local_response import added_fields
+from router.forwarding.request_context import RequestContext
+from router.forwarding.request_policy import RequestPolicy
 from router.forwarding.response_writer import ResponseWriter
 from router.forwarding.stream_hold import (
     COMMIT,
@@ -35,10 +43,14 @@ from router.forwarding.stream_hold import (
 from router.forwarding.tunnel import Tunnel
 from router.forwarding.websocket_session import KeyFilter, Session
 from router.metering.meter import Meter
+from router.metering.metered_request import MeteredRequest
+from router.metering.websocket_meter import WebSocketMeter
 from router.upstream.connection import UpstreamConnection
-from router.upstream.dialect import Dialect, interruption
-from router.upstream.key_scan import BodyScan
+from router.upstream.dialect import Dialect, error_event, interruption
+from router.upstream.key_scan import QUOTED, BodyScan
 from router.upstream.upstream import Upstream
+from router.wire.error_response import Problem
+from router.wire.request import RequestHead
 from router.wire.response import BadResponse, ResponseHead
 from router.wire.sse import Boundary
 from router.wire.websocket import check_switch
@@ -62,15 +74,77 @@ _SAYS = {
 _LIMITED = "it limits how much may be asked"
 
 
+class ClientSide(Protocol):
+    """The client's connection."""
+
+    client: str
+    transport: asyncio.Transport
+
+    def pause_client(self) -> None:
+        """Read no more for now."""
+
+    def resume_client(self) -> None:
+        """Read again."""
+
+    def cut(self) -> None:
+        """End the connection, whatever it is doing."""
+
+    def exchange_done(self, keep_alive: bool) -> None:
+        """The response is written; the connection may carry the next request or not."""
+
+
+class ResponseOwner(Protocol):
+    """The exchange, as its response sees it: the request, and the ends that are reported to it."""
+
+    id: bytes
+    context: WorkerContext
+    client: ClientSide
+    head: RequestHead
+    request: RequestContext
+    body: RequestBody
+    endpoint: str
+    policy: RequestPolicy | None
+    dialect: Dialect
+    deadlines: Deadlines
+    complete_at: float
+    told: bool
+    early_tunnel: list[bytes]
+    metered: MeteredRequest | None
+    dialogue: WebSocketMeter | None
+
+    @property
+    def may_keep_alive(self) -> bool:
+        """True if the client's connection can carry another request."""
+
+    def answered(self, outcome: str, keep_alive: bool) -> None:
+        """The client has the response, or as much of it as there will be."""
+
+    def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
+        """There is no answer, and the client has nothing of one; `head` is what came instead."""
+
+    def leaves(self, failure: Failure, detail: str, head: ResponseHead) -> bool:
+        """The mirror answers with an error; True if another one is tried instead."""
+
+    def withhold(self, problem: Problem) -> None:
+        """Give the client this error instead of the response."""
+
+    def end_stream(self, words: bytes, outcome: str) -> None:
+        """End a stream that has only comments so far with these words."""
+
+    def abort(self) -> None:
+        """End after a fault of ours."""
+
+
 class Response:
     """One request on one connection, and its response; `UpstreamConnection.take` begins it."""
 
     __slots__ = (
-        "_asker",
+        "_attempts",
         "_began",
         "_boundary",
         "_connection",
         "_ending",
+        "_exchange",
         "_first_byte",
         "_forms",
         "_head",
@@ -90,19 +164,25 @@ class Response:
     )
 
     def __init__(
-        self, asker: Asker, upstream: Upstream, connection: UpstreamConnection, opened_in: float
+        self,
+        exchange: ResponseOwner,
+        attempts: Attempts,
+        upstream: Upstream,
+        connection: UpstreamConnection,
+        opened_in: float,
     ) -> None:
         self.mirror = upstream.id
         self.status = 0
         self.stream = False
         self.committed = False
         """True if the client has something of this answer."""
-        self._asker = asker
+        self._exchange = exchange
+        self._attempts = attempts
         self._upstream = upstream
         self._connection: UpstreamConnection | None = connection
         self._opened_in = opened_in
         self._first_byte = 0.0
-        self._wheel = asker.context.wheel
+        self._wheel = exchange.context.wheel
         self._heard_at = 0.0
         self._began = self._wheel.now
         self._head: ResponseHead | None = None
@@ -112,10 +192,10 @@ class Response:
         self._ending: Ending | None = None
         self._meter: Meter | None = None
         self._relay = ResponseWriter(
-            asker.context.write_batch, asker.client.transport, asker.head, asker.told
+            exchange.context.write_batch, exchange.client.transport, exchange.head, exchange.told
         )
         self._tunnel: Tunnel | None = None
-        self._forms = upstream.key_forms if asker.with_mirror_key else None
+        self._forms = upstream.key_forms if exchange.request.uses_mirror_key else None
         """Of the key that was lent, which must not reach the client."""
         self._scan: BodyScan | None = None
 
@@ -123,6 +203,13 @@ class Response:
     def has_head(self) -> bool:
         """True if the mirror has begun to answer."""
         return self.status > 0
+
+    @property
+    def commit(self) -> Commit:
+        """Progress while the client has no content."""
+        if self._exchange.told:
+            return Commit.C2S
+        return Commit.C2 if self.has_head else Commit.C1
 
     @property
     def body_bytes(self) -> int:
@@ -156,14 +243,22 @@ class Response:
 
         None: its own limit is over, so it counts as one who leaves.
         """
-        asker = self._asker
+        exchange = self._exchange
         if failure is not None:
-            asker.cut(failure)
+            self._count_interruption(failure)
         if self.between_events and self._relay.takes_more:
             message = _BROKE_OFF if failure is not None else _HAD_ENOUGH
-            self._relay.words(interruption(asker.dialect, message))
+            self._relay.words(interruption(exchange.dialect, message))
         self.cut()
-        asker.answered("interrupted" if failure is not None else "client_abort", keep_alive=False)
+        exchange.answered(
+            "interrupted" if failure is not None else "client_abort", keep_alive=False
+        )
+
+    def _count_interruption(self, failure: Failure) -> None:
+        context = self._exchange.context
+        self._attempts.cut(failure)
+        context.stats.interrupted(self.mirror, failure)
+        context.traffic.stalled(self.mirror, self.body_bytes)
 
     def cut(self) -> None:
         """End the answer visibly incomplete, and a tunnel."""
@@ -187,7 +282,7 @@ class Response:
     def abort(self) -> None:
         """End after a fault of ours."""
         self._connection = None
-        self._asker.abort()
+        self._exchange.abort()
 
     def remind(self, words: bytes) -> None:
         """Say something that is no content, between two events."""
@@ -199,9 +294,7 @@ class Response:
         if connection is not None:
             connection.leave()
 
-    def detach(
-        self,
-    ) -> tuple[Upstream, UpstreamConnection, ResponseHead | None, list[bytes]] | None:
+    def detach(self) -> Detached | None:
         """Give the connection away with what is held of the answer: a head, and a beginning.
 
         None: the answer has ended, or a tunnel has begun.
@@ -221,47 +314,51 @@ class Response:
 
     def response_head(self, head: ResponseHead) -> None:
         """The head of the answer."""
-        asker, forms = self._asker, self._forms
+        exchange, forms = self._exchange, self._forms
         if head.status == 101:
-            check_switch(asker.head.websocket_key, head, plain=asker.with_mirror_key)
+            check_switch(exchange.head.websocket_key, head, plain=exchange.request.uses_mirror_key)
             self._agree(head)
         self.status = head.status
-        self._first_byte = asker.context.clock() - asker.complete_at
+        self._first_byte = exchange.context.clock() - exchange.complete_at
         if forms is not None:
             if forms.are_in(head.text()):
-                asker.withhold()
+                exchange.withhold(QUOTED)
                 return
             self._scan = BodyScan(forms, head.encoding)
-        failure = failure_of(head, not asker.with_mirror_key) if head.status >= 400 else None
+        failure = (
+            failure_of(head, not exchange.request.uses_mirror_key) if head.status >= 400 else None
+        )
         if failure is not None:
             self._refused(head, failure)
             return
         self._head = head
-        may_quote = head.status >= 400 and asker.with_mirror_key
-        if may_quote or (asker.told and (not head.is_event_stream or head.encoding)):
+        may_quote = head.status >= 400 and exchange.request.uses_mirror_key
+        if may_quote or (exchange.told and (not head.is_event_stream or head.encoding)):
             self._hold = Refusal()
         elif head.is_event_stream:
-            asker.head_came()
+            exchange.deadlines.head_came()
 
     def _agree(self, head: ResponseHead) -> None:
         """Let the client know its subprotocol as it offered it: the mirror may have seen a key of
         its own in there. Raises BadResponse for one that was not offered (RFC 6455 section 4.1)."""
-        asker, chosen = self._asker, head.look.get(b"sec-websocket-protocol")
+        exchange, chosen = self._exchange, head.look.get(b"sec-websocket-protocol")
         if chosen is not None:
             key = self._upstream.api_key
-            offered = offered_as(asker.credentials, asker.head.look, key, chosen.strip(b" \t"))
+            offered = offered_as(
+                exchange.request.credentials, exchange.head.look, key, chosen.strip(b" \t")
+            )
             if offered is None:
                 raise BadResponse("it chose a subprotocol that was not offered")
             head.fields += (b"sec-websocket-protocol", b": ", offered, b"\r\n")
 
     def _refused(self, head: ResponseHead, failure: Failure) -> None:
-        asker = self._asker
+        exchange = self._exchange
         if failure in _NOT_SHOWN:
-            asker.unanswered(failure, _NOT_SHOWN[failure], head)
+            exchange.unanswered(failure, _NOT_SHOWN[failure], head)
         elif failure is Failure.limited:
             self._head, self._hold = head, Refusal()
-        elif not asker.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
-            looks = asker.told or asker.with_mirror_key
+        elif not exchange.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
+            looks = exchange.told or exchange.request.uses_mirror_key
             self._head, self._hold = head, Refusal() if looks else None
 
     def response_data(self, parts: list[bytes], ended: bool) -> None:
@@ -280,10 +377,10 @@ class Response:
                 return
             parts = judged
             if self.stream or not ended:  # else this was its content and its end
-                self._asker.content()
+                self._content()
         elif self._wheel.now != self._heard_at:  # to move a deadline once a tick will do
             self._heard_at = self._wheel.now
-            self._asker.heard()
+            self._exchange.deadlines.heard()
         self._forward(parts, ended)
 
     def _withhold(self) -> None:
@@ -291,18 +388,20 @@ class Response:
         if self.committed:
             self.interrupt(Failure.malformed)
         else:
-            self._asker.withhold()
+            self._exchange.withhold(QUOTED)
 
     def _judged(self, head: ResponseHead, parts: list[bytes], ended: bool) -> list[bytes] | None:
         """Return the bytes that may be forwarded now; None while that is open, or when it is no
         answer."""
         hold = self._hold
         if hold is None:
-            looks = head.status < 400 and needs_look(head, self._asker.dialect)
+            looks = head.status < 400 and needs_look(head, self._exchange.dialect)
             if not looks or (parts and is_plainly_good(head, parts[0])):
                 self._commit(head)
                 return parts
-            hold = self._hold = hold_of(head, self._asker.dialect, lent=self._asker.with_mirror_key)
+            hold = self._hold = hold_of(
+                head, self._exchange.dialect, lent=self._exchange.request.uses_mirror_key
+            )
         if isinstance(hold, Refusal):
             return self._look_into(head, hold, parts, ended)
         verdict, rest = hold.verdict, list(parts)
@@ -316,9 +415,9 @@ class Response:
             self._commit(head)
             return hold.take() + rest
         assert verdict.failure is not None
-        if not verdict.readable or self._asker.told:
-            self._asker.unanswered(verdict.failure, verdict.detail, head)
-        elif not self._asker.leaves(verdict.failure, verdict.detail, head):
+        if not verdict.readable or self._exchange.told:
+            self._exchange.unanswered(verdict.failure, verdict.detail, head)
+        elif not self._exchange.leaves(verdict.failure, verdict.detail, head):
             self._commit(head)
             return hold.take() + rest
         return None
@@ -332,18 +431,22 @@ class Response:
             refusal.ended()
         if not refusal.complete:
             return None
-        asker, error = self._asker, refusal.error()
-        own_key = not asker.with_mirror_key
+        exchange, error = self._exchange, refusal.error()
+        own_key = not exchange.request.uses_mirror_key
         if head.status < 500 and not own_key and error is not None and is_out_of_quota(error):
-            asker.unanswered(Failure.out_of_quota, _NOT_SHOWN[Failure.out_of_quota], head)
+            exchange.unanswered(Failure.out_of_quota, _NOT_SHOWN[Failure.out_of_quota], head)
             return None
         if head.status == 429:
             if not classify(own_key, error).pass_on:
-                asker.unanswered(Failure.limited, _LIMITED, head)
+                exchange.unanswered(Failure.limited, _LIMITED, head)
                 return None
-            asker.limited_by_key(head)
-        if asker.told:
-            asker.refused_in_stream(head.status, error)
+            self._attempts.limited_by_key(head.table())
+        if exchange.told:
+            fails = head.status >= 400
+            what = f"an error ({head.status})" if fails else "what is no stream"
+            shown = error or {"message": f"The mirror answered with {what}.", "code": None}
+            outcome = outcome_of(head.status) if fails else "upstream_error"
+            exchange.end_stream(error_event(exchange.dialect, shown), outcome)
             return None
         self._commit(head)
         return refusal.take()
@@ -352,28 +455,40 @@ class Response:
 
     def _commit(self, head: ResponseHead) -> None:
         """From here on the client has this answer, and no other."""
-        asker, context, mirror = self._asker, self._asker.context, self._upstream
+        exchange, context, mirror = self._exchange, self._exchange.context, self._upstream
         self._head = self._hold = None
         self.committed = True
-        if asker.metered is not None:
-            self._meter = asker.metered.answer(head)
+        if exchange.metered is not None:
+            self._meter = exchange.metered.answer(head)
             head = self._meter.head if self._meter is not None else head
         self.stream = head.is_event_stream
         if self.stream and not head.encoding:
             self._boundary = Boundary()
-            if head.until_close and asker.dialect is not Dialect.other:
-                self._ending = Ending(asker.dialect)
+            if head.until_close and exchange.dialect is not Dialect.other:
+                self._ending = Ending(exchange.dialect)
         added = added_fields(
             context,
-            asker.head,
-            asker.id,
+            exchange.head,
+            exchange.id,
             mirror.encoded_id,
-            asker.failed_attempts,
+            len(self._attempts.failed),
             self._opened_in,
             self._first_byte,
         )
-        self._relay.head(head, added, asker.may_keep_alive)
-        context.stats.answered(mirror.id, asker.endpoint, self._first_byte, self._opened_in)
+        self._relay.head(head, added, exchange.may_keep_alive)
+        context.stats.answered(mirror.id, exchange.endpoint, self._first_byte, self._opened_in)
+
+    def _content(self) -> None:
+        """The first of the response goes to the client, and more may follow."""
+        exchange = self._exchange
+        policy, context = exchange.policy, exchange.context
+        if policy is not None and self.status < 400:
+            now = context.clock()
+            self._attempts.content(now)
+            if policy.stream:
+                model = policy.model if policy.model in context.models else "other"
+                context.stats.first_token(self.mirror, model, now - exchange.complete_at)
+        exchange.deadlines.heard()
 
     def _forward(self, parts: list[bytes], ended: bool) -> None:
         if self._meter is not None:
@@ -391,7 +506,7 @@ class Response:
         self._relay.data(parts, ended)
         if ended:
             self._give_back()
-            self._asker.answered(outcome_of(self.status), self._relay.keep_alive)
+            self._exchange.answered(outcome_of(self.status), self._relay.keep_alive)
 
     @staticmethod
     def _breaks_off(ending: Ending, parts: list[bytes], ended: bool) -> bool:
@@ -401,67 +516,67 @@ class Response:
 
     def _give_back(self) -> None:
         connection = self._connection
-        if connection is not None and self._asker.body.complete:
+        if connection is not None and self._exchange.body.complete:
             self._connection = None
-            self._upstream.give_back(connection, self._asker.context.wheel.now)
+            self._upstream.give_back(connection, self._exchange.context.wheel.now)
 
     def switched(self, rest: bytes) -> None:
         """The mirror speaks WebSocket from here on."""
         assert self._connection is not None
         assert self._head is not None
         self._commit(self._head)
-        asker = self._asker
-        asker.content()
+        exchange = self._exchange
+        self._content()
         connection, self._connection = self._connection, None
         mirror = connection.transport
-        asker.wait_no_more()
-        asker.client.resume_client()
+        exchange.deadlines.stop()
+        exchange.client.resume_client()
         self._relay.data([], ended=False)
-        context = asker.context
+        context = exchange.context
         context.write_batch.flush()
-        client, early = asker.client.transport, b"".join(asker.early_tunnel)
-        asker.early_tunnel.clear()
+        client, early = exchange.client.transport, b"".join(exchange.early_tunnel)
+        exchange.early_tunnel.clear()
         self._tunnel = tunnel = Tunnel(
             context, client, mirror, self._tunnel_ended, connection.ended
         )
-        if asker.dialogue is not None:
-            share = Share(context.memory, asker.asker.key)
+        if exchange.dialogue is not None:
+            share = Share(context.memory, exchange.request.client.key)
             most = context.router.replay_body
             session = Session(
-                asker.dialogue, share, self._forms, most, tunnel.close_with, tunnel.tell_client
+                exchange.dialogue, share, self._forms, most, tunnel.close_with, tunnel.tell_client
             )
             tunnel.judged_by(session, self._read_on)
         elif self._forms is not None:
             tunnel.filter(None, KeyFilter(self._forms, tunnel.cut))
-        tunnel.begin(early, rest, asker.client_stalls)
+        tunnel.begin(early, rest, exchange.deadlines.client_stalls)
 
     def _read_on(
         self, mirror: asyncio.Transport, session: Session, lost: Callable[[], None]
     ) -> bool:
         """The client of a tunnel has left answers that are awaited."""
-        abandoned = self._asker.context.abandoned
+        abandoned = self._exchange.context.abandoned
         if abandoned.closed:
             return False
-        attempt = self._asker.hand_over_attempt()
+        attempt = self._attempts.hand_over()
         abandoned.take_tunnel(self._upstream, mirror, session, attempt, lost)
         return True
 
     def _tunnel_ended(self, outcome: str) -> None:
-        self._asker.answered(outcome, keep_alive=False)
+        self._exchange.answered(outcome, keep_alive=False)
 
     def response_failed(self, why: str, silent: bool) -> None:
         """The answer broke off or cannot be relayed."""
         connection, self._connection = self._connection, None
-        if self.committed and self._asker.client_has_stalled:
+        if self.committed and self._exchange.deadlines.client_has_stalled:
             self.cut()
-            self._asker.answered("client_abort", keep_alive=False)
+            self._exchange.answered("client_abort", keep_alive=False)
             return
         if self.committed:
             self.interrupt(Failure.cut)
             return
         stale = silent and connection is not None and connection.used > 1 and self._is_young
         kind = Failure.stale if stale else Failure.broken if silent else Failure.malformed
-        self._asker.unanswered(kind, why)
+        self._exchange.unanswered(kind, why)
 
     @property
     def _is_young(self) -> bool:
@@ -469,17 +584,17 @@ class Response:
 
     def upstream_full(self) -> None:
         """The mirror takes no more of the body for now."""
-        asker = self._asker
-        if not asker.body.complete:
-            asker.wait(asker.context.timeouts.idle)
-            asker.client.pause_client()
+        exchange = self._exchange
+        if not exchange.body.complete:
+            exchange.deadlines.wait(exchange.context.timeouts.idle)
+            exchange.client.pause_client()
 
     def upstream_drained(self) -> None:
         """The mirror takes more."""
-        asker = self._asker
-        if not asker.body.complete:
-            asker.wait(asker.context.timeouts.total)
-        asker.client.resume_client()
+        exchange = self._exchange
+        if not exchange.body.complete:
+            exchange.deadlines.wait(exchange.context.timeouts.total)
+        exchange.client.resume_client()
 
 
 def outcome_of(status: int) -> str:

@@ -11,9 +11,8 @@ import secrets
 from collections.abc import Callable
 
 from router.admission.capacity import Share
-from router.forwarding.local_response import QUOTED
 from router.metering.websocket_meter import WebSocketMeter
-from router.upstream.key_scan import KeyForms
+from router.upstream.key_scan import QUOTED, KeyForms
 from router.wire.error_response import Problem
 from router.wire.websocket import (
     CLOSE,

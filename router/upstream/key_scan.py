@@ -14,6 +14,7 @@ from base64 import b64encode
 from bisect import bisect_right
 from string import ascii_letters, digits
 
+from router.wire.error_response import Problem
 from router.wire.inflate import READABLE, CannotInflate, Inflater
 
 LEAST_KEY = 8
@@ -36,6 +37,13 @@ _PART_OF_ESCAPE = re.compile(
     re.IGNORECASE,
 )
 _MAY_GO_ON = frozenset(f"{ascii_letters}{digits}+/-_\\%&#;".encode())
+QUOTED = Problem(
+    502,
+    "upstream_error",
+    "The mirror's answer is not shown, for it quotes a key of ours or is compressed unasked.",
+    tried=True,
+)
+"""The answer in place of one that quotes a mirror's key, or cannot be searched for it."""
 
 
 class KeyForms:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-from router.admission.client_address import Client
 from router.balancing.config import QueueConfig
 from router.upstream.limiter import RECHECK
 from router.wire.faults import contained, guarded, report_fault
@@ -97,10 +96,6 @@ class FairQueue(Generic[T]):
 class QueuedRequest(Protocol):
     """A request that waits."""
 
-    @property
-    def asker(self) -> Client:
-        """The client of the request."""
-
     def go_on(self) -> bool:
         """Ask for room again; False if there is none yet."""
 
@@ -128,9 +123,10 @@ class RequestQueue:
         """Take new settings; who waits already keeps the time that was promised."""
         self._waiting.max_waiting, self._waiting.max_wait = queue.max_waiting, queue.max_wait
 
-    def join(self, who: QueuedRequest) -> bool:
-        """Stand at the end; False when the line is full and nobody has to give way."""
-        loop, client = asyncio.get_running_loop(), who.asker.key
+    def join(self, who: QueuedRequest, client: bytes) -> bool:
+        """Add a request of a client (`Client.key`) at the end; False when the queue is full and no
+        other has to give way."""
+        loop = asyncio.get_running_loop()
         if not self._waiting.join(who, loop.time(), client=client):
             other = self._waiting.make_room(client)
             if other is None:

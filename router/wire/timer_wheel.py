@@ -22,7 +22,9 @@ _SLOTS = 10
 class Timed(Protocol):
     """Something with a deadline, in seconds of the wheel's clock."""
 
-    deadline: float
+    @property
+    def deadline(self) -> float:
+        """The time by which it has to be looked at."""
 
     def expired(self) -> None:
         """The deadline has passed; called once per turn until it is moved or removed."""

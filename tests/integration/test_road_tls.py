@@ -98,7 +98,7 @@ async def test_a_body_that_ends_with_its_tls_connection_arrives_whole_at_a_slow_
             head = b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n"
             sending = asyncio.create_task(asyncio.to_thread(mirror.send, head + body))
             (exchange,) = road.context.exchanges
-            upstream: Any = exchange._reply._connection.transport  # type: ignore[attr-defined]
+            upstream: Any = exchange._response._connection.transport  # type: ignore[attr-defined]
             await wait_until(lambda: not upstream.is_reading(), what="back-pressure")
             assert b" 200 " in await asyncio.to_thread(client.head)
             reading = asyncio.create_task(asyncio.to_thread(client.rest))

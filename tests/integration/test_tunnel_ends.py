@@ -64,7 +64,7 @@ class Joined:
     def ends(self) -> list[Any]:
         """The transports of the tunnel."""
         (exchange,) = self.road.context.exchanges
-        tunnel: Any = exchange._reply._tunnel  # type: ignore[attr-defined]
+        tunnel: Any = exchange._response._tunnel  # type: ignore[attr-defined]
         return [tunnel._client.transport, tunnel._mirror.transport]
 
 
@@ -348,7 +348,7 @@ async def test_a_fault_in_a_tunnel_ends_it_for_both_and_leaves_nothing(secure: S
     loop.set_exception_handler(lambda _, context: heard.append(context["exception"]))
     async with joined(secure) as tunnel:
         (exchange,) = tunnel.road.context.exchanges
-        exchange._reply._tunnel.filter(Faulty(), Faulty())  # type: ignore[attr-defined]
+        exchange._response._tunnel.filter(Faulty(), Faulty())  # type: ignore[attr-defined]
         await asyncio.to_thread(tunnel.client.send, b"x")
         assert await asyncio.to_thread(tunnel.mirror.rest) == (b"", RST)
         assert await asyncio.to_thread(tunnel.client.rest) == (b"", RST)

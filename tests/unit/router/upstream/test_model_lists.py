@@ -121,10 +121,8 @@ def test_a_list_counts_for_requests_with_the_mirrors_own_key(
     body: Any = SimpleNamespace(collected=True, peek=lambda: b'{"model": "%s"}' % model.encode())
     budget = SimpleNamespace(request=lambda now: None)
     context: Any = SimpleNamespace(pool=SimpleNamespace(budget=budget))
-    plan: Any = None
-    attempts = Attempts(
-        context, asked, body, plan, 0.0, 0.0, nobody_comes, nobody_comes, nobody_comes
-    )
+    plan: Any = SimpleNamespace(patience=SimpleNamespace(total=60.0))
+    attempts = Attempts(context, asked, body, plan, 0.0, nobody_comes, nobody_comes, nobody_comes)
     assert attempts.fits(upstream) is fits
 
 

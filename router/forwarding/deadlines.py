@@ -1,0 +1,191 @@
+"""Deadlines of one exchange: the next thing that must happen, on the worker's timer wheel.
+
+One deadline serves all: the limit on the step that is under way, the limit on everything, and the
+next look at a mirror that is silent, when its client may be due a comment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from router.balancing.timeouts import SOFT_LEAST, Patience
+from router.wire.timer_wheel import NEVER, TimerWheel
+
+STALLED_FOR = 10.0
+"""Seconds after which a client that takes nothing is the cause when its mirror breaks off: servers
+wait 30 to 60 s for a reader (nginx's `send_timeout`), some less."""
+_LOOK_AGAIN = 1.0
+"""Seconds after which a mirror that takes long is looked at again."""
+
+
+class Deadlines:
+    """Times of one exchange, in seconds; `deadline` is what the wheel looks at."""
+
+    __slots__ = (
+        "_clock",
+        "_comment_after",
+        "_ends_at",
+        "_idle",
+        "_limit",
+        "_look_at",
+        "_patience",
+        "_quiet_since",
+        "_sent_at",
+        "_stalled",
+        "_stalls_since",
+        "_wheel",
+        "deadline",
+    )
+
+    def __init__(
+        self, wheel: TimerWheel, clock: Callable[[], float], now: float, idle: float
+    ) -> None:
+        """`now` is on the worker's `clock`; `idle`: a silence that ends it before it has a policy.
+
+        Nothing is due before `begin`.
+        """
+        self._wheel = wheel
+        self._clock = clock
+        self._idle = idle
+        self._sent_at = now
+        self._quiet_since = wheel.now
+        self._patience: Patience | None = None
+        self._comment_after = NEVER
+        self._stalls_since = NEVER
+        """When the client began to take no more."""
+        self._stalled = False
+        """True if it took no more for long, but does now."""
+        self.deadline = self._limit = self._ends_at = self._look_at = NEVER
+
+    def begin(self, total: float) -> None:
+        """Start the limit on everything."""
+        self.deadline = self._limit = self._ends_at = self._wheel.now + total
+
+    def follow(self, patience: Patience, comment_after: float) -> None:
+        """Apply the limits of a policy. `comment_after`: seconds of silence after which the client
+        gets a comment."""
+        self._patience, self._idle = patience, patience.idle
+        self._ends_at = min(self._ends_at, self._wheel.now + patience.total)
+        self._comment_after = comment_after
+
+    def end_within(self, seconds: float) -> None:
+        """Lower the limit on everything."""
+        self._ends_at = min(self._ends_at, self._wheel.now + seconds)
+        self._limit = min(self._limit, self._ends_at)
+        self.deadline = min(self.deadline, self._limit)
+
+    def stop(self) -> None:
+        """Expect nothing more."""
+        self.deadline = self._limit = self._ends_at = self._look_at = NEVER
+
+    # Steps of the exchange
+
+    def wait(self, seconds: float) -> None:
+        """Set the time within which the next thing must happen."""
+        limit, ends_at, look_at = self._wheel.now + seconds, self._ends_at, self._look_at
+        self._limit = limit = limit if limit < ends_at else ends_at  # min() costs three times that
+        self.deadline = limit if limit < look_at else look_at
+
+    def request_complete(self) -> None:
+        """The client has sent all, and is silent from now on."""
+        self._quiet_since = self._wheel.now
+
+    def await_response(self, now: float) -> None:
+        """The mirror has the whole request; its response head must come."""
+        assert self._patience is not None
+        look_at, comment_at = self._wheel.now + SOFT_LEAST, self._quiet_since + self._comment_after
+        self._look_at = look_at if look_at < comment_at else comment_at
+        self._sent_at = now
+        self.wait(self._patience.head)
+
+    def head_came(self) -> None:
+        """The response head of a stream came; now content must."""
+        assert self._patience is not None
+        self.wait(max(self._patience.content - self.waited, 0.0))
+
+    def heard(self) -> None:
+        """A piece of the response came; the next must come in time."""
+        self._look_at = self._wheel.now + self._comment_after
+        self.wait(self._idle)
+
+    # Silence
+
+    @property
+    def comments(self) -> bool:
+        """True if a silent mirror's client gets comments."""
+        return self._comment_after < NEVER
+
+    @property
+    def comment_due(self) -> bool:
+        """True if the client has heard nothing for so long that it gets a comment."""
+        return self._wheel.now - self._quiet_since >= self._comment_after
+
+    def commented(self) -> None:
+        """The client got a comment."""
+        self._quiet_since = self._wheel.now
+
+    def look_later(self, awaits_response: bool) -> None:
+        """Schedule the next look: at the next comment, or before it at a mirror that is slow."""
+        look_at = self._quiet_since + self._comment_after
+        if awaits_response:
+            slow_in = max(SOFT_LEAST - self.waited, _LOOK_AGAIN)
+            look_at = min(look_at, self._wheel.now + slow_in)
+        self._look_at = look_at
+        self.deadline = min(self._limit, look_at)
+
+    def look_after_comment(self) -> None:
+        """Schedule the next look one comment's silence from now."""
+        self._look_at = self._wheel.now + self._comment_after
+        self.deadline = min(self._limit, self._look_at)
+
+    # The mirror's time, and the client's
+
+    @property
+    def sent_at(self) -> float:
+        """When the mirror had the whole request, on the worker's clock."""
+        return self._sent_at
+
+    @property
+    def waited(self) -> float:
+        """Seconds since the mirror had the whole request."""
+        return self._clock() - self._sent_at
+
+    @property
+    def over(self) -> bool:
+        """True if a limit has passed, and not only the time of the next look."""
+        return self._wheel.now >= self._limit
+
+    @property
+    def blames_mirror(self) -> bool:
+        """True if the mirror has had its time, and not only the caller's has ended."""
+        patience = self._patience
+        return patience is not None and patience.blames(self.waited) and not self.caller_gave_up
+
+    @property
+    def caller_gave_up(self) -> bool:
+        """True if the limit that has passed is the one that the caller has set itself."""
+        patience = self._patience
+        if patience is None or self._wheel.now < self._ends_at:
+            return False
+        return patience.total == patience.asked
+
+    def client_full(self, write_stall: float) -> None:
+        """The client takes no more; it must within `write_stall`."""
+        self._stalls_since = self._wheel.now
+        self.wait(write_stall)
+
+    def client_drained(self, idle: float) -> None:
+        """The client takes bytes again; the next must come within `idle`."""
+        self._stalled = self.client_has_stalled
+        self._stalls_since = NEVER
+        self.wait(idle)
+
+    @property
+    def client_stalls(self) -> bool:
+        """True if the client takes no more for now."""
+        return self._stalls_since < NEVER
+
+    @property
+    def client_has_stalled(self) -> bool:
+        """True if the client has taken nothing for so long that a mirror may have given up."""
+        return self._stalled or self._wheel.now - self._stalls_since >= STALLED_FOR
