@@ -19,8 +19,8 @@ from router.forwarding.exchange import Exchange
 from router.forwarding.local_handler import LocalHandler
 from router.forwarding.local_response import ban_problem, refusal_answer
 from router.forwarding.request_context import RequestContext
-from router.forwarding.response_writer import close, end_writing, reset
 from router.forwarding.tunnel import TunnelEnd
+from router.wire.closing import close, end_writing, reset
 from router.wire.error_response import Problem
 from router.wire.faults import contained, report_fault
 from router.wire.request import (

@@ -16,6 +16,7 @@ from monitor.health.snapshot import HealthSnapshot
 from monitor.probes.connect import Resolver
 from monitor.probes.system_resolver import SystemResolver
 from monitor.probes.tls import TlsContexts
+from router.admission.anonymous import AnonymousCallers
 from router.admission.ban_list import BanList, Row
 from router.admission.capacity import Connections, IdleClient, Memory, connection_limit
 from router.admission.client_address import Client, Clients, Peer
@@ -27,9 +28,7 @@ from router.balancing.breaker_messages import Word
 from router.balancing.pool import Pool
 from router.balancing.timeouts import Classes
 from router.forwarding.abandoned import AbandonedAnswers
-from router.forwarding.anonymous import AnonymousCallers
 from router.forwarding.config import WorkerConfig
-from router.forwarding.disconnects import DisconnectWatcher
 from router.forwarding.recent_requests import RecentRequests
 from router.forwarding.request_policy import RequestPolicies
 from router.forwarding.stats import Finished, Stats
@@ -38,6 +37,7 @@ from router.metering.metered_request import Metering
 from router.upstream.path_stats import PathStats
 from router.upstream.queue import RequestQueue
 from router.upstream.upstream import IdleKeeper, Upstream, Upstreams
+from router.wire.disconnects import DisconnectWatcher
 from router.wire.faults import guarded
 from router.wire.fields import request_rules, response_rules
 from router.wire.timer_wheel import TimerWheel
@@ -142,7 +142,11 @@ class WorkerContext:
         self.timeouts = config.router.timeouts
         self.prefixes = tuple(prefix.encode() for prefix in config.router.forward)
         self.clients = Clients(config.router.trusted_proxies, config.router.client_ip_header)
-        self.anonymous = AnonymousCallers(config)
+        router, urls = config.router, (config.public_url, *config.entrances)
+        no_browser = router.proxy_protocol  # which no browser speaks
+        self.anonymous = AnonymousCallers(
+            router.listen, router.cors_origins, urls, any_host=no_browser
+        )
         self.limits.configure(config.limits)
         self.line.configure(config.router.queue)
         self.models = frozenset(model for mirror in config.mirrors for model in mirror.models)

@@ -28,8 +28,8 @@ from router.forwarding.deadlines import Deadlines
 from router.forwarding.local_response import FULL, comment, local_answer, stream_begins, too_slow
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy
-from router.forwarding.response import ClientSide, Response, outcome_of
-from router.forwarding.response_writer import close, reset
+from router.forwarding.response import Response, outcome_of
+from router.forwarding.response_owner import ClientSide
 from router.forwarding.stats import Finished
 from router.metering.metered_request import MeteredRequest
 from router.metering.websocket_meter import WebSocketMeter
@@ -40,6 +40,7 @@ from router.upstream.request_writer import render_head
 from router.upstream.upstream import Upstream
 from router.wire import cors
 from router.wire.chunked import chunk
+from router.wire.closing import close, reset
 from router.wire.error_response import CONTINUE, Problem, render
 from router.wire.faults import guarded, report_fault
 from router.wire.request import RequestHead

@@ -10,7 +10,7 @@ import asyncio
 from functools import partial
 
 from router.forwarding.context import WorkerContext
-from router.forwarding.response_writer import reset
+from router.wire.closing import reset
 from router.wire.faults import contained
 
 STAY = 15.0

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
 
 from router.admission.capacity import Share
 from router.admission.credentials import offered_as
@@ -22,12 +21,8 @@ from router.balancing.rate_limit import classify, is_out_of_quota
 from router.balancing.retry import Commit
 from router.forwarding.abandoned import Detached
 from router.forwarding.attempts import Attempts
-from router.forwarding.body import RequestBody
-from router.forwarding.context import WorkerContext
-from router.forwarding.deadlines import Deadlines
 from router.forwarding.local_response import added_fields
-from router.forwarding.request_context import RequestContext
-from router.forwarding.request_policy import RequestPolicy
+from router.forwarding.response_owner import ResponseOwner
 from router.forwarding.response_writer import ResponseWriter
 from router.forwarding.stream_hold import (
     COMMIT,
@@ -43,14 +38,10 @@ from router.forwarding.stream_hold import (
 from router.forwarding.tunnel import Tunnel
 from router.forwarding.websocket_session import KeyFilter, Session
 from router.metering.meter import Meter
-from router.metering.metered_request import MeteredRequest
-from router.metering.websocket_meter import WebSocketMeter
 from router.upstream.connection import UpstreamConnection
 from router.upstream.dialect import Dialect, error_event, interruption
 from router.upstream.key_scan import QUOTED, BodyScan
 from router.upstream.upstream import Upstream
-from router.wire.error_response import Problem
-from router.wire.request import RequestHead
 from router.wire.response import BadResponse, ResponseHead
 from router.wire.sse import Boundary
 from router.wire.websocket import check_switch
@@ -72,67 +63,6 @@ _SAYS = {
     Failure.overloaded: "it is overloaded",
 }
 _LIMITED = "it limits how much may be asked"
-
-
-class ClientSide(Protocol):
-    """The client's connection."""
-
-    client: str
-    transport: asyncio.Transport
-
-    def pause_client(self) -> None:
-        """Read no more for now."""
-
-    def resume_client(self) -> None:
-        """Read again."""
-
-    def cut(self) -> None:
-        """End the connection, whatever it is doing."""
-
-    def exchange_done(self, keep_alive: bool) -> None:
-        """The response is written; the connection may carry the next request or not."""
-
-
-class ResponseOwner(Protocol):
-    """The exchange, as its response sees it: the request, and the ends that are reported to it."""
-
-    id: bytes
-    context: WorkerContext
-    client: ClientSide
-    head: RequestHead
-    request: RequestContext
-    body: RequestBody
-    endpoint: str
-    policy: RequestPolicy | None
-    dialect: Dialect
-    deadlines: Deadlines
-    complete_at: float
-    told: bool
-    early_tunnel: list[bytes]
-    metered: MeteredRequest | None
-    dialogue: WebSocketMeter | None
-
-    @property
-    def may_keep_alive(self) -> bool:
-        """True if the client's connection can carry another request."""
-
-    def answered(self, outcome: str, keep_alive: bool) -> None:
-        """The client has the response, or as much of it as there will be."""
-
-    def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
-        """There is no answer, and the client has nothing of one; `head` is what came instead."""
-
-    def leaves(self, failure: Failure, detail: str, head: ResponseHead) -> bool:
-        """The mirror answers with an error; True if another one is tried instead."""
-
-    def withhold(self, problem: Problem) -> None:
-        """Give the client this error instead of the response."""
-
-    def end_stream(self, words: bytes, outcome: str) -> None:
-        """End a stream that has only comments so far with these words."""
-
-    def abort(self) -> None:
-        """End after a fault of ours."""
 
 
 class Response:

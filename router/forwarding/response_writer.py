@@ -6,16 +6,13 @@ Several pieces of a body that arrive in one read leave as one chunk and one writ
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 
 from router.wire.chunked import LAST_CHUNK, chunk
+from router.wire.closing import close, reset
 from router.wire.error_response import status_line
 from router.wire.request import RequestHead
 from router.wire.response import ResponseHead
 from router.wire.write_batch import WriteBatch
-
-_LINGER_RESET = struct.pack("ii", 1, 0)
 
 
 class ResponseWriter:
@@ -131,29 +128,3 @@ class ResponseWriter:
             close(self._transport)
         else:
             reset(self._transport)
-
-
-def close(transport: asyncio.Transport) -> None:
-    """Close once: a second close() makes asyncio's TLS forget its connection, abort() included."""
-    if not transport.is_closing():
-        transport.close()
-
-
-def end_writing(transport: asyncio.Transport) -> None:
-    """Half-close behind what is pending. asyncio asks the kernel at once, which may know of a reset
-    that nobody has read of yet."""
-    try:
-        transport.write_eof()
-    except OSError:
-        transport.abort()
-
-
-def reset(transport: asyncio.Transport) -> None:
-    """End a connection with RST: a plain abort() sends a clean FIN."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        try:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-        except OSError:
-            pass  # closed already
-    transport.abort()

@@ -20,9 +20,9 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from router.forwarding.context import WorkerContext
-from router.forwarding.response_writer import end_writing, reset
 from router.forwarding.websocket_session import Session
 from router.upstream.connection import read_no_further
+from router.wire.closing import end_writing, reset
 from router.wire.timer_wheel import NEVER
 
 LAST_WORDS = 10.0

@@ -38,12 +38,12 @@ from router.balancing.breaker_messages import Word, from_message, to_message
 from router.forwarding.client_connection import ClientConnection
 from router.forwarding.config import RouterConfig, WorkerConfig
 from router.forwarding.context import WorkerContext
-from router.forwarding.explain import explain_mirrors, explain_request
 from router.forwarding.metrics import FAMILIES
 from router.forwarding.stats import Finished
 from router.metering.batches import UsageBatches
 from router.process.access_log import access_log
 from router.process.endpoints import build_app
+from router.process.explain import explain_mirrors, explain_request
 from router.process.inherited import end_with_parent, read_document
 from router.process.last_lists import LastLists
 from router.process.listener import Acceptor, TlsListener

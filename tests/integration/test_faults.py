@@ -10,12 +10,12 @@ import pytest
 
 from router.forwarding.attempts import Attempts
 from router.forwarding.client_connection import ClientConnection
-from router.forwarding.disconnects import DisconnectWatcher
 from router.forwarding.exchange import Exchange
 from router.forwarding.opening import Opening
 from router.forwarding.response import Response
 from router.forwarding.stats import Stats
 from router.upstream.connection import UpstreamConnection
+from router.wire.disconnects import DisconnectWatcher
 from router.wire.request import RequestReader
 from tests.integration.test_vanishing import NOTHING, held
 from tests.testkit.loops import on_both_loops, run_on

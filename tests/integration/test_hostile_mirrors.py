@@ -9,7 +9,7 @@ from typing import cast
 
 import pytest
 
-from router.forwarding.response_writer import reset
+from router.wire.closing import reset
 from tests.testkit.hostile_answers import ANSWERS
 from tests.testkit.hostile_modes import MODES, Mode
 from tests.testkit.loops import on_both_loops, run_on

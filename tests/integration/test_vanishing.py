@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from router.forwarding.response_writer import reset
+from router.wire.closing import reset
 from tests.testkit.certs import Authority
 from tests.testkit.points import BEFORE_A_MIRROR, ON_A_MIRROR, Point
 from tests.testkit.road import RawClient, Road, ScriptedMirror

@@ -16,7 +16,7 @@ import ssl
 from collections import Counter
 from typing import cast
 
-from router.forwarding.response_writer import reset
+from router.wire.closing import reset
 from tests.testkit.hostile_modes import SWITCHED, UPGRADE
 from tests.testkit.road import RawClient, Road, ScriptedMirror, get, post
 

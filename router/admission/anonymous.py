@@ -9,11 +9,10 @@ change (Fetch standard, section 3.2); WebSockets carry it too. A page whose own 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from monitor.common.hosts import host_of, is_loopback
-from router.forwarding.config import WorkerConfig
 from router.wire.cors import allowed_origin
 from router.wire.error_response import Problem
 
@@ -35,12 +34,13 @@ _HOST = Problem(
 class AnonymousCallers:
     """Conditions for a request without a key, by the settings of one configuration."""
 
-    def __init__(self, config: WorkerConfig) -> None:
-        router = config.router
-        self._origins = router.cors_origins
-        local = is_loopback(host_of(router.listen) or "")
-        self._any_host = not local or router.proxy_protocol  # which no browser speaks
-        urls = (config.public_url, *config.entrances)
+    def __init__(
+        self, listen: str, origins: tuple[str, ...], urls: Iterable[str], *, any_host: bool
+    ) -> None:
+        """`listen`: address of the API listener; `origins`: of web pages that may call; `urls`: by
+        which it is called. `any_host`: it is not called by browsers, so any name will do."""
+        self._origins = origins
+        self._any_host = any_host or not is_loopback(host_of(listen) or "")
         self._hosts = frozenset(_named_in(url) for url in urls if url)
 
     def __repr__(self) -> str:

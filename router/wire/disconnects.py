@@ -11,7 +11,7 @@ import select
 from collections.abc import Callable
 from typing import NamedTuple
 
-from router.forwarding.response_writer import close
+from router.wire.closing import close
 
 _LOST = select.EPOLLERR | select.EPOLLHUP
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from monitor.common.settings import SettingsError, read
+from router.admission.anonymous import AnonymousCallers
 from router.control.changes import cautions
 from router.control.sections import Config
-from router.forwarding.anonymous import AnonymousCallers
 from router.forwarding.config import RouterConfig, WorkerConfig
 from router.wire.error_response import Problem
 
@@ -23,7 +23,10 @@ def asked(
         "public_url": "https://Status.example/page",
         "entrances": ["https://api-hk.example:8443/v1", "http://[2001:db8::7]/v1"],
     }
-    callers = AnonymousCallers(read(WorkerConfig, table))
+    config = read(WorkerConfig, table)
+    settings, urls = config.router, (config.public_url, *config.entrances)
+    origins, no_browser = settings.cors_origins, settings.proxy_protocol
+    callers = AnonymousCallers(settings.listen, origins, urls, any_host=no_browser)
     return callers.refusal({b"host": b"127.0.0.1:8080", **(look or {})}, proxied)
 
 
