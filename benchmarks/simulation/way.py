@@ -18,7 +18,7 @@ from benchmarks.simulation.world import World
 from router.balancing.failure import TRAITS, Done, Failure
 from router.balancing.load import Kind
 from router.balancing.retry import ALLOWED, Commit, Repeat, Tries, Why, decide
-from router.balancing.timeouts import Classes, leave_early, soft_limit
+from router.balancing.timeouts import Classes, leave_early
 from router.forwarding.config import RouterConfig
 
 CHAT = Kind("chat", stream=True)
@@ -124,25 +124,29 @@ class Way:
             self._later(course.first, attempt, fail)
         else:
             self._later(course.first, attempt, partial(self._content, course))
-        soft = soft_limit(self._baseline, limits.content)
+        soft = self._baseline.soft_limit
         if soft < min(course.first, limit) and job.repeat is not Repeat.never:
-            self._later(soft + 0.001, attempt, partial(self._overdue, soft))
+            self._later(soft + 0.001, attempt, self._overdue)
 
     def _later(self, seconds: float, attempt: Trying, what: Callable[[], None]) -> None:
         """Let something happen unless the attempt is over by then."""
         self._world.after(seconds, lambda: what() if self._attempt is attempt else None)
 
-    def _overdue(self, soft: float) -> None:
+    def _overdue(self) -> None:
         """The wheel looks once a second."""
         attempt = self._attempt
         if attempt is None or self._job.first_content is not None:
             return
-        overdue = attempt.member.load.overdue(soft, self._world.now)
+        load, now = attempt.member.load, self._world.now
+        overdue, waited = load.overdue(now), now - self._job.attempts[-1][0]
+        silent = load.answered_at <= now - waited
         suspect = not attempt.member.breaker.closed
-        if leave_early(soft + 0.001, soft, suspect=suspect, overdue=overdue):
+        if silent and leave_early(
+            waited, self._baseline, suspect=suspect, dead=False, overdue=overdue
+        ):
             self._failed(Failure.slow, Commit.C1, None)
         else:
-            self._later(1.0, attempt, partial(self._overdue, soft))
+            self._later(1.0, attempt, self._overdue)
 
     def _content(self, course: Course) -> None:
         attempt, job = self._attempt, self._job

@@ -20,20 +20,23 @@ class TimeoutConfig:
     )
     tls: Duration = setting(5.0, "TLS with one of these addresses", check=validators.positive)
     first_byte: Duration = setting(
-        600.0, "from the complete request to the response head", check=validators.positive
+        0.0,
+        "from the complete request to the response head; 0: as long as the mirror shows signs of "
+        "life and such requests usually take, 15 minutes at most",
+        check=validators.at_least(0),
     )
     stream_head: Duration = setting(
-        30.0,
+        0.0,
         "the same when a stream is asked for",
-        check=validators.positive,
+        check=validators.at_least(0),
     )
     first_content: Duration = setting(
-        120.0,
-        "from the complete request to the first event of a stream that has content",
-        check=validators.positive,
+        0.0,
+        "from the complete request to the first event of a stream that has content; 0: likewise",
+        check=validators.at_least(0),
     )
     idle: Duration = setting(
-        120.0,
+        300.0,
         "silence within a response, or a mirror that takes nothing of an upload",
         check=validators.positive,
     )
@@ -76,7 +79,7 @@ class RetryConfig:
         'chat, completions, embeddings and the like that a mirror may have done already: "once" or '
         '"never" more; files, uploads, batches, images and so on are never sent twice',
     )
-    elapsed: Duration = setting(60.0, "no new attempt after this time", check=validators.positive)
+    elapsed: Duration = setting(600.0, "no new attempt after this time", check=validators.positive)
 
 
 @dataclass(frozen=True, slots=True)

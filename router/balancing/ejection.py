@@ -67,6 +67,11 @@ class FailureWatch:
         """True if the last request that ended here failed."""
         return self._local > 0 or self._upstream > 0.0
 
+    @property
+    def unreached(self) -> bool:
+        """True if the last request that ended here got no response."""
+        return self._local > 0
+
     def take_untold(self) -> int:
         """Return the number of successes since the last call."""
         count, self._untold = self._untold, 0

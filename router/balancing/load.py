@@ -16,6 +16,14 @@ _START_VARIANCE = 0.25
 _P95 = 1.645
 """Standard deviations from the median of a normal distribution to its 95th percentile."""
 _SHORTEST = 0.001
+SOFT_LEAST = 10.0
+"""Seconds; no mirror is left for being slow before."""
+SOFT_FACTOR = 4.0
+KNOWN = 10
+"""Observations after which a baseline says more than what was assumed at first."""
+MOST_BASELINES = 512
+"""Models are callers' words: beyond this many kinds those that were never observed are forgotten,
+then the oldest."""
 _OFTEN, _ENOUGH = 0.01, 50
 """Seconds within which another observation tells nothing new, once there are so many: 1.5 µs a
 request, and a hundred a second say as much of a mean of minutes as a thousand."""
@@ -27,13 +35,14 @@ GENERATING = frozenset(
 
 
 class Kind(NamedTuple):
-    """Properties that a request's time to first content depends on; few enough to keep one estimate
-    each."""
+    """Properties that a request's time to first content depends on."""
 
     endpoint: str
     """From the closed set of `router/wire/target.py`; "" for everything that only reads."""
     reasoning: bool = False
     stream: bool = False
+    model: str = ""
+    """As callers name it; "" where it is not known."""
 
     @property
     def generates(self) -> bool:
@@ -51,11 +60,13 @@ class Kind(NamedTuple):
 class Baseline:
     """The usual time to first content of one kind."""
 
-    __slots__ = ("_at", "_mean", "_seen", "_variance", "generates", "kind", "seconds")
+    __slots__ = ("_at", "_mean", "_seen", "_variance", "generates", "kind", "makes", "seconds")
 
     def __init__(self, kind: Kind, now: float) -> None:
         self.kind = kind
         self.generates = kind.generates
+        self.makes = bool(kind.endpoint)
+        """True if it asks for more than to read."""
         self.seconds = kind.expected
         """The median, roughly."""
         self._mean = log(self.seconds)
@@ -67,9 +78,29 @@ class Baseline:
         return f"<Baseline {self.kind.endpoint} {self.seconds:.3f} s>"
 
     @property
+    def known(self) -> bool:
+        """True if it was observed so often that a longer time is unusual."""
+        return self._seen > KNOWN
+
+    @property
     def p95(self) -> float:
         """Seconds that one request in twenty exceeds."""
         return exp(self._mean + _P95 * self._variance**0.5)
+
+    @property
+    def soft_limit(self) -> float:
+        """Seconds after which a request takes suspiciously long: four times the percentile."""
+        return max(SOFT_FACTOR * self.p95, SOFT_LEAST)
+
+    @property
+    def observed(self) -> bool:
+        """True if it was ever observed."""
+        return self._seen > 1
+
+    @property
+    def observed_at(self) -> float:
+        """When it was observed last, or made."""
+        return self._at
 
     def observe(self, seconds: float, now: float) -> None:
         """A first content came after this time. The first ones are averaged as they come, so that
@@ -86,7 +117,7 @@ class Baseline:
 
 
 class Baselines:
-    """The baselines of one worker, one for each kind that was met."""
+    """The baselines of one worker, one for each kind that was met, up to a bound."""
 
     __slots__ = ("_of",)
 
@@ -100,8 +131,16 @@ class Baselines:
         """The baseline of this kind."""
         known = self._of.get(kind)
         if known is None:
+            if len(self._of) >= MOST_BASELINES:
+                self._make_room()
             known = self._of[kind] = Baseline(kind, now)
         return known
+
+    def _make_room(self) -> None:
+        observed = {kind: b for kind, b in self._of.items() if b.observed}
+        if len(observed) >= MOST_BASELINES:
+            del observed[min(observed, key=lambda kind: observed[kind].observed_at)]
+        self._of = observed
 
 
 IDLE = 60.0
@@ -145,6 +184,7 @@ class Load:
         "_ramp_from",
         "_ramping",
         "_waiting",
+        "answered_at",
         "network",
         "streaming",
         "waiting",
@@ -157,6 +197,8 @@ class Load:
         """What the monitor's probes add (`network.network_terms`)."""
         self.waiting = 0
         self.streaming = 0
+        self.answered_at = float("-inf")
+        """When it last sent content in response to any request that is more than a read."""
         self.tune(balance)
         self._ramping = False
         self._ramp_from = now
@@ -231,12 +273,16 @@ class Load:
             default=0.0,
         )
 
-    def overdue(self, soft: float, now: float) -> int:
-        """Number of requests that have waited longer than `soft` seconds, counted up to two."""
+    def overdue(self, now: float) -> int:
+        """Number of requests whose usual time is known and that have waited longer than their soft
+        limit, counted up to two."""
         count = 0
-        for tickets in self._waiting.values():
+        for baseline, tickets in self._waiting.items():
+            if not baseline.known:
+                continue
+            limit = baseline.soft_limit
             for ticket in tickets:
-                if now - ticket.since <= soft or count == 2:
+                if now - ticket.since <= limit or count == 2:
                     break
                 count += 1
         return count
@@ -277,6 +323,8 @@ class Load:
         self._counted_at = now
 
     def _observe(self, baseline: Baseline, seconds: float, now: float) -> None:
+        if baseline.makes:
+            self.answered_at = now
         usual = baseline.seconds
         baseline.observe(seconds, now)
         since = now - self._observed_at

@@ -1,27 +1,37 @@
 """Timeouts of a request: response head, content, silence, and in all.
 
 One number for all cannot do: what ends a silent mirror soon also ends a model that thinks for ten
-minutes before its first word. So endpoints and models have classes, and reasoning models one of
-their own that holds where the operator has said nothing.
+minutes before its first word, and nobody can keep a list of those. So where the operator has set no
+limit, a mirror is waited for as long as it shows any sign of life: to the request itself (a head, a
+comment) or to others. What is limited is its silence, by minutes, and by more where such requests
+usually take longer (`time_left`).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from monitor.common.settings import parse_duration
 from router.balancing.config import ClassConfig, TimeoutConfig
-from router.balancing.load import GENERATING, Baseline
+from router.balancing.load import GENERATING, SOFT_FACTOR, Baseline
 
 REASONING = ("o[1-9]", "o[1-9]-*", "gpt-5*", "*reason*", "*think*", "*deepseek-r*", "qwq*", "*-r1*")
 """Models that may think for long before their first word; of "openai/o3" the last part counts."""
 _REASONING_CLASS = ClassConfig(first_byte=900.0, first_content=900.0, idle=300.0)
-SOFT_LEAST = 10.0
-"""Seconds; no mirror is left for being slow before."""
-SOFT_FACTOR = 4.0
+STREAM_HEAD = 90.0
+"""Seconds of silence before the head of a stream: any model's first token of today comes within
+about a minute, and clients give up after two."""
+FIRST_CONTENT = 240.0
+"""Seconds of silence behind the head of a stream, which shows that somebody works on it."""
+WHOLE_ANSWER = 300.0
+"""Seconds of silence while a whole answer is made: 16,000 tokens at 50 a second."""
+OTHER_HEAD = 120.0
+"""Seconds of silence before any other response."""
+LONGEST = 900.0
+"""Seconds after which a mirror that shows signs of life is given up all the same."""
 OVERDUE = 2
 """So many requests past the soft limit make a mirror suspect."""
 _MOST_KNOWN = 256
@@ -41,6 +51,10 @@ class Patience:
     total: float
     asked: float = _NEVER
     """What the caller asked for; it never raises a limit."""
+    learns_head: bool = False
+    """True if `head` limits the mirror's silence, not the wait (`time_left`)."""
+    learns_content: bool = False
+    """The same of `content`."""
 
     def lowered_to(self, asked: float | None) -> Patience:
         """The same for a caller who will not wait as long."""
@@ -48,11 +62,27 @@ class Patience:
             return self
         limits = (self.head, self.content, self.idle, self.total)
         head, content, idle, total = (min(limit, asked) for limit in limits)
-        return Patience(head, content, idle, total, asked)
+        return replace(self, head=head, content=content, idle=idle, total=total, asked=asked)
 
     def blames(self, waited: float) -> bool:
         """True if it was our limit that ended the wait: a caller's haste is no mirror's fault."""
         return waited < self.asked
+
+
+def time_left(
+    patience: Patience, *, has_head: bool, waited: float, silent: float, usual: float
+) -> float:
+    """Return the seconds that a mirror still gets for a request; none left: 0 or less.
+
+    `waited`: since it has the request; `silent`: since it has last shown any sign of life. `usual`
+    is the 95th percentile of the time that such requests take. A limit that was set is a limit on
+    the wait; one that is learned is a limit on the silence.
+    """
+    limit = patience.content if has_head else patience.head
+    if not (patience.learns_content if has_head else patience.learns_head):
+        return limit - waited
+    limit = max(limit, SOFT_FACTOR * usual)
+    return min(limit - silent, LONGEST - waited)
 
 
 def is_reasoning(model: str) -> bool:
@@ -71,16 +101,20 @@ def asked_timeout(value: bytes) -> float | None:
     return seconds if seconds > 0.0 else None
 
 
-def soft_limit(baseline: Baseline, hard: float) -> float:
-    """Seconds after which a request takes suspiciously long: four times the 95th percentile."""
-    return min(max(SOFT_FACTOR * baseline.p95, SOFT_LEAST), hard)
+def leave_early(
+    waited: float, baseline: Baseline, *, suspect: bool, dead: bool, overdue: int
+) -> bool:
+    """True if to try another mirror before the limit on silence, since this one, which answers
+    nobody, is most likely dead.
 
-
-def leave_early(waited: float, soft: float, *, suspect: bool, overdue: int) -> bool:
-    """True if to try another mirror before the hard limit. Slowness alone is no reason, since a
-    long question takes long anywhere: the mirror must be suspect besides, by its probes or by
-    `overdue` other requests that wait as long (`Load.overdue`)."""
-    return waited > soft and (suspect or overdue >= OVERDUE)
+    That it is slow is no reason: a long question takes long anywhere, and a model that is not known
+    yet may be a slow one. Where the usual time is known, the mirror must be `suspect` (by its
+    probes or by the end of its last request) or have as many requests that are overdue
+    (`Load.overdue`); else there must be other evidence that it is `dead`.
+    """
+    if waited <= baseline.soft_limit:
+        return False
+    return dead or (baseline.known and (suspect or overdue >= OVERDUE))
 
 
 class Classes:
@@ -113,17 +147,24 @@ class Classes:
             max(each.first_byte, each.first_content) for each in (*self._classes, _REASONING_CLASS)
         ]
         usual = self._timeouts
-        return max(usual.first_byte, usual.stream_head, usual.first_content, *own)
+        return max(LONGEST, usual.first_byte, usual.stream_head, usual.first_content, *own)
 
     def _find(self, endpoint: str, model: str, stream: bool) -> Patience:
         usual, own = self._timeouts, self._class_of(endpoint, model)
-        head = usual.stream_head if stream else usual.first_byte
-        content = usual.first_content if stream else usual.first_byte
+        head = own.first_byte or (usual.stream_head if stream else usual.first_byte)
+        content = own.first_content or own.first_byte
+        if stream:
+            content = content or usual.first_content
+        learned = STREAM_HEAD if stream else OTHER_HEAD
+        if not stream and endpoint in GENERATING:
+            learned = WHOLE_ANSWER
         return Patience(
-            head=own.first_byte or head,
-            content=max(own.first_content or own.first_byte or content, own.first_byte or head),
+            head=head or learned,
+            content=max(content or FIRST_CONTENT, head),
             idle=own.idle or usual.idle,
             total=own.total or usual.total,
+            learns_head=not head,
+            learns_content=not content,
         )
 
     def _class_of(self, endpoint: str, model: str) -> ClassConfig:

@@ -16,7 +16,7 @@ from router.balancing.failure import OF_OWN_KEY, TRAITS, Blame, FailedAttempt, F
 from router.balancing.pool import Attempt
 from router.balancing.rate_limit import LENT, should_retry, wait_of
 from router.balancing.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
-from router.balancing.timeouts import OVERDUE, leave_early, soft_limit
+from router.balancing.timeouts import OVERDUE, leave_early
 from router.forwarding.body import RequestBody
 from router.forwarding.context import WorkerContext
 from router.forwarding.local_response import (
@@ -42,6 +42,7 @@ _OWN, _ISSUED, _ = Caller
 HEDGE_AFTER = 0.5
 """Seconds for TCP and TLS, after which a mirror that has a connection ready is better."""
 _NO_FIELDS: Mapping[bytes, bytes] = {}
+_LONG_AGO = float("-inf")
 
 
 class Taken(NamedTuple):
@@ -421,28 +422,39 @@ class Attempts:
         return self._attempt
 
     def should_leave(self, since: float, commit: Commit) -> bool:
-        """True if the mirror takes longer than is usual, since then, and is suspect besides, while
-        another one that is not could be tried: left for nothing, even a late answer is better."""
+        """True if the mirror has answered nobody since then, and is most likely dead, while another
+        one that is not suspect could be tried: left for nothing, even a late answer is better."""
         attempt, policy, now = self._attempt, self._policy, self._context.clock()
         if attempt is None or policy.repeat is _NEVER:
             return False
-        hard = policy.patience.content if policy.stream else policy.patience.head
-        soft = soft_limit(policy.baseline, hard)
-        suspect, overdue = _suspicion(attempt.member, soft, now)
-        if not leave_early(now - since, soft, suspect=suspect, overdue=overdue):
+        upstream = attempt.member
+        if upstream.load.answered_at > since:
+            return False
+        overdue = upstream.load.overdue(now)
+        if not leave_early(
+            now - since,
+            policy.baseline,
+            suspect=_is_suspect(upstream),
+            dead=_seems_dead(upstream),
+            overdue=overdue,
+        ):
             return False
         rules, budget = self._context.router.retry, self._context.pool.budget
         if not might_leave(
             commit, self._course(), rules, budget, now, replayable=self._body.collected
         ):
             return False
-        return any(self._is_better(upstream, soft, now) for upstream in self._context.upstreams)
+        return any(self._is_better(other, now) for other in self._context.upstreams)
 
-    def _is_better(self, upstream: Upstream, soft: float, now: float) -> bool:
-        if not self.accepts(upstream) or not upstream.breaker.closed:
+    def _is_better(self, upstream: Upstream, now: float) -> bool:
+        if not self.accepts(upstream) or _is_suspect(upstream):
             return False
-        suspect, overdue = _suspicion(upstream, soft, now)
-        return not suspect and overdue < OVERDUE
+        return upstream.load.overdue(now) < OVERDUE
+
+    @property
+    def answered_at(self) -> float:
+        """When the current mirror last answered any request, on the worker's clock."""
+        return self._attempt.member.load.answered_at if self._attempt is not None else _LONG_AGO
 
     def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
         """Every attempt, for the trail; the last one had this outcome if it has not failed."""
@@ -493,9 +505,12 @@ class Attempts:
             context.report_failure(self.mirror)
 
 
-def _suspicion(upstream: Upstream, soft: float, now: float) -> tuple[bool, int]:
-    """True if probes, or what ended on it last, find it unwell, and how many requests on it wait
-    longer than that: who leaves first would else take the suspicion along."""
+def _is_suspect(upstream: Upstream) -> bool:
+    """True if probes, or what ended on it last, find it unwell."""
     unwell = upstream.health.state in (State.down, State.degraded)
-    ill = unwell or not upstream.breaker.closed or upstream.watch.failed_last
-    return ill, upstream.load.overdue(soft, now)
+    return unwell or not upstream.breaker.closed or upstream.watch.failed_last
+
+
+def _seems_dead(upstream: Upstream) -> bool:
+    """True if neither probes nor requests reach it."""
+    return upstream.health.state is State.down and upstream.watch.unreached

@@ -119,6 +119,11 @@ class RouterConfig:
             yield "callers", "expected at least one kind of caller"
         if "anonymous" in self.callers and "*" in self.cors_origins:
             yield "cors_origins", '"*" with anonymous callers lets every web page spend your key'
+        for name in ("stream_head", "first_content"):
+            limit, elapsed = getattr(self.timeouts, name), self.retry.elapsed
+            if limit >= elapsed:
+                message = f"leaves no time for another mirror: retry.elapsed is {elapsed:g} s"
+                yield f"timeouts.{name}", message
 
 
 @dataclass(frozen=True, slots=True)

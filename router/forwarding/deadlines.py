@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from router.balancing.timeouts import SOFT_LEAST, Patience
+from router.balancing.load import SOFT_LEAST
+from router.balancing.timeouts import Patience, time_left
 from router.wire.timer_wheel import NEVER, TimerWheel
 
 STALLED_FOR = 10.0
@@ -154,6 +155,27 @@ class Deadlines:
     def over(self) -> bool:
         """True if a limit has passed, and not only the time of the next look."""
         return self._wheel.now >= self._limit
+
+    def extend(self, signs: float, usual: float, *, has_head: bool) -> bool:
+        """Give a mirror more time, if it may have more; False if it has had all.
+
+        `signs`: when it last showed a sign of life, on the worker's clock; `usual`: the 95th
+        percentile of what such requests take, in seconds.
+        """
+        patience, now = self._patience, self._clock()
+        if patience is None or self._wheel.now >= self._ends_at:
+            return False
+        left = time_left(
+            patience,
+            has_head=has_head,
+            waited=now - self._sent_at,
+            silent=now - max(signs, self._sent_at),
+            usual=usual,
+        )
+        if left <= 0.0:
+            return False
+        self.wait(left)
+        return True
 
     @property
     def blames_mirror(self) -> bool:

@@ -151,7 +151,8 @@ class Exchange:
         if head.method == b"OPTIONS":
             fields = cors.preflight_fields(head.look, context.router.cors_origins)
             ending = [] if self.may_keep_alive else [(b"connection", b"close")]
-            self._answer(204, render(204, [*fields, *ending], None), "success")
+            context.write_batch.write(self.client.transport, render(204, [*fields, *ending], None))
+            self._finish("success", self.may_keep_alive, 204)
             return
         problem = refusal(context, head.length, self.request)
         if problem is not None:
@@ -388,13 +389,22 @@ class Exchange:
         elif attempts is None or not attempts.mirror:
             self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
         elif deadlines.blames_mirror:
-            has_head = response is not None and response.has_head
-            failure = Failure.content_timeout if has_head else Failure.timeout
-            self.unanswered(failure, "it did not answer in time")
+            self._silent(attempts)
         else:
             self._settle("client_abort")
             self._leave_mirror()
             self._refuse(too_slow())
+
+    def _silent(self, attempts: Attempts) -> None:
+        """Wait on for a mirror that shows signs of life; else the attempt has failed."""
+        response, policy = self._response, self.policy
+        has_head = response is not None and response.has_head
+        heard_at = response.heard_at if response is not None else 0.0
+        usual = policy.baseline.p95 if policy is not None else 0.0
+        signs = max(attempts.answered_at, heard_at)
+        if not self.deadlines.extend(signs, usual, has_head=has_head):
+            failure = Failure.content_timeout if has_head else Failure.timeout
+            self.unanswered(failure, "it did not answer in time")
 
     def _look(self) -> None:
         """It has been silent for a while: leave a suspect mirror, or give the client a comment."""
@@ -461,7 +471,8 @@ class Exchange:
             self.end_stream(message, outcome)
             return
         out = local_answer(self.context, self.head, self.id, problem, self.may_keep_alive)
-        self._answer(problem.status, out, outcome)
+        self.context.write_batch.write(self.client.transport, out)
+        self._finish(outcome, self.may_keep_alive, problem.status)
 
     def end_stream(self, words: bytes, outcome: str) -> None:
         """End a stream that has begun but has no content; it must not look whole."""
@@ -470,10 +481,6 @@ class Exchange:
         write_batch.flush()
         close(transport)
         self._finish(outcome, keep_alive=False, status=200)
-
-    def _answer(self, status: int, out: bytes, outcome: str) -> None:
-        self.context.write_batch.write(self.client.transport, out)
-        self._finish(outcome, self.may_keep_alive, status)
 
     def _finish(
         self, outcome: str, keep_alive: bool, status: int = 0, now: float | None = None

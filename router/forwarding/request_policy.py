@@ -67,7 +67,7 @@ class RequestPolicies:
         method, endpoint, dialect, multipart = request.shape
         reasons = endpoint in GENERATING and is_reasoning(model)
         reads = method in (b"GET", b"HEAD", b"OPTIONS")
-        kind = Kind("" if reads else endpoint, reasons, stream)
+        kind = Kind("" if reads else endpoint, reasons, stream, "" if reads else model)
         return RequestPolicy(
             model=model,
             stream=stream,

@@ -135,6 +135,11 @@ class Response:
         return self.status > 0
 
     @property
+    def heard_at(self) -> float:
+        """When the mirror last sent anything of it, in seconds of the wheel's clock; 0: never."""
+        return self._heard_at
+
+    @property
     def commit(self) -> Commit:
         """Progress while the client has no content."""
         if self._exchange.told:
@@ -249,6 +254,7 @@ class Response:
             check_switch(exchange.head.websocket_key, head, plain=exchange.request.uses_mirror_key)
             self._agree(head)
         self.status = head.status
+        self._heard_at = self._wheel.now
         self._first_byte = exchange.context.clock() - exchange.complete_at
         if forms is not None:
             if forms.are_in(head.text()):
@@ -304,12 +310,13 @@ class Response:
         if self._head is not None:
             judged = self._judged(self._head, parts, ended)
             if judged is None:
+                self._heard_at = self._wheel.now
                 return
             parts = judged
             if self.stream or not ended:  # else this was its content and its end
                 self._content()
         elif self._wheel.now != self._heard_at:  # to move a deadline once a tick will do
-            self._heard_at = self._wheel.now
+            self._heard_at = self._upstream.load.answered_at = self._wheel.now
             self._exchange.deadlines.heard()
         self._forward(parts, ended)
 

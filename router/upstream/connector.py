@@ -172,6 +172,17 @@ def _close_late(task: asyncio.Task[Ready]) -> None:
         task.result().connection.leave()
 
 
+_WATCHED = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
+)
+"""A path that is dead ends the connection within about 30 s, however long the mirror may be silent:
+its kernel answers for it while it works (tcp(7))."""
+
+
 async def _tcp(address: str, port: int, timeout: float) -> socket.socket:
     loop = asyncio.get_running_loop()
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -181,7 +192,8 @@ async def _tcp(address: str, port: int, timeout: float) -> socket.socket:
         raise ConnectFailed(Failure.no_descriptor, "there is no descriptor left here") from None
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for level, option, value in _WATCHED:
+            sock.setsockopt(level, option, value)
         async with asyncio.timeout(timeout):
             await loop.sock_connect(sock, (address, port))
     except TimeoutError as error:

@@ -270,7 +270,7 @@ async def test_a_tunnel_ends_even_if_nobody_reads_what_is_left(limit: int) -> No
         await wait_until(door.transport.get_write_buffer_size, what="the client reads no more")
         await client.send(b"x")
         await wait_until(lambda: mirror.closed == 1, what="the mirror has ended")
-        for _ in range(3):
+        for _ in range(5):
             clock.pass_by(70)
             await asyncio.sleep(0)
         await wait_until(lambda: door.transport.get_extra_info("socket").fileno() == -1, timeout=2)

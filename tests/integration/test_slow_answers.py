@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -25,6 +25,11 @@ from tests.testkit.sixty_words import Fault, WordyMirror
 CHAT = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 STREAM = json.dumps(CHAT).encode()
 PLAIN = json.dumps({**CHAT, "stream": False}).encode()
+ANSWER = b'{"id": "c", "object": "chat.completion", "choices": [{"message": {"content": "x"}}]}'
+WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(ANSWER),
+    ANSWER,
+)
 PATHS = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
@@ -53,11 +58,11 @@ class Scene:
         """One request, as long as it takes."""
         return await self.time.through(self.road.ask(post(path, body, *fields)))
 
-    async def ask_at_once(self, count: int) -> list[Response]:
+    async def ask_at_once(self, count: int, body: bytes = STREAM) -> list[Response]:
         """Several at the same time."""
 
         async def all_of_them() -> list[Response]:
-            request = post(PATHS["chat"], STREAM)
+            request = post(PATHS["chat"], body)
             return await asyncio.gather(*(self.road.ask(request) for _ in range(count)))
 
         return await self.time.through(all_of_them())
@@ -98,6 +103,43 @@ def later(seconds: float, fault: Fault) -> Fault:
     return late
 
 
+def thinks(seconds: float, comment: bytes = b"") -> Fault:
+    """The head at once, and the first token after this time; comments every 10 s until then."""
+
+    async def fault(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+        await words.begin(writer)
+        for _ in range(int(seconds / 10.0)):
+            await mirror.time.sleep(10.0)
+            if comment:
+                await words.send(writer, [comment])
+        await words.send(writer, mirror.events(), end=True)
+        return True
+
+    return fault
+
+
+def pauses(seconds: float) -> Fault:
+    """Silence within the stream."""
+
+    async def fault(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+        await words.begin(writer)
+        await words.send(writer, mirror.events()[:20])
+        await mirror.time.sleep(seconds)
+        await words.send(writer, mirror.events()[20:], end=True)
+        return True
+
+    return fault
+
+
+def _well_for(count: int, fault: Fault) -> Fault:
+    """So many whole answers, then this."""
+
+    async def first_well(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+        return await (words.well if len(mirror.asked_at) <= count else fault)(mirror, writer)
+
+    return first_well
+
+
 def answers(data: bytes) -> Fault:
     """These bytes, and the end of the connection."""
 
@@ -126,18 +168,92 @@ BROKEN = words.status(500, "server_error", None)
 # Who is left
 
 
-async def test_two_that_wait_past_the_soft_limit_make_a_mirror_suspect_and_are_moved() -> None:
-    async with scene(words.silence, later(1.0, words.well)) as played:
+async def test_of_a_known_model_two_overdue_requests_of_a_silent_mirror_are_moved() -> None:
+    async with scene(_well_for(12, words.silence), words.well) as played:
+        for _ in range(12):
+            assert outcome_of(await played.ask()) == "whole"
         got = await played.ask_at_once(2)
         assert [outcome_of(answer) for answer in got] == ["whole", "whole"]
-        assert played.asked == (2, 2)
-        assert 11.0 <= played.waited < 13.5
+        assert played.asked == (14, 2)
+        assert 10.0 <= played.waited < 13.5
 
 
-async def test_one_that_waits_alone_is_given_the_whole_limit() -> None:
+async def test_a_mirror_that_answers_nobody_is_left_after_a_minute_and_a_half() -> None:
     async with scene(words.silence, words.well) as played:
         assert outcome_of(await played.ask()) == "whole"
-        assert 30.0 <= played.waited < 31.5
+        assert 90.0 <= played.waited < 92.0
+        assert played.road.totals.get(metrics.AMBIGUOUS.name) == 1
+
+
+@pytest.mark.parametrize(
+    "model", ["grok-4", "claude-opus-4-6", "gemini-2.5-pro", "qwen3-max", "deepseek-v3.2"]
+)
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(lambda: later(45.0, words.well), id="head and token after 45 s"),
+        pytest.param(lambda: thinks(150.0), id="token after 150 s"),
+        pytest.param(lambda: thinks(150.0, b": PROCESSING\n\n"), id="comments for 150 s"),
+        pytest.param(lambda: thinks(400.0, b": PROCESSING\n\n"), id="comments for 400 s"),
+        pytest.param(lambda: pauses(150.0), id="a pause of 150 s"),
+    ],
+)
+async def test_a_slow_model_is_waited_for_and_never_sent_twice(
+    model: str, fault: Callable[[], Fault]
+) -> None:
+    async with scene(fault(), fault(), fault(), balance={"policy": "p2c"}) as played:
+        body = json.dumps({**CHAT, "model": model}).encode()
+        got = await played.ask_at_once(5, body)
+        assert [outcome_of(answer) for answer in got] == ["whole"] * 5
+        assert sum(played.asked) == 5
+
+
+async def test_a_head_and_then_nothing_fails_over_too() -> None:
+    async with scene(thinks(10_000.0), words.well) as played:
+        assert outcome_of(await played.ask()) == "whole"
+        assert 240.0 <= played.waited < 242.0
+        assert played.asked == (1, 1)
+
+
+async def test_a_plain_request_does_not_wait_for_ever_on_a_mirror_that_is_silent_for_chats() -> (
+    None
+):
+    async with scene(later(10_000.0, words.well), answers(WHOLE)) as played:
+        answer = await played.ask(body=PLAIN)
+        assert (answer.status, played.asked) == (200, (1, 1))
+        assert 300.0 <= played.waited < 302.0
+
+
+async def test_a_mirror_that_answers_others_is_waited_for_until_the_longest_limit() -> None:
+    async def one_waits(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+        if len(mirror.asked_at) == 1:
+            await mirror.time.sleep(400.0)
+        return await words.well(mirror, writer)
+
+    async with scene(one_waits, words.well) as played:
+        slow = asyncio.ensure_future(played.road.ask(post(PATHS["chat"], STREAM)))
+        for _ in range(10):
+            await played.time.pass_by(45.0)
+            assert outcome_of(await played.ask()) == "whole"
+        assert outcome_of(await played.time.through(_result(slow))) == "whole"
+        assert played.asked == (11, 0)
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [("stream_head", words.silence), ("first_content", words.slow_first_token)],
+)
+async def test_a_limit_that_was_set_ends_the_wait_whatever_others_get(
+    setting: str, fault: Fault
+) -> None:
+    async with scene(fault, words.well, timeouts={setting: "5s"}) as played:
+        assert outcome_of(await played.ask()) == "whole"
+        assert 5.0 <= played.waited < 6.5
+        assert played.asked == (1, 1)
+
+
+async def _result(task: asyncio.Future[Response]) -> Response:
+    return await task
 
 
 @pytest.mark.parametrize(
@@ -176,7 +292,7 @@ async def test_a_mirror_tried_after_a_silent_one_has_its_own_time_to_connect(
 
         monkeypatch.setattr(opening, "connect", slowly)
         assert outcome_of(await played.ask()) == "whole"
-        assert 32.5 <= played.waited < 34.0
+        assert 92.5 <= played.waited < 94.0
 
 
 async def test_a_limit_that_ends_while_a_connection_is_opened_ends_the_opening_too(
@@ -479,12 +595,12 @@ async def test_a_caller_who_sets_a_short_limit_pays_as_one_who_leaves(
         assert not played.road.context.traffic.take_failed()
 
 
-@pytest.mark.parametrize("asked", ["100", "1h", "99999999999999999999", "soon"])
+@pytest.mark.parametrize("asked", ["1000", "1h", "99999999999999999999", "soon"])
 async def test_a_caller_cannot_raise_them(asked: str) -> None:
     async with scene(words.silence) as played:
         answer = await played.ask(f"x-mirrorgate-timeout: {asked}")
         assert read_stream(answer.body)[1][0]["code"] == "upstream_timeout"
-        assert 30.0 <= played.waited < 31.5
+        assert 90.0 <= played.waited < 92.0
 
 
 async def test_a_model_that_reasons_is_given_its_time() -> None:

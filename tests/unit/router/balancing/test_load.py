@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.balancing.config import BalanceConfig
-from router.balancing.load import Baseline, Baselines, Kind, Load
+from router.balancing.load import MOST_BASELINES, Baseline, Baselines, Kind, Load
 from router.balancing.window import Window
 
 CHAT = Kind("chat", stream=True)
@@ -144,10 +144,27 @@ def test_whole_answers_say_nothing_of_latency_while_there_are_better_samples() -
 
 
 def test_requests_past_a_limit_are_counted_up_to_two() -> None:
-    load, baseline = _load(), Baseline(CHAT, 0.0)
-    for began in (0.0, 1.0, 2.0, 9.0):
+    load, baseline, unknown = _load(), Baseline(CHAT, 0.0), Baseline(Kind("chat", model="new"), 0.0)
+    for number in range(100):
+        baseline.observe(0.3, float(number))
+    for began in (100.0, 101.0, 102.0, 109.0):
         load.begin(baseline, began)
-    assert [load.overdue(soft, 10.0) for soft in (0.5, 8.5, 9.5, 10.0)] == [2, 2, 1, 0]
+        load.begin(unknown, began)
+    assert [load.overdue(now) for now in (110.0, 111.0, 112.0, 130.0)] == [0, 1, 2, 2]
+
+
+def test_models_of_callers_do_not_fill_the_memory_and_push_out_only_what_was_never_observed() -> (
+    None
+):
+    baselines = Baselines()
+    served = Kind("chat", model="served")
+    baselines.of(served, 0.0).observe(1.0, 1.0)
+    for number in range(3 * MOST_BASELINES):
+        baselines.of(Kind("chat", model=f"guess-{number}"), 2.0)
+    assert baselines.of(served, 3.0).observed
+    for number in range(3 * MOST_BASELINES):
+        baselines.of(Kind("chat", model=f"real-{number}"), 4.0 + number).observe(1.0, 5.0 + number)
+    assert not baselines.of(served, 9999.0).observed
 
 
 @pytest.mark.parametrize(

@@ -166,8 +166,8 @@ def test_three_attempts_and_stale_connections_are_none() -> None:
 @pytest.mark.parametrize(
     ("now", "ends_at", "why"),
     [
-        (59.0, 1e9, Why.free),
-        (60.0, 1e9, Why.elapsed),
+        (599.0, 1e9, Why.free),
+        (600.0, 1e9, Why.elapsed),
         (5.0, 6.5, Why.free),
         (5.0, 5.9, Why.elapsed),
     ],

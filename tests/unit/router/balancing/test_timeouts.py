@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from router.balancing.config import ClassConfig, TimeoutConfig
 from router.balancing.load import Baseline, Kind
 from router.balancing.timeouts import (
+    LONGEST,
+    STREAM_HEAD,
     Classes,
     Patience,
     asked_timeout,
     is_reasoning,
     leave_early,
-    soft_limit,
+    time_left,
 )
 
 
@@ -28,12 +30,12 @@ def _patience(
 @pytest.mark.parametrize(
     ("endpoint", "model", "stream", "limits"),
     [
-        ("chat", "gpt-4o", True, (30, 120, 120, 3600)),
-        ("chat", "gpt-4o", False, (600, 600, 120, 3600)),
-        ("models", "", False, (600, 600, 120, 3600)),
+        ("chat", "gpt-4o", True, (90, 240, 300, 3600)),
+        ("chat", "gpt-4o", False, (300, 240, 300, 3600)),
+        ("models", "", False, (120, 240, 300, 3600)),
         ("chat", "o3-mini", True, (900, 900, 300, 3600)),
         ("chat", "o3-mini", False, (900, 900, 300, 3600)),
-        ("embeddings", "o3-mini", False, (600, 600, 120, 3600)),
+        ("embeddings", "o3-mini", False, (120, 240, 300, 3600)),
     ],
 )
 def test_the_limits_where_nothing_is_configured(
@@ -47,18 +49,18 @@ def test_the_first_class_that_fits_counts_and_leaves_the_rest_as_it_is() -> None
         ClassConfig(endpoint="chat", model="slow-*", first_content=400.0),
         ClassConfig(endpoint="chat", idle=7.0),
     )
-    assert _patience("chat", "slow-1", True, *classes) == (30, 400, 120, 3600)
-    assert _patience("chat", "other", True, *classes) == (30, 120, 7, 3600)
-    assert _patience("embeddings", "other", False, *classes) == (600, 600, 120, 3600)
+    assert _patience("chat", "slow-1", True, *classes) == (90, 400, 300, 3600)
+    assert _patience("chat", "other", True, *classes) == (90, 240, 7, 3600)
+    assert _patience("embeddings", "other", False, *classes) == (120, 240, 300, 3600)
 
 
 def test_an_operators_class_comes_before_ours() -> None:
     own = ClassConfig(model="o3*", first_byte=60.0)
-    assert _patience("chat", "o3", True, own) == (60, 60, 120, 3600)
+    assert _patience("chat", "o3", True, own) == (60, 60, 300, 3600)
 
 
 def test_content_never_has_less_time_than_the_head() -> None:
-    assert _patience("chat", "m", True, ClassConfig(first_byte=500.0)) == (500, 500, 120, 3600)
+    assert _patience("chat", "m", True, ClassConfig(first_byte=500.0)) == (500, 500, 300, 3600)
 
 
 def test_models_of_clients_do_not_fill_the_memory() -> None:
@@ -128,28 +130,72 @@ def test_a_callers_haste_is_not_the_mirrors_fault() -> None:
     assert Patience(30.0, 120.0, 60.0, 3600.0).blames(30.0)
 
 
-def test_the_soft_limit_is_four_times_what_one_in_twenty_exceeds_within_bounds() -> None:
-    quick, slow = Baseline(Kind("chat", stream=True), 0.0), Baseline(Kind("chat"), 0.0)
+STREAM = Kind("chat", stream=True)
+
+
+def known(seconds: float, kind: Kind = STREAM) -> Baseline:
+    """A baseline that was observed often."""
+    baseline = Baseline(kind, 0.0)
     for number in range(200):
-        quick.observe(0.3, float(number))
-        slow.observe(8.0, float(number))
-    assert soft_limit(quick, 120.0) == 10.0
-    assert soft_limit(slow, 600.0) == pytest.approx(4 * slow.p95)
-    assert 25.0 < soft_limit(slow, 600.0) < 60.0
-    assert soft_limit(slow, 15.0) == 15.0
+        baseline.observe(seconds, float(number))
+    return baseline
+
+
+def test_the_soft_limit_is_four_times_what_one_in_twenty_exceeds_and_ten_seconds_at_least() -> None:
+    slow = known(8.0, Kind("chat"))
+    assert known(0.3).soft_limit == 10.0
+    assert slow.soft_limit == pytest.approx(4 * slow.p95)
+    assert 25.0 < slow.soft_limit < 60.0
 
 
 @pytest.mark.parametrize(
-    ("waited", "suspect", "overdue", "leaves"),
+    ("waited", "is_known", "suspect", "dead", "overdue", "leaves"),
     [
-        (9.0, True, 9, False),
-        (11.0, False, 0, False),
-        (11.0, False, 1, False),
-        (11.0, False, 2, True),
-        (11.0, True, 0, True),
+        (9.0, True, True, True, 9, False),
+        (11.0, True, False, False, 0, False),
+        (11.0, True, False, False, 1, False),
+        (11.0, True, False, False, 2, True),
+        (11.0, True, True, False, 0, True),
+        (11.0, False, True, False, 2, False),
+        (60.0, False, True, False, 2, False),
+        (11.0, False, True, True, 0, True),
     ],
 )
 def test_slowness_alone_is_no_reason_to_leave(
-    waited: float, suspect: bool, overdue: int, leaves: bool
+    waited: float, is_known: bool, suspect: bool, dead: bool, overdue: int, leaves: bool
 ) -> None:
-    assert leave_early(waited, 10.0, suspect=suspect, overdue=overdue) is leaves
+    baseline = known(0.3) if is_known else Baseline(STREAM, 0.0)
+    found = leave_early(waited, baseline, suspect=suspect, dead=dead, overdue=overdue)
+    assert found is leaves
+
+
+def _left(limits: Patience, waited: float, silent: float, usual: float = 1.0) -> float:
+    return time_left(limits, has_head=False, waited=waited, silent=silent, usual=usual)
+
+
+def test_a_limit_that_is_learned_limits_the_silence_and_grows_with_what_is_usual() -> None:
+    limits = Classes(TimeoutConfig(), ()).patience("chat", "m", True)
+    assert _left(limits, 90.0, 90.0) == 0.0
+    assert _left(limits, 90.0, 10.0) == 80.0
+    assert _left(limits, 90.0, 90.0, usual=50.0) == 110.0
+    assert _left(limits, 890.0, 1.0) == 10.0
+    assert _left(limits, 901.0, 0.0) < 0.0
+
+
+def test_a_limit_that_was_set_is_a_limit_on_the_wait() -> None:
+    limits = Classes(TimeoutConfig(stream_head=5.0), ()).patience("chat", "m", True)
+    assert _left(limits, 5.0, 0.0, usual=50.0) == 0.0
+    assert limits.learns_content
+
+
+@given(st.floats(0.0, 1000.0), st.floats(0.0, 1000.0), st.floats(0.0, 500.0), st.booleans())
+def test_whatever_is_learned_nobody_waits_longer_than_the_longest(
+    waited: float, silent: float, usual: float, has_head: bool
+) -> None:
+    limits = Classes(TimeoutConfig(), ()).patience("chat", "m", True)
+    left = time_left(
+        limits, has_head=has_head, waited=waited, silent=min(silent, waited), usual=usual
+    )
+    assert waited + left <= LONGEST + 1e-6
+    if waited < STREAM_HEAD:
+        assert left > 0.0
