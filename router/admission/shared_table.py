@@ -48,7 +48,8 @@ _BUCKETS = ROWS // WAYS
 _STRIPES = 1024
 KEY = 16
 """Bytes of a key."""
-_KEYS = 4096
+_STAMPS, _KEYS = 64, 4096
+"""Between these, behind what places are drawn by, the moments of `Table.stamp_of`."""
 _TIMES = _KEYS + ROWS * KEY
 _LOCKS = _TIMES + ROWS * 16
 _COUNTS = _LOCKS + _STRIPES * SIZE
@@ -146,6 +147,8 @@ class Table:
         """Told the number of a lock and the process that does not give it back."""
         self._file = mmap.mmap(fd, _COUNTS + 2 * ROWS * columns)
         whole = memoryview(self._file)
+        self.stamps = whole[_STAMPS:_KEYS].cast("d")
+        """Moments of the monotonic clock that every process may set and read."""
         self._times = whole[_TIMES:_LOCKS].cast("d")
         self._counts = whole[_COUNTS:].cast("H")
         self._own = column * ROWS
@@ -298,8 +301,13 @@ class Table:
         elif place >= 0:
             self._counts[self._own + place] -= 1
 
+    def stamp_of(self, key: bytes) -> int:
+        """The place of a key's moment in `stamps`; two keys may share one."""
+        return int.from_bytes(key, "little") % len(self.stamps)
+
     def close(self) -> None:
         """Unmap the file."""
+        self.stamps.release()
         self._times.release()
         self._counts.release()
         del self._anchor

@@ -183,22 +183,31 @@ class Load:
         "_ramp",
         "_ramp_from",
         "_ramping",
+        "_stamp",
+        "_stamps",
         "_waiting",
-        "answered_at",
         "network",
         "streaming",
         "waiting",
         "weight",
     )
 
-    def __init__(self, weight: float, balance: BalanceConfig, now: float) -> None:
+    def __init__(
+        self,
+        weight: float,
+        balance: BalanceConfig,
+        now: float,
+        stamps: memoryview[float] | list[float] | None = None,
+        stamp: int = 0,
+    ) -> None:
+        """`stamps`: moments that all workers share, `stamp` is the mirror's place there."""
         self.weight = weight
         self.network = 0.0
         """What the monitor's probes add (`network.network_terms`)."""
         self.waiting = 0
         self.streaming = 0
-        self.answered_at = float("-inf")
-        """When it last sent content in response to any request that is more than a read."""
+        self._stamps = [0.0] if stamps is None else stamps
+        self._stamp = stamp
         self.tune(balance)
         self._ramping = False
         self._ramp_from = now
@@ -273,6 +282,12 @@ class Load:
             default=0.0,
         )
 
+    @property
+    def answered_at(self) -> float:
+        """When the mirror last sent content, in response to any request of any worker that is more
+        than a read; 0: never."""
+        return self._stamps[self._stamp]
+
     def overdue(self, now: float) -> int:
         """Number of requests whose usual time is known and that have waited longer than their soft
         limit, counted up to two."""
@@ -299,6 +314,10 @@ class Load:
         self.waiting += 1
         return ticket
 
+    def note_content(self, now: float) -> None:
+        """The mirror goes on sending content."""
+        self._stamps[self._stamp] = now
+
     def succeeded(self, now: float) -> None:
         """An attempt ended well."""
         if now - self._counted_at > _AT_ONCE:
@@ -324,7 +343,7 @@ class Load:
 
     def _observe(self, baseline: Baseline, seconds: float, now: float) -> None:
         if baseline.makes:
-            self.answered_at = now
+            self._stamps[self._stamp] = now
         usual = baseline.seconds
         baseline.observe(seconds, now)
         since = now - self._observed_at

@@ -42,7 +42,6 @@ _OWN, _ISSUED, _ = Caller
 HEDGE_AFTER = 0.5
 """Seconds for TCP and TLS, after which a mirror that has a connection ready is better."""
 _NO_FIELDS: Mapping[bytes, bytes] = {}
-_LONG_AGO = float("-inf")
 
 
 class Taken(NamedTuple):
@@ -454,7 +453,7 @@ class Attempts:
     @property
     def answered_at(self) -> float:
         """When the current mirror last answered any request, on the worker's clock."""
-        return self._attempt.member.load.answered_at if self._attempt is not None else _LONG_AGO
+        return self._attempt.member.load.answered_at if self._attempt is not None else 0.0
 
     def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
         """Every attempt, for the trail; the last one had this outcome if it has not failed."""

@@ -316,7 +316,8 @@ class Response:
             if self.stream or not ended:  # else this was its content and its end
                 self._content()
         elif self._wheel.now != self._heard_at:  # to move a deadline once a tick will do
-            self._heard_at = self._upstream.load.answered_at = self._wheel.now
+            self._heard_at = self._wheel.now
+            self._upstream.load.note_content(self._heard_at)
             self._exchange.deadlines.heard()
         self._forward(parts, ended)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from monitor.common.config import MirrorConfig
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override
+from router.admission.client_address import named_key
 from router.admission.shared_table import Table
 from router.balancing.breaker import Breaker
 from router.balancing.config import BalanceConfig, EjectionConfig, Settings
@@ -48,12 +49,11 @@ class Record(NamedTuple):
     watch: FailureWatch
 
     @classmethod
-    def new(
-        cls, mirror: str, balance: BalanceConfig, ejection: EjectionConfig, now: float
-    ) -> Record:
+    def new(cls, mirror: str, config: Settings, table: Table, now: float) -> Record:
         """The record of a mirror that nothing is known of."""
-        load = Load(1.0, balance, now)
-        return cls(load, Breaker(mirror), FailureWatch(ejection))
+        stamp = table.stamp_of(named_key("mirror", mirror))
+        load = Load(1.0, config.balance, now, table.stamps, stamp)
+        return cls(load, Breaker(mirror), FailureWatch(config.ejection))
 
 
 class Upstream:
@@ -71,7 +71,9 @@ class Upstream:
         self.id = mirror.id
         self.encoded_id = mirror.id.encode()
         self.priority = mirror.priority
-        self.record = record or Record.new(mirror.id, BalanceConfig(), EjectionConfig(), 0.0)
+        self.record = record or Record(
+            Load(1.0, BalanceConfig(), 0.0), Breaker(mirror.id), FailureWatch(EjectionConfig())
+        )
         self.load = self.record.load
         self.breaker = self.record.breaker
         self.watch = self.record.watch
@@ -226,7 +228,7 @@ class Upstreams:
                 continue
             same = known is not None and _same_place(known.mirror, mirror)
             record = known.record if known and same else None
-            record = record or Record.new(mirror.id, config.balance, config.ejection, now)
+            record = record or Record.new(mirror.id, config, self._table, now)
             health = snapshot.of(mirror.id)
             gate = Limiter.of(self._table, mirror)
             self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record, gate)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.admission.shared_table import Table, create
 from router.balancing.config import BalanceConfig
 from router.balancing.load import MOST_BASELINES, Baseline, Baselines, Kind, Load
 from router.balancing.window import Window
+from router.forwarding.config import RouterConfig
+from router.upstream.upstream import Record
 
 CHAT = Kind("chat", stream=True)
 
@@ -259,3 +263,22 @@ def test_a_window_forgets_what_is_older_than_itself_and_nothing_younger(
         assert least <= window.sum(now) <= most
     window.clear()
     assert window.sum(now) == 0
+
+
+def test_what_one_worker_hears_of_a_mirror_all_know_as_a_sign_of_life() -> None:
+    fd = create(2)
+    try:
+        tables = [Table(fd, column, 2) for column in range(2)]
+    finally:
+        os.close(fd)
+    config = RouterConfig()
+    one, other = (Record.new("hk", config, table, 0.0).load for table in tables)
+    chat, read = Baseline(CHAT, 0.0), Baseline(Kind(""), 0.0)
+    one.begin(read, 1.0).content(2.0)
+    assert other.answered_at == 0.0, "to list the models is no work"
+    one.begin(chat, 1.0).content(5.0)
+    assert other.answered_at == one.answered_at == 5.0
+    other.note_content(9.0)
+    assert one.answered_at == 9.0
+    for table in tables:
+        table.close()
