@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 from dashboard.common.verdict_texts import VERDICTS
-
-Language = Literal["zh", "en"]
-LANGUAGES: tuple[Language, ...] = ("zh", "en")
+from monitor.common.languages import LANGUAGES, Language
 
 TEXTS: Mapping[str, tuple[str, str]] = {
     "language.name": ("中文", "English"),

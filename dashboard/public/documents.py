@@ -14,8 +14,10 @@ from dashboard.common.config import DashboardConfig
 from dashboard.common.moments import iso
 from dashboard.common.sources import BanList, Ejection
 from dashboard.common.steps import Steps, in_steps
+from dashboard.public.privacy import printable
 from dashboard.public.rows import BanRow, Node, Overview, PathRow, ban_row, place
 from monitor.common.bans import Ban
+from monitor.diagnosis.evidence import said
 from monitor.health.uptime import Known
 
 
@@ -77,7 +79,7 @@ def _path_document(path: PathRow) -> dict[str, Any]:
         "level": path.level,
         "latency_ms": path.latency_ms,
         "held_until": _moment(path.until),
-        "evidence": list(path.evidence),
+        "evidence": list(map(printable, said(path.evidence))),
     }
 
 

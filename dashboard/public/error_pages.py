@@ -8,10 +8,11 @@ from aiohttp import web
 
 from dashboard.common.answers import Answer, html, plain, respond
 from dashboard.common.context import RENDERINGS, SOURCES, TEMPLATES
-from dashboard.common.texts import LANGUAGES, Words, choose
+from dashboard.common.texts import Words, choose
 from dashboard.public.api import fault
 from dashboard.public.privacy import printable
 from dashboard.public.view import chosen_language, wants_html, words_for
+from monitor.common.languages import LANGUAGES
 
 _TOLD = (404, 405, 429, 503)
 

@@ -13,7 +13,6 @@ from markupsafe import Markup
 
 from dashboard.common.config import EntranceConfig, LinkConfig
 from dashboard.common.context import SOURCES
-from dashboard.common.evidence import evidence_in
 from dashboard.common.location import Attribution
 from dashboard.common.moments import ago, clock_time, iso, lasting, said, said_month
 from dashboard.common.sources import Sources
@@ -23,6 +22,7 @@ from dashboard.public.documents import BansPage
 from dashboard.public.incidents import IncidentRow
 from dashboard.public.privacy import printable
 from dashboard.public.view import shown_incidents, shown_nodes
+from monitor.diagnosis.evidence import Evidence
 from monitor.health.snapshot import Override
 
 MOST = 10
@@ -146,9 +146,9 @@ class Page:
         key = "node.certificate.days" if ends > self.now else "node.certificate.over"
         return self.words(key, days=days)
 
-    def evidence(self, sentence: str) -> str:
-        """A sentence of the diagnosis in the reader's language."""
-        return evidence_in(sentence, self.words.language)
+    def evidence(self, evidence: Evidence) -> str:
+        """Evidence of the diagnosis in the reader's language."""
+        return printable(evidence.said(self.words.language))
 
     def rotation(self, node: rows.Node) -> str:
         """True if new requests go there, and if not, by whose decision."""

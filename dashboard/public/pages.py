@@ -16,7 +16,7 @@ from dashboard.common.answers import Answer, html, plain, respond
 from dashboard.common.context import RENDERINGS, SOURCES, TEMPLATES
 from dashboard.common.moments import lasting
 from dashboard.common.steps import Steps
-from dashboard.common.texts import LANGUAGES, Words
+from dashboard.common.texts import Words
 from dashboard.public import plain as plain_text
 from dashboard.public.charts import bars, shown_percent
 from dashboard.public.documents import BadCursor, BansPage, page_of_bans
@@ -25,6 +25,7 @@ from dashboard.public.page import NO_BANS, Page, build
 from dashboard.public.privacy import printable_lines
 from dashboard.public.rows import PHASES
 from dashboard.public.view import chosen_language, node_id, shown_incidents, wants_html, words_for
+from monitor.common.languages import LANGUAGES
 
 BANS_ON_FRONT = 10
 BANS_ON_LIST = 50

@@ -12,6 +12,7 @@ from dashboard.common.sources import Ejection
 from dashboard.public.privacy import full_network, masked_network, printable, shown_user_agent
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
+from monitor.diagnosis.evidence import Evidence
 from monitor.health.past import Day, Past
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, PathHealth, State
 from monitor.health.uptime import WINDOWS, Known
@@ -36,7 +37,7 @@ class PathRow:
     """One way to a mirror: one of its names over one of its addresses."""
 
     hostname: str | None
-    """None when the operator hides hosts, as is the address."""
+    """None when the operator hides hosts, as is the address; then evidence is empty."""
     address: str | None
     standing: str
     usable: bool
@@ -46,7 +47,7 @@ class PathRow:
     until: float | None
     """Until when it is left alone."""
     certificate_ends: float | None
-    evidence: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class Node:
     dns: str
     """The verdict on how its name resolves."""
     paths: tuple[PathRow, ...]
-    evidence: tuple[str, ...]
+    evidence: tuple[Evidence, ...]
     """What its verdict rests on; empty when the operator hides hosts."""
     certificate_ends: float | None
     uptime: Mapping[str, Known]
@@ -187,7 +188,7 @@ def node(
         days=past.days.get(mirror.id, ()),
         dns=health.dns,
         paths=tuple(_path(path, config) for path in health.paths[:MAX_PATHS]),
-        evidence=_evidence(health.evidence, config),
+        evidence=health.evidence if config.show_hosts else (),
         certificate_ends=health.tls_not_after,
     )
 
@@ -204,13 +205,8 @@ def _path(path: PathHealth, config: DashboardConfig) -> PathRow:
         latency_ms=None if path.latency is None else round(path.latency),
         until=path.until,
         certificate_ends=path.not_after,
-        evidence=_evidence(path.evidence, config),
+        evidence=path.evidence if shown else (),
     )
-
-
-def _evidence(sentences: Sequence[str], config: DashboardConfig) -> tuple[str, ...]:
-    """Names and addresses occur in them."""
-    return tuple(map(printable, sentences)) if config.show_hosts else ()
 
 
 def _latency(health: MirrorHealth) -> dict[str, int]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from monitor.diagnosis.evidence import Code, Evidence
+from monitor.diagnosis.finding import Finding, Level
 from monitor.probes.results import TlsEvidence
-from monitor.probes.trial_results import Finding, Level
 
 WARN_DAYS = 14
 _DAY = 86400.0
@@ -46,43 +47,43 @@ def judge_certificate(seen: TlsEvidence, hostname: str, memory: Memory) -> Findi
     """Meaning of a refused certificate (rule G)."""
     if seen.verify_code == _EXPIRED:
         return _fact("cert_expired", _expired(seen, memory), down=1.0)
+    shown = _shown(seen)
     if not memory.trusted_address:
-        return Finding(
-            "dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "G",
-            (f"Only an untrusted resolver gave this address, and {_shown(seen, hostname)}.",),
-        )  # fmt: skip
+        found = Code.untrusted_address(name=hostname, certificate=shown)
+        return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "G", (found,))
     if seen.verify_code in _UNKNOWN_AUTHORITY and memory.sha256:
-        return Finding(
-            "tls_mitm", Level.suspected, 0.9, 0.1, 0.0, "G",
-            (
-                f"A certificate by {memory.issuer or 'a trusted authority'} verified here before.",
-                f"Now {_shown(seen, hostname)}, from an authority that we do not trust.",
-            ),
-        )  # fmt: skip
+        before = Code.verified_before(issuer=memory.issuer or Code.issuer_trusted())
+        now = Code.untrusted_certificate_now(name=hostname, certificate=shown)
+        return Finding("tls_mitm", Level.suspected, 0.9, 0.1, 0.0, "G", (before, now))
     if seen.verify_code in _WRONG_NAME:
-        return _fact("ssl_invalid_hostname", (f"{_shown(seen, hostname)}.",), 0.3, 0.7)
+        wrong = Code.wrong_certificate(name=hostname, certificate=shown)
+        return _fact("ssl_invalid_hostname", (wrong,), 0.3, 0.7)
     if seen.verify_code in _UNKNOWN_AUTHORITY:
-        text = f"{_shown(seen, hostname)}, from an authority that we do not trust."
-        return _fact("ssl_unknown_authority", (text,), 0.3, 0.7)
-    hint = " It is not valid yet: is a clock wrong?" if seen.verify_code == _NOT_YET_VALID else ""
-    text = f"OpenSSL refuses the certificate with code {seen.verify_code}.{hint}"
-    return _fact("ssl_invalid_certificate", (text,), 0.1, 0.9)
+        untrusted = Code.untrusted_certificate(name=hostname, certificate=shown)
+        return _fact("ssl_unknown_authority", (untrusted,), 0.3, 0.7)
+    early = seen.verify_code == _NOT_YET_VALID
+    code = Code.certificate_not_valid_yet if early else Code.refused_certificate
+    return _fact("ssl_invalid_certificate", (code(code=seen.verify_code),), 0.1, 0.9)
 
 
 def _fact(
-    verdict: str, evidence: tuple[str, ...], blocked: float = 0.0, down: float = 0.0
+    verdict: str, evidence: tuple[Evidence, ...], blocked: float = 0.0, down: float = 0.0
 ) -> Finding:
     return Finding(verdict, Level.confirmed, blocked, down, 0.0, "G", evidence)
 
 
-def _expired(seen: TlsEvidence, memory: Memory) -> tuple[str, ...]:
-    of = f" by {seen.issuer}" if seen.issuer else ""
+def _expired(seen: TlsEvidence, memory: Memory) -> tuple[Evidence, ...]:
+    expired = (
+        Code.certificate_expired_by(issuer=seen.issuer)
+        if seen.issuer
+        else Code.certificate_expired()
+    )
     same = bool(memory.sha256) and memory.sha256 == seen.sha256
-    more = ("It is the same one that was valid before.",) if same else ()
-    return (f"The certificate{of} is from a trusted authority, but its time is over.", *more)
+    return (expired, Code.certificate_same()) if same else (expired,)
 
 
-def _shown(seen: TlsEvidence, hostname: str) -> str:
-    names = ", ".join(seen.subject_names[:3]) or "names that we cannot read"
-    by = f" by {seen.issuer}" if seen.issuer else ""
-    return f"the server shows a certificate{by} for {names} to one who asks for {hostname}"
+def _shown(seen: TlsEvidence) -> Evidence:
+    names = seen.subject_names[:3] or Code.names_unreadable()
+    if seen.issuer:
+        return Code.certificate_by(issuer=seen.issuer, names=names)
+    return Code.certificate(names=names)

@@ -19,9 +19,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from monitor.diagnosis.block_test import rounds_of
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.verdicts import SNI_BLOCKS
-from monitor.probes.trial_results import CUT, Finding, Level, Outcome, Trial
+from monitor.probes.trial_results import CUT, Outcome, Trial
 
 STEP = math.log(0.95 / 0.05)
 PRIOR = -2.9

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
+from monitor.diagnosis.evidence import Code, Evidence
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.probes.connect import as_address, is_public
 from monitor.probes.results import DnsObservation, DnsReply
-from monitor.probes.trial_results import Finding, Level
 
 POISONED = frozenset({"dns_poisoned", "dns_injection"})
 
@@ -102,38 +103,41 @@ class _Everything:
 def _judge(seen: DnsObservation, all_: _Everything) -> Finding:
     known, addresses = all_.known, set(seen.addresses)
     if addresses & known.forged:
-        text = f"{seen.resolver} gives {_some(addresses & known.forged)}, known to be forged."
-        return Finding("dns_poisoned", Level.confirmed, 1.0, 0.0, 0.0, "dns-1", (text,))
+        forged = Code.known_forged(
+            resolver=seen.resolver, addresses=_some(addresses & known.forged)
+        )
+        return Finding("dns_poisoned", Level.confirmed, 1.0, 0.0, 0.0, "dns-1", (forged,))
     if injected := _injected(seen, all_):
         return Finding("dns_injection", Level.confirmed, 0.98, 0.02, 0.0, "dns-2", injected)
     if addresses & known.verified:
-        text = f"An address from {seen.resolver} shows a certificate that verifies."
-        return Finding("ok", Level.cleared, 0.0, 0.0, 1.0, "dns-3", (text,))
+        verified = (Code.address_verified(resolver=seen.resolver),)
+        return Finding("ok", Level.cleared, 0.0, 0.0, 1.0, "dns-3", verified)
     if addresses and all(map(all_.bogus, addresses)):
         return _bogon(seen, all_)
     if addresses & known.refused and not addresses & all_.trusted_addresses and all_.trusted:
-        text = (
-            f"{_some(addresses & known.refused)} from {seen.resolver} shows a wrong certificate, "
-            "and no trusted resolver gives it."
+        wrong = Code.address_refused(
+            addresses=_some(addresses & known.refused), resolver=seen.resolver
         )
-        return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "dns-5", (text,))
+        return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "dns-5", (wrong,))
     return _compared(seen, all_) if addresses else _failed(seen, all_)
 
 
-def _injected(seen: DnsObservation, all_: _Everything) -> tuple[str, ...]:
+def _injected(seen: DnsObservation, all_: _Everything) -> tuple[Evidence, ...]:
     """Two different answers to one question, one of which cannot be true."""
     for kind in {reply.rtype for reply in seen.replies} - {"any"}:
         replies = [reply for reply in seen.replies if reply.rtype == kind]
         if len({frozenset(reply.addresses) for reply in replies}) < 2:
             continue
         if bad := next((reply for reply in replies if _untrue(reply, all_)), None):
-            times = ", ".join(
-                f"{_some(reply.addresses) or reply.rcode} after {reply.seconds * 1000:.0f} ms"
-                for reply in replies[:4]
-            )
-            why = f"{_some(bad.addresses)} cannot be true."
-            return (f"One {kind} question to {seen.resolver} was answered twice: {times}.", why)
+            told = tuple(map(_reply, replies[:4]))
+            twice = Code.answered_twice(kind=kind, resolver=seen.resolver, replies=told)
+            return (twice, Code.cannot_be_true(addresses=_some(bad.addresses)))
     return ()
+
+
+def _reply(reply: DnsReply) -> Evidence:
+    answer = _some(reply.addresses) if reply.addresses else reply.rcode
+    return Code.reply(answer=answer, ms=reply.seconds * 1000)
 
 
 def _untrue(reply: DnsReply, all_: _Everything) -> bool:
@@ -142,47 +146,51 @@ def _untrue(reply: DnsReply, all_: _Everything) -> bool:
 
 
 def _bogon(seen: DnsObservation, all_: _Everything) -> Finding:
-    text = f"{seen.resolver} gives {_some(seen.addresses)}, which no public server has."
+    bogus = Code.not_public(resolver=seen.resolver, addresses=_some(seen.addresses))
     others = [o for o in all_.trusted if o.resolver != seen.resolver and o.failure is None]
     if any(not all(map(is_bogon, other.addresses)) for other in others):
-        evidence = (text, "A trusted resolver gives public addresses.")
+        evidence = (bogus, Code.trusted_gives_public())
         return Finding("dns_poisoned", Level.suspected, 0.95, 0.05, 0.0, "dns-4", evidence)
-    return Finding("dns_bogon", Level.none, 0.1, 0.9, 0.0, "dns-4", (text,))
+    return Finding("dns_bogon", Level.none, 0.1, 0.9, 0.0, "dns-4", (bogus,))
 
 
 def _compared(seen: DnsObservation, all_: _Everything) -> Finding:
-    trusted, addresses = all_.trusted_addresses, set(seen.addresses)
-    if seen.resolver in all_.known.trusted or addresses & trusted:
-        text = f"{seen.resolver} gives what a trusted source gives."
-        return Finding("ok", Level.none, 0.0, 0.0, 0.9, "dns-6", (text,))
+    resolver, addresses = seen.resolver, set(seen.addresses)
+    trusted = all_.trusted_addresses
+    if resolver in all_.known.trusted or addresses & trusted:
+        same = Code.as_trusted(resolver=resolver)
+        return Finding("ok", Level.none, 0.0, 0.0, 0.9, "dns-6", (same,))
     cdns = {cdn for a in trusted if (cdn := all_.known.cdn_of(a))}
     if cdns & {all_.known.cdn_of(a) for a in addresses}:
-        text = f"{seen.resolver} gives other addresses of the same network."
-        return Finding("ok", Level.none, 0.2, 0.0, 0.8, "dns-6", (text,))
+        near = Code.same_network(resolver=resolver)
+        return Finding("ok", Level.none, 0.2, 0.0, 0.8, "dns-6", (near,))
     if not trusted:
-        text = f"{seen.resolver} gives {_some(addresses)}; there is nothing to compare it with."
-        return Finding("ok", Level.none, 0.0, 0.0, 0.0, "dns-8", (text,))
-    text = f"{seen.resolver} gives {_some(addresses)}, a trusted source {_some(trusted)}."
-    return Finding("dns_inconsistent", Level.none, 0.3, 0.0, 0.0, "dns-8", (text,))
+        alone = Code.nothing_to_compare(resolver=resolver, addresses=_some(addresses))
+        return Finding("ok", Level.none, 0.0, 0.0, 0.0, "dns-8", (alone,))
+    differs = Code.differs_from_trusted(
+        resolver=resolver, addresses=_some(addresses), trusted=_some(trusted)
+    )
+    return Finding("dns_inconsistent", Level.none, 0.3, 0.0, 0.0, "dns-8", (differs,))
 
 
 def _failed(seen: DnsObservation, all_: _Everything) -> Finding:
-    text = f"{seen.resolver} fails: {seen.failure}."
+    fails = Code.resolver_fails(resolver=seen.resolver, failure=seen.failure or "")
     others = [other for other in all_.trusted if other.resolver != seen.resolver]
     if any(other.failure is None for other in others):
-        evidence = (text, "A trusted resolver answers.")
+        evidence = (fails, Code.trusted_answers())
         return Finding("dns_blocked", Level.suspected, 0.9, 0.1, 0.0, "dns-7", evidence)
     if others or seen.resolver in all_.known.trusted:
-        evidence = (text, "No trusted resolver answers either.")
+        evidence = (fails, Code.trusted_fails())
         return Finding("dns_down", Level.none, 0.1, 0.9, 0.0, "dns-7", evidence)
-    evidence = (text, "No trusted resolver is configured to compare it with.")
+    evidence = (fails, Code.none_trusted())
     return Finding("dns_down", Level.none, 0.5, 0.5, 0.0, "dns-7", evidence)
 
 
-def _some(addresses: Sequence[str] | set[str] | frozenset[str]) -> str:
-    shown = list(addresses) if isinstance(addresses, tuple) else sorted(addresses)
-    more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
-    return ", ".join(shown[:3]) + more
+def _some(addresses: Sequence[str] | set[str] | frozenset[str]) -> tuple[str, ...] | Evidence:
+    shown = addresses if isinstance(addresses, tuple) else tuple(sorted(addresses))
+    if len(shown) <= 3:
+        return shown
+    return Code.addresses_and_more(addresses=shown[:3], count=len(shown) - 3)
 
 
 @dataclass(frozen=True, slots=True)

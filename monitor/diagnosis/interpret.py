@@ -19,8 +19,10 @@ from dataclasses import replace
 from monitor.diagnosis.block_test import Round, rounds_of
 from monitor.diagnosis.certificates import Memory, judge_certificate
 from monitor.diagnosis.confidence import Confidence, reset_ratio, residual_seen
+from monitor.diagnosis.evidence import Code, Evidence
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
-from monitor.probes.trial_results import CUT, Finding, Level, Outcome, Role, Trial
+from monitor.probes.trial_results import CUT, Outcome, Role, Trial
 
 __all__ = ["Memory", "alone", "came_of", "interpret", "tells"]
 
@@ -30,14 +32,13 @@ _BLOCK = {
     Outcome.silence: "sni_block_drop",
 }
 _ALONE = {Outcome.reset: "tls_reset", Outcome.eof: "tls_eof", Outcome.silence: "tls_timeout"}
-_WORDS = {
-    Outcome.reset: "reset",
-    Outcome.eof: "closed",
-    Outcome.silence: "met with silence",
-    Outcome.unreached: "not even connected",
-    Outcome.late: "cut off half-way",
-    Outcome.plain: "answered with something that is not TLS",
-    Outcome.other: "ended by an unknown fault",
+_CUT = {
+    Outcome.reset: Code.cut_reset,
+    Outcome.eof: Code.cut_closed,
+    Outcome.silence: Code.cut_silent,
+    Outcome.late: Code.cut_halfway,
+    Outcome.plain: Code.cut_plain,
+    Outcome.other: Code.cut_unknown,
 }
 _UNREACHED = {
     "connection_refused": "connection_refused",
@@ -59,8 +60,7 @@ def interpret(
     # What a glance at start-up met is not held against the experiment that came after it.
     decides = trials[len(routine) :] if rounds else trials
     if not all(trial.anchors_ok for trial in decides):
-        blind = "Our own network was not known to work while this was tried."
-        return Finding("local_network_down", rule="0", evidence=(blind,))
+        return Finding("local_network_down", rule="0", evidence=(Code.network_in_doubt(),))
     if not rounds:
         return alone(routine[-1], memory)
     this = rounds[-1]
@@ -82,21 +82,21 @@ def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
     """Finding of one target trial without controls; it never says that a name is blocked."""
     seen, outcome = trial.step.tls, trial.outcome
     if outcome is Outcome.hello:
-        return Finding("ok", ok=1.0, rule="B", evidence=(f"{trial.hostname} is answered.",))
-    if outcome is Outcome.alert and seen is not None:
-        text = f"The server refuses TLS for {trial.hostname} with alert {seen.alert}."
-        return Finding("tls_alert", Level.confirmed, 0.0, 1.0, 0.0, "F", (text,))
+        answered = Code.name_answered(name=trial.hostname)
+        return Finding("ok", ok=1.0, rule="B", evidence=(answered,))
+    if outcome is Outcome.alert and seen is not None and seen.alert is not None:
+        alert = Code.alert(name=trial.hostname, alert=seen.alert)
+        return Finding("tls_alert", Level.confirmed, 0.0, 1.0, 0.0, "F", (alert,))
     if outcome is Outcome.certificate and seen is not None:
         return judge_certificate(seen, trial.hostname, memory)
     if outcome is Outcome.plain:
-        text = "Our TLS hello is answered with something that is not TLS."
-        return Finding("block_page", Level.suspected, 0.7, 0.3, 0.0, "H", (text,))
+        return Finding("block_page", Level.suspected, 0.7, 0.3, 0.0, "H", (Code.not_tls_answer(),))
     if trial.in_residual:
-        text = "The same address and port was cut off shortly before, after a blocked name."
-        return Finding("residual_block", rule="C", evidence=(text,), residual=True)
+        before = (Code.cut_shortly_before(),)
+        return Finding("residual_block", rule="C", evidence=before, residual=True)
     if outcome is Outcome.late:
-        text = "The handshake was cut off after a part of the server's answer."
-        return Finding("tls_reset_late", Level.none, 0.3, 0.7, 0.0, "I", (text,))
+        late = (Code.cut_within_handshake(),)
+        return Finding("tls_reset_late", Level.none, 0.3, 0.7, 0.0, "I", late)
     if outcome is Outcome.unreached:
         verdict = _UNREACHED.get(trial.step.failure or "", "ip_unreachable")
         return Finding(verdict, rule="2", blocked=0.5, down=0.5, evidence=(tells(trial),))
@@ -104,35 +104,41 @@ def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
     return Finding(verdict, blocked=0.5, down=0.5, evidence=(tells(trial),))
 
 
-def tells(trial: Trial) -> str:
+def tells(trial: Trial) -> Evidence:
     """Describe the result of one trial in a sentence."""
     if trial.outcome is Outcome.unreached:
-        return f"No connection came about: {trial.step.failure}."
-    hello = f"With {trial.sni or 'no name'} in our hello"
-    sent = "With bytes that are not TLS" if trial.role is Role.not_tls else hello
-    return f"{sent} {came_of(trial)}."
+        return Code.not_connected(failure=_failure(trial))
+    if trial.role is Role.not_tls:
+        return Code.sent_not_tls(end=came_of(trial))
+    if trial.sni:
+        return Code.sent_name(name=trial.sni, end=came_of(trial))
+    return Code.sent_no_name(end=came_of(trial))
 
 
-def came_of(trial: Trial) -> str:
+def came_of(trial: Trial) -> Evidence:
     """The same without what was sent, as a clause."""
     if trial.outcome is Outcome.unreached:
-        return f"no connection came about: {trial.step.failure}"
+        return Code.end_not_connected(failure=_failure(trial))
     if trial.answered:
-        return "the server answers"
-    word = _WORDS.get(trial.outcome, "ended")
-    tls = trial.step.tls
-    after = f" after {tls.since_hello * 1000:.0f} ms" if tls and tls.since_hello else ""
-    return f"the connection is {word}{after}"
+        return Code.end_answered()
+    how, tls = _CUT.get(trial.outcome, Code.cut_unknown)(), trial.step.tls
+    if tls and tls.since_hello:
+        return Code.end_cut_after(how=how, ms=tls.since_hello * 1000)
+    return Code.end_cut(how=how)
+
+
+def _failure(trial: Trial) -> str:
+    return trial.step.failure or ""
 
 
 def _passed(good: Trial, routine: Sequence[Trial], rounds: Sequence[Round]) -> Finding:
-    evidence = [f"{good.hostname} is answered now."]
+    evidence = [Code.name_answered_now(name=good.hostname)]
     earlier = [*routine, *(this.target for this in rounds if this.target)]
     failed = [trial for trial in earlier if trial.outcome is not Outcome.hello]
     if failed:
-        evidence.append("It was not before; that has passed.")
+        evidence.append(Code.passed())
     if not rounds[-1].controlled:
-        evidence.append("The control name is not answered here and is of no use.")
+        evidence.append(Code.control_unanswered())
     return Finding("ok", ok=1.0, rule="B", evidence=tuple(evidence))
 
 
@@ -143,14 +149,13 @@ def _no_target(this: Round, routine: Sequence[Trial]) -> Finding:
     if control is None or control.answered:
         return Finding("unknown", rule="C", evidence=evidence)
     if this.waited is None and routine and routine[-1].outcome in CUT:
-        text = "That may be the after-effect of a block, or concern every name: wait and repeat."
-        return Finding(_ALONE[routine[-1].outcome], rule="C", evidence=(*evidence, text))
+        either = Code.after_effect_or_every_name()
+        return Finding(_ALONE[routine[-1].outcome], rule="C", evidence=(*evidence, either))
     return replace(alone(control), rule="C", evidence=evidence)
 
 
 def _still_cut_off(this: Round) -> Finding:
-    text = "Everything is cut off since the target was tried; the control was answered before."
-    evidence = (*(tells(trial) for trial in this.before), text)
+    evidence = (*(tells(trial) for trial in this.before), Code.all_cut_since_target())
     return Finding("residual_block", Level.suspected, 0.5, 0.5, 0.0, "C", evidence, residual=True)
 
 
@@ -172,37 +177,26 @@ def _name_cut_off(
 
 def _story(
     this: Round, target: Trial, trials: Sequence[Trial], pace: DiagnosisTiming
-) -> Iterator[str]:
+) -> Iterator[Evidence]:
     """Describe the events in order, and those among them that no server causes."""
     yield from (tells(trial) for trial in (this.control, this.target) if trial)
     if this.after is not None:
         if this.after.answered:
-            yield "Right after it the control is answered again: no residual block."
+            yield Code.no_residual()
         else:
-            yield _scope(residual_seen(trials))
+            yield Code.residual_passed() if residual_seen(trials) else Code.residual_so_far()
     for trial in (this.waited, this.again):
         if trial is not None:
-            yield f"After the wait: {tells(trial)}"
-    if text := _too_soon(target, pace):
-        yield text
+            yield Code.after_the_wait(trial=tells(trial))
+    if early := _too_soon(target, pace):
+        yield early
 
 
-def _scope(waited: bool) -> str:
-    known = "and is answered again after the wait" if waited else "so far"
-    return (
-        "Right after it the control is cut off too, on the same address and port, "
-        f"{known}: servers do not do that."
-    )
-
-
-def _too_soon(trial: Trial, pace: DiagnosisTiming) -> str:
+def _too_soon(trial: Trial, pace: DiagnosisTiming) -> Evidence | None:
     ratio = reset_ratio(trial, pace)
     if ratio is None or ratio >= pace.reset_ratio or trial.rtt is None:
-        return ""
-    return (
-        f"It ended after {(trial.reset_after or 0) * 1000:.1f} ms, a round trip takes "
-        f"{trial.rtt * 1000:.1f} ms: the server cannot have sent that."
-    )
+        return None
+    return Code.too_soon(after=(trial.reset_after or 0) * 1000, round_trip=trial.rtt * 1000)
 
 
 def _all_cut_off(this: Round, target: Trial) -> Finding:
@@ -211,13 +205,12 @@ def _all_cut_off(this: Round, target: Trial) -> Finding:
     evidence = tuple(tells(trial) for trial in tried if trial)
     control = this.control
     if control is not None and not control.baseline:
-        evidence += (f"{control.sni} has not been answered here before: it compares with little.",)
+        evidence += (Code.control_unproven(name=control.sni),)
     if this.waited is None and target.in_residual:
         return alone(target)
     if this.no_sni is not None and this.no_sni.answered and this.waited is not None:
-        note = "The control name is of no use here: the server may refuse every unknown name."
-        verdict = _BLOCK[target.outcome]
-        return Finding(verdict, Level.suspected, 0.5, 0.5, 0.0, "D", (*evidence, note))
+        verdict, evidence = _BLOCK[target.outcome], (*evidence, Code.control_of_no_use())
+        return Finding(verdict, Level.suspected, 0.5, 0.5, 0.0, "D", evidence)
     if target.outcome is Outcome.silence and control and control.outcome is Outcome.silence:
         return Finding("tls_timeout", Level.none, 0.5, 0.5, 0.0, "E", evidence)
     if this.no_sni is None or this.not_tls is None:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Scope, reaction_to
 from monitor.diagnosis.verdicts import SNI_BLOCKS
-from monitor.probes.trial_results import Finding, Level
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -50,8 +51,9 @@ def mirror_finding(paths: Sequence[PathFinding]) -> Finding:
         (path.finding for path in paths),
         key=lambda f: (verdicts.count(f.verdict), _ORDER.index(f.level), f.blocked + f.down),
     )
-    note = f"None of its {len(paths)} paths works." if len(paths) > 1 else ""
-    return replace(best, evidence=(*best.evidence, note)) if note else best
+    if len(paths) == 1:
+        return best
+    return replace(best, evidence=(*best.evidence, Code.no_path_works(count=len(paths))))
 
 
 def hostname_findings(paths: Iterable[PathFinding]) -> dict[str, Finding]:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median, pstdev
 
-from monitor.probes.trial_results import Finding, Level
+from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.finding import Finding, Level
 
 SAMPLES = 5
 RATIO = 0.1
@@ -56,14 +57,18 @@ def judge_throughput(
     limit = max(RATIO * baseline, FLOOR) if baseline else FLOOR
     if speed >= limit:
         return Finding("ok", ok=1.0, rule="5")
-    usual = f"{baseline / 1000:.0f} KB/s" if baseline else "nothing known"
-    evidence = [f"The median of {SAMPLES} transfers is {speed / 1000:.1f} KB/s; usual: {usual}."]
+    median_kb = speed / 1000
+    evidence = [
+        Code.slow(count=SAMPLES, speed=median_kb, usual=baseline / 1000)
+        if baseline
+        else Code.slow_without_past(count=SAMPLES, speed=median_kb)
+    ]
     if not others_normal:
-        evidence.append("No other mirror was as quick as usual meanwhile: it may be our own line.")
+        evidence.append(Code.others_slow())
         return Finding("unknown", rule="5", evidence=tuple(evidence))
-    evidence.append("Other mirrors were as quick as usual in the same minutes.")
+    evidence.append(Code.others_normal())
     if constant_rate(recent):
-        evidence.append("The speed hardly varies, as with a policer.")
+        evidence.append(Code.speed_constant())
     return Finding("throttled", Level.suspected, 0.7, 0.3, 0.0, "5", tuple(evidence))
 
 
@@ -79,11 +84,10 @@ def _frozen(samples: Sequence[Sample]) -> Finding | None:
     stops = [s.received for s in long if s.stopped and _in_range(s.received)]
     if len(long) < FREEZE_SAMPLES or len(stops) < FREEZE_NEEDED:
         return None
-    text = (
-        f"{len(stops)} of the last {len(long)} longer transfers stopped dead after "
-        f"{min(stops) / 1000:.0f} to {max(stops) / 1000:.0f} KB."
+    frozen = Code.frozen(
+        stopped=len(stops), of=len(long), least=min(stops) / 1000, most=max(stops) / 1000
     )
-    return Finding("byte_cap_freeze", Level.suspected, 0.8, 0.2, 0.0, "5", (text,))
+    return Finding("byte_cap_freeze", Level.suspected, 0.8, 0.2, 0.0, "5", (frozen,))
 
 
 def _in_range(received: int) -> bool:

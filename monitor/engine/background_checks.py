@@ -14,6 +14,7 @@ from statistics import median
 from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import Tasks, cancelled
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.reactions import Reaction, reaction_to
 from monitor.diagnosis.throughput import FLOOR, LARGE, SAMPLES, Sample, judge_throughput
 from monitor.diagnosis.timing import DiagnosisTiming
@@ -25,7 +26,6 @@ from monitor.engine.prober import Prober
 from monitor.probes.results import Canary, KeyCheck, Transfer, Way
 from monitor.probes.room import NoCapacity
 from monitor.probes.throughput import TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
-from monitor.probes.trial_results import Finding
 from monitor.probes.way import Budget
 
 log = logging.getLogger(__name__)

@@ -14,6 +14,7 @@ from monitor.common.config import MonitorTimeouts
 from monitor.common.tasks import Tasks, cancelled
 from monitor.diagnosis.block_test import Done, Next, next_step
 from monitor.diagnosis.certificates import Memory
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.interpret import interpret
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.address_memory import Baseline, RoundTrips
@@ -21,7 +22,7 @@ from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import endpoint_of
 from monitor.probes.tls import TlsContexts
-from monitor.probes.trial_results import ANSWERED, CUT, Finding, Role, Trial, outcome_of
+from monitor.probes.trial_results import ANSWERED, CUT, Role, Trial, outcome_of
 from monitor.probes.trials import Subject, attempt
 
 GLANCES = 3

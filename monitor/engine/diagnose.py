@@ -15,6 +15,8 @@ from monitor.diagnosis.cdn import Place, cdn_of, detect_cdn, networks
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.dns import Knowledge, judge_dns
+from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.interpret import alone
 from monitor.diagnosis.rollup import PathFinding, mirror_finding
 from monitor.diagnosis.timing import DiagnosisTiming
@@ -24,7 +26,7 @@ from monitor.engine.prober import Probe, Prober
 from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
 from monitor.probes.results import Operation, PathResult, StepResult, Way
-from monitor.probes.trial_results import CUT, Finding, Role, Trial
+from monitor.probes.trial_results import CUT, Role, Trial
 from monitor.probes.trials import Subject
 from monitor.probes.way import Budget
 
@@ -236,8 +238,10 @@ def finding_of(
         return alone(trial, Memory(trusted_address=trusted is None or path.address in trusted))
     meaning = judge_step(last)
     ok = 1.0 if meaning.verdict == "ok" else 0.0
-    evidence = (f"{path.address}: {meaning.sentence}.",) if meaning.sentence else ()
-    return Finding(meaning.verdict, ok=ok, evidence=evidence)
+    if not meaning.sentence:
+        return Finding(meaning.verdict, ok=ok)
+    judged = Code.path_judged(address=path.address, sentence=meaning.sentence)
+    return Finding(meaning.verdict, ok=ok, evidence=(judged,))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import Family, MetricRegistry
 from monitor.common.tasks import FAMILIES as TASK_FAMILIES
+from monitor.diagnosis.finding import Finding
 from monitor.engine.prober import Probe
 from monitor.health.snapshot import MirrorHealth, Standing, State
 from monitor.health.uptime import Known
 from monitor.probes.results import Canary, PathResult, StepResult
-from monitor.probes.trial_results import Finding
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 

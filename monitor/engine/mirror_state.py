@@ -12,6 +12,8 @@ from monitor.common.config import MirrorConfig
 from monitor.diagnosis.answer import OK, Meaning
 from monitor.diagnosis.cdn import cdn_of
 from monitor.diagnosis.classify import UNKNOWN
+from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Reaction, reaction_to
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 from monitor.diagnosis.verdicts import NAME_CUT, SNI_BLOCKS, told
@@ -23,7 +25,6 @@ from monitor.health.snapshot import Latency, MirrorHealth, Override, Standing, S
 from monitor.health.state_machine import HealthMachine
 from monitor.probes.connect import as_address
 from monitor.probes.results import Operation, PathResult
-from monitor.probes.trial_results import Finding, Level
 from monitor.store.records import Sample, Transition
 
 _UNSEEN = Meaning(UNKNOWN, False)
@@ -62,7 +63,7 @@ class MirrorState:
         """Why its own key is of no use; "" while it may be used."""
         self.models: tuple[str, ...] = ()
         """What it lists for its own key; empty: not known."""
-        self.evidence: tuple[str, ...] = ()
+        self.evidence: tuple[Evidence, ...] = ()
         self.rest_until = float("-inf")
         """Until when it is not asked, on the monotonic clock."""
         self.rests_taken = 0

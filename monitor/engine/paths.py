@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 
 from monitor.common.config import MirrorConfig
 from monitor.common.names import names_of
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.rollup import parent_of, suspected_parents
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.verdicts import BLOCKS
 from monitor.health.paths import Path, in_order, is_cut
 from monitor.health.snapshot import Standing
 from monitor.probes.results import DnsObservation, Way
-from monitor.probes.trial_results import Finding
 
 _REFUSED = frozenset({"ssl_invalid_hostname", "ssl_unknown_authority", "tls_mitm", "dns_poisoned"})
 MAX_NAMES = 8

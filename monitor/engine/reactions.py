@@ -17,6 +17,7 @@ from monitor.diagnosis.answer import OK, retry_after
 from monitor.diagnosis.certificates import judge_certificate
 from monitor.diagnosis.classify import could_be_ours, judge_step
 from monitor.diagnosis.confidence import Confidence
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Reaction, Scope, hold_after, reaction_to
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 from monitor.diagnosis.verdicts import BLOCKS
@@ -29,7 +30,7 @@ from monitor.health.paths import Path, in_order
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import Standing, endpoint_of
 from monitor.probes.results import Operation, PathResult, StepResult, Way
-from monitor.probes.trial_results import CUT, Finding, Level, Role, Trial, outcome_of
+from monitor.probes.trial_results import CUT, Role, Trial, outcome_of
 from monitor.probes.trials import Subject
 
 log = logging.getLogger(__name__)

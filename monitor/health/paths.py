@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
+from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.verdicts import NAME_CUT
 from monitor.health.snapshot import PathHealth, Standing
 from monitor.probes.results import Way
@@ -49,7 +50,7 @@ class Path:
     standing: Standing = Standing.untested
     verdict: str = "unknown"
     level: str = "none"
-    evidence: tuple[str, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     cut: bool = False
     """True if it was the last handshake over it that was cut off, not one of another path."""
     latency: float | None = None
@@ -112,7 +113,7 @@ class Path:
         if self.standing in (Standing.ok, Standing.untested):
             self.standing, self.verdict = Standing.suspected, verdict
 
-    def judged(self, verdict: str, level: str, evidence: tuple[str, ...]) -> None:
+    def judged(self, verdict: str, level: str, evidence: tuple[Evidence, ...]) -> None:
         """Take the finding of a block test, and react to it."""
         self.verdict, self.level, self.evidence = verdict, level, evidence
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from monitor.diagnosis.evidence import Evidence
+
 
 class State(StrEnum):
     """State of a mirror; `unknown` means that we were blind, not that it is down."""
@@ -61,8 +63,8 @@ class PathHealth:
     """While it is held: until when, seconds since the epoch."""
     not_after: float | None = None
     """When the certificate that was seen over it ends, seconds since the epoch."""
-    evidence: tuple[str, ...] = ()
-    """What the verdict rests on, in a few words each."""
+    evidence: tuple[Evidence, ...] = ()
+    """What the verdict rests on."""
 
 
 def endpoint_of(address: str, port: int) -> str:
@@ -102,8 +104,8 @@ class MirrorHealth:
     """All that it lists for its own key; empty: not known."""
     dns: str = "ok"
     """The verdict on how its name resolves, which need not keep it from being reached."""
-    evidence: tuple[str, ...] = ()
-    """What its verdict rests on, in a few words each."""
+    evidence: tuple[Evidence, ...] = ()
+    """What its verdict rests on."""
     latency: Latency = field(default_factory=Latency)
     last_probe: float | None = None
     cdn_detected: str = ""
@@ -195,15 +197,15 @@ def _mirror_from_json(data: Mapping[str, Any]) -> MirrorHealth:
             "wish": Override(data["wish"]),
             "paths": tuple(map(_path_from_json, data["paths"])),
             "latency": Latency(**data["latency"]),
-            "evidence": tuple(data["evidence"]),
+            "evidence": tuple(map(Evidence.from_json, data["evidence"])),
             "models": tuple(data["models"]),
         }
     )
 
 
 def _path_from_json(data: Mapping[str, Any]) -> PathHealth:
-    standing, evidence = Standing(data["standing"]), tuple(data["evidence"])
-    return PathHealth(**{**data, "standing": standing, "evidence": evidence})
+    evidence = tuple(map(Evidence.from_json, data["evidence"]))
+    return PathHealth(**{**data, "standing": Standing(data["standing"]), "evidence": evidence})
 
 
 class HealthBoard:

@@ -1,7 +1,7 @@
-"""Trials of a block test and their findings: the values that diagnosis is made of.
+"""Trials of a block test: the values that diagnosis is made of.
 
 A *trial* is one TCP connection with at most one TLS hello on it, to one address of one hostname.
-What came of it is an `Outcome`; several trials make a `Finding`.
+What came of it is an `Outcome`; several trials make a finding.
 """
 
 from __future__ import annotations
@@ -61,15 +61,6 @@ _ENDS = {
 }
 
 
-class Level(StrEnum):
-    """Certainty of a finding (`confidence.py`)."""
-
-    none = "none"
-    suspected = "suspected"
-    confirmed = "confirmed"
-    cleared = "cleared"
-
-
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One trial. Times are monotonic seconds."""
@@ -115,28 +106,6 @@ class Trial:
 
 
 ANSWERED = frozenset({Outcome.hello, Outcome.certificate, Outcome.alert})
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Finding of trials or observations about a path, with the reasons.
-
-    The three weights follow OONI's analysis (https://github.com/ooni/data, `rules.py`): how much
-    speaks for interference, for an outage and for a working path; each 0 to 1. They are not a
-    probability of being blocked when all three are 0: then there is nothing to say.
-    """
-
-    verdict: str
-    level: Level = Level.none
-    blocked: float = 0.0
-    down: float = 0.0
-    ok: float = 0.0
-    rule: str = ""
-    """Which rule decided, as documented in docs/diagnosis.md."""
-    evidence: tuple[str, ...] = ()
-    """Sentences for people, without keys."""
-    residual: bool = False
-    """True if the block was seen to outlast its trigger on this address and port."""
 
 
 def outcome_of(step: StepResult) -> Outcome:

@@ -13,13 +13,15 @@ from monitor.diagnosis.block_test import TOO_LONG
 from monitor.diagnosis.cdn import share_fate
 from monitor.diagnosis.certificates import days_left, ends_soon
 from monitor.diagnosis.classify import judge_step
+from monitor.diagnosis.evidence import said
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.interpret import came_of
 from monitor.diagnosis.reactions import Reaction, reaction_to
 from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
 from monitor.diagnosis.verdicts import BLOCKS, GLOSSARY
 from monitor.engine.diagnose import Inspection
 from monitor.probes.results import DnsObservation, Operation, PathResult, StepResult, TlsEvidence
-from monitor.probes.trial_results import Finding, Level, Role, Trial
+from monitor.probes.trial_results import Role, Trial
 from router.cli.console import aligned, plain
 
 _ENGLISH = 1
@@ -63,7 +65,7 @@ def summary(seen: Inspection) -> list[tuple[str, str]]:
         lines.append(("sure", sure))
     if finding.verdict not in (BLOCKS | {"ok"}):
         lines.append(("may mean", GLOSSARY[finding.verdict].may_mean.replace("`", "")))
-    because = [*finding.evidence, *_in_common(seen), *_asides(seen)]
+    because = [*said(finding.evidence), *_in_common(seen), *_asides(seen)]
     lines += [("because" if not index else "", text) for index, text in enumerate(because)]
     if seen.cdn:
         lines.append(("CDN", seen.cdn))
@@ -100,7 +102,7 @@ def _asides(seen: Inspection) -> list[str]:
         text
         for finding in seen.dns
         if finding.verdict not in ("ok", "unknown", seen.finding.verdict)
-        for text in (f"Beside that, {finding.verdict}: {' '.join(finding.evidence)}",)
+        for text in (f"Beside that, {finding.verdict}: {' '.join(said(finding.evidence))}",)
     ]
     if not seen.ok:
         return texts
@@ -196,7 +198,7 @@ def _finding_json(finding: Finding) -> dict[str, Any]:
         "level": str(finding.level),
         "weights": {"blocked": finding.blocked, "down": finding.down, "ok": finding.ok},
         "rule": finding.rule,
-        "evidence": list(finding.evidence),
+        "evidence": list(said(finding.evidence)),
         "residual": finding.residual,
     }
 
@@ -331,7 +333,9 @@ def _compared(seen: Inspection) -> Iterator[Row]:
 
 def _trial(trial: Trial) -> Row:
     way = f"{trial.sni} {trial.address}" if trial.sni else trial.address
-    return Row(_ROLES[trial.role], way, trial.step.seconds, came_of(trial), trial.step.failure)
+    return Row(
+        _ROLES[trial.role], way, trial.step.seconds, came_of(trial).said("en"), trial.step.failure
+    )
 
 
 def not_after_of(path: PathResult) -> float | None:

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from monitor.common.config import MirrorConfig, MonitorConfig, SniConfig
+from monitor.diagnosis.finding import Level
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.diagnose import inspector
-from monitor.probes.trial_results import Level
 from router.cli import main
 from router.cli.client import Client
 from router.cli.probe_report import hints
@@ -75,7 +75,7 @@ def test_an_expired_certificate_is_to_be_renewed(program, authority, tmp_path, c
         mirror = data(capsys, arguments(port, authority))
     assert (mirror["verdict"], mirror["level"]) == ("cert_expired", "confirmed")
     assert mirror["may_mean"] == "renew it"
-    assert "time is over" in mirror["evidence"][0]
+    assert "has expired" in mirror["evidence"][0]
 
 
 def test_a_certificate_for_another_name_is_shown_with_its_names(

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.diagnosis.confidence import Confidence
+from monitor.diagnosis.finding import Level
 from monitor.diagnosis.interpret import interpret
 from monitor.diagnosis.timing import NORMAL
-from monitor.probes.trial_results import CUT, Level, Role
+from monitor.probes.trial_results import CUT, Role
 from tests.testkit.endpoint import PretendEndpoint, experiment, hello, trial
 
 endings = st.sampled_from(["", "reset", "eof", "silence"])

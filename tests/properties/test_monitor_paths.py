@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.timing import NORMAL
 from monitor.health.paths import Path, in_order, network_of, shown, usable_ones
 from monitor.health.quarantine import Quarantine
@@ -170,7 +171,7 @@ def test_a_path_comes_back_with_one_good_probe_and_is_held_longer_each_time() ->
     path = _path("192.0.2.1")
     path.failed(1.0, "tls_reset")
     assert (path.standing, path.verdict, path.failures) == (Standing.suspected, "tls_reset", 1)
-    path.judged("sni_block_rst", "confirmed", ("reset twice",))
+    path.judged("sni_block_rst", "confirmed", (Code.passed(),))
     path.hold(601.0)
     assert path.is_held(600.0)
     assert not path.is_held(601.0)

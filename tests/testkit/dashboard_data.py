@@ -14,6 +14,7 @@ from monitor.common.bans import Ban, client_network
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, NewKey, Spent
 from monitor.common.metric_registry import Family, Labels
+from monitor.diagnosis.evidence import Code
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Day, Past
 from monitor.health.snapshot import (
@@ -35,6 +36,8 @@ NOW = 1795251600.0
 API_KEY = "sk-canary-7f3d9a1b5c2e8f4a6d0b"
 CONFIG_PROBLEM = "mirrors[1].url: canary-of-a-bad-file"
 DETAIL = "canary-of-a-detail"
+CUT = Code.sent_name(name="sg.example.net", end=Code.end_cut_after(how=Code.cut_reset(), ms=12.0))
+ANSWERED = Code.sent_name(name="example.org", end=Code.end_answered())
 CLIENT = "124.223.221.187"
 
 MIRRORS = (
@@ -84,10 +87,7 @@ HEALTH = (
                 level="confirmed",
                 latency=41.2,
                 until=NOW + 185,
-                evidence=(
-                    "With sg.example.net in our hello the connection is reset after 12 ms.",
-                    "After the wait: With example.org in our hello the server answers.",
-                ),
+                evidence=(CUT, Code.after_the_wait(trial=ANSWERED)),
             ),
             PathHealth("alt.example.net", "198.51.100.9", Standing.ok, True, "ok", latency=55.0),
         ),

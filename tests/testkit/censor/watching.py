@@ -14,6 +14,7 @@ from random import Random
 from monitor.common.config import MonitorTimeouts
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.interpret import interpret
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.verdicts import BLOCKS
@@ -22,7 +23,7 @@ from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import endpoint_of
 from monitor.probes.tls import TlsContexts
-from monitor.probes.trial_results import CUT, Finding, Level, Role, Trial
+from monitor.probes.trial_results import CUT, Role, Trial
 from monitor.probes.trials import Subject, attempt
 
 CONTROL = "control.mirror.test"

@@ -7,8 +7,9 @@ from importlib import resources
 import pytest
 
 from dashboard.common.moments import ago, iso, lasting, said
-from dashboard.common.texts import LANGUAGES, TEXTS, Words, choose
+from dashboard.common.texts import TEXTS, Words, choose
 from dashboard.common.verdict_texts import VERDICTS
+from monitor.common.languages import LANGUAGES
 from monitor.diagnosis import verdicts
 from monitor.health.snapshot import Override, State
 from router.balancing.ejection import Cause

@@ -3,8 +3,9 @@
 import pytest
 
 from monitor.diagnosis.confidence import CONFIRMED, Confidence
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import NORMAL
-from monitor.probes.trial_results import Finding, Level, Role
+from monitor.probes.trial_results import Role
 from tests.testkit.endpoint import hello, trial
 
 OK = trial(Role.target, hello())

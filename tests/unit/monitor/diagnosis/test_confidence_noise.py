@@ -5,8 +5,9 @@ from random import Random
 import pytest
 
 from monitor.diagnosis.confidence import Confidence
+from monitor.diagnosis.finding import Level
 from monitor.diagnosis.timing import NORMAL
-from monitor.probes.trial_results import Level, Role, Trial
+from monitor.probes.trial_results import Role, Trial
 from tests.testkit.endpoint import PretendEndpoint, experiment, hello, trial
 
 PATHS = 1000

@@ -10,9 +10,9 @@ from monitor.diagnosis.dns import (
     judge_resolvers,
     usable_addresses,
 )
+from monitor.diagnosis.finding import Level
 from monitor.diagnosis.timing import NORMAL
 from monitor.probes.results import DnsObservation, DnsReply
-from monitor.probes.trial_results import Level
 
 TRUE, OTHER, STRANGE = "93.184.216.34", "93.184.216.35", "8.7.198.46"
 LOCAL, DOH = "system", "https://dns.example/dns-query"

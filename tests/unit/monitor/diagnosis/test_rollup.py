@@ -3,6 +3,8 @@
 import pytest
 
 from monitor.diagnosis.certificates import days_left, ends_soon
+from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.rollup import (
     PathFinding,
     cdn_findings,
@@ -12,7 +14,6 @@ from monitor.diagnosis.rollup import (
     parent_of,
     suspected_parents,
 )
-from monitor.probes.trial_results import Finding, Level
 
 OK = Finding("ok", ok=1.0)
 SNI = Finding("sni_block_rst", Level.confirmed, 0.99, 0.01)
@@ -40,7 +41,7 @@ def test_a_mirror_without_a_working_path_has_the_verdict_that_most_of_them_share
     ]
     finding = mirror_finding(paths)
     assert (finding.verdict, finding.level) == ("sni_block_rst", Level.confirmed)
-    assert finding.evidence == ("None of its 3 paths works.",)
+    assert finding.evidence == (Code.no_path_works(count=3),)
     assert mirror_finding([path("a", "1", REFUSED)]) is REFUSED
     assert mirror_finding([]).verdict == "unknown"
 

@@ -7,13 +7,14 @@ import pytest
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import Family, MetricRegistry
 from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.reactions import reaction_to
 from monitor.engine.mirror_state import MirrorState, identity
 from monitor.engine.prober import Probe
 from monitor.health.snapshot import Override, State
 from monitor.health.state_machine import we_are_blind
 from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence, Way
-from monitor.probes.trial_results import Finding
 
 OK = Meaning("ok", True)
 LIMITED = Meaning("upstream_rate_limited", True, "it limits the rate of probes (429)")
@@ -139,7 +140,7 @@ def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
     for name in ("api.example.com", "alt.example.org"):
         watch.ways.resolved(name, ("192.0.2.1",), 0.0)
     blocked = watch.ways.path(Way("api.example.com", "192.0.2.1"))
-    blocked.judged("sni_block_rst", "confirmed", ("reset twice",))
+    blocked.judged("sni_block_rst", "confirmed", (Code.passed(),))
     blocked.hold(600.0)
     watch.ways.path(Way("alt.example.org", "192.0.2.1")).succeeded(1.0)
     watch.last_probe = 1.0
@@ -147,7 +148,7 @@ def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
     assert (change.state, change.verdict) == (State.degraded, "sni_block_rst")
     health = watch.health()
     assert health.in_rotation
-    assert health.evidence == ("reset twice",)
+    assert health.evidence == (Code.passed(),)
     assert [(p.hostname, p.usable) for p in health.paths] == [
         ("alt.example.org", True),
         ("api.example.com", False),
@@ -161,7 +162,7 @@ def test_a_refused_key_and_a_slow_mirror_are_degraded_and_say_so(watch):
     assert give(watch, OK, 1).verdict == "upstream_key_invalid"
     assert watch.health().key_refused
     watch.key_verdict = ""
-    slow = Finding("throttled", evidence=("2 KB/s",))
+    slow = Finding("throttled", evidence=(Code.speed_constant(),))
     assert watch.weigh(slow, reaction_to("throttled"))
     assert not watch.weigh(slow, reaction_to("throttled"))
     give(watch, OK, 2)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.common.config import MirrorConfig
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.timing import NORMAL
 from monitor.engine.paths import (
     FORGET,
@@ -21,7 +22,6 @@ from monitor.engine.paths import (
 from monitor.health.paths import Path
 from monitor.health.snapshot import Standing
 from monitor.probes.results import DnsObservation, DnsReply, Way
-from monitor.probes.trial_results import Finding
 
 OWN, ALT = "own.test", "alt.test"
 MIRROR = MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,))

@@ -11,6 +11,8 @@ import pytest
 from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import REACTIONS, Scope
 from monitor.diagnosis.timing import NORMAL
 from monitor.diagnosis.verdicts import GLOSSARY
@@ -24,7 +26,6 @@ from monitor.health.paths import Path, in_order, usable_ones
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import MirrorHealth, Standing, State, endpoint_of
 from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, Way
-from monitor.probes.trial_results import Finding, Level
 
 OWN, ALT, NEAR, FAR = "own.test", "alt.test", "192.0.2.1", "198.51.100.1"
 MIRROR = MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,), addresses=(NEAR, FAR))
@@ -135,10 +136,10 @@ def test_what_was_confirmed_is_not_forgotten_over_the_next_cut_handshake() -> No
     place = Place()
     for path in place.watch.ways:
         path.failed(NOW, "tls_reset")
-    place.path(OWN, NEAR).judged("sni_block_rst", "confirmed", ("so it was",))
+    place.path(OWN, NEAR).judged("sni_block_rst", "confirmed", (Code.passed(),))
     health = place.hear("tls_reset")
     assert (health.state, health.verdict) == (State.down, "sni_block_rst")
-    assert health.evidence == ("so it was",)
+    assert health.evidence == (Code.passed(),)
     assert "blocked on the path (likely)" in health.detail
 
 

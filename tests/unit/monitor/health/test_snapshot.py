@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from monitor.diagnosis.evidence import Code
 from monitor.health.snapshot import (
     HealthBoard,
     HealthSnapshot,
@@ -51,8 +52,13 @@ def test_what_has_been_probed_is_believed_at_once() -> None:
 
 
 def test_a_snapshot_survives_the_way_to_a_worker() -> None:
-    path = PathHealth("a.test", "192.0.2.1", Standing.held, False, "tls_reset", until=9.0)
-    mirror = MirrorHealth("a", State.up, paths=(path,), weight=0.2, freezes_streams=True)
+    cut = Code.sent_no_name(end=Code.end_cut_after(how=Code.cut_reset(), ms=12.5))
+    path = PathHealth(
+        "a.test", "192.0.2.1", Standing.held, False, "tls_reset", until=9.0, evidence=(cut,)
+    )
+    mirror = MirrorHealth(
+        "a", State.up, paths=(path,), weight=0.2, freezes_streams=True, evidence=(cut, cut)
+    )
     snapshot = HealthSnapshot(3, 1.0, "x", {"a": mirror}, {"192.0.2.1:443": 9.0})
     assert HealthSnapshot.from_json(json.loads(json.dumps(snapshot.to_json()))) == snapshot
 

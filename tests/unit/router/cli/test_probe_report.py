@@ -5,6 +5,8 @@ import json
 import pytest
 
 from monitor.common.config import MirrorConfig
+from monitor.diagnosis.evidence import Code
+from monitor.diagnosis.finding import Finding, Level
 from monitor.engine.diagnose import Inspection
 from monitor.probes.results import (
     DnsObservation,
@@ -16,7 +18,6 @@ from monitor.probes.results import (
     TlsEvidence,
     Way,
 )
-from monitor.probes.trial_results import Finding, Level
 from router.cli.probe_report import (
     across,
     certificate_text,
@@ -124,7 +125,14 @@ def test_what_resolvers_said_stands_in_the_table():
             DnsObservation("udp://192.0.2.53", "a.example", None, 0.02, (reply,)),
         ),
     )
-    poisoned = Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, evidence=("Because.",))
+    poisoned = Finding(
+        "dns_poisoned",
+        Level.suspected,
+        0.9,
+        0.05,
+        0.05,
+        evidence=(Code.as_written(text="Because."),),
+    )
     seen = inspection(good("a.example", "203.0.113.1"), resolutions=[resolution], dns=(poisoned,))
     rows = rows_of(seen, NOW)
     assert rows[0].cells == (

@@ -1,0 +1,290 @@
+"""Evidence for a verdict: codes with parameters, and the catalogue of their texts.
+
+Diagnosis names what was observed by a code; people read it in their language, from the one table
+below. The code and the names of its parameters are the same in both languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, unique
+from typing import Any, TypeAlias, cast
+
+from monitor.common.languages import Language, Text
+
+Value: TypeAlias = "str | int | float | Evidence | tuple[Value, ...]"
+"""A name, a number, a part of the sentence that is evidence of its own, or several of them."""
+_COMMA = Text("、", ", ")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One observation; made by calling its code."""
+
+    code: str
+    values: tuple[tuple[str, Value], ...] = ()
+    """The parameters by name."""
+
+    def __str__(self) -> str:
+        return self.said("en")
+
+    def said(self, language: Language) -> str:
+        """The sentence, or part of one, in a language."""
+        values = {name: _shown(value, language) for name, value in self.values}
+        return Code[self.code].value.said(language).format(**values)
+
+    @classmethod
+    def from_json(cls, data: Any) -> Evidence:
+        """Evidence as `dataclasses.asdict` wrote it; a sentence, as earlier releases sent them,
+        stays as it is."""
+        if isinstance(data, str):
+            return Code.as_written(text=data)
+        return cls(data["code"], tuple((name, _from_json(value)) for name, value in data["values"]))
+
+
+def _from_json(value: Any) -> Value:
+    if isinstance(value, Mapping):
+        return Evidence.from_json(value)
+    return tuple(map(_from_json, value)) if isinstance(value, list) else cast(Value, value)
+
+
+def _shown(value: Value, language: Language) -> str | int | float:
+    if isinstance(value, Evidence):
+        return value.said(language)
+    if isinstance(value, tuple):
+        return _COMMA.said(language).join(str(_shown(each, language)) for each in value)
+    return value
+
+
+@unique
+class Code(Enum):
+    """The catalogue: every kind of evidence with its texts, Chinese and English."""
+
+    _value_: Text
+
+    # Trials
+
+    sent_name = Text("握手中带 {name} 时，{end}。", "With {name} in our hello {end}.")
+    sent_no_name = Text("握手中不带域名时，{end}。", "With no name in our hello {end}.")
+    sent_not_tls = Text("发送非 TLS 字节时，{end}。", "With bytes that are not TLS {end}.")
+    not_connected = Text("未能建立连接：{failure}。", "No connection came about: {failure}.")
+    after_the_wait = Text("等待之后：{trial}", "After the wait: {trial}")
+
+    # Ends of a trial, parts of the sentences above
+
+    end_not_connected = Text("未能建立连接：{failure}", "no connection came about: {failure}")
+    end_answered = Text("服务器有应答", "the server answers")
+    end_cut = Text("连接{how}", "the connection is {how}")
+    end_cut_after = Text("连接在 {ms:.0f} 毫秒后{how}", "the connection is {how} after {ms:.0f} ms")
+    cut_reset = Text("被重置", "reset")
+    cut_closed = Text("被关闭", "closed")
+    cut_silent = Text("没有任何回应", "met with silence")
+    cut_halfway = Text("中途断开", "cut off half-way")
+    cut_plain = Text("得到非 TLS 的应答", "answered with something that is not TLS")
+    cut_unknown = Text("因未知原因中断", "ended by an unknown fault")
+
+    # Block tests
+
+    network_in_doubt = Text(
+        "测试期间无法确认本机网络正常。",
+        "Our own network was not known to work while this was tried.",
+    )
+    name_answered = Text("{name} 有应答。", "{name} is answered.")
+    name_answered_now = Text("{name} 现在有应答。", "{name} is answered now.")
+    passed = Text("此前没有，现已恢复。", "It was not before; that has passed.")
+    control_unanswered = Text(
+        "对照域名在此处没有应答，不能作为对照。",
+        "The control name is not answered here and is of no use.",
+    )
+    control_of_no_use = Text(
+        "对照域名在此处不能作为对照：服务器可能拒绝所有未知域名。",
+        "The control name is of no use here: the server may refuse every unknown name.",
+    )
+    control_unproven = Text(
+        "{name} 此前在此处从未有过应答：对照意义不大。",
+        "{name} has not been answered here before: it compares with little.",
+    )
+    alert = Text(
+        "服务器拒绝为 {name} 建立 TLS（告警 {alert}）。",
+        "The server refuses TLS for {name} with alert {alert}.",
+    )
+    not_tls_answer = Text(
+        "对 TLS 握手的应答不是 TLS。", "Our TLS hello is answered with something that is not TLS."
+    )
+    cut_shortly_before = Text(
+        "同一地址与端口刚刚因被封锁的域名而中断。",
+        "The same address and port was cut off shortly before, after a blocked name.",
+    )
+    cut_within_handshake = Text(
+        "握手在收到服务器部分应答后中断。",
+        "The handshake was cut off after a part of the server's answer.",
+    )
+    after_effect_or_every_name = Text(
+        "可能是封锁的余波，也可能与域名无关：等待后重试。",
+        "That may be the after-effect of a block, or concern every name: wait and repeat.",
+    )
+    all_cut_since_target = Text(
+        "自测试目标域名后全部中断；此前对照域名有应答。",
+        "Everything is cut off since the target was tried; the control was answered before.",
+    )
+    no_residual = Text(
+        "随后对照域名仍有应答：没有残留封锁。",
+        "Right after it the control is answered again: no residual block.",
+    )
+    residual_passed = Text(
+        "随后对照域名在同一地址与端口也被中断，等待后又有应答：服务器不会这样。",
+        "Right after it the control is cut off too, on the same address and port, "
+        "and is answered again after the wait: servers do not do that.",
+    )
+    residual_so_far = Text(
+        "随后对照域名在同一地址与端口至今也被中断：服务器不会这样。",
+        "Right after it the control is cut off too, on the same address and port, "
+        "so far: servers do not do that.",
+    )
+    too_soon = Text(
+        "{after:.1f} 毫秒后中断，而往返需要 {round_trip:.1f} 毫秒：不可能由服务器发出。",
+        "It ended after {after:.1f} ms, a round trip takes {round_trip:.1f} ms: "
+        "the server cannot have sent that.",
+    )
+    no_path_works = Text("{count} 条路径均不可用。", "None of its {count} paths works.")
+    path_judged = Text("{address}：{sentence}。", "{address}: {sentence}.")
+
+    # Certificates
+
+    certificate = Text("属于 {names} 的证书", "a certificate for {names}")
+    certificate_by = Text(
+        "属于 {names} 的证书（由 {issuer} 签发）", "a certificate by {issuer} for {names}"
+    )
+    names_unreadable = Text("无法读取的域名", "names that we cannot read")
+    issuer_trusted = Text("受信任的机构", "a trusted authority")
+    wrong_certificate = Text(
+        "请求 {name} 时服务器出示{certificate}。",
+        "When asked for {name}, the server shows {certificate}.",
+    )
+    untrusted_certificate = Text(
+        "请求 {name} 时服务器出示{certificate}，其签发机构不受信任。",
+        "When asked for {name}, the server shows {certificate}, "
+        "from an authority that we do not trust.",
+    )
+    untrusted_certificate_now = Text(
+        "现在请求 {name} 时服务器出示{certificate}，其签发机构不受信任。",
+        "Now the server shows {certificate} when asked for {name}, "
+        "from an authority that we do not trust.",
+    )
+    untrusted_address = Text(
+        "该地址仅来自不可信的解析器；请求 {name} 时服务器出示{certificate}。",
+        "Only an untrusted resolver gave this address, and when asked for {name}, "
+        "the server shows {certificate}.",
+    )
+    verified_before = Text(
+        "此前由 {issuer} 签发的证书在此验证通过。",
+        "A certificate by {issuer} verified here before.",
+    )
+    refused_certificate = Text(
+        "证书未通过验证（OpenSSL 代码 {code}）。",
+        "OpenSSL refuses the certificate with code {code}.",
+    )
+    certificate_not_valid_yet = Text(
+        "证书未通过验证（OpenSSL 代码 {code}）：尚未生效，时钟是否有误？",
+        "OpenSSL refuses the certificate with code {code}. It is not valid yet: is a clock wrong?",
+    )
+    certificate_expired = Text(
+        "证书来自受信任的机构，但已过期。",
+        "The certificate is from a trusted authority, but has expired.",
+    )
+    certificate_expired_by = Text(
+        "证书（由 {issuer} 签发）来自受信任的机构，但已过期。",
+        "The certificate by {issuer} is from a trusted authority, but has expired.",
+    )
+    certificate_same = Text("与此前有效的证书相同。", "It is the same one that was valid before.")
+
+    # Throughput
+
+    slow = Text(
+        "最近 {count} 次传输的中位速度为 {speed:.1f} KB/s；通常为 {usual:.0f} KB/s。",
+        "The median of {count} transfers is {speed:.1f} KB/s; usual: {usual:.0f} KB/s.",
+    )
+    slow_without_past = Text(
+        "最近 {count} 次传输的中位速度为 {speed:.1f} KB/s；通常速度未知。",
+        "The median of {count} transfers is {speed:.1f} KB/s; usual: nothing known.",
+    )
+    others_slow = Text(
+        "同一时段没有其他镜像速度正常：可能是本机线路的问题。",
+        "No other mirror was as quick as usual meanwhile: it may be our own line.",
+    )
+    others_normal = Text(
+        "同一时段其他镜像速度正常。", "Other mirrors were as quick as usual in the same minutes."
+    )
+    speed_constant = Text(
+        "速度几乎不变，像是被限速。", "The speed hardly varies, as with a policer."
+    )
+    frozen = Text(
+        "最近 {of} 次较长的传输中有 {stopped} 次在 {least:.0f} 至 {most:.0f} KB 后停止。",
+        "{stopped} of the last {of} longer transfers stopped dead after "
+        "{least:.0f} to {most:.0f} KB.",
+    )
+
+    # Resolvers
+
+    addresses_and_more = Text("{addresses} 和另外 {count} 个", "{addresses} and {count} more")
+    known_forged = Text(
+        "{resolver} 给出 {addresses}，已知是伪造的。",
+        "{resolver} gives {addresses}, known to be forged.",
+    )
+    address_verified = Text(
+        "来自 {resolver} 的一个地址出示的证书验证通过。",
+        "An address from {resolver} shows a certificate that verifies.",
+    )
+    address_refused = Text(
+        "来自 {resolver} 的 {addresses} 出示错误的证书，且没有可信的解析器给出它。",
+        "{addresses} from {resolver} shows a wrong certificate, and no trusted resolver gives it.",
+    )
+    answered_twice = Text(
+        "向 {resolver} 的一次 {kind} 查询得到两次应答：{replies}。",
+        "One {kind} question to {resolver} was answered twice: {replies}.",
+    )
+    reply = Text("{ms:.0f} 毫秒后 {answer}", "{answer} after {ms:.0f} ms")
+    cannot_be_true = Text("{addresses} 不可能是真的。", "{addresses} cannot be true.")
+    not_public = Text(
+        "{resolver} 给出 {addresses}，公网服务器不会有这样的地址。",
+        "{resolver} gives {addresses}, which no public server has.",
+    )
+    trusted_gives_public = Text(
+        "可信的解析器给出公网地址。", "A trusted resolver gives public addresses."
+    )
+    as_trusted = Text(
+        "{resolver} 给出的与可信来源一致。", "{resolver} gives what a trusted source gives."
+    )
+    same_network = Text(
+        "{resolver} 给出同一网络的其他地址。",
+        "{resolver} gives other addresses of the same network.",
+    )
+    nothing_to_compare = Text(
+        "{resolver} 给出 {addresses}；没有可对照的结果。",
+        "{resolver} gives {addresses}; there is nothing to compare it with.",
+    )
+    differs_from_trusted = Text(
+        "{resolver} 给出 {addresses}，可信来源给出 {trusted}。",
+        "{resolver} gives {addresses}, a trusted source {trusted}.",
+    )
+    resolver_fails = Text("{resolver} 失败：{failure}。", "{resolver} fails: {failure}.")
+    trusted_answers = Text("可信的解析器有应答。", "A trusted resolver answers.")
+    trusted_fails = Text("可信的解析器也没有应答。", "No trusted resolver answers either.")
+    none_trusted = Text(
+        "没有配置可信的解析器，无法对照。",
+        "No trusted resolver is configured to compare it with.",
+    )
+
+    # Elsewhere
+
+    as_written = Text("{text}", "{text}")
+
+    def __call__(self, **values: Value) -> Evidence:
+        """The evidence of this code with its parameters."""
+        return Evidence(self.name, tuple(values.items()))
+
+
+def said(evidence: Sequence[Evidence], language: Language = "en") -> tuple[str, ...]:
+    """Each piece of evidence as a sentence."""
+    return tuple(each.said(language) for each in evidence)
