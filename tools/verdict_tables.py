@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monitor.diagnosis.reactions import REACTIONS, Reaction, Scope
-from monitor.diagnosis.verdicts import GLOSSARY
+from monitor.diagnosis.reactions import Reaction, Scope
+from monitor.diagnosis.verdicts import VERDICTS
 
 DOCUMENT = Path("docs/diagnosis.md")
 _CONCERNS = {
@@ -22,7 +22,7 @@ def verdicts() -> str:
     """Every verdict explained."""
     rows = [
         f"| `{verdict}`{' †' * entry.alive} | {entry.seen} | {entry.may_mean} |"
-        for verdict, entry in GLOSSARY.items()
+        for verdict, entry in VERDICTS.items()
     ]
     return "\n".join(["| verdict | what was seen | what it may mean |", "|---|---|---|", *rows])
 
@@ -30,8 +30,8 @@ def verdicts() -> str:
 def reactions() -> str:
     """The reactions; verdicts with one reaction share a row."""
     named: dict[Reaction, list[str]] = {}
-    for verdict, reaction in REACTIONS.items():
-        named.setdefault(reaction, []).append(f"`{verdict}`")
+    for verdict, entry in VERDICTS.items():
+        named.setdefault(entry.reaction, []).append(f"`{verdict}`")
     rows = [_row(", ".join(names), reaction) for reaction, names in named.items()]
     return "\n".join(["| after | concerns | held, s | mirrorgate |", "|---|---|---|---|", *rows])
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
-from dashboard.common.verdict_texts import VERDICTS
 from monitor.common.languages import LANGUAGES, Language
+from monitor.diagnosis.verdicts import VERDICTS
 
 TEXTS: Mapping[str, tuple[str, str]] = {
     "language.name": ("中文", "English"),
@@ -258,7 +258,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "The page cannot be made right now; please try again.",
     ),
     "error.home": ("前往状态页", "Go to the status page"),
-    **{f"verdict.{code}": words for code, words in VERDICTS.items()},
 }
 
 
@@ -275,7 +274,8 @@ class Words:
 
     def verdict(self, code: str) -> str:
         """Return the meaning of a verdict; empty for a code that has no words yet."""
-        return self(f"verdict.{code}") if code in VERDICTS else ""
+        verdict = VERDICTS.get(code)
+        return "" if verdict is None else verdict.words.said(self.language)
 
     def reason(self, code: str) -> str:
         """The reason of a ban in words; an operator's own words stay as they are."""

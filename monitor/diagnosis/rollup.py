@@ -12,8 +12,8 @@ from typing import TypeVar
 
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
-from monitor.diagnosis.reactions import Scope, reaction_to
-from monitor.diagnosis.verdicts import SNI_BLOCKS
+from monitor.diagnosis.reactions import Scope
+from monitor.diagnosis.verdicts import SNI_BLOCKS, reaction_to
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from monitor.diagnosis.reactions import reaction_to
+from monitor.diagnosis.verdicts import reaction_to
 from monitor.health.snapshot import MirrorHealth
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,10 @@ from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import Tasks, cancelled
 from monitor.diagnosis.finding import Finding
-from monitor.diagnosis.reactions import Reaction, reaction_to
+from monitor.diagnosis.reactions import Reaction
 from monitor.diagnosis.throughput import FLOOR, LARGE, SAMPLES, Sample, judge_throughput
 from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.diagnosis.verdicts import reaction_to
 from monitor.engine.canaries import Canaries
 from monitor.engine.key_checks import KeyCourse, check_key
 from monitor.engine.metrics import count_canary

@@ -14,9 +14,9 @@ from monitor.diagnosis.cdn import cdn_of
 from monitor.diagnosis.classify import UNKNOWN
 from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.finding import Finding, Level
-from monitor.diagnosis.reactions import Reaction, reaction_to
+from monitor.diagnosis.reactions import Reaction
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
-from monitor.diagnosis.verdicts import NAME_CUT, SNI_BLOCKS, told
+from monitor.diagnosis.verdicts import NAME_CUT, SNI_BLOCKS, reaction_to, told
 from monitor.engine.key_checks import REFUSALS
 from monitor.engine.paths import MirrorPaths
 from monitor.engine.prober import Probe

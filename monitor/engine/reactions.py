@@ -18,9 +18,9 @@ from monitor.diagnosis.certificates import judge_certificate
 from monitor.diagnosis.classify import could_be_ours, judge_step
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.finding import Finding, Level
-from monitor.diagnosis.reactions import Reaction, Scope, hold_after, reaction_to
+from monitor.diagnosis.reactions import Reaction, Scope, hold_after
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
-from monitor.diagnosis.verdicts import BLOCKS
+from monitor.diagnosis.verdicts import BLOCKS, reaction_to
 from monitor.engine import metrics
 from monitor.engine.anchors import Anchors
 from monitor.engine.block_tests import BlockTests, Case, Conclusion

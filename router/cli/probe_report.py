@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from dashboard.common.verdict_texts import VERDICTS
 from monitor.common.durations import roughly
 from monitor.diagnosis.block_test import TOO_LONG
 from monitor.diagnosis.cdn import share_fate
@@ -16,15 +15,13 @@ from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.evidence import said
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.interpret import came_of
-from monitor.diagnosis.reactions import Reaction, reaction_to
+from monitor.diagnosis.reactions import Reaction
 from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
-from monitor.diagnosis.verdicts import BLOCKS, GLOSSARY
+from monitor.diagnosis.verdicts import BLOCKS, VERDICTS, reaction_to
 from monitor.engine.diagnose import Inspection
 from monitor.probes.results import DnsObservation, Operation, PathResult, StepResult, TlsEvidence
 from monitor.probes.trial_results import Role, Trial
 from router.cli.console import aligned, plain
-
-_ENGLISH = 1
 
 
 def text_of(seen: Inspection, now: float) -> list[str]:
@@ -64,7 +61,7 @@ def summary(seen: Inspection) -> list[tuple[str, str]]:
     if sure := sureness(finding):
         lines.append(("sure", sure))
     if finding.verdict not in (BLOCKS | {"ok"}):
-        lines.append(("may mean", GLOSSARY[finding.verdict].may_mean.replace("`", "")))
+        lines.append(("may mean", VERDICTS[finding.verdict].may_mean.replace("`", "")))
     because = [*said(finding.evidence), *_in_common(seen), *_asides(seen)]
     lines += [("because" if not index else "", text) for index, text in enumerate(because)]
     if seen.cdn:
@@ -75,7 +72,7 @@ def summary(seen: Inspection) -> list[tuple[str, str]]:
 
 def words_of(verdict: str) -> str:
     """The verdict in English."""
-    return VERDICTS[verdict][_ENGLISH]
+    return VERDICTS[verdict].words.en
 
 
 def sureness(finding: Finding) -> str:
@@ -165,7 +162,7 @@ def json_of(seen: Inspection, now: float) -> dict[str, Any]:
         "ok": seen.ok,
         **_finding_json(finding),
         "meaning": words_of(finding.verdict),
-        "may_mean": GLOSSARY[finding.verdict].may_mean,
+        "may_mean": VERDICTS[finding.verdict].may_mean,
         "cdn": seen.cdn,
         "reaction": asdict(reaction_to(finding.verdict)),
         "steps": [_row_json(row) for row in rows_of(seen, now)],

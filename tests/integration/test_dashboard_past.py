@@ -9,17 +9,17 @@ import pytest
 from aiohttp import ClientSession
 
 from dashboard.common.texts import Words
-from dashboard.common.verdict_texts import VERDICTS
 from dashboard.public.app import build_public_app
 from dashboard.public.charts import HEIGHTS, bars, level
 from dashboard.public.incidents import page_after
+from monitor.diagnosis.verdicts import VERDICTS
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Past
 from monitor.health.uptime import Known
 from tests.testkit.dashboard_data import INCIDENTS, NOW, FakeSources, past
 from tests.testkit.dashboard_server import BROWSER, serving
 
-SNI = VERDICTS["sni_block_rst"]
+SNI = VERDICTS["sni_block_rst"].words
 ATOM = "{http://www.w3.org/2005/Atom}"
 
 

@@ -9,7 +9,7 @@ from monitor.common.metric_registry import Family, MetricRegistry
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding
-from monitor.diagnosis.reactions import reaction_to
+from monitor.diagnosis.verdicts import reaction_to
 from monitor.engine.mirror_state import MirrorState, identity
 from monitor.engine.prober import Probe
 from monitor.health.snapshot import Override, State

@@ -13,9 +13,9 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
-from monitor.diagnosis.reactions import REACTIONS, Scope
+from monitor.diagnosis.reactions import Scope
 from monitor.diagnosis.timing import NORMAL
-from monitor.diagnosis.verdicts import GLOSSARY
+from monitor.diagnosis.verdicts import VERDICTS, reaction_to
 from monitor.engine.alerts import Alerts
 from monitor.engine.anchors import Anchors
 from monitor.engine.metrics import FAMILIES
@@ -31,8 +31,8 @@ OWN, ALT, NEAR, FAR = "own.test", "alt.test", "192.0.2.1", "198.51.100.1"
 MIRROR = MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,), addresses=(NEAR, FAR))
 NOW = 1000.0
 RESOLVED = StepResult(Operation.resolve, None, 0.0)
-OF_PATHS = [v for v, r in REACTIONS.items() if r.scope not in (Scope.none, Scope.mirror)]
-OF_MIRRORS = [v for v, r in REACTIONS.items() if r.scope is Scope.mirror]
+OF_PATHS = [v for v in VERDICTS if reaction_to(v).scope not in (Scope.none, Scope.mirror)]
+OF_MIRRORS = [v for v in VERDICTS if reaction_to(v).scope is Scope.mirror]
 BY_SPEED = {"throttled", "byte_cap_freeze"}
 KEY_OF_NO_USE = {
     "upstream_key_invalid",
@@ -76,7 +76,7 @@ class Place:
 
     def hear(self, verdict: str, headers: dict[str, str] | None = None) -> MirrorHealth:
         """A probe of the mirror, all the way to its response."""
-        meaning = Meaning(verdict, verdict == "ok" or GLOSSARY[verdict].alive, "so it is")
+        meaning = Meaning(verdict, verdict == "ok" or VERDICTS[verdict].alive, "so it is")
         http = HttpAnswer(403, headers or {})
         last = StepResult(Operation.http_round_trip, None, 0.1, NEAR, http=http)
         probe = Probe(RESOLVED, (PathResult(NEAR, (last,), OWN),), meaning)
@@ -88,7 +88,7 @@ class Place:
 
 @pytest.mark.parametrize("verdict", OF_PATHS)
 def test_what_a_verdict_is_about_is_held_and_a_way_round_it_is_taken(verdict: str) -> None:
-    place, reaction = Place(), REACTIONS[verdict]
+    place, reaction = Place(), reaction_to(verdict)
     bad = place.path(OWN, NEAR)
     fellow = {
         Scope.path: None,
@@ -117,9 +117,9 @@ def test_what_a_verdict_is_about_is_held_and_a_way_round_it_is_taken(verdict: st
 
 @pytest.mark.parametrize("verdict", sorted(set(OF_MIRRORS) - BY_SPEED))
 def test_a_mirror_is_left_or_gets_less_or_does_not_lend_its_key(verdict: str) -> None:
-    place, reaction = Place(), REACTIONS[verdict]
+    place, reaction = Place(), reaction_to(verdict)
     health = place.hear(verdict)
-    alive = GLOSSARY[verdict].alive
+    alive = VERDICTS[verdict].alive
     assert health.state is (State.degraded if alive else State.down)
     assert health.in_rotation is alive
     assert health.weight == reaction.weight
@@ -154,7 +154,7 @@ def test_who_says_when_to_come_back_is_asked_again_then(verdict: str) -> None:
 
 @pytest.mark.parametrize("verdict", sorted(BY_SPEED))
 def test_a_mirror_that_is_slowed_down_gets_less(verdict: str) -> None:
-    place, reaction = Place(), REACTIONS[verdict]
+    place, reaction = Place(), reaction_to(verdict)
     assert place.watch.weigh(Finding(verdict), reaction)
     health = place.hear("ok")
     assert (health.state, health.verdict) == (State.degraded, verdict)
@@ -172,9 +172,9 @@ def test_where_long_answers_stop_dead_another_network_is_taken_if_there_is_one()
     assert {path.address for path in place.usable()} == {FAR}
 
 
-@pytest.mark.parametrize("verdict", [v for v, r in REACTIONS.items() if r.scope is Scope.none])
+@pytest.mark.parametrize("verdict", [v for v in VERDICTS if reaction_to(v).scope is Scope.none])
 def test_what_concerns_nothing_of_a_mirror_leaves_it_in_use(verdict: str) -> None:
-    place, reaction = Place(), REACTIONS[verdict]
+    place, reaction = Place(), reaction_to(verdict)
     assert (reaction.weight, reaction.streaming, reaction.quarantine) == (1.0, 1.0, False)
     if reaction.hold:  # forged addresses: the one that showed it is dropped
         place.reactions.react(place.watch, place.path(OWN, NEAR), Finding(verdict))
@@ -184,15 +184,15 @@ def test_what_concerns_nothing_of_a_mirror_leaves_it_in_use(verdict: str) -> Non
         assert not reaction.alert
 
 
-@pytest.mark.parametrize("verdict", REACTIONS)
+@pytest.mark.parametrize("verdict", VERDICTS)
 def test_the_operator_is_told_once(verdict: str, caplog: pytest.LogCaptureFixture) -> None:
     alerts, bad = Alerts(), MirrorHealth("a", verdict=verdict)
     with caplog.at_level(logging.WARNING):
         assert alerts.see(bad) == alerts.see(bad)
-        assert len(caplog.records) == REACTIONS[verdict].alert
+        assert len(caplog.records) == reaction_to(verdict).alert
         alerts.see(MirrorHealth("a", verdict="ok"))
         alerts.see(bad)
-    assert len(caplog.records) == 2 * REACTIONS[verdict].alert
+    assert len(caplog.records) == 2 * reaction_to(verdict).alert
 
 
 def answer(status: int, address: str, hostname: str = OWN, **headers: str) -> PathResult:
