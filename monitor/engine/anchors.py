@@ -103,10 +103,14 @@ class ResolverWitness:
         self._asked = float("-inf")
         self._asking = asyncio.Lock()
         self._silent = False
-        self.names: Sequence[str] = ()
+        self._names: Sequence[str] = ()
 
     def __repr__(self) -> str:
-        return f"<ResolverWitness {', '.join(self.names)}>"
+        return f"<ResolverWitness {', '.join(self._names)}>"
+
+    def configure(self, names: Sequence[str]) -> None:
+        """Ask about these control names."""
+        self._names = names
 
     @property
     def silent(self) -> bool:
@@ -122,9 +126,9 @@ class ResolverWitness:
     async def ask(self) -> None:
         """Ask now, unless that was done within a second; whoever asks meanwhile waits for it."""
         async with self._asking:
-            if not self.names or self._monotonic() - self._asked < _PAUSE:
+            if not self._names or self._monotonic() - self._asked < _PAUSE:
                 return
-            told = await asyncio.gather(*(self._answers(name, TIMEOUT) for name in self.names))
+            told = await asyncio.gather(*(self._answers(name, TIMEOUT) for name in self._names))
             self._asked = self._monotonic()
             if any(told):
                 self.heard()
@@ -133,5 +137,5 @@ class ResolverWitness:
                 log.error(
                     "the local resolver does not answer, not even about %s: mirrors whose names "
                     "it should resolve are unknown",
-                    ", ".join(self.names),
+                    ", ".join(self._names),
                 )

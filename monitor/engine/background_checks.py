@@ -98,12 +98,12 @@ class BackgroundChecks:
         watch = self._watches.get(mirror_id)
         if watch is None:
             return
-        before, watch.models = watch.models, self._periodic_checks.models(mirror_id)
+        listed = watch.learn_models(self._periodic_checks.models(mirror_id))
         finding, reaction = self._periodic_checks.reaction(mirror_id)
         if watch.weigh(finding, reaction):
             self._burdened(watch, finding)
             self._touched(mirror_id)
-        elif watch.models != before:
+        elif listed:
             self._touched(mirror_id)
 
     async def stop(self) -> None:
@@ -135,7 +135,7 @@ class BackgroundChecks:
 
     def _key_checked(self, mirror_id: str, verdict: str) -> None:
         if (watch := self._watches.get(mirror_id)) is not None:
-            watch.key_verdict = verdict
+            watch.key_checked(verdict)
             self.weigh(mirror_id)
             self._touched(mirror_id)
 

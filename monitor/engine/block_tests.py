@@ -225,7 +225,7 @@ class BlockTestRunner:
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.controls = tuple(controls)
+        self._controls = tuple(controls)
         """`monitor.sni.control`, which may change; without any, nothing is examined."""
         self._contexts = contexts
         self._quarantine = quarantine
@@ -240,6 +240,15 @@ class BlockTestRunner:
         self._monotonic = monotonic
         self._sleep = sleep
         self._busy: set[str] = set()
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The control names as they are now."""
+        return self._controls
+
+    def configure(self, controls: Sequence[str]) -> None:
+        """Take other control names, also for what runs."""
+        self._controls = tuple(controls)
 
     def is_busy(self, address: str, port: int) -> bool:
         """True if an experiment runs on this endpoint."""
@@ -276,7 +285,7 @@ class BlockTestRunner:
     ) -> tuple[list[Trial], str]:
         trials: list[Trial] = []
         while len(trials) < MOST_TRIALS:
-            if not self.controls:
+            if not self._controls:
                 return trials, "there is no control name"
             step = next_step(
                 trials,
@@ -285,13 +294,13 @@ class BlockTestRunner:
                 self._pace,
                 triggered=triggered,
                 patient=patient,
-                controls=self.controls,
+                controls=self._controls,
             )
             if isinstance(step, Done):
                 return trials, step.why
             if not await self._wait_for(step, trials, subject, patient):
                 return trials, "it is not allowed to go on for now"
-            if step.control and step.control not in self.controls:
+            if step.control and step.control not in self._controls:
                 continue  # a reload has replaced it during the wait
             trial = await self._try(step, subject, timeouts)
             trials.append(trial)

@@ -50,41 +50,36 @@ class MirrorState:
         monotonic: float = 0.0,
     ) -> None:
         self.mirror = mirror
-        self.machine = HealthMachine(rise, fall, now)
         self.ways = MirrorPaths(mirror, pace, monotonic)
-        self.last_probe: float | None = None
-        self.could_be_ours = False
-        """True if the last probe failed for what may be our own network's fault."""
-        self.doubtful_since = 0.0
-        """When that began, on the monotonic clock."""
-        self.weight = 1.0
-        self.freezes_streams = False
-        self.key_verdict = ""
-        """Why its own key is of no use; "" while it may be used."""
-        self.models: tuple[str, ...] = ()
-        """What it lists for its own key; empty: not known."""
-        self.evidence: tuple[Evidence, ...] = ()
-        self.rest_until = float("-inf")
-        """Until when it is not asked, on the monotonic clock."""
-        self.rests_taken = 0
-        """Times in a row that it was left in peace."""
-        self._burden = Finding(UNKNOWN)
-        """What is known of its speed."""
+        self._machine = HealthMachine(rise, fall, now)
+        self._last_probe: float | None = None
         self._seen = 0.0
         """When it was probed last, by a clock that never jumps."""
         self._state = State.unknown
         self._since = now
         self._meaning = _UNSEEN
+        self._evidence: tuple[Evidence, ...] = ()
+        self._latency = Latency()
+        self._network = ""
+        self._could_be_ours = False
+        self._asked_others_at = 0.0
+        self._weight = 1.0
+        self._freezes_streams = False
+        self._burden = Finding(UNKNOWN)
+        """What is known of its speed."""
+        self._key_verdict = ""
+        """Why its own key is of no use; "" while it may be used."""
         self._refuses_all = False
         """True if probes without a key are told that no key is of use there."""
-        self._latency = Latency()
-        self.network = ""
-        """The content delivery network that was seen, or ""."""
+        self._models: tuple[str, ...] = ()
+        """What it lists for its own key; empty: not known."""
+        self._rest_until = float("-inf")
+        self._rests_taken = 0
         self._wish = Override.use
         self._wish_until: float | None = None
 
     def __repr__(self) -> str:
-        return f"<MirrorWatch {self.mirror.id} {self._state} {self._meaning.verdict}>"
+        return f"<MirrorState {self.mirror.id} {self._state} {self._meaning.verdict}>"
 
     def health(
         self,
@@ -93,7 +88,7 @@ class MirrorState:
     ) -> MirrorHealth:
         """Return the health that is shown; `held` tells of quarantined addresses, `wall` turns our
         clock into the world's."""
-        paths = shown(tuple(self.ways), held, wall) if self.last_probe is not None else ()
+        paths = shown(tuple(self.ways), held, wall) if self._last_probe is not None else ()
         ends = [path.not_after for path in paths if path.not_after is not None]
         return MirrorHealth(
             id=self.mirror.id,
@@ -103,17 +98,17 @@ class MirrorState:
             wish=self._wish,
             wish_until=self._wish_until,
             paths=paths,
-            weight=min(self.weight, reaction_to(self._meaning.verdict).weight),
-            freezes_streams=self.freezes_streams,
-            key_refused=bool(self.key_verdict) or self._refuses_all,
-            models=self.models,
+            weight=min(self._weight, reaction_to(self._meaning.verdict).weight),
+            freezes_streams=self._freezes_streams,
+            key_refused=bool(self._key_verdict) or self._refuses_all,
+            models=self._models,
             latency=self._latency,
-            last_probe=self.last_probe,
-            cdn_detected=self.network,
+            last_probe=self._last_probe,
+            cdn_detected=self._network,
             tls_not_after=min(ends, default=None),
             dns=self._dns(),
             detail="" if self._state is State.up else self._meaning.sentence,
-            evidence=self.evidence,
+            evidence=self._evidence,
         )
 
     def _dns(self) -> str:
@@ -121,12 +116,42 @@ class MirrorState:
         verdict = own.finding.verdict if own is not None else OK
         return verdict if reaction_to(verdict).score else OK
 
+    @property
+    def network(self) -> str:
+        """The content delivery network that was seen, or ""."""
+        return self._network
+
+    @property
+    def could_be_ours(self) -> bool:
+        """True if the last probe failed for what may be our own network's fault."""
+        return self._could_be_ours
+
+    @property
+    def asked_others_at(self) -> float:
+        """When the other mirrors were asked because of that, on the monotonic clock."""
+        return self._asked_others_at
+
+    @property
+    def in_transition(self) -> bool:
+        """True if the last result spoke against the state, so that the next should come soon."""
+        return self._machine.in_transition
+
+    @property
+    def rest_until(self) -> float:
+        """Until when it is left in peace, on the monotonic clock."""
+        return self._rest_until
+
+    @property
+    def rests_taken(self) -> int:
+        """Times in a row that it was left in peace."""
+        return self._rests_taken
+
     def take(self, probe: Probe, now: float, monotonic: float) -> None:
         """Take the facts of a probe; they do not say yet what the mirror's state is."""
-        self.last_probe, self._seen = now, monotonic
+        self._last_probe, self._seen = now, monotonic
         if (path := probe.best) is not None:
             self._latency = latency_of(self.mirror, probe, path)
-            self.network = self.network_of(path) or self.network
+            self._network = self.network_of(path) or self._network
 
     def network_of(self, path: PathResult) -> str:
         """The content delivery network that a probe shows, or ""."""
@@ -153,26 +178,26 @@ class MirrorState:
         The verdict goes with the state: a single bad result does not change what is said of a
         mirror that is up, nor a good one what is said of one that is down.
         """
-        flipped = self.machine.observe(meaning.alive, now)
-        agrees = self.machine.state is (State.up if meaning.alive else State.down)
-        if agrees or self.machine.state is State.unknown:
+        flipped = self._machine.observe(meaning.alive, now)
+        agrees = self._machine.state is (State.up if meaning.alive else State.down)
+        if agrees or self._machine.state is State.unknown:
             self._meaning = self._shaded(meaning)
             self._refuses_all = meaning.verdict in REFUSALS
         return flipped
 
     def _shaded(self, meaning: Meaning) -> Meaning:
         """Verdict on a mirror that answers, but not in every way in which it should."""
-        self.evidence = ()
+        self._evidence = ()
         if meaning.verdict != OK:
             return meaning if meaning.alive else self._proven(meaning)
         own = in_order(path for path in self.ways if path.place == 0)
         if own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold:
-            self.evidence = own[0].evidence
+            self._evidence = own[0].evidence
             return Meaning(own[0].verdict, True, "it is reached under another name")
-        if self.key_verdict:
-            return Meaning(self.key_verdict, True, "its own key is of no use there")
+        if self._key_verdict:
+            return Meaning(self._key_verdict, True, "its own key is of no use there")
         if self._burden.verdict not in (OK, UNKNOWN):
-            self.evidence = self._burden.evidence
+            self._evidence = self._burden.evidence
             return Meaning(self._burden.verdict, True, "longer answers are slow, or stop")
         return meaning
 
@@ -182,7 +207,7 @@ class MirrorState:
         for path in in_order(self.ways):
             confirmed = path.level == Level.confirmed and path.verdict in SNI_BLOCKS
             if path.verdict == meaning.verdict or (confirmed and meaning.verdict in NAME_CUT):
-                self.evidence = path.evidence
+                self._evidence = path.evidence
                 same = path.verdict == meaning.verdict
                 return meaning if same else Meaning(path.verdict, False, told(path.verdict))
         return meaning
@@ -199,19 +224,55 @@ class MirrorState:
 
     def weigh(self, finding: Finding, reaction: Reaction) -> bool:
         """Take what is known of its speed; True if that changes anything."""
-        before = (self.weight, self.freezes_streams, self._burden)
-        self.weight, self.freezes_streams = reaction.weight, reaction.streaming < 1.0
+        before = (self._weight, self._freezes_streams, self._burden)
+        self._weight, self._freezes_streams = reaction.weight, reaction.streaming < 1.0
         self._burden = finding
-        return before != (self.weight, self.freezes_streams, self._burden)
+        return before != (self._weight, self._freezes_streams, self._burden)
 
-    def configure(self, mirror: MirrorConfig, monotonic: float) -> None:
+    def key_checked(self, verdict: str) -> None:
+        """Its own key was tried; `verdict`: why it is of no use, or "".
+
+        The next result is judged by it.
+        """
+        self._key_verdict = verdict
+
+    def learn_models(self, models: tuple[str, ...]) -> bool:
+        """Take the models that it lists for its own key; True if that changes anything."""
+        before, self._models = self._models, models
+        return models != before
+
+    def configure(self, mirror: MirrorConfig, rise: int, fall: int, monotonic: float) -> None:
         """Take new settings."""
         self.mirror = mirror
+        self._machine.configure(rise, fall)
         self.ways.configure(mirror, monotonic)
 
-    def rests(self, monotonic: float) -> bool:
+    def suspect_us(self, ours: bool) -> bool:
+        """Note whether the last probe failed for what may be our own network's fault; True if
+        it did, and the one before did not."""
+        before, self._could_be_ours = self._could_be_ours, ours
+        return ours and not before
+
+    def others_asked(self, monotonic: float) -> None:
+        """The other mirrors are asked whether they fail in the same way."""
+        self._asked_others_at = monotonic
+
+    def rest(self, until: float) -> None:
+        """Leave it in peace until then; each time in a row counts."""
+        self._rest_until = until
+        self._rests_taken += 1
+
+    def wake(self) -> None:
+        """Probe it as soon as that is due, however long it was to be left in peace."""
+        self._rest_until = float("-inf")
+
+    def forget_rests(self) -> None:
+        """It does not refuse us any more: the next rest is a first one again."""
+        self._rests_taken = 0
+
+    def is_resting(self, monotonic: float) -> bool:
         """True if it is to be left in peace for now; what is known of it stays."""
-        if monotonic >= self.rest_until:
+        if monotonic >= self._rest_until:
             return False
         self.still_there(monotonic)
         return True
@@ -223,7 +284,7 @@ class MirrorState:
     @property
     def is_down(self) -> bool:
         """True if it is believed to be down."""
-        return self.machine.state is State.down
+        return self._machine.state is State.down
 
     @property
     def wants_another(self) -> bool:
@@ -233,7 +294,7 @@ class MirrorState:
     def blind(self, now: float, meaning: Meaning | None = None) -> bool:
         """Nothing can be said of it at present; True if it was known before."""
         self._meaning, self._refuses_all = meaning or _UNSEEN, False
-        return self.machine.blind(now)
+        return self._machine.blind(now)
 
     def set_wish(self, wish: Override, until: float | None) -> None:
         """Set the operator's override."""
@@ -249,7 +310,7 @@ class MirrorState:
 
     def is_stale(self, limit: float) -> bool:
         """True if something is known, but from before `limit` on the monotonic clock."""
-        return self.machine.state is not State.unknown and self._seen < limit
+        return self._machine.state is not State.unknown and self._seen < limit
 
     def refresh(self, now: float, vantage: str, flipped: bool = False) -> Transition | None:
         """Bring what is shown in line; the change of state that this was, if any.
@@ -260,7 +321,7 @@ class MirrorState:
         if state is self._state:
             return None
         self._state = state
-        self._since = max(self.machine.since, self._since) if flipped else now
+        self._since = max(self._machine.since, self._since) if flipped else now
         return Transition(
             self.mirror.id,
             self._since,
@@ -277,9 +338,9 @@ class MirrorState:
     def _shown(self) -> State:
         if self._wish is Override.maintenance:
             return State.maintenance
-        if self.machine.state is State.up and self._meaning.verdict != OK:
+        if self._machine.state is State.up and self._meaning.verdict != OK:
             return State.degraded
-        return self.machine.state
+        return self._machine.state
 
 
 def latency_of(mirror: MirrorConfig, probe: Probe, path: PathResult) -> Latency:

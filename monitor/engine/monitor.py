@@ -71,7 +71,6 @@ class Monitor:
         self._board = board
         self._tasks = tasks = tasks or Tasks(totals)
         self.history = History(store, board.current.vantage, totals, clock, monotonic, tasks)
-        self.history.retention = config.retention
         self._totals = totals
         self._on_change = on_change
         self._probed = probed
@@ -118,7 +117,7 @@ class Monitor:
             monotonic,
             tasks,
         )
-        self._reactions.block_tests = self._block_tests
+        self._reactions.examine_with(self._block_tests)
         self._turns = ProbeCycles(
             self._prober, quarantine, care, self._block_tests.is_busy, monotonic
         )
@@ -152,18 +151,19 @@ class Monitor:
         self._use(config)
 
     def _use(self, config: MonitorConfig) -> None:
-        self._config = self._reactions.config = config
-        self.history.retention = config.retention
-        self._runner.controls = config.sni.control
+        self._config = config
+        self._reactions.configure(config)
+        self.history.configure(config.retention)
+        self._runner.configure(config.sni.control)
         self._anchors.configure(config.anchors)
-        self._resolver.names = config.sni.control
-        self._judge.interval = config.interval
+        self._resolver.configure(config.sni.control)
+        self._judge.configure(config.interval)
 
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
-        self._judge.wishes = await self._store.wishes()
-        before = await self.history.start()
-        self._judge.before = {i: state for i, state in before.items() if i in self._mirrors}
+        wishes, before = await self._store.wishes(), await self.history.start()
+        known = {i: state for i, state in before.items() if i in self._mirrors}
+        self._judge.start(wishes, known)
         for mirror in self._mirrors.values():
             self._watch(mirror)
         self._publish_all()
@@ -210,16 +210,13 @@ class Monitor:
         if mirror_id not in self._watches:
             raise KeyError(mirror_id)
         await self._store.set_wish(mirror_id, wish, until, by, self._clock())
-        self._judge.wishes[mirror_id] = (wish, until)
-        if (watch := self._watches.get(mirror_id)) is not None:
-            watch.set_wish(wish, until)
-            self._judge.refresh(watch, self._clock())
-            self._show(watch)
+        if self._judge.set_wish(mirror_id, wish, until, self._clock()):
+            self._show(self._watches[mirror_id])
 
     def suspect(self, mirror_id: str) -> None:
         """Traffic failed on a mirror: probe it at once, at most once a second."""
         if (watch := self._watches.get(mirror_id)) is not None:
-            watch.rest_until = float("-inf")
+            watch.wake()
         self._schedule.suspect(mirror_id)
 
     def hear(self, news: Mapping[str, Any]) -> None:
@@ -238,10 +235,8 @@ class Monitor:
             watch = self._watches[mirror.id] = MirrorState(
                 mirror, rise, fall, self._clock(), pace=self._pace, monotonic=self._monotonic()
             )
-            watch.set_wish(*self._judge.wishes.get(mirror.id, (Override.use, None)))
-            self._judge.end_wishes(watch, self._clock())
-        watch.configure(mirror, self._monotonic())
-        watch.machine.rise, watch.machine.fall = rise, fall
+            self._judge.begin(watch, self._clock())
+        watch.configure(mirror, rise, fall, self._monotonic())
         self._judge.refresh(watch, self._clock())
 
     def _forget(self, mirror_id: str) -> None:
@@ -258,7 +253,7 @@ class Monitor:
 
     async def _probe(self, mirror_id: str) -> bool:
         watch = self._watches[mirror_id]
-        if watch.rests(self._monotonic()):
+        if watch.is_resting(self._monotonic()):
             return False
         config = self._config
         rhythm = ProbeTiming.of(config, self._pace)

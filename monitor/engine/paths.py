@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from monitor.common.config import MirrorConfig
 from monitor.common.names import names_of
@@ -45,6 +45,19 @@ class Name:
     """What its resolvers' answers mean."""
     chain: tuple[str, ...] = ()
     """The aliases that it leads over."""
+
+    def moved(self, place: int) -> None:
+        """It has another place in the configuration."""
+        self.place = place
+
+    def resolved(self, now: float) -> None:
+        """It was resolved."""
+        self.resolved_at = now
+
+    def judged(self, finding: Finding, observations: Iterable[DnsObservation]) -> None:
+        """Meaning of the answers of its resolvers."""
+        self.finding = finding
+        self.chain = next((seen.chain for seen in observations if seen.chain), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +97,10 @@ class MirrorPaths:
             for place, hostname in enumerate(names)
         }
         for place, hostname in enumerate(names):
-            self.names[hostname].place = place
+            self.names[hostname].moved(place)
         self._paths = {w: p for w, p in self._paths.items() if w.hostname in self.names}
         for path in self._paths.values():
-            path.place = self.names[path.hostname].place
+            path.moved(self.names[path.hostname].place)
         if mirror.addresses:
             for hostname in names:
                 self.resolved(hostname, mirror.addresses, now)
@@ -130,16 +143,13 @@ class MirrorPaths:
         name = self.names.get(hostname)
         if name is None:
             return
-        name.resolved_at = now
+        name.resolved(now)
         for address in list(addresses)[:MAX_PER_NAME]:
             way = Way(hostname, address)
             path = self._paths.get(way)
             if path is None:
                 path = self._paths[way] = Path(hostname, address, name.place)
-            path.seen = now
-            believed = trusted is None or address in trusted
-            if path.memory.trusted_address is not believed:
-                path.memory = replace(path.memory, trusted_address=believed)
+            path.given(now, trusted is None or address in trusted)
         self._forget(hostname, now)
 
     def judged(
@@ -147,8 +157,7 @@ class MirrorPaths:
     ) -> None:
         """Meaning of the answers of its resolvers."""
         if (name := self.names.get(hostname)) is not None:
-            name.finding = finding
-            name.chain = next((seen.chain for seen in observations if seen.chain), ())
+            name.judged(finding, observations)
 
     def _forget(self, hostname: str, now: float) -> None:
         of_name = sorted(self.under(hostname), key=lambda path: path.seen)

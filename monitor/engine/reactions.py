@@ -9,14 +9,12 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 from monitor.common.config import MonitorConfig
 from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.answer import OK, retry_after
 from monitor.diagnosis.certificates import judge_certificate
 from monitor.diagnosis.classify import could_be_ours, judge_step
-from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Reaction, Scope, hold_after
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
@@ -58,7 +56,7 @@ class Reactions:
         totals: MetricRegistry,
     ) -> None:
         """`touched` is called with the id of every mirror that should be shown anew."""
-        self.config = MonitorConfig()
+        self._config = MonitorConfig()
         self._quarantine = quarantine
         self._anchors = anchors
         self._pace = pace
@@ -67,7 +65,15 @@ class Reactions:
         self._watches = watches
         self._touched = touched
         self._totals = totals
-        self.block_tests: BlockTests | None = None
+        self._block_tests: BlockTests | None = None
+
+    def configure(self, config: MonitorConfig) -> None:
+        """Take new settings."""
+        self._config = config
+
+    def examine_with(self, block_tests: BlockTests) -> None:
+        """Have suspected paths examined by these, which tell their conclusions here."""
+        self._block_tests = block_tests
 
     def heard(self) -> None:
         """Something out there has answered: our own network works."""
@@ -83,7 +89,7 @@ class Reactions:
             return  # it was forgotten meanwhile
         now, last = self._monotonic(), result.last
         meaning = judge_step(last)
-        path.network = watch.network_of(result) or path.network
+        path.led_over(watch.network_of(result))
         answered = last.failure is None and (last.http is None or meaning.alive)
         of_mirror = reaction_to(meaning.verdict).scope not in _OF_PATHS
         if answered or (of_mirror and not alive):
@@ -92,13 +98,13 @@ class Reactions:
                 self._worked(watch, path, result, now)
             return
         if self._anchors.silent or (could_be_ours(last) and not self._anchors.online):
-            path.last_try = now  # frozen: this may be our own network's fault
+            path.tried(now)  # frozen: this may be our own network's fault
             return
         path.failed(now, meaning.verdict)
         self._touched(watch.mirror.id)
         if last.operation is Operation.tls_handshake:
             self._handshake_failed(watch, path, last, now)
-        elif path.failures >= self.config.fall:
+        elif path.failures >= self._config.fall:
             self.react(watch, path, Finding(meaning.verdict, Level.suspected))
 
     def _worked(self, watch: MirrorState, path: Path, result: PathResult, now: float) -> None:
@@ -106,15 +112,10 @@ class Reactions:
         shaken = result.step(Operation.tls_handshake)
         seconds = sum(step.seconds for step in (connected, shaken) if step is not None)
         before = path.standing
-        if path.succeeded(now, seconds * 1000):
+        if path.probed(now, seconds * 1000, shaken.tls if shaken is not None else None):
             self._touched(watch.mirror.id)
             if before is not Standing.untested:
                 log.info("%s over %s works again", path.hostname, path.address)
-        path.confidence = path.confidence.succeeded() if path.confidence.net > 0 else Confidence()
-        seen = shaken.tls if shaken is not None else None
-        if seen is not None:
-            path.not_after = seen.not_after
-            path.memory = replace(path.memory, issuer=seen.issuer, sha256=seen.sha256)
 
     def _handshake_failed(
         self, watch: MirrorState, path: Path, step: StepResult, now: float
@@ -124,7 +125,7 @@ class Reactions:
             self.react(watch, path, judge_certificate(seen, path.hostname, path.memory))
         elif outcome_of(step) in CUT:
             self.cut_off(watch, path, step, now)
-        elif path.failures >= self.config.fall:
+        elif path.failures >= self._config.fall:
             self.react(watch, path, Finding(path.verdict, Level.suspected))
 
     # Suspicion
@@ -132,13 +133,13 @@ class Reactions:
     def cut_off(self, watch: MirrorState, path: Path, step: StepResult, now: float) -> None:
         """A handshake under the path's name was cut off: nobody uses the endpoint until more is
         known, nor the name elsewhere, if there is a way without it."""
-        path.cut = True
+        path.cut_off()
         for other in watch.ways.beside(path):
             other.doubted(now, "unknown")
         if watch.ways.detour(path):
             for other in watch.ways.under(path.hostname):
                 other.doubted(now, path.verdict)
-        mirror, block_tests = watch.mirror, self.block_tests
+        mirror, block_tests = watch.mirror, self._block_tests
         subject = Subject(path.hostname, path.address, mirror.port, mirror.ca_file)
         trial = Trial(
             role=Role.target,
@@ -151,10 +152,10 @@ class Reactions:
             in_residual=False,
             anchors_ok=self._anchors.online,
         )
-        if block_tests is not None and self.config.sni.control:
-            case = Case(mirror.id, subject, self.config.timeouts, path.memory, (trial,))
+        if block_tests is not None and self._config.sni.control:
+            case = Case(mirror.id, subject, self._config.timeouts, path.memory, (trial,))
             block_tests.suspect(case)
-        elif path.failures >= self.config.fall:
+        elif path.failures >= self._config.fall:
             self.react(watch, path, Finding(path.verdict, Level.suspected))
 
     def quarantined(self, case: Case) -> None:
@@ -183,7 +184,7 @@ class Reactions:
         )
         self._touched(watch.mirror.id)
         for other in (path, *watch.ways.beside(path)):
-            other.last_try = float("-inf")  # to be tried soon
+            other.due()
         if finding.verdict == OK:
             path.succeeded(self._monotonic())
             self._quarantine.lift(case.endpoint)
@@ -193,7 +194,7 @@ class Reactions:
     def _graded(self, watch: MirrorState, path: Path, conclusion: Conclusion) -> Finding:
         finding = conclusion.finding
         others = [p for p in watch.ways.under(path.hostname) if p.address != path.address]
-        path.confidence = path.confidence.after(
+        path.tested(
             conclusion.trials,
             self._pace,
             anchor_failures=self._anchors.failing,
@@ -229,13 +230,12 @@ class Reactions:
         meaning = probe.meaning
         reaction, now = reaction_to(meaning.verdict), self._monotonic()
         if not (reaction.hold and reaction.scope is Scope.mirror):
-            watch.rests_taken = 0
+            watch.forget_rests()
         elif meaning.alive or (meaning.verdict in _REFUSES and watch.is_down):
-            watch.rests_taken += 1
             asked = retry_after(probe.headers, wall)
-            hold = hold_after(reaction, watch.rests_taken, self._rng, self._pace, asked)
+            hold = hold_after(reaction, watch.rests_taken + 1, self._rng, self._pace, asked)
             scale = self._scale(meaning.verdict) if asked is None else 1.0
-            watch.rest_until = now + hold * scale
+            watch.rest(now + hold * scale)
 
     def _until(self, path: Path, verdict: str, endpoint: str, now: float) -> float:
         """Until when to hold; where the endpoint is quarantined, that grows and says how long."""
@@ -262,4 +262,4 @@ class Reactions:
         """Tests and impatient operators shorten what is waited: the residual, or the interval."""
         if verdict in BLOCKS:
             return self._pace.residual_hold / NORMAL.residual_hold
-        return min(1.0, self.config.interval / USUAL_INTERVAL)
+        return min(1.0, self._config.interval / USUAL_INTERVAL)

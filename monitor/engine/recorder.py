@@ -60,7 +60,7 @@ class History:
         self.past = Past()
         self.zone = "UTC"
         """Whose days are told."""
-        self.retention = MonitorRetention()
+        self._retention = MonitorRetention()
         self._store = store
         self._vantage = vantage
         self._totals = totals
@@ -75,6 +75,10 @@ class History:
         self._dropped = 0
         self._credited = monotonic()
         self._tasks: list[asyncio.Task[None]] = []
+
+    def configure(self, retention: MonitorRetention) -> None:
+        """Keep what is recorded for so long."""
+        self._retention = retention
 
     async def start(self) -> States:
         """Read what was before; the last known state of each mirror. Raises StoreError."""
@@ -201,7 +205,7 @@ class History:
         await self._store.renew(self._clock())
 
     async def _prune(self) -> None:
-        await self._store.prune(Limits.of(self._clock(), self.retention))
+        await self._store.prune(Limits.of(self._clock(), self._retention))
 
     async def _read(self) -> None:
         """Read the past anew."""

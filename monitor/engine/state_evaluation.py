@@ -42,9 +42,9 @@ class StateEvaluation:
         monotonic: Callable[[], float],
     ) -> None:
         """`suspect` has a mirror probed at once, `touched` has it shown anew."""
-        self.interval = 0.0
-        self.wishes: dict[str, tuple[Override, float | None]] = {}
-        self.before: dict[str, Transition] = {}
+        self._interval = 0.0
+        self._wishes: dict[str, tuple[Override, float | None]] = {}
+        self._before: dict[str, Transition] = {}
         """The states before this start, until the first probe confirms or contradicts them."""
         self._watches = watches
         self._anchors = anchors
@@ -55,12 +55,37 @@ class StateEvaluation:
         self._touched = touched
         self._monotonic = monotonic
 
+    def configure(self, interval: float) -> None:
+        """Take the interval of probes."""
+        self._interval = interval
+
+    def start(
+        self,
+        wishes: Mapping[str, tuple[Override, float | None]],
+        before: Mapping[str, Transition],
+    ) -> None:
+        """Take what was kept: the operator's wishes, and the states before this start."""
+        self._wishes, self._before = dict(wishes), dict(before)
+
+    def set_wish(self, mirror_id: str, wish: Override, until: float | None, now: float) -> bool:
+        """Set the operator's override; True if the mirror is there to show it."""
+        self._wishes[mirror_id] = (wish, until)
+        if (watch := self._watches.get(mirror_id)) is None:
+            return False
+        watch.set_wish(wish, until)
+        self.refresh(watch, now)
+        return True
+
+    def begin(self, watch: MirrorState, now: float) -> None:
+        """Apply the operator's wish to a mirror that is new here."""
+        watch.set_wish(*self._wishes.get(watch.mirror.id, (Override.use, None)))
+        self._end_wish(watch, now)
+
     def judge(self, watch: MirrorState, probe: Probe, now: float) -> bool:
         """Take a result into the state; True if the next one should come soon."""
         unresolved = self._resolver.silent and is_unanswered(probe.resolution, probe.paths)
         ours = not probe.meaning.alive and (unresolved or self._could_be_ours(probe))
-        newly_ours = ours and not watch.could_be_ours
-        watch.could_be_ours = ours
+        newly_ours = watch.suspect_us(ours)
         if unresolved:
             self._go_blind([watch], _NO_RESOLVER, now)
             return True
@@ -69,13 +94,12 @@ class StateEvaluation:
                 self._go_blind(self._watches.values(), _BLIND, now)
                 return True
             if newly_ours:
-                watch.doubtful_since = self._monotonic()
                 self._ask_the_others(watch)
             if self._others_are_due(watch):
                 return True
         flipped = watch.observe(probe.meaning, now)
         self.refresh(watch, now, flipped)
-        return watch.machine.in_transition
+        return watch.in_transition
 
     def _could_be_ours(self, probe: Probe) -> bool:
         """With anchors, whatever fails while they do; else what may have its cause in us."""
@@ -94,14 +118,15 @@ class StateEvaluation:
 
     def _ask_the_others(self, watch: MirrorState) -> None:
         """Before this result counts, see whether the others fail in the same way."""
+        watch.others_asked(self._monotonic())
         for mirror_id in self._watches:
             if mirror_id != watch.mirror.id:
                 self._suspect(mirror_id)
 
     def _others_are_due(self, watch: MirrorState) -> bool:
         """True if others that were asked have not answered yet; for as long as they may take."""
-        asked = watch.doubtful_since
-        if self._monotonic() - asked > SUSPECT_GAP + probe_budget(self.interval):
+        asked = watch.asked_others_at
+        if self._monotonic() - asked > SUSPECT_GAP + probe_budget(self._interval):
             return False
         return not all(w is watch or w.heard_since(asked) for w in self._watches.values())
 
@@ -110,7 +135,7 @@ class StateEvaluation:
         change = watch.refresh(now, self._vantage, flipped)
         if change is None:
             return
-        before = self.before.pop(watch.mirror.id, None)
+        before = self._before.pop(watch.mirror.id, None)
         if before is not None and before.state is change.state:
             watch.continue_since(before.at)
             return
@@ -119,19 +144,17 @@ class StateEvaluation:
 
     def expire(self, watch: MirrorState, now: float) -> bool:
         """End what was for a time; whether anything changed."""
-        interval = self.interval
-        changed = self.end_wishes(watch, now)
-        limit = stale_after(interval)
-        if watch.is_stale(self._monotonic() - limit):
+        changed = self._end_wish(watch, now)
+        if watch.is_stale(self._monotonic() - stale_after(self._interval)):
             changed = watch.blind(now) or changed
         if changed:
             self.refresh(watch, now)
         return changed
 
-    def end_wishes(self, watch: MirrorState, now: float) -> bool:
+    def _end_wish(self, watch: MirrorState, now: float) -> bool:
         """End the operator's wish if it was for a time that has passed; whether it was."""
         over = watch.wish_is_over(now)
         if over:
             watch.set_wish(Override.use, None)
-            self.wishes.pop(watch.mirror.id, None)
+            self._wishes.pop(watch.mirror.id, None)
         return over

@@ -75,7 +75,8 @@ class TrafficNews:
         path = watch.ways.path(way)
         if path is None:
             return
-        path.last_try, now = float("-inf"), self._monotonic()
+        now = self._monotonic()
+        path.due()
         self._touched(watch.mirror.id)
         if operation != Operation.tls_handshake.value:
             path.doubted(now, _CONNECT.get(failure, "connect_failed"))

@@ -15,14 +15,16 @@ from __future__ import annotations
 import ipaddress
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.verdicts import NAME_CUT
 from monitor.health.snapshot import PathHealth, Standing
-from monitor.probes.results import Way
+from monitor.probes.results import TlsEvidence, Way
+from monitor.probes.trial_results import Trial
 
 SMOOTHING = 0.3
 """Weight of the newest measurement in the moving average."""
@@ -41,7 +43,10 @@ _BADNESS = {Standing.ok: 0, Standing.suspected: 1, Standing.untested: 2, Standin
 
 @dataclass(slots=True, eq=False)
 class Path:
-    """One path, as the monitor knows it; times are of the monotonic clock."""
+    """One path, as the monitor knows it; times are of the monotonic clock.
+
+    Changes only by its methods.
+    """
 
     hostname: str
     address: str
@@ -82,6 +87,20 @@ class Path:
         """Which path it is."""
         return Way(self.hostname, self.address)
 
+    def given(self, now: float, trusted: bool) -> None:
+        """A resolver, or the configuration, gave its address; `trusted`: it cannot be forged."""
+        self.seen = now
+        if self.memory.trusted_address is not trusted:
+            self.memory = replace(self.memory, trusted_address=trusted)
+
+    def moved(self, place: int) -> None:
+        """Its hostname has another place in the configuration."""
+        self.place = place
+
+    def led_over(self, network: str) -> None:
+        """A probe showed which content delivery network it leads over; "": nothing showed."""
+        self.network = network or self.network
+
     def succeeded(self, now: float, latency: float | None = None) -> bool:
         """A connection came about; True if it was not ok before. `latency` in milliseconds."""
         if now - self.held_until > QUIET:
@@ -97,6 +116,25 @@ class Path:
         self.verdict, self.level, self.evidence = "ok", "none", ()
         return True
 
+    def probed(self, now: float, latency: float, tls: TlsEvidence | None) -> bool:
+        """A probe came through: as `succeeded`, and it speaks against a block; its certificate is
+        remembered."""
+        news = self.succeeded(now, latency)
+        known = self.confidence
+        self.confidence = known.succeeded() if known.net > 0 else Confidence()
+        if tls is not None:
+            self.not_after = tls.not_after
+            self.memory = replace(self.memory, issuer=tls.issuer, sha256=tls.sha256)
+        return news
+
+    def tried(self, now: float) -> None:
+        """A try came to nothing that could be held against it."""
+        self.last_try = now
+
+    def due(self) -> None:
+        """It is to be tried soon, however recently it was."""
+        self.last_try = -math.inf
+
     def failed(self, now: float, verdict: str) -> None:
         """A connection did not come about; the path is not used until more is known."""
         self.last_try = self.last_bad = now
@@ -107,11 +145,33 @@ class Path:
         if self.level != "confirmed":
             self.verdict = verdict
 
+    def cut_off(self) -> None:
+        """The failure was a handshake that was cut off, under its name."""
+        self.cut = True
+
     def doubted(self, now: float, verdict: str) -> None:
         """It has failed or might, as others show: it is left until a probe has looked."""
         self.last_bad = now
         if self.standing in (Standing.ok, Standing.untested):
             self.standing, self.verdict = Standing.suspected, verdict
+
+    def tested(
+        self,
+        trials: Sequence[Trial],
+        pace: DiagnosisTiming,
+        *,
+        anchor_failures: float,
+        second_address: bool,
+        akamai: bool,
+    ) -> None:
+        """Trials of a block test count for or against a block (`Confidence.after`)."""
+        self.confidence = self.confidence.after(
+            trials,
+            pace,
+            anchor_failures=anchor_failures,
+            second_address=second_address,
+            akamai=akamai,
+        )
 
     def judged(self, verdict: str, level: str, evidence: tuple[Evidence, ...]) -> None:
         """Take the finding of a block test, and react to it."""

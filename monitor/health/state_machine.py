@@ -11,8 +11,8 @@ class HealthMachine:
     """Up, down or unknown; counts consecutive contrary results."""
 
     def __init__(self, rise: int, fall: int, now: float) -> None:
-        self.rise = rise
-        self.fall = fall
+        self._rise = rise
+        self._fall = fall
         self.state = State.unknown
         self.since = now
         self._contrary = 0
@@ -20,6 +20,10 @@ class HealthMachine:
 
     def __repr__(self) -> str:
         return f"<HealthMachine {self.state} [{self._contrary} contrary]>"
+
+    def configure(self, rise: int, fall: int) -> None:
+        """Take other numbers of results; what was counted stays."""
+        self._rise, self._fall = rise, fall
 
     @property
     def in_transition(self) -> bool:
@@ -36,7 +40,7 @@ class HealthMachine:
         if self._contrary == 0:
             self._first_contrary = now
         self._contrary += 1
-        if self._contrary < (self.rise if ok else self.fall):
+        if self._contrary < (self._rise if ok else self._fall):
             return False
         return self._flip(State.up if ok else State.down, self._first_contrary)
 

@@ -165,7 +165,7 @@ async def test_a_cancelled_experiment_closes_its_connection(place: Place):
 
 
 async def test_without_control_names_nothing_is_tried(place: Place):
-    place.runner.controls = ()
+    place.runner.configure(())
     conclusion = await place.examine()
     assert conclusion.trials == ()
     assert not place.censor.log
@@ -192,7 +192,7 @@ async def test_control_names_that_a_reload_takes_away_end_what_runs(
         shown.append(control)
         made = await attempt(role, subject, control, *more)
         if when == "glance" or len(shown) == 2:
-            laboratory.controls = ()
+            laboratory.configure(())
         return made
 
     monkeypatch.setattr("monitor.engine.block_tests.attempt", watched)
@@ -231,7 +231,7 @@ class Listening:
 
 async def test_a_control_name_that_a_reload_replaces_during_a_wait_is_not_shown(place: Place):
     async def sleep(seconds: float) -> None:
-        place.runner.controls = ("other.test",)
+        place.runner.configure(("other.test",))
 
     place.use(PACE, sleep=sleep, heard=lambda: None)
     conclusion = await place.examine(triggered=time.monotonic() - PACE.residual_hold + 0.01)

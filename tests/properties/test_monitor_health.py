@@ -16,10 +16,16 @@ class HealthMachineWalk(RuleBasedStateMachine):
 
     @initialize(rise=st.integers(1, 4), fall=st.integers(1, 4))
     def begin(self, rise: int, fall: int) -> None:
-        self.machine = HealthMachine(rise, fall, 0.0)
+        self.machine = HealthMachine(1, 1, 0.0)
+        self.configure(rise, fall)
         self.seen: list[tuple[bool, float]] = []
         """Results since the last flip."""
         self.now = 0.0
+
+    @rule(rise=st.integers(1, 4), fall=st.integers(1, 4))
+    def configure(self, rise: int, fall: int) -> None:
+        self.rise, self.fall = rise, fall
+        self.machine.configure(rise, fall)
 
     def _run(self, wanted: bool) -> int:
         """Number of results in a row, up to the last, that were `wanted`."""
@@ -38,10 +44,10 @@ class HealthMachineWalk(RuleBasedStateMachine):
         flipped = self.machine.observe(ok, self.now)
         assert flipped == (self.machine.state is not before)
         up, down = self._run(True), self._run(False)
-        good = (up >= 1 and before is State.unknown) or up >= self.machine.rise
+        good = (up >= 1 and before is State.unknown) or up >= self.rise
         if before is not State.up and good:
             assert self.machine.state is State.up
-        elif before is not State.down and down >= self.machine.fall:
+        elif before is not State.down and down >= self.fall:
             assert self.machine.state is State.down
         else:
             assert self.machine.state is before

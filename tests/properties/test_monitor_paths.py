@@ -155,7 +155,7 @@ def test_paths_that_are_about_equally_fast_do_not_change_places() -> None:
 def test_when_a_name_was_cut_off_another_one_at_another_address_is_used_even_if_untested() -> None:
     cut = _path("192.0.2.1")
     cut.failed(1.0, "tls_reset")
-    cut.cut = True
+    cut.cut_off()
     elsewhere = _path("192.0.2.2")
     elsewhere.doubted(1.0, "tls_reset")
     beside, other = (Path("b.test", address, 1) for address in ("192.0.2.1", "192.0.2.2"))

@@ -117,8 +117,7 @@ def test_the_facts_of_a_good_probe_are_shown(watch):
     way = Way(MIRROR.host, "192.0.2.2")
     watch.ways.resolved(MIRROR.host, ("192.0.2.1", "192.0.2.2", "192.0.2.3"), 1.0)
     path = watch.ways.path(way)
-    path.succeeded(4.0, 95.0)
-    path.not_after = 99.0
+    path.probed(4.0, 95.0, TlsEvidence(not_after=99.0))
     resolution = StepResult(Operation.resolve, None, 0.003)
     good = PathResult(way.address, steps, way.hostname)
     watch.take(Probe(resolution, (good,), OK), 5.0, 5.0)
@@ -136,14 +135,14 @@ def test_the_facts_of_a_good_probe_are_shown(watch):
 
 
 def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
-    watch.configure(replace(MIRROR, hostnames=("alt.example.org",)), 0.0)
+    watch.configure(replace(MIRROR, hostnames=("alt.example.org",)), 2, 3, 0.0)
     for name in ("api.example.com", "alt.example.org"):
         watch.ways.resolved(name, ("192.0.2.1",), 0.0)
     blocked = watch.ways.path(Way("api.example.com", "192.0.2.1"))
     blocked.judged("sni_block_rst", "confirmed", (Code.passed(),))
     blocked.hold(600.0)
     watch.ways.path(Way("alt.example.org", "192.0.2.1")).succeeded(1.0)
-    watch.last_probe = 1.0
+    watch.take(Probe(StepResult(Operation.resolve, None, 0.0), (), OK), 1.0, 1.0)
     change = give(watch, OK, 1)
     assert (change.state, change.verdict) == (State.degraded, "sni_block_rst")
     health = watch.health()
@@ -158,10 +157,10 @@ def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
 
 
 def test_a_refused_key_and_a_slow_mirror_are_degraded_and_say_so(watch):
-    watch.key_verdict = "upstream_key_invalid"
+    watch.key_checked("upstream_key_invalid")
     assert give(watch, OK, 1).verdict == "upstream_key_invalid"
     assert watch.health().key_refused
-    watch.key_verdict = ""
+    watch.key_checked("")
     slow = Finding("throttled", evidence=(Code.speed_constant(),))
     assert watch.weigh(slow, reaction_to("throttled"))
     assert not watch.weigh(slow, reaction_to("throttled"))

@@ -61,7 +61,7 @@ class Place:
             self.touched.append,
             MetricRegistry(FAMILIES),
         )
-        self.reactions.config = MonitorConfig(fall=1)
+        self.reactions.configure(MonitorConfig(fall=1))
 
     def path(self, hostname: str, address: str) -> Path:
         found = self.watch.ways.path(Way(hostname, address))
@@ -97,7 +97,7 @@ def test_what_a_verdict_is_about_is_held_and_a_way_round_it_is_taken(verdict: st
         Scope.cdn: place.path(OWN, FAR),
     }[reaction.scope]
     for path in (bad, fellow) if fellow else (bad,):
-        path.network = "cloudflare" if reaction.scope is Scope.cdn else ""
+        path.led_over("cloudflare" if reaction.scope is Scope.cdn else "")
         path.failed(NOW, verdict)
     place.reactions.react(place.watch, bad, Finding(verdict, Level.suspected))
     held = [path for path in place.watch.ways if path.standing is Standing.held]
@@ -167,7 +167,7 @@ def test_where_long_answers_stop_dead_another_network_is_taken_if_there_is_one()
     place.reactions.burdened(place.watch, finding)
     assert len(place.usable()) == 4
     for name in (OWN, ALT):
-        place.path(name, NEAR).network = "cloudflare"
+        place.path(name, NEAR).led_over("cloudflare")
     place.reactions.burdened(place.watch, finding)
     assert {path.address for path in place.usable()} == {FAR}
 
