@@ -15,6 +15,8 @@ from functools import cache
 from importlib import resources
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
+from monitor.probes.results import Operation, PathResult
+
 _BY_NAME = (
     ("cf-ray", "cloudflare"),
     ("x-amz-cf-id", "cloudfront"),
@@ -117,15 +119,27 @@ def cdn_of(
     )
 
 
+def cdn_of_path(path: PathResult, chain: Sequence[str]) -> str:
+    """The network that a probe of a path shows; `chain`: the aliases of its name."""
+    answer, shaken = path.last.http, path.step(Operation.tls_handshake)
+    return cdn_of(
+        path.address,
+        answer.headers if answer else None,
+        chain,
+        shaken.tls.issuer if shaken and shaken.tls else "",
+    )
+
+
 def share_fate(a: Place, b: Place) -> bool:
     """True if what happens to one is likely to happen to the other: same network or neighbours."""
-    return (bool(a.cdn) and a.cdn == b.cdn) or _neighbourhood(a) == _neighbourhood(b)
+    same_network = bool(a.cdn) and a.cdn == b.cdn
+    return same_network or neighbourhood(a.address) == neighbourhood(b.address)
 
 
-def _neighbourhood(place: Place) -> str:
-    """The /24 or, of IPv6, the /48 that the address is in."""
+def neighbourhood(address: str) -> str:
+    """The /24 or, of IPv6, the /48 that an address is in: what blocks one often blocks all."""
     try:
-        length = 24 if ip_address(place.address).version == 4 else 48
+        length = 24 if ip_address(address).version == 4 else 48
     except ValueError:
-        return place.address
-    return str(ip_network(f"{place.address}/{length}", strict=False))
+        return address
+    return str(ip_network(f"{address}/{length}", strict=False))

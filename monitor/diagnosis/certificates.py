@@ -11,14 +11,10 @@ from dataclasses import dataclass
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.probes.results import TlsEvidence
+from monitor.probes.verify_codes import EXPIRED, NOT_YET_VALID, UNKNOWN_AUTHORITY, WRONG_NAME
 
 WARN_DAYS = 14
 _DAY = 86400.0
-_NOT_YET_VALID = 9
-_EXPIRED = 10
-_WRONG_NAME = (62, 64)
-_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
-"""X509_V_ERR_* of OpenSSL, x509_vfy.h."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,23 +41,23 @@ def ends_soon(not_after: float | None, now: float) -> bool:
 
 def judge_certificate(seen: TlsEvidence, hostname: str, memory: Memory) -> Finding:
     """Meaning of a refused certificate (rule G)."""
-    if seen.verify_code == _EXPIRED:
+    if seen.verify_code == EXPIRED:
         return _fact("cert_expired", _expired(seen, memory), down=1.0)
     shown = _shown(seen)
     if not memory.trusted_address:
         found = Code.untrusted_address(name=hostname, certificate=shown)
         return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "G", (found,))
-    if seen.verify_code in _UNKNOWN_AUTHORITY and memory.sha256:
+    if seen.verify_code in UNKNOWN_AUTHORITY and memory.sha256:
         before = Code.verified_before(issuer=memory.issuer or Code.issuer_trusted())
         now = Code.untrusted_certificate_now(name=hostname, certificate=shown)
         return Finding("tls_mitm", Level.suspected, 0.9, 0.1, 0.0, "G", (before, now))
-    if seen.verify_code in _WRONG_NAME:
+    if seen.verify_code in WRONG_NAME:
         wrong = Code.wrong_certificate(name=hostname, certificate=shown)
         return _fact("ssl_invalid_hostname", (wrong,), 0.3, 0.7)
-    if seen.verify_code in _UNKNOWN_AUTHORITY:
+    if seen.verify_code in UNKNOWN_AUTHORITY:
         untrusted = Code.untrusted_certificate(name=hostname, certificate=shown)
         return _fact("ssl_unknown_authority", (untrusted,), 0.3, 0.7)
-    early = seen.verify_code == _NOT_YET_VALID
+    early = seen.verify_code == NOT_YET_VALID
     code = Code.certificate_not_valid_yet if early else Code.refused_certificate
     return _fact("ssl_invalid_certificate", (code(code=seen.verify_code),), 0.1, 0.9)
 

@@ -12,11 +12,10 @@ from collections.abc import Sequence
 
 from monitor.diagnosis.answer import Meaning, meaning_of
 from monitor.probes.results import NO_ANSWER, TIMED_OUT, Operation, PathResult, StepResult
+from monitor.probes.verify_codes import EXPIRED
 
 UNKNOWN = "unknown"
 
-_CERT_EXPIRED = 10
-"""X509_V_ERR_CERT_HAS_EXPIRED."""
 _OURS = frozenset(
     {"network_down", "network_unreachable", "host_unreachable", "dns_temporary_failure"}
 )
@@ -118,7 +117,7 @@ def _special_tls(step: StepResult) -> Meaning | None:
     seen = step.tls
     if seen is None:
         return None
-    if seen.verify_code == _CERT_EXPIRED:
+    if seen.verify_code == EXPIRED:
         return Meaning("cert_expired", False, "its certificate has expired")
     if seen.first_bytes.lstrip().startswith((b"HTTP/", b"<")):
         return Meaning(

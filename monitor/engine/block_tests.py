@@ -22,7 +22,7 @@ from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import endpoint_of
 from monitor.probes.tls import TlsContexts
-from monitor.probes.trial_results import ANSWERED, CUT, Role, Trial, outcome_of
+from monitor.probes.trial_results import CUT, Role, Trial
 from monitor.probes.trials import Subject, attempt
 
 GLANCES = 3
@@ -169,23 +169,9 @@ class BlockTests:
                 return None
             control = controls[number % len(controls)]
             made = await attempt(Role.control, case.subject, control, self._contexts, timeouts)
-            trial = Trial(
-                role=Role.control,
-                hostname=case.subject.hostname,
-                address=case.subject.address,
-                port=case.subject.port,
-                sni=made.sni,
-                step=made.decisive,
-                at=self._monotonic(),
-            )
-            if trial.answered and made.shake is not None:
+            if made.answered:
                 return True
         return False
-
-
-def was_cut(trial: Trial) -> bool:
-    """True if a handshake under the path's own name ended as a firewall would end it."""
-    return outcome_of(trial.step).value in ("reset", "eof", "silence")
 
 
 MOST_TRIALS = 16
@@ -335,7 +321,7 @@ class BlockTestRunner:
         made = await attempt(step.role, subject, step.control, self._contexts, timeouts)
         if made.connect.failure is None:
             self._round_trips.add(subject.address, made.connect.seconds)
-        if made.shake is not None and outcome_of(made.shake) in ANSWERED:
+        if made.answered:
             self._heard()
         trial = Trial(
             role=step.role,

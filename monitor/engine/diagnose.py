@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.common.names import names_of
-from monitor.diagnosis.cdn import Place, cdn_of, detect_cdn, networks
+from monitor.diagnosis.cdn import Place, cdn_of_path, detect_cdn, networks
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.dns import Knowledge, judge_dns
@@ -91,14 +91,8 @@ class Inspection:
 
     def cdn_of(self, path: PathResult) -> str:
         """The network that serves a path; "" when nothing shows."""
-        answer, shaken = path.last.http, path.step(Operation.tls_handshake)
         seen = (o for r in self.resolutions if r.hostname == path.hostname for o in r.dns)
-        return cdn_of(
-            path.address,
-            answer.headers if answer else None,
-            next((o.chain for o in seen if o.chain), ()),
-            shaken.tls.issuer if shaken and shaken.tls else "",
-        )
+        return cdn_of_path(path, next((o.chain for o in seen if o.chain), ()))
 
 
 class Inspector:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.answer import OK, Meaning
-from monitor.diagnosis.cdn import cdn_of
+from monitor.diagnosis.cdn import cdn_of_path
 from monitor.diagnosis.classify import UNKNOWN
 from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.finding import Finding, Level
@@ -155,14 +155,8 @@ class MirrorState:
 
     def network_of(self, path: PathResult) -> str:
         """The content delivery network that a probe shows, or ""."""
-        answer, shaken = path.last.http, path.step(Operation.tls_handshake)
         name = self.ways.names.get(path.hostname)
-        return cdn_of(
-            path.address,
-            answer.headers if answer else None,
-            name.chain if name else (),
-            shaken.tls.issuer if shaken and shaken.tls else "",
-        )
+        return cdn_of_path(path, name.chain if name else ())
 
     def sample(self, probe: Probe, now: float, vantage: str) -> Sample:
         """Return the sample of a probe for history, after it was taken into the state."""

@@ -21,9 +21,9 @@ from monitor.engine.sni_budget import SniBudget
 from monitor.health.paths import Path, is_cut
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import endpoint_of
-from monitor.probes.results import TIMED_OUT, Operation, PathResult, StepResult, Way
+from monitor.probes.results import TIMED_OUT, PathResult, StepResult, Way
 from monitor.probes.room import NoCapacity
-from monitor.probes.trial_results import CUT, outcome_of
+from monitor.probes.trial_results import was_cut_off
 from monitor.probes.way import Budget
 
 
@@ -91,7 +91,7 @@ class ProbeCycles:
                 if result is None:
                     break
                 results.append(result)
-                if was_cut(result):
+                if was_cut_off(result.last):
                     break
             return results
 
@@ -165,7 +165,7 @@ class ProbeCycles:
     ) -> Sequence[Way]:
         """Paths that still get a handshake check: none whose name or address was cut off."""
         done = {result.way for result in asked}
-        cut = [result.way for result in asked if was_cut(result)]
+        cut = [result.way for result in asked if was_cut_off(result.last)]
         names, addresses = {way.hostname for way in cut}, {way.address for way in cut}
         return [
             way
@@ -186,9 +186,3 @@ class ProbeCycles:
             path = ways.path(result.way)
             if path is not None and is_cut(path):
                 self._care.spend(path.hostname, self._monotonic())
-
-
-def was_cut(result: PathResult) -> bool:
-    """True if the handshake was cut off, as something does that reads names."""
-    last = result.last
-    return last.operation is Operation.tls_handshake and outcome_of(last) in CUT

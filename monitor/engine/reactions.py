@@ -28,7 +28,7 @@ from monitor.health.paths import Path, in_order
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import Standing, endpoint_of
 from monitor.probes.results import Operation, PathResult, StepResult, Way
-from monitor.probes.trial_results import CUT, Role, Trial, outcome_of
+from monitor.probes.trial_results import Role, Trial, was_cut_off
 from monitor.probes.trials import Subject
 
 log = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ class Reactions:
         seen = step.tls
         if seen is not None and seen.verify_code:
             self.react(watch, path, judge_certificate(seen, path.hostname, path.memory))
-        elif outcome_of(step) in CUT:
+        elif was_cut_off(step):
             self.cut_off(watch, path, step, now)
         elif path.failures >= self._config.fall:
             self.react(watch, path, Finding(path.verdict, Level.suspected))

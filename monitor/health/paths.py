@@ -12,11 +12,12 @@ tried it takes only when all else was cut off after our hello. Pure: the clock i
 
 from __future__ import annotations
 
-import ipaddress
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from monitor.diagnosis.cdn import neighbourhood
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.evidence import Evidence
@@ -202,14 +203,14 @@ def in_order(paths: Iterable[Path]) -> list[Path]:
     """
     waiting = sorted(paths, key=_place)
     ordered: list[Path] = []
-    used: dict[str, int] = {}
+    used = Counter[str]()
     while waiting:
         best = _rank(waiting[0])
         equal = [path for path in waiting if _rank(path) == best]
-        chosen = min(equal, key=lambda p: used.get(network_of(p.address), 0))
+        chosen = min(equal, key=lambda p: used[neighbourhood(p.address)])
         waiting.remove(chosen)
         ordered.append(chosen)
-        used[network_of(chosen.address)] = used.get(network_of(chosen.address), 0) + 1
+        used[neighbourhood(chosen.address)] += 1
     return ordered
 
 
@@ -227,12 +228,6 @@ def _speed(latency: float | None, before: int) -> int:
         return _UNMEASURED
     exact = math.log2(max(latency, QUICK))
     return before if abs(exact - before) <= _STICKY else round(exact)
-
-
-def network_of(address: str) -> str:
-    """The /24 or /48 that an address lies in: neighbours there often share their fate."""
-    version = ipaddress.ip_address(address).version
-    return str(ipaddress.ip_network(f"{address}/{24 if version == 4 else 48}", strict=False))
 
 
 def shown(

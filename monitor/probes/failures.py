@@ -7,6 +7,7 @@ import socket
 import ssl
 
 from monitor.probes.results import TIMED_OUT
+from monitor.probes.verify_codes import UNKNOWN_AUTHORITY, WRONG_NAME
 
 UNKNOWN = "unknown_failure"
 
@@ -28,10 +29,6 @@ _RESOLVER = {
     socket.EAI_AGAIN: "dns_temporary_failure",
     socket.EAI_FAIL: "dns_server_misbehaving",
 }
-_WRONG_NAME = (62, 64)
-"""X509_V_ERR_HOSTNAME_MISMATCH and _IP_ADDRESS_MISMATCH."""
-_UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
-"""X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT and its kin, self-signed ones included."""
 
 
 def failure_of(error: Exception) -> str:
@@ -50,8 +47,8 @@ def failure_of(error: Exception) -> str:
 
 
 def _certificate(verify_code: int) -> str:
-    if verify_code in _WRONG_NAME:
+    if verify_code in WRONG_NAME:
         return "ssl_invalid_hostname"
     return (
-        "ssl_unknown_authority" if verify_code in _UNKNOWN_AUTHORITY else "ssl_invalid_certificate"
+        "ssl_unknown_authority" if verify_code in UNKNOWN_AUTHORITY else "ssl_invalid_certificate"
     )

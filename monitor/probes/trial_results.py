@@ -108,6 +108,11 @@ class Trial:
 ANSWERED = frozenset({Outcome.hello, Outcome.certificate, Outcome.alert})
 
 
+def was_cut_off(step: StepResult) -> bool:
+    """True if a path's handshake was cut off, as something does that reads names."""
+    return step.operation is Operation.tls_handshake and outcome_of(step) in CUT
+
+
 def outcome_of(step: StepResult) -> Outcome:
     """Outcome of a connect or handshake step."""
     if step.operation is Operation.connect:

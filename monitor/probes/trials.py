@@ -22,7 +22,7 @@ from monitor.probes.tls import (
     send_what_is_not_tls,
     unprepared,
 )
-from monitor.probes.trial_results import Role
+from monitor.probes.trial_results import ANSWERED, Role, outcome_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,11 @@ class Attempt:
     def decisive(self) -> StepResult:
         """The last step that was reached."""
         return self.shake or self.connect
+
+    @property
+    def answered(self) -> bool:
+        """True if bytes of a server came back."""
+        return self.shake is not None and outcome_of(self.shake) in ANSWERED
 
 
 async def attempt(

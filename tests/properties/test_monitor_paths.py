@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from monitor.diagnosis.cdn import neighbourhood
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.timing import NORMAL
-from monitor.health.paths import Path, in_order, network_of, shown, usable_ones
+from monitor.health.paths import Path, in_order, shown, usable_ones
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import Standing
 
@@ -138,7 +139,7 @@ def test_the_own_name_comes_first_then_speed_then_another_network() -> None:
     alternate = _path("192.0.2.9", 1.0, place=1)
     ordered = in_order([slow, alternate, neighbour, elsewhere, near])
     assert ordered == [near, elsewhere, neighbour, slow, alternate]
-    assert network_of("2001:db8:1:2::3") == "2001:db8:1::/48"
+    assert neighbourhood("2001:db8:1:2::3") == "2001:db8:1::/48"
 
 
 def test_paths_that_are_about_equally_fast_do_not_change_places() -> None:
