@@ -103,6 +103,7 @@ def traffic() -> list[Panel]:
             (f"sum(rate(mirrorgate_requests_rescued_total[{RATE}]))", "rescued"),
             (f"sum(rate(mirrorgate_ambiguous_retries_total[{RATE}]))", "perhaps done twice"),
             (f"sum(rate(mirrorgate_requests_moved_total[{RATE}]))", "moved to a ready connection"),
+            (f"sum(rate(mirrorgate_fallback_attempts_total[{RATE}]))", "on mirrors that are down"),
             unit="reqps",
             help="Rescued: answered after at least one failed attempt. Perhaps done twice: "
             "the first mirror may have billed the request too.",

@@ -38,6 +38,10 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "服务可用，但有节点性能下降",
         "Service available, with some nodes degraded",
     ),
+    "banner.last": (
+        "所有节点的探测都失败；请求暂时发往问题最小的节点",
+        "Probes of all nodes fail; requests go to the least bad of them",
+    ),
     "banner.none": ("当前没有节点可以服务", "No node can serve at the moment"),
     "banner.early": (
         "状态未知：探测尚未得出结论",

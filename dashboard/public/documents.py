@@ -87,13 +87,14 @@ def health_document(whole: Overview, in_rotation: int, now: float) -> dict[str, 
     """`/api/v1/health`."""
     words = {"ok": "ok", "planned": "ok", "slow": "degraded", "some": "degraded"}
     words |= dict.fromkeys(("early", "offline", "blind"), "unknown")
-    words |= {"none": "unavailable", "empty": "unavailable"}
+    words |= dict.fromkeys(("last", "none", "empty"), "unavailable")
     status = words[whole.kind] if in_rotation else "unavailable"
     return {
         "generated_at": iso(now),
         "status": status,
         "serving": whole.serving,
         "nodes": whole.total,
+        "last_resort": whole.kind == "last",
     }
 
 

@@ -13,6 +13,7 @@ from dashboard.public.privacy import full_network, masked_network, printable, sh
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.verdicts import REACHED
 from monitor.health.past import Day, Past
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, PathHealth, State
 from monitor.health.uptime import WINDOWS, Known
@@ -22,7 +23,9 @@ NOBODY: Mapping[str, Ejection] = MappingProxyType({})
 
 PHASES = ("resolve", "connect", "tls", "first_byte")
 
-Kind = Literal["ok", "planned", "slow", "some", "none", "early", "offline", "blind", "empty"]
+Kind = Literal[
+    "ok", "planned", "slow", "some", "last", "none", "early", "offline", "blind", "empty"
+]
 """The state of the whole; why it is unknown: no verdict yet, the monitor offline, nothing heard."""
 
 _OFFLINE = "local_network_down"
@@ -228,7 +231,9 @@ def _kind(rows: Sequence[Node]) -> Kind:
         return "empty"
     if not any(row.serving for row in rows):
         unknown = [row for row in wanted if row.state is State.unknown]
-        return _why_unknown(rows, unknown) if unknown else "none"
+        if unknown:
+            return _why_unknown(rows, unknown)
+        return "last" if any(row.verdict in REACHED for row in wanted) else "none"
     if any(row.state in (State.down, State.unknown) or row.ejection for row in wanted):
         return "some"
     if any(row.state is State.degraded for row in wanted):

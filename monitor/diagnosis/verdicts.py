@@ -530,6 +530,25 @@ NAME_CUT: frozenset[str] = frozenset({"tls_reset", "tls_eof", "tls_timeout"}) | 
 """Those on a name that was cut off: to show it may set off a blockade."""
 BLOCKS: frozenset[str] = frozenset(name for name, each in VERDICTS.items() if each.interferes)
 """Those that say: something on the way interferes (likely)."""
+ANSWERED: frozenset[str] = frozenset(
+    {
+        "http_diff",
+        "cdn_challenge",
+        "cdn_access_denied",
+        "cdn_origin_error",
+        "upstream_overloaded",
+    }
+)
+"""Those on a mirror that answers HTTP, under a certificate that verifies, though not as it should:
+the one request that probes make may fail where others do not."""
+REACHED: frozenset[str] = ANSWERED | {
+    "http_reset",
+    "http_eof",
+    "http_timeout",
+    "http_malformed",
+    "http_failed",
+}
+"""Those, and the ones on a mirror that takes a request but does not answer it."""
 
 
 def told(verdict: str) -> str:

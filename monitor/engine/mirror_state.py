@@ -16,7 +16,7 @@ from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Reaction
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
-from monitor.diagnosis.verdicts import NAME_CUT, SNI_BLOCKS, reaction_to, told
+from monitor.diagnosis.verdicts import NAME_CUT, REACHED, SNI_BLOCKS, reaction_to, told
 from monitor.engine.key_checks import REFUSALS
 from monitor.engine.paths import MirrorPaths
 from monitor.engine.prober import Probe
@@ -53,6 +53,8 @@ class MirrorState:
         self.ways = MirrorPaths(mirror, pace, monotonic)
         self._machine = HealthMachine(rise, fall, now)
         self._last_probe: float | None = None
+        self._served_at = self._failed_at = float("-inf")
+        """When it last served a request of a client, and last failed one."""
         self._seen = 0.0
         """When it was probed last, by a clock that never jumps."""
         self._state = State.unknown
@@ -157,6 +159,29 @@ class MirrorState:
         """The content delivery network that a probe shows, or ""."""
         name = self.ways.names.get(path.hostname)
         return cdn_of_path(path, name.chain if name else ())
+
+    def failed_request(self, now: float) -> None:
+        """A request of a client failed on it, `now` on the monotonic clock."""
+        self._failed_at = now
+
+    def served_request(self, now: float) -> None:
+        """A request of a client was served by it, `now` on the monotonic clock."""
+        self._served_at = max(self._served_at, now)
+
+    @property
+    def is_reached(self) -> bool:
+        """True if it is down only because of how it answers, or not, a request of ours."""
+        return self._meaning.verdict in REACHED
+
+    def borne_out(self, probe: Probe, since: float) -> Probe:
+        """A probe, corrected by traffic: who served a request since then, and none that failed
+        after it, is alive although our own request is not answered as it should be."""
+        meaning = probe.meaning
+        served = self._served_at >= since and self._served_at > self._failed_at
+        if meaning.alive or not served or meaning.verdict not in REACHED:
+            return probe
+        sentence = f"{meaning.sentence}; but requests of clients are served"
+        return replace(probe, meaning=Meaning(meaning.verdict, True, sentence))
 
     def sample(self, probe: Probe, now: float, vantage: str) -> Sample:
         """Return the sample of a probe for history, after it was taken into the state."""

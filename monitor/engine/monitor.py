@@ -31,7 +31,7 @@ from monitor.engine.prober import Probe, Prober
 from monitor.engine.publisher import Publisher
 from monitor.engine.reactions import Reactions
 from monitor.engine.recorder import History
-from monitor.engine.scheduler import ProbeTiming, Schedule, paced
+from monitor.engine.scheduler import ProbeTiming, Schedule, paced, stale_after
 from monitor.engine.sni_budget import SniBudget
 from monitor.engine.state_evaluation import StateEvaluation
 from monitor.engine.traffic import TrafficNews
@@ -299,11 +299,13 @@ class Monitor:
         metrics.count_probe(self._totals, watch.mirror.id, probe, now)
         for result in probe.paths:
             self._reactions.take(watch, result, turn.began, probe.meaning.alive)
+        seen, since = probe, self._monotonic() - stale_after(self._config.interval)
+        probe = watch.borne_out(seen, since)
         doubt = self._judge.judge(watch, probe, now)
         if turn.touched and (probe.meaning.alive or not watch.could_be_ours):
             with self._tasks.guarded("snapshot"):
                 self._probed(watch.mirror.id, probe.meaning.alive)
-        self._reactions.rest(watch, probe, now)
+        self._reactions.rest(watch, seen, now)
         if probe.meaning.alive:
             metrics.observe_latency(self._totals, watch.health())
         self.history.sample(watch.sample(probe, now, self._board.current.vantage))

@@ -8,6 +8,7 @@ them costs.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from monitor.common.config import MirrorConfig
@@ -18,6 +19,10 @@ from monitor.engine.mirror_state import MirrorState
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth, endpoint_of
 
+log = logging.getLogger(__name__)
+
+_NONE = "no mirror is in rotation: of those that can be reached, the least bad are tried"
+_SOME = "a mirror is in rotation again"
 GAP = 0.1
 """Seconds between two snapshots that nobody waits for."""
 
@@ -91,7 +96,11 @@ class Publisher:
         shown = {i: self._shown[i] for i in self._mirrors if i in self._shown}
         wall = {endpoint: self._wall(until) for endpoint, until in self._held.items()}
         metrics.show_quarantine(self._totals, len(wall))
-        self._told(self._board.publish(shown, self._clock(), wall))
+        before = self._board.current.none_in_rotation
+        snapshot = self._board.publish(shown, self._clock(), wall)
+        if snapshot.none_in_rotation is not before:
+            log.warning(_NONE if snapshot.none_in_rotation else _SOME)
+        self._told(snapshot)
 
     def _hold(self) -> None:
         """Which endpoints are held; mirrors for which that has changed are shown anew."""

@@ -1,5 +1,7 @@
 """Reports of workers on their traffic: as good as probes, only sooner.
 
+A mirror that serves requests is not down, whatever it answers to the one question that probes ask.
+
 They tell of a name that is cut off at once, of other failures within a quarter of a second and of
 successes once a second (`router/process/reports.py`), so that a success may be older than the
 failure that was heard before it.
@@ -55,7 +57,12 @@ class TrafficNews:
     def hear(self, news: Mapping[str, Any]) -> None:
         """One message; mirrors that are gone meanwhile are passed over."""
         for mirror_id in news.get("mirrors", ()):
+            if (watch := self._watches.get(mirror_id)) is not None:
+                watch.failed_request(self._monotonic())
             self._suspect(mirror_id)
+        for mirror_id, ago in news.get("served", ()):
+            if (watch := self._watches.get(mirror_id)) is not None:
+                self._served(watch, ago)
         for mirror_id in news.get("keys", ()):
             self._background_checks.doubt_key(mirror_id)
             if mirror_id in self._watches and self._background_checks.calls_for_key(mirror_id):
@@ -69,6 +76,12 @@ class TrafficNews:
                 self._worked(watch, Way(hostname, address), seconds, ago)
         for mirror_id, received, stopped in news.get("transfers", ()):
             self._background_checks.traffic(mirror_id, received, stopped)
+
+    def _served(self, watch: MirrorState, ago: float) -> None:
+        """A mirror has served a request, so many seconds ago."""
+        watch.served_request(self._monotonic() - ago)
+        if watch.is_down and watch.is_reached:
+            self._suspect(watch.mirror.id)
 
     def _failed(self, watch: MirrorState, way: Way, operation: str, failure: str) -> None:
         """A worker could not open a connection over a path, or waited for too long."""

@@ -140,6 +140,12 @@ class HealthSnapshot:
         """The health of a mirror; unknown when it was never seen."""
         return self.mirrors.get(mirror_id) or MirrorHealth(mirror_id)
 
+    @property
+    def none_in_rotation(self) -> bool:
+        """True if mirrors are wanted and every one of them is down: the least bad are tried."""
+        wanted = [m for m in self.mirrors.values() if m.wish is Override.use]
+        return bool(wanted) and not any(mirror.in_rotation for mirror in wanted)
+
     def completed_from(self, older: HealthSnapshot) -> HealthSnapshot:
         """This snapshot, with what it does not know yet taken from an older one.
 

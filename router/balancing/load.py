@@ -32,6 +32,8 @@ GENERATING = frozenset(
     ("chat", "completions", "responses", "messages", "images", "audio", "videos")
 )
 """Endpoints whose answer takes as long as it is, unless it is streamed."""
+_WORKING = GENERATING | {"embeddings", "moderations"}
+"""Endpoints that a model answers."""
 
 
 class Kind(NamedTuple):
@@ -60,13 +62,13 @@ class Kind(NamedTuple):
 class Baseline:
     """The usual time to first content of one kind."""
 
-    __slots__ = ("_at", "_mean", "_seen", "_variance", "generates", "kind", "makes", "seconds")
+    __slots__ = ("_at", "_mean", "_seen", "_variance", "generates", "kind", "seconds", "works")
 
     def __init__(self, kind: Kind, now: float) -> None:
         self.kind = kind
         self.generates = kind.generates
-        self.makes = bool(kind.endpoint)
-        """True if it asks for more than to read."""
+        self.works = kind.endpoint in _WORKING
+        """True if a success shows that the mirror does what it is for."""
         self.seconds = kind.expected
         """The median, roughly."""
         self._mean = log(self.seconds)
@@ -342,7 +344,7 @@ class Load:
         self._counted_at = now
 
     def _observe(self, baseline: Baseline, seconds: float, now: float) -> None:
-        if baseline.makes:
+        if baseline.works:
             self._stamps[self._stamp] = now
         usual = baseline.seconds
         baseline.observe(seconds, now)

@@ -33,7 +33,7 @@ from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy, model_of
 from router.upstream.connection import UpstreamConnection
 from router.upstream.limiter import Limiter
-from router.upstream.upstream import Upstream
+from router.upstream.upstream import FALLBACK_RANKS, Upstream
 from router.wire.error_response import Problem
 from router.wire.faults import guarded
 
@@ -41,6 +41,8 @@ _NEVER = Repeat.never
 _OWN, _ISSUED, _ = Caller
 HEDGE_AFTER = 0.5
 """Seconds for TCP and TLS, after which a mirror that has a connection ready is better."""
+_IN_ROTATION = -1
+"""The rank of no mirror that is down."""
 _NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
@@ -77,6 +79,7 @@ class Attempts:
         "_opening",
         "_perhaps",
         "_policy",
+        "_rank",
         "_ready",
         "_tries",
         "ended",
@@ -120,6 +123,8 @@ class Attempts:
         """True if a mirror was left out because it has no room for now."""
         self._ready = False
         """True if only a mirror with an idle connection may be chosen."""
+        self._rank = _IN_ROTATION
+        """The `fallback_rank` of mirrors that may be chosen though they are down."""
         self.failed: list[FailedAttempt] = []
         self.ended: tuple[Tried, ...] = ()
         """Every attempt that has failed or was left for another, for the trail."""
@@ -229,6 +234,8 @@ class Attempts:
                 self.accepts, policy.baseline, now, repeatable=repeatable, again=again
             )
             if attempt is None:
+                if not ready and self._falls_back(again):
+                    continue
                 return None
             upstream = attempt.member
             connection = upstream.take_idle(context.wheel.now) if pooled else None
@@ -239,8 +246,21 @@ class Attempts:
                 place = self._room(upstream, upstream.gate, connection)
             if place is not None:
                 self.tried.append(upstream.id)
+                if self._rank != _IN_ROTATION:
+                    context.stats.fell_back(upstream.id)
                 return Taken(attempt, connection, place)
             attempt.passed_on()
+
+    def _falls_back(self, again: bool) -> bool:
+        """Consider mirrors that are down, the least bad first, where none in rotation fits; one
+        that has answered nothing only if no other one was tried."""
+        if any(u.available and self.fits(u) for u in self._context.upstreams):
+            return False
+        for rank in FALLBACK_RANKS[: 1 if again else None]:
+            if rank > self._rank:
+                self._rank = rank
+                return True
+        return False
 
     def _room(
         self, upstream: Upstream, gate: Limiter, connection: UpstreamConnection | None
@@ -262,7 +282,9 @@ class Attempts:
 
     def accepts(self, upstream: Upstream) -> bool:
         """True if this mirror may be chosen now."""
-        if not upstream.available or upstream.id in self.tried or not self.fits(upstream):
+        if not upstream.available and upstream.fallback_rank != self._rank:
+            return False
+        if upstream.id in self.tried or not self.fits(upstream):
             return False
         if self._ready and not upstream.has_idle:
             return False
@@ -358,6 +380,8 @@ class Attempts:
         """The answer is complete."""
         if self._attempt is not None and not self._handed_over:
             self._attempt.succeeded(now)
+            if self._policy.baseline.works:
+                self._context.traffic.served[self.mirror] = now
 
     def failed_with(
         self,

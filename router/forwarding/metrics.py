@@ -42,6 +42,12 @@ MOVED = Family(
     "counter",
     "Requests that went where a connection was ready, while another was slow to open",
 )
+FALLBACKS = Family(
+    "mirrorgate_fallback_attempts",
+    "counter",
+    "Attempts on mirrors that are down, as none in rotation could have the request",
+    ("mirror",),
+)
 QUEUED = Family("mirrorgate_requests_queued", "gauge", "Requests that wait until a mirror has room")
 DURATION = Family(
     "mirrorgate_request_duration_seconds",
@@ -138,6 +144,7 @@ FAMILIES = (
     AMBIGUOUS,
     EJECTIONS,
     MOVED,
+    FALLBACKS,
     QUEUED,
     DURATION,
     FIRST_BYTE,

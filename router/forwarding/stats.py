@@ -71,6 +71,10 @@ class Stats:
         """A request went where a connection was ready, while one was being opened."""
         self._add(metrics.MOVED.name)
 
+    def fell_back(self, mirror: str) -> None:
+        """An attempt begins on a mirror that is down, since none is in rotation."""
+        self._add(metrics.FALLBACKS.name, (mirror,))
+
     def repeated_perhaps(self) -> None:
         """Another attempt begins though a mirror may have done, and billed, the request."""
         self._add(metrics.AMBIGUOUS.name)

@@ -44,8 +44,11 @@ async def _healthz(request: web.Request) -> web.Response:
 async def _readyz(request: web.Request) -> web.Response:
     context = request.app[_CONTEXT]
     serving = sorted(upstream.id for upstream in context.upstreams if upstream.available)
-    status = _status(context, bool(serving))
+    last_resort = [] if serving else [u.id for u in context.upstreams if u.fallback_rank]
+    status = _status(context, bool(serving or last_resort))
     body = {"status": status, "mirrors": len(serving)}
+    if last_resort:
+        body["last_resort"] = len(last_resort)
     return web.json_response(body, status=200 if status == "ready" else 503, headers=_CORS)
 
 

@@ -31,6 +31,7 @@ def _mirror(
     return {
         "id": upstream.id,
         "why_not": why_not(upstream, now, limited),
+        "fallback_rank": upstream.fallback_rank,
         **{name: round(value, 4) for name, value in seen.terms._asdict().items()},
         "failing": round(seen.failing, 4),
         "breaker": {

@@ -115,9 +115,14 @@ class Reports:
             self._tell({"type": "alerts", "rows": alerts})
 
     def _tell_traffic(self, context: WorkerContext) -> None:
-        opened, transfers = context.traffic.take_opened(), context.traffic.take_transfers()
-        if opened or transfers:
-            self._tell({"type": "traffic", "opened": opened, "transfers": transfers})
+        traffic = context.traffic
+        news = {
+            "opened": traffic.take_opened(),
+            "transfers": traffic.take_transfers(),
+            "served": traffic.take_served(),
+        }
+        if any(news.values()):
+            self._tell({"type": "traffic", **news})
 
     def send_totals(self, context: WorkerContext) -> None:
         """Send every number of this process since its start."""

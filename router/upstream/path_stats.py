@@ -38,6 +38,8 @@ class PathStats:
         self._opened: dict[PathKey, tuple[float, float]] = {}
         """How long the last opening of each took, and when it was."""
         self._transfers: list[tuple[str, int, bool]] = []
+        self.served: dict[str, float] = {}
+        """When each mirror has last done what mirrors are for: an answer of a model, whole."""
         self.noticed = asyncio.Event()
         """Set when a name was cut off where it worked: others are about to show it elsewhere."""
 
@@ -111,6 +113,12 @@ class PathStats:
         return [
             [*path, round(seconds, 6), round(now - at, 3)] for path, (seconds, at) in opened.items()
         ]
+
+    def take_served(self) -> list[list[object]]:
+        """Mirrors that served a request since the last time, and how long ago the last one was."""
+        served, self.served = self.served, {}
+        now = self._clock()
+        return [[mirror, round(now - at, 3)] for mirror, at in served.items()]
 
     def take_transfers(self) -> list[list[object]]:
         """Longer answers since the last time: mirror, bytes, whether they broke off."""

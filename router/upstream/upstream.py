@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from monitor.common.config import MirrorConfig
+from monitor.diagnosis.verdicts import ANSWERED, REACHED
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override
 from router.admission.client_address import named_key
 from router.admission.shared_table import Table
@@ -39,6 +40,21 @@ FREEZING = 0.2
 """Share of its traffic that a mirror keeps whose longer answers stop dead; most are streams."""
 NOBODY: Mapping[str, float] = MappingProxyType({})
 """The quarantine in which nothing is."""
+
+
+NO_FALLBACK = 0
+FALLBACK_RANKS = (1, 2)
+"""The ranks of mirrors that are down, in the order in which they are tried when none is up."""
+
+
+def fallback_rank(health: MirrorHealth) -> int:
+    """Rank of a mirror as a last resort: 1 if it answers something, 2 if it can only be
+    reached, 0 if it must not be used: not wanted, not reached, or under a wrong certificate."""
+    if health.wish is not Override.use or health.in_rotation:
+        return NO_FALLBACK
+    if health.verdict in ANSWERED:
+        return 1
+    return 2 if health.verdict in REACHED else NO_FALLBACK
 
 
 class Record(NamedTuple):
@@ -117,13 +133,14 @@ class Upstream:
 
     def settle(self, now: float) -> None:
         """Look anew whether it can be used, `now` in seconds since the epoch."""
-        self.available = (
-            self.mirror.enabled
-            and self.health.in_rotation
-            and (bool(self._idle) or not self.routes or bool(self.open_routes(now)))
+        usable = self.mirror.enabled and (
+            bool(self._idle) or not self.routes or bool(self.open_routes(now))
         )
+        self.available = usable and self.health.in_rotation
         """True if new requests may be sent: enabled, wanted, not known to be down, and with a
         connection, or with a path that is not quarantined."""
+        self.fallback_rank = fallback_rank(self.health) if usable else NO_FALLBACK
+        """Place among those that are tried while no mirror is available."""
 
     def open_routes(self, now: float) -> list[Route]:
         """The paths that a connection may be opened over now."""

@@ -84,6 +84,8 @@ def test_hosts_are_hidden_on_request():
         ([UP, UNKNOWN], "some"),
         ([UP, replace(DOWN, wish=Override.maintenance)], "planned"),
         ([DOWN, DOWN], "none"),
+        ([DOWN, replace(DOWN, verdict="http_diff")], "last"),
+        ([DOWN, replace(DOWN, verdict="http_diff", wish=Override.drain)], "none"),
         ([DOWN, replace(UP, wish=Override.drain)], "none"),
         ([UNKNOWN], "blind"),
         ([replace(UP, last_probe=NOW - 9999)] * 2, "blind"),

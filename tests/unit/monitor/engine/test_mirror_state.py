@@ -199,3 +199,26 @@ def test_the_series_of_a_removed_mirror_disappear():
     assert rows == [["a", ["two"]], ["b", ["one"]], ["b", ["two"]]]
     totals.remove("mirror", "one")
     assert [row[:2] for row in totals.to_json()] == [["a", ["two"]], ["b", ["two"]]]
+
+
+def _probe(meaning: Meaning) -> Probe:
+    return Probe(StepResult(Operation.resolve, None, 0.0), (), meaning)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "served", "failed", "alive"),
+    [
+        ("http_diff", 100.0, 0.0, True),
+        ("http_diff", 49.0, 0.0, False),
+        ("http_diff", 100.0, 101.0, False),
+        ("upstream_overloaded", 100.0, 99.0, True),
+        ("http_timeout", 100.0, 0.0, True),
+        ("connection_refused", 100.0, 0.0, False),
+        ("ssl_invalid_hostname", 100.0, 0.0, False),
+    ],
+)
+def test_served_requests_outweigh_how_a_probe_was_answered(watch, verdict, served, failed, alive):
+    watch.served_request(served)
+    watch.failed_request(failed)
+    seen = watch.borne_out(_probe(Meaning(verdict, False, "no")), since=50.0)
+    assert (seen.meaning.alive, seen.meaning.verdict) == (alive, verdict)

@@ -1,0 +1,153 @@
+"""Mirrors that are down by their probes, when no other is left: the least bad are tried."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
+from tests.testkit.asking import CHAT, ask
+from tests.testkit.instance import Instance
+from tests.testkit.page import states
+from tests.testkit.road import OK, Road, Script, ScriptedMirror, answering, get, post, read_request
+from tests.testkit.wait import wait_until
+
+FALLBACKS = "mirrorgate_fallback_attempts"
+OVERLOADED = b"HTTP/1.1 503 No\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
+
+
+def down(name: str, verdict: str) -> MirrorHealth:
+    """A mirror that probes call down for this reason."""
+    return MirrorHealth(name, State.down, verdict=verdict, last_probe=1.0)
+
+
+def learn(road: Road, *mirrors: MirrorHealth) -> None:
+    """Give the plane a new snapshot."""
+    road.context.learn(HealthSnapshot(1, 1.0, "test", {mirror.id: mirror for mirror in mirrors}))
+
+
+async def three(stack: AsyncExitStack, scripts: Mapping[str, Script]) -> Road:
+    """A plane before mirrors with these scripts."""
+    mirrors = [
+        await stack.enter_async_context(ScriptedMirror(script, name))
+        for name, script in scripts.items()
+    ]
+    return await stack.enter_async_context(Road([mirror.table() for mirror in mirrors]))
+
+
+@pytest.mark.parametrize("verdict", ["http_diff", "upstream_overloaded", "http_eof"])
+async def test_while_no_mirror_is_in_rotation_one_that_is_reached_is_tried(verdict: str) -> None:
+    async with AsyncExitStack() as stack:
+        road = await three(stack, dict.fromkeys("abc", answering(OK)))
+        learn(road, *(down(name, verdict) for name in "abc"))
+        ready = await road.ask(get("/readyz"))
+        assert (ready.status, json.loads(ready.body)["last_resort"]) == (200, 3)
+        assert [(await road.ask(post())).status for _ in range(3)] == [200] * 3
+        assert sum(road.totals.get(FALLBACKS, (name,)) for name in "abc") == 3
+
+
+async def test_the_least_bad_is_tried_first_and_another_one_when_it_fails() -> None:
+    scripts = {"a": answering(OK), "b": answering(OVERLOADED), "c": answering(OK)}
+    async with AsyncExitStack() as stack:
+        road = await three(stack, scripts)
+        silent, answers = down("a", "http_timeout"), down("b", "http_diff")
+        learn(road, silent, answers, down("c", "upstream_overloaded"))
+        told = [(await road.ask(post()))["x-mirrorgate-mirror"] for _ in range(4)]
+        assert told == ["c"] * 4
+        learn(road, silent, answers, down("c", "connection_refused"))
+        assert (await road.ask(post())).status == 503, "none that answered nothing comes second"
+        assert road.totals.get(FALLBACKS, ("a",)) == 0
+        refuses = "connection_refused"
+        learn(road, silent, down("b", refuses), down("c", refuses))
+        assert (await road.ask(post()))["x-mirrorgate-mirror"] == "a"
+
+
+@pytest.mark.parametrize(
+    "health",
+    [
+        down("a", "ssl_invalid_hostname"),
+        down("a", "cert_expired"),
+        down("a", "tls_mitm"),
+        down("a", "connection_refused"),
+        down("a", "tls_reset"),
+        replace(down("a", "http_diff"), wish=Override.drain),
+        replace(down("a", "http_diff"), wish=Override.maintenance),
+    ],
+    ids=lambda health: f"{health.verdict} {health.wish}",
+)
+async def test_some_mirrors_are_no_resort_at_all(health: MirrorHealth) -> None:
+    async with AsyncExitStack() as stack:
+        road = await three(stack, {"a": answering(OK)})
+        learn(road, health)
+        assert (await road.ask(post())).status == 503
+        assert (await road.ask(get("/readyz"))).status == 503
+
+
+async def test_a_mirror_that_is_down_is_left_alone_while_another_one_fits() -> None:
+    async with AsyncExitStack() as stack:
+        road = await three(stack, {"a": answering(OVERLOADED), "b": answering(OK)})
+        learn(road, MirrorHealth("a", State.up, last_probe=1.0), down("b", "http_diff"))
+        assert (await road.ask(post())).status == 503
+        assert road.totals.get(FALLBACKS, ("b",)) == 0
+
+
+def chatting(models: bytes) -> Script:
+    """A mirror that answers chats, and this to `GET /v1/models`."""
+
+    async def script(reader, writer) -> None:
+        while True:
+            head, _ = await read_request(reader)
+            writer.write(models if head.startswith(b"GET") else OK)
+            await writer.drain()
+
+    return script
+
+
+def _page(status: int, kind: str, body: bytes) -> bytes:
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+LISTS = {
+    "html": _page(200, "text/html", b"<html>welcome</html>"),
+    "text": _page(200, "text/plain", b"hello"),
+    "error": _page(500, "application/json", b'{"error": {"message": "no", "type": "x"}}'),
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+async def test_mirrors_whose_chats_are_answered_are_not_down_whatever_they_list(
+    kind: str, tmp_path: Path
+) -> None:
+    async with AsyncExitStack() as stack:
+        mirrors = [
+            await stack.enter_async_context(ScriptedMirror(chatting(LISTS[kind]), name))
+            for name in "ab"
+        ]
+        config = {
+            "router": {"workers": 1},
+            "monitor": {"interval": "300ms"},
+            "mirrors": [mirror.table(allow_private=True) for mirror in mirrors],
+        }
+        await asyncio.to_thread(_serve_though_down, config, tmp_path)
+
+
+def _serve_though_down(config: dict[str, object], directory: Path) -> None:
+    with Instance(config, directory) as instance:
+        wait_until(lambda: set(states(instance).values()) == {"down"}, 30, "both to be down")
+        assert "no mirror is in rotation" in instance.logs()
+        health = ask(f"{instance.dashboard_url}/api/v1/health", key="").json()
+        assert health["last_resort"] is True
+
+        def all_degraded() -> bool:
+            assert ask(f"{instance.base_url}/v1/chat/completions", CHAT).status == 200
+            return set(states(instance).values()) == {"degraded"}
+
+        wait_until(all_degraded, 30, "both to be in rotation again by what they serve")
+        assert "a mirror is in rotation again" in instance.logs()
