@@ -105,7 +105,7 @@ class MirrorConfig:
     )
     priority: int = setting(0, 'for policy "priority": lower is tried first')
     account: str = setting(
-        "", "mirrors of one account are interchangeable for stateful ids", later=True
+        "", "mirrors of one account share limits: after a 429 none of them is tried with that key"
     )
     enabled: bool = setting(True, "false: kept in the file, not used and not probed")
 

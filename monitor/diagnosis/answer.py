@@ -24,6 +24,10 @@ OUT_OF_QUOTA = (
     "billing_hard_limit_reached",
     "billing_not_active",
     "insufficient_user_quota",
+    "pre_consume_token_quota_failed",
+    "insufficient_balance",
+    "not_enough_balance",
+    "account_deactivated",
 )
 """Codes of errors: OpenAI's guide to error codes, and relays made with One API."""
 _REGION = "unsupported_country_region_territory"
@@ -100,7 +104,7 @@ def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
 def _refusal(status: int, words: str) -> Meaning:
     if _REGION in words:
         return Meaning("upstream_region_ban", True, "the API does not serve this mirror's region")
-    if any(quota in words for quota in OUT_OF_QUOTA):
+    if any(quota in words.lower() for quota in OUT_OF_QUOTA):
         return Meaning("upstream_quota", True, "its quota is used up")
     if status == 429:
         return Meaning("upstream_rate_limited", True, "it limits the rate of probes (429)")

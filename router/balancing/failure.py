@@ -42,6 +42,14 @@ class Failure(StrEnum):
     """401, 403 for the mirror's own key."""
     out_of_quota = "out_of_quota"
     """402, or an error that says so, for the mirror's own key."""
+    key_limited = "key_limited"
+    """429 for the caller's own key."""
+    caller_refused = "caller_refused"
+    """401, 402, 403 for the caller's own key, or an error that says that it has no quota."""
+    no_model = "no_model"
+    """An error that says that it does not have the model."""
+    no_endpoint = "no_endpoint"
+    """404 or 405 that does not come from the API, or 501: it does not have the path."""
     challenge = "challenge"
     """An HTML page with 403 or 503: a firewall in front of the mirror."""
     page = "page"
@@ -74,6 +82,8 @@ class Done(StrEnum):
     """It was written to a connection that the mirror had closed (RFC 9110 section 9.2.2)."""
     refused = "refused"
     """The mirror says that it did not act on it."""
+    rejected = "rejected"
+    """It did not even look at what is asked: the key, the model or the path will not do there."""
     perhaps = "perhaps"
     """It may have been done, and billed."""
     begun = "begun"
@@ -108,6 +118,10 @@ TRAITS = {
     Failure.limited: Traits(_NOBODY, Done.refused),
     Failure.key_refused: Traits(_NOBODY, Done.refused),
     Failure.out_of_quota: Traits(_NOBODY, Done.refused),
+    Failure.key_limited: Traits(_NOBODY, Done.rejected),
+    Failure.caller_refused: Traits(_NOBODY, Done.rejected),
+    Failure.no_model: Traits(_NOBODY, Done.rejected),
+    Failure.no_endpoint: Traits(_NOBODY, Done.rejected),
     Failure.challenge: Traits(_UPSTREAM, Done.refused),
     Failure.page: Traits(_UPSTREAM, Done.refused),
     Failure.error_event: Traits(_UPSTREAM, Done.perhaps),
@@ -120,7 +134,12 @@ _OVERLOADED = frozenset((503, 529))
 _GATEWAY = frozenset((502, 504, *range(520, 525)))
 OF_OWN_KEY = frozenset((Failure.key_refused, Failure.out_of_quota))
 """Failures of the key that a mirror lends: another mirror may serve, and the key is checked."""
+OF_REQUESTS = frozenset(
+    (Failure.key_limited, Failure.caller_refused, Failure.no_model, Failure.no_endpoint)
+)
+"""Refusals of one kind of request: another mirror may serve it, else the client has the first."""
 _KEY = frozenset((401, 402, 403))
+_NOT_IMPLEMENTED = 501
 _UNPAID = 402
 _FIREWALL = frozenset((403, 503))
 
@@ -145,6 +164,8 @@ def failure_of_status(status: int, *, html: bool, own_key: bool) -> Failure | No
         return None
     if status in _OVERLOADED:
         return Failure.overloaded
+    if status == _NOT_IMPLEMENTED:
+        return Failure.no_endpoint
     return Failure.gateway if status in _GATEWAY else Failure.server_error
 
 

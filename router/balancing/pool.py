@@ -29,6 +29,7 @@ from router.balancing.ejection import (
 from router.balancing.failure import TRAITS, Blame, Failure, weight_of
 from router.balancing.load import Baseline, Baselines, Load, Terms, Ticket
 from router.balancing.rate_limit import Blocks
+from router.balancing.refusals import Refusals
 from router.balancing.retry import RetryBudget
 from router.balancing.selection import by_priority, p2c
 
@@ -139,7 +140,10 @@ class Pool(Generic[M]):
     ) -> None:
         self.baselines = Baselines()
         self.budget = RetryBudget(config.retry.budget)
+        self.refusal_budget = RetryBudget(config.retry.budget, self.budget)
+        """For requests that were refused: callers who cause that must not use up the other one."""
         self.blocks = Blocks(rng.randbytes(32))
+        self.refusals = Refusals(rng.randbytes(32))
         self.uplink = UplinkWatch()
         self._rng = rng
         self._tell = tell
@@ -157,14 +161,14 @@ class Pool(Generic[M]):
         """Take new settings."""
         self._rules = config.ejection
         self._by_priority = config.balance.policy == "priority"
-        self.budget.share = config.retry.budget
+        self.budget.share = self.refusal_budget.share = config.retry.budget
         for member in self._ordered:
             member.load.tune(config.balance)
             member.watch.rules = config.ejection
 
     def members(self, members: Iterable[M]) -> None:
         """Take which mirrors there are; call it again when weights have changed."""
-        self._members = {member.id: member for member in members}
+        before, self._members = self._members, {member.id: member for member in members}
         self._ordered = tuple(self._members.values())
         priorities = sorted({member.priority for member in self._ordered})
         self._tiers = tuple(
@@ -173,6 +177,8 @@ class Pool(Generic[M]):
         self._heaviest = max((member.load.weight for member in self._ordered), default=1.0)
         self._ejected = {m.id: m for m in self._ordered if not m.breaker.closed}
         self.uplink.keep(self._members)
+        if before.keys() - self._members.keys():
+            self.refusals.keep(frozenset(self._members))
 
     # Choosing
 

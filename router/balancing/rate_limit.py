@@ -61,7 +61,13 @@ def classify(own_key: bool, error: Mapping[str, Any] | None) -> Limited:
 
 def is_out_of_quota(error: Mapping[str, Any]) -> bool:
     """True if an error says that the account of the key has nothing left to spend."""
-    return not _OUT_OF_QUOTA.isdisjoint((str(error.get("code")), str(error.get("type"))))
+    return is_spent(str(error.get("code")).lower(), str(error.get("type")).lower())
+
+
+def is_spent(code: str, kind: str) -> bool:
+    """The same, of its code and type in small letters. Messages may quote a caller, so that they
+    prove nothing."""
+    return code in _OUT_OF_QUOTA or kind in _OUT_OF_QUOTA
 
 
 def openai_error(body: bytes) -> Mapping[str, Any] | None:

@@ -168,6 +168,8 @@ def _harm(
         return Why.committed
     if done is Done.unsent and (replayable or not tries.sent):
         return Why.free
+    if done is Done.rejected:
+        return Why.paid if replayable else Why.body_gone
     if tries.repeat is Repeat.never:
         return Why.never
     if not replayable:
@@ -210,9 +212,10 @@ class RetryBudget:
 
     __slots__ = ("_counted_at", "_fresh", "_requests", "_retries", "share")
 
-    def __init__(self, share: float) -> None:
+    def __init__(self, share: float, beside: RetryBudget | None = None) -> None:
+        """`beside`: another one, which counts the same requests."""
         self.share = share
-        self._requests = Window(SECONDS)
+        self._requests: Window = Window(SECONDS) if beside is None else beside._requests
         self._retries = Window(SECONDS)
         self._fresh = 0
         """Requests that are not in the window yet."""

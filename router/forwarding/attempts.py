@@ -6,15 +6,23 @@ Choice among those that fit it, room on the chosen one, a connection, and the ou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from monitor.health.snapshot import State
 from router.admission.credentials import Caller
 from router.admission.shared_table import UNCOUNTED
-from router.balancing.failure import OF_OWN_KEY, TRAITS, Blame, FailedAttempt, Failure
+from router.balancing.failure import (
+    OF_OWN_KEY,
+    OF_REQUESTS,
+    TRAITS,
+    Blame,
+    FailedAttempt,
+    Failure,
+)
 from router.balancing.pool import Attempt
 from router.balancing.rate_limit import LENT, should_retry, wait_of
+from router.balancing.refusals import OfRequest
 from router.balancing.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
 from router.balancing.timeouts import OVERDUE, leave_early
 from router.forwarding.body import RequestBody
@@ -73,6 +81,7 @@ class Attempts:
         "_failed",
         "_handed_over",
         "_hedge",
+        "_kept",
         "_met_full",
         "_model",
         "_opened",
@@ -81,6 +90,8 @@ class Attempts:
         "_policy",
         "_rank",
         "_ready",
+        "_refusals",
+        "_repeatable",
         "_tries",
         "ended",
         "failed",
@@ -140,6 +151,13 @@ class Attempts:
         """True if the attempt that failed last may have done what is asked."""
         self._hedge: asyncio.TimerHandle | None = None
         self._handed_over = False
+        self._kept: Callable[[], None] | None = None
+        """Gives the client the first refusal of a mirror, if no other one has an answer."""
+        self._refusals: OfRequest | None = None
+        """What mirrors refuse of such requests, if anything is known."""
+        if context.pool.refusals.some:
+            self._refusals = self._known_refusals()
+        self._repeatable = False
         context.pool.budget.request(began)
 
     def __repr__(self) -> str:
@@ -228,7 +246,7 @@ class Attempts:
         """
         context, policy = self._context, self._policy
         self._ready = ready
-        repeatable = replayable and policy.repeat is not _NEVER
+        self._repeatable = repeatable = replayable and policy.repeat is not _NEVER
         while True:
             attempt = context.pool.choose(
                 self.accepts, policy.baseline, now, repeatable=repeatable, again=again
@@ -246,6 +264,8 @@ class Attempts:
                 place = self._room(upstream, upstream.gate, connection)
             if place is not None:
                 self.tried.append(upstream.id)
+                if self._refusals is not None:
+                    self._refusals.sent(upstream.id, now)
                 if self._rank != _IN_ROTATION:
                     context.stats.fell_back(upstream.id)
                 return Taken(attempt, connection, place)
@@ -253,9 +273,15 @@ class Attempts:
 
     def _falls_back(self, again: bool) -> bool:
         """Consider mirrors that are down, the least bad first, where none in rotation fits; one
-        that has answered nothing only if no other one was tried."""
-        if any(u.available and self.fits(u) for u in self._context.upstreams):
-            return False
+        that has answered nothing only if no other one was tried. Where all that fit refuse such
+        requests, consider them, if none was tried: then one of them is asked."""
+        fitting = [u for u in self._context.upstreams if u.available and self.fits(u)]
+        if fitting:
+            known = self._refusals
+            if again or known is None or known.ignored or not all(map(self._refuses, fitting)):
+                return False
+            known.ignored = True
+            return True
         for rank in FALLBACK_RANKS[: 1 if again else None]:
             if rank > self._rank:
                 self._rank = rank
@@ -288,6 +314,8 @@ class Attempts:
             return False
         if self._ready and not upstream.has_idle:
             return False
+        if self._refusals is not None and not self._refusals.ignored and self._refuses(upstream):
+            return False
         context = self._context
         blocks = context.pool.blocks
         if blocks.some and blocks.until(upstream.id, self.request.limited_as, context.clock()):
@@ -297,6 +325,22 @@ class Attempts:
             self._met_full = True
             return False
         return True
+
+    def _refuses(self, upstream: Upstream) -> bool:
+        """True if the mirror has refused such a request, and it is not time to try again."""
+        known, now = self._refusals, self._context.clock()
+        return known is not None and known.keeps_away(upstream.id, now, self._repeatable)
+
+    def _known_refusals(self) -> OfRequest:
+        request = self.request
+        return OfRequest(
+            self._context.pool.refusals,
+            request.client.key,
+            request.limited_as,
+            request.shape[0],
+            request.target,
+            self._policy.model,
+        )
 
     @property
     def _is_behind(self) -> bool:
@@ -310,7 +354,9 @@ class Attempts:
             self._met_full = self.in_turn = False
             return FULL
         blocks, now = context.pool.blocks, context.clock()
-        fitting = [u.id for u in context.upstreams if u.available and self.fits(u)]
+        fitting = [
+            u.id for u in context.upstreams if u.available and self.fits(u) and not self._refuses(u)
+        ]
         if self.request.limited_as is LENT:
             fitting = [mirror for mirror in fitting if not blocks.is_spent(mirror, now)]
         wait = blocks.soonest(fitting, self.request.limited_as, now)
@@ -382,6 +428,8 @@ class Attempts:
             self._attempt.succeeded(now)
             if self._policy.baseline.works:
                 self._context.traffic.served[self.mirror] = now
+            if self._refusals is not None:
+                self._refusals.served(self.mirror)
 
     def failed_with(
         self,
@@ -418,12 +466,14 @@ class Attempts:
         """The answer broke off after the client had its beginning."""
         self._end(failure, _NO_FIELDS)
 
-    def limited_by_key(self, look: Mapping[bytes, bytes]) -> None:
-        """The caller's own key is over its limit there: this key keeps away, nobody else."""
-        context = self._context
-        wait = wait_of(look, context.wall())
-        context.pool.blocks.block(self.mirror, self.request.limited_as, wait, context.clock())
-        self.give_back()
+    def keep(self, pass_on: Callable[[], None]) -> None:
+        """Keep a refusal for the client while another mirror is tried; the first one stays."""
+        self._kept = self._kept or pass_on
+
+    def take_kept(self) -> Callable[[], None] | None:
+        """Return and forget the way to give the client the first refusal, if there was one."""
+        kept, self._kept = self._kept, None
+        return kept
 
     def give_back(self) -> None:
         """Give the current mirror back without a verdict on it, and stop an opening.
@@ -431,6 +481,7 @@ class Attempts:
         No attempt follows.
         """
         self._opened = self._failed = self._abort = _gone
+        self._kept = None
         self._cancel_hedge()
         if self._opening is not None:
             self._opening.cancel()
@@ -475,6 +526,11 @@ class Attempts:
         return upstream.load.overdue(now) < OVERDUE
 
     @property
+    def usual_seconds(self) -> float:
+        """The 95th percentile of what such requests take to their first content."""
+        return self._policy.baseline.p95
+
+    @property
     def answered_at(self) -> float:
         """When the current mirror last answered any request, on the worker's clock."""
         return self._attempt.member.load.answered_at if self._attempt is not None else 0.0
@@ -492,13 +548,13 @@ class Attempts:
         return self._attempt is not None and self._attempt.member.removed
 
     def _may_repeat(self, failure: Failure, commit: Commit, look: Mapping[bytes, bytes]) -> bool:
-        context = self._context
+        context, pool = self._context, self._context.pool
         why = decide(
             failure,
             commit,
             self._course(),
             context.router.retry,
-            context.pool.budget,
+            pool.refusal_budget if failure in OF_REQUESTS else pool.budget,
             context.clock(),
             replayable=self._body.collected,
             should_retry=should_retry(look),
@@ -522,10 +578,29 @@ class Attempts:
             context.pool.blocks.block(self.mirror, None, wait, now)
         elif failure is Failure.out_of_quota:
             context.pool.blocks.block(self.mirror, LENT, wait, now)
+        elif failure in OF_REQUESTS:
+            self._learn(failure, attempt.member, wait, now)
         if failure in OF_OWN_KEY:
             context.report_refusal(self.mirror)
         elif TRAITS[failure].blame is not Blame.nobody:
             context.report_failure(self.mirror)
+
+    def _learn(self, failure: Failure, upstream: Upstream, wait: float | None, now: float) -> None:
+        """The mirror has refused this kind of request: such requests keep away for a while."""
+        if failure is Failure.key_limited:
+            for mirror in _of_account(upstream, self._context.upstreams):
+                self._context.pool.blocks.block(mirror, self.request.limited_as, wait, now)
+            return
+        self._refusals = self._refusals or self._known_refusals()
+        self._refusals.learn(failure, upstream.id, now)
+
+
+def _of_account(upstream: Upstream, all_of_them: Iterable[Upstream]) -> list[str]:
+    """The mirrors that share the limits of this one, itself among them."""
+    account = upstream.mirror.account
+    if not account:
+        return [upstream.id]
+    return [other.id for other in all_of_them if other.mirror.account == account]
 
 
 def _is_suspect(upstream: Upstream) -> bool:

@@ -156,11 +156,11 @@ class Deadlines:
         """True if a limit has passed, and not only the time of the next look."""
         return self._wheel.now >= self._limit
 
-    def extend(self, signs: float, usual: float, *, has_head: bool) -> bool:
+    def extend(self, answered_at: float, heard_at: float, usual: float, *, has_head: bool) -> bool:
         """Give a mirror more time, if it may have more; False if it has had all.
 
-        `signs`: when it last showed a sign of life, on the worker's clock; `usual`: the 95th
-        percentile of what such requests take, in seconds.
+        Its last signs of life, on the worker's clock: `answered_at` to any request, `heard_at` to
+        this one. `usual`: the 95th percentile of what such requests take, in seconds.
         """
         patience, now = self._patience, self._clock()
         if patience is None or self._wheel.now >= self._ends_at:
@@ -169,7 +169,7 @@ class Deadlines:
             patience,
             has_head=has_head,
             waited=now - self._sent_at,
-            silent=now - max(signs, self._sent_at),
+            silent=now - max(answered_at, heard_at, self._sent_at),
             usual=usual,
         )
         if left <= 0.0:

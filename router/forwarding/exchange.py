@@ -261,7 +261,7 @@ class Exchange:
             self._waits = True
             self.deadlines.look_later(awaits_response=self._response is not None)
         elif problem is not None:
-            self._refuse(problem)
+            self._give_up(problem)
 
     def _first_attempt(self, now: float) -> Attempts | None:
         """Settle the policy of the request and its metering; None if it was refused."""
@@ -294,13 +294,13 @@ class Exchange:
             return False
         self._waits = False
         if problem is not None:
-            self._refuse(problem)
+            self._give_up(problem)
         return True
 
     def waited_too_long(self) -> None:
         """No mirror had room in time."""
         self._waits = False
-        self._refuse(FULL)
+        self._give_up(FULL)
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
         body, request, attempts = self.body, self.request, self._attempts
@@ -344,17 +344,45 @@ class Exchange:
         if attempts.failed_with(failure, detail, commit, look):
             self._attempt(self.context.clock())
         else:
-            self._refuse(attempts.give_up())
+            self._give_up(attempts.give_up())
 
-    def leaves(self, failure: Failure, detail: str, head: ResponseHead) -> bool:
-        """The mirror answers with an error: try another one; False if that may not be."""
-        attempts = self._attempts
+    def leaves(
+        self, failure: Failure, detail: str, head: ResponseHead, *, aside: bool = False
+    ) -> bool:
+        """The mirror answers with an error: try another one; False if that may not be.
+
+        `aside`: the error may be the mirror's alone. The client gets the first of those, after all,
+        if no mirror has a better answer.
+        """
+        attempts, response = self._attempts, self._response
         assert attempts is not None
-        if not attempts.leaves(failure, detail, head.table()):
+        assert response is not None
+        if attempts.leaves(failure, detail, head.table()):
+            if aside:
+                response.set_aside()
+                attempts.keep(partial(self._pass_on, response))
+            self._leave_mirror()
+            self._attempt(self.context.clock())
+            return True
+        first = attempts.take_kept() if aside else None
+        if first is None:
             return False
         self._leave_mirror()
-        self._attempt(self.context.clock())
+        first()
         return True
+
+    def _pass_on(self, response: Response) -> None:
+        """Give the client the response that was set aside."""
+        self._response = response
+        response.pass_on()
+
+    def _give_up(self, problem: Problem) -> None:
+        """Give the client the first response that was set aside, else this error."""
+        first = self._attempts.take_kept() if self._attempts is not None else None
+        if first is not None:
+            first()
+        else:
+            self._refuse(problem)
 
     def withhold(self, problem: Problem) -> None:
         """Give the client this error instead of the response."""
@@ -380,6 +408,9 @@ class Exchange:
     def expired(self) -> None:
         """A deadline has passed: look at the mirror, comment, or end."""
         response, attempts, deadlines = self._response, self._attempts, self.deadlines
+        has_head, heard_at = False, 0.0
+        if response is not None:
+            has_head, heard_at = response.has_head, response.heard_at
         if not deadlines.over:
             self._look()
         elif deadlines.client_stalls:
@@ -388,21 +419,13 @@ class Exchange:
             response.interrupt(None if deadlines.caller_gave_up else Failure.stalled)
         elif attempts is None or not attempts.mirror:
             self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
-        elif deadlines.blames_mirror:
-            self._silent(attempts)
-        else:
+        elif not deadlines.blames_mirror:
             self._settle("client_abort")
             self._leave_mirror()
             self._refuse(too_slow())
-
-    def _silent(self, attempts: Attempts) -> None:
-        """Wait on for a mirror that shows signs of life; else the attempt has failed."""
-        response, policy = self._response, self.policy
-        has_head = response is not None and response.has_head
-        heard_at = response.heard_at if response is not None else 0.0
-        usual = policy.baseline.p95 if policy is not None else 0.0
-        signs = max(attempts.answered_at, heard_at)
-        if not self.deadlines.extend(signs, usual, has_head=has_head):
+        elif not deadlines.extend(
+            attempts.answered_at, heard_at, attempts.usual_seconds, has_head=has_head
+        ):
             failure = Failure.content_timeout if has_head else Failure.timeout
             self.unanswered(failure, "it did not answer in time")
 
@@ -421,19 +444,15 @@ class Exchange:
             self.unanswered(Failure.slow, "it takes suspiciously long")
         else:
             if deadlines.comment_due:
-                self._tell()
+                context, transport = self.context, self.client.transport
+                if not self.told:  # another mirror can still give the content
+                    self.told = True
+                    context.write_batch.write(transport, stream_begins(context, self.head, self.id))
+                    if response is not None:
+                        response.begun()
+                context.write_batch.write(transport, chunk(comment(context, self.dialect)))
                 deadlines.commented()
             deadlines.look_later(awaits_response=response is not None)
-
-    def _tell(self) -> None:
-        """Begin the response with comments: another mirror can still give the content."""
-        context, transport = self.context, self.client.transport
-        if not self.told:
-            self.told = True
-            context.write_batch.write(transport, stream_begins(context, self.head, self.id))
-            if self._response is not None:
-                self._response.begun()
-        context.write_batch.write(transport, chunk(comment(context, self.dialect)))
 
     def end_soon(self, seconds: float) -> None:
         """End within this time if the mirror has been removed."""

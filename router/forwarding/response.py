@@ -12,12 +12,14 @@ as long as the client has nothing of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from router.admission.capacity import Share
 from router.admission.credentials import offered_as
 from router.balancing.failure import Failure
-from router.balancing.rate_limit import classify, is_out_of_quota
+from router.balancing.rate_limit import classify, is_spent, openai_error
+from router.balancing.refusals import LOOKED_INTO, Said, plain_path, refused, words_of
 from router.balancing.retry import Commit
 from router.forwarding.abandoned import Detached
 from router.forwarding.attempts import Attempts
@@ -62,7 +64,14 @@ _SAYS = {
     Failure.gateway: "something in front of it gave up",
     Failure.overloaded: "it is overloaded",
 }
+_OVERLOADED = f"{_SAYS[Failure.overloaded]} (503)"
+_REFUSES = "it refuses such requests"
 _LIMITED = "it limits how much may be asked"
+_OPEN = (Failure.limited, Failure.no_endpoint)
+"""Failures that only the body of an error can tell from others."""
+_JSON = b"application/json"
+_AT_ONCE = 503
+"""The status of a mirror that is overloaded, and left without waiting for the whole body."""
 
 
 class Response:
@@ -82,6 +91,7 @@ class Response:
         "_hold",
         "_meter",
         "_opened_in",
+        "_overloaded",
         "_relay",
         "_scan",
         "_tunnel",
@@ -118,6 +128,8 @@ class Response:
         self._head: ResponseHead | None = None
         """The head, while it is open whether the client gets it."""
         self._hold: Hold | Refusal | None = None
+        self._overloaded = False
+        """True if it is an error that counts as such."""
         self._boundary: Boundary | None = None
         self._ending: Ending | None = None
         self._meter: Meter | None = None
@@ -268,8 +280,9 @@ class Response:
             self._refused(head, failure)
             return
         self._head = head
-        may_quote = head.status >= 400 and exchange.request.uses_mirror_key
-        if may_quote or (exchange.told and (not head.is_event_stream or head.encoding)):
+        another = head.status in LOOKED_INTO and exchange.body.collected
+        is_open = another or (head.status >= 400 and exchange.request.uses_mirror_key)
+        if is_open or (exchange.told and (not head.is_event_stream or head.encoding)):
             self._hold = Refusal()
         elif head.is_event_stream:
             exchange.deadlines.head_came()
@@ -291,7 +304,7 @@ class Response:
         exchange = self._exchange
         if failure in _NOT_SHOWN:
             exchange.unanswered(failure, _NOT_SHOWN[failure], head)
-        elif failure is Failure.limited:
+        elif failure in _OPEN or (failure is Failure.overloaded and head.media == _JSON):
             self._head, self._hold = head, Refusal()
         elif not exchange.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
             looks = exchange.told or exchange.request.uses_mirror_key
@@ -304,7 +317,7 @@ class Response:
             if self._scan.refused:
                 self._withhold()
                 return
-            if not passing and not ended:
+            if not passing and not ended and self.status != _AT_ONCE:
                 return  # all is held back
             parts = passing
         if self._head is not None:
@@ -367,27 +380,65 @@ class Response:
             refusal.feed(part)
         if ended:
             refusal.ended()
-        if not refusal.complete:
+        if not refusal.complete and (head.status != _AT_ONCE or self._overloaded):
             return None
-        exchange, error = self._exchange, refusal.error()
+        exchange, body = self._exchange, refusal.body(head.encoding)
+        error, said = openai_error(body), words_of(body)
         own_key = not exchange.request.uses_mirror_key
-        if head.status < 500 and not own_key and error is not None and is_out_of_quota(error):
+        spent = said is not None and is_spent(said.code, said.type)
+        if spent and head.status < 500 and not own_key:
             exchange.unanswered(Failure.out_of_quota, _NOT_SHOWN[Failure.out_of_quota], head)
             return None
-        if head.status == 429:
-            if not classify(own_key, error).pass_on:
-                exchange.unanswered(Failure.limited, _LIMITED, head)
+        if head.status == 429 and not classify(own_key, error).pass_on:
+            exchange.unanswered(Failure.limited, _LIMITED, head)
+            return None
+        failure = self._refusal_of(head.status, said)
+        if failure is not None and ended and exchange.leaves(failure, _REFUSES, head, aside=True):
+            return None
+        if head.status == _AT_ONCE and failure is None and not self._overloaded:
+            self._overloaded = True
+            if exchange.leaves(Failure.overloaded, _OVERLOADED, head):
                 return None
-            self._attempts.limited_by_key(head.table())
+            if not refusal.complete and (exchange.told or exchange.request.uses_mirror_key):
+                return None
         if exchange.told:
-            fails = head.status >= 400
-            what = f"an error ({head.status})" if fails else "what is no stream"
-            shown = error or {"message": f"The mirror answered with {what}.", "code": None}
-            outcome = outcome_of(head.status) if fails else "upstream_error"
-            exchange.end_stream(error_event(exchange.dialect, shown), outcome)
+            self._end_told(head.status, error)
             return None
         self._commit(head)
         return refusal.take()
+
+    def _refusal_of(self, status: int, said: Said | None) -> Failure | None:
+        """Meaning of an error that another mirror might not give; None: it is the request's."""
+        if status == 429:
+            return Failure.key_limited
+        exchange = self._exchange
+        model = exchange.policy.model if exchange.policy is not None else ""
+        request = exchange.request
+        path = plain_path(request.target)
+        return refused(status, said, model, path, own_key=not request.uses_mirror_key)
+
+    def _end_told(self, status: int, error: Mapping[str, Any] | None) -> None:
+        """End a stream that has only comments so far with the mirror's error."""
+        exchange, fails = self._exchange, status >= 400
+        what = f"an error ({status})" if fails else "what is no stream"
+        shown = error or {"message": f"The mirror answered with {what}.", "code": None}
+        outcome = outcome_of(status) if fails else "upstream_error"
+        exchange.end_stream(error_event(exchange.dialect, shown), outcome)
+
+    def set_aside(self) -> None:
+        """Give the connection back; the client gets this answer only if there is no other one."""
+        self._give_back()
+
+    def pass_on(self) -> None:
+        """Give the client the answer that was set aside."""
+        head, hold = self._head, self._hold
+        assert head is not None
+        assert isinstance(hold, Refusal)
+        if self._exchange.told:
+            self._end_told(head.status, openai_error(hold.body(head.encoding)))
+            return
+        self._commit(head)
+        self._forward(hold.take(), ended=True)
 
     # It is: relay it
 

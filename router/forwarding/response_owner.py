@@ -67,8 +67,11 @@ class ResponseOwner(Protocol):
     def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
         """There is no answer, and the client has nothing of one; `head` is what came instead."""
 
-    def leaves(self, failure: Failure, detail: str, head: ResponseHead) -> bool:
-        """The mirror answers with an error; True if another one is tried instead."""
+    def leaves(
+        self, failure: Failure, detail: str, head: ResponseHead, *, aside: bool = False
+    ) -> bool:
+        """The mirror answers with an error; True if another one is tried instead. `aside`: this
+        response is set aside for the client, and so may one have been before."""
 
     def withhold(self, problem: Problem) -> None:
         """Give the client this error instead of the response."""

@@ -11,6 +11,7 @@ from typing import Any
 from router.balancing.failure import OF_OWN_KEY, Failure, failure_of_status
 from router.balancing.rate_limit import openai_error
 from router.upstream.dialect import Dialect, Sight, failure_of_error, look
+from router.wire.inflate import inflated
 from router.wire.response import ResponseHead
 from router.wire.sse import Event, EventSplitter, EventTooLong
 
@@ -272,6 +273,9 @@ class Refusal:
         held, self._held = self._held, []
         return held
 
-    def error(self) -> Mapping[str, Any] | None:
-        """The error that it holds, if it has OpenAI's shape."""
-        return openai_error(b"".join(self._held)) if self._complete else None
+    def body(self, encoding: bytes) -> bytes:
+        """All of it, readable; empty if it was not complete, or cannot be read."""
+        if not self._complete:
+            return b""
+        held = b"".join(self._held)
+        return inflated(held, encoding, MOST_REFUSAL) if encoding else held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from monitor.health.snapshot import Override, State
@@ -16,8 +17,12 @@ def explain_mirrors(context: WorkerContext) -> list[dict[str, Any]]:
     """Every mirror: why it gets nothing, if so, and what one more request on it would cost."""
     now = context.clock()
     known = {upstream.id: upstream for upstream in context.upstreams}
+    refusals = Counter(mirror for mirror, _ in context.pool.refusals)
     return [
-        _mirror(context, known[explained.mirror], explained, now)
+        {
+            **_mirror(context, known[explained.mirror], explained, now),
+            "refusals": refusals[explained.mirror],
+        }
         for explained in context.pool.explain(now)
         if explained.mirror in known
     ]

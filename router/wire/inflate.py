@@ -69,3 +69,18 @@ class Inflater:
             return self._engine.decompress(piece, _AT_ONCE)
         except zlib.error as error:
             raise CannotInflate(str(error)) from error
+
+
+def inflated(body: bytes, encoding: bytes, most: int) -> bytes:
+    """All of a small body, up to `most` bytes; empty if it cannot be read."""
+    if encoding not in READABLE:
+        return b""
+    out = b""
+    try:
+        for piece in Inflater().feed(body):
+            out += piece
+            if len(out) > most:
+                return b""
+    except CannotInflate:
+        return b""
+    return out

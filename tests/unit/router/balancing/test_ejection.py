@@ -186,7 +186,7 @@ def test_a_single_mirror_says_nothing_of_our_network() -> None:
         (429, False, True, Failure.limited),
         (429, True, False, Failure.limited),
         (500, False, True, Failure.server_error),
-        (501, False, True, Failure.server_error),
+        (501, False, True, Failure.no_endpoint),
         (502, True, True, Failure.gateway),
         (503, False, True, Failure.overloaded),
         (504, False, True, Failure.gateway),

@@ -234,9 +234,9 @@ def test_whatever_fails_a_request_is_not_sent_more_often_than_it_may_be(
     sent = perhaps_done = counted = 0
     for (failure, commit), later, replayable in course:
         now += later
-        sent += commit > Commit.C0
         counted += failure is not Failure.stale
         done = TRAITS[failure].done
+        sent += commit > Commit.C0 and done is not Done.rejected
         perhaps_done += commit > Commit.C0 and done in (Done.perhaps, Done.unsent)
         why = decide(failure, commit, tries, rules, budget, now, replayable=replayable)
         if why not in ALLOWED:

@@ -135,11 +135,12 @@ def test_the_version(capsys: pytest.CaptureFixture[str]):
 def test_a_good_file_is_fine_and_what_does_nothing_yet_is_noted(
     capsys: pytest.CaptureFixture[str],
 ):
-    Path("config.toml").write_text(MIRROR.replace("a.example", "a.example/v1") + 'account = "one"')
+    later = 'model_map = { "a" = "b" }'
+    Path("config.toml").write_text(MIRROR.replace("a.example", "a.example/v1") + later)
     code, out, err = said(capsys, "check")
     assert (code, out) == (0, "config.toml is fine: 1 mirror\n")
     assert err.splitlines() == [
-        "note: mirrors[0].account has no effect in this version yet",
+        "note: mirrors[0].model_map has no effect in this version yet",
         'note: mirrors[0].url ends in "/v1": requests would go to /v1/v1/…',
     ]
 

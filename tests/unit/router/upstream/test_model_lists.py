@@ -12,6 +12,7 @@ from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import MetricRegistry
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
 from router.admission.credentials import Caller
+from router.balancing.refusals import Refusals
 from router.forwarding.attempts import Attempts
 from router.forwarding.config import WorkerConfig
 from router.forwarding.context import WorkerContext
@@ -120,7 +121,8 @@ def test_a_list_counts_for_requests_with_the_mirrors_own_key(
     asked: Any = SimpleNamespace(caller=caller, suits=Suits(), target=b"/v1/chat/completions")
     body: Any = SimpleNamespace(collected=True, peek=lambda: b'{"model": "%s"}' % model.encode())
     budget = SimpleNamespace(request=lambda now: None)
-    context: Any = SimpleNamespace(pool=SimpleNamespace(budget=budget))
+    pool = SimpleNamespace(budget=budget, refusals=Refusals(bytes(16)))
+    context: Any = SimpleNamespace(pool=pool)
     plan: Any = SimpleNamespace(patience=SimpleNamespace(total=60.0))
     attempts = Attempts(context, asked, body, plan, 0.0, nobody_comes, nobody_comes, nobody_comes)
     assert attempts.fits(upstream) is fits
