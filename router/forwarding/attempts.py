@@ -173,7 +173,8 @@ class Attempts:
         pooled = replayable and self.request.may_be_stale
         if before and before[-1].failure is Failure.stale:
             pooled = False
-        self._cancel_hedge()
+        if self._hedge is not None:
+            self._cancel_hedge()
         taken = self.take(pooled, replayable, now, again=bool(before))
         if taken is None:
             return self._no_attempt()

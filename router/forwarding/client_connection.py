@@ -199,13 +199,21 @@ class ClientConnection(asyncio.BufferedProtocol):
     def request_head(self, head: RequestHead) -> None:
         """A request begins."""
         self._incoming = exchange = self._exchange_of(head)
-        self._take(exchange)
+        if self._current is None and not self._full:
+            self._current = exchange
+            exchange.begin()
+        else:
+            self._queue(exchange)
 
     def request_whole(self, head: RequestHead, body: bytes) -> None:
         """All of a request at once."""
         exchange = self._exchange_of(head)
         exchange.body.keep_whole(body)
-        self._take(exchange)
+        if self._current is None and not self._full:
+            self._current = exchange
+            exchange.begin()
+        else:
+            self._queue(exchange)
 
     def _exchange_of(self, head: RequestHead) -> Exchange:
         if self._deaf:
@@ -228,15 +236,12 @@ class ClientConnection(asyncio.BufferedProtocol):
             request.problem = context.anonymous.refusal(head.look, proxied)
         return request
 
-    def _take(self, exchange: Exchange) -> None:
-        if self._current is None and not self._full:
-            self._current = exchange
-            exchange.begin()
-        elif len(self._waiting) >= MAX_PIPELINED:
+    def _queue(self, exchange: Exchange) -> None:
+        """Keep a pipelined request until its turn."""
+        if len(self._waiting) >= MAX_PIPELINED:
             raise malformed(f"more than {MAX_PIPELINED} requests are pipelined")
-        else:
-            self._waiting.append(exchange)
-            self.pause_client()
+        self._waiting.append(exchange)
+        self.pause_client()
 
     def request_body(self, data: bytes) -> None:
         """A piece of the newest request's body."""

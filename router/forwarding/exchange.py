@@ -120,53 +120,53 @@ class Exchange:
 
     # From the client
 
-    def begin(self) -> None:
-        """Start: it is the current request of its connection."""
-        context = self.context
-        self.deadlines.begin(context.timeouts.total)
-        context.exchanges.add(self)
-        self._enter(RECHECKS)
+    def begin(self, rechecks: tuple[float, ...] = RECHECKS) -> None:
+        """Start: it is the current request of its connection.
 
-    def _enter(self, rechecks: tuple[float, ...]) -> None:
-        """Take a place, or wait a moment for one that is being given back elsewhere."""
+        Takes a place among the client's open requests, or looks again after `rechecks` (seconds)
+        for one that is being given back elsewhere.
+        """
         context, client = self.context, self.request.client
-        if self._finished:
+        if rechecks is RECHECKS:
+            self.deadlines.begin(context.timeouts.total)
+            context.exchanges.add(self)
+        elif self._finished:
             return
         looks_again = bool(rechecks) and context.limits.may_wait(client)
         self._place, problem = entry(context, self.head, self.request, not looks_again)
         if problem is None:
             if rechecks is not RECHECKS:
                 self.client.resume_client()
-            self._admit()
+            if self._admit():
+                self._attempt(context.clock())
         elif looks_again and problem.code == TOO_MANY_OPEN:
             self.client.pause_client()
-            again = partial(self._enter, rechecks[1:])
+            again = partial(self.begin, rechecks[1:])
             look = partial(guarded, "a second look", again, self.abort)
             context.limits.wait(client, rechecks[0], look)
         else:
             self._refuse(problem)
 
-    def _admit(self) -> None:
+    def _admit(self) -> bool:
+        """Admit or answer it; True if all is there for an attempt."""
         context, head, body = self.context, self.head, self.body
         if head.method == b"OPTIONS":
             fields = cors.preflight_fields(head.look, context.router.cors_origins)
             ending = [] if self.may_keep_alive else [(b"connection", b"close")]
             context.write_batch.write(self.client.transport, render(204, [*fields, *ending], None))
             self._finish("success", self.may_keep_alive, 204)
-            return
+            return False
         problem = refusal(context, head.length, self.request)
         if problem is not None:
             self._refuse(problem)
-            return
+            return False
         self.admitted = True
         if body.complete:
-            self._attempt(context.clock())
-            return
+            return True
         expects = head.look.get(b"expect", b"").lower() == b"100-continue"
         if expects and not head.http10 and not body.size:
             context.write_batch.write(self.client.transport, CONTINUE)
-        if not body.collected:
-            self._attempt(context.clock())
+        return not body.collected
 
     def request_body(self, data: bytes) -> None:
         """A piece of the request's body."""
