@@ -196,7 +196,7 @@ class Attempts:
             self._opened(upstream, taken.connection, 0.0)
         else:
             self._opening = Opening(
-                self._context, upstream, self._opened, self._failed, self._abort, taken.place
+                self._context.opener, upstream, self._opened, self._failed, self._abort, taken.place
             )
 
     def _move(self) -> None:

@@ -13,9 +13,6 @@ from typing import Protocol
 
 from monitor.common.metric_registry import MetricRegistry
 from monitor.health.snapshot import HealthSnapshot
-from monitor.probes.connect import Resolver
-from monitor.probes.system_resolver import SystemResolver
-from monitor.probes.tls import TlsContexts
 from router.admission.anonymous import AnonymousCallers
 from router.admission.ban_list import BanList, Row
 from router.admission.capacity import Connections, IdleClient, Memory, connection_limit
@@ -29,6 +26,7 @@ from router.balancing.pool import Pool
 from router.balancing.timeouts import Classes
 from router.forwarding.abandoned import AbandonedAnswers
 from router.forwarding.config import WorkerConfig
+from router.forwarding.opening import Opener
 from router.forwarding.recent_requests import RecentRequests
 from router.forwarding.request_policy import RequestPolicies
 from router.forwarding.stats import Finished, Stats
@@ -39,7 +37,7 @@ from router.upstream.queue import RequestQueue
 from router.upstream.upstream import IdleKeeper, Upstream, Upstreams
 from router.wire.disconnects import DisconnectWatcher
 from router.wire.faults import guarded
-from router.wire.fields import request_rules, response_rules
+from router.wire.fields import request_rules
 from router.wire.timer_wheel import TimerWheel
 from router.wire.write_batch import WriteBatch
 
@@ -118,14 +116,13 @@ class WorkerContext:
         self.snapshot = HealthSnapshot()
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self.request_rules = request_rules()
-        self.response_rules = response_rules()
         shakes = bool(config.router.tls_cert) or config.router.proxy_protocol
         self.crowd = Connections(connection_limit(shakes), accept)
         self.memory = Memory()
         self.write_batch = WriteBatch()
         self.disconnects = DisconnectWatcher()
-        self.tls_contexts = TlsContexts()
-        self.resolver: Resolver = SystemResolver()
+        timeouts = config.router.timeouts
+        self.opener = Opener(timeouts, self.traffic, self.write_batch, self.buffer, wall)
         self.exchanges: set[RunningRequest] = set()
         self.wheel.watch(self.exchanges)
         self.draining = False
@@ -149,12 +146,12 @@ class WorkerContext:
         )
         self.limits.configure(config.limits)
         self.line.configure(config.router.queue)
-        self.models = frozenset(model for mirror in config.mirrors for model in mirror.models)
-        """Those that the operator has named: what metrics may be labelled with."""
+        models = frozenset(model for mirror in config.mirrors for model in mirror.models)
+        self.stats.models = models
         endpoints, most_read = config.keys.endpoints, config.router.replay_body
-        self.metering.configure(config.prices, endpoints, self.models, most_read)
+        self.metering.configure(config.prices, endpoints, models, most_read)
         self.request_rules.take(config.router.client_ip_header)
-        self.tls_contexts.forget()
+        self.opener.configure(self.timeouts)
         self.learn(snapshot)
         self.policies = RequestPolicies(
             Classes(self.timeouts, config.router.classes), self.pool.baselines

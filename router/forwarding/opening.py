@@ -7,29 +7,107 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from monitor.probes.connect import resolve_host
+from monitor.probes.connect import Resolver, resolve_host
 from monitor.probes.results import ProbeFailure
+from monitor.probes.system_resolver import SystemResolver
+from monitor.probes.tls import TlsContexts
 from router.admission.shared_table import UNCOUNTED
+from router.balancing.config import TimeoutConfig
 from router.balancing.failure import Failure
-from router.forwarding.context import WorkerContext
 from router.upstream.connection import UpstreamConnection
 from router.upstream.connector import ConnectFailed, Limits, Ready, connect
-from router.upstream.paths import Route, Trouble
+from router.upstream.path_stats import PathStats
+from router.upstream.paths import Route
 from router.upstream.upstream import Upstream
 from router.wire.faults import contained, guarded, report_fault
+from router.wire.fields import response_rules
+from router.wire.write_batch import WriteBatch
 
 Opened = Callable[[Upstream, UpstreamConnection, float], None]
 Failed = Callable[[Failure, str], None]
 
 
-class Opening:
-    """A connection being opened; tells exactly one of `opened` and `failed`, unless cancelled."""
-
-    __slots__ = ("_abort", "_context", "_failed", "_opened", "_place", "_task", "_upstream")
+class Opener:
+    """Opens connections to mirrors for one worker: over the paths of the snapshot, in turn."""
 
     def __init__(
         self,
-        context: WorkerContext,
+        timeouts: TimeoutConfig,
+        traffic: PathStats,
+        write_batch: WriteBatch,
+        buffer: memoryview,
+        wall: Callable[[], float],
+    ) -> None:
+        """`buffer`: what all connections of the worker are read into; `wall`: seconds since the
+        epoch."""
+        self.resolver: Resolver = SystemResolver()
+        self._timeouts = timeouts
+        self._traffic = traffic
+        self._write_batch = write_batch
+        self._buffer = buffer
+        self._wall = wall
+        self._rules = response_rules()
+        self._tls_contexts = TlsContexts()
+
+    def configure(self, timeouts: TimeoutConfig) -> None:
+        """Take new settings, and read authorities anew."""
+        self._timeouts = timeouts
+        self._tls_contexts.forget()
+
+    async def open(self, upstream: Upstream, *, single: bool) -> Ready:
+        """Return a connection over the first path that works. Raises ConnectFailed.
+
+        `single`: there is a place for one connection only, so no path is tried beside a slow one.
+        """
+        limits, routes = await self._limits(upstream), await self._routes(upstream)
+        routes = self._traffic.in_order(routes)
+        if single:
+            routes = [replace(route, patience=limits.connect + limits.tls) for route in routes]
+        failed = partial(self._traffic.failed, upstream.id)
+        ready = await connect(routes, self._connection, limits, failed)
+        ready.connection.authority = ready.route.authority
+        opened = partial(self._traffic.opened, upstream.id, ready.route, ready.seconds)
+        contained("a report", opened)
+        return ready
+
+    def _connection(self) -> UpstreamConnection:
+        return UpstreamConnection(self._buffer, self._rules, self._write_batch)
+
+    async def _limits(self, upstream: Upstream) -> Limits:
+        mirror, timeouts = upstream.mirror, self._timeouts
+        try:
+            https = mirror.scheme == "https"
+            tls = await self._tls_contexts.get(mirror.ca_file) if https else None
+        except OSError:
+            raise ConnectFailed(Failure.tls, "its ca_file cannot be read") from None
+        return Limits(timeouts.connect, timeouts.tls, tls)
+
+    async def _routes(self, upstream: Upstream) -> list[Route]:
+        """The paths that may be tried now: what the monitor found, else what DNS says."""
+        mirror = upstream.mirror
+        if upstream.routes:
+            routes = upstream.open_routes(self._wall())
+        else:
+            try:
+                addresses = await resolve_host(
+                    mirror.host, mirror.allow_private, self._timeouts.connect, self.resolver
+                )
+            except ProbeFailure as error:
+                raise ConnectFailed(Failure.resolve, f"its name: {error.failure}") from None
+            routes = upstream.resolved(addresses, self._wall())
+        if not routes:
+            raise ConnectFailed(Failure.connect, "all its addresses are left alone for a while")
+        return routes
+
+
+class Opening:
+    """A connection being opened; tells exactly one of `opened` and `failed`, unless cancelled."""
+
+    __slots__ = ("_abort", "_failed", "_opened", "_place", "_task", "_upstream")
+
+    def __init__(
+        self,
+        opener: Opener,
         upstream: Upstream,
         opened: Opened,
         failed: Failed,
@@ -38,13 +116,12 @@ class Opening:
     ) -> None:
         """`abort`: called if one of the two has raised. `place`: of the connection among those that
         the mirror may have."""
-        self._context = context
         self._upstream = upstream
         self._place = place
         self._opened = opened
         self._failed = failed
         self._abort = abort
-        self._task: asyncio.Task[None] | None = asyncio.create_task(self._connect())
+        self._task: asyncio.Task[None] | None = asyncio.create_task(self._connect(opener))
 
     @property
     def done(self) -> bool:
@@ -70,9 +147,9 @@ class Opening:
             self._place = UNCOUNTED
             connection.at_end = partial(gate.leave, place)
 
-    async def _connect(self) -> None:
+    async def _connect(self, opener: Opener) -> None:
         try:
-            ready = await self._ready()
+            ready = await opener.open(self._upstream, single=self._place != UNCOUNTED)
         except ConnectFailed as error:
             self._end(error.failure, error.detail)
         except Exception as error:  # whatever it is, the request must not wait for it
@@ -100,57 +177,3 @@ class Opening:
         self._vacate()
         connection.leave()
         self._abort()
-
-    async def _ready(self) -> Ready:
-        """A connection over the first path that works. Raises ConnectFailed."""
-        context, upstream = self._context, self._upstream
-        limits = await limits_of(context, upstream)
-        routes = context.traffic.in_order(await routes_to(context, upstream))
-        if self._place != UNCOUNTED:  # it is for one connection: no other path beside a slow one
-            routes = [replace(route, patience=limits.connect + limits.tls) for route in routes]
-        ready = await connect(routes, self._new, limits, self._trouble)
-        ready.connection.authority = ready.route.authority
-        contained(
-            "a report", partial(context.traffic.opened, upstream.id, ready.route, ready.seconds)
-        )
-        return ready
-
-    def _trouble(self, trouble: Trouble) -> None:
-        self._context.traffic.failed(self._upstream.id, trouble)
-
-    def _new(self) -> UpstreamConnection:
-        context = self._context
-        return UpstreamConnection(context.buffer, context.response_rules, context.write_batch)
-
-
-async def limits_of(context: WorkerContext, upstream: Upstream) -> Limits:
-    """Return the limits of each step, and the TLS context. Raises ConnectFailed."""
-    mirror, timeouts = upstream.mirror, context.timeouts
-    try:
-        https = mirror.scheme == "https"
-        tls = await context.tls_contexts.get(mirror.ca_file) if https else None
-    except OSError:
-        raise ConnectFailed(Failure.tls, "its ca_file cannot be read") from None
-    return Limits(timeouts.connect, timeouts.tls, tls)
-
-
-async def routes_to(context: WorkerContext, upstream: Upstream) -> list[Route]:
-    """The paths that may be tried now: what the monitor found, else what DNS says.
-
-    Raises ConnectFailed.
-    """
-    mirror = upstream.mirror
-    if upstream.routes:
-        routes = upstream.open_routes(context.wall())
-    else:
-        try:
-            timeout = context.timeouts.connect
-            addresses = await resolve_host(
-                mirror.host, mirror.allow_private, timeout, context.resolver
-            )
-        except ProbeFailure as error:
-            raise ConnectFailed(Failure.resolve, f"its name: {error.failure}") from None
-        routes = upstream.resolved(addresses, context.wall())
-    if not routes:
-        raise ConnectFailed(Failure.connect, "all its addresses are left alone for a while")
-    return routes

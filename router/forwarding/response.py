@@ -475,8 +475,8 @@ class Response:
             now = context.clock()
             self._attempts.content(now)
             if policy.stream:
-                model = policy.model if policy.model in context.models else "other"
-                context.stats.first_token(self.mirror, model, now - exchange.complete_at)
+                waited = now - exchange.complete_at
+                context.stats.first_token(self.mirror, policy.model, waited)
         exchange.deadlines.heard()
 
     def _forward(self, parts: list[bytes], ended: bool) -> None:

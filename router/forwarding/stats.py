@@ -54,6 +54,8 @@ class Stats:
 
     def __init__(self, totals: MetricRegistry) -> None:
         self._totals = totals
+        self.models: frozenset[str] = frozenset()
+        """Models that the operator has named: those that metrics may be labelled with."""
         self._add = totals.add
         self._removals = totals.removals
         self._answers: dict[tuple[str, str], _Answers] = {}
@@ -102,8 +104,9 @@ class Stats:
             self._totals.observe(metrics.CONNECT.name, connect, (mirror,))
 
     def first_token(self, mirror: str, model: str, seconds: float) -> None:
-        """The first event with content of a stream; `model` is of a closed set."""
-        self._totals.observe(metrics.FIRST_TOKEN.name, seconds, (mirror, model))
+        """The first event with content of a stream."""
+        label = model if model in self.models else "other"
+        self._totals.observe(metrics.FIRST_TOKEN.name, seconds, (mirror, label))
 
     def finished(
         self,

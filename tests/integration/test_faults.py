@@ -11,7 +11,7 @@ import pytest
 from router.forwarding.attempts import Attempts
 from router.forwarding.client_connection import ClientConnection
 from router.forwarding.exchange import Exchange
-from router.forwarding.opening import Opening
+from router.forwarding.opening import Opener, Opening
 from router.forwarding.response import Response
 from router.forwarding.stats import Stats
 from router.upstream.connection import UpstreamConnection
@@ -38,7 +38,7 @@ PLACES = [
     (Attempts, "start"),
     (Attempts, "succeeded"),
     (Attempts, "give_back"),
-    (Opening, "_ready"),
+    (Opener, "open"),
     (Opening, "_furnish"),
     (Response, "response_head"),
     (Response, "response_data"),

@@ -52,7 +52,7 @@ class Network:
         loop = cast(Any, asyncio.get_running_loop())
         self._connect: Callable[..., Coroutine[Any, Any, None]] = loop.sock_connect
         loop.sock_connect = self._dial
-        road.context.resolver = self
+        road.context.opener.resolver = self
 
     async def addresses(self, hostname: str, timeout: float) -> list[str]:
         assert hostname == NAME

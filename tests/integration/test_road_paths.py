@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,7 +83,9 @@ ALL = (ok(OWN, NEAR), ok(OWN, FAR), ok(ALT, NEAR), ok(ALT, FAR))
 
 
 @asynccontextmanager
-async def scenery(folder: Path, **router: Any) -> AsyncIterator[Scenery]:
+async def scenery(
+    folder: Path, wall: Callable[[], float] = time.time, **router: Any
+) -> AsyncIterator[Scenery]:
     authority = Authority(folder)
     seen: list[tuple[bytes, bytes]] = []
     async with TlsScripted(authority, seen) as mirror, Censor() as censor:
@@ -95,7 +97,7 @@ async def scenery(folder: Path, **router: Any) -> AsyncIterator[Scenery]:
             "addresses": [NEAR, FAR],
             "ca_file": str(authority.ca_file),
         }
-        async with Road([table], router) as road:
+        async with Road([table], router, wall=wall) as road:
             made = Scenery(road, censor, port, authority, seen)
             made.know(*ALL)
             yield made
@@ -167,9 +169,8 @@ async def test_a_stranger_s_certificate_gets_no_request(tmp_path: Path) -> None:
 async def test_nothing_is_opened_to_what_is_quarantined_and_what_is_open_goes_on(
     tmp_path: Path,
 ) -> None:
-    async with scenery(tmp_path) as here:
-        now = time.time()
-        here.road.context.wall = lambda: now
+    now, later = time.time(), 0.0
+    async with scenery(tmp_path, lambda: now + later) as here:
         assert (await here.road.ask(get())).status == 200
         held = {here.endpoint(address): now + 50 for address in (NEAR, FAR)}
         here.know(*ALL, quarantine=held)
@@ -181,7 +182,7 @@ async def test_nothing_is_opened_to_what_is_quarantined_and_what_is_open_goes_on
         answer = await here.road.ask(get())
         assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
         assert len(here.censor.log) == 1
-        here.road.context.wall = lambda: now + 51
+        later = 51.0
         here.road.context.upstreams.settle(now + 51)
         assert (await here.road.ask(get())).status == 200
 

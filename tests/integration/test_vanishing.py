@@ -142,7 +142,7 @@ async def _vanish(point: Point, leave: Leave, tls: Contexts | None = None) -> No
     """Bring a client to the point, let it vanish, and expect that nothing is left of it."""
     async with scenery(point, tls) as (road, mirror):
         if "slow." in point.table.get("url", ""):
-            cast(Any, road.context).resolver.addresses = _never
+            cast(Any, road.context).opener.resolver.addresses = _never
         on_wheel, files = len(road.context.wheel), open_files(os.getpid())
         client = await come_to(point, road, mirror)
         leave(client.writer)

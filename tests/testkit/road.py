@@ -254,6 +254,7 @@ class Road:
     """Mirrors that have refused their own key."""
     wheel: TimerWheel | None = None
     clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
     tell: Callable[[Word], None] = lambda word: None
     """Hears what the worker says to control."""
     tls: ssl.SSLContext | None = None
@@ -273,6 +274,7 @@ class Road:
             access=self.finished.append,
             wheel=self.wheel,
             clock=self.clock,
+            wall=self.wall,
             tell=self.tell,
         )
         self._runner = web.AppRunner(build_app(self.context), access_log=None)
