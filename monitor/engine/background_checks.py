@@ -24,10 +24,10 @@ from monitor.engine.key_checks import KeyCourse, check_key
 from monitor.engine.metrics import count_canary
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.prober import Prober
+from monitor.probes.capacity import NoCapacity
+from monitor.probes.opening import Budget
 from monitor.probes.results import Canary, KeyCheck, Transfer, Way
-from monitor.probes.room import NoCapacity
 from monitor.probes.throughput import TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
-from monitor.probes.way import Budget
 
 log = logging.getLogger(__name__)
 

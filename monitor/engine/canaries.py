@@ -15,8 +15,8 @@ from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.key_checks import NOT_VERIFIED, authorization
 from monitor.engine.prober import Prober
 from monitor.probes.http import ResponseReader, exchange, head_of
+from monitor.probes.opening import Budget, Opened
 from monitor.probes.results import Canary, HttpAnswer, Way
-from monitor.probes.way import Budget, Opened
 
 ASSUMED = 50
 """Tokens that are charged to the account where the mirror does not say what it took."""

@@ -25,10 +25,10 @@ from monitor.engine.naming import NameService
 from monitor.engine.prober import Probe, Prober
 from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
+from monitor.probes.opening import Budget
 from monitor.probes.results import Operation, PathResult, StepResult, Way
 from monitor.probes.trial_results import CUT, Role, Trial
 from monitor.probes.trials import Subject
-from monitor.probes.way import Budget
 
 MAX_NAMES = 4
 MAX_ADDRESSES = 6

@@ -9,8 +9,8 @@ from monitor.common.config import MirrorConfig
 from monitor.diagnosis.answer import meaning_of
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.probes.http import ResponseReader, exchange, head_of
+from monitor.probes.opening import Opened
 from monitor.probes.results import HttpAnswer, KeyCheck, Way
-from monitor.probes.way import Opened
 
 MAX_LIST = 1 << 20
 """Bytes of a list of models that are read; relays add long descriptions."""

@@ -37,8 +37,8 @@ from monitor.engine.state_evaluation import StateEvaluation
 from monitor.engine.traffic import TrafficNews
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override
+from monitor.probes.capacity import Capacity, NoCapacity
 from monitor.probes.results import NO_ANSWER, PathResult
-from monitor.probes.room import Capacity, NoCapacity
 from monitor.store.store import Store
 
 
@@ -59,12 +59,12 @@ class Monitor:
         monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
         prober: Prober | None = None,
-        room: Capacity | None = None,
+        capacity: Capacity | None = None,
         pace: DiagnosisTiming = NORMAL,
         tasks: Tasks | None = None,
     ) -> None:
         """`probed` is told of every probe of a mirror whether it was answered, unless that may be
-        our own network's fault. `room` is who gives room for connections to mirrors. `tasks`
+        our own network's fault. `capacity` limits connections to mirrors. `tasks`
         supervises what runs beside each other."""
         self._config = config
         self._store = store
@@ -78,7 +78,9 @@ class Monitor:
         self._monotonic = monotonic
         self._pace = pace = paced(config, pace)
         rng = random.Random() if rng is None else rng
-        self._prober = prober or Prober(NameService(config.dns.resolvers, pace, tasks=tasks), room)
+        self._prober = prober or Prober(
+            NameService(config.dns.resolvers, pace, tasks=tasks), capacity
+        )
         self._schedule = Schedule(
             self._probe,
             config.interval,

@@ -21,10 +21,10 @@ from monitor.engine.sni_budget import SniBudget
 from monitor.health.paths import Path, is_cut
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import endpoint_of
+from monitor.probes.capacity import NoCapacity
+from monitor.probes.opening import Budget
 from monitor.probes.results import TIMED_OUT, PathResult, StepResult, Way
-from monitor.probes.room import NoCapacity
 from monitor.probes.trial_results import was_cut_off
-from monitor.probes.way import Budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class ProbeCycles:
     ) -> ProbeCycle:
         """Take a turn up to the verdict; `greet` is the rest of it.
 
-        Raises NoRoom when the mirror is full of what callers ask of it.
+        Raises NoCapacity when the mirror is full of what callers ask of it.
         """
         budget = Budget.of(rhythm.budget)
         resolution = await self._resolve(ways, timeouts, rhythm, budget)
@@ -101,7 +101,7 @@ class ProbeCycles:
     async def _greeting(
         self, ways: MirrorPaths, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult | None:
-        """The result of one greeting; None if there was no time or no room for it."""
+        """The result of one greeting; None if there was no time or no capacity for it."""
         if budget.is_over():
             return None
         patience = self._patience(ways, way, timeouts)

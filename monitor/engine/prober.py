@@ -19,11 +19,11 @@ from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.classify import judge, judge_step
 from monitor.engine.address_memory import RoundTrips
 from monitor.engine.naming import NameService
+from monitor.probes.capacity import Capacity, Unlimited
 from monitor.probes.http import request, user_agent
+from monitor.probes.opening import Budget, Opened, open_path
 from monitor.probes.results import PathResult, StepResult, Way
-from monitor.probes.room import Capacity, Unlimited
 from monitor.probes.tls import TlsContexts
-from monitor.probes.way import Budget, Opened, open_way
 
 MAX_PATHS = 3
 STAGGER = 1.0
@@ -53,11 +53,11 @@ class Probe:
 class Prober:
     """Makes probes; keeps what is costly to make anew."""
 
-    def __init__(self, names: NameService | None = None, room: Capacity | None = None) -> None:
-        """`names` is closed with the prober; without it the system's resolver is asked. `room`:
-        who gives room for connections; there is always some without it."""
+    def __init__(self, names: NameService | None = None, capacity: Capacity | None = None) -> None:
+        """`names` is closed with the prober; without it the system's resolver is asked. `capacity`
+        limits connections; without it there is always some."""
         self.names = names or NameService()
-        self.room = room or Unlimited()
+        self._capacity = capacity or Unlimited()
         self.contexts = TlsContexts()
         self.round_trips = RoundTrips()
         self.agent = user_agent()
@@ -110,10 +110,10 @@ class Prober:
     async def open(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> AsyncIterator[Opened]:
-        """Open a path, and remember what it shows of the address. Raises NoRoom."""
-        leave = await self.room.enter(mirror, budget.limit(timeouts.connect))
+        """Open a path, and remember what it shows of the address. Raises NoCapacity."""
+        leave = await self._capacity.enter(mirror, budget.limit(timeouts.connect))
         try:
-            async with open_way(mirror, way, self.contexts, timeouts, budget) as opened:
+            async with open_path(mirror, way, self.contexts, timeouts, budget) as opened:
                 if opened.steps[0].failure is None:
                     self.round_trips.add(way.address, opened.steps[0].seconds)
                 if opened.verified:

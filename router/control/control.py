@@ -48,7 +48,7 @@ from router.control.document import Config, Document
 from router.control.key_service import KeyService
 from router.control.ledger import Ledger
 from router.control.list_keeper import ListKeeper
-from router.control.monitor_room import SharedCapacity
+from router.control.monitor_capacity import SharedCapacity
 from router.control.notices import Notices
 from router.control.page_sources import PageSources
 from router.control.worker_channels import WorkerChannels
@@ -115,7 +115,7 @@ class Control:
             self._totals,
             self._publish,
             probed=self._breakers.probed,
-            room=SharedCapacity(table),
+            capacity=SharedCapacity(table),
             tasks=tasks,
         )
         self._monitor.history.zone = config.dashboard.timezone

@@ -19,6 +19,7 @@ from monitor.engine.metrics import FAMILIES
 from monitor.engine.monitor import Monitor
 from monitor.engine.prober import Prober
 from monitor.health.snapshot import HealthBoard, HealthSnapshot
+from monitor.probes.opening import Budget, Opened
 from monitor.probes.results import (
     TIMED_OUT,
     Canary,
@@ -30,7 +31,6 @@ from monitor.probes.results import (
     Way,
 )
 from monitor.probes.throughput import LEAST, MOST, TOO_SHORT, UNEXPECTED_STATUS, BulkLimits, measure
-from monitor.probes.way import Budget, Opened
 from monitor.store.store import Store
 from tests.testkit.certs import Authority, Leaf
 from tests.testkit.wait import wait_until_async

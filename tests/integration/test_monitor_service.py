@@ -19,8 +19,8 @@ from monitor.engine.monitor import Monitor
 from monitor.engine.prober import Probe, Prober
 from monitor.engine.scheduler import probe_budget
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override, Standing, State
+from monitor.probes.opening import Budget
 from monitor.probes.results import TIMED_OUT, HttpAnswer, Operation, PathResult, StepResult, Way
-from monitor.probes.way import Budget
 from monitor.store import queries
 from monitor.store.records import Sample, Transition
 from monitor.store.store import Store

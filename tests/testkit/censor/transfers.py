@@ -4,9 +4,9 @@ import asyncio
 
 from monitor.common.config import MirrorConfig, MonitorTimeouts
 from monitor.diagnosis.throughput import SAMPLES, Sample, judge_throughput
+from monitor.probes.opening import Budget, open_path
 from monitor.probes.results import Way
 from monitor.probes.throughput import BulkLimits, measure
-from monitor.probes.way import Budget, open_way
 from tests.testkit.censor.scene import Scene
 from tests.testkit.censor.watching import Diagnosed
 
@@ -41,7 +41,7 @@ async def _transfer(scene: Scene, address: str) -> Sample:
     way, contexts = Way(scene.hostname, address), scene.world.contexts
     async with (
         scene.world.transfers,
-        open_way(mirror, way, contexts, TIMEOUTS, Budget.of(_WHOLE)) as found,
+        open_path(mirror, way, contexts, TIMEOUTS, Budget.of(_WHOLE)) as found,
     ):
         assert found.stream is not None, found.failure
         transfer = await measure(found.stream, mirror, scene.hostname, "tests", LIMITS)

@@ -14,6 +14,8 @@ from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.canaries import ASSUMED, Account, Canaries, ask_completion, judged, model_for
 from monitor.engine.prober import Prober
+from monitor.probes.capacity import NoCapacity
+from monitor.probes.opening import Opened
 from monitor.probes.results import (
     TIMED_OUT,
     Canary,
@@ -23,8 +25,6 @@ from monitor.probes.results import (
     TlsEvidence,
     Way,
 )
-from monitor.probes.room import NoCapacity
-from monitor.probes.way import Opened
 
 WANTED = MonitorConfig(canary=True)
 MIRROR = MirrorConfig("m", "https://mirror.test", api_key="sk-own")

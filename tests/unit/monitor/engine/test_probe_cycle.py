@@ -13,9 +13,9 @@ from monitor.engine.prober import Probe, Prober
 from monitor.engine.scheduler import ProbeTiming
 from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
+from monitor.probes.capacity import NoCapacity
+from monitor.probes.opening import Budget
 from monitor.probes.results import TIMED_OUT, Operation, PathResult, StepResult, Way
-from monitor.probes.room import NoCapacity
-from monitor.probes.way import Budget
 
 MIRROR = MirrorConfig(
     "hk", "https://own.test", hostnames=("alt.test",), addresses=("192.0.2.1", "192.0.2.2")

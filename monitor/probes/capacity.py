@@ -1,6 +1,6 @@
-"""Room for one more connection to a mirror whose operator allows only so many, or so many requests.
+"""Capacity for one more connection to a mirror that allows only so many, or so many requests.
 
-Whoever forwards requests uses that room too, so whoever runs the monitor hands it in. A probe that
+Forwarding uses that capacity too, so it is handed in by the one that runs the monitor. A probe that
 finds none is put off: a mirror that is full of what callers ask of it is there.
 """
 
@@ -15,21 +15,22 @@ Leave = Callable[[], None]
 
 
 class NoCapacity(Exception):
-    """There was no room in time."""
+    """There was no capacity in time."""
 
 
 class Capacity(Protocol):
-    """Source of room on a mirror."""
+    """Source of capacity on a mirror."""
 
     async def enter(self, mirror: MirrorConfig, within: float) -> Leave:
-        """Take it, to be given back by what this returns. Raises NoRoom after `within` seconds."""
+        """Take it, to be given back by what this returns. Raises NoCapacity after `within`
+        seconds."""
 
 
 class Unlimited:
-    """For whoever is alone with the mirrors, as `mirrorgate probe` is."""
+    """Capacity of a process that is alone with the mirrors, as `mirrorgate probe` is."""
 
     async def enter(self, mirror: MirrorConfig, within: float) -> Leave:
-        """There is always room."""
+        """There is always some."""
         return _nothing
 
 

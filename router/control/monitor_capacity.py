@@ -6,19 +6,20 @@ import asyncio
 from functools import partial
 
 from monitor.common.config import MirrorConfig
-from monitor.probes.room import Leave, NoCapacity
+from monitor.probes.capacity import Leave, NoCapacity
 from router.admission.shared_table import UNCOUNTED, Table
 from router.upstream.limiter import RECHECK, Limiter
 
 
 class SharedCapacity:
-    """Room in the table, for the column of the control process."""
+    """Capacity in the table, for the column of the control process."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
 
     async def enter(self, mirror: MirrorConfig, within: float) -> Leave:
-        """Take it, to be given back by what this returns. Raises NoRoom after `within` seconds."""
+        """Take it, to be given back by what this returns. Raises NoCapacity after `within`
+        seconds."""
         gate = Limiter.of(self._table, mirror)
         if gate is None:
             return partial(self._table.release, UNCOUNTED)

@@ -7,12 +7,12 @@ import pytest
 from monitor.common.config import MirrorConfig, MonitorTimeouts
 from monitor.common.settings import read
 from monitor.engine.prober import Prober
+from monitor.probes.capacity import NoCapacity
+from monitor.probes.opening import Budget
 from monitor.probes.results import Way
-from monitor.probes.room import NoCapacity
-from monitor.probes.way import Budget
 from router.admission.client_address import named_key
 from router.admission.shared_table import Table
-from router.control.monitor_room import SharedCapacity
+from router.control.monitor_capacity import SharedCapacity
 from tests.testkit.road import ScriptedMirror, answering
 
 MODELS = b"HTTP/1.1 401 U\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -29,7 +29,7 @@ async def test_a_probe_takes_a_place_and_gives_it_back() -> None:
 
     async with Watching(answering(MODELS)) as mirror:
         config = read(MirrorConfig, mirror.table(max_connections=1))
-        prober = Prober(room=SharedCapacity(table))
+        prober = Prober(capacity=SharedCapacity(table))
         way = Way(config.host, "127.0.0.1")
         (result,) = await prober.ask(config, [way], MonitorTimeouts(), Budget.of(5))
         await prober.aclose()
@@ -41,7 +41,7 @@ async def test_a_probe_that_finds_no_room_is_put_off() -> None:
     async with ScriptedMirror(answering(MODELS)) as mirror:
         config = read(MirrorConfig, mirror.table(max_connections=1))
         place = table.acquire(named_key("mirror", config.id), 1)
-        prober = Prober(room=SharedCapacity(table))
+        prober = Prober(capacity=SharedCapacity(table))
         way = Way(config.host, "127.0.0.1")
         with pytest.raises(NoCapacity):
             await prober.greet(config, way, MonitorTimeouts(connect=0.05), Budget.of(5))

@@ -1,4 +1,4 @@
-"""A way to a mirror, opened: connected, and verified where there is TLS."""
+"""Opening of a path to a mirror: connected, and verified where there is TLS."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A way, as far as it could be opened."""
+    """A path, as far as it could be opened."""
 
     steps: tuple[StepResult, ...]
     stream: Stream | None
@@ -56,14 +56,14 @@ class Opened:
 
 
 @contextlib.asynccontextmanager
-async def open_way(
+async def open_path(
     mirror: MirrorConfig,
     way: Way,
     contexts: TlsContexts,
     timeouts: MonitorTimeouts,
     budget: Budget,
 ) -> AsyncIterator[Opened]:
-    """Open a way to a mirror, and close it in the end."""
+    """Open a path to a mirror, and close it in the end."""
     limit = budget.limit(timeouts.connect)
     connection, connected = await connect(way.address, mirror.port, limit, way.hostname)
     if connection is None:
