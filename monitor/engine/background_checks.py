@@ -60,7 +60,7 @@ class BackgroundChecks:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     def __repr__(self) -> str:
-        return f"<Errands to {', '.join(self._running) or 'nobody'}>"
+        return f"<BackgroundChecks of {', '.join(self._running) or 'nobody'}>"
 
     def run(self, mirror: MirrorConfig, way: Way, config: MonitorConfig) -> None:
         """Begin what is due of a mirror, over a path that works; no more if that is under way."""

@@ -89,7 +89,7 @@ class BlockTests:
         """By endpoint."""
 
     def __repr__(self) -> str:
-        return f"<Examiner of {', '.join(self._running) or 'nothing'}>"
+        return f"<BlockTests of {', '.join(self._running) or 'nothing'}>"
 
     def is_busy(self, what: str) -> bool:
         """True if an endpoint or a hostname is being examined: nobody else should touch it."""
@@ -200,7 +200,7 @@ class BlockTestRunner:
         self,
         contexts: TlsContexts,
         quarantine: Quarantine,
-        care: SniBudget,
+        sni_budget: SniBudget,
         pace: DiagnosisTiming,
         *,
         controls: Sequence[str] = (),
@@ -215,7 +215,7 @@ class BlockTestRunner:
         """`monitor.sni.control`, which may change; without any, nothing is examined."""
         self._contexts = contexts
         self._quarantine = quarantine
-        self._care = care
+        self._sni_budget = sni_budget
         self._pace = pace
         self._online = online
         """True if our own network works; `heard` is told when a server has answered."""
@@ -303,7 +303,7 @@ class BlockTestRunner:
             if not patient and due > step.not_before:
                 return False
             await self._sleep(due - now)
-        return step.role is not Role.target or self._care.spend(subject.hostname, now)
+        return step.role is not Role.target or self._sni_budget.spend(subject.hostname, now)
 
     def _due(self, step: Next, trials: Sequence[Trial], subject: Subject) -> float:
         """When: not while the endpoint is held, but for what has to follow a trigger at once."""
@@ -313,7 +313,7 @@ class BlockTestRunner:
             held = self._quarantine.until(endpoint_of(subject.address, subject.port), now)
             due = max(due, held or due)
         if step.role is Role.target:
-            due = max(due, self._care.free_at(subject.hostname, now))
+            due = max(due, self._sni_budget.free_at(subject.hostname, now))
         return due
 
     async def _try(self, step: Next, subject: Subject, timeouts: MonitorTimeouts) -> Trial:

@@ -50,7 +50,7 @@ class MirrorState:
         monotonic: float = 0.0,
     ) -> None:
         self.mirror = mirror
-        self.ways = MirrorPaths(mirror, pace, monotonic)
+        self.paths = MirrorPaths(mirror, pace, monotonic)
         self._machine = HealthMachine(rise, fall, now)
         self._last_probe: float | None = None
         self._served_at = self._failed_at = float("-inf")
@@ -90,7 +90,7 @@ class MirrorState:
     ) -> MirrorHealth:
         """Return the health that is shown; `held` tells of quarantined addresses, `wall` turns our
         clock into the world's."""
-        paths = shown(tuple(self.ways), held, wall) if self._last_probe is not None else ()
+        paths = shown(tuple(self.paths), held, wall) if self._last_probe is not None else ()
         ends = [path.not_after for path in paths if path.not_after is not None]
         return MirrorHealth(
             id=self.mirror.id,
@@ -114,7 +114,7 @@ class MirrorState:
         )
 
     def _dns(self) -> str:
-        own = self.ways.names.get(self.mirror.host)
+        own = self.paths.names.get(self.mirror.host)
         verdict = own.finding.verdict if own is not None else OK
         return verdict if reaction_to(verdict).score else OK
 
@@ -157,7 +157,7 @@ class MirrorState:
 
     def network_of(self, path: PathResult) -> str:
         """The content delivery network that a probe shows, or ""."""
-        name = self.ways.names.get(path.hostname)
+        name = self.paths.names.get(path.hostname)
         return cdn_of_path(path, name.chain if name else ())
 
     def failed_request(self, now: float) -> None:
@@ -209,7 +209,7 @@ class MirrorState:
         self._evidence = ()
         if meaning.verdict != OK:
             return meaning if meaning.alive else self._proven(meaning)
-        own = in_order(path for path in self.ways if path.place == 0)
+        own = in_order(path for path in self.paths if path.place == 0)
         if own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold:
             self._evidence = own[0].evidence
             return Meaning(own[0].verdict, True, "it is reached under another name")
@@ -223,7 +223,7 @@ class MirrorState:
     def _proven(self, meaning: Meaning) -> Meaning:
         """Verdict on a mirror that does not answer: where a block was confirmed, another cut
         handshake is not news."""
-        for path in in_order(self.ways):
+        for path in in_order(self.paths):
             confirmed = path.level == Level.confirmed and path.verdict in SNI_BLOCKS
             if path.verdict == meaning.verdict or (confirmed and meaning.verdict in NAME_CUT):
                 self._evidence = path.evidence
@@ -234,7 +234,7 @@ class MirrorState:
     def untouched(self, probe: Probe) -> Probe:
         """Verdict of a cycle that could try no path at all: the worst of the reasons that hold
         them."""
-        ordered = in_order(self.ways)
+        ordered = in_order(self.paths)
         if not ordered:
             return probe
         worst = ordered[0].verdict
@@ -264,7 +264,7 @@ class MirrorState:
         """Take new settings."""
         self.mirror = mirror
         self._machine.configure(rise, fall)
-        self.ways.configure(mirror, monotonic)
+        self.paths.configure(mirror, monotonic)
 
     def suspect_us(self, ours: bool) -> bool:
         """Note whether the last probe failed for what may be our own network's fault; True if
@@ -307,8 +307,8 @@ class MirrorState:
 
     @property
     def wants_another(self) -> bool:
-        """True if a path is in doubt, so that the next turn should come soon."""
-        return any(path.standing is Standing.suspected for path in self.ways)
+        """True if a path is in doubt, so that the next cycle should come soon."""
+        return any(path.standing is Standing.suspected for path in self.paths)
 
     def blind(self, now: float, meaning: Meaning | None = None) -> bool:
         """Nothing can be said of it at present; True if it was known before."""

@@ -1,6 +1,6 @@
 """The monitor of one process: the way of a probe, from the schedule to the board.
 
-schedule → turn → consequences → health machine → board → whoever listens, and history beside it.
+schedule → probe cycle → reactions → health machine → board → listeners, and history beside it.
 Everything after the probe itself is one synchronous step, so that no half of it is ever seen.
 """
 
@@ -94,12 +94,12 @@ class Monitor:
         self._keeper: asyncio.Task[None] | None = None
         self._anchors = Anchors(pace, monotonic)
         self._resolver = ResolverWitness(self._prober.resolver_answers, pace, monotonic)
-        quarantine, care = Quarantine(pace), SniBudget(pace)
+        quarantine, sni_budget = Quarantine(pace), SniBudget(pace)
         self._publisher = Publisher(board, quarantine, totals, self._tell, clock, monotonic)
         self._runner = BlockTestRunner(
             self._prober.contexts,
             quarantine,
-            care,
+            sni_budget,
             pace,
             online=lambda: self._anchors.online,
             heard=self._anchors.heard,
@@ -120,8 +120,8 @@ class Monitor:
             tasks,
         )
         self._reactions.examine_with(self._block_tests)
-        self._turns = ProbeCycles(
-            self._prober, quarantine, care, self._block_tests.is_busy, monotonic
+        self._cycles = ProbeCycles(
+            self._prober, quarantine, sni_budget, self._block_tests.is_busy, monotonic
         )
         self._background_checks = BackgroundChecks(
             PeriodicChecks(self._prober, pace, rng, monotonic),
@@ -132,7 +132,7 @@ class Monitor:
             totals,
             tasks,
         )
-        self._judge = StateEvaluation(
+        self._evaluation = StateEvaluation(
             self._watches,
             self._anchors,
             self._resolver,
@@ -159,13 +159,13 @@ class Monitor:
         self._runner.configure(config.sni.control)
         self._anchors.configure(config.anchors)
         self._resolver.configure(config.sni.control)
-        self._judge.configure(config.interval)
+        self._evaluation.configure(config.interval)
 
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
         wishes, before = await self._store.wishes(), await self.history.start()
         known = {i: state for i, state in before.items() if i in self._mirrors}
-        self._judge.start(wishes, known)
+        self._evaluation.start(wishes, known)
         for mirror in self._mirrors.values():
             self._watch(mirror)
         self._publish_all()
@@ -212,7 +212,7 @@ class Monitor:
         if mirror_id not in self._watches:
             raise KeyError(mirror_id)
         await self._store.set_wish(mirror_id, wish, until, by, self._clock())
-        if self._judge.set_wish(mirror_id, wish, until, self._clock()):
+        if self._evaluation.set_wish(mirror_id, wish, until, self._clock()):
             self._show(self._watches[mirror_id])
 
     def suspect(self, mirror_id: str) -> None:
@@ -237,9 +237,9 @@ class Monitor:
             watch = self._watches[mirror.id] = MirrorState(
                 mirror, rise, fall, self._clock(), pace=self._pace, monotonic=self._monotonic()
             )
-            self._judge.begin(watch, self._clock())
+            self._evaluation.begin(watch, self._clock())
         watch.configure(mirror, rise, fall, self._monotonic())
-        self._judge.refresh(watch, self._clock())
+        self._evaluation.refresh(watch, self._clock())
 
     def _forget(self, mirror_id: str) -> None:
         """Stop watching; from now on history does not know what it is."""
@@ -248,30 +248,30 @@ class Monitor:
         self._background_checks.forget(mirror_id)
         watch, now = self._watches.pop(mirror_id), self._clock()
         watch.set_wish(Override.use, None)
-        self._judge.refresh(watch, now, watch.blind(now))
+        self._evaluation.refresh(watch, now, watch.blind(now))
         self._totals.remove("mirror", mirror_id)
 
-    # A turn
+    # A probe cycle
 
     async def _probe(self, mirror_id: str) -> bool:
         watch = self._watches[mirror_id]
         if watch.is_resting(self._monotonic()):
             return False
         config = self._config
-        rhythm = ProbeTiming.of(config, self._pace)
+        timing = ProbeTiming.of(config, self._pace)
         try:
-            turn = await self._turns.take(watch.ways, config.timeouts, rhythm)
+            cycle = await self._cycles.take(watch.paths, config.timeouts, timing)
         except NoCapacity:  # callers need all of it: then traffic shows how it is
             watch.still_there(self._monotonic())
             return True
-        if self._anchors and not turn.probe.meaning.alive:
+        if self._anchors and not cycle.probe.meaning.alive:
             await self._anchors.ask()
-        await self._hear_of_resolver(turn.probe)
-        soon = self._digest(watch, turn, self._clock())
-        if turn.probe.best is not None:
-            self._background_checks.run(watch.mirror, turn.probe.best.way, config)
-        greeted = await self._turns.greet(watch.ways, turn, config.timeouts, rhythm)
-        self._take_greetings(watch, turn, greeted)
+        await self._hear_of_resolver(cycle.probe)
+        soon = self._digest(watch, cycle, self._clock())
+        if cycle.probe.best is not None:
+            self._background_checks.run(watch.mirror, cycle.probe.best.way, config)
+        checked = await self._cycles.check_others(watch.paths, cycle, config.timeouts, timing)
+        self._take_checks(watch, cycle, checked)
         return soon or watch.wants_another
 
     async def _hear_of_resolver(self, probe: Probe) -> None:
@@ -281,30 +281,30 @@ class Monitor:
         elif any(seen.failure not in NO_ANSWER for seen in probe.resolution.dns):
             self._resolver.heard()
 
-    def _take_greetings(
-        self, watch: MirrorState, turn: ProbeCycle, greeted: Sequence[PathResult]
+    def _take_checks(
+        self, watch: MirrorState, cycle: ProbeCycle, checked: Sequence[PathResult]
     ) -> None:
         """Take what was seen of other paths than the one that was asked."""
-        metrics.count_paths(self._totals, watch.mirror.id, greeted)
-        for result in greeted:
-            self._reactions.take(watch, result, turn.began, turn.probe.meaning.alive)
-        if greeted:
+        metrics.count_paths(self._totals, watch.mirror.id, checked)
+        for result in checked:
+            self._reactions.take(watch, result, cycle.began, cycle.probe.meaning.alive)
+        if checked:
             self._show(watch)
 
-    def _digest(self, watch: MirrorState, turn: ProbeCycle, now: float) -> bool:
-        """Take what a turn found; True if the next one should come soon."""
-        if turn.pending:
+    def _digest(self, watch: MirrorState, cycle: ProbeCycle, now: float) -> bool:
+        """Take what a cycle found; True if the next one should come soon."""
+        if cycle.pending:
             watch.still_there(self._monotonic())
             return True
-        probe = turn.probe if turn.touched else watch.untouched(turn.probe)
+        probe = cycle.probe if cycle.touched else watch.untouched(cycle.probe)
         watch.take(probe, now, self._monotonic())
         metrics.count_probe(self._totals, watch.mirror.id, probe, now)
         for result in probe.paths:
-            self._reactions.take(watch, result, turn.began, probe.meaning.alive)
+            self._reactions.take(watch, result, cycle.began, probe.meaning.alive)
         seen, since = probe, self._monotonic() - stale_after(self._config.interval)
         probe = watch.borne_out(seen, since)
-        doubt = self._judge.judge(watch, probe, now)
-        if turn.touched and (probe.meaning.alive or not watch.could_be_ours):
+        doubt = self._evaluation.judge(watch, probe, now)
+        if cycle.touched and (probe.meaning.alive or not watch.could_be_ours):
             with self._tasks.guarded("snapshot"):
                 self._probed(watch.mirror.id, probe.meaning.alive)
         self._reactions.rest(watch, seen, now)
@@ -351,7 +351,7 @@ class Monitor:
         self._background_checks.weigh(watch.mirror.id)
         if self._background_checks.calls_for_key(watch.mirror.id):
             self._schedule.suspect(watch.mirror.id)
-        if self._judge.expire(watch, now):
+        if self._evaluation.expire(watch, now):
             self._publisher.touch(watch.mirror.id)
 
 

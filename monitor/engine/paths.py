@@ -1,4 +1,4 @@
-"""The ways to one mirror: which names it has, which addresses these have, and what is tried when.
+"""The paths to one mirror: which names it has, which addresses these have, and what is tried when.
 
 Only names that the operator configured: the mirror's own, its alternates, and those of its
 wildcard, which come into use one by one when no other works. Changes only by the methods; does no
@@ -30,8 +30,8 @@ FORGET = 600.0
 """Seconds after which an address that no resolver gives any more is forgotten."""
 REMEMBER = 3600.0
 """The same for one that is held: it would come back as if nothing had been."""
-MAX_GREETED = 4
-"""Paths that one turn shakes hands over, beside the one that it asks."""
+MAX_CHECKED = 4
+"""Paths whose handshake one cycle checks, beside the one that it asks."""
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Plan:
 
     ask: tuple[Way, ...] = ()
     """In this order until one answers."""
-    greet: tuple[Way, ...] = ()
+    check: tuple[Way, ...] = ()
 
 
 class MirrorPaths:
@@ -186,7 +186,7 @@ class MirrorPaths:
         due.sort(key=lambda path: path.last_try)
         return Plan(
             tuple(path.way for path in diverse(allowed)),
-            tuple(path.way for path in due[:MAX_GREETED]),
+            tuple(path.way for path in due[:MAX_CHECKED]),
         )
 
     def detour(self, path: Path) -> bool:

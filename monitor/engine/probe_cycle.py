@@ -1,7 +1,8 @@
-"""One turn of one mirror: its names are resolved, one path is asked to the end, others are greeted.
+"""One probe cycle of one mirror: names are resolved, one path is asked, others are checked.
 
-What the asked path shows is known before the others are greeted, and waits for none of them. All
-of it shares one budget: a greeting that the budget cut short shows nothing, and is due again.
+The one path is asked to the end, for the models; a check of another one is a handshake only. What
+the asked path shows is known before the others are checked, and waits for none of them. All of it
+shares one budget: a check that the budget cut short shows nothing, and is due again.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ProbeCycle:
 
     probe: Probe
     budget: Budget
-    """The time that is left of it is for greetings."""
+    """The time that is left of it is for handshake checks."""
     touched: bool = True
     """False when there was no path that might be tried."""
     pending: bool = False
@@ -43,51 +44,51 @@ class ProbeCycle:
 
 
 class ProbeCycles:
-    """Takes turns; what may be touched is asked of the quarantine and of whoever examines."""
+    """Runs probe cycles; quarantine and running block tests decide what may be touched."""
 
     def __init__(
         self,
         prober: Prober,
         quarantine: Quarantine,
-        care: SniBudget,
+        sni_budget: SniBudget,
         is_busy: Callable[[str], bool],
         monotonic: Callable[[], float],
     ) -> None:
         self._prober = prober
         self._quarantine = quarantine
-        self._care = care
+        self._sni_budget = sni_budget
         self._is_busy = is_busy
         self._monotonic = monotonic
 
     async def take(
-        self, ways: MirrorPaths, timeouts: MonitorTimeouts, rhythm: ProbeTiming
+        self, paths: MirrorPaths, timeouts: MonitorTimeouts, timing: ProbeTiming
     ) -> ProbeCycle:
-        """Take a turn up to the verdict; `greet` is the rest of it.
+        """Run a cycle up to the verdict; `check_others` is the rest of it.
 
         Raises NoCapacity when the mirror is full of what callers ask of it.
         """
-        budget = Budget.of(rhythm.budget)
-        resolution = await self._resolve(ways, timeouts, rhythm, budget)
-        plan, began = self._plan(ways, rhythm), self._monotonic()
-        asked = await self._prober.ask(ways.mirror, plan.ask, timeouts, budget)
-        self._spend(ways, asked)
+        budget = Budget.of(timing.budget)
+        resolution = await self._resolve(paths, timeouts, timing, budget)
+        plan, began = self._plan(paths, timing), self._monotonic()
+        asked = await self._prober.ask(paths.mirror, plan.ask, timeouts, budget)
+        self._spend(paths, asked)
         probe = Probe(resolution, asked, judge(resolution, asked))
-        touched = bool(plan.ask) or not len(ways)
-        return ProbeCycle(probe, budget, touched, not touched and self._is_pending(ways), began)
+        touched = bool(plan.ask) or not len(paths)
+        return ProbeCycle(probe, budget, touched, not touched and self._is_pending(paths), began)
 
-    async def greet(
-        self, ways: MirrorPaths, turn: ProbeCycle, timeouts: MonitorTimeouts, rhythm: ProbeTiming
+    async def check_others(
+        self, paths: MirrorPaths, cycle: ProbeCycle, timeouts: MonitorTimeouts, timing: ProbeTiming
     ) -> tuple[PathResult, ...]:
-        """Shake hands over other paths, in the time that is left of the turn.
+        """Shake hands over other paths, in the time that is left of the cycle.
 
         Names side by side, but each at one address after the other while it is not cut off.
         """
-        greeted = self._still_to_greet(ways, rhythm, turn.probe.paths)
+        checked = self._still_to_check(paths, timing, cycle.probe.paths)
 
-        async def greet(hostname: str) -> list[PathResult]:
+        async def check(hostname: str) -> list[PathResult]:
             results: list[PathResult] = []
-            for way in (way for way in greeted if way.hostname == hostname):
-                result = await self._greeting(ways, way, timeouts, turn.budget)
+            for way in (way for way in checked if way.hostname == hostname):
+                result = await self._check_one(paths, way, timeouts, cycle.budget)
                 if result is None:
                     break
                 results.append(result)
@@ -95,27 +96,27 @@ class ProbeCycles:
                     break
             return results
 
-        names = dict.fromkeys(way.hostname for way in greeted)
-        return tuple(chain.from_iterable(await asyncio.gather(*map(greet, names))))
+        names = dict.fromkeys(way.hostname for way in checked)
+        return tuple(chain.from_iterable(await asyncio.gather(*map(check, names))))
 
-    async def _greeting(
-        self, ways: MirrorPaths, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    async def _check_one(
+        self, paths: MirrorPaths, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult | None:
-        """The result of one greeting; None if there was no time or no capacity for it."""
+        """The result of one check; None if there was no time or no capacity for it."""
         if budget.is_over():
             return None
-        patience = self._patience(ways, way, timeouts)
+        patience = self._patience(paths, way, timeouts)
         try:
-            result = await self._prober.greet(ways.mirror, way, patience, budget)
+            result = await self._prober.check_handshake(paths.mirror, way, patience, budget)
         except NoCapacity:
             return None
-        self._spend(ways, [result])
+        self._spend(paths, [result])
         return None if budget.is_over() and result.last.failure == TIMED_OUT else result
 
-    def _is_pending(self, ways: MirrorPaths) -> bool:
+    def _is_pending(self, paths: MirrorPaths) -> bool:
         """True if a path is only waiting for an examination, which then takes a moment."""
-        now, port = self._monotonic(), ways.mirror.port
-        endpoints = {endpoint_of(path.address, port) for path in ways}
+        now, port = self._monotonic(), paths.mirror.port
+        endpoints = {endpoint_of(path.address, port) for path in paths}
         return any(
             self._is_busy(endpoint) and self._quarantine.until(endpoint, now) is None
             for endpoint in endpoints
@@ -123,32 +124,32 @@ class ProbeCycles:
 
     async def _resolve(
         self,
-        ways: MirrorPaths,
+        paths: MirrorPaths,
         timeouts: MonitorTimeouts,
-        rhythm: ProbeTiming,
+        timing: ProbeTiming,
         budget: Budget,
     ) -> StepResult:
         """Resolve what is due; the result for the mirror's own name."""
         now = self._monotonic()
-        ways.draw(now)
-        names = ways.to_resolve(now, rhythm.alternates)
+        paths.draw(now)
+        names = paths.to_resolve(now, timing.alternates)
         limit = budget.limit(timeouts.resolve)
-        own, *_ = await asyncio.gather(*(self._look_up(ways, name, limit) for name in names))
+        own, *_ = await asyncio.gather(*(self._look_up(paths, name, limit) for name in names))
         return own
 
-    async def _look_up(self, ways: MirrorPaths, hostname: str, timeout: float) -> StepResult:
+    async def _look_up(self, paths: MirrorPaths, hostname: str, timeout: float) -> StepResult:
         names = self._prober.names
-        step = await self._prober.resolve(ways.mirror, timeout, hostname)
+        step = await self._prober.resolve(paths.mirror, timeout, hostname)
         if step.addresses:
-            ways.resolved(hostname, step.addresses, self._monotonic(), names.believed(step))
+            paths.resolved(hostname, step.addresses, self._monotonic(), names.believed(step))
         if step.dns:
-            known = names.knowledge(ways.mirror, hostname)
-            known = replace(known, refused=ways.refused(hostname))
-            ways.judged(hostname, judge_dns(step.dns, known), step.dns)
+            known = names.knowledge(paths.mirror, hostname)
+            known = replace(known, refused=paths.refused(hostname))
+            paths.judged(hostname, judge_dns(step.dns, known), step.dns)
         return step
 
-    def _plan(self, ways: MirrorPaths, rhythm: ProbeTiming) -> Plan:
-        now, port = self._monotonic(), ways.mirror.port
+    def _plan(self, paths: MirrorPaths, timing: ProbeTiming) -> Plan:
+        now, port = self._monotonic(), paths.mirror.port
 
         def shut(path: Path) -> bool:
             endpoint = endpoint_of(path.address, port)
@@ -156,12 +157,12 @@ class ProbeCycles:
             return examined or self._quarantine.until(endpoint, now) is not None
 
         def doubtful(path: Path) -> bool:
-            return is_cut(path) and self._care.free_at(path.hostname, now) > now
+            return is_cut(path) and self._sni_budget.free_at(path.hostname, now) > now
 
-        return ways.plan(now, shut, doubtful, rhythm.spacing)
+        return paths.plan(now, shut, doubtful, timing.spacing)
 
-    def _still_to_greet(
-        self, ways: MirrorPaths, rhythm: ProbeTiming, asked: Sequence[PathResult]
+    def _still_to_check(
+        self, paths: MirrorPaths, timing: ProbeTiming, asked: Sequence[PathResult]
     ) -> Sequence[Way]:
         """Paths that still get a handshake check: none whose name or address was cut off."""
         done = {result.way for result in asked}
@@ -169,20 +170,20 @@ class ProbeCycles:
         names, addresses = {way.hostname for way in cut}, {way.address for way in cut}
         return [
             way
-            for way in self._plan(ways, rhythm).greet
+            for way in self._plan(paths, timing).check
             if way not in done and way.hostname not in names and way.address not in addresses
         ]
 
-    def _patience(self, ways: MirrorPaths, way: Way, timeouts: MonitorTimeouts) -> MonitorTimeouts:
+    def _patience(self, paths: MirrorPaths, way: Way, timeouts: MonitorTimeouts) -> MonitorTimeouts:
         """A name that is probably met with silence is not waited for as long as others."""
-        path = ways.path(way)
+        path = paths.path(way)
         if path is None or not is_cut(path):
             return timeouts
-        return replace(timeouts, handshake=min(timeouts.handshake, ways.pace.silent_handshake))
+        return replace(timeouts, handshake=min(timeouts.handshake, paths.pace.silent_handshake))
 
-    def _spend(self, ways: MirrorPaths, results: Sequence[PathResult]) -> None:
+    def _spend(self, paths: MirrorPaths, results: Sequence[PathResult]) -> None:
         """Write down what suspected names were shown."""
         for result in results:
-            path = ways.path(result.way)
+            path = paths.path(result.way)
             if path is not None and is_cut(path):
-                self._care.spend(path.hostname, self._monotonic())
+                self._sni_budget.spend(path.hostname, self._monotonic())

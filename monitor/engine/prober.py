@@ -99,7 +99,7 @@ class Prober:
             [partial(self._ask, mirror, way, timeouts, budget) for way in ways[:MAX_PATHS]]
         )
 
-    async def greet(
+    async def check_handshake(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
         """Connect and shake hands over one path, and leave: nothing is asked."""

@@ -127,4 +127,4 @@ class Publisher:
 
 
 def _endpoints(watch: MirrorState) -> Iterable[str]:
-    return (endpoint_of(path.address, watch.mirror.port) for path in watch.ways)
+    return (endpoint_of(path.address, watch.mirror.port) for path in watch.paths)

@@ -84,7 +84,7 @@ class Reactions:
     def take(self, watch: MirrorState, result: PathResult, began: float, alive: bool) -> None:
         """A probe that began then went over a path, to its end or to where it failed; `alive`: the
         mirror answers as it should over this path or another one."""
-        path = watch.ways.path(result.way)
+        path = watch.paths.path(result.way)
         if path is None:
             return  # it was forgotten meanwhile
         now, last = self._monotonic(), result.last
@@ -134,10 +134,10 @@ class Reactions:
         """A handshake under the path's name was cut off: nobody uses the endpoint until more is
         known, nor the name elsewhere, if there is a way without it."""
         path.cut_off()
-        for other in watch.ways.beside(path):
+        for other in watch.paths.beside(path):
             other.doubted(now, "unknown")
-        if watch.ways.detour(path):
-            for other in watch.ways.under(path.hostname):
+        if watch.paths.detour(path):
+            for other in watch.paths.under(path.hostname):
                 other.doubted(now, path.verdict)
         mirror, block_tests = watch.mirror, self._block_tests
         subject = Subject(path.hostname, path.address, mirror.port, mirror.ca_file)
@@ -162,14 +162,14 @@ class Reactions:
         """An endpoint is held from now on, for every mirror that has it."""
         log.info("%s is left alone: a block is suspected", case.endpoint)
         for watch in self._watches.values():
-            if any(endpoint_of(p.address, watch.mirror.port) == case.endpoint for p in watch.ways):
+            if any(endpoint_of(p.address, watch.mirror.port) == case.endpoint for p in watch.paths):
                 self._touched(watch.mirror.id)
 
     def concluded(self, case: Case, conclusion: Conclusion) -> None:
         """An experiment has ended."""
         watch = self._watches.get(case.mirror)
         subject = case.subject
-        path = watch.ways.path(Way(subject.hostname, subject.address)) if watch else None
+        path = watch.paths.path(Way(subject.hostname, subject.address)) if watch else None
         if watch is None or path is None:
             return
         finding = self._graded(watch, path, conclusion)
@@ -183,7 +183,7 @@ class Reactions:
             conclusion.why,
         )
         self._touched(watch.mirror.id)
-        for other in (path, *watch.ways.beside(path)):
+        for other in (path, *watch.paths.beside(path)):
             other.due()
         if finding.verdict == OK:
             path.succeeded(self._monotonic())
@@ -193,7 +193,7 @@ class Reactions:
 
     def _graded(self, watch: MirrorState, path: Path, conclusion: Conclusion) -> Finding:
         finding = conclusion.finding
-        others = [p for p in watch.ways.under(path.hostname) if p.address != path.address]
+        others = [p for p in watch.paths.under(path.hostname) if p.address != path.address]
         path.tested(
             conclusion.trials,
             self._pace,
@@ -220,7 +220,7 @@ class Reactions:
     def burdened(self, watch: MirrorState, finding: Finding) -> None:
         """Long answers stop dead, or are slow: where another network leads to the mirror, that one
         is taken; its share of the traffic is smaller in any case (`MirrorWatch.weigh`)."""
-        works = [path for path in in_order(watch.ways) if path.standing is Standing.ok]
+        works = [path for path in in_order(watch.paths) if path.standing is Standing.ok]
         elsewhere = [path for path in works[1:] if path.network != works[0].network]
         if reaction_to(finding.verdict).scope is Scope.cdn and elsewhere:
             self.react(watch, works[0], finding)
@@ -249,11 +249,11 @@ class Reactions:
         """The other paths that a verdict speaks of; what works by its own probes stays in use, but
         behind one content network all of them lead to the same place."""
         if reaction.scope is Scope.cdn:
-            return [p for p in watch.ways if p is not path and p.network == path.network != ""]
+            return [p for p in watch.paths if p is not path and p.network == path.network != ""]
         if reaction.scope is Scope.hostname:
-            some = [p for p in watch.ways.under(path.hostname) if p is not path]
+            some = [p for p in watch.paths.under(path.hostname) if p is not path]
         elif reaction.scope is Scope.endpoint:
-            some = watch.ways.beside(path)
+            some = watch.paths.beside(path)
         else:
             some = []
         return [p for p in some if p.standing is Standing.suspected]

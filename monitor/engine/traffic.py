@@ -85,7 +85,7 @@ class TrafficNews:
 
     def _failed(self, watch: MirrorState, way: Way, operation: str, failure: str) -> None:
         """A worker could not open a connection over a path, or waited for too long."""
-        path = watch.ways.path(way)
+        path = watch.paths.path(way)
         if path is None:
             return
         now = self._monotonic()
@@ -101,7 +101,7 @@ class TrafficNews:
 
     def _worked(self, watch: MirrorState, way: Way, seconds: float, ago: float) -> None:
         """A worker has opened a connection over a path, so many seconds ago."""
-        path, now = watch.ways.path(way), self._monotonic()
+        path, now = watch.paths.path(way), self._monotonic()
         self._reactions.heard()
         if path is None or path.is_held(now) or now - ago <= path.last_bad:
             return

@@ -44,7 +44,7 @@ async def test_a_probe_that_finds_no_room_is_put_off() -> None:
         prober = Prober(capacity=SharedCapacity(table))
         way = Way(config.host, "127.0.0.1")
         with pytest.raises(NoCapacity):
-            await prober.greet(config, way, MonitorTimeouts(connect=0.05), Budget.of(5))
+            await prober.check_handshake(config, way, MonitorTimeouts(connect=0.05), Budget.of(5))
         assert mirror.connections == 0
         table.release(place)
         await prober.aclose()

@@ -82,7 +82,7 @@ class ScriptedProber(Prober):
         paths = self.says[mirror.id].paths
         return tuple(replace(path, hostname=mirror.host) for path in paths) if ways else ()
 
-    async def greet(
+    async def check_handshake(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
         return replace(self.says[mirror.id].paths[0], hostname=mirror.host)
@@ -104,18 +104,18 @@ class HeldProber(ScriptedProber):
         return await super().resolve(mirror, timeout, hostname)
 
 
-class SlowGreeter(ScriptedProber):
-    """A prober whose greetings take until they are released."""
+class SlowChecker(ScriptedProber):
+    """A prober whose handshake checks take until they are released."""
 
     def __init__(self, *ids: str) -> None:
         super().__init__(*ids)
-        self.greeting = asyncio.Event()
+        self.checking = asyncio.Event()
         self.released = asyncio.Event()
 
-    async def greet(
+    async def check_handshake(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
-        self.greeting.set()
+        self.checking.set()
         await self.released.wait()
         return replace(GOOD.paths[0], hostname=way.hostname)
 
@@ -595,7 +595,7 @@ async def test_one_mirror_that_cannot_be_kept_up_does_not_keep_the_others_from_i
 ):
     monitor = await setup.start()
     await setup.until("us", State.up)
-    expired, real = set[str](), monitor._judge.expire
+    expired, real = set[str](), monitor._evaluation.expire
 
     def expire(watch: MirrorState, now: float) -> bool:
         if watch.mirror.id == "hk":
@@ -603,7 +603,7 @@ async def test_one_mirror_that_cannot_be_kept_up_does_not_keep_the_others_from_i
         expired.add(watch.mirror.id)
         return bool(real(watch, now))
 
-    monkeypatch.setattr(monitor._judge, "expire", expire)
+    monkeypatch.setattr(monitor._evaluation, "expire", expire)
     await wait_until_async(lambda: setup.totals.get(CRASHES.name, ("monitor",)) >= 2)
     assert expired == {"us"}
 
@@ -628,13 +628,13 @@ async def test_the_end_of_one_part_of_the_monitor_does_not_keep_the_others_from_
     monkeypatch.undo()
 
 
-async def test_a_verdict_waits_for_no_greeting_of_another_path(setup):
+async def test_a_verdict_waits_for_no_check_of_another_path(setup):
     setup.mirrors = (mirror("hk", hostnames=("alt.example.com",)),)
-    prober = SlowGreeter("hk")
+    prober = SlowChecker("hk")
     await setup.start(SLOW, prober)
     await setup.until("hk", State.up)
     await setup.told("hk", State.up)
-    await asyncio.wait_for(prober.greeting.wait(), 10)
+    await asyncio.wait_for(prober.checking.wait(), 10)
 
     def standings() -> dict[str, Standing]:
         return {p.hostname: p.standing for p in setup.published[-1].of("hk").paths}

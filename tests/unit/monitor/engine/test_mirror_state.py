@@ -115,8 +115,8 @@ def test_the_facts_of_a_good_probe_are_shown(watch):
         ),
     )
     way = Way(MIRROR.host, "192.0.2.2")
-    watch.ways.resolved(MIRROR.host, ("192.0.2.1", "192.0.2.2", "192.0.2.3"), 1.0)
-    path = watch.ways.path(way)
+    watch.paths.resolved(MIRROR.host, ("192.0.2.1", "192.0.2.2", "192.0.2.3"), 1.0)
+    path = watch.paths.path(way)
     path.probed(4.0, 95.0, TlsEvidence(not_after=99.0))
     resolution = StepResult(Operation.resolve, None, 0.003)
     good = PathResult(way.address, steps, way.hostname)
@@ -137,11 +137,11 @@ def test_the_facts_of_a_good_probe_are_shown(watch):
 def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
     watch.configure(replace(MIRROR, hostnames=("alt.example.org",)), 2, 3, 0.0)
     for name in ("api.example.com", "alt.example.org"):
-        watch.ways.resolved(name, ("192.0.2.1",), 0.0)
-    blocked = watch.ways.path(Way("api.example.com", "192.0.2.1"))
+        watch.paths.resolved(name, ("192.0.2.1",), 0.0)
+    blocked = watch.paths.path(Way("api.example.com", "192.0.2.1"))
     blocked.judged("sni_block_rst", "confirmed", (Code.passed(),))
     blocked.hold(600.0)
-    watch.ways.path(Way("alt.example.org", "192.0.2.1")).succeeded(1.0)
+    watch.paths.path(Way("alt.example.org", "192.0.2.1")).succeeded(1.0)
     watch.take(Probe(StepResult(Operation.resolve, None, 0.0), (), OK), 1.0, 1.0)
     change = give(watch, OK, 1)
     assert (change.state, change.verdict) == (State.degraded, "sni_block_rst")

@@ -28,23 +28,23 @@ MIRROR = MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,))
 SPACING = 30.0
 
 
-def ways_of(mirror: MirrorConfig = MIRROR, addresses: int = 2) -> MirrorPaths:
-    ways = MirrorPaths(mirror, NORMAL, 0.0)
-    for name in list(ways.names):
-        ways.resolved(name, [f"192.0.{n}.1" for n in range(addresses)], 0.0)
-    return ways
+def paths_of(mirror: MirrorConfig = MIRROR, addresses: int = 2) -> MirrorPaths:
+    paths = MirrorPaths(mirror, NORMAL, 0.0)
+    for name in list(paths.names):
+        paths.resolved(name, [f"192.0.{n}.1" for n in range(addresses)], 0.0)
+    return paths
 
 
-def path(ways: MirrorPaths, hostname: str, number: int = 0) -> Path:
-    found = ways.path(Way(hostname, f"192.0.{number}.1"))
+def path(paths: MirrorPaths, hostname: str, number: int = 0) -> Path:
+    found = paths.path(Way(hostname, f"192.0.{number}.1"))
     assert found is not None
     return found
 
 
-def all_good(ways: MirrorPaths, now: float = 0.0) -> MirrorPaths:
-    for one in ways:
+def all_good(paths: MirrorPaths, now: float = 0.0) -> MirrorPaths:
+    for one in paths:
         one.succeeded(now)
-    return ways
+    return paths
 
 
 def free(_: Path) -> bool:
@@ -52,47 +52,47 @@ def free(_: Path) -> bool:
 
 
 def plan(
-    ways: MirrorPaths, now: float, shut: set[str] | None = None
+    paths: MirrorPaths, now: float, shut: set[str] | None = None
 ) -> tuple[list[Way], list[Way]]:
-    found = ways.plan(now, lambda p: p.address in (shut or ()), free, SPACING)
-    return list(found.ask), list(found.greet)
+    found = paths.plan(now, lambda p: p.address in (shut or ()), free, SPACING)
+    return list(found.ask), list(found.check)
 
 
-def tried(ways: MirrorPaths, now: float) -> list[Way]:
-    ask, greet = plan(ways, now)
-    return [*ask, *greet]
+def tried(paths: MirrorPaths, now: float) -> list[Way]:
+    ask, check = plan(paths, now)
+    return [*ask, *check]
 
 
-def test_the_best_path_is_asked_and_what_was_quiet_is_greeted() -> None:
-    ways = all_good(ways_of())
-    path(ways, ALT, 1).succeeded(20.0)
-    ask, greet = plan(ways, 40.0)
+def test_the_best_path_is_asked_and_what_was_quiet_is_checked() -> None:
+    paths = all_good(paths_of())
+    path(paths, ALT, 1).succeeded(20.0)
+    ask, check = plan(paths, 40.0)
     assert ask == [Way(OWN, "192.0.0.1"), Way(ALT, "192.0.1.1")]
-    assert greet == [Way(OWN, "192.0.1.1"), Way(ALT, "192.0.0.1")]
-    assert plan(ways, 10.0)[1] == []
+    assert check == [Way(OWN, "192.0.1.1"), Way(ALT, "192.0.0.1")]
+    assert plan(paths, 10.0)[1] == []
 
 
 def test_nothing_touches_what_is_shut_and_what_is_held_waits_for_its_time() -> None:
-    ways = all_good(ways_of())
-    path(ways, OWN).hold(100.0)
-    assert Way(OWN, "192.0.0.1") not in tried(ways, 99.0)
-    assert Way(OWN, "192.0.0.1") in plan(ways, 100.0)[1]
-    assert plan(ways, 100.0, {"192.0.0.1", "192.0.1.1"}) == ([], [])
-    for one in ways:
+    paths = all_good(paths_of())
+    path(paths, OWN).hold(100.0)
+    assert Way(OWN, "192.0.0.1") not in tried(paths, 99.0)
+    assert Way(OWN, "192.0.0.1") in plan(paths, 100.0)[1]
+    assert plan(paths, 100.0, {"192.0.0.1", "192.0.1.1"}) == ([], [])
+    for one in paths:
         one.hold(200.0)
-    assert len(plan(ways, 150.0)[0]) == 2, "a mirror that is down is asked all the same"
+    assert len(plan(paths, 150.0)[0]) == 2, "a mirror that is down is asked all the same"
 
 
 def test_a_name_that_was_cut_off_is_shown_at_one_address_at_a_time() -> None:
-    ways = all_good(ways_of())
+    paths = all_good(paths_of())
     for number in (0, 1):
-        path(ways, OWN, number).failed(10.0, "tls_reset")
-    ask, greet = plan(ways, 20.0)
+        path(paths, OWN, number).failed(10.0, "tls_reset")
+    ask, check = plan(paths, 20.0)
     assert ask[0].hostname == ALT
-    shown = {way for way in (*ask, *greet) if way.hostname == OWN}
+    shown = {way for way in (*ask, *check) if way.hostname == OWN}
     assert shown == {Way(OWN, "192.0.0.1")}
-    path(ways, OWN, 0).succeeded(30.0)
-    assert Way(OWN, "192.0.1.1") in tried(ways, 31.0)
+    path(paths, OWN, 0).succeeded(30.0)
+    assert Way(OWN, "192.0.1.1") in tried(paths, 31.0)
 
 
 PATHS = st.lists(
@@ -123,79 +123,79 @@ def test_paths_that_work_are_never_left_out(paths: list[Path]) -> None:
 
 
 def test_addresses_that_no_resolver_gives_any_more_are_forgotten_in_time() -> None:
-    ways = all_good(ways_of(addresses=1))
-    path(ways, ALT).hold(10_000.0)
+    paths = all_good(paths_of(addresses=1))
+    path(paths, ALT).hold(10_000.0)
     for name in (OWN, ALT):
-        ways.resolved(name, ["198.51.100.1"], FORGET + 1)
-    assert ways.path(Way(OWN, "192.0.0.1")) is None
-    assert ways.path(Way(ALT, "192.0.0.1")) is not None
-    ways.resolved(ALT, ["198.51.100.1"], REMEMBER + 1)
-    assert ways.path(Way(ALT, "192.0.0.1")) is None
+        paths.resolved(name, ["198.51.100.1"], FORGET + 1)
+    assert paths.path(Way(OWN, "192.0.0.1")) is None
+    assert paths.path(Way(ALT, "192.0.0.1")) is not None
+    paths.resolved(ALT, ["198.51.100.1"], REMEMBER + 1)
+    assert paths.path(Way(ALT, "192.0.0.1")) is None
 
 
 def test_of_many_addresses_a_few_are_watched() -> None:
-    ways = ways_of(addresses=3 * MAX_PER_NAME)
-    assert len(ways.under(OWN)) == MAX_PER_NAME
-    ways.resolved(OWN, [f"198.51.100.{n}" for n in range(3)], 1.0)
-    assert len(ways.under(OWN)) == MAX_PER_NAME
-    assert ways.path(Way(OWN, "198.51.100.2")) is not None
+    paths = paths_of(addresses=3 * MAX_PER_NAME)
+    assert len(paths.under(OWN)) == MAX_PER_NAME
+    paths.resolved(OWN, [f"198.51.100.{n}" for n in range(3)], 1.0)
+    assert len(paths.under(OWN)) == MAX_PER_NAME
+    assert paths.path(Way(OWN, "198.51.100.2")) is not None
 
 
 def test_alternates_are_resolved_now_and_then() -> None:
-    ways = ways_of()
-    assert ways.to_resolve(1.0, 300.0) == [OWN]
-    assert ways.to_resolve(300.0, 300.0) == [OWN, ALT]
+    paths = paths_of()
+    assert paths.to_resolve(1.0, 300.0) == [OWN]
+    assert paths.to_resolve(300.0, 300.0) == [OWN, ALT]
 
 
 def test_names_of_a_wildcard_come_into_use_one_by_one_when_nothing_else_works() -> None:
     mirror = replace(MIRROR, wildcard="{n}.w.example.org", wildcard_count=20)
-    ways = all_good(ways_of(mirror))
-    assert ways.draw(0.0) is None
-    for one in ways:
+    paths = all_good(paths_of(mirror))
+    assert paths.draw(0.0) is None
+    for one in paths:
         one.failed(1.0, "connection_refused")
-    assert ways.draw(1.0) == "1.w.example.org"
-    assert ways.draw(2.0) is None, "one in ten minutes"
-    ways.resolved("1.w.example.org", ["192.0.9.1"], 3.0)
-    assert ways.draw(700.0) is None, "it has not been tried yet"
-    for one in ways:
+    assert paths.draw(1.0) == "1.w.example.org"
+    assert paths.draw(2.0) is None, "one in ten minutes"
+    paths.resolved("1.w.example.org", ["192.0.9.1"], 3.0)
+    assert paths.draw(700.0) is None, "it has not been tried yet"
+    for one in paths:
         one.failed(700.0, "connection_refused")
-    assert ways.draw(700.0) == "2.w.example.org"
-    assert len(ways.names) == 4
+    assert paths.draw(700.0) == "2.w.example.org"
+    assert len(paths.names) == 4
 
 
 def test_a_domain_whose_names_are_all_blocked_is_not_drawn_from_any_further() -> None:
     mirror = replace(MIRROR, wildcard="{n}.w.example.org", wildcard_count=20)
-    ways = ways_of(mirror)
+    paths = paths_of(mirror)
     now = 1.0
     drawn = []
     while (now := now + 700.0) < 20 * 700.0:
-        for one in ways:
+        for one in paths:
             one.judged("sni_block_rst", "confirmed", ())
             one.hold(now + 60.0)
-        if (name := ways.draw(now)) is not None:
+        if (name := paths.draw(now)) is not None:
             drawn.append(name)
-            ways.resolved(name, ["192.0.9.1"], now)
+            paths.resolved(name, ["192.0.9.1"], now)
     assert drawn == ["1.w.example.org", "2.w.example.org"]
-    assert len(ways.names) <= MAX_NAMES
+    assert len(paths.names) <= MAX_NAMES
 
 
 def test_new_settings_keep_what_is_known_of_the_paths_that_stay() -> None:
-    ways = all_good(ways_of())
-    kept = path(ways, OWN)
-    ways.configure(replace(MIRROR, hostnames=("new.test",)), 5.0)
-    assert list(ways.names) == [OWN, "new.test"]
-    assert path(ways, OWN) is kept
-    assert ways.under(ALT) == []
+    paths = all_good(paths_of())
+    kept = path(paths, OWN)
+    paths.configure(replace(MIRROR, hostnames=("new.test",)), 5.0)
+    assert list(paths.names) == [OWN, "new.test"]
+    assert path(paths, OWN) is kept
+    assert paths.under(ALT) == []
 
 
 def test_what_resolvers_say_is_kept_and_who_can_be_believed() -> None:
-    ways = ways_of()
+    paths = paths_of()
     seen = DnsObservation(
         "system", OWN, None, 0.1, (DnsReply("A", 0.1, chain=("x.cdn.example.net",)),)
     )
-    ways.judged(OWN, Finding("dns_poisoned"), (seen,))
-    assert ways.names[OWN].finding.verdict == "dns_poisoned"
-    assert ways.names[OWN].chain == ("x.cdn.example.net",)
-    ways.resolved(OWN, ["192.0.0.1", "192.0.1.1"], 1.0, trusted={"192.0.0.1"})
-    assert path(ways, OWN, 0).memory.trusted_address
-    assert not path(ways, OWN, 1).memory.trusted_address
+    paths.judged(OWN, Finding("dns_poisoned"), (seen,))
+    assert paths.names[OWN].finding.verdict == "dns_poisoned"
+    assert paths.names[OWN].chain == ("x.cdn.example.net",)
+    paths.resolved(OWN, ["192.0.0.1", "192.0.1.1"], 1.0, trusted={"192.0.0.1"})
+    assert path(paths, OWN, 0).memory.trusted_address
+    assert not path(paths, OWN, 1).memory.trusted_address

@@ -1,4 +1,4 @@
-"""Greetings of other paths, in what is left of the time of one turn."""
+"""Handshake checks of other paths, in what is left of the time of one cycle."""
 
 from __future__ import annotations
 
@@ -20,64 +20,62 @@ from monitor.probes.results import TIMED_OUT, Operation, PathResult, StepResult,
 MIRROR = MirrorConfig(
     "hk", "https://own.test", hostnames=("alt.test",), addresses=("192.0.2.1", "192.0.2.2")
 )
-RHYTHM = ProbeTiming.of(MonitorConfig(), NORMAL)
+TIMING = ProbeTiming.of(MonitorConfig(), NORMAL)
 TIMEOUTS = MonitorTimeouts()
 LATER, NEVER = float("inf"), float("-inf")
 
 
-class Greeter(Prober):
-    """Greets as it is told; its time may be over then."""
+class Checker(Prober):
+    """Checks handshakes as it is told; its time may be over then."""
 
-    def __init__(self, failure: str | None, last: int = 99, room: bool = True) -> None:
+    def __init__(self, failure: str | None, last: int = 99, capacity: bool = True) -> None:
         super().__init__()
-        self.greeted: list[Way] = []
+        self.checked: list[Way] = []
         self._failure = failure
         self._last = last
-        self._room = room
+        self._has_capacity = capacity
 
-    async def greet(
+    async def check_handshake(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
-        self.greeted.append(way)
-        if not self._room:
+        self.checked.append(way)
+        if not self._has_capacity:
             raise NoCapacity
-        if len(self.greeted) >= self._last:
+        if len(self.checked) >= self._last:
             budget.ends = NEVER
         step = StepResult(Operation.connect, self._failure, 0.1, way.address)
         return PathResult(way.address, (step,), way.hostname)
 
 
-async def _greet(prober: Greeter, ends: float) -> tuple[PathResult, ...]:
-    turns = ProbeCycles(
+async def _check(prober: Checker, ends: float) -> tuple[PathResult, ...]:
+    cycles = ProbeCycles(
         prober, Quarantine(NORMAL), SniBudget(NORMAL), lambda _: False, lambda: 1000.0
     )
-    ways = MirrorPaths(MIRROR, NORMAL, 0.0)
+    paths = MirrorPaths(MIRROR, NORMAL, 0.0)
     resolution = StepResult(Operation.resolve, None, 0.0, addresses=MIRROR.addresses)
-    turn = ProbeCycle(Probe(resolution, (), judge(resolution, ())), Budget(ends))
-    return await turns.greet(ways, turn, TIMEOUTS, RHYTHM)
+    cycle = ProbeCycle(Probe(resolution, (), judge(resolution, ())), Budget(ends))
+    return await cycles.check_others(paths, cycle, TIMEOUTS, TIMING)
 
 
-async def test_all_other_paths_are_greeted_while_there_is_time():
-    prober = Greeter(None)
-    greeted = await _greet(prober, LATER)
-    assert len(greeted) == len(prober.greeted) == 3
+async def test_all_other_paths_are_checked_while_there_is_time():
+    prober = Checker(None)
+    checked = await _check(prober, LATER)
+    assert len(checked) == len(prober.checked) == 3
 
 
-async def test_nobody_is_greeted_when_the_probe_has_taken_all_of_the_time():
-    prober = Greeter(TIMED_OUT)
-    assert await _greet(prober, NEVER) == ()
-    assert prober.greeted == []
+async def test_nothing_is_checked_when_the_probe_has_taken_all_of_the_time():
+    prober = Checker(TIMED_OUT)
+    assert await _check(prober, NEVER) == ()
+    assert prober.checked == []
 
 
 @pytest.mark.parametrize(("failure", "kept"), [(TIMED_OUT, 0), ("connection_refused", 1)])
-async def test_a_greeting_that_the_end_of_the_time_cut_short_is_no_evidence(
-    failure: str, kept: int
-):
-    prober = Greeter(failure, last=1)
-    assert len(await _greet(prober, LATER)) == kept
-    assert len(prober.greeted) == 1
+async def test_a_check_that_the_end_of_the_time_cut_short_is_no_evidence(failure: str, kept: int):
+    prober = Checker(failure, last=1)
+    assert len(await _check(prober, LATER)) == kept
+    assert len(prober.checked) == 1
 
 
-async def test_a_mirror_without_room_for_a_greeting_keeps_what_the_probe_found():
-    prober = Greeter(None, room=False)
-    assert await _greet(prober, LATER) == ()
+async def test_a_mirror_without_capacity_for_a_check_keeps_what_the_probe_found():
+    prober = Checker(None, capacity=False)
+    assert await _check(prober, LATER) == ()

@@ -47,7 +47,7 @@ class Place:
 
     def __init__(self) -> None:
         self.watch = MirrorState(MIRROR, 1, 1, NOW)
-        for path in self.watch.ways:
+        for path in self.watch.paths:
             path.succeeded(NOW, 20.0)
         self.quarantine = Quarantine(NORMAL)
         self.touched: list[str] = []
@@ -64,13 +64,13 @@ class Place:
         self.reactions.configure(MonitorConfig(fall=1))
 
     def path(self, hostname: str, address: str) -> Path:
-        found = self.watch.ways.path(Way(hostname, address))
+        found = self.watch.paths.path(Way(hostname, address))
         assert found is not None
         return found
 
     def usable(self) -> list[Path]:
         return usable_ones(
-            in_order(self.watch.ways),
+            in_order(self.watch.paths),
             lambda address: self.quarantine.until(endpoint_of(address, 443), NOW) is not None,
         )
 
@@ -100,8 +100,8 @@ def test_what_a_verdict_is_about_is_held_and_a_way_round_it_is_taken(verdict: st
         path.led_over("cloudflare" if reaction.scope is Scope.cdn else "")
         path.failed(NOW, verdict)
     place.reactions.react(place.watch, bad, Finding(verdict, Level.suspected))
-    held = [path for path in place.watch.ways if path.standing is Standing.held]
-    assert held == [path for path in place.watch.ways if path in (bad, fellow)]
+    held = [path for path in place.watch.paths if path.standing is Standing.held]
+    assert held == [path for path in place.watch.paths if path in (bad, fellow)]
     for path in held:
         assert reaction.hold * 0.85 <= path.held_until - NOW <= reaction.hold * 1.15
         assert path.verdict == verdict
@@ -124,7 +124,7 @@ def test_a_mirror_is_left_or_gets_less_or_does_not_lend_its_key(verdict: str) ->
     assert health.in_rotation is alive
     assert health.weight == reaction.weight
     assert health.key_refused is (verdict in KEY_OF_NO_USE)
-    assert {path.standing for path in place.watch.ways} == {Standing.ok}
+    assert {path.standing for path in place.watch.paths} == {Standing.ok}
     rests = place.watch.rest_until - NOW
     if alive or verdict in ("cdn_challenge", "cdn_access_denied"):
         assert reaction.hold * 0.85 <= rests <= reaction.hold * 1.15
@@ -134,7 +134,7 @@ def test_a_mirror_is_left_or_gets_less_or_does_not_lend_its_key(verdict: str) ->
 
 def test_what_was_confirmed_is_not_forgotten_over_the_next_cut_handshake() -> None:
     place = Place()
-    for path in place.watch.ways:
+    for path in place.watch.paths:
         path.failed(NOW, "tls_reset")
     place.path(OWN, NEAR).judged("sni_block_rst", "confirmed", (Code.passed(),))
     health = place.hear("tls_reset")
