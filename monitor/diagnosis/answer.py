@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from monitor.diagnosis.cdn import detect_cdn
+from monitor.diagnosis.verdicts import VERDICTS
 from monitor.probes.results import HttpAnswer
 
 OK = "ok"
@@ -46,6 +47,11 @@ class Meaning:
     alive: bool
     sentence: str = ""
 
+    @classmethod
+    def of(cls, verdict: str, sentence: str = "") -> Meaning:
+        """The meaning of a verdict as the registry has it."""
+        return cls(verdict, verdict == OK or VERDICTS[verdict].alive, sentence)
+
 
 def meaning_of(answer: HttpAnswer, *, keyed: bool = False) -> Meaning:
     """Judge one response; `keyed`: the request carried the mirror's own key."""
@@ -56,21 +62,21 @@ def meaning_of(answer: HttpAnswer, *, keyed: bool = False) -> Meaning:
 def _cdn_page(answer: HttpAnswer, parsed: Any) -> Meaning | None:
     headers, status = answer.headers, answer.status
     if headers.get("cf-mitigated") == "challenge":
-        return Meaning(
-            "cdn_challenge", False, "its CDN asks for a challenge that only a browser solves"
+        return Meaning.of(
+            "cdn_challenge", "its CDN asks for a challenge that only a browser solves"
         )
     if detect_cdn(headers) != "cloudflare" and "cf-error-type" not in headers:
         return None
     said = _cloudflare_says(headers)
     if status == 524 or said == "524":
-        return Meaning("cdn_origin_timeout", False, "its CDN waited too long for the origin (524)")
+        return Meaning.of("cdn_origin_timeout", "its CDN waited too long for the origin (524)")
     if 520 <= status <= 526 or status == 530 or said.startswith("52"):
-        return Meaning("cdn_origin_error", False, f"its CDN cannot reach the origin ({status})")
+        return Meaning.of("cdn_origin_error", f"its CDN cannot reach the origin ({status})")
     code = said or ("" if isinstance(parsed, dict) else _cloudflare_code(answer))
     if code == _CLOUDFLARE_RATE_LIMIT:
-        return Meaning("cdn_rate_limited", True, "its CDN limits our rate (1015)")
+        return Meaning.of("cdn_rate_limited", "its CDN limits our rate (1015)")
     if code and (status in (403, 429) or said):
-        return Meaning("cdn_access_denied", False, f"its CDN denies us access ({code})")
+        return Meaning.of("cdn_access_denied", f"its CDN denies us access ({code})")
     return None
 
 
@@ -84,33 +90,33 @@ def _cloudflare_says(headers: Mapping[str, str]) -> str:
 def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
     status = answer.status
     if status >= 500:
-        return Meaning("upstream_overloaded", False, f"it answers {status}")
+        return Meaning.of("upstream_overloaded", f"it answers {status}")
     if 300 <= status < 400:
-        return Meaning("http_diff", False, f"it redirects ({status}) instead of answering")
+        return Meaning.of("http_diff", f"it redirects ({status}) instead of answering")
     if status in (404, 405):
-        return Meaning(OK, True)
+        return Meaning.of(OK)
     if not isinstance(parsed, dict) and not _looks_like_a_long_list(answer):
-        return Meaning("http_diff", False, f"it answers {status} with {_kind(answer)}, not the API")
+        return Meaning.of("http_diff", f"it answers {status} with {_kind(answer)}, not the API")
     words = _error_words(parsed)
     if status in (401, 403) and any(sign in words.lower() for sign in _ADDRESS):
-        return Meaning("upstream_ip_not_allowed", True, "our address is not on its list")
+        return Meaning.of("upstream_ip_not_allowed", "our address is not on its list")
     if status == 401 and keyed:
-        return Meaning("upstream_key_invalid", True, "it does not accept its own key (401)")
+        return Meaning.of("upstream_key_invalid", "it does not accept its own key (401)")
     if status == 401 or (status == 200 and _is_list(answer, parsed)):
-        return Meaning(OK, True)
+        return Meaning.of(OK)
     return _refusal(status, words)
 
 
 def _refusal(status: int, words: str) -> Meaning:
     if _REGION in words:
-        return Meaning("upstream_region_ban", True, "the API does not serve this mirror's region")
+        return Meaning.of("upstream_region_ban", "the API does not serve this mirror's region")
     if any(quota in words.lower() for quota in OUT_OF_QUOTA):
-        return Meaning("upstream_quota", True, "its quota is used up")
+        return Meaning.of("upstream_quota", "its quota is used up")
     if status == 429:
-        return Meaning("upstream_rate_limited", True, "it limits the rate of probes (429)")
+        return Meaning.of("upstream_rate_limited", "it limits the rate of probes (429)")
     if status == 403:
-        return Meaning("upstream_forbidden", True, "it refuses the probe (403)")
-    return Meaning("upstream_unexpected", True, f"it answers {status} to a request without key")
+        return Meaning.of("upstream_forbidden", "it refuses the probe (403)")
+    return Meaning.of("upstream_unexpected", f"it answers {status} to a request without key")
 
 
 def _json(answer: HttpAnswer) -> Any:

@@ -105,12 +105,12 @@ def is_unanswered(resolution: StepResult, paths: Sequence[PathResult]) -> bool:
 def judge_step(step: StepResult) -> Meaning:
     """The verdict on one path, from the step that it ended with."""
     if step.failure is None:
-        return meaning_of(step.http) if step.http else Meaning(UNKNOWN, False, "not probed")
+        return meaning_of(step.http) if step.http else Meaning.of(UNKNOWN, "not probed")
     if step.tls is not None and (special := _special_tls(step)):
         return special
     table, verdict, sentence = _TABLES[step.operation]
     verdict, sentence = table.get(step.failure, (verdict, sentence))
-    return Meaning(verdict, False, step.note or sentence)
+    return Meaning.of(verdict, step.note or sentence)
 
 
 def _special_tls(step: StepResult) -> Meaning | None:
@@ -118,10 +118,10 @@ def _special_tls(step: StepResult) -> Meaning | None:
     if seen is None:
         return None
     if seen.verify_code == EXPIRED:
-        return Meaning("cert_expired", False, "its certificate has expired")
+        return Meaning.of("cert_expired", "its certificate has expired")
     if seen.first_bytes.lstrip().startswith((b"HTTP/", b"<")):
-        return Meaning(
-            "block_page", False, "it answers plain HTTP to TLS: a block page, or a wrong port"
+        return Meaning.of(
+            "block_page", "it answers plain HTTP to TLS: a block page, or a wrong port"
         )
     if seen.alert is not None:
         return Meaning(
@@ -130,5 +130,5 @@ def _special_tls(step: StepResult) -> Meaning | None:
             f"it refuses TLS for this name (alert {seen.alert}): is the name set up there?",
         )
     if step.failure == "connection_reset" and seen.received:
-        return Meaning("tls_reset_late", False, "connections are reset within the TLS handshake")
+        return Meaning.of("tls_reset_late", "connections are reset within the TLS handshake")
     return None

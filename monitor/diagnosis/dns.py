@@ -14,10 +14,9 @@ from ipaddress import IPv6Address
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.diagnosis.verdicts import POISONED
 from monitor.probes.connect import as_address, is_public
 from monitor.probes.results import DnsObservation, DnsReply
-
-POISONED = frozenset({"dns_poisoned", "dns_injection"})
 
 
 @dataclass(frozen=True, slots=True)

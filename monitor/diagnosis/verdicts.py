@@ -549,6 +549,20 @@ REACHED: frozenset[str] = ANSWERED | {
     "http_failed",
 }
 """Those, and the ones on a mirror that takes a request but does not answer it."""
+POISONED: frozenset[str] = frozenset({"dns_poisoned", "dns_injection"})
+"""Those on answers of a resolver that are forged."""
+CERTIFICATE_REFUSED: frozenset[str] = frozenset(
+    {"ssl_invalid_hostname", "ssl_unknown_authority", "tls_mitm", "dns_poisoned"}
+)
+"""Those on an address that showed a certificate which does not verify for the name."""
+CDN_REFUSES: frozenset[str] = frozenset({"cdn_challenge", "cdn_access_denied"})
+"""Those that keep a mirror down until somebody does something about it."""
+KEY_REFUSED: frozenset[str] = frozenset(
+    {"upstream_key_invalid", "upstream_ip_not_allowed", "upstream_quota", "upstream_region_ban"}
+)
+"""Those on an answer after which the mirror's own key is of no use there."""
+NO_FAULT: frozenset[str] = frozenset({"ok", "unknown", "local_network_down"})
+"""Those that say nothing against a path."""
 
 
 def told(verdict: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.answer import meaning_of
 from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.diagnosis.verdicts import KEY_REFUSED
 from monitor.probes.http import ResponseReader, exchange, head_of
 from monitor.probes.opening import Opened
 from monitor.probes.results import HttpAnswer, KeyCheck, Way
@@ -17,10 +18,6 @@ MAX_LIST = 1 << 20
 MAX_MODELS = 1000
 _MAX_NAME = 128
 NOT_VERIFIED = "not_verified"
-REFUSALS = frozenset(
-    {"upstream_key_invalid", "upstream_ip_not_allowed", "upstream_quota", "upstream_region_ban"}
-)
-"""Verdicts on an answer after which the key is of no use there."""
 
 
 def authorization(mirror: MirrorConfig) -> str:
@@ -46,7 +43,7 @@ async def check_key(
 def judged(answer: HttpAnswer) -> KeyCheck:
     """Meaning for the key of a response to a request with it."""
     verdict = meaning_of(answer, keyed=True).verdict
-    if verdict in REFUSALS:
+    if verdict in KEY_REFUSED:
         return KeyCheck(False, status=answer.status, verdict=verdict)
     models = models_in(answer) if answer.status == 200 else None
     if models is None:

@@ -16,8 +16,14 @@ from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Reaction
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
-from monitor.diagnosis.verdicts import NAME_CUT, REACHED, SNI_BLOCKS, reaction_to, told
-from monitor.engine.key_checks import REFUSALS
+from monitor.diagnosis.verdicts import (
+    KEY_REFUSED,
+    NAME_CUT,
+    REACHED,
+    SNI_BLOCKS,
+    reaction_to,
+    told,
+)
 from monitor.engine.paths import MirrorPaths
 from monitor.engine.prober import Probe
 from monitor.health.paths import in_order, shown
@@ -27,7 +33,7 @@ from monitor.probes.connect import as_address
 from monitor.probes.results import Operation, PathResult
 from monitor.store.records import Sample, Transition
 
-_UNSEEN = Meaning(UNKNOWN, False)
+_UNSEEN = Meaning.of(UNKNOWN)
 
 
 def identity(mirror: MirrorConfig) -> tuple[object, ...]:
@@ -201,7 +207,7 @@ class MirrorState:
         agrees = self._machine.state is (State.up if meaning.alive else State.down)
         if agrees or self._machine.state is State.unknown:
             self._meaning = self._shaded(meaning)
-            self._refuses_all = meaning.verdict in REFUSALS
+            self._refuses_all = meaning.verdict in KEY_REFUSED
         return flipped
 
     def _shaded(self, meaning: Meaning) -> Meaning:

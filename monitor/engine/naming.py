@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 
 from monitor.common.config import MirrorConfig
 from monitor.common.tasks import STOP_WITHIN, Tasks
-from monitor.diagnosis.dns import POISONED, Knowledge, Strikes, judge_resolvers, usable_addresses
+from monitor.diagnosis.dns import Knowledge, Strikes, judge_resolvers, usable_addresses
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
+from monitor.diagnosis.verdicts import POISONED
 from monitor.engine.address_memory import LastGood
 from monitor.probes.connect import as_address, usable
 from monitor.probes.dns_transport import Patience

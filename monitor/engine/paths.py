@@ -16,12 +16,11 @@ from monitor.common.names import names_of
 from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.rollup import parent_of, suspected_parents
 from monitor.diagnosis.timing import DiagnosisTiming
-from monitor.diagnosis.verdicts import BLOCKS
+from monitor.diagnosis.verdicts import BLOCKS, CERTIFICATE_REFUSED
 from monitor.health.paths import Path, in_order, is_cut
 from monitor.health.snapshot import Standing
 from monitor.probes.results import DnsObservation, Way
 
-_REFUSED = frozenset({"ssl_invalid_hostname", "ssl_unknown_authority", "tls_mitm", "dns_poisoned"})
 MAX_NAMES = 8
 """Names in use at once."""
 MAX_PER_NAME = 8
@@ -119,7 +118,9 @@ class MirrorPaths:
 
     def refused(self, hostname: str) -> frozenset[str]:
         """The addresses of a name that showed a certificate which does not verify for it."""
-        return frozenset(p.address for p in self.under(hostname) if p.verdict in _REFUSED)
+        return frozenset(
+            p.address for p in self.under(hostname) if p.verdict in CERTIFICATE_REFUSED
+        )
 
     def to_resolve(self, now: float, alternates_every: float) -> list[str]:
         """The names to ask resolvers about now: the own one always, alternates now and then."""

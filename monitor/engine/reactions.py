@@ -18,7 +18,7 @@ from monitor.diagnosis.classify import could_be_ours, judge_step
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Reaction, Scope, hold_after
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
-from monitor.diagnosis.verdicts import BLOCKS, reaction_to
+from monitor.diagnosis.verdicts import BLOCKS, CDN_REFUSES, NO_FAULT, reaction_to
 from monitor.engine import metrics
 from monitor.engine.anchors import Anchors
 from monitor.engine.block_tests import BlockTests, Case, Conclusion
@@ -35,10 +35,7 @@ log = logging.getLogger(__name__)
 
 USUAL_INTERVAL = 15.0
 """For which the holds of the reactions are meant; a faster monitor tries again sooner."""
-_NOTHING = frozenset({"ok", "unknown", "local_network_down"})
 _OF_PATHS = frozenset({Scope.path, Scope.endpoint, Scope.hostname})
-_REFUSES = frozenset({"cdn_challenge", "cdn_access_denied"})
-"""Verdicts that keep a mirror down until somebody does something about it."""
 
 
 class Reactions:
@@ -188,7 +185,7 @@ class Reactions:
         if finding.verdict == OK:
             path.succeeded(self._monotonic())
             self._quarantine.lift(case.endpoint)
-        elif finding.verdict not in _NOTHING:
+        elif finding.verdict not in NO_FAULT:
             self.react(watch, path, finding)
 
     def _graded(self, watch: MirrorState, path: Path, conclusion: Conclusion) -> Finding:
@@ -231,7 +228,7 @@ class Reactions:
         reaction, now = reaction_to(meaning.verdict), self._monotonic()
         if not (reaction.hold and reaction.scope is Scope.mirror):
             watch.forget_rests()
-        elif meaning.alive or (meaning.verdict in _REFUSES and watch.is_down):
+        elif meaning.alive or (meaning.verdict in CDN_REFUSES and watch.is_down):
             asked = retry_after(probe.headers, wall)
             hold = hold_after(reaction, watch.rests_taken + 1, self._rng, self._pace, asked)
             scale = self._scale(meaning.verdict) if asked is None else 1.0

@@ -23,8 +23,8 @@ from monitor.store.records import Transition
 
 log = logging.getLogger(__name__)
 
-_BLIND = Meaning("local_network_down", False, "our own network or resolver seems to be down")
-_NO_RESOLVER = Meaning("local_network_down", False, "the local resolver does not answer")
+_BLIND = Meaning.of("local_network_down", "our own network or resolver seems to be down")
+_NO_RESOLVER = Meaning.of("local_network_down", "the local resolver does not answer")
 
 
 class StateEvaluation:
