@@ -42,6 +42,35 @@ def identity(mirror: MirrorConfig) -> tuple[object, ...]:
     return (mirror.url, mirror.addresses, mirror.allow_private, mirror.ca_file)
 
 
+class Rest:
+    """The time in which a mirror is left in peace: what is known of it stays."""
+
+    __slots__ = ("taken", "until")
+
+    def __init__(self) -> None:
+        self.until = float("-inf")
+        """On the monotonic clock."""
+        self.taken = 0
+        """Times in a row."""
+
+    def begin(self, until: float) -> None:
+        """Leave it in peace until then."""
+        self.until = until
+        self.taken += 1
+
+    def wake(self) -> None:
+        """Probe it as soon as that is due, however long it was to be left in peace."""
+        self.until = float("-inf")
+
+    def forget(self) -> None:
+        """It does not refuse us any more: the next rest is a first one again."""
+        self.taken = 0
+
+    def holds(self, monotonic: float) -> bool:
+        """True if it is to be left in peace for now."""
+        return monotonic < self.until
+
+
 class MirrorState:
     """The state of one mirror, and how it comes about."""
 
@@ -81,8 +110,7 @@ class MirrorState:
         """True if probes without a key are told that no key is of use there."""
         self._models: tuple[str, ...] = ()
         """What it lists for its own key; empty: not known."""
-        self._rest_until = float("-inf")
-        self._rests_taken = 0
+        self.rest = Rest()
         self._wish = Override.use
         self._wish_until: float | None = None
 
@@ -143,16 +171,6 @@ class MirrorState:
     def in_transition(self) -> bool:
         """True if the last result spoke against the state, so that the next should come soon."""
         return self._machine.in_transition
-
-    @property
-    def rest_until(self) -> float:
-        """Until when it is left in peace, on the monotonic clock."""
-        return self._rest_until
-
-    @property
-    def rests_taken(self) -> int:
-        """Times in a row that it was left in peace."""
-        return self._rests_taken
 
     def take(self, probe: Probe, now: float, monotonic: float) -> None:
         """Take the facts of a probe; they do not say yet what the mirror's state is."""
@@ -281,26 +299,6 @@ class MirrorState:
     def others_asked(self, monotonic: float) -> None:
         """The other mirrors are asked whether they fail in the same way."""
         self._asked_others_at = monotonic
-
-    def rest(self, until: float) -> None:
-        """Leave it in peace until then; each time in a row counts."""
-        self._rest_until = until
-        self._rests_taken += 1
-
-    def wake(self) -> None:
-        """Probe it as soon as that is due, however long it was to be left in peace."""
-        self._rest_until = float("-inf")
-
-    def forget_rests(self) -> None:
-        """It does not refuse us any more: the next rest is a first one again."""
-        self._rests_taken = 0
-
-    def is_resting(self, monotonic: float) -> bool:
-        """True if it is to be left in peace for now; what is known of it stays."""
-        if monotonic >= self._rest_until:
-            return False
-        self.still_there(monotonic)
-        return True
 
     def still_there(self, monotonic: float) -> None:
         """Nothing new was found out on purpose: what is known is not too old yet."""

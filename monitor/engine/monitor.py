@@ -218,7 +218,7 @@ class Monitor:
     def suspect(self, mirror_id: str) -> None:
         """Traffic failed on a mirror: probe it at once, at most once a second."""
         if (watch := self._watches.get(mirror_id)) is not None:
-            watch.wake()
+            watch.rest.wake()
         self._schedule.suspect(mirror_id)
 
     def hear(self, news: Mapping[str, Any]) -> None:
@@ -255,7 +255,8 @@ class Monitor:
 
     async def _probe(self, mirror_id: str) -> bool:
         watch = self._watches[mirror_id]
-        if watch.is_resting(self._monotonic()):
+        if watch.rest.holds(self._monotonic()):
+            watch.still_there(self._monotonic())
             return False
         config = self._config
         timing = ProbeTiming.of(config, self._pace)

@@ -227,12 +227,12 @@ class Reactions:
         meaning = probe.meaning
         reaction, now = reaction_to(meaning.verdict), self._monotonic()
         if not (reaction.hold and reaction.scope is Scope.mirror):
-            watch.forget_rests()
+            watch.rest.forget()
         elif meaning.alive or (meaning.verdict in CDN_REFUSES and watch.is_down):
             asked = retry_after(probe.headers, wall)
-            hold = hold_after(reaction, watch.rests_taken + 1, self._rng, self._pace, asked)
+            hold = hold_after(reaction, watch.rest.taken + 1, self._rng, self._pace, asked)
             scale = self._scale(meaning.verdict) if asked is None else 1.0
-            watch.rest(now + hold * scale)
+            watch.rest.begin(now + hold * scale)
 
     def _until(self, path: Path, verdict: str, endpoint: str, now: float) -> float:
         """Until when to hold; where the endpoint is quarantined, that grows and says how long."""

@@ -125,7 +125,7 @@ def test_a_mirror_is_left_or_gets_less_or_does_not_lend_its_key(verdict: str) ->
     assert health.weight == reaction.weight
     assert health.key_refused is (verdict in KEY_OF_NO_USE)
     assert {path.standing for path in place.watch.paths} == {Standing.ok}
-    rests = place.watch.rest_until - NOW
+    rests = place.watch.rest.until - NOW
     if alive or verdict in ("cdn_challenge", "cdn_access_denied"):
         assert reaction.hold * 0.85 <= rests <= reaction.hold * 1.15
     else:
@@ -147,9 +147,9 @@ def test_what_was_confirmed_is_not_forgotten_over_the_next_cut_handshake() -> No
 def test_who_says_when_to_come_back_is_asked_again_then(verdict: str) -> None:
     place = Place()
     place.hear(verdict, {"retry-after": "42"})
-    assert place.watch.rest_until == NOW + 42
+    assert place.watch.rest.until == NOW + 42
     place.hear("ok")
-    assert place.watch.rests_taken == 0
+    assert place.watch.rest.taken == 0
 
 
 @pytest.mark.parametrize("verdict", sorted(BY_SPEED))
