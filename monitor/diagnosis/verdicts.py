@@ -443,6 +443,15 @@ VERDICTS: Mapping[str, Verdict] = {
             act="Prefers other mirrors for a moment; ejects it by its error rate.",
         ),
     ),
+    "requests_fail": Verdict(
+        Text("探测正常，但用户的请求失败", "probes are answered, requests fail"),
+        "probes are answered as they should be, but requests of clients have failed, three or "
+        "more, and none was served since",
+        "a mirror whose list of models works while its models do not: its account, or the API "
+        "behind it",
+        Reaction(act="Ejects it by its failures, and tries it with one request at a time."),
+        alive=True,
+    ),
     "upstream_region_ban": Verdict(
         Text("上游不支持其出口地区", "the upstream refuses its region"),
         "`unsupported_country_region_territory`",

@@ -33,6 +33,9 @@ from monitor.probes.connect import as_address
 from monitor.probes.results import Operation, PathResult
 from monitor.store.records import Sample, Transition
 
+FAILURES, REMEMBERED = 3, 900.0
+"""Reports of failed requests in a row that outweigh probes which are answered, and for how long
+(seconds) they are remembered."""
 _UNSEEN = Meaning.of(UNKNOWN)
 
 
@@ -71,6 +74,36 @@ class Rest:
         return monotonic < self.until
 
 
+class RequestRecord:
+    """Ends of clients' requests on one mirror, as workers report them. Times are monotonic."""
+
+    __slots__ = ("_failed_at", "_failures", "_served_at")
+
+    def __init__(self) -> None:
+        self._served_at = self._failed_at = float("-inf")
+        self._failures = 0
+        """Reports of failures since it last served one."""
+
+    def failed(self, now: float) -> None:
+        """A request failed on it."""
+        self._failed_at = now
+        self._failures += 1
+
+    def served(self, now: float) -> None:
+        """A request was served by it."""
+        if now > self._served_at:
+            self._served_at = now
+            self._failures = 0 if now >= self._failed_at else self._failures
+
+    def serves(self, since: float) -> bool:
+        """True if it has served a request since then, and failed none after that."""
+        return self._served_at >= since and self._served_at > self._failed_at
+
+    def fails(self, now: float) -> bool:
+        """True if nothing but failures is known of it of late."""
+        return self._failures >= FAILURES and now - self._failed_at < REMEMBERED
+
+
 class MirrorState:
     """The state of one mirror, and how it comes about."""
 
@@ -88,8 +121,7 @@ class MirrorState:
         self.paths = MirrorPaths(mirror, pace, monotonic)
         self._machine = HealthMachine(rise, fall, now)
         self._last_probe: float | None = None
-        self._served_at = self._failed_at = float("-inf")
-        """When it last served a request of a client, and last failed one."""
+        self.traffic = RequestRecord()
         self._seen = 0.0
         """When it was probed last, by a clock that never jumps."""
         self._state = State.unknown
@@ -184,14 +216,6 @@ class MirrorState:
         name = self.paths.names.get(path.hostname)
         return cdn_of_path(path, name.chain if name else ())
 
-    def failed_request(self, now: float) -> None:
-        """A request of a client failed on it, `now` on the monotonic clock."""
-        self._failed_at = now
-
-    def served_request(self, now: float) -> None:
-        """A request of a client was served by it, `now` on the monotonic clock."""
-        self._served_at = max(self._served_at, now)
-
     @property
     def is_reached(self) -> bool:
         """True if it is down only because of how it answers, or not, a request of ours."""
@@ -201,8 +225,7 @@ class MirrorState:
         """A probe, corrected by traffic: who served a request since then, and none that failed
         after it, is alive although our own request is not answered as it should be."""
         meaning = probe.meaning
-        served = self._served_at >= since and self._served_at > self._failed_at
-        if meaning.alive or not served or meaning.verdict not in REACHED:
+        if meaning.alive or not self.traffic.serves(since) or meaning.verdict not in REACHED:
             return probe
         sentence = f"{meaning.sentence}; but requests of clients are served"
         return replace(probe, meaning=Meaning(meaning.verdict, True, sentence))
@@ -242,6 +265,8 @@ class MirrorState:
         if self._burden.verdict not in (OK, UNKNOWN):
             self._evidence = self._burden.evidence
             return Meaning(self._burden.verdict, True, "longer answers are slow, or stop")
+        if self.traffic.fails(self._seen):
+            return Meaning.of("requests_fail", "probes are answered, but requests of clients fail")
         return meaning
 
     def _proven(self, meaning: Meaning) -> Meaning:

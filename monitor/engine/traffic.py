@@ -58,7 +58,7 @@ class TrafficNews:
         """One message; mirrors that are gone meanwhile are passed over."""
         for mirror_id in news.get("mirrors", ()):
             if (watch := self._watches.get(mirror_id)) is not None:
-                watch.failed_request(self._monotonic())
+                watch.traffic.failed(self._monotonic())
             self._suspect(mirror_id)
         for mirror_id, ago in news.get("served", ()):
             if (watch := self._watches.get(mirror_id)) is not None:
@@ -79,7 +79,7 @@ class TrafficNews:
 
     def _served(self, watch: MirrorState, ago: float) -> None:
         """A mirror has served a request, so many seconds ago."""
-        watch.served_request(self._monotonic() - ago)
+        watch.traffic.served(self._monotonic() - ago)
         if watch.is_down and watch.is_reached:
             self._suspect(watch.mirror.id)
 

@@ -10,7 +10,7 @@ from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.verdicts import reaction_to
-from monitor.engine.mirror_state import MirrorState, identity
+from monitor.engine.mirror_state import REMEMBERED, MirrorState, RequestRecord, identity
 from monitor.engine.prober import Probe
 from monitor.health.snapshot import Override, State
 from monitor.health.state_machine import we_are_blind
@@ -205,6 +205,27 @@ def _probe(meaning: Meaning) -> Probe:
     return Probe(StepResult(Operation.resolve, None, 0.0), (), meaning)
 
 
+def test_requests_that_fail_outweigh_probes_that_are_answered(watch):
+    for at in (1.0, 2.0):
+        watch.traffic.failed(at)
+    watch.observe(OK, 9.0)
+    assert watch.health().verdict == "ok"
+    watch.traffic.failed(3.0)
+    watch.observe(OK, 9.0)
+    assert watch.health().verdict == "requests_fail"
+    watch.traffic.served(4.0)
+    watch.observe(OK, 9.0)
+    assert watch.health().verdict == "ok"
+
+
+def test_failures_of_long_ago_are_forgotten():
+    record = RequestRecord()
+    for at in range(5):
+        record.failed(float(at))
+    assert record.fails(4.0 + REMEMBERED - 1.0)
+    assert not record.fails(4.0 + REMEMBERED)
+
+
 @pytest.mark.parametrize(
     ("verdict", "served", "failed", "alive"),
     [
@@ -218,7 +239,7 @@ def _probe(meaning: Meaning) -> Probe:
     ],
 )
 def test_served_requests_outweigh_how_a_probe_was_answered(watch, verdict, served, failed, alive):
-    watch.served_request(served)
-    watch.failed_request(failed)
+    watch.traffic.failed(failed)
+    watch.traffic.served(served)
     seen = watch.borne_out(_probe(Meaning(verdict, False, "no")), since=50.0)
     assert (seen.meaning.alive, seen.meaning.verdict) == (alive, verdict)
