@@ -16,7 +16,7 @@ PACKAGES = ("router", "monitor", "dashboard")
 CHECKED = (*PACKAGES, "benchmarks", "grafana", "tests", "tools")
 MOST_FILES = 22
 """Modules in one room; a reader keeps about so many names apart."""
-MORE_FILES = {"router/forwarding": 23}
+MORE_FILES: dict[str, int] = {}
 """Rooms that may have more, until the layers of `Exchange` are one object."""
 MOST_ROOMS = 18
 MOST_LINES = 620

@@ -55,9 +55,11 @@ class Failure(StrEnum):
     page = "page"
     """An HTML page, or text that is no event, where an answer should be."""
     error_event = "error_event"
-    """An error inside a response that began with 200."""
+    """An error inside a stream that began with 200."""
+    refused = "refused"
+    """An error that can be read, at once or in place of a plain answer: no work was done."""
     empty = "empty"
-    """A stream that ended before it had any content."""
+    """A body without content: a stream that ended before it had any, or no answer at all."""
     cut = "cut"
     """The response ended too early, after the client had its beginning."""
     stalled = "stalled"
@@ -125,6 +127,7 @@ TRAITS = {
     Failure.challenge: Traits(_UPSTREAM, Done.refused),
     Failure.page: Traits(_UPSTREAM, Done.refused),
     Failure.error_event: Traits(_UPSTREAM, Done.perhaps),
+    Failure.refused: Traits(_UPSTREAM, Done.refused),
     Failure.empty: Traits(_UPSTREAM, Done.perhaps),
     Failure.cut: Traits(_UPSTREAM, Done.begun),
     Failure.stalled: Traits(_UPSTREAM, Done.begun),
@@ -167,6 +170,19 @@ def failure_of_status(status: int, *, html: bool, own_key: bool) -> Failure | No
     if status == _NOT_IMPLEMENTED:
         return Failure.no_endpoint
     return Failure.gateway if status in _GATEWAY else Failure.server_error
+
+
+AT_ONCE = 0.3
+"""Seconds, a long way over the sea and back included, in which no model has begun to answer."""
+
+
+def failure_of_readable_error(failure: Failure, seconds: float) -> Failure:
+    """Failure that a 5xx means whose body is a readable error, so many seconds after the request.
+
+    A reset after seconds may hide work; an error that is said at once is a refusal before any.
+    """
+    early = seconds <= AT_ONCE and failure in (Failure.server_error, Failure.gateway)
+    return Failure.refused if early else failure
 
 
 def weight_of(failure: Failure, retry_after: bool) -> float:

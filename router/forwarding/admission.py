@@ -9,13 +9,13 @@ from router.admission.errors import too_large
 from router.admission.key_index import IssuedKey
 from router.admission.key_scope import refusal_of_key
 from router.admission.shared_table import UNCOUNTED
-from router.forwarding.body import RequestBody
 from router.forwarding.context import WorkerContext
 from router.forwarding.local_response import accepted_keys, ban_problem
 from router.forwarding.request_context import RequestContext
 from router.metering.metered_request import ANONYMOUS, MeteredRequest, Request
 from router.metering.websocket_meter import WebSocketMeter, converse
 from router.upstream.dialect import Dialect
+from router.upstream.request_body import RequestBody
 from router.wire.error_response import Problem, unauthorized
 from router.wire.request import RequestHead
 

@@ -25,7 +25,6 @@ from router.balancing.rate_limit import LENT, should_retry, wait_of
 from router.balancing.refusals import OfRequest
 from router.balancing.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
 from router.balancing.timeouts import OVERDUE, leave_early
-from router.forwarding.body import RequestBody
 from router.forwarding.context import WorkerContext
 from router.forwarding.local_response import (
     FULL,
@@ -35,12 +34,13 @@ from router.forwarding.local_response import (
     all_limited,
     no_key_fits,
 )
-from router.forwarding.opening import Failed, Opened, Opening
 from router.forwarding.recent_requests import Tried
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy, model_of
 from router.upstream.connection import UpstreamConnection
 from router.upstream.limiter import Limiter
+from router.upstream.opening import Failed, Opened, Opening
+from router.upstream.request_body import RequestBody
 from router.upstream.upstream import FALLBACK_RANKS, Upstream
 from router.wire.error_response import Problem
 from router.wire.faults import guarded

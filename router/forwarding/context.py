@@ -26,12 +26,12 @@ from router.balancing.pool import Pool
 from router.balancing.timeouts import Classes
 from router.forwarding.abandoned import AbandonedAnswers
 from router.forwarding.config import WorkerConfig
-from router.forwarding.opening import Opener
 from router.forwarding.recent_requests import RecentRequests
 from router.forwarding.request_policy import RequestPolicies
 from router.forwarding.stats import Finished, Stats
 from router.metering.batches import UsageBatches
 from router.metering.metered_request import Metering
+from router.upstream.opening import Opener
 from router.upstream.path_stats import PathStats
 from router.upstream.queue import RequestQueue
 from router.upstream.upstream import IdleKeeper, Upstream, Upstreams

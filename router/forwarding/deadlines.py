@@ -26,6 +26,7 @@ class Deadlines:
         "_clock",
         "_comment_after",
         "_ends_at",
+        "_extends",
         "_idle",
         "_limit",
         "_look_at",
@@ -51,6 +52,8 @@ class Deadlines:
         self._sent_at = now
         self._quiet_since = wheel.now
         self._patience: Patience | None = None
+        self._extends = False
+        """True if it is the mirror's silence that is limited, as far as that is learned."""
         self._comment_after = NEVER
         self._stalls_since = NEVER
         """When the client began to take no more."""
@@ -85,6 +88,7 @@ class Deadlines:
         """Set the time within which the next thing must happen."""
         limit, ends_at, look_at = self._wheel.now + seconds, self._ends_at, self._look_at
         self._limit = limit = limit if limit < ends_at else ends_at  # min() costs three times that
+        self._extends = False
         self.deadline = limit if limit < look_at else look_at
 
     def request_complete(self) -> None:
@@ -98,11 +102,13 @@ class Deadlines:
         self._look_at = look_at if look_at < comment_at else comment_at
         self._sent_at = now
         self.wait(self._patience.head)
+        self._extends = True
 
     def head_came(self) -> None:
         """The response head of a stream came; now content must."""
         assert self._patience is not None
         self.wait(max(self._patience.content - self.waited, 0.0))
+        self._extends = True
 
     def heard(self) -> None:
         """A piece of the response came; the next must come in time."""
@@ -163,7 +169,7 @@ class Deadlines:
         this one. `usual`: the 95th percentile of what such requests take, in seconds.
         """
         patience, now = self._patience, self._clock()
-        if patience is None or self._wheel.now >= self._ends_at:
+        if patience is None or not self._extends or self._wheel.now >= self._ends_at:
             return False
         left = time_left(
             patience,
@@ -175,6 +181,7 @@ class Deadlines:
         if left <= 0.0:
             return False
         self.wait(left)
+        self._extends = True
         return True
 
     @property

@@ -22,13 +22,13 @@ from router.balancing.failure import Failure
 from router.balancing.retry import Commit
 from router.forwarding.admission import blame, entry, metering_of, refusal
 from router.forwarding.attempts import Attempts
-from router.forwarding.body import EARLY, RequestBody
 from router.forwarding.context import WorkerContext
 from router.forwarding.deadlines import Deadlines
+from router.forwarding.inspection import outcome_of
 from router.forwarding.local_response import FULL, comment, local_answer, stream_begins, too_slow
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy
-from router.forwarding.response import Response, outcome_of
+from router.forwarding.response import Response
 from router.forwarding.response_owner import ClientSide
 from router.forwarding.stats import Finished
 from router.metering.metered_request import MeteredRequest
@@ -36,6 +36,7 @@ from router.metering.websocket_meter import WebSocketMeter
 from router.upstream.connection import UpstreamConnection
 from router.upstream.dialect import Dialect, interruption
 from router.upstream.path_stats import LONG
+from router.upstream.request_body import EARLY, RequestBody
 from router.upstream.request_writer import render_head
 from router.upstream.upstream import Upstream
 from router.wire import cors

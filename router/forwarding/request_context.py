@@ -8,9 +8,9 @@ from router.admission.credentials import Caller, credentials, path_holds_key, wi
 from router.admission.key_index import IssuedKey, KeyIndex
 from router.balancing.rate_limit import LENT
 from router.balancing.timeouts import asked_timeout
-from router.forwarding.body import is_json
 from router.forwarding.config import WorkerConfig
 from router.upstream.dialect import dialect_of
+from router.upstream.request_body import is_json
 from router.upstream.request_writer import fields_with_key
 from router.upstream.upstream import Upstream
 from router.wire.error_response import Problem

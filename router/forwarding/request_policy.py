@@ -10,9 +10,9 @@ import msgspec
 from router.balancing.load import GENERATING, Baseline, Baselines, Kind
 from router.balancing.retry import Repeat, repeat_of
 from router.balancing.timeouts import Classes, Patience, is_reasoning
-from router.forwarding.body import RequestBody
 from router.forwarding.request_context import RequestContext
 from router.upstream.dialect import Dialect
+from router.upstream.request_body import RequestBody
 from router.wire.json_scan import storable, top_values
 
 MOST_PLANS = 512

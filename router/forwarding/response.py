@@ -12,37 +12,26 @@ as long as the client has nothing of it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from router.admission.capacity import Share
 from router.admission.credentials import offered_as
 from router.balancing.failure import Failure
-from router.balancing.rate_limit import classify, is_spent, openai_error
-from router.balancing.refusals import LOOKED_INTO, Said, plain_path, refused, words_of
 from router.balancing.retry import Commit
 from router.forwarding.abandoned import Detached
 from router.forwarding.attempts import Attempts
+from router.forwarding.inspection import AT_ONCE, Inspection, hold_of, outcome_of
 from router.forwarding.local_response import added_fields
 from router.forwarding.response_owner import ResponseOwner
 from router.forwarding.response_writer import ResponseWriter
-from router.forwarding.stream_hold import (
-    COMMIT,
-    WAIT,
-    Ending,
-    Hold,
-    Refusal,
-    failure_of,
-    hold_of,
-    is_plainly_good,
-    needs_look,
-)
 from router.forwarding.tunnel import Tunnel
 from router.forwarding.websocket_session import KeyFilter, Session
 from router.metering.meter import Meter
 from router.upstream.connection import UpstreamConnection
-from router.upstream.dialect import Dialect, error_event, interruption
+from router.upstream.dialect import Dialect, interruption
 from router.upstream.key_scan import QUOTED, BodyScan
+from router.upstream.plain_answers import MOST_HELD, Rest, is_plainly_good, rest_of, shape_of
+from router.upstream.stream_hold import Ending, breaks_off
 from router.upstream.upstream import Upstream
 from router.wire.response import BadResponse, ResponseHead
 from router.wire.sse import Boundary
@@ -53,25 +42,6 @@ STALE_WITHIN = 2.0
 retransmission. One that ends later was alive, and the request may have been acted upon."""
 _BROKE_OFF = "The mirror's answer broke off. What came before this is not all of it."
 _HAD_ENOUGH = "The time that x-mirrorgate-timeout allows is over. This is not the whole answer."
-_NOT_SHOWN = {
-    Failure.challenge: "a challenge page of what stands in front of it",
-    Failure.key_refused: "it refuses the key that it is given here",
-    Failure.out_of_quota: "the key that it is given here is out of quota",
-}
-"""Answers that are never passed on: a page that no SDK reads, or one that may quote our key."""
-_SAYS = {
-    Failure.server_error: "it answers with an error",
-    Failure.gateway: "something in front of it gave up",
-    Failure.overloaded: "it is overloaded",
-}
-_OVERLOADED = f"{_SAYS[Failure.overloaded]} (503)"
-_REFUSES = "it refuses such requests"
-_LIMITED = "it limits how much may be asked"
-_OPEN = (Failure.limited, Failure.no_endpoint)
-"""Failures that only the body of an error can tell from others."""
-_JSON = b"application/json"
-_AT_ONCE = 503
-"""The status of a mirror that is overloaded, and left without waiting for the whole body."""
 
 
 class Response:
@@ -88,11 +58,11 @@ class Response:
         "_forms",
         "_head",
         "_heard_at",
-        "_hold",
+        "_inspection",
         "_meter",
         "_opened_in",
-        "_overloaded",
         "_relay",
+        "_rest",
         "_scan",
         "_tunnel",
         "_upstream",
@@ -127,11 +97,11 @@ class Response:
         self._began = self._wheel.now
         self._head: ResponseHead | None = None
         """The head, while it is open whether the client gets it."""
-        self._hold: Hold | Refusal | None = None
-        self._overloaded = False
-        """True if it is an error that counts as such."""
+        self._inspection: Inspection | None = None
+        """Of one that is not plainly good."""
         self._boundary: Boundary | None = None
         self._ending: Ending | None = None
+        self._rest: Rest | None = None
         self._meter: Meter | None = None
         self._relay = ResponseWriter(
             exchange.context.write_batch, exchange.client.transport, exchange.head, exchange.told
@@ -249,7 +219,7 @@ class Response:
         connection, self._connection = self._connection, None
         if connection is None:
             return None
-        held = self._hold.take() if self._hold is not None else []
+        held = self._inspection.take() if self._inspection is not None else []
         return self._upstream, connection, self._head, held
 
     # From the mirror: is it an answer?
@@ -273,18 +243,14 @@ class Response:
                 exchange.withhold(QUOTED)
                 return
             self._scan = BodyScan(forms, head.encoding)
-        failure = (
-            failure_of(head, not exchange.request.uses_mirror_key) if head.status >= 400 else None
-        )
-        if failure is not None:
-            self._refused(head, failure)
+        told = exchange.told and (not head.is_event_stream or head.encoding)
+        if head.status >= 400 or told:
+            self._inspection = inspection = Inspection(exchange, head, self._began)
+            if inspection.judge_head():
+                self._head = head
             return
         self._head = head
-        another = head.status in LOOKED_INTO and exchange.body.collected
-        is_open = another or (head.status >= 400 and exchange.request.uses_mirror_key)
-        if is_open or (exchange.told and (not head.is_event_stream or head.encoding)):
-            self._hold = Refusal()
-        elif head.is_event_stream:
+        if head.is_event_stream:
             exchange.deadlines.head_came()
 
     def _agree(self, head: ResponseHead) -> None:
@@ -300,16 +266,6 @@ class Response:
                 raise BadResponse("it chose a subprotocol that was not offered")
             head.fields += (b"sec-websocket-protocol", b": ", offered, b"\r\n")
 
-    def _refused(self, head: ResponseHead, failure: Failure) -> None:
-        exchange = self._exchange
-        if failure in _NOT_SHOWN:
-            exchange.unanswered(failure, _NOT_SHOWN[failure], head)
-        elif failure in _OPEN or (failure is Failure.overloaded and head.media == _JSON):
-            self._head, self._hold = head, Refusal()
-        elif not exchange.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
-            looks = exchange.told or exchange.request.uses_mirror_key
-            self._head, self._hold = head, Refusal() if looks else None
-
     def response_data(self, parts: list[bytes], ended: bool) -> None:
         """Take the bytes of the response that one read brought."""
         if self._scan is not None and (parts or ended):
@@ -317,20 +273,23 @@ class Response:
             if self._scan.refused:
                 self._withhold()
                 return
-            if not passing and not ended and self.status != _AT_ONCE:
+            if not passing and not ended and self.status != AT_ONCE:
                 return  # all is held back
             parts = passing
         if self._head is not None:
-            judged = self._judged(self._head, parts, ended)
-            if judged is None:
+            answer = self._inspected(self._head, parts, ended)
+            if answer is None:
                 self._heard_at = self._wheel.now
                 return
-            parts = judged
+            parts = answer
             if self.stream or not ended:  # else this was its content and its end
                 self._content()
         elif self._wheel.now != self._heard_at:  # to move a deadline once a tick will do
-            self._heard_at = self._wheel.now
-            self._upstream.load.note_content(self._heard_at)
+            self._heard_at = now = self._wheel.now
+            if self._rest is not None and self._rest.drips(now):
+                self.interrupt(Failure.stalled)
+                return
+            self._upstream.load.note_content(now)
             self._exchange.deadlines.heard()
         self._forward(parts, ended)
 
@@ -341,89 +300,24 @@ class Response:
         else:
             self._exchange.withhold(QUOTED)
 
-    def _judged(self, head: ResponseHead, parts: list[bytes], ended: bool) -> list[bytes] | None:
+    def _inspected(self, head: ResponseHead, parts: list[bytes], ended: bool) -> list[bytes] | None:
         """Return the bytes that may be forwarded now; None while that is open, or when it is no
         answer."""
-        hold = self._hold
-        if hold is None:
-            looks = head.status < 400 and needs_look(head, self._exchange.dialect)
-            if not looks or (parts and is_plainly_good(head, parts[0])):
+        inspection = self._inspection
+        if inspection is None:
+            exchange, whole = self._exchange, ended and len(parts) == 1
+            if whole and is_plainly_good(head, exchange.endpoint, parts[0]):
                 self._commit(head)
                 return parts
-            hold = self._hold = hold_of(
-                head, self._exchange.dialect, lent=self._exchange.request.uses_mirror_key
-            )
-        if isinstance(hold, Refusal):
-            return self._look_into(head, hold, parts, ended)
-        verdict, rest = hold.verdict, list(parts)
-        while verdict is WAIT and rest:
-            verdict = hold.feed(rest.pop(0))
-        if verdict is WAIT and ended:
-            verdict = hold.ended()
-        if verdict is WAIT:
-            return None
-        if verdict is COMMIT:
-            self._commit(head)
-            return hold.take() + rest
-        assert verdict.failure is not None
-        if not verdict.readable or self._exchange.told:
-            self._exchange.unanswered(verdict.failure, verdict.detail, head)
-        elif not self._exchange.leaves(verdict.failure, verdict.detail, head):
-            self._commit(head)
-            return hold.take() + rest
-        return None
-
-    def _look_into(
-        self, head: ResponseHead, refusal: Refusal, parts: list[bytes], ended: bool
-    ) -> list[bytes] | None:
-        for part in parts:
-            refusal.feed(part)
-        if ended:
-            refusal.ended()
-        if not refusal.complete and (head.status != _AT_ONCE or self._overloaded):
-            return None
-        exchange, body = self._exchange, refusal.body(head.encoding)
-        error, said = openai_error(body), words_of(body)
-        own_key = not exchange.request.uses_mirror_key
-        spent = said is not None and is_spent(said.code, said.type)
-        if spent and head.status < 500 and not own_key:
-            exchange.unanswered(Failure.out_of_quota, _NOT_SHOWN[Failure.out_of_quota], head)
-            return None
-        if head.status == 429 and not classify(own_key, error).pass_on:
-            exchange.unanswered(Failure.limited, _LIMITED, head)
-            return None
-        failure = self._refusal_of(head.status, said)
-        if failure is not None and ended and exchange.leaves(failure, _REFUSES, head, aside=True):
-            return None
-        if head.status == _AT_ONCE and failure is None and not self._overloaded:
-            self._overloaded = True
-            if exchange.leaves(Failure.overloaded, _OVERLOADED, head):
-                return None
-            if not refusal.complete and (exchange.told or exchange.request.uses_mirror_key):
-                return None
-        if exchange.told:
-            self._end_told(head.status, error)
-            return None
-        self._commit(head)
-        return refusal.take()
-
-    def _refusal_of(self, status: int, said: Said | None) -> Failure | None:
-        """Meaning of an error that another mirror might not give; None: it is the request's."""
-        if status == 429:
-            return Failure.key_limited
-        exchange = self._exchange
-        model = exchange.policy.model if exchange.policy is not None else ""
-        request = exchange.request
-        path = plain_path(request.target)
-        return refused(status, said, model, path, own_key=not request.uses_mirror_key)
-
-    def _end_told(self, status: int, error: Mapping[str, Any] | None) -> None:
-        """End a stream that has only comments so far with the mirror's error."""
-        exchange, fails = self._exchange, status >= 400
-        what = f"an error ({status})" if fails else "what is no stream"
-        shown = error or {"message": f"The mirror answered with {what}.", "code": None}
-        outcome = outcome_of(status) if fails else "upstream_error"
-        exchange.end_stream(error_event(exchange.dialect, shown), outcome)
+            hold = hold_of(exchange, head, parts)
+            if hold is None:
+                self._commit(head, whole and len(parts[0]) <= MOST_HELD)
+                return parts
+            self._inspection = inspection = Inspection(exchange, head, self._began, hold)
+        passing = inspection.feed(parts, ended)
+        if passing is not None:
+            self._commit(head, inspection.read_whole)
+        return passing
 
     def set_aside(self) -> None:
         """Give the connection back; the client gets this answer only if there is no other one."""
@@ -431,21 +325,22 @@ class Response:
 
     def pass_on(self) -> None:
         """Give the client the answer that was set aside."""
-        head, hold = self._head, self._hold
+        head, inspection = self._head, self._inspection
         assert head is not None
-        assert isinstance(hold, Refusal)
+        assert inspection is not None
         if self._exchange.told:
-            self._end_told(head.status, openai_error(hold.body(head.encoding)))
+            inspection.end_stream()
             return
         self._commit(head)
-        self._forward(hold.take(), ended=True)
+        self._forward(inspection.take(), ended=True)
 
     # It is: relay it
 
-    def _commit(self, head: ResponseHead) -> None:
-        """From here on the client has this answer, and no other."""
+    def _commit(self, head: ResponseHead, read_whole: bool = True) -> None:
+        """From here on the client has this answer, and no other. `read_whole`: the end of its body
+        need not be looked at, since all of it was."""
         exchange, context, mirror = self._exchange, self._exchange.context, self._upstream
-        self._head = self._hold = None
+        self._head = self._inspection = None
         self.committed = True
         if exchange.metered is not None:
             self._meter = exchange.metered.answer(head)
@@ -455,6 +350,9 @@ class Response:
             self._boundary = Boundary()
             if head.until_close and exchange.dialect is not Dialect.other:
                 self._ending = Ending(exchange.dialect)
+        elif not read_whole and head.status < 300:
+            shape = shape_of(exchange.head, exchange.endpoint, exchange.dialect, head)
+            self._rest = rest_of(shape, head, self._wheel.now)
         added = added_fields(
             context,
             exchange.head,
@@ -488,20 +386,31 @@ class Response:
         if self._boundary is not None:
             for part in parts:
                 self._boundary.feed(part)
-            if self._ending is not None and self._breaks_off(self._ending, parts, ended):
-                self._relay.data(parts, ended=False)
-                self.interrupt(Failure.cut)
-                return
+            if self._ending is not None:
+                for part in parts:
+                    self._ending.feed(part)
+        elif self._rest is not None:
+            for part in parts:
+                self._rest.feed(part)
+        if ended and self._breaks_off:
+            self._relay.data(parts if self._relay.takes_more else [], ended=False)
+            self.interrupt(Failure.cut)
+            return
         self._relay.data(parts, ended)
         if ended:
             self._give_back()
             self._exchange.answered(outcome_of(self.status), self._relay.keep_alive)
 
-    @staticmethod
-    def _breaks_off(ending: Ending, parts: list[bytes], ended: bool) -> bool:
-        for part in parts:
-            ending.feed(part)
-        return ended and not ending.complete
+    @property
+    def _breaks_off(self) -> bool:
+        """True if it ended as if it were whole, and is not."""
+        if self._rest is not None:
+            return not self._rest.is_whole()
+        if self._ending is not None:
+            return not self._ending.complete
+        if self._boundary is None or self._exchange.dialect is Dialect.other:
+            return False
+        return breaks_off(self._exchange.dialect, self._boundary)
 
     def _give_back(self) -> None:
         connection = self._connection
@@ -584,10 +493,3 @@ class Response:
         if not exchange.body.complete:
             exchange.deadlines.wait(exchange.context.timeouts.total)
         exchange.client.resume_client()
-
-
-def outcome_of(status: int) -> str:
-    """Return the outcome by which a response with this status is counted."""
-    if status < 400:
-        return "success"
-    return "client_error" if status < 500 else "upstream_error"

@@ -6,7 +6,6 @@ import asyncio
 from typing import Protocol
 
 from router.balancing.failure import Failure
-from router.forwarding.body import RequestBody
 from router.forwarding.context import WorkerContext
 from router.forwarding.deadlines import Deadlines
 from router.forwarding.request_context import RequestContext
@@ -14,6 +13,7 @@ from router.forwarding.request_policy import RequestPolicy
 from router.metering.metered_request import MeteredRequest
 from router.metering.websocket_meter import WebSocketMeter
 from router.upstream.dialect import Dialect
+from router.upstream.request_body import RequestBody
 from router.wire.error_response import Problem
 from router.wire.request import RequestHead
 from router.wire.response import ResponseHead

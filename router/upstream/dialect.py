@@ -160,6 +160,42 @@ _LOOKS = {
 }
 
 
+_RESPONSES_END = _RESPONSES_FINISH | {"response.failed", "response.cancelled", "response.done"}
+
+
+def says_complete(dialect: Dialect, event: Event) -> bool:
+    """True if a stream that ends with this event, or soon after it, is whole.
+
+    Wider than `Sight.finish`, as mirrors differ: some give the last words and the reason why they
+    end in one event, some only say what was used. An error ends a stream visibly, too.
+    """
+    if event.data.strip() == b"[DONE]":
+        return True
+    try:
+        data = json.loads(event.data)
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(data, dict):
+        return False
+    if data.get("error") or event.name == b"error":
+        return True
+    if dialect is Dialect.responses:
+        kind = str(data.get("type") or event.name.decode("latin-1"))
+        return kind in _RESPONSES_END or kind == "error"
+    if dialect is Dialect.messages:
+        delta = data.get("delta")
+        stops = isinstance(delta, dict) and delta.get("stop_reason")
+        return data.get("type") in ("message_stop", "error") or bool(stops)
+    choices = data.get("choices")
+    if not choices:
+        return bool(data.get("usage") or data.get("done"))
+    return isinstance(choices, list) and any(
+        isinstance(choice, dict)
+        and bool(choice.get("finish_reason") or choice.get("finish_details"))
+        for choice in choices
+    )
+
+
 def _as_error(error: Any) -> Mapping[str, Any]:
     return error if isinstance(error, dict) else {"message": str(error)}
 

@@ -21,12 +21,14 @@ class CannotInflate(Exception):
 class Inflater:
     """Inflates one answer as it comes, in pieces of bounded size."""
 
-    __slots__ = ("_begun", "_engine", "_whole", "over", "size")
+    __slots__ = ("_begun", "_engine", "_fed", "_whole", "over", "size")
 
     def __init__(self) -> None:
         self._engine = zlib.decompressobj(_ANY_HEADER)
         self._begun = b""
         """The first bytes, until it is clear that they are a header."""
+        self._fed = False
+        """True if the current member has begun."""
         self._whole = False
         """True if a member has ended; what follows may be another one, or nothing of interest."""
         self.over = False
@@ -36,9 +38,21 @@ class Inflater:
     def __repr__(self) -> str:
         return f"<Inflater {self.size} B>"
 
+    def ends_whole(self) -> bool:
+        """True if the last member has ended, with the right checksum and length; nothing more is
+        fed then."""
+        if self._fed and not self.over:
+            try:
+                self._engine.flush()  # what was kept back for the bound of one piece
+            except zlib.error:
+                return False
+            return self._engine.eof
+        return self.over or self._whole
+
     def feed(self, piece: bytes) -> Iterator[bytes]:
         """Return the content of a piece. Raises CannotInflate."""
         while piece and not self.over:
+            self._fed = True
             out = self._inflated(piece)
             self.size += len(out)
             if self.size > MOST_INFLATED:
@@ -48,6 +62,7 @@ class Inflater:
             if self._engine.eof:  # another member may follow (RFC 1952, section 2.2)
                 piece = self._engine.unused_data
                 self._engine, self._whole = zlib.decompressobj(_ANY_HEADER), True
+                self._fed = False
 
     def _inflated(self, piece: bytes) -> bytes:
         try:

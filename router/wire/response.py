@@ -48,6 +48,11 @@ class ResponseHead:
         return self.media == b"text/event-stream"
 
     @property
+    def is_json(self) -> bool:
+        """True if the body is said to be JSON."""
+        return self.media == b"application/json"
+
+    @property
     def encoding(self) -> bytes:
         """The codings of the body in their order, in small letters; empty when there are none.
 

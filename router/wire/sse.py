@@ -13,10 +13,13 @@ from dataclasses import dataclass
 _LINE = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r)")
 _BOM = b"\xef\xbb\xbf"
 _TAIL = 512
+_KEPT = 2 << 10
+"""Bytes at the end of a stream that are kept to see whether it was complete: some eight events."""
 _AT_BOUNDARY = re.compile(
     rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)(?>:[^\r\n]*+(?>\r\n|\n|\r))*+\Z",
 )
 """Two ends of line, that is a blank line; then nothing but comments."""
+_BLANK = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,12 @@ class EventSplitter:
         self._begun = False
 
     def __repr__(self) -> str:
-        return f"<EventSplitter {self._size + self._rest_size} bytes pending>"
+        return f"<EventSplitter {self.pending} bytes pending>"
+
+    @property
+    def pending(self) -> int:
+        """Bytes of an event that has not ended."""
+        return self._size + self._rest_size
 
     def feed(self, piece: bytes) -> list[Event]:
         """Take a piece of the stream; the events that end within it."""
@@ -113,28 +121,52 @@ class EventSplitter:
 
 
 class Boundary:
-    """True if the client, having all that was forwarded, is between two events.
+    """The end of what was forwarded of a stream: is the client between two events, and which were
+    the last ones?
 
-    Only there something can be added that a client will read as an event of its own. To keep up
-    costs a comparison and a slice per piece; the question is asked when a stream breaks.
+    Only between events something can be added that a client will read as an event of its own. To
+    keep up costs an append per piece; questions are asked when a stream ends or is silent.
     """
 
-    __slots__ = ("_tail",)
+    __slots__ = ("_begins", "_parts", "_size")
 
     def __init__(self) -> None:
-        self._tail = b"\n\n"
+        self._begins = True
+        """True if nothing has been dropped: the beginning of the stream is still here."""
+        self._parts = [b"\n\n"]
+        self._size = 2
 
     def __repr__(self) -> str:
         return f"<Boundary {'between events' if self.between_events else 'within one'}>"
 
     def feed(self, piece: bytes) -> None:
         """A piece was forwarded."""
-        if piece.endswith(b"\n\n") or len(piece) >= _TAIL:  # most pieces are whole events
-            self._tail = piece
-        else:
-            self._tail = (self._tail + piece)[-_TAIL:]
+        self._parts.append(piece)
+        self._size += len(piece)
+        if self._size >= 2 * _KEPT:
+            self._parts = [b"".join(self._parts)[-_KEPT:]]
+            self._size = _KEPT
+            self._begins = False
 
     @property
     def between_events(self) -> bool:
         """True if the last event is complete and none has begun."""
-        return _AT_BOUNDARY.search(self._tail, max(0, len(self._tail) - _TAIL)) is not None
+        tail = self._tail
+        return _AT_BOUNDARY.search(tail, max(0, len(tail) - _TAIL)) is not None
+
+    def last_events(self) -> tuple[list[Event], bool]:
+        """Return the last whole events, and if these are all that the stream had."""
+        tail = self._tail
+        if not self._begins:
+            blank = _BLANK.search(tail)
+            tail = tail[blank.end() :] if blank is not None else b""
+        splitter = EventSplitter(2 * _KEPT)
+        events = splitter.feed(tail)
+        last = splitter.finish()
+        return [*events, last] if last is not None else events, self._begins
+
+    @property
+    def _tail(self) -> bytes:
+        if len(self._parts) > 1:
+            self._parts = [b"".join(self._parts)]
+        return self._parts[0]

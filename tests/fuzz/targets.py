@@ -13,10 +13,11 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
+from router.upstream.stream_hold import Ending, Hold
+
 from router.admission.credentials import credentials
 from router.forwarding.request_policy import hints, model_of
 from router.forwarding.response_writer import ResponseWriter
-from router.forwarding.stream_hold import Ending, Hold
 from router.metering.meter import Meter
 from router.metering.request_scan import scan_request
 from router.upstream.dialect import Dialect, error_event, failure_of_error, look
@@ -285,7 +286,7 @@ def _metered(pieces: Pieces, dialect: Dialect) -> tuple[object, ...]:
 
 
 def _held(pieces: Pieces, dialect: Dialect) -> None:
-    hold, ending = Hold(dialect, b"text/event-stream"), Ending(dialect)
+    hold, ending = Hold(dialect), Ending(dialect)
     for piece in pieces:
         hold.feed(piece)
         ending.feed(piece)

@@ -200,10 +200,10 @@ def test_explain_tells_the_attempts_of_one_request(two: Pair):
     request_id = answer.headers["x-mirrorgate-request-id"]
     told = json.loads(two.instance.command("explain", request_id, "--json", check=True).stdout)
     tried = [(attempt["mirror"], attempt["outcome"]) for attempt in told["attempts"]]
-    assert tried == [("good", "server_error"), ("bad", "success")]
+    assert tried == [("good", "refused"), ("bad", "success")]
     assert (told["status"], told["path"], told["mirror"]) == (200, "/v1/chat/completions", "bad")
     shown = two.instance.command("explain", request_id, check=True).stdout
-    assert "server_error" in shown
+    assert "refused" in shown
     ran = two.instance.command("explain", "mg_nobody")
     assert ran.returncode == 1
     assert "no worker remembers this request" in ran.stderr

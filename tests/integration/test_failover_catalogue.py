@@ -16,7 +16,7 @@ EXPECTED = {
     "S01 of the mirror's key": (WHOLE, 0.0, (1, 1), 1, 0),
     "S02": (WHOLE, 0.0, (1, 1), 1, 0),
     "S02 of the mirror's key": (WHOLE, 0.0, (1, 1), 1, 0),
-    "S03": (WHOLE, 0.0, (1, 1), 1, 1),
+    "S03": (WHOLE, 0.0, (1, 1), 1, 0),
     "S04": (WHOLE, 0.0, (1, 1), 1, 0),
     "S05": (WHOLE, 0.0, (1, 1), 1, 1),
     "S06": (WHOLE, 90.0, (1, 1), 1, 1),

@@ -11,10 +11,10 @@ import pytest
 from router.forwarding.attempts import Attempts
 from router.forwarding.client_connection import ClientConnection
 from router.forwarding.exchange import Exchange
-from router.forwarding.opening import Opener, Opening
 from router.forwarding.response import Response
 from router.forwarding.stats import Stats
 from router.upstream.connection import UpstreamConnection
+from router.upstream.opening import Opener, Opening
 from router.wire.disconnects import DisconnectWatcher
 from router.wire.request import RequestReader
 from tests.integration.test_vanishing import NOTHING, held

@@ -14,7 +14,7 @@ from tests.testkit.hostile_modes import SWITCHED, UPGRADE
 from tests.testkit.road import Road, ScriptedMirror, get, post, read_request
 from tests.testkit.wait import wait_until_async as wait_until
 
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+OK = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id": 1}'
 
 
 class Guarded(ScriptedMirror):

@@ -177,7 +177,7 @@ async def test_no_head_tells_the_key(said: bytes) -> None:
 
 async def test_a_head_that_repeats_the_last_one_is_searched_too() -> None:
     said = [
-        response(200, "{}", "application/json", f"x-debug: {value}")
+        response(200, '{"id": "c"}', "application/json", f"x-debug: {value}")
         for value in ("1", "2", "3", KEY)
     ]
     seen: list[tuple[bytes, bytes]] = []

@@ -7,7 +7,16 @@ import asyncio
 import pytest
 
 from monitor.health.snapshot import State
-from tests.testkit.road import OK, Road, ScriptedMirror, answering, get, post, read_request
+from tests.testkit.road import (
+    ANSWER,
+    OK,
+    Road,
+    ScriptedMirror,
+    answering,
+    get,
+    post,
+    read_request,
+)
 from tests.testkit.scenes import scene
 
 
@@ -24,12 +33,12 @@ async def test_a_request_reaches_the_mirror_as_it_came_and_its_answer_the_client
     assert head.startswith(b"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:")
     assert b"X-Custom: kept\r\n" in head
     assert b"authorization: Bearer sk-x\r\n" in head
-    assert (answer.status, answer.body, answer["x-mirrorgate-mirror"]) == (200, b"{}", "a")
+    assert (answer.status, answer.body, answer["x-mirrorgate-mirror"]) == (200, ANSWER, "a")
     assert "x-mirrorgate-attempts" not in answer
     assert road.in_flight == 0
     assert [(e.mirror, e.status, e.outcome) for e in road.finished] == [("a", 200, "success")]
     bytes_counted = [road.totals.get("mirrorgate_bytes", (way,)) for way in ("received", "sent")]
-    assert bytes_counted == [8, 2]
+    assert bytes_counted == [8, len(ANSWER)]
 
 
 async def test_the_mirrors_own_path_comes_before_the_request_path() -> None:
@@ -151,7 +160,7 @@ async def test_an_unforeseen_fault_while_connecting_does_not_leave_the_client_wa
     async def breaks(*_: object) -> None:
         raise RuntimeError("unforeseen")
 
-    monkeypatch.setattr("router.forwarding.opening.connect", breaks)
+    monkeypatch.setattr("router.upstream.opening.connect", breaks)
     async with Road([_refusing()]) as road:
         answer = await road.ask(post())
         assert (answer.status, answer.error["code"]) == (502, "upstream_error")

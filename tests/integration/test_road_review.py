@@ -12,11 +12,12 @@ from typing import Any, cast
 
 import pytest
 
-from router.forwarding import opening
 from router.forwarding.client_connection import ClientConnection
 from router.upstream import connector as connecting
+from router.upstream import opening
 from router.wire.timer_wheel import TimerWheel
 from tests.testkit.road import (
+    ANSWER,
     OK,
     RawClient,
     Road,
@@ -213,7 +214,7 @@ async def test_what_comes_behind_a_request_does_not_take_its_answer(behind: byte
         for _ in range(3):
             clock.pass_by(20)
         answer.set()
-        assert (await client.response()).body == b"{}"
+        assert (await client.response()).body == ANSWER
         clock.pass_by(100)
         assert await client.at_end()
 

@@ -14,22 +14,18 @@ from typing import Any
 import pytest
 
 from router.admission.credentials import new_key
-from router.forwarding import metrics, opening
+from router.forwarding import metrics
 from router.upstream import connector as connecting
+from router.upstream import opening
 from tests.testkit import sixty_words as words
 from tests.testkit.catalogue import outcome_of, read_stream
 from tests.testkit.passing import PassingTime
-from tests.testkit.road import Response, Road, post
+from tests.testkit.road import ANSWER, OK, Response, Road, post
 from tests.testkit.sixty_words import Fault, WordyMirror
 
 CHAT = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 STREAM = json.dumps(CHAT).encode()
 PLAIN = json.dumps({**CHAT, "stream": False}).encode()
-ANSWER = b'{"id": "c", "object": "chat.completion", "choices": [{"message": {"content": "x"}}]}'
-WHOLE = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (
-    len(ANSWER),
-    ANSWER,
-)
 PATHS = {
     "chat": "/v1/chat/completions",
     "completions": "/v1/completions",
@@ -218,7 +214,7 @@ async def test_a_head_and_then_nothing_fails_over_too() -> None:
 async def test_a_plain_request_does_not_wait_for_ever_on_a_mirror_that_is_silent_for_chats() -> (
     None
 ):
-    async with scene(later(10_000.0, words.well), answers(WHOLE)) as played:
+    async with scene(later(10_000.0, words.well), answers(OK)) as played:
         answer = await played.ask(body=PLAIN)
         assert (answer.status, played.asked) == (200, (1, 1))
         assert 300.0 <= played.waited < 302.0
@@ -403,17 +399,15 @@ async def test_with_nobody_left_the_error_comes_in_the_stream_too() -> None:
     ],
 )
 async def test_a_stream_that_only_inner_words_name_is_not_expected(more: dict[str, Any]) -> None:
-    document = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
     body = json.dumps({**more, "model": "gpt-4o", "messages": []}).encode()
-    async with scene(later(20.0, answers(document))) as played:
+    async with scene(later(20.0, answers(OK))) as played:
         answer = await played.ask(body=body)
-        assert (answer.status, answer.body) == (200, b"{}")
+        assert (answer.status, answer.body) == (200, ANSWER)
         assert played.road.finished[-1].outcome == "success"
 
 
 async def test_a_plain_document_in_place_of_a_stream_is_no_success() -> None:
-    document = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-    async with scene(later(20.0, answers(document))) as played:
+    async with scene(later(20.0, answers(OK))) as played:
         answer = await played.ask()
         assert "no stream" in _error_in(answer, "chat")["message"]
         assert played.road.finished[-1].outcome == "upstream_error"
@@ -468,16 +462,18 @@ async def test_a_stream_that_we_may_talk_in_is_not_asked_for_compressed(late: bo
 
 
 async def test_nothing_is_added_to_a_compressed_stream() -> None:
+    packed = gzip.compress(CONTENT["chat"])[:-4]
+
     async def packs(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
         writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
-        await words.send(writer, [b"packed\n\n"])
+        await words.send(writer, [packed])
         await mirror.time.sleep(40.0)
         return False
 
     async with scene(packs) as played:
         answer = await played.ask()
-        assert answer.body == b"packed\n\n"
+        assert answer.body == packed
         assert not answer.complete
 
 

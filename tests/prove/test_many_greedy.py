@@ -27,7 +27,7 @@ from tests.testkit.process import python_environment
 pytestmark = pytest.mark.prove
 
 WORKERS, PROCESSES, ADDRESSES = 4, 50, [f"127.0.1.{i}" for i in range(1, 21)]
-OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"id": 1}'
 SETTLED = 3.0
 """Seconds after which every address has its connections."""
 LASTING = 20.0

@@ -238,7 +238,12 @@ CONTENT = (
     b' [{"index": 0, "delta": {"content": "x"}}]}\n\n'
 )
 """An event of a chat that has content."""
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: application/json\r\n\r\n{}"
+ANSWER = b'{"id": "c", "choices": [{"index": 0}]}'
+"""The least that a chat's answer has."""
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nContent-Type: application/json\r\n\r\n%b" % (
+    len(ANSWER),
+    ANSWER,
+)
 
 
 @dataclass

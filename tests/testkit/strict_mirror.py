@@ -7,7 +7,7 @@ import asyncio
 from tests.testkit.road import ScriptedMirror
 from tests.testkit.strict_http import NotStrict, StrictRequest, read_strictly
 
-_EMPTY = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+_ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id": 1}'
 
 
 class StrictMirror(ScriptedMirror):
@@ -36,5 +36,5 @@ class StrictMirror(ScriptedMirror):
                 self.violations.append(str(violation))
                 return
             self.requests += requests
-            writer.write(_EMPTY * len(requests))
+            writer.write(_ANSWER * len(requests))
             await writer.drain()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from router.admission.capacity import Connections, Memory
-from router.forwarding.body import EARLY, PIECE, RequestBody
+from router.upstream.request_body import EARLY, PIECE, RequestBody
 from router.wire.request import RequestHead
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.admission.capacity import Memory
-from router.forwarding.body import EARLY, PIECE, RequestBody, is_json
+from router.upstream.request_body import EARLY, PIECE, RequestBody, is_json
 from router.wire.request import RequestHead
 
 JSON = {b"content-type": b"application/json; charset=utf-8"}

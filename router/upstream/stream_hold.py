@@ -1,4 +1,8 @@
-"""The beginning of a response, held until it counts as one and no other mirror is needed."""
+"""The beginning of a stream, held until it counts as one and no other mirror is needed.
+
+What holds for a stream that ends, and for the body of an error, stands here too; plain answers are
+looked into in `plain_answers.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +14,27 @@ from typing import Any
 
 from router.balancing.failure import OF_OWN_KEY, Failure, failure_of_status
 from router.balancing.rate_limit import openai_error
-from router.upstream.dialect import Dialect, Sight, failure_of_error, look
-from router.wire.inflate import inflated
+from router.upstream.dialect import Dialect, Sight, failure_of_error, look, says_complete
+from router.wire.inflate import READABLE, CannotInflate, Inflater, inflated
 from router.wire.response import ResponseHead
-from router.wire.sse import Event, EventSplitter, EventTooLong
+from router.wire.sse import Boundary, Event, EventSplitter, EventTooLong
 
 MOST_EVENTS = 64
 MOST_BYTES = 256 << 10
-MOST_ERROR = 16 << 10
-"""Bytes of a JSON error that are waited for."""
 _SNIFFED = 512
 """Bytes within which the first that are not blank must show what it is."""
-_PAGE = re.compile(rb"\s*<(?:!doctype|html|head|body)", re.IGNORECASE)
+PAGE = re.compile(rb"\s*<(?:!doctype|html|head|body)", re.IGNORECASE)
 _ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*["{]')
 _UNDECIDED = re.compile(
     rb'\s*(?:<[!a-z]{0,8}|(?:\{\s*(?:"(?:e(?:r(?:r(?:o(?:r(?:"(?:\s*(?::\s*)?)?)?)?)?)?)?)?)?)?)',
     re.IGNORECASE,
 )
 """A beginning of one of these."""
+
+
+_MOST_EXTRAS = 2
+"""Events that may follow the one that says that a stream is complete: its usage, and a mirror's
+own."""
 
 
 class Decision(StrEnum):
@@ -52,60 +59,58 @@ class Verdict:
 WAIT, COMMIT = Verdict(Decision.wait), Verdict(Decision.commit)
 
 
-def _fail(failure: Failure, detail: str, readable: bool = False) -> Verdict:
+def fail(failure: Failure, detail: str, readable: bool = False) -> Verdict:
     return Verdict(Decision.fail, failure, detail, readable)
 
 
-_IS_PAGE = _fail(Failure.page, "an HTML page instead of an answer")
+IS_PAGE = fail(Failure.page, "an HTML page instead of an answer")
+_EMPTY = fail(Failure.empty, "a stream without content")
 
 
 class Hold:
-    """The beginning of one response with a status below 400."""
+    """The beginning of one event stream with a status below 400."""
+
+    read_whole = False
+    """A stream that has content can still break off."""
 
     __slots__ = (
         "_bytes",
-        "_decided",
         "_dialect",
-        "_events",
         "_held",
+        "_inflater",
         "_lent",
         "_seen",
         "_sniffing",
         "_splitter",
         "_start",
+        "_verdict",
     )
 
-    def __init__(
-        self,
-        dialect: Dialect,
-        content_type: bytes,
-        *,
-        encoded: bool = False,
-        lent: bool = False,
-    ) -> None:
-        """`encoded`: the body is compressed; `lent`: the mirror was given its own key."""
-        media = content_type.partition(b";")[0].strip().lower()
+    def __init__(self, dialect: Dialect, *, encoding: bytes = b"", lent: bool = False) -> None:
+        """`encoding`: the codings of the body; `lent`: the mirror was given its own key."""
         self._dialect = dialect
         self._lent = lent
-        self._events = media == b"text/event-stream"
         self._splitter = EventSplitter(MOST_BYTES)
         self._held: list[bytes] = []
         self._bytes = 0
         self._seen = 0
         self._start = b""
         self._sniffing = True
-        looked_into = not encoded and (self._events or dialect is not Dialect.other)
-        self._decided = None if looked_into else COMMIT
-        if looked_into and media == b"text/html":
-            self._decided = _IS_PAGE
+        self._inflater = Inflater() if encoding in READABLE else None
+        self._verdict = COMMIT if encoding and self._inflater is None else WAIT
 
     def __repr__(self) -> str:
-        return f"<Hold {self._decided.decision if self._decided else 'waiting'}, {self._bytes} B>"
+        return f"<Hold {self._verdict.decision}, {self._bytes} B>"
 
     @property
     def verdict(self) -> Verdict:
         """The decision so far."""
-        return self._decided or WAIT
+        return self._verdict
+
+    @property
+    def begun(self) -> int:
+        """Bytes of an event that has begun and not ended; 0 while a model thinks between two."""
+        return self._splitter.pending
 
     def take(self) -> list[bytes]:
         """Return and forget the held bytes."""
@@ -114,56 +119,68 @@ class Hold:
 
     def feed(self, piece: bytes) -> Verdict:
         """Take a piece of the body. Once it is decided, nothing more is held."""
-        if self._decided is not None:
-            return self._decided
+        if self._verdict is not WAIT:
+            return self._verdict
         self._held.append(piece)
         self._bytes += len(piece)
-        verdict = self._sniffed(piece) if self._sniffing else WAIT
-        if verdict is WAIT and self._events:
-            verdict = self._read(piece)
-        if verdict is WAIT and self._bytes >= (MOST_BYTES if self._events else MOST_ERROR):
+        if self._inflater is None:
+            verdict = self._look_into(piece)
+        else:
+            verdict = self._look_into_compressed(self._inflater, piece)
+        if verdict is WAIT and self._bytes >= MOST_BYTES:
             verdict = COMMIT
-        return self._decide(verdict)
+        self._verdict = verdict
+        return verdict
 
     def ended(self) -> Verdict:
         """The body is complete: what was not decided is now."""
-        if self._decided is not None:
-            return self._decided
+        if self._verdict is WAIT:
+            self._verdict = self._of_whole()
+        return self._verdict
+
+    def _of_whole(self) -> Verdict:
+        if self._bytes and self._inflater is not None and not self._inflater.ends_whole():
+            return fail(Failure.malformed, "a compressed stream that breaks off")
         if _ERROR.match(self._start):
-            return self._decide(self._json_error())
-        if not self._events:
-            return self._decide(COMMIT)
+            error = openai_error(b"".join(self._held)) if self._inflater is None else None
+            return self._error(error or {}, "an error with a good status", Failure.refused)
         last = self._splitter.finish()
         verdict = self._look_at([last] if last is not None else [])
-        empty = _fail(Failure.empty, "a stream without content")
-        return self._decide(empty if verdict is WAIT else verdict)
+        return _EMPTY if verdict is WAIT else verdict
 
-    def _decide(self, verdict: Verdict) -> Verdict:
-        if verdict is not WAIT:
-            self._decided = verdict
-        return verdict
+    def _look_into(self, piece: bytes) -> Verdict:
+        verdict = self._sniffed(piece) if self._sniffing else WAIT
+        return self._read(piece) if verdict is WAIT else verdict
+
+    def _look_into_compressed(self, inflater: Inflater, piece: bytes) -> Verdict:
+        try:
+            for out in inflater.feed(piece):
+                verdict = self._look_into(out)
+                if verdict is not WAIT:
+                    return verdict
+                if inflater.size > MOST_BYTES:
+                    return COMMIT
+        except CannotInflate:
+            return fail(Failure.malformed, "a compressed stream that is none")
+        return WAIT
 
     def _sniffed(self, piece: bytes) -> Verdict:
         """Verdict on the first bytes, whatever the content type promises."""
         start = self._start = (self._start + piece)[:_SNIFFED]
-        if _PAGE.match(start):
-            return _IS_PAGE
+        if PAGE.match(start):
+            return IS_PAGE
         if _ERROR.match(start):
             self._sniffing = False
             return WAIT
-        undecided = len(start) < _SNIFFED and _UNDECIDED.fullmatch(start) is not None
-        self._sniffing = undecided
-        return WAIT if undecided or self._events else COMMIT
+        self._sniffing = len(start) < _SNIFFED and _UNDECIDED.fullmatch(start) is not None
+        return WAIT
 
-    def _json_error(self) -> Verdict:
-        error = openai_error(b"".join(self._held)) or {}
-        return self._error(error, "an error with a good status")
-
-    def _error(self, error: Mapping[str, Any], detail: str) -> Verdict:
+    def _error(self, error: Mapping[str, Any], detail: str, kind: Failure) -> Verdict:
         failure = failure_of_error(error, lent=self._lent)
         if failure is None:
             return COMMIT
-        return _fail(failure, detail, failure not in OF_OWN_KEY)
+        failure = kind if failure is Failure.error_event else failure
+        return fail(failure, detail, failure not in OF_OWN_KEY)
 
     def _read(self, piece: bytes) -> Verdict:
         try:
@@ -176,11 +193,11 @@ class Hold:
             self._seen += 1
             seen = look(self._dialect, event)
             if seen.sight is Sight.error:
-                return self._error(seen.error or {}, "an error to begin with")
+                return self._error(seen.error or {}, "an error to begin with", Failure.error_event)
             if seen.sight is Sight.garbage:
-                return _fail(Failure.page, "an event that is none", True)
+                return fail(Failure.page, "an event that is none", True)
             if seen.sight is Sight.done:
-                return _fail(Failure.empty, "a stream without content")
+                return _EMPTY
             if seen.sight is not Sight.nothing or self._seen >= MOST_EVENTS:
                 return COMMIT
         return WAIT
@@ -207,33 +224,26 @@ class Ending:
             self._splitter = None
             return
         for event in events:
-            if look(self._dialect, event).sight in (Sight.finish, Sight.done):
+            if says_complete(self._dialect, event):
                 self.complete = True
+
+
+def breaks_off(dialect: Dialect, boundary: Boundary) -> bool:
+    """True if a stream that has ended properly has not said that it is complete.
+
+    Only its last events are known: as long as they may be extras behind the last word, it is.
+    """
+    events, all_of_them = boundary.last_events()
+    others = 0
+    for event in events:
+        if says_complete(dialect, event):
+            return False
+        others += look(dialect, event).sight in (Sight.content, Sight.nothing)
+    return others >= (1 if all_of_them else _MOST_EXTRAS + 1)
 
 
 MOST_REFUSAL = 64 << 10
 """Bytes of an error's body that are kept to look into it."""
-
-
-def needs_look(head: ResponseHead, dialect: Dialect) -> bool:
-    """True if the body of a good response may show that it is none."""
-    return dialect is not Dialect.other or head.is_event_stream
-
-
-def is_plainly_good(head: ResponseHead, piece: bytes) -> bool:
-    """True if the first piece of a body shows at once that it is an answer: JSON, and no error.
-
-    Most are; it saves looking closely, 2 µs a request.
-    """
-    begins = piece[:64]
-    return head.media == b"application/json" and begins[:1] == b"{" and b'"error"' not in begins
-
-
-def hold_of(head: ResponseHead, dialect: Dialect, *, lent: bool) -> Hold:
-    """Return the hold for the beginning of a good response; `lent`: the mirror was given its own
-    key."""
-    media = head.look.get(b"content-type", b"")
-    return Hold(dialect, media, encoded=bool(head.encoding), lent=lent)
 
 
 def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:
@@ -247,12 +257,19 @@ def failure_of(head: ResponseHead, own_key: bool) -> Failure | None:
 class Refusal:
     """Keeps the body of an error, to see whose it is."""
 
-    __slots__ = ("_complete", "_held", "_size")
+    __slots__ = ("_complete", "_held", "_size", "failure")
 
-    def __init__(self) -> None:
+    def __init__(self, failure: Failure | None = None) -> None:
+        """`failure`: of its status, where the body decides if another mirror is tried."""
+        self.failure = failure
         self._held: list[bytes] = []
         self._size = 0
         self._complete = False
+
+    @property
+    def begun(self) -> int:
+        """Bytes that are kept."""
+        return self._size
 
     @property
     def complete(self) -> bool:

@@ -1,0 +1,469 @@
+"""Responses with a good status that are no answers: another mirror is tried, or the client sees it.
+
+One of three mirrors lies, the one that is asked first; the others answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
+
+from router.forwarding import metrics
+from tests.testkit.passing import PassingTime
+from tests.testkit.road import (
+    ANSWER,
+    CONTENT,
+    OK,
+    Response,
+    Road,
+    Script,
+    ScriptedMirror,
+    answering,
+    post,
+    read_request,
+)
+
+JSON = b"Content-Type: application/json\r\n"
+SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+FIRST_FIRST = {"balance": {"policy": "priority"}}
+PLAIN = post(body=b'{"model": "gpt-4o", "messages": []}')
+STREAM = post(body=b'{"model": "gpt-4o", "messages": [], "stream": true}')
+DONE = b"data: [DONE]\n\n"
+PACKED = gzip.compress(ANSWER)
+NOISE = random.Random(1).randbytes(50_000).hex().encode()
+ZIPPED = JSON + b"Content-Encoding: gzip\r\n"
+
+
+def chunked(*pieces: bytes) -> bytes:
+    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
+
+
+def says(body: bytes, fields: bytes = JSON, status: int = 200) -> bytes:
+    """A response, framed by its length."""
+    return b"HTTP/1.1 %d X\r\n%bContent-Length: %d\r\n\r\n" % (status, fields, len(body)) + body
+
+
+def says_in_chunks(*pieces: bytes, fields: bytes = JSON) -> bytes:
+    head = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n" % fields
+    return head + chunked(*pieces)
+
+
+def closing(answer: bytes) -> Script:
+    """A script that answers with these bytes and closes."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(answer)
+
+    return script
+
+
+@asynccontextmanager
+async def three(liar: Script, well: Script | None = None) -> AsyncIterator[Road]:
+    """A plane before three mirrors, "a" of which lies."""
+    scripts = (liar, well or answering(OK), well or answering(OK))
+    async with AsyncExitStack() as stack:
+        mirrors = [
+            await stack.enter_async_context(ScriptedMirror(script, name))
+            for script, name in zip(scripts, "abc", strict=True)
+        ]
+        tables = [each.table(priority=int(each.name != "a")) for each in mirrors]
+        yield await stack.enter_async_context(Road(tables, FIRST_FIRST))
+
+
+async def answers_to(road: Road, request: bytes = PLAIN, count: int = 32) -> list[Response]:
+    return [await road.ask(request) for _ in range(count)]
+
+
+def ejected(road: Road, name: str = "a") -> bool:
+    return not next(each for each in road.context.upstreams if each.id == name).breaker.closed
+
+
+LIES = {
+    "an empty body": says(b""),
+    "neither type nor body": says(b"", b""),
+    "neither type nor body, in chunks": says_in_chunks(fields=b""),
+    "an empty object": says(b"{}"),
+    "null": says(b"null"),
+    "an empty list": says(b"[]"),
+    "an error of one-api": says(b'{"code": 500, "message": "quota"}'),
+    "an error": says(b'{"error": {"message": "m", "type": "server_error"}}'),
+    "an error behind an id": says(b'{"id": "c", "error": {"message": "m"}}'),
+    "half an object": says(ANSWER[:-9]),
+    "half an object, in chunks": says_in_chunks(ANSWER[:8], ANSWER[8:-9]),
+    "an object that ends in its middle": says(ANSWER[:-2] + b"}"),
+    "a page": says(b"<html>Sign in</html>", b"Content-Type: text/html\r\n"),
+    "a page that is called JSON": says(b"<html>Sign in</html>"),
+    "text": says(b"upstream connect error", b"Content-Type: text/plain\r\n"),
+    "gzip that breaks off": says(PACKED[:-6], ZIPPED),
+    "gzip that breaks off, in chunks": says_in_chunks(PACKED[:20], PACKED[20:-12], fields=ZIPPED),
+    "an error in gzip": says(gzip.compress(b'{"code": 500, "message": "quota"}'), ZIPPED),
+    "nothing in gzip": says(gzip.compress(b""), ZIPPED),
+}
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+async def test_what_is_no_answer_costs_another_attempt_and_ejects_the_mirror(lie: bytes) -> None:
+    async with three(answering(lie)) as road:
+        answers = await answers_to(road)
+        assert {(answer.status, answer.body) for answer in answers} == {(200, ANSWER)}
+        assert ejected(road)
+
+
+@pytest.mark.parametrize(
+    ("length", "body"), [(len(ANSWER) + 9, ANSWER), (len(ANSWER) - 9, ANSWER)], ids=["more", "less"]
+)
+async def test_a_wrong_content_length_costs_another_attempt(length: int, body: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (JSON, length)
+    async with three(closing(head + body)) as road:
+        answers = await answers_to(road)
+        assert {(answer.status, answer.body) for answer in answers} == {(200, ANSWER)}
+        assert ejected(road)
+
+
+@pytest.mark.parametrize("path", ["completions", "responses", "embeddings", "moderations"])
+async def test_so_it_is_at_other_endpoints(path: str) -> None:
+    keys = {"completions": "choices", "responses": "output", "embeddings": "data"}
+    good = json.dumps({keys.get(path, "results"): [{}]}).encode()
+    request = post(f"/v1/{path}", b'{"model": "m", "store": false}')
+    async with three(answering(says(b'{"code": 1}')), answering(says(good))) as road:
+        answers = await answers_to(road, request)
+        assert {(answer.status, answer.body) for answer in answers} == {(200, good)}
+        assert ejected(road)
+
+
+async def test_an_image_is_never_asked_for_twice() -> None:
+    async with ScriptedMirror(answering(says(b"{}"))) as a, ScriptedMirror(answering(OK), "b") as b:
+        tables = [a.table(priority=0), b.table(priority=1)]
+        async with Road(tables, FIRST_FIRST) as road:
+            answer = await road.ask(post("/v1/images/generations", b'{"prompt": "x"}'))
+            assert (answer.status, b.connections) == (502, 0)
+
+
+@pytest.mark.parametrize(
+    ("lie", "status"),
+    [
+        ("an error of one-api", 200),
+        ("an error", 200),
+        ("an empty object", 502),
+        ("an empty body", 502),
+        ("half an object", 502),
+        ("a page", 502),
+        ("text", 502),
+        ("gzip that breaks off", 502),
+    ],
+)
+async def test_with_no_other_mirror_an_error_passes_and_what_cannot_be_read_is_a_502(
+    lie: str, status: int
+) -> None:
+    async with ScriptedMirror(answering(LIES[lie])) as mirror, Road([mirror.table()]) as road:
+        answer = await road.ask(PLAIN)
+        assert answer.status == status
+        if status == 200:
+            assert LIES[lie].endswith(answer.body)
+        else:
+            assert answer.error["type"] == "server_error"
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        says(ANSWER, b""),
+        says(ANSWER, b"Content-Type: text/html\r\n"),
+        says(b"\n\n \xef\xbb\xbf" + ANSWER),
+        says_in_chunks(*(ANSWER[i : i + 1] for i in range(len(ANSWER)))),
+        says(PACKED, ZIPPED),
+        says_in_chunks(PACKED[:5], PACKED[5:], fields=ZIPPED),
+        says(b"\x1b\x00unknown", JSON + b"Content-Encoding: br\r\n"),
+        says(b'{"trace": "%b", %b' % (b"x" * 40_000, ANSWER[1:])),
+        says(b'{"choices": [], "choices": [1]}'),
+        says(gzip.compress(b'{"id": "%b"}' % bytes(range(35, 91)) * 9000), ZIPPED),
+    ],
+    ids=range(10),
+)
+async def test_an_answer_of_an_unusual_mirror_passes_as_it_is(good: bytes) -> None:
+    async with ScriptedMirror(answering(good)) as mirror, Road([mirror.table()]) as road:
+        answer = await road.ask(PLAIN)
+        assert (answer.status, answer.complete) == (200, True)
+        assert road.finished[-1].outcome == "success"
+        sent = good.partition(b"\r\n\r\n")[2]
+        assert sent == answer.body or b"chunked" in good
+
+
+@pytest.mark.parametrize(
+    ("request_", "response"),
+    [
+        (post("/v1/audio/speech"), says(b"\xff\xfb\x90", b"Content-Type: audio/mpeg\r\n")),
+        (post("/v1/audio/speech"), says(b"", b"")),
+        (post("/v1/audio/transcriptions"), says(b"text", b"Content-Type: text/plain\r\n")),
+        (post("/v1/files"), says(b"{}")),
+        (post("/v1/chat/completions/c1"), says(b"{}")),
+        (post("/v1/responses/r1/cancel"), says(b"null")),
+        (post("/v1/messages/count_tokens"), says(b'{"input_tokens": 3}')),
+        (post("/v1/chat/completions").replace(b"POST", b"DELETE"), says(b"", b"")),
+        (post("/v1/responses/r1").replace(b"POST", b"DELETE"), b"HTTP/1.1 204 X\r\n\r\n"),
+        (post("/v1/files/f1/content").replace(b"POST", b"GET"), says(b"\x00\x01", b"")),
+        (post("/v1/chat/completions").replace(b"POST", b"HEAD"), b"HTTP/1.1 200 X\r\n\r\n"),
+    ],
+    ids=range(11),
+)
+async def test_what_need_not_look_like_an_answer_passes(request_: bytes, response: bytes) -> None:
+    async with ScriptedMirror(answering(response)) as mirror, Road([mirror.table()]) as road:
+        client = await road.send(request_)
+        answer = await client.response(to_head=request_.startswith(b"HEAD"))
+        assert answer.status in (200, 204)
+        assert response.endswith(answer.body)
+        assert road.finished[-1].outcome == "success"
+
+
+# Streams
+
+
+@pytest.mark.parametrize("pause", [False, True], ids=["at once", "event by event"])
+async def test_a_stream_without_last_words_is_an_interruption_and_ejects_the_mirror(
+    pause: bool,
+) -> None:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            writer.write(SSE)
+            for _ in range(5):
+                writer.write(b"%x\r\n%b\r\n" % (len(CONTENT), CONTENT))
+                if pause:
+                    await writer.drain()
+                    await asyncio.sleep(0.001)
+            writer.write(b"0\r\n\r\n")
+
+    async with three(script, answering(SSE + chunked(CONTENT, DONE))) as road:
+        answers = await answers_to(road, STREAM)
+        broken = [answer for answer in answers if not answer.complete]
+        assert all(answer.body.endswith(DONE) for answer in answers if answer.complete)
+        assert all(b"stream_interrupted" in answer.body for answer in broken)
+        assert all(b"[DONE]" not in answer.body for answer in broken)
+        assert 0 < len(broken) <= 10
+        assert ejected(road)
+        outcomes = [end.outcome for end in road.finished if end.mirror == "a"]
+        assert set(outcomes) == {"interrupted"}
+
+
+async def test_a_stream_with_a_length_and_no_last_words_does_not_look_whole() -> None:
+    body = CONTENT * 5
+    lie = says(body, b"Content-Type: text/event-stream\r\n")
+    async with ScriptedMirror(answering(lie)) as mirror, Road([mirror.table()]) as road:
+        assert not (await road.ask(STREAM)).complete
+
+
+LAST = b'data: {"choices": [{"index": 0, "delta": {"content": "!"}, "finish_reason": "stop"}]}\n\n'
+AZURES = b'data: {"choices": [], "prompt_filter_results": [{"prompt_index": 0}]}\n\n'
+TOOL = b'data: {"choices": [{"delta": {"tool_calls": [{"index": 0, "id": "t"}]}}]}\n\n'
+USED = b'data: {"id": "c", "choices": [], "usage": {"total_tokens": 9}}\n\n'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [CONTENT, DONE],
+        [CONTENT, LAST],
+        [CONTENT * 5, LAST, USED],
+        [AZURES, CONTENT, LAST, DONE],
+        [TOOL, LAST],
+        [b"\xef\xbb\xbf" + CONTENT, DONE],
+        [b": ping\n\n", b"\r\n" + CONTENT[:30], CONTENT[30:70], CONTENT[70:] + DONE[:9], DONE[9:]],
+        [CONTENT, DONE.rstrip()],
+        [CONTENT * 40, LAST, USED, b'data: {"x": "%b"}\n\n' % (b"x" * 9000)],
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("named", [True, False], ids=["named", "under another name"])
+async def test_a_stream_of_any_mirror_with_last_words_is_whole(
+    body: list[bytes], named: bool
+) -> None:
+    head = SSE if named else SSE.replace(b"text/event-stream", b"text/plain")
+    async with ScriptedMirror(answering(head + chunked(*body))) as mirror:
+        async with Road([mirror.table()]) as road:
+            answer = await road.ask(STREAM)
+            assert (answer.complete, answer.body) == (True, b"".join(body))
+            assert road.finished[-1].outcome == "success"
+
+
+async def test_a_compressed_stream_that_breaks_off_does_not_look_whole() -> None:
+    packed = gzip.compress(CONTENT + DONE)
+    fields = b"Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
+    for body, whole in ((packed, True), (packed[:-6], False)):
+        answer_ = says_in_chunks(body[:-9], body[-9:], fields=fields)
+        async with ScriptedMirror(answering(answer_)) as mirror:
+            async with Road([mirror.table()]) as road:
+                answer = await road.ask(STREAM)
+                assert (answer.status, answer.complete) == (200, whole)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        says(b'{"id": "%b", "cho' % (b"x" * 600_000)),
+        says_in_chunks(b'{"id": "%b"' % (b"x" * 600_000), b', "cho'),
+        says(gzip.compress(b'{"id": "%b"}' % NOISE)[:-6], ZIPPED),
+    ],
+    ids=["length", "chunks", "gzip"],
+)
+async def test_a_long_answer_that_breaks_off_does_not_look_whole(lie: bytes) -> None:
+    async with ScriptedMirror(answering(lie)) as mirror, Road([mirror.table()]) as road:
+        answer = await road.ask(PLAIN)
+        assert (answer.status, answer.complete) == (200, False)
+        assert road.finished[-1].outcome == "interrupted"
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+async def test_two_of_three_mirrors_that_refuse_at_once_cost_no_request(status: int) -> None:
+    refuses = answering(says(b'{"error": {"message": "m", "type": "e"}}', status=status))
+    async with AsyncExitStack() as stack:
+        scripts = (refuses, refuses, answering(OK))
+        mirrors = [
+            await stack.enter_async_context(ScriptedMirror(script, name))
+            for script, name in zip(scripts, "abc", strict=True)
+        ]
+        road = await stack.enter_async_context(Road([mirror.table() for mirror in mirrors]))
+        answers = await answers_to(road)
+        assert {answer.status for answer in answers} == {200}
+        refused = [road.totals.get(metrics.ATTEMPTS.name, (name, "refused")) for name in "ab"]
+        assert min(refused) > 0
+        assert road.totals.get(metrics.AMBIGUOUS.name) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "body", "sure"),
+    [
+        (0.0, b'{"error": {"message": "m"}}', 1),
+        (0.0, b"{}", 0),
+        (0.0, b"half", 0),
+        (2.0, b'{"error": {"message": "m"}}', 0),
+    ],
+)
+async def test_only_an_error_that_can_be_read_and_came_at_once_is_sure_to_be_none_of_work(
+    seconds: float, body: bytes, sure: int
+) -> None:
+    time = PassingTime()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await time.sleep(seconds)
+        writer.write(says(body, status=500))
+
+    async with ScriptedMirror(late) as a, ScriptedMirror(answering(OK), "b") as b:
+        tables = [a.table(priority=0), b.table(priority=1)]
+        async with Road(tables, FIRST_FIRST, wheel=time.wheel, clock=time.now) as road:
+            assert (await time.through(road.ask(PLAIN))).status == 200
+            assert road.totals.get(metrics.AMBIGUOUS.name) == 1 - sure
+
+
+async def test_an_error_at_once_whose_body_never_comes_is_soon_left() -> None:
+    time = PassingTime()
+    head = b"HTTP/1.1 500 X\r\n%bContent-Length: 99\r\n\r\n" % JSON
+
+    async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head)
+        await reader.read()
+
+    async with ScriptedMirror(hangs) as a, ScriptedMirror(answering(OK), "b") as b:
+        tables = [a.table(priority=0), b.table(priority=1)]
+        async with Road(tables, FIRST_FIRST, wheel=time.wheel, clock=time.now) as road:
+            assert (await time.through(road.ask(PLAIN))).status == 200
+            assert road.finished[-1].seconds < 4
+
+
+# Drops
+
+Drops = Callable[[int], bytes]
+
+
+def dripping(time: PassingTime, head: bytes, drop: Drops, gap: float = 0.5) -> Script:
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(head)
+        for number in range(2000):
+            piece = drop(number)
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+            await time.sleep(gap)
+
+    return script
+
+
+@asynccontextmanager
+async def dripped(time: PassingTime, script: Script, well: bytes = OK) -> AsyncIterator[Road]:
+    """A plane before a mirror that drips and another one that does not."""
+    async with ScriptedMirror(script) as a, ScriptedMirror(answering(well), "b") as b:
+        tables = [a.table(priority=0), b.table(priority=1)]
+        async with Road(tables, FIRST_FIRST, wheel=time.wheel, clock=time.now) as road:
+            yield road
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n" % JSON
+
+
+async def test_a_body_in_drops_is_left_for_another_mirror() -> None:
+    time, text = PassingTime(), b'{"id": "' + b"x" * 5000
+    script = dripping(time, CHUNKED, lambda number: text[number : number + 1])
+    async with dripped(time, script) as road:
+        answer = await time.through(road.ask(PLAIN))
+        assert answer.body == ANSWER
+        assert 45 <= road.finished[-1].seconds < 55
+
+
+async def test_the_beginning_of_a_stream_in_drops_is_left_too() -> None:
+    time, text = PassingTime(), b'data: {"id": "' + b"x" * 5000
+    script = dripping(time, SSE, lambda number: text[number : number + 1])
+    async with dripped(time, script, SSE + chunked(CONTENT, DONE)) as road:
+        answer = await time.through(road.ask(STREAM))
+        assert answer.complete
+        assert answer.body.endswith(CONTENT + DONE)
+        assert 45 <= road.finished[-1].seconds < 55
+
+
+async def test_a_long_body_that_begins_to_drip_is_cut() -> None:
+    time = PassingTime()
+    head = CHUNKED + b"5000\r\n" + (b'{"id": "' + b"x" * 0x5000)[:0x5000] + b"\r\n"
+    script = dripping(time, head, lambda number: b"x", gap=0.5)
+    async with dripped(time, script) as road:
+        answer = await time.through(road.ask(PLAIN))
+        assert (answer.status, answer.complete) == (200, False)
+        assert 45 <= road.finished[-1].seconds < 55
+
+
+async def test_blank_lines_and_comments_while_a_model_thinks_are_no_drops() -> None:
+    time = PassingTime()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(CHUNKED)
+        for _ in range(400):
+            writer.write(b"1\r\n\n\r\n")
+            await time.sleep(0.5)
+        writer.write(chunked(ANSWER))
+
+    async with dripped(time, script) as road:
+        answer = await time.through(road.ask(PLAIN))
+        assert (answer.body.strip(), answer["x-mirrorgate-mirror"]) == (ANSWER, "a")
+
+    async def thinks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(SSE)
+        for _ in range(100):
+            writer.write(b"3\r\n:p\n\r\n")
+            await time.sleep(1.0)
+        writer.write(chunked(CONTENT, DONE))
+
+    async with dripped(time, thinks) as road:
+        answer = await time.through(road.ask(STREAM))
+        assert answer.complete
+        assert answer.body.endswith(DONE)
