@@ -34,13 +34,23 @@ class Evidence:
         values = {name: _shown(value, language) for name, value in self.values}
         return Code[self.code].value.said(language).format(**values)
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for another process."""
+        return {"code": self.code, "values": [(n, _to_json(value)) for n, value in self.values]}
+
     @classmethod
     def from_json(cls, data: Any) -> Evidence:
-        """Evidence as `dataclasses.asdict` wrote it; a sentence, as earlier releases sent them,
+        """The evidence that `to_json` was made from; a sentence, as earlier releases sent them,
         stays as it is."""
         if isinstance(data, str):
             return Code.as_written(text=data)
         return cls(data["code"], tuple((name, _from_json(value)) for name, value in data["values"]))
+
+
+def _to_json(value: Value) -> Any:
+    if isinstance(value, Evidence):
+        return value.to_json()
+    return list(map(_to_json, value)) if isinstance(value, tuple) else value
 
 
 def _from_json(value: Any) -> Value:

@@ -175,7 +175,7 @@ class HealthSnapshot:
             "version": self.version,
             "created_at": self.created_at,
             "vantage": self.vantage,
-            "mirrors": [asdict(mirror) for mirror in mirrors],
+            "mirrors": [_mirror_to_json(mirror) for mirror in mirrors],
             "quarantine": dict(self.quarantine),
         }
 
@@ -193,6 +193,20 @@ class HealthSnapshot:
         for mirror_id in data["gone"]:
             mirrors.pop(mirror_id, None)
         return replace(news, mirrors=mirrors)
+
+
+def _plain(value: PathHealth | MirrorHealth) -> dict[str, Any]:
+    """The fields as they are: `asdict` would copy every value, which takes thrice the time."""
+    data = {name: getattr(value, name) for name in value.__slots__}
+    return {**data, "evidence": [each.to_json() for each in value.evidence]}
+
+
+def _mirror_to_json(mirror: MirrorHealth) -> dict[str, Any]:
+    return {
+        **_plain(mirror),
+        "paths": list(map(_plain, mirror.paths)),
+        "latency": asdict(mirror.latency),
+    }
 
 
 def _mirror_from_json(data: Mapping[str, Any]) -> MirrorHealth:

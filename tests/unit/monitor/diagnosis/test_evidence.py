@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-from dataclasses import asdict
 from pathlib import Path
 from string import Formatter
 
@@ -132,7 +131,7 @@ def test_what_the_diagnosis_finds_is_said_in_chinese_and_names_stay(evidence: Ev
 
 @pytest.mark.parametrize("evidence", sorted(FOUND, key=str), ids=str)
 def test_evidence_survives_the_way_to_another_process(evidence: Evidence) -> None:
-    assert Evidence.from_json(json.loads(json.dumps(asdict(evidence)))) == evidence
+    assert Evidence.from_json(json.loads(json.dumps(evidence.to_json()))) == evidence
 
 
 def test_a_sentence_of_an_earlier_release_stays_as_it_is() -> None:
