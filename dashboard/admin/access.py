@@ -29,7 +29,7 @@ async def middleware(request: web.Request, handler: Handler) -> web.StreamRespon
 
 
 def refusal(*, token: str, authorization: str, peer: str, host: str, forwarded: bool) -> str:
-    """Why a request is refused; empty when it is not.
+    """Return the reason for which a request is refused; empty when it is not.
 
     Without a token the name asked for must be this machine's own: a page whose name was
     pointed at 127.0.0.1 could otherwise read here through a visitor's browser (DNS rebinding).

@@ -47,7 +47,7 @@ async def status(request: web.Request) -> web.Response:
 
 
 async def explain(request: web.Request) -> web.Response:
-    """Why mirrors are chosen or not, or what became of one request."""
+    """Explain why mirrors are chosen or not, or what became of one request."""
     sources, commands = request.app[SOURCES], request.app[COMMANDS]
     wanted = request.query.get("request")
     if wanted is None:

@@ -69,7 +69,7 @@ def explained(
 
 
 def _takes(mirror: MirrorConfig, refused: bool) -> dict[str, Any]:
-    """Which requests fit; patterns of keys may hold half of a key, so they are not told."""
+    """The requests that fit; patterns of keys may hold half of a key, so they are not told."""
     patterns = mirror.client_keys
     return {
         "callers_keys": "all" if "*" in patterns else "some" if patterns else "none",

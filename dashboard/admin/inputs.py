@@ -75,7 +75,7 @@ def network(value: Any) -> str:
 
 
 def reason(value: Any) -> str:
-    """Why, in the operator's words. Raises BadInput."""
+    """The reason in the operator's words. Raises BadInput."""
     if value is None:
         return "operator"
     if not isinstance(value, str) or len(value) > LONGEST_REASON:

@@ -1,4 +1,4 @@
-"""Where an address is, from a database file of the operator's; nobody is asked over the network.
+"""Locations of addresses, from a database file of the operator's; nobody is asked over the network.
 
 Layouts differ. MaxMind nests and translates (`country.names.zh-CN`, `subdivisions[0].names`),
 DB-IP's and IPinfo's smaller files are flat (`country_name`, `stateprov`, `as_name`). Of what there
@@ -67,7 +67,7 @@ class Locations:
         self._reader = None
 
     def of(self, network: str, language: str) -> str:
-        """Where a network is, in a few words; "" if unknown."""
+        """The location of a network, in a few words; "" if unknown."""
         if self._reader is None:
             return ""
         known = self._known.get((network, language))

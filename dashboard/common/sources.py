@@ -74,7 +74,7 @@ class Sources(Protocol):
         """The bans in force now."""
 
     def locations(self) -> Locations:
-        """Where addresses are, from the database in use."""
+        """Locations of addresses, from the database in use."""
 
     def dashboard(self) -> DashboardConfig:
         """The settings of the status page."""
@@ -86,7 +86,7 @@ class Sources(Protocol):
         """The base URL of the API listener, for when no entrances are configured."""
 
     def config_problem(self) -> str:
-        """Why the newest configuration file is not in use; empty when it is. For operators only."""
+        """The fault that keeps the newest configuration file out of use, for operators; or ""."""
 
     def visitor(self, address: str, fields: MultiMapping[str] | None) -> Visitor:
         """Return the visitor at this address with these fields, which a trusted proxy may have set.

@@ -24,7 +24,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a visitor has to come back later."""
+    """Reason for which a visitor has to come back later."""
 
     status: int
     """429: he asked too much; 503: all together did."""

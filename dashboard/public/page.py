@@ -159,7 +159,7 @@ class Page:
         return self.words("rotation.in" if node.in_rotation else "rotation.out")
 
     def ejection(self, node: rows.Node) -> str:
-        """Why failing requests keep it out, and until when; empty when they do not."""
+        """Tell why failing requests keep it out, and until when; empty when they do not."""
         ejection, words = node.ejection, self.words
         if ejection is None:
             return ""

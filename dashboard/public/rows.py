@@ -248,7 +248,7 @@ def _why_unknown(rows: Sequence[Node], unknown: Sequence[Node]) -> Kind:
 
 
 def place(ban: Ban) -> tuple[float, str]:
-    """Where a ban stands in the list: later is before, and no two stand in one place."""
+    """The place of a ban in the list: later is before, and no two stand in one place."""
     return ban.since, ban.id
 
 

@@ -68,5 +68,5 @@ def _incident(row: IncidentRow, config: DashboardConfig, words: Words) -> dict[s
 
 
 def link(row: IncidentRow, config: DashboardConfig) -> str:
-    """Where a reader finds an incident."""
+    """The address at which a reader finds an incident."""
     return f"{config.public_url.rstrip('/')}/history#{row.id}"

@@ -45,7 +45,7 @@ def ago(value: object, now: datetime) -> str:
 
 
 def until(value: object, now: datetime) -> str:
-    """When that will be: local time and how long from now; "no end" for never."""
+    """The moment that will be then: local time and how long from now; "no end" for never."""
     then = moment(value)
     if then is None:
         return "no end"

@@ -53,7 +53,7 @@ class _Formatter(logging.Formatter):
 
 
 def traceback_of(error: BaseException) -> str:
-    """Where an exception and those behind it were raised, and of which types they are.
+    """Places at which an exception and those behind it were raised, and their types.
 
     Of their texts only the system's words for an error number are told.
     """

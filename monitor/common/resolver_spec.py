@@ -14,7 +14,7 @@ _PORT = 53
 
 @dataclass(frozen=True, slots=True)
 class ResolverSpec:
-    """Which resolver, and how it is asked."""
+    """A resolver, and the way to ask it."""
 
     text: str
     kind: str

@@ -1,4 +1,4 @@
-"""Which content delivery network serves a mirror, and which mirrors share fate.
+"""Content delivery networks that serve mirrors, and mirrors that share fate.
 
 What is hardest to forge goes first: the range that an address is in, then response headers, then
 the aliases of the name, then the issuer of the certificate. A mirror can forge or forward headers:
@@ -50,7 +50,7 @@ _BY_ISSUER = (("cloudflare", "cloudflare"),)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a path leads: its address, and the network that serves it ("" if unknown)."""
+    """End of a path: its address, and the network that serves it ("" if unknown)."""
 
     address: str
     cdn: str = ""

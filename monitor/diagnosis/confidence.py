@@ -82,7 +82,7 @@ class Confidence:
 
     @property
     def level(self) -> Level:
-        """Where the log-odds stand."""
+        """The level that the log-odds bear."""
         if self.log_odds >= CONFIRMED and (not self.lossy or self.net >= FAILURES_LOSSY):
             return Level.confirmed
         if self.log_odds >= SUSPECTED:

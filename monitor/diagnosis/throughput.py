@@ -1,4 +1,4 @@
-"""Is a mirror slowed down, or do its transfers stop dead after some kilobytes?
+"""Speed of transfers: mirrors that are slowed down, or stop dead after some kilobytes.
 
 Throttling cannot be told from one transfer: it is measured against the mirror's own past and
 against other mirrors in the same minutes (OONI dd-007). Policers hold a constant speed, congestion

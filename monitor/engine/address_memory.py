@@ -35,7 +35,7 @@ class RoundTrips:
 
 
 class Baseline:
-    """Which control names have been answered at which addresses, and when.
+    """Control names that have been answered, at which addresses, and when.
 
     Some servers cut off names that they do not serve; such a control says nothing there.
     """
@@ -55,7 +55,7 @@ class Baseline:
 
 
 class LastGood:
-    """Which addresses have proven to be a host, by a certificate for its name, and when."""
+    """Addresses that have proven to be a host, by a certificate for its name, and when."""
 
     def __init__(self, pace: DiagnosisTiming) -> None:
         self._pace = pace

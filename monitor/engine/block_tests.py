@@ -306,7 +306,7 @@ class BlockTestRunner:
         return step.role is not Role.target or self._sni_budget.spend(subject.hostname, now)
 
     def _due(self, step: Next, trials: Sequence[Trial], subject: Subject) -> float:
-        """When: not while the endpoint is held, but for what has to follow a trigger at once."""
+        """The time of a step: not in a hold, unless it has to follow a trigger at once."""
         now, due = self._monotonic(), step.not_before
         follows = bool(trials) and step.not_before - trials[-1].at <= 2 * self._pace.gap
         if step.role is Role.target or not follows:

@@ -86,7 +86,7 @@ class Inspection:
         ]
 
     def places(self) -> list[Place]:
-        """Where the paths lead."""
+        """The ends of the paths."""
         return [Place(path.address, self.cdn_of(path)) for path, _ in self.paths]
 
     def cdn_of(self, path: PathResult) -> str:
@@ -257,7 +257,7 @@ class ProbeReport:
 
     @property
     def sentence(self) -> str:
-        """Why, in one sentence; empty when all is well."""
+        """The reason in one sentence; empty when all is well."""
         return self.probe.meaning.sentence
 
     @property

@@ -196,7 +196,7 @@ class MirrorState:
 
     @property
     def asked_others_at(self) -> float:
-        """When the other mirrors were asked because of that, on the monotonic clock."""
+        """The time at which the others were asked because of that, on the monotonic clock."""
         return self._asked_others_at
 
     @property

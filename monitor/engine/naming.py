@@ -142,7 +142,7 @@ def _folded(address: str) -> str:
 
 
 def _failure(seen: Sequence[DnsObservation]) -> str:
-    """Why there is no address: all of them are private, or what the first resolver says."""
+    """Failure of a name without address: all are private, or what the first resolver says."""
     if any(o.addresses for o in seen):
         return "dns_bogon_error"
     return next((o.failure for o in seen if o.failure), "dns_no_answer")

@@ -217,7 +217,7 @@ class MirrorPaths:
         return Standing.ok in standings or Standing.untested in standings or not standings
 
     def _blocked(self) -> dict[str, bool]:
-        """Which names are blocked, of those that were tried."""
+        """The names that were tried; True if blocked."""
         return {
             hostname: all(path.verdict in BLOCKS for path in paths)
             for hostname in self.names

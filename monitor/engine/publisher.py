@@ -103,7 +103,7 @@ class Publisher:
         self._told(snapshot)
 
     def _hold(self) -> None:
-        """Which endpoints are held; mirrors for which that has changed are shown anew."""
+        """Look up held endpoints; mirrors for which that has changed are shown anew."""
         held = self._quarantine.running(self._last)
         different = held.keys() ^ self._held.keys()
         self._held = dict(held)

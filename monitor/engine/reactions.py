@@ -216,7 +216,7 @@ class Reactions:
 
     def burdened(self, watch: MirrorState, finding: Finding) -> None:
         """Long answers stop dead, or are slow: where another network leads to the mirror, that one
-        is taken; its share of the traffic is smaller in any case (`MirrorWatch.weigh`)."""
+        is taken; its share of the traffic is smaller in any case (`MirrorState.weigh`)."""
         works = [path for path in in_order(watch.paths) if path.standing is Standing.ok]
         elsewhere = [path for path in works[1:] if path.network != works[0].network]
         if reaction_to(finding.verdict).scope is Scope.cdn and elsewhere:

@@ -1,4 +1,4 @@
-"""Is a mirror up, down or unknown? Results are taken into its state, one after the other.
+"""Evaluation of states: results are taken into a mirror's state, one after the other.
 
 A result that may have its cause in our own network waits until the other mirrors, or the anchors,
 have been asked; when all fail alike, nothing is held against anybody. Nor is a name that got no

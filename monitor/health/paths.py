@@ -85,7 +85,7 @@ class Path:
 
     @property
     def way(self) -> Way:
-        """Which path it is."""
+        """The key of the path."""
         return Way(self.hostname, self.address)
 
     def given(self, now: float, trusted: bool) -> None:

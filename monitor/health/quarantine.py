@@ -1,4 +1,4 @@
-"""Which endpoints are left alone, and for how long.
+"""Endpoints that are left alone, and for how long.
 
 Some networks that block a name by the SNI of a TLS handshake afterwards reset or drop everything
 between the same two addresses and the same port for a while, whatever its name: 180 s were measured

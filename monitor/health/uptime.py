@@ -99,7 +99,7 @@ def total(parts: Iterable[Known]) -> Known:
 
 
 def begin_of_window(name: str, now: float) -> int:
-    """Where a window begins that ends now: at the first whole bucket in it."""
+    """The beginning of a window that ends now: at the first whole bucket in it."""
     size = FIVE_MINUTES if name == "24h" else HOUR
     return -(-int(now - WINDOWS[name]) // size) * size
 

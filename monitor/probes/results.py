@@ -203,7 +203,7 @@ class PathResult:
 
     @property
     def way(self) -> Way:
-        """Which path it is."""
+        """The key of the path."""
         return Way(self.hostname, self.address)
 
     @property

@@ -1,4 +1,4 @@
-"""Does TLS come about, with a certificate for the mirror's name? And with another name, or none?"""
+"""TLS handshakes of probes: under the mirror's name, another name, or none."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from monitor.probes.results import TIMED_OUT, Operation, StepResult
 
 
 class Role(StrEnum):
-    """Which question a trial asks of an address and port."""
+    """Question that a trial asks of an address and port."""
 
     target = "target"
     """The mirror's own name, certificate verified."""

@@ -65,7 +65,7 @@ class Database:
 
     @property
     def problem(self) -> str:
-        """Why nothing is written; empty while nothing is known to be wrong."""
+        """The reason for which nothing is written; empty while nothing is known to be wrong."""
         return self.file.problem if self.file is not None else ""
 
     def ensure(self) -> None:

@@ -202,7 +202,7 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str:
-    """When a process began, in the kernel's ticks; empty when there is none (proc(5), stat)."""
+    """Start of a process, in the kernel's ticks (proc(5), stat); empty when there is none."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:

@@ -191,7 +191,7 @@ class OpenFile:
 
 
 def _identity(path: Path) -> Identity | None:
-    """Which file has this name; None: none, or nobody can tell."""
+    """The file that has this name; None: none, or nobody can tell."""
     try:
         found = path.stat()
     except OSError:

@@ -62,7 +62,7 @@ def last_states(session: Session, vantage: str) -> dict[str, Transition]:
 
 
 def last_sample(session: Session, mirror_id: str, vantage: str) -> float | None:
-    """When a mirror was probed last: one look at the key."""
+    """The time of the last probe of a mirror: one look at the key."""
     query = select(func.max(SampleRow.at_ms)).where(
         SampleRow.mirror == mirror_id, SampleRow.vantage == vantage
     )

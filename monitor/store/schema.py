@@ -1,4 +1,4 @@
-"""Which revision the tables are of, and the way to the newest one. All of it blocks.
+"""The revision of the tables, and the way to the newest one. All of it blocks.
 
 The steps are in `migrations/versions/`. All that are missing are taken in one transaction: the
 store is as it was or as it should be, whenever the power fails.

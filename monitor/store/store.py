@@ -139,7 +139,7 @@ class Store:
 
     @property
     def problem(self) -> str:
-        """Why nothing can be written at present; empty while nothing is known to be wrong."""
+        """The reason for which nothing can be written; empty while nothing is known to be wrong."""
         return self._database.problem or self._writer.problem
 
     def record(self, item: Item) -> None:
