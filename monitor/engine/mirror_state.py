@@ -36,6 +36,7 @@ from monitor.store.records import Sample, Transition
 FAILURES, REMEMBERED = 3, 900.0
 """Reports of failed requests in a row that outweigh probes which are answered, and for how long
 (seconds) they are remembered."""
+_UNREACHED = frozenset({"connection_refused", "ip_unreachable", "connect_failed"})
 _UNSEEN = Meaning.of(UNKNOWN)
 
 
@@ -215,6 +216,13 @@ class MirrorState:
         """The content delivery network that a probe shows, or ""."""
         name = self.paths.names.get(path.hostname)
         return cdn_of_path(path, name.chain if name else ())
+
+    @property
+    def may_return(self) -> bool:
+        """True if it is down in a way that can be looked at as often as one likes: it refuses
+        connections or answers errors, and no name is shown to whatever cuts names off."""
+        verdict = self._meaning.verdict
+        return self.is_down and (verdict in _UNREACHED or verdict in REACHED)
 
     @property
     def is_reached(self) -> bool:

@@ -11,10 +11,11 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 from monitor.common.audit import Actor
-from monitor.common.config import MirrorConfig, MonitorConfig
+from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import Tasks, cancelled
 from monitor.diagnosis.classify import is_unanswered
@@ -31,7 +32,7 @@ from monitor.engine.prober import Probe, Prober
 from monitor.engine.publisher import Publisher
 from monitor.engine.reactions import Reactions
 from monitor.engine.recorder import History
-from monitor.engine.scheduler import ProbeTiming, Schedule, paced, stale_after
+from monitor.engine.scheduler import FEW, Next, ProbeTiming, Schedule, paced, stale_after
 from monitor.engine.sni_budget import SniBudget
 from monitor.engine.state_evaluation import StateEvaluation
 from monitor.engine.traffic import TrafficNews
@@ -40,6 +41,9 @@ from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override
 from monitor.probes.capacity import Capacity, NoCapacity
 from monitor.probes.results import NO_ANSWER, PathResult
 from monitor.store.store import Store
+
+QUICK_CONNECT = 1.5
+"""Seconds for TCP to a mirror that is down: a lost SYN is sent again after one."""
 
 
 class Monitor:
@@ -253,18 +257,18 @@ class Monitor:
 
     # A probe cycle
 
-    async def _probe(self, mirror_id: str) -> bool:
+    async def _probe(self, mirror_id: str) -> Next:
         watch = self._watches[mirror_id]
         if watch.rest.holds(self._monotonic()):
             watch.still_there(self._monotonic())
-            return False
+            return Next.usual
         config = self._config
         timing = ProbeTiming.of(config, self._pace)
         try:
-            cycle = await self._cycles.take(watch.paths, config.timeouts, timing)
+            cycle = await self._cycles.take(watch.paths, self._timeouts(watch), timing)
         except NoCapacity:  # callers need all of it: then traffic shows how it is
             watch.still_there(self._monotonic())
-            return True
+            return Next.soon
         if self._anchors and not cycle.probe.meaning.alive:
             await self._anchors.ask()
         await self._hear_of_resolver(cycle.probe)
@@ -273,7 +277,20 @@ class Monitor:
             self._background_checks.run(watch.mirror, cycle.probe.best.way, config)
         checked = await self._cycles.check_others(watch.paths, cycle, config.timeouts, timing)
         self._take_checks(watch, cycle, checked)
-        return soon or watch.wants_another
+        if self._is_returning(watch):
+            return Next.returning
+        return Next.soon if soon or watch.wants_another else Next.usual
+
+    def _is_returning(self, watch: MirrorState) -> bool:
+        """True if the mirror is down in a way that may end at any moment, and few others are."""
+        return watch.may_return and sum(w.is_down for w in self._watches.values()) <= FEW
+
+    def _timeouts(self, watch: MirrorState) -> MonitorTimeouts:
+        """A mirror that is asked often is not waited for as long: it might come back meanwhile."""
+        timeouts = self._config.timeouts
+        if not self._is_returning(watch):
+            return timeouts
+        return replace(timeouts, connect=min(timeouts.connect, QUICK_CONNECT))
 
     async def _hear_of_resolver(self, probe: Probe) -> None:
         """See whether a name that got no answer is the only one."""

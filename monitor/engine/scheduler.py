@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import partial
 
 from monitor.common.config import MonitorConfig
@@ -62,18 +63,36 @@ SOONER = 0.2
 """Share of the interval after which a doubtful result is checked again, at most …"""
 SOONER_AT_MOST = 3.0
 """… these seconds."""
+RETURNING = 1.0
+"""Seconds between two probes of a mirror that is down and may be back at any moment."""
+FEW = 8
+"""Mirrors that are probed so often at once: half of those for which there is room."""
 SUSPECT_GAP = 1.0
 """Seconds between the starts of two probes of a mirror that traffic asks for."""
 
 _NAME = "probe"
 
-Probe = Callable[[str], Awaitable[bool]]
-"""Probes a mirror by its id; True asks for the next probe to come soon."""
+
+class Next(IntEnum):
+    """Haste of the next probe."""
+
+    usual = 0
+    soon = 1
+    """The last result is doubtful."""
+    returning = 2
+    """The mirror is down, and should be seen as soon as it is back."""
 
 
-def pause_before_next(interval: float, soon: bool, share: float) -> float:
+Probe = Callable[[str], Awaitable[Next]]
+"""Probes a mirror by its id, and says when the next probe should come."""
+
+
+def pause_before_next(interval: float, haste: Next, share: float) -> float:
     """Seconds from the start of one probe to the start of the next: `share` of the interval."""
-    return min(interval * SOONER, SOONER_AT_MOST) if soon else interval * share
+    if haste is Next.usual:
+        return interval * share
+    most = RETURNING if haste is Next.returning else SOONER_AT_MOST
+    return min(interval * SOONER, most)
 
 
 def share_of_interval(first: bool, rng: random.Random) -> float:
@@ -89,7 +108,7 @@ class _Turn:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     suspected: bool = False
     suspected_at: float = 0.0
-    soon: bool = False
+    haste: Next = Next.usual
     share: float = 0.0
     started: float = 0.0
 
@@ -160,18 +179,18 @@ class Schedule:
             async with self._slots:
                 turn.started, turn.suspected = self._monotonic(), False
                 self._late(turn.started - due)
-                turn.soon = await self._probed(mirror_id)
+                turn.haste = await self._probed(mirror_id)
             turn.share = share_of_interval(first, self._rng)
             first = False
             await self._wait(turn)
             due = max(self._due(turn), turn.suspected_at if turn.suspected else 0.0)
 
-    async def _probed(self, mirror_id: str) -> bool:
+    async def _probed(self, mirror_id: str) -> Next:
         try:
             return await self._probe(mirror_id)
         except Exception as error:
             self._supervisor.crashed(_NAME, error, f" with {mirror_id}")
-            return False
+            return Next.usual
 
     async def _wait(self, turn: _Turn) -> None:
         while (left := self._due(turn) - self._monotonic()) > 0:
@@ -183,5 +202,5 @@ class Schedule:
                 pass  # a loop's timer may come a little early: look at the clock again
 
     def _due(self, turn: _Turn) -> float:
-        pause = pause_before_next(self._interval, turn.soon, turn.share)
+        pause = pause_before_next(self._interval, turn.haste, turn.share)
         return turn.started + (min(pause, SUSPECT_GAP) if turn.suspected else pause)

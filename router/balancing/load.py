@@ -247,18 +247,24 @@ class Load:
         good = self._good * fade + 1.0
         success = good / (good + self._bad * fade)
         queue = self.waiting + STREAMING * self.streaming
-        share = self.share(now) if self._ramping else self.weight
-        return (latency + self.network) * (queue + 1.0) / (success * success * success * share)
+        good_part = success * success * success * self.weight
+        return (latency + self.network) * (queue + 1.0) / good_part
 
     def share(self, now: float) -> float:
-        """The weight, less while it recovers."""
+        """The weight, less while it recovers: how often it is a candidate. It is no part of the
+        cost, or an idle mirror that recovers would be dearer than every other one and get nothing
+        until it has all but recovered."""
+        return self.weight * self.ramp(now) if self._ramping else self.weight
+
+    def ramp(self, now: float) -> float:
+        """The part of its weight that it has while it recovers, else 1."""
         if not self._ramping:
-            return self.weight
+            return 1.0
         ramp = (now - self._ramp_from) / self._ramp
         if ramp >= 1.0:
             self._ramping = False
-            return self.weight
-        return self.weight * max(FIRST_RAMP, ramp)
+            return 1.0
+        return max(FIRST_RAMP, ramp)
 
     def terms(self, now: float) -> Terms:
         """The cost and its parts."""
@@ -273,7 +279,7 @@ class Load:
             streaming=self.streaming,
             success=good / (good + self._bad * fade),
             weight=self.weight,
-            ramp=self.share(now) / self.weight,
+            ramp=self.ramp(now),
             cost=self.cost(now),
         )
 

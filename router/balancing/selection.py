@@ -98,11 +98,21 @@ def _of_all(
         return accepted[0] if accepted else None
     if len(accepted) == 2:
         first, second = accepted if rng.random() < 0.5 else accepted[::-1]
+        if _sits_out(first, rng, now):
+            return second
+        if _sits_out(second, rng, now):
+            return first
     else:
         first = _drawn(accepted, rng, now)
         accepted.remove(first)
         second = _drawn(accepted, rng, now)
     return cheaper(first, second, now)
+
+
+def _sits_out(candidate: L, rng: random.Random, now: float) -> bool:
+    """True if it recovers, and this request is not of its part."""
+    ramp = candidate.load.ramp(now)
+    return ramp < 1.0 and rng.random() >= ramp
 
 
 def _drawn(accepted: Sequence[L], rng: random.Random, now: float) -> L:

@@ -61,6 +61,8 @@ class _Case:
     granted_at: float = 0.0
     until: float = _NEVER
     successes: int = 0
+    probe_failed: bool = False
+    """True if a probe has failed since it was ejected: then one that does not is news."""
 
 
 class Leases:
@@ -188,17 +190,24 @@ class Leases:
         self, case: _Case, count: int, cause: Cause | None, until: float, now: float
     ) -> None:
         case.standing = Standing(case.standing.mirror, Phase.open, now, until, count, cause)
-        case.lease, case.successes = None, 0
+        case.lease, case.successes, case.probe_failed = None, 0, False
         case.watch.reset()
 
     def probed(self, mirror: str, ok: bool, now: float) -> Standing | None:
         """A probe has ended. It can only show what a connection shows: that the mirror can be
-        reached again; a passing `/v1/models` does not bring back who fails completions."""
+        reached again; a passing `/v1/models` does not bring back who fails completions. But where
+        probes failed too, the first that does not ends the wait for a trial."""
         case = self._cases.get(mirror)
-        if case is None or not self._is_on_trial(case, now):
+        if case is None or case.standing.phase is Phase.closed:
+            return None
+        early = ok and case.probe_failed and case.standing.phase is Phase.open
+        if early:
+            self._begin_trial(case, now)
+        case.probe_failed = case.probe_failed or not ok
+        if not self._is_on_trial(case, now):
             return None
         if case.standing.cause is not Cause.unreachable:
-            return None
+            return case.standing if early else None
         return self._judge(case, ok, now)
 
     def _adopt(self, standing: Standing) -> Standing | None:
@@ -233,9 +242,13 @@ class Leases:
     def _is_on_trial(self, case: _Case, now: float) -> bool:
         standing = case.standing
         if standing.phase is Phase.open and now >= standing.until:
-            case.standing = replace(standing, phase=Phase.trial, since=now)
-            case.successes = 0
+            self._begin_trial(case, now)
         return case.standing.phase is Phase.trial
+
+    @staticmethod
+    def _begin_trial(case: _Case, now: float) -> None:
+        case.standing = replace(case.standing, phase=Phase.trial, since=now)
+        case.successes = 0
 
     def _ended(self, lease: Lease, ok: bool | None, now: float) -> Standing | None:
         """A result that comes too late, or is not of this lease, is ignored."""

@@ -209,8 +209,11 @@ class Attempts:
         taken = self.take(True, True, self._context.clock(), again=False, ready=True)
         if taken is None:
             return
-        opening.cancel()
-        slow.passed_on()
+        if slow.member.late is None:
+            _let_go_on(self._context, opening, slow)
+        else:
+            opening.cancel()
+            slow.passed_on()
         self._opening = None
         self.ended += (Tried(self.mirror, "moved", slow.began, self._context.clock()),)
         self._context.stats.moved()
@@ -594,6 +597,32 @@ class Attempts:
             return
         self._refusals = self._refusals or self._known_refusals()
         self._refusals.learn(failure, upstream.id, now)
+
+
+def _let_go_on(context: WorkerContext, opening: Opening, attempt: Attempt[Upstream]) -> None:
+    """Let a connection be opened though its request has gone elsewhere, so that the next one finds
+    it, or the failure counts; one for each mirror."""
+    upstream = attempt.member
+
+    def opened(_: Upstream, connection: UpstreamConnection, seconds: float) -> None:
+        upstream.late = None
+        attempt.passed_on()
+        upstream.keep(connection, context.wheel.now)
+
+    def failed(failure: Failure, detail: str) -> None:
+        upstream.late = None
+        attempt.failed(failure, context.clock())
+        context.stats.attempt_failed(upstream.id, failure)
+        if TRAITS[failure].blame is not Blame.nobody:
+            context.report_failure(upstream.id)
+
+    def removed() -> None:
+        upstream.late = None
+        opening.cancel()
+        attempt.passed_on()
+
+    upstream.late = removed
+    opening.go_on_for(opened, failed, removed)
 
 
 def _of_account(upstream: Upstream, all_of_them: Iterable[Upstream]) -> list[str]:

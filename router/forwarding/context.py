@@ -191,7 +191,7 @@ class WorkerContext:
         What a young control process has not probed yet is believed to be as it was.
         """
         self.snapshot = snapshot.completed_from(self.snapshot)
-        self.upstreams.learn(self.snapshot)
+        self.upstreams.learn(self.snapshot, self.clock())
         self.metering.offered = self.upstreams.offered
         self.pool.members(self.upstreams)
 

@@ -134,6 +134,10 @@ class Opening:
             self._task.cancel()
             self._vacate()
 
+    def go_on_for(self, opened: Opened, failed: Failed, abort: Callable[[], None]) -> None:
+        """Call these instead: the request has gone elsewhere."""
+        self._opened, self._failed, self._abort = opened, failed, abort
+
     def _vacate(self) -> None:
         """There is no connection: its place is free again."""
         place, self._place = self._place, UNCOUNTED

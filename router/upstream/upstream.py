@@ -8,14 +8,14 @@ peace.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import NamedTuple
 
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.verdicts import ANSWERED, REACHED
-from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override
+from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
 from router.admission.client_address import named_key
 from router.admission.shared_table import Table
 from router.balancing.breaker import Breaker
@@ -105,6 +105,8 @@ class Upstream:
         self._paths = tuple(path.encode() for path in mirror.paths)
         self._takes_any_key = "*" in mirror.client_keys
         self._idle: deque[UpstreamConnection] = deque()
+        self.late: Callable[[], None] | None = None
+        """Ends the opening of a connection that no request waits for any more, if there is one."""
         self._take(health, quarantine)
 
     def __repr__(self) -> str:
@@ -115,10 +117,14 @@ class Upstream:
         """Requests on it."""
         return self.load.in_flight
 
-    def see(self, health: MirrorHealth, quarantine: Mapping[str, float] = NOBODY) -> None:
-        """Take what is known of the mirror now, and which endpoints are held until when."""
-        if health is not self.health or quarantine != self._quarantine:
-            self._take(health, quarantine)
+    def see(self, health: MirrorHealth, quarantine: Mapping[str, float], now: float) -> None:
+        """Take what is known of the mirror now, and which endpoints are held until when. One that
+        was down begins with a small share."""
+        if health is self.health and quarantine == self._quarantine:
+            return
+        if self.health.state is State.down and health.in_rotation:
+            self.load.recover(now)
+        self._take(health, quarantine)
 
     def _take(self, health: MirrorHealth, quarantine: Mapping[str, float]) -> None:
         self.health = health
@@ -184,6 +190,13 @@ class Upstream:
             connection.leave()
             return
         connection.release()
+        self.keep(connection, now)
+
+    def keep(self, connection: UpstreamConnection, now: float) -> None:
+        """Keep a connection that nobody uses for the next request."""
+        if self.removed:
+            connection.leave()
+            return
         connection.idle_since = now
         self._idle.append(connection)
         if len(self._idle) > MAX_IDLE:
@@ -205,6 +218,8 @@ class Upstream:
         """The mirror is no longer wanted: nothing new begins, what runs may end."""
         self.removed = True
         self.close_idle()
+        if self.late is not None:
+            self.late()
 
 
 MOST_OFFERED = 10_000
@@ -251,12 +266,12 @@ class Upstreams:
             self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record, gate)
         for upstream in old.values():
             upstream.remove()
-        self.learn(snapshot)
+        self.learn(snapshot, now)
 
-    def learn(self, snapshot: HealthSnapshot) -> None:
-        """Take a new health snapshot."""
+    def learn(self, snapshot: HealthSnapshot, now: float) -> None:
+        """Take a new health snapshot; `now` is on the clock of loads."""
         for upstream in self:
-            upstream.see(snapshot.of(upstream.id), snapshot.quarantine)
+            upstream.see(snapshot.of(upstream.id), snapshot.quarantine, now)
             if not (upstream.mirror.enabled and upstream.health.wish is Override.use):
                 upstream.close_idle()
         self._compare_lists()

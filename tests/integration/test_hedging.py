@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -16,15 +17,19 @@ from tests.testkit.wait import wait_until_async as wait_until
 def deaf_port() -> Iterator[int]:
     """A port whose backlog is full: a connection to it never completes."""
     with contextlib.ExitStack() as stack:
-        deaf = stack.enter_context(socket.socket())
-        deaf.bind(("127.0.0.1", 0))
-        deaf.listen(0)
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                filler.connect(deaf.getsockname())
-        yield deaf.getsockname()[1]
+        yield _fill(stack.enter_context(socket.socket()), stack)
+
+
+def _fill(deaf: socket.socket, stack: contextlib.ExitStack) -> int:
+    """Listen, and fill the backlog; the port."""
+    deaf.bind(("127.0.0.1", 0))
+    deaf.listen(0)
+    for _ in range(3):
+        filler = stack.enter_context(socket.socket())
+        filler.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            filler.connect(deaf.getsockname())
+    return int(deaf.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -49,3 +54,67 @@ async def test_a_request_moves_to_a_ready_connection(request_bytes: bytes, moves
                 first = ("a", "moved" if moves else "connect")
                 assert [(t.mirror, t.outcome) for t in kept.tried] == [first, ("b", "success")]
                 await wait_until(lambda: road.in_flight == 0, what="nothing is in flight")
+
+
+async def _moved(road: Road) -> None:
+    assert (await road.ask(get())).status == 200, "now one is ready"
+    assert (await road.ask(post())).status == 200
+    assert road.totals.get("mirrorgate_requests_moved") == 1
+
+
+def _tables(port: int, ready: ScriptedMirror) -> list[dict[str, Any]]:
+    slow = {"id": "a", "url": f"http://127.0.0.1:{port}", "addresses": ["127.0.0.1"]}
+    return [{**slow, "paths": ["/v1/chat/"], "priority": 0}, ready.table(priority=1)]
+
+
+PRIORITY = {"balance": {"policy": "priority"}}
+
+
+async def test_a_connection_that_a_request_did_not_wait_for_counts_when_it_fails() -> None:
+    with deaf_port() as port:
+        async with ScriptedMirror(answering(OK), "b") as ready:
+            router = {**PRIORITY, "timeouts": {"connect": "900ms"}}
+            async with Road(_tables(port, ready), router) as road:
+                await _moved(road)
+                assert road.suspected == []
+                await wait_until(lambda: road.suspected == ["a"], what="control to hear of it")
+                assert road.totals.get("mirrorgate_attempts", ("a", "connect")) == 1
+                upstream = next(u for u in road.context.upstreams if u.id == "a")
+                assert upstream.watch.failed_last
+                assert road.in_flight == 0
+
+
+async def test_a_connection_that_a_request_did_not_wait_for_is_there_for_the_next_one() -> None:
+    with contextlib.ExitStack() as stack:
+        deaf = stack.enter_context(socket.socket())
+        port = _fill(deaf, stack)
+        async with ScriptedMirror(answering(OK), "b") as ready:
+            router = {
+                **PRIORITY,
+                "timeouts": {"connect": "9s"},
+            }  # a SYN is sent again after 1 and 3
+            async with Road(_tables(port, ready), router) as road:
+                await _moved(road)
+                upstream = next(u for u in road.context.upstreams if u.id == "a")
+                deaf.setblocking(False)
+
+                def accepted() -> bool:
+                    with contextlib.suppress(BlockingIOError):
+                        stack.enter_context(deaf.accept()[0])
+                    return upstream.has_idle
+
+                assert not upstream.has_idle
+                await wait_until(accepted, what="the connection")
+                assert (road.in_flight, upstream.late) == (0, None)
+                assert upstream.breaker.closed
+                assert not upstream.watch.failed_last
+
+
+async def test_a_connection_that_nobody_waits_for_ends_with_its_mirror() -> None:
+    with deaf_port() as port:
+        async with ScriptedMirror(answering(OK), "b") as ready:
+            async with Road(_tables(port, ready), PRIORITY) as road:
+                await _moved(road)
+                assert road.in_flight == 1
+                road.context.configure(road.config([ready.table()]), road.context.snapshot)
+                assert road.in_flight == 0

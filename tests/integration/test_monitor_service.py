@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from monitor.common.audit import Actor
-from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
+from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts, SniConfig
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES
 from monitor.diagnosis.classify import judge
@@ -215,6 +215,25 @@ async def test_a_failing_mirror_goes_down_and_comes_back(setup):
     await setup.store.flush()
     states = [change.state for change in await setup.transitions("hk", 9)]
     assert states == [State.up, State.down, State.up]
+
+
+async def test_a_mirror_that_is_down_is_asked_often_and_so_is_back_soon(setup):
+    """With an interval that would let nobody wait for it."""
+    setup.prober.says["hk"] = REFUSED
+    await setup.start(MonitorConfig(interval=3600, fall=1))
+    await setup.until("hk", State.down)
+    await setup.probes_more("hk", 2)
+    setup.prober.says["hk"] = GOOD
+    await setup.until("hk", State.up)
+    assert setup.prober.count["us"] == 1
+
+
+async def test_a_name_that_was_cut_off_is_not_shown_more_often_because_it_is_down(setup):
+    setup.prober.says["hk"] = result(Operation.tls_handshake, "eof_error")
+    await setup.start(MonitorConfig(interval=3600, fall=1, sni=SniConfig(control=())))
+    await setup.until("hk", State.down)
+    (watch,) = [w for w in setup.monitors[-1][0]._watches.values() if w.mirror.id == "hk"]
+    assert not watch.may_return
 
 
 async def test_a_real_mirror_is_seen_down_within_three_intervals(setup, start_mirror):

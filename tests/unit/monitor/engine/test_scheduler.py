@@ -14,7 +14,7 @@ import pytest
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.timing import NORMAL
 from monitor.engine.anchors import Anchors
-from monitor.engine.scheduler import pause_before_next, share_of_interval
+from monitor.engine.scheduler import Next, pause_before_next, share_of_interval
 from monitor.probes.connect import MAX_ADDRESSES, resolve_host, usable
 from monitor.probes.failures import failure_of
 from monitor.probes.http import MAX_BODY, MAX_HEAD, NotHttp, ResponseReader, request_head
@@ -166,10 +166,12 @@ def test_the_end_of_the_stream_ends_only_a_response_without_a_length():
 
 
 def test_a_doubtful_result_is_checked_again_soon():
-    assert pause_before_next(15.0, soon=True, share=1.2) == 3.0
-    assert pause_before_next(60.0, soon=True, share=1.2) == 3.0
-    assert pause_before_next(1.0, soon=True, share=1.2) == 0.2
-    assert pause_before_next(15.0, soon=False, share=1.2) == 18.0
+    assert pause_before_next(15.0, Next.soon, share=1.2) == 3.0
+    assert pause_before_next(60.0, Next.soon, share=1.2) == 3.0
+    assert pause_before_next(1.0, Next.soon, share=1.2) == 0.2
+    assert pause_before_next(15.0, Next.usual, share=1.2) == 18.0
+    assert pause_before_next(15.0, Next.returning, share=1.2) == 1.0
+    assert pause_before_next(1.0, Next.returning, share=1.2) == 0.2
 
 
 def test_probes_are_jittered_and_spread_after_the_start():

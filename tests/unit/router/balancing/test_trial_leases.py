@@ -280,6 +280,17 @@ def test_probes_bring_back_only_who_could_not_be_reached(machine: Machine) -> No
     assert machine.standing("b").phase is Phase.trial, "only its traffic can show that"
 
 
+def test_a_probe_that_fails_no_more_ends_the_wait_for_a_trial(machine: Machine) -> None:
+    machine.fail("w0", "a", Failure.connect, 3)
+    machine.fail("w0", "b", Failure.server_error, 5)
+    machine.deliver()
+    for name in "ab":
+        assert machine.leases.probed(name, False, machine.now) is None
+    words = [machine.leases.probed(name, True, machine.now) for name in "aabb"]
+    told = [word and word.phase for word in words]
+    assert told == [Phase.trial, Phase.closed, Phase.trial, None], "b needs a request"
+
+
 def test_a_failed_probe_ejects_the_unreachable_again(machine: Machine) -> None:
     machine.fail("w0", "a", Failure.connect, 3)
     machine.deliver()

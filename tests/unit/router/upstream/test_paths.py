@@ -101,7 +101,7 @@ def test_a_mirror_whose_paths_are_all_held_is_available_again_in_time() -> None:
     health = MirrorHealth("a", State.up, paths=(path("own.test", "192.0.2.1"),))
     upstream = Upstream(MIRROR, health)
     seen = [upstream.available]
-    upstream.see(health, {"192.0.2.1:8443": 50.0})
+    upstream.see(health, {"192.0.2.1:8443": 50.0}, 0.0)
     seen.append(upstream.available)
     for now in (49.0, 50.0):
         upstream.settle(now)
@@ -115,13 +115,23 @@ def test_a_mirror_that_refuses_its_own_key_lends_it_no_more_but_takes_others() -
     mirror = replace(MIRROR, api_key="sk-own")
     upstream = Upstream(mirror, MirrorHealth("a", State.up))
     lent = [upstream.lends_key]
-    upstream.see(MirrorHealth("a", State.up, key_refused=True, weight=0.2))
+    upstream.see(MirrorHealth("a", State.up, key_refused=True, weight=0.2), {}, 0.0)
     lent.append(upstream.lends_key)
     assert lent == [True, False]
     assert upstream.takes_key(b"sk-caller")
     assert upstream.load.weight == 0.2
-    upstream.see(MirrorHealth("a", State.up, weight=0.5, freezes_streams=True))
+    upstream.see(MirrorHealth("a", State.up, weight=0.5, freezes_streams=True), {}, 0.0)
     assert upstream.load.weight == 0.5 * FREEZING
+
+
+@pytest.mark.parametrize(
+    ("before", "share"), [(State.down, 0.1), (State.unknown, 1.0), (State.degraded, 1.0)]
+)
+def test_a_mirror_that_was_down_begins_with_a_small_share(before: State, share: float) -> None:
+    upstream = Upstream(MIRROR, MirrorHealth("a", before))
+    upstream.see(MirrorHealth("a", State.up), {}, 100.0)
+    assert upstream.load.share(100.0) == share
+    assert upstream.load.share(130.0) == 1.0
 
 
 class Clock:
