@@ -95,7 +95,10 @@ def _here(each: Mapping[str, Any]) -> str:
         why = f"rate limited for {roughly(each['limited_seconds'])}"
     keys = each["keys_limited"]
     limited = f"rate limited for {keys} key{'s' if keys > 1 else ''}" if keys else ""
-    return ", ".join(part for part in (why, limited) if part) or "yes"
+    last = "the last resort" if why == "down" and each["fallback_rank"] else ""
+    kinds = each["refusals"]
+    refuses = f"refuses {kinds} kind{'s' if kinds > 1 else ''} of requests" if kinds else ""
+    return ", ".join(part for part in (why, last, limited, refuses) if part) or "yes"
 
 
 def _fits(mirror: Mapping[str, Any], console: Console) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from router.balancing.refusals import FIRST_WAIT, MOST_KEYS
+from tests.integration.test_key_outages import CALLERS, KEY, issue, violations, with_key
+from tests.testkit.hostile_modes import SWITCHED, UPGRADE
 from tests.testkit.passing import PassingTime
 from tests.testkit.road import (
     OK,
@@ -78,6 +80,7 @@ async def mirrors(
 ) -> AsyncIterator[tuple[Road, Seen]]:
     """A plane that asks mirrors in the order of their names, and what each of them was asked."""
     seen: Seen = {name: [] for name in answers}
+    callers = more.pop("callers", {})
     async with AsyncExitStack() as stack:
         tables = []
         for place, (name, answer) in enumerate(answers.items()):
@@ -85,7 +88,7 @@ async def mirrors(
             mirror = await stack.enter_async_context(ScriptedMirror(script, name))
             tables.append(mirror.table(priority=place, **more))
         clocks: dict[str, Any] = {"wheel": time.wheel, "clock": time.now} if time else {}
-        yield await stack.enter_async_context(Road(tables, FIRST, **clocks)), seen
+        yield await stack.enter_async_context(Road(tables, {**FIRST, **callers}, **clocks)), seen
 
 
 def _noting(answer: bytes | Script, seen: list[bytes]) -> Script:
@@ -329,3 +332,61 @@ async def test_mirrors_of_one_account_share_its_limits() -> None:
         answer = await road.ask(chat())
         assert (answer.status, answer["retry-after"]) == (429, "7")
         assert counts(seen) == [1, 0]
+
+
+async def test_a_websocket_goes_to_another_mirror_too() -> None:
+    async def switching(reader, writer) -> None:
+        await read_request(reader)
+        writer.write(SWITCHED + b"\x81\x02hi")
+
+    async with mirrors({"a": NO_KEY, "b": switching}) as (road, seen):
+        for _ in range(2):
+            client = await road.send(get("/v1/realtime", *UPGRADE))
+            assert (await client.head())[0] == 101
+            assert await client.reader.readexactly(4) == b"\x81\x02hi"
+            await client.close()
+        assert counts(seen) == [1, 0]
+
+
+LENDS: dict[str, Any] = {"api_key": "sk-mirror", "client_keys": ["sk-*"]}
+
+
+@pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
+@pytest.mark.parametrize("refusal", [NO_MODEL, NO_PATH, ONE_API], ids=["model", "path", "One API"])
+async def test_who_is_lent_a_mirrors_key_goes_elsewhere_too(refusal: bytes, key: str) -> None:
+    asked = with_key(key).replace(b"Content-Length: 2", b"Content-Length: %d" % len(BODY))
+    asked = asked.removesuffix(b"{}") + BODY
+    answers = {"a": refusal, "b": OK}
+    async with mirrors(answers, callers=CALLERS, **LENDS) as (road, seen):
+        issue(road)
+        assert [(await road.ask(asked)).status for _ in range(3)] == [200] * 3
+        assert counts(seen) == [1, 3]
+        assert road.refused == [], "its key is not to blame"
+
+
+@pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
+async def test_who_is_lent_keys_gets_the_first_refusal_when_all_say_so(key: str) -> None:
+    asked = with_key(key).replace(b"Content-Length: 2", b"Content-Length: %d" % len(BODY))
+    asked = asked.removesuffix(b"{}") + BODY
+    answers = {"a": NO_MODEL, "b": saying(404, "model_not_found", "another one")}
+    async with mirrors(answers, callers=CALLERS, **LENDS) as (road, seen):
+        issue(road)
+        told = [await road.ask(asked) for _ in range(2)]
+        assert [(answer.status, answer.error["message"]) for answer in told] == [(404, "no")] * 2
+        assert counts(seen) == [2, 1]
+        assert (road.in_flight, violations(road)) == (0, [])
+
+
+async def test_an_overloaded_mirror_that_says_more_later_is_left_at_once() -> None:
+    async def slowly(reader, writer) -> None:
+        await read_request(reader)
+        writer.write(OVERLOADED)
+        await asyncio.Event().wait()
+
+    async with mirrors({"a": slowly, "b": OK}) as (road, _):
+        answer = await road.ask(chat())
+        assert answer["x-mirrorgate-mirror"] == "b"
+        assert road.suspected == ["a"]
+
+
+OVERLOADED = b"HTTP/1.1 503 X\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"

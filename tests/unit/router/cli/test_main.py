@@ -556,6 +556,8 @@ SEEN = {
     "breaker": {"phase": "closed", "cause": None, "seconds_left": 0, "has_lease": False},
     "limited_seconds": 65.0,
     "keys_limited": 2,
+    "refusals": 3,
+    "fallback_rank": 0,
 }
 TAKES = {"callers_keys": "all", "own_key": "lent", "priority": 0, "paths": [], "models": ["a", "b"]}
 EXPLAINED = {
@@ -568,7 +570,7 @@ EXPLAINED = {
             "in_rotation": True,
             "ejection": None,
             "takes": TAKES,
-            "workers": {"0": SEEN, "2": {**SEEN, "why_not": "", "keys_limited": 0}},
+            "workers": {"0": SEEN, "2": {**SEEN, "why_not": "", "keys_limited": 0, "refusals": 0}},
         },
         {
             "id": "jp",
@@ -608,7 +610,7 @@ def test_explain_shows_a_row_for_each_mirror_and_worker(
     assert (code, err) == (0, "worker 1 did not answer within a second\n")
     _, _, first, second, third, _, _, fits, other = out.splitlines()
     assert first.split()[:3] == ["hk", "yes", "0"]
-    assert "rate limited for 1m 5s, rate limited for 2 keys" in first
+    assert "rate limited for 1m 5s, rate limited for 2 keys, refuses 3 kinds" in first
     assert "2.512" in first
     assert second.split()[:3] == ["2", "yes", "2.512"]
     assert third.startswith("jp  no (ejected, failing, on trial)")
