@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.proxies.base import Proxy, first_line
-from tests.testkit.process import REPOSITORY
+from tests.testkit.processes import REPOSITORY
 
 
 def facts(proxies: Iterable[Proxy]) -> dict[str, str]:

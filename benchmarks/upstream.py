@@ -13,7 +13,7 @@ from benchmarks.requests import MODELS, reply
 from benchmarks.workloads import Workload
 from tests.testkit.certs import Authority, Leaf
 from tests.testkit.ports import free_port
-from tests.testkit.process import Process, python_environment
+from tests.testkit.processes import Process, python_environment
 
 START_TIMEOUT = 20.0
 

@@ -14,7 +14,7 @@ from tests.e2e.clients.entrance import Entrance
 from tests.testkit.certs import Authority
 from tests.testkit.farm import Farm, TlsMirror, config_for
 from tests.testkit.instance import Instance
-from tests.testkit.mirror import PretendMirror
+from tests.testkit.mirror.server import PretendMirror
 from tests.testkit.postgresql import PostgresqlServer
 from tests.testkit.programs import summary
 
@@ -58,7 +58,7 @@ LONGEST = (
     "e2e/test_secrets_issued.py",
     "e2e/test_secrets_quoted.py",
     "e2e/test_ledger.py",
-    "e2e/test_keys_road.py",
+    "e2e/test_keys_carriers.py",
     "integration/test_testkit_netns.py",
     "integration/test_tunnel_ends.py",
     "integration/test_malformed_requests.py",

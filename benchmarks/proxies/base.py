@@ -19,7 +19,7 @@ from benchmarks.cores import Cores, pinned
 from benchmarks.requests import CHAT_PATH, chat_body, headers
 from benchmarks.workloads import Workload
 from tests.testkit.ports import free_ports
-from tests.testkit.process import Process
+from tests.testkit.processes import Process
 from tests.testkit.wait import NotReached, wait_until
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from benchmarks.proxies.base import Proxy, Running, Setting
 from benchmarks.workloads import Workload
-from tests.testkit.process import python_environment
+from tests.testkit.processes import python_environment
 
 
 class Direct(Proxy):

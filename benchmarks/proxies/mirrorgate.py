@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from benchmarks.proxies.base import Proxy, Setting
-from tests.testkit.children import children_of
-from tests.testkit.instance import filled
+from tests.testkit.instance import filled, to_toml
 from tests.testkit.ports import HOST, free_ports
-from tests.testkit.process import python_environment
-from tests.testkit.toml import dump
+from tests.testkit.processes import children_of, python_environment
 
 
 class Mirrorgate(Proxy):
@@ -23,7 +21,7 @@ class Mirrorgate(Proxy):
 
     def command(self, setting: Setting, port: int) -> list[str]:
         config = setting.directory / "config.toml"
-        config.write_text(dump(self._config(setting, port)))
+        config.write_text(to_toml(self._config(setting, port)))
         return [sys.executable, "-m", "router", "run", "--config", str(config)]
 
     def environment(self, setting: Setting) -> Mapping[str, str]:

@@ -116,6 +116,10 @@ class Canaries:
         self._first = monotonic() + pace.canary_interval
         self._accounts: dict[str, Account] = {}
 
+    def account(self, mirror_id: str) -> Account:
+        """The tokens of a mirror that has been asked."""
+        return self._accounts[mirror_id]
+
     def forget(self, mirror_id: str) -> None:
         """The mirror is gone; whoever comes under its name waits as after a start."""
         if mirror_id in self._accounts:

@@ -45,6 +45,11 @@ class Limits:
         """Places that this worker's requests have."""
         return self._table.held
 
+    @property
+    def waiting(self) -> int:
+        """Requests that are looked at again in a moment."""
+        return self._waiting
+
     def configure(self, config: LimitsConfig) -> None:
         """Take new settings; what is open stays counted."""
         self._config = config

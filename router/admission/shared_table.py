@@ -45,14 +45,15 @@ ROWS = 1 << 16
 """Keys that are known at once; a row with nothing open is given away, the best rested first."""
 WAYS = 16
 _BUCKETS = ROWS // WAYS
-_STRIPES = 1024
+STRIPES = 1024
+"""Locks, each of several buckets."""
 KEY = 16
 """Bytes of a key."""
 _STAMPS, _KEYS = 64, 4096
 """Between these, behind what places are drawn by, the moments of `Table.stamp_of`."""
 _TIMES = _KEYS + ROWS * KEY
 _LOCKS = _TIMES + ROWS * 16
-_COUNTS = _LOCKS + _STRIPES * SIZE
+_COUNTS = _LOCKS + STRIPES * SIZE
 _MASK = (1 << 128) - 1
 _SHIFT = 128 - (_BUCKETS - 1).bit_length()
 _MOST = 0xFFFF
@@ -92,7 +93,7 @@ def create(columns: int) -> int:
     with mmap.mmap(fd, _COUNTS) as memory:
         memory[:16] = (secrets.randbits(128) | 1).to_bytes(16, "little")
         address, anchor = address_of(memory, _LOCKS)
-        make_locks(address, _STRIPES)
+        make_locks(address, STRIPES)
         del anchor
     return fd
 
@@ -180,6 +181,10 @@ class Table:
     def held(self) -> int:
         """Places that this worker holds."""
         return sum(self._counts[self._own : self._own + ROWS]) + self._privately
+
+    def lock_of(self, key: bytes) -> int:
+        """The address of the lock under which a key is counted."""
+        return (self._spots.get(key) or self._spot(key)).lock
 
     def acquire(self, key: bytes, limit: int) -> int:
         """A place among at most `limit` over all workers, to be given back; TOO_MANY if none."""
@@ -383,7 +388,7 @@ class Table:
         if len(self._spots) >= _REMEMBERED:
             self._spots.clear()
         bucket = (int.from_bytes(key, "little") * self._factor & _MASK) >> _SHIFT
-        spot = self._spots[key] = _Spot(bucket, self._locks + bucket % _STRIPES * SIZE)
+        spot = self._spots[key] = _Spot(bucket, self._locks + bucket % STRIPES * SIZE)
         return spot
 
     def _look_up(self, spot: _Spot, key: bytes, now: float) -> int:

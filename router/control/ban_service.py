@@ -68,6 +68,11 @@ class BanService:
         self._judge = BanPolicy(BanConfig())
         self.configure(LimitsConfig(), RouterConfig())
 
+    @property
+    def settled(self) -> bool:
+        """True if nothing that was heard waits for a decision."""
+        return not self._offences and not self._woken.is_set()
+
     def configure(self, limits: LimitsConfig, router: RouterConfig) -> None:
         """Take new settings; what was heard is kept."""
         self._config = limits.ban

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.testkit.asking import ask
+from tests.testkit.http_client import ask
 from tests.testkit.instance import Config, Instance
 from tests.testkit.ports import HOST, free_port
 from tests.testkit.wait import wait_until

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.banned import CONNECTIONS, RATE, course
+from tests.scenarios.failing_mirrors import CONNECTIONS, RATE, overload
 
 pytestmark = pytest.mark.e2e
 
 
 async def test_beside_others_it_gets_what_it_bears_and_everybody_is_served(tmp_path: Path):
-    seen = await course(tmp_path / "instance", generous=2, seconds=6.0)
+    seen = await overload(tmp_path / "instance", generous=2, seconds=6.0)
     assert seen.strict.banned == ""
     assert seen.strict.most_connections <= CONNECTIONS
     assert seen.strict.most_in_a_second <= RATE
@@ -19,7 +19,7 @@ async def test_beside_others_it_gets_what_it_bears_and_everybody_is_served(tmp_p
 
 
 async def test_alone_it_is_asked_as_much_as_it_bears_and_the_rest_are_told(tmp_path: Path):
-    seen = await course(tmp_path / "instance", generous=0, seconds=6.0)
+    seen = await overload(tmp_path / "instance", generous=0, seconds=6.0)
     assert seen.strict.banned == ""
     assert seen.lost == []
     told = [one for one in seen.ended if one.outcome == "error"]
@@ -29,5 +29,5 @@ async def test_alone_it_is_asked_as_much_as_it_bears_and_the_rest_are_told(tmp_p
 
 
 async def test_it_does_ban_whoever_does_not_know_its_limits(tmp_path: Path):
-    seen = await course(tmp_path / "instance", generous=1, seconds=6.0, limited=False)
+    seen = await overload(tmp_path / "instance", generous=1, seconds=6.0, limited=False)
     assert seen.strict.banned

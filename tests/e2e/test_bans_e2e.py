@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from tests.testkit.asking import ask, chat
 from tests.testkit.certs import Authority
 from tests.testkit.farm import Farm
+from tests.testkit.http_client import ask, chat
 from tests.testkit.instance import Instance
-from tests.testkit.page import all_up, nodes
+from tests.testkit.instance_output import all_up, nodes
+from tests.testkit.instance_processes import connections_to_all_workers, status_on
 from tests.testkit.ports import free_port
 from tests.testkit.wait import wait_until
-from tests.testkit.workers import connections_to_all_workers, status_on
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +52,7 @@ def test_a_ban_holds_on_every_worker_at_once_is_told_properly_and_can_be_lifted(
     with connections_to_all_workers(instance, BANNED) as kept:
         added = ("bans", "add", BANNED, "--for", "1h", "--reason", "too many streams", "--json")
         instance.command(*added, check=True)
-        for each in kept:
+        for each in kept.values():
             _wait_until_refused(instance, each)
     answer = chat(instance.base_url, source=BANNED)
     assert answer.headers["content-type"].startswith("application/json")

@@ -12,12 +12,12 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.testkit.asking import CHAT
 from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import RST, Residual, Rule, exactly
 from tests.testkit.certs import Authority
+from tests.testkit.http_client import CHAT
 from tests.testkit.instance import Config, Instance
-from tests.testkit.mirror import TEST_KEY, PretendMirror
+from tests.testkit.mirror.server import TEST_KEY, PretendMirror
 from tests.testkit.wait import wait_until_async
 
 pytestmark = pytest.mark.e2e

@@ -9,8 +9,8 @@ import pytest
 
 from tests.e2e.clients.curl import Curl
 from tests.e2e.clients.entrance import Entrance
-from tests.testkit.mirror_behaviour import Seen
-from tests.testkit.payload import payload, sha256_of
+from tests.testkit.mirror.behaviour import Seen
+from tests.testkit.mirror.payload import payload, sha256_of
 
 pytestmark = pytest.mark.e2e
 

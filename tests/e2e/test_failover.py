@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.testkit.asking import chat
+from tests.scenarios.mirror_kills import INTERVAL, kill_and_revive
 from tests.testkit.certs import Authority
-from tests.testkit.failover import INTERVAL, kill_and_revive
+from tests.testkit.closed_loop_load import SteadyLoad
 from tests.testkit.farm import Farm
-from tests.testkit.load import SteadyLoad
-from tests.testkit.page import all_up, states
+from tests.testkit.http_client import chat
+from tests.testkit.instance_output import all_up, states
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e

@@ -12,8 +12,8 @@ import pytest
 
 from tests.e2e.clients.failing import Ended, with_node, with_python
 from tests.testkit.instance import Instance
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
 
 pytestmark = pytest.mark.e2e
 

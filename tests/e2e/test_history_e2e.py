@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import StartInstance
-from tests.testkit.deaths import kill_control
 from tests.testkit.instance import Instance
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.instance_processes import kill_control
+from tests.testkit.mirror.process import MirrorProcess
 from tests.testkit.postgresql import PostgresqlServer
 from tests.testkit.wait import wait_until
 

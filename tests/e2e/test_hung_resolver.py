@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.testkit.asking import chat
+from tests.testkit.http_client import chat
 from tests.testkit.instance import Instance
-from tests.testkit.process import REPOSITORY
+from tests.testkit.processes import REPOSITORY
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e

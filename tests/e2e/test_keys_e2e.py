@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from router.admission.credentials import looks_issued
-from tests.testkit.asking import ask
+from tests.testkit.http_client import ask
 from tests.testkit.instance import Instance
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from router.admission.credentials import new_key
-from tests.testkit.asking import Answer, chat
+from tests.testkit.http_client import Answer, chat
 from tests.testkit.instance import Instance
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit import ledger
+from tests.scenarios import metered_calls as ledger
+from tests.scenarios.metered_calls import Callers
 from tests.testkit.instance import Instance
-from tests.testkit.ledger import Callers
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.mirror.process import MirrorProcess
 
 pytestmark = pytest.mark.e2e
 

@@ -26,14 +26,14 @@ import openai
 import pytest
 
 from router.admission.credentials import SECRET_LENGTH, checksum
-from tests.testkit.asking import CHAT, Answer, ask, connection
+from tests.testkit.http_client import CHAT, Answer, ask, connection
 from tests.testkit.instance import Instance
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.instance_output import all_up
+from tests.testkit.instance_processes import worker_of
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
 from tests.testkit.mmdb import write_mmdb
-from tests.testkit.page import all_up
 from tests.testkit.wait import wait_until
-from tests.testkit.workers import worker_of
 
 pytestmark = pytest.mark.e2e
 

@@ -7,20 +7,20 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.testkit.asking import ask, chat
 from tests.testkit.certs import Authority
-from tests.testkit.deaths import (
+from tests.testkit.closed_loop_load import SteadyLoad
+from tests.testkit.farm import Farm
+from tests.testkit.http_client import ask, chat
+from tests.testkit.instance import Instance
+from tests.testkit.instance_output import metric
+from tests.testkit.instance_processes import (
+    connections_to_all_workers,
     kill_control,
     kill_worker,
-    runs,
+    streams_on_all_workers,
 )
-from tests.testkit.farm import Farm
-from tests.testkit.instance import Instance
-from tests.testkit.load import SteadyLoad
-from tests.testkit.page import metric
-from tests.testkit.sockets import can_bind
+from tests.testkit.processes import can_bind, runs
 from tests.testkit.wait import wait_until
-from tests.testkit.workers import connections_to_all_workers, streams_on_all_workers
 
 pytestmark = pytest.mark.e2e
 

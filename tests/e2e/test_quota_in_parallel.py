@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from router.wire.chunked import LAST_CHUNK, chunk
-from tests.testkit import ledger
+from tests.scenarios import metered_calls as ledger
 from tests.testkit.instance import Instance
-from tests.testkit.road import ScriptedMirror, read_request
+from tests.testkit.raw_http import ScriptedMirror, read_request
 from tests.testkit.wait import wait_until_async
 
 pytestmark = pytest.mark.e2e

@@ -5,14 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.testkit.asking import ask, chat
 from tests.testkit.certs import Authority
-from tests.testkit.deaths import kill_control, kill_worker
+from tests.testkit.closed_loop_load import SteadyLoad
 from tests.testkit.farm import Farm
+from tests.testkit.http_client import OpenStream, ask, chat
 from tests.testkit.instance import Config, Instance
-from tests.testkit.load import SteadyLoad
-from tests.testkit.page import all_up, metric, nodes
-from tests.testkit.streams import OpenStream
+from tests.testkit.instance_output import all_up, metric, nodes
+from tests.testkit.instance_processes import kill_control, kill_worker
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e

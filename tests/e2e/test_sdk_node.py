@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients.entrance import UPLOAD_BYTES, Entrance
-from tests.testkit.node import linked
+from tests.e2e.clients.node import linked
 from tests.testkit.programs import require
 
 JOURNEY = Path(__file__).parent / "clients" / "journey.mjs"

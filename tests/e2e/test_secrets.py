@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.asking import Answer, ask, chat
-from tests.testkit.deaths import kill_worker
+from tests.testkit.http_client import Answer, OpenStream, ask, chat
 from tests.testkit.instance import Config, Instance
-from tests.testkit.mirror_process import MirrorProcess
-from tests.testkit.page import states
-from tests.testkit.streams import OpenStream
-from tests.testkit.traces import traces
+from tests.testkit.instance_output import states, traces
+from tests.testkit.instance_processes import kill_worker
+from tests.testkit.mirror.process import MirrorProcess
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e

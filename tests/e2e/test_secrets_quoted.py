@@ -4,11 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.asking import chat
+from tests.testkit.http_client import chat
 from tests.testkit.instance import Instance
-from tests.testkit.mirror_process import MirrorProcess
-from tests.testkit.page import nodes
-from tests.testkit.traces import traces
+from tests.testkit.instance_output import nodes, traces
+from tests.testkit.mirror.process import MirrorProcess
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e

@@ -13,12 +13,12 @@ import pytest
 
 from router.admission.credentials import new_key
 from router.process.last_lists import LastLists
-from tests.testkit.asking import Answer, ask, chat
-from tests.testkit.deaths import control_pid
+from tests.testkit.http_client import Answer, ask, chat
 from tests.testkit.instance import Instance
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
-from tests.testkit.process import REPOSITORY
+from tests.testkit.instance_processes import control_pid
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
+from tests.testkit.processes import REPOSITORY
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e

@@ -9,8 +9,7 @@ import pytest
 from aiohttp import web
 
 from dashboard.public.app import build_public_app
-from tests.testkit.dashboard_data import NOW, FakeSources
-from tests.testkit.dashboard_server import serving
+from tests.testkit.dashboard import NOW, FakeSources, serving_at
 from tests.testkit.programs import require
 
 QUIET = (
@@ -30,8 +29,8 @@ PAGES = ("/", "/nodes/jp", "/banned", "/docs", "/nowhere")
 
 @pytest.fixture
 async def address():
-    async with serving(build_public_app(FakeSources(), lambda: NOW)) as client:
-        yield str(client._base_url).rstrip("/")
+    async with serving_at(build_public_app(FakeSources(), lambda: NOW)) as url:
+        yield url
 
 
 async def browse(chromium: str, folder: Path, *arguments: str) -> tuple[str, str]:
@@ -111,10 +110,9 @@ async def test_the_page_fits_a_phone_and_a_desktop(tmp_path, language):
 
     app.router.add_get("/frames", frames)
     app.on_response_prepare.append(allow_framing)
-    async with serving(app) as client:
-        url = f"{str(client._base_url).rstrip('/')}/frames"
+    async with serving_at(app) as url:
         printed, _ = await browse(
-            chromium, tmp_path, "--dump-dom", "--virtual-time-budget=10000", url
+            chromium, tmp_path, "--dump-dom", "--virtual-time-budget=10000", f"{url}/frames"
         )
     found = re.search(r'<pre id="told">(.+?)</pre>', printed)
     assert found is not None, printed[:2000]

@@ -15,12 +15,12 @@ import pytest
 
 from router.admission import shared_table as tables
 from tests.testkit.instance import Instance
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
-from tests.testkit.page import all_up
-from tests.testkit.process import python_environment
+from tests.testkit.instance_output import all_up
+from tests.testkit.instance_processes import connections_to_all_workers, status_on, worker_of
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
+from tests.testkit.processes import python_environment, status_of
 from tests.testkit.wait import wait_until
-from tests.testkit.workers import connections_to_all_workers, status_on, worker_of
 
 pytestmark = pytest.mark.e2e
 
@@ -46,8 +46,16 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 def _flood(instance: Instance) -> Iterator[None]:
     """One address asks as fast as it can, on connections to all workers."""
     port = instance.base_url.rpartition(":")[2]
-    command = [sys.executable, "-m", "tests.testkit.flood", port, FLOODER, "8"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, env=python_environment()) as flood:
+    command = [sys.executable, "-m", "tests.testkit.http_flood", port, FLOODER, "8"]
+    with subprocess.Popen(
+        [*command, "--pipelined", "16"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        env=python_environment(),
+    ) as flood:
+        assert flood.stdin is not None
+        flood.stdin.write(b"\n")
+        flood.stdin.flush()
         try:
             yield
         finally:
@@ -70,18 +78,14 @@ def _stop_with_a_lock(pids: list[int]) -> int:
         for pid in cycle(pids):
             assert time.monotonic() < deadline, "none was stopped with a lock"
             os.kill(pid, signal.SIGSTOP)
-            while _state(pid) != "T":
+            while (status := status_of(pid)) is None or status.state != "T":
                 pass
-            if pid in (tables.holder_of_lock(fd, lock) for lock in range(tables._STRIPES)):
+            if pid in (tables.holder_of_lock(fd, lock) for lock in range(tables.STRIPES)):
                 break
             os.kill(pid, signal.SIGCONT)
     finally:
         os.close(fd)
     return pid
-
-
-def _state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_a_stopped_worker_with_a_lock_hinders_nobody_and_is_replaced(instance: Instance):
@@ -90,7 +94,7 @@ def test_a_stopped_worker_with_a_lock_hinders_nobody_and_is_replaced(instance: I
         connections_to_all_workers(instance, FLOODER) as its_own,
         _flood(instance),
     ):
-        owners = {each: _owner(instance, each) for each in (*others, *its_own)}
+        owners = {each: _owner(instance, each) for each in (*others.values(), *its_own.values())}
         victim = _stop_with_a_lock([worker.pid for worker in instance.workers()])
         answers = []
         while any(worker.pid == victim for worker in instance.workers()):

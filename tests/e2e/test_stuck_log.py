@@ -6,10 +6,10 @@ import re
 import time
 from pathlib import Path
 
-from tests.testkit.deaths import kill_worker
 from tests.testkit.instance import Instance
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.instance_processes import kill_worker
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
 from tests.testkit.wait import wait_until
 
 LONG = "/v1/models/" + "x" * 480

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from router.wire.websocket import Opcode, frame
-from tests.testkit.hostile_modes import MODES
-from tests.testkit.malformed_cases import GROUPS
+from tests.cases.hostile_responses import MODES
+from tests.cases.malformed_requests import GROUPS
 
 CORPUS = Path(__file__).parent / "corpus"
 _MOST = 1024

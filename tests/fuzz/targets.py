@@ -13,8 +13,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
-from router.upstream.stream_hold import Ending, Hold
-
 from router.admission.credentials import credentials
 from router.forwarding.request_policy import hints, model_of
 from router.forwarding.response_writer import ResponseWriter
@@ -22,6 +20,7 @@ from router.metering.meter import Meter
 from router.metering.request_scan import scan_request
 from router.upstream.dialect import Dialect, error_event, failure_of_error, look
 from router.upstream.request_writer import fields_with_key, render_head
+from router.upstream.stream_hold import Ending, Hold
 from router.wire.head import RequestHead
 from router.wire.request import MAX_EMPTY, Refusal
 from router.wire.response import BadResponse, ResponseHead
@@ -36,9 +35,14 @@ from router.wire.websocket import (
 )
 from router.wire.write_batch import WriteBatch
 from tests.fuzz.steps import limited
-from tests.testkit.json_reference import check, loaded
-from tests.testkit.sinks import Requests, Responses
-from tests.testkit.strict_http import read_response, read_strictly
+from tests.testkit.reference_readers import (
+    Requests,
+    Responses,
+    check_json_scan,
+    loaded,
+    read_response,
+    read_strictly,
+)
 
 Pieces = list[bytes]
 _SINGLE = 128
@@ -187,7 +191,7 @@ def _relayed_strictly(heads: list[ResponseHead], body: bytes, ended: bool, to_he
 def body(data: bytes) -> None:
     """The scanner agrees with `json.loads`, and asking for the usage changes nothing else."""
     data = data[1:]
-    check(data)
+    check_json_scan(data)
     with limited(len(data)):
         model, stream, unstored = hints(data)
     assert model == model_of(data)

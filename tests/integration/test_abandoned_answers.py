@@ -7,18 +7,45 @@ import asyncio
 import contextlib
 import json
 import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from router.admission.credentials import new_key
 from router.forwarding.abandoned import MOST_BYTES, MOST_PER_KEY, READ_FOR
 from router.wire.chunked import LAST_CHUNK, chunk
-from tests.testkit.clock import Clock
-from tests.testkit.lent import asking, charges, issue
-from tests.testkit.road import RawClient, Road, ScriptedMirror, get, read_request
+from tests.testkit.clock import ManualClock
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.raw_http import RawClient, ScriptedMirror, get, post, read_request
 from tests.testkit.wait import wait_until_async as wait_until
+
+
+def issue(
+    plane: DataPlane, key_id: str = "k1", left: int | None = None, tokens_left: int | None = None
+) -> str:
+    """A key that this worker knows; `left` in nano-units."""
+    key, ring = new_key("mg-"), plane.context.keys
+    if not ring.pepper:
+        ring.season("01" * 32)
+    digest = ring.digest(key.encode()).hex()
+    ring.extend([(key_id, digest, None, 0.0, "", left, tokens_left)])
+    return key
+
+
+def asking(key: str, body: dict[str, Any], path: str = "chat/completions", *fields: str) -> bytes:
+    """A request with such a key."""
+    request = post(f"/v1/{path}", json.dumps(body).encode(), *fields)
+    return request.replace(b"Bearer sk-x", f"Bearer {key}".encode())
+
+
+def charges(plane: DataPlane) -> list[tuple[str, str, int, int, int]]:
+    """The charges: key, basis, requests, input and output tokens."""
+    uses = plane.context.metering.uses
+    message = uses.due(float("inf"))
+    rows = message["rows"] if message is not None else []
+    return [(row[0], row[3], row[4], row[5], row[7]) for row in rows]
+
 
 SSE_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -72,59 +99,55 @@ def lending(mirror: ScriptedMirror, **more: Any) -> dict[str, Any]:
     return mirror.table(api_key="sk-mirror", client_keys=["*"], **more)
 
 
-def reset(client: RawClient) -> None:
-    sock = client.writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.writer.transport.abort()
-
-
 def finish(client: RawClient) -> None:
     client.writer.close()
 
 
-async def leave(road: Road, client: RawClient, how: Callable[[RawClient], None] = finish) -> None:
+async def leave(
+    plane: DataPlane, client: RawClient, how: Callable[[RawClient], None] = finish
+) -> None:
     """Leave, and wait until the exchange has ended."""
-    ends = len(road.finished) + 1
+    ends = len(plane.finished) + 1
     how(client)
-    await wait_until(lambda: len(road.finished) == ends, what="the exchange to end")
+    await wait_until(lambda: len(plane.finished) == ends, what="the exchange to end")
 
 
-async def given_back(road: Road) -> None:
-    await wait_until(lambda: road.in_flight == 0, what="nothing to be in flight")
-    assert not len(road.context.abandoned)
+async def given_back(plane: DataPlane) -> None:
+    await wait_until(lambda: plane.in_flight == 0, what="nothing to be in flight")
+    assert not len(plane.context.abandoned)
 
 
-@pytest.mark.parametrize("how", [finish, reset], ids=["FIN", "RST"])
+@pytest.mark.parametrize("how", [finish, RawClient.reset], ids=["FIN", "RST"])
 async def test_a_stream_left_before_its_usage_is_charged_by_the_usage(
     how: Callable[[RawClient], None],
 ) -> None:
     script = stream()
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        key = issue(road)
-        client = await road.send(asking(key, STREAM))
+    async with ScriptedMirror(script) as mirror, DataPlane([lending(mirror)], LENDS) as plane:
+        key = issue(plane)
+        client = await plane.send(asking(key, STREAM))
         await client.head()
         assert await client.chunk() == FINISH
-        await leave(road, client, how)
-        assert (road.in_flight, road.context.limits.held) == (1, 0)
+        await leave(plane, client, how)
+        assert (plane.in_flight, plane.context.limits.held) == (1, 0)
         script.go.set()
-        await given_back(road)
-        assert charges(road) == [("k1", "usage", 1, 100, 5000)]
-        assert [end.outcome for end in road.finished] == ["client_abort"]
-        assert road.suspected == []
-        assert (await road.ask(asking(key, STREAM))).complete
+        await given_back(plane)
+        assert charges(plane) == [("k1", "usage", 1, 100, 5000)]
+        assert [end.outcome for end in plane.finished] == ["client_abort"]
+        assert plane.suspected == []
+        assert (await plane.ask(asking(key, STREAM))).complete
         assert mirror.connections == 1, "a whole answer gives its connection back to the pool"
 
 
 @contextlib.asynccontextmanager
-async def left_while_awaited(script: Held, body: dict[str, Any]) -> AsyncIterator[Road]:
-    """A road whose client has left before the mirror went on, when all has been given back."""
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        client = await road.send(asking(issue(road), body))
+async def left_while_awaited(script: Held, body: dict[str, Any]) -> AsyncIterator[DataPlane]:
+    """A data plane whose client left before the mirror went on, when all has been given back."""
+    async with ScriptedMirror(script) as mirror, DataPlane([lending(mirror)], LENDS) as plane:
+        client = await plane.send(asking(issue(plane), body))
         await wait_until(lambda: script.requests == 1, what="the mirror to be asked")
-        await leave(road, client)
+        await leave(plane, client)
         script.go.set()
-        await given_back(road)
-        yield road
+        await given_back(plane)
+        yield plane
 
 
 @pytest.mark.parametrize(
@@ -139,45 +162,45 @@ async def left_while_awaited(script: Held, body: dict[str, Any]) -> AsyncIterato
 )  # fmt: skip
 async def test_a_stream_left_before_its_content_is_charged_by_the_usage(script: Held) -> None:
     script.go = asyncio.Event()
-    async with left_while_awaited(script, STREAM) as road:
-        assert charges(road) == [("k1", "usage", 1, 100, 5000)]
+    async with left_while_awaited(script, STREAM) as plane:
+        assert charges(plane) == [("k1", "usage", 1, 100, 5000)]
 
 
 async def test_json_left_before_it_came_is_charged_by_the_usage() -> None:
     body = json.dumps({"choices": [{"message": {"content": "x"}}], "usage": USAGE}).encode()
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
     script = Held(b"", head % len(body) + body)
-    async with left_while_awaited(script, PLAIN) as road:
-        assert charges(road) == [("k1", "usage", 1, 100, 5000)]
+    async with left_while_awaited(script, PLAIN) as plane:
+        assert charges(plane) == [("k1", "usage", 1, 100, 5000)]
 
 
 async def test_an_error_that_comes_after_the_client_has_left_is_free() -> None:
     script = Held(b"", b"HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\n{}")
-    async with left_while_awaited(script, PLAIN) as road:
-        assert charges(road) == []
-        assert road.suspected == []
+    async with left_while_awaited(script, PLAIN) as plane:
+        assert charges(plane) == []
+        assert plane.suspected == []
 
 
 @pytest.mark.parametrize("first", [b"", SSE_HEAD + chunk(FINISH)], ids=["awaited", "begun"])
 async def test_a_short_limit_of_the_callers_own_does_not_evade_the_usage(first: bytes) -> None:
     whole = first + chunk(TOLD) if first else SSE_HEAD + chunk(FINISH + TOLD)
     script = Held(first, whole.removeprefix(first) + LAST_CHUNK)
-    clock = Clock()
+    clock = ManualClock(running=True)
     async with ScriptedMirror(script) as mirror:
-        async with Road([lending(mirror)], LENDS, wheel=clock.wheel, clock=clock.now) as road:
-            request = asking(issue(road), STREAM, "chat/completions", "x-mirrorgate-timeout: 5")
-            client = await road.send(request)
+        async with DataPlane([lending(mirror)], LENDS, wheel=clock.wheel, clock=clock) as plane:
+            request = asking(issue(plane), STREAM, "chat/completions", "x-mirrorgate-timeout: 5")
+            client = await plane.send(request)
             await wait_until(lambda: script.requests == 1, what="the mirror to be asked")
             if first:
                 await client.head()
                 assert await client.chunk() == FINISH
-            clock.pass_by(6)
-            await wait_until(lambda: len(road.finished) == 1, what="the exchange to end")
-            assert road.in_flight == 1
+            clock.advance(6)
+            await wait_until(lambda: len(plane.finished) == 1, what="the exchange to end")
+            assert plane.in_flight == 1
             script.go.set()
-            await given_back(road)
-            assert charges(road) == [("k1", "usage", 1, 100, 5000)]
-            assert road.suspected == []
+            await given_back(plane)
+            assert charges(plane) == [("k1", "usage", 1, 100, 5000)]
+            assert plane.suspected == []
 
 
 async def test_who_stops_reading_and_is_given_up_is_charged_by_the_usage(
@@ -204,20 +227,20 @@ async def test_who_stops_reading_and_is_given_up_is_charged_by_the_usage(
         await reader.read()
 
     timeouts = {**LENDS, "timeouts": {"write_stall": 30}}
-    clock = Clock()
+    clock = ManualClock(running=True)
     async with ScriptedMirror(floods) as mirror:
-        async with Road([lending(mirror)], timeouts, wheel=clock.wheel) as road:
+        async with DataPlane([lending(mirror)], timeouts, wheel=clock.wheel) as plane:
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", road.port))
+            await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", plane.port))
             _, writer = await asyncio.open_connection(sock=sock, limit=1024)
-            writer.write(asking(issue(road), STREAM))
+            writer.write(asking(issue(plane), STREAM))
             await asyncio.wait_for(sent.wait(), 30)
-            clock.pass_by(31)
-            await wait_until(lambda: len(road.finished) == 1, what="the client to be given up")
-            await given_back(road)
-            ((key, basis, requests, input_tokens, output),) = charges(road)
+            clock.advance(31)
+            await wait_until(lambda: len(plane.finished) == 1, what="the client to be given up")
+            await given_back(plane)
+            ((key, basis, requests, input_tokens, output),) = charges(plane)
             assert (key, basis, requests, input_tokens) == ("k1", "usage", 1, 100)
             assert output == 5000
             writer.transport.abort()
@@ -239,39 +262,39 @@ async def test_who_makes_a_mirror_give_up_by_not_reading_has_left(stalls: bool) 
                 stalled.set()
         await close.wait()
 
-    clock = Clock()
+    clock = ManualClock(running=True)
     async with ScriptedMirror(gives_up) as mirror:
-        async with Road([lending(mirror)], LENDS, wheel=clock.wheel) as road:
-            reader, writer = await asyncio.open_connection("127.0.0.1", road.port, limit=1024)
-            writer.write(asking(issue(road), STREAM))
+        async with DataPlane([lending(mirror)], LENDS, wheel=clock.wheel) as plane:
+            reader, writer = await asyncio.open_connection("127.0.0.1", plane.port, limit=1024)
+            writer.write(asking(issue(plane), STREAM))
             await asyncio.wait_for(stalled.wait(), 30)
-            clock.pass_by(11 if stalls else 1)
+            clock.advance(11 if stalls else 1)
             close.set()
             while await asyncio.wait_for(reader.read(65536), 20):
                 pass
-            await given_back(road)
-            charged = [row[1] for row in charges(road)]
-            assert (charged, road.suspected) == ((["estimate"], []) if stalls else ([], ["a"]))
+            await given_back(plane)
+            charged = [row[1] for row in charges(plane)]
+            assert (charged, plane.suspected) == ((["estimate"], []) if stalls else ([], ["a"]))
             writer.close()
             await writer.wait_closed()
 
 
 async def test_a_reading_ends_after_its_time_and_is_estimated() -> None:
-    script, clock = stream(), Clock()
+    script, clock = stream(), ManualClock(running=True)
     async with ScriptedMirror(script) as mirror:
-        async with Road([lending(mirror)], LENDS, wheel=clock.wheel) as road:
-            client = await road.send(asking(issue(road), STREAM))
+        async with DataPlane([lending(mirror)], LENDS, wheel=clock.wheel) as plane:
+            client = await plane.send(asking(issue(plane), STREAM))
             await client.head()
             assert await client.chunk() == FINISH
-            await leave(road, client)
-            clock.pass_by(READ_FOR - 1)
-            assert road.in_flight == 1
-            clock.pass_by(2)
-            await given_back(road)
+            await leave(plane, client)
+            clock.advance(READ_FOR - 1)
+            assert plane.in_flight == 1
+            clock.advance(2)
+            await given_back(plane)
             await wait_until(lambda: mirror.closed == 1, what="the mirror is released")
-            ((_, basis, _, _, output),) = charges(road)
+            ((_, basis, _, _, output),) = charges(plane)
             assert (basis, output) == ("estimate", 1)
-            assert road.suspected == []
+            assert plane.suspected == []
 
 
 async def test_a_reading_ends_after_so_many_bytes() -> None:
@@ -282,31 +305,31 @@ async def test_a_reading_ends_after_so_many_bytes() -> None:
             writer.write(chunk(FINISH * 500))
             await writer.drain()
 
-    async with ScriptedMirror(endless) as mirror, Road([lending(mirror)], LENDS) as road:
-        client = await road.send(asking(issue(road), STREAM))
+    async with ScriptedMirror(endless) as mirror, DataPlane([lending(mirror)], LENDS) as plane:
+        client = await plane.send(asking(issue(plane), STREAM))
         await client.head()
-        reset(client)
+        client.reset()
         await wait_until(lambda: mirror.closed == 1, what="the mirror is released")
-        await given_back(road)
-        ((_, basis, _, _, output),) = charges(road)
+        await given_back(plane)
+        ((_, basis, _, _, output),) = charges(plane)
         assert basis == "estimate"
         assert output >= MOST_BYTES // len(FINISH) // 2
 
 
 async def test_the_readings_of_a_key_have_a_bound_and_the_oldest_ends() -> None:
     script = stream()
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        key, other = issue(road), issue(road, "k2")
+    async with ScriptedMirror(script) as mirror, DataPlane([lending(mirror)], LENDS) as plane:
+        key, other = issue(plane), issue(plane, "k2")
         for sender in (other, *[key] * (MOST_PER_KEY + 5)):
-            client = await road.send(asking(sender, STREAM))
+            client = await plane.send(asking(sender, STREAM))
             await client.head()
-            await leave(road, client)
-        assert len(road.context.abandoned) == MOST_PER_KEY + 1
+            await leave(plane, client)
+        assert len(plane.context.abandoned) == MOST_PER_KEY + 1
         await wait_until(lambda: mirror.closed == 5, what="five are released")
-        assert road.in_flight == MOST_PER_KEY + 1
+        assert plane.in_flight == MOST_PER_KEY + 1
         script.go.set()
-        await given_back(road)
-        assert sorted(row[:3] for row in charges(road)) == [
+        await given_back(plane)
+        assert sorted(row[:3] for row in charges(plane)) == [
             ("k1", "estimate", 5),
             ("k1", "usage", MOST_PER_KEY),
             ("k2", "usage", 1),
@@ -316,18 +339,18 @@ async def test_the_readings_of_a_key_have_a_bound_and_the_oldest_ends() -> None:
 async def test_a_reading_makes_way_where_its_mirror_is_full() -> None:
     script = stream()
     async with ScriptedMirror(script) as mirror:
-        async with Road([lending(mirror, max_connections=1)], LENDS) as road:
-            client = await road.send(asking(issue(road), STREAM))
+        async with DataPlane([lending(mirror, max_connections=1)], LENDS) as plane:
+            client = await plane.send(asking(issue(plane), STREAM))
             await client.head()
-            await leave(road, client)
-            assert len(road.context.abandoned) == road.in_flight == 1
+            await leave(plane, client)
+            assert len(plane.context.abandoned) == plane.in_flight == 1
             assert mirror.closed == 0
-            following = await road.send(asking(issue(road, "k2"), STREAM))
+            following = await plane.send(asking(issue(plane, "k2"), STREAM))
             await following.head()
             script.go.set()
             assert await following.chunk() == FINISH
-            await wait_until(lambda: len(road.finished) == 2, what="the second to end")
-            assert {row[:3] for row in charges(road)} == {
+            await wait_until(lambda: len(plane.finished) == 2, what="the second to end")
+            assert {row[:3] for row in charges(plane)} == {
                 ("k1", "estimate", 1),
                 ("k2", "usage", 1),
             }
@@ -335,53 +358,53 @@ async def test_a_reading_makes_way_where_its_mirror_is_full() -> None:
 
 async def test_an_own_key_takes_its_request_with_it() -> None:
     script = stream()
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        issue(road)
-        client = await road.send(asking("sk-own", STREAM))
+    async with ScriptedMirror(script) as mirror, DataPlane([lending(mirror)], LENDS) as plane:
+        issue(plane)
+        client = await plane.send(asking("sk-own", STREAM))
         await client.head()
-        await leave(road, client)
-        await given_back(road)
+        await leave(plane, client)
+        await given_back(plane)
         await wait_until(lambda: mirror.closed == 1, what="the mirror is released")
 
 
 async def test_a_mirror_that_breaks_off_while_it_is_read_on_is_charged_by_estimate() -> None:
     script = Held(SSE_HEAD + chunk(FINISH), b"", close=True)
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        client = await road.send(asking(issue(road), STREAM))
+    async with ScriptedMirror(script) as mirror, DataPlane([lending(mirror)], LENDS) as plane:
+        client = await plane.send(asking(issue(plane), STREAM))
         await client.head()
         assert await client.chunk() == FINISH
-        await leave(road, client)
-        assert len(road.context.abandoned) == road.in_flight == 1
+        await leave(plane, client)
+        assert len(plane.context.abandoned) == plane.in_flight == 1
         script.go.set()
-        await given_back(road)
-        assert [row[1:3] for row in charges(road)] == [("estimate", 1)]
-        assert road.suspected == []
+        await given_back(plane)
+        assert [row[1:3] for row in charges(plane)] == [("estimate", 1)]
+        assert plane.suspected == []
 
 
 @pytest.mark.parametrize("told", [True, False])
 async def test_a_worker_that_stops_waits_for_readings_and_charges_the_rest(told: bool) -> None:
     script = stream()
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        client = await road.send(asking(issue(road), STREAM))
+    async with ScriptedMirror(script) as mirror, DataPlane([lending(mirror)], LENDS) as plane:
+        client = await plane.send(asking(issue(plane), STREAM))
         await client.head()
-        await leave(road, client)
-        assert len(road.context.abandoned) == road.in_flight == 1
-        road.context.drain()
-        settled: Awaitable[None] = asyncio.ensure_future(road.context.abandoned.settled())
+        await leave(plane, client)
+        assert len(plane.context.abandoned) == plane.in_flight == 1
+        plane.context.drain()
+        settled: Awaitable[None] = asyncio.ensure_future(plane.context.abandoned.settled())
         if told:
             script.go.set()
             await asyncio.wait_for(settled, 10)
-        road.context.abandoned.close()
+        plane.context.abandoned.close()
         await asyncio.wait_for(settled, 10)
-        await given_back(road)
-        assert [row[1:3] for row in charges(road)] == [("usage" if told else "estimate", 1)]
+        await given_back(plane)
+        assert [row[1:3] for row in charges(plane)] == [("usage" if told else "estimate", 1)]
 
 
 async def test_what_is_not_billed_is_not_read_on() -> None:
     script = Held(b"", b"")
-    async with ScriptedMirror(script) as mirror, Road([lending(mirror)], LENDS) as road:
-        request = get().replace(b"sk-x", issue(road).encode())
-        client = await road.send(request)
+    async with ScriptedMirror(script) as mirror, DataPlane([lending(mirror)], LENDS) as plane:
+        request = get().replace(b"sk-x", issue(plane).encode())
+        client = await plane.send(request)
         await wait_until(lambda: script.requests == 1, what="the mirror to be asked")
-        await leave(road, client)
-        await given_back(road)
+        await leave(plane, client)
+        await given_back(plane)

@@ -12,7 +12,7 @@ import pytest
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES, FAMILIES, Tasks
 from router.process.listener import Acceptor, bind
-from tests.testkit.scenes import scene
+from tests.testkit.event_loops import loop_test
 from tests.testkit.wait import wait_until_async as wait_until
 
 
@@ -27,7 +27,7 @@ class Visitor(asyncio.Protocol):
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2], ids=["at once", "a turn later", "two turns later"])
-@scene
+@loop_test
 async def test_a_pause_holds_even_if_accepting_was_about_to_begin(turns: int) -> None:
     met: list[Visitor] = []
     listen = bind("127.0.0.1:0", "router.listen")
@@ -49,7 +49,7 @@ async def test_a_pause_holds_even_if_accepting_was_about_to_begin(turns: int) ->
     acceptor.stop()
 
 
-@scene
+@loop_test
 async def test_nobody_is_accepted_after_a_stop_even_if_that_was_about_to_begin() -> None:
     listen = bind("127.0.0.1:0", "router.listen")
     address = listen.getsockname()
@@ -64,7 +64,7 @@ async def test_nobody_is_accepted_after_a_stop_even_if_that_was_about_to_begin()
 
 
 @pytest.mark.parametrize("proxied", [None, 5.0], ids=["plain", "proxied"])
-@scene
+@loop_test
 async def test_accepting_that_fails_is_tried_again(proxied: float | None) -> None:
     """As where there was no descriptor left just when clients were to be let in again."""
     met: list[Visitor] = []

@@ -23,10 +23,11 @@ from router.admission.shared_table import (
     create,
     holder_of_lock,
 )
-from tests.testkit.process import python_environment
-from tests.testkit.table_worker import KEYS, Book
+from tests.integration.table_process import KEYS, Book
+from tests.testkit.processes import python_environment
 
 WORKERS, LIMIT = 4, 10
+MODULE = "tests.integration.table_process"
 
 
 @pytest.fixture
@@ -44,10 +45,9 @@ def book() -> Iterator[int]:
 
 
 def _start(fd: int, book: int, column: int) -> subprocess.Popen[str]:
-    module = "tests.testkit.table_worker"
     numbers = map(str, (fd, book, column, WORKERS + 1, LIMIT))
     process = subprocess.Popen(
-        [sys.executable, "-m", module, *numbers],
+        [sys.executable, "-m", MODULE, "work", *numbers],
         pass_fds=[fd, book],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -109,7 +109,7 @@ def _stopped_holder(fd: int, name: str) -> Iterator[subprocess.Popen[str]]:
     """A process that was stopped while it held the lock of this key."""
     numbers = map(str, (fd, 0, WORKERS + 1))
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.testkit.table_holder", *numbers, name],
+        [sys.executable, "-m", MODULE, "hold", *numbers, name],
         pass_fds=[fd],
         stdout=subprocess.PIPE,
         text=True,

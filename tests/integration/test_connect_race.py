@@ -12,13 +12,13 @@ from router.upstream.connector import Limits, connect
 from router.upstream.paths import Route
 from router.wire.fields import response_rules
 from router.wire.write_batch import WriteBatch
-from tests.integration.test_hedging import deaf_port
-from tests.testkit.scenes import scene
+from tests.testkit.event_loops import loop_test
+from tests.testkit.listener import unanswered_port
 from tests.testkit.wait import wait_until_async as wait_until
 
 
 @pytest.mark.parametrize("turns", range(12))
-@scene
+@loop_test
 async def test_a_cancelled_race_leaves_no_connection(turns: int) -> None:
     made: list[UpstreamConnection] = []
     seen_off: list[asyncio.StreamWriter] = []
@@ -37,7 +37,7 @@ async def test_a_cancelled_race_leaves_no_connection(turns: int) -> None:
     def factory() -> UpstreamConnection:
         return Made(memoryview(bytearray(1024)), response_rules(), WriteBatch())
 
-    with deaf_port() as slow_port:
+    with unanswered_port() as slow_port:
         server = await asyncio.start_server(mirror, "127.0.0.2", 0)
         port = server.sockets[0].getsockname()[1]
         routes = [

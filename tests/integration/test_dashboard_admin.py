@@ -13,7 +13,7 @@ from dashboard.common.config import AdminConfig
 from dashboard.common.sources import CommandError
 from monitor.common.audit import Actor
 from monitor.health.snapshot import Override
-from tests.testkit.dashboard_data import (
+from tests.testkit.dashboard import (
     API_KEY,
     CLIENT,
     CONFIG_PROBLEM,
@@ -21,8 +21,10 @@ from tests.testkit.dashboard_data import (
     NOW,
     FakeCommands,
     FakeSources,
+    ask,
+    serving,
+    serving_on_unix_socket,
 )
-from tests.testkit.dashboard_server import ask, serving, serving_on_unix_socket
 
 ME = audit.over_the_socket(os.getpid(), os.getuid())
 

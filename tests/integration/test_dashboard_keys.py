@@ -10,8 +10,14 @@ from aiohttp import ClientSession
 
 from dashboard.admin.app import build_admin_app
 from monitor.common.keys import KeyOrder
-from tests.testkit.dashboard_data import NOW, FakeCommands, FakeSources
-from tests.testkit.dashboard_server import ask, serving, serving_on_unix_socket
+from tests.testkit.dashboard import (
+    NOW,
+    FakeCommands,
+    FakeSources,
+    ask,
+    serving,
+    serving_on_unix_socket,
+)
 
 
 @pytest.fixture

@@ -14,10 +14,16 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from dashboard.admin.app import build_admin_app
 from dashboard.admin.exposition import render
 from monitor.common.metric_registry import Family, MetricRegistry
-from tests.testkit.dashboard_data import NOW, FakeCommands, FakeSources
-from tests.testkit.dashboard_server import serving
+from tests.testkit.dashboard import (
+    FAMILIES,
+    NOW,
+    FakeCommands,
+    FakeSources,
+    exposed_name,
+    sample_series,
+    serving,
+)
 from tests.testkit.programs import require
-from tests.testkit.sample_series import FAMILIES, exposed_name, sample_series
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"
 

@@ -16,8 +16,7 @@ from monitor.diagnosis.verdicts import VERDICTS
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Past
 from monitor.health.uptime import Known
-from tests.testkit.dashboard_data import INCIDENTS, NOW, FakeSources, past
-from tests.testkit.dashboard_server import BROWSER, serving
+from tests.testkit.dashboard import BROWSER, INCIDENTS, NOW, FakeSources, past, serving
 
 SNI = VERDICTS["sni_block_rst"].words
 ATOM = "{http://www.w3.org/2005/Atom}"

@@ -3,6 +3,7 @@
 import itertools
 import json
 import re
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
@@ -18,8 +19,9 @@ from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.health.past import Past
 from monitor.health.snapshot import MirrorHealth, Override, State
-from tests.testkit.dashboard_data import (
+from tests.testkit.dashboard import (
     API_KEY,
+    BROWSER,
     CLIENT,
     CONFIG_PROBLEM,
     DETAIL,
@@ -27,8 +29,8 @@ from tests.testkit.dashboard_data import (
     NOW,
     FakeSources,
     bans,
+    serving,
 )
-from tests.testkit.dashboard_server import BROWSER, serving
 from tests.testkit.mmdb import write_mmdb
 
 PAGES = (
@@ -495,15 +497,31 @@ async def test_many_readers_cost_one_rendering_a_second(sources):
 
 
 @pytest.mark.parametrize("path", ["/banned", "/history", "/docs", "/nodes/hk", "/", "/api/v1/bans"])
-async def test_a_page_is_made_once_whatever_is_written_into_its_address(app, client, path):
+async def test_a_page_is_made_once_whatever_is_written_into_its_address(
+    app, client, path, monkeypatch
+):
+    renderings, keys = app[RENDERINGS], set[Hashable]()
+    for door in ("get", "at_once"):
+        monkeypatch.setattr(renderings, door, _noting(getattr(renderings, door), keys))
     async with client.get(path, headers=BROWSER) as response:
         tag = response.headers["ETag"]
-    kept = len(app[RENDERINGS]._answers)
+    asked = set(keys)
+    assert asked
     odd = ("x=1", "lang=", "lang=xx", "lang=zh-Hans", "refresh=1", "after=", f"y={'z' * 500}")
     for query in (*odd, "&".join(odd)):
         async with client.get(f"{path}?{query}", headers=BROWSER) as response:
             assert response.headers["ETag"] == tag
-    assert len(app[RENDERINGS]._answers) == kept
+    assert keys == asked
+
+
+def _noting(door: Callable[..., Any], keys: set[Hashable]) -> Callable[..., Any]:
+    """The same, which notes what it is asked for."""
+
+    def noting(key: Hashable, make: Any) -> Any:
+        keys.add(key)
+        return door(key, make)
+
+    return noting
 
 
 async def test_the_pages_of_banned_clients_lead_from_one_to_the_next(sources, client):

@@ -14,8 +14,7 @@ from dashboard.admin.app import build_admin_app
 from dashboard.common import connections
 from dashboard.common.connections import EACH, serve_on_unix_socket
 from dashboard.public.app import build_public_app, public_gate
-from tests.testkit.dashboard_data import NOW, FakeCommands, FakeSources
-from tests.testkit.dashboard_server import BROWSER, listening
+from tests.testkit.dashboard import BROWSER, NOW, FakeCommands, FakeSources, listening
 from tests.testkit.ports import HOST
 from tests.testkit.wait import wait_until_async
 

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.censor.netns import SERVERS, Diagnosis, Lab
-from tests.testkit.censor.netns_rules import (
+from tests.testkit.censor.netns import (
     RESET,
+    SERVERS,
     SILENCE,
+    Diagnosis,
+    Lab,
     Rules,
     block,
     drop_syn,

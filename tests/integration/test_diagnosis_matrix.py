@@ -8,20 +8,20 @@ from dataclasses import replace
 
 import pytest
 
-from tests.testkit.censor.cells import NEGATIVE, SYMPTOMS
-from tests.testkit.censor.matrix import run_all, world_of
-from tests.testkit.censor.scene import World
+from tests.scenarios.diagnosis_cells import NEGATIVE, SYMPTOMS
+from tests.scenarios.diagnosis_matrix import run_all, running_servers
+from tests.scenarios.diagnosis_setup import Servers
 from tests.testkit.certs import Authority
 
 
 @pytest.fixture
-async def world(authority: Authority) -> AsyncIterator[World]:
-    async with world_of(authority) as world:
-        yield world
+async def servers(authority: Authority) -> AsyncIterator[Servers]:
+    async with running_servers(authority) as servers:
+        yield servers
 
 
-async def test_each_symptom_gets_its_verdict(world: World):
-    table = await run_all(world, SYMPTOMS, 1)
+async def test_each_symptom_gets_its_verdict(servers: Servers):
+    table = await run_all(servers, SYMPTOMS, 1)
     wrong = [
         f"{cell.name}, {variant}: {dict(tally.verdicts)}"
         for (cell, variant), tally in table.items()
@@ -31,8 +31,8 @@ async def test_each_symptom_gets_its_verdict(world: World):
     assert sum(tally.improper for tally in table.values()) == 0, "shown to an endpoint on hold"
 
 
-async def test_an_innocent_fault_is_never_called_a_block(world: World):
-    table = await run_all(world, [replace(cell, episodes=1) for cell in NEGATIVE], 1)
+async def test_an_innocent_fault_is_never_called_a_block(servers: Servers):
+    table = await run_all(servers, [replace(cell, episodes=1) for cell in NEGATIVE], 1)
     wrong = [
         f"{cell.name}, {variant}: {dict(tally.verdicts)}"
         for (cell, variant), tally in table.items()

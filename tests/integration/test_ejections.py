@@ -1,19 +1,112 @@
 """A mirror that fails requests is out for all workers, and one attempt at a time tries it."""
 
+import http.client
 import json
 import os
 import signal
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.testkit.asking import Answer
-from tests.testkit.deaths import timed
-from tests.testkit.ejections import BOTH, Pair, ask, connections, pair
-from tests.testkit.page import metric, nodes
+from router.cli.client import Client
+from router.cli.console import CommandFailed
+from tests.testkit.http_client import CHAT, Answer, ask_on
+from tests.testkit.instance import Instance
+from tests.testkit.instance_output import metric, nodes
+from tests.testkit.instance_processes import Connections, connections_to_all_workers, timed
+from tests.testkit.mirror.behaviour import Seen
+from tests.testkit.mirror.process import MirrorProcess
 from tests.testkit.wait import wait_until
+
+BAD_ONLY, BOTH = "sk-bad", "sk-both"
+"""Keys that the bad mirror alone understands, or both mirrors do."""
+_CHAT = "/v1/chat/completions"
+
+
+class Pair:
+    """The instance, its two mirrors, and a connection to each of its workers, by pid."""
+
+    def __init__(self, instance: Instance, good: MirrorProcess, bad: MirrorProcess) -> None:
+        self.instance, self.good, self.bad = instance, good, bad
+
+    def explained(self) -> dict[str, Any]:
+        """The bad mirror in `/api/admin/explain`; empty while nothing answers."""
+        try:
+            told = Client(Path(self.instance.config["admin"]["socket"])).call(
+                "GET", "/api/admin/explain"
+            )
+        except CommandFailed:
+            return {}
+        return next(mirror for mirror in told["mirrors"] if mirror["id"] == "bad")
+
+    def phases(self) -> list[str]:
+        """Where the bad mirror stands with each worker that answers."""
+        workers = self.explained().get("workers", {})
+        return [each["breaker"]["phase"] for each in workers.values()]
+
+    def tries(self) -> list[Seen]:
+        """The chats that the bad mirror was sent, the first one first; it is probed besides."""
+        return [seen for seen in self.bad.seen() if seen.path == _CHAT]
+
+    def in_rotation(self) -> bool:
+        """True if control and both workers say so."""
+        seen = self.explained()
+        return bool(seen) and seen["in_rotation"] and self.phases() == ["closed", "closed"]
+
+    def eject(self, asking: http.client.HTTPConnection) -> None:
+        """Let requests fail on the bad mirror, over this connection, until they are enough."""
+        self.bad.behave(status=500, latency=0.0, only=_CHAT)
+        for _ in range(int(self.instance.config["router"]["ejection"]["consecutive_5xx"])):
+            assert ask(self.instance, asking, BAD_ONLY).status == 500
+
+    def recover(self, each: Connections) -> None:
+        """Let the bad mirror be good, and send requests until it is back everywhere."""
+        self.bad.behave(status=0, latency=0.0)
+
+        def back() -> bool:
+            for asking in each.values():
+                assert ask(self.instance, asking, BOTH).status == 200
+            return self.in_rotation()
+
+        wait_until(back, 30, "the mirror to be back in rotation")
+
+
+def ask(instance: Instance, asking: http.client.HTTPConnection, key: str) -> Answer:
+    """A chat completion with this key, on a kept connection."""
+    return ask_on(asking, f"{instance.base_url}{_CHAT}", CHAT, key=key)
+
+
+@contextmanager
+def pair(directory: Path) -> Iterator[Pair]:
+    """Run it; ejections last a second."""
+    with ExitStack() as stack:
+        keys = [BAD_ONLY, BOTH]
+        good, bad = (
+            stack.enter_context(MirrorProcess(name, directory, keys=keys))
+            for name in ("good", "bad")
+        )
+        understood = {"good": [BOTH], "bad": keys}
+        config = {
+            "router": {"workers": 2, "ejection": {"consecutive_5xx": 2, "base": 1, "max": 1}},
+            "monitor": {"interval": "1h"},
+            "mirrors": [
+                {
+                    "id": mirror.name,
+                    "url": mirror.base_url,
+                    "allow_private": True,
+                    "client_keys": understood[mirror.name],
+                }
+                for mirror in (good, bad)
+            ],
+        }
+        instance = stack.enter_context(Instance(config, directory / "instance"))
+        yield Pair(instance, good, bad)
+
 
 HANGS = 20.0
 """Seconds that an attempt hangs on the mirror: longer than anything waits here."""
@@ -28,7 +121,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.fixture(autouse=True)
 def healed(two: Pair) -> Iterator[None]:
     yield
-    with connections(two.instance) as each:
+    with connections_to_all_workers(two.instance, status=None) as each:
         two.recover(each)
     two.bad.forget()
 
@@ -42,7 +135,7 @@ def test_what_one_worker_ejects_the_other_leaves_within_three_tenths_of_a_second
     """The seconds are held to their word in the long runs, which have a machine for themselves."""
     took = []
     for _ in range(times):
-        with connections(two.instance) as each:
+        with connections_to_all_workers(two.instance, status=None) as each:
             first, second = each.values()
             two.eject(first)
             took.append(timed(lambda: two.phases() == ["open", "open"], 10, "all to know"))
@@ -56,7 +149,7 @@ def test_what_one_worker_ejects_the_other_leaves_within_three_tenths_of_a_second
 
 def test_an_ejection_is_counted_and_shown_with_its_reason_and_end(two: Pair):
     counted = metric(two.instance, "mirrorgate_ejections_total", mirror="bad", cause="failing")
-    with connections(two.instance) as each:
+    with connections_to_all_workers(two.instance, status=None) as each:
         two.eject(next(iter(each.values())))
         wait_until(lambda: not nodes(two.instance)["bad"]["in_rotation"], 20, "the page to say so")
     node = nodes(two.instance)["bad"]
@@ -74,7 +167,7 @@ def test_an_ejection_is_counted_and_shown_with_its_reason_and_end(two: Pair):
 
 
 def test_one_attempt_at_a_time_over_all_workers_tries_an_ejected_mirror(two: Pair):
-    with connections(two.instance) as each:
+    with connections_to_all_workers(two.instance, status=None) as each:
         two.eject(next(iter(each.values())))
         two.bad.forget()
         two.bad.behave(status=0, latency=0.5)
@@ -98,13 +191,13 @@ def test_one_attempt_at_a_time_over_all_workers_tries_an_ejected_mirror(two: Pai
 
 def _ask_until(stop: threading.Event, two: Pair, worker: int) -> None:
     """Requests over a connection to this worker."""
-    with connections(two.instance) as mine:
+    with connections_to_all_workers(two.instance, status=None) as mine:
         while not stop.wait(0.01):
             assert ask(two.instance, mine[worker], BOTH).status == 200
 
 
 def test_a_new_control_process_knows_what_is_ejected_and_lets_it_come_back(two: Pair):
-    with connections(two.instance) as each:
+    with connections_to_all_workers(two.instance, status=None) as each:
         two.eject(next(iter(each.values())))
         wait_until(lambda: two.phases() == ["open", "open"], 10, "all to know")
         before = two.instance.control().pid
@@ -119,7 +212,7 @@ def _ejected_anew(two: Pair, before: int) -> bool:
 
 
 def test_a_lease_that_a_killed_worker_had_not_used_goes_to_another_one(two: Pair):
-    with connections(two.instance) as each:
+    with connections_to_all_workers(two.instance, status=None) as each:
         victim, asking = next(iter(each.items()))
         two.eject(asking)
         two.bad.behave(status=0)
@@ -147,7 +240,7 @@ def _tried(two: Pair, asking: HTTPConnection) -> bool:
 
 
 def test_a_lease_that_a_killed_worker_was_using_goes_to_another_one(two: Pair):
-    with connections(two.instance) as each:
+    with connections_to_all_workers(two.instance, status=None) as each:
         victim, asking = next(iter(each.items()))
         two.eject(asking)
         two.bad.forget()
@@ -173,7 +266,7 @@ def _ask_until_cut(two: Pair, asking: HTTPConnection) -> None:
 
 
 def test_explain_says_what_every_worker_thinks_of_every_mirror(two: Pair):
-    with connections(two.instance) as each:
+    with connections_to_all_workers(two.instance, status=None) as each:
         two.eject(next(iter(each.values())))
         wait_until(lambda: two.phases() == ["open", "open"], 10, "all to know")
         told = json.loads(two.instance.command("explain", "--json", check=True).stdout)
@@ -192,7 +285,7 @@ def test_explain_says_what_every_worker_thinks_of_every_mirror(two: Pair):
 def test_explain_tells_the_attempts_of_one_request(two: Pair):
     two.good.behave(status=500, only="/v1/chat")
     try:
-        with connections(two.instance) as each:
+        with connections_to_all_workers(two.instance, status=None) as each:
             asking = next(iter(each.values()))
             answer = wait_until(lambda: _rescued(two, asking), 10, "a request with two attempts")
     finally:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.testkit import catalogue
-from tests.testkit import sixty_words as words
-from tests.testkit.catalogue import BEGIN, CASES, DOCS, END, Case, play
+from tests.scenarios import chat_mirror as words
+from tests.scenarios import failover_catalogue as catalogue
+from tests.scenarios.failover_catalogue import BEGIN, CASES, DOCS, END, Case, play
+from tests.testkit.http_client import read_stream
 
 WHOLE = "whole"
 INTERRUPTED = "stream_interrupted in the stream"
@@ -75,7 +76,7 @@ async def test_a_cut_answer_is_all_that_came_and_one_error_and_no_end() -> None:
         if case.fault not in (words.cut, words.stall):
             continue
         answer = (await play(case)).answer
-        said, errors, done, _ = catalogue.read_stream(answer.body)
+        said, errors, done, _ = read_stream(answer.body)
         after = words.CUT_AFTER if case.fault is words.cut else words.STALL_AFTER
         assert said == " ".join(words.WORDS[:after])
         assert [error["code"] for error in errors] == ["stream_interrupted"]
@@ -124,5 +125,5 @@ async def test_the_page_on_failing_over_says_what_these_faults_lead_to() -> None
     shown = page.partition(BEGIN)[2].partition(END)[0]
     seen = catalogue.without_times(await catalogue.table())
     assert catalogue.without_times(shown).strip() == seen.strip(), (
-        "python -m tests.testkit.catalogue"
+        "python -m tests.scenarios.failover_catalogue"
     )

@@ -18,8 +18,9 @@ from router.upstream.opening import Opener, Opening
 from router.wire.disconnects import DisconnectWatcher
 from router.wire.request import RequestReader
 from tests.integration.test_vanishing import NOTHING, held
-from tests.testkit.loops import on_both_loops, run_on
-from tests.testkit.road import OK, RawClient, Road, ScriptedMirror, get, post, read_request
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import each_loop, run_on
+from tests.testkit.raw_http import OK, RawClient, ScriptedMirror, get, post, read_request
 from tests.testkit.wait import wait_until_async as wait_until
 
 PLACES = [
@@ -90,7 +91,7 @@ class Plant:
 @pytest.mark.parametrize(
     ("owner", "name"), PLACES, ids=[f"{o.__name__}.{name}" for o, name in PLACES]
 )
-@on_both_loops
+@each_loop
 def test_a_fault_costs_its_own_request_alone(
     loop_name: str, owner: type, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,27 +99,30 @@ def test_a_fault_costs_its_own_request_alone(
         reported: list[dict[str, Any]] = []
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: reported.append(context))
-        async with ScriptedMirror(_answers_unless_silent) as mirror, Road([mirror.table()]) as road:
-            on_wheel = len(road.context.wheel)
+        async with (
+            ScriptedMirror(_answers_unless_silent) as mirror,
+            DataPlane([mirror.table()]) as plane,
+        ):
+            on_wheel = len(plane.context.wheel)
             plant = Plant(monkeypatch, owner, name)
-            client = await road.connect()
+            client = await plane.connect()
             for _ in range(3):
                 await _answer_or_end(client, post())
             client.writer.transport.abort()
-            client = await road.send(SILENT)
-            await wait_until(lambda: road.in_flight, what="the mirror to be asked")
+            client = await plane.send(SILENT)
+            await wait_until(lambda: plane.in_flight, what="the mirror to be asked")
             client.writer.transport.abort()
             await wait_until(lambda: plant.raised, what="the fault")
-            await wait_until(lambda: held(road) == NOTHING, what=f"{held(road)} to be given back")
-            assert len(road.context.wheel) == on_wheel
-            assert road.context.limits.held == 0
+            await wait_until(lambda: held(plane) == NOTHING, what=f"{held(plane)} to be given back")
+            assert len(plane.context.wheel) == on_wheel
+            assert plane.context.limits.held == 0
             assert any(isinstance(context.get("exception"), Planted) for context in reported)
-            assert (await road.ask(get())).status == 200
+            assert (await plane.ask(get())).status == 200
 
     run_on(loop_name, asyncio.wait_for(play(), 30))
 
 
-@on_both_loops
+@each_loop
 def test_a_deadline_that_raises_holds_up_nobody(
     loop_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,15 +135,15 @@ def test_a_deadline_that_raises_holds_up_nobody(
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda loop, context: reported.append(context))
         timeouts = {"timeouts": {"first_byte": "1s", "total": "1s"}, "retry": {"attempts": 1}}
-        async with ScriptedMirror(silent) as mirror, Road([mirror.table()], timeouts) as road:
+        async with ScriptedMirror(silent) as mirror, DataPlane([mirror.table()], timeouts) as plane:
             plant = Plant(monkeypatch, Exchange, "expired")
-            clients = [await road.send(post()) for _ in range(20)]
+            clients = [await plane.send(post()) for _ in range(20)]
             for client in clients:  # one is cut, the others are told
                 await _answer_or_end(client, b"")
             assert plant.raised
             for client in clients:
                 client.writer.transport.abort()
-            await wait_until(lambda: held(road) == NOTHING, what="everything to be given back")
+            await wait_until(lambda: held(plane) == NOTHING, what="everything to be given back")
         assert [type(context["exception"]) for context in reported] == [Planted]
 
     run_on(loop_name, asyncio.wait_for(play(), 30))

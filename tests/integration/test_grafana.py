@@ -15,11 +15,16 @@ import aiohttp
 import pytest
 
 from dashboard.admin.app import build_admin_app
-from tests.testkit.dashboard_data import FakeCommands, FakeSources
-from tests.testkit.dashboard_server import serving
+from tests.testkit.dashboard import (
+    FAMILIES,
+    FakeCommands,
+    FakeSources,
+    sample_names,
+    sample_series,
+    serving_at,
+)
 from tests.testkit.ports import HOST, free_port
 from tests.testkit.programs import require
-from tests.testkit.sample_series import FAMILIES, sample_names, sample_series
 from tests.testkit.wait import wait_until_async
 
 GRAFANA = Path(__file__).parents[2] / "grafana"
@@ -154,8 +159,8 @@ async def test_a_real_prometheus_answers_every_panel(tmp_path):
     prometheus = require("prometheus")
     sources = GrowingSources()
     app = build_admin_app(sources, FakeCommands(), trusted=False)
-    async with serving(app) as client:
-        target = str(client._base_url).removeprefix("http://").rstrip("/")
+    async with serving_at(app) as url:
+        target = url.removeprefix("http://")
         (tmp_path / "prometheus.json").write_text(
             json.dumps(
                 {

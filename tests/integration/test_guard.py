@@ -27,6 +27,7 @@ from router.admission.rejection_reports import RULES
 from router.control.ban_service import BanService, BansInForce
 from router.control.notices import Notices
 from router.forwarding.config import RouterConfig
+from tests.testkit.clock import ManualClock
 from tests.testkit.wait import wait_until_async as wait_until
 
 NOW = 1_790_000_000.0
@@ -35,25 +36,12 @@ ME = Actor("operator", "here")
 OFFENDER = "203.0.113.7/32"
 
 
-class Clock:
-    """Seconds since the epoch, as the test says."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> float:
-        return self.now
-
-    def advance(self, seconds: float) -> None:
-        self.now += seconds
-
-
 class Scene:
     """A guard with a store of its own, and what it told workers."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.clock = Clock()
+        self.clock = ManualClock(NOW)
         self.told: list[Message] = []
         self.totals = MetricRegistry(DASHBOARD_FAMILIES)
         self.banned = BansInForce((), self.clock)
@@ -89,7 +77,7 @@ class Scene:
     async def settle(self) -> None:
         """Let the guard decide on what it has heard."""
         running = asyncio.create_task(self.guard.run())
-        await wait_until(lambda: not self.guard._offences and not self.guard._woken.is_set())
+        await wait_until(lambda: self.guard.settled)
         for _ in range(3):
             await self.store.audit(ME, "wait for the store", NOW)
         running.cancel()

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.testkit.road import OK, Road, ScriptedMirror, answering, get, post
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.listener import unanswered_port
+from tests.testkit.raw_http import OK, ScriptedMirror, answering, get, post
 from tests.testkit.wait import wait_until_async as wait_until
 
 
@@ -38,28 +40,28 @@ def _fill(deaf: socket.socket, stack: contextlib.ExitStack) -> int:
     ids=["one that may take a kept connection", "one that must not"],
 )
 async def test_a_request_moves_to_a_ready_connection(request_bytes: bytes, moves: bool) -> None:
-    with deaf_port() as port:
+    with unanswered_port() as port:
         slow = {"id": "a", "url": f"http://127.0.0.1:{port}", "addresses": ["127.0.0.1"]}
         async with ScriptedMirror(answering(OK), "b") as ready:
             served = {"paths": ["/v1/chat/", "/v1/images/"], "priority": 0}
             tables = [{**slow, **served}, ready.table(priority=1)]
             router = {"balance": {"policy": "priority"}, "timeouts": {"connect": "900ms"}}
-            async with Road(tables, router) as road:
-                assert (await road.ask(get())).status == 200, "now one is ready"
-                assert (await road.ask(request_bytes)).status == 200
-                assert road.totals.get("mirrorgate_requests_moved") == moves
-                assert bool(road.totals.get("mirrorgate_retries", ("connect",))) is not moves
-                kept = road.context.recent_requests.find(road.finished[-1].request_id)
+            async with DataPlane(tables, router) as plane:
+                assert (await plane.ask(get())).status == 200, "now one is ready"
+                assert (await plane.ask(request_bytes)).status == 200
+                assert plane.totals.get("mirrorgate_requests_moved") == moves
+                assert bool(plane.totals.get("mirrorgate_retries", ("connect",))) is not moves
+                kept = plane.context.recent_requests.find(plane.finished[-1].request_id)
                 assert kept is not None
                 first = ("a", "moved" if moves else "connect")
                 assert [(t.mirror, t.outcome) for t in kept.tried] == [first, ("b", "success")]
-                await wait_until(lambda: road.in_flight == 0, what="nothing is in flight")
+                await wait_until(lambda: plane.in_flight == 0, what="nothing is in flight")
 
 
-async def _moved(road: Road) -> None:
-    assert (await road.ask(get())).status == 200, "now one is ready"
-    assert (await road.ask(post())).status == 200
-    assert road.totals.get("mirrorgate_requests_moved") == 1
+async def _moved(plane: DataPlane) -> None:
+    assert (await plane.ask(get())).status == 200, "now one is ready"
+    assert (await plane.ask(post())).status == 200
+    assert plane.totals.get("mirrorgate_requests_moved") == 1
 
 
 def _tables(port: int, ready: ScriptedMirror) -> list[dict[str, Any]]:
@@ -74,14 +76,14 @@ async def test_a_connection_that_a_request_did_not_wait_for_counts_when_it_fails
     with deaf_port() as port:
         async with ScriptedMirror(answering(OK), "b") as ready:
             router = {**PRIORITY, "timeouts": {"connect": "900ms"}}
-            async with Road(_tables(port, ready), router) as road:
-                await _moved(road)
-                assert road.suspected == []
-                await wait_until(lambda: road.suspected == ["a"], what="control to hear of it")
-                assert road.totals.get("mirrorgate_attempts", ("a", "connect")) == 1
-                upstream = next(u for u in road.context.upstreams if u.id == "a")
+            async with DataPlane(_tables(port, ready), router) as plane:
+                await _moved(plane)
+                assert plane.suspected == []
+                await wait_until(lambda: plane.suspected == ["a"], what="control to hear of it")
+                assert plane.totals.get("mirrorgate_attempts", ("a", "connect")) == 1
+                upstream = next(u for u in plane.context.upstreams if u.id == "a")
                 assert upstream.watch.failed_last
-                assert road.in_flight == 0
+                assert plane.in_flight == 0
 
 
 async def test_a_connection_that_a_request_did_not_wait_for_is_there_for_the_next_one() -> None:
@@ -93,9 +95,9 @@ async def test_a_connection_that_a_request_did_not_wait_for_is_there_for_the_nex
                 **PRIORITY,
                 "timeouts": {"connect": "9s"},
             }  # a SYN is sent again after 1 and 3
-            async with Road(_tables(port, ready), router) as road:
-                await _moved(road)
-                upstream = next(u for u in road.context.upstreams if u.id == "a")
+            async with DataPlane(_tables(port, ready), router) as plane:
+                await _moved(plane)
+                upstream = next(u for u in plane.context.upstreams if u.id == "a")
                 deaf.setblocking(False)
 
                 def accepted() -> bool:
@@ -105,7 +107,7 @@ async def test_a_connection_that_a_request_did_not_wait_for_is_there_for_the_nex
 
                 assert not upstream.has_idle
                 await wait_until(accepted, what="the connection")
-                assert (road.in_flight, upstream.late) == (0, None)
+                assert (plane.in_flight, upstream.late) == (0, None)
                 assert upstream.breaker.closed
                 assert not upstream.watch.failed_last
 
@@ -113,8 +115,8 @@ async def test_a_connection_that_a_request_did_not_wait_for_is_there_for_the_nex
 async def test_a_connection_that_nobody_waits_for_ends_with_its_mirror() -> None:
     with deaf_port() as port:
         async with ScriptedMirror(answering(OK), "b") as ready:
-            async with Road(_tables(port, ready), PRIORITY) as road:
-                await _moved(road)
-                assert road.in_flight == 1
-                road.context.configure(road.config([ready.table()]), road.context.snapshot)
-                assert road.in_flight == 0
+            async with DataPlane(_tables(port, ready), PRIORITY) as plane:
+                await _moved(plane)
+                assert plane.in_flight == 1
+                plane.context.configure(plane.config([ready.table()]), plane.context.snapshot)
+                assert plane.in_flight == 0

@@ -10,19 +10,10 @@ from typing import cast
 import pytest
 
 from router.wire.closing import reset
-from tests.testkit.hostile_answers import ANSWERS
-from tests.testkit.hostile_modes import MODES, Mode
-from tests.testkit.loops import on_both_loops, run_on
-from tests.testkit.road import (
-    RawClient,
-    Response,
-    Road,
-    ScriptedMirror,
-    answering,
-    get,
-    read_request,
-)
-from tests.testkit.scenes import scene
+from tests.cases.hostile_responses import ANSWERS, MODES, Mode
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import each_loop, loop_test, run_on
+from tests.testkit.raw_http import RawClient, Response, ScriptedMirror, answering, get, read_request
 from tests.testkit.wait import wait_until_async
 
 GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood"
@@ -75,18 +66,18 @@ async def _first_answer(client: RawClient, mode: Mode) -> Response:
             return response
 
 
-async def _play(mode: Mode, road: Road, mirror: HostileMirror) -> tuple[Response, Response]:
+async def _play(mode: Mode, plane: DataPlane, mirror: HostileMirror) -> tuple[Response, Response]:
     """The answer in this mode, and the one to another client's request after it."""
-    client = await road.send(get().replace(b"GET", mode.method))
+    client = await plane.send(get().replace(b"GET", mode.method))
     answer = await _first_answer(client, mode)
-    await wait_until_async(lambda: road.in_flight == 0, what="nothing in flight")
-    return answer, await road.ask(get())
+    await wait_until_async(lambda: plane.in_flight == 0, what="nothing in flight")
+    return answer, await plane.ask(get())
 
 
-def _failures(road: Road) -> float:
+def _failures(plane: DataPlane) -> float:
     """Failures that were counted against the mirror."""
     kinds = ("resolve", "connect", "tls", "broken", "malformed", "timeout", "cut", "stalled")
-    return sum(road.totals.get("mirrorgate_attempts", ("a", kind)) for kind in kinds)
+    return sum(plane.totals.get("mirrorgate_attempts", ("a", kind)) for kind in kinds)
 
 
 def _outcome(answer: Response) -> str:
@@ -100,7 +91,7 @@ def _outcome(answer: Response) -> str:
 _NAMED = [pytest.param(mode, id=mode.title) for mode in (*MODES, *ANSWERS)]
 
 
-@on_both_loops
+@each_loop
 @pytest.mark.parametrize("mode", _NAMED)
 def test_a_broken_answer_is_an_error_or_a_visible_cut_and_spoils_nothing_else(
     mode: Mode, loop_name: str
@@ -109,8 +100,8 @@ def test_a_broken_answer_is_an_error_or_a_visible_cut_and_spoils_nothing_else(
 
     async def play() -> tuple[Response, Response, float]:
         router = {"timeouts": dict(mode.timeouts)}
-        async with mirror, Road([mirror.table()], router) as road:
-            return *await _play(mode, road, mirror), _failures(road)
+        async with mirror, DataPlane([mirror.table()], router) as plane:
+            return *await _play(mode, plane, mirror), _failures(plane)
 
     answer, following, failures = run_on(loop_name, play())
     fields = [f"{name}: {value}".lower().encode("latin-1") for name, value in answer.fields]
@@ -149,15 +140,15 @@ _UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
         (_SWITCH + b"Upgrade: websocket\r\n" + _ACCEPT, 502),
     ],
 )
-@scene
+@loop_test
 async def test_a_101_must_answer_the_clients_key(head: bytes, status: int) -> None:
     async def switches(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(head + b"\r\n")
         await reader.read()
 
-    async with ScriptedMirror(switches) as mirror, Road([mirror.table()]) as road:
-        client = await road.send(get("/v1/realtime", *_ASKED))
+    async with ScriptedMirror(switches) as mirror, DataPlane([mirror.table()]) as plane:
+        client = await plane.send(get("/v1/realtime", *_ASKED))
         got, _, fields = await client.head()
         assert got == status
         if status == 101:
@@ -166,10 +157,10 @@ async def test_a_101_must_answer_the_clients_key(head: bytes, status: int) -> No
             ]
         await client.close()
         with contextlib.suppress(ConnectionError):
-            await wait_until_async(lambda: road.in_flight == 0, what="the tunnel to end")
+            await wait_until_async(lambda: plane.in_flight == 0, what="the tunnel to end")
 
 
-@scene
+@loop_test
 async def test_an_endless_body_is_taken_only_as_fast_as_the_client_reads() -> None:
     sent = 0
 
@@ -182,26 +173,26 @@ async def test_an_endless_body_is_taken_only_as_fast_as_the_client_reads() -> No
             await writer.drain()
             sent += 1 << 16
 
-    async with ScriptedMirror(endless) as mirror, Road([mirror.table()]) as road:
-        client = await road.send(get())
+    async with ScriptedMirror(endless) as mirror, DataPlane([mirror.table()]) as plane:
+        client = await plane.send(get())
         await client.head()
         assert await client.chunk()
         await client.close()
         await wait_until_async(lambda: mirror.closed == 1, what="the mirror to be left")
-    assert road.in_flight == 0
+    assert plane.in_flight == 0
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-@scene
+@loop_test
 async def test_what_a_mirror_says_of_its_own_key_is_not_for_clients(status: int) -> None:
     body = b'{"error": {"message": "Incorrect API key provided: sk-mirr****rror"}}'
     refusal = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
     router = {"callers": ["anonymous", "own"], "cors_origins": []}
     async with ScriptedMirror(answering(refusal)) as mirror:
-        async with Road([mirror.table(api_key="sk-mirror")], router) as road:
-            answer = await road.ask(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with DataPlane([mirror.table(api_key="sk-mirror")], router) as plane:
+            answer = await plane.ask(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
             assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
             assert b"sk-" not in answer.body
-            assert road.refused == ["a"]
-            own = await road.ask(get())
+            assert plane.refused == ["a"]
+            own = await plane.ask(get())
             assert (own.status, own.body) == (status, body)

@@ -16,16 +16,9 @@ import pytest
 
 from monitor.health.snapshot import State
 from tests.testkit.certs import Authority
-from tests.testkit.road import (
-    OK,
-    Road,
-    ScriptedMirror,
-    answering,
-    get,
-    post,
-    read_request,
-)
-from tests.testkit.scenes import scene
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import loop_test
+from tests.testkit.raw_http import OK, ScriptedMirror, answering, get, post, read_request
 
 NAME = "api.mirror.test"
 PUBLIC = "93.184.216.34"
@@ -43,16 +36,16 @@ PRIVATE = {
 
 
 class Network:
-    """Name server of a road, and internet: public addresses lead to the loopback one."""
+    """Name server of a data plane, and internet: public addresses lead to the loopback one."""
 
-    def __init__(self, mirror: ScriptedMirror, road: Road) -> None:
+    def __init__(self, mirror: ScriptedMirror, plane: DataPlane) -> None:
         self._port = mirror.port
         self.answers: list[str] = []
         self.dialled: list[str] = []
         loop = cast(Any, asyncio.get_running_loop())
         self._connect: Callable[..., Coroutine[Any, Any, None]] = loop.sock_connect
         loop.sock_connect = self._dial
-        road.context.opener.resolver = self
+        plane.context.opener.resolver = self
 
     async def addresses(self, hostname: str, timeout: float) -> list[str]:
         assert hostname == NAME
@@ -71,50 +64,50 @@ def named(mirror: ScriptedMirror, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("address", PRIVATE.values(), ids=PRIVATE)
-@scene
+@loop_test
 async def test_a_name_that_comes_to_mean_a_private_address_is_not_followed(address: str) -> None:
-    async with ScriptedMirror(answering(OK)) as mirror, Road([named(mirror)]) as road:
-        network = Network(mirror, road)
+    async with ScriptedMirror(answering(OK)) as mirror, DataPlane([named(mirror)]) as plane:
+        network = Network(mirror, plane)
         upload = post("/v1/files", b"x").replace(b"application/json", b"text/plain")
         network.answers = [PUBLIC]
-        assert (await road.ask(upload)).status == 200
+        assert (await plane.ask(upload)).status == 200
         network.answers = [address]
-        answer = await road.ask(upload)
+        answer = await plane.ask(upload)
         assert (answer.status, answer.error["code"]) == (502, "upstream_error")
         network.answers = [address, PUBLIC]
-        assert (await road.ask(upload)).status == 200
+        assert (await plane.ask(upload)).status == 200
         assert set(network.dialled) == {PUBLIC}
         assert mirror.connections == 2
 
 
-@scene
+@loop_test
 async def test_a_private_address_is_followed_where_the_operator_allows_it() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
-        async with Road([named(mirror, allow_private=True)]) as road:
-            Network(mirror, road).answers = ["127.0.0.1"]
-            assert (await road.ask(get())).status == 200
+        async with DataPlane([named(mirror, allow_private=True)]) as plane:
+            Network(mirror, plane).answers = ["127.0.0.1"]
+            assert (await plane.ask(get())).status == 200
 
 
-@scene
+@loop_test
 async def test_a_name_without_an_address_is_an_error_and_no_more() -> None:
-    async with ScriptedMirror(answering(OK)) as mirror, Road([named(mirror)]) as road:
-        network = Network(mirror, road)
-        assert (await road.ask(get())).status == 502
-        assert road.totals.get("mirrorgate_attempts", ("a", "resolve")) == 1
+    async with ScriptedMirror(answering(OK)) as mirror, DataPlane([named(mirror)]) as plane:
+        network = Network(mirror, plane)
+        assert (await plane.ask(get())).status == 502
+        assert plane.totals.get("mirrorgate_attempts", ("a", "resolve")) == 1
         network.answers = [PUBLIC]
-        assert (await road.ask(get())).status == 200
+        assert (await plane.ask(get())).status == 200
 
 
-@scene
+@loop_test
 async def test_a_name_with_a_thousand_addresses_costs_no_more_than_a_few_tries() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
-        async with Road([named(mirror, allow_private=True)]) as road:
-            network = Network(mirror, road)
+        async with DataPlane([named(mirror, allow_private=True)]) as plane:
+            network = Network(mirror, plane)
             network.answers = [f"127.1.{i // 250}.{i % 250 + 1}" for i in range(1000)]
-            assert (await road.ask(get())).status == 502
+            assert (await plane.ask(get())).status == 502
             assert 1 <= len(network.dialled) <= 16
             network.answers = ["127.0.0.1"]
-            assert (await road.ask(get())).status == 200
+            assert (await plane.ask(get())).status == 200
 
 
 class BadTls:
@@ -170,7 +163,7 @@ def _old(context: ssl.SSLContext) -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("wrong", ["expired", "other name", "self-signed", "TLS 1.0", "silent"])
-@scene
+@loop_test
 async def test_tls_that_is_not_right_gets_no_request_and_nothing_weaker(
     wrong: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -186,37 +179,41 @@ async def test_tls_that_is_not_right_gets_no_request_and_nothing_weaker(
     }
     timeouts = {"tls": 1.5 if wrong == "silent" else 20.0}
     async with BadTls(contexts[wrong](), good()) as mirror:
-        async with Road([mirror.table(ours.ca_file)], {"timeouts": timeouts}) as road:
-            answer = await road.ask(get())
+        async with DataPlane([mirror.table(ours.ca_file)], {"timeouts": timeouts}) as plane:
+            answer = await plane.ask(get())
             assert (answer.status, answer.error["code"]) == (502, "upstream_error")
             assert (mirror.connections, mirror.requests) == (1, 0)
             assert b"sk-x" not in mirror.plain
-            assert road.totals.get("mirrorgate_attempts", ("a", "tls")) == 1
-            assert (await road.ask(get())).status == 200
+            assert plane.totals.get("mirrorgate_attempts", ("a", "tls")) == 1
+            assert (await plane.ask(get())).status == 200
 
 
-@scene
+@loop_test
 async def test_a_redirect_into_our_own_network_is_never_followed() -> None:
     async with ScriptedMirror(answering(OK), "trap") as trap:
         where = b"http://127.0.0.1:%d/v1/models" % trap.port
         redirect = b"HTTP/1.1 307 X\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % where
-        async with ScriptedMirror(answering(redirect)) as mirror, Road([mirror.table()]) as road:
-            answer = await road.ask(get())
+        async with (
+            ScriptedMirror(answering(redirect)) as mirror,
+            DataPlane([mirror.table()]) as plane,
+        ):
+            answer = await plane.ask(get())
             assert (answer.status, answer["location"]) == (307, where.decode())
         assert trap.connections == 0
 
 
-@scene
+@loop_test
 async def test_a_mirror_that_comes_and_goes_costs_no_request_while_another_one_is_there() -> None:
     refused = {"id": "a", "url": "http://127.0.0.1:1", "addresses": ["127.0.0.1"]}
     async with ScriptedMirror(answering(OK), "a") as a, ScriptedMirror(answering(OK), "b") as b:
-        async with Road([a.table(), b.table()]) as road:
+        async with DataPlane([a.table(), b.table()]) as plane:
             for turn in range(20):
                 there = turn % 2 == 0
-                road.context.configure(
-                    road.config([a.table() if there else refused, b.table()]), road.context.snapshot
+                plane.context.configure(
+                    plane.config([a.table() if there else refused, b.table()]),
+                    plane.context.snapshot,
                 )
-                road.health(a=State.up if turn % 3 else State.down, b=State.up)
-                answers = [await road.ask(post()) for _ in range(5)]
+                plane.health(a=State.up if turn % 3 else State.down, b=State.up)
+                answers = [await plane.ask(post()) for _ in range(5)]
                 assert {answer.status for answer in answers} == {200}
-            assert road.in_flight == 0
+            assert plane.in_flight == 0

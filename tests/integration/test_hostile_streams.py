@@ -11,13 +11,15 @@ from typing import cast
 import pytest
 
 from router.forwarding.client_connection import ClientConnection
-from tests.testkit.clock import Clock
-from tests.testkit.hostile_modes import SWITCHED, UPGRADE
-from tests.testkit.road import (
+from tests.testkit.clock import ManualClock
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import loop_test
+from tests.testkit.raw_http import (
     CONTENT,
     OK,
+    SWITCHED,
+    UPGRADE,
     RawClient,
-    Road,
     Script,
     ScriptedMirror,
     answering,
@@ -25,7 +27,6 @@ from tests.testkit.road import (
     post,
     read_request,
 )
-from tests.testkit.scenes import scene
 from tests.testkit.wait import wait_until_async as wait_until
 
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -51,19 +52,19 @@ class FirstHostile(ScriptedMirror):
         super().__init__(play)
 
 
-async def is_well(road: Road) -> None:
+async def is_well(plane: DataPlane) -> None:
     """Nothing is held any more, and another client is served."""
-    await wait_until(lambda: road.in_flight == 0 and not road.context.exchanges, what="the end")
-    assert (await road.ask(get())).status == 200
+    await wait_until(lambda: plane.in_flight == 0 and not plane.context.exchanges, what="the end")
+    assert (await plane.ask(get())).status == 200
 
 
-def only_door(road: Road) -> ClientConnection:
-    (door,) = road.context.crowd.all()
+def only_door(plane: DataPlane) -> ClientConnection:
+    (door,) = plane.context.crowd.all()
     return cast(ClientConnection, door)
 
 
 @pytest.mark.parametrize("piece", [b"x", b": a comment\n\n"], ids=["a byte", "a comment"])
-@scene
+@loop_test
 async def test_a_little_now_and_then_keeps_a_stream_alive_and_silence_ends_it(piece: bytes) -> None:
     speak: asyncio.Queue[bytes] = asyncio.Queue()
 
@@ -73,28 +74,28 @@ async def test_a_little_now_and_then_keeps_a_stream_alive_and_silence_ends_it(pi
         while True:
             writer.write(chunk(await speak.get()))
 
-    clock = Clock()
+    clock = ManualClock(running=True)
     timeouts = {"timeouts": {"idle": 90}}
     async with FirstHostile(script) as mirror:
-        async with Road([mirror.table()], timeouts, wheel=clock.wheel) as road:
-            client = await road.send(post())
+        async with DataPlane([mirror.table()], timeouts, wheel=clock.wheel) as plane:
+            client = await plane.send(post())
             await wait_until(lambda: mirror.connections)
             speak.put_nowait(CONTENT)
             await client.head()
             assert await client.chunk() == CONTENT
             for _ in range(5):
-                clock.pass_by(60)
+                clock.advance(60)
                 speak.put_nowait(piece)
                 assert await client.chunk() == piece
-            clock.pass_by(60)
-            clock.pass_by(60)
+            clock.advance(60)
+            clock.advance(60)
             while last := await client.chunk():
                 assert b"stream_interrupted" in last
             assert last is None, "it does not look whole"
-            await is_well(road)
+            await is_well(plane)
 
 
-@scene
+@loop_test
 async def test_an_event_without_an_end_of_line_passes_in_bounded_memory() -> None:
     size, piece = 96 << 20, bytes(range(11, 75)) * 1024
     sent = hashlib.sha256()
@@ -109,10 +110,10 @@ async def test_an_event_without_an_end_of_line_passes_in_bounded_memory() -> Non
         writer.write(LAST)
         await answering(OK)(reader, writer)
 
-    async with FirstHostile(script) as mirror, Road([mirror.table()]) as road:
-        client = await road.send(post())
+    async with FirstHostile(script) as mirror, DataPlane([mirror.table()]) as plane:
+        client = await plane.send(post())
         await client.head()
-        door, most, got, count = only_door(road), 0, hashlib.sha256(), 0
+        door, most, got, count = only_door(plane), 0, hashlib.sha256(), 0
         while data := await client.chunk():
             got.update(data)
             count += len(data)
@@ -120,7 +121,7 @@ async def test_an_event_without_an_end_of_line_passes_in_bounded_memory() -> Non
         assert (count, got.digest()) == (size, sent.digest())
         assert most < 200_000
         await client.close()
-        await is_well(road)
+        await is_well(plane)
 
 
 ODD_EVENTS = {
@@ -137,7 +138,7 @@ ODD_EVENTS = {
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
 @pytest.mark.parametrize("events", ODD_EVENTS.values(), ids=ODD_EVENTS)
-@scene
+@loop_test
 async def test_odd_events_pass_as_they_are_however_they_are_cut_into_chunks(
     events: bytes, step: int
 ) -> None:
@@ -150,10 +151,10 @@ async def test_odd_events_pass_as_they_are_however_they_are_cut_into_chunks(
         writer.write(LAST)
         await answering(OK)(reader, writer)
 
-    async with FirstHostile(script) as mirror, Road([mirror.table()]) as road:
-        answer = await road.ask(post())
+    async with FirstHostile(script) as mirror, DataPlane([mirror.table()]) as plane:
+        answer = await plane.ask(post())
         assert (answer.body, answer.complete) == (events, True)
-        await is_well(road)
+        await is_well(plane)
 
 
 _ENDLESS_FRAMES = {
@@ -164,14 +165,14 @@ _ENDLESS_FRAMES = {
 }
 
 
-async def _tunnel(road: Road) -> RawClient:
-    client = await road.send(get("/v1/realtime", *UPGRADE))
+async def _tunnel(plane: DataPlane) -> RawClient:
+    client = await plane.send(get("/v1/realtime", *UPGRADE))
     assert (await client.head())[0] == 101
     return client
 
 
 @pytest.mark.parametrize("frames", _ENDLESS_FRAMES.values(), ids=_ENDLESS_FRAMES)
-@scene
+@loop_test
 async def test_a_websocket_without_bounds_takes_no_more_than_its_client_reads(
     frames: tuple[bytes, bytes],
 ) -> None:
@@ -187,10 +188,10 @@ async def test_a_websocket_without_bounds_takes_no_more_than_its_client_reads(
             sent += len(frames[1])
             await asyncio.sleep(0)
 
-    async with FirstHostile(script) as mirror, Road([mirror.table()]) as road:
-        client = await _tunnel(road)
+    async with FirstHostile(script) as mirror, DataPlane([mirror.table()]) as plane:
+        client = await _tunnel(plane)
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        transport = only_door(road).transport
+        transport = only_door(plane).transport
         await wait_until(lambda: transport.get_write_buffer_size() > 0, what="the client to stall")
         for _ in range(500):
             await asyncio.sleep(0)
@@ -198,20 +199,20 @@ async def test_a_websocket_without_bounds_takes_no_more_than_its_client_reads(
         assert sent < KERNEL
         client.writer.transport.abort()
         await wait_until(lambda: mirror.closed == 1, what="the mirror to be released")
-        await is_well(road)
+        await is_well(plane)
 
 
-@scene
+@loop_test
 async def test_a_websocket_that_ends_without_a_close_frame_ends_for_its_client_too() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(SWITCHED + b"\x81\x02hi")
 
-    async with FirstHostile(script) as mirror, Road([mirror.table()]) as road:
-        client = await _tunnel(road)
+    async with FirstHostile(script) as mirror, DataPlane([mirror.table()]) as plane:
+        client = await _tunnel(plane)
         assert await asyncio.wait_for(client.reader.read(), 10) == b"\x81\x02hi"
         await client.close()
-        await is_well(road)
+        await is_well(plane)
 
 
 HALF_CLOSED = {
@@ -223,7 +224,7 @@ HALF_CLOSED = {
 
 
 @pytest.mark.parametrize("case", HALF_CLOSED.values(), ids=HALF_CLOSED)
-@scene
+@loop_test
 async def test_a_mirror_that_half_closes_during_an_upload_has_said_all(
     case: tuple[bytes, int, bool],
 ) -> None:
@@ -237,9 +238,9 @@ async def test_a_mirror_that_half_closes_during_an_upload_has_said_all(
             pass
 
     head = post("/v1/files", b"").replace(b"Content-Length: 0", b"Content-Length: 100000000")
-    async with FirstHostile(script) as mirror, Road([mirror.table()]) as road:
-        client = await road.send(head.replace(b"application/json", b"text/plain") + bytes(200_000))
+    async with FirstHostile(script) as mirror, DataPlane([mirror.table()]) as plane:
+        client = await plane.send(head.replace(b"application/json", b"text/plain") + bytes(200_000))
         got = await client.response()
         assert (got.status, got.complete) == (status, complete)
         assert await client.at_end()
-        await is_well(road)
+        await is_well(plane)

@@ -7,8 +7,9 @@ import base64
 import pytest
 
 from router.admission.credentials import checksum
-from tests.testkit.loops import on_both_loops, run_on
-from tests.testkit.road import OK, Response, Road, ScriptedMirror, answering
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import each_loop, run_on
+from tests.testkit.raw_http import OK, Response, ScriptedMirror, answering
 
 SECRET = "a1" * 21
 ISSUED = f"mg-{SECRET}{checksum(SECRET)}"
@@ -23,11 +24,11 @@ async def sent(path: str, *fields: str) -> tuple[Response, bytes]:
     lines = "\r\n".join((f"GET {path} HTTP/1.1", "Host: localhost", *fields, "", ""))
     async with ScriptedMirror(answering(OK, seen)) as mirror:
         table = mirror.table(api_key=LENT, client_keys=["*"])
-        async with Road([table], SETTINGS) as road:
-            ring = road.context.keys
+        async with DataPlane([table], SETTINGS) as plane:
+            ring = plane.context.keys
             ring.season("01" * 32)
             ring.extend([("k1", ring.digest(ISSUED.encode()).hex(), None, 0.0, "", None, None)])
-            answer = await road.ask(lines.encode())
+            answer = await plane.ask(lines.encode())
             return answer, seen[0][0] if seen else b""
 
 
@@ -193,7 +194,7 @@ def leaks(head: bytes) -> bool:
     return any(spelling.encode() in head for spelling in SPELLINGS.values())
 
 
-@on_both_loops
+@each_loop
 @SPELLED
 @pytest.mark.parametrize(
     "field",

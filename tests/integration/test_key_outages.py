@@ -9,8 +9,9 @@ import pytest
 
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
 from router.admission.credentials import new_key
-from tests.testkit.loops import on_both_loops, run_on
-from tests.testkit.road import OK, RawClient, Road, ScriptedMirror, answering, get, post
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import each_loop, run_on
+from tests.testkit.raw_http import OK, RawClient, ScriptedMirror, answering, get, post
 
 KEY = new_key("mg-")
 LENDS = {"api_key": "sk-mirror", "client_keys": ["sk-*"]}
@@ -22,20 +23,20 @@ def up(name: str, refused: bool = False, models: tuple[str, ...] = ()) -> Mirror
     return MirrorHealth(name, State.up, key_refused=refused, models=models, last_probe=1.0)
 
 
-def learn(road: Road, *mirrors: MirrorHealth) -> None:
+def learn(plane: DataPlane, *mirrors: MirrorHealth) -> None:
     """Give the plane a new snapshot."""
-    road.context.learn(HealthSnapshot(1, 1.0, "test", {mirror.id: mirror for mirror in mirrors}))
+    plane.context.learn(HealthSnapshot(1, 1.0, "test", {mirror.id: mirror for mirror in mirrors}))
 
 
-def refuse(road: Road, *names: str) -> None:
+def refuse(plane: DataPlane, *names: str) -> None:
     """Tell the plane which mirrors are up but refuse their own key; all others are up."""
-    found = [up(upstream.id, upstream.id in names) for upstream in road.context.upstreams]
-    learn(road, *found)
+    found = [up(upstream.id, upstream.id in names) for upstream in plane.context.upstreams]
+    learn(plane, *found)
 
 
-def issue(road: Road, expires_at: float | None = None) -> None:
+def issue(plane: DataPlane, expires_at: float | None = None) -> None:
     """Let the plane know the key."""
-    ring = road.context.keys
+    ring = plane.context.keys
     ring.season("01" * 32)
     ring.extend([("k1", ring.digest(KEY.encode()).hex(), expires_at, 0.0, "", None, None)])
 
@@ -47,9 +48,9 @@ def with_key(key: str) -> bytes:
     return asked.replace(b"Host: test", b"Host: localhost")
 
 
-def violations(road: Road) -> list[str]:
+def violations(plane: DataPlane) -> list[str]:
     """Return the violations, which can lead to a ban."""
-    return [alert.rule for alert in road.context.alerts.take()]
+    return [alert.rule for alert in plane.context.alerts.take()]
 
 
 @pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
@@ -57,14 +58,14 @@ async def test_callers_get_503_and_no_violation_while_every_mirror_refuses_its_k
     key: str,
 ) -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
-        async with Road([mirror.table(**LENDS)], CALLERS) as road:
-            issue(road)
-            refuse(road, "a")
-            answer = await road.ask(with_key(key))
+        async with DataPlane([mirror.table(**LENDS)], CALLERS) as plane:
+            issue(plane)
+            refuse(plane, "a")
+            answer = await plane.ask(with_key(key))
             assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
             assert int(answer["retry-after"]) > 0
-            assert violations(road) == []
-            assert (await road.ask(with_key("sk-x"))).status == 200, "callers' keys still go there"
+            assert violations(plane) == []
+            assert (await plane.ask(with_key("sk-x"))).status == 200, "callers' keys still go there"
 
 
 @pytest.mark.parametrize(
@@ -79,29 +80,29 @@ async def test_a_good_issued_key_that_no_mirror_serves_is_no_violation(
 ) -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
         given = [mirror.table() | {"id": f"m{at}"} | table for at, table in enumerate(tables)]
-        async with Road(given, CALLERS) as road:
-            issue(road)
-            answer = await road.ask(with_key(KEY))
+        async with DataPlane(given, CALLERS) as plane:
+            issue(plane)
+            answer = await plane.ask(with_key(KEY))
             assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
-            assert violations(road) == []
+            assert violations(plane) == []
 
 
 async def test_an_expired_key_is_refused_and_is_no_guess() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
-        async with Road([mirror.table(**LENDS)], CALLERS) as road:
-            issue(road, expires_at=1.0)
-            answer = await road.ask(with_key(KEY))
+        async with DataPlane([mirror.table(**LENDS)], CALLERS) as plane:
+            issue(plane, expires_at=1.0)
+            answer = await plane.ask(with_key(KEY))
             assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
-            assert violations(road) == []
+            assert violations(plane) == []
 
 
 async def test_a_key_of_the_callers_own_that_no_mirror_understands_is_a_violation() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
-        async with Road([mirror.table(**LENDS)], CALLERS) as road:
-            refuse(road, "a")
-            answer = await road.ask(with_key("other-x"))
+        async with DataPlane([mirror.table(**LENDS)], CALLERS) as plane:
+            refuse(plane, "a")
+            answer = await plane.ask(with_key("other-x"))
             assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
-            assert violations(road) == ["invalid_api_key"]
+            assert violations(plane) == ["invalid_api_key"]
 
 
 async def test_an_own_key_is_good_though_the_only_mirror_that_takes_it_is_disabled() -> None:
@@ -110,20 +111,20 @@ async def test_an_own_key_is_good_though_the_only_mirror_that_takes_it_is_disabl
             mirror.table(client_keys=["ak-*"]),
             {**mirror.table(client_keys=["sk-*"], enabled=False), "id": "b"},
         ]
-        async with Road(tables, CALLERS) as road:
-            answer = await road.ask(with_key("sk-x"))
+        async with DataPlane(tables, CALLERS) as plane:
+            answer = await plane.ask(with_key("sk-x"))
             assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
-            assert violations(road) == []
+            assert violations(plane) == []
 
 
 @pytest.mark.parametrize("key", ["sk-x", KEY], ids=["own", "issued"])
 async def test_a_path_that_no_mirror_of_the_key_serves_is_no_fault_of_the_key(key: str) -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
-        async with Road([mirror.table(**LENDS, paths=["/v1/embeddings/"])], CALLERS) as road:
-            issue(road)
-            answer = await road.ask(with_key(key))
+        async with DataPlane([mirror.table(**LENDS, paths=["/v1/embeddings/"])], CALLERS) as plane:
+            issue(plane)
+            answer = await plane.ask(with_key(key))
             assert (answer.status, answer.error["code"]) == (404, "unknown_url")
-            assert violations(road) == []
+            assert violations(plane) == []
 
 
 async def _mirrors_of(client: RawClient, requests: Iterable[bytes]) -> list[str]:
@@ -138,15 +139,15 @@ async def _mirrors_of(client: RawClient, requests: Iterable[bytes]) -> list[str]
 @pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
 async def test_a_kept_connection_follows_what_becomes_of_a_mirrors_key(key: str) -> None:
     async with ScriptedMirror(answering(OK)) as one, ScriptedMirror(answering(OK), "b") as other:
-        async with Road([one.table(**LENDS), other.table(**LENDS)], CALLERS) as road:
-            issue(road)
-            client = await road.connect()
+        async with DataPlane([one.table(**LENDS), other.table(**LENDS)], CALLERS) as plane:
+            issue(plane)
+            client = await plane.connect()
             for refused, asked in (("b", "a"), ("a", "b"), ("b", "a")):
-                refuse(road, refused)
+                refuse(plane, refused)
                 assert await _mirrors_of(client, [with_key(key)] * 4) == [asked] * 4
-            refuse(road, "a", "b")
+            refuse(plane, "a", "b")
             assert await _mirrors_of(client, [with_key(key)]) == ["503"]
-            refuse(road, "a")
+            refuse(plane, "a")
             assert await _mirrors_of(client, [with_key(key)] * 2) == ["b", "b"]
 
 
@@ -155,21 +156,21 @@ async def test_a_kept_connection_follows_which_models_a_mirror_lacks() -> None:
     asked = post(body=body).replace(b"sk-x", KEY.encode())
 
     async with ScriptedMirror(answering(OK)) as one, ScriptedMirror(answering(OK), "b") as other:
-        async with Road([one.table(**LENDS), other.table(**LENDS)], CALLERS) as road:
-            issue(road)
-            client = await road.connect()
+        async with DataPlane([one.table(**LENDS), other.table(**LENDS)], CALLERS) as plane:
+            issue(plane)
+            client = await plane.connect()
             for has, lacks in (("a", "b"), ("b", "a")):
-                learn(road, up(has, models=("x", "y")), up(lacks, models=("y",)))
+                learn(plane, up(has, models=("x", "y")), up(lacks, models=("y",)))
                 assert await _mirrors_of(client, [asked] * 3) == [has] * 3
 
 
 async def test_a_kept_connection_follows_new_settings() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
-        async with Road([mirror.table(**LENDS)], CALLERS) as road:
-            client = await road.connect()
+        async with DataPlane([mirror.table(**LENDS)], CALLERS) as plane:
+            client = await plane.connect()
             assert await _mirrors_of(client, [get(), get()]) == ["a", "a"]
-            road.context.configure(
-                road.config([mirror.table(client_keys=["ak-*"])]), road.context.snapshot
+            plane.context.configure(
+                plane.config([mirror.table(client_keys=["ak-*"])]), plane.context.snapshot
             )
             assert await _mirrors_of(client, [get()]) == ["401"]
 
@@ -178,13 +179,13 @@ async def test_a_kept_connection_of_a_proxy_follows_where_it_names_the_client() 
     asked = get("/v1/models", "X-Forwarded-For: 203.0.113.7", "CF-Connecting-IP: 203.0.113.8")
     async with ScriptedMirror(answering(OK)) as mirror:
         settings = {"trusted_proxies": ["private"], "client_ip_header": "x-forwarded-for"}
-        async with Road([mirror.table()], settings) as road:
-            client = await road.connect()
+        async with DataPlane([mirror.table()], settings) as plane:
+            client = await plane.connect()
             assert await _mirrors_of(client, [asked, asked]) == ["a", "a"]
-            road.router = settings | {"client_ip_header": "cf-connecting-ip"}
-            road.context.configure(road.config([mirror.table()]), road.context.snapshot)
+            plane.router = settings | {"client_ip_header": "cf-connecting-ip"}
+            plane.context.configure(plane.config([mirror.table()]), plane.context.snapshot)
             assert await _mirrors_of(client, [asked, asked]) == ["a", "a"]
-            named = [end.client for end in road.finished]
+            named = [end.client for end in plane.finished]
             assert named == ["203.0.113.7"] * 2 + ["203.0.113.8"] * 2
 
 
@@ -201,30 +202,30 @@ async def test_an_outage_is_told_as_soon_as_every_mirror_has_refused_its_key(
 ) -> None:
     refusing = answering(_saying(status))
     async with ScriptedMirror(refusing) as one, ScriptedMirror(refusing, "b") as other:
-        async with Road([one.table(**LENDS), other.table(**LENDS)], CALLERS) as road:
-            issue(road)
-            answer = await road.ask(with_key(key))
+        async with DataPlane([one.table(**LENDS), other.table(**LENDS)], CALLERS) as plane:
+            issue(plane)
+            answer = await plane.ask(with_key(key))
             assert (answer.status, answer.error["code"]) == (503, "no_mirror_available")
             assert int(answer["retry-after"]) > 0
-            assert sorted(road.refused) == ["a", "b"], "control hears of both keys"
-            assert violations(road) == []
+            assert sorted(plane.refused) == ["a", "b"], "control hears of both keys"
+            assert violations(plane) == []
 
 
 async def test_a_mirror_that_fails_in_another_way_makes_it_no_outage_of_keys() -> None:
     refusing, broken = answering(_saying(401)), answering(_saying(500))
     async with ScriptedMirror(refusing) as one, ScriptedMirror(broken, "b") as other:
-        async with Road([one.table(**LENDS), other.table(**LENDS)], CALLERS) as road:
-            issue(road)
-            answer = await road.ask(with_key(KEY))
+        async with DataPlane([one.table(**LENDS), other.table(**LENDS)], CALLERS) as plane:
+            issue(plane)
+            answer = await plane.ask(with_key(KEY))
             assert answer.status in (500, 502)
-            assert road.refused in ([], ["a"])
+            assert plane.refused in ([], ["a"])
 
 
 async def test_a_refused_key_of_the_callers_own_is_not_told_as_a_mirrors() -> None:
     async with ScriptedMirror(answering(_saying(401))) as mirror:
-        async with Road([mirror.table(**LENDS)], CALLERS) as road:
-            assert (await road.ask(with_key("sk-x"))).status == 401
-            assert road.refused == []
+        async with DataPlane([mirror.table(**LENDS)], CALLERS) as plane:
+            assert (await plane.ask(with_key("sk-x"))).status == 401
+            assert plane.refused == []
 
 
 def _unpaid(status: int, code: str, kind: str = "requests") -> bytes:
@@ -258,14 +259,14 @@ OUT_OF_QUOTA = [
 async def _passed_over(key: str, answer: bytes) -> None:
     async with ScriptedMirror(answering(answer)) as one, ScriptedMirror(answering(OK), "b") as two:
         tables = [one.table(**LENDS, priority=0), {**two.table(**LENDS), "priority": 1}]
-        async with Road(tables, {**CALLERS, "balance": {"policy": "priority"}}) as road:
-            issue(road)
-            client = await road.connect()
+        async with DataPlane(tables, {**CALLERS, "balance": {"policy": "priority"}}) as plane:
+            issue(plane)
+            client = await plane.connect()
             assert await _mirrors_of(client, [with_key(key)]) == ["b"]
-            assert road.refused == ["a"], "control is to check this key"
+            assert plane.refused == ["a"], "control is to check this key"
 
 
-@on_both_loops
+@each_loop
 @pytest.mark.parametrize("answer", OUT_OF_QUOTA)
 @pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
 def test_a_mirror_whose_own_key_is_out_of_quota_is_passed_over(
@@ -281,37 +282,37 @@ async def test_an_outage_is_told_while_every_mirrors_own_key_is_out_of_quota(
 ) -> None:
     async with ScriptedMirror(answering(answer)) as one, ScriptedMirror(answering(answer)) as two:
         tables = [one.table(**LENDS), {**two.table(**LENDS), "id": "b"}]
-        async with Road(tables, CALLERS) as road:
-            issue(road)
+        async with DataPlane(tables, CALLERS) as plane:
+            issue(plane)
             for _ in range(3):
-                told = await road.ask(with_key(key))
+                told = await plane.ask(with_key(key))
                 assert (told.status, told.error["code"]) == (503, "no_mirror_available")
                 assert int(told["retry-after"]) > 0
-            assert set(road.refused) == {"a", "b"}
-            assert violations(road) == []
+            assert set(plane.refused) == {"a", "b"}
+            assert violations(plane) == []
 
 
 async def test_a_key_out_of_quota_is_not_lent_for_a_while_but_callers_keys_pass() -> None:
     asked: list[tuple[bytes, bytes]] = []
     refusing = answering(_unpaid(429, "insufficient_quota"), asked)
     async with ScriptedMirror(refusing) as mirror:
-        async with Road([mirror.table(**LENDS)], CALLERS) as road:
-            issue(road)
+        async with DataPlane([mirror.table(**LENDS)], CALLERS) as plane:
+            issue(plane)
             for _ in range(3):
-                assert (await road.ask(with_key(KEY))).status == 503
+                assert (await plane.ask(with_key(KEY))).status == 503
             assert len(asked) == 1, "it is not asked with its own key again at once"
-            told = await road.ask(with_key("sk-x"))
+            told = await plane.ask(with_key("sk-x"))
             assert (told.status, told.error["code"]) == (429, "insufficient_quota")
             assert len(asked) == 2
-            assert road.refused == ["a"], "a caller's own quota is no word on the mirror's key"
-            assert violations(road) == []
+            assert plane.refused == ["a"], "a caller's own quota is no word on the mirror's key"
+            assert violations(plane) == []
 
 
 async def test_a_rate_limit_of_a_mirrors_own_key_is_still_a_rate_limit() -> None:
     limiting = answering(_unpaid(429, "rate_limit_exceeded"))
     async with ScriptedMirror(limiting) as mirror:
-        async with Road([mirror.table(**LENDS)], CALLERS) as road:
-            issue(road)
-            told = await road.ask(with_key(KEY))
+        async with DataPlane([mirror.table(**LENDS)], CALLERS) as plane:
+            issue(plane)
+            told = await plane.ask(with_key(KEY))
             assert (told.status, told.error["code"]) == (429, "upstream_rate_limited")
-            assert road.refused == []
+            assert plane.refused == []

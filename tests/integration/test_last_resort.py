@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
-from tests.testkit.asking import CHAT, ask
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.http_client import CHAT, ask
 from tests.testkit.instance import Instance
-from tests.testkit.page import states
-from tests.testkit.road import OK, Road, Script, ScriptedMirror, answering, get, post, read_request
+from tests.testkit.instance_output import states
+from tests.testkit.raw_http import OK, Script, ScriptedMirror, answering, get, post, read_request
 from tests.testkit.wait import wait_until
 
 FALLBACKS = "mirrorgate_fallback_attempts"
@@ -27,45 +28,45 @@ def down(name: str, verdict: str) -> MirrorHealth:
     return MirrorHealth(name, State.down, verdict=verdict, last_probe=1.0)
 
 
-def learn(road: Road, *mirrors: MirrorHealth) -> None:
+def learn(plane: DataPlane, *mirrors: MirrorHealth) -> None:
     """Give the plane a new snapshot."""
-    road.context.learn(HealthSnapshot(1, 1.0, "test", {mirror.id: mirror for mirror in mirrors}))
+    plane.context.learn(HealthSnapshot(1, 1.0, "test", {mirror.id: mirror for mirror in mirrors}))
 
 
-async def three(stack: AsyncExitStack, scripts: Mapping[str, Script]) -> Road:
+async def three(stack: AsyncExitStack, scripts: Mapping[str, Script]) -> DataPlane:
     """A plane before mirrors with these scripts."""
     mirrors = [
         await stack.enter_async_context(ScriptedMirror(script, name))
         for name, script in scripts.items()
     ]
-    return await stack.enter_async_context(Road([mirror.table() for mirror in mirrors]))
+    return await stack.enter_async_context(DataPlane([mirror.table() for mirror in mirrors]))
 
 
 @pytest.mark.parametrize("verdict", ["http_diff", "upstream_overloaded", "http_eof"])
 async def test_while_no_mirror_is_in_rotation_one_that_is_reached_is_tried(verdict: str) -> None:
     async with AsyncExitStack() as stack:
-        road = await three(stack, dict.fromkeys("abc", answering(OK)))
-        learn(road, *(down(name, verdict) for name in "abc"))
-        ready = await road.ask(get("/readyz"))
+        plane = await three(stack, dict.fromkeys("abc", answering(OK)))
+        learn(plane, *(down(name, verdict) for name in "abc"))
+        ready = await plane.ask(get("/readyz"))
         assert (ready.status, json.loads(ready.body)["last_resort"]) == (200, 3)
-        assert [(await road.ask(post())).status for _ in range(3)] == [200] * 3
-        assert sum(road.totals.get(FALLBACKS, (name,)) for name in "abc") == 3
+        assert [(await plane.ask(post())).status for _ in range(3)] == [200] * 3
+        assert sum(plane.totals.get(FALLBACKS, (name,)) for name in "abc") == 3
 
 
 async def test_the_least_bad_is_tried_first_and_another_one_when_it_fails() -> None:
     scripts = {"a": answering(OK), "b": answering(OVERLOADED), "c": answering(OK)}
     async with AsyncExitStack() as stack:
-        road = await three(stack, scripts)
+        plane = await three(stack, scripts)
         silent, answers = down("a", "http_timeout"), down("b", "http_diff")
-        learn(road, silent, answers, down("c", "upstream_overloaded"))
-        told = [(await road.ask(post()))["x-mirrorgate-mirror"] for _ in range(4)]
+        learn(plane, silent, answers, down("c", "upstream_overloaded"))
+        told = [(await plane.ask(post()))["x-mirrorgate-mirror"] for _ in range(4)]
         assert told == ["c"] * 4
-        learn(road, silent, answers, down("c", "connection_refused"))
-        assert (await road.ask(post())).status == 503, "none that answered nothing comes second"
-        assert road.totals.get(FALLBACKS, ("a",)) == 0
+        learn(plane, silent, answers, down("c", "connection_refused"))
+        assert (await plane.ask(post())).status == 503, "none that answered nothing comes second"
+        assert plane.totals.get(FALLBACKS, ("a",)) == 0
         refuses = "connection_refused"
-        learn(road, silent, down("b", refuses), down("c", refuses))
-        assert (await road.ask(post()))["x-mirrorgate-mirror"] == "a"
+        learn(plane, silent, down("b", refuses), down("c", refuses))
+        assert (await plane.ask(post()))["x-mirrorgate-mirror"] == "a"
 
 
 @pytest.mark.parametrize(
@@ -83,18 +84,18 @@ async def test_the_least_bad_is_tried_first_and_another_one_when_it_fails() -> N
 )
 async def test_some_mirrors_are_no_resort_at_all(health: MirrorHealth) -> None:
     async with AsyncExitStack() as stack:
-        road = await three(stack, {"a": answering(OK)})
-        learn(road, health)
-        assert (await road.ask(post())).status == 503
-        assert (await road.ask(get("/readyz"))).status == 503
+        plane = await three(stack, {"a": answering(OK)})
+        learn(plane, health)
+        assert (await plane.ask(post())).status == 503
+        assert (await plane.ask(get("/readyz"))).status == 503
 
 
 async def test_a_mirror_that_is_down_is_left_alone_while_another_one_fits() -> None:
     async with AsyncExitStack() as stack:
-        road = await three(stack, {"a": answering(OVERLOADED), "b": answering(OK)})
-        learn(road, MirrorHealth("a", State.up, last_probe=1.0), down("b", "http_diff"))
-        assert (await road.ask(post())).status == 503
-        assert road.totals.get(FALLBACKS, ("b",)) == 0
+        plane = await three(stack, {"a": answering(OVERLOADED), "b": answering(OK)})
+        learn(plane, MirrorHealth("a", State.up, last_probe=1.0), down("b", "http_diff"))
+        assert (await plane.ask(post())).status == 503
+        assert plane.totals.get(FALLBACKS, ("b",)) == 0
 
 
 def chatting(models: bytes) -> Script:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,9 +26,11 @@ from router.wire.websocket import (
     close_frame,
     frame,
 )
-from tests.testkit.clock import Clock
-from tests.testkit.road import RawClient, Road, ScriptedMirror, read_request
-from tests.testkit.scenes import scene
+from tests.testkit.clock import ManualClock
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import loop_test
+from tests.testkit.listener import reset
+from tests.testkit.raw_http import RawClient, ScriptedMirror, read_request
 from tests.testkit.wait import wait_until_async as wait_until
 
 PRICES = {"gpt-4o": [{"input": 1000.0, "output": 2000.0}], "o3": [{"input": 1.0}]}
@@ -39,9 +39,9 @@ CREATE = {"type": "response.create", "model": "gpt-4o", "input": "hi"}
 
 @dataclass
 class Lent:
-    """A road with one issued key, and a mirror that speaks the Responses API's WebSocket mode."""
+    """A data plane with an issued key, and a mirror that speaks Responses over WebSockets."""
 
-    road: Road
+    plane: DataPlane
     key: str
     heads: list[Any] = field(default_factory=list)
     seen: list[Any] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Lent:
     def open(self, path: str = "responses", **more: Any) -> Any:
         """A client's connection."""
         shown = {"Authorization": f"Bearer {self.key}"}
-        url = f"ws://127.0.0.1:{self.road.port}/v1/{path}"
+        url = f"ws://127.0.0.1:{self.plane.port}/v1/{path}"
         return connect(url, additional_headers=shown, proxy=None, **more)
 
     def grant(
@@ -70,14 +70,14 @@ class Lent:
         rate: float = 0,
     ) -> None:
         """Let the key do this from now on."""
-        ring = self.road.context.keys
+        ring = self.plane.context.keys
         row = ("k1", ring.digest(self.key.encode()).hex(), None, rate, models, left, tokens)
         ring.extend([row])
 
     @property
     def used(self) -> Any:
         """The charge: money in billionths, and tokens."""
-        return self.road.context.metering.uses.spent("k1")
+        return self.plane.context.metering.uses.spent("k1")
 
     async def converse(self, wire: ServerConnection) -> None:
         """The mirror."""
@@ -121,14 +121,14 @@ async def lent(endpoints: tuple[str, ...] = (), **more: Any) -> AsyncIterator[Le
         table = {"id": "a", "url": f"http://127.0.0.1:{port}", "addresses": ["127.0.0.1"]}
         table |= {"api_key": "sk-mirror"}
         keys = {"keys": {"endpoints": list(endpoints)}} if endpoints else {}
-        async with Road([table], more={"prices": PRICES, **keys}, **more) as road:
-            road.context.keys.season("01" * 32)
-            made = Lent(road, key)
+        async with DataPlane([table], more={"prices": PRICES, **keys}, **more) as plane:
+            plane.context.keys.season("01" * 32)
+            made = Lent(plane, key)
             made.grant()
             yield made
-            await wait_until(lambda: not road.context.exchanges, what="the exchanges to end")
-            assert road.context.memory.used == 0
-            uses = road.context.metering.uses
+            await wait_until(lambda: not plane.context.exchanges, what="the exchanges to end")
+            assert plane.context.memory.used == 0
+            uses = plane.context.metering.uses
             while (message := uses.due(float("inf"))) is not None:
                 uses.acknowledged(message["seq"])
 
@@ -150,7 +150,7 @@ async def refused(wire: ClientConnection) -> tuple[str, int]:
     return told["code"], caught.value.rcvd.code
 
 
-@scene
+@loop_test
 async def test_a_key_for_some_models_may_ask_for_these_and_no_others() -> None:
     async with lent() as made:
         made.grant(models="gpt-4o*")
@@ -192,7 +192,7 @@ HIDDEN: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize("case", HIDDEN.values(), ids=HIDDEN)
-@scene
+@loop_test
 async def test_what_a_limited_key_may_not_say_never_reaches_a_mirror(
     case: tuple[str | bytes, str],
 ) -> None:
@@ -206,7 +206,7 @@ async def test_what_a_limited_key_may_not_say_never_reaches_a_mirror(
         assert not made.seen
 
 
-@scene
+@loop_test
 async def test_a_quota_is_metered_by_message_and_ends_the_socket_when_used_up() -> None:
     async with lent() as made:
         made.grant(left=150_000_000)  # an answer costs 120,000,000
@@ -224,7 +224,7 @@ async def test_a_quota_is_metered_by_message_and_ends_the_socket_when_used_up() 
         assert len(made.seen) == 2
 
 
-@scene
+@loop_test
 async def test_a_quota_of_money_needs_a_price() -> None:
     async with lent() as made:
         made.grant(left=1_000_000_000)
@@ -236,7 +236,7 @@ async def test_a_quota_of_money_needs_a_price() -> None:
 
 async def leave(made: Lent, wire: ClientConnection, how: str) -> None:
     """Leave a socket, and wait until its exchange has ended."""
-    ends = len(made.road.finished) + 1
+    ends = len(made.plane.finished) + 1
     transport = wire.transport
     match how:
         case "close":
@@ -244,14 +244,12 @@ async def leave(made: Lent, wire: ClientConnection, how: str) -> None:
         case "FIN":
             transport.write_eof()
         case "RST":
-            sock = transport.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            transport.abort()
+            reset(transport)
         case "no WebSocket":
             transport.write(b"\xff" * 64)
         case "refused":
             await wire.send("no JSON")
-    await wait_until(lambda: len(made.road.finished) == ends, what="the exchange to end")
+    await wait_until(lambda: len(made.plane.finished) == ends, what="the exchange to end")
 
 
 WAYS = ("close", "FIN", "RST", "no WebSocket", "refused")
@@ -259,7 +257,7 @@ WAYS = ("close", "FIN", "RST", "no WebSocket", "refused")
 
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("path", ["responses", "realtime?model=gpt-4o"])
-@scene
+@loop_test
 async def test_an_answer_that_the_client_leaves_is_charged_by_its_usage(
     path: str, how: str
 ) -> None:
@@ -270,15 +268,15 @@ async def test_an_answer_that_the_client_leaves_is_charged_by_its_usage(
             await wire.send(json.dumps({**CREATE, "input": "x" * 400}))
             await events(wire, "response.output_text.delta")
             await leave(made, wire, how)
-            context = made.road.context
-            assert (len(context.abandoned), made.road.in_flight, context.limits.held) == (1, 1, 0)
+            context = made.plane.context
+            assert (len(context.abandoned), made.plane.in_flight, context.limits.held) == (1, 1, 0)
             assert made.used.tokens == 0
             made.go.set()
             await wait_until(lambda: not len(context.abandoned), what="the reading to end")
             assert made.used.tokens == 110
             await wait_until(lambda: made.closes, what="the mirror's end")
             assert made.closes == [GOING_AWAY]
-            assert made.road.in_flight == 0
+            assert made.plane.in_flight == 0
 
 
 @pytest.mark.parametrize("code", [1002, 1003, 1007, 1008, 1009])
@@ -305,13 +303,13 @@ async def test_an_answer_that_the_mirror_breaks_off_by_itself_is_free() -> None:
             await wire.send(json.dumps({"type": "response.cancel"}))
             with pytest.raises(ConnectionClosed):
                 await events(wire, "response.completed")
-        await wait_until(lambda: not made.road.context.exchanges, what="the end")
+        await wait_until(lambda: not made.plane.context.exchanges, what="the end")
         assert made.used.tokens == 0
 
 
-@scene
+@loop_test
 async def test_an_answer_that_does_not_end_in_time_is_estimated() -> None:
-    clock = Clock()
+    clock = ManualClock(running=True)
     async with lent(wheel=clock.wheel) as made:
         made.answers = False
         made.grant(tokens=10_000)
@@ -320,14 +318,14 @@ async def test_an_answer_that_does_not_end_in_time_is_estimated() -> None:
             await events(wire, "response.output_text.delta")
             await leave(made, wire, "RST")
             assert made.used.tokens == 0
-            clock.pass_by(READ_FOR + 1)
+            clock.advance(READ_FOR + 1)
             await wait_until(lambda: made.used.tokens > 0, what="the estimate")
         assert 110 <= made.used.tokens <= 140
-        assert made.road.totals.get("mirrorgate_unmetered_requests", ("left",)) == 1
+        assert made.plane.totals.get("mirrorgate_unmetered_requests", ("left",)) == 1
         await wait_until(lambda: made.closes == [GOING_AWAY], what="the mirror's end")
 
 
-@scene
+@loop_test
 async def test_a_worker_that_stops_ends_the_reading_of_a_websocket() -> None:
     async with lent() as made:
         made.answers = False
@@ -335,14 +333,14 @@ async def test_a_worker_that_stops_ends_the_reading_of_a_websocket() -> None:
             await wire.send(json.dumps(CREATE))
             await events(wire, "response.output_text.delta")
             await leave(made, wire, "close")
-            made.road.context.drain()
-            made.road.context.abandoned.close()
-            await asyncio.wait_for(made.road.context.abandoned.settled(), 10)
+            made.plane.context.drain()
+            made.plane.context.abandoned.close()
+            await asyncio.wait_for(made.plane.context.abandoned.settled(), 10)
             assert made.used.tokens > 0
         await wait_until(lambda: made.closes == [GOING_AWAY], what="the mirror's end")
 
 
-@scene
+@loop_test
 async def test_the_readings_of_websockets_have_a_bound() -> None:
     async with lent() as made:
         made.answers = False
@@ -350,14 +348,14 @@ async def test_the_readings_of_websockets_have_a_bound() -> None:
             async with made.open() as wire:
                 await wire.send(json.dumps(CREATE))
                 await events(wire, "response.output_text.delta")
-            await wait_until(lambda: len(made.road.finished) == number + 1, what="its end")  # noqa: B023
-        assert len(made.road.context.abandoned) == MOST_PER_KEY
-        made.road.context.abandoned.close()
+            await wait_until(lambda: len(made.plane.finished) == number + 1, what="its end")  # noqa: B023
+        assert len(made.plane.context.abandoned) == MOST_PER_KEY
+        made.plane.context.abandoned.close()
 
 
 @pytest.mark.parametrize("models", ["", "gpt-4o"])
 @pytest.mark.parametrize("path", ["responses", "realtime?model=gpt-4o"])
-@scene
+@loop_test
 async def test_each_answer_asked_for_counts_by_the_rate_of_the_key(path: str, models: str) -> None:
     async with lent(endpoints=("responses", "realtime")) as made:
         made.grant(models=models, rate=0.001)  # one request, and one ahead of it
@@ -373,34 +371,34 @@ async def test_each_answer_asked_for_counts_by_the_rate_of_the_key(path: str, mo
         assert len(made.seen) == 1
 
 
-@scene
+@loop_test
 async def test_a_revoked_key_ends_its_socket_with_a_word() -> None:
     async with lent() as made:
         async with made.open() as wire:
             await wire.send(json.dumps(CREATE))
             await events(wire, "response.completed")
-            made.road.context.keys.remove(["k1"])
-            made.road.context.end_revoked()
+            made.plane.context.keys.remove(["k1"])
+            made.plane.context.end_revoked()
             assert await refused(wire) == ("invalid_api_key", 1008)
 
 
-@scene
+@loop_test
 async def test_a_worker_that_stops_says_so_when_no_answer_is_awaited() -> None:
     async with lent() as made:
         made.answers = False
         async with made.open() as idle, made.open() as busy:
             await busy.send(json.dumps(CREATE))
             await events(busy, "response.output_text.delta")
-            made.road.context.drain()
+            made.plane.context.drain()
             assert await refused(idle) == ("no_mirror_available", GOING_AWAY)
             await busy.ping()
-            for door in made.road.context.crowd.all():
+            for door in made.plane.context.crowd.all():
                 door.cut()
             assert await refused(busy) == ("no_mirror_available", GOING_AWAY)
-        await asyncio.wait_for(made.road.context.emptied.wait(), 10)
+        await asyncio.wait_for(made.plane.context.emptied.wait(), 10)
 
 
-@scene
+@loop_test
 async def test_compression_is_not_offered_with_a_mirrors_key() -> None:
     async with lent() as made, made.open(compression="deflate") as wire:
         await wire.send(json.dumps(CREATE))
@@ -409,7 +407,7 @@ async def test_compression_is_not_offered_with_a_mirrors_key() -> None:
         assert "Sec-WebSocket-Extensions" not in wire.response.headers
 
 
-@scene
+@loop_test
 async def test_messages_in_fragments_with_pings_between_pass_as_they_are() -> None:
     async with lent() as made:
         made.grant(models="gpt-4o")
@@ -426,7 +424,7 @@ async def test_messages_in_fragments_with_pings_between_pass_as_they_are() -> No
         assert [len(message) for message in made.seen] == [len(text)]
 
 
-@scene
+@loop_test
 async def test_realtime_names_its_model_in_the_handshake_and_in_events() -> None:
     async with lent() as made:
         made.grant(models="gpt-realtime")
@@ -451,7 +449,7 @@ async def test_realtime_names_its_model_in_the_handshake_and_in_events() -> None
         assert {json.loads(seen)["type"] for seen in made.seen} == {"input_audio_buffer.clear"}
 
 
-@scene
+@loop_test
 async def test_a_quota_does_not_open_realtime() -> None:
     async with lent() as made:
         made.grant(tokens=1000)
@@ -507,19 +505,19 @@ def scripted(extra: bytes, frames: bytes) -> Callable[..., Awaitable[None]]:
 
 
 @pytest.mark.parametrize("case", GARBAGE.values(), ids=GARBAGE)
-@scene
+@loop_test
 async def test_what_a_mirror_sends_that_is_no_websocket_is_told_to_the_client(
     case: tuple[bytes, int],
 ) -> None:
     frames, code = case
     good = b"\x81\x02{}"
     async with ScriptedMirror(scripted(b"", good + frames)) as mirror:
-        async with Road([mirror.table(api_key="sk-mirror")]) as road:
-            road.context.keys.season("01" * 32)
+        async with DataPlane([mirror.table(api_key="sk-mirror")]) as plane:
+            plane.context.keys.season("01" * 32)
             key = new_key("mg-")
-            digest = road.context.keys.digest(key.encode()).hex()
-            road.context.keys.extend([("k1", digest, None, 0, "", None, None)])
-            client = await road.send(handshake(key))
+            digest = plane.context.keys.digest(key.encode()).hex()
+            plane.context.keys.extend([("k1", digest, None, 0, "", None, None)])
+            client = await plane.send(handshake(key))
             assert (await client.head())[0] == 101
             told = await last_words(client)
             assert told.startswith(good)
@@ -527,26 +525,26 @@ async def test_what_a_mirror_sends_that_is_no_websocket_is_told_to_the_client(
             assert b'"upstream_error"' in event
             assert close[1:3] == code.to_bytes(2, "big")
             await client.close()
-            await wait_until(lambda: road.finished, what="its end")
-            assert [end.outcome for end in road.finished] == ["interrupted"]
+            await wait_until(lambda: plane.finished, what="its end")
+            assert [end.outcome for end in plane.finished] == ["interrupted"]
 
 
-@scene
+@loop_test
 async def test_a_mirror_that_uses_an_extension_unasked_is_no_answer() -> None:
     extra = b"Sec-WebSocket-Extensions: permessage-deflate\r\n"
     async with ScriptedMirror(scripted(extra, b"")) as mirror:
-        async with Road([mirror.table(api_key="sk-mirror")]) as road:
-            road.context.keys.season("01" * 32)
+        async with DataPlane([mirror.table(api_key="sk-mirror")]) as plane:
+            plane.context.keys.season("01" * 32)
             key = new_key("mg-")
-            digest = road.context.keys.digest(key.encode()).hex()
-            road.context.keys.extend([("k1", digest, None, 0, "", None, None)])
-            assert (await road.ask(handshake(key))).status == 502
+            digest = plane.context.keys.digest(key.encode()).hex()
+            plane.context.keys.extend([("k1", digest, None, 0, "", None, None)])
+            assert (await plane.ask(handshake(key))).status == 502
 
 
-@scene
+@loop_test
 async def test_a_message_that_is_too_large_is_refused_before_it_is_kept() -> None:
     async with lent() as made:
-        client = await made.road.send(
+        client = await made.plane.send(
             handshake(made.key) + b"\x81\xff" + (5 << 20).to_bytes(8, "big")
         )
         assert (await client.head())[0] == 101
@@ -558,47 +556,47 @@ async def test_a_message_that_is_too_large_is_refused_before_it_is_kept() -> Non
         assert not made.seen
 
 
-@scene
+@loop_test
 async def test_a_flood_of_pings_passes_and_keeps_nothing() -> None:
     async with lent() as made, made.open() as wire:
         for _ in range(2000):
             await wire.ping()
         await wire.send(json.dumps(CREATE))
         await events(wire, "response.completed")
-        assert made.road.context.memory.used == 0
+        assert made.plane.context.memory.used == 0
 
 
-@scene
+@loop_test
 async def test_frames_before_the_switch_are_judged_too() -> None:
     async with lent() as made:
         made.grant(models="gpt-4o")
         bad = frame(TEXT, json.dumps({**CREATE, "model": "o3"}).encode(), b"abcd")
-        client = await made.road.send(handshake(made.key) + bad)
+        client = await made.plane.send(handshake(made.key) + bad)
         assert (await client.head())[0] == 101
         assert b"model_not_found" in await last_words(client)
         await client.close()
         assert not made.seen
 
 
-@scene
+@loop_test
 async def test_a_client_that_does_not_answer_a_close_frame_is_left() -> None:
-    clock = Clock()
+    clock = ManualClock(running=True)
     async with lent(wheel=clock.wheel) as made:
         made.grant(models="gpt-4o")
         bad = frame(TEXT, json.dumps({**CREATE, "model": "o3"}).encode(), b"abcd")
-        client = await made.road.send(handshake(made.key) + bad)
+        client = await made.plane.send(handshake(made.key) + bad)
         assert (await client.head())[0] == 101
         assert b"\x88" in await client.reader.readuntil(b"\x88")
-        clock.pass_by(2.1)
+        clock.advance(2.1)
         await asyncio.wait_for(client.reader.read(), 10)
         await client.close()
 
 
-@scene
+@loop_test
 async def test_a_callers_own_key_is_not_looked_into() -> None:
     async with ScriptedMirror(scripted(b"Sec-WebSocket-Extensions: x\r\n", b"\xff\xff")) as mirror:
-        async with Road([mirror.table()]) as road:
-            client = await road.send(handshake("sk-own"))
+        async with DataPlane([mirror.table()]) as plane:
+            client = await plane.send(handshake("sk-own"))
             assert (await client.head())[0] == 101
             assert await client.reader.readexactly(2) == b"\xff\xff"
             await client.close()
@@ -606,7 +604,7 @@ async def test_a_callers_own_key_is_not_looked_into() -> None:
 
 @pytest.mark.parametrize("path", ["responses", "realtime?model=gpt-4o", "other"])
 @pytest.mark.parametrize("quoted", ["sk-mirror", "sk-\\u006dirror", "c2stbWlycm9y"])
-@scene
+@loop_test
 async def test_a_message_that_quotes_the_mirrors_key_does_not_pass(path: str, quoted: str) -> None:
     async with lent(endpoints=("responses", "realtime", "other")) as made:
         async with made.open(path) as wire:

@@ -11,11 +11,10 @@ import contextlib
 
 import pytest
 
-from tests.testkit.loops import on_both_loops, run_on
-from tests.testkit.malformed_case import Case
-from tests.testkit.malformed_cases import GROUPS
-from tests.testkit.road import RawClient, Response, Road, get
-from tests.testkit.strict_mirror import StrictMirror
+from tests.cases.malformed_requests import GROUPS, Case
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import each_loop, run_on
+from tests.testkit.raw_http import RawClient, Response, StrictMirror, get
 from tests.testkit.wait import wait_until_async
 
 # A head or body that never arrives is refused in about a second, not in fifteen.
@@ -29,14 +28,14 @@ CASES = [
 
 async def _outcome(case: Case, mirror: StrictMirror) -> list[Response]:
     """Every response to the client, up to the expected one or the end of the connection."""
-    async with mirror, Road([mirror.table()], ROUTER) as road:
-        client = await road.connect()
+    async with mirror, DataPlane([mirror.table()], ROUTER) as plane:
+        client = await plane.connect()
         sending = asyncio.ensure_future(_send(client, case))
         responses = await _responses(case, client)
         sending.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await sending
-        await wait_until_async(lambda: road.in_flight == 0, what="nothing in flight")
+        await wait_until_async(lambda: plane.in_flight == 0, what="nothing in flight")
     return responses
 
 
@@ -68,7 +67,7 @@ def _assert_egress_is_strict(case: Case, mirror: StrictMirror, answers: int) -> 
         assert unwanted.lower() not in sent
 
 
-@on_both_loops
+@each_loop
 @pytest.mark.parametrize("case", CASES)
 def test_what_reaches_a_mirror_is_strict_whatever_came_in(case: Case, loop_name: str) -> None:
     mirror = StrictMirror()
@@ -85,14 +84,14 @@ def test_what_reaches_a_mirror_is_strict_whatever_came_in(case: Case, loop_name:
         assert all(wanted in mirror.everything for wanted in case.has), mirror.everything
 
 
-@on_both_loops
+@each_loop
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=case.name) for case in GROUPS["controls"] if case.keeps]
 )
 def test_a_well_formed_request_leaves_the_connection_usable(case: Case, loop_name: str) -> None:
     async def outcome() -> list[int]:
-        async with StrictMirror() as mirror, Road([mirror.table()]) as road:
-            client = await road.send(case.data)
+        async with StrictMirror() as mirror, DataPlane([mirror.table()]) as plane:
+            client = await plane.send(case.data)
             for _ in range(case.expected):
                 await client.response()
             await client.send(get() + get())

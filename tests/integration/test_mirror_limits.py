@@ -10,8 +10,9 @@ from functools import partial
 import pytest
 
 from router.admission.client_address import named_key
-from tests.testkit.hostile_modes import SWITCHED, UPGRADE
-from tests.testkit.road import Road, ScriptedMirror, get, post, read_request
+from router.admission.shared_table import Table
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.raw_http import SWITCHED, UPGRADE, ScriptedMirror, get, post, read_request
 from tests.testkit.wait import wait_until_async as wait_until
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id": 1}'
@@ -50,39 +51,39 @@ class Guarded(ScriptedMirror):
         self.most_in_a_second = max(self.most_in_a_second, len(self._arrivals))
 
 
-def held(road: Road) -> int:
+def held(plane: DataPlane) -> int:
     """Places that are held in the table."""
-    return road.context.upstreams._table.held
+    return plane.context.limits.held
 
 
-def in_line(road: Road, number: int) -> bool:
+def in_line(plane: DataPlane, number: int) -> bool:
     """True if so many wait."""
-    return len(road.context.line) == number
+    return len(plane.context.line) == number
 
 
 async def test_a_mirror_never_has_more_connections_than_it_may() -> None:
-    async with Guarded() as mirror, Road([mirror.table(max_connections=2)]) as road:
-        answers = await asyncio.gather(*(road.ask(post()) for _ in range(20)))
+    async with Guarded() as mirror, DataPlane([mirror.table(max_connections=2)]) as plane:
+        answers = await asyncio.gather(*(plane.ask(post()) for _ in range(20)))
         assert [answer.status for answer in answers] == [200] * 20
         assert mirror.most_open <= 2
-        assert len(road.context.line) == 0
+        assert len(plane.context.line) == 0
 
 
 async def test_requests_that_take_no_used_connection_make_room_by_closing_one() -> None:
-    async with Guarded() as mirror, Road([mirror.table(max_connections=1)]) as road:
+    async with Guarded() as mirror, DataPlane([mirror.table(max_connections=1)]) as plane:
         for _ in range(3):
-            assert (await road.ask(get())).status == 200
-            assert (await road.ask(post("/v1/images/generations"))).status == 200
+            assert (await plane.ask(get())).status == 200
+            assert (await plane.ask(post("/v1/images/generations"))).status == 200
         await wait_until(lambda: mirror.open <= 1, what="the others to be closed")
-        assert held(road) <= 1
+        assert held(plane) <= 1
 
 
 async def test_callers_are_served_in_the_order_in_which_they_came() -> None:
-    async with Guarded(hold=True) as mirror, Road([mirror.table(max_connections=1)]) as road:
+    async with Guarded(hold=True) as mirror, DataPlane([mirror.table(max_connections=1)]) as plane:
         clients = []
         for number in range(4):
-            clients.append(await road.send(get(f"/v1/models/{number}")))
-            await wait_until(partial(in_line, road, number), what="it stands in line")
+            clients.append(await plane.send(get(f"/v1/models/{number}")))
+            await wait_until(partial(in_line, plane, number), what="it stands in line")
         mirror.go_on.set()
         for client in clients:
             assert (await client.response()).status == 200
@@ -90,13 +91,13 @@ async def test_callers_are_served_in_the_order_in_which_they_came() -> None:
 
 
 async def test_a_caller_who_leaves_the_line_is_not_served() -> None:
-    async with Guarded(hold=True) as mirror, Road([mirror.table(max_connections=1)]) as road:
-        first = await road.send(get())
+    async with Guarded(hold=True) as mirror, DataPlane([mirror.table(max_connections=1)]) as plane:
+        first = await plane.send(get())
         await wait_until(lambda: mirror.asked, what="the first is on its way")
-        second = await road.send(get())
-        await wait_until(lambda: len(road.context.line) == 1, what="the second waits")
+        second = await plane.send(get())
+        await wait_until(lambda: len(plane.context.line) == 1, what="the second waits")
         await second.close()
-        await wait_until(lambda: len(road.context.line) == 0, what="the second has left")
+        await wait_until(lambda: len(plane.context.line) == 0, what="the second has left")
         mirror.go_on.set()
         assert (await first.response()).status == 200
         assert len(mirror.asked) == 1
@@ -105,10 +106,10 @@ async def test_a_caller_who_leaves_the_line_is_not_served() -> None:
 @pytest.mark.parametrize("queue", [{"max_waiting": 0}, {"max_wait": 0.05}])
 async def test_who_finds_no_room_is_told_when_to_come_back(queue: dict[str, float]) -> None:
     async with Guarded(hold=True) as mirror:
-        async with Road([mirror.table(max_connections=1)], {"queue": queue}) as road:
-            first = await road.send(get())
+        async with DataPlane([mirror.table(max_connections=1)], {"queue": queue}) as plane:
+            first = await plane.send(get())
             await wait_until(lambda: mirror.asked, what="the first is on its way")
-            answer = await road.ask(get())
+            answer = await plane.ask(get())
             assert (answer.status, answer.error["code"]) == (503, "queue_full")
             assert answer["retry-after"] == "2"
             mirror.go_on.set()
@@ -118,8 +119,8 @@ async def test_who_finds_no_room_is_told_when_to_come_back(queue: dict[str, floa
 async def test_another_mirror_with_room_is_taken_instead_of_waiting() -> None:
     async with Guarded(hold=True) as full, Guarded() as free:
         tables = [full.table(max_connections=1), {**free.table(), "id": "b"}]
-        async with Road(tables) as road:
-            answers = [await road.send(get()) for _ in range(6)]
+        async with DataPlane(tables) as plane:
+            answers = [await plane.send(get()) for _ in range(6)]
             await wait_until(lambda: len(free.asked) >= 5, what="the free one serves")
             full.go_on.set()
             for client in answers:
@@ -129,35 +130,41 @@ async def test_another_mirror_with_room_is_taken_instead_of_waiting() -> None:
 
 async def test_no_more_is_asked_in_a_second_than_a_mirror_allows() -> None:
     rate = 20
-    async with Guarded() as mirror, Road([mirror.table(max_requests_per_second=rate)]) as road:
-        answers = await asyncio.gather(*(road.ask(get()) for _ in range(25)))
+    async with (
+        Guarded() as mirror,
+        DataPlane([mirror.table(max_requests_per_second=rate)]) as plane,
+    ):
+        answers = await asyncio.gather(*(plane.ask(get()) for _ in range(25)))
         assert [answer.status for answer in answers] == [200] * 25
         assert mirror.most_in_a_second <= rate
 
 
 async def test_what_other_workers_hold_counts() -> None:
-    async with Guarded() as mirror, Road([mirror.table(max_connections=1)]) as road:
-        table = road.context.upstreams._table
+    table = Table.alone()
+    async with (
+        Guarded() as mirror,
+        DataPlane([mirror.table(max_connections=1)], table=table) as plane,
+    ):
         place = table.acquire(named_key("mirror", "a"), 1)
-        waiting = await road.send(get())
-        await wait_until(lambda: len(road.context.line) == 1, what="it waits for another worker")
+        waiting = await plane.send(get())
+        await wait_until(lambda: len(plane.context.line) == 1, what="it waits for another worker")
         assert not mirror.asked
         table.release(place)
         assert (await waiting.response()).status == 200
 
 
 async def test_a_tunnel_holds_its_place_until_both_ends_are_gone() -> None:
-    async with Guarded() as mirror, Road([mirror.table(max_connections=1)]) as road:
-        client = await road.send(get("/v1/realtime", *UPGRADE))
+    async with Guarded() as mirror, DataPlane([mirror.table(max_connections=1)]) as plane:
+        client = await plane.send(get("/v1/realtime", *UPGRADE))
         assert (await client.head())[0] == 101
-        assert held(road) == 2, "the client's place and the connection's"
+        assert held(plane) == 2, "the client's place and the connection's"
         await client.close()
-        await wait_until(lambda: held(road) == 0, what="the place is given back")
+        await wait_until(lambda: held(plane) == 0, what="the place is given back")
 
 
 async def test_a_connection_that_cannot_be_opened_holds_no_place() -> None:
     dead = {"id": "a", "url": "http://127.0.0.1:1", "addresses": ["127.0.0.1"]}
-    async with Road([{**dead, "max_connections": 1}]) as road:
+    async with DataPlane([{**dead, "max_connections": 1}]) as plane:
         for _ in range(3):
-            assert (await road.ask(get())).status == 502
-        assert held(road) == 0
+            assert (await plane.ask(get())).status == 502
+        assert held(plane) == 0

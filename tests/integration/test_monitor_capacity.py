@@ -13,7 +13,7 @@ from monitor.probes.results import Way
 from router.admission.client_address import named_key
 from router.admission.shared_table import Table
 from router.control.monitor_capacity import SharedCapacity
-from tests.testkit.road import ScriptedMirror, answering
+from tests.testkit.raw_http import ScriptedMirror, answering
 
 MODELS = b"HTTP/1.1 401 U\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 

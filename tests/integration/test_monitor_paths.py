@@ -21,12 +21,11 @@ from monitor.engine.prober import Prober
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, PathHealth, Standing, State
 from monitor.probes.resolvers import Resolvers
 from monitor.store.store import Store
-from tests.testkit.censor.dns_script import Script, reply
-from tests.testkit.censor.dns_server import DnsServer, DohServer
+from tests.testkit.censor.dns import DnsServer, DohServer, Script, reply
 from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import RST, Residual, Rule, divert, exactly
-from tests.testkit.censor.tls_server import TlsServer
 from tests.testkit.certs import Authority
+from tests.testkit.listener import TlsServer
 from tests.testkit.wait import wait_until_async
 
 OWN, ALT, CONTROL = "own.mirror.test", "alt.mirror.test", "control.test"

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import datetime
-import socket
-import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.engine.diagnose import ProbeReport, probe_once
 from monitor.probes.results import Operation
+from tests.testkit import listener
 from tests.testkit.certs import Authority, Leaf
 from tests.testkit.ports import free_port
 
@@ -63,17 +62,11 @@ async def silence(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read(10)
-    abort(writer)
+    listener.reset(writer.transport)
 
 
 async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.read(65536)
-
-
-def abort(writer: asyncio.StreamWriter) -> None:
-    raw = writer.get_extra_info("socket")
-    raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 def saying(data: bytes, then_reset: bool = False) -> Handler:
@@ -82,7 +75,7 @@ def saying(data: bytes, then_reset: bool = False) -> Handler:
         writer.write(data)
         await writer.drain()
         if then_reset:
-            abort(writer)
+            listener.reset(writer.transport)
         else:
             await reader.read()
 

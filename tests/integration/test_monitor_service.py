@@ -24,7 +24,7 @@ from monitor.probes.results import TIMED_OUT, HttpAnswer, Operation, PathResult,
 from monitor.store import queries
 from monitor.store.records import Sample, Transition
 from monitor.store.store import Store
-from tests.testkit.mirror import PretendMirror
+from tests.testkit.mirror.server import PretendMirror
 from tests.testkit.wait import wait_until_async
 
 ADDRESS = "192.0.2.1"

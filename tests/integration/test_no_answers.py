@@ -15,13 +15,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 
 from router.forwarding import metrics
-from tests.testkit.passing import PassingTime
-from tests.testkit.road import (
+from tests.testkit.clock import ManualClock
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.raw_http import (
     ANSWER,
     CONTENT,
     OK,
     Response,
-    Road,
     Script,
     ScriptedMirror,
     answering,
@@ -65,7 +65,7 @@ def closing(answer: bytes) -> Script:
 
 
 @asynccontextmanager
-async def three(liar: Script, well: Script | None = None) -> AsyncIterator[Road]:
+async def three(liar: Script, well: Script | None = None) -> AsyncIterator[DataPlane]:
     """A plane before three mirrors, "a" of which lies."""
     scripts = (liar, well or answering(OK), well or answering(OK))
     async with AsyncExitStack() as stack:
@@ -74,15 +74,15 @@ async def three(liar: Script, well: Script | None = None) -> AsyncIterator[Road]
             for script, name in zip(scripts, "abc", strict=True)
         ]
         tables = [each.table(priority=int(each.name != "a")) for each in mirrors]
-        yield await stack.enter_async_context(Road(tables, FIRST_FIRST))
+        yield await stack.enter_async_context(DataPlane(tables, FIRST_FIRST))
 
 
-async def answers_to(road: Road, request: bytes = PLAIN, count: int = 32) -> list[Response]:
-    return [await road.ask(request) for _ in range(count)]
+async def answers_to(plane: DataPlane, request: bytes = PLAIN, count: int = 32) -> list[Response]:
+    return [await plane.ask(request) for _ in range(count)]
 
 
-def ejected(road: Road, name: str = "a") -> bool:
-    return not next(each for each in road.context.upstreams if each.id == name).breaker.closed
+def ejected(plane: DataPlane, name: str = "a") -> bool:
+    return not next(each for each in plane.context.upstreams if each.id == name).breaker.closed
 
 
 LIES = {
@@ -110,10 +110,10 @@ LIES = {
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 async def test_what_is_no_answer_costs_another_attempt_and_ejects_the_mirror(lie: bytes) -> None:
-    async with three(answering(lie)) as road:
-        answers = await answers_to(road)
+    async with three(answering(lie)) as plane:
+        answers = await answers_to(plane)
         assert {(answer.status, answer.body) for answer in answers} == {(200, ANSWER)}
-        assert ejected(road)
+        assert ejected(plane)
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ async def test_what_is_no_answer_costs_another_attempt_and_ejects_the_mirror(lie
 )
 async def test_a_wrong_content_length_costs_another_attempt(length: int, body: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n" % (JSON, length)
-    async with three(closing(head + body)) as road:
-        answers = await answers_to(road)
+    async with three(closing(head + body)) as plane:
+        answers = await answers_to(plane)
         assert {(answer.status, answer.body) for answer in answers} == {(200, ANSWER)}
-        assert ejected(road)
+        assert ejected(plane)
 
 
 @pytest.mark.parametrize("path", ["completions", "responses", "embeddings", "moderations"])
@@ -132,17 +132,17 @@ async def test_so_it_is_at_other_endpoints(path: str) -> None:
     keys = {"completions": "choices", "responses": "output", "embeddings": "data"}
     good = json.dumps({keys.get(path, "results"): [{}]}).encode()
     request = post(f"/v1/{path}", b'{"model": "m", "store": false}')
-    async with three(answering(says(b'{"code": 1}')), answering(says(good))) as road:
-        answers = await answers_to(road, request)
+    async with three(answering(says(b'{"code": 1}')), answering(says(good))) as plane:
+        answers = await answers_to(plane, request)
         assert {(answer.status, answer.body) for answer in answers} == {(200, good)}
-        assert ejected(road)
+        assert ejected(plane)
 
 
 async def test_an_image_is_never_asked_for_twice() -> None:
     async with ScriptedMirror(answering(says(b"{}"))) as a, ScriptedMirror(answering(OK), "b") as b:
         tables = [a.table(priority=0), b.table(priority=1)]
-        async with Road(tables, FIRST_FIRST) as road:
-            answer = await road.ask(post("/v1/images/generations", b'{"prompt": "x"}'))
+        async with DataPlane(tables, FIRST_FIRST) as plane:
+            answer = await plane.ask(post("/v1/images/generations", b'{"prompt": "x"}'))
             assert (answer.status, b.connections) == (502, 0)
 
 
@@ -162,8 +162,8 @@ async def test_an_image_is_never_asked_for_twice() -> None:
 async def test_with_no_other_mirror_an_error_passes_and_what_cannot_be_read_is_a_502(
     lie: str, status: int
 ) -> None:
-    async with ScriptedMirror(answering(LIES[lie])) as mirror, Road([mirror.table()]) as road:
-        answer = await road.ask(PLAIN)
+    async with ScriptedMirror(answering(LIES[lie])) as mirror, DataPlane([mirror.table()]) as plane:
+        answer = await plane.ask(PLAIN)
         assert answer.status == status
         if status == 200:
             assert LIES[lie].endswith(answer.body)
@@ -188,10 +188,10 @@ async def test_with_no_other_mirror_an_error_passes_and_what_cannot_be_read_is_a
     ids=range(10),
 )
 async def test_an_answer_of_an_unusual_mirror_passes_as_it_is(good: bytes) -> None:
-    async with ScriptedMirror(answering(good)) as mirror, Road([mirror.table()]) as road:
-        answer = await road.ask(PLAIN)
+    async with ScriptedMirror(answering(good)) as mirror, DataPlane([mirror.table()]) as plane:
+        answer = await plane.ask(PLAIN)
         assert (answer.status, answer.complete) == (200, True)
-        assert road.finished[-1].outcome == "success"
+        assert plane.finished[-1].outcome == "success"
         sent = good.partition(b"\r\n\r\n")[2]
         assert sent == answer.body or b"chunked" in good
 
@@ -214,12 +214,12 @@ async def test_an_answer_of_an_unusual_mirror_passes_as_it_is(good: bytes) -> No
     ids=range(11),
 )
 async def test_what_need_not_look_like_an_answer_passes(request_: bytes, response: bytes) -> None:
-    async with ScriptedMirror(answering(response)) as mirror, Road([mirror.table()]) as road:
-        client = await road.send(request_)
+    async with ScriptedMirror(answering(response)) as mirror, DataPlane([mirror.table()]) as plane:
+        client = await plane.send(request_)
         answer = await client.response(to_head=request_.startswith(b"HEAD"))
         assert answer.status in (200, 204)
         assert response.endswith(answer.body)
-        assert road.finished[-1].outcome == "success"
+        assert plane.finished[-1].outcome == "success"
 
 
 # Streams
@@ -240,23 +240,23 @@ async def test_a_stream_without_last_words_is_an_interruption_and_ejects_the_mir
                     await asyncio.sleep(0.001)
             writer.write(b"0\r\n\r\n")
 
-    async with three(script, answering(SSE + chunked(CONTENT, DONE))) as road:
-        answers = await answers_to(road, STREAM)
+    async with three(script, answering(SSE + chunked(CONTENT, DONE))) as plane:
+        answers = await answers_to(plane, STREAM)
         broken = [answer for answer in answers if not answer.complete]
         assert all(answer.body.endswith(DONE) for answer in answers if answer.complete)
         assert all(b"stream_interrupted" in answer.body for answer in broken)
         assert all(b"[DONE]" not in answer.body for answer in broken)
         assert 0 < len(broken) <= 10
-        assert ejected(road)
-        outcomes = [end.outcome for end in road.finished if end.mirror == "a"]
+        assert ejected(plane)
+        outcomes = [end.outcome for end in plane.finished if end.mirror == "a"]
         assert set(outcomes) == {"interrupted"}
 
 
 async def test_a_stream_with_a_length_and_no_last_words_does_not_look_whole() -> None:
     body = CONTENT * 5
     lie = says(body, b"Content-Type: text/event-stream\r\n")
-    async with ScriptedMirror(answering(lie)) as mirror, Road([mirror.table()]) as road:
-        assert not (await road.ask(STREAM)).complete
+    async with ScriptedMirror(answering(lie)) as mirror, DataPlane([mirror.table()]) as plane:
+        assert not (await plane.ask(STREAM)).complete
 
 
 LAST = b'data: {"choices": [{"index": 0, "delta": {"content": "!"}, "finish_reason": "stop"}]}\n\n'
@@ -286,10 +286,10 @@ async def test_a_stream_of_any_mirror_with_last_words_is_whole(
 ) -> None:
     head = SSE if named else SSE.replace(b"text/event-stream", b"text/plain")
     async with ScriptedMirror(answering(head + chunked(*body))) as mirror:
-        async with Road([mirror.table()]) as road:
-            answer = await road.ask(STREAM)
+        async with DataPlane([mirror.table()]) as plane:
+            answer = await plane.ask(STREAM)
             assert (answer.complete, answer.body) == (True, b"".join(body))
-            assert road.finished[-1].outcome == "success"
+            assert plane.finished[-1].outcome == "success"
 
 
 async def test_a_compressed_stream_that_breaks_off_does_not_look_whole() -> None:
@@ -298,8 +298,8 @@ async def test_a_compressed_stream_that_breaks_off_does_not_look_whole() -> None
     for body, whole in ((packed, True), (packed[:-6], False)):
         answer_ = says_in_chunks(body[:-9], body[-9:], fields=fields)
         async with ScriptedMirror(answering(answer_)) as mirror:
-            async with Road([mirror.table()]) as road:
-                answer = await road.ask(STREAM)
+            async with DataPlane([mirror.table()]) as plane:
+                answer = await plane.ask(STREAM)
                 assert (answer.status, answer.complete) == (200, whole)
 
 
@@ -313,10 +313,10 @@ async def test_a_compressed_stream_that_breaks_off_does_not_look_whole() -> None
     ids=["length", "chunks", "gzip"],
 )
 async def test_a_long_answer_that_breaks_off_does_not_look_whole(lie: bytes) -> None:
-    async with ScriptedMirror(answering(lie)) as mirror, Road([mirror.table()]) as road:
-        answer = await road.ask(PLAIN)
+    async with ScriptedMirror(answering(lie)) as mirror, DataPlane([mirror.table()]) as plane:
+        answer = await plane.ask(PLAIN)
         assert (answer.status, answer.complete) == (200, False)
-        assert road.finished[-1].outcome == "interrupted"
+        assert plane.finished[-1].outcome == "interrupted"
 
 
 # Refusals
@@ -331,12 +331,12 @@ async def test_two_of_three_mirrors_that_refuse_at_once_cost_no_request(status: 
             await stack.enter_async_context(ScriptedMirror(script, name))
             for script, name in zip(scripts, "abc", strict=True)
         ]
-        road = await stack.enter_async_context(Road([mirror.table() for mirror in mirrors]))
-        answers = await answers_to(road)
+        plane = await stack.enter_async_context(DataPlane([mirror.table() for mirror in mirrors]))
+        answers = await answers_to(plane)
         assert {answer.status for answer in answers} == {200}
-        refused = [road.totals.get(metrics.ATTEMPTS.name, (name, "refused")) for name in "ab"]
+        refused = [plane.totals.get(metrics.ATTEMPTS.name, (name, "refused")) for name in "ab"]
         assert min(refused) > 0
-        assert road.totals.get(metrics.AMBIGUOUS.name) == 0
+        assert plane.totals.get(metrics.AMBIGUOUS.name) == 0
 
 
 @pytest.mark.parametrize(
@@ -351,7 +351,7 @@ async def test_two_of_three_mirrors_that_refuse_at_once_cost_no_request(status: 
 async def test_only_an_error_that_can_be_read_and_came_at_once_is_sure_to_be_none_of_work(
     seconds: float, body: bytes, sure: int
 ) -> None:
-    time = PassingTime()
+    time = ManualClock()
 
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -360,13 +360,13 @@ async def test_only_an_error_that_can_be_read_and_came_at_once_is_sure_to_be_non
 
     async with ScriptedMirror(late) as a, ScriptedMirror(answering(OK), "b") as b:
         tables = [a.table(priority=0), b.table(priority=1)]
-        async with Road(tables, FIRST_FIRST, wheel=time.wheel, clock=time.now) as road:
-            assert (await time.through(road.ask(PLAIN))).status == 200
-            assert road.totals.get(metrics.AMBIGUOUS.name) == 1 - sure
+        async with DataPlane(tables, FIRST_FIRST, wheel=time.wheel, clock=time) as plane:
+            assert (await time.run(plane.ask(PLAIN))).status == 200
+            assert plane.totals.get(metrics.AMBIGUOUS.name) == 1 - sure
 
 
 async def test_an_error_at_once_whose_body_never_comes_is_soon_left() -> None:
-    time = PassingTime()
+    time = ManualClock()
     head = b"HTTP/1.1 500 X\r\n%bContent-Length: 99\r\n\r\n" % JSON
 
     async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -376,9 +376,9 @@ async def test_an_error_at_once_whose_body_never_comes_is_soon_left() -> None:
 
     async with ScriptedMirror(hangs) as a, ScriptedMirror(answering(OK), "b") as b:
         tables = [a.table(priority=0), b.table(priority=1)]
-        async with Road(tables, FIRST_FIRST, wheel=time.wheel, clock=time.now) as road:
-            assert (await time.through(road.ask(PLAIN))).status == 200
-            assert road.finished[-1].seconds < 4
+        async with DataPlane(tables, FIRST_FIRST, wheel=time.wheel, clock=time) as plane:
+            assert (await time.run(plane.ask(PLAIN))).status == 200
+            assert plane.finished[-1].seconds < 4
 
 
 # Drops
@@ -386,7 +386,7 @@ async def test_an_error_at_once_whose_body_never_comes_is_soon_left() -> None:
 Drops = Callable[[int], bytes]
 
 
-def dripping(time: PassingTime, head: bytes, drop: Drops, gap: float = 0.5) -> Script:
+def dripping(time: ManualClock, head: bytes, drop: Drops, gap: float = 0.5) -> Script:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(head)
@@ -400,48 +400,48 @@ def dripping(time: PassingTime, head: bytes, drop: Drops, gap: float = 0.5) -> S
 
 
 @asynccontextmanager
-async def dripped(time: PassingTime, script: Script, well: bytes = OK) -> AsyncIterator[Road]:
+async def dripped(time: ManualClock, script: Script, well: bytes = OK) -> AsyncIterator[DataPlane]:
     """A plane before a mirror that drips and another one that does not."""
     async with ScriptedMirror(script) as a, ScriptedMirror(answering(well), "b") as b:
         tables = [a.table(priority=0), b.table(priority=1)]
-        async with Road(tables, FIRST_FIRST, wheel=time.wheel, clock=time.now) as road:
-            yield road
+        async with DataPlane(tables, FIRST_FIRST, wheel=time.wheel, clock=time) as plane:
+            yield plane
 
 
 CHUNKED = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n" % JSON
 
 
 async def test_a_body_in_drops_is_left_for_another_mirror() -> None:
-    time, text = PassingTime(), b'{"id": "' + b"x" * 5000
+    time, text = ManualClock(), b'{"id": "' + b"x" * 5000
     script = dripping(time, CHUNKED, lambda number: text[number : number + 1])
-    async with dripped(time, script) as road:
-        answer = await time.through(road.ask(PLAIN))
+    async with dripped(time, script) as plane:
+        answer = await time.run(plane.ask(PLAIN))
         assert answer.body == ANSWER
-        assert 45 <= road.finished[-1].seconds < 55
+        assert 45 <= plane.finished[-1].seconds < 55
 
 
 async def test_the_beginning_of_a_stream_in_drops_is_left_too() -> None:
-    time, text = PassingTime(), b'data: {"id": "' + b"x" * 5000
+    time, text = ManualClock(), b'data: {"id": "' + b"x" * 5000
     script = dripping(time, SSE, lambda number: text[number : number + 1])
-    async with dripped(time, script, SSE + chunked(CONTENT, DONE)) as road:
-        answer = await time.through(road.ask(STREAM))
+    async with dripped(time, script, SSE + chunked(CONTENT, DONE)) as plane:
+        answer = await time.run(plane.ask(STREAM))
         assert answer.complete
         assert answer.body.endswith(CONTENT + DONE)
-        assert 45 <= road.finished[-1].seconds < 55
+        assert 45 <= plane.finished[-1].seconds < 55
 
 
 async def test_a_long_body_that_begins_to_drip_is_cut() -> None:
-    time = PassingTime()
+    time = ManualClock()
     head = CHUNKED + b"5000\r\n" + (b'{"id": "' + b"x" * 0x5000)[:0x5000] + b"\r\n"
     script = dripping(time, head, lambda number: b"x", gap=0.5)
-    async with dripped(time, script) as road:
-        answer = await time.through(road.ask(PLAIN))
+    async with dripped(time, script) as plane:
+        answer = await time.run(plane.ask(PLAIN))
         assert (answer.status, answer.complete) == (200, False)
-        assert 45 <= road.finished[-1].seconds < 55
+        assert 45 <= plane.finished[-1].seconds < 55
 
 
 async def test_blank_lines_and_comments_while_a_model_thinks_are_no_drops() -> None:
-    time = PassingTime()
+    time = ManualClock()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -451,8 +451,8 @@ async def test_blank_lines_and_comments_while_a_model_thinks_are_no_drops() -> N
             await time.sleep(0.5)
         writer.write(chunked(ANSWER))
 
-    async with dripped(time, script) as road:
-        answer = await time.through(road.ask(PLAIN))
+    async with dripped(time, script) as plane:
+        answer = await time.run(plane.ask(PLAIN))
         assert (answer.body.strip(), answer["x-mirrorgate-mirror"]) == (ANSWER, "a")
 
     async def thinks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -463,7 +463,7 @@ async def test_blank_lines_and_comments_while_a_model_thinks_are_no_drops() -> N
             await time.sleep(1.0)
         writer.write(chunked(CONTENT, DONE))
 
-    async with dripped(time, thinks) as road:
-        answer = await time.through(road.ask(STREAM))
+    async with dripped(time, thinks) as plane:
+        answer = await time.run(plane.ask(STREAM))
         assert answer.complete
         assert answer.body.endswith(DONE)

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from monitor.common.config import MirrorConfig, MonitorConfig, SniConfig
 from monitor.diagnosis.finding import Level
@@ -23,9 +31,115 @@ from router.cli.probe_report import hints
 from router.cli.progress import Progress
 from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import DROP, FIN, RST, Residual, Rule, exactly
-from tests.testkit.certs import Authority
-from tests.testkit.ports import free_port
-from tests.testkit.tls_programs import PROGRAMS, full_backlog, self_signed, serving
+from tests.testkit.certs import Authority, Leaf
+from tests.testkit.listener import unanswered_port
+from tests.testkit.ports import HOST, free_port
+from tests.testkit.processes import Process
+from tests.testkit.programs import require
+from tests.testkit.wait import wait_until
+
+ANSWER = '{"error": {"message": "no key", "type": "invalid_request_error", "code": null}}'
+START_TIMEOUT = 90.0
+
+NGINX = """\
+{user}worker_processes 1;
+daemon off;
+pid nginx.pid;
+error_log stderr warn;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi; scgi_temp_path scgi;
+    server {{
+        listen {host}:{port}{tls};
+        default_type application/json;
+        location / {{ return 401 '{answer}'; }}
+    }}
+}}
+"""
+HAPROXY = """\
+defaults
+    mode http
+    timeout client 10s
+frontend mirror
+    bind {host}:{port}{tls}
+    http-request return status 401 content-type application/json string '{answer}'
+"""
+
+Program = Callable[[Path, Leaf | None, int], list[str]]
+"""Writes the configuration into a folder; returns the command."""
+
+
+def nginx(directory: Path, leaf: Leaf | None, port: int) -> list[str]:
+    """Without a certificate it speaks plain HTTP."""
+    tls = ""
+    if leaf:
+        tls = f" ssl; ssl_certificate {leaf.cert_file}; ssl_certificate_key {leaf.key_file}"
+    text = NGINX.format(
+        user="user root;\n" if os.geteuid() == 0 else "",
+        host=HOST,
+        port=port,
+        tls=tls,
+        answer=ANSWER,
+    )
+    (directory / "nginx.conf").write_text(text)
+    return [require("nginx"), "-p", str(directory), "-c", "nginx.conf"]
+
+
+def haproxy(directory: Path, leaf: Leaf | None, port: int) -> list[str]:
+    """Without a certificate it speaks plain HTTP."""
+    both = directory / "both.pem"
+    if leaf:
+        both.write_bytes(leaf.cert_file.read_bytes() + leaf.key_file.read_bytes())
+    text = HAPROXY.format(
+        host=HOST, port=port, tls=f" ssl crt {both}" if leaf else "", answer=ANSWER
+    )
+    (directory / "haproxy.cfg").write_text(text)
+    return [require("haproxy"), "-f", str(directory / "haproxy.cfg"), "-db"]
+
+
+PROGRAMS: dict[str, Program] = {"nginx": nginx, "haproxy": haproxy}
+
+
+@contextmanager
+def serving(program: Program, directory: Path, leaf: Leaf | None) -> Iterator[int]:
+    """Run one on a free port, which is given; it is ended afterwards."""
+    directory.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    process = Process(program(directory, leaf, port), directory / "log", cwd=directory)
+    try:
+        wait_until(lambda: _listens(port) or process.exit_code() is not None, START_TIMEOUT)
+        assert process.exit_code() is None, process.logs()
+        yield port
+    finally:
+        process.stop()
+
+
+def _listens(port: int) -> bool:
+    with suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        return True
+    return False
+
+
+def self_signed(directory: Path, name: str) -> Leaf:
+    """A certificate for `name` that nobody has signed but itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=30))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    leaf = Leaf(directory / "self.pem", directory / "self.key", (name,))
+    leaf.cert_file.write_bytes(certificate.public_bytes(Encoding.PEM))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    leaf.key_file.write_bytes(private)
+    return leaf
+
 
 NAME = "mirror.test"
 Server = tuple[str, int]
@@ -114,7 +228,7 @@ def test_a_closed_port_is_refused(authority, capsys):
 
 
 def test_a_dropped_port_may_be_dead_or_blocked_and_nobody_can_tell(authority, capsys):
-    with full_backlog() as port:
+    with unanswered_port() as port:
         code, out = said(capsys, arguments(port, authority))
     assert code == 1
     assert "ip_unreachable" in out

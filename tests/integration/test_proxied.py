@@ -15,7 +15,8 @@ from router.forwarding.client_connection import ClientConnection
 from router.process import proxied_listener as proxied_module
 from router.process.listener import Acceptor, bind
 from tests.testkit.certs import Authority
-from tests.testkit.road import OK, PATIENCE, RawClient, Road, ScriptedMirror, answering, get
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.raw_http import OK, PATIENCE, RawClient, ScriptedMirror, answering, get
 from tests.testkit.wait import wait_until_async
 
 V1 = b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 80\r\n"
@@ -25,16 +26,19 @@ V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xcb\0\x71\x07\x7f\0\0\1\x12\x67\0\x50"
 @asynccontextmanager
 async def proxied(
     tls: ssl.SSLContext | None = None, patience: float | None = 10.0, **router: object
-) -> AsyncIterator[tuple[Road, int]]:
-    """A road whose clients come through a proxy, and its port."""
-    async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()], router) as road:
+) -> AsyncIterator[tuple[DataPlane, int]]:
+    """A data plane whose clients come through a proxy, and its port."""
+    async with (
+        ScriptedMirror(answering(OK)) as mirror,
+        DataPlane([mirror.table()], router) as plane,
+    ):
         listen = bind("127.0.0.1:0", "router.listen")
         acceptor = Acceptor(
-            listen, lambda source="": ClientConnection(road.context, source), tls, patience
+            listen, lambda source="": ClientConnection(plane.context, source), tls, patience
         )
         await acceptor.resume()
         try:
-            yield road, listen.getsockname()[1]
+            yield plane, listen.getsockname()[1]
         finally:
             acceptor.stop()
 
@@ -53,42 +57,42 @@ async def _ask(port: int, *pieces: bytes) -> int:
 
 @pytest.mark.parametrize("header", [V1, V2])
 async def test_whoever_the_header_names_is_the_client(header: bytes):
-    async with proxied() as (road, port):
+    async with proxied() as (plane, port):
         assert await _ask(port, header + get()) == 200
         assert await _ask(port, *(bytes([byte]) for byte in header), get()) == 200
-        assert [end.client for end in road.finished] == ["203.0.113.7"] * 2
+        assert [end.client for end in plane.finished] == ["203.0.113.7"] * 2
 
 
 async def test_a_header_is_believed_of_trusted_proxies_alone_where_there_are_any():
-    async with proxied(trusted_proxies=["192.0.2.0/24"]) as (road, port):
+    async with proxied(trusted_proxies=["192.0.2.0/24"]) as (plane, port):
         assert await _ask(port, V1 + get()) == 200
-        assert [end.client for end in road.finished] == ["127.0.0.1"]
-    async with proxied(trusted_proxies=["127.0.0.1"]) as (road, port):
+        assert [end.client for end in plane.finished] == ["127.0.0.1"]
+    async with proxied(trusted_proxies=["127.0.0.1"]) as (plane, port):
         assert await _ask(port, V1 + get()) == 200
-        assert [end.client for end in road.finished] == ["203.0.113.7"]
+        assert [end.client for end in plane.finished] == ["203.0.113.7"]
 
 
 async def test_without_a_header_there_is_no_answer() -> None:
-    async with proxied() as (road, port):
+    async with proxied() as (plane, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(get())
         with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
             await reader.readexactly(1)
         writer.close()
-        assert road.finished == []
+        assert plane.finished == []
 
 
 async def test_a_header_that_does_not_come_is_not_awaited_for_ever():
-    async with proxied(patience=0.05) as (road, port):
+    async with proxied(patience=0.05) as (plane, port):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(V1[:10])
         assert await reader.read() == b""
         writer.close()
-        assert len(road.context.crowd) == 0
+        assert len(plane.context.crowd) == 0
 
 
 async def test_tls_begins_behind_the_header(authority: Authority):
-    async with proxied(authority.issue("localhost").server_context()) as (road, port):
+    async with proxied(authority.issue("localhost").server_context()) as (plane, port):
         loop = asyncio.get_running_loop()
         sock = socket.create_connection(("127.0.0.1", port))
         sock.setblocking(False)
@@ -100,7 +104,7 @@ async def test_tls_begins_behind_the_header(authority: Authority):
         await client.send(get())
         assert (await client.response()).status == 200
         await client.close()
-        assert [end.client for end in road.finished] == ["203.0.113.7"]
+        assert [end.client for end in plane.finished] == ["203.0.113.7"]
 
 
 @pytest.mark.parametrize("what", ["header", "handshake"])
@@ -137,10 +141,10 @@ async def test_silent_connections_of_one_address_do_not_keep_others_out(
 
 
 async def test_it_can_begin_and_end_with_a_reload():
-    async with ScriptedMirror(answering(OK)) as mirror, Road([mirror.table()]) as road:
+    async with ScriptedMirror(answering(OK)) as mirror, DataPlane([mirror.table()]) as plane:
         listen = bind("127.0.0.1:0", "router.listen")
         port = listen.getsockname()[1]
-        acceptor = Acceptor(listen, lambda source="": ClientConnection(road.context, source), None)
+        acceptor = Acceptor(listen, lambda source="": ClientConnection(plane.context, source), None)
         await acceptor.resume()
         assert await _ask(port, get()) == 200
         acceptor.expect_headers(5.0)
@@ -150,7 +154,7 @@ async def test_it_can_begin_and_end_with_a_reload():
         await wait_until_async(lambda: acceptor._server is not None)
         assert await _ask(port, get()) == 200
         acceptor.stop()
-        assert [end.client for end in road.finished] == ["127.0.0.1", "203.0.113.7", "127.0.0.1"]
+        assert [end.client for end in plane.finished] == ["127.0.0.1", "203.0.113.7", "127.0.0.1"]
 
 
 def test_it_is_the_same_on_uvloop(authority: Authority, monkeypatch: pytest.MonkeyPatch):

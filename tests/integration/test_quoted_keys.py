@@ -11,12 +11,12 @@ import zlib
 import pytest
 
 from router.admission.credentials import checksum
-from tests.testkit.loops import on_both_loops, run_on
-from tests.testkit.road import (
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import each_loop, run_on
+from tests.testkit.raw_http import (
     CONTENT,
     OK,
     Response,
-    Road,
     Script,
     ScriptedMirror,
     answering,
@@ -49,9 +49,9 @@ def anonymous(body: bytes = b"{}") -> bytes:
 async def answer_to(script: Script, request: bytes, key: str = KEY) -> Response:
     async with ScriptedMirror(script) as mirror:
         table = mirror.table(api_key=key, client_keys=["sk-*"])
-        async with Road([table], SETTINGS) as road:
-            answer = await road.ask(request)
-            assert road.in_flight == 0
+        async with DataPlane([table], SETTINGS) as plane:
+            answer = await plane.ask(request)
+            assert plane.in_flight == 0
             return answer
 
 
@@ -137,8 +137,8 @@ async def test_what_a_mirror_says_to_a_callers_own_key_passes_at_once() -> None:
         await reader.read()
 
     async with ScriptedMirror(script) as mirror:
-        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
-            client = await road.send(get("/v1/files/a/content"))
+        async with DataPlane([mirror.table(api_key=KEY)], SETTINGS) as plane:
+            client = await plane.send(get("/v1/files/a/content"))
             await client.head()
             assert await client.reader.readexactly(len(KEY)) == KEY.encode()
 
@@ -189,8 +189,8 @@ async def test_a_head_that_repeats_the_last_one_is_searched_too() -> None:
             await writer.drain()
 
     async with ScriptedMirror(script) as mirror:
-        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
-            client = await road.connect()
+        async with DataPlane([mirror.table(api_key=KEY)], SETTINGS) as plane:
+            client = await plane.connect()
             answers = []
             for _ in said:
                 await client.send(anonymous())
@@ -204,8 +204,8 @@ async def test_an_interim_response_with_the_key_is_left_out() -> None:
     hints = "HTTP/1.1 103 Early Hints\r\nlink: <{}>\r\n\r\n"
     said = (hints.format(KEY) + hints.format("/style")).encode() + OK
     async with ScriptedMirror(answering(said)) as mirror:
-        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
-            client = await road.send(anonymous())
+        async with DataPlane([mirror.table(api_key=KEY)], SETTINGS) as plane:
+            client = await plane.send(anonymous())
             heads = [await client.head(), await client.head()]
             assert [status for status, _, _ in heads] == [103, 200]
             assert "sk-mirrors" not in repr(heads)
@@ -219,16 +219,16 @@ async def test_an_interim_response_with_the_key_is_left_out() -> None:
 async def test_no_body_tells_the_key_in_any_form(written: str, status: int, size: int) -> None:
     said = response(status, '{"message": "' + "x " * size + f'{written}", "code": 1}}')
     async with ScriptedMirror(answering(said)) as mirror:
-        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
-            client = await road.send(anonymous())
+        async with DataPlane([mirror.table(api_key=KEY)], SETTINGS) as plane:
+            client = await plane.send(anonymous())
             answer = await client.response()
             if size > 64 << 10:
                 assert (answer.status, answer.complete) == (status, False)
-                assert road.finished[-1].outcome == "interrupted"
+                assert plane.finished[-1].outcome == "interrupted"
             else:
                 assert answer.status == 502
             assert written[:7].encode() not in answer.body
-            assert road.in_flight == 0
+            assert plane.in_flight == 0
 
 
 @pytest.mark.parametrize("pieces", [1, 7, 400])
@@ -250,14 +250,14 @@ async def test_a_stream_ends_visibly_where_it_would_tell_the_key(pieces: int) ->
         await reader.read()
 
     async with ScriptedMirror(script) as mirror:
-        async with Road([mirror.table(api_key=KEY)], SETTINGS) as road:
-            client = await road.send(anonymous(STREAM_BODY))
+        async with DataPlane([mirror.table(api_key=KEY)], SETTINGS) as plane:
+            client = await plane.send(anonymous(STREAM_BODY))
             await client.head()
             assert await client.chunk() == CONTENT
             has_content.set()
-            body, complete = await client._chunked()
-            assert road.finished[-1].outcome == "interrupted"
-            assert road.in_flight == 0
+            body, complete = await client.chunks()
+            assert plane.finished[-1].outcome == "interrupted"
+            assert plane.in_flight == 0
     assert not complete
     assert b"\\u0073" not in body
     assert b"\\u006B" not in body
@@ -350,11 +350,11 @@ async def switched(
     asked = asked.replace(b"Authorization: Bearer sk-x\r\n", b"")
     async with ScriptedMirror(switching(*fields, seen=seen)) as mirror:
         table = mirror.table(api_key=KEY, client_keys=["sk-*"] if own else [])
-        async with Road([table], {"callers": ["own", "issued"]}) as road:
-            ring = road.context.keys
+        async with DataPlane([table], {"callers": ["own", "issued"]}) as plane:
+            ring = plane.context.keys
             ring.season("01" * 32)
             ring.extend([("k1", ring.digest(ISSUED.encode()).hex(), None, 0.0, "", None, None)])
-            client = await road.send(asked)
+            client = await plane.send(asked)
             status, _, found = await client.head()
             return status, {name.lower(): value for name, value in found}, seen[0][0]
 
@@ -426,7 +426,7 @@ HONEST = {
 }
 
 
-@on_both_loops
+@each_loop
 @pytest.mark.parametrize("said", HONEST.values(), ids=HONEST)
 @pytest.mark.parametrize("media", ["text/html", "application/json", "text/event-stream"])
 def test_a_key_is_not_shown_as_honest_servers_quote_it(

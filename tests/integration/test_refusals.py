@@ -13,12 +13,13 @@ import pytest
 
 from router.balancing.refusals import FIRST_WAIT, MOST_KEYS
 from tests.integration.test_key_outages import CALLERS, KEY, issue, violations, with_key
-from tests.testkit.hostile_modes import SWITCHED, UPGRADE
-from tests.testkit.passing import PassingTime
-from tests.testkit.road import (
+from tests.testkit.clock import ManualClock
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.raw_http import (
     OK,
+    SWITCHED,
+    UPGRADE,
     Response,
-    Road,
     Script,
     ScriptedMirror,
     get,
@@ -76,8 +77,8 @@ REFUSALS = [
 
 @asynccontextmanager
 async def mirrors(
-    answers: Mapping[str, bytes | Script], time: PassingTime | None = None, **more: Any
-) -> AsyncIterator[tuple[Road, Seen]]:
+    answers: Mapping[str, bytes | Script], time: ManualClock | None = None, **more: Any
+) -> AsyncIterator[tuple[DataPlane, Seen]]:
     """A plane that asks mirrors in the order of their names, and what each of them was asked."""
     seen: Seen = {name: [] for name in answers}
     callers = more.pop("callers", {})
@@ -87,8 +88,11 @@ async def mirrors(
             script = _noting(answer, seen[name])
             mirror = await stack.enter_async_context(ScriptedMirror(script, name))
             tables.append(mirror.table(priority=place, **more))
-        clocks: dict[str, Any] = {"wheel": time.wheel, "clock": time.now} if time else {}
-        yield await stack.enter_async_context(Road(tables, {**FIRST, **callers}, **clocks)), seen
+        clocks: dict[str, Any] = {"wheel": time.wheel, "clock": time} if time else {}
+        yield (
+            await stack.enter_async_context(DataPlane(tables, {**FIRST, **callers}, **clocks)),
+            seen,
+        )
 
 
 def _noting(answer: bytes | Script, seen: list[bytes]) -> Script:
@@ -117,19 +121,19 @@ def chat(key: str = "sk-x", body: bytes = BODY) -> bytes:
 async def test_a_refusal_of_one_mirror_is_another_ones_to_answer_and_is_learnt(
     refusal: bytes,
 ) -> None:
-    async with mirrors({"a": refusal, "b": OK, "c": OK}) as (road, seen):
-        told = [await road.ask(chat()) for _ in range(4)]
+    async with mirrors({"a": refusal, "b": OK, "c": OK}) as (plane, seen):
+        told = [await plane.ask(chat()) for _ in range(4)]
         assert [answer.status for answer in told] == [200] * 4
         assert [answer["x-mirrorgate-mirror"] for answer in told] == ["b"] * 4
         assert counts(seen) == [1, 4, 0], "asked once, then left alone"
-        assert road.in_flight == 0
-        assert road.suspected == [], "it says nothing about the mirror's health"
+        assert plane.in_flight == 0
+        assert plane.suspected == [], "it says nothing about the mirror's health"
 
 
 async def test_images_and_stored_responses_are_not_done_by_who_refuses_the_key() -> None:
-    async with mirrors({"a": NO_KEY, "b": OK}) as (road, seen):
+    async with mirrors({"a": NO_KEY, "b": OK}) as (plane, seen):
         for path in ("/v1/images/generations", "/v1/responses"):
-            answer = await road.ask(post(path, BODY).replace(b"sk-x", path.encode()))
+            answer = await plane.ask(post(path, BODY).replace(b"sk-x", path.encode()))
             assert answer.status == 200
         assert counts(seen) == [2, 2]
 
@@ -146,31 +150,31 @@ OF_THE_REQUEST = [
 
 @pytest.mark.parametrize("refusal", OF_THE_REQUEST)
 async def test_a_refusal_of_the_request_itself_is_the_clients_at_once(refusal: bytes) -> None:
-    async with mirrors({"a": refusal, "b": OK}) as (road, seen):
+    async with mirrors({"a": refusal, "b": OK}) as (plane, seen):
         for _ in range(2):
-            answer = await road.ask(chat())
+            answer = await plane.ask(chat())
             assert answer.body == refusal.partition(b"\r\n\r\n")[2]
         assert counts(seen) == [2, 0]
 
 
 async def test_an_unknown_id_is_no_missing_path() -> None:
-    async with mirrors({"a": NO_PATH, "b": OK}) as (road, seen):
-        assert (await road.ask(get("/v1/files/file-abc"))).status == 404
+    async with mirrors({"a": NO_PATH, "b": OK}) as (plane, seen):
+        assert (await plane.ask(get("/v1/files/file-abc"))).status == 404
         assert counts(seen) == [1, 0]
 
 
 async def test_when_all_refuse_the_client_has_the_first_answer_and_then_one_is_asked() -> None:
     answers = {"a": saying(401, "one"), "b": saying(403, "two"), "c": saying(401, "three")}
-    async with mirrors(answers) as (road, seen):
-        first = await road.ask(chat())
+    async with mirrors(answers) as (plane, seen):
+        first = await plane.ask(chat())
         assert (first.status, first.error["code"]) == (401, "one")
         assert first["x-mirrorgate-mirror"] == "a"
         assert counts(seen) == [1, 1, 1]
         for _ in range(3):
-            assert (await road.ask(chat())).status == 401
+            assert (await plane.ask(chat())).status == 401
         assert counts(seen) == [4, 1, 1], "one mirror is asked, not all"
-        assert [end.mirror for end in road.finished] == ["a"] * 4
-        assert road.in_flight == 0
+        assert [end.mirror for end in plane.finished] == ["a"] * 4
+        assert plane.in_flight == 0
 
 
 async def hang_up(reader, writer) -> None:
@@ -179,11 +183,11 @@ async def hang_up(reader, writer) -> None:
 
 
 async def test_a_refusal_is_better_than_no_answer() -> None:
-    async with mirrors({"a": NO_KEY, "b": hang_up}) as (road, _):
-        answer = await road.ask(chat())
+    async with mirrors({"a": NO_KEY, "b": hang_up}) as (plane, _):
+        answer = await plane.ask(chat())
         assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
-        assert [end.mirror for end in road.finished] == ["a"]
-        assert road.in_flight == 0
+        assert [end.mirror for end in plane.finished] == ["a"]
+        assert plane.in_flight == 0
 
 
 async def test_a_refusal_that_is_not_the_last_word_leaves_the_connection_in_use() -> None:
@@ -196,9 +200,9 @@ async def test_a_refusal_that_is_not_the_last_word_leaves_the_connection_in_use(
             writer.write(NO_KEY)
             await writer.drain()
 
-    async with mirrors({"a": refusing, "b": OK}) as (road, _):
+    async with mirrors({"a": refusing, "b": OK}) as (plane, _):
         for key in ("sk-1", "sk-2", "sk-3"):
-            assert (await road.ask(chat(key))).status == 200
+            assert (await plane.ask(chat(key))).status == 200
         assert len(opened) == 1
 
 
@@ -211,12 +215,12 @@ async def test_a_client_that_has_a_head_already_gets_the_first_refusal_in_the_st
         writer.write(NO_KEY)
         await writer.drain()
 
-    answered, time = asyncio.Event(), PassingTime()
-    async with mirrors({"a": slow, "b": saying(401, "second")}, time) as (road, _):
-        client = await road.send(chat(body=body))
-        await time.pass_by(20.0)
+    answered, time = asyncio.Event(), ManualClock()
+    async with mirrors({"a": slow, "b": saying(401, "second")}, time) as (plane, _):
+        client = await plane.send(chat(body=body))
+        await time.elapse(20.0)
         answered.set()
-        answer = await time.through(client.response())
+        answer = await time.run(client.response())
         assert (answer.status, b"invalid_api_key" in answer.body) == (200, True)
         assert answer.body.startswith(b": keepalive")
         assert not answer.complete
@@ -229,10 +233,10 @@ async def test_what_one_key_is_refused_keeps_nobody_else_away() -> None:
             writer.write(NO_KEY if b"sk-bad" in head else OK)
             await writer.drain()
 
-    async with mirrors({"a": by_key, "b": OK}) as (road, _):
-        assert (await road.ask(chat("sk-bad")))["x-mirrorgate-mirror"] == "b"
-        assert (await road.ask(chat("sk-good")))["x-mirrorgate-mirror"] == "a"
-        assert (await road.ask(chat("sk-bad")))["x-mirrorgate-mirror"] == "b"
+    async with mirrors({"a": by_key, "b": OK}) as (plane, _):
+        assert (await plane.ask(chat("sk-bad")))["x-mirrorgate-mirror"] == "b"
+        assert (await plane.ask(chat("sk-good")))["x-mirrorgate-mirror"] == "a"
+        assert (await plane.ask(chat("sk-bad")))["x-mirrorgate-mirror"] == "b"
 
 
 async def test_a_missing_model_keeps_only_that_model_away() -> None:
@@ -243,9 +247,9 @@ async def test_a_missing_model_keeps_only_that_model_away() -> None:
             await writer.drain()
 
     other = BODY.replace(b"gpt-4o", b"o3")
-    async with mirrors({"a": by_model, "b": OK}) as (road, _):
+    async with mirrors({"a": by_model, "b": OK}) as (plane, _):
         asked = [chat(), chat(body=other), chat(), chat(body=other)]
-        told = [(await road.ask(request))["x-mirrorgate-mirror"] for request in asked]
+        told = [(await plane.ask(request))["x-mirrorgate-mirror"] for request in asked]
         assert told == ["b", "a", "b", "a"]
 
 
@@ -257,53 +261,53 @@ async def test_a_missing_path_keeps_only_that_path_away() -> None:
             await writer.drain()
 
     asked = [post("/v1/embeddings", BODY), chat()] * 2
-    async with mirrors({"a": by_path, "b": OK}) as (road, _):
-        told = [(await road.ask(request))["x-mirrorgate-mirror"] for request in asked]
+    async with mirrors({"a": by_path, "b": OK}) as (plane, _):
+        told = [(await plane.ask(request))["x-mirrorgate-mirror"] for request in asked]
         assert told == ["b", "a", "b", "a"]
 
 
 async def test_garbage_keys_cost_each_a_few_attempts_and_a_bounded_place() -> None:
     answers = dict.fromkeys("abcde", NO_KEY)
-    async with mirrors(answers) as (road, seen):
+    async with mirrors(answers) as (plane, seen):
         for number in range(MOST_KEYS + 8):
-            assert (await road.ask(chat(f"sk-{number}"))).status == 401
+            assert (await plane.ask(chat(f"sk-{number}"))).status == 401
         asked = sum(counts(seen))
         allowed = 10 + (MOST_KEYS + 8) * 0.2
         assert asked <= MOST_KEYS + 8 + allowed, "further attempts draw on a budget"
-        assert len(road.context.pool.refusals) <= 3 * MOST_KEYS
-        assert road.context.pool.budget.left(road.clock()) >= 10, "not on the one of failures"
+        assert len(plane.context.pool.refusals) <= 3 * MOST_KEYS
+        assert plane.context.pool.budget.left(plane.clock()) >= 10, "not on the one of failures"
 
 
 async def test_a_key_that_works_again_comes_back_by_one_trial() -> None:
-    time = PassingTime()
+    time = ManualClock()
     works = False
 
     async def recovering(reader, writer) -> None:
         while True:
             await read_request(reader)
-            tries.append(time.now())
+            tries.append(time())
             writer.write(OK if works else NO_KEY)
             await writer.drain()
 
     tries: list[float] = []
-    async with mirrors({"a": recovering, "b": OK}, time) as (road, _):
+    async with mirrors({"a": recovering, "b": OK}, time) as (plane, _):
 
         async def ask() -> Response:
-            return await time.through(road.ask(chat()))
+            return await time.run(plane.ask(chat()))
 
         client_sees = [await ask()]
-        await time.pass_by(FIRST_WAIT + 1)
+        await time.elapse(FIRST_WAIT + 1)
         client_sees += [await ask() for _ in range(3)]
         assert len(tries) == 2, "one trial, and it failed"
-        await time.pass_by(FIRST_WAIT + 1)
+        await time.elapse(FIRST_WAIT + 1)
         client_sees.append(await ask())
         assert len(tries) == 2, "twice as long by now"
         works = True
-        await time.pass_by(FIRST_WAIT + 1)
+        await time.elapse(FIRST_WAIT + 1)
         client_sees += [await ask() for _ in range(3)]
         assert len(tries) == 5, "it is back for good"
         assert [answer.status for answer in client_sees] == [200] * len(client_sees)
-        assert len(road.context.pool.refusals) == 0
+        assert len(plane.context.pool.refusals) == 0
 
 
 LIMITED = saying(429, "rate_limit_exceeded", "no", "Retry-After: 7", kind="requests")
@@ -311,25 +315,25 @@ LIMITED = saying(429, "rate_limit_exceeded", "no", "Retry-After: 7", kind="reque
 
 @pytest.mark.parametrize("limit", [LIMITED, saying(429, "insufficient_quota")])
 async def test_another_mirror_is_asked_when_the_callers_key_is_limited_on_one(limit) -> None:
-    async with mirrors({"a": limit, "b": OK}) as (road, seen):
-        assert [(await road.ask(chat())).status for _ in range(3)] == [200] * 3
+    async with mirrors({"a": limit, "b": OK}) as (plane, seen):
+        assert [(await plane.ask(chat())).status for _ in range(3)] == [200] * 3
         assert counts(seen) == [1, 3]
-        assert (await road.ask(chat("sk-y"))).status == 200
+        assert (await plane.ask(chat("sk-y"))).status == 200
         assert counts(seen) == [2, 4], "other keys do not keep away"
 
 
 async def test_when_all_limit_the_key_the_client_has_the_first_answer() -> None:
-    async with mirrors({"a": LIMITED, "b": saying(429, "other")}) as (road, seen):
-        answer = await road.ask(chat())
+    async with mirrors({"a": LIMITED, "b": saying(429, "other")}) as (plane, seen):
+        answer = await plane.ask(chat())
         assert (answer.status, answer["retry-after"]) == (429, "7")
         assert answer.error["code"] == "rate_limit_exceeded"
-        assert (await road.ask(chat())).status == 429
+        assert (await plane.ask(chat())).status == 429
         assert counts(seen) == [1, 1], "nobody is asked before that"
 
 
 async def test_mirrors_of_one_account_share_its_limits() -> None:
-    async with mirrors({"a": LIMITED, "b": OK}, account="one") as (road, seen):
-        answer = await road.ask(chat())
+    async with mirrors({"a": LIMITED, "b": OK}, account="one") as (plane, seen):
+        answer = await plane.ask(chat())
         assert (answer.status, answer["retry-after"]) == (429, "7")
         assert counts(seen) == [1, 0]
 
@@ -339,9 +343,9 @@ async def test_a_websocket_goes_to_another_mirror_too() -> None:
         await read_request(reader)
         writer.write(SWITCHED + b"\x81\x02hi")
 
-    async with mirrors({"a": NO_KEY, "b": switching}) as (road, seen):
+    async with mirrors({"a": NO_KEY, "b": switching}) as (plane, seen):
         for _ in range(2):
-            client = await road.send(get("/v1/realtime", *UPGRADE))
+            client = await plane.send(get("/v1/realtime", *UPGRADE))
             assert (await client.head())[0] == 101
             assert await client.reader.readexactly(4) == b"\x81\x02hi"
             await client.close()
@@ -357,11 +361,11 @@ async def test_who_is_lent_a_mirrors_key_goes_elsewhere_too(refusal: bytes, key:
     asked = with_key(key).replace(b"Content-Length: 2", b"Content-Length: %d" % len(BODY))
     asked = asked.removesuffix(b"{}") + BODY
     answers = {"a": refusal, "b": OK}
-    async with mirrors(answers, callers=CALLERS, **LENDS) as (road, seen):
-        issue(road)
-        assert [(await road.ask(asked)).status for _ in range(3)] == [200] * 3
+    async with mirrors(answers, callers=CALLERS, **LENDS) as (plane, seen):
+        issue(plane)
+        assert [(await plane.ask(asked)).status for _ in range(3)] == [200] * 3
         assert counts(seen) == [1, 3]
-        assert road.refused == [], "its key is not to blame"
+        assert plane.refused == [], "its key is not to blame"
 
 
 @pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
@@ -369,12 +373,12 @@ async def test_who_is_lent_keys_gets_the_first_refusal_when_all_say_so(key: str)
     asked = with_key(key).replace(b"Content-Length: 2", b"Content-Length: %d" % len(BODY))
     asked = asked.removesuffix(b"{}") + BODY
     answers = {"a": NO_MODEL, "b": saying(404, "model_not_found", "another one")}
-    async with mirrors(answers, callers=CALLERS, **LENDS) as (road, seen):
-        issue(road)
-        told = [await road.ask(asked) for _ in range(2)]
+    async with mirrors(answers, callers=CALLERS, **LENDS) as (plane, seen):
+        issue(plane)
+        told = [await plane.ask(asked) for _ in range(2)]
         assert [(answer.status, answer.error["message"]) for answer in told] == [(404, "no")] * 2
         assert counts(seen) == [2, 1]
-        assert (road.in_flight, violations(road)) == (0, [])
+        assert (plane.in_flight, violations(plane)) == (0, [])
 
 
 async def test_an_overloaded_mirror_that_says_more_later_is_left_at_once() -> None:
@@ -383,10 +387,10 @@ async def test_an_overloaded_mirror_that_says_more_later_is_left_at_once() -> No
         writer.write(OVERLOADED)
         await asyncio.Event().wait()
 
-    async with mirrors({"a": slowly, "b": OK}) as (road, _):
-        answer = await road.ask(chat())
+    async with mirrors({"a": slowly, "b": OK}) as (plane, _):
+        answer = await plane.ask(chat())
         assert answer["x-mirrorgate-mirror"] == "b"
-        assert road.suspected == ["a"]
+        assert plane.suspected == ["a"]
 
 
 OVERLOADED = b"HTTP/1.1 503 X\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"

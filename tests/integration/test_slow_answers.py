@@ -17,11 +17,13 @@ from router.admission.credentials import new_key
 from router.forwarding import metrics
 from router.upstream import connector as connecting
 from router.upstream import opening
-from tests.testkit import sixty_words as words
-from tests.testkit.catalogue import outcome_of, read_stream
-from tests.testkit.passing import PassingTime
-from tests.testkit.road import ANSWER, OK, Response, Road, post
-from tests.testkit.sixty_words import Fault, WordyMirror
+from tests.scenarios import chat_mirror as words
+from tests.scenarios.chat_mirror import ChatMirror, Fault
+from tests.scenarios.failover_catalogue import outcome_of
+from tests.testkit.clock import ManualClock
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.http_client import read_stream
+from tests.testkit.raw_http import ANSWER, OK, Response, post
 
 CHAT = {"model": "gpt-4o", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
 STREAM = json.dumps(CHAT).encode()
@@ -32,7 +34,7 @@ PATHS = {
     "responses": "/v1/responses",
 }
 CONTENT = {
-    "chat": words.WordyMirror.chunk("a", [{"index": 0, "delta": {"content": "x"}}]),
+    "chat": words.ChatMirror.chunk("a", [{"index": 0, "delta": {"content": "x"}}]),
     "completions": b'data: {"object": "text_completion", "choices": [{"text": "x"}]}\n\n',
     "responses": b"event: response.output_text.delta\n"
     b'data: {"type": "response.output_text.delta", "delta": "x"}\n\n',
@@ -42,8 +44,8 @@ CONTENT = {
 class Scene:
     """Mirrors that are asked in their order, and the time."""
 
-    def __init__(self, time: PassingTime, mirrors: list[WordyMirror], road: Road) -> None:
-        self.time, self.mirrors, self.road = time, mirrors, road
+    def __init__(self, time: ManualClock, mirrors: list[ChatMirror], plane: DataPlane) -> None:
+        self.time, self.mirrors, self.plane = time, mirrors, plane
 
     @property
     def asked(self) -> tuple[int, ...]:
@@ -52,21 +54,21 @@ class Scene:
 
     async def ask(self, *fields: str, body: bytes = STREAM, path: str = PATHS["chat"]) -> Response:
         """One request, as long as it takes."""
-        return await self.time.through(self.road.ask(post(path, body, *fields)))
+        return await self.time.run(self.plane.ask(post(path, body, *fields)))
 
     async def ask_at_once(self, count: int, body: bytes = STREAM) -> list[Response]:
         """Several at the same time."""
 
         async def all_of_them() -> list[Response]:
             request = post(PATHS["chat"], body)
-            return await asyncio.gather(*(self.road.ask(request) for _ in range(count)))
+            return await asyncio.gather(*(self.plane.ask(request) for _ in range(count)))
 
-        return await self.time.through(all_of_them())
+        return await self.time.run(all_of_them())
 
     @property
     def waited(self) -> float:
         """Seconds that the last request took."""
-        return self.road.finished[-1].seconds
+        return self.plane.finished[-1].seconds
 
 
 @asynccontextmanager
@@ -74,16 +76,16 @@ async def scene(
     *faults: Fault, limits: dict[str, int] | None = None, **router: Any
 ) -> AsyncIterator[Scene]:
     """Mirrors with these faults; `limits`: what each may be asked."""
-    time = PassingTime()
-    mirrors = [WordyMirror(time, name, fault) for name, fault in zip("abc", faults, strict=False)]
+    time = ManualClock()
+    mirrors = [ChatMirror(time, name, fault) for name, fault in zip("abc", faults, strict=False)]
     for mirror in mirrors:
         await mirror.__aenter__()
     settings = {"balance": {"policy": "priority"}, **router}
     tables = [mirror.table(priority=at, **(limits or {})) for at, mirror in enumerate(mirrors)]
     try:
-        async with Road(tables, settings, wheel=time.wheel, clock=time.now) as road:
-            yield Scene(time, mirrors, road)
-            assert road.in_flight == 0
+        async with DataPlane(tables, settings, wheel=time.wheel, clock=time) as plane:
+            yield Scene(time, mirrors, plane)
+            assert plane.in_flight == 0
     finally:
         for mirror in mirrors:
             await mirror.stop()
@@ -92,7 +94,7 @@ async def scene(
 def later(seconds: float, fault: Fault) -> Fault:
     """The same after so much silence."""
 
-    async def late(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+    async def late(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
         await mirror.time.sleep(seconds)
         return await fault(mirror, writer)
 
@@ -102,7 +104,7 @@ def later(seconds: float, fault: Fault) -> Fault:
 def thinks(seconds: float, comment: bytes = b"") -> Fault:
     """The head at once, and the first token after this time; comments every 10 s until then."""
 
-    async def fault(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+    async def fault(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
         await words.begin(writer)
         for _ in range(int(seconds / 10.0)):
             await mirror.time.sleep(10.0)
@@ -117,7 +119,7 @@ def thinks(seconds: float, comment: bytes = b"") -> Fault:
 def pauses(seconds: float) -> Fault:
     """Silence within the stream."""
 
-    async def fault(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+    async def fault(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
         await words.begin(writer)
         await words.send(writer, mirror.events()[:20])
         await mirror.time.sleep(seconds)
@@ -130,7 +132,7 @@ def pauses(seconds: float) -> Fault:
 def _well_for(count: int, fault: Fault) -> Fault:
     """So many whole answers, then this."""
 
-    async def first_well(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+    async def first_well(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
         return await (words.well if len(mirror.asked_at) <= count else fault)(mirror, writer)
 
     return first_well
@@ -139,7 +141,7 @@ def _well_for(count: int, fault: Fault) -> Fault:
 def answers(data: bytes) -> Fault:
     """These bytes, and the end of the connection."""
 
-    async def fault(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+    async def fault(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
         writer.write(data)
         await writer.drain()
         return False
@@ -150,7 +152,7 @@ def answers(data: bytes) -> Fault:
 def streams(*events: bytes) -> Fault:
     """These events, then the connection ends without the end of the body."""
 
-    async def fault(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+    async def fault(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
         await words.begin(writer)
         await words.send(writer, events)
         return False
@@ -178,7 +180,7 @@ async def test_a_mirror_that_answers_nobody_is_left_after_a_minute_and_a_half() 
     async with scene(words.silence, words.well) as played:
         assert outcome_of(await played.ask()) == "whole"
         assert 90.0 <= played.waited < 92.0
-        assert played.road.totals.get(metrics.AMBIGUOUS.name) == 1
+        assert played.plane.totals.get(metrics.AMBIGUOUS.name) == 1
 
 
 @pytest.mark.parametrize(
@@ -221,17 +223,17 @@ async def test_a_plain_request_does_not_wait_for_ever_on_a_mirror_that_is_silent
 
 
 async def test_a_mirror_that_answers_others_is_waited_for_until_the_longest_limit() -> None:
-    async def one_waits(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+    async def one_waits(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
         if len(mirror.asked_at) == 1:
             await mirror.time.sleep(400.0)
         return await words.well(mirror, writer)
 
     async with scene(one_waits, words.well) as played:
-        slow = asyncio.ensure_future(played.road.ask(post(PATHS["chat"], STREAM)))
+        slow = asyncio.ensure_future(played.plane.ask(post(PATHS["chat"], STREAM)))
         for _ in range(10):
-            await played.time.pass_by(45.0)
+            await played.time.elapse(45.0)
             assert outcome_of(await played.ask()) == "whole"
-        assert outcome_of(await played.time.through(_result(slow))) == "whole"
+        assert outcome_of(await played.time.run(_result(slow))) == "whole"
         assert played.asked == (11, 0)
 
 
@@ -271,7 +273,7 @@ async def test_who_has_moved_once_stays_even_if_that_one_is_slow_too() -> None:
         got = await played.ask_at_once(2)
         assert [outcome_of(answer) for answer in got] == ["whole", "whole"]
         assert played.asked == (2, 2, 0)
-        assert played.road.totals.get(metrics.AMBIGUOUS.name) == 2
+        assert played.plane.totals.get(metrics.AMBIGUOUS.name) == 2
 
 
 async def test_a_mirror_tried_after_a_silent_one_has_its_own_time_to_connect(
@@ -302,13 +304,13 @@ async def test_a_limit_that_ends_while_a_connection_is_opened_ends_the_opening_t
             return await connect(*given)
 
         monkeypatch.setattr(opening, "connect", slowly)
-        client = await played.road.send(post(PATHS["chat"], STREAM))
-        answer = await played.time.through(client.response())
+        client = await played.plane.send(post(PATHS["chat"], STREAM))
+        answer = await played.time.run(client.response())
         assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
         monkeypatch.undo()
         await client.send(post(PATHS["chat"], STREAM))
-        await played.time.pass_by(10.0)
-        assert outcome_of(await played.time.through(client.response())) == "whole"
+        await played.time.elapse(10.0)
+        assert outcome_of(await played.time.run(client.response())) == "whole"
         assert played.mirrors[0].connections == 1
 
 
@@ -341,7 +343,7 @@ async def test_a_quick_stream_is_not_told_anything() -> None:
 
 
 async def test_a_pause_within_a_stream_is_bridged_between_two_events() -> None:
-    async def pauses(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+    async def pauses(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
         first, *rest = mirror.events()
         await words.begin(writer)
         await words.send(writer, [first, rest[0], rest[1][:20]])
@@ -381,14 +383,14 @@ async def test_a_refusal_after_the_head_is_an_error_in_the_streams_own_words(pat
         assert error["code"] == "context_length_exceeded"
         assert error["message"] == "The mirror says 400."
         assert played.asked == (1, 0)
-        assert played.road.finished[-1].outcome == "client_error"
+        assert played.plane.finished[-1].outcome == "client_error"
 
 
 async def test_with_nobody_left_the_error_comes_in_the_stream_too() -> None:
     async with scene(later(20.0, BROKEN)) as played:
         answer = await played.ask()
         assert _error_in(answer, "chat")["message"] == "The mirror says 500."
-        assert played.road.finished[-1].outcome == "upstream_error"
+        assert played.plane.finished[-1].outcome == "upstream_error"
 
 
 @pytest.mark.parametrize(
@@ -403,14 +405,14 @@ async def test_a_stream_that_only_inner_words_name_is_not_expected(more: dict[st
     async with scene(later(20.0, answers(OK))) as played:
         answer = await played.ask(body=body)
         assert (answer.status, answer.body) == (200, ANSWER)
-        assert played.road.finished[-1].outcome == "success"
+        assert played.plane.finished[-1].outcome == "success"
 
 
 async def test_a_plain_document_in_place_of_a_stream_is_no_success() -> None:
     async with scene(later(20.0, answers(OK))) as played:
         answer = await played.ask()
         assert "no stream" in _error_in(answer, "chat")["message"]
-        assert played.road.finished[-1].outcome == "upstream_error"
+        assert played.plane.finished[-1].outcome == "upstream_error"
 
 
 @pytest.mark.parametrize("path", list(PATHS))
@@ -419,7 +421,7 @@ async def test_what_breaks_off_says_so_in_its_dialect_and_does_not_end_well(path
         answer = await played.ask(path=PATHS[path])
         assert answer.body.startswith(CONTENT[path])
         assert _error_in(answer, path)["code"] == "stream_interrupted"
-        assert played.road.finished[-1].outcome == "interrupted"
+        assert played.plane.finished[-1].outcome == "interrupted"
 
 
 async def test_what_breaks_off_within_an_event_is_cut_without_a_word() -> None:
@@ -464,7 +466,7 @@ async def test_a_stream_that_we_may_talk_in_is_not_asked_for_compressed(late: bo
 async def test_nothing_is_added_to_a_compressed_stream() -> None:
     packed = gzip.compress(CONTENT["chat"])[:-4]
 
-    async def packs(mirror: WordyMirror, writer: asyncio.StreamWriter) -> bool:
+    async def packs(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
         head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
         writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
         await words.send(writer, [packed])
@@ -494,14 +496,14 @@ async def test_a_stream_that_waits_for_room_is_told_and_served() -> None:
 
 async def test_who_leaves_after_being_told_leaves_nothing_behind() -> None:
     async with scene(words.silence, words.well) as played:
-        client = await played.road.send(post(PATHS["chat"], STREAM))
-        status, _, _ = await played.time.through(client.head())
+        client = await played.plane.send(post(PATHS["chat"], STREAM))
+        status, _, _ = await played.time.run(client.head())
         assert (status, await client.chunk()) == (200, b": keepalive\n")
         await client.close()
-        await played.time.pass_by(1.0)
-        assert played.road.in_flight == 0
-        assert played.road.finished[-1].outcome == "client_abort"
-        assert played.road.suspected == []
+        await played.time.elapse(1.0)
+        assert played.plane.in_flight == 0
+        assert played.plane.finished[-1].outcome == "client_abort"
+        assert played.plane.suspected == []
 
 
 # What SDKs are told, and what they may ask
@@ -520,7 +522,7 @@ async def test_a_mirror_has_a_say_in_whether_its_failure_is_repeated(
         assert played.asked == asked
         if asked == (1, 0):
             assert (answer.status, answer["x-should-retry"]) == (status, says)
-        assert played.road.totals.get(metrics.AMBIGUOUS.name) == 0
+        assert played.plane.totals.get(metrics.AMBIGUOUS.name) == 0
 
 
 async def test_after_mirrors_have_been_tried_an_sdk_must_not_try_again() -> None:
@@ -545,10 +547,10 @@ async def test_where_all_are_limited_the_soonest_is_named_unless_it_is_far(
         "listen": "0.0.0.0:8080",
     }
     async with scene(*limits, **tables) as played:
-        for upstream in played.road.context.upstreams:
+        for upstream in played.plane.context.upstreams:
             upstream.api_key, upstream.lends_key = b"sk-mirror", True
         request = post(PATHS["chat"], STREAM).replace(b"Authorization: Bearer sk-x\r\n", b"")
-        answer = await played.time.through(played.road.ask(request))
+        answer = await played.time.run(played.plane.ask(request))
         assert (answer.status, answer.error["code"]) == (429, "upstream_rate_limited")
         assert int(answer["retry-after"]) == wait
         assert ("x-should-retry" in answer) is not told
@@ -560,7 +562,7 @@ async def test_a_caller_can_lower_the_limits_and_the_mirror_is_not_blamed() -> N
         assert (answer.status, answer.error["code"]) == (504, "upstream_timeout")
         assert 5.0 <= played.waited < 6.5
         assert played.asked == (1, 0)
-        assert played.road.suspected == []
+        assert played.plane.suspected == []
 
 
 @pytest.mark.parametrize(("fault", "output"), [(words.silence, 0), (words.stall, 1)])
@@ -568,7 +570,7 @@ async def test_a_caller_who_sets_a_short_limit_pays_as_one_who_leaves(
     fault: Fault, output: int
 ) -> None:
     async with scene(fault) as played:
-        context, key = played.road.context, new_key("mg-")
+        context, key = played.plane.context, new_key("mg-")
         context.keys.season("01" * 32)
         context.keys.extend(
             [("k1", context.keys.digest(key.encode()).hex(), None, 0, "", None, None)]
@@ -578,7 +580,7 @@ async def test_a_caller_who_sets_a_short_limit_pays_as_one_who_leaves(
             upstream.api_key, upstream.lends_key = b"sk-mirror", True
         request = post(PATHS["chat"], STREAM, "x-mirrorgate-timeout: 5")
         request = request.replace(b"Bearer sk-x", f"Bearer {key}".encode())
-        await played.time.through(played.road.ask(request))
+        await played.time.run(played.plane.ask(request))
         assert played.waited < 6.5
         context.abandoned.close()  # it is read on for a while
         message = context.metering.uses.due(0.0)
@@ -587,8 +589,8 @@ async def test_a_caller_who_sets_a_short_limit_pays_as_one_who_leaves(
         assert (key_id, model, basis, requests) == ("k1", "gpt-4o", "estimate", 1)
         assert used == len(STREAM) // 4
         assert told >= output
-        assert played.road.suspected == []
-        assert not played.road.context.traffic.take_failed()
+        assert played.plane.suspected == []
+        assert not played.plane.context.traffic.take_failed()
 
 
 @pytest.mark.parametrize("asked", ["1000", "1h", "99999999999999999999", "soon"])

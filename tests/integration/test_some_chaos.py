@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.chaos_run import MODES, play_chaos
+from tests.scenarios.chaos import MODES, play_chaos
 
 
 @pytest.mark.parametrize(("loop_name", "over_tls"), MODES)

@@ -4,7 +4,7 @@ import random
 import sqlite3
 from contextlib import closing
 
-from tests.testkit.kills import assert_nothing_is_lost, found, killed
+from tests.scenarios.history_kills import assert_nothing_is_lost, found, killed
 
 
 async def test_nothing_committed_is_lost_by_kill_9(store_url):

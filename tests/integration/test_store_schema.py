@@ -37,7 +37,7 @@ from router.cli.console import Console
 from tests.testkit.postgresql import PostgresqlServer
 from tests.testkit.programs import require
 
-FIRST_RELEASE = Path(__file__).parents[1] / "testkit" / "first_release.sql"
+FIRST_RELEASE = Path(__file__).with_name("first_release.sql")
 NOW = 1_000_000.0
 
 

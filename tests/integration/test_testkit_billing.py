@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.testkit.mirror import TEST_KEY, PretendMirror
+from tests.testkit.mirror.server import TEST_KEY, PretendMirror
 
 CHAT = {"model": "m", "messages": [{"role": "user", "content": "a b c d"}]}
 

@@ -37,8 +37,8 @@ from tests.testkit.censor.rules import (
     throttle,
     without_name,
 )
-from tests.testkit.censor.tls_server import TlsServer
 from tests.testkit.certs import Authority
+from tests.testkit.listener import TlsServer
 from tests.testkit.wait import wait_until_async
 
 BLOCKED, CONTROL = "blocked.mirror.test", "control.mirror.test"

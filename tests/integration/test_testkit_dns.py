@@ -14,18 +14,21 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from tests.testkit.censor.dns_script import (
+from tests.testkit.censor.dns import (
+    MEDIA_TYPE,
     NXDOMAIN,
     REFUSED,
     SERVFAIL,
     SILENCE,
+    DnsServer,
+    DohServer,
+    Query,
     Reply,
     Script,
     forged_first,
     genuine_first,
     reply,
 )
-from tests.testkit.censor.dns_server import MEDIA_TYPE, DnsServer, DohServer, Query
 from tests.testkit.certs import Authority
 
 NAME = "alpha.mirror.test"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.testkit.instance import Instance
-from tests.testkit.process import DidNotStop, python_environment
+from tests.testkit.processes import DidNotStop, python_environment, runs
 from tests.testkit.wait import wait_until
 
 STAND_IN = """
@@ -38,7 +38,7 @@ http.server.HTTPServer((host, int(port)), Answer).serve_forever()
 KILLED_TESTS = """
 import os, signal, sys
 from pathlib import Path
-from tests.testkit.process import Process
+from tests.testkit.processes import Process
 from tests.testkit.wait import wait_until
 pid = Process(["sleep", "600"], Path(sys.argv[1])).pid
 wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\\n")
@@ -73,7 +73,7 @@ def test_it_is_ready_when_entered_and_its_children_are_told_apart(tmp_path: Path
 def test_nothing_is_left_after_it(tmp_path: Path):
     with _instance(tmp_path, "good") as instance:
         pids = [instance.pid, *(child.pid for child in instance.children())]
-    assert not [pid for pid in pids if _runs(pid)]
+    assert not [pid for pid in pids if runs(pid)]
 
 
 def test_nothing_is_left_when_the_tests_are_killed(tmp_path: Path):
@@ -82,14 +82,7 @@ def test_nothing_is_left_when_the_tests_are_killed(tmp_path: Path):
         command, env=python_environment(), capture_output=True, text=True, timeout=30, check=False
     )
     assert tests.returncode == -signal.SIGKILL, tests.stderr
-    wait_until(lambda: not _runs(int(tests.stdout)), what="the process to be gone")
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
+    wait_until(lambda: not runs(int(tests.stdout)), what="the process to be gone")
 
 
 def test_one_that_ends_at_once_is_reported_with_its_log(tmp_path: Path):

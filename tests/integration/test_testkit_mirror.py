@@ -12,9 +12,9 @@ import aiohttp
 import pytest
 
 from tests.testkit.certs import Authority
-from tests.testkit.mirror import TEST_KEY, PretendMirror
-from tests.testkit.mirror_process import MirrorProcess
-from tests.testkit.payload import payload
+from tests.testkit.mirror.payload import payload
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY, PretendMirror
 from tests.testkit.wait import wait_until, wait_until_async
 
 AUTH = {"Authorization": f"Bearer {TEST_KEY}"}

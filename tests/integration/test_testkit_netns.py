@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.censor.netns import SERVERS, Lab
-from tests.testkit.censor.netns_rules import (
+from tests.testkit.censor.netns import (
+    SERVERS,
     SILENCE,
+    Lab,
     block,
     drop_syn,
     lose,
@@ -18,7 +19,7 @@ from tests.testkit.censor.netns_rules import (
     remember,
 )
 from tests.testkit.certs import Authority
-from tests.testkit.children import children_of
+from tests.testkit.processes import children_of
 from tests.testkit.wait import wait_until
 
 ONE, TWO = SERVERS

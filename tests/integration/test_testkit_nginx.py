@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.testkit.certs import Authority
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
 from tests.testkit.nginx import Nginx
 
 AUTH = {"Authorization": f"Bearer {TEST_KEY}"}

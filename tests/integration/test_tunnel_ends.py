@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 
 from router.forwarding.tunnel import Tunnel
+from tests.testkit.blocking_peers import FIN, RST, Peer, PeerListener
 from tests.testkit.certs import Authority
-from tests.testkit.clock import Clock
-from tests.testkit.peers import FIN, RST, Listening, Peer
-from tests.testkit.road import Road, get
-from tests.testkit.scenes import scene
+from tests.testkit.clock import ManualClock
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import loop_test
+from tests.testkit.raw_http import get
 from tests.testkit.wait import wait_until_async as wait_until
 
 UPGRADE = (
@@ -56,14 +57,14 @@ def is_down(data: bytes) -> bool:
 class Joined:
     """A client and a mirror with a tunnel between them."""
 
-    road: Road
+    plane: DataPlane
     client: Peer
     mirror: Peer
 
     @property
     def ends(self) -> list[Any]:
         """The transports of the tunnel."""
-        (exchange,) = self.road.context.exchanges
+        (exchange,) = self.plane.context.exchanges
         tunnel: Any = exchange._response._tunnel  # type: ignore[attr-defined]
         return [tunnel._client.transport, tunnel._mirror.transport]
 
@@ -89,26 +90,26 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Secure:
 async def joined(secure: Secure, links: str = "plain-plain", **more: Any) -> AsyncIterator[Joined]:
     """A tunnel between a client and a mirror over these links; afterwards nothing is left of it."""
     of_client, of_mirror = (link == "tls" for link in links.split("-"))
-    with Listening(secure.server if of_mirror else None, RECEIVE) as listening:
+    with PeerListener(secure.server if of_mirror else None, RECEIVE) as listening:
         table = listening.table(secure.ca_file)
-        async with Road([table], tls=secure.server if of_client else None, **more) as road:
+        async with DataPlane([table], tls=secure.server if of_client else None, **more) as plane:
             context = secure.client if of_client else None
             accepted = asyncio.create_task(asyncio.to_thread(listening.accepted))
-            client = await asyncio.to_thread(Peer.connected, road.port, context, RECEIVE)
+            client = await asyncio.to_thread(Peer.connected, plane.port, context, RECEIVE)
             await asyncio.to_thread(client.send, get("/v1/realtime?model=x", *UPGRADE))
             mirror = await accepted
             try:
                 await asyncio.to_thread(mirror.head)
                 await asyncio.to_thread(mirror.send, SWITCH)
                 assert b" 101 " in await asyncio.to_thread(client.head)
-                yield Joined(road, client, mirror)
+                yield Joined(plane, client, mirror)
             finally:
                 client.close()
                 mirror.close()
-            await wait_until(lambda: not road.context.crowd, what="the client's connection to end")
-            await wait_until(lambda: not road.context.exchanges, what="the exchange to end")
-            await wait_until(lambda: len(road.context.wheel) == 1, what="places on the wheel")
-            assert road.in_flight == 0
+            await wait_until(lambda: not plane.context.crowd, what="the client's connection to end")
+            await wait_until(lambda: not plane.context.exchanges, what="the exchange to end")
+            await wait_until(lambda: len(plane.context.wheel) == 1, what="places on the wheel")
+            assert plane.in_flight == 0
 
 
 LINKS = ("plain-plain", "tls-plain", "plain-tls", "tls-tls")
@@ -123,7 +124,7 @@ def sides(tunnel: Joined, side: str) -> tuple[Peer, Peer]:
 
 
 @by_side
-@scene
+@loop_test
 async def test_a_half_close_is_relayed_and_the_other_direction_goes_on(
     side: str, secure: Secure
 ) -> None:
@@ -132,16 +133,16 @@ async def test_a_half_close_is_relayed_and_the_other_direction_goes_on(
         await asyncio.to_thread(first.send, b"0123456789")
         await asyncio.to_thread(first.finish)
         assert await asyncio.to_thread(second.rest) == (b"0123456789", FIN)
-        assert tunnel.road.in_flight == 1
+        assert tunnel.plane.in_flight == 1
         await asyncio.to_thread(second.send, b"0123456789")
         await asyncio.to_thread(second.finish)
         assert await asyncio.to_thread(first.rest) == (b"0123456789", FIN)
-        await wait_until(lambda: tunnel.road.finished, what="its end")
-        assert [end.outcome for end in tunnel.road.finished] == ["success"]
+        await wait_until(lambda: tunnel.plane.finished, what="its end")
+        assert [end.outcome for end in tunnel.plane.finished] == ["success"]
 
 
 @by_side
-@scene
+@loop_test
 async def test_what_is_pending_both_ways_arrives_behind_a_half_close(
     side: str, secure: Secure
 ) -> None:
@@ -174,7 +175,7 @@ async def test_what_is_pending_both_ways_arrives_behind_a_half_close(
 @by_links
 @by_side
 @pytest.mark.parametrize("notice", [True, False], ids=["in order", "without close_notify"])
-@scene
+@loop_test
 async def test_all_that_was_sent_before_an_end_arrives_over_any_link(
     links: str, side: str, notice: bool, secure: Secure
 ) -> None:
@@ -190,13 +191,13 @@ async def test_all_that_was_sent_before_an_end_arrives_over_any_link(
         data, how = await got
         assert (len(data), is_up(data), how) == (LARGE, True, FIN)
         await asyncio.to_thread(second.finish)
-        await wait_until(lambda: tunnel.road.finished, what="its end")
-        assert [end.outcome for end in tunnel.road.finished] == ["success"]
+        await wait_until(lambda: tunnel.plane.finished, what="its end")
+        assert [end.outcome for end in tunnel.plane.finished] == ["success"]
 
 
 @by_links
 @by_side
-@scene
+@loop_test
 async def test_an_end_over_tls_is_told_in_order_though_the_other_side_still_sends(
     links: str, side: str, secure: Secure
 ) -> None:
@@ -219,7 +220,7 @@ def _until_refused(peer: Peer) -> None:
 
 @by_links
 @by_side
-@scene
+@loop_test
 async def test_a_reset_is_told_as_one_behind_what_had_come_before(
     links: str, side: str, secure: Secure
 ) -> None:
@@ -234,14 +235,14 @@ async def test_a_reset_is_told_as_one_behind_what_had_come_before(
         assert await asyncio.to_thread(first.exactly, 20_000) == DOWN[:20_000]
         first.reset()
         assert await asyncio.to_thread(second.rest) == (UP[50_000:60_000], RST)
-        await wait_until(lambda: tunnel.road.finished, what="its end")
+        await wait_until(lambda: tunnel.plane.finished, what="its end")
         outcome = "client_abort" if side == "client" else "interrupted"
-        assert [end.outcome for end in tunnel.road.finished] == [outcome]
+        assert [end.outcome for end in tunnel.plane.finished] == [outcome]
 
 
 @by_links
 @by_side
-@scene
+@loop_test
 async def test_a_reset_with_much_on_its_way_is_no_clean_end(
     links: str, side: str, secure: Secure
 ) -> None:
@@ -259,69 +260,69 @@ async def test_a_reset_with_much_on_its_way_is_no_clean_end(
 
 
 @by_side
-@scene
+@loop_test
 async def test_a_tunnel_that_is_half_closed_and_silent_is_ended_in_time(
     side: str, secure: Secure
 ) -> None:
-    clock = Clock()
+    clock = ManualClock(running=True)
     async with joined(secure, wheel=clock.wheel) as tunnel:
         first, second = sides(tunnel, side)
         await asyncio.to_thread(first.finish)
         assert await asyncio.to_thread(second.rest) == (b"", FIN)
         for _ in range(3):
-            clock.pass_by(100)
+            clock.advance(100)
             await asyncio.to_thread(second.send, b"still here")
             assert await asyncio.to_thread(first.exactly, 10) == b"still here"
-        clock.pass_by(121)
+        clock.advance(121)
         assert await asyncio.to_thread(first.rest) == (b"", RST)
 
 
 @by_links
-@scene
+@loop_test
 async def test_a_client_that_takes_nothing_is_given_up_and_the_mirror_is_told(
     links: str, secure: Secure
 ) -> None:
-    clock = Clock()
+    clock = ManualClock(running=True)
     async with joined(secure, links, wheel=clock.wheel) as tunnel:
         pending = asyncio.create_task(asyncio.to_thread(_until_refused, tunnel.mirror))
         mirror = tunnel.ends[1]
         await wait_until(lambda: not mirror.is_reading(), what="back-pressure")
-        clock.pass_by(59)
+        clock.advance(59)
         assert not pending.done()
-        clock.pass_by(3)
+        clock.advance(3)
         await pending
-        await wait_until(lambda: tunnel.road.finished, what="its end")
-        assert [end.outcome for end in tunnel.road.finished] == ["client_abort"]
+        await wait_until(lambda: tunnel.plane.finished, what="its end")
+        assert [end.outcome for end in tunnel.plane.finished] == ["client_abort"]
 
 
 @by_links
-@scene
+@loop_test
 async def test_a_worker_that_cuts_a_tunnel_says_so_to_both(links: str, secure: Secure) -> None:
     async with joined(secure, links) as tunnel:
-        for door in tunnel.road.context.crowd.all():
+        for door in tunnel.plane.context.crowd.all():
             door.cut()
         assert await asyncio.to_thread(tunnel.client.rest) == (b"", RST)
         assert await asyncio.to_thread(tunnel.mirror.rest) == (b"", RST)
 
 
 @by_links
-@scene
+@loop_test
 async def test_what_comes_before_the_tunnel_is_there_arrives_in_order(
     links: str, secure: Secure
 ) -> None:
     of_client, of_mirror = (link == "tls" for link in links.split("-"))
     early = 100_000
-    with Listening(secure.server if of_mirror else None, RECEIVE) as listening:
+    with PeerListener(secure.server if of_mirror else None, RECEIVE) as listening:
         table = listening.table(secure.ca_file)
-        async with Road([table], tls=secure.server if of_client else None) as road:
+        async with DataPlane([table], tls=secure.server if of_client else None) as plane:
             context = secure.client if of_client else None
             accepted = asyncio.create_task(asyncio.to_thread(listening.accepted))
-            client = await asyncio.to_thread(Peer.connected, road.port, context, RECEIVE)
+            client = await asyncio.to_thread(Peer.connected, plane.port, context, RECEIVE)
             request = get("/v1/realtime?model=x", *UPGRADE)
             await asyncio.to_thread(client.send, request + UP[:early])
             mirror = await accepted
             await asyncio.to_thread(mirror.head)
-            door = next(iter(road.context.crowd.all()))
+            door = next(iter(plane.context.crowd.all()))
             transport: Any = door.transport  # type: ignore[attr-defined]
             await wait_until(lambda: not transport.is_reading(), what="the client to wait")
             answering = asyncio.create_task(asyncio.to_thread(mirror.send, SWITCH + DOWN))
@@ -333,7 +334,7 @@ async def test_what_comes_before_the_tunnel_is_there_arrives_in_order(
             mirror.close()
 
 
-@scene
+@loop_test
 async def test_a_fault_in_a_tunnel_ends_it_for_both_and_leaves_nothing(secure: Secure) -> None:
     class Faulty:
         def feed(self, data: bytes) -> bytes:
@@ -347,7 +348,7 @@ async def test_a_fault_in_a_tunnel_ends_it_for_both_and_leaves_nothing(secure: S
     before = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: heard.append(context["exception"]))
     async with joined(secure) as tunnel:
-        (exchange,) = tunnel.road.context.exchanges
+        (exchange,) = tunnel.plane.context.exchanges
         exchange._response._tunnel.filter(Faulty(), Faulty())  # type: ignore[attr-defined]
         await asyncio.to_thread(tunnel.client.send, b"x")
         assert await asyncio.to_thread(tunnel.mirror.rest) == (b"", RST)
@@ -357,17 +358,17 @@ async def test_a_fault_in_a_tunnel_ends_it_for_both_and_leaves_nothing(secure: S
 
 
 @pytest.mark.parametrize("links", ["tls-plain", "tls-tls", "plain-plain"])
-@scene
+@loop_test
 async def test_a_client_that_reads_slowly_gets_all_however_long_it_takes(
     links: str, secure: Secure
 ) -> None:
-    clock, sent = Clock(), DOWN[:2_000_000]
+    clock, sent = ManualClock(running=True), DOWN[:2_000_000]
     async with joined(secure, links, wheel=clock.wheel) as tunnel:
         sending = asyncio.create_task(asyncio.to_thread(_send_and_finish, tunnel.mirror, sent))
         got = b""
         while len(got) < len(sent):
             got += await asyncio.to_thread(tunnel.client.exactly, min(50_000, len(sent) - len(got)))
-            clock.pass_by(2)
+            clock.advance(2)
         assert got == sent
         await sending
 
@@ -378,7 +379,7 @@ def _send_and_finish(peer: Peer, data: bytes) -> None:
 
 
 @by_links
-@scene
+@loop_test
 async def test_a_client_that_is_reset_is_noticed_while_the_mirror_takes_nothing(
     links: str, secure: Secure
 ) -> None:
@@ -387,8 +388,8 @@ async def test_a_client_that_is_reset_is_noticed_while_the_mirror_takes_nothing(
         await asyncio.to_thread(_until_stuck, tunnel.client)
         assert not client.is_reading()
         tunnel.client.reset()
-        await wait_until(lambda: tunnel.road.finished, what="its end")
-        assert [end.outcome for end in tunnel.road.finished] == ["client_abort"]
+        await wait_until(lambda: tunnel.plane.finished, what="its end")
+        assert [end.outcome for end in tunnel.plane.finished] == ["client_abort"]
 
 
 def _until_stuck(peer: Peer) -> None:
@@ -399,7 +400,7 @@ def _until_stuck(peer: Peer) -> None:
             peer.sock.send(DOWN[:65536])
 
 
-@scene
+@loop_test
 async def test_a_tunnel_whose_deadline_cannot_be_handled_is_ended_all_the_same(
     secure: Secure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,10 +412,10 @@ async def test_a_tunnel_whose_deadline_cannot_be_handled_is_ended_all_the_same(
         raise RuntimeError("planted")
 
     monkeypatch.setattr(Tunnel, "expired", raises)
-    clock = Clock()
+    clock = ManualClock(running=True)
     async with joined(secure, wheel=clock.wheel) as tunnel:
         await asyncio.to_thread(tunnel.client.finish)
         await asyncio.to_thread(tunnel.mirror.rest)
-        clock.pass_by(121)
-        await wait_until(lambda: tunnel.road.finished, what="its end")
+        clock.advance(121)
+        await wait_until(lambda: tunnel.plane.finished, what="its end")
     assert [str(context["exception"]) for context in reported] == ["planted"]

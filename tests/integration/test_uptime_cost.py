@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from monitor.store.queries import Settled, read_days, read_windows
 from monitor.store.sqlite import SqliteFile
-from tests.testkit.years import NOW, fill
+from tests.testkit.large_stores import HISTORY_END, fill_history
 
 MIRRORS = 5
 STEPS_A_ROW = 60
@@ -39,15 +39,15 @@ def steps(path: Path, question: Any) -> int:
 @pytest.mark.parametrize(
     ("question", "rows"),
     [
-        (lambda session: read_windows(session, NOW), MIRRORS * (90 * 24 + 288)),
-        (lambda session: read_days(session, NOW, "Asia/Shanghai"), MIRRORS * 90 * 24),
+        (lambda session: read_windows(session, HISTORY_END), MIRRORS * (90 * 24 + 288)),
+        (lambda session: read_days(session, HISTORY_END, "Asia/Shanghai"), MIRRORS * 90 * 24),
     ],
     ids=["windows", "days"],
 )
 def test_a_look_at_the_past_reads_every_row_of_it_once_and_no_other(tmp_path, question, rows):
     short, long = tmp_path / "short.db", tmp_path / "long.db"
-    fill(short, MIRRORS, 91, 2)
-    fill(long, MIRRORS, 365, 30)
+    fill_history(short, MIRRORS, 91, 2)
+    fill_history(long, MIRRORS, 365, 30)
     few, many = steps(short, question), steps(long, question)
     assert few <= rows * STEPS_A_ROW
     assert many <= few * 1.02
@@ -56,12 +56,14 @@ def test_a_look_at_the_past_reads_every_row_of_it_once_and_no_other(tmp_path, qu
 @pytest.mark.parametrize("look", [read_windows, lambda *a: read_days(a[0], a[1], "UTC", a[2])])
 def test_what_is_long_over_is_not_read_again_a_minute_later(tmp_path, look):
     path, settled = tmp_path / "store.db", Settled()
-    fill(path, MIRRORS, 91, 2)
-    first = steps(path, lambda session: look(session, NOW + 600, settled))
+    fill_history(path, MIRRORS, 91, 2)
+    first = steps(path, lambda session: look(session, HISTORY_END + 600, settled))
     settled.turn()
-    again = steps(path, lambda session: look(session, NOW + 660, settled))
+    again = steps(path, lambda session: look(session, HISTORY_END + 660, settled))
     assert again < first / 3
     engine = SqliteFile(path).reading()
     with Session(engine) as session:
-        assert look(session, NOW + 660, settled) == look(session, NOW + 660, Settled())
+        assert look(session, HISTORY_END + 660, settled) == look(
+            session, HISTORY_END + 660, Settled()
+        )
     engine.dispose()

@@ -13,11 +13,13 @@ from typing import Any, cast
 import pytest
 
 from router.wire.closing import reset
+from tests.cases.vanishing_points import BEFORE_A_MIRROR, ON_A_MIRROR, Point
 from tests.testkit.certs import Authority
-from tests.testkit.points import BEFORE_A_MIRROR, ON_A_MIRROR, Point
-from tests.testkit.road import RawClient, Road, ScriptedMirror
-from tests.testkit.scenes import scene
-from tests.testkit.sockets import open_files
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import loop_test
+from tests.testkit.listener import unanswered_port
+from tests.testkit.processes import open_files
+from tests.testkit.raw_http import RawClient, ScriptedMirror
 from tests.testkit.wait import wait_until_async as wait_until
 
 Leave = Callable[[asyncio.StreamWriter], None]
@@ -43,12 +45,12 @@ Contexts = tuple[ssl.SSLContext, ssl.SSLContext]
 NOTHING = dict.fromkeys(("in flight", "exchanges", "memory", "clients", "tasks"), 0)
 
 
-def held(road: Road) -> dict[str, int]:
+def held(plane: DataPlane) -> dict[str, int]:
     """Resources that the worker holds for requests and clients."""
-    context = road.context
+    context = plane.context
     tasks = [task for task in asyncio.all_tasks() if "/router/" in _file_of(task)]
     return {
-        "in flight": road.in_flight,
+        "in flight": plane.in_flight,
         "exchanges": len(context.exchanges),
         "memory": context.memory.used,
         "clients": len(context.crowd),
@@ -74,21 +76,6 @@ class Vanishing(ScriptedMirror):
         super().__init__(script)
 
 
-@contextlib.asynccontextmanager
-async def deaf() -> AsyncIterator[str]:
-    """Where a connection never completes: a listener whose backlog is full."""
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            with contextlib.suppress(BlockingIOError):
-                filler.connect(listener.getsockname())
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-
 async def _never(*_: Any, **__: Any) -> Any:
     await asyncio.get_running_loop().create_future()
 
@@ -96,65 +83,70 @@ async def _never(*_: Any, **__: Any) -> Any:
 @contextlib.asynccontextmanager
 async def scenery(
     point: Point, tls: Contexts | None = None
-) -> AsyncIterator[tuple[Road, Vanishing]]:
-    """The road with the mirror that the point needs."""
-    async with Vanishing(point) as mirror, deaf() as nobody:
-        table = mirror.table(**point.table)
-        if table["url"] == "deaf":
-            table["url"] = nobody
-        elif table["url"] == "https":
-            table["url"] = f"https://127.0.0.1:{mirror.port}"
-        elif point.table:
-            table["addresses"] = []
-        shown, trust = tls or (None, None)
-        async with Road([table], TIMEOUTS, tls=shown, trust=trust) as road:
-            yield road, mirror
+) -> AsyncIterator[tuple[DataPlane, Vanishing]]:
+    """The data plane with the mirror that the point needs."""
+    with unanswered_port() as nobody:
+        async with Vanishing(point) as mirror:
+            table = mirror.table(**point.table)
+            if table["url"] == "deaf":
+                table["url"] = f"http://127.0.0.1:{nobody}"
+            elif table["url"] == "https":
+                table["url"] = f"https://127.0.0.1:{mirror.port}"
+            elif point.table:
+                table["addresses"] = []
+            shown, trust = tls or (None, None)
+            async with DataPlane([table], TIMEOUTS, tls=shown, trust=trust) as plane:
+                yield plane, mirror
 
 
-async def come_to(point: Point, road: Road, mirror: Vanishing) -> RawClient:
+async def come_to(point: Point, plane: DataPlane, mirror: Vanishing) -> RawClient:
     """Send a request to the point."""
-    client = await road.send(point.sent)
-    await wait_until(lambda: road.context.crowd, what="the client to be known")
+    client = await plane.send(point.sent)
+    await wait_until(lambda: plane.context.crowd, what="the client to be known")
     if point.table:
-        await wait_until(lambda: road.in_flight == 1, what="the attempt to begin")
+        await wait_until(lambda: plane.in_flight == 1, what="the attempt to begin")
     if point.asked:
         await wait_until(lambda: mirror.writers, what="the mirror to be connected")
     if point.seen:
         await asyncio.wait_for(client.reader.readuntil(point.seen), 10)
     if point.stalled:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        (door,) = cast(Any, road.context.crowd.all())
+        (door,) = cast(Any, plane.context.crowd.all())
         await wait_until(lambda: door.transport.get_write_buffer_size(), what="the stall")
     for _ in range(20):
         await asyncio.sleep(0)  # what was written last arrives
     return client
 
 
-async def nothing_is_held(road: Road, on_wheel: int, mirror: Vanishing) -> None:
-    await wait_until(lambda: held(road) == NOTHING, what=f"nothing but {held(road)} to be held")
-    await wait_until(lambda: len(road.context.wheel) == on_wheel, what="no deadline to be left")
-    for upstream in road.context.upstreams:
+async def nothing_is_held(plane: DataPlane, on_wheel: int, mirror: Vanishing) -> None:
+    await wait_until(lambda: held(plane) == NOTHING, what=f"nothing but {held(plane)} to be held")
+    await wait_until(lambda: len(plane.context.wheel) == on_wheel, what="no deadline to be left")
+    for upstream in plane.context.upstreams:
         upstream.close_idle()
     await wait_until(lambda: mirror.closed == mirror.connections, what="mirrors to be released")
 
 
 async def _vanish(point: Point, leave: Leave, tls: Contexts | None = None) -> None:
     """Bring a client to the point, let it vanish, and expect that nothing is left of it."""
-    async with scenery(point, tls) as (road, mirror):
+    async with scenery(point, tls) as (plane, mirror):
         if "slow." in point.table.get("url", ""):
-            cast(Any, road.context).opener.resolver.addresses = _never
-        on_wheel, files = len(road.context.wheel), open_files(os.getpid())
-        client = await come_to(point, road, mirror)
+            cast(Any, plane.context).opener.resolver.addresses = _never
+        on_wheel, files = len(plane.context.wheel), open_files(os.getpid())
+        client = await come_to(point, plane, mirror)
         leave(client.writer)
-        await nothing_is_held(road, on_wheel, mirror)
+        await nothing_is_held(plane, on_wheel, mirror)
         await wait_until(lambda: open_files(os.getpid()) <= files, what="descriptors to be closed")
-        assert road.suspected == []
-        assert {end.outcome for end in road.finished} <= {"client_abort", "success", "client_error"}
+        assert plane.suspected == []
+        assert {end.outcome for end in plane.finished} <= {
+            "client_abort",
+            "success",
+            "client_error",
+        }
 
 
 @pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
 @pytest.mark.parametrize("point", EVERYWHERE, ids=lambda point: point.name)
-@scene
+@loop_test
 async def test_a_client_that_vanishes_leaves_nothing(point: Point, leave: Leave) -> None:
     await _vanish(point, leave)
 
@@ -167,7 +159,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Contexts:
 
 @pytest.mark.parametrize("leave", LEAVE_TLS.values(), ids=LEAVE_TLS)
 @pytest.mark.parametrize("point", EVERYWHERE, ids=lambda point: point.name)
-@scene
+@loop_test
 async def test_a_client_that_vanishes_from_tls_leaves_nothing(
     point: Point, leave: Leave, tls: Contexts
 ) -> None:
@@ -176,21 +168,21 @@ async def test_a_client_that_vanishes_from_tls_leaves_nothing(
 
 @pytest.mark.parametrize("leave", LEAVE.values(), ids=LEAVE)
 @pytest.mark.parametrize("point", ON_A_MIRROR, ids=lambda point: point.name)
-@scene
+@loop_test
 async def test_a_mirror_that_vanishes_leaves_nothing(point: Point, leave: Leave) -> None:
-    async with scenery(point) as (road, mirror):
-        on_wheel, files = len(road.context.wheel), open_files(os.getpid())
-        client = await come_to(point, road, mirror)
+    async with scenery(point) as (plane, mirror):
+        on_wheel, files = len(plane.context.wheel), open_files(os.getpid())
+        client = await come_to(point, plane, mirror)
         while mirror.writers:
             leave(mirror.writers.pop())
             if point.stalled or (point.half_closes and leave is LEAVE["FIN"]):
                 break  # its end stands behind what the client does not read, or ends half of it
-            await wait_until(lambda: _settled(road, mirror), what="the end to be noticed")
+            await wait_until(lambda: _settled(plane, mirror), what="the end to be noticed")
         client.writer.transport.abort()
-        await nothing_is_held(road, on_wheel, mirror)
+        await nothing_is_held(plane, on_wheel, mirror)
         await wait_until(lambda: open_files(os.getpid()) <= files, what="descriptors to be closed")
 
 
-def _settled(road: Road, mirror: Vanishing) -> bool:
+def _settled(plane: DataPlane, mirror: Vanishing) -> bool:
     """Nothing runs on the mirror, or the next request in a queue does."""
-    return bool(mirror.writers) or road.in_flight == 0
+    return bool(mirror.writers) or plane.in_flight == 0

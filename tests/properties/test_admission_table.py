@@ -63,16 +63,16 @@ class SharedTable(RuleBasedStateMachine):
     @rule(key=st.sampled_from(KEYS))
     def stop(self, key: bytes) -> None:
         """A process is stopped with the lock of this key."""
-        lock = self.tables[0]._spot(key).lock - self.tables[0]._locks
+        lock = self.tables[0].lock_of(key)
         if lock not in self.stuck:
-            assert try_lock(self.tables[0]._locks + lock)
+            assert try_lock(lock)
             self.stuck.add(lock)
 
     @rule()
     def go_on(self) -> None:
         """It is let go on, or was killed."""
         for lock in self.stuck:
-            unlock(self.tables[0]._locks + lock)
+            unlock(lock)
         self.stuck = set()
 
     @rule(worker=st.integers(0, WORKERS - 1), key=st.sampled_from(KEYS))

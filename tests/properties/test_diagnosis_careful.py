@@ -11,7 +11,7 @@ from monitor.diagnosis.finding import Level
 from monitor.diagnosis.interpret import interpret
 from monitor.diagnosis.timing import NORMAL
 from monitor.probes.trial_results import CUT, Role
-from tests.testkit.endpoint import PretendEndpoint, experiment, hello, trial
+from tests.testkit.censor.simulated_endpoint import PretendEndpoint, experiment, hello, trial
 
 endings = st.sampled_from(["", "reset", "eof", "silence"])
 endpoints = st.builds(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from benchmarks.simulation.way import Job
 from router.forwarding.config import RouterConfig
-from tests.testkit.schedules import SCHEDULES, SCRIPTS, Schedule, check
+from tests.scenarios.fault_schedules import SCHEDULES, SCRIPTS, Schedule, check
 
 
 @settings(max_examples=150)

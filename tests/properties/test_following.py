@@ -110,8 +110,10 @@ class Scene:
         self.send(control.add(key_id, left) if what == "add" else control.remove(key_id))
 
     def same(self) -> bool:
-        held = {key.id: key.left for key in self.worker.ring._keys.values()}
-        return held == {key_id: row[5] for key_id, row in self.control.rows.items()}
+        ring, rows = self.worker.ring, self.control.rows
+        found = [ring.find(bytes.fromhex(row[1]), 0.0) for row in rows.values()]
+        held = {key.id: key.left for key in found if key is not None}
+        return len(ring) == len(rows) and held == {name: row[5] for name, row in rows.items()}
 
 
 STEP = st.tuples(

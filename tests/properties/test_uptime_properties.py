@@ -140,7 +140,7 @@ def test_every_second_is_booked_once_and_where_it_belongs(history):
     world = World()
     for step in history:
         world.act(*step)
-    world._look()
+    world.act("look")
     found, expected = booked(world.credits), reference(world)
     assert {s: +b for s, b in found.items() if +b} == {s: +b for s, b in expected.items() if +b}
     assert min((n for b in found.values() for n in b.values()), default=0) >= 0

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from router.forwarding.client_connection import ClientConnection
 from router.forwarding.exchange import Exchange
-from tests.testkit.loops import run_on
-from tests.testkit.malformed_cases import GROUPS
-from tests.testkit.road import Road
-from tests.testkit.strict_mirror import StrictMirror
+from tests.cases.malformed_requests import GROUPS
+from tests.testkit.data_plane import DataPlane
+from tests.testkit.event_loops import run_on
+from tests.testkit.raw_http import StrictMirror
 from tests.testkit.wait import wait_until_async
 
 SEEDS = [
@@ -69,11 +69,11 @@ class _CountingDoor(ClientConnection):
 
 
 class _Gate:
-    """One client's way into a road, which tells when nothing more will follow from its bytes."""
+    """A client of a data plane; it tells when nothing more will follow from its bytes."""
 
-    def __init__(self, road: Road) -> None:
-        self._context = road.context
-        self._door = _CountingDoor(road.context)
+    def __init__(self, plane: DataPlane) -> None:
+        self._context = plane.context
+        self._door = _CountingDoor(plane.context)
         self._sent = 0
 
     async def take(self, pieces: list[bytes]) -> None:
@@ -104,14 +104,14 @@ def _waits_for_body(exchange: object) -> bool:
     return not exchange.body.complete
 
 
-async def _send_all(examples: list[bytes], cuts: list[float]) -> tuple[StrictMirror, Road]:
+async def _send_all(examples: list[bytes], cuts: list[float]) -> tuple[StrictMirror, DataPlane]:
     mirror = StrictMirror()
-    async with mirror, Road([mirror.table()]) as road:
+    async with mirror, DataPlane([mirror.table()]) as plane:
         for data in examples:
             places = sorted({int(cut * len(data)) for cut in cuts} | {0, len(data)})
             pieces = [data[a:b] for a, b in pairwise(places)]
-            await _Gate(road).take(pieces)
-    return mirror, road
+            await _Gate(plane).take(pieces)
+    return mirror, plane
 
 
 @settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
@@ -119,8 +119,8 @@ async def _send_all(examples: list[bytes], cuts: list[float]) -> tuple[StrictMir
 def test_mutated_requests_never_bring_anything_malformed_to_a_mirror(
     examples: list[bytes], cuts: list[float]
 ) -> None:
-    mirror, road = run_on("uvloop", _send_all(examples, cuts))
+    mirror, plane = run_on("uvloop", _send_all(examples, cuts))
     assert mirror.violations == []
-    taken = iter([end.target for end in road.finished])
+    taken = iter([end.target for end in plane.finished])
     for request in mirror.requests:
         assert request.target in taken, "a request that nobody let in"

@@ -13,10 +13,9 @@ from router.admission.credentials import credentials
 from router.upstream.request_writer import fields_with_key, render_head
 from router.wire.request import Refusal
 from router.wire.response import BadResponse
-from tests.testkit.hostile_modes import MODES
-from tests.testkit.malformed_cases import GROUPS
-from tests.testkit.sinks import Requests, Responses
-from tests.testkit.strict_http import read_strictly
+from tests.cases.hostile_responses import MODES
+from tests.cases.malformed_requests import GROUPS
+from tests.testkit.reference_readers import Requests, Responses, read_strictly
 
 CASES = [case for cases in GROUPS.values() for case in cases if len(case.data) < 2000]
 ANSWERS = [mode.answer for mode in MODES if len(mode.answer) < 2000]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from router.wire.chunked import chunk, whole_chunk
 from router.wire.head import Refusal
 from router.wire.response import BadResponse
-from tests.testkit.sinks import Requests, Responses
+from tests.testkit.reference_readers import Requests, Responses
 
 REQUEST = (
     b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\n",

@@ -1,9 +1,11 @@
 """The long runs print what they measured in a table at the end, run by run in their order."""
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.testkit.measure import Measure
-
+Measure = Callable[[str, object], None]
+"""Called with what was measured, and how much."""
 MEASURED = pytest.StashKey[dict[str, list[tuple[str, str]]]]()
 """By test, in the order of the tests."""
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.banned import CONNECTIONS, RATE, course
+from tests.prove.conftest import Measure
+from tests.scenarios.failing_mirrors import CONNECTIONS, RATE, overload
 from tests.testkit.instance import Instance
-from tests.testkit.measure import Measure
 
 pytestmark = pytest.mark.prove
 
@@ -27,7 +27,7 @@ async def _upheavals(instance: Instance) -> None:
 
 @pytest.mark.parametrize("generous", [2, 0], ids=["beside others", "alone"])
 async def test_a_mirror_that_bans_never_bans_us(generous: int, tmp_path: Path, measured: Measure):
-    seen = await course(
+    seen = await overload(
         tmp_path / "instance", generous=generous, seconds=60.0, meanwhile=_upheavals
     )
     measured("connections at most, of 10", seen.strict.most_connections)

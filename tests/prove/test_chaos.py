@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.chaos_run import MODES, play_chaos
-from tests.testkit.measure import Measure
+from tests.prove.conftest import Measure
+from tests.scenarios.chaos import MODES, play_chaos
 
 pytestmark = pytest.mark.prove
 

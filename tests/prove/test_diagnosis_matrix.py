@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.testkit.censor.cells import NEGATIVE, SYMPTOMS, Cell
-from tests.testkit.censor.matrix import run_all, world_of
-from tests.testkit.censor.scene import World
+from tests.prove.conftest import Measure
+from tests.scenarios.diagnosis_cells import NEGATIVE, SYMPTOMS, Cell
+from tests.scenarios.diagnosis_matrix import run_all, running_servers
+from tests.scenarios.diagnosis_setup import Servers
 from tests.testkit.certs import Authority
-from tests.testkit.measure import Measure
 
 pytestmark = pytest.mark.prove
 
@@ -17,14 +17,14 @@ RIGHT = 0.95
 
 
 @pytest.fixture
-async def world(authority: Authority) -> AsyncIterator[World]:
-    async with world_of(authority) as world:
-        yield world
+async def servers(authority: Authority) -> AsyncIterator[Servers]:
+    async with running_servers(authority) as servers:
+        yield servers
 
 
 @pytest.mark.parametrize("cell", SYMPTOMS, ids=lambda cell: cell.name)
-async def test_the_symptom_gets_its_verdict(world: World, cell: Cell, measured: Measure):
-    for (_, variant), tally in (await run_all(world, [cell], TRIALS)).items():
+async def test_the_symptom_gets_its_verdict(servers: Servers, cell: Cell, measured: Measure):
+    for (_, variant), tally in (await run_all(servers, [cell], TRIALS)).items():
         measured(f"{cell.name}, {variant}", f"{tally.right}/{tally.trials} {dict(tally.verdicts)}")
         assert tally.right >= RIGHT * tally.trials
         assert tally.improper == 0
@@ -32,9 +32,9 @@ async def test_the_symptom_gets_its_verdict(world: World, cell: Cell, measured: 
 
 @pytest.mark.parametrize("cell", NEGATIVE, ids=lambda cell: cell.name)
 async def test_an_innocent_fault_is_never_called_a_block(
-    world: World, cell: Cell, measured: Measure
+    servers: Servers, cell: Cell, measured: Measure
 ):
-    for (_, variant), tally in (await run_all(world, [cell], TRIALS)).items():
+    for (_, variant), tally in (await run_all(servers, [cell], TRIALS)).items():
         measured(f"{cell.name}, {variant}", f"{tally.right}/{tally.trials} {dict(tally.verdicts)}")
         assert tally.confirmed_blocks == 0
         assert tally.right == tally.trials

@@ -9,10 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.deadly import NAMES, death_by, instance_before
-from tests.testkit.measure import Measure
-from tests.testkit.mortal import WAYS, MortalMirror
-from tests.testkit.open_load import OpenLoad
+from tests.prove.conftest import Measure
+from tests.scenarios.failing_mirrors import (
+    MODES,
+    NAMES,
+    FailingMirror,
+    failure_under_load,
+    instance_before,
+)
+from tests.scenarios.open_loop_load import OpenLoad
 from tests.testkit.wait import wait_until_async
 
 pytestmark = pytest.mark.prove
@@ -21,24 +26,24 @@ RATE = 200.0
 FAST_FAILING = ("refused", "reset", "500", "503", "garbage")
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("mode", MODES)
 async def test_whatever_may_be_repeated_succeeds_when_a_mirror_dies(
-    way: str, tmp_path: Path, measured: Measure
+    mode: str, tmp_path: Path, measured: Measure
 ):
-    death = await death_by(way, tmp_path / "instance", rate=RATE)
-    measured("requests from the death on", len(death.after))
-    measured("succeeded after another attempt", death.rescued)
-    measured("clear errors, by kind", dict(death.errors))
-    measured("added p99, ms", death.added_p99 * 1000)
-    measured("slowest whole answer, s", death.slowest)
-    measured("share of the dead mirror after 5 s, %", death.late_share)
-    assert death.lost == []
-    assert death.unclear == []
-    assert death.sent_twice == []
-    if way in FAST_FAILING:
-        assert death.late_share < 5.0
-    elif way != "slow":
-        assert death.late_share < 1.0
+    failure = await failure_under_load(mode, tmp_path / "instance", rate=RATE)
+    measured("requests from the death on", len(failure.after))
+    measured("succeeded after another attempt", failure.rescued)
+    measured("clear errors, by kind", dict(failure.errors))
+    measured("added p99, ms", failure.added_p99 * 1000)
+    measured("slowest whole answer, s", failure.slowest)
+    measured("share of the dead mirror after 5 s, %", failure.late_share)
+    assert failure.lost == []
+    assert failure.unclear == []
+    assert failure.sent_twice == []
+    if mode in FAST_FAILING:
+        assert failure.late_share < 5.0
+    elif mode != "slow":
+        assert failure.late_share < 1.0
 
 
 async def test_a_mirror_with_a_third_of_the_latency_is_preferred_and_not_flooded(
@@ -47,7 +52,7 @@ async def test_a_mirror_with_a_third_of_the_latency_is_preferred_and_not_flooded
     latencies = {"a": 0.06, "b": 0.02, "c": 0.06}
     async with AsyncExitStack() as stack:
         mirrors = [
-            await stack.enter_async_context(MortalMirror(name, latency=latency))
+            await stack.enter_async_context(FailingMirror(name, latency=latency))
             for name, latency in latencies.items()
         ]
         instance = await stack.enter_async_context(instance_before(mirrors, tmp_path / "instance"))
@@ -66,7 +71,7 @@ async def test_a_mirror_with_a_third_of_the_latency_is_preferred_and_not_flooded
 async def test_a_mirror_that_has_recovered_is_not_stampeded(tmp_path: Path, measured: Measure):
     ejection, ramp = {"base": "2s", "max_quick": "2s"}, 10.0
     async with AsyncExitStack() as stack:
-        mirrors = [await stack.enter_async_context(MortalMirror(name)) for name in NAMES]
+        mirrors = [await stack.enter_async_context(FailingMirror(name)) for name in NAMES]
         instance = await stack.enter_async_context(
             instance_before(
                 mirrors,
@@ -78,10 +83,10 @@ async def test_a_mirror_that_has_recovered_is_not_stampeded(tmp_path: Path, meas
         )
         async with OpenLoad(instance.base_url, RATE) as load:
             await asyncio.sleep(5.0)
-            await mirrors[1].die("500")
+            await mirrors[1].fail("500")
             await asyncio.sleep(3.0)
             recovered = time.monotonic()
-            await mirrors[1].live()
+            await mirrors[1].recover()
             await asyncio.sleep(ramp + 8.0)
         assert all(one.outcome == "whole" for one in load.between(recovered))
         shares = _shares(mirrors, recovered, time.monotonic())
@@ -99,14 +104,14 @@ async def test_with_our_defaults_a_recovered_mirror_is_used_within_thirty_second
     tmp_path: Path, measured: Measure
 ):
     async with AsyncExitStack() as stack:
-        mirrors = [await stack.enter_async_context(MortalMirror(name)) for name in NAMES]
+        mirrors = [await stack.enter_async_context(FailingMirror(name)) for name in NAMES]
         instance = await stack.enter_async_context(instance_before(mirrors, tmp_path / "instance"))
         async with OpenLoad(instance.base_url, RATE / 10) as load:
             await asyncio.sleep(3.0)
-            await mirrors[1].die("503")
+            await mirrors[1].fail("503")
             await asyncio.sleep(60.0)
             recovered = time.monotonic()
-            await mirrors[1].live()
+            await mirrors[1].recover()
             await wait_until_async(lambda: mirrors[1].since(recovered) > 10, 45, "its use")
         first = min(at for at, _ in mirrors[1].asked if at > recovered)
         measured("seconds until it is asked again after 60 s of 503", first - recovered)
@@ -114,7 +119,7 @@ async def test_with_our_defaults_a_recovered_mirror_is_used_within_thirty_second
         assert first - recovered <= 30.0
 
 
-def _shares(mirrors: Sequence[MortalMirror], begin: float, end: float) -> list[float]:
+def _shares(mirrors: Sequence[FailingMirror], begin: float, end: float) -> list[float]:
     """The second mirror's share in each whole second."""
     moments = [begin + second for second in range(int(end - begin) + 1)]
     shares = []

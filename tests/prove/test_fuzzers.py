@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.fuzz.targets import TARGETS
-from tests.testkit.measure import Measure
+from tests.prove.conftest import Measure
 
 pytestmark = pytest.mark.prove
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.kills import assert_nothing_is_lost, found, killed
-from tests.testkit.measure import Measure
+from tests.prove.conftest import Measure
+from tests.scenarios.history_kills import assert_nothing_is_lost, found, killed
 from tests.testkit.postgresql import PostgresqlServer
 
 pytestmark = pytest.mark.prove

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.testkit.asking import chat
+from tests.prove.conftest import Measure
 from tests.testkit.certs import Authority
-from tests.testkit.deaths import control_pid, kill_worker, runs
 from tests.testkit.farm import Farm
+from tests.testkit.http_client import chat
 from tests.testkit.instance import Instance
-from tests.testkit.measure import Measure
-from tests.testkit.sockets import can_bind
+from tests.testkit.instance_processes import control_pid, kill_worker, streams_on_all_workers
+from tests.testkit.processes import can_bind, runs
 from tests.testkit.wait import wait_until
-from tests.testkit.workers import streams_on_all_workers
 
 pytestmark = pytest.mark.prove
 

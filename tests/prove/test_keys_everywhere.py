@@ -19,13 +19,13 @@ import aiohttp
 import pytest
 
 from router.cli.client import Client
-from tests.testkit.asking import CHAT, ask_on
+from tests.prove.conftest import Measure
+from tests.testkit.http_client import CHAT, ask_on
 from tests.testkit.instance import Instance
-from tests.testkit.measure import Measure
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.instance_processes import connections_to_all_workers
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
 from tests.testkit.wait import wait_until
-from tests.testkit.workers import connections_to_all_workers
 
 pytestmark = pytest.mark.prove
 
@@ -74,7 +74,7 @@ class OnOneWorker:
     def __init__(self, instance: Instance, asking: http.client.HTTPConnection, good: str) -> None:
         self._url = f"{instance.base_url}/v1/chat/completions"
         self._asking = asking
-        self._good = good
+        self.good = good
         self._stop = False
         self.doomed = good
         self.asked: list[Asked] = []
@@ -92,7 +92,7 @@ class OnOneWorker:
 
     def _run(self) -> None:
         while not self._stop:
-            for key in (self._good, self.doomed):
+            for key in (self.good, self.doomed):
                 began = time.time()
                 status = ask_on(self._asking, self._url, CHAT, key=key).status
                 self.asked.append(Asked(key, began, status))
@@ -102,7 +102,7 @@ class OnOneWorker:
 def on_all_workers(instance: Instance, good: str) -> Iterator[list[OnOneWorker]]:
     """Requests on every worker, all the time; the good key is never refused."""
     with connections_to_all_workers(instance, "127.0.0.1") as each:
-        askers = [OnOneWorker(instance, asking, good) for asking in each]
+        askers = [OnOneWorker(instance, asking, good) for asking in each.values()]
         try:
             yield askers
         finally:
@@ -125,7 +125,7 @@ def _delays(
     last = max(asker.of(key, 200)[-1].began for asker in askers)
     first = min(asker.of(key, 401)[0].began for asker in askers)
     for asker in askers:
-        asker.doomed = asker._good
+        asker.doomed = asker.good
         refused = asker.of(key, 401)[0]
         assert asker.of(key, 200)[-1].began < refused.began, "once refused, always refused"
     return last - ended, first - ended

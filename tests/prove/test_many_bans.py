@@ -19,13 +19,14 @@ from router.forwarding.context import WorkerContext
 from router.forwarding.metrics import FAMILIES
 from router.forwarding.request_context import RequestContext
 from router.wire.head import RequestHead
-from tests.testkit.asking import ask
-from tests.testkit.crowded import ban_in, banned_address, fill_bans, start
+from tests.prove.conftest import Measure
+from tests.testkit.http_client import ask
 from tests.testkit.instance import Instance
-from tests.testkit.measure import Measure
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
-from tests.testkit.sockets import resident_bytes
+from tests.testkit.instance_processes import seconds_to_start
+from tests.testkit.large_stores import ban_in, banned_address, fill_bans
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
+from tests.testkit.processes import resident_bytes
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.prove
@@ -48,13 +49,13 @@ def instance(tmp_path: Path) -> Iterator[Instance]:
 
 
 def test_bans_cost_little_memory_and_no_long_start(instance: Instance, measured: Measure) -> None:
-    without = start(instance)
+    without = seconds_to_start(instance)
     lean = max(resident_bytes(worker.pid) for worker in instance.workers())
     instance.stop()
     fill_bans(instance.config["store"]["url"], BANS)
-    first = start(instance)
+    first = seconds_to_start(instance)
     instance.stop()
-    lasted = min(first, start(instance))  # the machine may have had other things to do
+    lasted = min(first, seconds_to_start(instance))  # the machine may have had other things to do
     url = f"{instance.base_url}/v1/models"
     for number in (0, BANS // 2, BANS - 1):
         answer = ask(url, headers={"X-Forwarded-For": banned_address(number)})

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import resource
 import socket
 import statistics
-import struct
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.measure import Measure
-from tests.testkit.one_worker import clients, port_of, running
-from tests.testkit.road import (
+from tests.prove.conftest import Measure
+from tests.testkit.instance import Instance
+from tests.testkit.listener import reset
+from tests.testkit.processes import cpu_of, open_files, resident_bytes
+from tests.testkit.raw_http import (
     OK,
     RawClient,
     Script,
@@ -27,8 +29,70 @@ from tests.testkit.road import (
     get,
     read_request,
 )
-from tests.testkit.sockets import open_files, resident_bytes
 from tests.testkit.wait import wait_until_async
+
+
+@contextlib.asynccontextmanager
+async def running(
+    mirror: ScriptedMirror, directory: Path, descriptors: int | None = None
+) -> AsyncIterator[Instance]:
+    """An instance with one worker in front of this mirror."""
+    config = {
+        "router": {"workers": 1},
+        "monitor": {"interval": "1h"},
+        "mirrors": [mirror.table(allow_private=True)],
+    }
+    instance = Instance(config, directory)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if descriptors is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    try:
+        instance.launch()
+        if descriptors is not None:
+            for child in await _family(instance):
+                resource.prlimit(child, resource.RLIMIT_NOFILE, (descriptors, descriptors))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384), hard))
+    try:
+        await asyncio.to_thread(instance.wait_ready)
+        yield instance
+    finally:
+        await asyncio.to_thread(instance.kill)
+
+
+async def _family(instance: Instance) -> list[int]:
+    await wait_until_async(lambda: len(instance.workers()) == 1, what="the worker's process")
+    return [instance.pid, *(child.pid for child in instance.children())]
+
+
+def port_of(instance: Instance) -> int:
+    """Where its clients connect to."""
+    return int(instance.base_url.rpartition(":")[2])
+
+
+@contextlib.asynccontextmanager
+async def clients(port: int, count: int, receive: int = 0) -> AsyncIterator[list[RawClient]]:
+    """So many clients; whatever happens, they are gone in the end."""
+    those: list[RawClient] = []
+    try:
+        for _ in range(count):
+            those.append(await _connect(port, receive))  # noqa: PERF401 — a half-made list counts
+        yield those
+    finally:
+        for client in those:
+            client.writer.transport.abort()
+        for client in those:
+            await client.close()
+
+
+async def _connect(port: int, receive: int) -> RawClient:
+    sock = socket.socket()
+    if receive:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", port))
+    return RawClient(*await asyncio.open_connection(sock=sock, limit=4096))
+
 
 pytestmark = pytest.mark.prove
 
@@ -119,7 +183,7 @@ async def test_half_heads_are_all_turned_away(tmp_path: Path, measured: Measure)
 async def _slowloris(port: int) -> AsyncIterator[asyncio.subprocess.Process]:
     """The program, dripping already."""
     slow = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.testkit.slowloris", str(port), str(SLOW)),
+        *(sys.executable, "-m", "tests.prove.slow_clients", str(port), str(SLOW)),
         stdout=asyncio.subprocess.PIPE,
     )
     try:
@@ -209,9 +273,9 @@ async def test_too_many_clients_for_the_descriptors_wait_and_are_served_in_the_e
         async with clients(port, 1000) as many:
             for client in many:
                 client.writer.write(b"GET /v1/models HT")
-            before = _cpu(pid)
+            before = cpu_of(pid)
             await asyncio.sleep(2)  # what is measured is what it does in a time
-            share = (_cpu(pid) - before) / 2
+            share = (cpu_of(pid) - before) / 2
             measured("CPU share while 1,000 clients want 256 descriptors", share)
             assert share < 0.5
         began = time.monotonic()
@@ -219,12 +283,6 @@ async def test_too_many_clients_for_the_descriptors_wait_and_are_served_in_the_e
         measured("seconds until a newcomer was served after they left", time.monotonic() - began)
         assert time.monotonic() - began < 2
         assert instance.workers()[0].pid == pid
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of CPU time (proc(5), stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
 
 
 def _cut_stream(number: int) -> Script:
@@ -240,16 +298,9 @@ def _cut_stream(number: int) -> Script:
             writer.write(chunk[: number % len(chunk)])
         await writer.drain()
         if number % 3 == 0:
-            leave_with_reset(writer)
+            reset(writer.transport)
 
     return script
-
-
-def leave_with_reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection with RST."""
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 async def test_every_cut_stream_is_seen_to_be_cut(tmp_path: Path, measured: Measure) -> None:
@@ -296,7 +347,7 @@ async def test_a_mirror_is_released_soon_after_its_client_has_left(
                 await client.send(get())
                 await wait_until_async(lambda: mirror.connections > number, what="the request")  # noqa: B023
                 if number % 4 < 2:
-                    leave_with_reset(client.writer)
+                    client.reset()
                 else:
                     client.writer.close()
                 left = time.monotonic()

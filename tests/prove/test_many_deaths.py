@@ -9,16 +9,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.testkit.asking import chat
+from tests.prove.conftest import Measure
 from tests.testkit.certs import Authority
-from tests.testkit.deaths import kill_control, kill_worker, runs, timed
+from tests.testkit.closed_loop_load import SteadyLoad
 from tests.testkit.farm import Farm
+from tests.testkit.http_client import chat
 from tests.testkit.instance import Instance
-from tests.testkit.load import SteadyLoad
-from tests.testkit.measure import Measure
-from tests.testkit.page import metric
-from tests.testkit.sockets import can_bind
-from tests.testkit.workers import connections_to_all_workers, status_on, streams_on_all_workers
+from tests.testkit.instance_output import metric
+from tests.testkit.instance_processes import (
+    connections_to_all_workers,
+    kill_control,
+    kill_worker,
+    status_on,
+    streams_on_all_workers,
+    timed,
+)
+from tests.testkit.processes import can_bind, runs
 
 pytestmark = pytest.mark.prove
 
@@ -88,7 +94,7 @@ def test_bans_hold_on_every_worker_at_once(instance: Instance, measured: Measure
     for _ in range(KILLS):
         with connections_to_all_workers(instance, BANNED) as kept:
             instance.command("bans", "add", BANNED, check=True)
-            took.append(_seconds_until_refused(instance, kept))
+            took.append(_seconds_until_refused(instance, [*kept.values()]))
         instance.command("bans", "remove", BANNED, check=True)
         timed(lambda: chat(instance.base_url, source=BANNED).status == 200, 5, "ban lifted")
     measured("seconds from `bans add` ending to 403 on all workers, longest", max(took))

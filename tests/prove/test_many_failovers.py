@@ -5,12 +5,12 @@ import statistics
 
 import pytest
 
+from tests.prove.conftest import Measure
+from tests.scenarios.mirror_kills import INTERVAL, kill_and_revive
 from tests.testkit.certs import Authority
-from tests.testkit.failover import INTERVAL, kill_and_revive
+from tests.testkit.closed_loop_load import SteadyLoad
 from tests.testkit.farm import Farm
-from tests.testkit.load import SteadyLoad
-from tests.testkit.measure import Measure
-from tests.testkit.page import all_up
+from tests.testkit.instance_output import all_up
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.prove

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from tests.testkit.measure import Measure
-from tests.testkit.schedules import SCHEDULES, Schedule, check
+from tests.prove.conftest import Measure
+from tests.scenarios.fault_schedules import SCHEDULES, Schedule, check
 
 pytestmark = pytest.mark.prove
 

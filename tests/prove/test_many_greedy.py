@@ -19,15 +19,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.prove.conftest import Measure
 from tests.testkit.instance import Instance
-from tests.testkit.measure import Measure
 from tests.testkit.ports import HOST
-from tests.testkit.process import python_environment
+from tests.testkit.processes import python_environment
 
 pytestmark = pytest.mark.prove
 
 WORKERS, PROCESSES, ADDRESSES = 4, 50, [f"127.0.1.{i}" for i in range(1, 21)]
 OK = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"id": 1}'
+CLIENT = ("--key", "sk-test", "--pause", "0.05")
+"""Waits a moment after a refusal."""
 SETTLED = 3.0
 """Seconds after which every address has its connections."""
 LASTING = 20.0
@@ -75,7 +77,7 @@ class Counting:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                if client := _field(head, b"x-greedy"):
+                if client := _field(head, b"x-source"):
                     self.came[client].append(time.monotonic())
                     self._change(client, 1)
                     try:
@@ -106,7 +108,7 @@ async def _greedy(
     try:
         for i in range(PROCESSES):
             source = ADDRESSES[i % len(ADDRESSES)]
-            arguments = ("-m", "tests.testkit.greedy", port, source, str(connections))
+            arguments = ("-m", "tests.testkit.http_flood", port, source, str(connections), *CLIENT)
             crowd.append(
                 await asyncio.create_subprocess_exec(
                     sys.executable, *arguments, stdin=PIPE, stdout=PIPE, env=python_environment()

@@ -12,12 +12,13 @@ import pytest
 
 from router.admission.credentials import new_key
 from router.admission.key_index import KeyIndex, digest_of
-from tests.testkit.crowded import fill_keys, start
+from tests.prove.conftest import Measure
 from tests.testkit.instance import Instance
-from tests.testkit.measure import Measure
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
-from tests.testkit.sockets import resident_bytes
+from tests.testkit.instance_processes import seconds_to_start
+from tests.testkit.large_stores import fill_keys
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
+from tests.testkit.processes import resident_bytes
 
 pytestmark = pytest.mark.prove
 
@@ -44,13 +45,13 @@ def _largest(instance: Instance) -> int:
 
 
 def test_keys_cost_little_memory_and_no_long_start(instance: Instance, measured: Measure) -> None:
-    without = start(instance)
+    without = seconds_to_start(instance)
     lean = _largest(instance)
     instance.stop()
     fill_keys(instance.config["store"]["url"], KEYS)
-    first = start(instance)
+    first = seconds_to_start(instance)
     instance.stop()
-    lasted = min(first, start(instance))  # the machine may have had other things to do
+    lasted = min(first, seconds_to_start(instance))  # the machine may have had other things to do
     largest = _largest(instance)
     measured("start, s", lasted)
     measured("start without keys, s", without)

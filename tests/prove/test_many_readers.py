@@ -19,14 +19,14 @@ import aiohttp
 import pytest
 
 from router.cli.client import Client
-from tests.testkit.asking import ask
-from tests.testkit.crowded import fill_bans
+from tests.prove.conftest import Measure
+from tests.scenarios.open_loop_load import percentile
+from tests.testkit.http_client import ask
 from tests.testkit.instance import Instance
-from tests.testkit.measure import Measure
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
-from tests.testkit.open_load import percentile
-from tests.testkit.process import python_environment
+from tests.testkit.large_stores import fill_bans
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
+from tests.testkit.processes import cpu_of, python_environment
 
 pytestmark = pytest.mark.prove
 
@@ -73,11 +73,6 @@ def within(seen: Counter[float], share: float) -> float:
     return min(bound for bound, count in seen.items() if count >= share * whole)
 
 
-def cpu_of(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
-
-
 async def ask_router(session: aiohttp.ClientSession, times: list[float]) -> None:
     began = time.monotonic()
     async with session.get("/v1/models") as response:
@@ -122,7 +117,7 @@ async def one_round(instance: Instance, seen: Seen) -> None:
 
 
 async def readers(instance: Instance) -> asyncio.subprocess.Process:
-    command = ("-m", "tests.testkit.page_readers", instance.dashboard_url, READERS, SECONDS)
+    command = ("-m", "tests.prove.page_readers", instance.dashboard_url, READERS, SECONDS)
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *map(str, command),

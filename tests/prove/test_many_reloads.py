@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.prove.conftest import Measure
 from tests.testkit.certs import Authority
+from tests.testkit.closed_loop_load import SteadyLoad
 from tests.testkit.farm import Farm
 from tests.testkit.instance import Config, Instance
-from tests.testkit.load import SteadyLoad
-from tests.testkit.measure import Measure
-from tests.testkit.sockets import open_files, resident_bytes
+from tests.testkit.processes import open_files, resident_bytes
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.prove

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit import ledger
-from tests.testkit.asking import ask
+from tests.prove.conftest import Measure
+from tests.scenarios import metered_calls as ledger
+from tests.scenarios.metered_calls import Callers
+from tests.testkit.http_client import ask
 from tests.testkit.instance import Instance
-from tests.testkit.ledger import Callers
-from tests.testkit.measure import Measure
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.mirror.process import MirrorProcess
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.prove

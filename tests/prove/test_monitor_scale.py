@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.prove.conftest import Measure
 from tests.testkit.certs import Authority
-from tests.testkit.measure import Measure
 
 pytestmark = pytest.mark.prove
 
 SECONDS = 60.0
-RUN = (sys.executable, "-m", "tests.testkit.monitor_scale")
+RUN = (sys.executable, "-m", "tests.prove.monitor_scale")
 
 
 def test_a_hundred_mirrors_cost_a_tenth_of_a_core(tmp_path: Path, measured: Measure) -> None:

@@ -9,8 +9,8 @@ from sqlmodel import Session
 
 from monitor.store.queries import read_days, read_windows
 from monitor.store.sqlite import SqliteFile
-from tests.testkit.measure import Measure
-from tests.testkit.years import NOW, fill
+from tests.prove.conftest import Measure
+from tests.testkit.large_stores import HISTORY_END, fill_history
 
 pytestmark = pytest.mark.prove
 
@@ -20,15 +20,15 @@ LIMIT = 0.2
 
 def test_ninety_days_of_a_hundred_mirrors_take_a_moment(tmp_path: Path, measured: Measure):
     path = tmp_path / "years.db"
-    fill(path, MIRRORS, 730, 30)
+    fill_history(path, MIRRORS, 730, 30)
     engine = SqliteFile(path).reading()
     looks: dict[str, Callable[[Session], object]] = {
-        "windows": lambda session: read_windows(session, NOW),
-        "days": lambda session: read_days(session, NOW, "Asia/Shanghai"),
+        "windows": lambda session: read_windows(session, HISTORY_END),
+        "days": lambda session: read_days(session, HISTORY_END, "Asia/Shanghai"),
     }
     with Session(engine) as session:
         took = {name: [_seconds(look, session) for _ in range(7)] for name, look in looks.items()}
-        windows = read_windows(session, NOW)
+        windows = read_windows(session, HISTORY_END)
     engine.dispose()
     assert len(windows) == MIRRORS
     assert windows["m7"]["90d"].uptime == "99.86"

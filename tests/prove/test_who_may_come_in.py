@@ -29,14 +29,14 @@ from router.metering.metered_request import MeteredRequest, Request
 from router.process.worker import GC_THRESHOLDS
 from router.upstream.dialect import Dialect
 from router.wire.head import RequestHead
-from tests.testkit.asking import CHAT, ask_on
-from tests.testkit.crowded import ban_in, banned_address, fill_bans, fill_keys
+from tests.prove.conftest import Measure
+from tests.testkit.http_client import CHAT, ask_on
 from tests.testkit.instance import Instance
-from tests.testkit.measure import Measure
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_process import MirrorProcess
-from tests.testkit.sockets import resident_bytes
-from tests.testkit.workers import connections_to_all_workers
+from tests.testkit.instance_processes import connections_to_all_workers
+from tests.testkit.large_stores import ban_in, banned_address, fill_bans, fill_keys
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
+from tests.testkit.processes import resident_bytes
 
 pytestmark = pytest.mark.prove
 
@@ -85,7 +85,7 @@ def _start(instance: Instance, key: str, banned: bool) -> tuple[float, float]:
     ready = time.monotonic() - began
     with connections_to_all_workers(instance, CLIENT) as each_worker:
         url = f"{instance.base_url}/v1/chat/completions"
-        for asking in each_worker:
+        for asking in each_worker.values():
             assert ask_on(asking, url, CHAT, key=key).status == 200
             for number in (0, BANS - 1) if banned else ():
                 named = {"X-Forwarded-For": banned_address(number)}

@@ -25,6 +25,13 @@ class Leaf:
         return context
 
 
+def trusting_anybody() -> ssl.SSLContext:
+    """Return what a client needs that verifies nothing."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
 class Authority:
     """A certificate authority that nobody but the tests trusts; its files lie in `directory`."""
 

@@ -20,8 +20,8 @@ import aiohttp
 from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import RST, Residual, Rule, exactly
 from tests.testkit.certs import Authority
-from tests.testkit.mirror import PretendMirror
-from tests.testkit.mirror_behaviour import Behaviour
+from tests.testkit.mirror.behaviour import Behaviour
+from tests.testkit.mirror.server import PretendMirror
 
 API, STATUS, ADMIN = 18080, 18081, 18082
 KEY = "sk-demo"
@@ -63,6 +63,8 @@ ca_file = "ca.pem"
 cdn = {cdn}
 api_key = "{key}"
 """
+
+_PATIENCE = aiohttp.ClientTimeout(total=10)
 
 
 @contextlib.asynccontextmanager
@@ -123,9 +125,6 @@ async def traffic() -> None:
                 async with session.post(url, json=body, timeout=_PATIENCE) as answer:
                     await answer.read()
             await asyncio.sleep(0.3)
-
-
-_PATIENCE = aiohttp.ClientTimeout(total=10)
 
 
 async def run() -> int:

@@ -3,14 +3,13 @@
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from tests.testkit.certs import Authority
 from tests.testkit.instance import Config, Instance
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_behaviour import Seen
-from tests.testkit.mirror_process import MirrorProcess
+from tests.testkit.mirror.behaviour import Seen
+from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.mirror.server import TEST_KEY
 from tests.testkit.nginx import Nginx
 from tests.testkit.ports import HOST
 
@@ -53,13 +52,8 @@ class TlsMirror:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, at)
+    def __exit__(self, *raised: Any) -> None:
+        self._stack.__exit__(*raised)
 
 
 def config_for(mirrors: Sequence[TlsMirror]) -> Config:
@@ -126,10 +120,5 @@ class Farm:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, at)
+    def __exit__(self, *raised: Any) -> None:
+        self._stack.__exit__(*raised)

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -13,14 +12,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from router.cli.client import Client
-from tests.testkit.children import Child, children_of
+from tests.testkit.certs import trusting_anybody
 from tests.testkit.ports import HOST, free_ports
-from tests.testkit.process import DidNotStop, Process, python_environment
-from tests.testkit.toml import dump
+from tests.testkit.processes import Child, DidNotStop, Process, children_of, python_environment
 from tests.testkit.wait import wait_until
 
 START_TIMEOUT = 90.0
@@ -79,7 +76,7 @@ class Instance:
         given = tomllib.loads(config) if isinstance(config, str) else config
         self.config = filled(given, self._ports, self.directory, self._short_directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.config_file.write_text(dump(self.config))
+        self.config_file.write_text(to_toml(self.config))
 
     def start(self, timeout: float = START_TIMEOUT) -> None:
         """Start it, and wait until `GET /readyz` answers 200."""
@@ -174,12 +171,7 @@ class Instance:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object = None, *_: object) -> None:
         try:
             if self.exit_code() is None and self._process is not None:
                 self.stop()
@@ -197,10 +189,9 @@ class Instance:
     def _is_ready(self) -> bool:
         if self.exit_code() is not None:
             raise AssertionError(f"mirrorgate ended with {self.exit_code()}")
-        unverified = ssl._create_unverified_context()
         try:
             with urllib.request.urlopen(
-                f"{self.base_url}/readyz", timeout=5, context=unverified
+                f"{self.base_url}/readyz", timeout=5, context=trusting_anybody()
             ) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
@@ -233,3 +224,41 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Config:
         both = isinstance(below, Mapping) and isinstance(value, Mapping)
         merged[key] = _merged(below or {}, value) if both else value
     return merged
+
+
+def to_toml(config: Mapping[str, object]) -> str:
+    """Return `config` as TOML: tables for the mappings on top, inline tables below.
+
+    A JSON string is a valid TOML basic string (https://toml.io/en/v1.0.0#string), apart from DEL.
+    """
+    plain = [f"{_value(key)} = {_value(value)}" for key, value in config.items() if _flat(value)]
+    tables = [_table(key, value) for key, value in config.items() if not _flat(value)]
+    return "\n".join(["\n".join(plain), *tables]).lstrip("\n")
+
+
+def _flat(value: object) -> bool:
+    if isinstance(value, list):
+        return not value or not isinstance(value[0], Mapping)
+    return not isinstance(value, Mapping)
+
+
+def _table(key: str, value: object) -> str:
+    if isinstance(value, list):
+        return "".join(f"[[{_value(key)}]]\n{_lines(item)}\n" for item in value)
+    return f"[{_value(key)}]\n{_lines(value)}\n"
+
+
+def _lines(table: object) -> str:
+    assert isinstance(table, Mapping)
+    return "".join(f"{_value(key)} = {_value(value)}\n" for key, value in table.items())
+
+
+def _value(value: object) -> str:
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{_value(key)} = {_value(item)}" for key, item in value.items())
+        return f"{{ {inside} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_value(item) for item in value)}]"
+    if isinstance(value, bool | int | float | str):
+        return json.dumps(value, ensure_ascii=False)
+    raise TypeError(f"no TOML for {value!r}")

@@ -3,12 +3,11 @@
 import os
 import socket
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from tests.testkit.certs import Leaf
 from tests.testkit.ports import HOST, free_port
-from tests.testkit.process import Process
+from tests.testkit.processes import Process
 from tests.testkit.programs import require
 from tests.testkit.wait import wait_until
 
@@ -21,7 +20,7 @@ pid nginx.pid;
 error_log stderr warn;
 events {{ worker_connections 4096; }}
 http {{
-    access_log access.log;
+    access_log off;
     client_body_temp_path body;
     proxy_temp_path proxy;
     fastcgi_temp_path fastcgi;
@@ -97,20 +96,11 @@ class Nginx:
         """Return its error log."""
         return self._process.logs() if self._process else ""
 
-    def accesses(self) -> str:
-        """Return its access log."""
-        return (self._directory / "access.log").read_text()
-
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._process is not None and self._process.exit_code() is None:
             self.stop()
 

@@ -8,14 +8,13 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import psycopg
 
 from monitor.store.database import backend_of
 from tests.testkit.ports import HOST, free_port
-from tests.testkit.process import ending_with_us
+from tests.testkit.processes import ending_with_us
 from tests.testkit.programs import require
 from tests.testkit.wait import wait_until
 
@@ -45,12 +44,7 @@ class PostgresqlServer:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     def fresh(self) -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.testkit.censor.hello import (
+from tests.testkit.censor.rules import (
     MAX_HELLO,
     Hello,
     HelloReader,

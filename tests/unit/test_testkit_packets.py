@@ -5,11 +5,11 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.testkit.censor.injector import Injector
-from tests.testkit.censor.packets import (
+from tests.testkit.censor.injector import (
     ACK,
     RST,
     SYN,
+    Injector,
     Segment,
     checksum,
     packet_of,

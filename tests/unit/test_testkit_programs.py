@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.testkit.process import REPOSITORY, python_environment
+from tests.testkit.processes import REPOSITORY, python_environment
 from tests.testkit.programs import DEBIAN_PACKAGES, REQUIRE_ALL, require, summary
 
 

@@ -4,9 +4,8 @@ import re
 
 import pytest
 
-from tests.testkit.censor.cells import NEGATIVE, SYMPTOMS
-from tests.testkit.censor.matrix import Tally, variants
-from tests.testkit.censor.report import BEGIN, DOCUMENT, END, put, rows
+from tests.scenarios.diagnosis_cells import NEGATIVE, SYMPTOMS
+from tests.scenarios.diagnosis_matrix import BEGIN, DOCUMENT, END, Tally, put, rows, variants
 
 
 def test_the_table_stands_between_its_marks_and_replaces_the_one_before():

@@ -6,11 +6,11 @@ import tomllib
 import pytest
 
 from tests.conftest import LONGEST, TESTS
-from tests.testkit.children import role_of
-from tests.testkit.mirror_behaviour import Behaviour
-from tests.testkit.payload import BLOCK, generated_file, payload, sha256_of
+from tests.testkit.instance import to_toml
+from tests.testkit.mirror.behaviour import Behaviour
+from tests.testkit.mirror.payload import BLOCK, generated_file, payload, sha256_of
 from tests.testkit.ports import HIGHEST, LOWEST, free_ports, share
-from tests.testkit.toml import dump
+from tests.testkit.processes import role_of
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 17])
@@ -38,7 +38,7 @@ def test_what_is_written_as_toml_reads_back_equal():
         "prices": {"gpt-4": {"input": 1.5}},
         "empty": {},
     }
-    assert tomllib.loads(dump(config)) == config
+    assert tomllib.loads(to_toml(config)) == config
 
 
 def test_free_ports_are_different():

@@ -8,8 +8,8 @@ import pytest
 
 from tests.e2e.clients.entrance import UPLOAD_BYTES, Entrance
 from tests.e2e.clients.sync_journey import ANSWER, PROMPT
-from tests.testkit.mirror_answers import SPEECH_BYTES, pieces, vector
-from tests.testkit.payload import generated_file, payload, sha256_of
+from tests.testkit.mirror.answers import SPEECH_BYTES, pieces, vector
+from tests.testkit.mirror.payload import generated_file, payload, sha256_of
 
 AT_ONCE = 40
 

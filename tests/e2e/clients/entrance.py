@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.testkit.farm import TlsMirror
-from tests.testkit.mirror import TEST_KEY
-from tests.testkit.mirror_behaviour import Seen
+from tests.testkit.mirror.behaviour import Seen
+from tests.testkit.mirror.server import TEST_KEY
 
 UPLOAD_BYTES = 100 * 1000 * 1000
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 
-from tests.testkit.node import linked
+from tests.e2e.clients.node import linked
 from tests.testkit.programs import require
 
 PROMPT = "hello"

@@ -7,8 +7,8 @@ import openai
 import pytest
 
 from tests.e2e.clients.entrance import UPLOAD_BYTES, Entrance
-from tests.testkit.mirror_answers import SPEECH_BYTES, pieces, vector
-from tests.testkit.payload import generated_file, payload, sha256_of
+from tests.testkit.mirror.answers import SPEECH_BYTES, pieces, vector
+from tests.testkit.mirror.payload import generated_file, payload, sha256_of
 
 PROMPT = "说 hello"
 ANSWER = "".join(pieces(PROMPT, 5))

@@ -8,6 +8,10 @@ What a user-space relay cannot show happens here for real: SYNs that vanish, ref
 a residual block that hits connect(), packet loss, resets by a bystander. The namespaces belong to
 a user namespace of the lab, so an ordinary user may run it where the kernel permits that; they
 have no names and vanish with the processes that hold them, even if the tests are killed.
+
+The rules are texts for nft(8) and arguments for iptables(8). nft cannot search a packet for a
+string, so iptables marks the packets that name a blocked host, and an nft chain after it acts. One
+packet is looked at by itself: a name cut in two passes.
 """
 
 import json
@@ -17,15 +21,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import pytest
 
-from tests.testkit.censor.netns_rules import PORT, TABLE, Rules, marking
 from tests.testkit.certs import Authority
-from tests.testkit.process import python_environment
+from tests.testkit.processes import python_environment
 from tests.testkit.programs import require
+
+MARK = 7
+PORT = 443
+TABLE = "table ip censor"
+RESET, SILENCE = "reject with tcp reset", "drop"
 
 CLIENT, SERVERS = "10.91.1.2", ("10.91.2.2", "10.91.2.3")
 _GATE_CLIENT, _GATE_SERVER = "10.91.1.1", "10.91.2.1"
@@ -35,6 +42,76 @@ STEP = 15.0
 """Seconds that a command or an answer may take."""
 PATIENCE = 10.0
 """Seconds for a step that is expected to succeed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Rules of a lab: an nft table, and the names that iptables marks."""
+
+    nft: str
+    names: tuple[str, ...] = ()
+
+
+def drop_syn(address: str) -> Rules:
+    """Connections to the address are never answered."""
+    return _forward(f"ip daddr {address} tcp flags syn / syn,ack drop")
+
+
+def refuse(address: str) -> Rules:
+    """Connections to the address are reset, as by a closed port."""
+    return _forward(f"ip daddr {address} meta l4proto tcp reject with tcp reset")
+
+
+def prohibit(address: str) -> Rules:
+    """The router says that it may not forward to the address."""
+    return _forward(f"ip daddr {address} reject with icmp type admin-prohibited")
+
+
+def lose(percent: int) -> Rules:
+    """So many of a hundred packets vanish, in both directions, and are counted."""
+    return _forward(f"numgen random mod 100 < {percent} counter drop")
+
+
+def block(name: str, effect: str = RESET) -> Rules:
+    """Packets that name the host are reset or dropped; nobody is remembered."""
+    return _forward(f"tcp dport {PORT} meta mark {MARK} {effect}", names=(name,))
+
+
+def remember(name: str, seconds: float, effect: str = RESET) -> Rules:
+    """The same, and for a while everything from that source to that address and port."""
+    ends = "ip saddr . ip daddr . tcp dport"
+    kept = (
+        "set residual { type ipv4_addr . ipv4_addr . inet_service; "
+        f"flags dynamic,timeout; timeout {int(seconds * 1000)}ms; }}"
+    )
+    return _forward(
+        f"tcp dport {PORT} meta mark {MARK} add @residual {{ {ends} }} counter {effect}",
+        f"{ends} @residual counter {effect}",
+        kept=kept,
+        names=(name,),
+    )
+
+
+def police(name: str, kilobytes: int) -> Rules:
+    """Connections that named the host get so many kilobytes a second; what is more is dropped."""
+    return _forward(
+        f"tcp dport {PORT} meta mark {MARK} ct mark set {MARK}",
+        f"ct mark {MARK} limit rate over {kilobytes} kbytes/second burst 8 kbytes counter drop",
+        names=(name,),
+    )
+
+
+def _forward(*statements: str, kept: str = "", names: tuple[str, ...] = ()) -> Rules:
+    lines = ("type filter hook forward priority 10; policy accept;", *statements)
+    chain = "\n  ".join(lines)
+    return Rules(f"{TABLE} {{\n {kept}\n chain passing {{\n  {chain}\n }}\n}}\n", names)
+
+
+def marking(name: str) -> list[str]:
+    """Arguments by which iptables marks packets that hold this name."""
+    match = ["-m", "string", "--string", name, "--algo", "bm"]
+    target = ["-j", "MARK", "--set-mark", str(MARK)]
+    return ["-t", "mangle", "-A", "FORWARD", "-p", "tcp", "--dport", str(PORT), *match, *target]
 
 
 def require_namespaces() -> None:
@@ -96,12 +173,7 @@ class _Talker:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         with suppress(BrokenPipeError):  # it has ended by itself
@@ -189,7 +261,7 @@ class Lab:
         return Met(**json.loads(self._client.hear()))
 
     def diagnose(self, address: str, sni: str, *, hold: float = 1.0, probes: int = 1) -> Diagnosis:
-        """Watch the path until it is known what is wrong; `hold`: see `watching.hurried`."""
+        """Watch the path until it is known what is wrong; `hold`: see `path_watcher.shortened`."""
         wish: dict[str, Any] = {"address": address, "port": PORT, "sni": sni}
         self._client.say(json.dumps(wish | {"hold": hold, "probes": probes}))
         return Diagnosis(**json.loads(self._client.hear()))
@@ -217,13 +289,8 @@ class Lab:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, at)
+    def __exit__(self, *raised: Any) -> None:
+        self._stack.__exit__(*raised)
 
     def _wire(self, client: _Talker, server: _Talker) -> None:
         """Lay the two cables and turn the router on."""

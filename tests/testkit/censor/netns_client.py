@@ -13,7 +13,7 @@ from monitor.probes.failures import failure_of
 from monitor.probes.results import StepResult
 from monitor.probes.stream import Stream
 from monitor.probes.tls import Shake, TlsContexts, handshake
-from tests.testkit.censor.watching import PathWatcher, hurried
+from tests.testkit.censor.path_watcher import PathWatcher, shortened
 
 EXPERIMENTS = 2
 """Within which a name that is blocked has to be confirmed to be."""
@@ -37,7 +37,7 @@ async def probe(wish: dict[str, Any], contexts: TlsContexts, ca_file: str) -> di
 
 async def diagnose(wish: dict[str, Any], contexts: TlsContexts, ca_file: str) -> dict[str, Any]:
     """Watch the path until it is known what is wrong with it."""
-    watcher = PathWatcher(contexts, Path(ca_file), hurried(wish["hold"]))
+    watcher = PathWatcher(contexts, Path(ca_file), shortened(wish["hold"]))
     try:
         for _ in range(EXPERIMENTS):
             found = await watcher.path(wish["sni"], wish["address"], wish["port"], wish["probes"])

@@ -5,10 +5,10 @@ import ssl
 import sys
 from collections.abc import Sequence
 
-from tests.testkit.censor.netns_rules import PORT
+from tests.testkit.censor.netns import PORT
 from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import Relay, Rule, everything
-from tests.testkit.censor.tls_server import TlsServer
+from tests.testkit.listener import TlsServer
 
 BODY = bytes(200_000)
 

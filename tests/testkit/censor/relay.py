@@ -10,21 +10,113 @@ The kernel answers SYNs for it, so a residual block shows once the hello is out,
 """
 
 import asyncio
+import contextlib
+import errno
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from types import TracebackType
 from typing import Self
 
-from tests.testkit.censor import pumps
-from tests.testkit.censor.endpoint import Endpoint, listen_on
-from tests.testkit.censor.hello import Hello, HelloReader, Read, Unread
-from tests.testkit.censor.residual import ResidualTable
-from tests.testkit.censor.rules import Action, End, Ending, Relay, Rule, decide
-from tests.testkit.censor.talks import Talks
+from tests.testkit.censor.rules import (
+    Action,
+    End,
+    Ending,
+    Hello,
+    HelloReader,
+    Read,
+    Relay,
+    ResidualTable,
+    Rule,
+    Unread,
+    decide,
+)
+from tests.testkit.listener import Conversations, Listener, ProtocolFactory, reset
+from tests.testkit.ports import free_port
 
+BIND_ATTEMPTS = 20
+
+CHUNK = 65536
+SLICES_A_SECOND = 8
+"""A throttle lets bytes through this often."""
+Ends = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 Address = tuple[str, int]
+
+
+async def listen_on(
+    addresses: tuple[str, ...], port: int, serve: ProtocolFactory
+) -> list[Listener]:
+    """Serve on all these addresses at one port, any free one if it is 0."""
+    for left in reversed(range(1 if port else BIND_ATTEMPTS)):
+        chosen = port or free_port()
+        endpoints = [Listener(serve, address, chosen) for address in addresses]
+        try:
+            for endpoint in endpoints:
+                await endpoint.become("serve")
+        except OSError as taken:
+            for endpoint in endpoints:
+                endpoint.close()
+            if taken.errno != errno.EADDRINUSE or not left:
+                raise
+        else:
+            return endpoints
+    raise AssertionError("every attempt returns or raises")
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    """End the connection with a FIN, once everything is sent."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+async def hold(reader: asyncio.StreamReader) -> None:
+    """Keep the connection in silence until the other end gives up."""
+    with contextlib.suppress(OSError):
+        while await reader.read(CHUNK):
+            pass
+
+
+async def relay(client: Ends, upstream: Ends, limits: Relay) -> None:
+    """Carry bytes both ways until both ends have ended; a reset of one resets the other."""
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_carry(client[0], upstream[1]))
+            both.create_task(_carry_within(limits, upstream[0], client[1]))
+    except* OSError:
+        reset(client[1].transport)
+        reset(upstream[1].transport)
+
+
+async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(CHUNK):
+        writer.write(data)
+        await writer.drain()
+    _end_writing(writer)
+
+
+async def _carry_within(
+    limits: Relay, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Return after the end of the stream, or when nothing more may arrive."""
+    left = min((n for n in (limits.freeze_after, limits.reset_after) if n is not None), default=-1)
+    chunk = max(int(limits.rate / SLICES_A_SECOND), 1) if limits.rate else CHUNK
+    while data := await reader.read(min(chunk, left) if left > 0 else chunk):
+        if limits.rate:
+            await asyncio.sleep(len(data) / limits.rate)
+        writer.write(data)
+        await writer.drain()
+        left -= len(data)
+        if left == 0:
+            if limits.reset_after is not None:
+                raise ConnectionResetError("enough was said")
+            return
+    _end_writing(writer)
+
+
+def _end_writing(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        writer.write_eof()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,29 +158,29 @@ class Censor:
         self.residual = ResidualTable()
         self._rng, self.clock = rng or Random(0), clock
         self._how = {"reassemble_tcp": reassemble_tcp, "reassemble_records": reassemble_records}
-        self._endpoints: dict[Address, Endpoint] = {}
+        self._endpoints: dict[Address, Listener] = {}
         self._upstreams: dict[Address, Address] = {}
-        self._talks = Talks(self._serve)
+        self._conversations = Conversations(self._serve)
 
     async def listen(self, addresses: Sequence[str], upstream: Address, port: int = 0) -> int:
         """Listen on all `addresses` before `upstream`; return the port, the same for all."""
-        for endpoint in await listen_on(tuple(addresses), port, self._talks.begin):
+        for endpoint in await listen_on(tuple(addresses), port, self._conversations.protocol):
             self._endpoints[endpoint.address, endpoint.port] = endpoint
             self._upstreams[endpoint.address, endpoint.port] = upstream
             port = endpoint.port
         return port
 
     async def become(self, mode: str, *addresses: str) -> None:
-        """Serve, refuse or swallow (see `Endpoint`) at these addresses, at all if none is named."""
+        """Serve, refuse or swallow (see `Listener`) at these addresses, at all if none is named."""
         for endpoint in self._endpoints.values():
             if not addresses or endpoint.address in addresses:
                 await endpoint.become(mode)
 
     def cut(self, *addresses: str) -> None:
         """Reset the connections to these addresses, to all if none is named."""
-        for writer in self._talks:
+        for writer in self._conversations:
             if not addresses or _ends(writer)[1] in addresses:
-                pumps.reset(writer)
+                reset(writer.transport)
 
     def handshakes(
         self,
@@ -110,17 +202,12 @@ class Censor:
         """Stop listening and end every connection."""
         for endpoint in self._endpoints.values():
             endpoint.close()
-        await self._talks.close()
+        await self._conversations.close()
 
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,7 +226,7 @@ class Censor:
         """Read the hello; what came of it, and the bytes."""
         hello, said = HelloReader(**self._how), b""
         read: Read = Unread.more
-        while read is Unread.more and (segment := await reader.read(pumps.CHUNK)):
+        while read is Unread.more and (segment := await reader.read(CHUNK)):
             said += segment
             read = hello.feed(segment)
         return read, said
@@ -167,12 +254,12 @@ class Censor:
         try:
             upstream = await asyncio.open_connection(host, upstream_port)
         except OSError:
-            pumps.reset(writer)
+            reset(writer.transport)
             return
         try:
             upstream[1].write(said)
-            await pumps.relay((reader, writer), upstream, action)
-            await pumps.close(writer)
+            await relay((reader, writer), upstream, action)
+            await close(writer)
         finally:
             upstream[1].transport.abort()
 
@@ -186,8 +273,8 @@ def _ends(writer: asyncio.StreamWriter) -> tuple[str, str, int]:
 async def _end(action: End, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(action.say)
     if action.ending is Ending.rst:
-        pumps.reset(writer)
+        reset(writer.transport)
         return
     if action.ending is Ending.fin:
         writer.write_eof()
-    await pumps.hold(reader)
+    await hold(reader)

@@ -49,6 +49,10 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
 _sleep = asyncio.sleep
 
 
+def _in_the_making() -> list[asyncio.Task[object]]:
+    return [task for task in asyncio.all_tasks() if task.get_name() == "page"]
+
+
 async def test_readers_of_one_moment_share_one_rendering(scene):
     answers = await asyncio.gather(*(scene.cache.get("a", scene.page()) for _ in range(500)))
     assert scene.made == 1
@@ -99,8 +103,13 @@ async def test_answers_are_kept_within_a_bound_and_the_used_ones_stay(scene):
     for number in range(3 * KEPT):
         await scene.cache.get("front", scene.page())
         await scene.cache.get(number, scene.page())
-    assert len(scene.cache._answers) == KEPT
     assert scene.made == 3 * KEPT + 1
+    kept = range(3 * KEPT - (KEPT - 1), 3 * KEPT)
+    for number in ("front", *kept):
+        await scene.cache.get(number, scene.page())
+    assert scene.made == 3 * KEPT + 1
+    await scene.cache.get(kept[0] - 1, scene.page())
+    assert scene.made == 3 * KEPT + 2, "which was forgotten"
 
 
 async def test_a_reader_who_leaves_spoils_nothing(scene):
@@ -109,7 +118,7 @@ async def test_a_reader_who_leaves_spoils_nothing(scene):
     await _sleep(0)
     leaving.cancel()
     assert (await staying).status == 200
-    assert not scene.cache._making
+    assert not _in_the_making()
 
 
 async def test_a_failure_is_told_to_all_who_wait_and_then_forgotten(scene):
@@ -130,4 +139,4 @@ async def test_nothing_goes_on_after_the_end(scene):
     await scene.cache.close()
     with pytest.raises(asyncio.CancelledError):
         await asked
-    assert not scene.cache._making
+    assert not _in_the_making()

@@ -12,7 +12,7 @@ from monitor.common.languages import LANGUAGES
 from monitor.diagnosis.verdicts import VERDICTS
 from monitor.health.snapshot import Override, State
 from router.balancing.ejection import Cause
-from tests.testkit.dashboard_data import NOW
+from tests.testkit.dashboard import NOW
 
 
 def placeholders(text: str) -> set[str]:

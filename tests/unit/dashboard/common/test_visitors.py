@@ -6,7 +6,7 @@ import pytest
 from multidict import CIMultiDict
 
 from dashboard.common.visitors import KNOWN, Rates, Refusal, Visitors
-from tests.testkit.dashboard_data import FakeSources
+from tests.testkit.dashboard import FakeSources
 
 NOTHING: CIMultiDict[str] = CIMultiDict()
 

@@ -17,7 +17,7 @@ from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
 from router.control.ban_service import BansInForce
-from tests.testkit.dashboard_data import HEALTH, MIRRORS, NOW, bans
+from tests.testkit.dashboard import HEALTH, MIRRORS, NOW, bans
 
 MIRROR = MirrorConfig("a", "https://a.example.com")
 CONFIG = DashboardConfig()

@@ -12,7 +12,7 @@ import pytest
 from monitor.common import tasks as module
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES, FAMILIES, UNHANDLED, Tasks, cancelled, pause_after
-from tests.testkit.scenes import scene
+from tests.testkit.event_loops import loop_test
 from tests.testkit.wait import wait_until_async
 
 
@@ -45,7 +45,7 @@ class Scene:
         return self.totals.get(CRASHES.name, (task,))
 
 
-@scene
+@loop_test
 async def test_a_service_that_crashes_runs_again_and_the_crash_is_counted_and_logged() -> None:
     scene, records = Scene(crashes=3), list[logging.LogRecord]()
     with _heard(records):
@@ -60,7 +60,7 @@ async def test_a_service_that_crashes_runs_again_and_the_crash_is_counted_and_lo
     assert task.cancelled()
 
 
-@scene
+@loop_test
 async def test_crashes_far_apart_are_not_in_a_row() -> None:
     scene = Scene(crashes=3)
     scene.lives = module.STEADY
@@ -76,7 +76,7 @@ def test_the_pause_grows_up_to_a_bound() -> None:
     assert pause_after(9, longest=1.0) == 1.0
 
 
-@scene
+@loop_test
 async def test_a_service_whose_future_was_cancelled_by_others_runs_again() -> None:
     """As when an executor is shut down under it: CancelledError without a cancellation."""
     scene, starts = Scene(), list[asyncio.Future[None]]()
@@ -95,7 +95,7 @@ async def test_a_service_whose_future_was_cancelled_by_others_runs_again() -> No
     assert task.cancelled()
 
 
-@scene
+@loop_test
 async def test_a_service_that_returns_has_ended() -> None:
     scene = Scene()
     task = scene.tasks.service("writer", lambda: asyncio.sleep(0))
@@ -103,7 +103,7 @@ async def test_a_service_that_returns_has_ended() -> None:
     assert scene.counted("writer") == 0
 
 
-@scene
+@loop_test
 async def test_a_job_that_crashes_is_counted_once_and_hurts_nobody() -> None:
     scene = Scene(crashes=1)
     task = scene.tasks.job("examine", scene.serve, about="192.0.2.1:443")
@@ -113,7 +113,7 @@ async def test_a_job_that_crashes_is_counted_once_and_hurts_nobody() -> None:
     assert repr(scene.tasks) == "<Tasks >"
 
 
-@scene
+@loop_test
 async def test_a_task_that_is_stopped_before_it_began_leaves_nothing_behind() -> None:
     scene = Scene()
     scene.tasks.job("examine", scene.serve)
@@ -122,7 +122,7 @@ async def test_a_task_that_is_stopped_before_it_began_leaves_nothing_behind() ->
     assert (scene.starts, repr(scene.tasks)) == (0, "<Tasks >")
 
 
-@scene
+@loop_test
 async def test_a_task_that_does_not_end_holds_nobody_up() -> None:
     release, records = asyncio.Event(), list[logging.LogRecord]()
 
@@ -149,7 +149,7 @@ def test_a_guarded_block_fails_alone() -> None:
     assert totals.get(CRASHES.name, ("history",)) == 1
 
 
-@scene
+@loop_test
 async def test_what_a_callback_raises_is_counted_and_its_arguments_are_not_logged() -> None:
     scene, records = Scene(), list[logging.LogRecord]()
     loop = asyncio.get_running_loop()
@@ -174,12 +174,13 @@ async def test_errors_that_somebody_provokes_again_and_again_fill_no_disk(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     scene, loop = Scene(), asyncio.get_running_loop()
+    scene.tasks.watch(loop)
     for _ in range(1000):
-        scene.tasks._unhandled(loop, {"message": "a fault"})
+        loop.call_exception_handler({"message": "a fault"})
     assert len(caplog.records) == module.LOGGED_AT_ONCE + 1
     assert scene.totals.get(UNHANDLED.name, ("control",)) == 1000
     scene.now += module.LOG_WINDOW
-    scene.tasks._unhandled(loop, {})
+    loop.call_exception_handler({"message": ""})
     assert caplog.records[-1].getMessage() == "event loop: error"
 
 

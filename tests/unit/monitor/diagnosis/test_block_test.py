@@ -11,7 +11,7 @@ from monitor.diagnosis.interpret import Memory, interpret
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 from monitor.probes.results import TIMED_OUT
 from monitor.probes.trial_results import Role
-from tests.testkit.endpoint import (
+from tests.testkit.censor.simulated_endpoint import (
     NAME,
     PretendEndpoint,
     connected_not,

@@ -6,7 +6,7 @@ from monitor.diagnosis.confidence import CONFIRMED, Confidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import NORMAL
 from monitor.probes.trial_results import Role
-from tests.testkit.endpoint import hello, trial
+from tests.testkit.censor.simulated_endpoint import hello, trial
 
 OK = trial(Role.target, hello())
 CONTROL = trial(Role.control, hello())

@@ -8,7 +8,7 @@ from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.finding import Level
 from monitor.diagnosis.timing import NORMAL
 from monitor.probes.trial_results import Role, Trial
-from tests.testkit.endpoint import PretendEndpoint, experiment, hello, trial
+from tests.testkit.censor.simulated_endpoint import PretendEndpoint, experiment, hello, trial
 
 PATHS = 1000
 EXPERIMENTS = 5

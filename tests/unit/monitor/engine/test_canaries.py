@@ -73,7 +73,7 @@ class Aviary:
 
     def booked(self) -> int:
         """Tokens of the mirror that are spent today."""
-        account = self.canaries._accounts[MIRROR.id]
+        account = self.canaries.account(MIRROR.id)
         return 1000 - account.left(1000, 20000 + int(self.now // DAY))
 
     async def run(self, seconds: float, config: MonitorConfig = WANTED, mirror=MIRROR) -> None:

@@ -109,9 +109,9 @@ async def test_one_client_does_not_use_up_the_second_looks_of_all(limits: Limits
     done = asyncio.Event()
     while limits.may_wait(ONE):
         limits.wait(ONE, 0.0, done.set)
-    assert 0 < limits._waiting < MOST_WAITING
+    assert 0 < limits.waiting < MOST_WAITING
     assert limits.may_wait(OTHER)
     await done.wait()
     await asyncio.sleep(0)
-    assert limits._waiting == 0
+    assert limits.waiting == 0
     assert limits.may_wait(ONE)

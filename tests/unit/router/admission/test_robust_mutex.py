@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from router.admission.robust_mutex import SIZE, address_of, make_locks, try_lock, unlock
-from tests.testkit.process import python_environment
+from tests.testkit.processes import python_environment
 
 HOLDER = f"""
 import mmap, signal, sys

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from router.balancing.load import Baseline, Kind
 from router.balancing.selection import by_priority, cheaper, p2c
-from tests.testkit.choosing import PlainMember, anybody
+from tests.unit.router.balancing.members import PlainMember, anybody
 
 
 def _members(*weights: float) -> list[PlainMember]:

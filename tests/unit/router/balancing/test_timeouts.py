@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from router.balancing.timeouts import (
     leave_early,
     time_left,
 )
+from tests.testkit.memory import kept_bytes
 
 
 def _patience(
@@ -65,9 +68,13 @@ def test_content_never_has_less_time_than_the_head() -> None:
 
 def test_models_of_clients_do_not_fill_the_memory() -> None:
     classes = Classes(TimeoutConfig(), ())
-    for number in range(10_000):
-        classes.patience("chat", f"model-{number}", True)
-    assert len(classes._known) <= 256
+
+    def ask(names: Iterable[int]) -> None:
+        for number in names:
+            classes.patience("chat", f"model-{number}", True)
+
+    ask(range(256))
+    assert kept_bytes(lambda: ask(range(256, 10_000))) < 100_000
 
 
 @pytest.mark.parametrize(

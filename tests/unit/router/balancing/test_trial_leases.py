@@ -27,7 +27,7 @@ from router.balancing.load import Kind, network_terms
 from router.balancing.pool import Attempt, Pool
 from router.balancing.trial_leases import Leases
 from router.forwarding.config import RouterConfig
-from tests.testkit.choosing import PlainMember
+from tests.unit.router.balancing.members import PlainMember
 
 NAMES = ("a", "b", "c", "d")
 

@@ -6,6 +6,7 @@ import pytest
 
 from monitor.common.bans import Ban
 from router.control.ban_service import BansInForce
+from tests.testkit.memory import kept_bytes
 
 
 def ban(number: int, since: float = 0.0, until: float | None = None, id_: str = "") -> Ban:
@@ -64,6 +65,9 @@ def test_it_lists_what_a_plain_list_would(seed, at_once):
 
 def test_bans_that_come_and_go_leave_nothing():
     listed = BansInForce([], lambda: 0.0)
-    for number in range(5000):
-        listed.add([ban(1, float(number), 1e9)])
-    assert len(listed._ends) < 200
+
+    def renew() -> None:
+        for number in range(5000):
+            listed.add([ban(1, float(number), 1e9)])
+
+    assert kept_bytes(renew) < 200_000

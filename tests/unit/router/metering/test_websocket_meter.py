@@ -33,7 +33,7 @@ class Talking:
     def __init__(self, key: IssuedKey = TOKENS, target: bytes = b"/v1/responses") -> None:
         self.key: IssuedKey | Problem = key
         self.uses, self.totals = UsageBatches(), MetricRegistry(FAMILIES)
-        metering = Metering(self.uses, self.totals)
+        self.metering = metering = Metering(self.uses, self.totals)
         metering.configure(PRICES, ("responses", "realtime"), ("a",), 1 << 20)
         metering.offered = ("a", "t")
         found = converse(metering, target, key, lambda: self.key, lambda: WALL)
@@ -226,7 +226,7 @@ def test_answers_that_are_awaited_reserve_quota_and_give_it_back() -> None:
     assert talk.asks(create) == ""
     assert talk.asks(create) == "insufficient_quota"
     talk.left()
-    assert len(talk.dialogue._metering.reservations) == 0
+    assert len(talk.metering.reservations) == 0
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from router.upstream.paths import (
     routes_of,
 )
 from router.upstream.upstream import FREEZING, Upstream
+from tests.testkit.clock import ManualClock
 
 MIRROR = MirrorConfig("a", "https://own.test:8443/x", hostnames=("alt.test",))
 
@@ -134,15 +135,8 @@ def test_a_mirror_that_was_down_begins_with_a_small_share(before: State, share: 
     assert upstream.load.share(130.0) == 1.0
 
 
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_a_cut_holds_its_endpoint_and_its_name_for_a_moment() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     traffic = PathStats(clock)
     assert traffic.in_order(ALL) == list(ALL)
     traffic.failed("m", Trouble(A1, "tls_handshake", "connection_reset"))
@@ -155,7 +149,7 @@ def test_a_cut_holds_its_endpoint_and_its_name_for_a_moment() -> None:
 
 
 def test_that_a_name_is_cut_off_is_urgent_once() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     traffic = PathStats(clock)
     urgent = []
     for trouble in (
@@ -174,7 +168,7 @@ def test_that_a_name_is_cut_off_is_urgent_once() -> None:
 
 
 def test_a_refusal_holds_its_path_only_and_a_success_ends_it() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     traffic = PathStats(clock)
     traffic.failed("m", Trouble(A1, "connect", "connection_refused"))
     assert traffic.in_order(ALL) == [A2, B1, B2, A1]
@@ -185,7 +179,7 @@ def test_a_refusal_holds_its_path_only_and_a_success_ends_it() -> None:
 
 
 def test_what_is_remembered_has_a_bound() -> None:
-    traffic = PathStats(Clock())
+    traffic = PathStats(ManualClock(100.0))
     for number in range(3 * MOST):
         one = route("a", f"2001:db8::{number:x}")
         traffic.failed("m", Trouble(one, "connect", "connection_refused"))

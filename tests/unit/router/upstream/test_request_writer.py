@@ -11,9 +11,8 @@ from router.upstream.request_writer import fields_with_key, render_head
 from router.wire.cors import allowed_origin, preflight_fields, response_fields
 from router.wire.error_response import Problem, render, status_line
 from router.wire.request import RequestHead
-from tests.testkit.malformed_case import HOST, KEY, chunked, get, line, post
-from tests.testkit.sinks import Requests
-from tests.testkit.strict_http import read_strictly
+from tests.cases.malformed_requests import HOST, KEY, chunked, get, line, post
+from tests.testkit.reference_readers import Requests, read_strictly
 
 
 def _rendered(data: bytes, buffered: int | None) -> bytes:

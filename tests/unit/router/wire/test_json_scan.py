@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from router.wire.json_scan import MOST_MEMBERS, TopValues, fold, members, storable, top_values
-from tests.testkit.json_reference import NAMES, check
+from tests.testkit.reference_readers import JSON_NAMES, check_json_scan
 
 KEYS = st.text(max_size=6) | st.sampled_from(
-    [*NAMES, '"model"', "model\\", "{", "]", "Model", '\\"', "\ud800", "\ufeff"]
+    [*JSON_NAMES, '"model"', "model\\", "{", "]", "Model", '\\"', "\ud800", "\ufeff"]
 )
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | KEYS,
@@ -25,7 +25,7 @@ SPACE = st.text(" \t\r\n", max_size=3)
 @st.composite
 def key(draw: st.DrawFn) -> str:
     """A key, some of its letters as escapes."""
-    name = draw(st.sampled_from([*NAMES, "user", "mode", "stream "]))
+    name = draw(st.sampled_from([*JSON_NAMES, "user", "mode", "stream "]))
     spelled = (f"\\u{ord(each):04x}" if draw(st.booleans()) else each for each in name)
     return f'"{"".join(spelled)}"'
 
@@ -54,19 +54,19 @@ def objects(draw: st.DrawFn) -> str:
 @example('{"model":"\\udc00x"}', False)
 @example('{"x":1e999,"y":-0,"store":false}', False)
 def test_both_readers_agree_with_a_whole_parse(text: str, mark: bool) -> None:
-    check((b"\xef\xbb\xbf" if mark else b"") + text.encode("utf-8", "surrogatepass"))
+    check_json_scan((b"\xef\xbb\xbf" if mark else b"") + text.encode("utf-8", "surrogatepass"))
 
 
 @given(objects(), st.integers(0, 200), st.text('{}[]",:\\ue0 \n\x00\ufeff', max_size=3))
 def test_what_is_damaged_is_read_as_a_whole_parse_reads_it(text: str, at: int, put: str) -> None:
-    check(f"{text[:at]}{put}{text[at + 1 :]}".encode("utf-8", "replace"))
+    check_json_scan(f"{text[:at]}{put}{text[at + 1 :]}".encode("utf-8", "replace"))
 
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_survived(body: bytes) -> None:
     members(body)
     top_values(body)
-    check(b'{"model":"' + body.hex().encode() + b'","x":' + body.hex().encode() + b"}")
+    check_json_scan(b'{"model":"' + body.hex().encode() + b'","x":' + body.hex().encode() + b"}")
 
 
 @pytest.mark.parametrize(

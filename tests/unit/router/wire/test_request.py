@@ -7,8 +7,8 @@ from __future__ import annotations
 import pytest
 
 from router.wire.request import MAX_HEAD, Leave, Phase, Refusal, RequestHead
-from tests.testkit.malformed_case import HIDDEN, chunked, get, line, post, sized
-from tests.testkit.sinks import Requests
+from tests.cases.malformed_requests import HIDDEN, chunked, get, line, post, sized
+from tests.testkit.reference_readers import Requests
 
 
 def _refusal(*pieces: bytes) -> Refusal:

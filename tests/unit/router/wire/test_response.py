@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from router.wire.response import MAX_INFORMATIONAL, BadResponse
-from tests.testkit.sinks import Responses
+from tests.testkit.reference_readers import Responses
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from router.wire.timer_wheel import NEVER, TimerWheel
+from tests.testkit.clock import ManualClock
 from tests.testkit.wait import wait_until_async
 
 
@@ -35,22 +36,13 @@ class Raising(Item):
         raise RuntimeError("planted")
 
 
-class Clock:
-    """A clock that is moved by hand."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def _turn(wheel: TimerWheel) -> None:
     for _ in range(10):
         wheel.tick()
 
 
 def test_a_deadline_is_noticed_within_one_turn_and_not_before() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     wheel = TimerWheel(clock)
     items = [Item(105.0) for _ in range(100)]
     for item in items:
@@ -64,7 +56,7 @@ def test_a_deadline_is_noticed_within_one_turn_and_not_before() -> None:
 
 
 def test_a_crowd_is_watched_whoever_is_in_it() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     wheel = TimerWheel(clock)
     crowd: set[Item] = set()
     wheel.watch(crowd)
@@ -81,7 +73,7 @@ def test_a_crowd_is_watched_whoever_is_in_it() -> None:
 
 
 def test_a_moved_deadline_holds_and_never_is_never() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     wheel = TimerWheel(clock)
     moved, never = Item(101.0), Item(NEVER)
     wheel.add(moved)
@@ -93,7 +85,7 @@ def test_a_moved_deadline_holds_and_never_is_never() -> None:
 
 
 def test_what_is_removed_is_forgotten_and_may_be_removed_twice() -> None:
-    clock = Clock()
+    clock = ManualClock(100.0)
     wheel = TimerWheel(clock)
     item = Item(0.0)
     wheel.add(item)
@@ -106,7 +98,7 @@ def test_what_is_removed_is_forgotten_and_may_be_removed_twice() -> None:
 
 
 def test_an_item_that_another_ended_in_the_same_tick_does_not_expire() -> None:
-    wheel = TimerWheel(Clock())
+    wheel = TimerWheel(ManualClock(100.0))
     items = [Item(0.0) for _ in range(40)]
     for item in items:
         item.wheel = wheel
@@ -130,7 +122,7 @@ async def test_an_item_that_raises_is_reported_and_ended_and_holds_up_no_other()
     reported: list[dict[str, object]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda loop, context: reported.append(context))
-    clock = Clock()
+    clock = ManualClock(100.0)
     wheel = TimerWheel(clock)
     items = [Raising(105.0) if at % 2 else Item(105.0) for at in range(100)]
     for item in items:
