@@ -251,6 +251,9 @@ OUT_OF_QUOTA = [
     pytest.param(_unpaid(400, "billing_hard_limit_reached"), id="400, as of images"),
     pytest.param(_unpaid(403, "insufficient_user_quota"), id="403"),
     pytest.param(_unpaid(402, "payment"), id="402"),
+    pytest.param(_unpaid(404, "account_deactivated"), id="404, deactivated"),
+    pytest.param(_unpaid(400, "INSUFFICIENT_BALANCE"), id="400, balance"),
+    pytest.param(_unpaid(429, "pre_consume_token_quota_failed"), id="429, New API"),
     pytest.param(_unpaid(200, "insufficient_quota"), id="200 with an error"),
     pytest.param(_events("insufficient_quota"), id="an event"),
 ]
