@@ -8,6 +8,7 @@ has been sent by then, so that no path can have acted on it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 import ssl
@@ -232,7 +233,10 @@ async def _secure(
         sock.close()
         raise ConnectFailed(Failure.tls, _reason(error), _cut(error)) from None
     except BaseException:
-        sock.close()
+        # its transport may be so young that it was not told: closed behind it, the descriptor could
+        # be another connection's before it notices
+        with contextlib.suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)
         raise
     fall_silent_on_close(sock, False)
     return connection

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,25 +12,6 @@ from tests.testkit.data_plane import DataPlane
 from tests.testkit.listener import unanswered_port
 from tests.testkit.raw_http import OK, ScriptedMirror, answering, get, post
 from tests.testkit.wait import wait_until_async as wait_until
-
-
-@contextlib.contextmanager
-def deaf_port() -> Iterator[int]:
-    """A port whose backlog is full: a connection to it never completes."""
-    with contextlib.ExitStack() as stack:
-        yield _fill(stack.enter_context(socket.socket()), stack)
-
-
-def _fill(deaf: socket.socket, stack: contextlib.ExitStack) -> int:
-    """Listen, and fill the backlog; the port."""
-    deaf.bind(("127.0.0.1", 0))
-    deaf.listen(0)
-    for _ in range(3):
-        filler = stack.enter_context(socket.socket())
-        filler.setblocking(False)
-        with contextlib.suppress(BlockingIOError):
-            filler.connect(deaf.getsockname())
-    return int(deaf.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -73,7 +53,7 @@ PRIORITY = {"balance": {"policy": "priority"}}
 
 
 async def test_a_connection_that_a_request_did_not_wait_for_counts_when_it_fails() -> None:
-    with deaf_port() as port:
+    with unanswered_port() as port:
         async with ScriptedMirror(answering(OK), "b") as ready:
             router = {**PRIORITY, "timeouts": {"connect": "900ms"}}
             async with DataPlane(_tables(port, ready), router) as plane:
@@ -113,7 +93,7 @@ async def test_a_connection_that_a_request_did_not_wait_for_is_there_for_the_nex
 
 
 async def test_a_connection_that_nobody_waits_for_ends_with_its_mirror() -> None:
-    with deaf_port() as port:
+    with unanswered_port() as port:
         async with ScriptedMirror(answering(OK), "b") as ready:
             async with DataPlane(_tables(port, ready), PRIORITY) as plane:
                 await _moved(plane)
