@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.testkit.data_plane import DataPlane
-from tests.testkit.listener import unanswered_port
+from tests.testkit.listener import fill_backlog, unanswered_port
 from tests.testkit.raw_http import OK, ScriptedMirror, answering, get, post
 from tests.testkit.wait import wait_until_async as wait_until
 
@@ -69,7 +69,9 @@ async def test_a_connection_that_a_request_did_not_wait_for_counts_when_it_fails
 async def test_a_connection_that_a_request_did_not_wait_for_is_there_for_the_next_one() -> None:
     with contextlib.ExitStack() as stack:
         deaf = stack.enter_context(socket.socket())
-        port = _fill(deaf, stack)
+        deaf.bind(("127.0.0.1", 0))
+        fill_backlog(deaf, stack)
+        port = deaf.getsockname()[1]
         async with ScriptedMirror(answering(OK), "b") as ready:
             router = {
                 **PRIORITY,

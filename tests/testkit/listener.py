@@ -35,12 +35,17 @@ def unanswered_port(address: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
         listening = stack.enter_context(socket.socket())
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((address, port))
-        listening.listen(0)
-        for _ in range(FILLERS):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listening.getsockname())
+        fill_backlog(listening, stack)
         yield listening.getsockname()[1]
+
+
+def fill_backlog(listening: socket.socket, stack: contextlib.ExitStack) -> None:
+    """Listen on a bound socket, and fill its queue; what does that ends with the stack."""
+    listening.listen(0)
+    for _ in range(FILLERS):
+        filler = stack.enter_context(socket.socket())
+        filler.setblocking(False)
+        filler.connect_ex(listening.getsockname())
 
 
 class _Held(asyncio.Protocol):
