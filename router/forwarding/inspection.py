@@ -16,6 +16,7 @@ from router.balancing.refusals import LOOKED_INTO, Said, plain_path, refused, wo
 from router.forwarding.response_owner import ResponseOwner
 from router.upstream.dialect import error_event
 from router.upstream.plain_answers import (
+    ANY,
     Pace,
     PlainHold,
     is_long_and_good,
@@ -56,7 +57,9 @@ def hold_of(
     if head.is_event_stream:
         return Hold(exchange.dialect, encoding=head.encoding, lent=lent)
     shape = shape_of(exchange.head, exchange.endpoint, exchange.dialect, head)
-    if shape is None or (parts and is_long_and_good(head, parts[0])):
+    if exchange.told:  # it is no stream, which may be an error's fault
+        shape = shape or ANY
+    elif shape is None or (parts and is_long_and_good(head, parts[0])):
         return None
     return PlainHold(shape, head.encoding, lent=lent)
 
@@ -110,8 +113,7 @@ class Inspection:
         if failure is None:
             another = head.status in LOOKED_INTO and exchange.body.collected
             may_quote = head.status >= 400 and not own_key
-            no_stream = told and (not head.is_event_stream or bool(head.encoding))
-            if another or may_quote or no_stream:
+            if another or may_quote or (told and (head.status >= 400 or head.encoding)):
                 self._hold = Refusal()
         elif failure in _NOT_SHOWN:
             exchange.unanswered(failure, _NOT_SHOWN[failure], head)
@@ -152,6 +154,9 @@ class Inspection:
             verdict = hold.ended()
         if verdict is WAIT:
             self._wait(hold)
+            return None
+        if verdict is COMMIT and exchange.told and not head.is_event_stream:
+            self._end_stream(readable_error(b"".join(hold.take())))
             return None
         if verdict is COMMIT:
             self.read_whole = hold.read_whole
@@ -208,7 +213,7 @@ class Inspection:
             if not refusal.complete and (exchange.told or not own_key):
                 return None
         if exchange.told:
-            self.end_stream()
+            self._end_stream(error)
             return None
         return refusal.take()
 
@@ -229,17 +234,18 @@ class Inspection:
         return refused(status, said, model, path, own_key=own_key)
 
     def end_stream(self) -> None:
-        """End a stream that has only comments so far with the mirror's error."""
+        """End a stream that has only comments so far with the mirror's error, which was kept."""
+        hold = self._hold
+        body = hold.body(self._head.encoding) if isinstance(hold, Refusal) else b""
+        self._end_stream(openai_error(body))
+
+    def _end_stream(self, error: Mapping[str, Any] | None) -> None:
         exchange, status = self._exchange, self._head.status
         fails = status >= 400
         what = f"an error ({status})" if fails else "what is no stream"
-        shown = self._error() or {"message": f"The mirror answered with {what}.", "code": None}
+        shown = error or {"message": f"The mirror answered with {what}.", "code": None}
         outcome = outcome_of(status) if fails else "upstream_error"
         exchange.end_stream(error_event(exchange.dialect, shown), outcome)
-
-    def _error(self) -> Mapping[str, Any] | None:
-        hold = self._hold
-        return openai_error(hold.body(self._head.encoding)) if isinstance(hold, Refusal) else None
 
 
 def outcome_of(status: int) -> str:

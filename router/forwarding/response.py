@@ -243,8 +243,7 @@ class Response:
                 exchange.withhold(QUOTED)
                 return
             self._scan = BodyScan(forms, head.encoding)
-        told = exchange.told and (not head.is_event_stream or head.encoding)
-        if head.status >= 400 or told:
+        if head.status >= 400 or (exchange.told and head.encoding):
             self._inspection = inspection = Inspection(exchange, head, self._began)
             if inspection.judge_head():
                 self._head = head
@@ -305,7 +304,8 @@ class Response:
         answer."""
         inspection = self._inspection
         if inspection is None:
-            exchange, whole = self._exchange, ended and len(parts) == 1
+            exchange = self._exchange
+            whole = ended and len(parts) == 1 and not exchange.told
             if whole and is_plainly_good(head, exchange.endpoint, parts[0]):
                 self._commit(head)
                 return parts

@@ -31,7 +31,20 @@ _MOST_INFLATED = 4 << 20
 _MOST_COMPRESSED = 256 << 10
 """Compressed bytes of which the end is checked: inflating them takes 2 ms."""
 _JSON = b"application/json"
-_OTHER_MEDIA = (b"audio/", b"image/", b"video/", b"multipart/", b"font/")
+_LOOKED_AT = frozenset(
+    (
+        b"",
+        _JSON,
+        b"application/octet-stream",
+        b"application/problem+json",
+        b"application/xml",
+        b"text/html",
+        b"text/json",
+        b"text/plain",
+        b"text/xml",
+    )
+)
+"""Media types that errors and answers come as; another one, such as NDJSON, is meant."""
 _KEY = {
     "chat": "choices",
     "completions": "choices",
@@ -60,6 +73,8 @@ _OTHER_KEYS = (
 _MESSAGES = ("message", "msg", "detail", "error_msg", "errmsg", "error_message")
 _STREAM = re.compile(rb"(?:data|event|id|retry)?:")
 _STREAM_BEGINS = re.compile(rb"d(?:a(?:ta?)?)?|e(?:v(?:e(?:nt?)?)?)?|id?|r(?:e(?:t(?:ry?)?)?)?")
+_LAST_WORDS = b"data: [DONE]\n\n"
+"""The end of a stream that is whole even if the compression's end is missing."""
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 
@@ -111,11 +126,14 @@ class Shape(NamedTuple):
     """True if a stream with another content type may be one all the same."""
 
 
+ANY = Shape("", False)
+
+
 def shape_of(
     request: RequestHead, endpoint: str, dialect: Dialect, response: ResponseHead
 ) -> Shape | None:
     """Return the shape of a good response; None where nothing can be told of it."""
-    if response.bodiless or request.method == b"HEAD" or response.media.startswith(_OTHER_MEDIA):
+    if response.bodiless or request.method == b"HEAD" or response.media not in _LOOKED_AT:
         return None
     name = "messages" if dialect is Dialect.messages else endpoint
     known = request.method == b"POST" and response.status == 200 and name in _KEY
@@ -362,13 +380,15 @@ class Pace:
 class Rest:
     """The rest of a plain answer whose beginning its client has."""
 
-    __slots__ = ("_inflater", "_json", "_last", "_pace", "_size")
+    __slots__ = ("_inflater", "_json", "_last", "_pace", "_size", "_words")
 
     def __init__(self, is_object: bool, encoding: bytes, pace: Pace | None) -> None:
         """`is_object`: it must end as a JSON object does; `pace`: where drops are of no use."""
         self._json = is_object and (not encoding or encoding in READABLE)
         self._inflater = Inflater() if encoding in READABLE else None
         self._last = b""
+        self._words = b""
+        """The end of what was inflated."""
         self._size = 0
         self._pace = pace
 
@@ -387,6 +407,7 @@ class Rest:
         try:
             for out in inflater.feed(piece):
                 self._last = out.rstrip(_BLANK)[-1:] or self._last
+                self._words = (self._words + out)[-len(_LAST_WORDS) :]
                 if inflater.size > _MOST_INFLATED or self._size > _MOST_COMPRESSED:
                     self._inflater, self._json = None, False
                     return
@@ -396,6 +417,8 @@ class Rest:
 
     def is_whole(self) -> bool:
         """True if it ends, now that it does, as a whole one would."""
+        if self._words == _LAST_WORDS:
+            return True
         if self._inflater is not None and not self._inflater.ends_whole():
             return False
         return not self._json or self._last == b"}"

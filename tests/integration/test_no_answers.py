@@ -295,7 +295,8 @@ async def test_a_stream_of_any_mirror_with_last_words_is_whole(
 async def test_a_compressed_stream_that_breaks_off_does_not_look_whole() -> None:
     packed = gzip.compress(CONTENT + DONE)
     fields = b"Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"
-    for body, whole in ((packed, True), (packed[:-6], False)):
+    endless = gzip.compress(CONTENT * 5)[:-6]
+    for body, whole in ((packed, True), (packed[:-6], True), (endless, False)):
         answer_ = says_in_chunks(body[:-9], body[-9:], fields=fields)
         async with ScriptedMirror(answering(answer_)) as mirror:
             async with DataPlane([mirror.table()]) as plane:
@@ -397,6 +398,39 @@ def dripping(time: ManualClock, head: bytes, drop: Drops, gap: float = 0.5) -> S
             await time.sleep(gap)
 
     return script
+
+
+@pytest.mark.parametrize(
+    "lie",
+    ["an error of one-api", "half an object", "a page", "an empty body"],
+)
+async def test_a_lie_after_comments_costs_another_attempt_too(lie: str) -> None:
+    time = PassingTime()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        await time.sleep(20.0)
+        writer.write(LIES[lie])
+
+    async with dripped(time, late, SSE + chunked(CONTENT, DONE)) as road:
+        answer = await time.through(road.ask(STREAM))
+        assert (answer.complete, answer["x-mirrorgate-request-id"] != "") == (True, True)
+        assert answer.body.endswith(CONTENT + DONE)
+
+
+async def test_a_plain_answer_that_dawdles_after_its_head_is_not_put_into_the_comments() -> None:
+    time = PassingTime()
+
+    async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(OK[:-9])
+        await time.sleep(20.0)
+        writer.write(OK[-9:])
+
+    async with dripped(time, late) as road:
+        answer = await time.through(road.ask(STREAM))
+        assert ANSWER not in answer.body
+        assert b"what is no stream" in answer.body
 
 
 @asynccontextmanager
