@@ -75,6 +75,8 @@ _STREAM = re.compile(rb"(?:data|event|id|retry)?:")
 _STREAM_BEGINS = re.compile(rb"d(?:a(?:ta?)?)?|e(?:v(?:e(?:nt?)?)?)?|id?|r(?:e(?:t(?:ry?)?)?)?")
 _LAST_WORDS = b"data: [DONE]\n\n"
 """The end of a stream that is whole even if the compression's end is missing."""
+_MOST_BLANK = 1024
+"""Bytes among which the first that is not blank shows if a long body is an object."""
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
 
@@ -104,7 +106,7 @@ def is_plainly_good(head: ResponseHead, endpoint: str, body: bytes) -> bool:
 def _has_content(decode: Any, body: bytes) -> bool:
     try:
         answer = decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return answer.error is None and memoryview(answer.found).nbytes > _LEAST
 
@@ -380,12 +382,26 @@ class Pace:
 class Rest:
     """The rest of a plain answer whose beginning its client has."""
 
-    __slots__ = ("_inflater", "_json", "_last", "_pace", "_size", "_words")
+    __slots__ = (
+        "_broken",
+        "_first",
+        "_inflater",
+        "_json",
+        "_last",
+        "_pace",
+        "_size",
+        "_words",
+    )
 
     def __init__(self, is_object: bool, encoding: bytes, pace: Pace | None) -> None:
-        """`is_object`: it must end as a JSON object does; `pace`: where drops are of no use."""
+        """`is_object`: it must end as a JSON object does if it begins like one; `pace`: where drops
+        are of no use."""
         self._json = is_object and (not encoding or encoding in READABLE)
         self._inflater = Inflater() if encoding in READABLE else None
+        self._broken = False
+        """True if it is not compressed as it is said to be."""
+        self._first = b""
+        """The first bytes, until one of them is not blank."""
         self._last = b""
         self._words = b""
         """The end of what was inflated."""
@@ -401,24 +417,34 @@ class Rest:
         if self._inflater is not None:
             self._inflate(self._inflater, piece)
         elif self._json:
+            self._begin(piece)
             self._last = piece[-1:].strip(_BLANK) or piece.rstrip(_BLANK)[-1:] or self._last
+
+    def _begin(self, piece: bytes) -> None:
+        if not self._last or self._first:
+            self._first = (self._first + piece)[:_MOST_BLANK]
+            begin = _stripped(self._first)
+            if begin and not _BOM.startswith(begin):
+                self._first = b""
+                self._json = begin.startswith(b"{")
 
     def _inflate(self, inflater: Inflater, piece: bytes) -> None:
         try:
             for out in inflater.feed(piece):
+                if self._json:
+                    self._begin(out)
                 self._last = out.rstrip(_BLANK)[-1:] or self._last
                 self._words = (self._words + out)[-len(_LAST_WORDS) :]
                 if inflater.size > _MOST_INFLATED or self._size > _MOST_COMPRESSED:
                     self._inflater, self._json = None, False
                     return
         except CannotInflate:
-            self._inflater, self._last = None, b""
-            self._json = True
+            self._broken, self._inflater, self._json = True, None, False
 
     def is_whole(self) -> bool:
         """True if it ends, now that it does, as a whole one would."""
-        if self._words == _LAST_WORDS:
-            return True
+        if self._broken or self._words == _LAST_WORDS:
+            return not self._broken
         if self._inflater is not None and not self._inflater.ends_whole():
             return False
         return not self._json or self._last == b"}"

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, cast
 
 from router.admission.credentials import credentials
+from router.forwarding.plain_answers import MOST_HELD, PlainHold, Rest, Shape
 from router.forwarding.request_policy import hints, model_of
 from router.forwarding.response_writer import ResponseWriter
 from router.metering.meter import Meter
@@ -311,6 +312,19 @@ def answer(data: bytes) -> None:
         meter.feed([], True)
         seen.append((meter.usage(), meter.images, meter.error))
     assert seen[0] == seen[1]
+    for encoding in (b"", b"gzip"):
+        verdicts = [_judged(some, encoding) for some in ([whole], pieces)]
+        assert len(whole) >= MOST_HELD or verdicts[0] == verdicts[1]
+
+
+def _judged(pieces: Pieces, encoding: bytes) -> object:
+    hold, rest = PlainHold(Shape("choices", True), encoding, lent=False), Rest(True, encoding, None)
+    with limited(sum(map(len, pieces))):
+        for piece in pieces:
+            hold.feed(piece)
+            rest.feed(piece)
+        rest.is_whole()
+        return hold.ended().decision
 
 
 def websocket(data: bytes) -> None:

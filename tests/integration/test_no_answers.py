@@ -280,11 +280,11 @@ USED = b'data: {"id": "c", "choices": [], "usage": {"total_tokens": 9}}\n\n'
     ],
     ids=range(9),
 )
-@pytest.mark.parametrize("named", [True, False], ids=["named", "under another name"])
+@pytest.mark.parametrize("name", [b"text/event-stream", b"text/plain", b"application/json"])
 async def test_a_stream_of_any_mirror_with_last_words_is_whole(
-    body: list[bytes], named: bool
+    body: list[bytes], name: bytes
 ) -> None:
-    head = SSE if named else SSE.replace(b"text/event-stream", b"text/plain")
+    head = SSE.replace(b"text/event-stream", name)
     async with ScriptedMirror(answering(head + chunked(*body))) as mirror:
         async with DataPlane([mirror.table()]) as plane:
             answer = await plane.ask(STREAM)

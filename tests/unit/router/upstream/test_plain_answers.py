@@ -203,8 +203,12 @@ def test_the_shape_follows_from_the_request(
 def test_most_answers_are_plainly_good() -> None:
     assert is_plainly_good(_head(), "chat", GOOD)
     assert is_plainly_good(_head(), "responses", _json(error=None, output=[{"a": 1}]))
-    doubtful = (b"", b"{}", GOOD[:-1], b'{"choices": null}', b'{"choices": []}', b"[]",
-                b'{"error": {"message": "m"}, ' + GOOD[1:], GOOD + b" " * MOST_HELD)  # fmt: skip
+    doubtful = (
+        *(b"", b"{}", b"[]", GOOD[:-1], b'{"choices": null}', b'{"choices": []}'),
+        b'{"error": {"message": "m"}, ' + GOOD[1:],
+        b'{"error": "\xff", ' + GOOD[1:],
+        GOOD + b" " * MOST_HELD,
+    )
     for body in doubtful:
         assert not is_plainly_good(_head(), "chat", body), body[:40]
     assert not is_plainly_good(_head(b"text/html"), "chat", GOOD)
@@ -314,7 +318,12 @@ def test_the_end_of_a_long_body_shows_that_it_is_whole(size: int) -> None:
         (gzip.compress(GOOD[:-1]), b"gzip", False),
         (gzip.compress(GOOD[:50]) + gzip.compress(GOOD[50:]), b"gzip", True),
         (b"no gzip", b"gzip", False),
+        (b"no gzip" * 9, b"gzip", False),
         (b"\x1b\x00", b"br", True),
+        (b"\n\xef\xbb\xbf" + GOOD, b"", True),
+        (b"\xef\xbb\xbf" + GOOD[:-1], b"", False),
+        (b"\n\xef\xbb\xbfdata: [DONE]\n\n", b"", True),
+        (gzip.compress(b": a stream\n\n"), b"gzip", True),
     ):
         assert _whole(Rest(True, encoding, None), body, size) is whole
 
