@@ -32,6 +32,7 @@ _UNDECIDED = re.compile(
 """A beginning of one of these."""
 
 
+_DONE = b"data: [DONE]"
 _MOST_EXTRAS = 2
 """Events that may follow the one that says that a stream is complete: its usage, and a mirror's
 own."""
@@ -233,6 +234,11 @@ def breaks_off(dialect: Dialect, boundary: Boundary) -> bool:
 
     Only its last events are known: as long as they may be extras behind the last word, it is.
     """
+    if boundary.ends_with(_DONE):  # as most do
+        return False
+    last = boundary.last_event()
+    if last is not None and says_complete(dialect, last):
+        return False
     events, all_of_them = boundary.last_events()
     others = 0
     for event in events:

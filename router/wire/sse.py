@@ -154,19 +154,34 @@ class Boundary:
         tail = self._tail
         return _AT_BOUNDARY.search(tail, max(0, len(tail) - _TAIL)) is not None
 
+    def ends_with(self, line: bytes) -> bool:
+        """True if this was the last line that is not blank."""
+        return self._tail.rstrip(b"\r\n").endswith(line)
+
+    def last_event(self) -> Event | None:
+        """Return the last event, unless it is a long one or comments follow it."""
+        text = self._tail.rstrip(b"\r\n")
+        begin = max(text.rfind(blank) for blank in (b"\n\n", b"\r\n\r\n", b"\r\r"))
+        events = _events_in(text[begin:]) if begin >= 0 else []
+        return events[0] if events else None
+
     def last_events(self) -> tuple[list[Event], bool]:
         """Return the last whole events, and if these are all that the stream had."""
         tail = self._tail
         if not self._begins:
             blank = _BLANK.search(tail)
             tail = tail[blank.end() :] if blank is not None else b""
-        splitter = EventSplitter(2 * _KEPT)
-        events = splitter.feed(tail)
-        last = splitter.finish()
-        return [*events, last] if last is not None else events, self._begins
+        return _events_in(tail), self._begins
 
     @property
     def _tail(self) -> bytes:
         if len(self._parts) > 1:
             self._parts = [b"".join(self._parts)]
         return self._parts[0]
+
+
+def _events_in(text: bytes) -> list[Event]:
+    splitter = EventSplitter(2 * _KEPT)
+    events = splitter.feed(text)
+    last = splitter.finish()
+    return [*events, last] if last is not None else events
