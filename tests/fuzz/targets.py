@@ -13,8 +13,9 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
+from router.upstream.plain_answers import MOST_HELD, PlainHold, Rest, Shape
+
 from router.admission.credentials import credentials
-from router.forwarding.plain_answers import MOST_HELD, PlainHold, Rest, Shape
 from router.forwarding.request_policy import hints, model_of
 from router.forwarding.response_writer import ResponseWriter
 from router.metering.meter import Meter

@@ -405,21 +405,21 @@ def dripping(time: ManualClock, head: bytes, drop: Drops, gap: float = 0.5) -> S
     ["an error of one-api", "half an object", "a page", "an empty body"],
 )
 async def test_a_lie_after_comments_costs_another_attempt_too(lie: str) -> None:
-    time = PassingTime()
+    time = ManualClock()
 
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         await time.sleep(20.0)
         writer.write(LIES[lie])
 
-    async with dripped(time, late, SSE + chunked(CONTENT, DONE)) as road:
-        answer = await time.through(road.ask(STREAM))
+    async with dripped(time, late, SSE + chunked(CONTENT, DONE)) as plane:
+        answer = await time.run(plane.ask(STREAM))
         assert (answer.complete, answer["x-mirrorgate-request-id"] != "") == (True, True)
         assert answer.body.endswith(CONTENT + DONE)
 
 
 async def test_a_plain_answer_that_dawdles_after_its_head_is_not_put_into_the_comments() -> None:
-    time = PassingTime()
+    time = ManualClock()
 
     async def late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -427,8 +427,8 @@ async def test_a_plain_answer_that_dawdles_after_its_head_is_not_put_into_the_co
         await time.sleep(20.0)
         writer.write(OK[-9:])
 
-    async with dripped(time, late) as road:
-        answer = await time.through(road.ask(STREAM))
+    async with dripped(time, late) as plane:
+        answer = await time.run(plane.ask(STREAM))
         assert ANSWER not in answer.body
         assert b"what is no stream" in answer.body
 

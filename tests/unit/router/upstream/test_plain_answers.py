@@ -11,7 +11,6 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from router.upstream.stream_hold import Decision
 
 from router.balancing.failure import Failure
 from router.upstream.dialect import dialect_of
@@ -27,6 +26,7 @@ from router.upstream.plain_answers import (
     rest_of,
     shape_of,
 )
+from router.upstream.stream_hold import Decision
 from router.wire.head import RequestHead
 from router.wire.response import ResponseHead
 from router.wire.target import endpoint_of
