@@ -6,7 +6,7 @@ Choice among those that fit it, room on the chosen one, a connection, and the ou
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from monitor.health.snapshot import State
@@ -22,21 +22,18 @@ from router.balancing.failure import (
 )
 from router.balancing.pool import Attempt
 from router.balancing.rate_limit import LENT, should_retry, wait_of
-from router.balancing.refusals import OfRequest
 from router.balancing.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
 from router.balancing.timeouts import OVERDUE, leave_early
 from router.forwarding.context import WorkerContext
+from router.forwarding.eligibility import Eligibility
 from router.forwarding.local_response import (
     FULL,
-    OUTAGE,
-    UNSERVED,
     all_failed,
     all_limited,
-    no_key_fits,
 )
 from router.forwarding.recent_requests import Tried
 from router.forwarding.request_context import RequestContext
-from router.forwarding.request_policy import RequestPolicy, model_of
+from router.forwarding.request_policy import RequestPolicy
 from router.upstream.connection import UpstreamConnection
 from router.upstream.limiter import Limiter
 from router.upstream.opening import Failed, Opened, Opening
@@ -77,20 +74,19 @@ class Attempts:
         "_began",
         "_body",
         "_context",
+        "_eligible",
         "_ends_at",
         "_failed",
         "_handed_over",
         "_hedge",
         "_kept",
         "_met_full",
-        "_model",
         "_opened",
         "_opening",
         "_perhaps",
         "_policy",
         "_rank",
         "_ready",
-        "_refusals",
         "_repeatable",
         "_tries",
         "ended",
@@ -125,11 +121,10 @@ class Attempts:
         self._context = context
         self._body = body
         self._policy = policy
+        self._eligible = Eligibility(context, request, body, policy)
         self._opened = opened
         self._failed = failed
         self._abort = abort
-        self._model: str | None = None
-        """The model in the body, once a mirror with a list of models made it necessary to look."""
         self._met_full = False
         """True if a mirror was left out because it has no room for now."""
         self._ready = False
@@ -153,10 +148,6 @@ class Attempts:
         self._handed_over = False
         self._kept: Callable[[], None] | None = None
         """Gives the client the first refusal of a mirror, if no other one has an answer."""
-        self._refusals: OfRequest | None = None
-        """What mirrors refuse of such requests, if anything is known."""
-        if context.pool.refusals.some:
-            self._refusals = self._known_refusals()
         self._repeatable = False
         context.pool.budget.request(began)
 
@@ -268,8 +259,7 @@ class Attempts:
                 place = self._room(upstream, upstream.gate, connection)
             if place is not None:
                 self.tried.append(upstream.id)
-                if self._refusals is not None:
-                    self._refusals.sent(upstream.id, now)
+                self._eligible.chosen(upstream.id, now)
                 if self._rank != _IN_ROTATION:
                     context.stats.fell_back(upstream.id)
                 return Taken(attempt, connection, place)
@@ -279,13 +269,10 @@ class Attempts:
         """Consider mirrors that are down, the least bad first, where none in rotation fits; one
         that has answered nothing only if no other one was tried. Where all that fit refuse such
         requests, consider them, if none was tried: then one of them is asked."""
-        fitting = [u for u in self._context.upstreams if u.available and self.fits(u)]
+        eligible = self._eligible
+        fitting = [u for u in self._context.upstreams if u.available and eligible.fits(u)]
         if fitting:
-            known = self._refusals
-            if again or known is None or known.ignored or not all(map(self._refuses, fitting)):
-                return False
-            known.ignored = True
-            return True
+            return not again and eligible.ignore_refusals(fitting, repeatable=self._repeatable)
         for rank in FALLBACK_RANKS[: 1 if again else None]:
             if rank > self._rank:
                 self._rank = rank
@@ -314,11 +301,11 @@ class Attempts:
         """True if this mirror may be chosen now."""
         if not upstream.available and upstream.fallback_rank != self._rank:
             return False
-        if upstream.id in self.tried or not self.fits(upstream):
+        if upstream.id in self.tried or not self._eligible.fits(upstream):
             return False
         if self._ready and not upstream.has_idle:
             return False
-        if self._refusals is not None and not self._refusals.ignored and self._refuses(upstream):
+        if self._eligible.rules_out(upstream, repeatable=self._repeatable):
             return False
         context = self._context
         blocks = context.pool.blocks
@@ -329,22 +316,6 @@ class Attempts:
             self._met_full = True
             return False
         return True
-
-    def _refuses(self, upstream: Upstream) -> bool:
-        """True if the mirror has refused such a request, and it is not time to try again."""
-        known, now = self._refusals, self._context.clock()
-        return known is not None and known.keeps_away(upstream.id, now, self._repeatable)
-
-    def _known_refusals(self) -> OfRequest:
-        request = self.request
-        return OfRequest(
-            self._context.pool.refusals,
-            request.client.key,
-            request.limited_as,
-            request.shape[0],
-            request.target,
-            self._policy.model,
-        )
 
     @property
     def _is_behind(self) -> bool:
@@ -358,8 +329,13 @@ class Attempts:
             self._met_full = self.in_turn = False
             return FULL
         blocks, now = context.pool.blocks, context.clock()
+        eligible, repeatable = self._eligible, self._repeatable
         fitting = [
-            u.id for u in context.upstreams if u.available and self.fits(u) and not self._refuses(u)
+            upstream.id
+            for upstream in context.upstreams
+            if upstream.available
+            and eligible.fits(upstream)
+            and not eligible.refuses(upstream, repeatable=repeatable)
         ]
         if self.request.limited_as is LENT:
             fitting = [mirror for mirror in fitting if not blocks.is_spent(mirror, now)]
@@ -367,52 +343,7 @@ class Attempts:
         if wait is not None:
             return all_limited(wait)
         named = context.router.expose_mirror
-        return all_failed(self.failed, named) if self.failed else self._no_mirror()
-
-    def fits(self, upstream: Upstream) -> bool:
-        """True if the mirror could serve the request, with its own key if that is asked for."""
-        return (self.request.caller is _OWN or upstream.lends_key) and self._is_made_for(upstream)
-
-    def _is_made_for(self, upstream: Upstream) -> bool:
-        """The same, as if no mirror's key were refused."""
-        known = self.request.suits.get(upstream)
-        if known is None:
-            known = self._takes(upstream) and upstream.serves(self.request.target)
-            self.request.suits[upstream] = known
-        picky = upstream.mirror.models or upstream.lacks
-        return known and (not picky or self._has_model(upstream))
-
-    def _takes(self, upstream: Upstream) -> bool:
-        """True if the mirror is configured for the caller's key."""
-        shown = self.request.credentials
-        if shown.caller is _OWN:
-            return all(map(upstream.takes_key, shown.keys))
-        return bool(upstream.api_key)
-
-    def _has_model(self, upstream: Upstream) -> bool:
-        """True if the mirror has the model; the body is read only for mirrors with a list."""
-        if self._model is None and self._body.collected:
-            self._model = model_of(self._body.peek())
-        if not self._model or not upstream.mirror.models:
-            # What a mirror lists for its own key says nothing of callers' keys.
-            own = self.request.caller is _OWN
-            return own or self._model not in upstream.lacks
-        return self._model in upstream.mirror.models
-
-    def _no_mirror(self) -> Problem:
-        """The error when no mirror fits the request; 401 only where another key would help."""
-        context = self._context
-        enabled = [upstream for upstream in context.upstreams if upstream.mirror.enabled]
-        if not enabled or any(map(self._is_made_for, enabled)):
-            return OUTAGE
-        if self._model:
-            message = f"No mirror here serves the model {self._model!r}. GET /v1/models lists them."
-            return Problem(404, "model_not_found", message)
-        takers = [upstream for upstream in context.upstreams if self._takes(upstream)]
-        if takers:
-            served = any(upstream.serves(self.request.target) for upstream in takers)
-            return OUTAGE if served else UNSERVED
-        return OUTAGE if self.request.caller is _ISSUED else no_key_fits(context)
+        return all_failed(self.failed, named) if self.failed else eligible.no_mirror()
 
     # Outcome of the current attempt
 
@@ -432,8 +363,7 @@ class Attempts:
             self._attempt.succeeded(now)
             if self._policy.baseline.works:
                 self._context.traffic.served[self.mirror] = now
-            if self._refusals is not None:
-                self._refusals.served(self.mirror)
+            self._eligible.served(self.mirror)
 
     def failed_with(
         self,
@@ -583,20 +513,11 @@ class Attempts:
         elif failure is Failure.out_of_quota:
             context.pool.blocks.block(self.mirror, LENT, wait, now)
         elif failure in OF_REQUESTS:
-            self._learn(failure, attempt.member, wait, now)
+            self._eligible.learn(failure, attempt.member, wait, now)
         if failure in OF_OWN_KEY:
             context.report_refusal(self.mirror)
         elif TRAITS[failure].blame is not Blame.nobody:
             context.report_failure(self.mirror)
-
-    def _learn(self, failure: Failure, upstream: Upstream, wait: float | None, now: float) -> None:
-        """The mirror has refused this kind of request: such requests keep away for a while."""
-        if failure is Failure.key_limited:
-            for mirror in _of_account(upstream, self._context.upstreams):
-                self._context.pool.blocks.block(mirror, self.request.limited_as, wait, now)
-            return
-        self._refusals = self._refusals or self._known_refusals()
-        self._refusals.learn(failure, upstream.id, now)
 
 
 def _let_go_on(context: WorkerContext, opening: Opening, attempt: Attempt[Upstream]) -> None:
@@ -623,14 +544,6 @@ def _let_go_on(context: WorkerContext, opening: Opening, attempt: Attempt[Upstre
 
     upstream.late = removed
     opening.go_on_for(opened, failed, removed)
-
-
-def _of_account(upstream: Upstream, all_of_them: Iterable[Upstream]) -> list[str]:
-    """The mirrors that share the limits of this one, itself among them."""
-    account = upstream.mirror.account
-    if not account:
-        return [upstream.id]
-    return [other.id for other in all_of_them if other.mirror.account == account]
 
 
 def _is_suspect(upstream: Upstream) -> bool:

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, cast
 
-from router.upstream.plain_answers import MOST_HELD, PlainHold, Rest, Shape
-
 from router.admission.credentials import credentials
 from router.forwarding.request_policy import hints, model_of
 from router.forwarding.response_writer import ResponseWriter
 from router.metering.meter import Meter
 from router.metering.request_scan import scan_request
 from router.upstream.dialect import Dialect, error_event, failure_of_error, look
+from router.upstream.plain_answers import MOST_HELD, PlainHold, Rest, Shape
 from router.upstream.request_writer import fields_with_key, render_head
 from router.upstream.stream_hold import Ending, Hold
 from router.wire.head import RequestHead

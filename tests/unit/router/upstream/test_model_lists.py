@@ -13,9 +13,9 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
 from router.admission.credentials import Caller
 from router.balancing.refusals import Refusals
-from router.forwarding.attempts import Attempts
 from router.forwarding.config import WorkerConfig
 from router.forwarding.context import WorkerContext
+from router.forwarding.eligibility import Eligibility
 from router.forwarding.metrics import FAMILIES
 from router.upstream.model_lists import lacking
 from router.upstream.upstream import MOST_OFFERED
@@ -124,8 +124,7 @@ def test_a_list_counts_for_requests_with_the_mirrors_own_key(
     pool = SimpleNamespace(budget=budget, refusals=Refusals(bytes(16)))
     context: Any = SimpleNamespace(pool=pool)
     plan: Any = SimpleNamespace(patience=SimpleNamespace(total=60.0))
-    attempts = Attempts(context, asked, body, plan, 0.0, nobody_comes, nobody_comes, nobody_comes)
-    assert attempts.fits(upstream) is fits
+    assert Eligibility(context, asked, body, plan).fits(upstream) is fits
 
 
 class Suits:

@@ -1,0 +1,158 @@
+"""Eligibility of mirrors for one request: by settings, key and model, and by what they refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from router.admission.credentials import Caller
+from router.balancing.failure import Failure
+from router.balancing.refusals import OfRequest
+from router.forwarding.context import WorkerContext
+from router.forwarding.local_response import OUTAGE, UNSERVED, no_key_fits
+from router.forwarding.request_context import RequestContext
+from router.forwarding.request_policy import RequestPolicy, model_of
+from router.upstream.request_body import RequestBody
+from router.upstream.upstream import Upstream
+from router.wire.error_response import Problem
+
+_OWN, _ISSUED, _ = Caller
+
+
+class Eligibility:
+    """Knows which mirrors could serve a request, whatever their load and health are."""
+
+    __slots__ = ("_body", "_context", "_model", "_policy", "_refusals", "_request")
+
+    def __init__(
+        self,
+        context: WorkerContext,
+        request: RequestContext,
+        body: RequestBody,
+        policy: RequestPolicy,
+    ) -> None:
+        self._context = context
+        self._request = request
+        self._body = body
+        self._policy = policy
+        self._model: str | None = None
+        """The model in the body, once a mirror with a list of models made it necessary to look."""
+        self._refusals: OfRequest | None = None
+        """What mirrors refuse of such requests, if anything is known."""
+        if context.pool.refusals.some:
+            self._refusals = self._known_refusals()
+
+    def _known_refusals(self) -> OfRequest:
+        request = self._request
+        return OfRequest(
+            self._context.pool.refusals,
+            request.client.key,
+            request.limited_as,
+            request.shape[0],
+            request.target,
+            self._policy.model,
+        )
+
+    def fits(self, upstream: Upstream) -> bool:
+        """True if the mirror could serve the request, with its own key if that is needed."""
+        return (self._request.caller is _OWN or upstream.lends_key) and self._is_made_for(upstream)
+
+    def _is_made_for(self, upstream: Upstream) -> bool:
+        """The same, as if no mirror's key were refused."""
+        known = self._request.suits.get(upstream)
+        if known is None:
+            known = self._takes(upstream) and upstream.serves(self._request.target)
+            self._request.suits[upstream] = known
+        picky = upstream.mirror.models or upstream.lacks
+        return known and (not picky or self._has_model(upstream))
+
+    def _takes(self, upstream: Upstream) -> bool:
+        """True if the mirror is configured for the caller's key."""
+        shown = self._request.credentials
+        if shown.caller is _OWN:
+            return all(map(upstream.takes_key, shown.keys))
+        return bool(upstream.api_key)
+
+    def _has_model(self, upstream: Upstream) -> bool:
+        """True if the mirror has the model; the body is read only for mirrors with a list."""
+        if self._model is None and self._body.collected:
+            self._model = model_of(self._body.peek())
+        if not self._model or not upstream.mirror.models:
+            # What a mirror lists for its own key says nothing of callers' keys.
+            own = self._request.caller is _OWN
+            return own or self._model not in upstream.lacks
+        return self._model in upstream.mirror.models
+
+    # Refusals
+
+    def refuses(self, upstream: Upstream, *, repeatable: bool) -> bool:
+        """True if the mirror has refused such a request, and it is not time to try again.
+        `repeatable`: it can be sent elsewhere, so that it may be the one that tries."""
+        known = self._refusals
+        if known is None:
+            return False
+        return known.keeps_away(upstream.id, self._context.clock(), repeatable)
+
+    def rules_out(self, upstream: Upstream, *, repeatable: bool) -> bool:
+        """True if the mirror is left out because of that, as long as another one might serve."""
+        known = self._refusals
+        return (
+            known is not None
+            and not known.ignored
+            and self.refuses(upstream, repeatable=repeatable)
+        )
+
+    def ignore_refusals(self, fitting: Iterable[Upstream], *, repeatable: bool) -> bool:
+        """Let one of these mirrors be asked though all refuse; False if not all do, or it was
+        allowed before."""
+        known = self._refusals
+        if known is None or known.ignored:
+            return False
+        if not all(self.refuses(upstream, repeatable=repeatable) for upstream in fitting):
+            return False
+        known.ignored = True
+        return True
+
+    def chosen(self, mirror: str, now: float) -> None:
+        """The mirror is asked: it may be the one trial of what it has refused."""
+        if self._refusals is not None:
+            self._refusals.sent(mirror, now)
+
+    def served(self, mirror: str) -> None:
+        """The mirror has served the request."""
+        if self._refusals is not None:
+            self._refusals.served(mirror)
+
+    def learn(self, failure: Failure, upstream: Upstream, wait: float | None, now: float) -> None:
+        """The mirror has refused this kind of request: such requests keep away for a while. `wait`:
+        the seconds that it has asked for, if any."""
+        if failure is Failure.key_limited:
+            for mirror in _of_account(upstream, self._context.upstreams):
+                self._context.pool.blocks.block(mirror, self._request.limited_as, wait, now)
+            return
+        self._refusals = self._refusals or self._known_refusals()
+        self._refusals.learn(failure, upstream.id, now)
+
+    # Errors
+
+    def no_mirror(self) -> Problem:
+        """The error when no mirror fits the request; 401 only where another key would help."""
+        context = self._context
+        enabled = [upstream for upstream in context.upstreams if upstream.mirror.enabled]
+        if not enabled or any(map(self._is_made_for, enabled)):
+            return OUTAGE
+        if self._model:
+            message = f"No mirror here serves the model {self._model!r}. GET /v1/models lists them."
+            return Problem(404, "model_not_found", message)
+        takers = [upstream for upstream in context.upstreams if self._takes(upstream)]
+        if takers:
+            served = any(upstream.serves(self._request.target) for upstream in takers)
+            return OUTAGE if served else UNSERVED
+        return OUTAGE if self._request.caller is _ISSUED else no_key_fits(context)
+
+
+def _of_account(upstream: Upstream, all_of_them: Iterable[Upstream]) -> list[str]:
+    """The mirrors that share the limits of this one, itself among them."""
+    account = upstream.mirror.account
+    if not account:
+        return [upstream.id]
+    return [other.id for other in all_of_them if other.mirror.account == account]
