@@ -59,6 +59,7 @@ LONGEST = (
     "e2e/test_secrets_quoted.py",
     "e2e/test_ledger.py",
     "e2e/test_keys_carriers.py",
+    "e2e/test_legacy_e2e.py",
     "integration/test_testkit_netns.py",
     "integration/test_tunnel_ends.py",
     "integration/test_malformed_requests.py",

@@ -85,6 +85,9 @@ class Sources(Protocol):
     def api_url(self) -> str:
         """The base URL of the API listener, for when no entrances are configured."""
 
+    def legacy_days(self) -> int:
+        """Days of use that count in a balance of the legacy interface; 0: it is off."""
+
     def config_problem(self) -> str:
         """The fault that keeps the newest configuration file out of use, for operators; or ""."""
 

@@ -226,6 +226,16 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "docs.python": ("Python（openai 库）", "Python (openai package)"),
     "docs.node": ("Node.js（openai 库）", "Node.js (openai package)"),
     "docs.environment": ("环境变量", "Environment variable"),
+    "docs.legacy": ("旧接口", "Legacy interface"),
+    "docs.legacy.chat": (
+        "由服务器保存对话：最后一条消息之后保留一段时间，只存在内存中。",
+        "The conversation is kept here for a while after the last message, in memory only.",
+    ),
+    "docs.legacy.balance": (
+        "余额是总额减去最近 {days} 天的用量，只是近似值：更早的用量不计在内，节点的统计有延迟。",
+        "The balance is what was granted less the use of the last {days} days. It is not exact: "
+        "earlier use is not counted, and nodes count late.",
+    ),
     "docs.errors": ("出错时", "When something fails"),
     "docs.errors.429": (
         "节点在限流：请稍后再试；若有 Retry-After，按它等待。",

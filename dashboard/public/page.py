@@ -68,6 +68,8 @@ class Page:
     attribution: Attribution | None
     """To whom the locations are owed, where any can be shown."""
     version: str
+    legacy_days: int
+    """Days of use that count in a balance; 0: the legacy interface is off."""
 
     @property
     def banner(self) -> str:
@@ -102,6 +104,12 @@ class Page:
     def base_url(self) -> str:
         """The address used in examples."""
         return self.entrances[0].url
+
+    @property
+    def legacy_url(self) -> str:
+        """The address of the legacy interface, which is not below the base URL."""
+        url = urlsplit(self.base_url)
+        return f"{url.scheme}://{url.netloc}/pro"
 
     @property
     def updated(self) -> str:
@@ -205,6 +213,7 @@ def build(app: web.Application, words: Words, now: float, bans: BansPage = NO_BA
         masked=config.bans == "masked",
         attribution=locations.attribution,
         version=sources.version(),
+        legacy_days=sources.legacy_days(),
     )
 
 

@@ -244,9 +244,9 @@ class Store:
         """All issued keys, as they are behind everything that was decided before."""
         return await self._decide(keys.records)
 
-    async def key_days(self, first: str) -> list[DayUse]:
-        """Return the use of keys from this day on (`keys.days`)."""
-        return await self.read(lambda session: keys.days(session, first))
+    async def key_days(self, first: str, key: str | None = None) -> list[DayUse]:
+        """Return the use of keys, or of this one, from this day on (`keys.days`)."""
+        return await self.read(lambda session: keys.days(session, first, key))
 
     async def create_key(self, record: KeyRecord, by: Actor) -> None:
         """Keep a new key."""

@@ -43,6 +43,7 @@ class Failure(StrEnum):
     out_of_quota = "out_of_quota"
     """402, or an error that says so, for the mirror's own key."""
     key_limited = "key_limited"
+    key_spent = "key_spent"
     """429 for the caller's own key."""
     caller_refused = "caller_refused"
     """401, 402, 403 for the caller's own key, or an error that says that it has no quota."""
@@ -121,6 +122,7 @@ TRAITS = {
     Failure.key_refused: Traits(_NOBODY, Done.refused),
     Failure.out_of_quota: Traits(_NOBODY, Done.refused),
     Failure.key_limited: Traits(_NOBODY, Done.rejected),
+    Failure.key_spent: Traits(_NOBODY, Done.rejected),
     Failure.caller_refused: Traits(_NOBODY, Done.rejected),
     Failure.no_model: Traits(_NOBODY, Done.rejected),
     Failure.no_endpoint: Traits(_NOBODY, Done.rejected),
@@ -138,7 +140,13 @@ _GATEWAY = frozenset((502, 504, *range(520, 525)))
 OF_OWN_KEY = frozenset((Failure.key_refused, Failure.out_of_quota))
 """Failures of the key that a mirror lends: another mirror may serve, and the key is checked."""
 OF_REQUESTS = frozenset(
-    (Failure.key_limited, Failure.caller_refused, Failure.no_model, Failure.no_endpoint)
+    (
+        Failure.key_limited,
+        Failure.key_spent,
+        Failure.caller_refused,
+        Failure.no_model,
+        Failure.no_endpoint,
+    )
 )
 """Refusals of one kind of request: another mirror may serve it, else the client has the first."""
 _KEY = frozenset((401, 402, 403))

@@ -143,6 +143,8 @@ def _seconds(text: str) -> float | None:
 class _Block:
     until: float
     count: int
+    spent: bool = False
+    """True if the key has nothing left to spend: it is no rate that is limited."""
 
 
 class Blocks:
@@ -166,9 +168,17 @@ class Blocks:
     def __len__(self) -> int:
         return len(self._blocks)
 
-    def block(self, mirror: str, key: bytes | None, wait: float | None, now: float) -> float:
+    def block(
+        self,
+        mirror: str,
+        key: bytes | None,
+        wait: float | None,
+        now: float,
+        *,
+        spent: bool = False,
+    ) -> float:
         """Keep away for `wait` seconds, with this key or, with None, altogether; until when.
-        `LENT` is the key of whoever is lent the mirror's.
+        `LENT` is the key of whoever is lent the mirror's; `spent`: it has nothing left to spend.
 
         Without a `wait`, 5 s, then 10, 20, … 60. Of two the later deadline counts.
         """
@@ -180,7 +190,8 @@ class Blocks:
             count = was.count  # several requests met the same limit
         guess = min(FIRST_WAIT * 2.0 ** min(count - 1, 10), LONGEST_GUESS)
         until = now + (guess if wait is None else wait)
-        self._blocks[place] = _Block(max(until, was.until if was is not None else 0.0), count)
+        until = max(until, was.until if was is not None else 0.0)
+        self._blocks[place] = _Block(until, count, spent)
         if len(self._blocks) > MOST_BLOCKS:
             self._blocks.popitem(last=False)
         return self._blocks[place].until
@@ -195,6 +206,11 @@ class Blocks:
     def is_spent(self, mirror: str, now: float) -> bool:
         """True if the mirror's own key was out of quota just now."""
         return self._until((mirror, _LENT_PLACE), now) > 0.0
+
+    def all_spent(self, mirrors: Iterable[str], key: bytes, now: float) -> bool:
+        """True if each of these mirrors has just said that this key has nothing left to spend."""
+        known = [self._blocks.get(self._place(mirror, key)) for mirror in mirrors]
+        return all(block is not None and block.spent and now < block.until for block in known)
 
     def keys(self, mirror: str, now: float) -> int:
         """Number of callers' own keys that must keep away from the mirror."""

@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -51,6 +52,7 @@ from router.control.list_keeper import ListKeeper
 from router.control.monitor_capacity import SharedCapacity
 from router.control.notices import Notices
 from router.control.page_sources import PageSources
+from router.control.sessions import SWEEP_EVERY, Sessions
 from router.control.worker_channels import WorkerChannels
 from router.control.worker_questions import Questions
 from router.forwarding.metrics import EJECTIONS, LEDGER_GAPS, LOG_DROPPED, TASKS
@@ -127,6 +129,10 @@ class Control:
         self._key_service = KeyService(store, keys, self._channels.broadcast, config.keys.prefix)
         self._list_keeper = ListKeeper(self._ban_service, self._key_service, lists)
         self._accounts = Ledger(store, self._key_service, self._channels.tell, self._totals)
+        legacy = config.legacy
+        self._sessions = Sessions(self._answer, ttl=legacy.session_ttl, memory=legacy.memory)
+        self._secret = secrets.token_hex(32)
+        """Key of the digests that sessions are known by."""
         self._notices = Notices()
         self._view = PageSources(
             self._configuration,
@@ -173,6 +179,7 @@ class Control:
             self._keep_up(stack, "guard", self._ban_service.run)
             self._keep_up(stack, "accounts", self._accounts.run)
             self._keep_up(stack, "breakers", self._breakers.run)
+            self._keep_up(stack, "sessions", self._sweep_sessions)
             if self._shares_store:
                 self._keep_up(stack, "keys", self._key_service.follow)
             self._keep_up(stack, "delay", self._measure_delay)
@@ -210,6 +217,7 @@ class Control:
             "snapshot": self._board.current.to_json(),
             "bans": self._ban_service.version,
             "keys": self._key_service.version,
+            "secret": self._secret,
         }
 
     def _whole_state(self) -> list[Message]:
@@ -238,12 +246,37 @@ class Control:
             self._breakers.hear(message)
         elif message["type"] == "explained":
             self._questions.hear(message)
+        elif message["type"] == "session?":
+            session, owner = map(bytes.fromhex, (message["session"], message["owner"]))
+            self._sessions.ask(message["process"], message["number"], session, owner)
+        elif message["type"] == "session!":
+            self._sessions.give_back(message["process"], message["number"], message["turns"])
+        elif message["type"] == "account?":
+            self._tasks.job("an account", partial(self._tell_account, message))
         else:
             self._monitor.hear(message)
+
+    def _answer(self, process: str, message: Message) -> None:
+        """Answer a worker's question (`router/process/control_questions.py`)."""
+        self._channels.tell(process, {**message, "type": "told"})
+
+    async def _tell_account(self, message: Message) -> None:
+        try:
+            account = await self._key_service.bill(message["key"], message["first"])
+        except StoreError as error:
+            log.error("the use of a key cannot be told: %s", error)
+            account = None
+        self._answer(message["process"], {"number": message["number"], "account": account})
+
+    async def _sweep_sessions(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_EVERY)
+            self._sessions.sweep()
 
     def _worker_left(self, process: str) -> None:
         self._breakers.left(process)
         self._accounts.left(process)
+        self._sessions.left(process)
 
     # Configuration
 
@@ -253,6 +286,8 @@ class Control:
         self._monitor.configure(new.config.monitor, new.config.mirrors)
         self._ban_service.configure(new.config.limits, new.config.router)
         self._key_service.prefix = new.config.keys.prefix
+        legacy = new.config.legacy
+        self._sessions.configure(legacy.session_ttl, legacy.memory)
         self._notices.clear()
         _warn(new.config)
         self._monitor.history.zone = new.config.dashboard.timezone

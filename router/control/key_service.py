@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from monitor.common.audit import Actor
 from monitor.common.ipc import Message, encoded
@@ -83,6 +84,21 @@ class KeyService:
     def find(self, key_id: str) -> KeyAccount | None:
         """As `account`, or None."""
         return self.account(key_id) if key_id in self._records else None
+
+    async def bill(self, key_id: str, first: str) -> dict[str, Any] | None:
+        """The account of a key in plain values, with the costs of its days and models from this day
+        on; empty: without days. None if there is no such key. Raises StoreError."""
+        account = self.find(key_id)
+        if account is None:
+            return None
+        uses = await self._store.key_days(first, key_id) if first else []
+        record = account.record
+        return {
+            "quota": record.quota,
+            "expires_at": record.expires_at,
+            "cost": account.spent.cost,
+            "days": [(use.day, use.model, use.cost) for use in uses],
+        }
 
     async def accounts_since(self, days: int) -> list[KeyAccount]:
         """All keys with what they used of each model today and on the days before, so many in all.

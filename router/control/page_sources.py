@@ -90,6 +90,10 @@ class PageSources:
     def api_url(self) -> str:
         return base_url(self._configuration.current.config.router)
 
+    def legacy_days(self) -> int:
+        config = self._configuration.current.config
+        return config.legacy.balance_days if config.router.legacy else 0
+
     def config_problem(self) -> str:
         return self._configuration.problem
 

@@ -28,6 +28,7 @@ from router.forwarding.context import WorkerContext
 from router.forwarding.eligibility import Eligibility
 from router.forwarding.local_response import (
     FULL,
+    OWN_KEY_SPENT,
     all_failed,
     all_limited,
 )
@@ -341,7 +342,8 @@ class Attempts:
             fitting = [mirror for mirror in fitting if not blocks.is_spent(mirror, now)]
         wait = blocks.soonest(fitting, self.request.limited_as, now)
         if wait is not None:
-            return all_limited(wait)
+            spent = blocks.all_spent(fitting, self.request.limited_as, now)
+            return OWN_KEY_SPENT if spent else all_limited(wait)
         named = context.router.expose_mirror
         return all_failed(self.failed, named) if self.failed else eligible.no_mirror()
 

@@ -14,6 +14,7 @@ from typing import NoReturn, cast
 
 from router.admission.capacity import WRITE_BUFFER
 from router.admission.credentials import Caller
+from router.forwarding.config import LEGACY_PATHS
 from router.forwarding.context import WorkerContext
 from router.forwarding.exchange import Exchange
 from router.forwarding.local_handler import LocalHandler
@@ -36,7 +37,9 @@ from router.wire.request import (
 from router.wire.target import forward_target
 from router.wire.timer_wheel import NEVER
 
-_ANONYMOUS = Caller.anonymous
+_ANONYMOUS, _ISSUED = Caller.anonymous, Caller.issued
+_BILLING = b"/v1/dashboard/billing/"
+_LEGACY = LEGACY_PATHS.encode()
 BODY_FLOOR = 1024
 """Bytes a second that a body must bring on average, or it is as good as stalled."""
 MAX_PIPELINED = 16
@@ -49,6 +52,12 @@ before its kernel learns that nobody listens (RFC 9112 section 9.6)."""
 
 def _nobody() -> None:
     """Stands for the owner once it is gone, so that the two are no cycle."""
+
+
+def _is_our_bill(head: RequestHead, request: RequestContext) -> bool:
+    """True if a key issued here asks for its own use: the ledger knows, no mirror does."""
+    reads = head.method in (b"GET", b"HEAD") and request.target.startswith(_BILLING)
+    return reads and request.caller is _ISSUED and request.problem is None
 
 
 class ClientTimeouts:
@@ -234,6 +243,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         if request.caller is _ANONYMOUS and request.problem is None:
             proxied = context.clients.peer(self.client).trusted
             request.problem = context.anonymous.refusal(head.look, proxied)
+        if request.endpoint == "dashboard" and _is_our_bill(head, request):
+            self._leave_for_aiohttp(head)
         return request
 
     def _queue(self, exchange: Exchange) -> None:
@@ -264,7 +275,8 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _leave_for_aiohttp(self, head: RequestHead) -> NoReturn:
         client = self._context.recognise(self.client, head.look)
         problem = ban_problem(self._context, client)
-        if problem is not None:
+        legacy = self._context.router.legacy and head.target.startswith(_LEGACY)
+        if problem is not None and not legacy:
             raise Refusal(problem.status, problem.code, problem.message)
         if self._current is None and not self._waiting:
             self._hand_over = self._reader.raw_head()

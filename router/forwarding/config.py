@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 from typing import Literal
 
 from monitor.common import validators
@@ -20,6 +21,8 @@ from router.balancing.config import (
     RetryConfig,
     TimeoutConfig,
 )
+
+LEGACY_PATHS = "/pro/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +100,7 @@ class RouterConfig:
     expose_mirror: bool = setting(
         True, "x-mirrorgate-mirror on responses, and ids of mirrors in errors"
     )
-    legacy: bool = setting(
-        False, "/pro/chat/completions and /pro/balance, see [legacy]", later=True
-    )
+    legacy: bool = setting(False, "/pro/chat/completions and /pro/balance, see [legacy]")
     timeouts: TimeoutConfig = setting(TimeoutConfig)
     retry: RetryConfig = setting(RetryConfig)
     stream: StreamConfig = setting(StreamConfig)
@@ -115,6 +116,8 @@ class RouterConfig:
             yield missing, "is required when the other of tls_cert and tls_key is set"
         if not self.forward:
             yield "forward", "expected at least one path prefix"
+        if self.legacy and any(LEGACY_PATHS.startswith(prefix) for prefix in self.forward):
+            yield "legacy", f"{LEGACY_PATHS} is forwarded to mirrors: see router.forward"
         if not self.callers:
             yield "callers", "expected at least one kind of caller"
         if "anonymous" in self.callers and "*" in self.cors_origins:
@@ -126,13 +129,47 @@ class RouterConfig:
                 yield f"timeouts.{name}", message
 
 
+def _day(text: str) -> str | None:
+    try:
+        fine = not text or date.fromisoformat(text) > date(2026, 12, 1)
+    except ValueError:
+        fine = False
+    return None if fine else f'expected a day after 2026-12-01, as "2027-12-31", got "{text}"'
+
+
 @dataclass(frozen=True, slots=True)
 class LegacyConfig:
     """The /pro/ interface."""
 
-    model: str = setting("gpt-3.5-turbo", "which model answers", later=True)
-    session_ttl: Duration = setting(1800.0, "how long context is kept", shown='"30m"', later=True)
-    balance_days: int = setting(90, "window of use", check=validators.at_least(1), later=True)
+    model: str = setting("gpt-3.5-turbo", "which model answers")
+    window: int = setting(
+        0,
+        "tokens of the model's window, to which context is trimmed; 0: as is known of the model",
+        check=validators.at_least(0),
+    )
+    content: int = setting(
+        1000, "characters that a message may have", check=validators.between(1, 100_000)
+    )
+    session_ttl: Duration = setting(
+        1800.0,
+        "how long context is kept after the last message",
+        shown='"30m"',
+        check=validators.positive,
+    )
+    memory: Size = setting(
+        64 << 20,
+        "for the context of all sessions; the oldest make room",
+        shown='"64MiB"',
+        check=validators.at_least(1 << 20),
+    )
+    balance_days: int = setting(
+        90, "days of use that count in a balance", check=validators.between(1, 1000)
+    )
+    sunset: str = setting(
+        "2027-12-31",
+        'day from which /pro/ may be gone, told in the Sunset header; "": no such header',
+        check=_day,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,3 +185,4 @@ class WorkerConfig:
     contact: str = setting("")
     public_url: str = setting("")
     entrances: tuple[str, ...] = setting(())
+    legacy: LegacyConfig = setting(LegacyConfig)

@@ -125,9 +125,10 @@ class Eligibility:
     def learn(self, failure: Failure, upstream: Upstream, wait: float | None, now: float) -> None:
         """The mirror has refused this kind of request: such requests keep away for a while. `wait`:
         the seconds that it has asked for, if any."""
-        if failure is Failure.key_limited:
+        if failure in (Failure.key_limited, Failure.key_spent):
+            key, spent = self._request.limited_as, failure is Failure.key_spent
             for mirror in _of_account(upstream, self._context.upstreams):
-                self._context.pool.blocks.block(mirror, self._request.limited_as, wait, now)
+                self._context.pool.blocks.block(mirror, key, wait, now, spent=spent)
             return
         self._refusals = self._refusals or self._known_refusals()
         self._refusals.learn(failure, upstream.id, now)

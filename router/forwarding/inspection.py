@@ -228,7 +228,8 @@ class Inspection:
         """Meaning of an error that another mirror might not give; None: it is the request's."""
         exchange, status = self._exchange, self._head.status
         if status == 429:
-            return Failure.key_limited
+            spent = said is not None and is_spent(said.code, said.type)
+            return Failure.key_spent if spent else Failure.key_limited
         model = exchange.policy.model if exchange.policy is not None else ""
         path, own_key = plain_path(exchange.request.target), not exchange.request.uses_mirror_key
         return refused(status, said, model, path, own_key=own_key)

@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 
+from router.admission.client_address import Client
 from router.forwarding.context import WorkerContext
 from router.wire.closing import reset
 from router.wire.faults import contained
 
 STAY = 15.0
-"""Seconds for the one answer of a connection and for what its client still sends: answers of our
-own are small and made at once, and aiohttp listens on for 10 s after one."""
+"""Seconds for the one answer of a connection and for what its client still sends: almost all of our
+own answers are small and made at once (`stay` is for the others), and aiohttp listens on for 10 s
+after one."""
 HURRY = 2.0
 """Seconds that are left of it when the connection has to make way."""
 
@@ -23,12 +25,13 @@ HURRY = 2.0
 class LocalHandler(asyncio.Protocol):
     """Stands between a client's transport and aiohttp's protocol for it."""
 
-    idle = vacant = True
-    """It may be told to make way at any time: its answer is on its way already."""
-
     def __init__(self, context: WorkerContext, client: str, transport: asyncio.Transport) -> None:
         self.client = client
         self.key = context.clients.peer(client).client.key
+        self.idle = self.vacant = True
+        """It may be told to make way at any time: its answer is on its way already."""
+        self._asker: Client | None = None
+        """The client for which a mirror is asked."""
         self.deadline = context.wheel.now + STAY
         self._context = context
         self._transport = transport
@@ -44,14 +47,26 @@ class LocalHandler(asyncio.Protocol):
         self._host.connection_made(self._transport)
         self._host.data_received(raw)
 
+    def stay(self, seconds: float, asker: Client) -> None:
+        """Its request has come from this client, and the answer may take so long, as a mirror is
+        asked for it."""
+        self.idle = self.vacant = False
+        self._asker = asker
+        self.deadline = self._context.wheel.now + seconds
+
     def drain(self) -> None:
         """Its answer may be read, but the client must be quick."""
-        self.deadline = min(self.deadline, self._context.wheel.now + HURRY)
+        if self.idle:
+            self.deadline = min(self.deadline, self._context.wheel.now + HURRY)
 
     make_way = drain
 
     def end_if_banned(self) -> None:
-        """Its answer is small and on its way already."""
+        """End if a mirror is asked for a client that is banned now; else its answer is small and
+        on its way already."""
+        context, asker = self._context, self._asker
+        if asker is not None and context.bans.find(asker, context.wall()) is not None:
+            self.cut()
 
     def cut(self) -> None:
         """End it now."""

@@ -143,6 +143,14 @@ def all_limited(wait: float) -> Problem:
     return Problem(429, "upstream_rate_limited", message, retry_after=told.retry_after, tried=tried)
 
 
+OWN_KEY_SPENT = Problem(
+    429,
+    "insufficient_quota",
+    "The mirrors say that the quota of this key is used up: check its plan and billing details.",
+)
+"""They said so moments ago, and are not asked again at once."""
+
+
 def too_slow() -> Problem:
     """The error when a mirror did not answer in time."""
     message = "The mirror did not answer in time. Try again, or ask for less."

@@ -42,6 +42,7 @@ from router.forwarding.metrics import FAMILIES
 from router.forwarding.stats import Finished
 from router.metering.batches import UsageBatches
 from router.process.access_log import access_log
+from router.process.control_questions import ControlQuestions
 from router.process.endpoints import build_app
 from router.process.explain import explain_mirrors, explain_request
 from router.process.inherited import end_with_parent, read_document
@@ -124,8 +125,9 @@ class Worker:
             "unkey": self._keys.remove,
         }
         """What is heard of them."""
+        self._questions = ControlQuestions(self._name, self._tell)
         self._runner = web.AppRunner(
-            build_app(self._context),
+            build_app(self._context, self._questions),
             access_log=None,
             handler_cancellation=True,
             keepalive_timeout=15,
@@ -265,13 +267,15 @@ class Worker:
         if kind == "state":
             self._take_state(message)
             self._reports.send_totals(self._context)  # a new control has nobody's numbers yet
-            self._meet(message["control"])
+            self._meet(message["control"], message.get("secret", ""))
             self._bans.state(message["control"], message["bans"])
             self._keys.state(message["control"], message["keys"])
         elif kind == "breaker":
             self._context.pool.hear(from_message(message), self._context.clock())
         elif kind == "explain":
             self._explain(message)
+        elif kind == "told":
+            self._questions.hear(message)
         elif kind == "used":
             self._uses.acknowledged(message["seq"])
         elif kind == "news":
@@ -295,10 +299,11 @@ class Worker:
             self._acceptor.expect_headers(header_patience(config.router))
         self._context.access = self._access_log(config.log)
 
-    def _meet(self, control: str) -> None:
+    def _meet(self, control: str, secret: str) -> None:
         """Tell a control process that is new to us which mirrors are ejected."""
         if control != self._control:
             self._control = control
+            self._questions.meet(secret)
             self._context.pool.forget_leases()
             self._uses.to_new_control()
             for standing in self._context.pool.standings():

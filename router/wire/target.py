@@ -19,11 +19,12 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 ROOTS = frozenset(
-    b"assistants audio batches chat completions containers conversations embeddings evals files"
-    b" fine_tuning images models moderations organization realtime responses skills threads uploads"
-    b" vector_stores videos".split()
+    b"agents assistants audio batches chat chatkit completions containers conversations dashboard"
+    b" embeddings evals files fine_tuning images models moderations organization realtime responses"
+    b" skills threads uploads vector_stores videos".split()
 )
-"""First path segments of the OpenAI API below /v1/; a path that begins with one lacks only that."""
+"""First path segments of the OpenAI API below /v1/; a path that begins with one lacks only that.
+`dashboard` has the billing pages, which apps ask with and without /v1."""
 
 
 _NAMES = {root: root.decode() for root in ROOTS}

@@ -37,6 +37,13 @@ _ANSWERS: list[object] = [
     {"duration": "1.5", "text": "a"},
     {"error": {"message": "a", "type": "b"}},
 ]
+_MESSAGES = [
+    b'\x00{"apiKey": "sk-a", "sessionId": 1, "content": "\xe4\xbd\xa0"}',
+    b"\x01apiKey=sk-a&sessionId=1&content=%E4%BD%A0",
+    b'\x02--X\r\nContent-Disposition: form-data; name="apiKey"\r\n\r\nsk-a\r\n'
+    b'--X\r\nContent-Disposition: form-data; name="sessionId"\r\n\r\n1\r\n'
+    b'--X\r\nContent-Disposition: form-data; name="content"\r\n\r\nhello\r\n--X--\r\n',
+]
 _SWITCH = (
     b"dGhlIHNhbXBsZSBub25jZQ==\nHTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n"
     b"Upgrade: websocket\r\nSec-WebSocket-Accept: $ACCEPT\r\n\r\nframes"
@@ -64,6 +71,10 @@ _WORDS = {
         *(b'"error":{', b'"duration":', b'"text":"'),
     ],
     "frames": [*(b"\x81\x05", b"\x01\x03", b"\x80\x02"), b"\x88\x02\x03\xe8", b"\x82\x7e"],
+    "message": [
+        *(b'"apiKey"', b'"sessionId"', b'"content"', b"apiKey=", b"&sessionId=", b"&content=%E4"),
+        *(b"\r\n--X\r\n", b"--X--", b'Content-Disposition: form-data; name="content"', b"\\ud800"),
+    ],
     "websocket": [*_HTTP, b"HTTP/1.1 101 \r\n", b"Sec-WebSocket-Accept: ", b"$ACCEPT"],
 }
 
@@ -96,14 +107,21 @@ def seeds(target: str) -> dict[str, bytes]:
         "answer": [json.dumps(body).encode() for body in _ANSWERS],
         "websocket": [_SWITCH],
         "frames": _FRAMES,
+        "message": [],
     }[target]
+    if target == "message":  # its first byte is another one
+        return {str(at): data for at, data in enumerate(_MESSAGES)} | _kept(target)
     found = {
         f"{how}-{at}": first + data
         for at, data in enumerate(known)
         for how, first in (("whole", b"\x00"), ("three", b"\x02\x40\xb0"), ("bytes", b"\x80"))
         if len(data) <= _MOST
     }
+    return found | _kept(target)
+
+
+def _kept(target: str) -> dict[str, bytes]:
     kept = CORPUS / target
-    if kept.is_dir():
-        found.update((path.name, path.read_bytes()) for path in sorted(kept.iterdir()))
-    return found
+    return (
+        {path.name: path.read_bytes() for path in sorted(kept.iterdir())} if kept.is_dir() else {}
+    )

@@ -18,6 +18,8 @@ from router.forwarding.request_policy import hints, model_of
 from router.forwarding.response_writer import ResponseWriter
 from router.metering.meter import Meter
 from router.metering.request_scan import scan_request
+from router.process.legacy_answers import Fault
+from router.process.legacy_message import read_message
 from router.upstream.dialect import Dialect, error_event, failure_of_error, look
 from router.upstream.plain_answers import MOST_HELD, PlainHold, Rest, Shape
 from router.upstream.request_writer import fields_with_key, render_head
@@ -54,6 +56,12 @@ _SPACES = re.compile(rb"^([^:]+):[ \t]*", re.MULTILINE)
 _DIALECTS = list(Dialect)
 _MESSAGE = 1 << 9
 """Bytes of a WebSocket message that its reader may keep."""
+_KINDS = (
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=X",
+)
+_MOST_CONTENT = 1000
 _EVENT = 1 << 12
 """Bytes of an event that the splitter may keep."""
 
@@ -371,6 +379,19 @@ def _frames(pieces: Pieces, masked: bool) -> tuple[list[Message], int]:
     return messages, 0
 
 
+def message(data: bytes) -> None:
+    """A message to the legacy chat is within its limits, in time that grows with its body."""
+    kind = _KINDS[data[0] % len(_KINDS)] if data else ""
+    with limited(len(data)), contextlib.suppress(Fault):
+        found = read_message(kind, data[1:], _MOST_CONTENT)
+        assert 0 < len(found.key) <= 512
+        assert found.key.isascii()
+        assert not set(found.key) & set("\r\n \0")
+        assert 0 < len(found.session) <= 64
+        assert 0 < len(found.content) <= _MOST_CONTENT
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    each.__name__: each for each in (request, response, body, events, answer, websocket, frames)
+    each.__name__: each
+    for each in (request, response, body, events, answer, websocket, frames, message)
 }

@@ -594,6 +594,16 @@ async def test_without_entrances_the_api_listener_is_the_address(sources, client
     assert "curl http://127.0.0.1:8080/v1/chat/completions" in await text(client, "/docs")
 
 
+@pytest.mark.parametrize(("language", "word"), [("zh", "近似值"), ("en", "not exact")])
+async def test_the_legacy_interface_is_documented_where_it_is_on(sources, client, language, word):
+    assert "/pro/" not in await text(client, f"/docs?lang={'en' if language == 'zh' else 'zh'}")
+    sources.legacy_days_ = 90
+    told = await text(client, f"/docs?lang={language}")
+    assert "/pro/chat/completions" in told
+    assert word in told
+    assert "90" in told
+
+
 async def test_many_bans_cost_a_reader_no_more_than_the_page_he_reads(sources, monkeypatch):
     masked: list[str] = []
 

@@ -249,6 +249,7 @@ class FakeSources:
     series_: Sequence[tuple[Family, Labels, list[float]]] = ()
     locations_: Locations = field(default_factory=Locations)
     asked: int = 0
+    legacy_days_: int = 0
     _listed: tuple[Sequence[Ban], BansInForce] | None = None
 
     def snapshot(self) -> HealthSnapshot:
@@ -277,6 +278,9 @@ class FakeSources:
 
     def admin(self) -> AdminConfig:
         return self.admin_
+
+    def legacy_days(self) -> int:
+        return self.legacy_days_
 
     def api_url(self) -> str:
         return "http://127.0.0.1:8080"

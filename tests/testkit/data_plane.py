@@ -24,6 +24,7 @@ from router.forwarding.config import WorkerConfig
 from router.forwarding.context import WorkerContext
 from router.forwarding.metrics import FAMILIES
 from router.forwarding.stats import Finished
+from router.process.control_questions import ControlQuestions
 from router.process.endpoints import build_app
 from router.wire.timer_wheel import TimerWheel
 from tests.testkit.raw_http import RawClient, Response
@@ -52,6 +53,8 @@ class DataPlane:
     """What its clients are shown, if they come over TLS."""
     trust: ssl.SSLContext | None = None
     """What `connect` verifies that with."""
+    questions: ControlQuestions | None = None
+    """Its questions to control, where there is one to answer them."""
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
@@ -69,7 +72,8 @@ class DataPlane:
             tell=self.tell,
             table=self.table,
         )
-        self._runner = web.AppRunner(build_app(self.context), access_log=None)
+        app = build_app(self.context, self.questions)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
         await self._runner.setup()
         self.context.wheel.start(loop)
         self._server = await loop.create_server(

@@ -3,7 +3,7 @@
 One mirror is good, one slow, one fails now and then and goes away for a while, one is blocked by
 its name (a censor resets the connection as soon as the ClientHello names it, and everything to that
 address for some seconds more), one sits behind a "CDN".
-A little traffic runs through the router all the time.
+A little traffic runs through the router all the time, some of it by the legacy interface.
 """
 
 import asyncio
@@ -37,6 +37,7 @@ listen = "127.0.0.1:{api}"
 workers = 2
 callers = ["own", "anonymous"]
 cors_origins = []
+legacy = true
 
 [monitor]
 interval = "2s"
@@ -114,13 +115,17 @@ async def come_and_go(mirror: PretendMirror) -> None:
 
 
 async def traffic() -> None:
-    """A few requests a second, some of them streamed."""
-    url = f"http://127.0.0.1:{API}/v1/chat/completions"
+    """A few requests a second, some of them streamed, and some messages to the legacy chat."""
+    root = f"http://127.0.0.1:{API}"
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
         turn = 0
         while True:
             turn += 1
             body = {"model": "gpt-4o", "stream": turn % 2 == 0, "messages": []}
+            url = f"{root}/v1/chat/completions"
+            if turn % 10 == 0:
+                body = {"apiKey": KEY, "sessionId": "demo", "content": f"message {turn}"}
+                url = f"{root}/pro/chat/completions"
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
                 async with session.post(url, json=body, timeout=_PATIENCE) as answer:
                     await answer.read()
@@ -153,6 +158,9 @@ async def run() -> int:
 if __name__ == "__main__":
     print(
         f"The demo runs until Ctrl-C. Its status page will be at http://127.0.0.1:{STATUS}/ "
-        f"(pid {os.getpid()})"
+        f"(pid {os.getpid()}). Of older relays it has:\n"
+        f"  curl http://127.0.0.1:{API}/pro/chat/completions"
+        f" -d apiKey={KEY} -d sessionId=1 -d content=你好\n"
+        f"  curl http://127.0.0.1:{API}/pro/balance -H 'Authorization: Bearer {KEY}'"
     )
     sys.exit(asyncio.run(run()))

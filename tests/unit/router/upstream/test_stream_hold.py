@@ -9,6 +9,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from router.balancing.failure import Failure
+from router.upstream.dialect import Dialect
 from router.upstream.stream_hold import (
     MOST_BYTES,
     MOST_EVENTS,
@@ -18,9 +21,6 @@ from router.upstream.stream_hold import (
     Verdict,
     breaks_off,
 )
-
-from router.balancing.failure import Failure
-from router.upstream.dialect import Dialect
 from router.wire.sse import Boundary
 
 ROLE = b'data: {"choices": [{"delta": {"role": "assistant", "content": ""}}]}\n\n'

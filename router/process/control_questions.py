@@ -1,0 +1,114 @@
+"""Questions of a worker to control, for the few requests that need an answer of control.
+
+Control says at once when an answer takes longer. A worker that meets a new control process asks
+again; one that hears nothing does without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+from monitor.common.ipc import Message
+
+FIRST_WORD = 2.0
+"""Seconds within which control says something, or is taken for silent."""
+
+
+class Question:
+    """One question, until it is left as a context manager."""
+
+    def __init__(self, questions: ControlQuestions, number: int, asked: Message) -> None:
+        self.number = number
+        self.asked = asked
+        self.waits = False
+        """True once control has said that the answer takes longer."""
+        self._questions = questions
+        self._answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._deadline: asyncio.Timeout | None = None
+        self._longest = FIRST_WORD
+
+    async def answer(self, longest: float = FIRST_WORD) -> Message | None:
+        """The answer; None if control is silent, or did not come to it within `longest` seconds."""
+        self._longest = longest
+        try:
+            async with asyncio.timeout(longest if self.waits else FIRST_WORD) as self._deadline:
+                return await self._answer
+        except TimeoutError:
+            return None
+
+    def hear(self, message: Message) -> None:
+        """Take what control says."""
+        if message.get("wait"):
+            self._wait()
+        elif not self._answer.done():
+            self._answer.set_result(message)
+
+    def _wait(self) -> None:
+        deadline, waits, self.waits = self._deadline, self.waits, True
+        if not waits and deadline is not None and not deadline.expired():
+            deadline.reschedule(asyncio.get_running_loop().time() + self._longest)
+
+    def again(self) -> None:
+        """Another control process is asked now."""
+        if not self._answer.done():
+            self._questions.tell(self.asked)
+
+    def __enter__(self) -> Self:
+        self._questions.tell(self.asked)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._questions.close(self)
+
+
+class ControlQuestions:
+    """The open questions of one worker."""
+
+    def __init__(self, process: str = "", tell: Callable[[Message], None] = lambda m: None) -> None:
+        """`process`: the name of this worker process."""
+        self._process = process
+        self._tell = tell
+        self._numbers = count(1)
+        self._open: dict[int, Question] = {}
+        self.secret = b""
+        """Key of the digests that sessions are known by; random for each control process, and empty
+        as long as none has been heard."""
+
+    def __repr__(self) -> str:
+        return f"<ControlQuestions, {len(self._open)} open>"
+
+    def ask(self, kind: str, **fields: Any) -> Question:
+        """A question to be used as a context manager."""
+        number = next(self._numbers)
+        asked = {"type": kind, "process": self._process, "number": number, **fields}
+        question = self._open[number] = Question(self, number, asked)
+        return question
+
+    def tell(self, message: Message) -> None:
+        """Tell control something."""
+        self._tell({**message, "process": self._process})
+
+    def hear(self, message: Message) -> None:
+        """Control's answer; one that comes too late is dropped."""
+        question = self._open.get(message["number"])
+        if question is not None:
+            question.hear(message)
+
+    def meet(self, secret: str) -> None:
+        """A control process that is new to us knows none of the questions."""
+        self.secret = bytes.fromhex(secret)
+        for question in list(self._open.values()):
+            question.again()
+
+    def close(self, question: Question) -> None:
+        """Wait for the answer no more."""
+        self._open.pop(question.number, None)
