@@ -314,13 +314,7 @@ class Load:
 
     def begin(self, baseline: Baseline, now: float) -> Ticket:
         """A request is on its way to the mirror; its ticket must be ended, whatever happens."""
-        ticket = Ticket(self, baseline, now)
-        tickets = self._waiting.get(baseline)
-        if tickets is None:
-            tickets = self._waiting[baseline] = OrderedDict()
-        tickets[ticket] = None
-        self.waiting += 1
-        return ticket
+        return Ticket(self, baseline, now)
 
     def note_content(self, now: float) -> None:
         """The mirror goes on sending content."""
@@ -383,6 +377,11 @@ class Ticket:
         self._baseline = baseline
         self._waiting = True
         self._streaming = False
+        tickets = load._waiting.get(baseline)
+        if tickets is None:
+            tickets = load._waiting[baseline] = OrderedDict()
+        tickets[self] = None
+        load.waiting += 1
 
     def sent(self, now: float) -> None:
         """The request is complete: from here on it is the mirror who takes time."""

@@ -49,18 +49,19 @@ class Member(Protocol):
 M = TypeVar("M", bound=Member)
 
 
-class Attempt(Generic[M]):
-    """A request's place on a mirror, from the choice to the end."""
+class Attempt(Ticket, Generic[M]):
+    """A request's place on a mirror, from the choice to the end; a ticket of the mirror's load with
+    an outcome."""
 
-    __slots__ = ("_ended", "_lease", "_pool", "_ticket", "began", "member")
+    __slots__ = ("_ended", "_lease", "_pool", "began", "member")
 
     def __init__(
-        self, pool: Pool[M], member: M, ticket: Ticket, lease: Lease | None, now: float
+        self, pool: Pool[M], member: M, baseline: Baseline, lease: Lease | None, now: float
     ) -> None:
+        Ticket.__init__(self, member.load, baseline, now)
         self.member = member
         self.began = now
         self._pool = pool
-        self._ticket = ticket
         self._lease = lease
         self._ended = False
 
@@ -72,14 +73,10 @@ class Attempt(Generic[M]):
         """True if it is the one attempt that tries an ejected mirror."""
         return self._lease is not None
 
-    def sent(self, now: float) -> None:
-        """The request is complete; what follows is the mirror's time."""
-        self._ticket.sent(now)
-
     def content(self, now: float) -> None:
         """The first content came: the first event that has some, or a good response's head."""
         if not self._ended:
-            self._ticket.content(now)
+            Ticket.content(self, now)
             if self._pool.uplink.failed_at:
                 self._pool.uplink.succeeded(self.member.id)
             if self._lease is not None:
@@ -110,7 +107,7 @@ class Attempt(Generic[M]):
         if self._ended:
             return False
         self._ended = True
-        self._ticket.end()
+        self.end()
         return True
 
     def _show(self, ok: bool | None) -> None:
@@ -213,7 +210,7 @@ class Pool(Generic[M]):
             return None
         if lease is not None:
             self._tell(Begun(lease))
-        return Attempt(self, chosen, chosen.load.begin(baseline, now), lease, now)
+        return Attempt(self, chosen, baseline, lease, now)
 
     def _pick(self, accept: Callable[[M], bool], now: float) -> M | None:
         if self._by_priority:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from monitor.health.snapshot import State
 from router.admission.credentials import Caller
@@ -52,14 +51,9 @@ _IN_ROTATION = -1
 _NO_FIELDS: Mapping[bytes, bytes] = {}
 
 
-class Taken(NamedTuple):
-    """A mirror that was chosen, and what is held of it."""
-
-    attempt: Attempt[Upstream]
-    connection: UpstreamConnection | None
-    """One that waited; None: a new one is needed."""
-    place: int
-    """For the new one, among those that the mirror may have."""
+Taken = tuple[Attempt[Upstream], UpstreamConnection | None, int]
+"""A mirror that was chosen, and what is held of it: a connection that waited (None: a new one is
+needed), and a place for a new one among those that the mirror may have."""
 
 
 def _gone(*_: object) -> None:
@@ -175,20 +169,21 @@ class Attempts:
             if self._perhaps:
                 context.stats.repeated_perhaps()
         self._begin(taken)
-        if taken.connection is None and pooled and len(context.upstreams) > 1:
+        if taken[1] is None and pooled and len(context.upstreams) > 1:
             self._hedge = asyncio.get_running_loop().call_later(
                 HEDGE_AFTER, guarded, "a hedge", self._move, self._abort
             )
         return None
 
     def _begin(self, taken: Taken) -> None:
-        upstream = taken.attempt.member
-        self._attempt, self.mirror = taken.attempt, upstream.id
-        if taken.connection is not None:
-            self._opened(upstream, taken.connection, 0.0)
+        self._attempt, connection, place = taken
+        upstream = self._attempt.member
+        self.mirror = upstream.id
+        if connection is not None:
+            self._opened(upstream, connection, 0.0)
         else:
             self._opening = Opening(
-                self._context.opener, upstream, self._opened, self._failed, self._abort, taken.place
+                self._context.opener, upstream, self._opened, self._failed, self._abort, place
             )
 
     def _move(self) -> None:
@@ -263,7 +258,7 @@ class Attempts:
                 self._eligible.chosen(upstream.id, now)
                 if self._rank != _IN_ROTATION:
                     context.stats.fell_back(upstream.id)
-                return Taken(attempt, connection, place)
+                return attempt, connection, place
             attempt.passed_on()
 
     def _falls_back(self, again: bool) -> bool:

@@ -69,7 +69,9 @@ class Deadlines:
         """Apply the limits of a policy. `comment_after`: seconds of silence after which the client
         gets a comment."""
         self._patience, self._idle = patience, patience.idle
-        self._ends_at = min(self._ends_at, self._wheel.now + patience.total)
+        ends_at = self._wheel.now + patience.total
+        if ends_at < self._ends_at:
+            self.deadline = self._limit = self._ends_at = ends_at
         self._comment_after = comment_after
 
     def end_within(self, seconds: float) -> None:

@@ -256,7 +256,8 @@ class Exchange:
             attempts = self._first_attempt(now)
             if attempts is None:
                 return
-        self.deadlines.wait(NEVER)  # opening has limits of its own; the last attempt's are over
+        else:
+            self.deadlines.wait(NEVER)  # opening has limits of its own; the last one's are over
         problem = attempts.start(now)
         if problem is FULL and self.context.line.join(self, self.request.client.key):
             self._waits = True
@@ -511,7 +512,8 @@ class Exchange:
         self.deadlines.stop()
         try:
             self._count(outcome, status, self.context.clock() if now is None else now)
-            self._settle(outcome)
+            if self.metered is not None:
+                self._settle(outcome)
         except Exception as error:  # what is held must be given back all the same
             report_fault("the end of a request", error)
             keep_alive = False
