@@ -133,8 +133,12 @@ def still_relevant(incidents: Iterable[Incident], now: float) -> list[Incident]:
     return [
         incident
         for incident in incidents
-        if incident.resolved_at is None or abs(now - incident.resolved_at) <= REOPENED_WITHIN
+        if incident.resolved_at is None or any(_ended_near(part, now) for part in incident.parts)
     ]
+
+
+def _ended_near(part: Part, now: float) -> bool:
+    return part.until is not None and abs(now - part.until) <= REOPENED_WITHIN
 
 
 def _is_down(incident: Incident, mirror: str) -> bool:
