@@ -69,6 +69,11 @@ class Attempt(Ticket, Generic[M]):
         return f"<Attempt on {self.member.id}{' with a lease' if self._lease else ''}>"
 
     @property
+    def is_over(self) -> bool:
+        """True if it has an outcome."""
+        return self._ended
+
+    @property
     def on_trial(self) -> bool:
         """True if it is the one attempt that tries an ejected mirror."""
         return self._lease is not None

@@ -495,7 +495,7 @@ class Attempts:
 
     def _end(self, failure: Failure, look: Mapping[bytes, bytes]) -> None:
         attempt, context = self._attempt, self._context
-        if attempt is None:
+        if attempt is None or attempt.is_over:
             return
         if self._opening is not None:
             self._opening.cancel()

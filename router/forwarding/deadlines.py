@@ -23,9 +23,11 @@ class Deadlines:
     """Times of one exchange, in seconds; `deadline` is what the wheel looks at."""
 
     __slots__ = (
+        "_before_stall",
         "_clock",
         "_comment_after",
         "_ends_at",
+        "_ends_with_caller",
         "_extends",
         "_idle",
         "_limit",
@@ -59,6 +61,10 @@ class Deadlines:
         """When the client began to take no more."""
         self._stalled = False
         """True if it took no more for long, but does now."""
+        self._before_stall = (NEVER, False)
+        """The limit that held before, and whether it extends."""
+        self._ends_with_caller = False
+        """True if the limit on everything is the caller's own."""
         self.deadline = self._limit = self._ends_at = self._look_at = NEVER
 
     def begin(self, total: float) -> None:
@@ -72,11 +78,14 @@ class Deadlines:
         ends_at = self._wheel.now + patience.total
         if ends_at < self._ends_at:
             self.deadline = self._limit = self._ends_at = ends_at
+            self._ends_with_caller = patience.total == patience.asked
         self._comment_after = comment_after
 
     def end_within(self, seconds: float) -> None:
         """Lower the limit on everything."""
-        self._ends_at = min(self._ends_at, self._wheel.now + seconds)
+        ends_at = self._wheel.now + seconds
+        if ends_at < self._ends_at:
+            self._ends_at, self._ends_with_caller = ends_at, False
         self._limit = min(self._limit, self._ends_at)
         self.deadline = min(self.deadline, self._limit)
 
@@ -195,21 +204,24 @@ class Deadlines:
     @property
     def caller_gave_up(self) -> bool:
         """True if the limit that has passed is the one that the caller has set itself."""
-        patience = self._patience
-        if patience is None or self._wheel.now < self._ends_at:
-            return False
-        return patience.total == patience.asked
+        return self._ends_with_caller and self._wheel.now >= self._ends_at
 
     def client_full(self, write_stall: float) -> None:
         """The client takes no more; it must within `write_stall`."""
         self._stalls_since = self._wheel.now
+        self._before_stall = self._limit, self._extends
         self.wait(write_stall)
 
-    def client_drained(self, idle: float) -> None:
-        """The client takes bytes again; the next must come within `idle`."""
+    def client_drained(self, *, relays: bool) -> None:
+        """The client takes bytes again. `relays`: it has content, and the next must come in time;
+        else the limit holds that the stall has interrupted."""
         self._stalled = self.client_has_stalled
         self._stalls_since = NEVER
-        self.wait(idle)
+        if relays:
+            self.wait(self._idle)
+        else:
+            self._limit, self._extends = self._before_stall
+            self.deadline = min(self._limit, self._look_at)
 
     @property
     def client_stalls(self) -> bool:

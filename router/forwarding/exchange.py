@@ -243,7 +243,8 @@ class Exchange:
 
     def client_drained(self) -> None:
         """The client takes bytes again."""
-        self.deadlines.client_drained(self.context.timeouts.idle)
+        relays = self._response is not None and self._response.committed
+        self.deadlines.client_drained(relays=relays)
         if self._response is not None:
             self._response.resume()
 
@@ -261,7 +262,7 @@ class Exchange:
         problem = attempts.start(now)
         if problem is FULL and self.context.line.join(self, self.request.client.key):
             self._waits = True
-            self.deadlines.look_later(awaits_response=self._response is not None)
+            self.deadlines.look_later(awaits_response=False)
         elif problem is not None:
             self._give_up(problem)
 
@@ -419,6 +420,8 @@ class Exchange:
             reset(self.client.transport)
         elif response is not None and response.committed:
             response.interrupt(None if deadlines.caller_gave_up else Failure.stalled)
+        elif self._waits:
+            self._give_up(FULL)
         elif attempts is None or not attempts.mirror:
             self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
         elif not deadlines.blames_mirror:

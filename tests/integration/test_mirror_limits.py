@@ -11,6 +11,7 @@ import pytest
 
 from router.admission.client_address import named_key
 from router.admission.shared_table import Table
+from tests.testkit.clock import ManualClock
 from tests.testkit.data_plane import DataPlane
 from tests.testkit.raw_http import SWITCHED, UPGRADE, ScriptedMirror, get, post, read_request
 from tests.testkit.wait import wait_until_async as wait_until
@@ -168,3 +169,16 @@ async def test_a_connection_that_cannot_be_opened_holds_no_place() -> None:
         for _ in range(3):
             assert (await plane.ask(get())).status == 502
         assert held(plane) == 0
+
+
+async def test_a_callers_own_limit_ends_the_wait_for_room_and_says_so() -> None:
+    async with Guarded(hold=True) as mirror:
+        clock = ManualClock()
+        table = mirror.table(max_connections=1)
+        async with DataPlane([table], wheel=clock.wheel, clock=clock) as plane:
+            first = await plane.send(post("/v1/chat/completions"))
+            await wait_until(lambda: plane.in_flight == 1, what="the mirror is full")
+            request = post("/v1/chat/completions", b"{}", "x-mirrorgate-timeout: 3")
+            answer = await clock.run(plane.ask(request))
+            assert (answer.status, answer.error["code"]) == (503, "queue_full")
+            await first.close()
