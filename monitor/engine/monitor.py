@@ -27,10 +27,10 @@ from monitor.engine.block_tests import BlockTestRunner, BlockTests
 from monitor.engine.canaries import Canaries
 from monitor.engine.mirror_state import MirrorState, identity
 from monitor.engine.naming import NameService
+from monitor.engine.path_reactions import Reactions
 from monitor.engine.probe_cycle import ProbeCycle, ProbeCycles
 from monitor.engine.prober import Probe, Prober
 from monitor.engine.publisher import Publisher
-from monitor.engine.reactions import Reactions
 from monitor.engine.recorder import History
 from monitor.engine.scheduler import FEW, Next, ProbeTiming, Schedule, paced, stale_after
 from monitor.engine.sni_budget import SniBudget

@@ -14,7 +14,7 @@ from typing import Any
 
 from monitor.engine.background_checks import BackgroundChecks
 from monitor.engine.mirror_state import MirrorState
-from monitor.engine.reactions import Reactions
+from monitor.engine.path_reactions import Reactions
 from monitor.probes.results import Operation, StepResult, TlsEvidence, Way
 
 _CONNECT = {

@@ -24,12 +24,12 @@ from router.forwarding.admission import blame, entry, metering_of, refusal
 from router.forwarding.attempts import Attempts
 from router.forwarding.context import WorkerContext
 from router.forwarding.deadlines import Deadlines
-from router.forwarding.inspection import outcome_of
+from router.forwarding.interfaces import ClientSide
 from router.forwarding.local_response import FULL, comment, local_answer, stream_begins, too_slow
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy
 from router.forwarding.response import Response
-from router.forwarding.response_owner import ClientSide
+from router.forwarding.response_inspection import outcome_of
 from router.forwarding.stats import Finished
 from router.metering.metered_request import MeteredRequest
 from router.metering.websocket_meter import WebSocketMeter

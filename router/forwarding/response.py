@@ -20,16 +20,16 @@ from router.balancing.failure import Failure
 from router.balancing.retry import Commit
 from router.forwarding.abandoned import Detached
 from router.forwarding.attempts import Attempts
-from router.forwarding.inspection import AT_ONCE, Inspection, hold_of, outcome_of
+from router.forwarding.interfaces import ResponseOwner
 from router.forwarding.local_response import added_fields
-from router.forwarding.response_owner import ResponseOwner
+from router.forwarding.response_inspection import OVERLOADED_STATUS, Inspection, hold_of, outcome_of
 from router.forwarding.response_writer import ResponseWriter
 from router.forwarding.tunnel import Tunnel
 from router.forwarding.websocket_session import KeyFilter, Session
 from router.metering.meter import Meter
 from router.upstream.connection import UpstreamConnection
 from router.upstream.dialect import Dialect, interruption
-from router.upstream.key_scan import QUOTED, BodyScan
+from router.upstream.key_leaks import QUOTED, BodyScan
 from router.upstream.plain_answers import MOST_HELD, Rest, is_plainly_good, rest_of, shape_of
 from router.upstream.stream_hold import Ending, breaks_off
 from router.upstream.upstream import Upstream
@@ -272,7 +272,7 @@ class Response:
             if self._scan.refused:
                 self._withhold()
                 return
-            if not passing and not ended and self.status != AT_ONCE:
+            if not passing and not ended and self.status != OVERLOADED_STATUS:
                 return  # all is held back
             parts = passing
         if self._head is not None:

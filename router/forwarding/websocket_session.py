@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from router.admission.capacity import Share
 from router.metering.websocket_meter import WebSocketMeter
-from router.upstream.key_scan import QUOTED, KeyForms
+from router.upstream.key_leaks import QUOTED, KeyForms
 from router.wire.error_response import Problem
 from router.wire.websocket import (
     CLOSE,

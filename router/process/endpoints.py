@@ -14,11 +14,11 @@ from aiohttp.typedefs import Handler
 from router.admission.credentials import Caller
 from router.forwarding.config import LEGACY_PATHS
 from router.forwarding.context import WorkerContext
-from router.forwarding.inspection import outcome_of
 from router.forwarding.local_handler import LocalHandler
 from router.forwarding.local_response import ban_problem
 from router.forwarding.recent_requests import Alike
 from router.forwarding.request_context import RequestContext
+from router.forwarding.response_inspection import outcome_of
 from router.forwarding.stats import Finished
 from router.process import billing, legacy_chat
 from router.process.billing import Asker

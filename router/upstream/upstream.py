@@ -23,7 +23,7 @@ from router.balancing.config import BalanceConfig, EjectionConfig, Settings
 from router.balancing.ejection import FailureWatch
 from router.balancing.load import Load, network_terms
 from router.upstream.connection import UpstreamConnection
-from router.upstream.key_scan import KeyForms
+from router.upstream.key_leaks import KeyForms
 from router.upstream.limiter import Limiter
 from router.upstream.model_lists import lacking, named_by
 from router.upstream.paths import Route, route_to, routes_of

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from router.upstream.key_scan import BodyScan, KeyForms, KeyScan
+from router.upstream.key_leaks import BodyScan, KeyForms, KeyScan
 
 KEYS = [
     "sk-proj-Ab3_x9/Qq+Zz==",

@@ -13,7 +13,7 @@ from typing import Any
 from router.balancing.failure import Failure, failure_of_readable_error
 from router.balancing.rate_limit import classify, is_spent, openai_error, should_retry
 from router.balancing.refusals import LOOKED_INTO, Said, plain_path, refused, words_of
-from router.forwarding.response_owner import ResponseOwner
+from router.forwarding.interfaces import ResponseOwner
 from router.upstream.dialect import error_event
 from router.upstream.plain_answers import (
     ANY,
@@ -45,7 +45,7 @@ _REFUSES = "it refuses such requests"
 _LIMITED = "it limits how much may be asked"
 _OPEN = (Failure.limited, Failure.no_endpoint)
 """Failures that only the body of an error can tell from others."""
-AT_ONCE = 503
+OVERLOADED_STATUS = 503
 """The status of a mirror that is overloaded, and left without waiting for the whole body."""
 
 
@@ -108,11 +108,11 @@ class Inspection:
         """Judge an error, or what is no stream for a client that has the head of one. False if the
         exchange has left this response; else the body is looked into, or may pass."""
         head, exchange = self._head, self._exchange
-        own_key, told = not exchange.request.uses_mirror_key, exchange.told
-        failure = failure_of(head, own_key) if head.status >= 400 else None
+        callers_key, told = not exchange.request.uses_mirror_key, exchange.told
+        failure = failure_of(head, callers_key) if head.status >= 400 else None
         if failure is None:
             another = head.status in LOOKED_INTO and exchange.body.collected
-            may_quote = head.status >= 400 and not own_key
+            may_quote = head.status >= 400 and not callers_key
             if another or may_quote or (told and (head.status >= 400 or head.encoding)):
                 self._hold = Refusal()
         elif failure in _NOT_SHOWN:
@@ -125,7 +125,7 @@ class Inspection:
             exchange.deadlines.wait(_ERROR_WITHIN)
         elif exchange.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
             return False
-        elif told or not own_key:
+        elif told or not callers_key:
             self._hold = Refusal()
         return True
 
@@ -188,29 +188,29 @@ class Inspection:
             refusal.feed(part)
         if ended:
             refusal.ended()
-        if not refusal.complete and (head.status != AT_ONCE or self._overloaded):
+        if not refusal.complete and (head.status != OVERLOADED_STATUS or self._overloaded):
             self._wait(refusal)
             return None
         body = refusal.body(head.encoding)
         if refusal.failure is not None and self._leaves_with(body, refusal.failure):
             return None
         error, said = openai_error(body), words_of(body)
-        own_key = not exchange.request.uses_mirror_key
+        callers_key = not exchange.request.uses_mirror_key
         spent = said is not None and is_spent(said.code, said.type)
-        if spent and head.status < 500 and not own_key:
+        if spent and head.status < 500 and not callers_key:
             exchange.unanswered(Failure.out_of_quota, _NOT_SHOWN[Failure.out_of_quota], head)
             return None
-        if head.status == 429 and not classify(own_key, error).pass_on:
+        if head.status == 429 and not classify(callers_key, error).pass_on:
             exchange.unanswered(Failure.limited, _LIMITED, head)
             return None
         failure = self._refusal_of(said)
         if failure is not None and ended and exchange.leaves(failure, _REFUSES, head, aside=True):
             return None
-        if head.status == AT_ONCE and failure is None and not self._overloaded:
+        if head.status == OVERLOADED_STATUS and failure is None and not self._overloaded:
             self._overloaded = True
             if exchange.leaves(Failure.overloaded, _OVERLOADED, head):
                 return None
-            if not refusal.complete and (exchange.told or not own_key):
+            if not refusal.complete and (exchange.told or not callers_key):
                 return None
         if exchange.told:
             self._end_stream(error)
@@ -231,8 +231,11 @@ class Inspection:
             spent = said is not None and is_spent(said.code, said.type)
             return Failure.key_spent if spent else Failure.key_limited
         model = exchange.policy.model if exchange.policy is not None else ""
-        path, own_key = plain_path(exchange.request.target), not exchange.request.uses_mirror_key
-        return refused(status, said, model, path, own_key=own_key)
+        path, callers_key = (
+            plain_path(exchange.request.target),
+            not exchange.request.uses_mirror_key,
+        )
+        return refused(status, said, model, path, own_key=callers_key)
 
     def end_stream(self) -> None:
         """End a stream that has only comments so far with the mirror's error, which was kept."""
