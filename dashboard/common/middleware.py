@@ -39,7 +39,7 @@ CORS = {
 
 
 async def add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler: no script runs, nothing foreign loads, nobody frames us; CORS and `Vary`."""
+    """Signal handler: headers of security (no script, no foreign content), of CORS, and `Vary`."""
     response.headers.update(SECURITY_HEADERS)
     response.headers["Server"] = "mirrorgate"
     if request.path.startswith(READABLE):

@@ -1,4 +1,4 @@
-"""Admission of visitors: who is over his budget is told when to come back."""
+"""Admission of visitors: those over their budget get 429 with `Retry-After`."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Page:
     languages: Sequence[str]
     masked: bool
     attribution: Attribution | None
-    """To whom the locations are owed, where any can be shown."""
+    """Source of the locations, where any can be shown."""
     version: str
     legacy_days: int
     """Days of use that count in a balance; 0: the legacy interface is off."""

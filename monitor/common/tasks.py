@@ -90,7 +90,7 @@ class Tasks:
         return self._start(self._once(name, work), name, about)
 
     def crashed(self, name: str, error: BaseException, then: str = "") -> None:
-        """Log and count what nobody foresaw; `then`: what happens next."""
+        """Log and count an unexpected exception; `then`: what happens next."""
         if self._totals is not None:
             self._totals.add(CRASHES.name, (name,))
         self._tell(f"{name}: unexpected error{then}", error)

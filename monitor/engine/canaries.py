@@ -121,7 +121,7 @@ class Canaries:
         return self._accounts[mirror_id]
 
     def forget(self, mirror_id: str) -> None:
-        """The mirror is gone; whoever comes under its name waits as after a start."""
+        """The mirror is gone; a new one with its id waits as after a start."""
         if mirror_id in self._accounts:
             self._accounts[mirror_id].due = self._next()
 

@@ -35,7 +35,7 @@ MAX_ADDRESSES = 6
 """Of each name; the rest is left out, and said to be."""
 
 Say = Callable[[str], None]
-"""Is told what is being done."""
+"""Called with a description of each step."""
 
 
 @dataclass(frozen=True, slots=True)

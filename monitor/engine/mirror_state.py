@@ -47,7 +47,7 @@ def identity(mirror: MirrorConfig) -> tuple[object, ...]:
 
 
 class Rest:
-    """The time in which a mirror is left in peace: what is known of it stays."""
+    """A time in which a mirror is not probed: what is known of it stays."""
 
     __slots__ = ("taken", "until")
 
@@ -58,12 +58,12 @@ class Rest:
         """Times in a row."""
 
     def begin(self, until: float) -> None:
-        """Leave it in peace until then."""
+        """Do not probe it until then."""
         self.until = until
         self.taken += 1
 
     def wake(self) -> None:
-        """Probe it as soon as that is due, however long it was to be left in peace."""
+        """Probe it as soon as that is due, however long it was to rest."""
         self.until = float("-inf")
 
     def forget(self) -> None:
@@ -71,7 +71,7 @@ class Rest:
         self.taken = 0
 
     def holds(self, monotonic: float) -> bool:
-        """True if it is to be left in peace for now."""
+        """True if it is not to be probed for now."""
         return monotonic < self.until
 
 

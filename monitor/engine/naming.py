@@ -1,7 +1,7 @@
-"""From a name to the addresses that may be tried: all resolvers are heard, and none is believed.
+"""From a name to the addresses that may be tried: answers of all resolvers, none of them trusted.
 
-Private addresses are refused whoever names them (`resolve.usable`), for requests with keys would
-go there. What remains is ordered by where it comes from; whether it is the mirror, only its
+Private addresses are refused from any resolver (`probes/connect.py`), since requests with keys
+would go there. What remains is ordered by where it comes from; whether it is the mirror, only its
 certificate tells. When no resolver knows an address any more, those that had such a certificate
 within a day are tried all the same.
 """
@@ -117,7 +117,7 @@ class NameService:
     def _usable(
         self, mirror: MirrorConfig, hostname: str, seen: Sequence[DnsObservation]
     ) -> tuple[str, ...]:
-        """The best source first; what a liar says comes last, and over TLS only."""
+        """The best source first; answers of a resolver that lies come last, and over TLS only."""
         order = [o.resolver for o in seen]
         ranked = self._strikes.in_order(order, self._monotonic(), self._pace)
         heard = sorted(seen, key=lambda o: ranked.index(o.resolver))

@@ -59,7 +59,7 @@ class History:
     ) -> None:
         self.past = Past()
         self.zone = "UTC"
-        """Whose days are told."""
+        """The time zone by which days are counted."""
         self._retention = MonitorRetention()
         self._store = store
         self._vantage = vantage
@@ -219,7 +219,7 @@ class History:
 
 
 async def _forever(seconds: float, act: Callable[[], Awaitable[None]]) -> None:
-    """Act again and again; trouble with the store is told once, and tried again."""
+    """Act again and again; a failure of the store is logged once, and the act is repeated."""
     troubled = False
     while True:
         try:

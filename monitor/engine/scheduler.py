@@ -126,7 +126,7 @@ class Schedule:
         late: Callable[[float], None] = lambda seconds: None,
         tasks: Tasks | None = None,
     ) -> None:
-        """`late` is told of every turn how many seconds after its time it began."""
+        """`late` is called for every cycle with the seconds by which it began late."""
         self._probe = probe
         self._interval = interval
         self._monotonic = monotonic

@@ -1,7 +1,7 @@
 """Evaluation of states: results are taken into a mirror's state, one after the other.
 
 A result that may have its cause in our own network waits until the other mirrors, or the anchors,
-have been asked; when all fail alike, nothing is held against anybody. Nor is a name that got no
+have been asked; when all fail alike, no mirror is blamed. Nor is a name that got no
 answer while our resolvers answer about no name at all.
 """
 
@@ -28,7 +28,7 @@ _NO_RESOLVER = Meaning.of("local_network_down", "the local resolver does not ans
 
 
 class StateEvaluation:
-    """Decides the states of mirrors, and tells history of their changes."""
+    """Decides the states of mirrors, and records their changes."""
 
     def __init__(
         self,

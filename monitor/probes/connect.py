@@ -63,7 +63,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Resolver(Protocol):
-    """A resolver that holds nobody up when it hangs (`dns/system.py`)."""
+    """A resolver that does not block its callers when it hangs (`system_resolver.py`)."""
 
     async def addresses(self, hostname: str, timeout: float) -> list[str]:
         """The addresses of a name. Raises OSError, UnicodeError."""

@@ -45,7 +45,7 @@ class Opened:
 
     @property
     def verified(self) -> bool:
-        """True if whom we speak to has proven to be the mirror: only then a key may be sent."""
+        """True if the server has proven to be the mirror: only then a key may be sent."""
         last = self.steps[-1]
         return self.stream is not None and last.tls is not None and last.tls.verified
 

@@ -1,7 +1,7 @@
 """All resolvers of the configuration, asked side by side; each answer is an observation.
 
 What a resolver says is not judged here: private addresses, contradictions and failures are kept
-as they came. Whoever connects to an address must have passed it through `resolve.usable` first.
+as they came. Whoever connects to an address must have passed it through `connect.usable` first.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class Database:
     renew: Callable[[], object] = lambda: None
     """Makes the file current again once it was written anew."""
     being_read: Lock = field(default_factory=Lock)
-    """Held by whoever asks questions, so that nobody closes what they are asked over."""
+    """Held while the connection is read, so that it is not closed meanwhile."""
 
     @property
     def problem(self) -> str:

@@ -192,7 +192,7 @@ class Connections:
             self._accept(True)
 
     def replace(self, door: IdleClient, other: IdleClient) -> None:
-        """The same client's connection is somebody else's now."""
+        """Another object handles the client's connection now."""
         of_client = self._by_client[door.key]
         del of_client[door]
         of_client[other] = None

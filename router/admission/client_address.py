@@ -28,7 +28,7 @@ PRIVATE = (
 LOOPBACK = ("127.0.0.0/8", "::1/128")
 KEY_SIZE = 16
 MAX_HOPS = 16
-"""Entries of a field that are looked at: longer chains of proxies are somebody's invention."""
+"""Entries of a field that are looked at: longer chains of proxies are forged."""
 _LONGEST = 64
 """Characters of an entry; an IPv6 address with brackets and port has at most 47."""
 _REMEMBERED = 4096

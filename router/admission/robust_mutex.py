@@ -52,7 +52,7 @@ def taken(address: int, answer: int) -> bool:
 
 
 def try_lock(address: int) -> bool:
-    """Take the lock at this address, unless somebody who lives has it."""
+    """Take the lock at this address, unless a living process has it."""
     return taken(address, grab(address))
 
 

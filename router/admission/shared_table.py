@@ -322,7 +322,7 @@ class Table:
     # A lock that others have
 
     def _insist(self, lock: int) -> bool:
-        """Try it a few times more, unless that was in vain before: then see who has it."""
+        """Try it a few times more, unless that failed before: then find its holder."""
         held_up, holder = self._held_up.get(lock), holder_of(lock)
         if held_up is None or held_up.holder != holder:
             for _ in range(TRIES):
@@ -422,6 +422,8 @@ class Table:
             self._file[at] = before
             return -1
         if times[2 * row] > now:
-            self.full += 1  # somebody's rate is forgotten: he may come sooner than he should
+            self.full += (
+                1  # the rate of another key is forgotten: its next request may come too soon
+            )
         times[2 * row] = times[2 * row + 1] = 0.0
         return row

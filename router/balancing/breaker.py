@@ -6,8 +6,8 @@
 
 A worker ejects at once and tells control, which counts the ejections, grants the one leased attempt
 over all workers, and tells everybody where a mirror stands (`trial_leases.py`). Without control a
-mirror stays where it is: nobody grants himself a lease. Times are CLOCK_MONOTONIC, which all
-processes of a machine share.
+mirror stays where it is: a worker does not grant itself a lease. Times are CLOCK_MONOTONIC, which
+all processes of a machine share.
 """
 
 from __future__ import annotations

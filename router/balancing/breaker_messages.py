@@ -90,7 +90,7 @@ def to_message(word: Word) -> dict[str, Any]:
 
 
 def from_message(message: Mapping[str, Any]) -> Word:
-    """The word that `to_message` was given; who says it to whom may stand beside it."""
+    """The word that `to_message` was given; sender and receiver may stand beside it."""
     values = {key: value for key, value in message.items() if key not in _ENVELOPE}
     if "lease" in values:
         values["lease"] = Lease(**values["lease"])

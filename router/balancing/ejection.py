@@ -150,7 +150,8 @@ def may_eject(mirror: str, ejected: Iterable[str], usable: Iterable[str], max_pe
 
 
 class UplinkWatch:
-    """Are nearly all mirrors failing at once? Then it is rather us, and nobody is ejected."""
+    """Detects that nearly all mirrors fail at once: then it is our own network, and none is
+    ejected."""
 
     __slots__ = ("failed_at",)
 

@@ -332,7 +332,7 @@ class Load:
         self._bad += weight
 
     def recover(self, now: float) -> None:
-        """The mirror's ejection has ended: begin with little, and without old grudges."""
+        """The mirror's ejection has ended: begin with a small share and no failures."""
         self._ramping, self._ramp_from = True, now
         self._good = self._bad = 0.0
         self._latency, self._observed_at = 1.0, now

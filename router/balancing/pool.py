@@ -311,7 +311,7 @@ class Pool(Generic[M]):
         return [member.breaker.standing for member in self._ejected.values()]
 
     def forget_leases(self) -> None:
-        """Whoever granted them is gone; his successor knows nothing of them."""
+        """The control process that granted them has ended; its successor does not know them."""
         for member in self._ejected.values():
             member.breaker.forget_lease()
 

@@ -1,4 +1,4 @@
-"""A mirror's own 4xx: meaning, and memory of what it refuses to whom.
+"""A mirror's own 4xx: their meaning, and a memory of what each mirror refuses to each key.
 
 Some refusals are the mirror's and not the request's: a key that others take, a model or a path that
 others have. They are learnt per key, so that nobody's requests keep another caller away from a

@@ -86,7 +86,7 @@ class Tries:
     attempts: int = 0
     """Attempts that have failed, stale connections not counted."""
     ends_at: float = float("inf")
-    """When the client, or the limit on everything, has had enough."""
+    """When the client's time, or the limit on everything, is over."""
     sent: bool = False
     """True if an attempt was sent, at least a part of it."""
     ambiguous: int = 0

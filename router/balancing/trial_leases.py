@@ -138,7 +138,7 @@ class Leases:
         self._usable = frozenset(usable)
 
     def hear(self, worker: str, word: Word, now: float) -> list[tuple[str | None, Word]]:
-        """Take a worker's word; what to say to whom, None standing for all workers."""
+        """Take a worker's word. Returns the words to send, each with its worker (None: all)."""
         if isinstance(word, Asked):
             return self._asked(word.mirror, worker, now)
         standing: Standing | None = None

@@ -86,7 +86,7 @@ class BreakerCoordinator:
     # What comes in
 
     def hear(self, message: Mapping[str, object]) -> None:
-        """A worker's word."""
+        """Take a worker's word on its breakers."""
         process, word = str(message["process"]), from_message(message)
         adopted = isinstance(word, Standing)
         before = self.leases.standing(_mirror_of(word))

@@ -382,7 +382,7 @@ def vantage_of(loaded: Loaded) -> str:
 
 
 async def _starting(life: Channel, step: Awaitable[T]) -> T:
-    """Do a step of the start, and say meanwhile that we live: a large store takes its time."""
+    """Do a step of the start, and send signs of life meanwhile: a large store takes long."""
 
     async def say_so() -> None:
         with suppress(ChannelClosed):

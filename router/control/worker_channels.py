@@ -94,7 +94,7 @@ class WorkerChannels:
         ]
 
     def _caught_up(self, slot: Slot) -> bool:
-        """True if the worker has been told all; who has not is told it now, if that is possible."""
+        """True if the worker has got all messages; those that are due are sent now, if possible."""
         if slot.behind:
             self._tell_all(slot)
         return not slot.behind

@@ -30,7 +30,7 @@ _NOT_ACCEPTED = {
 def entry(
     context: WorkerContext, head: RequestHead, request: RequestContext, in_line: bool = True
 ) -> tuple[int, Problem | None]:
-    """A place to be given back with `plane.limits.leave`, and why there is none, if so.
+    """A place to be given back with `Limits.leave`, and why there is none, if so.
 
     `in_line`: the refusal is the last word, not followed by another look. Preflights are answered
     here and cost nothing, so they are not counted.

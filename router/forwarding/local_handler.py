@@ -1,7 +1,7 @@
-"""A connection that aiohttp answers, and that stays in the worker's books all the same.
+"""A connection that aiohttp answers; the worker still counts and limits it.
 
-It counts among the worker's connections, makes way where these are too many, has a deadline, and is
-told when the worker stops.
+It counts among the worker's connections, makes way where these are too many, has a deadline, and
+ends soon when the worker stops.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _LONGEST_PATH = 200
 
 
 class Tried(NamedTuple):
-    """One attempt. Times are on the plane's clock."""
+    """One attempt. Times are on the worker's clock."""
 
     mirror: str
     outcome: str
@@ -38,7 +38,7 @@ class Course(Protocol):
 
 
 Alike = tuple[str, str, int, str, bool]
-"""As `Tally.finished` has it: mirror, endpoint, status, outcome, whether it was a stream."""
+"""As `Stats.finished` has it: mirror, endpoint, status, outcome, whether it was a stream."""
 
 
 class Kept(NamedTuple):
@@ -62,7 +62,7 @@ class RecentRequests:
         self._whole: deque[Kept] = deque(maxlen=KEPT)
 
     def __repr__(self) -> str:
-        return f"<Trail of {len(self._good)} good requests, {len(self._whole)} others>"
+        return f"<RecentRequests: {len(self._good)} good requests, {len(self._whole)} others>"
 
     def finished(
         self,
@@ -99,7 +99,7 @@ def _whole(request_id: bytes, began: float, seconds: float, alike: Alike) -> Kep
 
 
 def to_json(kept: Kept, wall: Callable[[float], float]) -> dict[str, Any]:
-    """Plain values; `wall` turns the plane's clock into seconds since the epoch."""
+    """Plain values; `wall` turns the worker's clock into seconds since the epoch."""
     mirror, endpoint, status, outcome, stream = kept.alike
     return {
         "id": kept.id.decode(),

@@ -94,12 +94,12 @@ class RequestContext:
         """
         in_path = path_holds_key(target, config.keys.prefix)
         self.problem: Problem | None = _KEY_IN_PATH if in_path else None
-        """Why the head may not come in, if so; without a key the door has looked at it, too."""
+        """The refusal of the head, if any; without a key also that of anonymous callers."""
         self._head = head
         self._fields: dict[tuple[bytes, bool], bytes] = {}
 
     def __repr__(self) -> str:
-        return f"<Asked {self.endpoint} {self.caller}>"
+        return f"<RequestContext {self.endpoint} {self.caller}>"
 
     def issued(self, ring: KeyIndex, wall: float) -> IssuedKey | None:
         """The issued key that it carries, if that may be used at `wall` (since the epoch)."""

@@ -15,11 +15,11 @@ from router.upstream.dialect import Dialect
 from router.upstream.request_body import RequestBody
 from router.wire.json_scan import storable, top_values
 
-MOST_PLANS = 512
-"""Models are clients' own words: beyond this many plans all are forgotten."""
+MOST_POLICIES = 512
+"""Models are clients' own words: beyond this many policies all are forgotten."""
 
 MOST_MODEL = 128
-"""Characters of a model's name that a plan knows."""
+"""Characters of a model's name that a policy keeps."""
 
 
 class RequestPolicy(NamedTuple):
@@ -36,7 +36,7 @@ class RequestPolicy(NamedTuple):
 
 
 class RequestPolicies:
-    """Makes plans, and remembers them."""
+    """Makes policies, and keeps those that were made."""
 
     def __init__(self, classes: Classes, baselines: Baselines) -> None:
         self._classes = classes
@@ -44,7 +44,7 @@ class RequestPolicies:
         self._known: dict[tuple[str, str, bool, bool], RequestPolicy] = {}
 
     def of(self, request: RequestContext, body: RequestBody, now: float) -> RequestPolicy:
-        """The plan for a request; what is known of its body is at hand."""
+        """The policy of a request, by its head and what is kept of its body."""
         model, stream, stored = "", False, False
         if request.is_json and body.collected:
             model, stream, unstored = hints(body.peek())
@@ -54,7 +54,7 @@ class RequestPolicies:
         policy = self._known.get(key)
         if policy is None:
             policy = self._make(request, model, stream, stored, now)
-            if len(self._known) >= MOST_PLANS:
+            if len(self._known) >= MOST_POLICIES:
                 self._known.clear()
             self._known[key] = policy
         if request.timeout is None:

@@ -158,7 +158,7 @@ class Response:
     def interrupt(self, failure: Failure | None) -> None:
         """The answer cannot be completed: the client must see that.
 
-        None: its own limit is over, so it counts as one who leaves.
+        `failure` is None where the caller's own limit is over: that counts as its leaving.
         """
         exchange = self._exchange
         if failure is not None:

@@ -1,8 +1,8 @@
 """Inspection of a response as long as the client has nothing of it: is it an answer?
 
-An error, a page, an empty or a broken body is none, and another mirror may have one. Which of them
-it is, is said by pure modules (`upstream/stream_hold.py`, `upstream/plain_answers.py`,
-`balancing/refusals.py`); here they are asked, and the exchange is told.
+An error, a page, an empty or a broken body is none, and another mirror may have one. Pure modules
+judge (`upstream/stream_hold.py`, `upstream/plain_answers.py`, `balancing/refusals.py`); this one
+calls them and reports to the exchange.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from router.upstream.plain_answers import (
 from router.upstream.stream_hold import COMMIT, WAIT, Hold, Refusal, failure_of
 from router.wire.response import ResponseHead
 
-_DRIPS = "its answer comes in drops"
+_DRIPS = "its answer comes too slowly to be of use"
 _ERROR_WITHIN = 2.0
 """Seconds for the body of an error that came at once."""
 _NOT_SHOWN = {
@@ -96,7 +96,7 @@ class Inspection:
         """Of what is held."""
         self._looked_at = 0.0
         self._overloaded = False
-        """True if it is an error that counts as such."""
+        """True if a 503 was handled as one."""
         self.read_whole = True
         """True if the body has been read to its end, when it may pass."""
 

@@ -18,7 +18,7 @@ AGAIN_AFTER = 5.0
 """Seconds after which a batch that control does not acknowledge is sent again."""
 MOST_IN_BATCH = 2000
 MOST_WAITING = 20_000
-"""Rows beyond which models are told apart no more: models are callers' own words."""
+"""Rows beyond which models are no longer counted one by one: their names are callers' own words."""
 OTHER = "other"
 _Key = tuple[str, str, str, str]
 

@@ -47,7 +47,7 @@ from router.wire.error_response import Problem
 from router.wire.response import ResponseHead
 
 ANONYMOUS = IssuedKey("", 0.0, (), math.inf, None, None)
-"""Who has no key: seen in metrics, charged to nobody."""
+"""Stands for callers without a key: counted in metrics, not charged."""
 BYTES_PER_TOKEN = 4
 """For estimates: OpenAI's rule of thumb for English text."""
 BYTES_PER_MS = 16

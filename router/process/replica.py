@@ -61,7 +61,7 @@ class Replica:
         self._clock = clock
         self._control = ""
         self._have = self._wanted = self._asked = ("", 0)
-        """Whose numbering, and the number."""
+        """Name of the numbering, and the number."""
         self._asked_at = float("-inf")
         self._awaited = (0, 0)
         """The next piece of the list that is coming, and the number of that list."""

@@ -126,7 +126,7 @@ class Supervisor:
         self._turned = now
 
     def _look_at_suspects(self, now: float) -> None:
-        """Kill who was told to keep a lock of the table and still does."""
+        """Kill a process that was reported to keep a lock of the table and still does."""
         for lock, (holder, due) in list(self._suspects.items()):
             post = self._post_of(holder)
             if post is None or shared_table.holder_of_lock(self._table, lock) != holder:

@@ -86,7 +86,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         return f"<UpstreamConnection {state}, {self.used} requests>"
 
     def ended(self) -> None:
-        """It is closed, here or by whom it was given to."""
+        """The connection is closed, here or by its later user."""
         at_end, self.at_end = self.at_end, _nothing
         at_end()
 

@@ -63,7 +63,7 @@ async def connect(
     limits: Limits,
     trouble: Callable[[Trouble], None] = lambda trouble: None,
 ) -> Ready:
-    """A ready connection over the first path that works; `trouble` is told of those that do not.
+    """A ready connection over the first path that works; `trouble` is called for each other one.
 
     Raises ConnectFailed with the last failure.
     """

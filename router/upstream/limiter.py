@@ -12,7 +12,8 @@ from router.admission.client_address import named_key
 from router.admission.shared_table import TOO_FAST, TOO_MANY, UNCOUNTED, Table
 
 SPARE = 0.9
-"""Share of the allowed rate that is used: on their way requests draw nearer to each other."""
+"""Share of the allowed rate that is used: the network delays requests unevenly, so that some arrive
+closer together."""
 RECHECK = 0.01
 """Seconds after which a full mirror is asked for room again: another worker may have made some."""
 
@@ -31,7 +32,7 @@ class Limiter:
         self._rate = mirror.max_requests_per_second * SPARE
 
     def __repr__(self) -> str:
-        return f"<Gate {self._connections} connections, {self._rate:g}/s>"
+        return f"<Limiter {self._connections} connections, {self._rate:g}/s>"
 
     @classmethod
     def of(cls, table: Table, mirror: MirrorConfig) -> Limiter | None:

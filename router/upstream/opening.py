@@ -145,7 +145,7 @@ class Opening:
             self._upstream.gate.leave(place)
 
     def _furnish(self, connection: UpstreamConnection) -> None:
-        """From now on the place is the connection's."""
+        """Hand the place over to the connection."""
         gate, place = self._upstream.gate, self._place
         if gate is not None and place != UNCOUNTED:
             self._place = UNCOUNTED

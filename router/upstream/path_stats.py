@@ -39,7 +39,7 @@ class PathStats:
         """How long the last opening of each took, and when it was."""
         self._transfers: list[tuple[str, int, bool]] = []
         self.served: dict[str, float] = {}
-        """When each mirror has last done what mirrors are for: an answer of a model, whole."""
+        """When each mirror has last given a whole answer of a model."""
         self.noticed = asyncio.Event()
         """Set when a name was cut off where it worked: others are about to show it elsewhere."""
 

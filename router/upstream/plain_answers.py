@@ -1,9 +1,9 @@
 """Plain answers: a body that is no stream counts as one only if it begins and ends like one.
 
 Relays put their own errors, pages and halves of documents behind a good status. Which keys the
-object of an endpoint has is known; any of them suffices, since relays differ and a false refusal is
-worse than a lie that passes. A small body is held until it is whole, so that another mirror can
-still answer; of a long one the beginning is looked at, and at its end the last bytes.
+object of an endpoint has is known; any of them suffices, since relays differ, and to refuse a good
+answer is worse than to pass on a bad one. A small body is held until it is whole, so that another
+mirror can still answer; of a long one the beginning is looked at, and at its end the last bytes.
 """
 
 from __future__ import annotations

@@ -15,12 +15,12 @@ from router.wire.faults import contained, guarded, report_fault
 T = TypeVar("T")
 
 LOOK = 64
-"""How many of the line are asked when a mirror has room: those in front may fit other mirrors only,
-and must not hold up everybody else."""
+"""Requests that are tried when a mirror has room: those in front may fit other mirrors only, and
+must not hold up all others."""
 
 
 class FairQueue(Generic[T]):
-    """One worker's line."""
+    """A queue that is fair between clients."""
 
     __slots__ = ("_clients", "_counts", "_earliest", "_line", "max_wait", "max_waiting")
 
@@ -32,10 +32,10 @@ class FairQueue(Generic[T]):
         self._counts: dict[bytes, int] = {}
         """Places of each client."""
         self._earliest = float("inf")
-        """Nobody's time is over before this."""
+        """No request has waited too long before this."""
 
     def __repr__(self) -> str:
-        return f"<WaitingLine {len(self)} of {self.max_waiting}>"
+        return f"<FairQueue {len(self)} of {self.max_waiting}>"
 
     def __len__(self) -> int:
         return len(self._line)
@@ -55,7 +55,7 @@ class FairQueue(Generic[T]):
         return True
 
     def leave(self, who: T) -> bool:
-        """Stand in line no more; False if they did not."""
+        """Remove a request; False if it was not in the queue."""
         if self._line.pop(who, None) is None:
             return False
         client = self._clients.pop(who)
@@ -75,7 +75,7 @@ class FairQueue(Generic[T]):
         return newest
 
     def next(self, serve: Callable[[T], bool]) -> T | None:
-        """Take out the first who could be served; who could not keeps the place."""
+        """Take out the first that can be served; those before it keep their places."""
         for who in list(islice(self._line, LOOK)):
             if serve(who):
                 self.leave(who)
@@ -107,20 +107,20 @@ class QueuedRequest(Protocol):
 
 
 class RequestQueue:
-    """The line of one worker."""
+    """The queue of one worker."""
 
     def __init__(self, queue: QueueConfig) -> None:
         self._waiting: FairQueue[QueuedRequest] = FairQueue(queue.max_waiting, queue.max_wait)
         self._timer: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
-        return f"<Line of {len(self)}>"
+        return f"<RequestQueue of {len(self)}>"
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def configure(self, queue: QueueConfig) -> None:
-        """Take new settings; who waits already keeps the time that was promised."""
+        """Take new settings; requests that wait already keep their time."""
         self._waiting.max_waiting, self._waiting.max_wait = queue.max_waiting, queue.max_wait
 
     def join(self, who: QueuedRequest, client: bytes) -> bool:
@@ -138,7 +138,7 @@ class RequestQueue:
         return True
 
     def leave(self, who: QueuedRequest) -> None:
-        """Stand in line no more."""
+        """Remove a request."""
         self._waiting.leave(who)
 
     def _look(self) -> None:

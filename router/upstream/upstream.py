@@ -1,8 +1,8 @@
 """The mirrors as this worker sees them: settings, health, load and idle connections in one place.
 
 `available` is what operator, health and quarantine allow; load and the caller's key are asked by
-whoever selects. A mirror whose settings change becomes a new upstream, while the old one ends in
-peace.
+whoever selects. A mirror whose settings change becomes a new upstream; the old one serves its
+running requests to their end.
 """
 
 from __future__ import annotations
