@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tools.declared import Declared, Section, sections
 
 _HEAD = """\
+#:schema docs/config.schema.json
 # mirrorgate: configuration. Copy it to config.toml; `mirrorgate check` validates it.
 #
 # A line such as `#name = value` is a setting at its default: take the "#" away to change it.

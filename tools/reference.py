@@ -33,8 +33,12 @@ types and impossible values are refused; a running instance keeps its last good 
 - *Not in effect yet* marks what this version accepts without acting on it; `mirrorgate check` says
   so when such a setting is given a value.
 
-This page is made from the declarations in the code (`python -m tools.reference`), and a test
-holds it to them. `config.example.toml` has the same as a file to start from.
+Editors that know JSON schemas for TOML (Even Better TOML, taplo) complete and check settings while
+they are typed: the first line of `config.example.toml` names `docs/config.schema.json`.
+
+This page and the schema are made from the declarations in the code (`python -m tools.reference`,
+`python -m tools.schema`), and a test holds them to these. `config.example.toml` has the same as a
+file to start from.
 """
 
 
