@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from tests.scenarios import chat_mirror as words
 from tests.scenarios import failover_catalogue as catalogue
-from tests.scenarios.failover_catalogue import BEGIN, CASES, DOCS, END, Case, play
+from tests.scenarios.failover_catalogue import CASES, DOCS, WHY_NO_PASS, Case, play
+from tests.scenarios.failover_verdicts import RULES, Measured, Verdict, verdict
 from tests.testkit.http_client import read_stream
 
 WHOLE = "whole"
@@ -65,7 +69,8 @@ async def test_with_no_other_mirror_a_fault_is_one_bounded_clear_error_or_none(c
 
 async def test_a_limit_of_the_callers_own_key_is_passed_on_unchanged_and_waited_for() -> None:
     seen = await play(CASES[0], alone=True)
-    assert seen.gap >= words.RETRY_AFTER
+    first, second = seen.times
+    assert second - first >= words.RETRY_AFTER
     (limited,) = [case for case in CASES if _name(case) == "S02"]
     answer = (await play(limited, alone=True)).answer
     assert answer.error["message"] == "The mirror says 429."
@@ -120,10 +125,61 @@ async def test_over_an_outage_all_are_served_and_the_recovered_mirror_is_used_so
     assert 5 <= seen.failed_attempts <= 9, "five until it is ejected, then trials"
 
 
+@pytest.mark.parametrize("mirrors_key", [False, True], ids=["callers key", "mirrors key"])
+@pytest.mark.parametrize("scenario", RULES)
+async def test_no_scenario_is_a_failure_by_the_rules_of_the_bench(
+    scenario: str, mirrors_key: bool
+) -> None:
+    seen = await catalogue.judged(scenario, mirrors_key)
+    assert seen is not Verdict.fail, await catalogue.measured(scenario, mirrors_key)
+    assert (seen is Verdict.passed) == (scenario not in WHY_NO_PASS)
+
+
+GOOD = Measured(True, True, 1.0, (0.0,), 1, "b", "b", has_usage=True)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "change", "expected"),
+    [
+        ("S04", {}, "pass"),
+        ("S01", {}, "partial"),
+        ("S01", {"asked_at": (0.0, 1.0)}, "partial"),
+        ("S01", {"asked_at": (0.0, 2.0)}, "pass"),
+        ("S01", {"asked_at": (0.0, 0.5, 1.0)}, "fail"),
+        ("S02", {"asked_at": (0.0, 0.5, 1.0, 1.5, 2.0)}, "fail"),
+        ("S02", {"asked_at": tuple(range(0, 14, 2))}, "fail"),
+        ("S03", {"asked_at": (0.0, 0.5)}, "pass"),
+        ("S04", {"seconds": 41.0}, "fail"),
+        ("S06", {"seconds": 101.0}, "fail"),
+        ("S06", {"asked_at": (0.0, 30.0)}, "partial"),
+        ("S07", {"seconds": 20.0}, "partial"),
+        ("S08", {"whole": False}, "fail"),
+        ("S08", {"whole": False, "succeeded": False}, "safe"),
+        ("S09", {"whole": False, "succeeded": False, "seconds": 46.0}, "fail"),
+        ("S10", {"alive": False}, "fail"),
+        ("S11", {"seconds": 9.0}, "fail"),
+        ("S11", {"has_usage": False}, "partial"),
+        ("S12", {"succeeded": False, "asked_at": (0.0, 1.0)}, "fail"),
+        ("S12", {"succeeded": False}, "safe"),
+        ("S13", {"succeeded": False}, "pass"),
+        ("S13", {}, "partial"),
+        ("S14", {"succeeded": False, "prefill_refused": True}, "fail"),
+        ("S15", {"recovered_after": 31.0}, "fail"),
+        ("S15", {"served_in_outage": False, "succeeded": False}, "fail"),
+        ("S16", {"model": "a"}, "fail"),
+    ],
+)
+def test_the_rules_of_the_bench_tell_good_from_bad(
+    scenario: str, change: dict[str, Any], expected: str
+) -> None:
+    assert verdict(scenario, replace(GOOD, **change)) == expected
+
+
 async def test_the_page_on_failing_over_says_what_these_faults_lead_to() -> None:
     page = DOCS.read_text("utf-8")
-    shown = page.partition(BEGIN)[2].partition(END)[0]
+    faults = catalogue.shown(page, catalogue.FAULTS)
     seen = catalogue.without_times(await catalogue.table())
-    assert catalogue.without_times(shown).strip() == seen.strip(), (
-        "python -m tests.scenarios.failover_catalogue"
-    )
+    renew = "python -m tests.scenarios.failover_catalogue"
+    assert catalogue.without_times(faults).strip() == seen.strip(), renew
+    verdicts = catalogue.shown(page, catalogue.VERDICTS)
+    assert verdicts.strip() == (await catalogue.verdicts()).strip(), renew

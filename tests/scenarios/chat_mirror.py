@@ -36,7 +36,7 @@ class ChatMirror(ScriptedMirror):
         self.asked_at: list[float] = []
         self.heads: list[bytes] = []
         self.bodies: list[dict[str, Any]] = []
-        self._fault = fault
+        self.fault = fault
         self._began = time.now
 
     @property
@@ -51,7 +51,7 @@ class ChatMirror(ScriptedMirror):
             self.heads.append(head)
             self.asked_at.append(self.time.now)
             self.bodies.append(json.loads(body))
-            keep = await self._fault(self, writer)
+            keep = await self.fault(self, writer)
 
     def events(self) -> list[bytes]:
         """The events of a whole answer: a role, sixty words, the finish, usage, `[DONE]`."""
@@ -180,7 +180,12 @@ async def outage(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
 
 async def no_continuation(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
     """Refuses to go on where another mirror has stopped."""
-    if mirror.bodies[-1]["messages"][-1]["role"] == "assistant":
+    if goes_on(mirror.bodies[-1]):
         refuse(writer, 400, "invalid_request_error", "invalid_prefill")
         return True
     return await well(mirror, writer)
+
+
+def goes_on(body: dict[str, Any]) -> bool:
+    """True if the request asks to go on with a beginning of an answer."""
+    return bool(body["messages"][-1]["role"] == "assistant")

@@ -1,6 +1,6 @@
 """The faults of a catalogue against a data plane: what the client gets, when, by how many attempts.
 
-`python -m tests.scenarios.failover_catalogue` plays them and writes the table of docs/failover.md.
+`python -m tests.scenarios.failover_catalogue` plays them and writes the tables of docs/failover.md.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from router.forwarding import metrics
 from router.forwarding.context import WorkerContext
 from tests.scenarios import chat_mirror as words
 from tests.scenarios.chat_mirror import ChatMirror, Fault
+from tests.scenarios.failover_verdicts import RULES, Measured, Verdict, verdict
 from tests.testkit.clock import ManualClock
 from tests.testkit.data_plane import DataPlane
 from tests.testkit.http_client import read_stream
@@ -31,7 +32,8 @@ _LEASE_SECONDS = 124.0
 _WORKER = "w0"
 
 DOCS = Path(__file__).parents[2] / "docs/failover.md"
-BEGIN, END = "<!-- faults: begin -->\n", "<!-- faults: end -->\n"
+FAULTS, VERDICTS = "faults", "verdicts"
+"""The tables of the page."""
 SDK_TRIES = 3
 """OpenAI's SDKs repeat twice by themselves."""
 _LIMITED = "rate_limit_error", "rate_limit_exceeded"
@@ -44,6 +46,19 @@ _BODY = {
 }
 REQUESTS, INTERVAL = 20, 4.0
 """Of the sequence over an outage: how many, and seconds between two."""
+OUTAGE = "S15"
+REFERENCE = Verdict.passed
+"""Verdict on the bench's own reference client in every scenario (its scorecard of 2026-09-12)."""
+WHY_NO_PASS = {
+    "S01": "another mirror answers at once; the bench would wait 2 s and ask the same one",
+    "S03": "another mirror is asked, not the same one again",
+    "S07": "a slow model is waited for, since asking twice may be billed twice",
+    "S08": "what has streamed cannot be taken back, two answers are not joined: an error ends it",
+    "S09": "as S08",
+    "S12": "no other model is asked than the client named: it gets the mirror's error",
+    "S14": "as S08; the other mirror is not asked at all",
+}
+"""The scenarios whose verdict is no "pass"."""
 
 
 class PretendControl:
@@ -122,12 +137,15 @@ class Result:
     twice: int
     """Repeats of what a mirror may have done, and billed."""
     answer: Response
-    gap: float = 0.0
-    """Seconds between the first two attempts on the first mirror."""
+    times: tuple[float, ...] = ()
+    """Moments of the attempts on the first mirror."""
+    prefill_refused: bool = False
+    alive: bool = True
+    """True if the next request, to mirrors without a fault, got a whole answer in ten seconds."""
 
 
-async def play(case: Case, *, alone: bool = False, **router: Any) -> Result:
-    """Ask once, as an SDK would; `alone`: there is no other mirror."""
+async def play(case: Case, *, alone: bool = False, tries: int = SDK_TRIES, **router: Any) -> Result:
+    """Ask once, as an SDK would that tries so often; `alone`: there is no other mirror."""
     time = ManualClock()
     async with AsyncExitStack() as stack:
         faults = [case.fault] if alone else [case.fault, case.other]
@@ -137,18 +155,23 @@ async def play(case: Case, *, alone: bool = False, **router: Any) -> Result:
         ]
         plane = await stack.enter_async_context(_plane(time, mirrors, **router))
         began = time.now
-        answer, requests = await time.run(_as_an_sdk(plane, time, case.mirrors_key))
-        first = mirrors[0].asked_at
+        answer, requests = await time.run(_as_an_sdk(plane, time, case.mirrors_key, tries))
         assert plane.in_flight == 0
-        return Result(
+        seen = Result(
             outcome_of(answer),
             time.now - began,
             tuple(len(mirror.asked_at) for mirror in mirrors),
             requests,
             int(plane.totals.get(metrics.AMBIGUOUS.name)),
             answer,
-            first[1] - first[0] if len(first) > 1 else 0.0,
+            tuple(mirrors[0].asked_at),
+            any(words.goes_on(body) for mirror in mirrors[1:] for body in mirror.bodies),
         )
+        for mirror in mirrors:
+            mirror.fault = words.well
+        began = time.now
+        after, _ = await time.run(_as_an_sdk(plane, time, case.mirrors_key, 1))
+        return replace(seen, alive=outcome_of(after) == "whole" and time.now - began <= 10.0)
 
 
 def _plane(time: ManualClock, mirrors: Sequence[ChatMirror], **router: Any) -> DataPlane:
@@ -171,15 +194,17 @@ def _plane(time: ManualClock, mirrors: Sequence[ChatMirror], **router: Any) -> D
     return Controlled(tables, settings, wheel=time.wheel, clock=time, tell=control.hear)
 
 
-async def _as_an_sdk(plane: DataPlane, time: ManualClock, no_key: bool) -> tuple[Response, int]:
+async def _as_an_sdk(
+    plane: DataPlane, time: ManualClock, no_key: bool, tries: int = SDK_TRIES
+) -> tuple[Response, int]:
     """Asks, and repeats what OpenAI's SDKs repeat."""
     request = post(body=json.dumps(_BODY).encode())
     if no_key:
         request = request.replace(b"Authorization: Bearer sk-x\r\n", b"")
         request = request.replace(b"Host: test", b"Host: localhost")  # as such callers must
-    for number in range(1, SDK_TRIES + 1):
+    for number in range(1, tries + 1):
         answer = await plane.ask(request)
-        if number == SDK_TRIES or not _is_repeated(answer):
+        if number == tries or not _is_repeated(answer):
             break
         named = float(answer["retry-after"]) if "retry-after" in answer else 0.0
         await time.sleep(named if 0 < named <= 60 else 0.5 * 2 ** (number - 1))
@@ -219,7 +244,7 @@ class Outage:
     failed_attempts: int
 
 
-async def outage() -> Outage:
+async def outage(mirrors_key: bool = False, tries: int = SDK_TRIES) -> Outage:
     """S15: twenty requests, one every four seconds, a minute of 503."""
     time = ManualClock()
     async with (
@@ -231,7 +256,7 @@ async def outage() -> Outage:
         for number in range(REQUESTS):
             await time.elapse(max(began + number * INTERVAL - time.now, 0.0))
             asked_at = time.now
-            answer, _ = await time.run(_as_an_sdk(plane, time, False))
+            answer, _ = await time.run(_as_an_sdk(plane, time, mirrors_key, tries))
             outcomes.append(outcome_of(answer))
             longest = max(longest, time.now - asked_at)
             over_for = bad.since_begin - words.OUTAGE
@@ -242,14 +267,68 @@ async def outage() -> Outage:
         return Outage(outcomes, asked, longest, recovered or float("inf"), failed)
 
 
+async def judged(scenario: str, mirrors_key: bool) -> Verdict:
+    """Verdict of the bench, which asks once."""
+    return verdict(scenario, await measured(scenario, mirrors_key))
+
+
+async def measured(scenario: str, mirrors_key: bool) -> Measured:
+    """Measurements of the bench."""
+    if scenario == OUTAGE:
+        seen = await outage(mirrors_key, 1)
+        whole = all(outcome == "whole" for outcome in seen.outcomes)
+        return Measured(
+            whole, whole, seen.longest, (), seen.asked[1],
+            served_in_outage=whole, recovered_after=seen.back_after,
+        )  # fmt: skip
+    (case, *_) = (case for case in CASES if case.id == scenario)
+    result = await play(replace(case, mirrors_key=mirrors_key), tries=1)
+    answer = result.answer
+    said, errors, done, _ = read_stream(answer.body)
+    models = re.findall(rb'"model": "(\w+)"', answer.body)
+    return Measured(
+        succeeded=answer.status == 200 and not errors and (done or answer.complete),
+        whole=said == words.WHOLE,
+        seconds=result.seconds,
+        asked_at=result.times,
+        asked_other=result.asked[1],
+        model=models[-1].decode() if models else "",
+        other_model="b",
+        has_usage=b'"total_tokens": 80' in answer.body,
+        alive=result.alive,
+        prefill_refused=result.prefill_refused,
+    )
+
+
+async def verdicts() -> str:
+    """The verdicts in Markdown."""
+    lines = [
+        "| scenario | the caller's key | the mirror's key | reference client | why no pass |",
+        "|---|---|---|---|---|",
+    ]
+    columns: tuple[list[Verdict], list[Verdict]] = ([], [])
+    for scenario in RULES:
+        for mirrors_key, column in enumerate(columns):
+            column.append(await judged(scenario, bool(mirrors_key)))
+        own, lent = (column[-1] for column in columns)
+        why = WHY_NO_PASS.get(scenario, "")
+        lines.append(f"| {scenario} | {own} | {lent} | {REFERENCE} | {why} |")
+    sums = [_summary(column) for column in (*columns, [REFERENCE] * len(RULES))]
+    return "\n".join([*lines, f"| **together** | {' | '.join(sums)} | |"]) + "\n"
+
+
+def _summary(column: Sequence[Verdict]) -> str:
+    return ", ".join(f"{column.count(word)} {word}" for word in Verdict if word in column)
+
+
 async def table() -> str:
-    """All of it in Markdown."""
+    """The faults in Markdown."""
     lines = [
         "| fault | the client gets | after | attempts | perhaps twice | with no other mirror |",
         "|---|---|---:|---:|---:|---|",
     ]
     rows = [(case.id, await row(case)) for case in CASES]
-    rows.append(("S15", outage_row(await outage())))
+    rows.append((OUTAGE, outage_row(await outage())))
     return "\n".join([*lines, *(line for _, line in sorted(rows, key=lambda r: r[0]))]) + "\n"
 
 
@@ -290,12 +369,30 @@ def without_times(table: str) -> str:
     return re.sub(r"\d+(\.\d)? s(?= after)|\d+(\.\d)? s(?= \|)|at once", "…", table)
 
 
-def written(text: str, table: str) -> str:
+def marks(name: str) -> tuple[str, str]:
+    """The lines of the page before and behind a table."""
+    return f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
+
+
+def shown(text: str, name: str) -> str:
+    """The table of the page."""
+    begin, end = marks(name)
+    return text.partition(begin)[2].partition(end)[0]
+
+
+def written(text: str, name: str, table: str) -> str:
     """The page with this table in it."""
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    begin, end = marks(name)
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{table}\n{end}{rest.partition(end)[2]}"
+
+
+async def _tables() -> dict[str, str]:
+    return {FAULTS: await table(), VERDICTS: await verdicts()}
 
 
 if __name__ == "__main__":
-    DOCS.write_text(written(DOCS.read_text("utf-8"), asyncio.run(table())), "utf-8")
+    page = DOCS.read_text("utf-8")
+    for name, made in asyncio.run(_tables()).items():
+        page = written(page, name, made)
+    DOCS.write_text(page, "utf-8")
