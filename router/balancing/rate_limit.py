@@ -52,8 +52,8 @@ class Limited:
 
 
 def classify(own_key: bool, error: Mapping[str, Any] | None) -> Limited:
-    """Classify a limit by its scope: `error` is the body's, if it has OpenAI's shape
-    (`openai_error`)."""
+    """Classify a limit by its scope: `error` is the body's, if it can be read: what an API says to
+    a caller's own key must keep nobody else away."""
     if own_key and error is not None:
         return Limited(Scope.caller, pass_on=True)
     return Limited(Scope.mirror, pass_on=False)

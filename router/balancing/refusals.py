@@ -48,7 +48,7 @@ _OF_REQUEST = frozenset(
     )
 )
 """Codes and types of a 403 that is about what is asked."""
-_NO_MODEL = frozenset(("model_not_found", "deploymentnotfound", "model_not_exist", "invalid_model"))
+NO_MODEL = frozenset(("model_not_found", "deploymentnotfound", "model_not_exist", "invalid_model"))
 _NO_URL = ("invalid url", "unknown request url", "unknown_url")
 _PLAIN_PATHS = frozenset(
     b"/v1/" + path
@@ -113,7 +113,7 @@ def refused(
 def _lacks_model(status: int, said: Said, model: str) -> bool:
     if not model or status not in (400, 403, 404, 503):
         return False
-    if _NO_MODEL & {said.code, said.type}:
+    if NO_MODEL & {said.code, said.type}:
         return True
     return status == 404 and "model" in said.message and model.lower() in said.message
 

@@ -200,7 +200,7 @@ class Inspection:
         if spent and head.status < 500 and not callers_key:
             exchange.unanswered(Failure.out_of_quota, _NOT_SHOWN[Failure.out_of_quota], head)
             return None
-        if head.status == 429 and not classify(callers_key, error).pass_on:
+        if head.status == 429 and not classify(callers_key, readable_error(body)).pass_on:
             exchange.unanswered(Failure.limited, _LIMITED, head)
             return None
         failure = self._refusal_of(said)

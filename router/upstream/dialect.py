@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from router.balancing.failure import Failure
 from router.balancing.rate_limit import is_out_of_quota
+from router.balancing.refusals import NO_MODEL
 from router.wire.sse import Event
 
 
@@ -77,6 +78,8 @@ _CALLERS_FAULT = frozenset(
 _LIMITED = frozenset(
     ("429", "rate_limit_error", "rate_limit_exceeded", "insufficient_quota", "tokens", "requests")
 )
+_BAD_KEY = frozenset(("401", "invalid_api_key", "authentication_error"))
+_KEY_REFUSED = _BAD_KEY | {"402", "403", "permission_error"}
 
 
 def dialect_of(endpoint: str, target: bytes) -> Dialect:
@@ -203,11 +206,15 @@ def _as_error(error: Any) -> Mapping[str, Any]:
 def failure_of_error(error: Mapping[str, Any], *, lent: bool = False) -> Failure | None:
     """Failure that an error inside a good response means; None when the request itself is at fault,
     and would be anywhere. `lent`: the mirror was given its own key."""
-    if lent and is_out_of_quota(error):
-        return Failure.out_of_quota
-    names = {str(error.get("type")), str(error.get("code"))}
+    if is_out_of_quota(error):
+        return Failure.out_of_quota if lent else Failure.key_spent
+    names = {str(error.get("type")).lower(), str(error.get("code")).lower()}
     if names & _LIMITED:
-        return Failure.limited
+        return Failure.limited if lent else Failure.key_limited
+    if names & NO_MODEL:
+        return Failure.no_model
+    if names & (_BAD_KEY if lent else _KEY_REFUSED):
+        return Failure.key_refused if lent else Failure.caller_refused
     return None if names & _CALLERS_FAULT else Failure.error_event
 
 

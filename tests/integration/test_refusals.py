@@ -61,6 +61,7 @@ REFUSALS = [
     pytest.param(saying(400, "model_not_found"), id="400, model"),
     pytest.param(saying(404, message="The model `gpt-4o` does not exist."), id="404, vLLM"),
     pytest.param(ONE_API, id="503, One API"),
+    pytest.param(saying(200, "model_not_found"), id="200, model"),
     pytest.param(NO_PATH, id="404, text"),
     pytest.param(raw(404, b"<html>not here</html>", "text/html"), id="404, page"),
     pytest.param(raw(404, b'{"detail": "Not Found"}', "application/json"), id="404, FastAPI"),
@@ -226,17 +227,47 @@ async def test_a_client_that_has_a_head_already_gets_the_first_refusal_in_the_st
         assert not answer.complete
 
 
-async def test_what_one_key_is_refused_keeps_nobody_else_away() -> None:
+OF_ONE_KEY = [
+    pytest.param(NO_KEY, id="401"),
+    pytest.param(saying(200, "invalid_api_key", kind="invalid_request_error"), id="200, key"),
+    pytest.param(saying(200, "401", kind="authentication_error"), id="200, 401"),
+    pytest.param(saying(200, "insufficient_quota"), id="200, quota"),
+    pytest.param(saying(200, kind="rate_limit_error"), id="200, rate"),
+    pytest.param(raw(429, b'{"error": "5 per 1 minute"}', "application/json"), id="429, slowapi"),
+    pytest.param(raw(429, b'{"detail": "slow down"}', "application/json"), id="429, FastAPI"),
+    pytest.param(
+        raw(200, b'data: {"error": {"code": "insufficient_quota"}}\n\n', "text/event-stream"),
+        id="200, quota, stream",
+    ),
+]
+
+
+@pytest.mark.parametrize("refusal", OF_ONE_KEY)
+async def test_what_one_key_is_refused_keeps_nobody_else_away(refusal: bytes) -> None:
     async def by_key(reader, writer) -> None:
         while True:
             head, _ = await read_request(reader)
-            writer.write(NO_KEY if b"sk-bad" in head else OK)
+            writer.write(refusal if b"sk-bad" in head else OK)
             await writer.drain()
 
     async with mirrors({"a": by_key, "b": OK}) as (plane, _):
-        assert (await plane.ask(chat("sk-bad")))["x-mirrorgate-mirror"] == "b"
-        assert (await plane.ask(chat("sk-good")))["x-mirrorgate-mirror"] == "a"
-        assert (await plane.ask(chat("sk-bad")))["x-mirrorgate-mirror"] == "b"
+        for _ in range(6):
+            assert (await plane.ask(chat("sk-bad")))["x-mirrorgate-mirror"] == "b"
+            assert (await plane.ask(chat("sk-good")))["x-mirrorgate-mirror"] == "a"
+
+
+async def test_a_bad_key_takes_no_mirror_from_others_where_all_refuse_it() -> None:
+    async def by_key(reader, writer) -> None:
+        while True:
+            head, _ = await read_request(reader)
+            writer.write(saying(200, "insufficient_quota") if b"sk-bad" in head else OK)
+            await writer.drain()
+
+    async with mirrors({"a": by_key, "b": by_key}) as (plane, _):
+        for _ in range(6):
+            await plane.ask(chat("sk-bad"))
+        answer = await plane.ask(chat("sk-good"))
+        assert (answer.status, answer["x-mirrorgate-mirror"]) == (200, "a")
 
 
 async def test_a_missing_model_keeps_only_that_model_away() -> None:

@@ -132,9 +132,14 @@ def test_whatever_a_mirror_sends_is_looked_at_without_an_accident(
         ({"message": "m", "type": "server_error"}, Failure.error_event),
         ({"message": "m"}, Failure.error_event),
         ({"type": "overloaded_error"}, Failure.error_event),
-        ({"type": "rate_limit_error"}, Failure.limited),
-        ({"type": "tokens", "code": "rate_limit_exceeded"}, Failure.limited),
-        ({"code": 429}, Failure.limited),
+        ({"type": "rate_limit_error"}, Failure.key_limited),
+        ({"type": "tokens", "code": "rate_limit_exceeded"}, Failure.key_limited),
+        ({"code": 429}, Failure.key_limited),
+        ({"type": "insufficient_quota"}, Failure.key_spent),
+        ({"code": "Insufficient_User_Quota"}, Failure.key_spent),
+        ({"type": "invalid_request_error", "code": "invalid_api_key"}, Failure.caller_refused),
+        ({"code": 403}, Failure.caller_refused),
+        ({"type": "new_api_error", "code": "model_not_found"}, Failure.no_model),
         ({"type": "invalid_request_error", "code": "context_length_exceeded"}, None),
         ({"code": "content_filter"}, None),
         ({"type": ["x"], "code": {}}, Failure.error_event),
@@ -142,6 +147,22 @@ def test_whatever_a_mirror_sends_is_looked_at_without_an_accident(
 )
 def test_whose_fault_an_error_is(error: dict[str, Any], failure: Failure | None) -> None:
     assert failure_of_error(error) is failure
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        ({"type": "rate_limit_error"}, Failure.limited),
+        ({"type": "insufficient_quota"}, Failure.out_of_quota),
+        ({"code": 401}, Failure.key_refused),
+        ({"code": 403}, Failure.error_event),
+        ({"code": "model_not_found"}, Failure.no_model),
+    ],
+)
+def test_an_error_to_a_key_that_the_mirror_lends_is_the_mirrors(
+    error: dict[str, Any], failure: Failure
+) -> None:
+    assert failure_of_error(error, lent=True) is failure
 
 
 @pytest.mark.parametrize("dialect", sorted(Dialect))

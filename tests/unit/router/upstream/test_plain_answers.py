@@ -132,7 +132,7 @@ def test_an_answer_of_any_relay_passes(endpoint: str, body: bytes) -> None:
         (b'{"code": "InvalidParameter", "message": "m", "request_id": "r"}', Failure.refused, True),
         (b'{"object": "error", "message": "m", "code": 50001}', Failure.refused, True),
         (b'{"detail": "Not Found"}', Failure.refused, True),
-        (b'{"error": {"message": "m", "type": "rate_limit_error"}}', Failure.limited, True),
+        (b'{"error": {"message": "m", "type": "rate_limit_error"}}', Failure.key_limited, True),
     ],
 )
 def test_no_answer_does(body: bytes, failure: Failure, readable: bool) -> None:
