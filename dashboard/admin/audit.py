@@ -35,8 +35,8 @@ async def actor(request: web.Request) -> Actor:
 def over_the_socket(pid: int, uid: int, proc: Path = _PROC) -> Actor:
     """A process, and its user; `pid` 0 is one that we cannot see, as outside of our container.
 
-    Who became another user after the login, as with sudo, is told too: the kernel keeps the user
-    of the login (proc_pid_loginuid(5)).
+    Who became another user after the login, as with sudo, is recorded too: the kernel keeps the
+    user of the login (proc_pid_loginuid(5)).
     """
     if not pid:
         return Actor(user_name(uid), "the socket")

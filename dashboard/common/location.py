@@ -2,7 +2,7 @@
 
 Layouts differ. MaxMind nests and translates (`country.names.zh-CN`, `subdivisions[0].names`),
 DB-IP's and IPinfo's smaller files are flat (`country_name`, `stateprov`, `as_name`). Of what there
-is, the country, the first subdivision and the network's operator are told; never more, so that a
+is, the country, the first subdivision and the network's operator are shown; never more, so that a
 masked address stays one of many.
 """
 

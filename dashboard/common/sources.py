@@ -31,7 +31,7 @@ class Ejection:
     """What failed: "unreachable", "unanswered" or "failing"."""
     since: float
     until: float | None
-    """None: its time is over, and single requests try whether it has recovered."""
+    """None: it has ended, and single requests try the mirror."""
     count: int
     """Ejections in a row."""
 
@@ -157,7 +157,7 @@ class Commands(Protocol):
         """All issued keys, newest first, with what they used on the last so many days."""
 
     async def create_key(self, order: KeyOrder, by: Actor) -> NewKey:
-        """Issue a key, which is told this once."""
+        """Issue a key, which is returned this once."""
 
     async def revoke_key(self, key_id: str, by: Actor) -> KeyAccount:
         """Let a key be used no more. Raises NotThere."""

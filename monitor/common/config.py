@@ -247,7 +247,7 @@ class StoreConfig:
 
 @dataclass(frozen=True, slots=True)
 class NotifyConfig:
-    """One place that is told of changes."""
+    """One receiver of notices of changes."""
 
     url: str = setting(
         doc="where messages are posted", check=validators.webhook_url, later=True, secret=True

@@ -115,7 +115,7 @@ class Channel:
                 packet = b""
             if not packet:
                 if messages:
-                    return messages  # the end is told next time
+                    return messages  # the end is reported next time
                 raise ChannelClosed
             message = self._take(packet)
             if message is not None:

@@ -36,7 +36,7 @@ class LogWriter:
     """Writes lines to a descriptor in their order; drops and counts what the queue cannot hold.
 
     From the first dropped line on, all are dropped until the queue is empty; then one line, made
-    by `lost`, says how many were. `failed` is told of errors, in the writer's thread. Lines that
+    by `lost`, says how many were. `failed` gets errors, in the writer's thread. Lines that
     could not be written count as dropped too.
     """
 

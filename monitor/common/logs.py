@@ -55,7 +55,7 @@ class _Formatter(logging.Formatter):
 def traceback_of(error: BaseException) -> str:
     """Places at which an exception and those behind it were raised, and their types.
 
-    Of their texts only the system's words for an error number are told.
+    Of their texts only the system's words for an error number are kept.
     """
     parts: list[str] = []
     waiting: list[tuple[str, BaseException]] = [("", error)]

@@ -47,7 +47,7 @@ class BackgroundChecks:
         totals: MetricRegistry,
         tasks: Tasks | None = None,
     ) -> None:
-        """`burdened` is told when what is known of a mirror's speed changes; `touched` is called
+        """`burdened` is called when what is known of a mirror's speed changes; `touched` is called
         with the id of every mirror that should be shown anew."""
         self._periodic_checks = periodic_checks
         self._canaries = canaries

@@ -218,7 +218,7 @@ class BlockTestRunner:
         self._sni_budget = sni_budget
         self._pace = pace
         self._online = online
-        """True if our own network works; `heard` is told when a server has answered."""
+        """True if our own network works; `heard` is called when a server has answered."""
         self._heard = heard
         self._round_trips = round_trips or RoundTrips()
         self._baseline = Baseline(pace)

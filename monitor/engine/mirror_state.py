@@ -140,7 +140,7 @@ class MirrorState:
         self._key_verdict = ""
         """Why its own key is of no use; "" while it may be used."""
         self._refuses_all = False
-        """True if probes without a key are told that no key is of use there."""
+        """True if probes without a key learn that no key is of use there."""
         self._models: tuple[str, ...] = ()
         """What it lists for its own key; empty: not known."""
         self.rest = Rest()

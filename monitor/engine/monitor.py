@@ -67,7 +67,7 @@ class Monitor:
         pace: DiagnosisTiming = NORMAL,
         tasks: Tasks | None = None,
     ) -> None:
-        """`probed` is told of every probe of a mirror whether it was answered, unless that may be
+        """`probed` gets every probed mirror, and True if it was answered; not where that may be
         our own network's fault. `capacity` limits connections to mirrors. `tasks`
         supervises what runs beside each other."""
         self._config = config

@@ -131,7 +131,7 @@ class StateEvaluation:
         return not all(w is watch or w.heard_since(asked) for w in self._watches.values())
 
     def refresh(self, watch: MirrorState, now: float, flipped: bool = False) -> None:
-        """Bring what is shown in line; history is told of a change."""
+        """Bring what is shown in line; history records a change."""
         change = watch.refresh(now, self._vantage, flipped)
         if change is None:
             return

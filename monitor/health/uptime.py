@@ -15,7 +15,7 @@ FIVE_MINUTES = 300
 DAY = 86400
 
 WINDOWS = {"24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "90d": 90 * DAY}
-"""The windows that uptime is told for, in seconds."""
+"""The windows of uptime, in seconds."""
 
 KNOWN_STATES = (State.up, State.degraded, State.down, State.maintenance)
 SLACK = 1000

@@ -62,7 +62,7 @@ class _Progress:
 async def measure(
     stream: Stream, mirror: MirrorConfig, hostname: str, agent: str, limits: BulkLimits
 ) -> Transfer:
-    """Fetch `mirror.bulk_path`, without a key. What came before a stall or a reset is told."""
+    """Fetch `mirror.bulk_path`, without a key. What came before a stall counts."""
     progress = _Progress()
     head = head_of(mirror, mirror.bulk_path, hostname, agent, accept="*/*")
     whole = asyncio.timeout(limits.whole)

@@ -59,7 +59,7 @@ def sentence(
     make: Callable[[str, int], Ban],
     origin: str = "",
 ) -> list[Ban]:
-    """Make and keep a ban on each of these networks; `make` is told which time it is (1: first)."""
+    """Make and keep a ban on each of these networks; `make` gets its number (1: first)."""
     counts = past_counts(session, networks)
     bans = [make(network, counts.get(network, 0) + 1) for network in networks]
     keep(session, bans, origin)

@@ -2,7 +2,7 @@
 
 Three connections. History may lose its last second in a power failure; decisions may not: they
 are on disk before they count. What is read for pages has a connection and a thread of its own, so
-that a long question holds up neither. See `sqlite.py` and `postgresql.py` for how each is told.
+that a long question holds up neither. See `sqlite.py` and `postgresql.py` for each.
 """
 
 from __future__ import annotations

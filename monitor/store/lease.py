@@ -76,7 +76,7 @@ def take(
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Become the one who writes; blocks. The number of the last batch. Raises StoreError.
+    """Become the writer; blocks. The number of the last batch. Raises StoreError.
 
     Without `wait` a row that is not free is not watched, but taken for one that is in use.
     """

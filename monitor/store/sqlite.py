@@ -144,7 +144,7 @@ class SqliteFile:
 
 @contextmanager
 def _connected(path: Path) -> Iterator[Connection]:
-    """A connection that begins a transaction only when it is told to."""
+    """A connection that begins a transaction only on request."""
     engine = create_engine(
         f"sqlite:///{path}",
         poolclass=NullPool,

@@ -1,4 +1,4 @@
-"""The store: the only one who touches the database.
+"""The store: the only part that touches the database.
 
 All writing happens in one thread of its own, so that neither probing nor anything else on the
 loop ever waits for a disk; questions are asked in another. What makes up history is queued
@@ -116,7 +116,7 @@ class Store:
         await loop.run_in_executor(self._thread, self._database.close)
 
     async def hold(self, vantage: str, holder: Holder, wait: bool = True) -> None:
-        """Become the only one who writes the history of this vantage.
+        """Become the only writer of this vantage's history.
 
         Raises StoreError when another one does; to be sure of it, waits for `lease.EXPIRES_AFTER`.
         """

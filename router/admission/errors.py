@@ -12,7 +12,7 @@ def too_large(limit: int) -> Problem:
 
 
 def banned(ban: Held, contact: str) -> Problem:
-    """The refusal of a banned client: until when, why, and whom to ask."""
+    """The refusal of a banned client: its end, reason and contact."""
     until = "for good" if ban.until is None else f"until {moment(ban.until)}"
     whom = f" To ask why, contact {contact} and name the ban's id." if contact else ""
     message = f"This client is banned {until}: {ban.reason} (ban {ban.id}).{whom}"

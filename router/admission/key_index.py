@@ -82,7 +82,7 @@ class KeyIndex:
         return found if wall < found.expires_at else None
 
     def expired(self, digest: bytes) -> IssuedKey | None:
-        """The key of this digest that `find` may have left out because its time is over."""
+        """The key of this digest that `find` may have left out because it has expired."""
         return self._keys.get(digest)
 
     def season(self, pepper: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from router.admission.client_address import Client
 
 RULES = ("too_many_connections", "rate_limit_exceeded", "invalid_api_key", "malformed_request")
-"""The refusals that can lead to a ban, by the code that the client is told."""
+"""The refusals that can lead to a ban, by the code that the client gets."""
 LONGEST_USER_AGENT = 256
 MOST_CLIENTS = 10_000
 """Of those refused between two messages; of the rest control hears a moment later."""
@@ -26,7 +26,7 @@ class Alert(NamedTuple):
 
 
 class Alerts:
-    """Collects refusals until they are told."""
+    """Collects refusals until they are reported."""
 
     def __init__(self) -> None:
         self._seen: dict[tuple[bytes, int], tuple[Client, str, str]] = {}

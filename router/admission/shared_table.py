@@ -202,7 +202,7 @@ class Table:
     ) -> Answer:
         """Both at once: counted in both or in neither. A limit or rate of 0 is none.
 
-        `in_line`: who finds no place is told when to try again; else he looks again by himself. The
+        `in_line`: a caller without a place gets a time to try again, else it looks by itself. The
         seconds told grow from one refusal to the next as if those refused stood in a line, so that
         they do not all come back at the same moment.
         """
@@ -418,7 +418,7 @@ class Table:
         row = min(idle, key=lambda row: times[2 * row])
         at = slice(_KEYS + row * KEY, _KEYS + (row + 1) * KEY)
         before, self._file[at] = self._file[at], key
-        if any(counts[row::ROWS]):  # one who goes without the lock was faster
+        if any(counts[row::ROWS]):  # a process without the lock was faster
             self._file[at] = before
             return -1
         if times[2 * row] > now:

@@ -1,6 +1,6 @@
 """True if a worker may send to a mirror: in rotation, ejected, or on trial with a lease.
 
-    closed --failures--> open --its time is over--> trial --control says so--> closed, ramping up
+    closed --failures--> open --after its time--> trial --control says so--> closed, ramping up
                           ^                           |
                           +---the leased attempt failed
 
@@ -102,7 +102,7 @@ class Breaker:
     # The trial
 
     def wants_lease(self, now: float) -> bool:
-        """True if to ask control for a lease now: its time is over, and we have none.
+        """True if to ask control for a lease now: the ejection has ended, and there is none.
 
         Says so once in a while only; call it when there is a request that could use a lease.
         """

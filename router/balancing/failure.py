@@ -1,8 +1,8 @@
 """Failures of attempts on mirrors: their kinds, whose fault they are, and what they allow.
 
-One table for selection, ejection, retries and metrics. Three questions are kept apart: whom the
-failure speaks against (`Blame`), what the mirror may have done before it (`Done`), and whether a
-probe that costs nothing can show that it is over (`probe_proves`).
+One table for selection, ejection, retries and metrics. Three questions are kept apart: the side
+that the failure speaks against (`Blame`), what the mirror may have done before it (`Done`), and
+whether a probe that costs nothing can show that it is over (`probe_proves`).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ LONGEST_WAIT = 3600.0
 """Whatever a mirror says, it is asked again after an hour."""
 MOST_BLOCKS = 4096
 LENT = b""
-"""Stands for a mirror's own key where callers' keys are told apart, none of which is empty."""
+"""Stands for a mirror's own key where callers' keys are distinguished, none of which is empty."""
 _OUT_OF_QUOTA = frozenset(OUT_OF_QUOTA)
 _REMEMBER = 60.0
 """Seconds after which an earlier limit no longer lengthens the next one."""
@@ -148,7 +148,7 @@ class _Block:
 
 
 class Blocks:
-    """Which mirrors are kept away from, by whom, and until when; one worker's view.
+    """Mirrors that are kept away from, for which keys and until when; one worker's view.
 
     Keys are kept as keyed hashes, in memory only. Of too many blocks the oldest are forgotten.
     """

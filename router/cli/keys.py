@@ -48,7 +48,7 @@ def _declare_create(create: ArgumentParser) -> None:
     create.description = (
         "Issue a key. It is printed once, alone on standard output; only a digest is kept."
     )
-    name = "whom it is for; visible to operators only"
+    name = "its owner; visible to operators only"
     create.add_argument("--name", required=True, type=arguments.key_name, help=name)
     _amounts(create, "it may use so much in all; default: no limit")
     create.add_argument(

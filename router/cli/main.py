@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and how their failures are told."""
+"""The command line: its commands, and the report of their failures."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Progress:
             self._out()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait; longer waits are told beforehand."""
+        """Wait; longer waits are announced."""
         if seconds >= self._patience:
             self.say(f"waiting {seconds:.0f} s for what a handshake may have set off to be over")
         await asyncio.sleep(seconds)

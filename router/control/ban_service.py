@@ -236,7 +236,7 @@ class BanService:
 
 
 def _as_clients(cidr: str) -> str:
-    """A network, or the /64 around it: no IPv6 client is told apart by less."""
+    """A network, or the /64 around it: IPv6 clients are not distinguished by less."""
     network = ipaddress.ip_network(client_network(str(ipaddress.ip_network(cidr, strict=False))))
     if network.version == 6 and network.prefixlen > 64:
         return client_network(str(network.network_address))

@@ -1,7 +1,7 @@
 """Ejected mirrors, from control's side: hears workers and probes, answers, tells all workers.
 
 The decisions are those of `router/balancing/trial_leases.py`; here are the messages, the clock, the
-metrics, and what pages are told.
+metrics, and what pages show.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class BreakerCoordinator:
             else:
                 self._tell(to, to_message(word))
 
-    # What is told of it
+    # For pages and metrics
 
     def ejections(self) -> dict[str, Ejection]:
         """The mirrors that are out of rotation because their traffic failed."""

@@ -93,7 +93,7 @@ class Configuration:
         counted: Callable[[bool], None],
         note: Callable[[Actor, str], None],
     ) -> None:
-        """`note` is told who reloaded, and what that changed."""
+        """`note` is called with the actor of a reload, and what it changed."""
         self.current = loaded.current
         self.problem = ""
         """Why the newest file is not in use; empty when it is."""
@@ -114,7 +114,7 @@ class Configuration:
     async def reload(self, by: Actor) -> Changes:
         """Read the file and take it over; what differs from the last answer given here.
 
-        So who asks is told of what he wrote even if `watch` was faster. Raises SettingsError; then
+        So a caller learns of its faults even if `watch` was faster. Raises SettingsError; then
         nothing has changed.
         """
         new = await self._reload(by)

@@ -1,6 +1,6 @@
 """Issued keys: creates, revokes and tops up, and tells all workers.
 
-What is decided is on disk before it is told. A key itself is in the answer to who ordered it, and
+A decision is on disk before it is announced. A key itself is in the answer to who ordered it, and
 nowhere else.
 """
 
@@ -115,7 +115,7 @@ class KeyService:
     # Operators; each raises StoreError and then has changed nothing
 
     async def create(self, order: KeyOrder, by: Actor) -> tuple[KeyAccount, str]:
-        """Issue a key; it is told this once."""
+        """Issue a key; it is returned this once."""
         key = new_key(self.prefix)
         record = KeyRecord(
             id=f"k{secrets.token_hex(6)}",

@@ -29,7 +29,7 @@ class Config:
     log: LogConfig = setting(LogConfig)
     legacy: LegacyConfig = setting(LegacyConfig)
     keys: KeysConfig = setting(KeysConfig)
-    notify: tuple[NotifyConfig, ...] = setting((), "who is told of changes")
+    notify: tuple[NotifyConfig, ...] = setting((), "receivers of notices of changes")
     prices: dict[str, tuple[PriceConfig, ...]] = setting({}, "what models cost", check=dated)
 
     def faults(self) -> Iterator[tuple[str, str]]:

@@ -38,7 +38,7 @@ class WorkerChannels:
         on_news: Callable[[Message], None],
         on_left: Callable[[str], None] = lambda process: None,
     ) -> None:
-        """`on_left` is told when a process has ended, once another one is in its place."""
+        """`on_left` is called when a process has ended, once another one is in its place."""
         self._slots = [Slot(number, channel) for number, channel in enumerate(channels)]
         self._merged = merged
         self._state = state

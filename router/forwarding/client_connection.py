@@ -416,7 +416,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             reset(self.transport)
 
     def end_if_banned(self) -> None:
-        """Bans were added: end if one is on whom this is for; an idle client may ask why."""
+        """Bans were added: end if one is on this client; an idle one may ask why."""
         context = self._context
         busy = self._current
         client = (
@@ -467,7 +467,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._deaf = True
         self._drop_waiting()
         if transport.get_protocol() is not self:
-            self._forget()  # the end of a tunnel, which is told of the connection's in our place
+            self._forget()  # the end of a tunnel gets the connection's events now
             return
         unread = transport.get_write_buffer_size()
         self._deadline.wait(self._context.timeouts.write_stall if unread else LINGER)

@@ -1,4 +1,4 @@
-"""The settings of the data plane, and what a worker is told of them."""
+"""The settings of the data plane, and those that a worker gets."""
 
 from __future__ import annotations
 

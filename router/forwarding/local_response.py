@@ -103,7 +103,7 @@ FULL = Problem(
     "Every mirror is at the limit that its operator has set. Try again shortly.",
     retry_after=2,
 )
-"""No room for now: to be told when the line is full too, or the wait in it was too long."""
+"""No room for now; the answer when the queue is full too, or the wait in it was too long."""
 OUTAGE = Problem(
     503,
     "no_mirror_available",

@@ -5,7 +5,7 @@
 
 A TCP half close is relayed: the other side is half-closed behind all that is pending, and the other
 direction goes on. TLS cannot be half-closed (uvloop and asyncio close the transport on the peer's
-close_notify): when a side with TLS ends, or is told of an end, both ends are closed in order; what
+close_notify): when a side with TLS ends, or gets an end, both ends are closed in order; what
 had been received before is delivered, what was still to come the other way is dropped. A reset is
 told as a reset, never as an end in order.
 """

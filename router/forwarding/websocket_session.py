@@ -1,7 +1,7 @@
 """A WebSocket that is asked with a mirror's key: its messages are judged before they pass.
 
 What passes is passed as it came, a whole message at a time. When something may not pass, both sides
-are told in their own protocol: the client by an error event and a close frame, the mirror by a
+are notified in their own protocol: the client by an error event and a close frame, the mirror by a
 close frame.
 """
 

@@ -33,7 +33,7 @@ class UsageBatches:
         self._send_at = float("-inf")
         self._spent: dict[str, Spent] = {}
         self.settled: Callable[[str], None] = lambda key: None
-        """To be told when control has written what a key has used."""
+        """Called when control has written what a key has used."""
 
     def __repr__(self) -> str:
         return f"<Uses {len(self._waiting)} waiting, {len(self._batch)} in batch {self._seq}>"

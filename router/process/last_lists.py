@@ -1,7 +1,7 @@
 """The last bans, allowances and issued keys of an instance, in a file that its processes inherit.
 
 Control writes all of them when something has changed. A worker that starts reads them before it
-serves, so that it refuses whom its siblings refuse, and knows the keys that they know, also while
+serves, so that it refuses the clients and knows the keys that its siblings do, also while
 control is silent. The file is anonymous: it ends with the instance.
 
 A new content is written beside the one that holds, and counts when the header names it: whoever is

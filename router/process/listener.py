@@ -24,7 +24,7 @@ class ListenError(Exception):
 def bind(listen: str, setting: str) -> socket.socket:
     """A bound, listening, non-blocking socket for HOST:PORT.
 
-    Without SO_REUSEPORT, so that a second instance is told that the address is in use instead of
+    Without SO_REUSEPORT, so that a second instance finds the address in use instead of
     getting half of the traffic. Raises ListenError naming the setting.
     """
     host, _, port = listen.rpartition(":")
@@ -124,7 +124,7 @@ class Acceptor:
         return await loop.create_server(self._protocol, sock=listen, backlog=BACKLOG)
 
     def expect_headers(self, proxied: float | None) -> None:
-        """Take newcomers otherwise than before, if that has changed: see `__init__`."""
+        """Change how new connections are taken, if that has changed: see `__init__`."""
         changed, self._proxied = proxied != self._proxied, proxied
         if changed and self._wanted:
             self._pause()

@@ -54,7 +54,7 @@ class Replica:
         complete: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`ask` for the whole list; `complete` is told whenever it has come."""
+        """`ask` for the whole list; `complete` is called whenever it has come."""
         self._followed = followed
         self._ask = ask
         self._complete = complete

@@ -1,6 +1,6 @@
 """Reports of a worker to control: its metrics once a second, failures of mirrors sooner.
 
-That a name was cut off is told at once: control might be about to show it at another address.
+A name that was cut off is reported at once: control might be about to show it at another address.
 """
 
 from __future__ import annotations

@@ -227,7 +227,7 @@ class Supervisor:
             self._signal_all(signal.SIGKILL)
 
     def _stop(self, now: float) -> None:
-        """Refuse newcomers at once, let workers drain, end control last: it takes their totals."""
+        """Refuse new connections, let workers drain, end control last: it takes their totals."""
         if self._stopping is not None:
             return
         self._stopping = now

@@ -46,7 +46,7 @@ class ReplicatedKeys:
     """The issued keys of a worker; with the first of all comes what digests depend on."""
 
     def __init__(self, index: KeyIndex, revoked: Callable[[], None] = lambda: None) -> None:
-        """`revoked`: to be told when there may be fewer."""
+        """`revoked` is called when there may be fewer."""
         self._index = index
         self._revoked = revoked
         self._coming = KeyIndex()

@@ -107,7 +107,7 @@ class KeyForms:
         return max(len(window) - (stands_at + begins - was_at), self._overlap(window))
 
     def nearly_ends(self, data: bytes) -> bool:
-        """True if `data` ends with half of the key or more: that is told even if no more comes."""
+        """True if `data` ends with half of the key or more: that counts even if no more comes."""
         texts = (data, _ESCAPE.sub(_character, _PART_OF_ESCAPE.sub(b"", data)))
         forms = self._forms + self._wide
         return any(2 * _overlap(text, form) >= len(form) for text in texts for form in forms)

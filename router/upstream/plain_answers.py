@@ -134,7 +134,7 @@ ANY = Shape("", False)
 def shape_of(
     request: RequestHead, endpoint: str, dialect: Dialect, response: ResponseHead
 ) -> Shape | None:
-    """Return the shape of a good response; None where nothing can be told of it."""
+    """Return the shape of a good response; None where nothing is known of it."""
     if response.bodiless or request.method == b"HEAD" or response.media not in _LOOKED_AT:
         return None
     name = "messages" if dialect is Dialect.messages else endpoint
