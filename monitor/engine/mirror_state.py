@@ -1,6 +1,8 @@
 """One mirror as the monitor knows it: what probes found, what the operator wishes, what is shown.
 
-Changes only by its methods; does no I/O and takes the time as an argument.
+It and its parts change only by their own methods, which `Monitor` (probes), `StateEvaluation`
+(states, overrides), `Reactions` (paths, rests), `BackgroundChecks` (key, models, speed) and
+`TrafficNews` (requests of clients) call. No I/O; the time is an argument.
 """
 
 from __future__ import annotations
