@@ -406,7 +406,7 @@ class Response:
         """True if it ended as if it were whole, and is not."""
         if self._rest is not None:
             return not self._rest.is_whole()
-        if self._ending is not None:
+        if self._ending is not None and self._ending.known:
             return not self._ending.complete
         if self._boundary is None or self._exchange.dialect is Dialect.other:
             return False

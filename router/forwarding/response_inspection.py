@@ -54,6 +54,8 @@ def hold_of(
 ) -> Hold | PlainHold | None:
     """Return the hold for the beginning of a good response, None where nothing need be held."""
     lent = exchange.request.uses_mirror_key
+    if not exchange.told and (head.bodiless or exchange.head.method == b"HEAD"):
+        return None
     if head.is_event_stream:
         return Hold(exchange.dialect, encoding=head.encoding, lent=lent)
     shape = shape_of(exchange.head, exchange.endpoint, exchange.dialect, head)

@@ -50,6 +50,8 @@ class Look:
 
 _NOTHING, _CONTENT, _FINISH = Look(Sight.nothing), Look(Sight.content), Look(Sight.finish)
 _GARBAGE = Look(Sight.garbage)
+_HEARTBEATS = frozenset((b"ping", b"heartbeat", b"keepalive", b"keep-alive"))
+"""Names of events that say only that somebody works."""
 _PREPARING = frozenset(
     f"response.{what}"
     for what in (
@@ -96,9 +98,11 @@ def look(dialect: Dialect, event: Event) -> Look:
     if event.data.strip() == b"[DONE]":
         return Look(Sight.done)
     try:
-        data = json.loads(event.data)
+        data = _loaded(event.data)
     except (ValueError, RecursionError):
         data = None
+    if event.name in _HEARTBEATS and dialect is not Dialect.other:
+        return _NOTHING
     if not isinstance(data, dict):
         return _CONTENT if dialect is Dialect.other else _GARBAGE
     error = data.get("error")
@@ -107,9 +111,15 @@ def look(dialect: Dialect, event: Event) -> Look:
     return _LOOKS[dialect](event, data)
 
 
+def _loaded(data: bytes) -> Any:
+    return json.loads(data.decode("utf-8", "replace"))  # as JavaScript's clients read it
+
+
 def _chat(event: Event, data: Mapping[str, Any]) -> Look:
     choices = data.get("choices")
     if not isinstance(choices, list):
+        if data.get("type") == "ping":
+            return _NOTHING
         return _CONTENT if data.get("object") or data.get("id") else _GARBAGE
     seen = _NOTHING
     for choice in choices:
@@ -175,7 +185,7 @@ def says_complete(dialect: Dialect, event: Event) -> bool:
     if event.data.strip() == b"[DONE]":
         return True
     try:
-        data = json.loads(event.data)
+        data = _loaded(event.data)
     except (ValueError, RecursionError):
         return False
     if not isinstance(data, dict):

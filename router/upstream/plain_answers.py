@@ -148,6 +148,7 @@ class PlainHold:
     """The beginning of one plain response with a good status, or all of it."""
 
     __slots__ = (
+        "_begins",
         "_blank",
         "_encoding",
         "_held",
@@ -166,6 +167,8 @@ class PlainHold:
         self._held: list[bytes] = []
         self._size = 0
         self._blank = True
+        self._begins = b""
+        """The first bytes that are not blank, until they show what it is."""
         self.read_whole = False
         """True if the verdict is one on all of the body."""
         self._verdict = COMMIT if encoding and encoding not in READABLE and not shape.key else WAIT
@@ -195,7 +198,7 @@ class PlainHold:
         self._held.append(piece)
         self._size += len(piece)
         if self._blank:
-            self._begin()
+            self._begin(piece)
         if self._verdict is WAIT and self._size >= MOST_HELD:
             self._verdict = self._of_beginning()
         return self._verdict
@@ -207,14 +210,16 @@ class PlainHold:
             self.read_whole = True
         return self._verdict
 
-    def _begin(self) -> None:
+    def _begin(self, piece: bytes) -> None:
         """Look at the first bytes that are not blank: a stream must not be held."""
         if self._encoding:
             self._blank = not self._size
             if self._encoding not in READABLE and self._size:
                 self._verdict = COMMIT
             return
-        begin = _stripped(b"".join(self._held))
+        begin = self._begins = (
+            (self._begins + piece).lstrip(_BLANK).removeprefix(_BOM).lstrip(_BLANK)
+        )
         if not begin or _STREAM_BEGINS.fullmatch(begin) or _BOM.startswith(begin):
             return
         self._blank = False

@@ -129,7 +129,7 @@ class Hold:
         else:
             verdict = self._look_into_compressed(self._inflater, piece)
         if verdict is WAIT and self._bytes >= MOST_BYTES:
-            verdict = COMMIT
+            verdict = self._full()
         self._verdict = verdict
         return verdict
 
@@ -139,6 +139,13 @@ class Hold:
             self._verdict = self._of_whole()
         return self._verdict
 
+    def _full(self) -> Verdict:
+        """Verdict on more than is held: of comments alone there may be any number."""
+        if self._inflater is not None or self._seen or not self._splitter.between_events:
+            return COMMIT
+        self._held, self._bytes = [], 0
+        return WAIT
+
     def _of_whole(self) -> Verdict:
         if self._bytes and self._inflater is not None and not self._inflater.ends_whole():
             return fail(Failure.malformed, "a compressed stream that breaks off")
@@ -147,7 +154,12 @@ class Hold:
             return self._error(error or {}, "an error with a good status", Failure.refused)
         last = self._splitter.finish()
         verdict = self._look_at([last] if last is not None else [])
-        return _EMPTY if verdict is WAIT else verdict
+        return self._empty if verdict is WAIT else verdict
+
+    @property
+    def _empty(self) -> Verdict:
+        """Verdict on a stream that ends without content: where that is not known, it is whole."""
+        return COMMIT if self._dialect is Dialect.other else _EMPTY
 
     def _look_into(self, piece: bytes) -> Verdict:
         verdict = self._sniffed(piece) if self._sniffing else WAIT
@@ -198,7 +210,7 @@ class Hold:
             if seen.sight is Sight.garbage:
                 return fail(Failure.page, "an event that is none", True)
             if seen.sight is Sight.done:
-                return _EMPTY
+                return self._empty
             if seen.sight is not Sight.nothing or self._seen >= MOST_EVENTS:
                 return COMMIT
         return WAIT
@@ -215,13 +227,18 @@ class Ending:
         self._splitter: EventSplitter | None = EventSplitter(MOST_BYTES)
         self.complete = False
 
+    @property
+    def known(self) -> bool:
+        """False if an event was too long to be looked into, so that the end is not known."""
+        return self._splitter is not None
+
     def feed(self, piece: bytes) -> None:
         """A piece was forwarded."""
         if self._splitter is None:
             return
         try:
             events = self._splitter.feed(piece)
-        except EventTooLong:  # whoever sends such events: nothing more is known of this stream
+        except EventTooLong:
             self._splitter = None
             return
         for event in events:
@@ -245,7 +262,10 @@ def breaks_off(dialect: Dialect, boundary: Boundary) -> bool:
         if says_complete(dialect, event):
             return False
         others += look(dialect, event).sight in (Sight.content, Sight.nothing)
-    return others >= (1 if all_of_them else _MOST_EXTRAS + 1)
+    if others >= (1 if all_of_them else _MOST_EXTRAS + 1):
+        return True
+    begun = boundary.begun_line  # of an event that is longer than what is known, maybe
+    return bool(begun) and not begun.startswith(b":") and not begun.endswith((b"}", b"]"))
 
 
 MOST_REFUSAL = 64 << 10

@@ -60,6 +60,11 @@ class EventSplitter:
         """Bytes of an event that has not ended."""
         return self._size + self._rest_size
 
+    @property
+    def between_events(self) -> bool:
+        """True if nothing of an event has come since the last one, not even its name."""
+        return not (self._data or self._name or self._rest_size)
+
     def feed(self, piece: bytes) -> list[Event]:
         """Take a piece of the stream; the events that end within it."""
         if self._after_cr and piece:  # the CR before may have been half of a CR LF
@@ -157,6 +162,12 @@ class Boundary:
     def ends_with(self, line: bytes) -> bool:
         """True if this was the last line that is not blank."""
         return self._tail.rstrip(b"\r\n").endswith(line)
+
+    @property
+    def begun_line(self) -> bytes:
+        """The end of a line that has not ended; all that is known of it, if it is a long one."""
+        tail = self._tail
+        return tail[max(tail.rfind(b"\n"), tail.rfind(b"\r")) + 1 :]
 
     def last_event(self) -> Event | None:
         """Return the last event, unless it is a long one or comments follow it."""

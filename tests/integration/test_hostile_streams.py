@@ -10,6 +10,7 @@ from typing import cast
 
 import pytest
 
+from router.balancing.timeouts import LONGEST
 from router.forwarding.client_connection import ClientConnection
 from tests.testkit.clock import ManualClock
 from tests.testkit.data_plane import DataPlane
@@ -31,6 +32,7 @@ from tests.testkit.wait import wait_until_async as wait_until
 
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 LAST = b"0\r\n\r\n"
+STREAM = post(body=b'{"model": "gpt-4o", "messages": [], "stream": true}')
 KERNEL = 60 << 20
 """More than the kernel's buffers of four sockets on the loopback address hold."""
 
@@ -96,6 +98,25 @@ async def test_a_little_now_and_then_keeps_a_stream_alive_and_silence_ends_it(pi
 
 
 @loop_test
+async def test_comments_without_end_are_waited_for_no_longer_than_any_model() -> None:
+    time = ManualClock()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(SSE)
+        while True:
+            writer.write(chunk(b": %b\n\n" % (b"x" * 4000)))
+            await writer.drain()
+            await time.sleep(10.0)
+
+    async with ScriptedMirror(script) as mirror:
+        async with DataPlane([mirror.table()], wheel=time.wheel, clock=time) as plane:
+            answer = await time.run(plane.ask(STREAM))
+            assert not answer.complete
+            assert plane.finished[-1].seconds < LONGEST + 2.0
+
+
+@loop_test
 async def test_an_event_without_an_end_of_line_passes_in_bounded_memory() -> None:
     size, piece = 96 << 20, bytes(range(11, 75)) * 1024
     sent = hashlib.sha256()
@@ -131,7 +152,7 @@ ODD_EVENTS = {
     "a field without a colon": b"data\n\ndata\n\n",
     "characters of several bytes": "data: 模型 🙂\n\n".encode(),
     "no last word": b'data: {"a": 1}\n\n',
-    "half an event at the end": b'data: 1\n\ndata: {"a',
+    "no end of line at the end": b'data: 1\n\ndata: {"a": 1}',
     "bytes that are no text": b"data: \xff\xfe\x00\n\n",
 }
 

@@ -35,6 +35,8 @@ FIRST_FIRST = {"balance": {"policy": "priority"}}
 PLAIN = post(body=b'{"model": "gpt-4o", "messages": []}')
 STREAM = post(body=b'{"model": "gpt-4o", "messages": [], "stream": true}')
 DONE = b"data: [DONE]\n\n"
+EVENTS = b"Content-Type: text/event-stream\r\n"
+NO_MORE_EVENTS = b"HTTP/1.1 204 X\r\n%b\r\n" % EVENTS
 PACKED = gzip.compress(ANSWER)
 NOISE = random.Random(1).randbytes(50_000).hex().encode()
 ZIPPED = JSON + b"Content-Encoding: gzip\r\n"
@@ -210,8 +212,11 @@ async def test_an_answer_of_an_unusual_mirror_passes_as_it_is(good: bytes) -> No
         (post("/v1/responses/r1").replace(b"POST", b"DELETE"), b"HTTP/1.1 204 X\r\n\r\n"),
         (post("/v1/files/f1/content").replace(b"POST", b"GET"), says(b"\x00\x01", b"")),
         (post("/v1/chat/completions").replace(b"POST", b"HEAD"), b"HTTP/1.1 200 X\r\n\r\n"),
+        (post("/v1/chat/completions").replace(b"POST", b"HEAD"), SSE),
+        (post("/v1/threads/t1/runs").replace(b"POST", b"GET"), says(b"", EVENTS)),
+        (post("/v1/threads/t1/runs").replace(b"POST", b"GET"), NO_MORE_EVENTS),
     ],
-    ids=range(11),
+    ids=range(14),
 )
 async def test_what_need_not_look_like_an_answer_passes(request_: bytes, response: bytes) -> None:
     async with ScriptedMirror(answering(response)) as mirror, DataPlane([mirror.table()]) as plane:
@@ -254,9 +259,25 @@ async def test_a_stream_without_last_words_is_an_interruption_and_ejects_the_mir
 
 async def test_a_stream_with_a_length_and_no_last_words_does_not_look_whole() -> None:
     body = CONTENT * 5
-    lie = says(body, b"Content-Type: text/event-stream\r\n")
+    lie = says(body, EVENTS)
     async with ScriptedMirror(answering(lie)) as mirror, DataPlane([mirror.table()]) as plane:
         assert not (await plane.ask(STREAM)).complete
+
+
+async def test_a_stream_that_ends_properly_within_a_long_event_does_not_look_whole() -> None:
+    long = CONTENT.replace(b'"x"', b'"%b"' % (b"x" * 3000))
+    async with ScriptedMirror(answering(SSE + chunked(long, long, long[:-20]))) as mirror:
+        async with DataPlane([mirror.table()]) as plane:
+            assert not (await plane.ask(STREAM)).complete
+
+
+async def test_a_stream_without_framing_may_have_events_of_any_length() -> None:
+    image = CONTENT.replace(b'"x"', b'"%b"' % (b"x" * 300_000))
+    body = CONTENT + image + DONE
+    async with ScriptedMirror(closing(b"HTTP/1.1 200 X\r\n%b\r\n" % EVENTS + body)) as mirror:
+        async with DataPlane([mirror.table()]) as plane:
+            answer = await plane.ask(STREAM)
+            assert (answer.complete, answer.body) == (True, body)
 
 
 LAST = b'data: {"choices": [{"index": 0, "delta": {"content": "!"}, "finish_reason": "stop"}]}\n\n'

@@ -20,6 +20,7 @@ from router.upstream.dialect import (
     interruption,
     keepalive,
     look,
+    says_complete,
 )
 from router.wire.sse import Boundary, Event, EventSplitter
 
@@ -100,6 +101,20 @@ def test_done_is_an_end_in_every_dialect(dialect: Dialect) -> None:
 def test_what_is_no_object_is_garbage_where_objects_belong(data: bytes) -> None:
     assert look(Dialect.chat, Event(b"", data)).sight is Sight.garbage
     assert look(Dialect.other, Event(b"", data)).sight is Sight.content
+
+
+@pytest.mark.parametrize(
+    "event",
+    [Event(b"ping", b""), Event(b"heartbeat", b"{}"), Event(b"", b'{"type": "ping"}')],
+)
+def test_a_heartbeat_is_no_content_and_no_garbage(event: Event) -> None:
+    assert look(Dialect.chat, event).sight is Sight.nothing
+
+
+def test_half_a_character_is_read_as_clients_read_it() -> None:
+    said = b'{"choices": [{"delta": {"content": "\xe4\xb8"}, "finish_reason": "stop"}]}'
+    assert look(Dialect.chat, Event(b"", said)).sight is Sight.content
+    assert says_complete(Dialect.chat, Event(b"", said))
 
 
 JSON = st.recursive(

@@ -94,12 +94,27 @@ def test_what_is_held_is_bounded_in_events_and_bytes() -> None:
     hold = Hold(Dialect.chat)
     verdicts = [hold.feed(ROLE).decision for _ in range(MOST_EVENTS)]
     assert verdicts == [Decision.wait] * (MOST_EVENTS - 1) + [Decision.commit]
-    for filler in (b": keepalive\n\n", b"data: " + b"x" * 1000, b"x" * 997):
+    for filler in (b"event: x\n: keepalive\n", b"data: " + b"x" * 1000, b"x" * 997):
         hold, fed = Hold(Dialect.chat), 0
         while hold.feed(filler).decision is Decision.wait:
             fed += len(filler)
         assert hold.verdict.decision is Decision.commit
         assert fed <= MOST_BYTES
+
+
+def test_any_number_of_comments_is_no_content_and_takes_no_memory() -> None:
+    hold = Hold(Dialect.chat)
+    for _ in range(3 * MOST_BYTES // 1000):
+        assert hold.feed(b": %b\n\n" % (b"x" * 1000)).decision is Decision.wait
+    assert hold.feed(TEXT).decision is Decision.commit
+    held = b"".join(hold.take())
+    assert held.endswith(TEXT)
+    assert len(held) < MOST_BYTES
+
+
+def test_a_stream_of_an_unknown_dialect_may_be_empty() -> None:
+    for body in (b"", b": nothing\n\n", DONE):
+        assert _run([body], Dialect.other).decision is Decision.commit
 
 
 @pytest.mark.parametrize(
@@ -161,10 +176,11 @@ def test_a_stream_of_endless_events_is_not_called_complete() -> None:
     ending = Ending(Dialect.chat)
     ending.feed(b"x" * (MOST_BYTES + 1))
     ending.feed(b"\n\n" + DONE)
-    assert not ending.complete
+    assert (ending.complete, ending.known) == (False, False)
 
 
 FULL = b'data: {"choices": [{"delta": {"content": "%b"}}]}\n\n' % (b"x" * 250)
+LONG = FULL.replace(b"x" * 250, b"x" * 1500)
 WORDS = TEXT * 5
 USED = b'data: {"choices": [], "usage": {"total_tokens": 9}}\n\n'
 LAST_WORDS = b'data: {"choices": [{"delta": {"content": "!"}, "finish_reason": "stop"}]}\n\n'
@@ -202,6 +218,10 @@ BLOCK = _event("content_block_delta", delta={"text": "x"})
         (Dialect.chat, FULL * 40 + STOP + USED + b"data: " + b"x" * 9000 + b"\n\n", False),
         (Dialect.chat, FULL * 40 + STOP + b"data: {}\n\n" * 2, False),
         (Dialect.chat, b"data: " + b"x" * 9000 + b"\n\n", False),
+        (Dialect.chat, TEXT + b'data: {"choices": [{"delta": {"content": "' + b"x" * 9000, True),
+        (Dialect.chat, LONG * 2 + LONG[:-20], True),
+        (Dialect.chat, LONG + b'data: {"x": "%b"}' % (b"x" * 9000), False),
+        (Dialect.chat, LONG + STOP + b": bye", False),
         (Dialect.chat, b"", False),
         (Dialect.completions, LEGACY * 5, True),
         (Dialect.completions, LEGACY * 5 + LEGACY_END, False),
