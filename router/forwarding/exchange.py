@@ -431,7 +431,7 @@ class Exchange:
         elif not deadlines.extend(
             attempts.answered_at, heard_at, attempts.usual_seconds, has_head=has_head
         ):
-            failure = Failure.content_timeout if has_head else Failure.timeout
+            failure = response.failure_when_late if response is not None else Failure.timeout
             self.unanswered(failure, "it did not answer in time")
 
     def _look(self) -> None:

@@ -22,7 +22,7 @@ from router.forwarding.abandoned import Detached
 from router.forwarding.attempts import Attempts
 from router.forwarding.interfaces import ResponseOwner
 from router.forwarding.local_response import added_fields
-from router.forwarding.response_inspection import OVERLOADED_STATUS, Inspection, hold_of, outcome_of
+from router.forwarding.response_inspection import Inspection, hold_of, outcome_of
 from router.forwarding.response_writer import ResponseWriter
 from router.forwarding.tunnel import Tunnel
 from router.forwarding.websocket_session import KeyFilter, Session
@@ -120,6 +120,13 @@ class Response:
     def heard_at(self) -> float:
         """When the mirror last sent anything of it, in seconds of the wheel's clock; 0: never."""
         return self._heard_at
+
+    @property
+    def failure_when_late(self) -> Failure:
+        """Meaning of a limit on its silence that has passed."""
+        if self._inspection is not None:
+            return self._inspection.failure_when_late
+        return Failure.content_timeout if self.has_head else Failure.timeout
 
     @property
     def commit(self) -> Commit:
@@ -226,6 +233,7 @@ class Response:
 
     def informational(self, head: ResponseHead) -> None:
         """An interim response; one with the mirror's key in it is left out."""
+        self._heard_at = self._wheel.now
         if self._forms is None or not self._forms.are_in(head.text()):
             self._relay.informational(head)
 
@@ -272,7 +280,7 @@ class Response:
             if self._scan.refused:
                 self._withhold()
                 return
-            if not passing and not ended and self.status != OVERLOADED_STATUS:
+            if not passing and not ended:
                 return  # all is held back
             parts = passing
         if self._head is not None:

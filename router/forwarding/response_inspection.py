@@ -29,6 +29,10 @@ from router.wire.response import ResponseHead
 _DRIPS = "its answer comes too slowly to be of use"
 _ERROR_WITHIN = 2.0
 """Seconds for the body of an error that came at once."""
+_OVERLOADED_WITHIN = 0.5
+"""Seconds for the body of a 503, which may say that it does not have the model."""
+_REFUSAL_WITHIN = 10.0
+"""Seconds for the body of another error: nobody thinks about that."""
 _NOT_SHOWN = {
     Failure.challenge: "a challenge page of what stands in front of it",
     Failure.key_refused: "it refuses the key that it is given here",
@@ -45,8 +49,7 @@ _REFUSES = "it refuses such requests"
 _LIMITED = "it limits how much may be asked"
 _OPEN = (Failure.limited, Failure.no_endpoint)
 """Failures that only the body of an error can tell from others."""
-OVERLOADED_STATUS = 503
-"""The status of a mirror that is overloaded, and left without waiting for the whole body."""
+_OVERLOADED_STATUS = 503
 
 
 def hold_of(
@@ -75,7 +78,6 @@ class Inspection:
         "_head",
         "_hold",
         "_looked_at",
-        "_overloaded",
         "_pace",
         "_wheel",
         "read_whole",
@@ -97,14 +99,24 @@ class Inspection:
         self._pace: Pace | None = None
         """Of what is held."""
         self._looked_at = 0.0
-        self._overloaded = False
-        """True if a 503 was handled as one."""
         self.read_whole = True
         """True if the body has been read to its end, when it may pass."""
 
     def take(self) -> list[bytes]:
         """Return and forget what is held."""
         return self._hold.take() if self._hold is not None else []
+
+    @property
+    def failure_when_late(self) -> Failure:
+        """Meaning of a body that does not come: of an error, its status must do."""
+        status, callers_key = self._head.status, not self._exchange.request.uses_mirror_key
+        if status < 400:
+            return Failure.content_timeout
+        if callers_key and status == 429:
+            return Failure.key_limited
+        return (
+            failure_of(self._head, callers_key) or self._refusal_of(None) or Failure.content_timeout
+        )
 
     def judge_head(self) -> bool:
         """Judge an error, or what is no stream for a client that has the head of one. False if the
@@ -117,11 +129,17 @@ class Inspection:
             may_quote = head.status >= 400 and not callers_key
             if another or may_quote or (told and (head.status >= 400 or head.encoding)):
                 self._hold = Refusal()
+                if head.status >= 400:
+                    exchange.deadlines.wait(_REFUSAL_WITHIN)
         elif failure in _NOT_SHOWN:
             exchange.unanswered(failure, _NOT_SHOWN[failure], head)
             return False
-        elif failure in _OPEN or (failure is Failure.overloaded and head.is_json):
+        elif failure in _OPEN:
             self._hold = Refusal()
+            exchange.deadlines.wait(_REFUSAL_WITHIN)
+        elif failure is Failure.overloaded and head.is_json:
+            self._hold = Refusal()
+            exchange.deadlines.wait(_OVERLOADED_WITHIN)
         elif self._may_be_refusal(failure):
             self._hold = Refusal(failure)
             exchange.deadlines.wait(_ERROR_WITHIN)
@@ -190,7 +208,7 @@ class Inspection:
             refusal.feed(part)
         if ended:
             refusal.ended()
-        if not refusal.complete and (head.status != OVERLOADED_STATUS or self._overloaded):
+        if not refusal.complete:
             self._wait(refusal)
             return None
         body = refusal.body(head.encoding)
@@ -208,12 +226,9 @@ class Inspection:
         failure = self._refusal_of(said)
         if failure is not None and ended and exchange.leaves(failure, _REFUSES, head, aside=True):
             return None
-        if head.status == OVERLOADED_STATUS and failure is None and not self._overloaded:
-            self._overloaded = True
-            if exchange.leaves(Failure.overloaded, _OVERLOADED, head):
-                return None
-            if not refusal.complete and (exchange.told or not callers_key):
-                return None
+        overloaded = head.status == _OVERLOADED_STATUS and failure is None
+        if overloaded and exchange.leaves(Failure.overloaded, _OVERLOADED, head):
+            return None
         if exchange.told:
             self._end_stream(error)
             return None

@@ -98,6 +98,28 @@ async def test_a_little_now_and_then_keeps_a_stream_alive_and_silence_ends_it(pi
 
 
 @loop_test
+async def test_a_mirror_that_says_that_it_processes_is_waited_for() -> None:
+    time = ManualClock()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        for _ in range(14):
+            writer.write(b"HTTP/1.1 102 Processing\r\n\r\n")
+            await writer.drain()
+            await time.sleep(10.0)
+        writer.write(OK)
+
+    async with ScriptedMirror(script) as mirror, ScriptedMirror(answering(OK), "b") as other:
+        tables = [mirror.table(priority=0), other.table(priority=1)]
+        settings = {"balance": {"policy": "priority"}}
+        async with DataPlane(tables, settings, wheel=time.wheel, clock=time) as plane:
+            asked = post(body=b'{"model": "gpt-4o", "stream": true}').replace(b"1.1", b"1.0", 1)
+            answer = await time.run(plane.ask(asked))
+            assert (answer.status, answer["x-mirrorgate-mirror"]) == (200, "a")
+            assert other.connections == 0
+
+
+@loop_test
 async def test_comments_without_end_are_waited_for_no_longer_than_any_model() -> None:
     time = ManualClock()
 

@@ -412,16 +412,48 @@ async def test_who_is_lent_keys_gets_the_first_refusal_when_all_say_so(key: str)
         assert (plane.in_flight, violations(plane)) == (0, [])
 
 
-async def test_an_overloaded_mirror_that_says_more_later_is_left_at_once() -> None:
-    async def slowly(reader, writer) -> None:
-        await read_request(reader)
-        writer.write(OVERLOADED)
-        await asyncio.Event().wait()
+def late(answer: bytes, time: ManualClock, seconds: float) -> Script:
+    """The head of an answer, and its body so much later."""
 
-    async with mirrors({"a": slowly, "b": OK}) as (plane, _):
-        answer = await plane.ask(chat())
-        assert answer["x-mirrorgate-mirror"] == "b"
-        assert plane.suspected == ["a"]
+    async def script(reader, writer) -> None:
+        head, blank, body = answer.partition(b"\r\n\r\n")
+        while True:
+            await read_request(reader)
+            writer.write(head + blank)
+            await writer.drain()
+            await time.sleep(seconds)
+            writer.write(body)
+
+    return script
 
 
-OVERLOADED = b"HTTP/1.1 503 X\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+async def test_a_503_whose_body_comes_behind_its_head_is_read_to_its_end() -> None:
+    time = ManualClock()
+    async with mirrors({"a": late(ONE_API, time, 0.2), "b": OK}, time) as (plane, _):
+        for _ in range(6):
+            answer = await time.run(plane.ask(chat()))
+            assert answer["x-mirrorgate-mirror"] == "b"
+        assert plane.suspected == []
+        assert plane.finished[-1].failed_attempts == 0, "the model was learnt"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "within", "suspected"),
+    [
+        (saying(503), 2.0, ["a"]),
+        (NO_KEY, 11.0, []),
+        (NO_PATH, 11.0, []),
+        (LIMITED, 11.0, []),
+        (saying(400), 11.0, ["a"]),
+    ],
+)
+async def test_a_refusal_whose_body_never_comes_is_soon_left(
+    refusal: bytes, within: float, suspected: list[str]
+) -> None:
+    time = ManualClock()
+    async with mirrors({"a": late(refusal, time, 1000.0), "b": OK}, time) as (plane, _):
+        answer = await time.run(plane.ask(chat()))
+        assert (answer.status, answer["x-mirrorgate-mirror"]) == (200, "b")
+        assert plane.finished[-1].seconds < within
+        assert plane.suspected == suspected
+        assert (await time.run(plane.ask(chat("sk-y")))).status == 200
