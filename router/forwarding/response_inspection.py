@@ -44,12 +44,10 @@ _SAYS = {
     Failure.gateway: "something in front of it gave up",
     Failure.overloaded: "it is overloaded",
 }
-_OVERLOADED = f"{_SAYS[Failure.overloaded]} (503)"
 _REFUSES = "it refuses such requests"
 _LIMITED = "it limits how much may be asked"
 _OPEN = (Failure.limited, Failure.no_endpoint)
 """Failures that only the body of an error can tell from others."""
-_OVERLOADED_STATUS = 503
 
 
 def hold_of(
@@ -125,7 +123,7 @@ class Inspection:
         callers_key, told = not exchange.request.uses_mirror_key, exchange.told
         failure = failure_of(head, callers_key) if head.status >= 400 else None
         if failure is None:
-            another = head.status in LOOKED_INTO and exchange.body.collected
+            another = head.status in LOOKED_INTO
             may_quote = head.status >= 400 and not callers_key
             if another or may_quote or (told and (head.status >= 400 or head.encoding)):
                 self._hold = Refusal()
@@ -226,8 +224,9 @@ class Inspection:
         failure = self._refusal_of(said)
         if failure is not None and ended and exchange.leaves(failure, _REFUSES, head, aside=True):
             return None
-        overloaded = head.status == _OVERLOADED_STATUS and failure is None
-        if overloaded and exchange.leaves(Failure.overloaded, _OVERLOADED, head):
+        overloaded = failure is None and failure_of(head, own_key) is Failure.overloaded
+        says = f"{_SAYS[Failure.overloaded]} ({head.status})"
+        if overloaded and exchange.leaves(Failure.overloaded, says, head):
             return None
         if exchange.told:
             self._end_stream(error)

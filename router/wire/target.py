@@ -27,8 +27,12 @@ ROOTS = frozenset(
 `dashboard` has the billing pages, which apps ask with and without /v1."""
 
 
-_NAMES = {root: root.decode() for root in ROOTS}
-_ROOT = re.compile(rb"/v1/([^/?]*)")
+_NAMES = {root: root.decode() for root in ROOTS} | {
+    b"messages": "messages",
+    b"messages/batches": "batches",
+}
+"""Names of endpoints: also of Anthropic's, which mirrors serve under the same address."""
+_ROOT = re.compile(rb"/v1/(messages/batches|[^/?]*)")
 
 
 class BadTarget(ValueError):

@@ -140,6 +140,26 @@ async def test_so_it_is_at_other_endpoints(path: str) -> None:
         assert ejected(plane)
 
 
+MESSAGE = b'{"id": "m", "type": "message", "content": [{"type": "text", "text": "x"}]}'
+OVERLOADED = b'{"type": "error", "error": {"type": "overloaded_error", "message": "m"}}'
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        says(OVERLOADED, status=529),
+        says(OVERLOADED, status=500),
+        says(OVERLOADED),
+        says(b"event: error\ndata: %b\n\n" % OVERLOADED, b"Content-Type: text/event-stream\r\n"),
+    ],
+    ids=["529", "500", "200", "in a stream"],
+)
+async def test_messages_of_anthropics_api_are_asked_for_elsewhere_too(lie: bytes) -> None:
+    async with three(answering(lie), answering(says(MESSAGE))) as plane:
+        answer = await plane.ask(post("/v1/messages", PLAIN.partition(b"\r\n\r\n")[2]))
+        assert (answer.status, answer.body) == (200, MESSAGE)
+
+
 async def test_an_image_is_never_asked_for_twice() -> None:
     async with ScriptedMirror(answering(says(b"{}"))) as a, ScriptedMirror(answering(OK), "b") as b:
         tables = [a.table(priority=0), b.table(priority=1)]

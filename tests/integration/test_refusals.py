@@ -270,6 +270,20 @@ async def test_a_bad_key_takes_no_mirror_from_others_where_all_refuse_it() -> No
         assert (answer.status, answer["x-mirrorgate-mirror"]) == (200, "a")
 
 
+UPLOAD = (
+    b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer sk-x\r\n"
+    b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 9\r\n\r\n--b--\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("refusal", [NO_KEY, NO_PATH])
+async def test_an_upload_that_cannot_be_repeated_is_refused_once(refusal: bytes) -> None:
+    async with mirrors({"a": refusal, "b": OK}) as (plane, seen):
+        told = [(await plane.ask(UPLOAD)).status for _ in range(4)]
+        assert told[1:] == [200] * 3
+        assert counts(seen) == [1, 3]
+
+
 async def test_a_missing_model_keeps_only_that_model_away() -> None:
     async def by_model(reader, writer) -> None:
         while True:
