@@ -145,6 +145,12 @@ def might_leave(
     return why in ALLOWED and budget.left(now) >= 1.0
 
 
+def has_another_chance(tries: Tries, rules: RetryConfig) -> bool:
+    """True unless the next attempt is the last one if its mirror may have done what is asked."""
+    again = tries.repeat is Repeat.freely or not tries.ambiguous
+    return again and tries.attempts + 1 < rules.attempts
+
+
 def _done(failure: Failure, commit: Commit, should_retry: bool | None) -> Done:
     """Return the work that the mirror may have done: more than the failure usually means, if more
     was sent."""

@@ -21,7 +21,16 @@ from router.balancing.failure import (
 )
 from router.balancing.pool import Attempt
 from router.balancing.rate_limit import LENT, should_retry, wait_of
-from router.balancing.retry import ALLOWED, Commit, Repeat, Tries, Why, decide, might_leave
+from router.balancing.retry import (
+    ALLOWED,
+    Commit,
+    Repeat,
+    Tries,
+    Why,
+    decide,
+    has_another_chance,
+    might_leave,
+)
 from router.balancing.timeouts import OVERDUE, leave_early
 from router.forwarding.context import WorkerContext
 from router.forwarding.eligibility import Eligibility
@@ -238,6 +247,8 @@ class Attempts:
         context, policy = self._context, self._policy
         self._ready = ready
         self._repeatable = repeatable = replayable and policy.repeat is not _NEVER
+        if repeatable and self._tries is not None:
+            repeatable = has_another_chance(self._tries, context.router.retry)
         while True:
             attempt = context.pool.choose(
                 self.accepts, policy.baseline, now, repeatable=repeatable, again=again

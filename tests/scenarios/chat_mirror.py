@@ -121,6 +121,11 @@ async def reset_once(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
     """A reset before a byte of the first response."""
     if len(mirror.asked_at) > 1:
         return await well(mirror, writer)
+    return await reset_always(mirror, writer)
+
+
+async def reset_always(mirror: ChatMirror, writer: asyncio.StreamWriter) -> bool:
+    """A reset before a byte of any response."""
     reset(writer.transport)
     return False
 

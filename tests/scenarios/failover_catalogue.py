@@ -44,6 +44,7 @@ _BODY = {
     "stream_options": {"include_usage": True},
     "messages": [{"role": "user", "content": "sixty words, please"}],
 }
+REQUEST = post(body=json.dumps(_BODY).encode())
 REQUESTS, INTERVAL = 20, 4.0
 """Of the sequence over an outage: how many, and seconds between two."""
 OUTAGE = "S15"
@@ -153,7 +154,7 @@ async def play(case: Case, *, alone: bool = False, tries: int = SDK_TRIES, **rou
             await stack.enter_async_context(ChatMirror(time, name, fault))
             for name, fault in zip("ab", faults, strict=False)
         ]
-        plane = await stack.enter_async_context(_plane(time, mirrors, **router))
+        plane = await stack.enter_async_context(plane_before(time, mirrors, **router))
         began = time.now
         answer, requests = await time.run(_as_an_sdk(plane, time, case.mirrors_key, tries))
         assert plane.in_flight == 0
@@ -174,7 +175,7 @@ async def play(case: Case, *, alone: bool = False, tries: int = SDK_TRIES, **rou
         return replace(seen, alive=outcome_of(after) == "whole" and time.now - began <= 10.0)
 
 
-def _plane(time: ManualClock, mirrors: Sequence[ChatMirror], **router: Any) -> DataPlane:
+def plane_before(time: ManualClock, mirrors: Sequence[ChatMirror], **router: Any) -> DataPlane:
     """A plane that asks the first mirror first."""
     tables = [m.table(priority=at, api_key="sk-mirror") for at, m in enumerate(mirrors)]
     control = PretendControl(time, [mirror.name for mirror in mirrors])
@@ -198,7 +199,7 @@ async def _as_an_sdk(
     plane: DataPlane, time: ManualClock, no_key: bool, tries: int = SDK_TRIES
 ) -> tuple[Response, int]:
     """Asks, and repeats what OpenAI's SDKs repeat."""
-    request = post(body=json.dumps(_BODY).encode())
+    request = REQUEST
     if no_key:
         request = request.replace(b"Authorization: Bearer sk-x\r\n", b"")
         request = request.replace(b"Host: test", b"Host: localhost")  # as such callers must
@@ -250,7 +251,7 @@ async def outage(mirrors_key: bool = False, tries: int = SDK_TRIES) -> Outage:
     async with (
         ChatMirror(time, "a", words.outage) as bad,
         ChatMirror(time, "b", words.well) as good,
-        _plane(time, [bad, good]) as plane,
+        plane_before(time, [bad, good]) as plane,
     ):
         began, outcomes, longest, recovered = time.now, [], 0.0, 0.0
         for number in range(REQUESTS):

@@ -20,6 +20,7 @@ from router.balancing.retry import (
     Why,
     advice,
     decide,
+    has_another_chance,
     repeat_of,
 )
 
@@ -134,6 +135,24 @@ def test_what_may_have_been_done_is_repeated_once_in_a_request() -> None:
     got = [decide(f, Commit.C2, tries, rules, budget, 1.0, replayable=True) for f in fail]
     assert got == [Why.ambiguous, Why.paid, Why.again, Why.paid]
     assert tries.ambiguous == 1
+
+
+@pytest.mark.parametrize(
+    ("repeat", "attempts", "ambiguous", "expected"),
+    [
+        (ONCE, 0, 0, True),
+        (ONCE, 1, 0, True),
+        (ONCE, 1, 1, False),
+        (ONCE, 2, 0, False),
+        (FREELY, 1, 1, True),
+        (FREELY, 2, 0, False),
+    ],
+)
+def test_a_request_knows_when_its_next_attempt_may_be_its_last(
+    repeat: Repeat, attempts: int, ambiguous: int, expected: bool
+) -> None:
+    tries = Tries(repeat, 0.0, attempts=attempts, ambiguous=ambiguous)
+    assert has_another_chance(tries, RULES) is expected
 
 
 def test_the_operator_may_forbid_to_repeat_what_may_have_been_done() -> None:
