@@ -86,9 +86,11 @@ class MirrorConfig:
         "prefixes that this mirror serves; empty: all of router.forward",
         check=validators.each(validators.path_prefix),
     )
-    models: tuple[str, ...] = setting((), "models that it serves; empty: any")
+    models: tuple[str, ...] = setting(
+        (), "models that it serves, beside those of model_map; empty: any"
+    )
     model_map: dict[str, str] = setting(
-        {}, 'other names for models here, e.g. { "gpt-4" = "gpt-4-0613" }', later=True
+        {}, 'its own names of models, by the clients\' ones, e.g. { "gpt-4" = "gpt-4-0613" }'
     )
     max_connections: int = setting(
         0,

@@ -353,6 +353,10 @@ class Attempts:
         named = context.router.expose_mirror
         return all_failed(self.failed, named) if self.failed else eligible.no_mirror()
 
+    def unknown_model(self, failure: Failure) -> Problem | None:
+        """The error when a mirror says that it does not have the model, and none is known to."""
+        return self._eligible.unknown_model() if failure is Failure.no_model else None
+
     # Outcome of the current attempt
 
     def sent(self, now: float) -> None:

@@ -146,7 +146,7 @@ class WorkerContext:
         )
         self.limits.configure(config.limits)
         self.line.configure(config.router.queue)
-        models = frozenset(model for mirror in config.mirrors for model in mirror.models)
+        models = frozenset().union(*((*m.models, *m.model_map) for m in config.mirrors))
         self.stats.models = models
         endpoints, most_read = config.keys.endpoints, config.router.replay_body
         self.metering.configure(config.prices, endpoints, models, most_read)

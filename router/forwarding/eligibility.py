@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from router.admission.credentials import Caller
+from router.admission.key_index import IssuedKey
 from router.balancing.failure import Failure
 from router.balancing.refusals import OfRequest
 from router.forwarding.context import WorkerContext
-from router.forwarding.local_response import OUTAGE, UNSERVED, no_key_fits
+from router.forwarding.local_response import OUTAGE, UNSERVED, no_key_fits, unknown_model
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy, model_of
+from router.metering.metered_request import ANONYMOUS
 from router.upstream.request_body import RequestBody
 from router.upstream.upstream import Upstream
 from router.wire.error_response import Problem
@@ -62,7 +64,7 @@ class Eligibility:
         if known is None:
             known = self._takes(upstream) and upstream.serves(self._request.target)
             self._request.suits[upstream] = known
-        picky = upstream.mirror.models or upstream.lacks
+        picky = upstream.only or upstream.lacks
         return known and (not picky or self._has_model(upstream))
 
     def _takes(self, upstream: Upstream) -> bool:
@@ -75,12 +77,12 @@ class Eligibility:
     def _has_model(self, upstream: Upstream) -> bool:
         """True if the mirror has the model; the body is read only for mirrors with a list."""
         if self._model is None and self._body.collected:
-            self._model = model_of(self._body.peek())
-        if not self._model or not upstream.mirror.models:
+            self._model = self._request.model or model_of(self._body.peek())
+        if not self._model or not upstream.only:
             # What a mirror lists for its own key says nothing of callers' keys.
             own = self._request.caller is _OWN
             return own or self._model not in upstream.lacks
-        return self._model in upstream.mirror.models
+        return self._model in upstream.only
 
     # Refusals
 
@@ -135,6 +137,22 @@ class Eligibility:
 
     # Errors
 
+    def unknown_model(self) -> Problem | None:
+        """The error in place of a mirror's own that it does not have the model, if none is known to
+        have it and the key is a mirror's."""
+        model, models = self._policy.model, self._context.upstreams.models
+        if self._request.caller is _OWN or not models or model in models:
+            return None
+        return unknown_model(model, self._nearest(model))
+
+    def _nearest(self, model: str) -> list[str]:
+        """Names like this one of models that the key may use."""
+        context, request = self._context, self._request
+        key: IssuedKey | None = ANONYMOUS
+        if request.caller is _ISSUED:
+            key = request.issued(context.keys, context.wall())
+        return context.upstreams.models.nearest(model, key) if key is not None else []
+
     def no_mirror(self) -> Problem:
         """The error when no mirror fits the request; 401 only where another key would help."""
         context = self._context
@@ -142,8 +160,7 @@ class Eligibility:
         if not enabled or any(map(self._is_made_for, enabled)):
             return OUTAGE
         if self._model:
-            message = f"No mirror here serves the model {self._model!r}. GET /v1/models lists them."
-            return Problem(404, "model_not_found", message)
+            return unknown_model(self._model, self._nearest(self._model))
         takers = [upstream for upstream in context.upstreams if self._takes(upstream)]
         if takers:
             served = any(upstream.serves(self._request.target) for upstream in takers)

@@ -25,9 +25,17 @@ from router.forwarding.attempts import Attempts
 from router.forwarding.context import WorkerContext
 from router.forwarding.deadlines import Deadlines
 from router.forwarding.interfaces import ClientSide
-from router.forwarding.local_response import FULL, comment, local_answer, stream_begins, too_slow
+from router.forwarding.local_response import (
+    FULL,
+    comment,
+    local_answer,
+    models_answer,
+    preflight_answer,
+    stream_begins,
+    too_slow,
+)
 from router.forwarding.request_context import RequestContext
-from router.forwarding.request_policy import RequestPolicy
+from router.forwarding.request_policy import RequestPolicy, silence_of
 from router.forwarding.response import Response
 from router.forwarding.response_inspection import outcome_of
 from router.forwarding.stats import Finished
@@ -35,14 +43,14 @@ from router.metering.metered_request import MeteredRequest
 from router.metering.websocket_meter import WebSocketMeter
 from router.upstream.connection import UpstreamConnection
 from router.upstream.dialect import Dialect, interruption
+from router.upstream.model_names import renamed_query
 from router.upstream.path_stats import LONG
 from router.upstream.request_body import EARLY, RequestBody
 from router.upstream.request_writer import render_head
 from router.upstream.upstream import Upstream
-from router.wire import cors
 from router.wire.chunked import chunk
 from router.wire.closing import close, reset
-from router.wire.error_response import CONTINUE, Problem, render
+from router.wire.error_response import CONTINUE, Problem
 from router.wire.faults import guarded, report_fault
 from router.wire.request import RequestHead
 from router.wire.response import ResponseHead
@@ -63,7 +71,6 @@ class Exchange:
         "_finished",
         "_place",
         "_response",
-        "_waits",
         "admitted",
         "body",
         "client",
@@ -78,6 +85,7 @@ class Exchange:
         "id",
         "metered",
         "policy",
+        "queued",
         "request",
         "told",
     )
@@ -112,8 +120,8 @@ class Exchange:
         self._attempts: Attempts | None = None
         self._response: Response | None = None
         self._place = UNCOUNTED
-        self._waits = False
-        """True if it is in the queue, because every mirror is full."""
+        self.queued = 0
+        """Its place in the queue when it came there, because every mirror was full."""
         self._finished = False
 
     def __repr__(self) -> str:
@@ -152,10 +160,7 @@ class Exchange:
         """Admit or answer it; True if all is there for an attempt."""
         context, head, body = self.context, self.head, self.body
         if head.method == b"OPTIONS":
-            fields = cors.preflight_fields(head.look, context.router.cors_origins)
-            ending = [] if self.may_keep_alive else [(b"connection", b"close")]
-            context.write_batch.write(self.client.transport, render(204, [*fields, *ending], None))
-            self._finish("success", self.may_keep_alive, 204)
+            self._tell(preflight_answer(context, head, self.may_keep_alive), 204)
             return False
         problem = refusal(context, head.length, self.request)
         if problem is not None:
@@ -261,7 +266,7 @@ class Exchange:
             self.deadlines.wait(NEVER)  # opening has limits of its own; the last one's are over
         problem = attempts.start(now)
         if problem is FULL and self.context.line.join(self, self.request.client.key):
-            self._waits = True
+            self.queued = len(self.context.line)
             self.deadlines.look_later(awaits_response=False)
         elif problem is not None:
             self._give_up(problem)
@@ -276,12 +281,12 @@ class Exchange:
                 self._refuse(found)
                 return None
             self.metered, self.dialogue = found
+            if request.endpoint == "models" and self._tell(
+                models_answer(context, head, request, self.id, self.may_keep_alive)
+            ):
+                return None
         self.policy, self.dialect = policy, policy.dialect
-        silence = NEVER
-        if policy.stream and policy.dialect is not _OTHER and not head.http10:
-            stream = context.router.stream
-            silence = stream.keepalive if stream.keepalive_style != "off" else NEVER
-        self.deadlines.follow(policy.patience, silence)
+        self.deadlines.follow(policy.patience, silence_of(policy, head, context.router.stream))
         self._attempts = Attempts(
             context, request, body, policy, now, self._send, self.unanswered, self.abort
         )
@@ -295,14 +300,12 @@ class Exchange:
         problem = attempts.start(self.context.clock())
         if problem is FULL:
             return False
-        self._waits = False
         if problem is not None:
             self._give_up(problem)
         return True
 
     def waited_too_long(self) -> None:
         """No mirror had room in time."""
-        self._waits = False
         self._give_up(FULL)
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
@@ -311,13 +314,16 @@ class Exchange:
         self._response = response = Response(self, attempts, upstream, connection, opened_in)
         connection.take(response, to_head=self.head.method == b"HEAD")
         self.client.resume_client()  # before writing, which may pause it again
-        metered, size, parts = self.metered, body.known_size, body.to_send()
-        if metered is not None and metered.body is not None:
-            size, parts = len(metered.body), [metered.body]
+        target, names, metered = request.target, upstream.renames, self.metered
+        if names and request.model:
+            target = renamed_query(target, names)
+        elif names and request.shape[3]:
+            body.rename_models(self.head.look[b"content-type"], names)
+        size, parts = body.outgoing(metered.body if metered is not None else None, names)
         plain = self.deadlines.comments or request.caller is not _OWN
         fields = request.fields_for(upstream, plain)
         prefix, host = upstream.base_path, connection.authority
-        head = render_head(self.head, request.target, prefix, host, fields, size)
+        head = render_head(self.head, target, prefix, host, fields, size, chunked=body.chunked)
         connection.ask(b"".join((head, *parts)))
         if body.complete:
             self._await_response()
@@ -366,6 +372,10 @@ class Exchange:
                 attempts.keep(partial(self._pass_on, response))
             self._leave_mirror()
             self._attempt(self.context.clock())
+            return True
+        unknown = attempts.unknown_model(failure)
+        if unknown is not None:
+            self.withhold(unknown)
             return True
         first = attempts.take_kept() if aside else None
         if first is None:
@@ -420,7 +430,7 @@ class Exchange:
             reset(self.client.transport)
         elif response is not None and response.committed:
             response.interrupt(None if deadlines.caller_gave_up else Failure.stalled)
-        elif self._waits:
+        elif self.queued and self in self.context.line:
             self._give_up(FULL)
         elif attempts is None or not attempts.mirror:
             self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
@@ -449,13 +459,13 @@ class Exchange:
             self.unanswered(Failure.slow, "it takes suspiciously long")
         else:
             if deadlines.comment_due:
-                context, transport = self.context, self.client.transport
+                words = chunk(comment(self.context, self.dialect))
                 if not self.told:  # another mirror can still give the content
                     self.told = True
-                    context.write_batch.write(transport, stream_begins(context, self.head, self.id))
+                    words = stream_begins(self.context, self.head, self.id) + words
                     if response is not None:
                         response.begun()
-                context.write_batch.write(transport, chunk(comment(context, self.dialect)))
+                self.context.write_batch.write(self.client.transport, words)
                 deadlines.commented()
             deadlines.look_later(awaits_response=response is not None)
 
@@ -478,6 +488,17 @@ class Exchange:
 
     # Ends
 
+    def _tell(
+        self, answer: bytes | Problem | None, status: int = 200, outcome: str = "success"
+    ) -> bool:
+        """Give an answer that was made here; False if there is none."""
+        if isinstance(answer, Problem):
+            self._refuse(answer)
+        elif answer is not None:
+            self.context.write_batch.write(self.client.transport, answer)
+            self._finish(outcome, self.may_keep_alive, status)
+        return answer is not None
+
     @property
     def may_keep_alive(self) -> bool:
         """True if the client's connection can carry another request."""
@@ -495,8 +516,7 @@ class Exchange:
             self.end_stream(message, outcome)
             return
         out = local_answer(self.context, self.head, self.id, problem, self.may_keep_alive)
-        self.context.write_batch.write(self.client.transport, out)
-        self._finish(outcome, self.may_keep_alive, problem.status)
+        self._tell(out, problem.status, outcome)
 
     def end_stream(self, words: bytes, outcome: str) -> None:
         """End a stream that has begun but has no content; it must not look whole."""
@@ -540,10 +560,8 @@ class Exchange:
             self.id, self._began, seconds, alike, attempts, method, target
         )
         if context.access is not None:
-            address = self.request.client.address
-            end = Finished(
-                self.id, address, method, target, *alike, failed, seconds, received, sent
-            )
+            address, sizes = self.request.client.address, (received, sent)
+            end = Finished(self.id, address, method, target, *alike, failed, seconds, *sizes)
             context.access(end)
 
     def _settle(self, outcome: str) -> None:
@@ -572,7 +590,7 @@ class Exchange:
         held of the mirror."""
         context = self.context
         try:
-            if self._waits:
+            if self.queued:
                 context.line.leave(self)
             self.body.keep_for_good(self)
             context.exchanges.discard(self)

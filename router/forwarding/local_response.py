@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
 
 from router.admission.client_address import Client
 from router.admission.credentials import Caller
 from router.admission.errors import banned
+from router.admission.key_index import IssuedKey
+from router.admission.key_scope import refusal_of_key, refusal_of_model
 from router.balancing.failure import OF_OWN_KEY, FailedAttempt, Failure
 from router.balancing.retry import advice
 from router.forwarding.context import WorkerContext
+from router.forwarding.request_context import RequestContext
+from router.metering.metered_request import ANONYMOUS
 from router.upstream.dialect import Dialect, keepalive
 from router.upstream.request_writer import VIA
 from router.wire import cors
-from router.wire.error_response import Problem, render, unauthorized
+from router.wire.error_response import JSON_TYPE, Field, Problem, render, unauthorized
 from router.wire.request import RequestHead
 
+_MODELS = b"/v1/models"
+_LONGEST_NAMED = 100
+"""Characters of a model's name that an error quotes."""
 _ALWAYS = (
     b"x-mirrorgate-request-id: %b\r\n"
     b"server-timing: connect;dur=%b, first-byte;dur=%.1f, retries;desc=%d\r\n"
@@ -50,6 +58,13 @@ def added_fields(
     return added
 
 
+def preflight_answer(context: WorkerContext, head: RequestHead, keep_alive: bool) -> bytes:
+    """The answer to a browser that asks whether its page may send a request."""
+    fields = cors.preflight_fields(head.look, context.router.cors_origins)
+    ending = [] if keep_alive else [(b"connection", b"close")]
+    return render(204, [*fields, *ending], None)
+
+
 def stream_begins(context: WorkerContext, head: RequestHead, request_id: bytes) -> bytes:
     """The head of a stream that begins with comments, before any mirror has answered."""
     fields = [
@@ -73,16 +88,28 @@ def local_answer(
     context: WorkerContext, head: RequestHead, request_id: bytes, problem: Problem, keep_alive: bool
 ) -> bytes:
     """An error made here, as bytes; to a HEAD request without its body."""
+    fields, body = problem.fields(), problem.body()
+    return _local(context, head, request_id, problem.status, fields, body, keep_alive)
+
+
+def _local(
+    context: WorkerContext,
+    head: RequestHead,
+    request_id: bytes,
+    status: int,
+    own: Iterable[Field],
+    body: bytes,
+    keep_alive: bool,
+) -> bytes:
     fields = [
-        *problem.fields(),
+        *own,
         (b"x-request-id", request_id),
         (b"x-mirrorgate-request-id", request_id),
         *cors.response_fields(head.look.get(b"origin"), context.router.cors_origins),
     ]
     if not keep_alive:
         fields.append((b"connection", b"close"))
-    body = problem.body()
-    out = render(problem.status, fields, body)
+    out = render(status, fields, body)
     return out[: -len(body)] if head.method == b"HEAD" else out
 
 
@@ -155,6 +182,43 @@ def too_slow() -> Problem:
     """The error when a mirror did not answer in time."""
     message = "The mirror did not answer in time. Try again, or ask for less."
     return Problem(504, "upstream_timeout", message, tried=True)
+
+
+def unknown_model(model: str, nearest: Sequence[str]) -> Problem:
+    """The error when no mirror has a model; `nearest`: names of others that are like it."""
+    message = f"No mirror here serves the model {model[:_LONGEST_NAMED]!r}."
+    if nearest:
+        message += f" Did you mean {' or '.join(map(repr, nearest))}?"
+    return Problem(404, "model_not_found", f"{message} GET /v1/models lists them.")
+
+
+def models_answer(
+    context: WorkerContext,
+    head: RequestHead,
+    request: RequestContext,
+    request_id: bytes,
+    keep_alive: bool,
+) -> bytes | Problem | None:
+    """The list of the models of all mirrors, or one of them; None: a mirror is to be asked.
+
+    That is so while no models are known, and for Anthropic's clients, whose lists are others.
+    """
+    models = context.upstreams.models
+    if head.method not in (b"GET", b"HEAD") or b"anthropic-version" in head.look or not models:
+        return None
+    key: IssuedKey | None = ANONYMOUS
+    if request.caller is Caller.issued:
+        key = request.issued(context.keys, context.wall())
+    if key is None:
+        return refusal_of_key(context.keys, request.digest)
+    name = unquote(request.target.partition(b"?")[0].removeprefix(_MODELS).decode("latin-1")).strip(
+        "/"
+    )
+    body = models.entry(name, key) if name else models.listed(key)
+    if body is None:
+        return refusal_of_model(key, name) or unknown_model(name, models.nearest(name, key))
+    fields = [JSON_TYPE, (b"cache-control", b"no-store")]
+    return _local(context, head, request_id, 200, fields, body, keep_alive)
 
 
 def ban_problem(context: WorkerContext, client: Client) -> Problem | None:

@@ -10,6 +10,7 @@ from router.balancing.rate_limit import LENT
 from router.balancing.timeouts import asked_timeout
 from router.forwarding.config import WorkerConfig
 from router.upstream.dialect import dialect_of
+from router.upstream.model_names import model_in_query
 from router.upstream.request_body import is_json
 from router.upstream.request_writer import fields_with_key
 from router.upstream.upstream import Upstream
@@ -45,6 +46,7 @@ class RequestContext:
         "is_json",
         "limited_as",
         "may_be_stale",
+        "model",
         "problem",
         "shape",
         "shape_name",
@@ -65,6 +67,8 @@ class RequestContext:
             target = without_keys(target, self.credentials)
         self.target = target
         self.endpoint = endpoint_of(target)
+        self.model = model_in_query(target) if head.websocket and b"?" in target else ""
+        """The model that a WebSocket is opened for, as the client calls it; else ""."""
         self.caller = self.credentials.caller
         self.uses_mirror_key = self.caller is not _OWN
         """True if the mirror gets its own key instead of the caller's."""

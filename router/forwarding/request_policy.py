@@ -10,10 +10,13 @@ import msgspec
 from router.balancing.load import GENERATING, Baseline, Baselines, Kind
 from router.balancing.retry import Repeat, repeat_of
 from router.balancing.timeouts import Classes, Patience, is_reasoning
+from router.forwarding.config import StreamConfig
 from router.forwarding.request_context import RequestContext
 from router.upstream.dialect import Dialect
 from router.upstream.request_body import RequestBody
 from router.wire.json_scan import storable, top_values
+from router.wire.request import RequestHead
+from router.wire.timer_wheel import NEVER
 
 MOST_POLICIES = 512
 """Models are clients' own words: beyond this many policies all are forgotten."""
@@ -76,6 +79,12 @@ class RequestPolicies:
             repeat=repeat_of(method, endpoint, multipart=multipart, stored=stored),
             dialect=dialect,
         )
+
+
+def silence_of(policy: RequestPolicy, head: RequestHead, stream: StreamConfig) -> float:
+    """Seconds after which a client that waits for a stream gets a comment."""
+    takes = policy.stream and policy.dialect is not Dialect.other and not head.http10
+    return stream.keepalive if takes and stream.keepalive_style != "off" else NEVER
 
 
 def hints(body: bytes) -> tuple[str, bool, bool]:

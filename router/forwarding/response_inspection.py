@@ -224,7 +224,7 @@ class Inspection:
         failure = self._refusal_of(said)
         if failure is not None and ended and exchange.leaves(failure, _REFUSES, head, aside=True):
             return None
-        overloaded = failure is None and failure_of(head, own_key) is Failure.overloaded
+        overloaded = failure is None and failure_of(head, callers_key) is Failure.overloaded
         says = f"{_SAYS[Failure.overloaded]} ({head.status})"
         if overloaded and exchange.leaves(Failure.overloaded, says, head):
             return None

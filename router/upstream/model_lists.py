@@ -29,8 +29,13 @@ def models_of(lister: ListingMirror) -> frozenset[str]:
     """Models of a mirror by the operator's settings, else by its own list; empty: not known."""
     mirror, listed = lister.mirror, frozenset(lister.health.models)
     if mirror.models:
-        return frozenset(mirror.models)
+        return only_models(mirror)
     return listed | {name for name, target in mirror.model_map.items() if target in listed}
+
+
+def only_models(mirror: MirrorConfig) -> frozenset[str]:
+    """The only models of a mirror, by the operator's settings; empty: any."""
+    return frozenset((*mirror.models, *mirror.model_map)) if mirror.models else frozenset()
 
 
 def named_by(lister: ListingMirror) -> frozenset[str]:
@@ -44,7 +49,7 @@ def lacking(listers: Sequence[ListingMirror]) -> list[frozenset[str]]:
     known = [models_of(lister) for lister in listers]
     offered: set[str] = set()
     for lister, models in zip(listers, known, strict=True):
-        if _can_be_asked(lister):
+        if can_be_asked(lister) and not lister.mirror.paths:
             offered |= models
     return [
         frozenset(offered - models) if models and not lister.mirror.models else frozenset()
@@ -52,7 +57,8 @@ def lacking(listers: Sequence[ListingMirror]) -> list[frozenset[str]]:
     ]
 
 
-def _can_be_asked(lister: ListingMirror) -> bool:
+def can_be_asked(lister: ListingMirror) -> bool:
+    """True if requests that need its own key may go there."""
     mirror, health = lister.mirror, lister.health
     lends = bool(mirror.api_key) and not health.key_refused
-    return mirror.enabled and health.in_rotation and lends and not mirror.paths
+    return mirror.enabled and health.in_rotation and lends

@@ -119,6 +119,9 @@ class RequestQueue:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, who: QueuedRequest) -> bool:
+        return who in self._waiting
+
     def configure(self, queue: QueueConfig) -> None:
         """Take new settings; requests that wait already keep their time."""
         self._waiting.max_waiting, self._waiting.max_wait = queue.max_waiting, queue.max_wait

@@ -4,7 +4,10 @@ passed on as it comes, in the framing it came with.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from router.admission.capacity import Arriving, Memory
+from router.upstream.model_names import FormNames, renamed_json
 from router.wire.chunked import LAST_CHUNK, chunk
 from router.wire.request import RequestHead
 
@@ -25,12 +28,13 @@ class RequestBody:
     """The body of one request."""
 
     __slots__ = (
-        "_chunked",
         "_client",
+        "_form",
         "_kept",
         "_limit",
         "_memory",
         "_parts",
+        "chunked",
         "collected",
         "complete",
         "crowded_out",
@@ -41,8 +45,11 @@ class RequestBody:
         self, head: RequestHead, json: bool, collect_limit: int, memory: Memory, client: bytes
     ) -> None:
         """`client`: whose share of the memory it takes (`Client.key`)."""
-        self._chunked = head.chunked
+        self.chunked = head.chunked
+        """True if it is streamed to a mirror without saying its size before."""
         self._client = client
+        self._form: FormNames | None = None
+        """Changes the names of models in a form."""
         self._limit = collect_limit
         self._memory = memory
         self._kept = 0
@@ -82,10 +89,19 @@ class RequestBody:
         """Return the bytes that are kept."""
         return b"".join(self._parts)
 
-    @property
-    def known_size(self) -> int | None:
-        """The size to announce to a mirror; None when it is streamed in the client's framing."""
-        return self.size if self.collected else None
+    def outgoing(
+        self, replaced: bytes | None, names: Mapping[str, str]
+    ) -> tuple[int | None, list[bytes]]:
+        """The size to announce to a mirror (None when it is streamed), and the bytes to begin with.
+
+        `replaced`: sent instead of what was collected; `names`: the mirror's names of models.
+        """
+        if not self.collected:
+            return None, self.to_send()
+        if not names:
+            return (self.size, self._parts) if replaced is None else (len(replaced), [replaced])
+        renamed = renamed_json(b"".join(self._parts) if replaced is None else replaced, names)
+        return len(renamed), [renamed]
 
     def to_send(self) -> list[bytes]:
         """Return the kept bytes in the framing for a mirror; a streamed part is then forgotten."""
@@ -93,18 +109,26 @@ class RequestBody:
             return self._parts
         parts = [self.framed(part) for part in self._parts]
         self.drop()
-        if self.complete and self._chunked:
-            parts.append(LAST_CHUNK)
+        if self.complete:
+            parts.append(self.ending)
         return parts
+
+    def rename_models(self, content_type: bytes, names: Mapping[str, str]) -> None:
+        """Send a form with these names of models in place of the client's, and so with another
+        size; it must not have begun to be sent."""
+        self._form, self.chunked = FormNames(content_type, names), True
 
     def framed(self, data: bytes) -> bytes:
         """One piece of a streamed body as it goes to a mirror."""
-        return chunk(data) if self._chunked else data
+        if self._form is not None:
+            data = self._form.feed(data)
+        return chunk(data) if self.chunked and data else data
 
     @property
     def ending(self) -> bytes:
         """The bytes that end a streamed body for a mirror."""
-        return LAST_CHUNK if self._chunked else b""
+        rest = self._form.finish() if self._form is not None else b""
+        return (chunk(rest) if rest else b"") + (LAST_CHUNK if self.chunked else b"")
 
     def drop(self) -> None:
         """Forget what is kept."""

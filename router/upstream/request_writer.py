@@ -54,12 +54,14 @@ def render_head(
     authority: bytes,
     fields: bytes,
     buffered: int | None,
+    *,
+    chunked: bool = False,
 ) -> bytes:
     """The request head for a mirror; `fields` are those of `fields_with_key`.
 
     `authority` is that of the connection, whose certificate was verified for it. `buffered` is the
-    size of the body when it is complete; None means that it is streamed with the framing it came
-    with.
+    size of the body when it is complete; None means that it is streamed, `chunked` or with the size
+    that the client has said.
     """
     return b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%b%bVia: %b\r\n\r\n" % (
         head.method,
@@ -67,15 +69,15 @@ def render_head(
         target,
         authority,
         fields,
-        _framing(head, buffered),
+        _framing(head, buffered, chunked),
         VIA,
     )
 
 
-def _framing(head: RequestHead, buffered: int | None) -> bytes:
+def _framing(head: RequestHead, buffered: int | None, chunked: bool) -> bytes:
     if head.websocket:
         return b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
-    if buffered is None and head.chunked:
+    if buffered is None and chunked:
         return b"Transfer-Encoding: chunked\r\n"
     length = head.length if buffered is None else buffered
     if length or head.method in _BODY_METHODS:

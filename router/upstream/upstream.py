@@ -25,7 +25,8 @@ from router.balancing.load import Load, network_terms
 from router.upstream.connection import UpstreamConnection
 from router.upstream.key_leaks import KeyForms
 from router.upstream.limiter import Limiter
-from router.upstream.model_lists import lacking, named_by
+from router.upstream.model_lists import lacking, named_by, only_models
+from router.upstream.offered_models import OfferedModels
 from router.upstream.paths import Route, route_to, routes_of
 from router.wire.timer_wheel import NEVER, TimerWheel
 
@@ -98,6 +99,10 @@ class Upstream:
         self.removed = False
         self.lacks: frozenset[str] = frozenset()
         """Models that it does not list for its own key while another mirror has them."""
+        self.only = only_models(mirror)
+        """The models that it has, by the operator's word; empty: any."""
+        self.renames = mirror.model_map
+        """Clients' names of models, and its own."""
         self.base_path = mirror.base_path.encode()
         self.api_key = mirror.api_key.encode()
         self.key_forms = KeyForms.of(self.api_key)
@@ -237,6 +242,7 @@ class Upstreams:
         """What `lacks` was made of."""
         self.offered: frozenset[str] = frozenset()
         """Models of all mirrors, by the operator's word or their own lists, past ones too."""
+        self.models = OfferedModels()
 
     def __iter__(self) -> Iterator[Upstream]:
         return iter(self._by_id.values())
@@ -287,6 +293,7 @@ class Upstreams:
             now = frozenset().union(*map(named_by, listers))
             both = self.offered | now
             self.offered = both if len(both) <= MOST_OFFERED else now
+            self.models.take(listers)
             for upstream, lacks in zip(listers, lacking(listers), strict=True):
                 upstream.lacks = lacks
 

@@ -38,6 +38,7 @@ _CLIENT_FIELDS = (
 )
 _REQUEST_LOOK = (
     "content-type accept-encoding origin sec-websocket-key sec-websocket-version user-agent"
+    " anthropic-version"
 )
 _REQUEST_TAKE = (
     "host connection content-length transfer-encoding expect upgrade authorization api-key"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _PARTS = (b",", b'"', b"[", b"{")
 MOST_PARTS = 400_000
 """Commas, quotes and brackets of a body that `members` reads: to build the values of more holds up
@@ -91,7 +91,7 @@ def members(body: bytes) -> JsonObject | None:
     if has_too_many_parts(body):
         return None
     try:
-        text = body.removeprefix(_BOM).decode()
+        text = body.removeprefix(BOM).decode()
     except UnicodeDecodeError:
         return None
     return members_of_text(text)

@@ -82,7 +82,11 @@ async def farm(directory: Path) -> AsyncIterator[tuple[PretendMirror, str]]:
         ),
         ("sg-unsteady", "新加坡（不稳定）", "新加坡", "false"): unsteady,
         ("us-cdn", "美国 CDN", "美国", "true"): PretendMirror(
-            "us-cdn", keys=[KEY], tls=tls, headers=_CDN
+            "us-cdn",
+            keys=[KEY],
+            tls=tls,
+            headers=_CDN,
+            behaviour=Behaviour(models=("gpt-4o", "gpt-3.5-turbo", "claude-3-5-sonnet")),
         ),
     }
     await unsteady.behave(status=500, every=5, only="/v1/chat")
@@ -158,7 +162,9 @@ async def run() -> int:
 if __name__ == "__main__":
     print(
         f"The demo runs until Ctrl-C. Its status page will be at http://127.0.0.1:{STATUS}/ "
-        f"(pid {os.getpid()}). Of older relays it has:\n"
+        f"(pid {os.getpid()}). The models of all mirrors:\n"
+        f"  curl http://127.0.0.1:{API}/v1/models\n"
+        "Of older relays it has:\n"
         f"  curl http://127.0.0.1:{API}/pro/chat/completions"
         f" -d apiKey={KEY} -d sessionId=1 -d content=你好\n"
         f"  curl http://127.0.0.1:{API}/pro/balance -H 'Authorization: Bearer {KEY}'"

@@ -135,12 +135,12 @@ def test_the_version(capsys: pytest.CaptureFixture[str]):
 def test_a_good_file_is_fine_and_what_does_nothing_yet_is_noted(
     capsys: pytest.CaptureFixture[str],
 ):
-    later = 'model_map = { "a" = "b" }'
+    later = '[[notify]]\nurl = "https://hooks.example.com/x"\n'
     Path("config.toml").write_text(MIRROR.replace("a.example", "a.example/v1") + later)
     code, out, err = said(capsys, "check")
     assert (code, out) == (0, "config.toml is fine: 1 mirror\n")
     assert err.splitlines() == [
-        "note: mirrors[0].model_map has no effect in this version yet",
+        "note: notify[0].url has no effect in this version yet",
         'note: mirrors[0].url ends in "/v1": requests would go to /v1/v1/…',
     ]
 

@@ -299,7 +299,6 @@ def test_settings_without_effect_are_named_when_they_are_given_a_value(tmp_path:
         '[[notify]]\nurl = "https://hooks.example.com/x"\n'
     )
     assert unused(loaded(tmp_path, text).raw) == [
-        "mirrors[0].model_map",
         "notify[0].url",
     ]
 

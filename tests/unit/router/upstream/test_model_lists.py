@@ -116,9 +116,11 @@ def test_a_list_counts_for_requests_with_the_mirrors_own_key(
     caller: Caller, model: str, fits: bool
 ) -> None:
     upstream: Any = SimpleNamespace(
-        mirror=lister("a").mirror, lacks=frozenset({"b"}), lends_key=True
+        mirror=lister("a").mirror, only=frozenset(), lacks=frozenset({"b"}), lends_key=True
     )
-    asked: Any = SimpleNamespace(caller=caller, suits=Suits(), target=b"/v1/chat/completions")
+    asked: Any = SimpleNamespace(
+        caller=caller, suits=Suits(), target=b"/v1/chat/completions", model=""
+    )
     body: Any = SimpleNamespace(collected=True, peek=lambda: b'{"model": "%s"}' % model.encode())
     budget = SimpleNamespace(request=lambda now: None)
     pool = SimpleNamespace(budget=budget, refusals=Refusals(bytes(16)))

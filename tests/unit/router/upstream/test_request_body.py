@@ -51,7 +51,8 @@ def test_a_collected_body_is_sent_whole_and_again() -> None:
     assert _take(body, b"abc")
     assert _take(body, b"def")
     body.complete = True
-    assert (body.peek(), body.known_size) == (b"abcdef", 6)
+    assert body.peek() == b"abcdef"
+    assert body.outgoing(None, {}) == (6, [b"abc", b"def"])
     assert b"".join(body.to_send()) == b"".join(body.to_send()) == b"abcdef"
 
 
@@ -60,7 +61,7 @@ def test_a_chunked_body_that_outgrows_the_limit_is_streamed_in_chunks() -> None:
     assert body.collected
     assert _take(body, b"a" * LIMIT)
     assert not _take(body, b"b")
-    assert (body.collected, body.known_size) == (False, None)
+    assert (body.collected, body.size) == (False, LIMIT + 1)
     sent = b"".join(body.to_send())
     assert sent == b"%x\r\n%b\r\n1\r\nb\r\n" % (LIMIT, b"a" * LIMIT)
     assert body.to_send() == [], "a streamed part is forgotten"
@@ -99,6 +100,6 @@ def test_a_body_that_there_is_no_memory_for_is_streamed() -> None:
     assert _take(body, b"a" * EARLY)
     assert body.collected
     _take(body, b"de")
-    assert (body.collected, body.known_size) == (False, None)
+    assert (body.collected, body.size) == (False, EARLY + 2)
     assert b"".join(body.to_send()) == b"a" * EARLY + b"de"
     assert memory.used == 0

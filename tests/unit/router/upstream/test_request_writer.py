@@ -20,7 +20,9 @@ def _rendered(data: bytes, buffered: int | None) -> bytes:
     requests.feed(data)
     head: RequestHead = requests.head
     fields = fields_with_key(head, credentials(head.look, "mg-"), b"sk-own")
-    return render_head(head, head.target, b"/openai", b"mirror.test:8443", fields, buffered)
+    return render_head(
+        head, head.target, b"/openai", b"mirror.test:8443", fields, buffered, chunked=head.chunked
+    )
 
 
 @pytest.mark.parametrize(
