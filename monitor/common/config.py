@@ -107,7 +107,9 @@ class MirrorConfig:
     )
     priority: int = setting(0, 'for policy "priority": lower is tried first')
     account: str = setting(
-        "", "mirrors of one account share limits: after a 429 none of them is tried with that key"
+        "",
+        "mirrors of one account find each other's files, threads and responses, and share limits: "
+        "after a 429 none of them is tried with that key",
     )
     enabled: bool = setting(True, "false: kept in the file, not used and not probed")
 

@@ -6,10 +6,17 @@ from collections.abc import Iterable
 
 from router.admission.credentials import Caller
 from router.admission.key_index import IssuedKey
+from router.balancing.accounts import account_of, is_stateful
 from router.balancing.failure import Failure
 from router.balancing.refusals import OfRequest
 from router.forwarding.context import WorkerContext
-from router.forwarding.local_response import OUTAGE, UNSERVED, no_key_fits, unknown_model
+from router.forwarding.local_response import (
+    ACCOUNT_OUTAGE,
+    OUTAGE,
+    UNSERVED,
+    no_key_fits,
+    unknown_model,
+)
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy, model_of
 from router.metering.metered_request import ANONYMOUS
@@ -23,7 +30,7 @@ _OWN, _ISSUED, _ = Caller
 class Eligibility:
     """Knows which mirrors could serve a request, whatever their load and health are."""
 
-    __slots__ = ("_body", "_context", "_model", "_policy", "_refusals", "_request")
+    __slots__ = ("_account", "_body", "_context", "_model", "_policy", "_refusals", "_request")
 
     def __init__(
         self,
@@ -42,6 +49,10 @@ class Eligibility:
         """What mirrors refuse of such requests, if anything is known."""
         if context.pool.refusals.some:
             self._refusals = self._known_refusals()
+        self._account: str | None = None
+        """The only account whose mirrors will do, if there is one."""
+        if context.upstreams.have_accounts and request.caller is not _OWN:
+            self._account = self._account_of_key()
 
     def _known_refusals(self) -> OfRequest:
         request = self._request
@@ -54,8 +65,30 @@ class Eligibility:
             self._policy.model,
         )
 
+    def _account_of_key(self) -> str | None:
+        """The account that has what the request makes or names; it depends on settings alone, so
+        that whatever becomes of mirrors the next request finds the same."""
+        request, content = self._request, self._body.peek() if self._body.collected else None
+        if not is_stateful(request.shape[0], request.endpoint, request.target, content):
+            return None
+        model, context, key = self._asked_model(), self._context, b""
+        if request.caller is _ISSUED:
+            issued = request.issued(context.keys, context.wall())
+            key = issued.id.encode() if issued is not None else b""
+        accounts = {
+            upstream.account
+            for upstream in context.upstreams
+            if upstream.mirror.enabled
+            and self._takes(upstream)
+            and upstream.serves(request.target)
+            and (not model or not upstream.only or model in upstream.only)
+        }
+        return account_of(key, accounts)
+
     def fits(self, upstream: Upstream) -> bool:
         """True if the mirror could serve the request, with its own key if that is needed."""
+        if self._account is not None and upstream.account != self._account:
+            return False
         return (self._request.caller is _OWN or upstream.lends_key) and self._is_made_for(upstream)
 
     def _is_made_for(self, upstream: Upstream) -> bool:
@@ -76,13 +109,18 @@ class Eligibility:
 
     def _has_model(self, upstream: Upstream) -> bool:
         """True if the mirror has the model; the body is read only for mirrors with a list."""
+        model = self._asked_model()
+        if not model or not upstream.only:
+            # What a mirror lists for its own key says nothing of callers' keys; and what is not
+            # found on its account will not be found on others.
+            asks = self._request.caller is _OWN or self._account is not None
+            return asks or model not in upstream.lacks
+        return model in upstream.only
+
+    def _asked_model(self) -> str | None:
         if self._model is None and self._body.collected:
             self._model = self._request.model or model_of(self._body.peek())
-        if not self._model or not upstream.only:
-            # What a mirror lists for its own key says nothing of callers' keys.
-            own = self._request.caller is _OWN
-            return own or self._model not in upstream.lacks
-        return self._model in upstream.only
+        return self._model
 
     # Refusals
 
@@ -158,7 +196,7 @@ class Eligibility:
         context = self._context
         enabled = [upstream for upstream in context.upstreams if upstream.mirror.enabled]
         if not enabled or any(map(self._is_made_for, enabled)):
-            return OUTAGE
+            return OUTAGE if self._account is None else ACCOUNT_OUTAGE
         if self._model:
             return unknown_model(self._model, self._nearest(self._model))
         takers = [upstream for upstream in context.upstreams if self._takes(upstream)]

@@ -138,6 +138,13 @@ OUTAGE = Problem(
     retry_after=5,
 )
 """Also while mirrors refuse their own keys: the caller's key is good."""
+ACCOUNT_OUTAGE = Problem(
+    503,
+    "no_mirror_available",
+    "The mirrors that keep the files, threads and responses of this key are not in rotation right "
+    "now. Try again shortly.",
+    retry_after=5,
+)
 UNSERVED = Problem(
     404, "unknown_url", "No mirror that takes this key serves this path: ask the operator."
 )

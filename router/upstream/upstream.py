@@ -99,6 +99,8 @@ class Upstream:
         self.removed = False
         self.lacks: frozenset[str] = frozenset()
         """Models that it does not list for its own key while another mirror has them."""
+        self.account = mirror.account or f"\0{mirror.id}"
+        """Where files and threads made on it are found; it has one of its own unless it says so."""
         self.only = only_models(mirror)
         """The models that it has, by the operator's word; empty: any."""
         self.renames = mirror.model_map
@@ -243,6 +245,8 @@ class Upstreams:
         self.offered: frozenset[str] = frozenset()
         """Models of all mirrors, by the operator's word or their own lists, past ones too."""
         self.models = OfferedModels()
+        self.have_accounts = False
+        """True if some of them are said to share an account."""
 
     def __iter__(self) -> Iterator[Upstream]:
         return iter(self._by_id.values())
@@ -272,6 +276,7 @@ class Upstreams:
             self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record, gate)
         for upstream in old.values():
             upstream.remove()
+        self.have_accounts = any(upstream.mirror.account for upstream in self)
         self.learn(snapshot, now)
 
     def learn(self, snapshot: HealthSnapshot, now: float) -> None:

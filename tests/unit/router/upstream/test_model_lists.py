@@ -124,7 +124,7 @@ def test_a_list_counts_for_requests_with_the_mirrors_own_key(
     body: Any = SimpleNamespace(collected=True, peek=lambda: b'{"model": "%s"}' % model.encode())
     budget = SimpleNamespace(request=lambda now: None)
     pool = SimpleNamespace(budget=budget, refusals=Refusals(bytes(16)))
-    context: Any = SimpleNamespace(pool=pool)
+    context: Any = SimpleNamespace(pool=pool, upstreams=SimpleNamespace(have_accounts=False))
     plan: Any = SimpleNamespace(patience=SimpleNamespace(total=60.0))
     assert Eligibility(context, asked, body, plan).fits(upstream) is fits
 
