@@ -98,6 +98,10 @@ class RequestRecord:
             self._served_at = now
             self._failures = 0 if now >= self._failed_at else self._failures
 
+    def explained(self) -> None:
+        """Probes fail or have failed too: their verdict says why requests did."""
+        self._failures = 0
+
     def serves(self, since: float) -> bool:
         """True if it has served a request since then, and failed none after that."""
         return self._served_at >= since and self._served_at > self._failed_at
@@ -255,6 +259,8 @@ class MirrorState:
         mirror that is up, nor a good one what is said of one that is down.
         """
         flipped = self._machine.observe(meaning.alive, now)
+        if flipped or not meaning.alive:
+            self.traffic.explained()
         agrees = self._machine.state is (State.up if meaning.alive else State.down)
         if agrees or self._machine.state is State.unknown:
             self._meaning = self._shaded(meaning)

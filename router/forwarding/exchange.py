@@ -4,9 +4,8 @@
                                           ▲  │ no answer, and the client has nothing of one
                                           └──┘ another mirror, or a new connection (`attempts.py`)
 
-Everything but opening a connection happens in callbacks, from the client's parser to the mirror's
-and back, without a task. What an exchange holds (a request in flight on a mirror, a connection, a
-place in a table) is given back in `_finish`, which runs exactly once.
+Everything but opening a connection happens in callbacks, from parser to parser, without a task.
+What an exchange holds is given back in `_finish`, which runs exactly once.
 """
 
 from __future__ import annotations
@@ -130,11 +129,8 @@ class Exchange:
     # From the client
 
     def begin(self, rechecks: tuple[float, ...] = RECHECKS) -> None:
-        """Start: it is the current request of its connection.
-
-        Takes a place among the client's open requests, or looks again after `rechecks` (seconds)
-        for one that is being given back elsewhere.
-        """
+        """Start, as the current request of its connection: take a place among the client's, or look
+        again after `rechecks` (seconds) for one that is being given back elsewhere."""
         context, client = self.context, self.request.client
         if rechecks is RECHECKS:
             self.deadlines.begin(context.timeouts.total)
@@ -221,8 +217,7 @@ class Exchange:
             self._attempt(now)
 
     def tunnel_data(self, data: bytes) -> None:
-        """Keep bytes that the client sent behind a WebSocket request, before the mirror switches
-        protocols."""
+        """Keep bytes behind a WebSocket request until the mirror switches protocols."""
         self.early_tunnel.append(data)
         if sum(map(len, self.early_tunnel)) > EARLY:
             self.client.pause_client()
@@ -483,7 +478,7 @@ class Exchange:
             response.end_revoked()
 
     def abort(self) -> None:
-        """End after a fault of ours: the client's connection is cut, and with it all this holds."""
+        """End after a fault of ours: cut the client's connection, which ends the rest."""
         self.client.cut()
 
     # Ends
@@ -586,8 +581,7 @@ class Exchange:
             self._response = None
 
     def _release(self) -> None:
-        """Give back all that is held: what is counted here, and whatever becomes of that, what is
-        held of the mirror."""
+        """Give back all that is held, here and of the mirror, whatever raises on the way."""
         context = self.context
         try:
             if self.queued:

@@ -273,7 +273,7 @@ async def test_a_tunnel_that_is_half_closed_and_silent_is_ended_in_time(
             clock.advance(100)
             await asyncio.to_thread(second.send, b"still here")
             assert await asyncio.to_thread(first.exactly, 10) == b"still here"
-        clock.advance(121)
+        clock.advance(301)
         assert await asyncio.to_thread(first.rest) == (b"", RST)
 
 
@@ -416,6 +416,6 @@ async def test_a_tunnel_whose_deadline_cannot_be_handled_is_ended_all_the_same(
     async with joined(secure, wheel=clock.wheel) as tunnel:
         await asyncio.to_thread(tunnel.client.finish)
         await asyncio.to_thread(tunnel.mirror.rest)
-        clock.advance(121)
+        clock.advance(301)
         await wait_until(lambda: tunnel.plane.finished, what="its end")
     assert [str(context["exception"]) for context in reported] == ["planted"]

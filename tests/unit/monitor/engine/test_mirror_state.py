@@ -218,6 +218,15 @@ def test_requests_that_fail_outweigh_probes_that_are_answered(watch):
     assert watch.health().verdict == "ok"
 
 
+def test_a_mirror_that_comes_back_is_not_blamed_for_its_outage(watch):
+    for at in range(5):
+        watch.traffic.failed(float(at))
+    watch.observe(REFUSED, 6.0)
+    watch.observe(OK, 7.0)
+    watch.observe(OK, 8.0)
+    assert watch.health().verdict == "ok"
+
+
 def test_failures_of_long_ago_are_forgotten():
     record = RequestRecord()
     for at in range(5):
