@@ -24,6 +24,8 @@ FIRST_WAIT, LONGEST_GUESS = 5.0, 60.0
 """Seconds assumed when a mirror names none: doubled each time."""
 LONGEST_WAIT = 3600.0
 """Whatever a mirror says, it is asked again after an hour."""
+_LEAST_WAIT = 0.1
+"""Seconds to keep away though a mirror says 0: the request itself must not come back."""
 MOST_BLOCKS = 4096
 LENT = b""
 """Stands for a mirror's own key where callers' keys are distinguished, none of which is empty."""
@@ -189,7 +191,7 @@ class Blocks:
         if was is not None and now < was.until:
             count = was.count  # several requests met the same limit
         guess = min(FIRST_WAIT * 2.0 ** min(count - 1, 10), LONGEST_GUESS)
-        until = now + (guess if wait is None else wait)
+        until = now + (guess if wait is None else max(wait, _LEAST_WAIT))
         until = max(until, was.until if was is not None else 0.0)
         self._blocks[place] = _Block(until, count, spent)
         if len(self._blocks) > MOST_BLOCKS:

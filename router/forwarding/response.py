@@ -324,7 +324,7 @@ class Response:
             self._inspection = inspection = Inspection(exchange, head, self._began, hold)
         passing = inspection.feed(parts, ended)
         if passing is not None:
-            self._commit(head, inspection.read_whole)
+            self._commit(inspection.head, inspection.read_whole)
         return passing
 
     def set_aside(self) -> None:

@@ -8,13 +8,14 @@ calls them and reports to the exchange.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from router.balancing.failure import Failure, failure_of_readable_error
 from router.balancing.rate_limit import classify, is_spent, openai_error, should_retry
 from router.balancing.refusals import LOOKED_INTO, Said, plain_path, refused, words_of
 from router.forwarding.interfaces import ResponseOwner
-from router.upstream.dialect import error_event
+from router.upstream.dialect import Dialect, error_event
 from router.upstream.plain_answers import (
     ANY,
     Pace,
@@ -100,6 +101,11 @@ class Inspection:
         self.read_whole = True
         """True if the body has been read to its end, when it may pass."""
 
+    @property
+    def head(self) -> ResponseHead:
+        """The head; of a stream that is called something else, as if it were called so."""
+        return self._head
+
     def take(self) -> list[bytes]:
         """Return and forget what is held."""
         return self._hold.take() if self._hold is not None else []
@@ -123,7 +129,8 @@ class Inspection:
         callers_key, told = not exchange.request.uses_mirror_key, exchange.told
         failure = failure_of(head, callers_key) if head.status >= 400 else None
         if failure is None:
-            another = head.status in LOOKED_INTO
+            # of what cannot be repeated a 400 is the client's; the others are learnt from
+            another = head.status in LOOKED_INTO and (exchange.body.collected or head.status > 400)
             may_quote = head.status >= 400 and not callers_key
             if another or may_quote or (told and (head.status >= 400 or head.encoding)):
                 self._hold = Refusal()
@@ -173,6 +180,10 @@ class Inspection:
         if verdict is WAIT:
             self._wait(hold)
             return None
+        if isinstance(hold, PlainHold) and hold.is_stream and exchange.dialect is not Dialect.other:
+            self._head = replace(head, media=b"text/event-stream")
+            self._hold = Hold(exchange.dialect, lent=exchange.request.uses_mirror_key)
+            return self.feed(hold.take() + rest, ended)
         if verdict is COMMIT and exchange.told and not head.is_event_stream:
             self._end_stream(readable_error(b"".join(hold.take())))
             return None

@@ -156,6 +156,7 @@ class PlainHold:
         "_shape",
         "_size",
         "_verdict",
+        "is_stream",
         "read_whole",
     )
 
@@ -171,6 +172,8 @@ class PlainHold:
         """The first bytes that are not blank, until they show what it is."""
         self.read_whole = False
         """True if the verdict is one on all of the body."""
+        self.is_stream = False
+        """True if it begins as an event stream, whatever it is called."""
         self._verdict = COMMIT if encoding and encoding not in READABLE and not shape.key else WAIT
 
     def __repr__(self) -> str:
@@ -224,7 +227,7 @@ class PlainHold:
             return
         self._blank = False
         if self._shape.streams and _STREAM.match(begin):
-            self._verdict = COMMIT
+            self._verdict, self.is_stream = COMMIT, True
 
     def _of_beginning(self) -> Verdict:
         """Verdict on a long body: JSON or not."""

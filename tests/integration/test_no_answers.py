@@ -333,6 +333,29 @@ async def test_a_stream_of_any_mirror_with_last_words_is_whole(
             assert plane.finished[-1].outcome == "success"
 
 
+@pytest.mark.parametrize("name", [b"", b"Content-Type: text/plain\r\n", JSON])
+async def test_a_stream_under_another_name_is_looked_into_all_the_same(name: bytes) -> None:
+    error = b'data: {"error": {"message": "m", "type": "server_error"}}\n\n'
+    well = SSE + chunked(CONTENT, DONE)
+    async with three(answering(says_in_chunks(error, fields=name)), answering(well)) as plane:
+        answer = await plane.ask(STREAM)
+        assert answer.body == CONTENT + DONE
+    broken = answering(says_in_chunks(*[CONTENT] * 5, fields=name))
+    async with ScriptedMirror(broken) as mirror, DataPlane([mirror.table()]) as plane:
+        assert not (await plane.ask(STREAM)).complete
+        assert plane.finished[-1].outcome == "interrupted"
+    in_turn = iter([CONTENT + DONE, ANSWER])  # of one length, told by the same fields
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for body in in_turn:
+            await read_request(reader)
+            writer.write(says(body.ljust(200), JSON))
+
+    async with ScriptedMirror(script) as mirror, DataPlane([mirror.table()]) as plane:
+        assert (await plane.ask(STREAM)).complete
+        assert (await plane.ask(PLAIN)).body.strip() == ANSWER
+
+
 async def test_a_compressed_stream_that_breaks_off_does_not_look_whole() -> None:
     packed = gzip.compress(CONTENT + DONE)
     fields = b"Content-Type: text/event-stream\r\nContent-Encoding: gzip\r\n"

@@ -168,3 +168,10 @@ def test_a_mirrors_own_key_that_is_out_of_quota_keeps_away_those_who_are_lent_it
     blocks.block("b", None, 7.0, 100.0)
     assert blocks.until("b", LENT, 101.0) == 107.0
     assert not blocks.is_spent("b", 101.0)
+
+
+def test_a_mirror_that_names_no_time_at_all_is_left_for_a_moment() -> None:
+    blocks = Blocks(b"s" * 16)
+    blocks.block("a", None, 0.0, now=10.0)
+    assert blocks.soonest(["a"], None, now=10.0)
+    assert blocks.soonest(["a"], None, now=11.0) is None
