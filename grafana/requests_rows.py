@@ -122,6 +122,11 @@ def traffic() -> list[Panel]:
             ("sum(mirrorgate_requests_queued)", "waiting"),
         ),
         lines(
+            "How long requests wait for room on a mirror",
+            ("max(mirrorgate_queue_wait_seconds)", "seconds"),
+            unit="s",
+        ),
+        lines(
             "First content of streams, 95th percentile",
             (
                 "histogram_quantile(0.95, sum by (mirror, le) (rate("

@@ -46,6 +46,14 @@ class BanList(Protocol):
         """Up to so many, newest first; `after`: only those behind this beginning and id."""
 
 
+class Waiting(NamedTuple):
+    """Requests that wait until a mirror has room."""
+
+    requests: int
+    seconds: float
+    """How long that takes at present."""
+
+
 class Visitor(NamedTuple):
     """The visitor who asks for a page."""
 
@@ -84,6 +92,9 @@ class Sources(Protocol):
 
     def api_url(self) -> str:
         """The base URL of the API listener, for when no entrances are configured."""
+
+    def waiting(self) -> Waiting:
+        """The requests that wait for room on a mirror, a second ago."""
 
     def legacy_days(self) -> int:
         """Days of use that count in a balance of the legacy interface; 0: it is off."""

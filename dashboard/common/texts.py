@@ -60,6 +60,15 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "State unknown: no probe results since {time}",
     ),
     "banner.empty": ("尚未配置节点", "No nodes are configured"),
+    "queue.one": (
+        "请求较多，请稍候：1 个请求在排队，目前约需等待 {time}",
+        "Many requests, please wait: 1 request is in the queue, which takes about {time} now",
+    ),
+    "queue.more": (
+        "请求较多，请稍候：{count} 个请求在排队，目前约需等待 {time}",
+        "Many requests, please wait: {count} requests are in the queue, "
+        "which takes about {time} now",
+    ),
     "entrances.title": ("API 地址", "API base URL"),
     "entrances.hint": (
         "把它设为 SDK 的 base_url，其余不变。",

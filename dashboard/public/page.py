@@ -15,7 +15,7 @@ from dashboard.common.config import EntranceConfig, LinkConfig
 from dashboard.common.context import SOURCES
 from dashboard.common.location import Attribution
 from dashboard.common.moments import ago, clock_time, iso, lasting, said, said_month
-from dashboard.common.sources import Sources
+from dashboard.common.sources import Sources, Waiting
 from dashboard.common.texts import Words
 from dashboard.public import rows
 from dashboard.public.documents import BansPage
@@ -68,6 +68,7 @@ class Page:
     attribution: Attribution | None
     """Source of the locations, where any can be shown."""
     version: str
+    waiting: Waiting
     legacy_days: int
     """Days of use that count in a balance; 0: the legacy interface is off."""
 
@@ -79,6 +80,15 @@ class Page:
         if key == "blind" and whole.heard is not None:
             return self.words("banner.blind.since", time=self.said(whole.heard))
         return self.words(f"banner.{key}", serving=whole.serving, total=whole.total)
+
+    @property
+    def queue(self) -> str:
+        """Tell how many requests wait for a mirror, and for how long; empty while none does."""
+        count, seconds = self.waiting
+        if not count:
+            return ""
+        time = lasting(max(seconds, 1.0), self.words.language)
+        return self.words("queue.one" if count == 1 else "queue.more", count=count, time=time)
 
     @property
     def open_incidents(self) -> list[IncidentRow]:
@@ -213,6 +223,7 @@ def build(app: web.Application, words: Words, now: float, bans: BansPage = NO_BA
         masked=config.bans == "masked",
         attribution=locations.attribution,
         version=sources.version(),
+        waiting=sources.waiting(),
         legacy_days=sources.legacy_days(),
     )
 

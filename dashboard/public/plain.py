@@ -44,7 +44,7 @@ def render(page: Page) -> str:
 
 
 def _head(page: Page) -> list[str]:
-    lines = [page.title, page.banner]
+    lines = [page.title, page.banner, *filter(None, [page.queue])]
     return [*lines, "", page.notice] if page.notice else lines
 
 

@@ -120,6 +120,12 @@ class MergedMetrics:
             if not _carries(self.families[key[0]], key[1], label, value)
         }
 
+    def gauge(self, family: Family) -> float:
+        """One gauge without labels, over the living; 0 while none tells it."""
+        cells = (rows.get((family.name, ())) for rows in self._living.values())
+        told = [cell[0] for cell in cells if cell is not None]
+        return max(told, default=0.0) if family.merge == "max" else sum(told)
+
     def sums(self) -> Iterator[tuple[Family, Labels, list[float]]]:
         """Every series: its family, label values and cells as `Totals.to_json` has them.
 

@@ -10,7 +10,7 @@ from multidict import MultiMapping
 
 from dashboard.common.config import AdminConfig, DashboardConfig
 from dashboard.common.location import Locations
-from dashboard.common.sources import BanList, Ejection, Visitor
+from dashboard.common.sources import BanList, Ejection, Visitor, Waiting
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import Family, Labels, MergedMetrics
 from monitor.health.past import Past
@@ -18,6 +18,7 @@ from monitor.health.snapshot import HealthBoard, HealthSnapshot
 from router.admission.client_address import Clients
 from router.control.ban_service import BansInForce
 from router.control.configuration import Configuration
+from router.forwarding import metrics
 from router.forwarding.config import RouterConfig
 
 
@@ -89,6 +90,10 @@ class PageSources:
 
     def api_url(self) -> str:
         return base_url(self._configuration.current.config.router)
+
+    def waiting(self) -> Waiting:
+        merged = self._merged
+        return Waiting(int(merged.gauge(metrics.QUEUED)), merged.gauge(metrics.QUEUE_WAIT))
 
     def legacy_days(self) -> int:
         config = self._configuration.current.config

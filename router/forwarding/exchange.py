@@ -30,6 +30,7 @@ from router.forwarding.local_response import (
     local_answer,
     models_answer,
     preflight_answer,
+    queue_full,
     stream_begins,
     too_slow,
 )
@@ -425,14 +426,13 @@ class Exchange:
             reset(self.client.transport)
         elif response is not None and response.committed:
             response.interrupt(None if deadlines.caller_gave_up else Failure.stalled)
-        elif self.queued and self in self.context.line:
+        elif self.queued and self.context.line.place(self):
             self._give_up(FULL)
         elif attempts is None or not attempts.mirror:
             self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
         elif not deadlines.blames_mirror:
             self._settle("client_abort")
-            self._leave_mirror()
-            self._refuse(too_slow())
+            self.withhold(too_slow())
         elif not deadlines.extend(
             attempts.answered_at, heard_at, attempts.usual_seconds, has_head=has_head
         ):
@@ -454,10 +454,11 @@ class Exchange:
             self.unanswered(Failure.slow, "it takes suspiciously long")
         else:
             if deadlines.comment_due:
-                words = chunk(comment(self.context, self.dialect))
+                place = self.context.line.place(self)
+                words = chunk(comment(self.context, self.dialect, place))
                 if not self.told:  # another mirror can still give the content
                     self.told = True
-                    words = stream_begins(self.context, self.head, self.id) + words
+                    words = stream_begins(self.context, self.head, self.id, place) + words
                     if response is not None:
                         response.begun()
                 self.context.write_batch.write(self.client.transport, words)
@@ -483,16 +484,14 @@ class Exchange:
 
     # Ends
 
-    def _tell(
-        self, answer: bytes | Problem | None, status: int = 200, outcome: str = "success"
-    ) -> bool:
+    def _tell(self, reply: bytes | Problem | None, status: int = 200, end: str = "success") -> bool:
         """Give an answer that was made here; False if there is none."""
-        if isinstance(answer, Problem):
-            self._refuse(answer)
-        elif answer is not None:
-            self.context.write_batch.write(self.client.transport, answer)
-            self._finish(outcome, self.may_keep_alive, status)
-        return answer is not None
+        if isinstance(reply, Problem):
+            self._refuse(reply)
+        elif reply is not None:
+            self.context.write_batch.write(self.client.transport, reply)
+            self._finish(end, self.may_keep_alive, status)
+        return reply is not None
 
     @property
     def may_keep_alive(self) -> bool:
@@ -503,12 +502,13 @@ class Exchange:
         return self.body.complete or not head.has_body
 
     def _refuse(self, problem: Problem) -> None:
+        if problem is FULL:
+            problem = queue_full(self.context, self.queued)
         self.context.stats.rejected(problem.code)
         blame(self.context, self.request, self.head, problem)
         outcome = outcome_of(problem.status)
         if self.told:
-            message = interruption(self.dialect, problem.message, problem.code)
-            self.end_stream(message, outcome)
+            self.end_stream(interruption(self.dialect, problem.message, problem.code), outcome)
             return
         out = local_answer(self.context, self.head, self.id, problem, self.may_keep_alive)
         self._tell(out, problem.status, outcome)

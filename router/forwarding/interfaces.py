@@ -52,6 +52,7 @@ class ResponseOwner(Protocol):
     dialect: Dialect
     deadlines: Deadlines
     complete_at: float
+    queued: int
     told: bool
     early_tunnel: list[bytes]
     metered: MeteredRequest | None

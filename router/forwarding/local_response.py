@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from urllib.parse import unquote
 
 from router.admission.client_address import Client
@@ -18,7 +20,7 @@ from router.metering.metered_request import ANONYMOUS
 from router.upstream.dialect import Dialect, keepalive
 from router.upstream.request_writer import VIA
 from router.wire import cors
-from router.wire.error_response import JSON_TYPE, Field, Problem, render, unauthorized
+from router.wire.error_response import JSON_TYPE, QUEUE, Field, Problem, render, unauthorized
 from router.wire.request import RequestHead
 
 _MODELS = b"/v1/models"
@@ -39,6 +41,7 @@ def added_fields(
     failed: int,
     connect_seconds: float,
     first_byte: float,
+    queued: int = 0,
 ) -> bytes:
     """The fields that we add to a mirror's response, as they are written."""
     added = _ALWAYS % (
@@ -51,6 +54,8 @@ def added_fields(
         added += b"x-mirrorgate-mirror: %b\r\n" % mirror
     if failed:
         added += b"x-mirrorgate-attempts: %d\r\n" % (failed + 1)
+    if queued:
+        added += b"%b: %d\r\n" % (QUEUE, queued)
     origin = head.look.get(b"origin")
     if origin is not None:
         for field in cors.response_fields(origin, context.router.cors_origins):
@@ -65,12 +70,16 @@ def preflight_answer(context: WorkerContext, head: RequestHead, keep_alive: bool
     return render(204, [*fields, *ending], None)
 
 
-def stream_begins(context: WorkerContext, head: RequestHead, request_id: bytes) -> bytes:
-    """The head of a stream that begins with comments, before any mirror has answered."""
+def stream_begins(
+    context: WorkerContext, head: RequestHead, request_id: bytes, queued: int
+) -> bytes:
+    """The head of a stream that begins with comments, before any mirror has answered; `queued`: its
+    place in the queue, if it waits there."""
     fields = [
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"no-cache"),
         (b"x-accel-buffering", b"no"),
+        *([(QUEUE, b"%d" % queued)] if queued else ()),
         (b"x-mirrorgate-request-id", request_id),
         *cors.response_fields(head.look.get(b"origin"), context.router.cors_origins),
         (b"transfer-encoding", b"chunked"),
@@ -78,10 +87,11 @@ def stream_begins(context: WorkerContext, head: RequestHead, request_id: bytes) 
     return render(200, fields, None)
 
 
-def comment(context: WorkerContext, dialect: Dialect) -> bytes:
-    """A comment for a client that waits for a stream, in the style of the settings."""
+def comment(context: WorkerContext, dialect: Dialect, place: int = 0) -> bytes:
+    """A comment for a client that waits for a stream, in the style of the settings; `place`: its
+    one in the queue, if it waits there."""
     style = context.router.stream.keepalive_style
-    return keepalive(dialect, "chunk" if style == "chunk" else "comment")
+    return keepalive(dialect, "chunk" if style == "chunk" else "comment", place)
 
 
 def local_answer(
@@ -124,13 +134,21 @@ def refusal_answer(request_id: bytes, problem: Problem) -> bytes:
     return render(problem.status, fields, problem.body())
 
 
-FULL = Problem(
-    503,
-    "queue_full",
-    "Every mirror is at the limit that its operator has set. Try again shortly.",
-    retry_after=2,
-)
-"""No room for now; the answer when the queue is full too, or the wait in it was too long."""
+_WAIT = "Many requests, please wait: every mirror is at the limit that its operator has set."
+FULL = Problem(503, "queue_full", _WAIT)
+"""No room for now; `queue_full` makes the answer when the queue is full, or the wait was too long."""
+_SOONEST, _LATEST = 2, 60
+"""Seconds of `Retry-After`; beyond a minute SDKs do not wait."""
+
+
+def queue_full(context: WorkerContext, queued: int) -> Problem:
+    """The error when no mirror has room; `queued`: the place at which the request has waited, if
+    the queue had one for it."""
+    seconds = min(max(math.ceil(context.line.wait), _SOONEST), _LATEST)
+    message = f"{FULL.message} Try again in {seconds} s."
+    return replace(FULL, message=message, retry_after=seconds, queued=queued or len(context.line))
+
+
 OUTAGE = Problem(
     503,
     "no_mirror_available",

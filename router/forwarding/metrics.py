@@ -49,6 +49,12 @@ FALLBACKS = Family(
     ("mirror",),
 )
 QUEUED = Family("mirrorgate_requests_queued", "gauge", "Requests that wait until a mirror has room")
+QUEUE_WAIT = Family(
+    "mirrorgate_queue_wait_seconds",
+    "gauge",
+    "How long requests wait at present until a mirror has room; 0 while none does",
+    merge="max",
+)
 DURATION = Family(
     "mirrorgate_request_duration_seconds",
     "histogram",
@@ -146,6 +152,7 @@ FAMILIES = (
     MOVED,
     FALLBACKS,
     QUEUED,
+    QUEUE_WAIT,
     DURATION,
     FIRST_BYTE,
     FIRST_TOKEN,

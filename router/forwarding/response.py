@@ -369,6 +369,7 @@ class Response:
             len(self._attempts.failed),
             self._opened_in,
             self._first_byte,
+            exchange.queued,
         )
         self._relay.head(head, added, exchange.may_keep_alive)
         context.stats.answered(mirror.id, exchange.endpoint, self._first_byte, self._opened_in)

@@ -133,6 +133,7 @@ class Reports:
             totals.set(metrics.IN_FLIGHT.name, upstream.in_flight, (upstream.id,))
         totals.set(metrics.CLIENTS.name, len(context.crowd))
         totals.set(metrics.QUEUED.name, len(context.line))
+        totals.set(metrics.QUEUE_WAIT.name, context.line.wait if len(context.line) else 0.0)
         totals.set(metrics.WORKERS.name, 1)
         totals.set(metrics.LOG_DROPPED.name, dropped_lines(), ("worker",))
         totals.set(metrics.LAG.name, context.wheel.lag)

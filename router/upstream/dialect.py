@@ -233,11 +233,12 @@ KEEPALIVE = b": keepalive\n"
 _EMPTY_CHOICE = {"index": 0, "finish_reason": None, "logprobs": None}
 
 
-def keepalive(dialect: Dialect, style: Literal["comment", "chunk"]) -> bytes:
+def keepalive(dialect: Dialect, style: Literal["comment", "chunk"], place: int = 0) -> bytes:
     """Return the bytes to send while a stream waits. "chunk": for clients whose timers ignore
-    comments, an event without content, where the dialect has such."""
+    comments, an event without content, where the dialect has such. `place`: the one in the queue,
+    from 1, if that is what it waits in."""
     if style == "comment" or dialect not in (Dialect.chat, Dialect.completions):
-        return KEEPALIVE
+        return b": waiting, position %d\n" % place if place else KEEPALIVE
     of_chat = dialect is Dialect.chat
     said: dict[str, Any] = {"delta": {}} if of_chat else {"text": ""}
     data = {

@@ -9,6 +9,7 @@ from router.wire.error_response import Field
 _EXPOSED = (
     b"retry-after, x-request-id, x-should-retry, server-timing, openai-processing-ms,"
     b" openai-version, openai-organization, x-mirrorgate-mirror, x-mirrorgate-attempts,"
+    b" x-mirrorgate-queue,"
     b" x-mirrorgate-request-id, x-ratelimit-limit-requests, x-ratelimit-limit-tokens,"
     b" x-ratelimit-remaining-requests, x-ratelimit-remaining-tokens, x-ratelimit-reset-requests,"
     b" x-ratelimit-reset-tokens"

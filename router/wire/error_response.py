@@ -12,6 +12,7 @@ from http import HTTPStatus
 from router.wire.websocket import VERSION
 
 JSON_TYPE = (b"content-type", b"application/json")
+QUEUE = b"x-mirrorgate-queue"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _TYPES = {
     429: "rate_limit_error",
@@ -44,6 +45,8 @@ class Problem:
     """Seconds after which trying again may help."""
     tried: bool = False
     """Mirrors were tried already: the SDK must not multiply the attempts."""
+    queued: int = 0
+    """The place in the queue at which it has waited, or the number of those who wait."""
     of_key: bool = False
     """An issued key is used too much or too late, which says nothing against the address."""
 
@@ -63,6 +66,8 @@ class Problem:
         yield from _OF_STATUSES.get(self.status, ())
         if self.retry_after is not None:
             yield b"retry-after", str(self.retry_after).encode()
+        if self.queued:
+            yield QUEUE, b"%d" % self.queued
         if self.tried or self.code in _OF_CODES:
             yield b"x-should-retry", b"false"
 

@@ -13,7 +13,7 @@ from aiohttp import ClientSession, web
 
 from dashboard.common.config import DashboardConfig
 from dashboard.common.context import RENDERINGS
-from dashboard.common.sources import Ejection
+from dashboard.common.sources import Ejection, Waiting
 from dashboard.public.app import build_public_app
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
@@ -680,3 +680,21 @@ async def test_the_banner_says_what_is(case, banner):
     async with serving(build_public_app(BARE[case], lambda: NOW)) as client:
         assert banner in await text(client, "/?lang=en")
         assert banner in await text(client, "/?lang=en", Accept="text/plain")
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/plain"])
+@pytest.mark.parametrize(
+    ("language", "waiting", "said"),
+    [
+        ("zh", Waiting(3, 12.7), "请求较多，请稍候：3 个请求在排队，目前约需等待 12 秒"),
+        ("en", Waiting(1, 0.2), "1 request is in the queue, which takes about 1 s now"),
+        ("en", Waiting(240, 95.0), "240 requests are in the queue, which takes about 1 min now"),
+    ],
+)
+async def test_the_page_says_how_many_requests_wait_and_how_long_that_takes(
+    accept, language, waiting, said
+):
+    for sources, there in ((FakeSources(), False), (FakeSources(waiting_=waiting), True)):
+        async with serving(build_public_app(sources, lambda: NOW)) as client:
+            page = await text(client, f"/?lang={language}", Accept=accept)
+            assert (said in page) is there

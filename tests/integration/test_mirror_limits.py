@@ -13,7 +13,15 @@ from router.admission.client_address import named_key
 from router.admission.shared_table import Table
 from tests.testkit.clock import ManualClock
 from tests.testkit.data_plane import DataPlane
-from tests.testkit.raw_http import SWITCHED, UPGRADE, ScriptedMirror, get, post, read_request
+from tests.testkit.raw_http import (
+    CONTENT,
+    SWITCHED,
+    UPGRADE,
+    ScriptedMirror,
+    get,
+    post,
+    read_request,
+)
 from tests.testkit.wait import wait_until_async as wait_until
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"id": 1}'
@@ -182,3 +190,93 @@ async def test_a_callers_own_limit_ends_the_wait_for_room_and_says_so() -> None:
             answer = await clock.run(plane.ask(request))
             assert (answer.status, answer.error["code"]) == (503, "queue_full")
             await first.close()
+
+
+STREAMED = b'{"model": "m", "stream": true}'
+EVENTS = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n%b" % (
+    len(CONTENT) + 14,
+    CONTENT + b"data: [DONE]\n\n",
+)
+
+
+async def test_an_answer_says_at_which_place_its_request_has_waited() -> None:
+    async with Guarded(hold=True) as mirror, DataPlane([mirror.table(max_connections=1)]) as plane:
+        clients = []
+        for number in range(4):
+            clients.append(await plane.send(get()))
+            await wait_until(partial(in_line, plane, number), what="it stands in line")
+        mirror.go_on.set()
+        answers = [await client.response() for client in clients]
+        assert "x-mirrorgate-queue" not in answers[0]
+        assert [answer["x-mirrorgate-queue"] for answer in answers[1:]] == ["1", "2", "3"]
+
+
+async def test_who_is_refused_is_told_how_many_wait_or_at_which_place_it_did() -> None:
+    queue = {"max_waiting": 1, "max_wait": 0.5}
+    async with Guarded(hold=True) as mirror:
+        async with DataPlane([mirror.table(max_connections=1)], {"queue": queue}) as plane:
+            await plane.send(get())
+            await wait_until(lambda: mirror.asked, what="the first is on its way")
+            waiting = await plane.send(get())
+            await wait_until(partial(in_line, plane, 1), what="the second stands in line")
+            refused = await plane.ask(get("/v1/models", "Origin: https://app.test"))
+            assert (refused.status, refused["x-mirrorgate-queue"]) == (503, "1")
+            assert "x-mirrorgate-queue" in refused["access-control-expose-headers"]
+            assert refused.error["message"].startswith("Many requests, please wait")
+            late = await waiting.response()
+            assert (late.status, late["x-mirrorgate-queue"]) == (503, "1")
+
+
+async def test_retry_after_is_the_time_that_waiting_takes() -> None:
+    async with Guarded(hold=True) as mirror:
+        queue = {"max_waiting": 1}
+        async with DataPlane([mirror.table(max_connections=1)], {"queue": queue}) as plane:
+            await plane.send(get())
+            await wait_until(lambda: mirror.asked, what="the first is on its way")
+            await plane.send(get())
+            await wait_until(partial(in_line, plane, 1), what="the second stands in line")
+            for waited, told in ((0.0, "2"), (7.2, "8"), (500.0, "60")):
+                plane.context.line._waiting._usual = waited
+                refused = await plane.ask(get())
+                assert refused["retry-after"] == told
+                assert f"Try again in {told} s." in refused.error["message"]
+
+
+@pytest.mark.parametrize("style", ["comment", "chunk"])
+async def test_a_stream_that_waits_is_told_its_place(style: str) -> None:
+    clock = ManualClock()
+    released = asyncio.Event()
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            await released.wait()
+            writer.write(EVENTS)
+
+    async with ScriptedMirror(play) as mirror:
+        router = {"stream": {"keepalive": 1, "keepalive_style": style}}
+        plane = DataPlane([mirror.table(max_connections=1)], router, wheel=clock.wheel, clock=clock)
+        async with plane:
+            await plane.send(post(body=STREAMED))
+            await wait_until(lambda: plane.in_flight == 1, what="the first is on its way")
+            ahead, behind = await plane.send(post(body=STREAMED)), await plane.connect()
+            await wait_until(partial(in_line, plane, 1), what="the second stands in line")
+            await behind.send(post(body=STREAMED))
+            await wait_until(partial(in_line, plane, 2), what="the third stands in line")
+            clock.advance(3)
+            status, _, fields = await behind.head()
+            assert (status, dict(fields)["x-mirrorgate-queue"]) == (200, "2")
+            said = await behind.chunk()
+            if style == "chunk":
+                assert said is not None
+                assert said.startswith(b"data: {")
+                return
+            assert said == b": waiting, position 2\n"
+            await ahead.close()
+            await wait_until(partial(in_line, plane, 1), what="the second has left")
+            clock.advance(3)
+            assert await behind.chunk() == b": waiting, position 1\n"
+            released.set()
+            rest, complete = await behind.chunks()
+            assert complete
+            assert rest.replace(b": keepalive\n", b"").startswith(CONTENT)

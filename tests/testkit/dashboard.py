@@ -17,7 +17,7 @@ import router.forwarding.metrics
 from dashboard.common.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.common.connections import Gate, serve
 from dashboard.common.location import Locations
-from dashboard.common.sources import BanList, CommandError, Ejection, NotThere, Visitor
+from dashboard.common.sources import BanList, CommandError, Ejection, NotThere, Visitor, Waiting
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban, client_network
 from monitor.common.config import MirrorConfig
@@ -250,6 +250,7 @@ class FakeSources:
     locations_: Locations = field(default_factory=Locations)
     asked: int = 0
     legacy_days_: int = 0
+    waiting_: Waiting = field(default_factory=lambda: Waiting(0, 0.0))
     _listed: tuple[Sequence[Ban], BansInForce] | None = None
 
     def snapshot(self) -> HealthSnapshot:
@@ -278,6 +279,9 @@ class FakeSources:
 
     def admin(self) -> AdminConfig:
         return self.admin_
+
+    def waiting(self) -> Waiting:
+        return self.waiting_
 
     def legacy_days(self) -> int:
         return self.legacy_days_

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 
 import pytest
 
 from monitor.common.config import MirrorConfig
-from monitor.common.metric_registry import MetricRegistry
+from monitor.common.metric_registry import MergedMetrics, MetricRegistry
 from monitor.common.tasks import CRASHES, Tasks
 from monitor.common.tasks import FAMILIES as TASK_FAMILIES
 from monitor.health.snapshot import HealthSnapshot
+from router.control.page_sources import PageSources
 from router.forwarding.config import WorkerConfig
 from router.forwarding.context import WorkerContext
 from router.forwarding.metrics import FAMILIES
@@ -140,3 +142,36 @@ async def test_a_worker_whose_report_crashes_once_reports_on(
     await wait_until_async(lambda: told and crash in told[-1].get("rows", ()))
     assert not task.done()
     await tasks.stop()
+
+
+async def test_the_queue_and_how_long_it_takes_reach_the_status_page() -> None:
+    told: list[dict[str, Any]] = []
+    merged = MergedMetrics(FAMILIES)
+    clock = asyncio.get_running_loop().time
+    for worker, waited in (("0-1-2", 20.0), ("1-1-2", 5.0), ("2-1-2", 0.0)):
+        totals = MetricRegistry(FAMILIES)
+        context = _context(totals, "a")
+        if waited:
+            context.line._waiting.join(Waiter(), clock() - waited)
+        Reports(worker, totals, UsageBatches(), told.append).send_totals(context)
+        merged.update(worker, told[-1]["rows"])
+    any_: Any = None
+    waiting, none = (
+        PageSources(any_, any_, any_, any_, any_, numbers, any_).waiting()
+        for numbers in (merged, MergedMetrics(FAMILIES))
+    )
+    assert (waiting.requests, none) == (2, (0, 0.0))
+    assert waiting.seconds >= 20.0
+
+
+class Waiter:
+    """A request in the queue."""
+
+    def go_on(self) -> bool:
+        return False
+
+    def waited_too_long(self) -> None:
+        """Nobody ends it here."""
+
+    def abort(self) -> None:
+        """Nobody ends it here."""

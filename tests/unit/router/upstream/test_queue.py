@@ -17,7 +17,7 @@ def line() -> FairQueue[str]:
 
 def test_first_come_first_served(line: FairQueue[str]) -> None:
     assert [line.join(who, 0.0) for who in "abc"] == [True] * 3
-    assert [line.next(lambda who: True) for _ in range(4)] == ["a", "b", "c", None]
+    assert [line.next(lambda who: True, 0.0) for _ in range(4)] == ["a", "b", "c", None]
 
 
 def test_a_full_line_takes_nobody(line: FairQueue[str]) -> None:
@@ -35,7 +35,7 @@ def test_in_a_full_line_the_client_with_most_places_makes_room_for_others() -> N
     assert line.join("c1", 0.0, client=b"c")
     assert line.make_room(b"b") is None, "it would have as many as the other"
     assert line.make_room(b"d") == "a2"
-    assert [line.next(lambda who: True) for _ in range(4)] == ["a1", "b1", "c1", None]
+    assert [line.next(lambda who: True, 0.0) for _ in range(4)] == ["a1", "b1", "c1", None]
     assert line.make_room(b"c") is None
 
 
@@ -44,14 +44,14 @@ def test_who_has_left_is_not_served(line: FairQueue[str]) -> None:
         line.join(who, 0.0)
     assert line.leave("a")
     assert not line.leave("a")
-    assert line.next(lambda who: True) == "b"
+    assert line.next(lambda who: True, 0.0) == "b"
 
 
 def test_whom_the_mirror_does_not_fit_keeps_the_place(line: FairQueue[str]) -> None:
     for who in "abc":
         line.join(who, 0.0)
-    assert line.next(lambda who: who == "b") == "b"
-    assert line.next(lambda who: True) == "a"
+    assert line.next(lambda who: who == "b", 0.0) == "b"
+    assert line.next(lambda who: True, 0.0) == "a"
 
 
 def test_only_the_front_of_a_long_line_is_asked() -> None:
@@ -64,7 +64,7 @@ def test_only_the_front_of_a_long_line_is_asked() -> None:
         asked.append(who)
         return False
 
-    assert line.next(refuse) is None
+    assert line.next(refuse, 0.0) is None
     assert asked == list(range(LOOK))
 
 
@@ -76,6 +76,31 @@ def test_waits_end_in_time_sooner_if_the_caller_says_so(line: FairQueue[str]) ->
     assert line.expired(29.0) == []
     assert line.expired(30.0) == ["patient"]
     assert len(line) == 0
+
+
+def test_the_wait_is_what_it_took_lately_and_what_the_first_has_waited() -> None:
+    line: FairQueue[str] = FairQueue(10, 30.0)
+    assert line.wait(5.0) == 0.0, "nobody has waited"
+    line.join("a", 0.0)
+    line.join("b", 0.0)
+    assert line.wait(4.0) == 4.0, "nothing was measured yet"
+    assert line.next(lambda who: True, 8.0) == "a"
+    line.leave("b")
+    assert line.wait(9.0) == 8.0
+    line.join("c", 100.0)
+    assert line.wait(101.0) == 8.0
+    assert line.wait(120.0) == 20.0, "it takes longer now"
+    assert line.expired(130.0) == ["c"]
+    line.join("d", 200.0)
+    assert line.wait(200.0) == pytest.approx(8.0 + 0.1 * 22.0)
+
+
+def test_who_leaves_before_the_end_of_the_wait_does_not_count() -> None:
+    line: FairQueue[str] = FairQueue(10, 30.0)
+    line.join("a", 0.0)
+    line.leave("a")
+    line.join("b", 10.0)
+    assert line.wait(10.0) == 0.0
 
 
 class LineWalk(RuleBasedStateMachine):
@@ -105,7 +130,7 @@ class LineWalk(RuleBasedStateMachine):
     @rule(modulus=st.integers(1, 3))
     def serve(self, modulus: int) -> None:
         fitting = [entry for entry in self.plain if entry[0] % modulus == 0]
-        served = self.line.next(lambda who: who % modulus == 0)
+        served = self.line.next(lambda who: who % modulus == 0, self.now)
         assert served == (fitting[0][0] if fitting else None)
         if fitting:
             self.plain.remove(fitting[0])
@@ -120,6 +145,8 @@ class LineWalk(RuleBasedStateMachine):
     @invariant()
     def same(self) -> None:
         assert len(self.line) == len(self.plain)
+        assert [self.line.place(who) for who, _ in self.plain] == [*range(1, len(self.plain) + 1)]
+        assert self.line.place(-1) == 0
         assert all(who in self.line for who, _ in self.plain)
 
 
