@@ -79,6 +79,25 @@ class Limits:
             return LET_IN
         return self._table.admit(client.key, now, limit, rate, config.burst, in_line)
 
+    def stand_by(
+        self,
+        issued: IssuedKey | None,
+        client: Client,
+        now: float,
+        wall: float,
+        in_line: bool = True,
+    ) -> tuple[int, Problem | None]:
+        """As `enter_with`, for a request that is to enter later: its rate is not counted yet."""
+        config, limit = self._config, self._config.connections
+        if not limit or not client.version or (self._exempts and self._is_exempt(client, wall)):
+            return UNCOUNTED, None
+        by_key = issued is not None and config.by == "key"
+        key = counted_as(issued.id) if issued is not None and by_key else client.key
+        place, wait = self._table.admit(key, now, limit, 0.0, 0, in_line)
+        if place >= UNCOUNTED:
+            return place, None
+        return UNCOUNTED, (key_too_many if by_key else too_many)(limit, max(1, ceil(wait)))
+
     def enter_with(
         self, issued: IssuedKey, client: Client, now: float, wall: float, in_line: bool = True
     ) -> tuple[int, Problem | None]:

@@ -45,12 +45,17 @@ class LocalHandler(asyncio.Protocol):
         """Let aiohttp answer the request that begins with these bytes."""
         self._transport.set_protocol(self)
         self._host.connection_made(self._transport)
-        self._host.data_received(raw)
+        head, end, rest = raw.partition(b"\r\n\r\n")
+        self._host.data_received(head + end)  # else a body that is malformed takes it along
+        if rest:
+            self._host.data_received(rest)
 
     def stay(self, seconds: float, asker: Client) -> None:
         """Its request has come from this client, and the answer may take so long, as a mirror is
-        asked for it."""
+        asked for it. What follows is thrown away, since the answer ends the connection: unread, it
+        would hide that the client has left."""
         self.idle = self.vacant = False
+        self._transport.resume_reading()
         self._asker = asker
         self.deadline = self._context.wheel.now + seconds
 
@@ -83,7 +88,8 @@ class LocalHandler(asyncio.Protocol):
     # What the event loop calls
 
     def data_received(self, data: bytes) -> None:
-        self._host.data_received(data)
+        if self._asker is None:
+            self._host.data_received(data)
 
     def eof_received(self) -> bool | None:
         return self._host.eof_received()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
+from functools import reduce
 from typing import Any, NamedTuple
 
 from monitor.common.money import UNIT
@@ -15,8 +16,12 @@ WINDOW = 100
 UNLIMITED = 100_000_000
 """Dollars that a key without a quota is said to have where a number is due; relays have always said
 this (one-api), and apps show it as it is."""
-_LARGEST = Decimal(10) ** 15
-_CENTS = 100
+_DIGITS, _PLACES = 15, 50
+"""Of an amount, before and behind the point; remainders of floats such as 2.8e-17 fit. Beyond these
+a short number would be written with a million zeros, or overflow."""
+_EXACT = Context(prec=100)
+"""More digits than sums of such amounts have."""
+_CENTS = Decimal(100)
 _DAY = 86400
 
 
@@ -34,7 +39,7 @@ class Balance(NamedTuple):
     @property
     def left(self) -> Decimal | None:
         """Rest of the total."""
-        return None if self.total is None else self.total - self.used
+        return None if self.total is None else _EXACT.subtract(self.total, self.used)
 
 
 def windows(today: date, days: int) -> Iterator[tuple[date, date]]:
@@ -54,7 +59,8 @@ def granted(body: bytes) -> Decimal:
 
 def used(bodies: Iterable[bytes]) -> Decimal:
     """Dollars used, from answers on use, which tell cents."""
-    return sum((amount(body, "total_usage") for body in bodies), Decimal(0)) / _CENTS
+    cents = reduce(_EXACT.add, (amount(body, "total_usage") for body in bodies), Decimal(0))
+    return _EXACT.divide(cents, _CENTS)
 
 
 def amount(body: bytes, name: str) -> Decimal:
@@ -64,9 +70,16 @@ def amount(body: bytes, name: str) -> Decimal:
         value = document[name]
     except (ValueError, LookupError, TypeError, RecursionError, ArithmeticError):
         value = None
-    if not isinstance(value, Decimal) or not value.is_finite() or abs(value) >= _LARGEST:
+    if not isinstance(value, Decimal) or not _fits(value):
         raise NoAmount(name)
     return value
+
+
+def _fits(value: Decimal) -> bool:
+    """True if an amount has no more digits than any sum of money."""
+    if not value.is_finite() or value.adjusted() >= _DIGITS:
+        return False
+    return int(value.as_tuple().exponent) >= -_PLACES
 
 
 def _refuse(text: str) -> None:
@@ -77,7 +90,7 @@ def written(value: Decimal | None) -> str:
     """An amount as JSON, with two decimals or as many as it has."""
     if value is None:
         return "null"
-    places = max(2, -int(value.normalize().as_tuple().exponent))
+    places = max(2, -int(value.normalize(_EXACT).as_tuple().exponent))
     return f"{value:.{places}f}" if value else "0.00"
 
 

@@ -19,7 +19,7 @@ from router.forwarding.request_context import RequestContext
 from router.process import balance as balances
 from router.process.control_questions import ControlQuestions
 from router.process.inner_request import InnerResponse, ask, request_head
-from router.process.legacy_answers import Fault, fault_of, passed
+from router.process.legacy_answers import Fault, fault_of, fault_of_problem, passed
 from router.wire.error_response import Problem
 
 PATH = "/pro/balance"
@@ -154,9 +154,3 @@ async def _account(
     finally:
         context.limits.leave(place)
     return _SILENT if told is None or told.get("account") is None else told["account"]
-
-
-def fault_of_problem(problem: Problem) -> Fault:
-    """An error of ours in the legacy shape."""
-    fields = {} if problem.retry_after is None else {"retry-after": str(problem.retry_after)}
-    return Fault(problem.status, problem.message, problem.code, fields)

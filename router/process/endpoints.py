@@ -6,12 +6,14 @@ Connections come here from the `ClientConnection` for life, so every answer ends
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.typedefs import Handler
 
 from router.admission.credentials import Caller
+from router.forwarding.client_connection import LINGER
 from router.forwarding.config import LEGACY_PATHS
 from router.forwarding.context import WorkerContext
 from router.forwarding.local_handler import LocalHandler
@@ -23,11 +25,11 @@ from router.forwarding.stats import Finished
 from router.process import billing, legacy_chat
 from router.process.billing import Asker
 from router.process.control_questions import ControlQuestions
-from router.process.legacy_answers import Fault, answer, done, failed
+from router.process.legacy_answers import Fault, answer, done, failed, fault_of_problem
 from router.process.legacy_message import checked_key, longest_body, read_message
 from router.wire import cors
-from router.wire.error_response import Problem
-from router.wire.request import RequestHead
+from router.wire.error_response import CONTINUE, Problem
+from router.wire.request import MAX_FIELD, RequestHead
 from router.wire.target import forward_target
 
 _CORS = {"access-control-allow-origin": "*"}
@@ -35,6 +37,9 @@ _CONTEXT = web.AppKey("context", WorkerContext)
 _QUESTIONS = web.AppKey("questions", ControlQuestions)
 _BILLING = "/v1/dashboard/billing/"
 _ID = "x-mirrorgate-request-id"
+_PLAIN = ("", "identity")
+_LONGEST_BODY = 10.0
+"""Seconds for the body of a message; less than `LocalHandler` leaves it, so that it is answered."""
 
 
 def build_app(context: WorkerContext, questions: ControlQuestions | None = None) -> web.Application:
@@ -45,11 +50,33 @@ def build_app(context: WorkerContext, questions: ControlQuestions | None = None)
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/", _root)
-    app.router.add_route("*", legacy_chat.PATH, _legacy_chat)
-    app.router.add_route("*", billing.PATH, _balance)
+    app.router.add_route("*", legacy_chat.PATH, _legacy_chat, expect_handler=_expected)
+    app.router.add_route("*", billing.PATH, _balance, expect_handler=_expected)
     app.router.add_get("/{before:[v1/]*}dashboard/billing/{page}", _bill)
     app.router.add_route("*", "/{path:.*}", _unknown)
     return app
+
+
+def build_runner(app: web.Application) -> web.AppRunner:
+    """Serves an application to `LocalHandler`s: takes every head that a `ClientConnection` takes,
+    and no compressed body."""
+    return web.AppRunner(
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=15,
+        lingering_time=LINGER,
+        max_line_size=MAX_FIELD,
+        max_field_size=MAX_FIELD,
+        auto_decompress=False,
+    )
+
+
+async def _expected(request: web.Request) -> None:
+    """Let the body come; an expectation of another kind is none, as it is for a mirror."""
+    known = request.headers["expect"].lower() == "100-continue"
+    if known and request.version == HttpVersion11:
+        await request.writer.write(CONTINUE)
 
 
 @web.middleware
@@ -130,12 +157,19 @@ async def _legacy_chat(request: web.Request) -> web.Response:
 
 
 async def _body(request: web.Request, most: int) -> bytes:
-    """The body. Raises Fault if it has more bytes than that."""
+    """The body. Raises Fault if it has more bytes than that, is compressed, or does not come: what
+    is no chunk does not either."""
+    if request.headers.get("content-encoding", "").lower() not in _PLAIN:
+        raise Fault(415, "The body must not be compressed.")
     body = bytearray()
-    async for piece in request.content.iter_any():
-        body += piece
-        if len(body) > most:
-            raise Fault(413, f"The body has more than {most} bytes.")
+    try:
+        async with asyncio.timeout(_LONGEST_BODY):
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > most:
+                    raise Fault(413, f"The body has more than {most} bytes.")
+    except TimeoutError:
+        raise Fault(408, "The body did not come in time, or its chunks are broken.") from None
     return bytes(body)
 
 
@@ -187,7 +221,7 @@ def _check_ban(context: WorkerContext, asker: Asker) -> None:
     problem = ban_problem(context, asker.client)
     if problem is not None:
         context.stats.rejected(problem.code)
-        raise billing.fault_of_problem(problem)
+        raise fault_of_problem(problem)
 
 
 async def _bill(request: web.Request) -> web.Response:
@@ -220,9 +254,8 @@ def _count(
     """Count a request that no mirror was asked for; the fields that name it. `path` is what the
     access log says of it."""
     context = request.app[_CONTEXT]
-    request_id, seconds, received = context.next_id(), context.clock() - began, 0
-    if request.content_length is not None:
-        received = request.content_length
+    request_id, seconds = context.next_id(), context.clock() - began
+    received = request.content.total_bytes  # a length that is told may be anything
     alike: Alike = ("", endpoint, status, outcome_of(status), False)
     context.stats.finished(alike, False, seconds, received, 0)
     if context.access is not None:

@@ -13,6 +13,7 @@ from aiohttp import web
 from router.forwarding.context import WorkerContext
 from router.process.inner_request import InnerResponse
 from router.wire import cors
+from router.wire.error_response import Problem
 
 DONE = "执行成功"
 _DEPRECATED_AT = int(datetime(2026, 12, 1, tzinfo=UTC).timestamp())
@@ -81,7 +82,8 @@ def fault_of(response: InnerResponse) -> Fault:
     message, code = "", ""
     try:
         error = json.loads(response.body)["error"]
-        message = error if isinstance(error, str) else str(error["message"])
+        said = error if isinstance(error, str) else error["message"]
+        message = said if isinstance(said, str) else ""
         code = str(error.get("code") or error.get("type") or "")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass
@@ -89,6 +91,12 @@ def fault_of(response: InnerResponse) -> Fault:
     return Fault(
         status, message or f"The mirror answered {response.status}.", code, passed(response)
     )
+
+
+def fault_of_problem(problem: Problem) -> Fault:
+    """An error of ours in the legacy shape."""
+    fields = {} if problem.retry_after is None else {"retry-after": str(problem.retry_after)}
+    return Fault(problem.status, problem.message, problem.code, fields)
 
 
 def passed(response: InnerResponse) -> dict[str, str]:

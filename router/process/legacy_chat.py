@@ -12,11 +12,15 @@ from collections.abc import Mapping
 from hashlib import blake2b
 
 from router.admission.client_address import Client
+from router.admission.credentials import Caller
+from router.admission.limits import RECHECKS
+from router.forwarding.admission import blame
 from router.forwarding.context import WorkerContext
+from router.forwarding.request_context import RequestContext
 from router.process.context_window import newer_half, trimmed, window_of
 from router.process.control_questions import ControlQuestions
 from router.process.inner_request import InnerResponse, ask, request_head
-from router.process.legacy_answers import Fault, done, fault_of, passed
+from router.process.legacy_answers import Fault, done, fault_of, fault_of_problem, passed
 from router.process.legacy_message import Message
 
 PATH = "/pro/chat/completions"
@@ -44,12 +48,16 @@ async def talk(
     if not questions.secret:
         answered, _, fields = await _ask(context, message, [], client, look)
         return done(_json(answered), context="new"), fields
+    place = await _place(context, message, client, look)
     owner = _digest(message.key, questions.secret)
     session = _digest(f"{owner.hex()}/{message.session}", questions.secret)
     turns: list[str] | None = None
     with questions.ask("session?", session=session.hex(), owner=owner.hex()) as question:
         try:
-            told = await question.answer(LONGEST_WAIT)
+            try:
+                told = await question.answer(LONGEST_WAIT)
+            finally:
+                context.limits.leave(place)
             if question.waits if told is None else told.get("full"):
                 raise _crowded()
             known = [] if told is None else told["turns"]
@@ -58,6 +66,28 @@ async def talk(
         finally:
             questions.tell({"type": "session!", "number": question.number, "turns": turns})
     return done(_json(answered), context="kept" if len(said) > 2 else "new"), fields
+
+
+async def _place(
+    context: WorkerContext, message: Message, client: Client, look: Mapping[bytes, bytes]
+) -> int:
+    """A place among the client's open requests, for as long as the session is waited for; to be
+    given back before the question takes one itself. Raises Fault."""
+    head = request_head("POST", SUCCESSOR, message.key, look)
+    request = RequestContext(context.config, head, head.target, client)
+    wall = context.wall()
+    issued = request.issued(context.keys, wall) if request.caller is Caller.issued else None
+    for seconds in (*RECHECKS, 0.0):
+        place, problem = context.limits.stand_by(
+            issued, client, context.clock(), wall, in_line=not seconds
+        )
+        if problem is None:
+            return place
+        await asyncio.sleep(seconds)
+    assert problem is not None
+    context.stats.rejected(problem.code)
+    blame(context, request, head, problem)
+    raise fault_of_problem(problem)
 
 
 async def _ask(

@@ -23,7 +23,6 @@ from functools import partial
 from typing import Any
 
 import uvloop
-from aiohttp import web
 
 from monitor.common import logs
 from monitor.common.ipc import Channel, ChannelClosed, Message
@@ -43,7 +42,7 @@ from router.forwarding.stats import Finished
 from router.metering.batches import UsageBatches
 from router.process.access_log import access_log
 from router.process.control_questions import ControlQuestions
-from router.process.endpoints import build_app
+from router.process.endpoints import build_app, build_runner
 from router.process.explain import explain_mirrors, explain_request
 from router.process.inherited import end_with_parent, read_document
 from router.process.last_lists import LastLists
@@ -126,12 +125,7 @@ class Worker:
         }
         """What is heard of them."""
         self._questions = ControlQuestions(self._name, self._tell)
-        self._runner = web.AppRunner(
-            build_app(self._context, self._questions),
-            access_log=None,
-            handler_cancellation=True,
-            keepalive_timeout=15,
-        )
+        self._runner = build_runner(build_app(self._context, self._questions))
 
     def _follower(self, name: str, followed: ReplicatedList) -> Replica:
         question = {"type": f"{name}?", "process": self._name}

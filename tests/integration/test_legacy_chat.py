@@ -13,7 +13,7 @@ import pytest
 
 from router.forwarding.exchange import Exchange
 from router.forwarding.local_handler import STAY
-from router.process import control_questions
+from router.process import control_questions, endpoints
 from router.process.inner_request import InnerClient
 from tests.testkit.clock import ManualClock
 from tests.testkit.data_plane import DataPlane
@@ -194,6 +194,11 @@ async def test_another_mirror_answers_where_one_fails() -> None:
         ),
         (refusing("400 Bad Request", "Bad."), 400, "请求无效。 Bad."),
         (
+            json_answer({"error": {"message": None}}, "400 Bad Request"),
+            400,
+            "请求无效。 The mirror answered 400.",
+        ),
+        (
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n"
             b'{"choices":[]}',
             502,
@@ -308,6 +313,74 @@ async def test_what_is_not_asked_rightly_is_counted_and_named(here: Scene) -> No
     escaped = json.dumps({"apiKey": "k", "sessionId": "s", "content": "😀" * 1000}).encode()
     fields = ("Content-Type: application/json", f"Content-Length: {len(escaped)}")
     assert (await here.plane.ask(plain(CHAT, *fields, method="POST") + escaped)).status == 200
+
+
+async def test_what_is_no_body_is_told_in_the_old_shape(
+    here: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(endpoints, "_LONGEST_BODY", 0.1)
+    chunked = plain(CHAT, "Transfer-Encoding: chunked", method="POST")
+    for request in (chunked + b"zz\r\nsk-own", message("hello")[:-5]):
+        answer = await here.plane.ask(request)
+        assert (answer.status, read(answer)["message"][:7]) == (408, "请求超时。 T")
+    for coding in ("gzip", "br", "gzip, identity"):
+        answer = await here.plane.ask(message("hi", "s", "k", f"Content-Encoding: {coding}"))
+        assert (answer.status, read(answer)["data"]) == (415, None)
+    assert not here.mirror.asked
+    assert not caplog.records
+
+
+async def test_what_other_paths_take_is_taken_here_too(here: Scene) -> None:
+    for field in ("X-Long: " + "x" * 12_000, "Expect: the-best", "Content-Encoding: identity"):
+        assert (await here.plane.ask(message("hello", "s", "sk-own", field))).status == 200
+    client = await here.plane.send(message("hello", "s", "sk-own", "Expect: 100-continue"))
+    assert (await client.head())[0] == 100
+    assert (await client.response()).status == 200
+
+
+async def test_what_came_is_counted_not_what_was_promised(here: Scene) -> None:
+    promise = plain(CHAT, "Content-Length: 999999999999", method="PUT")
+    assert (await here.plane.ask(promise)).status == 405
+    assert here.plane.finished[-1].received == 0
+
+
+async def test_who_leaves_behind_other_requests_takes_the_question_along(here: Scene) -> None:
+    here.mirror.held["long"] = asyncio.Event()
+    client = await here.plane.send(message("long") + 40 * plain("/healthz"))
+    await wait_until_async(lambda: here.plane.in_flight == 1)
+    await client.send(10_000 * plain("/healthz"))
+    client.reset()
+    await wait_until_async(lambda: here.plane.in_flight == 0, 5, "the question to be taken back")
+
+
+async def test_who_waits_for_a_session_has_one_of_its_clients_places() -> None:
+    async with scenery(limits={"connections": 2, "requests_per_second": 0}) as here:
+        here.mirror.held["long"] = asyncio.Event()
+        clients = [await here.plane.send(message("long"))]
+        await wait_until_async(lambda: here.plane.in_flight == 1)
+        clients.append(await here.plane.send(message("two")))
+        await wait_until_async(lambda: here.plane.context.limits.held == 2)
+        answer = await here.plane.ask(message("three"))
+        assert (answer.status, "retry-after" in answer) == (429, True)
+        assert read(answer)["message"].startswith("同时进行的请求过多，请稍后再试。 ")
+        here.mirror.held["long"].set()
+        assert [read(await client.response())["code"] for client in clients] == [200, 200]
+        await wait_until_async(lambda: here.plane.context.limits.held == 0)
+        assert (await say(here.plane, "four"))["context"] == "kept"
+
+
+async def test_where_keys_are_counted_waiting_counts_by_key() -> None:
+    limits = {"connections": 2, "requests_per_second": 0, "by": "key"}
+    async with scenery(table={"api_key": "sk-mirror"}, limits=limits) as here:
+        one, other = issue(here.plane), issue(here.plane, "k2")
+        here.mirror.held["long"] = asyncio.Event()
+        clients = [await here.plane.send(message("long", key=one)) for _ in range(2)]
+        await wait_until_async(lambda: here.plane.context.limits.held == 2)
+        answer = await here.plane.ask(message("three", key=one))
+        assert (answer.status, read(answer)["message"][:7]) == (429, "同时进行的请求")
+        await say(here.plane, "of another key", key=other)
+        here.mirror.held["long"].set()
+        assert [read(await client.response())["code"] for client in clients] == [200, 200]
 
 
 async def test_an_answer_may_take_long() -> None:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from aiohttp import web
-
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.settings import read
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
@@ -25,7 +23,7 @@ from router.forwarding.context import WorkerContext
 from router.forwarding.metrics import FAMILIES
 from router.forwarding.stats import Finished
 from router.process.control_questions import ControlQuestions
-from router.process.endpoints import build_app
+from router.process.endpoints import build_app, build_runner
 from router.wire.timer_wheel import TimerWheel
 from tests.testkit.raw_http import RawClient, Response
 from tests.testkit.wait import wait_until_async
@@ -72,8 +70,7 @@ class DataPlane:
             tell=self.tell,
             table=self.table,
         )
-        app = build_app(self.context, self.questions)
-        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+        self._runner = build_runner(build_app(self.context, self.questions))
         await self._runner.setup()
         self.context.wheel.start(loop)
         self._server = await loop.create_server(

@@ -55,6 +55,16 @@ def test_decimals_stay_exact():
     )
 
 
+def test_many_decimals_stay_exact():
+    total = balances.granted(b'{"hard_limit_usd": 999999999999999.123456789012345678901234567891}')
+    used = balances.used([b'{"total_usage": 2.7755575615628914e-17}', b'{"total_usage": 1e12}'])
+    assert balances.data_of(Balance(total, used)) == (
+        '{"total": 999999999999999.123456789012345678901234567891, '
+        '"balance": 999989999999999.12345678901234567862367881173471086, '
+        '"used": 10000000000.00000000000000000027755575615628914}'
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [("120", "120.00"), ("1E+3", "1000.00"), ("0", "0.00"), ("0E-8", "0.00"), ("1.2300", "1.23")],
@@ -78,6 +88,9 @@ def test_amounts_are_plain_numbers(value: str, text: str):
         b'{"hard_limit_usd": -Infinity}',
         b'{"hard_limit_usd": 1e999999}',
         b'{"hard_limit_usd": 1e15}',
+        b'{"hard_limit_usd": 1e1000000}',
+        b'{"hard_limit_usd": 1e-999999}',
+        b'{"hard_limit_usd": 1.%b}' % (b"1" * 51),
         b"[" * 100_000,
     ],
 )
