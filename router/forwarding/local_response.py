@@ -136,7 +136,7 @@ def refusal_answer(request_id: bytes, problem: Problem) -> bytes:
 
 _WAIT = "Many requests, please wait: every mirror is at the limit that its operator has set."
 FULL = Problem(503, "queue_full", _WAIT)
-"""No room for now; `queue_full` makes the answer when the queue is full, or the wait was too long."""
+"""No room for now; `queue_full` makes the answer if the queue is full, or the wait was too long."""
 _SOONEST, _LATEST = 2, 60
 """Seconds of `Retry-After`; beyond a minute SDKs do not wait."""
 
