@@ -206,15 +206,16 @@ def _probe(meaning: Meaning) -> Probe:
 
 
 def test_requests_that_fail_outweigh_probes_that_are_answered(watch):
+    watch.observe(OK, 8.0)
     for at in (1.0, 2.0):
         watch.traffic.failed(at)
     watch.observe(OK, 9.0)
     assert watch.health().verdict == "ok"
     watch.traffic.failed(3.0)
-    watch.observe(OK, 9.0)
+    watch.observe(OK, 10.0)
     assert watch.health().verdict == "requests_fail"
     watch.traffic.served(4.0)
-    watch.observe(OK, 9.0)
+    watch.observe(OK, 11.0)
     assert watch.health().verdict == "ok"
 
 
