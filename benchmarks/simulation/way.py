@@ -17,7 +17,15 @@ from benchmarks.simulation.rivals import Chooser, Trying
 from benchmarks.simulation.world import World
 from router.balancing.failure import TRAITS, Done, Failure
 from router.balancing.load import Kind
-from router.balancing.retry import ALLOWED, Commit, Repeat, Tries, Why, decide
+from router.balancing.retry import (
+    ALLOWED,
+    Commit,
+    Repeat,
+    Tries,
+    Why,
+    decide,
+    has_another_chance,
+)
 from router.balancing.timeouts import Classes, leave_early
 from router.forwarding.config import RouterConfig
 
@@ -89,11 +97,12 @@ class Way:
         job, now = self._job, self._world.now
         if job.first_content is not None:
             raise BrokenPromise("an attempt after content reached the client")
+        another = has_another_chance(self._tries, self._worker.config.retry)
         attempt = self._worker.chooser.choose(
             self._accepts,
             self._baseline,
             now,
-            repeatable=job.repeat is not Repeat.never,
+            repeatable=another and job.repeat is not Repeat.never,
             again=bool(self._tried),
         )
         if attempt is None:

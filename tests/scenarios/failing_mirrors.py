@@ -52,11 +52,17 @@ class FailingMirror:
     """
 
     def __init__(
-        self, name: str, *, latency: float = LATENCY, bans_above: tuple[int, int] | None = None
+        self,
+        name: str,
+        *,
+        latency: float = LATENCY,
+        gap: float = GAP,
+        bans_above: tuple[int, int] | None = None,
     ) -> None:
-        """`bans_above`: so many connections at once, or requests within any second."""
+        """`gap`: seconds between the events of a stream; `bans_above`: so many connections at once,
+        or requests within any second."""
         self.name = name
-        self.latency = latency
+        self.latency, self.gap = latency, gap
         self.banned = ""
         """What it has banned its clients for: it hears nothing of them any more."""
         self.most_connections = self.most_in_a_second = 0
@@ -252,7 +258,7 @@ class _Connection(asyncio.Protocol):
         for number in range(WORDS):
             choice = {"index": 0, "delta": {"content": f" {number}"}, "finish_reason": None}
             self._event(ChatMirror.chunk(self._mirror.name, [choice]))
-            await asyncio.sleep(GAP * factor)
+            await asyncio.sleep(self._mirror.gap * factor)
         choice = {"index": 0, "delta": {}, "finish_reason": "stop"}
         self._event(ChatMirror.chunk(self._mirror.name, [choice]))
         self._event(b"data: [DONE]\n\n")
