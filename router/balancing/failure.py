@@ -47,6 +47,8 @@ class Failure(StrEnum):
     """429 for the caller's own key."""
     caller_refused = "caller_refused"
     """401, 402, 403 for the caller's own key, or an error that says that it has no quota."""
+    region_refused = "region_refused"
+    """403: the API behind the mirror does not serve the mirror's own place, whatever the key."""
     no_model = "no_model"
     """An error that says that it does not have the model."""
     no_endpoint = "no_endpoint"
@@ -124,6 +126,7 @@ TRAITS = {
     Failure.key_limited: Traits(_NOBODY, Done.rejected),
     Failure.key_spent: Traits(_NOBODY, Done.rejected),
     Failure.caller_refused: Traits(_NOBODY, Done.rejected),
+    Failure.region_refused: Traits(_NOBODY, Done.rejected),
     Failure.no_model: Traits(_NOBODY, Done.rejected),
     Failure.no_endpoint: Traits(_NOBODY, Done.rejected),
     Failure.challenge: Traits(_UPSTREAM, Done.refused),
@@ -144,6 +147,7 @@ OF_REQUESTS = frozenset(
         Failure.key_limited,
         Failure.key_spent,
         Failure.caller_refused,
+        Failure.region_refused,
         Failure.no_model,
         Failure.no_endpoint,
     )

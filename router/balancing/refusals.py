@@ -49,6 +49,7 @@ _OF_REQUEST = frozenset(
 )
 """Codes and types of a 403 that is about what is asked."""
 NO_MODEL = frozenset(("model_not_found", "deploymentnotfound", "model_not_exist", "invalid_model"))
+_REGION = "unsupported_country_region_territory"
 _NO_URL = ("invalid url", "unknown request url", "unknown_url")
 _PLAIN_PATHS = frozenset(
     b"/v1/" + path
@@ -103,6 +104,8 @@ def refused(
     words = said or Said()
     if _lacks_model(status, words, model):
         return Failure.no_model
+    if own_key and status == 403 and words.code == _REGION:
+        return Failure.region_refused
     if own_key and (status in _KEY_STATUSES or is_spent(words.code, words.type)):
         return None if _OF_REQUEST & {words.code, words.type} else Failure.caller_refused
     if status == 501 or (status in _NO_ENDPOINT and path is not None and _is_no_answer(said)):
@@ -306,5 +309,5 @@ class OfRequest:
         """The mirror refuses it for this reason."""
         whats = {Failure.no_model: self._model, Failure.no_endpoint: self._path}
         what = whats.get(failure, OF_KEY)
-        if what or failure is Failure.caller_refused:
+        if what or failure in (Failure.caller_refused, Failure.region_refused):
             self._marks = self._table.learn(self._client, self._key, mirror, what, now)

@@ -116,6 +116,8 @@ def decide(
     if failure is not Failure.stale:
         tries.attempts += 1
     why = _harm(done, commit, tries, rules, replayable, should_retry)
+    if why is Why.paid and failure is Failure.region_refused:
+        why = Why.free  # no request can bring it about, and all keys meet it at once
     if why not in ALLOWED:
         return why
     if tries.attempts >= rules.attempts:

@@ -123,6 +123,8 @@ def test_all_of_it_is_bounded(known: Refusals, monkeypatch: pytest.MonkeyPatch) 
         (401, b"", True, Failure.caller_refused),
         (401, b"", False, None),
         (403, b'{"error": {"code": "content_filter"}}', True, None),
+        (403, b'{"error": {"code": "unsupported_country_region_territory"}}', True,
+         Failure.region_refused),
         (400, b'{"error": {"code": "invalid_value"}}', True, None),
         (400, b'{"error": {"message": "insufficient_quota m model"}}', True, None),
         (400, b'{"error": {"type": "insufficient_user_quota"}}', True, Failure.caller_refused),

@@ -208,6 +208,15 @@ def test_the_budget_is_a_fifth_of_ten_seconds_requests_but_ten_at_least() -> Non
     assert sum(budget.take(120.0) for _ in range(50)) == 10
 
 
+def test_a_region_ban_costs_no_budget() -> None:
+    budget = RetryBudget(0.0)
+    while budget.take(0.0):
+        pass
+    for failure, why in ((Failure.region_refused, Why.free), (Failure.caller_refused, Why.budget)):
+        tries = Tries(ONCE, began=0.0)
+        assert decide(failure, Commit.C2, tries, RULES, budget, 0.0, replayable=True) is why
+
+
 def test_what_was_not_sent_costs_no_budget() -> None:
     budget = RetryBudget(0.0)
     while budget.take(1.0):
