@@ -14,7 +14,7 @@ from typing import NoReturn, cast
 
 from router.admission.capacity import WRITE_BUFFER
 from router.admission.credentials import Caller
-from router.forwarding.config import LEGACY_PATHS
+from router.forwarding.config import LEGACY_BALANCE, LEGACY_CHAT
 from router.forwarding.context import WorkerContext
 from router.forwarding.exchange import Exchange
 from router.forwarding.local_handler import LocalHandler
@@ -39,7 +39,8 @@ from router.wire.timer_wheel import NEVER
 
 _ANONYMOUS, _ISSUED = Caller.anonymous, Caller.issued
 _BILLING = b"/v1/dashboard/billing/"
-_LEGACY = LEGACY_PATHS.encode()
+_LEGACY = (LEGACY_CHAT.encode(), LEGACY_BALANCE.encode())
+"""Pages that tell a banned client so in their own shape."""
 BODY_FLOOR = 1024
 """Bytes a second that a body must bring on average, or it is as good as stalled."""
 MAX_PIPELINED = 16
@@ -275,7 +276,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _leave_for_aiohttp(self, head: RequestHead) -> NoReturn:
         client = self._context.recognise(self.client, head.look)
         problem = ban_problem(self._context, client)
-        legacy = self._context.router.legacy and head.target.startswith(_LEGACY)
+        legacy = self._context.router.legacy and head.target.partition(b"?")[0] in _LEGACY
         if problem is not None and not legacy:
             raise Refusal(problem.status, problem.code, problem.message)
         if self._current is None and not self._waiting:

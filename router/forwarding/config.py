@@ -23,6 +23,7 @@ from router.balancing.config import (
 )
 
 LEGACY_PATHS = "/pro/"
+LEGACY_CHAT, LEGACY_BALANCE = "/pro/chat/completions", "/pro/balance"
 
 
 @dataclass(frozen=True, slots=True)

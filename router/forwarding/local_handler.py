@@ -59,6 +59,15 @@ class LocalHandler(asyncio.Protocol):
         self._asker = asker
         self.deadline = self._context.wheel.now + seconds
 
+    def answered(self) -> None:
+        """The answer is there, and no mirror is asked any more: its client has to take it."""
+        if self.idle:
+            return
+        self.idle = self.vacant = True
+        self.deadline = self._context.wheel.now + self._context.timeouts.write_stall
+        if self._context.draining:
+            self.drain()
+
     def drain(self) -> None:
         """Its answer may be read, but the client must be quick."""
         if self.idle:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from router.admission.client_address import Client
 from router.admission.credentials import Caller
 from router.forwarding.admission import blame, entry, refusal
+from router.forwarding.config import LEGACY_BALANCE
 from router.forwarding.context import WorkerContext
 from router.forwarding.request_context import RequestContext
 from router.process import balance as balances
@@ -22,7 +23,7 @@ from router.process.inner_request import InnerResponse, ask, request_head
 from router.process.legacy_answers import Fault, fault_of, fault_of_problem, passed
 from router.wire.error_response import Problem
 
-PATH = "/pro/balance"
+PATH = LEGACY_BALANCE
 SUBSCRIPTION = "/dashboard/billing/subscription"
 USAGE = "/dashboard/billing/usage"
 ENDPOINT = "legacy_balance"

@@ -211,6 +211,9 @@ async def _legacy(
         body, fields = await made(asker)
     except Fault as fault:
         status, body, fields = fault.status, failed(fault), fault.fields
+    handler = _handler(request)
+    if handler is not None:
+        handler.answered()
     if _ID not in fields:  # else a request of ours was counted
         fields |= _count(request, asker, endpoint, request.path, status, began)
     return answer(context, origin, successor, fields, body, status)

@@ -15,6 +15,7 @@ from router.admission.client_address import Client
 from router.admission.credentials import Caller
 from router.admission.limits import RECHECKS
 from router.forwarding.admission import blame
+from router.forwarding.config import LEGACY_CHAT
 from router.forwarding.context import WorkerContext
 from router.forwarding.request_context import RequestContext
 from router.process.context_window import newer_half, trimmed, window_of
@@ -23,7 +24,7 @@ from router.process.inner_request import InnerResponse, ask, request_head
 from router.process.legacy_answers import Fault, done, fault_of, fault_of_problem, passed
 from router.process.legacy_message import Message
 
-PATH = "/pro/chat/completions"
+PATH = LEGACY_CHAT
 SUCCESSOR = "/v1/chat/completions"
 ENDPOINT = "legacy_chat"
 """The label of its requests in metrics."""

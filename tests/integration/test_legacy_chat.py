@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -394,6 +395,22 @@ async def test_an_answer_may_take_long() -> None:
         assert read(await client.response())["data"] == "echo long"
 
 
+async def test_who_does_not_take_the_answer_is_cut_as_elsewhere() -> None:
+    clock = ManualClock(running=True)
+    async with scenery(clock) as here:
+        large = {"choices": [{"message": {"content": "x" * 3_900_000}}]}
+        here.mirror.instead.append(json_answer(large))
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", here.plane.port))
+            client.send(message("hello"))
+            crowd = here.plane.context.crowd
+            await wait_until_async(lambda: len(here.plane.finished) == 1)
+            await wait_until_async(lambda: [door.vacant for door in crowd.all()] == [True])
+            clock.advance(here.plane.context.timeouts.write_stall + 1)
+            await wait_until_async(lambda: not crowd)
+
+
 async def test_a_worker_that_stops_finishes_the_answer(here: Scene) -> None:
     here.mirror.held["long"] = asyncio.Event()
     client = await here.plane.send(message("long"))
@@ -417,6 +434,7 @@ async def test_a_ban_ends_what_a_mirror_is_asked_for(here: Scene) -> None:
         answer = await here.plane.ask(request)
         assert answer.status == 403
         assert read(answer)["message"].startswith("此地址已被封禁。 ")
+    assert (await here.plane.ask(plain("/pro/other"))).error["code"] == "client_banned"
     assert len(here.mirror.heads) == 1
 
 
