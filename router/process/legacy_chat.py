@@ -23,6 +23,7 @@ from router.process.control_questions import ControlQuestions
 from router.process.inner_request import InnerResponse, ask, request_head
 from router.process.legacy_answers import Fault, done, fault_of, fault_of_problem, passed
 from router.process.legacy_message import Message
+from router.wire.request import RequestHead
 
 PATH = LEGACY_CHAT
 SUCCESSOR = "/v1/chat/completions"
@@ -49,9 +50,13 @@ async def talk(
     if not questions.secret:
         answered, _, fields = await _ask(context, message, [], client, look)
         return done(_json(answered), context="new"), fields
-    place = await _place(context, message, client, look)
-    owner = _digest(message.key, questions.secret)
-    session = _digest(f"{owner.hex()}/{message.session}", questions.secret)
+    head = request_head("POST", SUCCESSOR, message.key, look)
+    request = RequestContext(context.config, head, head.target, client)
+    place = await _place(context, request, head)
+    # Not message.key: an issued key is taken in many spellings, and is one owner in all of them.
+    owner = _digest(request.credentials.keys[0], questions.secret)
+    name = message.session.encode("utf-8", "surrogatepass")
+    session = _digest(owner.hex().encode() + b"/" + name, questions.secret)
     turns: list[str] | None = None
     with questions.ask("session?", session=session.hex(), owner=owner.hex()) as question:
         try:
@@ -69,18 +74,14 @@ async def talk(
     return done(_json(answered), context="kept" if len(said) > 2 else "new"), fields
 
 
-async def _place(
-    context: WorkerContext, message: Message, client: Client, look: Mapping[bytes, bytes]
-) -> int:
+async def _place(context: WorkerContext, request: RequestContext, head: RequestHead) -> int:
     """A place among the client's open requests, for as long as the session is waited for; to be
     given back before the question takes one itself. Raises Fault."""
-    head = request_head("POST", SUCCESSOR, message.key, look)
-    request = RequestContext(context.config, head, head.target, client)
     wall = context.wall()
     issued = request.issued(context.keys, wall) if request.caller is Caller.issued else None
     for seconds in (*RECHECKS, 0.0):
         place, problem = context.limits.stand_by(
-            issued, client, context.clock(), wall, in_line=not seconds
+            issued, request.client, context.clock(), wall, in_line=not seconds
         )
         if problem is None:
             return place
@@ -150,8 +151,8 @@ def _crowded() -> Fault:
     return Fault(429, message, fields={"retry-after": "5"})
 
 
-def _digest(text: str, secret: bytes) -> bytes:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST, key=secret).digest()
+def _digest(text: bytes, secret: bytes) -> bytes:
+    return blake2b(text, digest_size=_DIGEST, key=secret).digest()
 
 
 def _json(text: str) -> str:

@@ -275,6 +275,15 @@ async def test_an_issued_key_is_charged_and_the_endpoint_has_a_name_of_its_own()
         assert ends == [("legacy_chat", 200, "a")]
 
 
+async def test_an_issued_key_is_one_owner_however_it_is_spelled() -> None:
+    async with scenery(table={"api_key": "sk-mirror", "client_keys": []}) as here:
+        key = issue(here.plane)
+        for spelled in (key, f"{key}/1", f"2{key}", f"%6D{key[1:]}"):
+            await say(here.plane, "hello", key=spelled)
+        asked = [m for m in here.control.heard if m["type"] == "session?"]
+        assert len({m["owner"] for m in asked}) == len({m["session"] for m in asked}) == 1
+
+
 async def test_limits_and_unknown_keys_are_told_in_the_old_shape() -> None:
     one = {"connections": 1, "requests_per_second": 0}
     async with scenery(limits=one, table={"api_key": "sk-mirror"}) as here:
