@@ -85,7 +85,7 @@ class FairQueue(Generic[T]):
         """The place of one of them, from 1; 0 for who is not there."""
         if who not in self._line:
             return 0
-        return next(at for at, other in enumerate(self._line, 1) if other is who)
+        return next(at for at, other in enumerate(self._line, 1) if other == who)
 
     def wait(self, now: float) -> float:
         """Seconds that waiting takes, as far as that is known: what it took lately, and not less
