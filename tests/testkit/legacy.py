@@ -62,14 +62,14 @@ class EchoMirror:
         self.heads: list[bytes] = []
         self.held: dict[str, asyncio.Event] = {}
         self.instead: list[bytes] = []
-        """Answers to the next requests, whole."""
+        """Answers to the next requests, whole; probes get their own all the same."""
 
     async def script(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             head, body = await read_request(reader)
             self.heads.append(head)
             self.asked.append(json.loads(body) if body else {})
-            if self.instead:
+            if self.instead and not head.startswith(b"GET /v1/models "):
                 writer.write(self.instead.pop(0))
             elif "messages" not in self.asked[-1]:
                 writer.write(answering({"object": "list", "data": []}))  # as probes ask
