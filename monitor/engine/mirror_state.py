@@ -38,6 +38,8 @@ from monitor.store.records import Sample, Transition
 FAILURES, REMEMBERED = 3, 900.0
 """Reports of failed requests in a row that outweigh probes which are answered, and for how long
 (seconds) they are remembered."""
+INTERVALS = 2
+"""Intervals between answered probes in which requests failed: less may be a short outage."""
 _UNREACHED = frozenset({"connection_refused", "ip_unreachable", "connect_failed"})
 _UNSEEN = Meaning.of(UNKNOWN)
 
@@ -80,27 +82,41 @@ class Rest:
 class RequestRecord:
     """Ends of clients' requests on one mirror, as workers report them. Times are monotonic."""
 
-    __slots__ = ("_failed_at", "_failures", "_served_at")
+    __slots__ = ("_failed_at", "_failures", "_intervals", "_lately", "_served_at")
 
     def __init__(self) -> None:
         self._served_at = self._failed_at = float("-inf")
         self._failures = 0
         """Reports of failures since it last served one."""
+        self._lately = False
+        """True if there was one since the last probe."""
+        self._intervals = 0
+        """Intervals between answered probes with a failure in them, since it last served one."""
 
     def failed(self, now: float) -> None:
         """A request failed on it."""
         self._failed_at = now
         self._failures += 1
+        self._lately = True
 
     def served(self, now: float) -> None:
         """A request was served by it."""
         if now > self._served_at:
             self._served_at = now
-            self._failures = 0 if now >= self._failed_at else self._failures
+            if now >= self._failed_at:
+                self._forget_failures()
 
-    def explained(self) -> None:
-        """Probes fail or have failed too: their verdict says why requests did."""
-        self._failures = 0
+    def probed(self, alive: bool) -> None:
+        """A probe was answered, or not: then its verdict says why requests fail."""
+        if not alive:
+            self._forget_failures()
+        elif self._lately:
+            self._intervals += 1
+            self._lately = False
+
+    def _forget_failures(self) -> None:
+        self._failures = self._intervals = 0
+        self._lately = False
 
     def serves(self, since: float) -> bool:
         """True if it has served a request since then, and failed none after that."""
@@ -108,7 +124,8 @@ class RequestRecord:
 
     def fails(self, now: float) -> bool:
         """True if nothing but failures is known of it of late."""
-        return self._failures >= FAILURES and now - self._failed_at < REMEMBERED
+        enough = self._failures >= FAILURES and self._intervals >= INTERVALS
+        return enough and now - self._failed_at < REMEMBERED
 
 
 class MirrorState:
@@ -259,8 +276,7 @@ class MirrorState:
         mirror that is up, nor a good one what is said of one that is down.
         """
         flipped = self._machine.observe(meaning.alive, now)
-        if flipped or not meaning.alive:
-            self.traffic.explained()
+        self.traffic.probed(meaning.alive and not flipped)
         agrees = self._machine.state is (State.up if meaning.alive else State.down)
         if agrees or self._machine.state is State.unknown:
             self._meaning = self._shaded(meaning)

@@ -206,16 +206,18 @@ def _probe(meaning: Meaning) -> Probe:
 
 
 def test_requests_that_fail_outweigh_probes_that_are_answered(watch):
-    watch.observe(OK, 8.0)
-    for at in (1.0, 2.0):
+    watch.observe(OK, 0.0)
+    for at in (1.0, 2.0, 3.0):
         watch.traffic.failed(at)
-    watch.observe(OK, 9.0)
-    assert watch.health().verdict == "ok"
-    watch.traffic.failed(3.0)
-    watch.observe(OK, 10.0)
+    watch.observe(OK, 4.0)
+    assert watch.health().verdict == "ok", "it may have been a short outage"
+    watch.observe(OK, 5.0)
+    assert watch.health().verdict == "ok", "nothing has failed since"
+    watch.traffic.failed(6.0)
+    watch.observe(OK, 7.0)
     assert watch.health().verdict == "requests_fail"
-    watch.traffic.served(4.0)
-    watch.observe(OK, 11.0)
+    watch.traffic.served(8.0)
+    watch.observe(OK, 9.0)
     assert watch.health().verdict == "ok"
 
 
@@ -232,6 +234,7 @@ def test_failures_of_long_ago_are_forgotten():
     record = RequestRecord()
     for at in range(5):
         record.failed(float(at))
+        record.probed(True)
     assert record.fails(4.0 + REMEMBERED - 1.0)
     assert not record.fails(4.0 + REMEMBERED)
 
