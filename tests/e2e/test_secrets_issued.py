@@ -265,7 +265,13 @@ def test_when_one_mirror_is_gone_the_other_gets_its_own_key_and_no_callers(place
             assert assert_each_got_its_own(place, mark, carrier, key) == {"beta"}
     finally:
         alpha.behave(listener="serve")
-    wait_until(lambda: all_up(place.instance), 30, "all to be up again")
+    wait_until(partial(_back_in_use, place), 120, "all to be up again")
+
+
+def _back_in_use(place: Place) -> bool:
+    """True if every mirror is up; requests go on, as what they meet counts too."""
+    all_ways(place, CARRIERS[0], OWN, uuid.uuid4().hex)
+    return all_up(place.instance)
 
 
 @pytest.mark.parametrize("carrier", CARRIERS[1:])
