@@ -530,8 +530,7 @@ class Exchange:
         self.deadlines.stop()
         try:
             self._count(outcome, status, self.context.clock() if now is None else now)
-            if self.metered is not None:
-                self._settle(outcome)
+            self._settle(outcome)
         except Exception as error:  # what is held must be given back all the same
             report_fault("the end of a request", error)
             keep_alive = False

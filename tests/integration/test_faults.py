@@ -34,6 +34,7 @@ PLACES = [
     (Exchange, "_attempt"),
     (Exchange, "_send"),
     (Exchange, "_count"),
+    (Exchange, "_settle"),
     (Exchange, "_leave_mirror"),
     (Attempts, "start"),
     (Attempts, "succeeded"),
