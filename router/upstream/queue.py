@@ -58,11 +58,11 @@ class FairQueue(Generic[T]):
     def __contains__(self, who: T) -> bool:
         return who in self._line
 
-    def join(self, who: T, now: float, ends_at: float = float("inf"), client: bytes = b"") -> bool:
-        """Stand at the end, until `ends_at` or for `max_wait`; False when the line is full."""
+    def join(self, who: T, now: float, client: bytes = b"") -> bool:
+        """Stand at the end, for `max_wait` as it is now; False when the line is full."""
         if len(self._line) >= self.max_waiting:
             return False
-        deadline = min(now + self.max_wait, ends_at)
+        deadline = now + self.max_wait
         self._line[who] = deadline
         self._since[who] = now
         self._clients[who] = client

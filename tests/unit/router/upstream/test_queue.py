@@ -68,9 +68,12 @@ def test_only_the_front_of_a_long_line_is_asked() -> None:
     assert asked == list(range(LOOK))
 
 
-def test_waits_end_in_time_sooner_if_the_caller_says_so(line: FairQueue[str]) -> None:
+def test_waits_end_in_time_and_a_new_setting_holds_for_who_comes_after_it(
+    line: FairQueue[str],
+) -> None:
     line.join("patient", 0.0)
-    line.join("hasty", 1.0, ends_at=5.0)
+    line.max_wait = 4.0
+    line.join("hasty", 1.0)
     assert line.expired(4.9) == []
     assert line.expired(5.0) == ["hasty"]
     assert line.expired(29.0) == []
@@ -117,7 +120,8 @@ class LineWalk(RuleBasedStateMachine):
     def join(self, later: float, patience: float) -> None:
         self.now += later
         self.count += 1
-        joined = self.line.join(self.count, self.now, self.now + patience)
+        self.line.max_wait = min(10.0, patience)
+        joined = self.line.join(self.count, self.now)
         assert joined == (len(self.plain) < 5)
         if joined:
             self.plain.append((self.count, self.now + min(10.0, patience)))
