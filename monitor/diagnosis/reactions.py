@@ -107,6 +107,13 @@ CUT_OFF = Reaction(
     act="Takes another address, leaves this one alone for a while, then compares with a control "
     "name.",
 )
+ADDRESS_BLOCKED = Reaction(
+    Scope.endpoint,
+    300.0,
+    3600.0,
+    change_address=True,
+    act="Takes another address; another hostname on this one does not help.",
+)
 BAD_CERTIFICATE = Reaction(
     Scope.path,
     300.0,

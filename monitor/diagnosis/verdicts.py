@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from monitor.common.languages import Text
 from monitor.diagnosis.reactions import (
+    ADDRESS_BLOCKED,
     BAD_CERTIFICATE,
     CUT_OFF,
     FORGED,
@@ -195,26 +196,14 @@ VERDICTS: Mapping[str, Verdict] = {
         ),
         "rule D: everything on this port is reset",
         "the address and port are blocked on the path (likely)",
-        Reaction(
-            Scope.endpoint,
-            300.0,
-            3600.0,
-            change_address=True,
-            act="Takes another address; another hostname on this one does not help.",
-        ),
+        ADDRESS_BLOCKED,
         interferes=True,
     ),
     "tls_block": Verdict(
         Text("链路上很可能封锁了 TLS", "TLS is blocked on the path (likely)"),
         "rule D: only TLS is reset, whatever the name",
         "TLS is blocked on the path (likely)",
-        Reaction(
-            Scope.endpoint,
-            300.0,
-            3600.0,
-            change_address=True,
-            act="Takes another address; another hostname on this one does not help.",
-        ),
+        ADDRESS_BLOCKED,
         interferes=True,
     ),
     "tls_reset": Verdict(
