@@ -153,6 +153,7 @@ class Attempts:
         self._kept: Callable[[], None] | None = None
         """Gives the client the first refusal of a mirror, if no other one has an answer."""
         self._repeatable = False
+        """True if the request could be sent to yet another mirror."""
         context.pool.budget.request(began)
 
     def __repr__(self) -> str:
@@ -164,13 +165,13 @@ class Attempts:
         Returns the error when no mirror is left. Otherwise one of the callbacks is called, `opened`
         possibly before this returns.
         """
-        before, context, replayable = self.failed, self._context, self._body.collected
-        pooled = replayable and self.request.may_be_stale
+        before, context = self.failed, self._context
+        pooled = self._body.collected and self.request.may_be_stale
         if before and before[-1].failure is Failure.stale:
             pooled = False
         if self._hedge is not None:
             self._cancel_hedge()
-        taken = self.take(pooled, replayable, now, again=bool(before))
+        taken = self._take(pooled, now, again=bool(before))
         if taken is None:
             return self._no_attempt()
         if before:
@@ -202,7 +203,7 @@ class Attempts:
         if opening is None or opening.done or slow is None:
             return
         # only a request that can be repeated may use an idle connection, and so be moved
-        taken = self.take(True, True, self._context.clock(), again=False, ready=True)
+        taken = self._take(True, self._context.clock(), again=False, ready=True)
         if taken is None:
             return
         if slow.member.late is None:
@@ -236,17 +237,15 @@ class Attempts:
 
     # Choice of a mirror
 
-    def take(
-        self, pooled: bool, replayable: bool, now: float, *, again: bool, ready: bool = False
-    ) -> Taken | None:
+    def _take(self, pooled: bool, now: float, *, again: bool, ready: bool = False) -> Taken | None:
         """Return the mirror for the next attempt, or None.
 
-        `pooled`: an idle connection will do; `ready`: only such a mirror. `replayable`: the
-        request could be sent to yet another mirror. `again`: one has failed before.
+        `pooled`: an idle connection will do; `ready`: only such a mirror. `again`: one has
+        failed before.
         """
         context, policy = self._context, self._policy
         self._ready = ready
-        self._repeatable = repeatable = replayable and policy.repeat is not _NEVER
+        self._repeatable = repeatable = self._body.collected and policy.repeat is not _NEVER
         if repeatable and self._tries is not None:
             repeatable = has_another_chance(self._tries, context.router.retry)
         while True:
