@@ -435,7 +435,7 @@ VERDICTS: Mapping[str, Verdict] = {
     "requests_fail": Verdict(
         Text("探测正常，但用户的请求失败", "probes are answered, requests fail"),
         "probes are answered as they should be, but requests of clients fail between them again "
-        "and again, three or more, and none is served",
+        "and again, three or more over three seconds, and none is served",
         "a mirror whose list of models works while its models do not: its account, or the API "
         "behind it",
         Reaction(act="Ejects it by its failures, and tries it with one request at a time."),

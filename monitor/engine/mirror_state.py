@@ -40,6 +40,9 @@ FAILURES, REMEMBERED = 3, 900.0
 (seconds) they are remembered."""
 INTERVALS = 2
 """Intervals between answered probes in which requests failed: less may be a short outage."""
+LASTING = 3.0
+"""Seconds over which they failed: workers tell of a failure at once and of a success up to a second
+later, so that of a mirror which does both only failures may be known for a while."""
 _UNREACHED = frozenset({"connection_refused", "ip_unreachable", "connect_failed"})
 _UNSEEN = Meaning.of(UNKNOWN)
 
@@ -82,10 +85,11 @@ class Rest:
 class RequestRecord:
     """Ends of clients' requests on one mirror, as workers report them. Times are monotonic."""
 
-    __slots__ = ("_failed_at", "_failures", "_intervals", "_lately", "_served_at")
+    __slots__ = ("_began", "_failed_at", "_failures", "_intervals", "_lately", "_served_at")
 
     def __init__(self) -> None:
-        self._served_at = self._failed_at = float("-inf")
+        self._served_at = self._failed_at = self._began = float("-inf")
+        """`_began`: the first of the failures since it last served one."""
         self._failures = 0
         """Reports of failures since it last served one."""
         self._lately = False
@@ -96,15 +100,21 @@ class RequestRecord:
     def failed(self, now: float) -> None:
         """A request failed on it."""
         self._failed_at = now
+        if not self._failures:
+            self._began = now
         self._failures += 1
         self._lately = True
 
     def served(self, now: float) -> None:
-        """A request was served by it."""
-        if now > self._served_at:
-            self._served_at = now
-            if now >= self._failed_at:
-                self._forget_failures()
+        """A request was served by it. Of failures before and after that only the last one counts
+        on."""
+        if now <= self._served_at:
+            return
+        self._served_at = now
+        if self._failures and now >= self._began:
+            self._forget_failures()
+            if now < self._failed_at:
+                self.failed(self._failed_at)
 
     def probed(self, alive: bool) -> None:
         """A probe was answered, or not: then its verdict says why requests fail."""
@@ -125,7 +135,8 @@ class RequestRecord:
     def fails(self, now: float) -> bool:
         """True if nothing but failures is known of it of late."""
         enough = self._failures >= FAILURES and self._intervals >= INTERVALS
-        return enough and now - self._failed_at < REMEMBERED
+        lasting = self._failed_at - self._began >= LASTING
+        return enough and lasting and now - self._failed_at < REMEMBERED
 
 
 class MirrorState:

@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import Family, MetricRegistry
@@ -237,6 +239,26 @@ def test_failures_of_long_ago_are_forgotten():
         record.probed(True)
     assert record.fails(4.0 + REMEMBERED - 1.0)
     assert not record.fails(4.0 + REMEMBERED)
+
+
+@given(
+    gaps=st.lists(st.floats(0.01, 0.4), min_size=20, max_size=80),
+    failures_told=st.floats(0.0, 0.25),
+)
+def test_a_mirror_that_serves_every_other_request_is_not_said_to_fail(gaps, failures_told):
+    """Failures are told within a quarter of a second, successes once a second, as workers do."""
+    record, now, told, served = RequestRecord(), 0.0, 1.0, 0.0
+    for turn, gap in enumerate(gaps):
+        now += gap
+        if turn % 2:
+            record.failed(now + failures_told)
+            record.probed(True)
+        else:
+            served = now
+        while told <= now:
+            record.served(served)
+            told += 1.0
+        assert not record.fails(now + failures_told)
 
 
 @pytest.mark.parametrize(
