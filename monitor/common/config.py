@@ -83,8 +83,9 @@ class MirrorConfig:
     )
     paths: tuple[str, ...] = setting(
         (),
-        "prefixes that this mirror serves; empty: all of router.forward",
-        check=validators.each(validators.path_prefix),
+        'paths that this mirror serves, with all below them: "/mj/", "/v1/messages"; empty: all of '
+        "router.forward",
+        check=validators.each(validators.served_path),
     )
     models: tuple[str, ...] = setting(
         (), "models that it serves, beside those of model_map; empty: any"
@@ -104,6 +105,11 @@ class MirrorConfig:
         "",
         "something of at least 64 KiB on its host, for active throughput probes",
         check=validators.optional(_target),
+    )
+    relay_images: bool = setting(
+        False,
+        "true: links to images on its own host, in its answers about images, lead through this "
+        "router, for visitors who cannot reach that host",
     )
     priority: int = setting(0, 'for policy "priority": lower is tried first')
     account: str = setting(

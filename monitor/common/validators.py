@@ -120,6 +120,13 @@ def path_prefix(text: str) -> str | None:
     return f'expected a path such as "/v1/", got "{text}"'
 
 
+def served_path(text: str) -> str | None:
+    """A path prefix, or a path such as "/v1/messages" that stands for itself and what is below."""
+    if path_prefix(f"{text}/") is None or path_prefix(text) is None:
+        return None
+    return f'expected a path such as "/v1/" or "/v1/messages", got "{text}"'
+
+
 def header_safe(text: str) -> str | None:
     """Text that can be put into a header field: visible ASCII, no spaces."""
     return None if re.fullmatch(r"[!-~]*", text) else "expected visible ASCII without spaces"

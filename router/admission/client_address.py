@@ -133,6 +133,18 @@ class Clients:
                 return nearest
         return nearest
 
+    def scheme(self, peer: Peer, look: Mapping[bytes, bytes], secure: bool) -> str:
+        """ "http" or "https": how the client called. `secure`: the connection here has TLS."""
+        said = look.get(b"x-forwarded-proto", b"") if peer.trusted else b""
+        if peer.trusted and not said and FORWARDED in look:
+            said = _parameter(
+                look[FORWARDED].rpartition(b",")[2].decode("latin-1"), "proto"
+            ).encode()
+        nearest = said.rpartition(b",")[2].strip(b" \t").lower()
+        if nearest in (b"http", b"https"):
+            return nearest.decode()
+        return "https" if secure else "http"
+
     def missing(self, peer: Peer, look: Mapping[bytes, bytes]) -> str:
         """The setting without which all clients behind this peer are taken for one, or "".
 
@@ -208,13 +220,13 @@ def _entries(value: bytes, forwarded: bool) -> Iterator[str]:
             return
         rest, more, entry = rest.rpartition(b",")
         text = entry[: 4 * _LONGEST].decode("latin-1").strip(" \t")
-        yield _forwarded_for(text) if forwarded else text
+        yield _parameter(text, "for") if forwarded else text
 
 
-def _forwarded_for(element: str) -> str:
-    """The address in one element of a Forwarded field (RFC 7239 section 4)."""
+def _parameter(element: str, wanted: str) -> str:
+    """A parameter of one element of a Forwarded field (RFC 7239 section 4); "" without it."""
     for pair in element.split(";"):
         name, _, value = pair.partition("=")
-        if name.strip(" \t").lower() == "for":
+        if name.strip(" \t").lower() == wanted:
             return value.strip(' \t"')
     return ""

@@ -58,6 +58,12 @@ class Credentials(NamedTuple):
         return f"<Credentials {self.caller} in {self.carrier.decode()}>"
 
 
+def by_link(prefix: str) -> Credentials:
+    """The credentials of a request by a link that was signed here: no key is needed, and none that
+    it carries passes."""
+    return Credentials(_OWN, (), b"authorization", prefix)
+
+
 def checksum(secret: str) -> str:
     """Six characters that a key made of `secret` ends with: CRC-32 in base 62.
 
@@ -189,6 +195,8 @@ def key_fields(
     """The flat list of fields that carry a key, and of subprotocols, to write to a mirror."""
     if credentials.caller is not _OWN:
         look = _exchanged(credentials, look, mirror_key)
+    elif not credentials.keys:  # a link, which needs none
+        return []
     flat: list[bytes] = []
     for name in _CARRIERS:
         value = look.get(name)

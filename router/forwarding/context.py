@@ -19,6 +19,7 @@ from router.admission.capacity import Connections, IdleClient, Memory, connectio
 from router.admission.client_address import Client, Clients, Peer
 from router.admission.key_index import KeyIndex
 from router.admission.limits import Limits
+from router.admission.public_address import PublicAddress
 from router.admission.rejection_reports import Alerts
 from router.admission.shared_table import Table
 from router.balancing.breaker_messages import Word
@@ -31,6 +32,8 @@ from router.forwarding.request_policy import RequestPolicies
 from router.forwarding.stats import Finished, Stats
 from router.metering.batches import UsageBatches
 from router.metering.metered_request import Metering
+from router.upstream import image_links
+from router.upstream.image_links import Linked
 from router.upstream.opening import Opener
 from router.upstream.path_stats import PathStats
 from router.upstream.queue import RequestQueue
@@ -38,6 +41,7 @@ from router.upstream.upstream import IdleKeeper, Upstream, Upstreams
 from router.wire.disconnects import DisconnectWatcher
 from router.wire.faults import guarded
 from router.wire.fields import request_rules
+from router.wire.head import RequestHead
 from router.wire.timer_wheel import TimerWheel
 from router.wire.write_batch import WriteBatch
 
@@ -144,6 +148,7 @@ class WorkerContext:
         self.anonymous = AnonymousCallers(
             router.listen, router.cors_origins, urls, any_host=no_browser
         )
+        self.address = PublicAddress(config.entrances, config.public_url, router.forward[0])
         self.limits.configure(config.limits)
         self.line.configure(config.router.queue)
         models = frozenset().union(*((*m.models, *m.model_map) for m in config.mirrors))
@@ -203,6 +208,18 @@ class WorkerContext:
             self.stats.unbelieved(missing)
             self._notice(missing, peer)
         return self.clients.asking(peer, look)
+
+    def linked(self, head: RequestHead) -> Linked | None:
+        """The end of the link to an image that a request follows, if it does."""
+        reads = head.target.startswith(image_links.PATH) and head.method in (b"GET", b"HEAD")
+        return image_links.opened(head.target, self.keys.pepper, self.wall()) if reads else None
+
+    def scheme(
+        self, address: str, look: Mapping[bytes, bytes], transport: asyncio.BaseTransport
+    ) -> str:
+        """How a client called, "http" or "https", over the connection from this address."""
+        secure = transport.get_extra_info("ssl_object") is not None
+        return self.clients.scheme(self.clients.peer(address), look, secure)
 
     def ban(self, rows: Iterable[Row]) -> None:
         """Refuse more networks from now on, and end what is open for clients in them."""

@@ -95,10 +95,15 @@ class Eligibility:
         """The same, as if no mirror's key were refused."""
         known = self._request.suits.get(upstream)
         if known is None:
-            known = self._takes(upstream) and upstream.serves(self._request.target)
+            known = self._has_what_is_asked(upstream)
             self._request.suits[upstream] = known
         picky = upstream.only or upstream.lacks
         return known and (not picky or self._has_model(upstream))
+
+    def _has_what_is_asked(self, upstream: Upstream) -> bool:
+        if self._request.mirror:
+            return upstream.id == self._request.mirror
+        return self._takes(upstream) and upstream.serves(self._request.target)
 
     def _takes(self, upstream: Upstream) -> bool:
         """True if the mirror is configured for the caller's key."""

@@ -317,8 +317,9 @@ class Exchange:
             body.rename_models(self.head.look[b"content-type"], names)
         size, parts = body.outgoing(metered.body if metered is not None else None, names)
         plain = self.deadlines.comments or request.caller is not _OWN
+        plain = plain or (request.names_images and upstream.relays_images)
         fields = request.fields_for(upstream, plain)
-        prefix, host = upstream.base_path, connection.authority
+        prefix, host = b"" if request.mirror else upstream.base_path, connection.authority
         head = render_head(self.head, target, prefix, host, fields, size, chunked=body.chunked)
         connection.ask(b"".join((head, *parts)))
         if body.complete:

@@ -4,12 +4,13 @@ it."""
 from __future__ import annotations
 
 from router.admission.client_address import Client
-from router.admission.credentials import Caller, credentials, path_holds_key, without_keys
+from router.admission.credentials import Caller, by_link, credentials, path_holds_key, without_keys
 from router.admission.key_index import IssuedKey, KeyIndex
 from router.balancing.rate_limit import LENT
 from router.balancing.timeouts import asked_timeout
 from router.forwarding.config import WorkerConfig
 from router.upstream.dialect import dialect_of
+from router.upstream.image_links import links_in
 from router.upstream.model_names import model_in_query
 from router.upstream.request_body import is_json
 from router.upstream.request_writer import fields_with_key
@@ -46,7 +47,9 @@ class RequestContext:
         "is_json",
         "limited_as",
         "may_be_stale",
+        "mirror",
         "model",
+        "names_images",
         "problem",
         "shape",
         "shape_name",
@@ -57,22 +60,34 @@ class RequestContext:
     )
 
     def __init__(
-        self, config: WorkerConfig, head: RequestHead, target: bytes, client: Client
+        self,
+        config: WorkerConfig,
+        head: RequestHead,
+        target: bytes,
+        client: Client,
+        mirror: str = "",
     ) -> None:
-        """`target` is forwarded, without keys; `config`: what all of this was worked out with."""
+        """`target` is forwarded, without keys; `config`: what all of this was worked out with;
+        `mirror`: the only one that may get it, since a link to an image on its host was signed."""
         self.config = config
         self.client = client
-        self.credentials = credentials(head.look, config.keys.prefix)
+        self.mirror = mirror
+        prefix = config.keys.prefix
+        self.credentials = by_link(prefix) if mirror else credentials(head.look, prefix)
         if b"?" in target:
             target = without_keys(target, self.credentials)
         self.target = target
         self.endpoint = endpoint_of(target)
         self.model = model_in_query(target) if head.websocket and b"?" in target else ""
         """The model that a WebSocket is opened for, as the client calls it; else ""."""
+        self.names_images = links_in(self.endpoint, target)
+        """True if the answer may have links to images."""
         self.caller = self.credentials.caller
         self.uses_mirror_key = self.caller is not _OWN
         """True if the mirror gets its own key instead of the caller's."""
-        self.limited_as = self.credentials.keys[0] if self.caller is _OWN else LENT
+        self.limited_as = LENT
+        if self.caller is _OWN:
+            self.limited_as = b"" if mirror else self.credentials.keys[0]
         """The key that limits of mirrors are noted by."""
         self.digest = b""
         """Of the issued key, as `issued` has looked for it."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from router.admission.capacity import Share
 from router.admission.credentials import offered_as
@@ -29,6 +30,7 @@ from router.forwarding.websocket_session import KeyFilter, Session
 from router.metering.meter import Meter
 from router.upstream.connection import UpstreamConnection
 from router.upstream.dialect import Dialect, interruption
+from router.upstream.image_links import SHIELD, relinked
 from router.upstream.key_leaks import QUOTED, BodyScan
 from router.upstream.plain_answers import MOST_HELD, Rest, is_plainly_good, rest_of, shape_of
 from router.upstream.stream_hold import Ending, breaks_off
@@ -315,17 +317,39 @@ class Response:
             exchange = self._exchange
             whole = ended and len(parts) == 1 and not exchange.told
             if whole and is_plainly_good(head, exchange.endpoint, parts[0]):
+                head, parts = self._relinked(head, parts)
                 self._commit(head)
                 return parts
-            hold = hold_of(exchange, head, parts)
+            hold = hold_of(exchange, head, parts, relinks=self._relinks)
             if hold is None:
                 self._commit(head, whole and len(parts[0]) <= MOST_HELD)
                 return parts
             self._inspection = inspection = Inspection(exchange, head, self._began, hold)
         passing = inspection.feed(parts, ended)
         if passing is not None:
-            self._commit(inspection.head, inspection.read_whole)
+            head, whole = inspection.head, inspection.read_whole
+            if whole and ended:
+                head, passing = self._relinked(head, passing)
+            self._commit(head, whole)
         return passing
+
+    @property
+    def _relinks(self) -> bool:
+        """True if links to images in it, on the mirror's own host, are to lead through here."""
+        return self._upstream.relays_images and self._exchange.request.names_images
+
+    def _relinked(self, head: ResponseHead, parts: list[bytes]) -> tuple[ResponseHead, list[bytes]]:
+        """Head and body of a whole answer, with links that the client can follow."""
+        if not self._relinks or not head.is_json or head.encoding or head.status >= 300:
+            return head, parts
+        exchange, context = self._exchange, self._exchange.context
+        look, client = exchange.head.look, exchange.client
+        scheme = context.scheme(client.client, look, client.transport)
+        root = context.address.root(scheme, look.get(b"host", b"").decode("latin-1").strip())
+        secret, mirror = context.keys.pepper, self._upstream.mirror
+        body = relinked(b"".join(parts), mirror, root, secret, context.wall())
+        length = len(body) if head.length is not None else None
+        return replace(head, length=length), [body]
 
     def set_aside(self) -> None:
         """Give the connection back; the client gets this answer only if there is no other one."""
@@ -371,6 +395,8 @@ class Response:
             self._first_byte,
             exchange.queued,
         )
+        if exchange.request.mirror:
+            added += SHIELD
         self._relay.head(head, added, exchange.may_keep_alive)
         context.stats.answered(mirror.id, exchange.endpoint, self._first_byte, self._opened_in)
 

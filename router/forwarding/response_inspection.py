@@ -52,15 +52,18 @@ _OPEN = (Failure.limited, Failure.no_endpoint)
 
 
 def hold_of(
-    exchange: ResponseOwner, head: ResponseHead, parts: list[bytes]
+    exchange: ResponseOwner, head: ResponseHead, parts: list[bytes], *, relinks: bool = False
 ) -> Hold | PlainHold | None:
-    """Return the hold for the beginning of a good response, None where nothing need be held."""
+    """Return the hold for the beginning of a good response, None where nothing need be held.
+    `relinks`: its links will be replaced, for which it must be whole."""
     lent = exchange.request.uses_mirror_key
     if not exchange.told and (head.bodiless or exchange.head.method == b"HEAD"):
         return None
     if head.is_event_stream:
         return Hold(exchange.dialect, encoding=head.encoding, lent=lent)
     shape = shape_of(exchange.head, exchange.endpoint, exchange.dialect, head)
+    if relinks and shape is None and head.is_json:
+        shape = ANY
     if exchange.told:  # it is no stream, which may be an error's fault
         shape = shape or ANY
     elif shape is None or (parts and is_long_and_good(head, parts[0])):

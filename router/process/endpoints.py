@@ -27,6 +27,7 @@ from router.process.billing import Asker
 from router.process.control_questions import ControlQuestions
 from router.process.legacy_answers import Fault, answer, done, failed, fault_of_problem
 from router.process.legacy_message import checked_key, longest_body, read_message
+from router.upstream import image_links
 from router.wire import cors
 from router.wire.error_response import CONTINUE, Problem
 from router.wire.request import MAX_FIELD, RequestHead
@@ -49,7 +50,8 @@ def build_app(context: WorkerContext, questions: ControlQuestions | None = None)
     app[_QUESTIONS] = questions or ControlQuestions()
     app.router.add_get("/healthz", _healthz)
     app.router.add_get("/readyz", _readyz)
-    app.router.add_get("/", _root)
+    for path in ("/", "/v1", "/v1/"):
+        app.router.add_get(path, _root)
     app.router.add_route("*", legacy_chat.PATH, _legacy_chat, expect_handler=_expected)
     app.router.add_route("*", billing.PATH, _balance, expect_handler=_expected)
     app.router.add_get("/{before:[v1/]*}dashboard/billing/{page}", _bill)
@@ -133,7 +135,7 @@ async def _root(request: web.Request) -> web.Response:
 
 
 def _greeting(request: web.Request, context: WorkerContext) -> str:
-    base = _base_url(request, context)
+    base = context.address.base_url(*_called_as(request))
     return (
         "This is mirrorgate: one address in front of many OpenAI API mirrors.\n"
         f"Use it as the base URL of any OpenAI SDK: {base}\n\n"
@@ -298,14 +300,20 @@ def _stay(request: web.Request, seconds: float, asker: Asker) -> None:
 
 
 async def _unknown(request: web.Request) -> web.Response:
-    base = _base_url(request, request.app[_CONTEXT])
-    message = f"Nothing is served at this path. The base URL is {base}"
+    address = request.app[_CONTEXT].address
+    message = f"Nothing is served at this path. {address.advice(*_called_as(request))}"
+    if request.raw_path.encode("latin-1", "replace").startswith(image_links.PATH):
+        message = "This link to an image is not good, or not any more: ask for the image again."
     problem = Problem(404, "unknown_url", message)
     return web.Response(
         body=problem.body(), status=404, content_type="application/json", headers=_CORS
     )
 
 
-def _base_url(request: web.Request, context: WorkerContext) -> str:
-    prefix = context.router.forward[0].rstrip("/")
-    return f"{request.scheme}://{request.host}{prefix}"
+def _called_as(request: web.Request) -> tuple[str, str]:
+    """Scheme and host by which the client called."""
+    transport, handler = request.transport, _handler(request)
+    address = handler.client if handler is not None else request.remote or "local"
+    if transport is None:
+        return request.scheme, request.host
+    return request.app[_CONTEXT].scheme(address, _look(request), transport), request.host

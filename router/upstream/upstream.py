@@ -106,10 +106,14 @@ class Upstream:
         self.renames = mirror.model_map
         """Clients' names of models, and its own."""
         self.base_path = mirror.base_path.encode()
+        self.relays_images = mirror.relay_images
         self.api_key = mirror.api_key.encode()
         self.key_forms = KeyForms.of(self.api_key)
         """What no answer to a request with its key may hold."""
-        self._paths = tuple(path.encode() for path in mirror.paths)
+        paths = [path.encode() for path in mirror.paths]
+        below = (path if path.endswith(b"/") else path + b"/" for path in paths)
+        self._paths = (*below, *(path + b"?" for path in paths))
+        self._whole_paths = frozenset(paths)
         self._takes_any_key = "*" in mirror.client_keys
         self._idle: deque[UpstreamConnection] = deque()
         self.late: Callable[[], None] | None = None
@@ -174,7 +178,7 @@ class Upstream:
 
     def serves(self, target: bytes) -> bool:
         """True if it has this endpoint."""
-        return not self._paths or target.startswith(self._paths)
+        return not self._paths or target.startswith(self._paths) or target in self._whole_paths
 
     @property
     def has_idle(self) -> bool:

@@ -31,7 +31,7 @@ _CONNECTION_FIELDS = (
 )
 # A mirror never learns the client's address; cookies are between the browser and our own pages.
 _CLIENT_FIELDS = (
-    "x-forwarded-host x-forwarded-proto x-forwarded-port"
+    "x-forwarded-host x-forwarded-port"
     " x-forwarded-server x-forwarded-prefix x-client-ip x-cluster-client-ip"
     " true-client-ip cf-connecting-ip cf-connecting-ipv6 cf-ipcountry cf-ray cf-visitor"
     " fastly-client-ip x-original-url x-rewrite-url cookie cookie2 via"
@@ -44,7 +44,7 @@ _REQUEST_TAKE = (
     "host connection content-length transfer-encoding expect upgrade authorization api-key"
     " x-api-key mj-api-secret sec-websocket-protocol access-control-request-method"
     " access-control-request-headers x-mirrorgate-timeout"
-    " forwarded x-forwarded-for x-real-ip"
+    " forwarded x-forwarded-for x-forwarded-proto x-real-ip"
 )
 # What a mirror may not say in our name: its origin's policies, cookies and proxy instructions.
 _MIRROR_FIELDS = (

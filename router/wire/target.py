@@ -19,9 +19,10 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 ROOTS = frozenset(
-    b"agents assistants audio batches chat chatkit completions containers conversations dashboard"
-    b" embeddings evals files fine_tuning images models moderations organization realtime responses"
-    b" skills threads uploads vector_stores videos".split()
+    b"agents assistants audio batches chat chatkit completions containers content_provenance_checks"
+    b" conversations dashboard decisions embeddings evals files fine_tuning images live models"
+    b" moderations organization realtime responses skills threads uploads vaults vector_stores"
+    b" videos webhook_endpoints webhook_event_types".split()
 )
 """First path segments of the OpenAI API below /v1/; a path that begins with one lacks only that.
 `dashboard` has the billing pages, which apps ask with and without /v1."""
@@ -88,14 +89,15 @@ def valid_host(value: bytes) -> bool:
 
 
 def forward_target(target: bytes, prefixes: tuple[bytes, ...], forgiving: bool) -> bytes | None:
-    """The target to forward, or None when it is not under a forwarded prefix.
+    """The target to forward, or None when it is not under a forwarded prefix. "/v1/" alone is none:
+    no mirror has anything there, and whoever looks at it wants to know what this is.
 
     With `forgiving`, the usual slips in a base URL are mended: "/v1/v1/x" and "//v1/x" become
     "/v1/x", "/chat/completions" becomes "/v1/chat/completions".
     """
     if forgiving:
         target = _mend(target)
-    return target if target.startswith(prefixes) else None
+    return target if target.startswith(prefixes) and target != b"/v1/" else None
 
 
 def _mend(target: bytes) -> bytes:
