@@ -134,7 +134,8 @@ class Clients:
         return nearest
 
     def scheme(self, peer: Peer, look: Mapping[bytes, bytes], secure: bool) -> str:
-        """ "http" or "https": how the client called. `secure`: the connection here has TLS."""
+        """The scheme, "http" or "https", by which the client called. `secure`: the connection here
+        has TLS."""
         said = look.get(b"x-forwarded-proto", b"") if peer.trusted else b""
         if peer.trusted and not said and FORWARDED in look:
             said = _parameter(

@@ -28,6 +28,8 @@ _IN_QUERIES = frozenset((b"key", b"api-key", b"api_key", b"apikey"))
 SECRET_LENGTH = 42
 CHECKSUM_LENGTH = 6
 _MOST_ESCAPED = 3
+_MOST_MISSED = 2
+"""Letters that a key may have lost or won on its way to be called a mistyped one."""
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{64,}")
 """What 48 bytes or more may be in base64."""
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -93,6 +95,15 @@ def looks_issued(key: bytes, prefix: str) -> bool:
         and body.isalnum()
         and checksum(secret) == body[SECRET_LENGTH:]
     )
+
+
+def looks_mistyped(key: bytes, prefix: str) -> bool:
+    """True if a key is nearly one of ours: with our prefix and about the length, but not with the
+    checksum. None is where the prefix is that of OpenAI's own keys, which look the same."""
+    if prefix.startswith("sk-") or not key.startswith(prefix.encode()) or not key.isascii():
+        return False
+    body = key.decode()[len(prefix) :]
+    return abs(len(body) - SECRET_LENGTH - CHECKSUM_LENGTH) <= _MOST_MISSED and body.isalnum()
 
 
 def issued_in(text: bytes, prefix: str) -> bytes | None:

@@ -73,15 +73,29 @@ def refusal_of_price(model: str) -> Problem:
     return Problem(404, "model_not_found", message)
 
 
+_LONGEST_NAMED = 60
+"""Bytes of a Content-Type that an error quotes."""
+_ONLY_READ = "With this key, which has a quota or is for some models only, a request must be JSON"
+
+
 def refusal_of_unread(limit: int) -> Problem:
     """Refusal of a request that could not be read, with a key that has a quota or is for some
     models."""
     message = (
-        "With this key, which has a quota or is for some models only, a request must be JSON (by "
-        f"its content-type too), not compressed, and have at most {limit} bytes, of which few are "
-        "commas, quotes and brackets."
+        f"{_ONLY_READ}, not compressed, and have at most {limit} bytes, of which few are commas, "
+        "quotes and brackets."
     )
     return Problem(413, "request_too_large", message)
+
+
+def refusal_of_media(content_type: bytes) -> Problem:
+    """Refusal of the same where its Content-Type says that it is no JSON."""
+    said = content_type[:_LONGEST_NAMED].decode("latin-1") or "none"
+    message = (
+        f'{_ONLY_READ} and say so. The Content-Type of this one is {said}: send "Content-Type: '
+        "application/json\" (curl: -H 'Content-Type: application/json')."
+    )
+    return Problem(415, "unsupported_content_type", message)
 
 
 NO_MEMORY = Problem(

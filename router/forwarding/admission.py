@@ -20,6 +20,13 @@ from router.wire.error_response import Problem, unauthorized
 from router.wire.request import RequestHead
 
 _ISSUED = Caller.issued
+_MISTYPED = replace(
+    unauthorized(
+        "This key looks like one that was issued here, but a letter of it is wrong or missing: "
+        "copy it again, whole."
+    ),
+    of_key=True,  # nobody guesses by keys that cannot be right
+)
 _NOT_ACCEPTED = {
     Caller.own: "Callers' own keys are not accepted here.",
     Caller.issued: "Keys issued here are not accepted any more.",
@@ -66,6 +73,8 @@ def refusal(context: WorkerContext, length: int, request: RequestContext) -> Pro
     if length > limit:
         return too_large(limit)
     caller = request.caller
+    if request.is_mistyped:
+        return _MISTYPED
     if request.mirror:
         return None
     if caller in context.router.callers:
@@ -90,16 +99,17 @@ def metering_of(
     key = request.issued(context.keys, wall) if request.caller is _ISSUED else ANONYMOUS
     if key is None:
         return refusal_of_key(context.keys, request.digest)
-    start, collected = body.peek(), body.collected
+    start, readable = body.peek(), body.collected and (request.is_json or not head.has_body)
     properties = Request(
         head.method,
         request.target,
         dialect,
         head.websocket,
         head.look[b"content-type"] if request.shape[3] else b"",
-        start if collected else None,
+        start if readable else None,
         body.crowded_out,
         -1 if head.chunked else head.length,
+        None if request.is_json else head.look.get(b"content-type", b""),
     )
     metered = context.metering.begin(key, properties, wall)
     if isinstance(metered, Problem):
@@ -107,7 +117,7 @@ def metering_of(
     if head.websocket:
         dialogue = _dialogue(context, request, key)
         return dialogue if isinstance(dialogue, Problem) else (None, dialogue)
-    if metered is not None and not collected:
+    if metered is not None and not readable:
         metered.upload(start)
     return metered, None
 

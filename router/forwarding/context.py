@@ -217,7 +217,7 @@ class WorkerContext:
     def scheme(
         self, address: str, look: Mapping[bytes, bytes], transport: asyncio.BaseTransport
     ) -> str:
-        """How a client called, "http" or "https", over the connection from this address."""
+        """The scheme by which a client called, over the connection from this address."""
         secure = transport.get_extra_info("ssl_object") is not None
         return self.clients.scheme(self.clients.peer(address), look, secure)
 

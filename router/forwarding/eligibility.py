@@ -12,6 +12,7 @@ from router.balancing.refusals import OfRequest
 from router.forwarding.context import WorkerContext
 from router.forwarding.local_response import (
     ACCOUNT_OUTAGE,
+    NO_KEY_LENT,
     OUTAGE,
     UNSERVED,
     no_key_fits,
@@ -208,7 +209,7 @@ class Eligibility:
         if takers:
             served = any(upstream.serves(self._request.target) for upstream in takers)
             return OUTAGE if served else UNSERVED
-        return OUTAGE if self._request.caller is _ISSUED else no_key_fits(context)
+        return NO_KEY_LENT if self._request.caller is _ISSUED else no_key_fits(context)
 
 
 def _of_account(upstream: Upstream, all_of_them: Iterable[Upstream]) -> list[str]:

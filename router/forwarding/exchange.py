@@ -99,7 +99,7 @@ class Exchange:
         self.request = request
         self.id = context.next_id()
         owner, most = request.client.key, context.router.replay_body
-        self.body = RequestBody(head, request.is_json, most, context.memory, owner)
+        self.body = RequestBody(head, request.is_kept, most, context.memory, owner)
         self.endpoint = request.endpoint
         self.complete_at = self._began = now = context.clock()
         """When the request was complete, on the worker's clock."""

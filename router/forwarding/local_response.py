@@ -24,6 +24,7 @@ from router.wire.error_response import JSON_TYPE, QUEUE, Field, Problem, render,
 from router.wire.request import RequestHead
 
 _MODELS = b"/v1/models"
+_OUTAGES = (502, 503, 504)
 _LONGEST_NAMED = 100
 """Characters of a model's name that an error quotes."""
 _ALWAYS = (
@@ -98,8 +99,16 @@ def local_answer(
     context: WorkerContext, head: RequestHead, request_id: bytes, problem: Problem, keep_alive: bool
 ) -> bytes:
     """An error made here, as bytes; to a HEAD request without its body."""
+    if problem.status in _OUTAGES:
+        problem = replace(problem, message=problem.message + state_page(context))
     fields, body = problem.fields(), problem.body()
     return _local(context, head, request_id, problem.status, fields, body, keep_alive)
+
+
+def state_page(context: WorkerContext) -> str:
+    """A sentence for errors that a client cannot mend; "" if no status page is set."""
+    url = context.config.public_url
+    return f" The state of the mirrors: {url}" if url else ""
 
 
 def _local(
@@ -156,6 +165,12 @@ OUTAGE = Problem(
     retry_after=5,
 )
 """Also while mirrors refuse their own keys: the caller's key is good."""
+NO_KEY_LENT = Problem(
+    503,
+    "no_mirror_available",
+    "No mirror here has a key for callers with keys that were issued here: ask the operator.",
+)
+"""The caller's key is good, and so will it be once `api_key` of a mirror is set."""
 ACCOUNT_OUTAGE = Problem(
     503,
     "no_mirror_available",
@@ -183,7 +198,10 @@ def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
         return too_slow()
     mirrors = dict.fromkeys(attempt.mirror for attempt in failed)
     tried = ", ".join(mirrors) if named else str(len(mirrors))
-    message = f"No mirror could answer (tried {tried}; the last one: {failed[-1].detail})."
+    last = failed[-1].detail
+    message = (
+        f"No mirror could answer (tried {tried}; the last one: {last}). Try again in a minute."
+    )
     return Problem(502, "upstream_error", message, tried=len(failed) > 1)
 
 

@@ -4,7 +4,14 @@ it."""
 from __future__ import annotations
 
 from router.admission.client_address import Client
-from router.admission.credentials import Caller, by_link, credentials, path_holds_key, without_keys
+from router.admission.credentials import (
+    Caller,
+    by_link,
+    credentials,
+    looks_mistyped,
+    path_holds_key,
+    without_keys,
+)
 from router.admission.key_index import IssuedKey, KeyIndex
 from router.balancing.rate_limit import LENT
 from router.balancing.timeouts import asked_timeout
@@ -12,7 +19,7 @@ from router.forwarding.config import WorkerConfig
 from router.upstream.dialect import dialect_of
 from router.upstream.image_links import links_in
 from router.upstream.model_names import model_in_query
-from router.upstream.request_body import is_json
+from router.upstream.request_body import is_json, is_small_text
 from router.upstream.request_writer import fields_with_key
 from router.upstream.upstream import Upstream
 from router.wire.error_response import Problem
@@ -21,6 +28,7 @@ from router.wire.target import endpoint_of
 
 _POOLED_POSTS = ("chat", "completions", "embeddings", "responses", "moderations")
 """POSTs that may take a connection that waited; others must not meet one that has gone stale."""
+_REPEATED_POSTS = (*_POOLED_POSTS, "messages")
 _OWN = Caller.own
 _KEY_IN_PATH = Problem(
     400,
@@ -45,6 +53,8 @@ class RequestContext:
         "digest",
         "endpoint",
         "is_json",
+        "is_kept",
+        "is_mistyped",
         "limited_as",
         "may_be_stale",
         "mirror",
@@ -93,6 +103,9 @@ class RequestContext:
         """Of the issued key, as `issued` has looked for it."""
         self._pepper: bytes | None = None
         self.is_json = is_json(head)
+        unsaid = self.endpoint in _REPEATED_POSTS and is_small_text(head)
+        self.is_kept = self.is_json or unsaid
+        """True if the body is collected, unless it is too large."""
         self.may_be_stale = not head.websocket and (
             head.method in (b"GET", b"HEAD") or self.endpoint in _POOLED_POSTS
         )
@@ -113,6 +126,10 @@ class RequestContext:
         """
         in_path = path_holds_key(target, config.keys.prefix)
         self.problem: Problem | None = _KEY_IN_PATH if in_path else None
+        self.is_mistyped = self.caller is _OWN and any(
+            looks_mistyped(key, prefix) for key in self.credentials.keys
+        )
+        """True if the caller's key is nearly one that could have been issued here."""
         """The refusal of the head, if any; without a key also that of anonymous callers."""
         self._head = head
         self._fields: dict[tuple[bytes, bool], bytes] = {}

@@ -22,7 +22,7 @@ from router.balancing.retry import Commit
 from router.forwarding.abandoned import Detached
 from router.forwarding.attempts import Attempts
 from router.forwarding.interfaces import ResponseOwner
-from router.forwarding.local_response import added_fields
+from router.forwarding.local_response import added_fields, state_page
 from router.forwarding.response_inspection import Inspection, hold_of, outcome_of
 from router.forwarding.response_writer import ResponseWriter
 from router.forwarding.tunnel import Tunnel
@@ -42,7 +42,7 @@ from router.wire.websocket import check_switch
 STALE_WITHIN = 2.0
 """Seconds in which a kept connection that the mirror had closed tells so: a round trip, with a
 retransmission. One that ends later was alive, and the request may have been acted upon."""
-_BROKE_OFF = "The mirror's answer broke off. What came before this is not all of it."
+_BROKE_OFF = "The mirror's answer broke off. What came before this is not all of it: ask again."
 _HAD_ENOUGH = "The time that x-mirrorgate-timeout allows is over. This is not the whole answer."
 
 
@@ -64,6 +64,7 @@ class Response:
         "_meter",
         "_opened_in",
         "_relay",
+        "_relinks",
         "_rest",
         "_scan",
         "_tunnel",
@@ -105,6 +106,8 @@ class Response:
         self._ending: Ending | None = None
         self._rest: Rest | None = None
         self._meter: Meter | None = None
+        self._relinks = upstream.relays_images and exchange.request.names_images
+        """True if links to images in it, on the mirror's own host, are to lead through here."""
         self._relay = ResponseWriter(
             exchange.context.write_batch, exchange.client.transport, exchange.head, exchange.told
         )
@@ -173,7 +176,9 @@ class Response:
         if failure is not None:
             self._count_interruption(failure)
         if self.between_events and self._relay.takes_more:
-            message = _BROKE_OFF if failure is not None else _HAD_ENOUGH
+            message = _HAD_ENOUGH
+            if failure is not None:
+                message = _BROKE_OFF + state_page(exchange.context)
             self._relay.words(interruption(exchange.dialect, message))
         self.cut()
         exchange.answered(
@@ -332,11 +337,6 @@ class Response:
                 head, passing = self._relinked(head, passing)
             self._commit(head, whole)
         return passing
-
-    @property
-    def _relinks(self) -> bool:
-        """True if links to images in it, on the mirror's own host, are to lead through here."""
-        return self._upstream.relays_images and self._exchange.request.names_images
 
     def _relinked(self, head: ResponseHead, parts: list[bytes]) -> tuple[ResponseHead, list[bytes]]:
         """Head and body of a whole answer, with links that the client can follow."""

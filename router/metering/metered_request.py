@@ -20,6 +20,7 @@ from router.admission.key_index import IssuedKey
 from router.admission.key_scope import (
     NO_MEMORY,
     refusal_of_lent,
+    refusal_of_media,
     refusal_of_model,
     refusal_of_price,
     refusal_of_spent,
@@ -89,6 +90,8 @@ class Request(NamedTuple):
     """True if that is because there was no memory for it."""
     length: int = -1
     """Bytes of the body as the head says; -1: it does not."""
+    not_json: bytes | None = None
+    """The content type of a body that is not said to be JSON, "" if it has none."""
 
 
 class Metering:
@@ -142,6 +145,11 @@ class Metering:
         kind = kind_of(request.method, request.target)
         return self._metered(key, request, kind, limited, wall) if kind is not None else None
 
+    def _refusal_of_unread(self, request: Request) -> Problem:
+        if request.not_json is not None:
+            return refusal_of_media(request.not_json)
+        return NO_MEMORY if request.crowded_out else refusal_of_unread(self._limit)
+
     def spent(self, key: IssuedKey) -> Problem | None:
         """Why a key may ask for nothing more: its quota is used up."""
         cost, tokens = self.uses.spent(key.id)
@@ -170,7 +178,7 @@ class Metering:
             message = 'A key with a quota may not ask for "background", which is not metered.'
             return Problem(403, "endpoint_not_metered", message)
         if (limited or key.models) and not upload and asked is None:
-            return NO_MEMORY if request.crowded_out else refusal_of_unread(self._limit)
+            return self._refusal_of_unread(request)
         model = asked.model if asked is not None else ""
         named = [model] if model or kind is not Kind.free else []
         named += asked.others if asked is not None else []

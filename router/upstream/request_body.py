@@ -18,10 +18,19 @@ PIECE = 64
 """Bytes that each piece takes beside its own: an object of Python (33, in steps of 16) and a place
 in a list. A body may come in very many pieces."""
 
+_UNSAID = (b"", b"text/plain", b"application/x-www-form-urlencoded")
+
 
 def is_json(head: RequestHead) -> bool:
     """True if the body is said to be JSON, so that it can be looked into."""
     return b"json" in head.look.get(b"content-type", b"").lower()
+
+
+def is_small_text(head: RequestHead) -> bool:
+    """True if the body may be JSON that is not said to be any, as `curl -d` and a browser's `fetch`
+    send it: it is passed on as it is, and can be repeated."""
+    media = head.look.get(b"content-type", b"").partition(b";")[0].strip(b" \t").lower()
+    return media in _UNSAID
 
 
 class RequestBody:
@@ -42,9 +51,10 @@ class RequestBody:
     )
 
     def __init__(
-        self, head: RequestHead, json: bool, collect_limit: int, memory: Memory, client: bytes
+        self, head: RequestHead, kept: bool, collect_limit: int, memory: Memory, client: bytes
     ) -> None:
-        """`client`: whose share of the memory it takes (`Client.key`)."""
+        """`kept`: a body of at most `collect_limit` bytes is to be collected; `client`: whose share
+        of the memory it takes (`Client.key`)."""
         self.chunked = head.chunked
         """True if it is streamed to a mirror without saying its size before."""
         self._client = client
@@ -56,7 +66,7 @@ class RequestBody:
         self._parts: list[bytes] = []
         self.size = 0
         self.complete = False
-        self.collected = not head.has_body or (json and head.length <= collect_limit)
+        self.collected = not head.has_body or (kept and head.length <= collect_limit)
         """True if the whole body is kept here, so that it can be sent again."""
         self.crowded_out = False
         """True if it would be, if there were memory for it."""

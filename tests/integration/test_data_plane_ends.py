@@ -61,7 +61,7 @@ UPLOAD = post("/v1/files", b"x" * 1000).replace(b"Content-Length: 1000", b"Conte
     [
         (post(), _silent, False),
         (post(), _streams_forever, True),
-        (UPLOAD.replace(b"application/json", b"text/plain"), _silent, False),
+        (UPLOAD.replace(b"application/json", b"application/octet-stream"), _silent, False),
     ],
     ids=["waiting", "streaming", "uploading"],
 )
@@ -174,7 +174,10 @@ async def test_a_head_that_does_not_arrive_is_a_408() -> None:
 async def test_a_body_that_stops_arriving_is_a_408() -> None:
     async with ScriptedMirror(_silent) as mirror:
         async with DataPlane([mirror.table()], {"timeouts": {"body_stall": 0.1}}) as plane:
-            for request in (UPLOAD, UPLOAD.replace(b"application/json", b"text/plain")):
+            for request in (
+                UPLOAD,
+                UPLOAD.replace(b"application/json", b"application/octet-stream"),
+            ):
                 answer = await plane.ask(request)
                 assert (answer.status, answer.error["code"]) == (408, "request_timeout")
             assert plane.suspected == []
@@ -190,7 +193,9 @@ async def test_a_body_that_drips_holds_its_mirror_no_longer_than_one_that_stops(
         while data := await reader.read(65536):
             received += len(data)
 
-    head = UPLOAD.partition(b"\r\n\r\n")[0].replace(b"application/json", b"text/plain")
+    head = UPLOAD.partition(b"\r\n\r\n")[0].replace(
+        b"application/json", b"application/octet-stream"
+    )
     async with ScriptedMirror(takes) as mirror:
         async with DataPlane([mirror.table()], wheel=clock.wheel) as plane:
             client = await plane.send(head + b"\r\n\r\n")
@@ -281,7 +286,7 @@ async def test_an_answer_that_comes_before_the_upload_is_complete_arrives() -> N
             pass
 
     request = post("/v1/files", b"").replace(b"Content-Length: 0", b"Content-Length: 100000000")
-    request = request.replace(b"application/json", b"text/plain")
+    request = request.replace(b"application/json", b"application/octet-stream")
     async with ScriptedMirror(refuses) as mirror, DataPlane([mirror.table()]) as plane:
         client = await plane.send(request + b"x" * 200_000)
         answer = await client.response()

@@ -375,7 +375,7 @@ async def test_an_upload_waits_for_a_mirror_that_does_not_read_from_its_beginnin
     gone = asyncio.Event()
     size = 64 << 20
     head = post("/v1/files").replace(b"Length: 2", b"Length: %d" % size)[:-2]
-    head = head.replace(b"application/json", b"text/plain")
+    head = head.replace(b"application/json", b"application/octet-stream")
     async with ScriptedMirror(script) as mirror, DataPlane([mirror.table()]) as plane:
         mirror.listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         client = await plane.send(head + bytes(200_000))

@@ -91,6 +91,7 @@ class Plane:
         asked: Any = SimpleNamespace(
             caller=Caller.issued,
             credentials=SimpleNamespace(caller=Caller.issued),
+            mirror="",
             endpoint="files",
             issued=lambda ring, wall: issued,
             model="",
