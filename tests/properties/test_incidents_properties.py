@@ -67,7 +67,11 @@ class Drafting(RuleBasedStateMachine):
         assert (changed is None) == (mirror not in self.down)
         if changed is not None:
             self.incidents[changed.id] = changed
-            self.recovered[mirror] = max(self.now, self.down.pop(mirror))
+            part = changed.part_of(mirror)
+            assert part is not None
+            assert part.until is not None
+            assert self.now <= part.until <= max(self.now, self.down.pop(mirror))
+            self.recovered[mirror] = part.until
 
     @invariant()
     def whoever_is_down_has_one_open_part(self) -> None:
