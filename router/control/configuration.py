@@ -39,6 +39,7 @@ def worker_part(current: Document) -> dict[str, Any]:
         "keys": to_table(config.keys),
         "prices": to_table(config.prices),
         "log": to_table(config.log),
+        "traces": to_table(config.traces),
         "legacy": to_table(config.legacy),
         "mirrors": to_table(config.mirrors),
         "contact": config.dashboard.contact,

@@ -10,7 +10,7 @@ from monitor.common.config import MirrorConfig, MonitorConfig, NotifyConfig, Sto
 from monitor.common.logs import LogConfig
 from monitor.common.settings import setting
 from router.admission.config import KeysConfig, LimitsConfig, PriceConfig, dated
-from router.forwarding.config import LegacyConfig, RouterConfig
+from router.forwarding.config import LegacyConfig, RouterConfig, TracesConfig
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")
 
@@ -27,6 +27,7 @@ class Config:
     admin: AdminConfig = setting(AdminConfig)
     store: StoreConfig = setting(StoreConfig)
     log: LogConfig = setting(LogConfig)
+    traces: TracesConfig = setting(TracesConfig)
     legacy: LegacyConfig = setting(LegacyConfig)
     keys: KeysConfig = setting(KeysConfig)
     notify: tuple[NotifyConfig, ...] = setting((), "receivers of notices of changes")

@@ -43,6 +43,7 @@ from router.forwarding.local_response import (
 from router.forwarding.recent_requests import Tried
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy
+from router.forwarding.stats import Finished
 from router.upstream.connection import UpstreamConnection
 from router.upstream.limiter import Limiter
 from router.upstream.opening import Failed, Opened, Opening
@@ -50,6 +51,7 @@ from router.upstream.request_body import RequestBody
 from router.upstream.upstream import FALLBACK_RANKS, Upstream
 from router.wire.error_response import Problem
 from router.wire.faults import guarded
+from router.wire.trace_context import RequestTrace
 
 _NEVER = Repeat.never
 _OWN, _ISSUED, _ = Caller
@@ -98,6 +100,7 @@ class Attempts:
         "in_turn",
         "mirror",
         "request",
+        "trace",
         "tried",
     )
 
@@ -120,6 +123,10 @@ class Attempts:
         self.request = request
         self.tried: list[str] = []
         """The ids of the mirrors that are not chosen again."""
+        self.trace: RequestTrace | None = None
+        """Of a request that is recorded."""
+        if context.tracer is not None:
+            self.trace = context.tracer.begin(request.traceparent)
         self.in_turn = False
         """True if the request has waited in the queue, and it is its turn."""
         self._context = context
@@ -486,6 +493,20 @@ class Attempts:
         if attempt is None or (ended and ended[-1].began == attempt.began):
             return ended
         return (*ended, Tried(self.mirror, outcome, attempt.began, now))
+
+    def traceparent(self) -> bytes:
+        """The field that names its trace to the mirror of this attempt; empty if there is none."""
+        if self.trace is not None:
+            return self.trace.field_for(self.mirror, self._context.rng)
+        given = self.request.traceparent
+        return b"traceparent: %b\r\n" % given if given is not None else b""
+
+    def record(self, end: Finished, now: float) -> None:
+        """The request has ended: record its trace, if it has one."""
+        tracer = self._context.tracer
+        if self.trace is not None and tracer is not None:
+            tried = self.with_last(end.outcome, now)
+            tracer.finished(self.trace, end, self._policy.model, tried, now)
 
     @property
     def on_removed_mirror(self) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from importlib.util import find_spec
 from typing import Literal
 
 from monitor.common import validators
@@ -173,6 +174,40 @@ class LegacyConfig:
     )
 
 
+_TRACES = ("opentelemetry.sdk", "opentelemetry.exporter.otlp.proto.http")
+
+
+@dataclass(frozen=True, slots=True)
+class TracesConfig:
+    """Traces of requests for an OpenTelemetry collector."""
+
+    endpoint: str = setting(
+        "",
+        'where spans are sent by OTLP over HTTP, as "http://127.0.0.1:4318/v1/traces"; "": nowhere',
+        check=validators.optional(validators.http_url),
+    )
+    sample: float = setting(
+        0.01,
+        "share of requests that are traced, 0 to 1; those that a client traces always are",
+        check=validators.between(0, 1),
+    )
+    headers: dict[str, str] = setting(
+        {}, 'fields for the collector, e.g. { Authorization = "env:OTLP_TOKEN" }', secret=True
+    )
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Yield what is missing for it."""
+        if self.endpoint and not all(map(_installed, _TRACES)):
+            yield "endpoint", "needs more packages: pip install 'mirrorgate[traces]'"
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it lies in
+        return False
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
     """The configuration of a worker: the sections that concern forwarding."""
@@ -182,6 +217,7 @@ class WorkerConfig:
     keys: KeysConfig = setting(KeysConfig)
     prices: dict[str, tuple[PriceConfig, ...]] = setting({})
     log: LogConfig = setting(LogConfig)
+    traces: TracesConfig = setting(TracesConfig)
     mirrors: tuple[MirrorConfig, ...] = setting(())
     contact: str = setting("")
     public_url: str = setting("")

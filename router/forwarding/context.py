@@ -27,7 +27,7 @@ from router.balancing.pool import Pool
 from router.balancing.timeouts import Classes
 from router.forwarding.abandoned import AbandonedAnswers
 from router.forwarding.config import WorkerConfig
-from router.forwarding.recent_requests import RecentRequests
+from router.forwarding.recent_requests import RecentRequests, Tried
 from router.forwarding.request_policy import RequestPolicies
 from router.forwarding.stats import Finished, Stats
 from router.metering.batches import UsageBatches
@@ -43,6 +43,7 @@ from router.wire.faults import guarded
 from router.wire.fields import request_rules
 from router.wire.head import RequestHead
 from router.wire.timer_wheel import TimerWheel
+from router.wire.trace_context import TRACEPARENT, RequestTrace
 from router.wire.write_batch import WriteBatch
 
 READ_BUFFER = 32 << 10
@@ -67,6 +68,19 @@ class RunningRequest(Protocol):
 
     def end_if_revoked(self) -> None:
         """End if it would stay for long and its key has been revoked."""
+
+
+class RequestTracer(Protocol):
+    """Records requests and their attempts for a collector of traces."""
+
+    def begin(self, traceparent: bytes | None) -> RequestTrace | None:
+        """The trace of a request with this field, if it is to be recorded."""
+
+    def finished(
+        self, trace: RequestTrace, end: Finished, model: str, tried: tuple[Tried, ...], now: float
+    ) -> None:
+        """Record a request that has ended; `now` and the times of `tried` are on the worker's
+        clock."""
 
 
 class WorkerContext:
@@ -98,6 +112,8 @@ class WorkerContext:
         self.report_refusal = report_refusal
         self._notice = notice
         self.access = access
+        self.tracer: RequestTracer | None = None
+        """Records requests, if traces are on."""
         self.rng = rng or random.Random()
         self.wheel = TimerWheel() if wheel is None else wheel  # an empty one is false
         self.clock = clock
@@ -155,7 +171,8 @@ class WorkerContext:
         self.stats.models = models
         endpoints, most_read = config.keys.endpoints, config.router.replay_body
         self.metering.configure(config.prices, endpoints, models, most_read)
-        self.request_rules.take(config.router.client_ip_header)
+        traced = [TRACEPARENT] if config.traces.endpoint else []
+        self.request_rules.take(config.router.client_ip_header, *traced)
         self.opener.configure(self.timeouts)
         self.learn(snapshot)
         self.policies = RequestPolicies(

@@ -294,18 +294,16 @@ class Exchange:
         assert attempts is not None
         attempts.another_turn()
         problem = attempts.start(self.context.clock())
-        if problem is FULL:
-            return False
-        if problem is not None:
+        if problem is not None and problem is not FULL:
             self._give_up(problem)
-        return True
+        return problem is not FULL
 
     def waited_too_long(self) -> None:
         """No mirror had room in time."""
         self._give_up(FULL)
 
     def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
-        body, request, attempts = self.body, self.request, self._attempts
+        context, body, request, attempts = self.context, self.body, self.request, self._attempts
         assert attempts is not None
         self._response = response = Response(self, attempts, upstream, connection, opened_in)
         connection.take(response, to_head=self.head.method == b"HEAD")
@@ -319,6 +317,8 @@ class Exchange:
         plain = self.deadlines.comments or request.caller is not _OWN
         plain = plain or (request.names_images and upstream.relays_images)
         fields = request.fields_for(upstream, plain)
+        if context.tracer is not None:
+            fields += attempts.traceparent()
         prefix, host = b"" if request.mirror else upstream.base_path, connection.authority
         head = render_head(self.head, target, prefix, host, fields, size, chunked=body.chunked)
         connection.ask(b"".join((head, *parts)))
@@ -546,18 +546,19 @@ class Exchange:
             sent = response.body_bytes
             if sent >= LONG and outcome == "success":
                 context.traffic.completed(mirror, sent)
-        seconds, received = now - self._began, self.body.size
+        began, method, target = self._began, self.head.method, self.request.target
+        seconds, received = now - began, self.body.size
         failed = len(attempts.failed) if attempts is not None else 0
         alike = (mirror, self.endpoint, status, outcome, stream)
         context.stats.finished(alike, failed > 0, seconds, received, sent)
-        method, target = self.head.method, self.request.target
-        context.recent_requests.finished(
-            self.id, self._began, seconds, alike, attempts, method, target
-        )
-        if context.access is not None:
+        context.recent_requests.finished(self.id, began, seconds, alike, attempts, method, target)
+        if context.access is not None or context.tracer is not None:
             address, sizes = self.request.client.address, (received, sent)
             end = Finished(self.id, address, method, target, *alike, failed, seconds, *sizes)
-            context.access(end)
+            if context.access is not None:
+                context.access(end)
+            if attempts is not None:
+                attempts.record(end, now)
 
     def _settle(self, outcome: str) -> None:
         """Account for what was used of a mirror's key, once; what a client has left is read on."""

@@ -66,6 +66,7 @@ class RequestContext:
         "suits",
         "target",
         "timeout",
+        "traceparent",
         "uses_mirror_key",
     )
 
@@ -119,6 +120,8 @@ class RequestContext:
         request = head.look.get(b"x-mirrorgate-timeout")
         self.timeout = asked_timeout(request) if request is not None else None
         """Seconds that the caller will wait at most, if it said so."""
+        self.traceparent = head.look.get(b"traceparent")
+        """As the client sent it, where traces are on; else it passes as any other field."""
         self.suits: dict[Upstream, bool] = {}
         """Which mirrors are configured for this endpoint and these keys, as far as that was asked.
 

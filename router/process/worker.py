@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -35,7 +35,7 @@ from router.admission.client_address import Peer
 from router.admission.shared_table import Table
 from router.balancing.breaker_messages import Word, from_message, to_message
 from router.forwarding.client_connection import ClientConnection
-from router.forwarding.config import RouterConfig, WorkerConfig
+from router.forwarding.config import RouterConfig, TracesConfig, WorkerConfig
 from router.forwarding.context import WorkerContext
 from router.forwarding.metrics import FAMILIES
 from router.forwarding.stats import Finished
@@ -50,6 +50,9 @@ from router.process.listener import Acceptor, TlsListener
 from router.process.replica import ASK_AGAIN, Replica, ReplicatedList
 from router.process.reports import Reports
 from router.process.worker_lists import ReplicatedBans, ReplicatedKeys
+
+if TYPE_CHECKING:
+    from router.process.tracing import Tracer
 
 log = logging.getLogger("worker")
 
@@ -107,6 +110,9 @@ class Worker:
             access=self._access_log(config.log),
             accept=self._accept,
         )
+        self._traces = TracesConfig()
+        self._tracer: Tracer | None = None
+        self._trace(config.traces)
         self._awaited = {"bans", "keys"}
         """Lists that have not come yet."""
         self._context.missing |= {_BANS, _KEYS}
@@ -185,6 +191,8 @@ class Worker:
             await self._serve(listen)
         await self._runner.cleanup()
         self._context.wheel.stop()
+        if self._tracer is not None:
+            await self._tracer.flush()
 
     async def _serve(self, listen: socket.socket) -> None:
         proxied = header_patience(self._context.router)
@@ -292,6 +300,7 @@ class Worker:
         if self._acceptor is not None:
             self._acceptor.expect_headers(header_patience(config.router))
         self._context.access = self._access_log(config.log)
+        self._trace(config.traces)
 
     def _meet(self, control: str, secret: str) -> None:
         """Tell a control process that is new to us which mirrors are ejected."""
@@ -334,6 +343,19 @@ class Worker:
             reason = f"{config.access} cannot be written ({error.strerror})"
             log.error("requests are not logged: %s: set log.access", reason)
             return None
+
+    def _trace(self, config: TracesConfig) -> None:
+        """Take the settings of traces; the SDK is loaded only where they are on."""
+        if config == self._traces:
+            return
+        if self._tracer is not None:
+            self._tracer.close()
+        self._traces, self._tracer = config, None
+        if config.endpoint:
+            from router.process.tracing import Tracer
+
+            self._tracer = Tracer(config, self._name, self._context.rng)
+        self._context.tracer = self._tracer
 
     def _say(self, word: Word) -> None:
         self._tell({**to_message(word), "process": self._name})

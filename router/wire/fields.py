@@ -74,9 +74,9 @@ class FieldRules:
         for every field of every request would cost 2 µs a request. Another dict once the rules are
         others."""
 
-    def take(self, name: str) -> None:
-        """Also take fields of this name, and no longer those of the name given before."""
-        self._rules = {**self._declared, name.lower().encode(): Rule.take}
+    def take(self, *names: str) -> None:
+        """Also take fields of these names, and no longer those of names given before."""
+        self._rules = {**self._declared, **{name.lower().encode(): Rule.take for name in names}}
         self.spellings = {}
 
     def of(self, name: bytes) -> tuple[Rule, bytes]:
