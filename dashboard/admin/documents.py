@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from dashboard.common.config import DashboardConfig
-from dashboard.common.moments import iso
 from dashboard.common.sources import Ejection
 from dashboard.common.steps import Steps, in_steps
+from dashboard.i18n.moments import iso
 from dashboard.public import rows
 from dashboard.public.documents import node_document
 from monitor.common.bans import Ban

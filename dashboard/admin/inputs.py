@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from dashboard.public.privacy import printable
+from dashboard.common.printable import printable
 from monitor.common.bans import client_network
 from monitor.common.keys import KeyOrder, checked_models, checked_name, checked_rate, checked_tokens
 from monitor.common.money import billionths

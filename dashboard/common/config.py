@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 from zoneinfo import available_timezones
 
+from dashboard.i18n.catalogues import LANGUAGES
 from monitor.common import validators
 from monitor.common.settings import setting
 
@@ -29,8 +30,9 @@ class LinkConfig:
 
 
 def _languages(values: tuple[str, ...]) -> str | None:
-    unknown = [v for v in values if v not in ("zh", "en")]
-    return f'expected "zh" and "en", got {unknown or "none"}' if unknown or not values else None
+    unknown = [value for value in values if value not in LANGUAGES]
+    known = ", ".join(LANGUAGES)
+    return f"expected some of {known}, got {unknown or 'none'}" if unknown or not values else None
 
 
 def _timezone(text: str) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jinja2
 from aiohttp import web
 
 from dashboard.common.renderings import Renderings
@@ -19,7 +18,6 @@ CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 RENDERINGS: web.AppKey[Renderings] = web.AppKey("renderings", Renderings)
 STALE_AFTER: web.AppKey[Clock] = web.AppKey("stale_after")
 VISITORS: web.AppKey[Visitors] = web.AppKey("visitors", Visitors)
-TEMPLATES: web.AppKey[jinja2.Environment] = web.AppKey("templates", jinja2.Environment)
 
 VARIES: web.RequestKey[set[str]] = web.RequestKey("varies", set)
 """The fields of a request that its answer was chosen by: see `negotiated`."""

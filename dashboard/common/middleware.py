@@ -8,6 +8,7 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from dashboard.common.assets import THEME_SCRIPT_HASH
 from dashboard.common.context import CLOCK, RENDERINGS, SOURCES, STALE_AFTER, VARIES
 from dashboard.common.renderings import Busy, Renderings
 from dashboard.common.sources import Sources
@@ -17,14 +18,18 @@ logger = logging.getLogger(__name__)
 ErrorPage = Callable[[web.Request, int], web.Response]
 """Makes the answer for an error status in the form that the reader understands."""
 
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+    f"script-src 'self' 'sha256-{THEME_SCRIPT_HASH}'; connect-src 'self'{{}}; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self' data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Content-Security-Policy": _POLICY.format(""),
 }
 
 
@@ -39,7 +44,7 @@ CORS = {
 
 
 async def add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler: headers of security (no script, no foreign content), of CORS, and `Vary`."""
+    """Signal handler: headers of security (no foreign script or content), of CORS, and `Vary`."""
     response.headers.update(SECURITY_HEADERS)
     response.headers["Server"] = "mirrorgate"
     if request.path.startswith(READABLE):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dashboard.common.moments import lasting
-from dashboard.common.texts import Words
+from dashboard.i18n.moments import lasting
+from dashboard.i18n.texts import Words
 from monitor.health.past import Day
 from monitor.health.uptime import DAY, Known
 
@@ -53,7 +53,7 @@ def _bar(place: int, day: Day, words: Words) -> Bar:
         "uptime.day",
         day=day.date,
         percent=shown_percent(day.known.uptime),
-        down=lasting(day.known.down / 1000, words.language),
-        unknown=lasting(day.known.unknown / 1000, words.language),
+        down=lasting(day.known.down / 1000, words),
+        unknown=lasting(day.known.unknown / 1000, words),
     )
     return Bar(place * STEP, HEIGHT - HEIGHTS[kind], HEIGHTS[kind], kind, label)

@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 from dashboard.common.config import DashboardConfig
-from dashboard.common.moments import iso
+from dashboard.common.printable import printable
 from dashboard.common.sources import BanList, Ejection
 from dashboard.common.steps import Steps, in_steps
-from dashboard.public.privacy import printable
+from dashboard.i18n.moments import iso
 from dashboard.public.rows import BanRow, Node, Overview, PathRow, ban_row, place
 from monitor.common.bans import Ban
 from monitor.diagnosis.evidence import said

@@ -7,12 +7,13 @@ from typing import Literal
 from aiohttp import web
 
 from dashboard.common.answers import Answer, html, plain, respond
-from dashboard.common.context import RENDERINGS, SOURCES, TEMPLATES
-from dashboard.common.texts import Words, choose
+from dashboard.common.context import RENDERINGS, SOURCES
+from dashboard.common.printable import printable
+from dashboard.common.templates import templates
+from dashboard.i18n.catalogues import LANGUAGES
+from dashboard.i18n.texts import Words, choose
 from dashboard.public.api import fault
-from dashboard.public.privacy import printable
 from dashboard.public.view import chosen_language, wants_html, words_for
-from monitor.common.languages import LANGUAGES
 
 _TOLD = (404, 405, 429, 503)
 
@@ -49,6 +50,6 @@ def page(
             "title": printable(app[SOURCES].dashboard().title),
             "query": f"?lang={words.language}" if chosen else "",
         }
-        return html(app[TEMPLATES].get_template("error.html").render(values), shown)
+        return html(templates().get_template("error.html").render(values), shown)
 
     return app[RENDERINGS].at_once(("error", shown, form, words, chosen), make)

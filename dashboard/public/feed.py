@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from xml.etree import ElementTree as ET
 
 from dashboard.common.config import DashboardConfig
-from dashboard.common.moments import iso
+from dashboard.common.printable import printable
 from dashboard.common.steps import Steps
-from dashboard.common.texts import Words
+from dashboard.i18n.moments import iso
+from dashboard.i18n.texts import Words
 from dashboard.public.incidents import IncidentRow, updates
-from dashboard.public.privacy import printable
 from dashboard.public.statuspage import link
 
 NAMESPACE = "http://www.w3.org/2005/Atom"

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboard.common.moments import iso
+from dashboard.common.printable import printable
 from dashboard.common.steps import Steps, in_steps
-from dashboard.common.texts import Words
-from dashboard.public.privacy import printable
+from dashboard.i18n.moments import iso
+from dashboard.i18n.texts import Words
 from monitor.health.incidents import Incident
 from monitor.health.uptime import DAY
 

@@ -14,13 +14,13 @@ from markupsafe import Markup
 from dashboard.common.config import EntranceConfig, LinkConfig
 from dashboard.common.context import SOURCES
 from dashboard.common.location import Attribution
-from dashboard.common.moments import ago, clock_time, iso, lasting, said, said_month
+from dashboard.common.printable import printable
 from dashboard.common.sources import Sources, Waiting
-from dashboard.common.texts import Words
+from dashboard.i18n.moments import ago, clock_time, iso, lasting, said, said_month
+from dashboard.i18n.texts import Words
 from dashboard.public import rows
 from dashboard.public.documents import BansPage
 from dashboard.public.incidents import IncidentRow
-from dashboard.public.privacy import printable
 from dashboard.public.view import shown_incidents, shown_nodes
 from monitor.diagnosis.evidence import Evidence
 from monitor.health.snapshot import Override
@@ -87,7 +87,7 @@ class Page:
         count, seconds = self.waiting
         if not count:
             return ""
-        time = lasting(max(seconds, 1.0), self.words.language)
+        time = lasting(max(seconds, 1.0), self.words)
         return self.words("queue.one" if count == 1 else "queue.more", count=count, time=time)
 
     @property
@@ -128,7 +128,7 @@ class Page:
 
     def said(self, moment: float) -> str:
         """A moment in the operator's time zone."""
-        return said(moment, self.now, self.zone, self.words.language)
+        return said(moment, self.now, self.zone, self.words)
 
     def moment(self, moment: float) -> Markup:
         """A moment, for people and for machines; neither has anything to escape."""
@@ -142,15 +142,15 @@ class Page:
 
     def ago(self, moment: float) -> str:
         """Time since a moment, in words."""
-        return ago(self.now - moment, self.words.language)
+        return ago(self.now - moment, self.words)
 
     def lasting(self, moment: float) -> str:
         """For how long something has been so."""
-        return lasting(self.now - moment, self.words.language)
+        return lasting(self.now - moment, self.words)
 
     def lasted(self, begin: float, end: float) -> str:
         """For how long something was so."""
-        return lasting(end - begin, self.words.language)
+        return lasting(end - begin, self.words)
 
     def cdn(self, node: rows.Node) -> str:
         """The declared and the detected CDN, in a few words."""
@@ -166,7 +166,7 @@ class Page:
 
     def evidence(self, evidence: Evidence) -> str:
         """Evidence of the diagnosis in the reader's language."""
-        return printable(evidence.said(self.words.language))
+        return printable(self.words.evidence(evidence))
 
     def rotation(self, node: rows.Node) -> str:
         """True if new requests go there, and if not, by whose decision."""
@@ -188,7 +188,7 @@ class Page:
 
 def month(moment: float, page: Page) -> str:
     """The month of a moment."""
-    return said_month(moment, page.zone, page.words.language)
+    return said_month(moment, page.zone, page.words)
 
 
 NO_BANS = BansPage((), None)

@@ -2,75 +2,42 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Callable, Hashable
-from importlib import resources
 
-import jinja2
 from aiohttp import web
-from aiohttp.typedefs import Handler
-from markupsafe import Markup
 
+from dashboard.common import assets
 from dashboard.common.answers import Answer, html, plain, respond
-from dashboard.common.context import RENDERINGS, SOURCES, TEMPLATES
-from dashboard.common.moments import lasting
+from dashboard.common.context import RENDERINGS, SOURCES
 from dashboard.common.steps import Steps
-from dashboard.common.texts import Words
+from dashboard.common.templates import templates
+from dashboard.i18n.moments import lasting
 from dashboard.public import plain as plain_text
 from dashboard.public.charts import bars, shown_percent
 from dashboard.public.documents import BadCursor, BansPage, page_of_bans
 from dashboard.public.incidents import page_after
 from dashboard.public.page import NO_BANS, Page, build
-from dashboard.public.privacy import printable_lines
 from dashboard.public.rows import PHASES
 from dashboard.public.view import chosen_language, node_id, shown_incidents, wants_html, words_for
-from monitor.common.languages import LANGUAGES
 
 BANS_ON_FRONT = 10
 BANS_ON_LIST = 50
 INCIDENTS_ON_LIST = 50
 """As many as the feed has, whose entries lead to their place on the first page."""
-STATIC_AGE = 86400
-STATIC_TYPES = {".css": "text/css", ".svg": "image/svg+xml"}
 
 
 def add_routes(app: web.Application) -> None:
     """The addresses of the pages and of what they load."""
-    app[TEMPLATES] = templates()
     app.router.add_get("/", status)
     app.router.add_get("/nodes/{id}", node)
     app.router.add_get("/history", history)
     app.router.add_get("/banned", banned)
     app.router.add_get("/docs", docs)
     app.router.add_get("/robots.txt", robots)
-    app.router.add_get("/static/{name}", _static_handler(_static_files()))
-
-
-def templates() -> jinja2.Environment:
-    """The templates of this package; everything put into them is escaped."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dashboard"),
-        autoescape=True,
-        finalize=_clean,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    assets.add_routes(app)
+    templates().globals.update(
+        phases=PHASES, bars=bars, shown_percent=shown_percent, lasting=lasting
     )
-    environment.globals["phases"] = PHASES
-    environment.globals["bars"] = bars
-    environment.globals["shown_percent"] = shown_percent
-    environment.globals["lasting"] = lasting
-    environment.globals["style_version"] = _static_files()["style.css"].tag[:8]
-    environment.globals["all_words"] = {language: Words(language) for language in LANGUAGES}
-    return environment
-
-
-def _clean(value: object) -> object:
-    """Text of others loses what cannot be seen; markup of our own macros stays."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return printable_lines(value)
-    return value
 
 
 async def status(request: web.Request) -> web.Response:
@@ -137,7 +104,7 @@ async def docs(request: web.Request) -> web.Response:
 
 async def robots(request: web.Request) -> web.Response:
     """Search engines stay away: what they would show is old, and addresses do not belong there."""
-    return respond(request, plain("User-agent: *\nDisallow: /\n"), STATIC_AGE)
+    return respond(request, plain("User-agent: *\nDisallow: /\n"), assets.AGE)
 
 
 Values = dict[str, object]
@@ -182,27 +149,7 @@ def render(
     also = f"&lang={page.words.language}" if chosen else ""
     pieces = []
     context = {"page": page, "words": page.words, "query": query, "also": also, **values}
-    for piece in app[TEMPLATES].get_template(template).generate(context):
+    for piece in templates().get_template(template).generate(context):
         pieces.append(piece)
         yield
     return html("".join(pieces))
-
-
-def _static_files() -> dict[str, Answer]:
-    folder = resources.files("dashboard") / "static"
-    return {entry.name: _static(entry.name, entry.read_bytes()) for entry in folder.iterdir()}
-
-
-def _static(name: str, content: bytes) -> Answer:
-    tag = base64.b32encode(hashlib.blake2b(content, digest_size=15).digest()).decode().lower()
-    return Answer(content, STATIC_TYPES[f".{name.rpartition('.')[2]}"], tag)
-
-
-def _static_handler(files: dict[str, Answer]) -> Handler:
-    async def serve(request: web.Request) -> web.StreamResponse:
-        found = files.get(request.match_info["name"])
-        if found is None:
-            raise web.HTTPNotFound
-        return respond(request, found, STATIC_AGE)
-
-    return serve

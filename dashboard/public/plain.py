@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from dashboard.common.moments import ago, said
+from dashboard.common.printable import printable_lines
+from dashboard.i18n.moments import ago, said
 from dashboard.public.page import Page
-from dashboard.public.privacy import printable_lines
 from dashboard.public.rows import Node
 
 _MARKS = {"up": "✔", "degraded": "▲", "down": "✘", "maintenance": "■", "unknown": "?"}
@@ -80,9 +80,9 @@ def _nodes(page: Page) -> list[str]:
 
 def _node(page: Page, row: Node) -> list[str]:
     words = page.words
-    since = said(row.since, page.now, page.zone, words.language) if row.since else ""
+    since = said(row.since, page.now, page.zone, words) if row.since else ""
     total = row.total_ms if row.latency_ms and not row.stale else None
-    probed = ago(page.now - row.last_probe, words.language) if row.last_probe else ""
+    probed = ago(page.now - row.last_probe, words) if row.last_probe else ""
     rotation = page.rotation(row)
     out = f" ({rotation})" if not row.in_rotation else ""
     return [

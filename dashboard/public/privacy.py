@@ -4,27 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import unicodedata
+
+from dashboard.common.printable import printable
 
 USER_AGENT_LENGTH = 80
 
 _ADDRESS = re.compile(r"(?<![\d.])(\d{1,3}\.\d{1,3}\.\d{1,3})\.\d{1,3}(?![\d.])")
-_INVISIBLE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _LONG_WORD = re.compile(r"[A-Za-z0-9_+=-]{24,}")
-
-
-def printable(text: str) -> str:
-    """`text` without control, format and line-breaking characters, which could fool a reader."""
-    if text.isprintable():  # as nearly all are; it takes a hundredth of the time
-        return text
-    return "".join(c for c in text if unicodedata.category(c) not in _INVISIBLE)
-
-
-def printable_lines(text: str) -> str:
-    """As `printable`, but lines stay lines."""
-    if text.isprintable():
-        return text
-    return "\n".join(map(printable, text.split("\n")))
 
 
 def masked_network(network: str) -> str:

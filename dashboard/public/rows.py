@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import Literal
 
 from dashboard.common.config import DashboardConfig
+from dashboard.common.printable import printable
 from dashboard.common.sources import Ejection
-from dashboard.public.privacy import full_network, masked_network, printable, shown_user_agent
+from dashboard.public.privacy import full_network, masked_network, shown_user_agent
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.evidence import Evidence

@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 from dashboard.common.config import DashboardConfig
-from dashboard.common.moments import iso
+from dashboard.common.printable import printable
 from dashboard.common.steps import Steps, in_steps
-from dashboard.common.texts import Words
+from dashboard.i18n.moments import iso
+from dashboard.i18n.texts import Words
 from dashboard.public.incidents import IncidentRow, moment, updates
-from dashboard.public.privacy import printable
 
 PAGE_ID = "mirrorgate"
 

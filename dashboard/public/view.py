@@ -7,10 +7,10 @@ import re
 from aiohttp import web
 
 from dashboard.common.context import RENDERINGS, SOURCES, STALE_AFTER, negotiated
-from dashboard.common.texts import Words, choose
+from dashboard.common.printable import printable
+from dashboard.i18n.texts import Words, choose
 from dashboard.public import rows
 from dashboard.public.incidents import IncidentRow, incident_rows
-from dashboard.public.privacy import printable
 
 TERMINAL = re.compile(r"\b(?:curl|wget|httpie)\b", re.IGNORECASE)
 

@@ -1,11 +1,10 @@
-"""The languages that people read, and a text in both of them."""
+"""A text in the two languages that texts of the program itself have."""
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-Language = Literal["zh", "en"]
-LANGUAGES: tuple[Language, ...] = ("zh", "en")
+LANGUAGES = ("zh", "en")
 
 
 class Text(NamedTuple):
@@ -14,6 +13,6 @@ class Text(NamedTuple):
     zh: str
     en: str
 
-    def said(self, language: Language) -> str:
-        """The text in one language."""
+    def said(self, language: str) -> str:
+        """The text in one language; in English for any that it is not written in."""
         return self.zh if language == "zh" else self.en

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Any, TypeAlias, cast
 
-from monitor.common.languages import Language, Text
+from monitor.common.languages import Text
 
 Value: TypeAlias = "str | int | float | Evidence | tuple[Value, ...]"
 """A name, a number, a part of the sentence that is evidence of its own, or several of them."""
@@ -29,7 +29,7 @@ class Evidence:
     def __str__(self) -> str:
         return self.said("en")
 
-    def said(self, language: Language) -> str:
+    def said(self, language: str) -> str:
         """The sentence, or part of one, in a language."""
         values = {name: _shown(value, language) for name, value in self.values}
         return Code[self.code].value.said(language).format(**values)
@@ -59,7 +59,7 @@ def _from_json(value: Any) -> Value:
     return tuple(map(_from_json, value)) if isinstance(value, list) else cast(Value, value)
 
 
-def _shown(value: Value, language: Language) -> str | int | float:
+def _shown(value: Value, language: str) -> str | int | float:
     if isinstance(value, Evidence):
         return value.said(language)
     if isinstance(value, tuple):
@@ -295,6 +295,6 @@ class Code(Enum):
         return Evidence(self.name, tuple(values.items()))
 
 
-def said(evidence: Sequence[Evidence], language: Language = "en") -> tuple[str, ...]:
+def said(evidence: Sequence[Evidence], language: str = "en") -> tuple[str, ...]:
     """Each piece of evidence as a sentence."""
     return tuple(each.said(language) for each in evidence)

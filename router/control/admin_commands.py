@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from dashboard.common.moments import iso
 from dashboard.common.sources import CommandError, NotThere
+from dashboard.i18n.moments import iso
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban
 from monitor.common.keys import KeyAccount, KeyFault, KeyOrder, NewKey, UnknownKey

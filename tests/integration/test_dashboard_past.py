@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from aiohttp import ClientSession
 
-from dashboard.common.texts import Words
+from dashboard.i18n.texts import Words
 from dashboard.public.app import build_public_app
 from dashboard.public.charts import HEIGHTS, bars, level
 from dashboard.public.incidents import page_after

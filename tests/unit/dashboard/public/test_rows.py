@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from dashboard.common.config import DashboardConfig
+from dashboard.common.printable import printable
 from dashboard.common.sources import Ejection
 from dashboard.common.steps import all_at_once
 from dashboard.public.documents import BadCursor, bans_document, page_of_bans
 from dashboard.public.plain import table, width
-from dashboard.public.privacy import full_network, masked_network, printable, shown_user_agent
+from dashboard.public.privacy import full_network, masked_network, shown_user_agent
 from dashboard.public.rows import node, nodes, overview
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
