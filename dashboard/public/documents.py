@@ -56,8 +56,11 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
 
 
 def uptime_document(known: Known) -> dict[str, str | None]:
-    """Of one window; percentages are text, rounded down, so that no reader rounds them up."""
-    return {"percent": known.uptime, "coverage_percent": known.coverage or "0"}
+    """Of one window; percentages are text, rounded down, so that no reader rounds them up.
+
+    There is no percentage of a window that is hardly known (`uptime.ENOUGH_COVERAGE`).
+    """
+    return {"percent": known.told, "coverage_percent": known.coverage or "0"}
 
 
 def _ejection_document(ejection: Ejection) -> dict[str, Any]:

@@ -22,11 +22,13 @@ from monitor.common.tasks import Tasks, cancelled
 from monitor.engine import metrics
 from monitor.health import incidents
 from monitor.health.incidents import Failure, Incident
-from monitor.health.past import Past
+from monitor.health.latency import FirstBytes
+from monitor.health.past import QUANTILES, Past
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
 from monitor.health.uptime import Account, Credit
 from monitor.store import queries
 from monitor.store.errors import StoreError
+from monitor.store.latencies import Curves, first_bytes
 from monitor.store.lease import RENEW_EVERY
 from monitor.store.pruning import Limits
 from monitor.store.queries import Settled, read_days, read_windows
@@ -72,6 +74,11 @@ class History:
         """Those seen last, by mirror."""
         self._incidents: dict[str, Incident] = {}
         self._settled = Settled()
+        self._curves = Curves()
+        self._first_bytes: dict[str, FirstBytes] = {}
+        self._recalled: set[str] = set()
+        """Mirrors whose first bytes of before this start are among them."""
+        self._began = clock()
         self._dropped = 0
         self._credited = monotonic()
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,6 +119,9 @@ class History:
         """Take what one probe found."""
         with self._supervisor.guarded(_NAME):
             self._store.record(sample)
+            if sample.ok and sample.latency.first_byte is not None:
+                known = self._first_bytes.setdefault(sample.mirror_id, FirstBytes())
+                known.add(sample.at, sample.latency.first_byte)
 
     def changed(self, change: Transition) -> None:
         """Take a change of state."""
@@ -204,16 +214,43 @@ class History:
     async def _renew(self) -> None:
         await self._store.renew(self._clock())
 
+    async def _recall(self) -> None:
+        """Read what was before this start of the mirrors that have come into use."""
+        for mirror_id in self._accounts.keys() - self._recalled:
+            ask = partial(
+                first_bytes, mirror_id=mirror_id, vantage=self._vantage, before=self._began
+            )
+            before = await self._store.read(ask)
+            recalled = FirstBytes()
+            for at, milliseconds in before:
+                recalled.add(at, milliseconds)
+            recalled.join(self._first_bytes.get(mirror_id))
+            self._first_bytes[mirror_id] = recalled
+            self._recalled.add(mirror_id)
+        for mirror_id in self._first_bytes.keys() - self._accounts.keys():
+            self._recalled.discard(mirror_id)
+            del self._first_bytes[mirror_id]
+
     async def _prune(self) -> None:
         await self._store.prune(Limits.of(self._clock(), self._retention))
 
     async def _read(self) -> None:
         """Read the past anew."""
         now, zone = self._clock(), self.zone
+        await self._recall()
         self._settled.turn()
         windows = await self._store.read(lambda s: read_windows(s, now, self._settled))
         told, days = await self._store.read(lambda s: read_days(s, now, zone, self._settled))
-        self.past = replace(self.past, windows=windows, days=days, zone=told)
+        curves = await self._store.read(lambda s: self._curves.read(s, now))
+        quantiles = {m: each.quantiles(now, QUANTILES) for m, each in self._first_bytes.items()}
+        self.past = replace(
+            self.past,
+            windows=windows,
+            days=days,
+            zone=told,
+            curves=curves,
+            first_bytes={m: each for m, each in quantiles.items() if each is not None},
+        )
         for mirror_id in self._accounts:
             metrics.show_uptime(self._totals, mirror_id, windows.get(mirror_id, {}))
 

@@ -38,6 +38,16 @@ class Part:
     until: float | None = None
     times: int = 1
     """How many times it went down."""
+    fell_at: float | None = None
+    """The beginning of the outage that goes on, if it is known."""
+    down: float | None = 0.0
+    """Seconds of the outages that have ended; None where an earlier release did not count them."""
+
+    def downtime(self, now: float) -> float | None:
+        """Seconds that it was down until now, without those in between; None if unknown."""
+        if self.down is None or self.until is not None:
+            return self.down
+        return None if self.fell_at is None else self.down + max(0.0, now - self.fell_at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +182,11 @@ def _of_same_cause(incidents: list[Incident], failure: Failure) -> Incident | No
 def _with_failure(incident: Incident, failure: Failure, watched: int) -> Incident:
     former = incident.part_of(failure.mirror)
     if former is None:
-        part = Part(failure.mirror, failure.verdict, failure.at)
+        part = Part(failure.mirror, failure.verdict, failure.at, fell_at=failure.at)
     else:
         since = min(former.since, failure.at)  # a clock may have been set back meanwhile
-        part = replace(former, since=since, until=None, times=former.times + 1)
+        times = former.times + 1
+        part = replace(former, since=since, until=None, times=times, fell_at=failure.at)
     parts = (*(p for p in incident.parts if p.mirror != failure.mirror), part)
     down = sum(p.until is None for p in parts)
     return replace(
@@ -196,10 +207,18 @@ def _impact(down: int, watched: int) -> str:
 
 def _with_recovery(incident: Incident, mirror: str, at: float) -> Incident:
     parts = tuple(
-        replace(p, until=max(at, p.since)) if p.mirror == mirror and p.until is None else p
-        for p in incident.parts
+        _ended(part, at) if part.mirror == mirror and part.until is None else part
+        for part in incident.parts
     )
     ends = [part.until for part in parts]
     over = [end for end in ends if end is not None]
     resolved = max(over) if len(over) == len(ends) else None
     return replace(incident, parts=parts, resolved_at=resolved, updated_at=max(over))
+
+
+def _ended(part: Part, at: float) -> Part:
+    until = max(at, part.since)
+    down = None
+    if part.down is not None and part.fell_at is not None:
+        down = part.down + max(0.0, until - part.fell_at)
+    return replace(part, until=until, fell_at=None, down=down)

@@ -9,7 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from monitor.health.incidents import Incident
+from monitor.health.latency import Curve
 from monitor.health.uptime import Known
+
+QUANTILES = (0.5, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,10 @@ class Past:
     """Whose days they are."""
     incidents: Sequence[Incident] = ()
     """Newest first."""
+    curves: Mapping[str, Mapping[str, Curve]] = field(default_factory=dict)
+    """Latency by mirror, by the names in `latency.STEPS`."""
+    first_bytes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """By mirror, the milliseconds that QUANTILES of the last 24 hours took at most."""
 
     def window(self, mirror_id: str, name: str) -> Known:
         """Uptime of a mirror in a window; nothing when it was never watched."""

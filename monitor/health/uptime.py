@@ -18,6 +18,8 @@ WINDOWS = {"24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY, "90d": 90 * DAY}
 """The windows of uptime, in seconds."""
 
 KNOWN_STATES = (State.up, State.degraded, State.down, State.maintenance)
+ENOUGH_COVERAGE = 10
+"""Percent of a window that must be known before a percentage is told of it: less says nothing."""
 SLACK = 1000
 """A bucket that lacks at most a 1000th is whole: lengths come from a clock that is not adjusted,
 bounds from one that is, by up to 500 ppm (NTP's slew, RFC 5905 section 11.3)."""
@@ -56,6 +58,11 @@ class Known:
         """The share of time up, in percent; None when nothing is known."""
         good = self.up + self.degraded
         return percent(good, good + self.down)
+
+    @property
+    def told(self) -> str | None:
+        """The uptime of a window as people are told it; None where too little of it is known."""
+        return self.uptime if 100 * self.covered >= ENOUGH_COVERAGE * self.total else None
 
     @property
     def coverage(self) -> str | None:

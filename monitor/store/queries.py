@@ -78,7 +78,9 @@ def incidents(session: Session, vantage: str, limit: int) -> list[Incident]:
     parts: dict[str, list[Part]] = defaultdict(list)
     mine = select(IncidentMirrorRow).where(col(IncidentMirrorRow.incident).in_(h.id for h in heads))
     for row in session.exec(mine.order_by(col(IncidentMirrorRow.since), IncidentMirrorRow.mirror)):
-        parts[row.incident].append(Part(row.mirror, row.verdict, row.since, row.until, row.times))
+        down = None if row.down_ms is None else row.down_ms / 1000
+        part = Part(row.mirror, row.verdict, row.since, row.until, row.times, row.fell_at, down)
+        parts[row.incident].append(part)
     return [Incident(**head.model_dump(), parts=tuple(parts[head.id])) for head in heads]
 
 

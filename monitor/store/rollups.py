@@ -15,9 +15,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import SQLModel
 
 from monitor.health.incidents import Incident
+from monitor.health.latency import PHASES
 from monitor.health.uptime import FIVE_MINUTES, HOUR, Credit
 from monitor.store.records import Sample, Transition
 from monitor.store.tables import (
+    LATENCY_SUMS,
     IncidentMirrorRow,
     IncidentRow,
     Rollup5mRow,
@@ -29,7 +31,10 @@ from monitor.store.tables import (
 Item = Sample | Transition | Credit | Incident
 """What history is made of."""
 
-_SUMS = ("up_ms", "degraded_ms", "down_ms", "maintenance_ms", "samples", "failures")
+_SUMS = (
+    *("up_ms", "degraded_ms", "down_ms", "maintenance_ms", "samples", "failures"),
+    *LATENCY_SUMS,
+)
 _BUCKETS: tuple[tuple[type[SQLModel], int], ...] = (
     (Rollup5mRow, FIVE_MINUTES),
     (RollupHourRow, HOUR),
@@ -62,6 +67,10 @@ def _rollup(
         row = sums[int(sample.at) // size * size, sample.mirror_id, sample.vantage]
         row["samples"] += 1
         row["failures"] += not sample.ok
+        if sample.ok and sample.latency.first_byte is not None:
+            row["answers"] += 1
+            for phase in PHASES:
+                row[f"{phase}_us"] += _microseconds(getattr(sample.latency, phase)) or 0
     for credit in credits:
         for start, milliseconds in credit.by_bucket(size):
             sums[start, credit.mirror_id, credit.vantage][f"{credit.state}_ms"] += milliseconds
@@ -90,6 +99,8 @@ def _write_incident(connection: Connection, incident: Incident) -> None:
             "since": part.since,
             "until": part.until,
             "times": part.times,
+            "fell_at": part.fell_at,
+            "down_ms": None if part.down is None else round(part.down * 1000),
         }
         for part in incident.parts
     ]

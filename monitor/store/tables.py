@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 _GIVEN = {"autoincrement": False}
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest step in `migrations/versions/`, which these tables are held to by a test."""
 
 
@@ -47,6 +47,16 @@ class _Rollup(SQLModel):
     maintenance_ms: int = 0
     samples: int = 0
     failures: int = 0
+    answers: int = Field(default=0, sa_type=BigInteger)
+    """Good probes, whose phases are added up in the columns behind, in microseconds."""
+    resolve_us: int = Field(default=0, sa_type=BigInteger)
+    connect_us: int = Field(default=0, sa_type=BigInteger)
+    tls_us: int = Field(default=0, sa_type=BigInteger)
+    first_byte_us: int = Field(default=0, sa_type=BigInteger)
+
+
+LATENCY_SUMS = ("answers", "resolve_us", "connect_us", "tls_us", "first_byte_us")
+"""Columns of the roll-ups, in the order of `monitor.health.latency.PHASES`."""
 
 
 class Rollup5mRow(_Rollup, table=True):
@@ -155,6 +165,9 @@ class IncidentMirrorRow(SQLModel, table=True):
     since: float
     until: float | None
     times: int
+    fell_at: float | None
+    down_ms: int | None = Field(sa_type=BigInteger)
+    """None: of an earlier release, which did not know it."""
 
 
 class LeaseRow(SQLModel, table=True):

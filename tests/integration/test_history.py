@@ -10,12 +10,12 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.engine.metrics import COVERAGE, FAMILIES, INCIDENTS_OPEN, UPTIME
 from monitor.engine.recorder import History
 from monitor.health.past import Past
-from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
+from monitor.health.snapshot import HealthSnapshot, Latency, MirrorHealth, State
 from monitor.health.uptime import LONGEST_SILENCE, Known
 from monitor.store import queries
 from monitor.store.errors import StoreError
 from monitor.store.queries import read_windows
-from monitor.store.records import Transition
+from monitor.store.records import Sample, Transition
 from monitor.store.store import Store
 from tests.testkit.wait import wait_until_async
 
@@ -298,3 +298,19 @@ async def test_a_store_that_fails_stops_nothing_and_is_told_once(place, monkeypa
     await wait_until_async(lambda: failures > 5)
     assert caplog.text.count("the store failed: no disk") == 1
     await history.stop()
+
+
+async def test_first_bytes_before_a_restart_count_with_those_since(place):
+    place.is_now("hk", State.up)
+    for at, ms in ((place.wall - 5, 100.0), (place.wall - 4, 100.0)):
+        place.history.sample(Sample("hk", at, True, State.up, "ok", Latency(first_byte=ms), "here"))
+    await place.stop()
+    await place.start()
+    place.is_now("hk", State.up)
+    late = Sample("hk", place.wall + 1, True, State.up, "ok", Latency(first_byte=900.0), "here")
+    place.history.sample(late)
+    await place.history._read()
+    median, worst = place.history.past.first_bytes["hk"]
+    assert 97 <= median <= 103
+    assert 870 <= worst <= 930
+    assert "hk" in place.history.past.curves

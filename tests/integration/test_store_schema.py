@@ -28,6 +28,7 @@ from monitor.health.snapshot import Override, State
 from monitor.store import backup, queries, sqlite
 from monitor.store.database import backend_of
 from monitor.store.errors import StoreError
+from monitor.store.latencies import Curves
 from monitor.store.queries import read_windows
 from monitor.store.records import Transition
 from monitor.store.store import Store
@@ -141,6 +142,8 @@ async def test_a_store_of_the_first_release_is_adopted_without_loss(first_releas
     assert last == NOW - 600 + 19 * 15
     day = (await store.read(lambda session: read_windows(session, NOW)))["hk"]["24h"]
     assert (day.up, day.down, day.unknown) == (17 * 15_000, 2 * 15_000, 86_200_000 - 19 * 15_000)
+    curve = (await store.read(lambda session: Curves().read(session, NOW)))["hk"]["24h"]
+    assert [point for point in curve.points if point] == [(0, 2, 0, 0)]  # of 1500, 2 and 3 µs
     store.record(Transition("hk", 6.5, State.up, vantage="here"))
     assert await store.flush()
     await store.close()

@@ -108,7 +108,9 @@ def fill_history(path: Path, mirrors: int, hours_of_days: int, five_minutes_of_d
                   ),
                   mirror(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM mirror WHERE n < {mirrors})
                 INSERT INTO {table}
-                SELECT start, 'm' || n, 'here', {size - 5} * 1000, 0, 5000, 0, {size // 15}, 1
+                SELECT start, 'm' || n, 'here', {size - 5} * 1000, 0, 5000, 0, {size // 15}, 1,
+                       {size // 15}, 0, 30000 * {size // 15}, 60000 * {size // 15},
+                       180000 * {size // 15}
                 FROM bucket, mirror
                 """
             )

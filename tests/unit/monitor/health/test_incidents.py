@@ -39,7 +39,7 @@ def test_it_begins_with_the_first_bad_probe_and_ends_with_the_recovery():
     assert (begun.started_at, begun.is_open, begun.impact) == (100.0, True, "minor")
     ended = rise(known, "hk", 160.0)
     assert (ended.id, ended.resolved_at) == (begun.id, 160.0)
-    assert ended.parts == (Part("hk", "tls_reset", 100.0, 160.0),)
+    assert ended.parts == (Part("hk", "tls_reset", 100.0, 160.0, down=60.0),)
 
 
 def test_mirrors_that_fail_of_one_cause_in_the_same_minutes_share_one():
@@ -78,7 +78,7 @@ def test_flapping_opens_it_again_instead_of_making_another():
     again = fall(known, "hk", 60 + REOPENED_WITHIN, verdict="connect_timeout")
     assert len(known) == 1
     assert again.is_open
-    assert again.parts == (Part("hk", "tls_reset", 0, None, 2),)
+    assert again.parts == (Part("hk", "tls_reset", 0, None, 2, 60 + REOPENED_WITHIN, 60),)
     rise(known, "hk", 400)
     fall(known, "hk", 401 + REOPENED_WITHIN)
     assert len(known) == 2
@@ -127,3 +127,22 @@ def test_a_clock_that_was_set_back_makes_no_part_begin_before_its_incident():
     rise(known, "hk", 1000.0)
     again = fall(known, "hk", 999.0)
     assert (again.started_at, again.parts[0].since) == (999.0, 999.0)
+
+
+def test_downtime_is_the_sum_of_the_outages_and_not_the_span_from_first_to_last():
+    known: list[Incident] = []
+    for start in (0, 100, 200):
+        fall(known, "hk", start)
+        assert known[0].parts[0].downtime(start + 4) == 10 * (start // 100) + 4
+        rise(known, "hk", start + 10)
+        assert known[0].parts[0].downtime(1000) == 10 * (start // 100 + 1)
+    part = known[0].parts[0]
+    assert (part.times, part.since, part.until) == (3, 0, 210)
+
+
+def test_the_downtime_of_what_an_earlier_release_kept_is_not_known():
+    went_on = Part("hk", "tls_reset", 0.0, None, 3, None, None)
+    known = [Incident("i", "here", "tls_reset", "", "minor", 0.0, None, 0.0, (went_on,))]
+    assert went_on.downtime(50.0) is None
+    assert rise(known, "hk", 60.0).parts[0].downtime(100.0) is None
+    assert fall(known, "hk", 70.0).parts[0].downtime(100.0) is None
