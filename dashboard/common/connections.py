@@ -38,7 +38,8 @@ def _is_clients_fault(record: logging.LogRecord) -> bool:
     return bool(record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-MOST = 512
+MOST = 1536
+"""Most of them may be pages that are open and wait for changes."""
 EACH = 32
 """Connections of one visitor: browsers open six, and visitors may share an address."""
 SHARE = 4
@@ -195,6 +196,11 @@ class Connection(asyncio.Protocol):
     def end(self) -> None:
         """Its answer is made; it may still have to be read."""
         self._owner.busy(self, False)
+
+    def hold(self) -> None:
+        """Keep it open without a limit of time: its answer goes on for as long as it is read."""
+        if self._timer is not None:
+            self._timer.cancel()
 
     def abort(self) -> None:
         """End it at once, whatever has not been read."""

@@ -37,13 +37,16 @@ class Ejection:
 
 
 class BanList(Protocol):
-    """The bans in force now. There may be very many; neither method looks at all of them."""
+    """The bans in force now. There may be very many; no method looks at all of them."""
 
     def __len__(self) -> int:
         """Number of them."""
 
     def newest(self, most: int, after: tuple[float, str] | None = None) -> Sequence[Ban]:
         """Up to so many, newest first; `after`: only those behind this beginning and id."""
+
+    def on(self, network: str) -> Ban | None:
+        """The ban of the narrowest network around this one, if there is any."""
 
 
 class Waiting(NamedTuple):
@@ -61,6 +64,16 @@ class Visitor(NamedTuple):
     """What a visitor is counted by: an address, or the /64 of an IPv6 one."""
     proxied: bool
     """True if a trusted proxy is in between, whose connections others share."""
+    network: str = ""
+    """What a ban of it would be on; empty where there is no address, as on a Unix socket."""
+
+
+class Rescued(NamedTuple):
+    """Requests that failed on a mirror and were answered by another, unnoticed by their clients."""
+
+    requests: int
+    since: float
+    """Today's beginning, or the start of this process where that is later."""
 
 
 class Sources(Protocol):
@@ -95,6 +108,9 @@ class Sources(Protocol):
 
     def waiting(self) -> Waiting:
         """The requests that wait for room on a mirror, a second ago."""
+
+    def rescued(self) -> Rescued:
+        """The requests of today that failover has saved."""
 
     def legacy_days(self) -> int:
         """Days of use that count in a balance of the legacy interface; 0: it is off."""

@@ -12,7 +12,7 @@ from dashboard.common.context import VISITORS
 from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
 from dashboard.common.sources import Sources
 from dashboard.common.visitors import Visitors
-from dashboard.public import admission, api, error_pages, pages, past
+from dashboard.public import admission, api, error_pages, live, pages, past
 from dashboard.public.admission import PublicGate
 
 
@@ -34,6 +34,7 @@ def build_public_app(
     pages.add_routes(app)
     api.add_routes(app)
     past.add_routes(app)
+    live.add_routes(app)
     return app
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dashboard.common.printable import printable
 from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.i18n.texts import Words
-from monitor.health.incidents import Incident
+from monitor.health.incidents import Incident, Part
 from monitor.health.uptime import DAY
 
 NAMED = 3
@@ -28,6 +29,11 @@ class Affected:
     since: float
     until: float | None
     times: int
+    part: Part
+
+    def downtime(self, now: float) -> float | None:
+        """Seconds that it was down until now, without those in between; None if unknown."""
+        return self.part.downtime(now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,7 @@ def _row(incident: Incident, names: Mapping[str, str]) -> IncidentRow:
             part.since,
             part.until,
             part.times,
+            part,
         )
         for part in sorted(incident.parts, key=lambda part: (part.since, part.mirror))
     ]
@@ -118,11 +125,11 @@ def incidents_document(
     rows: Sequence[IncidentRow], following: str | None, now: float
 ) -> Steps[dict[str, Any]]:
     """`/api/v1/incidents`."""
-    told = yield from in_steps(_document, rows)
+    told = yield from in_steps(partial(_document, now=now), rows)
     return {"generated_at": iso(now), "incidents": told, "next": following}
 
 
-def _document(row: IncidentRow) -> dict[str, Any]:
+def _document(row: IncidentRow, now: float) -> dict[str, Any]:
     return {
         "id": row.id,
         "status": "open" if row.is_open else "resolved",
@@ -140,10 +147,15 @@ def _document(row: IncidentRow) -> dict[str, Any]:
                 "since": iso(node.since),
                 "until": moment(node.until),
                 "times": node.times,
+                "downtime_s": _whole(node.downtime(now)),
             }
             for node in row.nodes
         ],
     }
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)
 
 
 def moment(value: float | None) -> str | None:

@@ -15,7 +15,7 @@ from dashboard.common.config import EntranceConfig, LinkConfig
 from dashboard.common.context import SOURCES
 from dashboard.common.location import Attribution
 from dashboard.common.printable import printable
-from dashboard.common.sources import Sources, Waiting
+from dashboard.common.sources import Rescued, Sources, Waiting
 from dashboard.i18n.moments import ago, clock_time, iso, lasting, said, said_month
 from dashboard.i18n.texts import Words
 from dashboard.public import rows
@@ -24,9 +24,28 @@ from dashboard.public.incidents import IncidentRow
 from dashboard.public.view import shown_incidents, shown_nodes
 from monitor.diagnosis.evidence import Evidence
 from monitor.health.snapshot import Override
+from monitor.health.uptime import DAY, ENOUGH_COVERAGE, Known
 
 MOST = 10
 """Incidents shown with a node."""
+MANY = 12
+"""Nodes that are grouped by region, where there are several; from here on they can be searched."""
+
+PAST_IS_OLD = 200.0
+"""Seconds without a look at history, which is read every minute, until the page says so."""
+
+TONES = {
+    "ok": "up",
+    "planned": "up",
+    "slow": "degraded",
+    "some": "degraded",
+    "last": "down",
+    "none": "down",
+    "early": "unknown",
+    "offline": "unknown",
+    "blind": "unknown",
+    "empty": "unknown",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +56,12 @@ class Entrance:
     region: str
     way: str
     """The key of the words on how it is reached; empty when the operator did not say."""
+
+    @property
+    def health(self) -> str:
+        """Where a browser can ask it for a sign of life."""
+        url = urlsplit(self.url)
+        return f"{url.scheme}://{url.netloc}/healthz"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +86,8 @@ class Page:
     """Newest first."""
     days_zone: str
     """Whose days are shown."""
+    past_read_at: float | None
+    """When history was read last."""
     links: Sequence[LinkConfig]
     contact: str
     languages: Sequence[str]
@@ -69,8 +96,16 @@ class Page:
     """Source of the locations, where any can be shown."""
     version: str
     waiting: Waiting
+    rescued: Rescued
+    public_url: str
+    """Where visitors see this page, without a slash at the end; empty if it is not known."""
     legacy_days: int
     """Days of use that count in a balance; 0: the legacy interface is off."""
+
+    @property
+    def tone(self) -> str:
+        """The state of the whole as one of a node's."""
+        return TONES[self.overview.kind]
 
     @property
     def banner(self) -> str:
@@ -87,8 +122,35 @@ class Page:
         count, seconds = self.waiting
         if not count:
             return ""
-        time = lasting(max(seconds, 1.0), self.words)
-        return self.words("queue.one" if count == 1 else "queue.more", count=count, time=time)
+        return self.words.plural("queue", count, time=lasting(max(seconds, 1.0), self.words))
+
+    @property
+    def old_past(self) -> str:
+        """Tell that the past is old, as the store is locked, slow or gone; empty if it is not."""
+        if self.past_read_at is None or self.now - self.past_read_at < PAST_IS_OLD:
+            return ""
+        return self.words("page.old_past", time=self.said(self.past_read_at))
+
+    @property
+    def rescue(self) -> str:
+        """Tell how many requests failover has saved; empty while there are none."""
+        if not self.rescued.requests:
+            return ""
+        since = clock_time(self.rescued.since, self.zone)[:5]
+        return self.words.plural("rescued", self.rescued.requests, time=since)
+
+    @property
+    def groups(self) -> list[tuple[str, list[rows.Node]]]:
+        """The nodes by region where there are many, in the order of the configuration."""
+        regions = list(dict.fromkeys(node.region for node in self.nodes))
+        if not self.is_long or len(regions) < 2:
+            return [("", list(self.nodes))]
+        return [(region, [n for n in self.nodes if n.region == region]) for region in regions]
+
+    @property
+    def is_long(self) -> bool:
+        """True if there are so many nodes that one looks for some of them."""
+        return len(self.nodes) > MANY
 
     @property
     def open_incidents(self) -> list[IncidentRow]:
@@ -110,6 +172,11 @@ class Page:
             (name, list(rows)) for name, rows in groupby(some, lambda i: month(i.started_at, self))
         ]
 
+    def current_cause(self, node_id: str) -> str:
+        """The verdict on a node now, while it is down; else empty."""
+        node = next((node for node in self.nodes if node.id == node_id), None)
+        return node.verdict if node is not None and node.state == "down" else ""
+
     @property
     def base_url(self) -> str:
         """The address used in examples."""
@@ -123,8 +190,8 @@ class Page:
 
     @property
     def updated(self) -> str:
-        """The time of day to the second."""
-        return clock_time(self.now, self.zone)
+        """The time of day to the minute: pages of one minute without news are the same."""
+        return clock_time(self.now, self.zone)[:5]
 
     def said(self, moment: float) -> str:
         """A moment in the operator's time zone."""
@@ -152,17 +219,38 @@ class Page:
         """For how long something was so."""
         return lasting(end - begin, self.words)
 
+    def length(self, seconds: float) -> str:
+        """A duration."""
+        return lasting(seconds, self.words)
+
     def cdn(self, node: rows.Node) -> str:
         """The declared and the detected CDN, in a few words."""
         words = self.words
         declared = words("cdn.yes") if node.cdn_declared else words("cdn.no")
         return f"{declared} / {node.cdn_detected or words('cdn.none')}"
 
+    def cdn_tag(self, node: rows.Node) -> str:
+        """The CDN in the shortest form; a mark where what is seen is not what was declared."""
+        if node.cdn_detected:
+            key = "cdn.tag.seen" if node.cdn_declared else "cdn.tag.undeclared"
+            return self.words(key, name=node.cdn_detected)
+        return self.words("cdn.tag.declared") if node.cdn_declared else ""
+
     def certificate(self, ends: float) -> str:
         """Time that a certificate is still valid."""
-        days = int((ends - self.now) // 86400)
-        key = "node.certificate.days" if ends > self.now else "node.certificate.over"
-        return self.words(key, days=days)
+        days = int((ends - self.now) // DAY)
+        if ends <= self.now:
+            return self.words("node.certificate.over")
+        return self.words.plural("node.certificate.days", days)
+
+    def coverage(self, known: Known) -> str:
+        """A sentence on how much of a window is known; empty if nearly all of it."""
+        if known.told is None:
+            limit = ENOUGH_COVERAGE
+            return self.words("uptime.too_little", percent=known.coverage or "0", limit=limit)
+        if 100 * known.covered >= 99 * known.total:
+            return ""
+        return self.words("uptime.part", percent=known.coverage or "0")
 
     def evidence(self, evidence: Evidence) -> str:
         """Evidence of the diagnosis in the reader's language."""
@@ -217,6 +305,7 @@ def build(app: web.Application, words: Words, now: float, bans: BansPage = NO_BA
         ban_count=len(sources.bans()),
         incidents=shown_incidents(app),
         days_zone=sources.past().zone,
+        past_read_at=sources.past().read_at,
         links=config.links,
         contact=config.contact,
         languages=config.languages,
@@ -224,6 +313,8 @@ def build(app: web.Application, words: Words, now: float, bans: BansPage = NO_BA
         attribution=locations.attribution,
         version=sources.version(),
         waiting=sources.waiting(),
+        rescued=sources.rescued(),
+        public_url=config.public_url.rstrip("/"),
         legacy_days=sources.legacy_days(),
     )
 

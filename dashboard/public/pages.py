@@ -5,56 +5,90 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 
 from aiohttp import web
+from markupsafe import Markup, escape
 
 from dashboard.common import assets
 from dashboard.common.answers import Answer, html, plain, respond
-from dashboard.common.context import RENDERINGS, SOURCES
+from dashboard.common.context import CLOCK, RENDERINGS, SOURCES
+from dashboard.common.printable import printable
 from dashboard.common.steps import Steps
 from dashboard.common.templates import templates
-from dashboard.i18n.moments import lasting
 from dashboard.public import plain as plain_text
-from dashboard.public.charts import bars, shown_percent
 from dashboard.public.documents import BadCursor, BansPage, page_of_bans
 from dashboard.public.incidents import page_after
+from dashboard.public.lines import Lines
+from dashboard.public.live import LIVE, Live
 from dashboard.public.page import NO_BANS, Page, build
-from dashboard.public.rows import PHASES
-from dashboard.public.view import chosen_language, node_id, shown_incidents, wants_html, words_for
+from dashboard.public.privacy import full_network
+from dashboard.public.view import Asking, node_id, reader_of, shown_incidents, wants_html
+from monitor.common.bans import Ban
 
-BANS_ON_FRONT = 10
+BANS_ON_FRONT = 8
 BANS_ON_LIST = 50
 INCIDENTS_ON_LIST = 50
 """As many as the feed has, whose entries lead to their place on the first page."""
+LINES: web.AppKey[Lines] = web.AppKey("lines", Lines)
+FOR_VISITOR = "<!--for this visitor-->"
+"""Stands in a page, which is one for all, where a visitor is told of a ban on his address."""
+
+Values = dict[str, object]
 
 
 def add_routes(app: web.Application) -> None:
     """The addresses of the pages and of what they load."""
+    app[LINES] = Lines()
+    app[LIVE] = Live(app, app[LINES])
     app.router.add_get("/", status)
     app.router.add_get("/nodes/{id}", node)
     app.router.add_get("/history", history)
     app.router.add_get("/banned", banned)
+    app.router.add_get("/banned/me", mine)
     app.router.add_get("/docs", docs)
     app.router.add_get("/robots.txt", robots)
     assets.add_routes(app)
-    templates().globals.update(
-        phases=PHASES, bars=bars, shown_percent=shown_percent, lasting=lasting
-    )
 
 
 async def status(request: web.Request) -> web.Response:
     """The status page; as plain text for terminals."""
-    app = request.app
-    words, html_wanted = words_for(request), wants_html(request)
-    chosen, refreshing = _choices(request)
+    app, asking, html_wanted = request.app, reader_of(request), wants_html(request, previewed=True)
 
     def make(now: float) -> Steps[Answer]:
-        page = build(app, words, now, newest_bans(app, BANS_ON_FRONT))
+        page = build(app, asking.words, now, newest_bans(app, BANS_ON_FRONT))
         yield
         if not html_wanted:
             return plain(plain_text.render(page))
-        return (yield from render(app, "status.html", page, chosen, refreshing=refreshing))
+        values: Values = {
+            "lines": app[LINES].of(page, asking.query),
+            "refreshing": asking.refreshing,
+            "live_version": app[LIVE].version(),
+            "visitor": Markup(FOR_VISITOR),
+        }
+        return (yield from render("status.html", page, asking, **values))
 
-    key = ("status", html_wanted, words, chosen, refreshing)
-    return respond(request, await app[RENDERINGS].get(key, make))
+    key = ("status", html_wanted, asking)
+    answer = await app[RENDERINGS].get(key, make)
+    ban = visitors_ban(request) if html_wanted else None
+    return respond(request, answer) if ban is None else _told(request, answer, ban, asking)
+
+
+def visitors_ban(request: web.Request) -> Ban | None:
+    """The ban on whoever asks, if there is one."""
+    sources = request.app[SOURCES]
+    network = sources.visitor(request.remote or "", request.headers).network
+    return sources.bans().on(network) if network else None
+
+
+def _told(request: web.Request, answer: Answer, ban: Ban, asking: Asking) -> web.Response:
+    """The page of all, with what this visitor alone is told."""
+    words = asking.words
+    notice = (
+        f'<section class="notice for-you"><strong>{escape(words("mine.notice", id=ban.id))}'
+        f"</strong> "
+        f'<a href="/banned/me{asking.query}">{escape(words("mine.notice.more"))}</a></section>'
+    )
+    body = answer.body.replace(FOR_VISITOR.encode(), notice.encode(), 1)
+    headers = {"Cache-Control": "no-store"}
+    return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
 
 
 async def node(request: web.Request) -> web.Response:
@@ -62,13 +96,12 @@ async def node(request: web.Request) -> web.Response:
     wanted = node_id(request)
     if wanted is None:
         raise web.HTTPNotFound
-    _, refreshing = _choices(request)
 
     def values(page: Page) -> Values:
         row = next((row for row in page.nodes if row.id == wanted), None)
-        return {"node": row, "refreshing": refreshing}
+        return {"node": row, "refreshing": reader_of(request).refreshing}
 
-    return await _page(request, "node.html", (wanted, refreshing), values)
+    return await respond_with(request, "node.html", wanted, values)
 
 
 async def history(request: web.Request) -> web.Response:
@@ -82,7 +115,7 @@ async def history(request: web.Request) -> web.Response:
     def values(page: Page) -> Values:
         return {"months": page.months(some), "more": following}
 
-    return await _page(request, "history.html", some[0].id if some else "", values)
+    return await respond_with(request, "history.html", some[0].id if some else "", values)
 
 
 async def banned(request: web.Request) -> web.Response:
@@ -94,12 +127,32 @@ async def banned(request: web.Request) -> web.Response:
         bans = page_of_bans(sources.bans(), BANS_ON_LIST, request.query.get("after", ""))
     except BadCursor:
         raise web.HTTPNotFound from None
-    return await _page(request, "banned.html", bans.place, bans=bans)
+    return await respond_with(request, "banned.html", bans.place, bans=bans)
+
+
+async def mine(request: web.Request) -> web.Response:
+    """Tell a visitor of the ban on his own address, or that there is none."""
+    app, asking = request.app, reader_of(request)
+    now = app[CLOCK]()
+    sources = app[SOURCES]
+    network = sources.visitor(request.remote or "", request.headers).network
+    values = {
+        "page": build(app, asking.words, now),
+        "words": asking.words,
+        "query": asking.query,
+        "also": asking.also,
+        "ban": visitors_ban(request),
+        "address": printable(full_network(network)) if network else "—",
+    }
+    text = templates().get_template("mine.html").render(values)
+    response = web.Response(text=text, content_type="text/html")
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 async def docs(request: web.Request) -> web.Response:
     """Instructions for using the base URL."""
-    return await _page(request, "docs.html")
+    return await respond_with(request, "docs.html")
 
 
 async def robots(request: web.Request) -> web.Response:
@@ -107,10 +160,7 @@ async def robots(request: web.Request) -> web.Response:
     return respond(request, plain("User-agent: *\nDisallow: /\n"), assets.AGE)
 
 
-Values = dict[str, object]
-
-
-async def _page(
+async def respond_with(
     request: web.Request,
     template: str,
     which: Hashable = None,
@@ -118,20 +168,14 @@ async def _page(
     bans: BansPage = NO_BANS,
 ) -> web.Response:
     """A page; `which` tells those of one template apart."""
-    app = request.app
-    words, (chosen, _) = words_for(request), _choices(request)
+    app, asking = request.app, reader_of(request)
 
     def make(now: float) -> Steps[Answer]:
-        page = build(app, words, now, bans)
+        page = build(app, asking.words, now, bans)
         yield
-        return (yield from render(app, template, page, chosen, **values(page)))
+        return (yield from render(template, page, asking, **values(page)))
 
-    return respond(request, await app[RENDERINGS].get((template, which, words, chosen), make))
-
-
-def _choices(request: web.Request) -> tuple[bool, bool]:
-    """True if the reader chose the language himself, and wants the page to stay up to date."""
-    return chosen_language(request) is not None, request.query.get("refresh") != "off"
+    return respond(request, await app[RENDERINGS].get((template, which, asking), make))
 
 
 def newest_bans(app: web.Application, most: int) -> BansPage:
@@ -141,15 +185,11 @@ def newest_bans(app: web.Application, most: int) -> BansPage:
     return page_of_bans(sources.bans(), most, "") if shown else NO_BANS
 
 
-def render(
-    app: web.Application, template: str, page: Page, chosen: bool, **values: object
-) -> Steps[Answer]:
+def render(template: str, page: Page, asking: Asking, **values: object) -> Steps[Answer]:
     """A template filled, piece by piece; links keep the language that the reader chose himself."""
-    query = f"?lang={page.words.language}" if chosen else ""
-    also = f"&lang={page.words.language}" if chosen else ""
     pieces = []
-    context = {"page": page, "words": page.words, "query": query, "also": also, **values}
-    for piece in templates().get_template(template).generate(context):
+    chosen = {"words": asking.words, "query": asking.query, "also": asking.also}
+    for piece in templates().get_template(template).generate(page=page, **chosen, **values):
         pieces.append(piece)
         yield
     return html("".join(pieces))

@@ -15,14 +15,14 @@ from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.verdicts import REACHED
+from monitor.health.latency import PHASES, Curve
 from monitor.health.past import Day, Past
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, PathHealth, State
 from monitor.health.uptime import WINDOWS, Known
 
 NO_PAST = Past()
 NOBODY: Mapping[str, Ejection] = MappingProxyType({})
-
-PHASES = ("resolve", "connect", "tls", "first_byte")
+NO_CURVES: Mapping[str, Curve] = MappingProxyType({})
 
 Kind = Literal[
     "ok", "planned", "slow", "some", "last", "none", "early", "offline", "blind", "empty"
@@ -89,6 +89,10 @@ class Node:
     """By window: what is known of it, also when that is nothing."""
     days: Sequence[Day]
     """The last days, today last."""
+    curves: Mapping[str, Curve]
+    """Latency by window."""
+    first_byte: tuple[int, ...] | None
+    """Milliseconds at most to the first byte, of QUANTILES of the last day."""
 
     @property
     def stale(self) -> bool:
@@ -190,6 +194,8 @@ def node(
         fresh=not stale,
         uptime={name: past.window(mirror.id, name) for name in WINDOWS},
         days=past.days.get(mirror.id, ()),
+        curves=past.curves.get(mirror.id, NO_CURVES),
+        first_byte=past.first_bytes.get(mirror.id),
         dns=health.dns,
         paths=tuple(_path(path, config) for path in health.paths[:MAX_PATHS]),
         evidence=health.evidence if config.show_hosts else (),

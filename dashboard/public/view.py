@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from aiohttp import web
 
@@ -67,6 +68,33 @@ def node_id(request: web.Request) -> str | None:
     return wanted if wanted in known else None
 
 
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The choices of a reader: all that pages depend on, apart from their address."""
+
+    words: Words
+    chosen: bool
+    """True if the language was chosen by hand, so that links keep it."""
+    refreshing: bool
+    """True unless a reader without scripts has paused the page."""
+
+    @property
+    def query(self) -> str:
+        """Of links to other pages."""
+        return f"?lang={self.words.language}" if self.chosen else ""
+
+    @property
+    def also(self) -> str:
+        """The same behind another query."""
+        return f"&lang={self.words.language}" if self.chosen else ""
+
+
+def reader_of(request: web.Request) -> Asking:
+    """The choices of whoever asks."""
+    refreshing = request.query.get("refresh") != "off"
+    return Asking(words_for(request), chosen_language(request) is not None, refreshing)
+
+
 def words_for(request: web.Request) -> Words:
     """The texts in the reader's language."""
     offered = request.app[SOURCES].dashboard().languages
@@ -81,7 +109,11 @@ def chosen_language(request: web.Request) -> str | None:
     return wanted if wanted in request.app[SOURCES].dashboard().languages else None
 
 
-def wants_html(request: web.Request) -> bool:
-    """True if a browser reads, and not a terminal or a script."""
+def wants_html(request: web.Request, previewed: bool = False) -> bool:
+    """True if a browser reads, and not a terminal or a script.
+
+    `previewed`: chats show this page in small; they take whatever comes, as scripts do.
+    """
     agent, accepted = negotiated(request, "User-Agent"), negotiated(request, "Accept")
-    return not TERMINAL.match(agent) and "text/html" in accepted
+    takes = "text/html" in accepted or (previewed and ("*/*" in accepted or not accepted))
+    return not TERMINAL.match(agent) and takes

@@ -126,6 +126,12 @@ class MergedMetrics:
         told = [cell[0] for cell in cells if cell is not None]
         return max(told, default=0.0) if family.merge == "max" else sum(told)
 
+    def total(self, family: Family) -> float:
+        """One counter without labels, over all processes that have been."""
+        key = (family.name, ())
+        cells = [rows[key][0] for rows in self._living.values() if key in rows]
+        return sum(cells) + self._ended.get(key, [0.0])[0]
+
     def sums(self) -> Iterator[tuple[Family, Labels, list[float]]]:
         """Every series: its family, label values and cells as `Totals.to_json` has them.
 

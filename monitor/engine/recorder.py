@@ -59,7 +59,7 @@ class History:
         monotonic: Callable[[], float],
         tasks: Tasks | None = None,
     ) -> None:
-        self.past = Past()
+        self.past = Past(read_at=clock())
         self.zone = "UTC"
         """The time zone by which days are counted."""
         self._retention = MonitorRetention()
@@ -248,6 +248,7 @@ class History:
             windows=windows,
             days=days,
             zone=told,
+            read_at=now,
             curves=curves,
             first_bytes={m: each for m, each in quantiles.items() if each is not None},
         )

@@ -1,4 +1,4 @@
-"""Latency over time: curves of the phases by window, and quantiles of the first byte. Pure."""
+"""Curves of latency and state by window, and quantiles of the first byte. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import add
 
-from monitor.health.uptime import DAY, HOUR
+from monitor.health.uptime import DAY, HOUR, KNOWN_STATES
 
 PHASES = ("resolve", "connect", "tls", "first_byte")
 
@@ -24,21 +25,45 @@ _LOG_GROWTH = math.log(GROWTH)
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Mean milliseconds of PHASES, point by point; None where no probe succeeded."""
+    """Latency and states of a mirror over time, point by point."""
 
     start: int
     """Seconds since the epoch."""
     step: int
     """Seconds from one point to the next."""
     points: Sequence[tuple[int, ...] | None]
+    """Mean milliseconds of PHASES; None where no probe succeeded."""
+    times: Sequence[tuple[int, ...]]
+    """Milliseconds in each of `uptime.KNOWN_STATES`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Good probes in a stretch of time, and the microseconds that their phases took together."""
+    """The sums of a stretch of time."""
 
     probes: int = 0
+    """Good ones."""
     phases: tuple[int, ...] = (0,) * len(PHASES)
+    """Microseconds that their phases took together."""
+    times: tuple[int, ...] = (0,) * len(KNOWN_STATES)
+    """Milliseconds in each of `uptime.KNOWN_STATES`."""
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.probes + other.probes,
+            tuple(map(add, self.phases, other.phases)),
+            tuple(map(add, self.times, other.times)),
+        )
+
+    @property
+    def means(self) -> tuple[int, ...] | None:
+        """The mean milliseconds of each phase."""
+        if not self.probes:
+            return None
+        return tuple(round(us / self.probes / 1000) for us in self.phases)
+
+
+_NOTHING = Sums()
 
 
 def curve(name: str, now: float, known: Mapping[int, Sums]) -> Curve:
@@ -46,23 +71,13 @@ def curve(name: str, now: float, known: Mapping[int, Sums]) -> Curve:
     length, step = STEPS[name]
     end = (int(now) // step + 1) * step
     start = end - length
-    probes: Counter[int] = Counter()
-    phases: dict[int, tuple[int, ...]] = {}
+    found: dict[int, Sums] = {}
     for bucket, sums in known.items():
-        if start <= bucket < end and sums.probes:
+        if start <= bucket < end:
             place = (bucket - start) // step
-            probes[place] += sums.probes
-            former = phases.get(place)
-            phases[place] = (
-                sums.phases
-                if former is None
-                else tuple(a + b for a, b in zip(former, sums.phases, strict=True))
-            )
-    points = [
-        tuple(round(us / probes[place] / 1000) for us in phases[place]) if place in phases else None
-        for place in range(length // step)
-    ]
-    return Curve(start, step, points)
+            found[place] = found[place] + sums if place in found else sums
+    whole = [found.get(place, _NOTHING) for place in range(length // step)]
+    return Curve(start, step, [each.means for each in whole], [each.times for each in whole])
 
 
 class FirstBytes:

@@ -40,6 +40,8 @@ class Past:
     """Latency by mirror, by the names in `latency.STEPS`."""
     first_bytes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """By mirror, the milliseconds that QUANTILES of the last 24 hours took at most."""
+    read_at: float | None = None
+    """When windows, days and curves were read; at first, since when that is tried."""
 
     def window(self, mirror_id: str, name: str) -> Known:
         """Uptime of a mirror in a window; nothing when it was never watched."""

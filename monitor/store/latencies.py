@@ -10,10 +10,10 @@ import sqlalchemy
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from monitor.health.latency import STEPS, Curve, Sums, curve
+from monitor.health.latency import PHASES, STEPS, Curve, Sums, curve
 from monitor.health.uptime import DAY, FIVE_MINUTES, HOUR
 from monitor.store.queries import SETTLED_AFTER
-from monitor.store.tables import LATENCY_SUMS, Rollup5mRow, RollupHourRow, SampleRow
+from monitor.store.tables import LATENCY_SUMS, STATE_SUMS, Rollup5mRow, RollupHourRow, SampleRow
 
 _TABLES: tuple[tuple[Any, int, tuple[str, ...]], ...] = (
     (Rollup5mRow, FIVE_MINUTES, ("24h",)),
@@ -44,8 +44,9 @@ class Curves:
     ) -> Mapping[str, dict[int, Sums]]:
         known = self._known.setdefault(size, defaultdict(dict))
         since = max(oldest, int(self._read_at.get(size, 0.0) - SETTLED_AFTER) - size)
-        for mirror, start, probes, *phases in session.connection().execute(_sums(row, since)):
-            known[mirror][start] = Sums(int(probes), tuple(map(int, phases)))
+        for mirror, start, probes, *sums in session.connection().execute(_sums(row, since)):
+            numbers = tuple(map(int, sums))
+            known[mirror][start] = Sums(int(probes), numbers[: len(PHASES)], numbers[len(PHASES) :])
         self._read_at[size] = now
         for mirror, buckets in list(known.items()):
             kept = {start: sums for start, sums in buckets.items() if start >= oldest}
@@ -59,8 +60,8 @@ class Curves:
 def _sums(row: Any, since: int) -> Any:
     table = row.metadata.tables[str(row.__tablename__)]
     columns: list[Any] = [table.c.mirror, table.c.start]
-    columns += (func.sum(table.c[name]) for name in LATENCY_SUMS)
-    query = sqlalchemy.select(*columns).where(table.c.start >= since, table.c.answers > 0)
+    columns += (func.sum(table.c[name]) for name in (*LATENCY_SUMS, *STATE_SUMS))
+    query = sqlalchemy.select(*columns).where(table.c.start >= since)
     return query.group_by(table.c.start, table.c.mirror)
 
 

@@ -20,6 +20,7 @@ from monitor.health.uptime import FIVE_MINUTES, HOUR, Credit
 from monitor.store.records import Sample, Transition
 from monitor.store.tables import (
     LATENCY_SUMS,
+    STATE_SUMS,
     IncidentMirrorRow,
     IncidentRow,
     Rollup5mRow,
@@ -32,7 +33,8 @@ Item = Sample | Transition | Credit | Incident
 """What history is made of."""
 
 _SUMS = (
-    *("up_ms", "degraded_ms", "down_ms", "maintenance_ms", "samples", "failures"),
+    *STATE_SUMS,
+    *("samples", "failures"),
     *LATENCY_SUMS,
 )
 _BUCKETS: tuple[tuple[type[SQLModel], int], ...] = (

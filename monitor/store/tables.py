@@ -55,6 +55,8 @@ class _Rollup(SQLModel):
     first_byte_us: int = Field(default=0, sa_type=BigInteger)
 
 
+STATE_SUMS = ("up_ms", "degraded_ms", "down_ms", "maintenance_ms")
+"""Columns of the roll-ups, in the order of `monitor.health.uptime.KNOWN_STATES`."""
 LATENCY_SUMS = ("answers", "resolve_us", "connect_us", "tls_us", "first_byte_us")
 """Columns of the roll-ups, in the order of `monitor.health.latency.PHASES`."""
 

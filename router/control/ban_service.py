@@ -263,6 +263,8 @@ class BansInForce:
         self._rows: list[_Row] = []
         self._ends: list[tuple[float, str]] = []
         """When the ban on which network ends; some of them may be gone or replaced."""
+        self._widths: set[tuple[int, int]] = set()
+        """The IP versions and lengths of prefix that bans have had."""
         self._order()
 
     def __contains__(self, network: str) -> bool:
@@ -280,6 +282,16 @@ class BansInForce:
         rows = self._rows[max(0, stop - most) : stop]
         return [self._by_network[network] for _, _, network in reversed(rows)]
 
+    def on(self, network: str) -> Ban | None:
+        """The ban of the narrowest network around this one, if there is any."""
+        client = ipaddress.ip_network(network)
+        for version, width in sorted(self._widths, reverse=True):
+            if version == client.version and width <= client.prefixlen:
+                ban = self._by_network.get(str(client.supernet(new_prefix=width)))
+                if ban is not None and ban.holds(self._clock()):
+                    return ban
+        return None
+
     def in_force(self) -> Sequence[Ban]:
         """All that hold now, newest first."""
         return self.newest(len(self))
@@ -289,6 +301,7 @@ class BansInForce:
         bans = {ban.network: ban for ban in bans}.values()
         self.remove([ban.network for ban in bans if ban.network in self._by_network])
         self._by_network.update((ban.network, ban) for ban in bans)
+        self._widths.update(map(_width, bans))
         if len(bans) > _FEW or len(self._ends) > 2 * len(self._by_network) + _FEW:
             return self._order()
         for ban in bans:
@@ -320,8 +333,14 @@ class BansInForce:
     def _order(self) -> None:
         bans = self._by_network.values()
         self._rows = sorted(map(_row, bans))
+        self._widths = set(map(_width, bans))
         self._ends = [(ban.until, ban.network) for ban in bans if ban.until is not None]
         heapify(self._ends)
+
+
+def _width(ban: Ban) -> tuple[int, int]:
+    address, _, width = ban.network.partition("/")
+    return 6 if ":" in address else 4, int(width)
 
 
 def _row(ban: Ban) -> _Row:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from importlib.metadata import version
+from zoneinfo import ZoneInfo
 
 from multidict import MultiMapping
 
 from dashboard.common.config import AdminConfig, DashboardConfig
 from dashboard.common.location import Locations
-from dashboard.common.sources import BanList, Ejection, Visitor, Waiting
+from dashboard.common.sources import BanList, Ejection, Rescued, Visitor, Waiting
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import Family, Labels, MergedMetrics
 from monitor.health.past import Past
@@ -31,6 +34,11 @@ def base_url(router: RouterConfig) -> str:
     return f"{scheme}://{host}:{port}{router.forward[0].rstrip('/')}"
 
 
+def _midnight(now: float, zone: str) -> float:
+    there = datetime.fromtimestamp(now, ZoneInfo(zone))
+    return there.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+
+
 class PageSources:
     """Sources of pages (`dashboard.common.sources.Sources`)."""
 
@@ -43,6 +51,7 @@ class PageSources:
         banned: BansInForce,
         merged: MergedMetrics,
         own: Callable[[], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._configuration = configuration
         self._board = board
@@ -54,6 +63,9 @@ class PageSources:
         self._locations = Locations()
         self._router: RouterConfig | None = None
         self._clients = Clients()
+        self._clock = clock
+        self._rescued = Rescued(0, clock())
+        self._rescued_before = 0
 
     def snapshot(self) -> HealthSnapshot:
         return self._board.current
@@ -72,11 +84,12 @@ class PageSources:
             self._clients = Clients(router.trusted_proxies, router.client_ip_header)
         peer = self._clients.peer(address)
         if fields is None or not peer.trusted:
-            return Visitor(peer.client.key, peer.trusted)
+            return Visitor(peer.client.key, peer.trusted, peer.client.network)
         field = self._clients.field
         values = fields.getall(field.decode(), [])
         look = {field: ",".join(values).encode("utf-8", "surrogateescape")} if values else {}
-        return Visitor(self._clients.asking(peer, look).key, True)
+        client = self._clients.asking(peer, look)
+        return Visitor(client.key, True, client.network)
 
     def locations(self) -> Locations:
         self._locations.use(self._configuration.current.config.dashboard.location_database)
@@ -94,6 +107,13 @@ class PageSources:
     def waiting(self) -> Waiting:
         merged = self._merged
         return Waiting(int(merged.gauge(metrics.QUEUED)), merged.gauge(metrics.QUEUE_WAIT))
+
+    def rescued(self) -> Rescued:
+        count = int(self._merged.total(metrics.RESCUED))
+        midnight = _midnight(self._clock(), self.dashboard().timezone)
+        if midnight > self._rescued.since:
+            self._rescued, self._rescued_before = Rescued(0, midnight), count
+        return self._rescued._replace(requests=max(0, count - self._rescued_before))
 
     def legacy_days(self) -> int:
         config = self._configuration.current.config

@@ -10,7 +10,7 @@ from aiohttp import ClientSession
 
 from dashboard.i18n.texts import Words
 from dashboard.public.app import build_public_app
-from dashboard.public.charts import HEIGHTS, bars, level
+from dashboard.public.charts import HEIGHTS, day_bars, level
 from dashboard.public.incidents import page_after
 from monitor.diagnosis.verdicts import VERDICTS
 from monitor.health.incidents import Incident, Part
@@ -106,6 +106,7 @@ async def test_incidents_are_told_newest_first_and_page_by_page(client):
                 "since": "2026-11-18T09:00:00Z",
                 "until": "2026-11-18T09:15:00Z",
                 "times": 2,
+                "downtime_s": 0,
             },
             {
                 "id": "gone",
@@ -114,6 +115,7 @@ async def test_incidents_are_told_newest_first_and_page_by_page(client):
                 "since": "2026-11-18T09:01:00Z",
                 "until": "2026-11-18T09:20:00Z",
                 "times": 1,
+                "downtime_s": 0,
             },
         ],
     }
@@ -239,8 +241,8 @@ async def test_a_long_history_comes_page_by_page(client, sources):
 
 async def test_a_node_shows_its_days_and_its_incidents(client):
     page = await text(client, "/nodes/hk?lang=en")
-    assert page.count('<rect class="d-') == 3
-    assert "2026-11-20: up 99.30 %, down 10 min, unknown 1 min" in page
+    assert page.count('<path class="d-') == 3
+    assert "The last 3 days: 1 with failures, 1 unknown" in page
     assert "Days with failures (1)" in page
     assert '<td class="number">99.88 %</td>' in page
     assert "c0ffee000002" in page
@@ -261,10 +263,13 @@ def test_a_day_is_as_bad_as_it_was():
     assert len(set(HEIGHTS.values())) == len(HEIGHTS), "colour is never the only sign"
 
 
-def test_a_bar_says_what_it_shows_in_both_languages():
+def test_bars_say_in_words_what_they_show():
     days = past().days["hk"]
-    assert bars(days, Words("zh"))[1].label == "2026-11-20：可用 99.30 %，故障 10 分钟，未知 1 分钟"
-    assert bars(days, Words("en"))[0].label == "2026-11-19: up —, down 0 s, unknown 1 d"
+    zh, en = day_bars(days, Words("zh")), day_bars(days, Words("en"))
+    assert 'aria-label="最近 3 天：1 天有故障，1 天未知"' in zh
+    assert 'aria-label="The last 3 days: 1 with failures, 1 unknown"' in en
+    assert 'data-days="2026-11-21|,0,1440;99.30,10,1;"' in en
+    assert day_bars((), Words("en")) == ""
 
 
 async def test_a_name_in_an_incident_stays_text(sources):

@@ -1,6 +1,7 @@
 """Curves of latency, from samples written to real stores."""
 
 from monitor.health.snapshot import Latency, State
+from monitor.health.uptime import Credit
 from monitor.store.latencies import Curves, first_bytes
 from monitor.store.records import Sample
 from monitor.store.store import Store
@@ -20,11 +21,20 @@ async def test_good_probes_become_a_point_of_every_window(store: Store):
     store.record(sample(NOW - 5 * 86400, None, "us"))
     assert await store.flush()
     found = await store.read(lambda session: Curves().read(session, NOW - 1))
-    assert found.keys() == {"hk"}
+    assert not any(found["us"]["7d"].points)
     drawn = found["hk"]
     assert drawn["24h"].points[-1] == (0, 20, 60, 200)
     assert [p for p in drawn["7d"].points if p] == [(0, 20, 60, 500), (0, 20, 60, 200)]
     assert [p for p in drawn["30d"].points if p] == [(0, 20, 60, 500), (0, 20, 60, 200)]
+
+
+async def test_the_states_of_a_curve_are_in_its_scale(store: Store):
+    for start, state in ((NOW - 600, State.up), (NOW - 700, State.down), (NOW - 1000, State.up)):
+        store.record(Credit("hk", "here", start, 100_000, state))
+    assert await store.flush()
+    found = await store.read(lambda session: Curves().read(session, NOW - 1))
+    assert found["hk"]["24h"].times[-2:] == [(100_000, 0, 0, 0), (100_000, 0, 100_000, 0)]
+    assert found["hk"]["30d"].times[-1] == (200_000, 0, 100_000, 0)
 
 
 async def test_a_later_look_knows_what_is_new_and_what_has_changed(store: Store):

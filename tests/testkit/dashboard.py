@@ -17,7 +17,15 @@ import router.forwarding.metrics
 from dashboard.common.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.common.connections import Gate, serve
 from dashboard.common.location import Locations
-from dashboard.common.sources import BanList, CommandError, Ejection, NotThere, Visitor, Waiting
+from dashboard.common.sources import (
+    BanList,
+    CommandError,
+    Ejection,
+    NotThere,
+    Rescued,
+    Visitor,
+    Waiting,
+)
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban, client_network
 from monitor.common.config import MirrorConfig
@@ -251,6 +259,9 @@ class FakeSources:
     asked: int = 0
     legacy_days_: int = 0
     waiting_: Waiting = field(default_factory=lambda: Waiting(0, 0.0))
+    banned_visitors: tuple[str, ...] = ()
+    """Addresses whose visitors have a network; bans may be on it."""
+    rescued_: Rescued = field(default_factory=lambda: Rescued(37, NOW - 9 * 3600))
     _listed: tuple[Sequence[Ban], BansInForce] | None = None
 
     def snapshot(self) -> HealthSnapshot:
@@ -283,6 +294,9 @@ class FakeSources:
     def waiting(self) -> Waiting:
         return self.waiting_
 
+    def rescued(self) -> Rescued:
+        return self.rescued_
+
     def legacy_days(self) -> int:
         return self.legacy_days_
 
@@ -296,7 +310,9 @@ class FakeSources:
         """Everybody on 127.0.0.9 comes through a trusted proxy, which names clients in "x"."""
         proxied = address == "127.0.0.9"
         named = fields.get("x") if fields is not None and proxied else None
-        return Visitor((named or address).encode(), proxied)
+        client = named or address
+        network = client_network(client) if client in self.banned_visitors else ""
+        return Visitor(client.encode(), proxied, network)
 
     def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
         return self.series_

@@ -112,6 +112,7 @@ COMPOSED = (
     "standing.",
     "level.",
     "unit.",
+    "mine.why.",
 )
 """Their keys are put together from a state, a phase, a window or a code."""
 

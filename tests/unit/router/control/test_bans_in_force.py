@@ -71,3 +71,23 @@ def test_bans_that_come_and_go_leave_nothing():
             listed.add([ban(1, float(number), 1e9)])
 
     assert kept_bytes(renew) < 200_000
+
+
+def test_a_client_finds_the_narrowest_ban_around_it():
+    def on(network: str, until: float | None = None) -> Ban:
+        return Ban(network, network, 1.0, until, "x", "operator")
+
+    listed = BansInForce([on("198.51.100.0/24"), on("198.51.100.7/32", 4.0)], lambda: 3.0)
+    listed.add([on("2001:db8::/32")])
+    found = {
+        "198.51.100.7/32": "198.51.100.7/32",
+        "198.51.100.8/32": "198.51.100.0/24",
+        "198.51.101.7/32": None,
+        "2001:db8:1:2::/64": "2001:db8::/32",
+        "2001:db9::/64": None,
+    }
+    for client, network in found.items():
+        ban = listed.on(client)
+        assert (ban and ban.network) == network
+    listed.remove(["198.51.100.7/32"])
+    assert listed.on("198.51.100.7/32") is not None

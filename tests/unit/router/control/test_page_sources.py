@@ -44,13 +44,13 @@ def key(address: str) -> bytes:
 )
 def test_a_trusted_proxy_says_who_asks(address, fields, asking, proxied):
     view = view_of(trusted_proxies=["10.0.0.0/8"])
-    assert view.visitor(address, CIMultiDict(fields)) == (key(asking), proxied)
+    assert view.visitor(address, CIMultiDict(fields))[:2] == (key(asking), proxied)
 
 
 def test_a_connection_is_its_peers_or_a_proxys():
     view = view_of(trusted_proxies=["10.0.0.0/8"])
-    assert view.visitor("10.0.0.1", None) == (key("10.0.0.1"), True)
-    assert view.visitor("192.0.2.1", None) == (key("192.0.2.1"), False)
+    assert view.visitor("10.0.0.1", None)[:2] == (key("10.0.0.1"), True)
+    assert view.visitor("192.0.2.1", None)[:2] == (key("192.0.2.1"), False)
 
 
 def test_the_field_is_the_one_of_the_configuration_in_effect():
@@ -59,4 +59,4 @@ def test_the_field_is_the_one_of_the_configuration_in_effect():
     assert view.visitor("10.0.0.1", fields).key == key("192.0.2.1")
     configuration: Any = view._configuration
     configuration.current.config.router = read(RouterConfig, {})
-    assert view.visitor("10.0.0.1", fields) == (key("10.0.0.1"), False)
+    assert view.visitor("10.0.0.1", fields)[:2] == (key("10.0.0.1"), False)
