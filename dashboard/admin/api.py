@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from dashboard.admin import inputs, keys
+from dashboard.admin import announcements, inputs, keys
 from dashboard.admin.answers import as_json, as_long_json, fault, guarded
 from dashboard.admin.audit import actor
 from dashboard.admin.documents import ban_document, explained, log_document, node_documents
@@ -29,6 +29,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/admin/bans/allow", guarded(allow))
     app.router.add_get("/api/admin/audit", guarded(audit))
     keys.add_routes(app)
+    announcements.add_routes(app)
 
 
 def answer(request: web.Request, status: int) -> web.Response:

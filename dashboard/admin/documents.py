@@ -13,10 +13,12 @@ from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.public import rows
 from dashboard.public.documents import node_document
+from dashboard.public.incidents import IncidentRow, incident_document
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import DayUse, KeyAccount, NewKey
 from monitor.common.money import written
+from monitor.health.announcements import Announced, Maintenance, Update
 from monitor.health.snapshot import HealthSnapshot
 from monitor.store.audit import Entry
 
@@ -102,6 +104,48 @@ def log_document(entries: Sequence[Entry], limit: int) -> dict[str, Any]:
         for e in entries
     ]
     return {"entries": documents, "next": entries[-1].id if len(entries) == limit else None}
+
+
+def announced_document(
+    incidents: Sequence[IncidentRow], announced: Announced, now: float
+) -> dict[str, Any]:
+    """Incidents with operators' words on them, and planned maintenance."""
+    told = []
+    for row in incidents:
+        edited = announced.edits.get(row.id)
+        told.append(
+            {
+                **incident_document(row, now),
+                "title": None if edited is None else edited.title._asdict(),
+                "edited_impact": "" if edited is None else edited.impact,
+                "updates": updates_document(announced.updates.get(row.id, ())),
+            }
+        )
+    planned = [maintenance_document(each, announced, now) for each in announced.maintenances]
+    return {"incidents": told, "maintenances": planned}
+
+
+def maintenance_document(planned: Maintenance, announced: Announced, now: float) -> dict[str, Any]:
+    """A maintenance, and what was said of it."""
+    return {
+        "id": planned.id,
+        "title": planned.title._asdict(),
+        "mirrors": list(planned.mirrors),
+        "status": planned.status(now),
+        "starts_at": iso(planned.starts_at),
+        "ends_at": iso(planned.ends_at),
+        "created_at": iso(planned.created_at),
+        "ended_at": _moment(planned.ended_at),
+        "updates": updates_document(announced.updates.get(planned.id, ())),
+    }
+
+
+def updates_document(updates: Iterable[Update]) -> list[dict[str, Any]]:
+    """Messages, newest first."""
+    return [
+        {"id": each.id, "at": iso(each.at), "status": each.status, "text": each.text._asdict()}
+        for each in updates
+    ]
 
 
 def key_document(account: KeyAccount, now: float) -> dict[str, Any]:

@@ -9,10 +9,13 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, TypeVar
 
-from dashboard.common.printable import printable
+from dashboard.common.printable import printable, printable_lines
 from monitor.common.bans import client_network
 from monitor.common.keys import KeyOrder, checked_models, checked_name, checked_rate, checked_tokens
+from monitor.common.languages import LANGUAGES, Text
 from monitor.common.money import billionths
+from monitor.health.announcements import INCIDENT_STATUSES, MAINTENANCE_STATUSES
+from monitor.health.incidents import IMPACTS
 from monitor.health.snapshot import Override
 
 LONGEST = 10 * 366 * 86400.0
@@ -107,6 +110,59 @@ def entry(text: str | None) -> int | None:
     if not re.fullmatch("[0-9]{1,18}", text):
         raise BadInput("before: expected the id of an entry")
     return int(text)
+
+
+LONGEST_TITLE = 120
+LONGEST_MESSAGE = 2000
+LONGEST_MAINTENANCE = 30 * 86400.0
+MOST_MIRRORS = 200
+
+
+def words(value: Any, name: str, longest: int, *, required: bool = True) -> Text:
+    """A text in Chinese, English or both, without what fools a reader. Raises BadInput."""
+    given = {} if value is None else value
+    if not isinstance(given, dict) or not given.keys() <= set(LANGUAGES):
+        raise BadInput(f'{name}: expected {{"zh": "…", "en": "…"}}, or one of the two')
+    if not all(isinstance(text, str) and len(text) <= longest for text in given.values()):
+        raise BadInput(f"{name}: expected text of at most {longest} characters")
+    said = Text(*(printable_lines(given.get(code, "")).strip() for code in LANGUAGES))
+    if required and not any(said):
+        raise BadInput(f"{name}: write it in Chinese, in English or in both")
+    return said
+
+
+def impact(value: Any) -> str:
+    """The impact of an incident; empty: as the monitor has it. Raises BadInput."""
+    if value not in ("", None, *IMPACTS):
+        raise BadInput(f"impact: expected one of {', '.join(IMPACTS)}, or nothing")
+    return value or ""
+
+
+def update_status(value: Any, *, maintenance: bool) -> str:
+    """The status of an update. Raises BadInput."""
+    known = MAINTENANCE_STATUSES if maintenance else INCIDENT_STATUSES
+    if value not in known:
+        raise BadInput(f"status: expected one of {', '.join(known)}")
+    return str(value)
+
+
+def mirror_ids(value: Any) -> tuple[str, ...]:
+    """Ids of mirrors, at least one. Raises BadInput."""
+    fine = isinstance(value, list) and 0 < len(value) <= MOST_MIRRORS
+    if not fine or not all(isinstance(each, str) for each in value):
+        raise BadInput("mirrors: choose at least one")
+    return tuple(dict.fromkeys(value))
+
+
+def stretch(starts_at: Any, lasts: Any, now: float) -> tuple[float, float]:
+    """The begin and end of a maintenance; without a begin it starts now. Raises BadInput."""
+    start = now if starts_at is None else _read("starts_at", starts_at, lambda v: _moment(v, now))
+    length = seconds(lasts)
+    if length is None or length > LONGEST_MAINTENANCE:
+        raise BadInput("for: expected seconds above 0 and at most 30 days")
+    if start > now + LONGEST:
+        raise BadInput("starts_at: expected a moment within ten years")
+    return start, start + length
 
 
 MOST_DAYS = 3660

@@ -17,7 +17,9 @@ from monitor.common.audit import Actor
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import KeyAccount, KeyOrder, NewKey
+from monitor.common.languages import Text
 from monitor.common.metric_registry import Family, Labels
+from monitor.health.announcements import Announced, IncidentEdit, Maintenance
 from monitor.health.past import Past
 from monitor.health.snapshot import HealthSnapshot, Override
 from monitor.store.audit import Entry
@@ -87,6 +89,9 @@ class Sources(Protocol):
 
     def past(self) -> Past:
         """Uptime by window and by day, and the incidents; up to a minute old."""
+
+    def announced(self) -> Announced:
+        """Operators' words on incidents, and planned maintenance, of this moment."""
 
     def mirrors(self) -> tuple[MirrorConfig, ...]:
         """The mirrors of the configuration in effect, in its order."""
@@ -166,6 +171,20 @@ class Commands(Protocol):
         self, mirror_id: str, wish: Override, until: float | None, by: Actor
     ) -> None:
         """Durably say what is wanted of a mirror; `until` in seconds since the epoch."""
+
+    async def edit_incident(self, change: IncidentEdit, by: Actor) -> None:
+        """Give an incident a title and an impact of one's own. Raises NotThere."""
+
+    async def update_incident(self, about: str, status: str, text: Text, by: Actor) -> None:
+        """Add a message about an incident or a maintenance. Raises NotThere."""
+
+    async def plan_maintenance(
+        self, mirrors: Sequence[str], starts_at: float, ends_at: float, title: Text, by: Actor
+    ) -> Maintenance:
+        """Take mirrors out of use from one moment to another (seconds since the epoch)."""
+
+    async def end_maintenance(self, maintenance: str, by: Actor) -> Maintenance:
+        """Call a maintenance off, or end it before its time. Raises NotThere."""
 
     async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         """Ban a network for so long, or until it is lifted."""

@@ -125,11 +125,12 @@ def incidents_document(
     rows: Sequence[IncidentRow], following: str | None, now: float
 ) -> Steps[dict[str, Any]]:
     """`/api/v1/incidents`."""
-    told = yield from in_steps(partial(_document, now=now), rows)
+    told = yield from in_steps(partial(incident_document, now=now), rows)
     return {"generated_at": iso(now), "incidents": told, "next": following}
 
 
-def _document(row: IncidentRow, now: float) -> dict[str, Any]:
+def incident_document(row: IncidentRow, now: float) -> dict[str, Any]:
+    """One of them."""
     return {
         "id": row.id,
         "status": "open" if row.is_open else "resolved",

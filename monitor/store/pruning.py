@@ -12,8 +12,10 @@ from sqlmodel import Session, SQLModel, col, select
 from monitor.common.config import MonitorRetention
 from monitor.store.tables import (
     AuditRow,
+    IncidentEditRow,
     IncidentMirrorRow,
     IncidentRow,
+    IncidentUpdateRow,
     Rollup5mRow,
     RollupHourRow,
     SampleRow,
@@ -99,11 +101,13 @@ def _delete_older(session: Session, row: type[SQLModel], column: str, before: fl
 
 
 def _delete_incidents(session: Session, before: float) -> int:
-    """Those that are over; with their parts."""
+    """Those that are over; with their parts, and what operators said of them."""
     over = func.coalesce(IncidentRow.resolved_at, before) < before
     old = session.exec(select(IncidentRow.id).where(over).limit(CHUNK)).all()
     if old:
         _rows(session, delete(IncidentMirrorRow).where(col(IncidentMirrorRow.incident).in_(old)))
+        _rows(session, delete(IncidentEditRow).where(col(IncidentEditRow.incident).in_(old)))
+        _rows(session, delete(IncidentUpdateRow).where(col(IncidentUpdateRow.about).in_(old)))
         _rows(session, delete(IncidentRow).where(col(IncidentRow.id).in_(old)))
     return len(old)
 

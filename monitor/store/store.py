@@ -152,24 +152,24 @@ class Store:
 
     async def add_ban(self, ban: Ban) -> None:
         """Keep a ban, in place of one on the very same network."""
-        await self._decide(lambda session: bans.keep(session, [ban]))
+        await self.decide(lambda session: bans.keep(session, [ban]))
 
     async def sentence(
         self, networks: Sequence[str], make: Callable[[str, int], Ban], origin: str = ""
     ) -> list[Ban]:
         """Make and keep bans on these networks, in one transaction (`ban_rows.sentence`)."""
-        return await self._decide(lambda s: bans.sentence(s, networks, make, origin))
+        return await self.decide(lambda s: bans.sentence(s, networks, make, origin))
 
     async def lift_bans(self, network: str | None, by: Actor, now: float) -> list[Ban]:
         """Lift the bans in force that overlap `network` (None: all), and return them.
 
         Raises ValueError.
         """
-        return await self._decide(lambda session: bans.lift(session, network, by, now))
+        return await self.decide(lambda session: bans.lift(session, network, by, now))
 
     async def active_bans(self, now: float) -> list[Ban]:
         """The bans in force, newest first."""
-        return await self._decide(lambda session: bans.active(session, now))
+        return await self.decide(lambda session: bans.active(session, now))
 
     async def forget_bans(self, before: float, now: float) -> int:
         """Delete what ended before this moment; returns how many bans that were.
@@ -177,20 +177,20 @@ class Store:
         What the audit log has of automatic ones goes with them.
         """
         total = 0
-        while deleted := await self._decide(lambda s: bans.forget(s, before, now)):
+        while deleted := await self.decide(lambda s: bans.forget(s, before, now)):
             total += deleted
-        while await self._decide(lambda s: audit.forget_automatic(s, before)):
+        while await self.decide(lambda s: audit.forget_automatic(s, before)):
             pass
         return total
 
     async def allow(self, network: str, until: float | None, by: Actor, now: float) -> None:
         """Never limit or ban a network, until a time or for good. Raises ValueError."""
         row = AllowanceRow(network=client_network(network), until=until, by=by.who, at=now)
-        await self._decide(lambda session: bans.allow(session, row, by.origin))
+        await self.decide(lambda session: bans.allow(session, row, by.origin))
 
     async def allowances(self, now: float) -> list[Allowance]:
         """The networks that are allowed at present, and until when."""
-        return await self._decide(lambda session: bans.allowances(session, now))
+        return await self.decide(lambda session: bans.allowances(session, now))
 
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor, now: float
@@ -203,7 +203,7 @@ class Store:
             session.merge(row)
             audit.note(session, by, what, now)
 
-        await self._decide(work)
+        await self.decide(work)
 
     async def wishes(self) -> dict[str, tuple[Override, float | None]]:
         """Return the last override of each mirror, and its end; expired ones included."""
@@ -211,7 +211,7 @@ class Store:
         def work(session: Session) -> dict[str, tuple[Override, float | None]]:
             return {r.mirror: (Override(r.wish), r.until) for r in session.exec(select(WishRow))}
 
-        return await self._decide(work)
+        return await self.decide(work)
 
     async def read(self, question: Callable[[Session], T]) -> T:
         """The answer to a question to history (`queries.py`). Raises StoreError."""
@@ -225,24 +225,24 @@ class Store:
 
     async def audit(self, by: Actor, what: str, now: float) -> None:
         """Note who did what, where that is not in the store itself."""
-        await self._decide(lambda session: audit.note(session, by, what, now))
+        await self.decide(lambda session: audit.note(session, by, what, now))
 
     async def prune(self, limits: Limits) -> int:
         """Delete what is older than `limits`, chunk by chunk; returns how many rows."""
         total = 0
         for step in steps(limits):
-            while deleted := await self._decide(step):
+            while deleted := await self.decide(step):
                 total += deleted
-        await self._decide(give_pages_back)
+        await self.decide(give_pages_back)
         return total
 
     async def key_book(self) -> KeyBook:
         """All issued keys, and what their digests depend on."""
-        return await self._decide(keys.book)
+        return await self.decide(keys.book)
 
     async def key_records(self) -> list[KeyRecord]:
         """All issued keys, as they are behind everything that was decided before."""
-        return await self._decide(keys.records)
+        return await self.decide(keys.records)
 
     async def key_days(self, first: str, key: str | None = None) -> list[DayUse]:
         """Return the use of keys, or of this one, from this day on (`keys.days`)."""
@@ -250,29 +250,30 @@ class Store:
 
     async def create_key(self, record: KeyRecord, by: Actor) -> None:
         """Keep a new key."""
-        await self._decide(lambda session: keys.create(session, record, by))
+        await self.decide(lambda session: keys.create(session, record, by))
 
     async def revoke_key(self, key_id: str, by: Actor, now: float) -> KeyRecord:
         """Let a key be used no more. Raises KeyFault."""
-        return await self._decide(lambda session: keys.revoke(session, key_id, by, now))
+        return await self.decide(lambda session: keys.revoke(session, key_id, by, now))
 
     async def top_up_key(
         self, key_id: str, quota: int | None, tokens: int | None, by: Actor, now: float
     ) -> KeyRecord:
         """Grant a key more of its quotas. Raises KeyFault."""
         more = (quota, tokens)
-        return await self._decide(lambda s: keys.top_up(s, key_id, *more, by, now))
+        return await self.decide(lambda s: keys.top_up(s, key_id, *more, by, now))
 
     async def write_uses(self, batches: Sequence[Batch], now: float) -> dict[str, Spent]:
         """Write what keys have used, no batch twice; what they have used more than before."""
-        return await self._decide(lambda session: ledger.write(session, batches, now))
+        return await self.decide(lambda session: ledger.write(session, batches, now))
 
     async def forget_batches(self, before: float) -> None:
         """Forget the numbers of batches of processes that are long gone."""
-        await self._decide(lambda session: ledger.forget(session, before))
+        await self.decide(lambda session: ledger.forget(session, before))
 
-    async def _decide(self, work: Callable[[Session], T]) -> T:
-        """Run `work` in one durable transaction. Raises StoreError."""
+    async def decide(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in one durable transaction, as a decision of an operator. Raises
+        StoreError."""
 
         def unless_held(session: Session) -> T:
             result = work(session)

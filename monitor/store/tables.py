@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 _GIVEN = {"autoincrement": False}
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest step in `migrations/versions/`, which these tables are held to by a test."""
 
 
@@ -170,6 +170,51 @@ class IncidentMirrorRow(SQLModel, table=True):
     fell_at: float | None
     down_ms: int | None = Field(sa_type=BigInteger)
     """None: of an earlier release, which did not know it."""
+
+
+class IncidentEditRow(SQLModel, table=True):
+    """An operator's title of an incident (`zh`, `en`) and its impact, where they are given.
+
+    No foreign key: the incident itself is history, and may be written a moment later.
+    """
+
+    __tablename__: ClassVar[str] = "incident_edit"
+
+    incident: str = Field(primary_key=True)
+    zh: str
+    en: str
+    impact: str
+    at: float
+
+
+class IncidentUpdateRow(SQLModel, table=True):
+    """An operator's message about an incident or a maintenance, whose id is `about`."""
+
+    __tablename__: ClassVar[str] = "incident_update"
+
+    id: int | None = Field(default=None, primary_key=True)
+    about: str = Field(index=True)
+    at: float
+    status: str
+    zh: str
+    en: str
+
+
+class MaintenanceRow(SQLModel, table=True):
+    """Planned maintenance of mirrors, whose ids are in `mirrors`, with blanks between them."""
+
+    __tablename__: ClassVar[str] = "maintenance"
+
+    id: str = Field(primary_key=True)
+    zh: str
+    en: str
+    mirrors: str
+    starts_at: float = Field(index=True)
+    ends_at: float
+    created_at: float
+    updated_at: float
+    began_at: float | None = None
+    ended_at: float | None = None
 
 
 class LeaseRow(SQLModel, table=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -14,13 +14,16 @@ from dashboard.i18n.moments import iso
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban
 from monitor.common.keys import KeyAccount, KeyFault, KeyOrder, NewKey, UnknownKey
+from monitor.common.languages import Text
 from monitor.common.settings import SettingsError
 from monitor.engine.monitor import Monitor
+from monitor.health.announcements import IncidentEdit, Maintenance
 from monitor.health.snapshot import Override
-from monitor.store import audit
+from monitor.store import announcements, audit
 from monitor.store.audit import Entry
 from monitor.store.store import Store, StoreError
 from router.control import document
+from router.control.announcement_service import AnnouncementService
 from router.control.audit_trail import AuditTrail
 from router.control.ban_service import BanService
 from router.control.changes import cautions
@@ -41,6 +44,7 @@ class AdminCommands:
         monitor: Monitor,
         ban_service: BanService,
         key_service: KeyService,
+        announcement_service: AnnouncementService,
         channels: WorkerChannels,
         notices: Notices,
         questions: Questions,
@@ -51,6 +55,7 @@ class AdminCommands:
         self._monitor = monitor
         self._ban_service = ban_service
         self._key_service = key_service
+        self._announcement_service = announcement_service
         self._channels = channels
         self._notices = notices
         self._questions = questions
@@ -109,6 +114,35 @@ class AdminCommands:
         except StoreError as error:
             raise CommandError(str(error)) from None
 
+    async def edit_incident(self, change: IncidentEdit, by: Actor) -> None:
+        self._known_incident(change.incident)
+        with _told():
+            await self._announcement_service.edit(change, by)
+
+    async def update_incident(self, about: str, status: str, text: Text, by: Actor) -> None:
+        if self._announcement_service.current.find(about) is None:
+            self._known_incident(about)
+        with _told():
+            await self._announcement_service.update(about, status, text, by)
+
+    async def plan_maintenance(
+        self, mirrors: Sequence[str], starts_at: float, ends_at: float, title: Text, by: Actor
+    ) -> Maintenance:
+        known = [mirror.id for mirror in self._configuration.current.config.mirrors]
+        for mirror in mirrors:
+            if mirror not in known:
+                raise NotThere(f'there is no mirror "{mirror}"; there are: {", ".join(known)}')
+        with _told():
+            return await self._announcement_service.plan(mirrors, starts_at, ends_at, title, by)
+
+    async def end_maintenance(self, maintenance: str, by: Actor) -> Maintenance:
+        with _told():
+            return await self._announcement_service.end(maintenance, by)
+
+    def _known_incident(self, incident: str) -> None:
+        if all(each.id != incident for each in self._monitor.history.past.incidents):
+            raise NotThere(f'there is no incident "{incident}"')
+
     async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         with _told():
             return await self._ban_service.add(network, seconds, reason, by)
@@ -149,7 +183,7 @@ class AdminCommands:
 def _told() -> Iterator[None]:
     try:
         yield
-    except UnknownKey as error:
+    except (UnknownKey, announcements.Unknown) as error:
         raise NotThere(str(error)) from None
     except (StoreError, KeyFault) as error:
         raise CommandError(str(error)) from None

@@ -34,12 +34,15 @@ from monitor.common.tasks import Tasks, Work, cancelled
 from monitor.engine.metrics import FAMILIES as MONITOR_FAMILIES
 from monitor.engine.monitor import Monitor
 from monitor.engine.scheduler import stale_after
+from monitor.health.announcements import Announced
 from monitor.health.snapshot import HealthBoard, HealthSnapshot
+from monitor.store import announcements
 from monitor.store.bans import Allowance
 from monitor.store.lease import Holder
 from monitor.store.store import Store, StoreError
 from router.admission.shared_table import Table
 from router.control.admin_commands import AdminCommands
+from router.control.announcement_service import AnnouncementService
 from router.control.audit_trail import AuditTrail
 from router.control.ban_service import BanService, BansInForce
 from router.control.breaker_coordinator import BreakerCoordinator
@@ -80,6 +83,7 @@ class Control:
         banned: BansInForce,
         allowances: list[Allowance],
         keys: KeyBook,
+        announced: Announced,
         feeds: list[Channel],
         life: Channel,
         table: Table,
@@ -127,6 +131,13 @@ class Control:
         self._ban_service.configure(config.limits, config.router)
         self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
         self._key_service = KeyService(store, keys, self._channels.broadcast, config.keys.prefix)
+        self._announcement_service = AnnouncementService(
+            store,
+            announced,
+            self._monitor.set_wish,
+            lambda: self._board.current,
+            shared=self._shares_store,
+        )
         self._list_keeper = ListKeeper(self._ban_service, self._key_service, lists)
         self._accounts = Ledger(store, self._key_service, self._channels.tell, self._totals)
         legacy = config.legacy
@@ -139,6 +150,7 @@ class Control:
             self._board,
             self._breakers.ejections,
             lambda: self._monitor.history.past,
+            lambda: self._announcement_service.current,
             banned,
             self._merged,
             self._refresh_totals,
@@ -149,6 +161,7 @@ class Control:
             self._monitor,
             self._ban_service,
             self._key_service,
+            self._announcement_service,
             self._channels,
             self._notices,
             self._questions,
@@ -177,6 +190,7 @@ class Control:
                 await self._serve(name, sock, stack)
             self._keep_up(stack, "configuration", self._configuration.watch)
             self._keep_up(stack, "guard", self._ban_service.run)
+            self._keep_up(stack, "announcements", self._announcement_service.run)
             self._keep_up(stack, "accounts", self._accounts.run)
             self._keep_up(stack, "breakers", self._breakers.run)
             self._keep_up(stack, "sessions", self._sweep_sessions)
@@ -363,8 +377,20 @@ async def serve(
         banned = BansInForce(await _starting(life, store.active_bans(time.time())))
         allowances = await store.allowances(time.time())
         keys = await _starting(life, store.key_book())
+        announced = await store.read(announcements.announced)
         control = Control(
-            loaded, store, banned, allowances, keys, feeds, life, table, lists, totals, tasks
+            loaded,
+            store,
+            banned,
+            allowances,
+            keys,
+            announced,
+            feeds,
+            life,
+            table,
+            lists,
+            totals,
+            tasks,
         )
         await control.run(listeners)
     except StoreError as error:

@@ -16,6 +16,7 @@ from dashboard.common.location import Locations
 from dashboard.common.sources import BanList, Ejection, Rescued, Visitor, Waiting
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import Family, Labels, MergedMetrics
+from monitor.health.announcements import Announced
 from monitor.health.past import Past
 from monitor.health.snapshot import HealthBoard, HealthSnapshot
 from router.admission.client_address import Clients
@@ -48,6 +49,7 @@ class PageSources:
         board: HealthBoard,
         ejections: Callable[[], Mapping[str, Ejection]],
         past: Callable[[], Past],
+        announced: Callable[[], Announced],
         banned: BansInForce,
         merged: MergedMetrics,
         own: Callable[[], None],
@@ -57,6 +59,7 @@ class PageSources:
         self._board = board
         self.ejections = ejections
         self.past = past
+        self.announced = announced
         self._banned = banned
         self._merged = merged
         self._refresh_own = own

@@ -139,7 +139,7 @@ async def test_what_was_used_before_a_restart_counts(scene: Scene):
         session.add(use)
         session.add(UseRow(key=key_id, day="2026-09-19", model="o3", basis="usage", cost=1))
 
-    await scene.store._decide(work)
+    await scene.store.decide(work)
     await scene.start()
     found = scene.find(key)
     assert found is not None

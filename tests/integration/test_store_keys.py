@@ -38,7 +38,7 @@ async def fill(store: Store, *rows: UseRow) -> None:
     def work(session: Session) -> None:
         session.add_all(rows)
 
-    await store._decide(work)
+    await store.decide(work)
 
 
 async def test_keys_come_back_as_they_were_made_newest_first(store: Store):

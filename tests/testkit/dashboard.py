@@ -30,8 +30,10 @@ from monitor.common.audit import Actor
 from monitor.common.bans import Ban, client_network
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, NewKey, Spent
+from monitor.common.languages import Text
 from monitor.common.metric_registry import Family, Labels
 from monitor.diagnosis.evidence import Code
+from monitor.health.announcements import Announced, IncidentEdit, Maintenance
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Day, Past
 from monitor.health.snapshot import (
@@ -252,6 +254,7 @@ class FakeSources:
     )
     admin_: AdminConfig = field(default_factory=AdminConfig)
     past_: Past = field(default_factory=past)
+    announced_: Announced = field(default_factory=Announced)
     ejected: dict[str, Ejection] = field(default_factory=dict)
     problem: str = CONFIG_PROBLEM
     series_: Sequence[tuple[Family, Labels, list[float]]] = ()
@@ -273,6 +276,9 @@ class FakeSources:
 
     def past(self) -> Past:
         return self.past_
+
+    def announced(self) -> Announced:
+        return self.announced_
 
     def mirrors(self) -> tuple[MirrorConfig, ...]:
         return self.mirrors_
@@ -354,6 +360,24 @@ class FakeCommands:
         self, mirror_id: str, wish: Override, until: float | None, by: Actor
     ) -> None:
         self._tell("wish", mirror_id, wish, until, by)
+
+    async def edit_incident(self, change: IncidentEdit, by: Actor) -> None:
+        self._tell("edit_incident", change, by)
+
+    async def update_incident(self, about: str, status: str, text: Text, by: Actor) -> None:
+        self._tell("update_incident", about, status, text, by)
+
+    async def plan_maintenance(
+        self, mirrors: Sequence[str], starts_at: float, ends_at: float, title: Text, by: Actor
+    ) -> Maintenance:
+        self._tell("plan_maintenance", tuple(mirrors), starts_at, ends_at, title, by)
+        return Maintenance("m1", title, tuple(mirrors), starts_at, ends_at, NOW, NOW)
+
+    async def end_maintenance(self, maintenance: str, by: Actor) -> Maintenance:
+        self._tell("end_maintenance", maintenance, by)
+        return Maintenance(
+            maintenance, Text("", "x"), ("hk",), NOW - 60, NOW + 60, NOW - 90, NOW, NOW - 60, NOW
+        )
 
     async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         self._tell("ban", network, seconds, reason, by)

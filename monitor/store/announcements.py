@@ -1,0 +1,115 @@
+"""Operators' words on incidents and planned maintenance: each function is a part of one
+transaction."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from sqlmodel import Session, col, select
+
+from monitor.common.audit import Actor
+from monitor.common.languages import Text
+from monitor.health.announcements import Announced, IncidentEdit, Maintenance, Update
+from monitor.store.audit import note, until
+from monitor.store.tables import (
+    IncidentEditRow,
+    IncidentUpdateRow,
+    MaintenanceRow,
+)
+
+MOST = 500
+"""Incidents with words, and maintenances, that are read: the newest; pages show no more."""
+MOST_UPDATES = 2_000
+
+
+class Unknown(Exception):
+    """There is no maintenance of this id."""
+
+
+def announced(session: Session) -> Announced:
+    """All that operators have announced, newest first."""
+    edits = session.exec(
+        select(IncidentEditRow).order_by(col(IncidentEditRow.at).desc()).limit(MOST)
+    )
+    newest = col(IncidentUpdateRow.id).desc()
+    updates: dict[str, list[Update]] = defaultdict(list)
+    for row in session.exec(select(IncidentUpdateRow).order_by(newest).limit(MOST_UPDATES)):
+        said = Text(row.zh, row.en)
+        updates[row.about].append(Update(row.id or 0, row.about, row.at, row.status, said))
+    latest = col(MaintenanceRow.starts_at).desc()
+    planned = session.exec(select(MaintenanceRow).order_by(latest, MaintenanceRow.id).limit(MOST))
+    return Announced(
+        {e.incident: IncidentEdit(e.incident, Text(e.zh, e.en), e.impact) for e in edits},
+        {about: tuple(those) for about, those in updates.items()},
+        tuple(map(_maintenance, planned)),
+    )
+
+
+def edit(session: Session, change: IncidentEdit, by: Actor, now: float) -> None:
+    """Say something else of an incident than the monitor does."""
+    zh, en = change.title
+    row = IncidentEditRow(incident=change.incident, zh=zh, en=en, impact=change.impact, at=now)
+    session.merge(row)
+    impact = f", impact {change.impact}" if change.impact else ""
+    note(session, by, f"edit incident {change.incident}{impact}: {en or zh or '(no title)'}", now)
+
+
+def update(session: Session, about: str, status: str, text: Text, by: Actor, now: float) -> None:
+    """Add a message about an incident or a maintenance."""
+    session.add(IncidentUpdateRow(about=about, at=now, status=status, zh=text.zh, en=text.en))
+    note(session, by, f"update {about} ({status}): {text.en or text.zh}", now)
+
+
+def plan(session: Session, planned: Maintenance, by: Actor) -> None:
+    """Keep a new maintenance."""
+    session.add(
+        MaintenanceRow(
+            id=planned.id,
+            zh=planned.title.zh,
+            en=planned.title.en,
+            mirrors=" ".join(planned.mirrors),
+            starts_at=planned.starts_at,
+            ends_at=planned.ends_at,
+            created_at=planned.created_at,
+            updated_at=planned.updated_at,
+        )
+    )
+    start = until(planned.starts_at).replace("until", "from")
+    what = f"plan maintenance {planned.id} of {' '.join(planned.mirrors)}{start}"
+    note(session, by, f"{what}{until(planned.ends_at)}", planned.created_at)
+
+
+def begin(session: Session, maintenance: str, now: float) -> bool:
+    """Note that a maintenance has begun; False if another instance was faster, or it is over."""
+    row = session.get(MaintenanceRow, maintenance, with_for_update=True)
+    if row is None or row.began_at is not None or row.ended_at is not None:
+        return False
+    row.began_at = now
+    session.add(row)
+    return True
+
+
+def end(session: Session, maintenance: str, by: Actor, now: float) -> Maintenance:
+    """Call a maintenance off, or end it before its time. Raises Unknown."""
+    row = session.get(MaintenanceRow, maintenance, with_for_update=True)
+    if row is None:
+        raise Unknown(f'there is no maintenance "{maintenance}"')
+    if row.ended_at is None and now < row.ends_at:
+        row.ended_at = row.updated_at = now
+        session.add(row)
+        note(session, by, f"end maintenance {maintenance}", now)
+    return _maintenance(row)
+
+
+def _maintenance(row: MaintenanceRow) -> Maintenance:
+    return Maintenance(
+        row.id,
+        Text(row.zh, row.en),
+        tuple(row.mirrors.split()),
+        row.starts_at,
+        row.ends_at,
+        row.created_at,
+        row.updated_at,
+        row.began_at,
+        row.ended_at,
+    )
