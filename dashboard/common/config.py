@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,7 @@ from zoneinfo import available_timezones
 
 from dashboard.i18n.catalogues import LANGUAGES
 from monitor.common import validators
+from monitor.common.hosts import host_of
 from monitor.common.settings import setting
 
 
@@ -83,22 +85,42 @@ class DashboardConfig:
     location_database: str = setting("", 'an .mmdb file for "where is this IP"')
 
 
+_ARGON2 = re.compile(r"\$argon2id\$v=19\$m=\d+,t=\d+,p=\d+\$[A-Za-z0-9+/]+\$[A-Za-z0-9+/]+")
+
+
+def _password_hash(text: str) -> str | None:
+    if not text or _ARGON2.fullmatch(text):
+        return None
+    return "expected what `mirrorgate hash-password` prints"
+
+
+def _host_name(text: str) -> str | None:
+    known = host_of(text) is not None and ":" not in text
+    return None if known else f'expected a host name without a port, got "{text}"'
+
+
 @dataclass(frozen=True, slots=True)
 class AdminConfig:
     """The operators' desk, commands and metrics."""
 
     listen: str = setting(
         "127.0.0.1:8082",
-        '/metrics; keep it private; "" switches it off',
+        'operators\' desk and /metrics; keep it private; "" switches it off',
         check=validators.optional(validators.listen_address),
         restart=True,
     )
     socket: str = setting("mirrorgate.sock", "Unix socket of the commands", restart=True)
     password_hash: str = setting(
         "",
-        "of the admin pages; empty: they are off",
-        later=True,
+        "of the operators' desk, made by `mirrorgate hash-password`; empty: the desk is off",
+        check=_password_hash,
         secret=True,
+    )
+    hosts: tuple[str, ...] = setting(
+        (),
+        "names under which browsers reach the desk, beside localhost and IP addresses, "
+        'e.g. ["admin.example.com"]',
+        check=validators.each(_host_name),
     )
     metrics_token: str = setting(
         "",

@@ -6,7 +6,7 @@ The composition root implements both, so that pages never know where their data 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from multidict import MultiMapping
@@ -19,10 +19,14 @@ from monitor.common.config import MirrorConfig
 from monitor.common.keys import KeyAccount, KeyOrder, NewKey
 from monitor.common.languages import Text
 from monitor.common.metric_registry import Family, Labels
+from monitor.engine.diagnose import Inspection
 from monitor.health.announcements import Announced, IncidentEdit, Maintenance
 from monitor.health.past import Past
 from monitor.health.snapshot import HealthSnapshot, Override
+from monitor.probes.results import StepResult
 from monitor.store.audit import Entry
+from monitor.store.bans import Allowance
+from monitor.store.records import Transition
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Visitor(NamedTuple):
     """True if a trusted proxy is in between, whose connections others share."""
     network: str = ""
     """What a ban of it would be on; empty where there is no address, as on a Unix socket."""
+    address: str = ""
+    """As it is told to operators."""
 
 
 class Rescued(NamedTuple):
@@ -139,6 +145,58 @@ class Sources(Protocol):
         """The version of this program."""
 
 
+@dataclass(slots=True)
+class Inspected:
+    """A diagnosis that an operator asked for, as far as it has come."""
+
+    mirror: str
+    began: float
+    """Seconds since the epoch, as is `ended`."""
+    said: list[str] = field(default_factory=list)
+    """The actions so far."""
+    steps: list[StepResult] = field(default_factory=list)
+    """The steps that are done."""
+    ended: float | None = None
+    found: Inspection | None = None
+    problem: str = ""
+    """Why nothing was found; empty while it is not known."""
+
+
+class Setting(NamedTuple):
+    """One setting that is not at its default, or that the file has otherwise."""
+
+    path: str
+    running: str | None
+    """As TOML, without secrets; None where there is none of this path."""
+    file: str | None
+    differs: bool
+    restart: bool
+    """True if only a restart changes it."""
+
+
+class ConfigurationState(NamedTuple):
+    """The configuration in effect against the file."""
+
+    file: str
+    taken_at: float
+    taken_by: str
+    faults: tuple[str, ...]
+    """Of the file as it is now."""
+    settings: tuple[Setting, ...]
+    restart_needed: tuple[str, ...]
+    cautions: tuple[str, ...]
+
+
+class Open(NamedTuple):
+    """Requests that somebody has open, as limits count them."""
+
+    address: str
+    """A client's address or network; empty where it is an issued key."""
+    key: str
+    """The id of an issued key, or empty."""
+    requests: int
+
+
 class CommandError(Exception):
     """A command that could not be carried out: one sentence, and the faults of a bad file."""
 
@@ -167,6 +225,28 @@ class Commands(Protocol):
     async def trace(self, request_id: str) -> dict[str, Any]:
         """Trace one of the last requests: `request` (null if no worker knows it) and `silent`."""
 
+    async def recent(self, most: int) -> dict[str, Any]:
+        """The last requests that failed somewhere or took long, newest first: `requests`, and
+        `silent`."""
+
+    async def inspect(self, mirror_id: str, by: Actor) -> None:
+        """Begin to diagnose a mirror, step by step. Raises NotThere."""
+
+    def inspections(self) -> Mapping[str, Inspected]:
+        """The last diagnosis of each mirror that was asked for."""
+
+    def open_requests(self) -> list[Open]:
+        """The clients and issued keys that have requests open, the most first."""
+
+    async def transitions(self, mirror_id: str, most: int) -> list[Transition]:
+        """The last changes of a mirror's state, newest first."""
+
+    async def configuration(self) -> ConfigurationState:
+        """The configuration in effect, and how the file differs, without secrets."""
+
+    async def note(self, by: Actor, what: str) -> None:
+        """Note in the audit log what is changed nowhere else, as a sign-in."""
+
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor
     ) -> None:
@@ -194,6 +274,9 @@ class Commands(Protocol):
 
     async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
         """Lift the bans on a network; none is made automatically, for so long or ever."""
+
+    def allowances(self) -> list[Allowance]:
+        """The networks that are never banned automatically, and until when."""
 
     async def audit(self, limit: int, before: int | None) -> list[Entry]:
         """Return changes and their authors, newest first; `before`: only those older than this

@@ -36,6 +36,8 @@ MAX_ADDRESSES = 6
 
 Say = Callable[[str], None]
 """Called with a description of each step."""
+Saw = Callable[[StepResult], None]
+"""Called with each step that is done, and the result of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,10 @@ class Inspector:
         *,
         patient: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        saw: Saw = lambda step: None,
     ) -> None:
         self._config = config
+        self._saw = saw
         self._names = names
         self._say = say
         self._patient = patient
@@ -134,6 +138,7 @@ class Inspector:
             self._say(f"{hostname}: resolving")
             resolved = await self._names.resolve(mirror, hostname, self._config.timeouts.resolve)
             resolutions.append(resolved)
+            self._saw(resolved)
             ways = [Way(hostname, address) for address in resolved.addresses]
             free = [way for way in ways if way.address not in cut][:MAX_ADDRESSES]
             spared += [way for way in ways if way not in free]
@@ -170,6 +175,8 @@ class Inspector:
         timeouts = self._config.timeouts
         total = timeouts.connect + timeouts.handshake + timeouts.request
         (path,) = await self._prober.ask(mirror, [way], timeouts, Budget.of(total))
+        for step in path.steps:
+            self._saw(step)
         return path
 
     async def _compare(self, mirror: MirrorConfig, cut: Trial | None) -> Conclusion | None:
@@ -194,11 +201,12 @@ async def inspector(
     *,
     patient: bool = False,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    saw: Saw = lambda step: None,
 ) -> AsyncIterator[Inspector]:
     """An inspector, whose resolvers are closed in the end."""
     names = NameService(config.dns.resolvers, pace)
     try:
-        yield Inspector(config, names, pace, say, patient=patient, sleep=sleep)
+        yield Inspector(config, names, pace, say, patient=patient, sleep=sleep, saw=saw)
     finally:
         await names.aclose()
 

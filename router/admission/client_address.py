@@ -208,6 +208,13 @@ def parse(text: str) -> Client | None:
     return Client(str(address).partition("%")[0], 6, number, key)
 
 
+def address_of_key(key: bytes) -> str:
+    """The address or network that a client's key is made of; empty for the key of anything else."""
+    if key[0] == 4:
+        return str(ipaddress.IPv4Address(key[1:5]))
+    return f"{ipaddress.IPv6Address(key[1:9].ljust(16, bytes(1)))}/64" if key[0] == 6 else ""
+
+
 def named_key(kind: str, name: str) -> bytes:
     """The table key of something with a name of its own, such as a mirror or an issued key."""
     return b"\1" + blake2b(name.encode(), digest_size=KEY_SIZE - 1, person=kind.encode()).digest()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from dashboard.common.sources import CommandError, NotThere
+from dashboard.common.sources import CommandError, ConfigurationState, Inspected, NotThere, Open
 from dashboard.i18n.moments import iso
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban
@@ -19,15 +19,22 @@ from monitor.common.settings import SettingsError
 from monitor.engine.monitor import Monitor
 from monitor.health.announcements import IncidentEdit, Maintenance
 from monitor.health.snapshot import Override
-from monitor.store import announcements, audit
+from monitor.store import announcements, audit, queries
 from monitor.store.audit import Entry
+from monitor.store.bans import Allowance
+from monitor.store.records import Transition
 from monitor.store.store import Store, StoreError
+from router.admission.client_address import address_of_key
+from router.admission.key_scope import counted_as
+from router.admission.shared_table import Table
 from router.control import document
 from router.control.announcement_service import AnnouncementService
 from router.control.audit_trail import AuditTrail
 from router.control.ban_service import BanService
-from router.control.changes import cautions
+from router.control.changes import cautions, compared
 from router.control.configuration import Configuration
+from router.control.document import Document
+from router.control.inspections import Inspections
 from router.control.key_notes import key_notes
 from router.control.key_service import KeyService
 from router.control.notices import Notices
@@ -49,7 +56,9 @@ class AdminCommands:
         notices: Notices,
         questions: Questions,
         store: Store,
-        recent_requests: AuditTrail,
+        audit_trail: AuditTrail,
+        inspections: Inspections,
+        table: Table,
     ) -> None:
         self._configuration = configuration
         self._monitor = monitor
@@ -60,7 +69,9 @@ class AdminCommands:
         self._notices = notices
         self._questions = questions
         self._store = store
-        self._recent_requests = recent_requests
+        self._audit_trail = audit_trail
+        self._inspections = inspections
+        self._table = table
         self._started = time.monotonic()
 
     async def reload(self, by: Actor) -> dict[str, Any]:
@@ -70,7 +81,7 @@ class AdminCommands:
             faults = [str(fault) for fault in error.faults]
             raise CommandError("the file is bad; nothing was changed", faults) from None
         finally:
-            await self._recent_requests.written()
+            await self._audit_trail.written()
         return {name: sorted(items) for name, items in asdict(changes).items()}
 
     async def status(self) -> dict[str, Any]:
@@ -103,6 +114,64 @@ class AdminCommands:
             if told["request"] is not None
         ]
         return {"request": found[0] if found else None, "silent": answers.silent}
+
+    async def recent(self, most: int) -> dict[str, Any]:
+        answers = await self._questions.ask({"type": "explain", "newest": most})
+        found = [
+            {**each, "began": iso(each["began"]), "at": each["began"], "worker": slot}
+            for slot, told in answers.by_worker.items()
+            for each in told["requests"]
+        ]
+        found.sort(key=lambda each: each["at"], reverse=True)
+        return {"requests": found[:most], "silent": answers.silent}
+
+    async def inspect(self, mirror_id: str, by: Actor) -> None:
+        config = self._configuration.current.config
+        mirror = next((each for each in config.mirrors if each.id == mirror_id), None)
+        if mirror is None:
+            raise NotThere(f'there is no mirror "{mirror_id}"')
+        self._inspections.begin(mirror, config.monitor)
+        self._monitor.suspect(mirror_id)
+        self._audit_trail.note(by, f"probe {mirror_id}")
+
+    def inspections(self) -> Mapping[str, Inspected]:
+        return self._inspections.known
+
+    def open_requests(self) -> list[Open]:
+        keys = {counted_as(a.record.id): a.record.id for a in self._key_service.accounts()}
+        found = [
+            Open(address_of_key(key), keys.get(key, ""), requests)
+            for key, requests in self._table.open_by_key().items()
+        ]
+        named = [each for each in found if each.address or each.key]
+        return sorted(named, key=lambda each: (-each.requests, each.address, each.key))
+
+    async def transitions(self, mirror_id: str, most: int) -> list[Transition]:
+        with _told():
+            return await self._store.read(lambda s: queries.transitions(s, mirror_id, most))
+
+    async def configuration(self) -> ConfigurationState:
+        source = self._configuration
+        newest: Document | None = None
+        faults: tuple[str, ...] = ()
+        try:
+            newest = await source.of_file()
+        except SettingsError as error:
+            faults = tuple(map(str, error.faults))
+        current = source.current
+        elsewhere = current.kept_elsewhere | (newest.kept_elsewhere if newest else frozenset())
+        return ConfigurationState(
+            file=str(current.path),
+            taken_at=source.taken_at,
+            taken_by=source.taken_by,
+            faults=faults,
+            settings=compared(current.config, newest.config if newest else None, elsewhere),
+            restart_needed=source.restart_needed,
+            cautions=tuple(cautions(current.config)),
+        )
+
+    async def note(self, by: Actor, what: str) -> None:
+        self._audit_trail.note(by, what)
 
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor
@@ -154,6 +223,9 @@ class AdminCommands:
     async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
         with _told():
             await self._ban_service.allow(network, seconds, by)
+
+    def allowances(self) -> list[Allowance]:
+        return self._ban_service.allowances()
 
     async def audit(self, limit: int, before: int | None) -> list[Entry]:
         with _told():

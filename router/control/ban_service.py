@@ -83,6 +83,11 @@ class BanService:
         self._exempt = network_map(map(_as_clients, exempt))
         self._allowed = self._allowed_now()
 
+    def allowances(self) -> list[Allowance]:
+        """The networks that are allowed at present, and until when."""
+        self._allowed = self._allowed_now()
+        return sorted(self._allowances.items())
+
     def allowed(self) -> Message:
         """The networks that workers neither limit nor count, and until when."""
         return {"type": "allowed", "rows": [list(item) for item in self._allowances.items()]}

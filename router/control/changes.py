@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from monitor.common.settings import Fault, SettingsError, collect, join_path, key_of
+from dashboard.common.sources import Setting
+from monitor.common.settings import Fault, SettingsError, collect, join_path, key_of, to_table
 from router.admission.config import LimitsConfig
 from router.admission.credentials import Caller
 from router.control.sections import Config
 
 _TLS = ("router.tls_cert", "router.tls_key")
 """Another certificate is taken over by a reload; whether there is TLS at all is not."""
+_LONGEST = 2000
+"""Characters of a value that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,73 @@ def _tables(value: Any, path: str, lists: bool) -> Iterator[tuple[str, Any]]:
 
 def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
+
+
+_HIDDEN = "(hidden)"
+_TELLTALE = frozenset(("client_keys",))
+"""Settings that may hold a part of a secret."""
+
+
+def compared(
+    running: Config, file: Config | None, kept_elsewhere: Collection[str]
+) -> tuple[Setting, ...]:
+    """The settings that are not at their default or differ, without secrets.
+
+    `file`: what it says now; None where it cannot be used. `kept_elsewhere`: paths of settings
+    whose values are not told either.
+    """
+    ours = dict(_by_path(running))
+    theirs = ours if file is None else dict(_by_path(file))
+    found = []
+    for path in dict.fromkeys((*ours, *theirs)):
+        mine, other = ours.get(path), theirs.get(path)
+        field = (mine or other or _NOTHING).field
+        usual = _default(field)
+        differs = (mine is None) != (other is None) or (
+            mine is not None and other is not None and mine.value != other.value
+        )
+        if not differs and mine is not None and mine.value == usual:
+            continue
+        hidden = any(each is not None and each.place in kept_elsewhere for each in (mine, other))
+        shown = [None if each is None else _shown(each, hidden) for each in (mine, other)]
+        restart = bool(field.metadata.get("restart"))
+        found.append(Setting(path, shown[0], shown[1], differs, differs and restart))
+    return tuple(found)
+
+
+class _Given(NamedTuple):
+    """A setting with its value."""
+
+    place: str
+    """Its path as faults name it, with the number of a list's item."""
+    field: dataclasses.Field[Any]
+    value: Any
+
+
+_NOTHING = _Given("", dataclasses.fields(Changes)[0], ())
+
+
+def _by_path(config: Config) -> Iterator[tuple[str, _Given]]:
+    """Every setting by a path that stays when others are added: mirrors are named by their id."""
+    names = {f"mirrors[{i}]": f"mirrors.{m.id}" for i, m in enumerate(config.mirrors)}
+    for place, field, value in _settings(config):
+        head, dot, rest = place.partition(".")
+        yield (names[head] + dot + rest if head in names else place), _Given(place, field, value)
+
+
+def _shown(given: _Given, hidden: bool) -> str:
+    """A value as TOML writes it, without secrets."""
+    field, value = given.field, given.value
+    secret = field.metadata.get("secret") or field.name in _TELLTALE or hidden
+    if value and (secret or _has_password(value)):
+        return _HIDDEN
+    return json.dumps(to_table(value), ensure_ascii=False, default=str)[:_LONGEST]
+
+
+def _has_password(value: Any) -> bool:
+    """True for a URL that names a user, or carries a query."""
+    texts = value if isinstance(value, tuple) else (value,)
+    return any(isinstance(t, str) and "://" in t and ("@" in t or "?" in t) for t in texts)
 
 
 def cautions(config: Config) -> list[str]:

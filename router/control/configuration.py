@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,8 @@ class Configuration:
         self.current = loaded.current
         self.problem = ""
         """Why the newest file is not in use; empty when it is."""
+        self.taken_at, self.taken_by = time.time(), "start"
+        """When the one in effect was taken over by this process, and who wanted it."""
         self._apply = apply
         self._tell_supervisor = tell_supervisor
         self._counted = counted
@@ -111,6 +114,15 @@ class Configuration:
     def restart_needed(self) -> tuple[str, ...]:
         """Paths of settings that the instance was started with otherwise."""
         return document.differences(self._started.config, self.current.config).restart
+
+    async def of_file(self) -> Document:
+        """The file as it is now, which is not taken over. Raises SettingsError."""
+        path = self.current.path
+        try:
+            async with asyncio.timeout(READ_WITHIN):
+                return await asyncio.to_thread(document.load, path, os.environ)
+        except TimeoutError:
+            raise _unreadable(path) from None
 
     async def reload(self, by: Actor) -> Changes:
         """Read the file and take it over; what differs from the last answer given here.
@@ -156,8 +168,7 @@ class Configuration:
                 self._seen = await asyncio.to_thread(fingerprint, path)
                 return await asyncio.to_thread(document.load, path, os.environ)
         except TimeoutError:
-            words = f"{path} cannot be read within {READ_WITHIN:g} s"
-            raise SettingsError([Fault("", words)]) from None
+            raise _unreadable(path) from None
 
     async def _reload_alone(self, by: Actor) -> Document:
         try:
@@ -170,6 +181,7 @@ class Configuration:
         changes = document.differences(self.current.config, new.config)
         self.problem = ""
         self.current = new
+        self.taken_at, self.taken_by = time.time(), by.who
         self._apply(new, changes)
         handed = Loaded(new, self._started, self._seen).hand_down()
         drain = new.config.router.timeouts.drain
@@ -178,6 +190,10 @@ class Configuration:
         self._note(by, f"reload: {in_words(changes)}")
         log.info("reloaded (%s): %s", by.who, in_words(changes))
         return new
+
+
+def _unreadable(path: Path) -> SettingsError:
+    return SettingsError([Fault("", f"{path} cannot be read within {READ_WITHIN:g} s")])
 
 
 def in_words(changes: Changes) -> str:

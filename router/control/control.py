@@ -49,6 +49,7 @@ from router.control.breaker_coordinator import BreakerCoordinator
 from router.control.changes import Changes, cautions
 from router.control.configuration import SIGNAL, Configuration, Loaded, worker_part
 from router.control.document import Config, Document
+from router.control.inspections import Inspections
 from router.control.key_service import KeyService
 from router.control.ledger import Ledger
 from router.control.list_keeper import ListKeeper
@@ -102,9 +103,9 @@ class Control:
         self._board = HealthBoard(vantage_of(loaded))
         self._told = self._board.current
         """The snapshot that every worker has, or has been sent."""
-        self._recent_requests = AuditTrail(store)
+        self._audit_trail = AuditTrail(store)
         self._configuration = Configuration(
-            loaded, self._apply, self._tell, self._count_reload, self._recent_requests.note
+            loaded, self._apply, self._tell, self._count_reload, self._audit_trail.note
         )
         self._channels = WorkerChannels(
             feeds, self._merged, self._whole_state, self._hear, self._worker_left
@@ -166,7 +167,9 @@ class Control:
             self._notices,
             self._questions,
             store,
-            self._recent_requests,
+            self._audit_trail,
+            Inspections(tasks),
+            table,
         )
         _warn(config)
         self._count_reload(True)
@@ -178,8 +181,8 @@ class Control:
         async with AsyncExitStack() as stack:
             self._life.attach(loop, self._on_life, self._stop.set)
             stack.callback(self._life.detach)
-            self._keep_up(stack, "audit", self._recent_requests.run)
-            stack.push_async_callback(self._recent_requests.close)
+            self._keep_up(stack, "audit", self._audit_trail.run)
+            stack.push_async_callback(self._audit_trail.close)
             stack.push_async_callback(self._monitor.stop)
             await self._monitor.start()
             stack.push_async_callback(self._accounts.write)  # what the hub reads last

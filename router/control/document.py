@@ -8,7 +8,7 @@ import ssl
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +40,8 @@ class Document:
     """The checked settings; paths of files in them are absolute."""
     path: Path
     """The file, absolute; its folder is what relative paths in it start from."""
+    kept_elsewhere: frozenset[str] = field(default=frozenset(), compare=False)
+    """Paths of settings that the file refers to, as far as it was read by this process."""
 
 
 def find(given: str | None, environ: Mapping[str, str]) -> Path:
@@ -76,7 +78,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Document:
     ]
     if faults or resolver.faults or config is None:
         raise SettingsError([*resolver.faults, *faults])
-    return Document(raw, config, path)
+    return Document(raw, config, path, frozenset(item.path for item in resolver.found))
 
 
 def from_raw(raw: dict[str, Any], path: Path) -> Document:

@@ -87,12 +87,13 @@ class PageSources:
             self._clients = Clients(router.trusted_proxies, router.client_ip_header)
         peer = self._clients.peer(address)
         if fields is None or not peer.trusted:
-            return Visitor(peer.client.key, peer.trusted, peer.client.network)
+            client = peer.client
+            return Visitor(client.key, peer.trusted, client.network, client.address)
         field = self._clients.field
         values = fields.getall(field.decode(), [])
         look = {field: ",".join(values).encode("utf-8", "surrogateescape")} if values else {}
         client = self._clients.asking(peer, look)
-        return Visitor(client.key, True, client.network)
+        return Visitor(client.key, True, client.network, client.address)
 
     def locations(self) -> Locations:
         self._locations.use(self._configuration.current.config.dashboard.location_database)

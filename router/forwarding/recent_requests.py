@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
 KEPT = 1000
@@ -81,6 +82,10 @@ class RecentRequests:
         tried = course.with_last(alike[3], began + seconds) if course is not None else ()
         path = target.partition(b"?")[0][:_LONGEST_PATH]
         self._whole.append(Kept(request_id, began, seconds, alike, method, path, tried))
+
+    def newest(self, most: int) -> list[Kept]:
+        """Up to so many of those that are kept whole, the last one first."""
+        return list(islice(reversed(self._whole), most))
 
     def find(self, request_id: bytes) -> Kept | None:
         """The request with this id, if it is among the last."""

@@ -78,5 +78,14 @@ def explain_request(context: WorkerContext, request_id: str) -> dict[str, Any] |
     return None if kept is None else recent_requests.to_json(kept, lambda moment: moment + ahead)
 
 
+def newest_requests(context: WorkerContext, most: int) -> list[dict[str, Any]]:
+    """The last requests that failed somewhere or took long, the newest first."""
+    ahead = context.wall() - context.clock()
+    return [
+        recent_requests.to_json(kept, lambda moment: moment + ahead)
+        for kept in context.recent_requests.newest(most)
+    ]
+
+
 def _left(until: float, now: float) -> float:
     return round(max(until - now, 0.0), 2)

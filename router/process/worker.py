@@ -43,7 +43,7 @@ from router.metering.batches import UsageBatches
 from router.process.access_log import access_log
 from router.process.control_questions import ControlQuestions
 from router.process.endpoints import build_app, build_runner
-from router.process.explain import explain_mirrors, explain_request
+from router.process.explain import explain_mirrors, explain_request, newest_requests
 from router.process.inherited import end_with_parent, read_document
 from router.process.last_lists import LastLists
 from router.process.listener import Acceptor, TlsListener
@@ -313,10 +313,12 @@ class Worker:
                 self._say(standing)
 
     def _explain(self, message: Message) -> None:
-        """Answer a question on mirrors, or on one request."""
+        """Answer a question on mirrors, on the last requests, or on one request."""
         context, wanted = self._context, message.get("request")
         told: Message = {"type": "explained", "process": self._name, "number": message["number"]}
-        if wanted is None:
+        if newest := message.get("newest"):
+            told["requests"] = newest_requests(context, newest)
+        elif wanted is None:
             told["mirrors"] = explain_mirrors(context)
         else:
             told["request"] = explain_request(context, wanted)

@@ -52,7 +52,7 @@ async def test_incidents_are_told_with_what_operators_said_of_them(socket):
 
 async def test_changes_reach_the_commands_clean(socket, commands):
     words = {"zh": "断\u202e电", "en": "  Power\ncut\x00 "}
-    body = {"title": words, "impact": "major"}
+    body: dict[str, object] = {"title": words, "impact": "major"}
     assert (await ask(socket, "POST", "/api/admin/incidents/c1", json=body))[0] == 200
     body = {"status": "identified", "text": words}
     assert (await ask(socket, "POST", "/api/admin/incidents/c1/updates", json=body))[0] == 201

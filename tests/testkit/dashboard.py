@@ -20,9 +20,13 @@ from dashboard.common.location import Locations
 from dashboard.common.sources import (
     BanList,
     CommandError,
+    ConfigurationState,
     Ejection,
+    Inspected,
     NotThere,
+    Open,
     Rescued,
+    Setting,
     Visitor,
     Waiting,
 )
@@ -47,6 +51,8 @@ from monitor.health.snapshot import (
 )
 from monitor.health.uptime import Known
 from monitor.store.audit import Entry
+from monitor.store.bans import Allowance
+from monitor.store.records import Transition
 from router.control.ban_service import BansInForce
 from tests.testkit.ports import HOST, free_port
 
@@ -318,7 +324,7 @@ class FakeSources:
         named = fields.get("x") if fields is not None and proxied else None
         client = named or address
         network = client_network(client) if client in self.banned_visitors else ""
-        return Visitor(client.encode(), proxied, network)
+        return Visitor(client.encode(), proxied, network, client)
 
     def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
         return self.series_
@@ -333,6 +339,7 @@ class FakeCommands:
 
     told: list[tuple[Any, ...]] = field(default_factory=list)
     fault: CommandError | None = None
+    inspected: dict[str, Inspected] = field(default_factory=dict)
 
     def _tell(self, *what: Any) -> None:
         if self.fault is not None:
@@ -355,6 +362,61 @@ class FakeCommands:
         self._tell("trace", request_id)
         known = {"id": "mg_1", "attempts": [], "worker": 0} if request_id == "mg_1" else None
         return {"request": known, "silent": [1]}
+
+    async def recent(self, most: int) -> dict[str, Any]:
+        self._tell("recent", most)
+        tried = [
+            {"mirror": "hk", "outcome": "connect", "after": 0.0, "seconds": 1.5},
+            {"mirror": "jp", "outcome": "success", "after": 1.5, "seconds": 0.4},
+        ]
+        request = {
+            "id": "mg_1",
+            "began": "2026-11-21T09:00:00Z",
+            "at": NOW,
+            "seconds": 1.9,
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "endpoint": "chat",
+            "stream": True,
+            "mirror": "jp",
+            "status": 200,
+            "outcome": "success",
+            "attempts": tried,
+            "worker": 0,
+        }
+        return {"requests": [request][:most], "silent": []}
+
+    async def inspect(self, mirror_id: str, by: Actor) -> None:
+        self._tell("inspect", mirror_id, by)
+        self.inspected[mirror_id] = Inspected(mirror_id, NOW)
+
+    def inspections(self) -> Mapping[str, Inspected]:
+        return self.inspected
+
+    def open_requests(self) -> list[Open]:
+        return [Open(CLIENT, "", 7), Open("", "k1", 2)]
+
+    async def transitions(self, mirror_id: str, most: int) -> list[Transition]:
+        self._tell("transitions", mirror_id, most)
+        return [
+            Transition(mirror_id, NOW - 60, State.down, "sni_block_rst", DETAIL, "sh-1"),
+            Transition(mirror_id, NOW - 9000, State.up, "ok", "", "sh-1"),
+        ][:most]
+
+    async def configuration(self) -> ConfigurationState:
+        self._tell("configuration")
+        settings = (
+            Setting("mirrors.hk.api_key", "(hidden)", "(hidden)", False, False),
+            Setting("limits.connections", "10", "20", True, False),
+            Setting("mirrors.kr.url", None, '"https://kr.example.com"', True, False),
+        )
+        return ConfigurationState("/etc/x.toml", NOW - 60, "alice", (), settings, (), ())
+
+    async def note(self, by: Actor, what: str) -> None:
+        self._tell("note", by, what)
+
+    def allowances(self) -> list[Allowance]:
+        return [("198.51.100.0/24", NOW + 3600)]
 
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor

@@ -1,0 +1,138 @@
+"""Admission to the operators' desk: the name that was asked for, the session, and forged forms.
+
+The desk is in the reach of every page that an operator's browser shows, so a request is believed
+only where the browser itself says that it comes from the desk: its `Origin`, its
+`Sec-Fetch-Site`, and a token that only pages of the desk can read.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp import hdrs, web
+from multidict import MultiMapping
+
+from dashboard.admin.passwords import PasswordCheck
+from dashboard.admin.sessions import Session, Sessions
+from dashboard.admin.sign_in_delay import SignInDelay
+from dashboard.common.context import SOURCES
+from dashboard.common.sources import Visitor
+from monitor.common.hosts import host_of, is_loopback
+
+COOKIE = "mirrorgate"
+"""The cookie of a session; over TLS with the prefix `__Secure-`, so that nothing but TLS sets it.
+
+Its path is the desk's alone: browsers do not tell ports apart, and the API listener of this host
+would be sent it too, and pass it on to a mirror.
+"""
+PATH = "/admin"
+CSRF_FIELD = "csrf"
+LIVE = "X-Desk-Live"
+"""Sent by pages that keep themselves current: no use of the session."""
+
+SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
+
+
+@dataclass(slots=True)
+class Desk:
+    """State of the desk of this process."""
+
+    sessions: Sessions
+    delay: SignInDelay
+    check: PasswordCheck
+
+
+DESK: web.AppKey[Desk] = web.AppKey("desk", Desk)
+
+
+def host_fault(host: str, allowed: tuple[str, ...]) -> str:
+    """Return the reason for which a name is not answered; empty when it is.
+
+    A name that its owner has pointed at this machine (DNS rebinding) would make pages of his a part
+    of the desk. An address cannot be pointed elsewhere.
+    """
+    name = host_of(host)
+    if name is None:
+        return "the Host field is not a host"
+    if is_loopback(name) or name in {host_of(each) for each in allowed}:
+        return ""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return f'this desk is not known as "{name}": put the name into admin.hosts'
+    return ""
+
+
+def forgery(headers: MultiMapping[str], host: str) -> str:
+    """Return the reason for which a form is taken for another page's; empty when it is not."""
+    site = headers.get("Sec-Fetch-Site")
+    if site is not None and site != "same-origin":
+        return f"the browser says that the form is from elsewhere ({_word(site)})"
+    origin = headers.get(hdrs.ORIGIN)
+    if origin is None:
+        return "" if site else "the browser does not say where the form is from"
+    return "" if _same_host(origin, host) else "the form is from another page"
+
+
+def _same_host(origin: str, host: str) -> bool:
+    """True for the origin of this host; a proxy may have another scheme, but not another port."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    if parts.scheme not in ("http", "https") or parts.path or parts.query:
+        return False
+    default = ":443" if parts.scheme == "https" else ":80"
+    return parts.netloc.lower().removesuffix(default) == host.lower().removesuffix(default)
+
+
+def _word(text: str) -> str:
+    return text if text in ("cross-site", "same-site", "none") else "?"
+
+
+def has_token(session: Session, given: object) -> bool:
+    """True if a form carries the token of this session."""
+    text = given if isinstance(given, str) else ""
+    return hmac.compare_digest(text.encode("utf-8", "replace"), session.csrf.encode())
+
+
+def visitor(request: web.Request) -> Visitor:
+    """Return who asks, as the proxies that are trusted say."""
+    return request.app[SOURCES].visitor(request.remote or "", request.headers)
+
+
+def is_secure(request: web.Request) -> bool:
+    """True if the browser is asking over TLS, which a trusted proxy may have ended."""
+    if request.secure:
+        return True
+    proto = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
+    return proto == "https" and visitor(request).proxied
+
+
+def cookie_name(*, secure: bool) -> str:
+    """The name of the cookie of a session."""
+    return f"__Secure-{COOKIE}" if secure else COOKIE
+
+
+def set_cookie(request: web.Request, response: web.StreamResponse, token: str) -> None:
+    """Give the browser its token, or with an empty one take it away."""
+    secure = is_secure(request)
+    response.set_cookie(
+        cookie_name(secure=secure),
+        token,
+        path=PATH,
+        secure=secure,
+        httponly=True,
+        samesite="Strict",
+        max_age=None if token else 0,
+    )
+
+
+def session_of(request: web.Request) -> Session | None:
+    """The session of a request."""
+    token = request.cookies.get(cookie_name(secure=is_secure(request)), "")
+    known, sessions = request.app[SOURCES].admin().password_hash, request.app[DESK].sessions
+    return sessions.find(token, known, use=LIVE not in request.headers) if token else None
