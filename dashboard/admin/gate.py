@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -43,6 +44,8 @@ class Desk:
     sessions: Sessions
     delay: SignInDelay
     check: PasswordCheck
+    clock: Callable[[], float]
+    """A monotonic one."""
 
 
 DESK: web.AppKey[Desk] = web.AppKey("desk", Desk)

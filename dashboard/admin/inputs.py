@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -174,7 +174,11 @@ T = TypeVar("T")
 
 def order(body: bytes, now: float) -> KeyOrder:
     """Read the permissions of a new key. Raises BadInput."""
-    given = table(body, _ORDER)
+    return order_of(table(body, _ORDER), now)
+
+
+def order_of(given: Mapping[str, Any], now: float) -> KeyOrder:
+    """The permissions of a new key. Raises BadInput."""
     return KeyOrder(
         name=_read("name", given.get("name"), _name),
         quota=_if_given("quota", given, _money),
@@ -187,7 +191,11 @@ def order(body: bytes, now: float) -> KeyOrder:
 
 def more(body: bytes) -> tuple[int | None, int | None]:
     """By how much a key shall be topped up: money in billionths, tokens. Raises BadInput."""
-    given = table(body, ("quota", "tokens"))
+    return more_of(table(body, ("quota", "tokens")))
+
+
+def more_of(given: Mapping[str, Any]) -> tuple[int | None, int | None]:
+    """By how much a key shall be topped up. Raises BadInput."""
     amounts = _if_given("quota", given, _money), _if_given("tokens", given, _tokens)
     if amounts == (None, None):
         raise BadInput("expected quota, tokens, or both")
@@ -203,7 +211,7 @@ def days(text: str | None) -> int:
     return int(text)
 
 
-def _if_given(name: str, given: dict[str, Any], read: Callable[[Any], T]) -> T | None:
+def _if_given(name: str, given: Mapping[str, Any], read: Callable[[Any], T]) -> T | None:
     value = given.get(name)
     return None if value is None else _read(name, value, read)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 
 from aiohttp import web
@@ -27,26 +27,33 @@ that scripts run, so that controls without a use otherwise are shown only then."
 THEME_SCRIPT_HASH = base64.b64encode(hashlib.sha256(THEME_SCRIPT.encode()).digest()).decode()
 
 
+DESK = "admin"
+"""The part of the files that only the admin listener has."""
+
+
 @cache
-def assets() -> dict[str, Answer]:
-    """The files by name."""
-    folder = resources.files("dashboard") / "static"
-    return {entry.name: _asset(entry.name, entry.read_bytes()) for entry in folder.iterdir()}
+def assets(part: str = "") -> dict[str, Answer]:
+    """The files of a part, by name."""
+    folder = resources.files("dashboard") / "static" / part
+    files = (entry for entry in folder.iterdir() if entry.is_file())
+    return {entry.name: _asset(entry.name, entry.read_bytes()) for entry in files}
 
 
-def address(name: str) -> str:
+def address(name: str, part: str = "") -> str:
     """The address of a file, with a part that changes with its content."""
-    return f"/static/{name}?v={assets()[name].tag[:8]}"
+    return f"{'/' + part if part else ''}/static/{name}?v={assets(part)[name].tag[:8]}"
 
 
-def add_routes(app: web.Application) -> None:
-    """The addresses below /static/."""
-    app.router.add_get("/static/{name}", serve)
+def add_routes(app: web.Application, *parts: str) -> None:
+    """The addresses below /static/, and those of these parts."""
+    app.router.add_get("/static/{name}", partial(serve, part=""))
+    for part in parts:
+        app.router.add_get(f"/{part}/static/{{name}}", partial(serve, part=part))
 
 
-async def serve(request: web.Request) -> web.StreamResponse:
+async def serve(request: web.Request, part: str) -> web.StreamResponse:
     """One file."""
-    found = assets().get(request.match_info["name"])
+    found = assets(part).get(request.match_info["name"])
     if found is None:
         raise web.HTTPNotFound
     return respond(request, found, AGE)

@@ -21,6 +21,7 @@ from functools import partial
 from typing import TypeVar
 
 from dashboard.admin.app import build_admin_app
+from dashboard.admin.traffic import TrafficLog
 from dashboard.common import connections
 from dashboard.common.metrics import FAMILIES as DASHBOARD_FAMILIES
 from dashboard.common.metrics import LOOP_DELAY, RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
@@ -156,6 +157,7 @@ class Control:
             self._merged,
             self._refresh_totals,
         )
+        self._traffic = TrafficLog(self._view)
         self._questions = Questions(self._channels)
         self._commands = AdminCommands(
             self._configuration,
@@ -199,6 +201,7 @@ class Control:
             self._keep_up(stack, "sessions", self._sweep_sessions)
             if self._shares_store:
                 self._keep_up(stack, "keys", self._key_service.follow)
+            self._keep_up(stack, "traffic", self._traffic.run)
             self._keep_up(stack, "delay", self._measure_delay)
             self._tell({"type": "ready"})
             await self._stop.wait()
@@ -214,7 +217,11 @@ class Control:
             return
         trusted = name == "socket"
         commands = build_admin_app(
-            self._view, self._commands, trusted=trusted, stale_after=self._stale_after
+            self._view,
+            self._commands,
+            trusted=trusted,
+            traffic=self._traffic,
+            stale_after=self._stale_after,
         )
         if trusted:
             await connections.serve_on_unix_socket(commands, sock, stack)

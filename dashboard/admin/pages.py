@@ -1,0 +1,303 @@
+"""The pages of the desk: reading only. `actions.py` has what their forms do."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+
+from dashboard.admin import inputs
+from dashboard.admin.charts import sparkline, traffic_chart, use_chart
+from dashboard.admin.desk import Kept, known, page, words_for
+from dashboard.admin.documents import (
+    announced_document,
+    ban_document,
+    explained,
+    key_document,
+    log_document,
+    node_documents,
+)
+from dashboard.admin.traffic import TrafficLog
+from dashboard.common.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
+from dashboard.common.sources import Inspected
+from dashboard.common.steps import in_steps, unhurried
+from dashboard.i18n.texts import Words
+from dashboard.public.documents import BadCursor, page_of_bans
+from dashboard.public.view import shown_incidents
+from monitor.diagnosis.classify import judge_step
+from monitor.health.announcements import INCIDENT_STATUSES, MAINTENANCE_STATUSES
+from monitor.health.incidents import IMPACTS
+from monitor.health.snapshot import Standing
+
+TRAFFIC: web.AppKey[TrafficLog] = web.AppKey("traffic", TrafficLog)
+
+BANS_ON_PAGE = 100
+CLIENTS_ON_PAGE = 20
+REQUESTS_ON_PAGE = 200
+ENTRIES_ON_PAGE = 100
+INCIDENTS_ON_PAGE = 50
+TRANSITIONS_ON_PAGE = 100
+DAYS_ON_CHART = 30
+_TERMS = (
+    "latency",
+    "oldest",
+    "network",
+    "waiting",
+    "streaming",
+    "success",
+    "weight",
+    "ramp",
+    "failing",
+)
+
+
+def add_routes(app: web.Application) -> None:
+    """The addresses of the pages."""
+    app.router.add_get("/admin/", overview)
+    app.router.add_get("/admin/nodes", nodes)
+    app.router.add_get("/admin/nodes/{id}", node)
+    app.router.add_get("/admin/incidents", incidents)
+    app.router.add_get("/admin/bans", bans)
+    app.router.add_get("/admin/keys", keys)
+    app.router.add_get("/admin/keys/{id}", key)
+    app.router.add_get("/admin/requests", requests)
+    app.router.add_get("/admin/configuration", configuration)
+    app.router.add_get("/admin/audit", audit)
+
+
+def all_nodes(app: web.Application) -> list[dict[str, Any]]:
+    """The nodes as commands tell them."""
+    sources = app[SOURCES]
+    return node_documents(
+        sources.mirrors(),
+        sources.snapshot(),
+        sources.ejections(),
+        sources.dashboard(),
+        app[CLOCK](),
+        app[STALE_AFTER](),
+    )
+
+
+async def overview(request: web.Request) -> web.Response:
+    """The traffic and the nodes of this moment, and what needs a look."""
+    app = request.app
+    sources, commands, traffic = app[SOURCES], app[COMMANDS], app[TRAFFIC]
+    now, course = traffic.now(), traffic.course()
+    told = await commands.status()
+    clients = commands.open_requests()
+    open_incidents = [row for row in shown_incidents(app) if row.is_open]
+    lines = {
+        "requests": sparkline([point.good + point.failed for point in course]),
+        "failed": sparkline([point.failed for point in course]),
+        "rescued": sparkline([point.rescued for point in course]),
+    }
+    return page(
+        request,
+        "overview.html",
+        tab="overview",
+        now=now,
+        by_mirror={each.mirror: each for each in now.mirrors},
+        rescued=traffic.rescued(),
+        watched=traffic.seconds,
+        chart=traffic_chart(course),
+        lines=lines,
+        nodes=all_nodes(app),
+        clients=clients[:CLIENTS_ON_PAGE],
+        open_in_all=sum(each.requests for each in clients),
+        locate=partial(sources.locations().of, language=words_for(request).language),
+        waiting=sources.waiting(),
+        processes=told,
+        incidents=open_incidents,
+    )
+
+
+async def nodes(request: web.Request) -> web.Response:
+    """Every mirror and what can be done with it."""
+    found = all_nodes(request.app)
+    serving = [n["id"] for n in found if n["in_rotation"]]
+    by_mirror = {each.mirror: each for each in request.app[TRAFFIC].now().mirrors}
+    return page(
+        request, "nodes.html", tab="nodes", nodes=found, serving=serving, by_mirror=by_mirror
+    )
+
+
+async def node(request: web.Request) -> web.Response:
+    """One mirror with every term of the choice, its paths, its past, and the last diagnosis."""
+    app, wanted = request.app, request.match_info["id"]
+    sources, commands = app[SOURCES], app[COMMANDS]
+    found = all_nodes(app)
+    mine = next((each for each in found if each["id"] == wanted), None)
+    if mine is None:
+        raise web.HTTPNotFound
+    told = explained(found, sources.mirrors(), sources.snapshot(), await commands.explain())
+    choice = next(each for each in told["mirrors"] if each["id"] == wanted)
+    past = await known(
+        app, f"transitions {wanted}", lambda: commands.transitions(wanted, TRANSITIONS_ON_PAGE)
+    )
+    words = words_for(request)
+    inspected = commands.inspections().get(wanted)
+    paths = sources.snapshot().of(wanted).paths
+    return page(
+        request,
+        "node.html",
+        tab="nodes",
+        node=mine,
+        choice=choice,
+        policy=told["policy"],
+        silent=told["silent"],
+        terms=_TERMS,
+        past=past,
+        serving=[n["id"] for n in found if n["in_rotation"]],
+        inspected=inspected,
+        steps=[] if inspected is None else _steps(inspected, words),
+        held=any(path.standing is Standing.held for path in paths),
+        evidence=[(path, [each.said(words.language) for each in path.evidence]) for path in paths],
+    )
+
+
+def _steps(inspected: Inspected, words: Words) -> list[dict[str, Any]]:
+    """The steps of a diagnosis that have arrived."""
+    shown = []
+    for step in inspected.steps:
+        meaning = judge_step(step)
+        shown.append(
+            {
+                "operation": step.operation.value,
+                "way": " ".join(filter(None, (step.hostname, step.address))),
+                "addresses": ", ".join(step.addresses),
+                "seconds": step.seconds,
+                "failure": step.failure,
+                "status": step.http.status if step.http else None,
+                "good": meaning.alive if step.http or step.failure else True,
+                "meaning": words.verdict(meaning.verdict) if step.failure or step.http else "",
+            }
+        )
+    return shown
+
+
+async def incidents(request: web.Request) -> web.Response:
+    """Incidents with their stories, and planned maintenance."""
+    app = request.app
+    rows, now, words = shown_incidents(app)[:INCIDENTS_ON_PAGE], app[CLOCK](), words_for(request)
+    told = announced_document(rows, app[SOURCES].announced(), now)
+    titles = {row.id: row.title(words) for row in rows}
+    return page(
+        request,
+        "incidents.html",
+        tab="incidents",
+        incidents=told["incidents"],
+        maintenances=told["maintenances"],
+        titles=titles,
+        mirrors=app[SOURCES].mirrors(),
+        statuses=INCIDENT_STATUSES,
+        maintenance_statuses=MAINTENANCE_STATUSES,
+        impacts=IMPACTS,
+    )
+
+
+async def bans(request: web.Request) -> web.Response:
+    """Bans in force, some at a time, whole; and who is exempt."""
+    app, words = request.app, words_for(request)
+    sources = app[SOURCES]
+    try:
+        some = page_of_bans(sources.bans(), BANS_ON_PAGE, request.query.get("after", ""))
+    except BadCursor:
+        raise web.HTTPNotFound from None
+    locate = partial(sources.locations().of, language=words.language)
+    documents = await unhurried(
+        in_steps(lambda ban: ban_document(ban, locate(ban.network)), some.bans)
+    )
+    return page(
+        request,
+        "bans.html",
+        tab="bans",
+        bans=documents,
+        following=some.following,
+        count=len(sources.bans()),
+        allowances=app[COMMANDS].allowances(),
+    )
+
+
+async def keys(request: web.Request) -> web.Response:
+    """The issued keys, and a form for a new one."""
+    found = await _accounts(request, DAYS_ON_CHART)
+    now = request.app[CLOCK]()
+    documents = await unhurried(in_steps(lambda a: key_document(a, now), found.value))
+    return page(request, "keys.html", tab="keys", keys=documents, kept=found, days=DAYS_ON_CHART)
+
+
+async def key(request: web.Request) -> web.Response:
+    """One key and its use by day and model."""
+    app, wanted = request.app, request.match_info["id"]
+    found = await _accounts(request, DAYS_ON_CHART)
+    account = next((each for each in found.value if each.record.id == wanted), None)
+    if account is None:
+        raise web.HTTPNotFound
+    now = app[CLOCK]()
+    chart = use_chart(account.days, DAYS_ON_CHART, now)
+    document = key_document(account, now)
+    return page(
+        request,
+        "key.html",
+        tab="keys",
+        key=document,
+        kept=found,
+        chart=chart,
+        days=DAYS_ON_CHART,
+    )
+
+
+async def _accounts(request: web.Request, days: int) -> Kept:
+    commands = request.app[COMMANDS]
+    return await known(request.app, "keys", lambda: commands.keys(days))
+
+
+async def requests(request: web.Request) -> web.Response:
+    """The last requests that failed somewhere or took long, or one by its id."""
+    commands, wanted = request.app[COMMANDS], request.query.get("id", "").strip()
+    one, wrong = None, False
+    if wanted:
+        try:
+            one = (await commands.trace(inputs.request_id(wanted)))["request"]
+        except inputs.BadInput:
+            wrong = True
+    told = await commands.recent(REQUESTS_ON_PAGE)
+    return page(
+        request,
+        "requests.html",
+        tab="requests",
+        requests=told["requests"],
+        silent=told["silent"],
+        wanted=wanted[:64],
+        one=one,
+        wrong=wrong,
+    )
+
+
+async def configuration(request: web.Request) -> web.Response:
+    """The configuration in effect against its file."""
+    told = await request.app[COMMANDS].configuration()
+    return page(
+        request,
+        "configuration.html",
+        tab="configuration",
+        state=told,
+        differing=[each for each in told.settings if each.differs],
+    )
+
+
+async def audit(request: web.Request) -> web.Response:
+    """Changes and their authors, newest first."""
+    app = request.app
+    try:
+        before = inputs.entry(request.query.get("before"))
+    except inputs.BadInput:
+        raise web.HTTPNotFound from None
+    found = await known(
+        app,
+        f"audit {before or ''}",
+        lambda: app[COMMANDS].audit(ENTRIES_ON_PAGE, before),
+    )
+    log = log_document(found.value, ENTRIES_ON_PAGE)
+    return page(request, "audit.html", tab="audit", log=log, kept=found)
