@@ -21,7 +21,7 @@ from dashboard.admin import inputs
 from dashboard.admin.desk import Moments, actor, page, see_other, words_for
 from dashboard.admin.gate import CSRF_FIELD, SESSION, visitor
 from dashboard.admin.inputs import BadInput
-from dashboard.admin.pages import all_nodes
+from dashboard.admin.pages import all_nodes, serving
 from dashboard.admin.sessions import Flash
 from dashboard.admin.sign_in import own_address
 from dashboard.common.context import CLOCK, COMMANDS, SOURCES
@@ -49,6 +49,8 @@ class Order:
     ask: str = ""
     """The question; empty: nothing is asked."""
     warnings: list[str] = field(default_factory=list)
+    label: str = ""
+    """Of the button that does it; empty: as the form is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ class Input:
 
     def last_serving(self, mirrors: tuple[str, ...]) -> bool:
         """True if no mirror would be in rotation without these."""
-        serving = {n["id"] for n in all_nodes(self.request.app) if n["in_rotation"]}
-        return bool(serving) and serving <= set(mirrors)
+        in_use = serving(all_nodes(self.request.app))
+        return bool(in_use) and set(in_use) <= set(mirrors)
 
 
 Reader = Callable[[Input], Awaitable[Order]]
@@ -142,7 +144,8 @@ async def wish(given: Input) -> Order:
 
     if wanted is Override.use:
         return Order(do)
-    order = Order(do, words(f"desk.ask.{wanted}", mirror=mirror))
+    ask, label = words(f"desk.ask.{wanted}", mirror=mirror), words(f"desk.do.{wanted}")
+    order = Order(do, ask, [words("desk.ask.out")], label)
     moments = Moments(words, request.app[CLOCK](), request.app[SOURCES].dashboard().timezone)
     end = words("desk.ask.until", time=moments.text(until)) if until else words("desk.ask.forever")
     order.warnings.append(end)

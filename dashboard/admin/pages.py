@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from dashboard.common.sources import Inspected
 from dashboard.common.steps import in_steps, unhurried
 from dashboard.i18n.texts import Words
 from dashboard.public.documents import BadCursor, page_of_bans
+from dashboard.public.privacy import full_network
 from dashboard.public.view import shown_incidents
 from monitor.diagnosis.classify import judge_step
 from monitor.health.announcements import INCIDENT_STATUSES, MAINTENANCE_STATUSES
@@ -79,6 +81,11 @@ def all_nodes(app: web.Application) -> list[dict[str, Any]]:
     )
 
 
+def serving(nodes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The ids of those that get requests."""
+    return [node["id"] for node in nodes if node["enabled"] and node["in_rotation"]]
+
+
 async def overview(request: web.Request) -> web.Response:
     """The traffic and the nodes of this moment, and what needs a look."""
     app = request.app
@@ -115,10 +122,10 @@ async def overview(request: web.Request) -> web.Response:
 async def nodes(request: web.Request) -> web.Response:
     """Every mirror and what can be done with it."""
     found = all_nodes(request.app)
-    serving = [n["id"] for n in found if n["in_rotation"]]
+    in_use = serving(found)
     by_mirror = {each.mirror: each for each in request.app[TRAFFIC].now().mirrors}
     return page(
-        request, "nodes.html", tab="nodes", nodes=found, serving=serving, by_mirror=by_mirror
+        request, "nodes.html", tab="nodes", nodes=found, serving=in_use, by_mirror=by_mirror
     )
 
 
@@ -148,7 +155,7 @@ async def node(request: web.Request) -> web.Response:
         silent=told["silent"],
         terms=_TERMS,
         past=past,
-        serving=[n["id"] for n in found if n["in_rotation"]],
+        serving=serving(found),
         inspected=inspected,
         steps=[] if inspected is None else _steps(inspected, words),
         held=any(path.standing is Standing.held for path in paths),
@@ -215,6 +222,7 @@ async def bans(request: web.Request) -> web.Response:
         bans=documents,
         following=some.following,
         count=len(sources.bans()),
+        full_network=full_network,
         allowances=app[COMMANDS].allowances(),
     )
 
