@@ -18,6 +18,7 @@ from tests.testkit.dashboard import (
     CLIENT,
     CONFIG_PROBLEM,
     DETAIL,
+    EXPLAINED,
     NOW,
     FakeCommands,
     FakeSources,
@@ -60,7 +61,7 @@ async def test_explain_tells_of_every_mirror_what_each_worker_thinks_of_it_and_n
     assert (status, told["policy"], told["silent"]) == (200, "p2c", [1])
     mirrors = {mirror["id"]: mirror for mirror in told["mirrors"]}
     assert list(mirrors) == ["hk", "jp", "sg", "us-west", "de", "off"]
-    assert mirrors["hk"]["workers"] == {"0": {"id": "hk", "cost": 1.5}}
+    assert mirrors["hk"]["workers"] == {"0": EXPLAINED}
     assert mirrors["hk"]["takes"]["own_key"] == "lent"
     assert mirrors["jp"]["workers"] == {"0": None}
     assert (mirrors["jp"]["in_rotation"], mirrors["sg"]["in_rotation"]) == (True, False)

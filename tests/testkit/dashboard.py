@@ -139,6 +139,17 @@ HEALTH = (
     ),
 )
 
+TERMS = ("latency", "oldest", "network", "waiting", "streaming", "success", "weight", "ramp")
+EXPLAINED: dict[str, Any] = {
+    "id": "hk",
+    "why_not": "",
+    "cost": 1.5,
+    **dict.fromkeys(TERMS, 1.0),
+    "failing": 0.0,
+    "breaker": {"phase": "closed", "cause": None, "seconds_left": 0.0},
+}
+"""A mirror as a worker explains it."""
+
 DAY_S = 86400
 KNOWN = Known(85_700_000, 0, 600_000, 0, 86_300_000, 86_400_000)
 """A day with ten minutes down and a hundred seconds unknown."""
@@ -352,11 +363,20 @@ class FakeCommands:
 
     async def status(self) -> dict[str, Any]:
         self._tell("status")
-        return {"pid": 42, "workers": [{"slot": 0, "pid": 43, "alive": True}], "config": {}}
+        workers = [{"slot": 0, "pid": 43, "alive": True}]
+        return {
+            "pid": 42,
+            "workers": workers,
+            "config": {},
+            "store": {"problem": ""},
+            "missing_settings": [],
+            "cautions": [],
+            "restart_needed": [],
+        }
 
     async def explain(self) -> dict[str, Any]:
         self._tell("explain")
-        return {"policy": "p2c", "workers": {"0": [{"id": "hk", "cost": 1.5}]}, "silent": [1]}
+        return {"policy": "p2c", "workers": {"0": [EXPLAINED]}, "silent": [1]}
 
     async def trace(self, request_id: str) -> dict[str, Any]:
         self._tell("trace", request_id)

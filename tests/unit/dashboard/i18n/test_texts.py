@@ -86,7 +86,7 @@ def test_a_text_that_is_not_there_is_an_error():
 
 _SOURCES = [
     file.read_text(encoding="utf-8")
-    for folder in ("templates", "public", "admin", "i18n", "common")
+    for folder in ("templates", "templates/admin", "public", "admin", "i18n", "common")
     for file in (resources.files("dashboard") / folder).iterdir()
     if file.name.endswith(("html", "py", "txt"))
 ]
@@ -113,6 +113,12 @@ COMPOSED = (
     "level.",
     "unit.",
     "mine.why.",
+    *(
+        f"desk.{part}."
+        for part in ("ask", "do", "done", "fault", "key", "reload", "status", "step", "tab")
+    ),
+    "desk.takes.",
+    "desk.term.",
 )
 """Their keys are put together from a state, a phase, a window or a code."""
 

@@ -1,0 +1,621 @@
+"""The operators' desk over HTTP: who gets in, what each attack meets, and what the forms do."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from aiohttp import ClientResponse, ClientSession
+from yarl import URL
+
+from dashboard.admin import desk, sign_in
+from dashboard.admin.app import build_admin_app
+from dashboard.admin.desk import TABS
+from dashboard.admin.passwords import hashed
+from dashboard.admin.sessions import IDLE
+from dashboard.admin.sign_in_delay import FREE, LONGEST
+from dashboard.common.config import AdminConfig, DashboardConfig
+from dashboard.common.sources import CommandError
+from dashboard.public.app import build_public_app
+from monitor.common.audit import Actor
+from monitor.common.languages import Text
+from monitor.health.announcements import IncidentEdit
+from monitor.health.snapshot import Override
+from tests.testkit.clock import ManualClock
+from tests.testkit.dashboard import (
+    API_KEY,
+    INCIDENTS,
+    MIRRORS,
+    NOW,
+    FakeCommands,
+    FakeSources,
+    ask,
+    serving,
+    serving_at,
+)
+from tests.testkit.hostile_texts import PAYLOADS, hostile
+
+PASSWORD = "correct horse battery"
+HASH = hashed(PASSWORD)
+ME = Actor("operator", "127.0.0.1")
+PAGES = ("", *TABS[1:], "nodes/hk", "keys/k1")
+
+
+class Browser:
+    """A browser without script: keeps its cookie, says where forms are from, follows redirects."""
+
+    def __init__(self, client: ClientSession) -> None:
+        self.client = client
+        self.cookies: dict[str, str] = {}
+        self.csrf = ""
+        self.said = ""
+
+    @property
+    def origin(self) -> str:
+        return str(self.client._base_url).rstrip("/")
+
+    def headers(self, **more: str) -> dict[str, str]:
+        cookies = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
+        return {"Accept-Language": "en", **({"Cookie": cookies} if cookies else {}), **more}
+
+    def take(self, response: ClientResponse) -> None:
+        """Keep its cookies; aiohttp would take none from an address."""
+        for name, morsel in response.cookies.items():
+            self.cookies[name] = morsel.value
+
+    async def get(self, path: str, **headers: str) -> tuple[int, str]:
+        async with self.client.get(path, headers=self.headers(**headers)) as response:
+            text = await response.text()
+        found = re.search(r'name="csrf" value="([^"]+)"', text)
+        self.csrf = found[1] if found else ""
+        return response.status, text
+
+    async def post(
+        self, path: str, fields: Any, headers: Mapping[str, str] | None = None
+    ) -> ClientResponse:
+        usual = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
+        sent = self.headers(**(usual if headers is None or "Cookie" in headers else {}))
+        sent |= headers or {}
+        posted = self.client.post(path, data=fields, headers=sent, allow_redirects=False)
+        async with posted as response:
+            self.said = await response.text()
+            self.take(response)
+        return response
+
+    async def sign_in(self, password: str = PASSWORD, **headers: str) -> ClientResponse:
+        usual = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
+        return await self.post(sign_in.ADDRESS, {"password": password}, {**usual, **headers})
+
+    async def do(self, action: str, **fields: Any) -> str:
+        """Post a form of the desk and confirm it; the outcome that the next page tells."""
+        if not self.csrf:
+            await self.get("/admin/nodes")
+        sent = {"csrf": self.csrf, "back": "/admin/nodes", **fields}
+        answer = await self.post(f"/admin/do/{action}", sent)
+        if answer.status == 200:
+            answer = await self.post(f"/admin/do/{action}", {**sent, "sure": "yes"})
+        assert (answer.status, answer.headers["Location"]) == (303, "/admin/nodes"), self.said
+        _, text = await self.get("/admin/nodes")
+        found = re.search(r'<div class="flash[^>]*>.*?<p>(.*?)</p>', text, re.DOTALL)
+        assert found is not None
+        return found[1]
+
+
+@pytest.fixture
+def commands() -> FakeCommands:
+    return FakeCommands()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@asynccontextmanager
+async def browsing(
+    commands: FakeCommands, clock: ManualClock, sources: FakeSources | None = None
+) -> AsyncIterator[Browser]:
+    sources = sources or FakeSources(admin_=AdminConfig(password_hash=HASH))
+    app = build_admin_app(sources, commands, trusted=False, clock=lambda: NOW, monotonic=clock)
+    async with serving(app) as client:
+        yield Browser(client)
+
+
+@pytest.fixture
+async def browser(commands, clock):
+    async with browsing(commands, clock) as browser:
+        yield browser
+
+
+@pytest.fixture
+async def operator(browser):
+    """A browser that has signed in."""
+    answer = await browser.sign_in()
+    assert (answer.status, answer.headers["Location"]) == (303, "/admin/")
+    return browser
+
+
+def changes(commands: FakeCommands) -> list[Any]:
+    """The commands that change something, as they were told."""
+    reading = ("status", "explain", "trace", "audit", "keys", "note", "recent", "transitions")
+    return [what for what in commands.told if what[0] not in (*reading, "configuration")]
+
+
+# Getting in
+
+
+async def test_nothing_is_there_without_a_password_but_how_to_set_one(commands, clock):
+    async with browsing(commands, clock, FakeSources()) as browser:
+        for path in ("/admin/", "/admin/nodes", "/admin/sign-in", "/admin/do/reload"):
+            status, text = await browser.get(path)
+            assert status == 403
+            assert "mirrorgate hash-password" in text
+        assert (await browser.sign_in()).status == 403
+    assert commands.told == []
+
+
+async def test_who_has_not_signed_in_sees_the_form_and_nothing_else(browser, commands):
+    for page in PAGES:
+        status, text = await browser.get(f"/admin/{page}")
+        assert status == 200
+        assert 'type="password"' in text
+        assert not any(mirror.host in text for mirror in MIRRORS)
+    answer = await browser.post("/admin/do/reload", {})
+    assert (answer.status, answer.headers["Location"]) == (
+        303,
+        "/admin/sign-in?next=/admin/do/reload",
+    )
+    assert commands.told == []
+
+
+async def test_signing_in_leads_to_the_page_that_was_wanted_and_is_noted(browser, commands):
+    answer = await browser.post(sign_in.ADDRESS, {"password": PASSWORD, "next": "/admin/keys"})
+    assert (answer.status, answer.headers["Location"]) == (303, "/admin/keys")
+    for page in PAGES:
+        status, text = await browser.get(f"/admin/{page}")
+        assert (status, 'type="password"' in text) == (200, False), page
+    assert ("note", ME, "sign in") in commands.told
+    assert HASH not in text
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "https://evil.example/",
+        "//evil.example/admin/",
+        "/admin//evil.example",
+        "/admin/\\evil.example",
+        "/admin/../../v1",
+        "/admin/x?y=1",
+        "/admin/x\r\nSet-Cookie: a=b",
+        "javascript:alert(1)",
+        "/other",
+    ],
+)
+async def test_it_never_leads_anywhere_else(browser, wanted):
+    answer = await browser.post(sign_in.ADDRESS, {"password": PASSWORD, "next": wanted})
+    assert (answer.status, answer.headers["Location"]) == (303, "/admin/")
+    assert len(answer.headers.getall("Set-Cookie")) == 1
+
+
+@pytest.mark.parametrize("password", ["", "wrong", PASSWORD + " ", "x" * 5000, "\0"])
+async def test_anything_else_is_not_the_password(browser, commands, password):
+    assert (await browser.sign_in(password)).status == 403
+    assert "Set-Cookie" not in (await browser.sign_in(password)).headers
+    assert ("note", ME, "sign-in refused (1 in a row)") in commands.told
+    assert password == "" or password not in browser.said
+
+
+# Brute force
+
+
+async def test_guessing_is_slowed_down_and_the_right_password_has_to_wait_too(
+    browser, commands, clock
+):
+    for _ in range(FREE):
+        assert (await browser.sign_in("guess")).status == 403
+    answer = await browser.sign_in()
+    assert (answer.status, answer.headers["Retry-After"]) == (429, "1")
+    clock.advance(1)
+    assert (await browser.sign_in("guess")).status == 403
+    clock.advance(LONGEST)
+    assert (await browser.sign_in()).status == 303
+    notes = [what[2] for what in commands.told if what[0] == "note"]
+    assert notes == [*(f"sign-in refused ({n} in a row)" for n in (1, 2, 4)), "sign in"]
+
+
+async def test_guesses_at_the_same_moment_are_no_way_around(browser):
+    statuses = await asyncio.gather(*(browser.sign_in("guess") for _ in range(20)))
+    assert [each.status for each in statuses].count(403) == FREE
+
+
+async def test_a_trusted_proxys_clients_are_slowed_down_one_by_one(commands, clock):
+    sources = FakeSources(admin_=AdminConfig(password_hash=HASH))
+    plain = sources.visitor
+    sources.visitor = lambda address, fields: plain("127.0.0.9", fields)  # type: ignore[method-assign]
+    async with browsing(commands, clock, sources) as browser:
+        for _ in range(FREE):
+            await browser.sign_in("guess", x="192.0.2.1")
+        assert (await browser.sign_in(x="192.0.2.1")).status == 429
+        assert (await browser.sign_in(x="192.0.2.2")).status == 303
+    assert ("note", Actor("operator", "192.0.2.2"), "sign in") in commands.told
+
+
+# Sessions
+
+
+async def test_a_cookie_that_was_planted_is_never_a_session(browser):
+    planted = {"Cookie": "mirrorgate=planted-by-somebody"}
+    answer = await browser.post(sign_in.ADDRESS, {"password": PASSWORD}, planted)
+    given = answer.cookies["mirrorgate"]
+    assert given.value not in ("", "planted-by-somebody")
+    assert (given["httponly"], given["samesite"], given["path"]) == (True, "Strict", "/admin")
+    async with browser.client.get("/admin/", headers=planted, allow_redirects=False) as response:
+        assert response.status == 303
+
+
+async def test_signing_in_again_ends_the_session_before(browser):
+    first = (await browser.sign_in()).cookies["mirrorgate"].value
+    second = (await browser.sign_in()).cookies["mirrorgate"].value
+    assert first != second
+    for token, status in ((first, 303), (second, 200)):
+        headers = {"Cookie": f"mirrorgate={token}"}
+        async with browser.client.get(
+            "/admin/", headers=headers, allow_redirects=False
+        ) as response:
+            assert response.status == status
+
+
+async def test_signing_out_ends_it_wherever_the_token_is(operator, commands):
+    await operator.get("/admin/")
+    token = operator.cookies["mirrorgate"]
+    answer = await operator.post("/admin/sign-out", {"csrf": operator.csrf})
+    assert (answer.status, answer.cookies["mirrorgate"]["max-age"]) == (303, "0")
+    async with operator.client.get(
+        "/admin/", headers={"Cookie": f"mirrorgate={token}"}, allow_redirects=False
+    ) as response:
+        assert response.status == 303
+    assert ("note", ME, "sign out") in commands.told
+
+
+async def test_a_page_that_keeps_itself_current_does_not_keep_the_session(operator, clock):
+    clock.advance(IDLE - 1)
+    assert 'type="password"' not in (await operator.get("/admin/", **{"X-Desk-Live": "1"}))[1]
+    clock.advance(2)
+    assert 'type="password"' in (await operator.get("/admin/"))[1]
+
+
+async def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_alone(commands, clock):
+    sources = FakeSources(admin_=AdminConfig(password_hash=HASH))
+    plain = sources.visitor
+    async with browsing(commands, clock, sources) as browser:
+        stranger = await browser.sign_in(**{"X-Forwarded-Proto": "https"})
+        assert "secure" not in stranger.headers["Set-Cookie"].lower()
+        sources.visitor = lambda address, fields: plain("127.0.0.9", fields)  # type: ignore[method-assign]
+        answer = await browser.sign_in(**{"X-Forwarded-Proto": "https"})
+        assert re.match(
+            r"__Secure-mirrorgate=[^;]{43}; HttpOnly; Path=/admin; SameSite=Strict; Secure",
+            answer.headers["Set-Cookie"],
+        )
+
+
+# Forms of other pages
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+        {"Origin": "http://127.0.0.1:1", "Sec-Fetch-Site": "same-site"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "none"},
+        {"Origin": ""},
+    ],
+)
+async def test_a_form_of_another_page_does_nothing(operator, commands, headers):
+    await operator.get("/admin/nodes")
+    fields = {"csrf": operator.csrf, "mirror": "hk", "wish": "drain", "sure": "yes"}
+    answer = await operator.post("/admin/do/wish", fields, headers)
+    assert answer.status == 403
+    assert (await operator.post(sign_in.ADDRESS, {"password": PASSWORD}, headers)).status == 403
+    assert changes(commands) == []
+
+
+async def test_a_form_without_the_token_of_its_session_does_nothing(operator, commands):
+    fields = {"mirror": "hk", "wish": "drain", "sure": "yes"}
+    for token in ({}, {"csrf": ""}, {"csrf": "x" * 43}):
+        assert (await operator.post("/admin/do/wish", {**fields, **token})).status == 403
+    for path in ("/admin/sign-out", "/admin/sign-out-others"):
+        assert (await operator.post(path, {})).status == 403
+    assert changes(commands) == []
+
+
+async def test_only_forms_change_anything(operator, commands):
+    await operator.get("/admin/nodes")
+    wish = {"csrf": operator.csrf, "mirror": "hk", "wish": "drain", "sure": "yes"}
+    assert (await operator.get(f"/admin/do/wish?{urlencode(wish)}"))[0] == 405
+    headers = {"Content-Type": "text/plain", "Origin": operator.origin}
+    assert (await operator.post("/admin/do/wish", "mirror=hk&wish=drain", headers)).status == 405
+    async with operator.client.post(
+        "/admin/do/wish", json=wish, headers=operator.headers(Origin=operator.origin)
+    ) as response:
+        assert response.status == 405
+    assert changes(commands) == []
+
+
+# Frames, caches, names, paths, headers
+
+
+async def test_every_page_forbids_frames_caches_foreign_content_and_inline_script(operator):
+    for path in (*(f"/admin/{page}" for page in PAGES), "/admin/nowhere", "/admin/sign-in"):
+        async with operator.client.get(
+            path, headers=operator.headers(), allow_redirects=False
+        ) as response:
+            headers = response.headers
+        policy = headers["Content-Security-Policy"]
+        assert "frame-ancestors 'none'" in policy
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Referrer-Policy"] == "same-origin"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert "Access-Control-Allow-Origin" not in headers
+
+
+async def test_a_name_that_was_pointed_at_this_machine_is_not_answered(operator, commands):
+    for path in ("/admin/", "/admin/nodes", "/static/style.css", "/admin/static/admin.css"):
+        status, text = await operator.get(path, Host="rebound.example.com")
+        assert status == 403
+        assert "admin.hosts" in text
+    assert changes(commands) == []
+
+
+async def test_a_name_of_the_configuration_is_answered(commands, clock):
+    config = AdminConfig(password_hash=HASH, hosts=("desk.example.com",))
+    async with browsing(commands, clock, FakeSources(admin_=config)) as browser:
+        assert (await browser.get("/admin/sign-in", Host="desk.example.com:8443"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/admin/static/../app.py",
+        "/admin/static/%2e%2e/admin.css",
+        "/admin/static/..%2f..%2fadmin%2fapp.py",
+        "/admin/static/%2fetc%2fpasswd",
+        "/admin/static//etc/passwd",
+        "/static/admin/admin.css",
+        "/static/..%2fadmin%2fadmin.css",
+        "/admin/nodes/..%2f..%2fetc%2fpasswd",
+        "/admin/keys/%00",
+        "/admin/nodes/hk/../../../metrics",
+    ],
+)
+async def test_no_path_leads_out_of_the_desk(operator, path):
+    url = URL(f"{operator.origin}{path}", encoded=True)
+    async with operator.client.get(url, headers=operator.headers()) as response:
+        text = await response.text()
+    assert response.status in (404, 200)
+    assert "root:" not in text
+    assert "import" not in text
+    assert response.status == 404 or "mirrorgate" in text
+
+
+async def test_no_field_of_a_form_makes_a_header(operator):
+    await operator.get("/admin/nodes")
+    fields = {"csrf": operator.csrf, "mirror": "hk", "wish": "use"}
+    for back in ("/admin/x\r\nX-Evil: 1", "/admin/x\nSet-Cookie: a=b", "https://evil.example"):
+        answer = await operator.post("/admin/do/wish", {**fields, "back": back})
+        assert (answer.status, answer.headers["Location"]) == (303, "/admin/")
+        assert "X-Evil" not in answer.headers
+    for query in ("lang=%0d%0aX-Evil:1", "after=%0d%0a", "before=%0d%0a", "id=%0d%0aX-Evil:%201"):
+        url = URL(f"{operator.origin}/admin/requests?{query}", encoded=True)
+        async with operator.client.get(url, headers=operator.headers()) as response:
+            assert "X-Evil" not in response.headers
+
+
+# The public listener
+
+
+async def test_the_public_listener_has_nothing_of_the_desk():
+    admin = build_admin_app(FakeSources(), FakeCommands(), trusted=False)
+    commands = build_admin_app(FakeSources(), FakeCommands(), trusted=True)
+    paths = {
+        (method.method, resource.canonical.replace("{id}", "hk").replace("{name}", "admin.css"))
+        for app in (admin, commands)
+        for resource in app.router.resources()
+        for method in resource
+        if resource.canonical != "/static/{name}"
+    }
+    assert len(paths) > 50
+    tried = {*paths, ("GET", "/admin"), ("GET", "/admin/static/desk.js"), ("GET", "/%2Fadmin/")}
+    tried |= {(method, path.replace("/admin", "/%61dmin", 1)) for method, path in paths}
+    tried |= {("GET", f"/static/{name}") for name in ("admin.css", "desk.js", "admin", "admin/x")}
+    unlimited = DashboardConfig(requests_per_second=0, total_requests_per_second=0)
+    public = build_public_app(FakeSources(dashboard_=unlimited))
+    async with serving_at(public) as origin, ClientSession() as client:
+        for method, path in sorted(tried):
+            url = URL(f"{origin}{path}", encoded=True)
+            async with client.request(method, url, allow_redirects=False) as response:
+                text = await response.text()
+            assert response.status in (404, 405), (method, path)
+            assert "desk" not in text
+
+
+# What the forms do
+
+
+async def test_forms_reach_the_commands_after_a_question_and_say_what_was_done(operator, commands):
+    assert "hk gets no new requests" in await operator.do("wish", mirror="hk", wish="drain")
+    await operator.do("wish", mirror="hk", wish="maintenance", **{"for": "2h"})
+    await operator.do("wish", mirror="hk", wish="use")
+    await operator.do("probe", mirror="hk")
+    await operator.do("ban", network="198.51.100.7", reason="noise", **{"for": "1d"})
+    await operator.do("unban", network="198.51.100.0/24")
+    await operator.do("unban", network="all")
+    await operator.do("allow", network="203.0.113.0/24", **{"for": "1h"})
+    await operator.do("edit-incident", incident="c1", title_zh="断电", impact="major")
+    await operator.do("update-incident", about="c1", status="identified", text_en="Found")
+    await operator.do("plan", mirrors="hk", starts_at="2026-11-21T18:00", **{"for": "1h"})
+    await operator.do("end-maintenance", maintenance="m1")
+    await operator.do("top-up-key", key="k1", quota="12.50")
+    await operator.do("revoke-key", key="k1")
+    await operator.do("reload")
+    assert changes(commands) == [
+        ("wish", "hk", Override.drain, None, ME),
+        ("wish", "hk", Override.maintenance, NOW + 7200, ME),
+        ("wish", "hk", Override.use, None, ME),
+        ("inspect", "hk", ME),
+        ("ban", "198.51.100.7/32", 86400.0, "noise", ME),
+        ("unban", "198.51.100.0/24", ME),
+        ("unban", None, ME),
+        ("allow", "203.0.113.0/24", 3600.0, ME),
+        ("edit_incident", IncidentEdit("c1", Text("断电", ""), "major"), ME),
+        ("update_incident", "c1", "identified", Text("", "Found"), ME),
+        ("plan_maintenance", ("hk",), NOW + 3600, NOW + 7200, Text("", ""), ME),
+        ("end_maintenance", "m1", ME),
+        ("top_up_key", "k1", 12_500_000_000, None, ME),
+        ("revoke_key", "k1", ME),
+        ("reload", ME),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "warning"),
+    [
+        ("wish", {"mirror": "hk", "wish": "drain"}, "running ones go on"),
+        ("ban", {"network": "127.0.0.1"}, "Your own address is in it"),
+        ("ban", {"network": "10.0.0.0/8"}, "It has 16,777,216 addresses"),
+        ("unban", {"network": "all"}, "Lift all 30 bans?"),
+        ("create-key", {"name": "x"}, "can spend all"),
+        ("revoke-key", {"key": "k1"}, "cannot be taken back"),
+        ("probe", {"mirror": "sg"}, "may prolong the block"),
+        ("reload", {}, "limits.connections"),
+    ],
+)
+async def test_what_hurts_is_asked_about_first(operator, commands, action, fields, warning):
+    await operator.get("/admin/nodes")
+    answer = await operator.post(f"/admin/do/{action}", {"csrf": operator.csrf, **fields})
+    assert answer.status == 200
+    assert warning in operator.said
+    assert changes(commands) == []
+
+
+async def test_taking_the_last_mirror_out_says_what_that_means(commands, clock):
+    sources = FakeSources(mirrors_=MIRRORS[:1], admin_=AdminConfig(password_hash=HASH))
+    async with browsing(commands, clock, sources) as browser:
+        await browser.sign_in()
+        await browser.get("/admin/nodes")
+        fields = {"csrf": browser.csrf, "mirror": "hk", "wish": "drain"}
+        await browser.post("/admin/do/wish", fields)
+        assert "every request will be refused (503)" in browser.said
+        fields = {"csrf": browser.csrf, "mirrors": "hk", "for": "1h"}
+        await browser.post("/admin/do/plan", fields)
+        assert "every request will be refused (503)" in browser.said
+
+
+async def test_a_new_key_is_shown_once(operator):
+    key = "mg-" + "x" * 48
+    await operator.get("/admin/keys")
+    fields = {"csrf": operator.csrf, "back": "/admin/keys", "name": "学生", "quota": "10"}
+    assert (await operator.post("/admin/do/create-key", fields)).status == 303
+    assert key not in operator.said
+    assert key in (await operator.get("/admin/keys"))[1]
+    assert key not in (await operator.get("/admin/keys"))[1]
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "said"),
+    [
+        ("wish", {"mirror": "nowhere", "wish": "drain"}, "there is no such mirror; there are: hk"),
+        ("wish", {"mirror": "hk", "wish": "explode"}, "wish: expected one of"),
+        ("wish", {"mirror": "hk", "wish": "drain", "for": "soon"}, "expected a duration such as"),
+        ("ban", {"network": "everybody"}, "network: expected an address"),
+        ("ban", {"network": "0.0.0.0/0"}, "wider than /8"),
+        ("create-key", {"name": "x", "quota": "much"}, "quota: expected"),
+        ("create-key", {"name": "x", "tokens": "-1"}, "tokens: expected a whole number"),
+        ("create-key", {"name": ""}, "name:"),
+        ("top-up-key", {"key": "k1"}, "expected quota, tokens, or both"),
+        ("plan", {"for": "1h"}, "choose at least one"),
+        ("plan", {"mirrors": "hk", "for": "1h", "starts_at": "later"}, "expected a day and a time"),
+        ("update-incident", {"about": "c", "status": "gone", "text_en": "x"}, "status: expected"),
+        ("revoke-key", {"key": "k9"}, "there is no key"),
+    ],
+)
+async def test_a_bad_form_is_told_and_changes_nothing(operator, commands, action, fields, said):
+    assert said in (await operator.do(action, **fields)).replace("&#34;", '"')
+    assert changes(commands) == []
+
+
+async def test_a_refused_form_keeps_what_was_typed(operator):
+    await operator.get("/admin/bans")
+    fields = {"csrf": operator.csrf, "back": "/admin/bans", "network": "198.51.100.300"}
+    await operator.post("/admin/do/ban", fields)
+    assert 'value="198.51.100.300"' in (await operator.get("/admin/bans"))[1]
+
+
+# Hostile text, secrets, and a store that does not answer
+
+
+async def test_hostile_text_is_shown_as_text_on_every_page(commands, clock):
+    sources = hostile(FakeSources(admin_=AdminConfig(password_hash=HASH)), commands)
+    async with browsing(commands, clock, sources) as browser:
+        await browser.sign_in()
+        for page in PAGES:
+            _, text = await browser.get(f"/admin/{page}")
+            for payload in PAYLOADS:
+                assert payload not in text, (page, payload)
+            assert not re.search(r"<(?!time|img src=\"/|svg)[^>]*\son\w+\s*=", text), page
+        await browser.get("/admin/bans")
+        assert "&lt;script&gt;" in (await browser.get("/admin/bans"))[1]
+        assert "&lt;script&gt;" in (await browser.get("/admin/keys"))[1]
+        assert "&lt;script&gt;" in (await browser.get("/admin/incidents"))[1]
+        assert "&lt;script&gt;" in (await browser.get("/admin/nodes/sg"))[1]
+
+
+async def test_no_secret_is_on_any_page(operator):
+    for page in PAGES:
+        _, text = await operator.get(f"/admin/{page}")
+        assert API_KEY not in text
+        assert HASH not in text
+
+
+@pytest.mark.parametrize("trouble", ["gone", "slow"])
+async def test_pages_keep_working_while_the_store_does_not(
+    operator, commands, monkeypatch, trouble
+):
+    monkeypatch.setattr(desk, "STORE_PATIENCE", 0.05)
+    for page in PAGES:
+        await operator.get(f"/admin/{page}")
+
+    async def fails(*_: Any) -> Any:
+        if trouble == "slow":
+            await asyncio.Event().wait()
+        raise CommandError("the store failed: database is locked")
+
+    for name in ("audit", "keys", "transitions"):
+        monkeypatch.setattr(commands, name, fails)
+    for page, known in (("audit", "change 9"), ("keys", "学生"), ("nodes/hk", "sni_block")):
+        status, text = await operator.get(f"/admin/{page}")
+        assert status == 200
+        assert "This is as of" in text
+        assert known in text or page == "nodes/hk"
+    for page in ("", "nodes", "bans", "incidents", "configuration"):
+        assert (await operator.get(f"/admin/{page}"))[0] == 200
+    status, text = await operator.get("/admin/nodes/jp")
+    assert "nothing was read from it before" in text
+
+
+async def test_a_decision_that_cannot_be_kept_is_told_as_such(operator, commands):
+    commands.fault = CommandError("the store failed: database is locked")
+    assert "database is locked" in await operator.do("wish", mirror="hk", wish="use")
+
+
+async def test_tcp_still_has_no_json_commands(operator, commands):
+    for method, path in (("POST", "/api/admin/reload"), ("GET", "/api/admin/status")):
+        assert (await ask(operator.client, method, path))[0] == 404
+    assert INCIDENTS
