@@ -14,6 +14,7 @@ from dashboard.admin.documents import ban_document, explained, log_document, nod
 from dashboard.common.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
 from dashboard.common.sources import CommandError
 from dashboard.common.steps import in_steps, unhurried
+from dashboard.i18n.moments import iso
 from monitor.common.bans import Ban
 
 
@@ -22,6 +23,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/api/admin/status", guarded(status))
     app.router.add_get("/api/admin/explain", guarded(explain))
     app.router.add_post("/api/admin/reload", guarded(reload))
+    app.router.add_get("/api/admin/configuration", guarded(configuration))
     app.router.add_post("/api/admin/mirrors/{id}/wish", guarded(set_wish))
     app.router.add_get("/api/admin/bans", guarded(bans))
     app.router.add_post("/api/admin/bans", guarded(add_ban))
@@ -48,8 +50,10 @@ async def status(request: web.Request) -> web.Response:
 
 
 async def explain(request: web.Request) -> web.Response:
-    """Explain why mirrors are chosen or not, or what became of one request."""
+    """Explain why mirrors are chosen or not, what became of one request, or of the last ones."""
     sources, commands = request.app[SOURCES], request.app[COMMANDS]
+    if "recent" in request.query:
+        return await as_long_json(await commands.recent(inputs.limit(request.query["recent"])))
     wanted = request.query.get("request")
     if wanted is None:
         told = await commands.explain()
@@ -69,6 +73,14 @@ async def reload(request: web.Request) -> web.Response:
     except CommandError as error:
         faults = list(error.faults or (str(error),))
         return as_json({"faults": faults, "error": {"message": str(error)}}, status=422)
+
+
+async def configuration(request: web.Request) -> web.Response:
+    """The configuration in effect, and how its file differs, without secrets."""
+    told = await request.app[COMMANDS].configuration()
+    settings = [each._asdict() for each in told.settings]
+    document = {**told._asdict(), "taken_at": iso(told.taken_at), "settings": settings}
+    return await as_long_json(document)
 
 
 async def set_wish(request: web.Request) -> web.Response:

@@ -115,6 +115,15 @@ def expiry(text: str) -> str:
     return end.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@_sentence
+def local_moment(text: str) -> str:
+    """A moment of this machine's time, as RFC 3339."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError):
+        raise ValueError(f'expected a time such as "2026-12-01 02:00", got "{text}"') from None
+
+
 def _duration(text: str) -> timedelta:
     try:
         return timedelta(seconds=seconds(text))

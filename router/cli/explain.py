@@ -9,8 +9,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from monitor.common.durations import moment, roughly
+from router.cli.arguments import count
 from router.cli.client import Client
-from router.cli.console import DONE, Console, plain
+from router.cli.console import DONE, USAGE, CommandFailed, Console, plain
 from router.cli.status import traffic
 
 HELP = "why each mirror is chosen or not, or the attempts of one request"
@@ -29,6 +30,7 @@ _TERMS = (
 """How `router/balancing/load.py` calls the parts of a cost, and the failures of a minute."""
 _COSTS = ("ID", "ROTATION", "WORKER", "HERE", "COST", *map(str.upper, _TERMS))
 _FITS = ("ID", "STATE", "CALLERS' KEYS", "OWN KEY", "PRIORITY", "PATHS", "MODELS")
+_RECENT = ("WHEN", "ID", "ENDPOINT", "OUTCOME", "TOOK", "ATTEMPTS")
 _ATTEMPTS = ("ATTEMPT", "MIRROR", "AFTER", "TOOK", "OUTCOME")
 
 
@@ -40,16 +42,28 @@ def declare(parser: ArgumentParser) -> None:
         nargs="?",
         help="the x-mirrorgate-request-id of one of the last answers",
     )
+    parser.add_argument(
+        "--recent",
+        type=count,
+        metavar="COUNT",
+        help="the last requests that failed somewhere or took more than 10 s",
+    )
 
 
 def run(args: Namespace, console: Console) -> int:
     """Ask the workers of the running instance."""
-    query = f"?{urlencode({'request': args.request})}" if args.request else ""
+    if args.request and args.recent:
+        raise CommandFailed("a request and --recent exclude each other", USAGE)
+    wanted = {"request": args.request, "recent": args.recent}
+    query = urlencode({name: value for name, value in wanted.items() if value})
+    query = f"?{query}" if query else ""
     told = Client.of(args, console).call("GET", _TARGET + query)
     if args.json:
         console.data(told)
     elif args.request:
         _show_request(told, console)
+    elif args.recent:
+        _show_recent(told["requests"], console)
     else:
         _show_mirrors(told, console)
     for slot in told.get("silent", ()):
@@ -135,6 +149,26 @@ def _show_request(told: Mapping[str, Any], console: Console) -> None:
         console.table(_ATTEMPTS, [_attempt(n, each) for n, each in enumerate(attempts, 1)])
     else:
         console.say("no mirror was asked")
+
+
+def _show_recent(requests: Sequence[Mapping[str, Any]], console: Console) -> None:
+    if not requests:
+        console.say("no request has failed anywhere or taken long")
+        return
+    console.table(_RECENT, map(_recent, requests))
+
+
+def _recent(told: Mapping[str, Any]) -> tuple[str, ...]:
+    began = moment(told["began"])
+    tried = " → ".join(f"{each['mirror']} {each['outcome']}" for each in told["attempts"])
+    return (
+        f"{began.astimezone():%m-%d %H:%M:%S}" if began else "-",
+        plain(told["id"]),
+        plain(told["endpoint"]),
+        plain(f"{told['status']} {told['outcome']}"),
+        f"{told['seconds']:.3f} s",
+        plain(tried) or "-",
+    )
 
 
 def _attempt(number: int, each: Mapping[str, Any]) -> tuple[str, ...]:

@@ -18,15 +18,17 @@ from router.cli import (
     check,
     db,
     explain,
+    hash_password,
+    incidents,
     init,
     keys,
     overrides,
     probe,
     reload,
-    run,
     status,
 )
 from router.cli.console import FAILED, USAGE, CommandFailed, Console
+from router.control import document
 from router.process.inherited import leave_no_core
 
 Command = Callable[[argparse.Namespace, Console], int]
@@ -81,9 +83,20 @@ def _with_suggestion(message: str) -> str:
     return f'there is no command "{wrong[1]}", {hint}'
 
 
+_START = "start; SIGTERM or SIGINT drain and stop, a second one ends at once, SIGHUP reloads"
+
+
+def _start(args: argparse.Namespace, console: Console) -> int:
+    """Start and stay until stopped. Raises SettingsError."""
+    path = document.find(args.config, console.environ)
+    from router.cli.startup import start  # every other command does without the servers
+
+    return start(path)
+
+
 _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("init", init.run, init.HELP, False),
-    ("run", run.run, run.HELP, False),
+    ("run", _start, _START, False),
     ("check", check.run, check.HELP, True),
     ("reload", reload.run, reload.HELP, True),
     ("probe", probe.run, probe.HELP, True),
@@ -94,7 +107,9 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("maintenance", overrides.run, overrides.MAINTENANCE, True),
     ("bans", bans.run, bans.HELP, True),
     ("keys", keys.run, keys.HELP, True),
+    ("incidents", incidents.run, incidents.HELP, True),
     ("audit", audit.run, audit.HELP, True),
+    ("hash-password", hash_password.run, hash_password.HELP, False),
     ("db", db.run, db.HELP, True),
 )
 """Name, what it runs, what it does, whether it prints data."""
@@ -123,6 +138,8 @@ def parser() -> argparse.ArgumentParser:
     init.declare(added["init"])
     probe.declare(added["probe"])
     explain.declare(added["explain"])
+    reload.declare(added["reload"])
+    incidents.declare(added["incidents"], [_common(data=True)])
     for name in ("drain", "enable", "maintenance"):
         overrides.declare(added[name], lasting=name != "enable")
     bans.declare(added["bans"], [_common(data=True)])
