@@ -152,15 +152,9 @@ def _shown(given: _Given, hidden: bool) -> str:
     """A value as TOML writes it, without secrets."""
     field, value = given.field, given.value
     secret = field.metadata.get("secret") or field.name in _TELLTALE or hidden
-    if value and (secret or _has_password(value)):
+    if value and secret:
         return _HIDDEN
     return json.dumps(to_table(value), ensure_ascii=False, default=str)[:_LONGEST]
-
-
-def _has_password(value: Any) -> bool:
-    """True for a URL that names a user, or carries a query."""
-    texts = value if isinstance(value, tuple) else (value,)
-    return any(isinstance(t, str) and "://" in t and ("@" in t or "?" in t) for t in texts)
 
 
 def cautions(config: Config) -> list[str]:

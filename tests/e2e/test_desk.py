@@ -5,10 +5,11 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
 from dashboard.admin.app import build_admin_app
 from dashboard.admin.desk import TABS
@@ -46,10 +47,14 @@ class Tab:
     complaints: list[str] = dataclasses.field(default_factory=list)
 
     def watch(self) -> None:
-        self.page.on("console", lambda m: m.type in ("error", "warning") and self.told(m.text))
+        self.page.on("console", self.logged)
         self.page.on("pageerror", lambda error: self.told(str(error)))
         self.page.on("dialog", lambda dialog: self.told(f"dialog: {dialog.message}"))
         self.page.on("request", self.asked)
+
+    def logged(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.told(message.text)
 
     def told(self, complaint: str) -> None:
         self.complaints.append(complaint)
@@ -185,8 +190,8 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
             yield instance
 
 
-def told(instance: Instance, *command: str) -> dict[str, object]:
-    answer: dict[str, object] = json.loads(instance.command(*command, "--json", check=True).stdout)
+def told(instance: Instance, *command: str) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(instance.command(*command, "--json", check=True).stdout)
     return answer
 
 
@@ -197,7 +202,7 @@ async def test_an_operator_does_a_days_work(chromium, instance):
         await page.goto(f"{origin}/admin/nodes")
         await page.click("li.node:has-text('Second') button:has-text('Drain')")
         assert "gets no new requests" in await opened.confirm()
-        nodes = {n["id"]: n for n in told(instance, "status")["nodes"]}  # type: ignore[attr-defined]
+        nodes = {n["id"]: n for n in told(instance, "status")["nodes"]}
         assert nodes["b"]["wish"] == "drain"
         await page.click("li.node:has-text('onerror') button:has-text('Drain')")
         assert "every request will be refused (503)" in await page.inner_text(".ask")
@@ -215,7 +220,7 @@ async def test_an_operator_does_a_days_work(chromium, instance):
         await page.fill("form[action$='/ban'] [name=reason]", PAYLOADS[0])
         await page.click("form[action$='/ban'] button")
         assert "198.51.100.7/32 is banned" in await opened.confirm()
-        (ban,) = told(instance, "bans", "list")["bans"]  # type: ignore[misc]
+        (ban,) = told(instance, "bans", "list")["bans"]
         assert (ban["network"], ban["reason"]) == ("198.51.100.7/32", PAYLOADS[0])
         await page.click("tr:has-text('198.51.100.7') >> text=Unban")
         await page.wait_for_selector("text=1 ban was lifted")
@@ -238,7 +243,7 @@ async def test_an_operator_does_a_days_work(chromium, instance):
         await page.fill("[name=title_en]", PAYLOADS[4])
         await page.click("form[action$='/plan'] button")
         assert "is planned" in await opened.confirm()
-        (planned,) = told(instance, "incidents", "list")["maintenances"]  # type: ignore[misc]
+        (planned,) = told(instance, "incidents", "list")["maintenances"]
         assert (planned["status"], planned["title"]["en"]) == ("in_progress", PAYLOADS[4])
         await page.click("text=End now")
         assert "is over" in await opened.confirm()

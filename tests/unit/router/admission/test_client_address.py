@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.admission.client_address import MAX_HOPS, Clients, parse
+from router.admission.client_address import (
+    MAX_HOPS,
+    Clients,
+    address_of_key,
+    named_key,
+    parse,
+)
 
 PROXY, CLIENT, OTHER = "10.0.0.1", "203.0.113.7", "198.51.100.9"
 
@@ -149,3 +155,14 @@ def test_the_setting_that_is_missing_is_named(
 ):
     clients = Clients(trusted)
     assert clients.missing(clients.peer(peer), look) == missing
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [("192.0.2.7", "192.0.2.7"), ("2001:db8:1:2::9", "2001:db8:1:2::/64")],
+)
+def test_the_key_of_a_client_tells_its_address(address, shown):
+    client = parse(address)
+    assert client is not None
+    assert address_of_key(client.key) == shown
+    assert address_of_key(named_key("key", address)) == ""

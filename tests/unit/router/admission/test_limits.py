@@ -115,3 +115,12 @@ async def test_one_client_does_not_use_up_the_second_looks_of_all(limits: Limits
     await asyncio.sleep(0)
     assert limits.waiting == 0
     assert limits.may_wait(ONE)
+
+
+def test_control_sees_who_has_requests_open(table):
+    one, other = ONE.key, OTHER.key
+    places = [table.acquire(one, 9), table.acquire(one, 9), table.acquire(other, 9)]
+    assert table.open_by_key() == {one: 2, other: 1}
+    for place in places:
+        table.release(place)
+    assert table.open_by_key() == {}

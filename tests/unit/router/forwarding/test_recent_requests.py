@@ -85,3 +85,12 @@ def test_good_requests_do_not_wash_away_a_bad_one_and_both_are_bounded():
     for number in range(KEPT):
         finish(trail, b"other_%d" % number, BAD)
     assert trail.find(b"bad") is None
+
+
+def test_the_newest_that_failed_or_took_long_come_first_and_no_more_than_wanted():
+    trail = RecentRequests()
+    for number in range(5):
+        finish(trail, b"good_%d" % number)
+        finish(trail, b"bad_%d" % number, BAD)
+    assert [kept.id for kept in trail.newest(3)] == [b"bad_4", b"bad_3", b"bad_2"]
+    assert len(trail.newest(KEPT)) == 5
