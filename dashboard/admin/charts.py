@@ -14,6 +14,7 @@ from monitor.common.keys import DayUse
 MINUTES = 60
 HEIGHT = 100.0
 """Units of the drawing, whatever its size on the screen."""
+_ROUND = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 15.0)
 MOST_MODELS = 5
 """Models with a colour of their own; the rest is one."""
 
@@ -109,8 +110,8 @@ def _column(
 
 
 def nice_top(value: float) -> float:
-    """The next of 1, 2, 5, 10, 20 … from this value on; 1 for nothing."""
+    """The next round number from this value on, such as 1.5 or 40; 1 for nothing."""
     if value <= 0:
         return 1.0
     power = 10.0 ** (ceil(log10(value)) - 1)
-    return float(next(step * power for step in (1, 2, 5, 10, 20) if step * power >= value * 0.9999))
+    return next(step * power for step in _ROUND if step * power >= value * 0.9999)

@@ -10,7 +10,7 @@ from tests.testkit.dashboard import NOW
 
 @pytest.mark.parametrize(
     ("value", "top"),
-    [(0, 1), (0.03, 0.05), (1, 1), (1.2, 2), (2.1, 5), (9, 10), (10, 10), (75_000, 100_000)],
+    [(0, 1), (0.03, 0.03), (1, 1), (1.2, 1.5), (2.1, 3), (9, 10), (10, 10), (75_000, 80_000)],
 )
 def test_a_scale_ends_with_a_round_number(value, top):
     assert nice_top(value) == pytest.approx(top)
