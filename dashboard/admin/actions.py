@@ -116,7 +116,9 @@ async def perform(request: web.Request, name: str, read: Reader) -> web.Response
         async with asyncio.timeout(PATIENCE):
             order = await read(given)
             if order.ask and not sure:
-                return page(request, "confirm.html", name=name, form=form, back=back, order=order)
+                return await page(
+                    request, "confirm.html", name=name, form=form, back=back, order=order
+                )
             session.flash = await order.do()
     except BadInput as error:
         session.flash = Flash(str(error), good=False, form=name, fields=dict(form))

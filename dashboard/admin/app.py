@@ -101,7 +101,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     if path.startswith(("/static/", "/admin/static/")):
         return await handler(request)
     if not config.password_hash:
-        return desk.page(request, "off.html", 403)
+        return await desk.page(request, "off.html", 403)
     if path in ("/", "/admin"):
         return desk.see_other(sign_in.HOME)
     return await _signed_in(request, handler)

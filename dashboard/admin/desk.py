@@ -6,10 +6,11 @@ A page is made for one operator and kept nowhere.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
@@ -17,6 +18,7 @@ from dashboard.admin.gate import CSRF_FIELD, SESSION, is_secure, visitor
 from dashboard.common.assets import THEME_SCRIPT_HASH
 from dashboard.common.context import CLOCK, SOURCES
 from dashboard.common.sources import CommandError
+from dashboard.common.steps import in_steps, unhurried
 from dashboard.common.templates import templates
 from dashboard.i18n.moments import ago, iso, lasting, said
 from dashboard.i18n.texts import Words, choose
@@ -132,12 +134,32 @@ def _marked(moment: float, shown: str) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(iso(moment), shown)
 
 
-def page(request: web.Request, template: str, status: int = 200, **values: object) -> web.Response:
-    """A page of the desk."""
+async def page(
+    request: web.Request, template: str, code: int = 200, **values: object
+) -> web.Response:
+    """A page of the desk, made in short steps: probes and workers share this event loop."""
+    pieces = _template(template).generate(_context(request, values))
+    text = "".join(await unhurried(in_steps(str, pieces)))
+    return web.Response(text=text, status=code, content_type="text/html")
+
+
+def fault(request: web.Request, status: int, message: str = "") -> web.Response:
+    """A page that says what is wrong, and what to do."""
+    kind = status if status in (403, 404, 405, 409, 413, 429, 503) else 500
+    context = _context(request, {"kind": kind, "message": message})
+    text = _template("fault.html").render(context)
+    return web.Response(text=text, status=status, content_type="text/html")
+
+
+def _template(name: str) -> jinja2.Template:
+    return templates().get_template(f"admin/{name}")
+
+
+def _context(request: web.Request, values: Mapping[str, object]) -> dict[str, object]:
     app, session = request.app, request.get(SESSION)
     sources, words = app[SOURCES], words_for(request)
     config = sources.dashboard()
-    context = {
+    return {
         "words": words,
         "languages": [Words(code) for code in config.languages if code != words.language],
         "when": Moments(words, app[CLOCK](), config.timezone),
@@ -153,14 +175,6 @@ def page(request: web.Request, template: str, status: int = 200, **values: objec
         "plain_http": not is_secure(request) and not is_loopback(host_of(request.host) or ""),
         **values,
     }
-    text = templates().get_template(f"admin/{template}").render(context)
-    return web.Response(text=text, status=status, content_type="text/html")
-
-
-def fault(request: web.Request, status: int, message: str = "") -> web.Response:
-    """A page that says what is wrong, and what to do."""
-    kind = status if status in (403, 404, 405, 409, 413, 429, 503) else 500
-    return page(request, "fault.html", status, kind=kind, message=message)
 
 
 def see_other(address: str) -> web.Response:

@@ -99,7 +99,7 @@ async def overview(request: web.Request) -> web.Response:
         "failed": sparkline([point.failed for point in course]),
         "rescued": sparkline([point.rescued for point in course]),
     }
-    return page(
+    return await page(
         request,
         "overview.html",
         tab="overview",
@@ -124,7 +124,7 @@ async def nodes(request: web.Request) -> web.Response:
     found = all_nodes(request.app)
     in_use = serving(found)
     by_mirror = {each.mirror: each for each in request.app[TRAFFIC].now().mirrors}
-    return page(
+    return await page(
         request, "nodes.html", tab="nodes", nodes=found, serving=in_use, by_mirror=by_mirror
     )
 
@@ -145,7 +145,7 @@ async def node(request: web.Request) -> web.Response:
     words = words_for(request)
     inspected = commands.inspections().get(wanted)
     paths = sources.snapshot().of(wanted).paths
-    return page(
+    return await page(
         request,
         "node.html",
         tab="nodes",
@@ -189,7 +189,7 @@ async def incidents(request: web.Request) -> web.Response:
     rows, now, words = shown_incidents(app)[:INCIDENTS_ON_PAGE], app[CLOCK](), words_for(request)
     told = announced_document(rows, app[SOURCES].announced(), now)
     titles = {row.id: row.title(words) for row in rows}
-    return page(
+    return await page(
         request,
         "incidents.html",
         tab="incidents",
@@ -215,7 +215,7 @@ async def bans(request: web.Request) -> web.Response:
     documents = await unhurried(
         in_steps(lambda ban: ban_document(ban, locate(ban.network)), some.bans)
     )
-    return page(
+    return await page(
         request,
         "bans.html",
         tab="bans",
@@ -232,7 +232,9 @@ async def keys(request: web.Request) -> web.Response:
     found = await _accounts(request, DAYS_ON_CHART)
     now = request.app[CLOCK]()
     documents = await unhurried(in_steps(lambda a: key_document(a, now), found.value))
-    return page(request, "keys.html", tab="keys", keys=documents, kept=found, days=DAYS_ON_CHART)
+    return await page(
+        request, "keys.html", tab="keys", keys=documents, kept=found, days=DAYS_ON_CHART
+    )
 
 
 async def key(request: web.Request) -> web.Response:
@@ -245,7 +247,7 @@ async def key(request: web.Request) -> web.Response:
     now = app[CLOCK]()
     chart = use_chart(account.days, DAYS_ON_CHART, now)
     document = key_document(account, now)
-    return page(
+    return await page(
         request,
         "key.html",
         tab="keys",
@@ -271,7 +273,7 @@ async def requests(request: web.Request) -> web.Response:
         except inputs.BadInput:
             wrong = True
     told = await commands.recent(REQUESTS_ON_PAGE)
-    return page(
+    return await page(
         request,
         "requests.html",
         tab="requests",
@@ -286,7 +288,7 @@ async def requests(request: web.Request) -> web.Response:
 async def configuration(request: web.Request) -> web.Response:
     """The configuration in effect against its file."""
     told = await request.app[COMMANDS].configuration()
-    return page(
+    return await page(
         request,
         "configuration.html",
         tab="configuration",
@@ -308,4 +310,4 @@ async def audit(request: web.Request) -> web.Response:
         lambda: app[COMMANDS].audit(ENTRIES_ON_PAGE, before),
     )
     log = log_document(found.value, ENTRIES_ON_PAGE)
-    return page(request, "audit.html", tab="audit", log=log, kept=found)
+    return await page(request, "audit.html", tab="audit", log=log, kept=found)

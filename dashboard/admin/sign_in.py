@@ -39,7 +39,7 @@ async def form(request: web.Request) -> web.Response:
     back = own_address(request.query.get("next"))
     if session_of(request) is not None:
         return see_other(back)
-    return page(request, "sign_in.html", back=back, wrong=False)
+    return await page(request, "sign_in.html", back=back, wrong=False)
 
 
 async def sign_in(request: web.Request) -> web.Response:
@@ -63,7 +63,7 @@ async def sign_in(request: web.Request) -> web.Response:
     if not right:
         if tried & (tried - 1) == 0:  # the first, second, fourth …: guessing must not fill the log
             await commands.note(actor(request), f"sign-in refused ({tried} in a row)")
-        return page(request, "sign_in.html", 403, back=back, wrong=True)
+        return await page(request, "sign_in.html", 403, back=back, wrong=True)
     desk.delay.succeeded(who.key)
     before = session_of(request)
     if before is not None:
