@@ -30,7 +30,6 @@ from dashboard.public.view import shown_incidents
 from monitor.diagnosis.classify import judge_step
 from monitor.health.announcements import INCIDENT_STATUSES, MAINTENANCE_STATUSES
 from monitor.health.incidents import IMPACTS
-from monitor.health.snapshot import Standing
 
 TRAFFIC: web.AppKey[TrafficLog] = web.AppKey("traffic", TrafficLog)
 
@@ -144,7 +143,8 @@ async def node(request: web.Request) -> web.Response:
     )
     words = words_for(request)
     inspected = commands.inspections().get(wanted)
-    paths = sources.snapshot().of(wanted).paths
+    health = sources.snapshot().of(wanted)
+    because = [words.evidence(each) for each in health.evidence] or [health.detail]
     return await page(
         request,
         "node.html",
@@ -158,8 +158,8 @@ async def node(request: web.Request) -> web.Response:
         serving=serving(found),
         inspected=inspected,
         steps=[] if inspected is None else _steps(inspected, words),
-        held=any(path.standing is Standing.held for path in paths),
-        evidence=[(path, [each.said(words.language) for each in path.evidence]) for path in paths],
+        because=" ".join(filter(None, because)),
+        evidence=[(path, list(map(words.evidence, path.evidence))) for path in health.paths],
     )
 
 
@@ -200,6 +200,7 @@ async def incidents(request: web.Request) -> web.Response:
         statuses=INCIDENT_STATUSES,
         maintenance_statuses=MAINTENANCE_STATUSES,
         impacts=IMPACTS,
+        picked=request.query.get("mirror", ""),
     )
 
 

@@ -144,7 +144,10 @@ class TrafficLog:
         return round(max(0.0, self._looks[-1].rescued - self._looks[0].rescued))
 
     def course(self, points: int = 60, length: float = 60.0) -> list[Point]:
-        """The last hour minute by minute, the oldest first; minutes without a look are left out."""
+        """The last hour minute by minute, the oldest first; minutes without a look are left out.
+
+        The first one may be a part of a minute.
+        """
         if len(self._looks) < 2:
             return []
         looks, newest, found = list(self._looks), self._looks[-1].at, []
@@ -152,7 +155,7 @@ class TrafficLog:
         for number in range(points, 0, -1):
             begin, end = newest - number * length, newest - (number - 1) * length
             first, last = bisect_right(times, begin) - 1, bisect_right(times, end) - 1
-            if first < 0 or last <= first:
+            if last <= (first := max(0, first)):
                 continue
             found.append(_point(looks[first], looks[last], newest - end))
         return found

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import aiohttp
 
+from dashboard.admin.passwords import hashed
 from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import RST, Residual, Rule, exactly
 from tests.testkit.certs import Authority
@@ -25,6 +26,7 @@ from tests.testkit.mirror.server import PretendMirror
 
 API, STATUS, ADMIN = 18080, 18081, 18082
 KEY = "sk-demo"
+PASSWORD = "demo-password"
 ABSENT, PRESENT = 12.0, 25.0
 """Seconds that the unsteady mirror is away and there, in turns."""
 REMEMBERED = 10.0
@@ -52,6 +54,7 @@ entrances = [{{ url = "http://127.0.0.1:{api}/v1", region = "本机", cdn = fals
 
 [admin]
 listen = "127.0.0.1:{admin}"
+password_hash = "{password_hash}"
 """
 _MIRROR = """
 [[mirrors]]
@@ -142,7 +145,8 @@ async def run() -> int:
         directory = Path(name)
         async with farm(directory) as (unsteady, mirrors):
             config = directory / "config.toml"
-            text = _CONFIG.format(api=API, status=STATUS, admin=ADMIN)
+            ports = {"api": API, "status": STATUS, "admin": ADMIN}
+            text = _CONFIG.format(**ports, password_hash=hashed(PASSWORD))
             config.write_text(text + mirrors, encoding="utf-8")
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "router", "run", "--config", str(config), process_group=0
@@ -162,7 +166,8 @@ async def run() -> int:
 if __name__ == "__main__":
     print(
         f"The demo runs until Ctrl-C. Its status page will be at http://127.0.0.1:{STATUS}/ "
-        f"(pid {os.getpid()}). The models of all mirrors:\n"
+        f"(pid {os.getpid()}), the operators' desk at http://127.0.0.1:{ADMIN}/admin/, password "
+        f"{PASSWORD}. The models of all mirrors:\n"
         f"  curl http://127.0.0.1:{API}/v1/models\n"
         "Of older relays it has:\n"
         f"  curl http://127.0.0.1:{API}/pro/chat/completions"

@@ -66,6 +66,16 @@ def test_the_course_has_a_point_for_each_minute_that_was_seen():
     assert [point.failed for point in course] == pytest.approx([0.0, 0.0, 0.5])
 
 
+def test_a_young_course_begins_with_a_part_of_a_minute():
+    clock = ManualClock()
+    log = TrafficLog(FakeSources(), clock)
+    for good in (0, 20):
+        log.take(series(good))
+        clock.advance(10)
+    (point,) = log.course()
+    assert (point.ago, round(point.good, 6)) == (0, 2.0)
+
+
 def test_an_hour_is_remembered_and_no_more():
     clock = ManualClock()
     log = TrafficLog(FakeSources(), clock)
