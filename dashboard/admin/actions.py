@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -19,7 +19,7 @@ from aiohttp import web
 
 from dashboard.admin import inputs
 from dashboard.admin.desk import Moments, actor, page, see_other, words_for
-from dashboard.admin.gate import CSRF_FIELD, SESSION, visitor
+from dashboard.admin.gate import FORM, SESSION, visitor
 from dashboard.admin.inputs import BadInput
 from dashboard.admin.pages import all_nodes, serving
 from dashboard.admin.sessions import Flash
@@ -86,6 +86,12 @@ class Input:
         except ValueError:
             raise BadInput(f"{name}: expected a day and a time") from None
 
+    @property
+    def moments(self) -> Moments:
+        """How moments are told."""
+        zone = self.request.app[SOURCES].dashboard().timezone
+        return Moments(self.words, self.request.app[CLOCK](), zone)
+
     def both(self, name: str) -> dict[str, str]:
         """A text in both languages."""
         return {code: self.text(f"{name}_{code}") for code in ("zh", "en")}
@@ -107,11 +113,9 @@ def add_routes(app: web.Application) -> None:
 
 async def perform(request: web.Request, name: str, read: Reader) -> web.Response:
     """Check, ask, do, and say what was done."""
-    posted = await request.post()
-    form = {key: [v for v in posted.getall(key) if isinstance(v, str)] for key in posted}
-    form.pop(CSRF_FIELD, None)
+    form = request[FORM]
     back, sure = own_address(form.pop("back", [""])[0]), form.pop("sure", [])
-    given, session = Input(request, form, words_for(request)), request[SESSION]
+    given = Input(request, form, words_for(request))
     try:
         async with asyncio.timeout(PATIENCE):
             order = await read(given)
@@ -119,14 +123,15 @@ async def perform(request: web.Request, name: str, read: Reader) -> web.Response
                 return await page(
                     request, "confirm.html", name=name, form=form, back=back, order=order
                 )
-            session.flash = await order.do()
+            flash = await order.do()
     except BadInput as error:
-        session.flash = Flash(str(error), good=False, form=name, fields=dict(form))
+        flash = Flash(str(error), good=False, form=name, fields=form)
     except CommandError as error:
         text = "; ".join(error.faults) or str(error)
-        session.flash = Flash(text, good=False, form=name, fields=dict(form))
+        flash = Flash(text, good=False, form=name, fields=form)
     except TimeoutError:
-        session.flash = Flash(given.words("desk.slow", seconds=f"{PATIENCE:g}"), good=False)
+        flash = Flash(given.words("desk.slow", seconds=f"{PATIENCE:g}"), good=False)
+    request[SESSION].flash = replace(flash, back=back)
     return see_other(back)
 
 
@@ -148,9 +153,8 @@ async def wish(given: Input) -> Order:
         return Order(do)
     ask, label = words(f"desk.ask.{wanted}", mirror=mirror), words(f"desk.do.{wanted}")
     order = Order(do, ask, [words("desk.ask.out")], label)
-    moments = Moments(words, request.app[CLOCK](), request.app[SOURCES].dashboard().timezone)
-    end = words("desk.ask.until", time=moments.text(until)) if until else words("desk.ask.forever")
-    order.warnings.append(end)
+    end = words("desk.ask.until", time=given.moments.text(until)) if until else ""
+    order.warnings.append(end or words("desk.ask.forever"))
     if given.last_serving((mirror,)):
         order.warnings.insert(0, words("desk.warn.last", mirror=mirror))
     return order
@@ -222,7 +226,7 @@ async def plan(given: Input) -> Order:
         await request.app[COMMANDS].plan_maintenance(mirrors, begin, end, title, by)
         return Flash(words("desk.done.plan", mirrors=", ".join(mirrors)))
 
-    moments = Moments(words, now, request.app[SOURCES].dashboard().timezone)
+    moments = given.moments
     order = Order(do, words("desk.ask.plan", mirrors=", ".join(mirrors)))
     order.warnings.append(
         words("desk.ask.stretch", begin=moments.text(begin), end=moments.text(end))
@@ -262,10 +266,8 @@ async def ban(given: Input) -> Order:
     parsed = ip_network(network)
     if parsed.prefixlen < MANY_CLIENTS[parsed.version]:
         order.warnings.append(words("desk.warn.wide", count=f"{parsed.num_addresses:,}"))
-    lasting = Moments(words, 0.0, "UTC").lasting(lasts) if lasts else ""
-    order.warnings.append(
-        words("desk.ask.for", length=lasting) if lasts else words("desk.ask.forever")
-    )
+    end = words("desk.ask.for", length=given.moments.lasting(lasts)) if lasts else ""
+    order.warnings.append(end or words("desk.ask.forever"))
     return order
 
 

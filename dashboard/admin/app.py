@@ -12,13 +12,13 @@ from aiohttp.typedefs import Handler
 from dashboard.admin import access, actions, answers, desk, exposition, pages, sign_in
 from dashboard.admin import api as admin_api
 from dashboard.admin.gate import (
-    CSRF_FIELD,
     DESK,
     SESSION,
     Desk,
     forgery,
     has_token,
     host_fault,
+    read_form,
     session_of,
 )
 from dashboard.admin.passwords import PasswordCheck
@@ -31,7 +31,7 @@ from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
 from dashboard.common.sources import Commands, Sources
 
 LARGEST_COMMAND = 65536
-FORM = "application/x-www-form-urlencoded"
+FORM_TYPE = "application/x-www-form-urlencoded"
 
 
 def build_admin_app(
@@ -111,18 +111,18 @@ async def _signed_in(request: web.Request, handler: Handler) -> web.StreamRespon
     session = session_of(request)
     if session is not None:
         request[SESSION] = session
-    if request.method not in ("GET", "HEAD"):
-        if request.content_type != FORM:
+    posted, token = request.method not in ("GET", "HEAD"), ""
+    if posted:
+        if request.content_type != FORM_TYPE:
             raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"))
         if refused := forgery(request.headers, request.host):
             return desk.fault(request, 403, refused)
+        token = await read_form(request)
     if request.path == sign_in.ADDRESS:
         return await handler(request)
     if session is None:
         back = sign_in.own_address(request.path)
         return desk.see_other(f"{sign_in.ADDRESS}?next={quote(back)}")
-    if request.method not in ("GET", "HEAD"):
-        form = await request.post()
-        if not has_token(session, form.get(CSRF_FIELD)):
-            return desk.fault(request, 403, "the form is of another session; go back and reload")
+    if posted and not has_token(session, token):
+        return desk.fault(request, 403, "the form is of another session; go back and reload")
     return await handler(request)

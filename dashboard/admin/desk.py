@@ -14,7 +14,7 @@ import jinja2
 from aiohttp import web
 from markupsafe import Markup
 
-from dashboard.admin.gate import CSRF_FIELD, SESSION, is_secure, visitor
+from dashboard.admin.gate import CSRF_FIELD, LIVE, SESSION, is_secure, visitor
 from dashboard.common.assets import THEME_SCRIPT_HASH
 from dashboard.common.context import CLOCK, SOURCES
 from dashboard.common.sources import CommandError
@@ -145,7 +145,7 @@ async def page(
 
 def fault(request: web.Request, status: int, message: str = "") -> web.Response:
     """A page that says what is wrong, and what to do."""
-    kind = status if status in (403, 404, 405, 409, 413, 429, 503) else 500
+    kind = status if status in (400, 403, 404, 405, 409, 413, 429, 503) else 500
     context = _context(request, {"kind": kind, "message": message})
     text = _template("fault.html").render(context)
     return web.Response(text=text, status=status, content_type="text/html")
@@ -159,6 +159,9 @@ def _context(request: web.Request, values: Mapping[str, object]) -> dict[str, ob
     app, session = request.app, request.get(SESSION)
     sources, words = app[SOURCES], words_for(request)
     config = sources.dashboard()
+    flash = None
+    if session is not None and LIVE not in request.headers:  # which shows none
+        flash = session.take_flash(request.path)
     return {
         "words": words,
         "languages": [Words(code) for code in config.languages if code != words.language],
@@ -167,7 +170,7 @@ def _context(request: web.Request, values: Mapping[str, object]) -> dict[str, ob
         "version": sources.version(),
         "session": session,
         "csrf_field": CSRF_FIELD,
-        "flash": None if session is None else session.take_flash(),
+        "flash": flash,
         "path": request.path,
         "tabs": TABS,
         "tab": "",

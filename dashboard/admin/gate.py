@@ -11,7 +11,7 @@ import hmac
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from aiohttp import hdrs, web
 from multidict import MultiMapping
@@ -34,7 +34,12 @@ CSRF_FIELD = "csrf"
 LIVE = "X-Desk-Live"
 """Sent by pages that keep themselves current: no use of the session."""
 
+MOST_FIELDS = 500
+"""Fields of a form: as many mirrors may be chosen, and some more."""
+
 SESSION: web.RequestKey[Session] = web.RequestKey("session", Session)
+FORM: web.RequestKey[dict[str, list[str]]] = web.RequestKey("form", dict)
+"""The fields of the form that was posted, without the token."""
 
 
 @dataclass(slots=True)
@@ -96,10 +101,26 @@ def _word(text: str) -> str:
     return text if text in ("cross-site", "same-site", "none") else "?"
 
 
-def has_token(session: Session, given: object) -> bool:
-    """True if a form carries the token of this session."""
-    text = given if isinstance(given, str) else ""
-    return hmac.compare_digest(text.encode("utf-8", "replace"), session.csrf.encode())
+async def read_form(request: web.Request) -> str:
+    """Keep the fields of a form in the request; returns the token that it carries.
+
+    Read here, as aiohttp would believe any charset that a stranger names. Raises HTTPBadRequest.
+    """
+    text = (await request.read()).decode("utf-8", "replace")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=MOST_FIELDS)
+    except ValueError:
+        raise web.HTTPBadRequest from None
+    form: dict[str, list[str]] = {}
+    for name, value in pairs:
+        form.setdefault(name, []).append(value)
+    request[FORM] = form
+    return form.pop(CSRF_FIELD, [""])[0]
+
+
+def has_token(session: Session, given: str) -> bool:
+    """True if this is the token of the session's forms."""
+    return hmac.compare_digest(given.encode("utf-8", "replace"), session.csrf.encode())
 
 
 def visitor(request: web.Request) -> Visitor:

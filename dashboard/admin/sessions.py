@@ -22,10 +22,12 @@ _TOKEN_SIZE = 32
 
 @dataclass(frozen=True, slots=True)
 class Flash:
-    """Outcome of an action, for the page that comes next, and for no other."""
+    """Outcome of an action, for the page that it leads back to, and for no other."""
 
     text: str
     good: bool = True
+    back: str = ""
+    """The address of that page."""
     form: str = ""
     """The form that was refused: its fields are filled in again."""
     fields: dict[str, list[str]] = field(default_factory=dict)
@@ -53,9 +55,12 @@ class Session:
     """Chosen by the operator; empty: as the browser prefers."""
     flash: Flash | None = None
 
-    def take_flash(self) -> Flash | None:
-        """The outcome of the last action, once."""
-        flash, self.flash = self.flash, None
+    def take_flash(self, path: str) -> Flash | None:
+        """The outcome of the last action, once, if this page is to tell it."""
+        flash = self.flash
+        if flash is None or flash.back != path:
+            return None
+        self.flash = None
         return flash
 
 

@@ -7,14 +7,16 @@ import re
 
 from aiohttp import web
 
-from dashboard.admin.desk import actor, fault, page, see_other
-from dashboard.admin.gate import DESK, SESSION, session_of, set_cookie, visitor
+from dashboard.admin.desk import actor, fault, page, see_other, words_for
+from dashboard.admin.gate import DESK, FORM, SESSION, session_of, set_cookie, visitor
 from dashboard.admin.passwords import LONGEST, Crowded
+from dashboard.admin.sessions import Flash
 from dashboard.common.context import COMMANDS, SOURCES
 from monitor.common.audit import cleaned
 
 ADDRESS = "/admin/sign-in"
 HOME = "/admin/"
+AUDIT = "/admin/audit"
 _OURS = re.compile(r"/admin/[A-Za-z0-9_/-]{0,200}")
 """Addresses that a form may lead back to."""
 _LONGEST_AGENT = 120
@@ -28,15 +30,14 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/admin/sign-out-others", sign_out_others)
 
 
-def own_address(text: object) -> str:
+def own_address(text: str) -> str:
     """The address of a page of the desk, whatever was asked for."""
-    known = isinstance(text, str) and _OURS.fullmatch(text) and "//" not in text
-    return str(text) if known else HOME
+    return text if _OURS.fullmatch(text) and "//" not in text else HOME
 
 
 async def form(request: web.Request) -> web.Response:
     """The form, or the desk for those who are signed in."""
-    back = own_address(request.query.get("next"))
+    back = own_address(request.query.get("next", ""))
     if session_of(request) is not None:
         return see_other(back)
     return await page(request, "sign_in.html", back=back, wrong=False)
@@ -44,8 +45,8 @@ async def form(request: web.Request) -> web.Response:
 
 async def sign_in(request: web.Request) -> web.Response:
     """Check the password; a new session if it is right."""
-    form = await request.post()
-    password, back = form.get("password"), own_address(form.get("next"))
+    posted = request[FORM]
+    password, back = posted.get("password", [""])[0], own_address(posted.get("next", [""])[0])
     desk, who = request.app[DESK], visitor(request)
     now = desk.clock()
     wait = desk.delay.wait(who.key, now)
@@ -55,7 +56,7 @@ async def sign_in(request: web.Request) -> web.Response:
         return response
     known, commands = request.app[SOURCES].admin().password_hash, request.app[COMMANDS]
     tried = desk.delay.begin(who.key, now)
-    given = password if isinstance(password, str) and len(password) <= LONGEST else ""
+    given = password if len(password) <= LONGEST else ""
     try:
         right = await desk.check(given, known)
     except Crowded:
@@ -87,6 +88,8 @@ async def sign_out(request: web.Request) -> web.Response:
 
 async def sign_out_others(request: web.Request) -> web.Response:
     """End all other sessions."""
-    ended = request.app[DESK].sessions.end_others(request[SESSION])
+    session = request[SESSION]
+    ended = request.app[DESK].sessions.end_others(session)
     await request.app[COMMANDS].note(actor(request), f"sign out {ended} other sessions")
-    return see_other("/admin/audit")
+    session.flash = Flash(words_for(request).plural("desk.done.others", ended), back=AUDIT)
+    return see_other(AUDIT)

@@ -346,6 +346,25 @@ async def test_only_forms_change_anything(operator, commands):
     assert changes(commands) == []
 
 
+@pytest.mark.parametrize(
+    ("body", "charset", "status"),
+    [
+        (b"password=%ff%fe&next=%00", "utf-8", 403),
+        (b"password=x", "no-such-charset", 403),
+        (b"\xff\xfe\x00=&&&;", "utf-16", 403),
+        (b"&".join(b"a=1" for _ in range(5000)), "utf-8", 400),
+        (b"password=" + b"x" * 70_000, "utf-8", 413),
+    ],
+)
+async def test_a_malformed_form_is_refused_without_a_word_in_the_log(
+    browser, caplog, body, charset, status
+):
+    kind = f"application/x-www-form-urlencoded; charset={charset}"
+    headers = {"Content-Type": kind, "Origin": browser.origin}
+    assert (await browser.post(sign_in.ADDRESS, body, headers)).status == status
+    assert caplog.text == ""
+
+
 # Frames, caches, names, paths, headers
 
 
@@ -524,6 +543,9 @@ async def test_a_new_key_is_shown_once(operator):
     fields = {"csrf": operator.csrf, "back": "/admin/keys", "name": "学生", "quota": "10"}
     assert (await operator.post("/admin/do/create-key", fields)).status == 303
     assert key not in operator.said
+    live = {"X-Desk-Live": "1"}
+    for page, headers in (("", live), ("audit", {}), ("keys", live), ("nowhere", {})):
+        assert key not in (await operator.get(f"/admin/{page}", **headers))[1]
     assert key in (await operator.get("/admin/keys"))[1]
     assert key not in (await operator.get("/admin/keys"))[1]
 

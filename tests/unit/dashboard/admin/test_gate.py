@@ -91,7 +91,7 @@ def test_ports_of_one_host_are_strangers():
     assert forgery(fields("http://127.0.0.1:8082", None), "127.0.0.1:8082") == ""
 
 
-@pytest.mark.parametrize("given", [None, "", "x", "\udcff", b"x"])
+@pytest.mark.parametrize("given", ["", "x", "\udcff"])
 def test_a_form_needs_the_token_of_its_session(given):
     session, _ = Sessions(lambda: 1.0).begin("hash", "a")
     other, _ = Sessions(lambda: 1.0).begin("hash", "a")
