@@ -124,11 +124,10 @@ async def perform(request: web.Request, name: str, read: Reader) -> web.Response
                     request, "confirm.html", name=name, form=form, back=back, order=order
                 )
             flash = await order.do()
-    except BadInput as error:
-        flash = Flash(str(error), good=False, form=name, fields=form)
-    except CommandError as error:
-        text = "; ".join(error.faults) or str(error)
-        flash = Flash(text, good=False, form=name, fields=form)
+    except (BadInput, CommandError) as error:
+        reason = "; ".join(getattr(error, "faults", ())) or str(error)
+        said = given.words("desk.not_done", reason=reason)
+        flash = Flash(said, good=False, form=name, fields=form)
     except TimeoutError:
         flash = Flash(given.words("desk.slow", seconds=f"{PATIENCE:g}"), good=False)
     request[SESSION].flash = replace(flash, back=back)

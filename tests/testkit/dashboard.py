@@ -146,7 +146,18 @@ EXPLAINED: dict[str, Any] = {
     "cost": 1.5,
     **dict.fromkeys(TERMS, 1.0),
     "failing": 0.0,
-    "breaker": {"phase": "closed", "cause": None, "seconds_left": 0.0},
+    "fallback_rank": 0,
+    "breaker": {
+        "phase": "open",
+        "cause": "failing",
+        "seconds_left": 12.0,
+        "ejections_in_a_row": 2,
+        "has_lease": False,
+    },
+    "limited_seconds": 3.0,
+    "keys_limited": 1,
+    "refusals": 2,
+    "has_idle_connection": True,
 }
 """A mirror as a worker explains it."""
 
