@@ -88,7 +88,7 @@ class Input:
 
     @property
     def moments(self) -> Moments:
-        """How moments are told."""
+        """Moments in the operator's language and time zone."""
         zone = self.request.app[SOURCES].dashboard().timezone
         return Moments(self.words, self.request.app[CLOCK](), zone)
 

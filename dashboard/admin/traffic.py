@@ -17,9 +17,11 @@ from monitor.common.metric_registry import Family, Labels
 EVERY = 5.0
 """Seconds between two looks at the counters."""
 KEPT = 721
-"""Looks: the last hour."""
+"""Looks of which the sums are kept: the last hour."""
 LATELY = 60.0
 """Seconds that the rates of a moment are of."""
+_WHOLE = round(LATELY / EVERY) + 2
+"""Looks that are kept whole, with every mirror."""
 _GOOD = ("success", "client_error", "client_abort")
 """Ends that no mirror and no fault of ours is to blame for."""
 
@@ -43,6 +45,15 @@ class _Look:
     queued: float = 0.0
     connections: float = 0.0
     bounds: tuple[float, ...] = ()
+
+
+class _Sums(NamedTuple):
+    """The counters of all mirrors together at one moment."""
+
+    at: float
+    requests: float
+    failed: float
+    rescued: float
 
 
 class MirrorTraffic(NamedTuple):
@@ -90,27 +101,33 @@ class TrafficLog:
     def __init__(self, sources: Sources, clock: Callable[[], float] = time.monotonic) -> None:
         self._sources = sources
         self._clock = clock
-        self._looks: deque[_Look] = deque(maxlen=KEPT)
+        self._looks: deque[_Look] = deque(maxlen=_WHOLE)
+        self._sums: deque[_Sums] = deque(maxlen=KEPT)
 
     def __repr__(self) -> str:
-        return f"<TrafficLog {len(self._looks)} looks>"
+        return f"<TrafficLog {len(self._sums)} looks>"
 
     async def run(self) -> None:
         """Look until cancelled, as long as there is a desk."""
         while True:
             if self._sources.admin().password_hash:
                 series = self._sources.series()
-                self._looks.append(await asyncio.to_thread(_look, series, self._clock()))
+                self._keep(await asyncio.to_thread(_look, series, self._clock()))
             await asyncio.sleep(EVERY)
 
     def take(self, series: Series) -> None:
         """Look once."""
-        self._looks.append(_look(series, self._clock()))
+        self._keep(_look(series, self._clock()))
+
+    def _keep(self, look: _Look) -> None:
+        self._looks.append(look)
+        requests, failed = sum(look.requests.values()), sum(look.failed.values())
+        self._sums.append(_Sums(look.at, requests, failed, look.rescued))
 
     @property
     def seconds(self) -> float:
         """The time that is remembered."""
-        return self._looks[-1].at - self._looks[0].at if self._looks else 0.0
+        return self._sums[-1].at - self._sums[0].at if self._sums else 0.0
 
     def now(self) -> Now:
         """The traffic of the last minute."""
@@ -139,25 +156,24 @@ class TrafficLog:
 
     def rescued(self) -> int:
         """Requests saved by another mirror in the time that is remembered."""
-        if not self._looks:
+        if not self._sums:
             return 0
-        return round(max(0.0, self._looks[-1].rescued - self._looks[0].rescued))
+        return round(max(0.0, self._sums[-1].rescued - self._sums[0].rescued))
 
     def course(self, points: int = 60, length: float = 60.0) -> list[Point]:
         """The last hour minute by minute, the oldest first; minutes without a look are left out.
 
         The first one may be a part of a minute.
         """
-        if len(self._looks) < 2:
+        if len(self._sums) < 2:
             return []
-        looks, newest, found = list(self._looks), self._looks[-1].at, []
-        times = [look.at for look in looks]
+        sums, found = list(self._sums), []
+        times, newest = [each.at for each in sums], sums[-1].at
         for number in range(points, 0, -1):
             begin, end = newest - number * length, newest - (number - 1) * length
             first, last = bisect_right(times, begin) - 1, bisect_right(times, end) - 1
-            if last <= (first := max(0, first)):
-                continue
-            found.append(_point(looks[first], looks[last], newest - end))
+            if last > (first := max(0, first)):
+                found.append(_point(sums[first], sums[last], newest - end))
         return found
 
     def _before(self, moment: float) -> _Look:
@@ -165,12 +181,12 @@ class TrafficLog:
         return next((look for look in reversed(self._looks) if look.at <= moment), self._looks[0])
 
 
-def _point(first: _Look, last: _Look, ago: float) -> Point:
-    seconds = max(last.at - first.at, 1e-9)
-    total = sum(_more(first.requests, last.requests).values())
-    failed = sum(_more(first.failed, last.failed).values())
-    rescued = max(0.0, last.rescued - first.rescued)
-    return Point(ago, max(0.0, total - failed) / seconds, failed / seconds, rescued / seconds)
+def _point(first: _Sums, last: _Sums, ago: float) -> Point:
+    """Counters of a removed mirror go: a minute in which they do is as if nothing came."""
+    at, requests, failed, rescued = (b - a for a, b in zip(first, last, strict=True))
+    seconds, failed = max(at, 1e-9), max(0.0, failed)
+    good = max(0.0, requests - failed)
+    return Point(ago, good / seconds, failed / seconds, max(0.0, rescued) / seconds)
 
 
 def _of_mirror(

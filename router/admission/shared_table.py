@@ -59,6 +59,7 @@ _MASK = (1 << 128) - 1
 _SHIFT = 128 - (_BUCKETS - 1).bit_length()
 _MOST = 0xFFFF
 _USED = re.compile(rb"[^\0]")
+_NOTHING = bytes(4096)
 _REMEMBERED = 4096
 UNITS = 4096
 """Of a held amount; its counts go to sixteen times that."""
@@ -314,8 +315,13 @@ class Table:
 
     def open_by_key(self) -> dict[bytes, int]:
         """Places that all workers together hold, by key; about right, as nothing is locked."""
-        held = bytes(self._file[_COUNTS:])
-        rows = {at // 2 % ROWS for at in (found.start() for found in _USED.finditer(held))}
+        places = range(_COUNTS, len(self._file), len(_NOTHING))
+        used = (at for at in places if self._file[at : at + len(_NOTHING)] != _NOTHING)
+        rows = {
+            (found.start() - _COUNTS) // 2 % ROWS
+            for at in used
+            for found in _USED.finditer(self._file, at, at + len(_NOTHING))
+        }
         return {
             bytes(self._file[_KEYS + row * KEY : _KEYS + (row + 1) * KEY]): sum(
                 self._counts[row::ROWS]

@@ -73,6 +73,8 @@ class AdminCommands:
         self._inspections = inspections
         self._table = table
         self._started = time.monotonic()
+        self._counted: dict[bytes, str] = {}
+        """Issued keys as the shared table counts them."""
 
     async def reload(self, by: Actor) -> dict[str, Any]:
         try:
@@ -138,9 +140,11 @@ class AdminCommands:
         return self._inspections.known
 
     def open_requests(self) -> list[Open]:
-        keys = {counted_as(a.record.id): a.record.id for a in self._key_service.accounts()}
+        ids = self._key_service.ids()
+        if len(ids) != len(self._counted):
+            self._counted = {counted_as(key_id): key_id for key_id in ids}
         found = [
-            Open(address_of_key(key), keys.get(key, ""), requests)
+            Open(address_of_key(key), self._counted.get(key, ""), requests)
             for key, requests in self._table.open_by_key().items()
         ]
         named = [each for each in found if each.address or each.key]

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,6 +71,10 @@ class KeyService:
         messages = whole("keys", rows, self.version)
         messages[0]["pepper"] = self._pepper
         return messages
+
+    def ids(self) -> Collection[str]:
+        """The ids of all keys, revoked ones included: they only become more."""
+        return self._records.keys()
 
     def accounts(self) -> list[KeyAccount]:
         """All keys, newest first, revoked ones included."""
