@@ -98,7 +98,7 @@ def _incident(each: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
         plain(each.get("edited_impact") or each["impact"]),
         f"{ago(each['started_at'], now)} ago",
         plain(" ".join(node["id"] for node in each["nodes"])),
-        _title(each.get("title")) or plain(each["verdict"]),
+        plain(_title(each.get("title")) or each["verdict"]),
         str(len(each["updates"])),
     )
 
@@ -111,13 +111,13 @@ def _maintenance(each: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
         f"{begin.astimezone():%Y-%m-%d %H:%M}" if begin else "-",
         until(each["ends_at"], now).partition(" (")[0],
         plain(" ".join(each["mirrors"])),
-        _title(each.get("title")) or "-",
+        plain(_title(each.get("title"))),
         str(len(each["updates"])),
     )
 
 
 def _title(title: Mapping[str, str] | None) -> str:
-    return plain((title.get("en") or title.get("zh") or "") if title else "")
+    return (title.get("en") or title.get("zh") or "") if title else ""
 
 
 def _edit(args: Namespace, client: Client) -> tuple[Any, str]:

@@ -61,13 +61,15 @@ PLANNED = {
 def test_incidents_and_maintenances_are_listed(
     capsys: pytest.CaptureFixture[str], running: Running
 ):
-    answer = {"incidents": [INCIDENT], "maintenances": [PLANNED]}
+    plain = {**INCIDENT, "title": None, "id": "c0ffe1"}
+    answer = {"incidents": [INCIDENT, plain], "maintenances": [PLANNED]}
     running.answers["GET /api/admin/incidents"] = (200, answer)
     code, out, _ = said(capsys, "incidents", "list")
     assert code == 0
     assert "major" in out
     assert "断电" in out
     assert "hk jp" in out
+    assert "dns_down" in out
     assert "\x1b" not in out
 
 
