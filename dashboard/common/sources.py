@@ -19,6 +19,7 @@ from monitor.common.config import MirrorConfig
 from monitor.common.keys import KeyAccount, KeyOrder, NewKey
 from monitor.common.languages import Text
 from monitor.common.metric_registry import Family, Labels
+from monitor.common.settings import Compared
 from monitor.engine.diagnose import Inspection
 from monitor.health.announcements import Announced, IncidentEdit, Maintenance
 from monitor.health.past import Past
@@ -162,18 +163,6 @@ class Inspected:
     """Why nothing was found; empty while it is not known."""
 
 
-class Setting(NamedTuple):
-    """One setting that is not at its default, or that the file has otherwise."""
-
-    path: str
-    running: str | None
-    """As TOML, without secrets; None where there is none of this path."""
-    file: str | None
-    differs: bool
-    restart: bool
-    """True if only a restart changes it."""
-
-
 class ConfigurationState(NamedTuple):
     """The configuration in effect against the file."""
 
@@ -182,7 +171,7 @@ class ConfigurationState(NamedTuple):
     taken_by: str
     faults: tuple[str, ...]
     """Of the file as it is now."""
-    settings: tuple[Setting, ...]
+    settings: tuple[Compared, ...]
     restart_needed: tuple[str, ...]
     cautions: tuple[str, ...]
 

@@ -69,6 +69,18 @@ class SettingsError(ValueError):
         super().__init__("\n".join(map(str, self.faults)))
 
 
+class Compared(typing.NamedTuple):
+    """A setting that is not at its default, or that the file has otherwise."""
+
+    path: str
+    running: str | None
+    """As it is written, without secrets; None where there is none of this path."""
+    file: str | None
+    differs: bool
+    restart: bool
+    """True if only a restart changes it."""
+
+
 def setting(
     default: Any = MISSING,
     doc: str = "",

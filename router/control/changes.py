@@ -9,8 +9,15 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, NamedTuple
 
-from dashboard.common.sources import Setting
-from monitor.common.settings import Fault, SettingsError, collect, join_path, key_of, to_table
+from monitor.common.settings import (
+    Compared,
+    Fault,
+    SettingsError,
+    collect,
+    join_path,
+    key_of,
+    to_table,
+)
 from router.admission.config import LimitsConfig
 from router.admission.credentials import Caller
 from router.control.sections import Config
@@ -103,7 +110,7 @@ _TELLTALE = frozenset(("client_keys",))
 
 def compared(
     running: Config, file: Config | None, kept_elsewhere: Collection[str]
-) -> tuple[Setting, ...]:
+) -> tuple[Compared, ...]:
     """The settings that are not at their default or differ, without secrets.
 
     `file`: what it says now; None where it cannot be used. `kept_elsewhere`: paths of settings
@@ -124,7 +131,7 @@ def compared(
         hidden = any(each is not None and each.place in kept_elsewhere for each in (mine, other))
         shown = [None if each is None else _shown(each, hidden) for each in (mine, other)]
         restart = bool(field.metadata.get("restart"))
-        found.append(Setting(path, shown[0], shown[1], differs, differs and restart))
+        found.append(Compared(path, shown[0], shown[1], differs, differs and restart))
     return tuple(found)
 
 

@@ -26,7 +26,6 @@ from dashboard.common.sources import (
     NotThere,
     Open,
     Rescued,
-    Setting,
     Visitor,
     Waiting,
 )
@@ -36,6 +35,7 @@ from monitor.common.config import MirrorConfig
 from monitor.common.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, NewKey, Spent
 from monitor.common.languages import Text
 from monitor.common.metric_registry import Family, Labels
+from monitor.common.settings import Compared
 from monitor.diagnosis.evidence import Code
 from monitor.health.announcements import Announced, IncidentEdit, Maintenance
 from monitor.health.incidents import Incident, Part
@@ -437,9 +437,9 @@ class FakeCommands:
     async def configuration(self) -> ConfigurationState:
         self._tell("configuration")
         settings = (
-            Setting("mirrors.hk.api_key", "(hidden)", "(hidden)", False, False),
-            Setting("limits.connections", "10", "20", True, False),
-            Setting("mirrors.kr.url", None, '"https://kr.example.com"', True, False),
+            Compared("mirrors.hk.api_key", "(hidden)", "(hidden)", False, False),
+            Compared("limits.connections", "10", "20", True, False),
+            Compared("mirrors.kr.url", None, '"https://kr.example.com"', True, False),
         )
         return ConfigurationState("/etc/x.toml", NOW - 60, "alice", (), settings, (), ())
 
