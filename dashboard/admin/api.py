@@ -12,7 +12,7 @@ from dashboard.admin.answers import as_json, as_long_json, fault, guarded
 from dashboard.admin.audit import actor
 from dashboard.admin.documents import ban_document, explained, log_document, node_documents
 from dashboard.common.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
-from dashboard.common.sources import CommandError
+from dashboard.common.sources import CommandError, NotThere
 from dashboard.common.steps import in_steps, unhurried
 from dashboard.i18n.moments import iso
 from monitor.common.bans import Ban
@@ -25,6 +25,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/api/admin/reload", guarded(reload))
     app.router.add_get("/api/admin/configuration", guarded(configuration))
     app.router.add_post("/api/admin/mirrors/{id}/wish", guarded(set_wish))
+    app.router.add_get("/api/admin/mirrors/{id}/transitions", guarded(transitions))
     app.router.add_get("/api/admin/bans", guarded(bans))
     app.router.add_post("/api/admin/bans", guarded(add_ban))
     app.router.add_delete("/api/admin/bans", guarded(remove_bans))
@@ -85,15 +86,38 @@ async def configuration(request: web.Request) -> web.Response:
 
 async def set_wish(request: web.Request) -> web.Response:
     """Use, drain or maintain a mirror."""
-    wanted = request.match_info["id"]
+    wanted = _mirror(request)
     table = inputs.table(await request.read(), ("wish", "for"))
     wish, seconds = inputs.wish(table.get("wish")), inputs.seconds(table.get("for"))
-    if wanted not in (mirror.id for mirror in request.app[SOURCES].mirrors()):
-        known = ", ".join(mirror.id for mirror in request.app[SOURCES].mirrors())
-        return fault(404, f"no such mirror; there are: {known or 'none'}")
     until = None if seconds is None else request.app[CLOCK]() + seconds
     await request.app[COMMANDS].set_wish(wanted, wish, until, await actor(request))
     return as_json(next(n for n in _nodes(request.app) if n["id"] == wanted))
+
+
+async def transitions(request: web.Request) -> web.Response:
+    """The last changes of a mirror's state, newest first."""
+    limit = inputs.limit(request.query.get("limit"))
+    told = await request.app[COMMANDS].transitions(_mirror(request), limit)
+    changes = [
+        {
+            "at": iso(each.at),
+            "state": each.state.value,
+            "verdict": each.verdict,
+            "detail": each.detail,
+            "vantage": each.vantage,
+        }
+        for each in told
+    ]
+    return await as_long_json({"transitions": changes})
+
+
+def _mirror(request: web.Request) -> str:
+    """The id of a mirror in the path. Raises NotThere."""
+    wanted = request.match_info["id"]
+    known = [mirror.id for mirror in request.app[SOURCES].mirrors()]
+    if wanted not in known:
+        raise NotThere(f"no such mirror; there are: {', '.join(known) or 'none'}")
+    return wanted
 
 
 async def bans(request: web.Request) -> web.Response:

@@ -139,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
     probe.declare(added["probe"])
     explain.declare(added["explain"])
     reload.declare(added["reload"])
+    status.declare(added["status"])
     incidents.declare(added["incidents"], [_common(data=True)])
     for name in ("drain", "enable", "maintenance"):
         overrides.declare(added[name], lasting=name != "enable")

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from monitor.common.durations import ago, moment, roughly
 from router.cli.client import Client
 from router.cli.console import DONE, Console, plain
 
 HELP = "the mirrors, their state and why, as a table"
+_CHANGES = ("WHEN", "STATE", "VERDICT", "VANTAGE", "WHY")
 _HEADER = ("ID", "NAME", "STATE", "FOR", "TRAFFIC", "FIRST BYTE", "WHY")
+
+
+def declare(parser: ArgumentParser) -> None:
+    """Its arguments."""
+    parser.add_argument(
+        "mirror", metavar="MIRROR", nargs="?", help="the last 100 changes of this one's state"
+    )
 
 
 def run(args: Namespace, console: Console) -> int:
     """Show what the running instance knows."""
+    if args.mirror:
+        return _changes(args, console)
     status = Client.of(args, console).call("GET", "/api/admin/status")
     if args.json:
         console.data(status)
@@ -26,6 +37,29 @@ def run(args: Namespace, console: Console) -> int:
     console.table(_HEADER, [_row(node, console, now) for node in status.get("nodes", ())])
     for warning in _warnings(status):
         console.note(warning)
+    return DONE
+
+
+def _changes(args: Namespace, console: Console) -> int:
+    path = f"/api/admin/mirrors/{quote(args.mirror, safe='')}/transitions"
+    told = Client.of(args, console).call("GET", path)
+    if args.json:
+        console.data(told)
+        return DONE
+    rows = [
+        (
+            f"{at.astimezone():%Y-%m-%d %H:%M:%S}" if (at := moment(each["at"])) else "-",
+            console.state(plain(each["state"])),
+            plain(each["verdict"]),
+            plain(each["vantage"]),
+            plain(each["detail"]),
+        )
+        for each in told["transitions"]
+    ]
+    if rows:
+        console.table(_CHANGES, rows)
+    else:
+        console.say("no change of its state has been recorded")
     return DONE
 
 

@@ -68,6 +68,32 @@ async def test_explain_tells_of_every_mirror_what_each_worker_thinks_of_it_and_n
     assert API_KEY not in str(told)
 
 
+async def test_the_past_states_of_a_mirror_are_told_newest_first(socket, commands):
+    status, told = await ask(socket, "GET", "/api/admin/mirrors/sg/transitions?limit=1")
+    assert status == 200
+    (change,) = told["transitions"]
+    assert (change["at"], change["state"]) == ("2026-11-21T08:59:00Z", "down")
+    assert (change["verdict"], change["detail"]) == ("sni_block_rst", DETAIL)
+    status, told = await ask(socket, "GET", "/api/admin/mirrors/nowhere/transitions")
+    assert (status, told["error"]["message"][:14]) == (404, "no such mirror")
+    assert commands.told == [("transitions", "sg", 1)]
+
+
+async def test_the_configuration_and_the_last_requests_are_told(socket):
+    status, told = await ask(socket, "GET", "/api/admin/configuration")
+    assert (status, told["file"], told["taken_by"]) == (200, "/etc/x.toml", "alice")
+    assert told["settings"][1] == {
+        "path": "limits.connections",
+        "running": "10",
+        "file": "20",
+        "differs": True,
+        "restart": False,
+    }
+    status, told = await ask(socket, "GET", "/api/admin/explain?recent=5")
+    assert (status, told["requests"][0]["id"]) == (200, "mg_1")
+    assert (await ask(socket, "GET", "/api/admin/explain?recent=x"))[0] == 400
+
+
 async def test_explain_tells_what_became_of_a_request_or_that_nobody_knows_it(socket, commands):
     status, told = await ask(socket, "GET", "/api/admin/explain?request=mg_1")
     assert (status, told["id"], told["silent"]) == (200, "mg_1", [1])

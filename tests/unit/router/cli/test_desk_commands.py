@@ -141,6 +141,24 @@ def test_the_last_requests_are_listed_with_their_attempts(
     assert said(capsys, "explain", "mg_1", "--recent", "5")[0] == 2
 
 
+def test_the_past_of_a_mirror_is_listed(capsys: pytest.CaptureFixture[str], running: Running):
+    change = {
+        "at": "2026-11-21T09:00:00Z",
+        "state": "down",
+        "verdict": "dns_down",
+        "detail": "no address\x1b[31m",
+        "vantage": "sh-1",
+    }
+    target = "GET /api/admin/mirrors/hk/transitions"
+    running.answers[target] = (200, {"transitions": [change]})
+    code, out, _ = said(capsys, "status", "hk")
+    assert code == 0
+    assert "dns_down  sh-1" in out
+    assert "\x1b" not in out
+    running.answers[target] = (200, {"transitions": []})
+    assert said(capsys, "status", "hk")[1] == "no change of its state has been recorded\n"
+
+
 def test_the_commands_say_what_they_do(capsys: pytest.CaptureFixture[str]):
     for command in ("hash-password", "incidents plan"):
         with pytest.raises(SystemExit):
