@@ -38,6 +38,11 @@ def xml(text: str) -> Answer:
     return _answer(text.encode(), "application/atom+xml", 200, None)
 
 
+def picture(text: str, status: int = 200) -> Answer:
+    """A drawing."""
+    return _answer(text.encode(), "image/svg+xml", status, None)
+
+
 def document(value: Mapping[str, Any], status: int = 200, volatile: tuple[str, ...] = ()) -> Answer:
     """JSON; what is `volatile`, as the time of rendering, does not count as a change."""
     lasting = {key: item for key, item in value.items() if key not in volatile}

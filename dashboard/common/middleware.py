@@ -35,7 +35,7 @@ SECURITY_HEADERS = {
 
 COME_BACK_AFTER = 5
 """Seconds after which a page that was not made is worth asking for again."""
-READABLE = ("/api/v1/", "/api/v2/", "/feed.atom")
+READABLE = ("/api/v1/", "/api/v2/", "/badge", "/feed.atom")
 """What scripts of other pages may read."""
 CORS = {
     "Access-Control-Allow-Origin": "*",

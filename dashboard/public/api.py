@@ -6,10 +6,13 @@ from collections.abc import Callable
 from functools import partial
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from dashboard.common.answers import Answer, document, respond
 from dashboard.common.context import RENDERINGS, SOURCES
+from dashboard.common.middleware import READABLE
 from dashboard.common.steps import Steps
+from dashboard.public import openapi
 from dashboard.public.documents import (
     BadCursor,
     bans_document,
@@ -18,11 +21,10 @@ from dashboard.public.documents import (
     nodes_document,
     page_of_bans,
 )
+from dashboard.public.openapi import DEFAULT_PAGE, LARGEST_PAGE
 from dashboard.public.rows import overview
 from dashboard.public.view import node_id, shown_nodes
 
-LARGEST_PAGE = 200
-DEFAULT_PAGE = 50
 VOLATILE = ("generated_at",)
 
 
@@ -32,11 +34,40 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/api/v1/nodes/{id}", one_node)
     app.router.add_get("/api/v1/bans", bans)
     app.router.add_get("/api/v1/health", health)
+    app.router.add_get("/api/v1/openapi.json", description)
+
+
+@web.middleware
+async def preflight(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let scripts of other pages read what they may with fields of their own, as `If-None-Match`.
+
+    What is answered so is charged to the visitor as any request.
+    """
+    if request.method != "OPTIONS" or not request.path.startswith(READABLE):
+        return await handler(request)
+    allowed = {
+        "Allow": "GET, HEAD, OPTIONS",
+        "Access-Control-Allow-Methods": "GET, HEAD",
+        "Access-Control-Allow-Headers": "*",
+        "Access-Control-Max-Age": "86400",
+    }
+    return web.Response(status=204, headers=allowed)
 
 
 def fault(status: int, message: str) -> Answer:
     """An error in the shape of the API."""
     return document({"error": {"message": message}}, status)
+
+
+async def description(request: web.Request) -> web.Response:
+    """The description of this API."""
+    sources = request.app[SOURCES]
+    config = sources.dashboard()
+
+    def make(_: float) -> Answer:
+        return document(openapi.description(config.title, sources.version(), config.public_url))
+
+    return respond(request, request.app[RENDERINGS].at_once("api/openapi", make), 300)
 
 
 async def nodes(request: web.Request) -> web.Response:
@@ -82,7 +113,7 @@ async def bans(request: web.Request) -> web.Response:
     config = sources.dashboard()
     if config.bans == "off":
         return respond(request, fault(404, "the list of banned clients is not public here"))
-    limit = _limit(request.query.get("limit", ""))
+    limit = number(request.query.get("limit"), LARGEST_PAGE, DEFAULT_PAGE)
     if limit is None:
         return respond(request, fault(400, f"limit: expected 1 to {LARGEST_PAGE}"))
     try:
@@ -103,8 +134,9 @@ def locate(request: web.Request) -> Callable[[str], str]:
     return partial(sources.locations().of, language=sources.dashboard().languages[0])
 
 
-def _limit(text: str) -> int | None:
-    if not text:
-        return DEFAULT_PAGE
-    fine = text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= LARGEST_PAGE
+def number(text: str | None, largest: int, default: int) -> int | None:
+    """A number from 1 to `largest`; None for anything else."""
+    if text is None:
+        return default
+    fine = text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= largest
     return int(text) if fine else None

@@ -12,7 +12,7 @@ from dashboard.common.context import VISITORS
 from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
 from dashboard.common.sources import Sources
 from dashboard.common.visitors import Visitors
-from dashboard.public import admission, api, error_pages, live, pages, past
+from dashboard.public import admission, api, api_v2, badges, error_pages, live, pages, past
 from dashboard.public.admission import PublicGate
 
 
@@ -27,7 +27,12 @@ def build_public_app(
 
     A probe result speaks for `stale_after()` seconds: a few times the probe interval.
     """
-    middlewares = [connections.timed, admission.middleware, errors(error_pages.answer)]
+    middlewares = [
+        connections.timed,
+        admission.middleware,
+        errors(error_pages.answer),
+        api.preflight,
+    ]
     app = web.Application(middlewares=middlewares, client_max_size=1024)
     app[VISITORS] = Visitors(sources, monotonic)
     equip(app, sources, clock, stale_after)
@@ -35,6 +40,8 @@ def build_public_app(
     api.add_routes(app)
     past.add_routes(app)
     live.add_routes(app)
+    api_v2.add_routes(app)
+    badges.add_routes(app)
     return app
 
 

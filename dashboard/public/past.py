@@ -9,14 +9,13 @@ from aiohttp import web
 from dashboard.common.answers import Answer, document, respond, xml
 from dashboard.common.context import RENDERINGS, SOURCES
 from dashboard.common.steps import Steps, in_steps
-from dashboard.public import feed, statuspage
-from dashboard.public.api import VOLATILE, fault
+from dashboard.public import feed
+from dashboard.public.api import VOLATILE, fault, number
 from dashboard.public.incidents import incidents_document, page_after
+from dashboard.public.openapi import DEFAULT_PAGE, LARGEST_PAGE, LONGEST_PAST
 from dashboard.public.view import node_id, shown_incidents, words_for
 from monitor.health.past import Day
 
-LARGEST_PAGE = 200
-DEFAULT_PAGE = 50
 IN_FEED = 50
 
 
@@ -24,7 +23,6 @@ def add_routes(app: web.Application) -> None:
     """The addresses."""
     app.router.add_get("/api/v1/nodes/{id}/days", days)
     app.router.add_get("/api/v1/incidents", incidents)
-    app.router.add_get("/api/v2/incidents.json", incidents_as_statuspage)
     app.router.add_get("/feed.atom", atom)
 
 
@@ -34,9 +32,9 @@ async def days(request: web.Request) -> web.Response:
     past = request.app[SOURCES].past()
     if wanted is None:
         return respond(request, fault(404, "no such node: /api/v1/nodes lists them"))
-    most = _number(request.query.get("n", "90"), 90)
+    most = number(request.query.get("n"), LONGEST_PAST, LONGEST_PAST)
     if most is None:
-        return respond(request, fault(400, "n: expected 1 to 90"))
+        return respond(request, fault(400, f"n: expected 1 to {LONGEST_PAST}"))
 
     def make(_: float) -> Steps[Answer]:
         told = yield from in_steps(day_document, past.days.get(wanted, ())[-most:])
@@ -62,7 +60,7 @@ def day_document(day: Day) -> dict[str, Any]:
 
 async def incidents(request: web.Request) -> web.Response:
     """A page of the incidents, newest first."""
-    limit = _number(request.query.get("limit", str(DEFAULT_PAGE)), LARGEST_PAGE)
+    limit = number(request.query.get("limit"), LARGEST_PAGE, DEFAULT_PAGE)
     if limit is None:
         return respond(request, fault(400, f"limit: expected 1 to {LARGEST_PAGE}"))
     page = page_after(shown_incidents(request.app), request.query.get("after", ""), limit)
@@ -78,17 +76,6 @@ async def incidents(request: web.Request) -> web.Response:
     return respond(request, await request.app[RENDERINGS].get(key, make))
 
 
-async def incidents_as_statuspage(request: web.Request) -> web.Response:
-    """The newest incidents in Statuspage's form."""
-    words, config = words_for(request), request.app[SOURCES].dashboard()
-
-    def make(now: float) -> Steps[Answer]:
-        rows = shown_incidents(request.app)[:IN_FEED]
-        return document((yield from statuspage.incidents_document(rows, config, words, now)))
-
-    return respond(request, await request.app[RENDERINGS].get(("v2/incidents", words), make))
-
-
 async def atom(request: web.Request) -> web.Response:
     """The newest incidents for feed readers."""
     words, config = words_for(request), request.app[SOURCES].dashboard()
@@ -98,8 +85,3 @@ async def atom(request: web.Request) -> web.Response:
         return xml((yield from feed.render(rows, config, words, now)))
 
     return respond(request, await request.app[RENDERINGS].get(("feed", words), make), 60)
-
-
-def _number(text: str, largest: int) -> int | None:
-    fine = text.isascii() and text.isdigit() and len(text) <= 6 and 1 <= int(text) <= largest
-    return int(text) if fine else None

@@ -144,7 +144,7 @@ async def test_statuspages_clients_find_what_they_read(client, sources):
         "name": "小鹿 API",
         "url": "https://status.example.com/",
         "time_zone": "Asia/Shanghai",
-        "updated_at": "2026-11-21T07:30:00Z",
+        "updated_at": "2026-11-21T08:59:57Z",
     }
     goes_on, ended, _ = told["incidents"]
     assert (goes_on["status"], goes_on["resolved_at"]) == ("investigating", None)

@@ -1,0 +1,315 @@
+"""The description of the native API, version 1, as OpenAPI 3.1. Pure.
+
+Every answer is held to it by tests; fields may be added within a version, never renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from monitor.health.snapshot import Standing, State
+from monitor.health.uptime import WINDOWS
+
+Schema = dict[str, Any]
+
+LARGEST_PAGE = 200
+DEFAULT_PAGE = 50
+LONGEST_PAST = 90
+"""Days of a node's past."""
+
+_TEXT: Schema = {"type": "string"}
+_FLAG: Schema = {"type": "boolean"}
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+_MOMENT: Schema = {"type": "string", "format": "date-time"}
+_PERCENT: Schema = {
+    "type": "string",
+    "pattern": r"^(100|<0\.01|[0-9]{1,2}(\.[0-9]{2})?)$",
+    "description": "rounded down; text, so that no reader rounds it up",
+}
+
+
+def _known(schema: Schema) -> Schema:
+    """The same, or null where it is not known."""
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+def _one_of(*values: str) -> Schema:
+    return {"type": "string", "enum": list(values)}
+
+
+def _object(**fields: Schema) -> Schema:
+    """An object that has all of these fields."""
+    return {"type": "object", "properties": fields, "required": list(fields)}
+
+
+def _about(description: str, schema: Schema) -> Schema:
+    return {**schema, "description": description}
+
+
+def _list(of: Schema) -> Schema:
+    return {"type": "array", "items": of}
+
+
+def _map(to: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": to}
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+_LATENCY = {
+    "type": "object",
+    "description": "milliseconds of the phases of the last good probe, as far as there were any",
+    "properties": {phase: _COUNT for phase in ("resolve", "connect", "tls", "first_byte")},
+}
+_UPTIME = _about(
+    "a window; coverage is the part of it in which the monitor was watching",
+    _object(percent=_known(_PERCENT), coverage_percent=_PERCENT),
+)
+_EJECTION = _object(
+    cause=_one_of("unreachable", "unanswered", "failing"),
+    since=_MOMENT,
+    until=_about("null: single requests try whether it has recovered", _known(_MOMENT)),
+    count=_COUNT,
+)
+_PATH = _object(
+    hostname=_about("null where the operator hides hosts", _known(_TEXT)),
+    address=_known(_TEXT),
+    standing=_one_of(*Standing),
+    usable=_FLAG,
+    verdict=_TEXT,
+    level=_one_of("none", "suspected", "confirmed", "cleared"),
+    latency_ms=_known(_COUNT),
+    held_until=_known(_MOMENT),
+    evidence=_list(_TEXT),
+)
+_SCHEMAS: Mapping[str, Schema] = {
+    "Error": _object(error=_object(message=_TEXT)),
+    "Node": _object(
+        id=_TEXT,
+        name=_TEXT,
+        host=_about("null where the operator hides hosts", _known(_TEXT)),
+        region=_TEXT,
+        cdn=_object(declared=_FLAG, detected=_TEXT),
+        state=_one_of(*State),
+        since=_known(_MOMENT),
+        verdict=_about("the diagnosis: `ok`, `sni_block_rst`, …", _TEXT),
+        in_rotation=_about("new requests may be sent there", _FLAG),
+        ejection={"anyOf": [_EJECTION, {"type": "null"}]},
+        last_probe_at=_known(_MOMENT),
+        dns_verdict=_TEXT,
+        certificate_ends=_known(_MOMENT),
+        paths=_list(_PATH),
+        vantages=_map(_object(state=_one_of(*State), verdict=_TEXT, latency_ms=_LATENCY)),
+        uptime=_object(**dict.fromkeys(WINDOWS, _UPTIME)),
+    ),
+    "Day": _object(
+        day={"type": "string", "format": "date"},
+        **dict.fromkeys(("up_s", "degraded_s", "down_s", "maintenance_s", "unknown_s"), _COUNT),
+        percent=_known(_PERCENT),
+        coverage_percent=_PERCENT,
+    ),
+    "Incident": _object(
+        id=_TEXT,
+        status=_one_of("open", "resolved"),
+        impact=_one_of("minor", "major", "critical"),
+        verdict=_TEXT,
+        cdn=_about("the CDN that the nodes have in common; empty: none", _TEXT),
+        started_at=_MOMENT,
+        resolved_at=_known(_MOMENT),
+        updated_at=_MOMENT,
+        nodes=_list(
+            _object(
+                id=_TEXT,
+                name=_TEXT,
+                verdict=_TEXT,
+                since=_MOMENT,
+                until=_known(_MOMENT),
+                times=_about("outages in a row that count as one", _COUNT),
+            )
+        ),
+    ),
+    "Ban": _object(
+        id=_TEXT,
+        ip=_about("an address or network, masked unless the operator says so", _TEXT),
+        location=_TEXT,
+        user_agent=_TEXT,
+        status=_one_of("banned"),
+        reason=_TEXT,
+        since=_MOMENT,
+        until=_about("null: until an operator lifts it", _known(_MOMENT)),
+    ),
+    "Health": _object(
+        generated_at=_MOMENT,
+        status=_one_of("ok", "degraded", "unknown", "unavailable"),
+        serving=_COUNT,
+        nodes=_COUNT,
+        last_resort=_about("all probes fail; requests go to the least bad node", _FLAG),
+    ),
+    "Badge": _object(
+        schemaVersion={"type": "integer", "const": 1},
+        label=_TEXT,
+        message=_TEXT,
+        color=_TEXT,
+        isError=_FLAG,
+        cacheSeconds=_COUNT,
+    ),
+}
+
+_NEXT = _about("`after` of the next page; null: this is the last one", _known(_TEXT))
+_ID = {"name": "id", "in": "path", "required": True, "schema": _TEXT, "description": "of a node"}
+_LANGUAGE = {
+    "name": "lang",
+    "in": "query",
+    "schema": _TEXT,
+    "description": "`zh` or `en`; another one counts as none",
+}
+
+
+def _number(name: str, most: int, default: int) -> Schema:
+    schema = {"type": "integer", "minimum": 1, "maximum": most, "default": default}
+    return {"name": name, "in": "query", "schema": schema}
+
+
+_PAGED = (
+    _number("limit", LARGEST_PAGE, DEFAULT_PAGE),
+    {"name": "after", "in": "query", "schema": _TEXT, "description": "`next` of the page before"},
+)
+
+
+def _answer(description: str, schema: Schema, kind: str = "application/json") -> Schema:
+    return {"description": description, "content": {kind: {"schema": schema}}}
+
+
+def _read(
+    name: str, summary: str, answers: Mapping[int, Schema], parameters: tuple[Schema, ...] = ()
+) -> Schema:
+    """A GET with its answers, and those that every address may give."""
+    told = {
+        304: {"description": "as `If-None-Match` says"},
+        429: _answer("too many requests of yours: see `Retry-After`", _ref("Error")),
+        503: _answer("too many visitors: see `Retry-After`", _ref("Error")),
+        **answers,
+    }
+    get = {
+        "operationId": name,
+        "summary": summary,
+        "parameters": list(parameters),
+        "responses": {str(status): told[status] for status in sorted(told)},
+    }
+    return {"get": get}
+
+
+_BAD = _answer("a parameter is wrong; the message says which", _ref("Error"))
+_NO_NODE = _answer("no such node", _ref("Error"))
+_BADGE = (
+    _ID,
+    {
+        "name": "metric",
+        "in": "query",
+        "schema": {**_one_of("state", "uptime", "latency"), "default": "state"},
+    },
+    {
+        "name": "window",
+        "in": "query",
+        "schema": {**_one_of(*WINDOWS), "default": "30d"},
+        "description": "of the uptime",
+    },
+    _LANGUAGE,
+)
+_PICTURE = "image/svg+xml"
+_PATHS: Mapping[str, Schema] = {
+    "/api/v1/nodes": _read(
+        "nodes",
+        "Every node",
+        {
+            200: _answer(
+                "in the order of the configuration",
+                _object(generated_at=_MOMENT, vantages=_list(_TEXT), nodes=_list(_ref("Node"))),
+            )
+        },
+    ),
+    "/api/v1/nodes/{id}": _read(
+        "node", "One node", {200: _answer("the node", _ref("Node")), 404: _NO_NODE}, (_ID,)
+    ),
+    "/api/v1/nodes/{id}/days": _read(
+        "days",
+        "The last days of a node",
+        {
+            200: _answer(
+                "today last; seconds by state",
+                _object(id=_TEXT, timezone=_TEXT, days=_list(_ref("Day"))),
+            ),
+            400: _BAD,
+            404: _NO_NODE,
+        },
+        (_ID, _number("n", LONGEST_PAST, LONGEST_PAST)),
+    ),
+    "/api/v1/incidents": _read(
+        "incidents",
+        "Incidents, newest first",
+        {
+            200: _answer(
+                "a page of them",
+                _object(generated_at=_MOMENT, incidents=_list(_ref("Incident")), next=_NEXT),
+            ),
+            400: _BAD,
+        },
+        _PAGED,
+    ),
+    "/api/v1/bans": _read(
+        "bans",
+        "Banned clients, newest first",
+        {
+            200: _answer("a page of them", _object(bans=_list(_ref("Ban")), next=_NEXT)),
+            400: _BAD,
+            404: _answer("the operator does not show them", _ref("Error")),
+        },
+        _PAGED,
+    ),
+    "/api/v1/health": _read(
+        "health",
+        "The health of the whole in one word and one status",
+        {
+            200: _answer("requests can be served", _ref("Health")),
+            503: _answer(
+                "nothing can serve, or too many visitors",
+                {"anyOf": [_ref("Health"), _ref("Error")]},
+            ),
+        },
+    ),
+    "/badge/{id}.svg": _read(
+        "badge",
+        "A badge for web pages",
+        {
+            200: _answer("a picture", _TEXT, _PICTURE),
+            400: _answer("a picture that says so", _TEXT, _PICTURE),
+            404: _answer("a picture that says so", _TEXT, _PICTURE),
+        },
+        _BADGE,
+    ),
+    "/badge/{id}.json": _read(
+        "badgeData",
+        "The same for shields.io",
+        {200: _answer("its content", _ref("Badge")), 400: _BAD, 404: _NO_NODE},
+        _BADGE,
+    ),
+}
+
+
+def description(title: str, version: str, url: str) -> Schema:
+    """The whole description; `url`: where visitors see the status page, as far as it is known."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"{title}: status",
+            "version": version,
+            "description": "State, past and diagnosis of the nodes. Read only, without a key, from "
+            "any web page. Fields may be added; none is renamed within version 1.",
+        },
+        "servers": [{"url": url.rstrip("/") or "/"}],
+        "paths": dict(_PATHS),
+        "components": {"schemas": dict(_SCHEMAS)},
+    }

@@ -1,0 +1,315 @@
+"""The public APIs as readers use them: the description, Statuspage's form, badges, the feed."""
+
+import asyncio
+import re
+import sys
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import feedparser
+import jsonschema
+import pytest
+from aiohttp import ClientSession
+
+from dashboard.public.app import build_public_app
+from dashboard.public.badges import COLOURS, width
+from monitor.health.past import Past
+from monitor.health.snapshot import Override, State
+from tests.testkit.dashboard import HEALTH, NOW, FakeSources, serving, serving_at
+
+SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+SVG = "{http://www.w3.org/2000/svg}"
+READ = {
+    "/api/v1/nodes": ["/api/v1/nodes"],
+    "/api/v1/nodes/{id}": [f"/api/v1/nodes/{id}" for id in ("hk", "jp", "sg", "us-west", "nobody")],
+    "/api/v1/nodes/{id}/days": [
+        *(f"/api/v1/nodes/{id}/days" for id in ("hk", "de", "nobody")),
+        "/api/v1/nodes/hk/days?n=2",
+        "/api/v1/nodes/hk/days?n=91",
+        "/api/v1/nodes/hk/days?n=",
+    ],
+    "/api/v1/incidents": [
+        "/api/v1/incidents",
+        "/api/v1/incidents?limit=1",
+        "/api/v1/incidents?limit=",
+        "/api/v1/incidents?after=x",
+    ],
+    "/api/v1/bans": ["/api/v1/bans", "/api/v1/bans?limit=3", "/api/v1/bans?limit=0"],
+    "/api/v1/health": ["/api/v1/health"],
+    "/badge/{id}.json": [
+        *(
+            f"/badge/hk.json?metric={metric}"
+            for metric in ("state", "uptime", "latency", "nothing")
+        ),
+        "/badge/nobody.json",
+    ],
+}
+"""By the path of the description: what is read of it."""
+V2 = (
+    "summary",
+    "status",
+    "components",
+    "incidents",
+    "incidents/unresolved",
+    "scheduled-maintenances",
+    "scheduled-maintenances/active",
+    "scheduled-maintenances/upcoming",
+)
+
+
+@pytest.fixture
+def sources() -> FakeSources:
+    fake = FakeSources()
+    fake.dashboard_ = replace(
+        fake.dashboard_, requests_per_second=0, public_url="https://status.example.com/"
+    )
+    return fake
+
+
+@pytest.fixture
+async def client(sources):
+    async with serving(build_public_app(sources, lambda: NOW)) as session:
+        yield session
+
+
+async def get(client: ClientSession, path: str) -> tuple[int, Any]:
+    async with client.get(path) as response:
+        return response.status, await response.json()
+
+
+def strict(schema: Any) -> Any:
+    """The same, where an object may have no field that is not described."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    inside = {key: strict(value) for key, value in schema.items()}
+    if "properties" in inside:
+        inside.setdefault("additionalProperties", False)
+    return inside
+
+
+@pytest.mark.parametrize("state", [*State, None])
+async def test_every_answer_is_as_described_and_has_nothing_else(sources, client, state):
+    """`state`: of all nodes; None: a different one for each."""
+    if state is not None:
+        sources.health = tuple(
+            replace(health, state=state, last_probe=NOW - 1, wish=Override.use) for health in HEALTH
+        )
+    _, described = await get(client, "/api/v1/openapi.json")
+    described = strict(deepcopy(described))
+    for path, addresses in READ.items():
+        for address in addresses:
+            status, told = await get(client, address)
+            answer = described["paths"][path]["get"]["responses"][str(status)]
+            schema = answer["content"]["application/json"]["schema"]
+            whole = {**schema, "components": described["components"]}
+            jsonschema.Draft202012Validator(
+                whole, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+            ).validate(told)
+
+
+async def test_every_address_below_version_1_is_described(sources):
+    app = build_public_app(sources, lambda: NOW)
+    served = {
+        resource.canonical
+        for resource in app.router.resources()
+        if resource.canonical.startswith(("/api/v1/", "/badge/"))
+    }
+    async with serving(app) as client:
+        _, described = await get(client, "/api/v1/openapi.json")
+    assert served - set(described["paths"]) == {"/api/v1/openapi.json"}
+    assert set(described["paths"]) <= served
+    assert described["servers"] == [{"url": "https://status.example.com"}]
+
+
+async def test_a_tester_of_apis_finds_no_answer_against_the_description(sources, tmp_path):
+    """Schemathesis asks for what is described and for what is not, 300 times; a cursor that nobody
+    gave out is refused, which it cannot know."""
+    async with serving_at(build_public_app(sources, lambda: NOW)) as url:
+        process = await asyncio.create_subprocess_exec(
+            str(SCHEMATHESIS),
+            "run",
+            f"{url}/api/v1/openapi.json",
+            "--url",
+            url,
+            *("--checks", "all", "--exclude-checks", "positive_data_acceptance"),
+            *("--phases", "coverage,fuzzing", "--max-examples", "15", "--seed", "1", "--no-color"),
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        printed, _ = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode == 0, printed.decode()
+    assert re.search(r"Operations: +8 selected / 8 total", printed.decode())
+
+
+async def test_scripts_of_other_pages_may_read_every_interface(client):
+    for path in ("/api/v1/nodes", "/api/v2/summary.json", "/badge/hk.svg", "/badge.json"):
+        async with client.get(path) as response:
+            assert response.headers["Access-Control-Allow-Origin"] == "*"
+        asking = {"Origin": "https://a.example", "Access-Control-Request-Method": "GET"}
+        async with client.options(path, headers=asking) as response:
+            assert response.status == 204
+            assert response.headers["Access-Control-Allow-Methods"] == "GET, HEAD"
+    async with client.options("/") as response:
+        assert response.status == 405
+
+
+# Statuspage
+
+
+async def test_statuspages_summary_tells_every_node_and_what_goes_on(client):
+    _, told = await get(client, "/api/v2/summary.json?lang=en")
+    assert list(told) == ["page", "components", "incidents", "scheduled_maintenances", "status"]
+    assert {c["id"]: c["status"] for c in told["components"]} == {
+        "hk": "operational",
+        "jp": "degraded_performance",
+        "sg": "major_outage",
+        "us-west": "under_maintenance",
+        "de": "operational",
+    }
+    assert told["components"][-1]["description"] == "Unknown, last known: Up"
+    assert told["status"]["indicator"] == "minor"
+    assert "2 of 5 nodes" in told["status"]["description"]
+    assert [incident["id"] for incident in told["incidents"]] == ["c0ffee000001"]
+    (maintained,) = told["scheduled_maintenances"]
+    assert (maintained["status"], maintained["scheduled_until"]) == (
+        "in_progress",
+        "2026-11-21T10:00:00Z",
+    )
+    assert [component["id"] for component in maintained["components"]] == ["us-west"]
+
+
+@pytest.mark.parametrize(
+    ("states", "indicator"),
+    [
+        (["up"] * 5, "none"),
+        (["up", "degraded", "up", "up", "up"], "minor"),
+        (["up", "down", "up", "up", "up"], "minor"),
+        (["up", "maintenance", "up", "up", "up"], "maintenance"),
+        (["down"] * 5, "critical"),
+    ],
+)
+async def test_statuspages_indicator_follows_the_nodes(sources, client, states, indicator):
+    sources.health = tuple(
+        replace(
+            health,
+            state=State(state),
+            last_probe=NOW - 1,
+            wish=Override.use,
+            verdict="ok" if state == "up" else "connect_timeout",
+        )
+        for health, state in zip(HEALTH, states, strict=True)
+    )
+    _, told = await get(client, "/api/v2/status.json")
+    assert told["status"]["indicator"] == indicator
+
+
+async def test_statuspages_lists_agree_with_its_summary(client):
+    told = {name: (await get(client, f"/api/v2/{name}.json"))[1] for name in V2}
+    summary = told["summary"]
+    assert all(document["page"] == summary["page"] for document in told.values())
+    assert told["components"]["components"] == summary["components"]
+    assert told["incidents/unresolved"]["incidents"] == summary["incidents"]
+    assert len(told["incidents"]["incidents"]) == 3
+    active = told["scheduled-maintenances/active"]["scheduled_maintenances"]
+    assert active == summary["scheduled_maintenances"]
+    assert told["scheduled-maintenances/upcoming"]["scheduled_maintenances"] == []
+
+
+# Badges
+
+
+@pytest.mark.parametrize(
+    ("query", "label", "message", "tone"),
+    [
+        ("", "香港", "Up", "up"),
+        ("&metric=uptime", "香港 · 30 days", "99.30 %", "degraded"),
+        ("&metric=uptime&window=24h", "香港 · 24 hours", "100 %", "up"),
+        ("&metric=latency", "香港 · Latency", "278 ms", "up"),
+    ],
+)
+async def test_a_badge_says_the_same_as_a_picture_and_for_shields(
+    client, query, label, message, tone
+):
+    async with client.get(f"/badge/hk.svg?lang=en{query}") as response:
+        assert (response.status, response.content_type) == (200, "image/svg+xml")
+        drawn = ET.fromstring(await response.text())
+    assert drawn.get("aria-label") == f"{label}: {message}"
+    assert [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")] == [
+        label,
+        message,
+    ]
+    assert float(drawn.get("width", 0)) > width(label) + width(message)
+    _, told = await get(client, f"/badge/hk.json?lang=en{query}")
+    assert told == {
+        "schemaVersion": 1,
+        "label": label,
+        "message": message,
+        "color": COLOURS[tone],
+        "isError": False,
+        "cacheSeconds": 300,
+    }
+
+
+async def test_a_badge_of_the_whole_says_what_the_page_says(client):
+    _, told = await get(client, "/badge.json?lang=en")
+    assert (told["label"], told["color"]) == ("小鹿 API", COLOURS["degraded"])
+    assert told["message"] == "Service available: 2 of 5 nodes in service"
+
+
+async def test_the_language_of_a_badge_is_in_its_address_alone(client):
+    english = {"Accept-Language": "en"}
+    async with client.get("/badge/hk.svg", headers=english) as response:
+        assert "Vary" not in response.headers
+        assert ">正常<" in await response.text()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/badge/nobody", 404), ("/badge/off", 404), ("/badge/hk", 400)],
+)
+async def test_a_badge_that_cannot_be_drawn_is_a_picture_all_the_same(client, path, status):
+    async with client.get(f"{path}.svg?metric=x") as response:
+        assert response.status == status
+        assert str(status) in "".join(ET.fromstring(await response.text()).itertext())
+    assert (await get(client, f"{path}.json?metric=x"))[0] == status
+
+
+async def test_hostile_names_stay_text_in_badges_and_the_feed(sources, client):
+    evil = "</text><script>alert(1)</script>\"'&\x1b\u202e"
+    sources.mirrors_ = (replace(sources.mirrors_[0], name=evil),)
+    for path in ("/badge/hk.svg", "/badge.svg", "/feed.atom"):
+        async with client.get(path) as response:
+            told = await response.text()
+        assert not [tag.tag for tag in ET.fromstring(told).iter() if "script" in str(tag.tag)]
+        assert not {"\x1b", "\u202e"} & set(told)
+
+
+# The feed
+
+
+async def test_a_feed_reader_takes_the_feed(client):
+    async with client.get("/feed.atom?lang=en") as response:
+        read = feedparser.parse(await response.read())
+    assert (read.bozo, read.version) == (False, "atom10")
+    assert read.feed.title == "Incidents of 小鹿 API"
+    assert [entry.id.rpartition(":")[2] for entry in read.entries] == [
+        "c0ffee000001",
+        "c0ffee000002",
+        "c0ffee000003",
+    ]
+    assert read.entries[1].updated_parsed[:5] == (2026, 11, 18, 9, 20)
+    assert read.entries[1].link == "https://status.example.com/history#c0ffee000002"
+    assert "is down" in read.entries[1].content[0].value
+
+
+async def test_a_feed_without_incidents_is_one(sources, client):
+    sources.past_ = Past()
+    async with client.get("/feed.atom") as response:
+        read = feedparser.parse(await response.read())
+    assert (read.bozo, read.entries) == (False, [])
