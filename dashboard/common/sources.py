@@ -64,6 +64,58 @@ class Waiting(NamedTuple):
     """How long that takes at present."""
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Terms of use of the API, from the configuration; nothing in it is secret.
+
+    Durations are seconds, sizes bytes; 0 of a limit: there is none.
+    """
+
+    callers: tuple[str, ...] = ("own", "issued")
+    """Kinds of callers that are let in: "own", "issued", "anonymous"."""
+    connections: int = 10
+    requests_per_second: float = 20.0
+    burst: int = 40
+    counted_by_key: bool = False
+    """True if callers with an issued key are counted by it, and not by their address."""
+    ban_after: int = 30
+    """Seconds with refusals in `ban_within` that get an address banned for `ban_for` and longer."""
+    ban_within: float = 300.0
+    ban_for: float = 3600.0
+    ban_max: float = 2_592_000.0
+    max_body: int = 512 << 20
+    read_body: int = 4 << 20
+    """Largest JSON body of a key that is restricted, or paid for."""
+    queue: float = 30.0
+    """Longest wait for room on a mirror."""
+    header: float = 15.0
+    """Longest time for the head of a request."""
+    idle: float = 300.0
+    """Longest silence within an answer."""
+    total: float = 3600.0
+    keepalive: float = 15.0
+    """Silence of a stream after which a comment is sent; 0: none is."""
+    names_mirror: bool = True
+    """True if responses tell which mirror answered."""
+
+
+class Offer(NamedTuple):
+    """A model that can be asked for now, with its price for issued keys as text; "": none."""
+
+    model: str
+    input: str = ""
+    """Per million tokens, in the operator's unit, as all prices of tokens."""
+    cached: str = ""
+    output: str = ""
+    image: str = ""
+    """Each."""
+    audio_minute: str = ""
+    characters: str = ""
+    """Per million of them that are spoken."""
+    note: str = ""
+    """The operator's words on the price."""
+
+
 class Visitor(NamedTuple):
     """The visitor who asks for a page."""
 
@@ -126,6 +178,15 @@ class Sources(Protocol):
 
     def legacy_days(self) -> int:
         """Days of use that count in a balance of the legacy interface; 0: it is off."""
+
+    def terms(self) -> Terms:
+        """The terms of use of the API."""
+
+    def offers(self) -> Sequence[Offer]:
+        """The models of the mirrors in rotation, as far as they are known, by name."""
+
+    def key_account(self, key: str) -> KeyAccount | None:
+        """The account of an issued key, revoked ones included; None for any other text."""
 
     def config_problem(self) -> str:
         """The fault that keeps the newest configuration file out of use, for operators; or ""."""

@@ -38,7 +38,7 @@ def _handler(path: str, make: Callable[[Board], Steps[Document]]) -> Handler:
 
 
 def board(app: web.Application, words: Words, now: float) -> Board:
-    """What the answers of this moment tell."""
+    """The content of the answers of this moment."""
     page, config = build(app, words, now), app[SOURCES].dashboard()
     return Board(config, words, now, page.overview, page.banner, page.nodes, page.incidents)
 

@@ -50,7 +50,7 @@ _NARROW, _WIDE = frozenset("ijlftIr.,:;'|!()[]1- "), frozenset("mwMW%@")
 
 @dataclass(frozen=True, slots=True)
 class Badge:
-    """What a badge says."""
+    """The two halves of a badge."""
 
     label: str
     message: str
@@ -97,7 +97,7 @@ async def one(request: web.Request) -> web.Response:
 
 
 def badge(row: Node, metric: str, window: str, words: Words) -> Badge:
-    """What a node's badge says."""
+    """The badge of a node."""
     if metric == "uptime":
         label = f"{row.name} · {words(f'uptime.{window}')}"
         percent = row.uptime[window].uptime

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from dashboard.common.config import DashboardConfig
+from dashboard.common.printable import printable
 from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.i18n.texts import Words
 from dashboard.public.incidents import IncidentRow, moment, updates
-from dashboard.common.printable import printable
 from dashboard.public.rows import Kind, Node, Overview
 from monitor.health.snapshot import Override, State
 

@@ -156,6 +156,7 @@ class Control:
             banned,
             self._merged,
             self._refresh_totals,
+            self._key_service.find_key,
         )
         self._traffic = TrafficLog(self._view)
         self._questions = Questions(self._channels)

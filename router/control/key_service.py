@@ -47,6 +47,7 @@ class KeyService:
         self._store = store
         self._pepper = book.pepper
         self._records = {record.id: record for record in book.records}
+        self._by_digest = {record.digest: record.id for record in book.records}
         self._spent = dict(book.spent)
         self._tell = tell
         self._clock = clock
@@ -88,6 +89,15 @@ class KeyService:
     def find(self, key_id: str) -> KeyAccount | None:
         """As `account`, or None."""
         return self.account(key_id) if key_id in self._records else None
+
+    def find_key(self, key: str) -> KeyAccount | None:
+        """The account of a key itself; None if it was not issued here.
+
+        It is looked up by its keyed digest, which takes as long for one that there is as for one
+        that there is not.
+        """
+        digest = digest_of(key.encode("utf-8", "replace"), bytes.fromhex(self._pepper)).hex()
+        return self.find(self._by_digest.get(digest, ""))
 
     async def bill(self, key_id: str, first: str) -> dict[str, Any] | None:
         """The account of a key in plain values, with the costs of its days and models from this day
@@ -187,6 +197,7 @@ class KeyService:
 
     def _take(self, records: Sequence[KeyRecord]) -> None:
         self._records.update((record.id, record) for record in records)
+        self._by_digest.update((record.digest, record.id) for record in records)
         self.announce(record.id for record in records)
         revoked = [record.id for record in records if record.revoked_at is not None]
         for ids in pieces(revoked):

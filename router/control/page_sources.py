@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from multidict import MultiMapping
 
 from dashboard.common.config import AdminConfig, DashboardConfig
 from dashboard.common.location import Locations
-from dashboard.common.sources import BanList, Ejection, Rescued, Visitor, Waiting
+from dashboard.common.sources import BanList, Ejection, Offer, Rescued, Terms, Visitor, Waiting
 from monitor.common.config import MirrorConfig
+from monitor.common.keys import KeyAccount
 from monitor.common.metric_registry import Family, Labels, MergedMetrics
+from monitor.common.money import written
 from monitor.health.announcements import Announced
 from monitor.health.past import Past
-from monitor.health.snapshot import HealthBoard, HealthSnapshot
+from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth
 from router.admission.client_address import Clients
 from router.control.ban_service import BansInForce
 from router.control.configuration import Configuration
 from router.forwarding import metrics
 from router.forwarding.config import RouterConfig
+from router.metering.prices import Price, Prices, day_of
+from router.upstream.model_lists import models_of
 
 
 def base_url(router: RouterConfig) -> str:
@@ -40,6 +45,22 @@ def _midnight(now: float, zone: str) -> float:
     return there.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
 
+class _Listing(NamedTuple):
+    """A mirror as `models_of` sees it."""
+
+    mirror: MirrorConfig
+    health: MirrorHealth
+
+
+def _offer(model: str, price: Price | None) -> Offer:
+    if price is None:
+        return Offer(model)
+    cached = 0 if price.cached == price.input else price.cached
+    amounts = (price.input, cached, price.output, price.image, price.audio_minute, price.characters)
+    input_, cached_, output, image, audio, characters = (written(a) if a else "" for a in amounts)
+    return Offer(model, input_, cached_, output, image, audio, characters, price.note)
+
+
 class PageSources:
     """Sources of pages (`dashboard.common.sources.Sources`)."""
 
@@ -53,6 +74,7 @@ class PageSources:
         banned: BansInForce,
         merged: MergedMetrics,
         own: Callable[[], None],
+        key_account: Callable[[str], KeyAccount | None],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._configuration = configuration
@@ -63,6 +85,7 @@ class PageSources:
         self._banned = banned
         self._merged = merged
         self._refresh_own = own
+        self.key_account = key_account
         self._locations = Locations()
         self._router: RouterConfig | None = None
         self._clients = Clients()
@@ -122,6 +145,40 @@ class PageSources:
     def legacy_days(self) -> int:
         config = self._configuration.current.config
         return config.legacy.balance_days if config.router.legacy else 0
+
+    def terms(self) -> Terms:
+        config = self._configuration.current.config
+        router, limits = config.router, config.limits
+        timeouts, stream = router.timeouts, router.stream
+        return Terms(
+            callers=router.callers,
+            connections=limits.connections,
+            requests_per_second=limits.requests_per_second,
+            burst=limits.burst,
+            counted_by_key=limits.by == "key",
+            ban_after=limits.ban.violations,
+            ban_within=limits.ban.within,
+            ban_for=limits.ban.for_,
+            ban_max=limits.ban.max,
+            max_body=router.max_body,
+            read_body=router.replay_body,
+            queue=router.queue.max_wait,
+            header=timeouts.header,
+            idle=timeouts.idle,
+            total=timeouts.total,
+            keepalive=0 if stream.keepalive_style == "off" else stream.keepalive,
+            names_mirror=router.expose_mirror,
+        )
+
+    def offers(self) -> Sequence[Offer]:
+        config = self._configuration.current.config
+        snapshot, prices, today = self._board.current, Prices(config.prices), day_of(self._clock())
+        names: set[str] = set()
+        for mirror in config.mirrors:
+            known = _Listing(mirror, snapshot.of(mirror.id))
+            if mirror.enabled and known.health.in_rotation:
+                names |= models_of(known)
+        return [_offer(name, prices.of(name, today)) for name in sorted(names)]
 
     def config_problem(self) -> str:
         return self._configuration.problem

@@ -31,6 +31,8 @@ class Price(NamedTuple):
     image: int
     audio_minute: int
     characters: int
+    note: str = ""
+    """The operator's words on it."""
 
     def cost(self, usage: Usage) -> int:
         """Nano-units for one answer, a half rounded up."""
@@ -107,15 +109,16 @@ def _day(number: int) -> str:
 
 def _price(config: PriceConfig) -> Price:
     cached = config.input if config.cached_input < 0 else config.cached_input
-    amounts = (
-        config.input,
-        cached,
-        config.output,
-        config.image,
-        config.audio_minute,
-        config.characters,
+    return Price(
+        config.from_,
+        _nano(config.input),
+        _nano(cached),
+        _nano(config.output),
+        _nano(config.image),
+        _nano(config.audio_minute),
+        _nano(config.characters),
+        config.note,
     )
-    return Price(config.from_, *map(_nano, amounts))
 
 
 def _nano(amount: float) -> int:

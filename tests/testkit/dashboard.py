@@ -24,8 +24,10 @@ from dashboard.common.sources import (
     Ejection,
     Inspected,
     NotThere,
+    Offer,
     Open,
     Rescued,
+    Terms,
     Visitor,
     Waiting,
 )
@@ -161,6 +163,11 @@ EXPLAINED: dict[str, Any] = {
 }
 """A mirror as a worker explains it."""
 
+OFFERS = (
+    Offer("gpt-4o", "2.50", "1.25", "10.00", note="list price, 2026-11"),
+    Offer("gpt-4o-mini", "0.15", "", "0.60"),
+    Offer("text-embedding-3-small", "0.02"),
+)
 DAY_S = 86400
 KNOWN = Known(85_700_000, 0, 600_000, 0, 86_300_000, 86_400_000)
 """A day with ten minutes down and a hundred seconds unknown."""
@@ -289,6 +296,9 @@ class FakeSources:
     locations_: Locations = field(default_factory=Locations)
     asked: int = 0
     legacy_days_: int = 0
+    terms_: Terms = field(default_factory=Terms)
+    offers_: Sequence[Offer] = OFFERS
+    keys_: dict[str, KeyAccount] = field(default_factory=dict)
     waiting_: Waiting = field(default_factory=lambda: Waiting(0, 0.0))
     banned_visitors: tuple[str, ...] = ()
     """Addresses whose visitors have a network; bans may be on it."""
@@ -333,6 +343,15 @@ class FakeSources:
 
     def legacy_days(self) -> int:
         return self.legacy_days_
+
+    def terms(self) -> Terms:
+        return self.terms_
+
+    def offers(self) -> Sequence[Offer]:
+        return self.offers_
+
+    def key_account(self, key: str) -> KeyAccount | None:
+        return self.keys_.get(key)
 
     def api_url(self) -> str:
         return "http://127.0.0.1:8080"
