@@ -73,6 +73,8 @@ class Terms:
 
     callers: tuple[str, ...] = ("own", "issued")
     """Kinds of callers that are let in: "own", "issued", "anonymous"."""
+    key_prefix: str = "mg-"
+    """The beginning of issued keys."""
     connections: int = 10
     requests_per_second: float = 20.0
     burst: int = 40

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from dashboard.common.assets import THEME_SCRIPT, address
 from dashboard.common.printable import printable_lines
@@ -27,10 +27,18 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["prose"] = prose
     environment.globals["asset"] = address
     environment.globals["theme_script"] = Markup(THEME_SCRIPT)
     environment.globals["all_words"] = {language: Words(language) for language in LANGUAGES}
     return environment
+
+
+def prose(text: str) -> Markup:
+    """A text of a catalogue, filled, with `code` in backticks."""
+    parts = [escape(part) for part in printable_lines(text).split("`")]
+    parts[1::2] = [Markup("<code>{}</code>").format(part) for part in parts[1::2]]
+    return Markup().join(parts)
 
 
 def _clean(value: object) -> object:

@@ -17,6 +17,10 @@ KNOWN = 8192
 EACH_AT_ONCE = 6.0
 """Seconds' worth of requests that a visitor may send at once: a page loads what belongs to it."""
 ALL_AT_ONCE = 1.0
+LOOKS = 0.1
+"""Looks at a key of one visitor in a second …"""
+LOOKS_AT_ONCE = 100.0
+"""… and how many seconds' worth of them at once: ten."""
 _ALL = b"all"
 _ROUNDING = 1e-6
 """Seconds by which sums of parts of a second may be off."""
@@ -67,6 +71,7 @@ class Visitors:
         self._clock = clock
         self._each = Rates(KNOWN)
         self._all = Rates(1)
+        self._looks = Rates(KNOWN)
 
     def __repr__(self) -> str:
         return f"<Visitors {len(self._each)} known>"
@@ -82,6 +87,14 @@ class Visitors:
     def asking(self, address: str, fields: MultiMapping[str]) -> Refusal | None:
         """Admit a request, and count it if it is."""
         return self._admit(self._sources.visitor(address, fields).key)
+
+    def looking_up(self, address: str, fields: MultiMapping[str]) -> Refusal | None:
+        """Admit a look at a key, and count it if it is: each visitor has few."""
+        key, now = self._sources.visitor(address, fields).key, self._clock()
+        if wait := self._looks.wait(key, LOOKS, LOOKS_AT_ONCE, now):
+            return Refusal(429, math.ceil(wait))
+        self._looks.take(key, LOOKS, now)
+        return None
 
     def _admit(self, key: bytes) -> Refusal | None:
         config, now = self._sources.dashboard(), self._clock()

@@ -56,6 +56,13 @@ def lasting(seconds: float, words: Words) -> str:
     return words(f"unit.{unit}", count=int(whole // size))
 
 
+def whole(seconds: float, words: Words) -> str:
+    """A duration in the largest unit that it is a whole number of, as settings are: "90 s"."""
+    rounded = round(seconds)
+    size, unit = next((unit for unit in _UNITS if rounded and rounded % unit[0] == 0), _UNITS[-1])
+    return words(f"unit.{unit}", count=int(rounded // size))
+
+
 def ago(seconds: float, words: Words) -> str:
     """Time since then in words: "12 s ago"."""
     return words("moment.ago", length=lasting(seconds, words))

@@ -43,7 +43,8 @@ async def preflight(request: web.Request, handler: Handler) -> web.StreamRespons
 
     What is answered so is charged to the visitor as any request.
     """
-    if request.method != "OPTIONS" or not request.path.startswith(READABLE):
+    asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    if not asked or not request.path.startswith(READABLE):
         return await handler(request)
     allowed = {
         "Allow": "GET, HEAD, OPTIONS",

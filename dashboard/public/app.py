@@ -12,7 +12,17 @@ from dashboard.common.context import VISITORS
 from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
 from dashboard.common.sources import Sources
 from dashboard.common.visitors import Visitors
-from dashboard.public import admission, api, api_v2, badges, error_pages, live, pages, past
+from dashboard.public import (
+    admission,
+    api,
+    api_v2,
+    badges,
+    error_pages,
+    guide_pages,
+    live,
+    pages,
+    past,
+)
 from dashboard.public.admission import PublicGate
 
 
@@ -37,6 +47,7 @@ def build_public_app(
     app[VISITORS] = Visitors(sources, monotonic)
     equip(app, sources, clock, stale_after)
     pages.add_routes(app)
+    guide_pages.add_routes(app)
     api.add_routes(app)
     past.add_routes(app)
     live.add_routes(app)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,8 @@ from dashboard.common.config import EntranceConfig, LinkConfig
 from dashboard.common.context import SOURCES
 from dashboard.common.location import Attribution
 from dashboard.common.printable import printable
-from dashboard.common.sources import Rescued, Sources, Waiting
+from dashboard.common.sources import Rescued, Sources, Terms, Waiting
+from dashboard.guide.examples import PLACEHOLDER
 from dashboard.i18n.moments import ago, clock_time, iso, lasting, said, said_month
 from dashboard.i18n.texts import Words
 from dashboard.public import rows
@@ -101,6 +103,7 @@ class Page:
     """Where visitors see this page, without a slash at the end; empty if it is not known."""
     legacy_days: int
     """Days of use that count in a balance; 0: the legacy interface is off."""
+    terms: Terms
 
     @property
     def tone(self) -> str:
@@ -180,13 +183,7 @@ class Page:
     @property
     def base_url(self) -> str:
         """The address used in examples."""
-        return self.entrances[0].url
-
-    @property
-    def legacy_url(self) -> str:
-        """The address of the legacy interface, which is not below the base URL."""
-        url = urlsplit(self.base_url)
-        return f"{url.scheme}://{url.netloc}/pro"
+        return self.entrances[0].url.rstrip("/") if self.entrances else PLACEHOLDER
 
     @property
     def updated(self) -> str:
@@ -316,16 +313,32 @@ def build(app: web.Application, words: Words, now: float, bans: BansPage = NO_BA
         rescued=sources.rescued(),
         public_url=config.public_url.rstrip("/"),
         legacy_days=sources.legacy_days(),
+        terms=sources.terms(),
     )
 
 
 def entrances(sources: Sources) -> list[Entrance]:
-    """The configured entrances; without any, the API listener itself."""
-    configured = sources.dashboard().entrances
-    if configured:
-        return [_entrance(entrance) for entrance in configured]
+    """The configured entrances; without any, the API listener itself.
+
+    None, when the page has a public address and the listener is only known by a loopback one: it
+    stands behind something whose address only the operator knows.
+    """
+    config = sources.dashboard()
+    if config.entrances:
+        return [_entrance(entrance) for entrance in config.entrances]
     base = sources.api_url().rstrip("/")
+    if config.public_url and is_loopback(base) and not is_loopback(config.public_url):
+        return []
     return [Entrance(base if urlsplit(base).path else f"{base}/v1", "", "")]
+
+
+def is_loopback(url: str) -> bool:
+    """True if a URL leads to the machine of whoever follows it."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _entrance(config: EntranceConfig) -> Entrance:

@@ -43,7 +43,6 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/history", history)
     app.router.add_get("/banned", banned)
     app.router.add_get("/banned/me", mine)
-    app.router.add_get("/docs", docs)
     app.router.add_get("/robots.txt", robots)
     assets.add_routes(app)
 
@@ -148,11 +147,6 @@ async def mine(request: web.Request) -> web.Response:
     response = web.Response(text=text, content_type="text/html")
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-async def docs(request: web.Request) -> web.Response:
-    """Instructions for using the base URL."""
-    return await respond_with(request, "docs.html")
 
 
 async def robots(request: web.Request) -> web.Response:

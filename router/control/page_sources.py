@@ -152,6 +152,7 @@ class PageSources:
         timeouts, stream = router.timeouts, router.stream
         return Terms(
             callers=router.callers,
+            key_prefix=config.keys.prefix,
             connections=limits.connections,
             requests_per_second=limits.requests_per_second,
             burst=limits.burst,

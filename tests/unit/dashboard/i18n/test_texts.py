@@ -119,6 +119,9 @@ COMPOSED = (
     ),
     "desk.takes.",
     "desk.term.",
+    "docs.failure.",
+    "docs.models.",
+    "key.state.",
 )
 """Their keys are put together from a state, a phase, a window or a code."""
 
