@@ -15,6 +15,7 @@ REQUIRE_ALL = "MIRRORGATE_REQUIRE_ALL"
 DEBIAN_PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
+    "go": "golang-go",
     "haproxy": "haproxy",
     "initdb": "postgresql",
     "ip": "iproute2",
@@ -30,6 +31,7 @@ DEBIAN_PACKAGES = {
     "pg_ctl": "postgresql",
     "pg_dump": "postgresql-client",
     "pg_restore": "postgresql-client",
+    "php": "php-cli php-curl",
     "postgres": "postgresql",
     "prometheus": "prometheus",
     "promtool": "prometheus",
