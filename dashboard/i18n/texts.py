@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from dashboard.i18n.catalogues import catalogue
 from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.verdicts import VERDICTS
+
+_PRIMARY = re.compile("[-_.]")
+"""What follows the language in a tag (`zh-CN`), and in POSIX's locales (`zh_CN.UTF-8`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +63,15 @@ class Words:
 
 
 def choose(wanted: str | None, accept: str, offered: tuple[str, ...]) -> str:
-    """The language of a page: asked for by `?lang=`, else by Accept-Language, else the first."""
+    """The language of a page: asked for by `?lang=`, else by Accept-Language, else the first.
+
+    A terminal's own name of its language is understood too, so that `curl` can send it:
+    `-H "Accept-Language: $LANG"`.
+    """
     if wanted is not None and wanted in offered:
         return wanted
     for tag in _by_preference(accept):
-        primary = tag.split("-", 1)[0]
+        primary = _PRIMARY.split(tag, 1)[0]
         if primary in offered:
             return primary
     return offered[0]

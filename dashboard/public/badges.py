@@ -100,7 +100,7 @@ def badge(row: Node, metric: str, window: str, words: Words) -> Badge:
     """The badge of a node."""
     if metric == "uptime":
         label = f"{row.name} · {words(f'uptime.{window}')}"
-        percent = row.uptime[window].uptime
+        percent = row.uptime[window].told
         return Badge(label, "—" if percent is None else f"{percent} %", tone_of_percent(percent))
     if metric == "latency":
         label = f"{row.name} · {words('nodes.latency')}"

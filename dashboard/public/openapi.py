@@ -128,6 +128,9 @@ _SCHEMAS: Mapping[str, Schema] = {
                 since=_MOMENT,
                 until=_known(_MOMENT),
                 times=_about("outages in a row that count as one", _COUNT),
+                downtime_s=_about(
+                    "seconds that these have lasted together; null: not known", _known(_COUNT)
+                ),
             )
         ),
     ),

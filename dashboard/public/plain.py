@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from dashboard.common.printable import printable_lines
 from dashboard.i18n.moments import ago, said
+from dashboard.i18n.texts import Words
 from dashboard.public.page import Page
 from dashboard.public.rows import Node
 
@@ -63,6 +64,8 @@ def _incidents(page: Page) -> list[str]:
 
 
 def _entrances(page: Page) -> list[str]:
+    if not page.entrances:
+        return [page.words("docs.start.nowhere")]
     rows = [("", "", "")]
     rows.extend(
         (f"  {e.url}", e.region, page.words(e.way) if e.way else "") for e in page.entrances
@@ -133,5 +136,10 @@ def _foot(page: Page) -> list[str]:
     words = page.words
     return [
         words("page.updated", time=page.said(page.now), zone=page.zone),
-        "JSON: /api/v1/nodes  /api/v1/incidents  /api/v1/bans  /api/v1/health",
+        *(
+            f"{Words(c)('language.name')}: /?lang={c}"
+            for c in page.languages
+            if c != words.language
+        ),
+        "JSON: /api/v1/nodes  /api/v1/incidents  /api/v1/health  /api/v1/openapi.json",
     ]

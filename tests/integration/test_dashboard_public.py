@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession, web
@@ -18,6 +19,7 @@ from dashboard.common.config import DashboardConfig
 from dashboard.common.context import RENDERINGS
 from dashboard.common.sources import Ejection, Waiting
 from dashboard.public.app import build_public_app
+from dashboard.public.badges import METRICS
 from dashboard.public.pages import BANS_ON_FRONT
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
@@ -30,6 +32,7 @@ from tests.testkit.dashboard import (
     CONFIG_PROBLEM,
     DETAIL,
     HEALTH,
+    MIRRORS,
     NOW,
     FakeSources,
     bans,
@@ -44,8 +47,19 @@ PAGES = (
     "/history",
     "/banned",
     "/docs",
+    "/key",
     "/nowhere",
     "/nodes/nobody",
+)
+V2 = (
+    "summary",
+    "status",
+    "components",
+    "incidents",
+    "incidents/unresolved",
+    "scheduled-maintenances",
+    "scheduled-maintenances/active",
+    "scheduled-maintenances/upcoming",
 )
 DATA = (
     "/api/v1/nodes",
@@ -56,7 +70,12 @@ DATA = (
     "/api/v1/nodes/nobody/days",
     "/api/v1/incidents",
     "/api/v1/incidents?after=x",
-    "/api/v2/incidents.json",
+    "/api/v1/openapi.json",
+    *(f"/api/v2/{name}.json" for name in V2),
+    "/badge.svg",
+    "/badge.json",
+    *(f"/badge/sg.{form}?metric={metric}" for form in ("svg", "json") for metric in METRICS),
+    "/badge/nobody.svg",
     "/feed.atom",
     "/api/v1/bans",
     "/api/v1/bans?limit=x",
@@ -223,7 +242,7 @@ _FIELDS = {
 
 
 @pytest.mark.parametrize("status", [200, 304])
-@pytest.mark.parametrize("path", PAGES + DATA)
+@pytest.mark.parametrize("path", [path for path in PAGES + DATA if path != "/key"])
 async def test_caches_are_told_of_every_field_that_changes_an_answer(client, path, status):
     usual = {field: values[0] for field, values in _FIELDS.items()}
     for field, values in _FIELDS.items():
@@ -258,11 +277,20 @@ async def test_the_canaries_are_where_they_could_be_told(sources):
     assert DETAIL in [health.detail for health in sources.snapshot().mirrors.values()]
 
 
-async def test_hosts_are_hidden_everywhere_on_request(sources, client):
-    sources.dashboard_ = replace(sources.dashboard_, show_hosts=False)
-    for path in ("/", "/nodes/hk", "/api/v1/nodes", "/api/v1/nodes/hk"):
-        assert "api-hk.example.com" not in await text(client, path)
-    assert "api-hk.example.com" not in await text(client, "/", Accept="text/plain")
+@pytest.mark.parametrize("agent", ["Mozilla/5.0", "curl/8"])
+@pytest.mark.parametrize("path", PAGES + DATA)
+async def test_hosts_and_bans_are_hidden_everywhere_on_request(sources, client, path, agent):
+    """In every format; only /docs names hosts of mirrors beside the pages of the nodes."""
+    fields = {"User-Agent": agent}
+    hidden = [urlsplit(mirror.url).netloc for mirror in MIRRORS]
+    hidden += [path.address for health in HEALTH for path in health.paths]
+    hidden += [ban.id for ban in sources.bans_]
+    if path in ("/api/v1/nodes", "/docs") and agent != "curl/8":
+        assert hidden[0] in await text(client, path, **fields)
+    sources.dashboard_ = replace(sources.dashboard_, show_hosts=False, bans="off")
+    async with serving(build_public_app(sources, lambda: NOW)) as later:
+        told = await text(later, path, **fields)
+    assert not [secret for secret in hidden if secret in told]
 
 
 async def test_a_node_tells_its_paths_and_what_is_known_of_them(sources, client):
@@ -393,6 +421,11 @@ async def test_a_script_gets_text_and_a_browser_gets_a_page(client):
         ({"User-Agent": "Wget/1.21", "Accept": "text/html"}, "text/plain"),
         ({"User-Agent": "HTTPie/3", "Accept": "*/*"}, "text/plain"),
         ({"User-Agent": "Mozilla/5.0", "Accept": "application/json"}, "text/plain"),
+        ({"User-Agent": "Mozilla/5.0", "Accept": "text/plain"}, "text/plain"),
+        ({"User-Agent": "TelegramBot (like TwitterBot)", "Accept": "*/*"}, "text/html"),
+        ({"User-Agent": "Slackbot-LinkExpanding 1.0", "Accept": "*/*"}, "text/html"),
+        ({"User-Agent": "WhatsApp/2", "Accept": ""}, "text/html"),
+        ({"User-Agent": "xh/0.22.2", "Accept": "*/*"}, "text/plain"),
     ]:
         async with client.get("/", headers=headers) as response:
             assert response.content_type == kind
@@ -411,6 +444,9 @@ async def test_languages_follow_the_query_then_the_browser(client):
     assert "服务可用" in await text(client, "/")
     assert "Service available" in await text(client, "/", **{"Accept-Language": "en-GB"})
     assert "服务可用" in await text(client, "/?lang=zh", **{"Accept-Language": "en-GB"})
+    for terminal, said in (("en_US.UTF-8", "Service available"), ("zh_CN.UTF-8", "服务可用")):
+        fields = {"User-Agent": "curl/8", "Accept-Language": terminal}
+        assert said in await text(client, "/", **fields)
     english = await text(client, "/?lang=en")
     assert '<html lang="en">' in english
     assert 'href="/docs?lang=en"' in english

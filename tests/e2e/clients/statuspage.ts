@@ -1,0 +1,14 @@
+// Answers as values of the types that the statuspage.io package declares; only the compiler reads it.
+import type {
+  Components,
+  Incidents,
+  ScheduledMaintenances,
+  Status,
+} from "statuspage.io/dist/interfaces";
+
+type Plain<T> = T extends string ? string : T extends object ? { [K in keyof T]: Plain<T[K]> } : T;
+
+// By way of a constant, for an answer may have more fields than the package knows.
+const asked = { summary: SUMMARY, incidents: INCIDENTS };
+export const summary: Plain<Status & Components & Incidents & ScheduledMaintenances> = asked.summary;
+export const incidents: Plain<Incidents> = asked.incidents;
