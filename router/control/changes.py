@@ -166,7 +166,19 @@ def _shown(given: _Given, hidden: bool) -> str:
 
 def cautions(config: Config) -> list[str]:
     """A sentence on each, for the log, `mirrorgate check` and `mirrorgate status`."""
-    return list(_of_anonymous_callers(config)) if Caller.anonymous in config.router.callers else []
+    found = list(_of_pages(config))
+    if Caller.anonymous in config.router.callers:
+        found += _of_anonymous_callers(config)
+    return found
+
+
+def _of_pages(config: Config) -> Iterator[str]:
+    page = config.dashboard
+    if page.public_url and not page.entrances:
+        yield (
+            "dashboard.public_url is set without dashboard.entrances: visitors are told no more than "
+            "router.listen of where the API is: set dashboard.entrances"
+        )
 
 
 def _of_anonymous_callers(config: Config) -> Iterator[str]:
