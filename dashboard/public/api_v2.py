@@ -40,7 +40,10 @@ def _handler(path: str, make: Callable[[Board], Steps[Document]]) -> Handler:
 def board(app: web.Application, words: Words, now: float) -> Board:
     """The content of the answers of this moment."""
     page, config = build(app, words, now), app[SOURCES].dashboard()
-    return Board(config, words, now, page.overview, page.banner, page.nodes, page.incidents)
+    announced = app[SOURCES].announced()
+    return Board(
+        config, words, now, page.overview, page.banner, page.nodes, page.incidents, announced
+    )
 
 
 def _summary(board: Board) -> Steps[Document]:
@@ -49,7 +52,7 @@ def _summary(board: Board) -> Steps[Document]:
     return board.document(
         components=components,
         incidents=incidents,
-        scheduled_maintenances=board.maintenances(),
+        scheduled_maintenances=board.maintenances("scheduled", "in_progress"),
         status=board.status(),
     )
 
@@ -76,9 +79,14 @@ def _maintenances(board: Board) -> Steps[Document]:
     return board.document(scheduled_maintenances=board.maintenances())
 
 
+def _active(board: Board) -> Steps[Document]:
+    yield
+    return board.document(scheduled_maintenances=board.maintenances("in_progress"))
+
+
 def _upcoming(board: Board) -> Steps[Document]:
     yield
-    return board.document(scheduled_maintenances=[])
+    return board.document(scheduled_maintenances=board.maintenances("scheduled"))
 
 
 _DOCUMENTS = {
@@ -88,6 +96,6 @@ _DOCUMENTS = {
     "incidents": _incidents,
     "incidents/unresolved": _unresolved,
     "scheduled-maintenances": _maintenances,
-    "scheduled-maintenances/active": _maintenances,
+    "scheduled-maintenances/active": _active,
     "scheduled-maintenances/upcoming": _upcoming,
 }

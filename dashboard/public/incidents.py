@@ -7,16 +7,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from dashboard.common.printable import printable
+from dashboard.common.printable import printable, printable_lines
 from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.i18n.texts import Words
+from monitor.common.languages import Text
+from monitor.health.announcements import Announced
+from monitor.health.announcements import Update as Message
 from monitor.health.incidents import Incident, Part
 from monitor.health.uptime import DAY
 
 NAMED = 3
 """Nodes that a title names one by one."""
 RECENT_DAYS = 14
+SILENCE = Announced()
+UNTITLED = Text("", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,10 @@ class IncidentRow:
     resolved_at: float | None
     updated_at: float
     nodes: Sequence[Affected]
+    edited_title: Text = UNTITLED
+    """The operator's words in place of the monitor's; either language may be empty."""
+    messages: Sequence[Message] = ()
+    """The operator's, newest first."""
 
     @property
     def is_open(self) -> bool:
@@ -67,8 +76,14 @@ class IncidentRow:
         """True if it ended not long ago."""
         return self.resolved_at is not None and now - self.resolved_at < RECENT_DAYS * DAY
 
+    def said(self, words: Words) -> list[Update]:
+        """The operator's messages, newest first."""
+        return [Update(m.at, m.status, in_either(m.text, words)) for m in self.messages]
+
     def title(self, words: Words) -> str:
-        """The mirrors concerned, and the state."""
+        """The operator's own title, or the mirrors concerned and their state."""
+        if edited := in_either(self.edited_title, words):
+            return edited
         names = words("incidents.and").join(node.name for node in self.nodes[:NAMED])
         if len(self.nodes) > NAMED:
             names = words("incidents.among", names=names, count=len(self.nodes))
@@ -80,12 +95,21 @@ def meaning(verdict: str, words: Words) -> str:
     return words.verdict(verdict) or printable(verdict)
 
 
-def incident_rows(incidents: Sequence[Incident], names: Mapping[str, str]) -> list[IncidentRow]:
+def in_either(text: Text, words: Words) -> str:
+    """A text of an operator's in the reader's language, or else in the other one."""
+    return printable_lines(text.said(words.language) or text.en or text.zh)
+
+
+def incident_rows(
+    incidents: Sequence[Incident], names: Mapping[str, str], announced: Announced = SILENCE
+) -> list[IncidentRow]:
     """All of them; `names` are those of the nodes that are shown."""
-    return [_row(incident, names) for incident in incidents]
+    return [_row(incident, names, announced) for incident in incidents]
 
 
-def _row(incident: Incident, names: Mapping[str, str]) -> IncidentRow:
+def _row(incident: Incident, names: Mapping[str, str], announced: Announced) -> IncidentRow:
+    edit = announced.edits.get(incident.id)
+    messages = announced.updates.get(incident.id, ())
     nodes = [
         Affected(
             part.mirror,
@@ -102,11 +126,13 @@ def _row(incident: Incident, names: Mapping[str, str]) -> IncidentRow:
         incident.id,
         incident.verdict,
         printable(incident.cdn),
-        incident.impact,
+        (edit and edit.impact) or incident.impact,
         incident.started_at,
         incident.resolved_at,
-        incident.updated_at,
+        max((incident.updated_at, *(message.at for message in messages))),
         nodes,
+        edit.title if edit else UNTITLED,
+        messages,
     )
 
 
@@ -140,6 +166,11 @@ def incident_document(row: IncidentRow, now: float) -> dict[str, Any]:
         "started_at": iso(row.started_at),
         "resolved_at": moment(row.resolved_at),
         "updated_at": iso(row.updated_at),
+        "title": _both(row.edited_title),
+        "updates": [
+            {"at": iso(message.at), "status": message.status, "text": _both(message.text)}
+            for message in row.messages
+        ],
         "nodes": [
             {
                 "id": node.id,
@@ -153,6 +184,11 @@ def incident_document(row: IncidentRow, now: float) -> dict[str, Any]:
             for node in row.nodes
         ],
     }
+
+
+def _both(text: Text) -> dict[str, str]:
+    """A text of an operator's in both languages, of which either may be empty."""
+    return {"zh": printable_lines(text.zh), "en": printable_lines(text.en)}
 
 
 def _whole(value: float | None) -> int | None:
@@ -170,7 +206,7 @@ class Update:
 
     at: float
     status: str
-    """Statuspage's words: investigating, monitoring, resolved."""
+    """Statuspage's words: investigating, identified, monitoring, resolved."""
     text: str
 
 
@@ -185,10 +221,20 @@ def updates(row: IncidentRow, words: Words) -> list[Update]:
         for node in row.nodes
         if node.until is not None
     ]
-    course.sort(key=lambda update: update.at)
     if row.resolved_at is not None:
         course.append(Update(row.resolved_at, "resolved", words("incidents.over")))
+    course += reversed(row.said(words))
+    course.sort(key=lambda update: update.at)
     return course[::-1]
+
+
+def status(row: IncidentRow, words: Words) -> str:
+    """Where it stands, in Statuspage's words: the newest of its course, but what the monitor sees
+    going on is not resolved, and what has ended is."""
+    if not row.is_open:
+        return "resolved"
+    newest = updates(row, words)[0].status
+    return "monitoring" if newest == "resolved" else newest
 
 
 def _said(node: Affected, words: Words) -> dict[str, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from monitor.health.announcements import INCIDENT_STATUSES
 from monitor.health.snapshot import Standing, State
 from monitor.health.uptime import WINDOWS
 
@@ -85,6 +86,7 @@ _PATH = _object(
     held_until=_known(_MOMENT),
     evidence=_list(_TEXT),
 )
+_BOTH = _about("either language may be empty", _object(zh=_TEXT, en=_TEXT))
 _SCHEMAS: Mapping[str, Schema] = {
     "Error": _object(error=_object(message=_TEXT)),
     "Node": _object(
@@ -120,6 +122,11 @@ _SCHEMAS: Mapping[str, Schema] = {
         started_at=_MOMENT,
         resolved_at=_known(_MOMENT),
         updated_at=_MOMENT,
+        title=_about("the operator's own, empty without one", _BOTH),
+        updates=_about(
+            "messages of the operator, newest first",
+            _list(_object(at=_MOMENT, status=_one_of(*INCIDENT_STATUSES), text=_BOTH)),
+        ),
         nodes=_list(
             _object(
                 id=_TEXT,

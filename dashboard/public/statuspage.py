@@ -6,6 +6,7 @@ description says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,22 @@ from dashboard.common.printable import printable
 from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.i18n.texts import Words
-from dashboard.public.incidents import IncidentRow, moment, updates
+from dashboard.public.incidents import (
+    IncidentRow,
+    Update,
+    in_either,
+    moment,
+    status,
+    updates,
+)
 from dashboard.public.rows import Kind, Node, Overview
+from monitor.common.languages import Text
+from monitor.health.announcements import Announced, Maintenance
 from monitor.health.snapshot import Override, State
 
 PAGE_ID = "mirrorgate"
+SHOWN = ("scheduled", "in_progress", "completed")
+"""Statuses of maintenances that are shown; one that was called off is none."""
 NEWEST = 50
 """Incidents and maintenances that a list has, as Statuspage's own have."""
 
@@ -57,6 +69,7 @@ class Board:
     nodes: Sequence[Node]
     incidents: Sequence[IncidentRow]
     """Newest first."""
+    announced: Announced
 
     def document(self, **parts: Any) -> dict[str, Any]:
         """An answer with these parts, in their order."""
@@ -119,7 +132,7 @@ class Board:
         return {
             "id": row.id,
             "name": row.title(self.words),
-            "status": course[0].status,
+            "status": status(row, self.words),
             "impact": row.impact,
             "created_at": iso(row.started_at),
             "started_at": iso(row.started_at),
@@ -129,56 +142,76 @@ class Board:
             "shortlink": link(row, self.config),
             "page_id": PAGE_ID,
             "components": list(map(self.component, concerned)),
-            "incident_updates": [
-                {
-                    "id": f"{row.id}-{len(course) - place}",
-                    "status": update.status,
-                    "body": update.text,
-                    "incident_id": row.id,
-                    "created_at": iso(update.at),
-                    "updated_at": iso(update.at),
-                    "display_at": iso(update.at),
-                    "affected_components": [],
-                }
-                for place, update in enumerate(course)
-            ],
+            "incident_updates": _told(row.id, course),
         }
 
-    def maintenances(self) -> list[dict[str, Any]]:
-        """The maintenances that go on: nodes that the operator has taken out of use."""
-        return [self._maintenance(row) for row in self.nodes if row.wish is Override.maintenance]
+    def maintenances(self, *wanted: str) -> list[dict[str, Any]]:
+        """The planned maintenances of these statuses (none: all but those called off), and nodes
+        that an operator has taken out of use without a plan."""
+        shown = wanted or SHOWN
+        planned = [each for each in self.announced.maintenances if each.status(self.now) in shown]
+        of_plans = {id for each in planned for id in each.mirrors}
+        unplanned = [
+            Maintenance(
+                f"{row.id}-{int(row.since or self.now)}",
+                _of_node(row),
+                (row.id,),
+                row.since or self.now,
+                math.inf if row.wish_until is None else row.wish_until,
+                row.since or self.now,
+                row.since or self.now,
+            )
+            for row in self.nodes
+            if row.wish is Override.maintenance and row.id not in of_plans
+        ]
+        now = unplanned if "in_progress" in shown else []
+        return [self._maintenance(each) for each in (*now, *planned[:NEWEST])]
 
-    def _maintenance(self, row: Node) -> dict[str, Any]:
-        began = iso(row.since or self.now)
-        key = f"{row.id}-{began}"
-        body = self.words("rotation.maintenance")
-        update = {
-            "id": f"{key}-1",
-            "status": "in_progress",
-            "body": body,
-            "incident_id": key,
-            "created_at": began,
-            "updated_at": began,
-            "display_at": began,
+    def _maintenance(self, plan: Maintenance) -> dict[str, Any]:
+        state, title = plan.status(self.now), in_either(plan.title, self.words)
+        messages = self.announced.updates.get(plan.id, ())
+        course = [Update(m.at, m.status, in_either(m.text, self.words)) for m in messages]
+        course.append(Update(plan.created_at, "scheduled", title))
+        ended = min(plan.ends_at, plan.ended_at or plan.ends_at) if state == "completed" else None
+        return {
+            "id": plan.id,
+            "name": title,
+            "status": state,
+            "impact": "maintenance",
+            "created_at": iso(plan.created_at),
+            "started_at": iso(plan.starts_at),
+            "updated_at": iso(max((plan.updated_at, *(update.at for update in course)))),
+            "monitoring_at": None,
+            "resolved_at": moment(ended),
+            "shortlink": f"{self.config.public_url.rstrip('/')}/",
+            "page_id": PAGE_ID,
+            "components": [self.component(row) for row in self.nodes if row.id in plan.mirrors],
+            "incident_updates": _told(plan.id, course),
+            "scheduled_for": iso(plan.starts_at),
+            "scheduled_until": None if math.isinf(plan.ends_at) else iso(plan.ends_at),
+        }
+
+
+def _of_node(row: Node) -> Text:
+    """The title of a maintenance that has none."""
+    return Text(*(f"{row.name}: {Words(code)('state.maintenance')}" for code in ("zh", "en")))
+
+
+def _told(about: str, course: Sequence[Update]) -> list[dict[str, Any]]:
+    """The updates of an incident or maintenance, newest first."""
+    return [
+        {
+            "id": f"{about}-{len(course) - place}",
+            "status": update.status,
+            "body": update.text,
+            "incident_id": about,
+            "created_at": iso(update.at),
+            "updated_at": iso(update.at),
+            "display_at": iso(update.at),
             "affected_components": [],
         }
-        return {
-            "id": key,
-            "name": f"{row.name}: {self.words('state.maintenance')}",
-            "status": "in_progress",
-            "impact": "maintenance",
-            "created_at": began,
-            "started_at": began,
-            "updated_at": began,
-            "monitoring_at": None,
-            "resolved_at": None,
-            "shortlink": f"{self.config.public_url.rstrip('/')}/nodes/{row.id}",
-            "page_id": PAGE_ID,
-            "components": [self.component(row)],
-            "incident_updates": [update],
-            "scheduled_for": began,
-            "scheduled_until": moment(row.wish_until),
-        }
+        for place, update in enumerate(course)
+    ]
 
 
 def component_status(row: Node) -> str:

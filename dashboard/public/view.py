@@ -40,12 +40,13 @@ def shown_incidents(app: web.Application) -> list[IncidentRow]:
     """The incidents, newest first."""
     sources = app[SOURCES]
     incidents, mirrors = sources.past().incidents, sources.mirrors()
+    announced = sources.announced()
 
     def make() -> list[IncidentRow]:
         names = {m.id: printable(m.label) for m in mirrors if m.enabled}
-        return incident_rows(incidents, names)
+        return incident_rows(incidents, names, announced)
 
-    return app[RENDERINGS].value("incidents", Same(incidents, mirrors), make)
+    return app[RENDERINGS].value("incidents", Same(incidents, mirrors, announced), make)
 
 
 class Same:

@@ -176,8 +176,8 @@ def _of_pages(config: Config) -> Iterator[str]:
     page = config.dashboard
     if page.public_url and not page.entrances:
         yield (
-            "dashboard.public_url is set without dashboard.entrances: visitors are told no more than "
-            "router.listen of where the API is: set dashboard.entrances"
+            "dashboard.public_url is set without dashboard.entrances: visitors are told no more of "
+            "where the API is than router.listen: set dashboard.entrances"
         )
 
 

@@ -98,6 +98,8 @@ async def test_incidents_are_told_newest_first_and_page_by_page(client):
         "started_at": "2026-11-18T09:00:00Z",
         "resolved_at": "2026-11-18T09:20:00Z",
         "updated_at": "2026-11-18T09:20:00Z",
+        "title": {"zh": "", "en": ""},
+        "updates": [],
         "nodes": [
             {
                 "id": "hk",

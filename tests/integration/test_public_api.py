@@ -16,9 +16,11 @@ from aiohttp import ClientSession
 
 from dashboard.public.app import build_public_app
 from dashboard.public.badges import COLOURS, width
+from monitor.common.languages import Text
+from monitor.health.announcements import Announced, IncidentEdit, Maintenance, Update
 from monitor.health.past import Past
 from monitor.health.snapshot import Override, State
-from tests.testkit.dashboard import HEALTH, NOW, FakeSources, serving, serving_at
+from tests.testkit.dashboard import BROWSER, HEALTH, NOW, FakeSources, serving, serving_at
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -219,6 +221,99 @@ async def test_statuspages_lists_agree_with_its_summary(client):
     active = told["scheduled-maintenances/active"]["scheduled_maintenances"]
     assert active == summary["scheduled_maintenances"]
     assert told["scheduled-maintenances/upcoming"]["scheduled_maintenances"] == []
+
+
+# What operators announce
+
+EVIL = "<script>alert(1)</script>\x1b[2J"
+MOVING = Text("", f"We move to Tokyo. {EVIL}")
+LOOKING = Text("正在排查", "Looking into it")
+ANNOUNCED = Announced(
+    {"c0ffee000001": IncidentEdit("c0ffee000001", Text("新加坡线路被干扰", ""), "major")},
+    {
+        "c0ffee000001": (
+            Update(
+                2, "c0ffee000001", NOW - 60, "identified", Text("", f"We move to Tokyo. {EVIL}")
+            ),
+            Update(
+                1, "c0ffee000001", NOW - 3600, "investigating", Text("正在排查", "Looking into it")
+            ),
+        ),
+        "m1": (Update(3, "m1", NOW - 30, "scheduled", Text("将提前通知", "We will say when")),),
+    },
+    (
+        Maintenance("m1", Text("升级", "Upgrade"), ("hk",), NOW + 3600, NOW + 7200, NOW, NOW),
+        Maintenance("m2", Text("换线", ""), ("us-west",), NOW - 60, NOW + 60, NOW - 90, NOW - 90),
+        Maintenance("m3", Text("", "Done"), ("jp",), NOW - 900, NOW - 600, NOW - 999, NOW - 999),
+        Maintenance(
+            "m4", Text("", "No"), ("jp",), NOW + 9, NOW + 99, NOW - 99, NOW - 9, None, NOW - 9
+        ),
+    ),
+)
+
+
+@pytest.fixture
+async def announced(sources):
+    sources.announced_ = ANNOUNCED
+    async with serving(build_public_app(sources, lambda: NOW)) as session:
+        yield session
+
+
+async def test_operators_words_on_an_incident_are_told_in_every_form(announced):
+    _, told = await get(announced, "/api/v2/incidents/unresolved.json?lang=en")
+    (incident,) = told["incidents"]
+    assert (incident["name"], incident["status"]) == ("新加坡线路被干扰", "identified")
+    assert (incident["impact"], incident["updated_at"]) == ("major", "2026-11-21T08:59:00Z")
+    bodies = [update["body"] for update in incident["incident_updates"]]
+    assert bodies[0].startswith("We move to Tokyo.")
+    assert bodies[1] == "Looking into it"
+    assert "\x1b" not in bodies[0]
+    _, told = await get(announced, "/api/v1/incidents")
+    first = told["incidents"][0]
+    assert first["title"] == {"zh": "新加坡线路被干扰", "en": ""}
+    assert first["updates"][1] == {
+        "at": "2026-11-21T08:00:00Z",
+        "status": "investigating",
+        "text": {"zh": "正在排查", "en": "Looking into it"},
+    }
+    async with announced.get("/feed.atom?lang=zh") as response:
+        read = feedparser.parse(await response.read())
+    assert read.entries[0].title == "新加坡线路被干扰 (进行中)"
+    assert "正在排查" in read.entries[0].content[0].value
+    for path in ("/", "/history", "/nodes/sg"):
+        async with announced.get(f"{path}?lang=zh", headers=BROWSER) as response:
+            page = await response.text()
+        assert "新加坡线路被干扰" in page, path
+        assert "正在排查" in page, path
+        assert EVIL not in page, path
+
+
+async def test_planned_maintenance_is_told_as_statuspage_tells_it(announced):
+    told = {
+        name: {
+            each["id"]: each["status"]
+            for each in (await get(announced, f"/api/v2/{name}.json?lang=en"))[1][
+                "scheduled_maintenances"
+            ]
+        }
+        for name in ("summary", *(name for name in V2 if name.startswith("scheduled")))
+    }
+    assert told == {
+        "summary": {"m1": "scheduled", "m2": "in_progress"},
+        "scheduled-maintenances": {"m1": "scheduled", "m2": "in_progress", "m3": "completed"},
+        "scheduled-maintenances/active": {"m2": "in_progress"},
+        "scheduled-maintenances/upcoming": {"m1": "scheduled"},
+    }
+    _, upcoming = await get(announced, "/api/v2/scheduled-maintenances/upcoming.json?lang=en")
+    (planned,) = upcoming["scheduled_maintenances"]
+    assert planned["name"] == "Upgrade"
+    assert planned["scheduled_for"] == "2026-11-21T10:00:00Z"
+    assert [component["id"] for component in planned["components"]] == ["hk"]
+    assert planned["incident_updates"][0]["body"] == "We will say when"
+
+
+async def test_what_is_announced_is_as_described(sources, announced):
+    await test_every_answer_is_as_described_and_has_nothing_else(sources, announced, None)
 
 
 # Badges
