@@ -172,7 +172,8 @@ def okhttp(reader: Reader, code: str) -> None:
 
 def go(reader: Reader, code: str) -> None:
     """Run as one file."""
-    assert ANSWER in reader.run([require("go"), "run", reader.write("chat.go", code)])
+    program = shutil.which("go") or missing("Go", "apt-get install -y golang-go")
+    assert ANSWER in reader.run([program, "run", reader.write("chat.go", code)])
 
 
 def picture(program: Callable[[str], Run]) -> Run:

@@ -15,7 +15,6 @@ REQUIRE_ALL = "MIRRORGATE_REQUIRE_ALL"
 DEBIAN_PACKAGES = {
     "chromium": "chromium",
     "curl": "curl",
-    "go": "golang-go",
     "haproxy": "haproxy",
     "initdb": "postgresql",
     "ip": "iproute2",
@@ -31,7 +30,7 @@ DEBIAN_PACKAGES = {
     "pg_ctl": "postgresql",
     "pg_dump": "postgresql-client",
     "pg_restore": "postgresql-client",
-    "php": "php-cli php-curl",
+    "php": "php-cli",
     "postgres": "postgresql",
     "prometheus": "prometheus",
     "promtool": "prometheus",
