@@ -49,6 +49,7 @@ LONGEST = (
     "e2e/test_history_e2e.py",
     "e2e/test_failover_sdk.py",
     "e2e/test_limits_e2e.py",
+    "e2e/test_guide.py",
     "e2e/test_stuck_locks.py",
     "e2e/test_desk.py",
     "integration/test_diagnosis_lab.py",

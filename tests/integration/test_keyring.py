@@ -109,6 +109,19 @@ async def test_a_revoked_key_is_unknown_to_workers_at_once_and_after_a_restart(s
         await scene.key_service.revoke("k1", BY)
 
 
+async def test_an_account_is_found_by_the_key_itself_and_by_nothing_else(scene: Scene):
+    account, key = await scene.key_service.create(ORDER, BY)
+    for _ in range(2):
+        assert scene.key_service.find_key(key) == account
+        for other in (key[:-1], f"{key}x", account.record.id, account.record.digest, "", "\udcff"):
+            assert scene.key_service.find_key(other) is None
+        await scene.start()
+    await scene.key_service.revoke(account.record.id, BY)
+    revoked = scene.key_service.find_key(key)
+    assert revoked is not None
+    assert revoked.record.revoked_at == NOW
+
+
 async def test_what_is_left_is_told_with_what_was_used_and_granted(scene: Scene):
     account, key = await scene.key_service.create(ORDER, BY)
     key_id = account.record.id

@@ -288,6 +288,17 @@ async def test_operators_words_on_an_incident_are_told_in_every_form(announced):
         assert EVIL not in page, path
 
 
+@pytest.mark.parametrize(
+    ("said", "told"), [("identified", "identified"), ("resolved", "monitoring")]
+)
+async def test_what_goes_on_is_not_called_resolved_by_a_word(sources, said, told):
+    message = Update(1, "c0ffee000001", NOW, said, LOOKING)
+    sources.announced_ = Announced(updates={"c0ffee000001": (message,)})
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        _, answer = await get(client, "/api/v2/incidents/unresolved.json")
+    assert [incident["status"] for incident in answer["incidents"]] == [told]
+
+
 async def test_planned_maintenance_is_told_as_statuspage_tells_it(announced):
     told = {
         name: {
