@@ -32,10 +32,11 @@ class StreamConfig:
     """Streams that wait in silence."""
 
     keepalive: Duration = setting(
-        15.0, "silence before a comment is sent", check=validators.positive
+        15.0, "silence before something without content is sent", check=validators.positive
     )
     keepalive_style: Literal["comment", "chunk", "off"] = setting(
-        "comment", 'what is sent: "comment", "chunk" or "off"'
+        "chunk",
+        'what is sent: "chunk" (an event without content, where there is such), "comment" or "off"',
     )
 
 

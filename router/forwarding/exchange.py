@@ -26,7 +26,7 @@ from router.forwarding.deadlines import Deadlines
 from router.forwarding.interfaces import ClientSide
 from router.forwarding.local_response import (
     FULL,
-    comment,
+    keepalive_words,
     local_answer,
     models_answer,
     preflight_answer,
@@ -441,11 +441,12 @@ class Exchange:
             self.unanswered(failure, "it did not answer in time")
 
     def _look(self) -> None:
-        """It has been silent for a while: leave a suspect mirror, or give the client a comment."""
+        """It has been silent for a while: leave a suspect mirror, or tell the client."""
+        assert self.policy is not None, "nothing is looked at before"
         response, attempts, deadlines = self._response, self._attempts, self.deadlines
         if response is not None and response.committed:
             if response.between_events:
-                response.remind(comment(self.context, self.dialect))
+                response.remind(keepalive_words(self.context, self.policy, self.id))
             deadlines.look_after_comment()
         elif (
             response is not None
@@ -456,7 +457,7 @@ class Exchange:
         else:
             if deadlines.comment_due:
                 place = self.context.line.place(self)
-                words = chunk(comment(self.context, self.dialect, place))
+                words = chunk(keepalive_words(self.context, self.policy, self.id, place))
                 if not self.told:  # another mirror can still give the content
                     self.told = True
                     words = stream_begins(self.context, self.head, self.id, place) + words

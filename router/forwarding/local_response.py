@@ -16,8 +16,9 @@ from router.balancing.failure import OF_OWN_KEY, FailedAttempt, Failure
 from router.balancing.retry import advice
 from router.forwarding.context import WorkerContext
 from router.forwarding.request_context import RequestContext
+from router.forwarding.request_policy import RequestPolicy
 from router.metering.metered_request import ANONYMOUS
-from router.upstream.dialect import Dialect, keepalive
+from router.upstream.dialect import keepalive
 from router.upstream.request_writer import VIA
 from router.wire import cors
 from router.wire.error_response import JSON_TYPE, QUEUE, Field, Problem, render, unauthorized
@@ -88,11 +89,15 @@ def stream_begins(
     return render(200, fields, None)
 
 
-def comment(context: WorkerContext, dialect: Dialect, place: int = 0) -> bytes:
-    """A comment for a client that waits for a stream, in the style of the settings; `place`: its
-    one in the queue, if it waits there."""
-    style = context.router.stream.keepalive_style
-    return keepalive(dialect, "chunk" if style == "chunk" else "comment", place)
+def keepalive_words(
+    context: WorkerContext, policy: RequestPolicy, request_id: bytes, place: int = 0
+) -> bytes:
+    """Bytes for a client that waits for a stream, in the style of the settings; `place`: its one in
+    the queue, if it waits there."""
+    if context.router.stream.keepalive_style != "chunk":
+        return keepalive(policy.dialect, place)
+    named = {"id": f"chatcmpl-{request_id.decode()}", "created": int(context.wall())}
+    return keepalive(policy.dialect, place, {**named, "model": policy.model})
 
 
 def local_answer(

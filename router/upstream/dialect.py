@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
 from router.balancing.failure import Failure
 from router.balancing.rate_limit import is_out_of_quota
@@ -230,23 +230,27 @@ def failure_of_error(error: Mapping[str, Any], *, lent: bool = False) -> Failure
 
 KEEPALIVE = b": keepalive\n"
 """A comment. No blank line: after an event with an `id` some SDKs take that for an empty event."""
-_EMPTY_CHOICE = {"index": 0, "finish_reason": None, "logprobs": None}
+PLACE = "x_mirrorgate_queue"
+"""Field of a chunk with the place in the queue, as in the header of the same name."""
 
 
-def keepalive(dialect: Dialect, style: Literal["comment", "chunk"], place: int = 0) -> bytes:
-    """Return the bytes to send while a stream waits. "chunk": for clients whose timers ignore
-    comments, an event without content, where the dialect has such. `place`: the one in the queue,
-    from 1, if that is what it waits in."""
-    if style == "comment" or dialect not in (Dialect.chat, Dialect.completions):
+def keepalive(dialect: Dialect, place: int = 0, chunk: Mapping[str, Any] | None = None) -> bytes:
+    """Return the bytes to send while a stream waits: a comment, or in chat and completions an event
+    without content, if there is a `chunk`.
+
+    `chunk`: the fields by which clients know an answer, its "id", "created" and "model". Some put
+    the whole together with those of the first event. `place`: the one in the queue, from 1, if that
+    is what it waits in; a field of the event, for some readers take no comments.
+    """
+    if chunk is None or dialect not in (Dialect.chat, Dialect.completions):
         return b": waiting, position %d\n" % place if place else KEEPALIVE
     of_chat = dialect is Dialect.chat
     said: dict[str, Any] = {"delta": {}} if of_chat else {"text": ""}
     data = {
-        "id": "keepalive",
+        **chunk,
         "object": "chat.completion.chunk" if of_chat else "text_completion",
-        "created": 0,
-        "model": "",
-        "choices": [{**_EMPTY_CHOICE, **said}],
+        **({PLACE: place} if place else {}),
+        "choices": [{"index": 0, **said, "logprobs": None, "finish_reason": None}],
     }
     return b"data: %b\n\n" % _json(data)
 

@@ -270,6 +270,7 @@ async def test_a_stream_that_waits_is_told_its_place(style: str) -> None:
             if style == "chunk":
                 assert said is not None
                 assert said.startswith(b"data: {")
+                assert b'"x_mirrorgate_queue": 2' in said
                 return
             assert said == b": waiting, position 2\n"
             await ahead.close()

@@ -223,7 +223,7 @@ async def test_a_client_that_has_a_head_already_gets_the_first_refusal_in_the_st
         answered.set()
         answer = await time.run(client.response())
         assert (answer.status, b"invalid_api_key" in answer.body) == (200, True)
-        assert answer.body.startswith(b": keepalive")
+        assert answer.body.startswith(b'data: {"id": "chatcmpl-')
         assert not answer.complete
 
 

@@ -17,6 +17,7 @@ from router.admission.credentials import new_key
 from router.forwarding import metrics
 from router.upstream import connector as connecting
 from router.upstream import opening
+from router.wire.sse import EventSplitter
 from tests.scenarios import chat_mirror as words
 from tests.scenarios.chat_mirror import ChatMirror, Fault
 from tests.scenarios.failover_catalogue import outcome_of
@@ -39,6 +40,10 @@ CONTENT = {
     "responses": b"event: response.output_text.delta\n"
     b'data: {"type": "response.output_text.delta", "delta": "x"}\n\n',
 }
+
+NO_WORDS = b'"choices": [{"index": 0, "delta": {}, "logprobs": null, "finish_reason": null}]}\n\n'
+"""What waiting clients of chat get."""
+QUEUED = b'"x_mirrorgate_queue": 1,'
 
 
 class Scene:
@@ -321,8 +326,14 @@ async def test_a_silent_stream_is_told_every_fifteen_seconds_and_can_still_fail_
     async with scene(later(25.0, BROKEN), later(25.0, words.well)) as played:
         answer = await played.ask()
         assert outcome_of(answer) == "whole"
-        assert answer.body.count(b": keepalive\n") == 3
-        assert answer.body.startswith(b": keepalive\n" * 3 + b"data: ")
+        assert not any(told in answer.body for told in (b"\n:", b"keepalive"))
+        events = EventSplitter(1 << 16).feed(answer.body)
+        told, first = [json.loads(event.data) for event in events[:3]], events[3]
+        assert [(each["model"], each["choices"][0]["delta"]) for each in told] == [
+            ("gpt-4o", {})
+        ] * 3
+        assert len({each["id"] for each in told}) == 1
+        assert json.loads(first.data)["choices"][0]["delta"]
         assert answer["content-type"].startswith("text/event-stream")
         assert answer["x-accel-buffering"] == "no"
         assert played.asked == (1, 1)
@@ -353,22 +364,26 @@ async def test_a_pause_within_a_stream_is_bridged_between_two_events() -> None:
         await words.send(writer, rest[3:], end=True)
         return True
 
-    async with scene(pauses) as played:
+    async with scene(pauses, stream={"keepalive_style": "comment"}) as played:
         answer = await played.ask()
         assert outcome_of(answer) == "whole"
         assert answer.body.count(b": keepalive\n") == 2
         assert b"\n\n: keepalive\n: keepalive\ndata: " in answer.body
+    async with scene(pauses) as played:
+        answer = await played.ask()
+        assert outcome_of(answer) == "whole"
+        assert answer.body.count(NO_WORDS) == 2
 
 
-@pytest.mark.parametrize(("style", "told"), [("chunk", 2), ("off", 0)])
-async def test_how_the_client_is_told_can_be_chosen(style: str, told: int) -> None:
+@pytest.mark.parametrize(("style", "comments"), [("comment", 2), ("off", 0)])
+async def test_how_the_client_is_told_can_be_chosen(style: str, comments: int) -> None:
     async with scene(
         later(29.0, words.well), stream={"keepalive_style": style, "keepalive": 10}
     ) as p:
         answer = await p.ask()
         assert outcome_of(answer) == "whole"
-        assert b": keepalive" not in answer.body
-        assert answer.body.count(b'"id": "keepalive"') == told
+        assert answer.body.count(b": keepalive\n") == comments
+        assert NO_WORDS not in answer.body
 
 
 # What goes wrong then
@@ -490,17 +505,18 @@ async def test_a_stream_that_waits_for_room_is_told_and_served() -> None:
     async with scene(later(20.0, words.well), limits={"max_connections": 1}) as played:
         first, second = await played.ask_at_once(2)
         assert outcome_of(first) == outcome_of(second) == "whole"
-        served, waited = sorted((first.body, second.body), key=lambda body: b": waiting" in body)
-        assert served.count(b": keepalive\n") == 1
-        assert waited.startswith(b": waiting, position 1\n")
-        assert waited.count(b": keepalive\n") >= 1, "once it is on the mirror"
+        served, waited = sorted((first.body, second.body), key=lambda body: QUEUED in body)
+        assert served.count(NO_WORDS) == 1
+        assert QUEUED in waited.partition(b"\n\n")[0]
+        assert waited.count(NO_WORDS) > waited.count(QUEUED), "once it is on the mirror"
 
 
 async def test_who_leaves_after_being_told_leaves_nothing_behind() -> None:
     async with scene(words.silence, words.well) as played:
         client = await played.plane.send(post(PATHS["chat"], STREAM))
         status, _, _ = await played.time.run(client.head())
-        assert (status, await client.chunk()) == (200, b": keepalive\n")
+        told = await client.chunk()
+        assert (status, told is not None and NO_WORDS in told) == (200, True)
         await client.close()
         await played.time.elapse(1.0)
         assert played.plane.in_flight == 0
@@ -608,4 +624,4 @@ async def test_a_model_that_reasons_is_given_its_time() -> None:
         answer = await played.ask(body=STREAM.replace(b"gpt-4o", b"o3-mini"))
         assert outcome_of(answer) == "whole"
         assert played.asked == (1, 0)
-        assert answer.body.count(b": keepalive\n") == 6
+        assert answer.body.count(NO_WORDS) == 6

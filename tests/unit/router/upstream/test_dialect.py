@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any
 
 import httpx2
 import pytest
@@ -205,12 +205,17 @@ def test_openais_own_client_takes_it_for_an_error(dialect: Dialect) -> None:
             next(stream)
 
 
-@pytest.mark.parametrize("style", ["comment", "chunk"])
+@pytest.mark.parametrize("place", [0, 3])
+@pytest.mark.parametrize("chunk", [None, {"id": "chatcmpl-7", "created": 5, "model": "gpt-4o"}])
 @pytest.mark.parametrize("dialect", sorted(Dialect))
 def test_a_keepalive_carries_no_content_and_does_not_disturb_openais_client(
-    dialect: Dialect, style: Literal["comment", "chunk"]
+    dialect: Dialect, chunk: dict[str, Any] | None, place: int
 ) -> None:
-    written = keepalive(dialect, style)
+    written = keepalive(dialect, place, chunk)
+    of_place = (b": waiting, position 3\n", b'"x_mirrorgate_queue": 3, ')
+    assert any(words in written for words in of_place) == bool(place)
+    if chunk and dialect in (Dialect.chat, Dialect.completions):
+        assert written.startswith(b"data: {"), "some readers take no comments"
     events = EventSplitter(1 << 16).feed(written)
     assert [look(dialect, event).sight for event in events] in ([], [Sight.nothing])
     boundary = Boundary()
