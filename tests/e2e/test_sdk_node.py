@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.clients.entrance import UPLOAD_BYTES, Entrance
-from tests.e2e.clients.node import linked
+from tests.e2e.clients.environments import OPENAI_NODE, linked
 from tests.testkit.programs import require
 
 JOURNEY = Path(__file__).parent / "clients" / "journey.mjs"
@@ -29,7 +29,7 @@ def test_the_node_client_travels(entrance: Entrance, tmp_path: Path):
     if entrance.ca_file:
         environment["NODE_EXTRA_CA_CERTS"] = str(entrance.ca_file)
     ran = subprocess.run(
-        [require("node"), str(linked(JOURNEY, tmp_path / "node"))],
+        [require("node"), str(linked(JOURNEY, tmp_path / "node", OPENAI_NODE))],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,

@@ -19,10 +19,18 @@ NAMES = ("alpha", "beta", "gamma")
 class TlsMirror:
     """One pretend mirror behind nginx, known to the outside as https://NAME.mirror.test."""
 
-    def __init__(self, name: str, directory: Path, authority: Authority, **switches: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        authority: Authority,
+        *,
+        keys: Sequence[str] = (TEST_KEY,),
+        **switches: Any,
+    ) -> None:
         self.name, self.hostname = name, f"{name}.mirror.test"
         self._authority, self._directory = authority, directory
-        self.mirror = MirrorProcess(name, directory, keys=[TEST_KEY], **switches)
+        self.mirror = MirrorProcess(name, directory, keys=keys, **switches)
         self.front: Nginx
         self._stack = ExitStack()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import openai
 
-from tests.e2e.clients.node import linked
+from tests.e2e.clients.environments import OPENAI_NODE, linked
 from tests.testkit.programs import require
 
 PROMPT = "hello"
@@ -62,7 +62,7 @@ _KINDS: dict[str, Callable[[openai.OpenAI], Iterable[str]]] = {
 def with_node(base_url: str, key: str, kind: str, directory: Path) -> Ended:
     """The client for Node; `directory` is where its script and packages are put."""
     ran = subprocess.run(
-        [require("node"), str(linked(_SCRIPT, directory / "node"))],
+        [require("node"), str(linked(_SCRIPT, directory / "node", OPENAI_NODE))],
         capture_output=True,
         text=True,
         timeout=TIMEOUT,

@@ -79,15 +79,33 @@ def last_text(messages: Any) -> str:
 
 
 def chat(body: Mapping[str, Any], number: int, count: int) -> Json:
+    """Return the answer; to a request with tools, a call of the first of them."""
     prompt = last_text(body["messages"])
-    message = {"role": "assistant", "content": "".join(pieces(prompt, count)), "refusal": None}
+    message: Json = {"role": "assistant", "content": "".join(pieces(prompt, count))}
+    if body.get("tools"):
+        message |= {"content": None, "tool_calls": [_tool_call(body["tools"][0], prompt)]}
+    reason = "tool_calls" if body.get("tools") else "stop"
+    choice = {"index": 0, "message": message | {"refusal": None}, "logprobs": None}
     return {
         "id": f"chatcmpl-{number}",
         "object": "chat.completion",
         "created": CREATED,
         "model": body["model"],
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
+        "choices": [choice | {"finish_reason": reason}],
         "usage": usage(prompt, count, body),
+    }
+
+
+def _tool_call(tool: Mapping[str, Any], prompt: str) -> Json:
+    """A call with the prompt as each of its arguments."""
+    function = tool.get("function", {})
+    names = function.get("parameters", {}).get("properties", {})
+    arguments = json.dumps(dict.fromkeys(names, prompt))
+    name = function.get("name", "")
+    return {
+        "id": "call_1",
+        "type": "function",
+        "function": {"name": name, "arguments": arguments},
     }
 
 
