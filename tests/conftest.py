@@ -46,6 +46,7 @@ class HasLogs(Protocol):
 
 
 LONGEST = (
+    "e2e/test_apps.py",
     "e2e/test_history_e2e.py",
     "e2e/test_failover_sdk.py",
     "e2e/test_limits_e2e.py",

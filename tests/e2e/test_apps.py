@@ -84,7 +84,7 @@ def drive(app: App, gate: Gate, directory: Path) -> None:
             assert broken.said in ("", "hello 1")
         limited = play("chat", status=429, retry_after="1")
         assert limited.said == ""
-        assert limited.tells(429, "limit"), limited
+        assert limited.tells(429, "429"), limited
 
 
 @pytest.mark.parametrize("app", [app for app in APPS if app.quick], ids=lambda app: app.name)

@@ -11,6 +11,7 @@ import pytest
 from monitor.common.settings import read
 from router.cli.main import command_names
 from router.control.sections import Config
+from tests.e2e.clients import catalogue
 from tools import example, reference
 from tools.declared import Section, sections
 
@@ -31,6 +32,11 @@ def test_the_example_file_is_the_one_made_from_the_declarations():
 def test_the_reference_is_the_one_made_from_the_declarations():
     written = (ROOT / "docs/configuration.md").read_text("utf-8")
     assert reference.render() == written, "python -m tools.reference > docs/configuration.md"
+
+
+def test_the_table_of_clients_is_the_one_made_from_the_catalogue():
+    written = (ROOT / "docs/apps.md").read_text("utf-8")
+    assert catalogue.renewed(written) == written, "python -m tests.e2e.clients.catalogue"
 
 
 def test_the_example_file_as_it_is_has_one_mirror_and_every_default():

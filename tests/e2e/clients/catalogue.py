@@ -1,9 +1,10 @@
 """The clients that are driven through mirrorgate, and what their users get.
 
-`docs/apps.md` has a table of it: `python -m tests.e2e.clients.catalogue`.
+`docs/apps.md` has a table of it; `python -m tests.e2e.clients.catalogue` renews it.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 TRIED = "2026-11-29"
 """When the versions below were chosen and driven."""
@@ -71,14 +72,14 @@ APPS = (
         "axios_reader.mjs",
         ("chat", "stream", "tools", "embeddings", "image"),
         quick=True,
-        sees_breaks=False,  # jsdom's request does not end then; Chromium's does
+        sees_breaks=False,  # jsdom's request does not end then
     ),
     App(
         "axios 0.x",
         ("axios@0.27.2", "jsdom@26.1.0"),
         "axios_reader.mjs",
         ("chat", "stream", "tools", "embeddings", "image"),
-        sees_breaks=False,  # jsdom's request does not end then; Chromium's does
+        sees_breaks=False,  # jsdom's request does not end then
     ),
     App(
         "@ai-sdk/openai",
@@ -113,3 +114,28 @@ APPS = (
     ),
     App("llm", ("llm==0.36",), "llm_command.py", ("chat", "stream")),
 )
+
+
+START, END = "<!-- clients: python -m tests.e2e.clients.catalogue -->\n", "<!-- end of clients -->"
+
+
+def table() -> str:
+    """The table of `docs/apps.md`."""
+    rows = [
+        f"| {app.name} | {app.version} | {TRIED} | {', '.join(app.steps)}"
+        f"{'' if app.sees_breaks else '; no broken stream'} | passes |"
+        for app in APPS
+    ]
+    head = ["| client | version | date | tried | result |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def renewed(text: str) -> str:
+    """Return the document with the table as it is now."""
+    before, _, rest = text.partition(START)
+    return before + START + table() + END + rest.partition(END)[2]
+
+
+if __name__ == "__main__":
+    document = Path(__file__).parents[3] / "docs/apps.md"
+    document.write_text(renewed(document.read_text("utf-8")), "utf-8")
