@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import platform
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
 
 from aiohttp import web
@@ -18,13 +19,12 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 from dashboard.common.context import SOURCES
 from dashboard.common.metrics import BANS_ACTIVE, BUILD_INFO
-from monitor.common.metric_registry import Family, Labels
-
-Series = tuple[Family, Labels, list[float]]
+from monitor.common.metric_registry import Series
 
 _ONE_AT_A_TIME: web.AppKey[asyncio.Lock] = web.AppKey("one_at_a_time", asyncio.Lock)
 
@@ -37,29 +37,37 @@ class TotalsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """One metric per family, in order of name."""
-        families: dict[str, tuple[Family, list[tuple[Labels, list[float]]]]] = {}
-        for family, labels, cells in self._series:
-            families.setdefault(family.name, (family, []))[1].append((labels, cells))
+        families: dict[str, list[Series]] = {}
+        for series in self._series:
+            families.setdefault(series.family.name, []).append(series)
         for name in sorted(families):
-            yield _metric(*families[name])
+            yield _metric(families[name])
 
 
-def _metric(family: Family, rows: list[tuple[Labels, list[float]]]) -> Metric:
+def _metric(rows: list[Series]) -> Metric:
+    family = rows[0].family
     if family.type == "histogram":
-        return _histogram(family, rows)
+        return _histogram(rows)
     kind = CounterMetricFamily if family.type == "counter" else GaugeMetricFamily
     metric = kind(family.name, family.help, labels=family.labels)
-    for labels, cells in rows:
-        metric.add_metric(labels, cells[0])
+    for row in rows:
+        metric.add_metric(row.labels, row.cells[0])
     return metric
 
 
-def _histogram(family: Family, rows: list[tuple[Labels, list[float]]]) -> Metric:
+def _histogram(rows: list[Series]) -> Metric:
+    family = rows[0].family
     metric = HistogramMetricFamily(family.name, family.help, labels=family.labels)
     bounds = [*map(floatToGoString, family.buckets), "+Inf"]
-    for labels, (*counts, total) in rows:
+    for row in rows:
+        *counts, total = row.cells
+        buckets: list[tuple[str, float] | tuple[str, float, Exemplar]]
         buckets = list(zip(bounds, accumulate(counts), strict=True))
-        metric.add_metric(labels, buckets, total)
+        if row.exemplar is not None:  # of the last request, in the bucket that it fell into
+            request, seconds = row.exemplar
+            place = bisect_left(family.buckets, seconds)
+            buckets[place] = (*buckets[place][:2], Exemplar({"request_id": request}, seconds))
+        metric.add_metric(row.labels, buckets, total)
     return metric
 
 
@@ -97,15 +105,17 @@ def _own(app: web.Application) -> list[Series]:
     """Return the dashboard's own metrics, unless somebody has counted them."""
     sources = app[SOURCES]
     return [
-        (BUILD_INFO, (sources.version(), platform.python_version()), [1.0]),
-        (BANS_ACTIVE, (), [float(len(sources.bans()))]),
+        Series(BUILD_INFO, (sources.version(), platform.python_version()), [1.0]),
+        Series(BANS_ACTIVE, (), [float(len(sources.bans()))]),
     ]
 
 
 def _render_for(
-    counted: Iterable[Series], own: list[Series], accept: str, compress: bool
+    counted: Callable[[], Iterable[Series]], own: list[Series], accept: str, compress: bool
 ) -> tuple[bytes, str]:
-    series = list(counted)
-    told = {family.name for family, _, _ in series}
-    body, content_type = render([row for row in own if row[0].name not in told] + series, accept)
+    series = list(counted())
+    told = {row.family.name for row in series}
+    body, content_type = render(
+        [row for row in own if row.family.name not in told] + series, accept
+    )
     return (gzip.compress(body, 3) if compress else body), content_type

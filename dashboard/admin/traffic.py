@@ -12,7 +12,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from dashboard.common.sources import Sources
-from monitor.common.metric_registry import Family, Labels
+from monitor.common.metric_registry import Series
 
 EVERY = 5.0
 """Seconds between two looks at the counters."""
@@ -25,7 +25,7 @@ _WHOLE = round(LATELY / EVERY) + 2
 _GOOD = ("success", "client_error", "client_abort")
 """Ends that no mirror and no fault of ours is to blame for."""
 
-Series = Iterable[tuple[Family, Labels, list[float]]]
+Counted = Iterable[Series]
 
 
 @dataclass(slots=True)
@@ -111,11 +111,11 @@ class TrafficLog:
         """Look until cancelled, as long as there is a desk."""
         while True:
             if self._sources.admin().password_hash:
-                series = self._sources.series()
-                self._keep(await asyncio.to_thread(_look, series, self._clock()))
+                series, now = self._sources.series(), self._clock()
+                self._keep(await asyncio.to_thread(_look_at, series, now))
             await asyncio.sleep(EVERY)
 
-    def take(self, series: Series) -> None:
+    def take(self, series: Counted) -> None:
         """Look once."""
         self._keep(_look(series, self._clock()))
 
@@ -233,9 +233,13 @@ def _more(first: Mapping[str, float], last: Mapping[str, float]) -> dict[str, fl
     return {name: max(0.0, value - first.get(name, 0.0)) for name, value in last.items()}
 
 
-def _look(series: Series, at: float) -> _Look:
+def _look_at(series: Callable[[], Counted], at: float) -> _Look:
+    return _look(series(), at)
+
+
+def _look(series: Counted, at: float) -> _Look:
     look = _Look(at)
-    for family, labels, cells in series:
+    for family, labels, cells, _ in series:
         name, values = family.name, dict(zip(family.labels, labels, strict=True))
         mirror = values.get("mirror", "")
         if name == "mirrorgate_requests":

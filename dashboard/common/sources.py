@@ -5,7 +5,7 @@ The composition root implements both, so that pages never know where their data 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -18,7 +18,7 @@ from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import KeyAccount, KeyOrder, NewKey
 from monitor.common.languages import Text
-from monitor.common.metric_registry import Family, Labels
+from monitor.common.metric_registry import Series
 from monitor.common.settings import Compared
 from monitor.engine.diagnose import Inspection
 from monitor.health.announcements import Announced, IncidentEdit, Maintenance
@@ -199,11 +199,8 @@ class Sources(Protocol):
         None: who opens a connection.
         """
 
-    def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
-        """Every metric series of this moment, with cells as `MetricRegistry.to_json` has them.
-
-        It may be read in another thread.
-        """
+    def series(self) -> Callable[[], Iterable[Series]]:
+        """Return a function that adds up every metric series of this moment, in any thread."""
 
     def version(self) -> str:
         """The version of this program."""

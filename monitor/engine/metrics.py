@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import Family, MetricRegistry
@@ -11,8 +12,13 @@ from monitor.diagnosis.finding import Finding
 from monitor.engine.prober import Probe
 from monitor.health.snapshot import MirrorHealth, Standing, State
 from monitor.health.uptime import Known
-from monitor.probes.results import Canary, PathResult, StepResult
+from monitor.probes.results import Canary, Operation, PathResult, StepResult
+from monitor.store.open_file import Space
+from monitor.store.store import Store
+from monitor.store.write_queue import QUEUE_SIZE
 
+RESULTS = ("ok", "failed")
+CANARY = "canary"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 PROBES = "mirrorgate_probes"
@@ -27,6 +33,15 @@ VERDICT = "mirrorgate_verdict"
 TLS_NOT_AFTER = "mirrorgate_tls_not_after_timestamp_seconds"
 DROPPED = "mirrorgate_store_dropped_writes"
 STORE_FAILING = "mirrorgate_store_failing"
+STORE_UP = "mirrorgate_store_up"
+STORE_FAILED = "mirrorgate_store_failed_writes"
+STORE_QUEUED = "mirrorgate_store_queued_writes"
+STORE_QUEUE_LIMIT = "mirrorgate_store_queued_writes_limit"
+STORE_SECONDS = "mirrorgate_store_write_duration_seconds"
+STORE_SIZE = "mirrorgate_store_size_bytes"
+STORE_FREE = "mirrorgate_store_free_bytes"
+STATE_CHANGES = "mirrorgate_mirror_state_changes"
+PROBE_INTERVAL = "mirrorgate_probe_interval_seconds"
 CANARY_TOKENS = "mirrorgate_canary_tokens"
 PATHS = "mirrorgate_mirror_paths"
 EXPERIMENTS = "mirrorgate_experiments"
@@ -88,6 +103,15 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         STORE_FAILING, "gauge", "1 while the store takes nothing; `mirrorgate status` says why."
     ),
+    Family(STORE_UP, "gauge", "1 while the store takes what is written; 0 while it does not."),
+    Family(STORE_FAILED, "counter", "Batches of history that the store did not take."),
+    Family(STORE_QUEUED, "gauge", "History that waits to be written."),
+    Family(STORE_QUEUE_LIMIT, "gauge", "History that may wait; more is dropped."),
+    Family(STORE_SECONDS, "histogram", "Writing one batch of history.", (), SECONDS),
+    Family(STORE_SIZE, "gauge", "Size of the SQLite file and of its log."),
+    Family(STORE_FREE, "gauge", "Free space on the disk that the SQLite file is on."),
+    Family(STATE_CHANGES, "counter", "Changes into a state.", ("mirror", "state")),
+    Family(PROBE_INTERVAL, "gauge", "Seconds between two probes of a mirror, as configured."),
     Family(
         UPTIME,
         "gauge",
@@ -100,6 +124,15 @@ FAMILIES: tuple[Family, ...] = (
     Family(INCIDENTS_OPEN, "gauge", "Incidents that are not over."),
     *TASK_FAMILIES,
 )
+
+
+def begin_at_zero(totals: MetricRegistry, mirror_id: str) -> None:
+    """Make the series of closed sets: the increase of a counter that begins at 1 is not seen."""
+    for operation, result in product((*Operation, CANARY), RESULTS):
+        totals.cells(PROBES, (mirror_id, operation, result))
+    for state in State:
+        totals.cells(STATE_CHANGES, (mirror_id, state.value))
+    totals.cells(CANARY_TOKENS, (mirror_id,))
 
 
 def count_probe(totals: MetricRegistry, mirror_id: str, probe: Probe, now: float) -> None:
@@ -117,18 +150,17 @@ def count_paths(totals: MetricRegistry, mirror_id: str, paths: Sequence[PathResu
 
 
 def _count_step(totals: MetricRegistry, mirror_id: str, step: StepResult) -> None:
-    result = "failed" if step.failure else "ok"
-    totals.add(PROBES, (mirror_id, step.operation.value, result))
+    totals.add(PROBES, (mirror_id, step.operation.value, RESULTS[bool(step.failure)]))
     if step.failure:
         totals.add(FAILURES, (mirror_id, step.operation.value, step.failure))
 
 
 def count_canary(totals: MetricRegistry, mirror_id: str, canary: Canary) -> None:
     """Count one real completion and what it took."""
-    totals.add(PROBES, (mirror_id, "canary", "failed" if canary.failure else "ok"))
+    totals.add(PROBES, (mirror_id, CANARY, RESULTS[bool(canary.failure)]))
     totals.add(CANARY_TOKENS, (mirror_id,), canary.tokens)
     if canary.failure:
-        totals.add(FAILURES, (mirror_id, "canary", canary.failure))
+        totals.add(FAILURES, (mirror_id, CANARY, canary.failure))
 
 
 def observe_latency(totals: MetricRegistry, health: MirrorHealth) -> None:
@@ -169,6 +201,24 @@ def count_experiment(totals: MetricRegistry, mirror_id: str, finding: Finding) -
 def show_quarantine(totals: MetricRegistry, endpoints: int) -> None:
     """Set how many endpoints are held."""
     totals.set(QUARANTINED, float(endpoints))
+
+
+def show_store(totals: MetricRegistry, store: Store) -> None:
+    """Set how the store is."""
+    failing = bool(store.problem)
+    totals.set(STORE_FAILING, float(failing))
+    totals.set(STORE_UP, float(not failing))
+    totals.set(STORE_FAILED, store.failed)
+    totals.set(STORE_QUEUED, store.queued)
+    totals.set(STORE_QUEUE_LIMIT, QUEUE_SIZE)
+    totals.cells(STORE_SECONDS)
+
+
+def show_space(totals: MetricRegistry, space: Space | None) -> None:
+    """Set what the store's file takes and may still take."""
+    if space is not None:
+        totals.set(STORE_SIZE, space.used)
+        totals.set(STORE_FREE, space.free)
 
 
 def show_uptime(totals: MetricRegistry, mirror_id: str, windows: Mapping[str, Known]) -> None:

@@ -164,6 +164,7 @@ class Monitor:
         self._anchors.configure(config.anchors)
         self._resolver.configure(config.sni.control)
         self._evaluation.configure(config.interval)
+        self._totals.set(metrics.PROBE_INTERVAL, config.interval)
 
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
@@ -238,6 +239,7 @@ class Monitor:
         watch = self._watches.get(mirror.id)
         rise, fall = self._config.rise, self._config.fall
         if watch is None:
+            metrics.begin_at_zero(self._totals, mirror.id)
             watch = self._watches[mirror.id] = MirrorState(
                 mirror, rise, fall, self._clock(), pace=self._pace, monotonic=self._monotonic()
             )

@@ -42,6 +42,7 @@ CREDIT_EVERY = 10.0
 """Seconds that a kill can cost at most: they are unknown then."""
 READ_EVERY = 60.0
 PRUNE_EVERY = 3600.0
+SPACE_EVERY = 15.0
 _NAME = "history"
 INCIDENTS_HELD = 500
 """The newest, in memory for pages."""
@@ -99,12 +100,14 @@ class History:
             self._store.record(change)
         self._incidents = {incident.id: incident for incident in held}
         self._show_incidents()
+        self._store.on_written = partial(self._totals.observe, metrics.STORE_SECONDS)
         self._tasks = [
             self._supervisor.service(_NAME, partial(_forever, seconds, act), about=about)
             for about, seconds, act in (
                 ("lease", RENEW_EVERY, self._renew),
                 ("windows", READ_EVERY, self._read),
                 ("pruning", PRUNE_EVERY, self._prune),
+                ("space", SPACE_EVERY, self._measure),
             )
         ]
         return states
@@ -126,6 +129,7 @@ class History:
     def changed(self, change: Transition) -> None:
         """Take a change of state."""
         with self._supervisor.guarded(_NAME):
+            self._totals.add(metrics.STATE_CHANGES, (change.mirror_id, change.state.value))
             self._store.record(change)
 
     def see(self, snapshot: HealthSnapshot) -> None:
@@ -160,7 +164,7 @@ class History:
     def _keep(self) -> None:
         self._totals.add(metrics.DROPPED, (), self._store.dropped - self._dropped)
         self._dropped = self._store.dropped
-        self._totals.set(metrics.STORE_FAILING, float(bool(self._store.problem)))
+        metrics.show_store(self._totals, self._store)
         if self._monotonic() - self._credited >= CREDIT_EVERY:
             self._credit()
 
@@ -230,6 +234,13 @@ class History:
         for mirror_id in self._first_bytes.keys() - self._accounts.keys():
             self._recalled.discard(mirror_id)
             del self._first_bytes[mirror_id]
+
+    async def _measure(self) -> None:
+        try:
+            space = await asyncio.to_thread(self._store.space)
+        except OSError:  # the folder is gone, which the store itself tells
+            return
+        metrics.show_space(self._totals, space)
 
     async def _prune(self) -> None:
         await self._store.prune(Limits.of(self._clock(), self._retention))

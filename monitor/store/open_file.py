@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from monitor.store.backup import copy_connection
 from monitor.store.errors import StoreError
@@ -34,6 +34,15 @@ _RENEWED = "store.url: the log of %s was removed while in use; the file was writ
 
 Identity = tuple[int, int]
 """Device and inode."""
+
+
+class Space(NamedTuple):
+    """Room on a disk, in bytes."""
+
+    used: int
+    """By the file and its log."""
+    free: int
+    """Left for those who may not use the reserve."""
 
 
 class Memory(Protocol):
@@ -86,6 +95,13 @@ class OpenFile:
 
     def __repr__(self) -> str:
         return f"<OpenFile {self._path} {self.problem}>"
+
+    def space(self) -> Space:
+        """What the file takes, and what is free beside it; any thread may ask. Raises OSError."""
+        disk = os.statvfs(self._path.parent)
+        files = (self._path, *(_beside(self._path, suffix) for suffix in _LOGS))
+        used = sum(file.stat().st_size for file in files if file.exists())
+        return Space(used, disk.f_bavail * disk.f_frsize)
 
     def ensure(
         self, connection: Callable[[], sqlite3.Connection], reopen: Callable[[], None]

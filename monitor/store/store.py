@@ -30,7 +30,7 @@ from monitor.store.database import Database, open_database
 from monitor.store.errors import StoreError, in_one_line
 from monitor.store.lease import Holder, LeaseLost, begin_batch, refuse_held, release, renew, take
 from monitor.store.ledger import Batch
-from monitor.store.open_file import Memory
+from monitor.store.open_file import Memory, Space
 from monitor.store.pruning import Limits, give_pages_back, steps
 from monitor.store.rollups import Item, write
 from monitor.store.tables import AllowanceRow, WishRow
@@ -63,6 +63,8 @@ class Store:
         self._holder: Holder | None = None
         self._batches = 0
         self._aside = False
+        self.on_written: Callable[[float], None] = lambda seconds: None
+        """Gets the seconds that each batch of history took."""
 
     @classmethod
     async def open(
@@ -141,6 +143,20 @@ class Store:
     def problem(self) -> str:
         """The reason for which nothing can be written; empty while nothing is known to be wrong."""
         return self._database.problem or self._writer.problem
+
+    @property
+    def failed(self) -> int:
+        """Batches of history that the database did not take."""
+        return self._writer.failed
+
+    @property
+    def queued(self) -> int:
+        """Rows of history that wait to be written."""
+        return self._writer.waiting
+
+    def space(self) -> Space | None:
+        """Room that the database has on this machine; None if it is elsewhere. Blocks."""
+        return self._database.file.space() if self._database.file is not None else None
 
     def record(self, item: Item) -> None:
         """Queue something for history."""
@@ -298,11 +314,12 @@ class Store:
             return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
     async def _write_history(self, items: list[Item]) -> None:
-        number = self._batches + 1
+        number, began = self._batches + 1, time.monotonic()
         await asyncio.get_running_loop().run_in_executor(
             self._thread, self._write_batch, items, number
         )
         self._batches = number
+        self.on_written(time.monotonic() - began)
 
     def _write_batch(self, items: list[Item], number: int) -> None:
         self._database.ensure()

@@ -56,6 +56,13 @@ class HistoryWriter:
         """Why writing failed the last time."""
         self._writing = asyncio.Lock()
         self.dropped = 0
+        self.failed = 0
+        """Batches that were not taken."""
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are queued."""
+        return len(self._queue) + len(self._batch)
 
     def start(self) -> None:
         """Begin writing."""
@@ -63,7 +70,7 @@ class HistoryWriter:
 
     def put(self, item: Item) -> None:
         """Queue something, or drop it when the queue is full."""
-        if len(self._queue) + len(self._batch) >= self._size:
+        if self.waiting >= self._size:
             self.dropped += 1
         else:
             self._queue.append(item)
@@ -74,7 +81,7 @@ class HistoryWriter:
         if self._task is not None:
             await asyncio.wait([self._task])
         await self.write_all()
-        self.dropped += len(self._queue) + len(self._batch)
+        self.dropped += self.waiting
         self._queue.clear()
         self._batch.clear()
 
@@ -123,6 +130,7 @@ class HistoryWriter:
         return True
 
     def _trouble(self, error: object) -> None:
+        self.failed += 1
         first, self.problem = not self.problem, in_one_line(error) or "writing failed"
         if first:
             log.warning("history cannot be written, it waits in memory: %s", self.problem)

@@ -73,13 +73,13 @@ class Memory:
     """
 
     def __init__(self, limit: int = MAX_COLLECTED) -> None:
-        self._limit = limit
+        self.limit = limit
         self._by_client: dict[bytes, int] = {}
         self._arriving: dict[bytes, dict[Arriving, None]] = {}
         self.used = 0
 
     def __repr__(self) -> str:
-        return f"<Memory, {self.used} bytes of {self._limit}, {len(self._by_client)} clients>"
+        return f"<Memory, {self.used} bytes of {self.limit}, {len(self._by_client)} clients>"
 
     def take(self, client: bytes, size: int) -> None:
         """Count these bytes in, whatever is left; see `has_room`."""
@@ -97,7 +97,7 @@ class Memory:
 
     def has_room(self, client: bytes) -> bool:
         """True if the client may keep what it has taken; others may have to give up theirs."""
-        while self.used > self._limit:
+        while self.used > self.limit:
             own, of = self._by_client[client], self._by_client
             greediest = max(self._arriving, key=of.__getitem__, default=client)
             if of[greediest] <= own:
@@ -152,7 +152,7 @@ class Connections:
         accept: Callable[[bool], None] = lambda on: None,
         per_client: int = MAX_IDLE_PER_CLIENT,
     ) -> None:
-        self._limit = limit
+        self.limit = limit
         self._accept = accept
         self._per_client = per_client
         self._by_client: dict[bytes, dict[IdleClient, None]] = {}
@@ -171,7 +171,7 @@ class Connections:
             self._end_oldest(of_client)
         of_client[door] = None
         self._size += 1
-        if self._size >= self._limit and not self.full:
+        if self._size >= self.limit and not self.full:
             self.full = True
             self._accept(False)
             if not self._make_room():
@@ -187,7 +187,7 @@ class Connections:
         if not of_client:
             del self._by_client[door.key]
         self._size -= 1
-        if self.full and self._size <= self._limit * _RESUME:
+        if self.full and self._size <= self.limit * _RESUME:
             self.full = False
             self._accept(True)
 
@@ -211,7 +211,7 @@ class Connections:
 
     def _make_room(self) -> bool:
         """Cut connections of whoever has most; whether there is room when these are gone."""
-        excess = self._size - int(self._limit * _RESUME)
+        excess = self._size - int(self.limit * _RESUME)
         vacant = {key: [d for d in doors if d.vacant] for key, doors in self._by_client.items()}
         most = [(-len(doors), key) for key, doors in self._by_client.items()]
         heapify(most)

@@ -34,6 +34,8 @@ log = logging.getLogger("control")
 
 MOST_WAITING = 10_000
 """Offences that wait to be decided on; of more, control hears again if they go on."""
+BY_OPERATOR = "operator"
+"""The reason of a ban that no rule has made, in the metrics."""
 _AT_ONCE = 500
 _FORGET_EVERY = 3600.0
 
@@ -184,7 +186,7 @@ class BanService:
             return Ban(secrets.token_hex(6), network, now, until, reason, by.who, count=times)
 
         bans = await self._store.sentence([network], make, by.origin)
-        self._totals.add(BANS.name, ("operator",))
+        self._totals.add(BANS.name, (BY_OPERATOR,))
         self._enforce(bans)
         return bans[0]
 

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TypeVar
@@ -23,8 +23,14 @@ from typing import TypeVar
 from dashboard.admin.app import build_admin_app
 from dashboard.admin.traffic import TrafficLog
 from dashboard.common import connections
+from dashboard.common.metrics import (
+    BANS,
+    LOOP_DELAY,
+    RELOAD_SUCCESSFUL,
+    RELOADED_AT,
+    RELOADS,
+)
 from dashboard.common.metrics import FAMILIES as DASHBOARD_FAMILIES
-from dashboard.common.metrics import LOOP_DELAY, RELOAD_SUCCESSFUL, RELOADED_AT, RELOADS
 from dashboard.public.app import build_public_app, public_gate
 from monitor.common import logs
 from monitor.common.ipc import Channel, ChannelClosed, Message
@@ -41,16 +47,18 @@ from monitor.store import announcements
 from monitor.store.bans import Allowance
 from monitor.store.lease import Holder
 from monitor.store.store import Store, StoreError
+from router.admission.rejection_reports import RULES
 from router.admission.shared_table import Table
 from router.control.admin_commands import AdminCommands
 from router.control.announcement_service import AnnouncementService
 from router.control.audit_trail import AuditTrail
-from router.control.ban_service import BanService, BansInForce
+from router.control.ban_service import BY_OPERATOR, BanService, BansInForce
 from router.control.breaker_coordinator import BreakerCoordinator
 from router.control.changes import Changes, cautions
 from router.control.configuration import SIGNAL, Configuration, Loaded, worker_part
 from router.control.document import Config, Document
 from router.control.inspections import Inspections
+from router.control.kept_totals import KeptTotals
 from router.control.key_service import KeyService
 from router.control.ledger import Ledger
 from router.control.list_keeper import ListKeeper
@@ -60,17 +68,27 @@ from router.control.page_sources import PageSources
 from router.control.sessions import SWEEP_EVERY, Sessions
 from router.control.worker_channels import WorkerChannels
 from router.control.worker_questions import Questions
-from router.forwarding.metrics import EJECTIONS, LEDGER_GAPS, LOG_DROPPED, TASKS
 from router.forwarding.metrics import FAMILIES as ROUTER_FAMILIES
+from router.forwarding.metrics import LOG_DROPPED, TASKS, begin_at_zero
+from router.metering.metrics import KEYS
 from router.process.inherited import end_with_parent, read_document
 from router.process.last_lists import LastLists
+from router.process.metrics import FAMILIES as PROCESS_FAMILIES
+from router.process.metrics import RESTARTS, show_process
 
 log = logging.getLogger("control")
 
-OWN_FAMILIES = (*MONITOR_FAMILIES, *DASHBOARD_FAMILIES)
+FAMILIES = (
+    *ROUTER_FAMILIES,
+    KEYS,
+    *PROCESS_FAMILIES,
+    *MONITOR_FAMILIES,
+    *DASHBOARD_FAMILIES,
+)
 T = TypeVar("T")
 
 SIGN_OF_LIFE_EVERY = 5.0
+KEEP_TOTALS_EVERY = 5.0
 MEASURE_EVERY = 0.05
 """Seconds between two looks at how late the event loop is."""
 
@@ -90,6 +108,7 @@ class Control:
         life: Channel,
         table: Table,
         lists: LastLists,
+        kept: KeptTotals,
         totals: MetricRegistry,
         tasks: Tasks,
     ) -> None:
@@ -98,9 +117,15 @@ class Control:
         self._stop = asyncio.Event()
         self._totals = totals
         self._tasks = tasks
-        self._merged = MergedMetrics((*ROUTER_FAMILIES, *OWN_FAMILIES))
         self._process = f"control-{os.getpid()}-{time.time_ns()}"
         config = loaded.current.config
+        self._merged = MergedMetrics(FAMILIES)
+        self._kept = kept
+        mirrors = [mirror.id for mirror in config.mirrors]
+        if kept.restore(self._merged, mirrors):
+            self._merged.succeed("control-", self._process)
+            totals.add(RESTARTS.name, ("control",))
+        self._begin_at_zero(mirrors)
         self._board = HealthBoard(vantage_of(loaded))
         self._told = self._board.current
         """The snapshot that every worker has, or has been sent."""
@@ -157,6 +182,7 @@ class Control:
             self._merged,
             self._refresh_totals,
             self._key_service.find_key,
+            kept,
         )
         self._traffic = TrafficLog(self._view)
         self._questions = Questions(self._channels)
@@ -204,8 +230,21 @@ class Control:
                 self._keep_up(stack, "keys", self._key_service.follow)
             self._keep_up(stack, "traffic", self._traffic.run)
             self._keep_up(stack, "delay", self._measure_delay)
+            self._keep_up(stack, "totals", self._keep_totals_now_and_then)
             self._tell({"type": "ready"})
+            stack.callback(self._keep_totals)
             await self._stop.wait()
+
+    def _keep_totals(self) -> None:
+        self._refresh_totals()
+        self._kept.write(self._merged)
+
+    async def _keep_totals_now_and_then(self) -> None:
+        """Where nobody scrapes, a successor should know what has been counted all the same."""
+        while True:
+            await asyncio.sleep(KEEP_TOTALS_EVERY)
+            self._refresh_totals()
+            await asyncio.to_thread(self._kept.write, self._merged)
 
     def _keep_up(self, stack: AsyncExitStack, name: str, work: Work) -> None:
         """Run a part for as long as the process."""
@@ -299,6 +338,7 @@ class Control:
             self._sessions.sweep()
 
     def _worker_left(self, process: str) -> None:
+        self._totals.add(RESTARTS.name, ("worker",))
         self._breakers.left(process)
         self._accounts.left(process)
         self._sessions.left(process)
@@ -318,7 +358,19 @@ class Control:
         self._monitor.history.zone = new.config.dashboard.timezone
         for mirror_id in changes.removed:
             self._merged.forget("mirror", mirror_id)
+            self._totals.remove("mirror", mirror_id)
+        self._begin_at_zero(mirror.id for mirror in new.config.mirrors)
         self._channels.broadcast(self._state())
+
+    def _begin_at_zero(self, mirrors: Iterable[str]) -> None:
+        begin_at_zero(self._totals, mirrors)
+        for family, values in (
+            (BANS, (*RULES, BY_OPERATOR)),
+            (RELOADS, ("success", "failure")),
+            (RESTARTS, ("worker", "control")),
+        ):
+            for value in values:
+                self._totals.cells(family.name, (value,))
 
     def _count_reload(self, good: bool) -> None:
         totals = self._totals
@@ -330,6 +382,8 @@ class Control:
     def _refresh_totals(self) -> None:
         self._totals.set(TASKS.name, len(asyncio.all_tasks()), ("control",))
         self._totals.set(LOG_DROPPED.name, dropped_lines(), ("control",))
+        show_process(self._totals, "control")
+        self._key_service.count(self._totals)
         self._merged.update(self._process, self._totals.to_json())
 
     async def _measure_delay(self) -> None:
@@ -370,10 +424,11 @@ async def serve(
     life: Channel,
     table: Table,
     lists: LastLists,
+    kept: KeptTotals,
     listeners: dict[str, socket.socket],
 ) -> int:
     """Open the store, run control, close the store; 1 when the store cannot be used."""
-    totals = MetricRegistry((*OWN_FAMILIES, TASKS, EJECTIONS, LEDGER_GAPS, LOG_DROPPED))
+    totals = MetricRegistry(FAMILIES)
     tasks = Tasks(totals, "control")
     tasks.watch(asyncio.get_running_loop())
     try:
@@ -400,6 +455,7 @@ async def serve(
             life,
             table,
             lists,
+            kept,
             totals,
             tasks,
         )
@@ -438,7 +494,7 @@ def main() -> int:
     """Entry point of the process; all arguments are written by the supervisor."""
     end_with_parent()
     parser = argparse.ArgumentParser(prog="python -m router.control.control")
-    for name in ("life", "document", "table", "lists", "workers"):
+    for name in ("life", "document", "table", "lists", "totals", "workers"):
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--feeds", required=True)
     for name in ("dashboard", "admin", "socket"):
@@ -455,7 +511,8 @@ def main() -> int:
     table = Table(args.table, args.workers, args.workers + 1)
     try:
         life, lists = Channel.from_fd(args.life), LastLists(args.lists)
-        return asyncio.run(serve(loaded, feeds, life, table, lists, listeners))
+        kept = KeptTotals(LastLists(args.totals))
+        return asyncio.run(serve(loaded, feeds, life, table, lists, kept, listeners))
     except Exception:  # not to stderr by itself, which would show what the exception says
         log.critical("control ends", exc_info=True)
         return 1

@@ -17,7 +17,7 @@ from dashboard.common.location import Locations
 from dashboard.common.sources import BanList, Ejection, Offer, Rescued, Terms, Visitor, Waiting
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import KeyAccount
-from monitor.common.metric_registry import Family, Labels, MergedMetrics
+from monitor.common.metric_registry import MergedMetrics, Series
 from monitor.common.money import written
 from monitor.health.announcements import Announced
 from monitor.health.past import Past
@@ -25,6 +25,7 @@ from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth
 from router.admission.client_address import Clients
 from router.control.ban_service import BansInForce
 from router.control.configuration import Configuration
+from router.control.kept_totals import KeptTotals
 from router.forwarding import metrics
 from router.forwarding.config import RouterConfig
 from router.metering.prices import Price, Prices, day_of
@@ -75,6 +76,7 @@ class PageSources:
         merged: MergedMetrics,
         own: Callable[[], None],
         key_account: Callable[[str], KeyAccount | None],
+        kept: KeptTotals,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._configuration = configuration
@@ -86,6 +88,7 @@ class PageSources:
         self._merged = merged
         self._refresh_own = own
         self.key_account = key_account
+        self._kept = kept
         self._locations = Locations()
         self._router: RouterConfig | None = None
         self._clients = Clients()
@@ -184,9 +187,9 @@ class PageSources:
     def config_problem(self) -> str:
         return self._configuration.problem
 
-    def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
+    def series(self) -> Callable[[], Iterable[Series]]:
         self._refresh_own()
-        return self._merged.sums()
+        return lambda: self._kept.write(self._merged).series()
 
     def version(self) -> str:
         return version("mirrorgate")

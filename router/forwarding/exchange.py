@@ -551,7 +551,7 @@ class Exchange:
         seconds, received = now - began, self.body.size
         failed = len(attempts.failed) if attempts is not None else 0
         alike = (mirror, self.endpoint, status, outcome, stream)
-        context.stats.finished(alike, failed > 0, seconds, received, sent)
+        context.stats.finished(self.id, alike, failed > 0, seconds, received, sent)
         context.recent_requests.finished(self.id, began, seconds, alike, attempts, method, target)
         if context.access is not None or context.tracer is not None:
             address, sizes = self.request.client.address, (received, sent)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from monitor.common.metric_registry import Family
-from router.metering.metrics import TOKENS, UNMETERED
+from collections.abc import Iterable
+
+from monitor.common.metric_registry import Family, MetricRegistry
+from router.balancing.ejection import Cause
+from router.balancing.failure import Failure
+from router.metering.metrics import CHARGES, TOKENS, UNMETERED
 
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
 _FIRST_BYTE = (0.05, *_SECONDS[:-1])
@@ -49,6 +53,9 @@ FALLBACKS = Family(
     ("mirror",),
 )
 QUEUED = Family("mirrorgate_requests_queued", "gauge", "Requests that wait until a mirror has room")
+QUEUE_LIMIT = Family(
+    "mirrorgate_requests_queued_limit", "gauge", "Requests that may wait, in all workers"
+)
 QUEUE_WAIT = Family(
     "mirrorgate_queue_wait_seconds",
     "gauge",
@@ -75,6 +82,19 @@ FIRST_TOKEN = Family(
     "Streams: from the complete request to the first event with content",
     ("mirror", "model"),
     _FIRST_BYTE,
+)
+OVERHEAD = Family(
+    "mirrorgate_overhead_seconds",
+    "histogram",
+    "From the complete request to its dispatch on a connection that was ready: our own share",
+    buckets=_FAST,
+)
+COST = Family(
+    "mirrorgate_mirror_cost",
+    "gauge",
+    "Cost of one more request on a mirror, and its terms, in the worker where it is highest",
+    ("mirror", "term"),
+    merge="max",
 )
 CONNECT = Family(
     "mirrorgate_connect_duration_seconds",
@@ -108,6 +128,15 @@ UNCOUNTED = Family(
     ("cause",),
 )
 CLIENTS = Family("mirrorgate_client_connections", "gauge", "Open client connections")
+CLIENTS_LIMIT = Family(
+    "mirrorgate_client_connections_limit",
+    "gauge",
+    "Client connections that may be open, in all workers",
+)
+BODIES = Family("mirrorgate_kept_body_bytes", "gauge", "Request bodies kept to be sent again")
+BODIES_LIMIT = Family(
+    "mirrorgate_kept_body_bytes_limit", "gauge", "Bytes of them that may be kept, in all workers"
+)
 BYTES = Family(
     "mirrorgate_bytes", "counter", "Bytes of bodies relayed, by direction", ("direction",)
 )
@@ -152,10 +181,13 @@ FAMILIES = (
     MOVED,
     FALLBACKS,
     QUEUED,
+    QUEUE_LIMIT,
     QUEUE_WAIT,
     DURATION,
     FIRST_BYTE,
     FIRST_TOKEN,
+    OVERHEAD,
+    COST,
     CONNECT,
     IN_FLIGHT,
     INTERRUPTIONS,
@@ -163,8 +195,12 @@ FAMILIES = (
     UNBELIEVED,
     UNCOUNTED,
     CLIENTS,
+    CLIENTS_LIMIT,
+    BODIES,
+    BODIES_LIMIT,
     BYTES,
     TOKENS,
+    CHARGES,
     UNMETERED,
     LEDGER_GAPS,
     WORKERS,
@@ -173,3 +209,67 @@ FAMILIES = (
     TASKS,
     LOG_DROPPED,
 )
+
+ANSWERED = "answered"
+"""The outcome of an attempt that has not failed; the others are the values of `Failure`."""
+CODES = (
+    "ambiguous_request",
+    "client_banned",
+    "endpoint_not_allowed",
+    "endpoint_not_metered",
+    "headers_too_large",
+    "host_not_allowed",
+    "insufficient_quota",
+    "integer_above_max_value",
+    "invalid_api_key",
+    "invalid_date",
+    "keys_unavailable",
+    "malformed_request",
+    "model_not_found",
+    "no_mirror_available",
+    "origin_not_allowed",
+    "queue_full",
+    "rate_limit_exceeded",
+    "request_timeout",
+    "request_too_large",
+    "too_many_connections",
+    "unknown_url",
+    "upstream_error",
+    "upstream_rate_limited",
+    "upstream_timeout",
+)
+"""Codes of errors that are made here."""
+_WAYS_TO_CUT = (Failure.cut, Failure.malformed, Failure.stalled)
+
+_STATUSES = frozenset((*range(100, 104), *range(200, 209), 226, *range(300, 309), *range(400, 419)))
+_MORE_STATUSES = frozenset((*range(421, 427), 428, 429, 431, 451, 499, *range(500, 512), 529))
+_OF_CDNS = frozenset(range(520, 531))
+KNOWN_STATUSES = _STATUSES | _MORE_STATUSES | _OF_CDNS
+"""Statuses of IANA's registry, and those of nginx (499), Anthropic (529) and Cloudflare (520 to
+530); a mirror may say any number, and the label says "other" for the rest."""
+
+
+def begin_at_zero(totals: MetricRegistry, mirrors: Iterable[str]) -> None:
+    """Make the series of closed sets: the increase of a counter that begins at 1 is not seen."""
+    for mirror in mirrors:
+        for outcome in (ANSWERED, *Failure):
+            totals.cells(ATTEMPTS.name, (mirror, outcome))
+        for cause in Cause:
+            totals.cells(EJECTIONS.name, (mirror, cause))
+        for failure in _WAYS_TO_CUT:
+            totals.cells(INTERRUPTIONS.name, (mirror, failure))
+        totals.cells(FALLBACKS.name, (mirror,))
+    for failure in Failure:
+        totals.cells(RETRIES.name, (failure,))
+    for code in CODES:
+        totals.cells(REJECTED.name, (code,))
+    for family in (RESCUED, AMBIGUOUS, MOVED, LEDGER_GAPS, OVERHEAD):
+        totals.cells(family.name)
+    for family, values in (
+        (UNBELIEVED, ("trusted_proxies", "client_ip_header")),
+        (UNCOUNTED, ("full", "busy")),
+        (UNMETERED, ("left", "no_usage", "encoding", "tunnel")),
+        (BYTES, ("received", "sent")),
+    ):
+        for value in values:
+            totals.cells(family.name, (value,))

@@ -398,7 +398,12 @@ class Response:
         if exchange.request.mirror:
             added += SHIELD
         self._relay.head(head, added, exchange.may_keep_alive)
-        context.stats.answered(mirror.id, exchange.endpoint, self._first_byte, self._opened_in)
+        ours = -1.0
+        if not self._opened_in and not exchange.queued and not self._attempts.failed:
+            ours = exchange.deadlines.sent_at - exchange.complete_at
+        context.stats.answered(
+            mirror.id, exchange.endpoint, self._first_byte, self._opened_in, ours
+        )
 
     def _content(self) -> None:
         """The first of the response goes to the client, and more may follow."""

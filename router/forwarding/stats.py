@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from bisect import bisect_left
+from typing import Any, NamedTuple
 
-from monitor.common.metric_registry import MetricRegistry, observe
+from monitor.common.metric_registry import MetricRegistry
 from router.balancing.failure import Failure
 from router.forwarding import metrics
+
+_FIRST_BYTE = metrics.FIRST_BYTE.buckets
+_FIRST_TOKEN = metrics.FIRST_TOKEN.buckets
+_OVERHEAD = metrics.OVERHEAD.buckets
+_DURATION = metrics.DURATION.buckets
 
 
 class Finished(NamedTuple):
@@ -35,6 +41,7 @@ class _Answers(NamedTuple):
 
     attempts: list[float]
     first_byte: list[float]
+    overhead: list[float]
 
 
 class _Ends(NamedTuple):
@@ -44,12 +51,15 @@ class _Ends(NamedTuple):
     duration: list[float]
     received: list[float]
     sent: list[float]
+    last: list[Any]
+    """The exemplar of the duration."""
 
 
 class Stats:
     """Turns what happens into numbers.
 
-    The cells of the usual ends are kept at hand: looked up each time they cost 2 µs a request.
+    The cells of the usual ends are kept at hand, and observed in place: looked up each time they
+    cost 2 µs a request. A test holds all of it below 3 µs.
     """
 
     def __init__(self, totals: MetricRegistry) -> None:
@@ -58,6 +68,7 @@ class Stats:
         """Models that the operator has named: those that metrics may be labelled with."""
         self._add = totals.add
         self._removals = totals.removals
+        self._tokens: dict[tuple[str, str], list[float]] = {}
         self._answers: dict[tuple[str, str], _Answers] = {}
         self._ends: dict[tuple[str, str, int, str, bool], _Ends] = {}
 
@@ -93,23 +104,40 @@ class Stats:
         """A request was answered with an error made here."""
         self._add(metrics.REJECTED.name, (code,))
 
-    def answered(self, mirror: str, endpoint: str, first_byte: float, connect: float) -> None:
-        """A mirror's response head came; `connect` is 0 on a connection that was kept."""
+    def answered(
+        self, mirror: str, endpoint: str, first_byte: float, connect: float, ours: float
+    ) -> None:
+        """A mirror's response head came; `connect` is 0 on a connection that was kept, `ours` our
+        own share of the seconds, below 0 where others had a part in it."""
         if self._removals != self._totals.removals:
             self._forget_cells()
         cells = self._answers.get((mirror, endpoint)) or self._answer_cells(mirror, endpoint)
         cells.attempts[0] += 1
-        observe(cells.first_byte, metrics.FIRST_BYTE.buckets, first_byte)
+        counts = cells.first_byte
+        counts[bisect_left(_FIRST_BYTE, first_byte)] += 1
+        counts[-1] += first_byte
+        if ours >= 0.0:
+            counts = cells.overhead
+            counts[bisect_left(_OVERHEAD, ours)] += 1
+            counts[-1] += ours
         if connect:
             self._totals.observe(metrics.CONNECT.name, connect, (mirror,))
 
     def first_token(self, mirror: str, model: str, seconds: float) -> None:
         """The first event with content of a stream."""
+        if self._removals != self._totals.removals:
+            self._forget_cells()
         label = model if model in self.models else "other"
-        self._totals.observe(metrics.FIRST_TOKEN.name, seconds, (mirror, label))
+        counts = self._tokens.get((mirror, label))
+        if counts is None:
+            counts = self._totals.cells(metrics.FIRST_TOKEN.name, (mirror, label))
+            self._tokens[mirror, label] = counts
+        counts[bisect_left(_FIRST_TOKEN, seconds)] += 1
+        counts[-1] += seconds
 
     def finished(
         self,
+        request_id: bytes,
         end: tuple[str, str, int, str, bool],
         rescued: bool,
         seconds: float,
@@ -125,20 +153,25 @@ class Stats:
         cells.received[0] += received
         if end[0]:
             cells.sent[0] += sent
-            observe(cells.duration, metrics.DURATION.buckets, seconds)
+            counts, last = cells.duration, cells.last
+            counts[bisect_left(_DURATION, seconds)] += 1
+            counts[-1] += seconds
+            last[0], last[1] = request_id, seconds
             if rescued:
                 self._add(metrics.RESCUED.name)
 
     def _forget_cells(self) -> None:
         self._removals = self._totals.removals
+        self._tokens.clear()
         self._answers.clear()
         self._ends.clear()
 
     def _answer_cells(self, mirror: str, endpoint: str) -> _Answers:
         cells = self._totals.cells
         made = self._answers[mirror, endpoint] = _Answers(
-            cells(metrics.ATTEMPTS.name, (mirror, "answered")),
+            cells(metrics.ATTEMPTS.name, (mirror, metrics.ANSWERED)),
             cells(metrics.FIRST_BYTE.name, (mirror, endpoint)),
+            cells(metrics.OVERHEAD.name),
         )
         return made
 
@@ -146,10 +179,12 @@ class Stats:
         mirror, endpoint, status, outcome, stream = end
         cells = self._totals.cells
         labels = (mirror, endpoint, "true" if stream else "false")
+        code = str(status) if status in metrics.KNOWN_STATUSES else "other"
         made = self._ends[end] = _Ends(
-            cells(metrics.REQUESTS.name, (mirror, endpoint, str(status), outcome)),
+            cells(metrics.REQUESTS.name, (mirror, endpoint, code, outcome)),
             cells(metrics.DURATION.name, labels) if mirror else [],
             cells(metrics.BYTES.name, ("received",)),
             cells(metrics.BYTES.name, ("sent",)),
+            self._totals.exemplar(metrics.DURATION.name, labels) if mirror else [],
         )
         return made

@@ -33,7 +33,7 @@ from router.metering.batches import OTHER, UsageBatches
 from router.metering.estimates import UsageEstimates
 from router.metering.meter import Meter
 from router.metering.multipart import UploadTap
-from router.metering.prices import Prices, day_of
+from router.metering.prices import NANO, Prices, day_of
 from router.metering.request_scan import (
     LIMITS,
     MOST_COUNT,
@@ -269,10 +269,14 @@ class Metering:
         self.count(model, usage)
         if key is not ANONYMOUS:
             self.uses.add(key.id, day, self.recorded(key.id, model, day), basis, usage, cost)
+            self._totals.add(metrics.CHARGES.name, (self._named_in_metrics(model),), cost / NANO)
+
+    def _named_in_metrics(self, model: str) -> str:
+        return model if model in self._models else OTHER
 
     def count(self, model: str, usage: Usage) -> None:
         """Tokens, for the metrics."""
-        named = model if model in self._models else OTHER
+        named = self._named_in_metrics(model)
         for kind, amount in zip(("input", "cached", "output"), usage, strict=False):
             if amount:
                 self._totals.add(metrics.TOKENS.name, (named, kind), amount)

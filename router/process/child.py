@@ -35,7 +35,7 @@ class Shared(NamedTuple):
     table: int
     """Open requests and rates of clients (`admission/table.py`)."""
     lists: int
-    """Bans and issued keys (`admission/last_lists.py`)."""
+    """Bans and issued keys (`process/last_lists.py`)."""
 
 
 @dataclass(slots=True)
@@ -161,15 +161,17 @@ def control_slot(
     feeds: Sequence[socket.socket],
     listeners: dict[str, socket.socket],
     shared: Shared,
+    totals: int,
     workers: int,
 ) -> ChildSlot:
-    """The place of the control process."""
+    """The place of the control process; `totals`: the file of all counters."""
     numbers = {name: str(sock.fileno()) for name, sock in listeners.items()}
     numbers |= {name: str(fd) for name, fd in shared._asdict().items()}
+    numbers["totals"] = str(totals)
     numbers["workers"] = str(workers)
     return ChildSlot(
         "control",
         "router.control.control",
         {"feeds": ",".join(str(feed.fileno()) for feed in feeds), **numbers},
-        (*(sock.fileno() for sock in (*feeds, *listeners.values())), *shared),
+        (*(sock.fileno() for sock in (*feeds, *listeners.values())), *shared, totals),
     )

@@ -262,7 +262,7 @@ def _count(
     request_id, seconds = context.next_id(), context.clock() - began
     received = request.content.total_bytes  # a length that is told may be anything
     alike: Alike = ("", endpoint, status, outcome_of(status), False)
-    context.stats.finished(alike, False, seconds, received, 0)
+    context.stats.finished(request_id, alike, False, seconds, received, 0)
     if context.access is not None:
         address, method = asker.client.address, request.method.encode()
         end = Finished(request_id, address, method, path.encode(), *alike, 0, seconds, received, 0)

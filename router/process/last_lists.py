@@ -6,6 +6,9 @@ control is silent. The file is anonymous: it ends with the instance.
 
 A new content is written beside the one that holds, and counts when the header names it: whoever is
 killed on the way leaves the former one. A reader that was overtaken notices by the checksum.
+
+Control leaves all counters to its successor in another file of this kind
+(`control/kept_totals.py`).
 """
 
 from __future__ import annotations
@@ -27,9 +30,9 @@ _TRIES = 5
 """A writer pauses for far longer than a reader takes (`router/control/list_keeper.py`)."""
 
 
-def create() -> int:
+def create(name: str = "mirrorgate-lists") -> int:
     """A descriptor of an empty file; the caller closes it."""
-    fd = os.memfd_create("mirrorgate-lists", os.MFD_CLOEXEC)
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
     os.ftruncate(fd, _BEGIN)
     return fd
 

@@ -15,9 +15,12 @@ from monitor.common.ipc import Message
 from monitor.common.log_writer import dropped_lines
 from monitor.common.metric_registry import MetricRegistry
 from router.admission.capacity import Trimmer
+from router.balancing.load import STREAMING
+from router.balancing.pool import Explained
 from router.forwarding import metrics
 from router.forwarding.context import WorkerContext
 from router.metering.batches import UsageBatches
+from router.process.metrics import show_process
 
 log = logging.getLogger("worker")
 
@@ -39,6 +42,7 @@ class Reports:
         uses: UsageBatches,
         tell: Callable[[Message], None],
     ) -> None:
+        """`process` names one start of the worker, and begins with the number of its slot."""
         self._process = process
         self._totals = totals
         self._uses = uses
@@ -80,6 +84,7 @@ class Reports:
                 due = time.monotonic() + TOTALS_EVERY
                 tasks = len(asyncio.all_tasks())
                 self._totals.set(metrics.TASKS.name, tasks, ("worker",))
+                show_process(self._totals, f"worker-{self._process.partition('-')[0]}")
                 self.send_totals(context)
                 self._tell_traffic(context)
                 context.upstreams.settle(context.wall())
@@ -131,8 +136,14 @@ class Reports:
         self._forget_removed()
         for upstream in context.upstreams:
             totals.set(metrics.IN_FLIGHT.name, upstream.in_flight, (upstream.id,))
+        for explained in context.pool.explain(context.clock()):
+            _show_cost(totals, explained)
         totals.set(metrics.CLIENTS.name, len(context.crowd))
+        totals.set(metrics.CLIENTS_LIMIT.name, context.crowd.limit)
+        totals.set(metrics.BODIES.name, context.memory.used)
+        totals.set(metrics.BODIES_LIMIT.name, context.memory.limit)
         totals.set(metrics.QUEUED.name, len(context.line))
+        totals.set(metrics.QUEUE_LIMIT.name, context.router.queue.max_waiting)
         totals.set(metrics.QUEUE_WAIT.name, context.line.wait if len(context.line) else 0.0)
         totals.set(metrics.WORKERS.name, 1)
         totals.set(metrics.LOG_DROPPED.name, dropped_lines(), ("worker",))
@@ -149,3 +160,16 @@ class Reports:
         for mirror in self._removed:
             self._totals.remove("mirror", mirror)
         self._removed = {m: until for m, until in self._removed.items() if now < until}
+
+
+def _show_cost(totals: MetricRegistry, explained: Explained) -> None:
+    """Set what a mirror costs here; of the terms, those that make it dearer when they grow."""
+    terms = explained.terms
+    for term, value in (
+        ("cost", terms.cost),
+        ("latency", max(terms.latency, terms.oldest)),
+        ("network", terms.network),
+        ("queue", terms.waiting + STREAMING * terms.streaming),
+        ("failing", 1.0 - terms.success),
+    ):
+        totals.set(metrics.COST.name, round(value, 4), (explained.mirror, term))

@@ -2,8 +2,8 @@
 
 It has no event loop, so that nothing a request or a probe does can hang it. It keeps the listening
 sockets, which `router/cli/startup.py` has bound, both ends of every channel, the table of open
-requests, and the last lists of bans and keys, so a child that is replaced loses only its own
-connections, and what these took is free again. When it dies, the kernel kills its children
+requests, the last lists of bans and keys, and all counters, so a child that is replaced loses only
+its own connections, and what these took is free again. When it dies, the kernel kills its children
 (`inherited.py`); one too young for that sees its channel end, and ends too.
 """
 
@@ -66,9 +66,10 @@ class Supervisor:
         self._kept = [end for pair in pairs for end in pair]
         self._table = shared_table.create(workers + 1)  # the last column is control's
         self._lists = last_lists.create()
+        self._totals = last_lists.create("mirrorgate-totals")
         shared = Shared(self._table, self._lists)
         self._control = control_slot(
-            [theirs for _, theirs in pairs], control_listeners, shared, workers
+            [theirs for _, theirs in pairs], control_listeners, shared, self._totals, workers
         )
         self._workers = [
             worker_slot(i, ours, api, shared, workers) for i, (ours, _) in enumerate(pairs)
@@ -283,6 +284,7 @@ class Supervisor:
             sock.close()
         os.close(self._table)
         os.close(self._lists)
+        os.close(self._totals)
 
 
 def worker_count(setting: int) -> int:

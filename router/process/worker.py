@@ -47,6 +47,8 @@ from router.process.explain import explain_mirrors, explain_request, newest_requ
 from router.process.inherited import end_with_parent, read_document
 from router.process.last_lists import LastLists
 from router.process.listener import Acceptor, TlsListener
+from router.process.metrics import FAMILIES as PROCESS_FAMILIES
+from router.process.metrics import LOOP_DELAY
 from router.process.replica import ASK_AGAIN, Replica, ReplicatedList
 from router.process.reports import Reports
 from router.process.worker_lists import ReplicatedBans, ReplicatedKeys
@@ -85,7 +87,7 @@ class Worker:
         self._feed = feed
         self._life = life
         table.on_stuck = self._on_stuck
-        self._totals = MetricRegistry((*FAMILIES, *TASK_FAMILIES))
+        self._totals = MetricRegistry((*FAMILIES, *PROCESS_FAMILIES, *TASK_FAMILIES))
         self._tasks = Tasks(self._totals, "worker")
         self._tls = TlsListener(config.router)
         self._informed = asyncio.Event()
@@ -176,6 +178,7 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._on_stop)
         self._life.attach(loop, self._on_life, self._orphaned)
         self._feed.attach(loop, self._on_feed, self._on_feed_closed)
+        self._context.wheel.on_tick = partial(self._totals.observe, LOOP_DELAY.name)
         self._context.wheel.start(loop)
         await self._runner.setup()
         self._tell({"type": "hello", "process": self._name, "pid": os.getpid()})

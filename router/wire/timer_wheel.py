@@ -41,6 +41,8 @@ class TimerWheel:
         self.now = clock()
         self.lag = 0.0
         """Seconds by which the last tick came late: how long the event loop was busy."""
+        self.on_tick: Callable[[float], None] = lambda lag: None
+        """Gets that of every tick."""
         self._slots: tuple[set[Timed], ...] = tuple(set() for _ in range(_SLOTS))
         self._crowds: list[Set[Timed]] = []
         self._turn = 0
@@ -90,3 +92,4 @@ class TimerWheel:
         self._timer = loop.call_later(_TICK, self._run, loop)
         self.tick()
         self.lag = max(0.0, self.now - before - _TICK)
+        self.on_tick(self.lag)

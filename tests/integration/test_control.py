@@ -22,6 +22,7 @@ from router.control.ban_service import BanService
 from router.control.breaker_coordinator import BreakerCoordinator
 from router.control.configuration import Configuration, Loaded
 from router.control.control import serve
+from router.control.kept_totals import KeptTotals
 from router.process.last_lists import LastLists, create
 from router.process.listener import bind
 from tests.testkit.wait import wait_until_async
@@ -45,6 +46,7 @@ class Process:
         self.supervisor, self._life = Channel(life[0]), Channel(life[1])
         self.worker, self._feed = Channel(feed[0]), Channel(feed[1])
         self.lists = os.fdopen(create(), "r+b")
+        self.totals = os.fdopen(create("mirrorgate-totals"), "r+b")
         self.admin = bind("127.0.0.1:0", "admin.listen")
         self.url = "http://{}:{}/metrics".format(*self.admin.getsockname())
         self.told: list[Message] = []
@@ -53,8 +55,9 @@ class Process:
     def start(self) -> asyncio.Task[int]:
         listeners = {"admin": self.admin}
         table, lists = Table.alone(), LastLists(self.lists.fileno())
+        kept = KeptTotals(LastLists(self.totals.fileno()))
         self.running = asyncio.create_task(
-            serve(self.loaded, [self._feed], self._life, table, lists, listeners)
+            serve(self.loaded, [self._feed], self._life, table, lists, kept, listeners)
         )
         return self.running
 
@@ -81,6 +84,7 @@ class Process:
             channel.close()
         self.admin.close()
         self.lists.close()
+        self.totals.close()
 
 
 @pytest.fixture

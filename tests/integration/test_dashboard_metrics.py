@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from dashboard.admin.app import build_admin_app
 from dashboard.admin.exposition import render
-from monitor.common.metric_registry import Family, MetricRegistry
+from monitor.common.metric_registry import Family, MetricRegistry, Series
+from router.control.control import FAMILIES
 from tests.testkit.dashboard import (
-    FAMILIES,
     NOW,
     FakeCommands,
     FakeSources,
@@ -47,7 +47,7 @@ async def scrape(client: ClientSession, accept: str, **headers: str) -> tuple[st
 def rows(families: tuple[Family, ...], totals: MetricRegistry):
     known = {family.name: family for family in families}
     return [
-        (known[name], tuple(labels), value if isinstance(value, list) else [value])
+        Series(known[name], tuple(labels), value if isinstance(value, list) else [value])
         for name, labels, value in totals.to_json()
     ]
 
@@ -111,7 +111,7 @@ async def test_bans_in_force_and_the_version_need_no_counting():
 
 async def test_scrapes_do_not_stop_the_loop():
     """While 20,000 series are written, the loop turns on."""
-    many = [(COUNT, (f"m{i}",), [float(i)]) for i in range(20000)]
+    many = [Series(COUNT, (f"m{i}",), [float(i)]) for i in range(20000)]
     app = build_admin_app(FakeSources(series_=many), FakeCommands(), trusted=False)
     async with serving(app) as client:
         scraping = asyncio.create_task(scrape(client, "text/plain"))
@@ -142,7 +142,9 @@ def check_metrics(promtool: str, scraped: Path) -> subprocess.CompletedProcess[s
 
 def test_the_documentation_lists_what_is_declared():
     page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(mirrorgate_\w+)` \| (\w+) \| (.+?) \|", page, re.MULTILINE)
+    rows = re.findall(
+        r"^\| `((?:mirrorgate|process)_\w+)` \| (\w+) \| (.+?) \|", page, re.MULTILINE
+    )
     told = [(name, kind, tuple(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows]
     assert sorted(told) == sorted((exposed_name(f), f.type, f.labels) for f in FAMILIES)
 
@@ -150,7 +152,7 @@ def test_the_documentation_lists_what_is_declared():
 def test_family_names_follow_the_conventions():
     assert len({family.name for family in FAMILIES}) == len(FAMILIES)
     for family in FAMILIES:
-        assert family.name.startswith("mirrorgate_")
+        assert family.name.startswith(("mirrorgate_", "process_"))
         assert not family.name.endswith("_total")
         assert list(family.buckets) == sorted(set(family.buckets))
         assert bool(family.buckets) == (family.type == "histogram")

@@ -15,8 +15,8 @@ import aiohttp
 import pytest
 
 from dashboard.admin.app import build_admin_app
+from router.control.control import FAMILIES
 from tests.testkit.dashboard import (
-    FAMILIES,
     FakeCommands,
     FakeSources,
     sample_names,

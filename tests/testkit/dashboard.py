@@ -1,7 +1,7 @@
 """The dashboard on real sockets, with plausible data: five mirrors, thirty bans, every metric."""
 
 import socket
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import product
@@ -11,9 +11,6 @@ from typing import Any
 from aiohttp import ClientSession, UnixConnector, web
 from multidict import MultiMapping
 
-import dashboard.common.metrics
-import monitor.engine.metrics
-import router.forwarding.metrics
 from dashboard.common.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.common.connections import Gate, serve
 from dashboard.common.location import Locations
@@ -36,7 +33,7 @@ from monitor.common.bans import Ban, client_network
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import DayUse, KeyAccount, KeyOrder, KeyRecord, NewKey, Spent
 from monitor.common.languages import Text
-from monitor.common.metric_registry import Family, Labels
+from monitor.common.metric_registry import Family, Labels, Series
 from monitor.common.settings import Compared
 from monitor.diagnosis.evidence import Code
 from monitor.health.announcements import Announced, IncidentEdit, Maintenance
@@ -56,6 +53,7 @@ from monitor.store.audit import Entry
 from monitor.store.bans import Allowance
 from monitor.store.records import Transition
 from router.control.ban_service import BansInForce
+from router.control.control import FAMILIES
 from tests.testkit.ports import HOST, free_port
 
 NOW = 1795251600.0
@@ -220,11 +218,6 @@ AGENTS = (
     "",
 )
 BROWSER = {"Accept": "text/html,*/*;q=0.8", "User-Agent": "Mozilla/5.0"}
-FAMILIES: tuple[Family, ...] = (
-    *router.forwarding.metrics.FAMILIES,
-    *monitor.engine.metrics.FAMILIES,
-    *dashboard.common.metrics.FAMILIES,
-)
 VALUES: dict[str, tuple[str, ...]] = {
     "mirror": ("hk", "jp", "sg"),
     "state": tuple(State),
@@ -292,7 +285,7 @@ class FakeSources:
     announced_: Announced = field(default_factory=Announced)
     ejected: dict[str, Ejection] = field(default_factory=dict)
     problem: str = CONFIG_PROBLEM
-    series_: Sequence[tuple[Family, Labels, list[float]]] = ()
+    series_: Iterable[Series] = ()
     locations_: Locations = field(default_factory=Locations)
     asked: int = 0
     legacy_days_: int = 0
@@ -367,8 +360,8 @@ class FakeSources:
         network = client_network(client) if client in self.banned_visitors else ""
         return Visitor(client.encode(), proxied, network, client)
 
-    def series(self) -> Iterable[tuple[Family, Labels, list[float]]]:
-        return self.series_
+    def series(self) -> Callable[[], Iterable[Series]]:
+        return lambda: self.series_
 
     def version(self) -> str:
         return "0.1.0"
@@ -614,12 +607,12 @@ def sample_names(family: Family) -> set[str]:
     return {f"{family.name}_{part}" for part in ("bucket", "sum", "count")}
 
 
-def sample_series(round_: int, now: float) -> Iterator[tuple[Family, Labels, list[float]]]:
+def sample_series(round_: int, now: float) -> Iterator[Series]:
     """The series of the scrape number `round_`."""
     for family in FAMILIES:
         choices = [VALUES.get(label, ("some",)) for label in family.labels]
         for labels in product(*choices):
-            yield family, labels, _cells(family, labels, round_, now)
+            yield Series(family, labels, _cells(family, labels, round_, now))
 
 
 def _cells(family: Family, labels: Labels, round_: int, now: float) -> list[float]:

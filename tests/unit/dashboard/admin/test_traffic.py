@@ -3,7 +3,7 @@
 import pytest
 
 from dashboard.admin.traffic import KEPT, TrafficLog, quantile
-from monitor.common.metric_registry import Family, Labels
+from monitor.common.metric_registry import Series
 from router.forwarding import metrics
 from tests.testkit.clock import ManualClock
 from tests.testkit.dashboard import FakeSources
@@ -11,17 +11,17 @@ from tests.testkit.dashboard import FakeSources
 
 def series(
     good: float, failed: float = 0.0, *, rescued: float = 0.0, flying: float = 0.0
-) -> list[tuple[Family, Labels, list[float]]]:
+) -> list[Series]:
     """The counters of one mirror."""
     buckets = [0.0] * (len(metrics.FIRST_BYTE.buckets) + 2)
     buckets[2] = good
     return [
-        (metrics.REQUESTS, ("hk", "chat", "200", "success"), [good]),
-        (metrics.REQUESTS, ("hk", "chat", "502", "upstream_error"), [failed]),
-        (metrics.REQUESTS, ("", "chat", "400", "client_error"), [1.0]),
-        (metrics.FIRST_BYTE, ("hk", "chat"), buckets),
-        (metrics.RESCUED, (), [rescued]),
-        (metrics.IN_FLIGHT, ("hk",), [flying]),
+        Series(metrics.REQUESTS, ("hk", "chat", "200", "success"), [good]),
+        Series(metrics.REQUESTS, ("hk", "chat", "502", "upstream_error"), [failed]),
+        Series(metrics.REQUESTS, ("", "chat", "400", "client_error"), [1.0]),
+        Series(metrics.FIRST_BYTE, ("hk", "chat"), buckets),
+        Series(metrics.RESCUED, (), [rescued]),
+        Series(metrics.IN_FLIGHT, ("hk",), [flying]),
     ]
 
 

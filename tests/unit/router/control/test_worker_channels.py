@@ -47,7 +47,7 @@ class Workers:
         self.ends[slot].send(message)
 
     def sums(self) -> dict[str, float]:
-        return {family.name: cells[0] for family, _, cells in self.merged.sums()}
+        return {s.family.name: s.cells[0] for s in self.merged.frozen().series()}
 
     async def see(self, **expected: float) -> None:
         await wait_until_async(lambda: self.sums() == expected, 5, f"{expected}")
@@ -212,9 +212,9 @@ def test_numbers_that_are_read_later_are_those_of_the_moment_that_was_asked_for(
     merged.update("a", [[name, [], 1.0]])
     merged.update("b", [[name, [], 2.0]])
     merged.end("b")
-    sums = merged.sums()
+    before = merged.frozen()
     merged.update("a", [[name, [], 10.0]])
     merged.end("a")
     merged.update("c", [[name, [], 5.0]])
-    assert [cells for _, _, cells in sums] == [[3.0]]
-    assert [cells for _, _, cells in merged.sums()] == [[17.0]]
+    assert [series.cells for series in before.series()] == [[3.0]]
+    assert [series.cells for series in merged.frozen().series()] == [[17.0]]

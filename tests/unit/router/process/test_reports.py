@@ -19,6 +19,7 @@ from router.forwarding.context import WorkerContext
 from router.forwarding.metrics import FAMILIES
 from router.metering.batches import UsageBatches
 from router.metering.usage import Basis, Usage
+from router.process.metrics import FAMILIES as PROCESS_FAMILIES
 from router.process.reports import Reports
 from tests.testkit.wait import wait_until_async
 
@@ -72,7 +73,7 @@ def test_the_age_of_the_snapshot_is_told_once_there_is_one() -> None:
 
 async def test_control_hears_once_of_a_mirror_that_refuses_its_own_key() -> None:
     told: list[dict[str, Any]] = []
-    totals = MetricRegistry((*FAMILIES, *TASK_FAMILIES))
+    totals = MetricRegistry((*FAMILIES, *PROCESS_FAMILIES, *TASK_FAMILIES))
     reports, context = (
         Reports("0-1-2", totals, UsageBatches(), told.append),
         _context(totals, "a", "b"),
@@ -127,7 +128,7 @@ async def test_a_worker_whose_report_crashes_once_reports_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[dict[str, Any]] = []
-    totals = MetricRegistry((*FAMILIES, *TASK_FAMILIES))
+    totals = MetricRegistry((*FAMILIES, *PROCESS_FAMILIES, *TASK_FAMILIES))
     reports, context = Reports("0-1-2", totals, UsageBatches(), told.append), _context(totals, "a")
     faults = [RuntimeError("a fault")]
 
