@@ -83,6 +83,8 @@ class Tasks:
         `name` is a label of metrics, `about` names the task further; `longest`: seconds between
         two starts.
         """
+        if self._totals is not None:
+            self._totals.cells(CRASHES.name, (name,))
         return self._start(self._again_and_again(name, work, longest), name, about)
 
     def job(self, name: str, work: Work, *, about: str = "") -> asyncio.Task[None]:
@@ -105,6 +107,8 @@ class Tasks:
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Log and count exceptions that callbacks of this loop leave unhandled."""
+        if self._totals is not None:
+            self._totals.cells(UNHANDLED.name, (self._process,))
         loop.set_exception_handler(self._unhandled)
 
     async def stop(self) -> None:

@@ -1,0 +1,1 @@
+"""The dashboards, a module each: what they show, in which order and why."""
