@@ -70,7 +70,7 @@ def _targets(queries: Sequence[Query], *, now: bool = False, exemplars: bool = F
     for letter, (expr, legend) in zip("ABCDEFGHIJ", queries, strict=False):
         query = prometheus.Dataquery().ref_id(letter).expr(expr).datasource(SOURCE)
         if now:
-            query = query.instant().format(PromQueryFormat.TABLE)
+            query = query.instant().format(PromQueryFormat.TABLE).legend_format(legend)
         else:
             query = query.range().legend_format(legend)
         made.append(query.exemplar(True) if exemplars else query)
@@ -100,9 +100,14 @@ def lines(
     colors: dict[str, str] | None = None,
     log_scale: bool = False,
     exemplars: bool = False,
+    or_none: bool = False,
 ) -> Panel:
     """Series over time. `limit`: steps that are drawn as dashed lines; `colors`: of series, by
-    their legend."""
+    their legend; `or_none`: a line at 0 while there are none, which is not the same as no data."""
+    if or_none:
+        found = " or ".join(f"({expr})" for expr, _ in queries)
+        zero = f"0 * sum(mirrorgate_build_info{{{INSTANCE}}}) unless on () ({found})"
+        queries = (*queries, (zero, "none"))
     made = (
         timeseries.Panel()
         .title(title)
@@ -147,19 +152,21 @@ def number(
     height: int = 4,
     decimals: int | None = None,
     words: dict[str, tuple[str, str]] | None = None,
+    now: bool = False,
 ) -> Panel:
-    """A number with thresholds. `words`: what is said instead of a value, and its colour."""
+    """A number with thresholds. `words`: what is said instead of a value, and its colour; `now`:
+    asked for once, and not over time, as it takes long."""
     made = (
         stat.Panel()
         .title(title)
         .description(help)
         .datasource(SOURCE)
-        .targets(_targets(queries))
+        .targets(_targets(queries, now=now))
         .unit(unit)
         .thresholds(_thresholds(steps))
         .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
         .color_mode(shapes.BigValueColorMode.VALUE)
-        .graph_mode(shapes.BigValueGraphMode.AREA)
+        .graph_mode(shapes.BigValueGraphMode.NONE if now else shapes.BigValueGraphMode.AREA)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(False))
     )
     if decimals is not None:

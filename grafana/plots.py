@@ -8,6 +8,7 @@ legends and colours are those of the JSON files, the pixels are matplotlib's and
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import math
 import time
@@ -24,6 +25,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.dates import DateFormatter
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from PIL import Image
 
 from grafana.queries import DASHBOARDS, filled, legend_of, load
 
@@ -44,6 +46,9 @@ CLASSIC = tuple(
         ("7eb26d", "eab839", "6ed0e0", "ef843c", "e24d42", "1f78c1", "ba43a9", "705da0", "508642")
     )
 )
+plt.rcParams["font.family"] = ["DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP"]
+DAY = 86400
+SECONDS = ((365 * DAY, "y"), (DAY, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms"))
 COLUMN, LINE = 0.78, 0.46
 """Inches of one column and one line of Grafana's grid."""
 MOST_IN_LEGEND = 6
@@ -89,7 +94,7 @@ def told(value: float, unit: str, decimals: int | None = None) -> str:
     if unit == "percentunit":
         return f"{value * 100:.{1 if decimals is None else decimals}f} %"
     if unit == "s":
-        for size, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"), (1e-3, "ms")):
+        for size, name in SECONDS:
             if abs(value) >= size:
                 return f"{value / size:.3g} {name}"
         return f"{value * 1e6:.3g} µs" if value else "0 s"
@@ -138,14 +143,25 @@ def _fixed_colors(panel: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def _points(series: dict[str, Any]) -> tuple[list[datetime], list[float]]:
-    moments = [datetime.fromtimestamp(at, UTC) for at, _ in series["values"]]
-    return moments, [float(value) for _, value in series["values"]]
+def _points(series: dict[str, Any], step: float) -> tuple[list[float], list[float]]:
+    """Days since the epoch, as matplotlib counts them, and values; NaN where there is a gap."""
+    moments: list[float] = []
+    values: list[float] = []
+    for at, value in series["values"]:
+        if moments and at - moments[-1] * DAY > step * 1.5:
+            moments.append(moments[-1] + step / DAY)
+            values.append(math.nan)
+        moments.append(at / DAY)
+        values.append(float(value))
+    return moments, values
 
 
 def _all(panel: dict[str, Any], source: Source) -> Iterator[tuple[str, dict[str, Any]]]:
     for target in panel["targets"]:
-        for series in source.over_time(target["expr"]):
+        found = source.now(target["expr"]) if target["instant"] else None
+        for series in source.over_time(target["expr"]) if found is None else found:
+            if found is not None:
+                series["values"] = [series["value"]]
             yield legend_of(target, series["metric"]), series
 
 
@@ -155,24 +171,25 @@ def draw_lines(axes: Axes, panel: dict[str, Any], source: Source) -> None:
     custom, unit = defaults["custom"], defaults["unit"]
     stacked = custom.get("stacking", {}).get("mode") == "normal"
     fixed, last = _fixed_colors(panel), []
-    below: dict[datetime, float] = {}
+    below: dict[float, float] = {}
+    tops: list[float] = []
     for number, (name, series) in enumerate(_all(panel, source)):
-        moments, values = _points(series)
+        moments, values = _points(series, source.step)
         color = fixed.get(name, CLASSIC[number % len(CLASSIC)])
         known = [value for value in values if not math.isnan(value)]
         if known:
             last.append((known[-1], max(known), name, color))
         base = [below.get(moment, 0.0) for moment in moments] if stacked else [0.0] * len(values)
         top = [b + v for b, v in zip(base, values, strict=True)]
+        tops += [each for each in top if not math.isnan(each)]
         axes.plot(moments, top, color=color, linewidth=1.0)
         axes.fill_between(moments, base, top, color=color, alpha=0.3 if stacked else 0.06, lw=0)
         if stacked:
-            below.update(zip(moments, top, strict=True))
+            below.update((m, t) for m, t in zip(moments, top, strict=True) if t == t)
     if custom.get("scaleDistribution", {}).get("type") == "log":
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(numticks=5))
     else:
-        tops = [float(top) for line in axes.get_lines() for top in line.get_ydata() if top == top]
         highest = defaults.get("max") or max(tops, default=1.0)
         axes.set_ylim(0, (highest or 1.0) * (1.02 if defaults.get("max") else 1.1))
         axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -190,13 +207,14 @@ def _legend(axes: Axes, last: list[tuple[float, float, str, str]], unit: str) ->
     shown = last[:MOST_IN_LEGEND]
     columns = 2 if len(shown) > 3 else 1
     for index, (value, most, name, color) in enumerate(shown):
-        x = 0.0 if index % columns == 0 else 0.52
+        x = -0.08 if index % columns == 0 else 0.47
         y = -0.2 - 0.115 * (index // columns)
         text = f"{name[:38]}   {told(value, unit)}"
         if columns == 1:
             text += f"   (max {told(most, unit)})"
         axes.text(x, y, "■ ", transform=axes.transAxes, color=color, fontsize=6.5, va="top")
-        axes.text(x + 0.025, y, text, transform=axes.transAxes, color=INK, fontsize=6.5, va="top")
+        x += 0.1 / axes.get_position().width / COLUMN / 24
+        axes.text(x, y, text, transform=axes.transAxes, color=INK, fontsize=6.5, va="top")
     if len(last) > len(shown):
         more = f"and {len(last) - len(shown)} more"
         axes.text(1, 1.01, more, transform=axes.transAxes, color=FAINT, fontsize=6, ha="right")
@@ -207,7 +225,7 @@ def draw_number(axes: Axes, panel: dict[str, Any], source: Source) -> None:
     axes.set_axis_off()
     defaults, series = _defaults(panel), list(_all(panel, source))
     for index, (name, each) in enumerate(series):
-        moments, values = _points(each)
+        moments, values = _points(each, source.step)
         known = [value for value in values if not math.isnan(value)]
         value = known[-1] if known else math.nan
         word = _word(panel, value)
@@ -243,7 +261,7 @@ def draw_bars(axes: Axes, panel: dict[str, Any], source: Source) -> None:
         values += [(legend_of(target, s["metric"]), float(s["value"][1])) for s in found]
     values.sort(reverse=True)
     most = defaults["max"]
-    for index, (name, value) in enumerate(values):
+    for index, (_, value) in enumerate(values):
         color = _step_color(panel, value)
         axes.barh(index, most, color=GRID, height=0.6)
         axes.barh(index, min(value, most), color=color, height=0.6)
@@ -261,10 +279,13 @@ def draw_timeline(axes: Axes, panel: dict[str, Any], source: Source) -> None:
     series = sorted(_all(panel, source), key=lambda each: each[0], reverse=True)
     words: dict[str, str] = {}
     for index, (_, each) in enumerate(series):
-        moments, values = _points(each)
+        moments, values = _points(each, source.step)
         begin = 0
         for at in range(1, len(values) + 1):
             if at < len(values) and values[at] == values[begin]:
+                continue
+            if math.isnan(values[begin]):
+                begin = at
                 continue
             end = moments[min(at, len(values) - 1)]
             word, color = _word(panel, values[begin]) or (f"{values[begin]:g}", COLORS["text"])
@@ -279,9 +300,7 @@ def draw_timeline(axes: Axes, panel: dict[str, Any], source: Source) -> None:
             )
             begin = at
     axes.set_yticks(range(len(series)), [name for name, _ in series], fontsize=7)
-    axes.set_xlim(
-        datetime.fromtimestamp(source.start, UTC), datetime.fromtimestamp(source.end, UTC)
-    )
+    axes.set_xlim(source.start / DAY, source.end / DAY)
     axes.grid(visible=False)
     for index, (word, color) in enumerate(words.items()):
         x = 0.12 * index
@@ -289,12 +308,16 @@ def draw_timeline(axes: Axes, panel: dict[str, Any], source: Source) -> None:
         axes.text(x + 0.016, -0.12, word, transform=axes.transAxes, color=INK, fontsize=7, va="top")
 
 
+def _clock(days: float) -> str:
+    return datetime.fromtimestamp(days * DAY, UTC).strftime("%H:%M")
+
+
 def draw_heat(axes: Axes, panel: dict[str, Any], source: Source) -> None:
     """Draw a panel of a histogram's buckets over time."""
     unit = panel["options"]["yAxis"].get("unit", "short")
     found = {}
     for name, series in _all(panel, source):
-        found[float(name)] = dict(zip(*_points(series), strict=True))
+        found[float(name)] = dict(zip(*_points(series, source.step), strict=True))
     bounds = sorted(found)
     moments = sorted({moment for points in found.values() for moment in points})
     cells = []
@@ -315,7 +338,7 @@ def draw_heat(axes: Axes, panel: dict[str, Any], source: Source) -> None:
         range(len(cells)), [told(bound, unit) for bound in bounds[: len(cells)]], fontsize=6.5
     )
     places = range(0, len(moments), max(1, len(moments) // 5))
-    axes.set_xticks(list(places), [moments[place].strftime("%H:%M") for place in places])
+    axes.set_xticks(list(places), [_clock(moments[place]) for place in places])
     axes.grid(visible=False)
 
 
@@ -351,7 +374,8 @@ def draw_table(axes: Axes, panel: dict[str, Any], source: Source) -> None:
                 of_key.append({**(of_key[0] if of_key else {}), **row})
     rows = rows or [row for of_key in joined.values() for row in of_key]
     hidden = organise["excludeByName"]
-    columns = [name for name in organise["indexByName"] if not hidden.get(name)]
+    order = sorted(organise["indexByName"], key=organise["indexByName"].__getitem__)
+    columns = [name for name in order if not hidden.get(name)]
     columns = [name for name in columns if any(name in row for row in rows)]
     rows.sort(key=lambda row: tuple(row.get(column, "") for column in columns))
     widths = [
@@ -418,7 +442,7 @@ def draw(board: dict[str, Any], source: Source, file: Path) -> None:
         if panel["type"] == "timeseries":
             left = min(0.13, 0.05 * 24 / grid["w"] * 0.85)
         if panel["type"] == "state-timeline":
-            left = 0.16 * 12 / grid["w"]
+            left = 0.24 * 12 / grid["w"]
         inner = h - line * 1.25
         place = (
             x + gap + left * w,
@@ -435,8 +459,17 @@ def draw(board: dict[str, Any], source: Source, file: Path) -> None:
         if panel["type"] in ("timeseries", "state-timeline"):
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter(DateFormatter("%H:%M", tz=UTC))
-    figure.savefig(file, dpi=80, facecolor=PAPER)
+    _write(figure, file)
+
+
+def _write(figure: Any, file: Path) -> None:
+    """Write it with 128 colours, which are enough for lines on a dark ground."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=90, facecolor=PAPER)
     plt.close(figure)
+    drawn.seek(0)
+    picture = Image.open(drawn).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+    picture.save(file, optimize=True)
 
 
 def main() -> None:

@@ -81,7 +81,7 @@ def clients() -> Any:
                     "Refused requests by reason",
                     "The code that the client gets; docs/operations.md says what each means.",
                     (f"{summed(REJECTED, 'reason', INSTANCE)} > 0", "{{reason}}"),
-                    (f"0 * {summed(REJECTED, '', INSTANCE)}", "none"),
+                    or_none=True,
                     unit="reqps",
                     stack=True,
                 ),
@@ -89,7 +89,7 @@ def clients() -> Any:
                     "4xx that clients get",
                     "From mirrors and from here, by status.",
                     (summed(COUNTER, "code", CLIENTS_FAULT), "{{code}}"),
-                    (f"0 * {everything}", "none"),
+                    or_none=True,
                     unit="reqps",
                     stack=True,
                 ),
@@ -99,7 +99,7 @@ def clients() -> Any:
             "Bans",
             [
                 lines(
-                    "Bans in force",
+                    "Bans in force, over time",
                     "They end by themselves, or by `mirrorgate bans remove`.",
                     (
                         present("sum", "mirrorgate_bans_active", "instance", INSTANCE),

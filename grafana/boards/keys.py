@@ -73,7 +73,7 @@ def keys() -> Any:
                     "In the unit of the prices. A model without a price costs nothing, or the "
                     "dearest where a key has a quota.",
                     (f"{grown(CHARGES, 'model', INSTANCE, '1h')}", "{{model}}"),
-                    (f"0 * sum(mirrorgate_keys{{{INSTANCE}}})", "none"),
+                    or_none=True,
                     stack=True,
                 ),
                 lines(

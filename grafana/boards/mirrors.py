@@ -9,6 +9,8 @@ from grafana.panels import (
     BAD,
     GOOD,
     MIRROR,
+    PLAIN,
+    WARN,
     board,
     grown,
     lines,
@@ -25,8 +27,9 @@ ATTEMPTS = "mirrorgate_attempts_total"
 ENDS_IN = (
     f"{present('min', 'mirrorgate_tls_not_after_timestamp_seconds', 'mirror', MIRROR)} - time()"
 )
-INFO = "mirrorgate_mirror_info"
-VERDICTS = f'mirrorgate_verdict{{{MIRROR}, verdict!="ok"}}'
+NOT_OK = f'{MIRROR}, standing!="ok"'
+ALL_VERDICTS = present("max", "mirrorgate_verdict", "mirror, verdict")
+VERDICTS = present("max", "mirrorgate_verdict", "mirror, verdict", f'{MIRROR}, verdict!="ok"')
 
 
 def _term(term: str) -> str:
@@ -54,7 +57,7 @@ def mirrors() -> Any:
                         "",
                         "short",
                     ),
-                    (present("max", "mirrorgate_verdict", "mirror, verdict", MIRROR), "", "short"),
+                    (ALL_VERDICTS, "", "short"),
                     (
                         present("max", "mirrorgate_mirror_in_rotation", "mirror", MIRROR),
                         "In rotation",
@@ -95,11 +98,11 @@ def mirrors() -> Any:
                     height=8,
                 ),
                 timeline(
-                    "Verdicts other than ok",
+                    "Verdicts",
                     "The diagnosed reason of what is wrong, or avoided, for as long as it holds.",
-                    f"max by (mirror, verdict) ({VERDICTS}) or 0 * {present('max', INFO)}",
-                    "{{mirror}} {{verdict}}",
-                    {"0": ("none", GOOD), "1": ("holds", BAD)},
+                    f"{VERDICTS} or 0 * {ALL_VERDICTS}",
+                    "{{mirror}}: {{verdict}}",
+                    {"0": ("ok", GOOD), "1": ("holds", BAD)},
                     height=7,
                 ),
             ],
@@ -133,7 +136,7 @@ def mirrors() -> Any:
                         seen(grown("mirrorgate_ejections_total", "mirror, cause", MIRROR, "1h")),
                         "{{mirror}}: {{cause}}",
                     ),
-                    (f"0 * sum(mirrorgate_mirror_in_rotation{{{MIRROR}}})", "none"),
+                    or_none=True,
                     width=8,
                 ),
                 lines(
@@ -204,10 +207,20 @@ def mirrors() -> Any:
                     "Paths by how they stand",
                     "A path is one name of a mirror over one of its addresses. Suspected ones are "
                     "tried last, held ones not at all.",
+                    (present("sum", "mirrorgate_mirror_paths", "standing"), "{{standing}}"),
+                    stack=True,
+                    colors={"ok": GOOD, "suspected": WARN, "held": BAD, "untested": PLAIN},
+                    width=8,
+                ),
+                lines(
+                    "Paths that are not ok",
+                    "By mirror: the same, where something is to be seen.",
                     (
-                        f"sum by (mirror, standing) (mirrorgate_mirror_paths{{{MIRROR}}}) > 0",
+                        seen(present("sum", "mirrorgate_mirror_paths", "mirror, standing", NOT_OK)),
                         "{{mirror}} {{standing}}",
                     ),
+                    or_none=True,
+                    width=8,
                 ),
                 lines(
                     "Block tests by finding, in a day",
@@ -223,7 +236,8 @@ def mirrors() -> Any:
                         ),
                         "{{mirror}} {{verdict}} ({{level}})",
                     ),
-                    (f"0 * sum(mirrorgate_mirror_in_rotation{{{MIRROR}}})", "none"),
+                    or_none=True,
+                    width=8,
                 ),
             ],
         ),

@@ -55,7 +55,7 @@ def monitor() -> Any:
                         summed("mirrorgate_probe_failures_total", "mirror, operation, failure"),
                         "{{mirror}} {{operation}}: {{failure}}",
                     ),
-                    (f"0 * sum({steps})", "none"),
+                    or_none=True,
                     unit="cps",
                 ),
                 lines(
@@ -72,7 +72,7 @@ def monitor() -> Any:
                         ),
                         "{{mirror}}: {{state}}",
                     ),
-                    (f"0 * sum(mirrorgate_mirror_in_rotation{{{MIRROR}}})", "none"),
+                    or_none=True,
                 ),
                 lines(
                     "Open incidents",

@@ -76,6 +76,7 @@ def overview() -> Any:
                     (f"1 - ({error_ratio('30d')})", "answered"),
                     unit="percentunit",
                     decimals=3,
+                    now=True,
                     steps=((None, BAD), (OBJECTIVE, GOOD)),
                 ),
                 number(
@@ -86,6 +87,7 @@ def overview() -> Any:
                     unit="percentunit",
                     decimals=0,
                     steps=((None, BAD), (0, WARN), (0.25, GOOD)),
+                    now=True,
                 ),
                 number(
                     "Requests per second",

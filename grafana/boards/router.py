@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from grafana.boards.overview import COUNTER, FAILED, VALID, error_ratio
+from grafana.boards.overview import COUNTER, FAILED, error_ratio
 from grafana.panels import (
     BAD,
     GOOD,
@@ -115,16 +115,17 @@ def router() -> Any:
                     "Requests that failed for the user. Without a mirror: none could be tried, or "
                     "none of those tried had an answer.",
                     (summed(COUNTER, "mirror, outcome", FAILED), "{{mirror}} {{outcome}}"),
-                    (f"0 * ({summed(COUNTER, '', VALID)})", "none"),
+                    or_none=True,
                     unit="reqps",
                 ),
                 lines(
                     "Failed attempts, by reason",
                     "Attempts on mirrors that were no answer. Most are rescued on another mirror.",
                     (
-                        summed("mirrorgate_attempts_total", "outcome", FAILED_ATTEMPTS),
+                        seen(summed("mirrorgate_attempts_total", "outcome", FAILED_ATTEMPTS)),
                         "{{outcome}}",
                     ),
+                    or_none=True,
                     unit="reqps",
                     stack=True,
                 ),
@@ -172,10 +173,7 @@ def router() -> Any:
                         ),
                         "{{mirror}}: {{reason}}",
                     ),
-                    (
-                        f"0 * sum(mirrorgate_mirror_in_rotation{{{MIRROR}}})",
-                        "none",
-                    ),
+                    or_none=True,
                     width=8,
                 ),
             ],
@@ -229,8 +227,8 @@ def router() -> Any:
             "Waiting for room on a mirror",
             [
                 lines(
-                    "Requests in flight",
-                    "By mirror: where the work is.",
+                    "Requests in flight, by mirror",
+                    "Where the work is.",
                     (
                         present("sum", "mirrorgate_requests_in_flight", "mirror", MIRROR),
                         "{{mirror}}",

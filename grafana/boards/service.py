@@ -216,15 +216,11 @@ def service() -> Any:
                     width=8,
                 ),
                 lines(
-                    "Client connections and workers",
-                    "Open connections, and processes that serve them.",
+                    "Open client connections",
+                    "Those without a request included, up to what the descriptors allow.",
                     (
                         present("sum", "mirrorgate_client_connections", "instance", INSTANCE),
-                        "open {{instance}}",
-                    ),
-                    (
-                        present("sum", "mirrorgate_workers", "instance", INSTANCE),
-                        "workers {{instance}}",
+                        "{{instance}}",
                     ),
                     width=8,
                 ),

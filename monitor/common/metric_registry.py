@@ -100,9 +100,9 @@ class MetricRegistry:
         there is an exemplar, it follows as `[id, observation]`."""
         exemplars = self._exemplars
         return [
-            [name, labels, list(cells) if len(cells) > 1 else cells[0]]
+            [name, list(labels), list(cells) if len(cells) > 1 else cells[0]]
             if (name, labels) not in exemplars
-            else [name, labels, list(cells), _told(*exemplars[name, labels])]
+            else [name, list(labels), list(cells), _told(*exemplars[name, labels])]
             for (name, labels), cells in self._cells.items()
         ]
 
@@ -149,7 +149,7 @@ class Frozen:
             yield Series(self._families[key[0]], key[1], merged[key], self._exemplars.get(key))
 
     def to_json(self) -> Iterator[dict[str, Any]]:
-        """What a successor has to know, process by process: counters and histograms, no gauges."""
+        """Return it for a successor, process by process: counters and histograms, no gauges."""
         for process, rows in (("", self._ended), *self._living.items()):
             kept = [[*k, cells] for k, cells in rows.items() if _lasts(self._families[k[0]])]
             yield {"process": process, "rows": kept}

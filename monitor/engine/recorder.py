@@ -100,7 +100,7 @@ class History:
             self._store.record(change)
         self._incidents = {incident.id: incident for incident in held}
         self._show_incidents()
-        self._store.on_written = partial(self._totals.observe, metrics.STORE_SECONDS)
+        self._store.tell_of_writes(partial(self._totals.observe, metrics.STORE_SECONDS))
         self._tasks = [
             self._supervisor.service(_NAME, partial(_forever, seconds, act), about=about)
             for about, seconds, act in (

@@ -97,7 +97,7 @@ class OpenFile:
         return f"<OpenFile {self._path} {self.problem}>"
 
     def space(self) -> Space:
-        """What the file takes, and what is free beside it; any thread may ask. Raises OSError."""
+        """Return the size of the file and the free room beside it. Raises OSError."""
         disk = os.statvfs(self._path.parent)
         files = (self._path, *(_beside(self._path, suffix) for suffix in _LOGS))
         used = sum(file.stat().st_size for file in files if file.exists())

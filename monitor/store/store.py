@@ -63,8 +63,7 @@ class Store:
         self._holder: Holder | None = None
         self._batches = 0
         self._aside = False
-        self.on_written: Callable[[float], None] = lambda seconds: None
-        """Gets the seconds that each batch of history took."""
+        self._written: Callable[[float], None] = lambda seconds: None
 
     @classmethod
     async def open(
@@ -157,6 +156,10 @@ class Store:
     def space(self) -> Space | None:
         """Room that the database has on this machine; None if it is elsewhere. Blocks."""
         return self._database.file.space() if self._database.file is not None else None
+
+    def tell_of_writes(self, written: Callable[[float], None]) -> None:
+        """Call this with the seconds that each batch of history takes."""
+        self._written = written
 
     def record(self, item: Item) -> None:
         """Queue something for history."""
@@ -319,7 +322,7 @@ class Store:
             self._thread, self._write_batch, items, number
         )
         self._batches = number
-        self.on_written(time.monotonic() - began)
+        self._written(time.monotonic() - began)
 
     def _write_batch(self, items: list[Item], number: int) -> None:
         self._database.ensure()

@@ -39,7 +39,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What this process uses now, by /proc (proc(5))."""
+    """Use of resources by this process, by /proc (proc(5))."""
 
     cpu: float
     memory: int

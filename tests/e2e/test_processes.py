@@ -12,7 +12,7 @@ from tests.testkit.closed_loop_load import SteadyLoad
 from tests.testkit.farm import Farm
 from tests.testkit.http_client import ask, chat
 from tests.testkit.instance import Instance
-from tests.testkit.instance_output import metric
+from tests.testkit.instance_output import counters, metric
 from tests.testkit.instance_processes import (
     connections_to_all_workers,
     kill_control,
@@ -65,6 +65,30 @@ def test_nothing_is_lost_while_control_is_dead_and_bans_and_counters_survive(ins
     assert len(refused) > 1
     assert {answer.status for answer in refused} == {403}
     instance.command("bans", "remove", BANNED, check=True)
+
+
+def test_no_counter_falls_or_goes_whichever_process_is_replaced(instance: Instance):
+    """Prometheus takes a counter that falls for a new one, and counts all of it again."""
+    with SteadyLoad(instance.base_url) as load:
+        load.more(30)
+    wait_until(lambda: metric(instance, "mirrorgate_requests_in_flight") == 0, 10, "the end of it")
+    before = counters(instance)
+    restarted = before['mirrorgate_process_restarts_total{process="control"}']
+
+    def kill_again() -> None:
+        nonlocal before
+        kill_control(instance, lambda: None)
+        after = counters(instance)
+        assert {name: before[name] for name in before if after.get(name, -1) < before[name]} == {}
+        before = after
+
+    kill_again()
+    with streams_on_all_workers(instance, events=30) as held:
+        kill_worker(instance, next(iter(held)))
+    kill_again()  # which knows the killed worker from its predecessor only
+    kill_again()
+    assert before['mirrorgate_process_restarts_total{process="control"}'] == restarted + 3
+    assert before['mirrorgate_process_restarts_total{process="worker"}'] >= 1
 
 
 def test_nothing_is_left_of_a_killed_supervisor_and_a_new_one_starts(instance: Instance):

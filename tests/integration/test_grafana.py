@@ -1,21 +1,21 @@
-"""The dashboard: generated, well-formed, and every query answered by a real Prometheus."""
+"""Dashboards and rules: generated, well-formed, true to the metrics, and answered by Prometheus."""
 
 import asyncio
-import importlib.util
 import json
 import re
 import subprocess
-import sys
 import time
-from pathlib import Path
-from types import ModuleType
-from typing import Any
 
-import aiohttp
 import pytest
+import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboard.admin.app import build_admin_app
+from grafana.build import BOARDS, render
+from grafana.queries import DASHBOARDS, filled, load, panels
 from router.control.control import FAMILIES
+from tests.cases.alert_scenarios import SCENARIOS
 from tests.testkit.dashboard import (
     FakeCommands,
     FakeSources,
@@ -23,112 +23,211 @@ from tests.testkit.dashboard import (
     sample_series,
     serving_at,
 )
-from tests.testkit.ports import HOST, free_port
+from tests.testkit.processes import REPOSITORY
 from tests.testkit.programs import require
+from tests.testkit.prometheus import RULES, Prometheus
 from tests.testkit.wait import wait_until_async
 
-GRAFANA = Path(__file__).parents[2] / "grafana"
-FILE = GRAFANA / "dashboards" / "mirrorgate.json"
-
-
-def load_build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("grafana_build", GRAFANA / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(GRAFANA))  # where Python looks when it runs the script
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(GRAFANA))
-    return module
-
-
-BOARD: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-PANELS = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+GRAFANA = REPOSITORY / "grafana"
+NAMES = [file.stem for file in DASHBOARDS]
 QUERIES = [
-    (f"{panel['title']} {target['refId']}", target["expr"])
-    for panel in PANELS
+    (f"{name}: {panel['title']} {target['refId']}", target["expr"])
+    for name in NAMES
+    for panel in panels(load(name))
     for target in panel["targets"]
 ]
+FILES = sorted(RULES.glob("*.yaml"))
+GROUPS = [group for file in FILES for group in yaml.safe_load(file.read_text())["groups"]]
+ALL_RULES = [rule for group in GROUPS for rule in group["rules"]]
+ALERTS = {rule["alert"]: rule for rule in ALL_RULES if "alert" in rule}
+KNOWN = {sample: family for family in FAMILIES for sample in sample_names(family)}
+OF_PROMETHEUS = {"up", "ALERTS", "scrape_duration_seconds", "scrape_samples_scraped"}
+OF_TARGETS = {"instance", "job", "le", "alertname", "alertstate"}
+METRIC = r"\b(?<!:)((?:mirrorgate|process|scrape)_[a-z0-9_]+|up|ALERTS)\b(?!:)"
 
 
-def filled(expr: str) -> str:
-    """A query as Grafana sends it, with all mirrors chosen."""
-    return expr.replace("$__rate_interval", "1m").replace("$mirror", ".*")
+def test_the_files_are_what_build_py_writes():
+    assert sorted(NAMES) == sorted(BOARDS)
+    for name in NAMES:
+        written = (GRAFANA / "dashboards" / f"{name}.json").read_text(encoding="utf-8")
+        assert written == render(name), f"{name}: run python -m grafana.build"
 
 
-def test_the_file_is_what_build_py_writes():
-    assert FILE.read_text(encoding="utf-8") == load_build().render()
+@pytest.mark.parametrize("name", NAMES)
+def test_grafanas_own_types_know_every_field(name):
+    """The SDK is generated from Grafana's schema: what its types do not know is lost on the way."""
+    board = load(name)
+    again = json.loads(json.dumps(Dashboard.from_json(board), cls=JSONEncoder))
+    for shown in (*again["annotations"]["list"], *again["links"]):
+        shown.pop("placement", None)
+    assert again == board
 
 
-def test_panels_are_numbered_placed_and_explained():
-    ids = [panel["id"] for panel in BOARD["panels"]]
+def test_dashboards_have_ids_of_their_own_and_know_each_other():
+    boards = [load(name) for name in NAMES]
+    assert len({board["uid"] for board in boards}) == len({b["title"] for b in boards}) == 7
+    for board in boards:
+        assert len(board["uid"]) <= 40
+        (link,) = board["links"]
+        assert set(link["tags"]) <= set(board["tags"])
+        assert link["includeVars"]
+        assert link["keepTime"]
+        names = [each["name"] for each in board["annotations"]["list"]]
+        assert names == ["State changes", "Ejections", "Reloads"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_panels_are_numbered_placed_and_explained(name):
+    board = load(name)
+    ids = [panel["id"] for panel in board["panels"]]
     assert len(set(ids)) == len(ids)
     taken: set[tuple[int, int]] = set()
-    for panel in BOARD["panels"]:
+    for panel in board["panels"]:
         grid = panel["gridPos"]
         assert 0 <= grid["x"] <= grid["x"] + grid["w"] <= 24
-        cells = {
-            (x, y)
-            for x in range(grid["x"], grid["x"] + grid["w"])
-            for y in range(grid["y"], grid["y"] + grid["h"])
-        }
+        across, down = range(grid["x"], grid["x"] + grid["w"]), range(grid["h"])
+        cells = {(x, grid["y"] + y) for x in across for y in down}
         assert not cells & taken
         taken |= cells
-    for panel in PANELS:
+    titles = [panel["title"] for panel in panels(board)]
+    assert len(set(titles)) == len(titles)
+    for panel in panels(board):
         refs = [target["refId"] for target in panel["targets"]]
         assert refs
         assert len(set(refs)) == len(refs)
-        assert panel["fieldConfig"]["defaults"]["unit"]
+        assert panel["description"].endswith("."), panel["title"]
         assert panel["datasource"]["uid"] == "${datasource}"
+        if panel["type"] == "heatmap":
+            assert panel["options"]["yAxis"]["unit"]
+        else:
+            assert panel["fieldConfig"]["defaults"]["unit"]
+        if panel["type"] == "timeseries":
+            assert panel["options"]["legend"]["showLegend"]
+            assert all(target["legendFormat"] for target in panel["targets"])
 
 
-def test_the_variables_are_the_data_source_and_the_mirror():
-    names = [variable["name"] for variable in BOARD["templating"]["list"]]
-    assert names == ["datasource", "mirror"]
-    used = set(re.findall(r"\$\{?(\w+)", FILE.read_text(encoding="utf-8")))
-    assert used - {"__rate_interval", "__all"} == set(names)
+def test_rescued_requests_are_in_the_first_row():
+    first = [p for p in panels(load("overview")) if p["gridPos"]["y"] == 1]
+    assert "Requests rescued by failover" in [panel["title"] for panel in first]
 
 
-@pytest.mark.parametrize(("name", "expr"), QUERIES)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_variables_are_those_that_queries_use(name):
+    board = load(name)
+    names = {variable["name"] for variable in board["templating"]["list"]}
+    assert {"datasource", "instance"} <= names <= {"datasource", "instance", "mirror"}
+    used = set(re.findall(r"\$\{?(\w+)", json.dumps(panels(board))))
+    assert used - {"__rate_interval", "__range"} == names
+    chosen = [expr for place, expr in QUERIES if place.startswith(f"{name}:")]
+    assert all('instance=~"$instance"' in expr or "ALERTS" in expr for expr in chosen)
+
+
+@pytest.mark.parametrize(
+    ("name", "expr"), [*QUERIES, *((r.get("alert") or r["record"], r["expr"]) for r in ALL_RULES)]
+)
 def test_a_query_asks_only_for_metrics_and_labels_that_exist(name, expr):
-    known = {sample: family for family in FAMILIES for sample in sample_names(family)}
-    asked = set(re.findall(r"mirrorgate_\w+", expr))
-    assert asked
-    assert asked <= known.keys()
-    for sample, selector in re.findall(r"(mirrorgate_\w+)\{([^}]*)\}", expr):
+    asked = set(re.findall(METRIC, expr))
+    assert asked <= KNOWN.keys() | OF_PROMETHEUS
+    recorded = {rule["record"] for rule in ALL_RULES if "record" in rule}
+    assert set(re.findall(r"\b\w+:\w+:\w+\b", expr)) <= recorded
+    for sample, selector in re.findall(r"(mirrorgate_\w+|process_\w+)\{([^}]*)\}", expr):
         labels = re.findall(r'(\w+)(?:=~|!~|!=|=)"', selector)
-        assert set(labels) <= {*known[sample].labels, "le"}
+        assert set(labels) <= {*KNOWN[sample].labels, *OF_TARGETS}
+        for label, value in re.findall(r'(\w+)="([^"]+)"', selector):
+            if label == "reason" and "bans" in sample:
+                assert value == "operator"
 
 
 def test_every_family_is_shown():
     text = " ".join(expr for _, expr in QUERIES)
-    shown = set(re.findall(r"mirrorgate_\w+", text))
+    shown = set(re.findall(METRIC, text))
     assert [f.name for f in FAMILIES if not shown & sample_names(f)] == []
 
 
+def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [require("promtool"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
 def test_promtool_parses_every_query(tmp_path):
-    promtool = require("promtool")
     rules = [
-        {"record": f"panel:query_{number}:checked", "expr": filled(expr)}
+        {"record": f"panel:query_{number}:checked", "expr": filled(expr, 60, 3600)}
         for number, (_, expr) in enumerate(QUERIES)
     ]
     file = tmp_path / "rules.json"  # JSON is YAML
     file.write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
-    checked = subprocess.run(
-        [promtool, "check", "rules", str(file)], capture_output=True, text=True, timeout=30
-    )
+    checked = promtool("check", "rules", str(file))
     assert checked.returncode == 0, checked.stderr
     assert f"{len(rules)} rules found" in checked.stdout
 
 
-def test_promtool_accepts_the_scrape_configuration():
-    promtool = require("promtool")
-    example = str(GRAFANA / "provisioning" / "prometheus.yml")
-    command = [promtool, "check", "config", "--syntax-only", example]
-    checked = subprocess.run(command, capture_output=True, text=True, timeout=30)
+def test_promtool_accepts_rules_and_the_scrape_configuration():
+    checked = promtool("check", "rules", "--lint=all", "--lint-fatal", *map(str, FILES))
     assert checked.returncode == 0, checked.stderr
+    example = str(GRAFANA / "provisioning" / "prometheus.yml")
+    checked = promtool("check", "config", "--syntax-only", example)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_every_alert_fires_in_its_scenario_and_not_in_a_near_miss(tmp_path):
+    assert SCENARIOS.keys() == ALERTS.keys()
+    courses = [
+        (alert, number, scenario, series)
+        for alert, scenario in SCENARIOS.items()
+        for number, series in enumerate((scenario.fires, *scenario.misses))
+    ]
+    tests = [
+        {
+            "name": f"{alert}, miss {number}" if number else alert,
+            "interval": scenario.every,
+            "input_series": [{"series": k, "values": v} for k, v in series.items()],
+            "promql_expr_test": [
+                {
+                    "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})',
+                    "eval_time": scenario.at,
+                    "exp_samples": [] if number else [{"labels": "{}", "value": 1}],
+                }
+            ],
+        }
+        for alert, number, scenario, series in courses
+    ]
+    for alert, scenario in SCENARIOS.items():
+        assert scenario.misses or alert == "MirrorgateWatchdog"
+    file = tmp_path / "tests.json"
+    given = {"rule_files": list(map(str, FILES)), "evaluation_interval": "1m", "tests": tests}
+    file.write_text(json.dumps(given))
+    tested = promtool("test", "rules", str(file))
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_says_what_to_do_in_both_languages(alert):
+    rule = ALERTS[alert]
+    assert rule["labels"]["severity"] in ("page", "ticket", "none")
+    assert {"summary", "description", "runbook_url"} == rule["annotations"].keys()
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert anchor == alert.lower()
+    text = (REPOSITORY / page).read_text(encoding="utf-8")
+    section = re.search(rf"^### {alert}\n(.+?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert section is not None
+    assert len(re.findall(r"[\u4e00-\u9fff]", section[1])) > 20
+    assert len(re.findall(r"\b[a-z]{2,}\b", section[1])) > 10
+
+
+def test_the_runbook_has_no_section_of_an_alert_that_there_is_not():
+    text = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^### (Mirrorgate\w+)$", text, re.MULTILINE)) == ALERTS.keys()
+
+
+def test_provisioning_names_files_that_there_are():
+    folder = GRAFANA / "provisioning"
+    for file in folder.rglob("*.y*ml"):
+        assert yaml.safe_load(file.read_text(encoding="utf-8")), file
+    source = yaml.safe_load((folder / "datasources" / "mirrorgate.yml").read_text())
+    assert source["datasources"][0]["type"] == "prometheus"
+    severities = {rule["labels"]["severity"] for rule in ALERTS.values()}
+    routes = (folder / "alertmanager.yml").read_text(encoding="utf-8")
+    assert all(f'severity="{severity}"' in routes for severity in severities - {"ticket"})
 
 
 class GrowingSources(FakeSources):
@@ -138,64 +237,35 @@ class GrowingSources(FakeSources):
 
     def series(self):
         self.scrapes += 1
-        return sample_series(self.scrapes, time.time())
+        return lambda: sample_series(self.scrapes, time.time())
 
 
-async def query(session: aiohttp.ClientSession, expr: str) -> dict[str, Any]:
-    async with session.get("/api/v1/query", params={"query": filled(expr)}) as response:
-        answer: dict[str, Any] = await response.json()
-        return answer
-
-
-async def ready(session: aiohttp.ClientSession) -> bool:
-    try:
-        async with session.get("/-/ready") as response:
-            return response.status == 200
-    except aiohttp.ClientError:
-        return False
-
-
-async def test_a_real_prometheus_answers_every_panel(tmp_path):
-    prometheus = require("prometheus")
+async def test_a_real_prometheus_answers_every_panel_and_every_rule_is_healthy(tmp_path):
+    require("prometheus")
     sources = GrowingSources()
     app = build_admin_app(sources, FakeCommands(), trusted=False)
     async with serving_at(app) as url:
         target = url.removeprefix("http://")
-        (tmp_path / "prometheus.json").write_text(
-            json.dumps(
-                {
-                    "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms"},
-                    "scrape_configs": [
-                        {"job_name": "mirrorgate", "static_configs": [{"targets": [target]}]}
-                    ],
-                }
-            )
-        )
-        port = free_port()
-        with (tmp_path / "log").open("wb") as log:
-            process = await asyncio.create_subprocess_exec(
-                prometheus,
-                f"--config.file={tmp_path / 'prometheus.json'}",
-                f"--storage.tsdb.path={tmp_path / 'data'}",
-                f"--web.listen-address={HOST}:{port}",
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            async with aiohttp.ClientSession(f"http://{HOST}:{port}") as session:
-                await wait_until_async(lambda: ready(session), 30, "Prometheus")
-                await wait_until_async(lambda: sources.scrapes >= 4, 30, "four scrapes")
-                for name, expr in QUERIES:
-                    answer = await query(session, expr)
-                    assert answer["status"] == "success", (name, answer)
-                    assert answer["data"]["result"], f"{name} is empty: {filled(expr)}"
-                states = await query(session, timeline_query())
-                seen = {r["metric"]["mirror"]: r["value"][1] for r in states["data"]["result"]}
-                assert seen == {"hk": "0", "jp": "0", "sg": "0"}
-        finally:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 20)
+        async with Prometheus(tmp_path, [target], every="500ms") as prometheus:
+            await wait_until_async(lambda: sources.scrapes >= 4, 30, "four scrapes")
+
+            async def evaluated() -> bool:
+                return bool(await prometheus.query("ALERTS"))
+
+            await wait_until_async(evaluated, 30, "the rules")
+            assert await empty_panels(prometheus) == []
+            rules = await prometheus.rules()
+            assert len(rules) == len(ALL_RULES)
+            assert [rule for rule in rules if rule["health"] != "ok"] == []
 
 
-def timeline_query() -> str:
-    return next(str(expr) for name, expr in QUERIES if name.startswith("Mirror states"))
+async def empty_panels(prometheus: Prometheus) -> list[str]:
+    """Panels of which no query has an answer."""
+    found = []
+    for name in NAMES:
+        for panel in panels(load(name)):
+            queries = [filled(target["expr"], 15, 60) for target in panel["targets"]]
+            answers = await asyncio.gather(*map(prometheus.query, queries))
+            if not any(answers):
+                found.append(f"{name}: {panel['title']}: {queries}")
+    return found

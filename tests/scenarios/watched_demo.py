@@ -45,7 +45,8 @@ sni = { control = ["example.org"] }
 input = 2.5
 output = 10
 """
-MODELS = 'models = ["gpt-4o", "gpt-4o-mini", "o3"]\n'
+MODELS = 'models = ["gpt-4o", "gpt-3.5-turbo"]\n'
+"""That the mirrors offer: other names are callers' own words, and no labels."""
 NAMED = """
 [[mirrors]]
 id = "de-cutting"
@@ -61,7 +62,7 @@ GREEDY = "203.0.113.250"
 
 @dataclass
 class Watched:
-    """What runs."""
+    """The processes."""
 
     instance: Instance
     prometheus: Prometheus
@@ -127,12 +128,13 @@ class Traffic:
                 await asyncio.sleep(1 / self._rate)
 
     async def _one(self, session: aiohttp.ClientSession, turn: int) -> None:
-        key = (KEY, self._issued, "", "sk-wrong")[(0, 1, 0, 2, 0, 1, 0, 0, 1, 3)[turn % 10]]
+        key = (KEY, self._issued, "")[(0, 1, 0, 2, 0, 1, 0, 0, 1, 1)[turn % 10]]
+        key = "sk-wrong" if turn % 60 == 59 else key
         headers = {"x-forwarded-for": f"203.0.113.{turn % 200}"}
         if key:
             headers["authorization"] = f"Bearer {key}"
         body: dict[str, Any] = {
-            "model": ("gpt-4o", "gpt-4o-mini", "o3", "my-own")[turn % 4],
+            "model": "my-own" if turn % 40 == 39 else ("gpt-4o", "gpt-3.5-turbo")[turn % 3 == 2],
             "stream": turn % 3 == 0,
             "messages": [{"role": "user", "content": "hi"}],
         }
@@ -142,7 +144,7 @@ class Traffic:
                 path = "/v1/embeddings" if turn % 11 == 10 else "/v1/chat/completions"
                 async with session.post(path, json=body, headers=headers) as answer:
                     await answer.read()
-        if turn % 200 == 150:
+        if turn % 1500 == 150:
             await self._too_many(session)
 
     async def _too_many(self, session: aiohttp.ClientSession) -> None:

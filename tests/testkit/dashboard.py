@@ -219,16 +219,21 @@ AGENTS = (
 )
 BROWSER = {"Accept": "text/html,*/*;q=0.8", "User-Agent": "Mozilla/5.0"}
 VALUES: dict[str, tuple[str, ...]] = {
+    "mirrorgate_keys.state": ("active", "low", "spent"),
     "mirror": ("hk", "jp", "sg"),
     "state": tuple(State),
     "phase": ("resolve", "connect", "tls", "first_byte"),
     "code": ("200", "502"),
-    "outcome": ("success", "mirror_error"),
-    "verdict": ("ok",),
+    "outcome": ("success", "answered", "upstream_error", "client_error", "client_abort"),
+    "verdict": ("ok", "sni_block_rst", "upstream_quota"),
+    "term": ("cost", "latency", "network", "queue", "failing"),
+    "standing": ("ok", "held"),
+    "result": ("ok", "failed"),
+    "process": ("control", "worker-0"),
     "version": ("0.1.0",),
-    "window": ("24h", "90d"),
+    "window": ("24h", "30d", "90d"),
 }
-"""Label values; a label that is not here has one value."""
+"""Label values, some of them of one metric only; a label that is not here has one value."""
 
 
 def past() -> Past:
@@ -610,7 +615,10 @@ def sample_names(family: Family) -> set[str]:
 def sample_series(round_: int, now: float) -> Iterator[Series]:
     """The series of the scrape number `round_`."""
     for family in FAMILIES:
-        choices = [VALUES.get(label, ("some",)) for label in family.labels]
+        choices = [
+            VALUES.get(f"{family.name}.{label}") or VALUES.get(label, ("some",))
+            for label in family.labels
+        ]
         for labels in product(*choices):
             yield Series(family, labels, _cells(family, labels, round_, now))
 

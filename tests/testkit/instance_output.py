@@ -1,6 +1,7 @@
 """Outputs of a running instance: its status page, its metrics, and every trace that it leaves."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ def metric(instance: Instance, name: str, **labels: str) -> float:
         for line in answer.body.decode().splitlines()
         if line.startswith((f"{name} ", f"{name}{{")) and all(w in line for w in wanted)
     )
+
+
+def counters(instance: Instance) -> dict[str, float]:
+    """Return every sample that may only grow, as it is exposed now."""
+    answer = ask(f"{instance.admin_url}/metrics", key="")
+    assert answer.status == 200, answer
+    lines = [line.rpartition(" ") for line in answer.body.decode().splitlines()]
+    grows = re.compile(r"\w+_(total|bucket|count|sum)({|$)")
+    return {name: float(value) for name, _, value in lines if grows.match(name)}
 
 
 def traces(instance: Instance, metrics_token: str) -> Iterator[tuple[str, bytes]]:
