@@ -50,6 +50,18 @@ def tasks(instance: Instance) -> dict[str, int]:
     return {process: int(count) for process, count in found}
 
 
+def series(instance: Instance) -> set[str]:
+    """Names and labels of all series."""
+    with urllib.request.urlopen(f"{instance.admin_url}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.rpartition(" ")[0] for line in lines if not line.startswith("#")}
+
+
+def of_mirrors(all_series: set[str], mirrors: set[str]) -> set[str]:
+    """Series of these mirrors."""
+    return {each for each in all_series if any(f'mirror="{m}"' in each for m in mirrors)}
+
+
 def variant(config: Config, number: int) -> Config:
     """The configuration with one of its mirrors left out, and every other time with all of them."""
     new = copy.deepcopy(config)
@@ -72,11 +84,21 @@ def test_neither_memory_nor_descriptors_nor_tasks_grow_with_reloads(
         with SteadyLoad(instance.base_url) as load:
             reloads(farm, load, WARM_UP)
             before, tasks_before = used(instance), tasks(instance)
+            farm.instance.reload_at_once(farm.config())
+            load.more(60)
+            wait_until(lambda: _reported(instance, farm), 30, "series of all mirrors")
+            series_before = series(instance)
             began, sent = time.monotonic(), len(load.results)
             reloads(farm, load, RELOADS)
             seconds, sent = time.monotonic() - began, len(load.results) - sent
         wait_until(lambda: _settled(instance, before, tasks_before), 60, "connections to be closed")
         after, tasks_after = used(instance), tasks(instance)
+        series_after = series(instance)
+        gone = {mirror["id"] for mirror in farm.config()["mirrors"]} - {"alpha"}
+        left = [m for m in farm.config()["mirrors"] if m["id"] == "alpha"]
+        instance.reload_at_once({**farm.config(), "mirrors": left})
+        wait_until(lambda: not of_mirrors(series(instance), gone), 30, "their series to go")
+    measured("series before and after", (len(series_before), len(series_after)))
     measured("reloads, each adding or removing a mirror", RELOADS)
     measured("seconds that they took", seconds)
     measured("requests during them", sent)
@@ -85,12 +107,19 @@ def test_neither_memory_nor_descriptors_nor_tasks_grow_with_reloads(
         both = (tasks_before[process], tasks_after[process])
         measured(f"tasks of {process} processes before and after", both)
     assert load.failures == []
+    assert len(series_after) <= len(series_before)
     assert before.keys() == after.keys()
     for pid, use in before.items():
         growth = (after[pid].resident - use.resident) / MIB
         measured(f"MiB of {use.role} before, and by how much it grew", _pair(use, growth))
         measured(f"descriptors of {use.role} before and after", (use.files, after[pid].files))
     assert all((after[pid].resident - use.resident) / MIB < 5 for pid, use in before.items())
+
+
+def _reported(instance: Instance, farm: Farm) -> bool:
+    names = [mirror["id"] for mirror in farm.config()["mirrors"]]
+    name = "mirrorgate_request_duration_seconds_count"
+    return all(any(name in s for s in of_mirrors(series(instance), {each})) for each in names)
 
 
 def _pair(use: Use, growth: float) -> str:
