@@ -27,7 +27,7 @@ from grafana.panels import (
 FIRST_BYTE = "mirrorgate_time_to_first_byte_seconds"
 FIRST_TOKEN = "mirrorgate_time_to_first_token_seconds"
 DURATION = "mirrorgate_request_duration_seconds"
-FAILED_ATTEMPTS = f'{MIRROR}, outcome!="answered"'
+FAILED_ATTEMPTS = f'{MIRROR}, outcome!~"answered|left"'
 
 
 def router() -> Any:

@@ -489,10 +489,18 @@ class Attempts:
 
     def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
         """Every attempt, for the trail; the last one had this outcome if it has not failed."""
+        attempt = self._attempt
+        if attempt is None or not self.unfailed:
+            return self.ended
+        return (*self.ended, Tried(self.mirror, outcome, attempt.began, now))
+
+    @property
+    def unfailed(self) -> str:
+        """The mirror of the last attempt, if that has not failed; else ""."""
         attempt, ended = self._attempt, self.ended
         if attempt is None or (ended and ended[-1].began == attempt.began):
-            return ended
-        return (*ended, Tried(self.mirror, outcome, attempt.began, now))
+            return ""
+        return self.mirror
 
     def traceparent(self) -> bytes:
         """The field that names its trace to the mirror of this attempt; empty if there is none."""

@@ -25,7 +25,10 @@ RESCUED = Family(
     "Requests answered by a mirror after at least one failed attempt",
 )
 ATTEMPTS = Family(
-    "mirrorgate_attempts", "counter", "Attempts on mirrors, by outcome", ("mirror", "outcome")
+    "mirrorgate_attempts",
+    "counter",
+    "Attempts on mirrors that have ended, by outcome",
+    ("mirror", "outcome"),
 )
 RETRIES = Family(
     "mirrorgate_retries", "counter", "Further attempts, by what made them necessary", ("reason",)
@@ -210,8 +213,8 @@ FAMILIES = (
     LOG_DROPPED,
 )
 
-ANSWERED = "answered"
-"""The outcome of an attempt that has not failed; the others are the values of `Failure`."""
+ANSWERED, LEFT = "answered", "left"
+"""Outcomes of attempts that have not failed; the others are the values of `Failure`."""
 CODES = (
     "ambiguous_request",
     "client_banned",
@@ -254,7 +257,7 @@ KNOWN_STATUSES = _STATUSES | _MORE_STATUSES | _OF_CDNS
 def begin_at_zero(totals: MetricRegistry, mirrors: Iterable[str]) -> None:
     """Make the series of closed sets: the increase of a counter that begins at 1 is not seen."""
     for mirror in mirrors:
-        for outcome in (ANSWERED, *Failure):
+        for outcome in (ANSWERED, LEFT, *Failure):
             totals.cells(ATTEMPTS.name, (mirror, outcome))
         for cause in Cause:
             totals.cells(EJECTIONS.name, (mirror, cause))

@@ -39,7 +39,6 @@ class Finished(NamedTuple):
 class _Answers(NamedTuple):
     """The cells of what a mirror answers on an endpoint."""
 
-    attempts: list[float]
     first_byte: list[float]
     overhead: list[float]
 
@@ -68,12 +67,24 @@ class Stats:
         """Models that the operator has named: those that metrics may be labelled with."""
         self._add = totals.add
         self._removals = totals.removals
+        self._attempts: dict[tuple[str, bool], list[float]] = {}
         self._tokens: dict[tuple[str, str], list[float]] = {}
         self._answers: dict[tuple[str, str], _Answers] = {}
         self._ends: dict[tuple[str, str, int, str, bool], _Ends] = {}
 
+    def attempt_ended(self, mirror: str, answered: bool) -> None:
+        """An attempt ended that has not failed: answered, or left by its client before."""
+        if self._removals != self._totals.removals:
+            self._forget_cells()
+        cells = self._attempts.get((mirror, answered))
+        if cells is None:
+            outcome = metrics.ANSWERED if answered else metrics.LEFT
+            cells = self._totals.cells(metrics.ATTEMPTS.name, (mirror, outcome))
+            self._attempts[mirror, answered] = cells
+        cells[0] += 1
+
     def attempt_failed(self, mirror: str, failure: Failure) -> None:
-        """An attempt failed before an answer had begun."""
+        """An attempt failed, before an answer had begun or after."""
         self._add(metrics.ATTEMPTS.name, (mirror, failure))
 
     def retried(self, failure: Failure) -> None:
@@ -112,7 +123,6 @@ class Stats:
         if self._removals != self._totals.removals:
             self._forget_cells()
         cells = self._answers.get((mirror, endpoint)) or self._answer_cells(mirror, endpoint)
-        cells.attempts[0] += 1
         counts = cells.first_byte
         counts[bisect_left(_FIRST_BYTE, first_byte)] += 1
         counts[-1] += first_byte
@@ -162,6 +172,7 @@ class Stats:
 
     def _forget_cells(self) -> None:
         self._removals = self._totals.removals
+        self._attempts.clear()
         self._tokens.clear()
         self._answers.clear()
         self._ends.clear()
@@ -169,7 +180,6 @@ class Stats:
     def _answer_cells(self, mirror: str, endpoint: str) -> _Answers:
         cells = self._totals.cells
         made = self._answers[mirror, endpoint] = _Answers(
-            cells(metrics.ATTEMPTS.name, (mirror, metrics.ANSWERED)),
             cells(metrics.FIRST_BYTE.name, (mirror, endpoint)),
             cells(metrics.OVERHEAD.name),
         )

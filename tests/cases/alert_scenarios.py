@@ -100,14 +100,15 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "MirrorgateErrorBudgetBurns": Scenario(
         "380m",
-        {_OK: "0+96x400", _BAD: "0+4x400"},
-        ({_OK: "0+98x400", _BAD: "0+2x400"}, {_OK: "0+96x400", _BAD: "0+4x340 1360x60"}),
+        {_OK: "0+480x80", _BAD: "0+20x80"},
+        ({_OK: "0+490x80", _BAD: "0+10x80"}, {_OK: "0+480x80", _BAD: "0+20x68 1360x12"}),
+        every="5m",
     ),
     "MirrorgateErrorBudgetBurnsSlowly": Scenario(
         "4500m",
-        {_OK: "0+992x460", _BAD: "0+8x460"},
-        ({_OK: "0+996x460", _BAD: "0+4x460"}, {_OK: "0+0.992x460", _BAD: "0+0.008x460"}),
-        every="10m",
+        {_OK: "0+992x160", _BAD: "0+8x160"},
+        ({_OK: "0+996x160", _BAD: "0+4x160"}, {_OK: "0+0.992x160", _BAD: "0+0.008x160"}),
+        every="30m",
     ),
     "MirrorgateFirstTokenSlow": Scenario("30m", _first_token("0+5x40"), (_first_token("0+10x40"),)),
     "MirrorgateNoMirrorInRotation": Scenario(

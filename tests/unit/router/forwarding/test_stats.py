@@ -17,6 +17,7 @@ def test_requests_that_end_alike_add_up() -> None:
     tally = Stats(totals)
     for size in (10, 20):
         tally.answered("hk", "chat", 0.2, connect=0.01, ours=-1.0)
+        tally.attempt_ended("hk", answered=True)
         tally.finished(b"mg_1", END, rescued=size == 20, seconds=0.3, received=size, sent=2 * size)
     assert totals.get(metrics.REQUESTS.name, ("hk", "chat", "200", "success")) == 2
     assert totals.get(metrics.ATTEMPTS.name, ("hk", "answered")) == 2
@@ -48,6 +49,7 @@ def test_a_removed_mirror_that_comes_back_is_counted_anew() -> None:
     tally.answered("hk", "chat", 0.2, connect=0, ours=-1.0)
     tally.finished(b"mg_1", END, rescued=False, seconds=0.3, received=0, sent=0)
     assert totals.get(metrics.REQUESTS.name, ("hk", "chat", "200", "success")) == 1
+    tally.attempt_ended("hk", answered=True)
     assert totals.get(metrics.ATTEMPTS.name, ("hk", "answered")) == 1
 
 
