@@ -177,6 +177,7 @@ def mirrors() -> Any:
                     "Time to first content, in multiples of what such requests usually take, or "
                     "the longest wait of an open one.",
                     (_term("latency"), "{{mirror}}"),
+                    log_scale=True,
                 ),
                 lines(
                     "Network",
