@@ -67,6 +67,7 @@ LONGEST = (
     "integration/test_tunnel_ends.py",
     "integration/test_malformed_requests.py",
     "integration/test_ejections.py",
+    "integration/test_grafana.py",
 )
 """The files that take longest, longest first. Who runs files side by side begins with them."""
 

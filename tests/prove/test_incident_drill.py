@@ -32,7 +32,7 @@ DISK = "8m"
 
 @dataclass
 class Drill:
-    """What is there to break."""
+    """Mirrors, an instance, its disk and its Prometheus, to be broken."""
 
     instance: Instance
     prometheus: Prometheus
@@ -53,7 +53,7 @@ class Drill:
         return await wait_until_async(fires, PATIENCE, name)
 
     async def panel(self, board: str, title: str) -> str:
-        """What the legends and values of a panel say now."""
+        """Labels and values of a panel, as they are now."""
         (panel,) = (p for p in panels(load(board)) if p["title"] == title)
         answers = [
             await self.prometheus.query(filled(target["expr"], 15, 300))

@@ -1,4 +1,4 @@
-"""What clients send makes no series, and a hundred mirrors make a bounded number of them."""
+"""Clients make no series, whatever they send, and a hundred mirrors a bounded number of them."""
 
 import asyncio
 import random

@@ -36,7 +36,7 @@ OUTCOMES = ("success", "client_error", "upstream_error", "interrupted", "client_
 
 @dataclass
 class Log:
-    """What the load generator saw."""
+    """The load generator's own numbers."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     answered: Counter[tuple[str, int]] = field(default_factory=Counter)

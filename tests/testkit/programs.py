@@ -13,6 +13,7 @@ import pytest
 REQUIRE_ALL = "MIRRORGATE_REQUIRE_ALL"
 
 DEBIAN_PACKAGES = {
+    "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "curl": "curl",
     "haproxy": "haproxy",
