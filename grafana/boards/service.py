@@ -16,11 +16,14 @@ from grafana.panels import (
     present,
     quantile,
     rows,
+    seen,
     summed,
 )
 
 OURS = f'{INSTANCE}, process=~"control|worker-.+"'
 OF_TARGETS = f"{{{INSTANCE}}} and on (instance) mirrorgate_build_info"
+UNHANDLED = "mirrorgate_unhandled_errors_total"
+LOST_LINES = "mirrorgate_log_lines_dropped_total"
 FULL = ((None, "transparent"), (0.8, WARN), (0.95, BAD))
 
 
@@ -234,17 +237,22 @@ def service() -> Any:
                     "Tasks that crashed and were started again, exceptions of callbacks, log lines "
                     "lost. Anything but 0 is worth a report; the log has the traceback.",
                     (
-                        grown("mirrorgate_task_crashes_total", "task", INSTANCE, "10m"),
+                        seen(grown("mirrorgate_task_crashes_total", "task", INSTANCE, "10m")),
                         "task {{task}}",
                     ),
                     (
-                        grown("mirrorgate_unhandled_errors_total", "process", INSTANCE, "10m"),
+                        seen(
+                            grown("mirrorgate_unhandled_errors_total", "process", INSTANCE, "10m")
+                        ),
                         "callbacks of {{process}}",
                     ),
                     (
-                        grown("mirrorgate_log_lines_dropped_total", "process", INSTANCE, "10m"),
+                        seen(
+                            grown("mirrorgate_log_lines_dropped_total", "process", INSTANCE, "10m")
+                        ),
                         "log lines of {{process}}",
                     ),
+                    or_none=True,
                     width=8,
                 ),
                 lines(

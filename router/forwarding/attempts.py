@@ -490,17 +490,21 @@ class Attempts:
     def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
         """Every attempt, for the trail; the last one had this outcome if it has not failed."""
         attempt = self._attempt
-        if attempt is None or not self.unfailed:
+        if attempt is None or not self._has_unfailed:
             return self.ended
         return (*self.ended, Tried(self.mirror, outcome, attempt.began, now))
 
+    def count_last(self, *, answered: bool) -> int:
+        """Count the last attempt, unless that has failed, which is counted; the number of failed
+        ones. `answered`: the client has something of its answer."""
+        if self._has_unfailed:
+            self._context.stats.attempt_ended(self.mirror, answered)
+        return len(self.failed)
+
     @property
-    def unfailed(self) -> str:
-        """The mirror of the last attempt, if that has not failed; else ""."""
+    def _has_unfailed(self) -> bool:
         attempt, ended = self._attempt, self.ended
-        if attempt is None or (ended and ended[-1].began == attempt.began):
-            return ""
-        return self.mirror
+        return attempt is not None and not (ended and ended[-1].began == attempt.began)
 
     def traceparent(self) -> bytes:
         """The field that names its trace to the mirror of this attempt; empty if there is none."""

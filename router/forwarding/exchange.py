@@ -549,11 +549,7 @@ class Exchange:
                 context.traffic.completed(mirror, sent)
         began, method, target = self._began, self.head.method, self.request.target
         seconds, received = now - began, self.body.size
-        failed = 0
-        if attempts is not None:
-            failed = len(attempts.failed)
-            if attempts.unfailed:
-                context.stats.attempt_ended(attempts.unfailed, bool(mirror))
+        failed = attempts.count_last(answered=bool(mirror)) if attempts is not None else 0
         alike = (mirror, self.endpoint, status, outcome, stream)
         context.stats.finished(self.id, alike, failed > 0, seconds, received, sent)
         context.recent_requests.finished(self.id, began, seconds, alike, attempts, method, target)

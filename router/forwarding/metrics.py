@@ -238,6 +238,7 @@ CODES = (
     "request_too_large",
     "too_many_connections",
     "unknown_url",
+    "unsupported_content_type",
     "unsupported_websocket_version",
     "upstream_error",
     "upstream_rate_limited",
@@ -249,9 +250,10 @@ _WAYS_TO_CUT = (Failure.cut, Failure.malformed, Failure.stalled)
 _STATUSES = frozenset((*range(100, 104), *range(200, 209), 226, *range(300, 309), *range(400, 419)))
 _MORE_STATUSES = frozenset((*range(421, 427), 428, 429, 431, 451, 499, *range(500, 512), 529))
 _OF_CDNS = frozenset(range(520, 531))
-KNOWN_STATUSES = _STATUSES | _MORE_STATUSES | _OF_CDNS
+KNOWN_STATUSES = frozenset((0,)) | _STATUSES | _MORE_STATUSES | _OF_CDNS
 """Statuses of IANA's registry, and those of nginx (499), Anthropic (529) and Cloudflare (520 to
-530); a mirror may say any number, and the label says "other" for the rest."""
+530), and 0 where the client had none; a mirror may say any number, and the label says "other" for
+the rest."""
 
 
 def begin_at_zero(totals: MetricRegistry, mirrors: Iterable[str]) -> None:

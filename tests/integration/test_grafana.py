@@ -211,10 +211,15 @@ def test_every_alert_fires_in_its_scenario_and_not_in_a_near_miss(tmp_path):
             }
             tests.setdefault(scenario.every, []).append(course)
     files = []
+    recorded_first = sorted(GROUPS, key=lambda group: "record" not in group["rules"][0])
     for every, courses in tests.items():
         files.append(tmp_path / f"every-{every}.json")
-        rules = list(map(str, FILES))
-        given = {"rule_files": rules, "evaluation_interval": every, "tests": courses}
+        given = {
+            "rule_files": list(map(str, FILES)),
+            "evaluation_interval": every,
+            "group_eval_order": [group["name"] for group in recorded_first],
+            "tests": courses,
+        }
         files[-1].write_text(json.dumps(given))
     tested = promtool("test", "rules", *map(str, files))
     assert tested.returncode == 0, tested.stdout + tested.stderr
