@@ -38,6 +38,8 @@ from monitor.common.ipc import Channel, ChannelClosed, Message
 from monitor.common.keys import KeyBook
 from monitor.common.log_writer import dropped_lines
 from monitor.common.metric_registry import MergedMetrics, MetricRegistry
+from monitor.common.process_metrics import FAMILIES as PROCESS_FAMILIES
+from monitor.common.process_metrics import RESTARTS, show_process
 from monitor.common.tasks import Tasks, Work, cancelled
 from monitor.engine.metrics import FAMILIES as MONITOR_FAMILIES
 from monitor.engine.monitor import Monitor
@@ -58,11 +60,10 @@ from router.control.breaker_coordinator import BreakerCoordinator
 from router.control.changes import Changes, cautions
 from router.control.configuration import SIGNAL, Configuration, Loaded, worker_part
 from router.control.document import Config, Document
+from router.control.handover import KeptTotals, ListKeeper
 from router.control.inspections import Inspections
-from router.control.kept_totals import KeptTotals
 from router.control.key_service import KeyService
 from router.control.ledger import Ledger
-from router.control.list_keeper import ListKeeper
 from router.control.monitor_capacity import SharedCapacity
 from router.control.notices import Notices
 from router.control.page_sources import PageSources
@@ -74,8 +75,6 @@ from router.forwarding.metrics import LOG_DROPPED, TASKS, begin_at_zero
 from router.metering.metrics import KEYS
 from router.process.inherited import end_with_parent, read_document
 from router.process.last_lists import LastLists
-from router.process.metrics import FAMILIES as PROCESS_FAMILIES
-from router.process.metrics import RESTARTS, show_process
 
 log = logging.getLogger("control")
 

@@ -25,7 +25,7 @@ from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth
 from router.admission.client_address import Clients
 from router.control.ban_service import BansInForce
 from router.control.configuration import Configuration
-from router.control.kept_totals import KeptTotals
+from router.control.handover import KeptTotals
 from router.forwarding import metrics
 from router.forwarding.config import RouterConfig
 from router.metering.prices import Price, Prices, day_of

@@ -495,8 +495,7 @@ class Attempts:
         return (*self.ended, Tried(self.mirror, outcome, attempt.began, now))
 
     def count_last(self, *, answered: bool) -> int:
-        """Count the last attempt, unless that has failed, which is counted; the number of failed
-        ones. `answered`: the client has something of its answer."""
+        """Count the last attempt, unless it has failed; return the number of those that have."""
         if self._has_unfailed:
             self._context.stats.attempt_ended(self.mirror, answered)
         return len(self.failed)

@@ -8,7 +8,7 @@ A new content is written beside the one that holds, and counts when the header n
 killed on the way leaves the former one. A reader that was overtaken notices by the checksum.
 
 Control leaves all counters to its successor in another file of this kind
-(`control/kept_totals.py`).
+(`control/handover.py`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STORE = struct.Struct("<QQ")
 """Behind the header: device and inode of the database file that control has open; 0: none."""
 _BEGIN = _HEADER.size + _STORE.size
 _TRIES = 5
-"""A writer pauses for far longer than a reader takes (`router/control/list_keeper.py`)."""
+"""A writer pauses for far longer than a reader takes (`router/control/handover.py`)."""
 
 
 def create(name: str = "mirrorgate-lists") -> int:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterable
 from monitor.common.ipc import Message
 from monitor.common.log_writer import dropped_lines
 from monitor.common.metric_registry import MetricRegistry
+from monitor.common.process_metrics import show_process
 from router.admission.capacity import Trimmer
 from router.balancing.load import STREAMING
 from router.balancing.pool import Explained
 from router.forwarding import metrics
 from router.forwarding.context import WorkerContext
 from router.metering.batches import UsageBatches
-from router.process.metrics import show_process
 
 log = logging.getLogger("worker")
 

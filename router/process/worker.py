@@ -27,6 +27,8 @@ import uvloop
 from monitor.common import logs
 from monitor.common.ipc import Channel, ChannelClosed, Message
 from monitor.common.metric_registry import MetricRegistry
+from monitor.common.process_metrics import FAMILIES as PROCESS_FAMILIES
+from monitor.common.process_metrics import LOOP_DELAY
 from monitor.common.settings import read
 from monitor.common.tasks import FAMILIES as TASK_FAMILIES
 from monitor.common.tasks import Tasks, cancelled
@@ -47,8 +49,6 @@ from router.process.explain import explain_mirrors, explain_request, newest_requ
 from router.process.inherited import end_with_parent, read_document
 from router.process.last_lists import LastLists
 from router.process.listener import Acceptor, TlsListener
-from router.process.metrics import FAMILIES as PROCESS_FAMILIES
-from router.process.metrics import LOOP_DELAY
 from router.process.replica import ASK_AGAIN, Replica, ReplicatedList
 from router.process.reports import Reports
 from router.process.worker_lists import ReplicatedBans, ReplicatedKeys

@@ -10,6 +10,7 @@ import pytest
 
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import MergedMetrics, MetricRegistry
+from monitor.common.process_metrics import FAMILIES as PROCESS_FAMILIES
 from monitor.common.tasks import CRASHES, Tasks
 from monitor.common.tasks import FAMILIES as TASK_FAMILIES
 from monitor.health.snapshot import HealthSnapshot
@@ -19,7 +20,6 @@ from router.forwarding.context import WorkerContext
 from router.forwarding.metrics import FAMILIES
 from router.metering.batches import UsageBatches
 from router.metering.usage import Basis, Usage
-from router.process.metrics import FAMILIES as PROCESS_FAMILIES
 from router.process.reports import Reports
 from tests.testkit.wait import wait_until_async
 
