@@ -75,7 +75,7 @@ def source_of(mirrors: dict[str, dict[str, Any]], health: list[MirrorHealth], **
     board: Any = SimpleNamespace(
         current=HealthSnapshot(1, 0.0, "here", {one.id: one for one in health})
     )
-    unused = (nothing,) * 7
+    unused = (nothing,) * 8
     return PageSources(configuration, board, *unused, lambda: NOW)
 
 

@@ -158,7 +158,7 @@ async def test_the_queue_and_how_long_it_takes_reach_the_status_page() -> None:
         merged.update(worker, told[-1]["rows"])
     any_: Any = None
     waiting, none = (
-        PageSources(any_, any_, any_, any_, any_, any_, numbers, any_, any_).waiting()
+        PageSources(any_, any_, any_, any_, any_, any_, numbers, any_, any_, any_).waiting()
         for numbers in (merged, MergedMetrics(FAMILIES))
     )
     assert (waiting.requests, none) == (2, (0, 0.0))
