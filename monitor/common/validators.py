@@ -122,7 +122,7 @@ def path_prefix(text: str) -> str | None:
 
 def served_path(text: str) -> str | None:
     """A path prefix, or a path such as "/v1/messages" that stands for itself and what is below."""
-    if path_prefix(f"{text}/") is None or path_prefix(text) is None:
+    if text and (path_prefix(f"{text}/") is None or path_prefix(text) is None):
         return None
     return f'expected a path such as "/v1/" or "/v1/messages", got "{text}"'
 

@@ -28,7 +28,7 @@ _IN_QUERIES = frozenset((b"key", b"api-key", b"api_key", b"apikey"))
 SECRET_LENGTH = 42
 CHECKSUM_LENGTH = 6
 _MOST_ESCAPED = 3
-_MOST_MISSED = 2
+_MOST_MISSED = 6
 """Letters that a key may have lost or won on its way to be called a mistyped one."""
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{64,}")
 """What 48 bytes or more may be in base64."""
@@ -98,12 +98,16 @@ def looks_issued(key: bytes, prefix: str) -> bool:
 
 
 def looks_mistyped(key: bytes, prefix: str) -> bool:
-    """True if a key is nearly one of ours: with our prefix and about the length, but not with the
-    checksum. None is where the prefix is that of OpenAI's own keys, which look the same."""
-    if prefix.startswith("sk-") or not key.startswith(prefix.encode()) or not key.isascii():
+    """True if a key is nearly one of ours, but not one: our prefix, however it is spelt, and about
+    as many letters, or all of them without the prefix. None is where the prefix is that of OpenAI's
+    own keys, which look the same."""
+    if prefix.startswith("sk-"):
         return False
-    body = key.decode()[len(prefix) :]
-    return abs(len(body) - SECRET_LENGTH - CHECKSUM_LENGTH) <= _MOST_MISSED and body.isalnum()
+    text = "".join(filter(str.isalnum, key.decode("latin-1")))
+    begin = "".join(filter(str.isalnum, prefix)).lower()
+    body = text[len(begin) :] if begin and text.lower().startswith(begin) else ""
+    near = abs(len(body) - SECRET_LENGTH - CHECKSUM_LENGTH) <= _MOST_MISSED
+    return near or looks_issued(f"{prefix}{text}".encode(), prefix)
 
 
 def issued_in(text: bytes, prefix: str) -> bytes | None:
@@ -206,8 +210,6 @@ def key_fields(
     """The flat list of fields that carry a key, and of subprotocols, to write to a mirror."""
     if credentials.caller is not _OWN:
         look = _exchanged(credentials, look, mirror_key)
-    elif not credentials.keys:  # a link, which needs none
-        return []
     flat: list[bytes] = []
     for name in _CARRIERS:
         value = look.get(name)

@@ -51,7 +51,6 @@ from router.upstream.request_body import RequestBody
 from router.upstream.upstream import FALLBACK_RANKS, Upstream
 from router.wire.error_response import Problem
 from router.wire.faults import guarded
-from router.wire.trace_context import RequestTrace
 
 _NEVER = Repeat.never
 _OWN, _ISSUED, _ = Caller
@@ -123,10 +122,9 @@ class Attempts:
         self.request = request
         self.tried: list[str] = []
         """The ids of the mirrors that are not chosen again."""
-        self.trace: RequestTrace | None = None
+        tracer = context.tracer
+        self.trace = tracer.begin(request.traceparent) if tracer is not None else None
         """Of a request that is recorded."""
-        if context.tracer is not None:
-            self.trace = context.tracer.begin(request.traceparent)
         self.in_turn = False
         """True if the request has waited in the queue, and it is its turn."""
         self._context = context
@@ -356,8 +354,7 @@ class Attempts:
         if wait is not None:
             spent = blocks.all_spent(fitting, self.request.limited_as, now)
             return OWN_KEY_SPENT if spent else all_limited(wait)
-        named = context.router.expose_mirror
-        return all_failed(self.failed, named) if self.failed else eligible.no_mirror()
+        return self.give_up() if self.failed else eligible.no_mirror()
 
     def unknown_model(self, failure: Failure) -> Problem | None:
         """The error when a mirror says that it does not have the model, and none is known to."""
@@ -377,7 +374,7 @@ class Attempts:
 
     def succeeded(self, now: float) -> None:
         """The answer is complete."""
-        if self._attempt is not None and not self._handed_over:
+        if self._attempt is not None and not self._handed_over and not self.request.mirror:
             self._attempt.succeeded(now)
             if self._policy.baseline.works:
                 self._context.traffic.served[self.mirror] = now
@@ -510,14 +507,14 @@ class Attempts:
         if self.trace is not None:
             return self.trace.field_for(self.mirror, self._context.rng)
         given = self.request.traceparent
-        return b"traceparent: %b\r\n" % given if given is not None else b""
+        return b"" if given is None else b"traceparent: %b\r\n" % given
 
     def record(self, end: Finished, now: float) -> None:
         """The request has ended: record its trace, if it has one."""
         tracer = self._context.tracer
         if self.trace is not None and tracer is not None:
-            tried = self.with_last(end.outcome, now)
-            tracer.finished(self.trace, end, self._policy.model, tried, now)
+            model = self._context.model_label(self._policy.model)
+            tracer.finished(self.trace, end, model, self.with_last(end.outcome, now), now)
 
     @property
     def on_removed_mirror(self) -> bool:
@@ -547,10 +544,12 @@ class Attempts:
             self._opening.cancel()
             self._opening = None
         now = context.clock()
-        wait = wait_of(look, context.wall()) if look else None
-        attempt.failed(failure, now, retry_after=wait is not None)
         self.ended += (Tried(self.mirror, failure, attempt.began, now),)
         context.stats.attempt_failed(self.mirror, failure)
+        if self.request.mirror:
+            return  # a file beside the API: what becomes of it says nothing of that
+        wait = wait_of(look, context.wall()) if look else None
+        attempt.failed(failure, now, retry_after=wait is not None)
         if failure is Failure.limited:
             context.pool.blocks.block(self.mirror, None, wait, now)
         elif failure is Failure.out_of_quota:

@@ -235,13 +235,12 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _look_at(self, head: RequestHead) -> RequestContext:
         context = self._context
-        target = forward_target(head.target, context.prefixes, context.router.forgiving_paths)
-        mirror = ""
+        linked = context.linked(head)
+        mirror, target = linked or ("", None)
         if target is None:
-            linked = context.linked(head)
-            if linked is None:
-                self._leave_for_aiohttp(head)
-            mirror, target = linked
+            target = forward_target(head.target, context.prefixes, context.router.forgiving_paths)
+        if target is None:
+            self._leave_for_aiohttp(head)
         client = context.recognise(self.client, head.look)
         request = RequestContext(context.config, head, target, client, mirror)
         if request.caller is _ANONYMOUS and request.problem is None:

@@ -33,7 +33,7 @@ from router.forwarding.stats import Finished, Stats
 from router.metering.batches import UsageBatches
 from router.metering.metered_request import Metering
 from router.upstream import image_links
-from router.upstream.image_links import Linked
+from router.upstream.image_links import ImageLinks, Linked
 from router.upstream.opening import Opener
 from router.upstream.path_stats import PathStats
 from router.upstream.queue import RequestQueue
@@ -68,6 +68,13 @@ class RunningRequest(Protocol):
 
     def end_if_revoked(self) -> None:
         """End if it would stay for long and its key has been revoked."""
+
+
+class CallingClient(Protocol):
+    """A client's connection, as far as it tells where the client called."""
+
+    client: str
+    transport: asyncio.Transport
 
 
 class RequestTracer(Protocol):
@@ -164,7 +171,8 @@ class WorkerContext:
         self.anonymous = AnonymousCallers(
             router.listen, router.cors_origins, urls, any_host=no_browser
         )
-        self.address = PublicAddress(config.entrances, config.public_url, router.forward[0])
+        prefix = "/v1/" if "/v1/" in router.forward else router.forward[0]
+        self.address = PublicAddress(config.entrances, config.public_url, prefix)
         self.limits.configure(config.limits)
         self.line.configure(config.router.queue)
         models = frozenset().union(*((*m.models, *m.model_map) for m in config.mirrors))
@@ -228,8 +236,26 @@ class WorkerContext:
 
     def linked(self, head: RequestHead) -> Linked | None:
         """The end of the link to an image that a request follows, if it does."""
-        reads = head.target.startswith(image_links.PATH) and head.method in (b"GET", b"HEAD")
-        return image_links.opened(head.target, self.keys.pepper, self.wall()) if reads else None
+        if not head.target.startswith(image_links.PATH) or head.method not in (b"GET", b"HEAD"):
+            return None
+        parts = image_links.parts_of(head.target)
+        upstream = self.upstreams.find(parts[0]) if parts is not None else None
+        if parts is None or upstream is None or head.websocket or head.has_body:
+            return None
+        links = self.image_links(upstream)
+        return links.opened(*parts[1:]) if links is not None else None
+
+    def image_links(self, upstream: Upstream) -> ImageLinks | None:
+        """The links to this mirror's images, if they are to lead through here."""
+        if not upstream.relays_images or not self.keys.pepper:
+            return None
+        return ImageLinks(upstream.mirror, self.keys.pepper, self.wall())
+
+    def root(self, client: CallingClient, look: Mapping[bytes, bytes]) -> str:
+        """The base URL, without /v1, by which a client called; "" if it did not name its host."""
+        host = look.get(b"host", b"").decode("latin-1").strip()
+        scheme = self.scheme(client.client, look, client.transport)
+        return self.address.root(scheme, host) if host else ""
 
     def scheme(
         self, address: str, look: Mapping[bytes, bytes], transport: asyncio.BaseTransport
@@ -237,6 +263,11 @@ class WorkerContext:
         """The scheme by which a client called, over the connection from this address."""
         secure = transport.get_extra_info("ssl_object") is not None
         return self.clients.scheme(self.clients.peer(address), look, secure)
+
+    def model_label(self, model: str) -> str:
+        """The model, if a mirror or the operator names it too; else it may be any text."""
+        known = not model or model in self.stats.models or model in self.upstreams.offered
+        return model if known else "other"
 
     def ban(self, rows: Iterable[Row]) -> None:
         """Refuse more networks from now on, and end what is open for clients in them."""

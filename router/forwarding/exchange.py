@@ -547,7 +547,7 @@ class Exchange:
             sent = response.body_bytes
             if sent >= LONG and outcome == "success":
                 context.traffic.completed(mirror, sent)
-        began, method, target = self._began, self.head.method, self.request.target
+        began, method, target = self._began, self.head.method, self.request.shown
         seconds, received = now - began, self.body.size
         failed = attempts.count_last(answered=bool(mirror)) if attempts is not None else 0
         alike = (mirror, self.endpoint, status, outcome, stream)

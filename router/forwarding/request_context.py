@@ -3,6 +3,8 @@ it."""
 
 from __future__ import annotations
 
+import re
+
 from router.admission.client_address import Client
 from router.admission.credentials import (
     Caller,
@@ -30,6 +32,9 @@ _POOLED_POSTS = ("chat", "completions", "embeddings", "responses", "moderations"
 """POSTs that may take a connection that waited; others must not meet one that has gone stale."""
 _REPEATED_POSTS = (*_POOLED_POSTS, "messages")
 _OWN = Caller.own
+_BY_LINK = b"\0link"
+"""What limits of mirrors on links are noted by: they say nothing of any key."""
+_KEY_OF_PATH = re.compile(rb"/sk-[^/?]*")
 _KEY_IN_PATH = Problem(
     400,
     "key_in_path",
@@ -63,6 +68,7 @@ class RequestContext:
         "problem",
         "shape",
         "shape_name",
+        "shown",
         "suits",
         "target",
         "timeout",
@@ -98,7 +104,7 @@ class RequestContext:
         """True if the mirror gets its own key instead of the caller's."""
         self.limited_as = LENT
         if self.caller is _OWN:
-            self.limited_as = b"" if mirror else self.credentials.keys[0]
+            self.limited_as = _BY_LINK if mirror else self.credentials.keys[0]
         """The key that limits of mirrors are noted by."""
         self.digest = b""
         """Of the issued key, as `issued` has looked for it."""
@@ -129,6 +135,11 @@ class RequestContext:
         """
         in_path = path_holds_key(target, config.keys.prefix)
         self.problem: Problem | None = _KEY_IN_PATH if in_path else None
+        self.shown = target
+        """The target, for logs: without what looks like a key in its path."""
+        if in_path or b"/sk-" in target:
+            root = target[: target.find(b"/", 4) + 1]
+            self.shown = root + b"..." if in_path else _KEY_OF_PATH.sub(b"/sk-...", target)
         self.is_mistyped = self.caller is _OWN and any(
             looks_mistyped(key, prefix) for key in self.credentials.keys
         )

@@ -30,11 +30,12 @@ from router.forwarding.websocket_session import KeyFilter, Session
 from router.metering.meter import Meter
 from router.upstream.connection import UpstreamConnection
 from router.upstream.dialect import Dialect, interruption
-from router.upstream.image_links import SHIELD, relinked
+from router.upstream.image_links import OF_ANOTHER_BODY, SHIELD
 from router.upstream.key_leaks import QUOTED, BodyScan
 from router.upstream.plain_answers import MOST_HELD, Rest, is_plainly_good, rest_of, shape_of
 from router.upstream.stream_hold import Ending, breaks_off
 from router.upstream.upstream import Upstream
+from router.wire.fields import without
 from router.wire.response import BadResponse, ResponseHead
 from router.wire.sse import Boundary
 from router.wire.websocket import check_switch
@@ -340,16 +341,14 @@ class Response:
 
     def _relinked(self, head: ResponseHead, parts: list[bytes]) -> tuple[ResponseHead, list[bytes]]:
         """Head and body of a whole answer, with links that the client can follow."""
-        if not self._relinks or not head.is_json or head.encoding or head.status >= 300:
+        exchange = self._exchange
+        links = exchange.context.image_links(self._upstream) if self._relinks else None
+        root = exchange.context.root(exchange.client, exchange.head.look) if links else ""
+        if links is None or not root or not head.is_json or head.encoding or head.status != 200:
             return head, parts
-        exchange, context = self._exchange, self._exchange.context
-        look, client = exchange.head.look, exchange.client
-        scheme = context.scheme(client.client, look, client.transport)
-        root = context.address.root(scheme, look.get(b"host", b"").decode("latin-1").strip())
-        secret, mirror = context.keys.pepper, self._upstream.mirror
-        body = relinked(b"".join(parts), mirror, root, secret, context.wall())
+        body = links.relinked(b"".join(parts), root)
         length = len(body) if head.length is not None else None
-        return replace(head, length=length), [body]
+        return replace(head, fields=without(head.fields, OF_ANOTHER_BODY), length=length), [body]
 
     def set_aside(self) -> None:
         """Give the connection back; the client gets this answer only if there is no other one."""
@@ -396,6 +395,10 @@ class Response:
             exchange.queued,
         )
         if exchange.request.mirror:
+            links, target = context.image_links(mirror), exchange.request.target
+            if links is not None:
+                root = context.root(exchange.client, exchange.head.look)
+                head = replace(head, fields=links.shielded(head.fields, root, target))
             added += SHIELD
         self._relay.head(head, added, exchange.may_keep_alive)
         ours = -1.0

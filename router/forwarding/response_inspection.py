@@ -62,7 +62,8 @@ def hold_of(
     if head.is_event_stream:
         return Hold(exchange.dialect, encoding=head.encoding, lent=lent)
     shape = shape_of(exchange.head, exchange.endpoint, exchange.dialect, head)
-    if relinks and shape is None and head.is_json:
+    begins = parts[0].lstrip()[:1] if parts else b""
+    if relinks and shape is None and head.is_json and begins in (b"{", b"["):
         shape = ANY
     if exchange.told:  # it is no stream, which may be an error's fault
         shape = shape or ANY

@@ -131,7 +131,7 @@ async def _root(request: web.Request) -> web.Response:
     context = request.app[_CONTEXT]
     if context.config.public_url:
         raise web.HTTPFound(context.config.public_url)
-    return web.Response(text=_greeting(request, context))
+    return web.Response(text=_greeting(request, context), headers=_CORS)
 
 
 def _greeting(request: web.Request, context: WorkerContext) -> str:

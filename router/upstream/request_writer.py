@@ -13,6 +13,12 @@ _NOT_WITH_LENT = frozenset(
 )
 """Fields that a mirror does not get with its own key: what it sends is searched for that, so it is
 not to be compressed, and the account that pays is not the caller's to choose."""
+_OF_LINKS = frozenset(
+    b"accept accept-encoding accept-language if-modified-since if-none-match if-range range"
+    b" user-agent".split()
+)
+"""Fields of a visitor that a mirror gets with a link to an image: nothing that says more of who it
+is, or where the link was found."""
 _PLAIN = b"accept-encoding: identity\r\n"
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
@@ -25,6 +31,8 @@ def fields_with_key(
     `plain`: no compression is asked for.
     """
     fields, asks = head.fields, b""
+    if not credentials.keys and credentials.caller is _OWN:  # a link: it asks for an image, no more
+        return b"".join(without(fields, {name.lower() for name in fields[::4]} - _OF_LINKS))
     if credentials.caller is not _OWN:
         fields, asks = _without(fields, _NOT_WITH_LENT), _PLAIN
     elif plain and b"accept-encoding" in head.look:

@@ -258,6 +258,10 @@ class Upstreams:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    def find(self, mirror: str) -> Upstream | None:
+        """The mirror with this id."""
+        return self._by_id.get(mirror)
+
     def apply(
         self,
         mirrors: Iterable[MirrorConfig],

@@ -82,7 +82,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[tuple[Instance
             "router": {"workers": 1, "balance": {"policy": "priority"}},
             "monitor": {"interval": "1h"},
             "traces": told | {"headers": {"Authorization": "Bearer CanaryOfTheToken"}},
-            "mirrors": [bad.table(priority=0), good.table(priority=1)],
+            "mirrors": [bad.table(priority=0, models=["gpt-4o"]), good.table(priority=1)],
         }
         with Instance(config, folder) as instance:
             yield instance, collector, seen

@@ -7,13 +7,13 @@ from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from router.upstream.image_links import LIFETIME
 from tests.testkit.data_plane import DataPlane
-from tests.testkit.raw_http import Response, ScriptedMirror, get, post, read_request
+from tests.testkit.raw_http import UPGRADE, Response, ScriptedMirror, get, post, read_request
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 100
 CALLERS = {"callers": ["own"]}
@@ -25,20 +25,25 @@ class ImageMirror:
     def __init__(self) -> None:
         self.seen: list[bytes] = []
         self.links: list[str] = []
+        self.fields = self.image = self.submitted = b""
+        """More fields of answers, and whole answers instead of an image and to a submission."""
 
     async def answer(self, reader: StreamReader, writer: StreamWriter) -> None:
         while True:
             head, _ = await read_request(reader)
             self.seen.append(head)
+            scripted = self.submitted if b"/submit/" in head else self.image
+            if scripted and (b"/submit/" in head or head.startswith(b"GET")):
+                writer.write(scripted)
+                await writer.drain()
+                continue
             told, kind = PNG, b"image/png"
             if head.startswith((b"POST", b"GET /mj/task")):
                 data = [{"url": link} for link in self.links]
                 told = json.dumps({"created": 1, "data": data}).replace("&", "\\u0026").encode()
                 kind = b"application/json"
-            fields = (kind, len(told), told)
-            writer.write(
-                b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\nContent-Length: %d\r\n\r\n%b" % fields
-            )
+            head = b"HTTP/1.1 200 OK\r\nContent-Type: %b\r\n%bContent-Length: %d\r\n\r\n%b"
+            writer.write(head % (kind, self.fields, len(told), told))
             await writer.drain()
 
 
@@ -139,8 +144,129 @@ async def test_the_image_of_a_mirror_that_is_gone_is_asked_of_no_other() -> None
         before = len(mirror.seen)
         gone = plane.config([each for each in plane.mirrors if each["id"] == "b"])
         plane.context.configure(gone, plane.context.snapshot)
-        assert (await plane.ask(get(target(url)))).status == 503
+        answer = await plane.ask(get(target(url)))
+        assert (answer.status, answer.error["code"]) == (404, "unknown_url")
         assert len(mirror.seen) == before
+
+
+@pytest.mark.parametrize("change", [{"relay_images": False}, {"url": "http://127.0.0.1:{other}"}])
+async def test_a_link_ends_with_what_its_operator_has_decided(change: dict[str, Any]) -> None:
+    async with gallery() as (plane, mirror):
+        (url,) = urls(await plane.ask(post("/v1/images/generations")))
+        before = len(mirror.seen)
+        one, other = plane.mirrors
+        told = {
+            name: str(value).format(other=urlsplit(other["url"]).port) if name == "url" else value
+            for name, value in change.items()
+        }
+        plane.context.configure(plane.config([{**one, **told}, other]), plane.context.snapshot)
+        assert (await plane.ask(get(target(url)))).status == 404
+        assert len(mirror.seen) == before
+
+
+@pytest.mark.parametrize("path", ["/i/一只 猫.png", "/i/a b.png?x=猫"])
+async def test_a_name_in_any_script_is_escaped(path: str) -> None:
+    async with gallery() as (plane, mirror):
+        mirror.links = [urlsplit(mirror.links[0])._replace(path="", query="").geturl() + path]
+        (url,) = urls(await plane.ask(post("/v1/images/generations")))
+        assert (await plane.ask(get(target(url)))).body == PNG
+        asked = mirror.seen[-1].split(b" ")[1].decode()
+        assert unquote(asked) == path
+
+
+@pytest.mark.parametrize("router", [{"forward": ["/"]}, {"forward": ["/mj/", "/v1/"]}])
+async def test_links_open_whatever_else_is_forwarded(router: dict[str, Any]) -> None:
+    async with gallery(router=router) as (plane, _):
+        (url,) = urls(await plane.ask(post("/v1/images/generations")))
+        assert url.startswith("http://test/relayed/")
+        assert (await plane.ask(get(target(url)))).body == PNG
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        b"HTTP/1.1 429 x\r\nRetry-After: 3600\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 429 x\r\nContent-Type: application/json\r\nContent-Length: 46\r\n\r\n"
+        b'{"error": {"code": "insufficient_quota"}}     ',
+        b"HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 502 x\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>",
+    ],
+    ids=["429", "spent", "500", "502"],
+)
+async def test_images_that_fail_take_the_mirror_from_nobody(fault: bytes) -> None:
+    callers = {"callers": ["own", "issued", "anonymous"], "cors_origins": []}
+    async with gallery(router=callers, api_key="sk-mirror-key") as (plane, mirror):
+        (url,) = urls(await plane.ask(post("/v1/images/generations")))
+        mirror.image = fault
+        for _ in range(12):
+            await plane.ask(get(target(url)))
+        mirror.links = []
+        anonymous = post("/v1/images/generations").replace(b"Authorization: Bearer sk-x\r\n", b"")
+        for asked in (anonymous.replace(b"Host: test", b"Host: localhost"), post("/v1/embeddings")):
+            answer = await plane.ask(asked)
+            assert (answer.status, answer["x-mirrorgate-mirror"]) == (200, "a")
+        assert plane.suspected == plane.refused == []
+
+
+async def test_a_link_is_no_tunnel_and_brings_no_body() -> None:
+    async with gallery() as (plane, mirror):
+        (url,) = urls(await plane.ask(post("/v1/images/generations")))
+        before = len(mirror.seen)
+        assert (await plane.ask(get(target(url), *UPGRADE))).status == 404
+        assert (await plane.ask(get(target(url), "Content-Length: 1") + b"x")).status == 404
+        assert len(mirror.seen) == before
+
+
+@pytest.mark.parametrize(
+    ("location", "led"),
+    [
+        ("/i/2.png", "http://test/relayed/a/"),
+        ("2.png", "http://test/relayed/a/"),
+        ("http://127.0.0.1:{port}/i/2.png", "http://test/relayed/a/"),
+        ("https://cdn.example.com/2.png", "https://cdn.example.com/2.png"),
+    ],
+)
+async def test_a_redirect_stays_on_the_relay(location: str, led: str) -> None:
+    async with gallery() as (plane, mirror):
+        (url,) = urls(await plane.ask(post("/v1/images/generations")))
+        told = location.format(port=urlsplit(mirror.links[0]).port).encode()
+        mirror.image = b"HTTP/1.1 302 x\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % told
+        answer = await plane.ask(get(target(url)))
+        assert answer["location"].startswith(led)
+        if "relayed" in led:
+            mirror.image = b""
+            assert (await plane.ask(get(target(answer["location"])))).body == PNG
+            assert mirror.seen[-1].split(b" ")[1].endswith(b"/2.png")
+
+
+async def test_a_mirror_learns_nothing_of_who_looks_at_its_images() -> None:
+    async with gallery() as (plane, mirror):
+        (url,) = urls(await plane.ask(post("/v1/images/generations")))
+        told = ("Referer: https://app.example/secret", "x-goog-api-key: k", "Range: bytes=0-9")
+        await plane.ask(get(target(url), *told))
+        assert b"Range: bytes=0-9" in mirror.seen[-1]
+        for hidden in (b"secret", b"x-goog-api-key", b"sk-x"):
+            assert hidden not in mirror.seen[-1]
+
+
+async def test_fields_of_the_mirrors_own_body_do_not_pass_with_another_one() -> None:
+    async with gallery() as (plane, mirror):
+        mirror.fields = b"ETag: x\r\nContent-MD5: x\r\nX-Kept: x\r\n"
+        answer = await plane.ask(post("/v1/images/generations"))
+        assert "x-kept" in answer
+        assert "etag" not in answer
+        assert "content-md5" not in answer
+
+
+async def test_what_is_no_json_on_another_interface_passes_as_it_is() -> None:
+    async with gallery() as (plane, mirror):
+        page = b"<html>done</html>"
+        mirror.submitted = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
+            % (len(page), page)
+        )
+        answer = await plane.ask(post("/mj/submit/imagine"))
+        assert (answer.status, answer.body) == (200, page)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +275,8 @@ async def test_the_image_of_a_mirror_that_is_gone_is_asked_of_no_other() -> None
         "https://cdn.example.com/x.png",
         "http://127.0.0.1:1/x.png",
         "http://user@127.0.0.1:{port}/x.png",
-        "http://127.0.0.1:{port}/x y.png",
+        "//127.0.0.1:{port}/x.png",
+        "http://127.0.0.1/x.png",
         "http://127.0.0.1:{port}/../x.png",
         "http://127.0.0.1:{port}/x.png#part",
         "http://127.0.0.1.example.com:{port}/x.png",

@@ -20,7 +20,7 @@ def view_of(**router: Any) -> PageSources:
     config = SimpleNamespace(router=read(RouterConfig, router))
     nothing: Any = None
     configuration: Any = SimpleNamespace(current=SimpleNamespace(config=config))
-    return PageSources(configuration, *[nothing] * 8)
+    return PageSources(configuration, *[nothing] * 9)
 
 
 def key(address: str) -> bytes:
