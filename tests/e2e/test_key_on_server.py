@@ -160,7 +160,10 @@ def test_another_spelling_of_a_path_reaches_the_router_as_what_it_is(site: Site)
 
 def test_pages_of_other_origins_are_refused(site: Site) -> None:
     assert site.ask(**{"Sec-Fetch-Site": "cross-site"}).status == 403
-    assert site.ask(source="127.0.4.2", **{"Sec-Fetch-Site": "same-origin"}).status == 200
+    own = {"Sec-Fetch-Site": "same-origin", "Origin": "https://chat.example.com"}
+    assert site.ask(source="127.0.4.2", **own).status == 200
+    for origin in ("https://elsewhere.example", "https://chat.example.com.elsewhere", "null"):
+        assert site.ask(Origin=origin).status == 403, "a browser that does not say Sec-Fetch-Site"
     asking = connection(f"http://{HOST}:{site.port}")
     asking.request("OPTIONS", PATH, headers={"Origin": "https://elsewhere.example"})
     assert asking.getresponse().status == 403
