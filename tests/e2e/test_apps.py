@@ -81,13 +81,15 @@ def drive(app: App, gate: Gate, directory: Path) -> None:
             refused = play(step, key="sk-wrong")
             assert refused.said == ""
             assert refused.tells(401, "Incorrect API key"), refused
-        if app.sees_breaks:
+            assert refused.name == app.errors[0]
+        if app.errors[2]:
             broken = play("stream", cut_after=2, cut="close")
-            assert broken.error is not None
+            assert broken.name == app.errors[2]
             assert broken.said in ("", "hello 1")
         limited = play("chat", status=429, retry_after="1")
         assert limited.said == ""
         assert limited.tells(429, "429"), limited
+        assert limited.name == app.errors[1]
 
 
 @pytest.mark.parametrize("app", [app for app in APPS if app.quick], ids=lambda app: app.name)

@@ -21,16 +21,19 @@ class App:
     """The first is the client itself."""
     script: str
     steps: tuple[str, ...]
+    errors: tuple[str, str, str]
+    """Names of what its user gets of a 401, a 429 and a stream that breaks; the last is empty where
+    the client cannot tell one, whoever serves it."""
     quick: bool = False
     """True if it is small enough for every test run."""
     environment: tuple[tuple[str, str], ...] = ()
-    sees_breaks: bool = True
-    """False if it cannot tell a stream that breaks, whoever serves it."""
 
     @property
     def version(self) -> str:
         return self.packages[0].replace("==", "@").rpartition("@")[2]
 
+
+OPENAI = ("AuthenticationError", "RateLimitError", "APIError")
 
 APPS = (
     App(
@@ -38,12 +41,14 @@ APPS = (
         ("openai==3.57.0",),
         "openai_python.py",
         ("chat", "stream", "helper", "tools", "embeddings", "image"),
+        OPENAI,
     ),
     App(
         "openai (Python) 1.x",
         ("openai==1.109.1",),
         "openai_python.py",
         ("chat", "stream", "helper", "tools", "embeddings", "image"),
+        OPENAI,
         quick=True,
     ),
     App(
@@ -51,6 +56,7 @@ APPS = (
         ("openai==0.28.1",),
         "openai_python_028.py",
         ("chat", "stream", "tools", "embeddings", "image"),
+        OPENAI,
         quick=True,
     ),
     App(
@@ -58,12 +64,14 @@ APPS = (
         ("openai@7.59.0", "ws@8.23.0"),
         "openai_node.mjs",
         ("chat", "stream", "helper", "tools", "embeddings", "image"),
+        OPENAI,
     ),
     App(
         "openai (Node) 3.x",
         ("openai@3.3.0",),
         "openai_node_3.mjs",
         ("chat", "stream", "tools", "embeddings", "image"),
+        ("Error", "Error", "Error"),
         quick=True,
     ),
     App(
@@ -71,27 +79,29 @@ APPS = (
         ("axios@1.21.1", "jsdom@26.1.0"),
         "axios_reader.mjs",
         ("chat", "stream", "tools", "embeddings", "image"),
+        ("AxiosError", "AxiosError", ""),
         quick=True,
-        sees_breaks=False,  # jsdom's request does not end then
     ),
     App(
         "axios 0.x",
         ("axios@0.27.2", "jsdom@26.1.0"),
         "axios_reader.mjs",
         ("chat", "stream", "tools", "embeddings", "image"),
-        sees_breaks=False,  # jsdom's request does not end then
+        ("AxiosError", "AxiosError", ""),
     ),
     App(
         "@ai-sdk/openai",
         ("@ai-sdk/openai@4.0.118", "@ai-sdk/openai-compatible@3.0.92", "ai@7.0.173"),
         "ai_sdk.mjs",
         ("chat", "stream", "helper", "responses", "tools", "embeddings", "image"),
+        ("AI_APICallError", "AI_APICallError", "AI_APICallError"),
     ),
     App(
         "@ai-sdk/openai-compatible",
         ("@ai-sdk/openai-compatible@3.0.92", "@ai-sdk/openai@4.0.118", "ai@7.0.173"),
         "ai_sdk.mjs",
         ("chat", "stream", "helper", "tools", "embeddings", "image"),
+        ("AI_APICallError", "AI_APICallError", "AI_APICallError"),
         environment=(("PROVIDER", "openai-compatible"),),
     ),
     App(
@@ -99,20 +109,23 @@ APPS = (
         ("langchain-openai==1.7.4",),
         "langchain_python.py",
         ("chat", "stream", "tools", "embeddings"),
+        ("OpenAIAuthenticationError", "OpenAIRateLimitError", "APIError"),
     ),
     App(
         "llama-index-llms-openai",
         ("llama-index-llms-openai==0.8.3", "llama-index-embeddings-openai==0.7.0"),
         "llama_index_python.py",
         ("chat", "stream", "tools", "embeddings"),
+        OPENAI,
     ),
     App(
         "litellm",
         ("litellm==1.110.2",),
         "litellm_python.py",
         ("chat", "stream", "tools", "embeddings", "image"),
+        ("AuthenticationError", "RateLimitError", "MidStreamFallbackError"),
     ),
-    App("llm", ("llm==0.36",), "llm_command.py", ("chat", "stream")),
+    App("llm", ("llm==0.36",), "llm_command.py", ("chat", "stream"), ("exit code 1",) * 3),
 )
 
 
@@ -123,10 +136,13 @@ def table() -> str:
     """The table of `docs/apps.md`."""
     rows = [
         f"| {app.name} | {app.version} | {TRIED} | {', '.join(app.steps)}"
-        f"{'' if app.sees_breaks else '; no broken stream'} | passes |"
+        f" | {' | '.join(f'`{error}`' if error else '–' for error in app.errors)} | passes |"
         for app in APPS
     ]
-    head = ["| client | version | date | tried | result |", "|---|---|---|---|---|"]
+    head = [
+        "| client | version | date | tried | 401 | 429 | broken stream | result |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     return "\n".join([*head, *rows, ""])
 
 

@@ -26,6 +26,11 @@ class Told:
     said: str
     error: dict[str, Any] | None
 
+    @property
+    def name(self) -> str:
+        """The error's name; empty if there was none."""
+        return self.error["type"] if self.error is not None else ""
+
     def tells(self, status: int, words: str) -> bool:
         """True if its user is told this status, or by these words."""
         if self.error is None:

@@ -18,6 +18,14 @@ MODELS = """\
 """
 
 
+class Exited(Exception):
+    """The command ended with an error."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.shown = f"exit code {code}"
+
+
 def run(base_url: str, key: str, *options: str) -> Iterator[str]:
     with tempfile.TemporaryDirectory() as home:
         Path(home, "extra-openai-models.yaml").write_text(MODELS.format(base_url=base_url))
@@ -32,7 +40,7 @@ def run(base_url: str, key: str, *options: str) -> Iterator[str]:
         )
     yield ran.stdout.rstrip("\n")
     if ran.returncode:
-        raise RuntimeError(ran.stderr.strip())
+        raise Exited(ran.returncode, ran.stderr.strip())
 
 
 def chat(base_url: str, key: str) -> Iterator[str]:

@@ -44,7 +44,7 @@ def serve(steps: Mapping[str, Step]) -> None:
                 said += piece
         except Exception as raised:
             error = {
-                "type": type(raised).__name__,
+                "type": getattr(raised, "shown", type(raised).__name__),
                 "status": getattr(raised, "status_code", None)
                 or getattr(raised, "http_status", None),
                 "code": getattr(raised, "code", None),
