@@ -49,7 +49,7 @@ def add_routes(app: web.Application) -> None:
 
 async def status(request: web.Request) -> web.Response:
     """The status page; as plain text for terminals."""
-    app, asking, html_wanted = request.app, reader_of(request), wants_html(request)
+    app, asking, html_wanted = request.app, reader_of(request), wants_html(request, previewed=True)
 
     def make(now: float) -> Steps[Answer]:
         page = build(app, asking.words, now, newest_bans(app, BANS_ON_FRONT))

@@ -14,8 +14,6 @@ from dashboard.public import rows
 from dashboard.public.incidents import IncidentRow, incident_rows
 
 TERMINAL = re.compile(r"\b(?:curl|wget|httpie|xh)\b", re.IGNORECASE)
-_PAGES = ("text/html", "*/*")
-"""What a reader accepts who can be sent a page; link previews say the latter, or nothing."""
 
 
 def shown_nodes(app: web.Application, now: float) -> list[rows.Node]:
@@ -112,8 +110,11 @@ def chosen_language(request: web.Request) -> str | None:
     return wanted if wanted in request.app[SOURCES].dashboard().languages else None
 
 
-def wants_html(request: web.Request) -> bool:
-    """True if a browser or a link preview reads, and no terminal or script that asks otherwise."""
+def wants_html(request: web.Request, previewed: bool = False) -> bool:
+    """True if a browser reads, and not a terminal or a script.
+
+    `previewed`: chats show this page in small; they take whatever comes, as scripts do.
+    """
     agent, accepted = negotiated(request, "User-Agent"), negotiated(request, "Accept")
-    welcome = not accepted or any(kind in accepted for kind in _PAGES)
-    return welcome and not TERMINAL.match(agent)
+    takes = "text/html" in accepted or (previewed and ("*/*" in accepted or not accepted))
+    return not TERMINAL.match(agent) and takes
