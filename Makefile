@@ -3,7 +3,7 @@
 BIN := .venv/bin
 PYTHON ?=
 
-.PHONY: help run test check demo bench prove venv lint
+.PHONY: help run test check demo pictures bench prove venv lint
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,10 @@ run: .venv/.runs
 
 demo: .venv/.develops
 	@exec $(BIN)/python -m tests.testkit.demo
+
+# What the READMEs show of the demo.
+pictures: .venv/.develops
+	@$(BIN)/python -m tests.testkit.pictures
 
 # A file stays with one worker, and the longest files come first: see tests/conftest.py. Tests wait
 # more than they work, so there are more workers than cores.

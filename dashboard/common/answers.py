@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 from aiohttp.helpers import ETAG_ANY
+
+from dashboard.common.steps import Steps
+
+VARIES: web.RequestKey[set[str]] = web.RequestKey("varies", set)
+"""The fields of a request that its answer was chosen by: see `negotiated`."""
+
+
+def negotiated(request: web.Request, field: str) -> str:
+    """The value of a field that chooses between answers, which `Vary` then tells caches of."""
+    request.setdefault(VARIES, set()).add(field)
+    return request.headers.get(field, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,11 +33,27 @@ class Answer:
     tag: str
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    packed: bytes = b""
+    """The body compressed with gzip, where that was worth it."""
 
 
 def html(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
     """A page."""
     return _answer(text.encode(), "text/html", status, headers)
+
+
+def page(pieces: Iterable[str]) -> Steps[Answer]:
+    """A page made of pieces, and compressed with them: at the end it would take too long."""
+    packer = zlib.compressobj(_LEVEL, wbits=_GZIP)
+    body, packed = [], []
+    for piece in pieces:
+        encoded = piece.encode()
+        body.append(encoded)
+        packed.append(packer.compress(encoded))
+        yield
+    packed.append(packer.flush())
+    whole = b"".join(body)
+    return Answer(whole, "text/html", _tag(whole), packed=b"".join(packed))
 
 
 def plain(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
@@ -60,6 +88,12 @@ def _tag(content: bytes) -> str:
     return hashlib.blake2b(content, digest_size=12).hexdigest()
 
 
+_LEVEL = 3
+"""Half a megabyte takes 5 ms so, and becomes a tenth; level 6 takes 12 ms for a third less."""
+_GZIP = 31
+"""The largest window, and the frame of gzip (zlib's manual)."""
+
+
 def respond(request: web.Request, answer: Answer, max_age: int = 5) -> web.Response:
     """The response, or 304 where the reader has it already.
 
@@ -71,15 +105,25 @@ def respond(request: web.Request, answer: Answer, max_age: int = 5) -> web.Respo
         "Cache-Control": f"public, max-age={max_age}",
         **answer.headers,
     }
+    packed = bool(answer.packed) and _takes_gzip(negotiated(request, "Accept-Encoding"))
     if answer.status == 200 and _has(request, answer.tag):
         return web.Response(status=304, headers=headers)
+    body = answer.body
+    if packed:
+        body = answer.packed
+        headers["Content-Encoding"] = "gzip"
     return web.Response(
-        body=answer.body,
+        body=body,
         status=answer.status,
         headers=headers,
         content_type=answer.content_type,
         charset="utf-8",
     )
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """RFC 9110 section 12.5.3; nobody but tests writes `gzip;q=0`."""
+    return "gzip" in accepted and "gzip;q=0" not in accepted.replace(" ", "")
 
 
 def _has(request: web.Request, tag: str) -> bool:

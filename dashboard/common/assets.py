@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
 from functools import cache, partial
 from importlib import resources
@@ -61,4 +62,5 @@ async def serve(request: web.Request, part: str) -> web.StreamResponse:
 
 def _asset(name: str, content: bytes) -> Answer:
     tag = base64.b32encode(hashlib.blake2b(content, digest_size=15).digest()).decode().lower()
-    return Answer(content, TYPES[name.rpartition(".")[2]], tag)
+    packed = gzip.compress(content, mtime=0) if name.endswith((".css", ".js")) else b""
+    return Answer(content, TYPES[name.rpartition(".")[2]], tag, packed=packed)

@@ -18,12 +18,3 @@ CLOCK: web.AppKey[Clock] = web.AppKey("clock")
 RENDERINGS: web.AppKey[Renderings] = web.AppKey("renderings", Renderings)
 STALE_AFTER: web.AppKey[Clock] = web.AppKey("stale_after")
 VISITORS: web.AppKey[Visitors] = web.AppKey("visitors", Visitors)
-
-VARIES: web.RequestKey[set[str]] = web.RequestKey("varies", set)
-"""The fields of a request that its answer was chosen by: see `negotiated`."""
-
-
-def negotiated(request: web.Request, field: str) -> str:
-    """The value of a field that chooses between answers, which `Vary` then tells caches of."""
-    request.setdefault(VARIES, set()).add(field)
-    return request.headers.get(field, "")

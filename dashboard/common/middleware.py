@@ -8,8 +8,9 @@ from collections.abc import Callable
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from dashboard.common.answers import VARIES
 from dashboard.common.assets import THEME_SCRIPT_HASH
-from dashboard.common.context import CLOCK, RENDERINGS, SOURCES, STALE_AFTER, VARIES
+from dashboard.common.context import CLOCK, RENDERINGS, SOURCES, STALE_AFTER
 from dashboard.common.renderings import Busy, Renderings
 from dashboard.common.sources import Sources
 
@@ -33,6 +34,8 @@ SECURITY_HEADERS = {
 }
 
 
+ASKS: web.RequestKey[tuple[str, ...]] = web.RequestKey("asks", tuple)
+"""The origins that the script of this page may ask, beside our own."""
 COME_BACK_AFTER = 5
 """Seconds after which a page that was not made is worth asking for again."""
 READABLE = ("/api/v1/", "/api/v2/", "/badge", "/feed.atom")
@@ -46,6 +49,9 @@ CORS = {
 async def add_common_headers(request: web.Request, response: web.StreamResponse) -> None:
     """Signal handler: headers of security (no foreign script or content), of CORS, and `Vary`."""
     response.headers.update(SECURITY_HEADERS)
+    if others := request.get(ASKS, ()):
+        policy = _POLICY.format("".join(f" {each}" for each in others))
+        response.headers["Content-Security-Policy"] = policy
     response.headers["Server"] = "mirrorgate"
     if request.path.startswith(READABLE):
         response.headers.update(CORS)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
+from urllib.parse import urlsplit
 
 from aiohttp import web
 from markupsafe import Markup, escape
 
 from dashboard.common import assets
-from dashboard.common.answers import Answer, html, plain, respond
+from dashboard.common.answers import Answer, plain, respond
+from dashboard.common.answers import page as paged
 from dashboard.common.context import CLOCK, RENDERINGS, SOURCES
+from dashboard.common.middleware import ASKS
 from dashboard.common.printable import printable
 from dashboard.common.steps import Steps
 from dashboard.common.templates import templates
@@ -18,7 +22,7 @@ from dashboard.public.documents import BadCursor, BansPage, page_of_bans
 from dashboard.public.incidents import page_after
 from dashboard.public.lines import Lines
 from dashboard.public.live import LIVE, Live
-from dashboard.public.page import NO_BANS, Page, build
+from dashboard.public.page import NO_BANS, Page, build, entrances
 from dashboard.public.privacy import full_network
 from dashboard.public.view import Asking, node_id, reader_of, shown_incidents, wants_html
 from monitor.common.bans import Ban
@@ -28,6 +32,7 @@ BANS_ON_LIST = 50
 INCIDENTS_ON_LIST = 50
 """As many as the feed has, whose entries lead to their place on the first page."""
 LINES: web.AppKey[Lines] = web.AppKey("lines", Lines)
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 FOR_VISITOR = "<!--for this visitor-->"
 """Stands in a page, which is one for all, where a visitor is told of a ban on his address."""
 
@@ -64,10 +69,18 @@ async def status(request: web.Request) -> web.Response:
         }
         return (yield from render("status.html", page, asking, **values))
 
+    request[ASKS] = tuple({origin(entrance.health) for entrance in entrances(app[SOURCES])})
     key = ("status", html_wanted, asking)
     answer = await app[RENDERINGS].get(key, make)
     ban = visitors_ban(request) if html_wanted else None
     return respond(request, answer) if ban is None else _told(request, answer, ban, asking)
+
+
+def origin(url: str) -> str:
+    """The origin of a URL, as a policy of content can name it; empty where it cannot."""
+    parts = urlsplit(url)
+    found = f"{parts.scheme}://{parts.netloc}"
+    return found if _ORIGIN.fullmatch(found) else ""
 
 
 def visitors_ban(request: web.Request) -> Ban | None:
@@ -181,9 +194,6 @@ def newest_bans(app: web.Application, most: int) -> BansPage:
 
 def render(template: str, page: Page, asking: Asking, **values: object) -> Steps[Answer]:
     """A template filled, piece by piece; links keep the language that the reader chose himself."""
-    pieces = []
     chosen = {"words": asking.words, "query": asking.query, "also": asking.also}
-    for piece in templates().get_template(template).generate(page=page, **chosen, **values):
-        pieces.append(piece)
-        yield
-    return html("".join(pieces))
+    pieces = templates().get_template(template).generate(page=page, **chosen, **values)
+    return (yield from paged(pieces))

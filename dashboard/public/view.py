@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from dashboard.common.context import RENDERINGS, SOURCES, STALE_AFTER, negotiated
+from dashboard.common.answers import negotiated
+from dashboard.common.context import RENDERINGS, SOURCES, STALE_AFTER
 from dashboard.common.printable import printable
 from dashboard.i18n.texts import Words, choose
 from dashboard.public import rows

@@ -409,7 +409,7 @@ async def test_every_answer_carries_the_security_headers(client, path):
         policy = response.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; style-src 'self'; img-src 'self' data:;")
         script = base64.b64encode(hashlib.sha256(THEME_SCRIPT.encode()).digest()).decode()
-        assert f"script-src 'self' 'sha256-{script}'; connect-src 'self';" in policy
+        assert f"script-src 'self' 'sha256-{script}'; connect-src 'self'" in policy
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert "aiohttp" not in response.headers["Server"]
 
@@ -490,7 +490,8 @@ async def test_nothing_but_reading_is_possible(client, method):
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/api/v1/nodes", "/api/v1/bans"])
 async def test_head_is_get_without_the_body(client, path):
-    async with client.head(path, headers=BROWSER) as head, client.get(path, headers=BROWSER) as got:
+    plainly = {**BROWSER, "Accept-Encoding": "identity"}
+    async with client.head(path, headers=plainly) as head, client.get(path, headers=plainly) as got:
         assert head.status == 200
         assert await head.read() == b""
         assert head.headers["Content-Length"] == str(len(await got.read()))

@@ -3,6 +3,7 @@
 One mirror is good, one slow, one fails now and then and goes away for a while, one is blocked by
 its name (a censor resets the connection as soon as the ClientHello names it, and everything to that
 address for some seconds more), one sits behind a "CDN".
+The ninety days before are pretended too (`pretended_past.py`).
 A little traffic runs through the router all the time, some of it by the legacy interface.
 """
 
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from tests.testkit.censor.rules import RST, Residual, Rule, exactly
 from tests.testkit.certs import Authority
 from tests.testkit.mirror.behaviour import Behaviour
 from tests.testkit.mirror.server import PretendMirror
+from tests.testkit.pretended_past import Life, Outage, fill
 
 API, STATUS, ADMIN = 18080, 18081, 18082
 KEY = "sk-demo"
@@ -55,6 +58,9 @@ entrances = [{{ url = "http://127.0.0.1:{api}/v1", region = "本机", cdn = fals
 [admin]
 listen = "127.0.0.1:{admin}"
 password_hash = "{password_hash}"
+
+[store]
+url = "{store}"
 """
 _MIRROR = """
 [[mirrors]]
@@ -67,6 +73,34 @@ ca_file = "ca.pem"
 cdn = {cdn}
 api_key = "{key}"
 """
+
+LIVES = (
+    Life(
+        "hk",
+        (3, 31, 64, 180),
+        (Outage(33.2, 14, "tls_reset", 4), Outage(12.4, 6, "ip_unreachable")),
+    ),
+    Life(
+        "jp-slow",
+        (4, 58, 121, 820),
+        (Outage(60.1, 60, "upstream_overloaded"),),
+        slow=((5.3, 3), (21, 6)),
+        evening=0.9,
+    ),
+    Life(
+        "sg-unsteady",
+        (4, 45, 96, 260),
+        tuple(Outage(ago, 9 + ago % 7, "connection_refused", 3) for ago in (2.3, 6.7, 17.1, 44.6)),
+    ),
+    Life("us-cdn", (2, 12, 40, 230), maintenance=((28, 2),), cdn="cloudflare", evening=0.2),
+    Life(
+        "blocked",
+        (5, 40, 90, 240),
+        (Outage(9.3, 180, "sni_block_rst", 2), Outage(41, 600, "sni_block_rst")),
+        since=52,
+    ),
+)
+"""The ninety days before the demo, of its mirrors."""
 
 _PATIENCE = aiohttp.ClientTimeout(total=10)
 
@@ -145,8 +179,10 @@ async def run() -> int:
         directory = Path(name)
         async with farm(directory) as (unsteady, mirrors):
             config = directory / "config.toml"
+            store = f"sqlite:///{directory / 'demo.db'}"
+            fill(store, LIVES, "demo", time.time())
             ports = {"api": API, "status": STATUS, "admin": ADMIN}
-            text = _CONFIG.format(**ports, password_hash=hashed(PASSWORD))
+            text = _CONFIG.format(**ports, password_hash=hashed(PASSWORD), store=store)
             config.write_text(text + mirrors, encoding="utf-8")
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "router", "run", "--config", str(config), process_group=0
