@@ -114,7 +114,7 @@ def _row(incident: Incident, names: Mapping[str, str], announced: Announced) -> 
         Affected(
             part.mirror,
             names.get(part.mirror, part.mirror),
-            part.verdict,
+            printable(part.verdict),
             part.since,
             part.until,
             part.times,
@@ -124,7 +124,7 @@ def _row(incident: Incident, names: Mapping[str, str], announced: Announced) -> 
     ]
     return IncidentRow(
         incident.id,
-        incident.verdict,
+        printable(incident.verdict),
         printable(incident.cdn),
         (edit and edit.impact) or incident.impact,
         incident.started_at,

@@ -1,126 +1,138 @@
 """The status page in a real browser: nothing is blocked, nothing overflows, all of it is read."""
 
-import asyncio
-import json
-import re
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
+from playwright.async_api import Request
 
 from dashboard.public.app import build_public_app
-from tests.testkit.dashboard import NOW, FakeSources, serving_at
-from tests.testkit.programs import require
+from monitor.health.snapshot import State
+from tests.testkit.browser import Look, axe, chromium, complaints
+from tests.testkit.dashboard import HEALTH, NOW, FakeSources, serving_at
+from tests.testkit.many_nodes import sources_of
 
-QUIET = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
-    "--hide-scrollbars",
-    "--enable-logging=stderr",
+pytestmark = pytest.mark.e2e
+
+LIMIT = 20_000
+"""Milliseconds for what must happen; the event ends the wait."""
+LOOKS = (
+    ("/?lang=en", Look(1280, "light")),
+    ("/?lang=zh", Look(390, "dark")),
+    ("/?lang=zh", Look(320, "light", script=False)),
+    ("/nodes/jp?lang=en", Look(390, "light")),
+    ("/nodes/sg?lang=zh", Look(1280, "dark")),
+    ("/history?lang=en", Look(320, "dark")),
+    ("/banned/me?lang=en", Look(390, "dark")),
 )
-PAGES = ("/", "/nodes/jp", "/banned", "/docs", "/nowhere")
 
 
-@pytest.fixture
-async def address():
-    async with serving_at(build_public_app(FakeSources(), lambda: NOW)) as url:
-        yield url
+@pytest.fixture(scope="module")
+def forty(tmp_path_factory) -> FakeSources:
+    """Forty nodes with a past."""
+    return sources_of(tmp_path_factory.mktemp("forty"), 40)
 
 
-async def browse(chromium: str, folder: Path, *arguments: str) -> tuple[str, str]:
-    """Return Chromium's output and log."""
-    process = await asyncio.create_subprocess_exec(
-        chromium,
-        *QUIET,
-        f"--user-data-dir={folder}",
-        *arguments,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+async def test_a_browser_has_no_complaint_about_a_page(forty):
+    source = axe()
+    sources = replace(forty, mirrors_=forty.mirrors_[:6])
+    app = build_public_app(sources, lambda: NOW)
+    async with serving_at(app) as url, chromium() as browser:
+        found = {
+            (path, look): told
+            for path, look in LOOKS
+            if (told := await complaints(browser, url + path, look, source))
+        }
+    assert not found
+
+
+async def test_what_is_wrong_with_a_page_is_found():
+    page = (
+        "<!DOCTYPE html><title>x</title><img src='http://192.0.2.1/x.png' loading=lazy>"
+        "<script>console.log('said')</script><div style='width:5000px'>wide</div>"
     )
-    try:
-        printed, logged = await asyncio.wait_for(process.communicate(), 45)
-    except TimeoutError:
-        process.kill()
-        await process.communicate()
-        raise
-    return printed.decode(), logged.decode(errors="replace")
+
+    async def bad(request: web.Request) -> web.Response:
+        return web.Response(text=page, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/", bad)
+    async with serving_at(app) as url, chromium() as browser:
+        found = " ".join(await complaints(browser, url + "/", Look(), axe()))
+    for complaint in ("said", "px too wide", "axe: image-alt"):
+        assert complaint in found
 
 
-@pytest.mark.e2e
-@pytest.mark.parametrize("language", ["zh", "en"])
-@pytest.mark.parametrize("path", PAGES)
-async def test_a_browser_shows_the_page_and_has_no_complaint(address, tmp_path, path, language):
-    chromium = require("chromium")
-    url = f"{address}{path}?lang={language}"
-    printed, logged = await browse(chromium, tmp_path, "--dump-dom", url)
-    assert "小鹿 API" in printed
-    assert f'lang="{ {"zh": "zh-CN", "en": "en"}[language] }"' in printed
-    complaints = [line for line in logged.splitlines() if "CONSOLE" in line]
-    expected = [line for line in complaints if "404" in line and path == "/nowhere"]
-    assert complaints == expected
-
-
-FRAME = """<!DOCTYPE html><body><pre id="told"></pre><script>
-const told = {};
-const widths = [320, 390, 768, 1024, 1151, 1280];
-let open = widths.length;
-for (const width of widths) {
-  const frame = document.createElement("iframe");
-  frame.style = `width: ${width}px; height: 900px; border: 0`;
-  frame.onload = () => {
-    const page = frame.contentDocument;
-    const name = page.querySelector(".nodes tbody th a");
-    told[width] = {
-      overflow: page.documentElement.scrollWidth - width,
-      scrolled: Math.max(...[...page.querySelectorAll(".scroll")].map(
-        (box) => box.scrollWidth - box.clientWidth)),
-      rules: page.styleSheets.length && page.styleSheets[0].cssRules.length,
-      icons: page.querySelectorAll("svg.icon").length,
-      rows: page.querySelectorAll(".nodes tbody tr").length,
-      inline: page.querySelectorAll("[style], script:not([type=module]), style").length,
-      target: name.getBoundingClientRect().height,
-    };
-    if (--open === 0) document.getElementById("told").textContent = JSON.stringify(told);
-  };
-  frame.src = PAGE;
-  document.body.append(frame);
-}
-</script>"""
-
-
-@pytest.mark.e2e
-@pytest.mark.parametrize("language", ["zh", "en"])
-async def test_the_page_fits_a_phone_and_a_desktop(tmp_path, language):
-    """Frames of several widths measure the page, served without its framing ban for this."""
-    chromium = require("chromium")
-    app = build_public_app(FakeSources(), lambda: NOW)
-
-    async def frames(request):
-        page = json.dumps(f"/?lang={language}&refresh=off")
-        return web.Response(text=FRAME.replace("PAGE", page), content_type="text/html")
-
-    async def allow_framing(request, response):
-        del response.headers["Content-Security-Policy"], response.headers["X-Frame-Options"]
-
-    app.router.add_get("/frames", frames)
-    app.on_response_prepare.append(allow_framing)
-    async with serving_at(app) as url:
-        printed, _ = await browse(
-            chromium, tmp_path, "--dump-dom", "--virtual-time-budget=10000", f"{url}/frames"
+@pytest.mark.parametrize(("nodes", "width", "most"), [(5, 390, 1200), (40, 1280, 2500)])
+async def test_nodes_fit_and_their_page_takes_four_requests(forty, nodes, width, most):
+    sources = replace(forty, mirrors_=forty.mirrors_[: nodes + 1])  # one is switched off
+    async with serving_at(build_public_app(sources, lambda: NOW)) as url, chromium() as browser:
+        page = await browser.new_page(viewport={"width": width, "height": 900})
+        asked: list[Request] = []
+        page.on("request", lambda request: asked.append(request))
+        await page.goto(url, wait_until="load")
+        height = await page.evaluate(
+            "document.querySelector('.nodes').getBoundingClientRect().height"
         )
-    found = re.search(r'<pre id="told">(.+?)</pre>', printed)
-    assert found is not None, printed[:2000]
-    for width, seen in json.loads(found[1]).items():
-        assert seen["overflow"] <= 0, width
-        assert seen["scrolled"] <= 0, width
-        assert seen["rules"] > 50
-        assert seen["icons"] == 8
-        assert seen["rows"] == 5
-        assert seen["inline"] == 1  # the theme
-        assert seen["target"] > 10
+        shown = await page.locator(".node .days").count()
+        real = [request for request in asked if not request.url.startswith("data:")]
+        loaded = [request for request in real if "/events" not in request.url]
+        sizes = [(await request.sizes())["responseBodySize"] for request in loaded]
+    assert shown == nodes
+    assert height < most
+    assert len(real) <= 4
+    assert sum(sizes) < 100 * 1024
+
+
+async def test_an_open_page_shows_a_change_while_it_is_read():
+    sources = FakeSources()
+    clock = [NOW]
+    app = build_public_app(sources, lambda: clock[0])
+    async with serving_at(app) as url, chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(f"{url}/?lang=en")
+        await page.wait_for_function("document.documentElement.dataset.liveState === 'live'")
+        await page.click("#node-hk summary")
+        sources.health = (replace(HEALTH[0], state=State.down, verdict="dns_down"), *HEALTH[1:])
+        clock[0] += 1
+        await page.wait_for_selector("#node-hk[data-state=down]", timeout=LIMIT)
+        assert await page.locator("#node-hk details").get_attribute("open") is not None
+        assert "1 of 5 nodes in service" in await page.title()
+        await page.click("[data-pause]")
+        sources.health = HEALTH
+        clock[0] += 1
+        await page.click("[data-pause]")
+        await page.wait_for_selector("#node-hk[data-state=up]", timeout=LIMIT)
+
+
+async def test_without_events_a_page_asks_again_when_it_is_seen():
+    sources, clock = FakeSources(), [NOW]
+    app = build_public_app(sources, lambda: clock[0])
+    async with serving_at(app) as url, chromium() as browser:
+        page = await browser.new_page()
+        await page.route("**/events*", lambda route: route.abort())
+        await page.goto(f"{url}/?lang=en")
+        sources.health = (replace(HEALTH[0], state=State.down, verdict="dns_down"), *HEALTH[1:])
+        clock[0] += 1
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await page.wait_for_selector("#node-hk[data-state=down]", timeout=LIMIT)
+
+
+async def test_a_chosen_theme_is_remembered_and_many_nodes_can_be_searched_and_sorted(forty):
+    app = build_public_app(forty, lambda: NOW)
+    async with serving_at(app) as url, chromium() as browser:
+        context = await browser.new_context(color_scheme="dark")
+        page = await context.new_page()
+        await page.goto(f"{url}/?lang=en")
+        await page.click("[data-theme-switch]")
+        light = await page.evaluate("getComputedStyle(document.body).backgroundColor")
+        await page.goto(f"{url}/history?lang=en")
+        assert await page.evaluate("getComputedStyle(document.body).backgroundColor") == light
+        await page.goto(f"{url}/?lang=en")
+        await page.fill("[data-filter]", "frankfurt")
+        assert await page.locator(".node:visible").count() == 1
+        await page.fill("[data-filter]", "")
+        await page.select_option("[data-sort]", "state")
+        assert await page.locator(".node").first.get_attribute("data-state") == "down"
+        await page.select_option("[data-sort]", "")
+        assert await page.locator(".node").first.get_attribute("id") == "node-hk"
