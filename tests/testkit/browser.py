@@ -43,7 +43,7 @@ def axe() -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """How a page is looked at."""
+    """The way in which a page is looked at."""
 
     width: int = 1280
     scheme: Literal["light", "dark"] = "light"
