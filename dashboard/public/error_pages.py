@@ -6,7 +6,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from dashboard.common.answers import Answer, html, plain, respond
+from dashboard.common.answers import Answer, html, negotiated, plain, respond
 from dashboard.common.context import RENDERINGS, SOURCES
 from dashboard.common.printable import printable
 from dashboard.common.templates import templates
@@ -24,7 +24,8 @@ def answer(request: web.Request, status: int) -> web.Response:
     """The answer for `status`, in both languages; it tells nothing of what failed."""
     form: Form = "json" if request.path.startswith("/api/") else "text"
     words, chosen = None, False
-    if form == "text" and wants_html(request):
+    browser = "text/html" in negotiated(request, "Accept")  # whoever takes anything takes text
+    if form == "text" and browser and wants_html(request):
         form, words, chosen = "html", words_for(request), chosen_language(request) is not None
     return respond(request, page(request.app, status, form, words, chosen), 0)
 
