@@ -4,11 +4,13 @@ One mirror is good, one slow, one fails now and then and goes away for a while, 
 its name (a censor resets the connection as soon as the ClientHello names it, and everything to that
 address for some seconds more), one sits behind a "CDN".
 The ninety days before are pretended too (`pretended_past.py`).
-A little traffic runs through the router all the time, some of it by the legacy interface.
+A little traffic runs through the router all the time, some of it by the legacy interface. Now and
+then a crowd asks for the model that only the mirror behind the CDN has, and waits in the queue.
 """
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -72,7 +74,13 @@ addresses = ["127.0.0.1"]
 ca_file = "ca.pem"
 cdn = {cdn}
 api_key = "{key}"
+models = {models}
+max_requests_per_second = {most}
 """
+_MODELS = ("gpt-4o", "gpt-3.5-turbo")
+_RARE = "claude-3-5-sonnet"
+_CROWD, _CROWDS_EVERY = 8, 9.0
+"""Requests at once for the rare model, and seconds between two such crowds."""
 
 LIVES = (
     Life(
@@ -123,7 +131,7 @@ async def farm(directory: Path) -> AsyncIterator[tuple[PretendMirror, str]]:
             keys=[KEY],
             tls=tls,
             headers=_CDN,
-            behaviour=Behaviour(models=("gpt-4o", "gpt-3.5-turbo", "claude-3-5-sonnet")),
+            behaviour=Behaviour(models=(*_MODELS, _RARE), latency=0.4),
         ),
     }
     await unsteady.behave(status=500, every=5, only="/v1/chat")
@@ -141,8 +149,17 @@ async def farm(directory: Path) -> AsyncIterator[tuple[PretendMirror, str]]:
 
 def _table(name: str, label: str, region: str, port: int, cdn: str) -> str:
     host = f"{name}.mirror.test"
+    models, most = ([*_MODELS, _RARE], 5) if cdn == "true" else ([*_MODELS], 0)
     return _MIRROR.format(
-        id=name, name=label, region=region, host=host, port=port, cdn=cdn, key=KEY
+        id=name,
+        name=label,
+        region=region,
+        host=host,
+        port=port,
+        cdn=cdn,
+        key=KEY,
+        models=json.dumps(models),
+        most=most,
     )
 
 
@@ -173,6 +190,22 @@ async def traffic() -> None:
             await asyncio.sleep(0.3)
 
 
+async def crowds() -> None:
+    """A crowd asks for the rare model, again and again: most of it waits for a moment."""
+    url = f"http://127.0.0.1:{API}/v1/chat/completions"
+    body = {"model": _RARE, "messages": []}
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+
+        async def ask() -> None:
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+                async with session.post(url, json=body, timeout=_PATIENCE) as answer:
+                    await answer.read()
+
+        while True:
+            await asyncio.gather(*(ask() for _ in range(_CROWD)))
+            await asyncio.sleep(_CROWDS_EVERY)
+
+
 async def run() -> int:
     """Run until interrupted; mirrorgate's exit code."""
     with tempfile.TemporaryDirectory(prefix="mirrorgate-demo-") as name:
@@ -190,7 +223,8 @@ async def run() -> int:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, process.send_signal, signal.SIGTERM)
-            tasks = [loop.create_task(come_and_go(unsteady)), loop.create_task(traffic())]
+            moving = (come_and_go(unsteady), traffic(), crowds())
+            tasks = [loop.create_task(each) for each in moving]
             try:
                 return await process.wait()
             finally:
@@ -205,6 +239,10 @@ if __name__ == "__main__":
         f"(pid {os.getpid()}), the operators' desk at http://127.0.0.1:{ADMIN}/admin/, password "
         f"{PASSWORD}. The models of all mirrors:\n"
         f"  curl http://127.0.0.1:{API}/v1/models\n"
+        "A queue, whose places are in x-mirrorgate-queue:\n"
+        f"  for i in $(seq 9); do curl -s -o /dev/null -D - http://127.0.0.1:{API}/v1/chat/completions"
+        f' -H \'Authorization: Bearer {KEY}\' --json \'{{"model": "{_RARE}", "messages": []}}\''
+        " | grep -i x-mirrorgate-queue & done; wait\n"
         "Of older relays it has:\n"
         f"  curl http://127.0.0.1:{API}/pro/chat/completions"
         f" -d apiKey={KEY} -d sessionId=1 -d content=你好\n"
