@@ -208,8 +208,8 @@ async def events(request: web.Request) -> web.StreamResponse:
             reader.tell(_RELOAD)
         while (message := await _next(reader)) is not None:
             await asyncio.wait_for(response.write(message), WRITE_WITHIN)
-    except TimeoutError:
-        pass  # it reads nothing any more
+    except (TimeoutError, ConnectionError):
+        pass  # it reads nothing any more, or has left
     finally:
         live.leave(reader)
     return response

@@ -586,7 +586,8 @@ async def serving_on_unix_socket(app: web.Application, path: Path) -> AsyncItera
 
 @asynccontextmanager
 async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    options: dict[str, Any] = {"handler_cancellation": True, "shutdown_timeout": 1.0}
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, **options)
     await runner.setup()
     try:
         yield runner
