@@ -90,6 +90,51 @@ class IncidentRow:
         return words("incidents.what", names=names, what=meaning(self.verdict, words))
 
 
+@dataclass(frozen=True, slots=True)
+class MaintenanceRow:
+    """Maintenance that is planned or under way. Times are seconds since the epoch."""
+
+    id: str
+    title: Text
+    """Either language may be empty."""
+    nodes: Sequence[str]
+    """Names of those that are shown."""
+    starts_at: float
+    ends_at: float
+    messages: Sequence[Message]
+    """The operator's, newest first."""
+
+    def said(self, words: Words) -> list[Update]:
+        """The operator's messages, newest first."""
+        return [Update(m.at, m.status, in_either(m.text, words)) for m in self.messages]
+
+    def headline(self, words: Words) -> str:
+        """The operator's title, and the nodes concerned."""
+        names = words("incidents.and").join(self.nodes)
+        title = in_either(self.title, words)
+        return (
+            words("incidents.what", names=names, what=title) if names and title else title or names
+        )
+
+
+def maintenance_rows(
+    announced: Announced, names: Mapping[str, str], now: float
+) -> list[MaintenanceRow]:
+    """Those that are under way or still to come, the next first."""
+    shown = [m for m in announced.maintenances if m.status(now) in ("scheduled", "in_progress")]
+    return [
+        MaintenanceRow(
+            plan.id,
+            plan.title,
+            [names[mirror] for mirror in plan.mirrors if mirror in names],
+            plan.starts_at,
+            plan.ends_at,
+            announced.updates.get(plan.id, ()),
+        )
+        for plan in sorted(shown, key=lambda plan: plan.starts_at)
+    ]
+
+
 def meaning(verdict: str, words: Words) -> str:
     """A verdict in words, or else its code."""
     return words.verdict(verdict) or printable(verdict)

@@ -22,7 +22,7 @@ from dashboard.i18n.moments import ago, clock_time, iso, lasting, said, said_mon
 from dashboard.i18n.texts import Words
 from dashboard.public import rows
 from dashboard.public.documents import BansPage
-from dashboard.public.incidents import IncidentRow
+from dashboard.public.incidents import IncidentRow, MaintenanceRow, maintenance_rows
 from dashboard.public.view import shown_incidents, shown_nodes
 from monitor.diagnosis.evidence import Evidence
 from monitor.health.snapshot import Override
@@ -86,6 +86,8 @@ class Page:
     ban_count: int
     incidents: Sequence[IncidentRow]
     """Newest first."""
+    maintenances: Sequence[MaintenanceRow]
+    """Planned ones, the next first."""
     days_zone: str
     """Whose days are shown."""
     past_read_at: float | None
@@ -301,6 +303,9 @@ def build(app: web.Application, words: Words, now: float, bans: BansPage = NO_BA
         more_bans=bans.following,
         ban_count=len(sources.bans()),
         incidents=shown_incidents(app),
+        maintenances=maintenance_rows(
+            sources.announced(), {node.id: node.name for node in nodes}, now
+        ),
         days_zone=sources.past().zone,
         past_read_at=sources.past().read_at,
         links=config.links,

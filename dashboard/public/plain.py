@@ -38,7 +38,7 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def render(page: Page) -> str:
     """The whole page."""
-    parts = (_head, _incidents, _entrances, _nodes, _bans, _foot)
+    parts = (_head, _incidents, _maintenances, _entrances, _nodes, _bans, _foot)
     sections = [part(page) for part in parts]
     text = "\n\n".join("\n".join(lines) for lines in sections if lines)
     return f"{printable_lines(text)}\n"
@@ -61,6 +61,16 @@ def _incidents(page: Page) -> list[str]:
         for incident in page.open_incidents
     ]
     return [words("incidents.open.title"), *lines] if lines else []
+
+
+def _maintenances(page: Page) -> list[str]:
+    words = page.words
+    lines = [
+        f"  {_MARKS['maintenance']} {plan.headline(words)}{_GAP}"
+        + words("planned.span", begin=page.said(plan.starts_at), end=page.said(plan.ends_at))
+        for plan in page.maintenances
+    ]
+    return [words("planned.title"), *lines] if lines else []
 
 
 def _entrances(page: Page) -> list[str]:

@@ -1,8 +1,12 @@
-"""The admin API of incidents and planned maintenance."""
+"""Incidents and planned maintenance: operators' API, and what visitors see of it."""
+
+from dataclasses import replace
+from html import unescape
 
 import pytest
 
 from dashboard.admin.app import build_admin_app
+from dashboard.public.app import build_public_app
 from monitor.common.languages import Text
 from monitor.health.announcements import Announced, IncidentEdit, Maintenance, Update
 from tests.testkit.dashboard import (
@@ -11,6 +15,7 @@ from tests.testkit.dashboard import (
     FakeCommands,
     FakeSources,
     ask,
+    serving,
     serving_on_unix_socket,
 )
 
@@ -92,3 +97,34 @@ async def test_a_bad_input_says_what_is_wrong_and_changes_nothing(
     assert status == 400
     assert said in told["error"]["message"]
     assert commands.told == []
+
+
+@pytest.mark.parametrize(
+    ("language", "title", "words", "running"),
+    [
+        ("en", "Planned maintenance", "Moving &lt;b&gt;", "under way"),
+        ("zh", "预约维护", "搬家", "进行中"),
+    ],
+)
+@pytest.mark.parametrize("accept", ["text/html", "text/plain"])
+async def test_visitors_see_what_is_planned_and_what_is_under_way(
+    language: str, title: str, words: str, running: str, accept: str
+) -> None:
+    later = Maintenance("m2", Text("搬家", "Moving <b>"), ("hk",), NOW + 60, NOW + 90, NOW, NOW)
+    under_way = replace(later, id="m3", title=Text("现在", "Now"), starts_at=NOW - 60)
+    over = replace(later, id="m4", title=Text("从前", "Before"), starts_at=1.0, ends_at=2.0)
+    off = replace(later, id="m5", title=Text("取消", "Off"), ended_at=NOW)
+    told = {"m2": (Update(1, "m2", NOW, "scheduled", Text("请稍候", "Please wait")),)}
+    sources = FakeSources(announced_=Announced({}, told, (off, later, under_way, over)))
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        async with client.get(f"/?lang={language}", headers={"Accept": accept}) as answer:
+            page = await answer.text()
+    begin = page.index(title)
+    now = page.index("Now" if language == "en" else "现在", begin)
+    soon = page.index(words if accept == "text/html" else unescape(words), begin)
+    assert begin < now < soon
+    for gone in ("Before", "从前", "Off", "取消"):
+        assert gone not in page
+    if accept == "text/html":
+        assert running in page[begin:soon]
+        assert ("请稍候" if language == "zh" else "Please wait") in page
