@@ -19,13 +19,10 @@ from router.upstream.request_body import RequestBody
 from router.wire.error_response import Problem, unauthorized
 from router.wire.request import RequestHead
 
-_ISSUED = Caller.issued
-_MISTYPED = replace(
-    unauthorized(
-        "This key looks like one that was issued here, but a letter of it is wrong or missing: "
-        "copy it again, whole."
-    ),
-    of_key=True,  # nobody guesses by keys that cannot be right
+_OWN, _ISSUED, _ = Caller
+_MISTYPED = unauthorized(
+    "This key looks like one that was issued here, but a letter of it is wrong or missing: copy it "
+    "again, whole."
 )
 _NOT_ACCEPTED = {
     Caller.own: "Callers' own keys are not accepted here.",
@@ -73,8 +70,8 @@ def refusal(context: WorkerContext, length: int, request: RequestContext) -> Pro
     if length > limit:
         return too_large(limit)
     caller = request.caller
-    if request.is_mistyped:
-        return _MISTYPED
+    if request.is_mistyped:  # no guess where the caller's own key might be meant
+        return replace(_MISTYPED, of_key=_OWN in context.router.callers)
     if request.mirror:
         return None
     if caller in context.router.callers:

@@ -241,7 +241,7 @@ async def test_an_incident_goes_on_over_a_restart(place):
     await place.stop()
     place.wall += 600
     await place.start()
-    assert place.history.past == Past(incidents=(incident,))
+    assert place.history.past == Past(incidents=(incident,), read_at=place.wall)
     place.is_now("hk", State.unknown)
     place.is_now("hk", State.down, since=place.wall, verdict="tls_reset")
     assert place.history.past.incidents == (incident,)
