@@ -121,7 +121,7 @@ async def test_a_mirror_that_says_that_it_processes_is_waited_for() -> None:
 
 @loop_test
 async def test_comments_without_end_are_waited_for_no_longer_than_any_model() -> None:
-    time = ManualClock()
+    time, pause = ManualClock(), 10.0
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
@@ -129,13 +129,14 @@ async def test_comments_without_end_are_waited_for_no_longer_than_any_model() ->
         while True:
             writer.write(chunk(b": %b\n\n" % (b"x" * 4000)))
             await writer.drain()
-            await time.sleep(10.0)
+            await time.sleep(pause)
 
     async with ScriptedMirror(script) as mirror:
         async with DataPlane([mirror.table()], wheel=time.wheel, clock=time) as plane:
             answer = await time.run(plane.ask(STREAM))
             assert not answer.complete
-            assert plane.finished[-1].seconds < LONGEST + 2.0
+            # the clock may go on while bytes are under way
+            assert plane.finished[-1].seconds < LONGEST + pause
 
 
 @loop_test
