@@ -18,10 +18,11 @@ from zoneinfo import ZoneInfo
 from aiohttp import web
 
 from dashboard.admin import inputs
+from dashboard.admin.api import all_nodes
 from dashboard.admin.desk import Moments, actor, page, see_other, words_for
 from dashboard.admin.gate import FORM, SESSION, visitor
 from dashboard.admin.inputs import BadInput
-from dashboard.admin.pages import all_nodes, serving
+from dashboard.admin.pages import serving
 from dashboard.admin.sessions import Flash
 from dashboard.admin.sign_in import own_address
 from dashboard.common.context import CLOCK, COMMANDS, SOURCES

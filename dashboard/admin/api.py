@@ -46,7 +46,7 @@ async def status(request: web.Request) -> web.Response:
     sources = request.app[SOURCES]
     told = await request.app[COMMANDS].status()
     config = {"problem": sources.config_problem(), **told.get("config", {})}
-    own = {"version": sources.version(), "nodes": _nodes(request.app)}
+    own = {"version": sources.version(), "nodes": all_nodes(request.app)}
     return as_json({**own, **told, "config": config})
 
 
@@ -58,7 +58,9 @@ async def explain(request: web.Request) -> web.Response:
     wanted = request.query.get("request")
     if wanted is None:
         told = await commands.explain()
-        return as_json(explained(_nodes(request.app), sources.mirrors(), sources.snapshot(), told))
+        return as_json(
+            explained(all_nodes(request.app), sources.mirrors(), sources.snapshot(), told)
+        )
     told = await commands.trace(inputs.request_id(wanted))
     if told["request"] is None:
         silent = ", ".join(map(str, told["silent"]))
@@ -91,7 +93,7 @@ async def set_wish(request: web.Request) -> web.Response:
     wish, seconds = inputs.wish(table.get("wish")), inputs.seconds(table.get("for"))
     until = None if seconds is None else request.app[CLOCK]() + seconds
     await request.app[COMMANDS].set_wish(wanted, wish, until, await actor(request))
-    return as_json(next(n for n in _nodes(request.app) if n["id"] == wanted))
+    return as_json(next(n for n in all_nodes(request.app) if n["id"] == wanted))
 
 
 async def transitions(request: web.Request) -> web.Response:
@@ -170,7 +172,8 @@ async def audit(request: web.Request) -> web.Response:
     return await as_long_json(log_document(entries, limit))
 
 
-def _nodes(app: web.Application) -> list[dict[str, Any]]:
+def all_nodes(app: web.Application) -> list[dict[str, Any]]:
+    """The nodes as commands tell them."""
     sources = app[SOURCES]
     return node_documents(
         sources.mirrors(),

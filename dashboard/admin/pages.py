@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from dashboard.admin import inputs
+from dashboard.admin.api import all_nodes
 from dashboard.admin.charts import sparkline, traffic_chart, use_chart
 from dashboard.admin.desk import Kept, known, page, words_for
 from dashboard.admin.documents import (
@@ -17,10 +18,9 @@ from dashboard.admin.documents import (
     explained,
     key_document,
     log_document,
-    node_documents,
 )
 from dashboard.admin.traffic import TrafficLog
-from dashboard.common.context import CLOCK, COMMANDS, SOURCES, STALE_AFTER
+from dashboard.common.context import CLOCK, COMMANDS, SOURCES
 from dashboard.common.sources import Inspected
 from dashboard.common.steps import in_steps, unhurried
 from dashboard.i18n.texts import Words
@@ -65,19 +65,6 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/admin/requests", requests)
     app.router.add_get("/admin/configuration", configuration)
     app.router.add_get("/admin/audit", audit)
-
-
-def all_nodes(app: web.Application) -> list[dict[str, Any]]:
-    """The nodes as commands tell them."""
-    sources = app[SOURCES]
-    return node_documents(
-        sources.mirrors(),
-        sources.snapshot(),
-        sources.ejections(),
-        sources.dashboard(),
-        app[CLOCK](),
-        app[STALE_AFTER](),
-    )
 
 
 def serving(nodes: Iterable[Mapping[str, Any]]) -> list[str]:

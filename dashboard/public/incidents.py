@@ -78,7 +78,7 @@ class IncidentRow:
 
     def said(self, words: Words) -> list[Update]:
         """The operator's messages, newest first."""
-        return [Update(m.at, m.status, in_either(m.text, words)) for m in self.messages]
+        return said(self.messages, words)
 
     def title(self, words: Words) -> str:
         """The operator's own title, or the mirrors concerned and their state."""
@@ -106,7 +106,7 @@ class MaintenanceRow:
 
     def said(self, words: Words) -> list[Update]:
         """The operator's messages, newest first."""
-        return [Update(m.at, m.status, in_either(m.text, words)) for m in self.messages]
+        return said(self.messages, words)
 
     def headline(self, words: Words) -> str:
         """The operator's title, and the nodes concerned."""
@@ -138,6 +138,11 @@ def maintenance_rows(
 def meaning(verdict: str, words: Words) -> str:
     """A verdict in words, or else its code."""
     return words.verdict(verdict) or printable(verdict)
+
+
+def said(messages: Sequence[Message], words: Words) -> list[Update]:
+    """An operator's messages in the reader's language, or else in the other one."""
+    return [Update(m.at, m.status, in_either(m.text, words)) for m in messages]
 
 
 def in_either(text: Text, words: Words) -> str:

@@ -21,6 +21,7 @@ from dashboard.public.incidents import (
     Update,
     in_either,
     moment,
+    said,
     status,
     updates,
 )
@@ -170,7 +171,7 @@ class Board:
     def _maintenance(self, plan: Maintenance) -> dict[str, Any]:
         state, title = plan.status(self.now), in_either(plan.title, self.words)
         messages = self.announced.updates.get(plan.id, ())
-        course = [Update(m.at, m.status, in_either(m.text, self.words)) for m in messages]
+        course = said(messages, self.words)
         course.append(Update(plan.created_at, "scheduled", title))
         ended = min(plan.ends_at, plan.ended_at or plan.ends_at) if state == "completed" else None
         return {

@@ -9,6 +9,7 @@ from grafana.panels import (
     GOOD,
     INSTANCE,
     WARN,
+    Panel,
     board,
     grown,
     lines,
@@ -30,6 +31,19 @@ FULL = ((None, "transparent"), (0.8, WARN), (0.95, BAD))
 def _share(used: str, limit: str, by: str = "") -> str:
     group = f"max by ({by})" if by else "sum"
     return f"{group} ({used}{{{INSTANCE}}}) / {group} ({limit}{{{INSTANCE}}} > 0)"
+
+
+def _fill(title: str, help: str, metric: str) -> Panel:
+    """Use of something by each instance, as a share of its limit, which is a metric beside it."""
+    return lines(
+        title,
+        help,
+        (_share(metric, f"{metric}_limit", "instance"), "{{instance}}"),
+        unit="percentunit",
+        most=1,
+        limit=FULL,
+        width=8,
+    )
 
 
 def service() -> Any:
@@ -134,55 +148,22 @@ def service() -> Any:
                     limit=FULL,
                     width=8,
                 ),
-                lines(
+                _fill(
                     "Client connections",
                     "As a share of what the descriptors allow; then accepting pauses.",
-                    (
-                        _share(
-                            "mirrorgate_client_connections",
-                            "mirrorgate_client_connections_limit",
-                            "instance",
-                        ),
-                        "{{instance}}",
-                    ),
-                    unit="percentunit",
-                    most=1,
-                    limit=FULL,
-                    width=8,
+                    "mirrorgate_client_connections",
                 ),
-                lines(
+                _fill(
                     "Queue for mirrors",
                     "As a share of router.queue.max_waiting of all workers; then callers get 503 "
                     "queue_full.",
-                    (
-                        _share(
-                            "mirrorgate_requests_queued",
-                            "mirrorgate_requests_queued_limit",
-                            "instance",
-                        ),
-                        "{{instance}}",
-                    ),
-                    unit="percentunit",
-                    most=1,
-                    limit=FULL,
-                    width=8,
+                    "mirrorgate_requests_queued",
                 ),
-                lines(
+                _fill(
                     "Kept bodies",
                     "Memory of request bodies that are kept to be sent again, as a share of what "
                     "they may take.",
-                    (
-                        _share(
-                            "mirrorgate_kept_body_bytes",
-                            "mirrorgate_kept_body_bytes_limit",
-                            "instance",
-                        ),
-                        "{{instance}}",
-                    ),
-                    unit="percentunit",
-                    most=1,
-                    limit=FULL,
-                    width=8,
+                    "mirrorgate_kept_body_bytes",
                 ),
             ],
         ),

@@ -30,6 +30,8 @@ CHECKSUM_LENGTH = 6
 _MOST_ESCAPED = 3
 _MOST_MISSED = 6
 """Letters that a key may have lost or won on its way to be called a mistyped one."""
+_SIGNS = bytes(code for code in range(256) if not chr(code).isalnum())
+"""What is neither letter nor digit."""
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{64,}")
 """What 48 bytes or more may be in base64."""
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -103,11 +105,10 @@ def looks_mistyped(key: bytes, prefix: str) -> bool:
     own keys, which look the same."""
     if prefix.startswith("sk-"):
         return False
-    text = "".join(filter(str.isalnum, key.decode("latin-1")))
-    begin = "".join(filter(str.isalnum, prefix)).lower()
-    body = text[len(begin) :] if begin and text.lower().startswith(begin) else ""
+    text, begin = key.translate(None, _SIGNS), prefix.encode().translate(None, _SIGNS).lower()
+    body = text[len(begin) :] if begin and text.lower().startswith(begin) else b""
     near = abs(len(body) - SECRET_LENGTH - CHECKSUM_LENGTH) <= _MOST_MISSED
-    return near or looks_issued(f"{prefix}{text}".encode(), prefix)
+    return near or looks_issued(prefix.encode() + text, prefix)
 
 
 def issued_in(text: bytes, prefix: str) -> bytes | None:

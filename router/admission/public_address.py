@@ -12,19 +12,20 @@ class PublicAddress:
     def __init__(self, entrances: Sequence[str], public_url: str, prefix: str) -> None:
         """`entrances`: base URLs; `public_url`: of the status page; `prefix`: first of those that
         are forwarded."""
-        self._entrances = {_host_of(url): url.rstrip("/") for url in reversed(entrances)}
-        """By host; the first one last, which `base_url` falls back to."""
+        bases = [url.rstrip("/") for url in entrances]
+        self._first = bases[0] if bases else ""
+        self._by_host = {_host_of(base): base for base in reversed(bases)}
         self._public_url = public_url
         self._suffix = prefix.rstrip("/")
 
     def __repr__(self) -> str:
-        return f"<PublicAddress {', '.join(self._entrances) or 'as requests say'}>"
+        return f"<PublicAddress {', '.join(self._by_host) or 'as requests say'}>"
 
     def base_url(self, scheme: str, host: str) -> str:
         """The base URL for SDKs: the entrance that the request came by, or the first one; without
         entrances what the request says of itself."""
-        if self._entrances:
-            return self._entrances.get(host.lower()) or list(self._entrances.values())[-1]
+        if self._first:
+            return self._by_host.get(host.lower(), self._first)
         return f"{scheme}://{host}{self._suffix}"
 
     def root(self, scheme: str, host: str) -> str:
@@ -33,7 +34,7 @@ class PublicAddress:
 
     def advice(self, scheme: str, host: str) -> str:
         """A sentence that says where to go instead of a path that is not served."""
-        if self._public_url and not self._entrances:
+        if self._public_url and not self._first:
             return f"How to use this router: {self._public_url}"
         return f"The base URL is {self.base_url(scheme, host)}"
 

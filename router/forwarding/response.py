@@ -398,7 +398,7 @@ class Response:
             links, target = context.image_links(mirror), exchange.request.target
             if links is not None:
                 root = context.root(exchange.client, exchange.head.look)
-                head = replace(head, fields=links.shielded(head.fields, root, target))
+                head = replace(head, fields=links.shielded(head, root, target))
             added += SHIELD
         self._relay.head(head, added, exchange.may_keep_alive)
         ours = -1.0

@@ -272,9 +272,13 @@ def _count(
 
 def _asker(request: web.Request) -> Asker:
     look, context = _look(request), request.app[_CONTEXT]
+    return Asker(context.recognise(_peer(request), look), look)
+
+
+def _peer(request: web.Request) -> str:
+    """The address of the connection's other end."""
     handler = _handler(request)
-    peer = handler.client if handler is not None else request.remote or "local"
-    return Asker(context.recognise(peer, look), look)
+    return handler.client if handler is not None else request.remote or "local"
 
 
 def _look(request: web.Request) -> Mapping[bytes, bytes]:
@@ -312,8 +316,7 @@ async def _unknown(request: web.Request) -> web.Response:
 
 def _called_as(request: web.Request) -> tuple[str, str]:
     """Scheme and host by which the client called."""
-    transport, handler = request.transport, _handler(request)
-    address = handler.client if handler is not None else request.remote or "local"
+    context, transport = request.app[_CONTEXT], request.transport
     if transport is None:
         return request.scheme, request.host
-    return request.app[_CONTEXT].scheme(address, _look(request), transport), request.host
+    return context.scheme(_peer(request), _look(request), transport), request.host

@@ -19,7 +19,8 @@ from typing import NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from monitor.common.config import MirrorConfig
-from router.wire.fields import values_of, without
+from router.wire.fields import without
+from router.wire.response import ResponseHead
 from router.wire.target import BadTarget, check
 
 PATH = b"/relayed/"
@@ -103,11 +104,10 @@ class ImageLinks:
 
         return _URL.sub(replaced, body)
 
-    def shielded(self, flat: list[bytes], root: str, target: bytes) -> list[bytes]:
+    def shielded(self, head: ResponseHead, root: str, target: bytes) -> list[bytes]:
         """The fields of an answer to a link to `target`, without those that do not pass. A redirect
         leads through here, too, if it stays on the mirror."""
-        fields = without(flat, NOT_OF_IMAGES)
-        place = next(values_of(flat, b"location"), None)
+        fields, place = without(head.fields, NOT_OF_IMAGES), head.table().get(b"location")
         if place is not None:
             base = f"{self._mirror.scheme}://{self._mirror.authority}{target.decode('latin-1')}"
             given = urljoin(base, place.decode("latin-1"))

@@ -11,7 +11,6 @@ dropped if, with "-", it would be one that we drop, look at or write; any other 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import IntEnum
 
 
@@ -121,13 +120,6 @@ def without(flat: list[bytes], names: set[bytes]) -> list[bytes]:
         if flat[i].lower() not in names:
             kept += flat[i : i + 4]
     return kept
-
-
-def values_of(flat: list[bytes], name: bytes) -> Iterator[bytes]:
-    """The values of the fields of this lower-case name."""
-    for i in range(0, len(flat), 4):
-        if flat[i].lower() == name:
-            yield flat[i + 2]
 
 
 def tokens(value: bytes) -> list[bytes]:

@@ -34,6 +34,7 @@ from tests.testkit.dashboard import (
     HEALTH,
     MIRRORS,
     NOW,
+    V2,
     FakeSources,
     bans,
     serving,
@@ -50,16 +51,6 @@ PAGES = (
     "/key",
     "/nowhere",
     "/nodes/nobody",
-)
-V2 = (
-    "summary",
-    "status",
-    "components",
-    "incidents",
-    "incidents/unresolved",
-    "scheduled-maintenances",
-    "scheduled-maintenances/active",
-    "scheduled-maintenances/upcoming",
 )
 DATA = (
     "/api/v1/nodes",

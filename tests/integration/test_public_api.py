@@ -20,7 +20,7 @@ from monitor.common.languages import Text
 from monitor.health.announcements import Announced, IncidentEdit, Maintenance, Update
 from monitor.health.past import Past
 from monitor.health.snapshot import Override, State
-from tests.testkit.dashboard import BROWSER, HEALTH, NOW, FakeSources, serving, serving_at
+from tests.testkit.dashboard import BROWSER, HEALTH, NOW, V2, FakeSources, serving, serving_at
 
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 SVG = "{http://www.w3.org/2000/svg}"
@@ -50,16 +50,6 @@ READ = {
     ],
 }
 """By the path of the description: what is read of it."""
-V2 = (
-    "summary",
-    "status",
-    "components",
-    "incidents",
-    "incidents/unresolved",
-    "scheduled-maintenances",
-    "scheduled-maintenances/active",
-    "scheduled-maintenances/upcoming",
-)
 
 
 @pytest.fixture

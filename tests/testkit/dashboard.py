@@ -56,6 +56,17 @@ from router.control.ban_service import BansInForce
 from router.control.control import FAMILIES
 from tests.testkit.ports import HOST, free_port
 
+V2 = (
+    "summary",
+    "status",
+    "components",
+    "incidents",
+    "incidents/unresolved",
+    "scheduled-maintenances",
+    "scheduled-maintenances/active",
+    "scheduled-maintenances/upcoming",
+)
+"""The answers of Statuspage's interface, at `/api/v2/NAME.json`."""
 NOW = 1795251600.0
 """2026-11-21 09:00:00 UTC."""
 
