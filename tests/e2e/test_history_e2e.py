@@ -103,15 +103,15 @@ def test_a_second_instance_of_the_same_vantage_is_refused(
     instance: Instance, mirror: MirrorProcess, url: str, tmp_path: Path
 ):
     second = Instance(config(mirror.base_url, url), tmp_path / "second")
-    second.launch()
-    wait_until(lambda: second.exit_code() is not None, 40, "the second instance to end")
-    assert second.exit_code() == 1
-    said = second.logs()
+    with closing(second):
+        second.launch()
+        wait_until(lambda: second.exit_code() is not None, 40, "the second instance to end")
+        assert second.exit_code() == 1
+        said = second.logs()
     assert f'the vantage "here" is in use by an instance on {socket.gethostname()}' in said
     assert f"(process {instance.pid})" in said
     assert "set another monitor.vantage here" in said
     assert "Traceback" not in said
-    second.close()
     assert is_up(instance)
     third = Instance(config(mirror.base_url, url, vantage="there"), tmp_path / "third")
     with third:
@@ -133,6 +133,8 @@ def test_an_outage_is_an_incident_from_its_first_bad_probe_to_its_end(
     assert incidents(instance) == []
     mirror.kill()
     wait_until(lambda: incidents(instance), 40, "an incident")
+    # each answer is of its own second
+    wait_until(lambda: node(instance)["state"] == "down", 40, "its node to be shown as down")
     (opened,) = incidents(instance)
     assert (opened["status"], opened["impact"]) == ("open", "critical")
     assert opened["nodes"][0]["verdict"] == "connection_refused"
@@ -162,12 +164,12 @@ def test_postgresql_that_was_not_upgraded_is_refused_with_the_command(
     mirror: MirrorProcess, postgresql: PostgresqlServer, tmp_path: Path
 ):
     instance = Instance(config(mirror.base_url, postgresql.fresh()), tmp_path / "early")
-    instance.launch()
-    wait_until(lambda: instance.exit_code() is not None, 40, "the instance to end")
-    assert instance.exit_code() == 1
-    assert "run `mirrorgate db upgrade`" in instance.logs()
-    assert "word" not in instance.logs()
-    instance.command("db", "upgrade", check=True)
-    instance.start()
-    wait_until(lambda: is_up(instance), 40, "the mirror to be up")
-    instance.close()
+    with closing(instance):
+        instance.launch()
+        wait_until(lambda: instance.exit_code() is not None, 40, "the instance to end")
+        assert instance.exit_code() == 1
+        assert "run `mirrorgate db upgrade`" in instance.logs()
+        assert "word" not in instance.logs()
+        instance.command("db", "upgrade", check=True)
+        instance.start()
+        wait_until(lambda: is_up(instance), 40, "the mirror to be up")
