@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Literal, NamedTuple
 
 Labels = tuple[str, ...]
@@ -127,42 +128,61 @@ class Frozen:
     def __init__(
         self,
         families: Mapping[str, Family],
-        ended: dict[Key, list[float]],
+        ended: Mapping[str, Mapping[Key, list[float]]],
         living: Mapping[str, Mapping[Key, list[float]]],
         exemplars: Mapping[Key, Exemplar],
     ) -> None:
+        """`ended`: by slot; `living`: by process."""
         self._families = families
         self._ended = ended
         self._living = living
         self._exemplars = exemplars
 
     def series(self) -> Iterator[Series]:
-        """Every series, added up over the processes."""
-        merged = dict(self._ended)
-        for rows in self._living.values():
-            for key, cells in rows.items():
-                if self._families[key[0]].merge == "max":
-                    _maximum(merged, key, cells)
-                else:
-                    _add(merged, key, cells)
+        """Every series, added up over the processes.
+
+        Slot by slot, in the order of their names: a sum of fractions depends on the order, and so
+        a counter might fall by the last digit when a process ends.
+        """
+        merged: dict[Key, list[float]] = {}
+        for slot in sorted({*self._ended, *map(_slot, self._living)}):
+            of_slot = dict(self._ended.get(slot, {}))
+            for process, rows in self._living.items():
+                if _slot(process) == slot:
+                    for key, cells in rows.items():
+                        if self._families[key[0]].merge == "max":
+                            _maximum(merged, key, cells)
+                        else:
+                            _add(of_slot, key, cells)
+            for key, cells in of_slot.items():
+                _add(merged, key, cells)
         for key in sorted(merged):
             yield Series(self._families[key[0]], key[1], merged[key], self._exemplars.get(key))
 
     def to_json(self) -> Iterator[dict[str, Any]]:
         """Return it for a successor, process by process: counters and histograms, no gauges."""
-        for process, rows in (("", self._ended), *self._living.items()):
-            kept = [[*k, cells] for k, cells in rows.items() if _lasts(self._families[k[0]])]
-            yield {"process": process, "rows": kept}
+        for ended, processes in ((True, self._ended), (False, self._living)):
+            for process, rows in processes.items():
+                kept = [[*k, cells] for k, cells in rows.items() if _lasts(self._families[k[0]])]
+                yield {"process": process, "ended": ended, "rows": kept}
 
 
 class MergedMetrics:
-    """The sum over processes: the living by their last message, the ended by their final one."""
+    """The sum over processes: the living by their last message, the ended by their final one.
+
+    A process is named after its slot, as `0-…`, `control-…`; one at a time lives there.
+    """
 
     def __init__(self, families: Iterable[Family]) -> None:
         self.families: Mapping[str, Family] = {f.name: f for f in families}
-        self._ended: dict[Key, list[float]] = {}
+        self._ended: dict[str, dict[Key, list[float]]] = {}
+        """By slot: what its processes have counted that are no more."""
         self._living: dict[str, dict[Key, list[float]]] = {}
         self._exemplars: dict[Key, Exemplar] = {}
+        self._mirrors: frozenset[str] | None = None
+        """Those that there are; None: not known yet."""
+        self._moving = Lock()
+        """Held while numbers pass from one dict to another."""
 
     def update(self, process: str, rows: Rows) -> None:
         """Take the totals that a process sent; `process` names one start of it."""
@@ -171,52 +191,53 @@ class MergedMetrics:
             if name in self.families:
                 key = (name, tuple(labels))
                 living[key] = list(value) if isinstance(value, list) else [value]
-                if exemplar and exemplar[0][0]:
+                if exemplar and exemplar[0][0] and self._stays(key):
                     self._exemplars[key] = (exemplar[0][0], exemplar[0][1])
         self._living[process] = living
 
     def end(self, process: str) -> None:
         """A process has ended: its counters and histograms stay in the sum, its gauges go."""
-        for key, cells in self._living.pop(process, {}).items():
-            if _lasts(self.families[key[0]]):
-                _add(self._ended, key, cells)
+        with self._moving:
+            ended = dict(self._ended.get(_slot(process), {}))
+            for key, cells in self._living.pop(process, {}).items():
+                if _lasts(self.families[key[0]]) and self._stays(key):
+                    _add(ended, key, cells)
+            self._ended[_slot(process)] = ended
 
     def succeed(self, slot: str, process: str) -> list[str]:
-        """`process` is the one whose name begins with `slot` from now on: former ones have ended,
-        those that this control process knows only from its predecessor included. Returns them."""
-        ended = [name for name in self._living if name.startswith(slot) and name != process]
+        """`process` is the one in `slot` from now on: former ones have ended, those that this
+        control process knows only from its predecessor included. Returns them."""
+        ended = [name for name in self._living if _slot(name) == slot and name != process]
         for former in ended:
             self.end(former)
         return ended
 
-    def restore(self, messages: Iterable[Mapping[str, Any]], mirrors: Collection[str]) -> None:
+    def restore(self, messages: Iterable[Mapping[str, Any]], mirrors: Iterable[str]) -> None:
         """Go on from what a former control process knew (`Frozen.to_json`), as far as it is of
         mirrors that there are. Workers that live send all of theirs again."""
+        self.keep_mirrors(mirrors)
         for message in messages:
-            kept = [row for row in message["rows"] if self._is_of(row, mirrors)]
-            self.update(message["process"] or "ended", kept)
-            if not message["process"]:
-                self.end("ended")
+            kept = [row for row in message["rows"] if self._stays((row[0], tuple(row[1])))]
+            self.update(message["process"], kept)
+            if message["ended"]:
+                self.end(message["process"])
 
-    def _is_of(self, row: Sequence[Any], mirrors: Collection[str]) -> bool:
-        family = self.families.get(row[0])
-        if family is None or "mirror" not in family.labels:
+    def keep_mirrors(self, mirrors: Iterable[str]) -> None:
+        """Drop what ended processes have counted of other mirrors, now and when one ends; the
+        living drop theirs themselves."""
+        self._mirrors = frozenset(("", *mirrors))
+        with self._moving:
+            self._ended = {
+                slot: {key: cells for key, cells in rows.items() if self._stays(key)}
+                for slot, rows in self._ended.items()
+            }
+        self._exemplars = {k: v for k, v in self._exemplars.items() if self._stays(k)}
+
+    def _stays(self, key: Key) -> bool:
+        family = self.families.get(key[0])
+        if family is None or self._mirrors is None or "mirror" not in family.labels:
             return family is not None
-        return row[1][family.labels.index("mirror")] in ("", *mirrors)
-
-    def forget(self, label: str, value: str) -> None:
-        """Drop what carries this label value from ended processes, as of a removed mirror."""
-        families = self.families
-        self._ended = {
-            key: cells
-            for key, cells in self._ended.items()
-            if not _carries(families[key[0]], key[1], label, value)
-        }
-        self._exemplars = {
-            key: exemplar
-            for key, exemplar in self._exemplars.items()
-            if not _carries(families[key[0]], key[1], label, value)
-        }
+        return key[1][family.labels.index("mirror")] in self._mirrors
 
     def gauge(self, family: Family) -> float:
         """One gauge without labels, over the living; 0 while none tells it."""
@@ -227,13 +248,19 @@ class MergedMetrics:
     def total(self, family: Family) -> float:
         """One counter without labels, over all processes that have been."""
         key = (family.name, ())
-        cells = [rows[key][0] for rows in self._living.values() if key in rows]
-        return sum(cells) + self._ended.get(key, [0.0])[0]
+        everywhere = (*self._ended.values(), *self._living.values())
+        return sum(rows[key][0] for rows in everywhere if key in rows)
 
     def frozen(self) -> Frozen:
         """The numbers of this moment. Cheap, and safe to be called in another thread: dicts of
-        living processes are replaced, never changed."""
-        return Frozen(self.families, dict(self._ended), dict(self._living), dict(self._exemplars))
+        processes and slots are replaced, never changed."""
+        with self._moving:
+            ended, living = dict(self._ended), dict(self._living)
+        return Frozen(self.families, ended, living, dict(self._exemplars))
+
+
+def _slot(process: str) -> str:
+    return process.partition("-")[0]
 
 
 def _lasts(family: Family) -> bool:

@@ -129,7 +129,7 @@ class Control:
         self._kept = kept
         mirrors = [mirror.id for mirror in config.mirrors]
         if kept.restore(self._merged, mirrors):
-            self._merged.succeed("control-", self._process)
+            self._merged.succeed("control", self._process)
             totals.add(RESTARTS.name, ("control",))
         self._begin_at_zero(mirrors)
         self._board = HealthBoard(vantage_of(loaded))
@@ -365,9 +365,10 @@ class Control:
         _warn(new.config)
         self._monitor.history.zone = new.config.dashboard.timezone
         for mirror_id in changes.removed:
-            self._merged.forget("mirror", mirror_id)
             self._totals.remove("mirror", mirror_id)
-        self._begin_at_zero(mirror.id for mirror in new.config.mirrors)
+        mirrors = [mirror.id for mirror in new.config.mirrors]
+        self._merged.keep_mirrors(mirrors)
+        self._begin_at_zero(mirrors)
         self._channels.broadcast(self._state())
 
     def _begin_at_zero(self, mirrors: Iterable[str]) -> None:

@@ -136,7 +136,7 @@ class WorkerChannels:
         log.error("the channel to worker %d is closed", slot.number)
 
     def _replaced_by(self, slot: Slot, process: str, pid: int) -> None:
-        ended = self._merged.succeed(f"{slot.number}-", process)
+        ended = self._merged.succeed(str(slot.number), process)
         for former in {*ended, slot.process} - {"", process}:
             self._on_left(former)
         slot.process, slot.pid, slot.behind = process, pid, False

@@ -45,8 +45,6 @@ sni = { control = ["example.org"] }
 input = 2.5
 output = 10
 """
-MODELS = 'models = ["gpt-4o", "gpt-3.5-turbo"]\n'
-"""That the mirrors offer: other names are callers' own words, and no labels."""
 NAMED = """
 [[mirrors]]
 id = "de-cutting"
@@ -55,6 +53,7 @@ region = "德国"
 url = "http://localhost:{port}"
 allow_private = true
 api_key = "{key}"
+models = ["gpt-4o", "gpt-3.5-turbo"]
 """
 """A mirror that is found by DNS, and breaks off some of its streams."""
 GREEDY = "203.0.113.250"
@@ -76,8 +75,7 @@ async def watched_demo(directory: Path, *, every: str = "1s") -> AsyncIterator[W
         unsteady, mirrors = await stack.enter_async_context(farm(directory))
         cutting = PretendMirror("cutting", behaviour=Behaviour(cut_after=2, every=25))
         await stack.enter_async_context(cutting)
-        tables = mirrors.replace("[[mirrors]]\n", "[[mirrors]]\n" + MODELS)
-        tables += NAMED.format(port=cutting.port, key=TEST_KEY)
+        tables = mirrors + NAMED.format(port=cutting.port, key=TEST_KEY)
         instance = Instance(CONFIG + tables, directory)
         await asyncio.to_thread(instance.__enter__)
         stack.push_async_callback(asyncio.to_thread, instance.__exit__)
