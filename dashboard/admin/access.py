@@ -16,15 +16,17 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP")
 @web.middleware
 async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse with one sentence, or go on."""
+    token = request.app[SOURCES].admin().metrics_token
     refused = refusal(
-        token=request.app[SOURCES].admin().metrics_token,
+        token=token,
         authorization=request.headers.get("Authorization", ""),
         peer=request.remote or "",
         host=", ".join(request.headers.getall("Host", ())),
         forwarded=any(name in request.headers for name in FORWARDED),
     )
     if refused:
-        return web.json_response({"error": {"message": refused}}, status=403)
+        status, fields = (401, {"WWW-Authenticate": "Bearer"}) if token else (403, {})
+        return web.json_response({"error": {"message": refused}}, status=status, headers=fields)
     return await handler(request)
 
 
@@ -35,8 +37,9 @@ def refusal(*, token: str, authorization: str, peer: str, host: str, forwarded: 
     pointed at 127.0.0.1 could otherwise read here through a visitor's browser (DNS rebinding).
     """
     if token:
-        given = authorization.removeprefix("Bearer ").encode()
-        fine = authorization.startswith("Bearer ") and hmac.compare_digest(given, token.encode())
+        scheme, _, given = authorization.partition(" ")
+        same = hmac.compare_digest(given.encode(errors="surrogateescape"), token.encode())
+        fine = same and scheme.lower() == "bearer"
         return "" if fine else "send admin.metrics_token as Authorization: Bearer …"
     if forwarded or not is_loopback(peer):
         return "only this machine may read here: set admin.metrics_token to allow others"

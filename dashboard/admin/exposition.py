@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import platform
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
@@ -26,6 +27,7 @@ from dashboard.common.context import SOURCES
 from dashboard.common.metrics import BANS_ACTIVE, BUILD_INFO
 from monitor.common.metric_registry import Series
 
+_NO_WEIGHT = re.compile(r"\s*q\s*=\s*0(\.0*)?\s*")
 _ONE_AT_A_TIME: web.AppKey[asyncio.Lock] = web.AppKey("one_at_a_time", asyncio.Lock)
 
 
@@ -91,7 +93,7 @@ def add_routes(app: web.Application) -> None:
 async def metrics(request: web.Request) -> web.Response:
     """All series, added up and written beside the loop. One thread is enough, whoever asks."""
     accept = request.headers.get("Accept", "")
-    compress = "gzip" in request.headers.get("Accept-Encoding", "")
+    compress = _wants_gzip(request.headers.get("Accept-Encoding", ""))
     async with request.app[_ONE_AT_A_TIME]:
         counted, own = request.app[SOURCES].series(), _own(request.app)
         body, content_type = await asyncio.to_thread(_render_for, counted, own, accept, compress)
@@ -99,6 +101,14 @@ async def metrics(request: web.Request) -> web.Response:
     if compress:
         headers["Content-Encoding"] = "gzip"
     return web.Response(body=body, headers=headers)
+
+
+def _wants_gzip(accept_encoding: str) -> bool:
+    for each in accept_encoding.lower().split(","):
+        coding, _, weight = each.partition(";")
+        if coding.strip() == "gzip":
+            return not _NO_WEIGHT.fullmatch(weight)
+    return False
 
 
 def _own(app: web.Application) -> list[Series]:

@@ -269,7 +269,7 @@ async def test_tcp_with_a_token_wants_the_token(commands):
     app = build_admin_app(sources, commands, trusted=False)
     async with serving(app) as client:
         status, told = await ask(client, "GET", "/metrics")
-        assert status == 403
+        assert status == 401
         assert "Bearer" in told["error"]["message"]
         headers = {"Authorization": "Bearer tok-1"}
         async with client.get("/metrics", headers=headers) as response:

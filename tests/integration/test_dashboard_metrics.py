@@ -97,6 +97,12 @@ async def test_it_is_compressed_on_request(client):
         assert b"mirrorgate_build_info" in gzip.decompress(await response.read())
 
 
+@pytest.mark.parametrize("asked", ["gzip;q=0", "identity, GZIP ; q=0.000", "nogzip", "br"])
+async def test_it_is_not_compressed_for_who_cannot_read_that(client, asked):
+    async with client.get("/metrics", headers={"Accept-Encoding": asked}) as response:
+        assert "Content-Encoding" not in response.headers
+
+
 async def test_a_family_that_is_told_by_others_is_told_once(client):
     _, text = await scrape(client, "text/plain")
     assert len(re.findall(r"^mirrorgate_bans_active ", text, re.MULTILINE)) == 1

@@ -84,7 +84,7 @@ def traces(instance: Instance, metrics_token: str) -> Iterator[tuple[str, bytes]
         yield path, repr(answer.headers).encode() + answer.body
     for key in (metrics_token, "wrong", ""):
         answer = ask(f"{instance.admin_url}/metrics", key=key)
-        assert answer.status == (200 if key == metrics_token else 403)
+        assert answer.status == (200 if key == metrics_token else 401)
         yield "/metrics", answer.body
     operator = Client(Path(instance.config["admin"]["socket"]))
     for path in ADMIN:

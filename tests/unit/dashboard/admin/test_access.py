@@ -32,6 +32,8 @@ def asked(**more) -> str:
         {"host": "LOCALHOST"},
         {"host": "localhost.:8082"},
         {"token": TOKEN, "authorization": f"Bearer {TOKEN}", "peer": "192.0.2.7", "host": "m.x"},
+        {"token": TOKEN, "authorization": f"bearer {TOKEN}"},
+        {"token": "schlüssel", "authorization": "Bearer schlüssel"},
     ],
 )
 def test_this_machine_or_the_token_is_let_in(more):
@@ -58,6 +60,7 @@ def test_this_machine_or_the_token_is_let_in(more):
         ({"token": TOKEN, "authorization": "Bearer wrong"}, "Bearer"),
         ({"token": TOKEN, "authorization": TOKEN}, "Bearer"),
         ({"token": TOKEN, "authorization": "Bearer schlüssel"}, "Bearer"),
+        ({"token": TOKEN, "authorization": "Bearer \udcff"}, "Bearer"),  # a byte that is no UTF-8
     ],
 )
 def test_others_are_refused_with_what_to_do(more, hint):
