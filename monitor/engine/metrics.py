@@ -182,7 +182,7 @@ def show_health(totals: MetricRegistry, mirror: MirrorConfig, health: MirrorHeal
     for state in State:
         totals.set(STATE, float(state is health.state), (mirror.id, state.value))
     totals.set(IN_ROTATION, float(health.in_rotation), (mirror.id,))
-    totals.remove("mirror", mirror.id, (INFO, VERDICT))
+    totals.remove("mirror", mirror.id, (INFO, VERDICT, TLS_NOT_AFTER))
     totals.set(INFO, 1.0, (mirror.id, mirror.region, health.cdn_detected))
     for verdict in health.verdicts:
         totals.set(VERDICT, 1.0, (mirror.id, verdict))

@@ -17,6 +17,8 @@ class Scenario(NamedTuple):
     fires: Series
     misses: tuple[Series, ...]
     every: str = "1m"
+    also: tuple[Series, ...] = ()
+    """Other courses in which it must fire."""
 
 
 I = 'job="mirrorgate",instance="a:8082"'  # noqa: E741
@@ -48,6 +50,15 @@ def _of_mirrors(family: str, label: str, **values: str) -> Series:
     return {f'{family}{{{I},mirror="{mirror}"{more}}}': v for mirror, v in values.items()}
 
 
+def _states(**states: str) -> Series:
+    """What the monitor says of mirrors: the state of each."""
+    return {
+        f'mirrorgate_mirror_state{{{I},mirror="{mirror}",state="{each}"}}': f"{each == state:d}x20"
+        for mirror, state in states.items()
+        for each in ("up", "degraded", "down", "maintenance", "unknown")
+    }
+
+
 def _info(**cdn_and_region: tuple[str, str]) -> Series:
     name = "mirrorgate_mirror_info"
     return {
@@ -60,9 +71,12 @@ def _verdict(verdict: str) -> Series:
     return {f'mirrorgate_verdict{{{I},mirror="hk",verdict="{verdict}"}}': "1x20"}
 
 
+_ANSWERED = f'mirrorgate_attempts_total{{{I},mirror="hk",outcome="answered"}}'
+
+
 def _attempts(retries: str, ambiguous: str = "0x60") -> Series:
     return {
-        f'mirrorgate_attempts_total{{{I},mirror="hk",outcome="answered"}}': "0+20x60",
+        _ANSWERED: "0+20x60",
         f'mirrorgate_attempts_total{{{I},mirror="jp",outcome="connect"}}': retries,
         f'mirrorgate_retries_total{{{I},reason="connect"}}': retries,
         f"mirrorgate_ambiguous_retries_total{{{I}}}": ambiguous,
@@ -83,7 +97,6 @@ _TWO_OF_A_REGION = _info(hk=("", "亚洲"), jp=("", "亚洲"), de=("", "欧洲")
 _BOTH_OUT = _of_mirrors("mirrorgate_mirror_in_rotation", "", hk="0x20", jp="0x20", de="1x20")
 _ONE_OUT = _of_mirrors("mirrorgate_mirror_in_rotation", "", hk="0x20", jp="1x20", de="1x20")
 _CHANGES = "mirrorgate_mirror_state_changes_total"
-_UNKNOWN = 'state="unknown"'
 _INTERVAL = _one("mirrorgate_probe_interval_seconds", "60x30")
 _DAY = 86400
 
@@ -179,7 +192,11 @@ SCENARIOS: dict[str, Scenario] = {
     "MirrorgateAmbiguousRetriesHigh": Scenario(
         "45m",
         _attempts("0+1x60", "0+1x60"),
-        (_attempts("0+1x60", "0+0.1x60"), _attempts("0+1x60")),
+        (
+            _attempts("0+1x60", "0+0.1x60"),
+            _attempts("0+1x60"),
+            {**_attempts("0x60", "0+0.17x60"), _ANSWERED: "0+20x29 580x31"},  # the night begins
+        ),
     ),
     "MirrorgateQueueFills": Scenario(
         "5m",
@@ -208,14 +225,17 @@ SCENARIOS: dict[str, Scenario] = {
         (_one("mirrorgate_unbelieved_clients_total", "0+5x30", ',setting="trusted_proxies"'),),
     ),
     "MirrorgateKeyQuotaLow": Scenario(
-        "8m",
-        _one("mirrorgate_keys", "1x20", ',state="low"'),
+        "30h",
+        _one("mirrorgate_keys", "0x27 1x9", ',state="low"'),
         (
             {
-                **_one("mirrorgate_keys", "0x20", ',state="low"'),
-                **_one("mirrorgate_keys", "5x20", ',state="active"'),
+                **_one("mirrorgate_keys", "0x40", ',state="low"'),
+                **_one("mirrorgate_keys", "5x40", ',state="active"'),
             },
+            _one("mirrorgate_keys", "1x40", ',state="spent"'),  # for days
         ),
+        every="1h",
+        also=(_one("mirrorgate_keys", "_x27 1x9", ',state="low"'),),  # as soon as it is watched
     ),
     "MirrorgateProbesStale": Scenario(
         "12m",
@@ -236,8 +256,9 @@ SCENARIOS: dict[str, Scenario] = {
     ),
     "MirrorgateMonitorBlind": Scenario(
         "8m",
-        _of_mirrors("mirrorgate_mirror_state", _UNKNOWN, hk="1x20", jp="1x20"),
-        (_of_mirrors("mirrorgate_mirror_state", _UNKNOWN, hk="1x20", jp="0x20"),),
+        _states(hk="unknown", jp="unknown"),
+        (_states(hk="unknown", jp="up"), _states(hk="maintenance", jp="maintenance")),
+        also=(_states(hk="unknown", jp="maintenance"),),
     ),
     "MirrorgateSnapshotStale": Scenario(
         "5m",
@@ -245,7 +266,10 @@ SCENARIOS: dict[str, Scenario] = {
         ({**_one("mirrorgate_snapshot_age_seconds", "200x20"), **_INTERVAL},),
     ),
     "MirrorgateAbsent": Scenario(
-        "4m", _one("up", "0x9"), (_one("up", "1x9"), {'up{job="node",instance="b"}': "0x9"})
+        "4m",
+        _one("up", "0x9"),
+        ({**_one("up", "1x9"), 'up{job="node",instance="b"}': "0x9"},),
+        also=({'up{job="node",instance="b"}': "1x9"},),  # its job has another name
     ),
     "MirrorgateReloadFailed": Scenario(
         "8m",

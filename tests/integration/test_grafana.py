@@ -42,6 +42,8 @@ FILES = sorted(RULES.glob("*.yaml"))
 GROUPS = [group for file in FILES for group in yaml.safe_load(file.read_text())["groups"]]
 ALL_RULES = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in ALL_RULES if "alert" in rule}
+EVALUATED = [g["name"] for g in sorted(GROUPS, key=lambda group: "record" not in group["rules"][0])]
+"""Names of the groups: what is recorded comes first."""
 KNOWN = {sample: family for family in FAMILIES for sample in sample_names(family)}
 OF_PROMETHEUS = {"up", "ALERTS", "scrape_duration_seconds", "scrape_samples_scraped"}
 OF_TARGETS = {"instance", "job", "le", "alertname", "alertstate"}
@@ -199,30 +201,53 @@ def test_every_alert_fires_in_its_scenario_and_not_in_a_near_miss(tmp_path):
     tests: dict[str, list[Any]] = {}
     for alert, scenario in SCENARIOS.items():
         assert scenario.misses or alert == "MirrorgateWatchdog"
-        for number, series in enumerate((scenario.fires, *scenario.misses)):
+        fires = (scenario.fires, *scenario.also)
+        for number, series in enumerate((*fires, *scenario.misses)):
             firing = f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})'
-            found = [] if number else [{"labels": "{}", "value": 1}]
+            found = [{"labels": "{}", "value": 1}] if number < len(fires) else []
             asked = {"expr": firing, "eval_time": scenario.at, "exp_samples": found}
             course = {
-                "name": f"{alert}, miss {number}" if number else alert,
+                "name": f"{alert}, {'fires' if found else 'misses'}, {number}",
                 "interval": scenario.every,
                 "input_series": [{"series": k, "values": v} for k, v in series.items()],
                 "promql_expr_test": [asked],
             }
             tests.setdefault(scenario.every, []).append(course)
     files = []
-    recorded_first = sorted(GROUPS, key=lambda group: "record" not in group["rules"][0])
     for every, courses in tests.items():
         files.append(tmp_path / f"every-{every}.json")
         given = {
             "rule_files": list(map(str, FILES)),
             "evaluation_interval": every,
-            "group_eval_order": [group["name"] for group in recorded_first],
+            "group_eval_order": EVALUATED,
             "tests": courses,
         }
         files[-1].write_text(json.dumps(given))
     tested = promtool("test", "rules", *map(str, files))
     assert tested.returncode == 0, tested.stdout + tested.stderr
+
+
+def test_the_texts_of_alerts_name_the_instance_and_leave_no_gap(tmp_path):
+    """promtool prints texts only of alerts that it did not expect."""
+    tests = [
+        {
+            "interval": scenario.every,
+            "input_series": [{"series": k, "values": v} for k, v in series.items()],
+            "alert_rule_test": [{"alertname": alert, "eval_time": scenario.at, "exp_alerts": []}],
+        }
+        for alert, scenario in SCENARIOS.items()
+        for series in (scenario.fires, *scenario.also)
+        if scenario.every == "1m"
+    ]
+    file = tmp_path / "texts.json"
+    given = {"rule_files": list(map(str, FILES)), "evaluation_interval": "1m", "tests": tests}
+    file.write_text(json.dumps({**given, "group_eval_order": EVALUATED}))
+    printed = promtool("test", "rules", str(file))
+    texts = re.findall(r"Labels:\{(.+)\}\s+Annotations:\{(.+)\}", printed.stdout + printed.stderr)
+    assert len(texts) >= len(tests)
+    for labels, text in texts:
+        assert not re.search(r"no value|%!|<|  |\d\.\d{4}", text), text
+        assert ("a:8082" in text) == ('instance="a:8082"' in labels), text
 
 
 @pytest.mark.parametrize("alert", ALERTS)
