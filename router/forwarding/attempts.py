@@ -49,6 +49,7 @@ from router.upstream.limiter import Limiter
 from router.upstream.opening import Failed, Opened, Opening
 from router.upstream.request_body import RequestBody
 from router.upstream.upstream import FALLBACK_RANKS, Upstream
+from router.wire import trace_context
 from router.wire.error_response import Problem
 from router.wire.faults import guarded
 
@@ -502,12 +503,12 @@ class Attempts:
         attempt, ended = self._attempt, self.ended
         return attempt is not None and not (ended and ended[-1].began == attempt.began)
 
-    def traceparent(self) -> bytes:
-        """The field that names its trace to the mirror of this attempt; empty if there is none."""
-        if self.trace is not None:
-            return self.trace.field_for(self.mirror, self._context.rng)
-        given = self.request.traceparent
-        return b"" if given is None else b"traceparent: %b\r\n" % given
+    def trace_fields(self) -> bytes:
+        """The fields that name its trace to the mirror of this attempt; empty if there is none."""
+        trace, request = self.trace, self.request
+        if trace is not None:
+            return trace.fields_for(self.mirror, request.tracestate, self._context.rng)
+        return trace_context.passed_on(request.traceparent, request.tracestate)
 
     def record(self, end: Finished, now: float) -> None:
         """The request has ended: record its trace, if it has one."""

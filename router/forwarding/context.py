@@ -43,7 +43,7 @@ from router.wire.faults import guarded
 from router.wire.fields import request_rules
 from router.wire.head import RequestHead
 from router.wire.timer_wheel import TimerWheel
-from router.wire.trace_context import TRACEPARENT, RequestTrace
+from router.wire.trace_context import FIELDS, RequestTrace
 from router.wire.write_batch import WriteBatch
 
 READ_BUFFER = 32 << 10
@@ -179,7 +179,7 @@ class WorkerContext:
         self.stats.models = models
         endpoints, most_read = config.keys.endpoints, config.router.replay_body
         self.metering.configure(config.prices, endpoints, models, most_read)
-        traced = [TRACEPARENT] if config.traces.endpoint else []
+        traced = FIELDS if config.traces.endpoint else ()
         self.request_rules.take(config.router.client_ip_header, *traced)
         self.opener.configure(self.timeouts)
         self.learn(snapshot)

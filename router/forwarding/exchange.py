@@ -318,7 +318,7 @@ class Exchange:
         plain = plain or (request.names_images and upstream.relays_images)
         fields = request.fields_for(upstream, plain)
         if context.tracer is not None:
-            fields += attempts.traceparent()
+            fields += attempts.trace_fields()
         prefix, host = b"" if request.mirror else upstream.base_path, connection.authority
         head = render_head(self.head, target, prefix, host, fields, size, chunked=body.chunked)
         connection.ask(b"".join((head, *parts)))

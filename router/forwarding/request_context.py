@@ -73,6 +73,7 @@ class RequestContext:
         "target",
         "timeout",
         "traceparent",
+        "tracestate",
         "uses_mirror_key",
     )
 
@@ -128,6 +129,8 @@ class RequestContext:
         """Seconds that the caller will wait at most, if it said so."""
         self.traceparent = head.look.get(b"traceparent")
         """As the client sent it, where traces are on; else it passes as any other field."""
+        self.tracestate = head.look.get(b"tracestate")
+        """The same; several fields are one list."""
         self.suits: dict[Upstream, bool] = {}
         """Which mirrors are configured for this endpoint and these keys, as far as that was asked.
 

@@ -48,6 +48,10 @@ _OPERATIONS = {
     "responses": "chat",
 }
 """`gen_ai.operation.name` of endpoints (semantic conventions for generative AI)."""
+_METHODS = frozenset(b"CONNECT DELETE GET HEAD OPTIONS PATCH POST PUT TRACE".split())
+"""Other methods are words of clients: `_OTHER` (semantic conventions for HTTP)."""
+_NO_FAULTS = ("success", "client_error", "client_abort")
+"""Outcomes of requests that are no fault of a server (semantic conventions for HTTP)."""
 _NANO = 1_000_000_000
 
 
@@ -138,7 +142,7 @@ class Tracer:
         span = self._tracer.start_span(name, context, kind, attributes, start_time=began)
         outcome = str(course.outcome)
         span.set_attribute("mirrorgate.outcome", outcome)
-        if outcome != "success":
+        if outcome not in (_NO_FAULTS if kind is SpanKind.SERVER else ("success", "client_abort")):
             span.set_attribute("error.type", outcome)
             span.set_status(Status(StatusCode.ERROR))
         span.end(since_epoch + int(course.ended * _NANO))
@@ -169,13 +173,16 @@ def _name(end: Finished, model: str) -> str:
     operation = _OPERATIONS.get(end.endpoint)
     if operation is not None:
         return f"{operation} {model}".rstrip()
-    return f"{end.method.decode('latin-1')} {end.endpoint}"
+    return f"{_method(end.method, 'HTTP')} {end.endpoint}"
+
+
+def _method(method: bytes, other: str) -> str:
+    return method.decode() if method in _METHODS else other
 
 
 def _attributes(end: Finished, model: str) -> dict[str, str | int]:
     told: dict[str, str | int] = {
-        "http.request.method": end.method.decode("latin-1"),
-        "http.response.status_code": end.status,
+        "http.request.method": _method(end.method, "_OTHER"),
         "http.request.body.size": end.received,
         "http.response.body.size": end.sent,
         "mirrorgate.endpoint": end.endpoint,
@@ -183,6 +190,8 @@ def _attributes(end: Finished, model: str) -> dict[str, str | int]:
         "mirrorgate.request_id": end.request_id.decode(),
         "mirrorgate.failed_attempts": end.failed_attempts,
     }
+    if end.status:  # else it got none
+        told["http.response.status_code"] = end.status
     operation = _OPERATIONS.get(end.endpoint)
     if operation is not None:
         told |= {"gen_ai.operation.name": operation, "gen_ai.provider.name": "openai"}

@@ -1,6 +1,7 @@
 """W3C Trace Context: the `traceparent` of a request, and those of its attempts.
 
-https://www.w3.org/TR/trace-context/ section 3.2. `tracestate` passes as it is.
+https://www.w3.org/TR/trace-context/ sections 3.2 and 4.3. `tracestate` passes as it is, but not
+into a trace that begins here: it is of another one, or of none.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-[!-~]*)?")
 _SAMPLED = 1
-TRACEPARENT = "traceparent"
+FIELDS = ("traceparent", "tracestate")
 
 
 class RequestTrace:
@@ -26,10 +27,17 @@ class RequestTrace:
         self.attempts: dict[str, int] = {}
         """Spans of the attempts that were sent, by mirror; of two on one mirror, the later one."""
 
-    def field_for(self, mirror: str, rng: random.Random) -> bytes:
-        """Begin the span of an attempt: the field that tells the mirror."""
+    def fields_for(self, mirror: str, tracestate: bytes | None, rng: random.Random) -> bytes:
+        """Begin the span of an attempt: the fields that tell the mirror."""
         self.attempts[mirror] = span = rng.getrandbits(64) or 1
-        return b"traceparent: 00-%032x-%016x-01\r\n" % (self.trace, span)
+        traceparent = b"00-%032x-%016x-01" % (self.trace, span)
+        return passed_on(traceparent, tracestate if self.parent else None)
+
+
+def passed_on(traceparent: bytes | None, tracestate: bytes | None) -> bytes:
+    """These two as fields of a request, as far as they are there."""
+    fields = b"" if traceparent is None else b"traceparent: %b\r\n" % traceparent
+    return fields if tracestate is None else b"%btracestate: %b\r\n" % (fields, tracestate)
 
 
 def begun(given: bytes | None, share: float, rng: random.Random) -> RequestTrace | None:

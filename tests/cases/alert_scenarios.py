@@ -51,7 +51,7 @@ def _of_mirrors(family: str, label: str, **values: str) -> Series:
 
 
 def _states(**states: str) -> Series:
-    """What the monitor says of mirrors: the state of each."""
+    """The state of each mirror, as series."""
     return {
         f'mirrorgate_mirror_state{{{I},mirror="{mirror}",state="{each}"}}': f"{each == state:d}x20"
         for mirror, state in states.items()

@@ -128,7 +128,7 @@ async def test_a_request_that_was_rescued_is_one_span_with_one_for_each_attempt(
         )
         joined = f"traceparent: 00-{TRACE}-{last.span_id.hex()}-01".encode()
         assert joined in seen[0]
-        assert b"tracestate: a=b" in seen[0]
+        assert seen[0].count(b"tracestate: a=b") == seen[0].count(b"tracestate") == 1
         assert SKIPPED.encode() in seen[1], "passed on as it is"
         assert b"traceparent" not in seen[2]
         assert collector.services == {"mirrorgate"}
@@ -148,3 +148,31 @@ async def test_a_collector_that_is_gone_or_comes_later_costs_no_request(tmp_path
         assert "Traceback" not in instance.logs()
         assert instance.stop() == 0
         assert collector.spans == []
+
+
+async def test_a_reload_switches_it_on_for_connections_that_are_open(tmp_path: Path) -> None:
+    async with running(tmp_path, endpoint="") as (instance, _, seen):
+        host, _, port = instance.base_url.partition("://")[2].partition("/")[0].partition(":")
+        client = RawClient(*await asyncio.open_connection(host, int(port)))
+        asked = post("/v1/chat/completions", BODY, RECORDED, "tracestate: a=b")
+
+        async def passed() -> bytes:
+            await client.send(asked)
+            assert (await client.response()).status == 200
+            return bytes(seen[-1])
+
+        try:
+            assert RECORDED.encode() in await passed()
+            instance.config["traces"]["endpoint"] = "http://127.0.0.1:9/v1/traces"
+            instance.write(instance.config)
+            await asyncio.to_thread(instance.reload)
+
+            async def joined() -> bool:
+                return RECORDED.encode() not in await passed()
+
+            await wait_until_async(joined, 10, "the reload to reach the worker")
+            head = await passed()
+            assert head.count(b"traceparent: ") == head.count(b"tracestate: a=b") == 1
+            assert f"traceparent: 00-{TRACE}-".encode() in head
+        finally:
+            await client.close()

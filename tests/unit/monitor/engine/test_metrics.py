@@ -1,4 +1,4 @@
-"""What a mirror's health looks like in numbers."""
+"""A mirror's health as numbers."""
 
 from dataclasses import replace
 

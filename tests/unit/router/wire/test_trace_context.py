@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 
-from router.wire.trace_context import begun
+from router.wire.trace_context import begun, passed_on
 
 GIVEN = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -16,12 +16,22 @@ def test_a_client_that_records_its_trace_is_joined_whatever_the_share_is() -> No
     assert trace is not None
     assert trace.trace == 0x4BF92F3577B34DA6A3CE929D0E0E4736
     assert trace.parent == 0x00F067AA0BA902B7
-    field = trace.field_for("a", Random(2))
+    field = trace.fields_for("a", None, Random(2))
     assert field.startswith(b"traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-")
     span = int(field.rstrip().split(b"-")[2], 16)
     assert span == trace.attempts["a"]
     assert len({0, span, trace.parent, trace.span}) == 4
     assert field.endswith(b"-01\r\n")
+
+
+def test_a_tracestate_goes_on_with_its_trace_only() -> None:
+    joined, own = begun(GIVEN, 0.0, Random(1)), begun(None, 1.0, Random(1))
+    assert joined is not None
+    assert own is not None
+    assert joined.fields_for("a", b"k=v", Random(2)).endswith(b"-01\r\ntracestate: k=v\r\n")
+    assert b"tracestate" not in own.fields_for("a", b"k=v", Random(2))
+    assert passed_on(GIVEN, b"k=v") == b"traceparent: %b\r\ntracestate: k=v\r\n" % GIVEN
+    assert passed_on(None, b"k=v") == b"tracestate: k=v\r\n"
 
 
 def test_one_that_does_not_is_left_alone() -> None:
