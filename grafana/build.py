@@ -35,10 +35,21 @@ BOARDS: dict[str, Callable[[], Any]] = {
 
 def render(name: str) -> str:
     """Return the JSON of a dashboard, as Grafana imports it."""
-    made = json.loads(json.dumps(BOARDS[name](), cls=JSONEncoder))
-    for shown in (*made["annotations"]["list"], *made["links"]):
-        del shown["placement"]  # the SDK knows no other than hidden in a menu
+    made = tidied(json.loads(json.dumps(BOARDS[name](), cls=JSONEncoder)))
     return json.dumps(made, indent=1, sort_keys=True) + "\n"
+
+
+def tidied(board: dict[str, Any]) -> dict[str, Any]:
+    """Drop from a dashboard what the SDK writes unasked and Grafana 13 does not know."""
+    for shown in (*board["annotations"]["list"], *board["links"]):
+        shown.pop("placement", None)  # the SDK knows no other than hidden in a menu
+    for variable in board["templating"]["list"]:
+        for of_intervals in ("auto", "auto_count", "auto_min"):
+            variable.pop(of_intervals, None)
+    for panel in board["panels"]:
+        if panel["type"] == "table":
+            panel["options"].pop("footer", None)
+    return board
 
 
 def main() -> None:

@@ -319,6 +319,7 @@ def rows(
         .targets(_targets([(expr, "") for expr, _, _ in columns], now=True))
         .unit("short")
         .cell_height(shapes.TableCellHeight.SM)
+        .cell_options(shapes.TableAutoCellOptions())
         .show_header(True)
         .sort_by([common.TableSortByFieldState().display_name(sort).desc(False)])
     )

@@ -102,7 +102,9 @@ def told(value: float, unit: str, decimals: int | None = None) -> str:
         size, ending = value, "/s" if unit == "Bps" else ""
         for name in ("B", "KiB", "MiB", "GiB", "TiB"):
             if abs(size) < 1024 or name == "TiB":
-                return f"{size:.3g} {name}{ending}"
+                return (
+                    f"{size:,.0f} {name}{ending}" if size >= 1000 else f"{size:.3g} {name}{ending}"
+                )
             size /= 1024
     if unit == "bool_yes_no":
         return "yes" if value else "no"
