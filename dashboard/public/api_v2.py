@@ -14,7 +14,7 @@ from dashboard.common.steps import Steps
 from dashboard.i18n.texts import Words
 from dashboard.public.page import build
 from dashboard.public.statuspage import Board
-from dashboard.public.view import words_for
+from dashboard.public.view import shown_maintenances, words_for
 
 Document = dict[str, Any]
 
@@ -40,9 +40,9 @@ def _handler(path: str, make: Callable[[Board], Steps[Document]]) -> Handler:
 def board(app: web.Application, words: Words, now: float) -> Board:
     """The content of the answers of this moment."""
     page, config = build(app, words, now), app[SOURCES].dashboard()
-    announced = app[SOURCES].announced()
+    planned = shown_maintenances(app, now)
     return Board(
-        config, words, now, page.overview, page.banner, page.nodes, page.incidents, announced
+        config, words, now, page.overview, page.banner, page.nodes, page.incidents, planned
     )
 
 

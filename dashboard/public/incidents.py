@@ -1,18 +1,18 @@
-"""Incidents as visitors see them: rows, and the JSON of both interfaces. Pure."""
+"""Incidents and maintenances as visitors see them: rows, and their JSON. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from dashboard.common.printable import printable, printable_lines
 from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.i18n.texts import Words
 from monitor.common.languages import Text
-from monitor.health.announcements import Announced
+from monitor.health.announcements import Announced, Maintenance
 from monitor.health.announcements import Update as Message
 from monitor.health.incidents import Incident, Part
 from monitor.health.uptime import DAY
@@ -92,15 +92,21 @@ class IncidentRow:
 
 @dataclass(frozen=True, slots=True)
 class MaintenanceRow:
-    """Maintenance that is planned or under way. Times are seconds since the epoch."""
+    """One maintenance. Times are seconds since the epoch."""
 
     id: str
+    status: str
+    """"scheduled", "in_progress", "completed" or "cancelled"."""
     title: Text
-    """Either language may be empty."""
-    nodes: Sequence[str]
-    """Names of those that are shown."""
+    """Either language may be empty, or both."""
+    nodes: Mapping[str, str]
+    """Names of those that are shown, by id."""
+    created_at: float
     starts_at: float
     ends_at: float
+    ended_at: float | None
+    """When it was over or called off; None while it is neither."""
+    updated_at: float
     messages: Sequence[Message]
     """The operator's, newest first."""
 
@@ -108,31 +114,70 @@ class MaintenanceRow:
         """The operator's messages, newest first."""
         return said(self.messages, words)
 
+    def name(self, words: Words) -> str:
+        """The operator's title; without one, the nodes concerned."""
+        title = in_either(self.title, words)
+        return title or self._concerning(words("planned.untitled"), words)
+
     def headline(self, words: Words) -> str:
         """The operator's title, and the nodes concerned."""
-        names = words("incidents.and").join(self.nodes)
-        title = in_either(self.title, words)
-        return (
-            words("incidents.what", names=names, what=title) if names and title else title or names
-        )
+        return self._concerning(in_either(self.title, words), words)
+
+    def _concerning(self, what: str, words: Words) -> str:
+        names = words("incidents.and").join(self.nodes.values())
+        return words("incidents.what", names=names, what=what) if names and what else what or names
+
+    def course(self, words: Words) -> list[Update]:
+        """What was announced and what has become of it, newest first."""
+        at_once = self.starts_at <= self.created_at
+        announced = "in_progress" if at_once else "scheduled"
+        course = [Update(self.created_at, announced, self.name(words))]
+        if not at_once and self.status in ("in_progress", "completed"):
+            course.append(Update(self.starts_at, "in_progress", words("planned.said.in_progress")))
+        if self.ended_at is not None:
+            course.append(Update(self.ended_at, self.status, words(f"planned.said.{self.status}")))
+        course += reversed(self.said(words))
+        course.sort(key=lambda update: update.at)
+        return course[::-1]
+
+
+def maintenance_row(
+    plan: Maintenance, messages: Sequence[Message], names: Mapping[str, str], now: float
+) -> MaintenanceRow:
+    """One maintenance; `names` are those of the nodes that are shown."""
+    status, ended_at = plan.status(now), plan.ended_at
+    if status == "completed":
+        ended_at = min(plan.ends_at, plan.ended_at or plan.ends_at)
+    known = [plan.updated_at, *(message.at for message in messages)]
+    known += [at for at in (plan.starts_at, ended_at) if at is not None and at <= now]
+    return MaintenanceRow(
+        plan.id,
+        status,
+        plan.title,
+        {mirror: names[mirror] for mirror in plan.mirrors if mirror in names},
+        plan.created_at,
+        plan.starts_at,
+        plan.ends_at,
+        ended_at,
+        max(known),
+        messages,
+    )
 
 
 def maintenance_rows(
     announced: Announced, names: Mapping[str, str], now: float
 ) -> list[MaintenanceRow]:
-    """Those that are under way or still to come, the next first."""
-    shown = [m for m in announced.maintenances if m.status(now) in ("scheduled", "in_progress")]
+    """All of them; the one that starts last comes first."""
     return [
-        MaintenanceRow(
-            plan.id,
-            plan.title,
-            [names[mirror] for mirror in plan.mirrors if mirror in names],
-            plan.starts_at,
-            plan.ends_at,
-            announced.updates.get(plan.id, ()),
-        )
-        for plan in sorted(shown, key=lambda plan: plan.starts_at)
+        maintenance_row(plan, announced.updates.get(plan.id, ()), names, now)
+        for plan in announced.maintenances
     ]
+
+
+def to_come(rows: Sequence[MaintenanceRow]) -> list[MaintenanceRow]:
+    """Those that are under way or still to come, the next first."""
+    shown = [row for row in rows if row.status in ("scheduled", "in_progress")]
+    return sorted(shown, key=lambda row: row.starts_at)
 
 
 def meaning(verdict: str, words: Words) -> str:
@@ -186,9 +231,20 @@ def _row(incident: Incident, names: Mapping[str, str], announced: Announced) -> 
     )
 
 
+class Listed(Protocol):
+    """A row of a list that is told page by page."""
+
+    @property
+    def id(self) -> str:
+        """Unique in its list."""
+
+
+Row = TypeVar("Row", bound=Listed)
+
+
 def page_after(
-    rows: Sequence[IncidentRow], after: str, limit: int
-) -> tuple[Sequence[IncidentRow], str | None] | None:
+    rows: Sequence[Row], after: str, limit: int
+) -> tuple[Sequence[Row], str | None] | None:
     """Up to `limit` rows behind the one of this id, and what the next page is after."""
     start = next((i + 1 for i, row in enumerate(rows) if row.id == after), 0 if not after else -1)
     if start < 0:
@@ -217,10 +273,7 @@ def incident_document(row: IncidentRow, now: float) -> dict[str, Any]:
         "resolved_at": moment(row.resolved_at),
         "updated_at": iso(row.updated_at),
         "title": _both(row.edited_title),
-        "updates": [
-            {"at": iso(message.at), "status": message.status, "text": _both(message.text)}
-            for message in row.messages
-        ],
+        "updates": _messages(row.messages),
         "nodes": [
             {
                 "id": node.id,
@@ -234,6 +287,35 @@ def incident_document(row: IncidentRow, now: float) -> dict[str, Any]:
             for node in row.nodes
         ],
     }
+
+
+def maintenances_document(
+    rows: Sequence[MaintenanceRow], following: str | None, now: float
+) -> Steps[dict[str, Any]]:
+    """`/api/v1/maintenances`."""
+    told = yield from in_steps(maintenance_document, rows)
+    return {"generated_at": iso(now), "maintenances": told, "next": following}
+
+
+def maintenance_document(row: MaintenanceRow) -> dict[str, Any]:
+    """One of them."""
+    return {
+        "id": row.id,
+        "status": row.status,
+        "title": _both(row.title),
+        "created_at": iso(row.created_at),
+        "starts_at": iso(row.starts_at),
+        "ends_at": iso(row.ends_at),
+        "ended_at": moment(row.ended_at),
+        "updated_at": iso(row.updated_at),
+        "nodes": [{"id": id, "name": name} for id, name in row.nodes.items()],
+        "updates": _messages(row.messages),
+    }
+
+
+def _messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
+    """An operator's messages."""
+    return [{"at": iso(m.at), "status": m.status, "text": _both(m.text)} for m in messages]
 
 
 def _both(text: Text) -> dict[str, str]:

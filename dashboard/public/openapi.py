@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from monitor.health.announcements import INCIDENT_STATUSES
+from monitor.health.announcements import INCIDENT_STATUSES, MAINTENANCE_STATUSES
 from monitor.health.snapshot import Standing, State
 from monitor.health.uptime import WINDOWS
 
@@ -141,6 +141,21 @@ _SCHEMAS: Mapping[str, Schema] = {
             )
         ),
     ),
+    "Maintenance": _object(
+        id=_TEXT,
+        status=_one_of("scheduled", "in_progress", "completed", "cancelled"),
+        title=_BOTH,
+        created_at=_MOMENT,
+        starts_at=_MOMENT,
+        ends_at=_about("as planned", _MOMENT),
+        ended_at=_about("when it was over or called off", _known(_MOMENT)),
+        updated_at=_MOMENT,
+        nodes=_list(_object(id=_TEXT, name=_TEXT)),
+        updates=_about(
+            "messages of the operator, newest first",
+            _list(_object(at=_MOMENT, status=_one_of(*MAINTENANCE_STATUSES), text=_BOTH)),
+        ),
+    ),
     "Ban": _object(
         id=_TEXT,
         ip=_about("an address or network, masked unless the operator says so", _TEXT),
@@ -264,6 +279,18 @@ _PATHS: Mapping[str, Schema] = {
             200: _answer(
                 "a page of them",
                 _object(generated_at=_MOMENT, incidents=_list(_ref("Incident")), next=_NEXT),
+            ),
+            400: _BAD,
+        },
+        _PAGED,
+    ),
+    "/api/v1/maintenances": _read(
+        "maintenances",
+        "Planned maintenances, the one that starts last first",
+        {
+            200: _answer(
+                "a page of them",
+                _object(generated_at=_MOMENT, maintenances=_list(_ref("Maintenance")), next=_NEXT),
             ),
             400: _BAD,
         },

@@ -22,8 +22,8 @@ from dashboard.i18n.moments import ago, clock_time, iso, lasting, said, said_mon
 from dashboard.i18n.texts import Words
 from dashboard.public import rows
 from dashboard.public.documents import BansPage
-from dashboard.public.incidents import IncidentRow, MaintenanceRow, maintenance_rows
-from dashboard.public.view import shown_incidents, shown_nodes
+from dashboard.public.incidents import IncidentRow, MaintenanceRow, to_come
+from dashboard.public.view import shown_incidents, shown_maintenances, shown_nodes
 from monitor.diagnosis.evidence import Evidence
 from monitor.health.snapshot import Override
 from monitor.health.uptime import DAY, ENOUGH_COVERAGE, Known
@@ -303,9 +303,7 @@ def build(app: web.Application, words: Words, now: float, bans: BansPage = NO_BA
         more_bans=bans.following,
         ban_count=len(sources.bans()),
         incidents=shown_incidents(app),
-        maintenances=maintenance_rows(
-            sources.announced(), {node.id: node.name for node in nodes}, now
-        ),
+        maintenances=to_come(shown_maintenances(app, now)),
         days_zone=sources.past().zone,
         past_read_at=sources.past().read_at,
         links=config.links,

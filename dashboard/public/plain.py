@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dashboard.common.printable import printable_lines
 from dashboard.i18n.moments import ago, said
 from dashboard.i18n.texts import Words
+from dashboard.public.incidents import IncidentRow, MaintenanceRow
 from dashboard.public.page import Page
 from dashboard.public.rows import Node
 
@@ -50,27 +51,34 @@ def _head(page: Page) -> list[str]:
 
 
 def _incidents(page: Page) -> list[str]:
-    words = page.words
-    lines = [
-        f"  {_MARKS[incident.tone]} {incident.title(words)}{_GAP}"
-        + words(
-            "incidents.since",
-            time=page.said(incident.started_at),
-            length=page.lasting(incident.started_at),
-        )
-        for incident in page.open_incidents
-    ]
+    words, lines = page.words, []
+    for incident in page.open_incidents:
+        began = incident.started_at
+        since = words("incidents.since", time=page.said(began), length=page.lasting(began))
+        lines.append(f"  {_MARKS[incident.tone]} {incident.title(words)}{_GAP}{since}")
+        lines += _messages(page, incident)
     return [words("incidents.open.title"), *lines] if lines else []
 
 
 def _maintenances(page: Page) -> list[str]:
-    words = page.words
-    lines = [
-        f"  {_MARKS['maintenance']} {plan.headline(words)}{_GAP}"
-        + words("planned.span", begin=page.said(plan.starts_at), end=page.said(plan.ends_at))
-        for plan in page.maintenances
-    ]
+    words, lines = page.words, []
+    for plan in page.maintenances:
+        begin, end = page.said(plan.starts_at), page.said(plan.ends_at)
+        span = words("planned.span", begin=begin, end=end)
+        name = plan.headline(words) or plan.name(words)
+        lines.append(f"  {_MARKS['maintenance']} {name}{_GAP}{span}")
+        lines += _messages(page, plan)
     return [words("planned.title"), *lines] if lines else []
+
+
+def _messages(page: Page, about: IncidentRow | MaintenanceRow) -> list[str]:
+    """The operator's messages, a line of theirs a line."""
+    lines = []
+    for update in about.said(page.words):
+        first, *more = update.text.splitlines() or [""]
+        lines.append(f"      {page.said(update.at)}{_GAP}{first}")
+        lines += [f"        {line}" for line in more]
+    return lines
 
 
 def _entrances(page: Page) -> list[str]:

@@ -17,17 +17,17 @@ from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.i18n.texts import Words
 from dashboard.public.incidents import (
+    UNTITLED,
     IncidentRow,
+    MaintenanceRow,
     Update,
-    in_either,
+    maintenance_row,
     moment,
-    said,
     status,
     updates,
 )
 from dashboard.public.rows import Kind, Node, Overview
-from monitor.common.languages import Text
-from monitor.health.announcements import Announced, Maintenance
+from monitor.health.announcements import Maintenance
 from monitor.health.snapshot import Override, State
 
 PAGE_ID = "mirrorgate"
@@ -70,7 +70,8 @@ class Board:
     nodes: Sequence[Node]
     incidents: Sequence[IncidentRow]
     """Newest first."""
-    announced: Announced
+    planned: Sequence[MaintenanceRow]
+    """The one that starts last comes first."""
 
     def document(self, **parts: Any) -> dict[str, Any]:
         """An answer with these parts, in their order."""
@@ -150,52 +151,43 @@ class Board:
         """The planned maintenances of these statuses (none: all but those called off), and nodes
         that an operator has taken out of use without a plan."""
         shown = wanted or SHOWN
-        planned = [each for each in self.announced.maintenances if each.status(self.now) in shown]
-        of_plans = {id for each in planned for id in each.mirrors}
-        unplanned = [
-            Maintenance(
-                f"{row.id}-{int(row.since or self.now)}",
-                _of_node(row),
-                (row.id,),
-                row.since or self.now,
-                math.inf if row.wish_until is None else row.wish_until,
-                row.since or self.now,
-                row.since or self.now,
-            )
+        planned = [row for row in self.planned if row.status in shown]
+        of_plans = {id for row in planned for id in row.nodes}
+        now = [
+            self._of_node(row)
             for row in self.nodes
             if row.wish is Override.maintenance and row.id not in of_plans
         ]
-        now = unplanned if "in_progress" in shown else []
-        return [self._maintenance(each) for each in (*now, *planned[:NEWEST])]
+        unplanned = now if "in_progress" in shown else []
+        return [self._maintenance(each) for each in (*unplanned, *planned[:NEWEST])]
 
-    def _maintenance(self, plan: Maintenance) -> dict[str, Any]:
-        state, title = plan.status(self.now), in_either(plan.title, self.words)
-        messages = self.announced.updates.get(plan.id, ())
-        course = said(messages, self.words)
-        course.append(Update(plan.created_at, "scheduled", title))
-        ended = min(plan.ends_at, plan.ended_at or plan.ends_at) if state == "completed" else None
+    def _of_node(self, row: Node) -> MaintenanceRow:
+        """A maintenance that nobody has planned."""
+        since = row.since or self.now
+        until = math.inf if row.wish_until is None else row.wish_until
+        plan = Maintenance(
+            f"{row.id}-{int(since)}", UNTITLED, (row.id,), since, until, since, since
+        )
+        return maintenance_row(plan, (), {row.id: row.name}, self.now)
+
+    def _maintenance(self, row: MaintenanceRow) -> dict[str, Any]:
         return {
-            "id": plan.id,
-            "name": title,
-            "status": state,
+            "id": row.id,
+            "name": row.name(self.words),
+            "status": row.status,
             "impact": "maintenance",
-            "created_at": iso(plan.created_at),
-            "started_at": iso(plan.starts_at),
-            "updated_at": iso(max((plan.updated_at, *(update.at for update in course)))),
+            "created_at": iso(row.created_at),
+            "started_at": iso(row.starts_at),
+            "updated_at": iso(row.updated_at),
             "monitoring_at": None,
-            "resolved_at": moment(ended),
-            "shortlink": f"{self.config.public_url.rstrip('/')}/",
+            "resolved_at": moment(row.ended_at),
+            "shortlink": link_to_plan(row, self.config),
             "page_id": PAGE_ID,
-            "components": [self.component(row) for row in self.nodes if row.id in plan.mirrors],
-            "incident_updates": _told(plan.id, course),
-            "scheduled_for": iso(plan.starts_at),
-            "scheduled_until": None if math.isinf(plan.ends_at) else iso(plan.ends_at),
+            "components": [self.component(node) for node in self.nodes if node.id in row.nodes],
+            "incident_updates": _told(row.id, row.course(self.words)),
+            "scheduled_for": iso(row.starts_at),
+            "scheduled_until": None if math.isinf(row.ends_at) else iso(row.ends_at),
         }
-
-
-def _of_node(row: Node) -> Text:
-    """The title of a maintenance that has none."""
-    return Text(*(f"{row.name}: {Words(code)('state.maintenance')}" for code in ("zh", "en")))
 
 
 def _told(about: str, course: Sequence[Update]) -> list[dict[str, Any]]:
@@ -228,3 +220,8 @@ def component_status(row: Node) -> str:
 def link(row: IncidentRow, config: DashboardConfig) -> str:
     """The address at which a reader finds an incident."""
     return f"{config.public_url.rstrip('/')}/history#{row.id}"
+
+
+def link_to_plan(row: MaintenanceRow, config: DashboardConfig) -> str:
+    """The address at which a reader finds a maintenance until it is over."""
+    return f"{config.public_url.rstrip('/')}/#{row.id}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -12,7 +13,13 @@ from dashboard.common.context import RENDERINGS, SOURCES, STALE_AFTER
 from dashboard.common.printable import printable
 from dashboard.i18n.texts import Words, choose
 from dashboard.public import rows
-from dashboard.public.incidents import IncidentRow, incident_rows
+from dashboard.public.incidents import (
+    IncidentRow,
+    MaintenanceRow,
+    incident_rows,
+    maintenance_rows,
+)
+from monitor.common.config import MirrorConfig
 
 TERMINAL = re.compile(r"\b(?:curl|wget|httpie|xh)\b", re.IGNORECASE)
 
@@ -42,10 +49,24 @@ def shown_incidents(app: web.Application) -> list[IncidentRow]:
     announced = sources.announced()
 
     def make() -> list[IncidentRow]:
-        names = {m.id: printable(m.label) for m in mirrors if m.enabled}
-        return incident_rows(incidents, names, announced)
+        return incident_rows(incidents, _names(mirrors), announced)
 
     return app[RENDERINGS].value("incidents", Same(incidents, mirrors, announced), make)
+
+
+def shown_maintenances(app: web.Application, now: float) -> list[MaintenanceRow]:
+    """The maintenances, the one that starts last first."""
+    sources = app[SOURCES]
+    announced, mirrors = sources.announced(), sources.mirrors()
+
+    def make() -> list[MaintenanceRow]:
+        return maintenance_rows(announced, _names(mirrors), now)
+
+    return app[RENDERINGS].value("maintenances", (int(now), Same(announced, mirrors)), make)
+
+
+def _names(mirrors: Sequence[MirrorConfig]) -> dict[str, str]:
+    return {mirror.id: printable(mirror.label) for mirror in mirrors if mirror.enabled}
 
 
 class Same:

@@ -39,6 +39,12 @@ READ = {
         "/api/v1/incidents?limit=",
         "/api/v1/incidents?after=x",
     ],
+    "/api/v1/maintenances": [
+        "/api/v1/maintenances",
+        "/api/v1/maintenances?limit=1",
+        "/api/v1/maintenances?limit=0",
+        "/api/v1/maintenances?after=x",
+    ],
     "/api/v1/bans": ["/api/v1/bans", "/api/v1/bans?limit=3", "/api/v1/bans?limit=0"],
     "/api/v1/health": ["/api/v1/health"],
     "/badge/{id}.json": [
@@ -136,7 +142,7 @@ async def test_a_tester_of_apis_finds_no_answer_against_the_description(sources,
         )
         printed, _ = await asyncio.wait_for(process.communicate(), 90)
     assert process.returncode == 0, printed.decode()
-    assert re.search(r"Operations: +8 selected / 8 total", printed.decode())
+    assert re.search(r"Operations: +9 selected / 9 total", printed.decode())
 
 
 async def test_scripts_of_other_pages_may_read_every_interface(client):
@@ -232,7 +238,9 @@ ANNOUNCED = Announced(
         "m1": (Update(3, "m1", NOW - 30, "scheduled", Text("将提前通知", "We will say when")),),
     },
     (
-        Maintenance("m1", Text("升级", "Upgrade"), ("hk",), NOW + 3600, NOW + 7200, NOW, NOW),
+        Maintenance(
+            "m1", Text("升级", "Upgrade"), ("hk",), NOW + 3600, NOW + 7200, NOW - 90, NOW - 90
+        ),
         Maintenance("m2", Text("换线", ""), ("us-west",), NOW - 60, NOW + 60, NOW - 90, NOW - 90),
         Maintenance("m3", Text("", "Done"), ("jp",), NOW - 900, NOW - 600, NOW - 999, NOW - 999),
         Maintenance(
@@ -268,8 +276,9 @@ async def test_operators_words_on_an_incident_are_told_in_every_form(announced):
     }
     async with announced.get("/feed.atom?lang=zh") as response:
         read = feedparser.parse(await response.read())
-    assert read.entries[0].title == "新加坡线路被干扰 (进行中)"
-    assert "正在排查" in read.entries[0].content[0].value
+    (entry,) = [each for each in read.entries if each.id.endswith(":c0ffee000001")]
+    assert entry.title == "新加坡线路被干扰 (进行中)"
+    assert "正在排查" in entry.content[0].value
     for path in ("/", "/history", "/nodes/sg"):
         async with announced.get(f"{path}?lang=zh", headers=BROWSER) as response:
             page = await response.text()
@@ -311,6 +320,73 @@ async def test_planned_maintenance_is_told_as_statuspage_tells_it(announced):
     assert planned["scheduled_for"] == "2026-11-21T10:00:00Z"
     assert [component["id"] for component in planned["components"]] == ["hk"]
     assert planned["incident_updates"][0]["body"] == "We will say when"
+
+
+@pytest.mark.parametrize(
+    ("language", "named"),
+    [("en", "香港, 日本 东京: Maintenance"), ("zh", "香港、日本 东京：维护")],
+)
+async def test_a_maintenance_without_a_title_is_named_after_its_nodes(sources, language, named):
+    nameless = Maintenance("m1", Text("", ""), ("hk", "jp"), NOW + 60, NOW + 660, NOW - 9, NOW - 9)
+    sources.announced_ = Announced(maintenances=(nameless,))
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        _, summary = await get(client, f"/api/v2/summary.json?lang={language}")
+        async with client.get(f"/feed.atom?lang={language}") as response:
+            read = feedparser.parse(await response.read())
+    (plan,) = [each for each in summary["scheduled_maintenances"] if each["id"] == "m1"]
+    assert plan["name"] == named
+    assert plan["incident_updates"][-1]["body"] == named
+    assert any(entry.id == "urn:mirrorgate:maintenance:m1" for entry in read.entries)
+
+
+async def test_maintenances_are_told_with_their_words_and_their_end(announced):
+    _, told = await get(announced, "/api/v1/maintenances?limit=3")
+    assert [(each["id"], each["status"], each["ended_at"]) for each in told["maintenances"]] == [
+        ("m1", "scheduled", None),
+        ("m2", "in_progress", None),
+        ("m3", "completed", "2026-11-21T08:50:00Z"),
+    ]
+    first = told["maintenances"][0]
+    assert first["title"] == {"zh": "升级", "en": "Upgrade"}
+    assert (first["starts_at"], first["ends_at"]) == (
+        "2026-11-21T10:00:00Z",
+        "2026-11-21T11:00:00Z",
+    )
+    assert first["nodes"] == [{"id": "hk", "name": "香港"}]
+    assert first["updates"][0]["text"]["en"] == "We will say when"
+    _, rest = await get(announced, f"/api/v1/maintenances?after={told['next']}")
+    assert [(each["id"], each["status"]) for each in rest["maintenances"]] == [("m4", "cancelled")]
+    assert rest["next"] is None
+
+
+async def test_a_feed_reader_hears_of_maintenance_and_of_its_end(announced):
+    async with announced.get("/feed.atom?lang=en") as response:
+        read = feedparser.parse(await response.read())
+    plans = {e.id.rpartition(":")[2]: e for e in read.entries if "maintenance" in e.id}
+    assert {id: entry.title for id, entry in plans.items()} == {
+        "m1": "香港: Upgrade (planned)",
+        "m2": "美西: 换线 (under way)",
+        "m3": "日本 东京: Done (completed)",
+        "m4": "日本 东京: No (called off)",
+    }
+    said = plans["m1"].content[0].value
+    assert "2026-11-21T10:00:00Z to 2026-11-21T11:00:00Z" in said
+    assert "We will say when" in said
+    assert "The maintenance has begun." in plans["m2"].content[0].value
+    assert plans["m3"].updated_parsed[:5] == (2026, 11, 21, 8, 50)
+    published = [entry.published_parsed for entry in read.entries]
+    assert published == sorted(published, reverse=True)
+
+
+async def test_operators_words_are_in_the_text_page(announced):
+    async with announced.get("/?lang=en", headers={"User-Agent": "curl/8"}) as response:
+        lines = (await response.text()).splitlines()
+    begin = lines.index("Open incidents")
+    told = lines[begin : lines.index("", begin)]
+    assert "新加坡线路被干扰" in told[1]
+    assert "We move to Tokyo." in told[2]
+    assert told[3].endswith("Looking into it")
+    assert any(line.endswith("We will say when") for line in lines)
 
 
 async def test_what_is_announced_is_as_described(sources, announced):
@@ -393,7 +469,7 @@ async def test_a_feed_reader_takes_the_feed(client):
     async with client.get("/feed.atom?lang=en") as response:
         read = feedparser.parse(await response.read())
     assert (read.bozo, read.version) == (False, "atom10")
-    assert read.feed.title == "Incidents of 小鹿 API"
+    assert read.feed.title == "Incidents and maintenance of 小鹿 API"
     assert [entry.id.rpartition(":")[2] for entry in read.entries] == [
         "c0ffee000001",
         "c0ffee000002",

@@ -112,6 +112,7 @@ COMPOSED = (
     "standing.",
     "level.",
     "unit.",
+    "planned.",
     "mine.why.",
     *(
         f"desk.{part}."
