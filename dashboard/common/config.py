@@ -19,7 +19,7 @@ class EntranceConfig:
     """An address that clients should use, shown on the status page."""
 
     url: str = setting(doc="the base URL", check=validators.http_url)
-    region: str = setting("", "shown beside it")
+    region: str = setting("", "shown beside it", check=validators.name)
     cdn: bool = setting(False, "shown beside it")
 
 
@@ -27,7 +27,7 @@ class EntranceConfig:
 class LinkConfig:
     """A link shown on the status page."""
 
-    title: str = setting(doc="its words")
+    title: str = setting(doc="its words", check=validators.name)
     url: str = setting(doc="where it leads", check=validators.http_url)
 
 
@@ -35,6 +35,12 @@ def _languages(values: tuple[str, ...]) -> str | None:
     unknown = [value for value in values if value not in LANGUAGES]
     known = ", ".join(LANGUAGES)
     return f"expected some of {known}, got {unknown or 'none'}" if unknown or not values else None
+
+
+def _notice(said: dict[str, str]) -> str | None:
+    check = validators.at_most_characters(2000)
+    wrong = ((language, check(text)) for language, text in said.items())
+    return next((f"{language}: {fault}" for language, fault in wrong if fault), None)
 
 
 def _timezone(text: str) -> str | None:
@@ -57,15 +63,19 @@ class DashboardConfig:
         'where visitors see it; "GET /" of the API redirects there',
         check=validators.optional(validators.http_url),
     )
-    title: str = setting("mirrorgate", "heading of the page")
+    title: str = setting("mirrorgate", "heading of the page", check=validators.name)
     entrances: tuple[EntranceConfig, ...] = setting(
         (),
         "what clients should use, "
         'e.g. [{ url = "https://api-hk.example.com/v1", region = "香港", cdn = true }]',
     )
-    notice: dict[str, str] = setting({}, 'the operator\'s own words on top: { zh = "…", en = "…" }')
+    notice: dict[str, str] = setting(
+        {}, 'the operator\'s own words on top: { zh = "…", en = "…" }', check=_notice
+    )
     links: tuple[LinkConfig, ...] = setting((), 'e.g. [{ title = "…", url = "…" }]')
-    contact: str = setting("", "where a banned client asks")
+    contact: str = setting(
+        "", "where a banned client asks", check=validators.at_most_characters(300)
+    )
     languages: tuple[str, ...] = setting(("zh", "en"), "the first is the default", check=_languages)
     timezone: str = setting("UTC", "of times on the page", check=_timezone)
     show_hosts: bool = setting(True, "false: hosts of mirrors are not shown")
@@ -80,6 +90,12 @@ class DashboardConfig:
     total_requests_per_second: float = setting(
         400.0,
         "of all visitors; 0: no limit",
+        check=validators.at_least(0),
+    )
+    max_connections_per_visitor: int = setting(
+        32,
+        "of one address at once, whatever its rate, a quarter of them for pages that follow "
+        "changes; more where many share an address; not of trusted proxies; 0: no limit",
         check=validators.at_least(0),
     )
     location_database: str = setting("", 'an .mmdb file for "where is this IP"')

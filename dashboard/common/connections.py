@@ -40,8 +40,6 @@ def _is_clients_fault(record: logging.LogRecord) -> bool:
 
 MOST = 1536
 """Most of them may be pages that are open and wait for changes."""
-EACH = 32
-"""Connections of one visitor: browsers open six, and visitors may share an address."""
 SHARE = 4
 """At most this part of the descriptors of the process is for these connections."""
 FIRST_REQUEST = 10.0
@@ -60,6 +58,9 @@ CROWDED = Refusal(503, 5)
 
 class Gate(Protocol):
     """Admission of connections, and the answer to others."""
+
+    def most_of_one(self) -> float:
+        """Connections that one visitor may have."""
 
     def connecting(self, address: str) -> tuple[Visitor, Refusal | None]:
         """Admit a connection; returns its address, and why nothing more is read from there, if
@@ -110,7 +111,8 @@ class Connections:
             return refusal
         connection.key, connection.counted = visitor.key, True
         self._of[visitor.key] += 1
-        return refusal or (Refusal(429, 1) if self._of[visitor.key] > EACH else None)
+        too_many = self._of[visitor.key] > self.gate.most_of_one()
+        return refusal or (Refusal(429, 1) if too_many else None)
 
     def _end_longest_idle(self) -> bool:
         longest = next(iter(self._idle), None)

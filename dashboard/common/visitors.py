@@ -76,6 +76,10 @@ class Visitors:
     def __repr__(self) -> str:
         return f"<Visitors {len(self._each)} known>"
 
+    def most_connections(self) -> float:
+        """Connections that one visitor may have at once."""
+        return self._sources.dashboard().max_connections_per_visitor or math.inf
+
     def connecting(self, address: str) -> tuple[Visitor, Refusal | None]:
         """Admit a connection; returns its address, and why nothing is read from there, if so.
 

@@ -41,6 +41,10 @@ class PublicGate:
     def __init__(self, app: web.Application) -> None:
         self._app = app
 
+    def most_of_one(self) -> float:
+        """Connections that one visitor may have."""
+        return self._app[VISITORS].most_connections()
+
     def connecting(self, address: str) -> tuple[Visitor, Refusal | None]:
         """Admit a connection; returns its address, and why nothing more is read from there, if
         so."""

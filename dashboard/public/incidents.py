@@ -128,7 +128,7 @@ class MaintenanceRow:
         return words("incidents.what", names=names, what=what) if names and what else what or names
 
     def course(self, words: Words) -> list[Update]:
-        """What was announced and what has become of it, newest first."""
+        """Its course from the announcement on, newest first."""
         at_once = self.starts_at <= self.created_at
         announced = "in_progress" if at_once else "scheduled"
         course = [Update(self.created_at, announced, self.name(words))]

@@ -19,7 +19,7 @@ from typing import Any
 from aiohttp import web
 
 from dashboard.common.connections import connection_of
-from dashboard.common.context import CLOCK, SOURCES
+from dashboard.common.context import CLOCK, SOURCES, VISITORS
 from dashboard.i18n.texts import Words
 from dashboard.public.lines import Lines
 from dashboard.public.page import Page, build
@@ -32,8 +32,9 @@ PING = 15.0
 """Seconds of silence after which something is sent: proxies end what is silent for a minute."""
 WRITE_WITHIN = 10.0
 MOST_READERS = 600
-EACH = 8
-"""Readers of one visitor: a browser opens six connections to a host at most."""
+SHARE = 4
+"""At most this part of a visitor's connections are readers: 8 of 32, where a browser opens six to a
+host at most."""
 WAITING = 4
 """Messages that wait for one reader; who is slower comes again, and finds a whole page."""
 MANY = 24
@@ -82,7 +83,8 @@ class Live:
 
     def enter(self, visitor: bytes, variant: Variant) -> Reader | None:
         """A new reader; None where there are too many."""
-        if len(self._readers) >= MOST_READERS or self._of[visitor] >= EACH:
+        each = max(1.0, self._app[VISITORS].most_connections() / SHARE)
+        if len(self._readers) >= MOST_READERS or self._of[visitor] + 1 > each:
             return None
         if not self._readers:
             self._told = self._parts(self._app[CLOCK]())

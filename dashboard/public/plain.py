@@ -14,6 +14,8 @@ from dashboard.public.rows import Node
 
 _MARKS = {"up": "✔", "degraded": "▲", "down": "✘", "maintenance": "■", "unknown": "?"}
 _GAP = "  "
+_WIDEST = 40
+"""Columns of a cell: a longer name would push the rest of its line out of sight."""
 
 
 def width(text: str) -> int:
@@ -27,8 +29,20 @@ def _columns(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
+def cut(text: str, most: int = _WIDEST) -> str:
+    """`text`, or as much of its beginning as takes `most` columns with the mark of the cut."""
+    if width(text) <= most:
+        return text
+    taken, columns = 0, 1
+    while (columns := columns + _columns(text[taken])) <= most:
+        taken += 1
+    return f"{text[:taken]}…"
+
+
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the columns of `rows` aligned; a column with nothing in it is left out."""
+    """Lines with the columns of `rows` aligned; a column with nothing in it is left out, and all
+    but the last are cut where they are too wide."""
+    rows = [[*map(cut, row[:-1]), row[-1]] for row in rows]
     filled = [i for i in range(len(rows[0])) if any(row[i] for row in rows[1:])]
     widths = {i: max(width(row[i]) for row in rows) for i in filled}
     return [

@@ -46,8 +46,8 @@ class MirrorConfig:
         doc='where it is; a path in it is kept ("https://host/openai" + "/v1/…")',
         check=validators.http_url,
     )
-    name: str = setting("", "shown to people; default: the id")
-    region: str = setting("", "shown to people and on metrics")
+    name: str = setting("", "shown to people; default: the id", check=validators.name)
+    region: str = setting("", "shown to people and on metrics", check=validators.name)
     cdn: bool = setting(False, "declared; what the monitor detects stands beside it")
     weight: float = setting(1.0, "share of traffic relative to others", check=validators.positive)
     hostnames: tuple[str, ...] = setting(
@@ -229,7 +229,9 @@ class MonitorConfig:
         1000, "upper bound per mirror and day", check=validators.at_least(0)
     )
     canary_model: str = setting("gpt-4o-mini", "which model, where a mirror serves it")
-    vantage: str = setting("", "name of this place; default: host name", restart=True)
+    vantage: str = setting(
+        "", "name of this place; default: host name", check=validators.name, restart=True
+    )
     timeouts: MonitorTimeouts = setting(MonitorTimeouts)
     retention: MonitorRetention = setting(MonitorRetention)
     dns: DnsConfig = setting(DnsConfig)

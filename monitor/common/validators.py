@@ -35,6 +35,15 @@ def between(low: float, high: float) -> Callable[[float], str | None]:
     return lambda v: None if low <= v <= high else f"expected {low:g} to {high:g}, got {v:g}"
 
 
+def at_most_characters(most: int) -> Callable[[str], str | None]:
+    """The text is not longer."""
+    return lambda v: None if len(v) <= most else f"expected at most {most} characters, got {len(v)}"
+
+
+name = at_most_characters(100)
+"""A name or title: pages, feeds and messages have a line for it."""
+
+
 def each(check: Callable[[str], str | None]) -> Callable[[tuple[str, ...]], str | None]:
     """Every item of a list passes `check`."""
     return lambda values: next((wrong for v in values if (wrong := check(v))), None)

@@ -12,7 +12,7 @@ from aiohttp import ClientSession, TCPConnector
 
 from dashboard.admin.app import build_admin_app
 from dashboard.common import connections
-from dashboard.common.connections import EACH, serve_on_unix_socket
+from dashboard.common.connections import serve_on_unix_socket
 from dashboard.public.app import build_public_app, public_gate
 from tests.testkit.dashboard import BROWSER, NOW, FakeCommands, FakeSources, listening
 from tests.testkit.ports import HOST
@@ -161,8 +161,13 @@ async def test_clients_of_a_trusted_proxy_have_a_budget_each(sources, port):
             assert head.split()[1] == status
 
 
-async def test_one_visitor_cannot_hold_many_connections(port):
-    held = [await connect(port, "127.0.0.2") for _ in range(EACH)]
+@pytest.mark.parametrize("most", [None, 5])
+async def test_one_visitor_cannot_hold_many_connections(sources, port, most):
+    """Whatever its rate may be; `most`: None is the default of the setting."""
+    if most is not None:
+        sources.dashboard_ = replace(sources.dashboard_, max_connections_per_visitor=most)
+    limited(sources, each=0, total=0)
+    held = [await connect(port, "127.0.0.2") for _ in range(most or 32)]
     head, _ = await exchange(port, GET, "127.0.0.2")
     assert head.startswith(b"HTTP/1.1 429 ")
     assert await spend(port, "127.0.0.3", 1) == [200]
@@ -170,6 +175,24 @@ async def test_one_visitor_cannot_hold_many_connections(port):
     await wait_until_async(lambda: _admitted(port, "127.0.0.2"), LIMIT)
     for _, writer in held:
         writer.close()
+
+
+@pytest.mark.parametrize(("connections", "live"), [(32, 8), (8, 2), (2, 1), (0, 12)])
+async def test_a_quarter_of_a_visitors_connections_may_follow_changes(
+    sources, port, connections, live
+):
+    sources.dashboard_ = replace(sources.dashboard_, max_connections_per_visitor=connections)
+    limited(sources, each=0, total=0)
+    async with AsyncExitStack() as stack:
+        for address in ("127.0.0.2", "127.0.0.3"):
+            for _ in range(live):
+                reader, writer = await connect(port, address)
+                stack.callback(writer.close)
+                writer.write(request("/events"))
+                assert b" 200 " in await asyncio.wait_for(reader.readline(), LIMIT)
+        if connections:
+            head, _ = await exchange(port, request("/events", Connection="close"), "127.0.0.2")
+            assert b" 503 " in head
 
 
 async def _admitted(port: int, source: str) -> bool:

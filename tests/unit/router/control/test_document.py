@@ -89,6 +89,36 @@ def test_all_faults_of_a_file_are_named_at_once(tmp_path: Path):
     ]
 
 
+def test_what_pages_have_no_room_for_is_refused(tmp_path: Path):
+    long = "长" * 101
+    text = f"""
+        [[mirrors]]
+        id = "a"
+        url = "https://a.example"
+        name = "{long}"
+        region = "{long}"
+        [monitor]
+        vantage = "{long}"
+        [dashboard]
+        title = "{long}"
+        contact = "{long * 3}"
+        notice = {{ zh = "{long}", en = "{long * 20}" }}
+        entrances = [{{ url = "https://a.example/v1", region = "{long}" }}]
+        links = [{{ title = "{long}", url = "https://a.example/" }}]
+    """
+    told = "expected at most 100 characters, got 101"
+    assert sorted(faults_of(tmp_path, text)) == [
+        "dashboard.contact: expected at most 300 characters, got 303",
+        f"dashboard.entrances[0].region: {told}",
+        f"dashboard.links[0].title: {told}",
+        "dashboard.notice: en: expected at most 2000 characters, got 2020",
+        f"dashboard.title: {told}",
+        f"mirrors[0].name: {told}",
+        f"mirrors[0].region: {told}",
+        f"monitor.vantage: {told}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("text", "where", "what"),
     [
