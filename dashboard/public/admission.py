@@ -13,7 +13,6 @@ from dashboard.common.middleware import CORS, READABLE, SECURITY_HEADERS
 from dashboard.common.sources import Visitor
 from dashboard.common.visitors import Refusal
 from dashboard.public import error_pages
-from dashboard.public.view import TERMINAL
 
 LOOKED_AT = 2048
 """Bytes of a refused request that tell the form of the answer."""
@@ -57,8 +56,6 @@ class PublicGate:
         form: error_pages.Form = "html" if "text/html" in head else "text"
         if path.startswith("/api/"):
             form = "json"
-        elif TERMINAL.search(head):
-            form = "text"
         answer = error_pages.page(self._app, refusal.status, form)
         fields = {
             "Content-Type": f"{answer.content_type}; charset=utf-8",

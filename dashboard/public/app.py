@@ -37,9 +37,16 @@ def build_public_app(
 
     A probe result speaks for `stale_after()` seconds: a few times the probe interval.
     """
+    slashes = web.normalize_path_middleware(
+        append_slash=False,
+        remove_slash=True,
+        merge_slashes=False,
+        redirect_class=web.HTTPPermanentRedirect,
+    )
     middlewares = [
         connections.timed,
         admission.middleware,
+        slashes,
         errors(error_pages.answer),
         api.preflight,
     ]

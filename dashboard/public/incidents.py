@@ -11,7 +11,7 @@ from dashboard.common.printable import printable, printable_lines
 from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.i18n.texts import Words
-from monitor.common.languages import Text
+from monitor.common.languages import LANGUAGES, Text
 from monitor.health.announcements import Announced, Maintenance
 from monitor.health.announcements import Update as Message
 from monitor.health.incidents import Incident, Part
@@ -80,6 +80,10 @@ class IncidentRow:
         """The operator's messages, newest first."""
         return said(self.messages, words)
 
+    def tag(self, words: Words) -> str:
+        """The language of the title, if it is not the reader's."""
+        return foreign(self.edited_title, words)
+
     def title(self, words: Words) -> str:
         """The operator's own title, or the mirrors concerned and their state."""
         if edited := in_either(self.edited_title, words):
@@ -113,6 +117,10 @@ class MaintenanceRow:
     def said(self, words: Words) -> list[Update]:
         """The operator's messages, newest first."""
         return said(self.messages, words)
+
+    def tag(self, words: Words) -> str:
+        """The language of the title, if it is not the reader's."""
+        return foreign(self.title, words)
 
     def name(self, words: Words) -> str:
         """The operator's title; without one, the nodes concerned."""
@@ -187,7 +195,15 @@ def meaning(verdict: str, words: Words) -> str:
 
 def said(messages: Sequence[Message], words: Words) -> list[Update]:
     """An operator's messages in the reader's language, or else in the other one."""
-    return [Update(m.at, m.status, in_either(m.text, words)) for m in messages]
+    return [
+        Update(m.at, m.status, in_either(m.text, words), foreign(m.text, words)) for m in messages
+    ]
+
+
+def foreign(text: Text, words: Words) -> str:
+    """The tag of the language in which `in_either` says it, if it is not the reader's."""
+    own = text.said(words.language) if words.language in LANGUAGES else ""
+    return "" if own or not any(text) else Words("en" if text.en else "zh").tag
 
 
 def in_either(text: Text, words: Words) -> str:
@@ -340,6 +356,8 @@ class Update:
     status: str
     """Statuspage's words: investigating, identified, monitoring, resolved."""
     text: str
+    tag: str = ""
+    """Its language as HTML names it, if it is not the reader's."""
 
 
 def updates(row: IncidentRow, words: Words) -> list[Update]:

@@ -133,10 +133,12 @@ def chosen_language(request: web.Request) -> str | None:
 
 
 def wants_html(request: web.Request, previewed: bool = False) -> bool:
-    """True if a browser reads, and not a terminal or a script.
+    """True if a browser reads, or whoever asks for HTML by name, and not a terminal or a script.
 
     `previewed`: chats show this page in small; they take whatever comes, as scripts do.
     """
     agent, accepted = negotiated(request, "User-Agent"), negotiated(request, "Accept")
-    takes = "text/html" in accepted or (previewed and ("*/*" in accepted or not accepted))
-    return not TERMINAL.match(agent) and takes
+    if "text/html" in accepted:
+        return True
+    takes = previewed and ("*/*" in accepted or not accepted)
+    return takes and not TERMINAL.match(agent)

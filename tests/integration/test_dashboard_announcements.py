@@ -10,6 +10,7 @@ from dashboard.public.app import build_public_app
 from monitor.common.languages import Text
 from monitor.health.announcements import Announced, IncidentEdit, Maintenance, Update
 from tests.testkit.dashboard import (
+    BROWSER,
     INCIDENTS,
     NOW,
     FakeCommands,
@@ -128,3 +129,24 @@ async def test_visitors_see_what_is_planned_and_what_is_under_way(
     if accept == "text/html":
         assert running in page[begin:soon]
         assert ("请稍候" if language == "zh" else "Please wait") in page
+
+
+async def test_words_in_the_other_language_say_which_it_is() -> None:
+    mine = INCIDENTS[0].id
+    plan = replace(PLANNED, id="m2", title=Text("搬家", "Moving"))
+    told = {mine: (Update(1, mine, NOW, "identified", Text("排查中", "")),)}
+    edit = IncidentEdit(mine, Text("断电", ""), "major")
+    announced = Announced({mine: edit}, told, (PLANNED, plan))
+    app = build_public_app(FakeSources(announced_=announced), lambda: NOW)
+    async with serving(app) as client:
+        pages = {}
+        for language in ("en", "zh"):
+            async with client.get(f"/?lang={language}", headers=BROWSER) as answer:
+                pages[language] = await answer.text()
+    english = pages["en"]
+    for said in ("断电</strong>", "升级</strong>", "排查中</span>"):
+        before = english[: english.index(said)]
+        assert 'lang="zh-' in before[before.rindex("<") :], said
+    before = english[: english.index("Moving</strong>")]
+    assert "lang" not in before[before.rindex("<") :]
+    assert pages["zh"].count("<strong lang") == 0

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import ClientSession, web
+from yarl import URL
 
 from dashboard.common.assets import THEME_SCRIPT, address
 from dashboard.common.config import DashboardConfig
@@ -409,7 +410,9 @@ async def test_a_script_gets_text_and_a_browser_gets_a_page(client):
     for headers, kind in [
         (BROWSER, "text/html"),
         ({"User-Agent": "curl/8.5.0", "Accept": "*/*"}, "text/plain"),
-        ({"User-Agent": "Wget/1.21", "Accept": "text/html"}, "text/plain"),
+        ({"User-Agent": "Wget/1.21", "Accept": "*/*"}, "text/plain"),
+        ({"User-Agent": "Wget/1.21", "Accept": "text/html"}, "text/html"),
+        ({"User-Agent": "curl/8.5.0", "Accept": "text/html"}, "text/html"),
         ({"User-Agent": "HTTPie/3", "Accept": "*/*"}, "text/plain"),
         ({"User-Agent": "Mozilla/5.0", "Accept": "application/json"}, "text/plain"),
         ({"User-Agent": "Mozilla/5.0", "Accept": "text/plain"}, "text/plain"),
@@ -424,7 +427,7 @@ async def test_a_script_gets_text_and_a_browser_gets_a_page(client):
 
 
 async def test_the_text_page_says_the_same_as_the_page(client):
-    told = await text(client, "/?lang=en", **{"User-Agent": "curl/8"})
+    told = await text(client, "/?lang=en", **{"User-Agent": "curl/8", "Accept": "*/*"})
     assert "Service available: 2 of 5 nodes in service" in told
     assert "✘ Down (Out of rotation)" in told
     assert "sni_block_rst" in told
@@ -436,7 +439,7 @@ async def test_languages_follow_the_query_then_the_browser(client):
     assert "Service available" in await text(client, "/", **{"Accept-Language": "en-GB"})
     assert "服务可用" in await text(client, "/?lang=zh", **{"Accept-Language": "en-GB"})
     for terminal, said in (("en_US.UTF-8", "Service available"), ("zh_CN.UTF-8", "服务可用")):
-        fields = {"User-Agent": "curl/8", "Accept-Language": terminal}
+        fields = {"User-Agent": "curl/8", "Accept": "*/*", "Accept-Language": terminal}
         assert said in await text(client, "/", **fields)
     english = await text(client, "/?lang=en")
     assert '<html lang="en">' in english
@@ -457,6 +460,28 @@ async def test_old_results_are_not_shown_as_news(sources, client):
 async def test_refreshing_can_be_paused(client):
     assert '<meta http-equiv="refresh" content="30">' in await text(client, "/")
     assert "http-equiv" not in await text(client, "/?refresh=off")
+
+
+@pytest.mark.parametrize(
+    ("path", "leads_to"),
+    [
+        ("/docs/", "/docs"),
+        ("/history/?lang=en&after=", "/history?lang=en&after="),
+        ("/nodes/hk/", "/nodes/hk"),
+        ("/api/v1/nodes/", "/api/v1/nodes"),
+        ("/nowhere/", None),
+        ("//evil.example/", None),
+        ("//evil.example//", None),
+    ],
+)
+async def test_a_slash_too_many_leads_to_the_page(client, path, leads_to):
+    url = URL(f"{client._base_url.origin()}{path}", encoded=True)
+    async with client.get(url, allow_redirects=False) as response:
+        assert (response.status, response.headers.get("Location")) == (
+            308 if leads_to else 404,
+            leads_to,
+        )
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
 
 
 async def test_errors_are_in_both_languages_and_in_the_readers_form(client):
