@@ -124,6 +124,8 @@ function arrange() {
   const rows = given.map((body) => document.getElementById(body.id) ?? body);
   const nodes = rows.filter((body) => body.classList.contains("node"));
   for (const node of nodes) node.hidden = !node.dataset.name.toLowerCase().includes(wanted);
+  const none = document.querySelector("[data-none]");
+  if (none) none.hidden = nodes.some((node) => !node.hidden);
   for (const body of rows) if (!body.id) body.hidden = Boolean(order || wanted);
   table.append(...(order ? nodes.toSorted((a, b) => order(a) - order(b)) : rows));
 }
@@ -147,6 +149,10 @@ function replace(id, html) {
   old.replaceWith(fresh);
 }
 
+function fold(element) {
+  return element?.localName === "details" ? element : element?.querySelector("details");
+}
+
 function dress() {
   const banner = document.getElementById("banner");
   if (!banner) return;
@@ -160,10 +166,10 @@ async function again() {
     const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
     if (!answer.ok) return;
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const open = [...main.querySelectorAll(".node:has(details[open])")].map((node) => node.id);
+    const open = [...main.querySelectorAll("[id] details[open], details[id][open]")].map((fold) => fold.closest("[id]").id);
     const fields = [...main.querySelectorAll("input, select")].map((each) => [each.type, each.value, each.checked]);
     main.replaceChildren(...page.getElementById("main").childNodes);
-    for (const id of open) document.getElementById(id)?.querySelector("details")?.setAttribute("open", "");
+    for (const id of open) fold(document.getElementById(id))?.setAttribute("open", "");
     main.querySelectorAll("input, select").forEach((each, number) => {
       const [type, value, checked] = fields[number] ?? [];
       if (type === each.type) Object.assign(each, { value, checked });

@@ -63,23 +63,26 @@ async def test_what_is_wrong_with_a_page_is_found():
         assert complaint in found
 
 
-@pytest.mark.parametrize(("nodes", "width", "most"), [(5, 390, 1200), (40, 1280, 2500)])
-async def test_nodes_fit_and_their_page_takes_four_requests(forty, nodes, width, most):
+@pytest.mark.parametrize(
+    ("nodes", "width", "most", "whole"),
+    [(5, 390, 1200, 2000), (40, 1280, 2500, 3000), (40, 390, 3700, 4500)],
+)
+async def test_nodes_fit_and_their_page_takes_four_requests(forty, nodes, width, most, whole):
+    """`most`: pixels from the top of the page to the end of its nodes; `whole`: of the page."""
     sources = replace(forty, mirrors_=forty.mirrors_[: nodes + 1])  # one is switched off
     async with serving_at(build_public_app(sources, lambda: NOW)) as url, chromium() as browser:
         page = await browser.new_page(viewport={"width": width, "height": 900})
         asked: list[Request] = []
         page.on("request", lambda request: asked.append(request))
         await page.goto(url, wait_until="load")
-        height = await page.evaluate(
-            "document.querySelector('.nodes').getBoundingClientRect().height"
-        )
+        end = await page.evaluate("document.querySelector('.nodes').getBoundingClientRect().bottom")
+        height = await page.evaluate("document.documentElement.scrollHeight")
         shown = await page.locator(".node .days").count()
         real = [request for request in asked if not request.url.startswith("data:")]
         loaded = [request for request in real if "/events" not in request.url]
         sizes = [(await request.sizes())["responseBodySize"] for request in loaded]
     assert shown == nodes
-    assert height < most
+    assert (end < most, height < whole) == (True, True), (end, height)
     assert len(real) <= 4
     assert sum(sizes) < 100 * 1024
 
@@ -103,6 +106,25 @@ async def test_an_open_page_shows_a_change_while_it_is_read():
         clock[0] += 1
         await page.click("[data-pause]")
         await page.wait_for_selector("#node-hk[data-state=up]", timeout=LIMIT)
+
+
+async def test_what_a_reader_has_unfolded_stays_open(forty):
+    clock = [NOW]
+    app = build_public_app(replace(forty, mirrors_=forty.mirrors_[:6]), lambda: clock[0])
+    async with serving_at(app) as url, chromium() as browser:
+        page = await browser.new_page()
+        await page.route("**/events*", lambda route: route.abort())
+        await page.goto(f"{url}/?lang=en")
+        folds = ("#newest-bans", "#uptime-how", ".past li:nth-child(2) details", "#node-jp details")
+        for fold in folds:
+            await page.click(f"{fold} > summary")
+        await page.evaluate("document.querySelector('.nodes').dataset.old = '1'")
+        clock[0] += 1
+        await page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        await page.wait_for_selector(".nodes:not([data-old])", timeout=LIMIT)
+        opened = [await page.get_attribute(fold, "open") for fold in folds]
+        assert opened == [""] * len(folds)
+        assert await page.locator("details[open]").count() == len(folds)
 
 
 async def test_without_events_a_page_asks_again_when_it_is_seen():
@@ -131,6 +153,9 @@ async def test_a_chosen_theme_is_remembered_and_many_nodes_can_be_searched_and_s
         await page.goto(f"{url}/?lang=en")
         await page.fill("[data-filter]", "frankfurt")
         assert await page.locator(".node:visible").count() == 1
+        assert not await page.locator("[data-none]").is_visible()
+        await page.fill("[data-filter]", "nowhere")
+        assert await page.locator("[data-none]").inner_text() == "No node matches."
         await page.fill("[data-filter]", "")
         await page.select_option("[data-sort]", "state")
         assert await page.locator(".node").first.get_attribute("data-state") == "down"
