@@ -1,14 +1,16 @@
-"""The description of the native API, version 1, as OpenAPI 3.1. Pure.
+"""The description of the public JSON as OpenAPI 3.1: version 1, which is our own, and Statuspage's
+version 2. Pure.
 
 Every answer is held to it by tests; fields may be added within a version, never renamed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monitor.health.announcements import INCIDENT_STATUSES, MAINTENANCE_STATUSES
+from monitor.health.incidents import IMPACTS
 from monitor.health.snapshot import Standing, State
 from monitor.health.uptime import WINDOWS
 
@@ -86,6 +88,59 @@ _PATH = _object(
     held_until=_known(_MOMENT),
     evidence=_list(_TEXT),
 )
+_COMPONENT = _object(
+    id=_about("as in version 1", _TEXT),
+    name=_TEXT,
+    status=_one_of(
+        "operational",
+        "degraded_performance",
+        "partial_outage",
+        "major_outage",
+        "under_maintenance",
+    ),
+    created_at=_MOMENT,
+    updated_at=_MOMENT,
+    position=_COUNT,
+    description=_about("the region, or that the state is unknown", _known(_TEXT)),
+    showcase=_FLAG,
+    start_date=_known({"type": "string", "format": "date"}),
+    group_id={"type": "null"},
+    page_id=_TEXT,
+    group=_FLAG,
+    only_show_if_degraded=_FLAG,
+)
+
+
+def _course(statuses: Sequence[str], impacts: Sequence[str], **more: Schema) -> Schema:
+    """Statuspage's form of an incident, and of a maintenance, which has more."""
+    update = _object(
+        id=_TEXT,
+        status=_one_of(*statuses),
+        body=_TEXT,
+        incident_id=_TEXT,
+        created_at=_MOMENT,
+        updated_at=_MOMENT,
+        display_at=_MOMENT,
+        affected_components=_list({}),
+    )
+    return _object(
+        id=_TEXT,
+        name=_TEXT,
+        status=_one_of(*statuses),
+        impact=_one_of(*impacts),
+        created_at=_MOMENT,
+        started_at=_MOMENT,
+        updated_at=_MOMENT,
+        monitoring_at=_known(_MOMENT),
+        resolved_at=_known(_MOMENT),
+        shortlink=_TEXT,
+        page_id=_TEXT,
+        components=_list(_ref("Component")),
+        incident_updates=_about("newest first", _list(update)),
+        **more,
+    )
+
+
 _BOTH = _about("either language may be empty", _object(zh=_TEXT, en=_TEXT))
 _SCHEMAS: Mapping[str, Schema] = {
     "Error": _object(error=_object(message=_TEXT)),
@@ -116,7 +171,7 @@ _SCHEMAS: Mapping[str, Schema] = {
     "Incident": _object(
         id=_TEXT,
         status=_one_of("open", "resolved"),
-        impact=_one_of("minor", "major", "critical"),
+        impact=_one_of(*IMPACTS),
         verdict=_TEXT,
         cdn=_about("the CDN that the nodes have in common; empty: none", _TEXT),
         started_at=_MOMENT,
@@ -172,6 +227,18 @@ _SCHEMAS: Mapping[str, Schema] = {
         serving=_COUNT,
         nodes=_COUNT,
         last_resort=_about("all probes fail; requests go to the least bad node", _FLAG),
+    ),
+    "Page": _object(id=_TEXT, name=_TEXT, url=_TEXT, time_zone=_TEXT, updated_at=_MOMENT),
+    "Status": _object(
+        indicator=_one_of("none", "maintenance", "minor", "major", "critical"), description=_TEXT
+    ),
+    "Component": _COMPONENT,
+    "IncidentOfStatuspage": _course(INCIDENT_STATUSES, IMPACTS),
+    "MaintenanceOfStatuspage": _course(
+        MAINTENANCE_STATUSES,
+        ("maintenance",),
+        scheduled_for=_MOMENT,
+        scheduled_until=_about("null: until an operator ends it", _known(_MOMENT)),
     ),
     "Badge": _object(
         schemaVersion={"type": "integer", "const": 1},
@@ -245,6 +312,16 @@ _BADGE = (
     _LANGUAGE,
 )
 _PICTURE = "image/svg+xml"
+_INCIDENTS = _list(_ref("IncidentOfStatuspage"))
+_PLANS = _list(_ref("MaintenanceOfStatuspage"))
+
+
+def _statuspage(name: str, summary: str, **parts: Schema) -> Schema:
+    """One of Statuspage's answers."""
+    told = _object(page=_ref("Page"), **parts)
+    return _read(name, f"Statuspage: {summary}", {200: _answer(summary, told)}, (_LANGUAGE,))
+
+
 _PATHS: Mapping[str, Schema] = {
     "/api/v1/nodes": _read(
         "nodes",
@@ -316,6 +393,33 @@ _PATHS: Mapping[str, Schema] = {
                 {"anyOf": [_ref("Health"), _ref("Error")]},
             ),
         },
+    ),
+    "/api/v2/summary.json": _statuspage(
+        "summary",
+        "the whole, its components, and what goes on or is planned",
+        components=_list(_ref("Component")),
+        incidents=_INCIDENTS,
+        scheduled_maintenances=_PLANS,
+        status=_ref("Status"),
+    ),
+    "/api/v2/status.json": _statuspage("status", "the whole", status=_ref("Status")),
+    "/api/v2/components.json": _statuspage(
+        "components", "the nodes", components=_list(_ref("Component"))
+    ),
+    "/api/v2/incidents.json": _statuspage(
+        "allIncidents", "the newest incidents", incidents=_INCIDENTS
+    ),
+    "/api/v2/incidents/unresolved.json": _statuspage(
+        "unresolvedIncidents", "the incidents that go on", incidents=_INCIDENTS
+    ),
+    "/api/v2/scheduled-maintenances.json": _statuspage(
+        "allMaintenances", "the newest maintenances", scheduled_maintenances=_PLANS
+    ),
+    "/api/v2/scheduled-maintenances/active.json": _statuspage(
+        "activeMaintenances", "those under way", scheduled_maintenances=_PLANS
+    ),
+    "/api/v2/scheduled-maintenances/upcoming.json": _statuspage(
+        "upcomingMaintenances", "those to come", scheduled_maintenances=_PLANS
     ),
     "/badge/{id}.svg": _read(
         "badge",

@@ -33,6 +33,8 @@ MOST = 10
 MANY = 12
 """Nodes that are grouped by region, where there are several; from here on they can be searched."""
 
+LONG_VALID = 3650
+"""Days of a certificate of an authority of one's own that nobody counts."""
 PAST_IS_OLD = 200.0
 """Seconds without a look at history, which is read every minute, until the page says so."""
 
@@ -240,6 +242,8 @@ class Page:
         days = int((ends - self.now) // DAY)
         if ends <= self.now:
             return self.words("node.certificate.over")
+        if days > LONG_VALID:
+            return self.words("node.certificate.long")
         return self.words.plural("node.certificate.days", days)
 
     def coverage(self, known: Known) -> str:

@@ -313,6 +313,19 @@ async def test_a_node_tells_its_paths_and_what_is_known_of_them(sources, client)
         assert shown in zh
 
 
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [
+        (-1, "has ended"),
+        (1.5, "ends in 1 day<"),
+        (355_413, "valid for more than ten years"),
+    ],
+)
+async def test_a_certificates_end_is_told_sensibly(sources, client, days, said):
+    sources.health = (replace(HEALTH[0], tls_not_after=NOW + 86400 * days), *HEALTH[1:])
+    assert said in await text(client, "/nodes/hk?lang=en")
+
+
 async def test_paths_are_counted_but_not_named_when_hosts_are_hidden(sources, client):
     sources.dashboard_ = replace(sources.dashboard_, show_hosts=False)
     for path in ("/nodes/sg?lang=en", "/api/v1/nodes/sg", "/api/v1/nodes"):

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -34,6 +35,7 @@ KEY = "sk-demo"
 PASSWORD = "demo-password"
 ABSENT, PRESENT = 12.0, 25.0
 """Seconds that the unsteady mirror is away and there, in turns."""
+VALID_DAYS = 62
 REMEMBERED = 10.0
 """Seconds for which the censor cuts off everything after it has read the blocked name."""
 
@@ -117,7 +119,8 @@ _PATIENCE = aiohttp.ClientTimeout(total=10)
 async def farm(directory: Path) -> AsyncIterator[tuple[PretendMirror, str]]:
     """The mirrors: the unsteady one, and the [[mirrors]] of a configuration."""
     authority = Authority(directory)
-    tls = authority.issue("*.mirror.test").server_context()
+    ends = datetime.now(UTC) + timedelta(days=VALID_DAYS)
+    tls = authority.issue("*.mirror.test", not_after=ends).server_context()
     good = PretendMirror("hk", keys=[KEY], tls=tls)
     unsteady = PretendMirror("unsteady", keys=[KEY], tls=tls, behaviour=Behaviour(status=500))
     mirrors = {
