@@ -227,6 +227,7 @@ def show_uptime(totals: MetricRegistry, mirror_id: str, windows: Mapping[str, Kn
     if not all(known.values()):
         totals.remove("mirror", mirror_id, (UPTIME,))
     for name, window in windows.items():
-        totals.set(COVERAGE, window.covered / window.total, (mirror_id, name))
+        if window.total:  # none at the moment of its first probe
+            totals.set(COVERAGE, window.covered / window.total, (mirror_id, name))
         if known[name] > 0:
             totals.set(UPTIME, (window.up + window.degraded) / known[name], (mirror_id, name))
