@@ -1,15 +1,26 @@
 """The status page in a real browser: nothing is blocked, nothing overflows, all of it is read."""
 
 from dataclasses import replace
+from itertools import cycle
 
 import pytest
 from aiohttp import web
 from playwright.async_api import Request
 
+from dashboard.common.config import DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.public.app import build_public_app
-from monitor.health.snapshot import State
+from monitor.common.bans import Ban
+from monitor.common.config import MirrorConfig
+from monitor.common.languages import Text
+from monitor.diagnosis.evidence import Code
+from monitor.health.announcements import Announced, IncidentEdit, Maintenance, Update
+from monitor.health.incidents import Incident, Part
+from monitor.health.past import Past
+from monitor.health.snapshot import MirrorHealth, State
+from tests.cases.hostile_texts import HOSTILE_TEXTS
 from tests.testkit.browser import Look, axe, chromium, complaints
 from tests.testkit.dashboard import HEALTH, NOW, FakeSources, serving_at
+from tests.testkit.hostile_texts import PAYLOADS
 from tests.testkit.many_nodes import sources_of
 
 pytestmark = pytest.mark.e2e
@@ -161,3 +172,88 @@ async def test_a_chosen_theme_is_remembered_and_many_nodes_can_be_searched_and_s
         assert await page.locator(".node").first.get_attribute("data-state") == "down"
         await page.select_option("[data-sort]", "")
         assert await page.locator(".node").first.get_attribute("id") == "node-hk"
+
+
+HOSTILE = tuple(dict.fromkeys((*HOSTILE_TEXTS, *PAYLOADS)))
+SCRIPTS = (
+    "for (const name of ['alert', 'prompt', 'confirm']) window[name] = () => console.error(name);"
+)
+
+
+def hostile_sources() -> FakeSources:
+    """All that others can write is hostile: one node, incident, ban and message for each text."""
+    text = cycle(HOSTILE).__next__
+    ids = [f"n{number}" for number in range(len(HOSTILE))]
+    mirrors = [MirrorConfig(id, "https://a.example.com", name=text(), region=text()) for id in ids]
+    health = [
+        MirrorHealth(id, State.down, NOW - 60, text(), last_probe=NOW, cdn_detected=text())
+        for id in ids
+    ]
+    health = [replace(each, evidence=(Code.as_written(text=text()),)) for each in health]
+    incidents = [
+        Incident(
+            id, "v", text(), text(), "minor", NOW - 60, end, NOW, (Part(id, text(), NOW - 60),)
+        )
+        for id, end in zip(ids, cycle((None, NOW - 30)), strict=False)
+    ]
+    updates = {id: (Update(1, id, NOW, "identified", Text(text(), text())),) for id in (*ids, "m1")}
+    edits = {id: IncidentEdit(id, Text(text(), ""), "major") for id in ids[::2]}
+    plan = Maintenance("m1", Text(text(), text()), tuple(ids), NOW + 60, NOW + 90, NOW, NOW)
+    every = "\n".join(HOSTILE)
+    return FakeSources(
+        tuple(mirrors),
+        tuple(health),
+        [Ban(id, "192.0.2.1/32", NOW, None, text(), "operator", user_agent=text()) for id in ids],
+        DashboardConfig(
+            title=every,
+            notice={"zh": every, "en": every},
+            contact=every,
+            entrances=tuple(EntranceConfig("https://api.example.com/v1", each) for each in HOSTILE),
+            links=tuple(LinkConfig(each, "https://example.com/") for each in HOSTILE),
+        ),
+        past_=Past(incidents=tuple(incidents)),
+        announced_=Announced(edits, updates, (plan,)),
+    )
+
+
+async def test_hostile_texts_do_nothing_in_a_browser_even_without_our_policy():
+    """The page as it is loaded, and each part of it that is put in later; every fold is open."""
+    sources, clock, found = hostile_sources(), [NOW], []
+    app = build_public_app(sources, lambda: clock[0])
+    async with serving_at(app) as url, chromium() as browser:
+        context = await browser.new_context(bypass_csp=True)
+        await context.add_init_script(SCRIPTS)
+        page = await context.new_page()
+        page.on("console", lambda message: found.append(message.text))
+        page.on("pageerror", lambda error: found.append(str(error)))
+        page.on("framenavigated", lambda frame: found.append(frame.url))
+        page.on("request", lambda request: found.append(request.url))
+        await page.goto(f"{url}/?lang=en")
+        await page.wait_for_function("document.documentElement.dataset.liveState === 'live'")
+        open_all = "document.querySelectorAll('details').forEach(each => { each.open = true })"
+        await page.evaluate(open_all)
+        for change in (slice(0, 20), slice(0, None)):  # some parts, and a page anew
+            sources.health = (
+                tuple(replace(each, state=State.up, since=NOW) for each in sources.health[change])
+                + sources.health[change.stop or len(sources.health) :]
+            )
+            clock[0] += 1
+            await page.wait_for_selector("#node-n0[data-state=up]", timeout=LIMIT)
+        await page.wait_for_selector(
+            f"#node-{sources.mirrors_[-1].id}[data-state=up]", timeout=LIMIT
+        )
+        await page.evaluate(open_all)
+        tags = await page.evaluate(
+            "[...new Set([...document.querySelectorAll('*')].map(each => each.localName))]"
+        )
+        handlers = await page.evaluate(
+            "[...document.querySelectorAll('*')].flatMap(each => each.getAttributeNames())"
+            ".filter(name => name.startsWith('on') || name === 'style')"
+        )
+        scripts = await page.locator("script").count()
+        shown = await page.inner_text("main")
+    ours = (f"{url}/?", f"{url}/static/", f"{url}/events", "data:image/svg+xml")
+    assert [each for each in found if not each.startswith(ours)] == []
+    assert not set(tags) & {"img", "iframe", "object", "embed", "form", "base", "video", "marquee"}
+    assert (handlers, scripts) == ([], 2)
+    assert "<script>alert(1)</script>" in shown
