@@ -539,6 +539,32 @@ async def test_what_the_reader_has_is_not_sent_again(client, path):
         assert other.status == 200
 
 
+@pytest.mark.parametrize(
+    ("accepted", "encoding"),
+    [
+        ("gzip", "gzip"),
+        ("gzip, deflate, br, zstd", "gzip"),
+        ("br, gzip;q=0.5", "gzip"),
+        ("GZip ; q=1", "gzip"),
+        ("br", None),
+        ("gzip;q=0, br", None),
+        ("gzip; q=0.000", None),
+        ("notgzip", None),
+        ("*", None),
+        ("", None),
+    ],
+)
+@pytest.mark.parametrize("path", ["/", "/api/v1/nodes", "/feed.atom", "/static/style.css"])
+async def test_what_is_long_is_compressed_for_who_can_read_it(client, path, accepted, encoding):
+    fields = {**BROWSER, "Accept-Encoding": accepted}
+    async with client.get(path, headers=fields) as response:
+        assert response.headers.get("Content-Encoding") == encoding
+        assert "Accept-Encoding" in response.headers["Vary"]
+        length = len(await response.read())  # as it is when read
+        sent = int(response.headers["Content-Length"])
+    assert (sent < length) is (encoding is not None)
+
+
 async def test_the_tag_of_the_json_changes_with_the_facts_and_not_with_the_time(sources):
     clock = [NOW]
     async with serving(build_public_app(sources, lambda: clock[0])) as client:
