@@ -145,16 +145,18 @@ async def banned(request: web.Request) -> web.Response:
 async def mine(request: web.Request) -> web.Response:
     """Tell a visitor of the ban on his own address, or that there is none."""
     app, asking = request.app, reader_of(request)
-    now = app[CLOCK]()
-    sources = app[SOURCES]
-    network = sources.visitor(request.remote or "", request.headers).network
+    visitor, ban = (
+        app[SOURCES].visitor(request.remote or "", request.headers),
+        visitors_ban(request),
+    )
     values = {
-        "page": build(app, asking.words, now),
+        "page": build(app, asking.words, app[CLOCK]()),
         "words": asking.words,
         "query": asking.query,
         "also": asking.also,
-        "ban": visitors_ban(request),
-        "address": printable(full_network(network)) if network else "—",
+        "ban": ban,
+        "network": full_network(ban.network) if ban else "",
+        "address": printable(visitor.address) or "—",
     }
     text = templates().get_template("mine.html").render(values)
     response = web.Response(text=text, content_type="text/html")

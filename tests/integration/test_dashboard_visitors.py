@@ -14,6 +14,9 @@ from dashboard.admin.app import build_admin_app
 from dashboard.common import connections
 from dashboard.common.connections import serve_on_unix_socket
 from dashboard.public.app import build_public_app, public_gate
+from dashboard.public.live import LIVE
+from monitor.common.bans import Ban
+from monitor.health.snapshot import State
 from tests.testkit.dashboard import BROWSER, NOW, FakeCommands, FakeSources, listening
 from tests.testkit.ports import HOST
 from tests.testkit.wait import wait_until_async
@@ -294,3 +297,53 @@ async def test_many_who_come_at_once_are_all_answered(sources, port):
     asked = request("/api/v1/health", Connection="close")
     told = await asyncio.gather(*(exchange(port, asked, f"127.0.1.{n}") for n in range(1, 101)))
     assert {head.split()[1] for head, _ in told} == {b"200"}
+
+
+async def test_a_visitor_by_ipv6_is_told_of_his_address_and_of_the_network_that_is_banned(
+    sources, port
+):
+    """Behind a proxy, so that the address need not be one of this machine."""
+    asked = {"path": "/banned/me?lang=en", "x": "2001:db8:1:2::5", "Connection": "close"}
+    _, page = await exchange(port, request(**asked), "127.0.0.9")
+    assert b"Your address 2001:db8:1:2::5 is not banned" in page
+    sources.banned_visitors = ("2001:db8:1:2::5",)
+    sources.bans_ = (Ban("b1", "2001:db8:1:2::/64", NOW, None, "operator", "operator"),)
+    _, page = await exchange(port, request(**asked), "127.0.0.9")
+    assert b"2001:db8:1:2::5 is banned" in page
+    assert b"2001:db8:1:2::/64</dd>" in page
+    _, page = await exchange(
+        port, request(**{**asked, "path": "/?lang=en", **BROWSER}), "127.0.0.9"
+    )
+    assert b"Your address is banned (id b1)" in page
+
+
+async def test_readers_of_events_who_read_nothing_are_left_behind(monkeypatch, sources, moment):
+    """Three addresses, none of which reads; a good reader goes on, and their places are free."""
+    monkeypatch.setattr("dashboard.public.live.WRITE_WITHIN", 0.2)
+    monkeypatch.setattr("dashboard.public.live.LOOK_EVERY", 0.001)
+    limited(sources, each=0, total=0)
+    clock = [NOW]
+    app = build_public_app(sources, lambda: clock[0])
+    async with listening(app, public_gate(app)) as port, AsyncExitStack() as stack:
+        for address in ("127.0.0.2", "127.0.0.3", "127.0.0.4"):
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            sock.bind((address, 0))
+            sock.setblocking(False)
+            stack.callback(sock.close)
+            await asyncio.get_running_loop().sock_connect(sock, (HOST, port))
+            await asyncio.get_running_loop().sock_sendall(sock, request("/events"))
+        good, writer = await connect(port, "127.0.0.5")
+        stack.callback(writer.close)
+        writer.write(request("/events"))
+        live = app[LIVE]
+        await wait_until_async(lambda: len(live._readers) == 4, LIMIT)
+        rounds = 0
+        while len(live._readers) > 1:
+            states = (State.up, State.down)[rounds % 2]
+            sources.health = tuple(replace(each, state=states) for each in sources.health)
+            rounds, clock[0] = rounds + 1, clock[0] + 1
+            told = await asyncio.wait_for(good.readuntil(b"event: parts"), LIMIT)
+            assert told
+            assert rounds < 300
+        assert {reader.visitor for reader in live._readers} == {b"127.0.0.5"}
