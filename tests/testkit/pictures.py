@@ -16,8 +16,8 @@ from tests.testkit.demo import STATUS
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "images"
 SHOTS = (
-    ("status-en.png", "/?lang=en", 1180, 860, "light"),
-    ("status-zh-dark.png", "/?lang=zh", 1180, 860, "dark"),
+    ("status-en.png", "/?lang=en", 1180, 900, "light"),
+    ("status-zh-dark.png", "/?lang=zh", 1180, 900, "dark"),
     ("node-en.png", "/nodes/jp-slow?lang=en", 1180, 860, "light"),
     ("status-phone-zh.png", "/?lang=zh", 390, 844, "light"),
 )
