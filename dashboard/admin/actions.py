@@ -72,20 +72,25 @@ class Input:
         if not text:
             return None
         try:
-            return inputs.seconds(parse_duration(text))
+            seconds = parse_duration(text)
         except ValueError:
-            raise BadInput(f'{name}: expected a duration such as "30m", "2h" or "7d"') from None
+            raise BadInput("duration", name) from None
+        if not 0 < seconds <= inputs.LONGEST:
+            raise BadInput("ten_years_long", name)
+        return seconds
 
     def moment(self, name: str) -> str | None:
-        """A local time of a form in the desk's time zone, as JSON has it. Raises BadInput."""
+        """A time of a form as JSON has it: in the desk's time zone, unless it names its own
+        offset. Raises BadInput."""
         text = self.text(name)
         if not text:
             return None
-        zone = ZoneInfo(self.request.app[SOURCES].dashboard().timezone)
         try:
-            return datetime.fromisoformat(text).replace(tzinfo=zone).isoformat()
+            moment = datetime.fromisoformat(text)
         except ValueError:
-            raise BadInput(f"{name}: expected a day and a time") from None
+            raise BadInput("day_and_time", name) from None
+        zone = ZoneInfo(self.request.app[SOURCES].dashboard().timezone)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).isoformat()
 
     @property
     def moments(self) -> Moments:
@@ -126,7 +131,7 @@ async def perform(request: web.Request, name: str, read: Reader) -> web.Response
                 )
             flash = await order.do()
     except (BadInput, CommandError) as error:
-        reason = "; ".join(getattr(error, "faults", ())) or str(error)
+        reason = "; ".join(getattr(error, "faults", ())) or error.said(given.words)
         said = given.words("desk.not_done", reason=reason)
         flash = Flash(said, good=False, form=name, fields=form)
     except TimeoutError:
@@ -179,7 +184,7 @@ def _mirror(given: Input) -> str:
     wanted = given.text("mirror")
     known = [mirror.id for mirror in given.request.app[SOURCES].mirrors()]
     if wanted not in known:
-        raise BadInput(f"there is no such mirror; there are: {', '.join(known)}")
+        raise BadInput("no_mirror_of_id", mirror=wanted, known=", ".join(known))
     return wanted
 
 
@@ -366,7 +371,7 @@ def _whole(given: Input, name: str) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise BadInput(f"{name}: expected a whole number")
+        raise BadInput("whole", name)
     return int(text)
 
 
@@ -375,7 +380,7 @@ def _number(given: Input, name: str) -> float | None:
     try:
         return float(text) if text else None
     except ValueError:
-        raise BadInput(f"{name}: expected a number") from None
+        raise BadInput("number", name) from None
 
 
 # Configuration
@@ -386,7 +391,7 @@ async def reload(given: Input) -> Order:
     words, request = given.words, given.request
     told = await request.app[COMMANDS].configuration()
     if told.faults:
-        raise CommandError(words("desk.reload.bad"), told.faults)
+        raise CommandError("bad_file", told.faults)
 
     async def do() -> Flash:
         changes = await request.app[COMMANDS].reload(actor(request))

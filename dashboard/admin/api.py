@@ -118,7 +118,7 @@ def _mirror(request: web.Request) -> str:
     wanted = request.match_info["id"]
     known = [mirror.id for mirror in request.app[SOURCES].mirrors()]
     if wanted not in known:
-        raise NotThere(f"no such mirror; there are: {', '.join(known) or 'none'}")
+        raise NotThere("no_mirror_of_id", mirror=wanted, known=", ".join(known))
     return wanted
 
 

@@ -29,6 +29,7 @@ from dashboard.common import assets, connections
 from dashboard.common.context import COMMANDS, SOURCES
 from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
 from dashboard.common.sources import Commands, Sources
+from dashboard.i18n.faults import Fault
 
 LARGEST_COMMAND = 65536
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -97,7 +98,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     config = request.app[SOURCES].admin()
     refused = host_fault(", ".join(request.headers.getall("Host", ())), config.hosts)
     if refused:
-        return answers.fault(403, refused)
+        return answers.fault(403, refused.said(desk.words_for(request)))
     if path.startswith(("/static/", "/admin/static/")):
         return await handler(request)
     if not config.password_hash:
@@ -124,5 +125,5 @@ async def _signed_in(request: web.Request, handler: Handler) -> web.StreamRespon
         back = sign_in.own_address(request.path)
         return desk.see_other(f"{sign_in.ADDRESS}?next={quote(back)}")
     if posted and not has_token(session, token):
-        return desk.fault(request, 403, "the form is of another session; go back and reload")
+        return desk.fault(request, 403, Fault("other_session"))
     return await handler(request)

@@ -20,6 +20,7 @@ from dashboard.common.context import CLOCK, SOURCES
 from dashboard.common.sources import CommandError
 from dashboard.common.steps import in_steps, unhurried
 from dashboard.common.templates import templates
+from dashboard.i18n.faults import Fault
 from dashboard.i18n.moments import ago, iso, lasting, said
 from dashboard.i18n.texts import Words, choose
 from monitor.common.audit import Actor
@@ -49,8 +50,8 @@ class Kept(NamedTuple):
     value: Sequence[Any]
     as_of: float | None
     """When it was read, if the store does not answer now; None: it has just been read."""
-    problem: str
-    """Why it is not newer; empty if it is."""
+    problem: Fault | None
+    """Why it is not newer; None if it is."""
 
 
 _LAST: web.AppKey[dict[str, tuple[float, Any]]] = web.AppKey("last_known", dict)
@@ -66,19 +67,20 @@ async def known(
 ) -> Kept:
     """Rows from the store; those it told last, or none, while it is locked, slow or gone."""
     last, now = app[_LAST], app[CLOCK]()
+    problem: Fault
     try:
         async with asyncio.timeout(STORE_PATIENCE):
             value = await ask()
     except TimeoutError:
-        problem = f"the store has not answered within {STORE_PATIENCE:g} s"
+        problem = Fault("slow_store", seconds=f"{STORE_PATIENCE:g}")
     except CommandError as error:
-        problem = str(error)
+        problem = error
     else:
         last.pop(name, None)
         last[name] = (now, value)
         if len(last) > MOST_KEPT:
             del last[next(iter(last))]
-        return Kept(value, None, "")
+        return Kept(value, None, None)
     at, value = last.get(name, (None, ()))
     return Kept(value, at, problem)
 
@@ -143,9 +145,10 @@ async def page(
     return web.Response(text=text, status=code, content_type="text/html")
 
 
-def fault(request: web.Request, status: int, message: str = "") -> web.Response:
+def fault(request: web.Request, status: int, why: Fault | None = None) -> web.Response:
     """A page that says what is wrong, and what to do."""
     kind = status if status in (400, 403, 404, 405, 409, 413, 429, 503) else 500
+    message = why.said(words_for(request)) if why else ""
     context = _context(request, {"kind": kind, "message": message})
     text = _template("fault.html").render(context)
     return web.Response(text=text, status=status, content_type="text/html")

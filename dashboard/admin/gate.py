@@ -21,6 +21,7 @@ from dashboard.admin.sessions import Session, Sessions
 from dashboard.admin.sign_in_delay import SignInDelay
 from dashboard.common.context import SOURCES
 from dashboard.common.sources import Visitor
+from dashboard.i18n.faults import Fault
 from monitor.common.hosts import host_of, is_loopback
 
 COOKIE = "mirrorgate"
@@ -56,33 +57,33 @@ class Desk:
 DESK: web.AppKey[Desk] = web.AppKey("desk", Desk)
 
 
-def host_fault(host: str, allowed: tuple[str, ...]) -> str:
-    """Return the reason for which a name is not answered; empty when it is.
+def host_fault(host: str, allowed: tuple[str, ...]) -> Fault | None:
+    """Return the reason for which a name is not answered; None when it is.
 
     A name that its owner has pointed at this machine (DNS rebinding) would make pages of his a part
     of the desk. An address cannot be pointed elsewhere.
     """
     name = host_of(host)
     if name is None:
-        return "the Host field is not a host"
+        return Fault("no_host")
     if is_loopback(name) or name in {host_of(each) for each in allowed}:
-        return ""
+        return None
     try:
         ipaddress.ip_address(name)
     except ValueError:
-        return f'this desk is not known as "{name}": put the name into admin.hosts'
-    return ""
+        return Fault("other_host", name=name)
+    return None
 
 
-def forgery(headers: MultiMapping[str], host: str) -> str:
-    """Return the reason for which a form is taken for another page's; empty when it is not."""
+def forgery(headers: MultiMapping[str], host: str) -> Fault | None:
+    """Return the reason for which a form is taken for another page's; None when it is not."""
     site = headers.get("Sec-Fetch-Site")
     if site is not None and site != "same-origin":
-        return f"the browser says that the form is from elsewhere ({_word(site)})"
+        return Fault("from_elsewhere", site=_word(site))
     origin = headers.get(hdrs.ORIGIN)
     if origin is None:
-        return "" if site else "the browser does not say where the form is from"
-    return "" if _same_host(origin, host) else "the form is from another page"
+        return None if site else Fault("no_origin")
+    return None if _same_host(origin, host) else Fault("from_another_page")
 
 
 def _same_host(origin: str, host: str) -> bool:

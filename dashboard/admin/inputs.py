@@ -1,4 +1,4 @@
-"""Input of operators, checked strictly: each fault is one sentence."""
+"""Input of operators, checked strictly: each fault is one sentence, in both languages."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from dashboard.common.printable import printable, printable_lines
+from dashboard.i18n.faults import Fault
 from monitor.common.bans import client_network
-from monitor.common.keys import KeyOrder, checked_models, checked_name, checked_rate, checked_tokens
+from monitor.common.keys import (
+    LONGEST_NAME,
+    LONGEST_PATTERN,
+    MOST_PATTERNS,
+    MOST_TOKENS,
+    KeyOrder,
+    checked_models,
+    checked_name,
+    checked_rate,
+    checked_tokens,
+)
 from monitor.common.languages import LANGUAGES, Text
-from monitor.common.money import billionths
+from monitor.common.money import MOST, UNIT, billionths
 from monitor.health.announcements import INCIDENT_STATUSES, MAINTENANCE_STATUSES
 from monitor.health.incidents import IMPACTS
 from monitor.health.snapshot import Override
@@ -26,8 +37,8 @@ WIDEST = {4: 8, 6: 16}
 """The shortest prefix taken: wider is a slip of the hand that would shut out the world."""
 
 
-class BadInput(ValueError):
-    """One sentence on what is wrong."""
+class BadInput(Fault, ValueError):
+    """What is wrong with an input."""
 
 
 def table(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
@@ -35,12 +46,13 @@ def table(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
     try:
         value = json.loads(body or b"{}")
     except (ValueError, RecursionError) as error:
-        raise BadInput("the body is not JSON") from error
+        raise BadInput("json") from error
     if not isinstance(value, dict):
-        raise BadInput("expected a JSON object")
+        raise BadInput("object")
     unknown = sorted(value.keys() - set(known))
     if unknown:
-        raise BadInput(f"{printable(unknown[0])[:40]}: unknown, expected {', '.join(known)}")
+        name = printable(unknown[0])[:40]
+        raise BadInput("unknown_field", name=name, known=", ".join(known))
     return value
 
 
@@ -49,7 +61,7 @@ def wish(value: Any) -> Override:
     try:
         return Override(value)
     except ValueError as error:
-        raise BadInput(f"wish: expected one of {', '.join(Override)}") from error
+        raise BadInput("choice", "wish", choices=", ".join(Override)) from error
 
 
 def seconds(value: Any) -> float | None:
@@ -58,22 +70,20 @@ def seconds(value: Any) -> float | None:
         return None
     fine = isinstance(value, int | float) and not isinstance(value, bool)
     if not fine or not 0 < value <= LONGEST:
-        raise BadInput("for: expected seconds above 0 and at most ten years, or null")
+        raise BadInput("seconds", "for")
     return float(value)
 
 
 def network(value: Any) -> str:
     """An address or network, as bans name it. Raises BadInput."""
     if not isinstance(value, str) or not 0 < len(value) <= 64:
-        raise BadInput('network: expected an address or a network such as "192.0.2.0/24"')
+        raise BadInput("network", "network")
     try:
         parsed = ipaddress.ip_network(client_network(value.strip()))
     except ValueError as error:
-        raise BadInput(
-            'network: expected an address or a network such as "192.0.2.0/24"'
-        ) from error
+        raise BadInput("network", "network") from error
     if parsed.prefixlen < WIDEST[parsed.version]:
-        raise BadInput(f"network: wider than /{WIDEST[parsed.version]} is not taken")
+        raise BadInput("too_wide", "network", prefix=WIDEST[parsed.version])
     return str(parsed)
 
 
@@ -81,15 +91,22 @@ def reason(value: Any) -> str:
     """The reason in the operator's words. Raises BadInput."""
     if value is None:
         return "operator"
-    if not isinstance(value, str) or len(value) > LONGEST_REASON:
-        raise BadInput(f"reason: expected text of at most {LONGEST_REASON} characters")
-    return printable(value).strip() or "operator"
+    return printable(_bounded(value, "reason", LONGEST_REASON)).strip() or "operator"
+
+
+def _bounded(value: Any, name: str, longest: int) -> str:
+    """A text of so many characters at most. Raises BadInput."""
+    if not isinstance(value, str):
+        raise BadInput("text", name, longest=longest)
+    if len(value) > longest:
+        raise BadInput("too_long", name, longest=longest, length=len(value))
+    return value
 
 
 def request_id(text: str) -> str:
     """The id of a request, as `x-mirrorgate-request-id` tells it. Raises BadInput."""
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", text):
-        raise BadInput("request: expected the x-mirrorgate-request-id of an answer")
+        raise BadInput("request_id", "request")
     return text
 
 
@@ -99,7 +116,7 @@ def limit(text: str | None) -> int:
         return DEFAULT_LIMIT
     fine = text.isascii() and text.isdigit() and len(text) <= 6
     if not fine or not 1 <= int(text) <= LARGEST_LIMIT:
-        raise BadInput(f"limit: expected 1 to {LARGEST_LIMIT}")
+        raise BadInput("range", "limit", least=1, most=LARGEST_LIMIT)
     return int(text)
 
 
@@ -108,7 +125,7 @@ def entry(text: str | None) -> int | None:
     if text is None:
         return None
     if not re.fullmatch("[0-9]{1,18}", text):
-        raise BadInput("before: expected the id of an entry")
+        raise BadInput("entry", "before")
     return int(text)
 
 
@@ -122,19 +139,18 @@ def words(value: Any, name: str, longest: int, *, required: bool = True) -> Text
     """A text in Chinese, English or both, without what fools a reader. Raises BadInput."""
     given = {} if value is None else value
     if not isinstance(given, dict) or not given.keys() <= set(LANGUAGES):
-        raise BadInput(f'{name}: expected {{"zh": "…", "en": "…"}}, or one of the two')
-    if not all(isinstance(text, str) and len(text) <= longest for text in given.values()):
-        raise BadInput(f"{name}: expected text of at most {longest} characters")
-    said = Text(*(printable_lines(given.get(code, "")).strip() for code in LANGUAGES))
+        raise BadInput("languages", name, example='{"zh": "…", "en": "…"}')
+    texts = {code: _bounded(text, name, longest) for code, text in given.items()}
+    said = Text(*(printable_lines(texts.get(code, "")).strip() for code in LANGUAGES))
     if required and not any(said):
-        raise BadInput(f"{name}: write it in Chinese, in English or in both")
+        raise BadInput("empty", name)
     return said
 
 
 def impact(value: Any) -> str:
     """The impact of an incident; empty: as the monitor has it. Raises BadInput."""
     if value not in ("", None, *IMPACTS):
-        raise BadInput(f"impact: expected one of {', '.join(IMPACTS)}, or nothing")
+        raise BadInput("choice_or_nothing", "impact", choices=", ".join(IMPACTS))
     return value or ""
 
 
@@ -142,26 +158,28 @@ def update_status(value: Any, *, maintenance: bool) -> str:
     """The status of an update. Raises BadInput."""
     known = MAINTENANCE_STATUSES if maintenance else INCIDENT_STATUSES
     if value not in known:
-        raise BadInput(f"status: expected one of {', '.join(known)}")
+        raise BadInput("choice", "status", choices=", ".join(known))
     return str(value)
 
 
 def mirror_ids(value: Any) -> tuple[str, ...]:
     """Ids of mirrors, at least one. Raises BadInput."""
-    fine = isinstance(value, list) and 0 < len(value) <= MOST_MIRRORS
-    if not fine or not all(isinstance(each, str) for each in value):
-        raise BadInput("mirrors: choose at least one")
+    fine = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if not fine or not value:
+        raise BadInput("no_mirror", "mirrors")
+    if len(value) > MOST_MIRRORS:
+        raise BadInput("many_mirrors", "mirrors", most=MOST_MIRRORS)
     return tuple(dict.fromkeys(value))
 
 
 def stretch(starts_at: Any, lasts: Any, now: float) -> tuple[float, float]:
     """The begin and end of a maintenance; without a begin it starts now. Raises BadInput."""
-    start = now if starts_at is None else _read("starts_at", starts_at, lambda v: _moment(v, now))
+    start = now if starts_at is None else _moment(starts_at, "starts_at", now)
     length = seconds(lasts)
     if length is None or length > LONGEST_MAINTENANCE:
-        raise BadInput("for: expected seconds above 0 and at most 30 days")
+        raise BadInput("long_maintenance", "for")
     if start > now + LONGEST:
-        raise BadInput("starts_at: expected a moment within ten years")
+        raise BadInput("ten_years", "starts_at")
     return start, start + length
 
 
@@ -180,12 +198,12 @@ def order(body: bytes, now: float) -> KeyOrder:
 def order_of(given: Mapping[str, Any], now: float) -> KeyOrder:
     """The permissions of a new key. Raises BadInput."""
     return KeyOrder(
-        name=_read("name", given.get("name"), _name),
+        name=_name(given.get("name")),
         quota=_if_given("quota", given, _money),
         tokens=_if_given("tokens", given, _tokens),
         rate=_if_given("rate", given, _rate) or 0.0,
         models=_if_given("models", given, _models) or (),
-        expires_at=_if_given("expires_at", given, lambda value: _moment(value, now)),
+        expires_at=_if_given("expires_at", given, lambda value: _moment(value, "expires_at", now)),
     )
 
 
@@ -198,7 +216,7 @@ def more_of(given: Mapping[str, Any]) -> tuple[int | None, int | None]:
     """By how much a key shall be topped up. Raises BadInput."""
     amounts = _if_given("quota", given, _money), _if_given("tokens", given, _tokens)
     if amounts == (None, None):
-        raise BadInput("expected quota, tokens, or both")
+        raise BadInput("nothing_to_grant")
     return amounts
 
 
@@ -207,59 +225,63 @@ def days(text: str | None) -> int:
     if text is None:
         return DEFAULT_DAYS
     if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_DAYS:
-        raise BadInput(f"days: expected 1 to {MOST_DAYS}")
+        raise BadInput("range", "days", least=1, most=MOST_DAYS)
     return int(text)
 
 
 def _if_given(name: str, given: Mapping[str, Any], read: Callable[[Any], T]) -> T | None:
     value = given.get(name)
-    return None if value is None else _read(name, value, read)
-
-
-def _read(name: str, value: Any, read: Callable[[Any], T]) -> T:
-    try:
-        return read(value)
-    except ValueError as error:
-        raise BadInput(f"{name}: {error}") from None
+    return None if value is None else read(value)
 
 
 def _name(value: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError("expected text")
-    return checked_name(value)
+    try:
+        return checked_name(value if isinstance(value, str) else "")
+    except ValueError:
+        raise BadInput("name", "name", longest=LONGEST_NAME) from None
 
 
 def _money(value: Any) -> int:
-    if not isinstance(value, str) or len(value) > 40:
-        raise ValueError('expected an amount as text, such as "12.50"')
-    return billionths(value)
+    try:
+        return billionths(value if isinstance(value, str) else "")
+    except ValueError:
+        raise BadInput("amount", "quota", most=MOST // UNIT) from None
 
 
 def _tokens(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError("expected a whole number")
-    return checked_tokens(value)
+        raise BadInput("whole", "tokens")
+    try:
+        return checked_tokens(value)
+    except ValueError:
+        raise BadInput("range", "tokens", least=1, most=MOST_TOKENS) from None
 
 
 def _rate(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError("expected a number")
-    return checked_rate(float(value))
+        raise BadInput("number", "rate")
+    try:
+        return checked_rate(float(value))
+    except (ValueError, OverflowError):
+        raise BadInput("range", "rate", least=0.001, most=1_000_000) from None
 
 
 def _models(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError("expected a list of texts")
-    return checked_models(value)
+        raise BadInput("texts", "models")
+    try:
+        return checked_models(value)
+    except ValueError:
+        raise BadInput("models", "models", most=MOST_PATTERNS, longest=LONGEST_PATTERN) from None
 
 
-def _moment(value: Any, now: float) -> float:
+def _moment(value: Any, name: str, now: float) -> float:
     try:
         moment = datetime.fromisoformat(value if isinstance(value, str) else "")
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
-        raise ValueError('expected a moment such as "2026-12-31T23:59:59Z"')
+        raise BadInput("moment", name)
     if moment.timestamp() <= now:
-        raise ValueError("expected a moment that is still to come")
+        raise BadInput("past", name)
     return moment.timestamp()

@@ -13,6 +13,7 @@ from multidict import MultiMapping
 
 from dashboard.common.config import AdminConfig, DashboardConfig
 from dashboard.common.location import Locations
+from dashboard.i18n.faults import Fault
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
@@ -219,8 +220,8 @@ class Inspected:
     """The steps that are done."""
     ended: float | None = None
     found: Inspection | None = None
-    problem: str = ""
-    """Why nothing was found; empty while it is not known."""
+    problem: Fault | None = None
+    """Why nothing was found; None while it is not known."""
 
 
 class ConfigurationState(NamedTuple):
@@ -246,11 +247,11 @@ class Open(NamedTuple):
     requests: int
 
 
-class CommandError(Exception):
-    """A command that could not be carried out: one sentence, and the faults of a bad file."""
+class CommandError(Fault):
+    """A command that could not be carried out, and perhaps the faults of a bad file."""
 
-    def __init__(self, message: str, faults: Iterable[str] = ()) -> None:
-        super().__init__(message)
+    def __init__(self, code: str, faults: Iterable[str] = (), **values: object) -> None:
+        super().__init__(code, "", **values)
         self.faults = tuple(faults)
 
 

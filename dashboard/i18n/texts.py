@@ -19,14 +19,14 @@ class Words:
 
     language: str
 
-    def __call__(self, key: str, **values: object) -> str:
+    def __call__(self, key: str, /, **values: object) -> str:
         """The text of `key`, with its named placeholders filled. Raises KeyError."""
         text = catalogue(self.language).gettext(key)
         if text == key:
             raise KeyError(key)
         return text.format(**values) if values else text
 
-    def plural(self, key: str, count: int, **values: object) -> str:
+    def plural(self, key: str, count: int, /, **values: object) -> str:
         """The text of `key` for so many, which it may name as `{count}`. Raises KeyError."""
         text = catalogue(self.language).ngettext(key, key, count)
         if text == key:
@@ -55,6 +55,12 @@ class Words:
     def evidence(self, evidence: Evidence) -> str:
         """An observation as a sentence."""
         return evidence.said(self.language)
+
+    def actor(self, who: str) -> str:
+        """The author of a change; what is no part of mirrorgate, such as a user's name, as it
+        is."""
+        key = f"actor.{who}"
+        return self(key) if self.has(key) else who
 
     def reason(self, code: str) -> str:
         """The reason of a ban in words; an operator's own words stay as they are."""

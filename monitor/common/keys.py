@@ -143,7 +143,15 @@ class KeyBook(NamedTuple):
 
 
 class KeyFault(ValueError):
-    """A change of a key that cannot be made: one sentence that names the next step."""
+    """A change of a key that cannot be made: one sentence that names the next step.
+
+    `code` and `values` are for those who tell it in another language.
+    """
+
+    def __init__(self, sentence: str, code: str, **values: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+        self.values = values
 
 
 class UnknownKey(KeyFault):
@@ -153,15 +161,18 @@ class UnknownKey(KeyFault):
 def topped_up(record: KeyRecord, quota: int | None, tokens: int | None) -> tuple[int | None, ...]:
     """The quotas of a key after so much more was granted. Raises KeyFault."""
     if record.revoked_at is not None:
-        raise KeyFault(f"{record.id} is revoked: create a new key")
+        raise KeyFault(f"{record.id} is revoked: create a new key", "key_revoked", key=record.id)
     sums: list[int | None] = []
     pairs = (("quota", record.quota, quota), ("token quota", record.quota_tokens, tokens))
     for word, granted, more in pairs:
+        code = word.replace(" ", "_")
         if more is not None and granted is None:
-            raise KeyFault(f"{record.id} has no {word}, so there is nothing to top up")
+            sentence = f"{record.id} has no {word}, so there is nothing to top up"
+            raise KeyFault(sentence, f"no_{code}", key=record.id)
         total = None if granted is None else granted + (more or 0)
         if total is not None and total > 9 * MOST_TOKENS:
-            raise KeyFault(f"the {word} of {record.id} would be more than can be counted")
+            sentence = f"the {word} of {record.id} would be more than can be counted"
+            raise KeyFault(sentence, f"large_{code}", key=record.id)
         sums.append(total)
     return tuple(sums)
 

@@ -23,7 +23,7 @@ MOST_UPDATES = 2_000
 
 
 class Unknown(Exception):
-    """There is no maintenance of this id."""
+    """There is no maintenance of this id, which the message is."""
 
 
 def announced(session: Session) -> Announced:
@@ -93,7 +93,7 @@ def end(session: Session, maintenance: str, by: Actor, now: float) -> Maintenanc
     """Call a maintenance off, or end it before its time. Raises Unknown."""
     row = session.get(MaintenanceRow, maintenance, with_for_update=True)
     if row is None:
-        raise Unknown(f'there is no maintenance "{maintenance}"')
+        raise Unknown(maintenance)
     if row.ended_at is None and now < row.ends_at:
         row.ended_at = row.updated_at = now
         session.add(row)

@@ -77,7 +77,7 @@ def revoke(session: Session, key_id: str, by: Actor, now: float) -> KeyRecord:
     changed = session.execute(update(IssuedKeyRow).where(*same).values(gone))
     record = find(session, key_id)
     if not cast("CursorResult[object]", changed).rowcount:
-        raise KeyFault(f"{key_id} has been revoked already")
+        raise KeyFault(f"{key_id} has been revoked already", "revoked_already", key=key_id)
     note(session, by, f"revoke key {key_id} ({record.name})", now)
     return record
 
@@ -101,7 +101,8 @@ def find(session: Session, key_id: str) -> KeyRecord:
     """The key of this id. Raises UnknownKey."""
     row = session.exec(select(IssuedKeyRow).where(IssuedKeyRow.id == key_id)).first()
     if row is None:
-        raise UnknownKey(f'there is no key "{key_id}": see `mirrorgate keys list`')
+        sentence = f'there is no key "{key_id}": see `mirrorgate keys list`'
+        raise UnknownKey(sentence, "no_key", key=key_id)
     return _record(row)
 
 

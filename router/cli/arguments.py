@@ -117,11 +117,12 @@ def expiry(text: str) -> str:
 
 @_sentence
 def local_moment(text: str) -> str:
-    """A moment of this machine's time, as RFC 3339."""
+    """A moment of this machine's time, or of another offset that it names, as RFC 3339."""
     try:
         return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds")
     except (ValueError, OverflowError):
-        raise ValueError(f'expected a time such as "2026-12-01 02:00", got "{text}"') from None
+        expected = '"2026-12-01 02:00" (local) or 2026-12-01T02:00+08:00'
+        raise ValueError(f'expected a time such as {expected}, got "{text}"') from None
 
 
 def _duration(text: str) -> timedelta:

@@ -41,7 +41,10 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
     plan = actions.add_parser("plan", help="plan the maintenance of mirrors", parents=common)
     plan.add_argument("mirrors", metavar="MIRROR", nargs="+")
     plan.add_argument(
-        "--at", metavar="TIME", type=local_moment, help='"2026-12-01 02:00", local; default: now'
+        "--at",
+        metavar="TIME",
+        type=local_moment,
+        help='"2026-12-01 02:00", local, or with an offset, as 2026-12-01T02:00+08:00; default: now',
     )
     plan.add_argument("--for", dest="seconds", metavar="DURATION", type=seconds, required=True)
     _both(plan, "title")

@@ -81,7 +81,7 @@ class AdminCommands:
             changes = await self._configuration.reload(by)
         except SettingsError as error:
             faults = [str(fault) for fault in error.faults]
-            raise CommandError("the file is bad; nothing was changed", faults) from None
+            raise CommandError("bad_file", faults) from None
         finally:
             await self._audit_trail.written()
         return {name: sorted(items) for name, items in asdict(changes).items()}
@@ -131,7 +131,7 @@ class AdminCommands:
         config = self._configuration.current.config
         mirror = next((each for each in config.mirrors if each.id == mirror_id), None)
         if mirror is None:
-            raise NotThere(f'there is no mirror "{mirror_id}"')
+            raise NotThere("no_mirror_of_id", mirror=mirror_id, known=", ".join(self._mirrors()))
         self._inspections.begin(mirror, config.monitor)
         self._monitor.suspect(mirror_id)
         self._audit_trail.note(by, f"probe {mirror_id}")
@@ -183,9 +183,9 @@ class AdminCommands:
         try:
             await self._monitor.set_wish(mirror_id, wish, until, by)
         except KeyError:
-            raise CommandError(f"{mirror_id} is not enabled in the configuration") from None
+            raise CommandError("not_enabled", mirror=mirror_id) from None
         except StoreError as error:
-            raise CommandError(str(error)) from None
+            raise CommandError("store", reason=str(error)) from None
 
     async def edit_incident(self, change: IncidentEdit, by: Actor) -> None:
         self._known_incident(change.incident)
@@ -201,10 +201,7 @@ class AdminCommands:
     async def plan_maintenance(
         self, mirrors: Sequence[str], starts_at: float, ends_at: float, title: Text, by: Actor
     ) -> Maintenance:
-        known = [mirror.id for mirror in self._configuration.current.config.mirrors]
-        for mirror in mirrors:
-            if mirror not in known:
-                raise NotThere(f'there is no mirror "{mirror}"; there are: {", ".join(known)}')
+        self._known_mirrors(mirrors)
         with _told():
             return await self._announcement_service.plan(mirrors, starts_at, ends_at, title, by)
 
@@ -214,7 +211,16 @@ class AdminCommands:
 
     def _known_incident(self, incident: str) -> None:
         if all(each.id != incident for each in self._monitor.history.past.incidents):
-            raise NotThere(f'there is no incident "{incident}"')
+            raise NotThere("no_incident", id=incident)
+
+    def _mirrors(self) -> list[str]:
+        return [mirror.id for mirror in self._configuration.current.config.mirrors]
+
+    def _known_mirrors(self, wanted: Sequence[str]) -> None:
+        known = self._mirrors()
+        for mirror in wanted:
+            if mirror not in known:
+                raise NotThere("no_mirror_of_id", mirror=mirror, known=", ".join(known))
 
     async def add_ban(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         with _told():
@@ -259,7 +265,11 @@ class AdminCommands:
 def _told() -> Iterator[None]:
     try:
         yield
-    except (UnknownKey, announcements.Unknown) as error:
-        raise NotThere(str(error)) from None
-    except (StoreError, KeyFault) as error:
-        raise CommandError(str(error)) from None
+    except announcements.Unknown as error:
+        raise NotThere("no_maintenance", id=str(error)) from None
+    except UnknownKey as error:
+        raise NotThere(error.code, **error.values) from None
+    except KeyFault as error:
+        raise CommandError(error.code, **error.values) from None
+    except StoreError as error:
+        raise CommandError("store", reason=str(error)) from None

@@ -81,7 +81,7 @@ class AnnouncementService:
         await self._change(lambda s: announcements.end(s, maintenance, by, now))
         ended = self.current.find(maintenance)
         if ended is None:
-            raise announcements.Unknown(f'there is no maintenance "{maintenance}"')
+            raise announcements.Unknown(maintenance)
         await self._end_over(by)
         return ended
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import partial
 
 from dashboard.common.sources import CommandError, Inspected
+from dashboard.i18n.faults import Fault
 from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.common.tasks import Tasks
 from monitor.diagnosis.timing import NORMAL
@@ -35,9 +36,9 @@ class Inspections:
         """Diagnose a mirror; `known` has the steps as they arrive. Raises CommandError."""
         running = [each for each in self.known.values() if each.ended is None]
         if any(each.mirror == mirror.id for each in running):
-            raise CommandError(f"{mirror.id} is being probed already")
+            raise CommandError("probed", mirror=mirror.id)
         if len(running) >= MOST:
-            raise CommandError(f"{MOST} mirrors are being probed: try again in a moment")
+            raise CommandError("probing", count=MOST)
         self.known.pop(mirror.id, None)
         while len(self.known) >= KEPT:
             del self.known[next(iter(self.known))]
@@ -45,15 +46,15 @@ class Inspections:
         self._tasks.job("an inspection", partial(self._inspect, seen, mirror, config))
 
     async def _inspect(self, seen: Inspected, mirror: MirrorConfig, config: MonitorConfig) -> None:
-        seen.problem = "it failed; the log says why"
+        seen.problem = Fault("failed")
         try:
             async with (
                 asyncio.timeout(WITHIN),
                 inspector(config, NORMAL, seen.said.append, saw=seen.steps.append) as by,
             ):
                 seen.found = await by.inspect(mirror)
-            seen.problem = ""
+            seen.problem = None
         except TimeoutError:
-            seen.problem = f"it was not done within {WITHIN:g} s"
+            seen.problem = Fault("late", seconds=f"{WITHIN:g}")
         finally:
             seen.ended = self._clock()

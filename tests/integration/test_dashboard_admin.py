@@ -75,7 +75,7 @@ async def test_the_past_states_of_a_mirror_are_told_newest_first(socket, command
     assert (change["at"], change["state"]) == ("2026-11-21T08:59:00Z", "down")
     assert (change["verdict"], change["detail"]) == ("sni_block_rst", DETAIL)
     status, told = await ask(socket, "GET", "/api/admin/mirrors/nowhere/transitions")
-    assert (status, told["error"]["message"][:14]) == (404, "no such mirror")
+    assert (status, told["error"]["message"][:14]) == (404, "there is no mi")
     assert commands.told == [("transitions", "sg", 1)]
 
 
@@ -112,7 +112,7 @@ async def test_a_reload_tells_what_changed(socket, commands):
 
 
 async def test_a_bad_file_is_told_fault_by_fault(socket, commands):
-    commands.fault = CommandError("the file is bad", ["mirrors[1].url: expected a URL"])
+    commands.fault = CommandError("bad_file", ["mirrors[1].url: expected a URL"])
     status, told = await ask(socket, "POST", "/api/admin/reload")
     assert (status, told["faults"]) == (422, ["mirrors[1].url: expected a URL"])
 
@@ -180,7 +180,7 @@ async def test_bad_input_is_refused_with_one_sentence_and_nothing_done(
 
 
 async def test_a_command_that_fails_says_why(socket, commands):
-    commands.fault = CommandError("the store is read-only")
+    commands.fault = CommandError("store", reason="the store is read-only")
     status, told = await ask(socket, "POST", "/api/admin/bans", json={"network": "192.0.2.1"})
     assert (status, told["error"]["message"]) == (409, "the store is read-only")
 

@@ -4,6 +4,8 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -553,24 +555,80 @@ async def test_a_new_key_is_shown_once(operator):
 @pytest.mark.parametrize(
     ("action", "fields", "said"),
     [
-        ("wish", {"mirror": "nowhere", "wish": "drain"}, "there is no such mirror; there are: hk"),
-        ("wish", {"mirror": "hk", "wish": "explode"}, "wish: expected one of"),
+        ("wish", {"mirror": "nowhere", "wish": "drain"}, 'no mirror "nowhere"; there are: hk'),
+        ("wish", {"mirror": "hk", "wish": "explode"}, "Action: expected one of"),
         ("wish", {"mirror": "hk", "wish": "drain", "for": "soon"}, "expected a duration such as"),
-        ("ban", {"network": "everybody"}, "network: expected an address"),
+        ("ban", {"network": "everybody"}, "Address or network: expected an address"),
         ("ban", {"network": "0.0.0.0/0"}, "wider than /8"),
-        ("create-key", {"name": "x", "quota": "much"}, "quota: expected"),
-        ("create-key", {"name": "x", "tokens": "-1"}, "tokens: expected a whole number"),
-        ("create-key", {"name": ""}, "name:"),
+        ("create-key", {"name": "x", "quota": "much"}, "Quota: expected"),
+        ("create-key", {"name": "x", "tokens": "-1"}, "Token quota: expected a whole number"),
+        ("create-key", {"name": ""}, "Name: expected a name of 1 to 100"),
         ("top-up-key", {"key": "k1"}, "expected quota, tokens, or both"),
         ("plan", {"for": "1h"}, "choose at least one"),
         ("plan", {"mirrors": "hk", "for": "1h", "starts_at": "later"}, "expected a day and a time"),
-        ("update-incident", {"about": "c", "status": "gone", "text_en": "x"}, "status: expected"),
+        ("update-incident", {"about": "c", "status": "gone", "text_en": "x"}, "Status: expected"),
         ("revoke-key", {"key": "k9"}, "there is no key"),
     ],
 )
 async def test_a_bad_form_is_told_and_changes_nothing(operator, commands, action, fields, said):
     assert said in (await operator.do(action, **fields)).replace("&#34;", '"')
     assert changes(commands) == []
+
+
+@pytest.mark.parametrize(
+    ("action", "fields", "said"),
+    [
+        ("wish", {"mirror": "nowhere", "wish": "drain"}, "没有节点“nowhere”；现有：hk"),
+        ("wish", {"mirror": "hk", "wish": "maintenance", "for": "9999999d"}, "时长：时长须大于 0"),
+        ("ban", {"network": "everybody"}, "地址或网段：请填写地址或网段"),
+        ("ban", {"network": "192.0.2.1", "reason": "x" * 201}, "原因：最多 200 个字符，现有 201"),
+        ("create-key", {"name": "密" * 5000}, "名称：名称应为 1 到 100 个可见字符"),
+        ("create-key", {"name": "x", "quota": "much"}, "额度：请填写金额"),
+        ("plan", {"mirrors": "hk", "for": "31d"}, "时长：时长必填，且不超过 30 天"),
+        ("plan", {"mirrors": "hk", "for": "1h", "title_zh": "长" * 121}, "标题：最多 120 个字符"),
+        ("edit-incident", {"incident": "c1", "title_en": "x" * 5000}, "标题：最多 120 个字符"),
+        (
+            "update-incident",
+            {"about": "c1", "status": "identified", "text_en": "x" * 5000},
+            "进展：最多 2000 个字符，现有 5000 个",
+        ),
+        ("revoke-key", {"key": "k9"}, "没有密钥“k9”"),
+    ],
+)
+async def test_faults_are_told_in_chinese_with_the_names_that_the_page_uses(
+    operator, commands, action, fields, said
+):
+    await operator.get("/admin/nodes?lang=zh")
+    assert said in await operator.do(action, **fields)
+    assert changes(commands) == []
+
+
+async def test_authors_and_refusals_are_told_in_chinese_too(commands, clock):
+    sources = FakeSources(admin_=AdminConfig(password_hash=HASH))
+    sources.bans_ = [replace(sources.bans_[0], by="automatic")]
+    async with browsing(commands, clock, sources) as browser:
+        await browser.sign_in()
+        _, bans = await browser.get("/admin/bans?lang=zh")
+        assert ("自动" in bans, "automatic" in bans) == (True, False)
+        await browser.post("/admin/do/reload", {"csrf": "of another"})
+        assert "这个表单属于另一个会话" in browser.said
+
+
+@pytest.mark.parametrize(
+    ("typed", "begins"),
+    [
+        ("2026-12-01T10:00", "2026-12-01T10:00:00+08:00"),
+        ("2026-12-01T10:00+08:00", "2026-12-01T10:00:00+08:00"),
+        ("2026-12-01T10:00-05:00", "2026-12-01T23:00:00+08:00"),
+        ("2026-12-01T10:00Z", "2026-12-01T18:00:00+08:00"),
+    ],
+)
+async def test_a_time_is_the_desks_own_unless_it_names_its_offset(
+    operator, commands, typed, begins
+):
+    await operator.do("plan", mirrors="hk", starts_at=typed, **{"for": "1h"})
+    ((_, _, begin, end, *_),) = changes(commands)
+    assert (begin, end - begin) == (datetime.fromisoformat(begins).timestamp(), 3600.0)
 
 
 async def test_a_refused_form_keeps_what_was_typed(operator):
@@ -617,7 +675,7 @@ async def test_pages_keep_working_while_the_store_does_not(
     async def fails(*_: Any) -> Any:
         if trouble == "slow":
             await asyncio.Event().wait()
-        raise CommandError("the store failed: database is locked")
+        raise CommandError("store", reason="the store failed: database is locked")
 
     for name in ("audit", "keys", "transitions"):
         monkeypatch.setattr(commands, name, fails)
@@ -633,7 +691,7 @@ async def test_pages_keep_working_while_the_store_does_not(
 
 
 async def test_a_decision_that_cannot_be_kept_is_told_as_such(operator, commands):
-    commands.fault = CommandError("the store failed: database is locked")
+    commands.fault = CommandError("store", reason="the store failed: database is locked")
     assert "database is locked" in await operator.do("wish", mirror="hk", wish="use")
 
 

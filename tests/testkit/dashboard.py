@@ -541,7 +541,7 @@ class FakeCommands:
 
     def _known(self, key_id: str) -> None:
         if key_id != "k1":
-            raise NotThere(f'there is no key "{key_id}"')
+            raise NotThere("no_key", key=key_id)
 
     def _record(self, order: KeyOrder, revoked_at: float | None = None) -> KeyRecord:
         return KeyRecord(

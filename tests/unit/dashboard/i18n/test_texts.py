@@ -3,6 +3,7 @@
 import re
 import string
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,25 @@ def test_every_text_that_code_names_exists():
     assert named <= messages(SOURCE).keys()
 
 
+_FAULTS = re.compile(r"""\b(?:Fault|BadInput|CommandError|NotThere|KeyFault|UnknownKey)\(([^)]*)""")
+_CODES = re.compile(r"""["']([a-z_]+)["']""")
+
+
+def test_every_fault_has_a_text_and_every_text_of_a_fault_is_raised():
+    folders = ("dashboard", "monitor/common", "monitor/store", "router/control")
+    root = Path(__file__).parents[4]
+    files = [file for folder in folders for file in sorted((root / folder).rglob("*.py"))]
+    raised = {
+        code
+        for file in files
+        for call in _FAULTS.findall(file.read_text("utf-8"))
+        for code in _CODES.findall(call)
+    }
+    texts = {key.removeprefix("fault.") for key in messages(SOURCE) if key.startswith("fault.")}
+    composed = {"no_quota", "no_token_quota", "large_quota", "large_token_quota"}
+    assert texts - raised == {"of_field", *composed}
+
+
 COMPOSED = (
     "banner.",
     "state.",
@@ -119,6 +139,9 @@ COMPOSED = (
         for part in ("ask", "do", "done", "fault", "key", "reload", "status", "step", "tab")
     ),
     "desk.takes.",
+    "desk.field.",
+    "actor.",
+    "fault.",
     "desk.term.",
     "docs.failure.",
     "docs.models.",
