@@ -24,7 +24,7 @@ from dashboard.admin.gate import FORM, SESSION, visitor
 from dashboard.admin.inputs import BadInput
 from dashboard.admin.pages import serving
 from dashboard.admin.sessions import Flash
-from dashboard.admin.sign_in import own_address
+from dashboard.admin.unsent import own_address
 from dashboard.common.context import CLOCK, COMMANDS, SOURCES
 from dashboard.common.sources import CommandError
 from dashboard.i18n.texts import Words

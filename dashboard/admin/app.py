@@ -9,10 +9,11 @@ from urllib.parse import quote
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from dashboard.admin import access, actions, answers, desk, exposition, pages, sign_in
+from dashboard.admin import access, actions, answers, desk, exposition, pages, sign_in, unsent
 from dashboard.admin import api as admin_api
 from dashboard.admin.gate import (
     DESK,
+    FORM,
     SESSION,
     Desk,
     forgery,
@@ -25,6 +26,7 @@ from dashboard.admin.passwords import PasswordCheck
 from dashboard.admin.sessions import Sessions
 from dashboard.admin.sign_in_delay import SignInDelay
 from dashboard.admin.traffic import TrafficLog
+from dashboard.admin.unsent import HOME, own_address
 from dashboard.common import assets, connections
 from dashboard.common.context import COMMANDS, SOURCES
 from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
@@ -104,7 +106,7 @@ async def gate(request: web.Request, handler: Handler) -> web.StreamResponse:
     if not config.password_hash:
         return await desk.page(request, "off.html", 403)
     if path in ("/", "/admin"):
-        return desk.see_other(sign_in.HOME)
+        return desk.see_other(HOME)
     return await _signed_in(request, handler)
 
 
@@ -122,8 +124,12 @@ async def _signed_in(request: web.Request, handler: Handler) -> web.StreamRespon
     if request.path == sign_in.ADDRESS:
         return await handler(request)
     if session is None:
-        back = sign_in.own_address(request.path)
+        if posted:
+            return await sign_in.ended(request)
+        back = own_address(request.path)
         return desk.see_other(f"{sign_in.ADDRESS}?next={quote(back)}")
     if posted and not has_token(session, token):
-        return desk.fault(request, 403, Fault("other_session"))
+        return desk.fault(
+            request, 403, Fault("other_session"), unsent.posted(request.path, request[FORM])
+        )
     return await handler(request)

@@ -15,6 +15,7 @@ from aiohttp import web
 from markupsafe import Markup
 
 from dashboard.admin.gate import CSRF_FIELD, LIVE, SESSION, is_secure, visitor
+from dashboard.admin.unsent import Unsent
 from dashboard.common.assets import THEME_SCRIPT_HASH
 from dashboard.common.context import CLOCK, SOURCES
 from dashboard.common.sources import CommandError
@@ -145,11 +146,13 @@ async def page(
     return web.Response(text=text, status=code, content_type="text/html")
 
 
-def fault(request: web.Request, status: int, why: Fault | None = None) -> web.Response:
-    """A page that says what is wrong, and what to do."""
+def fault(
+    request: web.Request, status: int, why: Fault | None = None, unsent: Unsent | None = None
+) -> web.Response:
+    """A page that says what is wrong, and what to do; it offers an `unsent` form again."""
     kind = status if status in (400, 403, 404, 405, 409, 413, 429, 503) else 500
     message = why.said(words_for(request)) if why else ""
-    context = _context(request, {"kind": kind, "message": message})
+    context = _context(request, {"kind": kind, "message": message, "unsent": unsent})
     text = _template("fault.html").render(context)
     return web.Response(text=text, status=status, content_type="text/html")
 

@@ -34,6 +34,8 @@ class Flash:
     key: str = ""
     """A new key, which is shown this once."""
     notes: tuple[str, ...] = ()
+    again: bool = False
+    """The form was not taken for want of a session, and may be sent again as it is."""
 
 
 @dataclass(slots=True)

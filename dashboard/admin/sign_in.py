@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-import re
 
 from aiohttp import web
 
-from dashboard.admin.desk import actor, fault, page, see_other, words_for
+from dashboard.admin.desk import actor, page, see_other, words_for
 from dashboard.admin.gate import DESK, FORM, SESSION, session_of, set_cookie, visitor
 from dashboard.admin.passwords import LONGEST, Crowded
 from dashboard.admin.sessions import Flash
+from dashboard.admin.unsent import Unsent, carried, own_address, posted
 from dashboard.common.context import COMMANDS, SOURCES
 from monitor.common.audit import cleaned
 
 ADDRESS = "/admin/sign-in"
-HOME = "/admin/"
 AUDIT = "/admin/audit"
-_OURS = re.compile(r"/admin/[A-Za-z0-9_/-]{0,200}")
-"""Addresses that a form may lead back to."""
 _LONGEST_AGENT = 120
 
 
@@ -30,28 +27,40 @@ def add_routes(app: web.Application) -> None:
     app.router.add_post("/admin/sign-out-others", sign_out_others)
 
 
-def own_address(text: str) -> str:
-    """The address of a page of the desk, whatever was asked for."""
-    return text if _OURS.fullmatch(text) and "//" not in text else HOME
-
-
 async def form(request: web.Request) -> web.Response:
     """The form, or the desk for those who are signed in."""
     back = own_address(request.query.get("next", ""))
     if session_of(request) is not None:
         return see_other(back)
-    return await page(request, "sign_in.html", back=back, wrong=False)
+    return await _shown(request, 200, "", back, Unsent())
+
+
+async def ended(request: web.Request) -> web.Response:
+    """The form to sign in, for a form of the desk whose session is no more; it carries that."""
+    unsent = posted(request.path, request[FORM])
+    said = "desk.ended" if unsent.name else ""
+    return await _shown(request, 403 if said else 200, said, unsent.back, unsent)
+
+
+async def _shown(
+    request: web.Request, status: int, problem: str, back: str, unsent: Unsent
+) -> web.Response:
+    """The form to sign in; `problem`: the key of what is to be said above it."""
+    return await page(
+        request, "sign_in.html", status, problem=problem, back=back, carried=unsent.carried
+    )
 
 
 async def sign_in(request: web.Request) -> web.Response:
     """Check the password; a new session if it is right."""
-    posted = request[FORM]
-    password, back = posted.get("password", [""])[0], own_address(posted.get("next", [""])[0])
+    given_form = request[FORM]
+    password, back = given_form.get("password", [""])[0], given_form.get("next", [""])[0]
+    back, unsent = own_address(back), carried(given_form)
     desk, who = request.app[DESK], visitor(request)
     now = desk.clock()
     wait = desk.delay.wait(who.key, now)
     if wait:
-        response = fault(request, 429)
+        response = await _shown(request, 429, "desk.fault.429", back, unsent)
         response.headers["Retry-After"] = str(math.ceil(wait))
         return response
     known, commands = request.app[SOURCES].admin().password_hash, request.app[COMMANDS]
@@ -60,19 +69,20 @@ async def sign_in(request: web.Request) -> web.Response:
     try:
         right = await desk.check(given, known)
     except Crowded:
-        return fault(request, 503)
+        return await _shown(request, 503, "desk.fault.503", back, unsent)
     if not right:
         if tried & (tried - 1) == 0:  # the first, second, fourth …: guessing must not fill the log
             await commands.note(actor(request), f"sign-in refused ({tried} in a row)")
-        return await page(request, "sign_in.html", 403, back=back, wrong=True)
+        return await _shown(request, 403, "desk.wrong", back, unsent)
     desk.delay.succeeded(who.key)
     before = session_of(request)
     if before is not None:
         desk.sessions.end(before)
     agent = cleaned(request.headers.get("User-Agent", ""), _LONGEST_AGENT)
-    _, token = desk.sessions.begin(known, who.address, agent)
+    session, token = desk.sessions.begin(known, who.address, agent)
+    session.flash = unsent.offered(words_for(request))
     await commands.note(actor(request), "sign in")
-    response = see_other(back)
+    response = see_other(unsent.back if unsent.name else back)
     set_cookie(request, response, token)
     return response
 

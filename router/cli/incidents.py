@@ -44,7 +44,7 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
         "--at",
         metavar="TIME",
         type=local_moment,
-        help='"2026-12-01 02:00", local, or with an offset, as 2026-12-01T02:00+08:00; default: now',
+        help='"2026-12-01 02:00", local, or with an offset: 2026-12-01T02:00+08:00; default: now',
     )
     plan.add_argument("--for", dest="seconds", metavar="DURATION", type=seconds, required=True)
     _both(plan, "title")

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from html import unescape
 from typing import Any
 from urllib.parse import urlencode
 
@@ -165,11 +166,8 @@ async def test_who_has_not_signed_in_sees_the_form_and_nothing_else(browser, com
         assert status == 200
         assert 'type="password"' in text
         assert not any(mirror.host in text for mirror in MIRRORS)
-    answer = await browser.post("/admin/do/reload", {})
-    assert (answer.status, answer.headers["Location"]) == (
-        303,
-        "/admin/sign-in?next=/admin/do/reload",
-    )
+    assert (await browser.post("/admin/do/reload", {})).status == 403
+    assert 'type="password"' in browser.said
     assert commands.told == []
 
 
@@ -195,6 +193,10 @@ async def test_signing_in_leads_to_the_page_that_was_wanted_and_is_noted(browser
         "/admin/x\r\nSet-Cookie: a=b",
         "javascript:alert(1)",
         "/other",
+        "/admin/do/reload",
+        "/admin/do",
+        "/admin/sign-out",
+        "/admin/sign-in",
     ],
 )
 async def test_it_never_leads_anywhere_else(browser, wanted):
@@ -302,6 +304,74 @@ async def test_behind_a_proxy_with_tls_the_cookie_is_for_tls_alone(commands, clo
             r"__Secure-mirrorgate=[^;]{43}; HttpOnly; Path=/admin; SameSite=Strict; Secure",
             answer.headers["Set-Cookie"],
         )
+
+
+WORDS = '结束 <b>"soon"</b> & more'
+UPDATE = {"about": "c1", "status": "identified", "text_zh": WORDS, "back": "/admin/incidents"}
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The hidden fields of a page, unescaped."""
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page)
+    return {name: unescape(value) for name, value in found}
+
+
+async def signed_out_while_typing(browser: Browser, clock: ManualClock, **fields: str) -> None:
+    """Post a form after its session ended, mistype the password, and sign in again."""
+    await browser.sign_in()
+    await browser.get("/admin/incidents")
+    clock.advance(IDLE + 1)
+    sent = {"csrf": browser.csrf, "sure": "yes", **UPDATE, **fields}
+    assert (await browser.post("/admin/do/update-incident", sent)).status == 403
+    for password, status in (("mistyped", 403), (PASSWORD, 303)):
+        carried = hidden(browser.said)
+        assert browser.csrf not in carried.values()
+        answer = await browser.post(sign_in.ADDRESS, {**carried, "password": password})
+        assert answer.status == status
+    assert answer.headers["Location"] == "/admin/incidents"
+
+
+async def test_what_was_typed_outlives_the_session_and_is_sent_when_asked_for(
+    browser, commands, clock
+):
+    await signed_out_while_typing(browser, clock)
+    _, page = await browser.get("/admin/incidents")
+    assert "was not sent" in page
+    assert changes(commands) == []
+    form = page[page.index('action="/admin/do/update-incident"') :]
+    fields = hidden(form[: form.index("</form>")])
+    assert fields == {"csrf": browser.csrf, **UPDATE}
+    assert (await browser.post("/admin/do/update-incident", fields)).status == 303
+    said = Text(WORDS, "")
+    assert changes(commands) == [("update_incident", "c1", "identified", said, ME)]
+    assert "was not sent" not in (await browser.get("/admin/incidents"))[1]
+
+
+async def test_a_form_that_is_too_long_to_be_kept_is_told_as_lost(browser, commands, clock):
+    await signed_out_while_typing(browser, clock, text_en="x" * 20_001, password="typed here")
+    _, page = await browser.get("/admin/incidents")
+    assert "could not be kept" in page
+    assert "xxx" not in page
+    assert changes(commands) == []
+
+
+async def test_no_secret_and_no_foreign_field_is_carried(browser):
+    fields = {"password": "canary-1", "csrf": "canary-2", "x": "canary-3", "sure": "canary-4"}
+    await browser.post("/admin/do/create-key", {**fields, "name": "学生"})
+    assert "canary" not in browser.said
+    assert hidden(browser.said)["unsent:name"] == "学生"
+
+
+async def test_a_form_of_the_session_before_is_offered_again(operator, commands):
+    await operator.get("/admin/incidents")
+    before = operator.csrf
+    await operator.sign_in()
+    answer = await operator.post("/admin/do/update-incident", {"csrf": before, **UPDATE})
+    assert answer.status == 403
+    fields = hidden(operator.said[operator.said.index('action="/admin/do/update-incident"') :])
+    assert changes(commands) == []
+    assert (await operator.post("/admin/do/update-incident", fields)).status == 303
+    assert len(changes(commands)) == 1
 
 
 # Forms of other pages
