@@ -55,6 +55,13 @@ class Usage:
         return cls(cpu, int(stat[21]) * _PAGE, _open_descriptors(), _booted() + since_boot)
 
 
+def age_of(pid: int) -> float:
+    """Seconds since a process began. Raises OSError where it, or /proc, is not there."""
+    stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    since_boot = float(Path("/proc/uptime").read_text().split()[0])
+    return max(0.0, since_boot - int(stat[19]) / _TICKS)
+
+
 def _open_descriptors() -> int:
     """Return their number: since Linux 6.2 the size of the folder, for to list ten thousand takes
     milliseconds."""

@@ -391,6 +391,11 @@ class MirrorState:
         """Set the operator's override."""
         self._wish, self._wish_until = wish, until
 
+    @property
+    def wish(self) -> Override:
+        """The operator's override."""
+        return self._wish
+
     def wish_is_over(self, now: float) -> bool:
         """True if the operator's wish was for a time that has passed."""
         return self._wish_until is not None and now >= self._wish_until

@@ -112,7 +112,8 @@ class Reactions:
         if path.probed(now, seconds * 1000, shaken.tls if shaken is not None else None):
             self._touched(watch.mirror.id)
             if before is not Standing.untested:
-                log.info("%s over %s works again", path.hostname, path.address)
+                named = "" if path.hostname == path.address else f"{path.hostname} over "
+                log.info("%s: %s%s works again", watch.mirror.id, named, path.address)
 
     def _handshake_failed(
         self, watch: MirrorState, path: Path, step: StepResult, now: float

@@ -11,13 +11,13 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from monitor.diagnosis.answer import Meaning
-from monitor.diagnosis.classify import could_be_ours, decisive, is_unanswered
+from monitor.diagnosis.classify import UNKNOWN, could_be_ours, decisive, is_unanswered
 from monitor.engine.anchors import Anchors, ResolverWitness
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.prober import Probe
 from monitor.engine.recorder import History
 from monitor.engine.scheduler import SUSPECT_GAP, probe_budget, stale_after
-from monitor.health.snapshot import Override
+from monitor.health.snapshot import Override, State
 from monitor.health.state_machine import we_are_blind
 from monitor.store.records import Transition
 
@@ -25,6 +25,13 @@ log = logging.getLogger(__name__)
 
 _BLIND = Meaning.of("local_network_down", "our own network or resolver seems to be down")
 _NO_RESOLVER = Meaning.of("local_network_down", "the local resolver does not answer")
+
+
+def _in_words(change: Transition) -> str:
+    if change.state is State.maintenance:
+        return "in maintenance"
+    verdict = "not probed yet" if change.verdict == UNKNOWN else change.verdict
+    return f"{change.state}: {change.detail or verdict}"
 
 
 class StateEvaluation:
@@ -140,11 +147,14 @@ class StateEvaluation:
             watch.continue_since(before.at)
             return
         self._history.changed(change)
-        log.info("%s is %s: %s", change.mirror_id, change.state, change.detail or change.verdict)
+        log.info("%s is %s", change.mirror_id, _in_words(change))
 
     def expire(self, watch: MirrorState, now: float) -> bool:
         """End what was for a time; whether anything changed."""
+        wish = watch.wish
         changed = self._end_wish(watch, now)
+        if changed:
+            log.info("the time of %s for %s is over", wish, watch.mirror.id)
         if watch.is_stale(self._monotonic() - stale_after(self._interval)):
             changed = watch.blind(now) or changed
         if changed:

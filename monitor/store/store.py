@@ -46,6 +46,13 @@ CLOSE_WITHIN = 8.0
 """Seconds that a store has to end what it was asked, less than the `GRACE` of the supervisor; a
 decision that waits for a lock gives up before (`sqlite.DECISION_PATIENCE`)."""
 
+_COMMANDS = {
+    Override.use: "enable",
+    Override.drain: "drain",
+    Override.maintenance: "maintenance",
+}
+"""Wishes by the names of the commands that set them."""
+
 
 class Store:
     """History and decisions."""
@@ -216,7 +223,7 @@ class Store:
     ) -> None:
         """Keep what the operator wants of a mirror."""
         row = WishRow(mirror=mirror_id, wish=wish.value, until=until, by=by.who, at=now)
-        what = f"{wish.value} {mirror_id}{audit.until(until)}"
+        what = f"{_COMMANDS[wish]} {mirror_id}{audit.until(until)}"
 
         def work(session: Session) -> None:
             session.merge(row)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,10 @@ from router.control import document
 
 TIMEOUT = 30.0
 """Seconds. A reload opens nothing and a wish is one write; more than this is a hung process."""
+
+_UCRED = struct.Struct("3i")
+"""pid, uid and gid of who called listen(2) last (unix(7), SO_PEERCRED)."""
+_CONTROL = b"router.control.control"
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -75,13 +80,31 @@ class Client:
 
 def answers(path: Path) -> bool:
     """True if an instance listens on this socket."""
+    return running_pid(path) is not None
+
+
+def running_pid(path: Path) -> int | None:
+    """The main process of the instance that listens on this socket; None if nobody does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
             probe.connect(str(path))
+            peer = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
         except OSError:
-            return False
-    return True
+            return None
+    pid: int = _UCRED.unpack(peer)[0]
+    return _parent(pid) or pid
+
+
+def _parent(pid: int) -> int | None:
+    """The parent of a control process; None of any other, or where that may not be read."""
+    try:
+        if _CONTROL not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return None
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return None
+    return int(stat.rpartition(b")")[2].split()[1])
 
 
 def _parsed(content: bytes) -> Any:

@@ -37,6 +37,8 @@ class Console:
     out: TextIO
     err: TextIO
     environ: Mapping[str, str]
+    source: TextIO | None = None
+    """Where answers of whoever sits at it come from."""
 
     @classmethod
     def of_process(cls, environ: Mapping[str, str]) -> Console:
@@ -44,13 +46,32 @@ class Console:
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        return cls(sys.stdout, sys.stderr, environ)
+        return cls(sys.stdout, sys.stderr, environ, sys.stdin)
 
     @property
     def coloured(self) -> bool:
         """On a terminal that shows colours, unless NO_COLOR says otherwise (no-color.org)."""
         plain = self.environ.get("NO_COLOR") or self.environ.get("TERM") == "dumb"
         return self.out.isatty() and not plain
+
+    @property
+    def interactive(self) -> bool:
+        """True if somebody sits at it who can be asked."""
+        return self.source is not None and self.source.isatty() and self.err.isatty()
+
+    def ask(self, question: str, default: str = "") -> str:
+        """The answer to a question; `default` for an empty one. Raises CommandFailed at the end
+        of the input."""
+        shown = f"{question} [{default}] " if default else f"{question} "
+        print(shown, file=self.err, end="", flush=True)
+        line = self.source.readline() if self.source is not None else ""
+        if not line:
+            raise CommandFailed("no answer came: nothing was changed")
+        return line.strip() or default
+
+    def confirmed(self, question: str) -> bool:
+        """True if the answer is yes."""
+        return self.ask(f"{question} [y/N]").lower() in ("y", "yes", "是")
 
     def say(self, text: str) -> None:
         """A line of the result."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from monitor.common.logs import STDOUT, writer_of
 from monitor.common.settings import SettingsError
 from router.cli import (
     audit,
@@ -89,6 +90,8 @@ _START = "start; SIGTERM or SIGINT drain and stop, a second one ends at once, SI
 def _start(args: argparse.Namespace, console: Console) -> int:
     """Start and stay until stopped. Raises SettingsError."""
     path = document.find(args.config, console.environ)
+    # Through the writer of the log, which a pipe that nobody reads does not hold up.
+    writer_of(STDOUT).put(f"mirrorgate {_version()} is starting with {path}\n".encode())
     from router.cli.startup import start  # every other command does without the servers
 
     return start(path)
@@ -115,6 +118,10 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
 """Name, what it runs, what it does, whether it prints data."""
 
 
+def _version() -> str:
+    return importlib.metadata.version("mirrorgate")
+
+
 def command_names() -> tuple[str, ...]:
     """The commands of this version."""
     return tuple(name for name, *_ in _COMMANDS)
@@ -124,8 +131,7 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     top = _Parser(prog="mirrorgate", description=_ABOUT, parents=[_common()], allow_abbrev=False)
     top.set_defaults(config=None, json=False)
-    version = importlib.metadata.version("mirrorgate")
-    top.add_argument("--version", action="version", version=f"mirrorgate {version}")
+    top.add_argument("--version", action="version", version=f"mirrorgate {_version()}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     added = {}
     for name, command, text, data in _COMMANDS:

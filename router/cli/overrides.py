@@ -35,12 +35,17 @@ def declare(parser: ArgumentParser, *, lasting: bool) -> None:
             type=seconds,
             help='end by itself after this time, such as "30m" or "1h"; default: until `enable`',
         )
+        parser.add_argument(
+            "--yes", action="store_true", help="do so even if no other mirror is in rotation"
+        )
 
 
 def run(args: Namespace, console: Console) -> int:
     """Set the wish."""
     client = Client.of(args, console)
     lasting = getattr(args, "seconds", None)
+    if args.command != "enable" and not args.yes:
+        _ask_for_the_last(client, args.id, console)
     body = {"wish": _WISH[args.command], "for": lasting}
     try:
         node = client.call("POST", f"/api/admin/mirrors/{quote(args.id, safe='')}/wish", body)
@@ -54,6 +59,20 @@ def run(args: Namespace, console: Console) -> int:
     ending = f" for {duration(lasting)}" if lasting else ""
     console.say(_DONE[args.command].format(id=args.id) + ending)
     return DONE
+
+
+def _ask_for_the_last(client: Client, wanted: str, console: Console) -> None:
+    """Have it confirmed if no mirror remains for requests. Raises CommandFailed for a no."""
+    nodes: list[dict[str, Any]] = client.call("GET", "/api/admin/status").get("nodes", [])
+    serving = [node.get("id") for node in nodes if node.get("in_rotation")]
+    if serving != [wanted]:
+        return
+    warning = f"{wanted} is the last mirror in rotation: without it no request can be served"
+    if not console.interactive:
+        raise CommandFailed(f"{warning}; repeat this with --yes if that is meant")
+    console.note(warning)
+    if not console.confirmed("go on?"):
+        raise CommandFailed("nothing was changed")
 
 
 def _unknown(client: Client, wanted: str) -> CommandFailed:

@@ -11,7 +11,7 @@ from pathlib import Path
 from monitor.common import logs
 from monitor.common.log_writer import flush_all
 from router.admission.capacity import raise_descriptor_limit
-from router.cli.client import answers
+from router.cli.client import running_pid
 from router.cli.console import CommandFailed
 from router.control import document
 from router.control.configuration import Loaded
@@ -33,6 +33,7 @@ def start(path: Path) -> int:
     config = loaded.current.config
     logs.configure(config.log, "supervisor")
     raise_descriptor_limit()
+    _refuse_second(config.admin.socket)
     with ExitStack() as stack:
         listeners = _bind_all(config, stack)
         supervisor = Supervisor(
@@ -55,6 +56,16 @@ def start(path: Path) -> int:
     return code
 
 
+def _refuse_second(name: str) -> None:
+    """Raises CommandFailed where an instance answers at the socket of this configuration."""
+    if (pid := running_pid(Path(name))) is not None:
+        raise CommandFailed(
+            f"mirrorgate is already running (pid {pid}) and answers at {name}: "
+            "`mirrorgate reload` takes over a changed file, "
+            "another instance needs another admin.socket"
+        )
+
+
 def _bind_all(config: Config, stack: ExitStack) -> dict[str, socket.socket]:
     try:
         listeners = {"api": bind(config.router.listen, "router.listen")}
@@ -72,8 +83,6 @@ def _bind_all(config: Config, stack: ExitStack) -> dict[str, socket.socket]:
 def _bind_socket(name: str) -> socket.socket:
     """The Unix socket of the commands, for this user only; a dead one in its place is replaced."""
     path = Path(name)
-    if path.exists() and answers(path):
-        raise ListenError(f"mirrorgate is already running here: {name} answers")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     mask = os.umask(0o177)
     try:

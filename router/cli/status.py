@@ -91,7 +91,9 @@ def traffic(node: Mapping[str, Any], now: datetime) -> str:
         return "no (not enabled)"
     wish = node.get("wish") or "use"
     if wish != "use":
-        return f"no ({wish})"
+        end = moment(node.get("wish_until"))
+        rest = f", for {roughly((end - now).total_seconds())}" if end else ""
+        return f"no ({wish}{rest})"
     if ejection := node.get("ejection"):
         return f"no ({ejected(ejection, now)})"
     return "yes" if node.get("in_rotation") else "no"

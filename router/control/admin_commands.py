@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,6 +14,7 @@ from monitor.common.audit import Actor
 from monitor.common.bans import Ban
 from monitor.common.keys import KeyAccount, KeyFault, KeyOrder, NewKey, UnknownKey
 from monitor.common.languages import Text
+from monitor.common.process_metrics import age_of
 from monitor.common.settings import SettingsError
 from monitor.engine.monitor import Monitor
 from monitor.health.announcements import IncidentEdit, Maintenance
@@ -72,7 +72,6 @@ class AdminCommands:
         self._audit_trail = audit_trail
         self._inspections = inspections
         self._table = table
-        self._started = time.monotonic()
         self._counted: dict[bytes, str] = {}
         """Issued keys as the shared table counts them."""
 
@@ -90,7 +89,7 @@ class AdminCommands:
         current = self._configuration.current
         return {
             "pid": os.getppid(),
-            "uptime_seconds": round(time.monotonic() - self._started, 1),
+            "uptime_seconds": round(age_of(os.getppid()), 1),
             "config": {"file": str(current.path)},
             "workers": self._channels.workers(),
             "store": {"problem": self._store.problem},

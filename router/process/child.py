@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -21,6 +22,8 @@ HUNG_AFTER = 10.0
 """Seconds without an answer from a child's event loop after which it is replaced."""
 STARTING = 60.0
 """The same while it has not said that it is ready: imports on a busy machine take their time."""
+LONGEST_START = 600.0
+"""What `STARTING` becomes at most: each start that took too long doubles it for the next one."""
 STEADY = 10.0
 """A child that lived this long is restarted at once; one that did not waits, longer each time."""
 MAX_BACKOFF = 30.0
@@ -50,13 +53,39 @@ class ChildSlot:
     failures: int = 0
     due: float = 0.0
     """When the next child may be started, on the supervisor's clock."""
+    starting: float = STARTING
+    """Seconds without a word after which a child that is not ready is killed."""
+    killed_for: str = ""
+    """Why the present child was killed; empty while it was not."""
+
+    def ask(self, now: float) -> None:
+        """Ask the child's event loop whether it is alive, now and then; a hung one is killed."""
+        child = self.child
+        assert child is not None
+        limit = HUNG_AFTER if child.ready else self.starting
+        if now - child.heard <= limit:
+            child.ask(now)
+            return
+        if self.killed_for:
+            return
+        pid = child.process.pid
+        if child.ready:
+            self.killed_for = f"process {pid} did not answer for {limit:.0f} s"
+        else:
+            self.starting = min(2 * self.starting, LONGEST_START)
+            self.killed_for = (
+                f"process {pid} had not started within {limit:.0f} s ({_load()}); "
+                f"the next one has {self.starting:.0f} s"
+            )
+        log.error("%s is killed: %s", self.name, self.killed_for)
+        child.signal(signal.SIGKILL)
 
     def ended(self, now: float) -> float:
         """The child has ended: forget it; returns the seconds until the next may start."""
         child = self.child
         assert child is not None
         child.life.close()
-        self.child = None
+        self.child, self.killed_for = None, ""
         if child.ready and now - child.started >= STEADY:
             self.failures, self.due = 0, now
             return 0.0
@@ -83,11 +112,8 @@ class Child:
     messages: list[Message] = field(default_factory=list)
 
     def ask(self, now: float) -> None:
-        """Ask its event loop whether it is alive, now and then; a hung one is killed."""
-        if now - self.heard > (HUNG_AFTER if self.ready else STARTING):
-            log.error("process %d does not answer: it is killed", self.process.pid)
-            self.signal(signal.SIGKILL)
-        elif now - self.asked >= PING_EVERY:
+        """Ask its event loop whether it is alive, now and then."""
+        if now - self.asked >= PING_EVERY:
             self.asked = now
             self.tell({"type": "ping"})
 
@@ -112,6 +138,11 @@ class Child:
         """Send it a signal; harmless when it has ended."""
         if self.process.poll() is None:
             self.process.send_signal(number)
+
+
+def _load() -> str:
+    """The load of this machine in words."""
+    return f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
 
 
 def backoff(failures: int) -> float:

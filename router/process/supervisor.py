@@ -21,7 +21,7 @@ from typing import Any
 from monitor.common.ipc import Message, channel_pair
 from router.admission import shared_table
 from router.process import last_lists
-from router.process.child import ChildSlot, Shared, control_slot, start, worker_slot
+from router.process.child import STARTING, ChildSlot, Shared, control_slot, start, worker_slot
 
 log = logging.getLogger("supervisor")
 
@@ -150,7 +150,7 @@ class Supervisor:
             self._on_message(post, message)
         code = child.process.poll()
         if code is None:
-            child.ask(now)
+            post.ask(now)
             return
         for message in child.hear(now):
             self._on_message(post, message)
@@ -161,13 +161,15 @@ class Supervisor:
         self._selector.unregister(post.child.life)
         column = [*self._workers, self._control].index(post)
         shared_table.clear_column(self._table, column)  # what it held is free again
+        killed_for = post.killed_for
         delay = post.ended(now)
         if self._stopping is not None:
             return
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
         log.warning("%s ended %s; the next one starts in %.1f s", post.name, how, delay)
         if not self._ready and post.failures >= _FIRST_TRIES:
-            self._fail(f"{post.name} cannot start: see the messages above")
+            why = killed_for.partition(";")[0] or "see the messages above"
+            self._fail(f"{post.name} cannot start: {why}")
 
     def _start(self, post: ChildSlot) -> None:
         now = self._clock()
@@ -192,6 +194,7 @@ class Supervisor:
         kind = message["type"]
         if kind == "ready" and post.child is not None:
             post.child.ready = True
+            post.starting = STARTING
         elif kind == "stuck":
             suspect = (message["holder"], self._clock() + STUCK_AGAIN)
             self._suspects.setdefault(message["lock"], suspect)

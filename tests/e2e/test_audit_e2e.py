@@ -104,7 +104,7 @@ def test_the_log_is_a_table_of_four_columns(instance: Instance):
     assert header.split() == ["WHEN", "WHO", "FROM", "WHAT"]
     assert len(rows) == 2
     assert re.match(rf"\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  {ME} ", rows[0])
-    assert rows[0].endswith("use alpha")
+    assert rows[0].endswith("enable alpha")
     assert "see it with --before" in told.stderr
     assert instance.command("audit", "--limit", "0").returncode == 2
 

@@ -1,5 +1,6 @@
 """Processes die by `kill -9`: what is lost is what they held, and they are replaced."""
 
+import json
 import os
 import signal
 import time
@@ -40,6 +41,11 @@ def instance(farm: Farm) -> Instance:
     return farm.instance
 
 
+def uptime(instance: Instance) -> float:
+    status = json.loads(instance.command("status", "--json", check=True).stdout)
+    return float(status["uptime_seconds"])
+
+
 def test_a_killed_worker_loses_its_own_connections_only_and_is_replaced(instance: Instance):
     instance.command("bans", "add", BANNED, check=True)
     with streams_on_all_workers(instance, events=30) as held:
@@ -54,6 +60,8 @@ def test_a_killed_worker_loses_its_own_connections_only_and_is_replaced(instance
 
 def test_nothing_is_lost_while_control_is_dead_and_bans_and_counters_survive(instance: Instance):
     instance.command("bans", "add", BANNED, check=True)
+    instance.command("maintenance", "alpha", "--for", "1h", check=True)
+    up = uptime(instance)
     with SteadyLoad(instance.base_url) as load:
         wait_until(lambda: metric(instance, REQUESTS) >= 10, 10, "workers to report")
         before, refused = metric(instance, REQUESTS), []
@@ -65,6 +73,9 @@ def test_nothing_is_lost_while_control_is_dead_and_bans_and_counters_survive(ins
     assert len(refused) > 1
     assert {answer.status for answer in refused} == {403}
     instance.command("bans", "remove", BANNED, check=True)
+    assert uptime(instance) > up, "the instance has not begun anew"
+    assert "no (maintenance, for " in instance.command("status", check=True).stdout
+    instance.command("enable", "alpha", check=True)
 
 
 def test_no_counter_falls_or_goes_whichever_process_is_replaced(instance: Instance):

@@ -15,7 +15,10 @@ from tests.testkit.wait import wait_until
 LONG = "/v1/models/" + "x" * 480
 """Some 2000 lines with this path are more than a process keeps."""
 ACCESS = re.compile(r"\S+Z info worker-0: client=\S+ method=(GET|POST) .* request_id=\S+")
-OTHER = re.compile(r"\S+Z (debug|info|warning|error|critical) [\w-]+: .+|mirrorgate is ready|  .+")
+OTHER = re.compile(
+    r"\S+Z (debug|info|warning|error|critical) [\w-]+: .+|mirrorgate \S+ is starting with .+"
+    r"|mirrorgate is ready|  .+"
+)
 DROPPED = re.compile(r"worker-0: (\d+) lines of the log were dropped")
 
 

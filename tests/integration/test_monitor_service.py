@@ -1,6 +1,7 @@
 """The monitor as a whole: real schedule, board and store; probes real or by script."""
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
@@ -430,7 +431,8 @@ async def test_a_wish_is_durable_published_and_survives_restart_and_green_probes
         await monitor.set_wish("nobody", Override.use, None, Actor("operator"))
 
 
-async def test_maintenance_is_shown_until_its_time_is_over(setup):
+async def test_maintenance_is_shown_until_its_time_is_over(setup, caplog):
+    caplog.set_level(logging.INFO)
     monitor = await setup.start()
     await setup.until("hk", State.up)
     setup.now = lambda: 1000.0
@@ -439,6 +441,7 @@ async def test_maintenance_is_shown_until_its_time_is_over(setup):
     setup.now = lambda: 2000.0
     await setup.until("hk", State.up)
     assert setup.board.current.of("hk").wish is Override.use
+    assert "the time of maintenance for hk is over" in caplog.messages
 
 
 async def test_a_restart_is_unknown_at_first_and_then_remembers_since_when(setup):

@@ -209,6 +209,12 @@ async def crowds() -> None:
             await asyncio.sleep(_CROWDS_EVERY)
 
 
+async def greet(lines: asyncio.StreamReader) -> None:
+    """Show what mirrorgate says about itself, with the key that the pretend mirrors take."""
+    async for line in lines:
+        print(line.decode().replace("$OPENAI_API_KEY", KEY), end="", flush=True)
+
+
 async def run() -> int:
     """Run until interrupted; mirrorgate's exit code."""
     with tempfile.TemporaryDirectory(prefix="mirrorgate-demo-") as name:
@@ -221,13 +227,17 @@ async def run() -> int:
             text = _CONFIG.format(**ports, password_hash=hashed(PASSWORD), store=store)
             config.write_text(text + mirrors, encoding="utf-8")
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "router", "run", "--config", str(config), process_group=0
+                *(sys.executable, "-m", "router", "run", "--config", str(config)),
+                process_group=0,
+                stdout=asyncio.subprocess.PIPE,
             )
+            assert process.stdout is not None
+            greeting = asyncio.create_task(greet(process.stdout))
             loop = asyncio.get_running_loop()
             for number in (signal.SIGINT, signal.SIGTERM):
                 loop.add_signal_handler(number, process.send_signal, signal.SIGTERM)
             moving = (come_and_go(unsteady), traffic(), crowds())
-            tasks = [loop.create_task(each) for each in moving]
+            tasks = [greeting, *(loop.create_task(each) for each in moving)]
             try:
                 return await process.wait()
             finally:

@@ -25,7 +25,7 @@ from monitor.engine.prober import Probe
 from monitor.health.paths import Path, in_order, usable_ones
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import MirrorHealth, Standing, State, endpoint_of
-from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, Way
+from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence, Way
 
 OWN, ALT, NEAR, FAR = "own.test", "alt.test", "192.0.2.1", "198.51.100.1"
 MIRROR = MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,), addresses=(NEAR, FAR))
@@ -45,8 +45,8 @@ KEY_OF_NO_USE = {
 class Place:
     """A mirror, all paths of which work, and what acts on verdicts about it."""
 
-    def __init__(self) -> None:
-        self.watch = MirrorState(MIRROR, 1, 1, NOW)
+    def __init__(self, mirror: MirrorConfig = MIRROR) -> None:
+        self.watch = MirrorState(mirror, 1, 1, NOW)
         for path in self.watch.paths:
             path.succeeded(NOW, 20.0)
         self.quarantine = Quarantine(NORMAL)
@@ -113,6 +113,28 @@ def test_what_a_verdict_is_about_is_held_and_a_way_round_it_is_taken(verdict: st
     if reaction.quarantine or reaction.scope is Scope.endpoint:
         assert NEAR not in {path.address for path in place.usable()}
     assert place.touched
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "told"),
+    [
+        (f"https://{OWN}", NEAR, f"a: {OWN} over {NEAR} works again"),
+        (f"https://{NEAR}", NEAR, f"a: {NEAR} works again"),
+    ],
+)
+def test_a_path_that_works_again_is_named_once(
+    url: str, address: str, told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    place = Place(MirrorConfig("a", url, addresses=(address,)))
+    (path,) = place.watch.paths
+    path.failed(NOW, "connect_failed")
+    shaken = StepResult(Operation.tls_handshake, None, 0.1, address, tls=TlsEvidence())
+    http = HttpAnswer(401, {"content-type": "application/json"}, b'{"error": {"message": "no"}}')
+    last = StepResult(Operation.http_round_trip, None, 0.1, address, http=http)
+    result = PathResult(address, (shaken, last), path.hostname)
+    place.reactions.take(place.watch, result, NOW + 1, True)
+    assert caplog.messages == [told]
 
 
 @pytest.mark.parametrize("verdict", sorted(set(OF_MIRRORS) - BY_SPEED))

@@ -14,14 +14,18 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from monitor.common.durations import ago, duration, roughly, until
+from monitor.common.log_writer import flush_all
+from monitor.common.logs import writer_of
 from router.cli import main
 from router.cli.console import Console, aligned, width
 from router.cli.init import ids_of, mirrors_of
+from router.cli.status import traffic
 from router.control.document import load
 
 MIRROR = '[[mirrors]]\nid = "hk"\nurl = "https://a.example"\n'
@@ -253,6 +257,13 @@ def test_status_is_a_table_whose_columns_line_up(
     ]
 
 
+def test_the_end_of_a_wish_is_shown():
+    now = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    node = {"wish": "maintenance", "wish_until": "2026-11-29T12:42:00Z"}
+    assert traffic(node, now) == "no (maintenance, for 42m)"
+    assert traffic({"wish": "maintenance", "wish_until": None}, now) == "no (maintenance)"
+
+
 def test_status_as_json_is_what_the_instance_said(
     capsys: pytest.CaptureFixture[str], running: Running
 ):
@@ -285,14 +296,61 @@ def test_a_reload_of_a_bad_file_exits_2_with_its_faults(
 
 def test_wishes_go_to_the_instance(capsys: pytest.CaptureFixture[str], running: Running):
     running.answers["POST /api/admin/mirrors/hk/wish"] = (200, {"id": "hk", "wish": "x"})
+    running.answers["GET /api/admin/status"] = (200, {"nodes": []})
     assert said(capsys, "drain", "hk") == (0, "hk gets no new requests\n", "")
     assert said(capsys, "maintenance", "hk", "--for", "90m")[1] == "hk is in maintenance for 90m\n"
     assert said(capsys, "enable", "hk")[1] == "hk is used again\n"
-    assert [body for _, _, body in running.asked] == [
+    assert [body for method, _, body in running.asked if method == "POST"] == [
         {"wish": "drain", "for": None},
         {"wish": "maintenance", "for": 5400.0},
         {"wish": "use", "for": None},
     ]
+
+
+class Terminal(io.StringIO):
+    """Somebody who types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("command", ["drain", "maintenance"])
+def test_the_last_mirror_in_rotation_is_taken_out_only_by_who_says_yes(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    running: Running,
+    command: str,
+):
+    nodes = [{"id": "hk", "in_rotation": True}, {"id": "jp", "in_rotation": False}]
+    running.answers["GET /api/admin/status"] = (200, {"nodes": nodes})
+    running.answers["POST /api/admin/mirrors/hk/wish"] = (200, {})
+    running.answers["POST /api/admin/mirrors/jp/wish"] = (200, {})
+    code, _, err = said(capsys, command, "hk")
+    assert code == 1
+    assert err == (
+        "mirrorgate: hk is the last mirror in rotation: without it no request can be served; "
+        "repeat this with --yes if that is meant\n"
+    )
+    monkeypatch.setattr("sys.stderr", Terminal())
+    for typed, done in (("\n", 1), ("no\n", 1), ("y\n", 0)):
+        monkeypatch.setattr("sys.stdin", Terminal(typed))
+        assert main.main([command, "hk"]) == done
+    assert said(capsys, command, "jp")[0] == said(capsys, command, "hk", "--yes")[0] == 0
+    posts = [path for method, path, _ in running.asked if method == "POST"]
+    assert posts == [f"/api/admin/mirrors/{i}/wish" for i in ("hk", "jp", "hk")]
+
+
+def test_a_start_is_announced_before_the_servers_are_loaded(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+):
+    Path("config.toml").write_text(MIRROR)
+    seen = []
+    loading = ModuleType("router.cli.startup")
+    loading.start = lambda path: seen.append(flush_all() and capfd.readouterr().out) or 0  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "router.cli.startup", loading)
+    writer_of.cache_clear()
+    assert main.main(["run"]) == 0
+    assert seen == ["mirrorgate 0.1.0 is starting with config.toml\n"]
 
 
 def test_a_mistyped_mirror_gets_a_suggestion(capsys: pytest.CaptureFixture[str], running: Running):
@@ -307,6 +365,7 @@ def test_an_odd_id_cannot_reach_another_address(
     capsys: pytest.CaptureFixture[str], running: Running
 ):
     running.answers["POST /api/admin/mirrors/..%2F..%2Freload%3Fx/wish"] = (200, {})
+    running.answers["GET /api/admin/status"] = (200, STATUS)
     assert said(capsys, "drain", "../../reload?x")[0] == 0
 
 

@@ -174,6 +174,37 @@ def test_a_child_that_is_still_starting_has_more_time(stage: Stage):
     assert stage.process("worker 0").signals == [signal.SIGKILL]
 
 
+def test_a_start_that_takes_too_long_is_explained_and_the_next_one_has_more_time(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+):
+    stage.silent = {"control"}
+    stage.turn()
+
+    def seconds_until_killed() -> float:
+        began, process = stage.now, stage.process("control")
+        while not process.signals:
+            stage.turn(4.0)
+        assert process.signals == [signal.SIGKILL]
+        while stage.process("control") is process and not stage.supervisor.failure:
+            stage.turn(0.1)
+        return stage.now - began
+
+    first, second, third = (seconds_until_killed() for _ in range(3))
+    assert STARTING <= first < 1.5 * STARTING < second < 3 * STARTING < third < 6 * STARTING
+    explained = [r.message for r in caplog.records if "is killed" in r.message]
+    assert "control is killed: process 100 had not started within 60 s (load " in explained[0]
+    assert explained[0].endswith("; the next one has 120 s")
+    assert "had not started within 240 s" in stage.supervisor.failure
+
+
+def test_patience_with_starts_ends_with_the_first_that_gets_ready(stage: Stage):
+    stage.turn()
+    stage.supervisor._control.starting = 4 * STARTING
+    stage.say("control", {"type": "ready"})
+    stage.turn()
+    assert stage.supervisor._control.starting == STARTING
+
+
 def test_the_silence_of_a_suspended_instance_is_nobodys_fault(stage: Stage):
     stage.all_ready()
     stage.silent = {"worker 0", "worker 1", "control"}
