@@ -93,7 +93,8 @@ async def set_wish(request: web.Request) -> web.Response:
     wish, seconds = inputs.wish(table.get("wish")), inputs.seconds(table.get("for"))
     until = None if seconds is None else request.app[CLOCK]() + seconds
     await request.app[COMMANDS].set_wish(wanted, wish, until, await actor(request))
-    return as_json(next(n for n in all_nodes(request.app) if n["id"] == wanted))
+    node = next(n for n in all_nodes(request.app) if n["id"] == wanted)
+    return as_json({**node, **_written(request)})
 
 
 async def transitions(request: web.Request) -> web.Response:
@@ -144,7 +145,7 @@ async def add_ban(request: web.Request) -> web.Response:
         inputs.reason(table.get("reason")),
         await actor(request),
     )
-    return as_json(ban_document(ban), status=201)
+    return as_json({**ban_document(ban), **_written(request)}, status=201)
 
 
 async def remove_bans(request: web.Request) -> web.Response:
@@ -153,7 +154,7 @@ async def remove_bans(request: web.Request) -> web.Response:
     network = None if wanted == "all" else inputs.network(wanted)
     removed = await request.app[COMMANDS].remove_ban(network, await actor(request))
     told = await unhurried(in_steps(ban_document, removed))
-    return await as_long_json({"removed": told})
+    return await as_long_json({"removed": told, **_written(request)})
 
 
 async def allow(request: web.Request) -> web.Response:
@@ -161,7 +162,7 @@ async def allow(request: web.Request) -> web.Response:
     table = inputs.table(await request.read(), ("network", "for"))
     network, seconds = inputs.network(table.get("network")), inputs.seconds(table.get("for"))
     await request.app[COMMANDS].allow(network, seconds, await actor(request))
-    return as_json({"network": network, "for": seconds})
+    return as_json({"network": network, "for": seconds, **_written(request)})
 
 
 async def audit(request: web.Request) -> web.Response:
@@ -170,6 +171,11 @@ async def audit(request: web.Request) -> web.Response:
     before = inputs.entry(request.query.get("before"))
     entries = await request.app[COMMANDS].audit(limit, before)
     return await as_long_json(log_document(entries, limit))
+
+
+def _written(request: web.Request) -> dict[str, bool]:
+    """`written` is false while the store takes nothing: then a restart forgets what was done."""
+    return {"written": not request.app[COMMANDS].unwritten()}
 
 
 def all_nodes(app: web.Application) -> list[dict[str, Any]]:

@@ -265,6 +265,9 @@ class Commands(Protocol):
     async def reload(self, by: Actor) -> dict[str, Any]:
         """Take over the configuration file; tells what was added, removed, changed."""
 
+    def unwritten(self) -> int:
+        """Return the number of changes that are in effect, but that the store cannot take yet."""
+
     async def status(self) -> dict[str, Any]:
         """The state of the processes; what `Sources` knows is added by the admin API."""
 

@@ -69,7 +69,7 @@ def sentence(
 def lift(session: Session, network: str | None, by: Actor, now: float) -> list[Ban]:
     """Lift the bans in force that overlap `network`, or all, and return them. Raises ValueError."""
     wanted = None if network is None else ipaddress.ip_network(client_network(network))
-    bans = [b for b in active(session, now) if wanted is None or _overlap(b.network, wanted)]
+    bans = [b for b in active(session, now) if wanted is None or overlap(b.network, wanted)]
     for some in _in_pieces([ban.id for ban in bans]):
         lifted = {"lifted_at": now, "lifted_by": by.who}
         session.execute(update(BanRow).where(col(BanRow.id).in_(some)).values(lifted))
@@ -106,7 +106,7 @@ def _in_force(now: float) -> ColumnElement[bool]:
     return and_(or_(until.is_(None), until > now), col(BanRow.lifted_at).is_(None))
 
 
-def _overlap(network: str, wanted: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+def overlap(network: str, wanted: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
     other = ipaddress.ip_network(network)
     return other.version == wanted.version and other.overlaps(wanted)
 

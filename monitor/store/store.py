@@ -22,7 +22,7 @@ from sqlmodel import Session, select
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban, client_network
 from monitor.common.keys import DayUse, KeyBook, KeyRecord, Spent
-from monitor.common.tasks import Tasks
+from monitor.common.tasks import Tasks, cancelled
 from monitor.health.snapshot import Override
 from monitor.store import audit, bans, keys, ledger
 from monitor.store.bans import Allowance
@@ -34,7 +34,7 @@ from monitor.store.open_file import Memory, Space
 from monitor.store.pruning import Limits, give_pages_back, steps
 from monitor.store.rollups import Item, write
 from monitor.store.tables import AllowanceRow, WishRow
-from monitor.store.write_queue import HistoryWriter
+from monitor.store.write_queue import HistoryWriter, PostponedDecisions, may_pass
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +65,11 @@ class Store:
     ) -> None:
         self._database = database
         self._thread, self._reader = threads
-        self._writer = HistoryWriter(self._write_history, tasks=tasks)
+        self._tasks = tasks or Tasks()
+        self._writer = HistoryWriter(self._write_history, tasks=self._tasks)
+        self._postponed = PostponedDecisions(self.decide)
+        self._catching_up: asyncio.Task[None] | None = None
+        self._refused = ""
         self._vantage = ""
         self._holder: Holder | None = None
         self._batches = 0
@@ -98,6 +102,9 @@ class Store:
         store = cls(database, threads, tasks)
         store._aside = aside
         store._writer.start()
+        if not aside:
+            work = store._postponed.run
+            store._catching_up = store._tasks.service("postponed decisions", work)
         return store
 
     async def close(self) -> None:
@@ -116,6 +123,9 @@ class Store:
 
     async def _end(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._catching_up is not None:
+            await cancelled([self._catching_up])
+        await self._postponed.stop()
         await self._writer.stop()
         if self._holder is not None:
             with suppress(StoreError):
@@ -148,7 +158,20 @@ class Store:
     @property
     def problem(self) -> str:
         """The reason for which nothing can be written; empty while nothing is known to be wrong."""
-        return self._database.problem or self._writer.problem
+        of_decisions = self._postponed.problem or self._refused
+        return self._database.problem or of_decisions or self._writer.problem
+
+    @property
+    def unwritten(self) -> int:
+        """Decisions that are in effect and wait to be written."""
+        return len(self._postponed)
+
+    def postpone(self, work: Callable[[Session], object], what: str, error: StoreError) -> None:
+        """Decide later what failed with `error` just now, behind all that waits already.
+
+        For what is in effect all the same; raises `error` for what no other time would help.
+        """
+        self._postponed.put(work, what, error)
 
     @property
     def failed(self) -> int:
@@ -184,14 +207,14 @@ class Store:
         self, networks: Sequence[str], make: Callable[[str, int], Ban], origin: str = ""
     ) -> list[Ban]:
         """Make and keep bans on these networks, in one transaction (`ban_rows.sentence`)."""
-        return await self.decide(lambda s: bans.sentence(s, networks, make, origin))
+        return await self._in_order(lambda s: bans.sentence(s, networks, make, origin))
 
     async def lift_bans(self, network: str | None, by: Actor, now: float) -> list[Ban]:
         """Lift the bans in force that overlap `network` (None: all), and return them.
 
         Raises ValueError.
         """
-        return await self.decide(lambda session: bans.lift(session, network, by, now))
+        return await self._in_order(lambda session: bans.lift(session, network, by, now))
 
     async def active_bans(self, now: float) -> list[Ban]:
         """The bans in force, newest first."""
@@ -210,9 +233,15 @@ class Store:
         return total
 
     async def allow(self, network: str, until: float | None, by: Actor, now: float) -> None:
-        """Never limit or ban a network, until a time or for good. Raises ValueError."""
-        row = AllowanceRow(network=client_network(network), until=until, by=by.who, at=now)
-        await self.decide(lambda session: bans.allow(session, row, by.origin))
+        """Never limit or ban a network, until a time or for good; written later where the store
+        takes nothing now. Raises ValueError."""
+        checked = client_network(network)
+
+        def work(session: Session) -> None:
+            row = AllowanceRow(network=checked, until=until, by=by.who, at=now)
+            bans.allow(session, row, by.origin)
+
+        await self._or_later(work, f"allow {checked}")
 
     async def allowances(self, now: float) -> list[Allowance]:
         """The networks that are allowed at present, and until when."""
@@ -221,15 +250,16 @@ class Store:
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor, now: float
     ) -> None:
-        """Keep what the operator wants of a mirror."""
-        row = WishRow(mirror=mirror_id, wish=wish.value, until=until, by=by.who, at=now)
+        """Keep what the operator wants of a mirror, later where the store takes nothing now."""
         what = f"{_COMMANDS[wish]} {mirror_id}{audit.until(until)}"
 
         def work(session: Session) -> None:
-            session.merge(row)
+            session.merge(
+                WishRow(mirror=mirror_id, wish=wish.value, until=until, by=by.who, at=now)
+            )
             audit.note(session, by, what, now)
 
-        await self.decide(work)
+        await self._or_later(work, what)
 
     async def wishes(self) -> dict[str, tuple[Override, float | None]]:
         """Return the last override of each mirror, and its end; expired ones included."""
@@ -312,8 +342,26 @@ class Store:
             self._database.ensure()
             return _in_session(self._database.decisions, decided)
 
-        with _failures():
-            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        try:
+            with _failures():
+                done = await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        except StoreError as error:
+            if may_pass(error):
+                self._refused = str(error)
+            raise
+        self._refused = ""
+        return done
+
+    async def _in_order(self, work: Callable[[Session], T]) -> T:
+        """Decide behind all that was postponed. Raises StoreError."""
+        await self._postponed.catch_up()
+        return await self.decide(work)
+
+    async def _or_later(self, work: Callable[[Session], object], what: str) -> None:
+        try:
+            await self._in_order(work)
+        except StoreError as error:
+            self.postpone(work, what, error)
 
     async def _lease(self, act: Callable[..., T], *arguments: object) -> T:
         def run() -> T:

@@ -1,19 +1,21 @@
-"""History on its way to the disk: a bounded queue that never makes anybody wait.
+"""What is on its way to the disk: history, and decisions that the store could not take.
 
-Rows are written in batches. While the database is locked or the disk is full they wait in the
-queue; when the queue is full, new ones are dropped and counted. Trouble is logged once, and
-once more when it is over. Rows that make writing fail for any other reason are dropped, so that
-those behind them are written.
+History is a bounded queue that never makes anybody wait. Rows are written in batches. While the
+database is locked or the disk is full they wait in the queue; when the queue is full, new ones are
+dropped and counted. Trouble is logged once, and once more when it is over. Rows that make writing
+fail for any other reason are dropped, so that those behind them are written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlmodel import Session
 
 from monitor.common.tasks import Tasks
 from monitor.store.errors import StoreError, in_one_line
@@ -30,6 +32,10 @@ RETRY_AFTER = 2.0
 
 _NAME = "history writer"
 
+MOST_POSTPONED = 1_000
+"""Decisions that wait; of more, whoever makes them is told that they cannot be kept."""
+
+Decision = Callable[[Session], object]
 Write = Callable[[list[Item]], Awaitable[None]]
 """Writes one batch, wholly or not at all; the same batch again when it may have failed."""
 
@@ -139,3 +145,79 @@ class HistoryWriter:
         if self.problem:
             log.warning("history is written again; %d rows were dropped so far", self.dropped)
         self.problem = ""
+
+
+def may_pass(error: BaseException) -> bool:
+    """True if a decision failed for a reason that may pass: a full disk, a lock, a server that is
+    gone. What a table refuses will be refused again."""
+    cause = error.__cause__
+    return not isinstance(cause, DBAPIError) or isinstance(cause, OperationalError | InterfaceError)
+
+
+class PostponedDecisions:
+    """Decisions in effect that the store could not take, in order: written once it can."""
+
+    def __init__(
+        self,
+        decide: Callable[[Decision], Awaitable[object]],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._decide = decide
+        self._monotonic = monotonic
+        self._waiting: deque[tuple[Decision, str]] = deque()
+        self._retry_at = float("-inf")
+        self._writing = asyncio.Lock()
+        self.problem = ""
+        """Why the first of them cannot be written; empty while none waits."""
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, decision: Decision, what: str, error: StoreError) -> None:
+        """Keep one for later that failed with `error`; raises it where that would not help."""
+        if len(self._waiting) >= MOST_POSTPONED or not may_pass(error):
+            raise error
+        if not self._waiting:
+            log.error("decisions are in effect, but cannot be written yet: %s", error)
+            self.problem, self._retry_at = str(error), self._monotonic() + RETRY_AFTER
+        self._waiting.append((decision, what))
+
+    async def catch_up(self) -> None:
+        """Write all of them. Raises StoreError while that cannot be."""
+        async with self._writing:
+            while self._waiting:
+                if self._monotonic() < self._retry_at:
+                    raise StoreError(self.problem)
+                await self._write(*self._waiting[0])
+                self._waiting.popleft()
+            if self.problem:
+                log.warning("decisions are written again")
+            self.problem = ""
+
+    async def _write(self, decision: Decision, what: str) -> None:
+        try:
+            await self._decide(decision)
+        except StoreError as error:
+            if may_pass(error):
+                self.problem, self._retry_at = str(error), self._monotonic() + RETRY_AFTER
+                raise
+            log.error("a decision is in effect until a restart only (%s): %s", what, error)
+
+    async def run(self) -> None:
+        """Write them as soon as that is possible, until cancelled."""
+        while True:
+            await asyncio.sleep(RETRY_AFTER)
+            try:
+                await self.catch_up()
+            except StoreError:
+                continue
+
+    async def stop(self) -> None:
+        """Try for the last time; what the store still does not take is in the log then."""
+        self._retry_at = float("-inf")
+        try:
+            await self.catch_up()
+        except StoreError as error:
+            for _, what in self._waiting:
+                log.error("a decision is lost with this process (%s): %s", what, error)
+            self._waiting.clear()

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from monitor.common.durations import ago, duration, until
 from router.cli.arguments import count, network, seconds
-from router.cli.client import Client
+from router.cli.client import Client, unwritten
 from router.cli.console import DONE, FAILED, Console, plain
 
 HELP = "banned clients: list, add, remove, allow"
@@ -115,6 +115,7 @@ def _add(args: Namespace, console: Console, client: Client) -> int:
     end = ban.get("until")
     ending = until(end, datetime.now(UTC)) if end else "it is removed"
     console.say(f"{plain(ban.get('network'))} is banned until {ending}")
+    console.advise(unwritten(ban))
     return DONE
 
 
@@ -130,6 +131,7 @@ def _remove(args: Namespace, console: Console, client: Client) -> int:
         return FAILED
     for ban in removed:
         console.say(f"{plain(ban.get('network'))} is no longer banned")
+    console.advise(unwritten(answer))
     return DONE
 
 
@@ -145,4 +147,5 @@ def _allow(args: Namespace, console: Console, client: Client) -> int:
     else:
         ending = f" for {duration(args.seconds)}" if args.seconds else ""
         console.say(f"{args.network} is not banned, and will not be automatically{ending}")
+        console.advise(unwritten(answer))
     return DONE

@@ -78,6 +78,16 @@ class Client:
         return answer
 
 
+def unwritten(answer: Mapping[str, Any]) -> str:
+    """What to say of a change that is in effect and could not be written; empty if it was."""
+    if answer.get("written", True):
+        return ""
+    return (
+        "this is in effect, but the store takes nothing at present (see `mirrorgate status`): it "
+        "is written as soon as that is possible, and a restart before then forgets it"
+    )
+
+
 def answers(path: Path) -> bool:
     """True if an instance listens on this socket."""
     return running_pid(path) is not None

@@ -81,6 +81,11 @@ class Console:
         """A line beside the result: progress, advice, faults."""
         print(text, file=self.err, flush=True)
 
+    def advise(self, text: str) -> None:
+        """A note, if there is anything to say."""
+        if text:
+            self.note(f"note: {text}")
+
     def data(self, value: Any) -> None:
         """The result as JSON."""
         print(json.dumps(value, ensure_ascii=False, indent=2), file=self.out)

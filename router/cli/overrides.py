@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from monitor.common.durations import duration
 from router.cli.arguments import seconds
-from router.cli.client import Client, Refused
+from router.cli.client import Client, Refused, unwritten
 from router.cli.console import DONE, CommandFailed, Console
 
 DRAIN = "send no new requests to a mirror; running ones go on; it survives a restart"
@@ -58,6 +58,7 @@ def run(args: Namespace, console: Console) -> int:
         return DONE
     ending = f" for {duration(lasting)}" if lasting else ""
     console.say(_DONE[args.command].format(id=args.id) + ending)
+    console.advise(unwritten(node))
     return DONE
 
 

@@ -122,6 +122,8 @@ def _warnings(status: Mapping[str, Any]) -> list[str]:
         warnings.append(f"{config.get('file')} is not in use: {problem}")
     if problem := (status.get("store") or {}).get("problem"):
         warnings.append(f"the store takes nothing: {plain(problem)}")
+    if unwritten := (status.get("store") or {}).get("unwritten"):
+        warnings.append(f"in effect, but not written yet: {unwritten} bans and wishes")
     for name in ("missing_settings", "cautions"):
         warnings.extend(plain(sentence) for sentence in status.get(name) or ())
     if paths := status.get("restart_needed"):

@@ -75,6 +75,9 @@ class AdminCommands:
         self._counted: dict[bytes, str] = {}
         """Issued keys as the shared table counts them."""
 
+    def unwritten(self) -> int:
+        return self._store.unwritten
+
     async def reload(self, by: Actor) -> dict[str, Any]:
         try:
             changes = await self._configuration.reload(by)
@@ -92,7 +95,7 @@ class AdminCommands:
             "uptime_seconds": round(age_of(os.getppid()), 1),
             "config": {"file": str(current.path)},
             "workers": self._channels.workers(),
-            "store": {"problem": self._store.problem},
+            "store": {"problem": self._store.problem, "unwritten": self._store.unwritten},
             "unused_settings": document.unused(current.raw),
             "missing_settings": self._notices.sentences(),
             "cautions": cautions(current.config),

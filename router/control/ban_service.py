@@ -10,6 +10,7 @@ import secrets
 import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -19,7 +20,7 @@ from monitor.common.bans import Ban, client_network
 from monitor.common.ipc import Message, encoded
 from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.cdn import networks as content_networks
-from monitor.store.bans import Allowance
+from monitor.store.bans import Allowance, lift, overlap, sentence
 from monitor.store.store import Store, StoreError
 from router.admission.ban_list import pieces, rows_of
 from router.admission.ban_policy import BanPolicy, Offence, ban_seconds
@@ -144,7 +145,7 @@ class BanService:
             return self._ban(some[network], times)
 
         try:
-            bans = await self._store.sentence(list(some), make)
+            bans = await self._keep(list(some), make)
         except StoreError as error:
             log.error("bans will not survive a restart: %s", error)
             bans = [make(network, 1) for network in some]
@@ -153,6 +154,22 @@ class BanService:
             log.warning("%s is banned for %.0f s: %s", ban.network, seconds, ban.reason)
             self._totals.add(BANS.name, (ban.reason,))
         self._enforce(bans)
+
+    async def _keep(
+        self, networks: list[str], make: Callable[[str, int], Ban], origin: str = ""
+    ) -> list[Ban]:
+        """Keep bans, later where the store takes nothing now. Raises StoreError."""
+        try:
+            return await self._store.sentence(networks, make, origin)
+        except StoreError as error:
+            bans = {network: make(network, 1) for network in networks}
+
+            def again(network: str, times: int) -> Ban:
+                return replace(bans[network], count=times)
+
+            what = f"ban {', '.join(networks[:3])}{' …' if len(networks) > 3 else ''}"
+            self._store.postpone(lambda s: sentence(s, networks, again, origin), what, error)
+            return list(bans.values())
 
     def _ban(self, offence: Offence, times: int) -> Ban:
         now = self._clock()
@@ -175,7 +192,8 @@ class BanService:
         except StoreError as error:
             log.error("old bans are kept for now: %s", error)
 
-    # Operators; each raises StoreError and then has changed nothing
+    # Operators; where the store takes nothing at present, all is in effect and written later.
+    # Each raises StoreError where that would not help, and then has changed nothing.
 
     async def add(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:
         """Ban a network for so long, or until it is lifted."""
@@ -185,14 +203,20 @@ class BanService:
         def make(network: str, times: int) -> Ban:
             return Ban(secrets.token_hex(6), network, now, until, reason, by.who, count=times)
 
-        bans = await self._store.sentence([network], make, by.origin)
+        bans = await self._keep([client_network(network)], make, by.origin)
         self._totals.add(BANS.name, (BY_OPERATOR,))
         self._enforce(bans)
         return bans[0]
 
     async def remove(self, network: str | None, by: Actor) -> list[Ban]:
         """Lift the bans that overlap a network, or all; returns them."""
-        lifted = await self._store.lift_bans(network, by, self._clock())
+        now = self._clock()
+        try:
+            lifted = await self._store.lift_bans(network, by, now)
+        except StoreError as error:
+            what = f"lift bans of {network or 'everybody'}"
+            self._store.postpone(lambda s: lift(s, network, by, now), what, error)
+            lifted = self._banned.overlapping(network)
         networks = [ban.network for ban in lifted]
         self._banned.remove(networks)
         if network is None:
@@ -298,6 +322,13 @@ class BansInForce:
                 if ban is not None and ban.holds(self._clock()):
                     return ban
         return None
+
+    def overlapping(self, network: str | None) -> list[Ban]:
+        """Those that overlap a network, or all. A pass over all of them."""
+        if network is None:
+            return list(self.in_force())
+        wanted = ipaddress.ip_network(client_network(network))
+        return [ban for ban in self.in_force() if overlap(ban.network, wanted)]
 
     def in_force(self) -> Sequence[Ban]:
         """All that hold now, newest first."""

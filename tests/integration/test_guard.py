@@ -19,6 +19,7 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.common.settings import read
 from monitor.common.tasks import CRASHES, Tasks
 from monitor.common.tasks import FAMILIES as TASK_FAMILIES
+from monitor.store import write_queue
 from monitor.store.store import Store, StoreError
 from router.admission.ban_list import BanList
 from router.admission.client_address import parse
@@ -182,6 +183,8 @@ async def test_who_is_lifted_begins_anew(scene: Scene):
 async def test_a_ban_that_cannot_be_kept_holds_all_the_same(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
+    monkeypatch.setattr(write_queue, "MOST_POSTPONED", 0)
+
     async def fail(*_: object) -> None:
         raise StoreError("the disk is full")
 

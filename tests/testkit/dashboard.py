@@ -389,6 +389,7 @@ class FakeCommands:
 
     told: list[tuple[Any, ...]] = field(default_factory=list)
     fault: CommandError | None = None
+    waiting: int = 0
     inspected: dict[str, Inspected] = field(default_factory=dict)
 
     def _tell(self, *what: Any) -> None:
@@ -473,6 +474,9 @@ class FakeCommands:
 
     async def note(self, by: Actor, what: str) -> None:
         self._tell("note", by, what)
+
+    def unwritten(self) -> int:
+        return self.waiting
 
     def allowances(self) -> list[Allowance]:
         return [("198.51.100.0/24", NOW + 3600)]

@@ -307,6 +307,20 @@ def test_wishes_go_to_the_instance(capsys: pytest.CaptureFixture[str], running: 
     ]
 
 
+def test_what_is_in_effect_but_not_written_yet_is_said(
+    capsys: pytest.CaptureFixture[str], running: Running
+):
+    status = {**STATUS, "nodes": [], "store": {"problem": "disk full", "unwritten": 2}}
+    running.answers["GET /api/admin/status"] = (200, status)
+    running.answers["POST /api/admin/mirrors/hk/wish"] = (200, {"written": False})
+    running.answers["POST /api/admin/bans"] = (201, {"network": "192.0.2.1", "written": False})
+    for argv in (("drain", "hk"), ("bans", "add", "192.0.2.1")):
+        code, _, err = said(capsys, *argv)
+        assert code == 0
+        assert err.startswith("note: this is in effect, but the store takes nothing at present")
+    assert "in effect, but not written yet: 2 bans and wishes" in said(capsys, "status")[2]
+
+
 class Terminal(io.StringIO):
     """Somebody who types."""
 
@@ -346,7 +360,13 @@ def test_a_start_is_announced_before_the_servers_are_loaded(
     Path("config.toml").write_text(MIRROR)
     seen = []
     loading = ModuleType("router.cli.startup")
-    loading.start = lambda path: seen.append(flush_all() and capfd.readouterr().out) or 0  # type: ignore[attr-defined]
+
+    def start(path: Path) -> int:
+        assert flush_all()
+        seen.append(capfd.readouterr().out)
+        return 0
+
+    loading.start = start  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "router.cli.startup", loading)
     writer_of.cache_clear()
     assert main.main(["run"]) == 0
@@ -476,10 +496,6 @@ def test_a_refusal_of_the_instance_is_told_and_exits_1(
 
 
 def test_states_are_coloured_on_a_terminal_only_and_never_with_no_color():
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     terminal, plain = Terminal(), io.StringIO()
     assert Console(terminal, plain, {}).state("down") == "\x1b[31mdown\x1b[0m"
     assert Console(terminal, plain, {"NO_COLOR": "1"}).state("down") == "down"
