@@ -34,7 +34,6 @@ class Declared:
     """Its default as TOML; where there is none, an example."""
     doc: str
     required: bool
-    later: bool
     restart: bool
 
 
@@ -99,7 +98,6 @@ def _declared(field: dataclasses.Field[Any], hint: Any, path: str) -> Declared:
         json.dumps(_EXAMPLES[f"{path}.{key_of(field)}"]) if required else default_text(field, hint),
         field.metadata["doc"],
         required,
-        field.metadata["later"],
         field.metadata["restart"],
     )
 

@@ -45,14 +45,7 @@ def _line(setting: Declared, *, active: bool) -> str:
 
 def comment(setting: Declared) -> str:
     """Meaning of a setting, and when it takes effect."""
-    marks = [
-        mark
-        for mark, holds in (
-            ("(not in effect yet)", setting.later),
-            ("(after a restart)", setting.restart),
-        )
-        if holds
-    ]
+    marks = [mark for mark, holds in (("(after a restart)", setting.restart),) if holds]
     return " ".join([setting.doc, *marks])
 
 

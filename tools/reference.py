@@ -62,7 +62,7 @@ def _block(section: Section) -> Iterator[str]:
 
 
 def _meaning(setting: Declared) -> str:
-    marks = (("*not in effect yet*", setting.later), ("*restart*", setting.restart))
+    marks = (("*restart*", setting.restart),)
     return " · ".join([setting.doc, *(mark for mark, holds in marks if holds)])
 
 

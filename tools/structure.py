@@ -16,9 +16,9 @@ PACKAGES = ("router", "monitor", "dashboard")
 CHECKED = (*PACKAGES, "benchmarks", "grafana", "tests", "tools")
 MOST_FILES = 22
 """Modules in one room; a reader keeps about so many names apart."""
-MORE_FILES: dict[str, int] = {}
-"""Rooms that may have more, until the layers of `Exchange` are one object."""
-MOST_ROOMS = 20
+MORE_FILES: dict[str, int] = {"router/cli": 30}
+"""Rooms that may have more: a command is a module."""
+MOST_ROOMS = 22
 MOST_LINES = 600
 MOST_METHODS = 40
 QUESTIONS = ("What", "Who", "Whom", "Whose", "Whether", "How")

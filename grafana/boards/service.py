@@ -321,6 +321,16 @@ def service() -> Any:
                     log_scale=True,
                 ),
                 lines(
+                    "Notifications, in an hour",
+                    "Messages to [[notify]]: sent, attempts that failed, and given up.",
+                    (
+                        grown("mirrorgate_notifications_total", "result", INSTANCE, "1h"),
+                        "{{result}}",
+                    ),
+                    width=8,
+                    colors={"sent": GOOD, "failed": WARN, "dropped": BAD},
+                ),
+                lines(
                     "Scrapes",
                     "How long Prometheus waits for /metrics.",
                     (f"max by (instance) (scrape_duration_seconds{OF_TARGETS})", "{{instance}}"),

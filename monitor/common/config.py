@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import urlsplit
 
 from monitor.common import validators
@@ -255,19 +254,6 @@ class StoreConfig:
         restart=True,
         secret=True,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class NotifyConfig:
-    """One receiver of notices of changes."""
-
-    url: str = setting(
-        doc="where messages are posted", check=validators.webhook_url, later=True, secret=True
-    )
-    format: Literal["json", "feishu", "dingtalk", "wecom", "telegram", "slack"] = setting(
-        "json", "the shape of the message", later=True
-    )
-    on: tuple[str, ...] = setting(("down", "up"), "which changes", later=True)
 
 
 def mirror_faults(mirrors: tuple[MirrorConfig, ...]) -> Iterator[tuple[str, str]]:

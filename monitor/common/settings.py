@@ -87,22 +87,19 @@ def setting(
     *,
     check: Check | None = None,
     restart: bool = False,
-    later: bool = False,
     secret: bool = False,
     shown: str | None = None,
 ) -> Any:
     """Declare a setting.
 
-    `check` tells what is wrong with a value; `restart` marks what a reload cannot change;
-    `later` marks what is accepted but has no effect in this version; a fault never names the value
-    of a `secret`; `shown` is how the default is written in `config.example.toml` where the plain
-    value would not be clear.
+    `check` tells what is wrong with a value; `restart` marks what a reload cannot change; a fault
+    never names the value of a `secret`; `shown` is how the default is written in
+    `config.example.toml` where the plain value would not be clear.
     """
     metadata = {
         "doc": doc,
         "check": check,
         "restart": restart,
-        "later": later,
         "secret": secret,
         "shown": shown,
     }

@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 _GIVEN = {"autoincrement": False}
 
-REVISION = "0005"
+REVISION = "0006"
 """The newest step in `migrations/versions/`, which these tables are held to by a test."""
 
 
@@ -215,6 +215,18 @@ class MaintenanceRow(SQLModel, table=True):
     updated_at: float
     began_at: float | None = None
     ended_at: float | None = None
+
+
+class ToldRow(SQLModel, table=True):
+    """A condition that operators were told of and that holds, as one vantage sees it."""
+
+    __tablename__: ClassVar[str] = "told"
+
+    vantage: str = Field(primary_key=True)
+    kind: str = Field(primary_key=True)
+    subject: str = Field(primary_key=True)
+    level: str
+    at: float
 
 
 class LeaseRow(SQLModel, table=True):

@@ -40,7 +40,7 @@ def _say(console: Console, path: Path, mirrors: int, notes: list[str]) -> None:
 
 def advice(found: document.Document) -> list[str]:
     """Return warnings about settings that are allowed but probably not meant."""
-    notes = [f"{p} has no effect in this version yet" for p in document.unused(found.raw)]
+    notes = []
     for index, mirror in enumerate(found.config.mirrors):
         if mirror.base_path.endswith("/v1"):
             notes.append(f'mirrors[{index}].url ends in "/v1": requests would go to /v1/v1/…')

@@ -23,6 +23,7 @@ from router.cli import (
     incidents,
     init,
     keys,
+    notify,
     overrides,
     probe,
     reload,
@@ -112,6 +113,7 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("keys", keys.run, keys.HELP, True),
     ("incidents", incidents.run, incidents.HELP, True),
     ("audit", audit.run, audit.HELP, True),
+    ("notify", notify.run, notify.HELP, True),
     ("hash-password", hash_password.run, hash_password.HELP, False),
     ("db", db.run, db.HELP, True),
 )
@@ -144,6 +146,7 @@ def parser() -> argparse.ArgumentParser:
     init.declare(added["init"])
     probe.declare(added["probe"])
     explain.declare(added["explain"])
+    notify.declare(added["notify"])
     reload.declare(added["reload"])
     status.declare(added["status"])
     incidents.declare(added["incidents"], [_common(data=True)])

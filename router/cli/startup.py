@@ -13,7 +13,6 @@ from monitor.common.log_writer import flush_all
 from router.admission.capacity import raise_descriptor_limit
 from router.cli.client import running_pid
 from router.cli.console import CommandFailed
-from router.control import document
 from router.control.configuration import Loaded
 from router.control.document import Document
 from router.control.page_sources import base_url
@@ -109,7 +108,5 @@ def _greet(current: Document) -> None:
     if config.admin.listen:
         lines.append(f"metrics      http://{config.admin.listen}/metrics")
     lines.append(f'try          curl {base}/models -H "Authorization: Bearer $OPENAI_API_KEY"')
-    unused = document.unused(current.raw)
-    lines.extend(f"note         {path} is set but has no effect in this version" for path in unused)
     text = "\n  ".join(("mirrorgate is ready", *lines))
     logs.writer_of(logs.STDOUT).put(f"{text}\n".encode("utf-8", "backslashreplace"))

@@ -124,10 +124,13 @@ def _warnings(status: Mapping[str, Any]) -> list[str]:
         warnings.append(f"the store takes nothing: {plain(problem)}")
     if unwritten := (status.get("store") or {}).get("unwritten"):
         warnings.append(f"in effect, but not written yet: {unwritten} bans and wishes")
+    warnings.extend(
+        f"notifications: {plain(each['receiver'])}: {plain(each['problem'])}"
+        for each in status.get("notifications") or ()
+        if each.get("problem")
+    )
     for name in ("missing_settings", "cautions"):
         warnings.extend(plain(sentence) for sentence in status.get(name) or ())
     if paths := status.get("restart_needed"):
         warnings.append(f"changed, but only in effect after a restart: {', '.join(paths)}")
-    if paths := status.get("unused_settings"):
-        warnings.append(f"set, but without effect in this version: {', '.join(paths)}")
     return warnings

@@ -19,6 +19,7 @@ from monitor.common.settings import SettingsError
 from monitor.engine.monitor import Monitor
 from monitor.health.announcements import IncidentEdit, Maintenance
 from monitor.health.snapshot import Override
+from monitor.notify.notifier import Notifier
 from monitor.store import announcements, audit, queries
 from monitor.store.audit import Entry
 from monitor.store.bans import Allowance
@@ -27,7 +28,6 @@ from monitor.store.store import Store, StoreError
 from router.admission.client_address import address_of_key
 from router.admission.key_scope import counted_as
 from router.admission.shared_table import Table
-from router.control import document
 from router.control.announcement_service import AnnouncementService
 from router.control.audit_trail import AuditTrail
 from router.control.ban_service import BanService
@@ -58,6 +58,7 @@ class AdminCommands:
         store: Store,
         audit_trail: AuditTrail,
         inspections: Inspections,
+        notifier: Notifier,
         table: Table,
     ) -> None:
         self._configuration = configuration
@@ -71,6 +72,7 @@ class AdminCommands:
         self._store = store
         self._audit_trail = audit_trail
         self._inspections = inspections
+        self._notifier = notifier
         self._table = table
         self._counted: dict[bytes, str] = {}
         """Issued keys as the shared table counts them."""
@@ -96,9 +98,9 @@ class AdminCommands:
             "config": {"file": str(current.path)},
             "workers": self._channels.workers(),
             "store": {"problem": self._store.problem, "unwritten": self._store.unwritten},
-            "unused_settings": document.unused(current.raw),
             "missing_settings": self._notices.sentences(),
             "cautions": cautions(current.config),
+            "notifications": self._notifier.state(),
             "restart_needed": list(self._configuration.restart_needed),
         }
 

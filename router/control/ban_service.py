@@ -52,9 +52,11 @@ class BanService:
         tell: Callable[[Message], None],
         totals: MetricRegistry,
         *,
+        on_ban: Callable[[Sequence[Ban]], None] = lambda bans: None,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
+        """`on_ban` hears of the bans that rules have made."""
         self.version = 0
         """Goes up with every change of the bans, so that a worker notices what it has missed."""
         self._encoded: tuple[int, Sequence[bytes]] = (-1, ())
@@ -63,6 +65,7 @@ class BanService:
         self._allowances = dict(allowances)
         self._tell = tell
         self._totals = totals
+        self._on_ban = on_ban
         self._clock = clock
         self._rng = rng or random.Random()
         self._offences: dict[str, Offence] = {}
@@ -154,6 +157,7 @@ class BanService:
             log.warning("%s is banned for %.0f s: %s", ban.network, seconds, ban.reason)
             self._totals.add(BANS.name, (ban.reason,))
         self._enforce(bans)
+        self._on_ban(bans)
 
     async def _keep(
         self, networks: list[str], make: Callable[[str, int], Ban], origin: str = ""

@@ -11,9 +11,6 @@ from typing import Any, NamedTuple
 
 from monitor.common.settings import (
     Compared,
-    Fault,
-    SettingsError,
-    collect,
     join_path,
     key_of,
     to_table,
@@ -40,19 +37,6 @@ class Changes:
     """Paths of other settings that differ and take effect on reload."""
     restart: tuple[str, ...] = ()
     """Paths of settings that differ and take effect only after a restart."""
-
-
-def unused(raw: Mapping[str, Any], cls: type[Any] = Config) -> list[str]:
-    """Paths of settings that are given another value than the default but have no effect yet."""
-    faults: list[Fault] = []
-    built = collect(cls, raw, "", faults)
-    if built is None:
-        raise SettingsError(faults)
-    return [path for path, field, value in _settings(built) if _without_effect(field, value)]
-
-
-def _without_effect(field: dataclasses.Field[Any], value: Any) -> bool:
-    return bool(field.metadata.get("later")) and value != _default(field)
 
 
 def differences(old: Config, new: Config) -> Changes:

@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import TypeVar
@@ -46,6 +46,9 @@ from monitor.engine.monitor import Monitor
 from monitor.engine.scheduler import stale_after
 from monitor.health.announcements import Announced
 from monitor.health.snapshot import HealthBoard, HealthSnapshot
+from monitor.notify.conditions import Topic
+from monitor.notify.metrics import FAMILIES as NOTIFY_FAMILIES
+from monitor.notify.notifier import Notifier
 from monitor.store import announcements
 from monitor.store.bans import Allowance
 from monitor.store.lease import Holder
@@ -67,6 +70,7 @@ from router.control.ledger import Ledger
 from router.control.monitor_capacity import SharedCapacity
 from router.control.notices import Notices
 from router.control.page_sources import PageSources
+from router.control.sections import notification_style, vantage_name
 from router.control.sessions import SWEEP_EVERY, Sessions
 from router.control.worker_channels import WorkerChannels
 from router.control.worker_questions import Questions
@@ -83,6 +87,7 @@ FAMILIES = (
     KEYS,
     *PROCESS_FAMILIES,
     *MONITOR_FAMILIES,
+    *NOTIFY_FAMILIES,
     *DASHBOARD_FAMILIES,
 )
 T = TypeVar("T")
@@ -110,6 +115,7 @@ class Control:
         allowances: list[Allowance],
         keys: KeyBook,
         announced: Announced,
+        told: Mapping[Topic, str],
         feeds: list[Channel],
         life: Channel,
         table: Table,
@@ -136,6 +142,13 @@ class Control:
         self._told = self._board.current
         """The snapshot that every worker has, or has been sent."""
         self._audit_trail = AuditTrail(store)
+        self._notifier = Notifier(
+            told,
+            lambda levels: store.keep_told(vantage_of(loaded), levels, time.time()),
+            self._totals,
+            tasks,
+        )
+        self._notifier.configure(config.notify, config.mirrors, notification_style(config))
         self._configuration = Configuration(
             loaded, self._apply, self._tell, self._count_reload, self._audit_trail.note
         )
@@ -159,11 +172,22 @@ class Control:
         )
         self._monitor.history.zone = config.dashboard.timezone
         self._ban_service = BanService(
-            store, banned, allowances, self._channels.broadcast, self._totals
+            store,
+            banned,
+            allowances,
+            self._channels.broadcast,
+            self._totals,
+            on_ban=self._notifier.banned,
         )
         self._ban_service.configure(config.limits, config.router)
         self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
-        self._key_service = KeyService(store, keys, self._channels.broadcast, config.keys.prefix)
+        self._key_service = KeyService(
+            store,
+            keys,
+            self._channels.broadcast,
+            config.keys.prefix,
+            on_use=self._notifier.charged,
+        )
         self._announcement_service = AnnouncementService(
             store,
             announced,
@@ -204,6 +228,7 @@ class Control:
             store,
             self._audit_trail,
             Inspections(tasks),
+            self._notifier,
             table,
         )
         _warn(config)
@@ -226,6 +251,7 @@ class Control:
             self._channels.start(loop)
             for name, sock in listeners.items():
                 await self._serve(name, sock, stack)
+            self._keep_up(stack, "told", self._notifier.run)
             self._keep_up(stack, "configuration", self._configuration.watch)
             self._keep_up(stack, "guard", self._ban_service.run)
             self._keep_up(stack, "announcements", self._announcement_service.run)
@@ -301,6 +327,7 @@ class Control:
         self._channels.broadcast({"type": "news", "snapshot": news})
         self._told = snapshot
         self._breakers.see(snapshot)
+        self._notifier.see(snapshot)
 
     def _hear(self, message: Message) -> None:
         """Take a worker's report of traffic."""
@@ -362,6 +389,9 @@ class Control:
         legacy = new.config.legacy
         self._sessions.configure(legacy.session_ttl, legacy.memory)
         self._notices.clear()
+        self._notifier.configure(
+            new.config.notify, new.config.mirrors, notification_style(new.config)
+        )
         _warn(new.config)
         self._monitor.history.zone = new.config.dashboard.timezone
         for mirror_id in changes.removed:
@@ -387,6 +417,7 @@ class Control:
         if good:
             totals.set(RELOADED_AT.name, time.time())
         totals.add(RELOADS.name, ("success" if good else "failure",))
+        self._notifier.reloaded(self._configuration.problem)
 
     def _refresh_totals(self) -> None:
         self._totals.set(TASKS.name, len(asyncio.all_tasks()), ("control",))
@@ -453,6 +484,7 @@ async def serve(
         allowances = await store.allowances(time.time())
         keys = await _starting(life, store.key_book())
         announced = await store.read(announcements.announced)
+        told = await store.told(vantage_of(loaded))
         control = Control(
             loaded,
             store,
@@ -460,6 +492,7 @@ async def serve(
             allowances,
             keys,
             announced,
+            told,
             feeds,
             life,
             table,
@@ -480,7 +513,7 @@ async def serve(
 
 def vantage_of(loaded: Loaded) -> str:
     """The name of this place."""
-    return loaded.started.config.monitor.vantage or socket.gethostname()
+    return vantage_name(loaded.started.config)
 
 
 async def _starting(life: Channel, step: Awaitable[T]) -> T:

@@ -17,7 +17,6 @@ from monitor.common.settings import Fault, SettingsError, collect
 from router.admission.config import KeysConfig
 from router.control.changes import Changes as Changes
 from router.control.changes import differences as differences
-from router.control.changes import unused as unused
 from router.control.references import Resolver, discreet
 from router.control.sections import Config as Config
 

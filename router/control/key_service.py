@@ -47,7 +47,9 @@ class KeyService:
         tell: Callable[[Message], None],
         prefix: str,
         clock: Callable[[], float] = time.time,
+        on_use: Callable[[Iterable[KeyAccount]], None] = lambda accounts: None,
     ) -> None:
+        """`on_use` hears of keys that were used or changed."""
         self.version = 0
         """Goes up with every change, so that a worker notices what it has missed."""
         self.prefix = prefix
@@ -59,6 +61,7 @@ class KeyService:
         self._spent = dict(book.spent)
         self._tell = tell
         self._clock = clock
+        self._on_use = on_use
         self._counted_at = float("-inf")
         self._encoded: Sequence[bytes] = ()
         """What `messages` said, until something changes."""
@@ -212,6 +215,7 @@ class KeyService:
         for key_id, more in sums.items():
             self._spent[key_id] = self._spent.get(key_id, NOTHING).and_also(more)
         self._encoded = ()
+        self._on_use(self.account(key_id) for key_id in sums if key_id in self._records)
 
     def announce(self, key_ids: Iterable[str]) -> None:
         """Tell workers what these keys, as far as they are valid, may still use."""
@@ -228,6 +232,7 @@ class KeyService:
         self._records.update((record.id, record) for record in records)
         self._by_digest.update((record.digest, record.id) for record in records)
         self.announce(record.id for record in records)
+        self._on_use(self.account(record.id) for record in records)
         revoked = [record.id for record in records if record.revoked_at is not None]
         for ids in pieces(revoked):
             self._change({"type": "unkey", "ids": ids})

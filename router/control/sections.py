@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dashboard.common.config import AdminConfig, DashboardConfig
-from monitor.common.config import MirrorConfig, MonitorConfig, NotifyConfig, StoreConfig
+from monitor.common.config import MirrorConfig, MonitorConfig, StoreConfig
 from monitor.common.logs import LogConfig
 from monitor.common.settings import setting
+from monitor.notify.config import NotifyConfig
+from monitor.notify.message import Style
 from router.admission.config import KeysConfig, LimitsConfig, PriceConfig, dated
 from router.forwarding.config import LegacyConfig, RouterConfig, TracesConfig
 
@@ -42,6 +45,18 @@ class Config:
                 if _same_port(listen, address):
                     yield f"{section}.listen", f"the port is taken by {other}.listen ({address})"
             taken.append((section, listen))
+
+
+def vantage_name(config: Config) -> str:
+    """The name of the place that this configuration runs at."""
+    return config.monitor.vantage or socket.gethostname()
+
+
+def notification_style(config: Config) -> Style:
+    """The settings of all notifications: page title and vantage tell instances apart."""
+    page = config.dashboard
+    origin = f"{page.title} {vantage_name(config)}"
+    return Style(page.languages[0], page.timezone, origin, page.public_url)
 
 
 def _same_port(one: str, other: str) -> bool:

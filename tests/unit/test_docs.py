@@ -90,15 +90,6 @@ def test_every_setting_has_a_meaning_and_every_section_too():
             assert declared.doc, f"{section.header} {declared.key}"
 
 
-def test_what_has_no_effect_yet_is_said_in_both():
-    lines = [line for line in EXAMPLE.splitlines() if line.endswith("(not in effect yet)")]
-    in_example = [line.removeprefix("#").partition(" = ")[0] for line in lines]
-    reference = (ROOT / "docs/configuration.md").read_text("utf-8")
-    in_reference = re.findall(r"^\| `(.+?)` .+ \*not in effect yet\* \|$", reference, re.MULTILINE)
-    declared = [d.key for section in sections() for d in section.settings if d.later]
-    assert sorted(in_example) == sorted(in_reference) == sorted(declared)
-
-
 @pytest.mark.parametrize("name", ["README.md", "README.zh.md", "CONTRIBUTING.md", "SECURITY.md"])
 def test_links_within_the_project_lead_somewhere(name: str):
     text = (ROOT / name).read_text("utf-8")

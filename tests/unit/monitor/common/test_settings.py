@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.common import validators
-from monitor.common.config import MirrorConfig, NotifyConfig, StoreConfig, mirror_faults
+from monitor.common.config import MirrorConfig, StoreConfig, mirror_faults
 from monitor.common.settings import (
     Duration,
     Fault,
@@ -24,6 +24,7 @@ from monitor.common.settings import (
     read,
     setting,
 )
+from monitor.notify.config import NotifyConfig
 
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -23,7 +23,6 @@ from router.control.document import (
     from_raw,
     load,
     socket_path,
-    unused,
 )
 from router.forwarding.config import RouterConfig
 
@@ -321,16 +320,6 @@ def test_another_process_gets_the_same_configuration_from_the_resolved_document(
     assert from_raw(passed_on, document.path) == document
     with pytest.raises(SettingsError):
         from_raw({}, document.path)
-
-
-def test_settings_without_effect_are_named_when_they_are_given_a_value(tmp_path: Path):
-    text = MIRROR + (
-        'model_map = { a = "b" }\naccount = ""\n[limits]\nconnections = 10\nby = "key"\n'
-        '[[notify]]\nurl = "https://hooks.example.com/x"\n'
-    )
-    assert unused(loaded(tmp_path, text).raw) == [
-        "notify[0].url",
-    ]
 
 
 def test_what_a_new_configuration_changes(tmp_path: Path):

@@ -1,0 +1,109 @@
+"""Settings of notifications."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+from urllib.parse import urlsplit
+
+from monitor.common import validators
+from monitor.common.settings import Duration, setting
+
+Format = Literal["json", "feishu", "dingtalk", "wecom", "telegram", "slack", "email"]
+MAIL_SCHEMES = ("smtp", "smtps")
+
+
+class Kind(StrEnum):
+    """Changes that a receiver may want to hear of."""
+
+    down = "down"
+    up = "up"
+    sni_block = "sni_block"
+    nothing_serves = "nothing_serves"
+    certificate = "certificate"
+    reload_failed = "reload_failed"
+    ban_spike = "ban_spike"
+    key_quota = "key_quota"
+
+
+def _kind(text: str) -> str | None:
+    if text in set(Kind):
+        return None
+    near = difflib.get_close_matches(text, list(Kind), 1)
+    meant = f' (did you mean "{near[0]}"?)' if near else ""
+    return f"expected one of {', '.join(Kind)}{meant}, got {text!r}"
+
+
+def _receiver_url(text: str) -> str | None:
+    if urlsplit(text).scheme not in MAIL_SCHEMES:
+        return validators.webhook_url(text) and 'expected an http(s) URL, or "smtp(s)://…"'
+    try:
+        host, _ = urlsplit(text).hostname, urlsplit(text).port
+    except ValueError:
+        host = None
+    return None if host else 'expected "smtps://USER:PASSWORD@HOST" or "smtp://…"'
+
+
+def _mailbox(text: str) -> bool:
+    name, _, domain = text.rpartition("@")
+    return bool(name and domain) and not any(c.isspace() or c in "<>,;" for c in text)
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyConfig:
+    """One receiver of notices of changes."""
+
+    url: str = setting(
+        doc="where messages go: the webhook's URL; for email smtp://USER:PASSWORD@HOST (STARTTLS) "
+        "or smtps://…",
+        check=_receiver_url,
+        secret=True,
+    )
+    format: Format = setting("json", "the service behind the URL")
+    on: tuple[str, ...] = setting(
+        tuple(kind.value for kind in Kind), "which changes", check=validators.each(_kind)
+    )
+    to: tuple[str, ...] = setting((), "telegram: the chat's id; email: the mailboxes")
+    sender: str = setting("", "email: the sender's mailbox; default: the first of `to`")
+    secret: str = setting(
+        "", "feishu, dingtalk: the bot's signing secret; json: the key of a signature", secret=True
+    )
+    language: Literal["", "zh", "en", "both"] = setting(
+        "", "of the text; default: the first of dashboard.languages"
+    )
+    proxy: str = setting(
+        "",
+        "an HTTP proxy on the way to the service, where it cannot be reached directly",
+        check=validators.optional(validators.webhook_url),
+        secret=True,
+    )
+    group: Duration = setting(
+        10.0, "changes within this time are one message", check=validators.between(0.0, 3600.0)
+    )
+    quiet: Duration = setting(
+        600.0,
+        "in this time a mirror or key is spoken of twice at most; the rest is summed up after it",
+        check=validators.between(0.0, 86400.0),
+    )
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Settings that a format needs, or cannot use."""
+        mail = urlsplit(self.url).scheme in MAIL_SCHEMES
+        if mail != (self.format == "email"):
+            yield "url", 'format = "email" needs smtp(s)://…, any other an http(s) URL'
+        if self.format in ("telegram", "email") and not self.to:
+            yield "to", f'format = "{self.format}" needs at least one'
+        if self.format == "email":
+            for box in filter(None, (*self.to, self.sender)):
+                if not _mailbox(box):
+                    yield "to" if box in self.to else "sender", f'"{box}" is no mailbox'
+        if self.proxy and mail:
+            yield "proxy", "only for http(s)"
+
+    @property
+    def name(self) -> str:
+        """Format and host: a URL holds the token, so it is never shown."""
+        return f"{self.format} {urlsplit(self.url).hostname or '?'}"

@@ -1,0 +1,127 @@
+"""Notifier: takes what an instance sees, and tells the receivers what has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from monitor.common.bans import Ban
+from monitor.common.config import MirrorConfig
+from monitor.common.keys import KeyAccount
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.tasks import Tasks, cancelled
+from monitor.health.snapshot import HealthSnapshot
+from monitor.notify import metrics
+from monitor.notify.conditions import Conditions, Topic
+from monitor.notify.config import NotifyConfig
+from monitor.notify.message import Style, style_of
+from monitor.notify.notice import Notice
+from monitor.notify.receiver import Receiver, Send, Transport
+
+log = logging.getLogger(__name__)
+
+KEEP_EVERY = 1.0
+"""Seconds between two looks at whether what was told has to be kept."""
+
+Keep = Callable[[Mapping[Topic, str]], Awaitable[None]]
+"""Durably keeps the levels of all conditions that were told. May raise; it is tried again."""
+
+
+class Notifier:
+    """The notifications of one instance."""
+
+    def __init__(
+        self,
+        told: Mapping[Topic, str],
+        keep: Keep,
+        totals: MetricRegistry,
+        tasks: Tasks,
+        *,
+        clock: Callable[[], float] = time.time,
+        send: Send | None = None,
+    ) -> None:
+        """`told`: what was told before this start; `keep` is given what is told now."""
+        self._conditions = Conditions(told)
+        self._kept = dict(told)
+        self._keep = keep
+        self._totals = totals
+        self._tasks = tasks
+        self._clock = clock
+        self._send = send or Transport().send
+        self._receivers: dict[NotifyConfig, tuple[Receiver, asyncio.Task[None]]] = {}
+        self._mirrors: Sequence[MirrorConfig] = ()
+
+    def __repr__(self) -> str:
+        return f"<Notifier, {len(self._receivers)} receivers>"
+
+    def configure(
+        self, receivers: Sequence[NotifyConfig], mirrors: Sequence[MirrorConfig], style: Style
+    ) -> None:
+        """Take new settings. Receivers that stay keep what they have not sent yet."""
+        self._mirrors = mirrors
+        for gone in self._receivers.keys() - set(receivers):
+            self._receivers.pop(gone)[1].cancel()
+        for config in receivers:
+            own = style_of(config, style)
+            if config in self._receivers:
+                self._receivers[config][0].style = own
+                continue
+            for result in metrics.RESULTS:
+                self._totals.cells(metrics.NOTIFICATIONS.name, (config.format, result))
+            receiver = Receiver(config, own, self._send, self._totals, clock=self._clock)
+            task = self._tasks.service("notifications", receiver.run, about=config.name)
+            self._receivers[config] = (receiver, task)
+
+    async def run(self) -> None:
+        """Keep what was told, until cancelled; then the receivers end too."""
+        try:
+            while True:
+                await asyncio.sleep(KEEP_EVERY)
+                await self._keep_told()
+        finally:
+            await cancelled([task for _, task in self._receivers.values()])
+            await self._keep_told()
+
+    def see(self, snapshot: HealthSnapshot) -> None:
+        """A snapshot was published."""
+        self._tell(partial(self._conditions.see, snapshot, self._mirrors))
+
+    def reloaded(self, problem: str) -> None:
+        """The configuration was read; `problem`: why it is not in use, or ""."""
+        self._tell(partial(self._conditions.reloaded, problem))
+
+    def banned(self, bans: Iterable[Ban]) -> None:
+        """Clients were banned automatically."""
+        self._tell(partial(self._conditions.banned, bans))
+
+    def charged(self, accounts: Iterable[KeyAccount]) -> None:
+        """Issued keys were used, or topped up."""
+        self._tell(partial(self._conditions.charged, accounts))
+
+    def state(self) -> list[dict[str, Any]]:
+        """The receivers, for operators; without URLs, which hold tokens."""
+        return [
+            {"receiver": config.name, "sent_at": each.sent_at, "problem": each.problem}
+            for config, (each, _) in self._receivers.items()
+        ]
+
+    def _tell(self, look: Callable[[float], list[Notice]]) -> None:
+        with self._tasks.guarded("notifications"):
+            for notice in look(self._clock()):
+                for receiver, _ in self._receivers.values():
+                    receiver.tell(notice)
+
+    async def _keep_told(self) -> None:
+        told = dict(self._conditions.told)
+        if told == self._kept:
+            return
+        try:
+            await self._keep(told)
+        except Exception as error:  # the store logs its own troubles; this one is tried again
+            log.debug("what was told is not kept yet: %s", error)
+        else:
+            self._kept = told

@@ -1,0 +1,188 @@
+"""Receiver: waits for what is due, sends it, and tries again where that may help."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import aiohttp
+
+from monitor.common.metric_registry import MetricRegistry
+from monitor.notify import mail, metrics
+from monitor.notify.batching import Batching
+from monitor.notify.config import NotifyConfig
+from monitor.notify.formats import Outcome, judge, post_of
+from monitor.notify.message import Message, Style, compose, style_of, test_message
+from monitor.notify.notice import Notice
+
+log = logging.getLogger(__name__)
+
+TIMEOUT = 15.0
+"""Seconds for one attempt over HTTP."""
+SPACING = 3.0
+"""Seconds between two messages: DingTalk and WeCom take twenty a minute."""
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
+GIVE_UP_AFTER = 3600.0
+"""Seconds after which a message that nobody takes is given up."""
+_LONGEST_ANSWER = 64 << 10
+
+Send = Callable[[Message, NotifyConfig], Awaitable[Outcome]]
+
+
+class Receiver:
+    """One receiver of notices. Nobody waits for it."""
+
+    def __init__(
+        self,
+        config: NotifyConfig,
+        style: Style,
+        send: Send,
+        totals: MetricRegistry,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.config, self.style = config, style
+        self.sent_at: float | None = None
+        """When a message was taken last, seconds since the epoch."""
+        self.problem = ""
+        """Why the last attempt failed; empty if it did not."""
+        self._batching = Batching(config.group, config.quiet)
+        self._send = send
+        self._totals = totals
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._rng = rng or random.Random()
+        self._unsent: Message | None = None
+        """Taken from the batching; it outlives a crash of the task."""
+        self._woken = asyncio.Event()
+        self._dropped = 0
+
+    def __repr__(self) -> str:
+        return f"<Receiver {self.config.name}, {len(self._batching)} wait>"
+
+    def tell(self, notice: Notice) -> None:
+        """Take a notice, if it is of a kind that is wanted here."""
+        if notice.kind.value in self.config.on:
+            self._batching.add(notice, self._monotonic())
+            self._count("dropped", self._batching.dropped - self._dropped)
+            self._dropped = self._batching.dropped
+            self._woken.set()
+
+    async def run(self) -> None:
+        """Send what comes, until cancelled."""
+        while True:
+            due = [] if self._unsent else self._batching.take(self._monotonic())
+            if due:
+                self._unsent = compose(due, self.style, self._clock())
+            if self._unsent is None:
+                await self._until_due()
+            else:
+                await self._deliver(self._unsent)
+                self._unsent = None
+                await self._sleep(SPACING)
+
+    async def _until_due(self) -> None:
+        self._woken.clear()
+        due_at = self._batching.due_at()
+        left = None if due_at is None else max(0.05, due_at - self._monotonic())
+        try:
+            await asyncio.wait_for(self._woken.wait(), left)
+        except TimeoutError:
+            pass
+
+    async def _deliver(self, message: Message) -> None:
+        began, attempts = self._monotonic(), 0
+        while True:
+            outcome = await self._send(message, self.config)
+            if not outcome.problem:
+                self._taken()
+                return
+            attempts += 1
+            self._count("failed")
+            if not self.problem:
+                log.warning("%s: not delivered: %s", self.config.name, outcome.problem)
+            self.problem = outcome.problem
+            pause = outcome.pause if outcome.pause is not None else self._pause(attempts)
+            over = self._monotonic() + pause - began > GIVE_UP_AFTER
+            if outcome.permanent or over:
+                log.error("%s: given up: %s", self.config.name, message.text)
+                self._count("dropped")
+                return
+            await self._sleep(pause)
+
+    def _taken(self) -> None:
+        if self.problem:
+            log.info("%s: messages are delivered again", self.config.name)
+        self.problem, self.sent_at = "", self._clock()
+        self._count("sent")
+
+    def _pause(self, attempts: int) -> float:
+        longest: float = min(LONGEST_PAUSE, FIRST_PAUSE * 3.0 ** min(attempts - 1, 8))
+        return longest * self._rng.uniform(0.7, 1.0)
+
+    def _count(self, result: str, number: int = 1) -> None:
+        if number:
+            self._totals.add(metrics.NOTIFICATIONS.name, (self.config.format, result), number)
+
+
+class Transport:
+    """Sends messages over HTTP and SMTP; `trust`: authorities of servers' certificates."""
+
+    def __init__(self, trust: ssl.SSLContext | None = None) -> None:
+        self._trust = trust or ssl.create_default_context()
+
+    async def send(self, message: Message, config: NotifyConfig) -> Outcome:
+        """Make one attempt. Never raises but when it is cancelled."""
+        try:
+            async with asyncio.timeout(TIMEOUT * (4 if config.format == "email" else 1)):
+                if config.format == "email":
+                    return await asyncio.to_thread(mail.send, message, config, self._trust)
+                return await self._post(message, config)
+        except TimeoutError:
+            return Outcome("no answer in time")
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return Outcome(_without_url(error, config))
+
+    async def _post(self, message: Message, config: NotifyConfig) -> Outcome:
+        post = post_of(message, config, time.time())
+        # a session of its own: messages are rare, and nothing is left open between them
+        async with (
+            aiohttp.ClientSession() as session,
+            session.post(
+                post.url,
+                data=post.body,
+                headers=dict(post.fields),
+                ssl=self._trust,
+                proxy=config.proxy or None,
+                allow_redirects=False,  # the token in the URL is for this host only
+            ) as answer,
+        ):
+            body = await answer.content.read(_LONGEST_ANSWER)
+            return judge(config, answer.status, answer.headers.get("Retry-After", ""), body)
+
+
+def send_tests(receivers: Sequence[NotifyConfig], style: Style) -> list[Outcome]:
+    """Send each receiver a message that says that it is a test, side by side. Blocks."""
+
+    async def send_all() -> list[Outcome]:
+        transport, now = Transport(), time.time()
+        messages = ((test_message(style_of(each, style), now), each) for each in receivers)
+        return await asyncio.gather(*(transport.send(message, to) for message, to in messages))
+
+    return asyncio.run(send_all())
+
+
+def _without_url(error: Exception, config: NotifyConfig) -> str:
+    """An exception in words without the token that the URL has."""
+    said = f"{type(error).__name__}: {error}"
+    for secret in (config.url, config.url.partition("://")[2].partition("/")[2], config.proxy):
+        said = said.replace(secret, "…") if secret else said
+    return said[:200]
