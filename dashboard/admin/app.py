@@ -129,7 +129,7 @@ async def _signed_in(request: web.Request, handler: Handler) -> web.StreamRespon
         back = own_address(request.path)
         return desk.see_other(f"{sign_in.ADDRESS}?next={quote(back)}")
     if posted and not has_token(session, token):
-        return desk.fault(
-            request, 403, Fault("other_session"), unsent.posted(request.path, request[FORM])
-        )
+        fields = request[FORM]
+        kept = unsent.posted(request.path, fields)
+        return desk.fault(request, 403, Fault("other_session"), kept)
     return await handler(request)

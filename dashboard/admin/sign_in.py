@@ -37,7 +37,8 @@ async def form(request: web.Request) -> web.Response:
 
 async def ended(request: web.Request) -> web.Response:
     """The form to sign in, for a form of the desk whose session is no more; it carries that."""
-    unsent = posted(request.path, request[FORM])
+    fields = request[FORM]
+    unsent = posted(request.path, fields)
     said = "desk.ended" if unsent.name else ""
     return await _shown(request, 403 if said else 200, said, unsent.back, unsent)
 

@@ -28,8 +28,10 @@ from tests.testkit.wait import wait_until_async
 LIMIT = 20.0
 """Seconds for what must happen; the event ends the wait."""
 OLD = "the store cannot be read at the moment"
-PAGES = ("/", "/nodes/hk", "/history", "/banned", "/api/v1/nodes", "/api/v1/nodes/hk/days")
-PAGES += ("/api/v1/incidents", "/api/v1/health", "/api/v2/summary.json", "/feed.atom")
+PAGES = (
+    *("/", "/nodes/hk", "/history", "/banned", "/api/v1/nodes", "/api/v1/nodes/hk/days"),
+    *("/api/v1/incidents", "/api/v1/health", "/api/v2/summary.json", "/feed.atom"),
+)
 LOCK = {
     "a transaction": """
 import sqlite3
