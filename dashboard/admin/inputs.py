@@ -38,7 +38,7 @@ WIDEST = {4: 8, 6: 16}
 
 
 class BadInput(Fault, ValueError):
-    """What is wrong with an input."""
+    """A fault of an input."""
 
 
 def table(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:

@@ -30,8 +30,8 @@ _NO_RESOLVER = Meaning.of("local_network_down", "the local resolver does not ans
 def _in_words(change: Transition) -> str:
     if change.state is State.maintenance:
         return "in maintenance"
-    verdict = "not probed yet" if change.verdict == UNKNOWN else change.verdict
-    return f"{change.state}: {change.detail or verdict}"
+    why = "not probed yet" if change.verdict == UNKNOWN else change.verdict
+    return f"{change.state}: {change.detail or why}"
 
 
 class StateEvaluation:

@@ -1,4 +1,4 @@
-"""What is on its way to the disk: history, and decisions that the store could not take.
+"""Writes on their way to the disk: history, and decisions that the store could not take.
 
 History is a bounded queue that never makes anybody wait. Rows are written in batches. While the
 database is locked or the disk is full they wait in the queue; when the queue is full, new ones are
