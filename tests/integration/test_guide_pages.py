@@ -280,6 +280,6 @@ async def test_a_key_in_the_address_is_not_looked_at(client):
 
 
 async def test_a_terminal_gets_lines(client):
-    _, told, fields = await ask(client, KEY, **{"User-Agent": "curl/8"})
+    _, told, fields = await ask(client, KEY, **{"User-Agent": "curl/8", "Accept": "*/*"})
     assert fields["Content-Type"].startswith("text/plain")
     assert told.splitlines()[:2] == ["May be used", "Amount left: 7.50 of 10.00"]
