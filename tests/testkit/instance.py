@@ -10,7 +10,7 @@ import tempfile
 import tomllib
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,7 +40,10 @@ class Instance:
         directory: Path,
         *,
         env: Mapping[str, str] | None = None,
+        inside: Sequence[str] = (),
     ) -> None:
+        """`inside` is the prefix of a command that runs it in other circumstances."""
+        self._inside = tuple(inside)
         self.directory = directory
         self.config_file = directory / "config.toml"
         self._env = python_environment(**(env or {}))
@@ -86,6 +89,7 @@ class Instance:
     def launch(self) -> None:
         """Start it without waiting."""
         command = [sys.executable, "-m", "router", "run", "--config", str(self.config_file)]
+        command = [*self._inside, *command]
         log_file = self.directory / "instance.log"
         self._process = Process(command, log_file, cwd=self.directory, env=self._env)
 

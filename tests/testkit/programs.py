@@ -16,6 +16,8 @@ DEBIAN_PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "chromium": "chromium",
     "curl": "curl",
+    "dnsmasq": "dnsmasq-base",
+    "faketime": "faketime",
     "haproxy": "haproxy",
     "initdb": "postgresql",
     "ip": "iproute2",

@@ -149,7 +149,7 @@ class Diagnosis:
     confirmed_block: bool
 
 
-class _Talker:
+class Talker:
     """A process that says one line when it is ready, and ends with its standard input."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
@@ -220,9 +220,9 @@ class Lab:
         self._leaf, self._ca_file = authority.issue(*names), authority.ca_file
         self._delay = delay
         self._stack = ExitStack()
-        self._router: _Talker
-        self._client_end: _Talker
-        self._client: _Talker
+        self._router: Talker
+        self._client_end: Talker
+        self._client: Talker
 
     def load(self, rules: Rules | None = None) -> None:
         """Censor by these rules from now on, by none without."""
@@ -292,7 +292,7 @@ class Lab:
     def __exit__(self, *raised: Any) -> None:
         self._stack.__exit__(*raised)
 
-    def _wire(self, client: _Talker, server: _Talker) -> None:
+    def _wire(self, client: Talker, server: Talker) -> None:
         """Lay the two cables and turn the router on."""
         for end, name, gate, addresses in (
             (client, TO_CLIENT, _GATE_CLIENT, (CLIENT,)),
@@ -309,7 +309,7 @@ class Lab:
             self._ip(end, "route", "add", "default", "via", gate)
         self._run(self._router, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
 
-    def _ip(self, where: _Talker, *arguments: str) -> None:
+    def _ip(self, where: Talker, *arguments: str) -> None:
         self._run(where, "ip", *arguments)
 
     def sockets(self) -> list[str]:
@@ -317,7 +317,7 @@ class Lab:
         shown = self._run(self._client_end, "ss", "-Htan").splitlines()
         return [line.split()[0] for line in shown if any(server in line for server in SERVERS)]
 
-    def _run(self, where: _Talker, program: str, *arguments: str, text: str = "") -> str:
+    def _run(self, where: Talker, program: str, *arguments: str, text: str = "") -> str:
         command = self._inside(where, [program, *arguments])
         ran = subprocess.run(
             command, input=text, capture_output=True, text=True, timeout=STEP, check=False
@@ -326,15 +326,15 @@ class Lab:
             raise RuntimeError(f"{command}: {ran.stderr}{ran.stdout}\n{text}")
         return ran.stdout
 
-    def _talker(self, command: Sequence[str]) -> _Talker:
-        return _Talker(command, self._log)
+    def _talker(self, command: Sequence[str]) -> Talker:
+        return Talker(command, self._log)
 
     @staticmethod
     def _python(module: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", f"tests.testkit.censor.{module}", *arguments]
 
     @staticmethod
-    def _inside(where: _Talker, command: Sequence[str]) -> list[str]:
+    def _inside(where: Talker, command: Sequence[str]) -> list[str]:
         """Return the command that runs `command` in the namespaces of that process."""
         found = require(command[0]) if command[0] in ("ip", "ss", "nft", "iptables") else command[0]
         entering = ["nsenter", "-t", str(where.pid), "-U", "-n", "--preserve-credentials"]
