@@ -1,6 +1,6 @@
 """One trial at a site: a running mirrorgate, trouble that is made for it, and what it says of it.
 
-`unshare -Urn python -m tests.scenarios.foreign_trial ROW DIRECTORY` prints a line of JSON. The
+`unshare -Urn python -m tests.scenarios.foreign_trial ROW DIRECTORY` writes `found.json`. The
 instance is a whole one, asked as an operator would ask it, over its socket.
 """
 
@@ -26,7 +26,7 @@ CERTAIN = "confirmed"
 
 @dataclass(slots=True)
 class Trial:
-    """What was said in the course of one trial; times in seconds after the trouble began."""
+    """Course of one trial; times in seconds after the trouble began."""
 
     verdict: str = ""
     """The last one on the path that the row is about, or on the mirror."""
@@ -88,7 +88,11 @@ class _Watched:
         ]
         path = paths[0] if paths else {}
         verdict, level = str(path.get("verdict", "")), str(path.get("level", ""))
-        mirror = str(node.get("dns", "ok")) if row.about == "dns" else str(node.get("verdict", ""))
+        mirror = (
+            str(node.get("dns_verdict", "ok"))
+            if row.about == "dns"
+            else str(node.get("verdict", ""))
+        )
         return str(node.get("state", "")), mirror, verdict, level
 
     def blocks(self) -> set[str]:
@@ -124,5 +128,6 @@ def _watch(row: Row, stage: Stage, watched: _Watched) -> Trial:
 
 
 if __name__ == "__main__":
-    found = trial_of(ROWS[sys.argv[1]], Path(sys.argv[2]))
-    print(json.dumps(asdict(found)), flush=True)
+    folder = Path(sys.argv[2])
+    found = trial_of(ROWS[sys.argv[1]], folder)
+    (folder / "found.json").write_text(json.dumps(asdict(found)))

@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -41,6 +42,8 @@ BLOCKED, ALTERNATE, ELSEWHERE = "blocked.mirror.test", "alternate.mirror.test", 
 CONTROL = "control.names.test"
 BULK = 200_000
 """Bytes of `/bulk`."""
+LIFETIME = timedelta(days=90)
+"""Of certificates, as of those of Let's Encrypt."""
 STEP = 20.0
 
 NGINX = """\
@@ -129,7 +132,8 @@ class Site:
     ) -> Process:
         """Start a mirror on these `ADDRESS:PORT ssl`."""
         name = f"nginx-{time.monotonic_ns()}"
-        leaf = leaf or self.authority.issue("*.mirror.test", local=False)
+        ends = datetime.now(UTC) + LIFETIME
+        leaf = leaf or self.authority.issue("*.mirror.test", local=False, not_after=ends)
         folders = [f"{each}_temp_path {self._directory}/{name}-{each};" for each in _PATHS]
         config = self._directory / f"{name}.conf"
         config.write_text(
@@ -162,6 +166,16 @@ class Site:
         options += ["--bind-interfaces", "--log-facility=-"]
         options += [f"--listen-address={listen}", *(f"--address=/{each}" for each in records)]
         self.start(where or self.far, [require("dnsmasq"), *options], f"{listen}:53")
+
+    def inject(self, interface: str, name: str, residual: str, style: str) -> None:
+        """Let a bystander on the router forge resets (`injector.py`, which is of this project)."""
+        command = [sys.executable, "-m", "tests.testkit.censor.injector"]
+        command += [interface, name, residual, style]
+        self._stack.enter_context(Talker([*self._inside(self.router), *command], self._log))
+
+    def python(self, where: Talker, program: str, *listen: str) -> Process:
+        """Start a program of one line there."""
+        return self.start(where, [sys.executable, "-c", program], *listen)
 
     def start(self, where: Talker, command: Sequence[str], *listen: str) -> Process:
         """Start a program there, and wait until it listens."""
