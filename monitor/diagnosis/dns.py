@@ -107,7 +107,7 @@ def _judge(seen: DnsObservation, all_: _Everything) -> Finding:
         )
         return Finding("dns_poisoned", Level.confirmed, 1.0, 0.0, 0.0, "dns-1", (forged,))
     if injected := _injected(seen, all_):
-        return Finding("dns_injection", Level.confirmed, 0.98, 0.02, 0.0, "dns-2", injected)
+        return injected
     if addresses & known.verified:
         verified = (Code.address_verified(resolver=seen.resolver),)
         return Finding("ok", Level.cleared, 0.0, 0.0, 1.0, "dns-3", verified)
@@ -121,17 +121,33 @@ def _judge(seen: DnsObservation, all_: _Everything) -> Finding:
     return _compared(seen, all_) if addresses else _failed(seen, all_)
 
 
-def _injected(seen: DnsObservation, all_: _Everything) -> tuple[Evidence, ...]:
-    """Two different answers to one question, one of which cannot be true."""
+def _injected(seen: DnsObservation, all_: _Everything) -> Finding | None:
+    """Two different answers to one question: a resolver gives one, whatever it says.
+
+    A query that the network has doubled may get two answers of a content network, both true.
+    """
     for kind in {reply.rtype for reply in seen.replies} - {"any"}:
         replies = [reply for reply in seen.replies if reply.rtype == kind]
-        if len({frozenset(reply.addresses) for reply in replies}) < 2:
+        if len({(reply.rcode, frozenset(reply.addresses)) for reply in replies}) < 2:
             continue
+        told = tuple(map(_reply, replies[:4]))
+        twice = Code.answered_twice(kind=kind, resolver=seen.resolver, replies=told)
         if bad := next((reply for reply in replies if _untrue(reply, all_)), None):
-            told = tuple(map(_reply, replies[:4]))
-            twice = Code.answered_twice(kind=kind, resolver=seen.resolver, replies=told)
-            return (twice, Code.cannot_be_true(addresses=_some(bad.addresses)))
-    return ()
+            evidence = (twice, Code.cannot_be_true(addresses=_some(bad.addresses)))
+            return Finding("dns_injection", Level.confirmed, 0.98, 0.02, 0.0, "dns-2", evidence)
+        if not _all_true(replies, all_):
+            evidence = (twice, Code.one_answer_only())
+            return Finding("dns_injection", Level.suspected, 0.9, 0.05, 0.05, "dns-2", evidence)
+    return None
+
+
+def _all_true(replies: Sequence[DnsReply], all_: _Everything) -> bool:
+    """True if every answer leads to the mirror, or all of them into one content network."""
+    if not all(reply.addresses for reply in replies):
+        return False
+    addresses = {address for reply in replies for address in reply.addresses}
+    networks = {all_.known.cdn_of(address) for address in addresses}
+    return addresses <= all_.known.verified or (len(networks) == 1 and "" not in networks)
 
 
 def _reply(reply: DnsReply) -> Evidence:

@@ -255,6 +255,10 @@ class Code(Enum):
         "One {kind} question to {resolver} was answered twice: {replies}.",
     )
     reply = Text("{ms:.0f} 毫秒后 {answer}", "{answer} after {ms:.0f} ms")
+    one_answer_only = Text(
+        "解析器对一次查询只应答一次：另一个应答来自他处。",
+        "A resolver answers a question once: the other answer is from somebody else.",
+    )
     cannot_be_true = Text("{addresses} 不可能是真的。", "{addresses} cannot be true.")
     not_public = Text(
         "{resolver} 给出 {addresses}，公网服务器不会有这样的地址。",

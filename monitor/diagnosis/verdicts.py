@@ -104,7 +104,7 @@ VERDICTS: Mapping[str, Verdict] = {
             "链路上很可能注入了域名应答",
             "answers to name queries are injected on the path (likely)",
         ),
-        "two different answers to one question",
+        "two different answers to one question, whatever they say",
         "answers are injected on the path (almost certain)",
         FORGED,
         interferes=True,

@@ -117,12 +117,16 @@ class NameService:
     def _usable(
         self, mirror: MirrorConfig, hostname: str, seen: Sequence[DnsObservation]
     ) -> tuple[str, ...]:
-        """The best source first; answers of a resolver that lies come last, and over TLS only."""
+        """The best source first; answers of a resolver that lies come last, and over TLS only.
+
+        Of several answers to one question the latest is the likeliest: who forges is nearer.
+        """
         order = [o.resolver for o in seen]
         ranked = self._strikes.in_order(order, self._monotonic(), self._pace)
         heard = sorted(seen, key=lambda o: ranked.index(o.resolver))
         good = usable_addresses(heard, self.knowledge(mirror, hostname))
-        doubtful = [a for o in heard for a in o.addresses] if mirror.scheme == "https" else []
+        latest = [reply for o in heard for reply in reversed(o.replies)]
+        doubtful = [a for r in latest for a in r.addresses] if mirror.scheme == "https" else []
         try:
             return usable((*good, *doubtful), mirror.allow_private)
         except ProbeFailure:

@@ -88,6 +88,36 @@ def test_resolvers_that_merely_disagree_are_never_called_forgers():
     assert finding.level is Level.none
 
 
+UDP = "udp://192.0.2.53"
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [answer(STRANGE), answer(TRUE)],
+        [answer(TRUE), answer(STRANGE)],
+        [DnsReply("A", 0.003, rcode="NXDOMAIN"), answer(TRUE)],
+        [answer(TRUE), DnsReply("A", 0.4)],
+    ],
+)
+def test_a_second_answer_is_an_injected_one_whatever_it_says(replies):
+    finding = judge_dns([seen(UDP, *replies)], Knowledge(verified=frozenset({TRUE})))
+    assert (finding.verdict, finding.level) == ("dns_injection", Level.suspected)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [Knowledge(verified=frozenset({TRUE, OTHER})), Knowledge(cdn_of=lambda address: "fastly")],
+)
+def test_two_true_answers_of_a_content_network_are_no_injection(known):
+    assert judge_dns([seen(UDP, answer(TRUE), answer(OTHER))], known).verdict == "ok"
+
+
+def test_answers_about_both_kinds_of_addresses_are_no_second_answers():
+    both = seen(UDP, answer(TRUE), answer("2606:4700::1", kind="AAAA"))
+    assert judge_dns([both], Knowledge()).verdict == "ok"
+
+
 def test_the_same_answer_in_another_order_is_no_second_answer():
     twice = seen("udp://192.0.2.53", answer(TRUE, OTHER), answer(OTHER, TRUE))
     assert judge_dns([twice], Knowledge(refused=frozenset({OTHER}))).verdict != "dns_injection"
