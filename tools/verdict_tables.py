@@ -38,7 +38,8 @@ def reactions() -> str:
 
 def _row(names: str, reaction: Reaction) -> str:
     held = f"{reaction.hold:g} → {reaction.hold_max:g}" if reaction.hold else "–"
-    also = " Its operator is to be told." if reaction.alert else ""
+    whose = "Our own" if reaction.scope is Scope.none else "Its"
+    also = f" {whose} operator is to be told." if reaction.alert else ""
     return f"| {names} | {_CONCERNS[reaction.scope]} | {held} | {reaction.act}{also} |"
 
 

@@ -14,7 +14,7 @@ from dashboard.public.privacy import full_network, masked_network, shown_user_ag
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.evidence import Evidence
-from monitor.diagnosis.verdicts import REACHED
+from monitor.diagnosis.verdicts import OURS, REACHED
 from monitor.health.latency import PHASES, Curve
 from monitor.health.past import Day, Past
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, PathHealth, State
@@ -28,9 +28,6 @@ Kind = Literal[
     "ok", "planned", "slow", "some", "last", "none", "early", "offline", "blind", "empty"
 ]
 """The state of the whole; why it is unknown: no verdict yet, the monitor offline, nothing heard."""
-
-_OFFLINE = "local_network_down"
-
 
 MAX_PATHS = 16
 """Paths of one node that are shown."""
@@ -251,7 +248,7 @@ def _kind(rows: Sequence[Node]) -> Kind:
 def _why_unknown(rows: Sequence[Node], unknown: Sequence[Node]) -> Kind:
     if not any(row.fresh for row in rows):
         return "blind"
-    return "offline" if all(row.verdict == _OFFLINE for row in unknown) else "early"
+    return "offline" if all(row.verdict in OURS for row in unknown) else "early"
 
 
 def place(ban: Ban) -> tuple[float, str]:

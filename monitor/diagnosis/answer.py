@@ -31,6 +31,7 @@ OUT_OF_QUOTA = (
     "account_deactivated",
 )
 """Codes of errors: OpenAI's guide to error codes, and relays made with One API."""
+_NOT_FOUND = frozenset({404, 405})
 _REGION = "unsupported_country_region_territory"
 _ADDRESS = ("ip_not_authorized", "ip not authorized")
 """https://platform.openai.com/docs/guides/error-codes, 401 "IP not authorized"."""
@@ -93,7 +94,9 @@ def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
         return Meaning.of("upstream_overloaded", f"it answers {status}")
     if 300 <= status < 400:
         return Meaning.of("http_diff", f"it redirects ({status}) instead of answering")
-    if status in (404, 405):
+    if status in _NOT_FOUND:
+        if is_strange(answer) and answer.completions in _NOT_FOUND:
+            return Meaning.of("not_openai_api", f"it answers {status} in words of another API")
         return Meaning.of(OK)
     if not isinstance(parsed, dict) and not _looks_like_a_long_list(answer):
         return Meaning.of("http_diff", f"it answers {status} with {_kind(answer)}, not the API")
@@ -105,6 +108,19 @@ def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
     if status == 401 or (status == 200 and _is_list(answer, parsed)):
         return Meaning.of(OK)
     return _refusal(status, words)
+
+
+def is_strange(answer: HttpAnswer | None) -> bool:
+    """True if there is no list of models, and that is said in JSON as OpenAI does not say it.
+
+    A relay may do so too, so that it is asked about completions as well.
+    """
+    if answer is None or answer.status not in _NOT_FOUND:
+        return False
+    parsed = _json(answer)
+    return parsed is not None and not (
+        isinstance(parsed, dict) and isinstance(parsed.get("error"), dict)
+    )
 
 
 def _refusal(status: int, words: str) -> Meaning:

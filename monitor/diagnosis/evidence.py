@@ -209,6 +209,28 @@ class Code(Enum):
     )
     certificate_same = Text("与此前有效的证书相同。", "It is the same one that was valid before.")
 
+    # Our own surroundings
+
+    clock_ahead = Text(
+        "本机时钟比其他 {count} 台服务器快 {hours:.0f} 小时，而它们彼此一致。",
+        "Our clock is {hours:.0f} hours ahead of those of {count} servers, which agree.",
+    )
+    clock_behind = Text(
+        "本机时钟比其他 {count} 台服务器慢 {hours:.0f} 小时，而它们彼此一致。",
+        "Our clock is {hours:.0f} hours behind those of {count} servers, which agree.",
+    )
+    certificate_for_all = Text(
+        "无论连接哪台服务器，看到的都是同一张{certificate}。",
+        "Whichever server is asked, it shows one and the same: {certificate}.",
+    )
+    page_for_all = Text(
+        "无论连接哪台服务器，TLS 握手得到的都是明文页面。",
+        "Whichever server is asked, our TLS hello is answered with a plain page.",
+    )
+    link_is_down = Text(
+        "本机没有任何已连通的网络接口。", "No network interface of this machine is connected."
+    )
+
     # Throughput
 
     slow = Text(

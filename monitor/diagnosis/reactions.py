@@ -86,6 +86,17 @@ def elsewhere(hold: float, hold_max: float, act: str) -> Reaction:
     return Reaction(Scope.path, hold, hold_max, change_address=True, act=act)
 
 
+def key_unused(until: str) -> Reaction:
+    """Reaction to a mirror on which our own key is of no use."""
+    return Reaction(
+        Scope.mirror,
+        900.0,
+        3600.0,
+        alert=True,
+        act=f"Does not use the mirror's own key until {until}; callers' keys still go there.",
+    )
+
+
 # Reactions that verdicts share
 
 NAME_BLOCKED = Reaction(
@@ -132,5 +143,11 @@ FORGED = Reaction(
 NOT_CONNECTED = elsewhere(30.0, 300.0, "Takes another address and tries this one again later.")
 UNANSWERED = elsewhere(
     30.0, 300.0, "Sends a request of which nothing was answered to another mirror, once."
+)
+OUR_OWN = Reaction(
+    alert=True,
+    act="Freezes all states and leaves every mirror in rotation, though no connection verifies "
+    "until the fault is mended here.",
+    score=False,
 )
 WATCHED = Reaction(act="Nothing; it is counted and shown.", score=False)

@@ -18,11 +18,13 @@ from monitor.diagnosis.reactions import (
     FORGED,
     NAME_BLOCKED,
     NOT_CONNECTED,
+    OUR_OWN,
     UNANSWERED,
     WATCHED,
     Reaction,
     Scope,
     elsewhere,
+    key_unused,
 )
 from monitor.diagnosis.timing import NORMAL
 
@@ -61,6 +63,20 @@ VERDICTS: Mapping[str, Verdict] = {
         "no mirror can be reached or resolved",
         "our network or resolver",
         Reaction(act="Freezes all states and leaves every mirror in rotation.", score=False),
+    ),
+    "local_clock_wrong": Verdict(
+        Text("监测点的时钟有误", "the clock of the monitor is wrong"),
+        "certificates have expired or are not valid yet, and by the clocks of others, which agree, "
+        "they are good",
+        "our own clock: set it (NTP), also on the machine below if this is a virtual one",
+        OUR_OWN,
+    ),
+    "captive_portal": Verdict(
+        Text("监测点处于需要登录的网络", "the monitor is behind a captive portal"),
+        "every server that is asked, mirrors and others, shows one and the same wrong certificate "
+        "or page",
+        "a network that wants a sign-in first, or a proxy that opens TLS",
+        OUR_OWN,
     ),
     "dns_down": Verdict(
         Text("域名无法解析", "the name does not resolve"),
@@ -349,6 +365,18 @@ VERDICTS: Mapping[str, Verdict] = {
             act="Takes another mirror: this is not the API.",
         ),
     ),
+    "not_openai_api": Verdict(
+        Text("不是 OpenAI 接口", "this is not the OpenAI API"),
+        "404 or 405 for the list of models and for completions too, in JSON that is not OpenAI's",
+        "another API: a wrong path in `url`, or a mirror that was moved",
+        Reaction(
+            Scope.mirror,
+            600.0,
+            3600.0,
+            alert=True,
+            act="Takes another mirror, unless this one serves requests.",
+        ),
+    ),
     "byte_cap_freeze": Verdict(
         Text(
             "传输到若干字节后很可能在链路上被冻结",
@@ -460,42 +488,21 @@ VERDICTS: Mapping[str, Verdict] = {
         Text("镜像自己的密钥无效", "the mirror's own key is not accepted"),
         "401 with the mirror's own key",
         "the key was revoked or mistyped",
-        Reaction(
-            Scope.mirror,
-            900.0,
-            3600.0,
-            alert=True,
-            act="Does not use the mirror's own key until it is accepted; "
-            "callers' keys still go there.",
-        ),
+        key_unused("it is accepted"),
         alive=True,
     ),
     "upstream_ip_not_allowed": Verdict(
         Text("我方地址不在其白名单中", "our address is not on its list"),
         '"IP not authorized"',
         "our address is not on the account's list",
-        Reaction(
-            Scope.mirror,
-            900.0,
-            3600.0,
-            alert=True,
-            act="Does not use the mirror's own key until our address is on its list; callers' keys "
-            "still go there.",
-        ),
+        key_unused("our address is on its list"),
         alive=True,
     ),
     "upstream_quota": Verdict(
         Text("上游额度用尽", "the upstream quota is used up"),
         "`insufficient_quota` and the like",
         "pay, or wait for the next period",
-        Reaction(
-            Scope.mirror,
-            900.0,
-            3600.0,
-            alert=True,
-            act="Does not use the mirror's own key until it has quota; "
-            "callers' keys still go there.",
-        ),
+        key_unused("it has quota"),
         alive=True,
     ),
     "upstream_rate_limited": Verdict(
@@ -531,6 +538,7 @@ BLOCKS: frozenset[str] = frozenset(name for name, each in VERDICTS.items() if ea
 ANSWERED: frozenset[str] = frozenset(
     {
         "http_diff",
+        "not_openai_api",
         "cdn_challenge",
         "cdn_access_denied",
         "cdn_origin_error",
@@ -559,7 +567,9 @@ KEY_REFUSED: frozenset[str] = frozenset(
     {"upstream_key_invalid", "upstream_ip_not_allowed", "upstream_quota", "upstream_region_ban"}
 )
 """Those on an answer after which the mirror's own key is of no use there."""
-NO_FAULT: frozenset[str] = frozenset({"ok", "unknown", "local_network_down"})
+OURS: frozenset[str] = frozenset({"local_network_down", "local_clock_wrong", "captive_portal"})
+"""Those on our own surroundings: no mirror is blamed."""
+NO_FAULT: frozenset[str] = frozenset({"ok", "unknown"}) | OURS
 """Those that say nothing against a path."""
 
 

@@ -1,14 +1,20 @@
-"""Checks of our own network: connections to anchors, and answers of the resolver."""
+"""Checks of our own network: anchors, resolvers, and the clocks and certificates of others."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.diagnosis.witnesses import Surroundings
 from monitor.probes.connect import as_address, connect
+from monitor.probes.results import StepResult, Way, Witness
 from monitor.probes.system_resolver import SystemResolver
+from monitor.probes.tls import TlsContexts
+from monitor.probes.witness import hear
 
 TIMEOUT = 3.0
 
@@ -139,3 +145,68 @@ class ResolverWitness:
                     "it should resolve are unknown",
                     ", ".join(self._names),
                 )
+
+
+MOST_WITNESSES = 4
+"""Others that are asked beside the mirror; more would say the same."""
+_TLS_PORT = 443
+
+
+class Witnesses:
+    """Others that are asked when certificates do not verify: it may be our own surroundings.
+
+    They are the anchors, else the control names, and the mirror itself.
+    """
+
+    def __init__(
+        self,
+        contexts: TlsContexts,
+        pace: DiagnosisTiming,
+        agent: str,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._contexts = contexts
+        self._pace = pace
+        self._agent = agent
+        self._monotonic = monotonic
+        self._system = SystemResolver()
+        self._places: tuple[str, ...] = ()
+        self._asked = float("-inf")
+        self._asking = asyncio.Lock()
+        self._found = Surroundings()
+
+    def configure(self, anchors: Sequence[str], controls: Sequence[str]) -> None:
+        """Ask these anchors, as "host:port", or where there are none these control names."""
+        names = tuple(f"{name}:{_TLS_PORT}" for name in controls)
+        self._places = (tuple(anchors) or names)[:MOST_WITNESSES]
+
+    async def ask(self, way: Way, port: int) -> None:
+        """Ask them and the mirror over this path, unless that was done within a second."""
+        async with self._asking:
+            if self._monotonic() - self._asked < _PAUSE:
+                return
+            ways = [(way, port), *(await self._others(way.address))]
+            heard = await asyncio.gather(*(self._hear(*each) for each in ways))
+            self._found = Surroundings.of([each for each in heard if each is not None])
+            self._asked = self._monotonic()
+
+    def explain(self, step: StepResult, now: float) -> Finding | None:
+        """The finding on a failed step that is no fault of the mirror; `now`: our wall clock."""
+        fresh = self._monotonic() - self._asked <= self._pace.anchors_fresh
+        return self._found.explain(step, now) if fresh else None
+
+    async def _hear(self, way: Way, port: int) -> Witness | None:
+        return await hear(way, port, self._contexts, self._agent, TIMEOUT)
+
+    async def _others(self, address: str) -> list[tuple[Way, int]]:
+        """One address of each, other than this one."""
+        found: list[tuple[Way, int]] = []
+        for place in self._places:
+            host, _, port = place.rpartition(":")
+            host = host.strip("[]")
+            with contextlib.suppress(OSError, UnicodeError):
+                literal = as_address(host)
+                known = [str(literal)] if literal else await self._system.addresses(host, TIMEOUT)
+                others = [each for each in known if each != address]
+                found += [(Way(host, each), int(port)) for each in others[:1]]
+        return found

@@ -20,11 +20,14 @@ from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.interpret import alone
 from monitor.diagnosis.rollup import PathFinding, mirror_finding
 from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.diagnosis.witnesses import doubtful, unplugged
+from monitor.engine.anchors import Witnesses
 from monitor.engine.block_tests import BlockTestRunner, Conclusion
 from monitor.engine.naming import NameService
 from monitor.engine.prober import Probe, Prober
 from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
+from monitor.probes.connect import any_link, as_address
 from monitor.probes.opening import Budget
 from monitor.probes.results import Operation, PathResult, StepResult, Way
 from monitor.probes.trial_results import CUT, Role, Trial
@@ -53,10 +56,14 @@ class Inspection:
     experiment: Conclusion | None
     spared: tuple[Way, ...]
     """Not tried, because the address had just been cut off after another name, or one too many."""
+    ours: Finding | None = None
+    """On our own surroundings, where these are at fault and not the mirror."""
 
     @property
     def finding(self) -> Finding:
         """On the mirror as a whole: its paths', or that of its names if they lead nowhere."""
+        if self.ours is not None:
+            return self.ours
         if self.paths:
             return mirror_finding(self.findings())
         return max(self.dns, key=lambda found: (found.blocked, found.down))
@@ -117,6 +124,8 @@ class Inspector:
         self._say = say
         self._patient = patient
         self._prober = Prober()
+        self._witnesses = Witnesses(self._prober.contexts, pace, self._prober.agent, time.monotonic)
+        self._witnesses.configure(config.anchors, config.sni.control)
         self._quarantine = Quarantine(pace)
         self._runner = BlockTestRunner(
             self._prober.contexts,
@@ -147,7 +156,8 @@ class Inspector:
                 paths.append(path)
                 if (trial := routine_trial(mirror, path)) and trial.outcome in CUT:
                     cut[path.address] = trial
-        conclusion = await self._compare(mirror, next(iter(cut.values()), None))
+        ours = await self._surroundings(mirror, paths)
+        conclusion = await self._compare(mirror, None if ours else next(iter(cut.values()), None))
         memories = {r.hostname: self._names.believed(r) for r in resolutions}
         dns = [judge_dns(r.dns, self._known(mirror, r.hostname, paths)) for r in resolutions]
         found = [(path, finding_of(mirror, path, conclusion, memories)) for path in paths]
@@ -158,7 +168,23 @@ class Inspector:
             tuple(found),
             conclusion,
             tuple(spared),
+            ours,
         )
+
+    async def _surroundings(
+        self, mirror: MirrorConfig, paths: Sequence[PathResult]
+    ) -> Finding | None:
+        """The finding on our own clock or network, where no path works because of these."""
+        if any(judge_step(path.last).alive for path in paths):
+            return None
+        if not any_link() and not any(_on_this_machine(path.address) for path in paths):
+            return unplugged()
+        doubted = next((path for path in paths if doubtful(path.last)), None)
+        if doubted is None:
+            return None
+        self._say("asking others for their time and certificate")
+        await self._witnesses.ask(doubted.way, mirror.port)
+        return self._witnesses.explain(doubted.last, time.time())
 
     def _known(self, mirror: MirrorConfig, hostname: str, paths: Sequence[PathResult]) -> Knowledge:
         """Return the knowledge for judging the resolvers' answers about a name."""
@@ -209,6 +235,11 @@ async def inspector(
         yield Inspector(config, names, pace, say, patient=patient, sleep=sleep, saw=saw)
     finally:
         await names.aclose()
+
+
+def _on_this_machine(address: str) -> bool:
+    literal = as_address(address)
+    return literal is not None and literal.is_loopback
 
 
 def routine_trial(mirror: MirrorConfig, path: PathResult) -> Trial | None:

@@ -382,9 +382,12 @@ class MirrorState:
         """True if a path is in doubt, so that the next cycle should come soon."""
         return any(path.standing is Standing.suspected for path in self.paths)
 
-    def blind(self, now: float, meaning: Meaning | None = None) -> bool:
+    def blind(
+        self, now: float, meaning: Meaning | None = None, evidence: tuple[Evidence, ...] = ()
+    ) -> bool:
         """Nothing can be said of it at present; True if it was known before."""
-        self._meaning, self._refuses_all = meaning or _UNSEEN, False
+        self._meaning, self._evidence = meaning or _UNSEEN, evidence
+        self._refuses_all = False
         return self._machine.blind(now)
 
     def set_wish(self, wish: Override, until: float | None) -> None:

@@ -20,8 +20,9 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import Tasks, cancelled
 from monitor.diagnosis.classify import is_unanswered
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
+from monitor.diagnosis.witnesses import doubtful
 from monitor.engine import metrics
-from monitor.engine.anchors import Anchors, ResolverWitness
+from monitor.engine.anchors import Anchors, ResolverWitness, Witnesses
 from monitor.engine.background_checks import BackgroundChecks, PeriodicChecks
 from monitor.engine.block_tests import BlockTestRunner, BlockTests
 from monitor.engine.canaries import Canaries
@@ -98,6 +99,7 @@ class Monitor:
         self._keeper: asyncio.Task[None] | None = None
         self._anchors = Anchors(pace, monotonic)
         self._resolver = ResolverWitness(self._prober.resolver_answers, pace, monotonic)
+        self._witnesses = Witnesses(self._prober.contexts, pace, self._prober.agent, monotonic)
         quarantine, sni_budget = Quarantine(pace), SniBudget(pace)
         self._publisher = Publisher(board, quarantine, totals, self._tell, clock, monotonic)
         self._runner = BlockTestRunner(
@@ -162,6 +164,7 @@ class Monitor:
         self.history.configure(config.retention)
         self._runner.configure(config.sni.control)
         self._anchors.configure(config.anchors)
+        self._witnesses.configure(config.anchors, config.sni.control)
         self._resolver.configure(config.sni.control)
         self._evaluation.configure(config.interval)
         self._totals.set(metrics.PROBE_INTERVAL, config.interval)
@@ -275,6 +278,7 @@ class Monitor:
         if self._anchors and not cycle.probe.meaning.alive:
             await self._anchors.ask()
         await self._hear_of_resolver(cycle.probe)
+        await self._hear_of_surroundings(watch, cycle.probe.paths)
         soon = self._digest(watch, cycle, self._clock())
         if cycle.probe.best is not None:
             self._background_checks.run(watch.mirror, cycle.probe.best.way, config)
@@ -302,13 +306,19 @@ class Monitor:
         elif any(seen.failure not in NO_ANSWER for seen in probe.resolution.dns):
             self._resolver.heard()
 
+    async def _hear_of_surroundings(self, watch: MirrorState, paths: Sequence[PathResult]) -> None:
+        """See whether others show the same as a path whose certificate is refused."""
+        if doubted := next((path for path in paths if doubtful(path.last)), None):
+            await self._witnesses.ask(doubted.way, watch.mirror.port)
+
     def _take_checks(
         self, watch: MirrorState, cycle: ProbeCycle, checked: Sequence[PathResult]
     ) -> None:
         """Take what was seen of other paths than the one that was asked."""
         metrics.count_paths(self._totals, watch.mirror.id, checked)
         for result in checked:
-            self._reactions.take(watch, result, cycle.began, cycle.probe.meaning.alive)
+            if self._witnesses.explain(result.last, self._clock()) is None:
+                self._reactions.take(watch, result, cycle.began, cycle.probe.meaning.alive)
         if checked:
             self._show(watch)
 
@@ -320,11 +330,15 @@ class Monitor:
         probe = cycle.probe if cycle.touched else watch.untouched(cycle.probe)
         watch.take(probe, now, self._monotonic())
         metrics.count_probe(self._totals, watch.mirror.id, probe, now)
+        explained = None
         for result in probe.paths:
-            self._reactions.take(watch, result, cycle.began, probe.meaning.alive)
+            ours = self._witnesses.explain(result.last, now)
+            if ours is None:
+                self._reactions.take(watch, result, cycle.began, probe.meaning.alive)
+            explained = explained or ours
         seen, since = probe, self._monotonic() - stale_after(self._config.interval)
         probe = watch.borne_out(seen, since)
-        doubt = self._evaluation.judge(watch, probe, now)
+        doubt = self._evaluation.judge(watch, probe, now, explained)
         if cycle.touched and (probe.meaning.alive or not watch.could_be_ours):
             with self._tasks.guarded("snapshot"):
                 self._probed(watch.mirror.id, probe.meaning.alive)

@@ -10,17 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from monitor.common.config import MirrorConfig, MonitorTimeouts
-from monitor.diagnosis.answer import Meaning
+from monitor.diagnosis.answer import Meaning, is_strange
 from monitor.diagnosis.classify import judge, judge_step
 from monitor.engine.address_memory import RoundTrips
 from monitor.engine.naming import NameService
 from monitor.probes.capacity import Capacity, Unlimited
-from monitor.probes.http import request, user_agent
+from monitor.probes.http import request, request_nothing, user_agent
 from monitor.probes.opening import Budget, Opened, open_path
 from monitor.probes.results import PathResult, StepResult, Way
 from monitor.probes.tls import TlsContexts
@@ -130,7 +130,26 @@ class Prober:
             if opened.stream is not None:
                 limit = budget.limit(timeouts.request)
                 steps += (await request(opened.stream, mirror, way, self.agent, limit),)
+        if is_strange(steps[-1].http):
+            steps = (*steps[:-1], await self._ask_again(steps[-1], mirror, way, timeouts, budget))
         return PathResult(way.address, steps, way.hostname)
+
+    async def _ask_again(
+        self,
+        step: StepResult,
+        mirror: MirrorConfig,
+        way: Way,
+        timeouts: MonitorTimeouts,
+        budget: Budget,
+    ) -> StepResult:
+        """The step, with what the mirror says of completions too."""
+        async with self.open(mirror, way, timeouts, budget) as opened:
+            if opened.stream is None or step.http is None:
+                return step
+            limit = budget.limit(timeouts.request)
+            second = await request_nothing(opened.stream, mirror, way, self.agent, limit)
+        status = second.http.status if second.http else None
+        return replace(step, http=replace(step.http, completions=status))
 
 
 async def until_one_works(

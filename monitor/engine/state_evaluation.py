@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.classify import UNKNOWN, could_be_ours, decisive, is_unanswered
+from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.finding import Finding
+from monitor.diagnosis.witnesses import meaning_of
 from monitor.engine.anchors import Anchors, ResolverWitness
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.prober import Probe
@@ -88,8 +91,17 @@ class StateEvaluation:
         watch.set_wish(*self._wishes.get(watch.mirror.id, (Override.use, None)))
         self._end_wish(watch, now)
 
-    def judge(self, watch: MirrorState, probe: Probe, now: float) -> bool:
-        """Take a result into the state; True if the next one should come soon."""
+    def judge(
+        self, watch: MirrorState, probe: Probe, now: float, explained: Finding | None = None
+    ) -> bool:
+        """Take a result into the state; True if the next one should come soon.
+
+        `explained`: the finding on our own surroundings that explains why a path failed.
+        """
+        if explained is not None and not probe.meaning.alive:
+            watch.suspect_us(True)
+            self._go_blind([watch], meaning_of(explained), now, explained.evidence)
+            return False
         unresolved = self._resolver.silent and is_unanswered(probe.resolution, probe.paths)
         ours = not probe.meaning.alive and (unresolved or self._could_be_ours(probe))
         newly_ours = watch.suspect_us(ours)
@@ -118,9 +130,15 @@ class StateEvaluation:
         doubts = [watch.could_be_ours for watch in self._watches.values()]
         return all(doubts) if self._anchors else we_are_blind(doubts)
 
-    def _go_blind(self, watches: Iterable[MirrorState], why: Meaning, now: float) -> None:
+    def _go_blind(
+        self,
+        watches: Iterable[MirrorState],
+        why: Meaning,
+        now: float,
+        evidence: tuple[Evidence, ...] = (),
+    ) -> None:
         for watch in watches:
-            self.refresh(watch, now, watch.blind(now, why))
+            self.refresh(watch, now, watch.blind(now, why, evidence))
             self._touched(watch.mirror.id)
 
     def _ask_the_others(self, watch: MirrorState) -> None:

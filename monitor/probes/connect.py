@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import ipaddress
 import socket
 import struct
@@ -15,6 +16,7 @@ from monitor.probes.failures import failure_of
 from monitor.probes.results import Operation, ProbeFailure, StepResult
 
 _LINGER = struct.Struct("ii")
+_SIOCGIFFLAGS, _LOOPBACK, _RUNNING = 0x8913, 0x8, 0x40
 
 
 async def connect(
@@ -53,6 +55,24 @@ def fall_silent_on_close(connection: socket.socket, whether: bool) -> None:
     """
     with contextlib.suppress(OSError):  # it may have ended meanwhile
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(whether, 0))
+
+
+def any_link() -> bool:
+    """True if an interface of this machine other than loopback is up and connected (netdevice(7)).
+
+    True also where that cannot be seen.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            flags = [_flags(any_socket, name) for _, name in socket.if_nameindex()]
+    except OSError:
+        return True
+    return any(each & _RUNNING and not each & _LOOPBACK for each in flags)
+
+
+def _flags(any_socket: socket.socket, interface: str) -> int:
+    request = struct.pack("16sh14x", interface.encode(), 0)
+    return int(struct.unpack("16sh14x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[1])
 
 
 MAX_ADDRESSES = 16

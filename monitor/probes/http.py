@@ -136,6 +136,16 @@ async def request(
     return await exchange(stream, head, ResponseReader(), way, timeout)
 
 
+async def request_nothing(
+    stream: Stream, mirror: MirrorConfig, way: Way, agent: str, timeout: float
+) -> StepResult:
+    """Ask for a completion without a key and without saying of what: nobody makes one."""
+    path, body = f"{mirror.base_path}/v1/chat/completions", b"{}"
+    fields = ("Content-Type: application/json", f"Content-Length: {len(body)}")
+    head = head_of(mirror, path, way.hostname, agent, *fields, method="POST")
+    return await exchange(stream, head + body, ResponseReader(), way, timeout)
+
+
 async def exchange(
     stream: Stream, message: bytes, reader: ResponseReader, way: Way, timeout: float
 ) -> StepResult:

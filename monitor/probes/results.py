@@ -114,6 +114,8 @@ class HttpAnswer:
     """At most `request.MAX_BODY` bytes."""
     complete: bool = True
     """False when the body was longer than that."""
+    completions: int | None = None
+    """Status of an empty request for a completion, where that was asked too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,15 @@ class StepResult:
     """The name in our ClientHello; empty: none was sent."""
     dns: tuple[DnsObservation, ...] = ()
     """What each resolver said, where any was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """Observations of another server that tell of our own surroundings; nothing is verified."""
+
+    ahead: float | None
+    """Seconds by which our clock is ahead of its `Date`; None if it gave none."""
+    tls: TlsEvidence | None = None
 
 
 @dataclass(frozen=True, slots=True)

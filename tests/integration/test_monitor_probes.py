@@ -107,6 +107,24 @@ async def test_a_good_mirror_is_good_and_shows_its_facts(serve, authority: Autho
     assert report.lines()[-1] == "verdict: ok"
 
 
+@pytest.mark.parametrize(
+    ("completions", "verdict"), [("404 Not Found", "not_openai_api"), ("401 Unauthorized", "ok")]
+)
+async def test_who_has_no_list_is_asked_about_completions(serve, completions, verdict):
+    asked = []
+
+    async def other_api(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        asked.append(head.split(b" HTTP/")[0])
+        status = completions if head.startswith(b"POST") else "404 Not Found"
+        body = b'{"status":404,"error":"Not Found"}'
+        writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+
+    report = await probe(f"http://127.0.0.1:{await serve(other_api)}/base")
+    assert report.verdict == verdict
+    assert asked == [b"GET /base/v1/models", b"POST /base/v1/chat/completions"]
+
+
 async def test_a_mirror_at_an_address_is_verified_for_that_address(serve, authority: Authority):
     port = await serve(answer, authority.issue())
     report = await probe(f"https://127.0.0.1:{port}", ca_file=str(authority.ca_file))

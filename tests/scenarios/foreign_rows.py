@@ -378,7 +378,7 @@ def _link_down(stage: Stage) -> None:
 
 
 CHALLENGE = (
-    "add_header server cloudflare; add_header cf-mitigated challenge; default_type text/html; "
+    "add_header cf-ray 1 always; add_header cf-mitigated challenge always; default_type text/html; "
     "return 403 '<html>just a moment</html>';"
 )
 REGION = """return 403 '{"error":{"code":"unsupported_country_region_territory",\

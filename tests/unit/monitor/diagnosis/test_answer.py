@@ -16,6 +16,27 @@ def error(code: str | None, kind: str = "invalid_request_error") -> bytes:
     return json.dumps({"error": {"message": "m", "type": kind, "code": code}}).encode()
 
 
+ANOTHER = b'{"status": 404, "error": "Not Found", "path": "/v1/models"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "completions", "verdict"),
+    [
+        (ANOTHER, 404, "not_openai_api"),
+        (ANOTHER, 405, "not_openai_api"),
+        (b'["no"]', 404, "not_openai_api"),
+        (ANOTHER, 401, "ok"),
+        (ANOTHER, 400, "ok"),
+        (ANOTHER, None, "ok"),
+        (error("unknown_url"), 404, "ok"),
+        (HTML, 404, "ok"),
+    ],
+)
+def test_another_api_does_not_know_completions_either(body, completions, verdict):
+    meaning = meaning_of(HttpAnswer(404, {}, body, completions=completions))
+    assert (meaning.verdict, meaning.alive) == (verdict, verdict == "ok")
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "body", "verdict", "alive"),
     [

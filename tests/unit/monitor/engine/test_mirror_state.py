@@ -266,6 +266,8 @@ def test_a_mirror_that_serves_every_other_request_is_not_said_to_fail(gaps, fail
     [
         ("http_diff", 100.0, 0.0, True),
         ("http_diff", 49.0, 0.0, False),
+        ("not_openai_api", 100.0, 0.0, True),
+        ("not_openai_api", 49.0, 0.0, False),
         ("http_diff", 100.0, 101.0, False),
         ("upstream_overloaded", 100.0, 99.0, True),
         ("http_timeout", 100.0, 0.0, True),
