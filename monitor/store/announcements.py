@@ -1,11 +1,12 @@
-"""Operators' words on incidents and planned maintenance: each function is a part of one
-transaction."""
+"""Operators' words on incidents, planned maintenance, and the conditions that operators were told
+of: each function is a part of one transaction."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, delete, select
 
 from monitor.common.audit import Actor
 from monitor.common.languages import Text
@@ -15,6 +16,7 @@ from monitor.store.tables import (
     IncidentEditRow,
     IncidentUpdateRow,
     MaintenanceRow,
+    ToldRow,
 )
 
 MOST = 500
@@ -113,3 +115,19 @@ def _maintenance(row: MaintenanceRow) -> Maintenance:
         row.began_at,
         row.ended_at,
     )
+
+
+def told(session: Session, vantage: str) -> dict[tuple[str, str], str]:
+    """Levels of the conditions that operators were told of, by kind and subject."""
+    rows = session.exec(select(ToldRow).where(col(ToldRow.vantage) == vantage))
+    return {(row.kind, row.subject): row.level for row in rows}
+
+
+def keep_told(
+    session: Session, vantage: str, levels: Mapping[tuple[str, str], str], now: float
+) -> None:
+    """Keep these levels in place of all before."""
+    session.exec(delete(ToldRow).where(col(ToldRow.vantage) == vantage))
+    for (kind, subject), level in levels.items():
+        row = ToldRow(vantage=vantage, kind=kind, subject=subject, level=level, at=now)
+        session.add(row)

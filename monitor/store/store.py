@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlmodel import Session, col, delete, select
+from sqlmodel import Session, select
 
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban, client_network
@@ -33,7 +33,7 @@ from monitor.store.ledger import Batch
 from monitor.store.open_file import Memory, Space
 from monitor.store.pruning import Limits, give_pages_back, steps
 from monitor.store.rollups import Item, write
-from monitor.store.tables import AllowanceRow, ToldRow, WishRow
+from monitor.store.tables import AllowanceRow, WishRow
 from monitor.store.write_queue import HistoryWriter, PostponedDecisions, may_pass
 
 log = logging.getLogger(__name__)
@@ -269,26 +269,6 @@ class Store:
 
         return await self.decide(work)
 
-    async def told(self, vantage: str) -> dict[tuple[str, str], str]:
-        """Levels of the conditions that operators were told of, by kind and subject."""
-        ours = select(ToldRow).where(col(ToldRow.vantage) == vantage)
-        return await self.decide(
-            lambda session: {(row.kind, row.subject): row.level for row in session.exec(ours)}
-        )
-
-    async def keep_told(
-        self, vantage: str, told: Mapping[tuple[str, str], str], now: float
-    ) -> None:
-        """Keep these levels in place of all before."""
-
-        def work(session: Session) -> None:
-            session.exec(delete(ToldRow).where(col(ToldRow.vantage) == vantage))
-            for (kind, subject), level in told.items():
-                row = ToldRow(vantage=vantage, kind=kind, subject=subject, level=level, at=now)
-                session.add(row)
-
-        await self.decide(work)
-
     async def read(self, question: Callable[[Session], T]) -> T:
         """The answer to a question to history (`queries.py`). Raises StoreError."""
 
@@ -316,10 +296,6 @@ class Store:
         """All issued keys, and what their digests depend on."""
         return await self.decide(keys.book)
 
-    async def key_records(self) -> list[KeyRecord]:
-        """All issued keys, as they are behind everything that was decided before."""
-        return await self.decide(keys.records)
-
     async def key_days(self, first: str, key: str | None = None) -> list[DayUse]:
         """Return the use of keys, or of this one, from this day on (`keys.days`)."""
         return await self.read(lambda session: keys.days(session, first, key))
@@ -342,10 +318,6 @@ class Store:
     async def write_uses(self, batches: Sequence[Batch], now: float) -> dict[str, Spent]:
         """Write what keys have used, no batch twice; what they have used more than before."""
         return await self.decide(lambda session: ledger.write(session, batches, now))
-
-    async def forget_batches(self, before: float) -> None:
-        """Forget the numbers of batches of processes that are long gone."""
-        await self.decide(lambda session: ledger.forget(session, before))
 
     async def decide(self, work: Callable[[Session], T]) -> T:
         """Run `work` in one durable transaction, as a decision of an operator. Raises

@@ -79,7 +79,7 @@ class Client:
 
 
 def unwritten(answer: Mapping[str, Any]) -> str:
-    """What to say of a change that is in effect and could not be written; empty if it was."""
+    """A sentence on a change that is in effect and could not be written; empty if it was."""
     if answer.get("written", True):
         return ""
     return (

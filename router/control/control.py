@@ -144,7 +144,11 @@ class Control:
         self._audit_trail = AuditTrail(store)
         self._notifier = Notifier(
             told,
-            lambda levels: store.keep_told(vantage_of(loaded), levels, time.time()),
+            lambda levels: store.decide(
+                lambda session: announcements.keep_told(
+                    session, vantage_of(loaded), levels, time.time()
+                )
+            ),
             self._totals,
             tasks,
         )
@@ -484,7 +488,7 @@ async def serve(
         allowances = await store.allowances(time.time())
         keys = await _starting(life, store.key_book())
         announced = await store.read(announcements.announced)
-        told = await store.told(vantage_of(loaded))
+        told = await store.read(lambda s: announcements.told(s, vantage_of(loaded)))
         control = Control(
             loaded,
             store,

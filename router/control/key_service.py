@@ -19,6 +19,7 @@ from monitor.common.audit import Actor
 from monitor.common.ipc import Message, encoded
 from monitor.common.keys import NOTHING, DayUse, KeyAccount, KeyBook, KeyOrder, KeyRecord, Spent
 from monitor.common.metric_registry import MetricRegistry
+from monitor.store import keys
 from monitor.store.store import Store, StoreError
 from router.admission.ban_list import pieces
 from router.admission.credentials import new_key
@@ -182,7 +183,7 @@ class KeyService:
         while True:
             await asyncio.sleep(FOLLOW_EVERY)
             try:
-                records = await self._store.key_records()
+                records = await self._store.decide(keys.records)
             except StoreError as error:
                 log.error("keys of other instances are not known for now: %s", error)
             else:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from monitor.common.ipc import Message
 from monitor.common.keys import DayUse, Left, Spent
 from monitor.common.metric_registry import MetricRegistry
-from monitor.store.ledger import Batch
+from monitor.store.ledger import Batch, forget
 from monitor.store.store import Store, StoreError
 from router.control.key_service import KeyService
 from router.forwarding.metrics import LEDGER_GAPS
@@ -134,7 +134,8 @@ class Ledger:
 
     async def _forget(self) -> None:
         try:
-            await self._store.forget_batches(self._clock() - _REMEMBERED)
+            before = self._clock() - _REMEMBERED
+            await self._store.decide(lambda session: forget(session, before))
         except StoreError as error:
             log.error("the numbers of old processes are kept for now: %s", error)
 

@@ -6,6 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from monitor.common.keys import DayUse, Spent
+from monitor.store import ledger
 from monitor.store.ledger import Batch
 from monitor.store.store import Store
 
@@ -53,7 +54,7 @@ async def test_large_sums_are_exact(store: Store):
 async def test_numbers_of_processes_long_gone_are_forgotten(store: Store):
     await store.write_uses([Batch("old", 7, (use(),)), Batch("new", 1, (use(),))], NOW)
     await store.write_uses([Batch("new", 2, (use(),))], NOW + 100)
-    await store.forget_batches(NOW + 50)
+    await store.decide(lambda session: ledger.forget(session, NOW + 50))
     assert await store.write_uses([Batch("new", 2, (use(),))], NOW + 100) == {}
     assert await store.write_uses([Batch("old", 7, (use(),))], NOW + 100) != {}
 
