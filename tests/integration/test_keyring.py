@@ -177,7 +177,7 @@ async def test_what_another_instance_does_to_keys_is_taken_over(
     await wait_until_async(lambda: scene.find(key) is None)
     told = len(scene.told)
     with monkeypatch.context() as patch:
-        patch.setattr(scene.store, "key_records", _fails)
+        patch.setattr(scene.store, "decide", _fails)
         await wait_until_async(lambda: "not known for now: the disk is full" in caplog.text)
     assert (len(scene.told), scene.find(new) is not None) == (told, True)
     following.cancel()
