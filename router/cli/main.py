@@ -16,7 +16,7 @@ from monitor.common.settings import SettingsError
 from router.cli import (
     audit,
     bans,
-    check,
+    configuration,
     db,
     explain,
     hash_password,
@@ -26,7 +26,6 @@ from router.cli import (
     notify,
     overrides,
     probe,
-    reload,
     status,
 )
 from router.cli.console import FAILED, USAGE, CommandFailed, Console
@@ -101,8 +100,8 @@ def _start(args: argparse.Namespace, console: Console) -> int:
 _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("init", init.run, init.HELP, False),
     ("run", _start, _START, False),
-    ("check", check.run, check.HELP, True),
-    ("reload", reload.run, reload.HELP, True),
+    ("check", configuration.check, configuration.CHECK, True),
+    ("reload", configuration.reload, configuration.RELOAD, True),
     ("probe", probe.run, probe.HELP, True),
     ("status", status.run, status.HELP, True),
     ("explain", explain.run, explain.HELP, True),
@@ -147,7 +146,7 @@ def parser() -> argparse.ArgumentParser:
     probe.declare(added["probe"])
     explain.declare(added["explain"])
     notify.declare(added["notify"])
-    reload.declare(added["reload"])
+    configuration.declare(added["reload"])
     status.declare(added["status"])
     incidents.declare(added["incidents"], [_common(data=True)])
     for name in ("drain", "enable", "maintenance"):

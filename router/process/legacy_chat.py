@@ -18,7 +18,7 @@ from router.forwarding.admission import blame
 from router.forwarding.config import LEGACY_CHAT
 from router.forwarding.context import WorkerContext
 from router.forwarding.request_context import RequestContext
-from router.process.context_window import newer_half, trimmed, window_of
+from router.metering.context_window import newer_half, trimmed, window_of
 from router.process.control_questions import ControlQuestions
 from router.process.inner_request import InnerResponse, ask, request_head
 from router.process.legacy_answers import Fault, done, fault_of, fault_of_problem, passed

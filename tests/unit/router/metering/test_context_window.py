@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from router.process.context_window import (
+from router.metering.context_window import (
     LARGEST,
     UNKNOWN,
     newer_half,

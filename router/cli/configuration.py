@@ -1,19 +1,60 @@
-"""`mirrorgate reload`"""
+"""`mirrorgate check` and `mirrorgate reload`: the configuration file, valid and in effect."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from monitor.common.settings import SettingsError
 from router.cli.client import Client, Refused
 from router.cli.console import DONE, USAGE, Console, plain
+from router.control import document
+from router.control.changes import cautions
 
-HELP = "reload the running instance; a bad file changes nothing and exits 2"
+CHECK = "validate the configuration: exit 0, or 2 with one line per fault"
+RELOAD = "reload the running instance; a bad file changes nothing and exits 2"
+
+
+def check(args: Namespace, console: Console) -> int:
+    """Say every fault, or that there is none."""
+    path = document.find(args.config, console.environ)
+    try:
+        found = document.load(path, console.environ)
+    except SettingsError as error:
+        if not args.json:
+            raise
+        faults = [{"path": fault.path, "message": fault.message} for fault in error.faults]
+        console.data({"ok": False, "file": str(path), "faults": faults, "notes": []})
+        return USAGE
+    notes = advice(found)
+    if args.json:
+        console.data({"ok": True, "file": str(found.path), "faults": [], "notes": notes})
+        return DONE
+    _say_fine(console, path, len(found.config.mirrors), notes)
+    return DONE
+
+
+def _say_fine(console: Console, path: Path, mirrors: int, notes: list[str]) -> None:
+    for note in notes:
+        console.note(f"note: {note}")
+    console.say(f"{path} is fine: {mirrors} mirror{'s' if mirrors != 1 else ''}")
+
+
+def advice(found: document.Document) -> list[str]:
+    """Return warnings about settings that are allowed but probably not meant."""
+    notes = []
+    for index, mirror in enumerate(found.config.mirrors):
+        if mirror.base_path.endswith("/v1"):
+            notes.append(f'mirrors[{index}].url ends in "/v1": requests would go to /v1/v1/…')
+    if not any(mirror.enabled for mirror in found.config.mirrors):
+        notes.append("no mirror is enabled: every request will be answered with 503")
+    return notes + cautions(found.config)
 
 
 def declare(parser: ArgumentParser) -> None:
-    """Its arguments."""
+    """The arguments of `reload`."""
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -21,7 +62,7 @@ def declare(parser: ArgumentParser) -> None:
     )
 
 
-def run(args: Namespace, console: Console) -> int:
+def reload(args: Namespace, console: Console) -> int:
     """Ask for a reload and say what it changed."""
     if args.dry_run:
         return _compare(args, console)
@@ -34,7 +75,7 @@ def run(args: Namespace, console: Console) -> int:
     if args.json:
         console.data(result)
     else:
-        _say(console, result)
+        _say_changes(console, result)
     return DONE
 
 
@@ -65,7 +106,7 @@ def _refused(args: Namespace, console: Console, faults: list[str]) -> int:
     return USAGE
 
 
-def _say(console: Console, result: Mapping[str, Any]) -> None:
+def _say_changes(console: Console, result: Mapping[str, Any]) -> None:
     kinds = ("added", "removed", "changed")
     mirrors = [f"{kind}: {', '.join(result[kind])}" for kind in kinds if result.get(kind)]
     settings = result.get("settings") or ()
