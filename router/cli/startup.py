@@ -18,6 +18,7 @@ from router.control.document import Document
 from router.control.page_sources import base_url
 from router.control.sections import Config
 from router.process.listener import ListenError, bind
+from router.process.service_manager import ServiceManager
 from router.process.supervisor import Supervisor, worker_count
 
 log = logging.getLogger("supervisor")
@@ -42,6 +43,7 @@ def start(path: Path) -> int:
             listeners.pop("api"),
             listeners,
             on_ready=lambda: _greet(loaded.current),
+            manager=ServiceManager.of(os.environ, os.getpid()),
         )
         try:
             code = supervisor.run()

@@ -453,8 +453,13 @@ class Control:
         if message["type"] == "ping":
             self._tell({"type": "pong"})
         elif message["type"] == "reload":
-            reload = partial(self._configuration.reload_unasked, SIGNAL)
-            self._tasks.job("configuration", reload)
+            self._tasks.job("configuration", self._reload_for_signal)
+
+    async def _reload_for_signal(self) -> None:
+        try:
+            await self._configuration.reload_unasked(SIGNAL)
+        finally:
+            self._tell({"type": "reloaded", "problem": self._configuration.problem})
 
 
 def _warn(config: Config) -> None:

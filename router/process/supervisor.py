@@ -22,6 +22,7 @@ from monitor.common.ipc import Message, channel_pair
 from router.admission import shared_table
 from router.process import last_lists
 from router.process.child import STARTING, ChildSlot, Shared, control_slot, start, worker_slot
+from router.process.service_manager import ServiceManager
 
 log = logging.getLogger("supervisor")
 
@@ -47,12 +48,15 @@ class Supervisor:
         api: socket.socket,
         control_listeners: dict[str, socket.socket],
         on_ready: Callable[[], None],
+        manager: ServiceManager,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._document = document
         self._drain = drain
         self._clock = clock
         self._on_ready = on_ready
+        self._manager = manager
+        self._reloading = False
         self._ready = False
         self._turned = clock()
         self._stopping: float | None = None
@@ -107,6 +111,7 @@ class Supervisor:
             self._look_after(post, now)
         self._look_at_suspects(now)
         self._check_ready()
+        self._manager.alive(now)
         if self._stopping is not None:
             self._end_stragglers(now)
 
@@ -161,6 +166,8 @@ class Supervisor:
         self._selector.unregister(post.child.life)
         column = [*self._workers, self._control].index(post)
         shared_table.clear_column(self._table, column)  # what it held is free again
+        if post is self._control:
+            self._reloaded("the reload was cut off, as control ended")
         killed_for = post.killed_for
         delay = post.ended(now)
         if self._stopping is not None:
@@ -198,6 +205,8 @@ class Supervisor:
         elif kind == "stuck":
             suspect = (message["holder"], self._clock() + STUCK_AGAIN)
             self._suspects.setdefault(message["lock"], suspect)
+        elif kind == "reloaded":
+            self._reloaded(message["problem"])
         elif kind == "document":
             self._document = message["document"]
             self._drain = message["drain"]
@@ -213,17 +222,36 @@ class Supervisor:
         if all(post.child is not None and post.child.ready for post in self._posts()):
             self._ready = True
             self._on_ready()
+            self._manager.ready(self._status())
+
+    def _status(self, problem: str = "") -> str:
+        told = f"; the configuration file is not in use: {problem}" if problem else ""
+        return f"serving with {len(self._workers)} workers{told}"
+
+    def _reload(self) -> None:
+        self._manager.reloading()
+        self._reloading = True
+        if self._control.child is not None:
+            self._control.child.tell({"type": "reload"})
+        else:
+            self._reloaded("control is being replaced: try again")
+
+    def _reloaded(self, problem: str) -> None:
+        """The reload that a signal asked for is over."""
+        if self._reloading:
+            self._reloading = False
+            self._manager.ready(self._status(problem))
 
     # Stopping
 
     def _fail(self, sentence: str) -> None:
         self._failure = self._failure or sentence
+        self._manager.status(sentence)
         self._stop(self._clock())
 
     def _on_signal(self, number: int, now: float) -> None:
         if number == signal.SIGHUP:
-            if self._control.child is not None:
-                self._control.child.tell({"type": "reload"})
+            self._reload()
         elif self._stopping is None:
             self._stop(now)
         else:
@@ -237,6 +265,7 @@ class Supervisor:
         self._stopping = now
         if self._ready:
             log.info("stopping; running requests have %.0f s", self._drain)
+            self._manager.stopping()
         for sock in self._listeners:
             sock.close()
         for post in self._workers:

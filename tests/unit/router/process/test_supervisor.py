@@ -12,6 +12,7 @@ from monitor.common.ipc import Channel, channel_pair
 from router.admission import shared_table as module_of_table
 from router.process import supervisor as module
 from router.process.child import HUNG_AFTER, PING_EVERY, STARTING, STEADY, Child, ChildSlot, backoff
+from router.process.service_manager import ServiceManager
 from router.process.supervisor import GRACE, STUCK_AGAIN, SUSPENDED_AFTER, Supervisor, worker_count
 
 DRAIN = 30.0
@@ -35,6 +36,22 @@ class FakeProcess:
             self.code = -number
 
 
+class Manager(ServiceManager):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__("nowhere", watchdog=6.0)
+        self.told: list[str] = []
+
+    def _tell(self, *lines: str) -> None:
+        self.told += [line.partition("=")[0] for line in lines if line != "STATUS"]
+
+    def heard(self) -> list[str]:
+        """What it was told since the last look, words of the watchdog and sentences apart."""
+        told, self.told = self.told, []
+        return [word for word in told if word not in ("STATUS", "WATCHDOG", "MONOTONIC_USEC")]
+
+
 class Stage:
     """A supervisor whose children are fakes that answer pings, unless told otherwise."""
 
@@ -47,7 +64,10 @@ class Stage:
         self.silent: set[str] = set()
         monkeypatch.setattr(module, "start", self._start)
         api = socket.create_server(("127.0.0.1", 0))
-        self.supervisor = Supervisor({}, 2, DRAIN, api, {}, self._on_ready, lambda: self.now)
+        self.manager = Manager()
+        self.supervisor = Supervisor(
+            {}, 2, DRAIN, api, {}, self._on_ready, self.manager, lambda: self.now
+        )
         self.supervisor._catch_signals()
 
     def _on_ready(self) -> None:
@@ -348,6 +368,36 @@ def test_a_hang_up_asks_control_to_reload(stage: Stage):
     stage.supervisor._on_signal(signal.SIGHUP, stage.now)
     told = stage.started[0][2].receive()
     assert {"type": "reload"} in told
+
+
+def test_the_service_manager_is_told_of_every_turn_of_its_service(stage: Stage):
+    stage.turn()
+    assert stage.manager.heard() == []
+    stage.all_ready()
+    assert stage.manager.heard() == ["READY"]
+    stage.supervisor._on_signal(signal.SIGHUP, stage.now)
+    stage.turn()
+    assert stage.manager.heard() == ["RELOADING"]
+    stage.say("control", {"type": "reloaded", "problem": ""})
+    stage.turn()
+    assert stage.manager.heard() == ["READY"]
+    stage.supervisor._on_signal(signal.SIGTERM, stage.now)
+    assert stage.manager.heard() == ["STOPPING"]
+
+
+def test_a_reload_ends_for_the_service_manager_also_without_control(stage: Stage):
+    stage.all_ready()
+    stage.supervisor._on_signal(signal.SIGHUP, stage.now)
+    stage.process("control").code = -9
+    stage.turn()
+    stage.supervisor._on_signal(signal.SIGHUP, stage.now)
+    assert stage.manager.heard() == ["READY", "RELOADING", "READY", "RELOADING", "READY"]
+
+
+def test_the_watchdog_is_fed_three_times_in_its_time(stage: Stage):
+    for _ in range(60):
+        stage.turn(0.5)
+    assert 13 <= stage.manager.told.count("WATCHDOG") <= 15
 
 
 def test_workers_are_as_many_as_set_or_as_cores():
