@@ -39,7 +39,7 @@ class ServiceManager:
         self._tell("READY=1", f"STATUS={status}")
 
     def status(self, text: str) -> None:
-        """How it is, in a sentence."""
+        """State of the service in a sentence."""
         self._tell(f"STATUS={text}")
 
     def reloading(self, monotonic: Callable[[], int] = time.monotonic_ns) -> None:

@@ -47,7 +47,7 @@ class Manager(ServiceManager):
         self.told += [line.partition("=")[0] for line in lines if line != "STATUS"]
 
     def heard(self) -> list[str]:
-        """What it was told since the last look, words of the watchdog and sentences apart."""
+        """All that it was told since the last look, words of the watchdog and sentences apart."""
         told, self.told = self.told, []
         return [word for word in told if word not in ("STATUS", "WATCHDOG", "MONOTONIC_USEC")]
 
