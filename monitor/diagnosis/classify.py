@@ -108,9 +108,20 @@ def judge_step(step: StepResult) -> Meaning:
         return meaning_of(step.http) if step.http else Meaning.of(UNKNOWN, "not probed")
     if step.tls is not None and (special := _special_tls(step)):
         return special
+    if step.lost:
+        return _lost(step)
     table, verdict, sentence = _TABLES[step.operation]
     verdict, sentence = table.get(step.failure, (verdict, sentence))
     return Meaning.of(verdict, step.note or sentence)
+
+
+def _lost(step: StepResult) -> Meaning:
+    """The verdict on a path whose handshake passes and whose request does not arrive."""
+    if step.control_passes:
+        return Meaning.of(
+            "content_block", "after the handshake its packets are lost, a control's are not"
+        )
+    return Meaning.of("http_timeout", "after the handshake our request does not arrive")
 
 
 def _special_tls(step: StepResult) -> Meaning | None:

@@ -323,6 +323,17 @@ VERDICTS: Mapping[str, Verdict] = {
             act="Takes another hostname or address.",
         ),
     ),
+    "content_block": Verdict(
+        Text(
+            "握手之后的数据很可能在链路上被丢弃",
+            "what follows the handshake is dropped on the path (likely)",
+        ),
+        "the handshake passes, our request is never acknowledged, and data after a handshake with "
+        "the control name are",
+        "the hostname is blocked on the path (likely), by something that acts after the handshake",
+        NAME_BLOCKED,
+        interferes=True,
+    ),
     "http_reset": Verdict(
         Text("HTTP 连接被重置", "the HTTP connection was reset"),
         "a reset after our request",

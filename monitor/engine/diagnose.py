@@ -124,6 +124,7 @@ class Inspector:
         self._say = say
         self._patient = patient
         self._prober = Prober()
+        self._prober.compare_with(config.sni.control)
         self._witnesses = Witnesses(self._prober.contexts, pace, self._prober.agent, time.monotonic)
         self._witnesses.configure(config.anchors, config.sni.control)
         self._quarantine = Quarantine(pace)

@@ -163,6 +163,7 @@ class Monitor:
         self._reactions.configure(config)
         self.history.configure(config.retention)
         self._runner.configure(config.sni.control)
+        self._prober.compare_with(config.sni.control)
         self._anchors.configure(config.anchors)
         self._witnesses.configure(config.anchors, config.sni.control)
         self._resolver.configure(config.sni.control)

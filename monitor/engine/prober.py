@@ -20,10 +20,11 @@ from monitor.diagnosis.classify import judge, judge_step
 from monitor.engine.address_memory import RoundTrips
 from monitor.engine.naming import NameService
 from monitor.probes.capacity import Capacity, Unlimited
+from monitor.probes.connect import connect
 from monitor.probes.http import request, request_nothing, user_agent
 from monitor.probes.opening import Budget, Opened, open_path
 from monitor.probes.results import PathResult, StepResult, Way
-from monitor.probes.tls import TlsContexts
+from monitor.probes.tls import Shake, TlsContexts, control_passes
 
 MAX_PATHS = 3
 STAGGER = 1.0
@@ -61,6 +62,11 @@ class Prober:
         self.contexts = TlsContexts()
         self.round_trips = RoundTrips()
         self.agent = user_agent()
+        self._controls: Sequence[str] = ()
+
+    def compare_with(self, controls: Sequence[str]) -> None:
+        """Take these control names; without any, what is lost is compared with nothing."""
+        self._controls = controls
 
     async def probe(
         self,
@@ -130,9 +136,31 @@ class Prober:
             if opened.stream is not None:
                 limit = budget.limit(timeouts.request)
                 steps += (await request(opened.stream, mirror, way, self.agent, limit),)
+        if steps[-1].lost and mirror.scheme == "https":
+            passes = await self._control_passes(mirror, way, timeouts, budget)
+            steps = (*steps[:-1], replace(steps[-1], control_passes=passes))
         if is_strange(steps[-1].http):
             steps = (*steps[:-1], await self._ask_again(steps[-1], mirror, way, timeouts, budget))
         return PathResult(way.address, steps, way.hostname)
+
+    async def _control_passes(
+        self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
+    ) -> bool | None:
+        """Try whether data under a control name pass on the same address."""
+        if not self._controls:
+            return None
+        leave = await self._capacity.enter(mirror, budget.limit(timeouts.connect))
+        try:
+            limit = budget.limit(timeouts.connect)
+            connection, _ = await connect(way.address, mirror.port, limit, way.hostname)
+            if connection is None:
+                return None
+            with connection:
+                shake = Shake(way.address, way.hostname, self._controls[0])
+                limit = budget.limit(timeouts.handshake)
+                return await control_passes(connection, self.contexts.for_control(), shake, limit)
+        finally:
+            leave()
 
     async def _ask_again(
         self,

@@ -15,11 +15,17 @@ import httptools
 
 from monitor.common.config import MirrorConfig
 from monitor.probes.failures import failure_of
-from monitor.probes.results import HttpAnswer, Operation, StepResult, Way
+from monitor.probes.results import TIMED_OUT, HttpAnswer, Operation, StepResult, Way
 from monitor.probes.stream import Stream
 
 MAX_HEAD = 65536
 MAX_BODY = 65536
+LOST_AFTER = 3.0
+"""Seconds in which a request is acknowledged: by then it was sent five times (RFC 6298)."""
+
+
+class _Lost(Exception):
+    """The request does not arrive."""
 
 
 class NotHttp(Exception):
@@ -153,10 +159,13 @@ async def exchange(
     started = time.perf_counter()
     failure: str | None = None
     times: list[float] = []
+    lost = False
     try:
         async with asyncio.timeout(timeout):
             await stream.write(message)
             await _read(stream, reader, times)
+    except _Lost:
+        failure, lost = TIMED_OUT, True
     except NotHttp:
         failure = "http_request_failed"
     except (OSError, EOFError) as error:
@@ -169,16 +178,29 @@ async def exchange(
         hostname=way.hostname,
         http=None if failure else reader.answer(),
         first_byte=times[1] - times[0] if len(times) == 2 else None,
+        lost=lost,
     )
 
 
 async def _read(stream: Stream, reader: ResponseReader, times: list[float]) -> None:
     times.append(time.perf_counter())
-    while not reader.done:
-        data = await stream.read()
-        if len(times) == 1:
-            times.append(time.perf_counter())
-        if not data:
-            reader.end()
-            return
+    data = await _first(stream)
+    times.append(time.perf_counter())
+    while data:
         reader.feed(data)
+        if reader.done:
+            return
+        data = await stream.read()
+    reader.end()
+
+
+async def _first(stream: Stream) -> bytes:
+    """The first bytes of the response. Raises _Lost when the request has not arrived by then."""
+    reading = asyncio.ensure_future(stream.read())
+    try:
+        done, _ = await asyncio.wait([reading], timeout=LOST_AFTER)
+        if not done and stream.unacknowledged():
+            raise _Lost
+        return await reading
+    finally:
+        reading.cancel()

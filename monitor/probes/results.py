@@ -185,6 +185,10 @@ class StepResult:
     """The name in our ClientHello; empty: none was sent."""
     dns: tuple[DnsObservation, ...] = ()
     """What each resolver said, where any was asked."""
+    lost: bool = False
+    """True if the other end's kernel never acknowledged the request: it was lost on the way."""
+    control_passes: bool | None = None
+    """Then: whether a control's data passed on the same address; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,12 @@ what really came, and when.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import socket
 import ssl
+import struct
+import termios
 import time
 from typing import Protocol
 
@@ -18,6 +22,7 @@ FIRST_BYTES = 64
 """How much is kept of what begins like TLS ..."""
 FIRST_BYTES_OF_A_PAGE = 2048
 """... and of what does not: enough to know a block page again."""
+_COUNT = struct.Struct("i")
 _TLS_RECORDS = range(20, 24)
 
 
@@ -29,6 +34,9 @@ class Stream(Protocol):
 
     async def read(self) -> bytes:
         """The next bytes, empty at the end of the stream."""
+
+    def unacknowledged(self) -> int:
+        """Bytes that were sent and that the other end's kernel has not acknowledged."""
 
 
 class PlainStream:
@@ -45,6 +53,14 @@ class PlainStream:
     async def read(self) -> bytes:
         """The next bytes, empty at the end of the stream."""
         return await self._loop.sock_recv(self._socket, READ_SIZE)
+
+    def unacknowledged(self) -> int:
+        """Bytes on their way, or lost (SIOCOUTQ in tcp(7)); 0 where that cannot be told."""
+        try:
+            told = fcntl.ioctl(self._socket, termios.TIOCOUTQ, _COUNT.pack(0))
+        except OSError:
+            return 0
+        return int(_COUNT.unpack(told)[0])
 
 
 class TlsStream:
@@ -93,6 +109,16 @@ class TlsStream:
                 await self._receive()
             except EOFError:
                 return b""
+
+    def unacknowledged(self) -> int:
+        """Bytes on their way, or lost."""
+        return self._plain.unacknowledged()
+
+    async def say_goodbye(self) -> None:
+        """Send close_notify, a record that asks for nothing."""
+        with contextlib.suppress(ssl.SSLError):  # the other end's is not waited for
+            self.tls.unwrap()
+        await self._flush()
 
     async def _flush(self) -> None:
         if pending := self._outgoing.read():

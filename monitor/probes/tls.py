@@ -16,6 +16,8 @@ from monitor.probes.stream import PlainStream, TlsStream
 
 _ALERT_RECORD = 21
 _NOT_TLS = b"\n"
+_GLANCE = 0.05
+"""Seconds between two looks at what is acknowledged, which the kernel does not tell by itself."""
 _NOT_TLS_WAIT = 2.0
 """Seconds in which a reset of what is not TLS would have come; servers just wait for more."""
 
@@ -114,6 +116,27 @@ async def control_handshake(
     """Shake hands under another name, or none; nobody gets a stream to send anything on."""
     _, result = await handshake(connection, context, shake, timeout)
     return result
+
+
+async def control_passes(
+    connection: socket.socket, context: ssl.SSLContext, shake: Shake, timeout: float
+) -> bool | None:
+    """True if what follows a control's handshake arrives: a goodbye, which asks for nothing.
+
+    None if the handshake itself fails, or nothing can be told.
+    """
+    stream, _ = await handshake(connection, context, shake, timeout)
+    if stream is None:
+        return None
+    try:
+        await stream.say_goodbye()
+        for _ in range(int(timeout / _GLANCE)):
+            if not stream.unacknowledged():
+                return True
+            await asyncio.sleep(_GLANCE)
+    except OSError:
+        return None
+    return False
 
 
 async def send_what_is_not_tls(

@@ -194,6 +194,9 @@ class Trap:
     async def read(self) -> bytes:
         raise AssertionError("something was awaited")
 
+    def unacknowledged(self) -> int:
+        return 0
+
 
 async def test_a_stream_without_a_verified_certificate_is_not_trusted_with_a_key():
     shaken = StepResult(Operation.tls_handshake, None, 0.1, tls=TlsEvidence(verified=False))

@@ -5,13 +5,17 @@ import contextlib
 import datetime
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.engine.diagnose import ProbeReport, probe_once
-from monitor.probes.results import Operation
+from monitor.probes import http
+from monitor.probes.connect import connect
+from monitor.probes.results import Operation, Way
+from monitor.probes.tls import Shake, TlsContexts, control_passes
 from tests.testkit import listener
 from tests.testkit.certs import Authority, Leaf
 from tests.testkit.ports import free_port
@@ -123,6 +127,41 @@ async def test_who_has_no_list_is_asked_about_completions(serve, completions, ve
     report = await probe(f"http://127.0.0.1:{await serve(other_api)}/base")
     assert report.verdict == verdict
     assert asked == [b"GET /base/v1/models", b"POST /base/v1/chat/completions"]
+
+
+@dataclass
+class Mute:
+    """A connection on which nothing comes back."""
+
+    on_its_way: int
+
+    async def write(self, data: bytes) -> None:
+        pass
+
+    async def read(self) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+    def unacknowledged(self) -> int:
+        return self.on_its_way
+
+
+@pytest.mark.parametrize("on_its_way", [0, 1])
+async def test_a_request_is_lost_if_nobody_acknowledges_it(monkeypatch, on_its_way: int):
+    monkeypatch.setattr(http, "LOST_AFTER", 0.01)
+    timeout = 60.0 if on_its_way else 0.05
+    mirror, way = MirrorConfig("m", "https://mirror.test"), Way("mirror.test", "192.0.2.1")
+    step = await http.request(Mute(on_its_way), mirror, way, "agent", timeout)
+    assert (step.failure, step.lost) == ("generic_timeout_error", bool(on_its_way))
+
+
+async def test_the_goodbye_of_a_control_arrives_at_a_server_that_lives(serve, authority):
+    port = await serve(silence, authority.issue("mirror.test"))
+    connection, _ = await connect("127.0.0.1", port, 10.0)
+    assert connection is not None
+    with connection:
+        shake = Shake("127.0.0.1", "mirror.test", "control.test")
+        assert await control_passes(connection, TlsContexts().for_control(), shake, 10.0)
 
 
 async def test_a_mirror_at_an_address_is_verified_for_that_address(serve, authority: Authority):

@@ -317,7 +317,7 @@ def _full_backlog(stage: Stage) -> None:
     assert stage.mirror is not None
     stage.mirror.kill()
     program = (
-        "import socket, time; s = socket.socket(); "
+        "import socket, time; s = socket.socket(); s.setsockopt(1, 2, 1); "
         f"s.bind(('{FIRST}', 443)); s.listen(0); "
         f"c = socket.create_connection(('{FIRST}', 443), 5); time.sleep(1e6)"
     )

@@ -48,6 +48,23 @@ def test_a_failed_step_has_one_verdict(operation, failure, verdict):
 
 
 @pytest.mark.parametrize(
+    ("control_passes", "verdict"),
+    [(True, "content_block"), (False, "http_timeout"), (None, "http_timeout")],
+)
+def test_a_request_that_is_lost_is_a_block_only_beside_a_control_that_is_not(
+    control_passes, verdict
+):
+    lost = failed(
+        Operation.http_round_trip,
+        "generic_timeout_error",
+        lost=True,
+        control_passes=control_passes,
+    )
+    meaning = judge_step(lost)
+    assert (meaning.verdict, meaning.alive) == (verdict, False)
+
+
+@pytest.mark.parametrize(
     ("failure", "evidence", "verdict"),
     [
         ("ssl_invalid_certificate", TlsEvidence(verify_code=10), "cert_expired"),
