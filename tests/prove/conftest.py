@@ -1,8 +1,17 @@
-"""The long runs print what they measured in a table at the end, run by run in their order."""
+"""The long runs print what they measured in a table at the end, run by run in their order, and
+write it with all results to a report."""
 
-from collections.abc import Callable
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+
+REPORT = Path("prove-report.md")
+"""In the folder that the runs are started in."""
 
 Measure = Callable[[str, object], None]
 """Called with what was measured, and how much."""
@@ -35,3 +44,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{sentence}{': FAILED' if name in failed else ''}")
         for what, value in table:
             terminalreporter.write_line(f"  {what:<{width}}  {value}")
+    if terminalreporter.config.option.markexpr == "prove":
+        REPORT.write_text("\n".join((*_report(terminalreporter, tests), "")), "utf-8")
+        terminalreporter.write_line(f"all of it is in {REPORT}")
+
+
+def _report(
+    terminalreporter: pytest.TerminalReporter, tests: dict[str, list[tuple[str, str]]]
+) -> Iterator[str]:
+    head = ["git", "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(head, capture_output=True, text=True, check=False).stdout.strip()
+    yield f"# The long runs of {datetime.now(UTC):%Y-%m-%d %H:%M} UTC\n"
+    yield f"{commit or 'no commit'}, Python {platform.python_version()}, {os.cpu_count()} cores\n"
+    yield "| run | seconds | result |"
+    yield "|---|---:|---|"
+    for result in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.getreports(result):
+            if report.when == "call" or result != "passed":
+                why = f": {report.longrepr[2]}" if result == "skipped" else ""
+                yield f"| {report.nodeid} | {report.duration:.0f} | {result}{why} |"
+    for name, table in tests.items():
+        if table:
+            yield f"\n## {name.removeprefix('test_').replace('_', ' ')}\n"
+            yield "| measured | |"
+            yield "|---|---|"
+            yield from (f"| {what} | {value} |" for what, value in table)
