@@ -14,10 +14,12 @@ REQUIRE_ALL = "MIRRORGATE_REQUIRE_ALL"
 
 DEBIAN_PACKAGES = {
     "amtool": "prometheus-alertmanager",
+    "caddy": "caddy",
     "chromium": "chromium",
     "curl": "curl",
     "dnsmasq": "dnsmasq-base",
     "faketime": "faketime",
+    "fish": "fish",
     "haproxy": "haproxy",
     "initdb": "postgresql",
     "ip": "iproute2",
@@ -39,7 +41,9 @@ DEBIAN_PACKAGES = {
     "promtool": "prometheus",
     "psql": "postgresql-client",
     "ss": "iproute2",
+    "systemd-analyze": "systemd",
     "unshare": "util-linux",
+    "zsh": "zsh",
 }
 """Program -> the Debian package that brings it."""
 
