@@ -20,7 +20,7 @@ from aiohttp import web
 from dashboard.admin import inputs
 from dashboard.admin.api import all_nodes
 from dashboard.admin.desk import Moments, actor, page, see_other, words_for
-from dashboard.admin.gate import FORM, SESSION, visitor
+from dashboard.admin.gate import DESK, FORM, SESSION, visitor
 from dashboard.admin.inputs import BadInput
 from dashboard.admin.pages import serving
 from dashboard.admin.sessions import Flash
@@ -28,6 +28,7 @@ from dashboard.admin.unsent import own_address
 from dashboard.common.context import CLOCK, COMMANDS, SOURCES
 from dashboard.common.sources import CommandError
 from dashboard.i18n.texts import Words
+from dashboard.public.incidents import in_either
 from monitor.common.settings import parse_duration
 from monitor.health.announcements import IncidentEdit
 from monitor.health.snapshot import Override, Standing
@@ -36,6 +37,8 @@ PATIENCE = 20.0
 """Seconds that an action may take; a locked store gives up before."""
 MANY_CLIENTS = {4: 24, 6: 56}
 """Prefixes from which on a network is so wide that a ban asks about it."""
+TWICE_WITHIN = 5.0
+"""Seconds in which the same form with the same fields is a button that was clicked twice."""
 LISTED = 12
 """Differences that the question before a reload lists."""
 
@@ -121,22 +124,27 @@ async def perform(request: web.Request, name: str, read: Reader) -> web.Response
     """Check, ask, do, and say what was done."""
     form = request[FORM]
     back, sure = own_address(form.pop("back", [""])[0]), form.pop("sure", [])
-    given = Input(request, form, words_for(request))
+    given, session = Input(request, form, words_for(request)), request[SESSION]
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(PATIENCE), session.turn:
+            now = request.app[DESK].clock()
+            done = session.last
+            if done and done[:2] == (name, form) and now - done[2] < TWICE_WITHIN:
+                return see_other(back)
             order = await read(given)
             if order.ask and not sure:
                 return await page(
                     request, "confirm.html", name=name, form=form, back=back, order=order
                 )
             flash = await order.do()
+            session.last = name, form, now
     except (BadInput, CommandError) as error:
         reason = "; ".join(getattr(error, "faults", ())) or error.said(given.words)
         said = given.words("desk.not_done", reason=reason)
         flash = Flash(said, good=False, form=name, fields=form)
     except TimeoutError:
         flash = Flash(given.words("desk.slow", seconds=f"{PATIENCE:g}"), good=False)
-    request[SESSION].flash = replace(flash, back=back)
+    session.flash = replace(flash, back=back)
     return see_other(back)
 
 
@@ -191,6 +199,45 @@ def _mirror(given: Input) -> str:
 # Incidents
 
 
+async def open_incident(given: Input) -> Order:
+    """Tell of something that the monitor does not see."""
+    words, request = given.words, given.request
+    now = request.app[CLOCK]()
+    told: dict[str, Any] = {
+        "title": given.both("title"),
+        "impact": given.text("impact"),
+        "mirrors": given.form.get("mirrors", []),
+        "started_at": given.moment("started_at"),
+        "text": given.both("text"),
+    }
+    title, impact, mirrors, began, text = inputs.opened(told, now)
+
+    async def do() -> Flash:
+        by = actor(request)
+        await request.app[COMMANDS].open_incident(title, impact, mirrors, began, text, by)
+        return Flash(words("desk.done.open"))
+
+    said = title.said(words.language) or title.en or title.zh
+    warnings = [words("desk.ask.since", time=given.moments.text(began))]
+    return Order(do, words("desk.ask.open", title=said), warnings)
+
+
+def _changed_meanwhile(given: Input, about: str, order: Order) -> Order:
+    """Ask before going on if another operator has said something of it since the page was made."""
+    words, announced = given.words, given.request.app[SOURCES].announced()
+    seen = given.text("seen")
+    if not seen or seen == announced.mark(about):
+        return order
+    order.ask, order.label = words("desk.ask.changed"), words("desk.do.changed")
+    edit = announced.edits.get(about)
+    if edit is not None:
+        order.warnings.append(f"{words('desk.field.title')}: {in_either(edit.title, words)}")
+    for update in announced.updates.get(about, ())[:1]:
+        state = words(f"desk.status.{update.status}")
+        order.warnings.append(f"{state}: {in_either(update.text, words)}")
+    return order
+
+
 async def edit_incident(given: Input) -> Order:
     """Give an incident a title and an impact."""
     words, request, its_id = given.words, given.request, given.text("incident")
@@ -201,7 +248,7 @@ async def edit_incident(given: Input) -> Order:
         await request.app[COMMANDS].edit_incident(change, actor(request))
         return Flash(words("desk.done.edit"))
 
-    return Order(do)
+    return _changed_meanwhile(given, its_id, Order(do))
 
 
 async def update_incident(given: Input) -> Order:
@@ -215,7 +262,7 @@ async def update_incident(given: Input) -> Order:
         await request.app[COMMANDS].update_incident(about, status, text, actor(request))
         return Flash(words("desk.done.update"))
 
-    return Order(do)
+    return _changed_meanwhile(given, about, Order(do))
 
 
 async def plan(given: Input) -> Order:
@@ -412,6 +459,7 @@ async def reload(given: Input) -> Order:
 ACTIONS: dict[str, Reader] = {
     "wish": wish,
     "probe": probe,
+    "open-incident": open_incident,
     "edit-incident": edit_incident,
     "update-incident": update_incident,
     "plan": plan,

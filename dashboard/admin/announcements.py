@@ -9,6 +9,7 @@ from dashboard.admin.answers import as_json, as_long_json, guarded
 from dashboard.admin.audit import actor
 from dashboard.admin.documents import announced_document, maintenance_document
 from dashboard.common.context import CLOCK, COMMANDS, SOURCES
+from dashboard.i18n.moments import iso
 from dashboard.public.view import shown_incidents
 from monitor.health.announcements import IncidentEdit
 
@@ -16,6 +17,7 @@ from monitor.health.announcements import IncidentEdit
 def add_routes(app: web.Application) -> None:
     """The addresses below /api/admin/incidents and /api/admin/maintenances."""
     app.router.add_get("/api/admin/incidents", guarded(listing))
+    app.router.add_post("/api/admin/incidents", guarded(open_))
     app.router.add_post("/api/admin/incidents/{id}", guarded(edit))
     app.router.add_post("/api/admin/incidents/{id}/updates", guarded(update))
     app.router.add_post("/api/admin/maintenances", guarded(plan))
@@ -28,6 +30,27 @@ async def listing(request: web.Request) -> web.Response:
     app = request.app
     rows, announced = shown_incidents(app)[:limit], app[SOURCES].announced()
     return await as_long_json(announced_document(rows, announced, app[CLOCK]()))
+
+
+async def open_(request: web.Request) -> web.Response:
+    """Tell of something that the monitor does not see."""
+    now = request.app[CLOCK]()
+    table = inputs.table(await request.read(), ("title", "impact", "mirrors", "started_at", "text"))
+    title, impact, mirrors, began, text = inputs.opened(table, now)
+    made = await request.app[COMMANDS].open_incident(
+        title, impact, mirrors, began, text, await actor(request)
+    )
+    return as_json(
+        {
+            "id": made.id,
+            "title": title._asdict(),
+            "impact": impact,
+            "mirrors": list(mirrors),
+            "started_at": iso(began),
+            "text": text._asdict(),
+        },
+        status=201,
+    )
 
 
 async def edit(request: web.Request) -> web.Response:

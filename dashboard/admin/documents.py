@@ -116,7 +116,8 @@ def announced_document(
         told.append(
             {
                 **incident_document(row, now),
-                "title": None if edited is None else edited.title._asdict(),
+                "title": row.edited_title._asdict() if row.manual or edited else None,
+                "mark": announced.mark(row.id),
                 "edited_impact": "" if edited is None else edited.impact,
                 "updates": updates_document(announced.updates.get(row.id, ())),
             }

@@ -131,6 +131,8 @@ def entry(text: str | None) -> int | None:
 
 LONGEST_TITLE = 120
 LONGEST_MESSAGE = 2000
+LONGEST_SINCE = 30 * 86400.0
+"""Seconds that an incident may have begun before it is announced."""
 LONGEST_MAINTENANCE = 30 * 86400.0
 MOST_MIRRORS = 200
 
@@ -145,6 +147,21 @@ def words(value: Any, name: str, longest: int, *, required: bool = True) -> Text
     if required and not any(said):
         raise BadInput("empty", name)
     return said
+
+
+def opened(given: Mapping[str, Any], now: float) -> tuple[Text, str, tuple[str, ...], float, Text]:
+    """The title, impact, mirrors, begin and first message of a new incident. Raises BadInput."""
+    title = words(given.get("title"), "title", LONGEST_TITLE)
+    if given.get("impact") not in IMPACTS:
+        raise BadInput("choice", "impact", choices=", ".join(IMPACTS))
+    mirrors = mirror_ids(given["mirrors"]) if given.get("mirrors") else ()
+    began = now
+    if given.get("started_at") is not None:
+        began = _read_moment(given["started_at"], "started_at")
+        if not now - LONGEST_SINCE <= began <= now:
+            raise BadInput("not_since", "started_at")
+    text = words(given.get("text"), "text", LONGEST_MESSAGE, required=False)
+    return title, str(given["impact"]), mirrors, began, text
 
 
 def impact(value: Any) -> str:
@@ -276,12 +293,17 @@ def _models(value: Any) -> tuple[str, ...]:
 
 
 def _moment(value: Any, name: str, now: float) -> float:
+    moment = _read_moment(value, name)
+    if moment <= now:
+        raise BadInput("past", name)
+    return moment
+
+
+def _read_moment(value: Any, name: str) -> float:
     try:
         moment = datetime.fromisoformat(value if isinstance(value, str) else "")
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise BadInput("moment", name)
-    if moment.timestamp() <= now:
-        raise BadInput("past", name)
     return moment.timestamp()

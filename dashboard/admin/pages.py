@@ -174,7 +174,8 @@ async def incidents(request: web.Request) -> web.Response:
     """Incidents with their stories, and planned maintenance."""
     app = request.app
     rows, now, words = shown_incidents(app)[:INCIDENTS_ON_PAGE], app[CLOCK](), words_for(request)
-    told = announced_document(rows, app[SOURCES].announced(), now)
+    announced = app[SOURCES].announced()
+    told = announced_document(rows, announced, now)
     titles = {row.id: row.title(words) for row in rows}
     return await page(
         request,
@@ -185,6 +186,9 @@ async def incidents(request: web.Request) -> web.Response:
         titles=titles,
         mirrors=app[SOURCES].mirrors(),
         statuses=INCIDENT_STATUSES,
+        severities={row.id: row.severity(words) for row in rows},
+        marks={each["id"]: announced.mark(each["id"]) for each in told["maintenances"]},
+        known={mirror.id for mirror in app[SOURCES].mirrors()},
         maintenance_statuses=MAINTENANCE_STATUSES,
         impacts=IMPACTS,
         picked=request.query.get("mirror", ""),

@@ -6,9 +6,10 @@ it is a digest. All end with the process, with the password, and some time after
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 IDLE = 1800.0
@@ -56,6 +57,10 @@ class Session:
     language: str = ""
     """Chosen by the operator; empty: as the browser prefers."""
     flash: Flash | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while an action is under way: they are done one by one."""
+    last: tuple[str, Mapping[str, list[str]], float] | None = None
+    """The last action that was done: its form, the fields, and when."""
 
     def take_flash(self, path: str) -> Flash | None:
         """The outcome of the last action, once, if this page is to tell it."""

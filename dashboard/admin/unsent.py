@@ -24,7 +24,7 @@ _NAME, _BACK, _FIELD = "unsent", "unsent.back", "unsent:"
 _KEPT = frozenset(
     (
         *("mirror", "mirrors", "wish", "for", "incident", "about", "status", "impact", "seen"),
-        *("title_zh", "title_en", "text_zh", "text_en", "starts_at", "began_at", "maintenance"),
+        *("title_zh", "title_en", "text_zh", "text_en", "starts_at", "started_at", "maintenance"),
         *("network", "reason", "key", "name", "quota", "tokens", "rate", "models", "expires_at"),
     )
 )

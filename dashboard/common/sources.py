@@ -22,7 +22,7 @@ from monitor.common.languages import Text
 from monitor.common.metric_registry import Series
 from monitor.common.settings import Compared
 from monitor.engine.diagnose import Inspection
-from monitor.health.announcements import Announced, IncidentEdit, Maintenance
+from monitor.health.announcements import Announced, IncidentEdit, Maintenance, ManualIncident
 from monitor.health.past import Past
 from monitor.health.snapshot import HealthSnapshot, Override
 from monitor.probes.results import StepResult
@@ -305,11 +305,18 @@ class Commands(Protocol):
     ) -> None:
         """Durably say what is wanted of a mirror; `until` in seconds since the epoch."""
 
+    async def open_incident(
+        self, title: Text, impact: str, mirrors: Sequence[str], began: float, text: Text, by: Actor
+    ) -> ManualIncident:
+        """Tell of something that the monitor does not see, since a moment (seconds since the
+        epoch). Raises NotThere."""
+
     async def edit_incident(self, change: IncidentEdit, by: Actor) -> None:
         """Give an incident a title and an impact of one's own. Raises NotThere."""
 
     async def update_incident(self, about: str, status: str, text: Text, by: Actor) -> None:
-        """Add a message about an incident or a maintenance. Raises NotThere."""
+        """Add a message about an incident or a maintenance. What the monitor still sees is not
+        resolved by it. Raises NotThere."""
 
     async def plan_maintenance(
         self, mirrors: Sequence[str], starts_at: float, ends_at: float, title: Text, by: Actor

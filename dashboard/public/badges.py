@@ -17,7 +17,7 @@ from dashboard.common.context import RENDERINGS, SOURCES
 from dashboard.i18n.texts import Words, choose
 from dashboard.public.page import build
 from dashboard.public.rows import Node
-from dashboard.public.statuspage import INDICATORS
+from dashboard.public.statuspage import indicator
 from dashboard.public.view import shown_nodes
 from monitor.health.snapshot import State
 from monitor.health.uptime import WINDOWS
@@ -71,7 +71,7 @@ async def whole(request: web.Request) -> web.Response:
 
     def make(now: float) -> Badge:
         page = build(app, words, now)
-        return Badge(page.title, page.banner, TONES[INDICATORS[page.overview.kind]])
+        return Badge(page.title, page.banner, TONES[indicator(page.overview, page.incidents)])
 
     return _answer(request, ("whole", words), make)
 

@@ -12,9 +12,9 @@ from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.i18n.texts import Words
 from monitor.common.languages import LANGUAGES, Text
-from monitor.health.announcements import Announced, Maintenance
+from monitor.health.announcements import Announced, Maintenance, ManualIncident
 from monitor.health.announcements import Update as Message
-from monitor.health.incidents import Incident, Part
+from monitor.health.incidents import IMPACTS, Incident, Part
 from monitor.health.uptime import DAY
 
 NAMED = 3
@@ -57,6 +57,8 @@ class IncidentRow:
     """The operator's words in place of the monitor's; either language may be empty."""
     messages: Sequence[Message] = ()
     """The operator's, newest first."""
+    manual: bool = False
+    """True if an operator opened it."""
 
     @property
     def is_open(self) -> bool:
@@ -84,6 +86,11 @@ class IncidentRow:
         """The language of the title, if it is not the reader's."""
         return foreign(self.edited_title, words)
 
+    def severity(self, words: Words) -> str:
+        """The impact in words: how many nodes the monitor sees concerned, or how bad an operator
+        says that it is."""
+        return words(f"{'severity' if self.manual else 'impact'}.{self.impact}")
+
     def title(self, words: Words) -> str:
         """The operator's own title, or the mirrors concerned and their state."""
         if edited := in_either(self.edited_title, words):
@@ -105,6 +112,8 @@ class MaintenanceRow:
     """Either language may be empty, or both."""
     nodes: Mapping[str, str]
     """Names of those that are shown, by id."""
+    removed: Sequence[str]
+    """Ids of those that the configuration has no more."""
     created_at: float
     starts_at: float
     ends_at: float
@@ -132,7 +141,8 @@ class MaintenanceRow:
         return self._concerning(in_either(self.title, words), words)
 
     def _concerning(self, what: str, words: Words) -> str:
-        names = words("incidents.and").join(self.nodes.values())
+        gone = (words("planned.removed", name=name) for name in self.removed)
+        names = words("incidents.and").join([*self.nodes.values(), *gone])
         return words("incidents.what", names=names, what=what) if names and what else what or names
 
     def course(self, words: Words) -> list[Update]:
@@ -163,6 +173,7 @@ def maintenance_row(
         status,
         plan.title,
         {mirror: names[mirror] for mirror in plan.mirrors if mirror in names},
+        [printable(mirror) for mirror in plan.mirrors if mirror not in names],
         plan.created_at,
         plan.starts_at,
         plan.ends_at,
@@ -214,8 +225,45 @@ def in_either(text: Text, words: Words) -> str:
 def incident_rows(
     incidents: Sequence[Incident], names: Mapping[str, str], announced: Announced = SILENCE
 ) -> list[IncidentRow]:
-    """All of them; `names` are those of the nodes that are shown."""
-    return [_row(incident, names, announced) for incident in incidents]
+    """All of them, newest first, those that operators opened included; `names` are those of the
+    nodes that are shown."""
+    rows = [_row(incident, names, announced) for incident in incidents]
+    if announced.manual:
+        rows += [_manual_row(opened, names, announced) for opened in announced.manual]
+        rows.sort(key=lambda row: (-row.started_at, row.id))
+    return rows
+
+
+def alarm(rows: Sequence[IncidentRow]) -> IncidentRow | None:
+    """The worst of the open incidents that operators opened: nodes do not show its state."""
+    told = [row for row in rows if row.manual and row.is_open]
+    return max(told, key=lambda row: IMPACTS.index(row.impact), default=None)
+
+
+def _manual_row(
+    opened: ManualIncident, names: Mapping[str, str], announced: Announced
+) -> IncidentRow:
+    edit = announced.edits.get(opened.id)
+    messages = announced.updates.get(opened.id, ())
+    begin, end = opened.started_at, opened.resolved_at
+    nodes = []
+    for mirror in opened.mirrors:
+        part = Part(mirror, "", begin, end, down=None)
+        name = names.get(mirror, printable(mirror))
+        nodes.append(Affected(mirror, name, "", begin, end, 1, part))
+    return IncidentRow(
+        opened.id,
+        "",
+        "",
+        (edit and edit.impact) or opened.impact,
+        begin,
+        end,
+        max((opened.created_at, *(message.at for message in messages))),
+        nodes,
+        edit.title if edit and any(edit.title) else opened.title,
+        messages,
+        manual=True,
+    )
 
 
 def _row(incident: Incident, names: Mapping[str, str], announced: Announced) -> IncidentRow:
@@ -282,6 +330,7 @@ def incident_document(row: IncidentRow, now: float) -> dict[str, Any]:
     return {
         "id": row.id,
         "status": "open" if row.is_open else "resolved",
+        "manual": row.manual,
         "impact": row.impact,
         "verdict": row.verdict,
         "cdn": row.cdn,
@@ -362,6 +411,18 @@ class Update:
 
 def updates(row: IncidentRow, words: Words) -> list[Update]:
     """Its course, newest first."""
+    course = _opening(row, words) if row.manual else _observed(row, words)
+    course += reversed(row.said(words))
+    course.sort(key=lambda update: update.at)
+    return course[::-1]
+
+
+def _opening(row: IncidentRow, words: Words) -> list[Update]:
+    return [Update(row.started_at, "investigating", row.title(words))]
+
+
+def _observed(row: IncidentRow, words: Words) -> list[Update]:
+    """Its course as the monitor saw it."""
     course = [
         Update(node.since, "investigating", words("incidents.fell", **_said(node, words)))
         for node in row.nodes
@@ -371,11 +432,14 @@ def updates(row: IncidentRow, words: Words) -> list[Update]:
         for node in row.nodes
         if node.until is not None
     ]
+    course += [
+        Update(node.part.fell_at, "investigating", words("incidents.fell", **_said(node, words)))
+        for node in row.nodes
+        if node.until is None and node.part.fell_at is not None and node.part.fell_at > node.since
+    ]
     if row.resolved_at is not None:
         course.append(Update(row.resolved_at, "resolved", words("incidents.over")))
-    course += reversed(row.said(words))
-    course.sort(key=lambda update: update.at)
-    return course[::-1]
+    return course
 
 
 def status(row: IncidentRow, words: Words) -> str:

@@ -149,7 +149,11 @@ class Live:
         }
         incidents = [i for i in shown_incidents(self._app) if i.is_open]
         return {
-            "banner": (tuple(states.values()), sources.waiting().requests > 0),
+            "banner": (
+                tuple(states.values()),
+                sources.waiting().requests > 0,
+                tuple((i.id, i.impact) for i in incidents if i.manual),
+            ),
             "open-incidents": tuple((i.id, i.updated_at) for i in incidents),
             **states,
         }

@@ -171,8 +171,9 @@ _SCHEMAS: Mapping[str, Schema] = {
     "Incident": _object(
         id=_TEXT,
         status=_one_of("open", "resolved"),
+        manual=_about("true if an operator opened it, for what no probe sees", _FLAG),
         impact=_one_of(*IMPACTS),
-        verdict=_TEXT,
+        verdict=_about("empty where an operator opened it", _TEXT),
         cdn=_about("the CDN that the nodes have in common; empty: none", _TEXT),
         started_at=_MOMENT,
         resolved_at=_known(_MOMENT),

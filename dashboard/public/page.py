@@ -22,7 +22,7 @@ from dashboard.i18n.moments import ago, clock_time, iso, lasting, said, said_mon
 from dashboard.i18n.texts import Words
 from dashboard.public import rows
 from dashboard.public.documents import BansPage
-from dashboard.public.incidents import IncidentRow, MaintenanceRow, to_come
+from dashboard.public.incidents import IncidentRow, MaintenanceRow, alarm, to_come
 from dashboard.public.view import shown_incidents, shown_maintenances, shown_nodes
 from monitor.diagnosis.evidence import Evidence
 from monitor.health.snapshot import Override
@@ -112,13 +112,16 @@ class Page:
     @property
     def tone(self) -> str:
         """The state of the whole as one of a node's."""
-        return TONES[self.overview.kind]
+        seen, told = TONES[self.overview.kind], alarm(self.incidents)
+        return told.tone if told and seen == "up" else seen
 
     @property
     def banner(self) -> str:
         """The state of the whole in one sentence."""
         whole = self.overview
-        key = "one" if whole.kind == "ok" and whole.total == 1 else whole.kind
+        key: str = "one" if whole.kind == "ok" and whole.total == 1 else whole.kind
+        if TONES[whole.kind] == "up" and alarm(self.incidents):
+            key = "announced"
         if key == "blind" and whole.heard is not None:
             return self.words("banner.blind.since", time=self.said(whole.heard))
         return self.words(f"banner.{key}", serving=whole.serving, total=whole.total)

@@ -21,6 +21,7 @@ from dashboard.public.incidents import (
     IncidentRow,
     MaintenanceRow,
     Update,
+    alarm,
     maintenance_row,
     moment,
     status,
@@ -28,6 +29,7 @@ from dashboard.public.incidents import (
 )
 from dashboard.public.rows import Kind, Node, Overview
 from monitor.health.announcements import Maintenance
+from monitor.health.incidents import IMPACTS
 from monitor.health.snapshot import Override, State
 
 PAGE_ID = "mirrorgate"
@@ -87,7 +89,10 @@ class Board:
 
     def status(self) -> dict[str, str]:
         """The state of the whole."""
-        return {"indicator": INDICATORS[self.overview.kind], "description": self.sentence}
+        return {
+            "indicator": indicator(self.overview, self.incidents),
+            "description": self.sentence,
+        }
 
     def components(self) -> Steps[list[dict[str, Any]]]:
         """Every node."""
@@ -188,6 +193,14 @@ class Board:
             "scheduled_for": iso(row.starts_at),
             "scheduled_until": None if math.isinf(row.ends_at) else iso(row.ends_at),
         }
+
+
+def indicator(overview: Overview, incidents: Sequence[IncidentRow]) -> str:
+    """Statuspage's word for the state of the whole, and what operators say of it."""
+    told, seen = alarm(incidents), INDICATORS[overview.kind]
+    if told is None:
+        return seen
+    return max(seen, told.impact, key=("none", "maintenance", *IMPACTS).index)
 
 
 def _told(about: str, course: Sequence[Update]) -> list[dict[str, Any]]:

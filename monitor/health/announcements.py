@@ -1,13 +1,15 @@
 """Operators' words on incidents, and maintenance that is planned. Pure values.
 
-An incident itself is drafted by the monitor (`incidents.py`); what operators say of it stands
-beside it, so that neither overwrites the other.
+An incident is drafted by the monitor (`incidents.py`), and what operators say of it stands beside
+it, so that neither overwrites the other; or an operator opens it by hand, for what no probe sees.
+That one ends with an update that says so, and counts in no uptime.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from monitor.common.languages import Text
 
@@ -39,6 +41,24 @@ class Update:
     status: str
     text: Text
     """Either language may be empty, not both."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManualIncident:
+    """An incident that an operator opened. Times are seconds since the epoch."""
+
+    id: str
+    """Random and stable."""
+    title: Text
+    """Either language may be empty, not both."""
+    impact: str
+    """One of `incidents.IMPACTS`, here as a measure of how bad it is."""
+    mirrors: tuple[str, ...]
+    """Those concerned; empty: no one in particular."""
+    started_at: float
+    created_at: float
+    resolved_at: float | None = None
+    """When an update said that it is resolved; a later one that says otherwise opens it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +101,19 @@ class Announced:
     """By the id of the incident or maintenance, newest first."""
     maintenances: tuple[Maintenance, ...] = ()
     """The one that starts last comes first."""
+    manual: tuple[ManualIncident, ...] = ()
+    """The one that began last comes first."""
 
     def find(self, maintenance: str) -> Maintenance | None:
         """The maintenance of this id."""
         return next((each for each in self.maintenances if each.id == maintenance), None)
+
+    def opened(self, incident: str) -> ManualIncident | None:
+        """The incident of this id, if an operator opened it."""
+        return next((each for each in self.manual if each.id == incident), None)
+
+    def mark(self, about: str) -> str:
+        """A text that changes with what operators say of an incident or maintenance."""
+        newest = next((update.id for update in self.updates.get(about, ())), 0)
+        edit = self.edits.get(about)
+        return f"{newest}-{crc32(repr(edit).encode()):08x}" if edit else f"{newest}"

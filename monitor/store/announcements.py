@@ -10,17 +10,26 @@ from sqlmodel import Session, col, delete, select
 
 from monitor.common.audit import Actor
 from monitor.common.languages import Text
-from monitor.health.announcements import Announced, IncidentEdit, Maintenance, Update
+from monitor.health.announcements import (
+    INCIDENT_STATUSES,
+    Announced,
+    IncidentEdit,
+    Maintenance,
+    ManualIncident,
+    Update,
+)
 from monitor.store.audit import note, until
 from monitor.store.tables import (
     IncidentEditRow,
     IncidentUpdateRow,
     MaintenanceRow,
+    ManualIncidentRow,
     ToldRow,
 )
 
 MOST = 500
-"""Incidents with words, and maintenances, that are read: the newest; pages show no more."""
+"""Incidents with words or opened by hand, and maintenances, that are read: the newest; pages show
+no more."""
 MOST_UPDATES = 2_000
 
 
@@ -40,11 +49,40 @@ def announced(session: Session) -> Announced:
         updates[row.about].append(Update(row.id or 0, row.about, row.at, row.status, said))
     latest = col(MaintenanceRow.starts_at).desc()
     planned = session.exec(select(MaintenanceRow).order_by(latest, MaintenanceRow.id).limit(MOST))
+    over = col(ManualIncidentRow.resolved_at).is_not(None)
+    began = col(ManualIncidentRow.started_at).desc()
+    opened = session.exec(
+        select(ManualIncidentRow).order_by(over, began, ManualIncidentRow.id).limit(MOST)
+    )
+    manual = sorted(map(_manual, opened), key=lambda each: (-each.started_at, each.id))
     return Announced(
         {e.incident: IncidentEdit(e.incident, Text(e.zh, e.en), e.impact) for e in edits},
         {about: tuple(those) for about, those in updates.items()},
         tuple(map(_maintenance, planned)),
+        tuple(manual),
     )
+
+
+def open_incident(session: Session, opened: ManualIncident, text: Text, by: Actor) -> None:
+    """Keep a new incident, and the first message about it, if there is one."""
+    zh, en = opened.title
+    session.add(
+        ManualIncidentRow(
+            id=opened.id,
+            zh=zh,
+            en=en,
+            impact=opened.impact,
+            mirrors=" ".join(opened.mirrors),
+            started_at=opened.started_at,
+            created_at=opened.created_at,
+        )
+    )
+    of = f" of {' '.join(opened.mirrors)}" if opened.mirrors else ""
+    what = f"open incident {opened.id}{of}, impact {opened.impact}: {en or zh}"
+    note(session, by, what, opened.created_at)
+    if any(text):
+        session.flush()
+        update(session, opened.id, INCIDENT_STATUSES[0], text, by, opened.created_at)
 
 
 def edit(session: Session, change: IncidentEdit, by: Actor, now: float) -> None:
@@ -57,7 +95,12 @@ def edit(session: Session, change: IncidentEdit, by: Actor, now: float) -> None:
 
 
 def update(session: Session, about: str, status: str, text: Text, by: Actor, now: float) -> None:
-    """Add a message about an incident or a maintenance."""
+    """Add a message about an incident or a maintenance; it ends or reopens one opened by hand."""
+    opened = session.get(ManualIncidentRow, about, with_for_update=True)
+    if opened is not None:
+        over = opened.resolved_at or now
+        opened.resolved_at = over if status == INCIDENT_STATUSES[-1] else None
+        session.add(opened)
     session.add(IncidentUpdateRow(about=about, at=now, status=status, zh=text.zh, en=text.en))
     note(session, by, f"update {about} ({status}): {text.en or text.zh}", now)
 
@@ -101,6 +144,18 @@ def end(session: Session, maintenance: str, by: Actor, now: float) -> Maintenanc
         session.add(row)
         note(session, by, f"end maintenance {maintenance}", now)
     return _maintenance(row)
+
+
+def _manual(row: ManualIncidentRow) -> ManualIncident:
+    return ManualIncident(
+        row.id,
+        Text(row.zh, row.en),
+        row.impact,
+        tuple(row.mirrors.split()),
+        row.started_at,
+        row.created_at,
+        row.resolved_at,
+    )
 
 
 def _maintenance(row: MaintenanceRow) -> Maintenance:

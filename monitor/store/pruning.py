@@ -16,6 +16,7 @@ from monitor.store.tables import (
     IncidentMirrorRow,
     IncidentRow,
     IncidentUpdateRow,
+    ManualIncidentRow,
     Rollup5mRow,
     RollupHourRow,
     SampleRow,
@@ -57,7 +58,8 @@ def steps(limits: Limits) -> Iterator[Step]:
     yield lambda session: _delete_older(session, Rollup5mRow, "start", limits.rollups)
     yield lambda session: _delete_older(session, RollupHourRow, "start", limits.hours)
     yield lambda session: _delete_older(session, TransitionRow, "at", limits.hours)
-    yield lambda session: _delete_incidents(session, limits.hours)
+    yield lambda session: _delete_incidents(session, IncidentRow, limits.hours)
+    yield lambda session: _delete_incidents(session, ManualIncidentRow, limits.hours)
     yield lambda session: _delete_older(session, AuditRow, "at", limits.audit)
 
 
@@ -100,15 +102,17 @@ def _delete_older(session: Session, row: type[SQLModel], column: str, before: fl
     return _rows(session, delete(table).where(tuple_(*key).in_(old)))
 
 
-def _delete_incidents(session: Session, before: float) -> int:
+def _delete_incidents(
+    session: Session, row: type[IncidentRow | ManualIncidentRow], before: float
+) -> int:
     """Those that are over; with their parts, and what operators said of them."""
-    over = func.coalesce(IncidentRow.resolved_at, before) < before
-    old = session.exec(select(IncidentRow.id).where(over).limit(CHUNK)).all()
+    over = func.coalesce(row.resolved_at, before) < before
+    old = session.exec(select(row.id).where(over).limit(CHUNK)).all()
     if old:
         _rows(session, delete(IncidentMirrorRow).where(col(IncidentMirrorRow.incident).in_(old)))
         _rows(session, delete(IncidentEditRow).where(col(IncidentEditRow.incident).in_(old)))
         _rows(session, delete(IncidentUpdateRow).where(col(IncidentUpdateRow.about).in_(old)))
-        _rows(session, delete(IncidentRow).where(col(IncidentRow.id).in_(old)))
+        _rows(session, delete(row).where(col(row.id).in_(old)))
     return len(old)
 
 

@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 _GIVEN = {"autoincrement": False}
 
-REVISION = "0006"
+REVISION = "0007"
 """The newest step in `migrations/versions/`, which these tables are held to by a test."""
 
 
@@ -198,6 +198,21 @@ class IncidentUpdateRow(SQLModel, table=True):
     status: str
     zh: str
     en: str
+
+
+class ManualIncidentRow(SQLModel, table=True):
+    """An incident that an operator opened; ids of mirrors are in `mirrors`, with blanks between."""
+
+    __tablename__: ClassVar[str] = "manual_incident"
+
+    id: str = Field(primary_key=True)
+    zh: str
+    en: str
+    impact: str
+    mirrors: str
+    started_at: float = Field(index=True)
+    created_at: float
+    resolved_at: float | None = None
 
 
 class MaintenanceRow(SQLModel, table=True):

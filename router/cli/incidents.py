@@ -1,4 +1,4 @@
-"""`mirrorgate incidents`: operators' words on incidents, and planned maintenance."""
+"""`mirrorgate incidents`: incidents, operators' words on them, and planned maintenance."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from router.cli.arguments import count, local_moment, seconds
 from router.cli.client import Client
 from router.cli.console import DONE, Console, plain
 
-HELP = "incidents and planned maintenance on the status page: list, edit, update, plan, end"
+HELP = "incidents and planned maintenance on the status page: list, open, edit, update, plan, end"
 _INCIDENTS = "/api/admin/incidents"
 _MAINTENANCES = "/api/admin/maintenances"
 _HEADER = ("ID", "STATUS", "IMPACT", "BEGAN", "MIRRORS", "TITLE", "UPDATES")
 _PLANNED = ("ID", "STATUS", "BEGINS", "ENDS", "MIRRORS", "TITLE", "UPDATES")
+_TIME = '"2026-12-01 02:00", local, or with an offset: 2026-12-01T02:00+08:00'
 _STATUSES = tuple(dict.fromkeys((*INCIDENT_STATUSES, *MAINTENANCE_STATUSES)))
 
 
@@ -28,6 +29,21 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the newest first", parents=common)
     listing.add_argument("--limit", type=count, default=20, help="at most so many (default: 20)")
+    opened = actions.add_parser(
+        "open",
+        help="tell of what no probe sees; `update --status resolved` ends it",
+        parents=common,
+    )
+    for what, of in (("title", "its title"), ("text", "the first message about it")):
+        opened.add_argument(f"--{what}-zh", default="", help=f"{of} in Chinese")
+        opened.add_argument(f"--{what}-en", default="", help=f"{of} in English")
+    opened.add_argument("--impact", choices=IMPACTS, required=True)
+    opened.add_argument(
+        "--nodes", metavar="ID,ID", default="", help="mirrors concerned; default: none by name"
+    )
+    opened.add_argument(
+        "--since", metavar="TIME", type=local_moment, help=f"when it began: {_TIME}; default: now"
+    )
     edit = actions.add_parser("edit", help="give it another title or impact", parents=common)
     edit.add_argument("id", metavar="ID")
     _both(edit, "title")
@@ -44,7 +60,7 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
         "--at",
         metavar="TIME",
         type=local_moment,
-        help='"2026-12-01 02:00", local, or with an offset: 2026-12-01T02:00+08:00; default: now',
+        help=f"{_TIME}; default: now",
     )
     plan.add_argument("--for", dest="seconds", metavar="DURATION", type=seconds, required=True)
     _both(plan, "title")
@@ -60,6 +76,7 @@ def _both(parser: ArgumentParser, what: str) -> None:
 def run(args: Namespace, console: Console) -> int:
     """Do the action."""
     actions: dict[str, Callable[[Namespace, Client], tuple[Any, str]]] = {
+        "open": _open,
         "edit": _edit,
         "update": _update,
         "plan": _plan,
@@ -121,6 +138,18 @@ def _maintenance(each: Mapping[str, Any], now: datetime) -> tuple[str, ...]:
 
 def _title(title: Mapping[str, str] | None) -> str:
     return (title.get("en") or title.get("zh") or "") if title else ""
+
+
+def _open(args: Namespace, client: Client) -> tuple[Any, str]:
+    body = {
+        "title": {"zh": args.title_zh, "en": args.title_en},
+        "impact": args.impact,
+        "mirrors": [each.strip() for each in args.nodes.split(",") if each.strip()],
+        "started_at": args.since,
+        "text": {"zh": args.text_zh, "en": args.text_en},
+    }
+    answer = client.call("POST", _INCIDENTS, body)
+    return answer, f"{plain(answer['id'])} was opened: end it with an update of status resolved"
 
 
 def _edit(args: Namespace, client: Client) -> tuple[Any, str]:

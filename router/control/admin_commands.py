@@ -17,7 +17,13 @@ from monitor.common.languages import Text
 from monitor.common.process_metrics import age_of
 from monitor.common.settings import SettingsError
 from monitor.engine.monitor import Monitor
-from monitor.health.announcements import IncidentEdit, Maintenance
+from monitor.health.announcements import (
+    INCIDENT_STATUSES,
+    IncidentEdit,
+    Maintenance,
+    ManualIncident,
+)
+from monitor.health.incidents import Incident
 from monitor.health.snapshot import Override
 from monitor.notify.notifier import Notifier
 from monitor.store import announcements, audit, queries
@@ -40,6 +46,9 @@ from router.control.key_service import KeyService
 from router.control.notices import Notices
 from router.control.worker_channels import WorkerChannels
 from router.control.worker_questions import Questions
+
+MOST_OPEN = 50
+"""Incidents opened by hand that may be open at a time; one ends by an update."""
 
 
 class AdminCommands:
@@ -191,14 +200,29 @@ class AdminCommands:
         except StoreError as error:
             raise CommandError("store", reason=str(error)) from None
 
+    async def open_incident(
+        self, title: Text, impact: str, mirrors: Sequence[str], began: float, text: Text, by: Actor
+    ) -> ManualIncident:
+        self._known_mirrors(mirrors)
+        service = self._announcement_service
+        if sum(each.resolved_at is None for each in service.current.manual) >= MOST_OPEN:
+            raise CommandError("many_open", most=MOST_OPEN)
+        with _told():
+            return await service.open(title, impact, mirrors, began, text, by)
+
     async def edit_incident(self, change: IncidentEdit, by: Actor) -> None:
-        self._known_incident(change.incident)
+        if self._announcement_service.current.opened(change.incident) is None:
+            self._known_incident(change.incident)
         with _told():
             await self._announcement_service.edit(change, by)
 
     async def update_incident(self, about: str, status: str, text: Text, by: Actor) -> None:
-        if self._announcement_service.current.find(about) is None:
-            self._known_incident(about)
+        current = self._announcement_service.current
+        if current.find(about) is None and current.opened(about) is None:
+            incident = self._known_incident(about)
+            down = [part.mirror for part in incident.parts if part.until is None]
+            if incident.is_open and status == INCIDENT_STATUSES[-1]:
+                raise CommandError("still_down", mirrors=", ".join(down))
         with _told():
             await self._announcement_service.update(about, status, text, by)
 
@@ -213,9 +237,11 @@ class AdminCommands:
         with _told():
             return await self._announcement_service.end(maintenance, by)
 
-    def _known_incident(self, incident: str) -> None:
-        if all(each.id != incident for each in self._monitor.history.past.incidents):
-            raise NotThere("no_incident", id=incident)
+    def _known_incident(self, wanted: str) -> Incident:
+        for incident in self._monitor.history.past.incidents:
+            if incident.id == wanted:
+                return incident
+        raise NotThere("no_incident", id=wanted)
 
     def _mirrors(self) -> list[str]:
         return [mirror.id for mirror in self._configuration.current.config.mirrors]

@@ -12,7 +12,7 @@ from sqlmodel import Session
 
 from monitor.common.audit import Actor
 from monitor.common.languages import Text
-from monitor.health.announcements import Announced, IncidentEdit, Maintenance
+from monitor.health.announcements import Announced, IncidentEdit, Maintenance, ManualIncident
 from monitor.health.snapshot import HealthSnapshot, Override
 from monitor.store import announcements
 from monitor.store.store import Store, StoreError
@@ -64,6 +64,15 @@ class AnnouncementService:
         """Add a message about an incident or a maintenance."""
         now = self._clock()
         await self._change(lambda s: announcements.update(s, about, status, text, by, now))
+
+    async def open(
+        self, title: Text, impact: str, mirrors: Sequence[str], began: float, text: Text, by: Actor
+    ) -> ManualIncident:
+        """Tell of something that the monitor does not see."""
+        now, its_id = self._clock(), secrets.token_hex(6)
+        opened = ManualIncident(its_id, title, impact, tuple(mirrors), began, now)
+        await self._change(lambda s: announcements.open_incident(s, opened, text, by))
+        return opened
 
     async def plan(
         self, mirrors: Sequence[str], starts_at: float, ends_at: float, title: Text, by: Actor

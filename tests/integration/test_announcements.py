@@ -1,18 +1,27 @@
 """Announcements in the store, on SQLite and PostgreSQL, and planned maintenance that begins and
 ends."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from inspect import signature
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from sqlmodel import Session
 
+from dashboard.common.sources import CommandError, NotThere
+from dashboard.i18n.texts import Words
 from monitor.common.audit import Actor
 from monitor.common.languages import Text
 from monitor.health.announcements import Announced, IncidentEdit
-from monitor.health.incidents import Incident
+from monitor.health.incidents import Incident, Part
+from monitor.health.past import Past
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
 from monitor.store import announcements, audit
 from monitor.store.pruning import Limits
 from monitor.store.store import Store, StoreError
+from router.control.admin_commands import MOST_OPEN, AdminCommands
 from router.control.announcement_service import AnnouncementService
 
 BY = Actor("operator", "192.0.2.9")
@@ -51,7 +60,19 @@ class Scene:
         )
 
 
-async def told(store: Store) -> list[str]:
+PART = Part("hk", "dns_down", NOW)
+
+
+def commands_of(service: AnnouncementService, incidents: Sequence[Incident]) -> AdminCommands:
+    """Commands of an instance with a mirror "hk", whose monitor has seen these incidents."""
+    parts: dict[str, Any] = dict.fromkeys(signature(AdminCommands).parameters)
+    config = SimpleNamespace(mirrors=[SimpleNamespace(id="hk")])
+    parts["configuration"] = SimpleNamespace(current=SimpleNamespace(config=config))
+    parts["monitor"] = SimpleNamespace(history=SimpleNamespace(past=Past(incidents=incidents)))
+    return AdminCommands(**{**parts, "announcement_service": service})
+
+
+async def told_of(store: Store) -> list[str]:
     entries = await store.read(lambda session: audit.newest(session, 100))
     return [f"{entry.who}: {entry.what}" for entry in entries]
 
@@ -71,12 +92,53 @@ async def test_words_on_an_incident_are_kept_noted_and_go_with_it(store: Store):
         ("monitoring", Text("", "Watching"), NOW),
         ("identified", Text("查明", ""), NOW),
     ]
-    assert (await told(store))[:2] == [
+    assert (await told_of(store))[:2] == [
         "operator: update c0 (monitoring): Watching",
         "operator: update c0 (identified): 查明",
     ]
     await store.prune(Limits(0.0, 0.0, NOW + 10, 0.0))
     assert (await Scene(store).service()).current == Announced()
+
+
+async def test_an_incident_opened_by_hand_ends_and_reopens_with_its_updates(store: Store):
+    service = await Scene(store).service()
+    made = await service.open(WORDS, "major", ("hk", "gone"), NOW - 60, Text("", "Look"), BY)
+    (told,) = service.current.manual
+    assert (told, told.resolved_at) == (made, None)
+    assert [u.status for u in service.current.updates[made.id]] == ["investigating"]
+    for status, over in (("resolved", NOW), ("resolved", NOW), ("monitoring", None)):
+        await service.update(made.id, status, WORDS, BY)
+        assert service.current.manual[0].resolved_at == over
+    await service.update(made.id, "resolved", WORDS, BY)
+    assert (await Scene(store).service()).current == service.current
+    await store.prune(Limits(0.0, 0.0, NOW + 10, 0.0))
+    assert (await Scene(store).service()).current == Announced()
+    assert f"operator: open incident {made.id} of hk gone, impact major: Power cut <b>" in (
+        await told_of(store)
+    )
+
+
+async def test_what_the_monitor_still_sees_is_not_told_as_resolved(store: Store):
+    service = await Scene(store).service()
+    down = Incident("c1", "here", "dns_down", "", "minor", NOW, None, NOW, (PART,))
+    over = replace(down, id="c2", resolved_at=NOW + 9)
+    commands = commands_of(service, (down, over))
+    with pytest.raises(CommandError, match="still sees hk down") as refused:
+        await commands.update_incident("c1", "resolved", WORDS, BY)
+    assert "仍在故障" in refused.value.said(Words("zh"))
+    assert service.current == Announced()
+    await commands.update_incident("c1", "monitoring", WORDS, BY)
+    await commands.update_incident("c2", "resolved", WORDS, BY)
+    made = await commands.open_incident(WORDS, "minor", (), NOW, WORDS, BY)
+    await commands.update_incident(made.id, "resolved", WORDS, BY)
+    with pytest.raises(NotThere, match='no incident "c3"'):
+        await commands.edit_incident(IncidentEdit("c3", WORDS, ""), BY)
+    with pytest.raises(NotThere, match="there are: hk"):
+        await commands.open_incident(WORDS, "minor", ("nowhere",), NOW, WORDS, BY)
+    for _ in range(MOST_OPEN):
+        await commands.open_incident(WORDS, "minor", ("hk",), NOW, Text("", ""), BY)
+    with pytest.raises(CommandError, match="resolve some first"):
+        await commands.open_incident(WORDS, "minor", ("hk",), NOW, WORDS, BY)
 
 
 async def test_a_planned_maintenance_begins_once_and_ends_what_it_began(store: Store):

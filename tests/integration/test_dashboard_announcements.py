@@ -1,5 +1,6 @@
 """Incidents and planned maintenance: operators' API, and what visitors see of it."""
 
+import json
 from dataclasses import replace
 from html import unescape
 
@@ -8,9 +9,19 @@ import pytest
 from dashboard.admin.app import build_admin_app
 from dashboard.public.app import build_public_app
 from monitor.common.languages import Text
-from monitor.health.announcements import Announced, IncidentEdit, Maintenance, Update
+from monitor.health.announcements import (
+    Announced,
+    IncidentEdit,
+    Maintenance,
+    ManualIncident,
+    Update,
+)
+from monitor.health.incidents import Part
+from monitor.health.past import Past
+from monitor.health.snapshot import Override, State
 from tests.testkit.dashboard import (
     BROWSER,
+    HEALTH,
     INCIDENTS,
     NOW,
     FakeCommands,
@@ -21,6 +32,7 @@ from tests.testkit.dashboard import (
 )
 
 PLANNED = Maintenance("m1", Text("升级", ""), ("hk", "jp"), NOW + 60, NOW + 660, NOW - 9, NOW - 9)
+OPENED = {"title": {"en": "x"}, "impact": "minor"}
 SOON = "2026-11-21T10:00:00+01:00"
 """One hour less than `NOW` by the clock, and the same moment."""
 
@@ -75,6 +87,106 @@ async def test_changes_reach_the_commands_clean(socket, commands):
     ]
 
 
+async def test_an_incident_is_opened_with_what_no_probe_sees(socket, commands):
+    body: dict[str, object] = {
+        "title": {"zh": "答复有误\u202e", "en": "Wrong answers"},
+        "impact": "major",
+        "mirrors": ["hk", "hk"],
+        "started_at": "2026-11-21T16:00:00+08:00",
+        "text": {"zh": "", "en": "Looking"},
+    }
+    status, told = await ask(socket, "POST", "/api/admin/incidents", json=body)
+    assert (status, told["id"], told["mirrors"]) == (201, "0pened", ["hk"])
+    assert (await ask(socket, "POST", "/api/admin/incidents", json=OPENED))[0] == 201
+    title, text = Text("答复有误", "Wrong answers"), Text("", "Looking")
+    assert [what[:-1] for what in commands.told] == [
+        ("open_incident", title, "major", ("hk",), NOW - 3600, text),
+        ("open_incident", Text("", "x"), "minor", (), NOW, Text("", "")),
+    ]
+
+
+WRONG = ManualIncident(
+    "0pened", Text("答复有误", "Wrong answers"), "critical", ("sg", "off"), NOW - 3600, NOW - 60
+)
+LOOKING = Update(7, "0pened", NOW - 60, "identified", Text("正在排查", "Looking into it"))
+ALL_UP = tuple(replace(each, state=State.up, verdict="ok", wish=Override.use) for each in HEALTH)
+
+
+async def shown_of(opened: ManualIncident, *messages: Update) -> dict[str, str]:
+    """Every form of the status page, while all nodes are up and this incident was opened."""
+    known = Announced(updates={opened.id: messages}, manual=(opened,))
+    health = tuple(replace(each, last_probe=NOW - 1) for each in ALL_UP)
+    sources = FakeSources(announced_=known, health=health, past_=Past())
+    forms = {"page": "/", "text": "/", "node": "/nodes/sg", "history": "/history"}
+    forms |= {"feed": "/feed.atom", "v1": "/api/v1/incidents", "v2": "/api/v2/summary.json"}
+    forms |= {"badge": "/badge.json", "all": "/api/v2/incidents.json"}
+    told = {}
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        for form, path in forms.items():
+            accept = {"Accept": "text/plain" if form == "text" else "text/html"}
+            async with client.get(f"{path}?lang=en", headers=accept) as answer:
+                told[form] = await answer.text()
+    return told
+
+
+async def test_an_opened_incident_is_told_in_every_form_and_counts_in_no_uptime():
+    told = await shown_of(WRONG, LOOKING)
+    for form in ("page", "text", "node", "history", "feed", "v1", "v2", "all"):
+        assert "Wrong answers" in told[form], form
+    for form in ("page", "text", "v2", "badge"):
+        assert "An incident is being worked on" in told[form], form
+    for form in ("page", "node", "history", "feed", "v1", "v2"):
+        assert "Looking into it" in told[form], form
+    v1, v2 = json.loads(told["v1"])["incidents"][0], json.loads(told["v2"])
+    assert (v1["manual"], v1["status"], v1["verdict"]) == (True, "open", "")
+    assert [node["downtime_s"] for node in v1["nodes"]] == [None, None]
+    assert v2["status"]["indicator"] == "critical"
+    (incident,) = v2["incidents"]
+    assert (incident["status"], incident["impact"]) == ("identified", "critical")
+    assert [each["id"] for each in incident["components"]] == ["sg"]
+    assert {each["status"] for each in v2["components"]} == {"operational"}
+
+
+async def test_a_resolved_one_is_over_in_every_form():
+    ended = replace(WRONG, resolved_at=NOW - 5)
+    said = Update(8, "0pened", NOW - 5, "resolved", Text("", "Fixed"))
+    told = await shown_of(ended, said, LOOKING)
+    for form in ("page", "text", "v2", "badge"):
+        assert "An incident is being worked on" not in told[form], form
+    assert json.loads(told["v1"])["incidents"][0]["status"] == "resolved"
+    assert "Wrong answers (resolved)" in told["feed"]
+    assert json.loads(told["v2"])["incidents"] == []
+    (incident,) = json.loads(told["all"])["incidents"]
+    assert (incident["status"], incident["incident_updates"][0]["body"]) == ("resolved", "Fixed")
+
+
+async def test_a_mirror_that_went_down_again_is_told_after_a_message_that_it_was_resolved():
+    part = Part("sg", "sni_block_rst", NOW - 5400, None, 2, fell_at=NOW - 60)
+    again = replace(INCIDENTS[0], parts=(part,))
+    said = Update(1, again.id, NOW - 90, "resolved", Text("", "All well"))
+    sources = FakeSources(
+        past_=Past(incidents=(again,)), announced_=Announced(updates={again.id: (said,)})
+    )
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        _, told = await ask(client, "GET", "/api/v2/incidents/unresolved.json")
+    (incident,) = told["incidents"]
+    course = [each["status"] for each in incident["incident_updates"]]
+    assert (incident["status"], course[:2]) == ("investigating", ["investigating", "resolved"])
+
+
+@pytest.mark.parametrize("accept", ["text/html", "text/plain"])
+async def test_planned_maintenance_names_a_mirror_that_was_removed(accept):
+    plan = replace(PLANNED, title=Text("", ""), mirrors=("left",))
+    sources = FakeSources(announced_=Announced(maintenances=(plan,)))
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        for language, name in (("en", "left (removed)"), ("zh", "left（已移除）")):
+            headers = {"Accept": accept}
+            async with client.get(f"/?lang={language}", headers=headers) as answer:
+                assert name in await answer.text()
+        _, told = await ask(client, "GET", "/api/v2/scheduled-maintenances.json?lang=en")
+    assert told["scheduled_maintenances"][-1]["name"].startswith("left (removed)")
+
+
 @pytest.mark.parametrize(
     ("path", "body", "said"),
     [
@@ -84,6 +196,18 @@ async def test_changes_reach_the_commands_clean(socket, commands):
         ("incidents/c1/updates", {"status": "scheduled", "text": {"en": "x"}}, "investigating"),
         ("incidents/m1/updates", {"status": "identified", "text": {"en": "x"}}, "in_progress"),
         ("incidents/c1/updates", {"status": "resolved", "text": {"en": " "}}, "in both"),
+        ("incidents", {"impact": "minor"}, "title: write it in Chinese, in English or in both"),
+        ("incidents", {"title": {"en": "x"}}, "impact: expected one of minor, major, critical"),
+        ("incidents", {**OPENED, "started_at": "2026-11-21T09:00:01Z"}, "of the last 30 days"),
+        ("incidents", {**OPENED, "started_at": "2026-10-21T09:00:00Z"}, "of the last 30 days"),
+        ("incidents", {**OPENED, "started_at": "10:00"}, "started_at: expected a moment such as"),
+        ("incidents", {**OPENED, "mirrors": "hk"}, "mirrors: choose at least one"),
+        ("incidents", {**OPENED, "title": {"zh": "x" * 5000}}, "at most 120 characters, got 5000"),
+        (
+            "incidents",
+            {**OPENED, "text": {"zh": "x" * 2001}},
+            "text: expected text of at most 2000",
+        ),
         ("maintenances", {"mirrors": [], "for": 9}, "choose at least one"),
         ("maintenances", {"mirrors": ["hk"]}, "at most 30 days"),
         ("maintenances", {"mirrors": ["hk"], "for": 31 * 86400}, "at most 30 days"),

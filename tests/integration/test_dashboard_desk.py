@@ -15,6 +15,7 @@ from aiohttp import ClientResponse, ClientSession
 from yarl import URL
 
 from dashboard.admin import desk, sign_in
+from dashboard.admin.actions import TWICE_WITHIN
 from dashboard.admin.app import build_admin_app
 from dashboard.admin.desk import TABS
 from dashboard.admin.passwords import hashed
@@ -25,7 +26,13 @@ from dashboard.common.sources import CommandError
 from dashboard.public.app import build_public_app
 from monitor.common.audit import Actor
 from monitor.common.languages import Text
-from monitor.health.announcements import IncidentEdit
+from monitor.health.announcements import (
+    Announced,
+    IncidentEdit,
+    Maintenance,
+    ManualIncident,
+    Update,
+)
 from monitor.health.snapshot import Override
 from tests.testkit.clock import ManualClock
 from tests.testkit.dashboard import (
@@ -607,6 +614,76 @@ async def test_taking_the_last_mirror_out_says_what_that_means(commands, clock):
         fields = {"csrf": browser.csrf, "mirrors": "hk", "for": "1h"}
         await browser.post("/admin/do/plan", fields)
         assert "every request will be refused (503)" in browser.said
+
+
+async def test_an_incident_is_opened_by_hand(operator, commands):
+    fields = {"title_zh": "答复有误", "impact": "major", "started_at": "2026-11-21T16:00"}
+    told = await operator.do("open-incident", **fields, mirrors="hk", text_en="Looking")
+    assert told == "The incident was opened."
+    title, text = Text("答复有误", ""), Text("", "Looking")
+    assert changes(commands) == [("open_incident", title, "major", ("hk",), NOW - 3600, text, ME)]
+
+
+async def test_a_button_that_is_clicked_twice_does_it_once(operator, commands, clock):
+    await operator.get("/admin/keys")
+    fields = {"csrf": operator.csrf, "back": "/admin/keys", "name": "x", "quota": "10"}
+    both = (operator.post("/admin/do/create-key", fields) for _ in range(2))
+    assert [each.status for each in await asyncio.gather(*both)] == [303, 303]
+    assert len(changes(commands)) == 1
+    assert "mg-" in (await operator.get("/admin/keys"))[1]
+    clock.advance(TWICE_WITHIN)
+    await operator.post("/admin/do/create-key", fields)
+    assert len(changes(commands)) == 2
+
+
+async def test_an_operator_is_asked_before_he_writes_over_anothers_words(commands, clock):
+    sources = FakeSources(admin_=AdminConfig(password_hash=HASH))
+    its_id = INCIDENTS[1].id
+    async with browsing(commands, clock, sources) as browser:
+        await browser.sign_in()
+        _, page = await browser.get("/admin/incidents")
+        seen = re.search(rf'name="about" value="{its_id}"><[^>]*name="seen" value="([^"]*)"', page)
+        assert seen is not None
+        told = Update(4, its_id, NOW, "identified", Text("", "Power <cut>"))
+        edit = IncidentEdit(its_id, Text("", "Title <of another>"), "")
+        sources.announced_ = Announced({its_id: edit}, {its_id: (told,)})
+        fields = {"csrf": browser.csrf, "seen": seen[1], "back": "/admin/incidents"}
+        update = {"about": its_id, "status": "monitoring", "text_en": "Mine"}
+        for action, more in (
+            ("update-incident", update),
+            ("edit-incident", {"incident": its_id, "title_en": "Mine"}),
+        ):
+            answer = await browser.post(f"/admin/do/{action}", {**fields, **more})
+            assert answer.status == 200
+            assert "Another operator has changed this" in browser.said
+            assert "Power &lt;cut&gt;" in browser.said
+            assert "Title &lt;of another&gt;" in browser.said
+            assert len(changes(commands)) == (action == "edit-incident")
+            answer = await browser.post(f"/admin/do/{action}", {**hidden(browser.said), **more})
+            assert answer.status == 303
+        assert len(changes(commands)) == 2
+
+
+async def test_a_removed_mirror_is_marked_and_what_the_monitor_sees_is_not_offered_as_resolved(
+    commands, clock
+):
+    plan = Maintenance("m1", Text("", ""), ("hk", "left"), NOW + 60, NOW + 660, NOW, NOW)
+    opened = ManualIncident("0p", Text("", "Wrong"), "major", ("left",), NOW - 60, NOW)
+    sources = FakeSources(
+        admin_=AdminConfig(password_hash=HASH),
+        announced_=Announced(maintenances=(plan,), manual=(opened,)),
+    )
+    async with browsing(commands, clock, sources) as browser:
+        await browser.sign_in()
+        _, page = await browser.get("/admin/incidents")
+    assert "hk, left (removed)" in page
+    forms = {
+        about: '<option value="resolved"' in form
+        for about, form in re.findall(r'name="about" value="(\w+)">(.*?)</form>', page, re.DOTALL)
+    }
+    assert forms["0p"]
+    assert forms[INCIDENTS[1].id]
+    assert not forms[INCIDENTS[0].id]
 
 
 async def test_a_new_key_is_shown_once(operator):

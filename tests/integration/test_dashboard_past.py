@@ -92,6 +92,7 @@ async def test_incidents_are_told_newest_first_and_page_by_page(client):
     assert told["incidents"][1] == {
         "id": "c0ffee000002",
         "status": "resolved",
+        "manual": False,
         "impact": "critical",
         "verdict": "ip_unreachable",
         "cdn": "cloudflare",

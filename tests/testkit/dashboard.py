@@ -36,7 +36,7 @@ from monitor.common.languages import Text
 from monitor.common.metric_registry import Family, Labels, Series
 from monitor.common.settings import Compared
 from monitor.diagnosis.evidence import Code
-from monitor.health.announcements import Announced, IncidentEdit, Maintenance
+from monitor.health.announcements import Announced, IncidentEdit, Maintenance, ManualIncident
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Day, Past
 from monitor.health.snapshot import (
@@ -485,6 +485,12 @@ class FakeCommands:
         self, mirror_id: str, wish: Override, until: float | None, by: Actor
     ) -> None:
         self._tell("wish", mirror_id, wish, until, by)
+
+    async def open_incident(
+        self, title: Text, impact: str, mirrors: Sequence[str], began: float, text: Text, by: Actor
+    ) -> ManualIncident:
+        self._tell("open_incident", title, impact, mirrors, began, text, by)
+        return ManualIncident("0pened", title, impact, tuple(mirrors), began, NOW)
 
     async def edit_incident(self, change: IncidentEdit, by: Actor) -> None:
         self._tell("edit_incident", change, by)

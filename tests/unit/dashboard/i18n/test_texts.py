@@ -129,6 +129,7 @@ COMPOSED = (
     "error.",
     "uptime.",
     "impact.",
+    "severity.",
     "standing.",
     "level.",
     "unit.",

@@ -82,6 +82,11 @@ def test_words_and_plans_are_sent_as_the_api_takes_them(
     running.answers["DELETE /api/admin/maintenances/m1"] = (200, {**PLANNED, "status": "cancelled"})
     update = ("incidents", "update", "c0", "--status", "resolved", "--en", "Done")
     assert said(capsys, *update)[0] == 0
+    words = ("--title-zh", "有误", "--title-en", "Wrong", "--text-en", "Looking")
+    since = ("--since", "2026-11-29T10:00+08:00", "--nodes", "hk, jp", "--impact", "major")
+    running.answers["POST /api/admin/incidents"] = (201, {"id": "0p"})
+    opened = said(capsys, "incidents", "open", *words, *since)
+    assert opened[1] == "0p was opened: end it with an update of status resolved\n"
     edit = ("incidents", "edit", "c0", "--zh", "断电", "--impact", "major")
     assert said(capsys, *edit)[0] == 0
     plan = ("incidents", "plan", "hk", "--at", "2026-12-01T02:00:00+00:00", "--for", "1h")
@@ -89,6 +94,13 @@ def test_words_and_plans_are_sent_as_the_api_takes_them(
     assert said(capsys, "incidents", "end", "m1")[1] == "m1 is cancelled\n"
     assert [body for _, _, body in running.asked] == [
         {"status": "resolved", "text": {"zh": "", "en": "Done"}},
+        {
+            "title": {"zh": "有误", "en": "Wrong"},
+            "impact": "major",
+            "mirrors": ["hk", "jp"],
+            "started_at": "2026-11-29T02:00:00+00:00",
+            "text": {"zh": "", "en": "Looking"},
+        },
         {"title": {"zh": "断电", "en": ""}, "impact": "major"},
         {
             "mirrors": ["hk"],
