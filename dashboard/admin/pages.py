@@ -40,6 +40,9 @@ ENTRIES_ON_PAGE = 100
 INCIDENTS_ON_PAGE = 50
 TRANSITIONS_ON_PAGE = 100
 DAYS_ON_CHART = 30
+MANY_NODES = 20
+"""Nodes from which on the page has a search."""
+LONGEST_SEARCH = 100
 _TERMS = (
     "latency",
     "oldest",
@@ -110,9 +113,26 @@ async def nodes(request: web.Request) -> web.Response:
     found = all_nodes(request.app)
     in_use = serving(found)
     by_mirror = {each.mirror: each for each in request.app[TRAFFIC].now().mirrors}
+    wanted = request.query.get("find", "").strip()[:LONGEST_SEARCH]
+    words = words_for(request)
     return await page(
-        request, "nodes.html", tab="nodes", nodes=found, serving=in_use, by_mirror=by_mirror
+        request,
+        "nodes.html",
+        tab="nodes",
+        nodes=found,
+        shown=[node for node in found if wanted.lower() in _searched(node, words)],
+        many=len(found) > MANY_NODES,
+        wanted=wanted,
+        serving=in_use,
+        by_mirror=by_mirror,
     )
+
+
+def _searched(node: Mapping[str, Any], words: Words) -> str:
+    """All that a node is looked for by: its names, its state and its diagnosis."""
+    state, verdict = words(f"state.{node['state']}"), words.verdict(node["verdict"])
+    parts = (*(node[name] or "" for name in ("id", "name", "host", "region")), state, verdict)
+    return "\n".join(parts).lower()
 
 
 async def node(request: web.Request) -> web.Response:

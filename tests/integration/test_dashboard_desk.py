@@ -25,6 +25,7 @@ from dashboard.common.config import AdminConfig, DashboardConfig
 from dashboard.common.sources import CommandError
 from dashboard.public.app import build_public_app
 from monitor.common.audit import Actor
+from monitor.common.config import MirrorConfig
 from monitor.common.languages import Text
 from monitor.health.announcements import (
     Announced,
@@ -614,6 +615,28 @@ async def test_taking_the_last_mirror_out_says_what_that_means(commands, clock):
         fields = {"csrf": browser.csrf, "mirrors": "hk", "for": "1h"}
         await browser.post("/admin/do/plan", fields)
         assert "every request will be refused (503)" in browser.said
+
+
+async def test_one_of_many_nodes_is_found_by_what_the_page_says_of_it(commands, clock):
+    more = tuple(MirrorConfig(f"m{n}", f"https://m{n}.example.com") for n in range(60))
+    admin = AdminConfig(password_hash=HASH)
+    async with browsing(
+        commands, clock, FakeSources(mirrors_=(*MIRRORS, *more), admin_=admin)
+    ) as browser:
+        await browser.sign_in()
+        for wanted, found in (
+            ("", ["hk", "m59"]),
+            ("M17.EXAMPLE", ["m17"]),
+            ("degraded", ["jp"]),
+            ("新加坡", ["sg"]),
+            ("<script>", []),
+        ):
+            _, page = await browser.get(f"/admin/nodes?{urlencode({'find': wanted})}")
+            shown = re.findall(r'<h2><a href="/admin/nodes/([^"]+)"', page)
+            assert set(found) <= set(shown)
+            assert not wanted or shown == found
+        assert "No node fits" in page
+        assert 'value="&lt;script&gt;"' in page
 
 
 async def test_an_incident_is_opened_by_hand(operator, commands):
