@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote_plus
 
 from dashboard.admin.sessions import Flash
 from dashboard.i18n.texts import Words
@@ -18,8 +19,10 @@ ACTION = re.compile(r"/admin/do/([a-z]{1,20}(?:-[a-z]{1,20}){0,2})")
 """Addresses of forms."""
 _OURS = re.compile(r"/admin/(?!do(?:/|$)|sign-)[A-Za-z0-9_/-]{0,200}")
 """Addresses of pages."""
-_MOST = 20_000
-"""Characters of a form that is kept: more than the longest update of an incident has."""
+_MOST = 48_000
+"""Bytes of a form that is kept, as it is sent: more than the longest update of an incident, and so
+few that the sign-in page can carry it."""
+_MOST_FIELDS = 300
 _NAME, _BACK, _FIELD = "unsent", "unsent.back", "unsent:"
 _KEPT = frozenset(
     (
@@ -84,5 +87,6 @@ def carried(form: Form) -> Unsent:
 def _bounded(form: Form) -> dict[str, list[str]]:
     """The fields that are kept; none if they are too long."""
     kept = {name: values for name, values in form.items() if name in _KEPT}
-    length = sum(len(value) for values in kept.values() for value in values)
-    return kept if length <= _MOST else {}
+    values = [value for those in kept.values() for value in those]
+    length = sum(len(quote_plus(value)) for value in values)
+    return kept if length <= _MOST and len(values) <= _MOST_FIELDS else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dashboard.i18n.catalogues import SOURCE
 from dashboard.i18n.texts import Words
+from monitor.common.audit import LONGEST_TEXT, cleaned
 
 
 class Fault(Exception):
@@ -13,10 +14,16 @@ class Fault(Exception):
     """
 
     def __init__(self, code: str, field: str = "", **values: object) -> None:
-        """`field`: the name of the input that is at fault, as JSON has it; empty: none is."""
+        """`field`: the name of the input that is at fault, as JSON has it; empty: none is.
+
+        `values` may be what a stranger typed.
+        """
         self.code = code
         self.field = field
-        self.values = values
+        self.values = {
+            name: cleaned(value, LONGEST_TEXT) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
         sentence = self._sentence(Words(SOURCE))
         super().__init__(f"{field}: {sentence}" if field else sentence)
 

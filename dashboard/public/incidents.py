@@ -247,9 +247,9 @@ def _manual_row(
     messages = announced.updates.get(opened.id, ())
     begin, end = opened.started_at, opened.resolved_at
     nodes = []
-    for mirror in opened.mirrors:
+    for mirror in map(printable, opened.mirrors):
         part = Part(mirror, "", begin, end, down=None)
-        name = names.get(mirror, printable(mirror))
+        name = names.get(mirror, mirror)
         nodes.append(Affected(mirror, name, "", begin, end, 1, part))
     return IncidentRow(
         opened.id,

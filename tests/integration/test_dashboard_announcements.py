@@ -7,6 +7,7 @@ from html import unescape
 import pytest
 
 from dashboard.admin.app import build_admin_app
+from dashboard.common.sources import NotThere
 from dashboard.public.app import build_public_app
 from monitor.common.languages import Text
 from monitor.health.announcements import (
@@ -145,6 +146,15 @@ async def test_an_opened_incident_is_told_in_every_form_and_counts_in_no_uptime(
     assert (incident["status"], incident["impact"]) == ("identified", "critical")
     assert [each["id"] for each in incident["components"]] == ["sg"]
     assert {each["status"] for each in v2["components"]} == {"operational"}
+
+
+async def test_text_of_strangers_in_a_fault_is_cleaned(socket, commands):
+    commands.fault = NotThere("no_mirror_of_id", mirror="\ud800\x1b[2J" + "x" * 5000, known="hk")
+    body = {**OPENED, "mirrors": ["\ud800"]}
+    status, told = await ask(socket, "POST", "/api/admin/incidents", json=body)
+    assert status == 404
+    assert len(told["error"]["message"]) < 1100
+    assert "\x1b" not in told["error"]["message"]
 
 
 async def test_a_resolved_one_is_over_in_every_form():

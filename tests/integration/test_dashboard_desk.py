@@ -22,6 +22,7 @@ from dashboard.admin.passwords import hashed
 from dashboard.admin.sessions import IDLE
 from dashboard.admin.sign_in_delay import FREE, LONGEST
 from dashboard.common.config import AdminConfig, DashboardConfig
+from dashboard.common.printable import printable_lines
 from dashboard.common.sources import CommandError
 from dashboard.public.app import build_public_app
 from monitor.common.audit import Actor
@@ -356,11 +357,54 @@ async def test_what_was_typed_outlives_the_session_and_is_sent_when_asked_for(
 
 
 async def test_a_form_that_is_too_long_to_be_kept_is_told_as_lost(browser, commands, clock):
-    await signed_out_while_typing(browser, clock, text_en="x" * 20_001, password="typed here")
+    await signed_out_while_typing(browser, clock, text_en="x" * 48_001, password="typed here")
     _, page = await browser.get("/admin/incidents")
     assert "could not be kept" in page
     assert "xxx" not in page
     assert changes(commands) == []
+
+
+@pytest.mark.parametrize("text", [*PAYLOADS, "长" * 2000 + "\r\n" + "😀" * 500, "\0\x1b[2J\u202e"])
+async def test_hostile_text_that_outlives_a_session_stays_text(browser, commands, clock, text):
+    await browser.post("/admin/do/update-incident", {**UPDATE, "text_zh": text, "back": text})
+    carried = hidden(browser.said)
+    assert carried["unsent:text_zh"] == printable_lines(text)
+    assert carried["unsent.back"] == carried["next"] == "/admin/"
+    if "<" in text:
+        assert text not in browser.said
+    answer = await browser.post(sign_in.ADDRESS, {**carried, "password": PASSWORD})
+    assert (answer.status, answer.headers["Location"]) == (303, "/admin/")
+    _, page = await browser.get("/admin/")
+    if "<" in text:
+        assert text not in page
+    form = page[page.index('action="/admin/do/update-incident"') :]
+    assert hidden(form[: form.index("</form>")])["text_zh"] == printable_lines(text)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"text_zh=%ff%fe%00&status=%c3",
+        b"&".join(b"mirrors=%d" % number for number in range(499)),
+        b"text_en=" + b"%e9%95%bf" * 7000,
+    ],
+)
+async def test_whatever_is_posted_without_a_session_one_can_sign_in_after_it(browser, body):
+    kind = {"Content-Type": "application/x-www-form-urlencoded", "Origin": browser.origin}
+    assert (await browser.post("/admin/do/plan", body, kind)).status == 403
+    page = browser.said
+    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page)
+    fields = [(name, unescape(value)) for name, value in found]
+    answer = await browser.post(sign_in.ADDRESS, [*fields, ("password", PASSWORD)])
+    assert answer.status == 303
+
+
+async def test_a_carried_form_is_only_ever_one_of_the_desk(browser):
+    for name in ("../../x", "reload?x", "a" * 90, "<script>", "reload/../x"):
+        fields = {"unsent": name, "unsent.back": "//evil.example", "unsent:name": "x"}
+        answer = await browser.post(sign_in.ADDRESS, {**fields, "password": PASSWORD})
+        assert (answer.status, answer.headers["Location"]) == (303, "/admin/")
+        assert "was not sent" not in (await browser.get("/admin/"))[1]
 
 
 async def test_no_secret_and_no_foreign_field_is_carried(browser):
@@ -819,7 +863,8 @@ async def test_hostile_text_is_shown_as_text_on_every_page(commands, clock):
             _, text = await browser.get(f"/admin/{page}")
             for payload in PAYLOADS:
                 assert payload not in text, (page, payload)
-            assert not re.search(r"<(?!time|img src=\"/|svg)[^>]*\son\w+\s*=", text), page
+            tags = re.sub('"[^"]*"', '""', text)
+            assert not re.search(r"<(?!time|img src=\"\"|svg)[^>]*\son\w+\s*=", tags), page
         await browser.get("/admin/bans")
         assert "&lt;script&gt;" in (await browser.get("/admin/bans"))[1]
         assert "&lt;script&gt;" in (await browser.get("/admin/keys"))[1]

@@ -13,7 +13,9 @@ from dashboard.common.config import DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.public.app import build_public_app
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
+from monitor.common.languages import Text
 from monitor.diagnosis.evidence import Code
+from monitor.health.announcements import Announced, Maintenance, ManualIncident, Update
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Past
 from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, State
@@ -73,6 +75,11 @@ def sources_saying(text: str) -> FakeSources:
             links=(LinkConfig(text, "https://example.com/"),),
         ),
         past_=Past(incidents=(incident,)),
+        announced_=Announced(
+            updates={"0p": (Update(1, "0p", NOW, "identified", Text(text, text)),)},
+            maintenances=(Maintenance("m", Text("", ""), (text,), NOW + 9, NOW + 99, NOW, NOW),),
+            manual=(ManualIncident("0p", Text(text, text), "major", (text,), NOW - 60, NOW),),
+        ),
         banned_visitors=("127.0.0.1",),
     )
 

@@ -6,7 +6,13 @@ from typing import Any
 
 from monitor.common.keys import KeyAccount
 from monitor.common.languages import Text
-from monitor.health.announcements import Announced, IncidentEdit, Maintenance, Update
+from monitor.health.announcements import (
+    Announced,
+    IncidentEdit,
+    Maintenance,
+    ManualIncident,
+    Update,
+)
 from monitor.store.audit import Entry
 from monitor.store.records import Transition
 from tests.testkit.dashboard import INCIDENTS, MIRRORS, NOW, FakeCommands, FakeSources, bans
@@ -74,7 +80,11 @@ def hostile(sources: FakeSources, commands: FakeCommands) -> FakeSources:
                 for n, each in enumerate(PAYLOADS)
             )
         },
-        (Maintenance("m1", Text(text(), text()), ("hk",), NOW + 60, NOW + 90, NOW, NOW),),
+        (Maintenance("m1", Text(text(), text()), ("hk", text()), NOW + 60, NOW + 90, NOW, NOW),),
+        tuple(
+            ManualIncident(f"0p{n}", Text(each, each), "major", (each,), NOW - n, NOW)
+            for n, each in enumerate(PAYLOADS)
+        ),
     )
     told: Any = commands
     plain_keys = commands.keys
