@@ -1,4 +1,4 @@
-"""Contents of `deploy/` says of paths, ports, variables and commands, held to the code and to linters.
+"""Paths, ports, variables and commands of `deploy/`, held to the code and to linters.
 
 No container engine is needed, and none has built or started what is here.
 """
