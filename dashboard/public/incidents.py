@@ -373,7 +373,10 @@ def maintenance_document(row: MaintenanceRow) -> dict[str, Any]:
         "ends_at": iso(row.ends_at),
         "ended_at": moment(row.ended_at),
         "updated_at": iso(row.updated_at),
-        "nodes": [{"id": id, "name": name} for id, name in row.nodes.items()],
+        "nodes": [
+            {"id": id, "name": name}
+            for id, name in (*row.nodes.items(), *zip(row.removed, row.removed, strict=True))
+        ],
         "updates": _messages(row.messages),
     }
 

@@ -193,7 +193,9 @@ async def test_planned_maintenance_names_a_mirror_that_was_removed(accept):
             headers = {"Accept": accept}
             async with client.get(f"/?lang={language}", headers=headers) as answer:
                 assert name in await answer.text()
+        _, v1 = await ask(client, "GET", "/api/v1/maintenances")
         _, told = await ask(client, "GET", "/api/v2/scheduled-maintenances.json?lang=en")
+    assert v1["maintenances"][0]["nodes"] == [{"id": "left", "name": "left"}]
     assert told["scheduled_maintenances"][-1]["name"].startswith("left (removed)")
 
 
