@@ -245,9 +245,20 @@ async def test_an_operator_does_a_days_work(chromium, instance):
         await page.click("text=End now")
         assert "is over" in await opened.confirm()
 
+        told(instance, "incidents", "open", "--impact", "major", "--title-en", PAYLOADS[0])
+        await page.reload()
+        row = page.locator("li:has-text('by hand')")
+        await row.locator("text=Add an update").click()
+        await row.locator("[name=status]").select_option("resolved")
+        await row.locator("[name=text_en]").fill("Fixed")
+        await row.locator("text=Publish").click()
+        await page.wait_for_selector("text=The update was published")
+        (incident,) = [i for i in told(instance, "incidents", "list")["incidents"] if i["manual"]]
+        assert (incident["status"], incident["title"]["en"]) == ("resolved", PAYLOADS[0])
+
         await page.goto(f"{origin}/admin/audit")
         text = await page.inner_text("main")
-        for what in ("sign in", "drain b", "probe a", "ban 198.51.100.7/32", "create key", "plan"):
+        for what in ("sign in", "drain b", "probe a", "ban 198.51.100.7/32", "create key", "open"):
             assert what in text
         assert key not in text
         await page.click("text=Sign out >> nth=0")

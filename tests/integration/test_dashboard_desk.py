@@ -319,10 +319,15 @@ WORDS = '结束 <b>"soon"</b> & more'
 UPDATE = {"about": "c1", "status": "identified", "text_zh": WORDS, "back": "/admin/incidents"}
 
 
-def hidden(page: str) -> dict[str, str]:
+def all_hidden(page: str) -> list[tuple[str, str]]:
     """The hidden fields of a page, unescaped."""
     found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page)
-    return {name: unescape(value) for name, value in found}
+    return [(name, unescape(value)) for name, value in found]
+
+
+def hidden(page: str) -> dict[str, str]:
+    """The same by name; of several of one name, the last."""
+    return dict(all_hidden(page))
 
 
 async def signed_out_while_typing(browser: Browser, clock: ManualClock, **fields: str) -> None:
@@ -364,21 +369,25 @@ async def test_a_form_that_is_too_long_to_be_kept_is_told_as_lost(browser, comma
     assert changes(commands) == []
 
 
-@pytest.mark.parametrize("text", [*PAYLOADS, "长" * 2000 + "\r\n" + "😀" * 500, "\0\x1b[2J\u202e"])
-async def test_hostile_text_that_outlives_a_session_stays_text(browser, commands, clock, text):
-    await browser.post("/admin/do/update-incident", {**UPDATE, "text_zh": text, "back": text})
-    carried = hidden(browser.said)
-    assert carried["unsent:text_zh"] == printable_lines(text)
-    assert carried["unsent.back"] == carried["next"] == "/admin/"
-    if "<" in text:
-        assert text not in browser.said
-    answer = await browser.post(sign_in.ADDRESS, {**carried, "password": PASSWORD})
+async def test_hostile_texts_that_outlive_a_session_stay_texts(browser):
+    texts = [*PAYLOADS, "长" * 1000 + "\r\n" + "😀" * 100, "\0\x1b[2J\u202e"]
+    fields = [("mirrors", text) for text in texts]
+    await browser.post("/admin/do/plan", [*fields, ("back", PAYLOADS[0])])
+    carried = all_hidden(browser.said)
+    assert [value for name, value in carried if name == "unsent:mirrors"] == list(
+        map(printable_lines, texts)
+    )
+    assert ("next", "/admin/") in carried
+    assert not [text for text in PAYLOADS if text in browser.said]
+    answer = await browser.post(sign_in.ADDRESS, [*carried, ("password", PASSWORD)])
     assert (answer.status, answer.headers["Location"]) == (303, "/admin/")
     _, page = await browser.get("/admin/")
-    if "<" in text:
-        assert text not in page
-    form = page[page.index('action="/admin/do/update-incident"') :]
-    assert hidden(form[: form.index("</form>")])["text_zh"] == printable_lines(text)
+    assert not [text for text in PAYLOADS if text in page]
+    form = page[page.index('action="/admin/do/plan"') :]
+    offered = all_hidden(form[: form.index("</form>")])
+    assert [value for name, value in offered if name == "mirrors"] == list(
+        map(printable_lines, texts)
+    )
 
 
 @pytest.mark.parametrize(
@@ -392,19 +401,9 @@ async def test_hostile_text_that_outlives_a_session_stays_text(browser, commands
 async def test_whatever_is_posted_without_a_session_one_can_sign_in_after_it(browser, body):
     kind = {"Content-Type": "application/x-www-form-urlencoded", "Origin": browser.origin}
     assert (await browser.post("/admin/do/plan", body, kind)).status == 403
-    page = browser.said
-    found = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]*)"', page)
-    fields = [(name, unescape(value)) for name, value in found]
-    answer = await browser.post(sign_in.ADDRESS, [*fields, ("password", PASSWORD)])
+    carried = all_hidden(browser.said)
+    answer = await browser.post(sign_in.ADDRESS, [*carried, ("password", PASSWORD)])
     assert answer.status == 303
-
-
-async def test_a_carried_form_is_only_ever_one_of_the_desk(browser):
-    for name in ("../../x", "reload?x", "a" * 90, "<script>", "reload/../x"):
-        fields = {"unsent": name, "unsent.back": "//evil.example", "unsent:name": "x"}
-        answer = await browser.post(sign_in.ADDRESS, {**fields, "password": PASSWORD})
-        assert (answer.status, answer.headers["Location"]) == (303, "/admin/")
-        assert "was not sent" not in (await browser.get("/admin/"))[1]
 
 
 async def test_no_secret_and_no_foreign_field_is_carried(browser):
