@@ -40,6 +40,10 @@ class DiagnosisTiming:
     that took the key out of use; doubled from then on, to `keyed_interval` at most (ours)."""
     bulk_interval: float = 1200.0
     """Between two active measurements of throughput."""
+    bulk_again: float = 60.0
+    """The same after one that was slow or stopped, until enough were to tell (ours)."""
+    bulk_lately: float = 600.0
+    """How old a measurement of another mirror may be for a comparison (ours)."""
     canary_interval: float = 3600.0
     """Between two real completions at least, and before the first one."""
     interval_jitter: float = 0.2
@@ -98,6 +102,7 @@ class DiagnosisTiming:
             stop_growing=self.stop_growing * share,
             suspicious_window=self.suspicious_window * share,
             new_name_interval=self.new_name_interval * share,
+            bulk_again=self.bulk_again * share,
         )
 
 

@@ -16,7 +16,7 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import Tasks, cancelled
 from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.reactions import Reaction
-from monitor.diagnosis.throughput import FLOOR, LARGE, SAMPLES, Sample, judge_throughput
+from monitor.diagnosis.throughput import FLOOR, LARGE, RATIO, SAMPLES, Sample, judge_throughput
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.verdicts import reaction_to
 from monitor.engine.canaries import Canaries
@@ -166,15 +166,13 @@ class Measured:
     models_until: float = 0.0
     """How long the list of models counts."""
     bulk_due: float = 0.0
+    quick_at: float = float("-inf")
+    """When a transfer was last as quick as it should be."""
+    slow: int = 0
+    """Transfers in a row that were slow, or stopped."""
     finding: Finding = field(default_factory=lambda: Finding("unknown"))
     until: float = 0.0
     """How long the finding counts."""
-
-    @property
-    def speed(self) -> float | None:
-        """Median of the last transfers, bytes per second; None if there are too few."""
-        recent = [s.goodput for s in self.samples if s.goodput > 0][-SAMPLES:]
-        return median(recent) if len(recent) == SAMPLES else None
 
 
 class PeriodicChecks:
@@ -247,8 +245,26 @@ class PeriodicChecks:
             )
         if transfer.failure in _OWN_FAULT:
             return False
+        self._measured(known, sample_of(transfer))
         self._add(mirror.id, sample_of(transfer))
         return True
+
+    def _measured(self, known: Measured, sample: Sample) -> None:
+        """Have what was slow measured again soon, and others to compare it with."""
+        now = self._monotonic()
+        past = [s.goodput for s in known.samples if s.goodput > 0]
+        limit = max(RATIO * median(past), FLOOR) if past else FLOOR
+        if not sample.stopped and sample.goodput >= limit:
+            known.quick_at, known.slow = now, 0
+            return
+        known.slow += 1
+        if known.slow >= SAMPLES:
+            return
+        soon = self._next(self._pace.bulk_again)
+        known.bulk_due = min(known.bulk_due, soon)
+        for other in self._of.values():
+            if other is not known and other.quick_at < now - self._pace.bulk_lately / 2:
+                other.bulk_due = min(other.bulk_due, now)
 
     def traffic(self, mirror_id: str, received: int, stopped: bool) -> None:
         """A longer answer to a client has ended, or has broken off, after so many bytes."""
@@ -270,8 +286,9 @@ class PeriodicChecks:
             known.finding, known.until = finding, now + reaction.hold
 
     def _others_are_normal(self, mirror_id: str) -> bool:
-        speeds = [known.speed for i, known in self._of.items() if i != mirror_id]
-        return any(speed is not None and speed >= FLOOR for speed in speeds)
+        """True if another mirror was quick in the same minutes."""
+        since = self._monotonic() - self._pace.bulk_lately
+        return any(known.quick_at >= since for i, known in self._of.items() if i != mirror_id)
 
     def reaction(self, mirror_id: str) -> tuple[Finding, Reaction]:
         """Return the reaction to a mirror's present speed."""

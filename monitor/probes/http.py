@@ -204,3 +204,4 @@ async def _first(stream: Stream) -> bytes:
         return await reading
     finally:
         reading.cancel()
+        await asyncio.wait([reading])  # it must let go of the socket before that is closed

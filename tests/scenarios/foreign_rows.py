@@ -152,7 +152,7 @@ class Row:
         pinned = {"addresses": list(self.addresses)} if self.addresses else {}
         main = {"id": MAIN, "url": f"https://{self.hostname}", "ca_file": ca_file, **pinned}
         main |= {"hostnames": list(self.alternates), **self.extra}
-        beta = {"id": "beta", "url": f"https://{ELSEWHERE}", "addresses": [OTHER]}
+        beta = {"id": "beta", "url": f"https://{ELSEWHERE}", "addresses": [OTHER], **self.extra}
         return {
             "router": {"workers": 1},
             "monitor": {
@@ -481,6 +481,7 @@ SPEEDS = (
         about="mirror",
         block=True,
         extra=BULK_TRAFFIC,
+        from_start=True,
     ),
     Row(
         "frozen after 16 KB",
@@ -492,6 +493,7 @@ SPEEDS = (
         about="mirror",
         block=True,
         extra=BULK_TRAFFIC,
+        from_start=True,
     ),
 )
 

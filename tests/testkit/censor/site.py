@@ -51,7 +51,8 @@ NGINX = """\
 events {{ worker_connections 1024; }}
 http {{
     access_log off; default_type application/json; root {directory}; {paths}
-    ssl_certificate {cert}; ssl_certificate_key {key}; keepalive_timeout {keepalive}s;
+    ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {cert}; ssl_certificate_key {key};
+    keepalive_timeout {keepalive}s;
     server {{ {listen}
         location = /bulk {{ alias {directory}/bulk.bin; }}
         location / {{ {answer} }}
