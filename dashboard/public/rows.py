@@ -166,8 +166,10 @@ def node(
     past: Past = NO_PAST,
     ejection: Ejection | None = None,
 ) -> Node:
-    """One mirror. A probe result speaks for `stale_after` seconds; then the state is unknown."""
-    stale = health.last_probe is None or now - health.last_probe > stale_after
+    """One mirror. A probe result speaks for `stale_after` seconds, and while the mirror rests; then
+    the state is unknown."""
+    known_at = max(health.last_probe or 0.0, health.rests_until or 0.0)
+    stale = health.last_probe is None or now - known_at > stale_after
     known = State.maintenance if health.wish is Override.maintenance else health.state
     blind = stale and known is not State.maintenance
     since = health.last_probe if blind and known is not State.unknown else health.since

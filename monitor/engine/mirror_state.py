@@ -207,6 +207,7 @@ class MirrorState:
             models=self._models,
             latency=self._latency,
             last_probe=self._last_probe,
+            rests_until=wall(self.rest.until) if self.rest.until > float("-inf") else None,
             cdn_detected=self._network,
             tls_not_after=min(ends, default=None),
             dns=self._dns(),

@@ -108,6 +108,8 @@ class MirrorHealth:
     """What its verdict rests on."""
     latency: Latency = field(default_factory=Latency)
     last_probe: float | None = None
+    rests_until: float | None = None
+    """Until when it is not probed on purpose: so long its last result counts."""
     cdn_detected: str = ""
     tls_not_after: float | None = None
     detail: str = ""

@@ -481,6 +481,7 @@ SPEEDS = (
         about="mirror",
         block=True,
         extra=BULK_TRAFFIC,
+        seconds=170.0,
         from_start=True,
     ),
     Row(

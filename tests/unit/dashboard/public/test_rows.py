@@ -47,6 +47,13 @@ def test_a_result_that_is_too_old_makes_the_state_unknown_but_remembers_it():
     assert not row(replace(UP, last_probe=NOW - 180)).stale
 
 
+def test_the_last_result_counts_while_a_mirror_rests():
+    resting = replace(UP, last_probe=NOW - 1000, rests_until=NOW + 800)
+    assert (row(resting).state, row(resting).verdict) == ("up", "ok")
+    assert not row(replace(resting, rests_until=NOW - 180)).stale
+    assert row(replace(resting, rests_until=NOW - 181)).stale
+
+
 def test_a_mirror_never_probed_has_no_since():
     shown = row(UNKNOWN)
     assert (shown.state, shown.since, shown.last_probe) == ("unknown", None, None)
