@@ -515,7 +515,8 @@ class Response:
         if self.committed:
             self.interrupt(Failure.cut)
             return
-        stale = silent and connection is not None and connection.used > 1 and self._is_young
+        kept = connection is not None and connection.may_be_stale
+        stale = silent and kept and self._is_young
         kind = Failure.stale if stale else Failure.broken if silent else Failure.malformed
         self._exchange.unanswered(kind, why)
 

@@ -74,8 +74,9 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._asked = -1
         """How often the outbox had been flushed when a request was put into it."""
         self.used = 0
-        """Requests written so far: above 1 it may be stale."""
+        """Requests written so far."""
         self.idle_since = 0.0
+        """When it was last kept for a later request, on the wheel's clock; 0: never."""
         self.at_end: Callable[[], None] = _nothing
         """To be called once, when it is closed."""
         self.authority = b""
@@ -89,6 +90,11 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """The connection is closed, here or by its later user."""
         at_end, self.at_end = self.at_end, _nothing
         at_end()
+
+    @property
+    def may_be_stale(self) -> bool:
+        """True if it was kept before the present request, whether it had served one or not."""
+        return self.idle_since > 0
 
     @property
     def closed(self) -> bool:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 from typing import Any
 
 import pytest
 
+from router.upstream import connector as connecting
 from tests.testkit.data_plane import DataPlane
 from tests.testkit.listener import fill_backlog, unanswered_port
-from tests.testkit.raw_http import OK, ScriptedMirror, answering, get, post
+from tests.testkit.raw_http import OK, ScriptedMirror, answering, get, post, read_request
 from tests.testkit.wait import wait_until_async as wait_until
 
 
@@ -102,3 +104,33 @@ async def test_a_connection_that_nobody_waits_for_ends_with_its_mirror() -> None
                 assert plane.in_flight == 1
                 plane.context.configure(plane.config([ready.table()]), plane.context.snapshot)
                 assert plane.in_flight == 0
+
+
+async def test_a_connection_that_was_kept_unused_may_be_stale_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A middlebox forgets idle connections; the mirror never saw the request that is reset."""
+    tcp, opened = connecting._tcp, asyncio.Event()
+    async with ScriptedMirror(answering(OK), "b") as ready:
+
+        async def late(address: str, port: int, timeout: float) -> socket.socket:
+            if port != ready.port:
+                await opened.wait()
+            return await tcp(address, port, timeout)
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await read_request(reader)
+            if slow.connections > 1:
+                writer.write(OK)
+
+        monkeypatch.setattr(connecting, "_tcp", late)
+        async with ScriptedMirror(script, "a") as slow:
+            tables = [slow.table(priority=0, paths=["/v1/chat/"]), ready.table(priority=1)]
+            async with DataPlane(tables, PRIORITY) as plane:
+                await _moved(plane)
+                opened.set()
+                upstream = plane.context.upstreams.find("a")
+                assert upstream is not None
+                await wait_until(lambda: upstream.has_idle, what="the connection to be kept")
+                assert (await plane.ask(post())).status == 200
+                assert slow.connections == 2

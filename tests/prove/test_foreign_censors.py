@@ -44,4 +44,5 @@ def test_a_foreign_censor_gets_its_verdict(tallies: dict[str, Tally], row: str, 
         measured(what, value)
     assert not tally.broken
     assert tally.falsely_sure == 0
+    assert not [failed for trial in tally.trials for failed in trial.failed]
     assert tally.right >= RIGHT * len(tally.trials)

@@ -47,6 +47,13 @@ class Tally:
         """Trials in which a block was called more than suspected that is none."""
         return sum(bool(trial.falsely_sure) for trial in self.trials)
 
+    @property
+    def requests(self) -> str:
+        """Requests of clients in all trials, and how many of them failed; "" without any."""
+        asked = sum(trial.asked for trial in self.trials)
+        failed = sum(len(trial.failed) for trial in self.trials)
+        return f"; {asked} requests, {failed} failed" if asked else ""
+
     def cells(self) -> tuple[str, ...]:
         """The row of the table."""
         said = Counter(f"`{t.verdict or '-'}`{_sure(t)}" for t in self.trials)
@@ -54,7 +61,7 @@ class Tally:
             self.row.name,
             ", ".join(f"`{verdict}`" for verdict in self.row.truth),
             f"{self.right}/{len(self.trials)}",
-            ", ".join(f"{what} {count}" for what, count in said.most_common()),
+            ", ".join(f"{what} {count}" for what, count in said.most_common()) + self.requests,
             _seconds(t.right_after for t in self.trials),
             _seconds(t.sure_after for t in self.trials),
             str(self.falsely_sure),

@@ -5,10 +5,13 @@ censor that remembers does so for REMEMBERED seconds, and the instance believes 
 second mirror on another address, and an anchor, are always well.
 """
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from tests.testkit.censor.site import (
     ALTERNATE,
@@ -49,7 +52,28 @@ class Stage:
     mirror: Process | None = None
     """The server of the mirror in question."""
     balancer: Process | None = None
+    base_url: str = ""
+    """Of the instance."""
+    asked: int = 0
+    """Requests of a client, which the mirror refuses for want of a key."""
+    failed: list[str] = field(default_factory=list)
+    """Those that did not get the mirror's answer, and what they got."""
     state: dict[str, Any] = field(default_factory=dict)
+
+    def ask(self) -> None:
+        """Ask for a completion as a client does."""
+        self.asked += 1
+        url = f"{self.base_url}/v1/chat/completions"
+        body = json.dumps({"model": "gpt-4o-mini", "messages": []}).encode()
+        headers = {"Content-Type": "application/json", "Authorization": "Bearer sk-client"}
+        try:
+            with urlopen(Request(url, body, headers), timeout=30):
+                self.failed.append("200")
+        except HTTPError as refusal:
+            if refusal.code != 401:
+                self.failed.append(f"{refusal.code} {refusal.read()[:200]!r}")
+        except OSError as error:
+            self.failed.append(repr(error))
 
     def forward(self, *rules: str) -> None:
         """Add rules to what the router does with packets on their way."""
@@ -345,6 +369,28 @@ def _stutters(stage: Stage, now: float) -> None:
         stage.site.freeze(stage.mirror, thaw=not frozen)
 
 
+IDLE = 5
+"""Seconds after which a middlebox forgets a connection."""
+
+
+def _forgetful(stage: Stage) -> None:
+    """A middlebox resets connections that were idle for a while."""
+    known = "/proc/sys/net/netfilter/nf_conntrack_tcp"
+    set_up = f"echo 0 > {known}_loose; echo {IDLE} > {known}_timeout_established"
+    stage.site.run(stage.site.router, "sh", "-c", set_up)
+    stage.forward(
+        "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+        f"-p tcp ! --syn -m conntrack --ctstate NEW,INVALID {_RESET}",
+    )
+
+
+def _asks_seldom(stage: Stage, now: float) -> None:
+    """A request whenever the connection of the one before has been forgotten."""
+    if now >= stage.state.get("next", 0.0):
+        stage.state["next"] = now + IDLE * 1.6
+        stage.ask()
+
+
 def _answers(answer: str) -> Callable[[Stage], None]:
     return lambda stage: stage.replace_mirror(answer)
 
@@ -434,6 +480,12 @@ TROUBLES = (
         about="mirror",
         from_start=True,
         inside=("env", "FAKETIME_DONT_FAKE_MONOTONIC=1", "faketime", "-f", "+1y"),
+    ),
+    Row(
+        "idle connections reset",
+        ("ok",),
+        _forgetful,
+        meanwhile=_asks_seldom,
     ),
     Row(
         "only UDP 443 blocked",

@@ -37,6 +37,9 @@ class Trial:
     """When it was confirmed, or said of the mirror as a whole where nothing is to be confirmed."""
     falsely_sure: list[str] = field(default_factory=list)
     """Blocks that were called more than suspected, right ones apart."""
+    asked: int = 0
+    failed: list[str] = field(default_factory=list)
+    """Requests of a client meanwhile, and those that failed."""
     course: list[tuple[float, str, str, str, str]] = field(default_factory=list)
     """Each change: when, state and verdict of the mirror, verdict and level of the path."""
 
@@ -54,6 +57,7 @@ def trial_of(row: Row, directory: Path) -> Trial:
         if row.from_start:
             row.trouble(stage)
         with instance:
+            stage.base_url = instance.base_url
             watched = _Watched(instance)
             if not row.from_start:
                 wait_until(lambda: watched.state == "up", 60, "the mirror to be up")
@@ -124,6 +128,7 @@ def _watch(row: Row, stage: Stage, watched: _Watched) -> Trial:
                 trial.falsely_sure.append(block)
         trial.verdict, trial.level = named, level
         time.sleep(POLL)
+    trial.asked, trial.failed = stage.asked, stage.failed
     return trial
 
 
