@@ -55,6 +55,7 @@ http {{
     keepalive_timeout {keepalive}s;
     server {{ {listen}
         location = /bulk {{ alias {directory}/bulk.bin; }}
+        location /v1/chat/ {{ {completion} }}
         location / {{ {answer} }}
     }}
 }}
@@ -62,6 +63,10 @@ http {{
 _PATHS = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 OPENAI = """return 401 '{"error":{"message":"Missing bearer authentication in header",\
 "type":"invalid_request_error","param":null,"code":null}}';"""
+
+COMPLETION = """return 200 '{"id":"chatcmpl-1","object":"chat.completion","model":"gpt-4o-mini",\
+"created":1,"choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant",\
+"content":"yes"}}]}';"""
 
 HAPROXY = """\
 defaults
@@ -148,6 +153,7 @@ class Site:
                 keepalive=keepalive,
                 listen=" ".join(f"listen {each};" for each in listen),
                 answer=answer,
+                completion=COMPLETION if answer == OPENAI else answer,
             )
         )
         command = [require("nginx"), "-p", str(self._directory), "-c", str(config), "-e", "stderr"]
