@@ -9,7 +9,10 @@ from random import Random
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.probes.trial_results import CUT, Outcome, Role, Trial
 
-MOST_ROUNDS = 2
+MOST_WAITS = 2
+REPEATS = 2
+"""Times that a name is shown and cut off before a finding, where other names are answered at once
+after it: nothing has to be waited out then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class Next:
     not_before: float
     control: str = ""
     """The control name to send; empty if none was handed in or it is no control."""
+    at_once: bool = False
+    """It belongs to what was tried a moment ago, though the endpoint may be held since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ def next_step(
     triggered: float | None = None,
     patient: bool = True,
     controls: Sequence[str] = (),
+    elsewhere: bool = False,
 ) -> Next | Done:
     """Return the next step after `trials`, the ones of this block test in order; ask once after
     each.
@@ -45,14 +51,19 @@ def next_step(
     `triggered` is when the endpoint was last cut off after the target's name, so that the first
     control waits until that is forgotten. Without `patient` the experiment ends where it would
     have to wait out the residual. Of several `controls` the next is tried when one is cut off.
+    With `elsewhere` the name is shown at another address at the end, if it has shut none.
     """
+    if trials and trials[-1].role is Role.elsewhere:
+        return _COMPLETE
     _, rounds = rounds_of(trials)
     if not rounds:
         return _begin(now, rng, pace, triggered if patient else None, controls)
     at = trials[-1].at
     if not rounds[-1].controlled and any(earlier.controlled for earlier in rounds):
         return Done("everything is cut off since the target was tried")
-    step = _within(rounds[-1], at, rng, pace, controls)
+    step = _within(rounds, at, rng, pace, controls)
+    if step is _COMPLETE and elsewhere and rounds[-1].is_open:
+        return Next(Role.elsewhere, at + pace.gap, at_once=True)
     if isinstance(step, Next):
         rash = step.role is Role.target and not rounds[-1].controlled and not patient
         return Done(TOO_LONG) if rash and _held(triggered, now, pace) else step
@@ -60,15 +71,19 @@ def next_step(
         return step
     if not patient:
         return Done(TOO_LONG)
-    if rounds[-1].waited is not None and len(rounds) >= MOST_ROUNDS:
+    waits = sum(one.waited is not None for one in rounds)
+    if rounds[-1].waited is not None and waits >= MOST_WAITS:
         return Done("cut off even after the wait, twice")
-    return Next(Role.control, at + _wait(rng, pace, len(rounds)), _chosen(rounds[-1], controls))
+    since = rounds[-1].cut_at if rounds[-1].waited is None else at
+    times = 1 + sum(one.waited is not None for one in rounds[:-1])
+    return Next(Role.control, since + _wait(rng, pace, times), _chosen(rounds[-1], controls))
 
 
 TOO_LONG = "the residual would have to be waited out"
 """Why an impatient experiment ends early."""
 _WAIT = Done("")
 """Says within this module: go on after the residual."""
+_COMPLETE = Done("complete")
 
 
 def _begin(
@@ -90,29 +105,34 @@ def _wait(rng: Random, pace: DiagnosisTiming, times: int = 1) -> float:
 
 
 def _within(
-    this: Round, at: float, rng: Random, pace: DiagnosisTiming, controls: Sequence[str]
+    rounds: Sequence[Round], at: float, rng: Random, pace: DiagnosisTiming, controls: Sequence[str]
 ) -> Next | Done:
-    soon = at + pace.gap * rng.uniform(0.5, 1.5)
+    this, soon = rounds[-1], at + pace.gap * rng.uniform(0.5, 1.5)
     if this.again is not None:
-        return Done("complete")
+        return _COMPLETE
     if this.waited is not None:
         return _after_the_wait(this, soon)
     if this.target is None:
         return _first_target(this, soon, controls)
     if this.target.outcome not in CUT:
         return Done(f"the target ended with {this.target.outcome}: no question is left")
-    if this.controlled:
+    if not this.controlled:
+        return _both_cut_off(this, soon)
+    if not this.followed:
         when = soon if this.followers else at
-        return _WAIT if this.followed else Next(Role.control, when, _chosen(this, controls))
-    return _both_cut_off(this, soon)
+        return Next(Role.control, when, _chosen(this, controls), at_once=True)
+    if not this.is_open:
+        return _WAIT
+    shown = sum(one.controlled and one.target is not None for one in rounds)
+    return _COMPLETE if shown >= REPEATS else Next(Role.target, soon, at_once=True)
 
 
 def _first_target(this: Round, soon: float, controls: Sequence[str]) -> Next | Done:
     if not this.reached:
         return _WAIT
     if not this.controlled and len(this.before) < len(controls):
-        return Next(Role.control, soon, controls[len(this.before)])
-    return Next(Role.target, soon)
+        return Next(Role.control, soon, controls[len(this.before)], at_once=True)
+    return Next(Role.target, soon, at_once=this.controlled)
 
 
 def _both_cut_off(this: Round, soon: float) -> Next | Done:
@@ -120,16 +140,16 @@ def _both_cut_off(this: Round, soon: float) -> Next | Done:
     if ends == {Outcome.silence}:
         return _WAIT
     if this.no_sni is None:
-        return Next(Role.no_sni, soon)
+        return Next(Role.no_sni, soon, at_once=True)
     if this.no_sni.answered or this.not_tls is not None:
         return _WAIT
-    return Next(Role.not_tls, soon)
+    return Next(Role.not_tls, soon, at_once=True)
 
 
 def _after_the_wait(this: Round, soon: float) -> Next | Done:
     vouched = this.no_sni is not None and this.no_sni.answered
     if this.waited is not None and (this.waited.answered or vouched):
-        return Next(Role.target, soon)
+        return Next(Role.target, soon, at_once=this.waited.answered)
     return _WAIT if this.controlled else Done("cut off before and after the wait")
 
 
@@ -177,6 +197,19 @@ class Round:
         return self.after is not None and (self.after.answered or len(self.followers) >= FOLLOWERS)
 
     @property
+    def is_open(self) -> bool:
+        """True if another name was answered right after the target."""
+        return self.after is not None and self.after.answered
+
+    @property
+    def cut_at(self) -> float:
+        """When a block that the target set off began, at the latest."""
+        if self.target is not None and self.controlled:
+            return self.target.sent_at
+        last = (*self.before, self.target, *self.followers, self.no_sni, self.not_tls)
+        return max(trial.at for trial in last if trial is not None)
+
+    @property
     def controlled(self) -> bool:
         """True if the endpoint answered a control before the target was tried."""
         return self.control is not None and self.control.answered
@@ -194,15 +227,17 @@ class Round:
             self.not_tls = trial
         elif trial.role is Role.target:
             return self._target(trial)
-        else:
+        elif trial.role is Role.control:
             return self._control(trial)
         return True
 
     def _target(self, trial: Trial) -> bool:
         if self.waited is not None:
             self.again = trial
-        else:
+        elif self.target is None:
             self.target = trial
+        else:
+            return False
         return True
 
     def _control(self, trial: Trial) -> bool:
@@ -222,7 +257,11 @@ def rounds_of(trials: Sequence[Trial]) -> tuple[tuple[Trial, ...], list[Round]]:
     start = next((i for i, t in enumerate(trials) if t.role is not Role.target), len(trials))
     rounds: list[Round] = []
     for trial in trials[start:]:
-        if not rounds or not rounds[-1].takes(trial):
+        if rounds and rounds[-1].takes(trial):
+            pass
+        elif trial.role is Role.target:
+            rounds.append(Round(before=rounds[-1].followers[-1:], target=trial))
+        else:
             rounds.append(Round(before=[trial]))
         last = rounds[-1]
         if not last.controlled and last.waited is not None and last.waited.answered:

@@ -8,8 +8,13 @@ to be noticed in 95 of 100 trials and a path without one to fail in 5 of 100 (in
 Encore, 2015), so that every trial moves the log-odds by ln 19; before the first one in twenty is
 taken to be blocked.
 
-Without anything else, three net failures confirm. What else was seen adds or takes away at most
-two. On a lossy link five are required. A path that was cleared and fails begins anew.
+A control that is answered where the name is cut off shows that the name makes the difference, not
+who cuts it off: a server that has lost a name, or a load balancer whose backend for it is dead,
+does the same. So such a difference is suspected, and never more, unless something was seen that no
+server does: a reset sooner than a round trip, a hello that was not even acknowledged, controls that
+are cut off after the name and answered after a wait. With that, two net failures confirm. What else
+was seen adds or takes away at most two. On a lossy link five are required. A path that was cleared
+and fails begins anew.
 """
 
 from __future__ import annotations
@@ -26,9 +31,10 @@ from monitor.probes.trial_results import CUT, Outcome, Trial
 
 STEP = math.log(0.95 / 0.05)
 PRIOR = -2.9
-SUSPECTED, CONFIRMED, CLEARED = 0.0, 4.6, -4.6
-"""Log-odds: even, 99 of 100 for, 99 of 100 against."""
-INJECTED = 1.5
+CONFIRMED, CLEARED = 4.6, -4.6
+"""Log-odds: 99 of 100 for, 99 of 100 against."""
+INJECTED = 2.0
+LOST = 2.0
 SECOND_ADDRESS = 1.5
 RESIDUAL = 2.0
 TIMEOUT = -1.0
@@ -36,6 +42,8 @@ AKAMAI = -2.0
 """Its edges answer strangers' names in ways that were taken for censorship before (Censored
 Planet)."""
 CLIP = 2.0
+EVEN = 0.5
+"""Probability of a block as long as the server itself may be the reason."""
 FAILURES = 3
 FAILURES_LOSSY = 5
 
@@ -52,19 +60,27 @@ class Confidence:
     """The control was cut off right after the target, and works again after the wait."""
     silent: bool = False
     """The target ended in silence, which has more innocent causes than a reset."""
+    lost: bool = False
+    """Its hello was not even acknowledged, while those of controls are."""
     second_address: bool = False
     """Another address fails in the same way for the same name."""
     akamai: bool = False
     lossy: bool = False
 
     @property
+    def decided(self) -> bool:
+        """True if something was seen that a server does not do."""
+        return self.injected or self.lost or self.residual
+
+    @property
     def extra(self) -> float:
         """The sum of what else was seen, bounded."""
         seen = (
             (self.injected, INJECTED),
+            (self.lost, LOST),
             (self.residual, RESIDUAL),
             (self.second_address, SECOND_ADDRESS),
-            (self.silent, TIMEOUT),
+            (self.silent and not self.decided, TIMEOUT),
             (self.akamai, AKAMAI),
         )
         total = sum(weight for present, weight in seen if present)
@@ -77,15 +93,17 @@ class Confidence:
 
     @property
     def probability(self) -> float:
-        """The same as a probability."""
-        return 1.0 / (1.0 + math.exp(-self.log_odds))
+        """The same as a probability; even at most while nothing tells path and server apart."""
+        found = 1.0 / (1.0 + math.exp(-self.log_odds))
+        return EVEN if self.net > 0 and not self.decided else found
 
     @property
     def level(self) -> Level:
-        """The level that the log-odds bear."""
-        if self.log_odds >= CONFIRMED and (not self.lossy or self.net >= FAILURES_LOSSY):
+        """The level that the log-odds bear; every difference that was seen is suspected."""
+        enough = self.net >= FAILURES_LOSSY if self.lossy else self.log_odds >= CONFIRMED
+        if enough and self.decided:
             return Level.confirmed
-        if self.log_odds >= SUSPECTED:
+        if self.net > 0:
             return Level.suspected
         return Level.cleared if self.log_odds <= CLEARED else Level.none
 
@@ -118,12 +136,12 @@ class Confidence:
     def failed(self, trial: Trial, pace: DiagnosisTiming) -> Confidence:
         """One failure that counts more."""
         most = FAILURES_LOSSY if self.lossy else max(self.net, FAILURES)
-        ratio = reset_ratio(trial, pace)
         return replace(
             self,
             net=min(max(self.net, 0) + 1, most),
-            injected=self.injected or (ratio is not None and ratio < pace.reset_ratio),
+            injected=self.injected or is_injected(trial, pace),
             silent=trial.outcome is Outcome.silence,
+            lost=self.lost or trial.lost,
         )
 
     def succeeded(self) -> Confidence:
@@ -166,6 +184,12 @@ def residual_seen(trials: Sequence[Trial]) -> bool:
         and this.waited.answered
         for this in rounds_of(trials)[1]
     )
+
+
+def is_injected(trial: Trial, pace: DiagnosisTiming) -> bool:
+    """True if a reset or close came sooner than the server can have sent it."""
+    ratio = reset_ratio(trial, pace)
+    return ratio is not None and ratio < pace.reset_ratio
 
 
 def reset_ratio(trial: Trial, pace: DiagnosisTiming) -> float | None:

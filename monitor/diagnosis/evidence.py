@@ -157,6 +157,38 @@ class Code(Enum):
         "It ended after {after:.1f} ms, a round trip takes {round_trip:.1f} ms: "
         "the server cannot have sent that.",
     )
+    cut_each_time = Text(
+        "{name} 连续 {count} 次被中断，每次之前对照域名都有应答。",
+        "{name} is cut off {count} times of {count}, each time after an answered control.",
+    )
+    lost_on_the_way = Text(
+        "对端从未确认收到带 {name} 的握手：它在途中丢失，并非服务器不应答。",
+        "The hello with {name} was not even acknowledged: it was lost on the way, "
+        "the server did not ignore it.",
+    )
+    may_be_the_server = Text(
+        "也可能是服务器自己中断：它丢失了该域名，或其后端失效。从另一个地点访问可以区分。",
+        "The server itself may do that: it has lost the name, or its backend is dead. "
+        "A look from another place would tell.",
+    )
+    answered_elsewhere = Text(
+        "{name} 在 {address} 有应答：该域名本身没有被封锁。",
+        "{name} is answered at {address}: the name as such is not blocked.",
+    )
+    cut_off_elsewhere = Text(
+        "{name} 在 {address} 同样被中断。", "{name} is cut off at {address} as well."
+    )
+    control_by_the_server = Text(
+        "对照域名的中断可能来自服务器：它可能拒绝未知域名；该地址的其他域名也许可用。",
+        "The control is cut off no sooner than the server can do that: it may refuse unknown "
+        "names, and others of its own may work.",
+    )
+    nothing_is_answered = Text(
+        "此时在该地址尝试的一切都没有应答：负载均衡器的后端失效时也是这样。"
+        "从另一个地点访问，或试一个已知可用的域名，可以区分。",
+        "Nothing that was tried is answered here at present: a load balancer with dead backends "
+        "looks the same. A look from another place, or a name known to work here, would tell.",
+    )
     no_path_works = Text("{count} 条路径均不可用。", "None of its {count} paths works.")
     path_judged = Text("{address}：{sentence}。", "{address}: {sentence}.")
 

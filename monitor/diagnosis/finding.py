@@ -37,3 +37,5 @@ class Finding:
     """Observations for people, without keys."""
     residual: bool = False
     """True if the block was seen to outlast its trigger on this address and port."""
+    is_open: bool = False
+    """True if other names were answered there right after the trigger: nothing else is shut."""

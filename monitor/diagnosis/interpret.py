@@ -3,12 +3,14 @@
 A  the name is cut off twice, controls before both are answered: the name is blocked
 B  the name is answered: what was seen before has passed
 C  controls are cut off around a trigger: residual, inconclusive
-D  names, no name and other bytes are cut off alike: the endpoint or TLS as such
+D  names, no name and other bytes are cut off alike: the endpoint or TLS as such, if the server
+   cannot have done it; else nothing tells a block from a dead backend
 E  silence for every name: overload, or a drop by address
 F  an alert: the server does not know the name
 G  a certificate that does not verify (`certificates.py`)
 H  something that is not TLS: a block page
 I  cut off within the handshake: a reader of certificates, or the server
+J  the name is cut off here and answered at another address: the server, or the path to it alone
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from dataclasses import replace
 
 from monitor.diagnosis.block_test import Round, rounds_of
 from monitor.diagnosis.certificates import Memory, judge_certificate
-from monitor.diagnosis.confidence import Confidence, reset_ratio, residual_seen
+from monitor.diagnosis.confidence import Confidence, counted, is_injected, residual_seen
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
-from monitor.probes.trial_results import CUT, Outcome, Role, Trial
+from monitor.probes.trial_results import ANSWERED, CUT, Outcome, Role, Trial
 
 __all__ = ["Memory", "alone", "came_of", "interpret", "tells"]
 
@@ -75,7 +77,7 @@ def interpret(
         return alone(decisive, memory)
     if this.controlled:
         return _name_cut_off(this, decisive, trials, pace)
-    return _all_cut_off(this, decisive)
+    return _all_cut_off(this, decisive, pace)
 
 
 def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
@@ -167,12 +169,35 @@ def _name_cut_off(
     evidence = tuple(_story(this, target, trials, pace))
     if this.waited is not None and not this.waited.answered:
         return Finding("residual_block", Level.suspected, 0.5, 0.5, 0.0, "C", evidence, True)
-    finding = Finding(_BLOCK[target.outcome], rule="A", evidence=evidence, residual=residual)
-    graded = Confidence().after(trials, pace).grade(finding)
-    differs = this.again is not None and this.target and this.target.outcome != target.outcome
-    if graded.level is Level.confirmed and differs:
-        return replace(graded, level=Level.suspected)
-    return graded
+    finding = Finding(
+        _BLOCK[target.outcome],
+        rule="A",
+        evidence=evidence,
+        residual=residual,
+        is_open=this.is_open and not residual_seen(trials),
+    )
+    sure = Confidence().after(trials, pace)
+    graded = sure.grade(finding)
+    if sure.decided:
+        differs = len({trial.outcome for trial in counted(trials)}) > 1
+        confirmed = graded.level is Level.confirmed
+        return replace(graded, level=Level.suspected) if confirmed and differs else graded
+    return _undecided(graded, target, trials)
+
+
+def _undecided(finding: Finding, target: Trial, trials: Sequence[Trial]) -> Finding:
+    """The server itself may cut the name off; what became of it at another address may tell."""
+    elsewhere = next((trial for trial in trials if trial.role is Role.elsewhere), None)
+    told = finding.evidence
+    if elsewhere is None or elsewhere.outcome not in (CUT | ANSWERED):
+        return replace(finding, evidence=(*told, Code.may_be_the_server()))
+    name, address = target.hostname, elsewhere.address
+    if elsewhere.answered:
+        told = (*told, Code.answered_elsewhere(name=name, address=address))
+        verdict = _ALONE[target.outcome]
+        return replace(finding, verdict=verdict, blocked=0.2, down=0.8, rule="J", evidence=told)
+    told = (*told, Code.cut_off_elsewhere(name=name, address=address), Code.may_be_the_server())
+    return replace(finding, evidence=told)
 
 
 def _story(
@@ -180,6 +205,11 @@ def _story(
 ) -> Iterator[Evidence]:
     """Describe the events in order, and those among them that no server causes."""
     yield from (tells(trial) for trial in (this.control, this.target) if trial)
+    cut = [trial for trial in counted(trials) if trial.outcome in CUT]
+    if len(cut) > 1:
+        yield Code.cut_each_time(name=target.hostname, count=len(cut))
+    if any(trial.lost for trial in cut):
+        yield Code.lost_on_the_way(name=target.hostname)
     if this.after is not None:
         if this.after.answered:
             yield Code.no_residual()
@@ -193,14 +223,13 @@ def _story(
 
 
 def _too_soon(trial: Trial, pace: DiagnosisTiming) -> Evidence | None:
-    ratio = reset_ratio(trial, pace)
-    if ratio is None or ratio >= pace.reset_ratio or trial.rtt is None:
+    if trial.rtt is None or not is_injected(trial, pace):
         return None
     return Code.too_soon(after=(trial.reset_after or 0) * 1000, round_trip=trial.rtt * 1000)
 
 
-def _all_cut_off(this: Round, target: Trial) -> Finding:
-    """Control and target were cut off alike (rules D and E)."""
+def _all_cut_off(this: Round, target: Trial, pace: DiagnosisTiming) -> Finding:
+    """Control and target were both cut off (rules D and E)."""
     tried = (*this.before, this.target, this.no_sni, this.not_tls, this.waited)
     evidence = tuple(tells(trial) for trial in tried if trial)
     control = this.control
@@ -208,12 +237,21 @@ def _all_cut_off(this: Round, target: Trial) -> Finding:
         evidence += (Code.control_unproven(name=control.sni),)
     if this.waited is None and target.in_residual:
         return alone(target)
+    forged, forged_control = (
+        trial is not None and is_injected(trial, pace) for trial in (target, control)
+    )
+    if forged and not forged_control and (early := _too_soon(target, pace)):
+        evidence += (early, Code.control_by_the_server())
+        verdict = _BLOCK[target.outcome]
+        return Finding(verdict, Level.suspected, 0.75, 0.25, 0.0, "D", evidence)
     if this.no_sni is not None and this.no_sni.answered and this.waited is not None:
         verdict, evidence = _BLOCK[target.outcome], (*evidence, Code.control_of_no_use())
         return Finding(verdict, Level.suspected, 0.5, 0.5, 0.0, "D", evidence)
     if target.outcome is Outcome.silence and control and control.outcome is Outcome.silence:
         return Finding("tls_timeout", Level.none, 0.5, 0.5, 0.0, "E", evidence)
-    if this.no_sni is None or this.not_tls is None:
+    if not forged:
+        evidence += (Code.nothing_is_answered(),)
+    if this.no_sni is None or this.not_tls is None or not forged:
         return Finding(_ALONE[target.outcome], Level.none, 0.5, 0.5, 0.0, "D", evidence)
     tolerated = this.not_tls.outcome is not Outcome.reset
     verdict = "tls_block" if tolerated else "ip_port_block"

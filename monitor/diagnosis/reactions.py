@@ -102,17 +102,17 @@ def key_unused(until: str) -> Reaction:
 NAME_BLOCKED = Reaction(
     Scope.hostname,
     NORMAL.residual_hold,
-    NORMAL.residual_max,
+    NORMAL.residual_hold,
     quarantine=True,
     change_address=True,
     change_hostname=True,
     act="Takes another hostname and another address together; the address and port is left "
-    "alone until the after-effect is over.",
+    "alone until the after-effect is over, if there is one.",
 )
 CUT_OFF = Reaction(
     Scope.endpoint,
     NORMAL.residual_hold,
-    NORMAL.residual_max,
+    NORMAL.residual_hold,
     quarantine=True,
     change_address=True,
     act="Takes another address, leaves this one alone for a while, then compares with a control "

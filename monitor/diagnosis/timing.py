@@ -20,7 +20,7 @@ class DiagnosisTiming:
     """The hold after a second trigger in a row; doubled from then on (ours)."""
     residual_growth: float = 2.0
     residual_max: float = 1800.0
-    wait_jitter: float = 15.0
+    wait_jitter: float = 5.0
     """At most this is added to the wait inside an experiment."""
     start_jitter: float = 0.25
     """At most this is waited before an experiment (OONI ts-024)."""

@@ -14,6 +14,7 @@ from monitor.common.config import MonitorTimeouts
 from monitor.common.tasks import Tasks, cancelled
 from monitor.diagnosis.block_test import Done, Next, next_step
 from monitor.diagnosis.certificates import Memory
+from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.interpret import interpret
 from monitor.diagnosis.timing import DiagnosisTiming
@@ -53,6 +54,9 @@ class Listener(Protocol):
 
     def quarantined(self, case: Case) -> None:
         """The endpoint is held from now on."""
+
+    def progressed(self, case: Case, finding: Finding) -> None:
+        """An experiment that goes on for minutes has shown this so far."""
 
     def concluded(self, case: Case, conclusion: Conclusion) -> None:
         """An experiment has ended."""
@@ -144,7 +148,7 @@ class BlockTests:
         if answers is None:
             return None
         if not answers:
-            triggered = self._monotonic()
+            triggered = case.before[-1].sent_at if case.before else self._monotonic()
             self._quarantine.trigger(case.endpoint, triggered)
             self._listener.quarantined(case)
         return await self._runner.examine(
@@ -153,6 +157,7 @@ class BlockTests:
             triggered=triggered,
             memory=case.memory,
             before=case.before,
+            progressed=partial(self._listener.progressed, case),
         )
 
     async def _answers(self, case: Case) -> bool | None:
@@ -164,7 +169,7 @@ class BlockTests:
         for number in range(GLANCES):
             if number:
                 await asyncio.sleep(GLANCE_GAP)
-            controls = self._runner.controls  # as they are now: a reload may change them
+            controls = self._runner.controls_of(case.subject)  # now: a reload may change them
             if not controls:
                 return None
             control = controls[number % len(controls)]
@@ -227,10 +232,10 @@ class BlockTestRunner:
         self._sleep = sleep
         self._busy: set[str] = set()
 
-    @property
-    def controls(self) -> tuple[str, ...]:
-        """The control names as they are now."""
-        return self._controls
+    def controls_of(self, subject: Subject) -> tuple[str, ...]:
+        """The control names as they are now, then names that are known at the address; none when
+        the operator wants none."""
+        return (*self._controls, *subject.fellows) if self._controls else ()
 
     def configure(self, controls: Sequence[str]) -> None:
         """Take other control names, also for what runs."""
@@ -249,30 +254,47 @@ class BlockTestRunner:
         patient: bool = True,
         memory: Memory = _NO_MEMORY,
         before: Sequence[Trial] = (),
+        progressed: Callable[[Finding], None] = lambda finding: None,
     ) -> Conclusion:
         """Find out what is wrong with a path. Raises EndpointBusy.
 
         `triggered` is when the endpoint was last cut off; `patient` is False for somebody who
-        waits at a terminal; `before` are routine trials that go into the finding.
+        waits at a terminal; `before` are routine trials that go into the finding. `progressed` is
+        called with what every trial but the last has shown.
         """
+
+        def show() -> None:
+            progressed(interpret((*before, *trials), self._pace, memory))
+
         endpoint = endpoint_of(subject.address, subject.port)
         if endpoint in self._busy:
             raise EndpointBusy(endpoint)
         self._busy.add(endpoint)
         try:
-            trials, why = await self._trials(subject, timeouts, triggered, patient)
+            trials: list[Trial] = []
+            why = await self._run(trials, subject, timeouts, triggered, patient, show)
         finally:
             self._busy.discard(endpoint)
         made = (*before, *trials)
         return Conclusion(made, interpret(made, self._pace, memory), why)
 
-    async def _trials(
-        self, subject: Subject, timeouts: MonitorTimeouts, triggered: float | None, patient: bool
-    ) -> tuple[list[Trial], str]:
-        trials: list[Trial] = []
+    async def _run(
+        self,
+        trials: list[Trial],
+        subject: Subject,
+        timeouts: MonitorTimeouts,
+        triggered: float | None,
+        patient: bool,
+        show: Callable[[], None],
+    ) -> str:
+        """Make trials until nothing more can be learned; why it ended."""
+        wait = min(timeouts.handshake, self._pace.silent_handshake)
+        timeouts = replace(timeouts, handshake=wait)
         while len(trials) < MOST_TRIALS:
-            if not self._controls:
-                return trials, "there is no control name"
+            controls = self.controls_of(subject)
+            if not controls:
+                return "there is no control name"
+            decided = Confidence().after(trials, self._pace).decided
             step = next_step(
                 trials,
                 self._monotonic(),
@@ -280,36 +302,36 @@ class BlockTestRunner:
                 self._pace,
                 triggered=triggered,
                 patient=patient,
-                controls=self._controls,
+                controls=controls,
+                elsewhere=bool(subject.elsewhere) and not decided,
             )
             if isinstance(step, Done):
-                return trials, step.why
-            if not await self._wait_for(step, trials, subject, patient):
-                return trials, "it is not allowed to go on for now"
-            if step.control and step.control not in self._controls:
+                return step.why
+            if trials:
+                show()
+            if not await self._wait_for(step, subject, patient):
+                return "it is not allowed to go on for now"
+            if step.control and step.control not in self.controls_of(subject):
                 continue  # a reload has replaced it during the wait
             trial = await self._try(step, subject, timeouts)
             trials.append(trial)
             if trial.role is Role.target and trial.outcome in CUT:
-                triggered = trial.at
-                self._quarantine.trigger(endpoint_of(trial.address, trial.port), trial.at)
-        return trials, "too many trials"
+                triggered = trial.sent_at
+                self._quarantine.trigger(endpoint_of(trial.address, trial.port), triggered)
+        return "too many trials"
 
-    async def _wait_for(
-        self, step: Next, trials: Sequence[Trial], subject: Subject, patient: bool
-    ) -> bool:
+    async def _wait_for(self, step: Next, subject: Subject, patient: bool) -> bool:
         """Wait until the step may be made; False if nobody wants to wait for so long."""
-        while (due := self._due(step, trials, subject)) > (now := self._monotonic()):
+        while (due := self._due(step, subject)) > (now := self._monotonic()):
             if not patient and due > step.not_before:
                 return False
             await self._sleep(due - now)
         return step.role is not Role.target or self._sni_budget.spend(subject.hostname, now)
 
-    def _due(self, step: Next, trials: Sequence[Trial], subject: Subject) -> float:
+    def _due(self, step: Next, subject: Subject) -> float:
         """The time of a step: not in a hold, unless it has to follow a trigger at once."""
         now, due = self._monotonic(), step.not_before
-        follows = bool(trials) and step.not_before - trials[-1].at <= 2 * self._pace.gap
-        if step.role is Role.target or not follows:
+        if not step.at_once:
             held = self._quarantine.until(endpoint_of(subject.address, subject.port), now)
             due = max(due, held or due)
         if step.role is Role.target:
@@ -320,19 +342,19 @@ class BlockTestRunner:
         held = self._quarantine.until(endpoint_of(subject.address, subject.port), self._monotonic())
         made = await attempt(step.role, subject, step.control, self._contexts, timeouts)
         if made.connect.failure is None:
-            self._round_trips.add(subject.address, made.connect.seconds)
+            self._round_trips.add(made.connect.address, made.connect.seconds)
         if made.answered:
             self._heard()
         trial = Trial(
             role=step.role,
             hostname=subject.hostname,
-            address=subject.address,
+            address=made.connect.address,
             port=subject.port,
             sni=made.sni,
             step=made.decisive,
             at=self._monotonic(),
-            rtt=self._round_trips.of(subject.address),
-            in_residual=held is not None,
+            rtt=self._round_trips.of(made.connect.address),
+            in_residual=held is not None and not step.at_once,
             anchors_ok=self._online(),
         )
         return self._with_baseline(trial) if trial.role is Role.control else trial

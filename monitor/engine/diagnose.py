@@ -201,7 +201,7 @@ class Inspector:
     async def _try(self, mirror: MirrorConfig, way: Way) -> PathResult:
         timeouts = self._config.timeouts
         total = timeouts.connect + timeouts.handshake + timeouts.request
-        (path,) = await self._prober.ask(mirror, [way], timeouts, Budget.of(total))
+        (path,) = (await self._prober.ask(mirror, [way], timeouts, Budget.of(total))).paths
         for step in path.steps:
             self._saw(step)
         return path

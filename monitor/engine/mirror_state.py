@@ -15,14 +15,13 @@ from monitor.diagnosis.answer import OK, Meaning
 from monitor.diagnosis.cdn import cdn_of_path
 from monitor.diagnosis.classify import UNKNOWN
 from monitor.diagnosis.evidence import Evidence
-from monitor.diagnosis.finding import Finding, Level
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.reactions import Reaction
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 from monitor.diagnosis.verdicts import (
     KEY_REFUSED,
     NAME_CUT,
     REACHED,
-    SNI_BLOCKS,
     reaction_to,
     told,
 )
@@ -314,11 +313,11 @@ class MirrorState:
         return meaning
 
     def _proven(self, meaning: Meaning) -> Meaning:
-        """Verdict on a mirror that does not answer: where a block was confirmed, another cut
-        handshake is not news."""
+        """Verdict on a mirror that does not answer: where a block is known, another cut handshake
+        is not news."""
         for path in in_order(self.paths):
-            confirmed = path.level == Level.confirmed and path.verdict in SNI_BLOCKS
-            if path.verdict == meaning.verdict or (confirmed and meaning.verdict in NAME_CUT):
+            known = path.is_blocked and meaning.verdict in NAME_CUT
+            if path.verdict == meaning.verdict or known:
                 self._evidence = path.evidence
                 same = path.verdict == meaning.verdict
                 return meaning if same else Meaning(path.verdict, False, told(path.verdict))

@@ -276,18 +276,26 @@ class Monitor:
         except NoCapacity:  # callers need all of it: then traffic shows how it is
             watch.still_there(self._monotonic())
             return Next.soon
+        try:
+            soon = await self._taken(watch, cycle)
+            checked = await self._cycles.check_others(watch.paths, cycle, config.timeouts, timing)
+        finally:
+            await cycle.asked.give_up()
+        self._take_checks(watch, cycle, checked)
+        if self._is_returning(watch):
+            return Next.returning
+        return Next.soon if soon or watch.wants_another else Next.usual
+
+    async def _taken(self, watch: MirrorState, cycle: ProbeCycle) -> bool:
+        """Take what was asked; True if the next cycle should come soon."""
         if self._anchors and not cycle.probe.meaning.alive:
             await self._anchors.ask()
         await self._hear_of_resolver(cycle.probe)
         await self._hear_of_surroundings(watch, cycle.probe.paths)
         soon = self._digest(watch, cycle, self._clock())
         if cycle.probe.best is not None:
-            self._background_checks.run(watch.mirror, cycle.probe.best.way, config)
-        checked = await self._cycles.check_others(watch.paths, cycle, config.timeouts, timing)
-        self._take_checks(watch, cycle, checked)
-        if self._is_returning(watch):
-            return Next.returning
-        return Next.soon if soon or watch.wants_another else Next.usual
+            self._background_checks.run(watch.mirror, cycle.probe.best.way, self._config)
+        return soon
 
     def _is_returning(self, watch: MirrorState) -> bool:
         """True if the mirror is down in a way that may end at any moment, and few others are."""

@@ -13,12 +13,14 @@ from collections.abc import Callable, Mapping
 from monitor.common.config import MonitorConfig
 from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.answer import OK, retry_after
+from monitor.diagnosis.block_test import REPEATS
 from monitor.diagnosis.certificates import judge_certificate
 from monitor.diagnosis.classify import could_be_ours, judge_step
+from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
-from monitor.diagnosis.reactions import Reaction, Scope, hold_after
+from monitor.diagnosis.reactions import Reaction, Scope, grow, hold_after
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
-from monitor.diagnosis.verdicts import BLOCKS, CDN_REFUSES, NO_FAULT, reaction_to
+from monitor.diagnosis.verdicts import BLOCKS, CDN_REFUSES, NO_FAULT, SNI_BLOCKS, reaction_to
 from monitor.engine import metrics
 from monitor.engine.anchors import Anchors
 from monitor.engine.block_tests import BlockTests, Case, Conclusion
@@ -28,14 +30,23 @@ from monitor.health.paths import Path, in_order
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import Standing, endpoint_of
 from monitor.probes.results import Operation, PathResult, StepResult, Way
-from monitor.probes.trial_results import Role, Trial, was_cut_off
+from monitor.probes.trial_results import CUT, Role, Trial, was_cut_off
 from monitor.probes.trials import Subject
 
 log = logging.getLogger(__name__)
 
 USUAL_INTERVAL = 15.0
 """For which the holds of the reactions are meant; a faster monitor tries again sooner."""
+AFTER_EFFECT = "residual_block"
 _OF_PATHS = frozenset({Scope.path, Scope.endpoint, Scope.hostname})
+
+
+def _as_before(path: Path) -> Finding:
+    """What is known of a blocked path, after one more cut: nothing new has to be found out."""
+    seen = path.confidence.residual
+    return Finding(
+        path.verdict, Level(path.level), evidence=path.evidence, residual=seen, is_open=not seen
+    )
 
 
 class Reactions:
@@ -132,13 +143,16 @@ class Reactions:
         """A handshake under the path's name was cut off: nobody uses the endpoint until more is
         known, nor the name elsewhere, if there is a way without it."""
         path.cut_off()
+        subject = self._subject(watch, path)
+        if path.is_blocked and path.confidence.net >= REPEATS:
+            self.react(watch, path, _as_before(path))
+            return
         for other in watch.paths.beside(path):
             other.doubted(now, "unknown")
         if watch.paths.detour(path):
             for other in watch.paths.under(path.hostname):
                 other.doubted(now, path.verdict)
         mirror, block_tests = watch.mirror, self._block_tests
-        subject = Subject(path.hostname, path.address, mirror.port, mirror.ca_file)
         trial = Trial(
             role=Role.target,
             hostname=path.hostname,
@@ -156,18 +170,43 @@ class Reactions:
         elif path.failures >= self._config.fall:
             self.react(watch, path, Finding(path.verdict, Level.suspected))
 
+    def _subject(self, watch: MirrorState, path: Path) -> Subject:
+        """What is examined, and what it can be compared with."""
+        mirror, since = watch.mirror, self._monotonic() - self._pace.control_baseline
+        known = [p.hostname for p in watch.paths.beside(path) if p.last_good >= since]
+        works = [p.address for p in in_order(watch.paths) if p.standing is Standing.ok]
+        elsewhere = next((address for address in works if address != path.address), "")
+        return Subject(
+            path.hostname, path.address, mirror.port, mirror.ca_file, tuple(known), elsewhere
+        )
+
+    def progressed(self, case: Case, finding: Finding) -> None:
+        """An experiment has shown something, and goes on for minutes: a block is shown at once."""
+        watch, path = self._examined(case)
+        if watch is not None and path is not None and finding.verdict in SNI_BLOCKS:
+            path.judged(finding.verdict, Level.suspected.value, finding.evidence)
+            self._touched(watch.mirror.id)
+
+    def _examined(self, case: Case) -> tuple[MirrorState | None, Path | None]:
+        """The mirror and the path of an experiment, if they are still there."""
+        watch, subject = self._watches.get(case.mirror), case.subject
+        path = watch.paths.path(Way(subject.hostname, subject.address)) if watch else None
+        return watch, path
+
     def quarantined(self, case: Case) -> None:
         """An endpoint is held from now on, for every mirror that has it."""
         log.info("%s is left alone: a block is suspected", case.endpoint)
+        _, path = self._examined(case)
+        if path is not None:
+            either = (Code.after_effect_or_every_name(),)
+            path.judged(path.verdict, Level.suspected.value, either)
         for watch in self._watches.values():
             if any(endpoint_of(p.address, watch.mirror.port) == case.endpoint for p in watch.paths):
                 self._touched(watch.mirror.id)
 
     def concluded(self, case: Case, conclusion: Conclusion) -> None:
         """An experiment has ended."""
-        watch = self._watches.get(case.mirror)
-        subject = case.subject
-        path = watch.paths.path(Way(subject.hostname, subject.address)) if watch else None
+        watch, path = self._examined(case)
         if watch is None or path is None:
             return
         finding = self._graded(watch, path, conclusion)
@@ -183,20 +222,23 @@ class Reactions:
         self._touched(watch.mirror.id)
         for other in (path, *watch.paths.beside(path)):
             other.due()
+        if finding.verdict == OK or finding.is_open:
+            self._quarantine.lift(case.endpoint)
         if finding.verdict == OK:
             path.succeeded(self._monotonic())
-            self._quarantine.lift(case.endpoint)
         elif finding.verdict not in NO_FAULT:
             self.react(watch, path, finding)
 
     def _graded(self, watch: MirrorState, path: Path, conclusion: Conclusion) -> Finding:
         finding = conclusion.finding
         others = [p for p in watch.paths.under(path.hostname) if p.address != path.address]
+        last = conclusion.trials[-1:]
+        cut_elsewhere = any(t.role is Role.elsewhere and t.outcome in CUT for t in last)
         path.tested(
             conclusion.trials,
             self._pace,
             anchor_failures=self._anchors.failing,
-            second_address=any(p.verdict == finding.verdict for p in others),
+            second_address=any(p.verdict == finding.verdict for p in others) or cut_elsewhere,
             akamai=watch.network == "akamai",
         )
         return path.confidence.grade(finding) if finding.verdict in BLOCKS else finding
@@ -207,8 +249,7 @@ class Reactions:
         """Hold what the verdict is about, for as long as it asks for."""
         reaction, now = reaction_to(finding.verdict), self._monotonic()
         path.judged(finding.verdict, finding.level.value, finding.evidence)
-        endpoint = endpoint_of(path.address, watch.mirror.port)
-        until = self._until(path, finding.verdict, endpoint, now)
+        until = self._until(watch, path, finding, now)
         for held in (path, *self._fellows(watch, path, reaction)):
             if held is not path:
                 held.judged(finding.verdict, Level.suspected.value, ())
@@ -235,11 +276,23 @@ class Reactions:
             scale = self._scale(meaning.verdict) if asked is None else 1.0
             watch.rest.begin(now + hold * scale)
 
-    def _until(self, path: Path, verdict: str, endpoint: str, now: float) -> float:
-        """Until when to hold; where the endpoint is quarantined, that grows and says how long."""
-        reaction = reaction_to(verdict)
+    def _until(self, watch: MirrorState, path: Path, finding: Finding, now: float) -> float:
+        """Until when to hold; where the endpoint is quarantined, that says how long.
+
+        The next look at a blocked name shuts the endpoint again: seldom, where nothing else works.
+        """
+        verdict, reaction = finding.verdict, reaction_to(finding.verdict)
+        if reaction.quarantine and finding.is_open:
+            return now + self._pace.residual_hold
         if reaction.quarantine:
-            return self._quarantine.until(endpoint, now) or self._quarantine.trigger(endpoint, now)
+            endpoint = endpoint_of(path.address, watch.mirror.port)
+            quarantine = self._quarantine
+            begin = quarantine.still_shut if verdict == AFTER_EFFECT else quarantine.trigger
+            until = quarantine.until(endpoint, now) or begin(endpoint, now)
+            if verdict not in SNI_BLOCKS or watch.paths.works_elsewhere(path):
+                return until
+            hold, most = self._pace.residual_hold, self._pace.residual_max
+            return max(until, now + grow(hold, 2.0, path.repeats + 1, most))
         seconds = hold_after(reaction, path.repeats + 1, self._rng, self._pace)
         return now + seconds * self._scale(verdict)
 
@@ -249,11 +302,10 @@ class Reactions:
         if reaction.scope is Scope.cdn:
             return [p for p in watch.paths if p is not path and p.network == path.network != ""]
         if reaction.scope is Scope.hostname:
-            some = [p for p in watch.paths.under(path.hostname) if p is not path]
-        elif reaction.scope is Scope.endpoint:
-            some = watch.paths.beside(path)
-        else:
-            some = []
+            under = [p for p in watch.paths.under(path.hostname) if p is not path]
+            held = [p for p in under if p.standing is Standing.held and p.verdict == path.verdict]
+            return [*held, *(p for p in under if p.standing is Standing.suspected)]
+        some = watch.paths.beside(path) if reaction.scope is Scope.endpoint else []
         return [p for p in some if p.standing is Standing.suspected]
 
     def _scale(self, verdict: str) -> float:

@@ -199,6 +199,11 @@ class MirrorPaths:
             for other in self._paths.values()
         )
 
+    def works_elsewhere(self, path: Path) -> bool:
+        """True if a path over another address works."""
+        ok = (other for other in self._paths.values() if other.standing is Standing.ok)
+        return any(other.address != path.address for other in ok)
+
     def draw(self, now: float) -> str | None:
         """Bring one more name of the wildcard into use, if none of the present ones works."""
         names = names_of(self.mirror)[:MAX_NAMES]
@@ -243,15 +248,15 @@ def diverse(paths: Sequence[Path]) -> list[Path]:
 def one_of_each_cut_name(paths: Sequence[Path]) -> list[Path]:
     """Without the further paths of names that were cut off and work nowhere.
 
-    Each of them could shut another address.
+    Each of them could shut another address; so the one is kept on which most is known.
     """
     working = {path.hostname for path in paths if path.standing is Standing.ok}
-    kept: list[Path] = []
+    best: dict[str, Path] = {}
     for path in paths:
-        first = all(path.hostname != other.hostname for other in kept)
-        if first or path.hostname in working or not is_cut(path):
-            kept.append(path)
-    return kept
+        known = best.get(path.hostname)
+        if is_cut(path) and (known is None or path.confidence.net > known.confidence.net):
+            best[path.hostname] = path
+    return [p for p in paths if p.hostname in working or not is_cut(p) or p is best[p.hostname]]
 
 
 def is_due(path: Path, now: float, spacing: float) -> bool:

@@ -1,8 +1,9 @@
 """One probe cycle of one mirror: names are resolved, one path is asked, others are checked.
 
-The one path is asked to the end, for the models; a check of another one is a handshake only. What
-the asked path shows is known before the others are checked, and waits for none of them. All of it
-shares one budget: a check that the budget cut short shows nothing, and is due again.
+The one path is asked to the end, for the models; a check of another one is a handshake only, unless
+it was a request that failed there. What the asked path shows is known before the others are
+checked, and waits for none of them, nor for a path that it has overtaken. All of it shares one
+budget: a check that the budget cut short shows nothing, and is due again.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from itertools import chain
 from monitor.common.config import MonitorTimeouts
 from monitor.diagnosis.classify import judge
 from monitor.diagnosis.dns import judge_dns
+from monitor.diagnosis.verdicts import REACHED
 from monitor.engine.paths import MirrorPaths, Plan
-from monitor.engine.prober import Probe, Prober
+from monitor.engine.prober import Asked, Probe, Prober
 from monitor.engine.scheduler import ProbeTiming
 from monitor.engine.sni_budget import SniBudget
 from monitor.health.paths import Path, is_cut
@@ -33,6 +35,8 @@ class ProbeCycle:
     """Results of one cycle."""
 
     probe: Probe
+    asked: Asked
+    """What the probe was made of, and the paths that are still on their way."""
     budget: Budget
     """The time that is left of it is for handshake checks."""
     touched: bool = True
@@ -71,19 +75,21 @@ class ProbeCycles:
         resolution = await self._resolve(paths, timeouts, timing, budget)
         plan, began = self._plan(paths, timing), self._monotonic()
         asked = await self._prober.ask(paths.mirror, plan.ask, timeouts, budget)
-        self._spend(paths, asked)
-        probe = Probe(resolution, asked, judge(resolution, asked))
+        self._spend(paths, asked.paths)
+        probe = Probe(resolution, asked.paths, judge(resolution, asked.paths))
         touched = bool(plan.ask) or not len(paths)
-        return ProbeCycle(probe, budget, touched, not touched and self._is_pending(paths), began)
+        pending = not touched and self._is_pending(paths)
+        return ProbeCycle(probe, asked, budget, touched, pending, began)
 
     async def check_others(
         self, paths: MirrorPaths, cycle: ProbeCycle, timeouts: MonitorTimeouts, timing: ProbeTiming
     ) -> tuple[PathResult, ...]:
-        """Shake hands over other paths, in the time that is left of the cycle.
+        """Shake hands over other paths, in the time that is left of the cycle, and wait for the
+        ends of those that were overtaken.
 
         Names side by side, but each at one address after the other while it is not cut off.
         """
-        checked = self._still_to_check(paths, timing, cycle.probe.paths)
+        checked = self._still_to_check(paths, timing, cycle.asked)
 
         async def check(hostname: str) -> list[PathResult]:
             results: list[PathResult] = []
@@ -97,7 +103,9 @@ class ProbeCycles:
             return results
 
         names = dict.fromkeys(way.hostname for way in checked)
-        return tuple(chain.from_iterable(await asyncio.gather(*map(check, names))))
+        late, *others = await asyncio.gather(cycle.asked.late(), *map(check, names))
+        self._spend(paths, late)
+        return (*late, *chain.from_iterable(others))
 
     async def _check_one(
         self, paths: MirrorPaths, way: Way, timeouts: MonitorTimeouts, budget: Budget
@@ -105,9 +113,14 @@ class ProbeCycles:
         """The result of one check; None if there was no time or no capacity for it."""
         if budget.is_over():
             return None
-        patience = self._patience(paths, way, timeouts)
+        patience, path = self._patience(paths, way, timeouts), paths.path(way)
         try:
-            result = await self._prober.check_handshake(paths.mirror, way, patience, budget)
+            if path is not None and path.verdict in REACHED:
+                # less than is left of the budget, so that silence shows something
+                patience = replace(patience, request=min(patience.request, budget.limit(60) * 0.8))
+                (result,) = (await self._prober.ask(paths.mirror, [way], patience, budget)).paths
+            else:
+                result = await self._prober.check_handshake(paths.mirror, way, patience, budget)
         except NoCapacity:
             return None
         self._spend(paths, [result])
@@ -162,11 +175,12 @@ class ProbeCycles:
         return paths.plan(now, shut, doubtful, timing.spacing)
 
     def _still_to_check(
-        self, paths: MirrorPaths, timing: ProbeTiming, asked: Sequence[PathResult]
+        self, paths: MirrorPaths, timing: ProbeTiming, asked: Asked
     ) -> Sequence[Way]:
-        """Paths that still get a handshake check: none whose name or address was cut off."""
-        done = {result.way for result in asked}
-        cut = [result.way for result in asked if was_cut_off(result.last)]
+        """Paths that still get a check: none whose name or address was cut off, or may yet be."""
+        done = {result.way for result in asked.paths}
+        cut = [result.way for result in asked.paths if was_cut_off(result.last)]
+        cut += asked.overtaken
         names, addresses = {way.hostname for way in cut}, {way.address for way in cut}
         return [
             way
@@ -185,5 +199,5 @@ class ProbeCycles:
         """Write down what suspected names were shown."""
         for result in results:
             path = paths.path(result.way)
-            if path is not None and is_cut(path):
-                self._sni_budget.spend(path.hostname, self._monotonic())
+            if was_cut_off(result.last) or (path is not None and is_cut(path)):
+                self._sni_budget.spend(result.hostname, self._monotonic())

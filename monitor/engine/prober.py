@@ -1,8 +1,9 @@
 """One probe of one mirror: resolve its name, then try its paths until one works.
 
 Up to three paths are tried, a new one as soon as the one before has failed, or has taken
-longer than a moment; the first that works ends the probe. So a path that is dead or slow never
-hides one that works, and a probe costs a healthy mirror exactly one request.
+longer than a moment; the first that works answers the probe. So a path that is dead or slow never
+hides one that works, and a probe costs a healthy mirror exactly one request. A path that was
+overtaken goes on to its own end, which is evidence like any other.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from monitor.diagnosis.answer import Meaning, is_strange
 from monitor.diagnosis.classify import judge, judge_step
 from monitor.engine.address_memory import RoundTrips
 from monitor.engine.naming import NameService
-from monitor.probes.capacity import Capacity, Unlimited
+from monitor.probes.capacity import Capacity, NoCapacity, Unlimited
 from monitor.probes.connect import connect
 from monitor.probes.http import request, request_nothing, user_agent
 from monitor.probes.opening import Budget, Opened, open_path
@@ -51,6 +52,29 @@ class Probe:
         return next((answer.headers for answer in answers if answer), {})
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Results of paths that were asked until one worked; its owner waits for those that were
+    overtaken, or gives them up."""
+
+    paths: tuple[PathResult, ...]
+    overtaken: Mapping[Way, asyncio.Task[PathResult]]
+
+    async def late(self) -> tuple[PathResult, ...]:
+        """The results of those that were overtaken, once they have ended."""
+        ends = await asyncio.gather(*self.overtaken.values(), return_exceptions=True)
+        faults = [e for e in ends if isinstance(e, Exception) and not isinstance(e, NoCapacity)]
+        if faults:
+            raise faults[0]
+        return tuple(end for end in ends if isinstance(end, PathResult))
+
+    async def give_up(self) -> None:
+        """Break off what is still running."""
+        for task in self.overtaken.values():
+            task.cancel()
+        await asyncio.gather(*self.overtaken.values(), return_exceptions=True)
+
+
 class Prober:
     """Makes probes; keeps what is costly to make anew."""
 
@@ -78,8 +102,9 @@ class Prober:
         budget = Budget.of(seconds)
         resolution = await self.resolve(mirror, budget.limit(timeouts.resolve))
         ways = [Way(mirror.host, address) for address in resolution.addresses]
-        paths = await self.ask(mirror, ways, timeouts, budget)
-        return Probe(resolution, paths, judge(resolution, paths))
+        asked = await self.ask(mirror, ways, timeouts, budget)
+        await asked.give_up()
+        return Probe(resolution, asked.paths, judge(resolution, asked.paths))
 
     async def resolve(self, mirror: MirrorConfig, timeout: float, hostname: str = "") -> StepResult:
         """The addresses to try for one of the mirror's names, by default its own."""
@@ -99,10 +124,10 @@ class Prober:
         ways: Sequence[Way],
         timeouts: MonitorTimeouts,
         budget: Budget,
-    ) -> tuple[PathResult, ...]:
+    ) -> Asked:
         """Ask for the models over these paths, in their order, until one of them answers."""
         return await until_one_works(
-            [partial(self._ask, mirror, way, timeouts, budget) for way in ways[:MAX_PATHS]]
+            {way: partial(self._ask, mirror, way, timeouts, budget) for way in ways[:MAX_PATHS]}
         )
 
     async def check_handshake(
@@ -181,30 +206,27 @@ class Prober:
 
 
 async def until_one_works(
-    starts: Sequence[Callable[[], Coroutine[Any, Any, PathResult]]], stagger: float = STAGGER
-) -> tuple[PathResult, ...]:
-    """Run paths in order until one works; those that are still running then are given up."""
-    waiting = list(reversed(starts))
-    running: set[asyncio.Task[PathResult]] = set()
+    starts: Mapping[Way, Callable[[], Coroutine[Any, Any, PathResult]]], stagger: float = STAGGER
+) -> Asked:
+    """Run paths in order until one works; those that are still running then run on."""
+    waiting = list(starts.items())[::-1]
+    running: dict[Way, asyncio.Task[PathResult]] = {}
     ended: list[PathResult] = []
     try:
         while waiting or running:
             if waiting:
-                running.add(asyncio.create_task(waiting.pop()()))
-            done, running = await asyncio.wait(
-                running,
+                way, start = waiting.pop()
+                running[way] = asyncio.create_task(start())
+            done, _ = await asyncio.wait(
+                running.values(),
                 timeout=stagger if waiting else None,
                 return_when=asyncio.FIRST_COMPLETED,
             )
+            running = {way: task for way, task in running.items() if task not in done}
             ended.extend(task.result() for task in done)
             if any(judge_step(path.last).alive for path in ended):
                 break
-    finally:
-        await _give_up(running)
-    return tuple(ended)
-
-
-async def _give_up(running: set[asyncio.Task[PathResult]]) -> None:
-    for task in running:
-        task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    except BaseException:
+        await Asked((), running).give_up()
+        raise
+    return Asked(tuple(ended), running)

@@ -22,7 +22,7 @@ from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.timing import DiagnosisTiming
-from monitor.diagnosis.verdicts import NAME_CUT
+from monitor.diagnosis.verdicts import NAME_CUT, SNI_BLOCKS
 from monitor.health.snapshot import PathHealth, Standing
 from monitor.probes.results import TlsEvidence, Way
 from monitor.probes.trial_results import Trial
@@ -39,6 +39,8 @@ _UNMEASURED = 99
 QUIET = 3600.0
 """Seconds without a hold after which the next one is a first one again."""
 
+_NO_NEWS = NAME_CUT | {"residual_block", "connection_reset", "unknown"}
+"""What a name that is known to be blocked meets again and again."""
 _BADNESS = {Standing.ok: 0, Standing.suspected: 1, Standing.untested: 2, Standing.held: 3}
 
 
@@ -136,15 +138,23 @@ class Path:
         """It is to be tried soon, however recently it was."""
         self.last_try = -math.inf
 
+    @property
+    def is_blocked(self) -> bool:
+        """True if its name is known to be cut off, or suspected to be by more than one failure."""
+        return self.verdict in SNI_BLOCKS and self.level in ("suspected", "confirmed")
+
     def failed(self, now: float, verdict: str) -> None:
-        """A connection did not come about; the path is not used until more is known."""
+        """A connection did not come about; the path is not used until more is known.
+
+        What is known of a block stays until something else than a cut speaks.
+        """
         self.last_try = self.last_bad = now
         self.failures += 1
         self.cut = False
         if self.standing is not Standing.held:
             self.standing = Standing.suspected
-        if self.level != "confirmed":
-            self.verdict = verdict
+        if not (self.is_blocked and verdict in _NO_NEWS):
+            self._suspect_of(verdict)
 
     def cut_off(self) -> None:
         """The failure was a handshake that was cut off, under its name."""
@@ -154,7 +164,8 @@ class Path:
         """It has failed or might, as others show: it is left until a probe has looked."""
         self.last_bad = now
         if self.standing in (Standing.ok, Standing.untested):
-            self.standing, self.verdict = Standing.suspected, verdict
+            self.standing = Standing.suspected
+            self._suspect_of(verdict)
 
     def tested(
         self,
@@ -175,8 +186,17 @@ class Path:
         )
 
     def judged(self, verdict: str, level: str, evidence: tuple[Evidence, ...]) -> None:
-        """Take the finding of a block test, and react to it."""
+        """Take a finding; one that says less than what is known of a block is no news."""
+        if self.is_blocked and (verdict in _NO_NEWS - SNI_BLOCKS):
+            return
+        if level == "suspected" and self.level == "confirmed" and verdict == self.verdict:
+            return
         self.verdict, self.level, self.evidence = verdict, level, evidence
+
+    def _suspect_of(self, verdict: str) -> None:
+        """A failure says this; what is known of the same verdict stays known."""
+        if verdict != self.verdict:
+            self.verdict, self.level, self.evidence = verdict, "none", ()
 
     def hold(self, until: float) -> None:
         """Leave it alone until then; afterwards one probe decides."""

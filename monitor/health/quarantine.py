@@ -31,8 +31,9 @@ class Hold:
 class Quarantine:
     """Endpoints ("ip:port") and until when they are held, on a monotonic clock, in seconds.
 
-    185 s, then 200, 400, … 1800: `Pace.residual_*` are the numbers. An endpoint that has been
-    quiet for `Pace.stop_growing` begins anew.
+    Each time 185 s, so that the end of a block is noticed soon. Only where an endpoint is still
+    shut when its time is over, 200 s, 400, … 1800: `Pace.residual_*` are the numbers. One that has
+    been quiet for `Pace.stop_growing` begins anew.
     """
 
     def __init__(self, pace: DiagnosisTiming) -> None:
@@ -45,10 +46,22 @@ class Quarantine:
     def trigger(self, endpoint: str, now: float) -> float:
         """A handshake may have set off a blockade: until when the endpoint is held now.
 
-        Within a hold, others that were on their way may fail as well: the time begins anew then,
-        but does not grow.
+        Within a hold, others that were on their way may fail as well: the time begins anew then.
         """
-        seconds = self._seconds(self._holds.get(endpoint), now)
+        known = self._known(endpoint, now)
+        return self._hold(endpoint, now, known.seconds if known else self.pace.residual_hold)
+
+    def still_shut(self, endpoint: str, now: float) -> float:
+        """It was held for too short a time: until when it is held now."""
+        pace, known = self.pace, self._known(endpoint, now)
+        if known is not None and now < known.until:
+            return known.until
+        before = known.seconds if known else pace.residual_hold
+        again = pace.residual_again
+        longer = again if before < again else before * pace.residual_growth
+        return self._hold(endpoint, now, min(longer, pace.residual_max))
+
+    def _hold(self, endpoint: str, now: float, seconds: float) -> float:
         self._holds[endpoint] = Hold(now + seconds, seconds)
         if len(self._holds) > MAX_ENDPOINTS:
             del self._holds[min(self._holds, key=lambda e: self._holds[e].until)]
@@ -67,12 +80,7 @@ class Quarantine:
         """All endpoints that are held, and until when."""
         return {e: hold.until for e, hold in self._holds.items() if now < hold.until}
 
-    def _seconds(self, known: Hold | None, now: float) -> float:
-        pace = self.pace
-        if known is None or now >= known.until + pace.stop_growing:
-            return pace.residual_hold
-        if now < known.until:
-            return known.seconds
-        longer = known.seconds * pace.residual_growth
-        again = pace.residual_again if known.seconds <= pace.residual_hold else longer
-        return min(again, pace.residual_max)
+    def _known(self, endpoint: str, now: float) -> Hold | None:
+        """The last hold, unless it was long ago."""
+        known = self._holds.get(endpoint)
+        return known if known and now < known.until + self.pace.stop_growing else None

@@ -57,6 +57,9 @@ class TlsEvidence:
     """Seconds from our ClientHello to the first byte that came back."""
     verified: bool = False
     """The certificate was verified for the host name; nothing below is proven without it."""
+    unacknowledged: bool = False
+    """After silence: our hello was not even acknowledged by the other end's kernel, so that it, or
+    everything that came back, was lost on the way."""
     sha256: str = ""
     """Fingerprint of the certificate in small hexadecimal letters, also of a refused one."""
     subject_names: tuple[str, ...] = ()

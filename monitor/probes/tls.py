@@ -6,12 +6,12 @@ import asyncio
 import socket
 import ssl
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from monitor.probes.certificate import certificate_of
-from monitor.probes.connect import as_address, fall_silent_on_close
+from monitor.probes.connect import as_address, fall_silent_on_close, is_unacknowledged
 from monitor.probes.failures import UNKNOWN, failure_of
-from monitor.probes.results import Operation, StepResult, TlsEvidence
+from monitor.probes.results import TIMED_OUT, Operation, StepResult, TlsEvidence
 from monitor.probes.stream import PlainStream, TlsStream
 
 _ALERT_RECORD = 21
@@ -106,6 +106,8 @@ async def handshake(
         failure = failure_of(error)
     ended = time.perf_counter()
     evidence = _evidence(stream, ended, failure, verify_code)
+    if failure == TIMED_OUT and is_unacknowledged(connection):
+        evidence = replace(evidence, unacknowledged=True)
     result = _step(shake, failure, ended - started, evidence)
     return (None if failure else stream), result
 

@@ -23,6 +23,8 @@ class Role(StrEnum):
     """A hello without a name."""
     not_tls = "not_tls"
     """A few bytes that are not TLS."""
+    elsewhere = "elsewhere"
+    """The mirror's own name at another address of it."""
 
 
 class Outcome(StrEnum):
@@ -96,6 +98,19 @@ class Trial:
     def answered(self) -> bool:
         """True if bytes of a server came back: enough for a control to count as good."""
         return self.outcome in ANSWERED
+
+    @property
+    def sent_at(self) -> float:
+        """When our hello was sent, as far as that is known: a block counts from there."""
+        tls = self.step.tls
+        return self.at - (tls.since_hello or 0.0 if tls is not None else 0.0)
+
+    @property
+    def lost(self) -> bool:
+        """True if our hello never arrived, or whatever was sent back for it."""
+        tls = self.step.tls
+        silent = self.outcome is Outcome.silence
+        return silent and tls is not None and tls.unacknowledged
 
     @property
     def reset_after(self) -> float | None:

@@ -33,6 +33,11 @@ class Subject:
     address: str
     port: int
     ca_file: str = ""
+    fellows: tuple[str, ...] = ()
+    """Other names of the mirror that were answered at this address, for servers that cut off
+    whatever they do not know."""
+    elsewhere: str = ""
+    """Another address of the mirror, which answers under another name; "" if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +64,10 @@ async def attempt(
     role: Role, subject: Subject, control: str, contexts: TlsContexts, timeouts: MonitorTimeouts
 ) -> Attempt:
     """Make one trial; `control` is the name that a control sends."""
-    sni = {Role.target: subject.hostname, Role.control: control}.get(role, "")
-    shake = Shake(subject.address, subject.hostname, sni)
-    connection, connected = await connect(
-        subject.address, subject.port, timeouts.connect, subject.hostname
-    )
+    sni = {Role.control: control, Role.no_sni: "", Role.not_tls: ""}.get(role, subject.hostname)
+    address = subject.elsewhere if role is Role.elsewhere else subject.address
+    shake = Shake(address, subject.hostname, sni)
+    connection, connected = await connect(address, subject.port, timeouts.connect, subject.hostname)
     if connection is None:
         return Attempt(shake.sent, connected, None)
     with connection:
@@ -81,7 +85,7 @@ async def _ask(
 ) -> StepResult:
     if role is Role.not_tls:
         return await send_what_is_not_tls(connection, shake, timeout)
-    if role is not Role.target:
+    if role not in (Role.target, Role.elsewhere):
         return await control_handshake(connection, contexts.for_control(), shake, timeout)
     try:
         async with asyncio.timeout(timeout):

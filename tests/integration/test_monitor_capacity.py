@@ -31,7 +31,7 @@ async def test_a_probe_takes_a_place_and_gives_it_back() -> None:
         config = read(MirrorConfig, mirror.table(max_connections=1))
         prober = Prober(capacity=SharedCapacity(table))
         way = Way(config.host, "127.0.0.1")
-        (result,) = await prober.ask(config, [way], MonitorTimeouts(), Budget.of(5))
+        (result,) = (await prober.ask(config, [way], MonitorTimeouts(), Budget.of(5))).paths
         await prober.aclose()
     assert (result.last.failure, held, table.held) == (None, [1], 0)
 

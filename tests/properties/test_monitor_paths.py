@@ -32,18 +32,27 @@ class QuarantineWalk(RuleBasedStateMachine):
     @rule(endpoint=st.sampled_from(ENDPOINTS), later=st.floats(0, 5000))
     def trigger(self, endpoint: str, later: float) -> None:
         self.now += later
-        held = self.now < self.free.get(endpoint, -1.0)
-        calm = self.now >= self.free.get(endpoint, -math.inf) + NORMAL.stop_growing
+        usual = self._before(endpoint)
         until = self.quarantine.trigger(endpoint, self.now)
+        assert math.isclose(until - self.now, usual, abs_tol=1e-6)
+        self.free[endpoint], self.length[endpoint] = until, usual
+
+    @rule(endpoint=st.sampled_from(ENDPOINTS), later=st.floats(0, 5000))
+    def still_shut(self, endpoint: str, later: float) -> None:
+        self.now += later
+        before, held = self._before(endpoint), self.now < self.free.get(endpoint, -1.0)
+        until = self.quarantine.still_shut(endpoint, self.now)
+        if held:
+            assert until == self.free[endpoint]
+            return
         seconds = until - self.now
-        before = self.length.get(endpoint)
-        if before is None or calm:
-            assert math.isclose(seconds, 185.0, abs_tol=1e-6)
-        elif held:
-            assert math.isclose(seconds, before, abs_tol=1e-6)
-        else:
-            assert seconds > before or math.isclose(seconds, 1800.0, abs_tol=1e-6)
+        assert seconds > before or math.isclose(seconds, 1800.0, abs_tol=1e-6)
         self.free[endpoint], self.length[endpoint] = until, seconds
+
+    def _before(self, endpoint: str) -> float:
+        """How long it was held the last time, unless it has been quiet since."""
+        calm = self.now >= self.free.get(endpoint, -math.inf) + NORMAL.stop_growing
+        return 185.0 if calm else self.length[endpoint]
 
     @rule(later=st.floats(0, 2000))
     def wait(self, later: float) -> None:
@@ -73,11 +82,12 @@ TestQuarantine.settings = settings(max_examples=60, stateful_step_count=30, dead
 
 def test_the_holds_of_one_endpoint_grow_as_documented() -> None:
     quarantine, now, seconds = Quarantine(NORMAL), 0.0, []
-    for _ in range(7):
-        until = quarantine.trigger(ENDPOINTS[0], now)
+    for still_shut in (False, False, True, True, True, True, True, True, False):
+        hold = quarantine.still_shut if still_shut else quarantine.trigger
+        until = hold(ENDPOINTS[0], now)
         seconds.append(until - now)
         now = until
-    assert seconds == [185.0, 200.0, 400.0, 800.0, 1600.0, 1800.0, 1800.0]
+    assert seconds == [185.0, 185.0, 200.0, 400.0, 800.0, 1600.0, 1800.0, 1800.0, 1800.0]
 
 
 PATHS = st.lists(

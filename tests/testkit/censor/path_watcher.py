@@ -125,6 +125,9 @@ class PathWatcher:
     def quarantined(self, case: Case) -> None:
         """Called when an endpoint is held; the record has it."""
 
+    def progressed(self, case: Case, finding: Finding) -> None:
+        """Called with what a block test has shown so far; its conclusion is enough here."""
+
     def concluded(self, case: Case, conclusion: Conclusion) -> None:
         """Called with the result of a block test."""
         self._concluded.pop(case.endpoint).set_result(conclusion)

@@ -44,6 +44,8 @@ class PretendEndpoint:
 
     name_cut: str = ""
     """How hellos with the mirror's name are cut off: reset, eof or silence."""
+    cut_after: float = 0.06
+    """Seconds from such a hello to its end; the round trip takes 0.05."""
     residual: float = 0.0
     """How many seconds everything is cut off after one of them."""
     all_cut: str = ""
@@ -71,7 +73,7 @@ class PretendEndpoint:
             return hello(self.all_cut)
         if sni == NAME and self.name_cut:
             self.contaminated_until = now + self.residual
-            return hello(self.name_cut)
+            return hello(self.name_cut, since_hello=self.cut_after)
         if sni not in ("", NAME) and self.strangers_cut:
             return hello(self.strangers_cut)
         return self.target_step or hello() if role is Role.target else hello()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from monitor.diagnosis.confidence import CONFIRMED, Confidence
+from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import NORMAL
 from monitor.probes.trial_results import Role
@@ -17,10 +17,12 @@ def cut(ending: str = "reset", **more):
     return trial(Role.target, hello(ending), **more)
 
 
-def failures(count: int, ending: str = "reset", **more) -> Confidence:
+def failures(count: int, ending: str = "reset", early: bool = False, **more) -> Confidence:
+    """`early`: sooner than the server can have sent it."""
+    failed = trial(Role.target, hello(ending, since_hello=0.01 if early else 0.06))
     sure = Confidence()
     for _ in range(count):
-        sure = sure.after([CONTROL, cut(ending)], NORMAL, **more)
+        sure = sure.after([CONTROL, failed], NORMAL, **more)
     return sure
 
 
@@ -28,21 +30,28 @@ def failures(count: int, ending: str = "reset", **more) -> Confidence:
     ("count", "odds", "level"),
     [
         (0, -2.9, Level.none),
-        (1, 0.0, Level.suspected),
-        (2, 2.9, Level.suspected),
-        (3, 5.9, Level.confirmed),
-        (9, 5.9, Level.confirmed),
+        (1, 2.0, Level.suspected),
+        (2, 5.0, Level.confirmed),
+        (3, 7.9, Level.confirmed),
+        (9, 7.9, Level.confirmed),
     ],
 )
-def test_three_net_failures_confirm(count, odds, level):
-    sure = failures(count)
+def test_two_net_failures_that_no_server_causes_confirm(count, odds, level):
+    sure = failures(count, early=True)
     assert sure.log_odds == pytest.approx(odds, abs=0.1)
     assert sure.level is level
 
 
+@pytest.mark.parametrize("count", [1, 3, 9])
+@pytest.mark.parametrize("more", [{}, {"second_address": True}])
+def test_what_a_server_may_do_is_suspected_and_no_more_than_even(count, more):
+    sure = failures(count, **more)
+    assert (sure.level, sure.probability) == (Level.suspected, 0.5)
+
+
 def test_on_a_lossy_link_five_are_required():
-    assert failures(4, anchor_failures=0.07).level is Level.suspected
-    assert failures(5, anchor_failures=0.07).level is Level.confirmed
+    assert failures(4, early=True, anchor_failures=0.07).level is Level.suspected
+    assert failures(5, early=True, anchor_failures=0.07).level is Level.confirmed
 
 
 def test_with_failing_anchors_nothing_counts():
@@ -104,11 +113,17 @@ def test_a_reset_that_the_server_cannot_have_sent_is_noted():
     assert not Confidence().after([CONTROL, cut(rtt=None)], NORMAL).injected
 
 
-def test_silence_is_weaker_than_a_reset_and_akamai_needs_more():
-    assert failures(1, "silence").level is Level.none
-    assert failures(3, "silence").level is Level.confirmed
-    assert failures(3, akamai=True).level is Level.suspected
-    assert failures(3, "silence", second_address=True).log_odds > CONFIRMED
+def test_silence_decides_only_where_the_hello_was_not_even_acknowledged():
+    lost = trial(Role.target, hello("silence", unacknowledged=True))
+    sure = Confidence().after([CONTROL, lost, CONTROL, lost], NORMAL)
+    assert (sure.net, sure.lost, sure.level) == (2, True, Level.confirmed)
+    assert failures(9, "silence").level is Level.suspected
+    assert failures(3, "silence").log_odds < failures(3).log_odds
+
+
+def test_an_akamai_edge_needs_more():
+    assert failures(2, early=True, akamai=True).level is Level.suspected
+    assert failures(3, early=True, akamai=True).level is Level.confirmed
 
 
 def test_what_else_was_seen_is_forgotten_with_the_failures():
@@ -117,9 +132,9 @@ def test_what_else_was_seen_is_forgotten_with_the_failures():
 
 
 def test_a_finding_gets_the_level_and_the_weights():
-    graded = failures(3).grade(Finding("sni_block_rst"))
+    graded = failures(2, early=True).grade(Finding("sni_block_rst"))
     assert graded.level is Level.confirmed
-    assert graded.blocked == pytest.approx(0.997, abs=0.001)
+    assert graded.blocked == pytest.approx(0.993, abs=0.001)
     assert graded.blocked + graded.down == pytest.approx(1.0)
 
 

@@ -47,18 +47,25 @@ def confirmed(noise: float, before: tuple[Trial, ...] = ()) -> int:
 
 
 @pytest.mark.parametrize(
-    ("noise", "most", "if_it_counted"), [(0.05, 0.001, 0.005), (0.1, 0.003, 0.02), (0.2, 0.02, 0.1)]
+    ("noise", "most", "if_it_counted"), [(0.05, 0.0, 0.0), (0.1, 0.001, 0.003), (0.2, 0.005, 0.02)]
 )
 def test_a_free_path_is_seldom_called_blocked(noise, most, if_it_counted):
-    """Counting the failure that made us look, as this once did, would be ten times as bad."""
+    """Counting the failure that made us look, as this once did, would be several times as bad."""
     assert confirmed(noise) <= most * PATHS
     assert confirmed(noise, SELECTED) >= if_it_counted * PATHS
 
 
-def test_a_path_that_is_blocked_is_called_so_in_the_second_experiment_at_the_latest():
-    for residual, needed in ((0.0, 2), (180.0, 1)):
-        sure, rng = Confidence(), Random(1)
-        for number in range(1, 3):
-            endpoint = PretendEndpoint(name_cut="reset", residual=residual)
-            sure = sure.after(experiment(endpoint, NORMAL, rng, first=True)[0], NORMAL)
-            assert (sure.level is Level.confirmed) == (number >= needed)
+@pytest.mark.parametrize("ending", ["reset", "eof", "silence"])
+def test_a_block_that_is_remembered_is_called_so_within_two_residual_times_and_a_minute(ending):
+    for seed in range(50):
+        endpoint = PretendEndpoint(name_cut=ending, residual=180.0)
+        trials, _ = experiment(endpoint, NORMAL, Random(seed), first=True)
+        assert Confidence().after(trials, NORMAL).level is Level.confirmed
+        assert trials[-1].at - trials[0].at < 2 * 180.0 + 60.0
+
+
+def test_a_reset_that_only_a_censor_can_send_is_called_so_at_once_where_nothing_is_shut():
+    endpoint = PretendEndpoint(name_cut="reset", cut_after=0.01)
+    trials, _ = experiment(endpoint, NORMAL, Random(1))
+    assert Confidence().after(trials, NORMAL).level is Level.confirmed
+    assert trials[-1].at - trials[0].at < 5.0

@@ -9,7 +9,7 @@ from monitor.diagnosis.classify import judge
 from monitor.diagnosis.timing import NORMAL
 from monitor.engine.paths import MirrorPaths
 from monitor.engine.probe_cycle import ProbeCycle, ProbeCycles
-from monitor.engine.prober import Probe, Prober
+from monitor.engine.prober import Asked, Probe, Prober
 from monitor.engine.scheduler import ProbeTiming
 from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
@@ -53,7 +53,8 @@ async def _check(prober: Checker, ends: float) -> tuple[PathResult, ...]:
     )
     paths = MirrorPaths(MIRROR, NORMAL, 0.0)
     resolution = StepResult(Operation.resolve, None, 0.0, addresses=MIRROR.addresses)
-    cycle = ProbeCycle(Probe(resolution, (), judge(resolution, ())), Budget(ends))
+    probe = Probe(resolution, (), judge(resolution, ()))
+    cycle = ProbeCycle(probe, Asked((), {}), Budget(ends))
     return await cycles.check_others(paths, cycle, TIMEOUTS, TIMING)
 
 
