@@ -315,9 +315,12 @@ class BlockTestRunner:
                 continue  # a reload has replaced it during the wait
             trial = await self._try(step, subject, timeouts)
             trials.append(trial)
+            endpoint = endpoint_of(trial.address, trial.port)
             if trial.role is Role.target and trial.outcome in CUT:
                 triggered = trial.sent_at
-                self._quarantine.trigger(endpoint_of(trial.address, trial.port), triggered)
+                self._quarantine.trigger(endpoint, triggered)
+            elif trial.role is Role.control and trial.answered and step.at_once:
+                self._quarantine.lift(endpoint)  # nothing was shut
         return "too many trials"
 
     async def _wait_for(self, step: Next, subject: Subject, patient: bool) -> bool:
@@ -354,7 +357,7 @@ class BlockTestRunner:
             step=made.decisive,
             at=self._monotonic(),
             rtt=self._round_trips.of(made.connect.address),
-            in_residual=held is not None and not step.at_once,
+            in_residual=held is not None,
             anchors_ok=self._online(),
         )
         return self._with_baseline(trial) if trial.role is Role.control else trial

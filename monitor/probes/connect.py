@@ -47,23 +47,6 @@ async def _connected(address: str, port: int) -> socket.socket:
     return connection
 
 
-_UNACKNOWLEDGED = struct.Struct("I")
-_AT = 24
-"""Where `struct tcp_info` of linux/tcp.h has `tcpi_unacked`, the segments on their way."""
-
-
-def is_unacknowledged(connection: socket.socket) -> bool:
-    """True if something that was sent has not been acknowledged by the other end's kernel, which
-    does so whatever its server makes of it (tcp(7)); False where that cannot be told."""
-    if not hasattr(socket, "TCP_INFO"):
-        return False
-    try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
-    except OSError:
-        return False
-    return len(info) >= _AT + 4 and _UNACKNOWLEDGED.unpack_from(info, _AT)[0] > 0
-
-
 def fall_silent_on_close(connection: socket.socket, whether: bool) -> None:
     """Have `close` forget unacknowledged bytes, with an RST (SO_LINGER in socket(7)).
 

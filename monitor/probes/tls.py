@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, replace
 
 from monitor.probes.certificate import certificate_of
-from monitor.probes.connect import as_address, fall_silent_on_close, is_unacknowledged
+from monitor.probes.connect import as_address, fall_silent_on_close
 from monitor.probes.failures import UNKNOWN, failure_of
 from monitor.probes.results import TIMED_OUT, Operation, StepResult, TlsEvidence
 from monitor.probes.stream import PlainStream, TlsStream
@@ -106,7 +106,7 @@ async def handshake(
         failure = failure_of(error)
     ended = time.perf_counter()
     evidence = _evidence(stream, ended, failure, verify_code)
-    if failure == TIMED_OUT and is_unacknowledged(connection):
+    if failure == TIMED_OUT and stream is not None and stream.unacknowledged():
         evidence = replace(evidence, unacknowledged=True)
     result = _step(shake, failure, ended - started, evidence)
     return (None if failure else stream), result

@@ -94,6 +94,7 @@ class Attempts:
         "_rank",
         "_ready",
         "_repeatable",
+        "_rerouted",
         "_tries",
         "ended",
         "failed",
@@ -160,6 +161,8 @@ class Attempts:
         """Gives the client the first refusal of a mirror, if no other one has an answer."""
         self._repeatable = False
         """True if the request could be sent to yet another mirror."""
+        self._rerouted = False
+        """True if a mirror was tried once more, over another address."""
         context.pool.budget.request(began)
 
     def __repr__(self) -> str:
@@ -178,6 +181,9 @@ class Attempts:
         if self._hedge is not None:
             self._cancel_hedge()
         taken = self._take(pooled, now, again=bool(before))
+        if taken is None and before and self._has_another_way(before[-1].failure):
+            self.tried.remove(self.mirror)
+            taken = self._take(False, now, again=True)
         if taken is None:
             return self._no_attempt()
         if before:
@@ -190,6 +196,16 @@ class Attempts:
                 HEDGE_AFTER, guarded, "a hedge", self._move, self._abort
             )
         return None
+
+    def _has_another_way(self, failure: Failure) -> bool:
+        """True if the mirror that broke off is reached over another address too, and there is no
+        other mirror: what shuts an address breaks the connections to it. Once for a request."""
+        upstream = self._context.upstreams.find(self.mirror)
+        if upstream is None or failure is not Failure.broken or self._rerouted:
+            return False
+        routes = upstream.open_routes(self._context.wall())
+        self._rerouted = len({route.address for route in routes}) > 1
+        return self._rerouted and self.mirror in self.tried
 
     def _begin(self, taken: Taken) -> None:
         self._attempt, connection, place = taken

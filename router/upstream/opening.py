@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+from monitor.common.config import MirrorConfig
+from monitor.common.names import names_of
 from monitor.probes.connect import Resolver, resolve_host
 from monitor.probes.results import ProbeFailure
 from monitor.probes.system_resolver import SystemResolver
@@ -22,6 +24,10 @@ from router.upstream.upstream import Upstream
 from router.wire.faults import contained, guarded, report_fault
 from router.wire.fields import response_rules
 from router.wire.write_batch import WriteBatch
+
+MOST_NAMES = 4
+OTHERS_WITHIN = 0.25
+"""Seconds that a request waits for the addresses of alternate names, when it has some already."""
 
 Opened = Callable[[Upstream, UpstreamConnection, float], None]
 Failed = Callable[[Failure, str], None]
@@ -88,16 +94,36 @@ class Opener:
         if upstream.routes:
             routes = upstream.open_routes(self._wall())
         else:
-            try:
-                addresses = await resolve_host(
-                    mirror.host, mirror.allow_private, self._timeouts.connect, self.resolver
-                )
-            except ProbeFailure as error:
-                raise ConnectFailed(Failure.resolve, f"its name: {error.failure}") from None
-            routes = upstream.resolved(addresses, self._wall())
+            routes = upstream.resolved(await self._resolved(mirror), self._wall())
         if not routes:
             raise ConnectFailed(Failure.connect, "all its addresses are left alone for a while")
         return routes
+
+    async def _resolved(self, mirror: MirrorConfig) -> dict[str, tuple[str, ...]]:
+        """The addresses of its names, the own one first; the others are waited for a moment, or
+        for longer if that does not resolve."""
+        names = names_of(mirror)[:MOST_NAMES]
+        lookups = {name: asyncio.create_task(self._look_up(mirror, name)) for name in names}
+        own, *others = lookups.values()
+        try:
+            await asyncio.wait([own])
+            if others:
+                unresolved = own.exception() is not None
+                await asyncio.wait(others, timeout=None if unresolved else OTHERS_WITHIN)
+            done = {name: task for name, task in lookups.items() if task.done()}
+            found = {name: task.result() for name, task in done.items() if not task.exception()}
+            if not found:
+                own.result()
+        except ProbeFailure as error:
+            raise ConnectFailed(Failure.resolve, f"its name: {error.failure}") from None
+        finally:
+            for task in lookups.values():
+                task.cancel()
+        return found
+
+    async def _look_up(self, mirror: MirrorConfig, name: str) -> tuple[str, ...]:
+        limit = self._timeouts.connect
+        return await resolve_host(name, mirror.allow_private, limit, self.resolver)
 
 
 class Opening:

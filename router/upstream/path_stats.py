@@ -1,9 +1,10 @@
 """Statistics of paths from traffic: kept here for a moment, and reported to control.
 
 A path that fails is held by this worker at once, before control has said anything: the next
-requests try it last. Where something on the way cut off a TLS handshake, that goes for the whole
-endpoint, because every name may be cut off there for a while, and for the name, because at another
-address it might do the same to that.
+requests try it last, for twice as long each time that it fails again, since control may not be
+there to say anything; once control has left the path out, its word counts. Where something on the
+way cut off a TLS handshake, that goes for the whole endpoint, because every name may be cut off
+there for a while, and for the name, because at another address it might do the same to that.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from router.upstream.paths import CUT, Route, Trouble
+from router.upstream.paths import CUT, USABLE, Route, Trouble
 
 HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
+MOST_HOLD = 160.0
+"""What it doubles to: a name that is cut off is shown rarely by a worker that is left alone."""
 LONG = 64 << 10
 """Bytes of an answer from which on its end shows that answers do not stop dead after some."""
 MOST = 512
@@ -34,6 +37,8 @@ class PathStats:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._held: dict[_Key, float] = {}
+        self._seconds: dict[_Key, float] = {}
+        """How long each path was held the last time, while it has not worked since."""
         self._failed: dict[tuple[PathKey, str, str], None] = {}
         self._opened: dict[PathKey, tuple[float, float]] = {}
         """How long the last opening of each took, and when it was."""
@@ -50,7 +55,7 @@ class PathStats:
         """A path failed, or kept a request waiting."""
         route = trouble.route
         cut = trouble.operation == "tls_handshake" and trouble.failure in CUT
-        until = self._clock() + HOLD
+        until = self._clock() + self._grown(_of_path(route))
         if cut and not self._runs(_of_path(route)):
             self._held[_of_path(route)] = until
             self.noticed.set()
@@ -65,9 +70,22 @@ class PathStats:
         """A connection came about, TCP and TLS, in this time."""
         self._opened[(mirror, route.host, route.address)] = (seconds, self._clock())
         _bound(self._opened)
-        if self._held:
-            for held in (_of_path(route), *_of_cut(route)):
-                self._held.pop(held, None)
+        if self._held or self._seconds:
+            self._release(route)
+
+    def _grown(self, key: _Key) -> float:
+        """How long to hold a path that fails: longer if that was over when it failed again."""
+        known = self._seconds.get(key)
+        again = known is not None and not self._runs(key)
+        seconds = min(2 * known, MOST_HOLD) if known and again else known or HOLD
+        self._seconds[key] = seconds
+        _bound(self._seconds)
+        return seconds
+
+    def _release(self, route: Route) -> None:
+        self._seconds.pop(_of_path(route), None)
+        for held in (_of_path(route), *_of_cut(route)):
+            self._held.pop(held, None)
 
     def stalled(self, mirror: str, received: int) -> None:
         """An answer broke off after this many bytes of its body."""
@@ -82,13 +100,18 @@ class PathStats:
             self._transfers.append((mirror, received, stopped))
 
     def in_order(self, routes: Iterable[Route]) -> list[Route]:
-        """The routes, those that are held last, for more than one reason last of all."""
-        if not self._held:
-            return list(routes)
-        return sorted(routes, key=self._reasons)
+        """The routes, those that are held last, for more than one reason last of all, and after
+        them what control has left out: it knows more, and its word is what counts from then on."""
+        known = list(routes)
+        if not (self._held or self._seconds):
+            return known
+        for route in known:
+            if route.rank != USABLE:
+                self._release(route)
+        return sorted(known, key=self._place)
 
-    def _reasons(self, route: Route) -> int:
-        return sum(map(self._runs, (_of_path(route), *_of_cut(route))))
+    def _place(self, route: Route) -> tuple[int, int]:
+        return route.rank, sum(map(self._runs, (_of_path(route), *_of_cut(route))))
 
     def _runs(self, key: _Key) -> bool:
         until = self._held.get(key)

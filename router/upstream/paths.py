@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from monitor.common.config import MirrorConfig
-from monitor.health.snapshot import MirrorHealth, endpoint_of
+from monitor.diagnosis.verdicts import CERTIFICATE_REFUSED, NAME_CUT
+from monitor.health.snapshot import MirrorHealth, PathHealth, endpoint_of
 
 CUT = frozenset({"connection_reset", "connection_aborted", "eof_error", "generic_timeout_error"})
 """How a TLS handshake ends that something on the way may have cut off because of its name."""
 SLOW = "slow"
 """It had not failed when another path won."""
+USABLE, RESERVE, LAST = range(3)
+"""Ranks of paths: those that control recommends; others, for when these fail and control does not
+know it yet, or is not there; such as would show a name that is cut off, for when none is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,8 @@ class Route:
     """Seconds for TCP and TLS after which another path is tried beside it."""
     quarantined_until: float = 0.0
     """Until when no connection may be opened to this address and port, seconds since the epoch."""
+    rank: int = USABLE
+    """`USABLE`, `RESERVE` or `LAST`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +55,20 @@ class Trouble:
 def next_route(waiting: Sequence[Route], troubles: Iterable[Trouble]) -> Route | None:
     """The path to try next, None when none of them can be expected to work.
 
-    Another address always: whatever cut off one name there may cut off every name for minutes, and
+    Another address first: whatever cut off one name there may cut off every name for minutes, and
     what is wrong with an address is wrong for all names. Where the name itself may be the reason,
-    another name comes first. A server that refused only the name may be asked for another one.
+    another name comes first, also at the same address when there is no other one. A server that
+    refused only the name may be asked for another one.
     """
     seen = list(troubles)
     addresses = {t.route.address for t in seen if not t.lies_in_the_answer}
     names = {t.route.host for t in seen if t.operation == "tls_handshake" or t.failure == SLOW}
-    fresh = [route for route in waiting if route.address not in addresses]
-    return min(fresh, key=lambda route: route.host in names, default=None)
+    unreached = {t.route.address for t in seen if t.operation == "connect"}
+    slow = any(t.failure == SLOW for t in seen)
+    left = [route for route in waiting if not (slow and route.rank == LAST)]
+    fresh = [route for route in left if route.address not in addresses]
+    fresh = fresh or [r for r in left if r.host not in names and r.address not in unreached]
+    return min(fresh, key=lambda route: (route.rank, route.host in names), default=None)
 
 
 PATIENCE = 0.5
@@ -78,14 +89,22 @@ def routes_of(
     was cut off, in place of showing it at a second address.
     """
     if health.paths:
-        usable = [path for path in health.paths if path.usable]
-        found = [(path.hostname, path.address, path.latency) for path in usable]
+        known = [path for path in health.paths if path.verdict not in CERTIFICATE_REFUSED]
+        ranked = sorted(((_rank(path), path) for path in known), key=lambda pair: pair[0])
+        found = [(p.hostname, p.address, p.latency, rank) for rank, p in ranked]
     else:
         names = (mirror.host, *mirror.hostnames)
-        found = [(name, address, None) for name in names for address in mirror.addresses]
+        found = [(name, address, None, USABLE) for name in names for address in mirror.addresses]
     return tuple(
-        route_to(mirror, host, address, quarantine, latency) for host, address, latency in found
+        route_to(mirror, host, address, quarantine, latency, rank)
+        for host, address, latency, rank in found
     )
+
+
+def _rank(path: PathHealth) -> int:
+    if path.usable:
+        return USABLE
+    return LAST if path.verdict in NAME_CUT else RESERVE
 
 
 def route_to(
@@ -94,6 +113,7 @@ def route_to(
     address: str,
     quarantine: Mapping[str, float],
     latency: float | None = None,
+    rank: int = USABLE,
 ) -> Route:
     """One path; `latency` in milliseconds."""
     return Route(
@@ -103,6 +123,7 @@ def route_to(
         authority=mirror.authority_of(host).encode(),
         patience=_patience(latency),
         quarantined_until=quarantine.get(endpoint_of(address, mirror.port), 0.0),
+        rank=rank,
     )
 
 

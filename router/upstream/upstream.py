@@ -27,7 +27,7 @@ from router.upstream.key_leaks import KeyForms
 from router.upstream.limiter import Limiter
 from router.upstream.model_lists import lacking, named_by, only_models
 from router.upstream.offered_models import OfferedModels
-from router.upstream.paths import Route, route_to, routes_of
+from router.upstream.paths import USABLE, Route, route_to, routes_of
 from router.wire.timer_wheel import NEVER, TimerWheel
 
 MAX_IDLE = 256
@@ -116,6 +116,8 @@ class Upstream:
         self._whole_paths = frozenset(paths)
         self._takes_any_key = "*" in mirror.client_keys
         self._idle: deque[UpstreamConnection] = deque()
+        self._charted = health
+        """The last health that knew of paths: a control process that has just begun knows none."""
         self.late: Callable[[], None] | None = None
         """Ends the opening of a connection that no request waits for any more, if there is one."""
         self._take(health, quarantine)
@@ -139,13 +141,18 @@ class Upstream:
 
     def _take(self, health: MirrorHealth, quarantine: Mapping[str, float]) -> None:
         self.health = health
+        if health.paths:
+            self._charted = health
         frozen = FREEZING if health.freezes_streams else 1.0
         self.load.weight = self.mirror.weight * health.weight * frozen
         self.lends_key = bool(self.api_key) and not health.key_refused
         """True if issued and anonymous callers can be served now."""
         self._quarantine = quarantine
-        self.routes = routes_of(self.mirror, health, quarantine)
+        self.routes = routes_of(self.mirror, self._charted, quarantine)
         """The paths for new connections, in the order to use; empty: its name is resolved."""
+        first = next((route for route in self.routes if route.rank == USABLE), None)
+        own = first is not None and first.host == self.mirror.host
+        self._main = first.authority if first and own else None
         self.settle(0.0)
 
     def settle(self, now: float) -> None:
@@ -163,11 +170,12 @@ class Upstream:
         """The paths that a connection may be opened over now."""
         return [route for route in self.routes if route.quarantined_until <= now]
 
-    def resolved(self, addresses: Iterable[str], now: float) -> list[Route]:
-        """The paths over addresses that were resolved here, because the monitor knows none yet."""
-        own = self.mirror
-        found = (route_to(own, own.host, address, self._quarantine) for address in addresses)
-        return [route for route in found if route.quarantined_until <= now]
+    def resolved(self, found: Mapping[str, Iterable[str]], now: float) -> list[Route]:
+        """The paths over the addresses of names that were resolved here, because the monitor knows
+        none yet."""
+        ways = ((name, address) for name, addresses in found.items() for address in addresses)
+        routes = (route_to(self.mirror, *way, self._quarantine) for way in ways)
+        return [route for route in routes if route.quarantined_until <= now]
 
     def takes_key(self, key: bytes) -> bool:
         """True if this key of a caller's own fits `client_keys`."""
@@ -190,18 +198,22 @@ class Upstream:
         while self._idle:
             connection = self._idle.pop()
             fresh = now - connection.idle_since < IDLE_SECONDS
-            if fresh and not connection.closed:
+            if fresh and not connection.closed and not self._strays(connection):
                 return connection
             connection.leave()
         return None
 
     def give_back(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection for the next request, or close it."""
-        if self.removed or not connection.reusable:
+        if self.removed or not connection.reusable or self._strays(connection):
             connection.leave()
             return
         connection.release()
         self.keep(connection, now)
+
+    def _strays(self, connection: UpstreamConnection) -> bool:
+        """True if it was opened under another name, while the mirror's own comes first again."""
+        return self._main is not None and connection.authority not in (b"", self._main)
 
     def keep(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection that nobody uses for the next request."""

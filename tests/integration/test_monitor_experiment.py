@@ -13,6 +13,7 @@ import pytest
 from monitor.common.config import MonitorTimeouts
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES, FAMILIES, Tasks
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.block_tests import BlockTestRunner, BlockTests, Case, Conclusion, EndpointBusy
 from monitor.engine.sni_budget import SniBudget
@@ -96,7 +97,7 @@ async def test_a_blocked_name_is_found_and_never_shown_to_an_endpoint_that_is_he
     assert second.at - first.at >= PACE.residual_hold
     assert not first.residual
     assert not second.residual
-    assert place.quarantine.running(conclusion.trials[-1].at)
+    assert place.quarantine.running(conclusion.trials[-1].sent_at)
 
 
 async def test_a_name_that_passes_is_cleared_without_a_wait(place: Place):
@@ -129,7 +130,16 @@ async def test_somebody_who_waits_at_a_terminal_is_told_at_once(place: Place):
     place.use(DiagnosisTiming())
     place.censor.rules = (Rule(exactly(NAME), RST),)
     conclusion = await place.examine(patient=False)
-    assert roles(conclusion) == [Role.control, Role.target, Role.control]
+    control, target = Role.control, Role.target
+    assert roles(conclusion) == [control, target, control, target, control]
+    assert not place.quarantine.running(conclusion.trials[-1].at), "others are answered there"
+
+
+async def test_somebody_who_waits_at_a_terminal_is_not_kept_by_a_residual_block(place: Place):
+    place.use(DiagnosisTiming())
+    place.censor.rules = (Rule(exactly(NAME), RST, residual=Residual(180.0)),)
+    conclusion = await place.examine(patient=False)
+    assert roles(conclusion) == [Role.control, Role.target, Role.control, Role.control]
     again = await place.examine(patient=False)
     assert again.trials == ()
     assert len(place.censor.handshakes(sni=NAME)) == 1
@@ -224,6 +234,9 @@ class Listening:
 
     def quarantined(self, case: Case) -> None:
         raise AssertionError("held without evidence")
+
+    def progressed(self, case: Case, finding: Finding) -> None:
+        pass
 
     def concluded(self, case: Case, conclusion: Conclusion) -> None:
         self._concluded.append(conclusion)

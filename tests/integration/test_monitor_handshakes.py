@@ -77,7 +77,8 @@ async def trial(
     hostname: str = "mirror.test",
     timeouts: MonitorTimeouts = PATIENT,
 ) -> Attempt:
-    subject = Subject(hostname, "127.0.0.1", port, str(authority.ca_file))
+    ca_file = str(authority.ca_file)
+    subject = Subject(hostname, "127.0.0.1", port, ca_file, elsewhere="127.0.0.1")
     return await attempt(role, subject, "control.test", TlsContexts(), timeouts)
 
 
@@ -102,8 +103,9 @@ async def test_each_role_sends_its_own_name_and_nothing_after_the_handshake(auth
             Role.control: "control.test",
             Role.no_sni: "",
             Role.not_tls: "",
+            Role.elsewhere: "mirror.test",
         }
-        assert server.names == ["mirror.test", "control.test", None]
+        assert server.names == ["mirror.test", "control.test", None, "mirror.test"]
         assert not server.received
 
 

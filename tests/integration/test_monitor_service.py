@@ -17,7 +17,7 @@ from monitor.diagnosis.classify import judge
 from monitor.engine.metrics import FAMILIES
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.monitor import Monitor
-from monitor.engine.prober import Probe, Prober
+from monitor.engine.prober import Asked, Probe, Prober
 from monitor.engine.scheduler import probe_budget
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override, Standing, State
 from monitor.probes.opening import Budget
@@ -79,9 +79,9 @@ class ScriptedProber(Prober):
 
     async def ask(
         self, mirror: MirrorConfig, ways: Sequence[Way], timeouts: MonitorTimeouts, budget: Budget
-    ) -> tuple[PathResult, ...]:
-        paths = self.says[mirror.id].paths
-        return tuple(replace(path, hostname=mirror.host) for path in paths) if ways else ()
+    ) -> Asked:
+        paths = self.says[mirror.id].paths if ways else ()
+        return Asked(tuple(replace(path, hostname=mirror.host) for path in paths), {})
 
     async def check_handshake(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget

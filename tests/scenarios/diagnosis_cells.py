@@ -152,7 +152,8 @@ class Cell:
     episodes: int = 1
     """How often the mirror is diagnosed in a row, with what was believed before in mind."""
     confirms: bool = False
-    """True if the last of them has to confirm that a name is blocked, on every path."""
+    """True if the last of them has to confirm that a name is blocked, on every path, where the
+    censor remembers; where it does not, a server that has lost the name looks the same."""
     examine: Examine = Setup.diagnose
 
 
@@ -232,8 +233,8 @@ SYMPTOMS = (
     Cell("mitm", diverted("mitm"), _is("tls_mitm"), remembers=True),
     Cell("expired", diverted("expired"), _is("cert_expired")),
     Cell("wrong-host", diverted("wrong-host"), _is("ssl_invalid_hostname")),
-    Cell("every name reset", ruled(Rule(every_hello, RST)), _is("tls_block")),
-    Cell("every byte reset", ruled(Rule(everything, RST)), _is("ip_port_block")),
+    Cell("every name reset", ruled(Rule(every_hello, RST)), _is("tls_reset")),
+    Cell("every byte reset", ruled(Rule(everything, RST)), _is("tls_reset")),
     Cell(
         "every name met with silence",
         ruled(Rule(every_hello, DROP)),
@@ -322,6 +323,8 @@ NEGATIVE = (
         probes=60,
     ),
     Cell("unknown names reset", stranger_resets, _is(), probes=60, episodes=2),
+    Cell("name that its server has lost", named(RST), _is(), episodes=3),
+    Cell("dead backends of a load balancer", ruled(Rule(every_hello, RST)), _is(), episodes=2),
     Cell("own uplink down", down, _is("local_network_down"), probes=1),
     Cell(
         "rotating CDN addresses",

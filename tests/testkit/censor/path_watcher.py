@@ -77,7 +77,7 @@ class RecordedQuarantine(Quarantine):
 
     def trigger(self, endpoint: str, now: float) -> float:
         until = super().trigger(endpoint, now)
-        self.record.append(Held(endpoint, now, until))
+        self.record.append(Held(endpoint, time.monotonic(), until))
         return until
 
     def lift(self, endpoint: str) -> None:

@@ -12,9 +12,12 @@ from monitor.common.config import MirrorConfig
 from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, State
 from router.upstream.path_stats import HOLD, MOST, PathStats
 from router.upstream.paths import (
+    LAST,
     MOST_PATIENCE,
     PATIENCE,
+    RESERVE,
     SLOW,
+    USABLE,
     Route,
     Trouble,
     next_route,
@@ -64,16 +67,35 @@ TROUBLES = st.builds(
 
 
 @given(st.lists(ROUTES, unique=True), st.lists(TROUBLES, max_size=4))
-def test_an_address_that_may_be_shut_is_never_tried_again(
+def test_an_address_that_may_be_shut_is_tried_again_only_when_none_is_left_and_by_another_name(
     waiting: list[Route], troubles: list[Trouble]
 ) -> None:
     chosen = next_route(waiting, troubles)
     shut = {t.route.address for t in troubles if not t.lies_in_the_answer}
-    if chosen is None:
-        assert all(one.address in shut for one in waiting)
-    else:
-        assert chosen in waiting
-        assert chosen.address not in shut
+    unreached = {t.route.address for t in troubles if t.operation == "connect"}
+    shown = {t.route.host for t in troubles if t.operation == "tls_handshake"}
+    fresh = [one for one in waiting if one.address not in shut]
+    assert chosen is None or chosen in waiting
+    if fresh:
+        assert chosen in fresh
+    elif chosen is not None:
+        assert chosen.address not in unreached
+        assert chosen.host not in shown
+
+
+def test_a_name_that_is_cut_off_at_the_only_address_is_left_for_another_one() -> None:
+    for failure in ("connection_reset", "eof_error", "generic_timeout_error", SLOW):
+        assert next_route([B1], [Trouble(A1, "tls_handshake", failure)]) == B1
+    assert next_route([B1], [Trouble(A1, "connect", "generic_timeout_error")]) is None
+
+
+def test_what_control_leaves_out_comes_after_what_it_recommends() -> None:
+    spare, blocked = replace(B2, rank=RESERVE), replace(A2, rank=LAST)
+    assert next_route([spare, blocked, A1], []) == A1
+    assert next_route([blocked, spare], [Trouble(A1, "connect", SLOW)]) == spare
+    slow = Trouble(A1, "connect", SLOW)
+    assert next_route([blocked], [slow]) is None, "it is shown only when nothing is left"
+    assert next_route([blocked], [Trouble(A1, "connect", "connection_refused")]) == blocked
 
 
 def path(host: str, address: str, latency: float | None = None) -> PathHealth:
@@ -87,7 +109,12 @@ def test_routes_are_the_usable_paths_with_their_own_names() -> None:
         path("own.test", "2001:db8::1", latency=5000.0),
     )
     held = {"[2001:db8::1]:8443": 99.0}
-    near, far = routes_of(MIRROR, MirrorHealth("a", State.up, paths=paths), held)
+    refused = replace(path("own.test", "192.0.2.4"), usable=False, verdict="tls_mitm")
+    cut = replace(path("own.test", "192.0.2.5"), usable=False, verdict="sni_block_rst")
+    known = MirrorHealth("a", State.up, paths=(cut, *paths, refused))
+    near, far, spare, last = routes_of(MIRROR, known, held)
+    assert [one.rank for one in (near, far, spare, last)] == [USABLE, USABLE, RESERVE, LAST]
+    assert (spare.address, last.address) == ("192.0.2.1", "192.0.2.5")
     assert (near.host, near.authority, near.port) == ("alt.test", b"alt.test:8443", 8443)
     assert (near.patience, far.patience) == (PATIENCE, MOST_PATIENCE)
     assert (near.quarantined_until, far.quarantined_until) == (0.0, 99.0)
@@ -146,6 +173,35 @@ def test_a_cut_holds_its_endpoint_and_its_name_for_a_moment() -> None:
     told = [["m", "a", "192.0.2.1", "tls_handshake", "connection_reset"]]
     assert traffic.take_failed() == told
     assert traffic.take_failed() == []
+
+
+def test_a_path_that_fails_again_is_held_for_longer_until_it_works_or_control_has_left_it_out():
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
+    held = []
+    for _ in range(7):
+        traffic.failed("m", Trouble(A1, "tls_handshake", "connection_reset"))
+        traffic.failed("m", Trouble(A1, "tls_handshake", "connection_reset"))
+        began = clock.now
+        while traffic.in_order(ALL) != list(ALL):
+            clock.now += 1.0
+        held.append(clock.now - began)
+    assert held == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 160.0]
+    traffic.failed("m", Trouble(A1, "tls_handshake", "connection_reset"))
+    assert traffic.in_order([replace(A1, rank=LAST), B2])[0] == B2
+    assert traffic.in_order(ALL) == list(ALL), "control has taken over, and takes it in again"
+    traffic.failed("m", Trouble(A1, "tls_handshake", "connection_reset"))
+    clock.now += HOLD
+    assert traffic.in_order(ALL) == list(ALL)
+
+
+def test_a_young_control_that_knows_no_path_takes_none_away() -> None:
+    known = MirrorHealth("a", State.up, paths=(path("alt.test", "192.0.2.2"),))
+    upstream = Upstream(MIRROR, known)
+    upstream.see(MirrorHealth("a"), {"192.0.2.2:8443": 50.0}, 0.0)
+    (kept,) = upstream.routes
+    assert (kept.host, kept.quarantined_until) == ("alt.test", 50.0)
+    assert upstream.open_routes(49.0) == []
 
 
 def test_that_a_name_is_cut_off_is_urgent_once() -> None:
