@@ -566,6 +566,8 @@ REACHED: frozenset[str] = ANSWERED | {
     "http_failed",
 }
 """Those, and the ones on a mirror that takes a request but does not answer it."""
+AFTER_HANDSHAKE: frozenset[str] = REACHED | {"content_block"}
+"""What a handshake that passes says nothing about."""
 POISONED: frozenset[str] = frozenset({"dns_poisoned", "dns_injection"})
 """Those on answers of a resolver that are forged."""
 CERTIFICATE_REFUSED: frozenset[str] = frozenset(

@@ -16,7 +16,7 @@ from itertools import chain
 from monitor.common.config import MonitorTimeouts
 from monitor.diagnosis.classify import judge
 from monitor.diagnosis.dns import judge_dns
-from monitor.diagnosis.verdicts import REACHED
+from monitor.diagnosis.verdicts import AFTER_HANDSHAKE
 from monitor.engine.paths import MirrorPaths, Plan
 from monitor.engine.prober import Asked, Probe, Prober
 from monitor.engine.scheduler import ProbeTiming
@@ -115,7 +115,7 @@ class ProbeCycles:
             return None
         patience, path = self._patience(paths, way, timeouts), paths.path(way)
         try:
-            if path is not None and path.verdict in REACHED:
+            if path is not None and path.verdict in AFTER_HANDSHAKE:
                 # less than is left of the budget, so that silence shows something
                 patience = replace(patience, request=min(patience.request, budget.limit(60) * 0.8))
                 (result,) = (await self._prober.ask(paths.mirror, [way], patience, budget)).paths

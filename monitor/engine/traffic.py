@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from monitor.diagnosis.verdicts import REACHED
+from monitor.diagnosis.verdicts import AFTER_HANDSHAKE
 from monitor.engine.background_checks import BackgroundChecks
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.path_reactions import Reactions
@@ -107,7 +107,7 @@ class TrafficNews:
         self._reactions.heard()
         if path is None or path.is_held(now) or now - ago <= path.last_bad:
             return
-        if path.standing is not Standing.ok and path.verdict in REACHED:
+        if path.standing is not Standing.ok and path.verdict in AFTER_HANDSHAKE:
             return  # it is not connections that fail there
         if path.succeeded(now, seconds * 1000):
             self._touched(watch.mirror.id)

@@ -18,6 +18,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, TypeVar
 from unittest import mock
 
+from monitor.probes.stream import PlainStream
+
 T = TypeVar("T")
 Ready = list[tuple[selectors.SelectorKey, int]]
 START = 100_000.0
@@ -71,7 +73,11 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 @contextlib.contextmanager
 def virtual_time() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
-    """Run coroutines in such a loop; what is measured with `time.perf_counter` is its time too."""
+    """Run coroutines in such a loop; what is measured with `time.perf_counter` is its time too.
+
+    The kernel keeps its own: an acknowledgement that it puts off is not one that is lost.
+    """
     with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        with mock.patch.object(time, "perf_counter", runner.get_loop().time):
+        clock = mock.patch.object(time, "perf_counter", runner.get_loop().time)
+        with clock, mock.patch.object(PlainStream, "unacknowledged", return_value=0):
             yield runner.run
