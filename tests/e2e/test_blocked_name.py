@@ -4,6 +4,8 @@ again when the block has gone.
 
 import asyncio
 import contextlib
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -13,10 +15,11 @@ import aiohttp
 import pytest
 
 from tests.testkit.censor.relay import Censor
-from tests.testkit.censor.rules import RST, Residual, Rule, exactly
+from tests.testkit.censor.rules import DROP, RST, Residual, Rule, exactly
 from tests.testkit.certs import Authority
 from tests.testkit.http_client import CHAT
 from tests.testkit.instance import Config, Instance
+from tests.testkit.instance_processes import control_pid
 from tests.testkit.mirror.server import TEST_KEY, PretendMirror
 from tests.testkit.wait import wait_until_async
 
@@ -132,6 +135,38 @@ async def test_a_blocked_name_is_left_unnoticed_and_comes_back(
     late = censor.handshakes(BLOCKED, since=first + 2.0, until=freed)
     assert len(late) <= 6, "only experiments show the name"
     assert_no_name_was_shown_to_a_held_endpoint(censor, first)
+
+
+async def test_workers_take_another_name_by_themselves_while_control_is_away(
+    authority: Authority, tmp_path: Path
+):
+    """At the only address of the mirror, so that no other address leads round the block."""
+    tls = authority.issue("*.mirror.test").server_context()
+    headers = {"connection": "close"}
+    async with PretendMirror("one", tls=tls, headers=headers) as mirror, Censor() as censor:
+        port = await censor.listen(ADDRESSES[:1], ("127.0.0.1", mirror.port))
+        settings = config(port, authority)
+        settings["mirrors"][0]["addresses"] = [ADDRESSES[0]]
+        instance = Instance(settings, tmp_path / "instance")
+        await asyncio.to_thread(instance.start)
+        try:
+            load = Load(f"{instance.base_url}/v1/chat/completions")
+            async with running(load):
+                await wait_until_async(lambda: served(censor, BLOCKED, 0.0) > 50, 20, "traffic")
+                await wait_until_async(lambda: served(censor, ALTERNATE, 0.0) > 0, 20, "a probe")
+                for action, number in ((DROP, signal.SIGSTOP), (RST, signal.SIGKILL)):
+                    pid = await asyncio.to_thread(control_pid, instance)
+                    os.kill(pid, number)
+                    began, censor.rules = time.monotonic(), (Rule(exactly(BLOCKED), action),)
+                    await wait_until_async(
+                        lambda began=began: served(censor, ALTERNATE, began) > 100,
+                        20,
+                        "traffic over the other name",
+                    )
+        finally:
+            await asyncio.to_thread(instance.stop)
+            instance.close()
+    assert [status for _, status in load.answers if status != 200] == []
 
 
 def served(censor: Censor, name: str, since: float) -> int:

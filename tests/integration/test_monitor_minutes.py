@@ -182,7 +182,9 @@ STRANGERS = Rule(other_than(OWN, ALT), FROM_SERVER)
         pytest.param((Rule(exactly(OWN), RST),), "sni_block_rst", 60.0, marks=pytest.mark.prove),
         pytest.param((REMEMBERED_RST,), "sni_block_rst", CONFIRMED_WITHIN, marks=pytest.mark.prove),
         ((REMEMBERED_DROP,), "sni_block_drop", CONFIRMED_WITHIN),
-        ((Rule(exactly(OWN), RST), STRANGERS), "sni_block_rst", 60.0),
+        pytest.param(
+            (Rule(exactly(OWN), RST), STRANGERS), "sni_block_rst", 60.0, marks=pytest.mark.prove
+        ),
         pytest.param(
             (REMEMBERED_RST, STRANGERS),
             "sni_block_rst",
@@ -232,7 +234,7 @@ def test_a_backend_that_answers_no_request_is_left_although_it_shakes_hands(
 @pytest.mark.parametrize(
     ("rule", "blocks"),
     [
-        (Rule(exactly(OWN), FROM_SERVER), {"sni_block_rst"}),
+        pytest.param(Rule(exactly(OWN), FROM_SERVER), {"sni_block_rst"}, marks=pytest.mark.prove),
         pytest.param(Rule(every_hello, FROM_SERVER), set(), marks=pytest.mark.prove),
     ],
     ids=["lost name", "dead backends"],
