@@ -518,6 +518,8 @@ class Response:
         kept = connection is not None and connection.may_be_stale
         stale = silent and kept and self._is_young
         kind = Failure.stale if stale else Failure.broken if silent else Failure.malformed
+        if kind is Failure.broken and connection is not None:
+            self._exchange.context.traffic.broke_off(connection.endpoint)
         self._exchange.unanswered(kind, why)
 
     @property

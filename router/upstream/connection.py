@@ -81,6 +81,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """To be called once, when it is closed."""
         self.authority = b""
         """What goes into `Host`: the hostname that the certificate was verified for, and a port."""
+        self.endpoint = ("", 0)
+        """The address and port at its other end."""
 
     def __repr__(self) -> str:
         state = "closed" if self.closed else "busy" if self._user else "idle"

@@ -72,6 +72,7 @@ class Opener:
         failed = partial(self._traffic.failed, upstream.id)
         ready = await connect(routes, self._connection, limits, failed)
         ready.connection.authority = ready.route.authority
+        ready.connection.endpoint = (ready.route.address, ready.route.port)
         opened = partial(self._traffic.opened, upstream.id, ready.route, ready.seconds)
         contained("a report", opened)
         return ready

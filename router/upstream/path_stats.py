@@ -87,6 +87,11 @@ class PathStats:
         for held in (_of_path(route), *_of_cut(route)):
             self._held.pop(held, None)
 
+    def broke_off(self, endpoint: tuple[str, int]) -> None:
+        """A connection ended in place of an answer: for a moment another address is better."""
+        self._held["", *endpoint] = self._clock() + HOLD
+        _bound(self._held)
+
     def stalled(self, mirror: str, received: int) -> None:
         """An answer broke off after this many bytes of its body."""
         self._note(mirror, received, True)

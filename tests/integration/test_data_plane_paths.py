@@ -21,7 +21,7 @@ from monitor.health.snapshot import (
     endpoint_of,
 )
 from tests.testkit.censor.relay import Censor
-from tests.testkit.censor.rules import DROP, FIN, RST, Residual, Rule, divert, exactly
+from tests.testkit.censor.rules import DROP, FIN, RST, Residual, Rule, divert, everything, exactly
 from tests.testkit.certs import Authority
 from tests.testkit.data_plane import DataPlane
 from tests.testkit.event_loops import loop_test
@@ -189,9 +189,51 @@ async def test_nothing_is_opened_to_what_is_quarantined_and_what_is_open_goes_on
 
 
 @loop_test
-async def test_paths_that_are_not_usable_are_not_used(tmp_path: Path) -> None:
+async def test_paths_that_control_leaves_out_are_tried_when_all_others_have_failed(
+    tmp_path: Path,
+) -> None:
     async with scenery(tmp_path) as here:
         here.know(replace(ALL[0], usable=False), ALL[3])
+        assert (await here.plane.ask(post("/v1/files"))).status == 200
+        await here.censor.become("refuse", FAR)
+        assert (await here.plane.ask(post("/v1/files"))).status == 200
+        assert [(h.sni, h.address) for h in here.censor.log] == [(ALT, FAR), (OWN, NEAR)]
+
+
+@loop_test
+async def test_a_path_with_a_certificate_that_was_refused_is_not_used(tmp_path: Path) -> None:
+    async with scenery(tmp_path) as here:
+        here.know(replace(ALL[0], usable=False, verdict="tls_mitm"), ALL[3])
         await here.censor.become("refuse", FAR)
         assert (await here.plane.ask(get())).status == 502
         assert here.censor.log == []
+
+
+@asynccontextmanager
+async def breaking_off(here: Scenery) -> AsyncIterator[tuple[list[bytes], tuple[str, int]]]:
+    """A server that takes a request and closes: what it was sent, and where it is."""
+    taken: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.transport.abort()
+
+    context = here.authority.issue(OWN, ALT).server_context()
+    async with await asyncio.start_server(handle, "127.0.0.1", 0, ssl=context) as server:
+        yield taken, server.sockets[0].getsockname()[:2]
+
+
+@pytest.mark.parametrize(("addresses", "status"), [((NEAR,), 200), ((NEAR, FAR), 502)])
+@loop_test
+async def test_a_request_that_breaks_off_is_sent_once_more_over_another_address(
+    tmp_path: Path, addresses: tuple[str, ...], status: int
+) -> None:
+    """As it happens to those under way when a firewall shuts an address; there is no other mirror
+    to send them to."""
+    async with scenery(tmp_path) as here, breaking_off(here) as (taken, place):
+        broken = Rule(everything, divert(*place), addresses=addresses)
+        here.censor.rules = (broken,)
+        body = b'{"model": "m", "messages": []}'
+        assert (await here.plane.ask(post("/v1/chat/completions", body))).status == status
+        assert len(taken) == len(addresses)
+        assert len(here.seen) == (status == 200)
