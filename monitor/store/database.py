@@ -33,6 +33,9 @@ class Backend(Protocol):
         Whatever may be changed without being asked is changed.
         """
 
+    def revision(self) -> str:
+        """The revision of the tables, "" for none; changes nothing."""
+
     def upgrade(self) -> tuple[str, str]:
         """Bring the tables to this version; the revisions before and after."""
 

@@ -47,11 +47,16 @@ class PostgresqlDatabase:
             raise StoreError("store.url: expected postgresql://USER@HOST/DATABASE") from None
         self._url: URL = parsed.set(drivername="postgresql+psycopg")
 
-    def current(self) -> str:
-        """Refuse a database whose tables are not those of this version."""
+    def revision(self) -> str:
+        """The revision of the tables, "" for none."""
         with self._named(), self._connected() as connection:
             revision = revision_of(connection)
             refuse_newer(revision)
+        return revision
+
+    def current(self) -> str:
+        """Refuse a database whose tables are not those of this version."""
+        revision = self.revision()
         if revision != REVISION:
             found = f"has schema {revision}" if revision else "has no tables yet"
             raise StoreError(

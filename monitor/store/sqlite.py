@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DatabaseError
@@ -62,6 +63,14 @@ class SqliteFile:
         """Open or create it, and bring it to this version after keeping a copy."""
         self.upgrade()
         return REVISION
+
+    def revision(self) -> str:
+        """The revision of the tables, "" for none; the file is only read."""
+        with self._named(), _connected(self.path, "&mode=ro") as connection:
+            version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+            revision = revision_of(connection, first=version == FIRST_RELEASE)
+            refuse_newer(revision)
+        return revision
 
     def upgrade(self) -> tuple[str, str]:
         """The same, telling what was done."""
@@ -143,10 +152,10 @@ class SqliteFile:
 
 
 @contextmanager
-def _connected(path: Path) -> Iterator[Connection]:
+def _connected(path: Path, options: str = "") -> Iterator[Connection]:
     """A connection that begins a transaction only on request."""
     engine = create_engine(
-        f"sqlite:///{path}",
+        f"sqlite:///file:{quote(str(path))}?uri=true{options}",
         poolclass=NullPool,
         connect_args={"timeout": DECISION_PATIENCE, "isolation_level": None},
     )

@@ -18,6 +18,7 @@ from router.cli import (
     bans,
     configuration,
     db,
+    doctor,
     explain,
     hash_password,
     incidents,
@@ -101,6 +102,7 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("init", init.run, init.HELP, False),
     ("run", _start, _START, False),
     ("check", configuration.check, configuration.CHECK, True),
+    ("doctor", doctor.run, doctor.HELP, True),
     ("reload", configuration.reload, configuration.RELOAD, True),
     ("probe", probe.run, probe.HELP, True),
     ("status", status.run, status.HELP, True),
@@ -143,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
         )
         added[name].set_defaults(run=command)
     init.declare(added["init"])
+    doctor.declare(added["doctor"])
     probe.declare(added["probe"])
     explain.declare(added["explain"])
     notify.declare(added["notify"])

@@ -63,7 +63,15 @@ def find(given: str | None, environ: Mapping[str, str]) -> Path:
 def load(path: Path, environ: Mapping[str, str]) -> Document:
     """Read, resolve and check a configuration file. Raises SettingsError with every fault."""
     path = path.absolute()
-    table = _parse(path)
+    return _loaded(_parse(path), path, environ)
+
+
+def parsed(text: str, path: Path, environ: Mapping[str, str]) -> Document:
+    """What `load` would say of a file with this text. Raises SettingsError with every fault."""
+    return _loaded(tomllib.loads(text), path.absolute(), environ)
+
+
+def _loaded(table: dict[str, Any], path: Path, environ: Mapping[str, str]) -> Document:
     resolver = Resolver(path.parent, environ)
     raw = resolver.resolve(table)
     config, faults = _checked(raw, path.parent)

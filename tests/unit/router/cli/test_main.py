@@ -545,7 +545,9 @@ def test_init_does_not_overwrite_unless_told_to(
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
-        (["init"], 2, "the following arguments are required: URL"),
+        (["init"], 2, "name at least one mirror: mirrorgate init URL"),
+        (["init", "a.example", "--callers", "all"], 2, "expected some of own, issued, anonymous"),
+        (["init", "a.example", "--api-key", "sk\n1"], 2, "mirrors[0].api_key: "),
         (["init", "htp:/x"], 2, 'expected an http(s) URL, got "htp:/x"'),
         (["init", "a b"], 2, "expected an http(s) URL"),
         (["init", "a.example", "--config", "no/c.toml"], 1, "the folder no does not exist"),
@@ -558,6 +560,37 @@ def test_init_refuses_what_it_cannot_write(
     assert (got, out) == (code, "")
     assert message in err
     assert os.listdir() == []
+
+
+def test_init_writes_what_it_is_told_and_checks_it(
+    capsys: pytest.CaptureFixture[str], refused: str, tmp_path: Path
+):
+    told = ("--callers", "issued,own", "--title", 'Mirrors "一"', "--api-key", "env:NOT_SET_HERE")
+    code, _, err = said(capsys, "init", f"http://{refused}", "--service", *told)
+    assert code == 0
+    assert "note: mirrors[0].api_key" in err
+    config = load(tmp_path / "config.toml", {"NOT_SET_HERE": "sk-1"}).config
+    assert config.router.callers == ("issued", "own")
+    assert config.dashboard.title == 'Mirrors "一"'
+    assert config.mirrors[0].api_key == "sk-1"
+    assert config.admin.socket == "/run/mirrorgate/mirrorgate.sock"
+    assert config.store.url == "sqlite:////var/lib/mirrorgate/mirrorgate.db"
+    assert Path("config.toml").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_key_in_the_file_is_for_its_owner_only(capsys: pytest.CaptureFixture[str], refused: str):
+    assert said(capsys, "init", f"http://{refused}", "--api-key", "sk-secret")[0] == 0
+    assert Path("config.toml").stat().st_mode & 0o777 == 0o600
+
+
+def test_init_asks_who_sits_there(monkeypatch: pytest.MonkeyPatch, refused: str, tmp_path: Path):
+    monkeypatch.setattr("sys.stderr", Terminal())
+    monkeypatch.setattr("sys.stdin", Terminal(f"http://{refused}\nsk-1\n\nMine\n"))
+    assert main.main(["init"]) == 0
+    config = load(tmp_path / "config.toml", {}).config
+    assert [mirror.url for mirror in config.mirrors] == [f"http://{refused}"]
+    assert (config.mirrors[0].api_key, config.dashboard.title) == ("sk-1", "Mine")
+    assert config.router.callers == ("own", "issued")
 
 
 def test_ids_come_from_the_telling_part_of_the_host():
