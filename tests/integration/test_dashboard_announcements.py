@@ -157,6 +157,15 @@ async def test_text_of_strangers_in_a_fault_is_cleaned(socket, commands):
     assert "\x1b" not in told["error"]["message"]
 
 
+async def test_opened_and_drafted_incidents_are_told_by_when_they_began():
+    opened = replace(WRONG, started_at=NOW - 86400)
+    sources = FakeSources(announced_=Announced(manual=(opened,)))
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        _, told = await ask(client, "GET", "/api/v1/incidents")
+    ids = [each["id"] for each in told["incidents"]]
+    assert ids == [INCIDENTS[0].id, opened.id, *(each.id for each in INCIDENTS[1:])]
+
+
 async def test_a_resolved_one_is_over_in_every_form():
     ended = replace(WRONG, resolved_at=NOW - 5)
     said = Update(8, "0pened", NOW - 5, "resolved", Text("", "Fixed"))
