@@ -42,7 +42,7 @@ _OF_PATHS = frozenset({Scope.path, Scope.endpoint, Scope.hostname})
 
 
 def _as_before(path: Path) -> Finding:
-    """What is known of a blocked path, after one more cut: nothing new has to be found out."""
+    """The finding on a blocked path after one more cut: nothing new has to be found out."""
     seen = path.confidence.residual
     return Finding(
         path.verdict, Level(path.level), evidence=path.evidence, residual=seen, is_open=not seen
@@ -171,7 +171,7 @@ class Reactions:
             self.react(watch, path, Finding(path.verdict, Level.suspected))
 
     def _subject(self, watch: MirrorState, path: Path) -> Subject:
-        """What is examined, and what it can be compared with."""
+        """The path to examine, and names and addresses to compare it with."""
         mirror, since = watch.mirror, self._monotonic() - self._pace.control_baseline
         known = [p.hostname for p in watch.paths.beside(path) if p.last_good >= since]
         works = [p.address for p in in_order(watch.paths) if p.standing is Standing.ok]

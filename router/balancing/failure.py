@@ -7,6 +7,7 @@ whether a probe that costs nothing can show that it is over (`probe_proves`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -214,3 +215,10 @@ class FailedAttempt:
     mirror: str
     failure: Failure
     detail: str
+
+
+def broke_off_once(failed: Sequence[FailedAttempt]) -> bool:
+    """True if the last attempt broke off without an answer, as the first one on its mirror."""
+    if not failed or failed[-1].failure is not Failure.broken:
+        return False
+    return [attempt.mirror for attempt in failed].count(failed[-1].mirror) == 1

@@ -18,6 +18,7 @@ from router.balancing.failure import (
     Blame,
     FailedAttempt,
     Failure,
+    broke_off_once,
 )
 from router.balancing.pool import Attempt
 from router.balancing.rate_limit import LENT, should_retry, wait_of
@@ -34,12 +35,7 @@ from router.balancing.retry import (
 from router.balancing.timeouts import OVERDUE, leave_early
 from router.forwarding.context import WorkerContext
 from router.forwarding.eligibility import Eligibility
-from router.forwarding.local_response import (
-    FULL,
-    OWN_KEY_SPENT,
-    all_failed,
-    all_limited,
-)
+from router.forwarding.local_response import FULL, OWN_KEY_SPENT, all_failed, all_limited
 from router.forwarding.recent_requests import Tried
 from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy
@@ -60,7 +56,6 @@ HEDGE_AFTER = 0.5
 _IN_ROTATION = -1
 """The rank of no mirror that is down."""
 _NO_FIELDS: Mapping[bytes, bytes] = {}
-
 
 Taken = tuple[Attempt[Upstream], UpstreamConnection | None, int]
 """A mirror that was chosen, and what is held of it: a connection that waited (None: a new one is
@@ -94,7 +89,6 @@ class Attempts:
         "_rank",
         "_ready",
         "_repeatable",
-        "_rerouted",
         "_tries",
         "ended",
         "failed",
@@ -161,18 +155,15 @@ class Attempts:
         """Gives the client the first refusal of a mirror, if no other one has an answer."""
         self._repeatable = False
         """True if the request could be sent to yet another mirror."""
-        self._rerouted = False
-        """True if a mirror was tried once more, over another address."""
         context.pool.budget.request(began)
 
     def __repr__(self) -> str:
         return f"<Attempts on {self.mirror or 'no mirror'}, {len(self.failed)} failed>"
 
     def start(self, now: float) -> Problem | None:
-        """Choose a mirror, take it and open a connection: one synchronous step.
+        """Choose a mirror, take it and open a connection in one step; the error if none is left.
 
-        Returns the error when no mirror is left. Otherwise one of the callbacks is called, `opened`
-        possibly before this returns.
+        Else one of the callbacks is called, `opened` possibly before this returns.
         """
         before, context = self.failed, self._context
         pooled = self._body.collected and self.request.may_be_stale
@@ -180,10 +171,7 @@ class Attempts:
             pooled = False
         if self._hedge is not None:
             self._cancel_hedge()
-        taken = self._take(pooled, now, again=bool(before))
-        if taken is None and before and self._has_another_way(before[-1].failure):
-            self.tried.remove(self.mirror)
-            taken = self._take(False, now, again=True)
+        taken = self._take(pooled, now, again=bool(before)) or self._detour(now)
         if taken is None:
             return self._no_attempt()
         if before:
@@ -197,15 +185,13 @@ class Attempts:
             )
         return None
 
-    def _has_another_way(self, failure: Failure) -> bool:
-        """True if the mirror that broke off is reached over another address too, and there is no
-        other mirror: what shuts an address breaks the connections to it. Once for a request."""
-        upstream = self._context.upstreams.find(self.mirror)
-        if upstream is None or failure is not Failure.broken or self._rerouted:
-            return False
-        routes = upstream.open_routes(self._context.wall())
-        self._rerouted = len({route.address for route in routes}) > 1
-        return self._rerouted and self.mirror in self.tried
+    def _detour(self, now: float) -> Taken | None:
+        """Take the mirror that broke off once more, over another address: no other one is left."""
+        wall, upstreams = self._context.wall, self._context.upstreams
+        if not (broke_off_once(self.failed) and upstreams.has_detour(self.mirror, wall())):
+            return None
+        self.tried.remove(self.mirror)
+        return self._take(False, now, again=True)
 
     def _begin(self, taken: Taken) -> None:
         self._attempt, connection, place = taken
@@ -219,8 +205,7 @@ class Attempts:
             )
 
     def _move(self) -> None:
-        """Go to a mirror with an idle connection: this one takes long to open, and nothing was
-        sent yet."""
+        """Go to a mirror with an idle connection: this one is slow to open, nothing was sent."""
         opening, slow = self._opening, self._attempt
         if opening is None or opening.done or slow is None:
             return
@@ -294,9 +279,8 @@ class Attempts:
             attempt.passed_on()
 
     def _falls_back(self, again: bool) -> bool:
-        """Consider mirrors that are down, the least bad first, where none in rotation fits; one
-        that has answered nothing only if no other one was tried. Where all that fit refuse such
-        requests, consider them, if none was tried: then one of them is asked."""
+        """Consider mirrors that are down where none in rotation fits, the least bad first, and one
+        that answered nothing only as the first; or, as the first, such as refuse such requests."""
         eligible = self._eligible
         fitting = [u for u in self._context.upstreams if u.available and eligible.fits(u)]
         if fitting:

@@ -74,7 +74,7 @@ class PathStats:
             self._release(route)
 
     def _grown(self, key: _Key) -> float:
-        """How long to hold a path that fails: longer if that was over when it failed again."""
+        """The seconds to hold a path that fails: longer if that was over when it failed again."""
         known = self._seconds.get(key)
         again = known is not None and not self._runs(key)
         seconds = min(2 * known, MOST_HOLD) if known and again else known or HOLD

@@ -274,6 +274,12 @@ class Upstreams:
         """The mirror with this id."""
         return self._by_id.get(mirror)
 
+    def has_detour(self, mirror: str, now: float) -> bool:
+        """True if this mirror is reached over more than one address now."""
+        upstream = self._by_id.get(mirror)
+        routes = upstream.open_routes(now) if upstream is not None else ()
+        return len({route.address for route in routes}) > 1
+
     def apply(
         self,
         mirrors: Iterable[MirrorConfig],

@@ -1,4 +1,4 @@
-"""What the monitor says of a network over many minutes, at its usual pace, on a clock of its own.
+"""Diagnoses of the monitor over many minutes, at its usual pace, on a clock of their own.
 
 A mirror of two names and two addresses behind a censor; time passes only while nothing happens. A
 round trip takes 40 ms as far as the monitor knows, and none in truth: a reset that comes without a

@@ -50,7 +50,7 @@ class QuarantineWalk(RuleBasedStateMachine):
         self.free[endpoint], self.length[endpoint] = until, seconds
 
     def _before(self, endpoint: str) -> float:
-        """How long it was held the last time, unless it has been quiet since."""
+        """The seconds that it was held the last time, unless it has been quiet since."""
         calm = self.now >= self.free.get(endpoint, -math.inf) + NORMAL.stop_growing
         return 185.0 if calm else self.length[endpoint]
 

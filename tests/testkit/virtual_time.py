@@ -30,7 +30,7 @@ BUSY = 0.01
 """Seconds for which a working thread is waited for at once."""
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Selector(selectors.DefaultSelector):
     """Looks for events, and lets time pass when there are none."""
 
     def __init__(self) -> None:
