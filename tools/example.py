@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tools.declared import Declared, Section, sections
+from router.control.sections import Declared, Section, sections
 
 _HEAD = """\
 #:schema docs/config.schema.json

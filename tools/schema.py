@@ -15,8 +15,7 @@ from dataclasses import MISSING
 from typing import Annotated, Any, Literal
 
 from monitor.common.settings import Kind, key_of
-from router.control.sections import Config
-from tools.declared import default_text
+from router.control.sections import Config, default_text
 
 Schema = dict[str, Any]
 _NUMBER = r"[0-9]+(\.[0-9]+)?"

@@ -67,7 +67,8 @@ class Store:
         self._thread, self._reader = threads
         self._tasks = tasks or Tasks()
         self._writer = HistoryWriter(self._write_history, tasks=self._tasks)
-        self._postponed = PostponedDecisions(self.decide)
+        self.postponed = PostponedDecisions(self.decide)
+        """Bans and wishes that are in effect and wait to be written."""
         self._catching_up: asyncio.Task[None] | None = None
         self._refused = ""
         self._vantage = ""
@@ -103,7 +104,7 @@ class Store:
         store._aside = aside
         store._writer.start()
         if not aside:
-            work = store._postponed.run
+            work = store.postponed.run
             store._catching_up = store._tasks.service("postponed decisions", work)
         return store
 
@@ -125,7 +126,7 @@ class Store:
         loop = asyncio.get_running_loop()
         if self._catching_up is not None:
             await cancelled([self._catching_up])
-        await self._postponed.stop()
+        await self.postponed.stop()
         await self._writer.stop()
         if self._holder is not None:
             with suppress(StoreError):
@@ -158,20 +159,8 @@ class Store:
     @property
     def problem(self) -> str:
         """The reason for which nothing can be written; empty while nothing is known to be wrong."""
-        of_decisions = self._postponed.problem or self._refused
+        of_decisions = self.postponed.problem or self._refused
         return self._database.problem or of_decisions or self._writer.problem
-
-    @property
-    def unwritten(self) -> int:
-        """Decisions that are in effect and wait to be written."""
-        return len(self._postponed)
-
-    def postpone(self, work: Callable[[Session], object], what: str, error: StoreError) -> None:
-        """Decide later what failed with `error` just now, behind all that waits already.
-
-        For what is in effect all the same; raises `error` for what no other time would help.
-        """
-        self._postponed.put(work, what, error)
 
     @property
     def failed(self) -> int:
@@ -346,14 +335,14 @@ class Store:
 
     async def _in_order(self, work: Callable[[Session], T]) -> T:
         """Decide behind all that was postponed. Raises StoreError."""
-        await self._postponed.catch_up()
+        await self.postponed.catch_up()
         return await self.decide(work)
 
     async def _or_later(self, work: Callable[[Session], object], what: str) -> None:
         try:
             await self._in_order(work)
         except StoreError as error:
-            self.postpone(work, what, error)
+            self.postponed.put(work, what, error)
 
     async def _lease(self, act: Callable[..., T], *arguments: object) -> T:
         def run() -> T:

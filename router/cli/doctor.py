@@ -45,7 +45,7 @@ ENDS_SOON = 14.0
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What one look has found."""
+    """The result of one look."""
 
     about: str
     state: str
@@ -136,7 +136,7 @@ def clock_itself(now: float) -> Check:
 
 
 def permissions(found: Document) -> Iterator[Check]:
-    """Who can read the file, and where the process must be able to write."""
+    """Readers of the file, and the folders in which the process must be able to write."""
     config, mode = found.config, found.path.stat().st_mode & 0o777
     inside = _secrets_in(found)
     if inside and mode & 0o007:
@@ -220,7 +220,7 @@ def ports(config: Config) -> Iterator[Check]:
 
 
 def descriptors(pid: int | None) -> Check:
-    """How many files and connections a process may have open."""
+    """The number of files and connections that a process may have open."""
     _, most = resource.prlimit(pid or 0, resource.RLIMIT_NOFILE)
     told = "unlimited" if most == resource.RLIM_INFINITY else str(most)
     said = f"{told} for each process"

@@ -34,7 +34,7 @@ _SERVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the file is to say."""
+    """The content of the file."""
 
     mirrors: Sequence[MirrorConfig]
     api_key: str = ""
@@ -97,7 +97,7 @@ def run(args: Namespace, console: Console) -> int:
 
 
 def _wanted(args: Namespace, console: Console) -> Wanted:
-    """What the arguments say; the rest is asked of whoever sits there, if the mirrors are."""
+    """The arguments; the rest is asked of whoever sits there, if the mirrors are."""
     if args.urls:
         urls, ask = args.urls, False
     elif console.interactive:

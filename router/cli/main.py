@@ -19,8 +19,8 @@ from router.cli import (
     configuration,
     db,
     doctor,
-    explain,
     hash_password,
+    help,
     incidents,
     init,
     keys,
@@ -76,13 +76,16 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _with_suggestion(message: str) -> str:
-    wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL)
+    wrong = re.search(
+        r"argument (\S+): invalid choice: '(.*)' \(choose from (.*)\)", message, re.DOTALL
+    )
     if wrong is None:
         return message
-    choices = re.findall(r"[a-z-]+", wrong[2])
-    close = difflib.get_close_matches(wrong[1], choices, n=1)
+    noun = "command" if wrong[1] in ("COMMAND", "ACTION") else wrong[1]
+    choices = re.findall(r"[a-z-]+", wrong[3])
+    close = difflib.get_close_matches(wrong[2], choices, n=1)
     hint = f'did you mean "{close[0]}"?' if close else f"there are: {', '.join(choices)}"
-    return f'there is no command "{wrong[1]}", {hint}'
+    return f'there is no {noun} "{wrong[2]}", {hint}'
 
 
 _START = "start; SIGTERM or SIGINT drain and stop, a second one ends at once, SIGHUP reloads"
@@ -106,7 +109,7 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("reload", configuration.reload, configuration.RELOAD, True),
     ("probe", probe.run, probe.HELP, True),
     ("status", status.run, status.HELP, True),
-    ("explain", explain.run, explain.HELP, True),
+    ("explain", status.explain, status.EXPLAIN, True),
     ("drain", overrides.run, overrides.DRAIN, True),
     ("enable", overrides.run, overrides.ENABLE, True),
     ("maintenance", overrides.run, overrides.MAINTENANCE, True),
@@ -117,6 +120,8 @@ _COMMANDS: tuple[tuple[str, Command, str, bool], ...] = (
     ("notify", notify.run, notify.HELP, True),
     ("hash-password", hash_password.run, hash_password.HELP, False),
     ("db", db.run, db.HELP, True),
+    ("help", help.about(lambda: parser()), help.HELP, False),
+    ("completion", help.completion(lambda: parser()), help.COMPLETION, False),
 )
 """Name, what it runs, what it does, whether it prints data."""
 
@@ -147,7 +152,7 @@ def parser() -> argparse.ArgumentParser:
     init.declare(added["init"])
     doctor.declare(added["doctor"])
     probe.declare(added["probe"])
-    explain.declare(added["explain"])
+    status.declare_explain(added["explain"])
     notify.declare(added["notify"])
     configuration.declare(added["reload"])
     status.declare(added["status"])
@@ -158,6 +163,8 @@ def parser() -> argparse.ArgumentParser:
     audit.declare(added["audit"])
     keys.declare(added["keys"], [_common(data=True)])
     db.declare(added["db"], [_common(data=True)])
+    help.declare(added["help"])
+    help.declare_completion(added["completion"])
     return top
 
 

@@ -87,7 +87,7 @@ class AdminCommands:
         """Issued keys as the shared table counts them."""
 
     def unwritten(self) -> int:
-        return self._store.unwritten
+        return len(self._store.postponed)
 
     async def reload(self, by: Actor) -> dict[str, Any]:
         try:
@@ -106,7 +106,7 @@ class AdminCommands:
             "uptime_seconds": round(age_of(os.getppid()), 1),
             "config": {"file": str(current.path)},
             "workers": self._channels.workers(),
-            "store": {"problem": self._store.problem, "unwritten": self._store.unwritten},
+            "store": {"problem": self._store.problem, "unwritten": len(self._store.postponed)},
             "missing_settings": self._notices.sentences(),
             "cautions": cautions(current.config),
             "notifications": self._notifier.state(),

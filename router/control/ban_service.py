@@ -172,7 +172,7 @@ class BanService:
                 return replace(bans[network], count=times)
 
             what = f"ban {', '.join(networks[:3])}{' …' if len(networks) > 3 else ''}"
-            self._store.postpone(lambda s: sentence(s, networks, again, origin), what, error)
+            self._store.postponed.put(lambda s: sentence(s, networks, again, origin), what, error)
             return list(bans.values())
 
     def _ban(self, offence: Offence, times: int) -> Ban:
@@ -219,7 +219,7 @@ class BanService:
             lifted = await self._store.lift_bans(network, by, now)
         except StoreError as error:
             what = f"lift bans of {network or 'everybody'}"
-            self._store.postpone(lambda s: lift(s, network, by, now), what, error)
+            self._store.postponed.put(lambda s: lift(s, network, by, now), what, error)
             lifted = self._banned.overlapping(network)
         networks = [ban.network for ban in lifted]
         self._banned.remove(networks)

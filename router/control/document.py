@@ -67,7 +67,7 @@ def load(path: Path, environ: Mapping[str, str]) -> Document:
 
 
 def parsed(text: str, path: Path, environ: Mapping[str, str]) -> Document:
-    """What `load` would say of a file with this text. Raises SettingsError with every fault."""
+    """The document that `load` would make of a file with this text. Raises SettingsError."""
     return _loaded(tomllib.loads(text), path.absolute(), environ)
 
 

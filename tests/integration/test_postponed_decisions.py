@@ -53,7 +53,7 @@ class Place:
         return {ban.network for ban in self.banned.in_force()}
 
     async def written(self) -> None:
-        await wait_until_async(lambda: not self.store.unwritten, 30, "decisions to be written")
+        await wait_until_async(lambda: not self.store.postponed, 30, "decisions to be written")
 
     async def log(self) -> list[str]:
         entries = await self.store.read(lambda session: audit.newest(session, 100))
@@ -80,7 +80,7 @@ async def test_bans_and_wishes_hold_at_once_and_are_written_in_order_when_that_i
     place: Place, caplog: pytest.LogCaptureFixture
 ):
     await place.guard.add("192.0.2.1/32", None, "before", ME)
-    assert place.store.unwritten == 0
+    assert len(place.store.postponed) == 0
     place.lock()
     await place.guard.add("192.0.2.2/32", None, "by hand", ME)
     assert place.in_force() == {"192.0.2.1/32", "192.0.2.2/32"}
@@ -92,7 +92,7 @@ async def test_bans_and_wishes_hold_at_once_and_are_written_in_order_when_that_i
     await place.store.set_wish("hk", Override.drain, None, ME, NOW)
     assert place.in_force() == {"192.0.2.2/32"}
     assert [message["type"] for message in place.told][-2:] == ["ban", "allowed"]
-    assert place.store.unwritten == 6  # `allow` lifts bans of the network too
+    assert len(place.store.postponed) == 6  # `allow` lifts bans of the network too
     assert "locked" in place.store.problem
     place.unlock()
     await place.written()
@@ -119,7 +119,7 @@ async def test_the_store_says_what_it_could_not_take_also_where_nothing_was_post
     with pytest.raises(StoreError, match="locked"):
         await place.store.decide(nothing)
     assert "locked" in place.store.problem
-    assert place.store.unwritten == 0
+    assert len(place.store.postponed) == 0
     place.unlock()
     await place.store.decide(nothing)
     assert place.store.problem == ""
@@ -143,8 +143,8 @@ async def test_a_decision_that_no_table_takes_holds_up_no_other(
     with pytest.raises(StoreError) as failed:
         await place.store.decide(refused)
     with pytest.raises(StoreError, match="NOT NULL"):
-        place.store.postpone(refused, "nonsense", failed.value)
-    place.store.postpone(refused, "nonsense", StoreError("for now"))
+        place.store.postponed.put(refused, "nonsense", failed.value)
+    place.store.postponed.put(refused, "nonsense", StoreError("for now"))
     await place.store.set_wish("hk", Override.drain, None, ME, NOW)
     await place.written()
     assert await place.log() == ["drain hk"]

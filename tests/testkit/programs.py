@@ -14,6 +14,7 @@ REQUIRE_ALL = "MIRRORGATE_REQUIRE_ALL"
 
 DEBIAN_PACKAGES = {
     "amtool": "prometheus-alertmanager",
+    "bash": "bash",
     "caddy": "caddy",
     "chromium": "chromium",
     "curl": "curl",

@@ -10,10 +10,9 @@ import pytest
 
 from monitor.common.settings import read
 from router.cli.main import command_names
-from router.control.sections import Config
+from router.control.sections import Config, Section, sections
 from tests.e2e.clients import catalogue
 from tools import example, reference
-from tools.declared import Section, sections
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (ROOT / "config.example.toml").read_text("utf-8")
