@@ -31,9 +31,8 @@ from monitor.store.errors import StoreError
 from monitor.store.latencies import Curves, first_bytes
 from monitor.store.lease import RENEW_EVERY
 from monitor.store.pruning import Limits
-from monitor.store.queries import Settled, read_days, read_windows
+from monitor.store.queries import Settled, States, read_days, read_windows, states_before
 from monitor.store.records import Sample, Transition
-from monitor.store.restart import States, states_before
 from monitor.store.store import Store
 
 log = logging.getLogger(__name__)

@@ -237,3 +237,25 @@ def read_days(
 def _after(now: float, size: int) -> int:
     """The end of the bucket that we are in."""
     return (int(now) // size + 1) * size
+
+
+States = dict[str, Transition]
+"""By mirror."""
+
+LONGEST_GAP = 300.0
+"""Seconds without samples after which nobody can say what a mirror was in between."""
+
+
+def states_before(session: Session, now: float, vantage: str) -> tuple[States, list[Transition]]:
+    """The last state of each mirror, and the changes to unknown that nobody recorded.
+
+    A mirror that a long gap followed is unknown as of its last sample, so that the gap counts
+    neither as up nor as down.
+    """
+    states = last_states(session, vantage)
+    lost = []
+    for mirror_id, last in states.items():
+        seen = max(last_sample(session, mirror_id, vantage) or last.at, last.at)
+        if now - seen > LONGEST_GAP and last.state is not State.unknown:
+            lost.append(Transition(mirror_id, seen, State.unknown, vantage=vantage))
+    return states | {change.mirror_id: change for change in lost}, lost

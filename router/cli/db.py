@@ -13,7 +13,7 @@ from router.cli.client import answers
 from router.cli.console import DONE, CommandFailed, Console
 from router.control import document
 
-HELP = "the store: upgrade, backup"
+HELP = "the store: upgrade, backup, copy"
 SILENCE = 2.0
 """Seconds of work after which a word is said."""
 
@@ -36,6 +36,18 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
         parents=common,
     )
     backup.add_argument("file", metavar="FILE", type=Path, help="a file that is not there yet")
+    copy = actions.add_parser(
+        "copy",
+        help="copy all of it into an empty database, such as from SQLite to PostgreSQL",
+        description="Copy all of it into an empty database, such as from SQLite to PostgreSQL, "
+        "while no instance runs. Then name that one in store.url.",
+        parents=common,
+    )
+    copy.add_argument(
+        "url",
+        metavar="URL",
+        help='as store.url; "env:NAME" or "file:PATH" keep a password out of the command line',
+    )
 
 
 def run(args: Namespace, console: Console) -> int:
@@ -47,6 +59,8 @@ def run(args: Namespace, console: Console) -> int:
     try:
         if args.action == "upgrade":
             return _upgrade(args, console, path, url)
+        if args.action == "copy":
+            return _copy(args, console, path, url)
         return _backup(args, console, url)
     except StoreError as error:
         raise CommandFailed(str(error)) from None
@@ -78,6 +92,24 @@ def _backup(args: Namespace, console: Console, url: str) -> int:
         console.data({"file": str(args.file.absolute()), "bytes": size})
     else:
         console.say(f"{args.file} is a copy of the store ({size / (1 << 20):.1f} MiB)")
+    return DONE
+
+
+def _copy(args: Namespace, console: Console, path: Path, url: str) -> int:
+    from monitor.store.transfer import transfer
+
+    if answers(document.socket_path(path, console.environ)):
+        raise CommandFailed("an instance uses this store: stop it first, so that nothing is missed")
+    if not document.has_store(url):
+        raise CommandFailed(f"{url} is not there: there is nothing to copy")
+    target = document.target_url(args.url, console.environ)
+    with _patience(console, "copying"):
+        copied = transfer(url, target)
+    if args.json:
+        console.data({"rows": copied})
+    else:
+        console.table(("TABLE", "ROWS"), [(name, str(n)) for name, n in copied.items() if n])
+        console.say("all of it is copied: put that URL into store.url, then `mirrorgate check`")
     return DONE
 
 

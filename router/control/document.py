@@ -126,6 +126,18 @@ def store_url(path: Path, environ: Mapping[str, str]) -> str:
     return store_from(path.absolute().parent, _section(path, environ, "store", StoreConfig).url)
 
 
+def target_url(text: str, environ: Mapping[str, str]) -> str:
+    """The URL of another store, as the command line names it, from this folder.
+
+    Raises SettingsError.
+    """
+    resolver = Resolver(Path.cwd(), environ)
+    url = str(resolver.resolve(text, "URL"))
+    if resolver.faults:
+        raise SettingsError(resolver.faults)
+    return store_from(Path.cwd(), url)
+
+
 def has_store(url: str) -> bool:
     """True if there is something to read; to ask a file that is not there would make it."""
     name = url.removeprefix("sqlite:///")
