@@ -152,7 +152,11 @@ def permissions(found: Document) -> Iterator[Check]:
     if config.log.access not in ("off", "-"):
         wanted["log.access"] = Path(config.log.access).parent
     for setting, folder in wanted.items():
-        if not folder.is_dir():
+        if not folder.is_dir() and folder.is_relative_to("/run"):
+            said = f"{setting}: there is no folder {folder} yet"
+            todo = "RuntimeDirectory in the unit makes it at the start; else make it"
+            yield Check("permissions", NOTE, said, todo)
+        elif not folder.is_dir():
             yield Check("permissions", BAD, f"{setting}: there is no folder {folder}", "make it")
         elif not os.access(folder, os.W_OK | os.X_OK):
             yield Check(

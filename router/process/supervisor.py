@@ -226,7 +226,8 @@ class Supervisor:
 
     def _status(self, problem: str = "") -> str:
         told = f"; the configuration file is not in use: {problem}" if problem else ""
-        return f"serving with {len(self._workers)} workers{told}"
+        workers = len(self._workers)
+        return f"serving with {workers} worker{'s' if workers != 1 else ''}{told}"
 
     def _reload(self) -> None:
         self._manager.reloading()

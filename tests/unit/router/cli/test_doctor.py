@@ -94,6 +94,15 @@ def test_a_secret_that_everybody_can_read_and_folders_that_lack(
     assert len([c for c in checks["permissions"] if c["state"] == BAD]) == 1
 
 
+def test_a_folder_that_the_unit_makes_is_only_noted(capsys: pytest.CaptureFixture[str]):
+    ports = free_ports(1)
+    write(f'[admin]\nlisten = "127.0.0.1:{ports[0]}"\nsocket = "/run/not-there-yet/x.sock"')
+    code, checks = found(capsys, "--no-probe")
+    assert code == 0
+    (note,) = [c for c in checks["permissions"] if c["state"] == NOTE]
+    assert "RuntimeDirectory" in note["do"]
+
+
 @pytest.mark.parametrize(("days", "state"), [(-3, BAD), (5, NOTE), (90, OK)])
 def test_the_end_of_the_certificate(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, days: int, state: str
