@@ -153,8 +153,7 @@ class Path:
         self.cut = False
         if self.standing is not Standing.held:
             self.standing = Standing.suspected
-        if not (self.is_blocked and verdict in _NO_NEWS):
-            self._suspect_of(verdict)
+        self._suspect_of(verdict)
 
     def cut_off(self) -> None:
         """The failure was a handshake that was cut off, under its name."""
@@ -194,8 +193,8 @@ class Path:
         self.verdict, self.level, self.evidence = verdict, level, evidence
 
     def _suspect_of(self, verdict: str) -> None:
-        """A failure says this; what is known of the same verdict stays known."""
-        if verdict != self.verdict:
+        """A failure says this; what is known of the same verdict, or says more, stays known."""
+        if verdict != self.verdict and not (self.is_blocked and verdict in _NO_NEWS):
             self.verdict, self.level, self.evidence = verdict, "none", ()
 
     def hold(self, until: float) -> None:

@@ -6,11 +6,12 @@ import math
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from monitor.diagnosis.cdn import neighbourhood
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.timing import NORMAL
+from monitor.diagnosis.verdicts import SNI_BLOCKS
 from monitor.health.paths import Path, in_order, shown, usable_ones
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import Standing
@@ -88,6 +89,77 @@ def test_the_holds_of_one_endpoint_grow_as_documented() -> None:
         seconds.append(until - now)
         now = until
     assert seconds == [185.0, 185.0, 200.0, 400.0, 800.0, 1600.0, 1800.0, 1800.0, 1800.0]
+
+
+class PathWalk(RuleBasedStateMachine):
+    """One path, whatever probes, traffic and block tests say of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.path, self.now = Path("own.test", "192.0.2.1"), 0.0
+        self.known = ""
+        """The block that was found and that nothing has contradicted."""
+        self.sure = False
+
+    @precondition(lambda self: self.path.standing is not Standing.ok)
+    @rule(verdict=st.sampled_from(sorted(SNI_BLOCKS)), sure=st.booleans())
+    def found(self, verdict: str, sure: bool) -> None:
+        self.sure = sure or (self.sure and verdict == self.known)
+        self.known = verdict
+        self.path.judged(verdict, "confirmed" if sure else "suspected", (Code.passed(),))
+
+    @precondition(lambda self: self.path.standing is not Standing.ok)
+    @rule(verdict=st.sampled_from(("tls_reset", "tls_eof", "tls_timeout", "residual_block")))
+    def inconclusive(self, verdict: str) -> None:
+        self.path.judged(verdict, "none", ())
+
+    @rule(verdict=st.sampled_from(("tls_reset", "tls_eof", "tls_timeout", "connection_reset")))
+    def cut(self, verdict: str) -> None:
+        self._later()
+        self.path.failed(self.now, verdict)
+
+    @rule(verdict=st.sampled_from(("connection_refused", "ssl_invalid_hostname", "http_timeout")))
+    def failed_otherwise(self, verdict: str) -> None:
+        self._later()
+        self.path.failed(self.now, verdict)
+        self.known = ""
+        assert (self.path.verdict, self.path.level) == (verdict, "none")
+
+    @rule()
+    def doubted(self) -> None:
+        self._later()
+        self.path.doubted(self.now, "tls_timeout")
+
+    @rule(seconds=st.floats(1.0, 400.0))
+    def held(self, seconds: float) -> None:
+        self.path.hold(self.now + seconds)
+
+    @rule()
+    def worked(self) -> None:
+        self._later()
+        self.path.succeeded(self.now)
+        self.known = "" if self.path.standing is Standing.ok else self.known
+
+    def _later(self) -> None:
+        self.now += 1.0
+
+    @invariant()
+    def what_is_known_stays_known(self) -> None:
+        if self.known:
+            assert self.path.verdict == self.known
+            assert self.path.level == ("confirmed" if self.sure else "suspected")
+            assert self.path.evidence
+        else:
+            self.sure = False
+
+    @invariant()
+    def a_path_that_works_is_not_blamed(self) -> None:
+        if self.path.standing is Standing.ok and not self.known:
+            assert self.path.verdict == "ok"
+
+
+TestPathWalk = PathWalk.TestCase
+TestPathWalk.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
 
 
 PATHS = st.lists(
