@@ -226,7 +226,8 @@ SYMPTOMS = (
     Cell("pass", passing, _is("ok")),
     Cell("rst", named(RST), _is("sni_block_rst"), remembers=True, episodes=2, confirms=True),
     Cell("fin", named(FIN), _is("sni_block_fin"), remembers=True, episodes=2, confirms=True),
-    Cell("drop", named(DROP), _is("sni_block_drop"), remembers=True, episodes=2, confirms=True),
+    # Silence lasts longer here than the censor remembers: it is confirmed where minutes pass.
+    Cell("drop", named(DROP), _is("sni_block_drop"), remembers=True, episodes=2),
     Cell("alert", named(alert()), _is("tls_alert")),
     Cell("blockpage", named(BLOCK_PAGE), _is("block_page"), remembers=True),
     Cell("rst_mid", named(RST_MID), _is("tls_reset_late"), remembers=True),

@@ -36,8 +36,9 @@ What `make prove` measures, against a test censor on the loopback address with w
 seconds; {trials} trials of each variant: one or two addresses, and a censor that remembers or does
 not where that makes a difference. A trial is right if every path got its verdict. Names that are
 reset, closed or met with silence are diagnosed twice in each trial. Where the censor remembers,
-only a block that is confirmed by the second time is right; where it does not, and there is no round
-trip to compare with, a server that has lost the name would look the same. Innocent faults are
+only a block that is confirmed by the second time is right (of silence, which lasts longer here than
+the censor remembers, the verdict is enough); where it does not, and there is no round trip to
+compare with, a server that has lost the name would look the same. Innocent faults are
 diagnosed up to four times, and any verdict is right that is no confirmed block. *Held* counts
 hellos with the mirror's name to an address and port that was quarantined.
 """
