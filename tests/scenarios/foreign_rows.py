@@ -33,6 +33,8 @@ RESIDUAL = float(os.environ.get("MIRRORGATE_FOREIGN_RESIDUAL", "10"))
 REMEMBERED = int(RESIDUAL * 0.97)
 SURE = 2 * RESIDUAL + 60
 """Seconds within which a deterministic block should be confirmed."""
+NOTICED = 90.0
+"""Seconds within which a block must be noticed though other paths work."""
 QUIET = 75.0
 """Seconds for which innocent troubles are watched."""
 UNSURE = ("tls_reset", "tls_eof", "tls_timeout", "residual_block")
@@ -277,12 +279,27 @@ BLOCKS_ = (
     Row("name dropped (iptables)", ("sni_block_drop",), _named("-j DROP"), **_SNI),
     Row("name dropped, remembered", ("sni_block_drop",), _remembered("-j DROP"), **_SNI),
     Row(
-        "name dropped, alternate well",
+        "name dropped on all addresses, alternate well",
+        ("sni_block_drop",),
+        lambda stage: stage.forward(f"-i toclient -p tcp --dport 443 {_NAMED} -j DROP"),
+        alternates=(ALTERNATE,),
+        addresses=(FIRST, SECOND),
+        **_SNI,
+    ),
+    Row(
+        "name dropped on one address of two",
+        ("sni_block_drop",),
+        _named("-j DROP"),
+        addresses=(FIRST, SECOND),
+        **_SNI,
+    ),
+    Row(
+        "name dropped on one of four paths",
         ("sni_block_drop",),
         _named("-j DROP"),
         alternates=(ALTERNATE,),
         addresses=(FIRST, SECOND),
-        **_SNI,
+        **{**_SNI, "seconds": NOTICED},
     ),
     Row("name reset by injector", ("sni_block_rst",), _injector("gfw"), **_SNI),
     Row("name reset by injector, forgets", ("sni_block_rst",), _injector("henan"), **_SNI),
