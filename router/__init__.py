@@ -5,3 +5,5 @@ Of those not known to be down, one with the fewest requests in flight for its we
 A supervisor starts workers (this package) and one control process (monitor and dashboard).
 Read `router/forwarding/exchange.py` first: it is one request's way.
 """
+
+import monitor as monitor  # decides on the form of all modules after it

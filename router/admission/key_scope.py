@@ -19,6 +19,7 @@ from router.wire.error_response import Problem, moment, unauthorized
 
 _ROOT = re.compile(rb"/v1/([^/?]*)")
 _READS = (b"GET", b"HEAD")
+_READS_AND_CHANGES = (*_READS, b"POST", b"DELETE")
 _FREE = re.compile(
     rb"/v1/(?:responses/input_tokens|responses/[^/]+/cancel|messages/count_tokens)/?"
 )
@@ -154,7 +155,7 @@ def _is_open(method: bytes, target: bytes, root: str, websocket: bool) -> bool:
         return True
     path = target.partition(b"?")[0]
     if _KEPT.fullmatch(path) is not None:
-        return method in (*_READS, b"POST", b"DELETE")
+        return method in _READS_AND_CHANGES
     if method == b"POST":
         return _FREE.fullmatch(path) is not None
     return method in _READS and root == "models"

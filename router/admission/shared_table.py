@@ -139,6 +139,8 @@ class _HeldUp:
 class Table:
     """The table as one worker sees it. Not for threads: locks belong to one."""
 
+    __deletable__ = ("_anchor",)
+
     def __init__(
         self, fd: int, column: int, columns: int, clock: Callable[[], float] = time.monotonic
     ) -> None:

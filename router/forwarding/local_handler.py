@@ -73,7 +73,9 @@ class LocalHandler(asyncio.Protocol):
         if self.idle:
             self.deadline = min(self.deadline, self._context.wheel.now + HURRY)
 
-    make_way = drain
+    def make_way(self) -> None:
+        """Its place is wanted: the same."""
+        self.drain()
 
     def end_if_banned(self) -> None:
         """End if a mirror is asked for a client that is banned now; else its answer is small and

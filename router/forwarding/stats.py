@@ -7,12 +7,32 @@ from typing import Any, NamedTuple
 
 from monitor.common.metric_registry import MetricRegistry
 from router.balancing.failure import Failure
-from router.forwarding import metrics
+from router.forwarding.metrics import (
+    AMBIGUOUS,
+    ANSWERED,
+    ATTEMPTS,
+    BYTES,
+    CONNECT,
+    DURATION,
+    FALLBACKS,
+    FIRST_BYTE,
+    FIRST_TOKEN,
+    INTERRUPTIONS,
+    KNOWN_STATUSES,
+    LEFT,
+    MOVED,
+    OVERHEAD,
+    REJECTED,
+    REQUESTS,
+    RESCUED,
+    RETRIES,
+    UNBELIEVED,
+)
 
-_FIRST_BYTE = metrics.FIRST_BYTE.buckets
-_FIRST_TOKEN = metrics.FIRST_TOKEN.buckets
-_OVERHEAD = metrics.OVERHEAD.buckets
-_DURATION = metrics.DURATION.buckets
+_FIRST_BYTE = FIRST_BYTE.buckets
+_FIRST_TOKEN = FIRST_TOKEN.buckets
+_OVERHEAD = OVERHEAD.buckets
+_DURATION = DURATION.buckets
 
 
 class Finished(NamedTuple):
@@ -78,42 +98,42 @@ class Stats:
             self._forget_cells()
         cells = self._attempts.get((mirror, answered))
         if cells is None:
-            outcome = metrics.ANSWERED if answered else metrics.LEFT
-            cells = self._totals.cells(metrics.ATTEMPTS.name, (mirror, outcome))
+            outcome = ANSWERED if answered else LEFT
+            cells = self._totals.cells(ATTEMPTS.name, (mirror, outcome))
             self._attempts[mirror, answered] = cells
         cells[0] += 1
 
     def attempt_failed(self, mirror: str, failure: Failure) -> None:
         """An attempt failed, before an answer had begun or after."""
-        self._add(metrics.ATTEMPTS.name, (mirror, failure))
+        self._add(ATTEMPTS.name, (mirror, failure))
 
     def retried(self, failure: Failure) -> None:
         """Another attempt begins because of this failure."""
-        self._add(metrics.RETRIES.name, (failure,))
+        self._add(RETRIES.name, (failure,))
 
     def moved(self) -> None:
         """A request went where a connection was ready, while one was being opened."""
-        self._add(metrics.MOVED.name)
+        self._add(MOVED.name)
 
     def fell_back(self, mirror: str) -> None:
         """An attempt begins on a mirror that is down, since none is in rotation."""
-        self._add(metrics.FALLBACKS.name, (mirror,))
+        self._add(FALLBACKS.name, (mirror,))
 
     def repeated_perhaps(self) -> None:
         """Another attempt begins though a mirror may have done, and billed, the request."""
-        self._add(metrics.AMBIGUOUS.name)
+        self._add(AMBIGUOUS.name)
 
     def interrupted(self, mirror: str, reason: str) -> None:
         """An answer was cut after its beginning."""
-        self._add(metrics.INTERRUPTIONS.name, (mirror, reason))
+        self._add(INTERRUPTIONS.name, (mirror, reason))
 
     def unbelieved(self, setting: str) -> None:
         """A request came through a proxy that cannot tell who is asking, without this setting."""
-        self._add(metrics.UNBELIEVED.name, (setting,))
+        self._add(UNBELIEVED.name, (setting,))
 
     def rejected(self, code: str) -> None:
         """A request was answered with an error made here."""
-        self._add(metrics.REJECTED.name, (code,))
+        self._add(REJECTED.name, (code,))
 
     def answered(
         self, mirror: str, endpoint: str, first_byte: float, connect: float, ours: float
@@ -131,7 +151,7 @@ class Stats:
             counts[bisect_left(_OVERHEAD, ours)] += 1
             counts[-1] += ours
         if connect:
-            self._totals.observe(metrics.CONNECT.name, connect, (mirror,))
+            self._totals.observe(CONNECT.name, connect, (mirror,))
 
     def first_token(self, mirror: str, model: str, seconds: float) -> None:
         """The first event with content of a stream."""
@@ -140,7 +160,7 @@ class Stats:
         label = model if model in self.models else "other"
         counts = self._tokens.get((mirror, label))
         if counts is None:
-            counts = self._totals.cells(metrics.FIRST_TOKEN.name, (mirror, label))
+            counts = self._totals.cells(FIRST_TOKEN.name, (mirror, label))
             self._tokens[mirror, label] = counts
         counts[bisect_left(_FIRST_TOKEN, seconds)] += 1
         counts[-1] += seconds
@@ -168,7 +188,7 @@ class Stats:
             counts[-1] += seconds
             last[0], last[1] = request_id, seconds
             if rescued:
-                self._add(metrics.RESCUED.name)
+                self._add(RESCUED.name)
 
     def _forget_cells(self) -> None:
         self._removals = self._totals.removals
@@ -180,8 +200,8 @@ class Stats:
     def _answer_cells(self, mirror: str, endpoint: str) -> _Answers:
         cells = self._totals.cells
         made = self._answers[mirror, endpoint] = _Answers(
-            cells(metrics.FIRST_BYTE.name, (mirror, endpoint)),
-            cells(metrics.OVERHEAD.name),
+            cells(FIRST_BYTE.name, (mirror, endpoint)),
+            cells(OVERHEAD.name),
         )
         return made
 
@@ -189,12 +209,12 @@ class Stats:
         mirror, endpoint, status, outcome, stream = end
         cells = self._totals.cells
         labels = (mirror, endpoint, "true" if stream else "false")
-        code = str(status) if status in metrics.KNOWN_STATUSES else "other"
+        code = str(status) if status in KNOWN_STATUSES else "other"
         made = self._ends[end] = _Ends(
-            cells(metrics.REQUESTS.name, (mirror, endpoint, code, outcome)),
-            cells(metrics.DURATION.name, labels) if mirror else [],
-            cells(metrics.BYTES.name, ("received",)),
-            cells(metrics.BYTES.name, ("sent",)),
-            self._totals.exemplar(metrics.DURATION.name, labels) if mirror else [],
+            cells(REQUESTS.name, (mirror, endpoint, code, outcome)),
+            cells(DURATION.name, labels) if mirror else [],
+            cells(BYTES.name, ("received",)),
+            cells(BYTES.name, ("sent",)),
+            self._totals.exemplar(DURATION.name, labels) if mirror else [],
         )
         return made

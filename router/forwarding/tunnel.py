@@ -55,6 +55,8 @@ ReadOn = Callable[[asyncio.Transport, Session, Callable[[], None]], bool]
 class TunnelEnd(asyncio.BufferedProtocol):
     """One of the two connections."""
 
+    __deletable__ = ("_tunnel", "peer")
+
     def __init__(self, tunnel: Tunnel, transport: asyncio.Transport) -> None:
         self.transport = transport
         self.plain = transport.get_extra_info("ssl_object") is None
@@ -147,6 +149,8 @@ class TunnelEnd(asyncio.BufferedProtocol):
 
 class Tunnel:
     """Joins a client's connection and a mirror's."""
+
+    __deletable__ = ("_ended", "_lost")
 
     def __init__(
         self,

@@ -162,8 +162,11 @@ def _fallbacks(models: object) -> list[str]:
     return [model if isinstance(model, str) else "" for model in listed]
 
 
-class _Pairs(list[tuple[str, Any]]):
+class _Pairs:
     """An object with all that it has, equal keys too."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        self.pairs = pairs
 
 
 _PAIRS = json.JSONDecoder(object_pairs_hook=_Pairs)
@@ -175,17 +178,17 @@ def _tools(text: str) -> list[_Pairs] | None:
         tools = _PAIRS.raw_decode(text)[0]
     except RecursionError:
         return None
-    return [tool for tool in tools if isinstance(tool, _Pairs)] if _is_array(tools) else []
+    return [tool for tool in tools if isinstance(tool, _Pairs)] if isinstance(tools, list) else []
 
 
 def _twice_in_tools(tools: list[_Pairs]) -> str:
-    found = (ambiguous((key for key, _ in tool), _READ_OF_TOOLS) for tool in tools)
+    found = (ambiguous((key for key, _ in tool.pairs), _READ_OF_TOOLS) for tool in tools)
     return next(filter(None, found), "")
 
 
 def _models_of_tools(tools: list[_Pairs]) -> list[str]:
     """The models that tools name, as `image_generation` of responses may."""
-    named = (value for tool in tools for key, value in tool if key == "model")
+    named = (value for tool in tools for key, value in tool.pairs if key == "model")
     return [model if isinstance(model, str) else "" for model in named if model is not None]
 
 
@@ -229,18 +232,14 @@ def _models_anywhere(text: str) -> list[str] | None:
         if not isinstance(each, _Pairs):
             stack += each if isinstance(each, list) else []
             continue
-        for key, value in each:
+        for key, value in each.pairs:
             folded = fold(key)
             if folded in _NAMING:
-                named = value if _is_array(value) else [value]
+                named = value if isinstance(value, list) else [value]
                 found += [one for one in named if isinstance(one, str)]
             if folded not in _FREE:
                 stack.append(value)
     return found
-
-
-def _is_array(value: object) -> bool:
-    return isinstance(value, list) and not isinstance(value, _Pairs)
 
 
 def _prompts(prompt: object) -> int:

@@ -32,7 +32,8 @@ def renamed_json(body: bytes, names: Mapping[str, str]) -> bytes:
     found = members(body)
     if found is None:
         return body
-    last = next((member for member in reversed(found.members) if member.key == _MODEL), None)
+    named = [member for member in found.members if member.key == _MODEL]
+    last = named[-1] if named else None
     if last is None or not isinstance(last.value, str) or last.value not in names:
         return body
     skipped = len(BOM) if body.startswith(BOM) else 0

@@ -87,6 +87,8 @@ class RequestSink(Protocol):
 class RequestReader:
     """Reads the requests of one connection."""
 
+    __deletable__ = ("_parser", "_sink")
+
     def __init__(self, sink: RequestSink, rules: FieldRules) -> None:
         self._sink = sink
         self._rules = rules

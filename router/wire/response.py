@@ -99,6 +99,8 @@ _FORWARD, _LOOK, _TAKE = Rule.forward, Rule.look, Rule.take  # see request.py
 class ResponseReader:
     """Reads the responses of one connection to a mirror."""
 
+    __deletable__ = ("_parser",)
+
     def __init__(self, rules: FieldRules) -> None:
         self._rules = rules
         self._known = rules.spellings

@@ -1,0 +1,119 @@
+"""A worker's data plane alone, for counting: `python -m benchmarks.counted PORT PORT PORT`.
+
+It forwards to mirrors at these ports, with all that a worker does on a request's way: limits,
+selection among the mirrors, metrics, metering. Its first line of output names its own port and the
+one where a connection makes it run the loop that instructions are compared with.
+"""
+
+import asyncio
+import gc
+import random
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from benchmarks.counting import ISSUED, PEPPER
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.settings import read
+from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
+from router.admission.key_index import Row
+from router.forwarding.client_connection import ClientConnection
+from router.forwarding.config import WorkerConfig
+from router.forwarding.context import WorkerContext
+from router.forwarding.metrics import FAMILIES
+
+HOST = "127.0.0.1"
+UNITS = 20_000
+"""Turns of the loop that is compared with: about as much as fifty requests."""
+
+
+class Cell:
+    """Something with an attribute and a method."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def add(self, data: bytes) -> int:
+        self.count += len(data)
+        return self.count
+
+
+def calibrate() -> int:
+    """Do what an interpreter does most: calls, attributes, small objects, dicts and bytes."""
+    cells: dict[bytes, Cell] = {}
+    head = b"content-type: application/json\r\n"
+    total = 0
+    for turn in range(UNITS):
+        name, _, value = head.partition(b": ")
+        cell = cells.get(name)
+        if cell is None or not turn % 64:
+            cell = cells[name] = Cell()
+        total += cell.add(value[:-2])
+        pair = (name, turn)
+        total += len(pair[0].lower())
+    return total
+
+
+def context(ports: Sequence[int]) -> WorkerContext:
+    """The context of a worker that knows these mirrors, and one issued key."""
+    mirrors = [
+        {
+            "id": f"mirror-{port}",
+            "url": f"http://{HOST}:{port}",
+            "addresses": [HOST],
+            "allow_private": True,
+            "api_key": "sk-of-the-mirror",
+            "client_keys": ["*"],
+        }
+        for port in ports
+    ]
+    config = read(
+        WorkerConfig,
+        {
+            "router": {"callers": ["own", "issued"]},
+            "limits": {"connections": 65535, "requests_per_second": 1e6, "burst": 1_000_000},
+            "prices": {"gpt": [{"input": 1.0, "output": 2.0}]},
+            "mirrors": mirrors,
+        },
+    )
+    made = WorkerContext(
+        config,
+        MetricRegistry(FAMILIES),
+        hand_over=asyncio.Protocol,
+        rng=random.Random(1),
+    )
+    made.learn(
+        HealthSnapshot(
+            1, 1.0, "count", {m["id"]: MirrorHealth(m["id"], State.up) for m in mirrors}
+        )
+    )
+    made.keys.season(PEPPER)
+    row: Row = ("k1", made.keys.digest(ISSUED).hex(), None, 0.0, "", None, None)
+    made.keys.extend([row])
+    return made
+
+
+async def serve(ports: Sequence[int]) -> None:
+    """Serve until the process is ended."""
+    loop = asyncio.get_running_loop()
+    made = context(ports)
+    made.wheel.start(loop)
+
+    async def calibrated(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calibrate()
+        writer.close()
+
+    server = await loop.create_server(lambda: ClientConnection(made), HOST, 0)
+    loops = await asyncio.start_server(calibrated, HOST, 0)
+    gc.freeze()
+    gc.disable()  # it would come in one measurement or in another
+    found = (each.sockets[0].getsockname()[1] for each in (server, loops))
+    print(*found, flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    uvloop.run(serve([int(port) for port in sys.argv[1:]]))

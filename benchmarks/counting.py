@@ -1,0 +1,252 @@
+"""Instructions that a worker's own code takes, which no neighbour of the machine changes.
+
+A worker runs under valgrind's callgrind, which counts what is executed in user space: the kernel's
+share is left out. One client and three mirrors work with it in lock step, a message at a time, so
+that every run has the same reads. Counting is off while the worker starts, which takes seconds.
+
+What a Python is built with makes a third of difference, so a count is also told in turns of a loop
+that is counted in the same run (`counted.calibrate`): that ratio can be committed.
+"""
+
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.events import DONE, event
+from benchmarks.requests import CHAT_PATH, chat_body, headers, reply
+from router.admission.credentials import checksum
+from tests.testkit.processes import python_environment
+
+HOST = "127.0.0.1"
+MIRRORS = 3
+WARMING = 20
+REQUESTS = 40
+EVENTS = 100
+PATIENCE = 60.0
+"""Seconds for each message, and for the start; a worker that is counted is fifty times slower."""
+PEPPER = "01" * 32
+_SECRET = "a1" * 21
+ISSUED = f"mg-{_SECRET}{checksum(_SECRET)}".encode()
+_OWN = b"sk-benchmark"
+_STREAM = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n"
+)
+_TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
+_LENGTH = re.compile(rb"(?i)content-length: (\d+)")
+TOOLS = ("valgrind", "callgrind_control")
+
+
+class CannotCount(Exception):
+    """The count has failed; the text says why."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Instructions of each kind of work, and of the loop that they are compared with."""
+
+    instructions: dict[str, float]
+    """By kind of work: of one unit."""
+    loop: float
+    """Of the whole loop."""
+
+    @property
+    def ratios(self) -> dict[str, float]:
+        """Units of work in thousandths of the loop."""
+        return {name: round(1000 * n / self.loop, 2) for name, n in self.instructions.items()}
+
+
+class Mirrors:
+    """Listening sockets of mirrors, and the connections that the worker has opened to them."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._listening = [stack.enter_context(_listener()) for _ in range(MIRRORS)]
+        self._open: list[socket.socket] = []
+
+    @property
+    def ports(self) -> list[int]:
+        return [sock.getsockname()[1] for sock in self._listening]
+
+    def request(self) -> socket.socket:
+        """Read one request, at whichever mirror; returns its connection."""
+        while True:
+            ready, _, _ = select.select([*self._listening, *self._open], [], [], PATIENCE)
+            if not ready:
+                raise CannotCount("the worker has sent no request")
+            for sock in ready:
+                if sock in self._listening:
+                    accepted = self._stack.enter_context(sock.accept()[0])
+                    accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                    self._open.append(accepted)
+                else:
+                    _read_message(sock)
+                    return sock
+
+
+class Counter:
+    """A worker under callgrind, and what counts in it."""
+
+    def __init__(self, worker: subprocess.Popen[str], out: Path, mirrors: Mirrors) -> None:
+        assert worker.stdout is not None
+        told = worker.stdout.readline().split()
+        if len(told) != 2:
+            raise CannotCount("the worker has not started")
+        self._port, self._loop_port = map(int, told)
+        self._pid, self._out, self._mirrors = worker.pid, out, mirrors
+        self._client = socket.create_connection((HOST, self._port), PATIENCE)
+
+    def count(self, work: Callable[[], None], units: int) -> float:
+        """Do the work and return the instructions of each of its units."""
+        self._control("-z")
+        work()
+        before = set(self._out.iterdir())
+        self._control("-d")
+        (dump,) = set(self._out.iterdir()) - before
+        found = _TOTAL.search(dump.read_text())
+        if found is None:
+            raise CannotCount(f"valgrind has written no total into {dump.name}")
+        return int(found[1]) / units
+
+    def begin(self) -> None:
+        """Warm up, and begin to count."""
+        self.chats(_OWN, WARMING)
+        self.chats(ISSUED, WARMING)
+        self.streams(1)
+        self._control("-i", "on")
+        self.chats(_OWN, 2)
+
+    def chats(self, key: bytes, times: int) -> None:
+        """Ask so often, each time when the answer before is there."""
+        request, answer = chat(key), _answer()
+        for _ in range(times):
+            self._client.sendall(request)
+            self._mirrors.request().sendall(answer)
+            _read_message(self._client)
+
+    def streams(self, events: int) -> None:
+        """Ask for one stream and hear so many events."""
+        self._client.sendall(chat(_OWN, stream=True))
+        mirror = self._mirrors.request()
+        mirror.sendall(_STREAM)
+        for moment in range(events):
+            piece = _chunk(event(moment))
+            mirror.sendall(piece)
+            self._read_until(piece)
+        mirror.sendall(_chunk(DONE) + b"0\r\n\r\n")
+        self._read_until(b"0\r\n\r\n")
+
+    def loop(self) -> None:
+        """Have the loop run that is compared with."""
+        with socket.create_connection((HOST, self._loop_port), PATIENCE) as sock:
+            sock.recv(1)
+
+    def _read_until(self, end: bytes) -> None:
+        read = b""
+        while not read.endswith(end):
+            piece = self._client.recv(65536)
+            if not piece:
+                raise CannotCount("the worker has closed the connection")
+            read += piece
+
+    def _control(self, *arguments: str) -> None:
+        command = ["callgrind_control", *arguments, str(self._pid)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        if ran.returncode != 0:
+            raise CannotCount(f"callgrind_control: {(ran.stderr or ran.stdout).strip()[-200:]}")
+
+
+def count(form: str) -> Counts:
+    """The counts of this form of mirrorgate, "pure" or "compiled". Raises CannotCount."""
+    with _worker(form) as counter:
+        counter.begin()
+        few = counter.count(lambda: counter.streams(1), 1)
+        many = counter.count(lambda: counter.streams(1 + EVENTS), 1)
+        measured = {
+            "chat": counter.count(lambda: counter.chats(_OWN, REQUESTS), REQUESTS),
+            "metered": counter.count(lambda: counter.chats(ISSUED, REQUESTS), REQUESTS),
+            "stream": few,
+            "event": (many - few) / EVENTS,
+        }
+        return Counts(measured, counter.count(counter.loop, 1))
+
+
+@contextmanager
+def _worker(form: str) -> Iterator[Counter]:
+    with ExitStack() as stack:
+        out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="count-")))
+        mirrors = Mirrors(stack)
+        command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "-q"]
+        command += [f"--callgrind-out-file={out}/out", sys.executable, "-m", "benchmarks.counted"]
+        worker = subprocess.Popen(
+            [*command, *map(str, mirrors.ports)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**python_environment(), "PYTHONHASHSEED": "0", "MIRRORGATE_FORM": form},
+        )
+        stack.callback(_end, worker)
+        yield Counter(worker, out, mirrors)
+
+
+def _end(worker: subprocess.Popen[str]) -> None:
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    assert worker.stdout is not None
+    worker.stdout.close()
+
+
+def chat(key: bytes, *, stream: bool = False) -> bytes:
+    """A request as the official Python SDK sends it, of 1 KB."""
+    body = chat_body(1_000, stream=stream)
+    fields = headers(80, len(body)) | {"Authorization": f"Bearer {key.decode()}"}
+    lines = [f"POST {CHAT_PATH} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    return "\r\n".join((*lines, "", "")).encode() + body
+
+
+def _answer() -> bytes:
+    body = reply(400)
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    return head % len(body) + body
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _listener() -> socket.socket:
+    return socket.create_server((HOST, 0))
+
+
+def _read_message(sock: socket.socket) -> None:
+    """Read one message with a Content-Length."""
+    read = b""
+    while True:
+        piece = sock.recv(65536)
+        if not piece:
+            raise CannotCount("the worker has closed a connection")
+        read += piece
+        head, end, body = read.partition(b"\r\n\r\n")
+        if end:
+            found = _LENGTH.search(head)
+            if len(body) >= (int(found[1]) if found else 0):
+                return
+
+
+def version() -> str:
+    """The Python's version that counts are committed for, such as "3.11"."""
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def missing(which: Callable[[str], str | None]) -> Sequence[str]:
+    """The tools that are not there."""
+    return [name for name in TOOLS if which(name) is None] if os.name == "posix" else TOOLS

@@ -1,0 +1,179 @@
+"""Compile the modules on a request's way with mypyc: `python -m tools.compile [FOLDER]`.
+
+The folder is filled with what `monitor/common/compiled.py` reads; by default it is the one beside
+the installed packages of this Python. Nothing happens if it is of these sources already.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+os.environ.setdefault("MIRRORGATE_FORM", "pure")  # who compiles reads sources
+
+from monitor.common.compiled import MANIFEST, PACKAGE, CannotUse, digests, usable  # noqa: E402
+
+ROOMS = ("wire", "balancing", "upstream", "admission", "metering", "forwarding")
+"""Rooms of the router on a request's way."""
+LEFT_OUT = frozenset(
+    (
+        "router/admission/config.py",  # settings are read when a worker starts
+        "router/balancing/config.py",
+        "router/forwarding/config.py",
+        "router/forwarding/metrics.py",  # so are the names of metrics
+        "router/metering/metrics.py",
+    )
+)
+OPTIMISE = "2"
+GROUP = "mirrorgate"
+NOTE = '"""The compiled form of mirrorgate: see monitor/common/compiled.py."""\n'
+IMPORT_ALL = """\
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+files = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+print(*sorted(filter(None, files)), sep="\\n")
+"""
+
+
+class CannotCompile(Exception):
+    """The compiled form cannot be made; the text is one sentence and says what to do."""
+
+
+def modules(root: Path = ROOT) -> dict[str, str]:
+    """Modules that are compiled, and their sources."""
+    found = {}
+    for room in ROOMS:
+        for file in sorted((root / "router" / room).glob("*.py")):
+            source = file.relative_to(root).as_posix()
+            if file.name != "__init__.py" and source not in LEFT_OUT:
+                found[source.removesuffix(".py").replace("/", ".")] = source
+    return found
+
+
+def compile_into(where: Path, root: Path = ROOT) -> None:
+    """Fill a folder with the compiled form of the sources below `root`. Raises CannotCompile."""
+    wanted = modules(root)
+    made_from = digests(root, _sources(root, wanted))
+    with tempfile.TemporaryDirectory(prefix="mirrorgate-compile-") as scratch:
+        built = Path(scratch) / "built"
+        _build(root, list(wanted.values()), Path(scratch), built)
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        files = {name: name.replace(".", "/") + suffix for name in wanted}
+        files[f"{GROUP}__mypyc"] = f"{GROUP}__mypyc{suffix}"
+        manifest = {
+            "python": sys.implementation.cache_tag,
+            "sources": made_from,
+            "modules": files,
+        }
+        (built / "__init__.py").write_text(NOTE)
+        (built / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+        shutil.rmtree(where, ignore_errors=True)
+        shutil.copytree(built, where)
+
+
+def _sources(root: Path, wanted: Iterable[str]) -> list[str]:
+    """All sources of ours that these modules import: constants of any are folded into the code."""
+    environment = {**os.environ, "PYTHONPATH": str(root), "MIRRORGATE_FORM": "pure"}
+    ran = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL, *wanted],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    files = map(Path, ran.stdout.splitlines())
+    ours = (root / "router", root / "monitor")
+    return sorted(
+        file.relative_to(root).as_posix()
+        for file in files
+        if any(file.is_relative_to(package) for package in ours)
+    )
+
+
+def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path) -> None:
+    try:
+        from mypyc.build import mypycify  # it brings setuptools, which must come first
+        from setuptools import Distribution
+        from setuptools.command.build_ext import build_ext
+        from setuptools.errors import CompileError, LinkError
+    except ImportError as error:
+        raise CannotCompile(
+            f"{error.name} is needed to compile: pip install 'mirrorgate[compile]'"
+        ) from None
+
+    class Build(build_ext):
+        """Compiles as many files at a time as there are cores."""
+
+        def build_extensions(self) -> None:
+            one = self.compiler.compile
+
+            def several(files: list[str], *given: Any, **more: Any) -> list[str]:
+                with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+                    made = pool.map(lambda file: one([file], *given, **more), files)
+                    return [each for some in made for each in some]
+
+            self.compiler.compile = several
+            super().build_extensions()
+
+    before = os.getcwd()
+    os.chdir(root)  # tracebacks name the sources as they are given here
+    try:
+        config = scratch / "mypy.ini"
+        config.write_text("[mypy]\nfollow_imports = silent\nignore_missing_imports = true\n")
+        extensions = mypycify(
+            ["--config-file", str(config), *sources],
+            only_compile_paths=sources,
+            opt_level=OPTIMISE,
+            debug_level="0",
+            multi_file=True,
+            group_name=GROUP,
+            target_dir=str(scratch / "c"),
+        )
+        for extension in extensions:
+            extension.extra_compile_args += ["-fvisibility=hidden", "-w"]
+        command = Build(Distribution({"name": GROUP, "ext_modules": extensions}))
+        command.build_lib, command.build_temp = str(built), str(scratch / "objects")
+        command.ensure_finalized()
+        command.run()
+    except (CompileError, LinkError) as error:
+        raise CannotCompile(
+            f"the C compiler failed ({error}): is there one, and Python's headers?"
+            " (Debian: apt-get install -y gcc libc6-dev python3-dev)"
+        ) from None
+    finally:
+        os.chdir(before)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compile if it is necessary. Returns the exit code."""
+    where = Path(arguments[0]) if arguments else Path(sysconfig.get_path("platlib")) / PACKAGE
+    try:
+        usable(where)
+    except CannotUse:
+        print("compiling the modules on a request's way (a few minutes)", flush=True)
+    else:
+        print(f"{where} is of these sources")
+        return 0
+    try:
+        compile_into(where)
+    except CannotCompile as error:
+        print(f"mirrorgate: {error}", file=sys.stderr)
+        return 1
+    print(f"made {where}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
