@@ -59,16 +59,17 @@ def calibrate() -> int:
 
 def context(ports: Sequence[int]) -> WorkerContext:
     """The context of a worker that knows these mirrors, and one issued key."""
+    names = [f"mirror-{port}" for port in ports]
     mirrors = [
         {
-            "id": f"mirror-{port}",
+            "id": name,
             "url": f"http://{HOST}:{port}",
             "addresses": [HOST],
             "allow_private": True,
             "api_key": "sk-of-the-mirror",
             "client_keys": ["*"],
         }
-        for port in ports
+        for name, port in zip(names, ports, strict=True)
     ]
     config = read(
         WorkerConfig,
@@ -86,9 +87,7 @@ def context(ports: Sequence[int]) -> WorkerContext:
         rng=random.Random(1),
     )
     made.learn(
-        HealthSnapshot(
-            1, 1.0, "count", {m["id"]: MirrorHealth(m["id"], State.up) for m in mirrors}
-        )
+        HealthSnapshot(1, 1.0, "count", {name: MirrorHealth(name, State.up) for name in names})
     )
     made.keys.season(PEPPER)
     row: Row = ("k1", made.keys.digest(ISSUED).hex(), None, 0.0, "", None, None)

@@ -38,9 +38,7 @@ class CompiledModules(MetaPathFinder):
     def __init__(self, files: Mapping[str, str]) -> None:
         self.files = files
 
-    def find_spec(
-        self, name: str, path: object = None, target: object = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         file = self.files.get(name)
         if file is None:
             return None
@@ -78,7 +76,9 @@ def usable(where: Path | None, root: Path = ROOT) -> dict[str, str]:
     except (OSError, ValueError, KeyError) as error:
         raise CannotUse(f"it is incomplete ({error}): make it again with `make fast`") from None
     files = {name: str(where / file) for name, file in modules.items()}
-    if manifest["python"] != sys.implementation.cache_tag or not all(map(os.path.exists, files.values())):
+    if manifest["python"] != sys.implementation.cache_tag or not all(
+        map(os.path.exists, files.values())
+    ):
         raise CannotUse("it is for another Python: make it again with `make fast`")
     now = digests(root, made_from)
     changed = sorted(source for source in now if now[source] != made_from[source])

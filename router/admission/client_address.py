@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from monitor.diagnosis.cdn import networks as content_networks
 from router.admission.network_map import NetworkMap, in_cidr_form
@@ -33,7 +33,7 @@ _LONGEST = 64
 """Characters of an entry; an IPv6 address with brackets and port has at most 47."""
 _REMEMBERED = 4096
 FORWARDED = b"forwarded"
-SAID_BY_PROXIES = (b"x-forwarded-for", b"x-real-ip", FORWARDED)
+SAID_BY_PROXIES: Final = (b"x-forwarded-for", b"x-real-ip", FORWARDED)
 """Fields that show that a proxy is in front, whether it is believed or not."""
 
 

@@ -15,22 +15,22 @@ from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
-_DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_HEADERS = (b"authorization", b"api-key", b"x-api-key", b"mj-api-secret")
-_PROTOCOL = b"sec-websocket-protocol"
-_CARRIERS = (*_HEADERS, _PROTOCOL)
+_DIGITS: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
+_HEADERS: Final = (b"authorization", b"api-key", b"x-api-key", b"mj-api-secret")
+_PROTOCOL: Final = b"sec-websocket-protocol"
+_CARRIERS: Final = (*_HEADERS, _PROTOCOL)
 _PROTOCOL_KEY = b"openai-insecure-api-key."
 _IN_QUERIES = frozenset((b"key", b"api-key", b"api_key", b"apikey"))
 """Names in a query, in small letters, that some servers take a key from; it is no carrier here."""
-SECRET_LENGTH = 42
-CHECKSUM_LENGTH = 6
-_MOST_ESCAPED = 3
-_MOST_MISSED = 6
+SECRET_LENGTH: Final = 42
+CHECKSUM_LENGTH: Final = 6
+_MOST_ESCAPED: Final = 3
+_MOST_MISSED: Final = 6
 """Letters that a key may have lost or won on its way to be called a mistyped one."""
-_SIGNS = bytes(code for code in range(256) if not chr(code).isalnum())
+_SIGNS: Final = bytes(code for code in range(256) if not chr(code).isalnum())
 """What is neither letter nor digit."""
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_-]{64,}")
 """What 48 bytes or more may be in base64."""

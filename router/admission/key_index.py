@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from monitor.common.keys import KeyRecord, Left
 
-DIGEST_SIZE = 16
-_NEVER = float("inf")
+DIGEST_SIZE: Final = 16
+_NEVER: Final = float("inf")
 
 Row = Sequence[Any]
 """A key as it travels to workers: id, digest, end (None: never), rate, models, money and tokens
@@ -36,7 +36,7 @@ class IssuedKey(NamedTuple):
     tokens_left: int | None
 
 
-_NOBODY = IssuedKey("", 0.0, (), 0.0, None, None)
+_NOBODY: Final = IssuedKey("", 0.0, (), 0.0, None, None)
 
 
 def digest_of(key: bytes, pepper: bytes) -> bytes:

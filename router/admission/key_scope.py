@@ -8,7 +8,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from math import ceil
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from monitor.common.money import written
 from router.admission.client_address import named_key
@@ -17,13 +17,13 @@ from router.admission.endpoint_kinds import kind_of
 from router.admission.key_index import IssuedKey, KeyIndex
 from router.wire.error_response import Problem, moment, unauthorized
 
-_ROOT = re.compile(rb"/v1/([^/?]*)")
-_READS = (b"GET", b"HEAD")
+_ROOT: Final = re.compile(rb"/v1/([^/?]*)")
+_READS: Final = (b"GET", b"HEAD")
 _READS_AND_CHANGES = (*_READS, b"POST", b"DELETE")
 _FREE = re.compile(
     rb"/v1/(?:responses/input_tokens|responses/[^/]+/cancel|messages/count_tokens)/?"
 )
-_KEPT = re.compile(
+_KEPT: Final = re.compile(
     rb"/v1/(?:responses|chat/completions)/[A-Za-z0-9_.:-]+(?:/input_items|/messages)?/?"
 )
 """One stored answer, which only those find who know its id."""
@@ -31,7 +31,7 @@ _TALKS = ("realtime", "responses")
 _METERED_TALK = re.compile(rb"/v1/responses/?")
 """The WebSocket whose messages tell all that they cost. Realtime's tokens of text and of audio have
 prices of their own, and its transcriptions those of another model."""
-_EVERYTHING = "*"
+_EVERYTHING: Final = "*"
 
 
 def refusal_of_lent(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 from math import ceil
+from typing import Final
 
 from router.admission.client_address import Client, network_map
 from router.admission.config import LimitsConfig
@@ -19,10 +20,10 @@ from router.wire.error_response import Problem
 _MOST_KNOWN = 4096
 LET_IN: Answer = (UNCOUNTED, 0.0)
 TOO_MANY_OPEN = "too_many_connections"
-RECHECKS = (0.02, 0.08)
+RECHECKS: Final = (0.02, 0.08)
 """Seconds between looks for a place before a client is refused one: it may have ended a request of
 which another worker has not heard yet."""
-MOST_WAITING = 256
+MOST_WAITING: Final = 256
 """Requests of a worker that wait like that; of more, each is refused at once. A client may have as
 many as are left for all others, so that there are always some left."""
 

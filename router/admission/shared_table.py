@@ -29,6 +29,7 @@ import secrets
 import time
 from collections.abc import Callable
 from math import ceil
+from typing import Final
 
 from router.admission.robust_mutex import (
     SIZE,
@@ -42,24 +43,24 @@ from router.admission.robust_mutex import (
     unlock,
 )
 
-ROWS = 1 << 16
+ROWS: Final = 1 << 16
 """Keys that are known at once; a row with nothing open is given away, the best rested first."""
 WAYS = 16
 _BUCKETS = ROWS // WAYS
 STRIPES = 1024
 """Locks, each of several buckets."""
-KEY = 16
+KEY: Final = 16
 """Bytes of a key."""
 _STAMPS, _KEYS = 64, 4096
 """Between these, behind what places are drawn by, the moments of `Table.stamp_of`."""
 _TIMES = _KEYS + ROWS * KEY
 _LOCKS = _TIMES + ROWS * 16
-_COUNTS = _LOCKS + STRIPES * SIZE
+_COUNTS: Final = _LOCKS + STRIPES * SIZE
 _MASK = (1 << 128) - 1
 _SHIFT = 128 - (_BUCKETS - 1).bit_length()
-_MOST = 0xFFFF
+_MOST: Final = 0xFFFF
 _USED = re.compile(rb"[^\0]")
-_NOTHING = bytes(4096)
+_NOTHING: Final = bytes(4096)
 _REMEMBERED = 4096
 UNITS = 4096
 """Of a held amount; its counts go to sixteen times that."""
@@ -75,9 +76,9 @@ STUCK_AFTER = 1.0
 messages of it."""
 LONGEST_PATIENCE = 10.0
 """Seconds that those who are refused are spread over."""
-_ROUNDING = 1e-9
+_ROUNDING: Final = 1e-9
 
-UNCOUNTED = -1
+UNCOUNTED: Final = -1
 """A place that nobody has to give back."""
 TOO_MANY = -2
 TOO_FAST = -3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from router.balancing.breaker import Lease, Phase, Standing
 from router.balancing.ejection import Cause
@@ -81,7 +81,7 @@ _KINDS: dict[str, type[Word]] = {
     "standing": Standing,
 }
 _ENVELOPE = ("type", "word", "process", "to")
-_NAMES = {kind: name for name, kind in _KINDS.items()}
+_NAMES: Final = {kind: name for name, kind in _KINDS.items()}
 
 
 def to_message(word: Word) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 
 class Failure(StrEnum):
@@ -185,7 +186,7 @@ def failure_of_status(status: int, *, html: bool, own_key: bool) -> Failure | No
     return Failure.gateway if status in _GATEWAY else Failure.server_error
 
 
-AT_ONCE = 0.3
+AT_ONCE: Final = 0.3
 """Seconds, a long way over the sea and back included, in which no model has begun to answer."""
 
 

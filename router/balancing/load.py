@@ -6,17 +6,17 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from math import exp, log
 from statistics import median
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from router.balancing.config import BalanceConfig
 
-TAU = 300.0
+TAU: Final = 300.0
 """Seconds in which the estimate forgets all but 1/e."""
 _START_VARIANCE = 0.25
 _P95 = 1.645
 """Standard deviations from the median of a normal distribution to its 95th percentile."""
-_SHORTEST = 0.001
-SOFT_LEAST = 10.0
+_SHORTEST: Final = 0.001
+SOFT_LEAST: Final = 10.0
 """Seconds; no mirror is left for being slow before."""
 SOFT_FACTOR = 4.0
 KNOWN = 10
@@ -145,16 +145,16 @@ class Baselines:
         self._of = observed
 
 
-IDLE = 60.0
+IDLE: Final = 60.0
 """Seconds in which an unused estimate goes back to the pool's mean but for 1/e."""
 LEAST, MOST = 0.1, 8.0
 """One sample counts at most this much, so that one slow answer is not a verdict."""
-STREAMING = 0.2
+STREAMING: Final = 0.2
 """What an open stream weighs beside a request that still waits."""
 FIRST_RAMP = 0.1
-_AT_ONCE = 0.1
+_AT_ONCE: Final = 0.1
 """Seconds within which successes count as one moment's: far less than they take to fade."""
-_SAMPLE_ANYWAY = 60.0
+_SAMPLE_ANYWAY: Final = 60.0
 """Seconds after which a mirror without better samples is judged by whole answers too."""
 
 

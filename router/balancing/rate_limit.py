@@ -16,7 +16,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from hashlib import blake2b
-from typing import Any
+from typing import Any, Final
 
 from monitor.diagnosis.answer import OUT_OF_QUOTA
 
@@ -27,12 +27,12 @@ LONGEST_WAIT = 3600.0
 _LEAST_WAIT = 0.1
 """Seconds to keep away though a mirror says 0: the request itself must not come back."""
 MOST_BLOCKS = 4096
-LENT = b""
+LENT: Final = b""
 """Stands for a mirror's own key where callers' keys are distinguished, none of which is empty."""
 _OUT_OF_QUOTA = frozenset(OUT_OF_QUOTA)
 _REMEMBER = 60.0
 """Seconds after which an earlier limit no longer lengthens the next one."""
-_DURATION = re.compile(r"(?:([0-9.]{1,12})h)?(?:([0-9.]{1,12})m)?(?:([0-9.]{1,12})s)?")
+_DURATION: Final = re.compile(r"(?:([0-9.]{1,12})h)?(?:([0-9.]{1,12})m)?(?:([0-9.]{1,12})s)?")
 _LENT_PLACE = b"lent"
 _MILLISECONDS = re.compile(r"([0-9.]{1,12})ms")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from math import ceil
+from typing import Final
 
 from router.balancing.config import RetryConfig
 from router.balancing.failure import TRAITS, Done, Failure
@@ -40,7 +41,7 @@ class Repeat(StrEnum):
     never = "never"
 
 
-_READS = frozenset((b"GET", b"HEAD", b"OPTIONS"))
+_READS: Final = frozenset((b"GET", b"HEAD", b"OPTIONS"))
 _ONCE = frozenset(("chat", "completions", "embeddings", "messages", "moderations", "responses"))
 
 
@@ -209,7 +210,7 @@ def advice(tried: bool, wait: float | None) -> Advice:
 
 
 SECONDS = 10.0
-_TOGETHER = 0.05
+_TOGETHER: Final = 0.05
 """Seconds of requests that are counted together; asked for what is left, all are."""
 ALWAYS = 10
 """Repeats within 10 s that are allowed whatever the traffic."""

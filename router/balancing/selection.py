@@ -14,15 +14,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from math import gcd
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from router.balancing.load import Load
 
-DRAWS = 8
+DRAWS: Final = 8
 """Draws before all are looked at: enough unless few are eligible or weights are far apart."""
 FEW = 16
 """Up to so many are then drawn from exactly by their weights; of more the first two found do."""
-ALIKE = 1.1
+ALIKE: Final = 1.1
 """Costs within this ratio are the same; then fewer waiting requests decide."""
 
 

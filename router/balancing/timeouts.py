@@ -13,12 +13,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Final
 
 from monitor.common.settings import parse_duration
 from router.balancing.config import ClassConfig, TimeoutConfig
 from router.balancing.load import GENERATING, SOFT_FACTOR, Baseline
 
-REASONING = ("o[1-9]", "o[1-9]-*", "gpt-5*", "*reason*", "*think*", "*deepseek-r*", "qwq*", "*-r1*")
+REASONING: Final = (
+    "o[1-9]",
+    "o[1-9]-*",
+    "gpt-5*",
+    "*reason*",
+    "*think*",
+    "*deepseek-r*",
+    "qwq*",
+    "*-r1*",
+)
 """Models that may think for long before their first word; of "openai/o3" the last part counts."""
 _REASONING_CLASS = ClassConfig(first_byte=900.0, first_content=900.0, idle=300.0)
 STREAM_HEAD = 90.0
@@ -36,7 +46,7 @@ OVERDUE = 2
 """So many requests past the soft limit make a mirror suspect."""
 _MOST_KNOWN = 256
 _ASKED = re.compile(rb"[0-9]{1,9}(?:\.[0-9]{1,6})?(ms|s|m|h)?")
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
 @dataclass(frozen=True, slots=True)

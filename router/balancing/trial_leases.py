@@ -21,6 +21,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from router.balancing.breaker import Lease, Phase, Standing
 from router.balancing.breaker_messages import (
@@ -48,7 +49,7 @@ RISE = 2
 """Successes that end an ejection (HAProxy's `rise`)."""
 RECALL_AFTER = 2.0
 """Seconds that an unused lease is left alone."""
-_NEVER = float("inf")
+_NEVER: Final = float("inf")
 
 
 @dataclass(slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-CELLS = 12
+from typing import Final
+
+CELLS: Final = 12
 
 
 class Window:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+from monitor.common.compiled import form
 from monitor.common.logs import STDOUT, writer_of
 from monitor.common.settings import SettingsError
 from router.cli import (
@@ -139,7 +140,8 @@ def parser() -> argparse.ArgumentParser:
     """The parser of the whole command line."""
     top = _Parser(prog="mirrorgate", description=_ABOUT, parents=[_common()], allow_abbrev=False)
     top.set_defaults(config=None, json=False)
-    top.add_argument("--version", action="version", version=f"mirrorgate {_version()}")
+    version = f"mirrorgate {_version()}, {form}"
+    top.add_argument("--version", action="version", version=version)
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     added = {}
     for name, command, text, data in _COMMANDS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -87,9 +87,15 @@ def _summary(status: Mapping[str, Any]) -> str:
     alive = sum(bool(worker.get("alive")) for worker in workers)
     running = roughly(status.get("uptime_seconds") or 0)
     return (
-        f"mirrorgate {status.get('version', '?')}, process {status.get('pid', '?')}, "
+        f"mirrorgate {status.get('version', '?')}, {_forms(workers)}, "
+        f"process {status.get('pid', '?')}, "
         f"up {running}, {alive} of {len(workers)} workers alive"
     )
+
+
+def _forms(workers: Iterable[Mapping[str, Any]]) -> str:
+    """Whether the workers are compiled; both forms where one was started after a source changed."""
+    return " and ".join(sorted({worker.get("form") or "?" for worker in workers})) or "?"
 
 
 def _row(node: Mapping[str, Any], console: Console, now: datetime) -> tuple[str, ...]:

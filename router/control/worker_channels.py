@@ -23,6 +23,8 @@ class Slot:
     channel: Channel
     process: str = ""
     pid: int = 0
+    form: str = ""
+    """Compiled or pure, once the worker has said so."""
     behind: bool = False
     """A message was dropped because the worker does not read; it is owed the whole state."""
 
@@ -89,7 +91,12 @@ class WorkerChannels:
     def workers(self) -> list[dict[str, Any]]:
         """Processes by slot, for the status."""
         return [
-            {"slot": slot.number, "pid": slot.pid, "alive": bool(slot.pid) and not slot.behind}
+            {
+                "slot": slot.number,
+                "pid": slot.pid,
+                "alive": bool(slot.pid) and not slot.behind,
+                "form": slot.form,
+            }
             for slot in self._slots
         ]
 
@@ -118,6 +125,7 @@ class WorkerChannels:
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         kind = message["type"]
+        slot.form = message.get("form", slot.form)
         if kind == "hello":
             self._replaced_by(slot, message["process"], message["pid"])
             self._tell_all(slot)

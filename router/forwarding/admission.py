@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from router.admission.credentials import Caller
 from router.admission.errors import too_large
@@ -19,7 +20,8 @@ from router.upstream.request_body import RequestBody
 from router.wire.error_response import Problem, unauthorized
 from router.wire.request import RequestHead
 
-_OWN, _ISSUED, _ = Caller
+_OWN: Final = Caller.own
+_ISSUED: Final = Caller.issued
 _MISTYPED = unauthorized(
     "This key looks like one that was issued here, but a letter of it is wrong or missing: copy it "
     "again, whole."

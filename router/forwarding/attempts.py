@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from monitor.health.snapshot import State
 from router.admission.credentials import Caller
@@ -49,11 +50,12 @@ from router.wire import trace_context
 from router.wire.error_response import Problem
 from router.wire.faults import guarded
 
-_NEVER = Repeat.never
-_OWN, _ISSUED, _ = Caller
+_NEVER: Final = Repeat.never
+_OWN: Final = Caller.own
+_ISSUED: Final = Caller.issued
 HEDGE_AFTER = 0.5
 """Seconds for TCP and TLS, after which a mirror that has a connection ready is better."""
-_IN_ROTATION = -1
+_IN_ROTATION: Final = -1
 """The rank of no mirror that is down."""
 _NO_FIELDS: Mapping[bytes, bytes] = {}
 

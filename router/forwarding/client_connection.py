@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import NoReturn, cast
+from typing import Final, NoReturn, cast
 
 from router.admission.capacity import WRITE_BUFFER
 from router.admission.credentials import Caller
@@ -37,7 +37,8 @@ from router.wire.request import (
 from router.wire.target import forward_target
 from router.wire.timer_wheel import NEVER
 
-_ANONYMOUS, _ISSUED = Caller.anonymous, Caller.issued
+_ANONYMOUS: Final = Caller.anonymous
+_ISSUED: Final = Caller.issued
 _BILLING = b"/v1/dashboard/billing/"
 _LEGACY = (LEGACY_CHAT.encode(), LEGACY_BALANCE.encode())
 """Pages that tell a banned client so in their own shape."""

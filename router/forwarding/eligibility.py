@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from router.admission.credentials import Caller
 from router.admission.key_index import IssuedKey
@@ -25,7 +26,8 @@ from router.upstream.request_body import RequestBody
 from router.upstream.upstream import Upstream
 from router.wire.error_response import Problem
 
-_OWN, _ISSUED, _ = Caller
+_OWN: Final = Caller.own
+_ISSUED: Final = Caller.issued
 
 
 class Eligibility:

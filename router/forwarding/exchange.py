@@ -11,6 +11,7 @@ What an exchange holds is given back in `_finish`, which runs exactly once.
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from router.admission.credentials import Caller
 from router.admission.errors import too_large
@@ -56,9 +57,10 @@ from router.wire.request import RequestHead
 from router.wire.response import ResponseHead
 from router.wire.timer_wheel import NEVER
 
-_OWN, _ISSUED, _ = Caller
-_OTHER = Dialect.other
-_AT_ONCE = 0.001
+_OWN: Final = Caller.own
+_ISSUED: Final = Caller.issued
+_OTHER: Final = Dialect.other
+_AT_ONCE: Final = 0.001
 """Seconds within which a request was complete from the beginning: no need to note that it is."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 from urllib.parse import unquote
 
 from router.admission.client_address import Client
@@ -28,7 +29,7 @@ _MODELS = b"/v1/models"
 _OUTAGES = (502, 503, 504)
 _LONGEST_NAMED = 100
 """Characters of a model's name that an error quotes."""
-_ALWAYS = (
+_ALWAYS: Final = (
     b"x-mirrorgate-request-id: %b\r\n"
     b"server-timing: connect;dur=%b, first-byte;dur=%.1f, retries;desc=%d\r\n"
     b"via: " + VIA + b"\r\n"
@@ -149,7 +150,7 @@ def refusal_answer(request_id: bytes, problem: Problem) -> bytes:
 
 
 _WAIT = "Many requests, please wait: every mirror is at the limit that its operator has set."
-FULL = Problem(503, "queue_full", _WAIT)
+FULL: Final = Problem(503, "queue_full", _WAIT)
 """No room for now; `queue_full` makes the answer if the queue is full, or the wait was too long."""
 _SOONEST, _LATEST = 2, 60
 """Seconds of `Retry-After`; beyond a minute SDKs do not wait."""

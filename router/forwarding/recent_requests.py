@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-KEPT = 1000
+KEPT: Final = 1000
 """Requests of either kind."""
-LONG = 10.0
+LONG: Final = 10.0
 """Seconds from which a request is kept whole, whatever its outcome."""
 _LONGEST_PATH = 200
 

@@ -4,6 +4,7 @@ it."""
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from router.admission.client_address import Client
 from router.admission.credentials import (
@@ -28,10 +29,10 @@ from router.wire.error_response import Problem
 from router.wire.request import RequestHead
 from router.wire.target import endpoint_of
 
-_POOLED_POSTS = ("chat", "completions", "embeddings", "responses", "moderations")
+_POOLED_POSTS: Final = ("chat", "completions", "embeddings", "responses", "moderations")
 """POSTs that may take a connection that waited; others must not meet one that has gone stale."""
-_REPEATED_POSTS = (*_POOLED_POSTS, "messages")
-_OWN = Caller.own
+_REPEATED_POSTS: Final = (*_POOLED_POSTS, "messages")
+_OWN: Final = Caller.own
 _BY_LINK = b"\0link"
 """What limits of mirrors on links are noted by: they say nothing of any key."""
 _KEY_OF_PATH = re.compile(rb"/sk-[^/?]*")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -21,7 +21,7 @@ from router.wire.timer_wheel import NEVER
 MOST_POLICIES = 512
 """Models are clients' own words: beyond this many policies all are forgotten."""
 
-MOST_MODEL = 128
+MOST_MODEL: Final = 128
 """Characters of a model's name that a policy keeps."""
 
 

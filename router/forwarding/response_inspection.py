@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from router.balancing.failure import Failure, failure_of_readable_error
 from router.balancing.rate_limit import classify, is_spent, openai_error, should_retry
@@ -40,7 +40,7 @@ _NOT_SHOWN = {
     Failure.out_of_quota: "the key that it is given here is out of quota",
 }
 """Answers that are never passed on: a page that no SDK reads, or one that may quote our key."""
-_SAYS = {
+_SAYS: Final = {
     Failure.server_error: "it answers with an error",
     Failure.gateway: "something in front of it gave up",
     Failure.overloaded: "it is overloaded",

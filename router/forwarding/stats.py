@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from monitor.common.metric_registry import MetricRegistry
 from router.balancing.failure import Failure
@@ -29,10 +29,10 @@ from router.forwarding.metrics import (
     UNBELIEVED,
 )
 
-_FIRST_BYTE = FIRST_BYTE.buckets
-_FIRST_TOKEN = FIRST_TOKEN.buckets
-_OVERHEAD = OVERHEAD.buckets
-_DURATION = DURATION.buckets
+_FIRST_BYTE: Final = FIRST_BYTE.buckets
+_FIRST_TOKEN: Final = FIRST_TOKEN.buckets
+_OVERHEAD: Final = OVERHEAD.buckets
+_DURATION: Final = DURATION.buckets
 
 
 class Finished(NamedTuple):

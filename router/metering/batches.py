@@ -8,7 +8,7 @@ this process dies before it was told.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from monitor.common.ipc import Message
 from monitor.common.keys import NOTHING, Spent
@@ -17,9 +17,9 @@ from router.metering.usage import Basis, Usage
 AGAIN_AFTER = 5.0
 """Seconds after which a batch that control does not acknowledge is sent again."""
 MOST_IN_BATCH = 2000
-MOST_WAITING = 20_000
+MOST_WAITING: Final = 20_000
 """Rows beyond which models are no longer counted one by one: their names are callers' own words."""
-OTHER = "other"
+OTHER: Final = "other"
 _Key = tuple[str, str, str, str]
 
 

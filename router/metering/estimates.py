@@ -8,7 +8,7 @@ billed them to any key: upwards, so that an estimate is no way to pay less.
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from router.metering.usage import Usage
 
@@ -26,7 +26,7 @@ _MOST_MODELS = 512
 _VISIBLE = 0.75
 """Share of its output that is seen of a model that does not reason: what is counted of events
 differs from tokens by no more."""
-_LEAST_HIDDEN = 64
+_LEAST_HIDDEN: Final = 64
 """Tokens; below, names of tools and the like are taken for hidden ones."""
 
 

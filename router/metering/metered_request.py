@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from monitor.common.metric_registry import MetricRegistry
 from router.admission.config import PriceConfig
@@ -47,9 +47,9 @@ from router.upstream.dialect import Dialect
 from router.wire.error_response import Problem
 from router.wire.response import ResponseHead
 
-ANONYMOUS = IssuedKey("", 0.0, (), math.inf, None, None)
+ANONYMOUS: Final = IssuedKey("", 0.0, (), math.inf, None, None)
 """Stands for callers without a key: counted in metrics, not charged."""
-BYTES_PER_TOKEN = 4
+BYTES_PER_TOKEN: Final = 4
 """For estimates: OpenAI's rule of thumb for English text."""
 BYTES_PER_MS = 16
 """For estimates: audio at 128 kbit/s."""
@@ -64,14 +64,14 @@ _MOST_IMAGES = 10
 OpenAI makes."""
 _MOST_UPLOAD = 25 << 20
 """Bytes that are reserved for an upload of unknown length: OpenAI takes no more."""
-_CHUNKS = (Dialect.chat, Dialect.completions)
-_LIMITS = {
+_CHUNKS: Final = (Dialect.chat, Dialect.completions)
+_LIMITS: Final = {
     Dialect.chat: LIMITS[:2],
     Dialect.completions: LIMITS[1:2],
     Dialect.messages: LIMITS[1:2],
     Dialect.responses: LIMITS[2:],
 }
-_UPLOADS = (Kind.images, Kind.listening)
+_UPLOADS: Final = (Kind.images, Kind.listening)
 _KNOWN = (Kind.speech, Kind.free)
 
 

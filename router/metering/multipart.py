@@ -9,13 +9,14 @@ and its images are not known.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 _FORM = re.compile(
     rb"""multipart/form-data(?:;[ \t]*charset=[a-z0-9-]+)?"""
     rb""";[ \t]*boundary=(?:"([^"\\]{1,70})"|([^",;\\ \t]{1,70}))(?:;[ \t]*charset=[a-z0-9-]+)?""",
     re.IGNORECASE,
 )
-_LINE = re.compile(rb"[A-Za-z-]{1,60}:[^\r\n]*+")
+_LINE: Final = re.compile(rb"[A-Za-z-]{1,60}:[^\r\n]*+")
 _FIELD = re.compile(
     rb"""content-disposition:[ \t]*form-data;[ \t]*name="([^"\\\r\n]*)\""""
     rb"""(?:;[ \t]*filename="[^"\\\r\n]*")?(?:;[ \t]*filename\*=[^";\\\r\n]*)?""",

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from router.admission.config import PriceConfig
 from router.metering.usage import Usage
 
-NANO = 1_000_000_000
+NANO: Final = 1_000_000_000
 _MILLION = 1_000_000
 _MINUTE = 60_000
-_SECONDS_OF_DAY = 86_400
+_SECONDS_OF_DAY: Final = 86_400
 _MOST_KNOWN = 1024
 """Models are callers' own words: beyond this many all are forgotten."""
 

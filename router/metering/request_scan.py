@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs
 
 from router.metering.usage import sane
 from router.wire.json_scan import JsonObject, Member, fold, members, members_of_text, storable
 
-_OPTIONS = "stream_options"
+_OPTIONS: Final = "stream_options"
 _USAGE = "include_usage"
 LIMITS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
-DECIDING = frozenset(
+DECIDING: Final = frozenset(
     (
         "model",
         "models",
@@ -35,19 +35,19 @@ DECIDING = frozenset(
     )
 )
 """Keys that decide what an answer costs, or who may read it."""
-_NUMBERS = ("n", "best_of", *LIMITS)
-_READ_OPTIONS = frozenset((_USAGE,))
-_ASKS = '{"include_usage":true}'
-MOST_MODEL = 128
+_NUMBERS: Final = ("n", "best_of", *LIMITS)
+_READ_OPTIONS: Final = frozenset((_USAGE,))
+_ASKS: Final = '{"include_usage":true}'
+MOST_MODEL: Final = 128
 """Characters of a model's name that are kept."""
 _MOST_NAMED = 64
 """Characters of a key that an error quotes."""
-MOST_COUNT = 1000
+MOST_COUNT: Final = 1000
 """Answers that a request may ask for: OpenAI makes 128 of a dialogue and 10 images at most. Up to
 here a mirror may judge for itself, and what it makes is reserved."""
-_COUNTS = ("n", "best_of")
+_COUNTS: Final = ("n", "best_of")
 _READ_OF_TOOLS = frozenset(("model",))
-KEPT = ("previous_response_id", "conversation")
+KEPT: Final = ("previous_response_id", "conversation")
 
 
 class RequestScan(NamedTuple):
@@ -280,7 +280,7 @@ def _in_options(inner: JsonObject) -> tuple[int, int, str]:
     return 1, 1, f'"{_USAGE}":true' + ("," if inner.members else "")
 
 
-_LARGE = 4096
+_LARGE: Final = 4096
 """Letters from which a text in an attachment is taken for the attachment itself."""
 ATTACHED = 4000
 """Bytes of words that an attachment counts as: a thousand tokens."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-MOST = 100_000_000
+MOST: Final = 100_000_000
 """Of anything in one answer: a mirror that says more says nonsense."""
 
 
@@ -39,7 +39,7 @@ class Usage(NamedTuple):
         return Usage(*(mine + its for mine, its in zip(self, other, strict=True)))
 
 
-NOTHING = Usage()
+NOTHING: Final = Usage()
 
 
 def sane(value: object) -> int:

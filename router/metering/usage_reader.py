@@ -10,16 +10,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from router.metering.usage import Usage, sane
 from router.upstream.dialect import Dialect
 
 _OBJECT = re.compile(rb'"usage"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}(?=\{)')
-_DURATION = re.compile(rb'"duration"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"?([0-9.]{1,16})')
+_DURATION: Final = re.compile(rb'"duration"[ \t\r\n]{0,64}:[ \t\r\n]{0,64}"?([0-9.]{1,16})')
 _TOKEN = re.compile(rb'["{}\[\]](?:(?<=")[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z))?', re.DOTALL)
 """A bracket or a whole string; one that is cut off counts to the end of the text."""
-_DECODER = json.JSONDecoder()
+_DECODER: Final = json.JSONDecoder()
 _MOST_USAGE = 8 << 10
 """Bytes of a `usage` object."""
 

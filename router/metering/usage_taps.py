@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from typing import Final
 
 from router.metering.usage import Usage
 from router.metering.usage_reader import (
@@ -19,7 +20,7 @@ from router.metering.usage_reader import (
 from router.upstream.dialect import Dialect, Sight, look
 from router.wire.sse import EventSplitter
 
-MOST_KEPT = 64 << 10
+MOST_KEPT: Final = 64 << 10
 """Bytes of the beginning that are kept, and of the end."""
 _IMAGE_KEYS = re.compile(rb'(?<!\\)"(?:b64_json|url)"[ \t\r\n]{0,8}:[ \t\r\n]{0,8}"')
 _LONGEST = 32
@@ -91,7 +92,7 @@ class JsonTap:
         return usage_of_answer(data)
 
 
-MOST_EVENT = 256 << 10
+MOST_EVENT: Final = 256 << 10
 """Bytes of an event that are kept to read it, or until it is known whether it is left out."""
 MOST_TAIL = 64 << 10
 """Bytes of the end of a longer one."""
@@ -99,14 +100,16 @@ _EOL = rb"(?>\r\n|\n|\r)"
 _END = re.compile(_EOL + _EOL)
 _ALONE = re.compile(rb"(?>:[^\r\n]*+)?" + _EOL)
 """A line that waits for nothing: a blank one, or a comment, before an event."""
-_ALONE_BEGINS = b":\r\n"
+_ALONE_BEGINS: Final = b":\r\n"
 _USAGE = re.compile(rb'"usage"[ \t]*+:[ \t]*+\{')
-_ERROR = re.compile(rb'"error"[ \t]*+:[ \t]*+[{"]|"(?:error|response\.failed)"|event: ?error')
-_SAYS = re.compile(
+_ERROR: Final = re.compile(
+    rb'"error"[ \t]*+:[ \t]*+[{"]|"(?:error|response\.failed)"|event: ?error'
+)
+_SAYS: Final = re.compile(
     rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments)"[ \t]*+:[ \t]*+"(?!")'
 )
 _DELTA = re.compile(rb'"type"[ \t]*+:[ \t]*+"(?:[a-z_]+\.[a-z_.]*?delta|content_block_delta)"')
-_SPOKEN = re.compile(
+_SPOKEN: Final = re.compile(
     rb'"(?:content|text|reasoning_content|reasoning|refusal|arguments|delta|thinking|partial_json)"'
     rb'[ \t]*+:[ \t]*+"([^"\\\r\n]*+(?:\\[^\r\n][^"\\\r\n]*+)*+)'
 )
@@ -115,10 +118,10 @@ _REASONS = re.compile(
     rb'"reasoning(?:_content)?"[ \t]*+:[ \t]*+"(?!")|"thinking_delta"'
     rb'|"type"[ \t]*+:[ \t]*+"(?:response\.)?reasoning'
 )
-_LONGEST_TOKEN = 16
+_LONGEST_TOKEN: Final = 16
 """Bytes of an event's text up to which it is taken for one token, as nearly all are."""
 _IMAGE = re.compile(rb'"type"[ \t]*+:[ \t]*+"image_(?:generation|edit)\.completed"')
-_CHUNKS = (Dialect.chat, Dialect.completions)
+_CHUNKS: Final = (Dialect.chat, Dialect.completions)
 
 
 class EventTap:

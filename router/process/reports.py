@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
+from monitor.common.compiled import form
 from monitor.common.ipc import Message
 from monitor.common.log_writer import dropped_lines
 from monitor.common.metric_registry import MetricRegistry
@@ -153,7 +154,8 @@ class Reports:
         if context.snapshot.created_at:
             age = max(0.0, context.wall() - context.snapshot.created_at)
             totals.set(metrics.SNAPSHOT_AGE.name, age)
-        self._tell({"type": "totals", "process": self._process, "rows": totals.to_json()})
+        told = {"type": "totals", "process": self._process, "form": form.name}
+        self._tell({**told, "rows": totals.to_json()})
 
     def _forget_removed(self) -> None:
         now = time.monotonic()

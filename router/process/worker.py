@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 
 from monitor.common import logs
+from monitor.common.compiled import form
 from monitor.common.ipc import Channel, ChannelClosed, Message
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.process_metrics import FAMILIES as PROCESS_FAMILIES
@@ -181,7 +182,7 @@ class Worker:
         self._context.wheel.on_tick = partial(self._totals.observe, LOOP_DELAY.name)
         self._context.wheel.start(loop)
         await self._runner.setup()
-        self._tell({"type": "hello", "process": self._name, "pid": os.getpid()})
+        self._tell({"type": "hello", "process": self._name, "pid": os.getpid(), "form": form.name})
         try:
             await asyncio.wait_for(self._informed.wait(), FIRST_STATE_WAIT)
         except TimeoutError:

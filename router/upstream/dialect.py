@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from router.balancing.failure import Failure
 from router.balancing.rate_limit import is_out_of_quota
@@ -50,7 +50,7 @@ class Look:
 
 _NOTHING, _CONTENT, _FINISH = Look(Sight.nothing), Look(Sight.content), Look(Sight.finish)
 _GARBAGE = Look(Sight.garbage)
-_HEARTBEATS = frozenset((b"ping", b"heartbeat", b"keepalive", b"keep-alive"))
+_HEARTBEATS: Final = frozenset((b"ping", b"heartbeat", b"keepalive", b"keep-alive"))
 """Names of events that say only that somebody works."""
 _PREPARING = frozenset(
     f"response.{what}"
@@ -164,7 +164,7 @@ def _other(event: Event, data: Mapping[str, Any]) -> Look:
     return _CONTENT
 
 
-_LOOKS = {
+_LOOKS: Final = {
     Dialect.chat: _chat,
     Dialect.completions: _chat,
     Dialect.responses: _responses,

@@ -15,7 +15,7 @@ import json
 import re
 from hashlib import blake2b
 from hmac import compare_digest
-from typing import NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
 from monitor.common.config import MirrorConfig
@@ -45,9 +45,9 @@ OF_ANOTHER_BODY = {
 _LINK = re.compile(rb"/relayed/([a-z0-9-]{1,63})/([0-9a-f]{8,10})-([0-9a-f]{32})(/.*)")
 _URL = re.compile(rb'"https?:(?:[^"\\]|\\.){2,4096}"', re.IGNORECASE)
 """A JSON string that begins as a URL."""
-_MIDJOURNEY = b"/mj/"
+_MIDJOURNEY: Final = b"/mj/"
 _PORTS = {"http": 80, "https": 443}
-_PLAIN = "/%:@!$&'()*+,;=~"
+_PLAIN: Final = "/%:@!$&'()*+,;=~"
 """Characters that stay as they are in a path (RFC 3986 section 3.3), escapes among them."""
 
 

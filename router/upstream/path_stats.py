@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from router.upstream.paths import CUT, USABLE, Route, Trouble
 
@@ -19,9 +19,9 @@ HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
 MOST_HOLD = 160.0
 """What it doubles to: a name that is cut off is shown rarely by a worker that is left alone."""
-LONG = 64 << 10
+LONG: Final = 64 << 10
 """Bytes of an answer from which on its end shows that answers do not stop dead after some."""
-MOST = 512
+MOST: Final = 512
 """Entries of each map; beyond it the oldest goes."""
 
 K = TypeVar("K")

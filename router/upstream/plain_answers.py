@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -22,7 +22,7 @@ from router.wire.head import RequestHead
 from router.wire.inflate import READABLE, CannotInflate, Inflater
 from router.wire.response import ResponseHead
 
-MOST_HELD = 16 << 10
+MOST_HELD: Final = 16 << 10
 """Bytes of a body that are held until it is whole; of a longer one the beginning decides."""
 _MOST_READ = 64 << 10
 """Bytes of a whole body that are read as JSON; of a longer one the first and the last byte."""
@@ -30,7 +30,7 @@ _MOST_INFLATED = 4 << 20
 """Bytes that a body is inflated to for the check of its end."""
 _MOST_COMPRESSED = 256 << 10
 """Compressed bytes of which the end is checked: inflating them takes 2 ms."""
-_JSON = b"application/json"
+_JSON: Final = b"application/json"
 _LOOKED_AT = frozenset(
     (
         b"",
@@ -78,7 +78,7 @@ _LAST_WORDS = b"data: [DONE]\n\n"
 _MOST_BLANK = 1024
 """Bytes among which the first that is not blank shows if a long body is an object."""
 _BLANK = b" \t\r\n"
-_BOM = b"\xef\xbb\xbf"
+_BOM: Final = b"\xef\xbb\xbf"
 
 
 def _decoder(key: str) -> Any:
@@ -87,8 +87,8 @@ def _decoder(key: str) -> Any:
 
 
 _DECODERS = {key: _decoder(key) for key in set(_KEY.values())}
-_DECODER_OF = {endpoint: _DECODERS[key] for endpoint, key in _KEY.items()}
-_LEAST = len(b"null")
+_DECODER_OF: Final = {endpoint: _DECODERS[key] for endpoint, key in _KEY.items()}
+_LEAST: Final = len(b"null")
 """Bytes of a value that may be nothing."""
 
 

@@ -5,20 +5,21 @@ passed on as it comes, in the framing it came with.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from router.admission.capacity import Arriving, Memory
 from router.upstream.model_names import FormNames, renamed_json
 from router.wire.chunked import LAST_CHUNK, chunk
 from router.wire.request import RequestHead
 
-EARLY = 64 << 10
+EARLY: Final = 64 << 10
 """Bytes of a streamed body kept while no connection is ready; then the client has to wait. As many
 of a body that is collected are kept however little memory is left."""
-PIECE = 64
+PIECE: Final = 64
 """Bytes that each piece takes beside its own: an object of Python (33, in steps of 16) and a place
 in a list. A body may come in very many pieces."""
 
-_UNSAID = (b"", b"text/plain", b"application/x-www-form-urlencoded")
+_UNSAID: Final = (b"", b"text/plain", b"application/x-www-form-urlencoded")
 
 
 def is_json(head: RequestHead) -> bool:

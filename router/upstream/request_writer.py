@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from router.admission.credentials import Caller, Credentials, issued_in, key_fields
 from router.wire.fields import without
 from router.wire.request import RequestHead
 
-VIA = b"1.1 mirrorgate"
-_OWN = Caller.own
-_NOT_WITH_LENT = frozenset(
+VIA: Final = b"1.1 mirrorgate"
+_OWN: Final = Caller.own
+_NOT_WITH_LENT: Final = frozenset(
     b"accept-encoding sec-websocket-extensions openai-organization openai-project".split()
 )
 """Fields that a mirror does not get with its own key: what it sends is searched for that, so it is
@@ -19,7 +21,7 @@ _OF_LINKS = frozenset(
 )
 """Fields of a visitor that a mirror gets with a link to an image: nothing that says more of who it
 is, or where the link was found."""
-_PLAIN = b"accept-encoding: identity\r\n"
+_PLAIN: Final = b"accept-encoding: identity\r\n"
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
 

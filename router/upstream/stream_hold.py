@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from router.balancing.failure import OF_OWN_KEY, Failure, failure_of_status
 from router.balancing.rate_limit import openai_error
@@ -20,19 +20,19 @@ from router.wire.response import ResponseHead
 from router.wire.sse import Boundary, Event, EventSplitter, EventTooLong
 
 MOST_EVENTS = 64
-MOST_BYTES = 256 << 10
-_SNIFFED = 512
+MOST_BYTES: Final = 256 << 10
+_SNIFFED: Final = 512
 """Bytes within which the first that are not blank must show what it is."""
-PAGE = re.compile(rb"\s*<(?:!doctype|html|head|body)", re.IGNORECASE)
-_ERROR = re.compile(rb'\s*\{\s*"error"\s*:\s*["{]')
-_UNDECIDED = re.compile(
+PAGE: Final = re.compile(rb"\s*<(?:!doctype|html|head|body)", re.IGNORECASE)
+_ERROR: Final = re.compile(rb'\s*\{\s*"error"\s*:\s*["{]')
+_UNDECIDED: Final = re.compile(
     rb'\s*(?:<[!a-z]{0,8}|(?:\{\s*(?:"(?:e(?:r(?:r(?:o(?:r(?:"(?:\s*(?::\s*)?)?)?)?)?)?)?)?)?)?)',
     re.IGNORECASE,
 )
 """A beginning of one of these."""
 
 
-_DONE = b"data: [DONE]"
+_DONE: Final = b"data: [DONE]"
 _MOST_EXTRAS = 2
 """Events that may follow the one that says that a stream is complete: its usage, and a mirror's
 own."""

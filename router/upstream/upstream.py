@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.verdicts import ANSWERED, REACHED
@@ -30,11 +30,11 @@ from router.upstream.offered_models import OfferedModels
 from router.upstream.paths import USABLE, Route, route_to, routes_of
 from router.wire.timer_wheel import NEVER, TimerWheel
 
-MAX_IDLE = 256
+MAX_IDLE: Final = 256
 """Idle connections kept per mirror and worker. Answers come in bursts: with 64 clients, 32 as in
 nginx's usual `keepalive 32` closed half of the connections each time, and a request cost 85 µs of
 CPU instead of 50. Those that a burst has left over go after `IDLE_SECONDS`."""
-IDLE_SECONDS = 45.0
+IDLE_SECONDS: Final = 45.0
 """Below the 60 to 75 s after which the usual servers close, so that few are stale when taken."""
 
 FREEZING = 0.2

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from router.wire import target as targets
 from router.wire.fields import tokens, without
 from router.wire.websocket import VERSION, valid_key
 
-METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
+METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 ONCE = frozenset(
     b"host transfer-encoding content-type authorization api-key x-api-key mj-api-secret expect"
     b" origin sec-websocket-key access-control-request-method x-mirrorgate-timeout".split()
 )
 """Fields that hold one value: of two, the next reader might take the other."""
-_NOTHING_NAMED = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
+_NOTHING_NAMED: Final = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
 
 
 class Refusal(Exception):

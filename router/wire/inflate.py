@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from typing import Final
 
-READABLE = (b"gzip", b"x-gzip", b"deflate")
+READABLE: Final = (b"gzip", b"x-gzip", b"deflate")
 MOST_INFLATED = 64 << 20
 """Bytes out of one answer; more has not been compressed to save anything."""
-_AT_ONCE = 64 << 10
+_AT_ONCE: Final = 64 << 10
 _ANY_HEADER = zlib.MAX_WBITS | 32
 _NO_HEADER = -zlib.MAX_WBITS
 """Some servers' "deflate" lacks the header that RFC 9110, section 8.4.1.2, wants."""

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-BOM = b"\xef\xbb\xbf"
+BOM: Final = b"\xef\xbb\xbf"
 _PARTS = (b",", b'"', b"[", b"{")
-MOST_PARTS = 400_000
+MOST_PARTS: Final = 400_000
 """Commas, quotes and brackets of a body that `members` reads: to build the values of more holds up
 a worker for a tenth of a second. The longest dialogues and lists of tokens that models take have
 less."""
-MOST_MEMBERS = 1000
+MOST_MEMBERS: Final = 1000
 """Top-level keys that `members` reads; requests of OpenAI's and Anthropic's APIs have below 50."""
-_DECODER = json.JSONDecoder()
-_SPACE = re.compile(r"[ \t\r\n]*+")
-_COLON = re.compile(r"[ \t\r\n]*+:[ \t\r\n]*+")
-_COMMA = re.compile(r'[ \t\r\n]*+(?:,[ \t\r\n]*+(?=")|(?=\}))')
+_DECODER: Final = json.JSONDecoder()
+_SPACE: Final = re.compile(r"[ \t\r\n]*+")
+_COLON: Final = re.compile(r"[ \t\r\n]*+:[ \t\r\n]*+")
+_COMMA: Final = re.compile(r'[ \t\r\n]*+(?:,[ \t\r\n]*+(?=")|(?=\}))')
 
 
 class Member(NamedTuple):
@@ -57,8 +57,8 @@ class TopValues(msgspec.Struct, gc=False):
     store: msgspec.Raw = msgspec.Raw()
 
 
-_NOTHING = TopValues()
-_decode = msgspec.json.Decoder(TopValues).decode
+_NOTHING: Final = TopValues()
+_decode: Final = msgspec.json.Decoder(TopValues).decode
 
 
 def top_values(body: bytes) -> TopValues:

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import re
 from itertools import groupby, starmap
+from typing import Final
 
 from router.wire.fields import FieldRules, Rule
 
-_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*+([0-9]{1,18})(?=[ \t]*+\r\n)", re.IGNORECASE)
-_ACTED_UPON = (Rule.look, Rule.take)
-_PASSES = (Rule.forward, Rule.look)
+_LENGTH: Final = re.compile(
+    rb"\r\ncontent-length:[ \t]*+([0-9]{1,18})(?=[ \t]*+\r\n)", re.IGNORECASE
+)
+_ACTED_UPON: Final = (Rule.look, Rule.take)
+_PASSES: Final = (Rule.forward, Rule.look)
 _ANY_VALUE = rb":[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
 """What can stand in a field value (RFC 9110 section 5.5)."""
-_ANY_LENGTH = rb":[ \t]*+(?P<length>[0-9]{1,18})[ \t]*+\r\n"
+_ANY_LENGTH: Final = rb":[ \t]*+(?P<length>[0-9]{1,18})[ \t]*+\r\n"
 
 
 class RepeatedRequest:

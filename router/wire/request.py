@@ -8,7 +8,7 @@ Trailers are dropped: nothing we forward to may mistake one for a header.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 import httptools
 
@@ -38,14 +38,14 @@ __all__ = [
     "malformed",
 ]
 
-MAX_HEAD = 64 << 10
+MAX_HEAD: Final = 64 << 10
 """Bytes of a request head; nginx allows 4 × 8 KiB, HAProxy 16 KiB in all, Node 16 KiB."""
 MAX_FIELD = 16 << 10
-MAX_FIELDS = 128
-MAX_TARGET = 8 << 10
+MAX_FIELDS: Final = 128
+MAX_TARGET: Final = 8 << 10
 MAX_EMPTY = 16
 """Bytes of empty lines between requests; RFC 9112 section 2.2 asks to ignore one line."""
-_LINE_ENDS = {"1.0": b" HTTP/1.0\r\n", "1.1": b" HTTP/1.1\r\n"}
+_LINE_ENDS: Final = {"1.0": b" HTTP/1.0\r\n", "1.1": b" HTTP/1.1\r\n"}
 
 
 class Leave(Exception):
@@ -61,8 +61,12 @@ class Phase(IntEnum):
 
 
 # Members of an Enum are looked up through its metaclass: 0.1 µs each, and several a field.
-BETWEEN, HEAD, BODY = Phase
-_FORWARD, _DROP, _LOOK = Rule.forward, Rule.drop, Rule.look
+BETWEEN: Final = Phase.between
+HEAD: Final = Phase.head
+BODY: Final = Phase.body
+_FORWARD: Final = Rule.forward
+_DROP: Final = Rule.drop
+_LOOK: Final = Rule.look
 
 
 class RequestSink(Protocol):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import httptools
 
@@ -16,11 +16,11 @@ from router.wire.chunked import whole_chunk
 from router.wire.fields import FieldRules, Rule, tokens, without
 from router.wire.repeated_heads import RepeatedResponse
 
-MAX_HEAD = 64 << 10
-MAX_FIELDS = 256
+MAX_HEAD: Final = 64 << 10
+MAX_FIELDS: Final = 256
 MAX_INFORMATIONAL = 64
 _REASON = {200: b"OK", 101: b"Switching Protocols"}
-_CONTROLS = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class BadResponse(Exception):
@@ -78,7 +78,7 @@ class ResponseHead:
         return self.status in (204, 304) or self.status < 200
 
 
-MOST_LEARNED = 8
+MOST_LEARNED: Final = 8
 """Heads of a connection that are learnt to know them again, which can take 1 ms: a mirror whose
 heads are never alike is parsed each time."""
 
@@ -93,7 +93,9 @@ class ResponseSink(Protocol):
         """The head of the final response, or of a 101."""
 
 
-_FORWARD, _LOOK, _TAKE = Rule.forward, Rule.look, Rule.take  # see request.py
+_FORWARD: Final = Rule.forward
+_LOOK: Final = Rule.look
+_TAKE: Final = Rule.take  # see request.py
 
 
 class ResponseReader:

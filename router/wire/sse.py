@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Final
 
-_LINE = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r)")
-_BOM = b"\xef\xbb\xbf"
+_LINE: Final = re.compile(rb"([^\r\n]*+)(\r\n|\n|\r)")
+_BOM: Final = b"\xef\xbb\xbf"
 _TAIL = 512
-_KEPT = 2 << 10
+_KEPT: Final = 2 << 10
 """Bytes at the end of a stream that are kept to see whether it was complete: some eight events."""
 _AT_BOUNDARY = re.compile(
     rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)(?>:[^\r\n]*+(?>\r\n|\n|\r))*+\Z",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 _ALLOWED = re.compile(rb"/[A-Za-z0-9\-._~!$&'()*+,;=:@/?%\[\]]*")
@@ -28,12 +29,12 @@ ROOTS = frozenset(
 `dashboard` has the billing pages, which apps ask with and without /v1."""
 
 
-_NAMES = {root: root.decode() for root in ROOTS} | {
+_NAMES: Final = {root: root.decode() for root in ROOTS} | {
     b"messages": "messages",
     b"messages/batches": "batches",
 }
 """Names of endpoints: also of Anthropic's, which mirrors serve under the same address."""
-_ROOT = re.compile(rb"/v1/(messages/batches|[^/?]*)")
+_ROOT: Final = re.compile(rb"/v1/(messages/batches|[^/?]*)")
 
 
 class BadTarget(ValueError):

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Set
-from typing import Protocol
+from typing import Final, Protocol
 
 from router.wire.faults import guarded
 
-NEVER = float("inf")
-_TICK = 0.1
-_SLOTS = 10
+NEVER: Final = float("inf")
+_TICK: Final = 0.1
+_SLOTS: Final = 10
 
 
 class Timed(Protocol):

@@ -8,12 +8,13 @@ of CPU off a request. Large pieces go at once, so that back-pressure is felt bef
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from router.wire.faults import contained, report_fault
 
-AT_ONCE = 8 << 10
+AT_ONCE: Final = 8 << 10
 """Bytes from which a piece does not wait: a read that brings less was the last of its turn."""
-MOST = 64 << 10
+MOST: Final = 64 << 10
 """Bytes that wait in all: what one read makes us answer can be much more than it brought."""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
@@ -12,13 +11,11 @@ from hypothesis import strategies as st
 
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import MetricRegistry
-from router.admission.credentials import Caller
-from router.admission.key_index import IssuedKey
 from router.balancing.accounts import account_of
 from router.forwarding.config import WorkerConfig
 from router.forwarding.context import WorkerContext
-from router.forwarding.eligibility import Eligibility
 from router.forwarding.metrics import FAMILIES
+from tests.testkit.asked import eligibility, issue
 
 NAMES = st.lists(st.text(max_size=8), min_size=1, max_size=8, unique=True)
 KEYS = st.lists(st.binary(max_size=12), min_size=1, max_size=20)
@@ -87,20 +84,7 @@ class Plane:
         return [self._account(key) for key in keys]
 
     def _account(self, key: str) -> str | None:
-        issued = IssuedKey(key, 0.0, (), 0.0, None, None)
-        asked: Any = SimpleNamespace(
-            caller=Caller.issued,
-            credentials=SimpleNamespace(caller=Caller.issued),
-            mirror="",
-            endpoint="files",
-            issued=lambda ring, wall: issued,
-            model="",
-            shape=(b"POST", "files"),
-            suits={},
-            target=b"/v1/files",
-        )
-        body: Any = SimpleNamespace(collected=False)
-        eligible = Eligibility(self.context, asked, body, SimpleNamespace(model=""))  # type: ignore[arg-type]
+        eligible = eligibility(self.context, b"/v1/files", key=issue(self.context, key))
         found = {u.account for u in self.context.upstreams if eligible.fits(u)}
         if len(found) > 1:
             assert "" not in found

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from router.forwarding.client_connection import ClientConnection
+from router.forwarding.context import WorkerContext
 from router.forwarding.exchange import Exchange
 from tests.cases.malformed_requests import GROUPS
 from tests.testkit.data_plane import DataPlane
@@ -48,24 +49,32 @@ def _mutated(draw: st.DrawFn) -> bytes:
     return data
 
 
-class _CountingDoor(ClientConnection):
-    """A door that knows how much it has read, and whether it has gone."""
+class _CountingDoor(asyncio.BufferedProtocol):
+    """A client connection before which stands what knows how much it has read, and whether it has
+    gone."""
 
-    read = 0
-    lost = False
+    def __init__(self, context: WorkerContext) -> None:
+        self.read = 0
+        self.lost = False
+        self._connection = ClientConnection(context)
+        self.connection_made = self._connection.connection_made  # type: ignore[method-assign]
+        self.get_buffer = self._connection.get_buffer  # type: ignore[method-assign]
+        self.eof_received = self._connection.eof_received  # type: ignore[method-assign]
+        self.pause_writing = self._connection.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = self._connection.resume_writing  # type: ignore[method-assign]
 
     def buffer_updated(self, nbytes: int) -> None:
         self.read += nbytes
-        super().buffer_updated(nbytes)
+        self._connection.buffer_updated(nbytes)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
+        self._connection.connection_lost(exc)
         self.lost = True
 
     @property
     def gone(self) -> bool:
         """True if the connection has ended or belongs to aiohttp."""
-        return self.lost or self.transport.get_protocol() is not self
+        return self.lost or self._connection.transport.get_protocol() is not self
 
 
 class _Gate:

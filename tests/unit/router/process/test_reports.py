@@ -124,19 +124,18 @@ async def test_a_worker_whose_last_uses_nobody_writes_does_not_say_that_all_is_w
     assert "2 uses of issued keys may be missing" in caplog.text
 
 
-async def test_a_worker_whose_report_crashes_once_reports_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_worker_whose_report_crashes_once_reports_on() -> None:
     told: list[dict[str, Any]] = []
     totals = MetricRegistry((*FAMILIES, *PROCESS_FAMILIES, *TASK_FAMILIES))
     reports, context = Reports("0-1-2", totals, UsageBatches(), told.append), _context(totals, "a")
     faults = [RuntimeError("a fault")]
 
-    def settle(wall: float) -> None:
+    def wall() -> float:
         if faults:
             raise faults.pop()
+        return 0.0
 
-    monkeypatch.setattr(context.upstreams, "settle", settle)
+    context.wall = wall
     tasks = Tasks(totals, "worker")
     task = tasks.service("reports", partial(reports.run, context))
     crash = [CRASHES.name, ["reports"], 1.0]

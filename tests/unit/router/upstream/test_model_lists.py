@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,13 +11,12 @@ from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import MetricRegistry
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
 from router.admission.credentials import Caller
-from router.balancing.refusals import Refusals
 from router.forwarding.config import WorkerConfig
 from router.forwarding.context import WorkerContext
-from router.forwarding.eligibility import Eligibility
 from router.forwarding.metrics import FAMILIES
 from router.upstream.model_lists import lacking
 from router.upstream.upstream import MOST_OFFERED
+from tests.testkit.asked import eligibility, issue
 
 UP = MirrorHealth("a", State.up)
 
@@ -115,22 +113,17 @@ def test_who_cannot_be_asked_keeps_nobody_else_from_being_asked(nobody: Lister) 
 def test_a_list_counts_for_requests_with_the_mirrors_own_key(
     caller: Caller, model: str, fits: bool
 ) -> None:
-    upstream: Any = SimpleNamespace(
-        mirror=lister("a").mirror, only=frozenset(), lacks=frozenset({"b"}), lends_key=True
+    mirrors = tuple(
+        MirrorConfig(name, f"https://{name}.test", api_key="sk-lent", client_keys=("*",))
+        for name in ("a", "b")
     )
-    asked: Any = SimpleNamespace(
-        caller=caller, suits=Suits(), target=b"/v1/chat/completions", model=""
+    context = WorkerContext(
+        WorkerConfig(mirrors=mirrors), MetricRegistry(FAMILIES), hand_over=nobody_comes
     )
-    body: Any = SimpleNamespace(collected=True, peek=lambda: b'{"model": "%s"}' % model.encode())
-    budget = SimpleNamespace(request=lambda now: None)
-    pool = SimpleNamespace(budget=budget, refusals=Refusals(bytes(16)))
-    context: Any = SimpleNamespace(pool=pool, upstreams=SimpleNamespace(have_accounts=False))
-    plan: Any = SimpleNamespace(patience=SimpleNamespace(total=60.0))
-    assert Eligibility(context, asked, body, plan).fits(upstream) is fits
-
-
-class Suits:
-    """Knows that a mirror takes the key and serves the path."""
-
-    def get(self, upstream: object) -> bool:
-        return True
+    health = {name: MirrorHealth(name, State.up, models=(name,)) for name in ("a", "b")}
+    context.learn(HealthSnapshot(mirrors=health))
+    upstream = next(each for each in context.upstreams if each.id == "a")
+    keys = {Caller.issued: issue(context, "k1"), Caller.own: b"sk-own", Caller.anonymous: b""}
+    content = b'{"model": "%s"}' % model.encode()
+    found = eligibility(context, b"/v1/chat/completions", key=keys[caller], content=content)
+    assert found.fits(upstream) is fits
