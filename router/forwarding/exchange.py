@@ -131,27 +131,27 @@ class Exchange:
 
     # From the client
 
-    def begin(self, rechecks: tuple[float, ...] = RECHECKS) -> None:
-        """Start, as the current request of its connection: take a place among the client's, or look
-        again after `rechecks` (seconds) for one that is being given back elsewhere."""
+    def begin(self, looked: int = 0) -> None:
+        """Start, as the current request of its connection: take a place among the client's. It has
+        `looked` so often in vain, for one that is being given back elsewhere."""
         context, client = self.context, self.request.client
-        if rechecks is RECHECKS:
+        if not looked:
             self.deadlines.begin(context.timeouts.total)
             context.exchanges.add(self)
         elif self._finished:
             return
-        looks_again = bool(rechecks) and context.limits.may_wait(client)
+        looks_again = looked < len(RECHECKS) and context.limits.may_wait(client)
         self._place, problem = entry(context, self.head, self.request, not looks_again)
         if problem is None:
-            if rechecks is not RECHECKS:
+            if looked:
                 self.client.resume_client()
             if self._admit():
                 self._attempt(context.clock())
         elif looks_again and problem.code == TOO_MANY_OPEN:
             self.client.pause_client()
-            again = partial(self.begin, rechecks[1:])
+            again = partial(self.begin, looked + 1)
             look = partial(guarded, "a second look", again, self.abort)
-            context.limits.wait(client, rechecks[0], look)
+            context.limits.wait(client, RECHECKS[looked], look)
         else:
             self._refuse(problem)
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import select
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from router.wire.closing import close
 
@@ -64,8 +64,9 @@ class DisconnectWatcher:
         """Stop watching altogether."""
         self._paused.clear()
         self._descriptors.clear()
-        if self._loop is not None:
-            self._loop.remove_reader(self._poll.fileno())
+        loop: Any = self._loop  # compiled code holds functions to their types; uvloop returns None
+        if loop is not None:
+            loop.remove_reader(self._poll.fileno())
         self._poll.close()
 
     def _drop(self, fd: int) -> _Paused:
