@@ -239,15 +239,18 @@ class Load:
     def cost(self, now: float) -> float:
         """The cost of one more request; lower is better."""
         latency = 1.0 + (self._latency - 1.0) * exp((self._observed_at - now) / IDLE)
-        for baseline, tickets in self._waiting.items():
-            age = (now - next(iter(tickets)).since) / baseline.seconds
-            if age > latency:
-                latency = age
-        fade = exp((self._counted_at - now) / self._decay)
-        good = self._good * fade + 1.0
-        success = good / (good + self._bad * fade)
+        if self.waiting:
+            for baseline, tickets in self._waiting.items():
+                age = (now - next(iter(tickets)).since) / baseline.seconds
+                if age > latency:
+                    latency = age
+        good_part = self.weight
+        if self._bad:  # else all that ended was good, however long ago
+            fade = exp((self._counted_at - now) / self._decay)
+            good = self._good * fade + 1.0
+            success = good / (good + self._bad * fade)
+            good_part *= success * success * success
         queue = self.waiting + STREAMING * self.streaming
-        good_part = success * success * success * self.weight
         return (latency + self.network) * (queue + 1.0) / good_part
 
     def share(self, now: float) -> float:

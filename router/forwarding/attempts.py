@@ -315,11 +315,14 @@ class Attempts:
         """True if this mirror may be chosen now."""
         if not upstream.available and upstream.fallback_rank != self._rank:
             return False
-        if upstream.id in self.tried or not self._eligible.fits(upstream):
+        eligible = self._eligible
+        if upstream.id in self.tried or not eligible.fits(upstream):
             return False
         if self._ready and not upstream.has_idle:
             return False
-        if self._eligible.rules_out(upstream, repeatable=self._repeatable):
+        if eligible.refusals is not None and eligible.rules_out(
+            upstream, repeatable=self._repeatable
+        ):
             return False
         context = self._context
         blocks = context.pool.blocks
@@ -490,17 +493,16 @@ class Attempts:
     def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
         """Every attempt, for the trail; the last one had this outcome if it has not failed."""
         attempt = self._attempt
-        if attempt is None or not self._has_unfailed:
+        if attempt is None or not self._has_unfailed():
             return self.ended
         return (*self.ended, Tried(self.mirror, outcome, attempt.began, now))
 
     def count_last(self, *, answered: bool) -> int:
         """Count the last attempt, unless it has failed; return the number of those that have."""
-        if self._has_unfailed:
+        if self._has_unfailed():
             self._context.stats.attempt_ended(self.mirror, answered)
         return len(self.failed)
 
-    @property
     def _has_unfailed(self) -> bool:
         attempt, ended = self._attempt, self.ended
         return attempt is not None and not (ended and ended[-1].began == attempt.began)

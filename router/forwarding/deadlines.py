@@ -34,11 +34,11 @@ class Deadlines:
         "_look_at",
         "_patience",
         "_quiet_since",
-        "_sent_at",
         "_stalled",
         "_stalls_since",
         "_wheel",
         "deadline",
+        "sent_at",
     )
 
     def __init__(
@@ -51,7 +51,8 @@ class Deadlines:
         self._wheel = wheel
         self._clock = clock
         self._idle = idle
-        self._sent_at = now
+        self.sent_at = now
+        """When the mirror had the whole request, on the worker's clock."""
         self._quiet_since = wheel.now
         self._patience: Patience | None = None
         self._extends = False
@@ -111,7 +112,7 @@ class Deadlines:
         assert self._patience is not None
         look_at, comment_at = self._wheel.now + SOFT_LEAST, self._quiet_since + self._comment_after
         self._look_at = look_at if look_at < comment_at else comment_at
-        self._sent_at = now
+        self.sent_at = now
         self.wait(self._patience.head)
         self._extends = True
 
@@ -159,14 +160,9 @@ class Deadlines:
     # The mirror's time, and the client's
 
     @property
-    def sent_at(self) -> float:
-        """When the mirror had the whole request, on the worker's clock."""
-        return self._sent_at
-
-    @property
     def waited(self) -> float:
         """Seconds since the mirror had the whole request."""
-        return self._clock() - self._sent_at
+        return self._clock() - self.sent_at
 
     @property
     def over(self) -> bool:
@@ -185,8 +181,8 @@ class Deadlines:
         left = time_left(
             patience,
             has_head=has_head,
-            waited=now - self._sent_at,
-            silent=now - max(answered_at, heard_at, self._sent_at),
+            waited=now - self.sent_at,
+            silent=now - max(answered_at, heard_at, self.sent_at),
             usual=usual,
         )
         if left <= 0.0:

@@ -33,7 +33,7 @@ _ISSUED: Final = Caller.issued
 class Eligibility:
     """Knows which mirrors could serve a request, whatever their load and health are."""
 
-    __slots__ = ("_account", "_body", "_context", "_model", "_policy", "_refusals", "_request")
+    __slots__ = ("_account", "_body", "_context", "_model", "_policy", "_request", "refusals")
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class Eligibility:
         self._policy = policy
         self._model: str | None = None
         """The model in the body, once a mirror with a list of models made it necessary to look."""
-        self._refusals: OfRequest | None = None
+        self.refusals: OfRequest | None = None
         """What mirrors refuse of such requests, if anything is known."""
         if context.pool.refusals.some:
-            self._refusals = self._known_refusals()
+            self.refusals = self._known_refusals()
         self._account: str | None = None
         """The only account whose mirrors will do, if there is one."""
         if context.upstreams.have_accounts and request.caller is not _OWN:
@@ -92,7 +92,12 @@ class Eligibility:
         """True if the mirror could serve the request, with its own key if that is needed."""
         if self._account is not None and upstream.account != self._account:
             return False
-        return (self._request.caller is _OWN or upstream.lends_key) and self._is_made_for(upstream)
+        request = self._request
+        if request.caller is not _OWN and not upstream.lends_key:
+            return False
+        if request.suits.get(upstream) and not upstream.only and not upstream.lacks:
+            return True  # as mostly: it is known, and the model does not matter
+        return self._is_made_for(upstream)
 
     def _is_made_for(self, upstream: Upstream) -> bool:
         """The same, as if no mirror's key were refused."""
@@ -135,14 +140,14 @@ class Eligibility:
     def refuses(self, upstream: Upstream, *, repeatable: bool) -> bool:
         """True if the mirror has refused such a request, and it is not time to try again.
         `repeatable`: it can be sent elsewhere, so that it may be the one that tries."""
-        known = self._refusals
+        known = self.refusals
         if known is None:
             return False
         return known.keeps_away(upstream.id, self._context.clock(), repeatable)
 
     def rules_out(self, upstream: Upstream, *, repeatable: bool) -> bool:
         """True if the mirror is left out because of that, as long as another one might serve."""
-        known = self._refusals
+        known = self.refusals
         return (
             known is not None
             and not known.ignored
@@ -152,7 +157,7 @@ class Eligibility:
     def ignore_refusals(self, fitting: Iterable[Upstream], *, repeatable: bool) -> bool:
         """Let one of these mirrors be asked though all refuse; False if not all do, or it was
         allowed before."""
-        known = self._refusals
+        known = self.refusals
         if known is None or known.ignored:
             return False
         if not all(self.refuses(upstream, repeatable=repeatable) for upstream in fitting):
@@ -162,13 +167,13 @@ class Eligibility:
 
     def chosen(self, mirror: str, now: float) -> None:
         """The mirror is asked: it may be the one trial of what it has refused."""
-        if self._refusals is not None:
-            self._refusals.sent(mirror, now)
+        if self.refusals is not None:
+            self.refusals.sent(mirror, now)
 
     def served(self, mirror: str) -> None:
         """The mirror has served the request."""
-        if self._refusals is not None:
-            self._refusals.served(mirror)
+        if self.refusals is not None:
+            self.refusals.served(mirror)
 
     def learn(self, failure: Failure, upstream: Upstream, wait: float | None, now: float) -> None:
         """The mirror has refused this kind of request: such requests keep away for a while. `wait`:
@@ -178,8 +183,8 @@ class Eligibility:
             for mirror in _of_account(upstream, self._context.upstreams):
                 self._context.pool.blocks.block(mirror, key, wait, now, spent=spent)
             return
-        self._refusals = self._refusals or self._known_refusals()
-        self._refusals.learn(failure, upstream.id, now)
+        self.refusals = self.refusals or self._known_refusals()
+        self.refusals.learn(failure, upstream.id, now)
 
     # Errors
 

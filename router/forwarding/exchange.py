@@ -24,7 +24,7 @@ from router.forwarding.admission import blame, entry, metering_of, refusal
 from router.forwarding.attempts import Attempts
 from router.forwarding.context import WorkerContext
 from router.forwarding.deadlines import Deadlines
-from router.forwarding.interfaces import ClientSide
+from router.forwarding.interfaces import ClientSide, ResponseOwner
 from router.forwarding.local_response import (
     FULL,
     keepalive_words,
@@ -64,7 +64,7 @@ _AT_ONCE: Final = 0.001
 """Seconds within which a request was complete from the beginning: no need to note that it is."""
 
 
-class Exchange:
+class Exchange(ResponseOwner):
     """A request from its head to the end of its response."""
 
     __slots__ = (
@@ -159,7 +159,7 @@ class Exchange:
         """Admit or answer it; True if all is there for an attempt."""
         context, head, body = self.context, self.head, self.body
         if head.method == b"OPTIONS":
-            self._tell(preflight_answer(context, head, self.may_keep_alive), 204)
+            self._tell(preflight_answer(context, head, self.may_keep_alive()), 204)
             return False
         problem = refusal(context, head.length, self.request)
         if problem is not None:
@@ -280,7 +280,7 @@ class Exchange:
                 return None
             self.metered, self.dialogue = found
             if request.endpoint == "models" and self._tell(
-                models_answer(context, head, request, self.id, self.may_keep_alive)
+                models_answer(context, head, request, self.id, self.may_keep_alive())
             ):
                 return None
         self.policy, self.dialect = policy, policy.dialect
@@ -316,7 +316,7 @@ class Exchange:
         elif names and request.shape[3]:
             body.rename_models(self.head.look[b"content-type"], names)
         size, parts = body.outgoing(metered.body if metered is not None else None, names)
-        plain = self.deadlines.comments or request.caller is not _OWN
+        plain = request.caller is not _OWN or self.deadlines.comments
         plain = plain or (request.names_images and upstream.relays_images)
         fields = request.fields_for(upstream, plain)
         if context.tracer is not None:
@@ -494,14 +494,13 @@ class Exchange:
             self._refuse(reply)
         elif reply is not None:
             self.context.write_batch.write(self.client.transport, reply)
-            self._finish(end, self.may_keep_alive, status)
+            self._finish(end, self.may_keep_alive(), status)
         return reply is not None
 
-    @property
     def may_keep_alive(self) -> bool:
         """True if the client's connection can carry another request."""
-        head = self.head
-        if not head.keep_alive or head.websocket or not self.context.keeps_connections:
+        head, context = self.head, self.context
+        if not head.keep_alive or head.websocket or context.draining or context.crowd.full:
             return False
         return self.body.complete or not head.has_body
 
@@ -514,7 +513,7 @@ class Exchange:
         if self.told:
             self.end_stream(interruption(self.dialect, problem.message, problem.code), outcome)
             return
-        out = local_answer(self.context, self.head, self.id, problem, self.may_keep_alive)
+        out = local_answer(self.context, self.head, self.id, problem, self.may_keep_alive())
         self._tell(out, problem.status, outcome)
 
     def end_stream(self, words: bytes, outcome: str) -> None:

@@ -29,11 +29,11 @@ _MODELS = b"/v1/models"
 _OUTAGES = (502, 503, 504)
 _LONGEST_NAMED = 100
 """Characters of a model's name that an error quotes."""
-_ALWAYS: Final = (
-    b"x-mirrorgate-request-id: %b\r\n"
-    b"server-timing: connect;dur=%b, first-byte;dur=%.1f, retries;desc=%d\r\n"
-    b"via: " + VIA + b"\r\n"
-)
+_REQUEST_ID: Final = b"x-mirrorgate-request-id: "
+_CONNECT: Final = b"\r\nserver-timing: connect;dur="
+_FIRST_BYTE: Final = b", first-byte;dur="
+_RETRIES: Final = b", retries;desc="
+_VIA: Final = b"\r\nvia: " + VIA + b"\r\n"
 
 
 def added_fields(
@@ -47,11 +47,19 @@ def added_fields(
     queued: int = 0,
 ) -> bytes:
     """The fields that we add to a mirror's response, as they are written."""
-    added = _ALWAYS % (
-        request_id,
-        b"%.1f" % (connect_seconds * 1000) if connect_seconds else b"0.0",
-        first_byte * 1000,
-        failed,
+    # Joined: to format eight bytes objects takes five times as long.
+    added = b"".join(
+        (
+            _REQUEST_ID,
+            request_id,
+            _CONNECT,
+            b"%.1f" % (connect_seconds * 1000) if connect_seconds else b"0.0",
+            _FIRST_BYTE,
+            b"%.1f" % (first_byte * 1000),
+            _RETRIES,
+            b"%d" % failed if failed else b"0",
+            _VIA,
+        )
     )
     if context.router.expose_mirror:
         added += b"x-mirrorgate-mirror: %b\r\n" % mirror

@@ -91,12 +91,13 @@ class Response:
         self.committed = False
         """True if the client has something of this answer."""
         self._exchange = exchange
+        context, request = exchange.context, exchange.request
         self._attempts = attempts
         self._upstream = upstream
         self._connection: UpstreamConnection | None = connection
         self._opened_in = opened_in
         self._first_byte = 0.0
-        self._wheel = exchange.context.wheel
+        self._wheel = context.wheel
         self._heard_at = 0.0
         self._began = self._wheel.now
         self._head: ResponseHead | None = None
@@ -107,13 +108,13 @@ class Response:
         self._ending: Ending | None = None
         self._rest: Rest | None = None
         self._meter: Meter | None = None
-        self._relinks = upstream.relays_images and exchange.request.names_images
+        self._relinks = upstream.relays_images and request.names_images
         """True if links to images in it, on the mirror's own host, are to lead through here."""
         self._relay = ResponseWriter(
-            exchange.context.write_batch, exchange.client.transport, exchange.head, exchange.told
+            context.write_batch, exchange.client.transport, exchange.head, exchange.told
         )
         self._tunnel: Tunnel | None = None
-        self._forms = upstream.key_forms if exchange.request.uses_mirror_key else None
+        self._forms = upstream.key_forms if request.uses_mirror_key else None
         """Of the key that was lent, which must not reach the client."""
         self._scan: BodyScan | None = None
 
@@ -400,7 +401,7 @@ class Response:
                 root = context.root(exchange.client, exchange.head.look)
                 head = replace(head, fields=links.shielded(head, root, target))
             added += SHIELD
-        self._relay.head(head, added, exchange.may_keep_alive)
+        self._relay.head(head, added, exchange.may_keep_alive())
         ours = -1.0
         if not self._opened_in and not exchange.queued and not self._attempts.failed:
             ours = exchange.deadlines.sent_at - exchange.complete_at
@@ -435,7 +436,7 @@ class Response:
         elif self._rest is not None:
             for part in parts:
                 self._rest.feed(part)
-        if ended and self._breaks_off:
+        if ended and self._breaks_off():
             self._relay.data(parts if self._relay.takes_more else [], ended=False)
             self.interrupt(Failure.cut)
             return
@@ -444,14 +445,15 @@ class Response:
             self._give_back()
             self._exchange.answered(outcome_of(self.status), self._relay.keep_alive)
 
-    @property
     def _breaks_off(self) -> bool:
         """True if it ended as if it were whole, and is not."""
         if self._rest is not None:
             return not self._rest.is_whole()
+        if self._boundary is None:
+            return False
         if self._ending is not None and self._ending.known:
             return not self._ending.complete
-        if self._boundary is None or self._exchange.dialect is Dialect.other:
+        if self._exchange.dialect is Dialect.other:
             return False
         return breaks_off(self._exchange.dialect, self._boundary)
 

@@ -9,6 +9,7 @@ from router.wire.fields import without
 from router.wire.request import RequestHead
 
 VIA: Final = b"1.1 mirrorgate"
+_ENDING: Final = b"Via: " + VIA + b"\r\n\r\n"
 _OWN: Final = Caller.own
 _NOT_WITH_LENT: Final = frozenset(
     b"accept-encoding sec-websocket-extensions openai-organization openai-project".split()
@@ -73,15 +74,9 @@ def render_head(
     size of the body when it is complete; None means that it is streamed, `chunked` or with the size
     that the client has said.
     """
-    return b"%b %b%b HTTP/1.1\r\nHost: %b\r\n%b%bVia: %b\r\n\r\n" % (
-        head.method,
-        base_path,
-        target,
-        authority,
-        fields,
-        _framing(head, buffered, chunked),
-        VIA,
-    )
+    framing = _framing(head, buffered, chunked)
+    line = (head.method, b" ", base_path, target, b" HTTP/1.1\r\nHost: ", authority)
+    return b"".join((*line, b"\r\n", fields, framing, _ENDING))
 
 
 def _framing(head: RequestHead, buffered: int | None, chunked: bool) -> bytes:
