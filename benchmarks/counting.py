@@ -137,11 +137,12 @@ class Counter:
         """Ask for one stream and hear so many events."""
         self._client.sendall(chat(_OWN, stream=True))
         mirror = self._mirrors.request()
-        mirror.sendall(_STREAM)
+        before = _STREAM
         for moment in range(events):
             piece = _chunk(event(moment))
-            mirror.sendall(piece)
+            mirror.sendall(before + piece)
             self._read_until(piece)
+            before = b""
         mirror.sendall(_chunk(DONE) + b"0\r\n\r\n")
         self._read_until(b"0\r\n\r\n")
 

@@ -68,7 +68,6 @@ class Attempt(Ticket, Generic[M]):
     def __repr__(self) -> str:
         return f"<Attempt on {self.member.id}{' with a lease' if self._lease else ''}>"
 
-    @property
     def is_over(self) -> bool:
         """True if it has an outcome."""
         return self._ended

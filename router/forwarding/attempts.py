@@ -437,12 +437,14 @@ class Attempts:
         """
         self._opened = self._failed = self._abort = _gone
         self._kept = None
-        self._cancel_hedge()
+        if self._hedge is not None:
+            self._cancel_hedge()
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        if self._attempt is not None and not self._handed_over:
-            self._attempt.passed_on()
+        attempt = self._attempt
+        if attempt is not None and not self._handed_over and not attempt.is_over():
+            attempt.passed_on()
 
     def hand_over(self) -> Attempt[Upstream]:
         """The current attempt, which its new owner ends."""
@@ -543,7 +545,7 @@ class Attempts:
 
     def _end(self, failure: Failure, look: Mapping[bytes, bytes]) -> None:
         attempt, context = self._attempt, self._context
-        if attempt is None or attempt.is_over:
+        if attempt is None or attempt.is_over():
             return
         if self._opening is not None:
             self._opening.cancel()

@@ -283,4 +283,4 @@ class WorkerContext:
 
     def next_id(self) -> bytes:
         """A request id, unique over all workers."""
-        return b"%b%06x" % (self._id_prefix, next(self._ids))
+        return self._id_prefix + b"%06x" % next(self._ids)

@@ -246,10 +246,10 @@ class Exchange(ResponseOwner):
 
     def client_drained(self) -> None:
         """The client takes bytes again."""
-        relays = self._response is not None and self._response.committed
-        self.deadlines.client_drained(relays=relays)
-        if self._response is not None:
-            self._response.resume()
+        response = self._response
+        self.deadlines.client_drained(relays=response is not None and response.committed)
+        if response is not None:
+            response.resume()
 
     # Attempts
 
@@ -434,7 +434,8 @@ class Exchange(ResponseOwner):
         elif attempts is None or not attempts.mirror:
             self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
         elif not deadlines.blames_mirror:
-            self._settle("client_abort")
+            if self.metered is not None:
+                self._settle("client_abort", self.metered)
             self.withhold(too_slow())
         elif not deadlines.extend(
             attempts.answered_at, heard_at, attempts.usual_seconds, has_head=has_head
@@ -533,7 +534,8 @@ class Exchange(ResponseOwner):
         self.deadlines.stop()
         try:
             self._count(outcome, status, self.context.clock() if now is None else now)
-            self._settle(outcome)
+            if self.metered is not None:
+                self._settle(outcome, self.metered)
         except Exception as error:  # what is held must be given back all the same
             report_fault("the end of a request", error)
             keep_alive = False
@@ -562,11 +564,9 @@ class Exchange(ResponseOwner):
             if attempts is not None:
                 attempts.record(end, now)
 
-    def _settle(self, outcome: str) -> None:
+    def _settle(self, outcome: str, metered: MeteredRequest) -> None:
         """Account for what was used of a mirror's key, once; what a client has left is read on."""
-        metered, response, attempts = self.metered, self._response, self._attempts
-        if metered is None:
-            return
+        response, attempts = self._response, self._attempts
         sent, received, abandoned = False, self.body.size, self.context.abandoned
         if response is not None and attempts is not None and self.body.complete:
             sent = True

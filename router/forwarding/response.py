@@ -324,7 +324,8 @@ class Response:
             exchange = self._exchange
             whole = ended and len(parts) == 1 and not exchange.told
             if whole and is_plainly_good(head, exchange.endpoint, parts[0]):
-                head, parts = self._relinked(head, parts)
+                if self._relinks:
+                    head, parts = self._relinked(head, parts)
                 self._commit(head)
                 return parts
             hold = hold_of(exchange, head, parts, relinks=self._relinks)

@@ -127,7 +127,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Write the beginning of the request: when all that could be read by now has been."""
         write_batch = self._write_batch
         self._asked = write_batch.flushes
-        write_batch.write_last(self.transport, data)
+        assert self._transport is not None
+        write_batch.write_last(self._transport, data)
 
     def write(self, data: bytes) -> None:
         """Write a further part of the request."""
@@ -152,11 +153,10 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._transport is not None:
             self._transport.abort()
 
-    @property
     def reusable(self) -> bool:
         """True if the next request may be written, once a response has ended."""
         reader, transport = self._reader, self._transport
-        return reader.reusable and transport is not None and not transport.is_closing()
+        return reader.reusable() and transport is not None and not transport.is_closing()
 
     def release(self) -> None:
         """The reply is complete; the connection waits for the next."""

@@ -205,7 +205,7 @@ class Upstream:
 
     def give_back(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection for the next request, or close it."""
-        if self.removed or not connection.reusable or self._strays(connection):
+        if self.removed or not connection.reusable() or self._strays(connection):
             connection.leave()
             return
         connection.release()

@@ -37,7 +37,7 @@ def malformed(message: str) -> Refusal:
     return Refusal(400, "malformed_request", message)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, init=False)
 class RequestHead:
     """A request's head, checked; `fields` is what passes to a mirror, as a flat list."""
 
@@ -46,13 +46,38 @@ class RequestHead:
     fields: list[bytes]
     look: dict[bytes, bytes]
     """What was looked at, by lower-case name."""
-    http10: bool = False
-    keep_alive: bool = True
-    chunked: bool = False
-    length: int = 0
-    websocket: bool = False
-    repeated: bool = False
+    http10: bool
+    keep_alive: bool
+    chunked: bool
+    length: int
+    websocket: bool
+    repeated: bool
     """True if it is the head before it on this connection, but for its length."""
+
+    def __init__(
+        self,
+        method: bytes,
+        target: bytes,
+        fields: list[bytes],
+        look: dict[bytes, bytes],
+        http10: bool = False,
+        keep_alive: bool = True,
+        chunked: bool = False,
+        length: int = 0,
+        websocket: bool = False,
+        repeated: bool = False,
+    ) -> None:
+        """Written out, as that of `ResponseHead` is."""
+        self.method = method
+        self.target = target
+        self.fields = fields
+        self.look = look
+        self.http10 = http10
+        self.keep_alive = keep_alive
+        self.chunked = chunked
+        self.length = length
+        self.websocket = websocket
+        self.repeated = repeated
 
     @property
     def has_body(self) -> bool:
