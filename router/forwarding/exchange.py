@@ -59,7 +59,6 @@ from router.wire.timer_wheel import NEVER
 
 _OWN: Final = Caller.own
 _ISSUED: Final = Caller.issued
-_OTHER: Final = Dialect.other
 _AT_ONCE: Final = 0.001
 """Seconds within which a request was complete from the beginning: no need to note that it is."""
 
@@ -109,7 +108,7 @@ class Exchange(ResponseOwner):
         self.admitted = False
         """True if it may go to a mirror."""
         self.policy: RequestPolicy | None = None
-        self.dialect = _OTHER
+        self.dialect = Dialect.other
         """The dialect of the response's events."""
         self.told = False
         """True if the client has a head and comments already, because the response took long."""
@@ -434,8 +433,7 @@ class Exchange(ResponseOwner):
         elif attempts is None or not attempts.mirror:
             self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
         elif not deadlines.blames_mirror:
-            if self.metered is not None:
-                self._settle("client_abort", self.metered)
+            self._settle("client_abort")
             self.withhold(too_slow())
         elif not deadlines.extend(
             attempts.answered_at, heard_at, attempts.usual_seconds, has_head=has_head
@@ -534,8 +532,7 @@ class Exchange(ResponseOwner):
         self.deadlines.stop()
         try:
             self._count(outcome, status, self.context.clock() if now is None else now)
-            if self.metered is not None:
-                self._settle(outcome, self.metered)
+            self._settle(outcome)
         except Exception as error:  # what is held must be given back all the same
             report_fault("the end of a request", error)
             keep_alive = False
@@ -564,9 +561,11 @@ class Exchange(ResponseOwner):
             if attempts is not None:
                 attempts.record(end, now)
 
-    def _settle(self, outcome: str, metered: MeteredRequest) -> None:
+    def _settle(self, outcome: str) -> None:
         """Account for what was used of a mirror's key, once; what a client has left is read on."""
-        response, attempts = self._response, self._attempts
+        metered, response, attempts = self.metered, self._response, self._attempts
+        if metered is None:
+            return
         sent, received, abandoned = False, self.body.size, self.context.abandoned
         if response is not None and attempts is not None and self.body.complete:
             sent = True

@@ -154,7 +154,7 @@ def _responses(
     try:
         if before:
             responses.feed(before)
-            if not responses.reader.reusable or responses.reader.tunnel is not None:
+            if not responses.reader.reusable() or responses.reader.tunnel is not None:
                 return None
             responses.heads, responses.body = [], b""
             responses.reader.expect(responses, to_head)

@@ -86,7 +86,7 @@ async def pair() -> AsyncIterator[Pair]:
 async def test_an_answer_is_told_and_the_connection_can_be_used_again(pair: Pair) -> None:
     pair.mirror.send(ANSWER)
     assert await pair.told(2) == [200, (b"{}", True)]
-    assert pair.connection.reusable
+    assert pair.connection.reusable()
     pair.connection.release()
     pair.connection.take(pair.user, to_head=False)
     pair.mirror.send(ANSWER)
@@ -104,14 +104,14 @@ async def test_an_end_before_the_answers_is_a_failure(
     pair.mirror.close()
     await wait_until_async(lambda: ("failed", silent) in pair.user.told, what="the failure")
     assert pair.connection.closed
-    assert not pair.connection.reusable
+    assert not pair.connection.reusable()
 
 
 async def test_an_end_that_is_the_bodys_end_is_told_as_such(pair: Pair) -> None:
     pair.mirror.send(b"HTTP/1.1 200 OK\r\n\r\nabc")
     pair.mirror.close()
     assert (await pair.told(3))[-1] == (b"", True)
-    assert not pair.connection.reusable
+    assert not pair.connection.reusable()
 
 
 async def test_what_was_not_asked_for_closes_an_idle_connection(pair: Pair) -> None:
@@ -153,7 +153,7 @@ async def test_the_answer_to_a_request_that_has_left_is_told(pair: Pair) -> None
         await asyncio.sleep(0)
         assert pair.mirror.recv(100).startswith(b"GET")
         pair.mirror.send(ANSWER)
-        await wait_until_async(lambda: pair.connection.reusable, what="the answer")
+        await wait_until_async(lambda: pair.connection.reusable(), what="the answer")
         pair.connection.release()
         pair.connection.take(pair.user, to_head=False)
     assert pair.user.told == [200, (b"{}", True)] * 2

@@ -18,7 +18,7 @@ def test_a_head_tells_what_passes_on() -> None:
     assert (head.status, head.reason, head.length) == (200, b"OK", 2)
     assert b"".join(head.fields) == b"Content-Type: a/b\r\nX-A: b\r\n"
     assert responses.body == b"{}"
-    assert (reader.ended, reader.reusable, reader.ends_with_close) == (True, True, False)
+    assert (reader.ended, reader.reusable(), reader.ends_with_close) == (True, True, False)
 
 
 def test_a_chunked_body_arrives_without_framing_and_trailers() -> None:
@@ -27,14 +27,14 @@ def test_a_chunked_body_arrives_without_framing_and_trailers() -> None:
         OK + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{ \r\n", b"1\r\n}\r\n0\r\nX: y\r\n\r\n"
     )
     assert responses.body == b"{ }"
-    assert reader.reusable
+    assert reader.reusable()
 
 
 def test_a_body_without_framing_ends_with_its_connection() -> None:
     responses = Responses()
     reader = responses.feed(OK + b"\r\nabc", b"def")
     assert responses.body == b"abcdef"
-    assert (reader.ended, reader.ends_with_close, reader.reusable) == (False, True, False)
+    assert (reader.ended, reader.ends_with_close, reader.reusable()) == (False, True, False)
 
 
 @pytest.mark.parametrize(
@@ -47,14 +47,14 @@ def test_a_body_without_framing_ends_with_its_connection() -> None:
 )
 def test_what_has_no_body_ends_with_its_head(head: bytes) -> None:
     reader = Responses().feed(head)
-    assert (reader.ended, reader.reusable) == (True, True)
+    assert (reader.ended, reader.reusable()) == (True, True)
 
 
 def test_the_answer_to_head_ends_with_its_head_whatever_it_announces() -> None:
     responses = Responses(to_head=True)
     reader = responses.feed(OK + b"Content-Length: 5\r\n\r\n")
     assert (reader.ended, responses.head.length) == (True, 5)
-    assert not reader.reusable, "the parser would wait for the body"
+    assert not reader.reusable(), "the parser would wait for the body"
 
 
 def test_interim_responses_come_before_the_final_one() -> None:
@@ -76,7 +76,7 @@ def test_a_switch_gives_what_follows_to_the_tunnel() -> None:
 def test_more_than_was_asked_for_is_dropped_and_spoils_the_connection(extra: bytes) -> None:
     responses = Responses()
     reader = responses.feed(OK + b"Content-Length: 2\r\n\r\n{}" + extra)
-    assert (responses.body, reader.ended, reader.reusable) == (b"{}", True, False)
+    assert (responses.body, reader.ended, reader.reusable()) == (b"{}", True, False)
     with pytest.raises(BadResponse):
         responses.feed(b"more")
 
