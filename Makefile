@@ -72,9 +72,10 @@ prove: .venv/.develops
 	@$(BIN)/pytest -m prove --timeout 0 || { code=$$?; test $$code -eq 5 && \
 		echo 'there are no long acceptance runs yet' || exit $$code; }
 
-bench: .venv/.develops
-	@test -e benchmarks/__main__.py || { echo 'there are no benchmarks yet'; exit 1; }
+# Both forms in alternating rounds, then the instructions of both.
+bench: fast
 	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks.counting
 
 venv: .venv/.develops
 

@@ -8,9 +8,10 @@ What a Python is built with makes a third of difference, so a count is also told
 that is counted in the same run (`counted.calibrate`): that ratio can be committed.
 """
 
-import os
+import json
 import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,14 +24,15 @@ from pathlib import Path
 
 from benchmarks.events import DONE, event
 from benchmarks.requests import CHAT_PATH, chat_body, headers, reply
+from monitor.common.compiled import COMPILED, FORM, PURE
 from router.admission.credentials import checksum
 from tests.testkit.processes import python_environment
 
 HOST = "127.0.0.1"
 MIRRORS = 3
-WARMING = 20
-REQUESTS = 40
-EVENTS = 100
+WARMING = 10
+REQUESTS = 20
+EVENTS = 50
 PATIENCE = 60.0
 """Seconds for each message, and for the start; a worker that is counted is fifty times slower."""
 PEPPER = "01" * 32
@@ -44,6 +46,8 @@ _STREAM = (
 _TOTAL = re.compile(r"^(?:summary|totals): (\d+)", re.MULTILINE)
 _LENGTH = re.compile(rb"(?i)content-length: (\d+)")
 TOOLS = ("valgrind", "callgrind_control")
+KEPT = Path(__file__).with_name("instructions.json")
+"""Ratios of the source form, by version of Python: what `make test` holds it to."""
 
 
 class CannotCount(Exception):
@@ -54,7 +58,7 @@ class CannotCount(Exception):
 class Counts:
     """Instructions of each kind of work, and of the loop that they are compared with."""
 
-    instructions: dict[str, float]
+    each: dict[str, float]
     """By kind of work: of one unit."""
     loop: float
     """Of the whole loop."""
@@ -62,7 +66,7 @@ class Counts:
     @property
     def ratios(self) -> dict[str, float]:
         """Units of work in thousandths of the loop."""
-        return {name: round(1000 * n / self.loop, 2) for name, n in self.instructions.items()}
+        return {name: round(1000 * n / self.loop, 2) for name, n in self.each.items()}
 
 
 class Mirrors:
@@ -100,7 +104,7 @@ class Counter:
         assert worker.stdout is not None
         told = worker.stdout.readline().split()
         if len(told) != 2:
-            raise CannotCount("the worker has not started")
+            raise CannotCount(f"the worker has not started: {_last_line(out / 'log')}")
         self._port, self._loop_port = map(int, told)
         self._pid, self._out, self._mirrors = worker.pid, out, mirrors
         self._client = socket.create_connection((HOST, self._port), PATIENCE)
@@ -175,7 +179,6 @@ def count(form: str) -> Counts:
         measured = {
             "chat": counter.count(lambda: counter.chats(_OWN, REQUESTS), REQUESTS),
             "metered": counter.count(lambda: counter.chats(ISSUED, REQUESTS), REQUESTS),
-            "stream": few,
             "event": (many - few) / EVENTS,
         }
         return Counts(measured, counter.count(counter.loop, 1))
@@ -188,12 +191,13 @@ def _worker(form: str) -> Iterator[Counter]:
         mirrors = Mirrors(stack)
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "-q"]
         command += [f"--callgrind-out-file={out}/out", sys.executable, "-m", "benchmarks.counted"]
+        log = stack.enter_context((out / "log").open("w"))
         worker = subprocess.Popen(
             [*command, *map(str, mirrors.ports)],
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=log,
             text=True,
-            env={**python_environment(), "PYTHONHASHSEED": "0", "MIRRORGATE_FORM": form},
+            env={**python_environment(), "PYTHONHASHSEED": "0", FORM: form},
         )
         stack.callback(_end, worker)
         yield Counter(worker, out, mirrors)
@@ -204,6 +208,10 @@ def _end(worker: subprocess.Popen[str]) -> None:
     worker.wait()
     assert worker.stdout is not None
     worker.stdout.close()
+
+
+def _last_line(log: Path) -> str:
+    return (log.read_text().strip().splitlines() or ["it says nothing"])[-1]
 
 
 def chat(key: bytes, *, stream: bool = False) -> bytes:
@@ -244,10 +252,34 @@ def _read_message(sock: socket.socket) -> None:
 
 
 def version() -> str:
-    """The Python's version that counts are committed for, such as "3.11"."""
+    """The Python's version that ratios are kept for, such as "3.11"."""
     return f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
-def missing(which: Callable[[str], str | None]) -> Sequence[str]:
-    """The tools that are not there."""
-    return [name for name in TOOLS if which(name) is None] if os.name == "posix" else TOOLS
+def kept() -> dict[str, dict[str, float]]:
+    """Ratios of the source form that were kept, by version of Python and kind of work."""
+    return dict(json.loads(KEPT.read_text())) if KEPT.exists() else {}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Count both forms and print a table; with `--keep`, keep the ratios of the source form."""
+    for tool in TOOLS:
+        if shutil.which(tool) is None:
+            print(f"{tool} is needed; apt-get install -y valgrind", file=sys.stderr)
+            return 1
+    print("instructions: each, and in thousandths of the loop that they are compared with")
+    for form in (PURE, COMPILED):
+        try:
+            counts = count(form)
+        except CannotCount as error:
+            print(f"{form}: not counted: {error}")
+            continue
+        told = (f"{kind} {n:,.0f} ({counts.ratios[kind]:g})" for kind, n in counts.each.items())
+        print(f"{form}: {', '.join(told)}")
+        if form == PURE and "--keep" in arguments:
+            KEPT.write_text(json.dumps(kept() | {version(): counts.ratios}, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

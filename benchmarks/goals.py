@@ -32,9 +32,12 @@ class Goal:
 
 
 GOALS = (
-    Goal("chat", 2.4, beside="nginx"),
-    Goal("chat", 0.45, beside="vllm-router"),
+    Goal("chat", 2.6, beside="nginx"),
+    Goal("chat", 0.55, beside="vllm-router"),
     Goal("sse", 1.4, beside="floor"),
+    Goal("chat", 2.2, beside="nginx", proxy="mirrorgate-compiled"),
+    Goal("chat", 0.45, beside="vllm-router", proxy="mirrorgate-compiled"),
+    Goal("sse", 1.25, beside="floor", proxy="mirrorgate-compiled"),
     Goal("idle-streams", 20),
     Goal("idle-streams-tls", 80),
     Goal("two-workers", 1.15, beside="mirrorgate", proxy="mirrorgate-2"),

@@ -3,7 +3,7 @@
 from benchmarks.proxies.base import Proxy
 from benchmarks.proxies.baselines import Direct, Floor
 from benchmarks.proxies.gateways import Litellm, VllmRouter
-from benchmarks.proxies.mirrorgate import Mirrorgate, MirrorgateTwo
+from benchmarks.proxies.mirrorgate import Mirrorgate, MirrorgateCompiled, MirrorgateTwo
 from benchmarks.proxies.servers import HaproxyProxy, NginxProxy
 
 
@@ -11,6 +11,7 @@ def proxies() -> dict[str, Proxy]:
     """Return every known proxy by name."""
     known: tuple[Proxy, ...] = (
         Mirrorgate(),
+        MirrorgateCompiled(),
         MirrorgateTwo(),
         NginxProxy(),
         HaproxyProxy(),
@@ -22,5 +23,13 @@ def proxies() -> dict[str, Proxy]:
     return {proxy.name: proxy for proxy in known}
 
 
-DEFAULT = ("mirrorgate", "nginx", "haproxy", "vllm-router", "floor", "direct")
+DEFAULT = (
+    "mirrorgate",
+    "mirrorgate-compiled",
+    "nginx",
+    "haproxy",
+    "vllm-router",
+    "floor",
+    "direct",
+)
 """Compared unless asked otherwise; `mirrorgate-2` joins where a workload names it."""

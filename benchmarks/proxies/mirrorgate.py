@@ -6,18 +6,20 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from benchmarks.proxies.base import Proxy, Setting
+from monitor.common import compiled
 from tests.testkit.instance import filled, to_toml
 from tests.testkit.ports import HOST, free_ports
 from tests.testkit.processes import children_of, python_environment
 
 
 class Mirrorgate(Proxy):
-    """One worker, and no probe while it is measured."""
+    """One worker, run from its sources, and no probe while it is measured."""
 
     name: ClassVar[str] = "mirrorgate"
+    form: ClassVar[str] = compiled.PURE
 
     def version(self) -> str:
-        return f"{importlib.metadata.version('mirrorgate')}, {self.workers} worker(s)"
+        return f"{importlib.metadata.version('mirrorgate')}, {self.form}, {self.workers} worker(s)"
 
     def command(self, setting: Setting, port: int) -> list[str]:
         config = setting.directory / "config.toml"
@@ -25,7 +27,7 @@ class Mirrorgate(Proxy):
         return [sys.executable, "-m", "router", "run", "--config", str(config)]
 
     def environment(self, setting: Setting) -> Mapping[str, str]:
-        return python_environment()
+        return python_environment(**{compiled.FORM: self.form})
 
     def worker_pids(self, pid: int) -> frozenset[int]:
         return frozenset(child.pid for child in children_of(pid) if child.role == "worker")
@@ -48,6 +50,20 @@ class Mirrorgate(Proxy):
             "mirrors": [mirror],
         }
         return filled(config, [port, *free_ports(2)], setting.directory, setting.directory)
+
+
+class MirrorgateCompiled(Mirrorgate):
+    """The same, compiled."""
+
+    name: ClassVar[str] = "mirrorgate-compiled"
+    form: ClassVar[str] = compiled.COMPILED
+
+    def missing(self) -> str:
+        try:
+            compiled.usable(compiled.folder())
+        except compiled.CannotUse as error:
+            return f"the compiled form cannot be used: {error}"
+        return ""
 
 
 class MirrorgateTwo(Mirrorgate):

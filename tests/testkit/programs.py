@@ -16,11 +16,13 @@ DEBIAN_PACKAGES = {
     "amtool": "prometheus-alertmanager",
     "bash": "bash",
     "caddy": "caddy",
+    "callgrind_control": "valgrind",
     "chromium": "chromium",
     "curl": "curl",
     "dnsmasq": "dnsmasq-base",
     "faketime": "faketime",
     "fish": "fish",
+    "gcc": "gcc",
     "haproxy": "haproxy",
     "initdb": "postgresql",
     "ip": "iproute2",
@@ -44,6 +46,7 @@ DEBIAN_PACKAGES = {
     "ss": "iproute2",
     "systemd-analyze": "systemd",
     "unshare": "util-linux",
+    "valgrind": "valgrind",
     "zsh": "zsh",
 }
 """Program -> the Debian package that brings it."""

@@ -1,0 +1,108 @@
+"""What `make fast` makes: tried on one small module, for all of them take minutes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from monitor.common.compiled import FORM, PACKAGE, usable
+from tests.testkit.programs import require
+from tools.compile import CannotCompile, compile_into, modules
+
+ROOT = Path(__file__).parents[2]
+MODULE = '''\
+"""A module that fails."""
+
+from __future__ import annotations
+
+
+def cut(data: bytes, start: int, end: int) -> bytes:
+    return data[start:end]
+
+
+def fails(data: bytes) -> int:
+    size = len(data)
+    if size == 3:
+        raise ValueError("planted")
+    return size
+'''
+LINE = MODULE.splitlines().index('        raise ValueError("planted")') + 1
+ASK = """\
+import traceback
+from router.wire import failing
+from monitor.common.compiled import form
+print(form, failing.__file__.endswith(".so"))
+print(failing.cut(b"abcdef", 5, 2), failing.cut(b"abcdef", -9, 99), failing.cut(b"", 1, 0))
+try:
+    failing.fails(b"abc")
+except ValueError:
+    traceback.print_exc()
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with one module to compile, and the compiled form beside it."""
+    require("gcc")
+    root = tmp_path_factory.mktemp("checkout")
+    for package in ("monitor", "monitor/common", "router", "router/wire"):
+        (root / package).mkdir()
+        shutil.copy(ROOT / package / "__init__.py", root / package)
+    shutil.copy(ROOT / "monitor/common/compiled.py", root / "monitor/common")
+    (root / "router/wire/failing.py").write_text(MODULE)
+    compile_into(root / PACKAGE, root)
+    return root
+
+
+def _asked(root: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(root), FORM: ""}
+    command = [sys.executable, "-P", "-c", ASK]
+    return subprocess.run(
+        command, cwd="/", env=environment, capture_output=True, text=True, check=True
+    )
+
+
+def test_a_traceback_of_compiled_code_names_file_line_and_function(checkout: Path) -> None:
+    ran = _asked(checkout)
+    assert ran.stdout.splitlines()[0] == "compiled True"
+    assert f'File "router/wire/failing.py", line {LINE}, in fails' in ran.stderr
+    assert ran.stderr.endswith("ValueError: planted\n")
+
+
+def test_bytes_are_cut_as_python_cuts_them(checkout: Path) -> None:
+    assert _asked(checkout).stdout.splitlines()[1] == "b'' b'abcdef' b''"
+
+
+def test_an_edited_source_is_what_runs_from_then_on(checkout: Path) -> None:
+    source, before = checkout / "router/wire/failing.py", MODULE
+    try:
+        source.write_text(MODULE.replace("planted", "edited"))
+        ran = _asked(checkout)
+        assert ran.stdout.splitlines()[0] == (
+            "pure (the compiled form cannot be used: router/wire/failing.py changed since: "
+            "make it again with `make fast`) False"
+        )
+        assert ran.stderr.endswith("ValueError: edited\n")
+    finally:
+        source.write_text(before)
+    assert usable(checkout / PACKAGE, checkout)
+
+
+def test_without_a_compiler_one_sentence_says_what_to_do(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    with pytest.raises(CannotCompile, match="apt-get install -y gcc"):
+        compile_into(tmp_path / PACKAGE, checkout)
+
+
+def test_every_module_of_a_requests_way_is_compiled_but_those_that_are_named() -> None:
+    found = modules()
+    assert found["router.forwarding.exchange"] == "router/forwarding/exchange.py"
+    assert len(found) > 80
+    assert "router.process.worker" not in found

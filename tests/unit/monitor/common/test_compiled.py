@@ -1,0 +1,137 @@
+"""The compiled form is used where it is of these sources, and never in place of others."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from monitor.common.compiled import (
+    COMPILED,
+    FORM,
+    MANIFEST,
+    PACKAGE,
+    PURE,
+    CannotUse,
+    digests,
+    usable,
+)
+
+ROOT = Path(__file__).parents[4]
+SOURCE = "router/wire/chunked.py"
+COPIED = (
+    "monitor/__init__.py",
+    "monitor/common/__init__.py",
+    "monitor/common/compiled.py",
+    "router/__init__.py",
+    "router/wire/__init__.py",
+    SOURCE,
+)
+IMPORT = "from monitor.common.compiled import form; print(form); import router.wire.chunked"
+
+
+class Checkout:
+    """A few sources, and a compiled form of one of them: a file that no Python can load, which
+    tells by its error that it was taken."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "checkout"
+        for name in COPIED:
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, self.root / name)
+        self.compiled = directory / "installed" / PACKAGE
+        self.compiled.mkdir(parents=True)
+        (self.compiled / "__init__.py").touch()
+        (self.compiled / "chunked.so").write_text("no machine code")
+        self.write(python=sys.implementation.cache_tag)
+
+    def write(self, python: str) -> None:
+        """Write a manifest of the sources as they are."""
+        manifest = {
+            "python": python,
+            "sources": digests(self.root, [SOURCE]),
+            "modules": {"router.wire.chunked": "chunked.so"},
+        }
+        (self.compiled / MANIFEST).write_text(json.dumps(manifest))
+
+    def edit(self) -> None:
+        """Change the source as an editor would."""
+        with (self.root / SOURCE).open("a") as source:
+            source.write("# changed\n")
+
+    def run(self, form: str = "") -> subprocess.CompletedProcess[str]:
+        """Import the module in a Python of its own."""
+        path = os.pathsep.join((str(self.root), str(self.compiled.parent)))
+        return subprocess.run(
+            [sys.executable, "-c", IMPORT],
+            cwd=self.root,
+            env={**os.environ, "PYTHONPATH": path, FORM: form},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    return Checkout(tmp_path)
+
+
+def test_what_was_compiled_from_these_sources_is_used(checkout: Checkout) -> None:
+    assert usable(checkout.compiled, checkout.root) == {
+        "router.wire.chunked": str(checkout.compiled / "chunked.so")
+    }
+    ran = checkout.run()
+    assert ran.stdout == "compiled\n"
+    assert "chunked.so" in ran.stderr
+
+
+def test_a_source_that_was_edited_is_never_shadowed(checkout: Checkout) -> None:
+    checkout.edit()
+    ran = checkout.run()
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith(f"pure (the compiled form cannot be used: {SOURCE} changed")
+    with pytest.raises(CannotUse, match="make fast"):
+        usable(checkout.compiled, checkout.root)
+
+
+def test_a_source_that_is_gone_is_a_changed_one(checkout: Checkout) -> None:
+    (checkout.root / SOURCE).unlink()
+    with pytest.raises(CannotUse, match="changed"):
+        usable(checkout.compiled, checkout.root)
+
+
+def test_that_it_must_be_compiled_is_an_error_where_it_cannot_be(checkout: Checkout) -> None:
+    checkout.edit()
+    ran = checkout.run(COMPILED)
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("mirrorgate: the compiled form cannot be used: ")
+
+
+def test_it_can_be_switched_off(checkout: Checkout) -> None:
+    ran = checkout.run(PURE)
+    assert (ran.returncode, ran.stdout) == (0, "pure\n")
+
+
+def test_a_form_that_does_not_exist_is_refused(checkout: Checkout) -> None:
+    ran = checkout.run("fast")
+    assert ran.returncode == 1
+    assert ran.stderr == f'mirrorgate: {FORM} is "fast": it must be "pure" or "compiled"\n'
+
+
+def test_what_was_made_for_another_python_is_not_used(checkout: Checkout) -> None:
+    checkout.write(python="cpython-27")
+    with pytest.raises(CannotUse, match="another Python"):
+        usable(checkout.compiled, checkout.root)
+
+
+@pytest.mark.parametrize("name", ["chunked.so", MANIFEST])
+def test_what_is_incomplete_is_not_used(checkout: Checkout, name: str) -> None:
+    (checkout.compiled / name).unlink()
+    with pytest.raises(CannotUse):
+        usable(checkout.compiled, checkout.root)
