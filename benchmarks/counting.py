@@ -30,7 +30,7 @@ from tests.testkit.processes import python_environment
 
 HOST = "127.0.0.1"
 MIRRORS = 3
-WARMING = 10
+WARMING = 30
 REQUESTS = 20
 EVENTS = 50
 PATIENCE = 60.0
@@ -66,7 +66,7 @@ class Counts:
     @property
     def ratios(self) -> dict[str, float]:
         """Units of work in thousandths of the loop."""
-        return {name: round(1000 * n / self.loop, 2) for name, n in self.each.items()}
+        return {name: round(1000 * n / self.loop, 3) for name, n in self.each.items()}
 
 
 class Mirrors:
