@@ -22,7 +22,7 @@ class WheelHook(BuildHookInterface[Any]):
     _made: Path | None = None
 
     def dependencies(self) -> list[str]:
-        """What must be there to build: the compiler, and the packages whose types it reads."""
+        """Packages to build with: the compiler, and those whose types it reads."""
         if not self._compiles:
             return []
         project = self.metadata.core

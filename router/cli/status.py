@@ -94,7 +94,7 @@ def _summary(status: Mapping[str, Any]) -> str:
 
 
 def _forms(workers: Iterable[Mapping[str, Any]]) -> str:
-    """Whether the workers are compiled; both forms where one was started after a source changed."""
+    """The form of the workers; both where one was started after a source had changed."""
     return " and ".join(sorted({worker.get("form") or "?" for worker in workers})) or "?"
 
 

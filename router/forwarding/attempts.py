@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from monitor.health.snapshot import State
-from router.admission.credentials import Caller
 from router.admission.shared_table import UNCOUNTED
 from router.balancing.failure import (
     OF_OWN_KEY,
@@ -51,8 +50,6 @@ from router.wire.error_response import Problem
 from router.wire.faults import guarded
 
 _NEVER: Final = Repeat.never
-_OWN: Final = Caller.own
-_ISSUED: Final = Caller.issued
 HEDGE_AFTER = 0.5
 """Seconds for TCP and TLS, after which a mirror that has a connection ready is better."""
 _IN_ROTATION: Final = -1
@@ -315,14 +312,11 @@ class Attempts:
         """True if this mirror may be chosen now."""
         if not upstream.available and upstream.fallback_rank != self._rank:
             return False
-        eligible = self._eligible
-        if upstream.id in self.tried or not eligible.fits(upstream):
+        if upstream.id in self.tried or not self._eligible.fits(upstream):
             return False
         if self._ready and not upstream.has_idle:
             return False
-        if eligible.refusals is not None and eligible.rules_out(
-            upstream, repeatable=self._repeatable
-        ):
+        if self._eligible.rules_out(upstream, repeatable=self._repeatable):
             return False
         context = self._context
         blocks = context.pool.blocks
@@ -437,14 +431,12 @@ class Attempts:
         """
         self._opened = self._failed = self._abort = _gone
         self._kept = None
-        if self._hedge is not None:
-            self._cancel_hedge()
+        self._cancel_hedge()
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None
-        attempt = self._attempt
-        if attempt is not None and not self._handed_over and not attempt.is_over():
-            attempt.passed_on()
+        if self._attempt is not None and not self._handed_over:
+            self._attempt.passed_on()
 
     def hand_over(self) -> Attempt[Upstream]:
         """The current attempt, which its new owner ends."""

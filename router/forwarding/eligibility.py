@@ -33,7 +33,7 @@ _ISSUED: Final = Caller.issued
 class Eligibility:
     """Knows which mirrors could serve a request, whatever their load and health are."""
 
-    __slots__ = ("_account", "_body", "_context", "_model", "_policy", "_request", "refusals")
+    __slots__ = ("_account", "_body", "_context", "_model", "_policy", "_refusals", "_request")
 
     def __init__(
         self,
@@ -48,10 +48,10 @@ class Eligibility:
         self._policy = policy
         self._model: str | None = None
         """The model in the body, once a mirror with a list of models made it necessary to look."""
-        self.refusals: OfRequest | None = None
+        self._refusals: OfRequest | None = None
         """What mirrors refuse of such requests, if anything is known."""
         if context.pool.refusals.some:
-            self.refusals = self._known_refusals()
+            self._refusals = self._known_refusals()
         self._account: str | None = None
         """The only account whose mirrors will do, if there is one."""
         if context.upstreams.have_accounts and request.caller is not _OWN:
@@ -140,14 +140,14 @@ class Eligibility:
     def refuses(self, upstream: Upstream, *, repeatable: bool) -> bool:
         """True if the mirror has refused such a request, and it is not time to try again.
         `repeatable`: it can be sent elsewhere, so that it may be the one that tries."""
-        known = self.refusals
+        known = self._refusals
         if known is None:
             return False
         return known.keeps_away(upstream.id, self._context.clock(), repeatable)
 
     def rules_out(self, upstream: Upstream, *, repeatable: bool) -> bool:
         """True if the mirror is left out because of that, as long as another one might serve."""
-        known = self.refusals
+        known = self._refusals
         return (
             known is not None
             and not known.ignored
@@ -157,7 +157,7 @@ class Eligibility:
     def ignore_refusals(self, fitting: Iterable[Upstream], *, repeatable: bool) -> bool:
         """Let one of these mirrors be asked though all refuse; False if not all do, or it was
         allowed before."""
-        known = self.refusals
+        known = self._refusals
         if known is None or known.ignored:
             return False
         if not all(self.refuses(upstream, repeatable=repeatable) for upstream in fitting):
@@ -167,13 +167,13 @@ class Eligibility:
 
     def chosen(self, mirror: str, now: float) -> None:
         """The mirror is asked: it may be the one trial of what it has refused."""
-        if self.refusals is not None:
-            self.refusals.sent(mirror, now)
+        if self._refusals is not None:
+            self._refusals.sent(mirror, now)
 
     def served(self, mirror: str) -> None:
         """The mirror has served the request."""
-        if self.refusals is not None:
-            self.refusals.served(mirror)
+        if self._refusals is not None:
+            self._refusals.served(mirror)
 
     def learn(self, failure: Failure, upstream: Upstream, wait: float | None, now: float) -> None:
         """The mirror has refused this kind of request: such requests keep away for a while. `wait`:
@@ -183,8 +183,8 @@ class Eligibility:
             for mirror in _of_account(upstream, self._context.upstreams):
                 self._context.pool.blocks.block(mirror, key, wait, now, spent=spent)
             return
-        self.refusals = self.refusals or self._known_refusals()
-        self.refusals.learn(failure, upstream.id, now)
+        self._refusals = self._refusals or self._known_refusals()
+        self._refusals.learn(failure, upstream.id, now)
 
     # Errors
 

@@ -1,4 +1,4 @@
-"""What `make fast` makes: tried on one small module, for all of them take minutes."""
+"""The compiled form that `make fast` makes, of one small module: all of them take minutes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request costs, in instructions: a change that makes it slower is noticed with it."""
+"""Instructions of a request: a change that makes it slower is noticed with it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def issue(context: WorkerContext, key_id: str) -> bytes:
 def eligibility(
     context: WorkerContext, path: bytes, *, key: bytes = b"", content: bytes | None = None
 ) -> Eligibility:
-    """What is eligible for a POST with this key; without `content` its body is streamed."""
+    """Eligibility of mirrors for a POST with this key; without `content` its body is streamed."""
     fields = {b"authorization": b"Bearer " + key} if key else {}
     if content is not None:
         fields |= JSON

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from monitor.common.compiled import form
 from monitor.common.durations import ago, duration, roughly, until
 from monitor.common.log_writer import flush_all
 from monitor.common.logs import writer_of
@@ -133,7 +134,7 @@ def test_every_command_has_help_with_config(capsys: pytest.CaptureFixture[str], 
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]):
-    assert said(capsys, "--version") == (0, "mirrorgate 0.1.0\n", "")
+    assert said(capsys, "--version") == (0, f"mirrorgate 0.1.0, {form}\n", "")
 
 
 def test_a_good_file_is_fine_and_what_is_probably_not_meant_is_noted(
@@ -200,7 +201,10 @@ STATUS = {
     "pid": 7,
     "uptime_seconds": 93784,
     "config": {"file": "/etc/c.toml", "problem": "mirrors[0].url: bad"},
-    "workers": [{"slot": 0, "pid": 8, "alive": True}, {"slot": 1, "pid": 9, "alive": False}],
+    "workers": [
+        {"slot": 0, "pid": 8, "alive": True, "form": "compiled"},
+        {"slot": 1, "pid": 9, "alive": False, "form": "compiled"},
+    ],
     "nodes": [
         {
             "id": "hk",
@@ -237,7 +241,7 @@ def test_status_is_a_table_whose_columns_line_up(
     code, out, err = said(capsys, "status")
     assert code == 0
     summary, header, *rows = out.splitlines()
-    assert summary == "mirrorgate 0.1.0, process 7, up 1d 2h, 1 of 2 workers alive"
+    assert summary == "mirrorgate 0.1.0, compiled, process 7, up 1d 2h, 1 of 2 workers alive"
     starts = [header.index(name) for name in ("STATE", "FIRST BYTE", "WHY")]
     assert rows[0].split()[:3] == ["hk", "香港", "up"]
     assert "180 ms" in rows[0]

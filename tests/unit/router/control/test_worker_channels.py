@@ -89,11 +89,21 @@ async def test_a_new_control_brings_everybody_up_to_date(workers: Workers):
 async def test_a_worker_that_says_hello_is_told_the_state_of_now(workers: Workers):
     await told(workers.ends[0], 2)
     workers.bans.append("192.0.2.0/24")
-    workers.say(0, type="hello", process="0-17-1", pid=17)
+    workers.say(0, type="hello", process="0-17-1", pid=17, form="pure")
     bans = {"type": "bans", "rows": ["192.0.2.0/24"]}
     assert await told(workers.ends[0], 2) == [{"type": "state"}, bans]
-    assert workers.hub.workers()[0] == {"slot": 0, "pid": 17, "alive": True}
-    assert workers.hub.workers()[1] == {"slot": 1, "pid": 0, "alive": False}
+    assert workers.hub.workers()[0] == {
+        "slot": 0,
+        "pid": 17,
+        "alive": True,
+        "form": "pure",
+    }
+    assert workers.hub.workers()[1] == {
+        "slot": 1,
+        "pid": 0,
+        "alive": False,
+        "form": "",
+    }
 
 
 async def test_totals_are_replaced_by_newer_ones_and_added_over_workers(workers: Workers):
