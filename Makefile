@@ -24,7 +24,7 @@ run: .venv/.runs
 
 # It looks for changed sources itself.
 fast: .venv/.develops
-	@$(BIN)/python -m tools.compile
+	@MIRRORGATE_FORM=pure $(BIN)/python -m tools.compile
 
 demo: .venv/.develops
 	@exec $(BIN)/python -m tests.testkit.demo
@@ -49,8 +49,8 @@ tests: .venv/.develops
 	@$(PYTEST)
 
 # What a request's way can break, once more in the compiled form; `make test` has run it from source.
-ELSEWHERE := announcements audit dashboard diagnosis grafana guard guide history keyring \
-	monitor probe_command project public_api store testkit uptime
+ELSEWHERE := announcements audit compile dashboard deploy diagnosis grafana guard guide history \
+	instructions keyring monitor notify probe_command project public_api store testkit uptime
 ROAD := tests/unit/router tests/properties tests/fuzz tests/integration \
 	$(foreach part,$(ELSEWHERE),--ignore-glob='tests/integration/test_$(part)*') \
 	$(addprefix tests/e2e/test_,$(addsuffix .py,browser curl dying_mirrors failover failover_sdk \
