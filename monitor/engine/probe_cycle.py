@@ -29,6 +29,10 @@ from monitor.probes.opening import Budget
 from monitor.probes.results import TIMED_OUT, PathResult, StepResult, Way
 from monitor.probes.trial_results import was_cut_off
 
+LEAST_SILENCE = 2.0
+"""Seconds of silence that show something when there is no time for the usual patience: a lost
+packet is repeated after one."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProbeCycle:
@@ -114,17 +118,22 @@ class ProbeCycles:
         if budget.is_over():
             return None
         patience, path = self._patience(paths, way, timeouts), paths.path(way)
+        # less than is left of the budget, so that silence shows something
+        left = budget.limit(60.0) * 0.8
+        too_short = left < min(LEAST_SILENCE, patience.handshake)
         try:
             if path is not None and path.verdict in AFTER_HANDSHAKE:
-                # less than is left of the budget, so that silence shows something
-                patience = replace(patience, request=min(patience.request, budget.limit(60) * 0.8))
+                patience = replace(patience, request=min(patience.request, left))
                 (result,) = (await self._prober.ask(paths.mirror, [way], patience, budget)).paths
             else:
+                limits = (min(patience.connect, left), min(patience.handshake, left))
+                patience = replace(patience, connect=limits[0], handshake=limits[1])
                 result = await self._prober.check_handshake(paths.mirror, way, patience, budget)
         except NoCapacity:
             return None
         self._spend(paths, [result])
-        return None if budget.is_over() and result.last.failure == TIMED_OUT else result
+        silent = result.last.failure == TIMED_OUT
+        return None if silent and (budget.is_over() or too_short) else result
 
     def _is_pending(self, paths: MirrorPaths) -> bool:
         """True if a path is only waiting for an examination, which then takes a moment."""
