@@ -64,6 +64,8 @@ class History:
         """The time zone by which days are counted."""
         self._retention = MonitorRetention()
         self._store = store
+        self.prunes: Callable[[], bool] = lambda: True
+        """True if no other instance prunes the store."""
         self._vantage = vantage
         self._totals = totals
         self._supervisor = tasks or Tasks(totals)
@@ -242,6 +244,8 @@ class History:
         metrics.show_space(self._totals, space)
 
     async def _prune(self) -> None:
+        if not self.prunes():
+            return
         await self._store.prune(Limits.of(self._clock(), self._retention))
 
     async def _read(self) -> None:

@@ -41,15 +41,18 @@ class Notifier:
         totals: MetricRegistry,
         tasks: Tasks,
         *,
+        leads: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.time,
         send: Send | None = None,
     ) -> None:
-        """`told`: what was told before this start; `keep` is given what is told now."""
+        """`told`: what was told before this start; `keep` is given what is told now. Of several
+        instances only the one that `leads` tells."""
         self._conditions = Conditions(told)
         self._kept = dict(told)
         self._keep = keep
         self._totals = totals
         self._tasks = tasks
+        self._leads = leads
         self._clock = clock
         self._send = send or Transport().send
         self._receivers: dict[NotifyConfig, tuple[Receiver, asyncio.Task[None]]] = {}
@@ -86,13 +89,18 @@ class Notifier:
             await cancelled([task for _, task in self._receivers.values()])
             await self._keep_told()
 
+    def take_over(self, told: Mapping[Topic, str]) -> None:
+        """Lead from now on, after whoever has told this: neither repeat it nor forget its end."""
+        self._conditions = Conditions(told)
+        self._kept = dict(told)
+
     def see(self, snapshot: HealthSnapshot) -> None:
         """A snapshot was published."""
         self._tell(partial(self._conditions.see, snapshot, self._mirrors))
 
     def reloaded(self, problem: str) -> None:
         """The configuration was read; `problem`: why it is not in use, or ""."""
-        self._tell(partial(self._conditions.reloaded, problem))
+        self._tell(partial(self._conditions.reloaded, problem), own=True)
 
     def banned(self, bans: Iterable[Ban]) -> None:
         """Clients were banned automatically."""
@@ -109,7 +117,10 @@ class Notifier:
             for config, (each, _) in self._receivers.items()
         ]
 
-    def _tell(self, look: Callable[[float], list[Notice]]) -> None:
+    def _tell(self, look: Callable[[float], list[Notice]], own: bool = False) -> None:
+        """`own`: nobody else can tell it."""
+        if not (own or self._leads()):
+            return
         with self._tasks.guarded("notifications"):
             for notice in look(self._clock()):
                 for receiver, _ in self._receivers.values():
@@ -117,7 +128,7 @@ class Notifier:
 
     async def _keep_told(self) -> None:
         told = dict(self._conditions.told)
-        if told == self._kept:
+        if told == self._kept or not self._leads():
             return
         try:
             await self._keep(told)

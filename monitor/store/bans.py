@@ -33,6 +33,13 @@ def active(session: Session, now: float) -> list[Ban]:
     return sorted((Ban(*row) for row in rows), key=lambda ban: (-ban.since, ban.id))
 
 
+def changes(session: Session, since: float, now: float) -> tuple[list[Ban], list[Ban]]:
+    """The bans in force that began, and those that were lifted, after this moment."""
+    begun = select(*_FIELDS).where(_in_force(now), col(BanRow.since) >= since)
+    lifted = select(*_FIELDS).where(col(BanRow.lifted_at) >= since)
+    return [Ban(*r) for r in session.execute(begun)], [Ban(*r) for r in session.execute(lifted)]
+
+
 def past_counts(session: Session, networks: Sequence[str]) -> dict[str, int]:
     """Number of former bans of these very networks, lifted bans included; 0 is left out."""
     counts: dict[str, int] = {}

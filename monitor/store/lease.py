@@ -30,6 +30,8 @@ from monitor.store.errors import StoreError
 from monitor.store.tables import LeaseRow
 
 _COLUMNS = tuple(col(getattr(LeaseRow, name)) for name in LeaseRow.model_fields)
+LEADER = "(leader)"
+"""In place of a vantage: the instance that does what is to be done once."""
 RENEW_EVERY = 5.0
 EXPIRES_AFTER = 20.0
 """Seconds that a row must stand still before somebody else takes it."""
@@ -106,10 +108,27 @@ def renew(engine: Engine, vantage: str, holder: Holder, now: float) -> None:
 
 def release(engine: Engine, vantage: str, holder: Holder) -> None:
     """Stop writing; the next one need not wait."""
-    mine = (col(LeaseRow.vantage) == vantage, col(LeaseRow.holder) == holder.name)
-    gone = {"holder": "", "beat": col(LeaseRow.beat) + 1}
     with engine.begin() as connection:
-        connection.execute(update(LeaseRow).where(*mine).values(gone))
+        _release(connection, vantage, holder)
+
+
+def lead(
+    connection: Connection, holder: Holder, passed: int | None, now: float
+) -> tuple[bool, int]:
+    """Be the leader, or go on being it, unless another instance is; and the row's beat.
+
+    `passed`: the beat at which the caller has seen the row stand still for `EXPIRES_AFTER`.
+    """
+    row = _row_in(connection, LEADER)
+    if row is not None and not _is_free(row, holder) and row.beat != passed:
+        return False, row.beat
+    beat = row.beat + 1 if row is not None else 0
+    return _replace(connection, LEADER, holder, row, now), beat
+
+
+def resign(connection: Connection, holder: Holder) -> None:
+    """Be the leader no more; the next one need not wait."""
+    _release(connection, LEADER, holder)
 
 
 def begin_batch(connection: Connection, vantage: str, holder: Holder, batch: int) -> bool:
@@ -145,10 +164,20 @@ def refuse_held(connection: Connection, now: float) -> None:
             )
 
 
+def _release(connection: Connection, vantage: str, holder: Holder) -> None:
+    mine = (col(LeaseRow.vantage) == vantage, col(LeaseRow.holder) == holder.name)
+    gone = {"holder": "", "beat": col(LeaseRow.beat) + 1}
+    connection.execute(update(LeaseRow).where(*mine).values(gone))
+
+
 def _row(engine: Engine, vantage: str) -> LeaseRow | None:
-    query = select(LeaseRow).where(col(LeaseRow.vantage) == vantage)
     with engine.connect() as connection:
-        found = connection.execute(query).mappings().first()
+        return _row_in(connection, vantage)
+
+
+def _row_in(connection: Connection, vantage: str) -> LeaseRow | None:
+    query = select(*_COLUMNS).where(col(LeaseRow.vantage) == vantage)
+    found = connection.execute(query).mappings().first()
     return None if found is None else LeaseRow(**found)
 
 

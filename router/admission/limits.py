@@ -47,6 +47,11 @@ class Limits:
         return self._table.held
 
     @property
+    def short(self) -> bool:
+        """True if the last refusal was for want of a share of a limit that hosts have together."""
+        return self._table.short
+
+    @property
     def waiting(self) -> int:
         """Requests that are looked at again in a moment."""
         return self._waiting

@@ -18,6 +18,9 @@ the innocent are never refused for the table's sake.
 
 Rates follow the generic cell rate algorithm (ITU-T I.371, "virtual scheduling"): a request comes
 too early if the theoretical arrival time is more than the burst's worth ahead.
+
+Where several hosts share the limits (`router/cluster`), a row has this host's share of them, set by
+control: without one it is an even share. A refusal for want of a share is told (`on_short`).
 """
 
 from __future__ import annotations
@@ -55,7 +58,11 @@ _STAMPS, _KEYS = 64, 4096
 """Between these, behind what places are drawn by, the moments of `Table.stamp_of`."""
 _TIMES = _KEYS + ROWS * KEY
 _LOCKS = _TIMES + ROWS * 16
-_COUNTS: Final = _LOCKS + STRIPES * SIZE
+_SHARES: Final = _LOCKS + STRIPES * SIZE
+"""Two numbers of a row: this host's share of connections and of the rate, plus one; 0: none."""
+_COUNTS: Final = _SHARES + 4 * ROWS
+_HOSTS: Final = 16
+"""The number of hosts that share all limits; 0 or 1: this one alone."""
 _MASK = (1 << 128) - 1
 _SHIFT = 128 - (_BUCKETS - 1).bit_length()
 _MOST: Final = 0xFFFF
@@ -64,6 +71,8 @@ _NOTHING: Final = bytes(4096)
 _REMEMBERED = 4096
 UNITS = 4096
 """Of a held amount; its counts go to sixteen times that."""
+RATE_UNITS = 1000
+"""Parts of a rate that hosts share."""
 
 TRIES = 20
 """How often a lock that somebody has is tried again at once, the core being offered to others
@@ -152,11 +161,18 @@ class Table:
         """Requests that were not counted because no row was free for them."""
         self.on_stuck: Callable[[int, int], None] = lambda lock, holder: None
         """Told the number of a lock and the process that does not give it back."""
+        self.on_short: Callable[[bytes, int, float], None] = lambda key, limit, tolerance: None
+        """Told of a refusal for want of a share: the key, and its limit over all hosts, or 0 and
+        the seconds by which requests may come too early for its rate."""
+        self.short = False
+        """True if the last refusal was for want of a share."""
         self._file = mmap.mmap(fd, _COUNTS + 2 * ROWS * columns)
         whole = memoryview(self._file)
         self.stamps = whole[_STAMPS:_KEYS].cast("d")
         """Moments of the monotonic clock that every process may set and read."""
         self._times = whole[_TIMES:_LOCKS].cast("d")
+        self._hosts = whole[_HOSTS : _HOSTS + 2].cast("H")
+        self._shares = whole[_SHARES:_COUNTS].cast("H")
         self._counts = whole[_COUNTS:].cast("H")
         self._own = column * ROWS
         self._factor = int.from_bytes(self._file[:16], "little")
@@ -193,8 +209,9 @@ class Table:
         return (self._spots.get(key) or self._spot(key)).lock
 
     def acquire(self, key: bytes, limit: int) -> int:
-        """A place among at most `limit` over all workers, to be given back; TOO_MANY if none."""
-        return self.admit(key, 0.0, limit, 0.0, 0, in_line=False)[0]
+        """A place among at most `limit` over all workers of this host, to be given back; TOO_MANY
+        if none."""
+        return self.admit(key, 0.0, limit, 0.0, 0, in_line=False, here=True)[0]
 
     def gcra(self, key: bytes, rate: float, burst: int, now: float) -> float:
         """Count one request at `now`, or tell in how many seconds it may come; 0: it may.
@@ -204,30 +221,43 @@ class Table:
         return self.admit(key, now, 0, rate, burst)[1]
 
     def admit(
-        self, key: bytes, now: float, limit: int, rate: float, burst: int, in_line: bool = True
+        self,
+        key: bytes,
+        now: float,
+        limit: int,
+        rate: float,
+        burst: int,
+        in_line: bool = True,
+        here: bool = False,
     ) -> Answer:
         """Both at once: counted in both or in neither. A limit or rate of 0 is none.
 
         `in_line`: a caller without a place gets a time to try again, else it looks by itself. The
         seconds told grow from one refusal to the next as if those refused stood in a line, so that
-        they do not all come back at the same moment.
+        they do not all come back at the same moment. `here`: the limit is this host's alone.
         """
+        self.short = False
         spot = self._spots.get(key) or self._spot(key)
         lock = spot.lock
         answer = grab(lock)
         if answer and not taken(lock, answer) and not self._insist(lock):
-            return self._without_lock(spot, key, now, limit, rate, burst, in_line)
-        if self._held_up:
-            self._held_up.pop(lock, None)
-        try:
-            row = spot.row
-            if self._file[_KEYS + row * KEY : _KEYS + (row + 1) * KEY] != key:
-                row = self._look_up(spot, key, now)
-                if row < 0:
-                    return UNCOUNTED, 0.0
-            return self._enter(key, row, now, limit, rate, burst, in_line)
-        finally:
-            unlock(lock)
+            found = self._without_lock(spot, key, now, limit, rate, burst, in_line, here)
+        else:
+            if self._held_up:
+                self._held_up.pop(lock, None)
+            try:
+                row = spot.row
+                if self._file[_KEYS + row * KEY : _KEYS + (row + 1) * KEY] != key:
+                    row = self._look_up(spot, key, now)
+                    if row < 0:
+                        return UNCOUNTED, 0.0
+                found = self._enter(key, row, now, limit, rate, burst, in_line, here)
+            finally:
+                unlock(lock)
+        if self.short:
+            too_many = found[0] == TOO_MANY
+            self.on_short(key, limit if too_many else 0, 0.0 if too_many else burst / rate)
+        return found
 
     def _enter(
         self,
@@ -238,24 +268,30 @@ class Table:
         rate: float,
         burst: int,
         in_line: bool,
+        here: bool,
     ) -> Answer:
         """Count a request in a row of its key."""
-        times, place = self._times, UNCOUNTED
+        times, place, part, most = self._times, UNCOUNTED, 1.0, limit
+        if self._hosts[0] > 1 and not here:
+            most, part = self._share(row, limit)
         if limit and self._counts[self._own + row] != _MOST:
-            place = row
+            place, less = row, most < limit
             self._counts[self._own + row] += 1
-            most = limit - self._open_privately(key) if self._privately else limit
+            if self._privately:
+                most -= self._open_privately(key)
             if sum(self._counts[row::ROWS]) > most:
                 self._counts[self._own + row] -= 1
+                self.short = less
                 return TOO_MANY, self._patience(row, now, 0.0, 1 / limit) if in_line else 0.0
         if rate:
             interval, due = 1.0 / rate, times[2 * row]
             wait = due - now - burst * interval
-            if wait > _ROUNDING:
+            if wait > _ROUNDING or not part:
                 self.release(place)
-                wait = min(wait, interval)  # more only after the rate was raised
+                self.short = part < 1.0
+                wait = min(max(wait, 0.0), interval)  # more only after the rate was raised
                 return TOO_FAST, self._patience(row, now, wait, interval)
-            times[2 * row] = (due if due > now else now) + interval
+            times[2 * row] = (due if due > now else now) + interval / part
         return place, 0.0
 
     def hold(self, key: bytes, now: float, amount: float, most: float, scale: float) -> Answer:
@@ -312,6 +348,68 @@ class Table:
         elif place >= 0:
             self._counts[self._own + place] -= 1
 
+    # Shares of several hosts
+
+    def set_hosts(self, hosts: int) -> None:
+        """Share all limits with so many hosts, this one included."""
+        self._hosts[0] = min(hosts, _MOST)
+
+    @property
+    def hosts(self) -> int:
+        """The number of hosts that share the limits; 0 or 1: this one alone."""
+        return self._hosts[0]
+
+    def set_share(
+        self, key: bytes, now: float, connections: int | None, rate: int | None, tolerance: float
+    ) -> bool:
+        """Set what this host may use of a key's limits; None: an even share. False if that has to
+        be tried again.
+
+        `rate` in `RATE_UNITS`. Requests that may still come at once stay as many: what a rate gains
+        is empty at first (`tolerance`: seconds by which requests may come too early, burst/rate),
+        so that a share that goes to and fro lets nobody send more.
+        """
+        spot = self._spots.get(key) or self._spot(key)
+        lock = spot.lock
+        answer = grab(lock)
+        if answer and not taken(lock, answer) and not self._insist(lock):
+            return False
+        self._held_up.pop(lock, None)
+        try:
+            row = self._look_up(spot, key, now)
+            if row < 0:
+                return False
+            _, before = self._share(row, 0)
+            self._shares[2 * row] = 0 if connections is None else min(connections + 1, _MOST)
+            self._shares[2 * row + 1] = 0 if rate is None else min(rate, RATE_UNITS) + 1
+            _, after = self._share(row, 0)
+            if after and after != before:
+                ahead = min(max(self._times[2 * row] - now, 0.0), tolerance)
+                kept = min(before * (tolerance - ahead) / after, tolerance)
+                self._times[2 * row] = now + tolerance - kept
+            return True
+        finally:
+            unlock(lock)
+
+    def use_of(self, key: bytes) -> tuple[int, float]:
+        """Places that all workers hold of a key, and its theoretical arrival time; nothing is
+        locked."""
+        row = self._find(self._spot(key).bucket, key)
+        return (sum(self._counts[row::ROWS]), self._times[2 * row]) if row >= 0 else (0, 0.0)
+
+    def forget_shares(self) -> None:
+        """Go back to even shares of everything, as control does when it begins."""
+        self._file[_SHARES:_COUNTS] = bytes(_COUNTS - _SHARES)
+
+    def _share(self, row: int, limit: int) -> tuple[int, float]:
+        """The part of a limit, and of the rate, that this host may use."""
+        hosts = self._hosts[0]
+        if hosts < 2:
+            return limit, 1.0
+        connections, rate = self._shares[2 * row], self._shares[2 * row + 1]
+        most = connections - 1 if connections else -(-limit // hosts)
+        return min(most, limit), (rate - 1) / RATE_UNITS if rate else 1.0 / hosts
+
     def stamp_of(self, key: bytes) -> int:
         """The place of a key's moment in `stamps`; two keys may share one."""
         return int.from_bytes(key, "little") % len(self.stamps)
@@ -336,6 +434,8 @@ class Table:
         """Unmap the file."""
         self.stamps.release()
         self._times.release()
+        self._hosts.release()
+        self._shares.release()
         self._counts.release()
         del self._anchor
         if self._private is not None:
@@ -366,11 +466,12 @@ class Table:
         rate: float,
         burst: int,
         in_line: bool,
+        here: bool,
     ) -> Answer:
         """As `admit`, as far as that can be done without the lock."""
         row = self._find(spot.bucket, key)
         if row >= 0:
-            answer = self._enter(key, row, now, limit, rate, burst, in_line)
+            answer = self._enter(key, row, now, limit, rate, burst, in_line, here)
             if self._find(spot.bucket, key) == row:
                 self.busy += 1
                 return answer
@@ -448,4 +549,5 @@ class Table:
                 1  # the rate of another key is forgotten: its next request may come too soon
             )
         times[2 * row] = times[2 * row + 1] = 0.0
+        self._shares[2 * row] = self._shares[2 * row + 1] = 0
         return row

@@ -34,6 +34,7 @@ from monitor.store.store import Store, StoreError
 from router.admission.client_address import address_of_key
 from router.admission.key_scope import counted_as
 from router.admission.shared_table import Table
+from router.cluster.membership import Membership
 from router.control.announcement_service import AnnouncementService
 from router.control.audit_trail import AuditTrail
 from router.control.ban_service import BanService
@@ -69,6 +70,7 @@ class AdminCommands:
         inspections: Inspections,
         notifier: Notifier,
         table: Table,
+        membership: Membership,
     ) -> None:
         self._configuration = configuration
         self._monitor = monitor
@@ -83,6 +85,7 @@ class AdminCommands:
         self._inspections = inspections
         self._notifier = notifier
         self._table = table
+        self._membership = membership
         self._counted: dict[bytes, str] = {}
         """Issued keys as the shared table counts them."""
 
@@ -111,6 +114,7 @@ class AdminCommands:
             "cautions": cautions(current.config),
             "notifications": self._notifier.state(),
             "restart_needed": list(self._configuration.restart_needed),
+            "cluster": self._membership.state(),
         }
 
     async def explain(self) -> dict[str, Any]:

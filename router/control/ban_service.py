@@ -10,7 +10,7 @@ import secrets
 import time
 from bisect import bisect_left, insort
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -20,7 +20,7 @@ from monitor.common.bans import Ban, client_network
 from monitor.common.ipc import Message, encoded
 from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.cdn import networks as content_networks
-from monitor.store.bans import Allowance, lift, overlap, sentence
+from monitor.store.bans import Allowance, changes, lift, overlap, sentence
 from monitor.store.store import Store, StoreError
 from router.admission.ban_list import pieces, rows_of
 from router.admission.ban_policy import BanPolicy, Offence, ban_seconds
@@ -38,6 +38,10 @@ MOST_WAITING = 10_000
 BY_OPERATOR = "operator"
 """The reason of a ban that no rule has made, in the metrics."""
 _AT_ONCE = 500
+FOLLOW_EVERY = 15.0
+"""Seconds between two looks at what other instances have decided."""
+FOLLOWED_AGAIN = 600.0
+"""Seconds that are looked at once more: clocks differ, and some is written late."""
 _FORGET_EVERY = 3600.0
 
 
@@ -53,10 +57,11 @@ class BanService:
         totals: MetricRegistry,
         *,
         on_ban: Callable[[Sequence[Ban]], None] = lambda bans: None,
+        tell_others: Callable[[Message], None] = lambda message: None,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
     ) -> None:
-        """`on_ban` hears of the bans that rules have made."""
+        """`on_ban` hears of the bans that rules have made; `tell_others` tells other instances."""
         self.version = 0
         """Goes up with every change of the bans, so that a worker notices what it has missed."""
         self._encoded: tuple[int, Sequence[bytes]] = (-1, ())
@@ -66,6 +71,8 @@ class BanService:
         self._tell = tell
         self._totals = totals
         self._on_ban = on_ban
+        self._tell_others = tell_others
+        self._followed_at = clock()
         self._clock = clock
         self._rng = rng or random.Random()
         self._offences: dict[str, Offence] = {}
@@ -157,6 +164,7 @@ class BanService:
             log.warning("%s is banned for %.0f s: %s", ban.network, seconds, ban.reason)
             self._totals.add(BANS.name, (ban.reason,))
         self._enforce(bans)
+        self._tell_bans(bans)
         self._on_ban(bans)
 
     async def _keep(
@@ -210,6 +218,7 @@ class BanService:
         bans = await self._keep([client_network(network)], make, by.origin)
         self._totals.add(BANS.name, (BY_OPERATOR,))
         self._enforce(bans)
+        self._tell_bans(bans)
         return bans[0]
 
     async def remove(self, network: str | None, by: Actor) -> list[Ban]:
@@ -222,17 +231,9 @@ class BanService:
             self._store.postponed.put(lambda s: lift(s, network, by, now), what, error)
             lifted = self._banned.overlapping(network)
         networks = [ban.network for ban in lifted]
-        self._banned.remove(networks)
-        if network is None:
-            self._judge.forget_all()
-        else:
-            self._judge.forget(network)
-        for name in networks:
-            self._judge.forget(name)
-            self._offences.pop(name, None)
+        self._lift(network, networks)
         for piece in pieces(networks):
-            self.version += 1
-            self._tell({"type": "unban", "networks": piece, "version": self.version})
+            self._tell_others({"type": "unban", "network": network, "networks": piece})
         return lifted
 
     async def allow(self, network: str, seconds: float | None, by: Actor) -> None:
@@ -243,7 +244,73 @@ class BanService:
         self._allowances[network] = until
         self._allowed = self._allowed_now()
         self._tell(self.allowed())
+        self._tell_others({"type": "allow", "network": network, "until": until})
         await self.remove(network, by)
+
+    # Other instances
+
+    async def follow(self) -> None:
+        """Take over what others have decided in a store that is shared, until cancelled."""
+        while True:
+            await asyncio.sleep(FOLLOW_EVERY)
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Take over what others have decided since the last time."""
+        if self._store.unwritten:
+            return  # the store does not know yet what was decided here
+        now = self._clock()
+        since = self._followed_at - FOLLOWED_AGAIN
+        try:
+            begun, lifted = await self._store.decide(lambda s: changes(s, since, now))
+            allowances = dict(await self._store.allowances(now))
+        except StoreError as error:
+            log.error("bans of other instances are not known for now: %s", error)
+            return
+        self._followed_at = now
+        gone = {ban.network for ban in lifted if self._banned.has(ban)}
+        if gone:
+            self._lift(None, sorted(gone), judged=False)
+        fresh = [ban for ban in begun if not self._banned.has(ban)]
+        for some in pieces(fresh):
+            self._enforce(some)
+        if allowances != self._allowances:
+            self._allowances = allowances
+            self._allowed = self._allowed_now()
+            self._tell(self.allowed())
+
+    def hear_other(self, message: Message) -> None:
+        """Take what another instance has decided just now."""
+        kind = message["type"]
+        if kind == "ban":
+            bans = [Ban(**row) for row in message["rows"]]
+            self._enforce([ban for ban in bans if not self._banned.has(ban)])
+            self._on_ban([ban for ban in bans if ban.by == AUTOMATIC.who])
+        elif kind == "unban":
+            self._lift(message["network"], message["networks"])
+        elif kind == "allow":
+            self._allowances[message["network"]] = message["until"]
+            self._allowed = self._allowed_now()
+            self._tell(self.allowed())
+
+    def _tell_bans(self, bans: Iterable[Ban]) -> None:
+        for some in pieces(list(bans), _AT_ONCE):
+            self._tell_others({"type": "ban", "rows": [asdict(ban) for ban in some]})
+
+    def _lift(self, network: str | None, networks: Sequence[str], judged: bool = True) -> None:
+        """Lift the bans on `networks`, and forget what was heard of them and of `network` (None:
+        of all, if `judged`)."""
+        self._banned.remove(networks)
+        if network is not None:
+            self._judge.forget(network)
+        elif judged:
+            self._judge.forget_all()
+        for name in networks:
+            self._judge.forget(name)
+            self._offences.pop(name, None)
+        for piece in pieces(networks):
+            self.version += 1
+            self._tell({"type": "unban", "networks": piece, "version": self.version})
 
     def _enforce(self, bans: Iterable[Ban]) -> None:
         bans = list(bans)
@@ -309,6 +376,11 @@ class BansInForce:
     def __len__(self) -> int:
         self._end()
         return len(self._rows)
+
+    def has(self, ban: Ban) -> bool:
+        """True if this very ban is in force."""
+        known = self._by_network.get(ban.network)
+        return known is not None and known.id == ban.id
 
     def newest(self, most: int, after: tuple[float, str] | None = None) -> Sequence[Ban]:
         """Up to so many, newest first; `after`: only those behind this beginning and id."""

@@ -55,6 +55,8 @@ from monitor.store.lease import Holder
 from monitor.store.store import Store, StoreError
 from router.admission.rejection_reports import RULES
 from router.admission.shared_table import Table
+from router.cluster.membership import Membership, MissingPart
+from router.cluster.metrics import FAMILIES as CLUSTER_FAMILIES
 from router.control.admin_commands import AdminCommands
 from router.control.announcement_service import AnnouncementService
 from router.control.audit_trail import AuditTrail
@@ -70,7 +72,7 @@ from router.control.ledger import Ledger
 from router.control.monitor_capacity import SharedCapacity
 from router.control.notices import Notices
 from router.control.page_sources import PageSources
-from router.control.sections import notification_style, vantage_name
+from router.control.sections import notification_style, told_as, vantage_name
 from router.control.sessions import SWEEP_EVERY, Sessions
 from router.control.worker_channels import WorkerChannels
 from router.control.worker_questions import Questions
@@ -88,6 +90,7 @@ FAMILIES = (
     *PROCESS_FAMILIES,
     *MONITOR_FAMILIES,
     *NOTIFY_FAMILIES,
+    *CLUSTER_FAMILIES,
     *DASHBOARD_FAMILIES,
 )
 T = TypeVar("T")
@@ -142,15 +145,19 @@ class Control:
         self._told = self._board.current
         """The snapshot that every worker has, or has been sent."""
         self._audit_trail = AuditTrail(store)
+        self._store, self._told_as = store, told_as(loaded.started.config)
+        cluster, holder = loaded.started.config.cluster, Holder.of_process(os.getppid())
+        self._membership = Membership(
+            cluster, store, holder, table, vantage_of(loaded), totals, self._take_over
+        )
         self._notifier = Notifier(
             told,
             lambda levels: store.decide(
-                lambda session: announcements.keep_told(
-                    session, vantage_of(loaded), levels, time.time()
-                )
+                lambda session: announcements.keep_told(session, self._told_as, levels, time.time())
             ),
-            self._totals,
+            totals,
             tasks,
+            leads=self._membership.leads,
         )
         self._notifier.configure(config.notify, config.mirrors, notification_style(config))
         self._configuration = Configuration(
@@ -175,6 +182,7 @@ class Control:
             tasks=tasks,
         )
         self._monitor.history.zone = config.dashboard.timezone
+        self._monitor.history.prunes = self._membership.leads
         self._ban_service = BanService(
             store,
             banned,
@@ -182,6 +190,7 @@ class Control:
             self._channels.broadcast,
             self._totals,
             on_ban=self._notifier.banned,
+            tell_others=self._membership.tell,
         )
         self._ban_service.configure(config.limits, config.router)
         self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
@@ -191,7 +200,9 @@ class Control:
             self._channels.broadcast,
             config.keys.prefix,
             on_use=self._notifier.charged,
+            tell_others=self._membership.tell,
         )
+        self._membership.followed_by(self._ban_service, self._key_service)
         self._announcement_service = AnnouncementService(
             store,
             announced,
@@ -234,6 +245,7 @@ class Control:
             Inspections(tasks),
             self._notifier,
             table,
+            self._membership,
         )
         _warn(config)
         self._count_reload(True)
@@ -264,6 +276,9 @@ class Control:
             self._keep_up(stack, "sessions", self._sweep_sessions)
             if self._shares_store:
                 self._keep_up(stack, "keys", self._key_service.follow)
+                self._keep_up(stack, "bans", self._ban_service.follow)
+            for part in self._membership.services():
+                self._keep_up(stack, *part)
             self._keep_up(stack, "traffic", self._traffic.run)
             self._keep_up(stack, "delay", self._measure_delay)
             self._keep_up(stack, "totals", self._keep_totals_now_and_then)
@@ -347,6 +362,8 @@ class Control:
             self._notices.hear(message)
         elif message["type"] == "breaker":
             self._breakers.hear(message)
+        elif message["type"] == "short":
+            self._membership.hear_short(message)
         elif message["type"] == "explained":
             self._questions.hear(message)
         elif message["type"] == "session?":
@@ -370,6 +387,11 @@ class Control:
             log.error("the use of a key cannot be told: %s", error)
             account = None
         self._answer(message["process"], {"number": message["number"], "account": account})
+
+    async def _take_over(self) -> None:
+        """Lead the cluster: go on from what whoever led before has told."""
+        read = self._store.read(lambda s: announcements.told(s, self._told_as))
+        self._notifier.take_over(await read)
 
     async def _sweep_sessions(self) -> None:
         while True:
@@ -487,13 +509,13 @@ async def serve(
         life.send({"type": "failed", "message": str(error)})
         return 1
     try:
-        instance = Holder.of_process(os.getppid())
-        await _starting(life, store.hold(vantage_of(loaded), instance))
+        holding = store.hold(vantage_of(loaded), Holder.of_process(os.getppid()))
+        await _starting(life, holding)
         banned = BansInForce(await _starting(life, store.active_bans(time.time())))
         allowances = await store.allowances(time.time())
         keys = await _starting(life, store.key_book())
         announced = await store.read(announcements.announced)
-        told = await store.read(lambda s: announcements.told(s, vantage_of(loaded)))
+        told = await store.read(lambda s: announcements.told(s, told_as(loaded.started.config)))
         control = Control(
             loaded,
             store,
@@ -511,7 +533,7 @@ async def serve(
             tasks,
         )
         await control.run(listeners)
-    except StoreError as error:
+    except (StoreError, MissingPart) as error:
         life.send({"type": "failed", "message": str(error)})
         return 1
     finally:

@@ -36,6 +36,8 @@ LOW = 0.1
 COUNT_EVERY = 10.0
 FOLLOW_EVERY = 15.0
 """Seconds between two looks at what other instances have changed."""
+USE_EVERY = 4
+"""Every so many looks, the use of all keys is read too; what others say of it may be lost."""
 
 
 class KeyService:
@@ -49,8 +51,9 @@ class KeyService:
         prefix: str,
         clock: Callable[[], float] = time.time,
         on_use: Callable[[Iterable[KeyAccount]], None] = lambda accounts: None,
+        tell_others: Callable[[Message], None] = lambda message: None,
     ) -> None:
-        """`on_use` hears of keys that were used or changed."""
+        """`on_use` hears of keys that were used or changed; `tell_others` tells other instances."""
         self.version = 0
         """Goes up with every change, so that a worker notices what it has missed."""
         self.prefix = prefix
@@ -63,6 +66,8 @@ class KeyService:
         self._tell = tell
         self._clock = clock
         self._on_use = on_use
+        self._tell_others = tell_others
+        self._changed_elsewhere = asyncio.Event()
         self._counted_at = float("-inf")
         self._encoded: Sequence[bytes] = ()
         """What `messages` said, until something changes."""
@@ -160,12 +165,14 @@ class KeyService:
         )
         await self._store.create_key(record, by)
         self._take([record])
+        self._tell_others({"type": "keys"})
         return self.account(record.id), key
 
     async def revoke(self, key_id: str, by: Actor) -> KeyAccount:
         """Let a key be used no more. Raises KeyFault."""
         record = await self._store.revoke_key(key_id, by, self._clock())
         self._take([record])
+        self._tell_others({"type": "keys"})
         return self.account(key_id)
 
     async def top_up(
@@ -174,20 +181,44 @@ class KeyService:
         """Grant more of the quotas that a key has. Raises KeyFault."""
         record = await self._store.top_up_key(key_id, quota, tokens, by, self._clock())
         self._take([record])
+        self._tell_others({"type": "keys"})
         return self.account(key_id)
 
     # Other instances
 
     async def follow(self) -> None:
         """Take over what others do to keys in a store that is shared, until cancelled."""
+        looks = 0
         while True:
-            await asyncio.sleep(FOLLOW_EVERY)
             try:
-                records = await self._store.decide(keys.records)
-            except StoreError as error:
-                log.error("keys of other instances are not known for now: %s", error)
-            else:
-                self._take([r for r in records if self._records.get(r.id) != r])
+                await asyncio.wait_for(self._changed_elsewhere.wait(), FOLLOW_EVERY)
+            except TimeoutError:
+                looks += 1
+            self._changed_elsewhere.clear()
+            await self.catch_up(with_use=looks % USE_EVERY == 0)
+
+    async def catch_up(self, with_use: bool = True) -> None:
+        """Take over what others have done to keys, and used of them."""
+        try:
+            records = await self._store.decide(keys.records)
+            spent = await self._store.decide(keys.spent) if with_use else self._spent
+        except StoreError as error:
+            log.error("keys of other instances are not known for now: %s", error)
+            return
+        self._take([r for r in records if self._records.get(r.id) != r])
+        used = [key for key, sums in spent.items() if self._spent.get(key) != sums]
+        if used:
+            self._spent.update((key, spent[key]) for key in used)
+            self._used(used)
+            self.announce(used)
+
+    def hear_other(self, message: Message) -> None:
+        """Take what another instance has done just now."""
+        if message["type"] == "keys":
+            self._changed_elsewhere.set()
+        elif message["type"] == "used":
+            self._spend({key: Spent(*sums) for key, sums in message["rows"].items()})
+            self.announce(message["rows"])
 
     def count(self, totals: MetricRegistry) -> None:
         """Set how many keys there are in each state: ten thousand take 10 ms, so not often."""
@@ -213,10 +244,18 @@ class KeyService:
 
     def charge(self, sums: Mapping[str, Spent]) -> None:
         """Keys have used so much more, which is on disk; workers hear of it by `announce`."""
+        self._spend(sums)
+        if sums:
+            self._tell_others({"type": "used", "rows": {k: list(s) for k, s in sums.items()}})
+
+    def _spend(self, sums: Mapping[str, Spent]) -> None:
         for key_id, more in sums.items():
             self._spent[key_id] = self._spent.get(key_id, NOTHING).and_also(more)
+        self._used(sums)
+
+    def _used(self, key_ids: Iterable[str]) -> None:
         self._encoded = ()
-        self._on_use(self.account(key_id) for key_id in sums if key_id in self._records)
+        self._on_use(self.account(key_id) for key_id in key_ids if key_id in self._records)
 
     def announce(self, key_ids: Iterable[str]) -> None:
         """Tell workers what these keys, as far as they are valid, may still use."""

@@ -21,6 +21,7 @@ from monitor.common.settings import Kind, join_path, key_of, setting
 from monitor.notify.config import NotifyConfig
 from monitor.notify.message import Style
 from router.admission.config import KeysConfig, LimitsConfig, PriceConfig, dated
+from router.cluster.config import TOLD_BY_ALL, ClusterConfig
 from router.forwarding.config import LegacyConfig, RouterConfig, TracesConfig
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")
@@ -37,6 +38,7 @@ class Config:
     dashboard: DashboardConfig = setting(DashboardConfig)
     admin: AdminConfig = setting(AdminConfig)
     store: StoreConfig = setting(StoreConfig)
+    cluster: ClusterConfig = setting(ClusterConfig)
     log: LogConfig = setting(LogConfig)
     traces: TracesConfig = setting(TracesConfig)
     legacy: LegacyConfig = setting(LegacyConfig)
@@ -45,7 +47,11 @@ class Config:
     prices: dict[str, tuple[PriceConfig, ...]] = setting({}, "what models cost", check=dated)
 
     def faults(self) -> Iterator[tuple[str, str]]:
-        """Two listeners on one port: the second could not be bound."""
+        """Two listeners on one port: the second could not be bound. Instances without a common
+        store: each would have bans and keys of its own."""
+        if self.cluster.url and self.store.url.startswith("sqlite"):
+            problem = 'all instances need one store: set store.url = "postgresql://…"'
+            yield "cluster.url", problem
         taken: list[tuple[str, str]] = []
         for section in ("router", "dashboard", "admin"):
             listen = getattr(self, section).listen
@@ -58,6 +64,11 @@ class Config:
 def vantage_name(config: Config) -> str:
     """The name of the place that this configuration runs at."""
     return config.monitor.vantage or socket.gethostname()
+
+
+def told_as(config: Config) -> str:
+    """The name under which is kept what operators were told; all of a cluster have one."""
+    return TOLD_BY_ALL if config.cluster.url else vantage_name(config)
 
 
 def notification_style(config: Config) -> Style:

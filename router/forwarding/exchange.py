@@ -146,7 +146,7 @@ class Exchange(ResponseOwner):
                 self.client.resume_client()
             if self._admit():
                 self._attempt(context.clock())
-        elif looks_again and problem.code == TOO_MANY_OPEN:
+        elif looks_again and (problem.code == TOO_MANY_OPEN or context.limits.short):
             self.client.pause_client()
             again = partial(self.begin, looked + 1)
             look = partial(guarded, "a second look", again, self.abort)

@@ -37,6 +37,7 @@ from monitor.health.snapshot import HealthSnapshot
 from router.admission.client_address import Peer
 from router.admission.shared_table import Table
 from router.balancing.breaker_messages import Word, from_message, to_message
+from router.cluster.shortages import Shortages
 from router.forwarding.client_connection import ClientConnection
 from router.forwarding.config import RouterConfig, TracesConfig, WorkerConfig
 from router.forwarding.context import WorkerContext
@@ -88,6 +89,7 @@ class Worker:
         self._feed = feed
         self._life = life
         table.on_stuck = self._on_stuck
+        table.on_short = Shortages(self._tell).note
         self._totals = MetricRegistry((*FAMILIES, *PROCESS_FAMILIES, *TASK_FAMILIES))
         self._tasks = Tasks(self._totals, "worker")
         self._tls = TlsListener(config.router)

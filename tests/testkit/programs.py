@@ -43,6 +43,7 @@ DEBIAN_PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "psql": "postgresql-client",
+    "redis-server": "redis-server",
     "ss": "iproute2",
     "systemd-analyze": "systemd",
     "unshare": "util-linux",

@@ -1,0 +1,83 @@
+"""The one instance that does what is to be done once, by a lease in the common store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+
+from monitor.common.metric_registry import MetricRegistry
+from monitor.store.lease import EXPIRES_AFTER, RENEW_EVERY, Holder, lead, resign
+from monitor.store.store import Store, StoreError
+from router.cluster import metrics
+
+log = logging.getLogger("control")
+
+LEADS_FOR = EXPIRES_AFTER - RENEW_EVERY
+"""Seconds after the last renewal in which the leader takes itself for it: less than others wait,
+however long the store keeps its answer."""
+
+
+class Leadership:
+    """This instance's claim."""
+
+    def __init__(
+        self,
+        store: Store,
+        holder: Holder,
+        take_over: Callable[[], Awaitable[None]],
+        totals: MetricRegistry,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`take_over` is done before this instance leads."""
+        self._store = store
+        self._holder = holder
+        self._take_over = take_over
+        self._totals = totals
+        self._clock = clock
+        self._until = float("-inf")
+        self._seen: tuple[int, float] = (-1, 0.0)
+        """The beat of another leader, and since when it stands still."""
+
+    def leads(self) -> bool:
+        """True if this instance does what is to be done once."""
+        return self._clock() < self._until
+
+    async def run(self) -> None:
+        """Claim it again and again, until cancelled; then let the next one have it at once."""
+        try:
+            while True:
+                await self.turn()
+                await asyncio.sleep(RENEW_EVERY)
+        finally:
+            if self.leads():
+                self._until = float("-inf")
+                try:
+                    await self._store.decide(lambda s: resign(s.connection(), self._holder))
+                except StoreError as error:
+                    log.debug("the leadership is not given up: %s", error)
+
+    async def turn(self) -> None:
+        """Claim or renew it once."""
+        now, led = self._clock(), self.leads()
+        beat, since = self._seen
+        passed = beat if now - since >= EXPIRES_AFTER else None
+        try:
+            leads, told = await self._store.decide(
+                lambda s: lead(s.connection(), self._holder, passed, time.time())
+            )
+            if leads and not led:
+                await self._take_over()
+        except StoreError as error:
+            log.debug("the leadership is not known: %s", error)
+            leads, told = False, beat
+        else:
+            if leads:
+                self._until = now + LEADS_FOR
+        if leads and not led:
+            log.info("this instance leads: it notifies and prunes")
+        if not leads and told != beat:
+            self._seen = (told, now)
+        self._totals.set(metrics.LEADER.name, float(self.leads()))
