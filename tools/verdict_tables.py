@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from monitor.diagnosis.reactions import Reaction, Scope
+from monitor.diagnosis.telling import tell
 from monitor.diagnosis.verdicts import VERDICTS
 
 DOCUMENT = Path("docs/diagnosis.md")
@@ -21,26 +22,29 @@ _CONCERNS = {
 def verdicts() -> str:
     """Every verdict explained."""
     rows = [
-        f"| `{verdict}`{' †' * entry.alive} | {entry.seen} | {entry.may_mean} |"
+        f"| `{verdict}`{' †' * entry.alive} | {entry.seen} | {told.sentence('en')} | {told.todo} |"
         for verdict, entry in VERDICTS.items()
+        for told in (tell(verdict, "en"),)
     ]
-    return "\n".join(["| verdict | what was seen | what it may mean |", "|---|---|---|", *rows])
+    head = "| verdict | what was seen | what is said | what you can do |"
+    return "\n".join([head, "|---|---|---|---|", *rows])
 
 
 def reactions() -> str:
     """The reactions; verdicts with one reaction share a row."""
-    named: dict[Reaction, list[str]] = {}
+    named: dict[tuple[Reaction, str], list[str]] = {}
     for verdict, entry in VERDICTS.items():
-        named.setdefault(entry.reaction, []).append(f"`{verdict}`")
-    rows = [_row(", ".join(names), reaction) for reaction, names in named.items()]
+        done = (entry.reaction, tell(verdict, "en").now)
+        named.setdefault(done, []).append(f"`{verdict}`")
+    rows = [_row(", ".join(names), *done) for done, names in named.items()]
     return "\n".join(["| after | concerns | held, s | mirrorgate |", "|---|---|---|---|", *rows])
 
 
-def _row(names: str, reaction: Reaction) -> str:
+def _row(names: str, reaction: Reaction, now: str) -> str:
     held = f"{reaction.hold:g} → {reaction.hold_max:g}" if reaction.hold else "–"
     whose = "Our own" if reaction.scope is Scope.none else "Its"
     also = f" {whose} operator is to be told." if reaction.alert else ""
-    return f"| {names} | {_CONCERNS[reaction.scope]} | {held} | {reaction.act}{also} |"
+    return f"| {names} | {_CONCERNS[reaction.scope]} | {held} | {now}{also} |"
 
 
 def renewed(document: str) -> str:

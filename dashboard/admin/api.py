@@ -106,7 +106,7 @@ async def transitions(request: web.Request) -> web.Response:
             "at": iso(each.at),
             "state": each.state.value,
             "verdict": each.verdict,
-            "detail": each.detail,
+            "detail": str(each.detail or ""),
             "vantage": each.vantage,
         }
         for each in told

@@ -17,9 +17,11 @@ from dashboard.public.incidents import IncidentRow, incident_document
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import DayUse, KeyAccount, NewKey
+from monitor.common.languages import LANGUAGES
 from monitor.common.money import written
+from monitor.diagnosis.telling import tell, what
 from monitor.health.announcements import Announced, Maintenance, Update
-from monitor.health.snapshot import HealthSnapshot
+from monitor.health.snapshot import HealthSnapshot, MirrorHealth
 from monitor.store.audit import Entry
 
 
@@ -39,11 +41,23 @@ def node_documents(
         ejection = ejections.get(mirror.id)
         row = rows.node(mirror, health, config, now, stale_after, ejection=ejection)
         until = None if health.wish_until is None else iso(health.wish_until)
-        told = {"wish": str(health.wish), "wish_until": until, "detail": health.detail}
+        told = {
+            "wish": str(health.wish),
+            "wish_until": until,
+            "detail": str(health.detail or ""),
+            "why": {language: _why(health, language) for language in LANGUAGES},
+            "advice": {each: tell(health.verdict, each).todo for each in LANGUAGES},
+        }
         documents.append(
             {**node_document(row, snapshot.vantage), **told, "enabled": mirror.enabled}
         )
     return documents
+
+
+def _why(health: MirrorHealth, language: str) -> str:
+    if health.detail is not None:
+        return health.detail.said(language)
+    return what(health.verdict, language, health.level)
 
 
 _TOLD_OF_NODES = ("id", "name", "state", "verdict", "enabled", "wish", "in_rotation", "ejection")

@@ -151,7 +151,7 @@ async def node(request: web.Request) -> web.Response:
     words = words_for(request)
     inspected = commands.inspections().get(wanted)
     health = sources.snapshot().of(wanted)
-    because = [words.evidence(each) for each in health.evidence] or [health.detail]
+    because = [words.evidence(each) for each in health.evidence or filter(None, (health.detail,))]
     return await page(
         request,
         "node.html",
@@ -165,7 +165,8 @@ async def node(request: web.Request) -> web.Response:
         serving=serving(found),
         inspected=inspected,
         steps=[] if inspected is None else _steps(inspected, words),
-        because=" ".join(filter(None, because)),
+        level=health.level,
+        because=" ".join(because),
         evidence=[(path, list(map(words.evidence, path.evidence))) for path in health.paths],
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dashboard.i18n.catalogues import catalogue
 from monitor.diagnosis.evidence import Evidence
-from monitor.diagnosis.verdicts import VERDICTS
+from monitor.diagnosis.telling import Situation, Told, is_known, tell, what
 
 _PRIMARY = re.compile("[-_.]")
 """What follows the language in a tag (`zh-CN`), and in POSIX's locales (`zh_CN.UTF-8`)."""
@@ -42,15 +42,20 @@ class Words:
         """The language as HTML and HTTP name it (RFC 5646)."""
         return self("language.tag")
 
-    def verdict(self, code: str) -> str:
-        """The meaning of a verdict; empty for a code that has no words yet.
+    def verdict(self, code: str, level: str = "suspected") -> str:
+        """The meaning of a verdict that is as sure as this; empty for a code without words.
 
         Those of the registry are Chinese and English; a catalogue of another language has them.
         """
         if self.has(key := f"verdict.{code}"):
             return self(key)
-        verdict = VERDICTS.get(code)
-        return "" if verdict is None else verdict.words.said(self.language)
+        return what(code, self.language, level) if is_known(code) else ""
+
+    def told(
+        self, code: str, level: str = "suspected", situation: Situation = Situation.unknown
+    ) -> Told:
+        """All that is to be said of a verdict: how sure it is, what is done, what can be done."""
+        return tell(code, self.language, level, situation)
 
     def evidence(self, evidence: Evidence) -> str:
         """An observation as a sentence."""

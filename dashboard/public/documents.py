@@ -17,7 +17,9 @@ from dashboard.common.steps import Steps, in_steps
 from dashboard.i18n.moments import iso
 from dashboard.public.rows import BanRow, Node, Overview, PathRow, ban_row, place
 from monitor.common.bans import Ban
+from monitor.common.languages import LANGUAGES
 from monitor.diagnosis.evidence import said
+from monitor.diagnosis.telling import tell
 from monitor.health.uptime import Known
 
 
@@ -44,6 +46,10 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
         "state": state,
         "since": _moment(row.since),
         "verdict": verdict,
+        "summary": {
+            language: tell(verdict, language, row.level, row.situation).summary(language)
+            for language in LANGUAGES
+        },
         "in_rotation": row.in_rotation,
         "ejection": None if row.ejection is None else _ejection_document(row.ejection),
         "last_probe_at": _moment(row.last_probe),

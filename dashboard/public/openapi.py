@@ -156,6 +156,9 @@ _SCHEMAS: Mapping[str, Schema] = {
         in_rotation=_about("new requests may be sent there", _FLAG),
         ejection={"anyOf": [_EJECTION, {"type": "null"}]},
         last_probe_at=_known(_MOMENT),
+        summary=_about(
+            "what is wrong, how sure that is, what is done", _object(zh=_TEXT, en=_TEXT)
+        ),
         dns_verdict=_TEXT,
         certificate_ends=_known(_MOMENT),
         paths=_list(_PATH),

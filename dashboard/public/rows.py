@@ -14,6 +14,7 @@ from dashboard.public.privacy import full_network, masked_network, shown_user_ag
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.telling import Situation
 from monitor.diagnosis.verdicts import OURS, REACHED
 from monitor.health.latency import PHASES, Curve
 from monitor.health.past import Day, Past
@@ -67,6 +68,8 @@ class Node:
     """Differs from `state` when the last probe is too old to speak for now."""
     since: float | None
     verdict: str
+    level: str
+    """How sure the verdict is."""
     in_rotation: bool
     ejection: Ejection | None
     """Set while failing traffic keeps it out of rotation."""
@@ -90,6 +93,12 @@ class Node:
     """Latency by window."""
     first_byte: tuple[int, ...] | None
     """Milliseconds at most to the first byte, of QUANTILES of the last day."""
+
+    @property
+    def situation(self) -> Situation:
+        """The rest where it is not to be used."""
+        usable = any(path.usable and path.verdict != self.verdict for path in self.paths)
+        return Situation.beside if usable else Situation.unknown
 
     @property
     def stale(self) -> bool:
@@ -184,6 +193,7 @@ def node(
         last_known=known,
         since=since or None,
         verdict="unknown" if blind else printable(health.verdict),
+        level=health.level,
         in_rotation=health.in_rotation and ejection is None,
         ejection=ejection,
         wish=health.wish,

@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from monitor.diagnosis.cdn import detect_cdn
+from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.verdicts import VERDICTS
 from monitor.probes.results import HttpAnswer
 
@@ -42,16 +43,17 @@ _CLOUDFLARE_RATE_LIMIT = "1015"
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """A verdict, whether the mirror can serve in spite of it, and a sentence for people."""
+    """A verdict, whether the mirror can serve in spite of it, and what was seen."""
 
     verdict: str
     alive: bool
-    sentence: str = ""
+    seen: Evidence | None = None
+    """A clause for people."""
 
     @classmethod
-    def of(cls, verdict: str, sentence: str = "") -> Meaning:
+    def of(cls, verdict: str, seen: Evidence | None = None) -> Meaning:
         """The meaning of a verdict as the registry has it."""
-        return cls(verdict, verdict == OK or VERDICTS[verdict].alive, sentence)
+        return cls(verdict, verdict == OK or VERDICTS[verdict].alive, seen)
 
 
 def meaning_of(answer: HttpAnswer, *, keyed: bool = False) -> Meaning:
@@ -63,21 +65,19 @@ def meaning_of(answer: HttpAnswer, *, keyed: bool = False) -> Meaning:
 def _cdn_page(answer: HttpAnswer, parsed: Any) -> Meaning | None:
     headers, status = answer.headers, answer.status
     if headers.get("cf-mitigated") == "challenge":
-        return Meaning.of(
-            "cdn_challenge", "its CDN asks for a challenge that only a browser solves"
-        )
+        return Meaning.of("cdn_challenge", Code.challenge())
     if detect_cdn(headers) != "cloudflare" and "cf-error-type" not in headers:
         return None
     said = _cloudflare_says(headers)
     if status == 524 or said == "524":
-        return Meaning.of("cdn_origin_timeout", "its CDN waited too long for the origin (524)")
+        return Meaning.of("cdn_origin_timeout", Code.origin_too_slow())
     if 520 <= status <= 526 or status == 530 or said.startswith("52"):
-        return Meaning.of("cdn_origin_error", f"its CDN cannot reach the origin ({status})")
+        return Meaning.of("cdn_origin_error", Code.origin_unreachable(status=status))
     code = said or ("" if isinstance(parsed, dict) else _cloudflare_code(answer))
     if code == _CLOUDFLARE_RATE_LIMIT:
-        return Meaning.of("cdn_rate_limited", "its CDN limits our rate (1015)")
+        return Meaning.of("cdn_rate_limited", Code.cdn_limits())
     if code and (status in (403, 429) or said):
-        return Meaning.of("cdn_access_denied", f"its CDN denies us access ({code})")
+        return Meaning.of("cdn_access_denied", Code.cdn_denies(code=code))
     return None
 
 
@@ -91,20 +91,20 @@ def _cloudflare_says(headers: Mapping[str, str]) -> str:
 def _own_answer(answer: HttpAnswer, parsed: Any, keyed: bool) -> Meaning:
     status = answer.status
     if status >= 500:
-        return Meaning.of("upstream_overloaded", f"it answers {status}")
+        return Meaning.of("upstream_overloaded", Code.answers(status=status))
     if 300 <= status < 400:
-        return Meaning.of("http_diff", f"it redirects ({status}) instead of answering")
+        return Meaning.of("http_diff", Code.redirects(status=status))
     if status in _NOT_FOUND:
         if is_strange(answer) and answer.completions in _NOT_FOUND:
-            return Meaning.of("not_openai_api", f"it answers {status} in words of another API")
+            return Meaning.of("not_openai_api", Code.answers_as_another_api(status=status))
         return Meaning.of(OK)
     if not isinstance(parsed, dict) and not _looks_like_a_long_list(answer):
-        return Meaning.of("http_diff", f"it answers {status} with {_kind(answer)}, not the API")
+        return Meaning.of("http_diff", Code.answers_otherwise(status=status, kind=_kind(answer)))
     words = _error_words(parsed)
     if status in (401, 403) and any(sign in words.lower() for sign in _ADDRESS):
-        return Meaning.of("upstream_ip_not_allowed", "our address is not on its list")
+        return Meaning.of("upstream_ip_not_allowed", Code.not_on_list())
     if status == 401 and keyed:
-        return Meaning.of("upstream_key_invalid", "it does not accept its own key (401)")
+        return Meaning.of("upstream_key_invalid", Code.own_key_refused())
     if status == 401 or (status == 200 and _is_list(answer, parsed)):
         return Meaning.of(OK)
     return _refusal(status, words)
@@ -125,14 +125,14 @@ def is_strange(answer: HttpAnswer | None) -> bool:
 
 def _refusal(status: int, words: str) -> Meaning:
     if _REGION in words:
-        return Meaning.of("upstream_region_ban", "the API does not serve this mirror's region")
+        return Meaning.of("upstream_region_ban", Code.region_not_served())
     if any(quota in words.lower() for quota in OUT_OF_QUOTA):
-        return Meaning.of("upstream_quota", "its quota is used up")
+        return Meaning.of("upstream_quota", Code.quota_used_up())
     if status == 429:
-        return Meaning.of("upstream_rate_limited", "it limits the rate of probes (429)")
+        return Meaning.of("upstream_rate_limited", Code.limits_rate())
     if status == 403:
-        return Meaning.of("upstream_forbidden", "it refuses the probe (403)")
-    return Meaning.of("upstream_unexpected", f"it answers {status} to a request without key")
+        return Meaning.of("upstream_forbidden", Code.refuses_probe())
+    return Meaning.of("upstream_unexpected", Code.answers_oddly(status=status))
 
 
 def _json(answer: HttpAnswer) -> Any:
@@ -167,11 +167,11 @@ def _cloudflare_code(answer: HttpAnswer) -> str:
     return match[1].decode() if match else ""
 
 
-def _kind(answer: HttpAnswer) -> str:
+def _kind(answer: HttpAnswer) -> Evidence:
     start = answer.body[:256].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml")):
-        return "an HTML page"
-    return "a text" if start else "nothing"
+        return Code.html_page()
+    return Code.some_text() if start else Code.empty_body()
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:

@@ -1,4 +1,4 @@
-"""From the results of a probe to one verdict and one sentence.
+"""From the results of a probe to one verdict, with a clause on what was seen.
 
 A verdict never claims more than its evidence shows. A reset after our ClientHello is `tls_reset`:
 whether the *name* in it is blocked is found by an experiment with a control name on the same
@@ -11,7 +11,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from monitor.diagnosis.answer import Meaning, meaning_of
-from monitor.probes.results import NO_ANSWER, TIMED_OUT, Operation, PathResult, StepResult
+from monitor.diagnosis.evidence import Code
+from monitor.probes.results import (
+    CA_FILE,
+    NO_ANSWER,
+    TIMED_OUT,
+    Operation,
+    PathResult,
+    StepResult,
+)
 from monitor.probes.verify_codes import EXPIRED
 
 UNKNOWN = "unknown"
@@ -21,48 +29,49 @@ _OURS = frozenset(
 )
 
 _DNS = {
-    "dns_nxdomain_error": ("dns_down", "its name does not exist, says our resolver"),
-    "dns_no_answer": ("dns_down", "its name has no address, says our resolver"),
+    "dns_nxdomain_error": ("dns_down", Code.name_unknown),
+    "dns_no_answer": ("dns_down", Code.name_without_address),
     "dns_bogon_error": (
         "dns_bogon",
-        "its name resolves to private addresses only (allow_private permits that)",
+        Code.name_private,
     ),
-    "dns_temporary_failure": ("dns_down", "our resolver gave no answer for its name"),
-    TIMED_OUT: ("dns_down", "our resolver did not answer in time"),
+    "dns_temporary_failure": ("dns_down", Code.resolver_gave_nothing),
+    TIMED_OUT: ("dns_down", Code.resolver_too_late),
 }
 _CONNECT = {
-    "connection_refused": ("connection_refused", "it refuses connections"),
-    "connection_reset": ("connection_reset", "connections are reset while they are opened"),
-    TIMED_OUT: ("ip_unreachable", "nothing answers at its address"),
-    "timed_out": ("ip_unreachable", "nothing answers at its address"),
-    "host_unreachable": ("ip_unreachable", "its address is unreachable"),
-    "network_unreachable": ("ip_unreachable", "there is no route to its address"),
-    "network_down": ("ip_unreachable", "our network is down"),
+    "connection_refused": ("connection_refused", Code.refuses),
+    "connection_reset": ("connection_reset", Code.reset_while_opened),
+    TIMED_OUT: ("ip_unreachable", Code.nothing_answers),
+    "timed_out": ("ip_unreachable", Code.nothing_answers),
+    "host_unreachable": ("ip_unreachable", Code.address_unreachable),
+    "network_unreachable": ("ip_unreachable", Code.no_route),
+    "network_down": ("ip_unreachable", Code.network_down),
 }
 _TLS = {
-    "connection_reset": ("tls_reset", "connections are reset after our TLS hello"),
-    "eof_error": ("tls_eof", "connections are closed after our TLS hello"),
-    TIMED_OUT: ("tls_timeout", "our TLS hello is met with silence"),
-    "timed_out": ("tls_timeout", "our TLS hello is met with silence"),
-    "ssl_invalid_hostname": ("ssl_invalid_hostname", "its certificate is for another name"),
+    "connection_reset": ("tls_reset", Code.hello_reset),
+    "eof_error": ("tls_eof", Code.hello_closed),
+    TIMED_OUT: ("tls_timeout", Code.hello_silence),
+    "timed_out": ("tls_timeout", Code.hello_silence),
+    "ssl_invalid_hostname": ("ssl_invalid_hostname", Code.certificate_of_another),
     "ssl_unknown_authority": (
         "ssl_unknown_authority",
-        "its certificate is not from an authority that we trust",
+        Code.certificate_untrusted,
     ),
-    "ssl_invalid_certificate": ("ssl_invalid_certificate", "its certificate is not valid"),
+    "ssl_invalid_certificate": ("ssl_invalid_certificate", Code.certificate_refused),
 }
 _HTTP = {
-    "connection_reset": ("http_reset", "connections are reset after our request"),
-    "eof_error": ("http_eof", "connections are closed before the response is complete"),
-    TIMED_OUT: ("http_timeout", "our request is not answered in time"),
-    "timed_out": ("http_timeout", "our request is not answered in time"),
-    "http_request_failed": ("http_malformed", "its response is not HTTP/1"),
+    "connection_reset": ("http_reset", Code.request_reset),
+    "eof_error": ("http_eof", Code.response_cut),
+    TIMED_OUT: ("http_timeout", Code.request_unanswered),
+    "timed_out": ("http_timeout", Code.request_unanswered),
+    "http_request_failed": ("http_malformed", Code.not_http),
 }
+_NOTES = {CA_FILE: Code.ca_file_unreadable}
 _TABLES = {
-    Operation.resolve: (_DNS, "dns_down", "its name cannot be resolved"),
-    Operation.connect: (_CONNECT, "connect_failed", "no connection can be opened"),
-    Operation.tls_handshake: (_TLS, "tls_failed", "the TLS handshake fails"),
-    Operation.http_round_trip: (_HTTP, "http_failed", "our request fails"),
+    Operation.resolve: (_DNS, "dns_down", Code.name_unresolved),
+    Operation.connect: (_CONNECT, "connect_failed", Code.no_connection),
+    Operation.tls_handshake: (_TLS, "tls_failed", Code.handshake_fails),
+    Operation.http_round_trip: (_HTTP, "http_failed", Code.request_fails),
 }
 
 
@@ -105,23 +114,21 @@ def is_unanswered(resolution: StepResult, paths: Sequence[PathResult]) -> bool:
 def judge_step(step: StepResult) -> Meaning:
     """The verdict on one path, from the step that it ended with."""
     if step.failure is None:
-        return meaning_of(step.http) if step.http else Meaning.of(UNKNOWN, "not probed")
+        return meaning_of(step.http) if step.http else Meaning.of(UNKNOWN, Code.not_probed())
     if step.tls is not None and (special := _special_tls(step)):
         return special
     if step.lost:
         return _lost(step)
     table, verdict, sentence = _TABLES[step.operation]
     verdict, sentence = table.get(step.failure, (verdict, sentence))
-    return Meaning.of(verdict, step.note or sentence)
+    return Meaning.of(verdict, _NOTES.get(step.note, sentence)())
 
 
 def _lost(step: StepResult) -> Meaning:
     """The verdict on a path whose handshake passes and whose request does not arrive."""
     if step.control_passes:
-        return Meaning.of(
-            "content_block", "after the handshake its packets are lost, a control's are not"
-        )
-    return Meaning.of("http_timeout", "after the handshake our request does not arrive")
+        return Meaning.of("content_block", Code.lost_unlike_control())
+    return Meaning.of("http_timeout", Code.request_lost())
 
 
 def _special_tls(step: StepResult) -> Meaning | None:
@@ -129,17 +136,15 @@ def _special_tls(step: StepResult) -> Meaning | None:
     if seen is None:
         return None
     if seen.verify_code == EXPIRED:
-        return Meaning.of("cert_expired", "its certificate has expired")
+        return Meaning.of("cert_expired", Code.certificate_over())
     if seen.first_bytes.lstrip().startswith((b"HTTP/", b"<")):
-        return Meaning.of(
-            "block_page", "it answers plain HTTP to TLS: a block page, or a wrong port"
-        )
+        return Meaning.of("block_page", Code.plain_page())
     if seen.alert is not None:
         return Meaning(
             "tls_alert",
             False,
-            f"it refuses TLS for this name (alert {seen.alert}): is the name set up there?",
+            Code.name_refused(alert=seen.alert),
         )
     if step.failure == "connection_reset" and seen.received:
-        return Meaning.of("tls_reset_late", "connections are reset within the TLS handshake")
+        return Meaning.of("tls_reset_late", Code.handshake_reset())
     return None

@@ -6,6 +6,7 @@ below. The code and the names of its parameters are the same in both languages.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, unique
@@ -45,6 +46,23 @@ class Evidence:
         if isinstance(data, str):
             return Code.as_written(text=data)
         return cls(data["code"], tuple((name, _from_json(value)) for name, value in data["values"]))
+
+    def to_text(self) -> str:
+        """The same for a column of text."""
+        return json.dumps(self.to_json(), ensure_ascii=False).replace("\\u0000", "")
+
+    @classmethod
+    def from_text(cls, text: str) -> Evidence | None:
+        """The evidence that `to_text` wrote; a sentence of an earlier release, or a code of a later
+        one, stays as it is; None for nothing."""
+        if not text:
+            return None
+        try:
+            evidence = cls.from_json(json.loads(text))
+            evidence.said("en")
+        except (ValueError, KeyError, TypeError, IndexError):
+            return Code.as_written(text=text)
+        return evidence
 
 
 def _to_json(value: Value) -> Any:
@@ -87,6 +105,7 @@ class Code(Enum):
     end_answered = Text("服务器有应答", "the server answers")
     end_cut = Text("连接{how}", "the connection is {how}")
     end_cut_after = Text("连接在 {ms:.0f} 毫秒后{how}", "the connection is {how} after {ms:.0f} ms")
+    end_cut_at_once = Text("连接立即{how}", "the connection is {how} at once")
     cut_reset = Text("被重置", "reset")
     cut_closed = Text("被关闭", "closed")
     cut_silent = Text("没有任何回应", "met with silence")
@@ -343,6 +362,118 @@ class Code(Enum):
         "没有配置可信的解析器，无法对照。",
         "No trusted resolver is configured to compare it with.",
     )
+
+    # Steps of a probe: clauses about the mirror, which "{address}: …" precedes or nothing does
+
+    not_probed = Text("尚未探测", "not probed")
+    name_unknown = Text("解析器称其域名不存在", "its name does not exist, says our resolver")
+    name_without_address = Text(
+        "解析器称其域名没有地址", "its name has no address, says our resolver"
+    )
+    name_private = Text(
+        "其域名只解析到内网地址（allow_private 可放行）",
+        "its name resolves to private addresses only (allow_private permits that)",
+    )
+    resolver_gave_nothing = Text("解析器没有给出应答", "our resolver gave no answer for its name")
+    resolver_too_late = Text("解析器没有及时应答", "our resolver did not answer in time")
+    name_unresolved = Text("其域名无法解析", "its name cannot be resolved")
+    refuses = Text("拒绝连接", "it refuses connections")
+    reset_while_opened = Text("建立连接时被重置", "connections are reset while they are opened")
+    nothing_answers = Text("该地址没有任何回应", "nothing answers at its address")
+    address_unreachable = Text("该地址不可达", "its address is unreachable")
+    no_route = Text("没有到该地址的路由", "there is no route to its address")
+    network_down = Text("本机网络已断开", "our network is down")
+    no_connection = Text("无法建立连接", "no connection can be opened")
+    hello_reset = Text("发出 TLS 握手后连接被重置", "connections are reset after our TLS hello")
+    hello_closed = Text("发出 TLS 握手后连接被关闭", "connections are closed after our TLS hello")
+    hello_silence = Text("发出 TLS 握手后没有任何回应", "our TLS hello is met with silence")
+    handshake_reset = Text(
+        "TLS 握手进行到一半时被重置", "connections are reset within the TLS handshake"
+    )
+    handshake_fails = Text("TLS 握手失败", "the TLS handshake fails")
+    ca_file_unreadable = Text("无法读取其 ca_file", "its ca_file cannot be read")
+    certificate_of_another = Text("证书属于其他域名", "its certificate is for another name")
+    certificate_untrusted = Text(
+        "证书的签发机构不受信任", "its certificate is not from an authority that we trust"
+    )
+    certificate_refused = Text("证书无效", "its certificate is not valid")
+    certificate_over = Text("证书已过期", "its certificate has expired")
+    plain_page = Text(
+        "对 TLS 握手返回明文 HTTP：是封锁页面，或端口有误",
+        "it answers plain HTTP to TLS: a block page, or a wrong port",
+    )
+    name_refused = Text(
+        "拒绝为该域名建立 TLS（告警 {alert}）：那里是否配置了该域名？",
+        "it refuses TLS for this name (alert {alert}): is the name set up there?",
+    )
+    request_reset = Text("发出请求后连接被重置", "connections are reset after our request")
+    response_cut = Text(
+        "应答未完成时连接被关闭", "connections are closed before the response is complete"
+    )
+    request_unanswered = Text("请求没有及时得到应答", "our request is not answered in time")
+    request_lost = Text("握手之后请求没有到达", "after the handshake our request does not arrive")
+    lost_unlike_control = Text(
+        "握手之后数据丢失，而对照域名的没有",
+        "after the handshake its packets are lost, a control's are not",
+    )
+    not_http = Text("应答不是 HTTP/1", "its response is not HTTP/1")
+    request_fails = Text("请求失败", "our request fails")
+
+    # Responses
+
+    challenge = Text(
+        "CDN 要求只有浏览器能通过的人机验证",
+        "its CDN asks for a challenge that only a browser solves",
+    )
+    origin_too_slow = Text(
+        "CDN 等待源站超时（524）", "its CDN waited too long for the origin (524)"
+    )
+    origin_unreachable = Text(
+        "CDN 无法连到源站（{status}）", "its CDN cannot reach the origin ({status})"
+    )
+    cdn_limits = Text("CDN 限制我方请求频率（1015）", "its CDN limits our rate (1015)")
+    cdn_denies = Text("CDN 拒绝我方访问（{code}）", "its CDN denies us access ({code})")
+    answers = Text("返回 {status}", "it answers {status}")
+    redirects = Text(
+        "返回跳转（{status}），而不是应答", "it redirects ({status}) instead of answering"
+    )
+    answers_otherwise = Text(
+        "返回 {status} 和{kind}，不是 API", "it answers {status} with {kind}, not the API"
+    )
+    html_page = Text("一个 HTML 页面", "an HTML page")
+    some_text = Text("一段文本", "a text")
+    empty_body = Text("空内容", "nothing")
+    not_on_list = Text("我方地址不在其白名单中", "our address is not on its list")
+    own_key_refused = Text("不接受镜像自己的密钥（401）", "it does not accept its own key (401)")
+    region_not_served = Text(
+        "API 不向该镜像所在地区提供服务", "the API does not serve this mirror's region"
+    )
+    quota_used_up = Text("额度已用尽", "its quota is used up")
+    limits_rate = Text("限制探测频率（429）", "it limits the rate of probes (429)")
+    refuses_probe = Text("拒绝探测请求（403）", "it refuses the probe (403)")
+    answers_as_another_api = Text(
+        "以另一种 API 的方式返回 {status}", "it answers {status} in words of another API"
+    )
+    answers_oddly = Text(
+        "对不带密钥的请求返回 {status}", "it answers {status} to a request without key"
+    )
+
+    # Mirrors as a whole
+
+    our_network_down = Text(
+        "本机网络或解析器似乎已断开", "our own network or resolver seems to be down"
+    )
+    our_resolver_silent = Text("本机解析器没有应答", "the local resolver does not answer")
+    but_requests_served = Text(
+        "{sentence}，但用户的请求得到了应答", "{sentence}; but requests of clients are served"
+    )
+    reached_otherwise = Text("通过另一个域名可达", "it is reached under another name")
+    own_key_useless = Text("镜像自己的密钥在那里不可用", "its own key is of no use there")
+    long_answers_suffer = Text("较长的应答变慢或中断", "longer answers are slow, or stop")
+    requests_fail = Text(
+        "探测得到应答，但用户的请求失败", "probes are answered, but requests of clients fail"
+    )
+    left_alone = Text("其地址暂时不去连接", "its addresses are left alone for now")
 
     # Elsewhere
 

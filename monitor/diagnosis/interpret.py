@@ -42,6 +42,8 @@ _CUT = {
     Outcome.plain: Code.cut_plain,
     Outcome.other: Code.cut_unknown,
 }
+SHOWN = 0.001
+"""Seconds; shorter times are below what is shown of them."""
 _UNREACHED = {
     "connection_refused": "connection_refused",
     "connection_reset": "connection_reset",
@@ -124,6 +126,8 @@ def came_of(trial: Trial) -> Evidence:
     if trial.answered:
         return Code.end_answered()
     how, tls = _CUT.get(trial.outcome, Code.cut_unknown)(), trial.step.tls
+    if tls and tls.since_hello and tls.since_hello < SHOWN:
+        return Code.end_cut_at_once(how=how)
     if tls and tls.since_hello:
         return Code.end_cut_after(how=how, ms=tls.since_hello * 1000)
     return Code.end_cut(how=how)

@@ -49,8 +49,6 @@ class Reaction:
     """The same for streamed responses only."""
     score: bool = True
     """True if it speaks against the path at all."""
-    act: str = ""
-    """What mirrorgate does, in a sentence for people."""
 
 
 MOST_RETRY_AFTER = 900.0
@@ -81,20 +79,9 @@ def grow(first: float, growth: float, repeats: int, most: float) -> float:
     return min(first * growth**doublings, most)
 
 
-def elsewhere(hold: float, hold_max: float, act: str) -> Reaction:
+def elsewhere(hold: float, hold_max: float) -> Reaction:
     """Reaction to an address that does not work: another one is taken."""
-    return Reaction(Scope.path, hold, hold_max, change_address=True, act=act)
-
-
-def key_unused(until: str) -> Reaction:
-    """Reaction to a mirror on which our own key is of no use."""
-    return Reaction(
-        Scope.mirror,
-        900.0,
-        3600.0,
-        alert=True,
-        act=f"Does not use the mirror's own key until {until}; callers' keys still go there.",
-    )
+    return Reaction(Scope.path, hold, hold_max, change_address=True)
 
 
 # Reactions that verdicts share
@@ -106,48 +93,15 @@ NAME_BLOCKED = Reaction(
     quarantine=True,
     change_address=True,
     change_hostname=True,
-    act="Takes another hostname and another address together; the address and port is left "
-    "alone until the after-effect is over, if there is one.",
 )
 CUT_OFF = Reaction(
-    Scope.endpoint,
-    NORMAL.residual_hold,
-    NORMAL.residual_hold,
-    quarantine=True,
-    change_address=True,
-    act="Takes another address, leaves this one alone for a while, then compares with a control "
-    "name.",
+    Scope.endpoint, NORMAL.residual_hold, NORMAL.residual_hold, quarantine=True, change_address=True
 )
-ADDRESS_BLOCKED = Reaction(
-    Scope.endpoint,
-    300.0,
-    3600.0,
-    change_address=True,
-    act="Takes another address; another hostname on this one does not help.",
-)
-BAD_CERTIFICATE = Reaction(
-    Scope.path,
-    300.0,
-    3600.0,
-    change_address=True,
-    alert=True,
-    act="Sends nothing there; takes another address.",
-)
-FORGED = Reaction(
-    Scope.none,
-    600.0,
-    600.0,
-    change_resolver=True,
-    act="Drops these addresses and asks another resolver; the mirror stays in use.",
-)
-NOT_CONNECTED = elsewhere(30.0, 300.0, "Takes another address and tries this one again later.")
-UNANSWERED = elsewhere(
-    30.0, 300.0, "Sends a request of which nothing was answered to another mirror, once."
-)
-OUR_OWN = Reaction(
-    alert=True,
-    act="Freezes all states and leaves every mirror in rotation, though no connection verifies "
-    "until the fault is mended here.",
-    score=False,
-)
-WATCHED = Reaction(act="Nothing; it is counted and shown.", score=False)
+ADDRESS_BLOCKED = Reaction(Scope.endpoint, 300.0, 3600.0, change_address=True)
+BAD_CERTIFICATE = Reaction(Scope.path, 300.0, 3600.0, change_address=True, alert=True)
+FORGED = Reaction(Scope.none, 600.0, 600.0, change_resolver=True)
+NOT_CONNECTED = elsewhere(30.0, 300.0)
+UNANSWERED = elsewhere(30.0, 300.0)
+OUR_OWN = Reaction(alert=True, score=False)
+KEY_UNUSED = Reaction(Scope.mirror, 900.0, 3600.0, alert=True)
+WATCHED = Reaction(score=False)

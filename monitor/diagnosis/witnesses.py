@@ -107,4 +107,4 @@ def unplugged() -> Finding:
 
 def meaning_of(finding: Finding) -> Meaning:
     """The verdict on a mirror that this explains."""
-    return Meaning.of(finding.verdict, str(finding.evidence[0]).rstrip("."))
+    return Meaning.of(finding.verdict, finding.evidence[0])

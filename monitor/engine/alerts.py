@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from monitor.diagnosis.telling import tell
 from monitor.diagnosis.verdicts import reaction_to
 from monitor.health.snapshot import MirrorHealth
 
@@ -20,7 +21,7 @@ class Alerts:
         """Say what is new, and forget what is over; all that waits for the operator."""
         wait = frozenset(v for v in health.verdicts if reaction_to(v).alert)
         for verdict in sorted(wait - self._said.get(health.id, frozenset())):
-            log.warning("%s: %s. %s", health.id, verdict, reaction_to(verdict).act)
+            log.warning("%s: %s: %s", health.id, verdict, tell(verdict, "en").paragraph("en"))
         self._said[health.id] = wait
         return wait
 

@@ -272,9 +272,9 @@ def finding_of(
         return alone(trial, Memory(trusted_address=trusted is None or path.address in trusted))
     meaning = judge_step(last)
     ok = 1.0 if meaning.verdict == "ok" else 0.0
-    if not meaning.sentence:
+    if meaning.seen is None:
         return Finding(meaning.verdict, ok=ok)
-    judged = Code.path_judged(address=path.address, sentence=meaning.sentence)
+    judged = Code.path_judged(address=path.address, sentence=meaning.seen)
     return Finding(meaning.verdict, ok=ok, evidence=(judged,))
 
 
@@ -298,7 +298,7 @@ class ProbeReport:
     @property
     def sentence(self) -> str:
         """The reason in one sentence; empty when all is well."""
-        return self.probe.meaning.sentence
+        return str(self.probe.meaning.seen or "")
 
     @property
     def cdn(self) -> str:

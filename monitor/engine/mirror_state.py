@@ -14,7 +14,7 @@ from monitor.common.config import MirrorConfig
 from monitor.diagnosis.answer import OK, Meaning
 from monitor.diagnosis.cdn import cdn_of_path
 from monitor.diagnosis.classify import UNKNOWN
-from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.reactions import Reaction
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
@@ -23,7 +23,6 @@ from monitor.diagnosis.verdicts import (
     NAME_CUT,
     REACHED,
     reaction_to,
-    told,
 )
 from monitor.engine.paths import MirrorPaths
 from monitor.engine.prober import Probe
@@ -210,7 +209,7 @@ class MirrorState:
             cdn_detected=self._network,
             tls_not_after=min(ends, default=None),
             dns=self._dns(),
-            detail="" if self._state is State.up else self._meaning.sentence,
+            detail=None if self._state is State.up else self._meaning.seen,
             evidence=self._evidence,
         )
 
@@ -269,8 +268,8 @@ class MirrorState:
         meaning = probe.meaning
         if meaning.alive or not self.traffic.serves(since) or meaning.verdict not in REACHED:
             return probe
-        sentence = f"{meaning.sentence}; but requests of clients are served"
-        return replace(probe, meaning=Meaning(meaning.verdict, True, sentence))
+        seen = meaning.seen and Code.but_requests_served(sentence=meaning.seen)
+        return replace(probe, meaning=Meaning(meaning.verdict, True, seen))
 
     def sample(self, probe: Probe, now: float, vantage: str) -> Sample:
         """Return the sample of a probe for history, after it was taken into the state."""
@@ -302,14 +301,14 @@ class MirrorState:
         own = in_order(path for path in self.paths if path.place == 0)
         if own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold:
             self._evidence = own[0].evidence
-            return Meaning(own[0].verdict, True, "it is reached under another name")
+            return Meaning(own[0].verdict, True, Code.reached_otherwise())
         if self._key_verdict:
-            return Meaning(self._key_verdict, True, "its own key is of no use there")
+            return Meaning(self._key_verdict, True, Code.own_key_useless())
         if self._burden.verdict not in (OK, UNKNOWN):
             self._evidence = self._burden.evidence
-            return Meaning(self._burden.verdict, True, "longer answers are slow, or stop")
+            return Meaning(self._burden.verdict, True, Code.long_answers_suffer())
         if self.traffic.fails(self._seen):
-            return Meaning.of("requests_fail", "probes are answered, but requests of clients fail")
+            return Meaning.of("requests_fail", Code.requests_fail())
         return meaning
 
     def _proven(self, meaning: Meaning) -> Meaning:
@@ -320,7 +319,7 @@ class MirrorState:
             if path.verdict == meaning.verdict or known:
                 self._evidence = path.evidence
                 same = path.verdict == meaning.verdict
-                return meaning if same else Meaning(path.verdict, False, told(path.verdict))
+                return meaning if same else Meaning(path.verdict, False)
         return meaning
 
     def untouched(self, probe: Probe) -> Probe:
@@ -330,8 +329,8 @@ class MirrorState:
         if not ordered:
             return probe
         worst = ordered[0].verdict
-        sentence = "its addresses are left alone for now" if worst == UNKNOWN else told(worst)
-        return replace(probe, meaning=Meaning(worst, False, sentence))
+        seen = Code.left_alone() if worst == UNKNOWN else None
+        return replace(probe, meaning=Meaning(worst, False, seen))
 
     def weigh(self, finding: Finding, reaction: Reaction) -> bool:
         """Take what is known of its speed; True if that changes anything."""
@@ -426,7 +425,7 @@ class MirrorState:
             self._since,
             state,
             self._meaning.verdict,
-            self._meaning.sentence,
+            self._meaning.seen,
             vantage,
         )
 

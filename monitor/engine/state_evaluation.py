@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.classify import UNKNOWN, could_be_ours, decisive, is_unanswered
-from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.witnesses import meaning_of
 from monitor.engine.anchors import Anchors, ResolverWitness
@@ -26,8 +26,8 @@ from monitor.store.records import Transition
 
 log = logging.getLogger(__name__)
 
-_BLIND = Meaning.of("local_network_down", "our own network or resolver seems to be down")
-_NO_RESOLVER = Meaning.of("local_network_down", "the local resolver does not answer")
+_BLIND = Meaning.of("local_network_down", Code.our_network_down())
+_NO_RESOLVER = Meaning.of("local_network_down", Code.our_resolver_silent())
 
 
 def _in_words(change: Transition) -> str:

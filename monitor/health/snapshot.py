@@ -112,8 +112,14 @@ class MirrorHealth:
     """Until when it is not probed on purpose: so long its last result counts."""
     cdn_detected: str = ""
     tls_not_after: float | None = None
-    detail: str = ""
-    """One sentence on why it is not up, without secrets; empty when it is."""
+    detail: Evidence | None = None
+    """What its last probe met, where it is not up; None where the verdict says it all."""
+
+    @property
+    def level(self) -> str:
+        """Certainty of its verdict: that of the path that shows it."""
+        levels = (path.level for path in self.paths if path.verdict == self.verdict)
+        return next(levels, "suspected")
 
     @property
     def verdicts(self) -> frozenset[str]:
@@ -207,6 +213,7 @@ def _mirror_to_json(mirror: MirrorHealth) -> dict[str, Any]:
     return {
         **_plain(mirror),
         "paths": list(map(_plain, mirror.paths)),
+        "detail": mirror.detail and mirror.detail.to_json(),
         "latency": asdict(mirror.latency),
     }
 
@@ -220,6 +227,7 @@ def _mirror_from_json(data: Mapping[str, Any]) -> MirrorHealth:
             "paths": tuple(map(_path_from_json, data["paths"])),
             "latency": Latency(**data["latency"]),
             "evidence": tuple(map(Evidence.from_json, data["evidence"])),
+            "detail": data["detail"] and Evidence.from_json(data["detail"]),
             "models": tuple(data["models"]),
         }
     )

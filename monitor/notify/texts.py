@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from monitor.common.languages import Text
-from monitor.diagnosis.verdicts import VERDICTS
+from monitor.diagnosis.finding import Level
+from monitor.diagnosis.telling import what
 
 TEST = Text(
     "这是一条测试消息：通知配置正确。",
@@ -18,13 +19,11 @@ SERVES_AGAIN = Text("又有镜像可用了。", "A mirror is in rotation again."
 RELOADED = Text("配置已成功重新载入。", "The configuration was reloaded successfully.")
 
 
-_CONFIRMED = Text("已确认", "confirmed")
-_SUSPECTED = Text("疑似，仍在验证", "suspected, being tested")
+_TESTED = Text("（仍在验证）", " (being tested)")
 
 
-def _words(verdict: str) -> Text:
-    known = VERDICTS.get(verdict)
-    return known.words if known else Text(verdict, verdict)
+def _words(verdict: str, level: str = Level.suspected) -> Text:
+    return Text(what(verdict, "zh", level), what(verdict, "en", level))
 
 
 def down(name: str, verdict: str, serving: int) -> Text:
@@ -49,8 +48,8 @@ def up(name: str, seconds: float | None) -> Text:
 
 def blocked(name: str, hostname: str, verdict: str, confirmed: bool, elsewhere: bool) -> Text:
     """A name seems to be blocked on the path; `elsewhere`: another path to the mirror is usable."""
-    words = _words(verdict)
-    sure = _CONFIRMED if confirmed else _SUSPECTED
+    words = _words(verdict, Level.confirmed if confirmed else Level.suspected)
+    sure = Text("", "") if confirmed else _TESTED
     way = (
         Text("流量走该镜像的其他路径。", "Its traffic takes another path.")
         if elsewhere
@@ -60,8 +59,8 @@ def blocked(name: str, hostname: str, verdict: str, confirmed: bool, elsewhere: 
         )
     )
     return Text(
-        f"{name} 的域名 {hostname}：{words.zh}（{sure.zh}）。{way.zh}",
-        f"{name}, name {hostname}: {words.en} ({sure.en}). {way.en}",
+        f"{name} 的域名 {hostname}：{words.zh}{sure.zh}。{way.zh}",
+        f"{name}, name {hostname}: {words.en}{sure.en}. {way.en}",
     )
 
 

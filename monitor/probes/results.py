@@ -16,6 +16,9 @@ TIMED_OUT = "generic_timeout_error"
 NO_ANSWER = frozenset({TIMED_OUT, "dns_temporary_failure"})
 """Failures of a lookup about which a resolver has said nothing, or got no answer itself."""
 
+CA_FILE = "ca_file"
+"""The note on a handshake that was not begun, because the mirror's authorities cannot be read."""
+
 
 class Operation(StrEnum):
     """The steps, in the order in which they are taken."""
@@ -181,7 +184,7 @@ class StepResult:
     first_byte: float | None = None
     """Seconds from the complete request to the first byte of the response."""
     note: str = ""
-    """What the failure's name does not say, in a few words of ours."""
+    """What the failure's name does not say: `CA_FILE`, or nothing."""
     hostname: str = ""
     """The name of the path, for which a certificate would be verified."""
     sni: str = ""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from monitor.probes.certificate import certificate_of
 from monitor.probes.connect import as_address, fall_silent_on_close
 from monitor.probes.failures import UNKNOWN, failure_of
-from monitor.probes.results import TIMED_OUT, Operation, StepResult, TlsEvidence
+from monitor.probes.results import CA_FILE, TIMED_OUT, Operation, StepResult, TlsEvidence
 from monitor.probes.stream import PlainStream, TlsStream
 
 _ALERT_RECORD = 21
@@ -164,7 +164,7 @@ async def send_what_is_not_tls(
 
 def unprepared(shake: Shake) -> StepResult:
     """The step when there is no context to shake hands with."""
-    return _step(shake, UNKNOWN, 0.0, None, "its ca_file cannot be read")
+    return _step(shake, UNKNOWN, 0.0, None, CA_FILE)
 
 
 def _step(

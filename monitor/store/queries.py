@@ -16,6 +16,7 @@ import sqlalchemy
 from sqlalchemy import ColumnElement, Select, Table, case, func
 from sqlmodel import Session, SQLModel, col, select
 
+from monitor.diagnosis.evidence import Evidence
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Day
 from monitor.health.snapshot import State
@@ -85,7 +86,8 @@ def incidents(session: Session, vantage: str, limit: int) -> list[Incident]:
 
 
 def _transition(row: TransitionRow) -> Transition:
-    return Transition(row.mirror, row.at, State(row.state), row.verdict, row.detail, row.vantage)
+    detail = Evidence.from_text(row.detail)
+    return Transition(row.mirror, row.at, State(row.state), row.verdict, detail, row.vantage)
 
 
 Sums = dict[str, list[Known]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from monitor.diagnosis.evidence import Evidence
 from monitor.health.snapshot import Latency, State
 
 
@@ -30,5 +31,5 @@ class Transition:
     at: float
     state: State
     verdict: str = ""
-    detail: str = ""
+    detail: Evidence | None = None
     vantage: str = ""

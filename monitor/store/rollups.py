@@ -174,7 +174,7 @@ def _transition(transition: Transition) -> dict[str, Any]:
         "vantage": plain_text(transition.vantage),
         "state": transition.state.value,
         "verdict": plain_text(transition.verdict),
-        "detail": plain_text(transition.detail),
+        "detail": plain_text(transition.detail.to_text() if transition.detail else ""),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -105,6 +106,31 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of columns, each as wide as its widest cell; the last is not padded."""
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(map(_padded, row, widths)).rstrip() for row in rows]
+
+
+def folded(text: str, columns: int) -> list[str]:
+    """Lines of at most so many columns, broken at blanks and between wide characters, but not
+    before a closing mark."""
+    lines, line = [], ""
+    for piece in _PIECES.findall(text):
+        if line and width(line) + width(piece.rstrip()) > columns:
+            lines.append(line.rstrip())
+            line = ""
+        line += piece
+    return [*lines, line.rstrip()]
+
+
+_MARKS = "，。：；、！？）》」』”"
+_PIECES = re.compile(
+    rf"[\u2e80-\u9fff\uff00-\uffef“（《「『][{_MARKS}]*|[^\s\u2e80-\u9fff\uff00-\uffef]+[{_MARKS}]*\s*|\s+"
+)
+
+
+def language_of(environ: Mapping[str, str]) -> str:
+    """The language of texts that are written in several, as POSIX's locale variables say."""
+    names = ("LC_ALL", "LC_MESSAGES", "LANG")
+    locale = next((value for name in names if (value := environ.get(name))), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
 
 
 def _padded(cell: str, columns: int) -> str:

@@ -281,7 +281,7 @@ def mirrors(config: Config) -> Iterator[Check]:
     """Every mirror, probed once; what their clocks say of ours."""
     import asyncio  # needed by no other command, as is the prober
 
-    from monitor.diagnosis.verdicts import reaction_to
+    from monitor.diagnosis.telling import tell
     from monitor.engine.diagnose import ProbeReport, probe_once
 
     async def probe_all() -> list[ProbeReport | BaseException]:
@@ -304,7 +304,7 @@ def mirrors(config: Config) -> Iterator[Check]:
             yield Check("mirrors", OK, f"{name} can be reached")
         else:
             said = f"{name}: {report.verdict}{f' ({report.sentence})' if report.sentence else ''}"
-            todo = f"`mirrorgate probe {name}` says more; {reaction_to(report.verdict).act}"
+            todo = f"`mirrorgate probe {name}` says more; {tell(report.verdict, 'en').todo}"
             yield Check("mirrors", NOTE if report.ok else BAD, said, todo.rstrip("; "))
     if unresolved and unresolved == len(reports):
         said = f"none of the names of {len(reports)} mirrors could be resolved"

@@ -94,18 +94,23 @@ def _told(topic: str, parser: Parsers) -> Iterator[str]:
     if declared:
         yield from declared
         return
-    from monitor.diagnosis.verdicts import VERDICTS, reaction_to  # most topics need no diagnosis
+    from monitor.diagnosis.telling import tell  # most topics need no diagnosis
+    from monitor.diagnosis.verdicts import VERDICTS
 
     if (verdict := VERDICTS.get(topic)) is None:
         known = [*_TOPICS, *commands_of(parser()), *map(_path, sections()), *VERDICTS]
         close = difflib.get_close_matches(topic, known, n=1)
         hint = f'did you mean "{close[0]}"?' if close else "see `mirrorgate help`"
         raise CommandFailed(f'there is no topic "{topic}": {hint}', USAGE)
-    yield f"{topic}: {verdict.words.en}"
-    yield textwrap.fill(f"Seen: {verdict.seen}", _WIDTH)
-    yield textwrap.fill(f"May mean: {verdict.may_mean}", _WIDTH)
-    if act := reaction_to(topic).act:
-        yield textwrap.fill(f"mirrorgate: {act}", _WIDTH)
+    said = tell(topic, "en")
+    yield f"{topic}: {said.what}"
+    lines = {
+        "Seen": verdict.seen,
+        "May mean": said.cause,
+        "mirrorgate": said.now,
+        "You can": said.todo,
+    }
+    yield from (textwrap.fill(f"{name}: {text}", _WIDTH) for name, text in lines.items() if text)
 
 
 def commands_of(parser: ArgumentParser) -> list[str]:

@@ -10,11 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from monitor.common.config import MirrorConfig, MonitorConfig
+from monitor.common.languages import LANGUAGES
 from monitor.common.settings import SettingsError
+from monitor.diagnosis.telling import Situation
 from monitor.diagnosis.verdicts import NAME_CUT
 from router.cli.arguments import ip_address
 from router.cli.client import Client
-from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console
+from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console, language_of
 from router.cli.init import mirrors_of
 from router.control import document
 
@@ -38,6 +40,9 @@ def declare(parser: ArgumentParser) -> None:
         "--anyway", action="store_true",
         help="also try what the running instance leaves alone: that may prolong a block",
     )  # fmt: skip
+    parser.add_argument(
+        "--lang", choices=LANGUAGES, help="the language of the report; default: the locale's"
+    )
     parser.add_argument("--markdown", action="store_true", help="print Markdown, to paste")
     parser.add_argument(
         "--address", metavar="IP", action="append", type=ip_address, default=[],
@@ -55,10 +60,10 @@ def run(args: Namespace, console: Console) -> int:
     """Inspect, and show what was found: 0 if all can serve."""
     if args.json and args.markdown:
         raise CommandFailed("--json and --markdown exclude each other", USAGE)
-    mirrors, config = chosen(args, console)
+    mirrors, config, situation = chosen(args, console)
     free = [mirror for mirror in mirrors if args.anyway or not spared(mirror, args, console)]
     found = inspected([_adapted(mirror, args) for mirror in free], config, args, console)
-    _show(found, args, console)
+    _show(found, args, console, situation)
     return DONE if len(free) == len(mirrors) and all(seen.ok for seen in found) else FAILED
 
 
@@ -87,8 +92,11 @@ def spared(mirror: MirrorConfig, args: Namespace, console: Console) -> bool:
     return True
 
 
-def chosen(args: Namespace, console: Console) -> tuple[list[MirrorConfig], MonitorConfig]:
-    """Which mirrors, and how to probe. Raises CommandFailed, or SettingsError if it is needed."""
+def chosen(
+    args: Namespace, console: Console
+) -> tuple[list[MirrorConfig], MonitorConfig, Situation]:
+    """Which mirrors, how to probe, and what there is beside them. Raises CommandFailed, or
+    SettingsError if it is needed."""
     is_url = args.target is not None and re.search(r"[.:/]", args.target) is not None
     try:
         path = document.find(args.config, console.environ)
@@ -96,14 +104,17 @@ def chosen(args: Namespace, console: Console) -> tuple[list[MirrorConfig], Monit
     except SettingsError:
         if not is_url or args.config:
             raise
-        return mirrors_of([args.target], console), MonitorConfig()
+        return mirrors_of([args.target], console), MonitorConfig(), Situation.unknown
+    beside = Situation.others if len(config.mirrors) > 1 else Situation.alone
     if args.target is None:
-        return list(config.mirrors), config.monitor
+        return list(config.mirrors), config.monitor, beside
     known = [mirror for mirror in config.mirrors if mirror.id == args.target]
     if not known and not is_url:
         ids = ", ".join(mirror.id for mirror in config.mirrors)
         raise CommandFailed(f'{path} has no mirror "{args.target}": it has {ids}', USAGE)
-    return known or mirrors_of([args.target], console), config.monitor
+    if known:
+        return known, config.monitor, beside
+    return mirrors_of([args.target], console), config.monitor, Situation.unknown
 
 
 def _adapted(mirror: MirrorConfig, args: Namespace) -> MirrorConfig:
@@ -135,19 +146,21 @@ def inspected(
     return asyncio.run(inspect_all())
 
 
-def _show(found: Sequence[Inspection], args: Namespace, console: Console) -> None:
+def _show(
+    found: Sequence[Inspection], args: Namespace, console: Console, situation: Situation
+) -> None:
     from router.cli.probe_report import across, json_of, markdown_of, text_of
 
-    now = time.time()
+    now, language = time.time(), args.lang or language_of(console.environ)
     if args.json:
-        mirrors = [json_of(seen, now) for seen in found]
-        console.data({"mirrors": mirrors, "in_common": across(found)})
+        mirrors = [json_of(seen, now, situation) for seen in found]
+        console.data({"mirrors": mirrors, "in_common": across(found, "en")})
         return
     lines_of = markdown_of if args.markdown else text_of
     for index, seen in enumerate(found):
         if index:
             console.say("")
-        for line in lines_of(seen, now):
+        for line in lines_of(seen, now, language, situation):
             console.say(line)
-    for line in across(found):
+    for line in across(found, language):
         console.say(f"- {line}" if args.markdown else f"\n{line}")

@@ -7,46 +7,119 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from monitor.common.durations import roughly
+from monitor.common.languages import LANGUAGES, Text
 from monitor.diagnosis.block_test import TOO_LONG
 from monitor.diagnosis.cdn import share_fate
 from monitor.diagnosis.certificates import days_left, ends_soon
 from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.evidence import said
-from monitor.diagnosis.finding import Finding, Level
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.interpret import came_of
-from monitor.diagnosis.reactions import Reaction
 from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
-from monitor.diagnosis.verdicts import BLOCKS, VERDICTS, reaction_to
+from monitor.diagnosis.telling import Situation, Told, tell, what
+from monitor.diagnosis.verdicts import reaction_to
 from monitor.engine.diagnose import Inspection
 from monitor.probes.results import DnsObservation, Operation, PathResult, StepResult, TlsEvidence
 from monitor.probes.trial_results import Role, Trial
-from router.cli.console import aligned, plain
+from router.cli.console import aligned, folded, plain
+
+COLUMNS = 100
+"""Of a line on a terminal; tables may be wider."""
+
+_SURE = Text("把握", "sure")
+_NOW = Text("处置", "now")
+_TODO = Text("建议", "you can")
+_VERDICT = Text("结论", "verdict")
+_BECAUSE = Text("依据", "because")
+_NETWORK = Text("CDN", "CDN")
+_BESIDE = Text("此外，{what}（{verdict}）：{why}", "Beside that, {what} ({verdict}): {why}")
+_ON = Text(
+    "{address} 上的 {name}：{what}（{verdict}）。", "{name} on {address}: {what} ({verdict})."
+)
+_NAME_DEAD = Text(
+    "{name} 在任何地址上都不可用：{what}（{verdict}）。",
+    "No address works for {name}: {what} ({verdict}).",
+)
+_ADDRESS_DEAD = Text(
+    "{address} 上任何域名都不可用：{what}（{verdict}）。",
+    "No name works on {address}: {what} ({verdict}).",
+)
+_NETWORK_DEAD = Text(
+    "经 {cdn} 没有一个镜像可用：{what}（{verdict}）",
+    "over {cdn} no mirror works: {what} ({verdict})",
+)
+_OVER = Text(
+    "{one} 与 {other} 同命运：都经过 {cdn}", "{one} and {other} share fate: both are over {cdn}"
+)
+_NEIGHBOURS = Text(
+    "{one} 与 {other} 同命运：处在同一网络", "{one} and {other} share fate: both are in one network"
+)
+_PATIENT = Text(
+    "运行 `mirrorgate probe --patient`：等待可能触发的余波过去后再比较一次（最多约 7 分钟），"
+    "结论更可靠。",
+    "Run `mirrorgate probe --patient`: it waits out what this may have set off and compares once "
+    "more, for up to 7 minutes, and is surer.",
+)
+_NO_CONTROL = Text(
+    "monitor.sni.control 为空：没有对照域名就无法识别封锁；请设置一个。",
+    "Set `monitor.sni.control`: without a control name a block is not recognised.",
+)
+_INTERRUPTED = Text(
+    "被中断：以下是到目前为止的结果。", "Interrupted: this is what is known so far."
+)
 
 
-def text_of(seen: Inspection, now: float) -> list[str]:
+def text_of(
+    seen: Inspection, now: float, language: str, situation: Situation = Situation.unknown
+) -> list[str]:
     """Lines for a terminal; `now` in seconds since the epoch."""
-    table = aligned([HEADER, *(row.cells for row in rows_of(seen, now))])
+    told, lines = summary(seen, language, situation)
+    side = max(len(name) * 2 if language == "zh" else len(name) for name, _ in lines) + 2
+    rows = aligned(
+        [
+            (name, part)
+            for name, text in lines
+            for name, part in _parts(name, folded(plain(text), COLUMNS - side - 2))
+        ]
+    )
+    table = aligned([HEADER[language], *(row.cells for row in rows_of(seen, now, language))])
     return [
         f"{seen.mirror.id}  {seen.mirror.url}",
         "",
-        *(f"  {line}" for line in table),
+        *(f"  {line}" for line in folded(plain(told.sentence(language)), COLUMNS - 2)),
         "",
-        *(f"  {line}" for line in aligned([(name, plain(text)) for name, text in summary(seen)])),
+        *(f"  {line}" for line in rows),
+        "",
+        *(f"  {line}" for line in table),
     ]
 
 
-def markdown_of(seen: Inspection, now: float) -> list[str]:
+def _parts(name: str, lines: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(lines):
+        yield ("" if number else name), line
+
+
+def markdown_of(
+    seen: Inspection, now: float, language: str, situation: Situation = Situation.unknown
+) -> list[str]:
     """Lines of Markdown."""
-    rows = [tuple(map(_escaped, row.cells)) for row in rows_of(seen, now)]
-    head = [f"| {' | '.join(name.lower() for name in HEADER)} |", "|---|---|---|---|"]
+    told, lines = summary(seen, language, situation)
+    rows = [tuple(map(_escaped, row.cells)) for row in rows_of(seen, now, language)]
+    names = [name.lower() for name in HEADER[language]]
+    named, last = [], ""
+    for name, text in lines:
+        last = name or last
+        named.append((last, text))
     return [
         f"### {_escaped(seen.mirror.id)}: {_escaped(seen.mirror.url)}",
         "",
-        *head,
-        *(f"| {' | '.join(row)} |" for row in rows),
+        f"**{_escaped(plain(told.sentence(language)))}**",
         "",
-        *(f"- **{name or 'and'}**: {_escaped(plain(text))}" for name, text in summary(seen)),
+        *(f"- **{name}**: {_escaped(plain(text))}" for name, text in named),
+        "",
+        f"| {' | '.join(names)} |",
+        "|---|---|---|---|",
+        *(f"| {' | '.join(row)} |" for row in rows),
     ]
 
 
@@ -54,78 +127,71 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{c}" if c in "\\|`*_<>[]" else c for c in text)
 
 
-def summary(seen: Inspection) -> list[tuple[str, str]]:
-    """Verdict, how sure it is, why, and what mirrorgate would do; each with its name."""
+def summary(
+    seen: Inspection, language: str, situation: Situation = Situation.unknown
+) -> tuple[Told, list[tuple[str, str]]]:
+    """Return what is wrong; then how sure that is, what mirrorgate does, what a person can do and
+    why, each with its name, which is empty where the one before goes on."""
     finding = seen.finding
-    lines = [("verdict", f"{finding.verdict}: {words_of(finding.verdict)}")]
-    if sure := sureness(finding):
-        lines.append(("sure", sure))
-    if finding.verdict not in (BLOCKS | {"ok"}):
-        lines.append(("may mean", VERDICTS[finding.verdict].may_mean.replace("`", "")))
-    because = [*said(finding.evidence), *_in_common(seen), *_asides(seen)]
-    lines += [("because" if not index else "", text) for index, text in enumerate(because)]
-    if seen.cdn:
-        lines.append(("CDN", seen.cdn))
-    lines.append(("reaction", doing(reaction_to(finding.verdict))))
-    return lines + [("hint", hint) for hint in hints(seen)]
+    told = tell(finding.verdict, language, finding.level, situation)
+    because = [
+        *said(finding.evidence, language),
+        *_in_common(seen, language),
+        *_asides(seen, language),
+    ]
+    groups = [
+        (_SURE, [told.sure]),
+        (_NOW, [told.now]),
+        (_TODO, [*hints(seen, language), told.todo]),
+        (_BECAUSE, because),
+        (_NETWORK, [seen.cdn]),
+        (_VERDICT, [finding.verdict if not told.sure else f"{finding.verdict} ({finding.level})"]),
+    ]
+    return told, [
+        ("" if number else name.said(language), text)
+        for name, texts in groups
+        for number, text in enumerate(filter(None, texts))
+    ]
 
 
-def words_of(verdict: str) -> str:
-    """The verdict in English."""
-    return VERDICTS[verdict].words.en
+def _about(text: Text, language: str, finding: Finding, **values: str) -> str:
+    meant = what(finding.verdict, language, finding.level)
+    return text.said(language).format(what=meant, verdict=finding.verdict, **values)
 
 
-def sureness(finding: Finding) -> str:
-    """Level and weights; "" where there is nothing to weigh."""
-    if not finding.blocked and finding.level in (Level.none, Level.cleared):
-        return ""
-    level = "not yet known" if finding.level is Level.none else str(finding.level)
-    rule = f" (rule {finding.rule})" if finding.rule else ""
-    return f"{level}; block {finding.blocked:.0%}, outage {finding.down:.0%}{rule}"
-
-
-def doing(reaction: Reaction) -> str:
-    """Return mirrorgate's reaction, and its duration."""
-    if not reaction.hold:
-        return reaction.act
-    grows = reaction.hold_max > reaction.hold
-    longer = f", then longer, up to {roughly(reaction.hold_max)}" if grows else ""
-    return f"{reaction.act} For {roughly(reaction.hold)}{longer}."
-
-
-def _asides(seen: Inspection) -> list[str]:
+def _asides(seen: Inspection, language: str) -> list[str]:
     """Further findings: false DNS answers, and paths that fail though others work."""
     texts = [
-        text
+        _about(_BESIDE, language, finding, why=" ".join(said(finding.evidence, language)))
         for finding in seen.dns
         if finding.verdict not in ("ok", "unknown", seen.finding.verdict)
-        for text in (f"Beside that, {finding.verdict}: {' '.join(said(finding.evidence))}",)
     ]
     if not seen.ok:
         return texts
     return texts + [
-        f"{path.hostname} on {path.address}: {finding.verdict}."
+        _about(_ON, language, finding, name=path.hostname, address=path.address)
         for path, finding in seen.paths
         if path.last.failure is not None and finding.verdict != seen.finding.verdict
     ]
 
 
-def across(found: Sequence[Inspection]) -> list[str]:
+def across(found: Sequence[Inspection], language: str) -> list[str]:
     """Return common findings of several mirrors: networks, neighbourhoods, and whether those
     work."""
     paths = [finding for seen in found for finding in seen.findings()]
     lines = [
-        f"over {cdn} no mirror works: {finding.verdict}"
+        _about(_NETWORK_DEAD, language, finding, cdn=cdn)
         for cdn, finding in sorted(cdn_findings(paths).items())
     ]
     for one, other in combinations(found, 2):
         if any(share_fate(a, b) for a in one.places() for b in other.places()):
-            where = f"over {one.cdn}" if one.cdn and one.cdn == other.cdn else "in one network"
-            lines.append(f"{one.mirror.id} and {other.mirror.id} share fate: both are {where}")
+            text = _OVER if one.cdn and one.cdn == other.cdn else _NEIGHBOURS
+            names = {"one": one.mirror.id, "other": other.mirror.id, "cdn": one.cdn}
+            lines.append(text.said(language).format(**names))
     return lines
 
 
-def _in_common(seen: Inspection) -> list[str]:
+def _in_common(seen: Inspection, language: str) -> list[str]:
     """Addresses and names of the mirror over which nothing works, where there are others."""
     paths = seen.findings()
     names = {path.hostname for path in paths}
@@ -133,39 +199,46 @@ def _in_common(seen: Inspection) -> list[str]:
     lines = []
     if len(names) > 1:
         dead = sorted(hostname_findings(paths).items())
-        lines += [f"No address works for {name}: {found.verdict}." for name, found in dead]
+        lines += [_about(_NAME_DEAD, language, found, name=name) for name, found in dead]
     if len(addresses) > 1 and len(names) > 1:
         gone = sorted(endpoint_findings(paths).items())
-        lines += [f"No name works on {on[0]}: {found.verdict}." for on, found in gone]
+        lines += [_about(_ADDRESS_DEAD, language, found, address=on[0]) for on, found in gone]
     return lines
 
 
-def hints(seen: Inspection) -> list[str]:
+def hints(seen: Inspection, language: str = "en") -> list[str]:
     """Return the next steps that would tell more."""
     if seen.experiment is not None and seen.experiment.why == TOO_LONG:
-        return ["`--patient` waits about three minutes for the after-effect and is surer"]
+        return [_PATIENT.said(language)]
     if seen.experiment is None and seen.finding.verdict in ("tls_reset", "tls_eof", "tls_timeout"):
-        return ["monitor.sni.control is empty: without a control name a block is not recognised"]
-    if seen.finding.verdict == "ip_unreachable":
-        return ["from one place a blocked address looks like a dead one: try from elsewhere too"]
-    if seen.finding.verdict == "dns_bogon":
-        return ["for a mirror in your own network set allow_private (here: --allow-private)"]
+        return [_NO_CONTROL.said(language)]
     return []
 
 
-def json_of(seen: Inspection, now: float) -> dict[str, Any]:
-    """Plain values."""
+def json_of(
+    seen: Inspection, now: float, situation: Situation = Situation.unknown
+) -> dict[str, Any]:
+    """Plain values; texts that stand alone are in English."""
     finding = seen.finding
+    told = {each: tell(finding.verdict, each, finding.level, situation) for each in LANGUAGES}
     return {
         "id": seen.mirror.id,
         "url": seen.mirror.url,
         "ok": seen.ok,
         **_finding_json(finding),
-        "meaning": words_of(finding.verdict),
-        "may_mean": VERDICTS[finding.verdict].may_mean,
+        "meaning": told["en"].what,
+        "may_mean": told["en"].cause,
+        "told": {
+            each: {
+                **asdict(text),
+                "evidence": list(said(finding.evidence, each)),
+                "hints": hints(seen, each),
+            }
+            for each, text in told.items()
+        },
         "cdn": seen.cdn,
-        "reaction": asdict(reaction_to(finding.verdict)),
-        "steps": [_row_json(row) for row in rows_of(seen, now)],
+        "reaction": {**asdict(reaction_to(finding.verdict)), "act": told["en"].now},
+        "steps": [_row_json(row) for row in rows_of(seen, now, "en")],
         "names": [
             {"hostname": resolution.hostname, **_finding_json(found)}
             for resolution, found in zip(seen.resolutions, seen.dns, strict=True)
@@ -210,21 +283,42 @@ def _row_json(row: Row) -> dict[str, Any]:
     }
 
 
-HEADER = ("STEP", "WAY", "TIME", "WHAT IT MEANS")
+HEADER = {
+    "zh": ("步骤", "路径", "用时", "含义"),
+    "en": ("STEP", "WAY", "TIME", "WHAT IT MEANS"),
+}
 _STEPS = {
-    Operation.resolve: "resolve",
-    Operation.connect: "connect",
-    Operation.tls_handshake: "handshake",
-    Operation.http_round_trip: "request",
+    Operation.resolve: Text("解析", "resolve"),
+    Operation.connect: Text("连接", "connect"),
+    Operation.tls_handshake: Text("握手", "handshake"),
+    Operation.http_round_trip: Text("请求", "request"),
 }
 _ROLES = {
-    Role.target: "real name",
-    Role.control: "control",
-    Role.no_sni: "no name",
-    Role.not_tls: "not TLS",
+    Role.target: Text("真实域名", "real name"),
+    Role.control: Text("对照域名", "control"),
+    Role.no_sni: Text("无域名", "no name"),
+    Role.not_tls: Text("非 TLS", "not TLS"),
 }
 _SHOWN = 4
 """Addresses of an answer that are listed."""
+_ALL = Text("全部", "all")
+_SPARED = Text("未尝试：暂不触碰，或数量已达上限", "not tried: left alone, or one too many")
+_CONFIGURED = Text("按配置：{addresses}", "as configured: {addresses}")
+_ALIAS = Text("{addresses}（{name} 的别名）", "{addresses} (alias of {name})")
+_MORE = Text("{addresses} 和另外 {count} 个", "{addresses} and {count} more")
+_ACCEPTS = Text("接受连接", "it accepts connections")
+_STATUS = Text("状态码 {status}：{meaning}", "status {status}: {meaning}")
+_AS_IT_SHOULD = Text("符合预期", "as it should be")
+_WORKS = Text("工作正常", "it works")
+_GOOD_CERTIFICATE = Text("{version}，证书有效", "{version}, the certificate is good")
+_CERTIFICATE = Text(
+    "{version}，证书由 {issuer} 签发，还剩 {days:.0f} 天",
+    "{version}, certificate of {issuer}, {days:.0f} days left",
+)
+_RENEW = Text("：请尽快更新", ": renew it soon")
+_REFUSED = Text("（属于 {names}，由 {issuer} 签发）", " (it is for {names}, of {issuer})")
+_NO_NAME = Text("无名称", "no name")
+_NOBODY = Text("未知机构", "nobody")
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,95 +338,105 @@ class Row:
 
 
 def time_of(seconds: float | None) -> str:
-    """ "12 ms", "4.0 s", or "-"."""
+    """ "12 ms", "< 1 ms", "4.0 s", or "-"."""
     if seconds is None:
         return "-"
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else "< 1 ms"
 
 
-def rows_of(seen: Inspection, now: float) -> list[Row]:
+def rows_of(seen: Inspection, now: float, language: str) -> list[Row]:
     """The whole table; `now` in seconds since the epoch."""
-    many = len(seen.resolutions) > 1
-    rows: list[Row] = []
-    for resolution in seen.resolutions:
-        rows += _resolved(resolution, many)
-        paths = [path for path, _ in seen.paths if path.hostname == resolution.hostname]
-        for path in paths:
-            way = f"{path.hostname} {path.address}" if many else path.address
-            rows += [_step(step, way, now) for step in path.steps]
-    rows += [
-        Row("-", f"{way.hostname} {way.address}", None, "not tried: left alone, or one too many")
-        for way in seen.spared
-    ]
-    return [*rows, *_compared(seen)]
+    return list(_Table(language, now).rows(seen))
 
 
-def _resolved(resolution: StepResult, many: bool) -> Iterator[Row]:
-    name = f"{resolution.hostname} " if many else ""
-    for seen in resolution.dns:
-        yield Row("resolve", f"{name}{seen.resolver}", seen.seconds, _answer(seen), seen.failure)
-    if not resolution.dns:
-        text = f"as configured: {_listed(resolution.addresses)}"
-        yield Row("resolve", f"{name}-", None, text)
-    elif resolution.failure and len(resolution.dns) > 1:
-        yield Row("resolve", f"{name}all", None, judge_step(resolution).sentence or "no address")
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The rows in one language at one moment."""
 
+    language: str
+    now: float
 
-def _answer(seen: DnsObservation) -> str:
-    if seen.failure is None:
-        alias = f" (alias of {seen.chain[-1]})" if seen.chain else ""
-        return f"{_listed(seen.addresses)}{alias}"
-    return judge_step(StepResult(Operation.resolve, seen.failure, seen.seconds)).sentence
+    def _say(self, text: Text, **values: object) -> str:
+        return text.said(self.language).format(**values)
 
+    def rows(self, seen: Inspection) -> Iterator[Row]:
+        """All of them, in the order of the steps."""
+        many = len(seen.resolutions) > 1
+        for resolution in seen.resolutions:
+            yield from self._resolved(resolution, many)
+            for path, _ in seen.paths:
+                if path.hostname == resolution.hostname:
+                    way = f"{path.hostname} {path.address}" if many else path.address
+                    yield from (self._step(step, way) for step in path.steps)
+        for left in seen.spared:
+            yield Row("-", f"{left.hostname} {left.address}", None, self._say(_SPARED))
+        trials = seen.experiment.trials if seen.experiment else ()
+        yield from (self._trial(trial) for trial in trials[1:])
 
-def _listed(addresses: tuple[str, ...]) -> str:
-    more = f" and {len(addresses) - _SHOWN} more" if len(addresses) > _SHOWN else ""
-    return ", ".join(addresses[:_SHOWN]) + more
+    def _resolved(self, resolution: StepResult, many: bool) -> Iterator[Row]:
+        name = f"{resolution.hostname} " if many else ""
+        step = self._say(_STEPS[Operation.resolve])
+        for seen in resolution.dns:
+            yield Row(
+                step, f"{name}{seen.resolver}", seen.seconds, self._answer(seen), seen.failure
+            )
+        if not resolution.dns:
+            text = self._say(_CONFIGURED, addresses=self._listed(resolution.addresses))
+            yield Row(step, f"{name}-", None, text)
+        elif resolution.failure and len(resolution.dns) > 1:
+            yield Row(step, f"{name}{self._say(_ALL)}", None, self._seen(resolution))
 
+    def _answer(self, seen: DnsObservation) -> str:
+        if seen.failure is not None:
+            return self._seen(StepResult(Operation.resolve, seen.failure, seen.seconds))
+        listed = self._listed(seen.addresses)
+        return self._say(_ALIAS, addresses=listed, name=seen.chain[-1]) if seen.chain else listed
 
-def _step(step: StepResult, way: str, now: float) -> Row:
-    return Row(_STEPS[step.operation], way, step.seconds, _meaning(step, now), step.failure)
+    def _listed(self, addresses: tuple[str, ...]) -> str:
+        listed = ", ".join(addresses[:_SHOWN])
+        more = len(addresses) - _SHOWN
+        return self._say(_MORE, addresses=listed, count=more) if more > 0 else listed
 
+    def _step(self, step: StepResult, way: str) -> Row:
+        name = self._say(_STEPS[step.operation])
+        return Row(name, way, step.seconds, self._meaning(step), step.failure)
 
-def _meaning(step: StepResult, now: float) -> str:
-    if step.failure is None and step.operation is Operation.connect:
-        return "it accepts connections"
-    if step.failure is None and step.tls is not None:
-        return certificate_text(step.tls, now)
-    meaning = judge_step(step)
-    if step.http is not None:
-        good = "as it should be" if step.http.status == 200 else "it works"
-        return f"status {step.http.status}: {meaning.sentence or good}"
-    return meaning.sentence + (_shown(step.tls) if step.tls and step.tls.verify_code else "")
+    def _meaning(self, step: StepResult) -> str:
+        if step.failure is None and step.operation is Operation.connect:
+            return self._say(_ACCEPTS)
+        if step.failure is None and step.tls is not None:
+            return self._certificate(step.tls)
+        if step.http is not None:
+            good = self._say(_AS_IT_SHOULD if step.http.status == 200 else _WORKS)
+            return self._say(_STATUS, status=step.http.status, meaning=self._seen(step) or good)
+        return self._seen(step) + (self._refused(step.tls) if step.tls else "")
 
+    def _seen(self, step: StepResult) -> str:
+        seen = judge_step(step).seen
+        return seen.said(self.language) if seen else ""
 
-def certificate_text(seen: TlsEvidence, now: float) -> str:
-    """Version, issuer and days left of a good handshake."""
-    if seen.not_after is None:
-        return f"{seen.version}, the certificate is good"
-    days = days_left(seen.not_after, now)
-    renew = ": renew it soon" if ends_soon(seen.not_after, now) else ""
-    return f"{seen.version}, certificate of {seen.issuer or '?'}, {days:.0f} days left{renew}"
+    def _certificate(self, seen: TlsEvidence) -> str:
+        """Version, issuer and days left of a good handshake."""
+        if seen.not_after is None:
+            return self._say(_GOOD_CERTIFICATE, version=seen.version)
+        days = days_left(seen.not_after, self.now)
+        renew = self._say(_RENEW) if ends_soon(seen.not_after, self.now) else ""
+        told = {"version": seen.version, "issuer": seen.issuer or "?", "days": days}
+        return self._say(_CERTIFICATE, **told) + renew
 
+    def _refused(self, seen: TlsEvidence) -> str:
+        """Return the fields of the refused certificate, if one was."""
+        if not seen.verify_code:
+            return ""
+        names = ", ".join(seen.subject_names[:3]) or self._say(_NO_NAME)
+        return self._say(_REFUSED, names=names, issuer=seen.issuer or self._say(_NOBODY))
 
-def _shown(seen: TlsEvidence) -> str:
-    """Return the fields of the refused certificate."""
-    names = ", ".join(seen.subject_names[:3]) or "no name"
-    return f" (it is for {names}, of {seen.issuer or 'nobody'})"
-
-
-def _compared(seen: Inspection) -> Iterator[Row]:
-    """The experiment's trials, without the routine one that began it."""
-    trials = seen.experiment.trials[1:] if seen.experiment else ()
-    for trial in trials:
-        yield _trial(trial)
-
-
-def _trial(trial: Trial) -> Row:
-    way = f"{trial.sni} {trial.address}" if trial.sni else trial.address
-    return Row(
-        _ROLES[trial.role], way, trial.step.seconds, came_of(trial).said("en"), trial.step.failure
-    )
+    def _trial(self, trial: Trial) -> Row:
+        way = f"{trial.sni} {trial.address}" if trial.sni else trial.address
+        came, step = came_of(trial).said(self.language), trial.step
+        return Row(self._say(_ROLES[trial.role]), way, step.seconds, came, step.failure)
 
 
 def not_after_of(path: PathResult) -> float | None:

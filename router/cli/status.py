@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from monitor.common.durations import ago, moment, roughly
 from router.cli.arguments import count
 from router.cli.client import Client
-from router.cli.console import DONE, USAGE, CommandFailed, Console, plain
+from router.cli.console import DONE, USAGE, CommandFailed, Console, language_of, plain
 
 HELP = "the mirrors, their state and why, as a table"
 EXPLAIN = "why each mirror is chosen or not, or the attempts of one request"
@@ -99,6 +99,7 @@ def _forms(workers: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _row(node: Mapping[str, Any], console: Console, now: datetime) -> tuple[str, ...]:
+    language, why = language_of(console.environ), node.get("why") or {}
     return (
         plain(node.get("id")),
         plain(node.get("name")),
@@ -106,7 +107,7 @@ def _row(node: Mapping[str, Any], console: Console, now: datetime) -> tuple[str,
         ago(node.get("since"), now),
         traffic(node, now),
         _first_byte(node),
-        plain(node.get("detail") or node.get("verdict")),
+        plain(why.get(language) or node.get("detail") or node.get("verdict")),
     )
 
 

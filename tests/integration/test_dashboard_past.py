@@ -12,13 +12,14 @@ from dashboard.i18n.texts import Words
 from dashboard.public.app import build_public_app
 from dashboard.public.charts import HEIGHTS, day_bars, level
 from dashboard.public.incidents import page_after
-from monitor.diagnosis.verdicts import VERDICTS
+from monitor.common.languages import Text
+from monitor.diagnosis.telling import what
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Past
 from monitor.health.uptime import Known
 from tests.testkit.dashboard import BROWSER, INCIDENTS, NOW, FakeSources, past, serving
 
-SNI = VERDICTS["sni_block_rst"].words
+SNI = Text(what("sni_block_rst", "zh"), what("sni_block_rst", "en"))
 ATOM = "{http://www.w3.org/2005/Atom}"
 
 

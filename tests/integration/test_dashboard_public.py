@@ -24,6 +24,7 @@ from dashboard.public.badges import METRICS
 from dashboard.public.pages import BANS_ON_FRONT
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
+from monitor.diagnosis.evidence import Code
 from monitor.health.past import Past
 from monitor.health.snapshot import MirrorHealth, Override, State
 from tests.testkit.dashboard import (
@@ -118,6 +119,7 @@ async def test_nodes_are_told_as_promised(client):
         "state": "up",
         "since": "2026-11-13T09:00:00Z",
         "verdict": "ok",
+        "summary": {"zh": "正常。请求会发往这里。", "en": "Works. Requests are sent there."},
         "in_rotation": True,
         "ejection": None,
         "last_probe_at": "2026-11-21T08:59:48Z",
@@ -266,7 +268,7 @@ async def test_the_canaries_are_where_they_could_be_told(sources):
     assert sources.mirrors()[0].api_key == API_KEY
     assert sources.bans().newest(1)[0].network == f"{CLIENT}/32"
     assert sources.config_problem() == CONFIG_PROBLEM
-    assert DETAIL in [health.detail for health in sources.snapshot().mirrors.values()]
+    assert DETAIL in [str(health.detail) for health in sources.snapshot().mirrors.values()]
 
 
 @pytest.mark.parametrize("agent", ["Mozilla/5.0", "curl/8"])
@@ -390,7 +392,13 @@ class Markup(HTMLParser):
 async def test_text_of_others_stays_text(path):
     mirror = MirrorConfig("evil", "https://e.example.com", name=EVIL, region=EVIL)
     health = MirrorHealth(
-        "evil", State.up, NOW, EVIL, last_probe=NOW, cdn_detected=EVIL, detail=EVIL
+        "evil",
+        State.up,
+        NOW,
+        EVIL,
+        last_probe=NOW,
+        cdn_detected=EVIL,
+        detail=Code.as_written(text=EVIL),
     )
     ban = Ban("b1", "192.0.2.1/32", NOW, None, EVIL, "operator", user_agent=EVIL)
     config = DashboardConfig(title=EVIL, notice={"zh": EVIL, "en": EVIL}, contact=EVIL)

@@ -57,7 +57,7 @@ def sources_saying(text: str) -> FakeSources:
         text,
         last_probe=NOW,
         cdn_detected=text,
-        detail=text,
+        detail=Code.as_written(text=text),
         evidence=evidence,
         paths=(path,),
     )

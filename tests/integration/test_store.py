@@ -17,6 +17,7 @@ from monitor.common.bans import Ban
 from monitor.common.config import MonitorRetention
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES, FAMILIES, Tasks
+from monitor.diagnosis.evidence import Code
 from monitor.health.incidents import Incident, Part
 from monitor.health.snapshot import Latency, Override, State
 from monitor.health.uptime import FIVE_MINUTES, HOUR, KNOWN_STATES, Credit, of_bucket, total
@@ -93,10 +94,10 @@ async def test_closing_writes_what_is_queued(store_url):
 
 async def test_transitions_come_back_newest_first(store):
     changes = [
-        Transition("hk", 1.0, State.up, "ok", "", "here"),
-        Transition("us", 2.0, State.up, "ok", "", "here"),
-        Transition("hk", 3.0, State.down, "tls_reset", "reset", "here"),
-        Transition("hk", 4.0, State.up, "ok", "", "elsewhere"),
+        Transition("hk", 1.0, State.up, "ok", None, "here"),
+        Transition("us", 2.0, State.up, "ok", None, "here"),
+        Transition("hk", 3.0, State.down, "tls_reset", Code.hello_reset(), "here"),
+        Transition("hk", 4.0, State.up, "ok", None, "elsewhere"),
     ]
     for change in changes:
         store.record(change)
@@ -197,9 +198,10 @@ async def test_incidents_are_kept_as_they_become(store):
 
 
 async def test_text_that_a_database_refuses_costs_no_history(store):
-    store.record(Transition("hk", 1.0, State.down, "http_diff", "a\0b\ud800", "here"))
+    detail = Code.as_written(text="a\0b\ud800")
+    store.record(Transition("hk", 1.0, State.down, "http_diff", detail, "here"))
     assert await store.flush()
-    assert (await transitions(store, "hk", 1))[0].detail == "ab?"
+    assert (await transitions(store, "hk", 1))[0].detail == Code.as_written(text="ab?")
 
 
 async def test_bans_end_by_time_or_by_hand(store):

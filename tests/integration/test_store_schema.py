@@ -24,6 +24,7 @@ from sqlmodel import Session, SQLModel, select
 
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban
+from monitor.diagnosis.evidence import Code
 from monitor.health.snapshot import Override, State
 from monitor.store import backup, queries, sqlite
 from monitor.store.database import backend_of
@@ -137,7 +138,9 @@ async def test_a_store_of_the_first_release_is_adopted_without_loss(first_releas
     assert await store.active_bans(2.0) == [ban]
     assert await store.wishes() == {"hk": (Override.drain, None)}
     known = await store.read(lambda session: queries.last_states(session, "here"))
-    assert known == {"hk": Transition("hk", 5.5, State.down, "tls_reset", "why", "here")}
+    assert known == {
+        "hk": Transition("hk", 5.5, State.down, "tls_reset", Code.as_written(text="why"), "here")
+    }
     last = await store.read(lambda session: queries.last_sample(session, "hk", "here"))
     assert last == NOW - 600 + 19 * 15
     day = (await store.read(lambda session: read_windows(session, NOW)))["hk"]["24h"]

@@ -106,7 +106,7 @@ HEALTH = (
         "upstream_overloaded",
         latency=Latency(4.0, 58.0, 121.0, 940.0),
         last_probe=NOW - 7,
-        detail=DETAIL,
+        detail=Code.as_written(text=DETAIL),
     ),
     MirrorHealth(
         "sg",
@@ -114,7 +114,7 @@ HEALTH = (
         NOW - 5400,
         "sni_block_rst",
         last_probe=NOW - 3,
-        detail=DETAIL,
+        detail=Code.as_written(text=DETAIL),
         paths=(
             PathHealth(
                 "sg.example.net",
@@ -459,8 +459,15 @@ class FakeCommands:
     async def transitions(self, mirror_id: str, most: int) -> list[Transition]:
         self._tell("transitions", mirror_id, most)
         return [
-            Transition(mirror_id, NOW - 60, State.down, "sni_block_rst", DETAIL, "sh-1"),
-            Transition(mirror_id, NOW - 9000, State.up, "ok", "", "sh-1"),
+            Transition(
+                mirror_id,
+                NOW - 60,
+                State.down,
+                "sni_block_rst",
+                Code.as_written(text=DETAIL),
+                "sh-1",
+            ),
+            Transition(mirror_id, NOW - 9000, State.up, "ok", None, "sh-1"),
         ][:most]
 
     async def configuration(self) -> ConfigurationState:

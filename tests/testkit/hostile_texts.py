@@ -6,6 +6,7 @@ from typing import Any
 
 from monitor.common.keys import KeyAccount
 from monitor.common.languages import Text
+from monitor.diagnosis.evidence import Code
 from monitor.health.announcements import (
     Announced,
     IncidentEdit,
@@ -71,7 +72,9 @@ def hostile(sources: FakeSources, commands: FakeCommands) -> FakeSources:
         dataclasses.replace(ban, user_agent=text(), reason=text()) for ban in bans(len(PAYLOADS))
     )
     sources.mirrors_ = tuple(dataclasses.replace(m, name=text()) for m in MIRRORS)
-    sources.health = tuple(dataclasses.replace(each, detail=text()) for each in sources.health)
+    sources.health = tuple(
+        dataclasses.replace(each, detail=Code.as_written(text=text())) for each in sources.health
+    )
     sources.announced_ = Announced(
         {mine: IncidentEdit(mine, Text(PAYLOADS[0], PAYLOADS[0]), "major")},
         {
@@ -102,7 +105,10 @@ def hostile(sources: FakeSources, commands: FakeCommands) -> FakeSources:
 
     async def transitions(mirror_id: str, most: int) -> list[Transition]:
         state = sources.health[0].state
-        return [Transition(mirror_id, NOW, state, each, each, "sh-1") for each in PAYLOADS]
+        return [
+            Transition(mirror_id, NOW, state, each, Code.as_written(text=each), "sh-1")
+            for each in PAYLOADS
+        ]
 
     told.keys, told.audit, told.transitions = keys, audit, transitions
     return sources

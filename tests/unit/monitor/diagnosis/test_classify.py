@@ -44,7 +44,7 @@ def test_a_failed_step_has_one_verdict(operation, failure, verdict):
     meaning = judge_step(failed(operation, failure))
     assert meaning.verdict == verdict
     assert not meaning.alive
-    assert meaning.sentence
+    assert meaning.seen
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,19 @@
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import astuple
 from pathlib import Path
 
 import pytest
 
 import monitor
+from monitor.common.languages import LANGUAGES
 from monitor.diagnosis import verdicts
+from monitor.diagnosis.finding import Level
+from monitor.diagnosis.telling import Situation, tell
 from monitor.diagnosis.verdicts import BLOCKS, VERDICTS
+from monitor.diagnosis.words_en import ENGLISH
+from monitor.diagnosis.words_zh import CHINESE as CHINESE_WORDS
 from tools.verdict_tables import renewed
 
 PACKAGE = Path(monitor.__file__).parent
@@ -33,9 +39,9 @@ def _verdicts_in(tree: ast.AST) -> Iterator[str | None]:
             case ast.Dict(keys=keys, values=values):
                 for key, value in zip(keys, values, strict=True):
                     match value:
-                        case ast.Tuple(elts=[ast.Constant(), ast.Constant()]):
+                        case ast.Tuple(elts=[ast.Constant(), ast.Attribute()]):
                             yield _text(value.elts[0])
-                        case ast.Tuple(elts=[ast.Name(), ast.Constant(), ast.Constant()]):
+                        case ast.Tuple(elts=[ast.Name(), ast.Constant(), ast.Attribute()]):
                             yield _text(value.elts[1])
                         case ast.Constant() if isinstance(key, ast.Attribute):
                             yield _text(value)
@@ -53,15 +59,25 @@ def test_the_registry_has_exactly_the_verdicts_that_the_code_finds():
     assert _found() == set(VERDICTS)
 
 
+def test_every_verdict_has_its_words_in_both_languages_and_no_other_has():
+    assert set(ENGLISH) == set(CHINESE_WORDS) == set(VERDICTS)
+
+
+@pytest.mark.parametrize("situation", Situation)
+@pytest.mark.parametrize("level", Level)
 @pytest.mark.parametrize("verdict", VERDICTS)
-def test_a_verdict_has_words_in_both_languages_a_meaning_and_a_reaction(verdict):
-    entry = VERDICTS[verdict]
-    assert CHINESE.search(entry.words.zh)
-    assert entry.words.en
-    assert not CHINESE.search(entry.words.en)
-    assert entry.seen
-    assert entry.may_mean
-    assert entry.reaction.act
+def test_a_verdict_is_told_whole_in_both_languages(verdict, level, situation):
+    zh, en = (tell(verdict, each, level, situation) for each in LANGUAGES)
+    for ours, theirs in zip(astuple(zh), astuple(en), strict=True):
+        assert bool(ours) == bool(theirs)
+        assert not CHINESE.search(theirs)
+        assert not ours or CHINESE.search(ours)
+        assert not re.search(r"[{}]|[Rr]ule [A-I]\b|\b0 (s|ms)\b", f"{ours}{theirs}")
+    assert en.what
+    assert en.now
+    assert en.todo or verdict in ("ok", "dns_inconsistent")
+    assert VERDICTS[verdict].seen
+    assert en.paragraph("en").count(".") >= 2
 
 
 def test_groups_are_of_known_verdicts():
@@ -70,12 +86,28 @@ def test_groups_are_of_known_verdicts():
     assert all(group < set(VERDICTS) for group in groups)
 
 
-@pytest.mark.parametrize("verdict", sorted(BLOCKS - {"residual_block"}))
-def test_what_interferes_is_on_the_path_and_only_likely(verdict):
-    zh, en = VERDICTS[verdict].words
-    assert "很可能" in zh
-    assert "on the path" in en
-    assert "(likely)" in en
+LIKELY = {
+    Level.none: ("可能", "(perhaps)", "不确定", "Unsure"),
+    Level.suspected: ("很可能", "(likely)", "疑似", "Suspected"),
+    Level.confirmed: ("已确认", "(confirmed)", "已确认", "Confirmed"),
+}
+
+
+@pytest.mark.parametrize("level", LIKELY)
+@pytest.mark.parametrize("verdict", sorted((BLOCKS | {"tls_mitm"}) - {"residual_block"}))
+def test_what_interferes_is_on_the_path_and_as_likely_as_it_is_sure(verdict, level):
+    zh, en = (tell(verdict, each, level) for each in LANGUAGES)
+    assert "on the path" in en.what
+    for found, wanted in zip((zh.what, en.what, zh.sure, en.sure), LIKELY[level], strict=True):
+        assert wanted in found
+    assert ("很可能" in zh.what) is (level is Level.suspected)
+
+
+@pytest.mark.parametrize("verdict", ["ip_unreachable", "connection_refused", "http_timeout"])
+def test_another_address_is_only_spoken_of_where_one_works(verdict):
+    for situation in (Situation.others, Situation.alone):
+        assert "address" not in tell(verdict, "en", "none", situation).now
+    assert "address" in tell(verdict, "en", "none", Situation.beside).now
 
 
 def test_the_tables_in_the_documentation_are_those_of_the_code():

@@ -31,7 +31,7 @@ def test_a_certificate_that_is_good_by_the_clocks_of_others_has_not_expired():
     found = clocks(YEAR, YEAR + 2.0).explain(expired(300 * DAY), NOW)
     assert found is not None
     assert (found.verdict, found.level) == ("local_clock_wrong", Level.confirmed)
-    assert "8760 hours ahead of those of 2 servers" in meaning_of(found).sentence
+    assert "8760 hours ahead of those of 2 servers" in str(meaning_of(found).seen)
 
 
 def test_a_clock_that_is_behind_makes_certificates_not_valid_yet():

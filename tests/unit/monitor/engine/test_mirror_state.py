@@ -19,8 +19,8 @@ from monitor.health.state_machine import we_are_blind
 from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence, Way
 
 OK = Meaning("ok", True)
-LIMITED = Meaning("upstream_rate_limited", True, "it limits the rate of probes (429)")
-REFUSED = Meaning("connection_refused", False, "it refuses connections")
+LIMITED = Meaning("upstream_rate_limited", True, Code.limits_rate())
+REFUSED = Meaning("connection_refused", False, Code.refuses())
 MIRROR = MirrorConfig("hk", "https://api.example.com")
 
 
@@ -45,7 +45,7 @@ def test_down_begins_with_the_first_of_the_bad_probes(watch):
     assert give(watch, REFUSED, 13) is None
     change = give(watch, REFUSED, 16)
     assert (change.state, change.at, change.verdict) == (State.down, 10, "connection_refused")
-    assert watch.health().detail == "it refuses connections"
+    assert watch.health().detail == Code.refuses()
     assert not watch.health().in_rotation
 
 
@@ -61,9 +61,9 @@ def test_a_refusal_that_still_shows_life_is_degraded_and_stays_in_rotation(watch
     change = give(watch, LIMITED, 10)
     assert (change.state, change.at) == (State.degraded, 10)
     assert watch.health().in_rotation
-    assert "429" in watch.health().detail
+    assert watch.health().detail == Code.limits_rate()
     assert give(watch, OK, 20).state is State.up
-    assert watch.health().detail == ""
+    assert watch.health().detail is None
 
 
 def test_maintenance_hides_the_state_but_does_not_stop_it(watch):
@@ -278,5 +278,5 @@ def test_a_mirror_that_serves_every_other_request_is_not_said_to_fail(gaps, fail
 def test_served_requests_outweigh_how_a_probe_was_answered(watch, verdict, served, failed, alive):
     watch.traffic.failed(failed)
     watch.traffic.served(served)
-    seen = watch.borne_out(_probe(Meaning(verdict, False, "no")), since=50.0)
+    seen = watch.borne_out(_probe(Meaning(verdict, False)), since=50.0)
     assert (seen.meaning.alive, seen.meaning.verdict) == (alive, verdict)

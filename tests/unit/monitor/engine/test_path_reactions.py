@@ -76,7 +76,9 @@ class Place:
 
     def hear(self, verdict: str, headers: dict[str, str] | None = None) -> MirrorHealth:
         """A probe of the mirror, all the way to its response."""
-        meaning = Meaning(verdict, verdict == "ok" or VERDICTS[verdict].alive, "so it is")
+        meaning = Meaning(
+            verdict, verdict == "ok" or VERDICTS[verdict].alive, Code.answers(status=403)
+        )
         http = HttpAnswer(403, headers or {})
         last = StepResult(Operation.http_round_trip, None, 0.1, NEAR, http=http)
         probe = Probe(RESOLVED, (PathResult(NEAR, (last,), OWN),), meaning)
@@ -162,7 +164,8 @@ def test_what_was_confirmed_is_not_forgotten_over_the_next_cut_handshake() -> No
     health = place.hear("tls_reset")
     assert (health.state, health.verdict) == (State.down, "sni_block_rst")
     assert health.evidence == (Code.passed(),)
-    assert "blocked on the path (likely)" in health.detail
+    assert health.detail is None
+    assert health.level == "confirmed"
 
 
 @pytest.mark.parametrize("verdict", ["upstream_rate_limited", "cdn_rate_limited"])

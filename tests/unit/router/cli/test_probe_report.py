@@ -1,6 +1,8 @@
 """A diagnosis as people read it."""
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -20,13 +22,11 @@ from monitor.probes.results import (
 )
 from router.cli.probe_report import (
     across,
-    certificate_text,
     hints,
     json_of,
     markdown_of,
     rows_of,
     summary,
-    sureness,
     text_of,
     time_of,
 )
@@ -65,7 +65,7 @@ def inspection(*paths: PathResult, mirror: str = "m", **more) -> Inspection:
 
 
 def asides(seen: Inspection) -> list[str]:
-    lines = summary(seen)
+    _, lines = summary(seen, "en")
     start = next((i for i, (name, _) in enumerate(lines) if name == "because"), len(lines))
     return [text for name, text in lines[start:] if name in ("because", "")]
 
@@ -77,7 +77,10 @@ def test_a_name_that_no_address_serves_is_told_from_an_address_that_serves_no_na
         refused("b.example", "203.0.113.1"),
         refused("b.example", "198.51.100.1"),
     )
-    assert "No address works for b.example: connection_refused." in asides(dead_name)
+    assert (
+        "No address works for b.example: the connection is refused (connection_refused)."
+        in asides(dead_name)
+    )
     assert not any("No name works" in text for text in asides(dead_name))
     dead_address = inspection(
         good("a.example", "203.0.113.1"),
@@ -85,7 +88,10 @@ def test_a_name_that_no_address_serves_is_told_from_an_address_that_serves_no_na
         good("b.example", "203.0.113.1"),
         refused("b.example", "198.51.100.1"),
     )
-    assert "No name works on 198.51.100.1: connection_refused." in asides(dead_address)
+    assert (
+        "No name works on 198.51.100.1: the connection is refused (connection_refused)."
+        in asides(dead_address)
+    )
     assert not any("No address works" in text for text in asides(dead_address))
 
 
@@ -93,7 +99,9 @@ def test_a_path_that_fails_beside_one_that_works_is_told_and_the_mirror_is_ok():
     seen = inspection(good("a.example", "203.0.113.1"), refused("a.example", "198.51.100.1"))
     assert seen.ok
     assert seen.finding.verdict == "ok"
-    assert "a.example on 198.51.100.1: connection_refused." in asides(seen)
+    assert "a.example on 198.51.100.1: the connection is refused (connection_refused)." in asides(
+        seen
+    )
 
 
 def test_mirrors_on_one_network_share_fate():
@@ -101,16 +109,18 @@ def test_mirrors_on_one_network_share_fate():
     one = inspection(good("a.example", "203.0.113.1", ray), mirror="one")
     two = inspection(good("b.example", "198.51.100.1", ray), mirror="two")
     neighbour = inspection(refused("c.example", "203.0.113.9"), mirror="three")
-    assert across([one, two]) == ["one and two share fate: both are over cloudflare"]
-    assert across([one, neighbour]) == ["one and three share fate: both are in one network"]
-    assert across([two, neighbour]) == []
-    assert across([one]) == []
+    assert across([one, two], "en") == ["one and two share fate: both are over cloudflare"]
+    assert across([one, neighbour], "en") == ["one and three share fate: both are in one network"]
+    assert across([two, neighbour], "en") == []
+    assert across([one], "en") == []
 
 
 def test_a_network_over_which_no_mirror_works_is_named():
     one = inspection(refused("a.example", "104.16.0.1"), mirror="one")
     two = inspection(refused("b.example", "172.67.0.1"), mirror="two")
-    assert across([one, two])[0] == "over cloudflare no mirror works: connection_refused"
+    assert across([one, two], "en")[0] == (
+        "over cloudflare no mirror works: the connection is refused (connection_refused)"
+    )
 
 
 def test_what_resolvers_said_stands_in_the_table():
@@ -134,19 +144,20 @@ def test_what_resolvers_said_stands_in_the_table():
         evidence=(Code.as_written(text="Because."),),
     )
     seen = inspection(good("a.example", "203.0.113.1"), resolutions=[resolution], dns=(poisoned,))
-    rows = rows_of(seen, NOW)
+    rows = rows_of(seen, NOW, "en")
     assert rows[0].cells == (
         "resolve", "system", "10 ms", "its name does not exist, says our resolver",
     )  # fmt: skip
     assert rows[1].meaning == "1, 2, 3, 4 and 1 more (alias of x.edgekey.net)"
-    assert "Beside that, dns_poisoned: Because." in asides(seen)
+    forged = "answers to name queries are forged on the path (likely) (dns_poisoned)"
+    assert f"Beside that, {forged}: Because." in asides(seen)
 
 
 def test_what_was_left_alone_is_told():
     seen = inspection(
         refused("a.example", "203.0.113.1"), spared=(Way("b.example", "203.0.113.1"),)
     )
-    assert "not tried" in rows_of(seen, NOW)[-1].meaning
+    assert "not tried" in rows_of(seen, NOW, "en")[-1].meaning
 
 
 @pytest.mark.parametrize(
@@ -155,26 +166,40 @@ def test_what_was_left_alone_is_told():
 )
 def test_a_certificate_that_ends_soon_is_to_be_renewed(days, text):
     until = None if days is None else NOW + days * DAY
-    seen = TlsEvidence(not_after=until, issuer="R11", version="TLSv1.3")
-    assert certificate_text(seen, NOW).endswith(text)
+    tls = TlsEvidence(not_after=until, issuer="R11", version="TLSv1.3")
+    step = StepResult(Operation.tls_handshake, None, 0.1, "203.0.113.1", tls=tls)
+    seen = inspection(PathResult("203.0.113.1", (step,), "a.example"))
+    assert rows_of(seen, NOW, "en")[-1].meaning.endswith(text)
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(None, "-"), (0.0123, "12 ms"), (4.04, "4.0 s")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (0.0123, "12 ms"), (4.04, "4.0 s"), (0.0004, "< 1 ms")]
+)
 def test_times_are_read_at_a_glance(seconds, text):
     assert time_of(seconds) == text
 
 
 @pytest.mark.parametrize(
-    ("finding", "text"),
+    ("verdict", "level", "what", "sure"),
     [
-        (OK, ""),
-        (REFUSED, "not yet known; block 50%, outage 50%"),
-        (Finding("x", Level.confirmed, 0.99, 0.01, rule="A"),
-         "confirmed; block 99%, outage 1% (rule A)"),
+        ("ok", Level.none, "Works.", None),
+        ("connection_refused", Level.none, "The connection is refused: the server program", None),
+        ("sni_block_drop", Level.none, "on the path (perhaps)", "Unsure"),
+        ("sni_block_drop", Level.suspected, "on the path (likely)", "Suspected"),
+        ("sni_block_drop", Level.confirmed, "on the path (confirmed)", "Confirmed"),
     ],
-)  # fmt: skip
-def test_how_sure_it_is_is_said_where_there_is_something_to_weigh(finding, text):
-    assert sureness(finding) == text
+)
+def test_the_first_sentence_is_as_sure_as_the_finding_and_shows_no_numbers(
+    verdict, level, what, sure
+):
+    path = refused("a.example", "203.0.113.1")
+    seen = inspection(path)
+    seen = replace(seen, paths=((path, Finding(verdict, level, 0.28, 0.72, rule="A")),))
+    text = text_of(seen, NOW, "en")
+    assert what in " ".join(text[2:4])
+    lines = [line for line in text if line.startswith("  sure")]
+    assert [sure in line for line in lines] == ([True] if sure else [])
+    assert not re.search(r"%|[Rr]ule", "".join(text))
 
 
 def test_what_a_server_writes_cannot_write_on_the_terminal_or_break_the_table():
@@ -191,9 +216,11 @@ def test_what_a_server_writes_cannot_write_on_the_terminal_or_break_the_table():
         "a.example",
     )
     seen = inspection(hostile)
-    assert "\x1b" not in "".join(text_of(seen, NOW))
-    assert not any("\n" in line for line in [*text_of(seen, NOW), *markdown_of(seen, NOW)])
-    row = next(line for line in markdown_of(seen, NOW) if line.startswith("| handshake"))
+    assert "\x1b" not in "".join(text_of(seen, NOW, "en"))
+    assert not any(
+        "\n" in line for line in [*text_of(seen, NOW, "en"), *markdown_of(seen, NOW, "en")]
+    )
+    row = next(line for line in markdown_of(seen, NOW, "en") if line.startswith("| handshake"))
     assert row.count("|") - row.count("\\|") == 5
 
 

@@ -1,0 +1,158 @@
+"""Texts on a verdict in a reader's language: what is wrong, how sure that is, what
+mirrorgate does about it, and what a person can do.
+
+From codes and parameters alone; the texts are `words_en.py`, `words_zh.py` and the few below.
+Commands, logs, pages and JSON all say it with these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from monitor.common.languages import Text
+from monitor.diagnosis.finding import Level
+from monitor.diagnosis.reactions import Scope
+from monitor.diagnosis.verdict_words import Words
+from monitor.diagnosis.verdicts import VERDICTS, reaction_to
+from monitor.diagnosis.words_en import ENGLISH
+from monitor.diagnosis.words_zh import CHINESE
+
+_WORDS: Mapping[str, Mapping[str, Words]] = {"zh": CHINESE, "en": ENGLISH}
+
+
+class Situation(StrEnum):
+    """The rest beside a path or mirror that is not to be used."""
+
+    unknown = "unknown"
+    beside = "beside"
+    """Another path of the mirror works."""
+    others = "others"
+    """There are other mirrors."""
+    alone = "alone"
+    """There is no other mirror."""
+
+
+_LIKELY = {
+    Level.none: Text("可能", " (perhaps)"),
+    Level.cleared: Text("可能", " (perhaps)"),
+    Level.suspected: Text("很可能", " (likely)"),
+    Level.confirmed: Text("已确认", " (confirmed)"),
+}
+_SURE = {
+    Level.none: Text(
+        "不确定：服务器故障同样能解释所见。",
+        "Unsure: a fault of the server explains what was seen as well.",
+    ),
+    Level.cleared: Text(
+        "不确定：服务器故障同样能解释所见。",
+        "Unsure: a fault of the server explains what was seen as well.",
+    ),
+    Level.suspected: Text(
+        "疑似：比较的结果支持封锁，但次数还不足以确认。",
+        "Suspected: comparison speaks for a block, but not often enough yet to be certain.",
+    ),
+    Level.confirmed: Text(
+        "已确认：反复比较，结果一致。",
+        "Confirmed: comparison was repeated, with the same result each time.",
+    ),
+}
+_NOW = {
+    Situation.unknown: Text(
+        "改走该镜像的其他域名或地址，或其他镜像；{hold}后再试。",
+        "Takes another name or address of the mirror, or another mirror; tries this one again "
+        "after {hold}.",
+    ),
+    Situation.beside: Text(
+        "请求改走该镜像的其他域名或地址；{hold}后再试此路径。",
+        "Requests take another name or address of this mirror; this one is tried again after "
+        "{hold}.",
+    ),
+    Situation.others: Text(
+        "请求改走其他镜像；{hold}后再试此镜像。",
+        "Requests go to other mirrors; this one is tried again after {hold}.",
+    ),
+    Situation.alone: Text(
+        "没有其他镜像：请求仍会发往这里，直到它恢复；{hold}后再次探测。",
+        "There is no other mirror: requests still go here and fail until it is back; it is tried "
+        "again after {hold}.",
+    ),
+}
+_OF_MIRROR = Text(
+    "改走其他镜像；{hold}后再试此镜像。", "Takes another mirror; tries this one again after {hold}."
+)
+_UNITS = (
+    (7200.0, 3600.0, Text("{count} 小时", "{count} h")),
+    (120.0, 60.0, Text("{count} 分钟", "{count} min")),
+    (0.0, 1.0, Text("{count} 秒", "{count} s")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The texts on one verdict in one language; empty where there is nothing to say."""
+
+    what: str
+    cause: str
+    sure: str
+    now: str
+    todo: str
+
+    def sentence(self, language: str) -> str:
+        """The fault and what may be behind it, as one sentence."""
+        zh = language == "zh"
+        both = ("：" if zh else ": ").join(filter(None, (self.what, self.cause)))
+        return f"{both[:1].upper()}{both[1:]}{'。' if zh else '.'}"
+
+    def summary(self, language: str) -> str:
+        """The fault, how sure it is, and what is done about it."""
+        said = (self.sentence(language), self.sure, self.now)
+        return ("" if language == "zh" else " ").join(filter(None, said))
+
+    def paragraph(self, language: str) -> str:
+        """The same, with what a person can do."""
+        gap = " " if language != "zh" and self.todo else ""
+        return f"{self.summary(language)}{gap}{self.todo}"
+
+
+def tell(
+    verdict: str,
+    language: str,
+    level: str = Level.suspected,
+    situation: Situation = Situation.unknown,
+) -> Told:
+    """The texts on a verdict that is as sure as `level` says."""
+    words = _words(verdict, language)
+    block = "{likely}" in words.what
+    sure = _SURE[Level(level)].said(language) if block else ""
+    now = words.now or _now(verdict, language, situation)
+    return Told(what(verdict, language, level), words.cause, sure, now, words.todo)
+
+
+def what(verdict: str, language: str, level: str = Level.suspected) -> str:
+    """The fault as a clause; the code itself for a verdict of another release."""
+    likely = _LIKELY[Level(level)].said(language)
+    return _words(verdict, language).what.replace("{likely}", likely)
+
+
+def is_known(verdict: str) -> bool:
+    """True if the registry has this verdict."""
+    return verdict in VERDICTS
+
+
+def span(seconds: float, language: str) -> str:
+    """A length of time in words, in one unit: "3 min"."""
+    _, size, text = next(each for each in _UNITS if seconds >= each[0])
+    return text.said(language).format(count=round(seconds / size))
+
+
+def _words(verdict: str, language: str) -> Words:
+    return _WORDS.get(language, ENGLISH).get(verdict) or Words(verdict)
+
+
+def _now(verdict: str, language: str, situation: Situation) -> str:
+    reaction = reaction_to(verdict)
+    of_mirror = reaction.scope in (Scope.mirror, Scope.cdn) and situation is not Situation.alone
+    text = _OF_MIRROR if of_mirror else _NOW[situation]
+    return text.said(language).format(hold=span(reaction.hold, language))

@@ -1,0 +1,18 @@
+"""Texts of one verdict in one language; every verdict has an entry in each of `words_*.py`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Words(NamedTuple):
+    """Texts of a verdict; in `what`, `{likely}` stands for how sure it is."""
+
+    what: str
+    """What is wrong, as a clause."""
+    cause: str = ""
+    """What may be behind it, as a clause; empty where that is said already."""
+    todo: str = ""
+    """What a person can do, as a sentence; empty: nothing."""
+    now: str = ""
+    """What mirrorgate does, as a sentence, where it is not what the reaction's scope says."""
