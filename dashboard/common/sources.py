@@ -21,6 +21,7 @@ from monitor.common.keys import KeyAccount, KeyOrder, NewKey
 from monitor.common.languages import Text
 from monitor.common.metric_registry import Series
 from monitor.common.settings import Compared
+from monitor.diagnosis.evidence import Evidence
 from monitor.engine.diagnose import Inspection
 from monitor.health.announcements import Announced, IncidentEdit, Maintenance, ManualIncident
 from monitor.health.past import Past
@@ -214,7 +215,7 @@ class Inspected:
     mirror: str
     began: float
     """Seconds since the epoch, as is `ended`."""
-    said: list[str] = field(default_factory=list)
+    said: list[Evidence] = field(default_factory=list)
     """The actions so far."""
     steps: list[StepResult] = field(default_factory=list)
     """The steps that are done."""

@@ -458,7 +458,32 @@ class Code(Enum):
         "对不带密钥的请求返回 {status}", "it answers {status} to a request without key"
     )
 
+    # Activities of a diagnosis
+
+    asking_others = Text(
+        "向其他服务器询问时间和证书", "asking others for their time and certificate"
+    )
+    resolving = Text("{name}：解析中", "{name}: resolving")
+    trying = Text("{name}：尝试 {addresses}", "{name}: trying {addresses}")
+    trying_nothing = Text("{name}：没有可尝试的地址", "{name}: there is nothing to try")
+    comparing = Text(
+        "{name}：在 {address} 上与对照域名比较",
+        "{name}: comparing with a control name on {address}",
+    )
+
     # Mirrors as a whole
+
+    cut_before_this = Text(
+        "{address} 在 {ago} 秒前的一次探测中被中断，还须等待 {left} 秒。",
+        "{address} was cut off {ago} s ago, by a probe before this one; {left} s are left to wait.",
+    )
+    no_route_anywhere = Text(
+        "本机没有通往外部的路由。", "This machine has no route to the outside."
+    )
+    resolvers_silent = Text(
+        "解析器对任何域名都没有应答，包括对照域名 {names}。",
+        "The resolvers answer about no name at all, {names} included.",
+    )
 
     our_network_down = Text(
         "本机网络或解析器似乎已断开", "our own network or resolver seems to be down"

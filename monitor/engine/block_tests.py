@@ -255,12 +255,13 @@ class BlockTestRunner:
         memory: Memory = _NO_MEMORY,
         before: Sequence[Trial] = (),
         progressed: Callable[[Finding], None] = lambda finding: None,
+        saw: Callable[[Trial], None] = lambda trial: None,
     ) -> Conclusion:
         """Find out what is wrong with a path. Raises EndpointBusy.
 
         `triggered` is when the endpoint was last cut off; `patient` is False for somebody who
         waits at a terminal; `before` are routine trials that go into the finding. `progressed` is
-        called with what every trial but the last has shown.
+        called with what every trial but the last has shown, `saw` with each trial that is made.
         """
 
         def show() -> None:
@@ -272,7 +273,7 @@ class BlockTestRunner:
         self._busy.add(endpoint)
         try:
             trials: list[Trial] = []
-            why = await self._run(trials, subject, timeouts, triggered, patient, show)
+            why = await self._run(trials, subject, timeouts, triggered, patient, show, saw)
         finally:
             self._busy.discard(endpoint)
         made = (*before, *trials)
@@ -286,6 +287,7 @@ class BlockTestRunner:
         triggered: float | None,
         patient: bool,
         show: Callable[[], None],
+        saw: Callable[[Trial], None],
     ) -> str:
         """Make trials until nothing more can be learned; why it ended."""
         wait = min(timeouts.handshake, self._pace.silent_handshake)
@@ -315,6 +317,7 @@ class BlockTestRunner:
                 continue  # a reload has replaced it during the wait
             trial = await self._try(step, subject, timeouts)
             trials.append(trial)
+            saw(trial)
             endpoint = endpoint_of(trial.address, trial.port)
             if trial.role is Role.target and trial.outcome in CUT:
                 triggered = trial.sent_at

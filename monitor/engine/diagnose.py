@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.common.names import names_of
+from monitor.common.tasks import cancelled
 from monitor.diagnosis.cdn import Place, cdn_of_path, detect_cdn, networks
 from monitor.diagnosis.certificates import Memory
-from monitor.diagnosis.classify import judge_step
+from monitor.diagnosis.classify import could_be_ours, is_unanswered, judge_step
 from monitor.diagnosis.dns import Knowledge, judge_dns
-from monitor.diagnosis.evidence import Code
-from monitor.diagnosis.finding import Finding
-from monitor.diagnosis.interpret import alone
+from monitor.diagnosis.evidence import Code, Evidence
+from monitor.diagnosis.finding import Finding, Level
+from monitor.diagnosis.interpret import alone, interpret
 from monitor.diagnosis.rollup import PathFinding, mirror_finding
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.witnesses import doubtful, unplugged
@@ -27,20 +30,50 @@ from monitor.engine.naming import NameService
 from monitor.engine.prober import Probe, Prober
 from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
-from monitor.probes.connect import any_link, as_address
+from monitor.health.snapshot import endpoint_of
+from monitor.probes.connect import any_link, as_address, has_route
 from monitor.probes.opening import Budget
 from monitor.probes.results import Operation, PathResult, StepResult, Way
 from monitor.probes.trial_results import CUT, Role, Trial
-from monitor.probes.trials import Subject
+from monitor.probes.trials import Subject, attempt
 
 MAX_NAMES = 4
 MAX_ADDRESSES = 6
 """Of each name; the rest is left out, and said to be."""
 
-Say = Callable[[str], None]
+Say = Callable[[Evidence], None]
 """Called with a description of each step."""
 Saw = Callable[[StepResult], None]
 """Called with each step that is done, and the result of it."""
+INTERRUPTED = "interrupted"
+"""Why an experiment ended that somebody did not want to wait for."""
+
+
+class Triggers(Protocol):
+    """Memory of endpoints that were cut off by a diagnosis before (`probes/trigger_file.py`)."""
+
+    def ago(self, endpoint: str) -> float | None:
+        """Seconds since the endpoint was cut off; None if it was not, of late."""
+
+    def cut(self, endpoint: str) -> None:
+        """The endpoint was cut off just now."""
+
+    def answered(self, endpoint: str) -> None:
+        """It answers: nothing is shut there."""
+
+
+class NoTriggers:
+    """No memory."""
+
+    def ago(self, endpoint: str) -> float | None:
+        """Nothing is known."""
+        return None
+
+    def cut(self, endpoint: str) -> None:
+        """Nothing is kept."""
+
+    def answered(self, endpoint: str) -> None:
+        """Nothing is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +89,12 @@ class Inspection:
     experiment: Conclusion | None
     spared: tuple[Way, ...]
     """Not tried, because the address had just been cut off after another name, or one too many."""
+    held: tuple[Evidence, ...] = ()
+    """Addresses that an earlier diagnosis may have shut, which are left alone."""
     ours: Finding | None = None
     """On our own surroundings, where these are at fault and not the mirror."""
+    interrupted: bool = False
+    """True if somebody did not want to wait for the end: this is what was known so far."""
 
     @property
     def finding(self) -> Finding:
@@ -66,6 +103,10 @@ class Inspection:
             return self.ours
         if self.paths:
             return mirror_finding(self.findings())
+        if self.held:
+            return Finding("residual_block", Level.suspected, evidence=self.held, residual=True)
+        if not self.dns:
+            return Finding("unknown")
         return max(self.dns, key=lambda found: (found.blocked, found.down))
 
     @property
@@ -104,6 +145,25 @@ class Inspection:
         return cdn_of_path(path, next((o.chain for o in seen if o.chain), ()))
 
 
+@dataclass(slots=True)
+class _Course:
+    """Observations of a diagnosis so far."""
+
+    mirror: MirrorConfig
+    resolutions: list[StepResult] = field(default_factory=list)
+    paths: list[PathResult] = field(default_factory=list)
+    spared: list[Way] = field(default_factory=list)
+    held: list[Evidence] = field(default_factory=list)
+    waiting: dict[Way, float] = field(default_factory=dict)
+    """Ways to an endpoint that an earlier diagnosis may have shut, and when that was."""
+    cut: dict[str, Trial] = field(default_factory=dict)
+    """By address: the first handshake that was cut off there."""
+    trials: list[Trial] = field(default_factory=list)
+    """Of the experiment."""
+    conclusion: Conclusion | None = None
+    ours: Finding | None = None
+
+
 class Inspector:
     """Inspects mirrors one after the other; keeps what is costly to make anew."""
 
@@ -117,12 +177,17 @@ class Inspector:
         patient: bool = False,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         saw: Saw = lambda step: None,
+        triggers: Triggers | None = None,
+        stop: asyncio.Event | None = None,
     ) -> None:
         self._config = config
         self._saw = saw
         self._names = names
+        self._pace = pace
         self._say = say
         self._patient = patient
+        self._triggers = triggers or NoTriggers()
+        self._stop = stop or asyncio.Event()
         self._prober = Prober()
         self._prober.compare_with(config.sni.control)
         self._witnesses = Witnesses(self._prober.contexts, pace, self._prober.agent, time.monotonic)
@@ -139,53 +204,122 @@ class Inspector:
         )
 
     async def inspect(self, mirror: MirrorConfig) -> Inspection:
-        """Diagnose one mirror."""
-        resolutions: list[StepResult] = []
-        paths: list[PathResult] = []
-        spared: list[Way] = []
-        cut: dict[str, Trial] = {}
-        for hostname in names_of(mirror)[:MAX_NAMES]:
-            self._say(f"{hostname}: resolving")
-            resolved = await self._names.resolve(mirror, hostname, self._config.timeouts.resolve)
-            resolutions.append(resolved)
-            self._saw(resolved)
-            ways = [Way(hostname, address) for address in resolved.addresses]
-            free = [way for way in ways if way.address not in cut][:MAX_ADDRESSES]
-            spared += [way for way in ways if way not in free]
-            self._say(f"{hostname}: trying {', '.join(way.address for way in free) or 'nothing'}")
-            for path in await asyncio.gather(*(self._try(mirror, way) for way in free)):
-                paths.append(path)
-                if (trial := routine_trial(mirror, path)) and trial.outcome in CUT:
-                    cut[path.address] = trial
-        ours = await self._surroundings(mirror, paths)
-        conclusion = await self._compare(mirror, None if ours else next(iter(cut.values()), None))
-        memories = {r.hostname: self._names.believed(r) for r in resolutions}
-        dns = [judge_dns(r.dns, self._known(mirror, r.hostname, paths)) for r in resolutions]
-        found = [(path, finding_of(mirror, path, conclusion, memories)) for path in paths]
+        """Diagnose one mirror, or as far as it comes until `stop` is set."""
+        course = _Course(mirror)
+        work = asyncio.create_task(self._take(course))
+        stopped = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+        finally:
+            interrupted = not work.done()
+            stopped.cancel()
+            await cancelled([work])
+        return self._inspection(course, interrupted)
+
+    def _inspection(self, course: _Course, interrupted: bool) -> Inspection:
+        mirror, conclusion, paths = course.mirror, course.conclusion, course.paths
+        if conclusion is None and course.trials:
+            found = interpret(course.trials, self._pace)
+            conclusion = Conclusion(tuple(course.trials), found, INTERRUPTED)
+        memories = {r.hostname: self._names.believed(r) for r in course.resolutions}
         return Inspection(
             mirror,
-            tuple(resolutions),
-            tuple(dns),
-            tuple(found),
+            tuple(course.resolutions),
+            tuple(
+                judge_dns(r.dns, self._known(mirror, r.hostname, paths)) for r in course.resolutions
+            ),
+            tuple((path, finding_of(mirror, path, conclusion, memories)) for path in paths),
             conclusion,
-            tuple(spared),
-            ours,
+            tuple(course.spared),
+            tuple(course.held),
+            course.ours,
+            interrupted,
         )
 
-    async def _surroundings(
-        self, mirror: MirrorConfig, paths: Sequence[PathResult]
-    ) -> Finding | None:
+    async def _take(self, course: _Course) -> None:
+        mirror = course.mirror
+        for hostname in names_of(mirror)[:MAX_NAMES]:
+            self._say(Code.resolving(name=hostname))
+            resolved = await self._names.resolve(mirror, hostname, self._config.timeouts.resolve)
+            course.resolutions.append(resolved)
+            self._saw(resolved)
+            ways = [Way(hostname, address) for address in resolved.addresses]
+            free = [way for way in ways if way.address not in course.cut][:MAX_ADDRESSES]
+            course.spared += [way for way in ways if way not in free]
+            open_ = [way for way in free if await self._is_open(course, way)]
+            addresses = tuple(way.address for way in open_)
+            trying = Code.trying(name=hostname, addresses=addresses)
+            self._say(trying if addresses else Code.trying_nothing(name=hostname))
+            for path in await asyncio.gather(*(self._try(mirror, way) for way in open_)):
+                course.paths.append(path)
+                if (trial := routine_trial(mirror, path)) and trial.outcome in CUT:
+                    course.cut[path.address] = trial
+                    self._triggers.cut(endpoint_of(path.address, mirror.port))
+        course.ours = await self._surroundings(course)
+        if course.ours is None:
+            await self._compare(course)
+
+    async def _is_open(self, course: _Course, way: Way) -> bool:
+        """False for an endpoint that an earlier diagnosis may have shut, until a control name is
+        answered there again."""
+        mirror = course.mirror
+        endpoint = endpoint_of(way.address, mirror.port)
+        ago = self._triggers.ago(endpoint)
+        if ago is None or ago >= self._pace.residual_hold:
+            return True
+        subject = Subject(way.hostname, way.address, mirror.port, mirror.ca_file)
+        for control in self._config.sni.control[:1]:
+            made = await attempt(
+                Role.control, subject, control, self._prober.contexts, self._config.timeouts
+            )
+            if made.answered:
+                self._triggers.answered(endpoint)
+                return True
+        if self._patient and self._config.sni.control:
+            course.waiting[way] = time.monotonic() - ago
+        else:
+            left = self._pace.residual_hold - ago
+            course.held.append(
+                Code.cut_before_this(address=endpoint, ago=round(ago), left=math.ceil(left))
+            )
+            course.spared.append(way)
+        return False
+
+    async def _surroundings(self, course: _Course) -> Finding | None:
         """The finding on our own clock or network, where no path works because of these."""
+        paths = course.paths
         if any(judge_step(path.last).alive for path in paths):
             return None
         if not any_link() and not any(_on_this_machine(path.address) for path in paths):
             return unplugged()
         doubted = next((path for path in paths if doubtful(path.last)), None)
-        if doubted is None:
+        if doubted is not None:
+            self._say(Code.asking_others())
+            await self._witnesses.ask(doubted.way, course.mirror.port)
+            return self._witnesses.explain(doubted.last, time.time())
+        why = await self._offline(course)
+        if why is None:
             return None
-        self._say("asking others for their time and certificate")
-        await self._witnesses.ask(doubted.way, mirror.port)
-        return self._witnesses.explain(doubted.last, time.time())
+        return Finding("local_network_down", Level.confirmed, evidence=(why,))
+
+    async def _offline(self, course: _Course) -> Evidence | None:
+        """Why our own network is to blame, if it is."""
+        if any(not could_be_ours(path.last) for path in course.paths):
+            return None
+        silent = all(is_unanswered(each, ()) for each in course.resolutions)
+        if course.waiting or course.held or not (course.paths or silent):
+            return None
+        if not has_route():
+            return Code.no_route_anywhere()
+        controls = self._config.sni.control
+        if course.paths or not controls:
+            return None
+        for name in controls:
+            if await self._names.answers(name, self._config.timeouts.resolve):
+                return None
+        return Code.resolvers_silent(names=tuple(controls))
 
     def _known(self, mirror: MirrorConfig, hostname: str, paths: Sequence[PathResult]) -> Knowledge:
         """Return the knowledge for judging the resolvers' answers about a name."""
@@ -206,18 +340,42 @@ class Inspector:
             self._saw(step)
         return path
 
-    async def _compare(self, mirror: MirrorConfig, cut: Trial | None) -> Conclusion | None:
-        """The experiment, on the first path that was cut off."""
-        if cut is None or not self._config.sni.control:
-            return None
-        self._say(f"{cut.hostname}: comparing with a control name on {cut.address}")
-        return await self._runner.examine(
-            Subject(cut.hostname, cut.address, cut.port, mirror.ca_file),
+    async def _compare(self, course: _Course) -> None:
+        """The experiment, on the first path that was cut off, now or by a diagnosis before."""
+        mirror, cut = course.mirror, next(iter(course.cut.values()), None)
+        way = Way(cut.hostname, cut.address) if cut else next(iter(course.waiting), None)
+        if way is None or not self._config.sni.control:
+            return
+        self._say(Code.comparing(name=way.hostname, address=way.address))
+        endpoint = endpoint_of(way.address, mirror.port)
+
+        def saw(trial: Trial) -> None:
+            course.trials.append(trial)
+            if trial.role is Role.target and trial.outcome in CUT:
+                self._triggers.cut(endpoint)
+            elif trial.answered:
+                self._triggers.answered(endpoint)
+
+        course.trials += [cut] if cut else []
+        course.conclusion = await self._runner.examine(
+            Subject(way.hostname, way.address, mirror.port, mirror.ca_file),
             self._config.timeouts,
-            triggered=cut.at,
+            triggered=cut.at if cut else course.waiting[way],
             patient=self._patient,
-            before=[cut],
+            before=[cut] if cut else [],
+            saw=saw,
         )
+        if cut is None:
+            course.paths.append(await self._after_waiting(mirror, way, course.trials))
+
+    async def _after_waiting(
+        self, mirror: MirrorConfig, way: Way, trials: Sequence[Trial]
+    ) -> PathResult:
+        """The path whose first trial had to wait: asked to the end where that was answered."""
+        if trials and trials[-1].role is Role.target and trials[-1].outcome not in CUT:
+            return await self._try(mirror, way)
+        decisive = next((t for t in reversed(trials) if t.role is Role.target), trials[-1])
+        return PathResult(way.address, (decisive.step,), way.hostname)
 
 
 @asynccontextmanager
@@ -229,11 +387,23 @@ async def inspector(
     patient: bool = False,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     saw: Saw = lambda step: None,
+    triggers: Triggers | None = None,
+    stop: asyncio.Event | None = None,
 ) -> AsyncIterator[Inspector]:
-    """An inspector, whose resolvers are closed in the end."""
+    """An inspector, whose resolvers are closed in the end; `stop` ends a diagnosis early."""
     names = NameService(config.dns.resolvers, pace)
     try:
-        yield Inspector(config, names, pace, say, patient=patient, sleep=sleep, saw=saw)
+        yield Inspector(
+            config,
+            names,
+            pace,
+            say,
+            patient=patient,
+            sleep=sleep,
+            saw=saw,
+            triggers=triggers,
+            stop=stop,
+        )
     finally:
         await names.aclose()
 

@@ -47,6 +47,18 @@ async def _connected(address: str, port: int) -> socket.socket:
     return connection
 
 
+def has_route() -> bool:
+    """True if the kernel knows a way to public addresses; nothing is sent to find that out."""
+    for family, address in (
+        (socket.AF_INET, "192.0.2.1"),  # RFC 5737
+        (socket.AF_INET6, "2001:db8::1"),  # RFC 3849
+    ):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((address, 9))
+            return True
+    return False
+
+
 def fall_silent_on_close(connection: socket.socket, whether: bool) -> None:
     """Have `close` forget unacknowledged bytes, with an RST (SO_LINGER in socket(7)).
 

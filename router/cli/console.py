@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,6 +87,13 @@ class Console:
         """A note, if there is anything to say."""
         if text:
             self.note(f"note: {text}")
+
+    def redraw(self, text: str) -> None:
+        """Replace the line that was drawn last beside the result, on a terminal; "" removes it."""
+        shown = text
+        while shown and width(shown) >= shutil.get_terminal_size().columns:
+            shown = shown[:-1]
+        print(f"\r\x1b[K{shown}", end="", file=self.err, flush=True)
 
     def data(self, value: Any) -> None:
         """The result as JSON."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitor.common.config import MirrorConfig, MonitorConfig
@@ -21,7 +25,9 @@ from router.cli.init import mirrors_of
 from router.control import document
 
 if TYPE_CHECKING:
-    from monitor.engine.diagnose import Inspection
+    import asyncio
+
+    from monitor.engine.diagnose import Inspection, Triggers
 
 HELP = "diagnose a mirror or URL step by step; exit 0 if it can serve, 1 if it cannot"
 
@@ -34,11 +40,13 @@ def declare(parser: ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--patient", action="store_true",
-        help="wait out what a blocked name may set off (about 3 minutes): surer",
+        help="wait out what a blocked name may set off (up to 7 minutes): surer; "
+        "Ctrl-C shows what is known so far",
     )  # fmt: skip
     parser.add_argument(
         "--anyway", action="store_true",
-        help="also try what the running instance leaves alone: that may prolong a block",
+        help="also try what the running instance or a probe before this one leaves alone: "
+        "that may prolong a block",
     )  # fmt: skip
     parser.add_argument(
         "--lang", choices=LANGUAGES, help="the language of the report; default: the locale's"
@@ -136,14 +144,85 @@ def inspected(
     from monitor.engine.diagnose import inspector
     from router.cli.progress import progress
 
+    redraw = console.redraw if console.err.isatty() else None
+
     async def inspect_all() -> list[Inspection]:
-        async with (
-            progress(console.note) as shown,
-            inspector(config, NORMAL, shown.say, patient=args.patient, sleep=shown.sleep) as by,
-        ):
-            return [await by.inspect(mirror) for mirror in mirrors]
+        found: list[Inspection] = []
+        with _interruptible() as stop:
+            async with (
+                progress(console.note, _language(args, console), redraw) as shown,
+                inspector(
+                    config,
+                    NORMAL,
+                    shown.say,
+                    patient=args.patient,
+                    sleep=shown.sleep,
+                    triggers=_triggers(args, console, NORMAL.residual_max),
+                    stop=stop,
+                ) as by,
+            ):
+                for mirror in mirrors:
+                    if stop.is_set():
+                        break
+                    found.append(await by.inspect(mirror))
+        return found
 
     return asyncio.run(inspect_all())
+
+
+@contextmanager
+def _interruptible() -> Iterator[asyncio.Event]:
+    """An event that the first SIGINT sets; the second one ends the command."""
+    import asyncio
+
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def interrupted() -> None:
+        stop.set()
+        loop.remove_signal_handler(signal.SIGINT)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main:  # others, as tests have them, get no signals
+        loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield stop
+    finally:
+        if in_main:
+            loop.remove_signal_handler(signal.SIGINT)
+
+
+def _triggers(args: Namespace, console: Console, keep: float) -> Triggers:
+    """The memory of what was cut off, across runs; `--anyway` does not ask it."""
+    from monitor.engine.diagnose import NoTriggers
+    from monitor.probes.trigger_file import TriggerFile
+
+    if args.anyway:
+        return NoTriggers()
+
+    def failed(error: OSError) -> None:
+        console.note(
+            f"{path}: cannot be used ({error.strerror or error}): the next probe will "
+            "not know what this one has set off"
+        )
+
+    path = state_folder(args, console) / "probe-triggers.json"
+    return TriggerFile(path, keep, failed=failed)
+
+
+def state_folder(args: Namespace, console: Console) -> Path:
+    """The folder of the store, if there is one in a file, else one of the user's (XDG Base
+    Directory Specification)."""
+    with suppress(SettingsError):
+        file = document.find(args.config, console.environ)
+        name = document.store_url(file, console.environ).partition("sqlite:///")[2]
+        if name and Path(name).parent.is_dir():
+            return Path(name).parent
+    home = console.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(home).expanduser() / "mirrorgate"
+
+
+def _language(args: Namespace, console: Console) -> str:
+    return args.lang or language_of(console.environ)
 
 
 def _show(
@@ -151,7 +230,7 @@ def _show(
 ) -> None:
     from router.cli.probe_report import across, json_of, markdown_of, text_of
 
-    now, language = time.time(), args.lang or language_of(console.environ)
+    now, language = time.time(), _language(args, console)
     if args.json:
         mirrors = [json_of(seen, now, situation) for seen in found]
         console.data({"mirrors": mirrors, "in_common": across(found, "en")})

@@ -18,7 +18,7 @@ from monitor.diagnosis.interpret import came_of
 from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
 from monitor.diagnosis.telling import Situation, Told, tell, what
 from monitor.diagnosis.verdicts import reaction_to
-from monitor.engine.diagnose import Inspection
+from monitor.engine.diagnose import INTERRUPTED, Inspection
 from monitor.probes.results import DnsObservation, Operation, PathResult, StepResult, TlsEvidence
 from monitor.probes.trial_results import Role, Trial
 from router.cli.console import aligned, folded, plain
@@ -60,12 +60,13 @@ _PATIENT = Text(
     "Run `mirrorgate probe --patient`: it waits out what this may have set off and compares once "
     "more, for up to 7 minutes, and is surer.",
 )
+_SO_FAR = Text("注意", "so far")
+_INTERRUPTED = Text(
+    "被中断：以下是到目前为止的结果。", "Interrupted: this is what is known so far."
+)
 _NO_CONTROL = Text(
     "monitor.sni.control 为空：没有对照域名就无法识别封锁；请设置一个。",
     "Set `monitor.sni.control`: without a control name a block is not recognised.",
-)
-_INTERRUPTED = Text(
-    "被中断：以下是到目前为止的结果。", "Interrupted: this is what is known so far."
 )
 
 
@@ -147,6 +148,8 @@ def summary(
         (_NETWORK, [seen.cdn]),
         (_VERDICT, [finding.verdict if not told.sure else f"{finding.verdict} ({finding.level})"]),
     ]
+    if seen.interrupted:
+        groups.insert(0, (_SO_FAR, [_INTERRUPTED.said(language)]))
     return told, [
         ("" if number else name.said(language), text)
         for name, texts in groups
@@ -161,6 +164,8 @@ def _about(text: Text, language: str, finding: Finding, **values: str) -> str:
 
 def _asides(seen: Inspection, language: str) -> list[str]:
     """Further findings: false DNS answers, and paths that fail though others work."""
+    if seen.ours is not None:
+        return []
     texts = [
         _about(_BESIDE, language, finding, why=" ".join(said(finding.evidence, language)))
         for finding in seen.dns
@@ -208,7 +213,7 @@ def _in_common(seen: Inspection, language: str) -> list[str]:
 
 def hints(seen: Inspection, language: str = "en") -> list[str]:
     """Return the next steps that would tell more."""
-    if seen.experiment is not None and seen.experiment.why == TOO_LONG:
+    if seen.experiment is not None and seen.experiment.why in (TOO_LONG, INTERRUPTED):
         return [_PATIENT.said(language)]
     if seen.experiment is None and seen.finding.verdict in ("tls_reset", "tls_eof", "tls_timeout"):
         return [_NO_CONTROL.said(language)]
@@ -225,6 +230,7 @@ def json_of(
         "id": seen.mirror.id,
         "url": seen.mirror.url,
         "ok": seen.ok,
+        "interrupted": seen.interrupted,
         **_finding_json(finding),
         "meaning": told["en"].what,
         "may_mean": told["en"].cause,
@@ -373,7 +379,8 @@ class _Table:
         for left in seen.spared:
             yield Row("-", f"{left.hostname} {left.address}", None, self._say(_SPARED))
         trials = seen.experiment.trials if seen.experiment else ()
-        yield from (self._trial(trial) for trial in trials[1:])
+        routine = 1 if trials and trials[0].role is Role.target else 0
+        yield from (self._trial(trial) for trial in trials[routine:])
 
     def _resolved(self, resolution: StepResult, many: bool) -> Iterator[Row]:
         name = f"{resolution.hostname} " if many else ""

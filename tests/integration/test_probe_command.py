@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import re
+import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,12 +24,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from monitor.common.config import MirrorConfig, MonitorConfig, SniConfig
+from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Level
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.diagnose import inspector
+from monitor.probes.trigger_file import TriggerFile
 from router.cli import main
 from router.cli.client import Client
-from router.cli.probe_report import hints
+from router.cli.probe_report import hints, text_of
 from router.cli.progress import Progress
 from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import DROP, FIN, RST, Residual, Rule, exactly
@@ -36,7 +40,7 @@ from tests.testkit.listener import unanswered_port
 from tests.testkit.ports import HOST, free_port
 from tests.testkit.processes import Process
 from tests.testkit.programs import require
-from tests.testkit.wait import wait_until
+from tests.testkit.wait import wait_until, wait_until_async
 
 ANSWER = '{"error": {"message": "no key", "type": "invalid_request_error", "code": null}}'
 START_TIMEOUT = 90.0
@@ -149,6 +153,7 @@ Server = tuple[str, int]
 def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MIRRORGATE_CONFIG", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
 @pytest.fixture(params=PROGRAMS)
@@ -177,7 +182,7 @@ def test_a_good_mirror_is_good_step_by_step(program, authority, tmp_path, capsys
     with serving(PROGRAMS[program], tmp_path / "server", authority.issue(NAME)) as port:
         code, out = said(capsys, arguments(port, authority))
     assert code == 0
-    assert re.search(r"connect +127\.0\.0\.1 +\d+ ms +it accepts connections", out)
+    assert re.search(r"connect +127\.0\.0\.1 +(< 1|\d+) ms +it accepts connections", out)
     assert re.search(r"handshake .*TLSv1\.[23], certificate of [Tt]rustme.*days left", out)
     assert re.search(r"request .*status 401: it works", out)
     assert out.splitlines()[2] == "  Works."
@@ -296,7 +301,7 @@ async def test_with_patience_the_after_effect_is_seen_and_the_block_confirmed(
     good_server, authority
 ):
     rule = Rule(exactly(NAME), RST, residual=Residual(0.8, RST))
-    told: list[str] = []
+    told: list[Evidence] = []
     pace = DiagnosisTiming().shortened(1.0)
     async with (
         Censor((rule,)) as censor,
@@ -311,7 +316,7 @@ async def test_with_patience_the_after_effect_is_seen_and_the_block_confirmed(
     assert (finding.verdict, finding.level) == ("sni_block_rst", Level.confirmed)
     assert finding.residual
     assert hints(seen) == []
-    assert told[-1] == f"{NAME}: comparing with a control name on 127.0.0.1"
+    assert told[-1] == Code.comparing(name=NAME, address="127.0.0.1")
 
 
 async def test_another_name_is_not_tried_where_one_was_cut_off(good_server, authority):
@@ -394,12 +399,122 @@ def test_two_formats_at_once_are_refused(capsys):
 async def test_progress_is_told_only_after_a_while_and_then_at_once():
     told: list[str] = []
     quiet = Progress(told.append, patience=60.0)
-    quiet.say("one")
+    quiet.say(Code.resolving(name="one"))
     assert told == []
     loud = Progress(told.append, patience=0.0)
-    loud.say("two")
-    loud.say("two")
-    await loud.sleep(0.0)
-    assert told[0] == "… two"
-    assert told[1].startswith("… waiting 0 s")
-    assert len(told) == 2
+    loud.say(Code.resolving(name="two"))
+    loud.say(Code.resolving(name="two"))
+    assert told == ["… two: resolving"]
+
+
+async def test_a_wait_says_how_long_it_lasts_and_is_redrawn_on_a_terminal():
+    told: list[str] = []
+    shown = Progress(told.append, "zh", redraw=told.append, patience=0.01)
+    shown.say(Code.comparing(name=NAME, address="127.0.0.1"))
+    await shown.sleep(1.2)
+    first, second, last = told
+    assert "与对照域名比较" in first
+    assert ("0:01，" in first, "0:00，" in second) == (True, True)
+    assert last == ""
+
+
+TRIGGERS = Path("triggers.json")
+
+
+def triggers() -> TriggerFile:
+    return TriggerFile(TRIGGERS, 60.0)
+
+
+@pytest.mark.parametrize("patient", [False, True])
+async def test_a_probe_remembers_what_the_one_before_it_has_shut(good_server, authority, patient):
+    residual = 1.5
+    rule = Rule(exactly(NAME), RST, residual=Residual(residual, RST))
+    pace = replace(DiagnosisTiming().shortened(residual + 0.3), rtt_floor=1.0)
+    config = MonitorConfig()
+    async with Censor((rule,)) as censor:
+        port = await censor.listen(("127.0.0.1",), good_server)
+        mirror = MirrorConfig(
+            "m", f"https://{NAME}:{port}", addresses=("127.0.0.1",), ca_file=str(authority.ca_file)
+        )
+        async with inspector(config, pace, lambda text: None, triggers=triggers()) as by:
+            first = await by.inspect(mirror)
+        shown = len(censor.handshakes(NAME))
+        async with inspector(
+            config, pace, lambda text: None, patient=patient, triggers=triggers()
+        ) as by:
+            second = await by.inspect(mirror)
+        names = censor.handshakes(NAME)
+    assert first.finding.verdict in ("sni_block_rst", "tls_reset", "residual_block")
+    if not patient:
+        assert len(names) == shown
+        assert second.finding.verdict == "residual_block"
+        assert "by a probe before this one" in str(second.held[0])
+        return
+    assert (second.finding.verdict, second.finding.level) == ("sni_block_rst", Level.confirmed)
+    assert not any(handshake.residual for handshake in names[shown:])
+
+
+async def test_what_was_mended_is_probed_again_at_once(good_server, authority):
+    async with Censor((Rule(exactly(NAME), RST),)) as censor:
+        port = await censor.listen(("127.0.0.1",), good_server)
+        mirror = MirrorConfig(
+            "m", f"https://{NAME}:{port}", addresses=("127.0.0.1",), ca_file=str(authority.ca_file)
+        )
+        memory = triggers()
+        memory.cut(f"127.0.0.1:{port}")
+        censor.rules = ()
+        async with inspector(
+            MonitorConfig(), DiagnosisTiming(), lambda text: None, triggers=memory
+        ) as by:
+            assert (await by.inspect(mirror)).finding.verdict == "ok"
+    assert memory.ago(f"127.0.0.1:{port}") is None
+
+
+async def test_who_does_not_want_to_wait_gets_what_is_known(good_server, authority):
+    stop = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        if seconds > 60:
+            stop.set()
+            await asyncio.Event().wait()
+        await asyncio.sleep(seconds)
+
+    rule = Rule(exactly(NAME), RST, residual=Residual(60.0, RST))
+    async with (
+        Censor((rule,)) as censor,
+        inspector(
+            MonitorConfig(),
+            DiagnosisTiming(),
+            lambda text: None,
+            patient=True,
+            sleep=sleep,
+            stop=stop,
+        ) as by,
+    ):
+        port = await censor.listen(("127.0.0.1",), good_server)
+        url = f"https://{NAME}:{port}"
+        seen = await by.inspect(
+            MirrorConfig("m", url, addresses=("127.0.0.1",), ca_file=str(authority.ca_file))
+        )
+    assert seen.interrupted
+    assert seen.finding.verdict == "tls_reset"
+    assert "Interrupted" in "".join(text_of(seen, 0.0, "en"))
+
+
+async def test_ctrl_c_ends_a_patient_probe_with_a_partial_answer(good_server, authority, tmp_path):
+    rule = Rule(exactly(NAME), RST, residual=Residual(60.0, RST))
+    async with Censor((rule,)) as censor:
+        port = await censor.listen(("127.0.0.1",), good_server)
+        argv = [sys.executable, "-m", "router", *arguments(port, authority, "--patient")]
+        process = Process(argv, tmp_path / "log")
+        try:
+            await wait_until_async(
+                lambda: "Ctrl-C" in process.logs() or process.exit_code() is not None, 60.0
+            )
+            process.send(signal.SIGINT)
+            await wait_until_async(lambda: process.exit_code() is not None, 30.0)
+        finally:
+            process.stop()
+    assert process.exit_code() == 1, process.logs()
+    assert "Interrupted: this is what is known so far." in process.logs()
+    assert "The TLS handshake was reset" in process.logs()
