@@ -46,6 +46,8 @@ def node_documents(
             "wish_until": until,
             "detail": str(health.detail or ""),
             "why": {language: _why(health, language) for language in LANGUAGES},
+            "level": health.level,
+            "because": [each.to_json() for each in health.evidence],
             "advice": {each: tell(health.verdict, each).todo for each in LANGUAGES},
         }
         documents.append(

@@ -37,7 +37,6 @@ _ALONE = {Outcome.reset: "tls_reset", Outcome.eof: "tls_eof", Outcome.silence: "
 _CUT = {
     Outcome.reset: Code.cut_reset,
     Outcome.eof: Code.cut_closed,
-    Outcome.silence: Code.cut_silent,
     Outcome.late: Code.cut_halfway,
     Outcome.plain: Code.cut_plain,
     Outcome.other: Code.cut_unknown,
@@ -125,6 +124,8 @@ def came_of(trial: Trial) -> Evidence:
         return Code.end_not_connected(failure=_failure(trial))
     if trial.answered:
         return Code.end_answered()
+    if trial.outcome is Outcome.silence:
+        return Code.end_silent(seconds=trial.step.seconds)
     how, tls = _CUT.get(trial.outcome, Code.cut_unknown)(), trial.step.tls
     if tls and tls.since_hello and tls.since_hello < SHOWN:
         return Code.end_cut_at_once(how=how)

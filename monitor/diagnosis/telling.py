@@ -50,8 +50,8 @@ _SURE = {
         "Unsure: a fault of the server explains what was seen as well.",
     ),
     Level.suspected: Text(
-        "疑似：比较的结果支持封锁，但次数还不足以确认。",
-        "Suspected: comparison speaks for a block, but not often enough yet to be certain.",
+        "疑似：比较的结果指向链路上的干扰，但还不能确认。",
+        "Suspected: what was compared speaks for interference on the path, but is not certain yet.",
     ),
     Level.confirmed: Text(
         "已确认：反复比较，结果一致。",
@@ -153,6 +153,7 @@ def _words(verdict: str, language: str) -> Words:
 
 def _now(verdict: str, language: str, situation: Situation) -> str:
     reaction = reaction_to(verdict)
-    of_mirror = reaction.scope in (Scope.mirror, Scope.cdn) and situation is not Situation.alone
+    whole = reaction.scope in (Scope.mirror, Scope.cdn)
+    of_mirror = whole and situation in (Situation.unknown, Situation.beside)
     text = _OF_MIRROR if of_mirror else _NOW[situation]
     return text.said(language).format(hold=span(reaction.hold, language))

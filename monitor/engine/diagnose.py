@@ -95,6 +95,8 @@ class Inspection:
     """On our own surroundings, where these are at fault and not the mirror."""
     interrupted: bool = False
     """True if somebody did not want to wait for the end: this is what was known so far."""
+    instance: Finding | None = None
+    """Finding of the running instance, which has watched the mirror for longer."""
 
     @property
     def finding(self) -> Finding:

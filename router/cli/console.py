@@ -128,9 +128,10 @@ def folded(text: str, columns: int) -> list[str]:
     return [*lines, line.rstrip()]
 
 
-_MARKS = "，。：；、！？）》」』”"
+_WIDE = "\u2e80-\u9fff\uff00-\uffef"
+_CLOSING, _OPENING = "，。：；、！？）》」』”", "（《「『“"
 _PIECES = re.compile(
-    rf"[\u2e80-\u9fff\uff00-\uffef“（《「『][{_MARKS}]*|[^\s\u2e80-\u9fff\uff00-\uffef]+[{_MARKS}]*\s*|\s+"
+    rf"[{_OPENING}]*(?:[^\s{_OPENING}{_WIDE}]+|[{_WIDE}])[{_CLOSING}]*\s*|\s+|[{_OPENING}]+"
 )
 
 

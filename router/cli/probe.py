@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.common.languages import LANGUAGES
 from monitor.common.settings import SettingsError
+from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.telling import Situation
 from monitor.diagnosis.verdicts import NAME_CUT
 from router.cli.arguments import ip_address
@@ -69,22 +71,43 @@ def run(args: Namespace, console: Console) -> int:
     if args.json and args.markdown:
         raise CommandFailed("--json and --markdown exclude each other", USAGE)
     mirrors, config, situation = chosen(args, console)
-    free = [mirror for mirror in mirrors if args.anyway or not spared(mirror, args, console)]
-    found = inspected([_adapted(mirror, args) for mirror in free], config, args, console)
+    nodes = watched(args, console)
+    free = [each for each in mirrors if args.anyway or not spared(each, nodes, console)]
+    found = [
+        replace(seen, instance=concluded(seen.mirror, nodes))
+        for seen in inspected([_adapted(each, args) for each in free], config, args, console)
+    ]
     _show(found, args, console, situation)
     return DONE if len(free) == len(mirrors) and all(seen.ok for seen in found) else FAILED
 
 
-def spared(mirror: MirrorConfig, args: Namespace, console: Console) -> bool:
+Nodes = Mapping[str, Mapping[str, Any]]
+"""The mirrors of a running instance by id, as `/api/admin/status` has them."""
+
+
+def watched(args: Namespace, console: Console) -> Nodes:
+    """The mirrors that a running instance watches; none if there is no instance."""
+    try:
+        status = Client.of(args, console).call("GET", "/api/admin/status")
+    except (CommandFailed, SettingsError):
+        return {}
+    return {node["id"]: node for node in status["nodes"]}
+
+
+def concluded(mirror: MirrorConfig, nodes: Nodes) -> Finding | None:
+    """The finding of a running instance on a mirror."""
+    node = nodes.get(mirror.id, {})
+    if node.get("host") != mirror.host or "because" not in node:
+        return None
+    evidence = tuple(map(Evidence.from_json, node["because"]))
+    return Finding(node["verdict"], Level(node["level"]), evidence=evidence)
+
+
+def spared(mirror: MirrorConfig, nodes: Nodes, console: Console) -> bool:
     """True if a running instance leaves the mirror alone because of a block; says what it knows.
 
     Its name would be shown to an address that is quarantined, which may prolong the block.
     """
-    try:
-        status = Client.of(args, console).call("GET", "/api/admin/status")
-    except (CommandFailed, SettingsError):
-        return False
-    nodes: dict[str, dict[str, Any]] = {node["id"]: node for node in status["nodes"]}
     node = nodes.get(mirror.id, {})
     cut = [p for p in node.get("paths", ()) if p["verdict"] in NAME_CUT and not p["usable"]]
     if not cut or node.get("host") != mirror.host:

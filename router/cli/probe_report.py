@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -13,11 +13,11 @@ from monitor.diagnosis.cdn import share_fate
 from monitor.diagnosis.certificates import days_left, ends_soon
 from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.evidence import said
-from monitor.diagnosis.finding import Finding
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.interpret import came_of
 from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
 from monitor.diagnosis.telling import Situation, Told, tell, what
-from monitor.diagnosis.verdicts import reaction_to
+from monitor.diagnosis.verdicts import BLOCKS, NO_FAULT, reaction_to
 from monitor.engine.diagnose import INTERRUPTED, Inspection
 from monitor.probes.results import DnsObservation, Operation, PathResult, StepResult, TlsEvidence
 from monitor.probes.trial_results import Role, Trial
@@ -27,11 +27,16 @@ COLUMNS = 100
 """Of a line on a terminal; tables may be wider."""
 
 _SURE = Text("把握", "sure")
-_NOW = Text("处置", "now")
+_NOW = Text("处置", "mirrorgate")
 _TODO = Text("建议", "you can")
 _VERDICT = Text("结论", "verdict")
 _BECAUSE = Text("依据", "because")
 _NETWORK = Text("CDN", "CDN")
+_YET = Text("可用，但{what}", "works, but {what}")
+_INSTANCE = Text(
+    "本次探测应答正常；以下是正在运行的实例从探测和流量中得出的结论。",
+    "This probe is answered as it should be; the rest is what the running instance has seen.",
+)
 _BESIDE = Text("此外，{what}（{verdict}）：{why}", "Beside that, {what} ({verdict}): {why}")
 _ON = Text(
     "{address} 上的 {name}：{what}（{verdict}）。", "{name} on {address}: {what} ({verdict})."
@@ -133,12 +138,15 @@ def summary(
 ) -> tuple[Told, list[tuple[str, str]]]:
     """Return what is wrong; then how sure that is, what mirrorgate does, what a person can do and
     why, each with its name, which is empty where the one before goes on."""
-    finding = seen.finding
-    told = tell(finding.verdict, language, finding.level, situation)
+    concern = _concern(seen)
+    told = tell(concern.verdict, language, concern.level, situation)
+    if concern.verdict != seen.finding.verdict:
+        told = replace(told, what=_YET.said(language).format(what=told.what))
     because = [
-        *said(finding.evidence, language),
+        *([_INSTANCE.said(language)] if concern is seen.instance else []),
+        *said(concern.evidence, language),
         *_in_common(seen, language),
-        *_asides(seen, language),
+        *_asides(seen, language, concern),
     ]
     groups = [
         (_SURE, [told.sure]),
@@ -146,7 +154,7 @@ def summary(
         (_TODO, [*hints(seen, language), told.todo]),
         (_BECAUSE, because),
         (_NETWORK, [seen.cdn]),
-        (_VERDICT, [finding.verdict if not told.sure else f"{finding.verdict} ({finding.level})"]),
+        (_VERDICT, [_code(concern)]),
     ]
     if seen.interrupted:
         groups.insert(0, (_SO_FAR, [_INTERRUPTED.said(language)]))
@@ -157,26 +165,42 @@ def summary(
     ]
 
 
+def _concern(seen: Inspection) -> Finding:
+    """The finding to speak of: where a probe is answered as it should be, what may be wrong all
+    the same."""
+    if seen.finding.verdict != "ok":
+        return seen.finding
+    instance = seen.instance if seen.instance and seen.instance.verdict not in NO_FAULT else None
+    forged = next((finding for finding in seen.dns if finding.verdict in BLOCKS), None)
+    return instance or forged or seen.finding
+
+
+def _code(finding: Finding) -> str:
+    sure = finding.level in (Level.suspected, Level.confirmed)
+    return f"{finding.verdict} ({finding.level})" if sure else finding.verdict
+
+
 def _about(text: Text, language: str, finding: Finding, **values: str) -> str:
     meant = what(finding.verdict, language, finding.level)
     return text.said(language).format(what=meant, verdict=finding.verdict, **values)
 
 
-def _asides(seen: Inspection, language: str) -> list[str]:
+def _asides(seen: Inspection, language: str, concern: Finding) -> list[str]:
     """Further findings: false DNS answers, and paths that fail though others work."""
     if seen.ours is not None:
         return []
     texts = [
         _about(_BESIDE, language, finding, why=" ".join(said(finding.evidence, language)))
         for finding in seen.dns
-        if finding.verdict not in ("ok", "unknown", seen.finding.verdict)
+        if finding.verdict not in ("ok", "unknown", seen.finding.verdict, concern.verdict)
     ]
     if not seen.ok:
         return texts
     return texts + [
         _about(_ON, language, finding, name=path.hostname, address=path.address)
         for path, finding in seen.paths
-        if path.last.failure is not None and finding.verdict != seen.finding.verdict
+        if path.last.failure is not None
+        and finding.verdict not in (seen.finding.verdict, concern.verdict)
     ]
 
 
@@ -225,14 +249,15 @@ def json_of(
 ) -> dict[str, Any]:
     """Plain values; texts that stand alone are in English."""
     finding = seen.finding
-    told = {each: tell(finding.verdict, each, finding.level, situation) for each in LANGUAGES}
+    told = {each: summary(seen, each, situation)[0] for each in LANGUAGES}
     return {
         "id": seen.mirror.id,
         "url": seen.mirror.url,
         "ok": seen.ok,
         "interrupted": seen.interrupted,
+        "instance": _finding_json(seen.instance) if seen.instance else None,
         **_finding_json(finding),
-        "meaning": told["en"].what,
+        "meaning": what(finding.verdict, "en", finding.level),
         "may_mean": told["en"].cause,
         "told": {
             each: {

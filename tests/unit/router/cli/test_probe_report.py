@@ -149,8 +149,15 @@ def test_what_resolvers_said_stands_in_the_table():
         "resolve", "system", "10 ms", "its name does not exist, says our resolver",
     )  # fmt: skip
     assert rows[1].meaning == "1, 2, 3, 4 and 1 more (alias of x.edgekey.net)"
+    assert text_of(seen, NOW, "en")[2].startswith(
+        "  Works, but answers to name queries are forged on the path (likely): "
+    )
+    assert asides(seen) == ["Because."]
+    broken = inspection(
+        refused("a.example", "203.0.113.1"), resolutions=[resolution], dns=(poisoned,)
+    )
     forged = "answers to name queries are forged on the path (likely) (dns_poisoned)"
-    assert f"Beside that, {forged}: Because." in asides(seen)
+    assert f"Beside that, {forged}: Because." in asides(broken)
 
 
 def test_what_was_left_alone_is_told():
