@@ -20,6 +20,7 @@ from monitor.common.bans import Ban
 from monitor.common.languages import LANGUAGES
 from monitor.diagnosis.evidence import said
 from monitor.diagnosis.telling import tell
+from monitor.health.snapshot import VantageHealth
 from monitor.health.uptime import Known
 
 
@@ -30,7 +31,8 @@ class BadCursor(ValueError):
 def nodes_document(rows: Sequence[Node], vantage: str, now: float) -> Steps[dict[str, Any]]:
     """`/api/v1/nodes`."""
     nodes = yield from in_steps(partial(node_document, vantage=vantage), rows)
-    return {"generated_at": iso(now), "vantages": [vantage], "nodes": nodes}
+    others = dict.fromkeys(each.name for row in rows for each in row.vantages)
+    return {"generated_at": iso(now), "vantages": [vantage, *others], "nodes": nodes}
 
 
 def node_document(row: Node, vantage: str) -> dict[str, Any]:
@@ -56,8 +58,19 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
         "dns_verdict": row.dns,
         "certificate_ends": _moment(row.certificate_ends),
         "paths": [_path_document(path) for path in row.paths],
-        "vantages": {vantage: seen},
+        "vantages": {
+            vantage: seen,
+            **{each.name: _vantage_document(each) for each in row.vantages},
+        },
         "uptime": {name: uptime_document(known) for name, known in row.uptime.items()},
+    }
+
+
+def _vantage_document(seen: VantageHealth) -> dict[str, Any]:
+    return {
+        "state": str(seen.state),
+        "verdict": printable(seen.verdict),
+        "latency_ms": dict(seen.latency),
     }
 
 

@@ -18,7 +18,14 @@ from monitor.diagnosis.telling import Situation
 from monitor.diagnosis.verdicts import OURS, REACHED
 from monitor.health.latency import PHASES, Curve
 from monitor.health.past import Day, Past
-from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, PathHealth, State
+from monitor.health.snapshot import (
+    HealthSnapshot,
+    MirrorHealth,
+    Override,
+    PathHealth,
+    State,
+    VantageHealth,
+)
 from monitor.health.uptime import WINDOWS, Known
 
 NO_PAST = Past()
@@ -71,6 +78,8 @@ class Node:
     level: str
     """How sure the verdict is."""
     in_rotation: bool
+    vantages: tuple[VantageHealth, ...]
+    """As other vantages see it, lately."""
     ejection: Ejection | None
     """Set while failing traffic keeps it out of rotation."""
     wish: Override
@@ -194,6 +203,10 @@ def node(
         since=since or None,
         verdict="unknown" if blind else printable(health.verdict),
         level=health.level,
+        vantages=tuple(
+            each if now - each.at <= stale_after else VantageHealth(each.name, at=each.at)
+            for each in health.vantages
+        ),
         in_rotation=health.in_rotation and ejection is None,
         ejection=ejection,
         wish=health.wish,

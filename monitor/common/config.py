@@ -12,6 +12,7 @@ from monitor.common.resolver_spec import resolver
 from monitor.common.settings import Duration, setting
 
 _MAX_RESOLVERS = 8
+MOST_VANTAGES = 4
 
 
 def _mirror_id(text: str) -> str | None:
@@ -199,6 +200,29 @@ class SniConfig:
     )
 
 
+def _proxy(text: str) -> str | None:
+    expected = 'expected "socks5://HOST:PORT" or "http://HOST:PORT", perhaps with USER:PASSWORD@'
+    try:
+        parts = urlsplit(text)
+        whole = parts.scheme in ("socks5", "http") and parts.hostname and parts.port
+    except ValueError:
+        whole = None
+    return None if whole and not (parts.path or parts.query or parts.fragment) else expected
+
+
+@dataclass(frozen=True, slots=True)
+class VantageConfig:
+    """Another place to probe from, through a proxy of yours; no requests of clients, no keys."""
+
+    name: str = setting(doc="name of that place, [a-z0-9-]", check=_mirror_id)
+    proxy: str = setting(
+        doc='"socks5://HOST:PORT" or "http://HOST:PORT", perhaps with USER:PASSWORD@; both send '
+        "these in the clear",
+        check=_proxy,
+        secret=True,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class MonitorConfig:
     """Probing of mirrors."""
@@ -231,10 +255,25 @@ class MonitorConfig:
     vantage: str = setting(
         "", "name of this place; default: host name", check=validators.name, restart=True
     )
+    vantages: tuple[VantageConfig, ...] = setting(
+        (),
+        '[{ name = "hk-1", proxy = "env:HK_PROXY" }]: other places to probe from, through proxies '
+        "of yours",
+    )
     timeouts: MonitorTimeouts = setting(MonitorTimeouts)
     retention: MonitorRetention = setting(MonitorRetention)
     dns: DnsConfig = setting(DnsConfig)
     sni: SniConfig = setting(SniConfig)
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Faults of the vantages as a whole, as (path, message)."""
+        taken = {self.vantage: "monitor.vantage"} if self.vantage else {}
+        if len(self.vantages) > MOST_VANTAGES:
+            yield "vantages", f"expected at most {MOST_VANTAGES}, got {len(self.vantages)}"
+        for index, each in enumerate(self.vantages):
+            if each.name in taken:
+                yield f"vantages[{index}].name", f'"{each.name}" is taken by {taken[each.name]}'
+            taken.setdefault(each.name, f"monitor.vantages[{index}]")
 
 
 def _store_url(text: str) -> str | None:

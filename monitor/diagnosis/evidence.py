@@ -458,6 +458,25 @@ class Code(Enum):
         "对不带密钥的请求返回 {status}", "it answers {status} to a request without key"
     )
 
+    # Other vantages
+
+    works_from = Text(
+        "从 {vantage} 以 {name} 连接同一地址 {address} 得到应答：服务器正常，"
+        "问题在从这里出发的链路上，或服务器专门拒绝本机地址。",
+        "From {vantage} the same address {address} answers as {name}: the server works, and what "
+        "fails is on the way from here, or a rule of the server against this machine.",
+    )
+    fails_from_too = Text(
+        "从 {vantage} 以 {name} 连接 {address} 同样失败：更像是服务器故障。",
+        "From {vantage} {address} fails as {name} as well: that speaks for a fault of the server.",
+    )
+    works_by_name_from = Text(
+        "从 {vantage} 以 {name} 经 {address} 得到应答，但那里可能使用了其他地址。",
+        "From {vantage} {name} answers over {address}, perhaps at another address than from here.",
+    )
+    vantage_down = Text("观测点不可用：{reason}", "the vantage cannot be used: {reason}")
+    from_vantage = Text("{name}：从 {vantage} 探测", "{name}: probing from {vantage}")
+
     # Activities of a diagnosis
 
     asking_others = Text(

@@ -23,16 +23,20 @@ from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.interpret import alone, interpret
 from monitor.diagnosis.rollup import PathFinding, mirror_finding
 from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.diagnosis.vantages import compared
 from monitor.diagnosis.witnesses import doubtful, unplugged
 from monitor.engine.anchors import Witnesses
 from monitor.engine.block_tests import BlockTestRunner, Conclusion
 from monitor.engine.naming import NameService
 from monitor.engine.prober import Probe, Prober
 from monitor.engine.sni_budget import SniBudget
+from monitor.engine.vantages import look
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import endpoint_of
+from monitor.health.vantages import elsewhere
 from monitor.probes.connect import any_link, as_address, has_route
 from monitor.probes.opening import Budget
+from monitor.probes.proxied import VantageDown, through
 from monitor.probes.results import Operation, PathResult, StepResult, Way
 from monitor.probes.trial_results import CUT, Role, Trial
 from monitor.probes.trials import Subject, attempt
@@ -95,6 +99,10 @@ class Inspection:
     """On our own surroundings, where these are at fault and not the mirror."""
     interrupted: bool = False
     """True if somebody did not want to wait for the end: this is what was known so far."""
+    elsewhere: tuple[tuple[str, PathResult], ...] = ()
+    """What other vantages saw, by their names."""
+    lost: tuple[tuple[str, Evidence], ...] = ()
+    """Vantages that could not be used, and why."""
     instance: Finding | None = None
     """Finding of the running instance, which has watched the mirror for longer."""
 
@@ -163,6 +171,8 @@ class _Course:
     trials: list[Trial] = field(default_factory=list)
     """Of the experiment."""
     conclusion: Conclusion | None = None
+    elsewhere: list[tuple[str, PathResult]] = field(default_factory=list)
+    lost: list[tuple[str, Evidence]] = field(default_factory=list)
     ours: Finding | None = None
 
 
@@ -226,18 +236,38 @@ class Inspector:
             found = interpret(course.trials, self._pace)
             conclusion = Conclusion(tuple(course.trials), found, INTERRUPTED)
         memories = {r.hostname: self._names.believed(r) for r in course.resolutions}
+        seen = [
+            path
+            for vantage in self._config.vantages
+            for path in elsewhere(
+                vantage.name, [p for name, p in course.elsewhere if name == vantage.name], 0.0
+            ).paths
+        ]
         return Inspection(
             mirror,
             tuple(course.resolutions),
             tuple(
                 judge_dns(r.dns, self._known(mirror, r.hostname, paths)) for r in course.resolutions
             ),
-            tuple((path, finding_of(mirror, path, conclusion, memories)) for path in paths),
+            tuple(
+                (
+                    path,
+                    compared(
+                        finding_of(mirror, path, conclusion, memories),
+                        path.hostname,
+                        path.address,
+                        seen,
+                    ),
+                )
+                for path in paths
+            ),
             conclusion,
             tuple(course.spared),
             tuple(course.held),
             course.ours,
             interrupted,
+            tuple(course.elsewhere),
+            tuple(course.lost),
         )
 
     async def _take(self, course: _Course) -> None:
@@ -261,7 +291,22 @@ class Inspector:
                     self._triggers.cut(endpoint_of(path.address, mirror.port))
         course.ours = await self._surroundings(course)
         if course.ours is None:
+            await self._look_from_elsewhere(course)
             await self._compare(course)
+
+    async def _look_from_elsewhere(self, course: _Course) -> None:
+        """The same from the other vantages, the paths that fail here first."""
+        ordered = sorted(course.paths, key=lambda path: judge_step(path.last).alive)
+        ways = [path.way for path in ordered] or list(course.waiting)
+        for vantage in self._config.vantages:
+            self._say(Code.from_vantage(name=course.mirror.host, vantage=vantage.name))
+            async with contextlib.aclosing(Prober(dial=through(vantage.proxy))) as prober:
+                try:
+                    found = await look(prober, course.mirror, ways, self._config)
+                except VantageDown as error:
+                    course.lost.append((vantage.name, Code.vantage_down(reason=str(error))))
+                else:
+                    course.elsewhere += [(vantage.name, path) for path in found]
 
     async def _is_open(self, course: _Course, way: Way) -> bool:
         """False for an endpoint that an earlier diagnosis may have shut, until a control name is

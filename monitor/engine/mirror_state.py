@@ -29,6 +29,7 @@ from monitor.engine.prober import Probe
 from monitor.health.paths import in_order, shown
 from monitor.health.snapshot import Latency, MirrorHealth, Override, Standing, State
 from monitor.health.state_machine import HealthMachine
+from monitor.health.vantages import Elsewhere, with_others
 from monitor.probes.connect import as_address
 from monitor.probes.results import Operation, PathResult
 from monitor.store.records import Sample, Transition
@@ -175,6 +176,8 @@ class MirrorState:
         """True if probes without a key learn that no key is of use there."""
         self._models: tuple[str, ...] = ()
         """What it lists for its own key; empty: not known."""
+        self.seen: dict[str, Elsewhere] = {}
+        """As other vantages saw it last."""
         self.rest = Rest()
         self._wish = Override.use
         self._wish_until: float | None = None
@@ -190,12 +193,19 @@ class MirrorState:
         """Return the health that is shown; `held` tells of quarantined addresses, `wall` turns our
         clock into the world's."""
         paths = shown(tuple(self.paths), held, wall) if self._last_probe is not None else ()
+        verdict, evidence = self._meaning.verdict, self._evidence
+        if others := [path for seen in self.seen.values() for path in seen.paths]:
+            before, paths = paths, with_others(paths, others)
+            for old, new in zip(before, paths, strict=True):
+                if new is not old and old.verdict == verdict and not self._meaning.alive:
+                    verdict, evidence = new.verdict, new.evidence
+                    break
         ends = [path.not_after for path in paths if path.not_after is not None]
         return MirrorHealth(
             id=self.mirror.id,
             state=self._state,
             since=self._since,
-            verdict=self._meaning.verdict,
+            verdict=verdict,
             wish=self._wish,
             wish_until=self._wish_until,
             paths=paths,
@@ -210,7 +220,8 @@ class MirrorState:
             tls_not_after=min(ends, default=None),
             dns=self._dns(),
             detail=None if self._state is State.up else self._meaning.seen,
-            evidence=self._evidence,
+            evidence=evidence,
+            vantages=tuple(seen.health for _, seen in sorted(self.seen.items())),
         )
 
     def _dns(self) -> str:
@@ -345,6 +356,14 @@ class MirrorState:
         The next result is judged by it.
         """
         self._key_verdict = verdict
+
+    def seen_from(self, vantage: str, seen: Elsewhere) -> None:
+        """Take how another vantage sees it."""
+        self.seen[vantage] = seen
+
+    def unseen_from(self, vantage: str) -> None:
+        """Forget a vantage that is gone."""
+        self.seen.pop(vantage, None)
 
     def learn_models(self, models: tuple[str, ...]) -> bool:
         """Take the models that it lists for its own key; True if that changes anything."""

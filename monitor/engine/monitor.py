@@ -37,6 +37,7 @@ from monitor.engine.scheduler import FEW, Next, ProbeTiming, Schedule, paced, st
 from monitor.engine.sni_budget import SniBudget
 from monitor.engine.state_evaluation import StateEvaluation
 from monitor.engine.traffic import TrafficNews
+from monitor.engine.vantages import Vantages
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override
 from monitor.probes.capacity import Capacity, NoCapacity
@@ -138,6 +139,7 @@ class Monitor:
             totals,
             tasks,
         )
+        self._vantages = Vantages(pace, self._watches, self._touched, clock, monotonic, tasks)
         self._evaluation = StateEvaluation(
             self._watches,
             self._anchors,
@@ -168,6 +170,7 @@ class Monitor:
         self._witnesses.configure(config.anchors, config.sni.control)
         self._resolver.configure(config.sni.control)
         self._evaluation.configure(config.interval)
+        self._vantages.configure(config.vantages)
         self._totals.set(metrics.PROBE_INTERVAL, config.interval)
 
     async def start(self) -> None:
@@ -192,6 +195,7 @@ class Monitor:
             stack.callback(self._publisher.stop)
             stack.push_async_callback(self._background_checks.stop)
             stack.push_async_callback(self._block_tests.stop)
+            stack.push_async_callback(self._vantages.stop)
             stack.push_async_callback(self._schedule.stop)
 
     def configure(self, config: MonitorConfig, mirrors: tuple[MirrorConfig, ...]) -> None:
@@ -256,6 +260,7 @@ class Monitor:
         """Stop watching; from now on history does not know what it is."""
         self._schedule.remove(mirror_id)
         self._block_tests.forget(mirror_id)
+        self._vantages.forget(mirror_id)
         self._background_checks.forget(mirror_id)
         watch, now = self._watches.pop(mirror_id), self._clock()
         watch.set_wish(Override.use, None)
@@ -270,6 +275,7 @@ class Monitor:
             watch.still_there(self._monotonic())
             return Next.usual
         config = self._config
+        self._vantages.run(watch, config)
         timing = ProbeTiming.of(config, self._pace)
         try:
             cycle = await self._cycles.take(watch.paths, self._timeouts(watch), timing)

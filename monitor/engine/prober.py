@@ -21,7 +21,7 @@ from monitor.diagnosis.classify import judge, judge_step
 from monitor.engine.address_memory import RoundTrips
 from monitor.engine.naming import NameService
 from monitor.probes.capacity import Capacity, NoCapacity, Unlimited
-from monitor.probes.connect import connect
+from monitor.probes.connect import Dial, connect
 from monitor.probes.http import request, request_nothing, user_agent
 from monitor.probes.opening import Budget, Opened, open_path
 from monitor.probes.results import PathResult, StepResult, Way
@@ -78,9 +78,15 @@ class Asked:
 class Prober:
     """Makes probes; keeps what is costly to make anew."""
 
-    def __init__(self, names: NameService | None = None, capacity: Capacity | None = None) -> None:
+    def __init__(
+        self,
+        names: NameService | None = None,
+        capacity: Capacity | None = None,
+        dial: Dial = connect,
+    ) -> None:
         """`names` is closed with the prober; without it the system's resolver is asked. `capacity`
-        limits connections; without it there is always some."""
+        limits connections; without it there is always some. `dial` opens them."""
+        self._dial = dial
         self.names = names or NameService()
         self._capacity = capacity or Unlimited()
         self.contexts = TlsContexts()
@@ -144,7 +150,9 @@ class Prober:
         """Open a path, and remember what it shows of the address. Raises NoCapacity."""
         leave = await self._capacity.enter(mirror, budget.limit(timeouts.connect))
         try:
-            async with open_path(mirror, way, self.contexts, timeouts, budget) as opened:
+            async with open_path(
+                mirror, way, self.contexts, timeouts, budget, self._dial
+            ) as opened:
                 if opened.steps[0].failure is None:
                     self.round_trips.add(way.address, opened.steps[0].seconds)
                 if opened.verified:
@@ -177,7 +185,7 @@ class Prober:
         leave = await self._capacity.enter(mirror, budget.limit(timeouts.connect))
         try:
             limit = budget.limit(timeouts.connect)
-            connection, _ = await connect(way.address, mirror.port, limit, way.hostname)
+            connection, _ = await self._dial(way.address, mirror.port, limit, way.hostname)
             if connection is None:
                 return None
             with connection:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 
 from monitor.common.config import MirrorConfig
 from monitor.common.metric_registry import MetricRegistry
+from monitor.diagnosis.telling import tell
+from monitor.diagnosis.verdicts import reaction_to
 from monitor.engine import metrics
-from monitor.engine.alerts import Alerts
 from monitor.engine.mirror_state import MirrorState
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth, endpoint_of
@@ -25,6 +26,25 @@ _NONE = "no mirror is in rotation: of those that can be reached, the least bad a
 _SOME = "a mirror is in rotation again"
 GAP = 0.1
 """Seconds between two snapshots that nobody waits for."""
+
+
+class Alerts:
+    """Says in the log, once each, what only an operator can mend."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, frozenset[str]] = {}
+
+    def see(self, health: MirrorHealth) -> frozenset[str]:
+        """Say what is new, and forget what is over; all that waits for the operator."""
+        wait = frozenset(v for v in health.verdicts if reaction_to(v).alert)
+        for verdict in sorted(wait - self._said.get(health.id, frozenset())):
+            log.warning("%s: %s: %s", health.id, verdict, tell(verdict, "en").paragraph("en"))
+        self._said[health.id] = wait
+        return wait
+
+    def forget(self, mirror_id: str) -> None:
+        """The mirror is gone."""
+        self._said.pop(mirror_id, None)
 
 
 class Publisher:

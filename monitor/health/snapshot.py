@@ -83,6 +83,20 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class VantageHealth:
+    """One mirror as it was seen from another vantage."""
+
+    name: str
+    state: State = State.unknown
+    verdict: str = "unknown"
+    detail: Evidence | None = None
+    latency: Mapping[str, int] = field(default_factory=dict)
+    """Milliseconds by phase, the way through the proxy included."""
+    at: float = 0.0
+    """Seconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
 class MirrorHealth:
     """Health of one mirror. Times are seconds since the epoch."""
 
@@ -107,6 +121,8 @@ class MirrorHealth:
     evidence: tuple[Evidence, ...] = ()
     """What its verdict rests on."""
     latency: Latency = field(default_factory=Latency)
+    vantages: tuple[VantageHealth, ...] = ()
+    """As other vantages see it."""
     last_probe: float | None = None
     rests_until: float | None = None
     """Until when it is not probed on purpose: so long its last result counts."""
@@ -215,6 +231,7 @@ def _mirror_to_json(mirror: MirrorHealth) -> dict[str, Any]:
         "paths": list(map(_plain, mirror.paths)),
         "detail": mirror.detail and mirror.detail.to_json(),
         "latency": asdict(mirror.latency),
+        "vantages": [_vantage_to_json(each) for each in mirror.vantages],
     }
 
 
@@ -226,11 +243,21 @@ def _mirror_from_json(data: Mapping[str, Any]) -> MirrorHealth:
             "wish": Override(data["wish"]),
             "paths": tuple(map(_path_from_json, data["paths"])),
             "latency": Latency(**data["latency"]),
+            "vantages": tuple(map(_vantage_from_json, data["vantages"])),
             "evidence": tuple(map(Evidence.from_json, data["evidence"])),
             "detail": data["detail"] and Evidence.from_json(data["detail"]),
             "models": tuple(data["models"]),
         }
     )
+
+
+def _vantage_to_json(seen: VantageHealth) -> dict[str, Any]:
+    return {**asdict(seen), "detail": seen.detail and seen.detail.to_json()}
+
+
+def _vantage_from_json(data: Mapping[str, Any]) -> VantageHealth:
+    detail = data["detail"] and Evidence.from_json(data["detail"])
+    return VantageHealth(**{**data, "state": State(data["state"]), "detail": detail})
 
 
 def _path_from_json(data: Mapping[str, Any]) -> PathHealth:

@@ -9,14 +9,20 @@ import ipaddress
 import socket
 import struct
 import time
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol, TypeAlias
 
 from monitor.probes.failures import failure_of
 from monitor.probes.results import Operation, ProbeFailure, StepResult
 
 _LINGER = struct.Struct("ii")
 _SIOCGIFFLAGS, _LOOPBACK, _RUNNING = 0x8913, 0x8, 0x40
+
+
+Dial: TypeAlias = Callable[
+    [str, int, float, str], Awaitable[tuple[socket.socket | None, StepResult]]
+]
+"""Opens a connection as `connect` does: address, port, timeout in seconds, hostname of the path."""
 
 
 async def connect(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from monitor.common.config import MirrorConfig, MonitorTimeouts
-from monitor.probes.connect import connect
+from monitor.probes.connect import Dial, connect
 from monitor.probes.results import StepResult, Way
 from monitor.probes.stream import PlainStream, Stream
 from monitor.probes.tls import Shake, TlsContexts, handshake, unprepared
@@ -62,10 +62,11 @@ async def open_path(
     contexts: TlsContexts,
     timeouts: MonitorTimeouts,
     budget: Budget,
+    dial: Dial = connect,
 ) -> AsyncIterator[Opened]:
     """Open a path to a mirror, and close it in the end."""
     limit = budget.limit(timeouts.connect)
-    connection, connected = await connect(way.address, mirror.port, limit, way.hostname)
+    connection, connected = await dial(way.address, mirror.port, limit, way.hostname)
     if connection is None:
         yield Opened((connected,), None)
         return

@@ -12,7 +12,7 @@ from monitor.diagnosis.block_test import TOO_LONG
 from monitor.diagnosis.cdn import share_fate
 from monitor.diagnosis.certificates import days_left, ends_soon
 from monitor.diagnosis.classify import judge_step
-from monitor.diagnosis.evidence import said
+from monitor.diagnosis.evidence import Code, said
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.interpret import came_of
 from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
@@ -142,7 +142,13 @@ def summary(
     told = tell(concern.verdict, language, concern.level, situation)
     if concern.verdict != seen.finding.verdict:
         told = replace(told, what=_YET.said(language).format(what=told.what))
+    from_there = [
+        Code.works_by_name_from(vantage=vantage, name=path.hostname, address=path.address)
+        for vantage, path in seen.elsewhere
+        if not seen.paths and judge_step(path.last).alive
+    ]
     because = [
+        *said(from_there, language),
         *([_INSTANCE.said(language)] if concern is seen.instance else []),
         *said(concern.evidence, language),
         *_in_common(seen, language),
@@ -288,6 +294,18 @@ def json_of(
             }
             for path, found in seen.paths
         ],
+        "vantages": [
+            {
+                "vantage": vantage,
+                "hostname": path.hostname,
+                "address": path.address,
+                "verdict": judge_step(path.last).verdict,
+                "ok": judge_step(path.last).alive,
+                "failure": path.last.failure,
+            }
+            for vantage, path in seen.elsewhere
+        ]
+        + [{"vantage": vantage, "problem": str(why)} for vantage, why in seen.lost],
         "experiment": None if seen.experiment is None else {"ended": seen.experiment.why},
         "hints": hints(seen),
     }
@@ -401,6 +419,11 @@ class _Table:
                 if path.hostname == resolution.hostname:
                     way = f"{path.hostname} {path.address}" if many else path.address
                     yield from (self._step(step, way) for step in path.steps)
+        for vantage, path in seen.elsewhere:
+            way = f"{path.hostname} {path.address}" if many else path.address
+            yield from (self._step(step, f"{vantage}: {way}") for step in path.steps)
+        for vantage, why in seen.lost:
+            yield Row("-", vantage, None, why.said(self.language))
         for left in seen.spared:
             yield Row("-", f"{left.hostname} {left.address}", None, self._say(_SPARED))
         trials = seen.experiment.trials if seen.experiment else ()

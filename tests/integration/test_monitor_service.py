@@ -198,7 +198,7 @@ async def test_mirrors_begin_unknown_and_usable_and_are_up_after_one_good_probe(
     assert (health.verdict, [p.address for p in health.paths], health.detail) == (
         "ok",
         [ADDRESS],
-        "",
+        None,
     )
     assert setup.published[-1] is setup.board.current
 
@@ -305,7 +305,7 @@ async def test_while_the_resolver_answers_about_no_name_its_mirrors_are_unknown(
         await setup.probes_more("hk", 10)
         health = setup.board.current.of("hk")
         assert (health.state, health.verdict) == (State.unknown, "local_network_down")
-        assert health.detail == "the local resolver does not answer"
+        assert str(health.detail) == "the local resolver does not answer"
         assert health.in_rotation
         assert ("hk", False) not in setup.probed
         assert set(setup.prober.asked_about) == {"example.org"}

@@ -81,3 +81,29 @@ def test_good_anchors_and_paths_are_taken():
 def test_a_bulk_path_is_a_path(path):
     with pytest.raises(SettingsError, match="bulk_path: expected a path"):
         read(MirrorConfig, {**MIRROR, "bulk_path": path})
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["10.0.0.1:1080", "socks4://h:1", "https://h:1", "socks5://h", "socks5://h:99999",
+     "http://u:canary@h:1/x", "http://u:canary@h:1?x", "http://[::1"],
+)  # fmt: skip
+def test_what_is_no_proxy_is_refused_by_its_path_and_not_repeated(proxy):
+    with pytest.raises(SettingsError) as refused:
+        read(MonitorConfig, {"vantages": [{"name": "there", "proxy": proxy}]}, "monitor")
+    (fault,) = refused.value.faults
+    assert fault.path == "monitor.vantages[0].proxy"
+    assert proxy not in fault.message
+
+
+def test_vantages_have_names_of_their_own_and_are_few():
+    there = {"name": "there", "proxy": "socks5://u:p@192.0.2.1:1080"}
+    assert read(MonitorConfig, {"vantages": [there]}).vantages[0].name == "there"
+    for table, wrong in (
+        ({"vantages": [there, there]}, "vantages[1].name"),
+        ({"vantages": [there], "vantage": "there"}, "vantages[0].name"),
+        ({"vantages": [{**there, "name": f"v{n}"} for n in range(5)]}, "vantages"),
+    ):
+        with pytest.raises(SettingsError) as refused:
+            read(MonitorConfig, table)
+        assert [fault.path for fault in refused.value.faults] == [wrong]

@@ -16,12 +16,12 @@ from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Scope
 from monitor.diagnosis.timing import NORMAL
 from monitor.diagnosis.verdicts import OURS, VERDICTS, reaction_to
-from monitor.engine.alerts import Alerts
 from monitor.engine.anchors import Anchors
 from monitor.engine.metrics import FAMILIES
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.path_reactions import Reactions
 from monitor.engine.prober import Probe
+from monitor.engine.publisher import Alerts
 from monitor.health.paths import Path, in_order, usable_ones
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import MirrorHealth, Standing, State, endpoint_of

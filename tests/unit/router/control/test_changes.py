@@ -9,6 +9,7 @@ from router.control.sections import Config
 SECRETS = {
     "admin": {"metrics_token": "canary-token"},
     "store": {"url": "postgresql://me:canary-password@db.example.com/x"},
+    "monitor": {"vantages": [{"name": "there", "proxy": "http://me:canary-proxy@10.0.0.1:3128"}]},
     "notify": [{"url": "https://hooks.example.com/canary-hook"}],
     "mirrors": [
         {

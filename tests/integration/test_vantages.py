@@ -1,0 +1,179 @@
+"""A mirror seen from another place, through a proxy of the operator's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from dashboard.common.config import DashboardConfig
+from dashboard.common.steps import all_at_once
+from dashboard.public import rows
+from dashboard.public.documents import nodes_document
+from monitor.common.config import (
+    MirrorConfig,
+    MonitorConfig,
+    MonitorTimeouts,
+    SniConfig,
+    VantageConfig,
+)
+from monitor.common.metric_registry import MetricRegistry
+from monitor.diagnosis.finding import Level
+from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.engine.diagnose import Inspection, inspector
+from monitor.engine.metrics import FAMILIES
+from monitor.engine.monitor import Monitor
+from monitor.health.snapshot import HealthBoard, HealthSnapshot, State
+from monitor.store.store import Store
+from router.cli.probe_report import json_of, text_of
+from tests.testkit.censor.relay import Censor
+from tests.testkit.censor.rules import RST, Rule, exactly
+from tests.testkit.certs import Authority
+from tests.testkit.listener import unanswered_port
+from tests.testkit.ports import HOST, free_port
+from tests.testkit.proxy import PASSWORD, Proxy
+from tests.testkit.wait import wait_until_async
+
+NAME, THERE = "mirror.test", "hk-1"
+CONTROL = "example.org"
+
+
+class Mirror:
+    """Answers as OpenAI does without a key; keeps the heads of requests."""
+
+    def __init__(self) -> None:
+        self.heads: list[bytes] = []
+        self.port = 0
+
+
+@asynccontextmanager
+async def serving(authority: Authority) -> AsyncIterator[Mirror]:
+    mirror = Mirror()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            mirror.heads.append(await reader.readuntil(b"\r\n\r\n"))
+            body = b'{"error": {"message": "no key"}}'
+            writer.write(b"HTTP/1.1 401 x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+            await writer.drain()
+        except (OSError, asyncio.IncompleteReadError):
+            pass
+        writer.close()
+
+    leaf = authority.issue(NAME, CONTROL)
+    server = await asyncio.start_server(serve, HOST, 0, ssl=leaf.server_context())
+    async with server:
+        mirror.port = server.sockets[0].getsockname()[1]
+        yield mirror
+
+
+def config_of(proxy: str) -> MonitorConfig:
+    return MonitorConfig(
+        vantages=(VantageConfig(THERE, proxy),),
+        sni=SniConfig((CONTROL,)),
+        timeouts=MonitorTimeouts(connect=1.5),
+    )
+
+
+def mirror_at(port: int, authority: Authority, **more) -> MirrorConfig:
+    return MirrorConfig(
+        "m", f"https://{NAME}:{port}", addresses=(HOST,), ca_file=str(authority.ca_file), **more
+    )
+
+
+async def inspected(mirror: MirrorConfig, config: MonitorConfig) -> Inspection:
+    async with inspector(config, DiagnosisTiming(), lambda doing: None) as by:
+        return await by.inspect(mirror)
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "http"])
+async def test_an_address_that_answers_from_there_alone_is_blocked_from_here(authority, scheme):
+    with unanswered_port() as port:
+        async with serving(authority) as mirror, Proxy() as proxy:
+            proxy.routes[HOST, port] = (HOST, mirror.port)
+            seen = await inspected(mirror_at(port, authority), config_of(proxy.url(scheme)))
+    finding = seen.finding
+    assert (finding.verdict, finding.level) == ("ip_port_block", Level.suspected)
+    assert f"From {THERE} the same address {HOST} answers as {NAME}" in str(finding.evidence[0])
+    assert any(f"{THERE}: {HOST}" in line for line in text_of(seen, 0.0, "en"))
+    (there,) = json_of(seen, 0.0)["vantages"]
+    assert (there["vantage"], there["ok"], there["verdict"]) == (THERE, True, "ok")
+
+
+async def test_a_block_that_was_suspected_is_confirmed_by_an_answer_from_there(authority):
+    async with (
+        serving(authority) as mirror,
+        Censor((Rule(exactly(NAME), RST),)) as censor,
+        Proxy() as proxy,
+    ):
+        port = await censor.listen((HOST,), (HOST, mirror.port))
+        proxy.routes[HOST, port] = (HOST, mirror.port)
+        config = config_of(proxy.url("socks5"))
+        seen = await inspected(mirror_at(port, authority, api_key="sk-of-the-mirror"), config)
+    assert (seen.finding.verdict, seen.finding.level) == ("sni_block_rst", Level.confirmed)
+    assert mirror.heads
+    assert not any(b"sk-of-the-mirror" in head for head in mirror.heads)
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "http"])
+async def test_a_server_that_is_down_is_down_from_everywhere(authority, scheme):
+    async with Proxy() as proxy:
+        seen = await inspected(mirror_at(free_port(), authority), config_of(proxy.url(scheme)))
+    assert seen.finding.verdict == "connection_refused"
+    assert f"From {THERE} {HOST} fails as {NAME} as well" in str(seen.finding.evidence[-1])
+
+
+@pytest.mark.parametrize("scheme", ["socks5", "http"])
+@pytest.mark.parametrize("fault", ["password", "gone"])
+async def test_a_proxy_that_cannot_be_used_says_nothing_of_the_mirror(authority, scheme, fault):
+    async with Proxy() as proxy:
+        url = proxy.url(scheme, "wrong-" + PASSWORD)
+        if fault == "gone":
+            url = url.replace(str(proxy.port), str(free_port()))
+        seen = await inspected(mirror_at(free_port(), authority), config_of(url))
+    assert seen.finding.verdict == "connection_refused"
+    assert len(seen.finding.evidence) == 1
+    ((name, _),) = seen.lost
+    assert name == THERE
+    everything = "\n".join(text_of(seen, 0.0, "en")) + str(json_of(seen, 0.0))
+    assert "the vantage cannot be used: the proxy" in everything
+    assert PASSWORD not in everything
+
+
+async def test_the_monitor_shows_both_and_names_the_vantage(authority, tmp_path):
+    totals, board = MetricRegistry(FAMILIES), HealthBoard("here")
+    store = await Store.open(f"sqlite:///{tmp_path}/m.db")
+    with unanswered_port() as port:
+        async with serving(authority) as served, Proxy() as proxy:
+            proxy.routes[HOST, port] = (HOST, served.port)
+            mirror = mirror_at(port, authority, api_key="sk-of-the-mirror")
+            config = MonitorConfig(
+                interval=0.2,
+                fall=1,
+                vantages=(VantageConfig(THERE, proxy.url("socks5")),),
+            )
+            monitor = Monitor(config, (mirror,), store, board, totals, lambda snapshot: None)
+            await monitor.start()
+            try:
+                await wait_until_async(
+                    lambda: board.current.of("m").verdict == "ip_port_block", 60.0
+                )
+                health = board.current.of("m")
+                again = HealthSnapshot.from_json(board.current.to_json()).of("m")
+                monitor.configure(MonitorConfig(interval=0.2), (mirror,))
+                await wait_until_async(lambda: not board.current.of("m").vantages, 60.0)
+            finally:
+                await monitor.stop()
+                await store.close()
+    (there,) = health.vantages
+    assert (health.state, there.name, there.state) == (State.down, THERE, State.up)
+    assert "first_byte" in there.latency
+    assert again == health
+    assert not any(b"authorization" in head.lower() for head in served.heads)
+    row = rows.node(mirror, health, DashboardConfig(), there.at, 60.0)
+    document = all_at_once(nodes_document([row], "here", there.at))
+    assert document["vantages"] == ["here", THERE]
+    seen = document["nodes"][0]["vantages"]
+    assert {name: each["state"] for name, each in seen.items()} == {"here": "down", THERE: "up"}
