@@ -139,7 +139,9 @@ class Monitor:
             totals,
             tasks,
         )
-        self._vantages = Vantages(pace, self._watches, self._touched, clock, monotonic, tasks)
+        self._vantages = Vantages(
+            pace, self._watches, self._touched, clock, monotonic, tasks, capacity
+        )
         self._evaluation = StateEvaluation(
             self._watches,
             self._anchors,

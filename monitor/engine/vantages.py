@@ -23,6 +23,7 @@ from monitor.engine.sni_budget import SniBudget
 from monitor.health.paths import in_order
 from monitor.health.snapshot import Standing, VantageHealth
 from monitor.health.vantages import Elsewhere, elsewhere
+from monitor.probes.capacity import Capacity, NoCapacity
 from monitor.probes.opening import Budget
 from monitor.probes.proxied import VantageDown, through
 from monitor.probes.results import PathResult, Way
@@ -77,7 +78,10 @@ class Vantages:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         tasks: Tasks,
+        capacity: Capacity | None = None,
     ) -> None:
+        """`capacity` limits connections to mirrors, wherever they come from."""
+        self._capacity = capacity
         self._pace = pace
         self._watches = watches
         self._touched = touched
@@ -97,11 +101,12 @@ class Vantages:
                 del self._vantages[name]
                 for task in known.running.values():
                     task.cancel()
+                self._tasks.job("vantage", known.prober.aclose, about=name)
                 for watch in self._watches.values():
                     watch.unseen_from(name)
         for name, config in kept.items():
             if name not in self._vantages:
-                prober = Prober(dial=through(config.proxy))
+                prober = Prober(capacity=self._capacity, dial=through(config.proxy))
                 self._vantages[name] = _Vantage(config, prober, SniBudget(self._pace))
 
     def run(self, watch: MirrorState, config: MonitorConfig) -> None:
@@ -145,6 +150,8 @@ class Vantages:
         ways = [*failing[:MOST_WAYS], *(path.way for path in paths if path.way not in failing)]
         try:
             found = await look(vantage.prober, mirror, ways, config)
+        except NoCapacity:  # callers need all of it
+            return
         except VantageDown as error:
             detail = Code.vantage_down(reason=str(error))
             health = VantageHealth(name, verdict="unknown", detail=detail, at=self._clock())
