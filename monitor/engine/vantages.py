@@ -42,10 +42,11 @@ async def look(
     budget = Budget.of(timeouts.connect + timeouts.handshake + timeouts.request)
     found: list[PathResult] = []
     for way in ways[:MOST_WAYS]:
-        found += await prober.ask(mirror, [way], timeouts, budget)
+        found += (await prober.ask(mirror, [way], timeouts, budget)).paths
     works = any(judge_step(path.last).alive for path in found)
     if not works and not mirror.addresses and not budget.is_over():
-        found += await prober.ask(mirror, [Way(mirror.host, mirror.host)], timeouts, budget)
+        by_name = Way(mirror.host, mirror.host)
+        found += (await prober.ask(mirror, [by_name], timeouts, budget)).paths
     return found
 
 
