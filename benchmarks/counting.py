@@ -30,8 +30,8 @@ from tests.testkit.processes import python_environment
 
 HOST = "127.0.0.1"
 MIRRORS = 3
-WARMING = 30
-REQUESTS = 20
+WARMING = 100
+REQUESTS = 100
 EVENTS = 50
 PATIENCE = 60.0
 """Seconds for each message, and for the start; a worker that is counted is fifty times slower."""
