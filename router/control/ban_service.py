@@ -257,7 +257,7 @@ class BanService:
 
     async def catch_up(self) -> None:
         """Take over what others have decided since the last time."""
-        if len(self._store.postponed):
+        if self._store.postponed:
             return  # the store does not know yet what was decided here
         now = self._clock()
         since = self._followed_at - FOLLOWED_AGAIN
