@@ -331,6 +331,36 @@ def service() -> Any:
                     colors={"sent": GOOD, "failed": WARN, "dropped": BAD},
                 ),
                 lines(
+                    "Cluster",
+                    "Of [cluster]: instances that each one shares the limits with, limits of which "
+                    "it has a share of its own, whether it reaches Valkey, and which one leads.",
+                    (
+                        present("max", "mirrorgate_cluster_hosts", "instance", INSTANCE),
+                        "hosts {{instance}}",
+                    ),
+                    (
+                        present("max", "mirrorgate_cluster_leases", "instance", INSTANCE),
+                        "shares {{instance}}",
+                    ),
+                    (
+                        present("max", "mirrorgate_cluster_connected", "instance", INSTANCE),
+                        "connected {{instance}}",
+                    ),
+                    (
+                        present("max", "mirrorgate_cluster_leader", "instance", INSTANCE),
+                        "leads {{instance}}",
+                    ),
+                    width=8,
+                ),
+                lines(
+                    "Exchange with Valkey",
+                    "How long one takes; no request waits for it.",
+                    (quantile(0.5, "mirrorgate_cluster_exchange_seconds", "", INSTANCE), "p50"),
+                    (quantile(0.99, "mirrorgate_cluster_exchange_seconds", "", INSTANCE), "p99"),
+                    unit="s",
+                    width=8,
+                ),
+                lines(
                     "Scrapes",
                     "How long Prometheus waits for /metrics.",
                     (f"max by (instance) (scrape_duration_seconds{OF_TARGETS})", "{{instance}}"),

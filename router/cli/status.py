@@ -155,6 +155,9 @@ def _warnings(status: Mapping[str, Any]) -> list[str]:
         for each in status.get("notifications") or ()
         if each.get("problem")
     )
+    if problem := (status.get("cluster") or {}).get("problem"):
+        said = plain(problem)
+        warnings.append(f"Valkey does not answer ({said}): limits are held with the last shares")
     for name in ("missing_settings", "cautions"):
         warnings.extend(plain(sentence) for sentence in status.get(name) or ())
     if paths := status.get("restart_needed"):
