@@ -6,4 +6,4 @@ A supervisor starts workers (this package) and one control process (monitor and 
 Read `router/forwarding/exchange.py` first: it is one request's way.
 """
 
-import monitor as monitor  # decides on the form of all modules after it
+from monitor.common import compiled as compiled  # decides on the form of all modules after it

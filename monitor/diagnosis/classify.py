@@ -15,6 +15,7 @@ from monitor.diagnosis.evidence import Code
 from monitor.probes.results import (
     CA_FILE,
     NO_ANSWER,
+    OUT_OF_RESOURCES,
     TIMED_OUT,
     Operation,
     PathResult,
@@ -28,7 +29,10 @@ _OURS = frozenset(
     {"network_down", "network_unreachable", "host_unreachable", "dns_temporary_failure"}
 )
 
+_NOT_ASKED = ("local_network_down", Code.out_of_resources)
+
 _DNS = {
+    OUT_OF_RESOURCES: _NOT_ASKED,
     "dns_nxdomain_error": ("dns_down", Code.name_unknown),
     "dns_no_answer": ("dns_down", Code.name_without_address),
     "dns_bogon_error": (
@@ -39,6 +43,7 @@ _DNS = {
     TIMED_OUT: ("dns_down", Code.resolver_too_late),
 }
 _CONNECT = {
+    OUT_OF_RESOURCES: _NOT_ASKED,
     "connection_refused": ("connection_refused", Code.refuses),
     "connection_reset": ("connection_reset", Code.reset_while_opened),
     TIMED_OUT: ("ip_unreachable", Code.nothing_answers),

@@ -383,6 +383,10 @@ class Code(Enum):
     address_unreachable = Text("该地址不可达", "its address is unreachable")
     no_route = Text("没有到该地址的路由", "there is no route to its address")
     network_down = Text("本机网络已断开", "our network is down")
+    out_of_resources = Text(
+        "本机没有剩余的文件描述符或内存可供探测",
+        "this machine has no descriptor or no memory left for probes",
+    )
     no_connection = Text("无法建立连接", "no connection can be opened")
     hello_reset = Text("发出 TLS 握手后连接被重置", "connections are reset after our TLS hello")
     hello_closed = Text("发出 TLS 握手后连接被关闭", "connections are closed after our TLS hello")

@@ -22,6 +22,7 @@ from monitor.engine.recorder import History
 from monitor.engine.scheduler import SUSPECT_GAP, probe_budget, stale_after
 from monitor.health.snapshot import Override, State
 from monitor.health.state_machine import we_are_blind
+from monitor.probes.results import OUT_OF_RESOURCES
 from monitor.store.records import Transition
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,9 @@ class StateEvaluation:
         if explained is not None and not probe.meaning.alive:
             watch.suspect_us(True)
             self._go_blind([watch], meaning_of(explained), now, explained.evidence)
+            return False
+        if decisive(probe.resolution, probe.paths).failure == OUT_OF_RESOURCES:
+            self._go_blind([watch], probe.meaning, now)
             return False
         unresolved = self._resolver.silent and is_unanswered(probe.resolution, probe.paths)
         ours = not probe.meaning.alive and (unresolved or self._could_be_ours(probe))

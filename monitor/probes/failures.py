@@ -6,7 +6,7 @@ import errno
 import socket
 import ssl
 
-from monitor.probes.results import TIMED_OUT
+from monitor.probes.results import OUT_OF_RESOURCES, TIMED_OUT
 from monitor.probes.verify_codes import UNKNOWN_AUTHORITY, WRONG_NAME
 
 UNKNOWN = "unknown_failure"
@@ -22,6 +22,10 @@ _ERRNO = {
     errno.EADDRNOTAVAIL: "network_unreachable",
     errno.ENETDOWN: "network_down",
     errno.ETIMEDOUT: "timed_out",
+    errno.EMFILE: OUT_OF_RESOURCES,
+    errno.ENFILE: OUT_OF_RESOURCES,
+    errno.ENOMEM: OUT_OF_RESOURCES,
+    errno.ENOBUFS: OUT_OF_RESOURCES,
 }
 _RESOLVER = {
     socket.EAI_NONAME: "dns_nxdomain_error",

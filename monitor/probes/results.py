@@ -13,6 +13,8 @@ from enum import StrEnum
 
 TIMED_OUT = "generic_timeout_error"
 """Our own timer ended the step; the kernel's is `timed_out`."""
+OUT_OF_RESOURCES = "out_of_resources"
+"""The system gave us no descriptor or no memory for it; not one of OONI's names."""
 NO_ANSWER = frozenset({TIMED_OUT, "dns_temporary_failure"})
 """Failures of a lookup about which a resolver has said nothing, or got no answer itself."""
 

@@ -21,7 +21,15 @@ from monitor.engine.prober import Asked, Probe, Prober
 from monitor.engine.scheduler import probe_budget
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override, Standing, State
 from monitor.probes.opening import Budget
-from monitor.probes.results import TIMED_OUT, HttpAnswer, Operation, PathResult, StepResult, Way
+from monitor.probes.results import (
+    OUT_OF_RESOURCES,
+    TIMED_OUT,
+    HttpAnswer,
+    Operation,
+    PathResult,
+    StepResult,
+    Way,
+)
 from monitor.store import queries
 from monitor.store.records import Sample, Transition
 from monitor.store.store import Store
@@ -56,6 +64,7 @@ CHALLENGED = result(Operation.http_round_trip, status=403, headers={"cf-mitigate
 REFUSED = result(Operation.connect, "connection_refused")
 NO_ROUTE = result(Operation.connect, "network_unreachable")
 NO_RESOLVER = result(Operation.resolve, "dns_temporary_failure")
+NO_DESCRIPTOR = result(Operation.connect, OUT_OF_RESOURCES)
 RESOLVER_HANGS = result(Operation.resolve, TIMED_OUT)
 
 
@@ -287,6 +296,20 @@ async def test_when_our_own_network_is_gone_nobody_is_called_down(setup, failure
     assert setup.board.current.of("hk").verdict == "local_network_down"
     assert setup.board.current.of("hk").in_rotation
     setup.prober.says.update(hk=GOOD, us=GOOD)
+    await setup.until("hk", State.up)
+
+
+async def test_a_machine_without_a_free_descriptor_calls_nobody_down(setup):
+    await setup.start()
+    await setup.until("hk", State.up)
+    setup.prober.says["hk"] = NO_DESCRIPTOR
+    await setup.until("hk", State.unknown)
+    await setup.probes_more("hk", 10)
+    health = setup.board.current.of("hk")
+    assert (health.state, health.verdict) == (State.unknown, "local_network_down")
+    assert "no descriptor" in health.detail
+    assert health.in_rotation
+    setup.prober.says["hk"] = GOOD
     await setup.until("hk", State.up)
 
 
