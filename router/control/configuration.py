@@ -146,14 +146,15 @@ class Configuration:
     async def watch(self) -> None:
         """Reload whenever the file's content has changed and stays so, until cancelled.
 
-        It must be the same twice: half of a file may be a valid one, with half of the mirrors.
+        It must be the same twice: half of a file may be a valid one, with half of the mirrors. One
+        that is gone is refused like one with a fault.
         """
         before = self._seen
         while True:
             await asyncio.sleep(LOOK_EVERY)
             seen = self._seen
             newest = await asyncio.to_thread(fingerprint, self.current.path)
-            if newest and newest == before != self._seen == seen:  # not reloaded meanwhile
+            if newest == before != self._seen == seen:  # not reloaded meanwhile
                 await self.reload_unasked(Actor(_WATCHER, str(self.current.path)))
             before = newest
 

@@ -142,6 +142,17 @@ async def test_a_changed_file_is_noticed(keeper: Keeper):
     assert len(keeper.applied) == 2
 
 
+async def test_a_file_that_is_gone_is_told_until_it_is_back(keeper: Keeper):
+    async with keeper.watched(keeper.configuration):
+        keeper.path.unlink()
+        await wait_until_async(lambda: keeper.configuration.problem)
+        assert "does not exist" in keeper.configuration.problem
+        assert (ids(keeper.configuration), keeper.counted) == (["a"], [False])
+        keeper.path.write_text(ONE)
+        await wait_until_async(lambda: not keeper.configuration.problem)
+    assert keeper.counted == [False, True]
+
+
 async def test_a_file_that_is_still_being_written_is_not_taken_over(
     keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ):
