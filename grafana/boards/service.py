@@ -238,12 +238,17 @@ def service() -> Any:
                 ),
                 lines(
                     "Restarts in an hour",
-                    "Processes that took the place of one that had ended.",
+                    "Processes that took the place of one that had ended, and times that the "
+                    "machine's clock was set.",
                     (
                         grown(
                             "mirrorgate_process_restarts_total", "instance, process", INSTANCE, "1h"
                         ),
                         "{{instance}} {{process}}",
+                    ),
+                    (
+                        grown("mirrorgate_clock_steps_total", "instance", INSTANCE, "1h"),
+                        "{{instance}} clock set",
                     ),
                     width=8,
                 ),

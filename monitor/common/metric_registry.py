@@ -245,9 +245,9 @@ class MergedMetrics:
         told = [cell[0] for cell in cells if cell is not None]
         return max(told, default=0.0) if family.merge == "max" else sum(told)
 
-    def total(self, family: Family) -> float:
-        """One counter without labels, over all processes that have been."""
-        key = (family.name, ())
+    def total(self, family: Family, labels: Labels = ()) -> float:
+        """One counter with these labels, over all processes that have been."""
+        key = (family.name, labels)
         everywhere = (*self._ended.values(), *self._living.values())
         return sum(rows[key][0] for rows in everywhere if key in rows)
 

@@ -97,6 +97,12 @@ def take(
     return row.batch if row is not None else 0
 
 
+def last_renewal(engine: Engine, vantage: str) -> float | None:
+    """When somebody last said that he writes; None: nobody did."""
+    row = _row(engine, vantage)
+    return None if row is None else row.renewed_at
+
+
 def renew(engine: Engine, vantage: str, holder: Holder, now: float) -> None:
     """Say that we still write. Raises LeaseLost."""
     mine = (col(LeaseRow.vantage) == vantage, col(LeaseRow.holder) == holder.name)

@@ -22,13 +22,23 @@ from sqlmodel import Session, select
 from monitor.common.audit import Actor
 from monitor.common.bans import Ban, client_network
 from monitor.common.keys import DayUse, KeyBook, KeyRecord, Spent
+from monitor.common.machine import ClockSteps
 from monitor.common.tasks import Tasks, cancelled
 from monitor.health.snapshot import Override
 from monitor.store import audit, bans, keys, ledger
 from monitor.store.bans import Allowance
 from monitor.store.database import Database, open_database
 from monitor.store.errors import StoreError, in_one_line
-from monitor.store.lease import Holder, LeaseLost, begin_batch, refuse_held, release, renew, take
+from monitor.store.lease import (
+    Holder,
+    LeaseLost,
+    begin_batch,
+    last_renewal,
+    refuse_held,
+    release,
+    renew,
+    take,
+)
 from monitor.store.ledger import Batch
 from monitor.store.open_file import Memory, Space
 from monitor.store.pruning import Limits, give_pages_back, steps
@@ -71,6 +81,8 @@ class Store:
         """Bans and wishes that are in effect and wait to be written."""
         self._catching_up: asyncio.Task[None] | None = None
         self._refused = ""
+        self.clock = ClockSteps()
+        """While it is not steady, nothing is deleted for its age."""
         self._vantage = ""
         self._holder: Holder | None = None
         self._batches = 0
@@ -139,6 +151,8 @@ class Store:
 
         Raises StoreError when another one does; to be sure of it, waits for `lease.EXPIRES_AFTER`.
         """
+        if (last := await self._lease(last_renewal, vantage)) is not None:
+            self.clock.recall(last)
         self._batches = await self._lease(take, vantage, holder, wait)
         self._vantage, self._holder = vantage, holder
 
@@ -207,7 +221,7 @@ class Store:
 
     async def active_bans(self, now: float) -> list[Ban]:
         """The bans in force, newest first."""
-        return await self.decide(lambda session: bans.active(session, now))
+        return await self._in_order(lambda session: bans.active(session, now))
 
     async def forget_bans(self, before: float, now: float) -> int:
         """Delete what ended before this moment; returns how many bans that were.
@@ -215,6 +229,8 @@ class Store:
         What the audit log has of automatic ones goes with them.
         """
         total = 0
+        if not self.clock.steady:
+            return total
         while deleted := await self.decide(lambda s: bans.forget(s, before, now)):
             total += deleted
         while await self.decide(lambda s: audit.forget_automatic(s, before)):
@@ -234,7 +250,7 @@ class Store:
 
     async def allowances(self, now: float) -> list[Allowance]:
         """The networks that are allowed at present, and until when."""
-        return await self.decide(lambda session: bans.allowances(session, now))
+        return await self._in_order(lambda session: bans.allowances(session, now))
 
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor, now: float
@@ -275,6 +291,8 @@ class Store:
     async def prune(self, limits: Limits) -> int:
         """Delete what is older than `limits`, chunk by chunk; returns how many rows."""
         total = 0
+        if not self.clock.steady:
+            return total
         for step in steps(limits):
             while deleted := await self.decide(step):
                 total += deleted

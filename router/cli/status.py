@@ -54,7 +54,7 @@ def run(args: Namespace, console: Console) -> int:
     now = datetime.now(UTC)
     console.say(_summary(status))
     console.table(_HEADER, [_row(node, console, now) for node in status.get("nodes", ())])
-    for warning in _warnings(status):
+    for warning in warnings(status):
         console.note(warning)
     return DONE
 
@@ -141,16 +141,17 @@ def _first_byte(node: Mapping[str, Any]) -> str:
     return f"{min(times):.0f} ms" if times else "-"
 
 
-def _warnings(status: Mapping[str, Any]) -> list[str]:
+def warnings(status: Mapping[str, Any]) -> list[str]:
+    """A sentence on each thing that an operator should look after."""
     config = status.get("config") or {}
-    warnings = []
+    found = []
     if problem := config.get("problem"):
-        warnings.append(f"{config.get('file')} is not in use: {problem}")
+        found.append(f"{config.get('file')} is not in use: {problem}")
     if problem := (status.get("store") or {}).get("problem"):
-        warnings.append(f"the store takes nothing: {plain(problem)}")
+        found.append(f"the store takes nothing: {plain(problem)}")
     if unwritten := (status.get("store") or {}).get("unwritten"):
-        warnings.append(f"in effect, but not written yet: {unwritten} bans and wishes")
-    warnings.extend(
+        found.append(f"in effect, but not written yet: {unwritten} bans and wishes")
+    found.extend(
         f"notifications: {plain(each['receiver'])}: {plain(each['problem'])}"
         for each in status.get("notifications") or ()
         if each.get("problem")
@@ -159,10 +160,10 @@ def _warnings(status: Mapping[str, Any]) -> list[str]:
         said = plain(problem)
         warnings.append(f"Valkey does not answer ({said}): limits are held with the last shares")
     for name in ("missing_settings", "cautions"):
-        warnings.extend(plain(sentence) for sentence in status.get(name) or ())
+        found.extend(plain(sentence) for sentence in status.get(name) or ())
     if paths := status.get("restart_needed"):
-        warnings.append(f"changed, but only in effect after a restart: {', '.join(paths)}")
-    return warnings
+        found.append(f"changed, but only in effect after a restart: {', '.join(paths)}")
+    return found
 
 
 def declare_explain(parser: ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from monitor.common.audit import Actor
 from monitor.common.bans import Ban
 from monitor.common.keys import KeyAccount, KeyFault, KeyOrder, NewKey, UnknownKey
 from monitor.common.languages import Text
+from monitor.common.machine import MachineWatch
 from monitor.common.process_metrics import age_of
 from monitor.common.settings import SettingsError
 from monitor.engine.monitor import Monitor
@@ -71,6 +72,7 @@ class AdminCommands:
         notifier: Notifier,
         table: Table,
         membership: Membership,
+        machine: MachineWatch,
     ) -> None:
         self._configuration = configuration
         self._monitor = monitor
@@ -86,6 +88,7 @@ class AdminCommands:
         self._notifier = notifier
         self._table = table
         self._membership = membership
+        self._machine = machine
         self._counted: dict[bytes, str] = {}
         """Issued keys as the shared table counts them."""
 
@@ -111,7 +114,7 @@ class AdminCommands:
             "workers": self._channels.workers(),
             "store": {"problem": self._store.problem, "unwritten": len(self._store.postponed)},
             "missing_settings": self._notices.sentences(),
-            "cautions": cautions(current.config),
+            "cautions": [*self._machine.sentences(), *cautions(current.config)],
             "notifications": self._notifier.state(),
             "restart_needed": list(self._configuration.restart_needed),
             "cluster": self._membership.state(),
@@ -188,7 +191,7 @@ class AdminCommands:
             faults=faults,
             settings=compared(current.config, newest.config if newest else None, elsewhere),
             restart_needed=source.restart_needed,
-            cautions=tuple(cautions(current.config)),
+            cautions=(*self._machine.sentences(), *cautions(current.config)),
         )
 
     async def note(self, by: Actor, what: str) -> None:

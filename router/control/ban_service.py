@@ -59,6 +59,7 @@ class BanService:
         on_ban: Callable[[Sequence[Ban]], None] = lambda bans: None,
         tell_others: Callable[[Message], None] = lambda message: None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
         """`on_ban` hears of the bans that rules have made; `tell_others` tells other instances."""
@@ -74,6 +75,7 @@ class BanService:
         self._tell_others = tell_others
         self._followed_at = clock()
         self._clock = clock
+        self._monotonic = monotonic
         self._rng = rng or random.Random()
         self._offences: dict[str, Offence] = {}
         self._woken = asyncio.Event()
@@ -138,8 +140,8 @@ class BanService:
             self._woken.clear()
             while self._offences:
                 await self._decide()
-            if self._clock() >= self._forget_at:
-                self._forget_at = self._clock() + _FORGET_EVERY
+            if self._monotonic() >= self._forget_at:
+                self._forget_at = self._monotonic() + _FORGET_EVERY
                 await self._forget()
             try:
                 await asyncio.wait_for(self._woken.wait(), _FORGET_EVERY)
@@ -203,6 +205,24 @@ class BanService:
             await self._store.forget_bans(now - self._config.retention, now)
         except StoreError as error:
             log.error("old bans are kept for now: %s", error)
+
+    async def recall(self) -> bool:
+        """Take bans and allowances from the store again that a wrong clock had ended.
+
+        False if the store does not tell them now.
+        """
+        now = self._clock()
+        try:
+            held = await self._store.active_bans(now)
+            allowances = await self._store.allowances(now)
+        except StoreError:
+            return False
+        for some in pieces([ban for ban in held if ban.network not in self._banned]):
+            self._enforce(some)
+        self._allowances.update(allowances)
+        self._allowed = self._allowed_now()
+        self._tell(self.allowed())
+        return True
 
     # Operators; where the store takes nothing at present, all is in effect and written later.
     # Each raises StoreError where that would not help, and then has changed nothing.

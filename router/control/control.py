@@ -37,6 +37,8 @@ from monitor.common import logs
 from monitor.common.ipc import Channel, ChannelClosed, Message
 from monitor.common.keys import KeyBook
 from monitor.common.log_writer import dropped_lines
+from monitor.common.machine import FAMILIES as MACHINE_FAMILIES
+from monitor.common.machine import MachineWatch
 from monitor.common.metric_registry import MergedMetrics, MetricRegistry
 from monitor.common.process_metrics import FAMILIES as PROCESS_FAMILIES
 from monitor.common.process_metrics import RESTARTS, show_process
@@ -88,6 +90,7 @@ FAMILIES = (
     *ROUTER_FAMILIES,
     KEYS,
     *PROCESS_FAMILIES,
+    *MACHINE_FAMILIES,
     *MONITOR_FAMILIES,
     *NOTIFY_FAMILIES,
     *CLUSTER_FAMILIES,
@@ -193,6 +196,9 @@ class Control:
             tell_others=self._membership.tell,
         )
         self._ban_service.configure(config.limits, config.router)
+        self._machine = MachineWatch(
+            store.clock, self._lost_lines, self._ban_service.recall, self._totals
+        )
         self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
         self._key_service = KeyService(
             store,
@@ -246,6 +252,7 @@ class Control:
             self._notifier,
             table,
             self._membership,
+            self._machine,
         )
         _warn(config)
         self._count_reload(True)
@@ -280,6 +287,7 @@ class Control:
             for part in self._membership.services():
                 self._keep_up(stack, *part)
             self._keep_up(stack, "traffic", self._traffic.run)
+            self._keep_up(stack, "machine", self._machine.run)
             self._keep_up(stack, "delay", self._measure_delay)
             self._keep_up(stack, "totals", self._keep_totals_now_and_then)
             gc.freeze()
@@ -451,6 +459,10 @@ class Control:
         show_process(self._totals, "control")
         self._key_service.count(self._totals)
         self._merged.update(self._process, self._totals.to_json())
+
+    def _lost_lines(self) -> float:
+        of_workers = self._merged.total(LOG_DROPPED, ("worker",))
+        return of_workers + dropped_lines()
 
     async def _measure_delay(self) -> None:
         """Measure how late the event loop is, until cancelled."""

@@ -81,8 +81,8 @@ class Ledger:
     async def run(self) -> None:
         """Write what comes, until cancelled."""
         while True:
-            if self._clock() >= self._forget_at:
-                self._forget_at = self._clock() + _FORGET_EVERY
+            if time.monotonic() >= self._forget_at:
+                self._forget_at = time.monotonic() + _FORGET_EVERY
                 await self._forget()
             try:
                 await asyncio.wait_for(self._woken.wait(), _FORGET_EVERY)
@@ -135,7 +135,8 @@ class Ledger:
     async def _forget(self) -> None:
         try:
             before = self._clock() - _REMEMBERED
-            await self._store.decide(lambda session: forget(session, before))
+            if self._store.clock.steady:
+                await self._store.decide(lambda session: forget(session, before))
         except StoreError as error:
             log.error("the numbers of old processes are kept for now: %s", error)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Scene:
             self.told.append,
             self.totals,
             clock=self.clock,
+            monotonic=self.clock,
             rng=random.Random(1),
         )
 
@@ -196,6 +198,22 @@ async def test_a_ban_that_cannot_be_kept_holds_all_the_same(
     with pytest.raises(StoreError):
         await scene.guard.add("192.0.2.1/32", None, "by hand", ME)
     assert list(scene.bans()) == [OFFENDER]
+
+
+async def test_what_a_wrong_clock_had_ended_or_made_old_is_in_force_again(scene: Scene):
+    await scene.guard.add(OFFENDER, 3600, "abuse", ME)
+    await scene.guard.allow("198.51.100.0/24", 3600, ME)
+    scene.store.clock.recall(time.time() - 3650 * 86400)  # as a clock that is set leaves it
+    scene.clock.now += 3650 * 86400
+    assert scene.bans() == {}
+    assert scene.guard.allowances() == []
+    await scene.settle()  # what is long over is deleted then
+    scene.clock.now -= 3650 * 86400
+    scene.told.clear()
+    assert await scene.guard.recall()
+    assert scene.bans().keys() == {OFFENDER}
+    assert [network for network, _ in scene.guard.allowances()] == ["198.51.100.0/24"]
+    assert [message["type"] for message in scene.told] == ["ban", "allowed"]
 
 
 async def test_what_is_long_over_is_forgotten(scene: Scene):

@@ -14,6 +14,7 @@ import pytest
 
 from monitor.common.audit import Actor
 from monitor.health.snapshot import State
+from monitor.store.lease import Holder
 from monitor.store.pruning import Limits
 from monitor.store.records import Sample
 from monitor.store.store import Store, StoreError
@@ -70,6 +71,26 @@ async def test_the_room_of_old_samples_is_given_back(store, path):
     assert await store.prune(Limits(11_000, 0, 0, 0)) == 11_000
     assert ask(path, "SELECT min(at_ms) FROM sample") == [(11_000_000,)]
     assert ask(path, "PRAGMA page_count")[0][0] < before / 2
+
+
+async def test_nothing_is_deleted_for_its_age_while_the_clock_is_doubted(store, path):
+    store.record(sample(0))
+    assert await store.flush()
+    store.clock.recall(0.0)
+    assert await store.prune(Limits(11_000, 0, 0, 0)) == 0
+    assert await store.forget_bans(11_000, 11_000) == 0
+    assert ask(path, "SELECT count(*) FROM sample") == [(1,)]
+
+
+async def test_a_start_long_after_the_last_entry_doubts_the_clock(store, path):
+    me = Holder.of_process(os.getpid())
+    await store.hold("here", me)
+    assert store.clock.steady
+    await store.renew(1.0)  # seconds since the epoch
+    again = await Store.open(f"sqlite:///{path}")
+    await again.hold("here", me)
+    assert not again.clock.steady
+    await again.close()
 
 
 async def test_history_waits_while_the_database_is_locked(store, path, caplog):
