@@ -158,7 +158,7 @@ def warnings(status: Mapping[str, Any]) -> list[str]:
     )
     if problem := (status.get("cluster") or {}).get("problem"):
         said = plain(problem)
-        warnings.append(f"Valkey does not answer ({said}): limits are held with the last shares")
+        found.append(f"Valkey does not answer ({said}): limits are held with the last shares")
     for name in ("missing_settings", "cautions"):
         found.extend(plain(sentence) for sentence in status.get(name) or ())
     if paths := status.get("restart_needed"):
