@@ -30,7 +30,7 @@ class Cluster:
         self.redis, self.instances = redis, instances
 
     def state(self, instance: Instance) -> dict[str, Any]:
-        """What an instance says of the cluster."""
+        """The cluster as an instance sees it."""
         told = Client(Path(instance.config["admin"]["socket"])).call("GET", "/api/admin/status")
         state: dict[str, Any] = told["cluster"]
         return state
