@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from monitor.common.metric_registry import Family, MetricRegistry
 
@@ -44,6 +44,7 @@ LOGGED_AT_ONCE = 20
 who can provoke one cannot fill the disk."""
 LOG_WINDOW = 60.0
 
+T = TypeVar("T")
 Work = Callable[[], Awaitable[None]]
 
 
@@ -180,3 +181,22 @@ async def cancelled(tasks: Iterable[asyncio.Task[None]], within: float = STOP_WI
         _, left = await asyncio.wait(waiting, timeout=within)
         for task in left:
             log.error("%s does not end", task.get_name())
+
+
+async def acting_meanwhile(act: Callable[[], object], every: float, step: Awaitable[T]) -> T:
+    """Wait for a step, and act at once and every so many seconds until it has ended.
+
+    An exception of `act` ends the acting, and not the step.
+    """
+
+    async def go_on() -> None:
+        while True:
+            act()
+            await asyncio.sleep(every)
+
+    acting = asyncio.create_task(go_on())
+    try:
+        return await step
+    finally:
+        acting.cancel()
+        await asyncio.gather(acting, return_exceptions=True)

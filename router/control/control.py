@@ -16,10 +16,9 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Awaitable, Iterable, Mapping
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Iterable, Mapping
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import TypeVar
 
 from dashboard.admin.app import build_admin_app
 from dashboard.admin.traffic import TrafficLog
@@ -42,7 +41,7 @@ from monitor.common.machine import MachineWatch
 from monitor.common.metric_registry import MergedMetrics, MetricRegistry
 from monitor.common.process_metrics import FAMILIES as PROCESS_FAMILIES
 from monitor.common.process_metrics import RESTARTS, show_process
-from monitor.common.tasks import Tasks, Work, cancelled
+from monitor.common.tasks import Tasks, Work, acting_meanwhile, cancelled
 from monitor.engine.metrics import FAMILIES as MONITOR_FAMILIES
 from monitor.engine.monitor import Monitor
 from monitor.engine.scheduler import stale_after
@@ -96,10 +95,9 @@ FAMILIES = (
     *CLUSTER_FAMILIES,
     *DASHBOARD_FAMILIES,
 )
-T = TypeVar("T")
 
-SIGN_OF_LIFE_EVERY = 5.0
 KEEP_TOTALS_EVERY = 5.0
+SIGN_OF_LIFE_EVERY = 5.0
 THREADS_TAKE_TURNS_AFTER = 0.0005
 """Seconds; Python's own 5 ms pass at every system call of the loop while another thread computes:
 pages took up to 72 ms beside scrapes of a hundred mirrors, and take 27."""
@@ -514,18 +512,20 @@ async def serve(
     totals = MetricRegistry(FAMILIES)
     tasks = Tasks(totals, "control")
     tasks.watch(asyncio.get_running_loop())
+    # a large store takes long: the supervisor hears meanwhile that this one lives
+    alive = partial(acting_meanwhile, partial(life.send, {"type": "pong"}), SIGN_OF_LIFE_EVERY)
     try:
         opening = Store.open(loaded.started.config.store.url, tasks=tasks, memory=lists)
-        store = await _starting(life, opening)
+        store = await alive(opening)
     except StoreError as error:
         life.send({"type": "failed", "message": str(error)})
         return 1
     try:
         holding = store.hold(vantage_of(loaded), Holder.of_process(os.getppid()))
-        await _starting(life, holding)
-        banned = BansInForce(await _starting(life, store.active_bans(time.time())))
+        await alive(holding)
+        banned = BansInForce(await alive(store.active_bans(time.time())))
         allowances = await store.allowances(time.time())
-        keys = await _starting(life, store.key_book())
+        keys = await alive(store.key_book())
         announced = await store.read(announcements.announced)
         told = await store.read(lambda s: announcements.told(s, told_as(loaded.started.config)))
         control = Control(
@@ -557,22 +557,6 @@ async def serve(
 def vantage_of(loaded: Loaded) -> str:
     """The name of this place."""
     return vantage_name(loaded.started.config)
-
-
-async def _starting(life: Channel, step: Awaitable[T]) -> T:
-    """Do a step of the start, and send signs of life meanwhile: a large store takes long."""
-
-    async def say_so() -> None:
-        with suppress(ChannelClosed):
-            while True:
-                life.send({"type": "pong"})
-                await asyncio.sleep(SIGN_OF_LIFE_EVERY)
-
-    saying = asyncio.create_task(say_so())
-    try:
-        return await step
-    finally:
-        saying.cancel()
 
 
 def main() -> int:

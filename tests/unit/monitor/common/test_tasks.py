@@ -11,7 +11,15 @@ import pytest
 
 from monitor.common import tasks as module
 from monitor.common.metric_registry import MetricRegistry
-from monitor.common.tasks import CRASHES, FAMILIES, UNHANDLED, Tasks, cancelled, pause_after
+from monitor.common.tasks import (
+    CRASHES,
+    FAMILIES,
+    UNHANDLED,
+    Tasks,
+    acting_meanwhile,
+    cancelled,
+    pause_after,
+)
 from tests.testkit.event_loops import loop_test
 from tests.testkit.wait import wait_until_async
 
@@ -203,3 +211,21 @@ def _heard(records: list[logging.LogRecord]) -> Iterator[None]:
         yield
     finally:
         module.log.removeHandler(handler)
+
+
+async def test_acting_goes_on_until_the_step_has_ended_and_its_own_fault_is_not_the_step_s():
+    acted: list[int] = []
+    step = asyncio.Event()
+
+    def act() -> None:
+        acted.append(1)
+        if len(acted) == 3:
+            step.set()
+
+    assert await acting_meanwhile(act, 0.0, step.wait()) is True
+    assert len(acted) == 3
+
+    def fails() -> None:
+        raise OSError("the other end is gone")
+
+    assert await acting_meanwhile(fails, 0.0, asyncio.sleep(0.0, "done")) == "done"
