@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import re
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,9 +16,9 @@ from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import RST, Residual, Rule, exactly
 from tests.testkit.certs import Authority
 from tests.testkit.instance import Instance
+from tests.testkit.machine import SmallDisk
 from tests.testkit.mirror.server import TEST_KEY, PretendMirror
 from tests.testkit.processes import REPOSITORY
-from tests.testkit.programs import missing
 from tests.testkit.prometheus import RULES, Prometheus
 from tests.testkit.wait import wait_until_async
 
@@ -27,7 +26,6 @@ pytestmark = pytest.mark.prove
 
 RUNBOOK = " ".join((REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8").split())
 PATIENCE = 120.0
-DISK = "8m"
 
 
 @dataclass
@@ -37,7 +35,7 @@ class Drill:
     instance: Instance
     prometheus: Prometheus
     mirrors: dict[str, PretendMirror]
-    disk: Path
+    disk: SmallDisk
 
     async def alert(self, name: str, mirror: str = "") -> str:
         """Wait for this alert; return its text."""
@@ -84,18 +82,12 @@ def soon(directory: Path) -> list[Path]:
 @contextlib.asynccontextmanager
 async def drill(directory: Path) -> AsyncIterator[Drill]:
     """Four mirrors, one of which has a certificate that ends tomorrow and one a blocked name."""
-    disk = directory / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", str(disk)]
-    mounting = await asyncio.to_thread(subprocess.run, mount, capture_output=True)
-    if mounting.returncode != 0:
-        missing("a disk that may be filled", "sudo: run the tests as root")
     authority = Authority(directory)
     lasting = authority.issue("*.mirror.test").server_context()
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     ending = authority.issue("ends.mirror.test", not_after=tomorrow).server_context()
     async with contextlib.AsyncExitStack() as stack:
-        stack.callback(subprocess.run, ["umount", "-l", str(disk)], check=False)
+        disk = stack.enter_context(SmallDisk(directory / "disk"))
         mirrors = {
             name: PretendMirror(name, keys=[TEST_KEY], tls=ending if name == "ends" else lasting)
             for name in ("hk", "jp", "ends")
@@ -108,7 +100,7 @@ async def drill(directory: Path) -> AsyncIterator[Drill]:
         ports = {name: mirror.port for name, mirror in mirrors.items()} | {"blocked": blocked}
         config = {
             "router": {"workers": 1},
-            "store": {"url": f"sqlite:///{disk / 'mirrorgate.db'}"},
+            "store": {"url": f"sqlite:///{disk.path / 'mirrorgate.db'}"},
             "monitor": {"interval": "1s", "residual": "12s", "sni": {"control": ["example.org"]}},
             "mirrors": [
                 {
@@ -149,14 +141,11 @@ async def test_an_operator_is_told_what_happens_and_finds_why(
         await there.mirrors["jp"].behave(listener="refuse")
         told["dead mirror"] = await there.alert("MirrorgateMirrorDown", "jp")
         await there.shows("mirrors", "Verdicts", r"'jp', 'verdict': 'connection_refused'} 1$")
-        (there.disk / "filler").write_bytes(b"x" * (1 << 20))
-        with contextlib.suppress(OSError), (there.disk / "rest").open("wb", buffering=0) as rest:
-            while True:
-                rest.write(b"x" * 4096)
+        there.disk.fill()
         told["full disk"] = await there.alert("MirrorgateStoreFails")
         await there.alert("MirrorgateDiskFull")
         await there.shows("service", "Free disk", r"} 0$")
-        (there.disk / "rest").unlink()
+        there.disk.free()
         for name in ("hk", "ends"):
             await there.mirrors[name].behave(listener="refuse")
         told["all down"] = await there.alert("MirrorgateNoMirrorInRotation")

@@ -111,12 +111,13 @@ def test_no_command_is_named_that_does_not_exist(name: str):
     assert named <= {*command_names(), "is"}, "`mirrorgate is already running here`"
 
 
-def test_every_test_that_the_threat_model_names_exists():
+@pytest.mark.parametrize(("name", "least"), [("security.md", 30), ("operations.md", 10)])
+def test_every_test_that_a_document_names_exists(name: str, least: int):
     named = re.findall(
         r"`((?:unit|integration|e2e|properties|prove)/\w+\.py)(?:::(\w+?)\*?)?`",
-        (ROOT / "docs/security.md").read_text("utf-8"),
+        (ROOT / "docs" / name).read_text("utf-8"),
     )
-    assert len(named) > 30
+    assert len(named) > least
     for file, test in named:
         text = (ROOT / "tests" / file).read_text("utf-8")
         assert not test or f"def {test}" in text, f"{file}::{test}"
