@@ -4,5 +4,3 @@ The bottom layer: it owns the words Mirror, health, snapshot and history, and kn
 proxies or pages. Probes ask one question each, pure functions judge, the board publishes.
 Read `monitor/engine/monitor.py` first: it wires the way of a probe.
 """
-
-from monitor.common import compiled as compiled  # decides on the form of all modules after it

@@ -2,7 +2,7 @@
 
 `mirrorgate_compiled` is a folder beside the installed packages that `tools.compile` fills: machine
 code of the modules on a request's way, and the digests of all sources that it depends on. It stands
-apart from these, so that Python never takes it by itself. The first import of `monitor` or `router`
+apart from these, so that Python never takes it by itself. The first import of `router`
 compares the digests (4 ms); one difference, and every module comes from its source.
 """
 

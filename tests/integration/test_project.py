@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from monitor.common.compiled import FORM, PURE
 from tests.testkit.http_client import ask
 from tests.testkit.mirror.process import MirrorProcess
 from tests.testkit.mirror.server import TEST_KEY
@@ -100,7 +101,10 @@ def test_the_console_script_runs_outside_the_checkout(outside: Path, tmp_path: P
     assert (checked.returncode, checked.stdout) == (0, "config.toml is fine: 1 mirror\n")
 
 
-def test_every_module_of_the_wheel_imports_outside_the_checkout(outside: Path, tmp_path: Path):
+def test_every_module_of_the_wheel_imports_outside_the_checkout(
+    outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(FORM, PURE)  # the checkout's environment may have a compiled form
     code = (
         "import importlib, pkgutil, router, monitor, dashboard\n"
         "for package in (router, monitor, dashboard):\n"
