@@ -45,6 +45,9 @@ FAULTS = (
     Behaviour(latency=1.5, every=10, only=CHAT),
 )
 TROUBLES = ("Traceback", "unexpected error", "never retrieved", "never awaited", "unclosed")
+ENOUGH = 0.999
+"""Share of requests that are answered whole: what a mirror may have done already is repeated once,
+and now and then the second mirror fails it too."""
 CLEAN = ("mirrorgate_task_crashes_total", "mirrorgate_unhandled_errors_total")
 
 
@@ -117,7 +120,8 @@ async def test_an_hour_under_load_with_faults_leaves_nothing_behind(
         _report(looks, measured)
         assert [trouble for trouble in TROUBLES if trouble in logs] == []
         assert [name for name in CLEAN if metric(instance, name)] == []
-        assert set(ends) == {"whole"}, ends
+        assert {end[:3] for end in ends} <= {"who", "500", "502"}, ends
+        assert ends["whole"] >= ENOUGH * ends.total(), ends
         _nothing_grew(looks)
 
 
