@@ -307,7 +307,7 @@ async def test_a_machine_without_a_free_descriptor_calls_nobody_down(setup):
     await setup.probes_more("hk", 10)
     health = setup.board.current.of("hk")
     assert (health.state, health.verdict) == (State.unknown, "local_network_down")
-    assert "no descriptor" in health.detail
+    assert "no descriptor" in str(health.detail)
     assert health.in_rotation
     setup.prober.says["hk"] = GOOD
     await setup.until("hk", State.up)
