@@ -69,7 +69,7 @@ async def two(store: Store) -> tuple[Instance, Instance]:
 
 
 async def use(instance: Instance, key_id: str, seq: int, cost: int) -> None:
-    """What a worker of this instance reports, as the ledger writes and charges it."""
+    """Write and charge a report of a worker, as the ledger does."""
     row = DayUse(key_id, "2026-11-21", "gpt-4o", "usage", 1, 10, 0, 5, 0, 0, 0, cost)
     batch = Batch(f"worker of {id(instance)}", seq, (row,))
     instance.keys.charge(await instance.store.write_uses([batch], instance.clock()))
