@@ -400,7 +400,7 @@ class Inspector:
             course.trials.append(trial)
             if trial.role is Role.target and trial.outcome in CUT:
                 self._triggers.cut(endpoint)
-            elif trial.answered:
+            elif trial.answered and trial.address == way.address:
                 self._triggers.answered(endpoint)
 
         course.trials += [cut] if cut else []
@@ -412,7 +412,7 @@ class Inspector:
             before=[cut] if cut else [],
             saw=saw,
         )
-        if cut is None:
+        if cut is None and course.trials:
             course.paths.append(await self._after_waiting(mirror, way, course.trials))
 
     async def _after_waiting(

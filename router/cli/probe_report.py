@@ -347,6 +347,7 @@ _ROLES = {
     Role.control: Text("对照域名", "control"),
     Role.no_sni: Text("无域名", "no name"),
     Role.not_tls: Text("非 TLS", "not TLS"),
+    Role.elsewhere: Text("其他地址", "elsewhere"),
 }
 _SHOWN = 4
 """Addresses of an answer that are listed."""
