@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,6 +108,10 @@ class Counter:
         self._port, self._loop_port = map(int, told)
         self._pid, self._out, self._mirrors = worker.pid, out, mirrors
         self._client = socket.create_connection((HOST, self._port), PATIENCE)
+
+    def close(self) -> None:
+        """Leave the worker."""
+        self._client.close()
 
     def count(self, work: Callable[[], None], units: int) -> float:
         """Do the work and return the instructions of each of its units."""
@@ -200,7 +204,8 @@ def _worker(form: str) -> Iterator[Counter]:
             env={**python_environment(), "PYTHONHASHSEED": "0", FORM: form},
         )
         stack.callback(_end, worker)
-        yield Counter(worker, out, mirrors)
+        with closing(Counter(worker, out, mirrors)) as counter:
+            yield counter
 
 
 def _end(worker: subprocess.Popen[str]) -> None:
