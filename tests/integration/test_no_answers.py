@@ -31,7 +31,8 @@ from tests.testkit.raw_http import (
 
 JSON = b"Content-Type: application/json\r\n"
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-FIRST_FIRST = {"balance": {"policy": "priority"}}
+FIRST_FIRST = {"balance": {"policy": "priority"}, "retry": {"budget": 1.0}}
+"""The liar is asked first; a slow machine tries it again within the ten seconds of the budget."""
 PLAIN = post(body=b'{"model": "gpt-4o", "messages": []}')
 STREAM = post(body=b'{"model": "gpt-4o", "messages": [], "stream": true}')
 DONE = b"data: [DONE]\n\n"
