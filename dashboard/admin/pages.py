@@ -27,6 +27,7 @@ from dashboard.i18n.texts import Words
 from dashboard.public.documents import BadCursor, page_of_bans
 from dashboard.public.privacy import full_network
 from dashboard.public.view import shown_incidents
+from monitor.common.cost_terms import COST_TERMS
 from monitor.diagnosis.classify import judge_step
 from monitor.health.announcements import INCIDENT_STATUSES, MAINTENANCE_STATUSES
 from monitor.health.incidents import IMPACTS
@@ -43,17 +44,6 @@ DAYS_ON_CHART = 30
 MANY_NODES = 20
 """Nodes from which on the page has a search."""
 LONGEST_SEARCH = 100
-_TERMS = (
-    "latency",
-    "oldest",
-    "network",
-    "waiting",
-    "streaming",
-    "success",
-    "weight",
-    "ramp",
-    "failing",
-)
 
 
 def add_routes(app: web.Application) -> None:
@@ -160,7 +150,7 @@ async def node(request: web.Request) -> web.Response:
         choice=choice,
         policy=told["policy"],
         silent=told["silent"],
-        terms=_TERMS,
+        terms=COST_TERMS,
         past=past,
         serving=serving(found),
         inspected=inspected,

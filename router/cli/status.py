@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
+from monitor.common.cost_terms import COST_TERMS
 from monitor.common.durations import ago, moment, roughly
 from router.cli.arguments import count
 from router.cli.client import Client
@@ -18,19 +19,7 @@ EXPLAIN = "why each mirror is chosen or not, or the attempts of one request"
 _CHANGES = ("WHEN", "STATE", "VERDICT", "VANTAGE", "WHY")
 _HEADER = ("ID", "NAME", "STATE", "FOR", "TRAFFIC", "FIRST BYTE", "WHY")
 _TARGET = "/api/admin/explain"
-_TERMS = (
-    "latency",
-    "oldest",
-    "network",
-    "waiting",
-    "streaming",
-    "success",
-    "weight",
-    "ramp",
-    "failing",
-)
-"""How `router/balancing/load.py` calls the parts of a cost, and the failures of a minute."""
-_COSTS = ("ID", "ROTATION", "WORKER", "HERE", "COST", *map(str.upper, _TERMS))
+_COSTS = ("ID", "ROTATION", "WORKER", "HERE", "COST", *map(str.upper, COST_TERMS))
 _FITS = ("ID", "STATE", "CALLERS' KEYS", "OWN KEY", "PRIORITY", "PATHS", "MODELS")
 _RECENT = ("WHEN", "ID", "ENDPOINT", "OUTCOME", "TOOK", "ATTEMPTS")
 _ATTEMPTS = ("ATTEMPT", "MIRROR", "AFTER", "TOOK", "OUTCOME")
@@ -227,7 +216,7 @@ def _costs(mirror: Mapping[str, Any], now: datetime) -> list[tuple[str, ...]]:
 
 
 def _numbers(each: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(f"{each[name]:.4g}" for name in ("cost", *_TERMS))
+    return tuple(f"{each[name]:.4g}" for name in ("cost", *COST_TERMS))
 
 
 def _here(each: Mapping[str, Any]) -> str:
