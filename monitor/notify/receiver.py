@@ -137,21 +137,23 @@ class Transport:
     """Sends messages over HTTP and SMTP; `trust`: authorities of servers' certificates."""
 
     def __init__(self, trust: ssl.SSLContext | None = None) -> None:
-        self._trust = trust or ssl.create_default_context()
+        self._trust = trust
 
     async def send(self, message: Message, config: NotifyConfig) -> Outcome:
         """Make one attempt. Never raises but when it is cancelled."""
         try:
             async with asyncio.timeout(TIMEOUT * (4 if config.format == "email" else 1)):
+                if self._trust is None:  # reading the authorities costs a start 20 ms
+                    self._trust = await asyncio.to_thread(ssl.create_default_context)
                 if config.format == "email":
                     return await asyncio.to_thread(mail.send, message, config, self._trust)
-                return await self._post(message, config)
+                return await self._post(message, config, self._trust)
         except TimeoutError:
             return Outcome("no answer in time")
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Outcome(_without_url(error, config))
 
-    async def _post(self, message: Message, config: NotifyConfig) -> Outcome:
+    async def _post(self, message: Message, config: NotifyConfig, trust: ssl.SSLContext) -> Outcome:
         post = post_of(message, config, time.time())
         # a session of its own: messages are rare, and nothing is left open between them
         async with (
@@ -160,7 +162,7 @@ class Transport:
                 post.url,
                 data=post.body,
                 headers=dict(post.fields),
-                ssl=self._trust,
+                ssl=trust,
                 proxy=config.proxy or None,
                 allow_redirects=False,  # the token in the URL is for this host only
             ) as answer,
