@@ -1,4 +1,4 @@
-"""The command line `mirrorgate`; each command is a module with `declare` and `run`.
+"""The command line `mirrorgate`: its parser, the start of `run`, and what the commands share.
 
-Read `main.py` first. Imports everything, imported by nothing.
+Read `main.py` first; `commands/` has the commands. Imports everything, imported by nothing.
 """

@@ -14,7 +14,7 @@ from typing import NoReturn
 from monitor.common.compiled import form
 from monitor.common.logs import STDOUT, writer_of
 from monitor.common.settings import SettingsError
-from router.cli import (
+from router.cli.commands import (
     audit,
     bans,
     configuration,

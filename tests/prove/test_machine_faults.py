@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from router.cli.client import Client
-from router.cli.status import warnings
+from router.cli.commands.status import warnings
 from tests.prove.conftest import Measure
 from tests.testkit.censor.dns import DnsServer, Script, reply
 from tests.testkit.closed_loop_load import SteadyLoad

@@ -24,9 +24,9 @@ from monitor.common.durations import ago, duration, roughly, until
 from monitor.common.log_writer import flush_all
 from monitor.common.logs import writer_of
 from router.cli import main
+from router.cli.commands.init import ids_of, mirrors_of
+from router.cli.commands.status import traffic
 from router.cli.console import Console, aligned, width
-from router.cli.init import ids_of, mirrors_of
-from router.cli.status import traffic
 from router.control.document import load
 
 MIRROR = '[[mirrors]]\nid = "hk"\nurl = "https://a.example"\n'

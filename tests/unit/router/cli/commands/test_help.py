@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from monitor.diagnosis.verdicts import VERDICTS
-from router.cli import help, main
+from router.cli import main
+from router.cli.commands import help
 from router.control.sections import sections
 from tests.testkit.programs import require
 from tests.unit.router.cli.test_main import in_a_folder_of_its_own, said

@@ -22,8 +22,8 @@ from monitor.diagnosis.telling import Situation
 from monitor.diagnosis.verdicts import NAME_CUT
 from router.cli.arguments import ip_address
 from router.cli.client import Client
+from router.cli.commands.init import mirrors_of
 from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console, language_of
-from router.cli.init import mirrors_of
 from router.control import document
 
 if TYPE_CHECKING:

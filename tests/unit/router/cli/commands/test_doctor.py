@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import trustme
 
-from router.cli import doctor
-from router.cli.doctor import BAD, NOTE, OK, skewed
+from router.cli.commands import doctor
+from router.cli.commands.doctor import BAD, NOTE, OK, skewed
 from tests.testkit.ports import free_ports
 from tests.unit.router.cli.test_main import Running, in_a_folder_of_its_own, running, said
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from monitor.common import validators
 from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.common.settings import SettingsError
-from router.cli.configuration import advice
+from router.cli.commands.configuration import advice
 from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console
 from router.control import document
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from monitor.common.settings import SettingsError
 from router.cli.client import Client, running_pid
-from router.cli.configuration import advice
+from router.cli.commands.configuration import advice
 from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console, plain
 from router.control import document
 from router.control.document import Config, Document
