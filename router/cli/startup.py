@@ -15,9 +15,8 @@ from router.cli.client import running_pid
 from router.cli.console import CommandFailed
 from router.control.configuration import Loaded
 from router.control.document import Document
-from router.control.page_sources import base_url
 from router.control.sections import Config
-from router.process.listener import ListenError, bind
+from router.process.listener import ListenError, base_url, bind
 from router.process.service_manager import ServiceManager
 from router.process.supervisor import Supervisor, worker_count
 

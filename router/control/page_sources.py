@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -29,16 +28,8 @@ from router.control.handover import KeptTotals
 from router.forwarding import metrics
 from router.forwarding.config import RouterConfig
 from router.metering.prices import Price, Prices, day_of
+from router.process.listener import base_url
 from router.upstream.model_lists import models_of
-
-
-def base_url(router: RouterConfig) -> str:
-    """Where clients find the API, as far as its listener tells."""
-    scheme = "https" if router.tls_cert else "http"
-    host, _, port = router.listen.rpartition(":")
-    if host in ("0.0.0.0", "[::]"):  # every address: this machine's name is one that others can use
-        host = socket.gethostname()
-    return f"{scheme}://{host}:{port}{router.forward[0].rstrip('/')}"
 
 
 def _midnight(now: float, zone: str) -> float:

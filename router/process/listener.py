@@ -21,6 +21,15 @@ class ListenError(Exception):
     """A listener cannot be opened; the text is one sentence and says what to do."""
 
 
+def base_url(router: RouterConfig) -> str:
+    """Where clients find the API, as far as its listener tells."""
+    scheme = "https" if router.tls_cert else "http"
+    host, _, port = router.listen.rpartition(":")
+    if host in ("0.0.0.0", "[::]"):  # every address: this machine's name is one that others can use
+        host = socket.gethostname()
+    return f"{scheme}://{host}:{port}{router.forward[0].rstrip('/')}"
+
+
 def bind(listen: str, setting: str) -> socket.socket:
     """A bound, listening, non-blocking socket for HOST:PORT.
 
