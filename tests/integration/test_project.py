@@ -58,6 +58,7 @@ def outside(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MIRROR"))}
+    environment[FORM] = PURE  # the checkout's environment, borrowed here, may have a compiled one
     return subprocess.run(
         [str(python), *arguments],
         cwd=folder,
@@ -101,10 +102,7 @@ def test_the_console_script_runs_outside_the_checkout(outside: Path, tmp_path: P
     assert (checked.returncode, checked.stdout) == (0, "config.toml is fine: 1 mirror\n")
 
 
-def test_every_module_of_the_wheel_imports_outside_the_checkout(
-    outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setenv(FORM, PURE)  # the checkout's environment may have a compiled form
+def test_every_module_of_the_wheel_imports_outside_the_checkout(outside: Path, tmp_path: Path):
     code = (
         "import importlib, pkgutil, router, monitor, dashboard\n"
         "for package in (router, monitor, dashboard):\n"
