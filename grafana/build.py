@@ -1,4 +1,4 @@
-"""Writes the dashboards: `python -m grafana.build` after a change in this folder.
+"""Writes dashboards and rules for Kubernetes: `python -m grafana.build` after a change here.
 
 The same input gives the same bytes; a test holds the written files to this.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -21,6 +22,19 @@ from grafana.boards.router import router
 from grafana.boards.service import service
 
 DASHBOARDS = Path(__file__).parent / "dashboards"
+RULES = Path(__file__).parent / "rules"
+PROMETHEUS_RULE = Path(__file__).parents[1] / "deploy/kubernetes/monitoring/prometheusrule.yaml"
+_RESOURCE = """\
+# The rules of grafana/rules for the Prometheus operator, written by `python -m grafana.build`.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: mirrorgate
+  labels:
+    app.kubernetes.io/name: mirrorgate
+spec:
+  groups:
+"""
 BOARDS: dict[str, Callable[[], Any]] = {
     "overview": overview,
     "router": router,
@@ -52,8 +66,15 @@ def tidied(board: dict[str, Any]) -> dict[str, Any]:
     return board
 
 
+def prometheus_rule() -> str:
+    """Return the groups of all files of rules as one object of Kubernetes."""
+    texts = (file.read_text(encoding="utf-8") for file in sorted(RULES.glob("*.yaml")))
+    return _RESOURCE + "".join(indent(text.partition("groups:\n")[2], "  ") for text in texts)
+
+
 def main() -> None:
     """Write all of them."""
+    PROMETHEUS_RULE.write_text(prometheus_rule(), encoding="utf-8")
     DASHBOARDS.mkdir(exist_ok=True)
     for name in BOARDS:
         (DASHBOARDS / f"{name}.json").write_text(render(name), encoding="utf-8")

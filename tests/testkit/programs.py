@@ -29,6 +29,7 @@ DEBIAN_PACKAGES = {
     "iptables": "iptables",
     "java": "default-jdk-headless",
     "javac": "default-jdk-headless",
+    "kubectl": "kubernetes-client",
     "nginx": "nginx",
     "nft": "nftables",
     "node": "nodejs",
