@@ -6,6 +6,9 @@ PYTHON ?=
 # What is run from here runs its sources as they are, unless a word says otherwise.
 export MIRRORGATE_FORM ?= pure
 
+# Tests start a thousand processes: compiled anew each time, they would take twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help run fast test test-compiled check demo pictures bench prove venv lint
 .DEFAULT_GOAL := help
 
