@@ -99,6 +99,7 @@ def is_known(instance: Instance) -> bool:
     return told["percent"] is None and told["coverage_percent"] != "0"
 
 
+@stores(long="sqlite")
 def test_a_second_instance_of_the_same_vantage_is_refused(
     instance: Instance, mirror: MirrorProcess, url: str, tmp_path: Path
 ):

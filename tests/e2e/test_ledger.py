@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -14,15 +13,16 @@ from tests.scenarios import metered_calls as ledger
 from tests.scenarios.metered_calls import Callers
 from tests.testkit.instance import Instance
 from tests.testkit.mirror.process import MirrorProcess
+from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
 
 Farm = tuple[Instance, list[MirrorProcess]]
 
 
-@pytest.fixture
-def farm(tmp_path: Path) -> Iterator[Farm]:
-    with ledger.farm(tmp_path) as made:
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    with ledger.farm(tmp_path_factory.mktemp("ledger")) as made:
         yield made
 
 
@@ -45,5 +45,7 @@ def test_a_quota_ends_where_it_is_used_up(farm: Farm):
     asyncio.run(callers.ask(40, at_once=1))
     asked = callers.statuses[200]
     assert callers.statuses == Counter({200: asked, 429: 40 - asked})
-    account = ledger.settled(instance, mirrors)
-    assert account[key.id, "gpt-4o"]["requests"] == asked >= 10
+    line = key.id, "gpt-4o"
+    bill = ledger.with_costs(ledger.billed(mirrors))[line]
+    wait_until(lambda: ledger.charged(instance).get(line) == bill, 15, "the account to be settled")
+    assert bill["requests"] == asked >= 10

@@ -59,21 +59,16 @@ class Waits:
             await writer.drain()
 
 
-@pytest.mark.parametrize(
-    ("quota", "fits"),
-    [
-        (("--tokens", str(5 * EACH + 500)), 5),
-        (("--quota", f"{(5 * PRICE + PRICE // 2) / 10**9:.9f}"), 5),
-        (("--tokens", "20"), 1),
-    ],
-    ids=["tokens", "money", "less than one"],
+QUOTAS: tuple[tuple[tuple[str, str], int], ...] = (
+    (("--tokens", str(5 * EACH + 500)), 5),
+    (("--quota", f"{(5 * PRICE + PRICE // 2) / 10**9:.9f}"), 5),
+    (("--tokens", "20"), 1),
 )
-async def test_parallel_streams_spend_at_most_the_quota_and_one_request(
-    quota: tuple[str, str], fits: int, tmp_path: Path
-) -> None:
+"""Quotas, and how many streams fit into each at the same time; one does into less than it costs."""
+
+
+async def test_parallel_streams_spend_at_most_the_quota_and_one_request(tmp_path: Path) -> None:
     script = Waits()
-    statuses: Counter[int] = Counter()
-    refusals: list[dict[str, Any]] = []
     async with (
         ScriptedMirror(script) as mirror,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as client,
@@ -88,30 +83,45 @@ async def test_parallel_streams_spend_at_most_the_quota_and_one_request(
         instance = Instance(config, tmp_path)
         await asyncio.to_thread(instance.start)
         try:
-            key = await asyncio.to_thread(ledger.create, instance, "small", *quota)
-
-            async def ask() -> None:
-                url = f"{instance.base_url}/chat/completions"
-                sent = {"authorization": f"Bearer {key.key}"}
-                async with client.post(url, json=BODY, headers=sent) as answer:
-                    statuses[answer.status] += 1
-                    text = await answer.text()
-                    if answer.status != 200:
-                        refusals.append(json.loads(text)["error"])
-
-            async def used_up() -> bool:
-                await ask()
-                return "is used up" in (refusals[-1]["message"] if refusals else "")
-
-            asking = [asyncio.ensure_future(ask()) for _ in range(MANY)]
-            await wait_until_async(lambda: statuses.total() == MANY, 60, "all to be told")
-            assert statuses == {200: fits, 429: MANY - fits}
-            script.go.set()
-            await asyncio.gather(*asking)
-            assert {error["code"] for error in refusals} == {"insufficient_quota"}
-            assert all("reserved by its open requests" in error["message"] for error in refusals)
-            await wait_until_async(used_up, 30, "the rest to be used, one by one")
-            assert script.asked == statuses[200] == (fits + 1 if fits > 1 else 1)
+            for quota, fits in QUOTAS:
+                await _spend(instance, client, script, quota, fits)
         finally:
             script.go.set()
             await asyncio.to_thread(instance.kill)
+
+
+async def _spend(
+    instance: Instance,
+    client: aiohttp.ClientSession,
+    script: Waits,
+    quota: tuple[str, str],
+    fits: int,
+) -> None:
+    """Ask with a new key in parallel, then one by one until its quota is used up."""
+    script.asked, script.go = 0, asyncio.Event()
+    statuses: Counter[int] = Counter()
+    refusals: list[dict[str, Any]] = []
+    key = await asyncio.to_thread(ledger.create, instance, "small", *quota)
+
+    async def ask() -> None:
+        url = f"{instance.base_url}/chat/completions"
+        sent = {"authorization": f"Bearer {key.key}"}
+        async with client.post(url, json=BODY, headers=sent) as answer:
+            statuses[answer.status] += 1
+            text = await answer.text()
+            if answer.status != 200:
+                refusals.append(json.loads(text)["error"])
+
+    async def used_up() -> bool:
+        await ask()
+        return "is used up" in (refusals[-1]["message"] if refusals else "")
+
+    asking = [asyncio.ensure_future(ask()) for _ in range(MANY)]
+    await wait_until_async(lambda: statuses.total() == MANY, 60, "all to be told")
+    assert statuses == {200: fits, 429: MANY - fits}, quota
+    script.go.set()
+    await asyncio.gather(*asking)
+    assert {error["code"] for error in refusals} == {"insufficient_quota"}
+    assert all("reserved by its open requests" in error["message"] for error in refusals)
+    await wait_until_async(used_up, 30, "the rest to be used, one by one")
+    assert script.asked == statuses[200] == (fits + 1 if fits > 1 else 1)

@@ -297,7 +297,7 @@ def run_of(instance: Instance, mirrors: list[MirrorProcess], many: int, seed: in
     asyncio.run(callers.ask(many, at_once=12))
     asyncio.run(callers.leave(leaver, LEFT))
     account = settled(instance, mirrors, leaver.id)
-    assert {key for key, _ in account} == {key.id for key in keys}
+    assert {key for key, _ in account} >= {key.id for key in keys}
     assert callers.leaks == 0
     line = leaver.id, "gpt-4o"
     wait_until(lambda: _left(instance, line) == LEFT, 60, "the leavers to be charged")
