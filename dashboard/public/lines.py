@@ -54,7 +54,8 @@ class Lines:
 
         def line(node: Node) -> Markup:
             # Not shown here, and another with every probe.
-            lasting = replace(node, last_probe=None, latency_ms=_NOTHING)
+            seen = tuple(replace(each, latency=_NOTHING, at=0.0) for each in node.vantages)
+            lasting = replace(node, last_probe=None, latency_ms=_NOTHING, vantages=seen)
             key = (page.words, query, node.id)
             kept = self._kept.get(key)
             if kept is not None and kept[0] == around and kept[1] == lasting:

@@ -25,7 +25,7 @@ from dashboard.public.documents import BansPage
 from dashboard.public.incidents import IncidentRow, MaintenanceRow, alarm, to_come
 from dashboard.public.view import shown_incidents, shown_maintenances, shown_nodes
 from monitor.diagnosis.evidence import Evidence
-from monitor.health.snapshot import Override
+from monitor.health.snapshot import Override, State
 from monitor.health.uptime import DAY, ENOUGH_COVERAGE, Known
 
 MOST = 10
@@ -261,6 +261,16 @@ class Page:
     def evidence(self, evidence: Evidence) -> str:
         """Evidence of the diagnosis in the reader's language."""
         return printable(self.words.evidence(evidence))
+
+    def contrast(self, node: rows.Node) -> str:
+        """A sentence on from where it works and from where not; empty where all see the same."""
+        states = [(self.vantage, node.state), *((each.name, each.state) for each in node.vantages)]
+        works = [name for name, state in states if state in (State.up, State.degraded)]
+        fails = [name for name, state in states if state is State.down]
+        if not works or not fails:
+            return ""
+        between = self.words("incidents.and")
+        return self.words("vantages.contrast", works=between.join(works), fails=between.join(fails))
 
     def rotation(self, node: rows.Node) -> str:
         """True if new requests go there, and if not, by whose decision."""

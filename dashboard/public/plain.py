@@ -120,6 +120,7 @@ def _node(page: Page, row: Node) -> list[str]:
     probed = ago(page.now - row.last_probe, words) if row.last_probe else ""
     rotation = page.rotation(row)
     out = f" ({rotation})" if not row.in_rotation else ""
+    contrast = page.contrast(row)
     return [
         f"{_MARKS[row.state]} {words(f'state.{row.state}')}{out}",
         row.name,
@@ -127,7 +128,7 @@ def _node(page: Page, row: Node) -> list[str]:
         row.host or "",
         page.cdn(row),
         since,
-        row.verdict,
+        f"{row.verdict}: {contrast}" if contrast else row.verdict,
         "" if total is None else f"{total} ms",
         probed,
         "" if row.uptime["30d"].uptime is None else f"{row.uptime['30d'].uptime} %",

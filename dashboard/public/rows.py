@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -203,10 +203,7 @@ def node(
         since=since or None,
         verdict="unknown" if blind else printable(health.verdict),
         level=health.level,
-        vantages=tuple(
-            each if now - each.at <= stale_after else VantageHealth(each.name, at=each.at)
-            for each in health.vantages
-        ),
+        vantages=tuple(_seen_there(each, now - stale_after) for each in health.vantages),
         in_rotation=health.in_rotation and ejection is None,
         ejection=ejection,
         wish=health.wish,
@@ -223,6 +220,14 @@ def node(
         evidence=health.evidence if config.show_hosts else (),
         certificate_ends=health.tls_not_after,
     )
+
+
+def _seen_there(seen: VantageHealth, oldest: float) -> VantageHealth:
+    """The same, or that nothing is known, with names that may be shown."""
+    name = printable(seen.name)
+    if not seen.lasts and seen.at < oldest:
+        return VantageHealth(name, at=seen.at)
+    return replace(seen, name=name, verdict=printable(seen.verdict))
 
 
 def _path(path: PathHealth, config: DashboardConfig) -> PathRow:

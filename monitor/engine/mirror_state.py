@@ -7,7 +7,7 @@ It and its parts change only by their own methods, which `Monitor` (probes), `St
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from monitor.common.config import MirrorConfig
@@ -360,6 +360,17 @@ class MirrorState:
     def seen_from(self, vantage: str, seen: Elsewhere) -> None:
         """Take how another vantage sees it."""
         self.seen[vantage] = seen
+
+    def seen_by_instances(self, seen: Mapping[str, Elsewhere]) -> bool:
+        """Take how all other instances see it; True if that changes anything. A proxy of the same
+        name as an instance goes on to speak for that place."""
+        before = {name: each for name, each in self.seen.items() if each.health.lasts}
+        through_proxies = self.seen.keys() - before.keys()
+        now = {name: each for name, each in seen.items() if name not in through_proxies}
+        if now == before:
+            return False
+        self.seen = {name: self.seen[name] for name in through_proxies} | now
+        return True
 
     def unseen_from(self, vantage: str) -> None:
         """Forget a vantage that is gone."""

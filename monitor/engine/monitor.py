@@ -40,6 +40,7 @@ from monitor.engine.traffic import TrafficNews
 from monitor.engine.vantages import Vantages
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override
+from monitor.health.vantages import Elsewhere
 from monitor.probes.capacity import Capacity, NoCapacity
 from monitor.probes.results import NO_ANSWER, PathResult
 from monitor.store.store import Store
@@ -240,6 +241,18 @@ class Monitor:
     def hear(self, news: Mapping[str, Any]) -> None:
         """Take a worker's report of traffic."""
         self._traffic.hear(news)
+
+    def see_from(self, told: Mapping[str, Mapping[str, Elsewhere]]) -> None:
+        """Take how all other instances of the store see the mirrors, by instance and mirror."""
+        for watch in self._watches.values():
+            if watch.seen_by_instances(
+                {
+                    name: seen[watch.mirror.id]
+                    for name, seen in told.items()
+                    if watch.mirror.id in seen
+                }
+            ):
+                self._touched(watch.mirror.id)
 
     def _stays(self, watch: MirrorState) -> bool:
         mirror = self._mirrors.get(watch.mirror.id)

@@ -26,13 +26,15 @@ from monitor.health.latency import FirstBytes
 from monitor.health.past import QUANTILES, Past
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
 from monitor.health.uptime import Account, Credit
+from monitor.health.vantages import view_of
 from monitor.store import queries
 from monitor.store.errors import StoreError
 from monitor.store.latencies import Curves, first_bytes
 from monitor.store.lease import RENEW_EVERY
 from monitor.store.pruning import Limits
 from monitor.store.queries import Settled, States, read_days, read_windows, states_before
-from monitor.store.records import Sample, Transition
+from monitor.store.records import Sample, Transition, View
+from monitor.store.rollups import forget_views
 from monitor.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,8 @@ class History:
         self._store = store
         self.prunes: Callable[[], bool] = lambda: True
         """True if no other instance prunes the store."""
+        self.shares = False
+        """True if other instances use the store: then they are told how mirrors are seen here."""
         self._vantage = vantage
         self._totals = totals
         self._supervisor = tasks or Tasks(totals)
@@ -74,6 +78,8 @@ class History:
         self._accounts: dict[str, Account] = {}
         self._verdicts: dict[str, str] = {}
         """Those seen last, by mirror."""
+        self._shared: dict[str, MirrorHealth] = {}
+        """As other instances were told last."""
         self._incidents: dict[str, Incident] = {}
         self._settled = Settled()
         self._curves = Curves()
@@ -97,6 +103,8 @@ class History:
             return *before, queries.incidents(session, self._vantage, INCIDENTS_HELD)
 
         states, lost, held = await self._store.read(question)
+        if self.shares:
+            await self._store.decide(lambda session: forget_views(session, self._vantage))
         for change in lost:
             self._store.record(change)
         self._incidents = {incident.id: incident for incident in held}
@@ -156,6 +164,17 @@ class History:
             self._verdicts.pop(mirror_id, None)
             self._book(self._accounts.pop(mirror_id).credit(now, self._monotonic()))
         self._end_of_removed(snapshot, now)
+        if self.shares:
+            self._share(snapshot, now)
+
+    def _share(self, snapshot: HealthSnapshot, now: float) -> None:
+        """Tell other instances how mirrors are seen here."""
+        for mirror in snapshot.mirrors.values():
+            if self._shared.get(mirror.id) is not mirror:
+                self._store.record(View(mirror.id, now, view_of(mirror), self._vantage))
+        for gone in self._shared.keys() - snapshot.mirrors.keys():
+            self._store.record(View(gone, now, "", self._vantage))
+        self._shared = dict(snapshot.mirrors)
 
     def keep(self) -> None:
         """Run the regular work of every second or so."""

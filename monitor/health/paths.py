@@ -73,6 +73,8 @@ class Path:
     """Holds in a row."""
     failures: int = 0
     """Bad results of probes in a row."""
+    successes: int = 0
+    """Connections that came about, since the start."""
     last_good: float = -math.inf
     last_try: float = -math.inf
     last_bad: float = -math.inf
@@ -109,6 +111,7 @@ class Path:
         if now - self.held_until > QUIET:
             self.repeats = 0
         self.last_good = self.last_try = now
+        self.successes += 1
         if latency is not None:
             known = self.latency
             self.latency = latency if known is None else known + SMOOTHING * (latency - known)
@@ -270,6 +273,7 @@ def shown(
             latency=None if path.latency is None else round(path.latency, 1),
             until=round(wall(path.held_until), 1) if path.standing is Standing.held else None,
             not_after=path.not_after,
+            successes=path.successes,
             evidence=path.evidence,
         )
         for path in ordered

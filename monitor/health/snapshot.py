@@ -63,6 +63,8 @@ class PathHealth:
     """While it is held: until when, seconds since the epoch."""
     not_after: float | None = None
     """When the certificate that was seen over it ends, seconds since the epoch."""
+    successes: int = 0
+    """Connections that came about over it, since the start."""
     evidence: tuple[Evidence, ...] = ()
     """What the verdict rests on."""
 
@@ -94,6 +96,8 @@ class VantageHealth:
     """Milliseconds by phase, the way through the proxy included."""
     at: float = 0.0
     """Seconds since the epoch."""
+    lasts: bool = False
+    """True if an instance there tells it, which holds until it tells another or is silent."""
 
 
 @dataclass(frozen=True, slots=True)

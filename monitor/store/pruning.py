@@ -21,6 +21,7 @@ from monitor.store.tables import (
     RollupHourRow,
     SampleRow,
     TransitionRow,
+    ViewRow,
 )
 
 CHUNK = 5_000
@@ -61,6 +62,7 @@ def steps(limits: Limits) -> Iterator[Step]:
     yield lambda session: _delete_incidents(session, IncidentRow, limits.hours)
     yield lambda session: _delete_incidents(session, ManualIncidentRow, limits.hours)
     yield lambda session: _delete_older(session, AuditRow, "at", limits.audit)
+    yield lambda session: _delete_older(session, ViewRow, "at", limits.samples)
 
 
 def give_pages_back(session: Session) -> None:

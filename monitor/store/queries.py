@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import reduce
@@ -13,7 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Select, Table, case, func
+from sqlalchemy import ColumnElement, Select, Table, case, func, or_
 from sqlmodel import Session, SQLModel, col, select
 
 from monitor.diagnosis.evidence import Evidence
@@ -32,15 +32,21 @@ from monitor.health.uptime import (
     of_bucket,
     total,
 )
-from monitor.store.records import Transition
+from monitor.store.lease import LEADER
+from monitor.store.records import InstanceViews, Transition
 from monitor.store.tables import (
     IncidentMirrorRow,
     IncidentRow,
+    LeaseRow,
     Rollup5mRow,
     RollupHourRow,
     SampleRow,
     TransitionRow,
+    ViewRow,
 )
+
+MOST_INSTANCES = 64
+"""Instances whose views are read: those that have written last."""
 
 
 def transitions(session: Session, mirror_id: str | None, limit: int) -> list[Transition]:
@@ -69,6 +75,29 @@ def last_sample(session: Session, mirror_id: str, vantage: str) -> float | None:
     )
     at_ms = session.exec(query).one()
     return None if at_ms is None else at_ms / 1000
+
+
+def views(session: Session, vantage: str, known: Mapping[str, int]) -> list[InstanceViews]:
+    """The instances beside this vantage's, with the views that are newer than the batch `known`.
+
+    Those that have been stopped are left out.
+    """
+    runs = (col(LeaseRow.holder) != "", col(LeaseRow.vantage).not_in((vantage, LEADER)))
+    newest = col(LeaseRow.renewed_at).desc()
+    query = select(LeaseRow).where(*runs).order_by(newest).limit(MOST_INSTANCES)
+    found = {
+        row.vantage: InstanceViews(row.vantage, row.holder, row.beat) for row in session.exec(query)
+    }
+    fresh = [
+        (col(ViewRow.vantage) == name) & (col(ViewRow.batch) > known.get(name, -1))
+        for name in found
+    ]
+    if fresh:
+        for row in session.exec(select(ViewRow).where(or_(*fresh))):
+            of = found[row.vantage]
+            of.texts[row.mirror] = row.text
+            of.batch = max(of.batch, row.batch)
+    return list(found.values())
 
 
 def incidents(session: Session, vantage: str, limit: int) -> list[Incident]:

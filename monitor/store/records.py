@@ -33,3 +33,29 @@ class Transition:
     verdict: str = ""
     detail: Evidence | None = None
     vantage: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A mirror as one vantage sees it now, for the other instances of a store."""
+
+    mirror_id: str
+    at: float
+    """Seconds since the epoch."""
+    text: str
+    """Of `monitor.health.vantages.view_of`; empty: it is not watched any more."""
+    vantage: str = ""
+
+
+@dataclass(slots=True)
+class InstanceViews:
+    """An instance of the store, and those of its views that are new."""
+
+    vantage: str
+    holder: str
+    beat: int
+    """Counts on with every renewal of its lease, so while it runs."""
+    batch: int = -1
+    """Of the newest of these views; -1: there are none."""
+    texts: dict[str, str] = field(default_factory=dict)
+    """By mirror."""

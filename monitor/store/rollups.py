@@ -10,14 +10,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, delete, insert
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlmodel import SQLModel
+from sqlmodel import Session, SQLModel, col
 
 from monitor.health.incidents import Incident
 from monitor.health.latency import PHASES
 from monitor.health.uptime import FIVE_MINUTES, HOUR, Credit
-from monitor.store.records import Sample, Transition
+from monitor.store.records import Sample, Transition, View
 from monitor.store.tables import (
     LATENCY_SUMS,
     STATE_SUMS,
@@ -27,9 +27,10 @@ from monitor.store.tables import (
     RollupHourRow,
     SampleRow,
     TransitionRow,
+    ViewRow,
 )
 
-Item = Sample | Transition | Credit | Incident
+Item = Sample | Transition | Credit | Incident | View
 """What history is made of."""
 
 _SUMS = (
@@ -43,8 +44,8 @@ _BUCKETS: tuple[tuple[type[SQLModel], int], ...] = (
 )
 
 
-def write(connection: Connection, items: Sequence[Item]) -> None:
-    """Write a batch."""
+def write(connection: Connection, items: Sequence[Item], batch: int) -> None:
+    """Write a batch, which has this number among those of its vantage."""
     samples = [item for item in items if isinstance(item, Sample)]
     credits = [item for item in items if isinstance(item, Credit)]
     changes = [_transition(item) for item in items if isinstance(item, Transition)]
@@ -58,6 +59,13 @@ def write(connection: Connection, items: Sequence[Item]) -> None:
             add_up(connection, table, rows, _SUMS)
     for incident in incidents.values():  # the newest form of each
         _write_incident(connection, incident)
+    if views := {item.mirror_id: item for item in items if isinstance(item, View)}:
+        _replace(connection, ViewRow, [_view(view, batch) for view in views.values()])
+
+
+def forget_views(session: Session, vantage: str) -> None:
+    """Delete the views of a vantage, which has just started and tells them anew."""
+    session.exec(delete(ViewRow).where(col(ViewRow.vantage) == vantage))
 
 
 def _rollup(
@@ -175,6 +183,16 @@ def _transition(transition: Transition) -> dict[str, Any]:
         "state": transition.state.value,
         "verdict": plain_text(transition.verdict),
         "detail": plain_text(transition.detail.to_text() if transition.detail else ""),
+    }
+
+
+def _view(view: View, batch: int) -> dict[str, Any]:
+    return {
+        "vantage": plain_text(view.vantage),
+        "mirror": view.mirror_id,
+        "text": plain_text(view.text),
+        "batch": batch,
+        "at": view.at,
     }
 
 

@@ -382,7 +382,7 @@ class Store:
         self._database.ensure()
         with self._database.history.begin() as connection:
             if self._holder is None or begin_batch(connection, self._vantage, self._holder, number):
-                write(connection, items)
+                write(connection, items, number)
 
 
 def _in_session(engine: Engine, work: Callable[[Session], T]) -> T:

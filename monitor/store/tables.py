@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 _GIVEN = {"autoincrement": False}
 
-REVISION = "0007"
+REVISION = "0008"
 """The newest step in `migrations/versions/`, which these tables are held to by a test."""
 
 
@@ -256,6 +256,22 @@ class LeaseRow(SQLModel, table=True):
     beat: int = Field(sa_type=BigInteger)
     batch: int = Field(sa_type=BigInteger)
     renewed_at: float
+
+
+class ViewRow(SQLModel, table=True):
+    """A mirror as a vantage sees it now; see `records.View`.
+
+    `batch`: the one of the vantage (`LeaseRow`) that it was written in, so that readers ask for
+    what is new.
+    """
+
+    __tablename__: ClassVar[str] = "vantage_view"
+
+    vantage: str = Field(primary_key=True)
+    mirror: str = Field(primary_key=True)
+    text: str
+    batch: int = Field(sa_type=BigInteger)
+    at: float
 
 
 class IssuedKeyRow(SQLModel, table=True):

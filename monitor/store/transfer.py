@@ -11,12 +11,12 @@ from sqlmodel import SQLModel
 
 from monitor.store.database import backend_of
 from monitor.store.errors import StoreError, in_one_line
-from monitor.store.tables import LeaseRow
+from monitor.store.tables import LeaseRow, ViewRow
 
 AT_ONCE = 1_000
 """Rows of one statement."""
-_OF_INSTANCES = {str(LeaseRow.__tablename__)}
-"""Who writes at present: the first instance on the copy writes its own."""
+_OF_INSTANCES = {str(row.__tablename__) for row in (LeaseRow, ViewRow)}
+"""Who writes at present, and sees what: the first instance on the copy writes its own."""
 
 
 def transfer(source: str, target: str) -> Mapping[str, int]:

@@ -58,6 +58,7 @@ from router.admission.rejection_reports import RULES
 from router.admission.shared_table import Table
 from router.cluster.membership import Membership, MissingPart
 from router.cluster.metrics import FAMILIES as CLUSTER_FAMILIES
+from router.cluster.views import Views
 from router.control.admin_commands import AdminCommands
 from router.control.announcement_service import AnnouncementService
 from router.control.audit_trail import AuditTrail
@@ -184,6 +185,11 @@ class Control:
         )
         self._monitor.history.zone = config.dashboard.timezone
         self._monitor.history.prunes = self._membership.leads
+        self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
+        self._monitor.history.shares = self._shares_store
+        self._views = Views(
+            store, vantage_of(loaded), lambda: self._board.current, self._monitor.see_from
+        )
         self._ban_service = BanService(
             store,
             banned,
@@ -197,7 +203,6 @@ class Control:
         self._machine = MachineWatch(
             store.clock, self._lost_lines, self._ban_service.recall, self._totals
         )
-        self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
         self._key_service = KeyService(
             store,
             keys,
@@ -282,6 +287,7 @@ class Control:
             if self._shares_store:
                 self._keep_up(stack, "keys", self._key_service.follow)
                 self._keep_up(stack, "bans", self._ban_service.follow)
+                self._keep_up(stack, "views", self._views.run)
             for part in self._membership.services():
                 self._keep_up(stack, *part)
             self._keep_up(stack, "traffic", self._traffic.run)

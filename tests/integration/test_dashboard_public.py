@@ -26,7 +26,7 @@ from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.evidence import Code
 from monitor.health.past import Past
-from monitor.health.snapshot import MirrorHealth, Override, State
+from monitor.health.snapshot import MirrorHealth, Override, State, VantageHealth
 from tests.testkit.dashboard import (
     API_KEY,
     BROWSER,
@@ -139,6 +139,25 @@ async def test_nodes_are_told_as_promised(client):
         },
     }
     assert await get_json(client, "/api/v1/nodes/hk") == told["nodes"][0]
+
+
+async def test_a_node_that_works_from_elsewhere_only_is_told_as_such():
+    there = [VantageHealth(name, State.up, "ok", lasts=True) for name in ("tokyo", "paris")]
+    silent = VantageHealth("berlin", lasts=True)
+    (sg,) = (health for health in HEALTH if health.id == "sg")
+    mirrors = tuple(mirror for mirror in MIRRORS if mirror.id == "sg")
+    sources = FakeSources(mirrors, (replace(sg, vantages=(*there, silent)),))
+    in_english = "Works from tokyo, paris, not from sh-1."
+    in_chinese = "从 tokyo、paris 可用，从 sh-1 不可用。"
+    async with serving(build_public_app(sources, lambda: NOW)) as session:
+        for page in ("/", "/nodes/sg"):
+            assert in_english in await text(session, f"{page}?lang=en")
+            assert in_chinese in await text(session, f"{page}?lang=zh")
+        assert in_english in await text(session, "/?lang=en", **{"User-Agent": "curl/8"})
+        told = await get_json(session, "/api/v1/nodes")
+    assert told["vantages"] == ["sh-1", "tokyo", "paris", "berlin"]
+    states = {name: each["state"] for name, each in told["nodes"][0]["vantages"].items()}
+    assert states == {"sh-1": "down", "tokyo": "up", "paris": "up", "berlin": "unknown"}
 
 
 @pytest.mark.parametrize(

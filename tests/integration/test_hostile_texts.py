@@ -18,7 +18,7 @@ from monitor.diagnosis.evidence import Code
 from monitor.health.announcements import Announced, Maintenance, ManualIncident, Update
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Past
-from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, State
+from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, State, VantageHealth
 from tests.cases.hostile_texts import HOSTILE_TEXTS
 from tests.testkit.dashboard import BROWSER, NOW, FakeSources, serving
 
@@ -60,6 +60,7 @@ def sources_saying(text: str) -> FakeSources:
         detail=Code.as_written(text=text),
         evidence=evidence,
         paths=(path,),
+        vantages=(VantageHealth(text, State.up, text, at=NOW, lasts=True),),
     )
     parts = (Part("bad", text, NOW - 60), Part("gone", text, NOW - 60, NOW, 3))
     incident = Incident("i1", "v", text, text, "minor", NOW - 60, None, NOW, parts)

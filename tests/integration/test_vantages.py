@@ -1,10 +1,12 @@
-"""A mirror seen from another place, through a proxy of the operator's."""
+"""A mirror seen from another place: through a proxy of the operator's, or by another instance."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
@@ -20,17 +22,21 @@ from monitor.common.config import (
     VantageConfig,
 )
 from monitor.common.metric_registry import MetricRegistry
+from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Level
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.diagnose import Inspection, inspector
 from monitor.engine.metrics import FAMILIES
 from monitor.engine.monitor import Monitor
-from monitor.health.snapshot import HealthBoard, HealthSnapshot, State
+from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth, State
+from monitor.store.lease import Holder
 from monitor.store.store import Store
 from router.cli.probe_report import json_of, text_of
+from router.cluster.views import Views
 from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import RST, Rule, exactly
 from tests.testkit.certs import Authority
+from tests.testkit.clock import ManualClock
 from tests.testkit.listener import unanswered_port
 from tests.testkit.ports import HOST, free_port
 from tests.testkit.proxy import PASSWORD, Proxy
@@ -177,3 +183,99 @@ async def test_the_monitor_shows_both_and_names_the_vantage(authority, tmp_path)
     assert document["vantages"] == ["here", THERE]
     seen = document["nodes"][0]["vantages"]
     assert {name: each["state"] for name, each in seen.items()} == {"here": "down", THERE: "up"}
+
+
+PACE = replace(DiagnosisTiming().shortened(1.0), start_jitter=0.01, gap=0.01)
+
+
+class Place:
+    """An instance's monitor with a store of its own door, and its view of the others."""
+
+    def __init__(self, name: str, store: Store, mirror: MirrorConfig, clock: ManualClock) -> None:
+        self.board, self.store = HealthBoard(name), store
+        config = MonitorConfig(interval=0.2, fall=1, sni=SniConfig((CONTROL,)))
+        totals = MetricRegistry(FAMILIES)
+        self.monitor = Monitor(
+            config, (mirror,), store, self.board, totals, lambda snapshot: None, pace=PACE
+        )
+        self.monitor.history.shares = True
+        self.views = Views(
+            store, name, lambda: self.board.current, self.monitor.see_from, monotonic=clock
+        )
+
+    @property
+    def health(self) -> MirrorHealth:
+        return self.board.current.of("m")
+
+    async def live(self) -> None:
+        """Renew the lease and write what is waiting, as it does every few seconds."""
+        await self.store.renew(0.0)
+        await self.store.flush()
+
+
+@asynccontextmanager
+async def place(
+    name: str, url: str, mirror: MirrorConfig, clock: ManualClock
+) -> AsyncIterator[Place]:
+    store = await Store.open(url)
+    await store.hold(name, Holder(f"boot-of-{name}", 1, "1", f"{name}.example"))
+    made = Place(name, store, mirror, clock)
+    await made.monitor.start()
+    try:
+        yield made
+    finally:
+        await made.monitor.stop()
+        await store.close()
+
+
+async def test_a_name_that_is_blocked_for_one_instance_alone_is_told_as_such(authority, store_url):
+    clock = ManualClock()
+    async with (
+        serving(authority) as served,
+        Censor((Rule(exactly(NAME), RST),)) as censor,
+        place("tokyo", store_url, mirror_at(served.port, authority), clock) as tokyo,
+    ):
+        port = await censor.listen((HOST,), (HOST, served.port))
+        async with place("shanghai", store_url, mirror_at(port, authority), clock) as shanghai:
+
+            async def told_of_each_other() -> MirrorHealth:
+                """Some seconds pass in which both probe."""
+                clock.advance(5.0)
+                for each, other in ((tokyo, shanghai), (shanghai, tokyo)):
+                    await each.live()
+                    await other.views.turn()
+                return shanghai.health
+
+            def settled() -> bool:
+                states = (tokyo.health.state, shanghai.health.state)
+                return states == (State.up, State.down)
+
+            await wait_until_async(settled, 60.0)
+            deadline = asyncio.get_running_loop().time() + 60.0
+            while (health := await told_of_each_other()).level != "confirmed":
+                assert asyncio.get_running_loop().time() < deadline, health
+                await asyncio.sleep(0.1)
+            seen_from_tokyo = tokyo.health
+            await tokyo.monitor.stop()
+
+            async def silent() -> bool:
+                clock.advance(5.0)
+                await shanghai.views.turn()
+                return [v.state for v in shanghai.health.vantages] == [State.unknown]
+
+            while not await silent():
+                assert asyncio.get_running_loop().time() < deadline
+                await asyncio.sleep(0.1)
+    (path,) = health.paths
+    assert health.verdict == path.verdict == "sni_block_rst"
+    assert health.evidence[0] == Code.works_from(vantage="tokyo", name=NAME, address=HOST)
+    assert [(v.name, v.state) for v in health.vantages] == [("tokyo", State.up)]
+    (of_shanghai,) = seen_from_tokyo.vantages
+    assert (of_shanghai.name, of_shanghai.state) == ("shanghai", State.down)
+    assert seen_from_tokyo.state is State.up
+    row = rows.node(mirror_at(port, authority), health, DashboardConfig(), time.time(), 60.0)
+    told = all_at_once(nodes_document([row], "shanghai", time.time()))["nodes"][0]["vantages"]
+    assert {name: each["state"] for name, each in told.items()} == {
+        "shanghai": "down",
+        "tokyo": "up",
+    }
