@@ -9,7 +9,7 @@ export MIRRORGATE_FORM ?= pure
 # Tests start a thousand processes: compiled anew each time, they would take twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run fast test test-compiled check demo pictures bench prove venv lint
+.PHONY: help run fast test test-compiled check demo pictures bench prove prove-compiled venv lint
 .DEFAULT_GOAL := help
 
 help:
@@ -74,6 +74,13 @@ lint: .venv/.develops
 prove: .venv/.develops
 	@$(BIN)/pytest -m prove --timeout 0 || { code=$$?; test $$code -eq 5 && \
 		echo 'there are no long acceptance runs yet' || exit $$code; }
+
+# Load with faults on the compiled form, ten minutes of each: nothing grows, nothing is left.
+prove-compiled: export MIRRORGATE_FORM := compiled
+prove-compiled: export MIRRORGATE_SOAK ?= 600
+prove-compiled: export MIRRORGATE_CHAOS_SECONDS ?= 600
+prove-compiled: fast
+	@$(BIN)/pytest -m prove --timeout 0 tests/prove/test_soak.py tests/prove/test_chaos.py
 
 # Both forms in alternating rounds, then the instructions of both.
 bench: fast

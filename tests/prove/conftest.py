@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-REPORT = Path("prove-report.md")
+from monitor.common import compiled
+
+REPORT = Path(f"prove-report{'-compiled' if compiled.form.name == compiled.COMPILED else ''}.md")
 """In the folder that the runs are started in."""
 
 Measure = Callable[[str, object], None]

@@ -1,4 +1,7 @@
-"""Ten minutes of clients and mirrors that do everything wrong leave nothing behind."""
+"""Ten minutes of clients and mirrors that do everything wrong leave nothing behind.
+
+`make prove-compiled` plays them on the compiled form.
+"""
 
 from __future__ import annotations
 

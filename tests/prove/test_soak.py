@@ -1,6 +1,7 @@
 """Fifty requests a second for an hour, one in ten of them on a mirror that fails it: nothing grows.
 
-`MIRRORGATE_SOAK` sets another time in seconds.
+`MIRRORGATE_SOAK` sets another time in seconds; `make prove-compiled` plays ten minutes of it on the
+compiled form.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from monitor.common import compiled
 from tests.prove.conftest import Measure
 from tests.testkit.instance import Instance
 from tests.testkit.instance_output import metric
@@ -44,7 +46,14 @@ FAULTS = (
     Behaviour(cut_after=0, every=10, only=CHAT),
     Behaviour(latency=1.5, every=10, only=CHAT),
 )
-TROUBLES = ("Traceback", "unexpected error", "never retrieved", "never awaited", "unclosed")
+TROUBLES = (
+    "Traceback",
+    "TypeError",
+    "unexpected error",
+    "never retrieved",
+    "never awaited",
+    "unclosed",
+)
 ENOUGH = 0.999
 """Share of requests that are answered whole: what a mirror may have done already is repeated once,
 and now and then the second mirror fails it too."""
@@ -111,6 +120,7 @@ async def test_an_hour_under_load_with_faults_leaves_nothing_behind(
             lambda: metric(instance, "mirrorgate_requests_in_flight") == 0, 60, "all to have ended"
         )
         logs = instance.logs()
+        measured("form", compiled.form.name)
         measured("requests", ends.total())
         measured("of them answered whole", ends["whole"])
         measured(

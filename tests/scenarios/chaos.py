@@ -20,6 +20,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
+from router.forwarding.attempts import Attempts
+from router.forwarding.client_connection import ClientConnection
+from router.forwarding.exchange import Exchange
+from router.forwarding.response import Response
+from router.upstream.connection import UpstreamConnection
 from tests.testkit.certs import Authority
 from tests.testkit.data_plane import DataPlane
 from tests.testkit.event_loops import run_on
@@ -63,6 +68,7 @@ MODES = [("uvloop", False), ("uvloop", True), ("asyncio", False), ("asyncio", Tr
 """The event loop, and whether clients come over TLS."""
 CONNECTIONS = 30
 """Requests that the one address of all clients may have open."""
+_PASSING = (ClientConnection, UpstreamConnection, Exchange, Attempts, Response)
 _SETTLE = 30.0
 """Seconds within which everything must have ended: more than the longest limit of `TIMEOUTS` and
 the time of a connection that aiohttp answers."""
@@ -360,7 +366,7 @@ async def _play_on(
     await (await plane.send(get("/healthz"))).response()
     await wait_until(lambda: not plane.context.crowd, 20, what="the first client to leave")
     wheel, files = len(plane.context.wheel), open_files(os.getpid())
-    tasks = len(asyncio.all_tasks())
+    tasks, kept = len(asyncio.all_tasks()), _kept()
     until = asyncio.get_running_loop().time() + seconds
     players = [ChaoticClient(n, plane, random.Random(rng.random()), seen) for n in range(clients)]
     await asyncio.gather(*(player.play(until) for player in players))
@@ -371,10 +377,16 @@ async def _play_on(
         _SETTLE,
         "the mirrors to be left",
     )
-    gc.collect()
+    await wait_until(lambda: _kept() <= kept, 10, "objects of requests and connections to be freed")
     await wait_until(lambda: open_files(os.getpid()) <= files, 10, "descriptors to be closed")
     await wait_until(lambda: len(asyncio.all_tasks()) <= tasks, 10, "tasks to end")
     seen["requests"] = len(plane.finished)
+
+
+def _kept() -> int:
+    """Objects that were made for a request or a connection and still exist."""
+    gc.collect()
+    return sum(isinstance(found, _PASSING) for found in gc.get_objects())
 
 
 def _held(plane: DataPlane) -> dict[str, int]:
