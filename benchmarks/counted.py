@@ -5,11 +5,12 @@ selection among the mirrors, metrics, metering. Its first line of output names i
 one where a connection makes it run the loop that instructions are compared with.
 """
 
+import argparse
 import asyncio
 import gc
 import random
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address
 from itertools import count
 
 import uvloop
@@ -18,7 +19,9 @@ from benchmarks.counting import ISSUED, PEPPER
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.settings import read
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
-from router.admission.key_index import Row
+from router.admission import ban_list, key_index
+from router.admission.network_map import place
+from router.admission.shared_table import Table
 from router.forwarding.client_connection import ClientConnection
 from router.forwarding.config import WorkerConfig
 from router.forwarding.context import WorkerContext
@@ -60,8 +63,28 @@ def calibrate() -> int:
     return total
 
 
-def context(ports: Sequence[int]) -> WorkerContext:
-    """The context of a worker that knows these mirrors, and one issued key."""
+def bans(many: int) -> Iterator[ban_list.Row]:
+    """Rows of bans as they come to be: addresses, IPv6 networks of one client, a few wider ones.
+    None of them is the client's."""
+    for n in range(many):
+        network = f"2001:db8:{n >> 16:x}:{n & 0xFFFF:x}::/64"
+        if not n % 3:
+            network = f"{IPv4Address('11.0.0.1') + n}/32"
+        elif not n % 100:
+            network = f"{IPv4Address('100.0.0.0') + 256 * n}/24"
+        yield network, None, f"{n:012}", "too_many_connections"
+
+
+def key_rows(many: int, index: key_index.KeyIndex) -> Iterator[key_index.Row]:
+    """Rows of issued keys, of which the first is the client's."""
+    for n in range(many):
+        digest = index.digest(b"%d" % n if n else ISSUED).hex()
+        yield f"k{n}", digest, None, 0.0, "", None, None
+
+
+def context(ports: Sequence[int], banned: int, keys: int, hosts: int) -> WorkerContext:
+    """The context of a worker that knows these mirrors, so many bans and issued keys, and shares
+    its limits with so many hosts."""
     names = [f"mirror-{port}" for port in ports]
     mirrors = [
         {
@@ -83,9 +106,12 @@ def context(ports: Sequence[int]) -> WorkerContext:
             "mirrors": mirrors,
         },
     )
+    table = Table.alone()
+    table.set_hosts(hosts)
     made = WorkerContext(
         config,
         MetricRegistry(FAMILIES),
+        table=table,
         hand_over=asyncio.Protocol,
         rng=random.Random(1),
         clock=count(1000.0, TICK).__next__,
@@ -95,15 +121,16 @@ def context(ports: Sequence[int]) -> WorkerContext:
         HealthSnapshot(1, 1.0, "count", {name: MirrorHealth(name, State.up) for name in names})
     )
     made.keys.season(PEPPER)
-    row: Row = ("k1", made.keys.digest(ISSUED).hex(), None, 0.0, "", None, None)
-    made.keys.extend([row])
+    made.keys.extend(key_rows(keys, made.keys))
+    made.bans.extend(sorted(bans(banned), key=lambda row: place(row[0])))
     return made
 
 
-async def serve(ports: Sequence[int]) -> None:
+async def serve(asked: argparse.Namespace) -> None:
     """Serve until the process is ended."""
     loop = asyncio.get_running_loop()
-    made = context(ports)  # whose wheel does not turn: that takes the same however much is asked
+    made = context(asked.ports, asked.bans, asked.keys, asked.hosts)
+    # its wheel does not turn: that takes the same however much is asked
 
     async def calibrated(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         calibrate()
@@ -118,5 +145,13 @@ async def serve(ports: Sequence[int]) -> None:
     await server.serve_forever()
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.counted")
+    parser.add_argument("ports", type=int, nargs="+")
+    for name, usual in (("--bans", 0), ("--keys", 1), ("--hosts", 0)):
+        parser.add_argument(name, type=int, default=usual)
+    uvloop.run(serve(parser.parse_args()))
+
+
 if __name__ == "__main__":
-    uvloop.run(serve([int(port) for port in sys.argv[1:]]))
+    main()

@@ -29,8 +29,9 @@ from router.admission.credentials import checksum
 from tests.testkit.processes import python_environment
 
 HOST = "127.0.0.1"
-MIRRORS = 3
 WARMING = 100
+MOST_WARMING = 5_000
+"""Requests within which every mirror has had one: 200 have after some 1,200."""
 REQUESTS = 100
 EVENTS = 50
 PATIENCE = 60.0
@@ -55,6 +56,17 @@ class CannotCount(Exception):
 
 
 @dataclass(frozen=True)
+class Setup:
+    """What the worker knows that is counted: mirrors, bans, issued keys, and the hosts that share
+    its limits (0: there is no cluster)."""
+
+    mirrors: int = 3
+    bans: int = 0
+    keys: int = 1
+    hosts: int = 0
+
+
+@dataclass(frozen=True)
 class Counts:
     """Instructions of each kind of work, and of the loop that they are compared with."""
 
@@ -72,10 +84,12 @@ class Counts:
 class Mirrors:
     """Listening sockets of mirrors, and the connections that the worker has opened to them."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, many: int) -> None:
         self._stack = stack
-        self._listening = [stack.enter_context(_listener()) for _ in range(MIRRORS)]
+        self._listening = [stack.enter_context(_listener()) for _ in range(many)]
         self._open: list[socket.socket] = []
+        self.unasked = set(self._listening)
+        """Mirrors that have had no request yet."""
 
     @property
     def ports(self) -> list[int]:
@@ -92,6 +106,7 @@ class Mirrors:
                     accepted = self._stack.enter_context(sock.accept()[0])
                     accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     self._open.append(accepted)
+                    self.unasked.discard(sock)
                 else:
                     _read_message(sock)
                     return sock
@@ -130,6 +145,9 @@ class Counter:
         self.chats(_OWN, WARMING)
         self.chats(ISSUED, WARMING)
         self.streams(1)
+        for _ in range(MOST_WARMING // WARMING):
+            if self._mirrors.unasked:  # to open a connection is not what is counted
+                self.chats(_OWN, WARMING)
         self._control("-i", "on")
         self.chats(_OWN, 2)
 
@@ -174,9 +192,9 @@ class Counter:
             raise CannotCount(f"callgrind_control: {(ran.stderr or ran.stdout).strip()[-200:]}")
 
 
-def count(form: str) -> Counts:
+def count(form: str, setup: Setup = Setup()) -> Counts:
     """The counts of this form of mirrorgate, "pure" or "compiled". Raises CannotCount."""
-    with _worker(form) as counter:
+    with _worker(form, setup) as counter:
         counter.begin()
         few = counter.count(lambda: counter.streams(1), 1)
         many = counter.count(lambda: counter.streams(1 + EVENTS), 1)
@@ -189,12 +207,13 @@ def count(form: str) -> Counts:
 
 
 @contextmanager
-def _worker(form: str) -> Iterator[Counter]:
+def _worker(form: str, setup: Setup) -> Iterator[Counter]:
     with ExitStack() as stack:
         out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="count-")))
-        mirrors = Mirrors(stack)
+        mirrors = Mirrors(stack, setup.mirrors)
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "-q"]
         command += [f"--callgrind-out-file={out}/out", sys.executable, "-m", "benchmarks.counted"]
+        command += [f"--bans={setup.bans}", f"--keys={setup.keys}", f"--hosts={setup.hosts}"]
         log = stack.enter_context((out / "log").open("w"))
         worker = subprocess.Popen(
             [*command, *map(str, mirrors.ports)],
@@ -266,12 +285,17 @@ def kept() -> dict[str, dict[str, float]]:
     return dict(json.loads(KEPT.read_text())) if KEPT.exists() else {}
 
 
+def missing_tool() -> str:
+    """Say what is missing to count, and where to get it; empty if nothing is."""
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    return f"{missing[0]} is needed; apt-get install -y valgrind" if missing else ""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Count both forms and print a table; with `--keep`, keep the ratios of the source form."""
-    for tool in TOOLS:
-        if shutil.which(tool) is None:
-            print(f"{tool} is needed; apt-get install -y valgrind", file=sys.stderr)
-            return 1
+    if reason := missing_tool():
+        print(reason, file=sys.stderr)
+        return 1
     print("instructions: each, and in thousandths of the loop that they are compared with")
     for form in (PURE, COMPILED):
         try:

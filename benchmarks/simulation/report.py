@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from benchmarks import documents
+from benchmarks.plot import svg
 from benchmarks.simulation.gateway import Gateway
-from benchmarks.simulation.plot import svg
 from benchmarks.simulation.scenarios import (
     BAD_FROM,
     OURS,
@@ -21,8 +21,6 @@ from benchmarks.simulation.scenarios import (
 from router.balancing.config import BalanceConfig
 from router.forwarding.config import RouterConfig
 
-DOCS = Path(__file__).parents[2] / "docs"
-BEGIN, END = "<!-- simulation: begin -->\n", "<!-- simulation: end -->\n"
 WITHOUT_RAMP = Policy("without slow start", config=RouterConfig(balance=BalanceConfig(ramp=0.001)))
 _MANY = 50
 """Above so many mirrors one seed will do."""
@@ -119,10 +117,6 @@ def _plot(
 
 def write(shown: Sequence[Shown], drawn: dict[str, str]) -> None:
     """Put the tables into docs/failover.md, the plots beside it."""
-    page = DOCS / "failover.md"
-    text = page.read_text("utf-8")
-    before, _, rest = text.partition(BEGIN)
-    after = rest.partition(END)[2]
-    page.write_text(f"{before}{BEGIN}\n{table(shown)}\n{END}{after}", "utf-8")
+    documents.put(documents.DOCS / "failover.md", "simulation", table(shown))
     for name, picture in drawn.items():
-        (DOCS / name).write_text(picture, "utf-8")
+        (documents.DOCS / name).write_text(picture, "utf-8")
