@@ -82,10 +82,11 @@ prove-compiled: export MIRRORGATE_CHAOS_SECONDS ?= 600
 prove-compiled: fast
 	@$(BIN)/pytest -m prove --timeout 0 tests/prove/test_soak.py tests/prove/test_chaos.py
 
-# Both forms in alternating rounds, then the instructions of both.
+# Both forms in alternating rounds, then the instructions of both, with little and with much to know.
 bench: fast
-	@$(BIN)/python -m benchmarks
+	@$(BIN)/python -m benchmarks --publish
 	@$(BIN)/python -m benchmarks.counting
+	@$(BIN)/python -m benchmarks.scale
 
 venv: .venv/.develops
 

@@ -25,12 +25,14 @@ class Stat:
 
 @dataclass(frozen=True)
 class Usage:
-    """A tree of processes: CPU seconds, of all and of the workers alone; memory in bytes."""
+    """A tree of processes: CPU seconds and resident bytes, of all and of the workers alone; the
+    most bytes that were resident, of all."""
 
     cpu: float
     worker_cpu: float
     resident: int
     peak: int
+    worker_resident: int = 0
 
 
 def parse_stat(text: str) -> Stat:
@@ -68,11 +70,13 @@ def processes() -> list[Stat]:
 def usage(root: int, workers: Collection[int] = ()) -> Usage:
     """Return what the tree below `root` has used so far; `workers` are pids in it."""
     tree = tree_of(root, processes())
+    working = [process for process in tree if process.pid in workers]
     return Usage(
         cpu=sum(process.cpu for process in tree),
-        worker_cpu=sum(process.cpu for process in tree if process.pid in workers),
+        worker_cpu=sum(process.cpu for process in working),
         resident=sum(process.resident for process in tree),
         peak=sum(_peak(process.pid) for process in tree),
+        worker_resident=sum(process.resident for process in working),
     )
 
 

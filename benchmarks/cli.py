@@ -11,10 +11,12 @@ import benchmarks
 from benchmarks import cores, machine
 from benchmarks.profile import CannotProfile, profile
 from benchmarks.proxies import DEFAULT, proxies
-from benchmarks.proxies.base import Proxy, program
+from benchmarks.proxies.base import Proxy
+from benchmarks.published import Published
 from benchmarks.results import RESULTS, Run
 from benchmarks.rounds import allow_many_connections, measure
 from benchmarks.workloads import WORKLOADS, Workload, by_name
+from tests.testkit.programs import find
 
 QUICK_ROUNDS, QUICK_SECONDS = 1, 1.0
 
@@ -24,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     arguments = parser().parse_args(argv)
     for name in ("wrk", "nginx", "taskset"):
-        if program(name) is None:
+        if find(name) is None:
             return _fail(f"{name} is needed; apt-get install -y wrk nginx util-linux")
     try:
         chosen = cores.choose(os.sched_getaffinity(0))
@@ -54,6 +56,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--with", dest="extra", type=_names(known), default=[], metavar="litellm")
     made.add_argument("--rounds", type=int, default=5)
     made.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    made.add_argument(
+        "--publish", action="store_true", help="put the results into docs/ and the READMEs"
+    )
     made.add_argument("--quick", action="store_true", help="one round of 1 s, nothing written")
     made.add_argument("--profile", action="store_true", help="perf of mirrorgate's worker instead")
     made.epilog = f"workloads: {', '.join(workloads)}; proxies: {', '.join(known)}"
@@ -83,8 +88,10 @@ def _compare(arguments: argparse.Namespace, chosen: cores.Cores) -> None:
         run.samples += measure(workload, those, rounds, seconds, chosen, _tell)
     print(run.terminal())
     if not arguments.quick:
-        whole = len(arguments.workload) == len(WORKLOADS) and set(DEFAULT) <= set(arguments.proxy)
-        print(f"\nwritten: {', '.join(map(str, run.write(RESULTS, whole=whole)))}")
+        page, data = run.write(RESULTS)
+        print(f"\nwritten: {page}, {data}")
+        if arguments.publish:
+            Published.read(data).write()
 
 
 def _present(names: Sequence[str]) -> tuple[list[Proxy], dict[str, str]]:
@@ -100,7 +107,7 @@ def _present(names: Sequence[str]) -> tuple[list[Proxy], dict[str, str]]:
 
 def _for(workload: Workload, present: Sequence[Proxy]) -> list[Proxy]:
     if workload.only:
-        return [proxies()[name] for name in workload.only]
+        return [proxy for name in workload.only if not (proxy := proxies()[name]).missing()]
     return [proxy for proxy in present if proxy.serves(workload)]
 
 

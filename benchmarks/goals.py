@@ -12,23 +12,33 @@ KIB = 1024
 class Goal:
     """A bound on what mirrorgate costs in a workload.
 
-    With `beside` it bounds the ratio to that proxy's cost, else the cost itself in KiB.
+    With `beside` it bounds the ratio to that proxy's CPU time, or with `delay` the µs by which its
+    p99 is longer; else the memory of a stream in KiB.
     """
 
     workload: str
     bound: float
     beside: str = ""
     proxy: str = "mirrorgate"
+    delay: bool = False
 
     @property
     def about(self) -> str:
         if not self.beside:
             return f"{self.workload}: memory per open stream"
+        if self.delay:
+            return f"{self.workload}: p99 of {self.proxy} − {self.beside}"
         return f"{self.workload}: CPU of {self.proxy} ÷ {self.beside}"
 
     @property
     def limit(self) -> str:
-        return f"≤ {self.bound:g} ×" if self.beside else f"≤ {self.bound:g} KiB"
+        return f"≤ {self.bound:g} {self.unit}"
+
+    @property
+    def unit(self) -> str:
+        if not self.beside:
+            return "KiB"
+        return "µs" if self.delay else "×"
 
 
 GOALS = (
@@ -41,6 +51,8 @@ GOALS = (
     Goal("idle-streams", 20),
     Goal("idle-streams-tls", 80),
     Goal("two-workers", 1.15, beside="mirrorgate", proxy="mirrorgate-2"),
+    Goal("cluster", 1.05, beside="mirrorgate-compiled", proxy="mirrorgate-cluster"),
+    Goal("cluster-tail", 100, beside="mirrorgate-compiled", proxy="mirrorgate-cluster", delay=True),
 )
 
 
@@ -59,7 +71,8 @@ class Outcome:
     def told(self) -> str:
         if self.measured is None:
             return "not measured"
-        return f"{self.measured:.2f} ×" if self.goal.beside else f"{self.measured:.1f} KiB"
+        digits = 2 if self.goal.unit == "×" else 1
+        return f"{self.measured:.{digits}f} {self.goal.unit}"
 
 
 def outcomes(rows: Iterable[Row], goals: Iterable[Goal] = GOALS) -> list[Outcome]:
@@ -77,7 +90,16 @@ def ratio(rows: Mapping[tuple[str, str], Row], workload: str, proxy: str, to: st
 
 
 def _measured(goal: Goal, rows: Mapping[tuple[str, str], Row]) -> float | None:
+    if goal.delay:
+        return _later(rows, goal)
     if goal.beside:
         return ratio(rows, goal.workload, goal.proxy, goal.beside)
     row = rows.get((goal.workload, goal.proxy))
     return None if row is None or row.memory is None else row.memory / KIB
+
+
+def _later(rows: Mapping[tuple[str, str], Row], goal: Goal) -> float | None:
+    mine, theirs = rows.get((goal.workload, goal.proxy)), rows.get((goal.workload, goal.beside))
+    if mine is None or theirs is None or mine.p99 is None or theirs.p99 is None:
+        return None
+    return mine.p99 - theirs.p99

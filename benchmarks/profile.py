@@ -12,10 +12,11 @@ from pathlib import Path
 from benchmarks import installs, stacks
 from benchmarks.cores import Cores
 from benchmarks.machine import commit
-from benchmarks.proxies.base import Running, program
+from benchmarks.proxies.base import Running
 from benchmarks.proxies.mirrorgate import Mirrorgate
 from benchmarks.upstream import setting_for
 from benchmarks.workloads import Workload, by_name
+from tests.testkit.programs import find
 
 FREQUENCY = 999
 """Samples a second; not a divisor of a round number, so that no timer is always or never hit."""
@@ -28,7 +29,7 @@ class CannotProfile(Exception):
 
 def profile(names: Sequence[str], seconds: float, cores: Cores, results: Path) -> None:
     """Write a report for each workload. Raises CannotProfile."""
-    perf = program("perf")
+    perf = find("perf")
     if perf is None:
         raise CannotProfile("perf is needed; get it with: apt-get install -y linux-perf")
     if reason := installs.install("py-spy", "py-spy"):

@@ -71,28 +71,31 @@ def _goals(outcomes: Iterable[Outcome]) -> list[Cells]:
 
 def _table(workload: Workload, rows: Sequence[Row]) -> list[Cells]:
     if workload.of_memory:
-        head: Cells = ("proxy", f"KiB/{workload.unit}", "peak MiB", "")
+        rest = ("at rest MiB", "worker at rest MiB", "peak MiB", "start s")
+        head: Cells = ("proxy", f"KiB/{workload.unit}", *rest, "")
         return [head, *(_memory_cells(row) for row in rows)]
     costs = (f"CPU µs/{workload.unit}", "of the worker", *(f"÷ {to}" for to in BASELINES))
-    delays = ("p50 µs", "p99 µs", "added p50", "added p99")
+    delays = ("p50 µs", "p99 µs", "added p50", "added p99", "first event p50", "p99")
     head = ("proxy", *costs, f"{workload.unit}/s", *delays, "peak MiB", "")
     found = {(row.workload, row.proxy): row for row in rows}
     return [head, *(_cpu_cells(row, found) for row in rows)]
 
 
 def _memory_cells(row: Row) -> Cells:
-    return (row.proxy, _number(row.memory, KIB), _number(row.peak, KIB * KIB), row.failure)
+    mib = (_number(size, KIB * KIB) for size in (row.rest, row.worker_rest, row.peak))
+    return (row.proxy, _number(row.memory, KIB), *mib, _number(row.start), row.failure)
 
 
 def _cpu_cells(row: Row, found: Mapping[tuple[str, str], Row]) -> Cells:
     ratios = [ratio(found, row.workload, row.proxy, to) for to in BASELINES]
+    delays = (row.p50, row.p99, row.added_p50, row.added_p99, row.first_p50, row.first_p99)
     return (
         row.proxy,
         _number(row.cpu),
         _number(row.worker_cpu),
         *("–" if value is None else f"{value:.2f}" for value in ratios),
         _number(row.rate, digits=0),
-        *(_number(value, digits=0) for value in (row.p50, row.p99, row.added_p50, row.added_p99)),
+        *(_number(value, digits=0) for value in delays),
         _number(row.peak, KIB * KIB),
         row.failure,
     )

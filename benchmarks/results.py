@@ -30,15 +30,15 @@ class Run:
         found = rows(self.samples)
         return report.terminal(found, outcomes(found), self.skipped)
 
-    def write(self, directory: Path, *, whole: bool) -> list[Path]:
-        """Write the JSON file and the page; the page of a `whole` run is `latest.md`."""
+    def write(self, directory: Path) -> tuple[Path, Path]:
+        """Write the page and the JSON file beside it."""
         stem = f"{self.began:%Y-%m-%d}-{self.facts['commit']}"
         data = directory / f"{stem}.json"
-        page = directory / ("latest.md" if whole else f"{stem}.md")
+        page = directory / f"{stem}.md"
         directory.mkdir(exist_ok=True)
         data.write_text(json.dumps(self._data(), indent=1) + "\n")
         page.write_text(self._markdown())
-        return [page, data]
+        return page, data
 
     def _data(self) -> dict[str, object]:
         return {

@@ -53,9 +53,10 @@ def _sample(workload: Workload, proxy: Proxy, turn: int, seconds: float, cores: 
     try:
         with setting_for(workload, cores) as setting, proxy.running(setting) as running:
             before, after, result = _work(workload, running, seconds)
+            started = running.started
     except (LoadFailed, DidNotStart) as failure:
         return Sample.failed(workload, proxy.name, turn, str(failure))
-    return Sample.of(workload, proxy.name, turn, result, before, after)
+    return Sample.of(workload, proxy.name, turn, result, before, after, started)
 
 
 def _work(workload: Workload, running: Running, seconds: float) -> tuple[Usage, Usage, Result]:

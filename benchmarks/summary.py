@@ -12,7 +12,9 @@ from benchmarks.workloads import Workload
 @dataclass(frozen=True)
 class Sample:
     """One measurement of one proxy. Costs are CPU µs per unit, of all its processes and of its
-    workers; delays are µs; memory is bytes per unit, `peak` bytes of all its processes.
+    workers; delays are µs, `first_…` to the first event of a stream; memory is bytes per unit,
+    `rest` and `peak` bytes of all its processes, `worker_rest` of its workers; `start` is the
+    seconds from its start to the first request that it forwarded.
 
     None: there is no such thing here. `failure` says why there is nothing at all.
     """
@@ -25,8 +27,13 @@ class Sample:
     worker_cpu: float | None = None
     p50: float | None = None
     p99: float | None = None
+    first_p50: float | None = None
+    first_p99: float | None = None
     memory: float | None = None
+    rest: float | None = None
+    worker_rest: float | None = None
     peak: float | None = None
+    start: float | None = None
     failure: str = ""
 
     @classmethod
@@ -38,6 +45,7 @@ class Sample:
         result: Result,
         before: Usage,
         after: Usage,
+        start: float | None = None,
     ) -> "Sample":
         """Return what the work cost."""
         cpu = _per_unit(after.cpu - before.cpu, result.units)
@@ -52,8 +60,13 @@ class Sample:
             worker_cpu=worker_cpu if after.worker_cpu and costs else None,
             p50=result.p50,
             p99=result.p99,
+            first_p50=result.first_p50,
+            first_p99=result.first_p99,
             memory=result.memory_per_unit,
+            rest=before.resident if exists else None,
+            worker_rest=before.worker_resident or None,
             peak=after.peak if exists else None,
+            start=start,
         )
 
     @classmethod
@@ -84,8 +97,13 @@ class Row:
     p99: float | None
     added_p50: float | None
     added_p99: float | None
+    first_p50: float | None
+    first_p99: float | None
     memory: float | None
+    rest: float | None
+    worker_rest: float | None
     peak: float | None
+    start: float | None
     failure: str
 
 

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.cores import Cores
-from benchmarks.proxies.base import Setting, listens, program, wait_until_it_answers
+from benchmarks.proxies.base import Setting, listens, wait_until_it_answers
 from benchmarks.requests import MODELS, reply
 from benchmarks.workloads import Workload
 from tests.testkit.certs import Authority, Leaf
 from tests.testkit.ports import free_port
 from tests.testkit.processes import Process, python_environment
+from tests.testkit.programs import find
 
 START_TIMEOUT = 20.0
 
@@ -84,7 +85,7 @@ def _static(workload: Workload, directory: Path, port: int, leaf: Leaf | None) -
             models=MODELS.decode(),
         )
     )
-    command = [program("nginx") or "nginx", "-p", str(directory), "-c", str(config)]
+    command = [find("nginx") or "nginx", "-p", str(directory), "-c", str(config)]
     return [*command, "-e", "stderr", "-g", "daemon off;"]
 
 

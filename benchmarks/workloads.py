@@ -31,12 +31,16 @@ class Workload:
 
 
 _CHAT = "POST of 1 KB, JSON answer of 400 B"
+_PACED = f"{_CHAT}, {wrk.RATE:,} a second"
 _STREAMS = "200 streams of 100 events of 230 B, 20 ms apart"
 _IDLE = "2,000 open streams that say nothing: memory per stream"
 
 WORKLOADS: tuple[Workload, ...] = (
     Workload("chat", f"{_CHAT}, 32 connections", "request", "static", wrk.chat),
     Workload("chat-single", f"{_CHAT}, one connection", "request", "static", wrk.single),
+    Workload("chat-many", f"{_CHAT}, 256 connections", "request", "static", wrk.many),
+    Workload("tail", f"{_PACED}, 32 connections", "request", "static", wrk.paced),
+    Workload("tail-many", f"{_PACED}, 256 connections", "request", "static", wrk.paced_many),
     Workload(
         "chat-large",
         "POST of 200 KB, JSON answer of 20 KB, 32 connections",
@@ -60,6 +64,22 @@ WORKLOADS: tuple[Workload, ...] = (
         "static",
         wrk.chat,
         only=("mirrorgate", "mirrorgate-2"),
+    ),
+    Workload(
+        "cluster",
+        f"{_CHAT}, 32 connections, alone and as one of three hosts",
+        "request",
+        "static",
+        wrk.chat,
+        only=("mirrorgate-compiled", "mirrorgate-cluster"),
+    ),
+    Workload(
+        "cluster-tail",
+        f"{_PACED}, 32 connections, alone and as one of three hosts",
+        "request",
+        "static",
+        wrk.paced,
+        only=("mirrorgate-compiled", "mirrorgate-cluster"),
     ),
 )
 

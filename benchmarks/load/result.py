@@ -17,6 +17,9 @@ class Result:
     seconds: float
     p50: float | None = None
     p99: float | None = None
+    first_p50: float | None = None
+    """From the request to the first event of a stream."""
+    first_p99: float | None = None
     memory_per_unit: float | None = None
 
 

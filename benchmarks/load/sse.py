@@ -29,13 +29,21 @@ class Streams:
     def run(self, port: int, seconds: float, memory: Callable[[], int]) -> Result:
         turns = max(1, math.ceil(seconds / (self.events * INTERVAL)))
         start = time.monotonic()
-        delays = uvloop.run(_streams(port, self.connections, turns, self.events))
-        took = time.monotonic() - start
-        return Result(len(delays), took, percentile(delays, 0.5), percentile(delays, 0.99))
+        delays, waits = uvloop.run(_streams(port, self.connections, turns, self.events))
+        return Result(
+            units=len(delays),
+            seconds=time.monotonic() - start,
+            p50=percentile(delays, 0.5),
+            p99=percentile(delays, 0.99),
+            first_p50=percentile(waits, 0.5),
+            first_p99=percentile(waits, 0.99),
+        )
 
 
-async def _streams(port: int, connections: int, turns: int, events: int) -> list[int]:
-    """Return the delay of every event in µs."""
+async def _streams(
+    port: int, connections: int, turns: int, events: int
+) -> tuple[list[int], list[int]]:
+    """Return in µs the delay of every event, and how long each stream's first one took."""
     limit = turns * events * INTERVAL + PATIENCE
     clients: list[StreamClient] = []
     try:
@@ -49,7 +57,8 @@ async def _streams(port: int, connections: int, turns: int, events: int) -> list
     finally:
         for client in clients:
             client.close()
-    return [delay for each in delays for delay in each]
+    waits = [wait for client in clients for wait in client.waits]
+    return [delay for each in delays for delay in each], waits
 
 
 async def connected(

@@ -15,6 +15,7 @@ class StreamClient(asyncio.Protocol):
 
     `ended` resolves when all have come whole, with the delay of each event in µs; it raises
     LoadFailed at the first thing that is not as the mirror sent it. `on_event` is called for each.
+    `waits` has the µs from each request to the first event of its stream.
     """
 
     def __init__(
@@ -25,6 +26,8 @@ class StreamClient(asyncio.Protocol):
         self._request = head(CHAT_PATH, port, len(body)) + body
         self._left, self._events, self._on_event = streams, events, on_event
         self._delays: list[int] = []
+        self.waits: list[int] = []
+        self._asked_at = 0
         self._count = 0
         self._rest = b""
         self._parser: httptools.HttpResponseParser
@@ -36,6 +39,7 @@ class StreamClient(asyncio.Protocol):
     def _ask(self) -> None:
         self._parser = httptools.HttpResponseParser(self)
         self._count, self._rest = 0, b""
+        self._asked_at = now()
         self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
@@ -53,6 +57,8 @@ class StreamClient(asyncio.Protocol):
         while len(received) - start >= EVENT_BYTES:
             sent = moment_of(received[start : start + EVENT_BYTES])
             self._delays.append(moment - sent)
+            if not self._count:
+                self.waits.append(moment - self._asked_at)
             self._count += 1
             start += EVENT_BYTES
             self._on_event()

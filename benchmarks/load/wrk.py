@@ -12,16 +12,25 @@ from benchmarks.requests import CHAT_PATH, chat_body, head
 
 SCRIPT = Path(__file__).with_name("chat.lua")
 WARM_SECONDS = 1
+RATE = 2_000
+"""Requests a second, of paced work."""
 PATIENCE = 30.0
 """Seconds beyond the asked duration after which wrk is given up."""
 
 
 @dataclass(frozen=True)
 class Wrk:
-    """Requests of `size` bytes on so many kept connections."""
+    """Requests of `size` bytes on so many kept connections: one after the other, or with `rate` as
+    many a second as all of them are to send at most, each at a moment of its own."""
 
     size: int
     connections: int
+    rate: int = 0
+
+    @property
+    def rest(self) -> int:
+        """Average ms between two requests of a connection; 0: none."""
+        return 1000 * self.connections // self.rate if self.rate else 0
 
     def warm(self, port: int) -> None:
         self.run(port, WARM_SECONDS, lambda: 0)
@@ -33,6 +42,8 @@ class Wrk:
             file.flush()
             command = ["wrk", "-t1", f"-c{self.connections}", f"-d{max(1, round(seconds))}s"]
             command += ["-s", str(SCRIPT), f"http://127.0.0.1:{port}/", "--", file.name]
+            if self.rest:
+                command.append(str(self.rest))
             return parse(_output_of(command, seconds + PATIENCE))
 
 
@@ -62,6 +73,21 @@ def parse(output: str) -> Result:
 def chat() -> Wrk:
     """1 KB on 32 connections."""
     return Wrk(1_000, 32)
+
+
+def many() -> Wrk:
+    """1 KB on 256 connections."""
+    return Wrk(1_000, 256)
+
+
+def paced() -> Wrk:
+    """1 KB on 32 connections, a fraction of what a core can do."""
+    return Wrk(1_000, 32, RATE)
+
+
+def paced_many() -> Wrk:
+    """1 KB on 256 connections, a fraction of what a core can do."""
+    return Wrk(1_000, 256, RATE)
 
 
 def single() -> Wrk:

@@ -3,7 +3,12 @@
 from benchmarks.proxies.base import Proxy
 from benchmarks.proxies.baselines import Direct, Floor
 from benchmarks.proxies.gateways import Litellm, VllmRouter
-from benchmarks.proxies.mirrorgate import Mirrorgate, MirrorgateCompiled, MirrorgateTwo
+from benchmarks.proxies.mirrorgate import (
+    Mirrorgate,
+    MirrorgateCluster,
+    MirrorgateCompiled,
+    MirrorgateTwo,
+)
 from benchmarks.proxies.servers import HaproxyProxy, NginxProxy
 
 
@@ -13,6 +18,7 @@ def proxies() -> dict[str, Proxy]:
         Mirrorgate(),
         MirrorgateCompiled(),
         MirrorgateTwo(),
+        MirrorgateCluster(),
         NginxProxy(),
         HaproxyProxy(),
         VllmRouter(),
@@ -32,4 +38,4 @@ DEFAULT = (
     "floor",
     "direct",
 )
-"""Compared unless asked otherwise; `mirrorgate-2` joins where a workload names it."""
+"""Compared unless asked otherwise; the others of mirrorgate join where a workload names them."""

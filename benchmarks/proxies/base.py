@@ -5,14 +5,14 @@ import functools
 import http.client
 import os
 import re
-import shutil
 import socket
 import subprocess
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from benchmarks.accounting import Usage, usage
 from benchmarks.cores import Cores, pinned
@@ -23,7 +23,6 @@ from tests.testkit.processes import Process
 from tests.testkit.wait import NotReached, wait_until
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-DEBIAN_PLACES = ("/usr/sbin", "/usr/local/sbin")
 
 
 class DidNotStart(Exception):
@@ -34,13 +33,15 @@ class DidNotStart(Exception):
 class Setting:
     """Equipment of a proxy: a folder of its own, cores, and the mirror.
 
-    With `ca_file` the mirror speaks TLS as `localhost`, certified by that authority.
+    With `ca_file` the mirror speaks TLS as `localhost`, certified by that authority. `more` is
+    added to the configuration of mirrorgate.
     """
 
     directory: Path
     cores: Cores
     upstream_port: int
     ca_file: Path | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def upstream_url(self) -> str:
@@ -49,11 +50,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Running:
-    """A proxy at work; `pid` is None if there is none between client and mirror."""
+    """A proxy at work; `pid` is None if there is none between client and mirror. `started`: the
+    seconds until it forwarded."""
 
     port: int
     pid: int | None
     worker_pids: frozenset[int] = frozenset()
+    started: float | None = None
 
     def usage(self) -> Usage:
         """Return what its processes have used so far."""
@@ -96,10 +99,12 @@ class Proxy(ABC):
         (port,) = free_ports(1)
         command = pinned(self.command(setting, port), setting.cores.for_workers(self.workers))
         log = setting.directory / f"{self.name}.log"
+        began = time.monotonic()
         process = Process(command, log, cwd=setting.directory, env=dict(self.environment(setting)))
         try:
             wait_until_it_answers(process, port, self.name, self.start_timeout, forwards)
-            yield Running(port, process.pid, self.worker_pids(process.pid))
+            took = time.monotonic() - began
+            yield Running(port, process.pid, self.worker_pids(process.pid), took)
         finally:
             process.kill()
 
@@ -144,11 +149,6 @@ def forwards(port: int) -> bool:
 def _last_line(process: Process) -> str:
     lines = _COLOURS.sub("", process.logs()).strip().splitlines()
     return lines[-1] if lines else "it said nothing"
-
-
-def program(name: str) -> str | None:
-    """Return the path of a program, also where Debian puts servers."""
-    return shutil.which(name) or shutil.which(name, path=":".join(DEBIAN_PLACES))
 
 
 @functools.cache

@@ -51,7 +51,7 @@ class Litellm(Proxy):
         return installs.version_of(self.name, "litellm")
 
     def serves(self, workload: Workload) -> bool:
-        return workload.name in ("chat", "chat-single")
+        return workload.name in ("chat", "chat-single", "chat-many", "tail", "tail-many")
 
     def command(self, setting: Setting, port: int) -> list[str]:
         config = setting.directory / "litellm.yaml"

@@ -1,15 +1,20 @@
 """mirrorgate itself, as `python -m router run` starts it."""
 
+import contextlib
 import importlib.metadata
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
-from benchmarks.proxies.base import Proxy, Setting
+from benchmarks.proxies.base import Proxy, Running, Setting
 from monitor.common import compiled
 from tests.testkit.instance import filled, to_toml
 from tests.testkit.ports import HOST, free_ports
+from tests.testkit.postgresql import PostgresqlServer
 from tests.testkit.processes import children_of, python_environment
+from tests.testkit.programs import DEBIAN_PACKAGES, INSTALL, find
+from tests.testkit.valkey import RedisServer
 
 
 class Mirrorgate(Proxy):
@@ -49,6 +54,7 @@ class Mirrorgate(Proxy):
             "log": {"level": "warning"},
             "mirrors": [mirror],
         }
+        config |= setting.more
         return filled(config, [port, *free_ports(2)], setting.directory, setting.directory)
 
 
@@ -64,6 +70,26 @@ class MirrorgateCompiled(Mirrorgate):
         except compiled.CannotUse as error:
             return f"the compiled form cannot be used: {error}"
         return ""
+
+
+class MirrorgateCluster(MirrorgateCompiled):
+    """The compiled form as one of three hosts; Redis and PostgreSQL have the core of the load."""
+
+    name: ClassVar[str] = "mirrorgate-cluster"
+
+    def missing(self) -> str:
+        for program in ("redis-server", "initdb"):
+            if find(program) is None:
+                return f"get {program} with: {INSTALL} {DEBIAN_PACKAGES[program]}"
+        return super().missing()
+
+    @contextlib.contextmanager
+    def running(self, setting: Setting) -> Iterator[Running]:
+        with RedisServer(setting.directory) as redis, PostgresqlServer() as postgresql:
+            cluster = {"url": redis.url, "hosts": 3}
+            more = {"cluster": cluster, "store": {"url": postgresql.fresh()}}
+            with super().running(replace(setting, more=more)) as running:
+                yield running
 
 
 class MirrorgateTwo(Mirrorgate):

@@ -3,7 +3,8 @@
 import os
 from typing import ClassVar
 
-from benchmarks.proxies.base import Proxy, Setting, first_line, program
+from benchmarks.proxies.base import Proxy, Setting, first_line
+from tests.testkit.programs import find
 
 NGINX = """\
 {user}worker_processes 1;
@@ -76,10 +77,10 @@ class NginxProxy(Proxy):
     name: ClassVar[str] = "nginx"
 
     def missing(self) -> str:
-        return "" if program("nginx") else "get it with: apt-get install -y nginx"
+        return "" if find("nginx") else "get it with: apt-get install -y nginx"
 
     def version(self) -> str:
-        return first_line(program("nginx") or "nginx", "-v").removeprefix("nginx version: ")
+        return first_line(find("nginx") or "nginx", "-v").removeprefix("nginx version: ")
 
     def command(self, setting: Setting, port: int) -> list[str]:
         config = setting.directory / "nginx.conf"
@@ -92,7 +93,7 @@ class NginxProxy(Proxy):
                 tls=NGINX_TLS.format(ca_file=setting.ca_file) if setting.ca_file else "",
             )
         )
-        command = [program("nginx") or "nginx", "-p", str(setting.directory), "-c", str(config)]
+        command = [find("nginx") or "nginx", "-p", str(setting.directory), "-c", str(config)]
         return [*command, "-e", "stderr", "-g", "daemon off;"]
 
 
@@ -105,13 +106,13 @@ class HaproxyProxy(Proxy):
     name: ClassVar[str] = "haproxy"
 
     def missing(self) -> str:
-        return "" if program("haproxy") else "get it with: apt-get install -y haproxy"
+        return "" if find("haproxy") else "get it with: apt-get install -y haproxy"
 
     def version(self) -> str:
-        return " ".join(first_line(program("haproxy") or "haproxy", "-v").split()[:3])
+        return " ".join(first_line(find("haproxy") or "haproxy", "-v").split()[:3])
 
     def command(self, setting: Setting, port: int) -> list[str]:
         config = setting.directory / "haproxy.cfg"
         tls = HAPROXY_TLS.format(ca_file=setting.ca_file) if setting.ca_file else ""
         config.write_text(HAPROXY.format(port=port, upstream_port=setting.upstream_port, tls=tls))
-        return [program("haproxy") or "haproxy", "-db", "-f", str(config)]
+        return [find("haproxy") or "haproxy", "-db", "-f", str(config)]

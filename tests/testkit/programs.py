@@ -61,11 +61,16 @@ INSTALL = "apt-get install -y"
 REASON = re.compile(r"needs (?P<what>.+?); get it with: (?P<command>.+)")
 
 
-def require(name: str) -> str:
-    """Return the path of program `name`, or skip the test (fail it if everything is required)."""
+def find(name: str) -> str | None:
+    """Return the path of program `name`, None if it is not installed."""
     servers = map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True))
     beside = ":".join((*SEARCHED_BESIDE_PATH, *servers))
-    path = shutil.which(name) or shutil.which(name, path=beside)
+    return shutil.which(name) or shutil.which(name, path=beside)
+
+
+def require(name: str) -> str:
+    """Return the path of program `name`, or skip the test (fail it if everything is required)."""
+    path = find(name)
     if path is not None:
         return path
     missing(name, f"{INSTALL} {DEBIAN_PACKAGES[name]}")

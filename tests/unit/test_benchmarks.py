@@ -1,20 +1,28 @@
 """The pure parts of the benchmarks: accounting, medians, goals, tables, and what loads check."""
 
 import os
+from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import documents, scale
 from benchmarks.accounting import PAGE, TICK, Stat, Usage, parse_stat, tree_of, usage
 from benchmarks.cli import parser
 from benchmarks.cores import Cores, TooFewCores, choose
+from benchmarks.counting import Counts
 from benchmarks.events import EVENT_BYTES, WrongEvent, event, moment_of
 from benchmarks.goals import Goal, outcomes
+from benchmarks.load import wrk
 from benchmarks.load.result import LoadFailed, Result, percentile
 from benchmarks.load.wrk import parse
 from benchmarks.proxies import proxies
+from benchmarks.published import Published
 from benchmarks.report import columns, markdown, terminal
 from benchmarks.requests import chat_body, head, headers, reply
+from benchmarks.results import RESULTS
 from benchmarks.rounds import rotated
+from benchmarks.scale import SIZES
 from benchmarks.stacks import table
 from benchmarks.summary import Sample, median, rows
 from benchmarks.workloads import by_name
@@ -89,6 +97,12 @@ def test_a_memory_goal_is_in_kib():
     assert (outcome.told, outcome.reached) == ("21.0 KiB", False)
 
 
+def test_a_goal_for_a_delay_is_the_difference_of_two_proxies():
+    measured = rows([sample("mirrorgate", 0, 1, 250), sample("nginx", 0, 1, 200)])
+    (outcome,) = outcomes(measured, [Goal("chat", 40, beside="nginx", delay=True)])
+    assert (outcome.told, outcome.reached) == ("50.0 µs", False)
+
+
 def test_the_tables_show_ratios_failures_and_who_was_left_out():
     measured = rows([sample("mirrorgate", 0, 50, 1), sample("nginx", 0, 25, 1)])
     measured += rows([Sample.failed(by_name("sse"), "haproxy", 0, "no | answer")])
@@ -149,6 +163,68 @@ def test_a_misspelt_workload_is_refused(capsys):
     with pytest.raises(SystemExit):
         parser().parse_args(["--workload", "chat,see"])
     assert "unknown: see" in capsys.readouterr().err
+
+
+def test_paced_work_rests_between_requests_and_other_work_does_not():
+    assert (wrk.paced().rest, wrk.paced_many().rest, wrk.chat().rest) == (16, 128, 0)
+
+
+def published() -> Published:
+    shown = {
+        "mirrorgate-compiled": Sample("tail", "", 0, cpu=31, p50=190, p99=420),
+        "floor": Sample("tail", "", 0, cpu=14, p50=120, p99=200),
+        "direct": Sample("tail", "", 0, p50=60, p99=100),
+    }
+    samples = [replace(each, proxy=name) for name, each in shown.items()]
+    samples += [replace(each, workload="chat") for each in samples]
+    return Published("run", "abc", "2026-11-29", {(r.workload, r.proxy): r for r in rows(samples)})
+
+
+def test_what_is_published_is_what_was_measured_in_both_languages():
+    english, chinese = published().summary(), published().summary(chinese=True)
+    assert "| | mirrorgate |\n" in english  # the relay is no product, and nothing else was measured
+    assert "CPU, µs | 31 |" in english
+    assert "CPU，微秒 | 31 |" in chinese
+    assert "p99, µs | 130 / 320 |" in english
+    assert "p99，微秒 | 130 / 320 |" in chinese
+    assert "KiB" not in english
+    assert "| 32 connections, 2,000 requests/s | 130 / 320 | 60 / 100 |" in published().page()
+
+
+def test_published_plots_are_well_formed_and_longer_is_more():
+    plots = published().plots()
+    assert all(ElementTree.fromstring(plot).tag.endswith("svg") for plot in plots.values())
+    bars = ElementTree.fromstring(plots["benchmarks-cpu.svg"]).findall(".//{*}rect")
+    assert [float(bar.attrib["width"]) for bar in bars] == [480.0, pytest.approx(216.8, abs=0.1)]
+
+
+def test_the_pages_show_the_run_that_they_name():
+    readme = documents.read(documents.ROOT / "README.md", "benchmarks")
+    stem = readme.rpartition("results/")[2].partition(".md")[0]
+    run = Published.read(RESULTS / f"{stem}.json")
+    chinese = documents.read(documents.ROOT / "README.zh.md", "benchmarks")
+    assert (readme, chinese) == (run.summary(), run.summary(chinese=True))
+    assert documents.read(documents.PAGE, "results") == run.page()
+    assert all((documents.DOCS / name).read_text() == svg for name, svg in run.plots().items())
+
+
+def test_a_part_is_put_between_its_comments_and_nowhere_else(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- x: begin -->\nold\n<!-- x: end -->\nb\n")
+    documents.put(page, "x", "new")
+    assert page.read_text() == "a\n<!-- x: begin -->\n\nnew\n\n<!-- x: end -->\nb\n"
+    assert documents.read(page, "x") == "new"
+    with pytest.raises(ValueError, match=r"page\.md has no part 'y'"):
+        documents.put(page, "y", "new")
+
+
+def test_scale_is_told_in_instructions_of_a_small_instance():
+    small = Counts({"chat": 1000, "metered": 2000, "event": 100}, 1)
+    large = Counts({"chat": 1100, "metered": 2000, "event": 100}, 1)
+    counted = {"pure": {"": small, **{size.about: large for size in SIZES}}}
+    lines = scale.table(counted).splitlines()
+    assert "| pure | 3 mirrors, no bans, one key | 1,000 | 2,000 | 100 | |" in lines
+    assert "| | 200 mirrors | × 1.100 | × 1.000 | × 1.000 | ≤ × 1.1 |" in lines
 
 
 def test_stacks_become_shares_and_recursion_counts_once():
