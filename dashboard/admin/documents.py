@@ -50,9 +50,12 @@ def node_documents(
             "because": [each.to_json() for each in health.evidence],
             "advice": {each: tell(health.verdict, each).todo for each in LANGUAGES},
         }
-        documents.append(
-            {**node_document(row, snapshot.vantage), **told, "enabled": mirror.enabled}
-        )
+        node = node_document(row, snapshot.vantage)
+        node["paths"] = [
+            {**document, "because": [each.to_json() for each in path.evidence]}
+            for document, path in zip(node["paths"], row.paths, strict=True)
+        ]
+        documents.append({**node, **told, "enabled": mirror.enabled})
     return documents
 
 

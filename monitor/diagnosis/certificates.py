@@ -7,6 +7,7 @@ OpenSSL builds the chain to a trusted root before it looks at dates and names, s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
@@ -34,6 +35,11 @@ def days_left(not_after: float, now: float) -> float:
     return (not_after - now) / _DAY
 
 
+def day_of(moment: float) -> str:
+    """The date (UTC) of a moment in seconds since the epoch: "2026-11-29"."""
+    return datetime.fromtimestamp(moment, UTC).date().isoformat()
+
+
 def ends_soon(not_after: float | None, now: float) -> bool:
     """True if its operator should be told."""
     return not_after is not None and days_left(not_after, now) < WARN_DAYS
@@ -46,7 +52,8 @@ def judge_certificate(seen: TlsEvidence, hostname: str, memory: Memory) -> Findi
     shown = _shown(seen)
     if not memory.trusted_address:
         found = Code.untrusted_address(name=hostname, certificate=shown)
-        return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "G", (found,))
+        evidence = (found, Code.may_be_stale())
+        return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "G", evidence)
     if seen.verify_code in UNKNOWN_AUTHORITY and memory.sha256:
         before = Code.verified_before(issuer=memory.issuer or Code.issuer_trusted())
         now = Code.untrusted_certificate_now(name=hostname, certificate=shown)
@@ -69,10 +76,11 @@ def _fact(
 
 
 def _expired(seen: TlsEvidence, memory: Memory) -> tuple[Evidence, ...]:
+    trusted = Code.trusted_issuer(name=seen.issuer) if seen.issuer else Code.issuer_trusted()
     expired = (
-        Code.certificate_expired_by(issuer=seen.issuer)
-        if seen.issuer
-        else Code.certificate_expired()
+        Code.certificate_expired()
+        if seen.not_after is None
+        else Code.certificate_expired_on(issuer=trusted, date=day_of(seen.not_after))
     )
     same = bool(memory.sha256) and memory.sha256 == seen.sha256
     return (expired, Code.certificate_same()) if same else (expired,)

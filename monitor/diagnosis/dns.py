@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 
+from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.verdicts import POISONED
 from monitor.probes.connect import as_address, is_public
-from monitor.probes.results import DnsObservation, DnsReply
+from monitor.probes.results import DnsObservation, DnsReply, Operation, StepResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,8 @@ def _judge(seen: DnsObservation, all_: _Everything) -> Finding:
         wrong = Code.address_refused(
             addresses=_some(addresses & known.refused), resolver=seen.resolver
         )
-        return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "dns-5", (wrong,))
+        evidence = (wrong, Code.may_be_stale())
+        return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "dns-5", evidence)
     return _compared(seen, all_) if addresses else _failed(seen, all_)
 
 
@@ -164,7 +166,7 @@ def _bogon(seen: DnsObservation, all_: _Everything) -> Finding:
     bogus = Code.not_public(resolver=seen.resolver, addresses=_some(seen.addresses))
     others = [o for o in all_.trusted if o.resolver != seen.resolver and o.failure is None]
     if any(not all(map(is_bogon, other.addresses)) for other in others):
-        evidence = (bogus, Code.trusted_gives_public())
+        evidence = (bogus, Code.trusted_gives_public(), Code.may_be_stale())
         return Finding("dns_poisoned", Level.suspected, 0.95, 0.05, 0.0, "dns-4", evidence)
     return Finding("dns_bogon", Level.none, 0.1, 0.9, 0.0, "dns-4", (bogus,))
 
@@ -189,7 +191,8 @@ def _compared(seen: DnsObservation, all_: _Everything) -> Finding:
 
 
 def _failed(seen: DnsObservation, all_: _Everything) -> Finding:
-    fails = Code.resolver_fails(resolver=seen.resolver, failure=seen.failure or "")
+    why = judge_step(StepResult(Operation.resolve, seen.failure, seen.seconds)).seen or ""
+    fails = Code.resolver_fails(resolver=seen.resolver, failure=why)
     others = [other for other in all_.trusted if other.resolver != seen.resolver]
     if any(other.failure is None for other in others):
         evidence = (fails, Code.trusted_answers())

@@ -93,19 +93,22 @@ class Code(Enum):
 
     # Trials
 
-    sent_name = Text("握手中带 {name} 时，{end}。", "With {name} in our hello {end}.")
-    sent_no_name = Text("握手中不带域名时，{end}。", "With no name in our hello {end}.")
-    sent_not_tls = Text("发送非 TLS 字节时，{end}。", "With bytes that are not TLS {end}.")
-    not_connected = Text("未能建立连接：{failure}。", "No connection came about: {failure}.")
+    sent_name = Text("SNI 为 {name} 时，{end}。", "With SNI {name}, {end}.")
+    sent_control = Text(
+        "SNI 为对照域名 {name} 时，{end}。", "With SNI {name} (a control name), {end}."
+    )
+    sent_no_name = Text("不带 SNI 时，{end}。", "Without SNI, {end}.")
+    sent_not_tls = Text("发送非 TLS 字节时，{end}。", "With bytes that are not TLS, {end}.")
+    not_connected = Text("未能建立连接：{failure}。", "No connection: {failure}.")
     after_the_wait = Text("等待之后：{trial}", "After the wait: {trial}")
 
     # Ends of a trial, parts of the sentences above
 
-    end_not_connected = Text("未能建立连接：{failure}", "no connection came about: {failure}")
+    end_not_connected = Text("未能建立连接：{failure}", "no connection: {failure}")
     end_answered = Text("服务器有应答", "the server answers")
     end_cut = Text("连接{how}", "the connection is {how}")
     end_cut_after = Text("连接在 {ms:.0f} 毫秒后{how}", "the connection is {how} after {ms:.0f} ms")
-    end_silent = Text("{seconds:.0f} 秒内没有任何回应", "nothing comes back within {seconds:.0f} s")
+    end_silent = Text("{seconds:.0f} 秒内没有任何回应", "no reply within {seconds:.0f} s")
     end_cut_at_once = Text("连接立即{how}", "the connection is {how} at once")
     cut_reset = Text("被重置", "reset")
     cut_closed = Text("被关闭", "closed")
@@ -117,7 +120,7 @@ class Code(Enum):
 
     network_in_doubt = Text(
         "测试期间无法确认本机网络正常。",
-        "Our own network was not known to work while this was tried.",
+        "This machine's network was not known to work during the test.",
     )
     name_answered = Text("{name} 有应答。", "{name} is answered.")
     name_answered_now = Text("{name} 现在有应答。", "{name} is answered now.")
@@ -139,7 +142,8 @@ class Code(Enum):
         "The server refuses TLS for {name} with alert {alert}.",
     )
     not_tls_answer = Text(
-        "对 TLS 握手的应答不是 TLS。", "Our TLS hello is answered with something that is not TLS."
+        "对 ClientHello 的应答不是 TLS。",
+        "The ClientHello is answered with something that is not TLS.",
     )
     cut_shortly_before = Text(
         "同一地址与端口刚刚因被封锁的域名而中断。",
@@ -154,22 +158,23 @@ class Code(Enum):
         "That may be the after-effect of a block, or concern every name: wait and repeat.",
     )
     all_cut_since_target = Text(
-        "自测试目标域名后全部中断；此前对照域名有应答。",
-        "Everything is cut off since the target was tried; the control was answered before.",
+        "自测试镜像域名后全部中断；此前对照域名有应答。",
+        "Everything is cut off since the mirror's name was tried; the control name was answered "
+        "before.",
     )
     no_residual = Text(
-        "随后对照域名仍有应答：没有残留封锁。",
-        "Right after it the control is answered again: no residual block.",
+        "紧接着对照域名又有应答：该地址本身没有被封锁。",
+        "Right after it the control name is answered again: the address as such is not blocked.",
     )
     residual_passed = Text(
-        "随后对照域名在同一地址与端口也被中断，等待后又有应答：服务器不会这样。",
-        "Right after it the control is cut off too, on the same address and port, "
-        "and is answered again after the wait: servers do not do that.",
+        "紧接着对照域名在同一地址与端口也被中断，等待后又有应答：服务器不会这样。",
+        "Right after it the control name is cut off too, on the same address and port, and is "
+        "answered again after the wait: servers do not do that.",
     )
     residual_so_far = Text(
-        "随后对照域名在同一地址与端口至今也被中断：服务器不会这样。",
-        "Right after it the control is cut off too, on the same address and port, "
-        "so far: servers do not do that.",
+        "紧接着对照域名在同一地址与端口至今也被中断：服务器不会这样。",
+        "Right after it the control name is cut off too, on the same address and port, so far: "
+        "servers do not do that.",
     )
     too_soon = Text(
         "{after:.1f} 毫秒后中断，而往返需要 {round_trip:.1f} 毫秒：不可能由服务器发出。",
@@ -177,18 +182,20 @@ class Code(Enum):
         "the server cannot have sent that.",
     )
     cut_each_time = Text(
-        "{name} 连续 {count} 次被中断，每次之前对照域名都有应答。",
-        "{name} is cut off {count} times of {count}, each time after an answered control.",
+        "对比测试 {name} {count} 次，{count} 次均失败；每次测试前，对照域名均有应答。",
+        "In the comparison {name} failed {count} times of {count}, each right after an answered "
+        "control name.",
     )
     lost_on_the_way = Text(
-        "对端从未确认收到带 {name} 的握手：它在途中丢失，并非服务器不应答。",
-        "The hello with {name} was not even acknowledged: it was lost on the way, "
-        "the server did not ignore it.",
+        "对端从未确认收到 SNI 为 {name} 的 ClientHello：它在途中丢失，并非服务器不应答。",
+        "The ClientHello with {name} was not even acknowledged: it was lost on the way, the server "
+        "did not ignore it.",
     )
     may_be_the_server = Text(
-        "也可能是服务器自己中断：它丢失了该域名，或其后端失效。从另一个地点访问可以区分。",
-        "The server itself may do that: it has lost the name, or its backend is dead. "
-        "A look from another place would tell.",
+        "也可能是服务器自身的问题：服务器上已没有该域名的配置，或其后端已宕机。"
+        "从其他网络访问可以区分。",
+        "The server itself may do that: it no longer has this name, or its backend is down. A test "
+        "from another network would tell.",
     )
     answered_elsewhere = Text(
         "{name} 在 {address} 有应答：该域名本身没有被封锁。",
@@ -199,25 +206,25 @@ class Code(Enum):
     )
     control_by_the_server = Text(
         "对照域名的中断可能来自服务器：它可能拒绝未知域名；该地址的其他域名也许可用。",
-        "The control is cut off no sooner than the server can do that: it may refuse unknown "
-        "names, and others of its own may work.",
+        "The control name is cut off no sooner than the server can do that: it may refuse unknown "
+        "names, and other names of the mirror may work.",
     )
     nothing_is_answered = Text(
-        "此时在该地址尝试的一切都没有应答：负载均衡器的后端失效时也是这样。"
-        "从另一个地点访问，或试一个已知可用的域名，可以区分。",
+        "此时在该地址尝试的一切都没有应答：负载均衡器的后端失效时也是这样。从其他网络访问，"
+        "或试一个已知可用的域名，可以区分。",
         "Nothing that was tried is answered here at present: a load balancer with dead backends "
-        "looks the same. A look from another place, or a name known to work here, would tell.",
+        "looks the same. A test from another network, or of a name known to work here, would tell.",
     )
-    no_path_works = Text("{count} 条路径均不可用。", "None of its {count} paths works.")
+    no_path_works = Text("{count} 条路径均不可用。", "None of the {count} paths works.")
     path_judged = Text("{address}：{sentence}。", "{address}: {sentence}.")
 
     # Certificates
 
     certificate = Text("属于 {names} 的证书", "a certificate for {names}")
     certificate_by = Text(
-        "属于 {names} 的证书（由 {issuer} 签发）", "a certificate by {issuer} for {names}"
+        "属于 {names} 的证书（由 {issuer} 签发）", "a certificate for {names}, issued by {issuer}"
     )
-    names_unreadable = Text("无法读取的域名", "names that we cannot read")
+    names_unreadable = Text("无法读取的域名", "names that cannot be read")
     issuer_trusted = Text("受信任的机构", "a trusted authority")
     wrong_certificate = Text(
         "请求 {name} 时服务器出示{certificate}。",
@@ -225,13 +232,11 @@ class Code(Enum):
     )
     untrusted_certificate = Text(
         "请求 {name} 时服务器出示{certificate}，其签发机构不受信任。",
-        "When asked for {name}, the server shows {certificate}, "
-        "from an authority that we do not trust.",
+        "When asked for {name}, the server shows {certificate}; the issuer is not trusted.",
     )
     untrusted_certificate_now = Text(
         "现在请求 {name} 时服务器出示{certificate}，其签发机构不受信任。",
-        "Now the server shows {certificate} when asked for {name}, "
-        "from an authority that we do not trust.",
+        "Now, when asked for {name}, the server shows {certificate}; the issuer is not trusted.",
     )
     untrusted_address = Text(
         "该地址仅来自不可信的解析器；请求 {name} 时服务器出示{certificate}。",
@@ -240,7 +245,7 @@ class Code(Enum):
     )
     verified_before = Text(
         "此前由 {issuer} 签发的证书在此验证通过。",
-        "A certificate by {issuer} verified here before.",
+        "A certificate issued by {issuer} passed verification here before.",
     )
     refused_certificate = Text(
         "证书未通过验证（OpenSSL 代码 {code}）。",
@@ -251,61 +256,70 @@ class Code(Enum):
         "OpenSSL refuses the certificate with code {code}. It is not valid yet: is a clock wrong?",
     )
     certificate_expired = Text(
-        "证书来自受信任的机构，但已过期。",
+        "证书由受信任的机构签发，但已过期。",
         "The certificate is from a trusted authority, but has expired.",
     )
-    certificate_expired_by = Text(
-        "证书（由 {issuer} 签发）来自受信任的机构，但已过期。",
-        "The certificate by {issuer} is from a trusted authority, but has expired.",
+    certificate_expired_on = Text(
+        "证书由{issuer}签发，已于 {date} 过期。",
+        "The certificate, issued by {issuer}, expired on {date}.",
     )
+    trusted_issuer = Text("受信任的 {name} ", "{name} (trusted)")
     certificate_same = Text("与此前有效的证书相同。", "It is the same one that was valid before.")
 
     # Our own surroundings
 
     clock_ahead = Text(
         "本机时钟比其他 {count} 台服务器快 {hours:.0f} 小时，而它们彼此一致。",
-        "Our clock is {hours:.0f} hours ahead of those of {count} servers, which agree.",
+        "This machine's clock is {hours:.0f} hours ahead of those of {count} servers, which agree.",
     )
     clock_behind = Text(
         "本机时钟比其他 {count} 台服务器慢 {hours:.0f} 小时，而它们彼此一致。",
-        "Our clock is {hours:.0f} hours behind those of {count} servers, which agree.",
+        "This machine's clock is {hours:.0f} hours behind those of {count} servers, which agree.",
     )
     certificate_for_all = Text(
         "无论连接哪台服务器，看到的都是同一张{certificate}。",
         "Whichever server is asked, it shows one and the same: {certificate}.",
     )
     page_for_all = Text(
-        "无论连接哪台服务器，TLS 握手得到的都是明文页面。",
-        "Whichever server is asked, our TLS hello is answered with a plain page.",
+        "无论连接哪台服务器，对 ClientHello 的应答都是明文页面。",
+        "Whichever server is asked, the ClientHello is answered with a plain page.",
     )
-    link_is_down = Text(
-        "本机没有任何已连通的网络接口。", "No network interface of this machine is connected."
-    )
+    link_is_down = Text("所有网络接口均未连接。", "No network interface is connected.")
 
     # Throughput
 
     slow = Text(
-        "最近 {count} 次传输的中位速度为 {speed:.1f} KB/s；通常为 {usual:.0f} KB/s。",
-        "The median of {count} transfers is {speed:.1f} KB/s; usual: {usual:.0f} KB/s.",
+        "最近 {count} 次传输的速度中位数为 {speed:.1f} KB/s，而平时为 {usual:.0f} KB/s。",
+        "The last {count} transfers ran at {speed:.1f} KB/s (median) instead of the usual "
+        "{usual:.0f} KB/s.",
     )
     slow_without_past = Text(
-        "最近 {count} 次传输的中位速度为 {speed:.1f} KB/s；通常速度未知。",
-        "The median of {count} transfers is {speed:.1f} KB/s; usual: nothing known.",
+        "最近 {count} 次传输的速度中位数为 {speed:.1f} KB/s；平时的速度未知。",
+        "The last {count} transfers ran at {speed:.1f} KB/s (median); the usual speed is not "
+        "known.",
     )
     others_slow = Text(
         "同一时段没有其他镜像速度正常：可能是本机线路的问题。",
-        "No other mirror was as quick as usual meanwhile: it may be our own line.",
+        "No other mirror was as fast as usual meanwhile: it may be this machine's own line.",
     )
     others_normal = Text(
-        "同一时段其他镜像速度正常。", "Other mirrors were as quick as usual in the same minutes."
+        "同一时段其他镜像速度正常。", "Other mirrors were as fast as usual in the same minutes."
     )
     speed_constant = Text(
-        "速度几乎不变，像是被限速。", "The speed hardly varies, as with a policer."
+        "各次速度几乎没有波动，符合限速设备的特征。",
+        "The speed hardly varies between transfers, as under a rate limiter.",
     )
     frozen = Text(
         "最近 {of} 次较长的传输中有 {stopped} 次在 {least:.0f} 至 {most:.0f} KB 后停止。",
-        "{stopped} of the last {of} longer transfers stopped dead after "
-        "{least:.0f} to {most:.0f} KB.",
+        "{stopped} of the last {of} longer transfers stopped after {least:.0f} to {most:.0f} KB.",
+    )
+    may_be_capped = Text(
+        "也可能是服务器或其上行带宽本身受限或过载。",
+        "The server or its uplink may be capped or overloaded.",
+    )
+    may_be_cut_by_server = Text(
+        "也可能是服务器或其前面的代理自行截断较长的应答。",
+        "The server, or a proxy in front of it, may itself cut longer responses off.",
     )
 
     # Resolvers
@@ -316,23 +330,24 @@ class Code(Enum):
         "{resolver} gives {addresses}, known to be forged.",
     )
     address_verified = Text(
-        "来自 {resolver} 的一个地址出示的证书验证通过。",
-        "An address from {resolver} shows a certificate that verifies.",
+        "来自 {resolver} 的一个地址的证书验证通过。",
+        "The certificate of an address from {resolver} passes verification.",
     )
     address_refused = Text(
-        "来自 {resolver} 的 {addresses} 出示错误的证书，且没有可信的解析器给出它。",
-        "{addresses} from {resolver} shows a wrong certificate, and no trusted resolver gives it.",
+        "{resolver} 给出的 {addresses} 的证书未通过验证，且没有任何可信解析器返回该地址。",
+        "{addresses}, from {resolver}, shows a certificate that fails verification, and no trusted "
+        "resolver returns this address.",
     )
     answered_twice = Text(
         "向 {resolver} 的一次 {kind} 查询得到两次应答：{replies}。",
-        "One {kind} question to {resolver} was answered twice: {replies}.",
+        "One {kind} query to {resolver} was answered twice: {replies}.",
     )
     reply = Text("{ms:.0f} 毫秒后 {answer}", "{answer} after {ms:.0f} ms")
     one_answer_only = Text(
         "解析器对一次查询只应答一次：另一个应答来自他处。",
-        "A resolver answers a question once: the other answer is from somebody else.",
+        "A resolver answers a query once: the other answer is from somebody else.",
     )
-    cannot_be_true = Text("{addresses} 不可能是真的。", "{addresses} cannot be true.")
+    cannot_be_true = Text("{addresses} 不可能是真实地址。", "{addresses} cannot be true.")
     not_public = Text(
         "{resolver} 给出 {addresses}，公网服务器不会有这样的地址。",
         "{resolver} gives {addresses}, which no public server has.",
@@ -355,7 +370,14 @@ class Code(Enum):
         "{resolver} 给出 {addresses}，可信来源给出 {trusted}。",
         "{resolver} gives {addresses}, a trusted source {trusted}.",
     )
-    resolver_fails = Text("{resolver} 失败：{failure}。", "{resolver} fails: {failure}.")
+    may_be_stale = Text(
+        "也可能是该解析器的记录已过期，或它对内网另有应答（split DNS）。",
+        "The resolver may have a stale record, or one of its own for a private network (split "
+        "DNS).",
+    )
+    resolver_fails = Text(
+        "{resolver} 查询失败：{failure}。", "The query to {resolver} failed: {failure}."
+    )
     trusted_answers = Text("可信的解析器有应答。", "A trusted resolver answers.")
     trusted_fails = Text("可信的解析器也没有应答。", "No trusted resolver answers either.")
     none_trusted = Text(
@@ -366,109 +388,116 @@ class Code(Enum):
     # Steps of a probe: clauses about the mirror, which "{address}: …" precedes or nothing does
 
     not_probed = Text("尚未探测", "not probed")
-    name_unknown = Text("解析器称其域名不存在", "its name does not exist, says our resolver")
+    name_unknown = Text(
+        "解析器称该域名不存在", "the resolver says that the host name does not exist"
+    )
     name_without_address = Text(
-        "解析器称其域名没有地址", "its name has no address, says our resolver"
+        "解析器称该域名没有地址", "the resolver says that the host name has no address"
     )
     name_private = Text(
-        "其域名只解析到内网地址（allow_private 可放行）",
-        "its name resolves to private addresses only (allow_private permits that)",
+        "域名只解析到内网地址（`allow_private = true` 可放行）",
+        "the host name resolves to private addresses only (`allow_private = true` permits that)",
     )
-    resolver_gave_nothing = Text("解析器没有给出应答", "our resolver gave no answer for its name")
-    resolver_too_late = Text("解析器没有及时应答", "our resolver did not answer in time")
-    name_unresolved = Text("其域名无法解析", "its name cannot be resolved")
-    refuses = Text("拒绝连接", "it refuses connections")
-    reset_while_opened = Text("建立连接时被重置", "connections are reset while they are opened")
-    nothing_answers = Text("该地址没有任何回应", "nothing answers at its address")
-    address_unreachable = Text("该地址不可达", "its address is unreachable")
-    no_route = Text("没有到该地址的路由", "there is no route to its address")
-    network_down = Text("本机网络已断开", "our network is down")
+    resolver_gave_nothing = Text("解析器没有给出应答", "the resolver gave no answer")
+    resolver_too_late = Text("解析器没有及时应答", "the resolver did not answer in time")
+    name_unresolved = Text("域名无法解析", "the host name cannot be resolved")
+    refuses = Text("连接被拒绝", "connection refused")
+    reset_while_opened = Text("建立连接时被重置", "connection reset while it was opened")
+    nothing_answers = Text("对连接请求没有任何回应", "no reply to the connection attempt")
+    address_unreachable = Text("地址不可达", "address unreachable")
+    no_route = Text("没有到该地址的路由", "no route to the address")
+    network_down = Text("本机网络已断开", "this machine's network is down")
     out_of_resources = Text(
         "本机没有剩余的文件描述符或内存可供探测",
         "this machine has no descriptor or no memory left for probes",
     )
     no_connection = Text("无法建立连接", "no connection can be opened")
-    hello_reset = Text("发出 TLS 握手后连接被重置", "connections are reset after our TLS hello")
-    hello_closed = Text("发出 TLS 握手后连接被关闭", "connections are closed after our TLS hello")
-    hello_silence = Text("发出 TLS 握手后没有任何回应", "our TLS hello is met with silence")
+    hello_reset = Text("发出 ClientHello 后连接被重置", "connection reset after the ClientHello")
+    hello_closed = Text("发出 ClientHello 后连接被关闭", "connection closed after the ClientHello")
+    hello_silence = Text("发出 ClientHello 后没有任何回应", "no reply to the ClientHello")
     handshake_reset = Text(
-        "TLS 握手进行到一半时被重置", "connections are reset within the TLS handshake"
+        "TLS 握手进行到一半时被重置", "connection reset within the TLS handshake"
     )
-    handshake_fails = Text("TLS 握手失败", "the TLS handshake fails")
-    ca_file_unreadable = Text("无法读取其 ca_file", "its ca_file cannot be read")
-    certificate_of_another = Text("证书属于其他域名", "its certificate is for another name")
+    handshake_fails = Text("TLS 握手失败", "the TLS handshake failed")
+    ca_file_unreadable = Text("无法读取该镜像的 `ca_file`", "the mirror's `ca_file` cannot be read")
+    certificate_of_another = Text("证书与域名不符", "the certificate is for another host name")
     certificate_untrusted = Text(
-        "证书的签发机构不受信任", "its certificate is not from an authority that we trust"
+        "证书的签发机构不受信任", "the certificate's issuer is not trusted"
     )
-    certificate_refused = Text("证书无效", "its certificate is not valid")
-    certificate_over = Text("证书已过期", "its certificate has expired")
+    certificate_refused = Text("证书无效", "the certificate is not valid")
+    certificate_over = Text("证书已过期", "the certificate has expired")
     plain_page = Text(
-        "对 TLS 握手返回明文 HTTP：是封锁页面，或端口有误",
-        "it answers plain HTTP to TLS: a block page, or a wrong port",
+        "对 ClientHello 返回明文 HTTP：是封锁页面，或端口有误",
+        "plain HTTP in reply to the ClientHello: a block page, or a wrong port",
     )
     name_refused = Text(
-        "拒绝为该域名建立 TLS（告警 {alert}）：那里是否配置了该域名？",
-        "it refuses TLS for this name (alert {alert}): is the name set up there?",
+        "拒绝为该域名建立 TLS（告警 {alert}）：服务器上是否配置了该域名？",
+        "TLS refused for this name (alert {alert}): is it set up on the server?",
     )
-    request_reset = Text("发出请求后连接被重置", "connections are reset after our request")
+    request_reset = Text("发出请求后连接被重置", "connection reset after the request")
     response_cut = Text(
-        "应答未完成时连接被关闭", "connections are closed before the response is complete"
+        "应答未完成时连接被关闭", "connection closed before the response was complete"
     )
-    request_unanswered = Text("请求没有及时得到应答", "our request is not answered in time")
-    request_lost = Text("握手之后请求没有到达", "after the handshake our request does not arrive")
+    request_unanswered = Text("请求没有及时得到应答", "no response to the request in time")
+    request_lost = Text("握手之后请求没有到达", "the request did not arrive after the handshake")
     lost_unlike_control = Text(
         "握手之后数据丢失，而对照域名的没有",
-        "after the handshake its packets are lost, a control's are not",
+        "the packets after the handshake are lost, those of a control name are not",
     )
-    not_http = Text("应答不是 HTTP/1", "its response is not HTTP/1")
-    request_fails = Text("请求失败", "our request fails")
+    not_http = Text("应答不是 HTTP/1", "the response is not HTTP/1")
+    request_fails = Text("请求失败", "the request failed")
 
     # Responses
 
     challenge = Text(
         "CDN 要求只有浏览器能通过的人机验证",
-        "its CDN asks for a challenge that only a browser solves",
+        "the CDN asks for a challenge that only a browser solves",
     )
     origin_too_slow = Text(
-        "CDN 等待源站超时（524）", "its CDN waited too long for the origin (524)"
+        "CDN 等待源站超时（524）", "the CDN gets no response from its origin in time (524)"
     )
     origin_unreachable = Text(
-        "CDN 无法连到源站（{status}）", "its CDN cannot reach the origin ({status})"
+        "CDN 无法连接源站（{status}）", "the CDN cannot reach its origin ({status})"
     )
-    cdn_limits = Text("CDN 限制我方请求频率（1015）", "its CDN limits our rate (1015)")
-    cdn_denies = Text("CDN 拒绝我方访问（{code}）", "its CDN denies us access ({code})")
-    answers = Text("返回 {status}", "it answers {status}")
+    cdn_limits = Text("CDN 限制本机的请求频率（1015）", "the CDN limits this machine's rate (1015)")
+    cdn_denies = Text("CDN 拒绝本机访问（{code}）", "the CDN denies this machine access ({code})")
+    answers = Text("返回 {status}", "the server answers {status}")
     redirects = Text(
-        "返回跳转（{status}），而不是应答", "it redirects ({status}) instead of answering"
+        "返回跳转（{status}），而不是应答", "a redirect ({status}) instead of an answer"
     )
     answers_otherwise = Text(
-        "返回 {status} 和{kind}，不是 API", "it answers {status} with {kind}, not the API"
+        "返回 {status} 和{kind}，不是 API", "status {status} with {kind}, not the API"
     )
     html_page = Text("一个 HTML 页面", "an HTML page")
     some_text = Text("一段文本", "a text")
     empty_body = Text("空内容", "nothing")
-    not_on_list = Text("我方地址不在其白名单中", "our address is not on its list")
-    own_key_refused = Text("不接受镜像自己的密钥（401）", "it does not accept its own key (401)")
-    region_not_served = Text(
-        "API 不向该镜像所在地区提供服务", "the API does not serve this mirror's region"
+    not_on_list = Text(
+        "本机地址不在账户的白名单中", "this machine's address is not on the account's list"
     )
-    quota_used_up = Text("额度已用尽", "its quota is used up")
-    limits_rate = Text("限制探测频率（429）", "it limits the rate of probes (429)")
-    refuses_probe = Text("拒绝探测请求（403）", "it refuses the probe (403)")
+    own_key_refused = Text(
+        "不接受镜像自己的密钥（401）", "the mirror's own key is not accepted (401)"
+    )
+    region_not_served = Text(
+        "API 不向该镜像服务器所在的国家或地区提供服务",
+        "the API does not serve the region of the mirror's server",
+    )
+    quota_used_up = Text("账户的额度已用尽", "the account's quota is used up")
+    limits_rate = Text("限制探测频率（429）", "the rate of probes is limited (429)")
+    refuses_probe = Text("拒绝探测请求（403）", "the probe is refused (403)")
     answers_as_another_api = Text(
-        "以另一种 API 的方式返回 {status}", "it answers {status} in words of another API"
+        "以另一种 API 的方式返回 {status}", "status {status}, as another API gives it"
     )
     answers_oddly = Text(
-        "对不带密钥的请求返回 {status}", "it answers {status} to a request without key"
+        "对不带密钥的请求返回 {status}", "status {status} for a request without a key"
     )
 
     # Other vantages
 
     works_from = Text(
         "从 {vantage} 以 {name} 连接同一地址 {address} 得到应答：服务器正常，"
-        "问题在从这里出发的链路上，或服务器专门拒绝本机地址。",
+        "问题在从本机出发的途中，或服务器专门拒绝本机地址。",
         "From {vantage} the same address {address} answers as {name}: the server works, and what "
-        "fails is on the way from here, or a rule of the server against this machine.",
+        "fails is on the way from this machine, or a rule of the server against it.",
     )
     fails_from_too = Text(
         "从 {vantage} 以 {name} 连接 {address} 同样失败：更像是服务器故障。",
@@ -509,19 +538,19 @@ class Code(Enum):
     )
 
     our_network_down = Text(
-        "本机网络或解析器似乎已断开", "our own network or resolver seems to be down"
+        "本机网络或 DNS 似乎已断开", "this machine's network or DNS seems to be down"
     )
-    our_resolver_silent = Text("本机解析器没有应答", "the local resolver does not answer")
+    our_resolver_silent = Text("本机的解析器没有应答", "the local resolver does not answer")
     but_requests_served = Text(
         "{sentence}，但用户的请求得到了应答", "{sentence}; but requests of clients are served"
     )
-    reached_otherwise = Text("通过另一个域名可达", "it is reached under another name")
-    own_key_useless = Text("镜像自己的密钥在那里不可用", "its own key is of no use there")
+    reached_otherwise = Text("通过另一个域名可达", "the mirror is reached under another name")
+    own_key_useless = Text("镜像自己的密钥不被接受", "the mirror's own key is not accepted")
     long_answers_suffer = Text("较长的应答变慢或中断", "longer answers are slow, or stop")
     requests_fail = Text(
         "探测得到应答，但用户的请求失败", "probes are answered, but requests of clients fail"
     )
-    left_alone = Text("其地址暂时不去连接", "its addresses are left alone for now")
+    left_alone = Text("所有地址暂时不去连接", "all addresses are left alone for now")
 
     # Elsewhere
 
@@ -530,6 +559,18 @@ class Code(Enum):
     def __call__(self, **values: Value) -> Evidence:
         """The evidence of this code with its parameters."""
         return Evidence(self.name, tuple(values.items()))
+
+
+INNOCENT: frozenset[str] = frozenset(
+    {
+        Code.may_be_the_server.name,
+        Code.nothing_is_answered.name,
+        Code.may_be_capped.name,
+        Code.may_be_cut_by_server.name,
+        Code.may_be_stale.name,
+    }
+)
+"""Codes of evidence that names another explanation than interference."""
 
 
 def said(evidence: Sequence[Evidence], language: str = "en") -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from dataclasses import replace
 
 from monitor.diagnosis.block_test import Round, rounds_of
 from monitor.diagnosis.certificates import Memory, judge_certificate
+from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.confidence import Confidence, counted, is_injected, residual_seen
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
@@ -113,6 +114,8 @@ def tells(trial: Trial) -> Evidence:
         return Code.not_connected(failure=_failure(trial))
     if trial.role is Role.not_tls:
         return Code.sent_not_tls(end=came_of(trial))
+    if trial.sni and trial.role is Role.control:
+        return Code.sent_control(name=trial.sni, end=came_of(trial))
     if trial.sni:
         return Code.sent_name(name=trial.sni, end=came_of(trial))
     return Code.sent_no_name(end=came_of(trial))
@@ -134,8 +137,8 @@ def came_of(trial: Trial) -> Evidence:
     return Code.end_cut(how=how)
 
 
-def _failure(trial: Trial) -> str:
-    return trial.step.failure or ""
+def _failure(trial: Trial) -> Evidence | str:
+    return judge_step(trial.step).seen or ""
 
 
 def _passed(good: Trial, routine: Sequence[Trial], rounds: Sequence[Round]) -> Finding:

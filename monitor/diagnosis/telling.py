@@ -15,7 +15,7 @@ from monitor.common.languages import Text
 from monitor.diagnosis.finding import Level
 from monitor.diagnosis.reactions import Scope
 from monitor.diagnosis.verdict_words import Words
-from monitor.diagnosis.verdicts import VERDICTS, reaction_to
+from monitor.diagnosis.verdicts import BLOCKS, VERDICTS, reaction_to
 from monitor.diagnosis.words_en import ENGLISH
 from monitor.diagnosis.words_zh import CHINESE
 
@@ -35,34 +35,26 @@ class Situation(StrEnum):
 
 
 _LIKELY = {
-    Level.none: Text("可能", " (perhaps)"),
-    Level.cleared: Text("可能", " (perhaps)"),
-    Level.suspected: Text("很可能", " (likely)"),
-    Level.confirmed: Text("已确认", " (confirmed)"),
+    Level.none: Text("可能", "possibly "),
+    Level.cleared: Text("可能", "possibly "),
+    Level.suspected: Text("很可能", "probably "),
+    Level.confirmed: Text("已确认", ""),
 }
-_SURE = {
-    Level.none: Text(
-        "不确定：服务器故障同样能解释所见。",
-        "Unsure: a fault of the server explains what was seen as well.",
-    ),
-    Level.cleared: Text(
-        "不确定：服务器故障同样能解释所见。",
-        "Unsure: a fault of the server explains what was seen as well.",
-    ),
-    Level.suspected: Text(
-        "疑似：比较的结果指向链路上的干扰，但还不能确认。",
-        "Suspected: what was compared speaks for interference on the path, but is not certain yet.",
-    ),
-    Level.confirmed: Text(
-        "已确认：反复比较，结果一致。",
-        "Confirmed: comparison was repeated, with the same result each time.",
-    ),
-}
+_UNSURE = Text(
+    "不确定：服务器故障也会是同样的现象。", "Unsure: a fault of the server would look the same."
+)
+_SUSPECTED = Text("疑似，尚未证实；还缺：{proof}。", "Suspected; missing for proof: {proof}.")
+_REPEATED = Text(
+    "已确认：多次对比，结果一致。", "Confirmed: compared repeatedly, with the same result."
+)
+_OBSERVED = Text("已确认：由观测直接得出。", "Confirmed: observed directly.")
+_COMPARED = BLOCKS - {"dns_blocked", "dns_poisoned", "dns_injection"}
+"""Verdicts on what is known from comparisons alone."""
 _NOW = {
     Situation.unknown: Text(
-        "改走该镜像的其他域名或地址，或其他镜像；{hold}后再试。",
-        "Takes another name or address of the mirror, or another mirror; tries this one again "
-        "after {hold}.",
+        "请求改走该镜像的其他域名或地址，或其他镜像（如有），否则仍发往此处；{hold}后再试。",
+        "Requests take another name or address of the mirror, or another mirror, and with neither "
+        "still come here; it is tried again after {hold}.",
     ),
     Situation.beside: Text(
         "请求改走该镜像的其他域名或地址；{hold}后再试此路径。",
@@ -74,14 +66,18 @@ _NOW = {
         "Requests go to other mirrors; this one is tried again after {hold}.",
     ),
     Situation.alone: Text(
-        "没有其他镜像：请求仍会发往这里，直到它恢复；{hold}后再次探测。",
-        "There is no other mirror: requests still go here and fail until it is back; it is tried "
-        "again after {hold}.",
+        "没有其他镜像：请求仍会发往该镜像，恢复之前会失败；{hold}后再次探测。",
+        "There is no other mirror: requests still go to this one, and fail until it is back; it is "
+        "tried again after {hold}.",
     ),
 }
 _OF_MIRROR = Text(
-    "改走其他镜像；{hold}后再试此镜像。", "Takes another mirror; tries this one again after {hold}."
+    "请求改走其他镜像（如有），否则仍发往该镜像；{hold}后再试。",
+    "Requests go to other mirrors, and with none still to this one; it is tried again after "
+    "{hold}.",
 )
+_CDN = Text(" {cdn} ", " ({cdn})")
+_NO_CDN = Text(" ", "")
 _UNITS = (
     (7200.0, 3600.0, Text("{count} 小时", "{count} h")),
     (120.0, 60.0, Text("{count} 分钟", "{count} min")),
@@ -121,19 +117,30 @@ def tell(
     language: str,
     level: str = Level.suspected,
     situation: Situation = Situation.unknown,
+    cdn: str = "",
 ) -> Told:
-    """The texts on a verdict that is as sure as `level` says."""
+    """The texts on a verdict that is as sure as `level` says; `cdn`: the network it speaks of."""
     words = _words(verdict, language)
-    block = "{likely}" in words.what
-    sure = _SURE[Level(level)].said(language) if block else ""
     now = words.now or _now(verdict, language, situation)
-    return Told(what(verdict, language, level), words.cause, sure, now, words.todo)
+    fault = what(verdict, language, level, cdn)
+    return Told(fault, words.cause, _sure(verdict, language, Level(level)), now, words.todo)
 
 
-def what(verdict: str, language: str, level: str = Level.suspected) -> str:
+def what(verdict: str, language: str, level: str = Level.suspected, cdn: str = "") -> str:
     """The fault as a clause; the code itself for a verdict of another release."""
     likely = _LIKELY[Level(level)].said(language)
-    return _words(verdict, language).what.replace("{likely}", likely)
+    network = (_CDN if cdn else _NO_CDN).said(language).format(cdn=cdn)
+    return _words(verdict, language).what.replace("{likely}", likely).replace("{cdn}", network)
+
+
+def _sure(verdict: str, language: str, level: Level) -> str:
+    """How sure a verdict is; empty where that is not graded."""
+    words = _words(verdict, language)
+    if level is Level.confirmed:
+        return (_REPEATED if verdict in _COMPARED else _OBSERVED).said(language)
+    if level is Level.suspected and words.proof:
+        return _SUSPECTED.said(language).format(proof=words.proof)
+    return _UNSURE.said(language) if "{likely}" in words.what else ""
 
 
 def is_known(verdict: str) -> bool:

@@ -69,6 +69,7 @@ def judge_throughput(
     evidence.append(Code.others_normal())
     if constant_rate(recent):
         evidence.append(Code.speed_constant())
+    evidence.append(Code.may_be_capped())
     return Finding("throttled", Level.suspected, 0.7, 0.3, 0.0, "5", tuple(evidence))
 
 
@@ -87,7 +88,8 @@ def _frozen(samples: Sequence[Sample]) -> Finding | None:
     frozen = Code.frozen(
         stopped=len(stops), of=len(long), least=min(stops) / 1000, most=max(stops) / 1000
     )
-    return Finding("byte_cap_freeze", Level.suspected, 0.8, 0.2, 0.0, "5", (frozen,))
+    evidence = (frozen, Code.may_be_cut_by_server())
+    return Finding("byte_cap_freeze", Level.suspected, 0.8, 0.2, 0.0, "5", evidence)
 
 
 def _in_range(received: int) -> bool:

@@ -6,13 +6,16 @@ from typing import NamedTuple
 
 
 class Words(NamedTuple):
-    """Texts of a verdict; in `what`, `{likely}` stands for how sure it is."""
+    """Texts of a verdict; in `what`, `{likely}` stands for how sure it is, `{cdn}` for the name of
+    the network."""
 
     what: str
     """What is wrong, as a clause."""
     cause: str = ""
     """What may be behind it, as a clause; empty where that is said already."""
     todo: str = ""
-    """What a person can do, as a sentence; empty: nothing."""
+    """What a person can do, as a sentence, the cheapest deciding test first; empty: nothing."""
     now: str = ""
     """What mirrorgate does, as a sentence, where it is not what the reaction's scope says."""
+    proof: str = ""
+    """What a suspicion lacks to be confirmed, as a noun phrase."""

@@ -87,15 +87,17 @@ VERDICTS: Mapping[str, Verdict] = {
         interferes=True,
     ),
     "sni_block_rst": Verdict(
-        "the control is answered, the real name is reset", NAME_BLOCKED, interferes=True
+        "the control is answered, the mirror's name is reset", NAME_BLOCKED, interferes=True
     ),
     "sni_block_fin": Verdict(
-        "the control is answered, for the real name the connection is closed",
+        "the control is answered, for the mirror's name the connection is closed",
         NAME_BLOCKED,
         interferes=True,
     ),
     "sni_block_drop": Verdict(
-        "the control is answered, the real name is met with silence", NAME_BLOCKED, interferes=True
+        "the control is answered, the mirror's name is met with silence",
+        NAME_BLOCKED,
+        interferes=True,
     ),
     "ip_port_block": Verdict(
         "rule D: everything on this port is reset, sooner than the server can",

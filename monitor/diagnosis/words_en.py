@@ -9,95 +9,117 @@ from monitor.diagnosis.verdict_words import Words
 
 _OPERATOR = "Ask whoever runs the mirror."
 _NAME_BLOCKED = (
-    "Give the mirror another hostname (`hostnames`), or try from another network: "
-    "a proxy elsewhere as a vantage (`monitor.vantages`) settles it."
+    "First check that the server still serves this name, or test from another network (a proxy in "
+    "`monitor.vantages`). If it works from there, give the mirror another hostname (`hostnames`)."
 )
+_NAME_PROOF = (
+    "a success with this name from another network, or a sign that no server gives, such as a "
+    "reset that comes too soon"
+)
+_ADDRESS_BLOCKED = (
+    "Test from another network first, or add one as a vantage (`monitor.vantages`). If it works "
+    "from there, give the mirror another address or port."
+)
+_ADDRESS_PROOF = "a success with this address from another network"
+_RESOLVER = (
+    "Put a DNS-over-HTTPS resolver first in `monitor.dns.resolvers`, or pin the mirror's "
+    "addresses with `addresses`."
+)
+_FORGED = "Such answers are dropped and the other resolvers' used; the mirror stays in use."
 _CUT_OFF = "a blocked name, a blocked address or a broken server"
-_BETWEEN = "the server, or something between it and here"
+_BETWEEN = "the server, or something between it and this machine"
 _LOOK_AT_SERVER = (
-    "Look at the server's log for the time of this probe; if it saw nothing, look at what lies "
+    "Look at the server's log for the time of this probe. If it shows nothing, look at what lies "
     "between."
 )
-_ELSEWHERE = "Try from another network, or add a vantage (`monitor.vantages`)."
+_WATCHED = "It is counted and shown; requests still go to this mirror."
+_OPENSSL = "Look at it with `openssl s_client -connect HOST:PORT -servername HOST`."
 
 ENGLISH: Mapping[str, Words] = {
-    "ok": Words("works", now="Requests are sent there."),
+    "ok": Words("works", now="Requests go to this mirror."),
     "unknown": Words(
         "no conclusion yet",
-        "it has not been probed to an end",
+        "no probe has been completed",
         "Wait for the next probe.",
-        "Goes on probing; until then it stays in rotation.",
+        "Probing goes on; until then requests still go to this mirror.",
     ),
     "local_network_down": Words(
-        "the monitor itself is offline",
-        "this machine's network or its resolver is down, so that no mirror can be reached",
-        "Check this machine: `ip route`, `ping` of the gateway, `/etc/resolv.conf`.",
-        "Freezes all states, blames no mirror and leaves every one in rotation.",
+        "this machine is offline, or its DNS does not work",
+        "no mirror can be reached; the mirrors are not to blame",
+        "Check this machine: `ip link`, `ip route`, `ping` of the gateway, `/etc/resolv.conf`.",
+        "No mirror is blamed, and all stay in rotation: requests are still tried, and fail until "
+        "the network is back.",
     ),
     "local_clock_wrong": Words(
-        "the clock of the monitor is wrong",
+        "this machine's clock is wrong",
         "by the clocks of other servers, which agree, the refused certificates are good",
-        "Set this machine's clock (NTP), also on the machine below if this is a virtual one.",
-        "Freezes all states and leaves every mirror in rotation, though no connection verifies "
+        "Check `date`, and set this machine's clock (NTP); on a virtual machine, the host's too.",
+        "No mirror is blamed, and all stay in rotation, but no connection passes verification "
         "until the clock is right.",
     ),
     "captive_portal": Words(
-        "the monitor is behind a captive portal",
+        "this machine is behind a captive portal",
         "every server that is asked shows one and the same wrong certificate or page",
         "Sign in to this network, or leave the proxy that opens TLS.",
-        "Freezes all states and leaves every mirror in rotation, though no connection verifies "
-        "until the network is left open.",
+        "No mirror is blamed, and all stay in rotation, but no connection passes verification "
+        "until the network is open.",
+        "a sign-in that ends it",
     ),
     "dns_down": Words(
-        "the name does not resolve",
-        "the name is gone, or the resolvers fail; one resolver alone may also lie",
-        "Check the name in `url`, and add a resolver over HTTPS to `monitor.dns.resolvers`.",
+        "the host name does not resolve",
+        "the name does not exist any more, or the resolvers fail; a single resolver may also lie",
+        "Check the name in `url`, then ask a second resolver: add one over HTTPS to "
+        "`monitor.dns.resolvers`.",
     ),
     "dns_bogon": Words(
-        "the name resolves to private addresses",
-        "a mirror in your own network, or a forged answer",
-        "For a mirror in your own network set `allow_private = true` (here: --allow-private).",
-        "Connects to no private address.",
+        "the host name resolves to private addresses",
+        "the mirror is in your own network, or the DNS answer is forged",
+        "If the mirror is in your own network, set `allow_private = true` (for this command: "
+        "`--allow-private`).",
+        "No private address is connected to.",
     ),
     "dns_blocked": Words(
-        "local name resolution is blocked on the path{likely}",
-        "the local resolver fails where a trusted one answers",
-        "Put a resolver over HTTPS first in `monitor.dns.resolvers`, or pin `addresses`.",
-        "Takes the addresses of a trusted resolver or pinned ones; the mirror stays in use.",
+        "DNS queries for the host name are {likely}blocked on the path",
+        "a configured resolver fails where a trusted one answers",
+        _RESOLVER,
+        "The addresses of a trusted resolver, or pinned ones, are used; the mirror stays in use.",
+        "a success of the same resolver with this name from another network",
     ),
     "dns_poisoned": Words(
-        "answers to name queries are forged on the path{likely}",
-        "the local resolver gives an address that cannot be true",
-        "Put a resolver over HTTPS first in `monitor.dns.resolvers`, or pin `addresses`.",
-        "Drops these addresses and asks another resolver; the mirror stays in use.",
+        "DNS answers are {likely}forged on the path",
+        "a configured resolver gives a wrong address",
+        _RESOLVER,
+        _FORGED,
+        "an answer that is known to be forged",
     ),
     "dns_injection": Words(
-        "answers to name queries are injected on the path{likely}",
-        "one question got two different answers",
-        "Put a resolver over HTTPS first in `monitor.dns.resolvers`, or pin `addresses`.",
-        "Drops these addresses and asks another resolver; the mirror stays in use.",
+        "DNS answers are {likely}injected on the path",
+        "one query got two different answers",
+        _RESOLVER,
+        _FORGED,
+        "an answer among them that cannot be true, such as a private address",
     ),
     "dns_inconsistent": Words(
         "resolvers disagree",
-        "usually a content network, which answers each asker differently",
-        now="Does nothing about it: content networks do that.",
+        "usually the work of a CDN, which answers each asker differently",
+        now="Nothing changes: with a CDN that is normal.",
     ),
     "connection_refused": Words(
         "the connection is refused",
-        "the server program is not running or listens on another port, or a firewall refuses",
-        "Check that the server runs and that the port in `url` is right.",
+        "nothing listens on the port, or a firewall rejects connections",
+        "Check that the server runs, that it listens on the port in `url`, and its firewall.",
     ),
     "connection_reset": Words(
-        "connections are reset",
+        "connections are reset while they are opened",
         "a firewall, often for some minutes after a blocked handshake",
-        "Try again after 5 minutes. If it stays, try from another network "
-        "or a vantage (`monitor.vantages`).",
+        "Try again after 5 minutes. If it stays, test from another network or a vantage "
+        "(`monitor.vantages`).",
     ),
     "ip_unreachable": Words(
         "the address cannot be reached",
-        "the server is down or its address is blocked; from one place these look alike",
-        "Check that the server runs. If it does, try from another network "
-        "or a vantage (`monitor.vantages`).",
+        "the server is down or its address is blocked; from one network these look alike",
+        "Check that the server runs. If it does, test from another network or a vantage "
+        "(`monitor.vantages`).",
     ),
     "connect_failed": Words(
         "no connection can be opened",
@@ -105,35 +127,41 @@ ENGLISH: Mapping[str, Words] = {
         "Check this machine's own firewall rules and its number of open connections.",
     ),
     "residual_block": Words(
-        "the after-effect of a block, to be tested again",
-        "a name was cut off on this address and port shortly before",
-        "Wait until it is over, or run `mirrorgate probe --patient`, which does.",
-        "Leaves the address and port alone, for all hostnames, until the after-effect is over.",
+        "the address and port are shut after a blocked name",
+        "a name was cut off there shortly before; such an after-effect lasts some minutes",
+        "Wait until it is over, or run `mirrorgate probe --patient`, which waits.",
+        "This address and port are left alone, for all host names, until the after-effect is over.",
+        "an answer there after the wait",
     ),
     "sni_block_rst": Words(
-        "the host name is blocked on the path{likely} by resets",
-        "connections are reset when they name it, and not when they give another name",
+        "the host name is {likely}blocked on the path",
+        "TLS connections that carry this name (SNI) are reset; with another name they work",
         _NAME_BLOCKED,
+        proof=_NAME_PROOF,
     ),
     "sni_block_fin": Words(
-        "the host name is blocked on the path{likely} by closing",
-        "connections are closed when they name it, and not when they give another name",
+        "the host name is {likely}blocked on the path",
+        "TLS connections that carry this name (SNI) are closed; with another name they work",
         _NAME_BLOCKED,
+        proof=_NAME_PROOF,
     ),
     "sni_block_drop": Words(
-        "the host name is blocked on the path{likely} by silence",
-        "connections fall silent when they name it, and not when they give another name",
+        "the host name is {likely}blocked on the path",
+        "TLS connections that carry this name (SNI) get no reply; with another name they work",
         _NAME_BLOCKED,
+        proof=_NAME_PROOF,
     ),
     "ip_port_block": Words(
-        "this address and port are blocked on the path{likely}",
-        "connections to them are cut off whatever they carry",
-        "Give the mirror another address or port. " + _ELSEWHERE,
+        "the address and port are {likely}blocked on the path",
+        "connections to them fail whatever they carry",
+        _ADDRESS_BLOCKED,
+        proof=_ADDRESS_PROOF,
     ),
     "tls_block": Words(
-        "TLS is blocked on the path{likely}",
-        "TLS to this address is cut off whatever name it gives",
-        "Give the mirror another address or port. " + _ELSEWHERE,
+        "TLS to this address is {likely}blocked on the path",
+        "handshakes are cut off whatever name they carry",
+        _ADDRESS_BLOCKED,
+        proof=_ADDRESS_PROOF,
     ),
     "tls_reset": Words("the TLS handshake was reset", _CUT_OFF, _LOOK_AT_SERVER),
     "tls_reset_late": Words(
@@ -145,163 +173,180 @@ ENGLISH: Mapping[str, Words] = {
     "tls_timeout": Words(
         "the TLS handshake timed out",
         "an overloaded server, a blocked name or a blocked address",
-        "Check the server's load; if it is idle, try from another network.",
+        "Check the server's load. If it is idle, test from another network or a vantage "
+        "(`monitor.vantages`).",
     ),
     "tls_alert": Words(
         "the server refuses this host name",
         "the name is not set up on that server or CDN",
-        "Set the name up there, or correct `url` or `addresses`.",
+        "Set the name up on the server, or correct `url` or `addresses`.",
     ),
     "tls_failed": Words(
         "the TLS handshake failed",
-        "a server that speaks another TLS, or something in between",
-        "Look at it with `openssl s_client -connect HOST:PORT -servername HOST`.",
+        "a server with incompatible TLS, or something in between",
+        _OPENSSL,
     ),
     "tls_mitm": Words(
-        "the certificate was replaced on the path{likely}",
-        "its issuer is not trusted, and another certificate verified here before",
-        "Send no key over this network until you know who answers; compare from another network.",
-        "Sends nothing there, above all no key; takes another hostname and address.",
+        "the certificate is {likely}replaced on the path",
+        "its issuer is not trusted, and another certificate passed verification before",
+        "Compare from another network. Send no key over this one until you know who answers.",
+        "Nothing is sent over such a connection, above all no key; requests take another host "
+        "name, address or mirror.",
+        "another certificate for the same name and address from another network",
     ),
     "ssl_invalid_hostname": Words(
-        "the certificate is for another name",
+        "the certificate is for another host name",
         "a wrong address, or a server that does not have the name",
         "Correct `url` or `addresses`, or install a certificate for this name.",
     ),
     "ssl_unknown_authority": Words(
         "the certificate's issuer is not trusted",
         "a private authority, or somebody in between",
-        "If it is your own authority, set `ca_file`; if not, send nothing there.",
+        "If the authority is your own, set `ca_file`. If not, send nothing to this server.",
     ),
     "ssl_invalid_certificate": Words(
-        "the certificate is not valid",
-        "not valid yet, revoked or malformed",
-        "Look at it with `openssl s_client -connect HOST:PORT -servername HOST`.",
+        "the certificate is not valid", "not valid yet, revoked or malformed", _OPENSSL
     ),
     "cert_expired": Words(
         "the certificate has expired",
-        todo="Renew the certificate on the mirror's server.",
-        now="Sends nothing there until the certificate is renewed.",
+        todo="Check this machine's clock (`date`), then renew the certificate on the mirror's "
+        "server.",
+        now="Nothing is sent over a connection with this certificate; requests go to other "
+        "mirrors, and fail if there is none.",
     ),
     "block_page": Words(
         "a plain page is returned where TLS is expected",
         "a wrong port in `url`, or a block page",
-        "Check the port in `url`; if it is right, look at the page with `curl http://HOST:PORT`.",
+        "Check the port in `url`. If it is right, look at the page with `curl http://HOST:PORT`.",
+        proof="a handshake with the same address from another network",
     ),
     "content_block": Words(
-        "what follows the handshake is dropped on the path{likely}",
-        "the handshake passes and our request is never acknowledged, while data after a handshake "
-        "with another name are",
+        "the data after the handshake are {likely}dropped on the path",
+        "the handshake passes and the request is never acknowledged; after a handshake with "
+        "another name data pass",
         _NAME_BLOCKED,
+        proof=_NAME_PROOF,
     ),
     "http_reset": Words("the HTTP connection was reset", _BETWEEN, _LOOK_AT_SERVER),
-    "http_eof": Words("the HTTP connection was cut off", _BETWEEN, _LOOK_AT_SERVER),
-    "http_timeout": Words("no HTTP answer in time", _BETWEEN, _LOOK_AT_SERVER),
-    "http_malformed": Words("the answer is not HTTP/1", "a wrong port", "Check the port in `url`."),
+    "http_eof": Words("the HTTP connection was closed too early", _BETWEEN, _LOOK_AT_SERVER),
+    "http_timeout": Words("no HTTP response in time", _BETWEEN, _LOOK_AT_SERVER),
+    "http_malformed": Words(
+        "the response is not HTTP/1", "a wrong port in `url`", "Check the port in `url`."
+    ),
     "http_failed": Words("the HTTP request fails", _BETWEEN, _LOOK_AT_SERVER),
     "http_diff": Words(
-        "the answer is not what is expected",
+        "the response is not the API's",
         "a parked domain, a sign-in page, or a wrong path in `url`",
         "Open `url` in a browser, and correct it.",
     ),
     "not_openai_api": Words(
         "this is not the OpenAI API",
-        "another API: a wrong path in `url`, or a mirror that was moved",
+        "a wrong path in `url`, or a mirror that has moved",
         "Check the path in `url` with `curl URL/v1/models`.",
-        "Takes another mirror, unless this one serves requests.",
+        "Requests go to other mirrors, unless this one serves them.",
     ),
     "byte_cap_freeze": Words(
-        "transfers are frozen on the path after some bytes{likely}",
-        "long answers stop dead at about the same size, again and again",
-        "Put the mirror behind another address or network.",
-        "Takes another address or network, and other mirrors first for streamed answers.",
+        "transfers are {likely}frozen on the path after some kilobytes",
+        "long responses stop at about the same size, again and again",
+        "Download a larger file from this server over another network. If it arrives whole, put "
+        "the mirror behind another address or network.",
+        "Requests take another address or network, and streamed ones other mirrors first.",
+        "a whole transfer from the same server over another network",
     ),
     "throttled": Words(
-        "throttled on the path{likely}",
-        "it has a tenth of its usual speed or less, while other mirrors are as quick as ever",
-        "Put the mirror behind another address or network.",
-        "Gives it a fifth of its share.",
+        "{likely}throttled on the path",
+        "transfers run at a tenth of their usual speed or less, while other mirrors are as fast "
+        "as usual",
+        "Download a larger file from this server over another network. If it is fast there, put "
+        "the mirror behind another address or network.",
+        "Its share of the requests is cut to a fifth.",
+        "a fast transfer from the same server over another network",
     ),
     "cdn_challenge": Words(
-        "the CDN asks for a challenge",
-        "it wants a browser's proof, which no API client can give",
+        "the CDN{cdn} asks for a challenge",
+        "it wants a browser to prove itself, which no API client can do",
         "Switch the challenge off for the API's paths in the CDN's settings.",
     ),
     "cdn_access_denied": Words(
-        "the CDN denies access",
+        "the CDN{cdn} denies access",
         "a firewall rule on the CDN",
         "Allow this machine's address in the CDN's firewall rules.",
     ),
     "cdn_rate_limited": Words(
-        "rate limited by the CDN",
-        "too many requests from this address",
+        "the CDN{cdn} limits the rate of requests",
+        "too many requests from this machine's address",
         "Raise `monitor.interval`, or allow this machine's address on the CDN.",
-        "Waits as long as it was asked to.",
+        "Probes wait for as long as it asks; requests still go to this mirror.",
     ),
     "cdn_origin_error": Words(
-        "the CDN cannot reach the origin",
-        "the CDN answers, the server behind it does not",
-        "Start or repair the server behind the CDN; the network from here is fine.",
+        "the CDN{cdn} cannot reach its origin",
+        "the CDN answers, the mirror's server behind it does not",
+        "Check that the server behind the CDN runs, that its firewall lets the CDN in, and its "
+        "load. The network from this machine to the CDN is fine.",
     ),
     "cdn_origin_timeout": Words(
-        "the origin keeps the CDN waiting",
+        "the CDN{cdn} gets no response from its origin in time",
         "an overloaded server behind the CDN, or a very slow request",
         "Look at the load of the server behind the CDN.",
-        "Does nothing but count and show it.",
+        _WATCHED,
     ),
     "upstream_overloaded": Words(
-        "the upstream is overloaded or failing",
-        "the mirror or the API behind it has a fault or too much to do",
+        "the mirror, or the API behind it, fails or is overloaded",
+        "it answers with an error of its own (5xx)",
         _OPERATOR,
-        "Prefers other mirrors for a moment; ejects it by its error rate.",
+        "Other mirrors are preferred for a moment; by its error rate this one is ejected.",
     ),
     "requests_fail": Words(
-        "probes are answered, requests fail",
-        "its list of models works while its models do not: its account, or the API behind it",
+        "probes succeed, requests fail",
+        "the list of models works, the models do not: the mirror's account, or the API behind it",
         "Send one request with the mirror's key by hand and read the error.",
-        "Ejects it by its failures, and tries it with one request at a time.",
+        "By its failures it is ejected, and tried with one request at a time.",
     ),
     "upstream_region_ban": Words(
-        "the upstream refuses its region",
-        "the API does not serve the country of the mirror's own server",
-        "Move the mirror's server to a place that the API serves; nothing here can mend it.",
-        "Takes another mirror, if there is one.",
+        "the API refuses the region of the mirror's server",
+        "it does not serve the country where that server stands",
+        "Move the mirror's server to a country that the API serves; no setting of mirrorgate can "
+        "change this.",
+        "Requests go to other mirrors; with none they still go here, and fail.",
     ),
     "upstream_key_invalid": Words(
         "the mirror's own key is not accepted",
         "the key was revoked or mistyped",
         "Put a valid key into `api_key`.",
-        "Does not use the mirror's own key until it is accepted; callers' keys still go there.",
+        "The mirror's own key is not used until it is accepted; requests with callers' keys still "
+        "go to this mirror.",
     ),
     "upstream_ip_not_allowed": Words(
-        "our address is not on its list",
-        "the account allows only the addresses on its list",
+        "the account does not allow this machine's address",
+        "it allows only the addresses on its list",
         "Add this machine's address to the account's list.",
-        "Does not use the mirror's own key until our address is on its list; callers' keys still "
-        "go there.",
+        "The mirror's own key is not used until the address is on the list; requests with "
+        "callers' keys still go to this mirror.",
     ),
     "upstream_quota": Words(
-        "the upstream quota is used up",
+        "the quota of the mirror's account is used up",
         "the account has nothing left to spend",
         "Pay, or wait for the next period.",
-        "Does not use the mirror's own key until it has quota; callers' keys still go there.",
+        "The mirror's own key is not used until it has quota; requests with callers' keys still "
+        "go to this mirror.",
     ),
     "upstream_rate_limited": Words(
-        "rate limited upstream",
-        "the key or our address is used too often",
+        "the mirror, or the API behind it, limits the rate of requests",
+        "the key or this machine's address is used too often",
         "Raise the account's limits, or set `max_requests_per_second`.",
-        "Waits as long as it was asked to, else some seconds.",
+        "Probes wait for as long as it asks, else for some seconds; requests still go to this "
+        "mirror.",
     ),
     "upstream_forbidden": Words(
-        "the upstream refuses access",
-        "a rule of the mirror against our address or against requests without key",
-        "If requests with a key work, nothing; else allow this machine's address there.",
-        "Does nothing but count and show it.",
+        "the mirror refuses access",
+        "a rule against this machine's address, or against requests without a key",
+        "If requests with a key work, do nothing; else allow this machine's address on the mirror.",
+        _WATCHED,
     ),
     "upstream_unexpected": Words(
-        "an unexpected answer from upstream",
-        "another API, or a relay with words of its own",
+        "the mirror gives an unexpected response",
+        "another API, or a relay with errors of its own",
         "Check the path in `url`, and try a request with a key by hand.",
-        "Does nothing but count and show it.",
+        _WATCHED,
     ),
 }

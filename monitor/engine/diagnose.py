@@ -17,13 +17,14 @@ from monitor.common.tasks import cancelled
 from monitor.diagnosis.cdn import Place, cdn_of_path, detect_cdn, networks
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.classify import could_be_ours, is_unanswered, judge_step
-from monitor.diagnosis.dns import Knowledge, judge_dns
+from monitor.diagnosis.dns import Knowledge, judge_dns, judge_resolvers
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.interpret import alone, interpret
 from monitor.diagnosis.rollup import PathFinding, mirror_finding
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.vantages import compared
+from monitor.diagnosis.verdicts import BLOCKS
 from monitor.diagnosis.witnesses import doubtful, unplugged
 from monitor.engine.anchors import Witnesses
 from monitor.engine.block_tests import BlockTestRunner, Conclusion
@@ -103,8 +104,12 @@ class Inspection:
     """What other vantages saw, by their names."""
     lost: tuple[tuple[str, Evidence], ...] = ()
     """Vantages that could not be used, and why."""
+    disbelieved: frozenset[tuple[str, str]] = frozenset()
+    """Names and the resolvers whose answer about them is forged or blocked, as it seems."""
     instance: Finding | None = None
     """Finding of the running instance, which has watched the mirror for longer."""
+    instance_at: str = ""
+    """When that instance last probed the mirror (RFC 3339)."""
 
     @property
     def finding(self) -> Finding:
@@ -235,6 +240,7 @@ class Inspector:
         if conclusion is None and course.trials:
             found = interpret(course.trials, self._pace)
             conclusion = Conclusion(tuple(course.trials), found, INTERRUPTED)
+        asked = [(r, self._known(mirror, r.hostname, paths)) for r in course.resolutions]
         memories = {r.hostname: self._names.believed(r) for r in course.resolutions}
         seen = [
             path
@@ -246,9 +252,7 @@ class Inspector:
         return Inspection(
             mirror,
             tuple(course.resolutions),
-            tuple(
-                judge_dns(r.dns, self._known(mirror, r.hostname, paths)) for r in course.resolutions
-            ),
+            tuple(judge_dns(r.dns, known) for r, known in asked),
             tuple(
                 (
                     path,
@@ -268,6 +272,12 @@ class Inspector:
             interrupted,
             tuple(course.elsewhere),
             tuple(course.lost),
+            frozenset(
+                (resolution.hostname, resolver)
+                for resolution, known in asked
+                for resolver, found in judge_resolvers(resolution.dns, known).items()
+                if found.verdict in BLOCKS
+            ),
         )
 
     async def _take(self, course: _Course) -> None:
@@ -491,7 +501,8 @@ def finding_of(
     ok = 1.0 if meaning.verdict == "ok" else 0.0
     if meaning.seen is None:
         return Finding(meaning.verdict, ok=ok)
-    judged = Code.path_judged(address=path.address, sentence=meaning.seen)
+    endpoint = endpoint_of(path.address, mirror.port)
+    judged = Code.path_judged(address=endpoint, sentence=meaning.seen)
     return Finding(meaning.verdict, ok=ok, evidence=(judged,))
 
 

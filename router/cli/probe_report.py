@@ -10,33 +10,48 @@ from typing import Any
 from monitor.common.languages import LANGUAGES, Text
 from monitor.diagnosis.block_test import TOO_LONG
 from monitor.diagnosis.cdn import share_fate
-from monitor.diagnosis.certificates import days_left, ends_soon
+from monitor.diagnosis.certificates import day_of, days_left, ends_soon
 from monitor.diagnosis.classify import judge_step
-from monitor.diagnosis.evidence import Code, said
-from monitor.diagnosis.finding import Finding, Level
+from monitor.diagnosis.evidence import INNOCENT, Code, said
+from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.interpret import came_of
 from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
 from monitor.diagnosis.telling import Situation, Told, tell, what
 from monitor.diagnosis.verdicts import BLOCKS, NO_FAULT, reaction_to
 from monitor.engine.diagnose import INTERRUPTED, Inspection
+from monitor.health.snapshot import endpoint_of
 from monitor.probes.results import DnsObservation, Operation, PathResult, StepResult, TlsEvidence
 from monitor.probes.trial_results import Role, Trial
+from monitor.probes.verify_codes import EXPIRED
 from router.cli.console import aligned, folded, plain
 
 COLUMNS = 100
 """Of a line on a terminal; tables may be wider."""
 
-_SURE = Text("把握", "sure")
-_NOW = Text("处置", "mirrorgate")
+_SURE = Text("可信度", "confidence")
+_NOW = Text("自动处理", "automatic")
 _TODO = Text("建议", "you can")
+_OR = Text("其他可能", "or")
 _VERDICT = Text("结论", "verdict")
 _BECAUSE = Text("依据", "because")
 _NETWORK = Text("CDN", "CDN")
 _YET = Text("可用，但{what}", "works, but {what}")
 _INSTANCE = Text(
-    "本次探测应答正常；以下是正在运行的实例从探测和流量中得出的结论。",
-    "This probe is answered as it should be; the rest is what the running instance has seen.",
+    "本次探测正常；以下为运行中的实例此前观测到的数据（截至 {time}）。",
+    "This probe succeeded; the rest was observed by the running instance (until {time}).",
 )
+_FINDINGS = frozenset(
+    each.name
+    for each in (
+        Code.slow,
+        Code.slow_without_past,
+        Code.frozen,
+        Code.link_is_down,
+        Code.no_route_anywhere,
+        Code.resolvers_silent,
+    )
+)
+"""Codes of evidence that says more than the usual cause of its verdict."""
 _BESIDE = Text("此外，{what}（{verdict}）：{why}", "Beside that, {what} ({verdict}): {why}")
 _ON = Text(
     "{address} 上的 {name}：{what}（{verdict}）。", "{name} on {address}: {what} ({verdict})."
@@ -64,6 +79,10 @@ _PATIENT = Text(
     "结论更可靠。",
     "Run `mirrorgate probe --patient`: it waits out what this may have set off and compares once "
     "more, for up to 7 minutes, and is surer.",
+)
+_GOOD_ADDRESS = Text(
+    "已知正确的地址：{addresses}（证书验证通过）。",
+    "Known good: {addresses} (the certificate passes verification).",
 )
 _SO_FAR = Text("注意", "so far")
 _INTERRUPTED = Text(
@@ -136,21 +155,26 @@ def _escaped(text: str) -> str:
 def summary(
     seen: Inspection, language: str, situation: Situation = Situation.unknown
 ) -> tuple[Told, list[tuple[str, str]]]:
-    """Return what is wrong; then how sure that is, what mirrorgate does, what a person can do and
-    why, each with its name, which is empty where the one before goes on."""
+    """Return what is wrong; then how sure that is, what mirrorgate does, what a person can do,
+    what else it may be and why, each with its name, which is empty where the one before goes on."""
     concern = _concern(seen)
-    told = tell(concern.verdict, language, concern.level, situation)
+    told = tell(concern.verdict, language, concern.level, situation, seen.cdn)
+    found = next((each for each in concern.evidence if each.code in _FINDINGS), None)
+    if found is not None:
+        told = replace(told, cause=_clause(found.said(language)))
     if concern.verdict != seen.finding.verdict:
-        told = replace(told, what=_YET.said(language).format(what=told.what))
+        gap = " " if language == "zh" and told.what[:1].isascii() else ""
+        told = replace(told, what=_YET.said(language).format(what=f"{gap}{told.what}"))
     from_there = [
         Code.works_by_name_from(vantage=vantage, name=path.hostname, address=path.address)
         for vantage, path in seen.elsewhere
         if not seen.paths and judge_step(path.last).alive
     ]
+    innocent = [each for each in concern.evidence if each.code in INNOCENT]
     because = [
         *said(from_there, language),
-        *([_INSTANCE.said(language)] if concern is seen.instance else []),
-        *said(concern.evidence, language),
+        *([_INSTANCE.said(language).format(time=seen.instance_at)] * (concern is seen.instance)),
+        *said([e for e in concern.evidence if e is not found and e not in innocent], language),
         *_in_common(seen, language),
         *_asides(seen, language, concern),
     ]
@@ -158,9 +182,10 @@ def summary(
         (_SURE, [told.sure]),
         (_NOW, [told.now]),
         (_TODO, [*hints(seen, language), told.todo]),
+        (_OR, said(innocent, language)),
         (_BECAUSE, because),
         (_NETWORK, [seen.cdn]),
-        (_VERDICT, [_code(concern)]),
+        (_VERDICT, [concern.verdict]),
     ]
     if seen.interrupted:
         groups.insert(0, (_SO_FAR, [_INTERRUPTED.said(language)]))
@@ -181,9 +206,8 @@ def _concern(seen: Inspection) -> Finding:
     return instance or forged or seen.finding
 
 
-def _code(finding: Finding) -> str:
-    sure = finding.level in (Level.suspected, Level.confirmed)
-    return f"{finding.verdict} ({finding.level})" if sure else finding.verdict
+def _clause(sentence: str) -> str:
+    return f"{sentence[:1].lower()}{sentence[1:].rstrip('.。')}"
 
 
 def _about(text: Text, language: str, finding: Finding, **values: str) -> str:
@@ -243,11 +267,24 @@ def _in_common(seen: Inspection, language: str) -> list[str]:
 
 def hints(seen: Inspection, language: str = "en") -> list[str]:
     """Return the next steps that would tell more."""
+    if seen.disbelieved and (good := _good_addresses(seen)):
+        return [_GOOD_ADDRESS.said(language).format(addresses=", ".join(good))]
     if seen.experiment is not None and seen.experiment.why in (TOO_LONG, INTERRUPTED):
         return [_PATIENT.said(language)]
     if seen.experiment is None and seen.finding.verdict in ("tls_reset", "tls_eof", "tls_timeout"):
         return [_NO_CONTROL.said(language)]
     return []
+
+
+def _good_addresses(seen: Inspection) -> list[str]:
+    """Addresses that showed a good certificate for a name about which a resolver is disbelieved."""
+    names = {name for name, _ in seen.disbelieved}
+    shaken = [
+        (path.address, step.tls)
+        for path, _ in seen.paths
+        if path.hostname in names and (step := path.step(Operation.tls_handshake))
+    ]
+    return sorted({f"`{address}`" for address, tls in shaken if tls and tls.verified})
 
 
 def json_of(
@@ -329,12 +366,13 @@ def _row_json(row: Row) -> dict[str, Any]:
         "seconds": row.seconds,
         "failure": row.failure,
         "meaning": row.meaning,
+        "problem": row.problem,
     }
 
 
 HEADER = {
-    "zh": ("步骤", "路径", "用时", "含义"),
-    "en": ("STEP", "WAY", "TIME", "WHAT IT MEANS"),
+    "zh": ("步骤", "目标", "用时", "结果"),
+    "en": ("STEP", "TARGET", "TIME", "RESULT"),
 }
 _STEPS = {
     Operation.resolve: Text("解析", "resolve"),
@@ -343,32 +381,47 @@ _STEPS = {
     Operation.http_round_trip: Text("请求", "request"),
 }
 _ROLES = {
-    Role.target: Text("真实域名", "real name"),
-    Role.control: Text("对照域名", "control"),
-    Role.no_sni: Text("无域名", "no name"),
+    Role.target: Text("镜像域名", "mirror's name"),
+    Role.control: Text("对照域名", "control name"),
+    Role.no_sni: Text("无 SNI", "no SNI"),
     Role.not_tls: Text("非 TLS", "not TLS"),
     Role.elsewhere: Text("其他地址", "elsewhere"),
 }
 _SHOWN = 4
 """Addresses of an answer that are listed."""
 _ALL = Text("全部", "all")
+_SYSTEM = Text("系统解析器", "system resolver")
+_PROBLEM = Text("{result}  ← 问题所在", "{result}  <- the problem")
+_WRONG = Text("{addresses}（地址疑似有误）", "{addresses} (wrong address?)")
 _SPARED = Text("未尝试：暂不触碰，或数量已达上限", "not tried: left alone, or one too many")
-_CONFIGURED = Text("按配置：{addresses}", "as configured: {addresses}")
+_CONFIGURED = Text("配置指定：{addresses}", "as configured: {addresses}")
 _ALIAS = Text("{addresses}（{name} 的别名）", "{addresses} (alias of {name})")
 _MORE = Text("{addresses} 和另外 {count} 个", "{addresses} and {count} more")
-_ACCEPTS = Text("接受连接", "it accepts connections")
+_ACCEPTS = Text("TCP 连接成功", "TCP connection opened")
 _STATUS = Text("状态码 {status}：{meaning}", "status {status}: {meaning}")
-_AS_IT_SHOULD = Text("符合预期", "as it should be")
-_WORKS = Text("工作正常", "it works")
+_WORKS = {
+    200: Text("状态码 200，有模型列表：正常", "status 200, a list of models: works"),
+    401: Text(
+        "状态码 401（探测不带密钥，属预期）：正常",
+        "status 401, as expected (the probe sends no key): works",
+    ),
+}
+_NO_LIST = Text(
+    "状态码 {status}（没有模型列表）：正常", "status {status}, without a list of models: works"
+)
 _GOOD_CERTIFICATE = Text("{version}，证书有效", "{version}, the certificate is good")
 _CERTIFICATE = Text(
-    "{version}，证书由 {issuer} 签发，还剩 {days:.0f} 天",
-    "{version}, certificate of {issuer}, {days:.0f} days left",
+    "{version}，证书由 {issuer} 签发，还剩 {days} 天",
+    "{version}, certificate issued by {issuer}, {days} left",
 )
-_RENEW = Text("：请尽快更新", ": renew it soon")
-_REFUSED = Text("（属于 {names}，由 {issuer} 签发）", " (it is for {names}, of {issuer})")
-_NO_NAME = Text("无名称", "no name")
-_NOBODY = Text("未知机构", "nobody")
+_RENEW = Text("：请尽快续期", ": renew it soon")
+_REFUSED = Text("（证书域名：{names}；由 {issuer} 签发）", " (names: {names}; issued by {issuer})")
+_EXPIRED = Text(
+    "证书已于 {date} 过期，已有 {days} 天", "the certificate expired on {date}, {days} ago"
+)
+_NO_NAME = Text("无名称", "none")
+_NOBODY = Text("未知机构", "an unknown authority")
+_COMMA = Text("、", ", ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,6 +433,8 @@ class Row:
     seconds: float | None
     meaning: str
     failure: str | None = None
+    problem: bool = False
+    """True for the step that is the trouble."""
 
     @property
     def cells(self) -> tuple[str, str, str, str]:
@@ -415,11 +470,10 @@ class _Table:
         """All of them, in the order of the steps."""
         many = len(seen.resolutions) > 1
         for resolution in seen.resolutions:
-            yield from self._resolved(resolution, many)
+            yield from self._resolved(resolution, many, seen.disbelieved)
             for path, _ in seen.paths:
                 if path.hostname == resolution.hostname:
-                    way = f"{path.hostname} {path.address}" if many else path.address
-                    yield from (self._step(step, way) for step in path.steps)
+                    yield from self._path(path, many, seen.mirror.port)
         for vantage, path in seen.elsewhere:
             way = f"{path.hostname} {path.address}" if many else path.address
             yield from (self._step(step, f"{vantage}: {way}") for step in path.steps)
@@ -431,13 +485,28 @@ class _Table:
         routine = 1 if trials and trials[0].role is Role.target else 0
         yield from (self._trial(trial) for trial in trials[routine:])
 
-    def _resolved(self, resolution: StepResult, many: bool) -> Iterator[Row]:
+    def _path(self, path: PathResult, many: bool, port: int) -> Iterator[Row]:
+        """The steps, of which the last one is the trouble if the path does not work."""
+        name = f"{path.hostname} " if many else ""
+        for step in path.steps:
+            connects = step.operation is Operation.connect
+            way = endpoint_of(path.address, port) if connects else path.address
+            failed = step is path.last and judge_step(step).verdict not in ("ok", "unknown")
+            yield self._step(step, f"{name}{way}", problem=failed)
+
+    def _resolved(
+        self, resolution: StepResult, many: bool, disbelieved: frozenset[tuple[str, str]]
+    ) -> Iterator[Row]:
         name = f"{resolution.hostname} " if many else ""
         step = self._say(_STEPS[Operation.resolve])
         for seen in resolution.dns:
-            yield Row(
-                step, f"{name}{seen.resolver}", seen.seconds, self._answer(seen), seen.failure
-            )
+            wrong = (resolution.hostname, seen.resolver) in disbelieved
+            result = self._answer(seen)
+            if wrong and seen.failure is None:
+                result = self._say(_WRONG, addresses=result)
+            resolver = self._say(_SYSTEM) if seen.resolver == "system" else seen.resolver
+            failed = wrong or resolution.failure is not None
+            yield self._row(step, f"{name}{resolver}", seen.seconds, result, seen.failure, failed)
         if not resolution.dns:
             text = self._say(_CONFIGURED, addresses=self._listed(resolution.addresses))
             yield Row(step, f"{name}-", None, text)
@@ -455,9 +524,15 @@ class _Table:
         more = len(addresses) - _SHOWN
         return self._say(_MORE, addresses=listed, count=more) if more > 0 else listed
 
-    def _step(self, step: StepResult, way: str) -> Row:
+    def _step(self, step: StepResult, way: str, *, problem: bool = False) -> Row:
         name = self._say(_STEPS[step.operation])
-        return Row(name, way, step.seconds, self._meaning(step), step.failure)
+        return self._row(name, way, step.seconds, self._meaning(step), step.failure, problem)
+
+    def _row(
+        self, step: str, way: str, seconds: float, text: str, failure: str | None, problem: bool
+    ) -> Row:
+        shown = self._say(_PROBLEM, result=text) if problem else text
+        return Row(step, way, seconds, shown, failure, problem)
 
     def _meaning(self, step: StepResult) -> str:
         if step.failure is None and step.operation is Operation.connect:
@@ -465,11 +540,19 @@ class _Table:
         if step.failure is None and step.tls is not None:
             return self._certificate(step.tls)
         if step.http is not None:
-            good = self._say(_AS_IT_SHOULD if step.http.status == 200 else _WORKS)
-            return self._say(_STATUS, status=step.http.status, meaning=self._seen(step) or good)
+            return self._status(step.http.status, self._seen(step))
         return self._seen(step) + (self._refused(step.tls) if step.tls else "")
 
+    def _status(self, status: int, meaning: str) -> str:
+        if not meaning:
+            return self._say(_WORKS.get(status, _NO_LIST), status=status)
+        told = str(status) in meaning
+        return meaning if told else self._say(_STATUS, status=status, meaning=meaning)
+
     def _seen(self, step: StepResult) -> str:
+        if step.tls and step.tls.verify_code == EXPIRED and step.tls.not_after is not None:
+            days = self._days(-days_left(step.tls.not_after, self.now))
+            return self._say(_EXPIRED, date=day_of(step.tls.not_after), days=days)
         seen = judge_step(step).seen
         return seen.said(self.language) if seen else ""
 
@@ -477,16 +560,20 @@ class _Table:
         """Version, issuer and days left of a good handshake."""
         if seen.not_after is None:
             return self._say(_GOOD_CERTIFICATE, version=seen.version)
-        days = days_left(seen.not_after, self.now)
+        days = self._days(days_left(seen.not_after, self.now))
         renew = self._say(_RENEW) if ends_soon(seen.not_after, self.now) else ""
         told = {"version": seen.version, "issuer": seen.issuer or "?", "days": days}
         return self._say(_CERTIFICATE, **told) + renew
+
+    def _days(self, days: float) -> str:
+        count = round(days)
+        return str(count) if self.language == "zh" else f"{count} day{'s' * (count != 1)}"
 
     def _refused(self, seen: TlsEvidence) -> str:
         """Return the fields of the refused certificate, if one was."""
         if not seen.verify_code:
             return ""
-        names = ", ".join(seen.subject_names[:3]) or self._say(_NO_NAME)
+        names = self._say(_COMMA).join(seen.subject_names[:3]) or self._say(_NO_NAME)
         return self._say(_REFUSED, names=names, issuer=seen.issuer or self._say(_NOBODY))
 
     def _trial(self, trial: Trial) -> Row:

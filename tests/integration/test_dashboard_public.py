@@ -119,7 +119,7 @@ async def test_nodes_are_told_as_promised(client):
         "state": "up",
         "since": "2026-11-13T09:00:00Z",
         "verdict": "ok",
-        "summary": {"zh": "正常。请求会发往这里。", "en": "Works. Requests are sent there."},
+        "summary": {"zh": "正常。请求会发往该镜像。", "en": "Works. Requests go to this mirror."},
         "in_rotation": True,
         "ejection": None,
         "last_probe_at": "2026-11-21T08:59:48Z",
@@ -319,8 +319,8 @@ async def test_a_node_tells_its_paths_and_what_is_known_of_them(sources, client)
         "latency_ms": 41,
         "held_until": "2026-11-21T09:03:05Z",
         "evidence": [
-            "With sg.example.net in our hello the connection is reset after 12 ms.",
-            "After the wait: With example.org in our hello the server answers.",
+            "With SNI sg.example.net, the connection is reset after 12 ms.",
+            "After the wait: With SNI example.org, the server answers.",
         ],
     }
     assert (good["hostname"], good["usable"], good["verdict"]) == ("alt.example.net", True, "ok")
@@ -330,7 +330,7 @@ async def test_a_node_tells_its_paths_and_what_is_known_of_them(sources, client)
     assert "connection is reset after 12 ms" in page
     assert "ends in 30 days" in await text(client, "/nodes/hk?lang=en")
     zh = await text(client, "/nodes/sg?lang=zh")
-    for shown in ("已证实", "暂不使用", "握手中带 sg.example.net 时，连接在 12 毫秒后被重置。"):
+    for shown in ("已证实", "暂不使用", "SNI 为 sg.example.net 时，连接在 12 毫秒后被重置。"):
         assert shown in zh
 
 

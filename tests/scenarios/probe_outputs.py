@@ -135,6 +135,9 @@ def normal(text: str) -> str:
     """The text with what differs from run to run replaced; columns keep their widths."""
     for found, shown in (
         (rf"({re.escape(NAME)}):\d+", r"\1"),
+        (rf"(?<!/)({re.escape(ADDRESS)}):\d+(?!  )(?!\d)", r"\1:443"),
+        (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "2026-11-29T09:00:00Z"),
+        (r"\d{4}-\d\d-\d\d(?!T)", "2026-11-26"),
         (r"after \d+ ms", "after 40 ms"),
         (r"在 \d+ 毫秒后", "在 40 毫秒后"),
         (r"trustme v[\d.]+", "Example CA"),
@@ -143,6 +146,8 @@ def normal(text: str) -> str:
     for found, shown in (
         (r"udp://127\.0\.0\.1:\d+", "udp://192.0.2.53"),
         (r"https://127\.0\.0\.1:\d+/dns-query", "https://192.0.2.54/dns-query"),
+        (r"127\.0\.0\.1:\d+", f"{ADDRESS}:443"),
+        (r"127\.0\.0\.9:\d+", f"{FORGED}:443"),
     ):
         wide = max(map(len, re.findall(found, text)), default=0)
         text = re.sub(rf"{found}(?=  )", shown.ljust(wide), text)

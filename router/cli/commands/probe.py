@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monitor.common.config import MirrorConfig, MonitorConfig
-from monitor.common.languages import LANGUAGES
+from monitor.common.languages import LANGUAGES, Text
 from monitor.common.settings import SettingsError
 from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.finding import Finding, Level
-from monitor.diagnosis.telling import Situation
+from monitor.diagnosis.telling import Situation, what
 from monitor.diagnosis.verdicts import NAME_CUT
 from router.cli.arguments import ip_address
 from router.cli.client import Client
 from router.cli.commands.init import mirrors_of
-from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console, language_of
+from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console, language_of, plain
 from router.control import document
 
 if TYPE_CHECKING:
@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from monitor.engine.diagnose import Inspection, Triggers
 
 HELP = "diagnose a mirror or URL step by step; exit 0 if it can serve, 1 if it cannot"
+
+
+_LEFT_ALONE = Text(
+    "{mirror}：未探测，因为运行中的实例怀疑其域名被封锁，探测可能延长封锁。以下是该实例的发现；"
+    "加 --anyway 仍会探测。",
+    "{mirror}: not probed, because the running instance suspects that its name is blocked, and a "
+    "probe may prolong the block. Its findings follow; --anyway probes all the same.",
+)
 
 
 def declare(parser: ArgumentParser) -> None:
@@ -72,9 +80,14 @@ def run(args: Namespace, console: Console) -> int:
         raise CommandFailed("--json and --markdown exclude each other", USAGE)
     mirrors, config, situation = chosen(args, console)
     nodes = watched(args, console)
-    free = [each for each in mirrors if args.anyway or not spared(each, nodes, console)]
+    language = _language(args, console)
+    free = [each for each in mirrors if args.anyway or not spared(each, nodes, console, language)]
     found = [
-        replace(seen, instance=concluded(seen.mirror, nodes))
+        replace(
+            seen,
+            instance=concluded(seen.mirror, nodes),
+            instance_at=nodes.get(seen.mirror.id, {}).get("last_probe_at") or "",
+        )
         for seen in inspected([_adapted(each, args) for each in free], config, args, console)
     ]
     _show(found, args, console, situation)
@@ -103,7 +116,7 @@ def concluded(mirror: MirrorConfig, nodes: Nodes) -> Finding | None:
     return Finding(node["verdict"], Level(node["level"]), evidence=evidence)
 
 
-def spared(mirror: MirrorConfig, nodes: Nodes, console: Console) -> bool:
+def spared(mirror: MirrorConfig, nodes: Nodes, console: Console, language: str) -> bool:
     """True if a running instance leaves the mirror alone because of a block; says what it knows.
 
     Its name would be shown to an address that is quarantined, which may prolong the block.
@@ -112,14 +125,12 @@ def spared(mirror: MirrorConfig, nodes: Nodes, console: Console) -> bool:
     cut = [p for p in node.get("paths", ()) if p["verdict"] in NAME_CUT and not p["usable"]]
     if not cut or node.get("host") != mirror.host:
         return False
-    console.note(
-        f"{mirror.id}: left alone, because the running instance suspects that its name is blocked. "
-        "What it has found follows; --anyway tries it all the same, which may prolong the block."
-    )
+    console.note(_LEFT_ALONE.said(language).format(mirror=mirror.id))
     for path in cut:
-        console.note(f"  {path['hostname']} over {path['address']}: {path['verdict']}")
-        for sentence in path["evidence"]:
-            console.note(f"    {sentence}")
+        fault = what(path["verdict"], language)
+        console.note(f"  {path['hostname']} ({path['address']}): {fault} ({path['verdict']})")
+        for each in path.get("because", path["evidence"]):
+            console.note(f"    {plain(Evidence.from_json(each).said(language))}")
     return True
 
 

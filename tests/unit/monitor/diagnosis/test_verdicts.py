@@ -87,9 +87,9 @@ def test_groups_are_of_known_verdicts():
 
 
 LIKELY = {
-    Level.none: ("可能", "(perhaps)", "不确定", "Unsure"),
-    Level.suspected: ("很可能", "(likely)", "疑似", "Suspected"),
-    Level.confirmed: ("已确认", "(confirmed)", "已确认", "Confirmed"),
+    Level.none: ("可能", "possibly", "不确定", "Unsure"),
+    Level.suspected: ("很可能", "probably", "还缺", "missing for proof: "),
+    Level.confirmed: ("已确认", "", "已确认", "Confirmed"),
 }
 
 
@@ -100,7 +100,8 @@ def test_what_interferes_is_on_the_path_and_as_likely_as_it_is_sure(verdict, lev
     assert "on the path" in en.what
     for found, wanted in zip((zh.what, en.what, zh.sure, en.sure), LIKELY[level], strict=True):
         assert wanted in found
-    assert ("很可能" in zh.what) is (level is Level.suspected)
+    assert ("很可能" in zh.what) is ("probably" in en.what) is (level is Level.suspected)
+    assert ("possibly" in en.what) is (level is Level.none)
 
 
 @pytest.mark.parametrize("verdict", ["ip_unreachable", "connection_refused", "http_timeout"])

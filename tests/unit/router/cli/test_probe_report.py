@@ -143,20 +143,27 @@ def test_what_resolvers_said_stands_in_the_table():
         0.05,
         evidence=(Code.as_written(text="Because."),),
     )
-    seen = inspection(good("a.example", "203.0.113.1"), resolutions=[resolution], dns=(poisoned,))
+    seen = inspection(good("a.example", "203.0.113.1"), resolutions=[resolution], dns=(poisoned,),
+        disbelieved=frozenset({("a.example", "udp://192.0.2.53")}),
+    )  # fmt: skip
     rows = rows_of(seen, NOW, "en")
     assert rows[0].cells == (
-        "resolve", "system", "10 ms", "its name does not exist, says our resolver",
+        "resolve",
+        "system resolver",
+        "10 ms",
+        "the resolver says that the host name does not exist  <- the problem",
     )  # fmt: skip
-    assert rows[1].meaning == "1, 2, 3, 4 and 1 more (alias of x.edgekey.net)"
+    assert rows[1].meaning == (
+        "1, 2, 3, 4 and 1 more (alias of x.edgekey.net) (wrong address?)  <- the problem"
+    )
     assert text_of(seen, NOW, "en")[2].startswith(
-        "  Works, but answers to name queries are forged on the path (likely): "
+        "  Works, but DNS answers are probably forged on the path: "
     )
     assert asides(seen) == ["Because."]
     broken = inspection(
         refused("a.example", "203.0.113.1"), resolutions=[resolution], dns=(poisoned,)
     )
-    forged = "answers to name queries are forged on the path (likely) (dns_poisoned)"
+    forged = "DNS answers are probably forged on the path (dns_poisoned)"
     assert f"Beside that, {forged}: Because." in asides(broken)
 
 
@@ -169,7 +176,12 @@ def test_what_was_left_alone_is_told():
 
 @pytest.mark.parametrize(
     ("days", "text"),
-    [(13.0, "13 days left: renew it soon"), (60.0, "60 days left"), (None, "certificate is good")],
+    [
+        (13.0, "13 days left: renew it soon"),
+        (1.0, ", 1 day left: renew it soon"),
+        (60.0, "60 days left"),
+        (None, "certificate is good"),
+    ],
 )
 def test_a_certificate_that_ends_soon_is_to_be_renewed(days, text):
     until = None if days is None else NOW + days * DAY
@@ -190,10 +202,11 @@ def test_times_are_read_at_a_glance(seconds, text):
     ("verdict", "level", "what", "sure"),
     [
         ("ok", Level.none, "Works.", None),
-        ("connection_refused", Level.none, "The connection is refused: the server program", None),
-        ("sni_block_drop", Level.none, "on the path (perhaps)", "Unsure"),
-        ("sni_block_drop", Level.suspected, "on the path (likely)", "Suspected"),
-        ("sni_block_drop", Level.confirmed, "on the path (confirmed)", "Confirmed"),
+        ("connection_refused", Level.none, "The connection is refused: nothing listens", None),
+        ("cert_expired", Level.confirmed, "The certificate has expired.", "Confirmed"),
+        ("sni_block_drop", Level.none, "is possibly blocked on the path", "Unsure"),
+        ("sni_block_drop", Level.suspected, "is probably blocked on the path", "missing for proof"),
+        ("sni_block_drop", Level.confirmed, "is blocked on the path", "Confirmed"),
     ],
 )
 def test_the_first_sentence_is_as_sure_as_the_finding_and_shows_no_numbers(
@@ -204,7 +217,7 @@ def test_the_first_sentence_is_as_sure_as_the_finding_and_shows_no_numbers(
     seen = replace(seen, paths=((path, Finding(verdict, level, 0.28, 0.72, rule="A")),))
     text = text_of(seen, NOW, "en")
     assert what in " ".join(text[2:4])
-    lines = [line for line in text if line.startswith("  sure")]
+    lines = [line for line in text if line.startswith("  confidence")]
     assert [sure in line for line in lines] == ([True] if sure else [])
     assert not re.search(r"%|[Rr]ule", "".join(text))
 
@@ -237,8 +250,61 @@ def test_json_is_plain_and_whole():
     assert (data["verdict"], data["ok"], data["cdn"]) == ("ok", True, "cloudflare")
     assert data["paths"][0]["status"] == 401
     assert data["paths"][0]["failure"] is None
-    assert data["steps"][-1]["meaning"] == "status 401: it works"
+    assert data["steps"][-1]["meaning"] == (
+        "status 401, as expected (the probe sends no key): works"
+    )
 
 
 def test_nothing_more_is_advised_where_all_is_said():
     assert hints(inspection(good("a.example", "203.0.113.1"))) == []
+
+
+def test_another_explanation_has_a_line_of_its_own_and_the_good_address_is_named():
+    good_tls = TlsEvidence(issuer="R11", version="TLSv1.3", verified=True)
+    shaken = StepResult(Operation.tls_handshake, None, 0.1, "203.0.113.1", tls=good_tls)
+    path = good("a.example", "203.0.113.1")
+    path = replace(path, steps=(path.steps[0], shaken, path.steps[1]))
+    poisoned = Finding(
+        "dns_poisoned",
+        Level.suspected,
+        evidence=(Code.trusted_gives_public(), Code.may_be_stale()),
+    )
+    seen = inspection(
+        path, dns=(poisoned,), disbelieved=frozenset({("a.example", "udp://192.0.2.53")})
+    )
+    for language, other in (("en", "or"), ("zh", "其他可能")):
+        lines = summary(seen, language)[1]
+        assert lines.count((other, Code.may_be_stale().said(language))) == 1
+        assert sum(Code.may_be_stale().said(language) in text for _, text in lines) == 1
+        assert any("`203.0.113.1`" in text for _, text in lines)
+
+
+def test_the_network_and_the_measured_speed_stand_in_the_first_sentence():
+    headers = {"server": "cloudflare", "cf-ray": "1-HKG"}
+    answer = HttpAnswer(522, headers, b"<html>")
+    step = StepResult(Operation.http_round_trip, None, 0.1, "203.0.113.1", http=answer)
+    path = PathResult("203.0.113.1", (step,), "a.example")
+    seen = replace(inspection(path), paths=((path, Finding("cdn_origin_error")),))
+    assert text_of(seen, NOW, "en")[2].startswith("  The CDN (cloudflare) cannot reach its origin")
+    slow = Finding(
+        "throttled", Level.suspected, evidence=(Code.slow(count=5, speed=2.0, usual=100.0),)
+    )
+    told, lines = summary(
+        replace(inspection(good("a.example", "203.0.113.1")), instance=slow, instance_at="now"),
+        "en",
+    )
+    assert told.sentence("en") == (
+        "Works, but probably throttled on the path: the last 5 transfers ran at 2.0 KB/s (median) "
+        "instead of the usual 100 KB/s."
+    )
+    assert any("(until now)" in text for _, text in lines)
+
+
+def test_the_day_on_which_a_certificate_expired_is_told():
+    seen_tls = TlsEvidence(verify_code=10, not_after=NOW - 3 * DAY, issuer="R11")
+    step = StepResult(
+        Operation.tls_handshake, "ssl_invalid_certificate", 0.1, "203.0.113.1", tls=seen_tls
+    )
+    rows = rows_of(inspection(PathResult("203.0.113.1", (step,), "a.example")), NOW, "en")
+    assert rows[-1].problem
+    assert "expired on 1970-01-09, 3 days ago" in rows[-1].meaning
