@@ -10,6 +10,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from monitor.common.resolver_spec import ResolverSpec, parse_resolver
 from monitor.probes.dns_https import HttpsResolver
@@ -17,13 +18,15 @@ from monitor.probes.dns_messages import RTYPES, NotAReply, Question, failure_in
 from monitor.probes.dns_transport import MAX_REPLIES, Patience, over_tcp, over_udp
 from monitor.probes.failures import failure_of
 from monitor.probes.results import DnsObservation, DnsReply, ProbeFailure
-from monitor.probes.system_resolver import SystemResolver
+from monitor.probes.system_resolver import SystemResolver, nameserver
 
 _MISBEHAVING = "dns_server_misbehaving"
 _SAYS_LITTLE = "dns_no_answer"
 """Of two failures the other one tells more: a name may well have addresses of one kind only."""
 _SLACK = 0.5
 """Seconds: each exchange keeps the limit by itself; this is for the case that it does not."""
+
+_DNS_PORT = 53
 
 Ask = Callable[[str, float], Awaitable[DnsObservation]]
 Exchange = Callable[[Question, float], Awaitable[tuple[DnsReply, ...]]]
@@ -41,10 +44,14 @@ class Resolvers:
         patience: Patience | None = None,
         trust: ssl.SSLContext | None = None,
         system: SystemResolver | None = None,
+        server: Callable[[], str | None] = nameserver,
+        port: int = _DNS_PORT,
     ) -> None:
-        """`trust` takes the place of the system's authorities for DNS over HTTPS."""
+        """`trust` takes the place of the system's authorities for DNS over HTTPS; `server` tells
+        the address of the system resolver's own server, None to leave that alone."""
         self._patience = patience or Patience()
         self._system = system or SystemResolver()
+        self._server, self._port = server, port
         self._trust = trust
         self._https: list[HttpsResolver] = []
         self.specs = tuple(parse_resolver(text) for text in dict.fromkeys(specs))
@@ -108,15 +115,50 @@ class Resolvers:
         return over_a_socket
 
     async def _ask_the_system(self, hostname: str, timeout: float) -> DnsObservation:
+        """The system's answer, and if its server is heard to answer twice, these answers too."""
         started = time.perf_counter()
         failure, found = None, []
+        listening = asyncio.create_task(self._contradictions(hostname, timeout))
         try:
-            found = await self._system.addresses(hostname, timeout)
-        except (OSError, UnicodeError) as error:
-            failure = failure_of(error)
-        seconds = time.perf_counter() - started
-        replies = (DnsReply("any", seconds, addresses=tuple(found)),) if found else ()
-        return DnsObservation("system", hostname, failure, seconds, replies)
+            try:
+                found = await self._system.addresses(hostname, timeout)
+            except (OSError, UnicodeError) as error:
+                failure = failure_of(error)
+            seconds = time.perf_counter() - started
+            left = max(timeout - seconds, 0.0)
+            await asyncio.wait({listening}, timeout=min(self._patience.late + _SLACK, left))
+            twice = listening.result() if listening.done() else ()
+        finally:
+            listening.cancel()
+            await asyncio.wait({listening})
+        by_system = (DnsReply("any", seconds, addresses=tuple(found)),) if found else ()
+        replies = by_system + twice
+        failure = None if any(reply.addresses for reply in replies) else failure
+        return DnsObservation("system", hostname, failure, seconds, replies[:MAX_REPLIES])
+
+    async def _contradictions(self, hostname: str, timeout: float) -> tuple[DnsReply, ...]:
+        """Different replies of the system resolver's server to one question; `getaddrinfo` takes
+        the first and hides the others.
+
+        A server on this machine, and names that no such server is asked for, are left alone.
+        """
+        address = self._server() if "." in hostname.rstrip(".") else None
+        if address is None:
+            return ()
+        once = replace(self._patience, tries=1)
+
+        async def exchange(question: Question, timeout: float) -> tuple[DnsReply, ...]:
+            return await over_udp(question, address, self._port, once, timeout)
+
+        answers = await asyncio.gather(
+            *(_answer(exchange, hostname, rtype, timeout) for rtype in RTYPES)
+        )
+        return tuple(
+            reply
+            for replies, _ in answers
+            if len({(each.rcode, frozenset(each.addresses)) for each in replies}) > 1
+            for reply in replies
+        )
 
 
 async def _answer(exchange: Exchange, hostname: str, rtype: str, timeout: float) -> Answer:

@@ -9,11 +9,18 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
 
-from monitor.probes.connect import MAX_ADDRESSES
+from monitor.probes.connect import MAX_ADDRESSES, as_address
 
 MAX_THREADS = 16
+
+RESOLV_CONF = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
+"""Where the servers of the system's resolver are listed: resolv.conf(5), and behind the stub of
+systemd-resolved(8) its own list of the servers that it asks."""
+_STUB = "127.0.0.53"
 
 Lookup = Callable[[str], list[str]]
 """The addresses of a name; blocks. Raises OSError, UnicodeError."""
@@ -72,6 +79,22 @@ class SystemResolver:
             future.exception()  # seen, even if whoever asked has given up
         else:
             future.set_result(found)
+
+
+def nameserver(files: Sequence[Path] = RESOLV_CONF) -> str | None:
+    """The address of the server that the system's resolver asks first; None if it is on this
+    machine, so that nobody stands between, or not known."""
+    for file in files:
+        listed: list[str] = []
+        with suppress(OSError, UnicodeError):
+            words = (line.split() for line in file.read_text("utf-8").splitlines())
+            listed = [line[1] for line in words if line[:1] == ["nameserver"] and len(line) > 1]
+        address = as_address(listed[0]) if listed else None
+        if address is None or not address.is_loopback:
+            return None if address is None else str(address)
+        if str(address) != _STUB:
+            return None
+    return None
 
 
 def _getaddrinfo(hostname: str) -> list[str]:

@@ -17,12 +17,13 @@ import pytest
 from aiohttp import web
 
 from monitor.common.config import DnsConfig, MirrorConfig, MonitorConfig
+from monitor.diagnosis.dns import Knowledge, judge_dns
 from monitor.engine.diagnose import probe_once
 from monitor.probes.connect import MAX_ADDRESSES
 from monitor.probes.dns_transport import MAX_REPLIES, Patience
 from monitor.probes.resolvers import Resolvers
 from monitor.probes.results import TIMED_OUT, DnsObservation
-from monitor.probes.system_resolver import MAX_THREADS, Busy, SystemResolver
+from monitor.probes.system_resolver import MAX_THREADS, Busy, SystemResolver, nameserver
 from tests.testkit.certs import Authority
 from tests.testkit.ports import free_port
 from tests.testkit.wait import wait_until, wait_until_async
@@ -446,6 +447,78 @@ async def test_a_hanging_system_resolver_holds_few_threads_and_nobody_else():
         return False
 
     assert await wait_until_async(works_again)
+
+
+def _system(address: str) -> SystemResolver:
+    return SystemResolver(lambda name: [address])
+
+
+async def test_a_second_answer_of_the_systems_own_server_is_heard():
+    def forged_first(query: dns.message.Message) -> Sequence[tuple[float, bytes]]:
+        forged, true = (reply(query, f"A {a}").to_wire() for a in ("203.0.113.66", "203.0.113.7"))
+        return [(0.0, forged), (0.1, true)]
+
+    async with serving(forged_first) as (_, at):
+        (seen,) = await ask(
+            "system",
+            system=_system("203.0.113.66"),
+            server=lambda: "127.0.0.1",
+            port=int(at.partition(":")[2]),
+            patience=Patience(tries=2, each=5.0, late=2.0),
+        )
+    assert [r.addresses for r in seen.replies if r.rtype == "A"] == [
+        ("203.0.113.66",),
+        ("203.0.113.7",),
+    ]
+    assert judge_dns([seen], Knowledge()).verdict == "dns_injection"
+
+
+async def test_a_server_that_agrees_with_itself_adds_nothing_to_what_the_system_says():
+    async with serving(at_once("A 203.0.113.9")) as (server, at):
+        (seen,) = await ask(
+            "system",
+            system=_system("203.0.113.7"),
+            server=lambda: "127.0.0.1",
+            port=int(at.partition(":")[2]),
+        )
+    assert server.questions
+    assert seen.addresses == ("203.0.113.7",)
+
+
+async def test_a_silent_server_does_not_cost_the_systems_answer():
+    async with serving(lambda query: []) as (_, at):
+        (seen,) = await ask(
+            "system",
+            system=_system("203.0.113.7"),
+            server=lambda: "127.0.0.1",
+            port=int(at.partition(":")[2]),
+            patience=Patience(tries=2, each=60.0, late=0.1),
+            timeout=60.0,
+        )
+    assert seen.addresses == ("203.0.113.7",)
+    assert seen.seconds < 30
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ("# a remark\nnameserver 192.0.2.53\nnameserver 192.0.2.54\n", "", "192.0.2.53"),
+        ("nameserver 127.0.0.53\n", "nameserver 192.0.2.54\n", "192.0.2.54"),
+        ("nameserver 127.0.0.1\n", "nameserver 192.0.2.54\n", None),
+        ("nameserver ::1\n", "", None),
+        ("nameserver 2001:db8::53\n", "", "2001:db8::53"),
+        ("search example.com\nnameserver\nnameserver x\n", "", None),
+        ("", "nameserver 192.0.2.54\n", None),
+    ],
+)
+def test_the_systems_server_is_the_first_that_is_listed_beyond_this_machine(
+    tmp_path, first, second, found
+):
+    files = [tmp_path / "resolv.conf", tmp_path / "behind-the-stub.conf"]
+    for file, text in zip(files, (first, second), strict=True):
+        file.write_text(text)
+    assert nameserver(files) == found
+    assert nameserver([tmp_path / "missing"]) is None
 
 
 async def test_a_name_that_nobody_can_ask_for_is_a_failure_like_others():
