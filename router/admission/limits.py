@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
 from router.admission.client_address import Client, network_map
 from router.admission.config import LimitsConfig
@@ -64,8 +64,8 @@ class Limits:
         self._free: set[str] = set()
         """Addresses of clients seen lately that are never limited."""
 
-    def allow(self, allowances: Iterable[tuple[str, float | None]]) -> None:
-        """Take all networks that are not limited, and until when, anew."""
+    def allow(self, allowances: Iterable[Sequence[Any]]) -> None:
+        """Take all networks that are not limited, and until when, anew, as control sends them."""
         self._allowances = NetworkMap()
         for network, until in allowances:
             self._allowances[network] = float("inf") if until is None else until

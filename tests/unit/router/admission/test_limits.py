@@ -92,7 +92,7 @@ def test_allowed_networks_are_not_limited(limits: Limits, table: Table, allowed:
 
 
 def test_an_allowance_ends(limits: Limits):
-    limits.allow([("192.0.2.0/24", WALL + 60), ("198.51.100.0/24", None)])
+    limits.allow([["192.0.2.0/24", WALL + 60], ["198.51.100.0/24", None]])  # as JSON has them
     assert {limits.enter(ONE, NOW, WALL) for _ in range(50)} == {LET_IN}
     later = [limits.refusal_of(limits.enter(ONE, NOW, WALL + 60)) for _ in range(3)]
     assert [problem is None for problem in later] == [True, True, False]
