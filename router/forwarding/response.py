@@ -428,20 +428,18 @@ class Response:
             if self._meter.broken:
                 self.interrupt(Failure.malformed)
                 return
+        body = parts[0] if len(parts) == 1 else b"".join(parts)
         if self._boundary is not None:
-            for part in parts:
-                self._boundary.feed(part)
+            self._boundary.feed(body)
             if self._ending is not None:
-                for part in parts:
-                    self._ending.feed(part)
+                self._ending.feed(body)
         elif self._rest is not None:
-            for part in parts:
-                self._rest.feed(part)
+            self._rest.feed(body)
         if ended and self._breaks_off():
-            self._relay.data(parts if self._relay.takes_more else [], ended=False)
+            self._relay.data(body if self._relay.takes_more else b"", ended=False)
             self.interrupt(Failure.cut)
             return
-        self._relay.data(parts, ended)
+        self._relay.data(body, ended)
         if ended:
             self._give_back()
             self._exchange.answered(outcome_of(self.status), self._relay.keep_alive)
@@ -475,7 +473,7 @@ class Response:
         mirror = connection.transport
         exchange.deadlines.stop()
         exchange.client.resume_client()
-        self._relay.data([], ended=False)
+        self._relay.data(b"", ended=False)
         context = exchange.context
         context.write_batch.flush()
         client, early = exchange.client.transport, b"".join(exchange.early_tunnel)

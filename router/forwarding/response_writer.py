@@ -94,18 +94,20 @@ class ResponseWriter:
             return b"connection: close\r\n"
         return b"connection: keep-alive\r\n" if self._request.http10 else b""
 
-    def data(self, parts: list[bytes], ended: bool) -> None:
+    def data(self, body: bytes, ended: bool) -> None:
         """Write what one read brought."""
-        body = parts[0] if len(parts) == 1 else b"".join(parts)
         self.body_bytes += len(body)
-        if self._chunked and body:
-            body = chunk(body)
-        if self._chunked and ended:
-            body += LAST_CHUNK
-        out = self._pending + body if self._pending else body
-        self._pending = b""
-        if out:
-            self._write_batch.write(self._transport, out)
+        if self._chunked:
+            body = chunk(body) if body else b""
+            if ended:
+                body += LAST_CHUNK
+        if self._pending:
+            body, self._pending = self._pending + body, b""
+        elif body and not ended:
+            self._write_batch.write_now(self._transport, body)
+            return
+        if body:
+            self._write_batch.write(self._transport, body)
 
     @property
     def takes_more(self) -> bool:

@@ -179,22 +179,23 @@ class UpstreamConnection(asyncio.BufferedProtocol):
             self.leave()  # nothing was asked
             return
         try:
-            if self._asked == self._write_batch.flushes and self.used > 1:
-                self._fail("it spoke before it was asked")
-                return
-            self._heard = True
+            if not self._heard:
+                if self._asked == self._write_batch.flushes and self.used > 1:
+                    self._fail("it spoke before it was asked")
+                    return
+                self._heard = True
             try:
                 reader.feed(self._buffer[:nbytes])
             except BadResponse as error:
                 self._fail(str(error))
                 return
-            if self._user is not user:
+            if reader.head is None or self._user is not user:
                 return  # it has left with the head
-            if reader.tunnel is not None:
+            if reader.tunnel is None:
+                user.response_data(reader.parts, reader.ended)
+            else:
                 user.switched(reader.tunnel)
                 reader.end()
-            elif reader.head is not None:
-                user.response_data(reader.parts, reader.ended)
         except Exception as error:
             self._fault(user, error)
 

@@ -153,6 +153,7 @@ class ResponseReader:
         self._body_bytes = 0
         self._raw_bytes = 0
         self._after_chunk = False
+        """True if the body goes on with a new chunk."""
 
     def expect(self, sink: ResponseSink, to_head: bool) -> None:
         """Prepare for the response to the next request."""
@@ -175,32 +176,31 @@ class ResponseReader:
         if hasattr(self, "_parser"):
             del self._parser
         self._sink = None
+        self._after_chunk = False
 
     def feed(self, data: memoryview) -> None:
         """Read on. Raises BadResponse, after which the connection is of no use."""
-        self.parts.clear()
+        if self._after_chunk:
+            body = whole_chunk(bytes(data))
+            if body is not None:  # its framing is no longer than what `_parse` allows for its data
+                self.parts = [body]
+                return
+            self._after_chunk = False
+        self.parts = []
         if self._sink is None or self.ended:
             self.poisoned = True
             raise BadResponse("it sent more than was asked for")
-        if self._after_chunk:
-            body = whole_chunk(bytes(data))
-            if body is not None:
-                self._raw_bytes += len(data)
-                self._body_bytes += len(body)
-                self.parts.append(body)
-                return
-            self._after_chunk = False
-        elif self._repeated is not None and not self._raw_bytes and not self.to_head:
+        first = not self._raw_bytes
+        if first and self._repeated is not None and not self.to_head:
             again = self._repeated.parts_of(bytes(data))
             if again is not None:
                 self._tell_again(*again)
                 return
-        first = not self._raw_bytes
         self._parse(data)
         if first:
             self._remember(data)
         if self._after_chunk:  # unless a part of the next chunk's size came with it
-            self._after_chunk = bytes(data[-2:]) == b"\r\n"
+            self._after_chunk = not self.ended and bytes(data[-2:]) == b"\r\n"
 
     def _parse(self, data: memoryview) -> None:
         self._raw_bytes += len(data)

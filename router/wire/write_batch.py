@@ -32,13 +32,24 @@ class WriteBatch:
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         """Write, soon and in order."""
-        if not self._waiting:
+        waiting, size = self._waiting, len(data)
+        if not waiting:
             asyncio.get_running_loop().call_soon(self.flush)
-        self._waiting.append((transport, data))
-        size = len(data)
+        waiting.append((transport, data))
         self._size += size
         if size >= AT_ONCE or self._size >= MOST:
             self.flush()
+
+    def write_now(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Write at once, unless something waits already: for a piece in the midst of a body.
+
+        An event of a stream is mostly alone in its turn; to have it wait for the end of that took
+        6,600 of 27,100 instructions.
+        """
+        if self._waiting:
+            self.write(transport, data)
+        elif not transport.is_closing():
+            transport.write(data)
 
     def write_last(self, transport: asyncio.Transport, data: bytes) -> None:
         """Write at the end of the turn, however large it is, for what needs no back-pressure.

@@ -189,7 +189,7 @@ def _relayed_strictly(heads: list[ResponseHead], body: bytes, ended: bool, to_he
             assert not out.data or read_response(out.data)[0] == head.status
             continue
         relay.head(head, b"", head.keep_alive)
-        relay.data([] if head.status == 101 else [body], ended)
+        relay.data(b"" if head.status == 101 else body, ended)
         status, read, complete = read_response(out.data, to_head)
         assert status == head.status
         if head.status != 101 and not to_head and not head.bodiless:

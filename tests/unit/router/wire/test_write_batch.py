@@ -45,6 +45,20 @@ async def test_a_large_piece_goes_at_once_and_takes_with_it_what_came_before() -
     assert fake.written == [b"a", b"x" * AT_ONCE]
 
 
+async def test_what_is_to_be_written_now_leaves_at_once_but_never_before_what_waits() -> None:
+    outbox = WriteBatch()
+    fake, transport = _transport()
+    outbox.write_now(transport, b"a")
+    assert fake.written == [b"a"]
+    outbox.write(transport, b"b")
+    outbox.write_now(transport, b"c")
+    assert fake.written == [b"a"]
+    await asyncio.sleep(0)
+    fake.closing = True
+    outbox.write_now(transport, b"too late")
+    assert fake.written == [b"a", b"b", b"c"]
+
+
 async def test_what_is_to_be_written_last_waits_however_large_it_is() -> None:
     outbox = WriteBatch()
     fake, transport = _transport()
