@@ -87,7 +87,7 @@ class MirrorgateCluster(MirrorgateCompiled):
     def running(self, setting: Setting) -> Iterator[Running]:
         with RedisServer(setting.directory) as redis, PostgresqlServer() as postgresql:
             cluster = {"url": redis.url, "hosts": 3}
-            more = {"cluster": cluster, "store": {"url": postgresql.fresh()}}
+            more = {"cluster": cluster, "store": {"url": postgresql.upgraded()}}
             with super().running(replace(setting, more=more)) as running:
                 yield running
 
