@@ -17,10 +17,11 @@ from monitor.common.ipc import Message
 from monitor.common.metric_registry import MetricRegistry
 from router.admission.shared_table import Table
 from router.cluster import metrics
+from router.cluster.address import Address
 from router.cluster.allotment import even
 from router.cluster.config import ClusterConfig
 from router.cluster.leases import CONNECTIONS, RATE, Leases, Name
-from router.cluster.valkey import Unreachable, Valkey, place_of
+from router.cluster.valkey import Unreachable, Valkey
 
 log = logging.getLogger("control")
 
@@ -52,6 +53,7 @@ class Cluster:
         """`host` names this instance; `hear` takes news of others, and `catch_up` reads from the
         store what may have been missed."""
         self._config = config
+        self._place = Address.of(config.url).place
         self._valkey = valkey
         self._table = table
         self._totals = totals
@@ -75,7 +77,7 @@ class Cluster:
     def state(self) -> dict[str, Any]:
         """State of the cluster, for operators."""
         return {
-            "valkey": place_of(self._config.url),
+            "valkey": self._place,
             "problem": self._problem,
             "hosts": list(self._alive),
             "leases": len(self._leases),
@@ -183,7 +185,7 @@ class Cluster:
         self._totals.set(metrics.CONNECTED.name, 1)
         if self._problem:
             self._problem = ""
-            log.info("Valkey at %s answers", place_of(self._config.url))
+            log.info("Valkey at %s answers", self._place)
             self._leases.retry(self._clock())
             self._apply_all()
 
@@ -196,7 +198,7 @@ class Cluster:
             log.error(
                 "Valkey at %s does not answer (%s): limits are held with the last shares, bans and "
                 "keys of other instances come from the store within 15 s",
-                place_of(self._config.url),
+                self._place,
                 problem,
             )
         before, self._problem = self._problem, problem

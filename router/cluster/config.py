@@ -7,15 +7,10 @@ from dataclasses import dataclass
 
 from monitor.common import validators
 from monitor.common.settings import setting
+from router.cluster.address import fault_of
 
 TOLD_BY_ALL = "(cluster)"
 """In place of a vantage, where something is kept that all instances tell as one."""
-
-
-def _url(text: str) -> str | None:
-    if re.match(r"(redis|valkey)s?://[^/]|unix://", text):
-        return None
-    return 'expected "redis://HOST:6379/0", "rediss://…" (TLS) or "unix:///PATH"'
 
 
 def _prefix(text: str) -> str | None:
@@ -29,9 +24,9 @@ class ClusterConfig:
 
     url: str = setting(
         "",
-        'a Valkey or Redis server, as "redis://:PASSWORD@HOST:6379/0"; empty: no cluster. '
-        "All instances use one PostgreSQL store",
-        check=validators.optional(_url),
+        'Valkey or Redis, as "redis://:PASSWORD@HOST:6379/0", "redis+sentinel://HOST,HOST/MASTER" '
+        'or "redis+cluster://HOST,HOST"; empty: no cluster. All instances use one PostgreSQL store',
+        check=validators.optional(fault_of),
         restart=True,
         secret=True,
     )

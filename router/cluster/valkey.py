@@ -10,17 +10,13 @@ import importlib.util
 import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 from monitor.common.ipc import Message
+from router.cluster.address import Address
 from router.cluster.leases import Answer, Ask, Standing
+from router.cluster.server import ANSWERS_WITHIN, Server
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-ANSWERS_WITHIN = 1.0
-"""Seconds for one answer; a server that is frozen is as good as gone."""
 SILENT_AFTER = 10.0
 """Seconds after which a host that says nothing has no shares any more, by the server's clock."""
 KEPT_FOR = 30.0
@@ -98,11 +94,11 @@ class MissingPart(Exception):
 class Valkey:
     """One connection for questions and one that listens."""
 
-    def __init__(self, client: Redis, prefix: str, host: str, expected: int) -> None:
+    def __init__(self, address: Address, prefix: str, host: str, expected: int) -> None:
         """`prefix` begins all names; `host` is ours; `expected`: of hosts, at least."""
-        self._client = client
         tagged = f"{{{prefix}}}"  # in Valkey Cluster, all names of one tag are on one node
         self._hosts = f"{tagged}:hosts"
+        self._server = Server(address, self._hosts)
         self._share = f"{tagged}:share:"
         self._channel = f"{prefix}:news"
         self._shares_channel = f"{prefix}:shares"
@@ -110,13 +106,20 @@ class Valkey:
         self._expected = expected
         self._scripts: tuple[str, str] | None = None
 
+    async def reach(self) -> str:
+        """Where the server is that answers and takes our scripts."""
+        await self._loaded()
+        with _failures():
+            return await self._server.place()
+
     async def beat(self) -> list[str]:
         """Say that this host lives; the names of all that do."""
         beat, _ = await self._loaded()
         call = json.dumps({"from": self._host, "type": "beat"})
         with _failures():
+            client = await self._server.client()
             async with asyncio.timeout(ANSWERS_WITHIN):
-                alive: list[str] = await self._client.evalsha(
+                alive: list[str] = await client.evalsha(
                     beat, 1, self._hosts, self._host, self._channel, call, SILENT_AFTER
                 )
         return alive
@@ -125,7 +128,8 @@ class Valkey:
         """Ask for shares, all in one round trip."""
         _, exchange = await self._loaded()
         with _failures():
-            async with asyncio.timeout(ANSWERS_WITHIN), self._client.pipeline(False) as pipeline:
+            client = await self._server.client()
+            async with asyncio.timeout(ANSWERS_WITHIN), client.pipeline(False) as pipeline:
                 for ask in asks:
                     name, key = ask.name, ask.name.key.hex()
                     pipeline.evalsha(
@@ -151,19 +155,23 @@ class Valkey:
         """Tell all other hosts."""
         text = json.dumps({**message, "from": self._host})
         with _failures():
+            client = await self._server.client()
             async with asyncio.timeout(ANSWERS_WITHIN):
-                await self._client.publish(self._channel, text)
+                await client.publish(self._channel, text)
 
     async def leave(self) -> None:
         """Say that this host ends."""
         with _failures():
+            client = await self._server.client()
             async with asyncio.timeout(ANSWERS_WITHIN):
-                await self._client.zrem(self._hosts, self._host)
+                await client.zrem(self._hosts, self._host)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[AsyncIterator[Message]]:
         """Messages of all hosts, from now on; Unreachable when nothing is heard."""
-        pubsub = self._client.pubsub(ignore_subscribe_messages=True)
+        with _failures():
+            client = await self._server.client()
+        pubsub = client.pubsub(ignore_subscribe_messages=True)
         try:
             with _failures():
                 async with asyncio.timeout(ANSWERS_WITHIN):
@@ -204,18 +212,20 @@ class Valkey:
     async def _loaded(self) -> tuple[str, str]:
         if self._scripts is None:
             with _failures():
+                client = await self._server.client()
                 async with asyncio.timeout(ANSWERS_WITHIN):
-                    beat = await self._client.script_load(_BEAT)
-                    self._scripts = beat, await self._client.script_load(_EXCHANGE)
+                    beat = await client.script_load(_BEAT)
+                    self._scripts = beat, await client.script_load(_EXCHANGE)
         return self._scripts
 
     def forget(self) -> None:
         """Begin anew after a failure: the server may be another one, without our scripts."""
         self._scripts = None
+        self._server.forget()
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        await self._server.close()
 
 
 def connect(url: str, prefix: str, host: str, expected: int) -> Valkey:
@@ -225,18 +235,7 @@ def connect(url: str, prefix: str, host: str, expected: int) -> Valkey:
             "cluster.url needs redis-py: pip install redis, "
             'or install mirrorgate with its extra "cluster"'
         )
-    from redis.asyncio import Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-
-    client = Redis.from_url(
-        url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
-        decode_responses=True,
-        socket_timeout=ANSWERS_WITHIN,
-        socket_connect_timeout=ANSWERS_WITHIN,
-        retry=Retry(NoBackoff(), 0),
-    )
-    return Valkey(client, prefix, host, expected)
+    return Valkey(Address.of(url), prefix, host, expected)
 
 
 @contextmanager
@@ -249,12 +248,6 @@ def _failures() -> Iterator[None]:
         raise Unreachable(f"no answer within {ANSWERS_WITHIN:g} s") from error
     except (RedisError, OSError) as error:
         raise Unreachable(str(error) or type(error).__name__) from error
-
-
-def place_of(url: str) -> str:
-    """Where a server is, without its password."""
-    parts = urlsplit(url)
-    return parts.path if parts.scheme == "unix" else f"{parts.hostname}:{parts.port or 6379}"
 
 
 def _answer(rows: Sequence[Any]) -> Answer:

@@ -24,7 +24,9 @@ def cluster(
 
 def test_a_client_has_its_limit_over_all_instances_and_all_of_it_on_one(cluster: Cluster):
     with ExitStack() as stack:
-        streams = [stack.enter_context(closing(each)) for each in race(cluster, "192.0.2.1", 6)]
+        streams = [
+            stack.enter_context(closing(each)) for each in race(cluster.instances, "192.0.2.1", 6)
+        ]
         counted = Counter(stream.status for stream in streams)
         assert LIMIT <= counted[200] <= LIMIT + len(NAMES) - 1
         assert set(counted) == {200, 429}

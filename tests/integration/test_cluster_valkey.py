@@ -71,6 +71,12 @@ async def test_a_host_that_leaves_has_no_share_any_more(server: RedisServer):
         await client.close()
 
 
+async def test_the_server_that_answers_is_named(server: RedisServer):
+    client = connect(f"valkey://127.0.0.1:{server.port}", "reach", "a", 0)
+    assert await client.reach() == f"127.0.0.1:{server.port}"
+    await client.close()
+
+
 async def test_a_server_that_ends_and_begins_again_is_used_again(tmp_path: Path):
     with RedisServer(tmp_path) as server:
         client = connect(server.url, "again", "a", 0)

@@ -43,7 +43,7 @@ Manifest = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def built() -> dict[tuple[str, str], Manifest]:
-    """What `kubectl apply -k` sends, by kind and name."""
+    """The objects that `kubectl apply -k` sends, by kind and name."""
     text = subprocess.check_output([require("kubectl"), "kustomize", FOLDER], text=True, timeout=60)
     found: list[Manifest] = list(yaml.safe_load_all(text))
     return {(each["kind"], each["metadata"]["name"]): each for each in found}

@@ -75,7 +75,9 @@ def test_redis_frozen_and_killed_under_load_fails_no_request(cluster: Cluster, m
             cluster.redis.kill()
             time.sleep(20)
             with ExitStack() as stack:
-                streams = [stack.enter_context(closing(s)) for s in race(cluster, "192.0.2.5", 8)]
+                streams = [
+                    stack.enter_context(closing(s)) for s in race(cluster.instances, "192.0.2.5", 8)
+                ]
                 open_now = sum(stream.status == 200 for stream in streams)
                 measured("streams of a client with a limit of 10, without Redis", open_now)
                 assert LIMIT <= open_now <= LIMIT + 2 * 4
@@ -95,7 +97,7 @@ def test_twenty_clients_that_hammer_all_never_have_more(cluster: Cluster, measur
         with ExitStack() as stack, ThreadPoolExecutor(20) as clients:
             names = [f"203.0.113.{number}" for number in range(20)]
             for name, streams in zip(
-                names, clients.map(lambda n: race(cluster, n, 5), names), strict=True
+                names, clients.map(lambda n: race(cluster.instances, n, 5), names), strict=True
             ):
                 for stream in streams:
                     stack.callback(stream.close)

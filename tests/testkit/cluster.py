@@ -43,10 +43,16 @@ class Cluster:
 
 @contextmanager
 def running_cluster(store: str, folder: Path) -> Iterator[Cluster]:
-    """Instances that use this PostgreSQL database."""
+    """Instances that use this PostgreSQL database, and a Redis of their own."""
+    with RedisServer(folder) as redis, running_instances(store, redis.url, folder) as instances:
+        yield Cluster(redis, instances)
+
+
+@contextmanager
+def running_instances(store: str, valkey: str, folder: Path) -> Iterator[list[Instance]]:
+    """Instances that use this PostgreSQL database and this `cluster.url`."""
     with ExitStack() as stack:
         mirror = stack.enter_context(MirrorProcess("alpha", folder, keys=[TEST_KEY]))
-        redis = stack.enter_context(RedisServer(folder))
         made = {"id": "alpha", "url": mirror.base_url, "addresses": ["127.0.0.1"]}
         instances = []
         for name in NAMES:
@@ -55,7 +61,7 @@ def running_cluster(store: str, folder: Path) -> Iterator[Cluster]:
                 "limits": {"connections": LIMIT, "requests_per_second": 0},
                 "monitor": {"vantage": name},
                 "store": {"url": store},
-                "cluster": {"url": redis.url, "hosts": len(NAMES)},
+                "cluster": {"url": valkey, "hosts": len(NAMES)},
                 "mirrors": [{**made, "allow_private": True, "api_key": TEST_KEY}],
             }
             instance = Instance(config, folder / name)
@@ -64,11 +70,10 @@ def running_cluster(store: str, folder: Path) -> Iterator[Cluster]:
             instances.append(instance)
         for instance in instances:
             instance.wait_ready()
-        running = Cluster(redis, instances)
         for instance in instances:
             wait_until(partial(all_up, instance), 30, "the mirror to be up")
             wait_until(partial(connected, instance), 30, "all to share the limits")
-        yield running
+        yield instances
         for instance in instances:
             if instance.exit_code() is None:
                 instance.stop()
@@ -105,9 +110,9 @@ def models(instance: Instance, client: str, key: str = TEST_KEY) -> int:
     return ask(url, key=key, headers={"X-Forwarded-For": client}).status
 
 
-def race(cluster: Cluster, client: str, count: int) -> list[Stream]:
+def race(instances: Sequence[Instance], client: str, count: int) -> list[Stream]:
     """Open so many streams at the same moment on each instance."""
-    places = [*cluster.instances] * count
+    places = [*instances] * count
     barrier = threading.Barrier(len(places))
 
     def open_one(instance: Instance) -> Stream:

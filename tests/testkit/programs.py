@@ -44,6 +44,7 @@ DEBIAN_PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "psql": "postgresql-client",
+    "redis-cli": "redis-tools",
     "redis-server": "redis-server",
     "ss": "iproute2",
     "systemd-analyze": "systemd",

@@ -2,9 +2,13 @@
 
 import os
 import socket
+import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
+
+from redis import Redis
+from redis.exceptions import RedisError
 
 from monitor.common.ipc import Message
 from router.cluster.leases import Answer, Ask, Name, Standing
@@ -18,9 +22,11 @@ from tests.testkit.wait import wait_until
 class RedisServer:
     """Runs while it is entered, and keeps nothing; can be killed and started again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, **options: object) -> None:
+        """`options` as of its configuration, with "_" for "-"."""
         self._program = require("redis-server")
         self._directory = directory
+        self._options = {name.replace("_", "-"): value for name, value in options.items()}
         self.port = free_port()
         self.process: Process | None = None
 
@@ -30,8 +36,13 @@ class RedisServer:
 
     def start(self) -> None:
         options = {"port": self.port, "bind": HOST, "save": '""', "dir": str(self._directory)}
-        command = [self._program, *(w for k, v in options.items() for w in (f"--{k}", str(v)))]
-        self.process = Process(command, self._directory / f"redis-{os.getpid()}.log")
+        words = (
+            word
+            for name, value in (options | self._options).items()
+            for word in (f"--{name}", *str(value).split())
+        )
+        log = self._directory / f"redis-{os.getpid()}-{self.port}.log"
+        self.process = Process([self._program, *words], log)
         wait_until(self._answers, 30, "redis-server to answer")
 
     def _answers(self) -> bool:
@@ -52,6 +63,101 @@ class RedisServer:
 
     def __exit__(self, *_: object) -> None:
         self.kill()
+
+
+class WatchedServers:
+    """Two servers, of which three Sentinels make one the master."""
+
+    NAME = "mymaster"
+
+    def __init__(self, directory: Path) -> None:
+        first = RedisServer(directory)
+        second = RedisServer(directory, replicaof=f"{HOST} {first.port}")
+        self.servers = [first, second]
+        self._directory = directory
+        self._sentinels: list[tuple[int, Process]] = []
+
+    @property
+    def url(self) -> str:
+        hosts = ",".join(f"{HOST}:{port}" for port, _ in self._sentinels)
+        return f"redis+sentinel://{hosts}/{self.NAME}"
+
+    def __enter__(self) -> Self:
+        for server in self.servers:
+            server.start()
+        for _ in range(3):
+            self._start_sentinel()
+        wait_until(self._agreed, 30, "the Sentinels to know each other and the replica")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for sentinel in self._sentinels:
+            sentinel[1].kill()
+        for server in self.servers:
+            server.kill()
+
+    def _start_sentinel(self) -> None:
+        port, name = free_port(), self.NAME
+        file = self._directory / f"sentinel-{port}.conf"
+        file.write_text(
+            f"port {port}\nbind {HOST}\ndir {self._directory}\n"
+            f"sentinel monitor {name} {HOST} {self.servers[0].port} 2\n"
+            f"sentinel down-after-milliseconds {name} 1000\n"
+            f"sentinel failover-timeout {name} 5000\n"
+        )
+        command = [require("redis-server"), str(file), "--sentinel"]
+        self._sentinels.append((port, Process(command, file.with_suffix(".log"))))
+
+    def _agreed(self) -> bool:
+        try:
+            for port, _ in self._sentinels:
+                with Redis(host=HOST, port=port, decode_responses=True) as sentinel:
+                    state = sentinel.sentinel_master(self.NAME)
+                if (state["num-slaves"], state["num-other-sentinels"]) != (1, 2):
+                    return False
+        except RedisError:
+            return False
+        return True
+
+
+class ClusterServers:
+    """Three servers with a part of the keys each, and a replica of every one."""
+
+    def __init__(self, directory: Path) -> None:
+        self.servers = []
+        for number in range(6):
+            folder = directory / f"node-{number}"
+            folder.mkdir()
+            options = {"cluster_enabled": "yes", "cluster_port": free_port()}
+            self.servers.append(RedisServer(folder, cluster_node_timeout=2000, **options))
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"{HOST}:{each.port}" for each in self.servers)
+
+    def __enter__(self) -> Self:
+        for server in self.servers:
+            server.start()
+        places = [f"{HOST}:{each.port}" for each in self.servers]
+        command = [require("redis-cli"), "--cluster", "create", *places]
+        options = ("--cluster-replicas", "1", "--cluster-yes")
+        subprocess.run([*command, *options], check=True, capture_output=True, timeout=120)
+        wait_until(self._whole, 60, "the cluster to be whole")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self.servers:
+            server.kill()
+
+    def _whole(self) -> bool:
+        for server in self.servers:
+            with Redis(host=HOST, port=server.port, decode_responses=True) as node:
+                state = node.cluster("info")
+                nodes = node.cluster("nodes")
+            replicas = sum("slave" in each["flags"] for each in nodes.values())
+            if state["cluster_state"] != "ok" or replicas != 3:
+                return False
+        return True
 
 
 class Board:

@@ -104,6 +104,7 @@ def _all(args: Namespace, console: Console) -> Iterator[Check]:
     yield descriptors(pid)
     yield from certificate(config, time.time())
     yield from store(config)
+    yield from cluster(config)
     if not args.no_probe:
         yield from mirrors(config)
 
@@ -275,6 +276,36 @@ def store(config: Config) -> Iterator[Check]:
         yield Check("store", BAD, said, f"install{todo}" if todo else "see docs/operations.md")
         return
     yield Check("store", OK, f"it has schema {revision or 'none yet'}")
+
+
+def cluster(config: Config) -> Iterator[Check]:
+    """The server through which instances hold limits together."""
+    if not config.cluster.url:
+        return
+    import asyncio
+
+    from router.cluster.address import Address
+    from router.cluster.valkey import MissingPart, Unreachable, connect
+
+    place = Address.of(config.cluster.url).place
+
+    async def reach() -> str:
+        valkey = connect(config.cluster.url, config.cluster.prefix, "", 0)
+        try:
+            return await valkey.reach()
+        finally:
+            await valkey.close()
+
+    try:
+        found = asyncio.run(reach())
+    except MissingPart as error:
+        yield Check("cluster", BAD, "redis-py is not installed", str(error).partition(": ")[2])
+    except Unreachable as error:
+        todo = "look at the server, the network and cluster.url"
+        yield Check("cluster", BAD, f"Valkey at {place} cannot be used: {error}", todo)
+    else:
+        through = "" if found == place else f" through {place}"
+        yield Check("cluster", OK, f"Valkey at {found} answers{through}")
 
 
 def mirrors(config: Config) -> Iterator[Check]:

@@ -135,6 +135,19 @@ def test_a_store_of_a_newer_version_and_one_of_something_else(
     assert check["do"] == "install that one again, or restore a backup"
 
 
+def test_a_valkey_that_does_not_answer_is_told_without_its_password(
+    capsys: pytest.CaptureFixture[str],
+):
+    (port,) = free_ports(1)
+    store = f'[store]\nurl = "postgresql://127.0.0.1:{port}/m"\n'
+    write(f'{store}[cluster]\nurl = "redis+sentinel://u:hidden@127.0.0.1:{port}/main"')
+    code, checks = found(capsys, "--no-probe")
+    (check,) = checks["cluster"]
+    assert (code, check["state"]) == (1, BAD)
+    assert check["said"].startswith(f"Valkey at 127.0.0.1:{port}/main cannot be used: no Sentinel")
+    assert "hidden" not in json.dumps(checks)
+
+
 def test_a_mirror_that_refuses_is_told_with_its_verdict(capsys: pytest.CaptureFixture[str]):
     with socket.socket() as bound:  # bound, but nobody listens
         bound.bind(("127.0.0.1", 0))
