@@ -57,7 +57,7 @@ class CannotCount(Exception):
 
 @dataclass(frozen=True)
 class Setup:
-    """What the worker knows that is counted: mirrors, bans, issued keys, and the hosts that share
+    """Known to the worker that is counted: mirrors, bans, issued keys, and the hosts that share
     its limits (0: there is no cluster)."""
 
     mirrors: int = 3

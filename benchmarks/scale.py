@@ -1,4 +1,4 @@
-"""What a request costs where an instance knows much: `python -m benchmarks.scale`.
+"""Cost of a request where an instance knows much: `python -m benchmarks.scale`.
 
 Instructions of a worker (`counting`) with many mirrors, bans and keys, and with limits that several
 hosts share, beside those of a small instance. Needs no quiet machine; takes five minutes, and

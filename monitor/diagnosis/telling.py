@@ -134,7 +134,7 @@ def what(verdict: str, language: str, level: str = Level.suspected, cdn: str = "
 
 
 def _sure(verdict: str, language: str, level: Level) -> str:
-    """How sure a verdict is; empty where that is not graded."""
+    """Certainty of a verdict in words; empty where that is not graded."""
     words = _words(verdict, language)
     if level is Level.confirmed:
         return (_REPEATED if verdict in _COMPARED else _OBSERVED).said(language)

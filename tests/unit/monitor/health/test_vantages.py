@@ -66,7 +66,7 @@ class Tokyo:
         return self.here.told(self.now, 0.0)["tokyo"]["hk"]
 
     def proof(self) -> int:
-        """How often in a row the path works there while it fails here; 0: nothing is said."""
+        """Times in a row that the path works there while it fails here; 0: nothing is said."""
         return sum(path.times for path in self.told().paths if path.alive)
 
 
