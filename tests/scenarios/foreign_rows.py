@@ -238,6 +238,30 @@ def _haproxy_censor(action: str) -> Callable[[Stage], None]:
     return trouble
 
 
+def _flow(stage: Stage) -> None:
+    """A flow that has named the host is dropped whole, both ways, and other flows pass (the censor
+    that Bock et al., "Come as You Are", SIGCOMM 2020, found to drop instead of injecting)."""
+    stage.site.iptables(f"-t mangle -A PREROUTING {_TO} {_NAMED} -j CONNMARK --set-mark 9")
+    stage.forward("-p tcp -m connmark --mark 9 -j DROP")
+
+
+def _block_page(stage: Stage) -> None:
+    """A connection that names the host is taken over and answered with a page (the one of the same
+    paper that hijacks connections)."""
+    site = stage.site
+    page = "default_type text/html; return 403 '<html>this site is not available</html>';"
+    site.nginx("11.91.1.1:9080", where=site.router, answer=page)
+    site.haproxy(
+        "listen censor\n    bind 11.91.1.1:9443\n    tcp-request inspect-delay 5s\n"
+        "    tcp-request content accept if { req_ssl_hello_type 1 }\n"
+        f"    use-server page if {{ req_ssl_sni -i {BLOCKED} }}\n"
+        f"    server one {FIRST}:443\n    server page 11.91.1.1:9080 weight 0\n",
+        "11.91.1.1:9443",
+        where=site.router,
+    )
+    site.iptables(f"-t nat -A PREROUTING {_TO} -j REDIRECT --to-ports 9443")
+
+
 def _contents(stage: Stage) -> None:
     """Connections that named the host pass the handshake, then nothing of theirs passes."""
     mark = "-t mangle -A PREROUTING"
@@ -303,6 +327,8 @@ BLOCKS_ = (
     ),
     Row("name reset by injector", ("sni_block_rst",), _injector("gfw"), **_SNI),
     Row("name reset by injector, forgets", ("sni_block_rst",), _injector("henan"), **_SNI),
+    Row("flow dropped after the name", ("sni_block_drop",), _flow, **_SNI),
+    Row("page in answer to the name", ("block_page",), _block_page, block=True),
     Row(
         "name rejected (HAProxy)",
         ("sni_block_rst", "sni_block_fin"),

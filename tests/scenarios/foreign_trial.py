@@ -58,19 +58,22 @@ def trial_of(row: Row, directory: Path) -> Trial:
             row.trouble(stage)
         with instance:
             stage.base_url = instance.base_url
-            watched = _Watched(instance)
+            watched = Watched(instance)
             if not row.from_start:
                 wait_until(lambda: watched.state == "up", 60, "the mirror to be up")
                 row.trouble(stage)
             return _watch(row, stage, watched)
 
 
-class _Watched:
+class Watched:
+    """View of a running instance on the mirror in question."""
+
     def __init__(self, instance: Instance) -> None:
         self._client = Client(Path(instance.config["admin"]["socket"]))
         self._node: dict[str, Any] = {}
 
     def look(self) -> None:
+        """Ask it anew; what was known stays while nobody answers."""
         try:
             status = self._client.call("GET", "/api/admin/status")
         except (CommandFailed, OSError):
@@ -79,6 +82,7 @@ class _Watched:
 
     @property
     def state(self) -> str:
+        """The state of the mirror now."""
         self.look()
         return str(self._node.get("state", ""))
 
@@ -99,6 +103,14 @@ class _Watched:
         )
         return str(node.get("state", "")), mirror, verdict, level
 
+    def works_by(self, hostname: str) -> bool:
+        """True if a path under this name is in use and well, now."""
+        self.look()
+        return any(
+            path["hostname"] == hostname and path["usable"] and path["verdict"] == "ok"
+            for path in self._node.get("paths", ())
+        )
+
     def blocks(self) -> set[str]:
         """Blocks that are called more than suspected, on any path."""
         return {
@@ -108,7 +120,7 @@ class _Watched:
         }
 
 
-def _watch(row: Row, stage: Stage, watched: _Watched) -> Trial:
+def _watch(row: Row, stage: Stage, watched: Watched) -> Trial:
     trial, began = Trial(), time.monotonic()
     while (now := time.monotonic() - began) < row.seconds:
         row.meanwhile(stage, now)
