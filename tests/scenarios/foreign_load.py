@@ -62,7 +62,7 @@ class Found:
     failed: list[str] = field(default_factory=list)
     """Requests that were not answered, with the seconds since the block began."""
     noticed: bool = False
-    """True if the main name was out of use while it was blocked."""
+    """True if the main name was out of use there while it was blocked."""
     back_after: float | None = None
     """Seconds from the end of the block until the main name was in use."""
 
@@ -83,7 +83,7 @@ def played(row: Row, number: signal.Signals | None, directory: Path) -> Found:
         with Instance(config, directory / "instance") as instance:
             stage.base_url = instance.base_url
             watched = Watched(instance)
-            wait_until(lambda: watched.works_by(BLOCKED), 60, "the main name to be in use")
+            wait_until(lambda: watched.works_over(BLOCKED, FIRST), 60, "the main name to be in use")
             with _load(stage):
                 row.trouble(stage)
                 began = time.monotonic()
@@ -92,11 +92,11 @@ def played(row: Row, number: signal.Signals | None, directory: Path) -> Found:
                     assert pid is not None
                     os.kill(pid, number)
                 while time.monotonic() - began < BLOCKED_FOR:
-                    found.noticed |= not watched.works_by(BLOCKED)
+                    found.noticed |= not watched.works_over(BLOCKED, FIRST)
                     time.sleep(0.25)
                 site.unblock()
                 lifted = time.monotonic()
-                wait_until(lambda: watched.works_by(BLOCKED), PATIENCE, "the main name")
+                wait_until(lambda: watched.works_over(BLOCKED, FIRST), PATIENCE, "the main name")
                 found.back_after = time.monotonic() - lifted
     found.asked, found.failed = stage.asked, stage.failed
     return found

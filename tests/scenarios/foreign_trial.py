@@ -103,11 +103,13 @@ class Watched:
         )
         return str(node.get("state", "")), mirror, verdict, level
 
-    def works_by(self, hostname: str) -> bool:
-        """True if a path under this name is in use and well, now."""
+    def works_over(self, hostname: str, address: str) -> bool:
+        """True if this path is in use and well, now."""
         self.look()
         return any(
-            path["hostname"] == hostname and path["usable"] and path["verdict"] == "ok"
+            (path["hostname"], path["address"]) == (hostname, address)
+            and path["usable"]
+            and path["verdict"] == "ok"
             for path in self._node.get("paths", ())
         )
 

@@ -107,7 +107,7 @@ def _told(topic: str, parser: Parsers) -> Iterator[str]:
     lines = {
         "Seen": verdict.seen,
         "May mean": said.cause,
-        "mirrorgate": said.now,
+        "Automatic": said.now,
         "You can": said.todo,
     }
     yield from (textwrap.fill(f"{name}: {text}", _WIDTH) for name, text in lines.items() if text)
