@@ -139,6 +139,7 @@ def test_the_image_has_what_the_program_needs_and_is_not_root():
     wheel = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
     assert set(wheel["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) <= copied
     assert "pyproject.toml" in copied
+    assert any(word == "RUN" and "MIRRORGATE_COMPILE=1" in rest for word, rest in found)
     assert all((REPOSITORY / name).exists() for name in copied)
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
     named = [rest.split()[:-1] for word, rest in found if word == "COPY" and "--from" not in rest]
@@ -151,6 +152,23 @@ def test_the_image_has_what_the_program_needs_and_is_not_root():
     assert is_command(json.loads(last["CMD"]))
     assert f"MIRRORGATE_CONFIG={FILE}" in last["ENV"]
     assert f"http://127.0.0.1:{PORTS[0]}/healthz" in last["HEALTHCHECK"]
+
+
+def test_a_wheel_can_be_built_of_what_the_image_copies(tmp_path: Path):
+    for word, rest in instructions():
+        if word == "COPY" and "--from" not in rest:
+            *sources, target = rest.split()
+            for name in sources:
+                copy = shutil.copytree if (REPOSITORY / name).is_dir() else shutil.copy
+                copy(REPOSITORY / name, tmp_path / target)
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 # The compose file
