@@ -96,7 +96,9 @@ def _recipe() -> str:
 
 def _sources(root: Path, wanted: Iterable[str]) -> list[str]:
     """All sources of ours that these modules import: constants of any are folded into the code."""
-    environment = {**os.environ, "PYTHONPATH": str(root), "MIRRORGATE_FORM": "pure"}
+    # behind ours, where pip has put what a wheel is built with
+    paths = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": paths, "MIRRORGATE_FORM": "pure"}
     ran = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, *wanted],
         cwd=root,

@@ -169,27 +169,33 @@ def _responses(
     return responses.heads, responses.body, responses.reader.ended
 
 
-class _Written(WriteBatch):
+class _Written(asyncio.Transport):
     """Keeps what is written to a client."""
 
     def __init__(self) -> None:
         self.data = b""
 
-    def write(self, transport: asyncio.Transport, data: bytes) -> None:
+    def write(self, data: Any) -> None:
         self.data += data
+
+    def is_closing(self) -> bool:
+        return False
 
 
 def _relayed_strictly(heads: list[ResponseHead], body: bytes, ended: bool, to_head: bool) -> None:
     asked = RequestHead(b"HEAD" if to_head else b"GET", b"/", [], {})
     for head in heads:
         out = _Written()
-        relay = ResponseWriter(out, cast(Any, None), asked, told=False)
+        batch = WriteBatch(soon=lambda flush: None)
+        relay = ResponseWriter(batch, out, asked, told=False)
         if head.status < 200 and head.status != 101:
             relay.informational(head)
+            batch.flush()
             assert not out.data or read_response(out.data)[0] == head.status
             continue
         relay.head(head, b"", head.keep_alive)
         relay.data(b"" if head.status == 101 else body, ended)
+        batch.flush()
         status, read, complete = read_response(out.data, to_head)
         assert status == head.status
         if head.status != 101 and not to_head and not head.bodiless:

@@ -34,13 +34,9 @@ async def test_a_cancelled_race_leaves_no_connection(turns: int) -> None:
         writer.close()
         seen_off.append(writer)
 
-    class Made(UpstreamConnection):
-        def connection_made(self, transport: asyncio.BaseTransport) -> None:
-            super().connection_made(transport)
-            made.append(self)
-
     def factory() -> UpstreamConnection:
-        return Made(memoryview(bytearray(1024)), response_rules(), WriteBatch())
+        made.append(UpstreamConnection(memoryview(bytearray(1024)), response_rules(), WriteBatch()))
+        return made[-1]
 
     with unanswered_port() as slow_port:
         server = await asyncio.start_server(mirror, "127.0.0.2", 0)
@@ -50,7 +46,7 @@ async def test_a_cancelled_race_leaves_no_connection(turns: int) -> None:
             Route("a.test", "127.0.0.2", port, b"a.test"),
         ]
         opening = asyncio.create_task(connect(routes, factory, Limits(5, 5, None)))
-        while not made:  # noqa: ASYNC110 — turn by turn, which is what is tested
+        while all(each.closed for each in made):  # noqa: ASYNC110 — turn by turn, which is what is tested
             await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
