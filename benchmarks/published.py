@@ -154,7 +154,7 @@ class Published:
         if found := _groups({name: self._costs(workload) for name, workload in costs.items()}):
             drawn["benchmarks-cpu.svg"] = bars("CPU time in µs", found, told="{:.0f}")
         if found := _groups({about: self._delays(name) for name, about in DELAYS}):
-            title = "Added delay in µs: p50 (dot) to p99 (ring)"
+            title = "Added delay in µs, logarithmic: p50 (dot) to p99 (ring)"
             drawn["benchmarks-delay.svg"] = ranges(title, found, told="{:,.0f}", least=LEAST_DELAY)
         return drawn
 
