@@ -34,8 +34,8 @@ class Answer:
         return error
 
 
-def connection(base_url: str, source: str = "127.0.0.1") -> http.client.HTTPConnection:
-    """Return an unopened connection from the address `source`."""
+def connection(base_url: str, source: str = "") -> http.client.HTTPConnection:
+    """Return an unopened connection from the address `source`; empty: the one of the way there."""
     url = urlsplit(base_url)
     assert url.hostname is not None
     if url.scheme == "https":
@@ -52,7 +52,7 @@ def ask(
     body: Mapping[str, Any] | None = None,
     *,
     key: str = TEST_KEY,
-    source: str = "127.0.0.1",
+    source: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """GET, or POST with a JSON body, with this key (if any); a connection of its own."""

@@ -73,6 +73,8 @@ class PostgresqlServer:
         command = [self._initdb, *data, *options, f"--username={USER}", f"--pwfile={password}"]
         done = subprocess.run(command, capture_output=True, text=True, check=False, **_how(self))
         assert done.returncode == 0, done.stderr
+        with (self._folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all all scram-sha-256\n")  # hosts of `hosts.py`
 
     def _start(self) -> None:
         settings = {
@@ -110,6 +112,25 @@ class PostgresqlServer:
             self._process.send_signal(signal.SIGINT)  # "fast": connections are cut
             self._process.wait(30)
         shutil.rmtree(self._folder)
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    def send(self, number: int) -> None:
+        """Send a signal to all its processes."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """Kill -9 all its processes."""
+        self.send(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(30)
+
+    def start(self) -> None:
+        """Start it again after it was killed."""
+        self._start()
 
     @property
     def folder(self) -> Path:

@@ -36,6 +36,7 @@ class RedisServer:
 
     def start(self) -> None:
         options = {"port": self.port, "bind": HOST, "save": '""', "dir": str(self._directory)}
+        options["protected-mode"] = "no"  # hosts of `hosts.py`
         words = (
             word
             for name, value in (options | self._options).items()
