@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from router.cli.client import Client
 from tests.prove.conftest import Measure
 from tests.testkit.certs import Authority
-from tests.testkit.http_client import ask
+from tests.testkit.cluster import LIMIT, NAMES, models, race
+from tests.testkit.http_client import ask, chat
 from tests.testkit.instance import Instance
 from tests.testkit.instance_output import nodes
 from tests.testkit.sites import BLOCKED, Sites, running_sites
@@ -73,3 +81,109 @@ def test_a_name_that_is_blocked_for_one_host_is_told_as_such_on_all_pages(
     sites.hosts.unblock(1)
     for each in (shanghai, paris):
         wait_until(lambda each=each: _views(each)["tokyo"] == "up", 60, "tokyo to be heard again")
+
+
+def _admin(instance: Instance, method: str, target: str, body: Any = None) -> Any:
+    """Ask for something as an operator."""
+    client = Client(Path(instance.config["admin"]["socket"]))
+    return client.call(method, f"/api/admin/{target}", body)
+
+
+def _made_key(instance: Instance, **order: Any) -> tuple[str, str]:
+    """A new key, and its id."""
+    made = _admin(instance, "POST", "keys", {"name": "test", **order})
+    return made["key"], made["id"]
+
+
+def test_twenty_clients_that_hammer_three_hosts_never_have_more(sites: Sites, measured: Measure):
+    most: Counter[str] = Counter()
+    for _ in range(5):
+        with ExitStack() as stack, ThreadPoolExecutor(20) as clients:
+            names = [f"203.0.113.{number}" for number in range(20)]
+            opened = clients.map(lambda name: race(sites, name, 5), names)
+            for name, streams in zip(names, opened, strict=True):
+                for stream in streams:
+                    stack.callback(stream.close)
+                assert {each.status for each in streams} <= {200, 429}
+                most[name] = max(most[name], sum(each.status == 200 for each in streams))
+    measured(f"most streams of a client with a limit of {LIMIT}", max(most.values()))
+    assert max(most.values()) <= LIMIT + len(NAMES) - 1
+
+
+def _seconds(act: Callable[[], Any], everywhere: Callable[[Instance], bool], sites: Sites) -> float:
+    """Time from the order until it holds on all hosts."""
+    began = time.monotonic()
+    act()
+    for each in sites.instances:
+        wait_until(partial(everywhere, each), 20, "it to hold everywhere")
+    return time.monotonic() - began
+
+
+def _is_banned(instance: Instance, client: str) -> bool:
+    try:
+        return models(instance, client) == 403
+    except ConnectionResetError:  # the ban ended the request that asked
+        return False
+
+
+def test_a_ban_and_a_revocation_are_everywhere_within_a_second(sites: Sites, measured: Measure):
+    bans, revocations = [], []
+    for number in range(20):
+        at, client = sites.instances[number % 3], f"192.0.2.{100 + number}"
+        key, key_id = _made_key(at)
+        for each in sites.instances:
+            wait_until(lambda e=each, k=key: models(e, "192.0.2.1", k) == 200, 20, "the key")
+        ban = {"network": client, "for": 3600.0, "reason": "test"}
+        bans.append(
+            _seconds(
+                partial(_admin, at, "POST", "bans", ban),
+                lambda each, client=client: _is_banned(each, client),
+                sites,
+            )
+        )
+        revocations.append(
+            _seconds(
+                partial(_admin, at, "DELETE", f"keys/{key_id}"),
+                lambda each, key=key: models(each, "192.0.2.1", key) == 401,
+                sites,
+            )
+        )
+    measured("seconds from a ban until it is on all hosts, at most", max(bans))
+    measured("seconds from a revocation until it is on all hosts, at most", max(revocations))
+    assert max(bans) <= 1.0
+    assert max(revocations) <= 1.0
+
+
+def test_a_quota_is_exceeded_by_no_more_than_what_is_open_and_a_second_of_use(
+    sites: Sites, measured: Measure
+):
+    quota = 3000
+    key, _ = _made_key(sites.instances[0], tokens=quota)
+    for each in sites.instances:
+        wait_until(lambda e=each: models(e, "192.0.2.1", key) == 200, 20, "the key")
+    answers: list[tuple[float, float, int]] = []
+
+    def spend(number: int) -> None:
+        instance, client = sites.instances[number % 3], f"198.51.100.{number}"
+        while True:
+            began = time.monotonic()
+            answer = chat(instance.base_url, key=key, headers={"X-Forwarded-For": client})
+            if answer.status != 200:
+                assert (answer.status, answer.error["code"]) == (429, "insufficient_quota")
+                return
+            used = answer.json()["usage"]["total_tokens"]
+            answers.append((time.monotonic(), began, used))
+
+    with ThreadPoolExecutor(12) as threads:
+        list(threads.map(spend, range(12)))
+    total, crossed = 0, 0.0
+    for ended, _, used in sorted(answers):
+        total += used
+        if total >= quota and not crossed:
+            crossed = ended
+    late = max(began for _, began, _ in answers) - crossed
+    measured(f"tokens used with a quota of {quota}", total)
+    measured("tokens of an answer, with twelve at a time", answers[0][2])
+    measured("seconds after the quota was used up that a request was still taken", max(0.0, late))
+    assert total >= quota * 0.9
+    assert late <= 1.0
