@@ -8,6 +8,7 @@ power; decisions wait for the disk.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import shutil
 import subprocess
@@ -20,8 +21,10 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 
 from monitor.store.errors import StoreError, in_one_line
-from monitor.store.schema import migrate, refuse_newer, revision_of
+from monitor.store.schema import migrate, oldest_user, refuse_newer, revision_of
 from monitor.store.tables import REVISION
+
+log = logging.getLogger(__name__)
 
 CONNECT_WITHIN = 5
 """Seconds for a connection."""
@@ -51,13 +54,22 @@ class PostgresqlDatabase:
         """The revision of the tables, "" for none."""
         with self._named(), self._connected() as connection:
             revision = revision_of(connection)
-            refuse_newer(revision)
+            refuse_newer(revision, oldest_user(connection) if revision > REVISION else "")
         return revision
 
     def current(self) -> str:
-        """Refuse a database whose tables are not those of this version."""
+        """Refuse a database whose tables this version cannot use: those of a newer one it can,
+        unless that says otherwise."""
         revision = self.revision()
-        if revision != REVISION:
+        if revision > REVISION:
+            log.warning(
+                "%s has schema %s of a newer mirrorgate, which this one (%s) can use: "
+                "upgrade this one too",
+                self._place(),
+                revision,
+                REVISION,
+            )
+        if revision < REVISION:
             found = f"has schema {revision}" if revision else "has no tables yet"
             raise StoreError(
                 f"store.url: the database {found}, this version needs {REVISION}: "

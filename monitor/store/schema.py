@@ -10,11 +10,11 @@ import logging
 import re
 from importlib import resources
 
-from sqlalchemy import Connection, inspect, text
-from sqlmodel import SQLModel
+from sqlalchemy import Connection, delete, insert, inspect, text
+from sqlmodel import SQLModel, select
 
 from monitor.store.errors import StoreError
-from monitor.store.tables import REVISION
+from monitor.store.tables import OLDEST, REVISION, CompatibilityRow
 
 VERSION_TABLE = "alembic_version"
 
@@ -36,9 +36,16 @@ def revision_of(connection: Connection, first: bool = False) -> str:
     return ""
 
 
-def refuse_newer(revision: str) -> None:
-    """Raises StoreError for a revision that this version does not know."""
-    if revision > REVISION:
+def oldest_user(connection: Connection) -> str:
+    """The oldest revision whose instances can use the tables."""
+    found = connection.execute(select(CompatibilityRow.oldest)).scalar()
+    return found or revision_of(connection)
+
+
+def refuse_newer(revision: str, oldest: str = "") -> None:
+    """Raises StoreError for a revision that this version does not know, unless its tables can be
+    used from `oldest` on."""
+    if revision > REVISION and not "" < oldest <= REVISION:
         raise StoreError(
             f"it was written by a newer mirrorgate (schema {revision}, this one knows {REVISION}): "
             "install that one again, or restore a backup"
@@ -62,6 +69,8 @@ def migrate(connection: Connection, revision: str) -> None:
         with environment:
             environment.configure(connection=connection, transactional_ddl=True)
             environment.run_migrations()
+    connection.execute(delete(CompatibilityRow))
+    connection.execute(insert(CompatibilityRow), [{"oldest": OLDEST}])
 
 
 def _stamp(connection: Connection, revision: str) -> None:

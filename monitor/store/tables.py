@@ -11,6 +11,10 @@ _GIVEN = {"autoincrement": False}
 
 REVISION = "0008"
 """The newest step in `migrations/versions/`, which these tables are held to by a test."""
+OLDEST = "0008"
+"""The oldest revision whose instances can use these tables, so that two versions run side by side
+while hosts are upgraded in turn. A step that does more than add tables, or columns with a default
+of the server, raises it to its own."""
 
 
 class SampleRow(SQLModel, table=True):
@@ -256,6 +260,14 @@ class LeaseRow(SQLModel, table=True):
     beat: int = Field(sa_type=BigInteger)
     batch: int = Field(sa_type=BigInteger)
     renewed_at: float
+
+
+class CompatibilityRow(SQLModel, table=True):
+    """The oldest revision whose instances can use the tables; one row."""
+
+    __tablename__: ClassVar[str] = "compatibility"
+
+    oldest: str = Field(primary_key=True)
 
 
 class ViewRow(SQLModel, table=True):

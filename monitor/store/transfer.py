@@ -11,12 +11,13 @@ from sqlmodel import SQLModel
 
 from monitor.store.database import backend_of
 from monitor.store.errors import StoreError, in_one_line
-from monitor.store.tables import LeaseRow, ViewRow
+from monitor.store.schema import refuse_newer
+from monitor.store.tables import CompatibilityRow, LeaseRow, ViewRow
 
 AT_ONCE = 1_000
 """Rows of one statement."""
-_OF_INSTANCES = {str(row.__tablename__) for row in (LeaseRow, ViewRow)}
-"""Who writes at present, and sees what: the first instance on the copy writes its own."""
+_OF_EACH_STORE = {str(row.__tablename__) for row in (LeaseRow, ViewRow, CompatibilityRow)}
+"""Who writes at present, who sees what, and who can use the tables: the copy has its own."""
 
 
 def transfer(source: str, target: str) -> Mapping[str, int]:
@@ -25,13 +26,13 @@ def transfer(source: str, target: str) -> Mapping[str, int]:
     The target gets the tables of this version and must hold no row: neither is what is there
     mixed with what comes, nor overwritten. Raises StoreError.
     """
-    backend_of(source).current()
+    refuse_newer(backend_of(source).current())
     destination = backend_of(target)
     destination.upgrade()
     reading, writing = backend_of(source).reading(), destination.decisions()
     try:
         with reading.connect() as source_rows, writing.begin() as copy:
-            tables = [t for t in SQLModel.metadata.sorted_tables if t.name not in _OF_INSTANCES]
+            tables = [t for t in SQLModel.metadata.sorted_tables if t.name not in _OF_EACH_STORE]
             _refuse_used(copy, tables)
             return {table.name: _copy(source_rows, copy, table) for table in tables}
     except DBAPIError as error:

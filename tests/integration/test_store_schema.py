@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import stat
@@ -33,7 +34,8 @@ from monitor.store.latencies import Curves
 from monitor.store.queries import read_windows
 from monitor.store.records import Transition
 from monitor.store.store import Store
-from monitor.store.tables import REVISION, IssuedKeyRow, LedgerBatchRow, SecretRow, UseRow
+from monitor.store.tables import OLDEST, REVISION, IssuedKeyRow, LedgerBatchRow, SecretRow, UseRow
+from monitor.store.transfer import transfer
 from router.cli import main
 from router.cli.console import Console
 from tests.testkit.postgresql import PostgresqlServer
@@ -205,11 +207,63 @@ def test_a_newer_schema_is_refused_in_one_sentence(store_url):
     engine = backend_of(store_url).decisions()
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(sqlalchemy.text("UPDATE compatibility SET oldest = '9999'"))
     engine.dispose()
     for act in (lambda: asyncio.run(Store.open(store_url)), backend_of(store_url).upgrade):
         with pytest.raises(StoreError, match=f"newer mirrorgate.*9999.*{REVISION}") as caught:
             act()
         assert "\n" not in str(caught.value)
+
+
+def only_adds(step: Path) -> bool:
+    """True if older instances can use the tables that a step leaves."""
+    calls = re.findall(r"\bop\.(\w+)", step.read_text("utf-8"))
+    return set(calls) <= {"create_table", "create_index", "add_column"}
+
+
+def test_steps_that_older_instances_can_live_with_only_add():
+    steps = Path(sqlite.__file__).with_name("migrations").joinpath("versions").glob("v*.py")
+    judged = {step.name[1:5]: only_adds(step) for step in steps}
+    assert not judged["0002"]
+    assert all(adds for revision, adds in judged.items() if revision > OLDEST)
+    assert OLDEST <= REVISION
+
+
+def test_a_newer_schema_that_older_instances_can_use_is_used_and_told(
+    postgresql: PostgresqlServer, caplog: pytest.LogCaptureFixture
+):
+    url = postgresql.upgraded()
+    engine = backend_of(url).decisions()
+
+    def becomes(revision: str, oldest: str) -> None:
+        with engine.begin() as connection:
+            for statement in (
+                f"UPDATE alembic_version SET version_num = '{revision}'",
+                f"UPDATE compatibility SET oldest = '{oldest}'",
+            ):
+                connection.execute(sqlalchemy.text(statement))
+
+    with engine.begin() as connection:  # a step of a later version adds something
+        connection.execute(sqlalchemy.text("ALTER TABLE ban ADD COLUMN more TEXT DEFAULT 'x'"))
+        connection.execute(sqlalchemy.text("CREATE TABLE later (x INTEGER PRIMARY KEY)"))
+    becomes("9998", REVISION)
+
+    async def used() -> list[Ban]:
+        store = await Store.open(url)
+        await store.add_ban(Ban("b1", "192.0.2.1/32", 1.0, None, "r", "operator"))
+        found = await store.active_bans(2.0)
+        await store.close()
+        return found
+
+    assert [ban.id for ban in asyncio.run(used())] == ["b1"]
+    assert f"schema 9998 of a newer mirrorgate, which this one ({REVISION}) can use" in caplog.text
+    for act in (backend_of(url).upgrade, lambda: transfer(url, postgresql.fresh())):
+        with pytest.raises(StoreError, match=r"newer mirrorgate.*9998"):
+            act()
+    becomes("9999", "9999")
+    with pytest.raises(StoreError, match=r"newer mirrorgate.*9999"):
+        asyncio.run(used())
+    engine.dispose()
 
 
 def test_the_first_release_refuses_a_file_of_this_one(path):

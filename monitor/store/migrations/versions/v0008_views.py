@@ -1,4 +1,4 @@
-"""Mirrors as each vantage sees them now.
+"""Mirrors as each vantage sees them now, and which older versions can use the tables.
 
 Revision ID: 0008
 """
@@ -22,3 +22,4 @@ def upgrade() -> None:
         sa.Column("batch", sa.BigInteger(), nullable=False),
         sa.Column("at", sa.Float(), nullable=False),
     )
+    op.create_table("compatibility", sa.Column("oldest", sa.String(), primary_key=True))
