@@ -68,7 +68,6 @@ LONGEST = (
     "integration/test_malformed_requests.py",
     "integration/test_ejections.py",
     "integration/test_grafana.py",
-    "integration/test_project.py",
     "integration/test_store_transfer.py",
     "e2e/test_front_proxies.py",
 )

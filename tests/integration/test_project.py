@@ -12,13 +12,7 @@ from pathlib import Path
 import pytest
 
 from monitor.common.compiled import FORM, PURE
-from tests.testkit.http_client import ask
-from tests.testkit.mirror.process import MirrorProcess
-from tests.testkit.mirror.server import TEST_KEY
-from tests.testkit.ports import HOST, free_ports
-from tests.testkit.processes import Process
-from tests.testkit.programs import missing
-from tests.testkit.wait import wait_until
+from tests.testkit.wheel import built_wheel
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("router", "monitor", "dashboard")
@@ -26,19 +20,7 @@ PACKAGES = ("router", "monitor", "dashboard")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built by the build backend itself, so that no network is needed."""
-    folder = tmp_path_factory.mktemp("wheel")
-    code = "import sys; from hatchling.build import build_wheel; print(build_wheel(sys.argv[1]))"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return folder / done.stdout.split()[-1]
+    return built_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
@@ -119,53 +101,6 @@ def test_the_module_runs_like_the_script(outside: Path, tmp_path: Path):
     done = run(outside, tmp_path, "-m", "router", "check")
     assert done.returncode == 2
     assert 'did you mean "router"?' in done.stderr
-
-
-@pytest.fixture
-def tool(wheel: Path, tmp_path: Path) -> Path:
-    """`mirrorgate` as `uv tool install` puts it into somebody's home; what it needs comes from the
-    package index."""
-    uv = Path(sys.executable).parent / "uv"
-    folders = {name: str(tmp_path / name) for name in ("UV_TOOL_DIR", "UV_TOOL_BIN_DIR")}
-    done = subprocess.run(
-        [uv, "tool", "install", "--quiet", "--python", sys.executable, wheel],
-        env={**os.environ, **folders},
-        capture_output=True,
-        text=True,
-        timeout=150,
-        check=False,
-    )
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1]
-        missing(f"a package index ({reason})", "a connection to pypi.org or a mirror of it")
-    return Path(folders["UV_TOOL_BIN_DIR"]) / "mirrorgate"
-
-
-def test_an_installed_tool_writes_a_configuration_and_serves_with_it(tool: Path, tmp_path: Path):
-    home = tmp_path / "home"
-    home.mkdir()
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MIRROR"))},
-        "HOME": str(home),
-    }
-    with MirrorProcess("alpha", tmp_path, keys=[TEST_KEY]) as mirror:
-        ports = free_ports(3)
-        subprocess.run(
-            [tool, "init", mirror.base_url], cwd=home, env=environment, check=True, timeout=60
-        )
-        config = home / "config.toml"
-        listens = "".join(
-            f'[{name}]\nlisten = "{HOST}:{port}"\n'
-            for name, port in zip(("router", "dashboard", "admin"), ports, strict=True)
-        )
-        config.write_text(listens + config.read_text())
-        process = Process([str(tool), "run"], tmp_path / "run.log", cwd=home, env=environment)
-        try:
-            wait_until(lambda: "is ready" in process.logs(), 90, "the installed tool to be ready")
-            answer = ask(f"http://{HOST}:{ports[0]}/v1/models", key=TEST_KEY)
-            assert answer.status == 200
-        finally:
-            process.stop()
 
 
 def test_the_scripts_of_the_project_are_sound():
