@@ -51,8 +51,8 @@ GENUINE = ("104.16.1.1", "104.16.1.2", "104.16.1.3", "104.16.1.4")
 """Addresses that nobody connects to; others would be taken for bogus."""
 BOGUS, WRONG = "10.10.34.34", "8.7.198.46"
 """Of forged answers: one that no public server has, and one whose certificate is refused."""
-PATIENCE = Patience(tries=2, each=1.5, late=0.3)
-NAMING_TIMEOUT = 6.0
+PATIENCE = Patience(tries=2, each=3.0, late=1.0)
+NAMING_TIMEOUT = 10.0
 GAP = 0.1
 
 USUAL = 250_000.0

@@ -13,7 +13,9 @@ from multidict import MultiMapping
 
 from dashboard.common.config import AdminConfig, DashboardConfig, EntranceConfig, LinkConfig
 from dashboard.common.connections import Gate, serve
+from dashboard.common.context import RENDERINGS
 from dashboard.common.location import Locations
+from dashboard.common.renderings import Renderings
 from dashboard.common.sources import (
     BanList,
     CommandError,
@@ -614,6 +616,8 @@ async def serving_on_unix_socket(app: web.Application, path: Path) -> AsyncItera
 
 @asynccontextmanager
 async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
+    # Without rests after its steps a page is made in time on the busiest machine.
+    app[RENDERINGS] = Renderings(app[RENDERINGS].clock, pace=lambda: 0.0)
     options: dict[str, Any] = {"handler_cancellation": True, "shutdown_timeout": 1.0}
     runner = web.AppRunner(app, access_log=None, handle_signals=False, **options)
     await runner.setup()
