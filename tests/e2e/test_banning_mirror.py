@@ -28,6 +28,7 @@ async def test_alone_it_is_asked_as_much_as_it_bears_and_the_rest_are_told(tmp_p
     assert seen.rate > RATE / 2
 
 
+@pytest.mark.prove
 async def test_it_does_ban_whoever_does_not_know_its_limits(tmp_path: Path):
     seen = await overload(tmp_path / "instance", generous=1, seconds=6.0, limited=False)
     assert seen.strict.banned

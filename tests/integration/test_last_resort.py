@@ -122,7 +122,10 @@ LISTS = {
 }
 
 
-@pytest.mark.parametrize("kind", LISTS)
+# Each kind starts an instance of its own, which takes seconds: two are for the long runs.
+@pytest.mark.parametrize(
+    "kind", ["error", *(pytest.param(kind, marks=pytest.mark.prove) for kind in ("html", "text"))]
+)
 async def test_mirrors_whose_chats_are_answered_are_not_down_whatever_they_list(
     kind: str, tmp_path: Path
 ) -> None:
