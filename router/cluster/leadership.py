@@ -17,6 +17,10 @@ log = logging.getLogger("control")
 LEADS_FOR = EXPIRES_AFTER - RENEW_EVERY
 """Seconds after the last renewal in which the leader takes itself for it: less than others wait,
 however long the store keeps its answer."""
+WATCHED_WITHIN = EXPIRES_AFTER / 2
+"""Seconds between two looks at a leader's row, at most, for it to stand still: while the store does
+not answer us the leader cannot renew either, and nobody else knows what it told but could not
+keep."""
 
 
 class Leadership:
@@ -40,6 +44,10 @@ class Leadership:
         self._until = float("-inf")
         self._seen: tuple[int, float] = (-1, 0.0)
         """The beat of another leader, and since when it stands still."""
+        self._looked = float("-inf")
+        """When the store answered last."""
+        self._renewed: int | None = None
+        """The beat of our last renewal."""
 
     def leads(self) -> bool:
         """True if this instance does what is to be done once."""
@@ -63,21 +71,27 @@ class Leadership:
         """Claim or renew it once."""
         now, led = self._clock(), self.leads()
         beat, since = self._seen
-        passed = beat if now - since >= EXPIRES_AFTER else None
+        still = now - since >= EXPIRES_AFTER and now - self._looked <= WATCHED_WITHIN
+        passed = beat if still else None
         try:
             leads, told = await self._store.decide(
                 lambda s: lead(s.connection(), self._holder, passed, time.time())
             )
-            if leads and not led:
+            if leads and not led and told - 1 != self._renewed:  # somebody else led meanwhile
                 await self._take_over()
         except StoreError as error:
             log.debug("the leadership is not known: %s", error)
-            leads, told = False, beat
         else:
-            if leads:
-                self._until = now + LEADS_FOR
-        if leads and not led:
-            log.info("this instance leads: it notifies and prunes")
-        if not leads and told != beat:
-            self._seen = (told, now)
+            self._take(leads, led, told, now)
         self._totals.set(metrics.LEADER.name, float(self.leads()))
+
+    def _take(self, leads: bool, led: bool, beat: int, asked: float) -> None:
+        """Take the store's answer to a claim."""
+        now = self._clock()
+        if leads:
+            self._until, self._renewed = asked + LEADS_FOR, beat
+            if not led:
+                log.info("this instance leads: it notifies and prunes")
+        elif beat != self._seen[0] or now - self._looked > WATCHED_WITHIN:
+            self._seen = (beat, now)
+        self._looked = now

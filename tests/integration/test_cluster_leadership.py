@@ -87,3 +87,29 @@ async def test_a_leader_that_cannot_renew_stops_leading_before_another_may_begin
     assert LEADS_FOR < EXPIRES_AFTER
     await only.leadership.turn()
     assert only.leadership.leads()
+
+
+async def test_a_store_that_was_gone_leaves_the_lead_to_who_told_and_nothing_is_told_twice(
+    store: Store,
+):
+    clock = ManualClock()
+    first, second = Instance("a", store, clock), Instance("b", store, clock)
+    for each in (first, second):
+        await each.leadership.turn()
+        each.see(State.up)
+    clock.advance(CLAIMS)
+    for each in (first, second):
+        await each.leadership.turn()
+    first.see(State.down)  # told, but the store is gone before it is kept
+    clock.advance(60)
+    assert not first.leadership.leads()
+    await second.leadership.turn()
+    clock.advance(CLAIMS)
+    await second.leadership.turn()
+    assert not second.leadership.leads()
+    await first.leadership.turn()
+    assert first.leadership.leads()
+    first.see(State.down)
+    assert first.told.count("down") == 1
+    first.see(State.up)
+    assert first.told.count("up") == 1

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ import psycopg
 
 from monitor.store.database import backend_of
 from tests.testkit.ports import HOST, free_port
-from tests.testkit.processes import ending_with_us
+from tests.testkit.processes import children_of, ending_with_us
 from tests.testkit.programs import require
 from tests.testkit.wait import wait_until
 
@@ -118,9 +119,12 @@ class PostgresqlServer:
         return self._port
 
     def send(self, number: int) -> None:
-        """Send a signal to all its processes."""
+        """Send a signal to all its processes: to the one that makes new ones first."""
         assert self._process is not None
-        os.killpg(self._process.pid, number)
+        backends = children_of(self._process.pid)
+        for pid in (self._process.pid, *(backend.pid for backend in backends)):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def kill(self) -> None:
         """Kill -9 all its processes."""
