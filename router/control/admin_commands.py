@@ -43,8 +43,7 @@ from router.control.changes import cautions, compared
 from router.control.configuration import Configuration
 from router.control.document import Document
 from router.control.inspections import Inspections
-from router.control.key_notes import key_notes
-from router.control.key_service import KeyService
+from router.control.key_service import KeyService, key_notes
 from router.control.notices import Notices
 from router.control.worker_channels import WorkerChannels
 from router.control.worker_questions import Questions

@@ -16,59 +16,45 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 
 from dashboard.admin.app import build_admin_app
 from dashboard.admin.traffic import TrafficLog
 from dashboard.common import connections
-from dashboard.common.metrics import (
-    BANS,
-    LOOP_DELAY,
-    RELOAD_SUCCESSFUL,
-    RELOADED_AT,
-    RELOADS,
-)
-from dashboard.common.metrics import FAMILIES as DASHBOARD_FAMILIES
 from dashboard.public.app import build_public_app, public_gate
 from monitor.common import logs
 from monitor.common.ipc import Channel, ChannelClosed, Message
 from monitor.common.keys import KeyBook
-from monitor.common.log_writer import dropped_lines
-from monitor.common.machine import FAMILIES as MACHINE_FAMILIES
 from monitor.common.machine import MachineWatch
-from monitor.common.metric_registry import MergedMetrics, MetricRegistry
-from monitor.common.process_metrics import FAMILIES as PROCESS_FAMILIES
-from monitor.common.process_metrics import RESTARTS, show_process
+from monitor.common.metric_registry import MetricRegistry
+from monitor.common.process_metrics import RESTARTS
 from monitor.common.tasks import Tasks, Work, acting_meanwhile, cancelled
-from monitor.engine.metrics import FAMILIES as MONITOR_FAMILIES
 from monitor.engine.monitor import Monitor
 from monitor.engine.scheduler import stale_after
 from monitor.health.announcements import Announced
 from monitor.health.snapshot import HealthBoard, HealthSnapshot
 from monitor.notify.conditions import Topic
-from monitor.notify.metrics import FAMILIES as NOTIFY_FAMILIES
 from monitor.notify.notifier import Notifier
 from monitor.store import announcements
 from monitor.store.bans import Allowance
 from monitor.store.lease import Holder
 from monitor.store.store import Store, StoreError
-from router.admission.rejection_reports import RULES
 from router.admission.shared_table import Table
 from router.cluster.membership import Membership, MissingPart
-from router.cluster.metrics import FAMILIES as CLUSTER_FAMILIES
 from router.cluster.views import Views
 from router.control.admin_commands import AdminCommands
 from router.control.announcement_service import AnnouncementService
 from router.control.audit_trail import AuditTrail
-from router.control.ban_service import BY_OPERATOR, BanService, BansInForce
+from router.control.ban_service import BanService, BansInForce
 from router.control.breaker_coordinator import BreakerCoordinator
 from router.control.changes import Changes, cautions
 from router.control.configuration import SIGNAL, Configuration, Loaded, worker_part
 from router.control.document import Config, Document
-from router.control.handover import KeptTotals, ListKeeper
+from router.control.handover import ListKeeper
 from router.control.inspections import Inspections
+from router.control.instance_metrics import FAMILIES, InstanceMetrics, KeptTotals
 from router.control.key_service import KeyService
 from router.control.ledger import Ledger
 from router.control.monitor_capacity import SharedCapacity
@@ -78,26 +64,11 @@ from router.control.sections import notification_style, told_as, vantage_name
 from router.control.sessions import SWEEP_EVERY, Sessions
 from router.control.worker_channels import WorkerChannels
 from router.control.worker_questions import Questions
-from router.forwarding.metrics import FAMILIES as ROUTER_FAMILIES
-from router.forwarding.metrics import LOG_DROPPED, TASKS, begin_at_zero
-from router.metering.metrics import KEYS
 from router.process.inherited import end_with_parent, read_document
 from router.process.last_lists import LastLists
 
 log = logging.getLogger("control")
 
-FAMILIES = (
-    *ROUTER_FAMILIES,
-    KEYS,
-    *PROCESS_FAMILIES,
-    *MACHINE_FAMILIES,
-    *MONITOR_FAMILIES,
-    *NOTIFY_FAMILIES,
-    *CLUSTER_FAMILIES,
-    *DASHBOARD_FAMILIES,
-)
-
-KEEP_TOTALS_EVERY = 5.0
 SIGN_OF_LIFE_EVERY = 5.0
 THREADS_TAKE_TURNS_AFTER = 0.0005
 """Seconds; Python's own 5 ms pass at every system call of the loop while another thread computes:
@@ -105,8 +76,6 @@ pages took up to 72 ms beside scrapes of a hundred mirrors, and take 27."""
 GC_THRESHOLDS = (20_000, 10, 20)
 """A scrape of a hundred mirrors makes some 300,000 objects. With Python's own thresholds all others
 were looked through meanwhile, again and again: the loop came more than 50 ms late once a scrape."""
-MEASURE_EVERY = 0.05
-"""Seconds between two looks at how late the event loop is."""
 
 
 class Control:
@@ -134,15 +103,13 @@ class Control:
         self._stop = asyncio.Event()
         self._totals = totals
         self._tasks = tasks
-        self._process = f"control-{os.getpid()}-{time.time_ns()}"
         config = loaded.current.config
-        self._merged = MergedMetrics(FAMILIES)
-        self._kept = kept
-        mirrors = [mirror.id for mirror in config.mirrors]
-        if kept.restore(self._merged, mirrors):
-            self._merged.succeed("control", self._process)
-            totals.add(RESTARTS.name, ("control",))
-        self._begin_at_zero(mirrors)
+        self._metrics = InstanceMetrics(
+            totals,
+            kept,
+            [mirror.id for mirror in config.mirrors],
+            self._count_keys,
+        )
         self._board = HealthBoard(vantage_of(loaded))
         self._told = self._board.current
         """The snapshot that every worker has, or has been sent."""
@@ -166,7 +133,7 @@ class Control:
             loaded, self._apply, self._tell, self._count_reload, self._audit_trail.note
         )
         self._channels = WorkerChannels(
-            feeds, self._merged, self._whole_state, self._hear, self._worker_left
+            feeds, self._metrics.merged, self._whole_state, self._hear, self._worker_left
         )
         self._breakers = BreakerCoordinator(
             self._channels.broadcast, self._channels.tell, self._totals
@@ -201,7 +168,7 @@ class Control:
         )
         self._ban_service.configure(config.limits, config.router)
         self._machine = MachineWatch(
-            store.clock, self._lost_lines, self._ban_service.recall, self._totals
+            store.clock, self._metrics.lost_lines, self._ban_service.recall, self._totals
         )
         self._key_service = KeyService(
             store,
@@ -233,10 +200,8 @@ class Control:
             lambda: self._monitor.history.past,
             lambda: self._announcement_service.current,
             banned,
-            self._merged,
-            self._refresh_totals,
+            self._metrics,
             self._key_service.find_key,
-            kept,
         )
         self._traffic = TrafficLog(self._view)
         self._questions = Questions(self._channels)
@@ -292,24 +257,13 @@ class Control:
                 self._keep_up(stack, *part)
             self._keep_up(stack, "traffic", self._traffic.run)
             self._keep_up(stack, "machine", self._machine.run)
-            self._keep_up(stack, "delay", self._measure_delay)
-            self._keep_up(stack, "totals", self._keep_totals_now_and_then)
+            self._keep_up(stack, "delay", self._metrics.measure_delay)
+            self._keep_up(stack, "totals", self._metrics.keep_now_and_then)
             gc.freeze()
             gc.set_threshold(*GC_THRESHOLDS)
             self._tell({"type": "ready"})
-            stack.callback(self._keep_totals)
+            stack.callback(self._metrics.keep)
             await self._stop.wait()
-
-    def _keep_totals(self) -> None:
-        self._refresh_totals()
-        self._kept.write(self._merged)
-
-    async def _keep_totals_now_and_then(self) -> None:
-        """Where nobody scrapes, a successor should know what has been counted all the same."""
-        while True:
-            await asyncio.sleep(KEEP_TOTALS_EVERY)
-            self._refresh_totals()
-            await asyncio.to_thread(self._kept.write, self._merged)
 
     def _keep_up(self, stack: AsyncExitStack, name: str, work: Work) -> None:
         """Run a part for as long as the process."""
@@ -341,7 +295,7 @@ class Control:
     def _state(self) -> Message:
         return {
             "type": "state",
-            "control": self._process,
+            "control": self._metrics.process,
             "config": worker_part(self._configuration.current),
             "snapshot": self._board.current.to_json(),
             "bans": self._ban_service.version,
@@ -432,49 +386,16 @@ class Control:
         )
         _warn(new.config)
         self._monitor.history.zone = new.config.dashboard.timezone
-        for mirror_id in changes.removed:
-            self._totals.remove("mirror", mirror_id)
         mirrors = [mirror.id for mirror in new.config.mirrors]
-        self._merged.keep_mirrors(mirrors)
-        self._begin_at_zero(mirrors)
+        self._metrics.configure(mirrors, changes.removed)
         self._channels.broadcast(self._state())
 
-    def _begin_at_zero(self, mirrors: Iterable[str]) -> None:
-        begin_at_zero(self._totals, mirrors)
-        for family, values in (
-            (BANS, (*RULES, BY_OPERATOR)),
-            (RELOADS, ("success", "failure")),
-            (RESTARTS, ("worker", "control")),
-        ):
-            for value in values:
-                self._totals.cells(family.name, (value,))
+    def _count_keys(self, totals: MetricRegistry) -> None:
+        self._key_service.count(totals)
 
     def _count_reload(self, good: bool) -> None:
-        totals = self._totals
-        totals.set(RELOAD_SUCCESSFUL.name, float(good))
-        if good:
-            totals.set(RELOADED_AT.name, time.time())
-        totals.add(RELOADS.name, ("success" if good else "failure",))
+        self._metrics.reloaded(good)
         self._notifier.reloaded(self._configuration.problem)
-
-    def _refresh_totals(self) -> None:
-        self._totals.set(TASKS.name, len(asyncio.all_tasks()), ("control",))
-        self._totals.set(LOG_DROPPED.name, dropped_lines(), ("control",))
-        show_process(self._totals, "control")
-        self._key_service.count(self._totals)
-        self._merged.update(self._process, self._totals.to_json())
-
-    def _lost_lines(self) -> float:
-        of_workers = self._merged.total(LOG_DROPPED, ("worker",))
-        return of_workers + dropped_lines()
-
-    async def _measure_delay(self) -> None:
-        """Measure how late the event loop is, until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + MEASURE_EVERY
-            await asyncio.sleep(MEASURE_EVERY)
-            self._totals.observe(LOOP_DELAY.name, max(0.0, loop.time() - due))
 
     # The supervisor
 

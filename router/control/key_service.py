@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,8 +22,9 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.store import keys
 from monitor.store.store import Store, StoreError
 from router.admission.ban_list import pieces
-from router.admission.credentials import new_key
+from router.admission.credentials import Caller, new_key
 from router.admission.key_index import Row, digest_of, row_of
+from router.control.sections import Config
 from router.metering.metrics import KEYS
 from router.process.replica import whole
 
@@ -281,3 +282,17 @@ class KeyService:
         self.version += 1
         self._encoded = ()
         self._tell({**message, "version": self.version})
+
+
+def key_notes(config: Config, order: KeyOrder) -> tuple[str, ...]:
+    """A sentence on each setting that keeps a new key from being of use, with what to set."""
+    return tuple(_key_notes(config, order))
+
+
+def _key_notes(config: Config, order: KeyOrder) -> Iterator[str]:
+    if Caller.issued not in config.router.callers:
+        yield 'keys issued here are not let in: add "issued" to router.callers'
+    if not any(mirror.api_key for mirror in config.mirrors if mirror.enabled):
+        yield "no mirror lends its key to callers with a key issued here: set mirrors.api_key"
+    if order.quota is not None and not config.prices:
+        yield "a key with a quota of money may only ask for models with a price: write [prices]"

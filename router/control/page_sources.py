@@ -16,7 +16,7 @@ from dashboard.common.location import Locations
 from dashboard.common.sources import BanList, Ejection, Offer, Rescued, Terms, Visitor, Waiting
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import KeyAccount
-from monitor.common.metric_registry import MergedMetrics, Series
+from monitor.common.metric_registry import Series
 from monitor.common.money import written
 from monitor.health.announcements import Announced
 from monitor.health.past import Past
@@ -24,7 +24,7 @@ from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth
 from router.admission.client_address import Clients
 from router.control.ban_service import BansInForce
 from router.control.configuration import Configuration
-from router.control.handover import KeptTotals
+from router.control.instance_metrics import InstanceMetrics
 from router.forwarding import metrics
 from router.forwarding.config import RouterConfig
 from router.metering.prices import Price, Prices, day_of
@@ -64,10 +64,8 @@ class PageSources:
         past: Callable[[], Past],
         announced: Callable[[], Announced],
         banned: BansInForce,
-        merged: MergedMetrics,
-        own: Callable[[], None],
+        numbers: InstanceMetrics,
         key_account: Callable[[str], KeyAccount | None],
-        kept: KeptTotals,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._configuration = configuration
@@ -76,10 +74,8 @@ class PageSources:
         self.past = past
         self.announced = announced
         self._banned = banned
-        self._merged = merged
-        self._refresh_own = own
+        self._numbers = numbers
         self.key_account = key_account
-        self._kept = kept
         self._locations = Locations()
         self._router: RouterConfig | None = None
         self._clients = Clients()
@@ -126,11 +122,11 @@ class PageSources:
         return base_url(self._configuration.current.config.router)
 
     def waiting(self) -> Waiting:
-        merged = self._merged
+        merged = self._numbers.merged
         return Waiting(int(merged.gauge(metrics.QUEUED)), merged.gauge(metrics.QUEUE_WAIT))
 
     def rescued(self) -> Rescued:
-        count = int(self._merged.total(metrics.RESCUED))
+        count = int(self._numbers.merged.total(metrics.RESCUED))
         midnight = _midnight(self._clock(), self.dashboard().timezone)
         if midnight > self._rescued.since:
             self._rescued, self._rescued_before = Rescued(0, midnight), count
@@ -179,8 +175,7 @@ class PageSources:
         return self._configuration.problem
 
     def series(self) -> Callable[[], Iterable[Series]]:
-        self._refresh_own()
-        return lambda: self._kept.write(self._merged).series()
+        return self._numbers.series()
 
     def version(self) -> str:
         return version("mirrorgate")

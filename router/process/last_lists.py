@@ -8,7 +8,7 @@ A new content is written beside the one that holds, and counts when the header n
 killed on the way leaves the former one. A reader that was overtaken notices by the checksum.
 
 Control leaves all counters to its successor in another file of this kind
-(`control/handover.py`).
+(`control/instance_metrics.py`).
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.store.ledger import Batch
 from monitor.store.store import Store
 from router.control.ban_service import BanService, BansInForce
-from router.control.control import FAMILIES
+from router.control.instance_metrics import FAMILIES
 from router.control.key_service import KeyService
 from tests.testkit.clock import ManualClock
 from tests.testkit.wait import wait_until_async

@@ -22,7 +22,7 @@ from router.control.ban_service import BanService
 from router.control.breaker_coordinator import BreakerCoordinator
 from router.control.configuration import Configuration, Loaded
 from router.control.control import serve
-from router.control.handover import KeptTotals
+from router.control.instance_metrics import KeptTotals
 from router.process.last_lists import LastLists, create
 from router.process.listener import bind
 from tests.testkit.wait import wait_until_async

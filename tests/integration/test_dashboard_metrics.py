@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from dashboard.admin.app import build_admin_app
 from dashboard.admin.exposition import render
 from monitor.common.metric_registry import Family, MetricRegistry, Series
-from router.control.control import FAMILIES
+from router.control.instance_metrics import FAMILIES
 from tests.testkit.dashboard import (
     NOW,
     FakeCommands,

@@ -21,7 +21,7 @@ from monitor.engine.recorder import History
 from monitor.health.past import Past
 from monitor.health.snapshot import HealthSnapshot, State
 from monitor.store.store import Store
-from router.control.control import FAMILIES
+from router.control.instance_metrics import FAMILIES
 from tests.testkit.dashboard import BROWSER, HEALTH, NOW, FakeSources, serving
 from tests.testkit.wait import wait_until_async
 

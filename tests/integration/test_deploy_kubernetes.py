@@ -17,8 +17,8 @@ from kubernetes_validate import latest_version, validate
 
 from grafana.build import PROMETHEUS_RULE, prometheus_rule
 from monitor.common.settings import parse_duration
-from router.control.control import FAMILIES
 from router.control.document import DEFAULT_FILES, load
+from router.control.instance_metrics import FAMILIES
 from router.control.sections import Config
 from tests.integration.test_deploy_files import (
     DEPLOY,

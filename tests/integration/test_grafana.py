@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboard.admin.app import build_admin_app
 from grafana.build import BOARDS, render, tidied
 from grafana.queries import DASHBOARDS, filled, load, panels
-from router.control.control import FAMILIES
+from router.control.instance_metrics import FAMILIES
 from tests.cases.alert_scenarios import SCENARIOS
 from tests.testkit.dashboard import (
     FakeCommands,

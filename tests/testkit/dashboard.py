@@ -55,7 +55,7 @@ from monitor.store.audit import Entry
 from monitor.store.bans import Allowance
 from monitor.store.records import Transition
 from router.control.ban_service import BansInForce
-from router.control.control import FAMILIES
+from router.control.instance_metrics import FAMILIES
 from tests.testkit.ports import HOST, free_port
 
 V2 = (

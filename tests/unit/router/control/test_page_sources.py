@@ -20,7 +20,7 @@ def view_of(**router: Any) -> PageSources:
     config = SimpleNamespace(router=read(RouterConfig, router))
     nothing: Any = None
     configuration: Any = SimpleNamespace(current=SimpleNamespace(config=config))
-    return PageSources(configuration, *[nothing] * 9)
+    return PageSources(configuration, *[nothing] * 7)
 
 
 def key(address: str) -> bytes:
@@ -75,7 +75,7 @@ def source_of(mirrors: dict[str, dict[str, Any]], health: list[MirrorHealth], **
     board: Any = SimpleNamespace(
         current=HealthSnapshot(1, 0.0, "here", {one.id: one for one in health})
     )
-    unused = (nothing,) * 8
+    unused = (nothing,) * 6
     return PageSources(configuration, board, *unused, lambda: NOW)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from monitor.common.keys import KeyOrder
 from monitor.common.settings import read
-from router.control.key_notes import key_notes
+from router.control.key_service import key_notes
 from router.control.sections import Config
 
 MIRROR = {"id": "hk", "url": "https://a.example", "api_key": "sk-own"}
