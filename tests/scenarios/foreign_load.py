@@ -39,6 +39,8 @@ BLOCKED_FOR = 3 * RESIDUAL + 10
 """Seconds."""
 BACK = RESIDUAL + 30
 """Seconds after the block within which requests take the main name again."""
+NOTICED = 60.0
+"""Seconds after `BLOCKED_FOR` within which the name must be out of use, before the block ends."""
 PATIENCE = 4 * BACK
 CENSORS = {
     "reset": "name reset (iptables)",
@@ -61,8 +63,6 @@ class Found:
     asked: int = 0
     failed: list[str] = field(default_factory=list)
     """Requests that were not answered, with the seconds since the block began."""
-    noticed: bool = False
-    """True if the main name was out of use there while it was blocked."""
     back_after: float | None = None
     """Seconds from the end of the block until the main name was in use."""
 
@@ -91,9 +91,8 @@ def played(row: Row, number: signal.Signals | None, directory: Path) -> Found:
                     pid = control_pid(instance)
                     assert pid is not None
                     os.kill(pid, number)
-                while time.monotonic() - began < BLOCKED_FOR:
-                    found.noticed |= not watched.works_over(BLOCKED, FIRST)
-                    time.sleep(0.25)
+                time.sleep(BLOCKED_FOR - (time.monotonic() - began))
+                wait_until(lambda: not watched.works_over(BLOCKED, FIRST), NOTICED, "the block")
                 site.unblock()
                 lifted = time.monotonic()
                 wait_until(lambda: watched.works_over(BLOCKED, FIRST), PATIENCE, "the main name")
