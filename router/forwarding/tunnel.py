@@ -404,7 +404,7 @@ class Tunnel:
         a transport below, which hands them to the kernel a turn later."""
         self._timer = None
         for end in (self._client, self._mirror):
-            if end.gone or not end.draining:
+            if end.gone or not end.draining or end.transport.is_closing():
                 continue
             before, end.acknowledged = end.acknowledged, not _unacknowledged(end.transport)
             if not (before and end.acknowledged):
