@@ -9,7 +9,7 @@ import argparse
 import asyncio
 import gc
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from ipaddress import IPv4Address
 from itertools import count
 
@@ -21,7 +21,7 @@ from monitor.common.settings import read
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
 from router.admission import ban_list, key_index
 from router.admission.network_map import place
-from router.admission.shared_table import Table
+from router.admission.shared_table import Table, create
 from router.forwarding.client_connection import ClientConnection
 from router.forwarding.config import WorkerConfig
 from router.forwarding.context import WorkerContext
@@ -82,9 +82,9 @@ def key_rows(many: int, index: key_index.KeyIndex) -> Iterator[key_index.Row]:
         yield f"k{n}", digest, None, 0.0, "", None, None
 
 
-def context(ports: Sequence[int], banned: int, keys: int, hosts: int) -> WorkerContext:
-    """The context of a worker that knows these mirrors, so many bans and issued keys, and shares
-    its limits with so many hosts."""
+def context(asked: argparse.Namespace) -> WorkerContext:
+    """The context of a worker that knows what is asked for (`counting.Setup`)."""
+    ports = asked.ports
     names = [f"mirror-{port}" for port in ports]
     mirrors = [
         {
@@ -106,8 +106,8 @@ def context(ports: Sequence[int], banned: int, keys: int, hosts: int) -> WorkerC
             "mirrors": mirrors,
         },
     )
-    table = Table.alone()
-    table.set_hosts(hosts)
+    table = Table(create(asked.workers), 0, asked.workers)
+    table.set_hosts(asked.hosts)
     made = WorkerContext(
         config,
         MetricRegistry(FAMILIES),
@@ -121,15 +121,15 @@ def context(ports: Sequence[int], banned: int, keys: int, hosts: int) -> WorkerC
         HealthSnapshot(1, 1.0, "count", {name: MirrorHealth(name, State.up) for name in names})
     )
     made.keys.season(PEPPER)
-    made.keys.extend(key_rows(keys, made.keys))
-    made.bans.extend(sorted(bans(banned), key=lambda row: place(row[0])))
+    made.keys.extend(key_rows(asked.keys, made.keys))
+    made.bans.extend(sorted(bans(asked.bans), key=lambda row: place(row[0])))
     return made
 
 
 async def serve(asked: argparse.Namespace) -> None:
     """Serve until the process is ended."""
     loop = asyncio.get_running_loop()
-    made = context(asked.ports, asked.bans, asked.keys, asked.hosts)
+    made = context(asked)
     # its wheel does not turn: that takes the same however much is asked
 
     async def calibrated(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -148,7 +148,7 @@ async def serve(asked: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.counted")
     parser.add_argument("ports", type=int, nargs="+")
-    for name, usual in (("--bans", 0), ("--keys", 1), ("--hosts", 0)):
+    for name, usual in (("--bans", 0), ("--keys", 1), ("--workers", 1), ("--hosts", 0)):
         parser.add_argument(name, type=int, default=usual)
     uvloop.run(serve(parser.parse_args()))
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.events import DONE, event
@@ -57,12 +57,13 @@ class CannotCount(Exception):
 
 @dataclass(frozen=True)
 class Setup:
-    """Known to the worker that is counted: mirrors, bans, issued keys, and the hosts that share
-    its limits (0: there is no cluster)."""
+    """Known to the worker that is counted: mirrors, bans, issued keys, the workers that count in its
+    table, and the hosts that share its limits (0: there is no cluster)."""
 
     mirrors: int = 3
     bans: int = 0
     keys: int = 1
+    workers: int = 1
     hosts: int = 0
 
 
@@ -213,7 +214,8 @@ def _worker(form: str, setup: Setup) -> Iterator[Counter]:
         mirrors = Mirrors(stack, setup.mirrors)
         command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "-q"]
         command += [f"--callgrind-out-file={out}/out", sys.executable, "-m", "benchmarks.counted"]
-        command += [f"--bans={setup.bans}", f"--keys={setup.keys}", f"--hosts={setup.hosts}"]
+        known = {name: value for name, value in asdict(setup).items() if name != "mirrors"}
+        command += [f"--{name}={value}" for name, value in known.items()]
         log = stack.enter_context((out / "log").open("w"))
         worker = subprocess.Popen(
             [*command, *map(str, mirrors.ports)],

@@ -31,6 +31,7 @@ SIZES = (
     Size("100,000 bans", Setup(bans=100_000)),
     Size("10,000 keys", Setup(keys=10_000)),
     Size("100,000 bans, 10,000 keys", Setup(bans=100_000, keys=10_000), 1.1),
+    Size("16 workers", Setup(workers=16)),
     Size("limits shared by 3 hosts", Setup(hosts=3), 1.05),
 )
 
