@@ -27,6 +27,9 @@ QUOTA_SHARES = (80, 100)
 SPIKE_BANS = 20
 SPIKE_WITHIN = 300.0
 """So many automatic bans within so many seconds are a spike; the next one is told after as long."""
+FROM_ELSEWHERE_AFTER = 30.0
+"""Seconds for which a mirror must be down for another instance and up here before that is told:
+less is one instance that notices first."""
 
 Topic = tuple[str, str]
 """Kind and subject."""
@@ -38,6 +41,7 @@ class Conditions:
     def __init__(self, told: Mapping[Topic, str] | None = None) -> None:
         self.told: dict[Topic, str] = dict(told or {})
         self._down_since: dict[str, float] = {}
+        self._elsewhere_since: dict[Topic, float] = {}
         self._bans: deque[float] = deque(maxlen=SPIKE_BANS)
         self._spike_at = float("-inf")
 
@@ -103,8 +107,24 @@ class Conditions:
             since = self._down_since.pop(health.id, None)
             lasted = None if since is None else max(0.0, health.since - since)
             yield from self._end(topic, now, texts.up(name, lasted), Kind.up)
+        yield from self._from_elsewhere(health, name, now)
         yield from self._of_blocks(health, name, now)
         yield from self._of_certificate(health, name, now)
+
+    def _from_elsewhere(self, health: MirrorHealth, name: str, now: float) -> Iterator[Notice]:
+        """What other instances see, who do not tell it themselves: one of them leads."""
+        for seen in health.vantages:
+            topic = (Kind.down.value, f"{health.id}@{seen.name}")
+            if not seen.lasts:
+                continue
+            if seen.state is State.down and health.state is not State.down:
+                if now - self._elsewhere_since.setdefault(topic, now) >= FROM_ELSEWHERE_AFTER:
+                    said = texts.down_from(name, seen.name, seen.verdict)
+                    yield from self._begin(topic, "down", now, said)
+                continue
+            self._elsewhere_since.pop(topic, None)
+            if seen.state in (State.up, State.degraded):
+                yield from self._end(topic, now, texts.up_from(name, seen.name), Kind.up)
 
     def _of_blocks(self, health: MirrorHealth, name: str, now: float) -> Iterator[Notice]:
         topic = (Kind.sni_block.value, health.id)
@@ -143,8 +163,11 @@ class Conditions:
     def _forget_removed(self, configured: Mapping[str, str]) -> None:
         of_mirrors = (Kind.down.value, Kind.sni_block.value, Kind.certificate.value)
         for kind, subject in list(self.told):
-            if kind in of_mirrors and subject not in configured:
+            if kind in of_mirrors and subject.partition("@")[0] not in configured:
                 del self.told[kind, subject]
+        for topic in list(self._elsewhere_since):
+            if topic[1].partition("@")[0] not in configured:
+                del self._elsewhere_since[topic]
         for mirror_id in self._down_since.keys() - configured.keys():
             del self._down_since[mirror_id]
 

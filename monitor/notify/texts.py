@@ -46,6 +46,20 @@ def up(name: str, seconds: float | None) -> Text:
     return Text(f"{name} 已恢复，中断 {zh}。", f"{name} is up again after {en}.")
 
 
+def down_from(name: str, vantage: str, verdict: str) -> Text:
+    """A mirror is down as another instance sees it, and works from here."""
+    words = _words(verdict)
+    return Text(
+        f"从 {vantage} 访问 {name} 不可用，从这里访问正常：{words.zh}。",
+        f"{name} is down from {vantage}, and works from here: {words.en}.",
+    )
+
+
+def up_from(name: str, vantage: str) -> Text:
+    """The other instance sees it up again."""
+    return Text(f"从 {vantage} 访问 {name} 已恢复。", f"{name} is up again from {vantage}.")
+
+
 def blocked(name: str, hostname: str, verdict: str, confirmed: bool, elsewhere: bool) -> Text:
     """A name seems to be blocked on the path; `elsewhere`: another path to the mirror is usable."""
     words = _words(verdict, Level.confirmed if confirmed else Level.suspected)

@@ -38,6 +38,11 @@ def _views(instance: Instance) -> dict[str, str]:
     return {name: each["state"] for name, each in seen.items()}
 
 
+def _told(sites: Sites) -> list[tuple[str, str]]:
+    """What operators were told of mirrors that go down."""
+    return [(e["kind"], e["subject"]) for e in sites.hook.taken if e["kind"] == "down"]
+
+
 def test_a_name_that_is_blocked_for_one_host_is_told_as_such_on_all_pages(
     sites: Sites, measured: Measure
 ):
@@ -71,6 +76,11 @@ def test_a_name_that_is_blocked_for_one_host_is_told_as_such_on_all_pages(
         said = page.body.decode()
         assert "not from shanghai." in said
         assert "tokyo" in said
+
+    subject = "gamma" if sites.leader() is shanghai else "gamma@shanghai"
+    told = [("down", subject)]
+    wait_until(lambda: _told(sites) == told, 60, "operators to be told of it once")
+    measured("seconds until operators are told", time.monotonic() - began)
 
     sites.hosts.plug(0, "down")
     began = time.monotonic()

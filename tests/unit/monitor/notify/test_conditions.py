@@ -8,7 +8,14 @@ import pytest
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.common.keys import KeyAccount, KeyRecord, Spent
-from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, PathHealth, State
+from monitor.health.snapshot import (
+    HealthSnapshot,
+    MirrorHealth,
+    Override,
+    PathHealth,
+    State,
+    VantageHealth,
+)
 from monitor.notify.conditions import DAY, SPIKE_BANS, SPIKE_WITHIN, Conditions
 from monitor.notify.notice import Notice
 
@@ -86,6 +93,35 @@ def test_that_nothing_serves_is_told_beside_the_mirrors_and_its_end_too():
     told = see(conditions, hk=State.up, jp=DOWN)
     assert kinds(told) == [("up", "hk"), ("nothing_serves", "")]
     assert told[-1].ended
+
+
+def from_tokyo(state: State, here: State = State.up, lasts: bool = True) -> dict[str, Any]:
+    seen = VantageHealth("tokyo", state, "sni_block_rst", lasts=lasts)
+    return {"state": here, "vantages": (seen,)}
+
+
+def test_a_mirror_that_is_down_for_another_instance_alone_is_told_once_it_lasts():
+    conditions = Conditions()
+    assert see(conditions, 0.0, hk=from_tokyo(State.down)) == []
+    assert see(conditions, 29.0, hk=from_tokyo(State.down)) == []
+    (told,) = see(conditions, 30.0, hk=from_tokyo(State.down))
+    assert kinds([told]) == [("down", "hk@tokyo")]
+    assert told.said.en.startswith("香港 is down from tokyo, and works from here: ")
+    assert see(conditions, 31.0, hk=from_tokyo(State.down)) == []
+    assert see(conditions, 32.0, hk=from_tokyo(State.unknown)) == []
+    (ended,) = see(conditions, 33.0, hk=from_tokyo(State.up))
+    assert (kinds([ended]), ended.ended) == ([("up", "hk@tokyo")], True)
+    see(conditions, 40.0, hk=from_tokyo(State.down))
+    see(conditions, 80.0, hk=from_tokyo(State.down))
+    assert see(conditions, 81.0, jp=State.up) == []
+
+
+def test_what_is_down_from_everywhere_or_through_a_proxy_is_not_told_of_each_place():
+    conditions = Conditions()
+    for now in (0.0, 40.0, 80.0):
+        told = see(conditions, now, hk=from_tokyo(State.down, State.down))
+        assert kinds(told) == ([("down", "hk"), ("nothing_serves", "")] if not now else [])
+        assert see(Conditions(), now, hk=from_tokyo(State.down, lasts=False)) == []
 
 
 def test_a_start_that_knows_nothing_yet_tells_nothing():
