@@ -63,6 +63,8 @@ LONGEST = (
     "e2e/test_ledger.py",
     "e2e/test_keys_carriers.py",
     "e2e/test_legacy_e2e.py",
+    "integration/test_dashboard_desk.py",
+    "integration/test_compile.py",
     "integration/test_testkit_netns.py",
     "integration/test_tunnel_ends.py",
     "integration/test_malformed_requests.py",
