@@ -44,6 +44,11 @@ def _sees(instance: Instance, wanted: Mapping[str, str]) -> bool:
     return all(seen[name] == state for name, state in wanted.items())
 
 
+def _told(sites: Sites) -> list[tuple[str, str]]:
+    """What operators were told of mirrors that go down."""
+    return [(e["kind"], e["subject"]) for e in sites.hook.taken if e["kind"] == "down"]
+
+
 def test_a_name_that_is_blocked_for_one_host_is_told_as_such_on_all_pages(
     sites: Sites, measured: Measure
 ):
