@@ -148,7 +148,7 @@ def test_every_family_is_shown():
 
 def promtool(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [require("promtool"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, timeout=150)
 
 
 def test_promtool_parses_every_query(tmp_path):
