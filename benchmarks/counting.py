@@ -57,8 +57,8 @@ class CannotCount(Exception):
 
 @dataclass(frozen=True)
 class Setup:
-    """Known to the worker that is counted: mirrors, bans, issued keys, the workers that count in its
-    table, and the hosts that share its limits (0: there is no cluster)."""
+    """Known to the worker that is counted: mirrors, bans, issued keys, the workers that count in
+    its table, and the hosts that share its limits (0: there is no cluster)."""
 
     mirrors: int = 3
     bans: int = 0

@@ -112,7 +112,7 @@ class Conditions:
         yield from self._of_certificate(health, name, now)
 
     def _from_elsewhere(self, health: MirrorHealth, name: str, now: float) -> Iterator[Notice]:
-        """What other instances see, who do not tell it themselves: one of them leads."""
+        """Notices of the views of other instances, which leave telling to the leader."""
         for seen in health.vantages:
             topic = (Kind.down.value, f"{health.id}@{seen.name}")
             if not seen.lasts:

@@ -45,7 +45,7 @@ def _sees(instance: Instance, wanted: Mapping[str, str]) -> bool:
 
 
 def _told(sites: Sites) -> list[tuple[str, str]]:
-    """What operators were told of mirrors that go down."""
+    """Notifications of mirrors that went down: kind and subject."""
     return [(e["kind"], e["subject"]) for e in sites.hook.taken if e["kind"] == "down"]
 
 
