@@ -7,6 +7,7 @@ Everything after the probe itself is one synchronous step, so that no half of it
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -43,10 +44,14 @@ from monitor.health.snapshot import HealthBoard, HealthSnapshot, Override
 from monitor.health.vantages import Elsewhere
 from monitor.probes.capacity import Capacity, NoCapacity
 from monitor.probes.results import NO_ANSWER, PathResult
-from monitor.store.store import Store
+from monitor.store.store import Store, StoreError
+
+log = logging.getLogger(__name__)
 
 QUICK_CONNECT = 1.5
 """Seconds for TCP to a mirror that is down: a lost SYN is sent again after one."""
+FOLLOW_EVERY = 2.0
+"""Seconds between two looks at what other instances of the store have decided."""
 
 
 class Monitor:
@@ -98,6 +103,8 @@ class Monitor:
         )
         self._mirrors = _enabled(mirrors)
         self._watches: dict[str, MirrorState] = {}
+        self._followed: Mapping[str, tuple[Override, float | None]] = {}
+        """Overrides by mirror, as the store had them last."""
         self._keeper: asyncio.Task[None] | None = None
         self._anchors = Anchors(pace, monotonic)
         self._resolver = ResolverWitness(self._prober.resolver_answers, pace, monotonic)
@@ -179,6 +186,7 @@ class Monitor:
     async def start(self) -> None:
         """Read what was before, then begin: every mirror is unknown until it is probed."""
         wishes, before = await self._store.wishes(), await self.history.start()
+        self._followed = wishes
         known = {i: state for i, state in before.items() if i in self._mirrors}
         self._evaluation.start(wishes, known)
         for mirror in self._mirrors.values():
@@ -231,6 +239,27 @@ class Monitor:
         await self._store.set_wish(mirror_id, wish, until, by, self._clock())
         if self._evaluation.set_wish(mirror_id, wish, until, self._clock()):
             self._show(self._watches[mirror_id])
+
+    async def follow(self) -> None:
+        """Take over overrides that other instances of the store set, until cancelled."""
+        while True:
+            await asyncio.sleep(FOLLOW_EVERY)
+            await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Take over the overrides that have changed in the store since the last time."""
+        if self._store.postponed:
+            return  # the store does not know yet what was decided here
+        try:
+            wishes = await self._store.wishes()
+        except StoreError as error:
+            log.debug("overrides of other instances are not known for now: %s", error)
+            return
+        for mirror_id, wish in wishes.items():
+            changed = self._followed.get(mirror_id) != wish
+            if changed and self._evaluation.set_wish(mirror_id, *wish, self._clock()):
+                self._show(self._watches[mirror_id])
+        self._followed = wishes
 
     def suspect(self, mirror_id: str) -> None:
         """Traffic failed on a mirror: probe it at once, at most once a second."""

@@ -253,6 +253,7 @@ class Control:
                 self._keep_up(stack, "keys", self._key_service.follow)
                 self._keep_up(stack, "bans", self._ban_service.follow)
                 self._keep_up(stack, "views", self._views.run)
+                self._keep_up(stack, "overrides", self._monitor.follow)
             for part in self._membership.services():
                 self._keep_up(stack, *part)
             self._keep_up(stack, "traffic", self._traffic.run)

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -14,6 +15,7 @@ from dashboard.common.config import DashboardConfig
 from dashboard.common.steps import all_at_once
 from dashboard.public import rows
 from dashboard.public.documents import nodes_document
+from monitor.common.audit import Actor
 from monitor.common.config import (
     MirrorConfig,
     MonitorConfig,
@@ -28,7 +30,13 @@ from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.diagnose import Inspection, inspector
 from monitor.engine.metrics import FAMILIES
 from monitor.engine.monitor import Monitor
-from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth, State
+from monitor.health.snapshot import (
+    HealthBoard,
+    HealthSnapshot,
+    MirrorHealth,
+    Override,
+    State,
+)
 from monitor.store.lease import Holder
 from monitor.store.store import Store
 from router.cli.probe_report import json_of, text_of
@@ -279,3 +287,26 @@ async def test_a_name_that_is_blocked_for_one_instance_alone_is_told_as_such(aut
         "shanghai": "down",
         "tokyo": "up",
     }
+
+
+async def test_an_override_of_one_instance_holds_on_the_others(authority, store_url):
+    clock, by = ManualClock(), Actor("anna")
+    async with (
+        serving(authority) as served,
+        place("tokyo", store_url, mirror_at(served.port, authority), clock) as tokyo,
+        place("shanghai", store_url, mirror_at(served.port, authority), clock) as shanghai,
+    ):
+        for wish in (Override.drain, Override.maintenance, Override.use):
+            until = time.time() + 3600 if wish is Override.maintenance else None
+            await tokyo.monitor.set_wish("m", wish, until, by)
+            await shanghai.monitor.catch_up()
+            assert (shanghai.health.wish, shanghai.health.wish_until) == (wish, until)
+        # read before an order of this instance, and taken after it: the order stands
+        await shanghai.monitor.set_wish("m", Override.drain, None, by)
+        stale = {"m": (Override.use, None)}
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(shanghai.store, "wishes", AsyncMock(return_value=stale))
+            await shanghai.monitor.catch_up()
+        assert shanghai.health.wish is Override.drain
+        await shanghai.monitor.catch_up()
+        assert shanghai.health.wish is Override.drain
