@@ -41,7 +41,7 @@ def _views(instance: Instance) -> dict[str, str]:
 def _sees(instance: Instance, wanted: Mapping[str, str]) -> bool:
     """Tell whether the mirror that can be blocked stands so from these vantages."""
     seen = _views(instance)
-    return all(seen[name] == state for name, state in wanted.items())
+    return all(seen.get(name) == state for name, state in wanted.items())
 
 
 def _told(sites: Sites) -> list[tuple[str, str]]:
