@@ -51,13 +51,16 @@ test: .venv/.develops
 tests: .venv/.develops
 	@$(PYTEST)
 
-# What a request's way can break, once more in the compiled form; `make test` has run it from source.
-ELSEWHERE := announcements audit compile dashboard deploy diagnosis grafana guard guide history \
-	instructions keyring monitor notify probe_command project public_api store testkit uptime
-ROAD := tests/unit/router tests/properties tests/fuzz tests/integration \
-	$(foreach part,$(ELSEWHERE),--ignore-glob='tests/integration/test_$(part)*') \
-	$(addprefix tests/e2e/test_,$(addsuffix .py,browser curl dying_mirrors failover failover_sdk \
-	keys_e2e ledger limits_e2e processes quota_in_parallel reload sdk_python secrets traces))
+# What goes a request's way, once more in the compiled form; `make test` has run it from source, and
+# `make prove` runs all of that so. ROAD=… takes other tests.
+tests_of = $(addprefix tests/$(1)/test_,$(addsuffix .py,$(2)))
+ROAD := $(addprefix tests/unit/router/,admission balancing forwarding metering process upstream wire) \
+	tests/fuzz $(call tests_of,properties,accounts admission_judge admission_table cluster_shares \
+	dialogue_charges following key_leaks metering_tap proxy_protocol websocket_frames \
+	wire_egress wire_pieces wire_repeat) \
+	$(wildcard tests/integration/test_data_plane*.py) \
+	$(call tests_of,integration,hostile_mirrors hostile_streams tunnel_ends) \
+	$(call tests_of,e2e,failover keys_e2e limits_e2e)
 
 test-compiled: export MIRRORGATE_FORM := compiled
 test-compiled: fast
