@@ -104,7 +104,7 @@ class Attempt(Ticket, Generic[M]):
 
     def passed_on(self) -> None:
         """The client left, or has an answer that says nothing about the mirror, as a 400 does."""
-        if self._end():
+        if not self._ended and self._end():
             self._show(None)
 
     def _end(self) -> bool:

@@ -431,7 +431,8 @@ class Attempts:
         """
         self._opened = self._failed = self._abort = _gone
         self._kept = None
-        self._cancel_hedge()
+        if self._hedge is not None:
+            self._cancel_hedge()
         if self._opening is not None:
             self._opening.cancel()
             self._opening = None

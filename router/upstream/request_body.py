@@ -67,7 +67,7 @@ class RequestBody:
         self._parts: list[bytes] = []
         self.size = 0
         self.complete = False
-        self.collected = not head.has_body or (kept and head.length <= collect_limit)
+        self.collected = (kept and head.length <= collect_limit) or not head.has_body
         """True if the whole body is kept here, so that it can be sent again."""
         self.crowded_out = False
         """True if it would be, if there were memory for it."""

@@ -38,7 +38,7 @@ class WriteBatch:
         """Write, soon and in order."""
         waiting, size = self._waiting, len(data)
         if not waiting:
-            self._flush_soon()
+            (self._soon or self._of_loop())(self.flush)
         waiting.append((transport, data))
         self._size += size
         if size >= AT_ONCE or self._size >= MOST:
@@ -62,13 +62,12 @@ class WriteBatch:
         answer to nothing. To ask the kernel before each request took 5 of 80 µs.
         """
         if not self._waiting:
-            self._flush_soon()
+            (self._soon or self._of_loop())(self.flush)
         self._waiting.append((transport, data))
 
-    def _flush_soon(self) -> None:
-        if self._soon is None:
-            self._soon = asyncio.get_running_loop().call_soon
-        self._soon(self.flush)
+    def _of_loop(self) -> Callable[[Callable[[], None]], object]:
+        self._soon = asyncio.get_running_loop().call_soon
+        return self._soon
 
     def flush(self) -> None:
         """Write everything now: before a connection is closed, or becomes somebody else's."""
