@@ -157,7 +157,8 @@ def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path) -> No
         )
         _mend(scratch / "c" / "bytes_ops.c")
         for extension in extensions:
-            extension.extra_compile_args += ["-fvisibility=hidden", "-w"]
+            flags = extension.extra_compile_args  # one list, which mypyc gives to all
+            extension.extra_compile_args = [*flags, "-fvisibility=hidden", "-w"]
         command = Build(Distribution({"name": GROUP, "ext_modules": extensions}))
         command.build_lib, command.build_temp = str(built), str(scratch / "objects")
         command.parallel = len(os.sched_getaffinity(0))

@@ -116,7 +116,7 @@ async def lent(endpoints: tuple[str, ...] = (), **more: Any) -> AsyncIterator[Le
     async def converse(wire: ServerConnection) -> None:
         await made.converse(wire)
 
-    async with serve(converse, "127.0.0.1", 0) as server:
+    async with serve(converse, "127.0.0.1", 0, close_timeout=1) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         table = {"id": "a", "url": f"http://127.0.0.1:{port}", "addresses": ["127.0.0.1"]}
         table |= {"api_key": "sk-mirror"}
