@@ -15,23 +15,37 @@ _MOST = 4096
 
 
 class RoundTrips:
-    """The least time of the last five connects to each address, in seconds."""
+    """The round trip to each address, in seconds: the least time of its last five connects, or of
+    its last five answers to a control's hello where these came sooner.
+
+    A connect alone may say too much: SYN proxies, and switches that look a new flow up, delay the
+    first packet of a connection and no other.
+    """
 
     def __init__(self) -> None:
-        self._seconds: dict[str, deque[float]] = {}
+        self._connects: dict[str, deque[float]] = {}
+        self._answers: dict[str, deque[float]] = {}
 
     def add(self, address: str, seconds: float) -> None:
         """A connect has succeeded in this time."""
-        kept = self._seconds.pop(address, None) or deque(maxlen=_KEPT)
-        kept.append(seconds)
-        self._seconds[address] = kept
-        if len(self._seconds) > _MOST:
-            del self._seconds[next(iter(self._seconds))]
+        _keep(self._connects, address, seconds)
+
+    def answered(self, address: str, seconds: float) -> None:
+        """The first byte of an answer to a control's hello has come after this time."""
+        _keep(self._answers, address, seconds)
 
     def of(self, address: str) -> float | None:
         """The round trip, None until it can be told from three connects."""
-        kept = self._seconds.get(address, ())
-        return min(kept) if len(kept) >= _NEEDED else None
+        kept = self._connects.get(address, ())
+        return min(*kept, *self._answers.get(address, ())) if len(kept) >= _NEEDED else None
+
+
+def _keep(seconds: dict[str, deque[float]], address: str, latest: float) -> None:
+    kept = seconds.pop(address, None) or deque(maxlen=_KEPT)
+    kept.append(latest)
+    seconds[address] = kept
+    if len(seconds) > _MOST:
+        del seconds[next(iter(seconds))]
 
 
 class Baseline:

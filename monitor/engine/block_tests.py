@@ -351,6 +351,9 @@ class BlockTestRunner:
             self._round_trips.add(made.connect.address, made.connect.seconds)
         if made.answered:
             self._heard()
+            seen = made.decisive.tls
+            if step.role is Role.control and seen is not None and seen.first_byte is not None:
+                self._round_trips.answered(made.connect.address, seen.first_byte)
         trial = Trial(
             role=step.role,
             hostname=subject.hostname,

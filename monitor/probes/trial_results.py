@@ -80,7 +80,7 @@ class Trial:
     at: float
     """When it ended."""
     rtt: float | None = None
-    """Seconds: the least time that the last five connects to this address took."""
+    """Seconds: the round trip to this address, as `RoundTrips` tells it."""
     in_residual: bool = False
     """True if a suspected trigger on this address and port was within the residual hold before."""
     anchors_ok: bool = True

@@ -13,8 +13,9 @@ import pytest
 from monitor.common.config import MonitorTimeouts
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES, FAMILIES, Tasks
-from monitor.diagnosis.finding import Finding
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.engine.address_memory import RoundTrips
 from monitor.engine.block_tests import BlockTestRunner, BlockTests, Case, Conclusion, EndpointBusy
 from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
@@ -30,6 +31,13 @@ from tests.testkit.wait import wait_until_async
 PACE = replace(DiagnosisTiming().shortened(1.0), start_jitter=0.01, gap=0.01)
 TIMEOUTS = MonitorTimeouts(connect=10, handshake=10)
 NAME = "mirror.test"
+
+
+class SlowToOpen(RoundTrips):
+    """Connections take 30 s to open; what follows takes as long as it does."""
+
+    def add(self, address: str, seconds: float) -> None:
+        super().add(address, 30.0)
 
 
 class Place:
@@ -108,6 +116,15 @@ async def test_a_name_that_passes_is_cleared_without_a_wait(place: Place):
     assert not place.quarantine.running(conclusion.trials[-1].at)
     again = await place.examine()
     assert [trial.rtt is not None for trial in again.trials] == [True, True]
+
+
+async def test_a_reset_is_not_called_too_soon_where_connections_alone_are_slow_to_open(
+    place: Place,
+):
+    place.use(PACE, round_trips=SlowToOpen())
+    place.censor.rules = (Rule(exactly(NAME), RST),)
+    finding = (await place.examine()).finding
+    assert (finding.verdict, finding.level) == ("sni_block_rst", Level.suspected)
 
 
 async def test_a_server_that_cuts_off_everybody_is_not_a_blocked_name(place: Place):

@@ -24,6 +24,18 @@ def test_two_connects_are_too_few_to_tell_the_round_trip():
     assert trips.of("192.0.2.1") == 0.01
 
 
+def test_a_round_trip_is_no_longer_than_an_answer_took_where_connects_are_slowed_down():
+    trips = RoundTrips()
+    trips.answered("192.0.2.1", 0.04)
+    assert trips.of("192.0.2.1") is None
+    for _ in range(3):
+        trips.add("192.0.2.1", 0.12)
+    assert trips.of("192.0.2.1") == 0.04
+    for _ in range(5):
+        trips.answered("192.0.2.1", 0.3)
+    assert trips.of("192.0.2.1") == 0.12
+
+
 def test_a_control_that_always_fails_somewhere_says_nothing_there():
     baseline = Baseline(DiagnosisTiming(control_baseline=100))
     assert baseline.vouches("192.0.2.1", "c.test", False, 0)
