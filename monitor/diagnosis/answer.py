@@ -33,6 +33,16 @@ OUT_OF_QUOTA = (
 )
 """Codes of errors: OpenAI's guide to error codes, and relays made with One API."""
 _NOT_FOUND = frozenset({404, 405})
+_ORIGIN = {
+    "520": Code.origin_odd,
+    "521": Code.origin_refuses,
+    "522": Code.origin_silent,
+    "523": Code.origin_unrouted,
+    "525": Code.origin_tls,
+    "526": Code.origin_certificate,
+}
+"""https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors/;
+530 comes with a code of its own, most often that the origin's name does not resolve (1016)."""
 _REGION = "unsupported_country_region_territory"
 _ADDRESS = ("ip_not_authorized", "ip not authorized")
 """https://platform.openai.com/docs/guides/error-codes, 401 "IP not authorized"."""
@@ -72,7 +82,9 @@ def _cdn_page(answer: HttpAnswer, parsed: Any) -> Meaning | None:
     if status == 524 or said == "524":
         return Meaning.of("cdn_origin_timeout", Code.origin_too_slow())
     if 520 <= status <= 526 or status == 530 or said.startswith("52"):
-        return Meaning.of("cdn_origin_error", Code.origin_unreachable(status=status))
+        number = said or str(status)
+        why = _ORIGIN.get(number, Code.origin_lost)()
+        return Meaning.of("cdn_origin_error", Code.origin_unreachable(status=number, why=why))
     code = said or ("" if isinstance(parsed, dict) else _cloudflare_code(answer))
     if code == _CLOUDFLARE_RATE_LIMIT:
         return Meaning.of("cdn_rate_limited", Code.cdn_limits())
@@ -125,9 +137,11 @@ def is_strange(answer: HttpAnswer | None) -> bool:
 
 def _refusal(status: int, words: str) -> Meaning:
     if _REGION in words:
-        return Meaning.of("upstream_region_ban", Code.region_not_served())
-    if any(quota in words.lower() for quota in OUT_OF_QUOTA):
-        return Meaning.of("upstream_quota", Code.quota_used_up())
+        return Meaning.of(
+            "upstream_region_ban", Code.region_not_served(status=status, code=_REGION)
+        )
+    if quota := next((each for each in OUT_OF_QUOTA if each in words.lower()), ""):
+        return Meaning.of("upstream_quota", Code.quota_used_up(status=status, code=quota))
     if status == 429:
         return Meaning.of("upstream_rate_limited", Code.limits_rate())
     if status == 403:

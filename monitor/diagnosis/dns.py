@@ -115,8 +115,11 @@ def _judge(seen: DnsObservation, all_: _Everything) -> Finding:
     if addresses and all(map(all_.bogus, addresses)):
         return _bogon(seen, all_)
     if addresses & known.refused and not addresses & all_.trusted_addresses and all_.trusted:
+        heard = [each.resolver for each in all_.trusted if each.failure is None]
         wrong = Code.address_refused(
-            addresses=_some(addresses & known.refused), resolver=seen.resolver
+            addresses=_some(addresses & known.refused),
+            resolver=seen.resolver,
+            trusted=tuple(heard or sorted(known.trusted)),
         )
         evidence = (wrong, Code.may_be_stale())
         return Finding("dns_poisoned", Level.suspected, 0.9, 0.05, 0.05, "dns-5", evidence)

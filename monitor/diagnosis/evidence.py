@@ -163,23 +163,28 @@ class Code(Enum):
         "before.",
     )
     no_residual = Text(
-        "紧接着对照域名又有应答：该地址本身没有被封锁。",
-        "Right after it the control name is answered again: the address as such is not blocked.",
+        "每次失败后，对照域名随即又有应答：该地址本身没有被封锁。",
+        "After each failure the control name is answered again: the address as such is not "
+        "blocked.",
     )
     residual_passed = Text(
-        "紧接着对照域名在同一地址与端口也被中断，等待后又有应答：服务器不会这样。",
-        "Right after it the control name is cut off too, on the same address and port, and is "
-        "answered again after the wait: servers do not do that.",
+        "失败后，对照域名在同一地址与端口随即也被中断，等待后又有应答：服务器不会这样。",
+        "Right after a failure the control name is cut off too, on the same address and port, and "
+        "is answered again after the wait: servers do not do that.",
     )
     residual_so_far = Text(
-        "紧接着对照域名在同一地址与端口至今也被中断：服务器不会这样。",
-        "Right after it the control name is cut off too, on the same address and port, so far: "
-        "servers do not do that.",
+        "失败后，对照域名在同一地址与端口至今也被中断：服务器不会这样。",
+        "Right after the failure the control name is cut off too, on the same address and port, so "
+        "far: servers do not do that.",
     )
     too_soon = Text(
         "{after:.1f} 毫秒后中断，而往返需要 {round_trip:.1f} 毫秒：不可能由服务器发出。",
         "It ended after {after:.1f} ms, a round trip takes {round_trip:.1f} ms: "
         "the server cannot have sent that.",
+    )
+    not_too_soon = Text(
+        "这不早于一次往返：可能由服务器发出。",
+        "That is no sooner than a round trip: the server may have sent it.",
     )
     cut_each_time = Text(
         "对比测试 {name} {count} 次，{count} 次均失败；每次测试前，对照域名均有应答。",
@@ -284,7 +289,10 @@ class Code(Enum):
         "无论连接哪台服务器，对 ClientHello 的应答都是明文页面。",
         "Whichever server is asked, the ClientHello is answered with a plain page.",
     )
-    link_is_down = Text("所有网络接口均未连接。", "No network interface is connected.")
+    link_is_down = Text(
+        "除 lo 外没有已连接的接口（{names}）。", "No interface besides lo is up ({names})."
+    )
+    no_interface = Text("没有其他接口", "there is none")
 
     # Throughput
 
@@ -334,9 +342,9 @@ class Code(Enum):
         "The certificate of an address from {resolver} passes verification.",
     )
     address_refused = Text(
-        "{resolver} 给出的 {addresses} 的证书未通过验证，且没有任何可信解析器返回该地址。",
+        "{resolver} 给出的 {addresses} 证书未通过验证，且可信的解析器（{trusted}）均未返回该地址。",
         "{addresses}, from {resolver}, shows a certificate that fails verification, and no trusted "
-        "resolver returns this address.",
+        "resolver ({trusted}) returns this address.",
     )
     answered_twice = Text(
         "向 {resolver} 的一次 {kind} 查询得到两次应答：{replies}。",
@@ -457,8 +465,15 @@ class Code(Enum):
         "CDN 等待源站超时（524）", "the CDN gets no response from its origin in time (524)"
     )
     origin_unreachable = Text(
-        "CDN 无法连接源站（{status}）", "the CDN cannot reach its origin ({status})"
+        "CDN 无法连接源站（{status}：{why}）", "the CDN cannot reach its origin ({status}: {why})"
     )
+    origin_odd = Text("源站的应答无法识别", "the origin's answer is not understood")
+    origin_refuses = Text("源站拒绝连接", "the origin refuses the connection")
+    origin_silent = Text("连接源站超时", "the connection to the origin timed out")
+    origin_unrouted = Text("没有到源站的路由", "there is no route to the origin")
+    origin_tls = Text("与源站的 TLS 握手失败", "the TLS handshake with the origin fails")
+    origin_certificate = Text("源站的证书无效", "the origin's certificate is not valid")
+    origin_lost = Text("CDN 找不到源站", "the CDN does not find the origin")
     cdn_limits = Text("CDN 限制本机的请求频率（1015）", "the CDN limits this machine's rate (1015)")
     cdn_denies = Text("CDN 拒绝本机访问（{code}）", "the CDN denies this machine access ({code})")
     answers = Text("返回 {status}", "the server answers {status}")
@@ -478,10 +493,13 @@ class Code(Enum):
         "不接受镜像自己的密钥（401）", "the mirror's own key is not accepted (401)"
     )
     region_not_served = Text(
-        "API 不向该镜像服务器所在的国家或地区提供服务",
-        "the API does not serve the region of the mirror's server",
+        "状态码 {status}，错误码 {code}：API 不向镜像服务器所在的国家或地区提供服务",
+        "status {status}, error {code}: the API does not serve the region of the mirror's server",
     )
-    quota_used_up = Text("账户的额度已用尽", "the account's quota is used up")
+    quota_used_up = Text(
+        "状态码 {status}，错误码 {code}：账户的额度已用尽",
+        "status {status}, error {code}: the account's quota is used up",
+    )
     limits_rate = Text("限制探测频率（429）", "the rate of probes is limited (429)")
     refuses_probe = Text("拒绝探测请求（403）", "the probe is refused (403)")
     answers_as_another_api = Text(
@@ -530,7 +548,8 @@ class Code(Enum):
         "{address} was cut off {ago} s ago, by a probe before this one; {left} s are left to wait.",
     )
     no_route_anywhere = Text(
-        "本机没有通往外部的路由。", "This machine has no route to the outside."
+        "路由表中没有通往外部的路由，IPv4 与 IPv6 均无。",
+        "The routing table leads to no address outside, neither by IPv4 nor by IPv6.",
     )
     resolvers_silent = Text(
         "解析器对任何域名都没有应答，包括对照域名 {names}。",

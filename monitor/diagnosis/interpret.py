@@ -213,16 +213,19 @@ def _story(
 ) -> Iterator[Evidence]:
     """Describe the events in order, and those among them that no server causes."""
     yield from (tells(trial) for trial in (this.control, this.target) if trial)
+    if this.target is not None and _had_time(this.target):
+        yield Code.not_too_soon()
     cut = [trial for trial in counted(trials) if trial.outcome in CUT]
     if len(cut) > 1:
         yield Code.cut_each_time(name=target.hostname, count=len(cut))
     if any(trial.lost for trial in cut):
         yield Code.lost_on_the_way(name=target.hostname)
-    if this.after is not None:
-        if this.after.answered:
-            yield Code.no_residual()
-        else:
-            yield Code.residual_passed() if residual_seen(trials) else Code.residual_so_far()
+    if residual_seen(trials):
+        yield Code.residual_passed()
+    elif this.after is not None and not this.after.answered:
+        yield Code.residual_so_far()
+    elif this.after is not None and all(each.is_open for each in rounds_of(trials)[1]):
+        yield Code.no_residual()
     for trial in (this.waited, this.again):
         if trial is not None:
             yield Code.after_the_wait(trial=tells(trial))
@@ -234,6 +237,12 @@ def _too_soon(trial: Trial, pace: DiagnosisTiming) -> Evidence | None:
     if trial.rtt is None or not is_injected(trial, pace):
         return None
     return Code.too_soon(after=(trial.reset_after or 0) * 1000, round_trip=trial.rtt * 1000)
+
+
+def _had_time(trial: Trial) -> bool:
+    """True if a reset or close came when an answer of the server can have come."""
+    after, round_trip = trial.reset_after, trial.rtt
+    return after is not None and round_trip is not None and after >= max(round_trip, SHOWN)
 
 
 def _all_cut_off(this: Round, target: Trial, pace: DiagnosisTiming) -> Finding:

@@ -7,19 +7,20 @@ Commands, logs, pages and JSON all say it with these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from monitor.common.languages import Text
+from monitor.diagnosis import words_en, words_zh
+from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.finding import Level
 from monitor.diagnosis.reactions import Scope
 from monitor.diagnosis.verdict_words import Words
 from monitor.diagnosis.verdicts import BLOCKS, VERDICTS, reaction_to
-from monitor.diagnosis.words_en import ENGLISH
-from monitor.diagnosis.words_zh import CHINESE
 
-_WORDS: Mapping[str, Mapping[str, Words]] = {"zh": CHINESE, "en": ENGLISH}
+_WORDS: Mapping[str, Mapping[str, Words]] = {"zh": words_zh.CHINESE, "en": words_en.ENGLISH}
+_OFFLINE: Mapping[str, Mapping[str, Words]] = {"zh": words_zh.OFFLINE, "en": words_en.OFFLINE}
 
 
 class Situation(StrEnum):
@@ -34,10 +35,12 @@ class Situation(StrEnum):
     """There is no other mirror."""
 
 
+OFFLINE: frozenset[str] = frozenset(words_en.OFFLINE)
+"""Codes of evidence that this machine is offline, whatever its DNS does."""
 _LIKELY = {
     Level.none: Text("可能", "possibly "),
     Level.cleared: Text("可能", "possibly "),
-    Level.suspected: Text("很可能", "probably "),
+    Level.suspected: Text("疑似", "probably "),
     Level.confirmed: Text("已确认", ""),
 }
 _UNSURE = Text(
@@ -48,13 +51,19 @@ _REPEATED = Text(
     "已确认：多次对比，结果一致。", "Confirmed: compared repeatedly, with the same result."
 )
 _OBSERVED = Text("已确认：由观测直接得出。", "Confirmed: observed directly.")
+_FACT = Text(
+    "已确认：由观测直接得出；其原因尚不确定。",
+    "Confirmed: observed directly; its cause is not certain.",
+)
+_GIVEN = Text("已确认，{given}。", "Confirmed, {given}.")
+_CLOCK = Text("（现为 {clock}）", ": it reads {clock}")
 _COMPARED = BLOCKS - {"dns_blocked", "dns_poisoned", "dns_injection"}
 """Verdicts on what is known from comparisons alone."""
 _NOW = {
     Situation.unknown: Text(
-        "请求改走该镜像的其他域名或地址，或其他镜像（如有），否则仍发往此处；{hold}后再试。",
+        "请求改走该镜像的其他域名或地址，或其他镜像（如有），否则仍尝试此处；{hold}后再试。",
         "Requests take another name or address of the mirror, or another mirror, and with neither "
-        "still come here; it is tried again after {hold}.",
+        "still try this one; it is tried again after {hold}.",
     ),
     Situation.beside: Text(
         "请求改走该镜像的其他域名或地址；{hold}后再试此路径。",
@@ -66,8 +75,8 @@ _NOW = {
         "Requests go to other mirrors; this one is tried again after {hold}.",
     ),
     Situation.alone: Text(
-        "没有其他镜像：请求仍会发往该镜像，恢复之前会失败；{hold}后再次探测。",
-        "There is no other mirror: requests still go to this one, and fail until it is back; it is "
+        "没有其他镜像：请求仍会尝试该镜像，恢复之前会失败；{hold}后再次探测。",
+        "There is no other mirror: requests still try this one, and fail until it is back; it is "
         "tried again after {hold}.",
     ),
 }
@@ -118,24 +127,56 @@ def tell(
     level: str = Level.suspected,
     situation: Situation = Situation.unknown,
     cdn: str = "",
+    evidence: Sequence[Evidence] = (),
+    clock: str = "",
 ) -> Told:
-    """The texts on a verdict that is as sure as `level` says; `cdn`: the network it speaks of."""
-    words = _words(verdict, language)
-    now = words.now or _now(verdict, language, situation)
-    fault = what(verdict, language, level, cdn)
-    return Told(fault, words.cause, _sure(verdict, language, Level(level)), now, words.todo)
+    """The texts on a verdict that is as sure as `level` says, on this evidence.
+
+    `cdn`: the network it speaks of; `clock`: the time here, for verdicts that rest on it.
+    """
+    words = _words(verdict, language, evidence)
+    now = words.now or "{now}"
+    if "{now}" in now:
+        now = now.replace("{now}", _now(verdict, language, situation))
+    return Told(
+        what(verdict, language, level, cdn, evidence),
+        words.cause.replace("{likely}", _LIKELY[Level(level)].said(language)),
+        _sure(verdict, language, Level(level), clock),
+        now,
+        words.todo,
+    )
 
 
-def what(verdict: str, language: str, level: str = Level.suspected, cdn: str = "") -> str:
+def what(
+    verdict: str,
+    language: str,
+    level: str = Level.suspected,
+    cdn: str = "",
+    evidence: Sequence[Evidence] = (),
+) -> str:
     """The fault as a clause; the code itself for a verdict of another release."""
     likely = _LIKELY[Level(level)].said(language)
     network = (_CDN if cdn else _NO_CDN).said(language).format(cdn=cdn)
-    return _words(verdict, language).what.replace("{likely}", likely).replace("{cdn}", network)
+    text = _words(verdict, language, evidence).what
+    return text.replace("{likely}", likely).replace("{cdn}", network)
 
 
-def _sure(verdict: str, language: str, level: Level) -> str:
+def observed(language: str, *, open_: bool) -> str:
+    """Certainty of what is not graded, for it is seen as it is; `open_`: its cause is not."""
+    return (_FACT if open_ else _OBSERVED).said(language)
+
+
+def is_graded(verdict: str) -> bool:
+    """True if a verdict is at first suspected only."""
+    return bool(_words(verdict, "en").proof)
+
+
+def _sure(verdict: str, language: str, level: Level, clock: str) -> str:
     """Certainty of a verdict in words; empty where that is not graded."""
     words = _words(verdict, language)
+    if level is Level.confirmed and words.given:
+        at = _CLOCK.said(language).format(clock=clock) if clock else ""
+        return _GIVEN.said(language).format(given=words.given.replace("{clock}", at))
     if level is Level.confirmed:
         return (_REPEATED if verdict in _COMPARED else _OBSERVED).said(language)
     if level is Level.suspected and words.proof:
@@ -154,8 +195,12 @@ def span(seconds: float, language: str) -> str:
     return text.said(language).format(count=round(seconds / size))
 
 
-def _words(verdict: str, language: str) -> Words:
-    return _WORDS.get(language, ENGLISH).get(verdict) or Words(verdict)
+def _words(verdict: str, language: str, evidence: Sequence[Evidence] = ()) -> Words:
+    if verdict == "local_network_down":
+        offline = _OFFLINE.get(language, words_en.OFFLINE)
+        if found := next((offline[each.code] for each in evidence if each.code in offline), None):
+            return found
+    return _WORDS.get(language, words_en.ENGLISH).get(verdict) or Words(verdict)
 
 
 def _now(verdict: str, language: str, situation: Situation) -> str:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 
 class Words(NamedTuple):
-    """Texts of a verdict; in `what`, `{likely}` stands for how sure it is, `{cdn}` for the name of
-    the network."""
+    """Texts of a verdict; in them `{likely}` stands for how sure it is, `{cdn}` for the name of the
+    network, `{clock}` for the time here."""
 
     what: str
     """What is wrong, as a clause."""
@@ -16,6 +16,9 @@ class Words(NamedTuple):
     todo: str = ""
     """What a person can do, as a sentence, the cheapest deciding test first; empty: nothing."""
     now: str = ""
-    """What mirrorgate does, as a sentence, where it is not what the reaction's scope says."""
+    """What mirrorgate does, in sentences, where it is not what the reaction's scope says, for which
+    `{now}` stands."""
     proof: str = ""
     """What a suspicion lacks to be confirmed, as a noun phrase."""
+    given: str = ""
+    """What has to be true for an observation to mean this, as a clause."""

@@ -22,6 +22,8 @@ more than a few."""
 AGREE = 300.0
 """Seconds within which the clocks of others agree (ours)."""
 _HOUR = 3600.0
+_SHOWN = 4
+"""Interfaces that are named."""
 
 
 def doubtful(step: StepResult) -> bool:
@@ -99,9 +101,9 @@ class Surroundings:
         return Code.clock_behind(hours=hours, count=count)
 
 
-def unplugged() -> Finding:
-    """The finding when this machine has no connected interface."""
-    found = (Code.link_is_down(),)
+def unplugged(interfaces: Sequence[str]) -> Finding:
+    """The finding when none of these interfaces, all that this machine has, is connected."""
+    found = (Code.link_is_down(names=tuple(interfaces[:_SHOWN]) or Code.no_interface()),)
     return Finding("local_network_down", Level.confirmed, 0.0, 0.0, 0.0, "0", found)
 
 

@@ -9,13 +9,13 @@ from monitor.diagnosis.verdict_words import Words
 
 _OPERATOR = "Ask whoever runs the mirror."
 _NAME_BLOCKED = (
-    "First check that the server still serves this name, or test from another network (a proxy in "
-    "`monitor.vantages`). If it works from there, give the mirror another hostname (`hostnames`)."
+    "First check on the server that it still serves this name (`openssl s_client -connect "
+    "localhost:PORT -servername NAME`), or test from another network (a proxy in "
+    "`monitor.vantages`). If it works there, add a second hostname that the server serves and its "
+    "certificate covers (`hostnames`)."
 )
-_NAME_PROOF = (
-    "a success with this name from another network, or a sign that no server gives, such as a "
-    "reset that comes too soon"
-)
+_NAME_PROOF = "a success with this name from another network"
+_OR_SIGN = f"{_NAME_PROOF}, or a sign that no server gives, such as "
 _ADDRESS_BLOCKED = (
     "Test from another network first, or add one as a vantage (`monitor.vantages`). If it works "
     "from there, give the mirror another address or port."
@@ -32,11 +32,17 @@ _LOOK_AT_SERVER = (
     "Look at the server's log for the time of this probe. If it shows nothing, look at what lies "
     "between."
 )
+_OFFLINE = (
+    "No mirror is blamed, and all stay in rotation: requests are still tried, and fail until the "
+    "network is back."
+)
 _WATCHED = "It is counted and shown; requests still go to this mirror."
 _OPENSSL = "Look at it with `openssl s_client -connect HOST:PORT -servername HOST`."
 
 ENGLISH: Mapping[str, Words] = {
-    "ok": Words("works", now="Requests go to this mirror."),
+    "ok": Words(
+        "works", "it can be reached and the API answers", now="Requests go to this mirror."
+    ),
     "unknown": Words(
         "no conclusion yet",
         "no probe has been completed",
@@ -47,8 +53,7 @@ ENGLISH: Mapping[str, Words] = {
         "this machine is offline, or its DNS does not work",
         "no mirror can be reached; the mirrors are not to blame",
         "Check this machine: `ip link`, `ip route`, `ping` of the gateway, `/etc/resolv.conf`.",
-        "No mirror is blamed, and all stay in rotation: requests are still tried, and fail until "
-        "the network is back.",
+        _OFFLINE,
     ),
     "local_clock_wrong": Words(
         "this machine's clock is wrong",
@@ -87,10 +92,10 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "dns_poisoned": Words(
         "DNS answers are {likely}forged on the path",
-        "a configured resolver gives a wrong address",
+        "a configured resolver gives an address that is {likely}wrong",
         _RESOLVER,
         _FORGED,
-        "an answer that is known to be forged",
+        "a right answer of the same resolver over another network",
     ),
     "dns_injection": Words(
         "DNS answers are {likely}injected on the path",
@@ -106,7 +111,8 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "connection_refused": Words(
         "the connection is refused",
-        "nothing listens on the port, or a firewall rejects connections",
+        "nothing listens on the port, or a firewall (the server's, or one on the path) rejects "
+        "connections",
         "Check that the server runs, that it listens on the port in `url`, and its firewall.",
     ),
     "connection_reset": Words(
@@ -135,21 +141,23 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "sni_block_rst": Words(
         "the host name is {likely}blocked on the path",
-        "TLS connections that carry this name (SNI) are reset; with another name they work",
+        "TLS connections that carry this name (SNI) are reset; with another name they are answered",
         _NAME_BLOCKED,
-        proof=_NAME_PROOF,
+        proof=f"{_OR_SIGN}a reset sooner than a round trip",
     ),
     "sni_block_fin": Words(
         "the host name is {likely}blocked on the path",
-        "TLS connections that carry this name (SNI) are closed; with another name they work",
+        "TLS connections that carry this name (SNI) are closed; with another name they are "
+        "answered",
         _NAME_BLOCKED,
-        proof=_NAME_PROOF,
+        proof=f"{_OR_SIGN}a close sooner than a round trip",
     ),
     "sni_block_drop": Words(
         "the host name is {likely}blocked on the path",
-        "TLS connections that carry this name (SNI) get no reply; with another name they work",
+        "TLS connections that carry this name (SNI) get no reply; with another name they are "
+        "answered",
         _NAME_BLOCKED,
-        proof=_NAME_PROOF,
+        proof=f"{_OR_SIGN}a ClientHello that is not even acknowledged",
     ),
     "ip_port_block": Words(
         "the address and port are {likely}blocked on the path",
@@ -190,8 +198,7 @@ ENGLISH: Mapping[str, Words] = {
         "the certificate is {likely}replaced on the path",
         "its issuer is not trusted, and another certificate passed verification before",
         "Compare from another network. Send no key over this one until you know who answers.",
-        "Nothing is sent over such a connection, above all no key; requests take another host "
-        "name, address or mirror.",
+        "Nothing is sent over such a connection, above all no key. {now}",
         "another certificate for the same name and address from another network",
     ),
     "ssl_invalid_hostname": Words(
@@ -209,10 +216,10 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "cert_expired": Words(
         "the certificate has expired",
-        todo="Check this machine's clock (`date`), then renew the certificate on the mirror's "
-        "server.",
-        now="Nothing is sent over a connection with this certificate; requests go to other "
-        "mirrors, and fail if there is none.",
+        todo="Check this machine's clock (`date -u`), then renew the certificate on the mirror's "
+        "server and reload its web server.",
+        now="Nothing is sent over a connection with this certificate. {now}",
+        given="if this machine's clock is right{clock}",
     ),
     "block_page": Words(
         "a plain page is returned where TLS is expected",
@@ -254,12 +261,12 @@ ENGLISH: Mapping[str, Words] = {
         "a whole transfer from the same server over another network",
     ),
     "throttled": Words(
-        "{likely}throttled on the path",
+        "{likely}throttled on the path or at the server",
         "transfers run at a tenth of their usual speed or less, while other mirrors are as fast "
         "as usual",
         "Download a larger file from this server over another network. If it is fast there, put "
         "the mirror behind another address or network.",
-        "Its share of the requests is cut to a fifth.",
+        "It gets a fifth of its usual share of the requests.",
         "a fast transfer from the same server over another network",
     ),
     "cdn_challenge": Words(
@@ -280,9 +287,10 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "cdn_origin_error": Words(
         "the CDN{cdn} cannot reach its origin",
-        "the CDN answers, the mirror's server behind it does not",
+        "the CDN answers, the mirror's server behind it does not, or not as the CDN expects",
         "Check that the server behind the CDN runs, that its firewall lets the CDN in, and its "
-        "load. The network from this machine to the CDN is fine.",
+        "load (with 525 or 526, its certificate). The network from this machine to the CDN is "
+        "fine.",
     ),
     "cdn_origin_timeout": Words(
         "the CDN{cdn} gets no response from its origin in time",
@@ -307,7 +315,6 @@ ENGLISH: Mapping[str, Words] = {
         "it does not serve the country where that server stands",
         "Move the mirror's server to a country that the API serves; no setting of mirrorgate can "
         "change this.",
-        "Requests go to other mirrors; with none they still go here, and fail.",
     ),
     "upstream_key_invalid": Words(
         "the mirror's own key is not accepted",
@@ -350,3 +357,19 @@ ENGLISH: Mapping[str, Words] = {
         _WATCHED,
     ),
 }
+
+OFFLINE: Mapping[str, Words] = {
+    "link_is_down": Words(
+        "this machine is offline",
+        "no network interface is connected",
+        "Check this machine: `ip link` first, and once a link is up, `ip route`.",
+        _OFFLINE,
+    ),
+    "no_route_anywhere": Words(
+        "this machine is offline",
+        "it has no route to the outside",
+        "Check this machine: `ip route` first (a default route), then the gateway with `ping`.",
+        _OFFLINE,
+    ),
+}
+"""Texts of `local_network_down` where this evidence, by its code, says that it is not DNS."""

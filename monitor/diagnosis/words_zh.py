@@ -8,10 +8,12 @@ from monitor.diagnosis.verdict_words import Words
 
 _OPERATOR = "请联系该镜像的运营者。"
 _NAME_BLOCKED = (
-    "先确认服务器仍在为该域名服务，或换一个网络测试（在 `monitor.vantages` 中配置别处的代理）。"
-    "若从那里访问正常，请为该镜像增加另一个域名（`hostnames`）。"
+    "先在服务器上确认它仍在为该域名服务（`openssl s_client -connect localhost:PORT -servername "
+    "NAME`），或换一个网络测试（在 `monitor.vantages` 中配置别处的代理）。若在那里正常，"
+    "请再增加一个由该服务器提供服务、其证书也涵盖的域名（`hostnames`）。"
 )
-_NAME_PROOF = "从其他网络用该域名访问成功，或服务器不可能造成的迹象（例如过早到达的重置）"
+_NAME_PROOF = "从其他网络用该域名访问成功"
+_OR_SIGN = f"{_NAME_PROOF}，或不可能来自服务器的迹象，例如"
 _ADDRESS_BLOCKED = (
     "先换一个网络测试，或增加一个观测点（`monitor.vantages`）。"
     "若从那里访问正常，请为镜像换一个地址或端口。"
@@ -25,11 +27,12 @@ _FORGED = "丢弃此类应答，改用其他解析器的结果；镜像继续使
 _CUT_OFF = "域名被封锁、地址被封锁，或服务器故障"
 _BETWEEN = "服务器，或本机与服务器之间的某个环节"
 _LOOK_AT_SERVER = "查看服务器在探测时刻的日志；若没有记录，再查中间环节。"
+_OFFLINE = "不会将任何镜像判为故障，全部镜像仍参与分流：请求照常尝试，网络恢复之前会失败。"
 _WATCHED = "只计数和显示；请求仍会发往该镜像。"
 _OPENSSL = "用 `openssl s_client -connect HOST:PORT -servername HOST` 查看。"
 
 CHINESE: Mapping[str, Words] = {
-    "ok": Words("正常", now="请求会发往该镜像。"),
+    "ok": Words("正常", "可以访问，API 有应答", now="请求会发往该镜像。"),
     "unknown": Words(
         "尚无结论",
         "还没有完成过探测",
@@ -40,19 +43,19 @@ CHINESE: Mapping[str, Words] = {
         "本机断网或 DNS 不可用",
         "无法访问任何镜像；并非镜像故障",
         "检查本机：`ip link`、`ip route`、`ping` 网关、`/etc/resolv.conf`。",
-        "不判定任何镜像故障，全部镜像仍参与分流：请求照常尝试，网络恢复之前会失败。",
+        _OFFLINE,
     ),
     "local_clock_wrong": Words(
         "本机时钟有误",
         "其他服务器的时钟彼此一致，按它们的时间，被拒绝的证书都是有效的",
         "用 `date` 查看并校准本机时钟（NTP）；若是虚拟机，宿主机也要校准。",
-        "不判定任何镜像故障，全部镜像仍参与分流，但时钟校准之前连接都无法通过验证。",
+        "不会将任何镜像判为故障，全部镜像仍参与分流，但时钟校准之前连接都无法通过验证。",
     ),
     "captive_portal": Words(
         "本机处于需要登录的网络",
         "无论连接哪台服务器，看到的都是同一张错误的证书或同一个页面",
         "登录该网络，或绕开会解开 TLS 的代理。",
-        "不判定任何镜像故障，全部镜像仍参与分流，但网络放行之前连接都无法通过验证。",
+        "不会将任何镜像判为故障，全部镜像仍参与分流，但网络放行之前连接都无法通过验证。",
         "登录网络后恢复正常",
     ),
     "dns_down": Words(
@@ -76,10 +79,10 @@ CHINESE: Mapping[str, Words] = {
     ),
     "dns_poisoned": Words(
         "DNS 应答{likely}在途中被伪造",
-        "配置的某个解析器给出的地址明显不对",
+        "配置的某个解析器给出的地址{likely}有误",
         _RESOLVER,
         _FORGED,
-        "已知属于伪造的应答",
+        "同一解析器从其他网络给出正确的地址",
     ),
     "dns_injection": Words(
         "DNS 应答{likely}在途中被注入",
@@ -95,7 +98,7 @@ CHINESE: Mapping[str, Words] = {
     ),
     "connection_refused": Words(
         "连接被拒绝",
-        "该端口上没有服务在监听，或被防火墙拒绝",
+        "该端口上没有服务在监听，或防火墙（服务器的，或途中的）拒绝了连接",
         "确认服务正在运行并监听 `url` 中的端口，再检查其防火墙。",
     ),
     "connection_reset": Words(
@@ -122,21 +125,21 @@ CHINESE: Mapping[str, Words] = {
     ),
     "sni_block_rst": Words(
         "域名{likely}在途中被封锁",
-        "SNI 为该域名的 TLS 连接被重置，换成其他域名则正常",
+        "SNI 为该域名的 TLS 连接被重置，换成其他域名则有应答",
         _NAME_BLOCKED,
-        proof=_NAME_PROOF,
+        proof=f"{_OR_SIGN}早于一次往返的重置",
     ),
     "sni_block_fin": Words(
         "域名{likely}在途中被封锁",
-        "SNI 为该域名的 TLS 连接被关闭，换成其他域名则正常",
+        "SNI 为该域名的 TLS 连接被关闭，换成其他域名则有应答",
         _NAME_BLOCKED,
-        proof=_NAME_PROOF,
+        proof=f"{_OR_SIGN}早于一次往返的关闭",
     ),
     "sni_block_drop": Words(
         "域名{likely}在途中被封锁",
-        "SNI 为该域名的 TLS 连接毫无回应，换成其他域名则正常",
+        "SNI 为该域名的 TLS 连接毫无回应，换成其他域名则有应答",
         _NAME_BLOCKED,
-        proof=_NAME_PROOF,
+        proof=f"{_OR_SIGN}ClientHello 始终未被确认收到",
     ),
     "ip_port_block": Words(
         "该地址与端口{likely}在途中被封锁",
@@ -168,7 +171,7 @@ CHINESE: Mapping[str, Words] = {
         "证书{likely}在途中被替换",
         "签发者不受信任，而此前另一张证书在此验证通过",
         "请从其他网络对比。在弄清是谁在应答之前，不要经这个网络发送密钥。",
-        "不经这样的连接发送任何内容，尤其是密钥；请求改走其他域名、地址或镜像。",
+        "不会通过这样的连接发送任何内容，尤其是密钥。{now}",
         "从其他网络在同一域名与地址上看到另一张证书",
     ),
     "ssl_invalid_hostname": Words(
@@ -184,8 +187,9 @@ CHINESE: Mapping[str, Words] = {
     "ssl_invalid_certificate": Words("证书无效", "尚未生效、已被吊销或格式错误", _OPENSSL),
     "cert_expired": Words(
         "证书已过期",
-        todo="先核对本机时钟（`date`），再在镜像的服务器上续期证书。",
-        now="不经使用该证书的连接发送任何内容；请求改走其他镜像，没有其他镜像时会失败。",
+        todo="先核对本机时钟（`date -u`），再在镜像的服务器上续期证书，并重新加载 Web 服务器。",
+        now="不会通过使用该证书的连接发送任何内容。{now}",
+        given="前提是本机时钟准确{clock}",
     ),
     "block_page": Words(
         "TLS 端口返回了明文页面",
@@ -220,14 +224,14 @@ CHINESE: Mapping[str, Words] = {
         "较长的应答一再在差不多的长度处停止",
         "先换一个网络，从该服务器下载一个较大的文件；若能下完，请为镜像换一个 IP 或网络。",
         "改用其他地址或网络；流式应答优先走其他镜像。",
-        "从其他网络由同一服务器完整下载",
+        "换其他网络从同一服务器下载时能够下完",
     ),
     "throttled": Words(
-        "{likely}在途中被限速",
+        "{likely}在途中或服务器处被限速",
         "速度只有平时的十分之一或更低，而其他镜像速度正常",
         "先换一个网络，从该服务器下载一个较大的文件；若那里速度正常，请为镜像换一个 IP 或网络。",
-        "将其分流份额降至原来的五分之一。",
-        "从其他网络由同一服务器快速下载",
+        "将其分流份额降至平时的五分之一。",
+        "换其他网络从同一服务器下载时速度正常",
     ),
     "cdn_challenge": Words(
         "CDN{cdn}要求人机验证",
@@ -245,9 +249,9 @@ CHINESE: Mapping[str, Words] = {
     ),
     "cdn_origin_error": Words(
         "CDN{cdn}无法连接源站（回源失败）",
-        "CDN 有应答，其后的镜像服务器没有",
-        "检查 CDN 之后的服务器是否运行、其防火墙是否放行 CDN、负载是否过高；本机到 CDN 的网络正常。"
-        "",
+        "CDN 有应答，其后的镜像服务器没有应答，或应答不符合 CDN 的要求",
+        "检查 CDN 之后的服务器是否运行、其防火墙是否放行 CDN、负载是否过高（525、526 则检查证书）；"
+        "本机到 CDN 的网络正常。",
     ),
     "cdn_origin_timeout": Words(
         "CDN{cdn}等待源站超时",
@@ -271,7 +275,6 @@ CHINESE: Mapping[str, Words] = {
         "上游 API 不向该镜像服务器所在的国家或地区提供服务",
         "由 API 按服务器的位置决定",
         "把镜像的服务器迁到 API 支持的国家或地区；在 mirrorgate 这一侧无法解决。",
-        "请求改走其他镜像；没有其他镜像时仍会发往该镜像，并会失败。",
     ),
     "upstream_key_invalid": Words(
         "镜像自己的密钥无效",
@@ -308,5 +311,20 @@ CHINESE: Mapping[str, Words] = {
         "另一种 API，或使用自定义错误的中转",
         "核对 `url` 中的路径，并手动发送一个带密钥的请求。",
         _WATCHED,
+    ),
+}
+
+OFFLINE: Mapping[str, Words] = {
+    "link_is_down": Words(
+        "本机已断网",
+        "所有网络接口均未连接",
+        "检查本机：先用 `ip link` 查看接口，接口连通后再用 `ip route` 查看路由。",
+        _OFFLINE,
+    ),
+    "no_route_anywhere": Words(
+        "本机已断网",
+        "没有通往外部的路由",
+        "检查本机：先用 `ip route` 查看是否有默认路由，再 `ping` 网关。",
+        _OFFLINE,
     ),
 }

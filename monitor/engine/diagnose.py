@@ -35,7 +35,7 @@ from monitor.engine.vantages import look
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import endpoint_of
 from monitor.health.vantages import elsewhere
-from monitor.probes.connect import any_link, as_address, has_route
+from monitor.probes.connect import as_address, dead_links, has_route
 from monitor.probes.opening import Budget
 from monitor.probes.proxied import VantageDown, through
 from monitor.probes.results import Operation, PathResult, StepResult, Way
@@ -110,6 +110,8 @@ class Inspection:
     """Finding of the running instance, which has watched the mirror for longer."""
     instance_at: str = ""
     """When that instance last probed the mirror (RFC 3339)."""
+    at: float = 0.0
+    """When the diagnosis ended, in seconds since the epoch."""
 
     @property
     def finding(self) -> Finding:
@@ -278,6 +280,7 @@ class Inspector:
                 for resolver, found in judge_resolvers(resolution.dns, known).items()
                 if found.verdict in BLOCKS
             ),
+            at=time.time(),
         )
 
     async def _take(self, course: _Course) -> None:
@@ -349,8 +352,9 @@ class Inspector:
         paths = course.paths
         if any(judge_step(path.last).alive for path in paths):
             return None
-        if not any_link() and not any(_on_this_machine(path.address) for path in paths):
-            return unplugged()
+        links = dead_links()
+        if links is not None and not any(_on_this_machine(path.address) for path in paths):
+            return unplugged(links)
         doubted = next((path for path in paths if doubtful(path.last)), None)
         if doubted is not None:
             self._say(Code.asking_others())

@@ -75,17 +75,18 @@ def fall_silent_on_close(connection: socket.socket, whether: bool) -> None:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER.pack(whether, 0))
 
 
-def any_link() -> bool:
-    """True if an interface of this machine other than loopback is up and connected (netdevice(7)).
+def dead_links() -> tuple[str, ...] | None:
+    """Interfaces of this machine other than loopback if none is up and connected (netdevice(7)).
 
-    True also where that cannot be seen.
+    None if one is, or where that cannot be seen.
     """
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-            flags = [_flags(any_socket, name) for _, name in socket.if_nameindex()]
+            flags = {name: _flags(any_socket, name) for _, name in socket.if_nameindex()}
     except OSError:
-        return True
-    return any(each & _RUNNING and not each & _LOOPBACK for each in flags)
+        return None
+    others = {name: flag for name, flag in flags.items() if not flag & _LOOPBACK}
+    return None if any(flag & _RUNNING for flag in others.values()) else tuple(others)
 
 
 def _flags(any_socket: socket.socket, interface: str) -> int:

@@ -1,29 +1,26 @@
-"""A diagnosis as text for a terminal, as Markdown, and as JSON."""
+"""A diagnosis as text for a terminal, as Markdown, and as JSON; its table is `probe_table.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 
 from monitor.common.languages import LANGUAGES, Text
 from monitor.diagnosis.block_test import TOO_LONG
 from monitor.diagnosis.cdn import share_fate
-from monitor.diagnosis.certificates import day_of, days_left, ends_soon
 from monitor.diagnosis.classify import judge_step
-from monitor.diagnosis.evidence import INNOCENT, Code, said
-from monitor.diagnosis.finding import Finding
-from monitor.diagnosis.interpret import came_of
+from monitor.diagnosis.evidence import INNOCENT, Code, Evidence, said
+from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
-from monitor.diagnosis.telling import Situation, Told, tell, what
-from monitor.diagnosis.verdicts import BLOCKS, NO_FAULT, reaction_to
+from monitor.diagnosis.telling import Situation, Told, is_graded, observed, tell, what
+from monitor.diagnosis.verdicts import BLOCKS, NO_FAULT, POISONED, reaction_to
 from monitor.engine.diagnose import INTERRUPTED, Inspection
-from monitor.health.snapshot import endpoint_of
-from monitor.probes.results import DnsObservation, Operation, PathResult, StepResult, TlsEvidence
-from monitor.probes.trial_results import Role, Trial
-from monitor.probes.verify_codes import EXPIRED
+from monitor.probes.results import Operation
 from router.cli.console import aligned, folded, plain
+from router.cli.probe_table import HEADER, Row, clause_of, not_after_of, rows_of
 
 COLUMNS = 100
 """Of a line on a terminal; tables may be wider."""
@@ -36,9 +33,22 @@ _VERDICT = Text("结论", "verdict")
 _BECAUSE = Text("依据", "because")
 _NETWORK = Text("CDN", "CDN")
 _YET = Text("可用，但{what}", "works, but {what}")
+_UNTIL = Text("截至 {time}，{cause}", "up to {time}, {cause}")
 _INSTANCE = Text(
-    "本次探测正常；以下为运行中的实例此前观测到的数据（截至 {time}）。",
+    "本次探测正常；其余均由运行中的实例观测到（截至 {time}）。",
     "This probe succeeded; the rest was observed by the running instance (until {time}).",
+)
+_SPEEDS = Text(
+    "本次探测正常，且不测量速度；速度数据均来自运行中的实例（截至 {time}）。",
+    "The speeds come from the running instance (until {time}); this probe itself was normal and "
+    "measured no speed.",
+)
+_UNTESTED = Text("{cause}（未测试密钥与额度）", "{cause} (keys and quotas are not tested)")
+_SUSPECTED = Text("{verdict}（疑似）", "{verdict} (suspected)")
+_MOVE = Text(
+    "把 `{resolver}` 移到 `monitor.dns.resolvers` 首位，或用 `addresses` 固定镜像的地址。",
+    "Move `{resolver}` to the first place in `monitor.dns.resolvers`, or pin the mirror's "
+    "addresses with `addresses`.",
 )
 _FINDINGS = frozenset(
     each.name
@@ -46,12 +56,12 @@ _FINDINGS = frozenset(
         Code.slow,
         Code.slow_without_past,
         Code.frozen,
-        Code.link_is_down,
-        Code.no_route_anywhere,
         Code.resolvers_silent,
     )
 )
 """Codes of evidence that says more than the usual cause of its verdict."""
+_RESOLVERS = POISONED | {"dns_blocked"}
+"""Verdicts on a resolver that other resolvers can stand in for."""
 _BESIDE = Text("此外，{what}（{verdict}）：{why}", "Beside that, {what} ({verdict}): {why}")
 _ON = Text(
     "{address} 上的 {name}：{what}（{verdict}）。", "{name} on {address}: {what} ({verdict})."
@@ -99,6 +109,7 @@ def text_of(
 ) -> list[str]:
     """Lines for a terminal; `now` in seconds since the epoch."""
     told, lines = summary(seen, language, situation)
+    time = time_of_day(seen.at)
     side = max(len(name) * 2 if language == "zh" else len(name) for name, _ in lines) + 2
     rows = aligned(
         [
@@ -109,7 +120,7 @@ def text_of(
     )
     table = aligned([HEADER[language], *(row.cells for row in rows_of(seen, now, language))])
     return [
-        f"{seen.mirror.id}  {seen.mirror.url}",
+        f"{seen.mirror.id}  {seen.mirror.url}  {time}",
         "",
         *(f"  {line}" for line in folded(plain(told.sentence(language)), COLUMNS - 2)),
         "",
@@ -136,7 +147,7 @@ def markdown_of(
         last = name or last
         named.append((last, text))
     return [
-        f"### {_escaped(seen.mirror.id)}: {_escaped(seen.mirror.url)}",
+        f"### {_escaped(seen.mirror.id)}: {_escaped(seen.mirror.url)} ({time_of_day(seen.at)})",
         "",
         f"**{_escaped(plain(told.sentence(language)))}**",
         "",
@@ -146,6 +157,11 @@ def markdown_of(
         "|---|---|---|---|",
         *(f"| {' | '.join(row)} |" for row in rows),
     ]
+
+
+def time_of_day(at: float) -> str:
+    """A moment in seconds since the epoch as RFC 3339, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _escaped(text: str) -> str:
@@ -158,10 +174,9 @@ def summary(
     """Return what is wrong; then how sure that is, what mirrorgate does, what a person can do,
     what else it may be and why, each with its name, which is empty where the one before goes on."""
     concern = _concern(seen)
-    told = tell(concern.verdict, language, concern.level, situation, seen.cdn)
+    of_instance = concern is seen.instance
     found = next((each for each in concern.evidence if each.code in _FINDINGS), None)
-    if found is not None:
-        told = replace(told, cause=_clause(found.said(language)))
+    told = _told(seen, concern, found, language, situation)
     if concern.verdict != seen.finding.verdict:
         gap = " " if language == "zh" and told.what[:1].isascii() else ""
         told = replace(told, what=_YET.said(language).format(what=f"{gap}{told.what}"))
@@ -173,11 +188,14 @@ def summary(
     innocent = [each for each in concern.evidence if each.code in INNOCENT]
     because = [
         *said(from_there, language),
-        *([_INSTANCE.said(language).format(time=seen.instance_at)] * (concern is seen.instance)),
+        *([_watched(found).said(language).format(time=seen.instance_at)] * of_instance),
         *said([e for e in concern.evidence if e is not found and e not in innocent], language),
         *_in_common(seen, language),
         *_asides(seen, language, concern),
     ]
+    verdict = concern.verdict
+    if concern.level is Level.suspected and is_graded(verdict):
+        verdict = _SUSPECTED.said(language).format(verdict=verdict)
     groups = [
         (_SURE, [told.sure]),
         (_NOW, [told.now]),
@@ -185,7 +203,7 @@ def summary(
         (_OR, said(innocent, language)),
         (_BECAUSE, because),
         (_NETWORK, [seen.cdn]),
-        (_VERDICT, [concern.verdict]),
+        (_VERDICT, [verdict]),
     ]
     if seen.interrupted:
         groups.insert(0, (_SO_FAR, [_INTERRUPTED.said(language)]))
@@ -206,8 +224,49 @@ def _concern(seen: Inspection) -> Finding:
     return instance or forged or seen.finding
 
 
-def _clause(sentence: str) -> str:
-    return f"{sentence[:1].lower()}{sentence[1:].rstrip('.。')}"
+def _told(
+    seen: Inspection,
+    concern: Finding,
+    found: Evidence | None,
+    language: str,
+    situation: Situation,
+) -> Told:
+    """The texts on a finding, with what this probe knows better than its verdict says."""
+    clock = time_of_day(seen.at)
+    told = tell(
+        concern.verdict, language, concern.level, situation, seen.cdn, concern.evidence, clock
+    )
+    cause, sure, todo = told.cause, told.sure, told.todo
+    if found is not None:
+        cause = clause_of(found.said(language))
+    if found is not None and concern is seen.instance and seen.instance_at:
+        cause = _UNTIL.said(language).format(cause=cause, time=seen.instance_at)
+    if concern.verdict == "ok":
+        cause = _UNTESTED.said(language).format(cause=cause)
+    if not sure and concern.verdict not in NO_FAULT - {"ok"}:
+        sure = observed(language, open_=bool(concern.blocked and concern.down))
+    if better := _trusted_later(seen, concern):
+        todo = _MOVE.said(language).format(resolver=better)
+    return replace(told, cause=cause, sure=sure, todo=todo)
+
+
+def _watched(found: Evidence | None) -> Text:
+    """The origin of what a running instance has found."""
+    return _INSTANCE if found is None else _SPEEDS
+
+
+def _trusted_later(seen: Inspection, concern: Finding) -> str:
+    """A resolver over TLS that is believed but not asked first, where another one is at fault."""
+    for resolution in seen.resolutions if concern.verdict in _RESOLVERS else ():
+        believed = [
+            each.resolver
+            for each in resolution.dns
+            if (resolution.hostname, each.resolver) not in seen.disbelieved
+        ]
+        over_tls = [resolver for resolver in believed if resolver.startswith("https://")]
+        if over_tls and over_tls[0] != resolution.dns[0].resolver:
+            return over_tls[0]
+    return ""
 
 
 def _about(text: Text, language: str, finding: Finding, **values: str) -> str:
@@ -297,10 +356,11 @@ def json_of(
         "id": seen.mirror.id,
         "url": seen.mirror.url,
         "ok": seen.ok,
+        "at": time_of_day(seen.at),
         "interrupted": seen.interrupted,
         "instance": _finding_json(seen.instance) if seen.instance else None,
         **_finding_json(finding),
-        "meaning": what(finding.verdict, "en", finding.level),
+        "meaning": what(finding.verdict, "en", finding.level, evidence=finding.evidence),
         "may_mean": told["en"].cause,
         "told": {
             each: {
@@ -368,221 +428,3 @@ def _row_json(row: Row) -> dict[str, Any]:
         "meaning": row.meaning,
         "problem": row.problem,
     }
-
-
-HEADER = {
-    "zh": ("步骤", "目标", "用时", "结果"),
-    "en": ("STEP", "TARGET", "TIME", "RESULT"),
-}
-_STEPS = {
-    Operation.resolve: Text("解析", "resolve"),
-    Operation.connect: Text("连接", "connect"),
-    Operation.tls_handshake: Text("握手", "handshake"),
-    Operation.http_round_trip: Text("请求", "request"),
-}
-_ROLES = {
-    Role.target: Text("镜像域名", "mirror's name"),
-    Role.control: Text("对照域名", "control name"),
-    Role.no_sni: Text("无 SNI", "no SNI"),
-    Role.not_tls: Text("非 TLS", "not TLS"),
-    Role.elsewhere: Text("其他地址", "elsewhere"),
-}
-_SHOWN = 4
-"""Addresses of an answer that are listed."""
-_ALL = Text("全部", "all")
-_SYSTEM = Text("系统解析器", "system resolver")
-_PROBLEM = Text("{result}  ← 问题所在", "{result}  <- the problem")
-_WRONG = Text("{addresses}（地址疑似有误）", "{addresses} (wrong address?)")
-_SPARED = Text("未尝试：暂不触碰，或数量已达上限", "not tried: left alone, or one too many")
-_CONFIGURED = Text("配置指定：{addresses}", "as configured: {addresses}")
-_ALIAS = Text("{addresses}（{name} 的别名）", "{addresses} (alias of {name})")
-_MORE = Text("{addresses} 和另外 {count} 个", "{addresses} and {count} more")
-_ACCEPTS = Text("TCP 连接成功", "TCP connection opened")
-_STATUS = Text("状态码 {status}：{meaning}", "status {status}: {meaning}")
-_WORKS = {
-    200: Text("状态码 200，有模型列表：正常", "status 200, a list of models: works"),
-    401: Text(
-        "状态码 401（探测不带密钥，属预期）：正常",
-        "status 401, as expected (the probe sends no key): works",
-    ),
-}
-_NO_LIST = Text(
-    "状态码 {status}（没有模型列表）：正常", "status {status}, without a list of models: works"
-)
-_GOOD_CERTIFICATE = Text("{version}，证书有效", "{version}, the certificate is good")
-_CERTIFICATE = Text(
-    "{version}，证书由 {issuer} 签发，还剩 {days} 天",
-    "{version}, certificate issued by {issuer}, {days} left",
-)
-_RENEW = Text("：请尽快续期", ": renew it soon")
-_REFUSED = Text("（证书域名：{names}；由 {issuer} 签发）", " (names: {names}; issued by {issuer})")
-_EXPIRED = Text(
-    "证书已于 {date} 过期，已有 {days} 天", "the certificate expired on {date}, {days} ago"
-)
-_NO_NAME = Text("无名称", "none")
-_NOBODY = Text("未知机构", "an unknown authority")
-_COMMA = Text("、", ", ")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the table."""
-
-    step: str
-    way: str
-    seconds: float | None
-    meaning: str
-    failure: str | None = None
-    problem: bool = False
-    """True for the step that is the trouble."""
-
-    @property
-    def cells(self) -> tuple[str, str, str, str]:
-        """As text."""
-        return (self.step, plain(self.way), time_of(self.seconds), plain(self.meaning))
-
-
-def time_of(seconds: float | None) -> str:
-    """ "12 ms", "< 1 ms", "4.0 s", or "-"."""
-    if seconds is None:
-        return "-"
-    if seconds >= 1:
-        return f"{seconds:.1f} s"
-    return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else "< 1 ms"
-
-
-def rows_of(seen: Inspection, now: float, language: str) -> list[Row]:
-    """The whole table; `now` in seconds since the epoch."""
-    return list(_Table(language, now).rows(seen))
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """The rows in one language at one moment."""
-
-    language: str
-    now: float
-
-    def _say(self, text: Text, **values: object) -> str:
-        return text.said(self.language).format(**values)
-
-    def rows(self, seen: Inspection) -> Iterator[Row]:
-        """All of them, in the order of the steps."""
-        many = len(seen.resolutions) > 1
-        for resolution in seen.resolutions:
-            yield from self._resolved(resolution, many, seen.disbelieved)
-            for path, _ in seen.paths:
-                if path.hostname == resolution.hostname:
-                    yield from self._path(path, many, seen.mirror.port)
-        for vantage, path in seen.elsewhere:
-            way = f"{path.hostname} {path.address}" if many else path.address
-            yield from (self._step(step, f"{vantage}: {way}") for step in path.steps)
-        for vantage, why in seen.lost:
-            yield Row("-", vantage, None, why.said(self.language))
-        for left in seen.spared:
-            yield Row("-", f"{left.hostname} {left.address}", None, self._say(_SPARED))
-        trials = seen.experiment.trials if seen.experiment else ()
-        routine = 1 if trials and trials[0].role is Role.target else 0
-        yield from (self._trial(trial) for trial in trials[routine:])
-
-    def _path(self, path: PathResult, many: bool, port: int) -> Iterator[Row]:
-        """The steps, of which the last one is the trouble if the path does not work."""
-        name = f"{path.hostname} " if many else ""
-        for step in path.steps:
-            connects = step.operation is Operation.connect
-            way = endpoint_of(path.address, port) if connects else path.address
-            failed = step is path.last and judge_step(step).verdict not in ("ok", "unknown")
-            yield self._step(step, f"{name}{way}", problem=failed)
-
-    def _resolved(
-        self, resolution: StepResult, many: bool, disbelieved: frozenset[tuple[str, str]]
-    ) -> Iterator[Row]:
-        name = f"{resolution.hostname} " if many else ""
-        step = self._say(_STEPS[Operation.resolve])
-        for seen in resolution.dns:
-            wrong = (resolution.hostname, seen.resolver) in disbelieved
-            result = self._answer(seen)
-            if wrong and seen.failure is None:
-                result = self._say(_WRONG, addresses=result)
-            resolver = self._say(_SYSTEM) if seen.resolver == "system" else seen.resolver
-            failed = wrong or resolution.failure is not None
-            yield self._row(step, f"{name}{resolver}", seen.seconds, result, seen.failure, failed)
-        if not resolution.dns:
-            text = self._say(_CONFIGURED, addresses=self._listed(resolution.addresses))
-            yield Row(step, f"{name}-", None, text)
-        elif resolution.failure and len(resolution.dns) > 1:
-            yield Row(step, f"{name}{self._say(_ALL)}", None, self._seen(resolution))
-
-    def _answer(self, seen: DnsObservation) -> str:
-        if seen.failure is not None:
-            return self._seen(StepResult(Operation.resolve, seen.failure, seen.seconds))
-        listed = self._listed(seen.addresses)
-        return self._say(_ALIAS, addresses=listed, name=seen.chain[-1]) if seen.chain else listed
-
-    def _listed(self, addresses: tuple[str, ...]) -> str:
-        listed = ", ".join(addresses[:_SHOWN])
-        more = len(addresses) - _SHOWN
-        return self._say(_MORE, addresses=listed, count=more) if more > 0 else listed
-
-    def _step(self, step: StepResult, way: str, *, problem: bool = False) -> Row:
-        name = self._say(_STEPS[step.operation])
-        return self._row(name, way, step.seconds, self._meaning(step), step.failure, problem)
-
-    def _row(
-        self, step: str, way: str, seconds: float, text: str, failure: str | None, problem: bool
-    ) -> Row:
-        shown = self._say(_PROBLEM, result=text) if problem else text
-        return Row(step, way, seconds, shown, failure, problem)
-
-    def _meaning(self, step: StepResult) -> str:
-        if step.failure is None and step.operation is Operation.connect:
-            return self._say(_ACCEPTS)
-        if step.failure is None and step.tls is not None:
-            return self._certificate(step.tls)
-        if step.http is not None:
-            return self._status(step.http.status, self._seen(step))
-        return self._seen(step) + (self._refused(step.tls) if step.tls else "")
-
-    def _status(self, status: int, meaning: str) -> str:
-        if not meaning:
-            return self._say(_WORKS.get(status, _NO_LIST), status=status)
-        told = str(status) in meaning
-        return meaning if told else self._say(_STATUS, status=status, meaning=meaning)
-
-    def _seen(self, step: StepResult) -> str:
-        if step.tls and step.tls.verify_code == EXPIRED and step.tls.not_after is not None:
-            days = self._days(-days_left(step.tls.not_after, self.now))
-            return self._say(_EXPIRED, date=day_of(step.tls.not_after), days=days)
-        seen = judge_step(step).seen
-        return seen.said(self.language) if seen else ""
-
-    def _certificate(self, seen: TlsEvidence) -> str:
-        """Version, issuer and days left of a good handshake."""
-        if seen.not_after is None:
-            return self._say(_GOOD_CERTIFICATE, version=seen.version)
-        days = self._days(days_left(seen.not_after, self.now))
-        renew = self._say(_RENEW) if ends_soon(seen.not_after, self.now) else ""
-        told = {"version": seen.version, "issuer": seen.issuer or "?", "days": days}
-        return self._say(_CERTIFICATE, **told) + renew
-
-    def _days(self, days: float) -> str:
-        count = round(days)
-        return str(count) if self.language == "zh" else f"{count} day{'s' * (count != 1)}"
-
-    def _refused(self, seen: TlsEvidence) -> str:
-        """Return the fields of the refused certificate, if one was."""
-        if not seen.verify_code:
-            return ""
-        names = self._say(_COMMA).join(seen.subject_names[:3]) or self._say(_NO_NAME)
-        return self._say(_REFUSED, names=names, issuer=seen.issuer or self._say(_NOBODY))
-
-    def _trial(self, trial: Trial) -> Row:
-        way = f"{trial.sni} {trial.address}" if trial.sni else trial.address
-        came, step = came_of(trial).said(self.language), trial.step
-        return Row(self._say(_ROLES[trial.role]), way, step.seconds, came, step.failure)
-
-
-def not_after_of(path: PathResult) -> float | None:
-    """When the certificate that a path showed ends."""
-    shaken = path.step(Operation.tls_handshake)
-    return shaken.tls.not_after if shaken and shaken.tls else None

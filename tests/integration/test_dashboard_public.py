@@ -119,7 +119,10 @@ async def test_nodes_are_told_as_promised(client):
         "state": "up",
         "since": "2026-11-13T09:00:00Z",
         "verdict": "ok",
-        "summary": {"zh": "正常。请求会发往该镜像。", "en": "Works. Requests go to this mirror."},
+        "summary": {
+            "zh": "正常：可以访问，API 有应答。请求会发往该镜像。",
+            "en": "Works: it can be reached and the API answers. Requests go to this mirror.",
+        },
         "in_rotation": True,
         "ejection": None,
         "last_probe_at": "2026-11-21T08:59:48Z",

@@ -31,7 +31,7 @@ from monitor.diagnosis.throughput import Sample, judge_throughput
 from monitor.engine import naming
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, PathHealth, State
 from monitor.probes.resolvers import Resolvers
-from router.cli import main, probe_report
+from router.cli import main, probe_table
 from router.cli.client import Client
 from router.control import document
 from tests.testkit.censor.dns import DnsServer, DohServer, Script, reply
@@ -120,7 +120,7 @@ async def printed(file: Path) -> dict[str, str]:
 
 def _printed(argv: list[str]) -> str:
     out = io.StringIO()
-    with patch.object(probe_report, "time_of", _time), contextlib.redirect_stdout(out):
+    with patch.object(probe_table, "time_of", _time), contextlib.redirect_stdout(out):
         main.main(argv)
     return normal(out.getvalue())
 
@@ -140,6 +140,8 @@ def normal(text: str) -> str:
         (r"\d{4}-\d\d-\d\d(?!T)", "2026-11-26"),
         (r"after \d+ ms", "after 40 ms"),
         (r"在 \d+ 毫秒后", "在 40 毫秒后"),
+        (r"(besides lo is up) \([^)]*", r"\1 (eth0, wlan0"),
+        (r"(没有已连接的接口)（[^）]*", r"\1（eth0、wlan0"),
         (r"trustme v[\d.]+", "Example CA"),
     ):
         text = re.sub(found, shown, text)
@@ -220,8 +222,8 @@ async def throttled(place: Place) -> dict[str, str]:
 
 _OFFLINE = """
 import sys
-from router.cli import main, probe_report
-probe_report.time_of = lambda seconds: "-" if seconds is None else "40 ms"
+from router.cli import main, probe_table
+probe_table.time_of = lambda seconds: "-" if seconds is None else "40 ms"
 for language in ("en", "zh"):
     main.main(["probe", sys.argv[1], "--lang", language])
     print("====", flush=True)

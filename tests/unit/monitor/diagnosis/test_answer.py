@@ -113,6 +113,34 @@ def test_what_retry_after_asks_for(text, seconds):
     assert retry_after({"retry-after": text}, 40.0) == seconds
 
 
+@pytest.mark.parametrize(
+    ("status", "headers", "said"),
+    [
+        (522, {}, "522: the connection to the origin timed out"),
+        (521, {}, "521: the origin refuses the connection"),
+        (530, {}, "530: the CDN does not find the origin"),
+        (502, {"cf-error-type": "526"}, "526: the origin's certificate is not valid"),
+    ],
+)
+def test_the_number_of_a_cdn_is_put_into_words(status, headers, said):
+    seen = meaning_of(HttpAnswer(status, {**CLOUDFLARE, **headers}, HTML)).seen
+    assert str(seen) == f"the CDN cannot reach its origin ({said})"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("unsupported_country_region_territory", "the API does not serve the region"),
+        ("insufficient_quota", "the account's quota is used up"),
+    ],
+)
+def test_the_code_of_an_error_is_shown_and_nothing_else_of_its_text(code, said):
+    body = f'{{"error": {{"code": "{code}", "type": "sk-secret", "message": "sk-secret {code}"}}}}'
+    seen = str(meaning_of(HttpAnswer(403, {}, body.encode())).seen)
+    assert seen.startswith(f"status 403, error {code}: {said}")
+    assert "secret" not in seen
+
+
 def test_only_ok_needs_no_sentence():
     assert meaning_of(HttpAnswer(401, {}, error(None))).seen is None
     assert "503" in str(meaning_of(HttpAnswer(503)).seen)

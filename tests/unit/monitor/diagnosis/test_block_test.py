@@ -213,13 +213,29 @@ def test_a_control_that_was_never_answered_here_is_said_to_be_a_weak_one(vouched
 
 
 @pytest.mark.parametrize(
-    ("after", "rtt", "impossible"),
-    [(0.010, 0.050, True), (0.034, 0.050, True), (0.036, 0.050, False), (0.001, 0.009, False)],
+    ("after", "rtt", "said"),
+    [
+        (0.010, 0.050, "too_soon"),
+        (0.034, 0.050, "too_soon"),
+        (0.036, 0.050, ""),
+        (0.001, 0.009, ""),
+        (0.050, 0.050, "not_too_soon"),
+        (0.040, 0.001, "not_too_soon"),
+        (0.040, None, ""),
+    ],
 )
-def test_a_reset_sooner_than_a_round_trip_was_not_sent_by_the_server(after, rtt, impossible):
+def test_a_reset_sooner_than_a_round_trip_was_not_sent_by_the_server(after, rtt, said):
     trials = [trial(C, hello()), trial(T, hello("reset", since_hello=after), rtt=rtt)]
     evidence = interpret(trials, NORMAL).evidence
-    assert ("too_soon" in {each.code for each in evidence}) is impossible
+    assert {each.code for each in evidence} & {"too_soon", "not_too_soon"} == {said} - {""}
+
+
+def test_only_where_every_failure_was_followed_by_an_answer_is_that_said():
+    cut, failed = hello("reset", since_hello=0.06), hello("reset")
+    each = [trial(C, hello()), trial(T, cut), trial(C, hello()), trial(T, cut), trial(C, hello())]
+    assert Code.no_residual() in interpret(each, NORMAL).evidence
+    after_effect = [*each[:2], trial(C, failed), trial(C, failed), trial(C, hello()), *each[3:]]
+    assert Code.no_residual() not in interpret(after_effect, NORMAL).evidence
 
 
 def test_a_certificate_that_was_good_before_and_is_unknown_now_is_a_man_in_the_middle():

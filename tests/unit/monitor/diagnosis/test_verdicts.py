@@ -11,7 +11,9 @@ import pytest
 import monitor
 from monitor.common.languages import LANGUAGES
 from monitor.diagnosis import verdicts
+from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Level
+from monitor.diagnosis.reactions import Scope
 from monitor.diagnosis.telling import Situation, tell
 from monitor.diagnosis.verdicts import BLOCKS, VERDICTS
 from monitor.diagnosis.words_en import ENGLISH
@@ -88,7 +90,7 @@ def test_groups_are_of_known_verdicts():
 
 LIKELY = {
     Level.none: ("可能", "possibly", "不确定", "Unsure"),
-    Level.suspected: ("很可能", "probably", "还缺", "missing for proof: "),
+    Level.suspected: ("疑似", "probably", "还缺", "missing for proof: "),
     Level.confirmed: ("已确认", "", "已确认", "Confirmed"),
 }
 
@@ -100,8 +102,39 @@ def test_what_interferes_is_on_the_path_and_as_likely_as_it_is_sure(verdict, lev
     assert "on the path" in en.what
     for found, wanted in zip((zh.what, en.what, zh.sure, en.sure), LIKELY[level], strict=True):
         assert wanted in found
-    assert ("很可能" in zh.what) is ("probably" in en.what) is (level is Level.suspected)
+    assert ("疑似" in zh.what) is ("probably" in en.what) is (level is Level.suspected)
     assert ("possibly" in en.what) is (level is Level.none)
+
+
+@pytest.mark.parametrize(
+    "verdict", [name for name, each in VERDICTS.items() if each.reaction.scope != Scope.none]
+)
+def test_what_becomes_of_requests_depends_on_what_there_is_beside(verdict):
+    """Where there are other mirrors nothing is said for the case that there are none."""
+    beside = {each: tell(verdict, "en", "none", each).now for each in (*Situation,)}
+    if "again after" in beside[Situation.alone]:
+        assert "no other mirror" in beside[Situation.alone]
+        assert not re.search(r"with n(one|either)|if there is none", beside[Situation.others])
+
+
+def test_an_expired_certificate_is_as_sure_as_the_clock():
+    sure = [tell("cert_expired", each, "confirmed", clock="NOW").sure for each in LANGUAGES]
+    assert sure == [
+        "已确认，前提是本机时钟准确（现为 NOW）。",
+        "Confirmed, if this machine's clock is right: it reads NOW.",
+    ]
+    assert tell("cert_expired", "en", "confirmed").sure == (
+        "Confirmed, if this machine's clock is right."
+    )
+
+
+@pytest.mark.parametrize("evidence", [Code.link_is_down(names=("eth0",)), Code.no_route_anywhere()])
+def test_dns_is_not_blamed_where_the_network_is_down(evidence):
+    zh, en = (tell("local_network_down", each, evidence=[evidence]) for each in LANGUAGES)
+    assert (zh.what, en.what) == ("本机已断网", "this machine is offline")
+    assert "DNS" not in f"{zh}{en}"
+    silent = Code.resolvers_silent(names=("example.org",))
+    assert "DNS" in tell("local_network_down", "en", evidence=[silent]).what
 
 
 @pytest.mark.parametrize("verdict", ["ip_unreachable", "connection_refused", "http_timeout"])

@@ -9,6 +9,7 @@ import pytest
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
+from monitor.diagnosis.witnesses import unplugged
 from monitor.engine.diagnose import Inspection
 from monitor.probes.results import (
     DnsObservation,
@@ -20,16 +21,8 @@ from monitor.probes.results import (
     TlsEvidence,
     Way,
 )
-from router.cli.probe_report import (
-    across,
-    hints,
-    json_of,
-    markdown_of,
-    rows_of,
-    summary,
-    text_of,
-    time_of,
-)
+from router.cli.probe_report import across, hints, json_of, markdown_of, summary, text_of
+from router.cli.probe_table import rows_of, time_of
 
 NOW = 1_000_000.0
 DAY = 86400.0
@@ -55,7 +48,12 @@ def inspection(*paths: PathResult, mirror: str = "m", **more) -> Inspection:
         StepResult(Operation.resolve, None, 0.0, addresses=("1",), hostname=name) for name in names
     ]
     found = [(path, OK if path.last.failure is None else REFUSED) for path in paths]
-    values = {"experiment": None, "spared": (), "dns": (Finding("unknown"),) * len(resolutions)}
+    values = {
+        "at": NOW,
+        "experiment": None,
+        "spared": (),
+        "dns": (Finding("unknown"),) * len(resolutions),
+    }
     return Inspection(
         mirror=MirrorConfig(mirror, f"https://{mirror}.example"),
         resolutions=tuple(resolutions),
@@ -201,9 +199,10 @@ def test_times_are_read_at_a_glance(seconds, text):
 @pytest.mark.parametrize(
     ("verdict", "level", "what", "sure"),
     [
-        ("ok", Level.none, "Works.", None),
-        ("connection_refused", Level.none, "The connection is refused: nothing listens", None),
-        ("cert_expired", Level.confirmed, "The certificate has expired.", "Confirmed"),
+        ("ok", Level.none, "Works: it can be reached and the API answers (keys", "observed direct"),
+        ("connection_refused", Level.none, "The connection is refused: nothing", "observed direct"),
+        ("tls_timeout", Level.none, "The TLS handshake timed out", "its cause is not certain"),
+        ("cert_expired", Level.confirmed, "The certificate has expired.", "1970-01-12T13:46:40Z."),
         ("sni_block_drop", Level.none, "is possibly blocked on the path", "Unsure"),
         ("sni_block_drop", Level.suspected, "is probably blocked on the path", "missing for proof"),
         ("sni_block_drop", Level.confirmed, "is blocked on the path", "Confirmed"),
@@ -217,8 +216,10 @@ def test_the_first_sentence_is_as_sure_as_the_finding_and_shows_no_numbers(
     seen = replace(seen, paths=((path, Finding(verdict, level, 0.28, 0.72, rule="A")),))
     text = text_of(seen, NOW, "en")
     assert what in " ".join(text[2:4])
-    lines = [line for line in text if line.startswith("  confidence")]
-    assert [sure in line for line in lines] == ([True] if sure else [])
+    (line,) = (line for line in text if line.startswith("  confidence"))
+    assert sure in line
+    marked = any(line.split()[:3] == ["verdict", verdict, "(suspected)"] for line in text)
+    assert marked is (level is Level.suspected)
     assert not re.search(r"%|[Rr]ule", "".join(text))
 
 
@@ -294,10 +295,59 @@ def test_the_network_and_the_measured_speed_stand_in_the_first_sentence():
         "en",
     )
     assert told.sentence("en") == (
-        "Works, but probably throttled on the path: the last 5 transfers ran at 2.0 KB/s (median) "
-        "instead of the usual 100 KB/s."
+        "Works, but probably throttled on the path or at the server: up to now, the last 5 "
+        "transfers ran at 2.0 KB/s (median) instead of the usual 100 KB/s."
     )
-    assert any("(until now)" in text for _, text in lines)
+    assert any("(until now); this probe itself was normal" in text for _, text in lines)
+
+
+def test_a_report_says_when_it_was_made():
+    seen = inspection(good("a.example", "203.0.113.1"))
+    at = "1970-01-12T13:46:40Z"
+    assert text_of(seen, NOW, "en")[0] == f"m  https://m.example  {at}"
+    assert at in markdown_of(seen, NOW, "en")[0]
+    assert json_of(seen, NOW)["at"] == at
+
+
+def test_a_false_answer_is_the_problem_and_not_what_its_address_shows():
+    doh, local = "https://192.0.2.54/dns-query", "udp://192.0.2.53"
+    resolution = StepResult(
+        Operation.resolve, None, 0.02, hostname="a.example",
+        dns=tuple(
+            DnsObservation(by, "a.example", None, 0.02, (DnsReply("A", 0.02, addresses=(told,)),))
+            for by, told in ((local, "203.0.113.9"), (doh, "203.0.113.1"))
+        ),
+    )  # fmt: skip
+    wrong = StepResult(
+        Operation.tls_handshake, "ssl_invalid_hostname", 0.1, "203.0.113.9",
+        tls=TlsEvidence(verify_code=62),
+    )  # fmt: skip
+    seen = inspection(
+        good("a.example", "203.0.113.1"),
+        PathResult("203.0.113.9", (wrong,), "a.example"),
+        resolutions=[resolution],
+        dns=(Finding("dns_poisoned", Level.suspected),),
+        disbelieved=frozenset({("a.example", local)}),
+    )
+    rows = rows_of(seen, NOW, "en")
+    assert [row.way for row in rows if row.problem] == [local]
+    assert rows[-1].meaning.endswith("(the address suspected above)")
+    todo = tuple(text for _, text in summary(seen, "en")[1] if "monitor.dns.resolvers" in text)
+    assert [text.split(" in ")[0] for text in todo] == [f"Move `{doh}` to the first place"]
+
+
+def test_a_machine_without_a_link_is_the_problem_and_not_its_resolver():
+    silent = StepResult(
+        Operation.resolve, "dns_temporary_failure", 0.0, hostname="a.example",
+        dns=(DnsObservation("system", "a.example", "dns_temporary_failure", 0.01),),
+    )  # fmt: skip
+    seen = inspection(resolutions=[silent], ours=unplugged(("eth0", "wlan0")))
+    rows = rows_of(seen, NOW, "en")
+    assert [(row.step, row.problem) for row in rows] == [("interfaces", True), ("resolve", False)]
+    assert asides(seen) == ["No interface besides lo is up (eth0, wlan0)."]
+    assert text_of(seen, NOW, "en")[2] == (
+        "  This machine is offline: no network interface is connected."
+    )
 
 
 def test_the_day_on_which_a_certificate_expired_is_told():
