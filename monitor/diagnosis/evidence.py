@@ -183,7 +183,7 @@ class Code(Enum):
         "the server cannot have sent that.",
     )
     not_too_soon = Text(
-        "这不早于一次往返：可能由服务器发出。",
+        "用时不短于一次往返：可能由服务器发出。",
         "That is no sooner than a round trip: the server may have sent it.",
     )
     cut_each_time = Text(

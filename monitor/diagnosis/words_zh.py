@@ -10,7 +10,7 @@ _OPERATOR = "请联系该镜像的运营者。"
 _NAME_BLOCKED = (
     "先在服务器上确认它仍在为该域名服务（`openssl s_client -connect localhost:PORT -servername "
     "NAME`），或换一个网络测试（在 `monitor.vantages` 中配置别处的代理）。若在那里正常，"
-    "请再增加一个由该服务器提供服务、其证书也涵盖的域名（`hostnames`）。"
+    "请为该镜像再添一个域名（`hostnames`）：服务器须为它提供服务，证书也须涵盖它。"
 )
 _NAME_PROOF = "从其他网络用该域名访问成功"
 _OR_SIGN = f"{_NAME_PROOF}，或不可能来自服务器的迹象，例如"
@@ -127,13 +127,13 @@ CHINESE: Mapping[str, Words] = {
         "域名{likely}在途中被封锁",
         "SNI 为该域名的 TLS 连接被重置，换成其他域名则有应答",
         _NAME_BLOCKED,
-        proof=f"{_OR_SIGN}早于一次往返的重置",
+        proof=f"{_OR_SIGN}不到一次往返就到达的重置",
     ),
     "sni_block_fin": Words(
         "域名{likely}在途中被封锁",
         "SNI 为该域名的 TLS 连接被关闭，换成其他域名则有应答",
         _NAME_BLOCKED,
-        proof=f"{_OR_SIGN}早于一次往返的关闭",
+        proof=f"{_OR_SIGN}不到一次往返就发生的关闭",
     ),
     "sni_block_drop": Words(
         "域名{likely}在途中被封锁",

@@ -234,8 +234,9 @@ def test_only_where_every_failure_was_followed_by_an_answer_is_that_said():
     cut, failed = hello("reset", since_hello=0.06), hello("reset")
     each = [trial(C, hello()), trial(T, cut), trial(C, hello()), trial(T, cut), trial(C, hello())]
     assert Code.no_residual() in interpret(each, NORMAL).evidence
-    after_effect = [*each[:2], trial(C, failed), trial(C, failed), trial(C, hello()), *each[3:]]
-    assert Code.no_residual() not in interpret(after_effect, NORMAL).evidence
+    shut = [trial(C, hello()), trial(T, cut), trial(C, failed), trial(C, failed)]
+    waited = [*shut, trial(C, hello()), trial(T, cut)]
+    assert Code.no_residual() not in interpret([*waited, *each], NORMAL).evidence
 
 
 def test_a_certificate_that_was_good_before_and_is_unknown_now_is_a_man_in_the_middle():
