@@ -4,6 +4,7 @@ The folder is filled with what `monitor/common/compiled.py` reads; by default it
 the installed packages of this Python. Nothing happens if it is of these sources already.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -25,6 +26,8 @@ from monitor.common.compiled import MANIFEST, PACKAGE, CannotUse, digests, usabl
 
 ROOMS = ("wire", "balancing", "upstream", "admission", "metering", "forwarding")
 """Rooms of the router on a request's way."""
+OURS = ("router", "monitor")
+"""Packages that are compiled, and that these import."""
 LEFT_OUT = frozenset(
     (
         "router/admission/config.py",  # settings are read when a worker starts
@@ -36,6 +39,7 @@ LEFT_OUT = frozenset(
         "router/upstream/opening.py",
     )
 )
+SETTINGS = "[mypy]\nfollow_imports = silent\nignore_missing_imports = true\n"
 OPTIMISE = "2"
 GROUP = "mirrorgate"
 _SLICE = "Py_ssize_t slice_len = endn - startn;"
@@ -68,12 +72,37 @@ def modules(root: Path = ROOT) -> dict[str, str]:
 
 
 def compile_into(where: Path, root: Path = ROOT) -> None:
-    """Fill a folder with the compiled form of the sources below `root`. Raises CannotCompile."""
-    wanted = modules(root)
-    made_from = digests(root, _sources(root, wanted))
+    """Replace a folder by the compiled form of the sources below `root`. Raises CannotCompile.
+
+    The sources are read once, so that an edit in these minutes does no harm, and the folder is
+    replaced as a whole, for a process that finds a part of a library dies of it.
+    """
+    built, old = where.with_name(f"{where.name}.new"), where.with_name(f"{where.name}.old")
+    shutil.rmtree(built, ignore_errors=True)  # of one that was killed
+    try:
+        built.mkdir()
+    except OSError as error:
+        raise _unwritable(where.parent, error) from None
+    try:
+        _fill(built, root)
+        shutil.rmtree(old, ignore_errors=True)
+        if where.exists():
+            where.rename(old)
+        built.rename(where)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(built, ignore_errors=True)
+
+
+def _fill(built: Path, root: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="mirrorgate-compile-") as scratch:
-        built = Path(scratch) / "built"
-        _build(root, list(wanted.values()), Path(scratch), built)
+        copy = Path(scratch) / "sources"
+        for package in OURS:
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(root / package, copy / package, ignore=ignored)
+        wanted = modules(copy)
+        made_from = digests(copy, _sources(copy, wanted))
+        _build(copy, list(wanted.values()), Path(scratch), built, root / ".mypy_cache")
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
         files = {name: name.replace(".", "/") + suffix for name in wanted}
         files[f"{GROUP}__mypyc"] = f"{GROUP}__mypyc{suffix}"
@@ -85,8 +114,13 @@ def compile_into(where: Path, root: Path = ROOT) -> None:
         }
         (built / "__init__.py").write_text(NOTE)
         (built / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
-        shutil.rmtree(where, ignore_errors=True)
-        shutil.copytree(built, where)
+
+
+def _unwritable(directory: Path, error: OSError) -> CannotCompile:
+    return CannotCompile(
+        f"{directory} cannot be written ({error.strerror}): compile as its owner, or in an"
+        " environment of your own (make venv)"
+    )
 
 
 def _recipe() -> str:
@@ -103,12 +137,14 @@ def _sources(root: Path, wanted: Iterable[str]) -> list[str]:
         [sys.executable, "-c", IMPORT_ALL, *wanted],
         cwd=root,
         env=environment,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
-        check=True,
+        check=False,
     )
+    if ran.returncode:
+        raise CannotCompile("the sources cannot be imported: see the error above")
     files = map(Path, ran.stdout.splitlines())
-    ours = (root / "router", root / "monitor")
+    ours = [root / package for package in OURS]
     return sorted(
         file.relative_to(root).as_posix()
         for file in files
@@ -116,7 +152,7 @@ def _sources(root: Path, wanted: Iterable[str]) -> list[str]:
     )
 
 
-def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path) -> None:
+def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path, cache: Path) -> None:
     try:
         from mypyc.build import mypycify  # it brings setuptools, which must come first
         from setuptools import Distribution
@@ -145,7 +181,7 @@ def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path) -> No
     os.chdir(root)  # tracebacks name the sources as they are given here
     try:
         config = scratch / "mypy.ini"
-        config.write_text("[mypy]\nfollow_imports = silent\nignore_missing_imports = true\n")
+        config.write_text(f"{SETTINGS}cache_dir = {cache}\n")
         extensions = mypycify(
             ["--config-file", str(config), *sources],
             only_compile_paths=sources,
@@ -191,17 +227,31 @@ def _mend(runtime: Path) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Compile if it is necessary. Returns the exit code."""
     where = Path(arguments[0]) if arguments else Path(sysconfig.get_path("platlib")) / PACKAGE
-    if _is_current(where):
-        print(f"{where} is of these sources")
-        return 0
-    print("compiling the modules on a request's way (a few minutes)", flush=True)
     try:
-        compile_into(where)
+        if not _is_current(where):
+            _compile_alone(where)
     except CannotCompile as error:
         print(f"mirrorgate: {error}", file=sys.stderr)
         return 1
-    print(f"made {where}")
+    print(f"{where} is of these sources")
     return 0
+
+
+def _compile_alone(where: Path) -> None:
+    """Compile, unless another is doing that: then wait for what it makes."""
+    try:
+        lock = where.with_name(f"{where.name}.lock").open("w")
+    except OSError as error:
+        raise _unwritable(where.parent, error) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("waiting for another that compiles into the same place", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel frees it when the other ends
+        if not _is_current(where):
+            print("compiling the modules on a request's way (a few minutes)", flush=True)
+            compile_into(where)
 
 
 if __name__ == "__main__":

@@ -72,14 +72,15 @@ def usable(where: Path | None, root: Path = ROOT) -> dict[str, str]:
         raise CannotUse("there is none: make it with `make fast`")
     try:
         manifest = json.loads((where / MANIFEST).read_bytes())
-        made_from, modules = manifest["sources"], manifest["modules"]
-    except (OSError, ValueError, KeyError) as error:
+        python, made_from = manifest["python"], dict(manifest["sources"])
+        files = {name: str(where / file) for name, file in manifest["modules"].items()}
+        missing = [file for file in files.values() if not os.path.exists(file)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CannotUse(f"it is incomplete ({error}): make it again with `make fast`") from None
-    files = {name: str(where / file) for name, file in modules.items()}
-    if manifest["python"] != sys.implementation.cache_tag or not all(
-        map(os.path.exists, files.values())
-    ):
+    if python != sys.implementation.cache_tag:
         raise CannotUse("it is for another Python: make it again with `make fast`")
+    if missing:
+        raise CannotUse(f"it is incomplete ({missing[0]}): make it again with `make fast`")
     now = digests(root, made_from)
     changed = sorted(source for source in now if now[source] != made_from[source])
     if changed:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from monitor.common.compiled import FORM, PACKAGE, usable
 from tests.testkit.programs import require
-from tools.compile import CannotCompile, compile_into, modules
+from tools.compile import CannotCompile, _build, compile_into, modules
 
 ROOT = Path(__file__).parents[2]
 MODULE = '''\
@@ -47,15 +49,27 @@ except ValueError:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with one module to compile, and the compiled form beside it."""
+    """A checkout with one module to compile, and the compiled form beside it. An editor saved
+    another text while it was made, and took that back."""
     require("gcc")
     root = tmp_path_factory.mktemp("checkout")
     for package in ("monitor", "monitor/common", "router", "router/wire"):
         (root / package).mkdir()
         shutil.copy(ROOT / package / "__init__.py", root / package)
     shutil.copy(ROOT / "monitor/common/compiled.py", root / "monitor/common")
-    (root / "router/wire/failing.py").write_text(MODULE)
-    compile_into(root / PACKAGE, root)
+    source = root / "router/wire/failing.py"
+    source.write_text(MODULE)
+
+    def edited_meanwhile(*given: Any) -> None:
+        source.write_text(MODULE.replace("planted", "half done"))
+        try:
+            _build(*given)
+        finally:
+            source.write_text(MODULE)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tools.compile._build", edited_meanwhile)
+        compile_into(root / PACKAGE, root)
     return root
 
 
@@ -93,12 +107,68 @@ def test_an_edited_source_is_what_runs_from_then_on(checkout: Path) -> None:
     assert usable(checkout / PACKAGE, checkout)
 
 
-def test_without_a_compiler_one_sentence_says_what_to_do(
-    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_a_compiler_one_sentence_says_what_to_do_and_the_old_form_stays(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", "/nowhere/cc")
     with pytest.raises(CannotCompile, match="apt-get install -y gcc"):
-        compile_into(tmp_path / PACKAGE, checkout)
+        compile_into(checkout / PACKAGE, checkout)
+    assert usable(checkout / PACKAGE, checkout)
+    assert [path.name for path in checkout.glob(f"{PACKAGE}*")] == [PACKAGE]
+
+
+def test_the_form_gets_its_name_when_it_is_complete(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that maps half of a library is killed by SIGBUS."""
+    where, rename = tmp_path / PACKAGE, Path.rename
+    shutil.copytree(checkout / PACKAGE, where)
+    named = []
+
+    def watched(path: Path, target: Path) -> Path:
+        named.append((bool(usable(path, checkout)), target == where))
+        return rename(path, target)
+
+    def copied(*given: Any) -> None:
+        shutil.copytree(checkout / PACKAGE, given[3], dirs_exist_ok=True)
+
+    monkeypatch.setattr("tools.compile._build", copied)
+    monkeypatch.setattr(Path, "rename", watched)
+    compile_into(where, checkout)
+    assert named == [(True, False), (True, True)]
+
+
+def test_a_place_that_cannot_be_written_is_told_before_anything_is_compiled(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    (tmp_path / "file").touch()
+    with pytest.raises(CannotCompile, match="cannot be written"):
+        compile_into(tmp_path / "file" / PACKAGE, checkout)
+
+
+def test_a_source_that_cannot_be_imported_is_named(
+    checkout: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(checkout, broken)
+    (broken / "router/wire/failing.py").write_text("def cut(:\n")
+    with pytest.raises(CannotCompile, match="cannot be imported"):
+        compile_into(tmp_path / PACKAGE, broken)
+    assert "router/wire/failing.py" in (said := capfd.readouterr().err)
+    assert "SyntaxError" in said
+
+
+def test_who_compiles_at_the_same_time_waits_for_the_other(tmp_path: Path) -> None:
+    with (tmp_path / f"{PACKAGE}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = [sys.executable, "-m", "tools.compile", str(tmp_path / PACKAGE)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as second:
+            try:
+                assert second.stdout is not None
+                assert second.stdout.readline().startswith("waiting for another")
+            finally:
+                second.kill()
 
 
 def test_every_module_of_a_requests_way_is_compiled_but_those_that_are_named() -> None:

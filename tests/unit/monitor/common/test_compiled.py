@@ -133,5 +133,14 @@ def test_what_was_made_for_another_python_is_not_used(checkout: Checkout) -> Non
 @pytest.mark.parametrize("name", ["chunked.so", MANIFEST])
 def test_what_is_incomplete_is_not_used(checkout: Checkout, name: str) -> None:
     (checkout.compiled / name).unlink()
-    with pytest.raises(CannotUse):
+    with pytest.raises(CannotUse, match="it is incomplete"):
+        usable(checkout.compiled, checkout.root)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"python": "x", "sources": [1], "modules": []}', '{"sources": {}}']
+)
+def test_a_manifest_that_is_none_is_incomplete(checkout: Checkout, text: str) -> None:
+    (checkout.compiled / MANIFEST).write_text(text)
+    with pytest.raises(CannotUse, match="it is incomplete"):
         usable(checkout.compiled, checkout.root)
