@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from monitor.common import validators
 from monitor.common.settings import Duration, setting
 
 Format = Literal["json", "feishu", "dingtalk", "wecom", "telegram", "slack", "email"]
 MAIL_SCHEMES = ("smtp", "smtps")
+_SHORTEST_TOKEN = 6
+"""Characters of a part of a URL that may be a token; shorter ones are words such as "hook"."""
 
 
 class Kind(StrEnum):
@@ -107,3 +110,23 @@ class NotifyConfig:
     def name(self) -> str:
         """Format and host: a URL holds the token, so it is never shown."""
         return f"{self.format} {urlsplit(self.url).hostname or '?'}"
+
+    def without_secrets(self, text: str) -> str:
+        """The text without tokens and passwords of these settings: many servers' error pages name
+        the path that was asked for, and the token is in it."""
+        for secret in sorted(self._secrets(), key=len, reverse=True):
+            text = text.replace(secret, "…")
+        return text
+
+    def _secrets(self) -> set[str]:
+        found = {self.url, self.proxy, self.secret}
+        for parts in (urlsplit(self.url), urlsplit(self.proxy)):
+            password = parts.password or ""
+            plain = f"\0{unquote(parts.username or '')}\0{unquote(password)}"
+            found |= {password, unquote(password)}
+            if password:
+                found.add(b64encode(plain.encode()).decode())  # AUTH PLAIN, RFC 4616
+            found |= {parts.path, parts.query} - {"/"}
+            pieces = (*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query)))
+            found |= {piece for piece in pieces if len(piece) >= _SHORTEST_TOKEN}
+        return found - {""}

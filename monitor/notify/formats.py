@@ -75,11 +75,11 @@ def post_of(message: Message, config: NotifyConfig, now: float) -> Post:
 
 def judge(config: NotifyConfig, status: int, retry_after: str, body: bytes) -> Outcome:
     """Read the service's answer; `retry_after`: that field, or ""."""
-    answer = _parsed(body)
+    answer = _parsed(config, body)
     if 200 <= status < 300:
         return _SERVICES[config.format].judge(answer)
     said = answer.get("description") or answer.get("msg") or body.decode("utf-8", "replace")
-    problem = _problem(f"HTTP {status}", said)
+    problem = _problem(f"HTTP {status}", config.without_secrets(str(said)))
     pause = _seconds(retry_after)
     if pause is None and status == 429:
         parameters = answer.get("parameters")
@@ -151,11 +151,12 @@ def _of_telegram(answer: Mapping[str, Any]) -> Outcome:
 def _of_code(code: Any, words: Any, limited: bool, later: tuple[int, ...]) -> Outcome:
     if code == 0:
         return Outcome()
+    if not isinstance(code, int):
+        return Outcome("an answer that is none of the service's: a proxy or a portal is in between")
     problem = _problem(f"code {code}", words)
     if limited:
         return Outcome(problem, pause=DEFAULT_PAUSE)
-    # an answer that is none of the service's may be a proxy's or a portal's
-    return Outcome(problem, permanent=isinstance(code, int) and code not in later)
+    return Outcome(problem, permanent=code not in later)
 
 
 _SERVICES: Mapping[str, _Service] = {
@@ -172,12 +173,17 @@ def _signed(key: bytes, data: bytes) -> str:
     return base64.b64encode(hmac.new(key, data, hashlib.sha256).digest()).decode()
 
 
-def _parsed(body: bytes) -> Mapping[str, Any]:
+def _parsed(config: NotifyConfig, body: bytes) -> Mapping[str, Any]:
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         return {}
-    return answer if isinstance(answer, dict) else {}
+    if not isinstance(answer, dict):
+        return {}
+    return {
+        name: config.without_secrets(value) if isinstance(value, str) else value
+        for name, value in answer.items()
+    }
 
 
 def _problem(what: str, words: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import ssl
@@ -29,6 +30,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0
 GIVE_UP_AFTER = 3600.0
 """Seconds after which a message that nobody takes is given up."""
 _LONGEST_ANSWER = 64 << 10
+_ANSWER_WITHIN = 5.0
+"""Seconds for a body behind its head: a message that was taken is not sent again for it."""
 
 Send = Callable[[Message, NotifyConfig], Awaitable[Outcome]]
 
@@ -151,7 +154,7 @@ class Transport:
         except TimeoutError:
             return Outcome("no answer in time")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            return Outcome(_without_url(error, config))
+            return Outcome(_in_words(error, config))
 
     async def _post(self, message: Message, config: NotifyConfig, trust: ssl.SSLContext) -> Outcome:
         post = post_of(message, config, time.time())
@@ -167,7 +170,7 @@ class Transport:
                 allow_redirects=False,  # the token in the URL is for this host only
             ) as answer,
         ):
-            body = await answer.content.read(_LONGEST_ANSWER)
+            body = await _beginning(answer.content)
             return judge(config, answer.status, answer.headers.get("Retry-After", ""), body)
 
 
@@ -182,9 +185,21 @@ def send_tests(receivers: Sequence[NotifyConfig], style: Style) -> list[Outcome]
     return asyncio.run(send_all())
 
 
-def _without_url(error: Exception, config: NotifyConfig) -> str:
-    """An exception in words without the token that the URL has."""
-    said = f"{type(error).__name__}: {error}"
-    for secret in (config.url, config.url.partition("://")[2].partition("/")[2], config.proxy):
-        said = said.replace(secret, "…") if secret else said
-    return said[:200]
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """The body, or as much of it as is worth reading and comes in time."""
+    body = bytearray()
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(_ANSWER_WITHIN):
+            while len(body) < _LONGEST_ANSWER and (part := await content.readany()):
+                body += part
+    return bytes(body[:_LONGEST_ANSWER])
+
+
+def _in_words(error: Exception, config: NotifyConfig) -> str:
+    """An exception without the token that the URL has, and without objects of the library."""
+    cause: Exception = error
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        cause = error.os_error
+    return config.without_secrets(f"{type(cause).__name__}: {cause}")[:200]

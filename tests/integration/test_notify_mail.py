@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Iterator
+from dataclasses import replace
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
@@ -30,7 +31,15 @@ class Mailbox:
         self.answer = "250 taken"
         self.mails: list[EmailMessage] = []
         self.logins: list[bytes] = []
-        self.fails = 0
+        self.unknown = ""
+
+    async def handle_RCPT(
+        self, server: Any, session: Any, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if address == self.unknown:
+            return "550 no such user, p/w"
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:
         if self.answer.startswith("2"):
@@ -98,6 +107,24 @@ async def test_a_mail_goes_out_over_tls_with_the_password_and_reads_as_it_was_wr
         ".",
     ]
     assert mailbox.logins == [b"me@example.com:p/w"]
+
+
+async def test_a_mailbox_that_is_refused_beside_others_is_named_and_nobody_gets_it_twice(
+    mailbox: Mailbox, port: int, trust: ssl.SSLContext
+):
+    mailbox.unknown = "boss@example.com"
+    outcome = await Transport(trust).send(MESSAGE, to(port))
+    assert outcome.problem == "boss@example.com: SMTP 550: no such user, …"
+    assert (outcome.permanent, len(mailbox.mails)) == (True, 1)
+
+
+async def test_another_attempt_has_the_same_message_id(
+    mailbox: Mailbox, port: int, trust: ssl.SSLContext
+):
+    for message in (MESSAGE, MESSAGE, replace(MESSAGE, at=MESSAGE.at + 1)):
+        await Transport(trust).send(message, to(port))
+    first, again, other = (mail["Message-ID"] for mail in mailbox.mails)
+    assert first == again != other
 
 
 @pytest.mark.parametrize(

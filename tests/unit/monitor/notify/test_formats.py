@@ -17,6 +17,11 @@ from monitor.notify.formats import DEFAULT_PAUSE, judge, post_of
 from monitor.notify.message import Message, Style, compose
 from monitor.notify.notice import Notice
 
+TOKENS = (
+    "https://hooks.example.com/services/T000/B000/t0k3nInThePath",
+    "https://hooks.example.com/robot?access_token=t0k3nInThePath",
+    "https://hooks.example.com/bot12345:t0k3nInThePath/sendMessage?key=t0k3nInThePath",
+)
 NOW = 1_764_400_000.123
 HOSTILE = (
     '<@everyone> <!channel> <at user_id="all">所有人</at> *b* [x](http://e) & \x1b[31m\u202e\n2'
@@ -230,3 +235,23 @@ def test_a_slip_is_named(given: dict[str, Any], said: str):
     with pytest.raises(SettingsError) as caught:
         read(NotifyConfig, given)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("url", TOKENS)
+@pytest.mark.parametrize("format", ["json", "feishu", "telegram"])
+@pytest.mark.parametrize("status", [200, 404, 502])
+def test_words_that_quote_the_url_do_not_show_its_token(url: str, format: str, status: int):
+    to = config(format, url=url)
+    parts = urlsplit(url)
+    quoted = f"Cannot POST {parts.path}?{parts.query} {url} t0k3nInThePath "
+    for body in (
+        (quoted * 5).encode(),
+        json.dumps({"code": 19001, "ok": False, "msg": quoted * 5}).encode(),
+        json.dumps({"code": 19001, "ok": False, "description": quoted * 5}).encode(),
+    ):
+        assert "t0k3n" not in judge(to, status, "", body).problem
+
+
+def test_an_answer_that_is_no_service_s_is_called_that_and_tried_again():
+    outcome = judge(config("feishu"), 200, "", b"<html>sign in to the network</html>")
+    assert ("proxy or a portal" in outcome.problem, outcome.permanent) == (True, False)
