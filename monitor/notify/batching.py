@@ -43,6 +43,9 @@ class Batching:
     def __len__(self) -> int:
         return len(self._waiting)
 
+    def __contains__(self, topic: tuple[str, str]) -> bool:
+        return topic in self._waiting
+
     def add(self, notice: Notice, now: float) -> None:
         """Take a notice; it replaces one of the same condition that has not been sent."""
         waiting = self._waiting.get(notice.topic)

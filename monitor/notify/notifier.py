@@ -57,6 +57,8 @@ class Notifier:
         self._send = send or Transport().send
         self._receivers: dict[NotifyConfig, tuple[Receiver, asyncio.Task[None]]] = {}
         self._mirrors: Sequence[MirrorConfig] = ()
+        self._waiting: dict[Topic, list[Receiver]] = {}
+        """Conditions whose last change no receiver has got yet, and the receivers that owe it."""
 
     def __repr__(self) -> str:
         return f"<Notifier, {len(self._receivers)} receivers>"
@@ -122,12 +124,29 @@ class Notifier:
         if not (own or self._leads()):
             return
         with self._tasks.guarded("notifications"):
+            receivers = [receiver for receiver, _ in self._receivers.values()]
             for notice in look(self._clock()):
-                for receiver, _ in self._receivers.values():
+                for receiver in receivers:
                     receiver.tell(notice)
+                self._waiting[notice.topic] = [r for r in receivers if r.owes(notice.topic)]
+
+    def _delivered(self) -> dict[Topic, str]:
+        """The levels that were told, without changes that no receiver has got yet: a restarted
+        process, or the next that leads, tells these."""
+        told = dict(self._conditions.told)
+        present = {receiver for receiver, _ in self._receivers.values()}
+        for topic, receivers in list(self._waiting.items()):
+            owing = present.intersection(receivers)
+            if not owing or not all(receiver.owes(topic) for receiver in owing):
+                del self._waiting[topic]
+            elif topic in self._kept:
+                told[topic] = self._kept[topic]
+            else:
+                told.pop(topic, None)
+        return told
 
     async def _keep_told(self) -> None:
-        told = dict(self._conditions.told)
+        told = self._delivered()
         if told == self._kept or not self._leads():
             return
         try:

@@ -79,6 +79,11 @@ class Receiver:
             self._dropped = self._batching.dropped
             self._woken.set()
 
+    def owes(self, topic: tuple[str, str]) -> bool:
+        """True while a change of this condition waits or is being sent."""
+        sending = self._unsent.due if self._unsent else ()
+        return topic in self._batching or any(each.notice.topic == topic for each in sending)
+
     async def run(self) -> None:
         """Send what comes, until cancelled."""
         while True:

@@ -73,6 +73,19 @@ def test_an_outage_reaches_the_receiver_once_each_way_whatever_dies_meanwhile(
     assert kinds(hook)[2:] == [("up", True), ("nothing_serves", True)]
 
 
+def test_what_waits_for_its_receiver_is_told_after_a_restart(
+    hook: Hook, mirror: MirrorProcess, start_instance: StartInstance
+):
+    hook.answers = [web.Response(status=503, headers={"Retry-After": "3000"})]
+    instance = start_instance(config(hook, mirror))
+    mirror.kill()
+    wait_until(lambda: not hook.answers, 60, "the receiver to fail")
+    instance.stop()
+    instance.start()
+    wait_until(lambda: len(hook.taken) >= 2, 60, "the outage to be told")
+    assert kinds(hook) == [("down", False), ("nothing_serves", False)]
+
+
 def _kept(instance: Instance) -> int:
     with closing(sqlite3.connect(instance.directory / "mirrorgate.db")) as connection:
         return int(connection.execute("SELECT count(*) FROM told").fetchone()[0])

@@ -40,6 +40,9 @@ class Instance:
     def tell(self, notice: Any) -> None:
         self.told.append(notice.kind.value)
 
+    def owes(self, topic: Any) -> bool:
+        return False
+
     def see(self, state: State) -> None:
         health = MirrorHealth(id="hk", state=state)
         self.notifier.see(HealthSnapshot(1, 0.0, "here", {"hk": health}))
