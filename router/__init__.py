@@ -1,8 +1,7 @@
 """The data plane and the processes: forwards requests to mirrors that work.
 
-Of those not known to be down, one with the fewest requests in flight for its weight is taken.
-
-A supervisor starts workers (this package) and one control process (monitor and dashboard).
+A supervisor starts workers, which forward, and one control process, which wires
+monitor and dashboard.
 Read `router/forwarding/exchange.py` first: it is one request's way.
 """
 

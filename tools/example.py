@@ -14,7 +14,6 @@ _HEAD = """\
 # Durations are seconds or "250ms" "30s" "5m" "2h" "7d"; sizes are bytes or "64KiB" "4MiB" "1GiB".
 # Any string may be "env:NAME" or "file:PATH" instead, read at load: use that for keys.
 # Paths of files start from the folder of this file.
-# (not in effect yet): accepted, but without effect in this version.
 """
 _EXAMPLE_HEAD = '# An example; take the "#" away from its header too.'
 _COMMENT_COLUMN = 40

@@ -30,8 +30,6 @@ types and impossible values are refused; a running instance keeps its last good 
   folder of the configuration file, wherever mirrorgate is started.
 - **Reload** with `mirrorgate reload` or SIGHUP. What takes effect only after a restart is marked
   *restart*; a reload names it when it differs.
-- *Not in effect yet* marks what this version accepts without acting on it; `mirrorgate check` says
-  so when such a setting is given a value.
 
 Editors that know JSON schemas for TOML (Even Better TOML, taplo) complete and check settings while
 they are typed: the first line of `config.example.toml` names `docs/config.schema.json`.

@@ -1,4 +1,4 @@
-"""The operators' desk: the admin API on the Unix socket, and /metrics.
+"""The operators' desk: its pages, the admin API (on the Unix socket too), and /metrics.
 
-Read `app.py` first, then `api.py`. Imports `common` and `public`.
+Read `app.py` first, then `pages.py` and `api.py`. Imports `public` and the rooms below it.
 """

@@ -1,4 +1,4 @@
-"""Parts that both applications need: connections, budgets of visitors, rendered pages, languages.
+"""Parts that both applications need: connections, budgets of visitors, rendered pages.
 
-Read `sources.py` first. Imports nothing else of the dashboard.
+Read `sources.py` first. Imports `i18n`.
 """

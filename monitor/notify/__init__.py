@@ -2,5 +2,6 @@
 
 Read `notifier.py` first: it takes notices and hands them to a `Receiver` each. `conditions.py`
 finds what has changed, `batching.py` groups it and keeps it quiet, `message.py` puts it into words
-and `formats.py` into the shape of a service. May import health, diagnosis, probes and common.
+and `formats.py` into the shape of a service. Imports `common` and values of `health` and
+`diagnosis`.
 """

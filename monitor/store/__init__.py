@@ -1,4 +1,4 @@
 """The store: the only room that touches the database.
 
-Read `store.py` first, then `tables.py`. Imports `common` and values of `health`.
+Read `store.py` first, then `tables.py`. Imports `common` and values of `health` and `diagnosis`.
 """

@@ -1,5 +1,4 @@
-"""The room of several hosts: how instances hold limits, bans and keys together through Valkey, and
-compare what they see of mirrors through the store.
+"""Several hosts as one: limits, bans and keys through Valkey, views of mirrors through the store.
 
-Begin with `cluster.py`; docs/decisions/0022 has the protocol. May import admission and below.
+Read `cluster.py` first; docs/decisions/0022-cluster.md has the protocol. Imports `admission`.
 """

@@ -1,5 +1,5 @@
 """One request's way, from a client's connection to a mirror and back.
 
-Read `client_connection.py` first, then `exchange.py`. Imports all rooms above in this list:
-`wire`, `balancing`, `admission`, `upstream`, `metering`.
+Read `client_connection.py` first, then `exchange.py`. Imports `metering` and the rooms
+below it.
 """
