@@ -8,9 +8,11 @@ writes the figures into docs/benchmarks.md.
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from benchmarks import documents
 from benchmarks.counting import CannotCount, Counts, Setup, count, missing_tool
+from benchmarks.machine import commit
 from monitor.common.compiled import COMPILED, PURE
 
 SMALL = Setup()
@@ -77,7 +79,8 @@ def main() -> int:
         print(f"not counted: {error}", file=sys.stderr)
         return 1
     print(table(counted))
-    documents.put(documents.PAGE, "scale", table(counted))
+    of = f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}:"
+    documents.put(documents.PAGE, "scale", f"{of}\n\n{table(counted)}")
     return 0
 
 

@@ -74,7 +74,7 @@ class KeyService:
         """What `messages` said, until something changes."""
 
     def __repr__(self) -> str:
-        return f"<Keyring of {len(self._records)}>"
+        return f"<KeyService of {len(self._records)}>"
 
     def messages(self) -> Sequence[bytes]:
         """All keys, for a worker that has not got `version` of them; encoded, as they may be many.
