@@ -111,7 +111,7 @@ def _within(
     if this.again is not None:
         return _COMPLETE
     if this.waited is not None:
-        return _after_the_wait(this, soon)
+        return _after_the_wait(this, soon, controls)
     if this.target is None:
         return _first_target(this, soon, controls)
     if this.target.outcome not in CUT:
@@ -146,8 +146,13 @@ def _both_cut_off(this: Round, soon: float) -> Next | Done:
     return Next(Role.not_tls, soon, at_once=True)
 
 
-def _after_the_wait(this: Round, soon: float) -> Next | Done:
+def _after_the_wait(this: Round, soon: float, controls: Sequence[str]) -> Next | Done:
     vouched = this.no_sni is not None and this.no_sni.answered
+    if this.controlled and this.waited is not None and this.waited.answered:
+        if this.counts_connections:
+            return Done("a control was cut off though the target was not tried")
+        if len(this.unprovoked) < UNPROVOKED:
+            return Next(Role.control, soon, _chosen(this, controls))
     if this.waited is not None and (this.waited.answered or vouched):
         return Next(Role.target, soon, at_once=this.waited.answered)
     return _WAIT if this.controlled else Done("cut off before and after the wait")
@@ -163,6 +168,11 @@ FOLLOWERS = 2
 """Controls right after the target that must be cut off to speak of a residual block: a residual
 cuts off every one of them, chance seldom two in a row."""
 
+UNPROVOKED = 2
+"""Further controls after the wait, before the target is tried again. With them the target has
+another place among the handshakes than before, also than after a glance, so that a limit of
+handshakes, which cuts off the first beyond it and all others for a while, shows itself."""
+
 
 @dataclass(slots=True)
 class Round:
@@ -177,6 +187,8 @@ class Round:
     not_tls: Trial | None = None
     waited: Trial | None = None
     """The control after the wait."""
+    unprovoked: list[Trial] = field(default_factory=list)
+    """Controls after that one, with no target since the wait."""
     again: Trial | None = None
     """The target after the wait."""
 
@@ -200,6 +212,29 @@ class Round:
     def is_open(self) -> bool:
         """True if another name was answered right after the target."""
         return self.after is not None and self.after.answered
+
+    @property
+    def counts_connections(self) -> bool:
+        """True if a control was cut off that followed upon an answered one alone."""
+        return any(trial.outcome in CUT for trial in self.unprovoked)
+
+    @property
+    def spared(self) -> bool:
+        """True if the target was cut off and the endpoint was not shut by it."""
+        cut = self.target is not None and self.target.outcome in CUT
+        return cut and self.controlled and self.is_open
+
+    @property
+    def shut(self) -> bool:
+        """True if controls were cut off right after the target, and answered after the wait,
+        one after the other."""
+        again = (self.waited, *self.unprovoked)
+        return (
+            self.followed
+            and not self.is_open
+            and len(again) > UNPROVOKED
+            and all(trial is not None and trial.answered for trial in again)
+        )
 
     @property
     def cut_at(self) -> float:
@@ -242,6 +277,10 @@ class Round:
 
     def _control(self, trial: Trial) -> bool:
         if self.waited is not None:
+            more = self.controlled and self.again is None and len(self.unprovoked) < UNPROVOKED
+            if more and self.waited.answered:
+                self.unprovoked.append(trial)
+                return True
             return False
         if self.target is None and (self.reached or not self.before):
             self.before.append(trial)

@@ -12,9 +12,9 @@ A control that is answered where the name is cut off shows that the name makes t
 who cuts it off: a server that has lost a name, or a load balancer whose backend for it is dead,
 does the same. So such a difference is suspected, and never more, unless something was seen that no
 server does: a reset sooner than a round trip, a hello that was not even acknowledged, controls that
-are cut off after the name and answered after a wait. With that, two net failures confirm. What else
-was seen adds or takes away at most two. On a lossy link five are required. A path that was cleared
-and fails begins anew.
+are cut off after the name, each time, and answered after a wait. With that, two net failures
+confirm. What else was seen adds or takes away at most two. On a lossy link five are required. A
+path that was cleared and fails begins anew.
 """
 
 from __future__ import annotations
@@ -58,6 +58,9 @@ class Confidence:
     """A reset came too soon for the server to have sent it."""
     residual: bool = False
     """The control was cut off right after the target, and works again after the wait."""
+    spared: bool = False
+    """The name was cut off and the control right after it answered: what cuts off controls at other
+    times counts something, as a server does that bans who has failed there several times."""
     silent: bool = False
     """The target ended in silence, which has more innocent causes than a reset."""
     lost: bool = False
@@ -70,7 +73,7 @@ class Confidence:
     @property
     def decided(self) -> bool:
         """True if something was seen that a server does not do."""
-        return self.injected or self.lost or self.residual
+        return self.injected or self.lost or (self.residual and not self.spared)
 
     @property
     def extra(self) -> float:
@@ -130,6 +133,7 @@ class Confidence:
         return replace(
             now,
             residual=now.residual or residual_seen(trials),
+            spared=now.spared or spared(trials),
             second_address=now.second_address or second_address,
         )
 
@@ -176,14 +180,12 @@ def counted(trials: Sequence[Trial]) -> Iterator[Trial]:
 
 def residual_seen(trials: Sequence[Trial]) -> bool:
     """True if controls were cut off right after the target, and answered after the wait."""
-    return any(
-        this.followed
-        and this.after is not None
-        and not this.after.answered
-        and this.waited is not None
-        and this.waited.answered
-        for this in rounds_of(trials)[1]
-    )
+    return any(this.shut for this in rounds_of(trials)[1])
+
+
+def spared(trials: Sequence[Trial]) -> bool:
+    """True if the target was cut off once, and a control right after it answered."""
+    return any(this.spared for this in rounds_of(trials)[1])
 
 
 def is_injected(trial: Trial, pace: DiagnosisTiming) -> bool:

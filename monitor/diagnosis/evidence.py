@@ -177,6 +177,16 @@ class Code(Enum):
         "Right after the failure the control name is cut off too, on the same address and port, so "
         "far: servers do not do that.",
     )
+    residual_at_times = Text(
+        "有时紧接着对照域名也被中断，有时则有应答：可能是服务器在多次失败后暂时封禁本机地址。",
+        "Right after it the control name is cut off too at some times, and answered at others: a "
+        "server may do that which bans this machine's address for a while after several failures.",
+    )
+    counts_connections = Text(
+        "等待后对照域名先有应答，随后未出现镜像域名也被中断：与域名无关，更像是服务器限制本机的连接数。",
+        "After the wait the control name is answered and then cut off, though the mirror's name "
+        "was not shown: not the name is cut off; a server that limits connections does so.",
+    )
     too_soon = Text(
         "{after:.1f} 毫秒后中断，而往返需要 {round_trip:.1f} 毫秒：不可能由服务器发出。",
         "It ended after {after:.1f} ms, a round trip takes {round_trip:.1f} ms: "

@@ -21,7 +21,7 @@ from dataclasses import replace
 from monitor.diagnosis.block_test import Round, rounds_of
 from monitor.diagnosis.certificates import Memory, judge_certificate
 from monitor.diagnosis.classify import judge_step
-from monitor.diagnosis.confidence import Confidence, counted, is_injected, residual_seen
+from monitor.diagnosis.confidence import Confidence, counted, is_injected, residual_seen, spared
 from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
@@ -177,6 +177,9 @@ def _name_cut_off(
     evidence = tuple(_story(this, target, trials, pace))
     if this.waited is not None and not this.waited.answered:
         return Finding("residual_block", Level.suspected, 0.5, 0.5, 0.0, "C", evidence, True)
+    if this.counts_connections:
+        told = (*evidence, Code.counts_connections())
+        return Finding(_ALONE[target.outcome], Level.none, 0.2, 0.8, 0.0, "C", told)
     finding = Finding(
         _BLOCK[target.outcome],
         rule="A",
@@ -220,13 +223,16 @@ def _story(
         yield Code.cut_each_time(name=target.hostname, count=len(cut))
     if any(trial.lost for trial in cut):
         yield Code.lost_on_the_way(name=target.hostname)
-    if residual_seen(trials):
+    shut = this.after is not None and not this.after.answered
+    if spared(trials) and (shut or residual_seen(trials)):
+        yield Code.residual_at_times()
+    elif residual_seen(trials):
         yield Code.residual_passed()
-    elif this.after is not None and not this.after.answered:
+    elif shut:
         yield Code.residual_so_far()
     elif this.after is not None and all(each.is_open for each in rounds_of(trials)[1]):
         yield Code.no_residual()
-    for trial in (this.waited, this.again):
+    for trial in (this.waited, *this.unprovoked, this.again):
         if trial is not None:
             yield Code.after_the_wait(trial=tells(trial))
     if early := _too_soon(target, pace):

@@ -54,12 +54,17 @@ class PretendEndpoint:
     """How anything is cut off that is not TLS."""
     strangers_cut: str = ""
     """How the server itself treats hellos with names that it does not know."""
+    allowed: int = 0
+    """How many handshakes the server allows, whatever their name; the next one has it cut off
+    everything for `residual` seconds, and count anew. 0: any."""
     refused: str = ""
     """How connections fail."""
     target_step: StepResult | None = None
     """What comes of the target's handshake in place of success."""
     contaminated_until: float = -1.0
     """Until when somebody else's trigger has everything cut off."""
+    seen: int = 0
+    """Handshakes since everything was cut off."""
 
     def meet(self, role: Role, sni: str, now: float) -> StepResult:
         """Return the result of one trial."""
@@ -69,6 +74,10 @@ class PretendEndpoint:
             return hello("reset")
         if role is Role.not_tls:
             return hello(self.bytes_cut)
+        self.seen += 1
+        if self.allowed and self.seen > self.allowed:
+            self.contaminated_until, self.seen = now + self.residual, 0
+            return hello("reset")
         if self.all_cut:
             return hello(self.all_cut)
         if sni == NAME and self.name_cut:

@@ -33,9 +33,9 @@ def roles(trials) -> str:
     [
         (PretendEndpoint(), "CT", "ok", "B"),
         (PretendEndpoint(name_cut="reset"), "CTCTC", "sni_block_rst", "A"),
-        (PretendEndpoint(name_cut="reset", residual=180), "CTCCCT", "sni_block_rst", "A"),
+        (PretendEndpoint(name_cut="reset", residual=180), "CTCCCCCT", "sni_block_rst", "A"),
         (PretendEndpoint(name_cut="eof"), "CTCTC", "sni_block_fin", "A"),
-        (PretendEndpoint(name_cut="silence", residual=180), "CTCCCT", "sni_block_drop", "A"),
+        (PretendEndpoint(name_cut="silence", residual=180), "CTCCCCCT", "sni_block_drop", "A"),
         (PretendEndpoint(all_cut="reset", bytes_cut="reset"), "CTnbC", "tls_reset", "D"),
         (PretendEndpoint(all_cut="reset"), "CTnbC", "tls_reset", "D"),
         (PretendEndpoint(all_cut="silence"), "CTC", "tls_timeout", "E"),
@@ -132,6 +132,15 @@ def test_a_residual_that_was_seen_confirms_sooner():
     assert Code.residual_passed() in finding.evidence
 
 
+@pytest.mark.parametrize(("allowed", "glance"), [(1, 0), (2, 1)])
+def test_a_server_that_limits_handshakes_is_not_taken_for_a_residual(allowed, glance):
+    endpoint = PretendEndpoint(allowed=allowed, residual=100, seen=glance)
+    trials, _ = experiment(endpoint, NORMAL, Random(1))
+    finding = interpret(trials, NORMAL)
+    assert (finding.verdict, finding.level) == ("tls_reset", Level.none)
+    assert Code.counts_connections() in finding.evidence
+
+
 def test_another_control_is_tried_when_one_is_cut_off_and_kept():
     class Picky(PretendEndpoint):
         def meet(self, role, sni, now):
@@ -147,7 +156,7 @@ def test_another_control_is_tried_when_one_is_cut_off_and_kept():
 def test_a_residual_longer_than_the_wait_is_waited_for_once_more():
     endpoint = PretendEndpoint(name_cut="reset", residual=350)
     trials, _ = experiment(endpoint, NORMAL, Random(1))
-    assert roles(trials) == "CTCCCCTCCCT"
+    assert roles(trials) == "CTCCCCTCCCCCT"
 
 
 def test_a_residual_that_does_not_end_is_left_alone_and_not_called_more_than_that():

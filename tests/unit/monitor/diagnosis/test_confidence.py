@@ -92,8 +92,18 @@ def test_a_cleared_path_that_fails_begins_anew():
 
 
 def test_two_failures_and_a_residual_that_was_seen_confirm():
-    sure = Confidence().after([CONTROL, cut(), LOST, LOST, CONTROL, cut()], NORMAL)
+    sure = Confidence().after([CONTROL, cut(), LOST, LOST, *[CONTROL] * 3, cut()], NORMAL)
     assert (sure.net, sure.residual, sure.level) == (2, True, Level.confirmed)
+
+
+def test_an_address_that_only_some_failures_shut_is_shut_by_something_that_counts_them():
+    once = Confidence().after([CONTROL, cut(), CONTROL], NORMAL)
+    shut = [CONTROL, cut(), LOST, LOST, *[CONTROL] * 3, cut()]
+    assert once.after(shut, NORMAL).level is Level.suspected
+    assert Confidence().after(shut, NORMAL).after([CONTROL, cut(), CONTROL], NORMAL).level is (
+        Level.suspected
+    )
+    assert once.after([OK, OK], NORMAL).after(shut, NORMAL).level is Level.confirmed
 
 
 def test_one_control_that_is_lost_is_no_residual():
