@@ -407,6 +407,11 @@ class MirrorState:
         return self._machine.state is State.down
 
     @property
+    def is_up(self) -> bool:
+        """True if it is believed to be up."""
+        return self._machine.state is State.up
+
+    @property
     def wants_another(self) -> bool:
         """True if a path is in doubt, so that the next cycle should come soon."""
         return any(path.standing is Standing.suspected for path in self.paths)

@@ -21,7 +21,7 @@ from monitor.engine.mirror_state import MirrorState
 from monitor.engine.prober import Prober
 from monitor.engine.sni_budget import SniBudget
 from monitor.health.paths import in_order
-from monitor.health.snapshot import Standing, VantageHealth
+from monitor.health.snapshot import Standing, State, VantageHealth
 from monitor.health.vantages import Elsewhere, elsewhere
 from monitor.probes.capacity import Capacity, NoCapacity
 from monitor.probes.opening import Budget
@@ -66,6 +66,8 @@ class _Vantage:
     """By mirror."""
     begun: dict[str, float] = field(default_factory=dict)
     """By mirror: when it was probed last, on the monotonic clock."""
+    reaches: dict[str, bool] = field(default_factory=dict)
+    """By mirror: whether it was reached when it was probed last."""
 
 
 class Vantages:
@@ -129,6 +131,7 @@ class Vantages:
         """The mirror is gone."""
         for vantage in self._vantages.values():
             vantage.begun.pop(mirror_id, None)
+            vantage.reaches.pop(mirror_id, None)
             if (task := vantage.running.get(mirror_id)) is not None:
                 task.cancel()
 
@@ -158,5 +161,16 @@ class Vantages:
             health = VantageHealth(name, verdict="unknown", detail=detail, at=self._clock())
             watch.seen_from(name, Elsewhere(health))
         else:
-            watch.seen_from(name, elsewhere(name, found, self._clock(), watch.seen.get(name)))
+            seen = elsewhere(name, found, self._clock(), watch.seen.get(name))
+            vantage.reaches[mirror.id] = seen.health.state is not State.down
+            if self._reaches_nothing(vantage):
+                seen = Elsewhere(seen.health)
+            watch.seen_from(name, seen)
         self._touched(mirror.id)
+
+    def _reaches_nothing(self, vantage: _Vantage) -> bool:
+        """True if no mirror is reached from there, not even one that is up from here: then the
+        proxy may be at fault, and what fails from there says nothing of a server."""
+        known = (self._watches.get(mirror_id) for mirror_id in vantage.reaches)
+        up = any(watch is not None and watch.is_up for watch in known)
+        return up and not any(vantage.reaches.values())

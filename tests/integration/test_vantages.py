@@ -193,6 +193,46 @@ async def test_the_monitor_shows_both_and_names_the_vantage(authority, tmp_path)
     assert {name: each["state"] for name, each in seen.items()} == {"here": "down", THERE: "up"}
 
 
+async def test_a_proxy_through_which_nothing_works_speaks_for_no_fault_of_a_server(
+    authority, tmp_path
+):
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    board = HealthBoard("here")
+    store = await Store.open(f"sqlite:///{tmp_path}/m.db")
+    nothing = await asyncio.start_server(hang_up, HOST, 0)
+    async with nothing, serving(authority) as served, Proxy() as proxy:
+        dead = free_port()
+        down = mirror_at(dead, authority)
+        mirrors = (down, replace(mirror_at(served.port, authority), id="good"))
+        for port in (served.port, dead):
+            proxy.routes[HOST, port] = nothing.sockets[0].getsockname()
+        config = MonitorConfig(
+            interval=0.2, fall=1, vantages=(VantageConfig(THERE, proxy.url("http")),)
+        )
+        totals = MetricRegistry(FAMILIES)
+        monitor = Monitor(config, mirrors, store, board, totals, lambda snapshot: None)
+
+        def told(there: State) -> bool:
+            """True if the good mirror is seen so from there, and the other one down."""
+            seen = [board.current.of(mirror).vantages for mirror in ("m", "good")]
+            return [[each.state for each in one] for one in seen] == [[State.down], [there]]
+
+        def blamed() -> bool:
+            paths = board.current.of("m").paths
+            return any(each.code == "fails_from_too" for path in paths for each in path.evidence)
+
+        await monitor.start()
+        try:
+            await wait_until_async(lambda: told(State.down) and not blamed(), 60.0)
+            del proxy.routes[HOST, served.port]
+            await wait_until_async(lambda: told(State.up) and blamed(), 60.0)
+        finally:
+            await monitor.stop()
+            await store.close()
+
+
 PACE = replace(DiagnosisTiming().shortened(1.0), start_jitter=0.01, gap=0.01)
 
 
