@@ -144,6 +144,8 @@ def _special_tls(step: StepResult) -> Meaning | None:
         return Meaning.of("cert_expired", Code.certificate_over())
     if seen.first_bytes.lstrip().startswith((b"HTTP/", b"<")):
         return Meaning.of("block_page", Code.plain_page())
+    if seen.alert is not None and seen.incompatible:
+        return Meaning("tls_failed", False, Code.tls_incompatible(alert=seen.alert))
     if seen.alert is not None:
         return Meaning(
             "tls_alert",

@@ -452,6 +452,11 @@ class Code(Enum):
         "拒绝为该域名建立 TLS（告警 {alert}）：服务器上是否配置了该域名？",
         "TLS refused for this name (alert {alert}): is it set up on the server?",
     )
+    tls_incompatible = Text(
+        "服务器不支持本机使用的 TLS 版本、加密套件或应用层协议（告警 {alert}）",
+        "the server supports no TLS version, cipher or application protocol that is offered "
+        "(alert {alert})",
+    )
     request_reset = Text("发出请求后连接被重置", "connection reset after the request")
     response_cut = Text(
         "应答未完成时连接被关闭", "connection closed before the response was complete"

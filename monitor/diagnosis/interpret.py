@@ -6,7 +6,7 @@ C  controls are cut off around a trigger: residual, inconclusive
 D  names, no name and other bytes are cut off alike: the endpoint or TLS as such, if the server
    cannot have done it; else nothing tells a block from a dead backend
 E  silence for every name: overload, or a drop by address
-F  an alert: the server does not know the name
+F  an alert: the server does not know the name, or speaks another TLS
 G  a certificate that does not verify (`certificates.py`)
 H  something that is not TLS: a block page
 I  cut off within the handshake: a reader of certificates, or the server
@@ -89,6 +89,9 @@ def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:
         answered = Code.name_answered(name=trial.hostname)
         return Finding("ok", ok=1.0, rule="B", evidence=(answered,))
     if outcome is Outcome.alert and seen is not None and seen.alert is not None:
+        if seen.incompatible:
+            other = (Code.tls_incompatible(alert=seen.alert),)
+            return Finding("tls_failed", Level.confirmed, 0.0, 1.0, 0.0, "F", other)
         alert = Code.alert(name=trial.hostname, alert=seen.alert)
         return Finding("tls_alert", Level.confirmed, 0.0, 1.0, 0.0, "F", (alert,))
     if outcome is Outcome.certificate and seen is not None:

@@ -40,6 +40,11 @@ class ProbeFailure(Exception):
         super().__init__(f"{operation}: {failure}")
 
 
+_INCOMPATIBLE = frozenset({70, 71, 120})
+"""protocol_version and insufficient_security (RFC 8446 section 6), no_application_protocol (RFC
+7301). A handshake_failure is none of them: CDNs send it for names that they do not know."""
+
+
 @dataclass(frozen=True, slots=True)
 class TlsEvidence:
     """Observations of a handshake."""
@@ -69,6 +74,11 @@ class TlsEvidence:
     """Fingerprint of the certificate in small hexadecimal letters, also of a refused one."""
     subject_names: tuple[str, ...] = ()
     """The host names and addresses that the certificate is for, at most 16."""
+
+    @property
+    def incompatible(self) -> bool:
+        """True if the alert says that the other end speaks another TLS, whatever the name."""
+        return self.alert in _INCOMPATIBLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -198,6 +198,8 @@ def test_a_block_that_differs_from_time_to_time_is_no_more_than_suspected():
         (hello("eof"), {}, "tls_eof"),
         (hello("silence"), {}, "tls_timeout"),
         (hello("reset"), {"in_residual": True}, "residual_block"),
+        (hello("ssl_failed_handshake", received=7, alert=112), {}, "tls_alert"),
+        (hello("ssl_failed_handshake", received=7, alert=70), {}, "tls_failed"),
         (connected_not("connection_refused"), {}, "connection_refused"),
         (connected_not("connection_reset"), {}, "connection_reset"),
         (connected_not(TIMED_OUT), {}, "ip_unreachable"),

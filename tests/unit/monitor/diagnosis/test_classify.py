@@ -72,6 +72,7 @@ def test_a_request_that_is_lost_is_a_block_only_beside_a_control_that_is_not(
         ("ssl_failed_handshake", TlsEvidence(8, b"HTTP/1.1"), "block_page"),
         ("ssl_failed_handshake", TlsEvidence(8, b"\r\n<html>"), "block_page"),
         ("ssl_failed_handshake", TlsEvidence(7, b"\x15\x03\x03..", alert=112), "tls_alert"),
+        ("ssl_failed_handshake", TlsEvidence(7, b"\x15\x03\x01..", alert=70), "tls_failed"),
         ("connection_reset", TlsEvidence(received=0), "tls_reset"),
         ("connection_reset", TlsEvidence(received=90, first_bytes=b"\x16\x03"), "tls_reset_late"),
     ],
