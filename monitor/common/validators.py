@@ -107,9 +107,19 @@ def http_url(text: str) -> str | None:
         return problem
     if parts.query or parts.fragment or parts.username is not None:
         return "expected a URL without query, fragment and credentials"
+    if not parts.hostname.isascii():
+        return _in_ascii(parts.hostname) or problem
     if not valid_host(parts.hostname) or not re.fullmatch(r"[!-~]+", text):
         return problem
     return None
+
+
+def _in_ascii(host: str) -> str | None:
+    """The advice for an internationalized host name; None if it is none."""
+    try:
+        return f'expected a host in ASCII: write "{host.encode("idna").decode()}"'
+    except UnicodeError:
+        return None
 
 
 def webhook_url(text: str) -> str | None:

@@ -289,6 +289,17 @@ def test_the_url_of_a_mirror(text: str, fine: bool):
     assert (validators.http_url(text) is None) is fine
 
 
+def test_a_host_that_is_not_in_ascii_is_told_with_how_to_write_it():
+    told = validators.http_url("https://user:secret@例子.example/v1")
+    assert told == "expected a URL without query, fragment and credentials"
+    told = validators.http_url("https://例子.example/v1")
+    assert told == 'expected a host in ASCII: write "xn--fsqu00a.example"'
+    assert (
+        validators.http_url("https://例..子/v1")
+        == 'expected an http(s) URL, got "https://例..子/v1"'
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "fine"),
     [
