@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -32,6 +34,10 @@ class CommandFailed(Exception):
         self.code = code
 
 
+class OutputLost(CommandFailed):
+    """Standard output takes nothing: a full disk, mostly."""
+
+
 @dataclass(frozen=True)
 class Console:
     """The streams of one call of `mirrorgate`."""
@@ -44,11 +50,12 @@ class Console:
 
     @classmethod
     def of_process(cls, environ: Mapping[str, str]) -> Console:
-        """The process's own streams; what they cannot encode is escaped instead of failing."""
+        """The process's own streams; what they cannot encode is escaped instead of failing, and
+        what goes to one that the caller has closed is dropped."""
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="backslashreplace")
-        return cls(sys.stdout, sys.stderr, environ, sys.stdin)
+        return cls(sys.stdout or _nowhere(), sys.stderr or _nowhere(), environ, sys.stdin)
 
     @property
     def coloured(self) -> bool:
@@ -76,8 +83,14 @@ class Console:
         return self.ask(f"{question} [y/N]").lower() in ("y", "yes", "是")
 
     def say(self, text: str) -> None:
-        """A line of the result."""
-        print(text, file=self.out)
+        """A line of the result. Raises OutputLost."""
+        with _written():
+            print(text, file=self.out)
+
+    def flush(self) -> None:
+        """Hand on what was said. Raises OutputLost."""
+        with _written():
+            self.out.flush()
 
     def note(self, text: str) -> None:
         """A line beside the result: progress, advice, faults."""
@@ -96,8 +109,8 @@ class Console:
         print(f"\r\x1b[K{shown}", end="", file=self.err, flush=True)
 
     def data(self, value: Any) -> None:
-        """The result as JSON."""
-        print(json.dumps(value, ensure_ascii=False, indent=2), file=self.out)
+        """The result as JSON. Raises OutputLost."""
+        self.say(json.dumps(value, ensure_ascii=False, indent=2))
 
     def state(self, text: str) -> str:
         """The name of a state, in its colour."""
@@ -108,6 +121,20 @@ class Console:
         """Print rows in aligned columns; the columns are named on top."""
         for line in aligned([header, *rows]):
             self.say(line)
+
+
+@contextmanager
+def _written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputLost(f"the result cannot be written: {error.strerror}") from error
+
+
+def _nowhere() -> TextIO:
+    return open(os.devnull, "w", encoding="utf-8")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -30,7 +30,7 @@ from router.cli.commands import (
     probe,
     status,
 )
-from router.cli.console import FAILED, USAGE, CommandFailed, Console
+from router.cli.console import FAILED, USAGE, CommandFailed, Console, OutputLost
 from router.control import document
 from router.process.inherited import leave_no_core
 
@@ -51,8 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser().parse_args(argv)
         command: Command = args.run
         code = command(args, console)
-        console.out.flush()
+        console.flush()
         return code
+    except OutputLost as error:
+        _discard_output()
+        console.note(f"mirrorgate: {error}")
+        return error.code
     except CommandFailed as error:
         console.note(f"mirrorgate: {error}")
         return error.code
@@ -64,8 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.note("mirrorgate: interrupted")
         return FAILED
     except BrokenPipeError:  # the reader, such as `head`, has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return FAILED
+
+
+def _discard_output() -> None:
+    """Keep the interpreter from trying once more at its end, and from complaining."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from monitor.common.durations import until
 from router.cli import arguments
 from router.cli.client import Client, answers
-from router.cli.console import DONE, USAGE, CommandFailed, Console, plain
+from router.cli.console import DONE, USAGE, CommandFailed, Console, OutputLost, plain
 from router.control import document
 
 Table = dict[str, Any]
@@ -106,11 +106,17 @@ def _create(args: Namespace, console: Console, keys: Keys) -> int:
         "expires_at": args.expires,
     }
     made = keys.create(order)
+    try:
+        if args.json:
+            console.data(made)
+        else:
+            console.say(str(made.get("key")))
+        console.flush()
+    except OutputLost as error:
+        undo = f"`mirrorgate keys revoke {made.get('id')}`"
+        raise OutputLost(f"{error}; the key is issued and is not shown again: {undo}") from error
     if args.json:
-        console.data(made)
         return DONE
-    console.say(str(made.get("key")))
-    console.out.flush()
     console.note(f"{_named(made)}: {_granted(made)}; the key is not shown again")
     for note in made.get("notes") or ():
         console.note(f"note: {plain(note)}")

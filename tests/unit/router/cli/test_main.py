@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingUnixStreamServer
@@ -131,6 +132,40 @@ def test_every_command_has_help_with_config(capsys: pytest.CaptureFixture[str], 
     code, out, err = said(capsys, *command.split(), "--help")
     assert (code, err) == (0, "")
     assert "--config FILE" in out
+
+
+@pytest.mark.parametrize("arguments", [("help", "init"), ("help",), ("check", "--json")])
+def test_a_result_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, arguments: tuple[str, ...]
+):
+    (tmp_path / "config.toml").write_text(MIRROR)
+    with Path("/dev/full").open("w") as full:
+        ended = _run(arguments, tmp_path, stdout=full)
+    assert ended.returncode == 1
+    assert ended.stderr == "mirrorgate: the result cannot be written: No space left on device\n"
+
+
+def test_a_caller_may_have_closed_the_output(tmp_path: Path):
+    ended = _run(("help", "init"), tmp_path, preexec_fn=partial(os.close, 1))
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def _run(arguments: tuple[str, ...], folder: Path, **more: Any) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "router", *arguments)
+    return subprocess.run(
+        command, cwd=folder, stderr=subprocess.PIPE, text=True, check=False, **more
+    )
+
+
+def test_a_key_that_could_not_be_shown_is_named_so_that_it_can_be_revoked(tmp_path: Path):
+    (tmp_path / "config.toml").write_text(MIRROR)
+    with Path("/dev/full").open("w") as full:
+        ended = _run(("keys", "create", "--name", "x"), tmp_path, stdout=full)
+    assert ended.returncode == 1
+    (key,) = json.loads(_run(("keys", "list", "--json"), tmp_path, stdout=subprocess.PIPE).stdout)[
+        "keys"
+    ]
+    assert f"`mirrorgate keys revoke {key['id']}`" in ended.stderr
 
 
 def test_the_version(capsys: pytest.CaptureFixture[str]):
