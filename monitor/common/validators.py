@@ -124,7 +124,9 @@ def _in_ascii(host: str) -> str | None:
 
 def webhook_url(text: str) -> str | None:
     """An absolute http(s) URL; webhooks carry their token in the path or in the query."""
-    return http_url(text.partition("?")[0]) and "expected an http(s) URL"
+    return http_url(text.partition("?")[0]) and (
+        "expected an http(s) URL without credentials before the host"
+    )
 
 
 def optional(check: Callable[[str], str | None]) -> Callable[[str], str | None]:

@@ -168,14 +168,14 @@ class Code(Enum):
         "blocked.",
     )
     residual_passed = Text(
-        "失败后，对照域名在同一地址与端口随即也被中断，等待后又有应答：服务器不会这样。",
+        "失败后，对照域名在同一地址与端口随即也被中断，等待后又有应答：服务器很少这样。",
         "Right after a failure the control name is cut off too, on the same address and port, and "
-        "is answered again after the wait: servers do not do that.",
+        "is answered again after the wait: servers hardly ever do that.",
     )
     residual_so_far = Text(
-        "失败后，对照域名在同一地址与端口至今也被中断：服务器不会这样。",
+        "失败后，对照域名在同一地址与端口至今也被中断：服务器很少这样。",
         "Right after the failure the control name is cut off too, on the same address and port, so "
-        "far: servers do not do that.",
+        "far: servers hardly ever do that.",
     )
     residual_at_times = Text(
         "有时紧接着对照域名也被中断，有时则有应答：可能是服务器在多次失败后暂时封禁本机地址。",
@@ -571,9 +571,7 @@ class Code(Enum):
         "The resolvers answer about no name at all, {names} included.",
     )
 
-    our_network_down = Text(
-        "本机网络或 DNS 似乎已断开", "this machine's network or DNS seems to be down"
-    )
+    our_network_down = Text("本机网络或 DNS 似乎已断开", "this machine's network or DNS seems down")
     our_resolver_silent = Text("本机的解析器没有应答", "the local resolver does not answer")
     but_requests_served = Text(
         "{sentence}，但用户的请求得到了应答", "{sentence}; but requests of clients are served"
@@ -586,8 +584,6 @@ class Code(Enum):
     )
     left_alone = Text("所有地址暂时不去连接", "all addresses are left alone for now")
 
-    # Elsewhere
-
     as_written = Text("{text}", "{text}")
 
     def __call__(self, **values: Value) -> Evidence:
@@ -595,14 +591,8 @@ class Code(Enum):
         return Evidence(self.name, tuple(values.items()))
 
 
-INNOCENT: frozenset[str] = frozenset(
-    {
-        Code.may_be_the_server.name,
-        Code.nothing_is_answered.name,
-        Code.may_be_capped.name,
-        Code.may_be_cut_by_server.name,
-        Code.may_be_stale.name,
-    }
+INNOCENT = frozenset(
+    "may_be_the_server nothing_is_answered may_be_capped may_be_cut_by_server may_be_stale".split()
 )
 """Codes of evidence that names another explanation than interference."""
 

@@ -42,7 +42,7 @@ def _kind(text: str) -> str | None:
 
 def _receiver_url(text: str) -> str | None:
     if urlsplit(text).scheme not in MAIL_SCHEMES:
-        return validators.webhook_url(text) and 'expected an http(s) URL, or "smtp(s)://…"'
+        return (fault := validators.webhook_url(text)) and f'{fault}, or "smtp(s)://…"'
     try:
         host, _ = urlsplit(text).hostname, urlsplit(text).port
     except ValueError:

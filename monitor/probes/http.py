@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from importlib.metadata import PackageNotFoundError, version
 
 import httptools
@@ -30,6 +31,16 @@ class _Lost(Exception):
 
 class NotHttp(Exception):
     """Bytes that are not a final HTTP/1 response."""
+
+
+def _decoded(body: bytes, coding: str) -> bytes:
+    """The body without its coding, which some servers use unasked, and clients then undo."""
+    if coding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY)
+    except zlib.error:
+        return body
 
 
 def user_agent() -> str:
@@ -102,7 +113,7 @@ class ResponseReader:
 
     def answer(self) -> HttpAnswer:
         """Return the response that was read."""
-        body = bytes(self._body)
+        body = _decoded(bytes(self._body), self._headers.get("content-encoding", ""))
         return HttpAnswer(self.status, self._headers, body, self.body_bytes <= self._keep)
 
     @property

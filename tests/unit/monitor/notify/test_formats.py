@@ -255,3 +255,17 @@ def test_words_that_quote_the_url_do_not_show_its_token(url: str, format: str, s
 def test_an_answer_that_is_no_service_s_is_called_that_and_tried_again():
     outcome = judge(config("feishu"), 200, "", b"<html>sign in to the network</html>")
     assert ("proxy or a portal" in outcome.problem, outcome.permanent) == (True, False)
+
+
+def test_credentials_that_are_not_taken_are_called_that_and_not_shown():
+    to = {
+        "url": "https://me:pa55word@hooks.example.com/x",
+        "proxy": "http://me:pa55word@127.0.0.1:3",
+    }
+    with pytest.raises(SettingsError) as caught:
+        read(NotifyConfig, to)
+    faults = [str(fault) for fault in caught.value.faults]
+    assert len(faults) == 2
+    for fault in faults:
+        assert "without credentials" in fault
+        assert "pa55word" not in fault

@@ -589,6 +589,7 @@ def test_init_does_not_overwrite_unless_told_to(
         (["init", "a.example", "--api-key", "sk\n1"], 2, "mirrors[0].api_key: "),
         (["init", "htp:/x"], 2, 'expected an http(s) URL, got "htp:/x"'),
         (["init", "a b"], 2, "expected an http(s) URL"),
+        (["init", "例子.测试"], 2, 'expected a host in ASCII: write "xn--fsqu00a.xn--0zwm56d"'),
         (["init", "a.example", "--config", "no/c.toml"], 1, "the folder no does not exist"),
     ],
 )
