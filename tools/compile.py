@@ -56,6 +56,10 @@ print(*sorted(filter(None, files)), sep="\\n")
 """
 
 
+RECIPE = digests(ROOT, ["tools/compile.py"])["tools/compile.py"]
+"""Digest of the way that the compiled form is made: of this file as it was read."""
+
+
 class CannotCompile(Exception):
     """The compiled form cannot be made; the text is one sentence and says what to do."""
 
@@ -77,6 +81,7 @@ def compile_into(where: Path, root: Path = ROOT) -> None:
     The sources are read once, so that an edit in these minutes does no harm, and the folder is
     replaced as a whole, for a process that finds a part of a library dies of it.
     """
+    where, root = where.absolute(), root.absolute()  # the build works in another directory
     built, old = where.with_name(f"{where.name}.new"), where.with_name(f"{where.name}.old")
     shutil.rmtree(built, ignore_errors=True)  # of one that was killed
     try:
@@ -108,7 +113,7 @@ def _fill(built: Path, root: Path) -> None:
         files[f"{GROUP}__mypyc"] = f"{GROUP}__mypyc{suffix}"
         manifest = {
             "python": sys.implementation.cache_tag,
-            "recipe": _recipe(),
+            "recipe": RECIPE,
             "sources": made_from,
             "modules": files,
         }
@@ -121,11 +126,6 @@ def _unwritable(directory: Path, error: OSError) -> CannotCompile:
         f"{directory} cannot be written ({error.strerror}): compile as its owner, or in an"
         " environment of your own (make venv)"
     )
-
-
-def _recipe() -> str:
-    """Digest of the way that the compiled form is made."""
-    return digests(ROOT, ["tools/compile.py"])["tools/compile.py"]
 
 
 def _sources(root: Path, wanted: Iterable[str]) -> list[str]:
@@ -214,7 +214,7 @@ def _is_current(where: Path) -> bool:
         usable(where)
     except CannotUse:
         return False
-    return bool(json.loads((where / MANIFEST).read_bytes()).get("recipe") == _recipe())
+    return bool(json.loads((where / MANIFEST).read_bytes()).get("recipe") == RECIPE)
 
 
 def _mend(runtime: Path) -> None:

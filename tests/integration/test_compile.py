@@ -52,7 +52,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkout with one module to compile, and the compiled form beside it. An editor saved
     another text while it was made, and took that back."""
     require("gcc")
-    root = tmp_path_factory.mktemp("checkout")
+    root = tmp_path_factory.mktemp("check out 目录")
     for package in ("monitor", "monitor/common", "router", "router/wire"):
         (root / package).mkdir()
         shutil.copy(ROOT / package / "__init__.py", root / package)
@@ -69,7 +69,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tools.compile._build", edited_meanwhile)
-        compile_into(root / PACKAGE, root)
+        patch.chdir(root)
+        compile_into(Path(PACKAGE), root)
     return root
 
 
