@@ -22,7 +22,7 @@ class SniBudget:
         self._spent: dict[str, deque[float]] = {}
 
     def __repr__(self) -> str:
-        return f"<Care {', '.join(f'{h} {len(t)}' for h, t in self._spent.items()) or 'idle'}>"
+        return f"<SniBudget {', '.join(f'{h} {len(t)}' for h, t in self._spent.items()) or 'idle'}>"
 
     def free_at(self, hostname: str, now: float) -> float:
         """From when on the next one is allowed, on the clock of `now`; `now` if it is at once."""

@@ -48,7 +48,7 @@ class BanPolicy:
         self._watched: dict[str, _Watched] = {}
 
     def __repr__(self) -> str:
-        return f"<Judge of {len(self._watched)} clients>"
+        return f"<BanPolicy of {len(self._watched)} clients>"
 
     def hear(self, alert: Alert) -> Offence | None:
         """Take an alert; the offence that it completes, after which all begins anew."""

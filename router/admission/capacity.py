@@ -164,68 +164,73 @@ class Connections:
     def __len__(self) -> int:
         return self._size
 
-    def join(self, door: IdleClient) -> None:
+    def join(self, connection: IdleClient) -> None:
         """A client has come."""
-        of_client = self._by_client.setdefault(door.key, {})
+        of_client = self._by_client.setdefault(connection.key, {})
         if len(of_client) >= self._per_client:
             self._end_oldest(of_client)
-        of_client[door] = None
+        of_client[connection] = None
         self._size += 1
         if self._size >= self.limit and not self.full:
             self.full = True
             self._accept(False)
             if not self._make_room():
-                for idle in [door for door in self.all() if door.idle]:
+                for idle in [connection for connection in self.all() if connection.idle]:
                     idle.drain()
 
-    def leave(self, door: IdleClient) -> None:
+    def leave(self, connection: IdleClient) -> None:
         """A client has gone; harmless when it had gone before."""
-        of_client = self._by_client.get(door.key, {})
-        if door not in of_client:
+        of_client = self._by_client.get(connection.key, {})
+        if connection not in of_client:
             return
-        del of_client[door]
+        del of_client[connection]
         if not of_client:
-            del self._by_client[door.key]
+            del self._by_client[connection.key]
         self._size -= 1
         if self.full and self._size <= self.limit * _RESUME:
             self.full = False
             self._accept(True)
 
-    def replace(self, door: IdleClient, other: IdleClient) -> None:
+    def replace(self, connection: IdleClient, other: IdleClient) -> None:
         """Another object handles the client's connection now."""
-        of_client = self._by_client[door.key]
-        del of_client[door]
+        of_client = self._by_client[connection.key]
+        del of_client[connection]
         of_client[other] = None
 
     def all(self) -> list[IdleClient]:
         """Everybody who is there."""
-        return [door for doors in self._by_client.values() for door in doors]
+        return [
+            connection for connections in self._by_client.values() for connection in connections
+        ]
 
     @staticmethod
-    def _end_oldest(doors: dict[IdleClient, None]) -> None:
-        oldest = next((door for door in doors if door.vacant), None)
+    def _end_oldest(connections: dict[IdleClient, None]) -> None:
+        oldest = next((connection for connection in connections if connection.vacant), None)
         if oldest is not None:
             oldest.make_way()
-            del doors[oldest]  # another one is next
-            doors[oldest] = None
+            del connections[oldest]  # another one is next
+            connections[oldest] = None
 
     def _make_room(self) -> bool:
         """Cut connections of whoever has most; whether there is room when these are gone."""
         excess = self._size - int(self.limit * _RESUME)
-        vacant = {key: [d for d in doors if d.vacant] for key, doors in self._by_client.items()}
-        most = [(-len(doors), key) for key, doors in self._by_client.items()]
+        vacant = {
+            key: [d for d in connections if d.vacant]
+            for key, connections in self._by_client.items()
+        }
+        most = [(-len(connections), key) for key, connections in self._by_client.items()]
         heapify(most)
         cut: list[IdleClient] = []
         while most and len(cut) < excess and most[0][0] < -1:
             size, key = most[0]
-            doors = vacant[key]
-            if doors:
-                cut.append(doors.pop(0))
+            connections = vacant[key]
+            if connections:
+                cut.append(connections.pop(0))
                 heapreplace(most, (size + 1, key))
             else:
                 heappop(most)
-        for door in cut:
-            door.cut()
+        for connection in cut:
+            connection.cut()
         return len(cut) >= excess
 
 

@@ -65,7 +65,7 @@ class KeyIndex:
         return len(self._keys)
 
     def __repr__(self) -> str:
-        return f"<KeyRing of {len(self)}>"
+        return f"<KeyIndex of {len(self)}>"
 
     @property
     def pepper(self) -> bytes:

@@ -187,7 +187,7 @@ class Control:
             shared=self._shares_store,
         )
         self._list_keeper = ListKeeper(self._ban_service, self._key_service, lists)
-        self._accounts = Ledger(store, self._key_service, self._channels.tell, self._totals)
+        self._ledger = Ledger(store, self._key_service, self._channels.tell, self._totals)
         legacy = config.legacy
         self._sessions = Sessions(self._answer, ttl=legacy.session_ttl, memory=legacy.memory)
         self._secret = secrets.token_hex(32)
@@ -236,7 +236,7 @@ class Control:
             stack.push_async_callback(self._audit_trail.close)
             stack.push_async_callback(self._monitor.stop)
             await self._monitor.start()
-            stack.push_async_callback(self._accounts.write)  # what the hub reads last
+            stack.push_async_callback(self._ledger.write)  # what the channels read last
             self._keep_up(stack, "last lists", self._list_keeper.run)
             stack.callback(self._channels.stop)
             self._channels.start(loop)
@@ -244,9 +244,9 @@ class Control:
                 await self._serve(name, sock, stack)
             self._keep_up(stack, "told", self._notifier.run)
             self._keep_up(stack, "configuration", self._configuration.watch)
-            self._keep_up(stack, "guard", self._ban_service.run)
+            self._keep_up(stack, "ban rules", self._ban_service.run)
             self._keep_up(stack, "announcements", self._announcement_service.run)
-            self._keep_up(stack, "accounts", self._accounts.run)
+            self._keep_up(stack, "ledger", self._ledger.run)
             self._keep_up(stack, "breakers", self._breakers.run)
             self._keep_up(stack, "sessions", self._sweep_sessions)
             if self._shares_store:
@@ -324,7 +324,7 @@ class Control:
         elif message["type"] == "keys?":
             self._channels.tell_encoded(message["process"], self._key_service.messages())
         elif message["type"] == "use":
-            self._accounts.hear(message["process"], message)
+            self._ledger.hear(message["process"], message)
         elif message["type"] == "notice":
             self._notices.hear(message)
         elif message["type"] == "breaker":
@@ -368,7 +368,7 @@ class Control:
     def _worker_left(self, process: str) -> None:
         self._totals.add(RESTARTS.name, ("worker",))
         self._breakers.left(process)
-        self._accounts.left(process)
+        self._ledger.left(process)
         self._sessions.left(process)
 
     # Configuration

@@ -59,7 +59,7 @@ class Ledger:
         self._fails = False
 
     def __repr__(self) -> str:
-        return f"<Accounts, {len(self._batches)} batches wait>"
+        return f"<Ledger, {len(self._batches)} batches wait>"
 
     def hear(self, process: str, message: Message) -> None:
         """A worker says what was used, or with `ends` that it will say no more."""

@@ -156,7 +156,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         context = self._context
         self.client = context.clients.behind(peer[0] if peer else "local", self.client)
         self.key = context.clients.peer(self.client).client.key
-        context.crowd.join(self)
+        context.connections.join(self)
         self._deadline.wait(DRAIN_GRACE if context.draining else context.timeouts.header)
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -290,7 +290,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def _to_aiohttp(self, raw: bytes) -> None:
         handler = LocalHandler(self._context, self.client, self.transport)
-        self._context.crowd.replace(self, handler)
+        self._context.connections.replace(self, handler)
         self._deadline.settled()
         self._reader.end()
         self._context.write_batch.flush()
@@ -487,7 +487,7 @@ class ClientConnection(asyncio.BufferedProtocol):
     def _forget(self) -> None:
         """Leave the worker's books, each whatever happens to the others."""
         try:
-            self._context.door_closed(self)
+            self._context.connection_closed(self)
             self._deadline.settled()
         finally:
             try:

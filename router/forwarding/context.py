@@ -144,7 +144,7 @@ class WorkerContext:
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self.request_rules = request_rules()
         shakes = bool(config.router.tls_cert) or config.router.proxy_protocol
-        self.crowd = Connections(connection_limit(shakes), accept)
+        self.connections = Connections(connection_limit(shakes), accept)
         self.memory = Memory()
         self.write_batch = WriteBatch()
         self.disconnects = DisconnectWatcher()
@@ -197,22 +197,22 @@ class WorkerContext:
     @property
     def keeps_connections(self) -> bool:
         """True if a client's connection may wait for a next request."""
-        return not self.draining and not self.crowd.full
+        return not self.draining and not self.connections.full
 
     def drain(self) -> None:
         """The worker stops: connections end when their request has its answer."""
         self.draining = True
-        for door in self.crowd.all():
-            guarded("a stop", door.drain, door.cut)
+        for connection in self.connections.all():
+            guarded("a stop", connection.drain, connection.cut)
         self._tell_emptied()
 
-    def door_closed(self, door: IdleClient) -> None:
+    def connection_closed(self, connection: IdleClient) -> None:
         """A client has gone."""
-        self.crowd.leave(door)
+        self.connections.leave(connection)
         self._tell_emptied()
 
     def _tell_emptied(self) -> None:
-        if self.draining and not self.crowd:
+        if self.draining and not self.connections:
             self.emptied.set()
 
     def learn(self, snapshot: HealthSnapshot) -> None:
@@ -273,8 +273,8 @@ class WorkerContext:
         """Refuse more networks from now on, and end what is open for clients in them."""
         self.bans.add(rows)
         self.bans.purge(self.wall())
-        for door in self.crowd.all():
-            guarded("a ban", door.end_if_banned, door.cut)
+        for connection in self.connections.all():
+            guarded("a ban", connection.end_if_banned, connection.cut)
 
     def end_revoked(self) -> None:
         """Issued keys were revoked: end what may stay open with them for long."""

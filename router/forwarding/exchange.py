@@ -499,7 +499,7 @@ class Exchange(ResponseOwner):
     def may_keep_alive(self) -> bool:
         """True if the client's connection can carry another request."""
         head, context = self.head, self.context
-        if not head.keep_alive or head.websocket or context.draining or context.crowd.full:
+        if not head.keep_alive or head.websocket or context.draining or context.connections.full:
             return False
         return self.body.complete or not head.has_body
 

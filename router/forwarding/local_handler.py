@@ -113,5 +113,5 @@ class LocalHandler(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._context.wheel.remove(self)
-        self._context.door_closed(self)
+        self._context.connection_closed(self)
         contained("aiohttp", partial(self._host.connection_lost, exc))

@@ -36,7 +36,7 @@ class UsageBatches:
         """Called when control has written what a key has used."""
 
     def __repr__(self) -> str:
-        return f"<Uses {len(self._waiting)} waiting, {len(self._batch)} in batch {self._seq}>"
+        return f"<UsageBatches: {len(self._waiting)} wait, {len(self._batch)} in batch {self._seq}>"
 
     def __bool__(self) -> bool:
         """True if control has not written something yet."""

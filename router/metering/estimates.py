@@ -45,7 +45,7 @@ class UsageEstimates:
         self._of: dict[str, deque[Seen]] = {}
 
     def __repr__(self) -> str:
-        return f"<Typical of {len(self._of)} models>"
+        return f"<UsageEstimates of {len(self._of)} models>"
 
     def note(self, model: str, usage: Usage, visible: int) -> None:
         """A whole answer was billed so much; `visible`: tokens of output that were seen."""

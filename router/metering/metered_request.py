@@ -326,7 +326,7 @@ class MeteredRequest:
         self._settled = False
 
     def __repr__(self) -> str:
-        return f"<Metered {self._kind} for {self._key.id or 'nobody'}, {self._meter}>"
+        return f"<MeteredRequest {self._kind} for {self._key.id or 'nobody'}, {self._meter}>"
 
     @property
     def model(self) -> str:

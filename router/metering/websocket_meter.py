@@ -235,7 +235,8 @@ class WebSocketMeter:
         """True if an error that names no request may be about another than the only one."""
 
     def __repr__(self) -> str:
-        return f"<Dialogue {self._talk} of {self._named.id or 'nobody'}, {len(self._turns)} open>"
+        who = self._named.id or "nobody"
+        return f"<WebSocketMeter {self._talk} of {who}, {len(self._turns)} open>"
 
     @property
     def busy(self) -> bool:

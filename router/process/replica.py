@@ -67,7 +67,7 @@ class Replica:
         """The next piece of the list that is coming, and the number of that list."""
 
     def __repr__(self) -> str:
-        return f"<Follower of {self._followed} at {self._have[1]} of {self._have[0]}>"
+        return f"<Replica of {self._followed} at {self._have[1]} of {self._have[0]}>"
 
     def state(self, control: str, number: int) -> None:
         """Control says how far it is."""

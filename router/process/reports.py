@@ -133,14 +133,14 @@ class Reports:
     def send_totals(self, context: WorkerContext) -> None:
         """Send every number of this process since its start."""
         totals = self._totals
-        self._trimmer.look(len(context.crowd))
+        self._trimmer.look(len(context.connections))
         self._forget_removed()
         for upstream in context.upstreams:
             totals.set(metrics.IN_FLIGHT.name, upstream.in_flight, (upstream.id,))
         for explained in context.pool.explain(context.clock()):
             _show_cost(totals, explained)
-        totals.set(metrics.CLIENTS.name, len(context.crowd))
-        totals.set(metrics.CLIENTS_LIMIT.name, context.crowd.limit)
+        totals.set(metrics.CLIENTS.name, len(context.connections))
+        totals.set(metrics.CLIENTS_LIMIT.name, context.connections.limit)
         totals.set(metrics.BODIES.name, context.memory.used)
         totals.set(metrics.BODIES_LIMIT.name, context.memory.limit)
         totals.set(metrics.QUEUED.name, len(context.line))

@@ -245,9 +245,9 @@ class Worker:
                 await context.emptied.wait()
                 await context.abandoned.settled()
         except TimeoutError:
-            log.warning("cutting %d connections after draining", len(context.crowd))
+            log.warning("cutting %d connections after draining", len(context.connections))
         context.abandoned.close()
-        for client in context.crowd.all():
+        for client in context.connections.all():
             client.cut()
         await asyncio.sleep(0)
 

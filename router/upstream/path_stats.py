@@ -49,7 +49,7 @@ class PathStats:
         """Set when a name was cut off where it worked: others are about to show it elsewhere."""
 
     def __repr__(self) -> str:
-        return f"<Traffic, {len(self._held)} held>"
+        return f"<PathStats, {len(self._held)} held>"
 
     def failed(self, mirror: str, trouble: Trouble) -> None:
         """A path failed, or kept a request waiting."""

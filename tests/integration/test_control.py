@@ -97,7 +97,7 @@ async def process(tmp_path: Path) -> AsyncIterator[Process]:
 
 
 PARTS = {
-    "guard": (BanService, "run"),
+    "ban rules": (BanService, "run"),
     "breakers": (BreakerCoordinator, "run"),
     "configuration": (Configuration, "watch"),
     "monitor": (Monitor, "_keep"),

@@ -235,7 +235,7 @@ async def test_a_websocket_becomes_a_tunnel_both_ways() -> None:
         await client.close()
         await wait_until(lambda: plane.in_flight == 0, what="the tunnel has ended")
         assert [end.outcome for end in plane.finished] == ["success"]
-        assert not plane.context.crowd
+        assert not plane.context.connections
 
 
 async def test_a_refused_websocket_is_relayed_as_the_answer_it_is() -> None:

@@ -316,7 +316,7 @@ async def test_a_draining_worker_ends_idle_connections_and_marks_the_last_answer
         idle = await plane.send(get())
         await idle.response()
         busy = await plane.send(post("/v1/files", b"x" * 10)[:-5])
-        await wait_until(lambda: len(plane.context.crowd) == 2, what="both are connected")
+        await wait_until(lambda: len(plane.context.connections) == 2, what="both are connected")
         plane.context.drain()
         assert await idle.at_end()
         await busy.send(b"x" * 5)
@@ -336,10 +336,10 @@ async def test_a_client_that_takes_no_answers_is_cut_whatever_it_has_pipelined()
     async with DataPlane([], {"timeouts": {"write_stall": "1s"}}) as plane:
         client = await plane.connect()
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        (door,) = cast(Any, plane.context.crowd.all())
+        (door,) = cast(Any, plane.context.connections.all())
         while not door.transport.get_write_buffer_size():
             client.writer.write(preflight * 8)
             await asyncio.sleep(0)
         client.writer.write(preflight * 8)
         assert door.vacant, "it makes way where there are too many"
-        await wait_until(lambda: not plane.context.crowd, what="the connection to end")
+        await wait_until(lambda: not plane.context.connections, what="the connection to end")

@@ -43,11 +43,11 @@ async def reluctant(plane: DataPlane, data: bytes) -> tuple[RawClient, ClientCon
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
-    before = set(plane.context.crowd.all())
+    before = set(plane.context.connections.all())
     await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", plane.port))
     client = RawClient(*await asyncio.open_connection(sock=sock, limit=1024))
     plane.clients.append(client)
-    (door,) = await wait_until(lambda: set(plane.context.crowd.all()) - before)
+    (door,) = await wait_until(lambda: set(plane.context.connections.all()) - before)
     door = cast(ClientConnection, door)
     door.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     door.transport.set_write_buffer_limits(1)
@@ -91,7 +91,7 @@ async def test_an_answer_behind_one_that_is_not_read_waits_for_its_turn() -> Non
     timeouts = {"timeouts": {"write_stall": 1}}
     async with ScriptedMirror(script) as mirror, DataPlane([mirror.table()], timeouts) as plane:
         await reluctant(plane, get() + get())
-        await wait_until(lambda: not plane.context.crowd or sent == size, what="an end")
+        await wait_until(lambda: not plane.context.connections or sent == size, what="an end")
         assert sent < size
 
 
@@ -234,7 +234,7 @@ async def test_a_client_that_never_reads_its_last_answer_is_given_up(broken: boo
             clock.advance(70)
             await asyncio.sleep(0)
         await wait_until(lambda: door.transport.get_extra_info("socket").fileno() == -1, timeout=2)
-        assert not plane.context.crowd
+        assert not plane.context.connections
         assert len(plane.context.wheel) == before
 
 
@@ -382,7 +382,7 @@ async def test_an_upload_waits_for_a_mirror_that_does_not_read_from_its_beginnin
         await wait_until(lambda: plane.context.memory.used > 65536, what="as much as may wait")
         opened.set()
         await wait_until(lambda: mirror.connections)
-        door = plane.context.crowd.all()[0]
+        door = plane.context.connections.all()[0]
         client.writer.write(bytes(size - 200_000))
         writing = asyncio.ensure_future(client.writer.drain())
         await asyncio.wait([writing], timeout=2)

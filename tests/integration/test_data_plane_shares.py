@@ -100,7 +100,7 @@ async def _half_heads(plane: DataPlane, number: int) -> list[RawClient]:
 async def test_half_heads_of_one_address_do_not_keep_others_out() -> None:
     accepts: list[bool] = []
     async with ScriptedMirror(answering(OK)) as mirror, DataPlane([mirror.table()]) as plane:
-        crowd = plane.context.crowd = Connections(20, accepts.append)
+        crowd = plane.context.connections = Connections(20, accepts.append)
         others = [await plane.connect(OTHER) for _ in range(2)]
         await wait_until(lambda: len(crowd) == 2)
         greedy = await _half_heads(plane, 18)
@@ -114,7 +114,7 @@ async def test_half_heads_of_one_address_do_not_keep_others_out() -> None:
 async def test_an_address_with_too_many_connections_is_asked_to_end_the_oldest() -> None:
     clock = ManualClock(running=True)
     async with DataPlane([], wheel=clock.wheel) as plane:
-        crowd = plane.context.crowd = Connections(1000, per_client=5)
+        crowd = plane.context.connections = Connections(1000, per_client=5)
         greedy = await _half_heads(plane, 8)
         await wait_until(lambda: len(crowd) == 8)
         for _ in range(2):

@@ -61,7 +61,7 @@ async def is_well(plane: DataPlane) -> None:
 
 
 def only_door(plane: DataPlane) -> ClientConnection:
-    (door,) = plane.context.crowd.all()
+    (door,) = plane.context.connections.all()
     return cast(ClientConnection, door)
 
 

@@ -21,7 +21,9 @@ async def _some(plane: DataPlane, requests: tuple[bytes, ...]) -> None:
         client = await plane.send(request)
         assert (await client.head())[0] in (101, 200, 404)
         await client.close()
-    await wait_until(lambda: not plane.context.crowd and plane.in_flight == 0, what="their ends")
+    await wait_until(
+        lambda: not plane.context.connections and plane.in_flight == 0, what="their ends"
+    )
     for upstream in plane.context.upstreams:
         upstream.close_idle()
     plane.finished.clear()

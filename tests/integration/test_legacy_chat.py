@@ -413,7 +413,7 @@ async def test_who_does_not_take_the_answer_is_cut_as_elsewhere() -> None:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(("127.0.0.1", here.plane.port))
             client.send(message("hello"))
-            crowd = here.plane.context.crowd
+            crowd = here.plane.context.connections
             await wait_until_async(lambda: len(here.plane.finished) == 1)
             await wait_until_async(lambda: [door.vacant for door in crowd.all()] == [True])
             clock.advance(here.plane.context.timeouts.write_stall + 1)

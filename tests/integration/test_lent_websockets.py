@@ -392,7 +392,7 @@ async def test_a_worker_that_stops_says_so_when_no_answer_is_awaited() -> None:
             made.plane.context.drain()
             assert await refused(idle) == ("no_mirror_available", GOING_AWAY)
             await busy.ping()
-            for door in made.plane.context.crowd.all():
+            for door in made.plane.context.connections.all():
                 door.cut()
             assert await refused(busy) == ("no_mirror_available", GOING_AWAY)
         await asyncio.wait_for(made.plane.context.emptied.wait(), 10)

@@ -88,7 +88,7 @@ async def test_a_header_that_does_not_come_is_not_awaited_for_ever():
         writer.write(V1[:10])
         assert await reader.read() == b""
         writer.close()
-        assert len(plane.context.crowd) == 0
+        assert len(plane.context.connections) == 0
 
 
 async def test_tls_begins_behind_the_header(authority: Authority):

@@ -106,7 +106,9 @@ async def joined(secure: Secure, links: str = "plain-plain", **more: Any) -> Asy
             finally:
                 client.close()
                 mirror.close()
-            await wait_until(lambda: not plane.context.crowd, what="the client's connection to end")
+            await wait_until(
+                lambda: not plane.context.connections, what="the client's connection to end"
+            )
             await wait_until(lambda: not plane.context.exchanges, what="the exchange to end")
             await wait_until(lambda: len(plane.context.wheel) == 1, what="places on the wheel")
             assert plane.in_flight == 0
@@ -299,7 +301,7 @@ async def test_a_client_that_takes_nothing_is_given_up_and_the_mirror_is_told(
 @loop_test
 async def test_a_worker_that_cuts_a_tunnel_says_so_to_both(links: str, secure: Secure) -> None:
     async with joined(secure, links) as tunnel:
-        for door in tunnel.plane.context.crowd.all():
+        for door in tunnel.plane.context.connections.all():
             door.cut()
         assert await asyncio.to_thread(tunnel.client.rest) == (b"", RST)
         assert await asyncio.to_thread(tunnel.mirror.rest) == (b"", RST)
@@ -322,7 +324,7 @@ async def test_what_comes_before_the_tunnel_is_there_arrives_in_order(
             await asyncio.to_thread(client.send, request + UP[:early])
             mirror = await accepted
             await asyncio.to_thread(mirror.head)
-            door = next(iter(plane.context.crowd.all()))
+            door = next(iter(plane.context.connections.all()))
             transport: Any = door.transport  # type: ignore[attr-defined]
             await wait_until(lambda: not transport.is_reading(), what="the client to wait")
             answering = asyncio.create_task(asyncio.to_thread(mirror.send, SWITCH + DOWN))

@@ -53,7 +53,7 @@ def held(plane: DataPlane) -> dict[str, int]:
         "in flight": plane.in_flight,
         "exchanges": len(context.exchanges),
         "memory": context.memory.used,
-        "clients": len(context.crowd),
+        "clients": len(context.connections),
         "tasks": len(tasks),
     }
 
@@ -102,7 +102,7 @@ async def scenery(
 async def come_to(point: Point, plane: DataPlane, mirror: Vanishing) -> RawClient:
     """Send a request to the point."""
     client = await plane.send(point.sent)
-    await wait_until(lambda: plane.context.crowd, what="the client to be known")
+    await wait_until(lambda: plane.context.connections, what="the client to be known")
     if point.table:
         await wait_until(lambda: plane.in_flight == 1, what="the attempt to begin")
     if point.asked:
@@ -111,7 +111,7 @@ async def come_to(point: Point, plane: DataPlane, mirror: Vanishing) -> RawClien
         await asyncio.wait_for(client.reader.readuntil(point.seen), 10)
     if point.stalled:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        (door,) = cast(Any, plane.context.crowd.all())
+        (door,) = cast(Any, plane.context.connections.all())
         await wait_until(lambda: door.transport.get_write_buffer_size(), what="the stall")
     for _ in range(20):
         await asyncio.sleep(0)  # what was written last arrives

@@ -28,9 +28,9 @@ async def test_a_visit_counts_from_its_beginning_to_its_end() -> None:
     async with DataPlane([]) as plane:
         before = len(plane.context.wheel)
         client = await _lingering(plane)
-        assert (len(plane.context.crowd), len(plane.context.wheel)) == (1, before + 1)
+        assert (len(plane.context.connections), len(plane.context.wheel)) == (1, before + 1)
         await client.close()
-        await wait_until(lambda: not plane.context.crowd, what="the books to be empty")
+        await wait_until(lambda: not plane.context.connections, what="the books to be empty")
         assert len(plane.context.wheel) == before
 
 
@@ -40,10 +40,10 @@ async def test_a_visit_that_takes_too_long_is_cut() -> None:
     async with DataPlane([], wheel=clock.wheel) as plane:
         client = await _lingering(plane)
         clock.advance(STAY - 1)
-        assert plane.context.crowd
+        assert plane.context.connections
         clock.advance(2)
         assert await client.at_end()
-        await wait_until(lambda: not plane.context.crowd, what="the books to be empty")
+        await wait_until(lambda: not plane.context.connections, what="the books to be empty")
 
 
 @loop_test
@@ -62,11 +62,11 @@ async def test_a_worker_that_stops_does_not_wait_for_visits() -> None:
 async def test_visits_make_way_for_others_of_their_client() -> None:
     clock = ManualClock(running=True)
     async with DataPlane([], wheel=clock.wheel) as plane:
-        plane.context.crowd = Connections(1000, per_client=2)
+        plane.context.connections = Connections(1000, per_client=2)
         clients = [await _lingering(plane) for _ in range(3)]
         clock.advance(HURRY + 1)
         assert await clients[0].at_end()
-        await wait_until(lambda: len(plane.context.crowd) == 2, what="the oldest to be gone")
+        await wait_until(lambda: len(plane.context.connections) == 2, what="the oldest to be gone")
 
 
 @loop_test
@@ -74,7 +74,7 @@ async def test_visits_are_bounded_by_what_the_worker_can_carry() -> None:
     accepts: list[bool] = []
     clock = ManualClock(running=True)
     async with DataPlane([], wheel=clock.wheel) as plane:
-        plane.context.crowd = Connections(3, accepts.append)
+        plane.context.connections = Connections(3, accepts.append)
         clients = [await _lingering(plane) for _ in range(3)]
         assert await clients[0].at_end()
         await wait_until(lambda: accepts == [False, True], what="newcomers to be let in")

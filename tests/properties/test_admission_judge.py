@@ -102,7 +102,7 @@ def test_a_crowd_of_offenders_is_bounded_and_who_goes_on_is_kept():
             assert judge.hear(alert(second, f"10.{second}.0.{i}/32")) is None
         offences.append(judge.hear(alert(second)))
     assert [offence is not None for offence in offences] == [False] * 4 + [True]
-    assert repr(judge) == "<Judge of 99 clients>"
+    assert repr(judge) == "<BanPolicy of 99 clients>"
 
 
 @given(st.integers(1, 200), st.integers(0, 1000))

@@ -364,7 +364,7 @@ async def _play_on(
     seen: Counter[str],
 ) -> None:
     await (await plane.send(get("/healthz"))).response()
-    await wait_until(lambda: not plane.context.crowd, 20, what="the first client to leave")
+    await wait_until(lambda: not plane.context.connections, 20, what="the first client to leave")
     wheel, files = len(plane.context.wheel), open_files(os.getpid())
     tasks, kept = len(asyncio.all_tasks()), _kept()
     until = asyncio.get_running_loop().time() + seconds
@@ -400,7 +400,7 @@ def _held(plane: DataPlane) -> dict[str, int]:
         "exchanges": len(context.exchanges),
         "places": context.limits.held,
         "bytes": context.memory.used,
-        "clients": len(context.crowd),
+        "clients": len(context.connections),
         "queued": len(context.line),
         "watched": len(context.disconnects),
     }

@@ -96,7 +96,7 @@ class DataPlane:
         for client in self.clients:
             await client.close()
         self._server.close()
-        for door in self.context.crowd.all():
+        for door in self.context.connections.all():
             door.cut()
         self.context.configure(self.config([]), HealthSnapshot())
         await wait_until_async(lambda: self.context.limits.held == 0, 5, "places to be given back")

@@ -7,7 +7,7 @@ from router.upstream.request_body import EARLY, PIECE, RequestBody
 from router.wire.request import RequestHead
 
 
-class FakeDoor:
+class FakeConnection:
     def __init__(self, client: str, idle: bool = False, half: bool = False) -> None:
         """`half`: half of a head has come."""
         self.key = client.encode()
@@ -30,57 +30,61 @@ class FakeDoor:
 
 def test_accepting_pauses_at_the_limit_and_goes_on_when_there_is_room() -> None:
     said: list[bool] = []
-    crowd = Connections(10, said.append)
-    doors = [FakeDoor(f"192.0.2.{i}") for i in range(10)]
-    for door in doors[:9]:
-        crowd.join(door)
+    kept = Connections(10, said.append)
+    connections = [FakeConnection(f"192.0.2.{i}") for i in range(10)]
+    for connection in connections[:9]:
+        kept.join(connection)
     assert said == []
-    crowd.join(doors[9])
+    kept.join(connections[9])
     assert said == [False]
-    crowd.leave(doors[0])
+    kept.leave(connections[0])
     assert said == [False, True]
-    assert len(crowd) == 9
+    assert len(kept) == 9
 
 
 def test_at_the_limit_idle_connections_make_way_for_those_who_wait() -> None:
-    crowd = Connections(3)
-    doors = [FakeDoor("a", idle=True), FakeDoor("b"), FakeDoor("c", idle=True)]
-    for door in doors:
-        crowd.join(door)
-    assert [door.drained for door in doors] == [True, False, True]
-    assert crowd.full
+    kept = Connections(3)
+    connections = [
+        FakeConnection("a", idle=True),
+        FakeConnection("b"),
+        FakeConnection("c", idle=True),
+    ]
+    for connection in connections:
+        kept.join(connection)
+    assert [connection.drained for connection in connections] == [True, False, True]
+    assert kept.full
 
 
 def test_at_the_limit_only_those_who_have_most_make_way_and_only_where_nothing_runs() -> None:
-    crowd = Connections(20)
-    modest = [FakeDoor("modest", idle=True) for _ in range(4)]
-    busy = [FakeDoor("busy") for _ in range(8)]
-    greedy = [FakeDoor("greedy"), *(FakeDoor("greedy", half=True) for _ in range(7))]
-    for door in (*modest, *busy, *greedy):
-        crowd.join(door)
-    assert [door.is_cut for door in greedy] == [False, True, True, *([False] * 5)]
-    assert not any(door.is_cut or door.drained for door in (*modest, *busy))
+    kept = Connections(20)
+    modest = [FakeConnection("modest", idle=True) for _ in range(4)]
+    busy = [FakeConnection("busy") for _ in range(8)]
+    greedy = [FakeConnection("greedy"), *(FakeConnection("greedy", half=True) for _ in range(7))]
+    for connection in (*modest, *busy, *greedy):
+        kept.join(connection)
+    assert [connection.is_cut for connection in greedy] == [False, True, True, *([False] * 5)]
+    assert not any(connection.is_cut or connection.drained for connection in (*modest, *busy))
 
 
 def test_a_greedy_clients_oldest_connection_makes_way_for_its_newest() -> None:
-    crowd = Connections(100, per_client=4)
-    doors = [FakeDoor("greedy"), *(FakeDoor("greedy", True) for _ in range(2))]
-    doors.append(FakeDoor("greedy", half=True))
-    other = FakeDoor("other", True)
-    for door in (other, *doors, FakeDoor("greedy"), FakeDoor("greedy")):
-        crowd.join(door)
-    assert [door.makes_way for door in doors] == [False, True, True, False]
+    kept = Connections(100, per_client=4)
+    connections = [FakeConnection("greedy"), *(FakeConnection("greedy", True) for _ in range(2))]
+    connections.append(FakeConnection("greedy", half=True))
+    other = FakeConnection("other", True)
+    for connection in (other, *connections, FakeConnection("greedy"), FakeConnection("greedy")):
+        kept.join(connection)
+    assert [connection.makes_way for connection in connections] == [False, True, True, False]
     assert not other.makes_way
 
 
 def test_who_leaves_twice_is_counted_once() -> None:
-    crowd = Connections(10)
-    door = FakeDoor("a")
-    crowd.join(door)
-    crowd.leave(door)
-    crowd.leave(door)
-    assert len(crowd) == 0
-    assert crowd.all() == []
+    kept = Connections(10)
+    connection = FakeConnection("a")
+    kept.join(connection)
+    kept.leave(connection)
+    kept.leave(connection)
+    assert len(kept) == 0
+    assert kept.all() == []
 
 
 def test_a_body_that_there_is_no_memory_for_is_streamed_and_its_bytes_are_given_back() -> None:
