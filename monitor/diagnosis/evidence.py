@@ -591,12 +591,6 @@ class Code(Enum):
         return Evidence(self.name, tuple(values.items()))
 
 
-INNOCENT = frozenset(
-    "may_be_the_server nothing_is_answered may_be_capped may_be_cut_by_server may_be_stale".split()
-)
-"""Codes of evidence that names another explanation than interference."""
-
-
 def said(evidence: Sequence[Evidence], language: str = "en") -> tuple[str, ...]:
     """Each piece of evidence as a sentence."""
     return tuple(each.said(language) for each in evidence)

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from monitor.common.languages import Text
 from monitor.diagnosis import words_en, words_zh
-from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Level
 from monitor.diagnosis.reactions import Scope
 from monitor.diagnosis.verdict_words import Words
@@ -37,6 +37,16 @@ class Situation(StrEnum):
 
 OFFLINE: frozenset[str] = frozenset(words_en.OFFLINE)
 """Codes of evidence that this machine is offline, whatever its DNS does."""
+INNOCENT: frozenset[str] = frozenset(
+    {
+        Code.may_be_the_server.name,
+        Code.nothing_is_answered.name,
+        Code.may_be_capped.name,
+        Code.may_be_cut_by_server.name,
+        Code.may_be_stale.name,
+    }
+)
+"""Codes of evidence that names another explanation than interference."""
 _LIKELY = {
     Level.none: Text("可能", "possibly "),
     Level.cleared: Text("可能", "possibly "),

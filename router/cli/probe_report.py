@@ -12,10 +12,10 @@ from monitor.common.languages import LANGUAGES, Text
 from monitor.diagnosis.block_test import TOO_LONG
 from monitor.diagnosis.cdn import share_fate
 from monitor.diagnosis.classify import judge_step
-from monitor.diagnosis.evidence import INNOCENT, Code, Evidence, said
+from monitor.diagnosis.evidence import Code, Evidence, said
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.rollup import cdn_findings, endpoint_findings, hostname_findings
-from monitor.diagnosis.telling import Situation, Told, is_graded, observed, tell, what
+from monitor.diagnosis.telling import INNOCENT, Situation, Told, is_graded, observed, tell, what
 from monitor.diagnosis.verdicts import BLOCKS, NO_FAULT, POISONED, reaction_to
 from monitor.engine.diagnose import INTERRUPTED, Inspection
 from monitor.probes.results import Operation
