@@ -2,12 +2,14 @@
 
 import asyncio
 import errno
+import gzip
 import random
 import socket
 import ssl
 import subprocess
 import sys
 import threading
+import zlib
 
 import pytest
 
@@ -123,6 +125,14 @@ def reader_of(data: bytes) -> ResponseReader:
         if not reader.done:
             reader.feed(data[start : start + 1000])
     return reader
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
+def test_a_body_is_decoded_though_no_coding_was_asked_for(coding: str):
+    plain = b'{"error": {}}'
+    coded = {"gzip": gzip.compress, "deflate": zlib.compress}.get(coding, bytes)(plain)
+    head = f"HTTP/1.1 401 No\r\nContent-Encoding: {coding}\r\nContent-Length: {len(coded)}\r\n\r\n"
+    assert reader_of(head.encode() + coded).answer().body == plain
 
 
 def test_an_interim_response_is_skipped():
