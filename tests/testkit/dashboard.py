@@ -617,7 +617,8 @@ async def serving_on_unix_socket(app: web.Application, path: Path) -> AsyncItera
 @asynccontextmanager
 async def _running(app: web.Application) -> AsyncIterator[web.AppRunner]:
     # Without rests after its steps a page is made in time on the busiest machine.
-    app[RENDERINGS] = Renderings(app[RENDERINGS].clock, pace=lambda: 0.0)
+    if RENDERINGS in app:  # pages of others have none
+        app[RENDERINGS] = Renderings(app[RENDERINGS].clock, pace=lambda: 0.0)
     options: dict[str, Any] = {"handler_cancellation": True, "shutdown_timeout": 1.0}
     runner = web.AppRunner(app, access_log=None, handle_signals=False, **options)
     await runner.setup()

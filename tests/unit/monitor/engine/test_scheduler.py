@@ -130,7 +130,7 @@ def reader_of(data: bytes) -> ResponseReader:
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br"])
 def test_a_body_is_decoded_though_no_coding_was_asked_for(coding: str):
     plain = b'{"error": {}}'
-    coded = {"gzip": gzip.compress, "deflate": zlib.compress}.get(coding, bytes)(plain)
+    coded = {"gzip": gzip.compress(plain), "deflate": zlib.compress(plain)}.get(coding, plain)
     head = f"HTTP/1.1 401 No\r\nContent-Encoding: {coding}\r\nContent-Length: {len(coded)}\r\n\r\n"
     assert reader_of(head.encode() + coded).answer().body == plain
 
