@@ -55,11 +55,12 @@ def number(workload: str, name: str, per: float = 1.0, digits: int = 0) -> Cell:
 
 
 def added(workload: str, *names: str) -> Cell:
-    """Return what tells delays, in µs beyond those without a proxy."""
+    """Return what tells delays, in µs beyond those without a proxy; less than none is noise."""
 
     def cell(rows: Rows, proxy: str) -> str:
         found = [_added(rows, workload, proxy, name) for name in names]
-        return " / ".join("" if value is None else f"{value:,.0f}" for value in found).strip(" /")
+        told = ["" if each is None else f"{each:,.0f}" if each > 0 else "≈ 0" for each in found]
+        return " / ".join(told).strip(" /")
 
     return cell
 
