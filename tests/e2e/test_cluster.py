@@ -28,8 +28,18 @@ def test_a_client_has_its_limit_over_all_instances_and_all_of_it_on_one(cluster:
             stack.enter_context(closing(each)) for each in race(cluster.instances, "192.0.2.1", 6)
         ]
         counted = Counter(stream.status for stream in streams)
-        assert LIMIT <= counted[200] <= LIMIT + len(NAMES) - 1
+        assert counted[200] <= LIMIT + len(NAMES) - 1
         assert set(counted) == {200, 429}
+
+        def whole() -> bool:
+            """A share that came too late for the race is there for the next."""
+            if counted[200] < LIMIT:
+                late = stack.enter_context(closing(Stream(cluster.instances[0], "192.0.2.1")))
+                counted[late.status] += 1
+            return counted[200] >= LIMIT
+
+        wait_until(whole, 20, "the whole limit to be given")
+        assert counted[200] <= LIMIT + len(NAMES) - 1
 
     first, client = cluster.instances[0], "192.0.2.2"
     with ExitStack() as stack:
