@@ -33,14 +33,16 @@ class NotHttp(Exception):
     """Bytes that are not a final HTTP/1 response."""
 
 
-def _decoded(body: bytes, coding: str) -> bytes:
-    """The body without its coding, which some servers use unasked, and clients then undo."""
+def _decoded(body: bytes, coding: str) -> tuple[bytes, bool]:
+    """The body without its coding, which some servers use unasked, and clients then undo; and
+    True if that is all of it."""
     if coding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
-        return body
+        return body, True
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
-        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MAX_BODY)
+        return decoder.decompress(body, MAX_BODY), not decoder.unconsumed_tail
     except zlib.error:
-        return body
+        return body, True
 
 
 def user_agent() -> str:
@@ -113,8 +115,9 @@ class ResponseReader:
 
     def answer(self) -> HttpAnswer:
         """Return the response that was read."""
-        body = _decoded(bytes(self._body), self._headers.get("content-encoding", ""))
-        return HttpAnswer(self.status, self._headers, body, self.body_bytes <= self._keep)
+        coding = self._headers.get("content-encoding", "")
+        body, whole = _decoded(bytes(self._body), coding)
+        return HttpAnswer(self.status, self._headers, body, whole and self.body_bytes <= self._keep)
 
     @property
     def status(self) -> int:

@@ -135,6 +135,15 @@ def test_a_body_is_decoded_though_no_coding_was_asked_for(coding: str):
     assert reader_of(head.encode() + coded).answer().body == plain
 
 
+@pytest.mark.parametrize("size", [MAX_BODY - 2, MAX_BODY])
+def test_a_body_that_is_longer_once_decoded_is_not_taken_for_the_whole(size: int):
+    coded = gzip.compress(b'"%s"' % (b"x" * size))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(coded)}\r\n\r\n"
+    answer = reader_of(head.encode() + coded).answer()
+    assert len(answer.body) == MAX_BODY
+    assert answer.complete == (size < MAX_BODY)
+
+
 def test_an_interim_response_is_skipped():
     reader = reader_of(
         b"HTTP/1.1 103 Early\r\na: 1\r\n\r\nHTTP/1.1 401 No\r\ncontent-length: 2\r\n\r\n{}"
