@@ -88,8 +88,8 @@ async def serving(
 ) -> AsyncIterator[tuple[Server, str]]:
     """The server and its "ADDRESS:PORT"."""
     server, loop = Server(script, over_tcp), asyncio.get_running_loop()
-    tcp = await asyncio.start_server(server.serve_tcp, "127.0.0.1", 0)
-    port = tcp.sockets[0].getsockname()[1]
+    port = free_port()  # for both: no outgoing connection takes it
+    tcp = await asyncio.start_server(server.serve_tcp, "127.0.0.1", port)
     udp, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", port))
     try:
         yield server, f"127.0.0.1:{port}"

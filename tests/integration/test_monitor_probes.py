@@ -36,7 +36,9 @@ async def serve() -> AsyncIterator[Serve]:
     """Start a server with this handler; returns its port."""
     async with contextlib.AsyncExitStack() as stack:
 
-        async def start(handler: Handler, tls: Leaf | None = None, host="127.0.0.1", port=0) -> int:
+        async def start(
+            handler: Handler, tls: Leaf | None = None, host="127.0.0.1", port=None
+        ) -> int:
             async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
                 with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                     await handler(reader, writer)
@@ -45,10 +47,11 @@ async def serve() -> AsyncIterator[Serve]:
                     await writer.wait_closed()
 
             context = tls.server_context() if tls else None
-            server = await asyncio.start_server(handle, host, port, ssl=context)
+            # A port that no outgoing connection takes, so that it is free at another host as well.
+            bound: int = free_port() if port is None else port
+            server = await asyncio.start_server(handle, host, bound, ssl=context)
             stack.push_async_callback(server.wait_closed)
             stack.callback(server.close)
-            bound: int = server.sockets[0].getsockname()[1]
             return bound
 
         yield start

@@ -8,6 +8,8 @@ import struct
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from tests.testkit.ports import free_port
+
 ProtocolFactory = Callable[[], asyncio.BaseProtocol]
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -79,7 +81,7 @@ class Listener:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.address, self.port = address, port
+        self.address, self.port = address, port or free_port()
         self._serve, self._tls = serve, tls
         self._transports: set[asyncio.Transport] = set()
         self._full = contextlib.ExitStack()
@@ -89,7 +91,7 @@ class Listener:
         """Change the mode; connections that are served stay open."""
         self.close()
         if mode == "swallow":
-            self.port = self._full.enter_context(unanswered_port(self.address, self.port))
+            self._full.enter_context(unanswered_port(self.address, self.port))
         elif mode != "refuse":
             factories: dict[str, ProtocolFactory] = {
                 "serve": self._serve,
@@ -103,7 +105,6 @@ class Listener:
                 ssl=self._tls if mode == "serve" else None,
                 backlog=1024,
             )
-            self.port = self._server.sockets[0].getsockname()[1]
 
     def close(self) -> None:
         """Stop listening, and leave those who were kept waiting in silence."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from tests.testkit.listener import reset
+from tests.testkit.ports import free_port
 from tests.testkit.reference_readers import NotStrict, StrictRequest, read_strictly
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -162,15 +163,14 @@ class ScriptedMirror:
         self.connections = 0
         self.closed = 0
         """Connections whose script has ended or been interrupted by the router."""
-        self.port = 0
+        self.port = free_port()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", 0, limit=1 << 20, backlog=2048
+            self._serve, "127.0.0.1", self.port, limit=1 << 20, backlog=2048
         )
-        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
