@@ -144,15 +144,17 @@ class BlockTests:
     async def _conclusion(self, case: Case) -> Conclusion | None:
         """None when a reload has taken all control names away meanwhile."""
         triggered: float | None = None
-        answers = await self._answers(case)
-        if answers is None:
+        answered, subject = await self._answered(case), case.subject
+        if answered is None:
             return None
-        if not answers:
+        if answered in subject.unproven:
+            subject = replace(subject, fellows=(*subject.fellows, answered))
+        elif not answered:
             triggered = case.before[-1].sent_at if case.before else self._monotonic()
             self._quarantine.trigger(case.endpoint, triggered)
             self._listener.quarantined(case)
         return await self._runner.examine(
-            case.subject,
+            subject,
             case.timeouts,
             triggered=triggered,
             memory=case.memory,
@@ -160,23 +162,31 @@ class BlockTests:
             progressed=partial(self._listener.progressed, case),
         )
 
-    async def _answers(self, case: Case) -> bool | None:
-        """True if the endpoint answers under another name; None when there is none to try."""
+    async def _answered(self, case: Case) -> str | None:
+        """The other name under which the endpoint answers; "" if it does not, None when there is
+        no name to try.
+
+        Names of which nothing is known come last, and only where all depends on the endpoint: the
+        server may cut off every name but its own.
+        """
         if self._quarantine.until(case.endpoint, self._monotonic()) is not None:
-            return False
+            return ""
+        subject = case.subject
+        alone = not subject.fellows and not subject.elsewhere
+        last = subject.unproven[:1] if alone else ()
         wait = min(case.timeouts.handshake, self._pace.silent_handshake)
         timeouts = replace(case.timeouts, connect=wait, handshake=wait)
-        for number in range(GLANCES):
+        for number in range(GLANCES + len(last)):
             if number:
                 await asyncio.sleep(GLANCE_GAP)
-            controls = self._runner.controls_of(case.subject)  # now: a reload may change them
+            controls = self._runner.controls_of(subject)  # now: a reload may change them
             if not controls:
                 return None
-            control = controls[number % len(controls)]
-            made = await attempt(Role.control, case.subject, control, self._contexts, timeouts)
+            name = controls[number % len(controls)] if number < GLANCES else last[0]
+            made = await attempt(Role.control, subject, name, self._contexts, timeouts)
             if made.answered:
-                return True
-        return False
+                return name
+        return ""
 
 
 MOST_TRIALS = 16
@@ -196,6 +206,48 @@ class Conclusion:
     finding: Finding
     why: str
     """Why it ended, for logs."""
+
+
+class _Suspicion:
+    """The suspicion that the name has shut its endpoint for every name; a context manager.
+
+    The endpoint is quarantined once that is shown, by a control that is cut off too, or once no
+    control looks at once. Until then, a fraction of a second, traffic goes on there under other
+    names, for which there may be no other address.
+    """
+
+    def __init__(self, quarantine: Quarantine, endpoint: str) -> None:
+        self._quarantine, self._endpoint = quarantine, endpoint
+        self._cut_at: float | None = None
+        """When the name was cut off, while nothing has been tried since."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._hold()
+
+    def before(self, step: Next) -> None:
+        """This is tried next."""
+        if step.role is not Role.control or not step.at_once:
+            self._hold()
+
+    def after(self, step: Next, trial: Trial) -> bool:
+        """This was tried; True if it was the name, and was cut off."""
+        if trial.role is Role.target and trial.outcome in CUT:
+            self._cut_at = trial.sent_at
+            return True
+        if trial.role is Role.control and trial.answered and step.at_once:
+            self._quarantine.lift(self._endpoint)  # nothing was shut
+            self._cut_at = None
+        else:
+            self._hold()
+        return False
+
+    def _hold(self) -> None:
+        if self._cut_at is not None:
+            self._quarantine.trigger(self._endpoint, self._cut_at)
+            self._cut_at = None
 
 
 class BlockTestRunner:
@@ -292,38 +344,37 @@ class BlockTestRunner:
         """Make trials until nothing more can be learned; why it ended."""
         wait = min(timeouts.handshake, self._pace.silent_handshake)
         timeouts = replace(timeouts, handshake=wait)
-        while len(trials) < MOST_TRIALS:
-            controls = self.controls_of(subject)
-            if not controls:
-                return "there is no control name"
-            decided = Confidence().after(trials, self._pace).decided
-            step = next_step(
-                trials,
-                self._monotonic(),
-                self._rng,
-                self._pace,
-                triggered=triggered,
-                patient=patient,
-                controls=controls,
-                elsewhere=bool(subject.elsewhere) and not decided,
-            )
-            if isinstance(step, Done):
-                return step.why
-            if trials:
-                show()
-            if not await self._wait_for(step, subject, patient):
-                return "it is not allowed to go on for now"
-            if step.control and step.control not in self.controls_of(subject):
-                continue  # a reload has replaced it during the wait
-            trial = await self._try(step, subject, timeouts)
-            trials.append(trial)
-            saw(trial)
-            endpoint = endpoint_of(trial.address, trial.port)
-            if trial.role is Role.target and trial.outcome in CUT:
-                triggered = trial.sent_at
-                self._quarantine.trigger(endpoint, triggered)
-            elif trial.role is Role.control and trial.answered and step.at_once:
-                self._quarantine.lift(endpoint)  # nothing was shut
+        suspicion = _Suspicion(self._quarantine, endpoint_of(subject.address, subject.port))
+        with suspicion:
+            while len(trials) < MOST_TRIALS:
+                controls = self.controls_of(subject)
+                if not controls:
+                    return "there is no control name"
+                decided = Confidence().after(trials, self._pace).decided
+                step = next_step(
+                    trials,
+                    self._monotonic(),
+                    self._rng,
+                    self._pace,
+                    triggered=triggered,
+                    patient=patient,
+                    controls=controls,
+                    elsewhere=bool(subject.elsewhere) and not decided,
+                )
+                if isinstance(step, Done):
+                    return step.why
+                suspicion.before(step)
+                if trials:
+                    show()
+                if not await self._wait_for(step, subject, patient):
+                    return "it is not allowed to go on for now"
+                if step.control and step.control not in self.controls_of(subject):
+                    continue  # a reload has replaced it during the wait
+                trial = await self._try(step, subject, timeouts)
+                trials.append(trial)
+                if suspicion.after(step, trial):
+                    triggered = trial.sent_at
+                saw(trial)
         return "too many trials"
 
     async def _wait_for(self, step: Next, subject: Subject, patient: bool) -> bool:

@@ -26,7 +26,7 @@ from monitor.engine.anchors import Anchors
 from monitor.engine.block_tests import BlockTests, Case, Conclusion
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.prober import Probe
-from monitor.health.paths import Path, in_order
+from monitor.health.paths import Path, in_order, is_cut
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import Standing, endpoint_of
 from monitor.probes.results import Operation, PathResult, StepResult, Way
@@ -173,11 +173,19 @@ class Reactions:
     def _subject(self, watch: MirrorState, path: Path) -> Subject:
         """The path to examine, and names and addresses to compare it with."""
         mirror, since = watch.mirror, self._monotonic() - self._pace.control_baseline
-        known = [p.hostname for p in watch.paths.beside(path) if p.last_good >= since]
+        beside = watch.paths.beside(path)
+        known = [p.hostname for p in beside if p.last_good >= since]
+        unproven = [p.hostname for p in beside if p.last_good < since and not is_cut(p)]
         works = [p.address for p in in_order(watch.paths) if p.standing is Standing.ok]
         elsewhere = next((address for address in works if address != path.address), "")
         return Subject(
-            path.hostname, path.address, mirror.port, mirror.ca_file, tuple(known), elsewhere
+            path.hostname,
+            path.address,
+            mirror.port,
+            mirror.ca_file,
+            fellows=tuple(known),
+            unproven=tuple(unproven),
+            elsewhere=elsewhere,
         )
 
     def progressed(self, case: Case, finding: Finding) -> None:

@@ -36,6 +36,8 @@ class Subject:
     fellows: tuple[str, ...] = ()
     """Other names of the mirror that were answered at this address, for servers that cut off
     whatever they do not know."""
+    unproven: tuple[str, ...] = ()
+    """Other names of the mirror at this address of which nothing is known."""
     elsewhere: str = ""
     """Another address of the mirror, which answers under another name; "" if there is none."""
 

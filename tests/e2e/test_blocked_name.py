@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from tests.testkit.censor.relay import Censor
-from tests.testkit.censor.rules import DROP, RST, Residual, Rule, exactly
+from tests.testkit.censor.rules import DROP, RST, Action, Residual, Rule, exactly
 from tests.testkit.certs import Authority
 from tests.testkit.http_client import CHAT
 from tests.testkit.instance import Config, Instance
@@ -137,10 +137,15 @@ async def test_a_blocked_name_is_left_unnoticed_and_comes_back(
     assert_no_name_was_shown_to_a_held_endpoint(censor, first)
 
 
-async def test_workers_take_another_name_by_themselves_while_control_is_away(
-    authority: Authority, tmp_path: Path
+@pytest.mark.parametrize(
+    ("number", "action"),
+    [(None, RST), (signal.SIGKILL, RST), (signal.SIGSTOP, DROP), (signal.SIGSTOP, RST)],
+    ids=["control runs", "control is killed", "control stands, drop", "control stands, reset"],
+)
+async def test_another_name_is_taken_at_the_only_address(
+    authority: Authority, tmp_path: Path, number: signal.Signals | None, action: Action
 ):
-    """At the only address of the mirror, so that no other address leads round the block."""
+    """No other address leads round the block; with control or without, and while it looks."""
     tls = authority.issue("*.mirror.test").server_context()
     headers = {"connection": "close"}
     async with PretendMirror("one", tls=tls, headers=headers) as mirror, Censor() as censor:
@@ -152,19 +157,20 @@ async def test_workers_take_another_name_by_themselves_while_control_is_away(
         try:
             load = Load(f"{instance.base_url}/v1/chat/completions")
             async with running(load):
-                await wait_until_async(lambda: served(censor, BLOCKED, 0.0) > 50, 20, "traffic")
-                await wait_until_async(lambda: served(censor, ALTERNATE, 0.0) > 0, 20, "a probe")
-                pid = await asyncio.to_thread(control_pid, instance)
-                assert pid is not None
-                os.kill(pid, signal.SIGSTOP)  # one that is killed is back within a second
-                for action in (DROP, RST):
-                    censor.log.clear()
-                    censor.rules = (Rule(exactly(BLOCKED), action),)
-                    await wait_until_async(
-                        lambda: served(censor, ALTERNATE, 0.0) > 100,
-                        20,
-                        "traffic over the other name",
-                    )
+                await wait_until_async(lambda: served(censor, BLOCKED, 0.0) > 50, 60, "traffic")
+                await wait_until_async(lambda: served(censor, ALTERNATE, 0.0) > 0, 60, "a probe")
+                if number is not None:
+                    pid = await asyncio.to_thread(control_pid, instance)
+                    assert pid is not None
+                    os.kill(pid, number)
+                censor.log.clear()
+                censor.rules = (Rule(exactly(BLOCKED), action),)
+                await wait_until_async(
+                    lambda: served(censor, ALTERNATE, 0.0) > 100, 60, "traffic over the other name"
+                )
+                if number is not signal.SIGSTOP:
+                    found = f"{ADDRESSES[0]}:{port}: sni_block_rst"
+                    await wait_until_async(lambda: found in instance.logs(), 60, found)
         finally:
             await asyncio.to_thread(instance.stop)
             instance.close()

@@ -21,10 +21,10 @@ from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import endpoint_of
 from monitor.probes.tls import TlsContexts
-from monitor.probes.trial_results import Outcome, Role
+from monitor.probes.trial_results import Outcome, Role, Trial
 from monitor.probes.trials import Subject, attempt
 from tests.testkit.censor.relay import Censor
-from tests.testkit.censor.rules import DROP, FIN, RST, Action, Residual, Rule, exactly
+from tests.testkit.censor.rules import DROP, FIN, RST, Action, Residual, Rule, exactly, other_than
 from tests.testkit.certs import Authority
 from tests.testkit.wait import wait_until_async
 
@@ -223,7 +223,6 @@ async def test_control_names_that_a_reload_takes_away_end_what_runs(
         return made
 
     monkeypatch.setattr("monitor.engine.block_tests.attempt", watched)
-    monkeypatch.setattr("monitor.engine.block_tests.attempt", watched)
     examiner = BlockTests(
         laboratory,
         TlsContexts(),
@@ -241,6 +240,50 @@ async def test_control_names_that_a_reload_takes_away_end_what_runs(
     assert [c.why for c in concluded] == ([] if when == "glance" else ["there is no control name"])
     endpoint = endpoint_of("127.0.0.1", place.port)
     assert place.quarantine.until(endpoint, time.monotonic()) is None
+
+
+async def test_a_name_that_nothing_is_known_of_keeps_the_only_address_open(place: Place):
+    """The server cuts off every name but its own, and one of these is blocked."""
+    place.censor.rules = (Rule(other_than("other.test"), RST),)
+    concluded = list[Conclusion]()
+    block_tests = BlockTests(
+        place.runner, TlsContexts(), place.quarantine, PACE, Listening(concluded), time.monotonic
+    )
+    subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, unproven=("other.test",))
+    assert block_tests.suspect(Case("m", subject, TIMEOUTS))
+    await wait_until_async(lambda: bool(concluded), 30)
+    (conclusion,) = concluded
+    assert (conclusion.finding.verdict, conclusion.finding.level) == (
+        "sni_block_rst",
+        Level.suspected,
+    )
+
+
+async def test_the_endpoint_is_not_held_until_another_name_is_cut_off_too(place: Place):
+    """Traffic goes on there under other names while a control looks."""
+    place.censor.rules = (Rule(exactly(NAME), RST),)
+    held = list[bool]()
+
+    def saw(trial: Trial) -> None:
+        held.append(bool(place.quarantine.running(time.monotonic())))
+
+    conclusion = await place.examine(saw=saw)
+    control, target = Role.control, Role.target
+    assert roles(conclusion) == [control, target, control, target, control]
+    assert held == [False] * 5
+    assert not place.quarantine.running(time.monotonic())
+
+
+async def test_the_endpoint_is_held_when_a_test_is_broken_off_after_a_cut(place: Place):
+    place.censor.rules = (Rule(exactly(NAME), RST),)
+
+    def saw(trial: Trial) -> None:
+        if trial.role is Role.target:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await place.examine(saw=saw)
+    assert place.quarantine.running(time.monotonic())
 
 
 class Listening:
