@@ -111,12 +111,12 @@ class PathStats:
         if not (self._held or self._seconds):
             return known
         for route in known:
-            if route.rank != USABLE:
+            if route.rank_after_a_cut != USABLE:
                 self._release(route)
         return sorted(known, key=self._place)
 
     def _place(self, route: Route) -> tuple[int, int]:
-        return route.rank, sum(map(self._runs, (_of_path(route), *_of_cut(route))))
+        return route.rank_after_a_cut, sum(map(self._runs, (_of_path(route), *_of_cut(route))))
 
     def _runs(self, key: _Key) -> bool:
         until = self._held.get(key)

@@ -7,15 +7,17 @@ from dataclasses import dataclass
 
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.verdicts import CERTIFICATE_REFUSED, NAME_CUT
-from monitor.health.snapshot import MirrorHealth, PathHealth, endpoint_of
+from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, endpoint_of
 
 CUT = frozenset({"connection_reset", "connection_aborted", "eof_error", "generic_timeout_error"})
 """How a TLS handshake ends that something on the way may have cut off because of its name."""
 SLOW = "slow"
 """It had not failed when another path won."""
-USABLE, RESERVE, LAST = range(3)
-"""Ranks of paths: those that control recommends; others, for when these fail and control does not
-know it yet, or is not there; such as would show a name that is cut off, for when none is left."""
+USABLE, UNTESTED, RESERVE, LAST = range(4)
+"""Ranks of paths: those that control recommends; such as no probe has tried, which count as usable
+once a name has been cut off, so that it is not shown at a second address; others, for when these
+fail and control does not know it yet, or is not there; such as would show a name that is cut off,
+for when none is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,12 @@ class Route:
     quarantined_until: float = 0.0
     """Until when no connection may be opened to this address and port, seconds since the epoch."""
     rank: int = USABLE
-    """`USABLE`, `RESERVE` or `LAST`."""
+    """`USABLE`, `UNTESTED`, `RESERVE` or `LAST`."""
+
+    @property
+    def rank_after_a_cut(self) -> int:
+        """Its rank once a name of the mirror has been cut off."""
+        return USABLE if self.rank == UNTESTED else self.rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +75,9 @@ def next_route(waiting: Sequence[Route], troubles: Iterable[Trouble]) -> Route |
     left = [route for route in waiting if not (slow and route.rank == LAST)]
     fresh = [route for route in left if route.address not in addresses]
     fresh = fresh or [r for r in left if r.host not in names and r.address not in unreached]
-    return min(fresh, key=lambda route: (route.rank, route.host in names), default=None)
+    if not names:
+        return min(fresh, key=lambda route: route.rank, default=None)
+    return min(fresh, key=lambda route: (route.rank_after_a_cut, route.host in names), default=None)
 
 
 PATIENCE = 0.5
@@ -104,6 +113,8 @@ def routes_of(
 def _rank(path: PathHealth) -> int:
     if path.usable:
         return USABLE
+    if path.standing is Standing.untested:
+        return UNTESTED
     return LAST if path.verdict in NAME_CUT else RESERVE
 
 

@@ -17,6 +17,7 @@ from router.upstream.paths import (
     PATIENCE,
     RESERVE,
     SLOW,
+    UNTESTED,
     USABLE,
     Route,
     Trouble,
@@ -98,6 +99,22 @@ def test_what_control_leaves_out_comes_after_what_it_recommends() -> None:
     assert next_route([blocked], [Trouble(A1, "connect", "connection_refused")]) == blocked
 
 
+def test_a_name_that_is_cut_off_is_not_shown_at_a_second_address_where_another_is_untested() -> (
+    None
+):
+    spare = replace(B2, rank=UNTESTED)
+    cut = Trouble(A1, "tls_handshake", "connection_reset")
+    assert next_route([A2, spare], [cut]) == spare
+    assert next_route([A2, spare], [Trouble(A1, "connect", "connection_refused")]) == A2
+    assert next_route([A2, spare], []) == A2
+    traffic = PathStats(ManualClock(100.0))
+    doubtful = [A1, A2, replace(B1, rank=UNTESTED), spare]
+    assert traffic.in_order(doubtful) == doubtful
+    traffic.failed("m", cut)
+    assert traffic.in_order(doubtful)[0] == spare
+    assert traffic.in_order(doubtful)[-1] == A1, "a name that nothing is known of releases nothing"
+
+
 def path(host: str, address: str, latency: float | None = None) -> PathHealth:
     return PathHealth(host, address, Standing.ok, True, "ok", latency=latency)
 
@@ -111,9 +128,11 @@ def test_routes_are_the_usable_paths_with_their_own_names() -> None:
     held = {"[2001:db8::1]:8443": 99.0}
     refused = replace(path("own.test", "192.0.2.4"), usable=False, verdict="tls_mitm")
     cut = replace(path("own.test", "192.0.2.5"), usable=False, verdict="sni_block_rst")
-    health = MirrorHealth("a", State.up, paths=(cut, *paths, refused))
-    near, far, spare, last = routes_of(MIRROR, health, held)
-    assert [one.rank for one in (near, far, spare, last)] == [USABLE, USABLE, RESERVE, LAST]
+    untested = PathHealth("alt.test", "192.0.2.6")
+    health = MirrorHealth("a", State.up, paths=(cut, *paths, refused, untested))
+    near, far, new, spare, last = routes_of(MIRROR, health, held)
+    ranks = [one.rank for one in (near, far, new, spare, last)]
+    assert ranks == [USABLE, USABLE, UNTESTED, RESERVE, LAST]
     assert (spare.address, last.address) == ("192.0.2.1", "192.0.2.5")
     assert (near.host, near.authority, near.port) == ("alt.test", b"alt.test:8443", 8443)
     assert (near.patience, far.patience) == (PATIENCE, MOST_PATIENCE)
