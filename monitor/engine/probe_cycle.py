@@ -114,10 +114,12 @@ class ProbeCycles:
     async def _check_one(
         self, paths: MirrorPaths, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult | None:
-        """The result of one check; None if there was no time or no capacity for it."""
-        if budget.is_over():
+        """The result of one check; None if there was no time or no capacity for it, or if the name
+        or the address was cut off since the check was planned."""
+        path = paths.path(way)
+        if budget.is_over() or (path is not None and not self._may_touch(paths, path)):
             return None
-        patience, path = self._patience(paths, way, timeouts), paths.path(way)
+        patience = self._patience(paths, way, timeouts)
         # less than is left of the budget, so that silence shows something
         left = budget.limit(60.0) * 0.8
         too_short = left < min(LEAST_SILENCE, patience.handshake)
@@ -171,17 +173,26 @@ class ProbeCycles:
         return step
 
     def _plan(self, paths: MirrorPaths, timing: ProbeTiming) -> Plan:
-        now, port = self._monotonic(), paths.mirror.port
+        now = self._monotonic()
 
         def shut(path: Path) -> bool:
-            endpoint = endpoint_of(path.address, port)
-            examined = self._is_busy(endpoint) or (is_cut(path) and self._is_busy(path.hostname))
-            return examined or self._quarantine.until(endpoint, now) is not None
+            return self._is_shut(paths, path)
 
-        def doubtful(path: Path) -> bool:
-            return is_cut(path) and self._sni_budget.free_at(path.hostname, now) > now
+        return paths.plan(now, shut, self._is_doubtful, timing.spacing)
 
-        return paths.plan(now, shut, doubtful, timing.spacing)
+    def _may_touch(self, paths: MirrorPaths, path: Path) -> bool:
+        return not self._is_shut(paths, path) and not self._is_doubtful(path)
+
+    def _is_shut(self, paths: MirrorPaths, path: Path) -> bool:
+        """True if nobody may touch it: it is examined, or quarantined."""
+        endpoint = endpoint_of(path.address, paths.mirror.port)
+        examined = self._is_busy(endpoint) or (is_cut(path) and self._is_busy(path.hostname))
+        return examined or self._quarantine.until(endpoint, self._monotonic()) is not None
+
+    def _is_doubtful(self, path: Path) -> bool:
+        """True if its name was shown and cut off too lately to be shown again."""
+        now = self._monotonic()
+        return is_cut(path) and self._sni_budget.free_at(path.hostname, now) > now
 
     def _still_to_check(
         self, paths: MirrorPaths, timing: ProbeTiming, asked: Asked

@@ -19,9 +19,10 @@ from tests.testkit.censor.rules import DROP, RST, Action, Residual, Rule, exactl
 from tests.testkit.certs import Authority
 from tests.testkit.http_client import CHAT
 from tests.testkit.instance import Config, Instance
+from tests.testkit.instance_output import nodes
 from tests.testkit.instance_processes import control_pid
 from tests.testkit.mirror.server import TEST_KEY, PretendMirror
-from tests.testkit.wait import wait_until_async
+from tests.testkit.wait import wait_until, wait_until_async
 
 pytestmark = pytest.mark.e2e
 
@@ -112,7 +113,8 @@ async def test_a_blocked_name_is_left_unnoticed_and_comes_back(
         try:
             load = Load(f"{instance.base_url}/v1/chat/completions")
             async with running(load):
-                await wait_until_async(lambda: len(censor.log) > 100, 20, "traffic")
+                await asyncio.to_thread(wait_until, lambda: knows(instance, 4), 60, "all paths")
+                await wait_until_async(lambda: len(censor.log) > 100, 60, "traffic")
                 blocked = time.monotonic()
                 residual = Residual(RESIDUAL)
                 censor.rules = (Rule(exactly(BLOCKED), RST, residual=residual),)
@@ -158,7 +160,7 @@ async def test_another_name_is_taken_at_the_only_address(
             load = Load(f"{instance.base_url}/v1/chat/completions")
             async with running(load):
                 await wait_until_async(lambda: served(censor, BLOCKED, 0.0) > 50, 60, "traffic")
-                await wait_until_async(lambda: served(censor, ALTERNATE, 0.0) > 0, 60, "a probe")
+                await asyncio.to_thread(wait_until, lambda: knows(instance, 2), 60, "both paths")
                 if number is not None:
                     pid = await asyncio.to_thread(control_pid, instance)
                     assert pid is not None
@@ -175,6 +177,12 @@ async def test_another_name_is_taken_at_the_only_address(
             await asyncio.to_thread(instance.stop)
             instance.close()
     assert [status for _, status in load.answers if status != 200] == []
+
+
+def knows(instance: Instance, paths: int) -> bool:
+    """True once probes have come through over all the paths."""
+    (node,) = nodes(instance).values()
+    return [path["verdict"] for path in node["paths"]] == ["ok"] * paths
 
 
 def served(censor: Censor, name: str, since: float) -> int:

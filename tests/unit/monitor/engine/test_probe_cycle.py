@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
@@ -28,8 +30,15 @@ LATER, NEVER = float("inf"), float("-inf")
 class Checker(Prober):
     """Checks handshakes as it is told; its time may be over then."""
 
-    def __init__(self, failure: str | None, last: int = 99, capacity: bool = True) -> None:
+    def __init__(
+        self,
+        failure: str | None,
+        last: int = 99,
+        capacity: bool = True,
+        meanwhile: Callable[[Way], None] = lambda way: None,
+    ) -> None:
         super().__init__()
+        self._meanwhile = meanwhile
         self.checked: list[Way] = []
         self._failure = failure
         self._last = last
@@ -39,6 +48,7 @@ class Checker(Prober):
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts, budget: Budget
     ) -> PathResult:
         self.checked.append(way)
+        self._meanwhile(way)
         if not self._has_capacity:
             raise NoCapacity
         if len(self.checked) >= self._last:
@@ -47,11 +57,14 @@ class Checker(Prober):
         return PathResult(way.address, (step,), way.hostname)
 
 
-async def _check(prober: Checker, ends: float) -> tuple[PathResult, ...]:
-    cycles = ProbeCycles(
-        prober, Quarantine(NORMAL), SniBudget(NORMAL), lambda _: False, lambda: 1000.0
-    )
-    paths = MirrorPaths(MIRROR, NORMAL, 0.0)
+async def _check(
+    prober: Checker,
+    ends: float,
+    is_busy: Callable[[str], bool] = lambda what: False,
+    paths: MirrorPaths | None = None,
+) -> tuple[PathResult, ...]:
+    cycles = ProbeCycles(prober, Quarantine(NORMAL), SniBudget(NORMAL), is_busy, lambda: 1000.0)
+    paths = paths or MirrorPaths(MIRROR, NORMAL, 0.0)
     resolution = StepResult(Operation.resolve, None, 0.0, addresses=MIRROR.addresses)
     probe = Probe(resolution, (), judge(resolution, ()))
     cycle = ProbeCycle(probe, Asked((), {}), Budget(ends))
@@ -62,6 +75,20 @@ async def test_all_other_paths_are_checked_while_there_is_time():
     prober = Checker(None)
     checked = await _check(prober, LATER)
     assert len(checked) == len(prober.checked) == 3
+
+
+async def test_a_name_that_is_cut_off_while_others_are_checked_is_not_shown_any_more():
+    paths, examined = MirrorPaths(MIRROR, NORMAL, 0.0), set[str]()
+
+    def cut(way: Way) -> None:
+        if way.hostname == "alt.test":
+            examined.add(way.hostname)
+            for path in paths.under(way.hostname):
+                path.doubted(1000.0, "tls_reset")
+
+    prober = Checker(None, meanwhile=cut)
+    await _check(prober, LATER, examined.__contains__, paths)
+    assert [way.hostname for way in prober.checked] == ["own.test", "alt.test"]
 
 
 async def test_nothing_is_checked_when_the_probe_has_taken_all_of_the_time():
