@@ -109,6 +109,8 @@ def _within(
 ) -> Next | Done:
     this, soon = rounds[-1], at + pace.gap * rng.uniform(0.5, 1.5)
     if this.again is not None:
+        if this.controlled and this.again.outcome in CUT and not _settled(this.last):
+            return Next(Role.control, soon, _chosen(this, controls), at_once=True)
         return _COMPLETE
     if this.waited is not None:
         return _after_the_wait(this, soon, controls)
@@ -191,6 +193,8 @@ class Round:
     """Controls after that one, with no target since the wait."""
     again: Trial | None = None
     """The target after the wait."""
+    last: list[Trial] = field(default_factory=list)
+    """Controls right after that one."""
 
     @property
     def control(self) -> Trial | None:
@@ -206,7 +210,7 @@ class Round:
     @property
     def followed(self) -> bool:
         """True if no more controls are needed right after the target."""
-        return self.after is not None and (self.after.answered or len(self.followers) >= FOLLOWERS)
+        return _settled(self.followers)
 
     @property
     def is_open(self) -> bool:
@@ -220,9 +224,12 @@ class Round:
 
     @property
     def spared(self) -> bool:
-        """True if the target was cut off and the endpoint was not shut by it."""
-        cut = self.target is not None and self.target.outcome in CUT
-        return cut and self.controlled and self.is_open
+        """True if the target was cut off once, and the endpoint was not shut by it."""
+        pairs = ((self.target, self.followers), (self.again, self.last))
+        return self.controlled and any(
+            shown is not None and shown.outcome in CUT and bool(after) and after[-1].answered
+            for shown, after in pairs
+        )
 
     @property
     def shut(self) -> bool:
@@ -276,6 +283,9 @@ class Round:
         return True
 
     def _control(self, trial: Trial) -> bool:
+        if self.again is not None and self.controlled and not _settled(self.last):
+            self.last.append(trial)
+            return True
         if self.waited is not None:
             more = self.controlled and self.again is None and len(self.unprovoked) < UNPROVOKED
             if more and self.waited.answered:
@@ -289,6 +299,11 @@ class Round:
         else:
             self.waited = trial
         return True
+
+
+def _settled(controls: Sequence[Trial]) -> bool:
+    """True if no more of these controls are needed: one was answered, or enough were cut off."""
+    return bool(controls) and (controls[-1].answered or len(controls) >= FOLLOWERS)
 
 
 def rounds_of(trials: Sequence[Trial]) -> tuple[tuple[Trial, ...], list[Round]]:

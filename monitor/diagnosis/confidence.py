@@ -133,7 +133,7 @@ class Confidence:
         return replace(
             now,
             residual=now.residual or residual_seen(trials),
-            spared=now.spared or spared(trials),
+            spared=now.spared or spared(trials, pace),
             second_address=now.second_address or second_address,
         )
 
@@ -183,9 +183,23 @@ def residual_seen(trials: Sequence[Trial]) -> bool:
     return any(this.shut for this in rounds_of(trials)[1])
 
 
-def spared(trials: Sequence[Trial]) -> bool:
-    """True if the target was cut off once, and a control right after it answered."""
-    return any(this.spared for this in rounds_of(trials)[1])
+def spared(trials: Sequence[Trial], pace: DiagnosisTiming) -> bool:
+    """True if the target was cut off once, and a control right after it answered.
+
+    Also the failure that made us look, which counts for nothing else: a server that bans who has
+    failed twice has it for the first, and cuts controls off after the next one.
+    """
+    routine, rounds = rounds_of(trials)
+    if any(this.spared for this in rounds):
+        return True
+    first = rounds[0].control if rounds else None
+    return bool(
+        first is not None
+        and first.answered
+        and routine
+        and routine[-1].outcome in CUT
+        and first.at - routine[-1].sent_at < pace.residual_hold
+    )
 
 
 def is_injected(trial: Trial, pace: DiagnosisTiming) -> bool:

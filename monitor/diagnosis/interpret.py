@@ -227,7 +227,7 @@ def _story(
     if any(trial.lost for trial in cut):
         yield Code.lost_on_the_way(name=target.hostname)
     shut = this.after is not None and not this.after.answered
-    if spared(trials) and (shut or residual_seen(trials)):
+    if spared(trials, pace) and (shut or residual_seen(trials)):
         yield Code.residual_at_times()
     elif residual_seen(trials):
         yield Code.residual_passed()

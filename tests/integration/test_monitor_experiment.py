@@ -99,13 +99,13 @@ async def test_a_blocked_name_is_found_and_never_shown_to_an_endpoint_that_is_he
     timeouts = MonitorTimeouts(connect=10, handshake=1 if action is DROP else 10)
     conclusion = await place.examine(timeouts=timeouts)
     control, target = Role.control, Role.target
-    assert roles(conclusion) == [control, target, *[control] * 5, target]
+    assert roles(conclusion) == [control, target, *[control] * 5, target, control, control]
     assert (conclusion.finding.verdict, conclusion.finding.residual) == (verdict, True)
     first, second = place.censor.handshakes(sni=NAME)
     assert second.at - first.at >= PACE.residual_hold
     assert not first.residual
     assert not second.residual
-    assert place.quarantine.running(conclusion.trials[-1].sent_at)
+    assert place.quarantine.running(conclusion.trials[-3].sent_at)
 
 
 async def test_a_name_that_passes_is_cleared_without_a_wait(place: Place):

@@ -33,9 +33,9 @@ def roles(trials) -> str:
     [
         (PretendEndpoint(), "CT", "ok", "B"),
         (PretendEndpoint(name_cut="reset"), "CTCTC", "sni_block_rst", "A"),
-        (PretendEndpoint(name_cut="reset", residual=180), "CTCCCCCT", "sni_block_rst", "A"),
+        (PretendEndpoint(name_cut="reset", residual=180), "CTCCCCCTCC", "sni_block_rst", "A"),
         (PretendEndpoint(name_cut="eof"), "CTCTC", "sni_block_fin", "A"),
-        (PretendEndpoint(name_cut="silence", residual=180), "CTCCCCCT", "sni_block_drop", "A"),
+        (PretendEndpoint(name_cut="silence", residual=180), "CTCCCCCTCC", "sni_block_drop", "A"),
         (PretendEndpoint(all_cut="reset", bytes_cut="reset"), "CTnbC", "tls_reset", "D"),
         (PretendEndpoint(all_cut="reset"), "CTnbC", "tls_reset", "D"),
         (PretendEndpoint(all_cut="silence"), "CTC", "tls_timeout", "E"),
@@ -156,7 +156,7 @@ def test_another_control_is_tried_when_one_is_cut_off_and_kept():
 def test_a_residual_longer_than_the_wait_is_waited_for_once_more():
     endpoint = PretendEndpoint(name_cut="reset", residual=350)
     trials, _ = experiment(endpoint, NORMAL, Random(1))
-    assert roles(trials) == "CTCCCCTCCCCCT"
+    assert roles(trials) == "CTCCCCTCCCCCTCC"
 
 
 def test_a_residual_that_does_not_end_is_left_alone_and_not_called_more_than_that():
