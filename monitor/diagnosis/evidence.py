@@ -417,7 +417,10 @@ class Code(Enum):
         "the host name resolves to private addresses only (`allow_private = true` permits that)",
     )
     resolver_gave_nothing = Text("解析器没有给出应答", "the resolver gave no answer")
-    resolver_too_late = Text("解析器没有及时应答", "the resolver did not answer in time")
+    resolver_too_late = Text(
+        "解析器没有及时应答：过慢或无响应",
+        "the resolver did not answer in time: it is slow, or silent",
+    )
     name_unresolved = Text("域名无法解析", "the host name cannot be resolved")
     refuses = Text("连接被拒绝", "connection refused")
     reset_while_opened = Text("建立连接时被重置", "connection reset while it was opened")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from monitor.probes.connect import connect
@@ -28,7 +29,7 @@ class Patience:
 
     tries: int = 2
     each: float = 2.0
-    """For one try over UDP."""
+    """For one try over UDP; a reply to an earlier one is taken too."""
     late: float = 0.5
     """After the first reply, for others."""
 
@@ -39,20 +40,30 @@ async def over_udp(
     """All replies in the order of their coming. Raises OSError, EOFError, NotAReply, ProbeFailure.
 
     Each try has an id and a port of its own, so that a late reply to the one before is not taken
-    for a second answer. A truncated reply is asked for again over TCP.
+    for a second answer. It stays open when the next one is sent: a resolver may take longer for
+    every answer than a try lasts. A truncated reply is asked for again over TCP.
     """
     ends = time.perf_counter() + timeout
     error: OSError = TimeoutError()
-    for _ in range(patience.tries):
-        try:
-            replies, truncated = await _one_try(question.again(), address, port, patience, ends)
-        except OSError as refusal:
-            error = refusal
-            continue
-        if truncated and not replies:
-            return (await over_tcp(question, address, port, _left(patience.each, ends)),)
-        if replies:
-            return replies
+    inboxes: list[_Inbox] = []
+    heard = asyncio.Event()
+    with ExitStack() as sockets:
+        for _ in range(patience.tries):
+            try:
+                inbox = await _ask(question.again(), address, port, heard, sockets)
+            except OSError as refusal:
+                error = refusal
+                continue
+            inboxes.append(inbox)
+            await _within(_left(patience.each, ends), heard)
+            heard.clear()
+            answered = next((each for each in inboxes if each.replies), None)
+            if answered is not None:
+                await _within(_left(patience.late, ends), answered.full)
+                if complete := answered.complete:
+                    return complete
+                return (await over_tcp(question, address, port, _left(patience.each, ends)),)
+            error = next((each.error for each in inboxes if each.error), error)
     raise error
 
 
@@ -84,23 +95,17 @@ async def over_tcp(question: Question, address: str, port: int, timeout: float) 
     return question.reply(data, time.perf_counter() - started)[0]
 
 
-async def _one_try(
-    question: Question, address: str, port: int, patience: Patience, ends: float
-) -> tuple[tuple[DnsReply, ...], bool]:
-    """The complete replies to one datagram, and whether there was a truncated one beside them."""
-    loop = asyncio.get_running_loop()
-    inbox = _Inbox(question)
-    transport, _ = await loop.create_datagram_endpoint(lambda: inbox, remote_addr=(address, port))
-    try:
-        transport.sendto(question.wire)
-        if await _within(_left(patience.each, ends), inbox.first):
-            await _within(_left(patience.late, ends), inbox.full)
-    finally:
-        transport.close()
-    if inbox.error is not None:
-        raise inbox.error
-    complete = tuple(reply for reply, truncated in inbox.replies if not truncated)
-    return complete, len(complete) < len(inbox.replies)
+async def _ask(
+    question: Question, address: str, port: int, heard: asyncio.Event, sockets: ExitStack
+) -> _Inbox:
+    """Send a datagram; where the replies to it arrive, until `sockets` are closed. Raises
+    OSError."""
+    transport, inbox = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: _Inbox(question, heard), remote_addr=(address, port)
+    )
+    sockets.callback(transport.close)
+    transport.sendto(question.wire)
+    return inbox
 
 
 def _left(seconds: float, ends: float) -> float:
@@ -118,16 +123,22 @@ async def _within(seconds: float, event: asyncio.Event) -> bool:
 class _Inbox(asyncio.DatagramProtocol):
     """Collects what fits the question."""
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, heard: asyncio.Event) -> None:
+        """`heard` is set when something can be decided: a reply came, or the network says that
+        none will."""
         self._question = question
+        self._heard = heard
         self._sent = time.perf_counter()
         self._seen = 0
         self.replies: list[tuple[DnsReply, bool]] = []
         self.error: OSError | None = None
-        self.first = asyncio.Event()
-        """Something can be decided: a reply came, or the network says that none will."""
         self.full = asyncio.Event()
         """Nothing more is wanted."""
+
+    @property
+    def complete(self) -> tuple[DnsReply, ...]:
+        """The replies that were not truncated."""
+        return tuple(reply for reply, truncated in self.replies if not truncated)
 
     def datagram_received(self, data: bytes, addr: object) -> None:
         """Keep a reply; anything else is as if it had not come."""
@@ -135,7 +146,7 @@ class _Inbox(asyncio.DatagramProtocol):
         if len(self.replies) < MAX_REPLIES and self._seen <= _MAX_DATAGRAMS:
             try:
                 self.replies.append(self._question.reply(data, time.perf_counter() - self._sent))
-                self.first.set()
+                self._heard.set()
             except NotAReply:
                 return
         else:
@@ -145,5 +156,5 @@ class _Inbox(asyncio.DatagramProtocol):
         """The network says that the datagram did not arrive; a reply refutes that."""
         if isinstance(exc, OSError) and not self.replies:
             self.error = exc
-            self.first.set()
+            self._heard.set()
             self.full.set()

@@ -84,10 +84,10 @@ class Server(asyncio.DatagramProtocol):
 
 @contextlib.asynccontextmanager
 async def serving(
-    script: Script, over_tcp: Script | None = None
+    script: Script, over_tcp: Script | None = None, server: Server | None = None
 ) -> AsyncIterator[tuple[Server, str]]:
     """The server and its "ADDRESS:PORT"."""
-    server, loop = Server(script, over_tcp), asyncio.get_running_loop()
+    server, loop = server or Server(script, over_tcp), asyncio.get_running_loop()
     port = free_port()  # for both: no outgoing connection takes it
     tcp = await asyncio.start_server(server.serve_tcp, "127.0.0.1", port)
     udp, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=("127.0.0.1", port))
@@ -177,6 +177,29 @@ async def test_a_lost_question_is_asked_again_with_another_id():
     ids = [query.id for _, query in server.questions]
     assert len(ids) == 4
     assert len(set(ids)) > 2
+
+
+class Slow(Server):
+    """Answers a question when it is asked again, and what was asked again never."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda query: [])
+        self.first: dict[int, tuple[dns.message.Message, tuple[str, int]]] = {}
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        super().datagram_received(data, addr)
+        query = self.questions[-1][1]
+        before = self.first.setdefault(query.question[0].rdtype, (query, addr))
+        if before[0] is not query:
+            self._send(reply(before[0], "A 192.0.2.1").to_wire(), before[1])
+
+
+async def test_an_answer_that_takes_longer_than_a_try_is_taken_with_the_next_one():
+    async with serving(lambda query: [], server=Slow()) as (server, at):
+        (seen,) = await ask(f"udp://{at}", patience=Patience(tries=2, each=1.0, late=0.01))
+    assert (seen.failure, seen.addresses) == (None, ("192.0.2.1",))
+    assert seen.seconds >= 1.0
+    assert len(server.questions) == 4
 
 
 async def test_silence_ends_after_all_tries():
