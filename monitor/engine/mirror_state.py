@@ -310,7 +310,9 @@ class MirrorState:
         if meaning.verdict != OK:
             return meaning if meaning.alive else self._proven(meaning)
         own = in_order(path for path in self.paths if path.place == 0)
-        if own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold:
+        others = any(path.place and path.standing is Standing.ok for path in self.paths)
+        failed = own and own[0].standing is not Standing.ok and reaction_to(own[0].verdict).hold
+        if others and failed:
             self._evidence = own[0].evidence
             return Meaning(own[0].verdict, True, Code.reached_otherwise())
         if self._key_verdict:

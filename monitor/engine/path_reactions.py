@@ -122,7 +122,7 @@ class Reactions:
         before = path.standing
         if path.probed(now, seconds * 1000, shaken.tls if shaken is not None else None):
             self._touched(watch.mirror.id)
-            if before is not Standing.untested:
+            if before is not Standing.untested and path.may_say(now):
                 named = "" if path.hostname == path.address else f"{path.hostname} over "
                 log.info("%s: %s%s works again", watch.mirror.id, named, path.address)
 

@@ -28,22 +28,35 @@ GAP = 0.1
 """Seconds between two snapshots that nobody waits for."""
 
 
+SAY_AGAIN = 3600.0
+"""Seconds: what comes and goes, such as one of two certificates behind one address, is said so
+seldom."""
+
+
 class Alerts:
     """Says in the log, once each, what only an operator can mend."""
 
-    def __init__(self) -> None:
-        self._said: dict[str, frozenset[str]] = {}
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._waiting: dict[str, frozenset[str]] = {}
+        """Verdicts that wait for the operator, by mirror."""
+        self._said: dict[str, dict[str, float]] = {}
+        """When each verdict was last said of a mirror."""
 
     def see(self, health: MirrorHealth) -> frozenset[str]:
         """Say what is new, and forget what is over; all that waits for the operator."""
         wait = frozenset(v for v in health.verdicts if reaction_to(v).alert)
-        for verdict in sorted(wait - self._said.get(health.id, frozenset())):
-            log.warning("%s: %s: %s", health.id, verdict, tell(verdict, "en").paragraph("en"))
-        self._said[health.id] = wait
+        said, now = self._said.setdefault(health.id, {}), self._monotonic()
+        for verdict in sorted(wait - self._waiting.get(health.id, frozenset())):
+            if now - said.get(verdict, float("-inf")) >= SAY_AGAIN:
+                said[verdict] = now
+                log.warning("%s: %s: %s", health.id, verdict, tell(verdict, "en").paragraph("en"))
+        self._waiting[health.id] = wait
         return wait
 
     def forget(self, mirror_id: str) -> None:
         """The mirror is gone."""
+        self._waiting.pop(mirror_id, None)
         self._said.pop(mirror_id, None)
 
 
@@ -68,7 +81,7 @@ class Publisher:
         self._mirrors: Mapping[str, MirrorConfig] = {}
         self._watches: Mapping[str, MirrorState] = {}
         self._shown: dict[str, MirrorHealth] = {}
-        self._alerts = Alerts()
+        self._alerts = Alerts(monotonic)
         self._changed: set[str] = set()
         self._held: Mapping[str, float] = {}
         self._timer: asyncio.TimerHandle | None = None

@@ -39,6 +39,9 @@ _UNMEASURED = 99
 QUIET = 3600.0
 """Seconds without a hold after which the next one is a first one again."""
 
+SAY_AGAIN = 600.0
+"""Seconds between two times that the log says of one path that it works again."""
+
 _NO_NEWS = NAME_CUT | {"residual_block", "connection_reset", "unknown"}
 """What a name that is known to be blocked meets again and again."""
 _BADNESS = {Standing.ok: 0, Standing.suspected: 1, Standing.untested: 2, Standing.held: 3}
@@ -80,6 +83,8 @@ class Path:
     last_bad: float = -math.inf
     seen: float = -math.inf
     """When a resolver, or the configuration, last gave the address."""
+    said: float = -math.inf
+    """When the log last said that it works again."""
     confidence: Confidence = field(default_factory=Confidence)
     memory: Memory = field(default_factory=Memory)
     """The certificate that verified over it before."""
@@ -140,6 +145,14 @@ class Path:
     def due(self) -> None:
         """It is to be tried soon, however recently it was."""
         self.last_try = -math.inf
+
+    def may_say(self, now: float) -> bool:
+        """True if the log may say that it works again, which is then noted: a path that fails at
+        every second try must not fill the log."""
+        if now - self.said < SAY_AGAIN:
+            return False
+        self.said = now
+        return True
 
     @property
     def is_blocked(self) -> bool:

@@ -158,6 +158,13 @@ def test_a_mirror_that_is_reached_under_another_name_only_is_degraded(watch):
     assert give(watch, OK, 701).state is State.up
 
 
+def test_a_mirror_of_one_name_is_not_said_to_be_reached_under_another_one(watch):
+    watch.paths.resolved("api.example.com", ("192.0.2.1",), 0.0)
+    path = watch.paths.path(Way("api.example.com", "192.0.2.1"))
+    path.doubted(1.0, "tls_failed")  # a request failed while the probe was on its way
+    assert give(watch, OK, 1).verdict == "ok"
+
+
 def test_a_refused_key_and_a_slow_mirror_are_degraded_and_say_so(watch):
     watch.key_checked("upstream_key_invalid")
     assert give(watch, OK, 1).verdict == "upstream_key_invalid"

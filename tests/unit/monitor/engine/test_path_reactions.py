@@ -21,7 +21,8 @@ from monitor.engine.metrics import FAMILIES
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.path_reactions import Reactions
 from monitor.engine.prober import Probe
-from monitor.engine.publisher import Alerts
+from monitor.engine.publisher import SAY_AGAIN, Alerts
+from monitor.health import paths
 from monitor.health.paths import Path, in_order, usable_ones
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import MirrorHealth, Standing, State, endpoint_of
@@ -51,12 +52,13 @@ class Place:
             path.succeeded(NOW, 20.0)
         self.quarantine = Quarantine(NORMAL)
         self.touched: list[str] = []
+        self.now = NOW
         self.reactions = Reactions(
             self.quarantine,
             Anchors(NORMAL, lambda: NOW),
             NORMAL,
             Random(1),
-            lambda: NOW,
+            lambda: self.now,
             {"a": self.watch},
             self.touched.append,
             MetricRegistry(FAMILIES),
@@ -137,6 +139,14 @@ def test_a_path_that_works_again_is_named_once(
     result = PathResult(address, (shaken, last), path.hostname)
     place.reactions.take(place.watch, result, NOW + 1, True)
     assert caplog.messages == [told]
+    for _ in range(3):  # two certificates behind one address
+        path.failed(NOW, "cert_expired")
+        place.reactions.take(place.watch, result, NOW + 1, True)
+    assert caplog.messages == [told]
+    path.failed(NOW, "cert_expired")
+    place.now += paths.SAY_AGAIN
+    place.reactions.take(place.watch, result, place.now, True)
+    assert caplog.messages == [told, told]
 
 
 @pytest.mark.parametrize("verdict", sorted(set(OF_MIRRORS) - BY_SPEED))
@@ -211,9 +221,17 @@ def test_what_concerns_nothing_of_a_mirror_leaves_it_in_use(verdict: str) -> Non
 
 @pytest.mark.parametrize("verdict", VERDICTS)
 def test_the_operator_is_told_once(verdict: str, caplog: pytest.LogCaptureFixture) -> None:
-    alerts, bad = Alerts(), MirrorHealth("a", verdict=verdict)
+    now = NOW
+    alerts, bad = Alerts(lambda: now), MirrorHealth("a", verdict=verdict)
     with caplog.at_level(logging.WARNING):
         assert alerts.see(bad) == alerts.see(bad)
+        assert len(caplog.records) == reaction_to(verdict).alert
+        for _ in range(3):
+            alerts.see(MirrorHealth("a", verdict="ok"))
+            alerts.see(bad)
+        assert len(caplog.records) == reaction_to(verdict).alert
+        now += SAY_AGAIN
+        alerts.see(bad)
         assert len(caplog.records) == reaction_to(verdict).alert
         alerts.see(MirrorHealth("a", verdict="ok"))
         alerts.see(bad)
