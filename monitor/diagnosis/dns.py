@@ -16,7 +16,7 @@ from monitor.diagnosis.evidence import Code, Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.verdicts import POISONED
-from monitor.probes.connect import as_address, is_public
+from monitor.probes.connect import as_address, is_of_a_host, is_public
 from monitor.probes.results import DnsObservation, DnsReply, Operation, StepResult
 
 
@@ -48,6 +48,12 @@ def is_bogon(address: str) -> bool:
     if parsed is None or not is_public(parsed):
         return True
     return isinstance(parsed, IPv6Address) and parsed.teredo is not None
+
+
+def is_nowhere(address: str) -> bool:
+    """True if no host at all has this address, in no network."""
+    parsed = as_address(address)
+    return parsed is None or not is_of_a_host(parsed)
 
 
 def judge_dns(observations: Sequence[DnsObservation], known: Knowledge) -> Finding:
@@ -97,7 +103,7 @@ class _Everything:
         return self.known.pinned | {a for seen in self.trusted for a in seen.addresses}
 
     def bogus(self, address: str) -> bool:
-        return is_bogon(address) and not self.known.allow_private
+        return is_nowhere(address) or (is_bogon(address) and not self.known.allow_private)
 
 
 def _judge(seen: DnsObservation, all_: _Everything) -> Finding:
@@ -171,7 +177,8 @@ def _bogon(seen: DnsObservation, all_: _Everything) -> Finding:
     if any(not all(map(is_bogon, other.addresses)) for other in others):
         evidence = (bogus, Code.trusted_gives_public(), Code.may_be_stale())
         return Finding("dns_poisoned", Level.suspected, 0.95, 0.05, 0.0, "dns-4", evidence)
-    return Finding("dns_bogon", Level.none, 0.1, 0.9, 0.0, "dns-4", (bogus,))
+    verdict = "dns_down" if all(map(is_nowhere, seen.addresses)) else "dns_bogon"
+    return Finding(verdict, Level.none, 0.1, 0.9, 0.0, "dns-4", (bogus,))
 
 
 def _compared(seen: DnsObservation, all_: _Everything) -> Finding:

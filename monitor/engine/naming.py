@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from monitor.common.config import MirrorConfig
 from monitor.common.tasks import STOP_WITHIN, Tasks
-from monitor.diagnosis.dns import Knowledge, Strikes, judge_resolvers, usable_addresses
+from monitor.diagnosis.dns import Knowledge, Strikes, is_nowhere, judge_resolvers, usable_addresses
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 from monitor.diagnosis.verdicts import POISONED
 from monitor.engine.address_memory import LastGood
@@ -147,6 +147,6 @@ def _folded(address: str) -> str:
 
 def _failure(seen: Sequence[DnsObservation]) -> str:
     """Failure of a name without address: all are private, or what the first resolver says."""
-    if any(o.addresses for o in seen):
+    if not all(is_nowhere(address) for o in seen for address in o.addresses):
         return "dns_bogon_error"
     return next((o.failure for o in seen if o.failure), "dns_no_answer")

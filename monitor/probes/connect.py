@@ -127,7 +127,8 @@ async def resolve_host(
 
 def usable(answers: Iterable[str], allow_private: bool) -> tuple[str, ...]:
     """The answers that may be connected to, each once. Raises ProbeFailure when none is left."""
-    unique = dict.fromkeys(a for a in map(as_address, answers) if a is not None)
+    found = dict.fromkeys(a for a in map(as_address, answers) if a is not None)
+    unique = [address for address in found if is_of_a_host(address)]
     if not unique:
         raise ProbeFailure(Operation.resolve, "dns_no_answer")
     kept = [str(address) for address in unique if allow_private or is_public(address)]
@@ -145,6 +146,12 @@ def as_address(text: str) -> Address | None:
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         return address.ipv4_mapped
     return address
+
+
+def is_of_a_host(address: Address) -> bool:
+    """False for an address that stands for no host, whatever the network: 0.0.0.0 and :: are how
+    filtering resolvers say that a name has none, and connecting to them leads to this machine."""
+    return not address.is_unspecified
 
 
 def is_public(address: Address) -> bool:

@@ -80,6 +80,14 @@ async def test_private_addresses_are_fine_where_the_operator_allows_them():
     assert (await names.resolve(mirror, "mirror.test", 5)).addresses == ("10.0.0.1",)
 
 
+@pytest.mark.parametrize("allow_private", [False, True])
+async def test_an_answer_that_is_no_hosts_address_is_none(allow_private):
+    names, _ = service([says(UDP, "0.0.0.0"), says(DOH, "::", "::ffff:0.0.0.0")])
+    mirror = MirrorConfig("m", "https://mirror.test", allow_private=allow_private)
+    step = await names.resolve(mirror, "mirror.test", 5)
+    assert (step.failure, step.addresses) == ("dns_no_answer", ())
+
+
 async def test_one_resolver_that_fails_does_not_hide_the_other():
     names, _ = service([says(UDP, failure=TIMED_OUT, seconds=5.0), says(DOH, "9.9.9.1")])
     step = await names.resolve(MIRROR, "mirror.test", 5)

@@ -32,13 +32,11 @@ from monitor.probes.tls import alert_in
         "10.0.0.1",
         "100.64.0.1",
         "169.254.169.254",
-        "0.0.0.0",
         "198.18.0.1",
         "224.0.0.1",
         "240.0.0.1",
         "255.255.255.255",
         "::1",
-        "::",
         "fe80::1",
         "fe80::1%eth0",
         "fc00::1",
@@ -57,6 +55,15 @@ def test_a_name_must_not_lead_into_a_private_network(address):
         usable([address], allow_private=False)
     assert caught.value.failure == "dns_bogon_error"
     assert usable([address], allow_private=True)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "::ffff:0.0.0.0"])
+@pytest.mark.parametrize("allow_private", [False, True])
+def test_an_address_of_no_host_is_none(address, allow_private):
+    with pytest.raises(ProbeFailure) as caught:
+        usable([address], allow_private)
+    assert caught.value.failure == "dns_no_answer"
+    assert usable([address, "1.1.1.1"], allow_private) == ("1.1.1.1",)
 
 
 @pytest.mark.parametrize(
