@@ -33,7 +33,7 @@ class Knowledge:
     pinned: frozenset[str] = frozenset()
     """Addresses that the operator configured."""
     forged: frozenset[str] = frozenset()
-    """Addresses that are known to be given in place of true ones."""
+    """Addresses that were given in place of true ones before (`forged_in`)."""
     allow_private: bool = False
     cdn_of: Callable[[str], str] = lambda address: ""
 
@@ -74,6 +74,25 @@ def judge_resolvers(observations: Sequence[DnsObservation], known: Knowledge) ->
     return {seen.resolver: _judge(seen, everything) for seen in observations}
 
 
+def forged_in(observations: Sequence[DnsObservation], known: Knowledge) -> frozenset[str]:
+    """The addresses that these answers show to be forged: one question got two answers, one leads
+    to the mirror by its certificate, and the other to somebody else by its own."""
+    questions = [
+        [reply.addresses for reply in seen.replies if reply.rtype == kind]
+        for seen in observations
+        for kind in {reply.rtype for reply in seen.replies} - {"any"}
+    ]
+    false = known.refused - known.verified
+    return frozenset(
+        address
+        for answers in questions
+        if any(known.verified.issuperset(answer) for answer in answers if answer)
+        for answer in answers
+        if false.issuperset(answer)
+        for address in answer
+    )
+
+
 def usable_addresses(observations: Sequence[DnsObservation], known: Knowledge) -> tuple[str, ...]:
     """Addresses to try, the best source first: pinned, verified, trusted, then other resolvers'."""
     findings = judge_resolvers(observations, known)
@@ -108,13 +127,11 @@ class _Everything:
 
 def _judge(seen: DnsObservation, all_: _Everything) -> Finding:
     known, addresses = all_.known, set(seen.addresses)
-    if addresses & known.forged:
-        forged = Code.known_forged(
-            resolver=seen.resolver, addresses=_some(addresses & known.forged)
-        )
-        return Finding("dns_poisoned", Level.confirmed, 1.0, 0.0, 0.0, "dns-1", (forged,))
     if injected := _injected(seen, all_):
         return injected
+    if forged := addresses & (known.forged - known.verified):
+        told = Code.known_forged(resolver=seen.resolver, addresses=_some(forged))
+        return Finding("dns_poisoned", Level.confirmed, 1.0, 0.0, 0.0, "dns-2", (told,))
     if addresses & known.verified:
         verified = (Code.address_verified(resolver=seen.resolver),)
         return Finding("ok", Level.cleared, 0.0, 0.0, 1.0, "dns-3", verified)
@@ -145,10 +162,10 @@ def _injected(seen: DnsObservation, all_: _Everything) -> Finding | None:
         twice = Code.answered_twice(kind=kind, resolver=seen.resolver, replies=told)
         if bad := next((reply for reply in replies if _untrue(reply, all_)), None):
             evidence = (twice, Code.cannot_be_true(addresses=_some(bad.addresses)))
-            return Finding("dns_injection", Level.confirmed, 0.98, 0.02, 0.0, "dns-2", evidence)
+            return Finding("dns_injection", Level.confirmed, 0.98, 0.02, 0.0, "dns-1", evidence)
         if not _all_true(replies, all_):
             evidence = (twice, Code.one_answer_only())
-            return Finding("dns_injection", Level.suspected, 0.9, 0.05, 0.05, "dns-2", evidence)
+            return Finding("dns_injection", Level.suspected, 0.9, 0.05, 0.05, "dns-1", evidence)
     return None
 
 

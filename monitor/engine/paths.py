@@ -29,6 +29,8 @@ FORGET = 600.0
 """Seconds after which an address that no resolver gives any more is forgotten."""
 REMEMBER = 3600.0
 """The same for one that is held: it would come back as if nothing had been."""
+MAX_FORGED = 64
+"""Forged addresses of one name that are remembered: injectors have few (GFWatch)."""
 MAX_CHECKED = 4
 """Paths whose handshake one cycle checks, beside the one that it asks."""
 
@@ -44,6 +46,8 @@ class Name:
     """What its resolvers' answers mean."""
     chain: tuple[str, ...] = ()
     """The aliases that it leads over."""
+    forged: frozenset[str] = frozenset()
+    """Addresses that were given in place of its own."""
 
     def moved(self, place: int) -> None:
         """It has another place in the configuration."""
@@ -57,6 +61,11 @@ class Name:
         """Meaning of the answers of its resolvers."""
         self.finding = finding
         self.chain = next((seen.chain for seen in observations if seen.chain), ())
+
+    def lied_about(self, forged: frozenset[str]) -> None:
+        """Its answers have shown these addresses to be forged."""
+        if len(self.forged | forged) <= MAX_FORGED:
+            self.forged |= forged
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +168,16 @@ class MirrorPaths:
         """Meaning of the answers of its resolvers."""
         if (name := self.names.get(hostname)) is not None:
             name.judged(finding, observations)
+
+    def forged(self, hostname: str) -> frozenset[str]:
+        """The addresses that were given in place of those of a name."""
+        name = self.names.get(hostname)
+        return name.forged if name is not None else frozenset()
+
+    def lied_about(self, hostname: str, forged: frozenset[str]) -> None:
+        """The answers about a name have shown these addresses to be forged."""
+        if (name := self.names.get(hostname)) is not None:
+            name.lied_about(forged)
 
     def _forget(self, hostname: str, now: float) -> None:
         of_name = sorted(self.under(hostname), key=lambda path: path.seen)

@@ -15,7 +15,7 @@ from itertools import chain
 
 from monitor.common.config import MonitorTimeouts
 from monitor.diagnosis.classify import judge
-from monitor.diagnosis.dns import judge_dns
+from monitor.diagnosis.dns import forged_in, judge_dns
 from monitor.diagnosis.verdicts import AFTER_HANDSHAKE
 from monitor.engine.paths import MirrorPaths, Plan
 from monitor.engine.prober import Asked, Probe, Prober
@@ -169,6 +169,8 @@ class ProbeCycles:
         if step.dns:
             known = names.knowledge(paths.mirror, hostname)
             known = replace(known, refused=paths.refused(hostname))
+            paths.lied_about(hostname, forged_in(step.dns, known))
+            known = replace(known, forged=paths.forged(hostname))
             paths.judged(hostname, judge_dns(step.dns, known), step.dns)
         return step
 

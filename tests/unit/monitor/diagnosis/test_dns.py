@@ -5,6 +5,7 @@ import pytest
 from monitor.diagnosis.dns import (
     Knowledge,
     Strikes,
+    forged_in,
     is_bogon,
     judge_dns,
     judge_resolvers,
@@ -42,11 +43,17 @@ def knowing(**more) -> Knowledge:
     ("observations", "known", "verdict", "rule", "weights"),
     [
         ([seen(LOCAL, answer(STRANGE)), GOOD_DOH], knowing(forged=(STRANGE,)),
-         "dns_poisoned", "dns-1", (1, 0, 0)),
+         "dns_poisoned", "dns-2", (1, 0, 0)),
+        ([seen(LOCAL, answer("0.0.0.0")), seen(DOH, answer("::", kind="AAAA"))],
+         knowing(allow_private=True), "dns_down", "dns-4", (0.1, 0.9, 0)),
+        ([seen(LOCAL, answer("0.0.0.0")), GOOD_DOH], knowing(allow_private=True),
+         "dns_poisoned", "dns-4", (0.95, 0.05, 0)),
         ([seen(LOCAL, answer("127.0.0.1", seconds=0.003), answer(TRUE, seconds=0.12)), GOOD_DOH],
-         knowing(), "dns_injection", "dns-2", (0.98, 0.02, 0)),
+         knowing(), "dns_injection", "dns-1", (0.98, 0.02, 0)),
         ([seen(LOCAL, answer(STRANGE, seconds=0.003), answer(TRUE, seconds=0.12)), GOOD_DOH],
-         knowing(refused=(STRANGE,)), "dns_injection", "dns-2", (0.98, 0.02, 0)),
+         knowing(refused=(STRANGE,), forged=(STRANGE,)), "dns_injection", "dns-1", (0.98, 0.02, 0)),
+        ([seen(LOCAL, answer(OTHER))], knowing(forged=(OTHER,), verified=(OTHER,)),
+         "ok", "dns-3", (0, 0, 1)),
         ([seen(LOCAL, answer(OTHER)), GOOD_DOH], knowing(verified=(OTHER, TRUE)),
          "ok", "dns-3", (0, 0, 1)),
         ([seen(LOCAL, answer("10.0.0.1")), GOOD_DOH], knowing(),
@@ -156,6 +163,23 @@ def test_a_bogon_is_what_no_public_server_has(address):
 @pytest.mark.parametrize("address", [TRUE, "2606:4700::1", "::ffff:93.184.216.34"])
 def test_public_addresses_are_none(address):
     assert not is_bogon(address)
+
+
+@pytest.mark.parametrize(
+    ("replies", "forged"),
+    [
+        ((answer(STRANGE), answer(TRUE)), {STRANGE}),
+        ((answer(STRANGE),), set()),
+        ((answer(STRANGE), answer(OTHER)), set()),
+        ((answer(STRANGE), answer(TRUE, kind="AAAA")), set()),
+        ((answer(OTHER), answer(TRUE)), set()),
+    ],
+)
+def test_an_address_is_forged_that_came_beside_the_mirrors_own_and_is_somebody_elses(
+    replies, forged
+):
+    known = knowing(refused=(STRANGE,), verified=(TRUE,))
+    assert forged_in([seen(LOCAL, *replies)], known) == forged
 
 
 def test_a_resolver_that_lied_twice_is_asked_last_for_ten_minutes():

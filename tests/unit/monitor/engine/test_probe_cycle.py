@@ -8,6 +8,7 @@ import pytest
 
 from monitor.common.config import MirrorConfig, MonitorConfig, MonitorTimeouts
 from monitor.diagnosis.classify import judge
+from monitor.diagnosis.finding import Level
 from monitor.diagnosis.timing import NORMAL
 from monitor.engine.paths import MirrorPaths
 from monitor.engine.probe_cycle import ProbeCycle, ProbeCycles
@@ -17,7 +18,15 @@ from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
 from monitor.probes.capacity import NoCapacity
 from monitor.probes.opening import Budget
-from monitor.probes.results import TIMED_OUT, Operation, PathResult, StepResult, Way
+from monitor.probes.results import (
+    TIMED_OUT,
+    DnsObservation,
+    DnsReply,
+    Operation,
+    PathResult,
+    StepResult,
+    Way,
+)
 
 MIRROR = MirrorConfig(
     "hk", "https://own.test", hostnames=("alt.test",), addresses=("192.0.2.1", "192.0.2.2")
@@ -107,3 +116,40 @@ async def test_a_check_that_the_end_of_the_time_cut_short_is_no_evidence(failure
 async def test_a_mirror_without_capacity_for_a_check_keeps_what_the_probe_found():
     prober = Checker(None, capacity=False)
     assert await _check(prober, LATER) == ()
+
+
+class Resolving(Prober):
+    """Resolves the name to what it is told, and tries nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.replies: tuple[DnsReply, ...] = ()
+
+    async def resolve(self, mirror: MirrorConfig, timeout: float, hostname: str = "") -> StepResult:
+        seen = DnsObservation("system", hostname, None, 0.1, self.replies)
+        return StepResult(
+            Operation.resolve, None, 0.1, addresses=seen.addresses, hostname=hostname, dns=(seen,)
+        )
+
+    async def ask(self, *_: object) -> Asked:
+        return Asked((), {})
+
+
+async def test_an_address_that_was_seen_to_be_forged_is_known_when_it_comes_alone():
+    prober, own, true, false = Resolving(), "own.test", "9.9.9.1", "8.7.198.45"
+    cycles = ProbeCycles(
+        prober, Quarantine(NORMAL), SniBudget(NORMAL), lambda _: False, lambda: 1000.0
+    )
+    paths = MirrorPaths(MirrorConfig("hk", f"https://{own}"), NORMAL, 0.0)
+    paths.resolved(own, [true, false], 0.0)
+    prober.names.verified(own, true)
+    stranger = paths.path(Way(own, false))
+    assert stranger is not None
+    stranger.judged("ssl_invalid_hostname", "confirmed", ())
+    found = []
+    for addresses in ((false, true), (false,)):
+        prober.replies = tuple(DnsReply("A", 0.1, addresses=(each,)) for each in addresses)
+        await cycles.take(paths, TIMEOUTS, TIMING)
+        finding = paths.names[own].finding
+        found.append((finding.verdict, finding.level))
+    assert found == [("dns_injection", Level.confirmed), ("dns_poisoned", Level.confirmed)]
