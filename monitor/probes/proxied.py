@@ -6,6 +6,7 @@ use as any other. Only probes come here: never a request of a client, never a ke
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from urllib.parse import urlsplit
@@ -27,6 +28,14 @@ _SOCKS = {
 """Replies about the target (RFC 1928 section 6); others are about us."""
 _HTTP = {502: UNKNOWN, 503: UNKNOWN, 504: "timed_out"}
 """Statuses of CONNECT that speak of the target (RFC 9110 section 15.6)."""
+
+
+_GREETING = b"\x05\x02\x00\x02"
+"""Without a password, or with one (RFC 1928 section 3); the answer is one method, or none."""
+_NO_METHOD = b"? HTTP/1.1\r\n\r\n"
+"""No request: it is answered with 400, and names no target."""
+MAX_WORDS = 100
+"""Characters of what a proxy says of its refusal that are shown."""
 
 
 class VantageDown(Exception):
@@ -51,7 +60,7 @@ def through(proxy: str) -> Dial:
         except ProxyError as error:
             failure = _about_target(proxy, error.error_code)
             if failure is None:
-                raise VantageDown(f"the proxy refuses ({error})") from error
+                raise VantageDown(f"the proxy refuses ({_shortened(str(error))})") from error
         except OSError as error:
             raise VantageDown("the proxy breaks off") from error
         seconds = time.perf_counter() - started
@@ -62,7 +71,8 @@ def through(proxy: str) -> Dial:
 
 
 async def _reach(proxy: str, timeout: float) -> None:
-    """See whether it is the proxy that does not answer. Raises VantageDown."""
+    """See whether it is the proxy that does not answer, to what every proxy answers or closes at
+    once. Raises VantageDown."""
     where = urlsplit(proxy)
     try:
         connection, step = await connect(where.hostname or "", where.port or 0, timeout)
@@ -70,7 +80,23 @@ async def _reach(proxy: str, timeout: float) -> None:
         return  # a name; it was connected to a moment ago
     if connection is None:
         raise VantageDown(f"the proxy cannot be reached ({step.failure})")
-    connection.close()
+    greeting = _GREETING if proxy.startswith("socks5:") else _NO_METHOD
+    with connection:
+        try:
+            async with asyncio.timeout(timeout):
+                loop = asyncio.get_running_loop()
+                await loop.sock_sendall(connection, greeting)
+                await loop.sock_recv(connection, 1)
+        except TimeoutError as error:
+            raise VantageDown("the proxy does not answer") from error
+        except OSError:
+            return  # it has, in its way
+
+
+def _shortened(words: str) -> str:
+    """The words of a proxy, as far as they fit into a line."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    return line if len(line) <= MAX_WORDS else f"{line[:MAX_WORDS]}…"
 
 
 def _about_target(proxy: str, code: int | None) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from unittest.mock import AsyncMock
@@ -37,6 +38,8 @@ from monitor.health.snapshot import (
     Override,
     State,
 )
+from monitor.probes.proxied import VantageDown, through
+from monitor.probes.results import TIMED_OUT
 from monitor.store.lease import Holder
 from monitor.store.store import Store
 from router.cli.probe_report import json_of, text_of
@@ -154,6 +157,85 @@ async def test_a_proxy_that_cannot_be_used_says_nothing_of_the_mirror(authority,
     everything = "\n".join(text_of(seen, 0.0, "en")) + str(json_of(seen, 0.0))
     assert "the vantage cannot be used: the proxy" in everything
     assert PASSWORD not in everything
+
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def says(*answers: bytes, then: str = "close") -> Serve:
+    """A proxy that gives one of these answers to each thing that it is told."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            for answer in answers:
+                await reader.read(4096)
+                writer.write(answer)
+                await writer.drain()
+            if then == "hang":
+                while await reader.read(4096):
+                    pass
+        if then == "reset":
+            writer.transport.abort()
+        writer.close()
+
+    return serve
+
+
+@asynccontextmanager
+async def listening(serve: Serve) -> AsyncIterator[int]:
+    """The port; ends when all that is served has ended."""
+    served: list[asyncio.Task[None]] = []
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(asyncio.ensure_future(serve(reader, writer)))
+
+    async with await asyncio.start_server(accept, HOST, 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*served)
+
+
+def hangs_for(request: bytes) -> Serve:
+    """A proxy that never answers what begins like this, and anything else with 400."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            if (await reader.read(4096)).startswith(request):
+                while await reader.read(4096):
+                    pass
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("scheme", "serve", "reason"),
+    [
+        ("http", says(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"), "the proxy refuses"),
+        ("http", says(b"HTTP/1.1 302 Found\r\nLocation: /login\r\n\r\n"), "the proxy refuses"),
+        ("http", says(b"<html>" + b"sign in \n" * 300), "the proxy refuses"),
+        ("http", says(then="reset"), "the proxy"),
+        ("http", says(then="hang"), "the proxy does not answer"),
+        ("socks5", says(b"\x05\xff"), "the proxy refuses"),
+        ("socks5", says(b"\x05\x00", b"\x05\x63" + bytes(8)), "the proxy refuses"),
+        ("socks5", says(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "the proxy refuses"),
+        ("socks5", says(then="reset"), "the proxy"),
+        ("socks5", says(then="hang"), "the proxy does not answer"),
+        ("http", hangs_for(b"CONNECT"), None),
+        ("socks5", says(b"\x05\x00", then="hang"), None),
+    ],
+)
+async def test_only_of_a_proxy_that_works_a_silence_is_the_mirrors(scheme, serve, reason):
+    async with listening(serve) as port:
+        dial = through(f"{scheme}://{HOST}:{port}")
+        if reason is None:
+            connection, step = await dial("192.0.2.1", 443, 1.0, NAME)
+            assert (connection, step.failure) == (None, TIMED_OUT)
+            return
+        with pytest.raises(VantageDown, match=reason) as caught:
+            await dial("192.0.2.1", 443, 1.0, NAME)
+    assert len(str(caught.value)) < 150
+    assert str(caught.value).isprintable()
 
 
 async def test_the_monitor_shows_both_and_names_the_vantage(authority, tmp_path):
