@@ -14,6 +14,7 @@ from monitor.diagnosis.answer import Meaning, meaning_of
 from monitor.diagnosis.evidence import Code
 from monitor.probes.results import (
     CA_FILE,
+    CLIENT_CERTIFICATE,
     NO_ANSWER,
     OUT_OF_RESOURCES,
     TIMED_OUT,
@@ -24,6 +25,7 @@ from monitor.probes.results import (
 from monitor.probes.verify_codes import EXPIRED
 
 UNKNOWN = "unknown"
+BAD_REQUEST = 400
 
 _OURS = frozenset(
     {"network_down", "network_unreachable", "host_unreachable", "dns_temporary_failure"}
@@ -118,6 +120,8 @@ def is_unanswered(resolution: StepResult, paths: Sequence[PathResult]) -> bool:
 
 def judge_step(step: StepResult) -> Meaning:
     """The verdict on one path, from the step that it ended with."""
+    if step.note == CLIENT_CERTIFICATE and _refuses_without(step):
+        return Meaning.of("tls_failed", Code.client_certificate())
     if step.failure is None:
         return meaning_of(step.http) if step.http else Meaning.of(UNKNOWN, Code.not_probed())
     if step.tls is not None and (special := _special_tls(step)):
@@ -127,6 +131,14 @@ def judge_step(step: StepResult) -> Meaning:
     table, verdict, sentence = _TABLES[step.operation]
     verdict, sentence = table.get(step.failure, (verdict, sentence))
     return Meaning.of(verdict, _NOTES.get(step.note, sentence)())
+
+
+def _refuses_without(step: StepResult) -> bool:
+    """True if a server that has asked for a certificate of ours refuses us: the connection, or, as
+    nginx does, the request with 400."""
+    if step.failure is None:
+        return step.http is not None and step.http.status == BAD_REQUEST
+    return step.failure not in (TIMED_OUT, "timed_out", OUT_OF_RESOURCES)
 
 
 def _lost(step: StepResult) -> Meaning:

@@ -417,10 +417,7 @@ class Code(Enum):
         "the host name resolves to private addresses only (`allow_private = true` permits that)",
     )
     resolver_gave_nothing = Text("解析器没有给出应答", "the resolver gave no answer")
-    resolver_too_late = Text(
-        "解析器没有及时应答：过慢或无响应",
-        "the resolver did not answer in time: it is slow, or silent",
-    )
+    resolver_too_late = Text("解析器过慢或无响应", "the resolver is slow, or silent")
     name_unresolved = Text("域名无法解析", "the host name cannot be resolved")
     refuses = Text("连接被拒绝", "connection refused")
     reset_while_opened = Text("建立连接时被重置", "connection reset while it was opened")
@@ -460,6 +457,7 @@ class Code(Enum):
         "the server supports no TLS version, cipher or application protocol that is offered "
         "(alert {alert})",
     )
+    client_certificate = Text("服务器要求客户端证书", "the server asks for a client certificate")
     request_reset = Text("发出请求后连接被重置", "connection reset after the request")
     response_cut = Text(
         "应答未完成时连接被关闭", "connection closed before the response was complete"

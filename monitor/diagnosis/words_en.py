@@ -191,7 +191,8 @@ ENGLISH: Mapping[str, Words] = {
     ),
     "tls_failed": Words(
         "the TLS handshake failed",
-        "a server with incompatible TLS, or something in between",
+        "a server with incompatible TLS, or one that wants a client certificate, or something in "
+        "between",
         _OPENSSL,
     ),
     "tls_mitm": Words(
@@ -238,7 +239,9 @@ ENGLISH: Mapping[str, Words] = {
     "http_eof": Words("the HTTP connection was closed too early", _BETWEEN, _LOOK_AT_SERVER),
     "http_timeout": Words("no HTTP response in time", _BETWEEN, _LOOK_AT_SERVER),
     "http_malformed": Words(
-        "the response is not HTTP/1", "a wrong port in `url`", "Check the port in `url`."
+        "the response is not HTTP/1",
+        "a wrong port in `url`, or a server that speaks HTTP/2 alone",
+        "Check the port in `url`, and that the server speaks HTTP/1.1 too.",
     ),
     "http_failed": Words("the HTTP request fails", _BETWEEN, _LOOK_AT_SERVER),
     "http_diff": Words(

@@ -166,7 +166,9 @@ CHINESE: Mapping[str, Words] = {
         "该服务器或 CDN 上没有配置此域名",
         "在服务器上配置该域名，或更正 `url`、`addresses`。",
     ),
-    "tls_failed": Words("TLS 握手失败", "服务器的 TLS 不兼容，或中间有干扰", _OPENSSL),
+    "tls_failed": Words(
+        "TLS 握手失败", "服务器的 TLS 不兼容或要求客户端证书，或中间有干扰", _OPENSSL
+    ),
     "tls_mitm": Words(
         "证书{likely}在途中被替换",
         "签发者不受信任，而此前另一张证书在此验证通过",
@@ -206,7 +208,11 @@ CHINESE: Mapping[str, Words] = {
     "http_reset": Words("HTTP 连接被重置", _BETWEEN, _LOOK_AT_SERVER),
     "http_eof": Words("HTTP 连接过早关闭", _BETWEEN, _LOOK_AT_SERVER),
     "http_timeout": Words("HTTP 应答超时", _BETWEEN, _LOOK_AT_SERVER),
-    "http_malformed": Words("应答不是 HTTP/1", "`url` 中的端口有误", "核对 `url` 中的端口。"),
+    "http_malformed": Words(
+        "应答不是 HTTP/1",
+        "`url` 中的端口有误，或服务器只支持 HTTP/2",
+        "核对 `url` 中的端口，并确认服务器也支持 HTTP/1.1。",
+    ),
     "http_failed": Words("HTTP 请求失败", _BETWEEN, _LOOK_AT_SERVER),
     "http_diff": Words(
         "应答不是来自 API",

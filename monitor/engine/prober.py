@@ -24,7 +24,7 @@ from monitor.probes.capacity import Capacity, NoCapacity, Unlimited
 from monitor.probes.connect import Dial, connect
 from monitor.probes.http import request, request_nothing, user_agent
 from monitor.probes.opening import Budget, Opened, open_path
-from monitor.probes.results import PathResult, StepResult, Way
+from monitor.probes.results import CLIENT_CERTIFICATE, PathResult, StepResult, Way
 from monitor.probes.tls import Shake, TlsContexts, control_passes
 
 MAX_PATHS = 3
@@ -168,7 +168,11 @@ class Prober:
             steps = opened.steps
             if opened.stream is not None:
                 limit = budget.limit(timeouts.request)
-                steps += (await request(opened.stream, mirror, way, self.agent, limit),)
+                asked = await request(opened.stream, mirror, way, self.agent, limit)
+                shaken = steps[-1].tls
+                if shaken is not None and shaken.asked_for_certificate:
+                    asked = replace(asked, note=CLIENT_CERTIFICATE)
+                steps += (asked,)
         if steps[-1].lost and mirror.scheme == "https":
             passes = await self._control_passes(mirror, way, timeouts, budget)
             steps = (*steps[:-1], replace(steps[-1], control_passes=passes))

@@ -19,6 +19,7 @@ NO_ANSWER = frozenset({TIMED_OUT, "dns_temporary_failure"})
 """Failures of a lookup about which a resolver has said nothing, or got no answer itself."""
 
 CA_FILE = "ca_file"
+CLIENT_CERTIFICATE = "client_certificate"
 """The note on a handshake that was not begun, because the mirror's authorities cannot be read."""
 
 
@@ -74,6 +75,8 @@ class TlsEvidence:
     """Fingerprint of the certificate in small hexadecimal letters, also of a refused one."""
     subject_names: tuple[str, ...] = ()
     """The host names and addresses that the certificate is for, at most 16."""
+    asked_for_certificate: bool = False
+    """The server has asked for a certificate of ours."""
 
     @property
     def incompatible(self) -> bool:
@@ -196,7 +199,8 @@ class StepResult:
     first_byte: float | None = None
     """Seconds from the complete request to the first byte of the response."""
     note: str = ""
-    """What the failure's name does not say: `CA_FILE`, or nothing."""
+    """What the failure's name does not say: `CA_FILE`, `CLIENT_CERTIFICATE` (the server has asked
+    for one, and there is none), or nothing."""
     hostname: str = ""
     """The name of the path, for which a certificate would be verified."""
     sni: str = ""

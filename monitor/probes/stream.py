@@ -15,7 +15,8 @@ import ssl
 import struct
 import termios
 import time
-from typing import Protocol
+from typing import Any, Protocol
+from weakref import WeakSet
 
 READ_SIZE = 16384
 FIRST_BYTES = 64
@@ -63,6 +64,27 @@ class PlainStream:
         return int(_COUNT.unpack(told)[0])
 
 
+_asked: WeakSet[ssl.SSLObject] = WeakSet()
+"""Connections on which the server has asked for a certificate of ours."""
+_CERTIFICATE_REQUEST = (22, 13)
+"""Types of the record and of the message in it (RFC 8446 sections 5.1 and 4)."""
+
+
+def note_certificate_requests(context: ssl.SSLContext) -> None:
+    """Have connections with this context know whether the server asks for a certificate of ours.
+
+    In TLS 1.3 the request is encrypted and the refusal comes after the handshake, as an alert, a
+    close or a reset. Only the callback that `ssl` has for debugging shows the message.
+    """
+
+    def saw(connection: ssl.SSLObject, direction: str, *message: Any) -> None:
+        _, record, kind, _ = message
+        if direction == "read" and (record, kind) == _CERTIFICATE_REQUEST:
+            _asked.add(connection)
+
+    setattr(context, "_msg_callback", saw)  # noqa: B010  typeshed does not know it
+
+
 class TlsStream:
     """A TLS client that counts what comes in."""
 
@@ -79,6 +101,11 @@ class TlsStream:
         """Likewise, when the first bytes were here."""
         self.received = 0
         self.first_bytes = b""
+
+    @property
+    def asked_for_certificate(self) -> bool:
+        """True if the server has asked for a certificate of ours."""
+        return self.tls in _asked
 
     async def handshake(self) -> None:
         """Complete the handshake; the certificate is verified within. Raises OSError, EOFError."""

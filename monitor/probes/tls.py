@@ -11,8 +11,15 @@ from dataclasses import dataclass, replace
 from monitor.probes.certificate import certificate_of
 from monitor.probes.connect import as_address, fall_silent_on_close
 from monitor.probes.failures import UNKNOWN, failure_of
-from monitor.probes.results import CA_FILE, TIMED_OUT, Operation, StepResult, TlsEvidence
-from monitor.probes.stream import PlainStream, TlsStream
+from monitor.probes.results import (
+    CA_FILE,
+    CLIENT_CERTIFICATE,
+    TIMED_OUT,
+    Operation,
+    StepResult,
+    TlsEvidence,
+)
+from monitor.probes.stream import PlainStream, TlsStream, note_certificate_requests
 
 _ALERT_RECORD = 21
 _NOT_TLS = b"\n"
@@ -54,6 +61,7 @@ class TlsContexts:
 def _client_context(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca_file or None)
     context.set_alpn_protocols(["http/1.1"])
+    note_certificate_requests(context)
     return context
 
 
@@ -108,7 +116,9 @@ async def handshake(
     evidence = _evidence(stream, ended, failure, verify_code)
     if failure == TIMED_OUT and stream is not None and stream.unacknowledged():
         evidence = replace(evidence, unacknowledged=True)
-    result = _step(shake, failure, ended - started, evidence)
+    asked = failure is not None and not verify_code and evidence.asked_for_certificate
+    note = CLIENT_CERTIFICATE if asked else ""
+    result = _step(shake, failure, ended - started, evidence, note)
     return (None if failure else stream), result
 
 
@@ -201,6 +211,7 @@ def _evidence(
         verified=failure is None and stream.verifies,
         sha256=shown.sha256,
         subject_names=shown.subject_names,
+        asked_for_certificate=stream.asked_for_certificate,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -284,6 +285,50 @@ async def test_what_ends_a_request_is_told_apart(
     report = await probe(f"{scheme}://127.0.0.1:{port}", config, ca_file=str(authority.ca_file))
     assert (report.verdict, report.ok) == (verdict, False)
     assert last(report).operation is Operation.http_round_trip
+
+
+NO_CERTIFICATE = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\nContent-Length: 43\r\n\r\n"
+    b"<html>No required SSL certificate was sent."
+)
+
+
+@dataclass(frozen=True)
+class Asking(Leaf):
+    """Asks clients for a certificate."""
+
+    latest: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    mode: ssl.VerifyMode = ssl.CERT_REQUIRED
+
+    def server_context(self) -> ssl.SSLContext:
+        context = super().server_context()
+        context.maximum_version, context.verify_mode = self.latest, self.mode
+        return context
+
+
+@pytest.mark.parametrize(
+    ("handler", "asks", "verdict"),
+    [
+        (answer, {"latest": ssl.TLSVersion.TLSv1_2}, "tls_failed"),
+        (answer, {}, "tls_failed"),
+        (close, {}, "tls_failed"),
+        (saying(NO_CERTIFICATE), {"mode": ssl.CERT_OPTIONAL}, "tls_failed"),
+        (close, {"mode": ssl.CERT_OPTIONAL}, "tls_failed"),
+        (answer, {"mode": ssl.CERT_OPTIONAL}, "ok"),
+        (close, {"mode": ssl.CERT_NONE}, "http_eof"),
+    ],
+)
+async def test_a_server_that_wants_a_client_certificate_is_told_in_one_way(
+    serve, authority: Authority, handler, asks, verdict
+):
+    leaf = authority.issue()
+    asking = Asking(leaf.cert_file, leaf.key_file, leaf.names, **asks)
+    url = f"https://localhost:{await serve(handler, tls=asking)}"
+    mirror = MirrorConfig("m", url, allow_private=True, ca_file=str(authority.ca_file))
+    report = await probe_once(mirror, CONFIG)
+    assert report.verdict == verdict
+    wants = report.sentence == "the server asks for a client certificate"
+    assert wants is (verdict == "tls_failed")
 
 
 async def test_an_endless_body_ends_the_probe_not_the_memory(serve):
