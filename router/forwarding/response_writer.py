@@ -101,13 +101,12 @@ class ResponseWriter:
             body = chunk(body) if body else b""
             if ended:
                 body += LAST_CHUNK
-        if self._pending:
+        if ended or self._pending:
             body, self._pending = self._pending + body, b""
-        elif body and not ended:
+            if body:
+                self._write_batch.write(self._transport, body)
+        elif body:
             self._write_batch.write_now(self._transport, body)
-            return
-        if body:
-            self._write_batch.write(self._transport, body)
 
     @property
     def takes_more(self) -> bool:

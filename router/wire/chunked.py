@@ -11,6 +11,21 @@ _SIZES: Final = [b"%x\r\n" % size for size in range(_SMALL)]
 and each event needs two."""
 
 
+def _line_of(length: int) -> bytes:
+    """The first line of the chunk that takes so many bytes in all; empty if none does."""
+    for digits in range((length.bit_length() + 3) // 4, 0, -1):
+        size = length - digits - 4
+        line = b"%x\r\n" % max(size, 0)
+        if size > 0 and len(line) == digits + 2:
+            return line
+    return b""
+
+
+_LINES: Final = [_line_of(length) for length in range(_SMALL)]
+"""The same lines by what the whole chunk takes: so one that was read need not be searched for its
+line's end."""
+
+
 def chunk(data: bytes) -> bytes:
     """One chunk; `data` must not be empty, since an empty chunk is the last one."""
     size = len(data)
@@ -23,9 +38,8 @@ def whole_chunk(raw: bytes) -> bytes | None:
 
     Servers write one chunk per event of a stream, and so it is mostly read.
     """
-    begin = raw.find(b"\n", 2, 10) + 1
-    size = len(raw) - begin - 2
-    if begin == 0 or size <= 0 or raw[-2:] != b"\r\n":
+    length = len(raw)
+    line = _LINES[length] if length < _SMALL else _line_of(length)
+    if not line or not raw.startswith(line) or raw[-2:] != b"\r\n":
         return None
-    line = _SIZES[size] if size < _SMALL else b"%x\r\n" % size
-    return raw[begin:-2] if raw[:begin] == line else None
+    return raw[len(line) : -2]

@@ -140,7 +140,7 @@ class RequestReader:
         if between and self._known is not self._rules.spellings:
             self._known, self._repeated = self._rules.spellings, None
         if between and self._repeated is not None:
-            body = self._repeated.body_of(bytes(data))
+            body = self._repeated.body_of(data.tobytes())
             if body is not None:
                 self._tell_again(body)
                 return
@@ -177,8 +177,9 @@ class RequestReader:
         """The last head again, and this body: told at once instead of in three callbacks."""
         assert self._last is not None
         self._begun, self._empty = 1, 0
+        self._last = head = self._last.again(len(body))
         try:
-            self._sink.request_whole(self._last.again(len(body)), body)
+            self._sink.request_whole(head, body)
         except Leave:
             return
 

@@ -181,7 +181,7 @@ class ResponseReader:
     def feed(self, data: memoryview) -> None:
         """Read on. Raises BadResponse, after which the connection is of no use."""
         if self._after_chunk:
-            body = whole_chunk(bytes(data))
+            body = whole_chunk(data.tobytes())  # bytes(data) looks for `__bytes__` first
             if body is not None:  # its framing is no longer than what `_parse` allows for its data
                 self.parts = [body]
                 return
@@ -192,9 +192,10 @@ class ResponseReader:
             raise BadResponse("it sent more than was asked for")
         first = not self._raw_bytes
         if first and self._repeated is not None and not self.to_head:
-            again = self._repeated.parts_of(bytes(data))
+            again = self._repeated.parts_of(data.tobytes())
             if again is not None:
-                self._tell_again(*again)
+                fields, body = again
+                self._tell_again(fields, body)
                 return
         self._parse(data)
         if first:

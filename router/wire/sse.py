@@ -16,6 +16,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 _TAIL = 512
 _KEPT: Final = 2 << 10
 """Bytes at the end of a stream that are kept to see whether it was complete: some eight events."""
+_MOST_KEPT: Final = 2 * _KEPT
 _AT_BOUNDARY = re.compile(
     rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)(?>:[^\r\n]*+(?>\r\n|\n|\r))*+\Z",
 )
@@ -149,7 +150,7 @@ class Boundary:
         """A piece was forwarded."""
         self._parts.append(piece)
         self._size += len(piece)
-        if self._size >= 2 * _KEPT:
+        if self._size >= _MOST_KEPT:
             self._parts = [b"".join(self._parts)[-_KEPT:]]
             self._size = _KEPT
             self._begins = False

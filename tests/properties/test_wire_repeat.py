@@ -226,6 +226,15 @@ def test_a_whole_chunk_is_one_as_we_write_it(data: bytes) -> None:
         assert whole_chunk(wrong) is None
 
 
+@pytest.mark.parametrize("digits", range(1, 6))
+def test_a_whole_chunk_is_known_whatever_the_length_of_its_size(digits: int) -> None:
+    for size in (16**digits - 1, 16**digits, 16**digits + 1):
+        raw = chunk(bytes(size))
+        assert whole_chunk(raw) == bytes(size)
+        for wrong in (raw + b"1", raw[:-1], b"0" + raw, raw[:-1] + b"\r"):
+            assert whole_chunk(wrong) is None
+
+
 def test_a_chunk_is_not_known_behind_the_beginning_of_another_size_line() -> None:
     responses = Responses()
     responses.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
