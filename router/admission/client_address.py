@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
@@ -37,8 +38,9 @@ SAID_BY_PROXIES: Final = (b"x-forwarded-for", b"x-real-ip", FORWARDED)
 """Fields that show that a proxy is in front, whether it is believed or not."""
 
 
-class Client(NamedTuple):
-    """The client of a request."""
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The client of a request; no named tuple, whose fields take long to look at."""
 
     address: str
     """As it is logged; "local" for what has no IP address."""

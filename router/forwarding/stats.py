@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from monitor.common.metric_registry import MetricRegistry
@@ -56,15 +57,17 @@ class Finished(NamedTuple):
     """Bytes of a mirror's answer that were relayed."""
 
 
-class _Answers(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Answers:
     """The cells of what a mirror answers on an endpoint."""
 
     first_byte: list[float]
     overhead: list[float]
 
 
-class _Ends(NamedTuple):
-    """The cells of requests that end alike."""
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """The cells of requests that end alike; no named tuple, see `RequestPolicy`."""
 
     requests: list[float]
     duration: list[float]
