@@ -35,6 +35,7 @@ from router.balancing.retry import (
 from router.balancing.timeouts import OVERDUE, leave_early
 from router.forwarding.context import WorkerContext
 from router.forwarding.eligibility import Eligibility
+from router.forwarding.interfaces import ResponseOwner
 from router.forwarding.local_response import FULL, OWN_KEY_SPENT, all_failed, all_limited
 from router.forwarding.recent_requests import Tried
 from router.forwarding.request_context import RequestContext
@@ -42,7 +43,7 @@ from router.forwarding.request_policy import RequestPolicy
 from router.forwarding.stats import Finished
 from router.upstream.connection import UpstreamConnection
 from router.upstream.limiter import Limiter
-from router.upstream.opening import Failed, Opened, Opening
+from router.upstream.opening import Opening
 from router.upstream.request_body import RequestBody
 from router.upstream.upstream import FALLBACK_RANKS, Upstream
 from router.wire import trace_context
@@ -61,28 +62,22 @@ Taken = tuple[Attempt[Upstream], UpstreamConnection | None, int]
 needed), and a place for a new one among those that the mirror may have."""
 
 
-def _gone(*_: object) -> None:
-    """Stands for the callbacks once the request has ended, so that the two are no cycle."""
-
-
 class Attempts:
     """Chooses mirrors for a request, opens connections to them, and keeps the outcome of each."""
 
     __slots__ = (
-        "_abort",
         "_attempt",
         "_began",
         "_body",
         "_context",
         "_eligible",
         "_ends_at",
-        "_failed",
         "_handed_over",
         "_hedge",
         "_kept",
         "_met_full",
-        "_opened",
         "_opening",
+        "_owner",
         "_perhaps",
         "_policy",
         "_rank",
@@ -105,14 +100,12 @@ class Attempts:
         body: RequestBody,
         policy: RequestPolicy,
         began: float,
-        opened: Opened,
-        failed: Failed,
-        abort: Callable[[], None],
+        owner: ResponseOwner,
     ) -> None:
         """`began` is on the worker's clock.
 
-        Each attempt calls `opened` or `failed` once, unless it is given back before that; `abort`
-        is called after a fault in either.
+        Each attempt calls `send` or `unanswered` of its owner once, unless it is given back before
+        that, and `abort` after a fault in either.
         """
         self.request = request
         self.tried: list[str] = []
@@ -126,9 +119,8 @@ class Attempts:
         self._body = body
         self._policy = policy
         self._eligible = Eligibility(context, request, body, policy)
-        self._opened = opened
-        self._failed = failed
-        self._abort = abort
+        self._owner: ResponseOwner | None = owner
+        """None once the request has ended, so that the two are no cycle."""
         self._met_full = False
         """True if a mirror was left out because it has no room for now."""
         self._ready = False
@@ -162,7 +154,7 @@ class Attempts:
     def start(self, now: float) -> Problem | None:
         """Choose a mirror, take it and open a connection in one step; the error if none is left.
 
-        Else one of the callbacks is called, `opened` possibly before this returns.
+        Else the owner is called, possibly before this returns.
         """
         before, context = self.failed, self._context
         pooled = self._body.collected and self.request.may_be_stale
@@ -179,8 +171,9 @@ class Attempts:
                 context.stats.repeated_perhaps()
         self._begin(taken)
         if taken[1] is None and pooled and len(context.upstreams) > 1:
+            assert self._owner is not None
             self._hedge = asyncio.get_running_loop().call_later(
-                HEDGE_AFTER, guarded, "a hedge", self._move, self._abort
+                HEDGE_AFTER, guarded, "a hedge", self._move, self._owner.abort
             )
         return None
 
@@ -194,13 +187,14 @@ class Attempts:
 
     def _begin(self, taken: Taken) -> None:
         self._attempt, connection, place = taken
-        upstream = self._attempt.member
+        upstream, owner = self._attempt.member, self._owner
+        assert owner is not None
         self.mirror = upstream.id
         if connection is not None:
-            self._opened(upstream, connection, 0.0)
+            owner.send(upstream, connection, 0.0)
         else:
             self._opening = Opening(
-                self._context.opener, upstream, self._opened, self._failed, self._abort, place
+                self._context.opener, upstream, owner.send, owner.unanswered, owner.abort, place
             )
 
     def _move(self) -> None:
@@ -429,8 +423,7 @@ class Attempts:
 
         No attempt follows.
         """
-        self._opened = self._failed = self._abort = _gone
-        self._kept = None
+        self._owner = self._kept = None
         if self._hedge is not None:
             self._cancel_hedge()
         if self._opening is not None:

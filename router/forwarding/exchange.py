@@ -59,6 +59,7 @@ from router.wire.timer_wheel import NEVER
 
 _OWN: Final = Caller.own
 _ISSUED: Final = Caller.issued
+_OTHER: Final = Dialect.other
 _AT_ONCE: Final = 0.001
 """Seconds within which a request was complete from the beginning: no need to note that it is."""
 
@@ -108,7 +109,7 @@ class Exchange(ResponseOwner):
         self.admitted = False
         """True if it may go to a mirror."""
         self.policy: RequestPolicy | None = None
-        self.dialect = Dialect.other
+        self.dialect = _OTHER
         """The dialect of the response's events."""
         self.told = False
         """True if the client has a head and comments already, because the response took long."""
@@ -284,9 +285,7 @@ class Exchange(ResponseOwner):
                 return None
         self.policy, self.dialect = policy, policy.dialect
         self.deadlines.follow(policy.patience, silence_of(policy, head, context.router.stream))
-        self._attempts = Attempts(
-            context, request, body, policy, now, self._send, self.unanswered, self.abort
-        )
+        self._attempts = Attempts(context, request, body, policy, now, self)
         return self._attempts
 
     def go_on(self) -> bool:
@@ -303,7 +302,8 @@ class Exchange(ResponseOwner):
         """No mirror had room in time."""
         self._give_up(FULL)
 
-    def _send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
+    def send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
+        """Send the request to a mirror that an attempt has a connection to."""
         context, body, request, attempts = self.context, self.body, self.request, self._attempts
         assert attempts is not None
         self._response = response = Response(self, attempts, upstream, connection, opened_in)

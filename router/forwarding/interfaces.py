@@ -13,8 +13,10 @@ from router.forwarding.request_context import RequestContext
 from router.forwarding.request_policy import RequestPolicy
 from router.metering.metered_request import MeteredRequest
 from router.metering.websocket_meter import WebSocketMeter
+from router.upstream.connection import UpstreamConnection
 from router.upstream.dialect import Dialect
 from router.upstream.request_body import RequestBody
+from router.upstream.upstream import Upstream
 from router.wire.error_response import Problem
 from router.wire.request import RequestHead
 from router.wire.response import ResponseHead
@@ -40,7 +42,7 @@ class ClientSide(Protocol):
 
 
 class ResponseOwner(ABC):
-    """The exchange, as its response sees it: the request, and the ends that are reported to it.
+    """The exchange, as its attempts and its response see it: the request, and what is reported.
 
     A base class, for compiled code finds its attributes without looking them up: a response does so
     forty times.
@@ -64,6 +66,10 @@ class ResponseOwner(ABC):
     early_tunnel: list[bytes]
     metered: MeteredRequest | None
     dialogue: WebSocketMeter | None
+
+    @abstractmethod
+    def send(self, upstream: Upstream, connection: UpstreamConnection, opened_in: float) -> None:
+        """Send the request: an attempt has a connection, which took so many seconds to open."""
 
     @abstractmethod
     def may_keep_alive(self) -> bool:
