@@ -85,7 +85,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """The address and port at its other end."""
 
     def __repr__(self) -> str:
-        state = "closed" if self.closed else "busy" if self._user else "idle"
+        state = "closed" if self.is_closed() else "busy" if self._user else "idle"
         return f"<UpstreamConnection {state}, {self.used} requests>"
 
     def ended(self) -> None:
@@ -98,8 +98,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """True if it was kept before the present request, whether it had served one or not."""
         return self.idle_since > 0
 
-    @property
-    def closed(self) -> bool:
+    def is_closed(self) -> bool:
         """True if nothing can be written any more."""
         return self._transport is None or self._transport.is_closing()
 
@@ -136,13 +135,13 @@ class UpstreamConnection(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Read no more for now: the client takes no more."""
-        if not self.closed:
+        if not self.is_closed():
             self._paused = True
             self.transport.pause_reading()
 
     def resume(self) -> None:
         """Read again."""
-        if not self.closed:
+        if not self.is_closed():
             self._paused = False
             self.transport.resume_reading()
 

@@ -193,7 +193,7 @@ class Opening:
 
     def _arrived(self, ready: Ready) -> None:
         self._furnish(ready.connection)
-        if ready.connection.closed:  # nothing was sent yet
+        if ready.connection.is_closed():  # nothing was sent yet
             ready.connection.ended()
             self._end(Failure.connect, "it closed the new connection")
         else:

@@ -153,6 +153,9 @@ class Upstream:
         first = next((route for route in self.routes if route.rank == USABLE), None)
         own = first is not None and first.host == self.mirror.host
         self._main = first.authority if first and own else None
+        for connection in [each for each in self._idle if self._strays(each)]:
+            self._idle.remove(connection)
+            connection.leave()
         self.settle(0.0)
 
     def settle(self, now: float) -> None:
@@ -197,8 +200,7 @@ class Upstream:
         """The most recently used idle connection that is likely to live."""
         while self._idle:
             connection = self._idle.pop()
-            fresh = now - connection.idle_since < IDLE_SECONDS
-            if fresh and not connection.closed and not self._strays(connection):
+            if now - connection.idle_since < IDLE_SECONDS and not connection.is_closed():
                 return connection
             connection.leave()
         return None

@@ -46,7 +46,7 @@ async def test_a_cancelled_race_leaves_no_connection(turns: int) -> None:
             Route("a.test", "127.0.0.2", port, b"a.test"),
         ]
         opening = asyncio.create_task(connect(routes, factory, Limits(5, 5, None)))
-        while all(each.closed for each in made):  # noqa: ASYNC110 — turn by turn, which is what is tested
+        while all(each.is_closed() for each in made):  # noqa: ASYNC110 — turn by turn, which is what is tested
             await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -54,7 +54,7 @@ async def test_a_cancelled_race_leaves_no_connection(turns: int) -> None:
         with contextlib.suppress(asyncio.CancelledError):
             ready = await opening
             ready.connection.leave()  # it was not too late: the caller's own
-        await wait_until(lambda: all(each.closed for each in made), what="it to be closed")
+        await wait_until(lambda: all(each.is_closed() for each in made), what="it to be closed")
         server.close()
         await server.wait_closed()
         await wait_until(lambda: len(seen_off) == len(made), what="the mirror's side to end")

@@ -325,7 +325,7 @@ async def test_a_mirror_that_spoils_a_new_connection_at_once_was_sent_nothing(
     async def too_late(*given: Any) -> Any:
         ready = await connect(*given)
         if ready.route.port == bad.port:
-            await wait_until(lambda: ready.connection.closed, what="the mirror has closed")
+            await wait_until(lambda: ready.connection.is_closed(), what="the mirror has closed")
         return ready
 
     monkeypatch.setattr(opening, "connect", too_late)

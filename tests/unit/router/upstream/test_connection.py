@@ -103,7 +103,7 @@ async def test_an_end_before_the_answers_is_a_failure(
     pair.mirror.send(data)
     pair.mirror.close()
     await wait_until_async(lambda: ("failed", silent) in pair.user.told, what="the failure")
-    assert pair.connection.closed
+    assert pair.connection.is_closed()
     assert not pair.connection.reusable()
 
 
@@ -119,7 +119,7 @@ async def test_what_was_not_asked_for_closes_an_idle_connection(pair: Pair) -> N
     await pair.told(2)
     pair.connection.release()
     pair.mirror.send(ANSWER)
-    await wait_until_async(lambda: pair.connection.closed, what="the connection to close")
+    await wait_until_async(lambda: pair.connection.is_closed(), what="the connection to close")
     assert len(pair.user.told) == 2
 
 
@@ -142,7 +142,7 @@ async def test_what_comes_before_the_request_has_left_is_no_answer_to_it(
         connection.get_buffer(-1)[: len(ANSWER)] = ANSWER
         connection.buffer_updated(len(ANSWER))
     assert pair.user.told[2:] == [("failed", True)]
-    await wait_until_async(lambda: connection.closed, what="the connection to close")
+    await wait_until_async(lambda: connection.is_closed(), what="the connection to close")
     await asyncio.sleep(0)
     assert pair.mirror.recv(100) == b""
 
@@ -162,6 +162,6 @@ async def test_the_answer_to_a_request_that_has_left_is_told(pair: Pair) -> None
 async def test_a_connection_that_is_left_tells_nothing_more(pair: Pair) -> None:
     pair.connection.leave()
     pair.mirror.close()
-    await wait_until_async(lambda: pair.connection.closed, what="the connection to close")
+    await wait_until_async(lambda: pair.connection.is_closed(), what="the connection to close")
     await asyncio.sleep(0)
     assert pair.user.told == []
