@@ -271,16 +271,18 @@ class Table:
         here: bool,
     ) -> Answer:
         """Count a request in a row of its key."""
-        times, place, part, most = self._times, UNCOUNTED, 1.0, limit
+        counts, times, place, part, most = self._counts, self._times, UNCOUNTED, 1.0, limit
         if self._hosts[0] > 1 and not here:
             most, part = self._share(row, limit)
-        if limit and self._counts[self._own + row] != _MOST:
+        cell = self._own + row
+        own = counts[cell] if limit else _MOST  # no other process writes it
+        if own != _MOST:
             place, less = row, most < limit
-            self._counts[self._own + row] += 1
+            counts[cell] = own + 1
             if self._privately:
                 most -= self._open_privately(key)
-            if sum(self._counts[row::ROWS]) > most:
-                self._counts[self._own + row] -= 1
+            if sum(counts[row::ROWS]) > most:
+                counts[cell] = own
                 self.short = less
                 return TOO_MANY, self._patience(row, now, 0.0, 1 / limit) if in_line else 0.0
         if rate:
