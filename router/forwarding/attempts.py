@@ -71,7 +71,6 @@ class Attempts:
         "_body",
         "_context",
         "_eligible",
-        "_ends_at",
         "_handed_over",
         "_hedge",
         "_kept",
@@ -133,7 +132,6 @@ class Attempts:
         self.mirror = ""
         """The id of the mirror of the current or last attempt."""
         self._began = began
-        self._ends_at = began + policy.patience.total
         self._tries: Tries | None = None
         """Made with the first failure."""
         self._attempt: Attempt[Upstream] | None = None
@@ -228,7 +226,8 @@ class Attempts:
 
     def _course(self) -> Tries:
         if self._tries is None:
-            self._tries = Tries(self._policy.repeat, self._began, ends_at=self._ends_at)
+            policy, began = self._policy, self._began
+            self._tries = Tries(policy.repeat, began, ends_at=began + policy.patience.total)
         return self._tries
 
     def give_up(self) -> Problem:

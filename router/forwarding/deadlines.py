@@ -37,6 +37,7 @@ class Deadlines:
         "_stalled",
         "_stalls_since",
         "_wheel",
+        "comments",
         "deadline",
         "sent_at",
     )
@@ -58,6 +59,8 @@ class Deadlines:
         self._extends = False
         """True if it is the mirror's silence that is limited, as far as that is learned."""
         self._comment_after = NEVER
+        self.comments = False
+        """True if a silent mirror's client gets comments."""
         self._stalls_since = NEVER
         """When the client began to take no more."""
         self._stalled = False
@@ -80,7 +83,7 @@ class Deadlines:
         if ends_at < self._ends_at:
             self.deadline = self._limit = self._ends_at = ends_at
             self._ends_with_caller = patience.total == patience.asked
-        self._comment_after = comment_after
+        self._comment_after, self.comments = comment_after, comment_after < NEVER
 
     def end_within(self, seconds: float) -> None:
         """Lower the limit on everything."""
@@ -128,11 +131,6 @@ class Deadlines:
         self.wait(self._idle)
 
     # Silence
-
-    @property
-    def comments(self) -> bool:
-        """True if a silent mirror's client gets comments."""
-        return self._comment_after < NEVER
 
     @property
     def comment_due(self) -> bool:

@@ -23,6 +23,8 @@ MOST_POLICIES = 512
 """Models are clients' own words: beyond this many policies all are forgotten."""
 
 _OTHER: Final = Dialect.other
+_TRUE: Final = msgspec.Raw(b"true")
+_FALSE: Final = msgspec.Raw(b"false")
 MOST_MODEL: Final = 128
 """Characters of a model's name that a policy keeps."""
 
@@ -96,7 +98,7 @@ def silence_of(policy: RequestPolicy, head: RequestHead, stream: StreamConfig) -
 def hints(body: bytes) -> tuple[str, bool, bool]:
     """The model ("" if it has none), and if "stream" is true and "store" false."""
     top = top_values(body)
-    return _text(top.model), bytes(top.stream) == b"true", bytes(top.store) == b"false"
+    return _text(top.model), top.stream == _TRUE, top.store == _FALSE
 
 
 def model_of(body: bytes) -> str:
