@@ -14,6 +14,7 @@ import sysconfig
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,7 @@ def _fill(built: Path, root: Path) -> None:
         manifest = {
             "python": sys.implementation.cache_tag,
             "recipe": RECIPE,
+            "compiler": _compiler(),
             "sources": made_from,
             "modules": files,
         }
@@ -209,12 +211,23 @@ def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path, cache
         os.chdir(before)
 
 
-def _is_current(where: Path) -> bool:
+def _compiler() -> str:
+    """The version of the compiler, which is mypy's; empty if there is none."""
     try:
-        usable(where)
+        return version("mypy")
+    except PackageNotFoundError:
+        return ""
+
+
+def _is_current(where: Path, root: Path = ROOT) -> bool:
+    """True if the compiled form in this folder is what would be made now."""
+    try:
+        usable(where, root)
     except CannotUse:
         return False
-    return bool(json.loads((where / MANIFEST).read_bytes()).get("recipe") == RECIPE)
+    manifest, compiler = json.loads((where / MANIFEST).read_bytes()), _compiler()
+    made_alike = manifest.get("recipe") == RECIPE
+    return made_alike and (not compiler or manifest.get("compiler") == compiler)
 
 
 def _mend(runtime: Path) -> None:

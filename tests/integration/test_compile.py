@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from monitor.common.compiled import FORM, PACKAGE, usable
 from tests.testkit.programs import require
-from tools.compile import CannotCompile, _build, compile_into, modules
+from tools.compile import CannotCompile, _build, _is_current, compile_into, modules
 
 ROOT = Path(__file__).parents[2]
 MODULE = '''\
@@ -106,6 +107,22 @@ def test_an_edited_source_is_what_runs_from_then_on(checkout: Path) -> None:
     finally:
         source.write_text(before)
     assert usable(checkout / PACKAGE, checkout)
+
+
+def test_another_version_of_the_compiler_makes_it_again(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code is part of what it makes; without one, what there is will do."""
+    where = checkout / PACKAGE
+    assert _is_current(where, checkout)
+    monkeypatch.setattr("tools.compile.version", lambda name: "0.0.1")
+    assert not _is_current(where, checkout)
+    monkeypatch.setattr("tools.compile.version", _not_installed)
+    assert _is_current(where, checkout)
+
+
+def _not_installed(name: str) -> str:
+    raise PackageNotFoundError(name)
 
 
 def test_without_a_compiler_one_sentence_says_what_to_do_and_the_old_form_stays(
