@@ -160,7 +160,8 @@ class Attempts:
             pooled = False
         if self._hedge is not None:
             self._cancel_hedge()
-        taken = self._take(pooled, now, again=bool(before)) or self._detour(now)
+        again = self._tries is not None and self._tries.attempts > 0  # not after a stale one alone
+        taken = self._take(pooled, now, again=again) or self._detour(now)
         if taken is None:
             return self._no_attempt()
         if before:

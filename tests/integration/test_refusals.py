@@ -178,6 +178,21 @@ async def test_when_all_refuse_the_client_has_the_first_answer_and_then_one_is_a
         assert plane.in_flight == 0
 
 
+async def test_a_stale_connection_does_not_hide_what_all_mirrors_say() -> None:
+    async def once(reader, writer) -> None:
+        """Refuse the key, and end the connection with the next request on it."""
+        await read_request(reader)
+        writer.write(NO_KEY)
+        await read_request(reader)
+
+    async with mirrors({"a": once, "b": once}) as (plane, _):
+        for _ in range(4):
+            answer = await plane.ask(chat())
+            assert (answer.status, answer.error["code"]) == (401, "invalid_api_key")
+        assert [end.status for end in plane.finished] == [401] * 4
+        assert plane.in_flight == 0
+
+
 async def hang_up(reader, writer) -> None:
     """A mirror that takes requests and ends connections."""
     await read_request(reader)
