@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,6 +13,14 @@ MOST_TOPICS = 1000
 """Conditions that wait; of more, the new ones are dropped and counted."""
 AT_ONCE = 2
 """Messages about one condition within the quiet time: its begin, and its end."""
+
+
+May = Callable[[Notice], bool]
+"""Tells whether a notice may leave, or stay."""
+
+
+def _any(_: Notice) -> bool:
+    return True
 
 
 class Due(NamedTuple):
@@ -56,16 +64,20 @@ class Batching:
         else:
             self.dropped += 1
 
-    def due_at(self) -> float | None:
-        """The moment of the next message; None while nothing waits."""
-        return min(self._ready_times(), default=None)
+    def due_at(self, may: May = _any) -> float | None:
+        """The moment of the next message; None while nothing waits that `may` leave."""
+        return min(self._ready_times(may), default=None)
 
-    def take(self, now: float) -> list[Due]:
+    def take(self, now: float, may: May = _any) -> list[Due]:
         """All that may be said now, if anything is due; in the order in which it began."""
-        due_at = self.due_at()
+        due_at = self.due_at(may)
         if due_at is None or due_at > now:
             return []
-        loud = [topic for topic in self._waiting if self._quiet_until(topic) <= now]
+        loud = [
+            topic
+            for topic, waiting in self._waiting.items()
+            if may(waiting.newest) and self._quiet_until(topic) <= now
+        ]
         found = [self._waiting.pop(topic) for topic in loud]
         for topic in loud:
             self._sent.setdefault(topic, deque(maxlen=AT_ONCE)).append(now)
@@ -73,9 +85,27 @@ class Batching:
             del self._sent[topic]
         return [Due(each.newest, each.changes) for each in found]
 
-    def _ready_times(self) -> Iterator[float]:
+    def put_back(self, due: Due, now: float) -> None:
+        """Let it wait again: it was taken, but has not been told."""
+        topic = due.notice.topic
+        if self._sent.get(topic):
+            self._sent[topic].pop()
+            if not self._sent[topic]:
+                del self._sent[topic]
+        waiting = self._waiting.get(topic)
+        if waiting is None:
+            self._waiting[topic] = _Waiting(now, due.notice, due.changes)
+        else:
+            waiting.changes += due.changes
+
+    def keep(self, which: May) -> None:
+        """Forget all that waits but these."""
+        self._waiting = {t: each for t, each in self._waiting.items() if which(each.newest)}
+
+    def _ready_times(self, may: May) -> Iterator[float]:
         for topic, waiting in self._waiting.items():
-            yield max(waiting.since + self.group, self._quiet_until(topic))
+            if may(waiting.newest):
+                yield max(waiting.since + self.group, self._quiet_until(topic))
 
     def _quiet_until(self, topic: tuple[str, str]) -> float:
         sent = self._sent.get(topic)

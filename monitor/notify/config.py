@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -65,6 +65,11 @@ class NotifyConfig:
         check=_receiver_url,
         secret=True,
     )
+    name: str = setting(
+        "",
+        "in status, logs and metrics; default: format and host",
+        check=validators.name,
+    )
     format: Format = setting("json", "the service behind the URL")
     on: tuple[str, ...] = setting(
         tuple(kind.value for kind in Kind), "which changes", check=validators.each(_kind)
@@ -107,9 +112,9 @@ class NotifyConfig:
             yield "proxy", "only for http(s)"
 
     @property
-    def name(self) -> str:
-        """Format and host: a URL holds the token, so it is never shown."""
-        return f"{self.format} {urlsplit(self.url).hostname or '?'}"
+    def label(self) -> str:
+        """Its name, else format and host: a URL holds the token, so it is never shown."""
+        return self.name or f"{self.format} {urlsplit(self.url).hostname or '?'}"
 
     def without_secrets(self, text: str) -> str:
         """The text without tokens and passwords of these settings: many servers' error pages name
@@ -130,3 +135,43 @@ class NotifyConfig:
             pieces = (*parts.path.split("/"), *(value for _, value in parse_qsl(parts.query)))
             found |= {piece for piece in pieces if len(piece) >= _SHORTEST_TOKEN}
         return found - {""}
+
+
+def names_of(receivers: Sequence[NotifyConfig]) -> list[str]:
+    """Names that tell receivers apart: of those that look alike the later ones are numbered."""
+    names: list[str] = []
+    for each in receivers:
+        name, number = each.label, 1
+        while name in names:
+            number += 1
+            name = f"{each.label} ({number})"
+        names.append(name)
+    return names
+
+
+_ALIKE: tuple[Callable[[NotifyConfig], object], ...] = (
+    lambda each: each,
+    lambda each: each.url,
+    lambda each: each.name or each,
+    lambda each: each.label,
+    lambda each: None,
+)
+"""The marks by which a receiver is known again in other settings, the surest first; at last its
+place among those that no mark tells."""
+
+
+def successors(
+    before: Sequence[NotifyConfig], now: Sequence[NotifyConfig]
+) -> dict[NotifyConfig, NotifyConfig]:
+    """By a receiver of now: the one of before that it stands for."""
+    found: dict[NotifyConfig, NotifyConfig] = {}
+    gone = list(before)
+    for mark in _ALIKE:
+        for each in now:
+            if each in found:
+                continue
+            alike = next((other for other in gone if mark(other) == mark(each)), None)
+            if alike is not None:
+                found[each] = alike
+                gone.remove(alike)
+    return found

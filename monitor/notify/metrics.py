@@ -11,4 +11,17 @@ NOTIFICATIONS = Family(
     "Messages to receivers: sent; attempts that failed; given up or dropped",
     ("format", "result"),
 )
-FAMILIES = (NOTIFICATIONS,)
+FAILING = Family(
+    "mirrorgate_notification_receiver_failing",
+    "gauge",
+    "1 while the last attempt on a receiver has failed",
+    ("receiver",),
+)
+WAITING = Family(
+    "mirrorgate_notification_receiver_waiting",
+    "gauge",
+    "Changes that a receiver has not got yet",
+    ("receiver",),
+)
+OF_RECEIVERS = (FAILING.name, WAITING.name)
+FAMILIES = (NOTIFICATIONS, FAILING, WAITING)

@@ -17,7 +17,7 @@ from monitor.common.tasks import Tasks, cancelled
 from monitor.health.snapshot import HealthSnapshot
 from monitor.notify import metrics
 from monitor.notify.conditions import Conditions, Topic
-from monitor.notify.config import NotifyConfig
+from monitor.notify.config import Kind, NotifyConfig, names_of, successors
 from monitor.notify.message import Style, style_of
 from monitor.notify.notice import Notice
 from monitor.notify.receiver import Receiver, Send, Transport
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 KEEP_EVERY = 1.0
 """Seconds between two looks at whether what was told has to be kept."""
 
+_OWN = frozenset((Kind.reload_failed,))
+"""Kinds that nobody else can tell, whoever leads."""
 Keep = Callable[[Mapping[Topic, str]], Awaitable[None]]
 """Durably keeps the levels of all conditions that were told. May raise; it is tried again."""
 
@@ -55,6 +57,7 @@ class Notifier:
         self._leads = leads
         self._clock = clock
         self._send = send or Transport().send
+        self._led = False
         self._receivers: dict[NotifyConfig, tuple[Receiver, asyncio.Task[None]]] = {}
         self._mirrors: Sequence[MirrorConfig] = ()
         self._waiting: dict[Topic, list[Receiver]] = {}
@@ -66,26 +69,52 @@ class Notifier:
     def configure(
         self, receivers: Sequence[NotifyConfig], mirrors: Sequence[MirrorConfig], style: Style
     ) -> None:
-        """Take new settings. Receivers that stay keep what they have not sent yet."""
+        """Take new settings. Receivers that stay, or are changed, keep what they have not sent yet;
+        what waits for one that is gone is counted as dropped."""
         self._mirrors = mirrors
-        for gone in self._receivers.keys() - set(receivers):
-            self._receivers.pop(gone)[1].cancel()
-        for config in receivers:
+        before, self._receivers = self._receivers, {}
+        names = {receiver.name for receiver, _ in before.values()}
+        different = tuple(dict.fromkeys(receivers))
+        known = successors(tuple(before), different)
+        for config, name in zip(different, names_of(different), strict=True):
             own = style_of(config, style)
-            if config in self._receivers:
-                self._receivers[config][0].style = own
-                continue
-            for result in metrics.RESULTS:
-                self._totals.cells(metrics.NOTIFICATIONS.name, (config.format, result))
-            receiver = Receiver(config, own, self._send, self._totals, clock=self._clock)
-            task = self._tasks.service("notifications", receiver.run, about=config.name)
-            self._receivers[config] = (receiver, task)
+            if config in known:
+                self._receivers[config] = before.pop(known[config])
+                self._receivers[config][0].configure(config, name, own)
+            else:
+                self._receivers[config] = self._started(config, name, own)
+        for receiver, task in before.values():
+            task.cancel()
+            receiver.removed()
+        for gone in names - {receiver.name for receiver, _ in self._receivers.values()}:
+            self._totals.remove("receiver", gone, metrics.OF_RECEIVERS)
+
+    def _started(
+        self, config: NotifyConfig, name: str, style: Style
+    ) -> tuple[Receiver, asyncio.Task[None]]:
+        for result in metrics.RESULTS:
+            self._totals.cells(metrics.NOTIFICATIONS.name, (config.format, result))
+        receiver = Receiver(
+            config,
+            style,
+            self._send,
+            self._totals,
+            name=name,
+            may_tell=self._may_tell,
+            clock=self._clock,
+        )
+        return receiver, self._tasks.service("notifications", receiver.run, about=name)
+
+    def _may_tell(self, notice: Notice) -> bool:
+        """Asked before each attempt: an instance that was paused may lead no more."""
+        return notice.kind in _OWN or self._leads()
 
     async def run(self) -> None:
         """Keep what was told, until cancelled; then the receivers end too."""
         try:
             while True:
                 await asyncio.sleep(KEEP_EVERY)
+                self._look()
                 await self._keep_told()
         finally:
             await cancelled([task for _, task in self._receivers.values()])
@@ -95,6 +124,9 @@ class Notifier:
         """Lead from now on, after whoever has told this: neither repeat it nor forget its end."""
         self._conditions = Conditions(told)
         self._kept = dict(told)
+        self._waiting.clear()
+        for receiver, _ in self._receivers.values():
+            receiver.keep(lambda notice: notice.kind in _OWN)
 
     def see(self, snapshot: HealthSnapshot) -> None:
         """A snapshot was published."""
@@ -115,8 +147,13 @@ class Notifier:
     def state(self) -> list[dict[str, Any]]:
         """The receivers, for operators; without URLs, which hold tokens."""
         return [
-            {"receiver": config.name, "sent_at": each.sent_at, "problem": each.problem}
-            for config, (each, _) in self._receivers.items()
+            {
+                "receiver": each.name,
+                "sent_at": each.sent_at,
+                "problem": each.problem,
+                "waiting": each.waiting,
+            }
+            for each, _ in self._receivers.values()
         ]
 
     def _tell(self, look: Callable[[float], list[Notice]], own: bool = False) -> None:
@@ -129,6 +166,15 @@ class Notifier:
                 for receiver in receivers:
                     receiver.tell(notice)
                 self._waiting[notice.topic] = [r for r in receivers if r.owes(notice.topic)]
+
+    def _look(self) -> None:
+        """Wake what waits for the lead, and say how the receivers stand."""
+        led, self._led = self._led, self._leads()
+        for receiver, _ in self._receivers.values():
+            if self._led and not led:
+                receiver.look_again()
+            self._totals.set(metrics.FAILING.name, float(bool(receiver.problem)), (receiver.name,))
+            self._totals.set(metrics.WAITING.name, float(receiver.waiting), (receiver.name,))
 
     def _delivered(self) -> dict[Topic, str]:
         """The levels that were told, without changes that no receiver has got yet: a restarted

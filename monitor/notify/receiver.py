@@ -14,7 +14,7 @@ import aiohttp
 
 from monitor.common.metric_registry import MetricRegistry
 from monitor.notify import mail, metrics
-from monitor.notify.batching import Batching
+from monitor.notify.batching import Batching, Due, May
 from monitor.notify.config import NotifyConfig
 from monitor.notify.formats import Outcome, judge, post_of
 from monitor.notify.message import Message, Style, compose, style_of, test_message
@@ -46,12 +46,16 @@ class Receiver:
         send: Send,
         totals: MetricRegistry,
         *,
+        name: str = "",
+        may_tell: May = lambda notice: True,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: random.Random | None = None,
     ) -> None:
-        self.config, self.style = config, style
+        """`name`: of `names_of`. What this instance `may_tell` is asked before each attempt; what
+        it may not waits."""
+        self.name, self.config, self.style = name or config.label, config, style
         self.sent_at: float | None = None
         """When a message was taken last, seconds since the epoch."""
         self.problem = ""
@@ -59,17 +63,54 @@ class Receiver:
         self._batching = Batching(config.group, config.quiet)
         self._send = send
         self._totals = totals
+        self._may_tell = may_tell
         self._clock = clock
         self._monotonic = monotonic
         self._sleep = sleep
         self._rng = rng or random.Random()
         self._unsent: Message | None = None
         """Taken from the batching; it outlives a crash of the task."""
-        self._woken = asyncio.Event()
+        self._began, self._failures = 0.0, 0
+        """When it was taken, and how often it was not delivered."""
+        self._woken, self._changed = asyncio.Event(), asyncio.Event()
         self._dropped = 0
 
     def __repr__(self) -> str:
-        return f"<Receiver {self.config.name}, {len(self._batching)} wait>"
+        return f"<Receiver {self.name}, {self.waiting} wait>"
+
+    @property
+    def waiting(self) -> int:
+        """Conditions whose last change is not delivered yet."""
+        return len(self._batching) + len(self._unsent.due if self._unsent else ())
+
+    def configure(self, config: NotifyConfig, name: str, style: Style) -> None:
+        """Take new settings: what waits goes by them, and what has failed is tried at once."""
+        before, self.config, self.name, self.style = self.config, config, name, style
+        if config == before:
+            return
+        if config.url != before.url:
+            self.problem, self.sent_at = "", None
+        self._batching.group, self._batching.quiet = config.group, config.quiet
+        self.keep(lambda notice: notice.kind.value in config.on)
+        self._began, self._failures = self._monotonic(), 0
+        self._changed.set()
+        self._woken.set()
+
+    def keep(self, which: May) -> None:
+        """Forget all that waits but these: others are not wanted, or told elsewhere."""
+        self._batching.keep(which)
+        if self._unsent is not None:
+            self._compose([due for due in self._unsent.due if which(due.notice)])
+
+    def removed(self) -> None:
+        """There is no such receiver any more: what waits for it is dropped."""
+        if self.waiting:
+            log.warning("%s: removed; changes that are not told there: %d", self.name, self.waiting)
+            self._count("dropped", self.waiting)
+
+    def look_again(self) -> None:
+        """Tell what waits, if it may be told now."""
+        self._woken.set()
 
     def tell(self, notice: Notice) -> None:
         """Take a notice, if it is of a kind that is wanted here."""
@@ -87,48 +128,76 @@ class Receiver:
     async def run(self) -> None:
         """Send what comes, until cancelled."""
         while True:
-            due = [] if self._unsent else self._batching.take(self._monotonic())
-            if due:
-                self._unsent = compose(due, self.style, self._clock())
+            self._put_back()
+            if self._unsent is None:
+                self._began, self._failures = self._monotonic(), 0
+                self._compose(self._batching.take(self._began, self._may_tell))
             if self._unsent is None:
                 await self._until_due()
             else:
-                await self._deliver(self._unsent)
-                self._unsent = None
-                await self._sleep(SPACING)
+                await self._pause_for(await self._attempt(self._unsent))
+
+    def _compose(self, due: list[Due]) -> None:
+        self._unsent = compose(due, self.style, self._clock()) if due else None
+
+    def _put_back(self) -> None:
+        """Let wait what may not be told any more."""
+        due = self._unsent.due if self._unsent else ()
+        held = [each for each in due if not self._may_tell(each.notice)]
+        if held:
+            for each in held:
+                self._batching.put_back(each, self._monotonic())
+            self._compose([each for each in due if each not in held])
 
     async def _until_due(self) -> None:
         self._woken.clear()
-        due_at = self._batching.due_at()
+        due_at = self._batching.due_at(self._may_tell)
         left = None if due_at is None else max(0.05, due_at - self._monotonic())
         try:
             await asyncio.wait_for(self._woken.wait(), left)
         except TimeoutError:
             pass
 
-    async def _deliver(self, message: Message) -> None:
-        began, attempts = self._monotonic(), 0
-        while True:
-            outcome = await self._send(message, self.config)
-            if not outcome.problem:
-                self._taken()
-                return
-            attempts += 1
-            self._count("failed")
-            if not self.problem:
-                log.warning("%s: not delivered: %s", self.config.name, outcome.problem)
-            self.problem = outcome.problem
-            pause = outcome.pause if outcome.pause is not None else self._pause(attempts)
-            over = self._monotonic() + pause - began > GIVE_UP_AFTER
-            if outcome.permanent or over:
-                log.error("%s: given up: %s", self.config.name, message.text)
-                self._count("dropped")
-                return
-            await self._sleep(pause)
+    async def _attempt(self, message: Message) -> float:
+        """Send it once; the seconds until the next attempt, on this message or another."""
+        config = self.config
+        self._changed.clear()
+        outcome = await self._send(message, config)
+        if not outcome.problem:
+            self._unsent = None
+            self._taken()
+            return SPACING
+        self._count("failed")
+        if config != self.config:  # others may do
+            return SPACING
+        self._failures += 1
+        if not self.problem:
+            log.warning("%s: not delivered: %s", self.name, outcome.problem)
+        self.problem = outcome.problem
+        pause = outcome.pause if outcome.pause is not None else self._pause(self._failures)
+        over = self._monotonic() + pause - self._began > GIVE_UP_AFTER
+        if outcome.permanent or over:
+            log.error("%s: given up: %s", self.name, message.text)
+            self._count("dropped")
+            self._unsent = None
+            return SPACING
+        return pause
+
+    async def _pause_for(self, seconds: float) -> None:
+        """Wait, at most until there are other settings."""
+        ends = [
+            asyncio.ensure_future(self._sleep(seconds)),
+            asyncio.ensure_future(self._changed.wait()),
+        ]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in ends:
+                each.cancel()
 
     def _taken(self) -> None:
         if self.problem:
-            log.info("%s: messages are delivered again", self.config.name)
+            log.info("%s: messages are delivered again", self.name)
         self.problem, self.sent_at = "", self._clock()
         self._count("sent")
 

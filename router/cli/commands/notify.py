@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from monitor.notify.config import names_of
 from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console, plain
 from router.control import document
 from router.control.sections import notification_style
@@ -19,7 +20,7 @@ def declare(parser: ArgumentParser) -> None:
 def run(args: Namespace, console: Console) -> int:
     """Send a message to each, side by side, and say what became of it; the instance may be off."""
     found = document.load(document.find(args.config, console.environ), console.environ)
-    receivers = found.config.notify
+    receivers = tuple(dict.fromkeys(found.config.notify))
     if not receivers:
         raise CommandFailed(f"{found.path} has no [[notify]]: add one with its url", USAGE)
     console.note(f"sending to {len(receivers)} …")
@@ -27,13 +28,12 @@ def run(args: Namespace, console: Console) -> int:
 
     outcomes = send_tests(receivers, notification_style(found.config))
     told = [
-        {"receiver": config.name, "ok": not outcome.problem, "problem": outcome.problem}
-        for config, outcome in zip(receivers, outcomes, strict=True)
+        {"receiver": name, "ok": not outcome.problem, "problem": outcome.problem}
+        for name, outcome in zip(names_of(receivers), outcomes, strict=True)
     ]
     if args.json:
         console.data({"receivers": told})
     else:
-        for config, outcome in zip(receivers, outcomes, strict=True):
-            result = plain(outcome.problem) if outcome.problem else "taken"
-            console.say(f"{config.name}: {result}")
+        for each in told:
+            console.say(f"{plain(each['receiver'])}: {plain(each['problem']) or 'taken'}")
     return DONE if all(each["ok"] for each in told) else FAILED

@@ -11,16 +11,22 @@ from monitor.common.settings import read
 from monitor.common.tasks import Tasks
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, State
 from monitor.notify import metrics, notifier
-from monitor.notify.config import NotifyConfig
+from monitor.notify.config import NotifyConfig, names_of
 from monitor.notify.formats import Outcome
 from monitor.notify.message import Message, Style
 from monitor.notify.notifier import Notifier
+from tests.testkit.wait import wait_until_async
 
 MIRRORS = (MirrorConfig(id="hk", url="https://hk.example"),)
 ONE, OTHER = (
     read(NotifyConfig, {"url": f"https://{name}.example/x", "group": 0, "on": ["down", "up"]})
     for name in ("one", "other")
 )
+
+
+ALL = read(NotifyConfig, {"url": "https://all.example/x", "group": 0})
+NEW_TOKEN = read(NotifyConfig, {"url": "https://one.example/y", "group": 0, "on": ["down", "up"]})
+MOVED = read(NotifyConfig, {"url": "https://new.example/x", "group": 0, "on": ["down"]})
 
 
 class Scene:
@@ -31,6 +37,8 @@ class Scene:
         """Levels of the mirror's outage as they were kept; "" where it is none."""
         self.lets = {each: asyncio.Event() for each in receivers}
         self.outcome = Outcome()
+        self.leads = True
+        self.sent: list[tuple[NotifyConfig, str]] = []
         self.tried, self.down_is_kept = asyncio.Event(), asyncio.Event()
 
         async def keep(levels: Any) -> None:
@@ -39,12 +47,15 @@ class Scene:
                 self.down_is_kept.set()
 
         async def send(message: Message, to: NotifyConfig) -> Outcome:
+            self.sent.append((to, message.text))
             self.tried.set()
             await self.lets[to].wait()
             return self.outcome
 
-        totals = MetricRegistry(metrics.FAMILIES)
-        self.notifier = Notifier(told, keep, totals, Tasks(), send=send)
+        self.totals = MetricRegistry(metrics.FAMILIES)
+        self.notifier = Notifier(
+            told, keep, self.totals, Tasks(), leads=lambda: self.leads, send=send
+        )
         self.notifier.configure(receivers, MIRRORS, Style("en"))
 
     def see(self, state: State) -> None:
@@ -94,3 +105,88 @@ async def test_without_a_receiver_that_wants_it_a_change_is_kept():
     scene = Scene({})
     scene.see(State.down)
     await run(scene, scene.down_is_kept)
+
+
+def dropped(scene: Scene) -> float:
+    return scene.totals.get(metrics.NOTIFICATIONS.name, ("json", "dropped"))
+
+
+@pytest.mark.parametrize("changed", [NEW_TOKEN, MOVED], ids=["token", "host"])
+async def test_what_waits_for_a_receiver_goes_by_its_new_settings(changed: NotifyConfig):
+    scene = Scene({}, ONE)
+    scene.outcome = Outcome("HTTP 404: no such hook", pause=3000.0)
+    scene.see(State.down)
+    scene.lets |= {ONE: asyncio.Event(), changed: asyncio.Event()}
+    scene.lets[ONE].set()
+    failing = (metrics.FAILING.name, ("json one.example",))
+
+    task = asyncio.create_task(scene.notifier.run())
+    await wait_until_async(lambda: scene.totals.get(*failing) == 1, 20, "the failure to show")
+    scene.outcome = Outcome()
+    scene.notifier.configure([changed], MIRRORS, Style("en"))
+    scene.lets[changed].set()
+    await wait_until_async(lambda: len(scene.sent) == 2, 20, "the message to be sent again")
+    (_, before), (to, after) = scene.sent
+    assert (to, after) == (changed, before)
+    await wait_until_async(scene.down_is_kept.is_set, 20, "that to be kept")
+    assert dropped(scene) == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_waits_for_a_receiver_that_is_removed_is_said_to_be_dropped(caplog):
+    scene = Scene({}, ONE, OTHER)
+    scene.see(State.down)
+    scene.notifier.configure([OTHER], MIRRORS, Style("en"))
+    assert dropped(scene) == 1
+    assert "json one.example: removed; changes that are not told there: 1" in caplog.text
+
+
+async def test_a_kind_that_is_wanted_no_more_is_not_told_by_new_settings():
+    scene = Scene({}, ONE)
+    scene.see(State.down)
+    other = read(NotifyConfig, {"url": ONE.url, "group": 0, "on": ["up"]})
+    scene.notifier.configure([other], MIRRORS, Style("en"))
+    assert [each["waiting"] for each in scene.notifier.state()] == [0]
+
+
+async def test_an_instance_that_leads_no_more_sends_only_what_is_its_own():
+    scene = Scene({}, ALL)
+    scene.lets[ALL].set()
+    scene.see(State.down)
+    scene.leads = False  # it was stopped, and goes on after another has taken the lead
+    scene.notifier.reloaded("line 1: no such setting")
+    task = asyncio.create_task(scene.notifier.run())
+    await wait_until_async(scene.tried.is_set, 20, "its own to be told")
+    scene.notifier.take_over({("down", "hk"): "down", ("nothing_serves", ""): "down"})
+    scene.leads = True
+    scene.see(State.up)
+    await wait_until_async(lambda: len(scene.sent) == 2, 20, "the end of the outage to be told")
+    (_, own), (_, end) = scene.sent
+    assert ("no such setting" in own, "is down" in own + end) == (True, False)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_what_waited_for_the_lead_is_told_with_it():
+    scene = Scene({}, ONE)
+    scene.see(State.down)
+    scene.leads = False
+    task = asyncio.create_task(scene.notifier.run())
+    waiting = (metrics.WAITING.name, ("json one.example",))
+    await wait_until_async(lambda: scene.totals.get(*waiting) > 0, 20, "it to wait")
+    assert scene.sent == []
+    scene.leads = True
+    await wait_until_async(scene.tried.is_set, 20, "it to be told")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def test_receivers_that_look_alike_have_numbers_unless_they_have_names():
+    tables = [{"name": name} for name in ("", "", "night shift", "")]
+    receivers = [
+        read(NotifyConfig, {"url": f"https://one.example/{number}", **table})
+        for number, table in enumerate(tables)
+    ]
+    host = "json one.example"
+    assert names_of(receivers) == [host, f"{host} (2)", "night shift", f"{host} (3)"]
