@@ -170,6 +170,8 @@ class Session:
         """True if the mirror has sent a ping since the client said anything."""
         self.client_closed = False
         """True if the client has sent a close frame."""
+        self._mirror_closed = False
+        """True if the mirror has: it says nothing more, and waits for the client's answer."""
         reader = FrameReader(masked=True, most=most)
         self.from_client = _Direction(self, reader, self._client_says)
         reader = FrameReader(masked=False, most=MOST_FROM_MIRROR)
@@ -181,7 +183,7 @@ class Session:
             if message.opcode == CLOSE:
                 self.client_closed = True
                 self._dialogue.client_ended()
-                if self._dialogue.reads_on:  # the mirror would end them: we answer in its place
+                if self.reads_on:  # the mirror would end them: we answer in its place
                     self.over = True
                     passed, echo = bytes(self.passing), frame(CLOSE, message.payload[:2])
                     self._end(echo, passed, _mirror_close(), "success")
@@ -200,6 +202,7 @@ class Session:
             self._refuse(POLICY, QUOTED, b"", bytes(self.passing), outcome="interrupted")
             return None
         if message.opcode == CLOSE:
+            self._mirror_closed = True
             if int.from_bytes(message.payload[:2]) in _CLIENTS_FAULT:
                 self._dialogue.client_ended()
             self._dialogue.mirror_ended()
@@ -287,7 +290,7 @@ class Session:
     @property
     def reads_on(self) -> bool:
         """True if the client has left answers of which the mirror may still tell the usage."""
-        return self._dialogue.reads_on
+        return self._dialogue.reads_on and not self._mirror_closed
 
     def client_ended(self) -> None:
         """The client has left, or is given up."""

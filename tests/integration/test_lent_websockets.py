@@ -292,6 +292,9 @@ async def test_a_client_that_has_the_mirror_hang_up_pays_for_the_answer(code: in
             with pytest.raises(ConnectionClosed):
                 await events(wire, "response.completed")
         await wait_until(lambda: made.used.tokens >= 10, what="the estimate")
+        assert not len(made.plane.context.abandoned), "it says nothing more"
+        await wait_until(lambda: made.closes, what="the mirror's end")
+        assert made.closes == [code], "the client's answer to its close frame came"
 
 
 async def test_an_answer_that_the_mirror_breaks_off_by_itself_is_free() -> None:
