@@ -168,13 +168,17 @@ class History:
             self._share(snapshot, now)
 
     def _share(self, snapshot: HealthSnapshot, now: float) -> None:
-        """Tell other instances how mirrors are seen here."""
+        """Tell other instances how mirrors are seen here; what the queue has no room for is told
+        with the next snapshot."""
         for mirror in snapshot.mirrors.values():
-            if self._shared.get(mirror.id) is not mirror:
-                self._store.record(View(mirror.id, now, view_of(mirror), self._vantage))
+            known = self._shared.get(mirror.id) is mirror
+            if not known and self._store.record(
+                View(mirror.id, now, view_of(mirror), self._vantage)
+            ):
+                self._shared[mirror.id] = mirror
         for gone in self._shared.keys() - snapshot.mirrors.keys():
-            self._store.record(View(gone, now, "", self._vantage))
-        self._shared = dict(snapshot.mirrors)
+            if self._store.record(View(gone, now, "", self._vantage)):
+                del self._shared[gone]
 
     def keep(self) -> None:
         """Run the regular work of every second or so."""

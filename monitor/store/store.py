@@ -194,9 +194,9 @@ class Store:
         """Call this with the seconds that each batch of history takes."""
         self._written = written
 
-    def record(self, item: Item) -> None:
-        """Queue something for history."""
-        self._writer.put(item)
+    def record(self, item: Item) -> bool:
+        """Queue something for history; False: it was dropped, as the queue is full."""
+        return self._writer.put(item)
 
     async def flush(self) -> bool:
         """Write what is queued now; False if the database does not take it."""

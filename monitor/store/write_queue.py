@@ -62,6 +62,8 @@ class HistoryWriter:
         """Why writing failed the last time."""
         self._writing = asyncio.Lock()
         self.dropped = 0
+        self._overflows = False
+        """True from the first row that is dropped until half of the queue is free again."""
         self.failed = 0
         """Batches that were not taken."""
 
@@ -74,12 +76,17 @@ class HistoryWriter:
         """Begin writing."""
         self._task = self._tasks.service(_NAME, self._run)
 
-    def put(self, item: Item) -> None:
-        """Queue something, or drop it when the queue is full."""
+    def put(self, item: Item) -> bool:
+        """Queue something, or drop it when the queue is full; False: it was dropped."""
         if self.waiting >= self._size:
             self.dropped += 1
-        else:
-            self._queue.append(item)
+            if not self._overflows:
+                log.error("%d rows of history wait to be written; more are dropped", self._size)
+            self._overflows = True
+            return False
+        self._queue.append(item)
+        self._overflows = self._overflows and self.waiting > self._size // 2
+        return True
 
     async def stop(self) -> None:
         """Try once more to write what is queued, then end; the rest counts as dropped."""

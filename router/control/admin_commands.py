@@ -111,7 +111,12 @@ class AdminCommands:
             "uptime_seconds": round(age_of(os.getppid()), 1),
             "config": {"file": str(current.path)},
             "workers": self._channels.workers(),
-            "store": {"problem": self._store.problem, "unwritten": len(self._store.postponed)},
+            "store": {
+                "problem": self._store.problem,
+                "unwritten": len(self._store.postponed),
+                "queued": self._store.queued,
+                "dropped": self._store.dropped,
+            },
             "missing_settings": self._notices.sentences(),
             "cautions": [*self._machine.sentences(), *cautions(current.config)],
             "notifications": self._notifier.state(),

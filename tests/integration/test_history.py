@@ -1,10 +1,12 @@
 """History of a monitor, written and read again: real store, clocks by hand."""
 
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import sqlalchemy
+from sqlmodel import select
 
 from monitor.common.metric_registry import MetricRegistry
 from monitor.engine.metrics import COVERAGE, FAMILIES, INCIDENTS_OPEN, UPTIME
@@ -17,6 +19,7 @@ from monitor.store.errors import StoreError
 from monitor.store.queries import read_windows
 from monitor.store.records import Sample, Transition
 from monitor.store.store import Store
+from monitor.store.tables import ViewRow
 from tests.testkit.wait import wait_until_async
 
 BEGIN = 1_795_251_600.0
@@ -314,3 +317,23 @@ async def test_first_bytes_before_a_restart_count_with_those_since(place):
     assert 97 <= median <= 103
     assert 870 <= worst <= 930
     assert "hk" in place.history.past.curves
+
+
+async def test_views_that_found_the_queue_full_are_told_once_there_is_room(place, monkeypatch):
+    place.history.shares = True
+    place.is_now("hk", State.up)
+    place.is_now("sg", State.up)
+    await place.store.flush()
+    with monkeypatch.context() as full:
+        full.setattr(place.store._writer, "_size", 0)
+        place.is_now("hk", State.down, verdict="connect_timeout")
+        del place.shown["sg"]
+        place.publish()
+    place.history.keep()
+    assert place.totals.get("mirrorgate_store_dropped_writes") > 0
+    place.publish()
+    await place.store.flush()
+    rows = await place.store.read(lambda session: session.exec(select(ViewRow)).all())
+    told = {row.mirror: row.text for row in rows}
+    assert json.loads(told["hk"])["state"] == "down"
+    assert told["sg"] == "", "it is not watched any more"

@@ -310,7 +310,7 @@ async def test_a_decision_that_cannot_be_kept_is_refused(store):
     assert [each.network for each in await store.active_bans(1.0)] == ["192.0.2.1/32"]
 
 
-async def test_a_full_queue_drops_the_newest_and_counts():
+async def test_a_full_queue_drops_the_newest_counts_and_says_so_once(caplog):
     written: list[Any] = []
 
     async def write(items: Sequence[Any]) -> None:
@@ -320,6 +320,7 @@ async def test_a_full_queue_drops_the_newest_and_counts():
     for number in range(5):
         writer.put(sample(number))
     assert writer.dropped == 2
+    assert caplog.messages == ["3 rows of history wait to be written; more are dropped"]
     await writer.stop()
     assert [item.at for item in written] == [0, 1, 2]
 

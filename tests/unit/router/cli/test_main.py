@@ -346,6 +346,7 @@ def test_what_is_in_effect_but_not_written_yet_is_said(
     capsys: pytest.CaptureFixture[str], running: Running
 ):
     status = {**STATUS, "nodes": [], "store": {"problem": "disk full", "unwritten": 2}}
+    status["store"] |= {"queued": 20_000, "dropped": 7}
     running.answers["GET /api/admin/status"] = (200, status)
     running.answers["POST /api/admin/mirrors/hk/wish"] = (200, {"written": False})
     running.answers["POST /api/admin/bans"] = (201, {"network": "192.0.2.1", "written": False})
@@ -353,7 +354,9 @@ def test_what_is_in_effect_but_not_written_yet_is_said(
         code, _, err = said(capsys, *argv)
         assert code == 0
         assert err.startswith("note: this is in effect, but the store takes nothing at present")
-    assert "in effect, but not written yet: 2 bans and wishes" in said(capsys, "status")[2]
+    told = said(capsys, "status")[2]
+    assert "in effect, but not written yet: 2 bans and wishes" in told
+    assert "history has gaps: 7 rows were dropped since control's last start" in told
 
 
 class Terminal(io.StringIO):
