@@ -216,7 +216,7 @@ def router() -> Any:
                 lines(
                     "Own overhead",
                     "From the complete request to its dispatch on a ready connection: checking, "
-                    "choosing, writing the head anew, and the wait of a client at its limit.",
+                    "choosing, writing the head anew. A client at its limit waits before that.",
                     (quantile(0.5, "mirrorgate_overhead_seconds", "", INSTANCE), "p50"),
                     (quantile(0.99, "mirrorgate_overhead_seconds", "", INSTANCE), "p99"),
                     unit="s",

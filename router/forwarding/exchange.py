@@ -104,7 +104,7 @@ class Exchange(ResponseOwner):
         self.body = RequestBody(head, request.is_kept, most, context.memory, owner)
         self.endpoint = request.endpoint
         self.complete_at = self._began = now = context.clock()
-        """When the request was complete, on the worker's clock."""
+        """When the request was complete and let in, on the worker's clock."""
         self.deadlines = Deadlines(context.wheel, context.clock, now, context.timeouts.idle)
         self.admitted = False
         """True if it may go to a mirror."""
@@ -144,13 +144,13 @@ class Exchange(ResponseOwner):
         self._place, problem = entry(context, self.head, self.request, not looks_again)
         if problem is None:
             if looked:
+                self.complete_at = context.clock()  # it waited for its own client, not for us
                 self.client.resume_client()
             if self._admit():
                 self._attempt(context.clock())
         elif looks_again and (problem.code == TOO_MANY_OPEN or context.limits.short):
             self.client.pause_client()
-            again = partial(self.begin, looked + 1)
-            look = partial(guarded, "a second look", again, self.abort)
+            look = partial(guarded, "a second look", partial(self.begin, looked + 1), self.abort)
             context.limits.wait(client, RECHECKS[looked], look)
         else:
             self._refuse(problem)

@@ -89,7 +89,7 @@ FIRST_TOKEN = Family(
 OVERHEAD = Family(
     "mirrorgate_overhead_seconds",
     "histogram",
-    "From the complete request to its dispatch on a connection that was ready: our own share",
+    "From the request, complete and let in, to its dispatch on a ready connection: our own share",
     buckets=_FAST,
 )
 COST = Family(

@@ -104,6 +104,41 @@ async def test_who_has_just_ended_a_request_is_not_refused_the_next() -> None:
         assert [(await each.response()).status for each in held] == [200, 200]
 
 
+async def test_what_a_client_waits_for_itself_is_not_our_overhead() -> None:
+    taken, may_answer = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            taken.release()
+            await may_answer.acquire()
+            writer.write(OK)
+            await writer.drain()
+
+    moment = [0.0]
+    one = {"limits": {**LIMITS["limits"], "connections": 1}}
+    async with (
+        ScriptedMirror(script) as mirror,
+        DataPlane([mirror.table()], more=one, clock=lambda: moment[0]) as plane,
+    ):
+        status = 0
+        while status != 200:  # it is refused where 0.1 s are too short for the steps below
+            first = await plane.send(get())
+            await taken.acquire()
+            next_one = await plane.send(post())
+            await wait_until(lambda: plane.context.limits.waiting or len(plane.finished) % 2)
+            moment[0] += 5.0
+            may_answer.release()
+            assert (await first.response()).status == 200
+            may_answer.release()
+            status = (await next_one.response()).status
+            if status != 200:
+                await may_answer.acquire()
+        assert plane.totals.cells("mirrorgate_overhead_seconds")[-1] < 1.0
+        assert plane.totals.cells("mirrorgate_time_to_first_byte_seconds", ("a", "chat"))[-1] < 1.0
+        assert mirror.connections == 1, "its connection was ready, so that it counts"
+
+
 async def test_a_flood_of_requests_too_many_is_not_put_off() -> None:
     gate = Gate()
     async with (
