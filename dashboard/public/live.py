@@ -1,8 +1,8 @@
 """`/events`: what changes on the front page, as it changes, to every open page.
 
-A page has parts that change while it is read: its sentence, the open incidents, the nodes. When
-one of them does, it is rendered once for each language and sent to all. Numbers that drift with
-every probe are not sent: five hundred readers would cost more than the probes.
+A page has parts that change while it is read: its sentence, open incidents, what is planned, the
+nodes. When one of them does, it is rendered once for each language and sent to all. Numbers that
+drift with every probe are not sent: five hundred readers would cost more than the probes.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from aiohttp import web
 from dashboard.common.connections import connection_of
 from dashboard.common.context import CLOCK, SOURCES, VISITORS
 from dashboard.i18n.texts import Words
+from dashboard.public.incidents import to_come
 from dashboard.public.lines import Lines
 from dashboard.public.page import Page, build
-from dashboard.public.view import reader_of, shown_incidents, shown_nodes
+from dashboard.public.view import reader_of, shown_incidents, shown_maintenances, shown_nodes
 
 log = logging.getLogger(__name__)
 
@@ -155,6 +156,10 @@ class Live:
                 tuple((i.id, i.impact) for i in incidents if i.manual),
             ),
             "open-incidents": tuple((i.id, i.updated_at) for i in incidents),
+            "maintenances": tuple(
+                (row.id, row.status, row.updated_at)
+                for row in to_come(shown_maintenances(self._app, now))
+            ),
             **states,
         }
 
@@ -171,6 +176,8 @@ class Live:
             return str(macros.banner(page.words, page))
         if name == "open-incidents":
             return str(macros.open_incidents(page.words, page))
+        if name == "maintenances":
+            return str(macros.maintenances(page.words, page))
         line = self._lines.of(page, query)
         return str(line(next(node for node in page.nodes if f"node-{node.id}" == name)))
 

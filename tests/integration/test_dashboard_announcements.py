@@ -1,5 +1,6 @@
 """Incidents and planned maintenance: operators' API, and what visitors see of it."""
 
+import asyncio
 import json
 from dataclasses import replace
 from html import unescape
@@ -274,6 +275,35 @@ async def test_visitors_see_what_is_planned_and_what_is_under_way(
     if accept == "text/html":
         assert running in page[begin:soon]
         assert ("请稍候" if language == "zh" else "Please wait") in page
+
+
+async def test_open_pages_are_told_of_maintenance_when_it_is_planned_begins_and_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dashboard.public.live.LOOK_EVERY", 0.001)
+    clock, sources = [NOW], FakeSources()
+    app = build_public_app(sources, lambda: clock[0])
+    plan = Maintenance("m2", Text("搬家", "Moving"), ("hk",), NOW + 60, NOW + 90, NOW, NOW)
+    async with serving(app) as client, client.get("/?lang=en", headers=BROWSER) as page:
+        assert 'id="maintenances"' in await page.text(), "there is a place for it"
+        async with client.get("/events?lang=en") as events:
+
+            async def part() -> str:
+                async with asyncio.timeout(20):
+                    while not (line := await events.content.readline()).startswith(b"data"):
+                        pass
+                told = json.loads(line.removeprefix(b"data: "))["parts"]
+                assert list(told) == ["maintenances"]
+                return str(told["maintenances"])
+
+            await events.content.readline()
+            sources.announced_ = Announced({}, {}, (plan,))
+            planned = await part()
+            assert ("Moving" in planned, "under way" in planned) == (True, False)
+            clock[0] = NOW + 61
+            assert "under way" in await part()
+            clock[0] = NOW + 91
+            assert "Moving" not in await part()
 
 
 async def test_words_in_the_other_language_say_which_it_is() -> None:
