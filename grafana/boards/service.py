@@ -327,10 +327,23 @@ def service() -> Any:
                 ),
                 lines(
                     "Notifications, in an hour",
-                    "Messages to [[notify]]: sent, attempts that failed, and given up.",
+                    "Messages to [[notify]]: sent, attempts that failed, and given up; changes "
+                    "that wait for a receiver, and receivers whose last attempt failed.",
                     (
                         grown("mirrorgate_notifications_total", "result", INSTANCE, "1h"),
                         "{{result}}",
+                    ),
+                    (
+                        present(
+                            "max", "mirrorgate_notification_receiver_waiting", "receiver", INSTANCE
+                        ),
+                        "waiting {{receiver}}",
+                    ),
+                    (
+                        present(
+                            "max", "mirrorgate_notification_receiver_failing", "receiver", INSTANCE
+                        ),
+                        "failing {{receiver}}",
                     ),
                     width=8,
                     colors={"sent": GOOD, "failed": WARN, "dropped": BAD},

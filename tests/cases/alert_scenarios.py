@@ -289,6 +289,11 @@ SCENARIOS: dict[str, Scenario] = {
         _one("mirrorgate_store_free_bytes", "100000000x20"),
         (_one("mirrorgate_store_free_bytes", "600000000x20"),),
     ),
+    "MirrorgateReceiverFails": Scenario(
+        "20m",
+        _one("mirrorgate_notification_receiver_failing", "1x25", ',receiver="slack hooks"'),
+        (_one("mirrorgate_notification_receiver_failing", "1x10 0x15", ',receiver="slack hooks"'),),
+    ),
     "MirrorgateEventLoopLags": Scenario(
         "20m",
         _delay("worker", "0+1x30"),
