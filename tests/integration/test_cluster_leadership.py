@@ -43,6 +43,9 @@ class Instance:
     def owes(self, topic: Any) -> bool:
         return False
 
+    def keep(self, which: Any) -> None:
+        """Nothing waits."""
+
     def see(self, state: State) -> None:
         health = MirrorHealth(id="hk", state=state)
         self.notifier.see(HealthSnapshot(1, 0.0, "here", {"hk": health}))
