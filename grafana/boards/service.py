@@ -351,7 +351,8 @@ def service() -> Any:
                 lines(
                     "Cluster",
                     "Of [cluster]: instances that each one shares the limits with, limits of which "
-                    "it has a share of its own, whether it reaches Valkey, and which one leads.",
+                    "it has a share of its own, whether it reaches Valkey, which one leads, and "
+                    "seconds that its clock is ahead of Valkey's.",
                     (
                         present("max", "mirrorgate_cluster_hosts", "instance", INSTANCE),
                         "hosts {{instance}}",
@@ -367,6 +368,12 @@ def service() -> Any:
                     (
                         present("max", "mirrorgate_cluster_leader", "instance", INSTANCE),
                         "leads {{instance}}",
+                    ),
+                    (
+                        present(
+                            "max", "mirrorgate_cluster_clock_offset_seconds", "instance", INSTANCE
+                        ),
+                        "clock {{instance}}",
                     ),
                     width=8,
                 ),

@@ -81,6 +81,7 @@ class Cluster:
             "problem": self._problem,
             "hosts": list(self._alive),
             "leases": len(self._leases),
+            "clock_ahead": round(self._valkey.ahead, 1),
         }
 
     def short(self, key: bytes, limit: int, tolerance: float) -> None:
@@ -183,6 +184,7 @@ class Cluster:
         self._leases.hosts = hosts
         self._totals.set(metrics.HOSTS.name, hosts)
         self._totals.set(metrics.CONNECTED.name, 1)
+        self._totals.set(metrics.AHEAD.name, self._valkey.ahead)
         if self._problem:
             self._problem = ""
             log.info("Valkey at %s answers", self._place)

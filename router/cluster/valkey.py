@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -30,7 +31,9 @@ local now = time[1] + time[2] / 1000000
 redis.call('ZADD', KEYS[1], now, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - 3600)
 redis.call('PUBLISH', ARGV[2], ARGV[3])
-return redis.call('ZRANGEBYSCORE', KEYS[1], now - tonumber(ARGV[4]), '+inf')
+local answer = redis.call('ZRANGEBYSCORE', KEYS[1], now - tonumber(ARGV[4]), '+inf')
+table.insert(answer, 1, time[1] .. '.' .. string.format('%06d', time[2]))
+return answer
 """
 
 _EXCHANGE = """
@@ -94,8 +97,19 @@ class MissingPart(Exception):
 class Valkey:
     """One connection for questions and one that listens."""
 
-    def __init__(self, address: Address, prefix: str, host: str, expected: int) -> None:
+    def __init__(
+        self,
+        address: Address,
+        prefix: str,
+        host: str,
+        expected: int,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         """`prefix` begins all names; `host` is ours; `expected`: of hosts, at least."""
+        self.ahead = 0.0
+        """Seconds that this host's clock was ahead of the server's at the last beat, give or take
+        half the way there and back."""
+        self._wall = wall
         tagged = f"{{{prefix}}}"  # in Valkey Cluster, all names of one tag are on one node
         self._hosts = f"{tagged}:hosts"
         self._server = Server(address, self._hosts)
@@ -119,10 +133,12 @@ class Valkey:
         with _failures():
             client = await self._server.client()
             async with asyncio.timeout(ANSWERS_WITHIN):
-                alive: list[str] = await client.evalsha(
+                before = self._wall()
+                answer: list[str] = await client.evalsha(
                     beat, 1, self._hosts, self._host, self._channel, call, SILENT_AFTER
                 )
-        return alive
+        self.ahead = (before + self._wall()) / 2 - float(answer[0])
+        return answer[1:]
 
     async def exchange(self, asks: Sequence[Ask]) -> list[Answer]:
         """Ask for shares, all in one round trip."""

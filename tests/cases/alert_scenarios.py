@@ -289,6 +289,11 @@ SCENARIOS: dict[str, Scenario] = {
         _one("mirrorgate_store_free_bytes", "100000000x20"),
         (_one("mirrorgate_store_free_bytes", "600000000x20"),),
     ),
+    "MirrorgateClocksDiffer": Scenario(
+        "8m",
+        _one("mirrorgate_cluster_clock_offset_seconds", "-3600x20"),
+        (_one("mirrorgate_cluster_clock_offset_seconds", "20x20"),),
+    ),
     "MirrorgateReceiverFails": Scenario(
         "20m",
         _one("mirrorgate_notification_receiver_failing", "1x25", ',receiver="slack hooks"'),

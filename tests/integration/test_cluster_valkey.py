@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from monitor.common.ipc import Message
+from router.cluster.address import Address
 from router.cluster.leases import CONNECTIONS, Ask, Name
 from router.cluster.valkey import Unreachable, Valkey, connect
 from tests.testkit.valkey import Board, RedisServer
@@ -74,6 +76,14 @@ async def test_a_host_that_leaves_has_no_share_any_more(server: RedisServer):
 async def test_the_server_that_answers_is_named(server: RedisServer):
     client = connect(f"valkey://127.0.0.1:{server.port}", "reach", "a", 0)
     assert await client.reach() == f"127.0.0.1:{server.port}"
+    await client.close()
+
+
+@pytest.mark.parametrize("ahead", [3600.0, 0.0, -3600.0])
+async def test_a_host_learns_that_its_clock_is_not_the_servers(server: RedisServer, ahead: float):
+    client = Valkey(Address.of(server.url), "ahead", "a", 0, lambda: time.time() + ahead)
+    assert await client.beat() == ["a"]
+    assert client.ahead == pytest.approx(ahead, abs=10.0)
     await client.close()
 
 

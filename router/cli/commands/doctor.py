@@ -21,6 +21,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
+from monitor.common.machine import MOST_SKEW
 from monitor.common.settings import SettingsError
 from router.cli.client import Client, running_pid
 from router.cli.commands.configuration import advice
@@ -36,9 +37,6 @@ FEW_DESCRIPTORS = 4096
 """A worker accepts about half as many clients, and each may need another one for its mirror."""
 LITTLE_SPACE = 200 << 20
 """Bytes; with less, history may stop within days."""
-MOST_SKEW = 30.0
-"""Seconds between this clock and a mirror's: its answer takes a few, certificates and the ends of
-keys are off by the rest."""
 ENDS_SOON = 14.0
 """Days."""
 

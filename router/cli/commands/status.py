@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 
 from monitor.common.cost_terms import COST_TERMS
 from monitor.common.durations import ago, moment, roughly
+from monitor.common.machine import MOST_SKEW
 from router.cli.arguments import count
 from router.cli.client import Client
 from router.cli.console import DONE, USAGE, CommandFailed, Console, language_of, plain
@@ -150,6 +151,13 @@ def warnings(status: Mapping[str, Any]) -> list[str]:
     if problem := (status.get("cluster") or {}).get("problem"):
         said = plain(problem)
         found.append(f"Valkey does not answer ({said}): limits are held with the last shares")
+    ahead = (status.get("cluster") or {}).get("clock_ahead") or 0.0
+    if abs(ahead) > MOST_SKEW:
+        side = "ahead of" if ahead > 0 else "behind"
+        found.append(
+            f"the clock here is {roughly(abs(ahead))} {side} Valkey's: bans and keys end here at "
+            "another time than elsewhere; compare it on all hosts (timedatectl)"
+        )
     for name in ("missing_settings", "cautions"):
         found.extend(plain(sentence) for sentence in status.get(name) or ())
     if paths := status.get("restart_needed"):

@@ -359,6 +359,17 @@ def test_what_is_in_effect_but_not_written_yet_is_said(
     assert "history has gaps: 7 rows were dropped since control's last start" in told
 
 
+def test_a_clock_that_differs_from_the_clusters_is_said(
+    capsys: pytest.CaptureFixture[str], running: Running
+):
+    for ahead, told in ((3600.0, "1h ahead of"), (-45.0, "45s behind")):
+        status = {**STATUS, "nodes": [], "cluster": {"problem": "", "clock_ahead": ahead}}
+        running.answers["GET /api/admin/status"] = (200, status)
+        assert f"the clock here is {told} Valkey's" in said(capsys, "status")[2]
+    status["cluster"]["clock_ahead"] = 2.0
+    assert "the clock here" not in said(capsys, "status")[2]
+
+
 class Terminal(io.StringIO):
     """Somebody who types."""
 
