@@ -170,6 +170,10 @@ class Store:
         """Rows of history that were dropped because the queue was full."""
         return self._writer.dropped
 
+    def dropped_lately(self) -> int:
+        """Those of the last hour."""
+        return self._writer.dropped_lately()
+
     @property
     def problem(self) -> str:
         """The reason for which nothing can be written; empty while nothing is known to be wrong."""

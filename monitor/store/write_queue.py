@@ -30,6 +30,8 @@ BATCH_EVERY = 1.0
 RETRY_AFTER = 2.0
 """Seconds until a batch that failed is tried again."""
 
+LATELY, _MINUTE = 3600.0, 60.0
+"""Seconds for which operators are told of rows that were dropped, and in which they are counted."""
 _NAME = "history writer"
 
 MOST_POSTPONED = 1_000
@@ -49,8 +51,10 @@ class HistoryWriter:
         size: int = QUEUE_SIZE,
         every: float = BATCH_EVERY,
         tasks: Tasks | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._write = write
+        self._monotonic = monotonic
         self._tasks = tasks or Tasks()
         self._size = size
         self._every = every
@@ -62,6 +66,8 @@ class HistoryWriter:
         """Why writing failed the last time."""
         self._writing = asyncio.Lock()
         self.dropped = 0
+        self._dropped_at: deque[tuple[float, int]] = deque()
+        """By minute: its begin on the monotonic clock, and the rows that were dropped in it."""
         self._overflows = False
         """True from the first row that is dropped until half of the queue is free again."""
         self.failed = 0
@@ -72,6 +78,22 @@ class HistoryWriter:
         """Rows that are queued."""
         return len(self._queue) + len(self._batch)
 
+    def dropped_lately(self) -> int:
+        """Rows that were dropped in the last hour."""
+        while self._dropped_at and self._dropped_at[0][0] < self._monotonic() - LATELY:
+            self._dropped_at.popleft()
+        return sum(rows for _, rows in self._dropped_at)
+
+    def _drop(self, rows: int) -> None:
+        self.dropped += rows
+        now = self._monotonic()
+        if self._dropped_at and now - self._dropped_at[-1][0] < _MINUTE:
+            began, before = self._dropped_at.pop()
+            self._dropped_at.append((began, before + rows))
+        else:
+            self.dropped_lately()  # forgets what is older
+            self._dropped_at.append((now, rows))
+
     def start(self) -> None:
         """Begin writing."""
         self._task = self._tasks.service(_NAME, self._run)
@@ -79,7 +101,7 @@ class HistoryWriter:
     def put(self, item: Item) -> bool:
         """Queue something, or drop it when the queue is full; False: it was dropped."""
         if self.waiting >= self._size:
-            self.dropped += 1
+            self._drop(1)
             if not self._overflows:
                 log.error("%d rows of history wait to be written; more are dropped", self._size)
             self._overflows = True
@@ -137,7 +159,7 @@ class HistoryWriter:
         except Exception as error:
             rows = len(self._batch)
             self._tasks.crashed(_NAME, error, f"; {rows} rows cannot be written and are dropped")
-            self.dropped += rows
+            self._drop(rows)
         self._batch = []
         self._recovered()
         return True

@@ -115,7 +115,7 @@ class AdminCommands:
                 "problem": self._store.problem,
                 "unwritten": len(self._store.postponed),
                 "queued": self._store.queued,
-                "dropped": self._store.dropped,
+                "dropped_lately": self._store.dropped_lately(),
             },
             "missing_settings": self._notices.sentences(),
             "cautions": [*self._machine.sentences(), *cautions(current.config)],

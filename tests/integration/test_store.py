@@ -316,10 +316,17 @@ async def test_a_full_queue_drops_the_newest_counts_and_says_so_once(caplog):
     async def write(items: Sequence[Any]) -> None:
         written.extend(items)
 
-    writer = HistoryWriter(write, size=3)
+    moment = [0.0]
+    writer = HistoryWriter(write, size=3, monotonic=lambda: moment[0])
     for number in range(5):
         writer.put(sample(number))
     assert writer.dropped == 2
+    assert writer.dropped_lately() == 2
+    moment[0] = 3599.0
+    writer.put(sample(5))
+    assert writer.dropped_lately() == 3
+    moment[0] = 3601.0
+    assert writer.dropped_lately() == 1
     assert caplog.messages == ["3 rows of history wait to be written; more are dropped"]
     await writer.stop()
     assert [item.at for item in written] == [0, 1, 2]

@@ -141,8 +141,8 @@ def warnings(status: Mapping[str, Any]) -> list[str]:
         found.append(f"the store takes nothing: {plain(problem)}")
     if unwritten := (status.get("store") or {}).get("unwritten"):
         found.append(f"in effect, but not written yet: {unwritten} bans and wishes")
-    if dropped := (status.get("store") or {}).get("dropped"):
-        found.append(f"history has gaps: {dropped} rows were dropped since control's last start")
+    if dropped := (status.get("store") or {}).get("dropped_lately"):
+        found.append(f"history has gaps: {dropped} rows were dropped in the last hour")
     found.extend(
         f"notifications: {plain(each['receiver'])}: {plain(each['problem'])}"
         for each in status.get("notifications") or ()

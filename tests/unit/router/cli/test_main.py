@@ -345,8 +345,8 @@ def test_wishes_go_to_the_instance(capsys: pytest.CaptureFixture[str], running: 
 def test_what_is_in_effect_but_not_written_yet_is_said(
     capsys: pytest.CaptureFixture[str], running: Running
 ):
-    status = {**STATUS, "nodes": [], "store": {"problem": "disk full", "unwritten": 2}}
-    status["store"] |= {"queued": 20_000, "dropped": 7}
+    store = {"problem": "disk full", "unwritten": 2, "queued": 20_000, "dropped_lately": 7}
+    status = {**STATUS, "nodes": [], "store": store}
     running.answers["GET /api/admin/status"] = (200, status)
     running.answers["POST /api/admin/mirrors/hk/wish"] = (200, {"written": False})
     running.answers["POST /api/admin/bans"] = (201, {"network": "192.0.2.1", "written": False})
@@ -356,17 +356,18 @@ def test_what_is_in_effect_but_not_written_yet_is_said(
         assert err.startswith("note: this is in effect, but the store takes nothing at present")
     told = said(capsys, "status")[2]
     assert "in effect, but not written yet: 2 bans and wishes" in told
-    assert "history has gaps: 7 rows were dropped since control's last start" in told
+    assert "history has gaps: 7 rows were dropped in the last hour" in told
 
 
 def test_a_clock_that_differs_from_the_clusters_is_said(
     capsys: pytest.CaptureFixture[str], running: Running
 ):
+    cluster: dict[str, Any] = {"problem": ""}
+    running.answers["GET /api/admin/status"] = (200, {**STATUS, "nodes": [], "cluster": cluster})
     for ahead, told in ((3600.0, "1h ahead of"), (-45.0, "45s behind")):
-        status = {**STATUS, "nodes": [], "cluster": {"problem": "", "clock_ahead": ahead}}
-        running.answers["GET /api/admin/status"] = (200, status)
+        cluster["clock_ahead"] = ahead
         assert f"the clock here is {told} Valkey's" in said(capsys, "status")[2]
-    status["cluster"]["clock_ahead"] = 2.0
+    cluster["clock_ahead"] = 2.0
     assert "the clock here" not in said(capsys, "status")[2]
 
 
