@@ -109,7 +109,7 @@ def health_document(whole: Overview, in_rotation: int, now: float) -> dict[str, 
     """`/api/v1/health`."""
     words = {"ok": "ok", "planned": "ok", "slow": "degraded", "some": "degraded"}
     words |= dict.fromkeys(("early", "offline", "blind"), "unknown")
-    words |= dict.fromkeys(("last", "none", "empty"), "unavailable")
+    words |= dict.fromkeys(("last", "none", "lost", "empty"), "unavailable")
     status = words[whole.kind] if in_rotation else "unavailable"
     return {
         "generated_at": iso(now),

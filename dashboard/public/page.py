@@ -45,6 +45,7 @@ TONES = {
     "some": "degraded",
     "last": "down",
     "none": "down",
+    "lost": "down",
     "early": "unknown",
     "offline": "unknown",
     "blind": "unknown",
@@ -124,7 +125,8 @@ class Page:
             key = "announced"
         if key == "blind" and whole.heard is not None:
             return self.words("banner.blind.since", time=self.said(whole.heard))
-        return self.words(f"banner.{key}", serving=whole.serving, total=whole.total)
+        numbers = {"serving": whole.serving, "total": whole.total, "down": whole.down}
+        return self.words(f"banner.{key}", **numbers)
 
     @property
     def queue(self) -> str:
@@ -143,8 +145,9 @@ class Page:
 
     @property
     def rescue(self) -> str:
-        """Tell how many requests failover has saved; empty while there are none."""
-        if not self.rescued.requests:
+        """Tell how many requests failover has saved; empty while there are none, and while
+        nothing is known to work, when it would be no comfort."""
+        if not self.rescued.requests or not self.overview.serving:
             return ""
         since = clock_time(self.rescued.since, self.zone)[:5]
         return self.words.plural("rescued", self.rescued.requests, time=since)

@@ -33,7 +33,7 @@ NOBODY: Mapping[str, Ejection] = MappingProxyType({})
 NO_CURVES: Mapping[str, Curve] = MappingProxyType({})
 
 Kind = Literal[
-    "ok", "planned", "slow", "some", "last", "none", "early", "offline", "blind", "empty"
+    "ok", "planned", "slow", "some", "last", "none", "lost", "early", "offline", "blind", "empty"
 ]
 """The state of the whole; why it is unknown: no verdict yet, the monitor offline, nothing heard."""
 
@@ -132,6 +132,7 @@ class Overview:
     kind: Kind
     serving: int
     total: int
+    down: int
     heard: float | None
     """When the newest probe ended."""
 
@@ -254,7 +255,11 @@ def _latency(health: MirrorHealth) -> dict[str, int]:
 def overview(rows: Sequence[Node]) -> Overview:
     """The state of the whole."""
     heard = max((row.last_probe for row in rows if row.last_probe is not None), default=None)
-    return Overview(_kind(rows), sum(row.serving for row in rows), len(rows), heard)
+    serving, down = (
+        sum(row.serving for row in rows),
+        sum(row.state is State.down for row in rows),
+    )
+    return Overview(_kind(rows), serving, len(rows), down, heard)
 
 
 def _kind(rows: Sequence[Node]) -> Kind:
@@ -266,7 +271,9 @@ def _kind(rows: Sequence[Node]) -> Kind:
     if not any(row.serving for row in rows):
         unknown = [row for row in wanted if row.state is State.unknown]
         if unknown:
-            return _why_unknown(rows, unknown)
+            some_down = any(row.state is State.down for row in wanted)
+            lost = some_down and all(row.stale for row in unknown)
+            return "lost" if lost else _why_unknown(rows, unknown)
         return "last" if any(row.verdict in REACHED for row in wanted) else "none"
     if any(row.state in (State.down, State.unknown) or row.ejection for row in wanted):
         return "some"

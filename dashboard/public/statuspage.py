@@ -52,6 +52,7 @@ INDICATORS: Mapping[Kind, str] = {
     "some": "minor",
     "last": "major",
     "none": "critical",
+    "lost": "critical",
     "early": "none",
     "offline": "minor",
     "blind": "minor",

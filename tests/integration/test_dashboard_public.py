@@ -771,6 +771,15 @@ BARE = {
         (),
         DashboardConfig(languages=("en",), bans="off"),
     ),
+    "one down, one long unheard": FakeSources(
+        (MirrorConfig("hk", "http://127.0.0.1:9"), MirrorConfig("jp", "http://127.0.0.1:9")),
+        (
+            MirrorHealth("hk", State.down, NOW, "connection_refused", last_probe=NOW),
+            MirrorHealth("jp", State.up, NOW - 9e4, "ok", last_probe=NOW - 9e4),
+        ),
+        (),
+        DashboardConfig(),
+    ),
     "drained for good": FakeSources(
         (MirrorConfig("hk", "http://127.0.0.1:9"),),
         (MirrorHealth("hk", State.down, NOW, "dns_down", wish=Override.drain, last_probe=NOW),),
@@ -803,11 +812,14 @@ async def test_every_page_can_do_with_little(case, accept):
         ("probed once, and failed", "State unknown: probing has not come to a conclusion yet"),
         ("no network of our own", "State unknown: the monitor itself seems to be offline"),
         ("one that works", "The node is working"),
+        ("one down, one long unheard", "No node is known to work: 1 of 2 are down"),
         ("drained for good", "No node can serve at the moment"),
     ],
 )
 async def test_the_banner_says_what_is(case, banner):
+    rescued = "failures of nodes were rescued"
     async with serving(build_public_app(BARE[case], lambda: NOW)) as client:
+        assert (rescued in await text(client, "/?lang=en")) is (case == "one that works")
         assert banner in await text(client, "/?lang=en")
         assert banner in await text(client, "/?lang=en", Accept="text/plain")
 
