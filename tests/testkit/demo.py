@@ -26,6 +26,7 @@ from dashboard.admin.passwords import hashed
 from tests.testkit.censor.relay import Censor
 from tests.testkit.censor.rules import RST, Residual, Rule, exactly
 from tests.testkit.certs import Authority
+from tests.testkit.mirror.answers import DEFAULT_MODELS
 from tests.testkit.mirror.behaviour import Behaviour
 from tests.testkit.mirror.server import PretendMirror
 from tests.testkit.pretended_past import Life, Outage, fill
@@ -79,7 +80,7 @@ api_key = "{key}"
 models = {models}
 max_requests_per_second = {most}
 """
-_MODELS = ("gpt-4o", "gpt-3.5-turbo")
+_MODELS = tuple(DEFAULT_MODELS)
 _RARE = "claude-3-5-sonnet"
 _CROWD, _CROWDS_EVERY = 8, 9.0
 """Requests at once for the rare model, and seconds between two such crowds."""
