@@ -122,6 +122,8 @@ class MaintenanceRow:
     updated_at: float
     messages: Sequence[Message]
     """The operator's, newest first."""
+    tone: str = "maintenance"
+    """Its colour and sign."""
 
     def said(self, words: Words) -> list[Update]:
         """The operator's messages, newest first."""

@@ -175,9 +175,9 @@ class Live:
         if name == "banner":
             return str(macros.banner(page.words, page))
         if name == "open-incidents":
-            return str(macros.open_incidents(page.words, page))
+            return str(macros.open_incidents(page.words, page, query))
         if name == "maintenances":
-            return str(macros.maintenances(page.words, page))
+            return str(macros.maintenances(page.words, page, query))
         line = self._lines.of(page, query)
         return str(line(next(node for node in page.nodes if f"node-{node.id}" == name)))
 

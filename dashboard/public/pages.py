@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -19,18 +20,24 @@ from dashboard.common.steps import Steps
 from dashboard.common.templates import templates
 from dashboard.public import plain as plain_text
 from dashboard.public.documents import BadCursor, BansPage, page_of_bans
-from dashboard.public.incidents import page_after
+from dashboard.public.incidents import IncidentRow, MaintenanceRow, page_after, updates
 from dashboard.public.lines import Lines
 from dashboard.public.live import LIVE, Live
 from dashboard.public.page import NO_BANS, Page, build, entrances
 from dashboard.public.privacy import full_network
-from dashboard.public.view import Asking, node_id, reader_of, shown_incidents, wants_html
+from dashboard.public.view import (
+    Asking,
+    node_id,
+    reader_of,
+    shown_incidents,
+    shown_maintenances,
+    wants_html,
+)
 from monitor.common.bans import Ban
 
 BANS_ON_FRONT = 8
 BANS_ON_LIST = 50
 INCIDENTS_ON_LIST = 50
-"""As many as the feed has, whose entries lead to their place on the first page."""
 LINES: web.AppKey[Lines] = web.AppKey("lines", Lines)
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 FOR_VISITOR = "<!--for this visitor-->"
@@ -46,6 +53,8 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/", status)
     app.router.add_get("/nodes/{id}", node)
     app.router.add_get("/history", history)
+    app.router.add_get("/incidents/{id}", incident)
+    app.router.add_get("/maintenances/{id}", maintenance)
     app.router.add_get("/banned", banned)
     app.router.add_get("/banned/me", mine)
     app.router.add_get("/robots.txt", robots)
@@ -128,6 +137,60 @@ async def history(request: web.Request) -> web.Response:
         return {"months": page.months(some), "more": following}
 
     return await respond_with(request, "history.html", some[0].id if some else "", values)
+
+
+async def incident(request: web.Request) -> web.Response:
+    """One incident from its beginning to its end."""
+    row = _of_id(shown_incidents(request.app), request)
+
+    def values(page: Page) -> Values:
+        return {
+            "incident": row,
+            "planned": False,
+            "over": not row.is_open,
+            "title": row.title(page.words),
+            "state": "incidents.open" if row.is_open else "incidents.resolved",
+            "course": updates(row, page.words),
+            "messages": row.said(page.words),
+            "nodes": [(node.id, node.name, None if row.manual else node) for node in row.nodes],
+            "shown": {node.id for node in page.nodes},
+            "refreshing": reader_of(request).refreshing,
+        }
+
+    return await respond_with(request, "incident.html", ("incident", row.id), values)
+
+
+async def maintenance(request: web.Request) -> web.Response:
+    """One maintenance from its announcement on."""
+    row = _of_id(shown_maintenances(request.app, request.app[CLOCK]()), request)
+
+    def values(page: Page) -> Values:
+        return {
+            "incident": row,
+            "planned": True,
+            "over": row.status in ("completed", "cancelled"),
+            "title": row.headline(page.words) or row.name(page.words),
+            "state": f"planned.{row.status}",
+            "course": row.course(page.words),
+            "messages": row.said(page.words),
+            "nodes": [(id, name, None) for id, name in row.nodes.items()],
+            "shown": row.nodes,
+            "refreshing": reader_of(request).refreshing,
+        }
+
+    return await respond_with(request, "incident.html", ("maintenance", row.id, row.status), values)
+
+
+Told = TypeVar("Told", IncidentRow, MaintenanceRow)
+
+
+def _of_id(rows: Sequence[Told], request: web.Request) -> Told:
+    """The row that the address names; 404 without one."""
+    wanted = request.match_info["id"]
+    found = next((row for row in rows if row.id == wanted), None)
+    if found is None:
+        raise web.HTTPNotFound
+    return found
 
 
 async def banned(request: web.Request) -> web.Response:

@@ -233,9 +233,9 @@ def component_status(row: Node) -> str:
 
 def link(row: IncidentRow, config: DashboardConfig) -> str:
     """The address at which a reader finds an incident."""
-    return f"{config.public_url.rstrip('/')}/history#{row.id}"
+    return f"{config.public_url.rstrip('/')}/incidents/{row.id}"
 
 
 def link_to_plan(row: MaintenanceRow, config: DashboardConfig) -> str:
-    """The address at which a reader finds a maintenance until it is over."""
-    return f"{config.public_url.rstrip('/')}/#{row.id}"
+    """The address at which a reader finds a maintenance."""
+    return f"{config.public_url.rstrip('/')}/maintenances/{row.id}"

@@ -34,6 +34,7 @@ LOOKS = (
     ("/nodes/jp?lang=en", Look(390, "light")),
     ("/nodes/sg?lang=zh", Look(1280, "dark")),
     ("/history?lang=en", Look(320, "dark")),
+    ("/incidents/c0ffee000001?lang=zh", Look(320, "light")),
     ("/banned/me?lang=en", Look(390, "dark")),
 )
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html import unescape
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -14,6 +15,7 @@ from dashboard.public.charts import HEIGHTS, day_bars, level
 from dashboard.public.incidents import page_after
 from monitor.common.languages import Text
 from monitor.diagnosis.telling import what
+from monitor.health.announcements import Announced, Maintenance
 from monitor.health.incidents import Incident, Part
 from monitor.health.past import Past
 from monitor.health.uptime import Known
@@ -152,7 +154,7 @@ async def test_statuspages_clients_find_what_they_read(client, sources):
     }
     goes_on, ended, _ = told["incidents"]
     assert (goes_on["status"], goes_on["resolved_at"]) == ("investigating", None)
-    assert goes_on["shortlink"] == "https://status.example.com/history#c0ffee000001"
+    assert goes_on["shortlink"] == "https://status.example.com/incidents/c0ffee000001"
     assert ended["name"] == "香港, gone: the address cannot be reached"
     assert (ended["status"], ended["impact"]) == ("resolved", "critical")
     course = ended["incident_updates"]
@@ -181,6 +183,50 @@ async def test_the_feed_can_be_subscribed_to(client, sources):
     for entry in entries:
         for name in ("title", "id", "updated", "published", "content", "link"):
             assert entry.find(f"{ATOM}{name}") is not None, name
+
+
+@pytest.mark.parametrize(
+    ("lang", "state", "extent", "rose"),
+    [
+        ("en", "resolved", "all nodes", "香港 has recovered."),
+        ("zh", "已恢复", "全部节点", "香港 已恢复。"),
+    ],
+)
+async def test_an_incident_has_a_page_with_its_course(client, lang, state, extent, rose):
+    page = await text(client, f"/incidents/c0ffee000002?lang={lang}")
+    banner = page[page.index('class="banner') : page.index("</section>")]
+    assert state in banner
+    assert extent in page
+    course = page[page.index('class="timeline"') : page.index("</ol>")]
+    newest, oldest = course.index("2026-11-18T09:20:00Z"), course.rindex("2026-11-18T09:00:00Z")
+    assert newest < course.index(rose) < oldest
+    concerned = page[page.index('id="concerned"') :]
+    assert f'<a href="/nodes/hk?lang={lang}">' in concerned
+    assert "gone" in concerned
+    assert "/nodes/gone" not in concerned
+
+
+async def test_only_an_incident_that_goes_on_is_asked_for_again(client):
+    assert "data-poll" in await text(client, "/incidents/c0ffee000001")
+    assert "data-poll" not in await text(client, "/incidents/c0ffee000002")
+    for path in ("/incidents/none", "/incidents/c0ffee000001x", "/maintenances/c0ffee000001"):
+        async with client.get(path, headers=BROWSER) as response:
+            assert response.status == 404
+
+
+async def test_every_link_of_the_feed_leads_to_a_page_of_that_title(client, sources):
+    plan = Maintenance("m1", Text("升级", "Upgrade"), ("hk",), 1.0, 2.0, 0.5, 0.5)
+    sources.announced_ = Announced(maintenances=(plan,))
+    feed = ET.fromstring(await text(client, "/feed.atom?lang=en"))
+    entries = feed.findall(f"{ATOM}entry")
+    assert len(entries) == len(INCIDENTS) + 1
+    for entry in entries:
+        title, link = entry.findtext(f"{ATOM}title"), entry.find(f"{ATOM}link")
+        assert title
+        assert link is not None
+        async with client.get(f"{link.attrib['href']}?lang=en", headers=BROWSER) as response:
+            assert response.status == 200
+            assert title.rpartition(" (")[0] in unescape(await response.text())
 
 
 async def test_the_id_in_the_feed_stays_when_an_incident_ends(client, sources):

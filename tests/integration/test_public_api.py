@@ -477,7 +477,7 @@ async def test_a_feed_reader_takes_the_feed(client):
         "c0ffee000003",
     ]
     assert read.entries[1].updated_parsed[:5] == (2026, 11, 18, 9, 20)
-    assert read.entries[1].link == "https://status.example.com/history#c0ffee000002"
+    assert read.entries[1].link == "https://status.example.com/incidents/c0ffee000002"
     assert "is down" in read.entries[1].content[0].value
 
 

@@ -13,7 +13,17 @@ from tests.testkit.many_nodes import sources_of
 
 pytestmark = pytest.mark.prove
 
-PAGES = ("/", "/nodes/hk", "/nodes/sg", "/nodes/de", "/history", "/banned", "/banned/me", "/docs")
+PAGES = (
+    "/",
+    "/nodes/hk",
+    "/nodes/sg",
+    "/nodes/de",
+    "/history",
+    "/incidents/c0ffee000001",
+    "/banned",
+    "/banned/me",
+    "/docs",
+)
 WIDTHS = (1280, 390, 320)
 
 
