@@ -21,8 +21,14 @@ LOCKED_WITHIN = 1.0
 """Seconds that another run may hold the file; it takes a moment."""
 
 
+def since_boot() -> float:
+    """Seconds since the machine was started, asleep or awake (CLOCK_BOOTTIME, clock_gettime(2)):
+    all its processes have the same, and nobody sets it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class TriggerFile:
-    """Times (seconds since the epoch) at which endpoints ("ip:port") were cut off."""
+    """Times (seconds since the machine was started) at which endpoints ("ip:port") were cut off."""
 
     def __init__(
         self,
@@ -30,7 +36,7 @@ class TriggerFile:
         keep: float,
         *,
         failed: Callable[[OSError], None] = lambda error: None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = since_boot,
     ) -> None:
         """A time is kept for `keep` seconds. `failed` is called with the first fault that keeps the
         file from being used."""

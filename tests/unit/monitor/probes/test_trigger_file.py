@@ -1,7 +1,9 @@
 """The memory of what a probe has set off: bounded, shared, and as good as none when damaged."""
 
 import fcntl
+import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -90,3 +92,11 @@ def test_what_is_no_file_of_ours_is_left_alone(place, make):
     make(place.path)
     place.open().cut(HERE)
     assert len(place.faults) == 1
+
+
+def test_its_times_are_of_a_clock_that_nobody_sets(tmp_path: Path) -> None:
+    path = tmp_path / "triggers.json"
+    before = time.clock_gettime(time.CLOCK_BOOTTIME)
+    TriggerFile(path, 100.0).cut(HERE)
+    after = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert before <= json.loads(path.read_text())[HERE] <= after
