@@ -35,5 +35,6 @@ def run(args: Namespace, console: Console) -> int:
         console.data({"receivers": told})
     else:
         for each in told:
-            console.say(f"{plain(each['receiver'])}: {plain(each['problem']) or 'taken'}")
+            result = plain(each["problem"]) if each["problem"] else "taken"
+            console.say(f"{plain(each['receiver'])}: {result}")
     return DONE if all(each["ok"] for each in told) else FAILED
