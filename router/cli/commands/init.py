@@ -193,13 +193,16 @@ def text_of(wanted: Wanted) -> str:
     for name, settings in _SERVICE.items() if wanted.service else ():
         lines = "".join(f"{key} = {_toml(value)}\n" for key, value in settings.items())
         sections.append(f"[{name}]\n{lines}")
+    hosts = [mirror.host for mirror in wanted.mirrors]
     for mirror in wanted.mirrors:
+        alone = hosts.count(mirror.host) == 1
+        name = mirror.host if alone else mirror.url.partition("://")[2].rstrip("/")[:100]
         key = (
             "# For callers with an issued key or none; only this mirror gets it.\n"
             f"api_key = {_toml(wanted.api_key)}\n"
         )
         sections.append(
-            f"[[mirrors]]\nid = {_toml(mirror.id)}\nname = {_toml(mirror.host)}\n"
+            f"[[mirrors]]\nid = {_toml(mirror.id)}\nname = {_toml(name)}\n"
             f"url = {_toml(mirror.url)}\n{key if wanted.api_key else ''}"
         )
     return "\n".join(sections)

@@ -633,6 +633,15 @@ def test_init_writes_what_it_is_told_and_checks_it(
     assert Path("config.toml").stat().st_mode & 0o777 == 0o640
 
 
+def test_mirrors_on_one_host_have_names_that_tell_them_apart(
+    capsys: pytest.CaptureFixture[str], refused: str, tmp_path: Path
+):
+    urls = [f"http://{refused}", f"http://{refused}/{'x' * 120}", "http://[::1]:9"]
+    assert said(capsys, "init", *urls)[0] == 0
+    names = [mirror.name for mirror in load(tmp_path / "config.toml", {}).config.mirrors]
+    assert names == [refused, f"{refused}/{'x' * 120}"[:100], "::1"]
+
+
 def test_a_key_in_the_file_is_for_its_owner_only(capsys: pytest.CaptureFixture[str], refused: str):
     assert said(capsys, "init", f"http://{refused}", "--api-key", "sk-secret")[0] == 0
     assert Path("config.toml").stat().st_mode & 0o777 == 0o600
