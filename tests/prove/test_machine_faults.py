@@ -138,8 +138,23 @@ def stay(load: SteadyLoad, seconds: float) -> None:
         time.sleep(0.2)
 
 
-def decisions_while_the_store_takes_nothing(instance: Instance) -> None:
-    """Ban and drain; both are in effect at once. A key is refused with the reason."""
+@contextmanager
+def store_trouble(instance: Instance) -> Iterator[SteadyLoad]:
+    """Load before, during and after a trouble of the store, which the caller makes and ends; what
+    was acknowledged before and in it is in effect, also after a restart."""
+    with under_load(instance) as load:
+        instance.command("bans", "add", BANNED, check=True)
+        key = issue(instance)
+        yield load
+        wait_quiet(instance)
+    restarted(instance)
+    kept(instance, key)
+
+
+def decide_in_trouble(instance: Instance, load: SteadyLoad) -> None:
+    """Ban and drain while the store takes nothing; both are in effect at once. A key is refused
+    with the reason."""
+    wait_told(instance, "the store takes nothing")
     instance.command("bans", "add", LATER, check=True)
     assert is_banned(instance, LATER)
     instance.command("drain", "b", check=True)
@@ -149,6 +164,7 @@ def decisions_while_the_store_takes_nothing(instance: Instance) -> None:
     assert refused.stderr.strip()
     wait_told(instance, "in effect, but not written yet: 2")
     assert metric(instance, "mirrorgate_store_up") == 0
+    stay(load, FAULT_LASTS)
 
 
 def restarted(instance: Instance) -> None:
@@ -173,41 +189,28 @@ def test_a_full_disk_costs_no_request_and_no_decision(
         log = {"access": str(disk.path / "access.log")}
         config = config_for(mirrors, store=store, log=log)
         with Instance(config, tmp_path / "instance") as instance:
-            with under_load(instance) as load:
-                instance.command("bans", "add", BANNED, check=True)
-                key = issue(instance)
+            with store_trouble(instance) as load:
                 disk.fill()
-                wait_told(instance, "the store takes nothing")
+                decide_in_trouble(instance, load)
                 assert "full" in status(instance)
-                decisions_while_the_store_takes_nothing(instance)
-                stay(load, FAULT_LASTS)
                 wait_told(instance, "lines of the log")
                 disk.free()
                 began = time.monotonic()
                 wait_quiet(instance)
                 measured("seconds from free space to no remark", time.monotonic() - began)
                 assert metric(instance, "mirrorgate_store_up") == 1
-            restarted(instance)
-            kept(instance, key)
 
 
 def test_a_store_that_is_locked_for_half_a_minute_costs_no_request_and_no_decision(
     tmp_path: Path, mirrors: Mapping[str, MirrorProcess]
 ) -> None:
     with Instance(config_for(mirrors), tmp_path / "instance") as instance:
-        with under_load(instance) as load:
-            instance.command("bans", "add", BANNED, check=True)
-            key = issue(instance)
+        with store_trouble(instance) as load:
             path = instance.directory / "mirrorgate.db"
             with closing(sqlite3.connect(path, timeout=30, isolation_level=None)) as other:
                 other.execute("BEGIN IMMEDIATE")
-                wait_told(instance, "the store takes nothing")
-                decisions_while_the_store_takes_nothing(instance)
-                stay(load, FAULT_LASTS)
+                decide_in_trouble(instance, load)
                 other.execute("ROLLBACK")
-            wait_quiet(instance)
-        restarted(instance)
-        kept(instance, key)
 
 
 def test_a_disk_that_refuses_every_write_costs_no_request_and_no_decision(
@@ -215,16 +218,9 @@ def test_a_disk_that_refuses_every_write_costs_no_request_and_no_decision(
 ) -> None:
     """As a file system that has become read-only under the open file."""
     with Instance(config_for(mirrors), tmp_path / "instance") as instance:
-        with under_load(instance) as load:
-            instance.command("bans", "add", BANNED, check=True)
-            key = issue(instance)
+        with store_trouble(instance) as load:
             with limited(instance.control().pid, resource.RLIMIT_FSIZE, 0):
-                wait_told(instance, "the store takes nothing")
-                decisions_while_the_store_takes_nothing(instance)
-                stay(load, FAULT_LASTS)
-            wait_quiet(instance)
-        restarted(instance)
-        kept(instance, key)
+                decide_in_trouble(instance, load)
 
 
 def test_a_control_that_starts_on_a_read_only_disk_costs_no_request_and_no_decision(
