@@ -141,7 +141,8 @@ async def node(request: web.Request) -> web.Response:
     words = words_for(request)
     inspected = commands.inspections().get(wanted)
     health = sources.snapshot().of(wanted)
-    because = [words.evidence(each) for each in health.evidence or filter(None, (health.detail,))]
+    observed = health.evidence or filter(None, (health.detail,))
+    because = dict.fromkeys(map(words.evidence, observed))
     return await page(
         request,
         "node.html",
@@ -156,8 +157,10 @@ async def node(request: web.Request) -> web.Response:
         inspected=inspected,
         steps=[] if inspected is None else _steps(inspected, words),
         level=health.level,
-        because=" ".join(because),
-        evidence=[(path, list(map(words.evidence, path.evidence))) for path in health.paths],
+        because=words.together(*because),
+        evidence=[
+            (path, list(dict.fromkeys(map(words.evidence, path.evidence)))) for path in health.paths
+        ],
     )
 
 

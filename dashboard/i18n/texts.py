@@ -57,6 +57,10 @@ class Words:
         """All that is to be said of a verdict: how sure it is, what is done, what can be done."""
         return tell(code, self.language, level, situation)
 
+    def together(self, *sentences: str) -> str:
+        """Sentences one after the other, as the language writes them; empty ones are left out."""
+        return ("" if self.language == "zh" else " ").join(filter(None, sentences))
+
     def evidence(self, evidence: Evidence) -> str:
         """An observation as a sentence."""
         return evidence.said(self.language)

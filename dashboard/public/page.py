@@ -236,6 +236,12 @@ class Page:
         declared = words("cdn.yes") if node.cdn_declared else words("cdn.no")
         return f"{declared} / {node.cdn_detected or words('cdn.none')}"
 
+    def cdn_said(self, node: rows.Node) -> str:
+        """The declared and the detected CDN in a sentence's part."""
+        declared, found = node.cdn_declared, node.cdn_detected
+        key = f"cdn.said.{'declared' if declared else 'undeclared'}.{'found' if found else 'none'}"
+        return self.words(key, name=found)
+
     def cdn_tag(self, node: rows.Node) -> str:
         """The CDN in the shortest form; a mark where what is seen is not what was declared."""
         if node.cdn_detected:
@@ -261,9 +267,9 @@ class Page:
             return ""
         return self.words("uptime.part", percent=known.coverage or "0")
 
-    def evidence(self, evidence: Evidence) -> str:
-        """Evidence of the diagnosis in the reader's language."""
-        return printable(self.words.evidence(evidence))
+    def evidence(self, evidence: Sequence[Evidence]) -> list[str]:
+        """Observations behind a diagnosis in the reader's language, each sentence once."""
+        return list(dict.fromkeys(printable(self.words.evidence(each)) for each in evidence))
 
     def contrast(self, node: rows.Node) -> str:
         """A sentence on from where it works and from where not; empty where all see the same."""

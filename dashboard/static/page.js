@@ -76,8 +76,10 @@ function day(svg, share) {
   const label = date.toISOString().slice(0, 10);
   const [percent, down, unknown] = days[place] ? days[place].split(",") : ["100", "0", "0"];
   const lines = [`${label}  ${percent ? `${percent} %` : "—"}`];
-  if (Number(down)) lines.push(`↓ ${down} min`);
-  if (Number(unknown)) lines.push(`? ${unknown} min`);
+  const words = svg.closest("[data-down]").dataset;
+  if (Number(down)) lines.push(words.down.replace("{minutes}", down));
+  if (Number(unknown)) lines.push(words.unknown.replace("{minutes}", unknown));
+  if (lines.length === 1) lines.push(words.well);
   return lines.join("\n");
 }
 
@@ -106,6 +108,19 @@ document.addEventListener("pointermove", (event) => {
   const figure = over.closest(".curve");
   show(figure ? point(figure, share) : day(over, share), event);
 });
+
+// A table of contents shows where its reader is.
+const marks = [...document.querySelectorAll(".contents a")];
+function mark() {
+  const read = marks.filter((link) => document.querySelector(link.hash)?.getBoundingClientRect().top < innerHeight / 3);
+  for (const link of marks) link.removeAttribute("aria-current");
+  const ended = scrollY > 0 && scrollY + innerHeight > root.scrollHeight - 4;
+  (ended ? marks : read.concat(read.length ? [] : marks[0])).at(-1).setAttribute("aria-current", "true");
+}
+if (marks.length) {
+  document.addEventListener("scroll", mark, { passive: true });
+  mark();
+}
 
 // Many nodes: filter and sort.
 const ranks = { down: 0, degraded: 1, unknown: 2, maintenance: 3, up: 4 };

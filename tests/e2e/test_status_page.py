@@ -175,6 +175,38 @@ async def test_a_chosen_theme_is_remembered_and_many_nodes_can_be_searched_and_s
         assert await page.locator(".node").first.get_attribute("id") == "node-hk"
 
 
+async def test_a_day_under_the_pointer_is_told_in_the_language_of_the_page(forty):
+    app = build_public_app(replace(forty, mirrors_=forty.mirrors_[:6]), lambda: NOW)
+    async with serving_at(app) as url, chromium() as browser:
+        page = await browser.new_page(viewport={"width": 1280, "height": 2000})
+        told = []
+        for path, share in (("/", 0.995), ("/", 0.895), ("/nodes/sg", 0.895)):
+            for lang in ("en", "zh"):
+                await page.goto(f"{url}{path}?lang={lang}")
+                days = page.locator("#node-sg .days, .wide-days .days").first
+                box = await days.bounding_box()
+                assert box is not None
+                await page.mouse.move(box["x"] + share * box["width"], box["y"] + 6)
+                told.append((await page.locator(".tip").inner_text()).split("\n")[1])
+    assert told[:2] == ["No downtime", "没有故障"]
+    assert told[2::2] == ["Down 180 min"] * 2
+    assert told[3::2] == ["故障 180 分钟"] * 2
+
+
+async def test_the_contents_of_the_instructions_follow_the_reader():
+    current = "[...document.querySelectorAll('.contents [aria-current]')].map(each => each.hash)"
+    async with (
+        serving_at(build_public_app(FakeSources(), lambda: NOW)) as url,
+        chromium() as browser,
+    ):
+        page = await browser.new_page(viewport={"width": 1280, "height": 900})
+        await page.goto(f"{url}/docs?lang=en")
+        assert await page.evaluate(current) == ["#start"]
+        for place in ("limits", "status", "start"):
+            await page.click(f".contents a[href='#{place}']")
+            await page.wait_for_function(f"{current}.join() === '#{place}'", timeout=LIMIT)
+
+
 HOSTILE = tuple(dict.fromkeys((*HOSTILE_TEXTS, *PAYLOADS)))
 SCRIPTS = (
     "for (const name of ['alert', 'prompt', 'confirm']) window[name] = () => console.error(name);"

@@ -166,6 +166,22 @@ async def test_a_public_page_names_no_loopback_address_as_the_base_url(
         assert ("127.0.0.1:8080" in text) == shown.startswith("http://127"), path
 
 
+async def test_rare_errors_are_folded_and_all_are_there(client):
+    told = await page(client, "/docs?lang=en")
+    fold = told.index('<details class="folded" id="rare-errors">')
+    for failure in FAILURES:
+        assert (told.index(f"<code>{failure.code}</code>", told.index('id="errors"')) < fold) is (
+            failure.common
+        ), failure.code
+
+
+@pytest.mark.parametrize(("path", "current"), [("/", "/"), ("/docs", "/docs"), ("/key", None)])
+async def test_the_navigation_marks_the_page_that_is_read(client, path, current):
+    told = await page(client, path)
+    marked = re.findall(r'<a href="([^"]*)" aria-current="page">', told)
+    assert marked == ([current] if current else [])
+
+
 def test_the_model_of_the_examples_is_one_that_can_be_asked_for():
     assert model_for([]) == "gpt-4o-mini"
     assert model_for(["gpt-4o", "gpt-4o-mini"]) == "gpt-4o-mini"

@@ -122,6 +122,7 @@ def test_every_fault_has_a_text_and_every_text_of_a_fault_is_raised():
 
 COMPOSED = (
     "banner.",
+    "cdn.said.",
     "state.",
     "rotation.",
     "ejection.",
@@ -210,3 +211,8 @@ def test_durations_are_rounded_down_to_their_largest_unit():
     assert lasting(7199, Words("zh")) == "1 小时"
     assert ago(-5, Words("en")) == "0 s ago"
     assert ago(180000, Words("zh")) == "2 天前"
+
+
+def test_sentences_follow_each_other_as_the_language_writes_them():
+    assert Words("zh").together("一。", "", "二。") == "一。二。"
+    assert Words("en").together("One.", "", "Two.") == "One. Two."
