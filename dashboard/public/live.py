@@ -118,7 +118,7 @@ class Live:
         try:
             self._tell_changes()
         except Exception:
-            log.exception("open pages could not be told of a change")
+            log.exception("a change could not be sent to open pages")
         finally:
             self._look_later()
 

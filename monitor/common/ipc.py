@@ -147,7 +147,7 @@ class Channel:
 
     def _report(self, what: str, error: Exception | None = None) -> None:
         if self._loop is None:
-            log.error("feed: %s", what)
+            log.error("channel: %s", what)
             return
         context: dict[str, Any] = {"message": what}
         self._loop.call_exception_handler(

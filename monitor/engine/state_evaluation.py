@@ -176,7 +176,7 @@ class StateEvaluation:
         wish = watch.wish
         changed = self._end_wish(watch, now)
         if changed:
-            log.info("the time of %s for %s is over", wish, watch.mirror.id)
+            log.info("the %s of %s has ended", wish, watch.mirror.id)
         if watch.is_stale(self._monotonic() - stale_after(self._interval)):
             changed = watch.blind(now) or changed
         if changed:

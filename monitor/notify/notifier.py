@@ -198,6 +198,6 @@ class Notifier:
         try:
             await self._keep(told)
         except Exception as error:  # the store logs its own troubles; this one is tried again
-            log.debug("what was told is not kept yet: %s", error)
+            log.debug("sent notifications are not recorded yet: %s", error)
         else:
             self._kept = told

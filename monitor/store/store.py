@@ -129,7 +129,9 @@ class Store:
             async with asyncio.timeout(CLOSE_WITHIN):
                 await self._end()
         except TimeoutError:
-            log.error("the store does not end what it was asked; its last rows may be missing")
+            log.error(
+                "the store did not finish within %.0f s: its last rows may be missing", CLOSE_WITHIN
+            )
         finally:
             for thread in (self._reader, self._thread):
                 thread.shutdown(wait=False, cancel_futures=True)

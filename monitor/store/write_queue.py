@@ -230,7 +230,7 @@ class PostponedDecisions:
             if may_pass(error):
                 self.problem, self._retry_at = str(error), self._monotonic() + RETRY_AFTER
                 raise
-            log.error("a decision is in effect until a restart only (%s): %s", what, error)
+            log.error("a decision cannot be written, a restart forgets it (%s): %s", what, error)
 
     async def run(self) -> None:
         """Write them as soon as that is possible, until cancelled."""

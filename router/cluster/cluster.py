@@ -119,7 +119,7 @@ class Cluster:
                     async for message in messages:
                         self.take(message)
             except Unreachable as error:
-                log.debug("news of other instances are not heard: %s", error)
+                log.debug("messages of other instances cannot be received: %s", error)
                 await asyncio.sleep(TRY_AGAIN_AFTER)
 
     async def turn(self) -> bool:
@@ -179,7 +179,7 @@ class Cluster:
         hosts = max(len(alive), self._config.hosts)
         if sorted(alive) != self._alive:
             self._alive = sorted(alive)
-            log.info("limits are shared among %d: %s", hosts, ", ".join(self._alive))
+            log.info("limits are shared among %d instances: %s", hosts, ", ".join(self._alive))
         self._table.set_hosts(hosts)
         self._leases.hosts = hosts
         self._totals.set(metrics.HOSTS.name, hosts)

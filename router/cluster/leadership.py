@@ -65,7 +65,7 @@ class Leadership:
                 try:
                     await self._store.decide(lambda s: resign(s.connection(), self._holder))
                 except StoreError as error:
-                    log.debug("the leadership is not given up: %s", error)
+                    log.debug("the leader lease cannot be released: %s", error)
 
     async def turn(self) -> None:
         """Claim or renew it once."""
@@ -80,7 +80,7 @@ class Leadership:
             if leads and not led and told - 1 != self._renewed:  # somebody else led meanwhile
                 await self._take_over()
         except StoreError as error:
-            log.debug("the leadership is not known: %s", error)
+            log.debug("the leader lease cannot be read: %s", error)
         else:
             self._take(leads, led, told, now)
         self._totals.set(metrics.LEADER.name, float(self.leads()))
@@ -91,7 +91,7 @@ class Leadership:
         if leads:
             self._until, self._renewed = asked + LEADS_FOR, beat
             if not led:
-                log.info("this instance leads: it notifies and prunes")
+                log.info("this instance is the leader: it notifies and prunes")
         elif beat != self._seen[0] or now - self._looked > WATCHED_WITHIN:
             self._seen = (beat, now)
         self._looked = now

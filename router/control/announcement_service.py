@@ -125,7 +125,9 @@ class AnnouncementService:
             try:
                 await self._change(lambda s, its_id=its_id: announcements.begin(s, its_id, now))  # type: ignore[misc]
             except StoreError as error:
-                log.error("a maintenance has begun, which a restart will not know: %s", error)
+                log.error(
+                    "the begin of a maintenance cannot be written, a restart forgets it: %s", error
+                )
         return True
 
     async def _end_over(self, by: Actor) -> bool:

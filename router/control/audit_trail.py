@@ -80,7 +80,7 @@ class AuditTrail:
                 return await self._store.audit(by, what, at)
             except StoreError as error:
                 if not complained:
-                    log.error("the audit log has to wait: %s", error)
+                    log.error("the audit log cannot be written, it waits in memory: %s", error)
                 complained = True
             await asyncio.sleep(TRY_AGAIN_AFTER)
 

@@ -204,7 +204,7 @@ class BanService:
         try:
             await self._store.forget_bans(now - self._config.retention, now)
         except StoreError as error:
-            log.error("old bans are kept for now: %s", error)
+            log.error("old bans were not pruned: %s", error)
 
     async def recall(self) -> bool:
         """Take bans and allowances from the store again that a wrong clock had ended.

@@ -141,7 +141,9 @@ class Configuration:
             await self._reload(by)
         except SettingsError as error:
             for fault in error.faults:
-                log.error("the configuration is not taken over (%s): %s", by.who, fault)
+                log.error(
+                    "configuration refused, the last good one stays in use (%s): %s", by.who, fault
+                )
 
     async def watch(self) -> None:
         """Reload whenever the file's content has changed and stays so, until cancelled.

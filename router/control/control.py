@@ -351,7 +351,7 @@ class Control:
         try:
             account = await self._key_service.bill(message["key"], message["first"])
         except StoreError as error:
-            log.error("the use of a key cannot be told: %s", error)
+            log.error("the usage of a key cannot be read: %s", error)
             account = None
         self._answer(message["process"], {"number": message["number"], "account": account})
 

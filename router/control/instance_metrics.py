@@ -157,5 +157,7 @@ class KeptTotals:
             try:
                 self._file.write([msgspec.json.encode(message) for message in frozen.to_json()])
             except OSError as error:
-                log.error("counters would begin anew with the next control process: %s", error)
+                log.error(
+                    "counters cannot be saved, the next control process starts from 0: %s", error
+                )
         return frozen

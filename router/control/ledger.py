@@ -75,7 +75,7 @@ class Ledger:
         """A worker has ended: was there more than it could say?"""
         heard_at = self._heard_at.pop(process, None)
         if heard_at is not None and self._clock() - heard_at < LATELY:
-            log.warning("a worker died: up to one second of use of issued keys may be missing")
+            log.warning("a worker died: up to one second of usage of issued keys may be missing")
             self._totals.add(LEDGER_GAPS.name)
 
     async def run(self) -> None:
@@ -103,11 +103,11 @@ class Ledger:
             spent = await asyncio.shield(writing)
         except StoreError as error:
             if not self._fails:
-                log.error("what issued keys use is kept by the workers for now: %s", error)
+                log.error("usage of issued keys cannot be written, workers keep it: %s", error)
             self._fails = True
             return
         if self._fails:
-            log.warning("what issued keys use is written again")
+            log.warning("usage of issued keys is written again")
         self._fails = False
         self._settle(spent)
         for batch in batches:
@@ -138,7 +138,7 @@ class Ledger:
             if self._store.clock.steady:
                 await self._store.decide(lambda session: forget(session, before))
         except StoreError as error:
-            log.error("the numbers of old processes are kept for now: %s", error)
+            log.error("usage records of ended processes were not pruned: %s", error)
 
 
 def _retrieved(writing: asyncio.Future[dict[str, Spent]]) -> None:

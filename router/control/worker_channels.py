@@ -121,7 +121,7 @@ class WorkerChannels:
         except ChannelClosed:
             slot.behind = True
         if slot.behind:
-            log.warning("worker %d takes no messages", slot.number)
+            log.warning("the channel to worker %d is full or closed", slot.number)
 
     def _on_message(self, slot: Slot, message: Message) -> None:
         kind = message["type"]

@@ -77,7 +77,7 @@ class ChildSlot:
                 f"process {pid} had not started within {limit:.0f} s ({_load()}); "
                 f"the next one has {self.starting:.0f} s"
             )
-        log.error("%s is killed: %s", self.name, self.killed_for)
+        log.error("killing %s: %s", self.name, self.killed_for)
         child.signal(signal.SIGKILL)
 
     def ended(self, now: float) -> float:

@@ -98,7 +98,9 @@ class Reports:
             await asyncio.sleep(_LOOK_EVERY)
         if self._uses:
             lost = self._uses.requests
-            log.error("the store took no more: %d uses of issued keys may be missing", lost)
+            log.error(
+                "the store cannot be written: %d usage records of issued keys may be missing", lost
+            )
         else:
             self._tell({"type": "use", "process": self._process, "ends": True})
 

@@ -139,7 +139,7 @@ class Supervisor:
                 del self._suspects[lock]
             elif now >= due and post.child is not None:
                 del self._suspects[lock]
-                log.warning("%s does not give a lock back: it is killed", post.name)
+                log.warning("killing %s: it does not release a lock", post.name)
                 post.child.signal(signal.SIGKILL)
 
     def _post_of(self, pid: int) -> ChildSlot | None:
@@ -256,7 +256,7 @@ class Supervisor:
         elif self._stopping is None:
             self._stop(now)
         else:
-            log.warning("a second signal: ending at once")
+            log.warning("second signal: killing all processes")
             self._signal_all(signal.SIGKILL)
 
     def _stop(self, now: float) -> None:

@@ -245,7 +245,7 @@ class Worker:
                 await context.emptied.wait()
                 await context.abandoned.settled()
         except TimeoutError:
-            log.warning("cutting %d connections after draining", len(context.connections))
+            log.warning("drain timeout: closing %d connections", len(context.connections))
         context.abandoned.close()
         for client in context.connections.all():
             client.cut()
@@ -266,7 +266,7 @@ class Worker:
 
     def _on_feed_closed(self) -> None:
         """The supervisor holds both ends: this happens only when it is gone, or by a fault."""
-        log.error("the channel to control is closed: serving with what is known")
+        log.error("the channel to control is closed: serving with the last state")
 
     def _on_feed(self, message: Message) -> None:
         kind = message["type"]
@@ -302,7 +302,7 @@ class Worker:
         try:
             self._tls.load(config.router)
         except (OSError, ssl.SSLError) as error:
-            log.error("the new certificate cannot be used, the old one stays: %s", error)
+            log.error("the new certificate cannot be used, the old one stays in use: %s", error)
         if self._acceptor is not None:
             self._acceptor.expect_headers(header_patience(config.router))
         self._context.access = self._access_log(config.log)

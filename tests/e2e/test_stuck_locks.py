@@ -102,7 +102,7 @@ def test_a_stopped_worker_with_a_lock_hinders_nobody_and_is_replaced(instance: I
                 if owner != victim:
                     answers.append(status_on(instance, each))
         assert set(answers) == {200}
-    assert "does not give a lock back" in instance.logs()
+    assert "it does not release a lock" in instance.logs()
 
 
 def _owner(instance: Instance, connection: http.client.HTTPConnection) -> int | None:

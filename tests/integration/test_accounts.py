@@ -174,7 +174,7 @@ async def test_a_worker_that_dies_after_use_leaves_a_gap(scene: Scene, seconds, 
     scene.accounts.left("another")
     assert scene.gaps == gaps
     assert [r.message for r in caplog.records if "may be missing" in r.message] == [
-        "a worker died: up to one second of use of issued keys may be missing"
+        "a worker died: up to one second of usage of issued keys may be missing"
     ] * gaps
 
 

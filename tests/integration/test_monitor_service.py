@@ -464,7 +464,7 @@ async def test_maintenance_is_shown_until_its_time_is_over(setup, caplog):
     setup.now = lambda: 2000.0
     await setup.until("hk", State.up)
     assert setup.board.current.of("hk").wish is Override.use
-    assert "the time of maintenance for hk is over" in caplog.messages
+    assert "the maintenance of hk has ended" in caplog.messages
 
 
 async def test_a_restart_is_unknown_at_first_and_then_remembers_since_when(setup):

@@ -148,4 +148,4 @@ async def test_a_decision_that_no_table_takes_holds_up_no_other(
     await place.store.set_wish("hk", Override.drain, None, ME, NOW)
     await place.written()
     assert await place.log() == ["drain hk"]
-    assert "in effect until a restart only (nonsense)" in caplog.text
+    assert "a restart forgets it (nonsense)" in caplog.text

@@ -122,7 +122,7 @@ async def test_a_worker_whose_last_uses_nobody_writes_does_not_say_that_all_is_w
     assert [message["type"] for message in told] == ["use"]
     assert "ends" not in told[0]
     assert uses
-    assert "2 uses of issued keys may be missing" in caplog.text
+    assert "2 usage records of issued keys may be missing" in caplog.text
 
 
 async def test_a_worker_whose_report_crashes_once_reports_on() -> None:

@@ -211,8 +211,8 @@ def test_a_start_that_takes_too_long_is_explained_and_the_next_one_has_more_time
 
     first, second, third = (seconds_until_killed() for _ in range(3))
     assert STARTING <= first < 1.5 * STARTING < second < 3 * STARTING < third < 6 * STARTING
-    explained = [r.message for r in caplog.records if "is killed" in r.message]
-    assert "control is killed: process 100 had not started within 60 s (load " in explained[0]
+    explained = [r.message for r in caplog.records if "killing" in r.message]
+    assert "killing control: process 100 had not started within 60 s (load " in explained[0]
     assert explained[0].endswith("; the next one has 120 s")
     assert "had not started within 240 s" in stage.supervisor.failure
 
