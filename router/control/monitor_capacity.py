@@ -20,13 +20,13 @@ class SharedCapacity:
     async def enter(self, mirror: MirrorConfig, within: float) -> Leave:
         """Take it, to be given back by what this returns. Raises NoCapacity after `within`
         seconds."""
-        gate = Limiter.of(self._table, mirror)
-        if gate is None:
+        limiter = Limiter.of(self._table, mirror)
+        if limiter is None:
             return partial(self._table.release, UNCOUNTED)
         loop = asyncio.get_running_loop()
         until = loop.time() + within
-        while (place := gate.enter(loop.time(), gate.counts_connections)) is None:
+        while (place := limiter.enter(loop.time(), limiter.counts_connections)) is None:
             if loop.time() >= until:
                 raise NoCapacity
             await asyncio.sleep(RECHECK)
-        return partial(gate.leave, place)
+        return partial(limiter.leave, place)

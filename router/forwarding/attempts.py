@@ -261,8 +261,8 @@ class Attempts:
             place: int | None = UNCOUNTED
             if ready and connection is None:
                 place = None  # it was not fit to be used again; there may be others
-            elif upstream.gate is not None:
-                place = self._room(upstream, upstream.gate, connection)
+            elif upstream.limiter is not None:
+                place = self._room(upstream, upstream.limiter, connection)
             if place is not None:
                 self.tried.append(upstream.id)
                 self._eligible.chosen(upstream.id, now)
@@ -285,15 +285,15 @@ class Attempts:
         return False
 
     def _room(
-        self, upstream: Upstream, gate: Limiter, connection: UpstreamConnection | None
+        self, upstream: Upstream, limiter: Limiter, connection: UpstreamConnection | None
     ) -> int | None:
         """Enter a mirror with limits: the place for its connection; None if it has no room."""
         context = self._context
         now = context.clock()
-        connects = connection is None and gate.counts_connections
-        place = gate.enter(now, connects)
+        connects = connection is None and limiter.counts_connections
+        place = limiter.enter(now, connects)
         if place is None and connects and self._makes_way(upstream):
-            place = gate.enter(now, connects)
+            place = limiter.enter(now, connects)
         if place is None and connection is not None:
             upstream.give_back(connection, context.wheel.now)
         return place
@@ -316,8 +316,8 @@ class Attempts:
         blocks = context.pool.blocks
         if blocks.some and blocks.until(upstream.id, self.request.limited_as, context.clock()):
             return False
-        gate = upstream.gate
-        if gate is not None and (gate.closed_until > context.clock() or self._is_behind):
+        limiter = upstream.limiter
+        if limiter is not None and (limiter.closed_until > context.clock() or self._is_behind):
             self._met_full = True
             return False
         return True

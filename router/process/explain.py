@@ -57,7 +57,7 @@ def why_not(upstream: Upstream, now: float, limited_until: float) -> str:
 
     `limited_until`: until when all keep away after a 429.
     """
-    wish, gate = upstream.health.wish, upstream.gate
+    wish, limiter = upstream.health.wish, upstream.limiter
     reasons = (
         ("not enabled", not upstream.mirror.enabled),
         (wish.value, wish is not Override.use),
@@ -66,7 +66,7 @@ def why_not(upstream: Upstream, now: float, limited_until: float) -> str:
         ("on trial", upstream.breaker.standing.phase is Phase.trial),
         ("ejected", not upstream.breaker.closed),
         ("rate limited", limited_until > now),
-        ("full", gate is not None and gate.closed_until > now),
+        ("full", limiter is not None and limiter.closed_until > now),
     )
     return next((name for name, holds in reasons if holds), "")
 

@@ -2,7 +2,7 @@
 
 Mirrors ban those who ask too much, and all our callers share one address: so the numbers hold over
 all workers and the monitor together, in the table that limits clients too. Only mirrors with such a
-limit have a gate.
+limit have a limiter.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Limiter:
 
     @classmethod
     def of(cls, table: Table, mirror: MirrorConfig) -> Limiter | None:
-        """The gate of a mirror; None if it has no limits."""
+        """The limiter of a mirror; None if it has no limits."""
         limited = mirror.max_connections or mirror.max_requests_per_second
         return cls(table, mirror) if limited else None
 

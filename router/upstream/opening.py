@@ -168,15 +168,15 @@ class Opening:
     def _vacate(self) -> None:
         """There is no connection: its place is free again."""
         place, self._place = self._place, UNCOUNTED
-        if self._upstream.gate is not None:
-            self._upstream.gate.leave(place)
+        if self._upstream.limiter is not None:
+            self._upstream.limiter.leave(place)
 
     def _furnish(self, connection: UpstreamConnection) -> None:
         """Hand the place over to the connection."""
-        gate, place = self._upstream.gate, self._place
-        if gate is not None and place != UNCOUNTED:
+        limiter, place = self._upstream.limiter, self._place
+        if limiter is not None and place != UNCOUNTED:
             self._place = UNCOUNTED
-            connection.at_end = partial(gate.leave, place)
+            connection.at_end = partial(limiter.leave, place)
 
     async def _connect(self, opener: Opener) -> None:
         try:

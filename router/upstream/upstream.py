@@ -82,7 +82,7 @@ class Upstream:
         health: MirrorHealth,
         quarantine: Mapping[str, float] = NOBODY,
         record: Record | None = None,
-        gate: Limiter | None = None,
+        limiter: Limiter | None = None,
     ) -> None:
         self.mirror = mirror
         self.id = mirror.id
@@ -94,7 +94,7 @@ class Upstream:
         self.load = self.record.load
         self.breaker = self.record.breaker
         self.watch = self.record.watch
-        self.gate = gate
+        self.limiter = limiter
         """What its operator allows at most, if there is a limit."""
         self.removed = False
         self.lacks: frozenset[str] = frozenset()
@@ -300,8 +300,8 @@ class Upstreams:
             record = known.record if known and same else None
             record = record or Record.new(mirror.id, config, self._table, now)
             health = snapshot.of(mirror.id)
-            gate = Limiter.of(self._table, mirror)
-            self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record, gate)
+            limiter = Limiter.of(self._table, mirror)
+            self._by_id[mirror.id] = Upstream(mirror, health, snapshot.quarantine, record, limiter)
         for upstream in old.values():
             upstream.remove()
         self.have_accounts = any(upstream.mirror.account for upstream in self)

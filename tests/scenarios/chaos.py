@@ -393,8 +393,8 @@ def _held(plane: DataPlane) -> dict[str, int]:
     context = plane.context
     for upstream in context.upstreams:
         upstream.close_idle()  # a connection that waits has a place on a mirror with limits
-    gates = [upstream.gate for upstream in context.upstreams if upstream.gate is not None]
-    assert gates, "one mirror has limits"
+    limiters = [upstream.limiter for upstream in context.upstreams if upstream.limiter is not None]
+    assert limiters, "one mirror has limits"
     return {
         "in flight": plane.in_flight,
         "exchanges": len(context.exchanges),
