@@ -128,7 +128,7 @@ class Attempts:
         """The `fallback_rank` of mirrors that may be chosen though they are down."""
         self.failed: list[FailedAttempt] = []
         self.ended: tuple[Tried, ...] = ()
-        """Every attempt that has failed or was left for another, for the trail."""
+        """Every attempt that has failed or was left for another one."""
         self.mirror = ""
         """The id of the mirror of the current or last attempt."""
         self._began = began
@@ -325,7 +325,7 @@ class Attempts:
     @property
     def _is_behind(self) -> bool:
         """True if other requests wait in the queue, and it is not this one's turn."""
-        return not self.in_turn and len(self._context.line) > 0
+        return not self.in_turn and len(self._context.queue) > 0
 
     def _no_attempt(self) -> Problem:
         """The error when no mirror is left for another attempt; FULL if there may be one soon."""
@@ -479,7 +479,7 @@ class Attempts:
         return self._attempt.member.load.answered_at if self._attempt is not None else 0.0
 
     def with_last(self, outcome: str, now: float) -> tuple[Tried, ...]:
-        """Every attempt, for the trail; the last one had this outcome if it has not failed."""
+        """Every attempt; the last one had this outcome if it has not failed."""
         attempt = self._attempt
         if attempt is None or not self._has_unfailed():
             return self.ended

@@ -51,7 +51,7 @@ READ_BUFFER = 32 << 10
 
 
 class RunningRequest(Protocol):
-    """A request on its way, as the plane sees it."""
+    """A request on its way, as the worker sees it."""
 
     @property
     def deadline(self) -> float:
@@ -139,7 +139,7 @@ class WorkerContext:
         self.abandoned = AbandonedAnswers(self.wheel, clock, wall)
         self.alerts = Alerts()
         self.limits = Limits(table)
-        self.line = RequestQueue(config.router.queue)
+        self.queue = RequestQueue(config.router.queue)
         self.snapshot = HealthSnapshot()
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self.request_rules = request_rules()
@@ -174,7 +174,7 @@ class WorkerContext:
         prefix = "/v1/" if "/v1/" in router.forward else router.forward[0]
         self.address = PublicAddress(config.entrances, config.public_url, prefix)
         self.limits.configure(config.limits)
-        self.line.configure(config.router.queue)
+        self.queue.configure(config.router.queue)
         models = frozenset().union(*((*m.models, *m.model_map) for m in config.mirrors))
         self.stats.models = models
         endpoints, most_read = config.keys.endpoints, config.router.replay_body

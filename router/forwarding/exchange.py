@@ -263,8 +263,8 @@ class Exchange(ResponseOwner):
         else:
             self.deadlines.wait(NEVER)  # opening has limits of its own; the last one's are over
         problem = attempts.start(now)
-        if problem is FULL and self.context.line.join(self, self.request.client.key):
-            self.queued = len(self.context.line)
+        if problem is FULL and self.context.queue.join(self, self.request.client.key):
+            self.queued = len(self.context.queue)
             self.deadlines.look_later(awaits_response=False)
         elif problem is not None:
             self._give_up(problem)
@@ -428,7 +428,7 @@ class Exchange(ResponseOwner):
             reset(self.client.transport)
         elif response is not None and response.committed:
             response.interrupt(None if deadlines.caller_gave_up else Failure.stalled)
-        elif self.queued and self.context.line.place(self):
+        elif self.queued and self.context.queue.place(self):
             self._give_up(FULL)
         elif attempts is None or not attempts.mirror:
             self._refuse(Problem(408, "request_timeout", "The request took too long to arrive."))
@@ -457,7 +457,7 @@ class Exchange(ResponseOwner):
             self.unanswered(Failure.slow, "it takes suspiciously long")
         else:
             if deadlines.comment_due:
-                place = self.context.line.place(self)
+                place = self.context.queue.place(self)
                 words = chunk(keepalive_words(self.context, self.policy, self.id, place))
                 if not self.told:  # another mirror can still give the content
                     self.told = True
@@ -587,7 +587,7 @@ class Exchange(ResponseOwner):
         context = self.context
         try:
             if self.queued:
-                context.line.leave(self)
+                context.queue.leave(self)
             self.body.keep_for_good(self)
             context.exchanges.discard(self)
             context.limits.leave(self._place)

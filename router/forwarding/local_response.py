@@ -167,9 +167,9 @@ _SOONEST, _LATEST = 2, 60
 def queue_full(context: WorkerContext, queued: int) -> Problem:
     """The error when no mirror has room; `queued`: the place at which the request has waited, if
     the queue had one for it."""
-    seconds = min(max(math.ceil(context.line.wait), _SOONEST), _LATEST)
+    seconds = min(max(math.ceil(context.queue.wait), _SOONEST), _LATEST)
     message = f"{FULL.message} Try again in {seconds} s."
-    return replace(FULL, message=message, retry_after=seconds, queued=queued or len(context.line))
+    return replace(FULL, message=message, retry_after=seconds, queued=queued or len(context.queue))
 
 
 OUTAGE = Problem(

@@ -137,14 +137,14 @@ async def test_the_queue_for_full_mirrors_is_not_one_addresss_alone() -> None:
     async with ScriptedMirror(_never) as mirror:
         async with DataPlane([mirror.table(max_connections=1)], {"queue": queue}) as plane:
             greedy = [await plane.send(get(), GREEDY[0]) for _ in range(7)]
-            await wait_until(lambda: len(plane.context.line) == 6)
+            await wait_until(lambda: len(plane.context.queue) == 6)
             other = await plane.send(get(), OTHER)
             refused = [asyncio.ensure_future(each.response()) for each in greedy]
             done, waiting = await asyncio.wait(refused, return_when=asyncio.FIRST_COMPLETED)
             assert [(each.result().status, each.result()["retry-after"]) for each in done] == [
                 (503, "2")
             ]
-            assert len(plane.context.line) == 6
+            assert len(plane.context.queue) == 6
             assert (await plane.ask(get(), GREEDY[0])).error["code"] == "queue_full"
             assert not other.reader.at_eof()
             for each in waiting:

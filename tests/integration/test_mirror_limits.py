@@ -67,7 +67,7 @@ def held(plane: DataPlane) -> int:
 
 def in_line(plane: DataPlane, number: int) -> bool:
     """True if so many wait."""
-    return len(plane.context.line) == number
+    return len(plane.context.queue) == number
 
 
 async def test_a_mirror_never_has_more_connections_than_it_may() -> None:
@@ -75,7 +75,7 @@ async def test_a_mirror_never_has_more_connections_than_it_may() -> None:
         answers = await asyncio.gather(*(plane.ask(post()) for _ in range(20)))
         assert [answer.status for answer in answers] == [200] * 20
         assert mirror.most_open <= 2
-        assert len(plane.context.line) == 0
+        assert len(plane.context.queue) == 0
 
 
 async def test_requests_that_take_no_used_connection_make_room_by_closing_one() -> None:
@@ -104,9 +104,9 @@ async def test_a_caller_who_leaves_the_line_is_not_served() -> None:
         first = await plane.send(get())
         await wait_until(lambda: mirror.asked, what="the first is on its way")
         second = await plane.send(get())
-        await wait_until(lambda: len(plane.context.line) == 1, what="the second waits")
+        await wait_until(lambda: len(plane.context.queue) == 1, what="the second waits")
         await second.close()
-        await wait_until(lambda: len(plane.context.line) == 0, what="the second has left")
+        await wait_until(lambda: len(plane.context.queue) == 0, what="the second has left")
         mirror.go_on.set()
         assert (await first.response()).status == 200
         assert len(mirror.asked) == 1
@@ -156,7 +156,7 @@ async def test_what_other_workers_hold_counts() -> None:
     ):
         place = table.acquire(named_key("mirror", "a"), 1)
         waiting = await plane.send(get())
-        await wait_until(lambda: len(plane.context.line) == 1, what="it waits for another worker")
+        await wait_until(lambda: len(plane.context.queue) == 1, what="it waits for another worker")
         assert not mirror.asked
         table.release(place)
         assert (await waiting.response()).status == 200
@@ -236,7 +236,7 @@ async def test_retry_after_is_the_time_that_waiting_takes() -> None:
             await plane.send(get())
             await wait_until(partial(in_line, plane, 1), what="the second stands in line")
             for waited, told in ((0.0, "2"), (7.2, "8"), (500.0, "60")):
-                plane.context.line._waiting._usual = waited
+                plane.context.queue._waiting._usual = waited
                 refused = await plane.ask(get())
                 assert refused["retry-after"] == told
                 assert f"Try again in {told} s." in refused.error["message"]

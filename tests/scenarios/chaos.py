@@ -401,6 +401,6 @@ def _held(plane: DataPlane) -> dict[str, int]:
         "places": context.limits.held,
         "bytes": context.memory.used,
         "clients": len(context.connections),
-        "queued": len(context.line),
+        "queued": len(context.queue),
         "watched": len(context.disconnects),
     }

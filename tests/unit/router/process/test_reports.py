@@ -153,7 +153,7 @@ async def test_the_queue_and_how_long_it_takes_reach_the_status_page() -> None:
         totals = MetricRegistry(FAMILIES)
         context = _context(totals, "a")
         if waited:
-            context.line._waiting.join(Waiter(), clock() - waited)
+            context.queue._waiting.join(Waiter(), clock() - waited)
         Reports(worker, totals, UsageBatches(), told.append).send_totals(context)
         merged.update(worker, told[-1]["rows"])
     any_: Any = None
