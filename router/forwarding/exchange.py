@@ -32,7 +32,7 @@ from router.forwarding.local_response import (
     models_answer,
     preflight_answer,
     queue_full,
-    stream_begins,
+    stream_head,
     too_slow,
 )
 from router.forwarding.request_context import RequestContext
@@ -84,12 +84,12 @@ class Exchange(ResponseOwner):
         "early_tunnel",
         "endpoint",
         "head",
+        "head_sent",
         "id",
         "metered",
         "policy",
         "queued",
         "request",
-        "told",
     )
 
     def __init__(
@@ -111,8 +111,8 @@ class Exchange(ResponseOwner):
         self.policy: RequestPolicy | None = None
         self.dialect = _OTHER
         """The dialect of the response's events."""
-        self.told = False
-        """True if the client has a head and comments already, because the response took long."""
+        self.head_sent = False
+        """True if the client has been sent a head and comments, because the response took long."""
         self.early_tunnel: list[bytes] = []
         """Bytes that the client sent behind a WebSocket request."""
         self.metered: MeteredRequest | None = None
@@ -447,7 +447,7 @@ class Exchange(ResponseOwner):
         response, attempts, deadlines = self._response, self._attempts, self.deadlines
         if response is not None and response.committed:
             if response.between_events:
-                response.remind(keepalive_words(self.context, self.policy, self.id))
+                response.send_keepalive(keepalive_words(self.context, self.policy, self.id))
             deadlines.look_after_comment()
         elif (
             response is not None
@@ -459,11 +459,11 @@ class Exchange(ResponseOwner):
             if deadlines.comment_due:
                 place = self.context.queue.place(self)
                 words = chunk(keepalive_words(self.context, self.policy, self.id, place))
-                if not self.told:  # another mirror can still give the content
-                    self.told = True
-                    words = stream_begins(self.context, self.head, self.id, place) + words
+                if not self.head_sent:  # another mirror can still give the content
+                    self.head_sent = True
+                    words = stream_head(self.context, self.head, self.id, place) + words
                     if response is not None:
-                        response.begun()
+                        response.note_head_sent()
                 self.context.write_batch.write(self.client.transport, words)
                 deadlines.commented()
             deadlines.look_later(awaits_response=response is not None)
@@ -509,7 +509,7 @@ class Exchange(ResponseOwner):
         self.context.stats.rejected(problem.code)
         blame(self.context, self.request, self.head, problem)
         outcome = outcome_of(problem.status)
-        if self.told:
+        if self.head_sent:
             self.end_stream(interruption(self.dialect, problem.message, problem.code), outcome)
             return
         out = local_answer(self.context, self.head, self.id, problem, self.may_keep_alive())

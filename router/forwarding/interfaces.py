@@ -62,7 +62,7 @@ class ResponseOwner(ABC):
     deadlines: Deadlines
     complete_at: float
     queued: int
-    told: bool
+    head_sent: bool
     early_tunnel: list[bytes]
     metered: MeteredRequest | None
     dialogue: WebSocketMeter | None

@@ -81,9 +81,7 @@ def preflight_answer(context: WorkerContext, head: RequestHead, keep_alive: bool
     return render(204, [*fields, *ending], None)
 
 
-def stream_begins(
-    context: WorkerContext, head: RequestHead, request_id: bytes, queued: int
-) -> bytes:
+def stream_head(context: WorkerContext, head: RequestHead, request_id: bytes, queued: int) -> bytes:
     """The head of a stream that begins with comments, before any mirror has answered; `queued`: its
     place in the queue, if it waits there."""
     fields = [

@@ -111,7 +111,7 @@ class Response:
         self._relinks = upstream.relays_images and request.names_images
         """True if links to images in it, on the mirror's own host, are to lead through here."""
         self._relay = ResponseWriter(
-            context.write_batch, exchange.client.transport, exchange.head, exchange.told
+            context.write_batch, exchange.client.transport, exchange.head, exchange.head_sent
         )
         self._tunnel: Tunnel | None = None
         self._forms = upstream.key_forms if request.uses_mirror_key else None
@@ -138,7 +138,7 @@ class Response:
     @property
     def commit(self) -> Commit:
         """Progress while the client has no content."""
-        if self._exchange.told:
+        if self._exchange.head_sent:
             return Commit.C2S
         return Commit.C2 if self.has_head else Commit.C1
 
@@ -181,7 +181,7 @@ class Response:
             message = _HAD_ENOUGH
             if failure is not None:
                 message = _BROKE_OFF + state_page(exchange.context)
-            self._relay.words(interruption(exchange.dialect, message))
+            self._relay.write_between_events(interruption(exchange.dialect, message))
         self.cut()
         exchange.answered(
             "interrupted" if failure is not None else "client_abort", keep_alive=False
@@ -208,18 +208,18 @@ class Response:
         else:
             self.cut()
 
-    def begun(self) -> None:
-        """The client has been given a head meanwhile."""
-        self._relay.begun()
+    def note_head_sent(self) -> None:
+        """Note that the client has been sent a head, of a chunked response."""
+        self._relay.note_head_sent()
 
     def abort(self) -> None:
         """End after a fault of ours."""
         self._connection = None
         self._exchange.abort()
 
-    def remind(self, words: bytes) -> None:
-        """Say something that is no content, between two events."""
-        self._relay.words(words)
+    def send_keepalive(self, words: bytes) -> None:
+        """Write a keepalive of our own between two events of the stream."""
+        self._relay.write_between_events(words)
 
     def leave(self) -> None:
         """Close the connection to the mirror unless it has been given back."""
@@ -260,7 +260,7 @@ class Response:
                 exchange.withhold(QUOTED)
                 return
             self._scan = BodyScan(forms, head.encoding)
-        if head.status >= 400 or (exchange.told and head.encoding):
+        if head.status >= 400 or (exchange.head_sent and head.encoding):
             self._inspection = inspection = Inspection(exchange, head, self._began)
             if inspection.judge_head():
                 self._head = head
@@ -322,7 +322,7 @@ class Response:
         inspection = self._inspection
         if inspection is None:
             exchange = self._exchange
-            whole = ended and len(parts) == 1 and not exchange.told
+            whole = ended and len(parts) == 1 and not exchange.head_sent
             if whole and is_plainly_good(head, exchange.endpoint, parts[0]):
                 if self._relinks:
                     head, parts = self._relinked(head, parts)
@@ -361,7 +361,7 @@ class Response:
         head, inspection = self._head, self._inspection
         assert head is not None
         assert inspection is not None
-        if self._exchange.told:
+        if self._exchange.head_sent:
             inspection.end_stream()
             return
         self._commit(head)

@@ -57,7 +57,7 @@ def hold_of(
     """Return the hold for the beginning of a good response, None where nothing need be held.
     `relinks`: its links will be replaced, for which it must be whole."""
     lent = exchange.request.uses_mirror_key
-    if not exchange.told and (head.bodiless or exchange.head.method == b"HEAD"):
+    if not exchange.head_sent and (head.bodiless or exchange.head.method == b"HEAD"):
         return None
     if head.is_event_stream:
         return Hold(exchange.dialect, encoding=head.encoding, lent=lent)
@@ -65,7 +65,7 @@ def hold_of(
     begins = parts[0].lstrip()[:1] if parts else b""
     if relinks and shape is None and head.is_json and begins in (b"{", b"["):
         shape = ANY
-    if exchange.told:  # it is no stream, which may be an error's fault
+    if exchange.head_sent:  # it is no stream, which may be an error's fault
         shape = shape or ANY
     elif shape is None or (parts and is_long_and_good(head, parts[0])):
         return None
@@ -130,13 +130,13 @@ class Inspection:
         """Judge an error, or what is no stream for a client that has the head of one. False if the
         exchange has left this response; else the body is looked into, or may pass."""
         head, exchange = self._head, self._exchange
-        callers_key, told = not exchange.request.uses_mirror_key, exchange.told
+        callers_key, head_sent = not exchange.request.uses_mirror_key, exchange.head_sent
         failure = failure_of(head, callers_key) if head.status >= 400 else None
         if failure is None:
             # of what cannot be repeated a 400 is the client's; the others are learnt from
             another = head.status in LOOKED_INTO and (exchange.body.collected or head.status > 400)
             may_quote = head.status >= 400 and not callers_key
-            if another or may_quote or (told and (head.status >= 400 or head.encoding)):
+            if another or may_quote or (head_sent and (head.status >= 400 or head.encoding)):
                 self._hold = Refusal()
                 if head.status >= 400:
                     exchange.deadlines.wait(_REFUSAL_WITHIN)
@@ -154,7 +154,7 @@ class Inspection:
             exchange.deadlines.wait(_ERROR_WITHIN)
         elif exchange.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
             return False
-        elif told or not callers_key:
+        elif head_sent or not callers_key:
             self._hold = Refusal()
         return True
 
@@ -188,14 +188,14 @@ class Inspection:
             self._head = replace(head, media=b"text/event-stream")
             self._hold = Hold(exchange.dialect, lent=exchange.request.uses_mirror_key)
             return self.feed(hold.take() + rest, ended)
-        if verdict is COMMIT and exchange.told and not head.is_event_stream:
+        if verdict is COMMIT and exchange.head_sent and not head.is_event_stream:
             self._end_stream(readable_error(b"".join(hold.take())))
             return None
         if verdict is COMMIT:
             self.read_whole = hold.read_whole
             return hold.take() + rest
         assert verdict.failure is not None
-        if not verdict.readable or exchange.told:
+        if not verdict.readable or exchange.head_sent:
             exchange.unanswered(verdict.failure, verdict.detail, head)
         elif not exchange.leaves(verdict.failure, verdict.detail, head):
             return hold.take() + rest
@@ -243,7 +243,7 @@ class Inspection:
         says = f"{_SAYS[Failure.overloaded]} ({head.status})"
         if overloaded and exchange.leaves(Failure.overloaded, says, head):
             return None
-        if exchange.told:
+        if exchange.head_sent:
             self._end_stream(error)
             return None
         return refusal.take()

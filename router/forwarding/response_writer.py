@@ -21,9 +21,9 @@ class ResponseWriter:
     __slots__ = (
         "_chunked",
         "_framed",
+        "_head_sent",
         "_pending",
         "_request",
-        "_told",
         "_transport",
         "_write_batch",
         "body_bytes",
@@ -35,33 +35,33 @@ class ResponseWriter:
         write_batch: WriteBatch,
         transport: asyncio.Transport,
         request: RequestHead,
-        told: bool,
+        head_sent: bool,
     ) -> None:
-        """`told`: the client has a head already, of a chunked response."""
+        """`head_sent`: the client has a head already, of a chunked response."""
         self._write_batch = write_batch
         self._transport = transport
         self._request = request
         self._pending = b""
-        self._told = self._chunked = told
+        self._head_sent = self._chunked = head_sent
         self.body_bytes = 0
         self.keep_alive = False
         """True if the client's connection can carry another request after this response."""
         self._framed = True
 
-    def begun(self) -> None:
-        """The client has been given a head meanwhile."""
-        self._told = self._chunked = True
+    def note_head_sent(self) -> None:
+        """Note that the client has been sent a head, of a chunked response."""
+        self._head_sent = self._chunked = True
 
     def informational(self, response: ResponseHead) -> None:
         """Pass on an interim response, to clients that know them (RFC 9110 section 15.2)."""
-        if self._request.http10 or response.status == 100 or self._told:
+        if self._request.http10 or response.status == 100 or self._head_sent:
             return
         head = [status_line(response.status, response.reason), *response.fields, b"\r\n"]
         self._write_batch.write(self._transport, b"".join(head))
 
     def head(self, response: ResponseHead, added: bytes, keep_alive: bool) -> None:
         """Prepare the head; it is written together with what follows it in the same read."""
-        if self._told:
+        if self._head_sent:
             self.keep_alive = keep_alive
             return
         line = status_line(response.status, response.reason)
@@ -110,11 +110,11 @@ class ResponseWriter:
 
     @property
     def takes_more(self) -> bool:
-        """True if something of our own can be added to the body."""
+        """True if bytes of our own can be written into the body."""
         return self._chunked or not self._framed
 
-    def words(self, words: bytes) -> None:
-        """Add something of our own to the body, between two events of a stream."""
+    def write_between_events(self, words: bytes) -> None:
+        """Write bytes of our own into the body, between two events of a stream."""
         self._write_batch.write(self._transport, chunk(words) if self._chunked else words)
 
     def cut(self) -> None:

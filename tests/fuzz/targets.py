@@ -187,7 +187,7 @@ def _relayed_strictly(heads: list[ResponseHead], body: bytes, ended: bool, to_he
     for head in heads:
         out = _Written()
         batch = WriteBatch(soon=lambda flush: None)
-        relay = ResponseWriter(batch, out, asked, told=False)
+        relay = ResponseWriter(batch, out, asked, head_sent=False)
         if head.status < 200 and head.status != 101:
             relay.informational(head)
             batch.flush()
