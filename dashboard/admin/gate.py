@@ -60,8 +60,8 @@ DESK: web.AppKey[Desk] = web.AppKey("desk", Desk)
 def host_fault(host: str, allowed: tuple[str, ...]) -> Fault | None:
     """Return the reason for which a name is not answered; None when it is.
 
-    A name that its owner has pointed at this machine (DNS rebinding) would make pages of his a part
-    of the desk. An address cannot be pointed elsewhere.
+    A name that its owner has pointed at this machine (DNS rebinding) would make pages of that
+    owner a part of the desk. An address cannot be pointed elsewhere.
     """
     name = host_of(host)
     if name is None:

@@ -132,7 +132,7 @@ def respond(request: web.Request, answer: Answer, max_age: int = 5) -> web.Respo
 
 
 def _takes_gzip(accepted: str) -> bool:
-    """RFC 9110 section 12.5.3; whoever names only others, or `*`, gets what everybody can read."""
+    """True if gzip is accepted by name (RFC 9110 section 12.5.3): `*` alone may not mean it."""
     for item in accepted[:200].lower().split(","):
         name, _, quality = item.partition(";")
         if name.strip() in ("gzip", "x-gzip"):

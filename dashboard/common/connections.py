@@ -1,8 +1,8 @@
 """The TCP connections of the dashboard's listeners: how many there may be, and for how long.
 
 They share a process with probes and bans, so they may not use up its descriptors, and a client who
-sends or reads slowly may not keep one. A connection of a visitor who is over his budget is answered
-here, without parsing.
+sends or reads slowly may not keep one. A connection of a visitor over budget is answered here,
+without parsing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Text of others without what cannot be seen and could fool a reader or his terminal."""
+"""Text of others without what cannot be seen and could fool a reader or a terminal."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class Refusal:
     """Reason for which a visitor has to come back later."""
 
     status: int
-    """429: he asked too much; 503: all together did."""
+    """429: this visitor asked too often; 503: all together did."""
     retry_after: int
     """Seconds."""
 

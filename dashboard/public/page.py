@@ -282,7 +282,7 @@ class Page:
         return self.words("vantages.contrast", works=between.join(works), fails=between.join(fails))
 
     def rotation(self, node: rows.Node) -> str:
-        """True if new requests go there, and if not, by whose decision."""
+        """The words for `in rotation`, or for the decision that keeps new requests away."""
         if node.wish is not Override.use:
             return self.words(f"rotation.{node.wish}")
         if node.ejection is not None:

@@ -41,7 +41,7 @@ INCIDENTS_ON_LIST = 50
 LINES: web.AppKey[Lines] = web.AppKey("lines", Lines)
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")
 FOR_VISITOR = "<!--for this visitor-->"
-"""Stands in a page, which is one for all, where a visitor is told of a ban on his address."""
+"""Stands in a page, which is one for all, where a visitor's own ban is shown."""
 
 Values = dict[str, object]
 
@@ -93,7 +93,7 @@ def origin(url: str) -> str:
 
 
 def visitors_ban(request: web.Request) -> Ban | None:
-    """The ban on whoever asks, if there is one."""
+    """The ban on the visitor's address, if there is one."""
     sources = request.app[SOURCES]
     network = sources.visitor(request.remote or "", request.headers).network
     return sources.bans().on(network) if network else None
@@ -206,7 +206,7 @@ async def banned(request: web.Request) -> web.Response:
 
 
 async def mine(request: web.Request) -> web.Response:
-    """Tell a visitor of the ban on his own address, or that there is none."""
+    """The page on the ban of the visitor's own address, or that there is none."""
     app, asking = request.app, reader_of(request)
     visitor, ban = (
         app[SOURCES].visitor(request.remote or "", request.headers),
@@ -258,7 +258,7 @@ def newest_bans(app: web.Application, most: int) -> BansPage:
 
 
 def render(template: str, page: Page, asking: Asking, **values: object) -> Steps[Answer]:
-    """A template filled, piece by piece; links keep the language that the reader chose himself."""
+    """A template filled, piece by piece; links keep the language that the reader chose."""
     chosen = {"words": asking.words, "query": asking.query, "also": asking.also}
     pieces = templates().get_template(template).generate(page=page, **chosen, **values)
     return (yield from paged(pieces))

@@ -113,7 +113,7 @@ class Asking:
 
 
 def reader_of(request: web.Request) -> Asking:
-    """The choices of whoever asks."""
+    """The reader's choices."""
     refreshing = request.query.get("refresh") != "off"
     return Asking(words_for(request), chosen_language(request) is not None, refreshing)
 
@@ -127,7 +127,7 @@ def words_for(request: web.Request) -> Words:
 
 
 def chosen_language(request: web.Request) -> str | None:
-    """The language that the reader chose himself, if it is offered."""
+    """The language that the reader chose, if it is offered."""
     wanted = request.query.get("lang")
     return wanted if wanted in request.app[SOURCES].dashboard().languages else None
 

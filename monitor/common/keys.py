@@ -83,7 +83,7 @@ class KeyRecord:
         return Left(money, tokens)
 
     def state(self, now: float, spent: Spent) -> State:
-        """True if it may be used."""
+        """`active` if it may be used, else the reason why not."""
         if self.revoked_at is not None:
             return "revoked"
         if self.expires_at is not None and now >= self.expires_at:

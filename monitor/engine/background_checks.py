@@ -200,7 +200,7 @@ class PeriodicChecks:
     async def check_key(
         self, mirror: MirrorConfig, way: Way, timeouts: MonitorTimeouts
     ) -> KeyCheck | None:
-        """True if the mirror takes its own key; None if that is not known, or was not due."""
+        """Check that the mirror accepts its own key; None if the check was not due, or failed."""
         known = self._known(mirror.id)
         if known.key != mirror.api_key:
             known.key, known.course, known.models = mirror.api_key, KeyCourse(self._pace), ()

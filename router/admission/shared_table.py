@@ -9,11 +9,11 @@ that makes too many: so no limit is exceeded even by a worker that does not have
 
 Nobody waits for a lock. One that others have is tried a few times; then the request is counted
 without it (`busy`): in the row of its key, where two at the same moment may both be refused the
-last place, and a rate may miss a request. A key without a row is put off if its caller looks again
-by himself, else counted by this worker alone, until the place is given back. A lock that one
-process has kept for `STUCK_AFTER` is reported (`on_stuck`): its holder hangs.
+last place, and a rate may miss a request. A key without a row is refused if the code that asks
+tries again by itself, else counted by this worker alone, until the place is given back. A lock
+that one process has kept for `STUCK_AFTER` is reported (`on_stuck`): its holder hangs.
 
-Whoever finds his bucket full of others with open requests is let in without being counted (`full`):
+A client whose bucket is full of others with open requests is let in without being counted (`full`):
 the innocent are never refused for the table's sake.
 
 Rates follow the generic cell rate algorithm (ITU-T I.371, "virtual scheduling"): a request comes

@@ -105,12 +105,12 @@ def decide(
     replayable: bool,
     should_retry: bool | None = None,
 ) -> Why:
-    """True if another mirror may be tried after this failure; counts it in `tries` and `budget`.
+    """Decide on another attempt after this failure; counts it in `tries` and `budget`.
 
-    The answer is in `ALLOWED` or says why not. `replayable`: the whole body is at hand.
-    `should_retry` is the failed response's own `x-should-retry`: true stands for a refusal; false
-    forbids to repeat what may have been done. A request that has not been sent can go on without
-    its body being at hand, since the body is still to come.
+    The result is in `ALLOWED`, or names the reason against it. `replayable`: the whole body is at
+    hand. `should_retry` is the failed response's own `x-should-retry`: true stands for a refusal;
+    false forbids to repeat what may have been done. A request that has not been sent can go on
+    without its body being at hand, since the body is still to come.
     """
     done = _done(failure, commit, should_retry)
     tries.sent = tries.sent or commit > Commit.C0

@@ -46,7 +46,7 @@ class Console:
     err: TextIO
     environ: Mapping[str, str]
     source: TextIO | None = None
-    """Where answers of whoever sits at it come from."""
+    """The operator's answers, where input is a terminal."""
 
     @classmethod
     def of_process(cls, environ: Mapping[str, str]) -> Console:

@@ -11,8 +11,8 @@ def even(limit: int, hosts: int) -> int:
 
 
 def fair(limit: int, wants: Mapping[str, int]) -> dict[str, int]:
-    """Max-min fair shares: nobody gets more than he wants, and nobody less than another who gets
-    less than he wants. The same for whoever works it out; together they never exceed the limit."""
+    """Max-min fair shares: no host gets more than it wants, and none less than another that gets
+    less than it wants. Every host works out the same; together they never exceed the limit."""
     shares: dict[str, int] = {}
     left, waiting = limit, len(wants)
     for host in sorted(wants, key=lambda each: (wants[each], each)):

@@ -20,7 +20,7 @@ log = logging.getLogger("control")
 
 MOST_WAITING = 1_000
 PATIENCE = 2.0
-"""Seconds that somebody waits for his change to be noted, which has happened already."""
+"""Seconds that an operator waits for the note of a change, which has happened already."""
 TRY_AGAIN_AFTER = 5.0
 
 

@@ -97,7 +97,7 @@ def run(args: Namespace, console: Console) -> int:
 
 
 def _wanted(args: Namespace, console: Console) -> Wanted:
-    """The arguments; the rest is asked of whoever sits there, if the mirrors are."""
+    """The arguments; the rest is asked at the terminal, if the mirrors are."""
     if args.urls:
         urls, ask = args.urls, False
     elif console.interactive:

@@ -102,7 +102,7 @@ def _row(node: Mapping[str, Any], console: Console, now: datetime) -> tuple[str,
 
 
 def traffic(node: Mapping[str, Any], now: datetime) -> str:
-    """True if new requests go to a mirror, and if not, why."""
+    """`yes` if new requests go to a mirror, else `no` with the reason."""
     if node.get("enabled") is False:
         return "no (not enabled)"
     wish = node.get("wish") or "use"
