@@ -41,7 +41,7 @@ def start(path: Path) -> int:
             config.router.timeouts.drain,
             listeners.pop("api"),
             listeners,
-            on_ready=lambda: _greet(loaded.current),
+            on_ready=lambda: _announce_ready(loaded.current),
             manager=ServiceManager.of(os.environ, os.getpid()),
         )
         try:
@@ -99,8 +99,8 @@ def _bind_socket(name: str) -> socket.socket:
     return sock
 
 
-def _greet(current: Document) -> None:
-    """Say where everything is, once it is there."""
+def _announce_ready(current: Document) -> None:
+    """Print the addresses once all processes are ready."""
     config = current.config
     base = base_url(config.router)
     lines = [f"API          {base}"]

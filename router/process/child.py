@@ -150,29 +150,29 @@ def backoff(failures: int) -> float:
     return 0.0 if failures == 0 else min(0.1 * 3 ** (failures - 1), MAX_BACKOFF)
 
 
-def start(post: ChildSlot, document: dict[str, Any], now: float) -> Child:
-    """Start a fresh interpreter for a post, with its descriptors and the configuration.
+def start(slot: ChildSlot, document: dict[str, Any], now: float) -> Child:
+    """Start a fresh interpreter in a slot, with its descriptors and the configuration.
 
     Raises OSError when the system does not let it start.
     """
     ours, theirs = channel_pair()
     try:
         with theirs, open(write_document(document), "rb") as handed:
-            process = _spawn(post, theirs.fileno(), handed.fileno())
+            process = _spawn(slot, theirs.fileno(), handed.fileno())
     except BaseException:
         ours.close()
         raise
-    post.child = Child(process, Channel(ours), started=now, heard=now)
-    return post.child
+    slot.child = Child(process, Channel(ours), started=now, heard=now)
+    return slot.child
 
 
-def _spawn(post: ChildSlot, life: int, document: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", post.module]
-    for name, value in {**post.arguments, "life": life, "document": document}.items():
+def _spawn(slot: ChildSlot, life: int, document: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", slot.module]
+    for name, value in {**slot.arguments, "life": life, "document": document}.items():
         command += (f"--{name}", str(value))
     return subprocess.Popen(
         command,
-        pass_fds=(*post.fds, life, document),
+        pass_fds=(*slot.fds, life, document),
         stdin=subprocess.DEVNULL,
         process_group=0,  # Ctrl-C in a terminal is for the supervisor alone
     )

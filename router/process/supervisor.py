@@ -1,10 +1,10 @@
-"""Serves nothing, only keeps processes alive: workers and control.
+"""Keeps the processes of an instance alive, workers and control; it serves nothing itself.
 
 It has no event loop, so that nothing a request or a probe does can hang it. It keeps the listening
 sockets, which `router/cli/startup.py` has bound, both ends of every channel, the table of open
-requests, the last lists of bans and keys, and all counters, so a child that is replaced loses only
-its own connections, and what these took is free again. When it dies, the kernel kills its children
-(`inherited.py`); one too young for that sees its channel end, and ends too.
+requests, the last lists of bans and keys, and all counters: a child that is replaced loses only its
+own connections, and the places it held are free again. When the supervisor dies, the kernel kills
+its children (`inherited.py`); one that has not asked for that yet sees its channel end, and ends.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ class Supervisor:
     def run(self) -> int:
         """Stay until stopped; the exit code."""
         self._catch_signals()
-        for post in self._posts():
-            self._start(post)
+        for slot in self._slots():
+            self._start(slot)
         while True:
             self._turn()
-            if self._stopping is not None and not any(post.child for post in self._posts()):
+            if self._stopping is not None and not any(slot.child for slot in self._slots()):
                 self._close()
                 return 1 if self._failure else 0
 
@@ -97,7 +97,7 @@ class Supervisor:
         """Why it had to end, in one sentence; empty when it was asked to."""
         return self._failure
 
-    def _posts(self) -> Iterable[ChildSlot]:
+    def _slots(self) -> Iterable[ChildSlot]:
         return (self._control, *self._workers)
 
     def _turn(self) -> None:
@@ -107,8 +107,8 @@ class Supervisor:
         self._forgive_suspension(now)
         for number in self._take_signals():
             self._on_signal(number, now)
-        for post in self._posts():
-            self._look_after(post, now)
+        for slot in self._slots():
+            self._look_after(slot, now)
         self._look_at_suspects(now)
         self._check_ready()
         self._manager.alive(now)
@@ -118,90 +118,92 @@ class Supervisor:
     def _pause(self) -> float:
         """Seconds until something is due of itself."""
         now = self._clock()
-        due = [post.due - now for post in self._posts() if post.child is None]
+        due = [slot.due - now for slot in self._slots() if slot.child is None]
         return min([_TURN, *(max(0.0, wait) for wait in due if self._stopping is None)])
 
     def _forgive_suspension(self, now: float) -> None:
         """Forgive silence after a suspension: a supervisor that could not ask must not take a child
         for hung."""
         if now - self._turned > SUSPENDED_AFTER:
-            for post in self._posts():
-                if post.child is not None:
-                    post.child.heard = now
+            for slot in self._slots():
+                if slot.child is not None:
+                    slot.child.heard = now
             self._suspects.clear()
         self._turned = now
 
     def _look_at_suspects(self, now: float) -> None:
         """Kill a process that was reported to keep a lock of the table and still does."""
         for lock, (holder, due) in list(self._suspects.items()):
-            post = self._post_of(holder)
-            if post is None or shared_table.holder_of_lock(self._table, lock) != holder:
+            slot = self._slot_of(holder)
+            if slot is None or shared_table.holder_of_lock(self._table, lock) != holder:
                 del self._suspects[lock]
-            elif now >= due and post.child is not None:
+            elif now >= due and slot.child is not None:
                 del self._suspects[lock]
-                log.warning("killing %s: it does not release a lock", post.name)
-                post.child.signal(signal.SIGKILL)
+                log.warning("killing %s: it does not release a lock", slot.name)
+                slot.child.signal(signal.SIGKILL)
 
-    def _post_of(self, pid: int) -> ChildSlot | None:
-        return next((p for p in self._posts() if p.child and p.child.process.pid == pid), None)
+    def _slot_of(self, pid: int) -> ChildSlot | None:
+        return next(
+            (slot for slot in self._slots() if slot.child and slot.child.process.pid == pid), None
+        )
 
-    def _look_after(self, post: ChildSlot, now: float) -> None:
-        child = post.child
+    def _look_after(self, slot: ChildSlot, now: float) -> None:
+        child = slot.child
         if child is None:
-            if self._stopping is None and now >= post.due:
-                self._start(post)
+            if self._stopping is None and now >= slot.due:
+                self._start(slot)
             return
         for message in child.hear(now):
-            self._on_message(post, message)
+            self._on_message(slot, message)
         code = child.process.poll()
         if code is None:
-            post.ask(now)
+            slot.ask(now)
             return
         for message in child.hear(now):
-            self._on_message(post, message)
-        self._child_ended(post, code, now)
+            self._on_message(slot, message)
+        self._child_ended(slot, code, now)
 
-    def _child_ended(self, post: ChildSlot, code: int, now: float) -> None:
-        assert post.child is not None
-        self._selector.unregister(post.child.life)
-        column = [*self._workers, self._control].index(post)
+    def _child_ended(self, slot: ChildSlot, code: int, now: float) -> None:
+        assert slot.child is not None
+        self._selector.unregister(slot.child.life)
+        column = [*self._workers, self._control].index(slot)
         shared_table.clear_column(self._table, column)  # what it held is free again
-        if post is self._control:
+        if slot is self._control:
             self._reloaded("the reload was cut off, as control ended")
-        killed_for = post.killed_for
-        delay = post.ended(now)
+        killed_for = slot.killed_for
+        delay = slot.ended(now)
         if self._stopping is not None:
             return
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        log.warning("%s ended %s; the next one starts in %.1f s", post.name, how, delay)
-        if not self._ready and post.failures >= _FIRST_TRIES:
+        log.warning("%s ended %s; the next one starts in %.1f s", slot.name, how, delay)
+        if not self._ready and slot.failures >= _FIRST_TRIES:
             why = killed_for.partition(";")[0] or "see the messages above"
-            self._fail(f"{post.name} cannot start: {why}")
+            self._fail(f"{slot.name} cannot start: {why}")
 
-    def _start(self, post: ChildSlot) -> None:
+    def _start(self, slot: ChildSlot) -> None:
         now = self._clock()
         try:
-            child = start(post, self._document, now)
+            child = start(slot, self._document, now)
         except OSError as error:  # the machine is out of memory, processes or descriptors
-            delay = post.failed(now)
-            log.error("%s cannot start (%s); again in %.1f s", post.name, error.strerror, delay)
-            if not self._ready and post.failures >= _FIRST_TRIES:
-                self._fail(f"{post.name} cannot start: {error.strerror}")
+            delay = slot.failed(now)
+            log.error("%s cannot start (%s); again in %.1f s", slot.name, error.strerror, delay)
+            if not self._ready and slot.failures >= _FIRST_TRIES:
+                self._fail(f"{slot.name} cannot start: {error.strerror}")
             return
         self._selector.register(child.life, selectors.EVENT_READ)
-        log.debug("%s is process %d", post.name, child.process.pid)
+        log.debug("%s is process %d", slot.name, child.process.pid)
 
-    def _on_message(self, post: ChildSlot, message: Message) -> None:
+    def _on_message(self, slot: ChildSlot, message: Message) -> None:
         try:
-            self._take(post, message)
+            self._take(slot, message)
         except (KeyError, TypeError):  # a fault of one child must not end all of them
-            log.error("%s sent a malformed message", post.name)
+            log.error("%s sent a malformed message", slot.name)
 
-    def _take(self, post: ChildSlot, message: Message) -> None:
+    def _take(self, slot: ChildSlot, message: Message) -> None:
         kind = message["type"]
-        if kind == "ready" and post.child is not None:
-            post.child.ready = True
-            post.starting = STARTING
+        if kind == "ready" and slot.child is not None:
+            slot.child.ready = True
+            slot.starting = STARTING
         elif kind == "stuck":
             suspect = (message["holder"], self._clock() + STUCK_AGAIN)
             self._suspects.setdefault(message["lock"], suspect)
@@ -212,14 +214,14 @@ class Supervisor:
             self._drain = message["drain"]
         elif kind == "failed":
             if self._ready:
-                log.error("%s: %s", post.name, message["message"])
+                log.error("%s: %s", slot.name, message["message"])
             else:
                 self._fail(message["message"])
 
     def _check_ready(self) -> None:
         if self._ready or self._stopping is not None:
             return
-        if all(post.child is not None and post.child.ready for post in self._posts()):
+        if all(slot.child is not None and slot.child.ready for slot in self._slots()):
             self._ready = True
             self._on_ready()
             self._manager.ready(self._status())
@@ -269,24 +271,24 @@ class Supervisor:
             self._manager.stopping()
         for sock in self._listeners:
             sock.close()
-        for post in self._workers:
-            if post.child is not None:
-                post.child.signal(signal.SIGTERM)
+        for slot in self._workers:
+            if slot.child is not None:
+                slot.child.signal(signal.SIGTERM)
 
     def _end_stragglers(self, now: float) -> None:
         assert self._stopping is not None
         overdue = now - self._stopping > self._drain + GRACE
         if overdue:
             self._signal_all(signal.SIGKILL)
-        elif not any(post.child for post in self._workers) and not self._control_told:
+        elif not any(slot.child for slot in self._workers) and not self._control_told:
             self._control_told = True
             if self._control.child is not None:
                 self._control.child.signal(signal.SIGTERM)
 
     def _signal_all(self, number: int) -> None:
-        for post in self._posts():
-            if post.child is not None:
-                post.child.signal(number)
+        for slot in self._slots():
+            if slot.child is not None:
+                slot.child.signal(number)
 
     # Signals and resources
 

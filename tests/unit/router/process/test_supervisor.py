@@ -109,9 +109,9 @@ class Stage:
         assert self.readies == 1
 
     def close(self) -> None:
-        for post in self.supervisor._posts():
-            if post.child is not None:
-                post.child.life.close()
+        for slot in self.supervisor._slots():
+            if slot.child is not None:
+                slot.child.life.close()
         for _, _, channel in self.started:
             channel.close()
         for sock in self.supervisor._listeners:
