@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-import zlib
 from importlib.metadata import PackageNotFoundError, version
 
 import httptools
 
 from monitor.common.config import MirrorConfig
+from monitor.common.inflate import READABLE, CannotInflate, inflated
 from monitor.probes.failures import failure_of
 from monitor.probes.results import TIMED_OUT, HttpAnswer, Operation, StepResult, Way
 from monitor.probes.stream import Stream
@@ -36,12 +36,11 @@ class NotHttp(Exception):
 def _decoded(body: bytes, coding: str) -> tuple[bytes, bool]:
     """The body without its coding, which some servers use unasked, and clients then undo; and
     True if that is all of it."""
-    if coding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+    if coding.strip().lower().encode("latin-1") not in READABLE:
         return body, True
-    decoder = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
-        return decoder.decompress(body, MAX_BODY), not decoder.unconsumed_tail
-    except zlib.error:
+        return inflated(body, MAX_BODY)
+    except CannotInflate:
         return body, True
 
 

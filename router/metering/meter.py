@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from monitor.common.inflate import READABLE, CannotInflate, Inflater
 from router.metering.usage import Usage
 from router.metering.usage_taps import EventTap, JsonTap
 from router.upstream.dialect import Dialect
-from router.wire.inflate import READABLE, CannotInflate, Inflater
 from router.wire.response import ResponseHead
 
 

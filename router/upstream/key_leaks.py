@@ -14,8 +14,8 @@ from base64 import b64encode
 from bisect import bisect_right
 from string import ascii_letters, digits
 
+from monitor.common.inflate import READABLE, CannotInflate, Inflater
 from router.wire.error_response import Problem
-from router.wire.inflate import READABLE, CannotInflate, Inflater
 
 LEAST_KEY = 8
 """Bytes; what is shorter is a word that answers may hold, and no key."""

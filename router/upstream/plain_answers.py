@@ -15,11 +15,11 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from monitor.common.inflate import READABLE, CannotInflate, Inflater
 from router.balancing.failure import OF_OWN_KEY, Failure
 from router.upstream.dialect import Dialect, failure_of_error
 from router.upstream.stream_hold import COMMIT, IS_PAGE, PAGE, WAIT, Verdict, fail
 from router.wire.head import RequestHead
-from router.wire.inflate import READABLE, CannotInflate, Inflater
 from router.wire.response import ResponseHead
 
 MOST_HELD: Final = 16 << 10

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from monitor.common.inflate import READABLE, CannotInflate, Inflater, inflated
 from router.balancing.failure import OF_OWN_KEY, Failure, failure_of_status
 from router.balancing.rate_limit import openai_error
 from router.upstream.dialect import Dialect, Sight, failure_of_error, look, says_complete
-from router.wire.inflate import READABLE, CannotInflate, Inflater, inflated
 from router.wire.response import ResponseHead
 from router.wire.sse import Boundary, Event, EventSplitter, EventTooLong
 
@@ -321,4 +321,15 @@ class Refusal:
         if not self._complete:
             return b""
         held = b"".join(self._held)
-        return inflated(held, encoding, MOST_REFUSAL) if encoding else held
+        return _inflated(held, encoding) if encoding else held
+
+
+def _inflated(body: bytes, encoding: bytes) -> bytes:
+    """All of a compressed error; empty if it is too long or cannot be read."""
+    if encoding not in READABLE:
+        return b""
+    try:
+        content, whole = inflated(body, MOST_REFUSAL)
+    except CannotInflate:
+        return b""
+    return content if whole else b""

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
+from monitor.common.inflate import Inflater
 from router.metering.usage import MOST, Usage
 from router.metering.usage_reader import usage_of
 from router.metering.usage_taps import MOST_EVENT, MOST_KEPT, EventTap, JsonTap
 from router.upstream.dialect import Dialect
-from router.wire.inflate import Inflater
 
 CHAT_USAGE = {
     "prompt_tokens": 9,

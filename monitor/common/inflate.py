@@ -1,4 +1,4 @@
-"""Compressed answers, made readable: some mirrors compress though they were asked not to."""
+"""Inflating of compressed responses, within bounds: some mirrors compress though asked not to."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 
 READABLE: Final = (b"gzip", b"x-gzip", b"deflate")
 MOST_INFLATED = 64 << 20
-"""Bytes out of one answer; more has not been compressed to save anything."""
+"""Bytes out of one response; more than this is a decompression bomb."""
 _AT_ONCE: Final = 64 << 10
 _ANY_HEADER = zlib.MAX_WBITS | 32
 _NO_HEADER = -zlib.MAX_WBITS
@@ -16,7 +16,7 @@ _NO_HEADER = -zlib.MAX_WBITS
 
 
 class CannotInflate(Exception):
-    """It is not what it is said to be, or too much."""
+    """The bytes are not in the coding that was named, or too long once inflated."""
 
 
 class Inflater:
@@ -87,16 +87,14 @@ class Inflater:
             raise CannotInflate(str(error)) from error
 
 
-def inflated(body: bytes, encoding: bytes, most: int) -> bytes:
-    """All of a small body, up to `most` bytes; empty if it cannot be read."""
-    if encoding not in READABLE:
-        return b""
-    out = b""
-    try:
-        for piece in Inflater().feed(body):
-            out += piece
-            if len(out) > most:
-                return b""
-    except CannotInflate:
-        return b""
-    return out
+def inflated(body: bytes, most: int) -> tuple[bytes, bool]:
+    """The content of a compressed body, at most `most` bytes of it; and True if that is all.
+
+    Raises CannotInflate.
+    """
+    inflater, pieces = Inflater(), list[bytes]()
+    for piece in inflater.feed(body):
+        pieces.append(piece)
+        if inflater.size > most:
+            return b"".join(pieces)[:most], False
+    return b"".join(pieces), True
