@@ -174,7 +174,7 @@ async def audit(request: web.Request) -> web.Response:
 
 
 def _written(request: web.Request) -> dict[str, bool]:
-    """`written` is false while the store takes nothing: then a restart forgets what was done."""
+    """`written` is false while the store cannot be written: a restart then forgets the change."""
     return {"written": not request.app[COMMANDS].unwritten()}
 
 

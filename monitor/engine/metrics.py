@@ -101,7 +101,7 @@ FAMILIES: tuple[Family, ...] = (
     Family(TLS_NOT_AFTER, "gauge", "When a mirror's certificate ends.", ("mirror",)),
     Family(DROPPED, "counter", "History that was dropped because the store could not keep up."),
     Family(
-        STORE_FAILING, "gauge", "1 while the store takes nothing; `mirrorgate status` says why."
+        STORE_FAILING, "gauge", "1 while the store cannot be written; `mirrorgate status` says why."
     ),
     Family(STORE_UP, "gauge", "1 while the store takes what is written; 0 while it does not."),
     Family(STORE_FAILED, "counter", "Batches of history that the store did not take."),

@@ -231,8 +231,8 @@ class Monitor:
     ) -> None:
         """Set the operator's override of a mirror: kept, then published.
 
-        Where the store takes nothing, it is in effect and kept later. Raises KeyError when there
-        is no such mirror, StoreError when it could never be kept.
+        Where the store cannot be written, it is in effect and kept later. Raises KeyError when
+        there is no such mirror, StoreError when it could never be kept.
         """
         if mirror_id not in self._watches:
             raise KeyError(mirror_id)

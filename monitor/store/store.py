@@ -261,7 +261,7 @@ class Store:
     async def set_wish(
         self, mirror_id: str, wish: Override, until: float | None, by: Actor, now: float
     ) -> None:
-        """Keep what the operator wants of a mirror, later where the store takes nothing now."""
+        """Keep what the operator wants of a mirror, later where the store cannot be written now."""
         what = f"{_COMMANDS[wish]} {mirror_id}{audit.until(until)}"
 
         def work(session: Session) -> None:

@@ -83,8 +83,8 @@ def unwritten(answer: Mapping[str, Any]) -> str:
     if answer.get("written", True):
         return ""
     return (
-        "this is in effect, but the store takes nothing at present (see `mirrorgate status`): it "
-        "is written as soon as that is possible, and a restart before then forgets it"
+        "this is in effect, but the store cannot be written at present (see `mirrorgate status`): "
+        "it is written as soon as that is possible, and a restart before then forgets it"
     )
 
 

@@ -172,7 +172,7 @@ class BanService:
     async def _keep(
         self, networks: list[str], make: Callable[[str, int], Ban], origin: str = ""
     ) -> list[Ban]:
-        """Keep bans, later where the store takes nothing now. Raises StoreError."""
+        """Keep bans, later where the store cannot be written now. Raises StoreError."""
         try:
             return await self._store.sentence(networks, make, origin)
         except StoreError as error:
@@ -224,7 +224,7 @@ class BanService:
         self._tell(self.allowed())
         return True
 
-    # Operators; where the store takes nothing at present, all is in effect and written later.
+    # Operators; where the store cannot be written at present, all is in effect and written later.
     # Each raises StoreError where that would not help, and then has changed nothing.
 
     async def add(self, network: str, seconds: float | None, reason: str, by: Actor) -> Ban:

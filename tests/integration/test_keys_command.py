@@ -107,7 +107,7 @@ def test_keys_are_listed_topped_up_and_revoked(folder: Folder):
         (("revoke", "k1"), FAILED, 'there is no key "k1": see `mirrorgate keys list`'),
         (("topup", "k1", "--tokens", "1"), FAILED, 'there is no key "k1"'),
         (("topup", "ID", "--tokens", "1"), FAILED, "has no token quota, so there is nothing"),
-        (("topup", "ID"), USAGE, "say by how much"),
+        (("topup", "ID"), USAGE, "give an amount"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(

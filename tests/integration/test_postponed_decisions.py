@@ -1,4 +1,4 @@
-"""Bans and wishes while the store takes nothing: in effect at once, written when it can be."""
+"""Bans and wishes while the store cannot be written: in effect at once, written when it can be."""
 
 from __future__ import annotations
 

@@ -152,9 +152,9 @@ def store_trouble(instance: Instance) -> Iterator[SteadyLoad]:
 
 
 def decide_in_trouble(instance: Instance, load: SteadyLoad) -> None:
-    """Ban and drain while the store takes nothing; both are in effect at once. A key is refused
+    """Ban and drain while the store cannot be written; both are in effect at once. A key is refused
     with the reason."""
-    wait_told(instance, "the store takes nothing")
+    wait_told(instance, "the store cannot be written")
     instance.command("bans", "add", LATER, check=True)
     assert is_banned(instance, LATER)
     instance.command("drain", "b", check=True)

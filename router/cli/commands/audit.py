@@ -19,7 +19,7 @@ _HEADER = ("WHEN", "WHO", "FROM", "WHAT")
 
 def declare(parser: ArgumentParser) -> None:
     """Its arguments."""
-    parser.add_argument("--limit", type=count, default=50, help="at most so many (default: 50)")
+    parser.add_argument("--limit", type=count, default=50, help="at most this many (default: 50)")
     parser.add_argument(
         "--before", type=int, metavar="ID", help="only what is older than the entry of this id"
     )

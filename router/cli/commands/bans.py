@@ -33,7 +33,9 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
     """The actions and their arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="bans in force, newest first", parents=common)
-    listing.add_argument("--limit", type=count, default=100, help="at most so many (default: 100)")
+    listing.add_argument(
+        "--limit", type=count, default=100, help="at most this many (default: 100)"
+    )
     add = actions.add_parser("add", help="ban an address or a network", parents=common)
     _network(add)
     _lasting(add, "until it is removed")

@@ -78,7 +78,7 @@ def _say(console: Console, checks: list[Check]) -> None:
         )
     bad = sum(check.state == BAD for check in checks)
     notes = sum(check.state == NOTE for check in checks)
-    console.note(f"{bad} to mend, {notes} to look at, of {len(checks)} looked at")
+    console.note(f"{bad} to fix, {notes} to look at, of {len(checks)} checks")
 
 
 def _all(args: Namespace, console: Console) -> Iterator[Check]:
@@ -120,7 +120,7 @@ def versions() -> Iterator[Check]:
         yield Check(
             "versions",
             NOTE,
-            "uvloop is not there: workers need twice the processor time",
+            "uvloop is not installed: workers need twice the CPU time",
             "pip install uvloop",
         )
 
@@ -201,9 +201,12 @@ def _instance(config: Config, pid: int | None) -> Iterator[Check]:
     if dead:
         said = f"workers that do not answer: {', '.join(map(str, dead))}"
         yield Check("instance", BAD, said, "look at its log")
-    for name, what in (("config", "the file is not in use"), ("store", "the store takes nothing")):
+    for name, what in (
+        ("config", "the file is not in use"),
+        ("store", "the store cannot be written"),
+    ):
         if problem := (told.get(name) or {}).get("problem"):
-            yield Check("instance", BAD, f"{what}: {problem}", "mend that; it recovers by itself")
+            yield Check("instance", BAD, f"{what}: {problem}", "fix that; it recovers by itself")
 
 
 def ports(config: Config) -> Iterator[Check]:

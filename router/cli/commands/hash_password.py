@@ -32,5 +32,5 @@ def _asked() -> str:
     except EOFError:
         raise CommandFailed("no password was typed", USAGE) from None
     if password != again:
-        raise CommandFailed("the two differ: try again", USAGE)
+        raise CommandFailed("the two passwords differ: try again", USAGE)
     return password

@@ -12,7 +12,7 @@ from router.control.sections import Declared, Section, sections
 
 Parsers = Callable[[], ArgumentParser]
 """Makes the parser of the whole command line."""
-HELP = "tell of a command, a section of the configuration, a verdict or another topic"
+HELP = "explain a command, a section of the configuration, a verdict or another topic"
 COMPLETION = "print the completion of commands and options for a shell"
 SHELLS = ("bash", "zsh", "fish")
 _WIDTH = 96
@@ -76,7 +76,7 @@ def _contents(parser: Parsers) -> Iterator[str]:
         "Configuration": [_path(section) for section in sections() if section.settings],
         "Other topics": [*_TOPICS, "a verdict, such as sni_blocked"],
     }
-    yield "mirrorgate help TOPIC tells of:"
+    yield "mirrorgate help TOPIC explains:"
     for kind, names in kinds.items():
         yield f"\n{kind}:"
         yield textwrap.fill(", ".join(names), _WIDTH, initial_indent="  ", subsequent_indent="  ")

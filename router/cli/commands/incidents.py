@@ -28,10 +28,10 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
     """The actions and their arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     listing = actions.add_parser("list", help="the newest first", parents=common)
-    listing.add_argument("--limit", type=count, default=20, help="at most so many (default: 20)")
+    listing.add_argument("--limit", type=count, default=20, help="at most this many (default: 20)")
     opened = actions.add_parser(
         "open",
-        help="tell of what no probe sees; `update --status resolved` ends it",
+        help="announce what no probe sees; `update --status resolved` ends it",
         parents=common,
     )
     for what, of in (("title", "its title"), ("text", "the first message about it")):

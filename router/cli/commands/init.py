@@ -20,7 +20,7 @@ from router.cli.commands.configuration import advice
 from router.cli.console import DONE, FAILED, USAGE, CommandFailed, Console
 from router.control import document
 
-HELP = "write a short config.toml for these mirrors, after probing them; asks for what is not said"
+HELP = "write a short config.toml for these mirrors, after probing them; asks for what is not given"
 CALLERS = ("own", "issued", "anonymous")
 _ELSEWHERE = ("env:", "file:")
 _PATIENCE = 30.0

@@ -37,12 +37,17 @@ def declare(parser: ArgumentParser, common: list[Any]) -> None:
     """The actions and their arguments."""
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     _declare_create(actions.add_parser("create", help="issue a key", parents=common))
-    listing = actions.add_parser("list", help="keys, what they used and have left", parents=common)
-    listing.add_argument(
-        "--days", type=arguments.count, default=30, help="what was used in so many (default: 30)"
+    listing = actions.add_parser(
+        "list", help="list keys with their use and what is left", parents=common
     )
-    listing.add_argument("--use", action="store_true", help="what was used by day and model")
-    revoke = actions.add_parser("revoke", help="let a key be used no more", parents=common)
+    listing.add_argument(
+        "--days",
+        type=arguments.count,
+        default=30,
+        help="show the use of this many days (default: 30)",
+    )
+    listing.add_argument("--use", action="store_true", help="show the use by day and model")
+    revoke = actions.add_parser("revoke", help="revoke a key", parents=common)
     revoke.add_argument("id", metavar="ID", help="as `keys list` shows it")
     topup = actions.add_parser("topup", help="grant more to a key with a quota", parents=common)
     topup.add_argument("id", metavar="ID", help="as `keys list` shows it")
@@ -55,7 +60,7 @@ def _declare_create(create: ArgumentParser) -> None:
     )
     name = "its owner; visible to operators only"
     create.add_argument("--name", required=True, type=arguments.key_name, help=name)
-    _amounts(create, "it may use so much in all; default: no limit")
+    _amounts(create, "upper limit of its use in all; default: no limit")
     create.add_argument(
         "--rate", metavar="N", type=arguments.rate, help="at most N requests a second"
     )
@@ -91,7 +96,7 @@ def run(args: Namespace, console: Console) -> int:
         "topup": _top_up,
     }
     if args.action == "topup" and args.quota is args.tokens is None:
-        message = "say by how much, with --quota or --tokens: see `mirrorgate keys topup --help`"
+        message = "give an amount with --quota or --tokens: see `mirrorgate keys topup --help`"
         raise CommandFailed(message, USAGE)
     return actions[args.action](args, console, keys_of(args, console))
 

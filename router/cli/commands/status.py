@@ -138,7 +138,7 @@ def warnings(status: Mapping[str, Any]) -> list[str]:
     if problem := config.get("problem"):
         found.append(f"{config.get('file')} is not in use: {problem}")
     if problem := (status.get("store") or {}).get("problem"):
-        found.append(f"the store takes nothing: {plain(problem)}")
+        found.append(f"the store cannot be written: {plain(problem)}")
     if unwritten := (status.get("store") or {}).get("unwritten"):
         found.append(f"in effect, but not written yet: {unwritten} bans and wishes")
     if dropped := (status.get("store") or {}).get("dropped_lately"):

@@ -287,7 +287,7 @@ def test_status_is_a_table_whose_columns_line_up(
     assert rows[1].endswith("TLS is cut?after the name ?]0;x?")
     assert err.splitlines() == [
         "/etc/c.toml is not in use: mirrors[0].url: bad",
-        "the store takes nothing: m.db: it was replaced while in use",
+        "the store cannot be written: m.db: it was replaced while in use",
         "changed, but only in effect after a restart: router.listen",
     ]
 
@@ -353,7 +353,7 @@ def test_what_is_in_effect_but_not_written_yet_is_said(
     for argv in (("drain", "hk"), ("bans", "add", "192.0.2.1")):
         code, _, err = said(capsys, *argv)
         assert code == 0
-        assert err.startswith("note: this is in effect, but the store takes nothing at present")
+        assert err.startswith("note: this is in effect, but the store cannot be written at present")
     told = said(capsys, "status")[2]
     assert "in effect, but not written yet: 2 bans and wishes" in told
     assert "history has gaps: 7 rows were dropped in the last hour" in told

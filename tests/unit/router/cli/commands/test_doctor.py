@@ -52,7 +52,7 @@ def test_a_sound_set_up_has_nothing_to_mend(capsys: pytest.CaptureFixture[str]):
     assert all(line.split()[0] in (OK, NOTE) for line in out.splitlines())
     subjects = {line.split()[1] for line in out.splitlines()}
     assert {"versions", "clock", "configuration", "permissions", "ports", "store"} <= subjects
-    assert err.startswith("0 to mend, ")
+    assert err.startswith("0 to fix, ")
     assert sorted(os.listdir()) == ["config.toml"]  # it looks, and leaves nothing
 
 
@@ -172,7 +172,7 @@ def test_a_running_instance_tells_of_itself(capsys: pytest.CaptureFixture[str], 
     assert "is mirrorgate 0.0.9, installed is" in told
     assert "workers that do not answer: 1" in told
     assert "the file is not in use: mirrors[0].url: bad" in told
-    assert "the store takes nothing: disk full" in told
+    assert "the store cannot be written: disk full" in told
     assert "ports" not in checks
 
 
