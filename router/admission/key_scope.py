@@ -223,7 +223,7 @@ def counts(
 def refusal_of_key(ring: KeyIndex, digest: bytes) -> Problem:
     """Why `ring.find` does not know a key that looks like one of ours."""
     if not ring.pepper:
-        message = "The keys issued here are not known yet. Try again shortly."
+        message = "The keys issued here are not loaded yet. Try again shortly."
         return Problem(503, "keys_unavailable", message, retry_after=2)
     expired = ring.expired(digest)
     if expired is None:

@@ -180,7 +180,7 @@ OUTAGE = Problem(
 NO_KEY_LENT = Problem(
     503,
     "no_mirror_available",
-    "No mirror here has a key for callers with keys that were issued here: ask the operator.",
+    "No mirror here has a key for callers with issued keys: ask the operator.",
 )
 """The caller's key is good, and so will it be once `api_key` of a mirror is set."""
 ACCOUNT_OUTAGE = Problem(
@@ -220,7 +220,7 @@ def all_failed(failed: Sequence[FailedAttempt], named: bool) -> Problem:
 def all_limited(wait: float) -> Problem:
     """The error when every mirror that fits has asked to be left alone for a while."""
     told = advice(tried=True, wait=wait)
-    message = f"The mirrors limit how much may be asked. Try again in {told.retry_after} s."
+    message = f"The mirrors limit the rate of requests. Try again in {told.retry_after} s."
     tried = told.should_retry is False
     return Problem(429, "upstream_rate_limited", message, retry_after=told.retry_after, tried=tried)
 

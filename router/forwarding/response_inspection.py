@@ -27,7 +27,7 @@ from router.upstream.plain_answers import (
 from router.upstream.stream_hold import COMMIT, WAIT, Hold, Refusal, failure_of
 from router.wire.response import ResponseHead
 
-_DRIPS = "its answer comes too slowly to be of use"
+_DRIPS = "its response comes too slowly to be useful"
 _ERROR_WITHIN = 2.0
 """Seconds for the body of an error that came at once."""
 _OVERLOADED_WITHIN = 0.5
@@ -35,18 +35,18 @@ _OVERLOADED_WITHIN = 0.5
 _REFUSAL_WITHIN = 10.0
 """Seconds for the body of another error: nobody thinks about that."""
 _NOT_SHOWN = {
-    Failure.challenge: "a challenge page of what stands in front of it",
+    Failure.challenge: "a challenge page of a CDN in front of it",
     Failure.key_refused: "it refuses the key that it is given here",
     Failure.out_of_quota: "the key that it is given here is out of quota",
 }
 """Answers that are never passed on: a page that no SDK reads, or one that may quote our key."""
 _SAYS: Final = {
     Failure.server_error: "it answers with an error",
-    Failure.gateway: "something in front of it gave up",
+    Failure.gateway: "a gateway in front of it failed",
     Failure.overloaded: "it is overloaded",
 }
 _REFUSES = "it refuses such requests"
-_LIMITED = "it limits how much may be asked"
+_LIMITED = "it is rate limiting"
 _OPEN = (Failure.limited, Failure.no_endpoint)
 """Failures that only the body of an error can tell from others."""
 

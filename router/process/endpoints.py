@@ -307,7 +307,7 @@ async def _unknown(request: web.Request) -> web.Response:
     address = request.app[_CONTEXT].address
     message = f"Nothing is served at this path. {address.advice(*_called_as(request))}"
     if request.raw_path.encode("latin-1", "replace").startswith(image_links.PATH):
-        message = "This link to an image is not good, or not any more: ask for the image again."
+        message = "This link to an image is invalid or has expired: ask for the image again."
     problem = Problem(404, "unknown_url", message)
     return web.Response(
         body=problem.body(), status=404, content_type="application/json", headers=_CORS

@@ -180,7 +180,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         try:
             if not self._heard:
                 if self._asked == self._write_batch.flushes and self.used > 1:
-                    self._fail("it spoke before it was asked")
+                    self._fail("it sent data before a request")
                     return
                 self._heard = True
             try:

@@ -190,7 +190,7 @@ async def _tcp(address: str, port: int, timeout: float) -> socket.socket:
     try:
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError:
-        raise ConnectFailed(Failure.no_descriptor, "there is no descriptor left here") from None
+        raise ConnectFailed(Failure.no_descriptor, "no file descriptor is left here") from None
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for level, option, value in _WATCHED:

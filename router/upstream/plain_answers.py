@@ -236,7 +236,7 @@ class PlainHold:
             try:
                 body = next(Inflater().feed(body), b"")
             except CannotInflate:
-                return fail(Failure.malformed, "a compressed body that is none")
+                return fail(Failure.malformed, "a body that is not compressed as it says")
         begin = _stripped(body)
         if PAGE.match(begin):
             return IS_PAGE
@@ -250,7 +250,7 @@ class PlainHold:
             try:
                 body = _inflated(body)
             except CannotInflate:
-                return fail(Failure.malformed, "a compressed body that breaks off")
+                return fail(Failure.malformed, "a truncated compressed body")
             if len(body) > _MOST_INFLATED:
                 return COMMIT
         return judge(body, self._shape.key, lent=self._lent)
@@ -268,7 +268,7 @@ def judge(body: bytes, key: str, *, lent: bool = False) -> Verdict:
         return fail(Failure.empty, "an empty body") if key else COMMIT
     if len(body) > _MOST_READ:
         good = not key or (text.startswith(b"{") and text.endswith(b"}"))
-        return COMMIT if good else fail(Failure.malformed, "a body that breaks off")
+        return COMMIT if good else fail(Failure.malformed, "a truncated body")
     try:
         data = _loaded(text)
     except RecursionError:
@@ -277,7 +277,7 @@ def judge(body: bytes, key: str, *, lent: bool = False) -> Verdict:
         if not key:
             return COMMIT
         if text.startswith((b"{", b"[")):
-            return fail(Failure.malformed, "a body that breaks off")
+            return fail(Failure.malformed, "a truncated body")
         return fail(Failure.page, "text instead of an answer")
     if isinstance(data, dict):
         return _of_object(data, key, lent)
@@ -295,7 +295,7 @@ def _of_object(data: Mapping[str, Any], key: str, lent: bool) -> Verdict:
         if failure is None:
             return COMMIT
         failure = Failure.refused if failure is Failure.error_event else failure
-        return fail(failure, "an error with a good status", failure not in OF_OWN_KEY)
+        return fail(failure, "an error with a success status", failure not in OF_OWN_KEY)
     if not key or key in data or any(data.get(name) for name in _OTHER_KEYS):
         return COMMIT
     if not data:

@@ -148,10 +148,10 @@ class Hold:
 
     def _of_whole(self) -> Verdict:
         if self._bytes and self._inflater is not None and not self._inflater.ends_whole():
-            return fail(Failure.malformed, "a compressed stream that breaks off")
+            return fail(Failure.malformed, "a truncated compressed stream")
         if _ERROR.match(self._start):
             error = openai_error(b"".join(self._held)) if self._inflater is None else None
-            return self._error(error or {}, "an error with a good status", Failure.refused)
+            return self._error(error or {}, "an error with a success status", Failure.refused)
         last = self._splitter.finish()
         verdict = self._look_at([last] if last is not None else [])
         return self._empty if verdict is WAIT else verdict
@@ -174,7 +174,7 @@ class Hold:
                 if inflater.size > MOST_BYTES:
                     return COMMIT
         except CannotInflate:
-            return fail(Failure.malformed, "a compressed stream that is none")
+            return fail(Failure.malformed, "a stream that is not compressed as it says")
         return WAIT
 
     def _sniffed(self, piece: bytes) -> Verdict:
@@ -206,9 +206,11 @@ class Hold:
             self._seen += 1
             seen = look(self._dialect, event)
             if seen.sight is Sight.error:
-                return self._error(seen.error or {}, "an error to begin with", Failure.error_event)
+                return self._error(
+                    seen.error or {}, "an error as the first event", Failure.error_event
+                )
             if seen.sight is Sight.garbage:
-                return fail(Failure.page, "an event that is none", True)
+                return fail(Failure.page, "a malformed event", True)
             if seen.sight is Sight.done:
                 return self._empty
             if seen.sight is not Sight.nothing or self._seen >= MOST_EVENTS:

@@ -161,7 +161,7 @@ def _read_upgrade(head: RequestHead) -> None:
         raise WithoutUpgrade
     look = head.look
     if look.get(b"sec-websocket-version", b"").strip(b" \t") != VERSION:
-        message = "Only version 13 of the WebSocket protocol is spoken here (RFC 6455)."
+        message = "Only version 13 of the WebSocket protocol is supported (RFC 6455)."
         raise Refusal(426, "unsupported_websocket_version", message)
     if head.has_body or not valid_key(look.get(b"sec-websocket-key", b"").rstrip(b" \t")):
         raise malformed("the WebSocket handshake has a body or no valid Sec-WebSocket-Key")

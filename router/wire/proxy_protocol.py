@@ -78,7 +78,7 @@ def _text_source(line: bytes) -> str:
                 return str(kind(match[1]))
             except ValueError:
                 break
-    raise BadProxyHeader("the line is not as the PROXY protocol wants it")
+    raise BadProxyHeader("the PROXY protocol line is malformed")
 
 
 def _binary_source(header: bytes) -> str:

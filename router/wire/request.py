@@ -249,7 +249,7 @@ class RequestReader:
             self._fields += (name, b": ", value, b"\r\n")
         known = self._look.get(lower)
         if known is not None and lower in ONCE:
-            raise malformed(f"the field {lower.decode()} stands twice")
+            raise malformed(f"the header field {lower.decode()} is repeated")
         self._look[lower] = value if known is None else known + b", " + value
 
     def on_headers_complete(self) -> None:
@@ -274,7 +274,7 @@ class RequestReader:
         parser, look = self._parser, self._look
         method, version = parser.get_method(), parser.get_http_version()
         if version not in ("1.0", "1.1"):
-            raise malformed(f"HTTP/{version} is not spoken here")
+            raise malformed(f"HTTP/{version} is not supported")
         if method not in METHODS:
             raise malformed(f"the method {method.decode('ascii', 'replace')} is not supported")
         self._check_line(method, version)
@@ -299,7 +299,9 @@ class RequestReader:
         at = read.find(line, self._line_at)
         self._line_at = max(at + len(line) - len(self._earlier), 0)
         if at < 0 or (exact and not read.lstrip(b"\r\n").startswith(line)):
-            raise malformed("the request line is not: method, target, version")
+            raise malformed(
+                "the request line must be method, target and version with one space between them"
+            )
 
     def _check_sizes(self) -> None:
         if self._count > MAX_FIELDS:

@@ -189,7 +189,7 @@ class ResponseReader:
         self.parts = []
         if self._sink is None or self.ended:
             self.poisoned = True
-            raise BadResponse("it sent more than was asked for")
+            raise BadResponse("it sent data after its response")
         first = not self._raw_bytes
         if first and self._repeated is not None and not self.to_head:
             again = self._repeated.parts_of(data.tobytes())

@@ -42,7 +42,7 @@ def check_switch(key: bytes | None, response: ResponseHead, *, plain: bool) -> N
         raise BadResponse("its WebSocket handshake does not answer the client's")
     options = tokens(look.get(b"connection", b""))
     if tokens(look.get(b"upgrade", b"")) != [b"websocket"] or b"upgrade" not in options:
-        raise BadResponse("it switched to something else than WebSocket")
+        raise BadResponse("it switched to another protocol than WebSocket")
     if plain and b"sec-websocket-extensions" in look:
         raise BadResponse("it uses a WebSocket extension that was not offered")
 

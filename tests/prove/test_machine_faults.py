@@ -340,7 +340,7 @@ def test_a_process_without_a_free_descriptor_blames_nobody_and_heals_at_once(
             load.more(100)
         assert [result for result in load.since(healed) if result.failed] == []
         assert {result.status for result in load.failures} <= {502, 503}
-        assert all("no descriptor left here" in result.error for result in load.failures)
+        assert all("no file descriptor is left here" in result.error for result in load.failures)
         wait_until(lambda: all_up(instance), PATIENCE, "all mirrors to be up")
         assert before == {child.pid for child in instance.children()}
         assert [flaw for flaw in FLAWS if flaw in instance.logs()] == []
