@@ -49,7 +49,7 @@ def next_step(
     each.
 
     `triggered` is when the endpoint was last cut off after the target's name, so that the first
-    control waits until that is forgotten. Without `patient` the experiment ends where it would
+    control waits until that is forgotten. Without `patient` the block test ends where it would
     have to wait out the residual. Of several `controls` the next is tried when one is cut off.
     With `elsewhere` the name is shown at another address at the end, if it has shut none.
     """
@@ -80,7 +80,7 @@ def next_step(
 
 
 TOO_LONG = "the residual would have to be waited out"
-"""Why an impatient experiment ends early."""
+"""Why an impatient block test ends early."""
 _WAIT = Done("")
 """Says within this module: go on after the residual."""
 _COMPLETE = Done("complete")

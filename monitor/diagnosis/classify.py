@@ -1,7 +1,7 @@
 """From the results of a probe to one verdict, with a clause on what was seen.
 
 A verdict never claims more than its evidence shows. A reset after our ClientHello is `tls_reset`:
-whether the *name* in it is blocked is found by an experiment with a control name on the same
+whether the *name* in it is blocked is found by a block test with a control name on the same
 address (`block_test.py`, `interpret.py`). For the same reason silence is `tls_timeout` here and an
 unreachable address `ip_unreachable`. What several resolvers say together is judged in `dns.py`.
 """

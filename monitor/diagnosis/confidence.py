@@ -119,7 +119,7 @@ class Confidence:
         second_address: bool = False,
         akamai: bool = False,
     ) -> Confidence:
-        """With the trials of one experiment, or one routine trial of the target, added.
+        """With the trials of one block test, or one routine trial of the target, added.
 
         `anchor_failures` is the share of anchors' connects that failed meanwhile.
         """
@@ -165,7 +165,7 @@ class Confidence:
 def counted(trials: Sequence[Trial]) -> Iterator[Trial]:
     """The target trials that say something: successes, and failures whose control succeeded.
 
-    Not the routine failure that an experiment begins with: it was selected for having failed.
+    Not the routine failure that a block test begins with: it was selected for having failed.
     """
     routine, rounds = rounds_of(trials)
     pairs = [(trial, False) for trial in routine]

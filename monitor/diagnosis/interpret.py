@@ -54,14 +54,14 @@ _NO_MEMORY = Memory()
 def interpret(
     trials: Sequence[Trial], pace: DiagnosisTiming, memory: Memory = _NO_MEMORY
 ) -> Finding:
-    """One finding from the trials of one experiment, in order; also from a part of one.
+    """One finding from the trials of one block test, in order; also from a part of one.
 
     Its level is what these trials alone bear; `confidence.Confidence` keeps it over time.
     """
     routine, rounds = rounds_of(trials)
     if not trials:
         return Finding("unknown")
-    # What a glance at start-up met is not held against the experiment that came after it.
+    # What a glance at start-up met is not held against the block test that came after it.
     decides = trials[len(routine) :] if rounds else trials
     if not all(trial.anchors_ok for trial in decides):
         return Finding("local_network_down", rule="0", evidence=(Code.network_in_doubt(),))
@@ -156,7 +156,7 @@ def _passed(good: Trial, routine: Sequence[Trial], rounds: Sequence[Round]) -> F
 
 
 def _no_target(this: Round, routine: Sequence[Trial]) -> Finding:
-    """Only controls yet: they fail, or the experiment has just begun."""
+    """Only controls yet: they fail, or the block test has just begun."""
     evidence = tuple(tells(trial) for trial in (*routine[-1:], *this.before, this.waited) if trial)
     control = this.waited or this.control
     if control is None or control.answered:

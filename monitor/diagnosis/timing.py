@@ -21,9 +21,9 @@ class DiagnosisTiming:
     residual_growth: float = 2.0
     residual_max: float = 1800.0
     wait_jitter: float = 5.0
-    """At most this is added to the wait inside an experiment."""
+    """At most this is added to the wait inside a block test."""
     start_jitter: float = 0.25
-    """At most this is waited before an experiment (OONI ts-024)."""
+    """At most this is waited before a block test (OONI ts-024)."""
     gap: float = 0.25
     """Mean gap between a control and the target after it."""
     stop_growing: float = 3600.0

@@ -51,7 +51,7 @@ Say = Callable[[Evidence], None]
 Saw = Callable[[StepResult], None]
 """Called with each step that is done, and the result of it."""
 INTERRUPTED = "interrupted"
-"""Why an experiment ended that somebody did not want to wait for."""
+"""Why a block test ended early: its caller did not want to wait."""
 
 
 class Triggers(Protocol):
@@ -91,7 +91,7 @@ class Inspection:
     dns: tuple[Finding, ...]
     """On what the resolvers said about each of these names."""
     paths: tuple[tuple[PathResult, Finding], ...]
-    experiment: Conclusion | None
+    block_test: Conclusion | None
     spared: tuple[Way, ...]
     """Not tried, because the address had just been cut off after another name, or one too many."""
     held: tuple[Evidence, ...] = ()
@@ -176,7 +176,7 @@ class _Course:
     cut: dict[str, Trial] = field(default_factory=dict)
     """By address: the first handshake that was cut off there."""
     trials: list[Trial] = field(default_factory=list)
-    """Of the experiment."""
+    """The trials of the block test."""
     conclusion: Conclusion | None = None
     elsewhere: list[tuple[str, PathResult]] = field(default_factory=list)
     lost: list[tuple[str, Evidence]] = field(default_factory=list)
@@ -402,7 +402,7 @@ class Inspector:
         return path
 
     async def _compare(self, course: _Course) -> None:
-        """The experiment, on the first path that was cut off, now or by a diagnosis before."""
+        """Run a block test on the first path that was cut off, now or by an earlier diagnosis."""
         mirror, cut = course.mirror, next(iter(course.cut.values()), None)
         way = Way(cut.hostname, cut.address) if cut else next(iter(course.waiting), None)
         if way is None or not self._config.sni.control:
@@ -486,17 +486,17 @@ def routine_trial(mirror: MirrorConfig, path: PathResult) -> Trial | None:
 def finding_of(
     mirror: MirrorConfig,
     path: PathResult,
-    experiment: Conclusion | None,
+    block_test: Conclusion | None,
     believed: Mapping[str, frozenset[str] | None],
 ) -> Finding:
     """Finding about one path: from the block test on it, else from its last step.
 
     `believed` has the addresses of each name that nobody can have forged, None where none is known.
     """
-    if experiment is not None and experiment.trials:
-        first = experiment.trials[0]
+    if block_test is not None and block_test.trials:
+        first = block_test.trials[0]
         if (first.hostname, first.address) == (path.hostname, path.address):
-            return experiment.finding
+            return block_test.finding
     last, trial = path.last, routine_trial(mirror, path)
     if last.operation is Operation.tls_handshake and last.failure and trial and not last.note:
         trusted = believed.get(path.hostname)

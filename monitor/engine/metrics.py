@@ -194,7 +194,7 @@ def show_health(totals: MetricRegistry, mirror: MirrorConfig, health: MirrorHeal
 
 
 def count_experiment(totals: MetricRegistry, mirror_id: str, finding: Finding) -> None:
-    """Count an experiment that has ended."""
+    """Count a block test that has ended."""
     totals.add(EXPERIMENTS, (mirror_id, finding.verdict, finding.level.value))
 
 

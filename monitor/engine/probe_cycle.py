@@ -46,7 +46,7 @@ class ProbeCycle:
     touched: bool = True
     """False when there was no path that might be tried."""
     pending: bool = False
-    """Then: whether an examination will soon tell more."""
+    """Then: whether a running block test will soon tell more."""
     began: float = 0.0
     """When it asked the first path, on the monotonic clock."""
 
@@ -138,7 +138,7 @@ class ProbeCycles:
         return None if silent and (budget.is_over() or too_short) else result
 
     def _is_pending(self, paths: MirrorPaths) -> bool:
-        """True if a path is only waiting for an examination, which then takes a moment."""
+        """True if a path is only waiting for a block test, which then takes a moment."""
         now, port = self._monotonic(), paths.mirror.port
         endpoints = {endpoint_of(path.address, port) for path in paths}
         return any(

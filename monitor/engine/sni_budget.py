@@ -1,7 +1,7 @@
 """Budget of handshakes with a suspected name: each may set off, or prolong, a block.
 
 Counts handshakes with the name of one host while it is suspected, whoever makes them: routine
-probes and experiments share one account. Pure: the clock is handed in.
+probes and block tests share one account. Pure: the clock is handed in.
 """
 
 from __future__ import annotations

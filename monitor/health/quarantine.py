@@ -5,7 +5,7 @@ between the same two addresses and the same port for a while, whatever its name:
 (Wu et al., "A Wall Behind A Wall: Emerging Regional Censorship in China", IEEE S&P 2025), and some
 begin anew with every packet (Bock et al., "Your Censor is My Censor", WOOT 2021). So after a
 handshake that may have set this off, nobody opens a connection to the endpoint for that long, and
-for longer each time that it happens again. Probes, experiments and workers obey the same list.
+for longer each time that it happens again. Probes, block tests and workers obey the same list.
 """
 
 from __future__ import annotations

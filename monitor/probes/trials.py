@@ -1,4 +1,4 @@
-"""One trial of an experiment: one connection, one question, and nothing after it.
+"""One trial of a block test: one connection, one question, and nothing after it.
 
 Whatever the role, no request and no key is ever sent here: the connection is closed as soon as
 the handshake has ended.

@@ -328,9 +328,9 @@ def hints(seen: Inspection, language: str = "en") -> list[str]:
     """Return the next steps that would tell more."""
     if seen.disbelieved and (good := _good_addresses(seen)):
         return [_GOOD_ADDRESS.said(language).format(addresses=", ".join(good))]
-    if seen.experiment is not None and seen.experiment.why in (TOO_LONG, INTERRUPTED):
+    if seen.block_test is not None and seen.block_test.why in (TOO_LONG, INTERRUPTED):
         return [_PATIENT.said(language)]
-    if seen.experiment is None and seen.finding.verdict in ("tls_reset", "tls_eof", "tls_timeout"):
+    if seen.block_test is None and seen.finding.verdict in ("tls_reset", "tls_eof", "tls_timeout"):
         return [_NO_CONTROL.said(language)]
     return []
 
@@ -403,7 +403,7 @@ def json_of(
             for vantage, path in seen.elsewhere
         ]
         + [{"vantage": vantage, "problem": str(why)} for vantage, why in seen.lost],
-        "experiment": None if seen.experiment is None else {"ended": seen.experiment.why},
+        "experiment": None if seen.block_test is None else {"ended": seen.block_test.why},
         "hints": hints(seen),
     }
 

@@ -141,7 +141,7 @@ class _Table:
             yield Row("-", vantage, None, why.said(self.language))
         for left in seen.spared:
             yield Row("-", f"{left.hostname} {left.address}", None, self._say(_SPARED))
-        trials = seen.experiment.trials if seen.experiment else ()
+        trials = seen.block_test.trials if seen.block_test else ()
         routine = 1 if trials and trials[0].role is Role.target else 0
         yield from (self._trial(trial) for trial in trials[routine:])
 

@@ -50,7 +50,7 @@ def inspection(*paths: PathResult, mirror: str = "m", **more) -> Inspection:
     found = [(path, OK if path.last.failure is None else REFUSED) for path in paths]
     values = {
         "at": NOW,
-        "experiment": None,
+        "block_test": None,
         "spared": (),
         "dns": (Finding("unknown"),) * len(resolutions),
     }
