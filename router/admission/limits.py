@@ -71,10 +71,10 @@ class Limits:
             self._allowances[network] = float("inf") if until is None else until
         self._exempts = bool(self._allowed or self._allowances)
 
-    def enter(self, client: Client, now: float, wall: float, in_line: bool = True) -> Answer:
+    def enter(self, client: Client, now: float, wall: float, with_wait: bool = True) -> Answer:
         """A place to be given back with `leave`, or the refusal (`refusal_of`).
 
-        `now` is on the monotonic clock, `wall` in seconds since the epoch; `in_line` as of
+        `now` is on the monotonic clock, `wall` in seconds since the epoch; `with_wait` as of
         `Table.admit`.
         """
         config = self._config
@@ -83,7 +83,7 @@ class Limits:
             return LET_IN
         if not (limit or rate):
             return LET_IN
-        return self._table.admit(client.key, now, limit, rate, config.burst, in_line)
+        return self._table.admit(client.key, now, limit, rate, config.burst, with_wait)
 
     def stand_by(
         self,
@@ -91,7 +91,7 @@ class Limits:
         client: Client,
         now: float,
         wall: float,
-        in_line: bool = True,
+        with_wait: bool = True,
     ) -> tuple[int, Problem | None]:
         """As `enter_with`, for a request that is to enter later: its rate is not counted yet."""
         config, limit = self._config, self._config.connections
@@ -99,13 +99,13 @@ class Limits:
             return UNCOUNTED, None
         by_key = issued is not None and config.by == "key"
         key = counted_as(issued.id) if issued is not None and by_key else client.key
-        place, wait = self._table.admit(key, now, limit, 0.0, 0, in_line)
+        place, wait = self._table.admit(key, now, limit, 0.0, 0, with_wait)
         if place >= UNCOUNTED:
             return place, None
         return UNCOUNTED, (key_too_many if by_key else too_many)(limit, max(1, ceil(wait)))
 
     def enter_with(
-        self, issued: IssuedKey, client: Client, now: float, wall: float, in_line: bool = True
+        self, issued: IssuedKey, client: Client, now: float, wall: float, with_wait: bool = True
     ) -> tuple[int, Problem | None]:
         """As `enter`, for a request with an issued key: a place, and why there is none, if so."""
         free = not client.version or (self._exempts and self._is_exempt(client, wall))
@@ -113,7 +113,7 @@ class Limits:
         for key, limit, rate, burst in counts(self._config, client.key, issued, free):
             if not (limit or rate):
                 continue
-            place, wait = self._table.admit(key, now, limit, rate, burst, in_line)
+            place, wait = self._table.admit(key, now, limit, rate, burst, with_wait)
             if place < UNCOUNTED and key is client.key:
                 return UNCOUNTED, self.refusal_of((place, wait))
             if place < UNCOUNTED:

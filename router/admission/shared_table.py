@@ -211,7 +211,7 @@ class Table:
     def acquire(self, key: bytes, limit: int) -> int:
         """A place among at most `limit` over all workers of this host, to be given back; TOO_MANY
         if none."""
-        return self.admit(key, 0.0, limit, 0.0, 0, in_line=False, here=True)[0]
+        return self.admit(key, 0.0, limit, 0.0, 0, with_wait=False, here=True)[0]
 
     def gcra(self, key: bytes, rate: float, burst: int, now: float) -> float:
         """Count one request at `now`, or tell in how many seconds it may come; 0: it may.
@@ -227,21 +227,21 @@ class Table:
         limit: int,
         rate: float,
         burst: int,
-        in_line: bool = True,
+        with_wait: bool = True,
         here: bool = False,
     ) -> Answer:
         """Both at once: counted in both or in neither. A limit or rate of 0 is none.
 
-        `in_line`: a caller without a place gets a time to try again, else it looks by itself. The
-        seconds told grow from one refusal to the next as if those refused stood in a line, so that
-        they do not all come back at the same moment. `here`: the limit is this host's alone.
+        `with_wait`: a refusal comes with the seconds after which to try again; without, the caller
+        tries again by itself. The seconds grow from one refusal to the next as if those refused
+        were queued, so that they do not all come back at once. `here`: the limit is this host's.
         """
         self.short = False
         spot = self._spots.get(key) or self._spot(key)
         lock = spot.lock
         answer = grab(lock)
         if answer and not taken(lock, answer) and not self._insist(lock):
-            found = self._without_lock(spot, key, now, limit, rate, burst, in_line, here)
+            found = self._without_lock(spot, key, now, limit, rate, burst, with_wait, here)
         else:
             if self._held_up:
                 self._held_up.pop(lock, None)
@@ -251,7 +251,7 @@ class Table:
                     row = self._look_up(spot, key, now)
                     if row < 0:
                         return UNCOUNTED, 0.0
-                found = self._enter(key, row, now, limit, rate, burst, in_line, here)
+                found = self._enter(key, row, now, limit, rate, burst, with_wait, here)
             finally:
                 unlock(lock)
         if self.short:
@@ -267,7 +267,7 @@ class Table:
         limit: int,
         rate: float,
         burst: int,
-        in_line: bool,
+        with_wait: bool,
         here: bool,
     ) -> Answer:
         """Count a request in a row of its key."""
@@ -284,7 +284,7 @@ class Table:
             if sum(counts[row::ROWS]) > most:
                 counts[cell] = own
                 self.short = less
-                return TOO_MANY, self._patience(row, now, 0.0, 1 / limit) if in_line else 0.0
+                return TOO_MANY, self._patience(row, now, 0.0, 1 / limit) if with_wait else 0.0
         if rate:
             interval, due = 1.0 / rate, times[2 * row]
             wait = due - now - burst * interval
@@ -467,24 +467,24 @@ class Table:
         limit: int,
         rate: float,
         burst: int,
-        in_line: bool,
+        with_wait: bool,
         here: bool,
     ) -> Answer:
         """As `admit`, as far as that can be done without the lock."""
         row = self._find(spot.bucket, key)
         if row >= 0:
-            answer = self._enter(key, row, now, limit, rate, burst, in_line, here)
+            answer = self._enter(key, row, now, limit, rate, burst, with_wait, here)
             if self._find(spot.bucket, key) == row:
                 self.busy += 1
                 return answer
             self.release(answer[0])  # the row was given away in the same moment
         held_up = self._held_up[spot.lock]
-        if limit and not in_line and self._clock() < held_up.since + _INTERRUPTED:
+        if limit and not with_wait and self._clock() < held_up.since + _INTERRUPTED:
             return TOO_MANY, 0.0
         self.busy += 1
         if self._private is None:
             self._private = Table.alone()
-        place, wait = self._private.admit(key, now, limit, rate, burst, in_line)
+        place, wait = self._private.admit(key, now, limit, rate, burst, with_wait)
         if place < 0:
             return place, wait
         self._privately += 1

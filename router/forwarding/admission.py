@@ -34,12 +34,12 @@ _NOT_ACCEPTED = {
 
 
 def entry(
-    context: WorkerContext, head: RequestHead, request: RequestContext, in_line: bool = True
+    context: WorkerContext, head: RequestHead, request: RequestContext, final: bool = True
 ) -> tuple[int, Problem | None]:
     """A place to be given back with `Limits.leave`, and why there is none, if so.
 
-    `in_line`: the refusal is the last word, not followed by another look. Preflights are answered
-    here and cost nothing, so they are not counted.
+    `final`: the refusal goes to the client, and is not followed by another try. Preflights are
+    answered here and cost nothing, so they are not counted.
     """
     client, wall = request.client, context.wall()
     problem = ban_problem(context, client) if context.bans.some else None
@@ -47,8 +47,8 @@ def entry(
         return UNCOUNTED, problem
     issued = request.issued(context.keys, wall) if request.caller is _ISSUED else None
     if issued is not None:
-        return context.limits.enter_with(issued, client, context.clock(), wall, in_line)
-    answer = context.limits.enter(client, context.clock(), wall, in_line)
+        return context.limits.enter_with(issued, client, context.clock(), wall, final)
+    answer = context.limits.enter(client, context.clock(), wall, final)
     if answer[0] >= UNCOUNTED:
         return answer[0], None
     return UNCOUNTED, context.limits.refusal_of(answer)

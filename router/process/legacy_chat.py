@@ -81,7 +81,7 @@ async def _place(context: WorkerContext, request: RequestContext, head: RequestH
     issued = request.issued(context.keys, wall) if request.caller is Caller.issued else None
     for seconds in (*RECHECKS, 0.0):
         place, problem = context.limits.stand_by(
-            issued, request.client, context.clock(), wall, in_line=not seconds
+            issued, request.client, context.clock(), wall, with_wait=not seconds
         )
         if problem is None:
             return place

@@ -49,7 +49,7 @@ class Limiter:
         """Room for one request: a place for the connection that it `connects`, to be given back
         with `leave`, or UNCOUNTED; None if there is no room before `closed_until`."""
         limit = self._connections if connects else 0
-        place, wait = self._table.admit(self._key, now, limit, self._rate, 0, in_line=False)
+        place, wait = self._table.admit(self._key, now, limit, self._rate, 0, with_wait=False)
         if place == TOO_MANY:
             self.closed_until = now + RECHECK
         elif place == TOO_FAST:

@@ -65,7 +65,7 @@ def held(plane: DataPlane) -> int:
     return plane.context.limits.held
 
 
-def in_line(plane: DataPlane, number: int) -> bool:
+def is_queued(plane: DataPlane, number: int) -> bool:
     """True if so many wait."""
     return len(plane.context.queue) == number
 
@@ -92,7 +92,7 @@ async def test_callers_are_served_in_the_order_in_which_they_came() -> None:
         clients = []
         for number in range(4):
             clients.append(await plane.send(get(f"/v1/models/{number}")))
-            await wait_until(partial(in_line, plane, number), what="it stands in line")
+            await wait_until(partial(is_queued, plane, number), what="it is queued")
         mirror.go_on.set()
         for client in clients:
             assert (await client.response()).status == 200
@@ -204,7 +204,7 @@ async def test_an_answer_says_at_which_place_its_request_has_waited() -> None:
         clients = []
         for number in range(4):
             clients.append(await plane.send(get()))
-            await wait_until(partial(in_line, plane, number), what="it stands in line")
+            await wait_until(partial(is_queued, plane, number), what="it is queued")
         mirror.go_on.set()
         answers = [await client.response() for client in clients]
         assert "x-mirrorgate-queue" not in answers[0]
@@ -218,7 +218,7 @@ async def test_who_is_refused_is_told_how_many_wait_or_at_which_place_it_did() -
             await plane.send(get())
             await wait_until(lambda: mirror.asked, what="the first is on its way")
             waiting = await plane.send(get())
-            await wait_until(partial(in_line, plane, 1), what="the second stands in line")
+            await wait_until(partial(is_queued, plane, 1), what="the second is queued")
             refused = await plane.ask(get("/v1/models", "Origin: https://app.test"))
             assert (refused.status, refused["x-mirrorgate-queue"]) == (503, "1")
             assert "x-mirrorgate-queue" in refused["access-control-expose-headers"]
@@ -234,7 +234,7 @@ async def test_retry_after_is_the_time_that_waiting_takes() -> None:
             await plane.send(get())
             await wait_until(lambda: mirror.asked, what="the first is on its way")
             await plane.send(get())
-            await wait_until(partial(in_line, plane, 1), what="the second stands in line")
+            await wait_until(partial(is_queued, plane, 1), what="the second is queued")
             for waited, told in ((0.0, "2"), (7.2, "8"), (500.0, "60")):
                 plane.context.queue._waiting._usual = waited
                 refused = await plane.ask(get())
@@ -260,9 +260,9 @@ async def test_a_stream_that_waits_is_told_its_place(style: str) -> None:
             await plane.send(post(body=STREAMED))
             await wait_until(lambda: plane.in_flight == 1, what="the first is on its way")
             ahead, behind = await plane.send(post(body=STREAMED)), await plane.connect()
-            await wait_until(partial(in_line, plane, 1), what="the second stands in line")
+            await wait_until(partial(is_queued, plane, 1), what="the second is queued")
             await behind.send(post(body=STREAMED))
-            await wait_until(partial(in_line, plane, 2), what="the third stands in line")
+            await wait_until(partial(is_queued, plane, 2), what="the third is queued")
             clock.advance(3)
             status, _, fields = await behind.head()
             assert (status, dict(fields)["x-mirrorgate-queue"]) == (200, "2")
@@ -274,7 +274,7 @@ async def test_a_stream_that_waits_is_told_its_place(style: str) -> None:
                 return
             assert said == b": waiting, position 2\n"
             await ahead.close()
-            await wait_until(partial(in_line, plane, 1), what="the second has left")
+            await wait_until(partial(is_queued, plane, 1), what="the second has left")
             clock.advance(3)
             assert await behind.chunk() == b": waiting, position 1\n"
             released.set()

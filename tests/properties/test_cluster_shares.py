@@ -82,7 +82,7 @@ class Host:
         self.places: list[int] = []
 
     def open(self) -> bool:
-        place, _ = self.table.admit(KEY, self.board.now, self.limit, 0.0, 0, in_line=False)
+        place, _ = self.table.admit(KEY, self.board.now, self.limit, 0.0, 0, with_wait=False)
         if place >= 0:
             self.places.append(place)
         return place >= 0

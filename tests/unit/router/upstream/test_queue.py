@@ -1,4 +1,4 @@
-"""Callers in line."""
+"""The queue of requests for which no mirror has room."""
 
 from __future__ import annotations
 
