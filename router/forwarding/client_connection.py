@@ -53,7 +53,7 @@ before its kernel learns that nobody listens (RFC 9112 section 9.6)."""
 
 
 def _nobody() -> None:
-    """Stands for the owner once it is gone, so that the two are no cycle."""
+    """Replaces the owner's callbacks once it is gone, to break the reference cycle."""
 
 
 def _is_our_bill(head: RequestHead, request: RequestContext) -> bool:
@@ -82,17 +82,17 @@ class ClientTimeouts:
         """Set the time within which something must happen."""
         self.deadline = self._context.wheel.now + seconds
 
-    def hurry(self, seconds: float) -> None:
-        """Shorten the time that is left to this."""
+    def shorten(self, seconds: float) -> None:
+        """Shorten the time that is left to `seconds`."""
         self.deadline = min(self.deadline, self._context.wheel.now + seconds)
 
-    def nothing(self) -> None:
+    def expect_nothing(self) -> None:
         """Expect nothing of the client; what it begins anew is timed from its beginning."""
         self._watched, self.deadline = None, NEVER
 
     def watch(self, phase: Phase, busy: bool) -> None:
-        """The reader is here now. A head and a body have a deadline from their beginning on, so
-        that dripping bytes do not move it. `busy`: a request is under way, and it is ours to act.
+        """Set the deadline for what the reader is at. A head and a body have one from their
+        beginning on, which dripping bytes do not move. `busy`: the client waits for a response.
         """
         timeouts = self._context.timeouts
         before, self._watched = self._watched, phase
@@ -102,12 +102,12 @@ class ClientTimeouts:
             self._body_seen = 0
             self.wait(timeouts.header if phase is HEAD else timeouts.body_stall)
 
-    def brought(self, size: int) -> None:
-        """Count bytes of a body that came."""
+    def count_body(self, size: int) -> None:
+        """Count bytes of the body."""
         self._body_seen += size
 
-    def body_moves(self) -> bool:
-        """True if enough of a body came until its deadline to wait as long again."""
+    def extend_for_body(self) -> bool:
+        """Wait as long again if enough of the body came until its deadline; True if so."""
         stall = self._context.timeouts.body_stall
         moves = self._body_seen >= BODY_FLOOR * stall
         if moves:
@@ -139,7 +139,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._incoming: Exchange | None = None
         self._waiting: deque[Exchange] = deque()
         self._hand_over: bytes | None = None
-        self._deaf = False
+        self._ignores_input = False
+        """True once the connection is to end: what still comes is read and dropped."""
         self._paused = False
         self._full = False
         self._lost = False
@@ -163,18 +164,18 @@ class ClientConnection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._deaf:
+        if self._ignores_input:
             return
         try:
             try:
                 self._reader.feed(self._buffer[:nbytes])
             except Refusal as refusal:
-                if not self._deaf:  # else our last answer is given
-                    self._turn_away(refusal)
+                if not self._ignores_input:  # else our last answer is given
+                    self._refuse(refusal)
             if self._hand_over is not None:
-                self._to_aiohttp(self._hand_over)
-            elif not self._deaf:
-                self._watch()
+                self._hand_over_to_aiohttp(self._hand_over)
+            elif not self._ignores_input:
+                self._update_deadline()
         except Exception as error:
             report_fault("a request", error)
             self._abort()
@@ -184,7 +185,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
-        self._deaf = True
+        self._ignores_input = True
         exchanges = [self._current, *self._waiting]
         self._current = self._incoming = None
         self._waiting.clear()
@@ -203,7 +204,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._current is not None:
             self._current.client_drained()
         else:  # not at once: asyncio ends a connection twice that is closed in here
-            asyncio.get_running_loop().call_soon(self._go_on)
+            asyncio.get_running_loop().call_soon(self._continue)
 
     # What the reader finds
 
@@ -227,28 +228,28 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._queue(exchange)
 
     def _exchange_of(self, head: RequestHead) -> Exchange:
-        if self._deaf:
-            raise Leave  # what stood before it in the same read was our last
+        if self._ignores_input:
+            raise Leave  # the connection ends with the request before it
         context, request = self._context, self._request
         if request is None or not head.repeated or request.config is not context.config:
-            self._request = request = self._look_at(head)
+            self._request = request = self._context_of(head)
         return Exchange(context, self, head, request)
 
-    def _look_at(self, head: RequestHead) -> RequestContext:
+    def _context_of(self, head: RequestHead) -> RequestContext:
         context = self._context
         linked = context.linked(head)
         mirror, target = linked or ("", None)
         if target is None:
             target = forward_target(head.target, context.prefixes, context.router.forgiving_paths)
         if target is None:
-            self._leave_for_aiohttp(head)
+            self._ask_for_aiohttp(head)
         client = context.recognise(self.client, head.look)
         request = RequestContext(context.config, head, target, client, mirror)
         if request.caller is _ANONYMOUS and request.problem is None:
             proxied = context.clients.peer(self.client).trusted
             request.problem = context.anonymous.refusal(head.look, proxied)
         if request.endpoint == "dashboard" and _is_our_bill(head, request):
-            self._leave_for_aiohttp(head)
+            self._ask_for_aiohttp(head)
         return request
 
     def _queue(self, exchange: Exchange) -> None:
@@ -260,7 +261,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def request_body(self, data: bytes) -> None:
         """A piece of the newest request's body."""
-        self._deadline.brought(len(data))
+        self._deadline.count_body(len(data))
         if self._incoming is not None:
             self._incoming.request_body(data)
 
@@ -276,7 +277,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if newest is not None:  # else it was refused
             newest.tunnel_data(data)
 
-    def _leave_for_aiohttp(self, head: RequestHead) -> NoReturn:
+    def _ask_for_aiohttp(self, head: RequestHead) -> NoReturn:
         client = self._context.recognise(self.client, head.look)
         problem = ban_problem(self._context, client)
         legacy = self._context.router.legacy and head.target.partition(b"?")[0] in _LEGACY
@@ -284,11 +285,11 @@ class ClientConnection(asyncio.BufferedProtocol):
             raise Refusal(problem.status, problem.code, problem.message)
         if self._current is None and not self._waiting:
             self._hand_over = self._reader.raw_head()
-        self._deaf = True
-        self._deadline.nothing()
+        self._ignores_input = True
+        self._deadline.expect_nothing()
         raise Leave  # with a request under way: it ends, and then the connection does
 
-    def _to_aiohttp(self, raw: bytes) -> None:
+    def _hand_over_to_aiohttp(self, raw: bytes) -> None:
         handler = LocalHandler(self._context, self.client, self.transport)
         self._context.connections.replace(self, handler)
         self._deadline.settled()
@@ -302,17 +303,17 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Read no more until `resume_client`."""
         if not self._paused and not self._lost:
             self._paused = True
-            self._watch()
+            self._update_deadline()
             self.transport.pause_reading()
             self._context.disconnects.watch(self.transport)
 
     def resume_client(self) -> None:
         """Read again, unless requests are waiting."""
         if self._paused and not self._waiting and not self._lost:
-            self._hear_again()
-            self._watch()
+            self._resume_reading()
+            self._update_deadline()
 
-    def _hear_again(self) -> None:
+    def _resume_reading(self) -> None:
         self._paused = False
         self._context.disconnects.forget(self.transport)
         self.transport.resume_reading()
@@ -330,13 +331,13 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._next()
 
     def _stall(self) -> None:
-        """The client has to take what is written before more is written for it."""
+        """Wait until the client has read what is written before more is written."""
         self.pause_client()
-        self._watch()
+        self._update_deadline()
 
-    def _go_on(self) -> None:
-        """The client has taken the last answer."""
-        over = self._deaf and not self._waiting
+    def _continue(self) -> None:
+        """Go on with the next request: the client has read the last response."""
+        over = self._ignores_input and not self._waiting
         if self._current is None and not self._lost and not over:
             self._next()
 
@@ -345,24 +346,24 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._current = self._waiting.popleft()
             self.resume_client()  # it may owe us the rest of its body
             self._current.begin()
-        elif self._deaf or self._context.draining:
+        elif self._ignores_input or self._context.draining:
             self._close()
         elif self._full:
             self._stall()
         else:
             if self._paused:
                 self.resume_client()
-            self._watch()
+            self._update_deadline()
 
     # Deadlines and ends
 
-    def _watch(self) -> None:
+    def _update_deadline(self) -> None:
         if self._paused and self._full and self._current is None:
             self._deadline.wait(
                 self._context.timeouts.write_stall
             )  # it has to take what is written
         elif self._paused:
-            self._deadline.nothing()
+            self._deadline.expect_nothing()
         else:
             self._deadline.watch(self._reader.phase, self._current is not None)
 
@@ -370,22 +371,22 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.transport.abort()
 
     def _expired(self) -> None:
-        """The client did not do in time what it owed."""
+        """Act on a deadline that the client has missed."""
         phase = self._reader.phase
-        if self._deaf or (self._full and self._current is None):
+        if self._ignores_input or (self._full and self._current is None):
             self.transport.abort()
         elif phase is BETWEEN:
             self._close()
         elif phase is HEAD:
             message = "The request head took too long to arrive."
-            self._turn_away(Refusal(408, "request_timeout", message))
-        elif not self._deadline.body_moves():
-            self._turn_away(Refusal(408, "request_timeout", "The request body stopped arriving."))
+            self._refuse(Refusal(408, "request_timeout", message))
+        elif not self._deadline.extend_for_body():
+            self._refuse(Refusal(408, "request_timeout", "The request body stopped arriving."))
 
     @property
     def idle(self) -> bool:
         """True if no request is under way."""
-        busy = self._current is not None or self._waiting or self._full or self._deaf
+        busy = self._current is not None or self._waiting or self._full or self._ignores_input
         return not busy and self._reader.phase is BETWEEN
 
     @property
@@ -396,8 +397,8 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def make_way(self) -> None:
         """End soon, unless what the client is sending is complete by then."""
-        if self.vacant and not self._deaf:
-            self._deadline.hurry(DRAIN_GRACE)
+        if self.vacant and not self._ignores_input:
+            self._deadline.shorten(DRAIN_GRACE)
 
     def drain(self) -> None:
         """The worker stops: an idle connection ends soon, a busy one after its answer.
@@ -409,7 +410,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if isinstance(protocol, TunnelEnd):
             protocol.drain()
         elif self.idle:
-            self._deadline.hurry(DRAIN_GRACE)
+            self._deadline.shorten(DRAIN_GRACE)
 
     def cut(self) -> None:
         """End the connection whatever it is doing."""
@@ -433,13 +434,13 @@ class ClientConnection(asyncio.BufferedProtocol):
         elif busy.admitted:  # else it is refused in a moment, and told why
             self.cut()
 
-    def _turn_away(self, refusal: Refusal) -> None:
-        """Answer what cannot become an exchange, unless answers of earlier requests are due."""
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answer what cannot become an exchange, unless responses to earlier requests are due."""
         problem = Problem(refusal.status, refusal.code, refusal.message)
         if self._current is not None or self._waiting:
-            self._hear_no_more(problem)
+            self._ignore_further_input(problem)
             return
-        self._deaf = True
+        self._ignores_input = True
         context = self._context
         context.stats.rejected(refusal.code)
         client = context.clients.peer(self.client).client
@@ -448,10 +449,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._context.write_batch.write(self.transport, answer)
         self._close()
 
-    def _hear_no_more(self, problem: Problem) -> None:
-        """Finish what runs, if it needs nothing more of the client, and nothing else."""
-        self._deaf = True
-        self._deadline.nothing()
+    def _ignore_further_input(self, problem: Problem) -> None:
+        """Drop queued requests and read no more; the current one ends if its body is complete."""
+        self._ignores_input = True
+        self._deadline.expect_nothing()
         self._drop_waiting()
         if self._current is None:
             self._close()
@@ -467,8 +468,8 @@ class ClientConnection(asyncio.BufferedProtocol):
         """Close after our last answer, without a reset that would take it from the client."""
         transport = self.transport
         self._context.write_batch.flush()
-        complete = self._reader.phase is BETWEEN and not self._deaf
-        self._deaf = True
+        complete = self._reader.phase is BETWEEN and not self._ignores_input
+        self._ignores_input = True
         self._drop_waiting()
         if transport.get_protocol() is not self:
             self._forget()  # the end of a tunnel gets the connection's events now
@@ -482,10 +483,10 @@ class ClientConnection(asyncio.BufferedProtocol):
         if transport.can_write_eof():
             end_writing(transport)
         if self._paused:
-            self._hear_again()
+            self._resume_reading()
 
     def _forget(self) -> None:
-        """Leave the worker's books, each whatever happens to the others."""
+        """Deregister from the worker, step by step, whatever one of the steps raises."""
         try:
             self._context.connection_closed(self)
             self._deadline.settled()
