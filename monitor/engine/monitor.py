@@ -1,7 +1,7 @@
-"""The monitor of one process: the way of a probe, from the schedule to the board.
+"""The monitor: the path of a probe, from the schedule to the published snapshot.
 
 schedule → probe cycle → reactions → health machine → board → listeners, and history beside it.
-Everything after the probe itself is one synchronous step, so that no half of it is ever seen.
+What follows the probe is one synchronous step, so that nobody sees a part of it.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class Monitor:
         tasks: Tasks | None = None,
     ) -> None:
         """`probed` gets every probed mirror, and True if it was answered; not where that may be
-        our own network's fault. `capacity` limits connections to mirrors. `tasks`
-        supervises what runs beside each other."""
+        our own network's fault. `capacity` limits connections to mirrors; `tasks` supervises
+        the monitor's tasks."""
         self._config = config
         self._store = store
         self._board = board
@@ -105,12 +105,12 @@ class Monitor:
         self._watches: dict[str, MirrorState] = {}
         self._followed: Mapping[str, tuple[Override, float | None]] = {}
         """Overrides by mirror, as the store had them last."""
-        self._keeper: asyncio.Task[None] | None = None
+        self._housekeeping: asyncio.Task[None] | None = None
         self._anchors = Anchors(pace, monotonic)
         self._resolver = ResolverWitness(self._prober.resolver_answers, pace, monotonic)
         self._witnesses = Witnesses(self._prober.contexts, pace, self._prober.agent, monotonic)
         quarantine, sni_budget = Quarantine(pace), SniBudget(pace)
-        self._publisher = Publisher(board, quarantine, totals, self._tell, clock, monotonic)
+        self._publisher = Publisher(board, quarantine, totals, self._notify, clock, monotonic)
         self._runner = BlockTestRunner(
             self._prober.contexts,
             quarantine,
@@ -194,15 +194,15 @@ class Monitor:
         self._publish_all()
         for mirror_id in self._watches:
             self._schedule.add(mirror_id)
-        self._keeper = self._tasks.service("monitor", self._keep)
+        self._housekeeping = self._tasks.service("monitor", self._housekeep)
 
     async def stop(self) -> None:
         """Break off all probes; each part ends whatever the end of another one raises."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self.history.stop)
             stack.push_async_callback(self._prober.aclose)
-            if self._keeper is not None:
-                stack.push_async_callback(cancelled, [self._keeper])
+            if self._housekeeping is not None:
+                stack.push_async_callback(cancelled, [self._housekeeping])
             stack.callback(self._publisher.stop)
             stack.push_async_callback(self._background_checks.stop)
             stack.push_async_callback(self._block_tests.stop)
@@ -215,7 +215,7 @@ class Monitor:
         self._mirrors = _enabled(mirrors)
         self._prober.contexts.forget()
         self._prober.names.use(config.dns.resolvers)
-        if self._keeper is None:
+        if self._housekeeping is None:
             return  # the start will watch them, once wishes are known
         for mirror_id in [i for i, w in self._watches.items() if not self._stays(w)]:
             self._forget(mirror_id)
@@ -238,7 +238,7 @@ class Monitor:
             raise KeyError(mirror_id)
         await self._store.set_wish(mirror_id, wish, until, by, self._clock())
         if self._evaluation.set_wish(mirror_id, wish, until, self._clock()):
-            self._show(self._watches[mirror_id])
+            self._publish(self._watches[mirror_id])
 
     async def follow(self) -> None:
         """Take over overrides that other instances of the store set, until cancelled."""
@@ -258,7 +258,7 @@ class Monitor:
         for mirror_id, wish in wishes.items():
             changed = self._followed.get(mirror_id) != wish
             if changed and self._evaluation.set_wish(mirror_id, *wish, self._clock()):
-                self._show(self._watches[mirror_id])
+                self._publish(self._watches[mirror_id])
         self._followed = wishes
 
     def suspect(self, mirror_id: str) -> None:
@@ -327,22 +327,22 @@ class Monitor:
             watch.still_there(self._monotonic())
             return Next.soon
         try:
-            soon = await self._taken(watch, cycle)
+            soon = await self._finish_cycle(watch, cycle)
             checked = await self._cycles.check_others(watch.paths, cycle, config.timeouts, timing)
         finally:
             await cycle.asked.give_up()
-        self._take_checks(watch, cycle, checked)
+        self._apply_checks(watch, cycle, checked)
         if self._is_returning(watch):
             return Next.returning
         return Next.soon if soon or watch.wants_another else Next.usual
 
-    async def _taken(self, watch: MirrorState, cycle: ProbeCycle) -> bool:
-        """Take what was asked; True if the next cycle should come soon."""
+    async def _finish_cycle(self, watch: MirrorState, cycle: ProbeCycle) -> bool:
+        """Apply the result of a cycle; True if the next one should come soon."""
         if self._anchors and not cycle.probe.meaning.alive:
             await self._anchors.ask()
-        await self._hear_of_resolver(cycle.probe)
-        await self._hear_of_surroundings(watch, cycle.probe.paths)
-        soon = self._digest(watch, cycle, self._clock())
+        await self._ask_resolver(cycle.probe)
+        await self._ask_witnesses(watch, cycle.probe.paths)
+        soon = self._apply(watch, cycle, self._clock())
         if cycle.probe.best is not None:
             self._background_checks.run(watch.mirror, cycle.probe.best.way, self._config)
         return soon
@@ -352,37 +352,37 @@ class Monitor:
         return watch.may_return and sum(w.is_down for w in self._watches.values()) <= FEW
 
     def _timeouts(self, watch: MirrorState) -> MonitorTimeouts:
-        """A mirror that is asked often is not waited for as long: it might come back meanwhile."""
+        """The timeouts; shorter for a mirror that may return at any moment and is probed often."""
         timeouts = self._config.timeouts
         if not self._is_returning(watch):
             return timeouts
         return replace(timeouts, connect=min(timeouts.connect, QUICK_CONNECT))
 
-    async def _hear_of_resolver(self, probe: Probe) -> None:
+    async def _ask_resolver(self, probe: Probe) -> None:
         """See whether a name that got no answer is the only one."""
         if is_unanswered(probe.resolution, probe.paths):
             await self._resolver.ask()
         elif any(seen.failure not in NO_ANSWER for seen in probe.resolution.dns):
             self._resolver.heard()
 
-    async def _hear_of_surroundings(self, watch: MirrorState, paths: Sequence[PathResult]) -> None:
+    async def _ask_witnesses(self, watch: MirrorState, paths: Sequence[PathResult]) -> None:
         """See whether others show the same as a path whose certificate is refused."""
         if doubted := next((path for path in paths if doubtful(path.last)), None):
             await self._witnesses.ask(doubted.way, watch.mirror.port)
 
-    def _take_checks(
+    def _apply_checks(
         self, watch: MirrorState, cycle: ProbeCycle, checked: Sequence[PathResult]
     ) -> None:
-        """Take what was seen of other paths than the one that was asked."""
+        """Apply what handshake checks showed of the other paths."""
         metrics.count_paths(self._totals, watch.mirror.id, checked)
         for result in checked:
             if self._witnesses.explain(result.last, self._clock()) is None:
                 self._reactions.take(watch, result, cycle.began, cycle.probe.meaning.alive)
         if checked:
-            self._show(watch)
+            self._publish(watch)
 
-    def _digest(self, watch: MirrorState, cycle: ProbeCycle, now: float) -> bool:
-        """Take what a cycle found; True if the next one should come soon."""
+    def _apply(self, watch: MirrorState, cycle: ProbeCycle, now: float) -> bool:
+        """Apply what a cycle found, in one step; True if the next one should come soon."""
         if cycle.pending:
             watch.still_there(self._monotonic())
             return True
@@ -405,16 +405,16 @@ class Monitor:
         if probe.meaning.alive:
             metrics.observe_latency(self._totals, watch.health())
         self.history.sample(watch.sample(probe, now, self._board.current.vantage))
-        self._show(watch)
+        self._publish(watch)
         return doubt or watch.wants_another
 
-    # Showing
+    # Publishing
 
     def _touched(self, mirror_id: str) -> None:
         self._publisher.touch(mirror_id)
 
-    def _show(self, watch: MirrorState) -> None:
-        """Show a mirror at once."""
+    def _publish(self, watch: MirrorState) -> None:
+        """Publish the state of a mirror at once."""
         self._publisher.touch(watch.mirror.id)
         self._publisher.publish()
 
@@ -422,26 +422,26 @@ class Monitor:
         self._publisher.watch(self._mirrors, self._watches)
         self._publisher.publish()
 
-    def _tell(self, snapshot: HealthSnapshot) -> None:
-        """Workers first; what fails for one listener is no other's trouble."""
+    def _notify(self, snapshot: HealthSnapshot) -> None:
+        """Notify workers, then history; a failure of one listener does not stop the other."""
         for listener in (self._on_change, self.history.see):
             with self._tasks.guarded("snapshot"):
                 listener(snapshot)
 
-    async def _keep(self) -> None:
+    async def _housekeep(self) -> None:
         """Run the regular work beside probing."""
         while True:
             await asyncio.sleep(min(1.0, self._config.interval))
             now = self._clock()
             for watch in list(self._watches.values()):
                 with self._tasks.guarded("monitor"):
-                    self._keep_one(watch, now)
+                    self._housekeep_mirror(watch, now)
             with self._tasks.guarded("monitor"):
                 for mirror_id in self._publisher.look():
                     self._schedule.suspect(mirror_id)
             self.history.keep()
 
-    def _keep_one(self, watch: MirrorState, now: float) -> None:
+    def _housekeep_mirror(self, watch: MirrorState, now: float) -> None:
         self._background_checks.weigh(watch.mirror.id)
         if self._background_checks.calls_for_key(watch.mirror.id):
             self._schedule.suspect(watch.mirror.id)
