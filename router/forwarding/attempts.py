@@ -381,7 +381,7 @@ class Attempts:
         commit: Commit,
         look: Mapping[bytes, bytes] = _NO_FIELDS,
     ) -> bool:
-        """It has failed before the client had any content; whether another one may be made.
+        """Note that the attempt failed before the client had content; True if another may be made.
 
         `look`: fields of the response, if there was one.
         """
@@ -392,10 +392,10 @@ class Attempts:
             self.tried.remove(self.mirror)
         return again
 
-    def leaves(self, failure: Failure, detail: str, look: Mapping[bytes, bytes]) -> bool:
-        """The mirror answered with an error: whether to try another one instead of passing it on.
+    def answered_error(self, failure: Failure, detail: str, look: Mapping[bytes, bytes]) -> bool:
+        """Note an error that the mirror answered with; True if another mirror should be tried.
 
-        If so, the failure is noted; if not, it counts against the mirror all the same.
+        If not, the error is passed on, and counts against the mirror all the same.
         """
         another = any(map(self.accepts, self._context.upstreams))
         if another and self._may_repeat(failure, Commit.C2, look):

@@ -353,10 +353,10 @@ class Exchange(ResponseOwner):
         else:
             self._give_up(attempts.give_up())
 
-    def leaves(
+    def try_elsewhere(
         self, failure: Failure, detail: str, head: ResponseHead, *, aside: bool = False
     ) -> bool:
-        """The mirror answers with an error: try another one; False if that may not be.
+        """Try another mirror instead of an error that this one answers with; False if not allowed.
 
         `aside`: the error may be the mirror's alone. The client gets the first of those, after all,
         if no mirror has a better answer.
@@ -364,7 +364,7 @@ class Exchange(ResponseOwner):
         attempts, response = self._attempts, self._response
         assert attempts is not None
         assert response is not None
-        if attempts.leaves(failure, detail, head.table()):
+        if attempts.answered_error(failure, detail, head.table()):
             if aside:
                 response.set_aside()
                 attempts.keep(partial(self._pass_on, response))

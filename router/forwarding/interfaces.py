@@ -84,11 +84,11 @@ class ResponseOwner(ABC):
         """There is no answer, and the client has nothing of one; `head` is what came instead."""
 
     @abstractmethod
-    def leaves(
+    def try_elsewhere(
         self, failure: Failure, detail: str, head: ResponseHead, *, aside: bool = False
     ) -> bool:
-        """The mirror answers with an error; True if another one is tried instead. `aside`: this
-        response is set aside for the client, and so may one have been before."""
+        """Try another mirror instead of an error that this one answers with; False if not allowed.
+        `aside`: this response is set aside for the client, and so may one have been before."""
 
     @abstractmethod
     def withhold(self, problem: Problem) -> None:

@@ -152,7 +152,7 @@ class Inspection:
         elif self._may_be_refusal(failure):
             self._hold = Refusal(failure)
             exchange.deadlines.wait(_ERROR_WITHIN)
-        elif exchange.leaves(failure, f"{_SAYS[failure]} ({head.status})", head):
+        elif exchange.try_elsewhere(failure, f"{_SAYS[failure]} ({head.status})", head):
             return False
         elif head_sent or not callers_key:
             self._hold = Refusal()
@@ -197,7 +197,7 @@ class Inspection:
         assert verdict.failure is not None
         if not verdict.readable or exchange.head_sent:
             exchange.unanswered(verdict.failure, verdict.detail, head)
-        elif not exchange.leaves(verdict.failure, verdict.detail, head):
+        elif not exchange.try_elsewhere(verdict.failure, verdict.detail, head):
             return hold.take() + rest
         return None
 
@@ -225,7 +225,7 @@ class Inspection:
             self._wait(refusal)
             return None
         body = refusal.body(head.encoding)
-        if refusal.failure is not None and self._leaves_with(body, refusal.failure):
+        if refusal.failure is not None and self._tries_elsewhere(body, refusal.failure):
             return None
         error, said = openai_error(body), words_of(body)
         callers_key = not exchange.request.uses_mirror_key
@@ -237,23 +237,27 @@ class Inspection:
             exchange.unanswered(Failure.limited, _LIMITED, head)
             return None
         failure = self._refusal_of(said)
-        if failure is not None and ended and exchange.leaves(failure, _REFUSES, head, aside=True):
+        if (
+            failure is not None
+            and ended
+            and exchange.try_elsewhere(failure, _REFUSES, head, aside=True)
+        ):
             return None
         overloaded = failure is None and failure_of(head, callers_key) is Failure.overloaded
         says = f"{_SAYS[Failure.overloaded]} ({head.status})"
-        if overloaded and exchange.leaves(Failure.overloaded, says, head):
+        if overloaded and exchange.try_elsewhere(Failure.overloaded, says, head):
             return None
         if exchange.head_sent:
             self._end_stream(error)
             return None
         return refusal.take()
 
-    def _leaves_with(self, body: bytes, failure: Failure) -> bool:
+    def _tries_elsewhere(self, body: bytes, failure: Failure) -> bool:
         """True if another mirror is tried instead of this error, which came at once."""
         says = f"{_SAYS[failure]} ({self._head.status})"
         if readable_error(body) is not None:
             failure = failure_of_readable_error(failure, self._took)
-        return self._exchange.leaves(failure, says, self._head)
+        return self._exchange.try_elsewhere(failure, says, self._head)
 
     def _refusal_of(self, said: Said | None) -> Failure | None:
         """Meaning of an error that another mirror might not give; None: it is the request's."""
