@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo 'make run     start mirrorgate (the first time: install it, write config.toml)'
 	@echo 'make fast    compile it for .venv/bin/mirrorgate: half the instructions per request'
-	@echo 'make demo    start it with local pretend mirrors, without internet'
+	@echo 'make demo    start it with simulated local mirrors, without internet'
 	@echo 'make check   lint, types, layers, unit and property tests'
 	@echo 'make test    make check, and every other test but the long ones'
 	@echo 'make prove   the long acceptance runs'
