@@ -25,7 +25,7 @@ class Course:
     """To the first content, or to the failure; `NEVER` when nothing comes."""
     failure: Failure | None = None
     """Instead of content."""
-    commit: Commit = Commit.C2
+    commit: Commit = Commit.head_received
     """How far things have come when it fails."""
     head: float = NEVER
     """To the response head, where that comes before the content."""
@@ -47,7 +47,7 @@ def healthy(median: float = 1.0, spread: float = 0.4, capacity: float = NEVER) -
     return course
 
 
-def failing(failure: Failure, seconds: float, commit: Commit = Commit.C2) -> Behaviour:
+def failing(failure: Failure, seconds: float, commit: Commit = Commit.head_received) -> Behaviour:
     """Every attempt fails after this time."""
     return lambda rng, in_flight: Course(seconds, failure, commit)
 
@@ -86,13 +86,13 @@ def cutting(share: float) -> Behaviour:
     return course
 
 
-refused = failing(Failure.connect, 0.001, Commit.C0)
-blackhole = failing(Failure.connect, 3.0, Commit.C0)
-reset = failing(Failure.broken, 0.02, Commit.C1)
+refused = failing(Failure.connect, 0.001, Commit.nothing_sent)
+blackhole = failing(Failure.connect, 3.0, Commit.nothing_sent)
+reset = failing(Failure.broken, 0.02, Commit.request_sent)
 fast_500 = failing(Failure.server_error, 0.005)
 fast_503 = failing(Failure.overloaded, 0.005)
-error_in_200 = failing(Failure.error_event, 0.2, Commit.C2S)
-hung = failing(Failure.timeout, NEVER, Commit.C1)
+error_in_200 = failing(Failure.error_event, 0.2, Commit.comments_sent)
+hung = failing(Failure.timeout, NEVER, Commit.request_sent)
 slow = healthy(3.0)
 
 

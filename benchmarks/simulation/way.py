@@ -116,7 +116,7 @@ class Way:
 
     def _follow(self, attempt: Trying, course: Course) -> None:
         job, limits = self._job, self._patience
-        if course.commit > Commit.C0 or course.failure is None:
+        if course.commit > Commit.nothing_sent or course.failure is None:
             job.sent += 1
             attempt.sent(self._world.now)
             if job.repeat is Repeat.never and job.sent > 1:
@@ -125,7 +125,7 @@ class Way:
         limit = limits.head if head > limits.head else limits.content
         if course.first > limit:
             late = Failure.timeout if head > limits.head else Failure.content_timeout
-            commit = Commit.C1 if late is Failure.timeout else Commit.C2S
+            commit = Commit.request_sent if late is Failure.timeout else Commit.comments_sent
             self._later(limit, attempt, partial(self._failed, late, commit, None))
         elif course.failure is not None:
             wait = course.retry_after
@@ -153,7 +153,7 @@ class Way:
         if silent and leave_early(
             waited, self._baseline, suspect=suspect, dead=False, overdue=overdue
         ):
-            self._failed(Failure.slow, Commit.C1, None)
+            self._failed(Failure.slow, Commit.request_sent, None)
         else:
             self._later(1.0, attempt, self._overdue)
 
@@ -163,7 +163,7 @@ class Way:
         job.first_content = self._world.now - job.began
         attempt.content(self._world.now)
         if course.cut is not None:
-            cut = partial(self._failed, course.cut, Commit.C3, None)
+            cut = partial(self._failed, course.cut, Commit.content_sent, None)
             self._later(job.stream_seconds / 2, attempt, cut)
         else:
             self._later(job.stream_seconds, attempt, self._succeeded)

@@ -20,15 +20,15 @@ LAST_MOMENT = 1.0
 class Commit(IntEnum):
     """Progress of a request, on both sides."""
 
-    C0 = 0
+    nothing_sent = 0
     """Nothing was sent to the mirror."""
-    C1 = 1
+    request_sent = 1
     """The request was sent, at least a part of it; no response byte has come."""
-    C2 = 2
+    head_received = 2
     """The response head is here; nothing of it went to the client."""
-    C2S = 3
+    comments_sent = 3
     """The client has a head and comments, but no content."""
-    C3 = 4
+    content_sent = 4
     """The client has content: there is no way back."""
 
 
@@ -113,7 +113,7 @@ def decide(
     without its body being at hand, since the body is still to come.
     """
     done = _done(failure, commit, should_retry)
-    tries.sent = tries.sent or commit > Commit.C0
+    tries.sent = tries.sent or commit > Commit.nothing_sent
     if failure is not Failure.stale:
         tries.attempts += 1
     why = _harm(done, commit, tries, rules, replayable, should_retry)
@@ -158,7 +158,7 @@ def _done(failure: Failure, commit: Commit, should_retry: bool | None) -> Done:
     """Return the work that the mirror may have done: more than the failure usually means, if more
     was sent."""
     done = TRAITS[failure].done
-    if commit is Commit.C0:
+    if commit is Commit.nothing_sent:
         return Done.unsent
     if done is Done.unsent:
         return Done.perhaps
@@ -173,7 +173,7 @@ def _harm(
     replayable: bool,
     should_retry: bool | None,
 ) -> Why:
-    if commit is Commit.C3 or done is Done.begun:
+    if commit is Commit.content_sent or done is Done.begun:
         return Why.committed
     if done is Done.unsent and (replayable or not tries.sent):
         return Why.free

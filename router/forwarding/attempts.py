@@ -398,7 +398,7 @@ class Attempts:
         If not, the error is passed on, and counts against the mirror all the same.
         """
         another = any(map(self.accepts, self._context.upstreams))
-        if another and self._may_repeat(failure, Commit.C2, look):
+        if another and self._may_repeat(failure, Commit.head_received, look):
             self._end(failure, look)
             self.failed.append(FailedAttempt(self.mirror, failure, detail))
             return True

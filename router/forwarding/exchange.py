@@ -345,7 +345,7 @@ class Exchange(ResponseOwner):
         """
         attempts = self._attempts
         assert attempts is not None
-        commit = self._response.commit if self._response is not None else Commit.C0
+        commit = self._response.commit if self._response is not None else Commit.nothing_sent
         look = head.table() if head is not None else {}
         self._leave_mirror()
         if attempts.failed_with(failure, detail, commit, look):

@@ -139,8 +139,8 @@ class Response:
     def commit(self) -> Commit:
         """Progress while the client has no content."""
         if self._exchange.head_sent:
-            return Commit.C2S
-        return Commit.C2 if self.has_head else Commit.C1
+            return Commit.comments_sent
+        return Commit.head_received if self.has_head else Commit.request_sent
 
     @property
     def body_bytes(self) -> int:

@@ -53,28 +53,28 @@ def _decide(
 @pytest.mark.parametrize(
     ("failure", "commit", "freely", "once", "never"),
     [
-        (Failure.resolve, Commit.C0, Why.free, Why.free, Why.free),
-        (Failure.connect, Commit.C0, Why.free, Why.free, Why.free),
-        (Failure.tls, Commit.C0, Why.free, Why.free, Why.free),
-        (Failure.timeout, Commit.C0, Why.free, Why.free, Why.free),
-        (Failure.stale, Commit.C1, Why.free, Why.free, Why.never),
-        (Failure.broken, Commit.C1, Why.paid, Why.ambiguous, Why.never),
-        (Failure.timeout, Commit.C1, Why.paid, Why.ambiguous, Why.never),
-        (Failure.malformed, Commit.C1, Why.paid, Why.ambiguous, Why.never),
-        (Failure.slow, Commit.C1, Why.paid, Why.ambiguous, Why.never),
-        (Failure.server_error, Commit.C2, Why.paid, Why.ambiguous, Why.never),
-        (Failure.gateway, Commit.C2, Why.paid, Why.ambiguous, Why.never),
-        (Failure.overloaded, Commit.C2, Why.paid, Why.paid, Why.never),
-        (Failure.limited, Commit.C2, Why.paid, Why.paid, Why.never),
-        (Failure.key_refused, Commit.C2, Why.paid, Why.paid, Why.never),
-        (Failure.challenge, Commit.C2, Why.paid, Why.paid, Why.never),
-        (Failure.page, Commit.C2, Why.paid, Why.paid, Why.never),
-        (Failure.error_event, Commit.C2S, Why.paid, Why.ambiguous, Why.never),
-        (Failure.empty, Commit.C2S, Why.paid, Why.ambiguous, Why.never),
-        (Failure.content_timeout, Commit.C2S, Why.paid, Why.ambiguous, Why.never),
-        (Failure.cut, Commit.C3, Why.committed, Why.committed, Why.committed),
-        (Failure.stalled, Commit.C3, Why.committed, Why.committed, Why.committed),
-        (Failure.connect, Commit.C1, Why.paid, Why.ambiguous, Why.never),
+        (Failure.resolve, Commit.nothing_sent, Why.free, Why.free, Why.free),
+        (Failure.connect, Commit.nothing_sent, Why.free, Why.free, Why.free),
+        (Failure.tls, Commit.nothing_sent, Why.free, Why.free, Why.free),
+        (Failure.timeout, Commit.nothing_sent, Why.free, Why.free, Why.free),
+        (Failure.stale, Commit.request_sent, Why.free, Why.free, Why.never),
+        (Failure.broken, Commit.request_sent, Why.paid, Why.ambiguous, Why.never),
+        (Failure.timeout, Commit.request_sent, Why.paid, Why.ambiguous, Why.never),
+        (Failure.malformed, Commit.request_sent, Why.paid, Why.ambiguous, Why.never),
+        (Failure.slow, Commit.request_sent, Why.paid, Why.ambiguous, Why.never),
+        (Failure.server_error, Commit.head_received, Why.paid, Why.ambiguous, Why.never),
+        (Failure.gateway, Commit.head_received, Why.paid, Why.ambiguous, Why.never),
+        (Failure.overloaded, Commit.head_received, Why.paid, Why.paid, Why.never),
+        (Failure.limited, Commit.head_received, Why.paid, Why.paid, Why.never),
+        (Failure.key_refused, Commit.head_received, Why.paid, Why.paid, Why.never),
+        (Failure.challenge, Commit.head_received, Why.paid, Why.paid, Why.never),
+        (Failure.page, Commit.head_received, Why.paid, Why.paid, Why.never),
+        (Failure.error_event, Commit.comments_sent, Why.paid, Why.ambiguous, Why.never),
+        (Failure.empty, Commit.comments_sent, Why.paid, Why.ambiguous, Why.never),
+        (Failure.content_timeout, Commit.comments_sent, Why.paid, Why.ambiguous, Why.never),
+        (Failure.cut, Commit.content_sent, Why.committed, Why.committed, Why.committed),
+        (Failure.stalled, Commit.content_sent, Why.committed, Why.committed, Why.committed),
+        (Failure.connect, Commit.request_sent, Why.paid, Why.ambiguous, Why.never),
     ],
 )
 def test_the_table(failure: Failure, commit: Commit, freely: Why, once: Why, never: Why) -> None:
@@ -85,7 +85,7 @@ def test_the_table(failure: Failure, commit: Commit, freely: Why, once: Why, nev
 @pytest.mark.parametrize("failure", sorted(Failure))
 @pytest.mark.parametrize("repeat", sorted(Repeat))
 def test_nothing_is_tried_once_the_client_has_content(failure: Failure, repeat: Repeat) -> None:
-    assert _decide(failure, Commit.C3, repeat) is Why.committed
+    assert _decide(failure, Commit.content_sent, repeat) is Why.committed
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,9 @@ def test_what_may_have_been_done_is_repeated_once_in_a_request() -> None:
     tries, budget = Tries(ONCE, 0.0), RetryBudget(0.2)
     rules = RetryConfig(attempts=10)
     fail = (Failure.server_error, Failure.overloaded, Failure.server_error, Failure.overloaded)
-    got = [decide(f, Commit.C2, tries, rules, budget, 1.0, replayable=True) for f in fail]
+    got = [
+        decide(f, Commit.head_received, tries, rules, budget, 1.0, replayable=True) for f in fail
+    ]
     assert got == [Why.ambiguous, Why.paid, Why.again, Why.paid]
     assert tries.ambiguous == 1
 
@@ -157,28 +159,30 @@ def test_a_request_knows_when_its_next_attempt_may_be_its_last(
 
 def test_the_operator_may_forbid_to_repeat_what_may_have_been_done() -> None:
     rules = RetryConfig(ambiguous="never")
-    assert _decide(Failure.server_error, Commit.C2, ONCE, rules) is Why.never
-    assert _decide(Failure.overloaded, Commit.C2, ONCE, rules) is Why.paid
-    assert _decide(Failure.server_error, Commit.C2, FREELY, rules) is Why.paid
+    assert _decide(Failure.server_error, Commit.head_received, ONCE, rules) is Why.never
+    assert _decide(Failure.overloaded, Commit.head_received, ONCE, rules) is Why.paid
+    assert _decide(Failure.server_error, Commit.head_received, FREELY, rules) is Why.paid
 
 
 def test_the_failed_response_itself_may_say_whether_to_try_again() -> None:
-    error = (Failure.server_error, Commit.C2, ONCE)
+    error = (Failure.server_error, Commit.head_received, ONCE)
     assert _decide(*error, should_retry=True) is Why.paid
     assert _decide(*error, should_retry=False) is Why.never
-    assert _decide(Failure.server_error, Commit.C2, NEVER, should_retry=True) is Why.never
+    assert (
+        _decide(Failure.server_error, Commit.head_received, NEVER, should_retry=True) is Why.never
+    )
 
 
 def test_without_its_body_only_what_was_not_sent_goes_on() -> None:
-    assert _decide(Failure.connect, Commit.C0, ONCE, replayable=False) is Why.free
+    assert _decide(Failure.connect, Commit.nothing_sent, ONCE, replayable=False) is Why.free
     for failure in (Failure.stale, Failure.overloaded, Failure.server_error):
-        assert _decide(failure, Commit.C1, ONCE, replayable=False) is Why.body_gone
+        assert _decide(failure, Commit.request_sent, ONCE, replayable=False) is Why.body_gone
 
 
 def test_three_attempts_and_stale_connections_are_none() -> None:
     tries, budget = Tries(FREELY, 0.0), RetryBudget(0.2)
     fail = [Failure.stale, Failure.connect, Failure.stale, Failure.connect, Failure.connect]
-    got = [decide(f, Commit.C0, tries, RULES, budget, 1.0, replayable=True) for f in fail]
+    got = [decide(f, Commit.nothing_sent, tries, RULES, budget, 1.0, replayable=True) for f in fail]
     assert got == [Why.free] * 4 + [Why.attempts]
 
 
@@ -194,7 +198,7 @@ def test_three_attempts_and_stale_connections_are_none() -> None:
 def test_no_attempt_begins_late(now: float, ends_at: float, why: Why) -> None:
     tries = Tries(ONCE, began=0.0, ends_at=ends_at)
     budget = RetryBudget(0.2)
-    got = decide(Failure.connect, Commit.C0, tries, RULES, budget, now, replayable=True)
+    got = decide(Failure.connect, Commit.nothing_sent, tries, RULES, budget, now, replayable=True)
     assert got is why
 
 
@@ -214,7 +218,9 @@ def test_a_region_ban_costs_no_budget() -> None:
         pass
     for failure, why in ((Failure.region_refused, Why.free), (Failure.caller_refused, Why.budget)):
         tries = Tries(ONCE, began=0.0)
-        assert decide(failure, Commit.C2, tries, RULES, budget, 0.0, replayable=True) is why
+        assert (
+            decide(failure, Commit.head_received, tries, RULES, budget, 0.0, replayable=True) is why
+        )
 
 
 def test_what_was_not_sent_costs_no_budget() -> None:
@@ -222,7 +228,7 @@ def test_what_was_not_sent_costs_no_budget() -> None:
     while budget.take(1.0):
         pass
     for failure, why in ((Failure.connect, Why.free), (Failure.overloaded, Why.budget)):
-        commit = Commit.C0 if why is Why.free else Commit.C2
+        commit = Commit.nothing_sent if why is Why.free else Commit.head_received
         tries = Tries(ONCE, 0.0)
         assert decide(failure, commit, tries, RULES, budget, 1.0, replayable=True) is why
 
@@ -242,7 +248,12 @@ def test_what_the_client_is_told(tried: bool, wait: float | None, expected: Advi
     assert advice(tried, wait) == expected
 
 
-SITUATIONS = list(itertools.product(Failure, (Commit.C0, Commit.C1, Commit.C2, Commit.C2S)))
+SITUATIONS = list(
+    itertools.product(
+        Failure,
+        (Commit.nothing_sent, Commit.request_sent, Commit.head_received, Commit.comments_sent),
+    )
+)
 
 
 @given(
@@ -264,8 +275,8 @@ def test_whatever_fails_a_request_is_not_sent_more_often_than_it_may_be(
         now += later
         counted += failure is not Failure.stale
         done = TRAITS[failure].done
-        sent += commit > Commit.C0 and done is not Done.rejected
-        perhaps_done += commit > Commit.C0 and done in (Done.perhaps, Done.unsent)
+        sent += commit > Commit.nothing_sent and done is not Done.rejected
+        perhaps_done += commit > Commit.nothing_sent and done in (Done.perhaps, Done.unsent)
         why = decide(failure, commit, tries, rules, budget, now, replayable=replayable)
         if why not in ALLOWED:
             break
