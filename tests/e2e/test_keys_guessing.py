@@ -65,7 +65,7 @@ def mistyped() -> str:
         pytest.param("203.0.113.7", lambda: "sk-whatever", id="of another kind"),
     ],
 )
-def test_who_guesses_keys_is_banned_and_then_a_right_one_does_not_help(
+def test_a_client_that_guesses_keys_is_banned_and_a_right_one_does_not_help_then(
     instance: Instance, client: str, guess: Any
 ):
     good, codes = created(instance), set()

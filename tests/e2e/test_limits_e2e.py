@@ -181,7 +181,7 @@ def _wait_until_free(instance: Instance, client: str) -> None:
     wait_until(is_free, 20, f"{LIMIT} places to be free")
 
 
-def test_who_ends_one_stream_may_open_another_at_once(instance: Instance):
+def test_a_client_that_ends_one_stream_may_open_another_at_once(instance: Instance):
     client = "127.0.0.4"
     with held(instance, client, LIMIT - 1):
         for _ in range(30):
@@ -190,7 +190,7 @@ def test_who_ends_one_stream_may_open_another_at_once(instance: Instance):
             time.sleep(0.05)  # below the rate
 
 
-def test_who_breaks_off_one_stream_may_begin_another_at_once(instance: Instance):
+def test_a_client_that_aborts_one_stream_may_begin_another_at_once(instance: Instance):
     client = "127.0.0.21"
     with ExitStack() as stack:
         streams = [stack.enter_context(closing(Stream(instance, client))) for _ in range(LIMIT)]
@@ -247,7 +247,7 @@ def test_too_many_requests_are_told_when_to_come_back(instance: Instance):
         assert 1 <= int(answer.headers["retry-after"]) <= 10
 
 
-def test_who_is_not_trusted_cannot_name_anybody_and_the_missing_setting_is_told(
+def test_an_untrusted_proxy_cannot_name_clients_and_the_missing_setting_is_reported(
     instance: Instance,
 ):
     direct = "127.0.0.8"
@@ -293,7 +293,7 @@ def _seconds(ban: dict[str, Any]) -> float:
     return (until - since).total_seconds()
 
 
-def test_who_goes_on_is_banned_told_why_listed_and_longer_each_time_also_after_a_restart(
+def test_a_client_that_goes_on_is_banned_listed_and_banned_longer_each_time_even_after_a_restart(
     instance: Instance,
 ):
     client = "203.0.113.7"

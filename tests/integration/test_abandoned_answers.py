@@ -203,7 +203,7 @@ async def test_a_short_limit_of_the_callers_own_does_not_evade_the_usage(first: 
             assert plane.suspected == []
 
 
-async def test_who_stops_reading_and_is_given_up_is_charged_by_the_usage(
+async def test_a_client_that_stops_reading_and_is_cut_is_charged_by_the_usage(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The kernel's buffers hold more than that before the mirror is stopped.
@@ -247,7 +247,9 @@ async def test_who_stops_reading_and_is_given_up_is_charged_by_the_usage(
 
 
 @pytest.mark.parametrize("stalls", [True, False])
-async def test_who_makes_a_mirror_give_up_by_not_reading_has_left(stalls: bool) -> None:
+async def test_a_client_that_makes_a_mirror_give_up_by_not_reading_counts_as_gone(
+    stalls: bool,
+) -> None:
     filler, close = event({"choices": [{"delta": {"content": "word " * 2000}}]}), asyncio.Event()
     stalled = asyncio.Event()
 

@@ -42,7 +42,7 @@ async def test_a_page_of_an_allowed_origin_and_a_program_are_answered(plane: Dat
     assert (await plane.ask(get())).status == 200
 
 
-async def test_who_shows_a_key_may_come_from_any_page_under_any_name(plane: DataPlane) -> None:
+async def test_a_caller_with_a_key_may_come_from_any_page_under_any_name(plane: DataPlane) -> None:
     key = "Authorization: Bearer sk-own"
     answer = await plane.ask(get("Origin: https://evil.example", key, host="rebound.example"))
     assert answer.status == 200

@@ -177,7 +177,7 @@ def test_a_source_that_cannot_be_imported_is_named(
     assert "SyntaxError" in said
 
 
-def test_who_compiles_at_the_same_time_waits_for_the_other(tmp_path: Path) -> None:
+def test_a_second_compilation_waits_for_the_first(tmp_path: Path) -> None:
     with (tmp_path / f"{PACKAGE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         command = [sys.executable, "-m", "tools.compile", str(tmp_path / PACKAGE)]

@@ -201,7 +201,7 @@ async def test_the_audit_log_is_told_page_by_page(socket, commands):
     assert commands.told == [("audit", 4, None), ("audit", 9, 6)]
 
 
-async def test_who_asks_over_tcp_is_known_by_address():
+async def test_an_operator_over_tcp_is_known_by_address():
     async def whoami(request: web.Request) -> web.Response:
         return web.json_response(await actor(request))
 
@@ -234,7 +234,7 @@ async def test_a_directory_that_does_not_answer_holds_no_command_up(socket, comm
         ("", "the socket (pid 7)"),
     ],
 )
-def test_who_became_another_user_is_known_by_the_login(tmp_path, login, told):
+def test_an_operator_who_became_another_user_is_known_by_the_login(tmp_path, login, told):
     (tmp_path / "7").mkdir()
     if login is not None:
         (tmp_path / "7" / "loginuid").write_text(login)

@@ -169,7 +169,7 @@ async def test_nothing_is_there_without_a_password_but_how_to_set_one(commands, 
     assert commands.told == []
 
 
-async def test_who_has_not_signed_in_sees_the_form_and_nothing_else(browser, commands):
+async def test_a_visitor_who_has_not_signed_in_sees_the_form_and_nothing_else(browser, commands):
     for page in PAGES:
         status, text = await browser.get(f"/admin/{page}")
         assert status == 200

@@ -217,7 +217,7 @@ async def test_when_all_connections_are_taken_the_one_idle_for_longest_goes(monk
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /", b"GET / HTTP/1.1\r\nHost: x\r\nA: "])
-async def test_who_sends_no_whole_request_is_not_waited_for(monkeypatch, port, sent):
+async def test_a_visitor_who_sends_no_whole_request_is_cut(monkeypatch, port, sent):
     monkeypatch.setattr(connections, "FIRST_REQUEST", 0.2)
     reader, writer = await connect(port)
     writer.write(sent)
@@ -234,7 +234,7 @@ async def _drip(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.05)
 
 
-async def test_who_does_not_read_his_answers_is_not_waited_for(monkeypatch, sources, port):
+async def test_a_visitor_who_does_not_read_answers_is_cut(monkeypatch, sources, port):
     monkeypatch.setattr(connections, "NEXT_REQUEST", 0.5)
     limited(sources, each=0, total=0)
     with socket.socket() as client:

@@ -84,7 +84,7 @@ async def test_one_too_many_is_refused_with_the_next_step_before_its_body_is_rea
         assert (await plane.ask(get())).status == 200
 
 
-async def test_who_has_just_ended_a_request_is_not_refused_the_next() -> None:
+async def test_a_client_that_has_just_ended_a_request_is_not_refused_the_next() -> None:
     gate = Gate()
     async with (
         ScriptedMirror(gate.script) as mirror,
@@ -264,7 +264,7 @@ async def test_a_ban_cuts_what_runs_and_lets_the_idle_ask_why() -> None:
         assert (refused.status, refused.error["code"]) == (403, "client_banned")
 
 
-async def test_who_waits_for_a_place_is_told_of_a_ban() -> None:
+async def test_a_client_that_waits_for_a_place_gets_the_reason_of_a_ban() -> None:
     async with (
         ScriptedMirror(_streaming) as mirror,
         DataPlane([mirror.table()], more=LIMITS) as plane,
@@ -337,7 +337,7 @@ async def test_an_address_is_not_blamed_for_a_key_that_is_used_too_much(by: str)
             assert list(_rules(plane)) == []
 
 
-async def test_who_asked_first_is_named_in_an_alert() -> None:
+async def test_the_first_refused_user_agent_is_named_in_an_alert() -> None:
     more = {"limits": {"connections": 0, "requests_per_second": 1, "burst": 0}}
     async with (
         ScriptedMirror(answering(OK)) as mirror,

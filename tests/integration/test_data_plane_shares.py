@@ -68,7 +68,7 @@ async def test_half_sent_bodies_of_a_dozen_addresses_do_not_hinder_others(read: 
             await wait_until(lambda: memory.used == 0, what="all memory to be given back")
 
 
-async def test_who_takes_more_than_its_share_is_told_so_where_its_request_must_be_read() -> None:
+async def test_a_client_over_its_share_is_refused_where_its_request_must_be_read() -> None:
     async with ScriptedMirror(answering(OK)) as mirror:
         async with DataPlane([mirror.table(api_key="sk-m")]) as plane:
             plane.context.memory = Memory(MEMORY)

@@ -150,7 +150,7 @@ async def test_behind_some_addresses_are_others(scene: Scene, network: str):
     assert scene.bans() == {}
 
 
-async def test_who_is_allowed_is_not_banned_until_that_ends(scene: Scene):
+async def test_an_allowed_client_is_not_banned_until_that_ends(scene: Scene):
     scene.configure(allow=["198.51.100.0/24"])
     await scene.guard.allow(OFFENDER, 50.0, ME)
     assert scene.told[0] == {"type": "allowed", "rows": [[OFFENDER, NOW + 50]]}
@@ -167,7 +167,7 @@ async def test_who_is_allowed_is_not_banned_until_that_ends(scene: Scene):
     assert list(scene.bans()) == [OFFENDER]
 
 
-async def test_who_is_lifted_begins_anew(scene: Scene):
+async def test_a_client_whose_ban_was_lifted_begins_anew(scene: Scene):
     scene.offend(seconds=2)
     await scene.guard.remove("203.0.113.0/24", ME)
     await scene.guard.add(OFFENDER, None, "by hand", ME)

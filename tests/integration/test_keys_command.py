@@ -123,7 +123,7 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     assert folder.listed() == known
 
 
-def test_who_did_it_is_in_the_audit_log(folder: Folder):
+def test_the_operator_is_in_the_audit_log(folder: Folder):
     folder.run("create", "--name", "n")
 
     async def entries() -> list[audit.Entry]:

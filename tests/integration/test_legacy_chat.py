@@ -147,7 +147,9 @@ async def test_too_many_messages_of_one_session_are_refused(here: Scene) -> None
     assert len(here.mirror.said[-1]) == 2 * 16 + 1
 
 
-async def test_who_leaves_takes_the_question_along_and_gives_the_session_back(here: Scene) -> None:
+async def test_a_client_that_leaves_cancels_its_question_and_gives_the_session_back(
+    here: Scene,
+) -> None:
     here.mirror.held["long"] = asyncio.Event()
     client = await here.plane.send(message("long"))
     await wait_until_async(lambda: here.plane.in_flight == 1)
@@ -158,7 +160,7 @@ async def test_who_leaves_takes_the_question_along_and_gives_the_session_back(he
     assert (await say(here.plane, "next"))["context"] == "new", "what failed is not remembered"
 
 
-async def test_who_leaves_while_he_waits_is_not_waited_for(here: Scene) -> None:
+async def test_a_client_that_leaves_while_it_waits_holds_nothing_up(here: Scene) -> None:
     here.mirror.held["one"] = asyncio.Event()
     first = await here.plane.send(message("one"))
     await wait_until_async(lambda: here.mirror.said == [["one"]])
@@ -354,7 +356,9 @@ async def test_what_came_is_counted_not_what_was_promised(here: Scene) -> None:
     assert here.plane.finished[-1].received == 0
 
 
-async def test_who_leaves_behind_other_requests_takes_the_question_along(here: Scene) -> None:
+async def test_a_client_that_leaves_with_pipelined_requests_cancels_its_question(
+    here: Scene,
+) -> None:
     here.mirror.held["long"] = asyncio.Event()
     client = await here.plane.send(message("long") + 40 * plain("/healthz"))
     await wait_until_async(lambda: here.plane.in_flight == 1)
@@ -363,7 +367,7 @@ async def test_who_leaves_behind_other_requests_takes_the_question_along(here: S
     await wait_until_async(lambda: here.plane.in_flight == 0, 5, "the question to be taken back")
 
 
-async def test_who_waits_for_a_session_has_one_of_its_clients_places() -> None:
+async def test_a_request_that_waits_for_a_session_has_one_of_its_clients_places() -> None:
     async with scenery(limits={"connections": 2, "requests_per_second": 0}) as here:
         here.mirror.held["long"] = asyncio.Event()
         clients = [await here.plane.send(message("long"))]
@@ -404,7 +408,7 @@ async def test_an_answer_may_take_long() -> None:
         assert read(await client.response())["data"] == "echo long"
 
 
-async def test_who_does_not_take_the_answer_is_cut_as_elsewhere() -> None:
+async def test_a_client_that_does_not_read_the_answer_is_cut_as_elsewhere() -> None:
     clock = ManualClock(running=True)
     async with scenery(clock) as here:
         large = {"choices": [{"message": {"content": "x" * 3_900_000}}]}

@@ -113,7 +113,9 @@ async def test_a_caller_who_leaves_the_line_is_not_served() -> None:
 
 
 @pytest.mark.parametrize("queue", [{"max_waiting": 0}, {"max_wait": 0.05}])
-async def test_who_finds_no_room_is_told_when_to_come_back(queue: dict[str, float]) -> None:
+async def test_a_client_that_finds_no_room_learns_when_to_come_back(
+    queue: dict[str, float],
+) -> None:
     async with Guarded(hold=True) as mirror:
         async with DataPlane([mirror.table(max_connections=1)], {"queue": queue}) as plane:
             first = await plane.send(get())
@@ -211,7 +213,7 @@ async def test_an_answer_says_at_which_place_its_request_has_waited() -> None:
         assert [answer["x-mirrorgate-queue"] for answer in answers[1:]] == ["1", "2", "3"]
 
 
-async def test_who_is_refused_is_told_how_many_wait_or_at_which_place_it_did() -> None:
+async def test_a_refused_client_learns_how_many_wait_or_its_own_place() -> None:
     queue = {"max_waiting": 1, "max_wait": 0.5}
     async with Guarded(hold=True) as mirror:
         async with DataPlane([mirror.table(max_connections=1)], {"queue": queue}) as plane:

@@ -118,7 +118,7 @@ async def test_a_good_mirror_is_good_and_shows_its_facts(serve, authority: Autho
 @pytest.mark.parametrize(
     ("completions", "verdict"), [("404 Not Found", "not_openai_api"), ("401 Unauthorized", "ok")]
 )
-async def test_who_has_no_list_is_asked_about_completions(serve, completions, verdict):
+async def test_a_mirror_without_a_list_is_asked_about_completions(serve, completions, verdict):
     asked = []
 
     async def other_api(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

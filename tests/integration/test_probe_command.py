@@ -470,7 +470,7 @@ async def test_what_was_mended_is_probed_again_at_once(good_server, authority):
     assert memory.ago(f"127.0.0.1:{port}") is None
 
 
-async def test_who_does_not_want_to_wait_gets_what_is_known(good_server, authority):
+async def test_an_impatient_operator_gets_the_findings_so_far(good_server, authority):
     stop = asyncio.Event()
 
     async def sleep(seconds: float) -> None:

@@ -56,7 +56,7 @@ async def _ask(port: int, *pieces: bytes) -> int:
 
 
 @pytest.mark.parametrize("header", [V1, V2])
-async def test_whoever_the_header_names_is_the_client(header: bytes):
+async def test_the_address_in_the_header_is_the_client(header: bytes):
     async with proxied() as (plane, port):
         assert await _ask(port, header + get()) == 200
         assert await _ask(port, *(bytes([byte]) for byte in header), get()) == 200
@@ -159,7 +159,7 @@ async def test_it_can_begin_and_end_with_a_reload():
 
 def test_it_is_the_same_on_uvloop(authority: Authority, monkeypatch: pytest.MonkeyPatch):
     async def all_of_it() -> None:
-        await test_whoever_the_header_names_is_the_client(V2)
+        await test_the_address_in_the_header_is_the_client(V2)
         await test_without_a_header_there_is_no_answer()
         await test_tls_begins_behind_the_header(authority)
         for what in ("header", "handshake"):

@@ -417,7 +417,7 @@ LENDS: dict[str, Any] = {"api_key": "sk-mirror", "client_keys": ["sk-*"]}
 
 @pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
 @pytest.mark.parametrize("refusal", [NO_MODEL, NO_PATH, ONE_API], ids=["model", "path", "One API"])
-async def test_who_is_lent_a_mirrors_key_goes_elsewhere_too(refusal: bytes, key: str) -> None:
+async def test_a_caller_with_a_mirrors_key_goes_elsewhere_too(refusal: bytes, key: str) -> None:
     asked = with_key(key).replace(b"Content-Length: 2", b"Content-Length: %d" % len(BODY))
     asked = asked.removesuffix(b"{}") + BODY
     answers = {"a": refusal, "b": OK}
@@ -429,7 +429,7 @@ async def test_who_is_lent_a_mirrors_key_goes_elsewhere_too(refusal: bytes, key:
 
 
 @pytest.mark.parametrize("key", [KEY, ""], ids=["issued", "anonymous"])
-async def test_who_is_lent_keys_gets_the_first_refusal_when_all_say_so(key: str) -> None:
+async def test_a_caller_with_mirrors_keys_gets_the_first_refusal_when_all_refuse(key: str) -> None:
     asked = with_key(key).replace(b"Content-Length: 2", b"Content-Length: %d" % len(BODY))
     asked = asked.removesuffix(b"{}") + BODY
     answers = {"a": NO_MODEL, "b": saying(404, "model_not_found", "another one")}

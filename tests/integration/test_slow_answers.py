@@ -273,7 +273,7 @@ async def test_nobody_is_left_early_where_no_other_mirror_could_be_tried(
         assert sum(played.asked) == 3
 
 
-async def test_who_has_moved_once_stays_even_if_that_one_is_slow_too() -> None:
+async def test_a_request_that_has_moved_once_stays_even_if_that_mirror_is_slow_too() -> None:
     async with scene(words.silence, later(20.0, words.well), words.well) as played:
         got = await played.ask_at_once(2)
         assert [outcome_of(answer) for answer in got] == ["whole", "whole"]
@@ -511,7 +511,7 @@ async def test_a_stream_that_waits_for_room_is_told_and_served() -> None:
         assert waited.count(NO_WORDS) > waited.count(QUEUED), "once it is on the mirror"
 
 
-async def test_who_leaves_after_being_told_leaves_nothing_behind() -> None:
+async def test_a_client_that_leaves_after_a_comment_leaves_nothing_behind() -> None:
     async with scene(words.silence, words.well) as played:
         client = await played.plane.send(post(PATHS["chat"], STREAM))
         status, _, _ = await played.time.run(client.head())

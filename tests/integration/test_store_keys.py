@@ -124,7 +124,7 @@ async def test_what_was_used_is_summed_by_key_and_told_by_day(store: Store):
     assert [day.day for day in await store.key_days("2026-11-01")][-1] == "2026-11-20"
 
 
-async def test_who_did_what_to_keys_is_in_the_audit_log_without_the_key(store: Store):
+async def test_changes_of_keys_are_in_the_audit_log_without_the_key(store: Store):
     record = key(1, quota=1_500_000_000, quota_tokens=9, expires_at=NOW)
     await store.create_key(record, BY)
     await store.top_up_key(record.id, 10**9, 5, BY, NOW)

@@ -155,7 +155,7 @@ async def test_a_batch_whose_commit_was_not_acknowledged_is_written_once(store_u
     await store.close()
 
 
-async def test_who_has_lost_it_writes_nothing_until_it_is_free_again(store_url):
+async def test_an_instance_that_has_lost_the_lease_writes_nothing_until_it_is_free_again(store_url):
     store = await Store.open(store_url)
     await store.hold("here", OURS)
     engine = backend_of(store_url).decisions()

@@ -85,7 +85,7 @@ def test_an_offence_names_what_was_broken_most_and_who_it_said_it_was_at_first()
     assert offence == Offence(CLIENTS[0], "malformed_request", "first", 3)
 
 
-def test_who_is_forgiven_begins_anew():
+def test_a_forgiven_client_begins_anew():
     judge = BanPolicy(config(violations=2, within=60))
     judge.hear(alert(1))
     judge.forget(CLIENTS[0])

@@ -149,7 +149,7 @@ def test_a_rate_is_a_leaky_bucket_whichever_worker_is_asked(
     os.close(fd)
 
 
-def test_who_comes_back_when_told_to_is_let_through(fd: int):
+def test_a_client_that_comes_back_in_time_is_let_through(fd: int):
     table = Table(fd, 0, WORKERS)
     now = 50.0
     assert table.gcra(KEYS[0], 2.0, 1, now) == table.gcra(KEYS[0], 2.0, 1, now) == 0

@@ -124,7 +124,7 @@ STEP = st.tuples(
 
 
 @given(st.lists(STEP, max_size=40), st.lists(st.integers(0, 3), max_size=80))
-def test_who_misses_any_message_ends_with_the_same_list(
+def test_a_worker_that_misses_any_message_ends_with_the_same_list(
     steps: list[tuple[str, str, int]], losses: list[int]
 ) -> None:
     scene = Scene(losses)
@@ -151,7 +151,7 @@ def test_who_misses_any_message_ends_with_the_same_list(
 
 
 @given(st.lists(st.tuples(st.sampled_from(IDS), st.integers(0, 9)), max_size=20))
-def test_who_misses_nothing_asks_once(changes: list[tuple[str, int]]) -> None:
+def test_a_worker_that_misses_nothing_asks_once(changes: list[tuple[str, int]]) -> None:
     scene = Scene()
     scene.control.add("k0", 1)
     scene.send(scene.control.state())

@@ -29,7 +29,7 @@ def test_no_window_holds_more_than_allowed_and_none_is_refused_without_need(step
 
 
 @given(STEPS)
-def test_whoever_waits_until_it_is_free_gets_his_turn(steps):
+def test_every_handshake_that_waits_until_the_name_is_free_gets_its_turn(steps):
     care, now = SniBudget(PACE), 0.0
     for hostname, pause in steps:
         now = care.free_at(hostname, now + pause)

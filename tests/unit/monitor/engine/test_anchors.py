@@ -9,7 +9,7 @@ from monitor.engine.anchors import Anchors
 from tests.testkit.ports import free_port
 
 
-async def test_whoever_asks_meanwhile_waits_for_the_same_answer() -> None:
+async def test_a_question_meanwhile_waits_for_the_same_answer() -> None:
     anchors = Anchors(NORMAL, lambda: 100.0)
     anchors.configure([f"127.0.0.1:{free_port()}"])
     assert tuple(await asyncio.gather(anchors.ask(), anchors.ask())) == (False, False)

@@ -179,7 +179,7 @@ def test_what_was_confirmed_is_not_forgotten_over_the_next_cut_handshake() -> No
 
 
 @pytest.mark.parametrize("verdict", ["upstream_rate_limited", "cdn_rate_limited"])
-def test_who_says_when_to_come_back_is_asked_again_then(verdict: str) -> None:
+def test_a_mirror_that_says_when_to_come_back_is_asked_again_then(verdict: str) -> None:
     place = Place()
     place.hear(verdict, {"retry-after": "42"})
     assert place.watch.rest.until == place.watch.health().rests_until == NOW + 42

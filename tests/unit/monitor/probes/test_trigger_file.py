@@ -72,7 +72,7 @@ def test_the_newest_of_many_are_kept(place):
     assert memory.ago("192.0.2.1:10") is not None
 
 
-def test_who_waits_for_another_run_in_vain_goes_on_without(place, monkeypatch):
+def test_a_run_that_waits_for_another_in_vain_goes_on_without(place, monkeypatch):
     monkeypatch.setattr(trigger_file, "LOCKED_WITHIN", 0.05)
     place.open().cut(HERE)
     with place.path.open() as held:

@@ -77,7 +77,7 @@ def test_a_greedy_clients_oldest_connection_makes_way_for_its_newest() -> None:
     assert not other.makes_way
 
 
-def test_who_leaves_twice_is_counted_once() -> None:
+def test_a_connection_that_leaves_twice_is_counted_once() -> None:
     kept = Connections(10)
     connection = FakeConnection("a")
     kept.join(connection)
@@ -115,7 +115,7 @@ class FakeRequest:
         self.size = 0
 
 
-def test_who_has_most_of_the_memory_gives_way_to_who_has_less() -> None:
+def test_the_client_with_most_of_the_memory_gives_way_to_one_with_less() -> None:
     memory = Memory(1000)
     greedy = [FakeRequest(memory, b"greedy", 200) for _ in range(3)]
     modest = [FakeRequest(memory, b"modest", 100) for _ in range(3)]
@@ -128,7 +128,7 @@ def test_who_has_most_of_the_memory_gives_way_to_who_has_less() -> None:
     assert memory.used == 700
 
 
-def test_who_has_most_itself_gets_no_more() -> None:
+def test_the_client_with_most_of_the_memory_gets_no_more() -> None:
     memory = Memory(1000)
     modest = FakeRequest(memory, b"modest", 400)
     greedy = [FakeRequest(memory, b"greedy", 250) for _ in range(3)]

@@ -90,7 +90,7 @@ def test_an_issued_key_is_exchanged_in_its_field(carrier: str) -> None:
         {b"sec-websocket-protocol": b"realtime, openai-insecure-api-key."},
     ],
 )
-def test_who_shows_no_key_is_anonymous_and_gets_the_mirrors(look: dict[bytes, bytes]) -> None:
+def test_a_caller_without_a_key_is_anonymous_and_gets_the_mirrors(look: dict[bytes, bytes]) -> None:
     assert credentials(look, "mg-").caller is Caller.anonymous
     sent = _sent(look)
     assert sent[b"authorization"] == b"Bearer " + MIRROR_KEY

@@ -99,7 +99,7 @@ def test_only_models_that_fit_a_pattern_are_allowed(
     assert (refusal_of_model(issued(models=models), model) is None) is fine
 
 
-def test_who_asks_for_another_model_is_told_which_there_are():
+def test_a_request_for_another_model_is_refused_with_the_models_allowed():
     error = told(refusal_of_model(issued(models=("gpt-4o*", "o3")), "dall-e-3"))
     assert (error["status"], error["code"]) == (404, "model_not_found")
     assert error["message"] == (

@@ -108,7 +108,7 @@ def test_ejections_double_up_to_the_longest() -> None:
 
 
 @pytest.mark.parametrize("cause", [Cause.failing, Cause.unreachable])
-def test_who_fails_without_a_wait_is_tried_again_within_half_a_minute(cause: Cause) -> None:
+def test_a_mirror_that_fails_at_once_is_tried_again_within_half_a_minute(cause: Cause) -> None:
     rng = random.Random(1)
     assert max(ejection_seconds(n, cause, RULES, rng) for n in range(1, 99)) <= 24.0
     short = EjectionConfig(max=5.0)

@@ -33,7 +33,9 @@ ERROR = b'{"error": {"message": "Slow down", "type": "requests", "code": "rate_l
         (False, {"message": "slow down"}, Limited(Scope.mirror, pass_on=False)),
     ],
 )
-def test_whose_limit_it_is(own_key: bool, error: dict[str, str] | None, expected: Limited) -> None:
+def test_a_limit_is_the_callers_or_the_mirrors(
+    own_key: bool, error: dict[str, str] | None, expected: Limited
+) -> None:
     assert classify(own_key, error) == expected
 
 

@@ -93,7 +93,7 @@ async def test_a_bad_file_changes_nothing_and_is_remembered_until_it_is_mended(k
     assert keeper.configuration.problem == ""
 
 
-async def test_who_reloaded_and_what_that_changed_is_noted_refusals_too(keeper: Keeper):
+async def test_reloads_are_noted_with_actor_and_changes_refusals_too(keeper: Keeper):
     keeper.path.write_text(TWO + "[router]\nworkers = 7\nreplay_body = 5\n")
     await keeper.configuration.reload(Actor("alice"))
     keeper.path.write_text(BAD + "".join(f"[nonsense{i}]\n" for i in range(6)))
@@ -110,7 +110,7 @@ async def test_who_reloaded_and_what_that_changed_is_noted_refusals_too(keeper: 
     assert "removed b" in back
 
 
-async def test_who_asks_is_told_what_he_wrote_though_it_was_noticed_before(keeper: Keeper):
+async def test_a_reload_reports_changes_though_they_were_noticed_before(keeper: Keeper):
     keeper.path.write_text(TWO)
     await keeper.configuration.reload_unasked(Actor("noticed"))
     assert (await keeper.configuration.reload(Actor("asked"))).added == ("b",)

@@ -93,7 +93,7 @@ def test_a_failed_request_leaves_the_context_as_it_was():
     assert book.say(b"a") == ["q", "r"]
 
 
-def test_who_waits_no_more_is_left_out():
+def test_a_request_that_no_longer_waits_is_left_out():
     book = Book()
     first, second, third = book.ask(b"a"), book.ask(b"a"), book.ask(b"a")
     book.sessions.give_back("w", second, None)

@@ -127,7 +127,7 @@ async def test_failures_are_passed_on(workers: Workers):
     await wait_until_async(lambda: workers.failures == ["alpha", "beta"])
 
 
-async def test_who_missed_a_message_is_told_the_whole_state_instead_of_the_next(
+async def test_a_worker_that_missed_a_message_gets_the_whole_state_instead_of_the_next(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ):
     await told(workers.ends[0], 2)
@@ -143,7 +143,7 @@ async def test_who_missed_a_message_is_told_the_whole_state_instead_of_the_next(
     assert await told(workers.ends[0], 1) == [{"type": "snapshot"}]
 
 
-async def test_who_missed_a_piece_is_told_no_more_of_it_but_the_state_first(
+async def test_a_worker_that_missed_a_piece_gets_the_state_before_any_more_of_it(
     workers: Workers, monkeypatch: pytest.MonkeyPatch
 ):
     await told(workers.ends[1], 2)

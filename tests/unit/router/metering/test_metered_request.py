@@ -404,7 +404,7 @@ def test_only_the_answer_that_the_client_got_counts():
     assert uses.spent("k1").cost == 20_000
 
 
-def test_who_has_no_key_is_seen_in_metrics_alone():
+def test_a_caller_without_a_key_is_seen_in_metrics_alone():
     made, uses, totals = metering()
     metered = made.begin(ANONYMOUS, request(), WALL)
     assert isinstance(metered, MeteredRequest)
@@ -530,7 +530,7 @@ def test_what_is_billed_nowhere_is_not_metered():
     assert totals.get(metrics.UNMETERED.name, ("tunnel",)) == 0
 
 
-def test_who_has_used_up_a_quota_in_this_worker_is_refused_before_control_says_so():
+def test_a_key_that_has_used_up_its_quota_here_is_refused_before_control_says_so():
     made, uses, _ = metering()
     key = MONEY._replace(left=20_000)
     metered = made.begin(key, request(), WALL)
@@ -589,7 +589,7 @@ def test_invented_models_make_few_rows(prefix, rows):
     assert made.recorded("k1", "claude-999", "2026-11-22") == "claude-999"
 
 
-def test_who_has_a_quota_of_money_pays_the_dearest_price_for_a_model_that_is_not_known():
+def test_a_key_with_a_quota_of_money_pays_the_dearest_price_for_an_unknown_model():
     dearest = charged("success", HEARD, asked=UPLOAD, key=MONEY)
     assert dearest == ("usage", [0, 0, 0, 0, 60_000, 0, 6_000_000], "")
     hidden = FORM.replace(b'"model"', b'"mod\\el"')

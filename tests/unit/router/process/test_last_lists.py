@@ -43,7 +43,7 @@ def test_it_does_not_grow_with_every_writing(fd: int):
     assert os.fstat(fd).st_size < 4 * len(b"\n".join(map(encoded, _messages(50, "00000"))))
 
 
-def test_who_is_killed_while_writing_leaves_the_former_content(
+def test_a_process_killed_while_writing_leaves_the_former_content(
     fd: int, monkeypatch: pytest.MonkeyPatch
 ):
     former = _messages(5, "former")

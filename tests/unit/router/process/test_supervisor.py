@@ -256,7 +256,7 @@ def test_a_child_that_does_not_give_a_lock_back_is_killed(
     assert stage.process("worker 1").signals == stage.process("control").signals == []
 
 
-def test_who_is_no_child_or_was_suspended_is_not_killed_for_a_lock(
+def test_a_process_that_is_no_child_or_was_suspended_is_not_killed_for_a_lock(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ):
     stage.all_ready()
@@ -342,7 +342,7 @@ def test_a_stop_ends_the_workers_first_and_control_when_they_are_gone(stage: Sta
     assert names(stage) == ["control", "worker 0", "worker 1"]
 
 
-def test_who_drains_longer_than_allowed_is_killed(stage: Stage):
+def test_a_worker_that_drains_longer_than_allowed_is_killed(stage: Stage):
     stage.all_ready()
     stage.process("worker 0").drains = True
     stage.supervisor._on_signal(signal.SIGTERM, stage.now)

@@ -90,7 +90,7 @@ def test_changes_are_followed_without_asking(worker: Worker):
     assert [worker.refuses(f"192.0.2.{i}") for i in (1, 2)] == [False, True]
 
 
-def test_who_missed_a_change_asks_for_all_with_the_next_one(worker: Worker):
+def test_a_worker_that_missed_a_change_asks_for_all_with_the_next_one(worker: Worker):
     worker.bans.state("c1", 3)
     worker.hear(_whole(3))
     worker.bans.add(_ban(5, "192.0.2.5/32"))  # the fourth was lost
@@ -104,7 +104,9 @@ def test_who_missed_a_change_asks_for_all_with_the_next_one(worker: Worker):
     assert worker.asked == 3
 
 
-def test_who_missed_the_last_change_asks_when_told_how_far_control_is(worker: Worker):
+def test_a_worker_that_missed_the_last_change_asks_when_it_learns_the_version_of_control(
+    worker: Worker,
+):
     worker.bans.state("c1", 3)
     worker.hear(_whole(3))
     worker.bans.state("c1", 4)

@@ -160,7 +160,9 @@ def test_whatever_a_mirror_sends_is_looked_at_without_an_accident(
         ({"type": ["x"], "code": {}}, Failure.error_event),
     ],
 )
-def test_whose_fault_an_error_is(error: dict[str, Any], failure: Failure | None) -> None:
+def test_an_error_is_the_mirrors_or_the_requests(
+    error: dict[str, Any], failure: Failure | None
+) -> None:
     assert failure_of_error(error) is failure
 
 

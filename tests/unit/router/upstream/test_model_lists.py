@@ -96,7 +96,9 @@ def nobody_comes(*_: object) -> Any:
         lister("b", paths=("/v1/images",)),
     ],
 )
-def test_who_cannot_be_asked_keeps_nobody_else_from_being_asked(nobody: Lister) -> None:
+def test_a_mirror_that_cannot_be_asked_does_not_keep_others_from_being_asked(
+    nobody: Lister,
+) -> None:
     assert lacking([lister("a"), nobody])[0] == frozenset()
 
 

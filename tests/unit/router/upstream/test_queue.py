@@ -39,7 +39,7 @@ def test_in_a_full_line_the_client_with_most_places_makes_room_for_others() -> N
     assert line.make_room(b"c") is None
 
 
-def test_who_has_left_is_not_served(line: FairQueue[str]) -> None:
+def test_a_request_that_has_left_is_not_served(line: FairQueue[str]) -> None:
     for who in "abc":
         line.join(who, 0.0)
     assert line.leave("a")
@@ -47,7 +47,7 @@ def test_who_has_left_is_not_served(line: FairQueue[str]) -> None:
     assert line.next(lambda who: True, 0.0) == "b"
 
 
-def test_whom_the_mirror_does_not_fit_keeps_the_place(line: FairQueue[str]) -> None:
+def test_a_request_that_the_mirror_does_not_fit_keeps_its_place(line: FairQueue[str]) -> None:
     for who in "abc":
         line.join(who, 0.0)
     assert line.next(lambda who: who == "b", 0.0) == "b"
@@ -98,7 +98,7 @@ def test_the_wait_is_what_it_took_lately_and_what_the_first_has_waited() -> None
     assert line.wait(200.0) == pytest.approx(8.0 + 0.1 * 22.0)
 
 
-def test_who_leaves_before_the_end_of_the_wait_does_not_count() -> None:
+def test_a_request_that_leaves_before_the_end_of_the_wait_does_not_count() -> None:
     line: FairQueue[str] = FairQueue(10, 30.0)
     line.join("a", 0.0)
     line.leave("a")

@@ -91,7 +91,7 @@ def test_a_head_that_begins_behind_another_upgrade_goes_on_in_the_next_read() ->
     assert [head.target for head in requests.heads] == [b"/v1/models"] * 2
 
 
-def test_who_gives_the_connection_away_at_another_upgrade_is_heard() -> None:
+def test_a_sink_that_gives_the_connection_away_at_another_upgrade_is_obeyed() -> None:
     class Giving(Requests):
         def request_head(self, head: RequestHead) -> None:
             self.calls.append(("given", self.reader.raw_head()))
