@@ -55,8 +55,8 @@ tests: .venv/.develops
 # `make prove` runs all of that so. ROAD=… takes other tests.
 tests_of = $(addprefix tests/$(1)/test_,$(addsuffix .py,$(2)))
 ROAD := $(addprefix tests/unit/router/,admission balancing forwarding metering process upstream wire) \
-	tests/fuzz $(call tests_of,properties,accounts admission_judge admission_table cluster_shares \
-	dialogue_charges following key_leaks metering_tap proxy_protocol websocket_frames \
+	tests/fuzz $(call tests_of,properties,accounts ban_policy admission_table cluster_shares \
+	dialogue_charges replica key_leaks metering_tap proxy_protocol websocket_frames \
 	wire_egress wire_pieces wire_repeat) \
 	$(wildcard tests/integration/test_data_plane*.py) \
 	$(call tests_of,integration,hostile_mirrors hostile_streams tunnel_ends) \

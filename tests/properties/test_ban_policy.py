@@ -30,21 +30,21 @@ def alert(second: int, network: str = CLIENTS[0], rule: str = RULES[0], agent: s
     return Alert(network, rule, second, agent, 1)
 
 
-def banned_at(judge: BanPolicy, seconds: list[int]) -> list[int]:
+def banned_at(policy: BanPolicy, seconds: list[int]) -> list[int]:
     """The seconds in which an offence was complete."""
-    return [second for second in seconds if judge.hear(alert(second)) is not None]
+    return [second for second in seconds if policy.hear(alert(second)) is not None]
 
 
 def test_as_many_seconds_as_it_takes_and_not_as_many_refusals():
-    judge = BanPolicy(config(violations=3, within=60))
-    assert banned_at(judge, [1, 1, 1, 1, 2, 2, 2]) == []
-    assert banned_at(judge, [3]) == [3]
+    policy = BanPolicy(config(violations=3, within=60))
+    assert banned_at(policy, [1, 1, 1, 1, 2, 2, 2]) == []
+    assert banned_at(policy, [3]) == [3]
 
 
 def test_seconds_too_far_apart_do_not_add_up():
-    judge = BanPolicy(config(violations=3, within=60))
-    assert banned_at(judge, [0, 30, 60, 90, 120, 150]) == []
-    assert banned_at(judge, [151, 152]) == [151]
+    policy = BanPolicy(config(violations=3, within=60))
+    assert banned_at(policy, [0, 30, 60, 90, 120, 150]) == []
+    assert banned_at(policy, [151, 152]) == [151]
 
 
 def test_a_burst_with_its_retries_is_no_offence_by_default():
@@ -64,45 +64,45 @@ def test_half_a_minute_of_every_second_is_one_by_default():
 def test_it_agrees_with_a_judge_who_forgets_nothing(
     steps: list[tuple[int, str]], violations: int, within: int
 ):
-    judge = BanPolicy(config(violations=violations, within=within))
+    policy = BanPolicy(config(violations=violations, within=within))
     seen: dict[str, set[int]] = {network: set() for network in CLIENTS}
     now = 100
     for step, network in steps:
         now += step
         seen[network].add(now)
         recent = {second for second in seen[network] if second > now - within}
-        offence = judge.hear(alert(now, network))
+        offence = policy.hear(alert(now, network))
         assert (offence is not None) == (len(recent) >= violations)
         if offence is not None:
             seen[network].clear()
 
 
 def test_an_offence_names_what_was_broken_most_and_who_it_said_it_was_at_first():
-    judge = BanPolicy(config(violations=3, within=60))
-    judge.hear(alert(1, rule="rate_limit_exceeded", agent="first"))
-    judge.hear(alert(2, rule="malformed_request", agent="second"))
-    offence = judge.hear(alert(3, rule="malformed_request", agent="third"))
+    policy = BanPolicy(config(violations=3, within=60))
+    policy.hear(alert(1, rule="rate_limit_exceeded", agent="first"))
+    policy.hear(alert(2, rule="malformed_request", agent="second"))
+    offence = policy.hear(alert(3, rule="malformed_request", agent="third"))
     assert offence == Offence(CLIENTS[0], "malformed_request", "first", 3)
 
 
 def test_a_forgiven_client_begins_anew():
-    judge = BanPolicy(config(violations=2, within=60))
-    judge.hear(alert(1))
-    judge.forget(CLIENTS[0])
-    assert judge.hear(alert(2)) is None
-    judge.forget_all()
-    assert judge.hear(alert(3)) is None
+    policy = BanPolicy(config(violations=2, within=60))
+    policy.hear(alert(1))
+    policy.forget(CLIENTS[0])
+    assert policy.hear(alert(2)) is None
+    policy.forget_all()
+    assert policy.hear(alert(3)) is None
 
 
 def test_a_crowd_of_offenders_is_bounded_and_who_goes_on_is_kept():
-    judge = BanPolicy(config(violations=5, within=60), most=100)
+    policy = BanPolicy(config(violations=5, within=60), most=100)
     offences = []
     for second in range(5):
         for i in range(90):
-            assert judge.hear(alert(second, f"10.{second}.0.{i}/32")) is None
-        offences.append(judge.hear(alert(second)))
+            assert policy.hear(alert(second, f"10.{second}.0.{i}/32")) is None
+        offences.append(policy.hear(alert(second)))
     assert [offence is not None for offence in offences] == [False] * 4 + [True]
-    assert repr(judge) == "<BanPolicy of 99 clients>"
+    assert repr(policy) == "<BanPolicy of 99 clients>"
 
 
 @given(st.integers(1, 200), st.integers(0, 1000))

@@ -14,13 +14,13 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_no_window_holds_more_than_allowed_and_none_is_refused_without_need(steps):
-    care, now = SniBudget(PACE), 1000.0
+    budget, now = SniBudget(PACE), 1000.0
     spent: dict[str, list[float]] = {"a.test": [], "b.test": []}
     for hostname, pause in steps:
         now += pause
         recent = [at for at in spent[hostname] if at + PACE.suspicious_window > now]
-        free_at = care.free_at(hostname, now)
-        allowed = care.spend(hostname, now)
+        free_at = budget.free_at(hostname, now)
+        allowed = budget.spend(hostname, now)
         assert allowed == (len(recent) < PACE.suspicious_most) == (free_at == now)
         if allowed:
             spent[hostname].append(now)
@@ -30,20 +30,20 @@ def test_no_window_holds_more_than_allowed_and_none_is_refused_without_need(step
 
 @given(STEPS)
 def test_every_handshake_that_waits_until_the_name_is_free_gets_its_turn(steps):
-    care, now = SniBudget(PACE), 0.0
+    budget, now = SniBudget(PACE), 0.0
     for hostname, pause in steps:
-        now = care.free_at(hostname, now + pause)
-        assert care.spend(hostname, now)
+        now = budget.free_at(hostname, now + pause)
+        assert budget.spend(hostname, now)
 
 
 @given(st.integers(1, 50))
 def test_the_memory_is_bounded_and_the_longest_quiet_host_is_forgotten(more):
-    care = SniBudget(PACE)
+    budget = SniBudget(PACE)
     for number in range(PACE.suspicious_most):
-        assert care.spend("loud.test", float(number))
+        assert budget.spend("loud.test", float(number))
     for number in range(MAX_HOSTS - 1):
-        care.spend(f"{number}.test", 10.0)
-    assert care.free_at("loud.test", 10.0) > 10.0
+        budget.spend(f"{number}.test", 10.0)
+    assert budget.free_at("loud.test", 10.0) > 10.0
     for number in range(more):
-        care.spend(f"more-{number}.test", 10.0)
-    assert care.free_at("loud.test", 10.0) == 10.0
+        budget.spend(f"more-{number}.test", 10.0)
+    assert budget.free_at("loud.test", 10.0) == 10.0

@@ -39,7 +39,7 @@ OFFENDER = "203.0.113.7/32"
 
 
 class Scene:
-    """A guard with a store of its own, and what it told workers."""
+    """A service with a store of its own, and what it told workers."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -47,10 +47,10 @@ class Scene:
         self.told: list[Message] = []
         self.totals = MetricRegistry(DASHBOARD_FAMILIES)
         self.banned = BansInForce((), self.clock)
-        self.guard = self._guard([])
+        self.service = self._service([])
         self.configure()
 
-    def _guard(self, allowances: Iterable[tuple[str, float | None]]) -> BanService:
+    def _service(self, allowances: Iterable[tuple[str, float | None]]) -> BanService:
         return BanService(
             self.store,
             self.banned,
@@ -65,22 +65,22 @@ class Scene:
     async def restart(self) -> None:
         """Another control process in place of this one."""
         self.banned = BansInForce(await self.store.active_bans(self.clock()), self.clock)
-        self.guard = self._guard(await self.store.allowances(self.clock()))
+        self.service = self._service(await self.store.allowances(self.clock()))
         self.configure()
 
     def configure(self, router: dict[str, Any] | None = None, **limits: Any) -> None:
         table = {"ban": BAN, **limits}
-        self.guard.configure(read(LimitsConfig, table), read(RouterConfig, router or {}))
+        self.service.configure(read(LimitsConfig, table), read(RouterConfig, router or {}))
 
     def offend(self, network: str = OFFENDER, seconds: int = 3, rule: str = RULES[0]) -> None:
         for _ in range(seconds):
             self.clock.advance(1)
-            self.guard.hear([[network, rule, int(self.clock()), "greedy/1", 5]])
+            self.service.hear([[network, rule, int(self.clock()), "greedy/1", 5]])
 
     async def settle(self) -> None:
-        """Let the guard decide on what it has heard."""
-        running = asyncio.create_task(self.guard.run())
-        await wait_until(lambda: self.guard.settled)
+        """Let the service decide on what it has heard."""
+        running = asyncio.create_task(self.service.run())
+        await wait_until(lambda: self.service.settled)
         for _ in range(3):
             await self.store.audit(ME, "wait for the store", NOW)
         running.cancel()
@@ -119,9 +119,9 @@ async def test_workers_are_told_and_a_new_one_gets_the_same_list(scene: Scene):
     by_news, whole = BanList(), BanList()
     for message in scene.told:
         by_news.add(message["rows"])
-    pieces = [json.loads(piece) for piece in scene.guard.bans()]
+    pieces = [json.loads(piece) for piece in scene.service.bans()]
     assert [piece["piece"] for piece in pieces] == list(range(len(pieces)))
-    assert pieces[-1]["version"] == scene.told[-1]["version"] == scene.guard.version > 0
+    assert pieces[-1]["version"] == scene.told[-1]["version"] == scene.service.version > 0
     for piece in pieces:
         whole.extend(piece["rows"])
     for address in ("203.0.113.7", "2001:db8::99", "192.0.2.1"):
@@ -130,8 +130,8 @@ async def test_workers_are_told_and_a_new_one_gets_the_same_list(scene: Scene):
         found = whole.find(client, scene.clock())
         assert found == by_news.find(client, scene.clock())
         assert (found is None) == (address == "192.0.2.1")
-    await scene.guard.remove(None, ME)
-    assert json.loads(scene.guard.bans()[0])["rows"] == []
+    await scene.service.remove(None, ME)
+    assert json.loads(scene.service.bans()[0])["rows"] == []
     assert sorted(scene.told[-1]["networks"]) == ["2001:db8::/64", OFFENDER]
 
 
@@ -152,7 +152,7 @@ async def test_behind_some_addresses_are_others(scene: Scene, network: str):
 
 async def test_an_allowed_client_is_not_banned_until_that_ends(scene: Scene):
     scene.configure(allow=["198.51.100.0/24"])
-    await scene.guard.allow(OFFENDER, 50.0, ME)
+    await scene.service.allow(OFFENDER, 50.0, ME)
     assert scene.told[0] == {"type": "allowed", "rows": [[OFFENDER, NOW + 50]]}
     scene.offend("198.51.100.9/32", 9)
     scene.offend(seconds=9)
@@ -169,12 +169,12 @@ async def test_an_allowed_client_is_not_banned_until_that_ends(scene: Scene):
 
 async def test_a_client_whose_ban_was_lifted_begins_anew(scene: Scene):
     scene.offend(seconds=2)
-    await scene.guard.remove("203.0.113.0/24", ME)
-    await scene.guard.add(OFFENDER, None, "by hand", ME)
+    await scene.service.remove("203.0.113.0/24", ME)
+    await scene.service.add(OFFENDER, None, "by hand", ME)
     scene.offend(seconds=9)  # what is banned already is not judged
     await scene.settle()
     assert [ban.reason for ban in scene.banned.in_force()] == ["by hand"]
-    (lifted,) = await scene.guard.remove(OFFENDER, ME)
+    (lifted,) = await scene.service.remove(OFFENDER, ME)
     assert lifted.until is None
     scene.offend(seconds=2)
     await scene.settle()
@@ -196,23 +196,23 @@ async def test_a_ban_that_cannot_be_kept_holds_all_the_same(
     assert list(scene.bans()) == [OFFENDER]
     assert "will not survive a restart: the disk is full" in caplog.text
     with pytest.raises(StoreError):
-        await scene.guard.add("192.0.2.1/32", None, "by hand", ME)
+        await scene.service.add("192.0.2.1/32", None, "by hand", ME)
     assert list(scene.bans()) == [OFFENDER]
 
 
 async def test_what_a_wrong_clock_had_ended_or_made_old_is_in_force_again(scene: Scene):
-    await scene.guard.add(OFFENDER, 3600, "abuse", ME)
-    await scene.guard.allow("198.51.100.0/24", 3600, ME)
+    await scene.service.add(OFFENDER, 3600, "abuse", ME)
+    await scene.service.allow("198.51.100.0/24", 3600, ME)
     scene.store.clock.recall(time.time() - 3650 * 86400)  # as a clock that is set leaves it
     scene.clock.now += 3650 * 86400
     assert scene.bans() == {}
-    assert scene.guard.allowances() == []
+    assert scene.service.allowances() == []
     await scene.settle()  # what is long over is deleted then
     scene.clock.now -= 3650 * 86400
     scene.told.clear()
-    assert await scene.guard.recall()
+    assert await scene.service.recall()
     assert scene.bans().keys() == {OFFENDER}
-    assert [network for network, _ in scene.guard.allowances()] == ["198.51.100.0/24"]
+    assert [network for network, _ in scene.service.allowances()] == ["198.51.100.0/24"]
     assert [message["type"] for message in scene.told] == ["ban", "allowed"]
 
 
@@ -244,7 +244,7 @@ def test_a_missing_setting_is_told_once_and_until_the_settings_change(
     assert notices.sentences() == []
 
 
-async def test_a_guard_that_crashes_goes_on_with_the_next_offender_and_is_counted(
+async def test_a_ban_service_that_crashes_goes_on_with_the_next_offender_and_is_counted(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ):
     """Whatever crashes: deciding on one offender, or forgetting what is long over."""
@@ -263,11 +263,11 @@ async def test_a_guard_that_crashes_goes_on_with_the_next_offender_and_is_counte
     monkeypatch.setattr(scene.store, "sentence", fails)
     monkeypatch.setattr(scene.store, "forget_bans", never)
     scene.offend()
-    task = tasks.service("guard", scene.guard.run)
-    await wait_until(lambda: totals.get(CRASHES.name, ("guard",)) == 2)
+    task = tasks.service("bans", scene.service.run)
+    await wait_until(lambda: totals.get(CRASHES.name, ("bans",)) == 2)
     scene.offend("203.0.113.8/32")
     await wait_until(lambda: scene.bans())
     assert list(scene.bans()) == ["203.0.113.8/32"]
     assert not task.done()
-    assert totals.get(CRASHES.name, ("guard",)) == 2
+    assert totals.get(CRASHES.name, ("bans",)) == 2
     await tasks.stop()
