@@ -272,8 +272,9 @@ class Attempts:
             attempt.passed_on()
 
     def _falls_back(self, again: bool) -> bool:
-        """Consider mirrors that are down where none in rotation fits, the least bad first, and one
-        that answered nothing only as the first; or, as the first, such as refuse such requests."""
+        """Widen the choice, if that is possible: where all that are available refuse such requests,
+        to one of them; where none is available, to those that are down, the least bad first.
+        After a failure only to the least bad."""
         eligible = self._eligible
         fitting = [u for u in self._context.upstreams if u.available and eligible.fits(u)]
         if fitting:
@@ -582,7 +583,7 @@ def _let_go_on(context: WorkerContext, opening: Opening, attempt: Attempt[Upstre
 
 
 def _is_suspect(upstream: Upstream) -> bool:
-    """True if probes, or what ended on it last, find it unwell."""
+    """True if probes, its breaker or its last request say that it may be failing."""
     unwell = upstream.health.state in (State.down, State.degraded)
     return unwell or not upstream.breaker.closed or upstream.watch.failed_last
 

@@ -132,8 +132,8 @@ class Exchange(ResponseOwner):
     # From the client
 
     def begin(self, looked: int = 0) -> None:
-        """Start, as the current request of its connection: take a place among the client's. It has
-        `looked` so often in vain, for one that is being given back elsewhere."""
+        """Start, as the current request of its connection: take a place among the client's.
+        `looked`: earlier looks that found none, since one may be about to be given back."""
         context, client = self.context, self.request.client
         if not looked:
             self.deadlines.begin(context.timeouts.total)
@@ -339,7 +339,7 @@ class Exchange(ResponseOwner):
     # From the response
 
     def unanswered(self, failure: Failure, detail: str, head: ResponseHead | None = None) -> None:
-        """Make another attempt, or answer with an error: one ended and the client has nothing.
+        """Make another attempt, or answer with an error, after one that gave the client nothing.
 
         `head` is the response that was no answer.
         """
@@ -562,7 +562,7 @@ class Exchange(ResponseOwner):
                 attempts.record(end, now)
 
     def _settle(self, outcome: str) -> None:
-        """Account for what was used of a mirror's key, once; what a client has left is read on."""
+        """Charge the use of a mirror's key, once; a response that its client left is read on."""
         metered, response, attempts = self.metered, self._response, self._attempts
         if metered is None:
             return

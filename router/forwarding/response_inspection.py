@@ -127,8 +127,8 @@ class Inspection:
         )
 
     def judge_head(self) -> bool:
-        """Judge an error, or what is no stream for a client that has the head of one. False if the
-        exchange has left this response; else the body is looked into, or may pass."""
+        """Judge the head of an error, or of a non-stream whose client has the head of a stream.
+        False if this response is given up; else its body is inspected, or may pass."""
         head, exchange = self._head, self._exchange
         callers_key, head_sent = not exchange.request.uses_mirror_key, exchange.head_sent
         failure = failure_of(head, callers_key) if head.status >= 400 else None
