@@ -89,6 +89,8 @@ class Supervisor:
         while True:
             self._turn()
             if self._stopping is not None and not any(slot.child for slot in self._slots()):
+                if self._ready:
+                    log.info("stopped after %.0f s", self._clock() - self._stopping)
                 self._close()
                 return 1 if self._failure else 0
 

@@ -140,6 +140,7 @@ def test_a_second_instance_is_refused_and_the_first_goes_on(new_instance: NewIns
     assert said == f"port {port} is in use: set router.listen, or stop what uses it"
     assert first.command("status").returncode == 0
     assert first.stop() == 0
+    assert re.search(r"info supervisor: stopped after \d+ s\n$", first.logs())
 
 
 def test_a_stop_during_the_start_leaves_nothing(new_instance: NewInstance, mark: str):
