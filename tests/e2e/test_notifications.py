@@ -67,7 +67,7 @@ def test_an_outage_reaches_the_receiver_once_each_way_whatever_dies_meanwhile(
     wait_until(lambda: _kept(instance) == 2, 30, "what was told to be kept")
     kill_control(instance, lambda: None)
     instance.stop()
-    instance.start()
+    instance.launch()  # it is not ready as long as its mirror is down
     mirror.start()
     wait_until(lambda: len(hook.taken) >= 4, 60, "the end to be told")
     assert kinds(hook)[2:] == [("up", True), ("nothing_serves", True)]
@@ -81,7 +81,7 @@ def test_what_waits_for_its_receiver_is_told_after_a_restart(
     mirror.kill()
     wait_until(lambda: not hook.answers, 60, "the receiver to fail")
     instance.stop()
-    instance.start()
+    instance.launch()  # it is not ready as long as its mirror is down
     wait_until(lambda: len(hook.taken) >= 2, 60, "the outage to be told")
     assert kinds(hook) == [("down", False), ("nothing_serves", False)]
 
