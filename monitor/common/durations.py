@@ -6,6 +6,10 @@ from datetime import UTC, datetime
 
 _UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0), ("ms", 0.001))
 
+MOST_SKEW = 30.0
+"""Seconds between this clock and another one, beyond which one of them is called wrong: an answer
+takes a few, certificates and the ends of keys and bans are off by the rest."""
+
 
 def duration(seconds: float) -> str:
     """A duration as a setting is written, in the largest unit that keeps it whole: "15s", "7d"."""

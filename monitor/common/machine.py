@@ -26,9 +26,6 @@ LOOK_EVERY = 1.0
 LATELY = 60.0
 """Seconds for which the loss of lines of a log is told."""
 
-MOST_SKEW = 30.0
-"""Seconds between this clock and another one, beyond which one of them is called wrong: an answer
-takes a few, certificates and the ends of keys and bans are off by the rest."""
 CLOCK_STEPS = Family(
     "mirrorgate_clock_steps",
     "counter",

@@ -222,7 +222,7 @@ class BoardClient:
 
     def __init__(self, board: Board, host: str) -> None:
         self._board, self._host = board, host
-        self.reachable = True
+        self.reachable, self.ahead = True, 0.0
         self.loses_answers = False
         self.meanwhile: Callable[[], object] = lambda: None
         """What happens on the host while its questions are under way."""

@@ -21,7 +21,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-from monitor.common.machine import MOST_SKEW
+from monitor.common.durations import MOST_SKEW
 from monitor.common.settings import SettingsError
 from router.cli.client import Client, running_pid
 from router.cli.commands.configuration import advice

@@ -9,8 +9,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from monitor.common.cost_terms import COST_TERMS
-from monitor.common.durations import ago, moment, roughly
-from monitor.common.machine import MOST_SKEW
+from monitor.common.durations import MOST_SKEW, ago, moment, roughly
 from router.cli.arguments import count
 from router.cli.client import Client
 from router.cli.console import DONE, USAGE, CommandFailed, Console, language_of, plain
