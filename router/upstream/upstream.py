@@ -207,7 +207,7 @@ class Upstream:
 
     def give_back(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection for the next request, or close it."""
-        if self.removed or not connection.reusable() or self._strays(connection):
+        if not connection.reusable():
             connection.leave()
             return
         connection.release()
@@ -218,8 +218,8 @@ class Upstream:
         return self._main is not None and connection.authority not in (b"", self._main)
 
     def keep(self, connection: UpstreamConnection, now: float) -> None:
-        """Keep a connection that nobody uses for the next request."""
-        if self.removed:
+        """Keep a connection that nobody uses for the next request, unless it is not wanted."""
+        if self.removed or self._strays(connection):
             connection.leave()
             return
         connection.idle_since = now

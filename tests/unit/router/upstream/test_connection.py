@@ -10,7 +10,7 @@ import pytest
 
 from monitor.common.config import MirrorConfig
 from monitor.common.settings import read
-from monitor.health.snapshot import MirrorHealth
+from monitor.health.snapshot import MirrorHealth, PathHealth, State
 from router.upstream.connection import UpstreamConnection
 from router.upstream.upstream import Upstream
 from router.wire.fields import response_rules
@@ -121,6 +121,28 @@ async def test_what_was_not_asked_for_closes_an_idle_connection(pair: Pair) -> N
     pair.mirror.send(ANSWER)
     await wait_until_async(lambda: pair.connection.is_closed(), what="the connection to close")
     assert len(pair.user.told) == 2
+
+
+async def test_one_under_another_name_is_closed_once_the_own_name_comes_first(pair: Pair) -> None:
+    mirror = read(MirrorConfig, {"id": "a", "url": "http://own.test", "hostnames": ["alt.test"]})
+    own, alternate = _health("own.test", "alt.test"), _health("alt.test", "own.test")
+    upstream, late = Upstream(mirror, alternate), Pair()
+    await late.open()
+    for each in (pair, late):
+        each.connection.authority = b"alt.test"
+    upstream.keep(pair.connection, 0.0)
+    upstream.see(own, {}, 1.0)
+    upstream.keep(late.connection, 1.0)
+    assert upstream.take_idle(2.0) is None
+    assert pair.connection.is_closed()
+    assert late.connection.is_closed()
+    late.mirror.close()
+
+
+def _health(*names: str) -> MirrorHealth:
+    """Paths over these names are open, in this order."""
+    paths = tuple(PathHealth(name, "192.0.2.1", usable=True) for name in names)
+    return MirrorHealth("a", State.up, paths=paths)
 
 
 @pytest.mark.parametrize("ends", [True, False])
