@@ -8,7 +8,9 @@ from router.wire.error_response import Problem, moment
 
 def too_large(limit: int) -> Problem:
     """The refusal of a body above the limit."""
-    return Problem(413, "request_too_large", f"the request body exceeds {limit} bytes")
+    amount = f"{limit >> 20} MiB" if limit >= 1 << 20 else f"{limit} bytes"
+    message = f"The request body has more than {amount}, the most that is accepted here."
+    return Problem(413, "request_too_large", f"{message} Send less, or in several requests.")
 
 
 def banned(ban: Held, contact: str) -> Problem:

@@ -336,10 +336,10 @@ def mirrors(config: Config) -> Iterator[Check]:
             yield Check("mirrors", OK, f"{name} can be reached")
         else:
             said = f"{name}: {report.verdict}{f' ({report.sentence})' if report.sentence else ''}"
-            todo = f"`mirrorgate probe {name}` says more; {tell(report.verdict, 'en').todo}"
-            yield Check("mirrors", NOTE if report.ok else BAD, said, todo.rstrip("; "))
+            todo = f"{tell(report.verdict, 'en').todo} `mirrorgate probe {name}` says more."
+            yield Check("mirrors", NOTE if report.ok else BAD, said, todo.strip())
     if unresolved and unresolved == len(reports):
-        said = f"none of the names of {len(reports)} mirrors could be resolved"
+        said = "no mirror's name could be resolved"
         yield Check("resolver", BAD, said, "look at /etc/resolv.conf, or set monitor.dns.resolvers")
     elif reports:
         yield Check("resolver", OK, "names of mirrors can be resolved")
