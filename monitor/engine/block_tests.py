@@ -189,7 +189,7 @@ class BlockTests:
         return ""
 
 
-MOST_TRIALS = 16
+MOST_TRIALS = 20
 """More than any procedure asks for; a bound in case of a mistake in one."""
 _NO_MEMORY = Memory()
 

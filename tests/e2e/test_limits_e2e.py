@@ -274,8 +274,10 @@ def _hold_until_banned(instance: Instance, client: str, agent: str) -> Answer:
     with held(instance, client) as streams:
 
         def banned() -> Answer | None:
-            answer = models(instance, client, agent)
-            return answer if answer.status == 403 else None
+            with suppress(ConnectionError, http.client.HTTPException):  # the ban cuts what is open
+                answer = models(instance, client, agent)
+                return answer if answer.status == 403 else None
+            return None
 
         answer = wait_until(banned, 40, f"the ban on {client}")
         assert all(stream.is_cut() for stream in streams)

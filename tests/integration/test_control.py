@@ -100,7 +100,7 @@ PARTS = {
     "ban rules": (BanService, "run"),
     "breakers": (BreakerCoordinator, "run"),
     "configuration": (Configuration, "watch"),
-    "monitor": (Monitor, "_keep"),
+    "monitor": (Monitor, "_housekeep"),
     "history": (History, "_renew"),
 }
 

@@ -27,14 +27,14 @@ from tests.testkit.wait import wait_until_async as wait_until
 
 PLACES = [
     (ClientConnection, "request_whole"),
-    (ClientConnection, "_watch"),
+    (ClientConnection, "_update_deadline"),
     (ClientConnection, "exchange_done"),
     (DisconnectWatcher, "forget"),
     (RequestReader, "end"),
     (Exchange, "begin"),
     (Exchange, "_admit"),
     (Exchange, "_attempt"),
-    (Exchange, "_send"),
+    (Exchange, "send"),
     (Exchange, "_count"),
     (Exchange, "_settle"),
     (Exchange, "_leave_mirror"),
