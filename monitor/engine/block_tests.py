@@ -173,7 +173,7 @@ class BlockTests:
             return ""
         subject = case.subject
         alone = not subject.fellows and not subject.elsewhere
-        last = subject.unproven[:1] if alone else ()
+        last = subject.unproven if alone else ()
         wait = min(case.timeouts.handshake, self._pace.silent_handshake)
         timeouts = replace(case.timeouts, connect=wait, handshake=wait)
         for number in range(GLANCES + len(last)):
@@ -182,7 +182,8 @@ class BlockTests:
             controls = self._runner.controls_of(subject)  # now: a reload may change them
             if not controls:
                 return None
-            name = controls[number % len(controls)] if number < GLANCES else last[0]
+            more = number - GLANCES
+            name = last[more] if more >= 0 else controls[number % len(controls)]
             made = await attempt(Role.control, subject, name, self._contexts, timeouts)
             if made.answered:
                 return name

@@ -4,7 +4,8 @@ A path that fails is held by this worker at once, before control has said anythi
 requests try it last, for twice as long each time that it fails again, since control may not be
 there to say anything; once control has left the path out, its word counts. Where something on the
 way cut off a TLS handshake, that goes for the whole endpoint, because every name may be cut off
-there for a while, and for the name, because at another address it might do the same to that.
+there for a while, and for the name, because at another address it might do the same to that. A
+handshake that another path has overtaken may have been dropped there, and counts as much.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from router.upstream.paths import CUT, USABLE, Route, Trouble
+from router.upstream.paths import CUT, SLOW, USABLE, Route, Trouble
 
 HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
@@ -53,15 +54,18 @@ class PathStats:
 
     def failed(self, mirror: str, trouble: Trouble) -> None:
         """A path failed, or kept a request waiting."""
-        route = trouble.route
-        cut = trouble.operation == "tls_handshake" and trouble.failure in CUT
+        route, shown = trouble.route, trouble.operation == "tls_handshake"
+        cut = shown and trouble.failure in CUT
         until = self._clock() + self._grown(_of_path(route))
         if cut and not self._runs(_of_path(route)):
-            self._held[_of_path(route)] = until
             self.noticed.set()
-        for held in _of_cut(route) if cut else (_of_path(route),):
-            self._held[held] = until
-            _bound(self._held)
+        self._held[_of_path(route)] = until
+        if cut or (shown and trouble.failure == SLOW):
+            endpoint, name = _of_cut(route)
+            if not self._runs(endpoint) or self._runs(name):  # else another name has shut it
+                self._held[name] = until
+            self._held[endpoint] = until
+        _bound(self._held)
         key = (mirror, route.host, route.address)
         self._failed[(key, trouble.operation, trouble.failure)] = None
         _bound(self._failed)
@@ -164,5 +168,5 @@ def _of_cut(route: Route) -> tuple[_Key, _Key]:
 
 
 def _bound(entries: dict[K, V]) -> None:
-    if len(entries) > MOST:
+    while len(entries) > MOST:
         del entries[next(iter(entries))]

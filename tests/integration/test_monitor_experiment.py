@@ -249,7 +249,8 @@ async def test_a_name_that_nothing_is_known_of_keeps_the_only_address_open(place
     block_tests = BlockTests(
         place.runner, TlsContexts(), place.quarantine, PACE, Listening(concluded), time.monotonic
     )
-    subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, unproven=("other.test",))
+    unproven = ("second.test", "other.test")
+    subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, unproven=unproven)
     assert block_tests.suspect(Case("m", subject, TIMEOUTS))
     await wait_until_async(lambda: bool(concluded), 30)
     (conclusion,) = concluded

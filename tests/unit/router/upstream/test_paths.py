@@ -115,6 +115,24 @@ def test_a_name_that_is_cut_off_is_not_shown_at_a_second_address_where_another_i
     assert traffic.in_order(doubtful)[-1] == A1, "a name that nothing is known of releases nothing"
 
 
+def test_a_name_whose_handshake_was_overtaken_is_not_shown_at_a_second_address() -> None:
+    traffic = PathStats(ManualClock(100.0))
+    traffic.failed("m", Trouble(A1, "tls_handshake", SLOW))
+    assert traffic.in_order(ALL) == [B2, A2, B1, A1]
+    assert not traffic.noticed.is_set(), "it may just be slow"
+    traffic.opened("m", A1, 0.7)
+    assert traffic.in_order(ALL) == list(ALL)
+    traffic.failed("m", Trouble(A1, "connect", SLOW))
+    assert traffic.in_order(ALL) == [A2, B1, B2, A1], "no name was shown"
+
+
+def test_a_name_that_another_has_shut_the_address_for_comes_before_that_one() -> None:
+    traffic = PathStats(ManualClock(100.0))
+    traffic.failed("m", Trouble(A1, "tls_handshake", "connection_reset"))
+    traffic.failed("m", Trouble(B1, "tls_handshake", "connection_reset"))
+    assert traffic.in_order([A1, B1]) == [B1, A1]
+
+
 def path(host: str, address: str, latency: float | None = None) -> PathHealth:
     return PathHealth(host, address, Standing.ok, True, "ok", latency=latency)
 
