@@ -149,9 +149,7 @@ class Reactions:
             return
         for other in watch.paths.beside(path):
             other.doubted(now, "unknown")
-        if watch.paths.detour(path):
-            for other in watch.paths.under(path.hostname):
-                other.doubted(now, path.verdict)
+        self.spare_name(watch, path, now)
         mirror, block_tests = watch.mirror, self._block_tests
         trial = Trial(
             role=Role.target,
@@ -169,6 +167,13 @@ class Reactions:
             block_tests.suspect(case)
         elif path.failures >= self._config.fall:
             self.react(watch, path, Finding(path.verdict, Level.suspected))
+
+    def spare_name(self, watch: MirrorState, path: Path, now: float) -> None:
+        """Do not show the path's name at another address until more is known, if there is a way
+        without it."""
+        if watch.paths.detour(path):
+            for other in watch.paths.under(path.hostname):
+                other.doubted(now, path.verdict)
 
     def _subject(self, watch: MirrorState, path: Path) -> Subject:
         """The path to examine, and names and addresses to compare it with."""

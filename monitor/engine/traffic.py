@@ -100,6 +100,8 @@ class TrafficNews:
         if failure in _CUT:
             step = StepResult(Operation.tls_handshake, failure, 0.0, way.address, tls=TlsEvidence())
             self._reactions.cut_off(watch, path, step, now)
+        elif failure == "slow":  # a handshake that is dropped looks like this when it is overtaken
+            self._reactions.spare_name(watch, path, now)
 
     def _worked(self, watch: MirrorState, way: Way, seconds: float, ago: float) -> None:
         """A worker has opened a connection over a path, so many seconds ago."""
