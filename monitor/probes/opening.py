@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -76,8 +75,7 @@ async def open_path(
             return
         shake = Shake.as_itself(way.address, way.hostname)
         try:
-            async with asyncio.timeout(budget.limit(timeouts.handshake)):
-                context = await contexts.get(mirror.ca_file)
+            context = await contexts.get(mirror.ca_file)
         except OSError:
             yield Opened((connected, unprepared(shake)), None)
             return

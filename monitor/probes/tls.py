@@ -29,6 +29,10 @@ _NOT_TLS_WAIT = 2.0
 """Seconds in which a reset of what is not TLS would have come; servers just wait for more."""
 
 
+_READ_WITHIN = 10.0
+"""Seconds to read authorities from files."""
+
+
 class TlsContexts:
     """Client contexts, one for each certificate authority file; they are costly to make."""
 
@@ -39,13 +43,15 @@ class TlsContexts:
     async def get(self, ca_file: str) -> ssl.SSLContext:
         """Trust in `ca_file` alone, or in the system's authorities if empty. Raises OSError.
 
-        It is made in a thread, once, however many ask for it meanwhile.
+        It is made in a thread, once, however many ask for it meanwhile. The time that this takes is
+        ours, not the mirror's: it has a limit of its own.
         """
         task = self._contexts.get(ca_file)
         if task is None or (task.done() and task.exception() is not None):
             task = asyncio.create_task(asyncio.to_thread(_client_context, ca_file))
             self._contexts[ca_file] = task
-        return await asyncio.shield(task)
+        async with asyncio.timeout(_READ_WITHIN):
+            return await asyncio.shield(task)
 
     def for_control(self) -> ssl.SSLContext:
         """Verifies nothing and is otherwise the same: only for handshakes that end at once."""

@@ -6,9 +6,7 @@ the handshake has ended.
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import ssl
 from dataclasses import dataclass
 
 from monitor.common.config import MonitorTimeouts
@@ -90,8 +88,7 @@ async def _ask(
     if role not in (Role.target, Role.elsewhere):
         return await control_handshake(connection, contexts.for_control(), shake, timeout)
     try:
-        async with asyncio.timeout(timeout):
-            context: ssl.SSLContext = await contexts.get(subject.ca_file)
+        context = await contexts.get(subject.ca_file)
     except OSError:
         return unprepared(shake)
     _, result = await handshake(connection, context, shake, timeout)

@@ -21,9 +21,10 @@ FILLERS = 4
 
 def reset(transport: asyncio.WriteTransport) -> None:
     """End a connection with an RST; harmless when it has ended."""
-    with contextlib.suppress(OSError):
-        raw = transport.get_extra_info("socket")
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        with contextlib.suppress(OSError):
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
     transport.abort()
 
 
