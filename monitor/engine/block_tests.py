@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
 
 from monitor.common.config import MonitorTimeouts
 from monitor.common.tasks import Tasks, cancelled
@@ -173,17 +173,16 @@ class BlockTests:
             return ""
         subject = case.subject
         alone = not subject.fellows and not subject.elsewhere
-        last = subject.unproven if alone else ()
+        unproven = subject.unproven if alone else ()
         wait = min(case.timeouts.handshake, self._pace.silent_handshake)
         timeouts = replace(case.timeouts, connect=wait, handshake=wait)
-        for number in range(GLANCES + len(last)):
+        for number, other in enumerate((*[""] * GLANCES, *unproven)):
             if number:
                 await asyncio.sleep(GLANCE_GAP)
             controls = self._runner.controls_of(subject)  # now: a reload may change them
             if not controls:
                 return None
-            more = number - GLANCES
-            name = last[more] if more >= 0 else controls[number % len(controls)]
+            name = other or controls[number % len(controls)]
             made = await attempt(Role.control, subject, name, self._contexts, timeouts)
             if made.answered:
                 return name
@@ -222,8 +221,8 @@ class _Suspicion:
         self._cut_at: float | None = None
         """When the name was cut off, while nothing has been tried since."""
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
         self._hold()
@@ -345,8 +344,8 @@ class BlockTestRunner:
         """Make trials until nothing more can be learned; why it ended."""
         wait = min(timeouts.handshake, self._pace.silent_handshake)
         timeouts = replace(timeouts, handshake=wait)
-        suspicion = _Suspicion(self._quarantine, endpoint_of(subject.address, subject.port))
-        with suspicion:
+        endpoint = endpoint_of(subject.address, subject.port)
+        with _Suspicion(self._quarantine, endpoint) as suspicion:
             while len(trials) < MOST_TRIALS:
                 controls = self.controls_of(subject)
                 if not controls:

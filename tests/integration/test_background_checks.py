@@ -66,11 +66,8 @@ async def serving(answer: Answer, tls: Leaf | None = None) -> AsyncIterator[tupl
     shown = Server(answer)
     context = tls.server_context() if tls else None
     server = await asyncio.start_server(shown.handle, "127.0.0.1", 0, ssl=context)
-    try:
+    async with server:
         yield shown, server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 def saying(status: int, body: bytes, length: int | None = None) -> Answer:
@@ -452,37 +449,43 @@ class Gatekeeper:
         await (saying(200, models("a")) if good else saying(401, REFUSED))(head, writer)
 
 
+@contextlib.asynccontextmanager
+async def guarded_by(
+    keeper: Gatekeeper, authority: Authority, tmp_path: Path
+) -> AsyncIterator[tuple[Monitor, HealthBoard]]:
+    """A monitor of the mirror that it keeps; no regular probe comes within the time of a test."""
+    async with serving(keeper, authority.issue("mirror.test")) as (_, port):
+        mirror = mirror_at(port, authority, api_key=KEY)
+        async with monitoring(mirror, MonitorConfig(interval=600), tmp_path) as (monitor, board, _):
+            yield monitor, board
+
+
 async def test_a_key_is_checked_at_once_when_traffic_is_refused_and_used_again_soon(
     authority: Authority, tmp_path: Path
 ):
     keeper = Gatekeeper()
-    async with serving(keeper, authority.issue("mirror.test")) as (_, port):
-        mirror = mirror_at(port, authority, api_key=KEY)
-        # No regular probe comes within the time of the test.
-        async with monitoring(mirror, MonitorConfig(interval=600), tmp_path) as (monitor, board, _):
-            await wait_until_async(lambda: board.current.of("m").models == ("a",))
-            keeper.good = False
-            monitor.hear({"type": "failures", "mirrors": [], "keys": ["m"], "paths": []})
-            await wait_until_async(lambda: board.current.of("m").key_refused)
-            assert keeper.checks == 2, "a refusal in traffic and one of a probe are proof enough"
-            keeper.good = True
-            await wait_until_async(lambda: not board.current.of("m").key_refused)
-            assert board.current.of("m").in_rotation
+    async with guarded_by(keeper, authority, tmp_path) as (monitor, board):
+        await wait_until_async(lambda: board.current.of("m").models == ("a",))
+        keeper.good = False
+        monitor.hear({"type": "failures", "mirrors": [], "keys": ["m"], "paths": []})
+        await wait_until_async(lambda: board.current.of("m").key_refused)
+        assert keeper.checks == 2, "a refusal in traffic and one of a probe are proof enough"
+        keeper.good = True
+        await wait_until_async(lambda: not board.current.of("m").key_refused)
+        assert board.current.of("m").in_rotation
 
 
 async def test_one_refusal_of_a_probe_takes_no_key_out_of_use(authority: Authority, tmp_path: Path):
     keeper = Gatekeeper()
     keeper.lapses = 1
     seen: list[bool] = []
-    async with serving(keeper, authority.issue("mirror.test")) as (_, port):
-        mirror = mirror_at(port, authority, api_key=KEY)
-        async with monitoring(mirror, MonitorConfig(interval=600), tmp_path) as (_, board, _):
+    async with guarded_by(keeper, authority, tmp_path) as (_, board):
 
-            def listed() -> bool:
-                seen.append(board.current.of("m").key_refused)
-                return board.current.of("m").models == ("a",)
+        def listed() -> bool:
+            seen.append(board.current.of("m").key_refused)
+            return board.current.of("m").models == ("a",)
 
-            await wait_until_async(listed)
+        await wait_until_async(listed)
     assert keeper.checks == 2
     assert not any(seen)
 
@@ -491,9 +494,7 @@ async def test_what_traffic_says_of_the_key_of_an_unknown_mirror_is_passed_over(
     authority: Authority, tmp_path: Path
 ):
     keeper = Gatekeeper()
-    async with serving(keeper, authority.issue("mirror.test")) as (_, port):
-        mirror = mirror_at(port, authority, api_key=KEY)
-        async with monitoring(mirror, MonitorConfig(interval=600), tmp_path) as (monitor, board, _):
-            await wait_until_async(lambda: board.current.of("m").models == ("a",))
-            monitor.hear({"type": "failures", "mirrors": [], "keys": ["gone"], "paths": []})
-            assert "gone" not in board.current.mirrors
+    async with guarded_by(keeper, authority, tmp_path) as (monitor, board):
+        await wait_until_async(lambda: board.current.of("m").models == ("a",))
+        monitor.hear({"type": "failures", "mirrors": [], "keys": ["gone"], "paths": []})
+        assert "gone" not in board.current.mirrors

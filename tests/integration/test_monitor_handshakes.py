@@ -62,11 +62,8 @@ async def serving(leaf: Leaf) -> AsyncIterator[tuple[TlsServer, int]]:
 
     context.sni_callback = note
     server = await asyncio.start_server(shown.handle, "127.0.0.1", 0, ssl=context)
-    try:
+    async with server:
         yield shown, server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await server.wait_closed()
 
 
 async def trial(
