@@ -32,7 +32,7 @@ class Workload:
 
 _CHAT = "POST of 1 KB, JSON answer of 400 B"
 _PACED = f"{_CHAT}, {wrk.RATE:,} a second"
-_STREAMS = "200 streams of 100 events of 230 B, 20 ms apart"
+_STREAMS = "200 streams of 100 events of 230 B, 20 ms apart, begun evenly"
 _IDLE = "2,000 open streams that say nothing: memory per stream"
 
 WORKLOADS: tuple[Workload, ...] = (

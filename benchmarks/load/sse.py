@@ -18,7 +18,8 @@ PATIENCE = 30.0
 
 @dataclass(frozen=True)
 class Streams:
-    """So many connections, each with one stream of `events` events after the other."""
+    """So many connections, each with one stream of `events` events after the other; their
+    beginnings are spread evenly over the length of a stream."""
 
     connections: int = 200
     events: int = 100
@@ -44,13 +45,14 @@ async def _streams(
     port: int, connections: int, turns: int, events: int
 ) -> tuple[list[int], list[int]]:
     """Return in µs the delay of every event, and how long each stream's first one took."""
-    limit = turns * events * INTERVAL + PATIENCE
+    length = events * INTERVAL
+    limit = (1 + turns) * length + PATIENCE
     clients: list[StreamClient] = []
     try:
         async with asyncio.timeout(limit):
             for _ in range(connections):
                 clients.append(await connected(port, turns, events))
-                await asyncio.sleep(INTERVAL / connections)  # streams are not in step
+                await asyncio.sleep(length / connections)  # all at once, they would queue
             delays = await asyncio.gather(*(client.ended for client in clients))
     except TimeoutError:
         raise LoadFailed(f"streams that did not end within {limit:.0f} s") from None
