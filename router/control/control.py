@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from functools import partial
 
 from dashboard.admin.app import build_admin_app
@@ -78,27 +79,56 @@ GC_THRESHOLDS = (20_000, 10, 20)
 were looked through meanwhile, again and again: the loop came more than 50 ms late once a scrape."""
 
 
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """The supervisor's channels and shared memory, which outlive this process."""
+
+    feeds: list[Channel]
+    """To the workers."""
+    life: Channel
+    """To the supervisor."""
+    table: Table
+    lists: LastLists
+    totals: KeptTotals
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The part of the store that is in memory from the start on."""
+
+    banned: BansInForce
+    allowances: list[Allowance]
+    keys: KeyBook
+    announced: Announced
+    notified: Mapping[Topic, str]
+    """The level that receivers were last notified of, for each topic."""
+
+    @classmethod
+    async def read(cls, store: Store, notifies_as: str) -> Restored:
+        """Read it; a large store takes seconds. Raises StoreError."""
+        now = time.time()
+        return cls(
+            banned=BansInForce(await store.active_bans(now)),
+            allowances=await store.allowances(now),
+            keys=await store.key_book(),
+            announced=await store.read(announcements.announced),
+            notified=await store.read(lambda s: announcements.told(s, notifies_as)),
+        )
+
+
 class Control:
     """Wires one control process."""
 
     def __init__(
         self,
         loaded: Loaded,
+        inherited: Inherited,
         store: Store,
-        banned: BansInForce,
-        allowances: list[Allowance],
-        keys: KeyBook,
-        announced: Announced,
-        told: Mapping[Topic, str],
-        feeds: list[Channel],
-        life: Channel,
-        table: Table,
-        lists: LastLists,
-        kept: KeptTotals,
+        restored: Restored,
         totals: MetricRegistry,
         tasks: Tasks,
     ) -> None:
-        self._life = life
+        self._life, table = inherited.life, inherited.table
         table.on_stuck = self._on_stuck
         self._stop = asyncio.Event()
         self._totals = totals
@@ -106,7 +136,7 @@ class Control:
         config = loaded.current.config
         self._metrics = InstanceMetrics(
             totals,
-            kept,
+            inherited.totals,
             [mirror.id for mirror in config.mirrors],
             self._count_keys,
         )
@@ -114,31 +144,27 @@ class Control:
         self._told = self._board.current
         """The snapshot that every worker has, or has been sent."""
         self._audit_trail = AuditTrail(store)
-        self._store, self._told_as = store, told_as(loaded.started.config)
+        self._store, self._notifies_as = store, told_as(loaded.started.config)
         cluster, holder = loaded.started.config.cluster, Holder.of_process(os.getppid())
         self._membership = Membership(
             cluster, store, holder, table, vantage_of(loaded), totals, self._take_over
         )
         self._notifier = Notifier(
-            told,
-            lambda levels: store.decide(
-                lambda session: announcements.keep_told(session, self._told_as, levels, time.time())
-            ),
+            restored.notified,
+            self._keep_notified,
             totals,
             tasks,
             leads=self._membership.leads,
         )
-        self._notifier.configure(config.notify, config.mirrors, notification_style(config))
         self._configuration = Configuration(
             loaded, self._apply, self._tell, self._count_reload, self._audit_trail.note
         )
         self._channels = WorkerChannels(
-            feeds, self._metrics.merged, self._whole_state, self._hear, self._worker_left
+            inherited.feeds, self._metrics.merged, self._whole_state, self._hear, self._worker_left
         )
         self._breakers = BreakerCoordinator(
             self._channels.broadcast, self._channels.tell, self._totals
         )
-        self._breakers.configure(config.router, config.mirrors)
         self._monitor = Monitor(
             config.monitor,
             config.mirrors,
@@ -150,7 +176,6 @@ class Control:
             capacity=SharedCapacity(table),
             tasks=tasks,
         )
-        self._monitor.history.zone = config.dashboard.timezone
         self._monitor.history.prunes = self._membership.leads
         self._shares_store = not loaded.started.config.store.url.startswith("sqlite")
         self._monitor.history.shares = self._shares_store
@@ -159,20 +184,19 @@ class Control:
         )
         self._ban_service = BanService(
             store,
-            banned,
-            allowances,
+            restored.banned,
+            restored.allowances,
             self._channels.broadcast,
             self._totals,
             on_ban=self._notifier.banned,
             tell_others=self._membership.tell,
         )
-        self._ban_service.configure(config.limits, config.router)
         self._machine = MachineWatch(
             store.clock, self._metrics.lost_lines, self._ban_service.recall, self._totals
         )
         self._key_service = KeyService(
             store,
-            keys,
+            restored.keys,
             self._channels.broadcast,
             config.keys.prefix,
             on_use=self._notifier.charged,
@@ -181,12 +205,12 @@ class Control:
         self._membership.followed_by(self._ban_service, self._key_service)
         self._announcement_service = AnnouncementService(
             store,
-            announced,
+            restored.announced,
             self._monitor.set_wish,
             lambda: self._board.current,
             shared=self._shares_store,
         )
-        self._list_keeper = ListKeeper(self._ban_service, self._key_service, lists)
+        self._list_keeper = ListKeeper(self._ban_service, self._key_service, inherited.lists)
         self._ledger = Ledger(store, self._key_service, self._channels.tell, self._totals)
         legacy = config.legacy
         self._sessions = Sessions(self._answer, ttl=legacy.session_ttl, memory=legacy.memory)
@@ -199,7 +223,7 @@ class Control:
             self._breakers.ejections,
             lambda: self._monitor.history.past,
             lambda: self._announcement_service.current,
-            banned,
+            restored.banned,
             self._metrics,
             self._key_service.find_key,
         )
@@ -222,7 +246,7 @@ class Control:
             self._membership,
             self._machine,
         )
-        _warn(config)
+        self._configure(config)
         self._count_reload(True)
 
     async def run(self, listeners: dict[str, socket.socket]) -> None:
@@ -357,8 +381,12 @@ class Control:
 
     async def _take_over(self) -> None:
         """Lead the cluster: go on from what whoever led before has told."""
-        read = self._store.read(lambda s: announcements.told(s, self._told_as))
+        read = self._store.read(lambda s: announcements.told(s, self._notifies_as))
         self._notifier.take_over(await read)
+
+    async def _keep_notified(self, levels: Mapping[Topic, str]) -> None:
+        now, told_as = time.time(), self._notifies_as
+        await self._store.decide(lambda s: announcements.keep_told(s, told_as, levels, now))
 
     async def _sweep_sessions(self) -> None:
         while True:
@@ -373,22 +401,25 @@ class Control:
 
     # Configuration
 
+    def _configure(self, config: Config) -> None:
+        """Have the parts take these settings that take them the same way at a start and later."""
+        self._breakers.configure(config.router, config.mirrors)
+        self._ban_service.configure(config.limits, config.router)
+        self._notifier.configure(config.notify, config.mirrors, notification_style(config))
+        self._monitor.history.zone = config.dashboard.timezone
+        for sentence in cautions(config):
+            log.warning("%s", sentence)
+
     def _apply(self, new: Document, changes: Changes) -> None:
-        logs.configure(new.config.log, "control")
-        self._breakers.configure(new.config.router, new.config.mirrors)
-        self._monitor.configure(new.config.monitor, new.config.mirrors)
-        self._ban_service.configure(new.config.limits, new.config.router)
-        self._key_service.prefix = new.config.keys.prefix
-        legacy = new.config.legacy
-        self._sessions.configure(legacy.session_ttl, legacy.memory)
+        """Take other settings than those of the start."""
+        config = new.config
+        logs.configure(config.log, "control")
         self._notices.clear()
-        self._notifier.configure(
-            new.config.notify, new.config.mirrors, notification_style(new.config)
-        )
-        _warn(new.config)
-        self._monitor.history.zone = new.config.dashboard.timezone
-        mirrors = [mirror.id for mirror in new.config.mirrors]
-        self._metrics.configure(mirrors, changes.removed)
+        self._configure(config)
+        self._monitor.configure(config.monitor, config.mirrors)
+        self._key_service.prefix = config.keys.prefix
+        self._sessions.configure(config.legacy.session_ttl, config.legacy.memory)
+        self._metrics.configure([mirror.id for mirror in config.mirrors], changes.removed)
         self._channels.broadcast(self._state())
 
     def _count_keys(self, totals: MetricRegistry) -> None:
@@ -422,28 +453,16 @@ class Control:
             self._tell({"type": "reloaded", "problem": self._configuration.problem})
 
 
-def _warn(config: Config) -> None:
-    for sentence in cautions(config):
-        log.warning("%s", sentence)
-
-
-async def serve(
-    loaded: Loaded,
-    feeds: list[Channel],
-    life: Channel,
-    table: Table,
-    lists: LastLists,
-    kept: KeptTotals,
-    listeners: dict[str, socket.socket],
-) -> int:
+async def serve(loaded: Loaded, inherited: Inherited, listeners: dict[str, socket.socket]) -> int:
     """Open the store, run control, close the store; 1 when the store cannot be used."""
+    life, started = inherited.life, loaded.started.config
     totals = MetricRegistry(FAMILIES)
     tasks = Tasks(totals, "control")
     tasks.watch(asyncio.get_running_loop())
     # a large store takes long: the supervisor hears meanwhile that this one lives
     alive = partial(acting_meanwhile, partial(life.send, {"type": "pong"}), SIGN_OF_LIFE_EVERY)
     try:
-        opening = Store.open(loaded.started.config.store.url, tasks=tasks, memory=lists)
+        opening = Store.open(started.store.url, tasks=tasks, memory=inherited.lists)
         store = await alive(opening)
     except StoreError as error:
         life.send({"type": "failed", "message": str(error)})
@@ -451,27 +470,8 @@ async def serve(
     try:
         holding = store.hold(vantage_of(loaded), Holder.of_process(os.getppid()))
         await alive(holding)
-        banned = BansInForce(await alive(store.active_bans(time.time())))
-        allowances = await store.allowances(time.time())
-        keys = await alive(store.key_book())
-        announced = await store.read(announcements.announced)
-        told = await store.read(lambda s: announcements.told(s, told_as(loaded.started.config)))
-        control = Control(
-            loaded,
-            store,
-            banned,
-            allowances,
-            keys,
-            announced,
-            told,
-            feeds,
-            life,
-            table,
-            lists,
-            kept,
-            totals,
-            tasks,
-        )
+        restored = await alive(Restored.read(store, told_as(started)))
+        control = Control(loaded, inherited, store, restored, totals, tasks)
         await control.run(listeners)
     except (StoreError, MissingPart) as error:
         life.send({"type": "failed", "message": str(error)})
@@ -509,8 +509,8 @@ def main() -> int:
     table = Table(args.table, args.workers, args.workers + 1)
     try:
         life, lists = Channel.from_fd(args.life), LastLists(args.lists)
-        kept = KeptTotals(LastLists(args.totals))
-        return asyncio.run(serve(loaded, feeds, life, table, lists, kept, listeners))
+        inherited = Inherited(feeds, life, table, lists, KeptTotals(LastLists(args.totals)))
+        return asyncio.run(serve(loaded, inherited, listeners))
     except Exception:  # not to stderr by itself, which would show what the exception says
         log.critical("control ends", exc_info=True)
         return 1

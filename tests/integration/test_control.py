@@ -21,7 +21,7 @@ from router.admission.shared_table import Table
 from router.control.ban_service import BanService
 from router.control.breaker_coordinator import BreakerCoordinator
 from router.control.configuration import Configuration, Loaded
-from router.control.control import serve
+from router.control.control import Inherited, serve
 from router.control.instance_metrics import KeptTotals
 from router.process.last_lists import LastLists, create
 from router.process.listener import bind
@@ -54,11 +54,9 @@ class Process:
 
     def start(self) -> asyncio.Task[int]:
         listeners = {"admin": self.admin}
-        table, lists = Table.alone(), LastLists(self.lists.fileno())
-        kept = KeptTotals(LastLists(self.totals.fileno()))
-        self.running = asyncio.create_task(
-            serve(self.loaded, [self._feed], self._life, table, lists, kept, listeners)
-        )
+        lists, totals = LastLists(self.lists.fileno()), LastLists(self.totals.fileno())
+        inherited = Inherited([self._feed], self._life, Table.alone(), lists, KeptTotals(totals))
+        self.running = asyncio.create_task(serve(self.loaded, inherited, listeners))
         return self.running
 
     async def until_ready(self) -> None:
