@@ -188,11 +188,10 @@ class Worker:
         try:
             await asyncio.wait_for(self._informed.wait(), FIRST_STATE_WAIT)
         except TimeoutError:
-            missing = " and ".join(sorted(self._context.missing))
-            log.warning(
-                "control is silent: serving %s",
-                f"without {missing} until it answers" if missing else "with the last lists",
-            )
+            if missing := " and ".join(sorted(self._context.missing)):  # no control has run yet
+                log.info("control is still starting: serving without %s until it has", missing)
+            else:
+                log.warning("control is silent: serving with the last lists")
         if not self._stop.is_set():
             await self._serve(listen)
         await self._runner.cleanup()

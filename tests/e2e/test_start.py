@@ -64,7 +64,7 @@ def fails(instance: Instance, code: int) -> str:
     ran = instance.command("run", timeout=60)
     assert ran.returncode == code, ran.stderr
     assert re.fullmatch(r"(mirrorgate \S+ is starting with \S+\n)?", ran.stdout)
-    said = [line for line in ran.stderr.splitlines() if "control is silent" not in line]
+    said = [line for line in ran.stderr.splitlines() if "control is still starting" not in line]
     assert len(said) == 1, ran.stderr
     assert os.path.exists(instance.config["admin"]["socket"]) == socket_existed
     return said[0].removeprefix("mirrorgate: ")
