@@ -26,10 +26,10 @@ run: .venv/.runs
 	@exec $(BIN)/mirrorgate run
 
 # It looks for changed sources itself.
-fast: .venv/.develops
+fast: .venv/.compiles
 	@MIRRORGATE_FORM=pure $(BIN)/python -m tools.compile
 
-demo: .venv/.develops
+demo: .venv/.demos
 	@exec $(BIN)/python -m tests.testkit.demo
 
 # What the READMEs show of the demo.
@@ -63,7 +63,7 @@ ROAD := $(addprefix tests/unit/router/,admission balancing forwarding metering p
 	$(call tests_of,e2e,failover keys_e2e limits_e2e)
 
 test-compiled: export MIRRORGATE_FORM := compiled
-test-compiled: fast
+test-compiled: .venv/.develops fast
 	@$(PYTEST) $(ROAD)
 
 lint: .venv/.develops
@@ -82,22 +82,30 @@ prove: .venv/.develops
 prove-compiled: export MIRRORGATE_FORM := compiled
 prove-compiled: export MIRRORGATE_SOAK ?= 600
 prove-compiled: export MIRRORGATE_CHAOS_SECONDS ?= 600
-prove-compiled: fast
+prove-compiled: .venv/.develops fast
 	@$(BIN)/pytest -m prove --timeout 0 tests/prove/test_soak.py tests/prove/test_chaos.py
 
 # Both forms in alternating rounds, then the instructions of both, with little and with much to know.
-bench: fast
+bench: .venv/.develops fast
 	@$(BIN)/python -m benchmarks --publish
 	@$(BIN)/python -m benchmarks.counting
 	@$(BIN)/python -m benchmarks.scale
 
 venv: .venv/.develops
 
-# Two steps, since who only runs it needs no tools. The stamps are newer than what they were made from.
+# Each word installs what it needs and no more. The stamps are newer than what they were made from.
 .venv/.runs: pyproject.toml .ci/venv
 	@PYTHON='$(PYTHON)' .ci/venv .
 	@touch $@
 
+.venv/.demos: pyproject.toml .ci/venv
+	@PYTHON='$(PYTHON)' .ci/venv '.[demo]'
+	@touch $@ .venv/.runs
+
+.venv/.compiles: pyproject.toml .ci/venv
+	@PYTHON='$(PYTHON)' .ci/venv '.[compile]'
+	@touch $@ .venv/.runs
+
 .venv/.develops: pyproject.toml .ci/venv
 	@PYTHON='$(PYTHON)' .ci/venv '.[dev]'
-	@touch $@ .venv/.runs
+	@touch $@ .venv/.runs .venv/.demos .venv/.compiles
