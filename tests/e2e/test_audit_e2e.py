@@ -113,7 +113,7 @@ def test_the_log_is_not_for_the_network(instance: Instance):
     assert ask(f"{instance.admin_url}/api/admin/audit", key="").status == 404
 
 
-def test_what_is_dangerous_with_anonymous_callers_is_said_everywhere(tmp_path: Path):
+def test_dangerous_settings_with_anonymous_callers_are_reported_by_every_command(tmp_path: Path):
     router = {"workers": 1, "callers": ["anonymous"], "cors_origins": []}
     limits = {"connections": 0, "requests_per_second": 0}
     table = {"router": router, "limits": limits, "mirrors": [{**mirror("a"), "api_key": "sk-x"}]}

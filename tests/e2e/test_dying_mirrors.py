@@ -10,7 +10,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.parametrize("mode", ["reset", "hang"])
-async def test_whatever_may_be_repeated_succeeds_when_a_mirror_dies(mode: str, tmp_path: Path):
+async def test_every_repeatable_request_succeeds_when_a_mirror_dies(mode: str, tmp_path: Path):
     failure = await failure_under_load(mode, tmp_path / "instance", rate=100.0, warm=3.0, then=4.0)
     assert len(failure.after) > 200
     assert failure.lost == []

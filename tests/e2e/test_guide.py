@@ -72,7 +72,7 @@ def test_a_snippet_for_a_compiler_works_as_printed(instance, snippets, tmp_path:
     SLOW[name](Reader(tmp_path, TEST_KEY), snippets[name])
 
 
-def test_what_is_left_on_an_issued_key_is_told_and_the_key_is_kept_nowhere(instance):
+def test_the_key_page_shows_the_balance_and_stores_the_key_nowhere(instance):
     created = instance.command("keys", "create", "--name", "alice", "--quota", "12.50", check=True)
     key = created.stdout.strip()
     form = urllib.parse.urlencode({"key": key}).encode()

@@ -26,7 +26,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         yield made
 
 
-def test_what_is_charged_is_what_the_mirrors_billed(farm: Farm):
+def test_charges_equal_the_bills_of_the_mirrors_and_survive_a_restart(farm: Farm):
     callers = ledger.run_of(*farm, 300, seed=7)
     assert callers.statuses[200] > 100
     assert set(callers.statuses) >= {0, 200, 400}

@@ -73,7 +73,7 @@ def test_an_outage_reaches_the_receiver_once_each_way_whatever_dies_meanwhile(
     assert kinds(hook)[2:] == [("up", True), ("nothing_serves", True)]
 
 
-def test_what_waits_for_its_receiver_is_told_after_a_restart(
+def test_undelivered_notifications_are_sent_after_a_restart(
     hook: Hook, mirror: MirrorProcess, start_instance: StartInstance
 ):
     hook.answers = [web.Response(status=503, headers={"Retry-After": "3000"})]

@@ -127,7 +127,7 @@ def _is_visibly_bad(instance: Instance) -> None:
     assert shown(instance) == {"alpha", "beta", "gamma"}
 
 
-def test_what_only_a_restart_changes_is_said_even_by_a_new_control(farm: Farm, instance: Instance):
+def test_a_pending_restart_is_reported_even_by_a_new_control(farm: Farm, instance: Instance):
     new = farm.config()
     new["router"] = {**new["router"], "workers": 3}
     instance.write(new)

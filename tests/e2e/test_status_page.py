@@ -58,7 +58,7 @@ async def test_a_browser_has_no_complaint_about_a_page(forty):
     assert not found
 
 
-async def test_what_is_wrong_with_a_page_is_found():
+async def test_the_page_checker_finds_faults():
     page = (
         "<!DOCTYPE html><title>x</title><img src='http://192.0.2.1/x.png' loading=lazy>"
         "<script>console.log('said')</script><div style='width:5000px'>wide</div>"
@@ -120,7 +120,7 @@ async def test_an_open_page_shows_a_change_while_it_is_read():
         await page.wait_for_selector("#node-hk[data-state=up]", timeout=LIMIT)
 
 
-async def test_what_a_reader_has_unfolded_stays_open(forty):
+async def test_unfolded_details_stay_open_across_updates(forty):
     clock = [NOW]
     app = build_public_app(replace(forty, mirrors_=forty.mirrors_[:6]), lambda: clock[0])
     async with serving_at(app) as url, chromium() as browser:

@@ -9,7 +9,7 @@ from tests.fuzz.targets import TARGETS
 
 
 @pytest.mark.parametrize("target", list(TARGETS))
-def test_what_was_found_before_is_mended(target: str) -> None:
+def test_every_finding_of_the_fuzzer_stays_fixed(target: str) -> None:
     for name, data in seeds(target).items():
         try:
             TARGETS[target](data)

@@ -402,7 +402,7 @@ async def test_a_worker_that_stops_waits_for_readings_and_charges_the_rest(told:
         assert [row[1:3] for row in charges(plane)] == [("usage" if told else "estimate", 1)]
 
 
-async def test_what_is_not_billed_is_not_read_on() -> None:
+async def test_an_unbilled_answer_is_not_read_on() -> None:
     script = Held(b"", b"")
     async with ScriptedMirror(script) as mirror, DataPlane([lending(mirror)], LENDS) as plane:
         request = get().replace(b"sk-x", issue(plane).encode())

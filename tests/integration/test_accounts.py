@@ -84,7 +84,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield made
 
 
-async def test_what_is_left_is_told_before_the_batch_is_acknowledged(scene: Scene):
+async def test_balances_are_published_before_the_batch_is_acknowledged(scene: Scene):
     key = await scene.key(quota=1000)
     scene.use(key, 100)
     await scene.accounts.write()

@@ -118,7 +118,7 @@ async def test_an_incident_opened_by_hand_ends_and_reopens_with_its_updates(stor
     )
 
 
-async def test_what_the_monitor_still_sees_is_not_told_as_resolved(store: Store):
+async def test_an_outage_that_the_monitor_still_sees_cannot_be_resolved_by_hand(store: Store):
     service = await Scene(store).service()
     down = Incident("c1", "here", "dns_down", "", "minor", NOW, None, NOW, (PART,))
     over = replace(down, id="c2", resolved_at=NOW + 9)

@@ -55,7 +55,7 @@ async def test_every_change_is_noted_with_who_and_from_where_newest_first(store:
     assert await log_of(store, 2, before=10**18 - 1) == entries[:2]
 
 
-async def test_what_changes_nothing_is_not_noted(store: Store):
+async def test_a_decision_that_changes_nothing_is_not_audited(store: Store):
     assert await store.lift_bans(None, ALICE, NOW) == []
     assert await log_of(store) == []
 
@@ -108,7 +108,7 @@ async def running(trail: AuditTrail) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_happens_outside_of_the_store_is_noted_in_order(store: Store):
+async def test_changes_outside_the_store_are_audited_in_order(store: Store):
     trail = AuditTrail(store, lambda: NOW)
     for number in range(5):
         trail.note(ALICE, f"reload {number}")

@@ -139,7 +139,7 @@ async def test_the_models_of_the_mirrors_own_key_are_listed(authority: Authority
     ],
     ids=["401", "403", "429", "quota", "region", "address", "html", "no-list", "deep", "odd-names"],
 )
-async def test_what_a_mirror_says_to_its_key_is_told_apart(
+async def test_answers_to_a_mirrors_key_are_classified(
     authority: Authority, status, body, expected
 ):
     async with serving(saying(status, body), authority.issue("mirror.test")) as (_, port):
@@ -252,7 +252,7 @@ async def stall_after(size: int, head: bytes, writer: asyncio.StreamWriter) -> N
     await asyncio.sleep(30)
 
 
-async def test_what_came_before_a_stall_is_told(authority: Authority):
+async def test_bytes_received_before_a_stall_are_counted(authority: Authority):
     async def freeze(head: bytes, writer: asyncio.StreamWriter) -> None:
         await stall_after(16_000, head, writer)
 
@@ -261,7 +261,7 @@ async def test_what_came_before_a_stall_is_told(authority: Authority):
     assert 16_000 < transfer.received < 16_000 + OF_TLS
 
 
-async def test_what_came_before_an_early_end_is_told(authority: Authority):
+async def test_bytes_received_before_an_early_end_are_counted(authority: Authority):
     transfer, _ = await measured(saying(200, b"x" * 20_000, 99_999), authority, PATIENT)
     assert transfer.failure == "eof_error"
     assert 20_000 < transfer.received < 20_000 + OF_TLS
@@ -289,7 +289,9 @@ async def test_a_slow_transfer_ends_in_time_and_its_speed_is_known(authority: Au
         (saying(200, b""), TOO_SHORT),
     ],
 )
-async def test_what_says_nothing_of_the_speed_is_called_so(authority: Authority, answer, failure):
+async def test_an_answer_that_shows_no_speed_is_a_named_failure(
+    authority: Authority, answer, failure
+):
     transfer, _ = await measured(answer, authority, PATIENT)
     assert transfer.failure == failure
 
@@ -406,7 +408,7 @@ async def test_probes_do_not_wait_for_a_transfer_that_stalls(authority: Authorit
             assert len(transfers) == 1
 
 
-async def test_what_a_mirror_says_to_its_key_is_shown(authority: Authority, tmp_path: Path):
+async def test_a_refused_key_is_shown_in_the_snapshot(authority: Authority, tmp_path: Path):
     async def answer(head: bytes, writer: asyncio.StreamWriter) -> None:
         await saying(401, b'{"error": {"code": "invalid_api_key"}}')(head, writer)
 
@@ -490,9 +492,7 @@ async def test_one_refusal_of_a_probe_takes_no_key_out_of_use(authority: Authori
     assert not any(seen)
 
 
-async def test_what_traffic_says_of_the_key_of_an_unknown_mirror_is_passed_over(
-    authority: Authority, tmp_path: Path
-):
+async def test_key_failures_of_an_unknown_mirror_are_ignored(authority: Authority, tmp_path: Path):
     keeper = Gatekeeper()
     async with guarded_by(keeper, authority, tmp_path) as (monitor, board):
         await wait_until_async(lambda: board.current.of("m").models == ("a",))

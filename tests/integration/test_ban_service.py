@@ -200,7 +200,7 @@ async def test_a_ban_that_cannot_be_kept_holds_all_the_same(
     assert list(scene.bans()) == [OFFENDER]
 
 
-async def test_what_a_wrong_clock_had_ended_or_made_old_is_in_force_again(scene: Scene):
+async def test_bans_ended_by_a_wrong_clock_are_in_force_again(scene: Scene):
     await scene.service.add(OFFENDER, 3600, "abuse", ME)
     await scene.service.allow("198.51.100.0/24", 3600, ME)
     scene.store.clock.recall(time.time() - 3650 * 86400)  # as a clock that is set leaves it
@@ -216,7 +216,7 @@ async def test_what_a_wrong_clock_had_ended_or_made_old_is_in_force_again(scene:
     assert [message["type"] for message in scene.told] == ["ban", "allowed"]
 
 
-async def test_what_is_long_over_is_forgotten(scene: Scene):
+async def test_bans_past_their_retention_do_not_count(scene: Scene):
     scene.offend()
     await scene.settle()
     scene.clock.advance(8_000_000)

@@ -234,7 +234,7 @@ async def test_an_app_in_a_browser_may_read_its_billing_page():
         assert (answer.status, answer["access-control-allow-origin"]) == (200, "*")
 
 
-async def test_what_is_wrong_about_a_billing_page_is_told_in_openais_shape(
+async def test_errors_of_the_billing_pages_have_openais_shape(
     monkeypatch: pytest.MonkeyPatch,
 ):
     async with scenery(bills("1", "1")) as here:
@@ -272,7 +272,7 @@ async def test_guesses_at_keys_are_limited_and_can_lead_to_a_ban():
         assert reasons & {"invalid_api_key", "rate_limit_exceeded"}
 
 
-async def test_what_others_ask_there_goes_to_a_mirror_as_it_is():
+async def test_billing_requests_with_own_keys_are_forwarded_unchanged():
     async with scenery(bills("7", "7")) as here:
         for path in ("/dashboard/billing/subscription", "/v1/dashboard/billing/subscription"):
             answer = await here.plane.ask(get(path))

@@ -149,7 +149,7 @@ async def test_a_message_of_a_worker_that_cannot_be_handled_is_counted_and_the_n
     [(Store, "wishes"), (History, "start"), (Monitor, "_publish_all"), (Channel, "attach")],
     ids=lambda each: getattr(each, "__name__", each),
 )
-async def test_whatever_fails_while_control_starts_all_that_was_started_ends(
+async def test_a_failed_start_of_control_stops_every_part_that_was_started(
     process: Process, monkeypatch: pytest.MonkeyPatch, owner: type, method: str
 ):
     before = asyncio.all_tasks()

@@ -345,9 +345,7 @@ async def signed_out_while_typing(browser: Browser, clock: ManualClock, **fields
     assert answer.headers["Location"] == "/admin/incidents"
 
 
-async def test_what_was_typed_outlives_the_session_and_is_sent_when_asked_for(
-    browser, commands, clock
-):
+async def test_a_typed_form_outlives_the_session_and_can_be_sent_again(browser, commands, clock):
     await signed_out_while_typing(browser, clock)
     _, page = await browser.get("/admin/incidents")
     assert "was not sent" in page
@@ -398,7 +396,7 @@ async def test_hostile_texts_that_outlive_a_session_stay_texts(browser):
         b"text_en=" + b"%e9%95%bf" * 7000,
     ],
 )
-async def test_whatever_is_posted_without_a_session_one_can_sign_in_after_it(browser, body):
+async def test_sign_in_works_after_any_form_posted_without_a_session(browser, body):
     kind = {"Content-Type": "application/x-www-form-urlencoded", "Origin": browser.origin}
     assert (await browser.post("/admin/do/plan", body, kind)).status == 403
     carried = all_hidden(browser.said)
@@ -639,7 +637,7 @@ async def test_forms_reach_the_commands_after_a_question_and_say_what_was_done(o
         ("reload", {}, "limits.connections"),
     ],
 )
-async def test_what_hurts_is_asked_about_first(operator, commands, action, fields, warning):
+async def test_harmful_actions_need_a_confirmation(operator, commands, action, fields, warning):
     await operator.get("/admin/nodes")
     answer = await operator.post(f"/admin/do/{action}", {"csrf": operator.csrf, **fields})
     assert answer.status == 200

@@ -557,7 +557,7 @@ async def test_head_is_get_without_the_body(client, path):
 
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/nodes", "/api/v1/bans", "/static/style.css"])
-async def test_what_the_reader_has_is_not_sent_again(client, path):
+async def test_an_unchanged_page_is_answered_304(client, path):
     async with client.get(path, headers=BROWSER) as first:
         tag = first.headers["ETag"]
         assert "max-age" in first.headers["Cache-Control"]
@@ -585,7 +585,9 @@ async def test_what_the_reader_has_is_not_sent_again(client, path):
     ],
 )
 @pytest.mark.parametrize("path", ["/", "/api/v1/nodes", "/feed.atom", "/static/style.css"])
-async def test_what_is_long_is_compressed_for_who_can_read_it(client, path, accepted, encoding):
+async def test_long_answers_are_compressed_for_clients_that_accept_it(
+    client, path, accepted, encoding
+):
     fields = {**BROWSER, "Accept-Encoding": accepted}
     async with client.get(path, headers=fields) as response:
         assert response.headers.get("Content-Encoding") == encoding

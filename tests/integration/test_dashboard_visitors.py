@@ -139,7 +139,9 @@ async def test_all_visitors_together_have_a_budget(sources, moment, port):
     assert await spend(port, "127.0.0.8", 1) == [200]
 
 
-async def test_what_is_no_request_is_counted_too_and_not_logged(sources, port, caplog):
+async def test_malformed_requests_count_against_the_visitor_and_are_not_logged(
+    sources, port, caplog
+):
     limited(sources, each=0.5)
     for status in (b"400", b"400", b"400", b"429"):
         head, _ = await exchange(port, b"GET / HTTP/1.1\r\nno field\r\n\r\n", "127.0.0.2")

@@ -63,7 +63,7 @@ async def test_when_no_mirror_can_be_reached_the_sdk_is_told_not_to_multiply_att
         assert plane.totals.get("mirrorgate_retries", ("connect",)) == 1
 
 
-async def test_what_was_tried_only_once_the_sdk_may_try_again() -> None:
+async def test_an_sdk_may_retry_a_request_that_was_tried_once() -> None:
     async with DataPlane([_refusing()]) as plane:
         answer = await plane.ask(post())
         assert answer.status == 502
@@ -163,7 +163,7 @@ async def test_an_unforeseen_fault_while_connecting_does_not_leave_the_client_wa
     ("path", "connections"),
     [("/v1/images/generations", [1, 0]), ("/v1/chat/completions", [1, 1])],
 )
-async def test_what_may_have_been_done_is_repeated_once_or_never(
+async def test_an_ambiguous_request_is_repeated_once_or_never(
     path: str, connections: list[int]
 ) -> None:
     async def takes_and_closes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

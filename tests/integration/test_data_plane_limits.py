@@ -104,7 +104,7 @@ async def test_a_client_that_has_just_ended_a_request_is_not_refused_the_next() 
         assert [(await each.response()).status for each in held] == [200, 200]
 
 
-async def test_what_a_client_waits_for_itself_is_not_our_overhead() -> None:
+async def test_queueing_behind_a_clients_own_requests_is_not_overhead() -> None:
     taken, may_answer = asyncio.Semaphore(0), asyncio.Semaphore(0)
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -297,7 +297,7 @@ def _rules(plane: DataPlane) -> Iterator[str]:
     return (alert.rule for alert in plane.context.alerts.take())
 
 
-async def test_what_can_lead_to_a_ban_is_noted_and_nothing_else() -> None:
+async def test_only_violations_are_counted_towards_a_ban() -> None:
     more: dict[str, Any] = {"limits": {"connections": 0, "requests_per_second": 1, "burst": 3}}
     issued = "mg-" + "x" * 42 + "0" * 6
     async with (

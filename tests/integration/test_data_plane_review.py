@@ -111,7 +111,7 @@ async def test_a_client_that_reads_late_gets_all_of_its_answers_in_order() -> No
 
 
 @loop_test
-async def test_what_is_answered_here_waits_for_a_client_that_does_not_read() -> None:
+async def test_local_answers_wait_for_a_client_that_does_not_read() -> None:
     async with DataPlane([]) as plane:
         client, door = await reluctant(plane, b"")
         request = b"OPTIONS /v1/models HTTP/1.1\r\nHost: test\r\nOrigin: https://a.test\r\n\r\n"
@@ -187,7 +187,7 @@ async def test_an_answer_made_here_to_a_bodiless_request_keeps_the_connection(
     ids=["garbage", "another path", "half a head"],
 )
 @loop_test
-async def test_what_comes_behind_a_request_does_not_take_its_answer(behind: bytes) -> None:
+async def test_bytes_behind_a_request_do_not_lose_its_answer(behind: bytes) -> None:
     answer = asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -170,7 +170,7 @@ def test_probes_ask_for_what_is_answered_and_a_pod_may_drain(pod: Manifest, conf
     assert config.router.timeouts.drain == parse_duration("5m")
 
 
-def test_what_selects_pods_finds_them(built: dict[tuple[str, str], Manifest]):
+def test_every_selector_matches_the_pods(built: dict[tuple[str, str], Manifest]):
     (kind, name), budget = next(item for item in built.items() if item[0][0].endswith("Budget"))
     labels = built["StatefulSet", "mirrorgate"]["spec"]["template"]["metadata"]["labels"]
     assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items(), (kind, name)

@@ -129,7 +129,7 @@ def healed(two: Pair) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("limit", "times"), [(10.0, 1), pytest.param(0.3, 3, marks=pytest.mark.prove)]
 )
-def test_what_one_worker_ejects_the_other_leaves_within_three_tenths_of_a_second(
+def test_an_ejection_reaches_the_other_worker_within_three_tenths_of_a_second(
     two: Pair, limit: float, times: int
 ):
     """The seconds are held to their word in the long runs, which have a machine for themselves."""

@@ -218,7 +218,7 @@ async def test_docs_can_be_read_without_script(client):
 # /key
 
 
-async def test_what_is_left_on_a_key_is_told(client):
+async def test_the_key_page_shows_the_balance_of_a_key(client):
     status, told, fields = await ask(client, f" {KEY}\n")
     assert status == 200
     for shown in ("7.50 of 10.00", "no limit", "2.50, 1,234,567 tokens", "gpt-4o*", "24 Nov"):

@@ -180,7 +180,7 @@ async def test_a_jump_of_the_clock_makes_no_time_and_loses_none(place, jump):
     assert 0 <= day.covered <= day.total
 
 
-async def test_what_is_known_now_is_on_the_metrics_and_for_the_pages(place):
+async def test_uptime_is_published_to_metrics_and_pages(place):
     place.is_now("hk", State.up)
     place.is_now("us", State.unknown)
     place.passes(300)

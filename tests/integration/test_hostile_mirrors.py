@@ -184,7 +184,7 @@ async def test_an_endless_body_is_taken_only_as_fast_as_the_client_reads() -> No
 
 @pytest.mark.parametrize("status", [401, 402, 403])
 @loop_test
-async def test_what_a_mirror_says_of_its_own_key_is_not_for_clients(status: int) -> None:
+async def test_a_mirrors_refusal_of_its_own_key_is_hidden_from_clients(status: int) -> None:
     body = b'{"error": {"message": "Incorrect API key provided: sk-mirr****rror"}}'
     refusal = b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (status, len(body), body)
     router = {"callers": ["anonymous", "own"], "cors_origins": []}

@@ -129,7 +129,7 @@ async def tags_of(text: str) -> list[tuple[str, dict[str, str | None]]]:
     return found
 
 
-async def test_what_is_hidden_is_hidden_while_pages_are_told_of_changes():
+async def test_hidden_hosts_do_not_appear_in_live_updates():
     sources = sources_saying("x")
     sources.dashboard_ = replace(sources.dashboard_, show_hosts=False, bans="off")
     clock = [NOW]

@@ -258,7 +258,7 @@ async def test_fields_of_the_mirrors_own_body_do_not_pass_with_another_one() -> 
         assert "content-md5" not in answer
 
 
-async def test_what_is_no_json_on_another_interface_passes_as_it_is() -> None:
+async def test_bodies_of_another_interface_that_are_no_json_pass_unchanged() -> None:
     async with gallery() as (plane, mirror):
         page = b"<html>done</html>"
         mirror.submitted = (

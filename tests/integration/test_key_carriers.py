@@ -123,7 +123,7 @@ async def test_nothing_competes_with_a_lent_key(key: str) -> None:
     assert b"OpenAI-Beta: x=v1" in head
 
 
-async def test_what_comes_with_an_own_key_passes() -> None:
+async def test_organisation_and_project_fields_pass_with_an_own_key() -> None:
     fields = ("OpenAI-Organization: org-x", "OpenAI-Project: proj-x", f"api-key: {OWN}2")
     path = f"/v1/models?api-key={OWN}3&%6Bey=&&x"
     answer, head = await sent(path, f"Authorization: Bearer {OWN}", *fields)

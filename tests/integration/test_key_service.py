@@ -122,7 +122,7 @@ async def test_an_account_is_found_by_the_key_itself_and_by_nothing_else(scene: 
     assert revoked.record.revoked_at == NOW
 
 
-async def test_what_is_left_is_told_with_what_was_used_and_granted(scene: Scene):
+async def test_the_published_balance_includes_use_and_grants(scene: Scene):
     account, key = await scene.key_service.create(ORDER, BY)
     key_id = account.record.id
     scene.key_service.charge({key_id: Spent(4, 30), "gone": Spent(1, 1)})
@@ -143,7 +143,7 @@ async def test_what_is_left_is_told_with_what_was_used_and_granted(scene: Scene)
     assert (len(scene.told), scene.find(key)) == (told, None)
 
 
-async def test_what_was_used_before_a_restart_counts(scene: Scene):
+async def test_use_before_a_restart_counts(scene: Scene):
     account, key = await scene.key_service.create(ORDER, BY)
     key_id = account.record.id
     use = UseRow(key=key_id, day="2026-09-21", model="o3", basis="usage", output_tokens=9, cost=4)
@@ -162,7 +162,7 @@ async def test_what_was_used_before_a_restart_counts(scene: Scene):
         assert [day.day for day in listed.days] == [f"2026-09-{day[-2:]}" for day in expected]
 
 
-async def test_what_another_instance_does_to_keys_is_taken_over(
+async def test_changes_to_keys_by_another_instance_are_taken_over(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setattr(key_service, "FOLLOW_EVERY", 0.01)
@@ -192,7 +192,9 @@ async def _fails(*_: object) -> None:
     raise StoreError("the disk is full")
 
 
-async def test_what_cannot_be_kept_is_not_done(scene: Scene, monkeypatch: pytest.MonkeyPatch):
+async def test_a_change_that_cannot_be_stored_does_not_happen(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+):
     account, key = await scene.key_service.create(ORDER, BY)
     for name in ("create_key", "revoke_key", "top_up_key"):
         monkeypatch.setattr(scene.store, name, _fails)

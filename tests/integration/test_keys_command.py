@@ -110,7 +110,7 @@ def test_keys_are_listed_topped_up_and_revoked(folder: Folder):
         (("topup", "ID"), USAGE, "give an amount"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_sentence(
+def test_an_impossible_command_fails_with_one_sentence(
     folder: Folder, arguments: tuple[str, ...], code: int, said: str
 ):
     folder.run("create", "--name", "n", "--quota", "1")

@@ -209,7 +209,7 @@ async def test_another_mirror_answers_where_one_fails() -> None:
         ),
     ],
 )
-async def test_what_a_mirror_refuses_is_passed_on_in_the_old_shape(
+async def test_refusals_of_a_mirror_are_translated_to_the_legacy_shape(
     here: Scene, instead: bytes, status: int, text: str
 ) -> None:
     await say(here.plane, "one")
@@ -305,7 +305,7 @@ async def test_limits_and_unknown_keys_are_told_in_the_old_shape() -> None:
         assert key not in answer.body.decode()
 
 
-async def test_what_is_not_asked_rightly_is_counted_and_named(here: Scene) -> None:
+async def test_malformed_legacy_requests_are_counted_and_have_an_id(here: Scene) -> None:
     answer = await here.plane.ask(message(""))
     assert (answer.status, read(answer)["data"]) == (400, None)
     assert answer["x-request-id"] == answer["x-mirrorgate-request-id"]
@@ -327,7 +327,7 @@ async def test_what_is_not_asked_rightly_is_counted_and_named(here: Scene) -> No
     assert (await here.plane.ask(plain(CHAT, *fields, method="POST") + escaped)).status == 200
 
 
-async def test_what_is_no_body_is_told_in_the_old_shape(
+async def test_an_unreadable_body_is_refused_in_the_legacy_shape(
     here: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(endpoints, "_LONGEST_BODY", 0.1)
@@ -342,7 +342,7 @@ async def test_what_is_no_body_is_told_in_the_old_shape(
     assert not caplog.records
 
 
-async def test_what_other_paths_take_is_taken_here_too(here: Scene) -> None:
+async def test_long_fields_and_expect_are_accepted_as_on_other_paths(here: Scene) -> None:
     for field in ("X-Long: " + "x" * 12_000, "Expect: the-best", "Content-Encoding: identity"):
         assert (await here.plane.ask(message("hello", "s", "sk-own", field))).status == 200
     client = await here.plane.send(message("hello", "s", "sk-own", "Expect: 100-continue"))
@@ -350,7 +350,7 @@ async def test_what_other_paths_take_is_taken_here_too(here: Scene) -> None:
     assert (await client.response()).status == 200
 
 
-async def test_what_came_is_counted_not_what_was_promised(here: Scene) -> None:
+async def test_received_bytes_are_counted_not_the_declared_length(here: Scene) -> None:
     promise = plain(CHAT, "Content-Length: 999999999999", method="PUT")
     assert (await here.plane.ask(promise)).status == 405
     assert here.plane.finished[-1].received == 0

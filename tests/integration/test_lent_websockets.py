@@ -193,7 +193,7 @@ HIDDEN: dict[str, tuple[str | bytes, str]] = {
 
 @pytest.mark.parametrize("case", HIDDEN.values(), ids=HIDDEN)
 @loop_test
-async def test_what_a_limited_key_may_not_say_never_reaches_a_mirror(
+async def test_messages_forbidden_to_a_limited_key_never_reach_a_mirror(
     case: tuple[str | bytes, str],
 ) -> None:
     message, code = case
@@ -509,7 +509,7 @@ def scripted(extra: bytes, frames: bytes) -> Callable[..., Awaitable[None]]:
 
 @pytest.mark.parametrize("case", GARBAGE.values(), ids=GARBAGE)
 @loop_test
-async def test_what_a_mirror_sends_that_is_no_websocket_is_told_to_the_client(
+async def test_invalid_frames_of_a_mirror_close_the_clients_websocket_with_a_code(
     case: tuple[bytes, int],
 ) -> None:
     frames, code = case

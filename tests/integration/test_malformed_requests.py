@@ -69,7 +69,7 @@ def _assert_egress_is_strict(case: Case, mirror: StrictMirror, answers: int) -> 
 
 @each_loop
 @pytest.mark.parametrize("case", CASES)
-def test_what_reaches_a_mirror_is_strict_whatever_came_in(case: Case, loop_name: str) -> None:
+def test_only_strict_http_reaches_a_mirror(case: Case, loop_name: str) -> None:
     mirror = StrictMirror()
     responses = run_on(loop_name, _outcome(case, mirror))
     _assert_egress_is_strict(case, mirror, len(responses))

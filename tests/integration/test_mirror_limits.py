@@ -150,7 +150,7 @@ async def test_no_more_is_asked_in_a_second_than_a_mirror_allows() -> None:
         assert mirror.most_in_a_second <= rate
 
 
-async def test_what_other_workers_hold_counts() -> None:
+async def test_connections_of_other_workers_count_towards_the_limit() -> None:
     table = Table.alone()
     async with (
         Guarded() as mirror,

@@ -403,7 +403,7 @@ async def test_a_doh_server_of_a_stranger_is_not_believed(authority: Authority):
     ],
     ids=["500", "redirect", "html", "junk", "long"],
 )
-async def test_what_a_doh_server_says_otherwise_is_misbehaving(authority: Authority, answer_with):
+async def test_a_non_dns_answer_of_a_doh_server_is_misbehaviour(authority: Authority, answer_with):
     script = at_once("A 192.0.2.1")
     async with doh(authority, script, answer_with=answer_with) as (port, _):
         url = f"https://127.0.0.1:{port}/dns-query"

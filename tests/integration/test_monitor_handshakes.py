@@ -185,7 +185,7 @@ async def test_a_control_takes_any_certificate_but_never_calls_it_verified(
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
-async def test_what_befalls_one_name_is_told_apart_and_the_control_is_not_touched(
+async def test_interference_with_one_name_is_classified_and_spares_the_control_name(
     authority: Authority, action: Action, failure, outcome, received
 ):
     leaf = authority.issue("mirror.test")
@@ -237,7 +237,7 @@ def privates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return request.param not in names
 
 
-async def test_what_a_verified_certificate_shows_depends_on_nothing_private(
+async def test_certificate_evidence_is_read_by_public_interfaces_only(
     authority: Authority, privates: bool
 ):
     leaf = authority.issue("mirror.test")

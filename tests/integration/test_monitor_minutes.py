@@ -239,7 +239,7 @@ def test_a_backend_that_answers_no_request_is_left_although_it_shakes_hands(
     ],
     ids=["lost name", "dead backends"],
 )
-def test_what_the_server_may_do_itself_is_never_more_than_suspected(
+def test_interference_that_the_server_may_cause_is_at_most_suspected(
     tmp_path: Path, rule: Rule, blocks: set[str]
 ) -> None:
     seen, _ = trouble(tmp_path, lambda silent: (rule,), lasts=LASTS)

@@ -206,7 +206,7 @@ async def test_a_single_stray_reset_does_not_cost_a_mirror_its_only_address(
     assert not any(s.quarantine or s.of("hk").state is State.down for _, s in scenario.snapshots)
 
 
-async def test_what_traffic_says_counts_beside_probes(scenario: Scenario) -> None:
+async def test_failures_of_traffic_take_a_path_out_of_use(scenario: Scenario) -> None:
     await scenario.start(replace(CONFIG, interval=1000.0))
     await scenario.until_usable(*ALL)
     await scenario.censor.become("refuse", NEAR)

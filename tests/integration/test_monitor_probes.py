@@ -197,7 +197,7 @@ async def test_a_closed_port_refuses():
     ],
     ids=["reset", "close", "silence", "alert", "plain-http", "ssh", "late-reset"],
 )
-async def test_what_ends_a_handshake_is_told_apart(serve, handler, verdict, failure):
+async def test_endings_of_a_handshake_are_classified(serve, handler, verdict, failure):
     port = await serve(handler)
     config = HASTY if handler is silence else CONFIG
     report = await probe(f"https://localhost:{port}", config, addresses=("127.0.0.1",))
@@ -276,7 +276,7 @@ async def test_nothing_is_sent_before_the_certificate_is_verified_and_never_a_ke
     ids=["reset", "close", "silence", "stall", "ssh", "html", "502"],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_what_ends_a_request_is_told_apart(
+async def test_endings_of_a_request_are_classified(
     serve, authority: Authority, scheme, handler, verdict
 ):
     port = await serve(handler, authority.issue() if scheme == "https" else None)

@@ -112,7 +112,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-async def test_what_is_no_answer_costs_another_attempt_and_ejects_the_mirror(lie: bytes) -> None:
+async def test_an_invalid_answer_is_retried_elsewhere_and_ejects_the_mirror(lie: bytes) -> None:
     async with three(answering(lie)) as plane:
         answers = await answers_to(plane)
         assert {(answer.status, answer.body) for answer in answers} == {(200, ANSWER)}
@@ -239,7 +239,7 @@ async def test_an_answer_of_an_unusual_mirror_passes_as_it_is(good: bytes) -> No
     ],
     ids=range(14),
 )
-async def test_what_need_not_look_like_an_answer_passes(request_: bytes, response: bytes) -> None:
+async def test_responses_without_a_prescribed_shape_pass(request_: bytes, response: bytes) -> None:
     async with ScriptedMirror(answering(response)) as mirror, DataPlane([mirror.table()]) as plane:
         client = await plane.send(request_)
         answer = await client.response(to_head=request_.startswith(b"HEAD"))

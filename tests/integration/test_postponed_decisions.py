@@ -125,7 +125,7 @@ async def test_the_store_says_what_it_could_not_take_also_where_nothing_was_post
     assert place.store.problem == ""
 
 
-async def test_what_waits_is_written_by_a_stop_or_named(
+async def test_postponed_decisions_are_written_at_the_stop_or_named_in_the_log(
     place: Place, caplog: pytest.LogCaptureFixture
 ):
     place.lock()

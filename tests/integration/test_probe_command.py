@@ -454,7 +454,7 @@ async def test_a_probe_remembers_what_the_one_before_it_has_shut(good_server, au
     assert not any(handshake.residual for handshake in names[shown:])
 
 
-async def test_what_was_mended_is_probed_again_at_once(good_server, authority):
+async def test_a_fixed_mirror_is_probed_again_at_once(good_server, authority):
     async with Censor((Rule(exactly(NAME), RST),)) as censor:
         port = await censor.listen(("127.0.0.1",), good_server)
         mirror = MirrorConfig(

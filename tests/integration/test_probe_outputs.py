@@ -9,7 +9,7 @@ from tests.testkit.censor.netns import require_namespaces
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-async def test_what_a_probe_says_is_as_documented(case: Case, tmp_path):
+async def test_documented_probe_outputs_are_current(case: Case, tmp_path):
     if case.output is offline:
         require_namespaces()
     found = await output(case, tmp_path)

@@ -291,7 +291,7 @@ async def test_operators_words_on_an_incident_are_told_in_every_form(announced):
 @pytest.mark.parametrize(
     ("said", "told"), [("identified", "identified"), ("resolved", "monitoring")]
 )
-async def test_what_goes_on_is_not_called_resolved_by_a_word(sources, said, told):
+async def test_an_open_incident_is_not_called_resolved_by_its_last_update(sources, said, told):
     message = Update(1, "c0ffee000001", NOW, said, LOOKING)
     sources.announced_ = Announced(updates={"c0ffee000001": (message,)})
     async with serving(build_public_app(sources, lambda: NOW)) as client:
@@ -390,7 +390,7 @@ async def test_operators_words_are_in_the_text_page(announced):
     assert any(line.endswith("We will say when") for line in lines)
 
 
-async def test_what_is_announced_is_as_described(sources, announced):
+async def test_announcements_match_the_description(sources, announced):
     await test_every_answer_is_as_described_and_has_nothing_else(sources, announced, None)
 
 

@@ -124,12 +124,12 @@ async def test_any_other_error_is_passed_on_as_it_came(status: int) -> None:
     assert (answer.status, answer.body.decode()) == (status, HARMLESS)
 
 
-async def test_what_a_mirror_says_to_a_callers_own_key_is_between_those_two() -> None:
+async def test_an_error_that_quotes_the_callers_own_key_passes_unchanged() -> None:
     answer = await answer_to(answering(response(400, ERROR), []), post())
     assert (answer.status, answer.body.decode()) == (400, ERROR)
 
 
-async def test_what_a_mirror_says_to_a_callers_own_key_passes_at_once() -> None:
+async def test_an_answer_that_quotes_the_callers_own_key_is_not_held_back() -> None:
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await read_request(reader)
         writer.write(response(200, "", "text/plain").replace(b": 0", b": 99") + KEY.encode())

@@ -258,7 +258,7 @@ OF_ONE_KEY = [
 
 
 @pytest.mark.parametrize("refusal", OF_ONE_KEY)
-async def test_what_one_key_is_refused_keeps_nobody_else_away(refusal: bytes) -> None:
+async def test_a_refusal_of_one_key_affects_no_other_key(refusal: bytes) -> None:
     async def by_key(reader, writer) -> None:
         while True:
             head, _ = await read_request(reader)

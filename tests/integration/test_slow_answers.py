@@ -376,7 +376,7 @@ async def test_a_pause_within_a_stream_is_bridged_between_two_events() -> None:
 
 
 @pytest.mark.parametrize(("style", "comments"), [("comment", 2), ("off", 0)])
-async def test_how_the_client_is_told_can_be_chosen(style: str, comments: int) -> None:
+async def test_the_style_of_keepalives_can_be_chosen(style: str, comments: int) -> None:
     async with scene(
         later(29.0, words.well), stream={"keepalive_style": style, "keepalive": 10}
     ) as p:
@@ -431,7 +431,7 @@ async def test_a_plain_document_in_place_of_a_stream_is_no_success() -> None:
 
 
 @pytest.mark.parametrize("path", list(PATHS))
-async def test_what_breaks_off_says_so_in_its_dialect_and_does_not_end_well(path: str) -> None:
+async def test_an_interrupted_stream_ends_with_an_error_in_its_dialect(path: str) -> None:
     async with scene(streams(CONTENT[path]), words.well) as played:
         answer = await played.ask(path=PATHS[path])
         assert answer.body.startswith(CONTENT[path])
@@ -439,7 +439,7 @@ async def test_what_breaks_off_says_so_in_its_dialect_and_does_not_end_well(path
         assert played.plane.finished[-1].outcome == "interrupted"
 
 
-async def test_what_breaks_off_within_an_event_is_cut_without_a_word() -> None:
+async def test_a_stream_cut_within_an_event_ends_without_an_added_event() -> None:
     async with scene(streams(CONTENT["chat"], CONTENT["chat"][:30])) as played:
         answer = await played.ask()
         assert answer.body == CONTENT["chat"] + CONTENT["chat"][:30]

@@ -280,7 +280,7 @@ async def test_every_decision_is_in_the_audit_log(store):
     assert who == ["limits", "alice", "bob", "carol", "dave"]
 
 
-async def test_what_is_too_old_goes_and_the_rest_stays(store):
+async def test_rows_past_their_retention_are_pruned(store):
     now = 1e9
     limits = Limits.of(now, MonitorRetention(samples=100.0, rollups=7200.0, hours=86400.0))
     for age in (50, 150, 250):
@@ -410,7 +410,7 @@ async def test_a_question_that_hangs_does_not_hold_up_the_loop_nor_the_end(
     await asyncio.gather(asking, return_exceptions=True)
 
 
-async def test_what_is_being_asked_when_the_store_closes_is_still_answered(store_url):
+async def test_a_query_that_runs_while_the_store_closes_is_answered(store_url):
     opened = await Store.open(store_url)
     asked, release = threading.Event(), threading.Event()
 

@@ -53,7 +53,7 @@ async def test_keys_come_back_as_they_were_made_newest_first(store: Store):
     assert book.spent == {}
 
 
-async def test_what_digests_depend_on_is_made_once_for_each_store(store_url: str, tmp_path: Path):
+async def test_each_store_has_one_pepper(store_url: str, tmp_path: Path):
     peppers = []
     for url in (store_url, store_url, f"sqlite:///{tmp_path / 'other.db'}"):
         store = await Store.open(url)
@@ -86,7 +86,7 @@ async def test_quotas_grow_by_what_is_granted_however_many_grant_at_once(store: 
 
 
 @pytest.mark.parametrize(("quota", "tokens"), [(5, None), (None, 5), (5, 5)])
-async def test_what_has_no_quota_cannot_be_topped_up(
+async def test_a_key_without_a_quota_cannot_be_topped_up(
     store: Store, quota: int | None, tokens: int | None
 ):
     await store.create_key(key(1, quota=None if quota else 1), BY)
@@ -107,7 +107,7 @@ async def test_a_key_that_is_not_there_is_said_to_be(store: Store):
             await act
 
 
-async def test_what_was_used_is_summed_by_key_and_told_by_day(store: Store):
+async def test_use_is_summed_by_key_and_listed_by_day(store: Store):
     use: dict[str, Any] = {"model": "m", "basis": "usage"}
     large = 2**61
     await fill(

@@ -101,7 +101,7 @@ def test_the_newest_step_is_the_one_that_the_tables_name():
     assert ScriptDirectory(str(folder)).get_heads() == [REVISION]
 
 
-def test_what_was_done_before_origins_were_noted_has_an_empty_one(first_release, path):
+def test_audit_rows_older_than_origins_have_an_empty_origin(first_release, path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO audit VALUES (5, 1.5, 'operator', 'ban 192.0.2.1/32')")
         connection.commit()

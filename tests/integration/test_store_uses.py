@@ -59,7 +59,7 @@ async def test_numbers_of_processes_long_gone_are_forgotten(store: Store):
     assert await store.write_uses([Batch("old", 7, (use(),))], NOW + 100) != {}
 
 
-async def test_what_was_written_is_on_disk(tmp_path: Path):
+async def test_written_uses_are_on_disk(tmp_path: Path):
     """Read by somebody else while the writer has the file open."""
     store = await Store.open(f"sqlite:///{tmp_path / 'a.db'}")
     await store.write_uses([Batch("w1", 1, (use(),))], NOW)

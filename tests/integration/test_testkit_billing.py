@@ -57,7 +57,7 @@ def form() -> aiohttp.FormData:
         ("moderations", {"model": "m", "input": "x"}, {}),
     ],
 )
-async def test_what_was_answered_is_billed(path: str, body: Any, amounts: dict[str, int]):
+async def test_answered_requests_are_billed(path: str, body: Any, amounts: dict[str, int]):
     async with PretendMirror() as mirror:
         status, _ = await ask(mirror, path, form() if body is None else body)
         assert status == 200
@@ -71,7 +71,9 @@ async def test_what_was_answered_is_billed(path: str, body: Any, amounts: dict[s
     [({"status": 500}, CHAT), ({"status": 429}, CHAT), ({"cut_after": 2}, CHAT)],
 )
 @pytest.mark.parametrize("stream", [True, False])
-async def test_what_failed_or_was_cut_is_not(switches: dict[str, int], body: Any, stream: bool):
+async def test_failed_and_interrupted_requests_are_not_billed(
+    switches: dict[str, int], body: Any, stream: bool
+):
     async with PretendMirror() as mirror:
         try:
             await ask(

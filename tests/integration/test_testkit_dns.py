@@ -84,7 +84,7 @@ async def test_a_name_can_be_answered_with_an_error(resolver: DnsServer, rcode: 
     assert (await ask(resolver)).rcode() == rcode
 
 
-async def test_what_is_not_scripted_does_not_exist(resolver: DnsServer):
+async def test_unscripted_names_do_not_exist(resolver: DnsServer):
     assert (await ask(resolver)).rcode() == NXDOMAIN
     resolver.script.set(NAME, reply(GENUINE))
     assert records(await ask(resolver)) == [GENUINE]

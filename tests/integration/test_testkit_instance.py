@@ -108,7 +108,7 @@ def test_one_that_ignores_sigterm_is_killed_and_that_is_a_failure(tmp_path: Path
         assert instance.exit_code() is not None
 
 
-def test_what_a_test_leaves_open_is_filled_in_and_what_it_says_stays(tmp_path: Path):
+def test_missing_settings_are_filled_in_and_given_ones_stay(tmp_path: Path):
     given = '[router]\nworkers = 3\n[monitor]\ninterval = "1s"\n[[mirrors]]\nid = "a"\n'
     instance = _instance(tmp_path, "good", given)
     written = tomllib.loads(instance.config_file.read_text())

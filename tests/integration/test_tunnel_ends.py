@@ -145,9 +145,7 @@ async def test_a_half_close_is_relayed_and_the_other_direction_goes_on(
 
 @by_side
 @loop_test
-async def test_what_is_pending_both_ways_arrives_behind_a_half_close(
-    side: str, secure: Secure
-) -> None:
+async def test_pending_data_both_ways_arrives_after_a_half_close(side: str, secure: Secure) -> None:
     async with joined(secure) as tunnel:
         first, second = sides(tunnel, side)
         sending = [
@@ -309,7 +307,7 @@ async def test_a_worker_that_cuts_a_tunnel_says_so_to_both(links: str, secure: S
 
 @by_links
 @loop_test
-async def test_what_comes_before_the_tunnel_is_there_arrives_in_order(
+async def test_data_sent_before_the_tunnel_opens_arrives_in_order(
     links: str, secure: Secure
 ) -> None:
     of_client, of_mirror = (link == "tls" for link in links.split("-"))

@@ -54,7 +54,7 @@ def test_a_look_at_the_past_reads_every_row_of_it_once_and_no_other(tmp_path, qu
 
 
 @pytest.mark.parametrize("look", [read_windows, lambda *a: read_days(a[0], a[1], "UTC", a[2])])
-def test_what_is_long_over_is_not_read_again_a_minute_later(tmp_path, look):
+def test_settled_history_is_not_read_again_a_minute_later(tmp_path, look):
     path, settled = tmp_path / "store.db", Settled()
     fill_history(path, MIRRORS, 91, 2)
     first = steps(path, lambda session: look(session, HISTORY_END + 600, settled))

@@ -131,7 +131,7 @@ def test_one_client_makes_one_alert_a_second():
     assert alerts.take() == []
 
 
-def test_what_a_client_calls_itself_is_bounded_and_made_readable():
+def test_user_agents_are_bounded_and_made_readable():
     alerts, client = Alerts(), parse("192.0.2.1")
     assert client is not None
     alerts.note(client, RULES[0], b"a\x1b[31m\r\n\xff" + b"x" * 10_000, 1.0)

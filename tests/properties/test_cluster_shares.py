@@ -269,7 +269,7 @@ def test_two_hosts_that_want_it_all_get_half_each_as_requests_end(three: list[Ho
     assert (fill(first), len(second.places)) == (5, 5)
 
 
-def test_what_is_opened_while_a_share_is_given_back_is_not_given_to_another():
+def test_a_connection_opened_while_a_share_is_returned_stays_counted():
     board = Board()
     first, second = hosts = [Host(f"h{i}", board, limit=10) for i in range(2)]
     for host in hosts * 2:

@@ -54,7 +54,7 @@ def test_a_name_that_is_not_cut_off_is_never_called_blocked(endpoint, seed, firs
 
 
 @given(endpoints, st.integers(), st.booleans())
-def test_what_is_confirmed_is_a_name_that_is_cut_off(endpoint, seed, first):
+def test_only_a_blocked_name_is_confirmed_as_blocked(endpoint, seed, first):
     trials, _ = experiment(endpoint, NORMAL, Random(seed), first=first)
     finding = interpret(trials, NORMAL)
     if finding.level is Level.confirmed:

@@ -97,7 +97,7 @@ def test_a_key_is_found_and_nothing_of_it_passes(
 
 
 @given(st.sampled_from(KEYS), NOISE, st.lists(st.integers(0, 10**6)))
-def test_whatever_holds_no_key_passes_as_it_came(key: str, data: bytes, cuts: list[int]) -> None:
+def test_bodies_without_a_key_pass_unchanged(key: str, data: bytes, cuts: list[int]) -> None:
     data = data.replace(key[:3].encode(), b"")
     passed, found = scanned(key, pieces_of(data, cuts))
     if not found:
@@ -136,7 +136,7 @@ def test_a_compressed_body_passes_as_it_came_or_not_at_all(size: int) -> None:
         assert (passed == packed) is not refused
 
 
-def test_what_cannot_be_searched_is_refused() -> None:
+def test_bodies_that_cannot_be_searched_are_refused() -> None:
     for encoding, packed in (
         (b"br", b"x"),
         (b"gzip, gzip", b"x"),
@@ -155,9 +155,7 @@ def test_what_cannot_be_searched_is_refused() -> None:
 @pytest.mark.parametrize(
     "after", [b" sk-proj-0123456789", b"zzzz", gzip.compress(b"x")[:-9] + b"z" * 9]
 )
-def test_what_follows_a_compressed_body_is_another_member_or_refused(
-    size: int, after: bytes
-) -> None:
+def test_only_another_gzip_member_may_follow_a_compressed_body(size: int, after: bytes) -> None:
     for more, refused in ((after, True), (gzip.compress(b"more"), False)):
         packed = gzip.compress(b"some") + more
         scan = BodyScan(KeyForms(b"sk-proj-0123456789"), b"gzip")

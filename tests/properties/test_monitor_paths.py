@@ -186,7 +186,7 @@ def test_no_path_is_lost_and_a_good_one_never_stands_behind_a_bad_one(paths: lis
 
 
 @given(PATHS, st.sets(st.sampled_from(("192.0.2.1", "192.0.2.2", "198.51.100.1"))))
-def test_what_is_usable_is_good_or_the_least_bad_and_never_quarantined(
+def test_usable_paths_are_good_or_the_least_bad_and_never_quarantined(
     paths: list[Path], held: set[str]
 ) -> None:
     ordered = in_order(paths)

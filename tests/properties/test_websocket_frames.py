@@ -94,7 +94,7 @@ def test_any_bytes_are_read_or_refused(data: bytes, mask: bool) -> None:
 
 
 @given(st.binary(max_size=70_000), st.sampled_from([b"", b"abcd"]))
-def test_what_we_write_another_decoder_reads(payload: bytes, key: bytes) -> None:
+def test_another_decoder_reads_our_frames(payload: bytes, key: bytes) -> None:
     ours = frame(TEXT, payload, key)
     (message,) = FrameReader(bool(key), MOST).feed(ours)
     assert (message.opcode, message.payload, message.raw) == (TEXT, payload, ours)
@@ -135,7 +135,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD)
-def test_what_is_no_frame_is_refused_before_it_is_kept(case: tuple[bytes, int]) -> None:
+def test_invalid_frames_are_refused_before_they_are_buffered(case: tuple[bytes, int]) -> None:
     data, code = case
     reader = FrameReader(False, MOST)
     with pytest.raises(BadFrame) as caught:

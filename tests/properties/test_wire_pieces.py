@@ -78,7 +78,7 @@ def test_responses_are_read_the_same_in_any_pieces(answer: bytes, cuts: list[flo
     st.text("abc/-._~", max_size=20).filter(lambda text: "/." not in f"/{text}"),
     st.binary(max_size=50),
 )
-def test_what_is_written_for_a_mirror_is_read_back_as_it_came(
+def test_a_request_written_for_a_mirror_is_read_back_unchanged(
     fields: list[tuple[bytes, bytes]], path: str, body: bytes
 ) -> None:
     head = [b"POST /v1/" + path.encode() + b" HTTP/1.1", b"Host: a", b"Authorization: Bearer b"]

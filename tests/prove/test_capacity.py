@@ -104,7 +104,7 @@ async def measure(
     return kib, descriptors
 
 
-async def test_what_processes_and_connections_take(
+async def test_memory_and_descriptors_of_processes_and_connections_are_measured(
     tmp_path: Path, authority: Authority, measured: Measure
 ) -> None:
     raise_descriptor_limit()

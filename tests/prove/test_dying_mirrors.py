@@ -27,7 +27,7 @@ FAST_FAILING = ("refused", "reset", "500", "503", "garbage")
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_whatever_may_be_repeated_succeeds_when_a_mirror_dies(
+async def test_every_repeatable_request_succeeds_when_a_mirror_dies(
     mode: str, tmp_path: Path, measured: Measure
 ):
     failure = await failure_under_load(mode, tmp_path / "instance", rate=RATE)

@@ -96,7 +96,7 @@ async def send(base_url: str, requests: Iterator[tuple[str, str, dict[str, Any]]
         await asyncio.gather(*(some() for _ in range(16)))
 
 
-async def test_what_clients_send_makes_no_series(tmp_path: Path, measured: Measure) -> None:
+async def test_requests_of_clients_create_no_new_series(tmp_path: Path, measured: Measure) -> None:
     rng = random.Random(15)
     async with PretendMirror("alpha", keys=[TEST_KEY]) as mirror:
         instance = Instance(config([mirror.port]), tmp_path)

@@ -232,7 +232,7 @@ def _near(key: str) -> str:
     return f"mg-{other}{checksum(other)}"
 
 
-def test_how_long_a_refusal_takes_does_not_tell_how_near_a_guess_was(
+def test_the_time_of_a_refusal_does_not_show_how_near_a_guess_was(
     context: WorkerContext, measured: Measure
 ) -> None:
     """Each try is a new connection's: whose key it is, the checks, and the refusal's text."""

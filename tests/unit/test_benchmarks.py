@@ -180,7 +180,7 @@ def published() -> Published:
     return Published("run", "abc", "2026-11-29", {(r.workload, r.proxy): r for r in rows(samples)})
 
 
-def test_what_is_published_is_what_was_measured_in_both_languages():
+def test_published_results_match_the_measurements_in_both_languages():
     english, chinese = published().summary(), published().summary(chinese=True)
     assert "| | mirrorgate |\n" in english  # the relay is no product, and nothing else was measured
     assert "CPU, µs | 31 |" in english

@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert _figures("flaky", seeds=(3,)) == _figures("flaky", seeds=(3,))
 
 
-def test_what_is_simultaneous_keeps_its_order() -> None:
+def test_simultaneous_events_keep_their_order() -> None:
     world, seen = World(), list[str]()
     world.after(1.0, lambda: seen.append("b"))
     world.after(0.5, lambda: world.after(0.5, lambda: seen.append("c")))

@@ -37,7 +37,7 @@ def test_the_checksum_holds():
     assert checksum(pseudo + packet[20:]) == 0
 
 
-def test_what_is_no_tcp_is_nothing():
+def test_packets_that_are_not_tcp_are_ignored():
     packet = packet_of(SAYS)
     assert read_segment(packet[:39]) is None
     assert read_segment(b"\x60" + packet[1:]) is None

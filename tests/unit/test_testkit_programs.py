@@ -77,7 +77,7 @@ def test_the_summary_is_the_last_line_of_a_run(tmp_path: Path):
     assert last.startswith("skipped for want of a program: javac (1);"), ran.stdout + ran.stderr
 
 
-def test_what_tests_ask_for_is_installed_where_everything_must_hold():
+def test_continuous_integration_installs_every_program_that_tests_need():
     wanted = (REPOSITORY / ".ci" / "run").read_text().split("packages=()")[0]
     brought = set(re.findall(r"[a-z0-9-]+", wanted))
     assert set(DEBIAN_PACKAGES.values()) <= brought

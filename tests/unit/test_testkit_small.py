@@ -30,7 +30,7 @@ def test_a_generated_file_can_be_read_again_in_odd_steps():
     assert file.read(9) == payload(9)
 
 
-def test_what_is_written_as_toml_reads_back_equal():
+def test_toml_reads_back_equal():
     config = {
         "title": 'quotes " and \\ and 香港',
         "router": {"workers": 2, "retry": {"budget": 0.2, "ambiguous": "once"}, "on": True},

@@ -96,7 +96,7 @@ def test_a_network_is_named_as_bans_name_it(text, network):
 @pytest.mark.parametrize(
     "value", ["", None, 7, "0.0.0.0/0", "::/0", "10.0.0.0/7", "x", "1.2.3.4/33", "1" * 100]
 )
-def test_what_is_not_a_network_or_too_wide_is_refused(value):
+def test_invalid_and_too_wide_networks_are_refused(value):
     with pytest.raises(inputs.BadInput, match=r"^network: "):
         inputs.network(value)
 

@@ -65,7 +65,7 @@ def test_success_forgives_and_an_attack_from_elsewhere_holds_up_nobody_who_signe
     assert delay.wait(b"admin", 3600.0) > 0
 
 
-def test_what_is_long_ago_is_forgotten():
+def test_old_failures_are_forgotten():
     delay = SignInDelay()
     for _ in range(20):
         delay.begin(b"a", 0.0)

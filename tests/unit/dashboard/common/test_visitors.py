@@ -84,7 +84,7 @@ def test_visitors_behind_a_trusted_proxy_have_a_budget_each():
 
 
 @pytest.mark.parametrize("rate", [0.5, 10.0, 1000.0])
-def test_what_is_remembered_of_visitors_has_a_bound(rate):
+def test_the_number_of_remembered_visitors_is_bounded(rate):
     rates = Rates(KNOWN)
     for number in range(3 * KNOWN):
         rates.take(number.to_bytes(4), rate, float(number))

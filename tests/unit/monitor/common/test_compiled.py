@@ -82,7 +82,7 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_what_was_compiled_from_these_sources_is_used(checkout: Checkout) -> None:
+def test_modules_compiled_from_these_sources_are_used(checkout: Checkout) -> None:
     assert usable(checkout.compiled, checkout.root) == {
         "router.wire.chunked": str(checkout.compiled / "chunked.so")
     }
@@ -124,14 +124,14 @@ def test_a_form_that_does_not_exist_is_refused(checkout: Checkout) -> None:
     assert ran.stderr == f'mirrorgate: {FORM} is "fast": it must be "pure" or "compiled"\n'
 
 
-def test_what_was_made_for_another_python_is_not_used(checkout: Checkout) -> None:
+def test_modules_compiled_for_another_python_are_not_used(checkout: Checkout) -> None:
     checkout.write(python="cpython-27")
     with pytest.raises(CannotUse, match="another Python"):
         usable(checkout.compiled, checkout.root)
 
 
 @pytest.mark.parametrize("name", ["chunked.so", MANIFEST])
-def test_what_is_incomplete_is_not_used(checkout: Checkout, name: str) -> None:
+def test_an_incomplete_compiled_form_is_not_used(checkout: Checkout, name: str) -> None:
     (checkout.compiled / name).unlink()
     with pytest.raises(CannotUse, match="it is incomplete"):
         usable(checkout.compiled, checkout.root)

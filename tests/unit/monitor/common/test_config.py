@@ -47,7 +47,7 @@ def test_resolvers_are_read(text, spec):
         "https:///dns-query",
     ],
 )
-def test_what_is_no_resolver_is_refused_by_its_path(text):
+def test_an_invalid_resolver_is_refused_with_its_path(text):
     with pytest.raises(SettingsError, match="resolvers: expected"):
         read(DnsConfig, {"resolvers": [text]})
 
@@ -88,7 +88,7 @@ def test_a_bulk_path_is_a_path(path):
     ["10.0.0.1:1080", "socks4://h:1", "https://h:1", "socks5://h", "socks5://h:99999",
      "http://u:canary@h:1/x", "http://u:canary@h:1?x", "http://[::1"],
 )  # fmt: skip
-def test_what_is_no_proxy_is_refused_by_its_path_and_not_repeated(proxy):
+def test_an_invalid_proxy_is_refused_with_its_path_and_not_quoted(proxy):
     with pytest.raises(SettingsError) as refused:
         read(MonitorConfig, {"vantages": [{"name": "there", "proxy": proxy}]}, "monitor")
     (fault,) = refused.value.faults

@@ -86,7 +86,7 @@ def test_a_host_is_read_in_one_spelling(text, host):
 
 
 @pytest.mark.parametrize("text", UNREADABLE)
-def test_what_is_not_a_host_and_a_port_names_no_host(text):
+def test_an_invalid_address_has_no_host(text):
     assert host_of(text) is None
 
 

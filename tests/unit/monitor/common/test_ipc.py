@@ -87,7 +87,7 @@ def test_a_receiver_that_does_not_read_costs_a_bounded_queue(
     assert pair[0].send(message)
 
 
-def test_what_was_sent_before_the_end_is_received_before_it_is_told(pair: Pair):
+def test_messages_sent_before_the_end_are_received_before_it_is_reported(pair: Pair):
     pair[0].send({"n": 1})
     pair[0].close()
     assert pair[1].receive() == [{"n": 1}]

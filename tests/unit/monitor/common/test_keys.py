@@ -47,7 +47,7 @@ def test_the_state_of_a_key(more: dict[str, Any], spent: Spent, state: str):
     assert record(**more).state(NOW, spent) == state
 
 
-def test_what_is_left_may_be_less_than_nothing():
+def test_a_balance_may_be_negative():
     assert record(quota=10).left(Spent(15, 3)) == Left(-5, None)
 
 

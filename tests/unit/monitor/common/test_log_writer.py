@@ -48,7 +48,7 @@ def _read_all(reading: int) -> bytes:
     return b"".join(parts)
 
 
-def test_what_a_full_pipe_leaves_no_room_for_is_dropped_and_told_in_its_place() -> None:
+def test_lines_dropped_at_a_full_pipe_are_counted_in_their_place() -> None:
     with _pipe() as (reading, writing):
         writer = LogWriter(writing, lambda count: b"%d dropped\n" % count)
         for number in range(20_000):

@@ -106,7 +106,7 @@ def test_a_table_becomes_a_dataclass_with_every_kind_of_value():
     assert isinstance(built.ratio, float)
 
 
-def test_what_is_not_said_has_its_default_and_defaults_are_not_shared():
+def test_missing_settings_get_defaults_that_are_not_shared():
     one, two = read(Example, {"name": "x"}), read(Example, {"name": "y"})
     assert one.wait == 1.0
     assert one.inner == Inner()
@@ -170,7 +170,7 @@ def test_an_unknown_setting_far_from_every_name_gets_no_guess():
     assert faults_of(Example, {"name": "x", "zzzzzz": 1}) == ["zzzzzz: unknown setting"]
 
 
-def test_what_must_hold_between_settings_is_checked_when_each_alone_is_right():
+def test_rules_between_settings_are_checked_once_each_alone_is_valid():
     assert faults_of(Example, {"name": "two"}) == ["number: must be 2"]
     assert faults_of(Example, {"name": "two", "on": 0}) == ["on: expected true or false, got 0"]
 
@@ -235,7 +235,7 @@ def test_a_size_is_a_whole_number_of_bytes(amount: int):
 @pytest.mark.parametrize(
     "text", ["", "s", "1", "-1s", "1e3s", "٣s", "1 s s", "inf", "9" * 20 + "d"]
 )
-def test_what_is_no_duration_is_refused(text: str):
+def test_invalid_durations_are_refused(text: str):
     with pytest.raises(ValueError, match="expected a duration"):
         parse_duration(text)
 

@@ -158,7 +158,7 @@ def test_a_guarded_block_fails_alone() -> None:
 
 
 @loop_test
-async def test_what_a_callback_raises_is_counted_and_its_arguments_are_not_logged() -> None:
+async def test_exceptions_of_callbacks_are_counted_and_their_arguments_not_logged() -> None:
     scene, records = Scene(), list[logging.LogRecord]()
     loop = asyncio.get_running_loop()
     before = loop.get_exception_handler()

@@ -13,7 +13,7 @@ def notice(subject: str = "hk", kind: Kind = Kind.down, at: float = 0.0) -> Noti
     return Notice(kind, subject, at, Text("坏", f"{subject} {kind}"))
 
 
-def test_what_comes_within_the_group_time_is_one_message():
+def test_notices_within_the_group_time_become_one_message():
     batching = Batching(group=10.0, quiet=600.0)
     batching.add(notice("hk"), 0.0)
     batching.add(notice("jp"), 9.0)

@@ -69,7 +69,7 @@ def test_a_mirror_that_goes_down_and_comes_back_is_told_once_each():
         {**DOWN, "wish": Override.maintenance},
     ],
 )
-def test_what_is_not_known_or_not_wanted_changes_nothing(given: Any):
+def test_unknown_and_maintenance_states_change_no_condition(given: Any):
     conditions = Conditions()
     see(conditions, hk=DOWN, jp=State.up)
     assert see(conditions, hk=given, jp=State.up) == []
@@ -116,7 +116,7 @@ def test_a_mirror_that_is_down_for_another_instance_alone_is_told_once_it_lasts(
     assert see(conditions, 81.0, jp=State.up) == []
 
 
-def test_what_is_down_from_everywhere_or_through_a_proxy_is_not_told_of_each_place():
+def test_an_outage_everywhere_is_one_condition_not_one_for_each_vantage():
     conditions = Conditions()
     for now in (0.0, 40.0, 80.0):
         told = see(conditions, now, hk=from_tokyo(State.down, State.down))

@@ -93,7 +93,7 @@ async def test_nor_is_an_end_that_no_receiver_has_got():
 
 
 @pytest.mark.parametrize("outcome", [Outcome(), Outcome("HTTP 404", permanent=True)])
-async def test_what_one_receiver_has_got_or_would_never_take_is_kept(outcome: Outcome):
+async def test_progress_is_kept_after_a_delivery_or_a_permanent_refusal(outcome: Outcome):
     scene = Scene({}, ONE, OTHER)
     scene.outcome = outcome
     scene.lets[ONE].set()
@@ -112,7 +112,7 @@ def dropped(scene: Scene) -> float:
 
 
 @pytest.mark.parametrize("changed", [NEW_TOKEN, MOVED], ids=["token", "host"])
-async def test_what_waits_for_a_receiver_goes_by_its_new_settings(changed: NotifyConfig):
+async def test_waiting_messages_go_by_the_new_settings_of_a_receiver(changed: NotifyConfig):
     scene = Scene({}, ONE)
     scene.outcome = Outcome("HTTP 404: no such hook", pause=3000.0)
     scene.see(State.down)
@@ -134,7 +134,7 @@ async def test_what_waits_for_a_receiver_goes_by_its_new_settings(changed: Notif
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_waits_for_a_receiver_that_is_removed_is_said_to_be_dropped(caplog):
+async def test_messages_waiting_for_a_removed_receiver_are_logged_as_dropped(caplog):
     scene = Scene({}, ONE, OTHER)
     scene.see(State.down)
     scene.notifier.configure([OTHER], MIRRORS, Style("en"))
@@ -168,7 +168,7 @@ async def test_an_instance_that_leads_no_more_sends_only_what_is_its_own():
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_what_waited_for_the_lead_is_told_with_it():
+async def test_a_new_leader_sends_the_waiting_messages():
     scene = Scene({}, ONE)
     scene.see(State.down)
     scene.leads = False

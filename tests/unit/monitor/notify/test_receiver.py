@@ -77,7 +77,7 @@ async def test_a_message_is_tried_again_with_growing_pauses_until_it_is_taken():
     assert scene.receiver.problem == ""
 
 
-async def test_what_comes_meanwhile_waits_and_is_told_after_it():
+async def test_notices_during_a_retry_wait_and_follow_it():
     scene = Scene(lambda attempt: TAKEN if attempt > 3 else BUSY)
     scene.tell("hk")
     await scene.run(20)
@@ -89,7 +89,7 @@ async def test_what_comes_meanwhile_waits_and_is_told_after_it():
     assert len(scene.attempts) == 5
 
 
-async def test_what_would_be_refused_again_is_given_up_at_once_and_logged(caplog):
+async def test_a_permanent_refusal_is_given_up_at_once_and_logged(caplog):
     scene = Scene(lambda attempt: Outcome("HTTP 404: no such hook", permanent=True))
     scene.tell()
     await scene.run(600)

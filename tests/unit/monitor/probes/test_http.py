@@ -83,7 +83,7 @@ def test_an_interim_response_is_skipped():
         b"HTTP/1.1 103 Early\r\n\r\n" * MAX_HEAD,
     ],
 )
-def test_what_is_not_a_bounded_http_response_is_refused(data):
+def test_malformed_and_unbounded_responses_are_refused(data):
     with pytest.raises(NotHttp):
         reader_of(data)
 

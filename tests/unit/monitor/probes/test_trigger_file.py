@@ -42,7 +42,7 @@ def test_the_next_run_knows_what_the_last_one_has_cut_off(place):
 
 
 @pytest.mark.parametrize("later", [101.0, -1.0])
-def test_what_is_long_ago_or_in_the_future_is_forgotten(place, later):
+def test_old_and_future_triggers_are_forgotten(place, later):
     place.open().cut(HERE)
     place.now += later
     assert place.open().ago(HERE) is None
@@ -87,7 +87,7 @@ def test_a_run_that_waits_for_another_in_vain_goes_on_without(place, monkeypatch
 @pytest.mark.parametrize(
     "make", [Path.mkdir, lambda path: path.symlink_to("/etc/passwd"), os.mkfifo]
 )
-def test_what_is_no_file_of_ours_is_left_alone(place, make):
+def test_foreign_files_are_left_alone(place, make):
     place.path.parent.mkdir()
     make(place.path)
     place.open().cut(HERE)

@@ -170,7 +170,7 @@ OFF = {"connections": 0, "requests_per_second": 0}
         (["anonymous"], OFF, {"api_key": ""}, ["[limits]", "api_key"]),
     ],
 )
-def test_what_is_dangerous_together_is_said(
+def test_dangerous_combinations_of_settings_are_reported(
     callers: list[str], limits: dict[str, Any], mirror: dict[str, Any], words: list[str]
 ):
     router = {"callers": callers, "cors_origins": []}

@@ -79,7 +79,7 @@ def test_an_ended_ban_on_a_client_does_not_hide_one_on_its_network() -> None:
     assert found.id == "wide"
 
 
-def test_what_has_ended_does_not_pile_up() -> None:
+def test_expired_bans_do_not_pile_up() -> None:
     bans = BanList()
     for i in range(5000):
         bans.add(rows_of([_ban(f"10.0.{i >> 8}.{i & 255}/32", until=NOW + i + 10)]))

@@ -137,7 +137,7 @@ def test_the_client_with_most_of_the_memory_gets_no_more() -> None:
     assert (modest.size, [each.size for each in greedy]) == (400, [250, 250, 0])
 
 
-def test_what_has_come_whole_is_not_taken_back() -> None:
+def test_a_complete_body_is_not_evicted() -> None:
     memory = Memory(1000)
     whole = FakeRequest(memory, b"greedy", 900)
     memory.arrived(b"greedy", whole)

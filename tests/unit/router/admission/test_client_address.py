@@ -118,7 +118,7 @@ def test_an_ipv4_client_is_one_address_in_either_notation():
 
 
 @given(st.ip_addresses())
-def test_what_is_logged_and_counted_is_the_address(
+def test_the_logged_address_and_the_counted_network_hold_the_clients_address(
     address: ipaddress.IPv4Address | ipaddress.IPv6Address,
 ):
     client = parse(str(address))

@@ -64,7 +64,7 @@ def test_a_key_is_found_until_it_expires_and_then_still_known_to_have(ring: KeyI
     assert ring.expired(ring.digest(b"two")) is None
 
 
-def test_what_comes_again_takes_the_place_of_the_former(ring: KeyIndex):
+def test_a_row_that_comes_again_replaces_the_former(ring: KeyIndex):
     ring.extend([row_of(record(1, "one"), Left(10, None))])
     ring.extend([row_of(record(1, "one"), Left(-5, None))])
     found = ring.find(ring.digest(b"one"), NOW)
@@ -73,7 +73,7 @@ def test_what_comes_again_takes_the_place_of_the_former(ring: KeyIndex):
     assert len(ring) == 1
 
 
-def test_what_is_removed_is_unknown(ring: KeyIndex):
+def test_removed_keys_are_unknown(ring: KeyIndex):
     ring.extend([row_of(record(n, str(n)), Left(None, None)) for n in range(3)])
     ring.remove(["k000000000001", "nobody"])
     known = [ring.expired(ring.digest(str(n).encode())) is not None for n in range(3)]

@@ -52,7 +52,7 @@ def told(problem: Problem | None) -> dict[str, Any]:
         ("key", 5.0, [Count(KEY, 10, 5.0, 5)]),
     ],
 )
-def test_what_a_request_is_counted_by(by: str, rate: float, expected: list[Count]):
+def test_requests_are_counted_by_address_or_key(by: str, rate: float, expected: list[Count]):
     config = read(LimitsConfig, {**LIMITS, "by": by})
     assert list(counts(config, ADDRESS, issued(rate=rate))) == expected
 

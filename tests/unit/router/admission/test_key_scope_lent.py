@@ -37,7 +37,7 @@ BILLED = {
 
 
 @pytest.mark.parametrize("path", BILLED)
-def test_what_is_billed_may_be_asked_by_all_and_is_metered(path: str):
+def test_billed_endpoints_are_open_to_all_keys_and_metered(path: str):
     assert code("POST", path) == ""
     assert code("POST", path, limited=True) == ""
     assert kind_of(b"POST", path.encode()) is BILLED[path]
@@ -56,7 +56,7 @@ def test_what_is_billed_may_be_asked_by_all_and_is_metered(path: str):
         ("POST", "/v1/messages/count_tokens"),
     ],
 )
-def test_what_costs_nothing_may_be_asked_with_a_quota_too(method: str, path: str):
+def test_free_endpoints_are_open_to_keys_with_a_quota(method: str, path: str):
     assert code(method, path, limited=True) == ""
     assert kind_of(method.encode(), path.encode()) is None
 
@@ -98,7 +98,7 @@ def test_what_costs_nothing_may_be_asked_with_a_quota_too(method: str, path: str
         ("GET", "/"),
     ],
 )
-def test_what_belongs_to_the_account_is_closed_to_all(method: str, path: str):
+def test_endpoints_of_the_account_are_closed_to_issued_keys(method: str, path: str):
     assert code(method, path) == "endpoint_not_allowed"
     everything = refusal_of_lent(("*",), method.encode(), path.encode(), limited=False)
     assert everything is None
@@ -116,7 +116,7 @@ def test_what_belongs_to_the_account_is_closed_to_all(method: str, path: str):
         ("GET", "/v1/chat/completions/chatcmpl-1", False),
     ],
 )
-def test_what_cannot_be_metered_is_closed_to_keys_with_a_quota(
+def test_unmetered_endpoints_are_closed_to_keys_with_a_quota(
     method: str, path: str, websocket: bool
 ):
     assert code(method, path, websocket=websocket) == ""

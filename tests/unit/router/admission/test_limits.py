@@ -101,7 +101,7 @@ def test_an_allowance_ends(limits: Limits):
     assert limits.refusal_of(limits.enter(ONE, NOW, WALL)) is not None
 
 
-def test_what_has_no_address_is_not_limited(limits: Limits):
+def test_clients_without_an_address_are_not_limited(limits: Limits):
     assert {limits.enter(LOCAL, NOW, WALL) for _ in range(9)} == {LET_IN}
 
 

@@ -342,7 +342,7 @@ def test_wishes_go_to_the_instance(capsys: pytest.CaptureFixture[str], running: 
     ]
 
 
-def test_what_is_in_effect_but_not_written_yet_is_said(
+def test_decisions_in_effect_but_not_yet_written_are_reported(
     capsys: pytest.CaptureFixture[str], running: Running
 ):
     store = {"problem": "disk full", "unwritten": 2, "queued": 20_000, "dropped_lately": 7}

@@ -121,7 +121,7 @@ def test_a_network_over_which_no_mirror_works_is_named():
     )
 
 
-def test_what_resolvers_said_stands_in_the_table():
+def test_answers_of_resolvers_stand_in_the_table():
     reply = DnsReply("A", 0.02, addresses=tuple("12345"), chain=("x.edgekey.net",))
     resolution = StepResult(
         Operation.resolve,
@@ -165,7 +165,7 @@ def test_what_resolvers_said_stands_in_the_table():
     assert f"Beside that, {forged}: Because." in asides(broken)
 
 
-def test_what_was_left_alone_is_told():
+def test_untried_paths_are_reported():
     seen = inspection(
         refused("a.example", "203.0.113.1"), spared=(Way("b.example", "203.0.113.1"),)
     )
@@ -223,7 +223,7 @@ def test_the_first_sentence_is_as_sure_as_the_finding_and_shows_no_numbers(
     assert not re.search(r"%|[Rr]ule", "".join(text))
 
 
-def test_what_a_server_writes_cannot_write_on_the_terminal_or_break_the_table():
+def test_text_of_a_server_cannot_control_the_terminal_or_break_the_table():
     hostile = PathResult(
         "203.0.113.1",
         (

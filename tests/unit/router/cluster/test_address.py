@@ -59,7 +59,7 @@ def test_sentinels_have_no_password_by_themselves():
         ("redis+cluster://" + ",".join("abcdefghijklmnopq"), "expected at most 16 hosts, got 17"),
     ],
 )
-def test_what_is_wrong_is_said_without_the_password(url: str, fault: str):
+def test_faults_of_an_address_do_not_quote_its_password(url: str, fault: str):
     with pytest.raises(ValueError, match=fault):
         Address.of(url)
     with_password = url.replace("://", "://:secret@", 1)

@@ -138,7 +138,7 @@ def test_a_failed_trial_is_another_ejection(on_trial: Control):
 
 
 @pytest.mark.parametrize("used", [False, True])
-def test_what_a_worker_held_that_has_ended_goes_to_another_one(on_trial: Control, used: bool):
+def test_the_lease_of_an_ended_worker_goes_to_another(on_trial: Control, used: bool):
     lease = on_trial.lease("w0")
     if used:
         on_trial.hear("w0", Begun(lease))
@@ -238,7 +238,7 @@ def test_the_last_one_that_probes_allow_is_never_ejected(control: Control):
     assert control.number(EJECTIONS.name, "a", "failing") == 0
 
 
-def test_what_travels_carries_who_says_it_to_whom(control: Control):
+def test_messages_are_read_from_their_envelope(control: Control):
     envelope: dict[str, Any] = {"process": "w0", "to": "w1"}
     message: Message = {**to_message(Asked("a")), **envelope}
     assert from_message(message) == Asked("a")

@@ -27,7 +27,7 @@ def config(**more: object) -> Config:
     return read(Config, {"mirrors": mirrors, **more})
 
 
-def test_what_differs_is_named_by_its_path_with_both_values():
+def test_differences_are_named_by_their_path_with_both_values():
     found = compared(config(), config(limits={"connections": 20}), ())
     differing = {each.path: each for each in found if each.differs}
     assert list(differing) == ["limits.connections"]
@@ -43,7 +43,7 @@ def test_a_mirror_more_does_not_make_the_others_differ():
     assert (url.running, url.file) == (None, '"https://jp.example.com"')
 
 
-def test_what_only_a_restart_changes_is_marked():
+def test_settings_that_need_a_restart_are_marked():
     found = compared(config(), config(router={"listen": "127.0.0.1:9999"}), ())
     (listen,) = [each for each in found if each.differs]
     assert (listen.path, listen.restart) == ("router.listen", True)
@@ -66,7 +66,7 @@ def test_no_secret_is_told_on_either_side(running):
     }
 
 
-def test_what_is_kept_elsewhere_is_not_told_either():
+def test_values_kept_elsewhere_are_hidden():
     found = compared(config(), config(dashboard={"contact": "canary"}), {"dashboard.contact"})
     (contact,) = [each for each in found if each.differs]
     assert (contact.path, contact.file) == ("dashboard.contact", "(hidden)")

@@ -117,7 +117,7 @@ async def test_a_reload_reports_changes_though_they_were_noticed_before(keeper: 
     assert (await keeper.configuration.reload(Actor("asked again"))).added == ()
 
 
-async def test_what_needs_a_restart_is_known_until_it_is_undone(keeper: Keeper):
+async def test_a_needed_restart_is_reported_until_the_change_is_undone(keeper: Keeper):
     keeper.path.write_text(TWO + "[router]\nworkers = 7\n")
     assert (await keeper.configuration.reload(Actor("test"))).restart == ("router.workers",)
     keeper.path.write_text(ONE + "[router]\nworkers = 7\n")

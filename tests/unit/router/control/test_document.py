@@ -88,7 +88,7 @@ def test_all_faults_of_a_file_are_named_at_once(tmp_path: Path):
     ]
 
 
-def test_what_pages_have_no_room_for_is_refused(tmp_path: Path):
+def test_labels_too_long_for_the_pages_are_refused(tmp_path: Path):
     long = "长" * 101
     text = f"""
         [[mirrors]]
@@ -186,7 +186,7 @@ def test_a_reference_is_not_followed_twice(tmp_path: Path):
         ("file:binary", "is not UTF-8 text"),
     ],
 )
-def test_what_a_reference_lacks_is_named_with_its_path(tmp_path: Path, reference: str, what: str):
+def test_a_broken_reference_is_named_with_its_path(tmp_path: Path, reference: str, what: str):
     (tmp_path / "empty").write_text("\n")
     (tmp_path / "large").write_bytes(b"x" * (64 * 1024 + 1))
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
@@ -211,7 +211,7 @@ def test_what_a_reference_lacks_is_named_with_its_path(tmp_path: Path, reference
         'paths = ["file:secret"]',
     ],
 )
-def test_what_a_reference_stands_for_never_appears_in_a_fault(tmp_path: Path, line: str):
+def test_faults_never_quote_the_value_of_a_reference(tmp_path: Path, line: str):
     secret = f"{SECRET} {SECRET}"
     (tmp_path / "secret").write_text(secret)
     url = "" if line.startswith("url") else 'url = "https://a.example"\n'
@@ -250,7 +250,7 @@ def test_files_are_relative_to_the_configuration_and_absolute_after_loading(tmp_
     assert config.log.access == str(tmp_path / "access.log")
 
 
-def test_what_is_absolute_or_no_file_stays_as_it_is(tmp_path: Path):
+def test_absolute_paths_and_values_that_are_no_files_stay(tmp_path: Path):
     text = MIRROR + (
         '[admin]\nsocket = "/run/mg.sock"\n[store]\nurl = "postgresql://db/mg"\n'
         '[log]\naccess = "-"\n'
@@ -322,7 +322,7 @@ def test_another_process_gets_the_same_configuration_from_the_resolved_document(
         from_raw({}, document.path)
 
 
-def test_what_a_new_configuration_changes(tmp_path: Path):
+def test_differences_between_configurations_are_found(tmp_path: Path):
     def mirror(name: str, extra: str = "") -> str:
         return f'[[mirrors]]\nid = "{name}"\nurl = "https://{name}.example"\n{extra}\n'
 

@@ -26,7 +26,7 @@ def test_one_price_is_a_table_and_several_are_a_list_of_them():
     ]
 
 
-def test_what_workers_are_told_of_prices_is_read_back_as_the_same():
+def test_prices_survive_the_way_to_workers():
     config = read(Config, tomllib.loads(MIRROR + '[prices."gpt-4o"]\ninput = 2.5\n'))
     assert read(Config, to_table(config)) == config
 

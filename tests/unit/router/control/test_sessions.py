@@ -63,7 +63,7 @@ def test_a_context_ends_half_an_hour_after_its_last_message():
     assert book.say(b"a") == ["new", "one"]
 
 
-def test_what_is_too_old_does_not_stay_in_memory():
+def test_expired_sessions_are_swept():
     book = Book()
     book.say(b"a", "q", "r")
     book.now += TTL - 1

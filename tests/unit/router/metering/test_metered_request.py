@@ -120,7 +120,9 @@ EVENTS = content("a", "b") + sse({"choices": [], "usage": USED})
         ("success", EVENTS + sse({"error": {"message": "late"}}), SSE, {}),
     ],
 )
-def test_what_the_mirror_said_is_charged(end: str, body: bytes, media: bytes, more: dict[str, Any]):
+def test_the_usage_that_the_mirror_reports_is_charged(
+    end: str, body: bytes, media: bytes, more: dict[str, Any]
+):
     assert charged(end, body, media, **more) == ("usage", CHARGED, "gpt-4o")
 
 
@@ -142,7 +144,7 @@ def test_what_the_mirror_said_is_charged(end: str, body: bytes, media: bytes, mo
         ("success", None, b"", {}),
     ],
 )
-def test_what_is_no_whole_answer_is_free(
+def test_incomplete_answers_are_free(
     end: str, body: bytes | None, media: bytes, more: dict[str, Any]
 ):
     assert charged(end, body, media, **more) is None
@@ -183,7 +185,7 @@ ZEROS = {"choices": [{"delta": {"content": "a"}}], "usage": {"prompt_tokens": 0}
         ("chat/completions", Dialect.chat, [ZEROS] * 7, "estimate", [100, 7]),
     ],
 )
-def test_what_a_stream_told_before_it_was_left_may_be_only_its_beginning(
+def test_usage_of_an_abandoned_stream_is_charged_or_estimated(
     path: str, dialect: Dialect, events: list[Any], basis: str, tokens: list[int]
 ):
     asked = request(path, CHAT, dialect=dialect)
@@ -219,7 +221,7 @@ RESPONSE = {**STREAM, "input": "x"}
         ("chat/completions", Dialect.chat, {**CHAT, "background": True}, [], (0, 1000)),
     ],
 )
-def test_what_cannot_be_seen_is_estimated_upwards(path, dialect, body, events, tokens):
+def test_unseen_usage_is_estimated_upwards(path, dialect, body, events, tokens):
     asked = request(path, body, dialect=dialect)
     answer = sse(*events) if events is not None else None
     found = charged("client_abort", answer, SSE, asked=asked, ended=False)
@@ -297,7 +299,7 @@ HEARD = b'{"text":"x","usage":{"type":"duration","seconds":60}}'
         ),
     ],
 )
-def test_what_is_not_billed_by_tokens(end, body, media, more, row):
+def test_other_units_than_tokens_are_charged(end, body, media, more, row):
     found = charged(end, body, media, **more)
     assert found is not None
     basis, amounts, _ = found
@@ -496,7 +498,9 @@ def test_a_stream_is_asked_for_its_use_and_that_is_hidden():
         ),
     ],
 )
-def test_what_is_refused(key: IssuedKey, asked: Request, status: int, code: str | None):
+def test_requests_beyond_a_quota_or_without_a_price_are_refused(
+    key: IssuedKey, asked: Request, status: int, code: str | None
+):
     made, _, _ = metering()
     problem = made.begin(key, asked, WALL)
     assert isinstance(problem, Problem)
@@ -518,12 +522,12 @@ def test_what_is_refused(key: IssuedKey, asked: Request, status: int, code: str 
         (KEY, request()._replace(body=None)),
     ],
 )
-def test_what_is_metered(key: IssuedKey, asked: Request):
+def test_billed_requests_are_metered(key: IssuedKey, asked: Request):
     made, _, _ = metering()
     assert isinstance(made.begin(key, asked, WALL), MeteredRequest)
 
 
-def test_what_is_billed_nowhere_is_not_metered():
+def test_requests_that_no_mirror_bills_are_not_metered():
     made, _, totals = metering()
     assert made.begin(MONEY, request("models", method=b"GET"), WALL) is None
     assert made.begin(KEY, request("realtime", method=b"GET", websocket=True), WALL) is None

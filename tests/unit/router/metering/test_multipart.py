@@ -118,7 +118,7 @@ def test_where_a_server_may_read_another_model_that_is_told(plain: bytes, strang
 
 
 @pytest.mark.parametrize("form", [b"multipart/mixed; boundary=x", b"multipart/form-data", b""])
-def test_what_is_no_plain_form_is_unclear(form: bytes) -> None:
+def test_forms_that_are_not_plain_are_unclear(form: bytes) -> None:
     assert tapped(DEAR + REST, form=form) == (set(), True)
 
 
@@ -128,6 +128,6 @@ def test_an_upload_that_ends_too_soon_is_unclear() -> None:
 
 
 @given(st.lists(st.sampled_from([b"--x", b"\r\n", DEAR, REST, b"model", b"-", b"x"]), max_size=12))
-def test_how_it_is_cut_changes_nothing(parts: list[bytes]) -> None:
+def test_the_sizes_of_pieces_change_nothing(parts: list[bytes]) -> None:
     raw = b"".join(parts)
     assert tapped(raw, 1) == tapped(raw, 5) == tapped(raw)

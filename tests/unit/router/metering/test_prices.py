@@ -41,7 +41,7 @@ def price(config: PriceConfig):
         (PriceConfig(), Usage(1, 1, 1, 1, 1, 1), 0),
     ],
 )
-def test_what_an_answer_costs(config: PriceConfig, usage: Usage, cost: int):
+def test_the_cost_of_an_answer_follows_its_price(config: PriceConfig, usage: Usage, cost: int):
     assert price(config).cost(usage) == cost
 
 

@@ -60,7 +60,7 @@ def test_a_stream_is_made_to_tell_its_use(body: bytes, spliced: bytes | None):
         b'{"stream":true,"stream_options":["include_usage"]}',
     ],
 )
-def test_what_needs_no_wish_stays_as_it_is(body: bytes):
+def test_bodies_that_need_no_usage_option_stay_unchanged(body: bytes):
     asked = scan_request(body, ask=True)
     assert asked is not None
     assert asked.body is None
@@ -83,7 +83,7 @@ def test_what_needs_no_wish_stays_as_it_is(body: bytes):
         b'{"model":"a","x":[' + b"1," * 500_000 + b"0]}",
     ],
 )
-def test_what_is_no_json_object_is_not_read(body: bytes):
+def test_bodies_that_are_no_json_object_are_not_read(body: bytes):
     assert scan_request(body, ask=True) is None
 
 
@@ -139,13 +139,13 @@ def test_the_model_is_that_of_the_outermost_object():
         (b'{"tools":{"model":"a","model":"b"}}', ""),
     ],
 )
-def test_what_servers_would_read_in_different_ways_is_told(body: bytes, key: str):
+def test_duplicate_keys_are_reported(body: bytes, key: str):
     asked = scan_request(body, ask=True)
     assert asked is not None
     assert asked.twice == key
 
 
-def test_what_else_is_billed_by_the_request():
+def test_characters_images_and_background_are_read():
     asked = scan_request('{"input":"gr\u00fc\u00df","n":3,"background":true}'.encode(), ask=True)
     assert asked is not None
     assert (asked.characters, asked.images, asked.background) == (4, 3, True)
@@ -185,7 +185,9 @@ def test_each_prompt_of_a_list_has_answers_of_its_own(data: dict[str, Any], choi
         *((strange, False) for strange in ('"100"', "2.5", "true", "[9]", "1e999", "NaN")),
     ],
 )
-def test_what_servers_may_take_for_a_number_is_told(key: str, value: str, is_number: bool):
+def test_values_that_servers_may_take_for_a_number_are_reported(
+    key: str, value: str, is_number: bool
+):
     asked = scan_request(f'{{"{key}":{value}}}'.encode(), ask=True)
     assert asked is not None
     assert asked.no_number == ("" if is_number else key)

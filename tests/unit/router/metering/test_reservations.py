@@ -97,7 +97,7 @@ def test_so_many_requests_are_open_as_the_quota_covers(
     assert [len(each) for each in workers.of] == [0, 0]
 
 
-def test_what_was_charged_stays_held_until_control_has_told_what_is_left(
+def test_charges_stay_reserved_until_control_publishes_the_balance(
     workers: Workers,
 ) -> None:
     one, other = workers.of

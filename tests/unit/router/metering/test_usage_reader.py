@@ -244,7 +244,7 @@ def test_comments_and_whole_events_never_wait():
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("behind", [b"\x00" * 9, b"garbage behind it", b"\x1f\x8b\x08garbage"])
-def test_what_follows_a_whole_answer_ends_the_reading(behind: bytes) -> None:
+def test_bytes_behind_a_whole_answer_end_the_reading(behind: bytes) -> None:
     inflater = Inflater()
     packed = gzip.compress(b"answer") + behind
     assert b"".join(inflater.feed(packed)) == b"answer"

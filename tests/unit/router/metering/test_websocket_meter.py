@@ -103,7 +103,7 @@ def test_an_answer_that_is_left_is_estimated_whatever_the_mirror_does_then(outco
     assert 110 <= talk.spent.tokens <= 130
 
 
-def test_what_a_mirror_breaks_off_costs_nothing():
+def test_responses_that_a_mirror_breaks_off_are_free():
     for outcome, first in (("interrupted", None), ("success", WebSocketMeter.mirror_ended)):
         talk = Talking()
         talk.asks(create(input="x" * 400))
@@ -203,7 +203,7 @@ def test_realtime_is_charged_to_the_model_of_its_session():
     assert {row[2]: row[5:8] for row in message["rows"]} == {"a": [100, 60, 10], "t": [5, 0, 2]}
 
 
-def test_what_a_key_for_some_models_may_open():
+def test_a_key_for_some_models_opens_only_what_can_be_checked():
     metering = Metering(UsageBatches(), MetricRegistry(FAMILIES))
 
     def opened(target: bytes) -> Any:
@@ -332,7 +332,7 @@ def test_models_of_tools_are_models():
     assert Talking(PATTERNS).asks(create(tools=[function])) == ""
 
 
-def test_what_must_be_an_object_is_one():
+def test_values_that_must_be_objects_are_checked():
     talk = Talking(PATTERNS, b"/v1/realtime?model=a")
     for session in ([{"model": "c"}], {"input_audio_transcription": [{"model": "c"}]}):
         event = {"type": "session.update", "session": session}

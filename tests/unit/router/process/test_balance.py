@@ -94,7 +94,7 @@ def test_amounts_are_plain_numbers(value: str, text: str):
         b"[" * 100_000,
     ],
 )
-def test_what_is_no_amount_is_refused(body: bytes):
+def test_invalid_amounts_are_refused(body: bytes):
     with pytest.raises(NoAmount, match="hard_limit_usd"):
         balances.granted(body)
 

@@ -30,7 +30,7 @@ def test_an_empty_one_holds_nothing(fd: int):
     assert LastLists(fd).read() == []
 
 
-def test_what_was_written_last_is_read_whatever_its_length(fd: int):
+def test_the_last_written_lists_are_read_at_any_length(fd: int):
     for count in (3, 1, 4, 4, 200, 2, 2, 500, 1):
         messages = _messages(count, f"of {count}")
         _write(fd, messages)

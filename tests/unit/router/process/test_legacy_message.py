@@ -36,7 +36,7 @@ def test_json_and_both_kinds_of_forms():
     assert read_message(PARTS, parts.encode(), 1000) == expected
 
 
-def test_what_a_form_says_in_lines_stays():
+def test_line_breaks_in_a_form_stay():
     text = "one\r\ntwo\n\nthree "
     parts = part("apiKey", "k") + part("sessionId", "s") + part("content", text) + "--XX--\r\n"
     assert read_message(PARTS, parts.encode(), 1000).content == text
@@ -59,7 +59,7 @@ def test_the_lengths_that_are_allowed():
 
 @pytest.mark.parametrize("name", ["apiKey", "sessionId", "content"])
 @pytest.mark.parametrize("value", [None, "", [], {}, True, 1.5])
-def test_what_is_missing_or_of_another_type(name: str, value: Any):
+def test_missing_fields_and_wrong_types_are_refused_by_name(name: str, value: Any):
     fault = fault_of({**GOOD, name: value})
     assert name in fault.sentence
     assert fault.status == (401 if name == "apiKey" else 400)

@@ -113,7 +113,7 @@ def test_a_worker_that_missed_the_last_change_asks_when_it_learns_the_version_of
     assert worker.asked == 2
 
 
-def test_what_is_for_a_former_process_is_no_reason_to_ask(worker: Worker):
+def test_messages_for_a_former_process_cause_no_question(worker: Worker):
     worker.bans.add(_ban(5, "192.0.2.5/32"))
     assert worker.asked == 0
 

@@ -61,7 +61,7 @@ def test_fields_of_responses(name: bytes, rule: Rule) -> None:
     assert response_rules().of(name) == (rule, name.lower())
 
 
-def test_what_is_remembered_is_bounded() -> None:
+def test_the_number_of_remembered_spellings_is_bounded() -> None:
     rules = request_rules()
     for i in range(5000):
         assert rules.of(b"X-%d" % i) == (Rule.forward, b"x-%d" % i)

@@ -58,7 +58,7 @@ def test_both_readers_agree_with_a_whole_parse(text: str, mark: bool) -> None:
 
 
 @given(objects(), st.integers(0, 200), st.text('{}[]",:\\ue0 \n\x00\ufeff', max_size=3))
-def test_what_is_damaged_is_read_as_a_whole_parse_reads_it(text: str, at: int, put: str) -> None:
+def test_damaged_json_is_read_as_a_full_parser_reads_it(text: str, at: int, put: str) -> None:
     check_json_scan(f"{text[:at]}{put}{text[at + 1 :]}".encode("utf-8", "replace"))
 
 
@@ -88,7 +88,7 @@ def test_any_bytes_are_survived(body: bytes) -> None:
         b'{"model":' + b'{"":' * 100_000 + b"1" + b"}" * 100_001,
     ],
 )
-def test_what_is_no_object_has_nothing(body: bytes) -> None:
+def test_values_that_are_no_object_have_no_members(body: bytes) -> None:
     assert members(body) is None
     assert top_values(body) == TopValues()
 
@@ -107,12 +107,12 @@ def test_half_of_a_surrogate_pair_in_a_long_talk_hides_nothing() -> None:
         b"{%b}" % b",".join(b'"%d":NaN' % each for each in range(MOST_MEMBERS + 1)),
     ],
 )
-def test_what_takes_long_to_read_exactly_is_not_read(body: bytes) -> None:
+def test_bodies_too_costly_to_read_exactly_are_not_read(body: bytes) -> None:
     assert members(body) is None
     assert top_values(body) == TopValues()
 
 
-def test_what_needs_no_exactness_is_read_however_long_it_is() -> None:
+def test_long_bodies_that_need_no_exactness_are_read() -> None:
     body = b'{"a":[' + b"{}," * 500_000 + b"0]," + b'"b":1,' * 200_000 + b'"model":"x"}'
     assert bytes(top_values(body).model) == b'"x"'
 
@@ -134,5 +134,5 @@ def test_letters_case_is_folded_as_servers_do(spelled: str, key: str) -> None:
     assert fold(spelled) == key
 
 
-def test_what_is_kept_has_no_halves_of_pairs() -> None:
+def test_stored_text_has_no_lone_surrogates() -> None:
     assert storable("a\ud800b\U0001f600") == "a?b\U0001f600"

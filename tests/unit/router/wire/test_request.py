@@ -44,7 +44,9 @@ def test_a_chunked_body_arrives_without_its_framing() -> None:
         (b"GET /v1/x HTTP/1.0", b"Connection: keep-alive\r\n", True),
     ],
 )
-def test_whether_the_connection_persists(first: bytes, fields: bytes, keeps: bool) -> None:
+def test_persistence_follows_version_and_connection_field(
+    first: bytes, fields: bytes, keeps: bool
+) -> None:
     requests = Requests()
     requests.feed(line(first, b"Host: a\r\n" + fields))
     assert requests.head.keep_alive == keeps
@@ -57,7 +59,7 @@ def test_pipelined_requests_come_one_after_the_other() -> None:
     assert requests.reader.phase is Phase.between
 
 
-def test_what_follows_a_websocket_request_is_no_request() -> None:
+def test_bytes_behind_a_websocket_request_are_no_request() -> None:
     requests = Requests()
     fields = b"Connection: upgrade\r\nUpgrade: websocket\r\n"
     key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -78,7 +80,7 @@ def test_another_upgrade_is_read_as_if_it_had_not_been_offered() -> None:
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A\r\n"
 
 
-def test_what_stands_behind_another_upgrade_is_refused_as_elsewhere() -> None:
+def test_an_invalid_request_behind_another_upgrade_is_refused() -> None:
     assert _refusal(get(H2C) + b"GET /v1/models HTTP/1.1\r\n\r\n").status == 400
     assert _refusal(get(H2C) + b"GET /v1/models HTTP/2.0\r\n\r\n").status == 400
     assert _refusal(get(H2C.replace(b"Connection", b"Host: b\r\nConnection"))).status == 400
@@ -134,7 +136,7 @@ def test_a_field_that_is_a_list_may_stand_twice() -> None:
         ([chunked(b"1;" + b"a" * 30_000 + b"\r\n{\r\n")] + [b"1;" + b"a" * 30_000] * 3, 400),
     ],
 )
-def test_what_is_out_of_bounds_is_refused(pieces: list[bytes], status: int) -> None:
+def test_requests_beyond_the_bounds_are_refused(pieces: list[bytes], status: int) -> None:
     assert _refusal(*pieces).status == status
 
 
@@ -171,7 +173,7 @@ def test_a_refusal_of_the_sink_comes_through() -> None:
     assert caught.value.status == 403
 
 
-def test_what_follows_a_websocket_request_is_never_http_again() -> None:
+def test_a_websocket_connection_never_returns_to_http() -> None:
     requests = Requests()
     head = (
         b"GET /v1/realtime HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"

@@ -45,7 +45,7 @@ def test_a_body_without_framing_ends_with_its_connection() -> None:
         OK + b"Content-Length: 0\r\n\r\n",
     ],
 )
-def test_what_has_no_body_ends_with_its_head(head: bytes) -> None:
+def test_responses_without_a_body_end_with_their_head(head: bytes) -> None:
     reader = Responses().feed(head)
     assert (reader.ended, reader.reusable()) == (True, True)
 
@@ -105,7 +105,7 @@ def test_the_next_response_is_read_by_the_same_reader() -> None:
         b"\x16\x03\x01",
     ],
 )
-def test_what_cannot_be_relayed_is_refused(data: bytes) -> None:
+def test_responses_that_cannot_be_relayed_are_refused(data: bytes) -> None:
     with pytest.raises(BadResponse):
         Responses().feed(data)
 

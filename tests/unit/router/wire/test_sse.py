@@ -38,7 +38,7 @@ def _events(pieces: list[bytes], limit: int = LIMIT) -> list[Event]:
         (b"", []),
     ],
 )
-def test_what_is_an_event(text: bytes, events: list[Event]) -> None:
+def test_events_are_found_at_any_cut(text: bytes, events: list[Event]) -> None:
     assert _events([text]) == events
     assert _events([text[i : i + 1] for i in range(len(text))]) == events
 
@@ -127,7 +127,7 @@ def test_where_an_event_could_be_added(forwarded: bytes, between: bool) -> None:
 
 
 @given(TEXTS, CUTS)
-def test_what_is_added_between_events_is_an_event_of_its_own(text: bytes, cuts: list[int]) -> None:
+def test_an_event_added_at_a_boundary_stands_alone(text: bytes, cuts: list[int]) -> None:
     boundary = Boundary()
     for piece in _cut(text, cuts):
         boundary.feed(piece)

@@ -77,7 +77,7 @@ def test_hosts_are_valid(host: bytes) -> None:
     "host",
     [b"", b"a b", b"a/b", b"a@b", b"a,b", b"a:x", b"a:", b":80", b"::1", b"[::1", b"\xff", b"a\n"],
 )
-def test_what_is_no_host_is_not(host: bytes) -> None:
+def test_invalid_hosts_are_refused(host: bytes) -> None:
     assert not valid_host(host)
 
 

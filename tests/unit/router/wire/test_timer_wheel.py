@@ -84,7 +84,7 @@ def test_a_moved_deadline_holds_and_never_is_never() -> None:
     assert (moved.expirations, never.expirations) == (0, 0)
 
 
-def test_what_is_removed_is_forgotten_and_may_be_removed_twice() -> None:
+def test_a_removed_timer_never_expires_and_may_be_removed_twice() -> None:
     clock = ManualClock(100.0)
     wheel = TimerWheel(clock)
     item = Item(0.0)

@@ -52,7 +52,7 @@ def test_one_that_does_not_is_left_alone() -> None:
         b"x" * 5000,
     ],
 )
-def test_what_is_no_traceparent_begins_a_trace_for_its_share(given: bytes | None) -> None:
+def test_an_invalid_traceparent_starts_a_sampled_trace(given: bytes | None) -> None:
     trace = begun(given, 1.0, Random(1))
     assert trace is not None
     assert (trace.parent, bool(trace.trace), bool(trace.span)) == (0, True, True)

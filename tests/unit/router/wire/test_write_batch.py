@@ -45,7 +45,7 @@ async def test_a_large_piece_goes_at_once_and_takes_with_it_what_came_before() -
     assert fake.written == [b"a", b"x" * AT_ONCE]
 
 
-async def test_what_is_to_be_written_now_leaves_at_once_but_never_before_what_waits() -> None:
+async def test_immediate_writes_never_overtake_waiting_ones() -> None:
     outbox = WriteBatch()
     fake, transport = _transport()
     outbox.write_now(transport, b"a")
@@ -59,7 +59,7 @@ async def test_what_is_to_be_written_now_leaves_at_once_but_never_before_what_wa
     assert fake.written == [b"a", b"b", b"c"]
 
 
-async def test_what_is_to_be_written_last_waits_however_large_it_is() -> None:
+async def test_a_last_write_waits_at_any_size() -> None:
     outbox = WriteBatch()
     fake, transport = _transport()
     outbox.write_last(transport, b"x" * 10 * AT_ONCE)
