@@ -43,6 +43,7 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Scene:
         await _sleep(0)
 
     monkeypatch.setattr(asyncio, "sleep", rest)
+    monkeypatch.setattr(renderings, "PATIENCE", 600.0)  # on no machine is a reader turned away
     return made
 
 
