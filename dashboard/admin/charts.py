@@ -63,10 +63,10 @@ def traffic_chart(course: Sequence[Point]) -> Chart:
 
 
 def sparkline(values: Sequence[float]) -> str:
-    """The points of a line, 100 wide and 20 high; empty for fewer than two values."""
-    if len(values) < 2:
+    """The points of a line, 100 wide and 20 high; empty for one value or only zeros."""
+    if len(values) < 2 or not any(values):
         return ""
-    top = max(values) or 1.0
+    top = max(values)
     step = 100 / (len(values) - 1)
     return " ".join(f"{i * step:.1f},{19 - 18 * value / top:.1f}" for i, value in enumerate(values))
 

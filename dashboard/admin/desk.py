@@ -17,6 +17,7 @@ from markupsafe import Markup
 from dashboard.admin.gate import CSRF_FIELD, LIVE, SESSION, is_secure, visitor
 from dashboard.admin.unsent import Unsent
 from dashboard.common.assets import THEME_SCRIPT_HASH
+from dashboard.common.config import DashboardConfig
 from dashboard.common.context import CLOCK, SOURCES
 from dashboard.common.sources import CommandError
 from dashboard.common.steps import in_steps, unhurried
@@ -174,6 +175,7 @@ def _context(request: web.Request, values: Mapping[str, object]) -> dict[str, ob
         "when": Moments(words, app[CLOCK](), config.timezone),
         "title": config.title,
         "version": sources.version(),
+        "public_page": public_page(config, host_of(request.host) or ""),
         "session": session,
         "csrf_field": CSRF_FIELD,
         "flash": flash,
@@ -184,6 +186,15 @@ def _context(request: web.Request, values: Mapping[str, object]) -> dict[str, ob
         "plain_http": not is_secure(request) and not is_loopback(host_of(request.host) or ""),
         **values,
     }
+
+
+def public_page(config: DashboardConfig, host: str) -> str:
+    """Where the status page is for a browser that calls the desk's machine `host`; empty if it is
+    off."""
+    if config.public_url or not config.listen or not host:
+        return config.public_url
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{config.listen.rpartition(':')[2]}/"
 
 
 def see_other(address: str) -> web.Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,7 @@ from dashboard.common.sources import Inspected
 from dashboard.common.steps import in_steps, unhurried
 from dashboard.i18n.texts import Words
 from dashboard.public.documents import BadCursor, page_of_bans
+from dashboard.public.incidents import IncidentRow
 from dashboard.public.privacy import full_network
 from dashboard.public.view import shown_incidents
 from monitor.common.cost_terms import COST_TERMS
@@ -187,7 +188,8 @@ def _steps(inspected: Inspected, words: Words) -> list[dict[str, Any]]:
 async def incidents(request: web.Request) -> web.Response:
     """Incidents with their stories, and planned maintenance."""
     app = request.app
-    rows, now, words = shown_incidents(app)[:INCIDENTS_ON_PAGE], app[CLOCK](), words_for(request)
+    now, words = app[CLOCK](), words_for(request)
+    rows = open_first(shown_incidents(app))[:INCIDENTS_ON_PAGE]
     announced = app[SOURCES].announced()
     told = announced_document(rows, announced, now)
     titles = {row.id: row.title(words) for row in rows}
@@ -207,6 +209,11 @@ async def incidents(request: web.Request) -> web.Response:
         impacts=IMPACTS,
         picked=request.query.get("mirror", ""),
     )
+
+
+def open_first(incidents: Sequence[IncidentRow]) -> list[IncidentRow]:
+    """Incidents in their order, but those that go on before those that are over."""
+    return sorted(incidents, key=lambda incident: not incident.is_open)
 
 
 async def bans(request: web.Request) -> web.Response:

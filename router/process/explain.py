@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from typing import Any
 
 from monitor.health.snapshot import Override, State
@@ -11,6 +12,20 @@ from router.balancing.pool import Explained
 from router.forwarding import recent_requests
 from router.forwarding.context import WorkerContext
 from router.upstream.upstream import Upstream
+
+
+class WhyNot(StrEnum):
+    """Reasons that keep requests away from a mirror."""
+
+    not_enabled = "not enabled"
+    drain = "drain"
+    maintenance = "maintenance"
+    down = "down"
+    held = "held"
+    on_trial = "on trial"
+    ejected = "ejected"
+    rate_limited = "rate limited"
+    full = "full"
 
 
 def explain_mirrors(context: WorkerContext) -> list[dict[str, Any]]:
@@ -59,16 +74,17 @@ def why_not(upstream: Upstream, now: float, limited_until: float) -> str:
     """
     wish, limiter = upstream.health.wish, upstream.limiter
     reasons = (
-        ("not enabled", not upstream.mirror.enabled),
-        (wish.value, wish is not Override.use),
-        ("down", upstream.health.state is State.down),
-        ("held", not upstream.available),
-        ("on trial", upstream.breaker.standing.phase is Phase.trial),
-        ("ejected", not upstream.breaker.closed),
-        ("rate limited", limited_until > now),
-        ("full", limiter is not None and limiter.closed_until > now),
+        (WhyNot.not_enabled, not upstream.mirror.enabled),
+        (WhyNot.drain, wish is Override.drain),
+        (WhyNot.maintenance, wish is Override.maintenance),
+        (WhyNot.down, upstream.health.state is State.down),
+        (WhyNot.held, not upstream.available),
+        (WhyNot.on_trial, upstream.breaker.standing.phase is Phase.trial),
+        (WhyNot.ejected, not upstream.breaker.closed),
+        (WhyNot.rate_limited, limited_until > now),
+        (WhyNot.full, limiter is not None and limiter.closed_until > now),
     )
-    return next((name for name, holds in reasons if holds), "")
+    return next((reason.value for reason, holds in reasons if holds), "")
 
 
 def explain_request(context: WorkerContext, request_id: str) -> dict[str, Any] | None:

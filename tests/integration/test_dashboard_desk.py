@@ -39,6 +39,7 @@ from monitor.health.snapshot import Override
 from tests.testkit.clock import ManualClock
 from tests.testkit.dashboard import (
     API_KEY,
+    EXPLAINED,
     INCIDENTS,
     MIRRORS,
     NOW,
@@ -656,6 +657,44 @@ async def test_taking_the_last_mirror_out_says_what_that_means(commands, clock):
         fields = {"csrf": browser.csrf, "mirrors": "hk", "for": "1h"}
         await browser.post("/admin/do/plan", fields)
         assert "every request will be refused (503)" in browser.said
+
+
+async def test_open_incidents_stand_before_newer_ones_that_are_over(commands, clock):
+    over = replace(INCIDENTS[1], id="0ver00000001", started_at=NOW - 60, resolved_at=NOW - 30)
+    past = replace(FakeSources().past_, incidents=(over, *INCIDENTS))
+    sources = FakeSources(past_=past, admin_=AdminConfig(password_hash=HASH))
+    async with browsing(commands, clock, sources) as browser:
+        await browser.sign_in()
+        _, page = await browser.get("/admin/incidents?lang=en")
+    assert re.findall(r'<span class="tag">(open|resolved)</span>', page)[:2] == ["open", "resolved"]
+
+
+@pytest.mark.parametrize(
+    ("public_url", "listen", "expected"),
+    [
+        ("https://status.example.com", "127.0.0.1:8081", "https://status.example.com"),
+        ("", "0.0.0.0:9081", "http://127.0.0.1:9081/"),
+        ("", "", None),
+    ],
+)
+async def test_the_desk_links_to_the_status_page(commands, clock, public_url, listen, expected):
+    dashboard = replace(FakeSources().dashboard_, public_url=public_url, listen=listen)
+    sources = FakeSources(dashboard_=dashboard, admin_=AdminConfig(password_hash=HASH))
+    async with browsing(commands, clock, sources) as browser:
+        _, page = await browser.get("/admin/?lang=en")
+        assert "Status page" not in page, "who has not signed in is told nothing"
+        await browser.sign_in()
+        _, page = await browser.get("/admin/?lang=en")
+    found = re.search(r'<a href="([^"]+)">Status page</a>', page)
+    assert (found and found[1]) == expected
+
+
+async def test_reasons_against_a_mirror_are_told_in_chinese(operator, monkeypatch):
+    monkeypatch.setitem(EXPLAINED, "why_not", "rate limited")
+    _, page = await operator.get("/admin/nodes/hk?lang=zh")
+    assert "否：镜像要求暂停（429）" in page
+    assert "已移出" in page
+    assert "rate limited" not in page
 
 
 async def test_one_of_many_nodes_is_found_by_what_the_page_says_of_it(commands, clock):

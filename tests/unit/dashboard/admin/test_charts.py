@@ -44,5 +44,5 @@ def test_use_is_shown_by_day_and_model_and_the_rest_in_one():
 
 def test_a_line_stays_within_its_box():
     assert sparkline([1.0]) == ""
-    assert sparkline([0.0, 0.0]) == "0.0,19.0 100.0,19.0"
+    assert sparkline([0.0, 0.0]) == ""
     assert sparkline([0.0, 5.0, 10.0]) == "0.0,19.0 50.0,10.0 100.0,1.0"

@@ -17,7 +17,9 @@ from dashboard.i18n.texts import Words, choose
 from monitor.diagnosis.telling import what
 from monitor.diagnosis.verdicts import VERDICTS
 from monitor.health.snapshot import Override, State
+from router.balancing.breaker import Phase
 from router.balancing.ejection import Cause
+from router.process.explain import WhyNot
 from tests.testkit.dashboard import NOW
 
 LOCALE = resources.files("dashboard.i18n") / "locale"
@@ -139,7 +141,21 @@ COMPOSED = (
     "mine.why.",
     *(
         f"desk.{part}."
-        for part in ("ask", "do", "done", "fault", "key", "reload", "status", "step", "tab")
+        for part in (
+            *(
+                "ask",
+                "do",
+                "done",
+                "fault",
+                "key",
+                "phase",
+                "reload",
+                "status",
+                "step",
+                "tab",
+                "why",
+            ),
+        )
     ),
     "desk.takes.",
     "desk.field.",
@@ -159,12 +175,14 @@ def test_every_text_is_used():
     assert not [key for key in plain if not re.search(f"[\"']{re.escape(key)}[\"']", source)]
 
 
-def test_states_and_wishes_have_words():
+def test_states_overrides_and_reasons_have_words():
     for language in LANGUAGES:
         words = Words(language)
         assert all(words(f"state.{state}") for state in State)
         assert all(words(f"rotation.{wish}") for wish in Override if wish is not Override.use)
         assert all(words(f"ejection.{cause}") for cause in Cause)
+        assert all(words(f"desk.why.{reason.replace(' ', '_')}") for reason in WhyNot)
+        assert all(words(f"desk.phase.{phase}") for phase in Phase if phase is not Phase.closed)
 
 
 def test_a_verdict_is_said_in_the_words_of_the_registry():
