@@ -112,7 +112,7 @@ def _line(points: Sequence[tuple[float, float] | None]) -> str:
     return "".join(pieces)
 
 
-def curve_chart(curve: Curve, words: Words, zone: str, label: str) -> Markup:
+def curve_chart(curve: Curve, words: Words, zone: str, label: str, now: float) -> Markup:
     """The phases above each other over time, with a scale, for a whole page's width."""
     known = [sum(point) for point in curve.points if point is not None]
     if not known:
@@ -135,7 +135,7 @@ def curve_chart(curve: Curve, words: Words, zone: str, label: str) -> Markup:
         f'aria-label="{escape(label)}">{lines}{areas}<path class="cursor" d=""/></svg>'
         f'<svg class="strip" viewBox="0 0 {len(curve.points)} 1" preserveAspectRatio="none" '
         f'aria-hidden="true">{_strip(curve)}</svg>'
-        f'<div class="times" aria-hidden="true">{_times(curve, zone)}</div></figure>'
+        f'<div class="times" aria-hidden="true">{_times(curve, zone, now)}</div></figure>'
     )
 
 
@@ -170,13 +170,13 @@ def _y(milliseconds: float, top: int) -> float:
     return CURVE_HEIGHT * (1 - min(milliseconds, top) / top)
 
 
-def _times(curve: Curve, zone: str) -> str:
-    """Five moments below the chart: hours of a day, else dates."""
+def _times(curve: Curve, zone: str, now: float) -> str:
+    """Five moments below the chart: hours of a day, else dates. Its last step may not be over."""
     there = ZoneInfo(zone)
     length = curve.step * len(curve.points)
     form = "%H:%M" if length <= DAY else "%m-%d"
     moments = (
-        datetime.fromtimestamp(curve.start + length * part // 4, there).strftime(form)
+        datetime.fromtimestamp(min(curve.start + length * part / 4, now), there).strftime(form)
         for part in range(5)
     )
     return "".join(f"<span>{each}</span>" for each in moments)

@@ -129,6 +129,14 @@ class Page:
         return self.words(f"banner.{key}", **numbers)
 
     @property
+    def next_step(self) -> str:
+        """Tell what becomes of requests, or what can be done, while nothing serves; else empty."""
+        whole = self.overview
+        kind = "first" if whole.kind == "blind" and whole.heard is None else whole.kind
+        key = f"banner.{kind}.next"
+        return self.words(key) if self.words.has(key) else ""
+
+    @property
     def queue(self) -> str:
         """Tell how many requests wait for a mirror, and for how long; empty while none does."""
         count, seconds = self.waiting

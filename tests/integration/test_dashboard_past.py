@@ -259,8 +259,18 @@ async def test_without_incidents_the_page_says_so(client, sources):
     sources.past_ = Past()
     page = await text(client, "/?lang=en")
     assert "Open incidents" not in page
-    assert "None ended in the last 14 days." in page
+    assert "No incidents in the last 14 days." in page
     assert "No incident has been recorded." in await text(client, "/history?lang=en")
+
+
+async def test_a_page_without_a_past_explains_what_is_empty(client, sources):
+    sources.past_, sources.health = Past(), ()
+    page = await text(client, "/?lang=en")
+    assert "The first probes are on their way" in page
+    assert page.count("Recording begins") == 5
+    node = await text(client, "/nodes/hk?lang=en")
+    assert "No probe has been made yet." in node
+    assert "legend" not in node, "of a chart that is not there"
 
 
 @pytest.mark.parametrize(

@@ -533,6 +533,8 @@ async def test_errors_are_in_both_languages_and_in_the_readers_form(client):
         page = await response.text()
         assert "没有这个页面" in page
         assert "No such page" in page
+        for place in ("/", "/docs", "/history"):
+            assert f'<a href="{place}">' in page, "a way on"
     async with client.get("/nope", headers={"User-Agent": "curl/8"}) as response:
         assert (response.status, response.content_type) == (404, "text/plain")
     async with client.get("/api/nope", headers=BROWSER) as response:
