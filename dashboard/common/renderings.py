@@ -22,8 +22,9 @@ KEPT = 256
 """Answers kept: pages times languages, one for every node, and pages of long lists."""
 MOST_WAITING = 64
 """Answers that are made or wait for that."""
-PATIENCE = 5.0
-"""Seconds that a reader waits for one."""
+PATIENCE = 15.0
+"""Seconds that a reader waits for one: the first of a long page took six where fourteen processes
+wanted each of two cores."""
 REST = 3.0
 """Times as long as a step took that the loop is left alone after it: pages get a quarter of it."""
 

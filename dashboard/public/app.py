@@ -11,6 +11,7 @@ from dashboard.common import connections
 from dashboard.common.context import VISITORS
 from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
 from dashboard.common.sources import Sources
+from dashboard.common.templates import templates
 from dashboard.common.visitors import Visitors
 from dashboard.public import (
     admission,
@@ -60,7 +61,15 @@ def build_public_app(
     live.add_routes(app)
     api_v2.add_routes(app)
     badges.add_routes(app)
+    app.on_startup.append(_compile_templates)
     return app
+
+
+async def _compile_templates(app: web.Application) -> None:
+    """Compile them before there are visitors: each is one step, which probes would wait for."""
+    environment = templates()
+    for name in environment.list_templates(filter_func=lambda name: not name.startswith("admin/")):
+        environment.get_template(name)
 
 
 def public_gate(app: web.Application) -> PublicGate:

@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urlsplit
 
+import jinja2
 import pytest
 from aiohttp import ClientSession, web
 from yarl import URL
@@ -19,6 +20,7 @@ from dashboard.common.assets import THEME_SCRIPT, address
 from dashboard.common.config import DashboardConfig
 from dashboard.common.context import RENDERINGS
 from dashboard.common.sources import Ejection, Waiting
+from dashboard.common.templates import templates
 from dashboard.public.app import build_public_app
 from dashboard.public.badges import METRICS
 from dashboard.public.pages import BANS_ON_FRONT
@@ -525,6 +527,15 @@ async def test_a_slash_too_many_leads_to_the_page(client, path, leads_to):
             leads_to,
         )
         assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+async def test_no_visitor_waits_for_a_template_to_be_compiled(sources, monkeypatch):
+    templates.cache_clear()
+    async with serving(build_public_app(sources, lambda: NOW)) as client:
+        monkeypatch.delattr(jinja2.Environment, "compile")
+        for path in ("/", "/docs", "/history", "/nodes/hk", "/banned", "/incidents/c0ffee000002"):
+            async with client.get(path, headers=BROWSER) as response:
+                assert response.status == 200, path
 
 
 async def test_errors_are_in_both_languages_and_in_the_readers_form(client):
