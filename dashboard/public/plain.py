@@ -60,7 +60,7 @@ def render(page: Page) -> str:
 
 
 def _head(page: Page) -> list[str]:
-    lines = [page.title, page.banner, *filter(None, [page.queue, page.old_past])]
+    lines = [page.title, page.banner, *filter(None, [page.next_step, page.queue, page.old_past])]
     return [*lines, "", page.notice] if page.notice else lines
 
 
