@@ -70,7 +70,8 @@ def _named(method: bytes, target: bytes) -> str:
 def refusal_of_price(model: str) -> Problem:
     """A quota of money needs the price of what is asked for, and there is none."""
     named = f"The model '{model}' has" if model else "A request that names no model has"
-    message = f"{named} no price here, so a key with a quota of money may not ask for it."
+    refused = "no price here, so a key with a quota of money may not ask for it"
+    message = f"{named} {refused}: ask the operator for one."
     return Problem(404, "model_not_found", message)
 
 
