@@ -23,7 +23,15 @@ sys.path.insert(0, str(ROOT))
 
 os.environ.setdefault("MIRRORGATE_FORM", "pure")  # who compiles reads sources
 
-from monitor.common.compiled import MANIFEST, PACKAGE, CannotUse, digests, usable  # noqa: E402
+from monitor.common.compiled import (  # noqa: E402
+    LIBRARY,
+    MANIFEST,
+    PACKAGE,
+    PYTHON,
+    CannotUse,
+    digests,
+    usable,
+)
 
 ROOMS = ("wire", "balancing", "upstream", "admission", "metering", "forwarding")
 """Rooms of the router on a request's way."""
@@ -42,7 +50,8 @@ LEFT_OUT = frozenset(
 )
 SETTINGS = "[mypy]\nfollow_imports = silent\nignore_missing_imports = true\n"
 OPTIMISE = "2"
-GROUP = "mirrorgate"
+GROUP = LIBRARY.removesuffix("__mypyc")
+"""What mypyc, which adds the end, names the library by."""
 _SLICE = "Py_ssize_t slice_len = endn - startn;"
 _SLICE_MENDED = "Py_ssize_t slice_len = endn > startn ? endn - startn : 0;"
 """In mypyc's own runtime (2.4.1, `CPyBytes_GetSlice`): `data[5:2]` of bytes is empty in Python, and
@@ -109,15 +118,14 @@ def _fill(built: Path, root: Path) -> None:
         wanted = modules(copy)
         made_from = digests(copy, _sources(copy, wanted))
         _build(copy, list(wanted.values()), Path(scratch), built, root / ".mypy_cache")
-        suffix = sysconfig.get_config_var("EXT_SUFFIX")
-        files = {name: name.replace(".", "/") + suffix for name in wanted}
-        files[f"{GROUP}__mypyc"] = f"{GROUP}__mypyc{suffix}"
+        files = {name: name.replace(".", "/") + PYTHON for name in (*wanted, LIBRARY)}
         manifest = {
-            "python": sys.implementation.cache_tag,
+            "python": PYTHON,
             "recipe": RECIPE,
             "compiler": _compiler(),
             "sources": made_from,
             "modules": files,
+            "bytes": {file: (built / file).stat().st_size for file in files.values()},
         }
         (built / "__init__.py").write_text(NOTE)
         (built / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")

@@ -14,8 +14,8 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
-from importlib.util import spec_from_file_location
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec, PathFinder
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 FORM = "MIRRORGATE_FORM"
@@ -24,7 +24,11 @@ it is used where there is one."""
 PURE, COMPILED = "pure", "compiled"
 PACKAGE = "mirrorgate_compiled"
 MANIFEST = "manifest.json"
-"""Digests by source (`sources`), and file names by module (`modules`)."""
+"""Digests by source (`sources`), file names by module (`modules`), and sizes by file (`bytes`)."""
+LIBRARY = "mirrorgate__mypyc"
+"""The module that has the code of all others."""
+PYTHON = EXTENSION_SUFFIXES[0]
+"""The Python and the machine that machine code is for, as the names of its files end."""
 ROOT = Path(__file__).parents[2]
 
 
@@ -40,9 +44,11 @@ class CompiledModules(MetaPathFinder):
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         file = self.files.get(name)
-        if file is None:
-            return None
-        return spec_from_file_location(name, file, loader=ExtensionFileLoader(name, file))
+        return _spec(name, file) if file is not None else None
+
+
+def _spec(name: str, file: str) -> ModuleSpec | None:
+    return spec_from_file_location(name, file, loader=ExtensionFileLoader(name, file))
 
 
 def digests(root: Path, sources: Iterable[str]) -> dict[str, str]:
@@ -66,7 +72,8 @@ def usable(where: Path | None, root: Path = ROOT) -> dict[str, str]:
     """Files of the compiled modules in this folder, by module.
 
     Raises CannotUse if it was made from other sources than those below `root`, or for another
-    Python.
+    Python, is not whole (a process that maps a part of a library is killed by SIGBUS), or cannot
+    be loaded, as where the C library is older than the one it was made with.
     """
     if where is None:
         raise CannotUse("there is none: make it with `make fast`")
@@ -74,18 +81,25 @@ def usable(where: Path | None, root: Path = ROOT) -> dict[str, str]:
         manifest = json.loads((where / MANIFEST).read_bytes())
         python, made_from = manifest["python"], dict(manifest["sources"])
         files = {name: str(where / file) for name, file in manifest["modules"].items()}
-        missing = [file for file in files.values() if not os.path.exists(file)]
+        sizes = {str(where / file): size for file, size in manifest["bytes"].items()}
+        broken = [file for file in files.values() if os.stat(file).st_size != sizes[file]]
+        library = files[LIBRARY]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CannotUse(f"it is incomplete ({error}): make it again with `make fast`") from None
-    if python != sys.implementation.cache_tag:
+    if python != PYTHON:
         raise CannotUse("it is for another Python: make it again with `make fast`")
-    if missing:
-        raise CannotUse(f"it is incomplete ({missing[0]}): make it again with `make fast`")
+    if broken:
+        raise CannotUse(f"it is incomplete ({broken[0]}): make it again with `make fast`")
     now = digests(root, made_from)
     changed = sorted(source for source in now if now[source] != made_from[source])
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise CannotUse(f"{changed[0]}{more} changed since: make it again with `make fast`")
+    try:
+        if (spec := _spec(LIBRARY, library)) is not None:
+            module_from_spec(spec)  # imports of the others find it loaded
+    except ImportError as error:
+        raise CannotUse(f"it cannot be loaded ({error}): make it again with `make fast`") from None
     return files
 
 

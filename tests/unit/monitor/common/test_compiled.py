@@ -14,9 +14,11 @@ import pytest
 from monitor.common.compiled import (
     COMPILED,
     FORM,
+    LIBRARY,
     MANIFEST,
     PACKAGE,
     PURE,
+    PYTHON,
     CannotUse,
     digests,
     usable,
@@ -36,8 +38,8 @@ IMPORT = "from monitor.common.compiled import form; print(form); import router.w
 
 
 class Checkout:
-    """A few sources, and a compiled form of one of them: a file that no Python can load, which
-    tells by its error that it was taken."""
+    """A few sources, and a compiled form of one of them: its library is a file that no Python can
+    load, which tells by its error that it was taken."""
 
     def __init__(self, directory: Path) -> None:
         self.root = directory / "checkout"
@@ -47,15 +49,17 @@ class Checkout:
         self.compiled = directory / "installed" / PACKAGE
         self.compiled.mkdir(parents=True)
         (self.compiled / "__init__.py").touch()
-        (self.compiled / "chunked.so").write_text("no machine code")
-        self.write(python=sys.implementation.cache_tag)
+        for name in ("chunked.so", "library.so"):
+            (self.compiled / name).write_text("no machine code")
+        self.write(python=PYTHON)
 
     def write(self, python: str) -> None:
         """Write a manifest of the sources as they are."""
         manifest = {
             "python": python,
             "sources": digests(self.root, [SOURCE]),
-            "modules": {"router.wire.chunked": "chunked.so"},
+            "modules": {"router.wire.chunked": "chunked.so", LIBRARY: "library.so"},
+            "bytes": {"chunked.so": 15, "library.so": 15},
         }
         (self.compiled / MANIFEST).write_text(json.dumps(manifest))
 
@@ -82,13 +86,12 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path)
 
 
-def test_modules_compiled_from_these_sources_are_used(checkout: Checkout) -> None:
-    assert usable(checkout.compiled, checkout.root) == {
-        "router.wire.chunked": str(checkout.compiled / "chunked.so")
-    }
+def test_a_compiled_form_that_cannot_be_loaded_is_not_used(checkout: Checkout) -> None:
+    """As on a machine with an older C library. One that can be loaded is in test_compile.py."""
     ran = checkout.run()
-    assert ran.stdout == "compiled\n"
-    assert "chunked.so" in ran.stderr
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert ran.stdout.startswith("pure (the compiled form cannot be used: it cannot be loaded (")
+    assert "library.so" in ran.stdout
 
 
 def test_a_source_that_was_edited_is_never_shadowed(checkout: Checkout) -> None:
@@ -125,14 +128,23 @@ def test_a_form_that_does_not_exist_is_refused(checkout: Checkout) -> None:
 
 
 def test_modules_compiled_for_another_python_are_not_used(checkout: Checkout) -> None:
-    checkout.write(python="cpython-27")
+    checkout.write(python=PYTHON.replace(".", "t.", 1))
     with pytest.raises(CannotUse, match="another Python"):
         usable(checkout.compiled, checkout.root)
 
 
-@pytest.mark.parametrize("name", ["chunked.so", MANIFEST])
+@pytest.mark.parametrize("name", ["chunked.so", "library.so", MANIFEST])
 def test_an_incomplete_compiled_form_is_not_used(checkout: Checkout, name: str) -> None:
     (checkout.compiled / name).unlink()
+    with pytest.raises(CannotUse, match="it is incomplete"):
+        usable(checkout.compiled, checkout.root)
+
+
+@pytest.mark.parametrize("name", ["chunked.so", "library.so", MANIFEST])
+def test_what_was_copied_by_half_is_not_used(checkout: Checkout, name: str) -> None:
+    """A process that maps a part of a library is killed by SIGBUS."""
+    file = checkout.compiled / name
+    os.truncate(file, file.stat().st_size // 2)
     with pytest.raises(CannotUse, match="it is incomplete"):
         usable(checkout.compiled, checkout.root)
 
