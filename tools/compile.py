@@ -12,7 +12,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -52,6 +53,8 @@ SETTINGS = "[mypy]\nfollow_imports = silent\nignore_missing_imports = true\n"
 OPTIMISE = "2"
 GROUP = LIBRARY.removesuffix("__mypyc")
 """What mypyc, which adds the end, names the library by."""
+INTERRUPTED = 130
+"""Exit code of a program that SIGINT ended, as shells have it."""
 _SLICE = "Py_ssize_t slice_len = endn - startn;"
 _SLICE_MENDED = "Py_ssize_t slice_len = endn > startn ? endn - startn : 0;"
 """In mypyc's own runtime (2.4.1, `CPyBytes_GetSlice`): `data[5:2]` of bytes is empty in Python, and
@@ -173,19 +176,34 @@ def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path, cache
             f"{error.name} is needed to compile: pip install 'mirrorgate[compile]'"
         ) from None
 
+    cores = len(os.sched_getaffinity(0))
+
     class Build(build_ext):
-        """Compiles as many files at a time as there are cores."""
+        """Compiles as many files at a time as there are cores. When one fails, as all that run do
+        at an interrupt from the terminal, no other is begun; setuptools would go through all."""
 
         def build_extensions(self) -> None:
-            one = self.compiler.compile
+            one: Callable[..., list[str]] = self.compiler.compile
+            failed = threading.Event()
+
+            def unless_failed(file: str, *given: Any, **more: Any) -> list[str]:
+                if failed.is_set():
+                    raise CompileError("another file failed")
+                try:
+                    return one([file], *given, **more)
+                except CompileError:
+                    failed.set()
+                    raise
 
             def several(files: list[str], *given: Any, **more: Any) -> list[str]:
-                with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-                    made = pool.map(lambda file: one([file], *given, **more), files)
+                with ThreadPoolExecutor(cores) as pool:
+                    made = pool.map(lambda file: unless_failed(file, *given, **more), files)
                     return [each for some in made for each in some]
 
             self.compiler.compile = several
-            super().build_extensions()
+            self.check_extensions_list(self.extensions)
+            with ThreadPoolExecutor(cores) as pool:
+                list(pool.map(self.build_extension, self.extensions))
 
     before = os.getcwd()
     os.chdir(root)  # tracebacks name the sources as they are given here
@@ -207,7 +225,6 @@ def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path, cache
             extension.extra_compile_args = [*flags, "-fvisibility=hidden", "-w"]
         command = Build(Distribution({"name": GROUP, "ext_modules": extensions}))
         command.build_lib, command.build_temp = str(built), str(scratch / "objects")
-        command.parallel = len(os.sched_getaffinity(0))
         command.ensure_finalized()
         command.run()
     except (CompileError, LinkError) as error:
@@ -254,6 +271,9 @@ def main(arguments: Sequence[str]) -> int:
     except CannotCompile as error:
         print(f"mirrorgate: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("mirrorgate: interrupted; the compiled form is as it was", file=sys.stderr)
+        return INTERRUPTED
     print(f"{where} is of these sources")
     return 0
 

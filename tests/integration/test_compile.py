@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -15,7 +17,7 @@ import pytest
 
 from monitor.common.compiled import FORM, PACKAGE, usable
 from tests.testkit.programs import require
-from tools.compile import CannotCompile, _build, _is_current, compile_into, modules
+from tools.compile import INTERRUPTED, CannotCompile, _build, _is_current, compile_into, modules
 
 ROOT = Path(__file__).parents[2]
 MODULE = '''\
@@ -45,6 +47,13 @@ try:
     failing.fails(b"abc")
 except ValueError:
     traceback.print_exc()
+"""
+ON_ONE_CORE = """\
+import os, sys
+from pathlib import Path
+from tools.compile import compile_into
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+compile_into(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
@@ -177,16 +186,48 @@ def test_a_source_that_cannot_be_imported_is_named(
     assert "SyntaxError" in said
 
 
-def test_a_second_compilation_waits_for_the_first(tmp_path: Path) -> None:
+def test_a_second_compilation_waits_for_the_first_and_may_be_interrupted(tmp_path: Path) -> None:
     with (tmp_path / f"{PACKAGE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         command = [sys.executable, "-m", "tools.compile", str(tmp_path / PACKAGE)]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as second:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as second:
             try:
                 assert second.stdout is not None
                 assert second.stdout.readline().startswith("waiting for another")
+                second.send_signal(signal.SIGINT)
+                said = second.communicate()[1]
             finally:
                 second.kill()
+    assert said == "mirrorgate: interrupted; the compiled form is as it was\n"
+    assert second.returncode == INTERRUPTED
+
+
+def test_an_interrupt_does_not_compile_what_is_left(checkout: Path, tmp_path: Path) -> None:
+    """The C compiler waits here; a terminal interrupts it too, and on one core the next file would
+    have come after it."""
+    started, compiler = tmp_path / "started", tmp_path / "cc"
+    os.mkfifo(started)
+    compiler.write_text(f"#!/bin/sh\necho >'{started}'\nexec sleep 1000\n")
+    compiler.chmod(0o755)
+    where = tmp_path / PACKAGE
+    with subprocess.Popen(
+        [sys.executable, "-c", ON_ONE_CORE, where, checkout],
+        cwd=ROOT,
+        env={**os.environ, "CC": str(compiler)},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            started.read_bytes()
+            os.killpg(process.pid, signal.SIGINT)
+            said = process.communicate(timeout=60)[1]
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert said.endswith("KeyboardInterrupt\n")
+    assert not list(tmp_path.glob(f"{PACKAGE}*"))
 
 
 def test_every_module_of_a_requests_way_is_compiled_but_those_that_are_named() -> None:
