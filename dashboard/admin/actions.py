@@ -151,15 +151,15 @@ async def perform(request: web.Request, name: str, read: Reader) -> web.Response
 # Nodes
 
 
-async def wish(given: Input) -> Order:
+async def override(given: Input) -> Order:
     """Use, drain or maintain a mirror."""
     words, request = given.words, given.request
-    mirror, wanted = _mirror(given), inputs.wish(given.text("wish"))
+    mirror, wanted = _mirror(given), inputs.override(given.text("wish"))
     lasts = None if wanted is Override.use else given.seconds("for")
     until = None if lasts is None else request.app[CLOCK]() + lasts
 
     async def do() -> Flash:
-        await request.app[COMMANDS].set_wish(mirror, wanted, until, actor(request))
+        await request.app[COMMANDS].set_override(mirror, wanted, until, actor(request))
         return Flash(words(f"desk.done.{wanted}", mirror=mirror))
 
     if wanted is Override.use:
@@ -457,7 +457,7 @@ async def reload(given: Input) -> Order:
 
 
 ACTIONS: dict[str, Reader] = {
-    "wish": wish,
+    "wish": override,
     "probe": probe,
     "open-incident": open_incident,
     "edit-incident": edit_incident,

@@ -24,7 +24,7 @@ def add_routes(app: web.Application) -> None:
     app.router.add_get("/api/admin/explain", guarded(explain))
     app.router.add_post("/api/admin/reload", guarded(reload))
     app.router.add_get("/api/admin/configuration", guarded(configuration))
-    app.router.add_post("/api/admin/mirrors/{id}/wish", guarded(set_wish))
+    app.router.add_post("/api/admin/mirrors/{id}/wish", guarded(set_override))
     app.router.add_get("/api/admin/mirrors/{id}/transitions", guarded(transitions))
     app.router.add_get("/api/admin/bans", guarded(bans))
     app.router.add_post("/api/admin/bans", guarded(add_ban))
@@ -86,13 +86,13 @@ async def configuration(request: web.Request) -> web.Response:
     return await as_long_json(document)
 
 
-async def set_wish(request: web.Request) -> web.Response:
+async def set_override(request: web.Request) -> web.Response:
     """Use, drain or maintain a mirror."""
     wanted = _mirror(request)
     table = inputs.table(await request.read(), ("wish", "for"))
-    wish, seconds = inputs.wish(table.get("wish")), inputs.seconds(table.get("for"))
+    override, seconds = inputs.override(table.get("wish")), inputs.seconds(table.get("for"))
     until = None if seconds is None else request.app[CLOCK]() + seconds
-    await request.app[COMMANDS].set_wish(wanted, wish, until, await actor(request))
+    await request.app[COMMANDS].set_override(wanted, override, until, await actor(request))
     node = next(n for n in all_nodes(request.app) if n["id"] == wanted)
     return as_json({**node, **_written(request)})
 

@@ -56,7 +56,7 @@ def table(body: bytes, known: tuple[str, ...]) -> dict[str, Any]:
     return value
 
 
-def wish(value: Any) -> Override:
+def override(value: Any) -> Override:
     """Read an override of a mirror. Raises BadInput."""
     try:
         return Override(value)

@@ -301,8 +301,8 @@ class Commands(Protocol):
     async def note(self, by: Actor, what: str) -> None:
         """Note in the audit log what is changed nowhere else, as a sign-in."""
 
-    async def set_wish(
-        self, mirror_id: str, wish: Override, until: float | None, by: Actor
+    async def set_override(
+        self, mirror_id: str, override: Override, until: float | None, by: Actor
     ) -> None:
         """Durably say what is wanted of a mirror; `until` in seconds since the epoch."""
 

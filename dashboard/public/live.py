@@ -145,7 +145,14 @@ class Live:
         sources = self._app[SOURCES]
         nodes = shown_nodes(self._app, now)
         states = {
-            f"node-{n.id}": (n.state, n.verdict, n.in_rotation, n.ejection, n.wish, n.wish_until)
+            f"node-{n.id}": (
+                n.state,
+                n.verdict,
+                n.in_rotation,
+                n.ejection,
+                n.override,
+                n.override_until,
+            )
             for n in nodes
         }
         incidents = [i for i in shown_incidents(self._app) if i.is_open]

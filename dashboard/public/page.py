@@ -291,8 +291,8 @@ class Page:
 
     def rotation(self, node: rows.Node) -> str:
         """The words for `in rotation`, or for the decision that keeps new requests away."""
-        if node.wish is not Override.use:
-            return self.words(f"rotation.{node.wish}")
+        if node.override is not Override.use:
+            return self.words(f"rotation.{node.override}")
         if node.ejection is not None:
             return self.words("rotation.ejected")
         return self.words("rotation.in" if node.in_rotation else "rotation.out")

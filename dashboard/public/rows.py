@@ -82,8 +82,8 @@ class Node:
     """As other vantages see it, lately."""
     ejection: Ejection | None
     """Set while failing traffic keeps it out of rotation."""
-    wish: Override
-    wish_until: float | None
+    override: Override
+    override_until: float | None
     latency_ms: Mapping[str, int]
     last_probe: float | None
     fresh: bool
@@ -207,8 +207,8 @@ def node(
         vantages=tuple(_seen_there(each, now - stale_after) for each in health.vantages),
         in_rotation=health.in_rotation and ejection is None,
         ejection=ejection,
-        wish=health.wish,
-        wish_until=health.wish_until,
+        override=health.wish,
+        override_until=health.wish_until,
         latency_ms=_latency(health),
         last_probe=health.last_probe,
         fresh=not stale,
@@ -264,7 +264,7 @@ def overview(rows: Sequence[Node]) -> Overview:
 
 def _kind(rows: Sequence[Node]) -> Kind:
     wanted = [
-        row for row in rows if row.wish is Override.use and row.state is not State.maintenance
+        row for row in rows if row.override is Override.use and row.state is not State.maintenance
     ]
     if not rows:
         return "empty"

@@ -162,7 +162,7 @@ class Board:
         now = [
             self._of_node(row)
             for row in self.nodes
-            if row.wish is Override.maintenance and row.id not in of_plans
+            if row.override is Override.maintenance and row.id not in of_plans
         ]
         unplanned = now if "in_progress" in shown else []
         return [self._maintenance(each) for each in (*unplanned, *planned[:NEWEST])]
@@ -170,7 +170,7 @@ class Board:
     def _of_node(self, row: Node) -> MaintenanceRow:
         """A maintenance that nobody has planned."""
         since = row.since or self.now
-        until = math.inf if row.wish_until is None else row.wish_until
+        until = math.inf if row.override_until is None else row.override_until
         plan = Maintenance(
             f"{row.id}-{int(since)}", UNTITLED, (row.id,), since, until, since, since
         )
@@ -223,7 +223,7 @@ def _told(about: str, course: Sequence[Update]) -> list[dict[str, Any]]:
 
 def component_status(row: Node) -> str:
     """Statuspage's word for the state of a node; the last known one where it is unknown."""
-    if row.wish is not Override.use:
+    if row.override is not Override.use:
         return "under_maintenance"
     state = row.last_known if row.state is State.unknown else row.state
     if row.ejection is not None and state is State.up:

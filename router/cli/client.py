@@ -15,7 +15,7 @@ from router.cli.console import CommandFailed, Console
 from router.control import document
 
 TIMEOUT = 30.0
-"""Seconds. A reload opens nothing and a wish is one write; more than this is a hung process."""
+"""Seconds. A reload opens nothing, an override is one write: more than this is a hung process."""
 
 _UCRED = struct.Struct("3i")
 """pid, uid and gid of who called listen(2) last (unix(7), SO_PEERCRED)."""

@@ -201,11 +201,11 @@ class AdminCommands:
     async def note(self, by: Actor, what: str) -> None:
         self._audit_trail.note(by, what)
 
-    async def set_wish(
-        self, mirror_id: str, wish: Override, until: float | None, by: Actor
+    async def set_override(
+        self, mirror_id: str, override: Override, until: float | None, by: Actor
     ) -> None:
         try:
-            await self._monitor.set_wish(mirror_id, wish, until, by)
+            await self._monitor.set_wish(mirror_id, override, until, by)
         except KeyError:
             raise CommandError("not_enabled", mirror=mirror_id) from None
         except StoreError as error:

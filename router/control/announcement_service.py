@@ -26,7 +26,7 @@ FOLLOW_EVERY = 15.0
 TRY_AGAIN_AFTER = 5.0
 PLANNED = Actor("planned maintenance")
 
-SetWish = Callable[[str, Override, float | None, Actor], Awaitable[None]]
+SetOverride = Callable[[str, Override, float | None, Actor], Awaitable[None]]
 
 
 class AnnouncementService:
@@ -36,7 +36,7 @@ class AnnouncementService:
         self,
         store: Store,
         announced: Announced,
-        set_wish: SetWish,
+        set_override: SetOverride,
         snapshot: Callable[[], HealthSnapshot],
         *,
         shared: bool,
@@ -45,7 +45,7 @@ class AnnouncementService:
         """`shared`: other instances use the same store."""
         self.current = announced
         self._store = store
-        self._set_wish = set_wish
+        self._set_override = set_override
         self._snapshot = snapshot
         self._shared = shared
         self._clock = clock
@@ -114,11 +114,11 @@ class AnnouncementService:
         for planned in self.current.maintenances:
             if planned.id in self._begun or planned.status(now) != "in_progress":
                 continue
-            wished = [
-                await self._wish(mirror, Override.maintenance, planned.ends_at, PLANNED)
+            done = [
+                await self._override(mirror, Override.maintenance, planned.ends_at, PLANNED)
                 for mirror in planned.mirrors
             ]
-            if not all(wished):
+            if not all(done):
                 return False
             self._begun.add(planned.id)
             its_id = planned.id
@@ -135,18 +135,18 @@ class AnnouncementService:
         for planned in self.current.maintenances:
             if planned.ended_at is None or planned.id not in self._begun:
                 continue
-            wished = [
-                await self._wish(mirror, Override.use, None, by)
+            done = [
+                await self._override(mirror, Override.use, None, by)
                 for mirror in planned.mirrors
                 if self._is_out_for(mirror, planned)
             ]
-            if not all(wished):
+            if not all(done):
                 return False
             self._begun.discard(planned.id)
         return True
 
     def _is_out_for(self, mirror: str, planned: Maintenance) -> bool:
-        """True if the mirror is out of use for this, and not by another wish of an operator."""
+        """True if the mirror is out of use for this, and not by another decision."""
         health = self._snapshot().mirrors.get(mirror)
         return (
             health is not None
@@ -154,9 +154,11 @@ class AnnouncementService:
             and health.wish_until == planned.ends_at
         )
 
-    async def _wish(self, mirror: str, wish: Override, until: float | None, by: Actor) -> bool:
+    async def _override(
+        self, mirror: str, override: Override, until: float | None, by: Actor
+    ) -> bool:
         try:
-            await self._set_wish(mirror, wish, until, by)
+            await self._set_override(mirror, override, until, by)
         except KeyError:
             log.warning("%s is not enabled, so its planned maintenance changes nothing", mirror)
         except StoreError as error:

@@ -121,7 +121,7 @@ async def test_a_wish_is_carried_out_and_the_node_told(socket, commands):
     wish = {"wish": "drain", "for": 60}
     status, told = await ask(socket, "POST", "/api/admin/mirrors/hk/wish", json=wish)
     assert (status, told["id"]) == (200, "hk")
-    assert commands.told == [("wish", "hk", Override.drain, NOW + 60, ME)]
+    assert commands.told == [("override", "hk", Override.drain, NOW + 60, ME)]
 
 
 async def test_a_wish_for_an_unknown_mirror_names_those_there_are(socket, commands):

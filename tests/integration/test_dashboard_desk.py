@@ -607,9 +607,9 @@ async def test_forms_reach_the_commands_after_a_question_and_say_what_was_done(o
     await operator.do("revoke-key", key="k1")
     await operator.do("reload")
     assert changes(commands) == [
-        ("wish", "hk", Override.drain, None, ME),
-        ("wish", "hk", Override.maintenance, NOW + 7200, ME),
-        ("wish", "hk", Override.use, None, ME),
+        ("override", "hk", Override.drain, None, ME),
+        ("override", "hk", Override.maintenance, NOW + 7200, ME),
+        ("override", "hk", Override.use, None, ME),
         ("inspect", "hk", ME),
         ("ban", "198.51.100.7/32", 86400.0, "noise", ME),
         ("unban", "198.51.100.0/24", ME),

@@ -490,10 +490,10 @@ class FakeCommands:
     def allowances(self) -> list[Allowance]:
         return [("198.51.100.0/24", NOW + 3600)]
 
-    async def set_wish(
-        self, mirror_id: str, wish: Override, until: float | None, by: Actor
+    async def set_override(
+        self, mirror_id: str, override: Override, until: float | None, by: Actor
     ) -> None:
-        self._tell("wish", mirror_id, wish, until, by)
+        self._tell("override", mirror_id, override, until, by)
 
     async def open_incident(
         self, title: Text, impact: str, mirrors: Sequence[str], began: float, text: Text, by: Actor

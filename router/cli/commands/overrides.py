@@ -1,4 +1,4 @@
-"""`mirrorgate drain`, `enable` and `maintenance`: operators' wishes."""
+"""`mirrorgate drain`, `enable` and `maintenance`: operators' overrides."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DRAIN = "send no new requests to a mirror; running ones go on; it survives a res
 ENABLE = "take back a drain or a maintenance"
 MAINTENANCE = "as drain, and shown as maintenance on the status page"
 
-_WISH = {"drain": "drain", "enable": "use", "maintenance": "maintenance"}
+_OVERRIDE = {"drain": "drain", "enable": "use", "maintenance": "maintenance"}
 _DONE = {
     "drain": "{id} gets no new requests",
     "enable": "{id} is used again",
@@ -41,12 +41,12 @@ def declare(parser: ArgumentParser, *, lasting: bool) -> None:
 
 
 def run(args: Namespace, console: Console) -> int:
-    """Set the wish."""
+    """Set the override."""
     client = Client.of(args, console)
     lasting = getattr(args, "seconds", None)
     if args.command != "enable" and not args.yes:
         _ask_for_the_last(client, args.id, console)
-    body = {"wish": _WISH[args.command], "for": lasting}
+    body = {"wish": _OVERRIDE[args.command], "for": lasting}
     try:
         node = client.call("POST", f"/api/admin/mirrors/{quote(args.id, safe='')}/wish", body)
     except Refused as refused:

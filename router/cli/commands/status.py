@@ -104,11 +104,11 @@ def traffic(node: Mapping[str, Any], now: datetime) -> str:
     """`yes` if new requests go to a mirror, else `no` with the reason."""
     if node.get("enabled") is False:
         return "no (not enabled)"
-    wish = node.get("wish") or "use"
-    if wish != "use":
+    override = node.get("wish") or "use"
+    if override != "use":
         end = moment(node.get("wish_until"))
         rest = f", for {roughly((end - now).total_seconds())}" if end else ""
-        return f"no ({wish}{rest})"
+        return f"no ({override}{rest})"
     if ejection := node.get("ejection"):
         return f"no ({ejected(ejection, now)})"
     return "yes" if node.get("in_rotation") else "no"
@@ -139,7 +139,7 @@ def warnings(status: Mapping[str, Any]) -> list[str]:
     if problem := (status.get("store") or {}).get("problem"):
         found.append(f"the store cannot be written: {plain(problem)}")
     if unwritten := (status.get("store") or {}).get("unwritten"):
-        found.append(f"in effect, but not written yet: {unwritten} bans and wishes")
+        found.append(f"in effect, but not written yet: {unwritten} bans and overrides")
     if dropped := (status.get("store") or {}).get("dropped_lately"):
         found.append(f"history has gaps: {dropped} rows were dropped in the last hour")
     found.extend(

@@ -113,9 +113,9 @@ def test_reasons_wishes_and_limits_are_checked():
     refused: list[tuple[Callable[[Any], object], object]] = [
         (inputs.reason, "x" * 201),
         (inputs.reason, 5),
-        (inputs.wish, "rest"),
-        (inputs.wish, None),
-        (inputs.wish, []),
+        (inputs.override, "rest"),
+        (inputs.override, None),
+        (inputs.override, []),
         (inputs.limit, "0"),
         (inputs.limit, "x"),
         (inputs.limit, "²"),

@@ -355,7 +355,7 @@ def test_decisions_in_effect_but_not_yet_written_are_reported(
         assert code == 0
         assert err.startswith("note: this is in effect, but the store cannot be written at present")
     told = said(capsys, "status")[2]
-    assert "in effect, but not written yet: 2 bans and wishes" in told
+    assert "in effect, but not written yet: 2 bans and overrides" in told
     assert "history has gaps: 7 rows were dropped in the last hour" in told
 
 
