@@ -27,7 +27,7 @@ from router.balancing.accounts import is_stateful
     ],
 )
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"DELETE"])
-def test_what_has_ids_is_stateful(method: bytes, endpoint: str, path: str) -> None:
+def test_requests_with_ids_are_stateful(method: bytes, endpoint: str, path: str) -> None:
     assert is_stateful(method, endpoint, path.encode(), b"{}")
 
 
@@ -43,7 +43,7 @@ def test_what_has_ids_is_stateful(method: bytes, endpoint: str, path: str) -> No
         ("other", "/v1/messages"),
     ],
 )
-def test_what_has_none_is_not(endpoint: str, path: str) -> None:
+def test_requests_without_ids_are_stateless(endpoint: str, path: str) -> None:
     assert not is_stateful(b"POST", endpoint, path.encode(), b'{"store": true}')
 
 

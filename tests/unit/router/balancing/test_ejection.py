@@ -52,7 +52,7 @@ def test_five_failed_responses_eject(failure: Failure) -> None:
 @pytest.mark.parametrize(
     "failure", sorted(f for f, traits in TRAITS.items() if traits.blame is Blame.nobody)
 )
-def test_what_no_mirror_is_to_blame_for_never_ejects(failure: Failure) -> None:
+def test_failures_that_are_not_the_mirrors_never_eject_it(failure: Failure) -> None:
     assert _fail(FailureWatch(RULES), failure, 1000) == [None] * 1000
 
 
@@ -140,7 +140,9 @@ def test_half_may_be_out_and_never_the_last(
 
 
 @given(st.lists(st.integers(0, 30)), st.integers(1, 30), st.integers(0, 100))
-def test_whatever_trips_half_and_one_remain(order: list[int], total: int, percent: int) -> None:
+def test_ejections_stay_within_the_percentage_and_leave_one_mirror(
+    order: list[int], total: int, percent: int
+) -> None:
     names = [str(number) for number in range(total)]
     out: set[str] = set()
     for number in order:
@@ -195,7 +197,7 @@ def test_a_single_mirror_says_nothing_of_our_network() -> None:
         (529, False, True, Failure.overloaded),
     ],
 )
-def test_what_a_status_says_against_a_mirror(
+def test_statuses_map_to_failures_of_the_mirror(
     status: int, html: bool, own_key: bool, failure: Failure | None
 ) -> None:
     assert failure_of_status(status, html=html, own_key=own_key) is failure

@@ -181,7 +181,7 @@ def test_models_of_callers_do_not_fill_the_memory_and_push_out_only_what_was_nev
         (Kind("chat"), 5.0),
     ],
 )
-def test_what_is_assumed_before_anything_is_known(kind: Kind, seconds: float) -> None:
+def test_each_kind_of_request_has_an_assumed_latency(kind: Kind, seconds: float) -> None:
     assert Baselines().of(kind, 0.0).seconds == pytest.approx(seconds)
 
 
@@ -214,7 +214,7 @@ EVENTS = st.lists(
 
 
 @given(EVENTS)
-def test_whatever_happens_tickets_return_to_zero_and_the_cost_stays_positive(
+def test_tickets_return_to_zero_and_the_cost_stays_positive(
     events: list[tuple[str, float]],
 ) -> None:
     load, now = _load(), 0.0
@@ -265,7 +265,7 @@ def test_a_window_forgets_what_is_older_than_itself_and_nothing_younger(
     assert window.sum(now) == 0
 
 
-def test_what_one_worker_hears_of_a_mirror_all_know_as_a_sign_of_life() -> None:
+def test_an_answer_to_one_worker_is_a_sign_of_life_for_all() -> None:
     fd = create(2)
     try:
         tables = [Table(fd, column, 2) for column in range(2)]

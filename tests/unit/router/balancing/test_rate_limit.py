@@ -81,20 +81,20 @@ def test_openais_shape(body: bytes, shaped: bool) -> None:
         ({b"x-ratelimit-remaining-tokens": b"0", b"x-ratelimit-reset-tokens": b""}, None),
     ],
 )
-def test_how_long_a_response_asks_to_wait(
+def test_the_wait_that_a_response_asks_for_is_read(
     fields: dict[bytes, bytes], seconds: float | None
 ) -> None:
     assert wait_of(fields, WALL + 200.0) == (None if seconds is None else pytest.approx(seconds))
 
 
 @given(st.binary(max_size=40), st.sampled_from([b"retry-after", b"retry-after-ms"]))
-def test_whatever_a_mirror_writes_the_wait_is_bounded(value: bytes, field: bytes) -> None:
+def test_the_wait_is_bounded_for_any_field(value: bytes, field: bytes) -> None:
     seconds = wait_of({field: value}, WALL)
     assert seconds is None or 0.0 <= seconds <= LONGEST_WAIT
 
 
 @pytest.mark.parametrize(("value", "says"), [(b"true", True), (b"False", False), (b"x", None)])
-def test_what_a_response_says_on_trying_again(value: bytes, says: bool | None) -> None:
+def test_x_should_retry_is_read(value: bytes, says: bool | None) -> None:
     assert should_retry({b"x-should-retry": value}) is says
     assert should_retry({}) is None
 

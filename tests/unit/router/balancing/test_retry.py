@@ -122,13 +122,13 @@ def test_nothing_is_tried_once_the_client_has_content(failure: Failure, repeat: 
         ),
     ],
 )
-def test_what_may_be_done_twice(
+def test_repeatability_follows_method_and_endpoint(
     method: bytes, endpoint: str, options: dict[str, bool], repeat: Repeat
 ) -> None:
     assert repeat_of(method, endpoint, **options) is repeat
 
 
-def test_what_may_have_been_done_is_repeated_once_in_a_request() -> None:
+def test_an_ambiguous_failure_is_repeated_once_in_a_request() -> None:
     tries, budget = Tries(ONCE, 0.0), RetryBudget(0.2)
     rules = RetryConfig(attempts=10)
     fail = (Failure.server_error, Failure.overloaded, Failure.server_error, Failure.overloaded)
@@ -223,7 +223,7 @@ def test_a_region_ban_costs_no_budget() -> None:
         )
 
 
-def test_what_was_not_sent_costs_no_budget() -> None:
+def test_retries_of_unsent_requests_cost_no_budget() -> None:
     budget = RetryBudget(0.0)
     while budget.take(1.0):
         pass
@@ -244,7 +244,9 @@ def test_what_was_not_sent_costs_no_budget() -> None:
         (False, 3600.0, Advice(3600, None)),
     ],
 )
-def test_what_the_client_is_told(tried: bool, wait: float | None, expected: Advice) -> None:
+def test_the_advice_to_clients_follows_tries_and_wait(
+    tried: bool, wait: float | None, expected: Advice
+) -> None:
     assert advice(tried, wait) == expected
 
 
@@ -262,7 +264,7 @@ SITUATIONS = list(
     st.sampled_from(("once", "never")),
     st.integers(1, 10),
 )
-def test_whatever_fails_a_request_is_not_sent_more_often_than_it_may_be(
+def test_no_request_is_sent_more_often_than_it_may_be(
     course: list[tuple[tuple[Failure, Commit], float, bool]],
     repeat: Repeat,
     ambiguous: str,

@@ -115,7 +115,7 @@ def test_which_models_think_first(model: str, reasons: bool) -> None:
         (b"\xff", None),
     ],
 )
-def test_what_a_caller_may_ask(value: bytes, seconds: float | None) -> None:
+def test_callers_timeouts_are_read(value: bytes, seconds: float | None) -> None:
     assert asked_timeout(value) == seconds
 
 
@@ -196,7 +196,7 @@ def test_a_limit_that_was_set_is_a_limit_on_the_wait() -> None:
 
 
 @given(st.floats(0.0, 1000.0), st.floats(0.0, 1000.0), st.floats(0.0, 500.0), st.booleans())
-def test_whatever_is_learned_nobody_waits_longer_than_the_longest(
+def test_no_learned_timeout_exceeds_the_longest(
     waited: float, silent: float, usual: float, has_head: bool
 ) -> None:
     limits = Classes(TimeoutConfig(), ()).patience("chat", "m", True)

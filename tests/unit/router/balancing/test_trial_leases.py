@@ -379,7 +379,7 @@ def test_words_travel_as_plain_values(word: Word) -> None:
     assert from_message(json.loads(json.dumps(to_message(word)))) == word
 
 
-def test_what_each_of_many_workers_sees_too_rarely_control_sees_in_time() -> None:
+def test_failures_too_rare_in_each_worker_eject_by_their_sum() -> None:
     machine = Machine(workers=5)
     for worker in machine.pools:
         assert machine.phase(worker, "a") is Phase.closed
