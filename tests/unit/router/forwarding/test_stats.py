@@ -29,7 +29,7 @@ def test_requests_that_end_alike_add_up() -> None:
     assert totals.cells(metrics.CONNECT.name, ("hk",))[-1] == 0.02
 
 
-def test_what_no_mirror_answered_has_no_duration_of_a_mirror() -> None:
+def test_unanswered_requests_have_no_duration_of_a_mirror() -> None:
     totals = MetricRegistry(metrics.FAMILIES)
     end = ("", "chat", 503, "upstream_error", False)
     Stats(totals).finished(b"mg_1", end, rescued=False, seconds=1, received=5, sent=0)
