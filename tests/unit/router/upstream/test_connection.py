@@ -114,7 +114,7 @@ async def test_an_end_that_is_the_bodys_end_is_told_as_such(pair: Pair) -> None:
     assert not pair.connection.reusable()
 
 
-async def test_what_was_not_asked_for_closes_an_idle_connection(pair: Pair) -> None:
+async def test_unsolicited_bytes_close_an_idle_connection(pair: Pair) -> None:
     pair.mirror.send(ANSWER)
     await pair.told(2)
     pair.connection.release()
@@ -146,7 +146,7 @@ def _health(*names: str) -> MirrorHealth:
 
 
 @pytest.mark.parametrize("ends", [True, False])
-async def test_what_comes_before_the_request_has_left_is_no_answer_to_it(
+async def test_bytes_before_the_request_was_sent_are_no_answer_to_it(
     pair: Pair, ends: bool
 ) -> None:
     upstream = Upstream(read(MirrorConfig, {"id": "a", "url": "http://a.test"}), MirrorHealth("a"))

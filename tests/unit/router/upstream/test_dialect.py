@@ -88,7 +88,7 @@ def test_which_dialect_an_endpoint_speaks(endpoint: str, target: bytes, dialect:
         (Dialect.other, {"error": {"message": "m"}}, Sight.error),
     ],
 )
-def test_what_an_event_is(dialect: Dialect, data: object, sight: Sight) -> None:
+def test_events_are_classified_by_dialect(dialect: Dialect, data: object, sight: Sight) -> None:
     assert look(dialect, Event(b"", json.dumps(data).encode())).sight is sight
 
 
@@ -98,7 +98,7 @@ def test_done_is_an_end_in_every_dialect(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize("data", [b"not json", b"[1]", b"3", b"\xff", b"[" * 100_000])
-def test_what_is_no_object_is_garbage_where_objects_belong(data: bytes) -> None:
+def test_values_that_are_no_objects_are_garbage_in_chat(data: bytes) -> None:
     assert look(Dialect.chat, Event(b"", data)).sight is Sight.garbage
     assert look(Dialect.other, Event(b"", data)).sight is Sight.content
 
@@ -132,9 +132,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from(Dialect), JSON, st.sampled_from([b"", b"error", b"\xff"]))
-def test_whatever_a_mirror_sends_is_looked_at_without_an_accident(
-    dialect: Dialect, data: object, name: bytes
-) -> None:
+def test_no_event_of_a_mirror_raises(dialect: Dialect, data: object, name: bytes) -> None:
     seen = look(dialect, Event(name, json.dumps(data).encode()))
     assert (seen.error is not None) == (seen.sight is Sight.error)
     if seen.error is not None:

@@ -46,7 +46,7 @@ def test_only_the_name_of_the_model_is_exchanged(body: bytes, sent: bytes) -> No
         b'{"model": "gpt-4"}\xff',
     ],
 )
-def test_what_names_no_such_model_passes_as_it_came(body: bytes) -> None:
+def test_bodies_of_other_models_pass_unchanged(body: bytes) -> None:
     assert renamed_json(body, NAMES) == body
 
 

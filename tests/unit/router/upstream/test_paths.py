@@ -52,9 +52,7 @@ ALL = (A1, A2, B1, B2)
         ("tls_handshake", "ssl_unknown_authority", B1),
     ],
 )
-def test_what_is_tried_next_depends_on_what_failed(
-    operation: str, failure: str, next_: Route
-) -> None:
+def test_the_next_route_depends_on_the_failure(operation: str, failure: str, next_: Route) -> None:
     assert next_route(ALL[1:], [Trouble(A1, operation, failure)]) == next_
 
 
@@ -90,7 +88,7 @@ def test_a_name_that_is_cut_off_at_the_only_address_is_left_for_another_one() ->
     assert next_route([B1], [Trouble(A1, "connect", "generic_timeout_error")]) is None
 
 
-def test_what_control_leaves_out_comes_after_what_it_recommends() -> None:
+def test_reserve_and_last_routes_come_after_recommended_ones() -> None:
     spare, blocked = replace(B2, rank=RESERVE), replace(A2, rank=LAST)
     assert next_route([spare, blocked, A1], []) == A1
     assert next_route([blocked, spare], [Trouble(A1, "connect", SLOW)]) == spare
@@ -271,7 +269,7 @@ def test_a_refusal_holds_its_path_only_and_a_success_ends_it() -> None:
     assert traffic.take_opened() == [["m", "a", "192.0.2.1", 0.25, 2.0]]
 
 
-def test_what_is_remembered_has_a_bound() -> None:
+def test_path_stats_are_bounded() -> None:
     traffic = PathStats(ManualClock(100.0))
     for number in range(3 * MOST):
         one = route("a", f"2001:db8::{number:x}")

@@ -281,7 +281,7 @@ def test_a_compressed_body_is_judged_by_its_content(
     assert _held([b"{}"], encoding=encoding)[0] is FAIL
 
 
-def test_what_is_packed_in_an_unknown_way_passes_unless_it_is_empty() -> None:
+def test_unknown_encodings_pass_unless_empty() -> None:
     assert _held([b"\x1b\x00"], encoding=b"br") == (COMMIT, 2)
     assert _held([], encoding=b"br")[0] is FAIL
 

@@ -90,7 +90,7 @@ def test_content_commits_as_soon_as_its_event_is_complete() -> None:
     assert hold.take() == []
 
 
-def test_what_is_held_is_bounded_in_events_and_bytes() -> None:
+def test_the_hold_is_bounded_in_events_and_bytes() -> None:
     hold = Hold(Dialect.chat)
     verdicts = [hold.feed(ROLE).decision for _ in range(MOST_EVENTS)]
     assert verdicts == [Decision.wait] * (MOST_EVENTS - 1) + [Decision.commit]
@@ -163,7 +163,7 @@ def test_the_verdict_does_not_depend_on_how_the_body_is_cut(
         (b"", False),
     ],
 )
-def test_whether_a_stream_that_ends_with_its_connection_is_complete(
+def test_a_stream_that_ends_with_its_connection_needs_its_last_event(
     body: bytes, complete: bool
 ) -> None:
     ending = Ending(Dialect.chat)
@@ -251,7 +251,7 @@ def test_a_stream_that_ends_without_its_last_words_breaks_off(
         assert breaks_off(dialect, boundary) is breaks, size
 
 
-def test_what_has_begun_of_an_event_is_told_apart_from_silence_and_comments() -> None:
+def test_the_beginning_of_an_event_is_distinguished_from_silence_and_comments() -> None:
     hold = Hold(Dialect.chat)
     for piece, begun in ((ROLE, 0), (b": a comment\n", 0), (b"data: {", 7), (b'"', 8)):
         hold.feed(piece)
