@@ -52,7 +52,7 @@ def test_a_control_that_worked_within_a_day_may_fail():
     assert baseline.vouches("192.0.2.1", "c.test", True, 102)
 
 
-def test_what_is_remembered_is_bounded():
+def test_the_number_of_remembered_addresses_is_bounded():
     trips = RoundTrips()
     for number in range(5000):
         for _ in range(3):

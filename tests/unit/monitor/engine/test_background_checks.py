@@ -90,7 +90,7 @@ async def test_transfers_that_stop_are_told_within_minutes(monkeypatch):
         assert checks.now - began < 600.0
 
 
-async def test_what_stays_slow_is_not_measured_all_the_time(monkeypatch):
+async def test_a_mirror_that_stays_slow_is_measured_rarely(monkeypatch):
     checks = Checks(monkeypatch)
     checks.speeds = {"a": SLOW, "b": SLOW}
     made = 0

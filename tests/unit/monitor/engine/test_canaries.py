@@ -153,7 +153,7 @@ async def test_a_canary_over_a_way_that_cannot_be_opened_costs_nothing():
     assert (result.failure, aviary.booked()) == (TIMED_OUT, 0)
 
 
-async def test_what_is_given_back_after_midnight_is_not_the_new_days():
+async def test_tokens_given_back_after_midnight_do_not_credit_the_new_day():
     account = Account(0.0)
     account.spend(ASSUMED, 1)
     account.spend(10, 2)
@@ -192,5 +192,5 @@ def test_the_model_is_one_that_the_mirror_serves_under_its_name_there():
         (429, b"{}", "http_unexpected_status_code", 0),
     ],
 )
-def test_what_a_completion_took_is_read_or_assumed(status, body, failure, tokens):
+def test_the_tokens_of_a_completion_are_read_or_assumed(status, body, failure, tokens):
     assert judged(HttpAnswer(status, body=body)) == (failure, tokens)

@@ -95,7 +95,7 @@ def test_being_blind_is_unknown_and_usable(watch):
     assert watch.health().in_rotation
 
 
-def test_what_is_known_becomes_stale(watch):
+def test_the_state_becomes_stale(watch):
     probe = Probe(StepResult(Operation.resolve, None, 0.0), (), OK)
     watch.take(probe, 1_000_000.0, 50.0)
     assert not watch.is_stale(60.0)

@@ -101,7 +101,7 @@ async def test_when_all_fail_the_first_one_says_why():
 
 
 @pytest.mark.parametrize("scheme", ["https", "http"])
-async def test_what_was_verified_is_tried_when_no_resolver_knows_it_any_more(scheme):
+async def test_verified_addresses_are_tried_when_no_resolver_answers(scheme):
     clock = [0.0]
     names, _ = service([says(UDP), says(DOH)], clock=clock)
     mirror = MirrorConfig("m", f"{scheme}://mirror.test")
@@ -126,7 +126,7 @@ async def test_an_address_that_was_verified_comes_first():
     assert step.addresses == ("9.9.9.2", "9.9.9.3", "9.9.9.1")
 
 
-async def test_what_an_injected_answer_says_is_tried_last_and_only_over_tls():
+async def test_addresses_of_an_injected_answer_are_tried_last_and_only_over_tls():
     replies = (
         DnsReply("A", 0.01, addresses=("10.0.0.1",)),
         DnsReply("A", 0.1, addresses=("9.9.9.1",)),

@@ -91,7 +91,7 @@ class Place:
 
 
 @pytest.mark.parametrize("verdict", OF_PATHS)
-def test_what_a_verdict_is_about_is_held_and_a_way_round_it_is_taken(verdict: str) -> None:
+def test_paths_within_the_scope_of_a_verdict_are_held_and_others_used(verdict: str) -> None:
     place, reaction = Place(), reaction_to(verdict)
     bad = place.path(OWN, NEAR)
     fellow = {
@@ -166,7 +166,7 @@ def test_a_mirror_is_left_or_gets_less_or_does_not_lend_its_key(verdict: str) ->
         assert rests < 0, "it may be over soon: it is asked again as usual"
 
 
-def test_what_was_confirmed_is_not_forgotten_over_the_next_cut_handshake() -> None:
+def test_a_confirmed_block_outlives_the_next_cut_handshake() -> None:
     place = Place()
     for path in place.watch.paths:
         path.failed(NOW, "tls_reset")
@@ -208,7 +208,7 @@ def test_where_long_answers_stop_dead_another_network_is_taken_if_there_is_one()
 
 
 @pytest.mark.parametrize("verdict", [v for v in VERDICTS if reaction_to(v).scope is Scope.none])
-def test_what_concerns_nothing_of_a_mirror_leaves_it_in_use(verdict: str) -> None:
+def test_a_verdict_on_no_part_of_a_mirror_leaves_it_in_use(verdict: str) -> None:
     place, reaction = Place(), reaction_to(verdict)
     assert (reaction.weight, reaction.streaming, reaction.quarantine) == (1.0, 1.0, False)
     if reaction.hold:  # forged addresses: the one that showed it is dropped

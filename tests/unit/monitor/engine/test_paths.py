@@ -188,7 +188,7 @@ def test_new_settings_keep_what_is_known_of_the_paths_that_stay() -> None:
     assert paths.under(ALT) == []
 
 
-def test_what_resolvers_say_is_kept_and_who_can_be_believed() -> None:
+def test_findings_on_resolvers_and_trusted_addresses_are_kept() -> None:
     paths = paths_of()
     seen = DnsObservation(
         "system", OWN, None, 0.1, (DnsReply("A", 0.1, chain=("x.cdn.example.net",)),)
