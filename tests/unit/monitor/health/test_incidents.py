@@ -99,7 +99,7 @@ def test_a_mirror_that_is_down_already_changes_nothing():
     assert recovered(known, "us", 5.0) is None
 
 
-def test_what_is_found_out_later_is_said_and_what_follows_from_it_is_not():
+def test_a_later_cause_refines_the_incident_and_its_effects_do_not():
     known: list[Incident] = []
     fall(known, "hk", 0, "tls_reset")
     fall(known, "us", 9, "tls_reset")

@@ -46,7 +46,7 @@ def test_quantiles_are_right_within_their_classes():
         assert each == pytest.approx(times[int(share * 5000)], rel=0.03)
 
 
-def test_what_is_older_than_a_day_does_not_count_and_is_not_kept():
+def test_samples_older_than_a_day_are_dropped():
     known = FirstBytes()
     assert known.quantiles(NOW, (0.5,)) is None
     for hour in range(100):
@@ -56,7 +56,7 @@ def test_what_is_older_than_a_day_does_not_count_and_is_not_kept():
     assert len(known._slots) <= 96
 
 
-def test_what_was_before_a_start_is_put_before_what_came_since():
+def test_samples_from_before_a_start_join_those_since():
     before, since = FirstBytes(), FirstBytes()
     before.add(NOW, 100.0)
     since.add(NOW + 1, 300.0)

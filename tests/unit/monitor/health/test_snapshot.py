@@ -31,7 +31,7 @@ def test_a_new_snapshot_leaves_the_old_one_as_it_was() -> None:
         first.version = 3  # type: ignore[misc]
 
 
-def test_what_has_not_been_probed_yet_is_believed_to_be_as_it_was() -> None:
+def test_an_unprobed_mirror_keeps_its_former_state() -> None:
     older = HealthSnapshot(7, 1.0, "x", {"a": MirrorHealth("a", State.down, last_probe=1.0)})
     young = HealthSnapshot(
         1,
@@ -45,7 +45,7 @@ def test_what_has_not_been_probed_yet_is_believed_to_be_as_it_was() -> None:
     assert young.of("a").state is State.unknown
 
 
-def test_what_has_been_probed_is_believed_at_once() -> None:
+def test_the_state_of_a_probed_mirror_replaces_the_former_one() -> None:
     older = HealthSnapshot(7, 1.0, "x", {"a": MirrorHealth("a", State.down, last_probe=1.0)})
     newer = HealthSnapshot(1, 2.0, "x", {"a": MirrorHealth("a", State.unknown, last_probe=2.0)})
     assert newer.completed_from(older) is newer
