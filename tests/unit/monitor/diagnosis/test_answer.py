@@ -109,7 +109,7 @@ def test_with_the_mirrors_own_key_a_refusal_is_about_that_key(status, body, verd
         ("9" * 400, None),
     ],
 )
-def test_what_retry_after_asks_for(text, seconds):
+def test_retry_after_is_read_as_seconds(text, seconds):
     assert retry_after({"retry-after": text}, 40.0) == seconds
 
 

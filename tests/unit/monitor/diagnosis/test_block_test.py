@@ -210,7 +210,7 @@ def test_a_target_alone_never_says_that_a_name_is_blocked(step, more, verdict):
     assert interpret([trial(T, step, **more)], NORMAL).verdict == verdict
 
 
-def test_what_is_cut_off_within_a_hold_is_its_after_effect_and_no_block_of_the_port():
+def test_a_cut_within_a_hold_is_a_residual_block_not_a_block_of_the_port():
     trials = [trial(C, hello("reset")), trial(T, hello("reset"), in_residual=True)]
     assert interpret(trials, NORMAL).verdict == "residual_block"
 

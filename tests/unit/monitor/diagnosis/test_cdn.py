@@ -40,7 +40,7 @@ def test_an_alias_belongs_to_a_network_by_whole_labels(alias, cdn):
     assert cdn_of(chain=("first.example", alias)) == cdn
 
 
-def test_what_is_hardest_to_forge_goes_first():
+def test_the_evidence_that_is_hardest_to_forge_goes_first():
     everything: dict[str, Any] = {
         "address": "151.101.1.1",
         "headers": {"cf-ray": "1-HKG"},

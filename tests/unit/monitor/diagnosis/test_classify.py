@@ -77,7 +77,7 @@ def test_a_request_that_is_lost_is_a_block_only_beside_a_control_that_is_not(
         ("connection_reset", TlsEvidence(received=90, first_bytes=b"\x16\x03"), "tls_reset_late"),
     ],
 )
-def test_what_came_back_in_a_handshake_sharpens_the_verdict(failure, evidence, verdict):
+def test_bytes_received_in_a_handshake_sharpen_the_verdict(failure, evidence, verdict):
     assert judge_step(failed(Operation.tls_handshake, failure, tls=evidence)).verdict == verdict
 
 

@@ -44,7 +44,7 @@ def test_two_net_failures_that_no_server_causes_confirm(count, odds, level):
 
 @pytest.mark.parametrize("count", [1, 3, 9])
 @pytest.mark.parametrize("more", [{}, {"second_address": True}])
-def test_what_a_server_may_do_is_suspected_and_no_more_than_even(count, more):
+def test_failures_that_a_server_may_cause_are_at_most_suspected(count, more):
     sure = failures(count, **more)
     assert (sure.level, sure.probability) == (Level.suspected, 0.5)
 
@@ -111,7 +111,7 @@ def test_one_control_that_is_lost_is_no_residual():
     assert (sure.net, sure.residual, sure.level) == (2, False, Level.suspected)
 
 
-def test_what_else_was_seen_counts_no_more_than_two():
+def test_additional_evidence_counts_at_most_two():
     sure = Confidence(net=2, injected=True, second_address=True, residual=True)
     assert sure.extra == 2
     assert Confidence(net=2, silent=True, akamai=True).extra == -2
@@ -136,7 +136,7 @@ def test_an_akamai_edge_needs_more():
     assert failures(3, early=True, akamai=True).level is Level.confirmed
 
 
-def test_what_else_was_seen_is_forgotten_with_the_failures():
+def test_additional_evidence_is_forgotten_with_the_failures():
     sure = Confidence(net=1, injected=True, residual=True).after([OK], NORMAL)
     assert sure == Confidence()
 

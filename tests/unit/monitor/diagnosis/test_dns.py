@@ -191,7 +191,7 @@ def test_a_resolver_that_lied_twice_is_asked_last_for_ten_minutes():
     assert strikes.in_order(("a", "b"), 700.0, NORMAL) == ("a", "b")
 
 
-def test_what_is_remembered_of_a_resolver_is_bounded():
+def test_the_strikes_kept_for_a_resolver_are_bounded():
     strikes = Strikes({})
     for at in range(100):
         strikes = strikes.struck("a", float(at), NORMAL)

@@ -122,7 +122,7 @@ def test_every_code_is_produced_somewhere_with_its_parameters() -> None:
 
 
 @pytest.mark.parametrize("evidence", sorted(FOUND, key=str), ids=str)
-def test_what_the_diagnosis_finds_is_said_in_chinese_and_names_stay(evidence: Evidence) -> None:
+def test_findings_are_told_in_chinese_and_names_stay(evidence: Evidence) -> None:
     zh, en = evidence.said("zh"), evidence.said("en")
     for name in (NAME, CONTROL, "else.test", "Evil CA", "Some CA"):
         assert (name in zh) == (name in en)

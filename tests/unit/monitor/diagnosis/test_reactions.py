@@ -36,7 +36,7 @@ def test_a_verdict_concerns_what_it_is_about(verdict, scope, hold, most):
     assert (reaction.scope, reaction.hold, reaction.hold_max) == (scope, hold, most)
 
 
-def test_what_lies_beside_the_mirror_does_not_eject_it():
+def test_verdicts_on_other_parts_do_not_eject_the_mirror():
     for verdict in ("dns_blocked", "dns_poisoned", "dns_inconsistent", "local_network_down"):
         assert reaction_to(verdict).scope is Scope.none
     assert reaction_to("throttled").weight == 0.2

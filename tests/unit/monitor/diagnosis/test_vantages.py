@@ -25,7 +25,9 @@ def there(alive: bool, times: int = 1, address: str = HERE) -> SeenFrom:
         ("tls_reset", Level.none, 9, "tls_reset", Level.none),
     ],
 )
-def test_what_works_from_there_alone_is_a_block_from_here(verdict, level, times, becomes, sure):
+def test_a_mirror_that_works_only_from_elsewhere_is_blocked_from_here(
+    verdict, level, times, becomes, sure
+):
     found = compared(Finding(verdict, level), NAME, HERE, [there(True, times)])
     assert (found.verdict, found.level) == (becomes, sure)
     assert found.evidence[0].code == "works_from"
@@ -33,7 +35,7 @@ def test_what_works_from_there_alone_is_a_block_from_here(verdict, level, times,
 
 
 @pytest.mark.parametrize("verdict", VERDICTS)
-def test_what_fails_everywhere_or_works_elsewhere_makes_no_block(verdict):
+def test_other_outcomes_elsewhere_make_no_block(verdict):
     finding = Finding(verdict, Level.suspected)
     for seen in (there(False, 9), there(True, 9, OTHER)):
         found = compared(finding, NAME, HERE, [seen])

@@ -97,7 +97,7 @@ LIKELY = {
 
 @pytest.mark.parametrize("level", LIKELY)
 @pytest.mark.parametrize("verdict", sorted((BLOCKS | {"tls_mitm"}) - {"residual_block"}))
-def test_what_interferes_is_on_the_path_and_as_likely_as_it_is_sure(verdict, level):
+def test_interference_is_told_as_on_the_path_and_as_likely_as_its_level(verdict, level):
     zh, en = (tell(verdict, each, level) for each in LANGUAGES)
     assert "on the path" in en.what
     for found, wanted in zip((zh.what, en.what, zh.sure, en.sure), LIKELY[level], strict=True):
@@ -109,7 +109,7 @@ def test_what_interferes_is_on_the_path_and_as_likely_as_it_is_sure(verdict, lev
 @pytest.mark.parametrize(
     "verdict", [name for name, each in VERDICTS.items() if each.reaction.scope != Scope.none]
 )
-def test_what_becomes_of_requests_depends_on_what_there_is_beside(verdict):
+def test_the_told_consequence_depends_on_other_mirrors_and_paths(verdict):
     """Where there are other mirrors nothing is said for the case that there are none."""
     beside = {each: tell(verdict, "en", "none", each).now for each in (*Situation,)}
     if "again after" in beside[Situation.alone]:

@@ -91,7 +91,7 @@ def test_one_page_for_everybody_is_a_portals():
     ],
     ids=["nobody else heard", "others show their own", "another one", "others answer TLS"],
 )
-def test_what_only_the_mirror_shows_is_the_mirrors(heard, step: StepResult):
+def test_a_failure_of_the_mirror_alone_is_the_mirrors_own(heard, step: StepResult):
     seen = Surroundings.of([Witness(None, tls) for tls in heard])
     assert seen.explain(step, NOW) is None
 
