@@ -45,7 +45,7 @@ from router.upstream.connection import UpstreamConnection
 from router.upstream.limiter import Limiter
 from router.upstream.opening import Opening
 from router.upstream.request_body import RequestBody
-from router.upstream.upstream import FALLBACK_RANKS, Upstream
+from router.upstream.upstream import FALLBACK_RANKS, ON_TRIAL, Upstream
 from router.wire import trace_context
 from router.wire.error_response import Problem
 from router.wire.faults import guarded
@@ -79,6 +79,7 @@ class Attempts:
         "_owner",
         "_perhaps",
         "_policy",
+        "_pooled",
         "_rank",
         "_ready",
         "_repeatable",
@@ -124,6 +125,8 @@ class Attempts:
         """True if a mirror was left out because it has no room for now."""
         self._ready = False
         """True if only a mirror with an idle connection may be chosen."""
+        self._pooled = False
+        """True if an idle connection will do."""
         self._rank = _IN_ROTATION
         """The `fallback_rank` of mirrors that may be chosen though they are down."""
         self.failed: list[FailedAttempt] = []
@@ -244,7 +247,7 @@ class Attempts:
         failed before.
         """
         context, policy = self._context, self._policy
-        self._ready = ready
+        self._ready, self._pooled = ready, pooled
         self._repeatable = repeatable = self._body.collected and policy.repeat is not _NEVER
         if repeatable and self._tries is not None:
             repeatable = has_another_chance(self._tries, context.router.retry)
@@ -259,11 +262,13 @@ class Attempts:
             upstream = attempt.member
             connection = upstream.take_idle(context.wheel.now) if pooled else None
             place: int | None = UNCOUNTED
-            if ready and connection is None:
+            if connection is None and (ready or upstream.left_alone):
                 place = None  # it was not fit to be used again; there may be others
             elif upstream.limiter is not None:
                 place = self._room(upstream, upstream.limiter, connection)
             if place is not None:
+                if connection is None and self._rank == ON_TRIAL:
+                    upstream.trials.began(now)
                 self.tried.append(upstream.id)
                 self._eligible.chosen(upstream.id, now)
                 if self._rank != _IN_ROTATION:
@@ -310,6 +315,8 @@ class Attempts:
         if upstream.id in self.tried or not self._eligible.fits(upstream):
             return False
         if self._ready and not upstream.has_idle:
+            return False
+        if upstream.few_ways and not upstream.can_take(self._context.clock(), self._pooled):
             return False
         if self._eligible.rules_out(upstream, repeatable=self._repeatable):
             return False

@@ -28,6 +28,7 @@ from router.process.control_questions import ControlQuestions
 from router.process.legacy_answers import Fault, answer, done, failed, fault_of_problem
 from router.process.legacy_message import checked_key, longest_body, read_message
 from router.upstream import image_links
+from router.upstream.upstream import FALLBACK_RANKS, ON_TRIAL
 from router.wire import cors
 from router.wire.error_response import CONTINUE, Problem
 from router.wire.request import MAX_FIELD, RequestHead
@@ -112,7 +113,8 @@ async def _healthz(request: web.Request) -> web.Response:
 async def _readyz(request: web.Request) -> web.Response:
     context = request.app[_CONTEXT]
     serving = sorted(upstream.id for upstream in context.upstreams if upstream.available)
-    last_resort = [] if serving else [u.id for u in context.upstreams if u.fallback_rank]
+    tried = FALLBACK_RANKS[: FALLBACK_RANKS.index(ON_TRIAL)]
+    last_resort = [] if serving else [u.id for u in context.upstreams if u.fallback_rank in tried]
     status = _status(context, bool(serving or last_resort))
     body = {"status": status, "mirrors": len(serving)}
     if last_resort:

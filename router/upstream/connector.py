@@ -20,7 +20,7 @@ from monitor.probes.connect import fall_silent_on_close
 from monitor.probes.failures import UNKNOWN, failure_of
 from router.balancing.failure import Failure
 from router.upstream.connection import UpstreamConnection
-from router.upstream.paths import SLOW, Route, Trouble, next_route
+from router.upstream.paths import SLOW, Route, Trouble, next_route, once_more
 
 MAX_TRIES = 4
 """Paths of one mirror that one request may try."""
@@ -137,10 +137,13 @@ class _Race:
         """Start one more path, if there is one; how long to wait before the one after it."""
         slow = [Trouble(t.route, t.operation, SLOW) for t in self._running]
         route = next_route(self._waiting, [*self._troubles, *slow]) if self._left else None
+        if route is None and self._left and not self._running:
+            route = once_more(self._troubles)
         if route is None:
             return None
         self._left -= 1
-        self._waiting.remove(route)
+        if route in self._waiting:
+            self._waiting.remove(route)
         self._running.append(_Try(route, self._factory, self._limits))
         return route.patience
 

@@ -19,7 +19,7 @@ from router.balancing.failure import Failure
 from router.upstream.connection import UpstreamConnection
 from router.upstream.connector import ConnectFailed, Limits, Ready, connect
 from router.upstream.path_stats import PathStats
-from router.upstream.paths import Route
+from router.upstream.paths import Route, share_one_address
 from router.upstream.upstream import Upstream
 from router.wire.faults import contained, guarded, report_fault
 from router.wire.fields import response_rules
@@ -66,11 +66,19 @@ class Opener:
         `single`: there is a place for one connection only, so no path is tried beside a slow one.
         """
         limits, routes = await self._limits(upstream), await self._routes(upstream)
-        routes = self._traffic.in_order(routes)
+        one_address = share_one_address(upstream.routes or routes)
+        routes = self._traffic.in_order(routes, one_address=one_address)
+        lately = self._traffic.worked_lately
+        routes = [replace(r, proven=True) if lately(r) else r for r in routes]
         if single:
             routes = [replace(route, patience=limits.connect + limits.tls) for route in routes]
         failed = partial(self._traffic.failed, upstream.id)
-        ready = await connect(routes, self._connection, limits, failed)
+        try:
+            ready = await connect(routes, self._connection, limits, failed)
+        except ConnectFailed:
+            upstream.trials.failed()
+            raise
+        upstream.trials.succeeded()
         ready.connection.authority = ready.route.authority
         ready.connection.endpoint = (ready.route.address, ready.route.port)
         opened = partial(self._traffic.opened, upstream.id, ready.route, ready.seconds)

@@ -6,20 +6,35 @@ there to say anything; once control has left the path out, its word counts. Wher
 way cut off a TLS handshake, that goes for the whole endpoint, because every name may be cut off
 there for a while, and for the name, because at another address it might do the same to that. A
 handshake that another path has overtaken may have been dropped there, and counts as much.
+
+Where all names lead to one address, the one that was cut off first is left out for much longer,
+as long as another one works: it would shut that address for all of them again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final, TypeVar
 
-from router.upstream.paths import CUT, SLOW, USABLE, Route, Trouble
+from router.upstream.paths import CUT, LAST, SLOW, USABLE, Route, Trouble
 
 HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
 MOST_HOLD = 160.0
 """What it doubles to: a name that is cut off is shown rarely by a worker that is left alone."""
+MOST_ASIDE = 1800.0
+"""Seconds that a name which was cut off is left out at an address that it shares with others, and
+that the time between two trials of it doubles to while these do not work either."""
+AT_ONCE = 1.5
+"""Seconds after a cut within which another name that is answered at the same address shows that
+nothing was shut by it ..."""
+OPEN_FOR = 60.0
+"""... and for which that is taken to stay so."""
+LATELY = 5.0
+"""Seconds since it was opened for which a path is tried once more when it is cut off: a server that
+resets some hellos does so; a censor does not come between two requests as often."""
 LONG: Final = 64 << 10
 """Bytes of an answer from which on its end shows that answers do not stop dead after some."""
 MOST: Final = 512
@@ -40,6 +55,17 @@ class PathStats:
         self._held: dict[_Key, float] = {}
         self._seconds: dict[_Key, float] = {}
         """How long each path was held the last time, while it has not worked since."""
+        self._aside: dict[_Key, float] = {}
+        """Until when a path is left out where others lead to the same address, for its name was cut
+        off there first."""
+        self._trials: dict[tuple[str, int], tuple[float, float]] = {}
+        """By endpoint: when a name that is left out may be tried, and the seconds after that."""
+        self._cut: dict[tuple[str, int], tuple[str, float]] = {}
+        """By endpoint: the name that was cut off last there, and when."""
+        self._stays_open: dict[tuple[str, int], float] = {}
+        """By endpoint: until when a cut is taken to concern one name alone."""
+        self._worked: dict[_Key, float] = {}
+        """When each path was opened last."""
         self._failed: dict[tuple[PathKey, str, str], None] = {}
         self._opened: dict[PathKey, tuple[float, float]] = {}
         """How long the last opening of each took, and when it was."""
@@ -64,8 +90,11 @@ class PathStats:
             endpoint, name = _of_cut(route)
             if not self._runs(endpoint) or self._runs(name):  # else another name has shut it
                 self._held[name] = until
+                if cut:
+                    self._leave_out(route)
             self._held[endpoint] = until
         _bound(self._held)
+        _bound(self._aside)
         key = (mirror, route.host, route.address)
         self._failed[(key, trouble.operation, trouble.failure)] = None
         _bound(self._failed)
@@ -74,8 +103,35 @@ class PathStats:
         """A connection came about, TCP and TLS, in this time."""
         self._opened[(mirror, route.host, route.address)] = (seconds, self._clock())
         _bound(self._opened)
-        if self._held or self._seconds:
+        self._worked.pop(_of_path(route), None)
+        self._worked[_of_path(route)] = self._clock()
+        _bound(self._worked)
+        self._see_open(route, seconds)
+        if self._held or self._seconds or self._aside:
             self._release(route)
+
+    def _leave_out(self, route: Route) -> None:
+        """The name was cut off while its address was not shut, as far as is known: one that is left
+        out already may have shut it for longer than that is kept in mind."""
+        endpoint, now = (route.address, route.port), self._clock()
+        self._cut[endpoint] = (route.host, now)
+        _bound(self._cut)
+        before = (k for k, until in self._aside.items() if k[1:] == endpoint and now < until)
+        if not self._is_open(endpoint) and next(before, _of_path(route)) == _of_path(route):
+            self._aside[_of_path(route)] = now + MOST_ASIDE
+
+    def _see_open(self, route: Route, seconds: float) -> None:
+        """Note what an opened connection says about the address of names that were cut off."""
+        endpoint, now = (route.address, route.port), self._clock()
+        self._trials.pop(endpoint, None)
+        name, at = self._cut.get(endpoint, (route.host, now))
+        if name != route.host and at <= now - seconds and now - at < AT_ONCE:
+            self._stays_open[endpoint] = now + OPEN_FOR
+            _bound(self._stays_open)
+            self._aside = {key: u for key, u in self._aside.items() if key[1:] != endpoint}
+
+    def _is_open(self, endpoint: tuple[str, int]) -> bool:
+        return self._clock() < self._stays_open.get(endpoint, 0.0)
 
     def _grown(self, key: _Key) -> float:
         """The seconds to hold a path that fails: longer if that was over when it failed again."""
@@ -88,6 +144,7 @@ class PathStats:
 
     def _release(self, route: Route) -> None:
         self._seconds.pop(_of_path(route), None)
+        self._aside.pop(_of_path(route), None)
         for held in (_of_path(route), *_of_cut(route)):
             self._held.pop(held, None)
 
@@ -108,19 +165,46 @@ class PathStats:
         if len(self._transfers) < MOST:
             self._transfers.append((mirror, received, stopped))
 
-    def in_order(self, routes: Iterable[Route]) -> list[Route]:
+    def in_order(self, routes: Iterable[Route], *, one_address: bool = False) -> list[Route]:
         """The routes, those that are held last, for more than one reason last of all, and after
-        them what control has left out: it knows more, and its word is what counts from then on."""
+        them what control has left out: it knows more, and its word is what counts from then on.
+
+        `one_address`: nothing leads round the address of these. Then names that might shut it are
+        left out as long as there is hope for another one.
+        """
         known = list(routes)
-        if not (self._held or self._seconds):
+        if self._held or self._seconds or self._aside:
+            for route in known:
+                if route.rank_after_a_cut != USABLE:
+                    self._release(route)
+            known.sort(key=self._place)
+        if not one_address or not known or self._is_open((known[0].address, known[0].port)):
             return known
-        for route in known:
-            if route.rank_after_a_cut != USABLE:
-                self._release(route)
-        return sorted(known, key=self._place)
+        safe = [r for r in known if r.rank < LAST and not self._is_aside(r)]
+        hopeful = any(self._seconds.get(_of_path(route), 0.0) <= HOLD for route in safe)
+        if hopeful or (safe and not self._may_try(safe[0])):
+            return safe
+        return [*safe, *(replace(route, rank=LAST) for route in known if route not in safe)]
+
+    def worked_lately(self, route: Route) -> bool:
+        """True if a connection came about over it a moment ago."""
+        return self._clock() < self._worked.get(_of_path(route), -LATELY) + LATELY
+
+    def _may_try(self, route: Route) -> bool:
+        """True if it is time to try a name that is left out at this address: one request does."""
+        endpoint, now = (route.address, route.port), self._clock()
+        due, seconds = self._trials.get(endpoint, (0.0, 2 * HOLD))
+        if now < due:
+            return False
+        self._trials[endpoint] = (now + seconds, min(2 * seconds, MOST_ASIDE))
+        _bound(self._trials)
+        return True
 
     def _place(self, route: Route) -> tuple[int, int]:
         return route.rank_after_a_cut, sum(map(self._runs, (_of_path(route), *_of_cut(route))))
+
+    def _is_aside(self, route: Route) -> bool:
+        return self._clock() < self._aside.get(_of_path(route), 0.0)
 
     def _runs(self, key: _Key) -> bool:
         until = self._held.get(key)

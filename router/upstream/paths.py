@@ -11,6 +11,7 @@ from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, endpoint
 
 CUT = frozenset({"connection_reset", "connection_aborted", "eof_error", "generic_timeout_error"})
 """How a TLS handshake ends that something on the way may have cut off because of its name."""
+CUT_AT_ONCE = CUT - {"generic_timeout_error"}
 SLOW = "slow"
 """It had not failed when another path won."""
 USABLE, UNTESTED, RESERVE, LAST = range(4)
@@ -36,6 +37,8 @@ class Route:
     """Until when no connection may be opened to this address and port, seconds since the epoch."""
     rank: int = USABLE
     """`USABLE`, `UNTESTED`, `RESERVE` or `LAST`."""
+    proven: bool = False
+    """True if a connection came about over it a moment ago."""
 
     @property
     def rank_after_a_cut(self) -> int:
@@ -80,6 +83,21 @@ def next_route(waiting: Sequence[Route], troubles: Iterable[Trouble]) -> Route |
     return min(fresh, key=lambda route: (route.rank_after_a_cut, route.host in names), default=None)
 
 
+def once_more(troubles: Sequence[Trouble]) -> Route | None:
+    """The path to try again when none is left: the last one that was cut off at once although it
+    had worked a moment ago, as servers do that reset some of the hellos; None if there is none."""
+    return next(
+        (
+            trouble.route
+            for trouble in reversed(troubles)
+            if trouble.route.proven
+            and trouble.operation == "tls_handshake"
+            and trouble.failure in CUT_AT_ONCE
+        ),
+        None,
+    )
+
+
 PATIENCE = 0.5
 """Seconds for TCP and TLS before another path is tried beside …"""
 MOST_PATIENCE = 1.0
@@ -116,6 +134,12 @@ def _rank(path: PathHealth) -> int:
     if path.standing is Standing.untested:
         return UNTESTED
     return LAST if path.verdict in NAME_CUT else RESERVE
+
+
+def share_one_address(routes: Sequence[Route]) -> bool:
+    """True if several names lead to one address and nothing leads round it: then a name that is cut
+    off may take all others with it."""
+    return len(routes) > 1 and len({(route.address, route.port) for route in routes}) == 1
 
 
 def route_to(

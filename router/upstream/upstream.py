@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from monitor.common.config import MirrorConfig
-from monitor.diagnosis.verdicts import ANSWERED, REACHED
+from monitor.diagnosis.verdicts import ANSWERED, NAME_CUT, REACHED
 from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
 from router.admission.client_address import named_key
 from router.admission.shared_table import Table
@@ -28,6 +28,7 @@ from router.upstream.limiter import Limiter
 from router.upstream.model_lists import lacking, named_by, only_models
 from router.upstream.offered_models import OfferedModels
 from router.upstream.paths import USABLE, Route, route_to, routes_of
+from router.upstream.trials import Trials
 from router.wire.timer_wheel import NEVER, TimerWheel
 
 MAX_IDLE: Final = 256
@@ -36,6 +37,8 @@ nginx's usual `keepalive 32` closed half of the connections each time, and a req
 CPU instead of 50. Those that a burst has left over go after `IDLE_SECONDS`."""
 IDLE_SECONDS: Final = 45.0
 """Below the 60 to 75 s after which the usual servers close, so that few are stale when taken."""
+LEFT_ALONE_SECONDS: Final = 600.0
+"""The same while no new one may be opened: an old connection is better than none."""
 
 FREEZING = 0.2
 """Share of its traffic that a mirror keeps whose longer answers stop dead; most are streams."""
@@ -44,18 +47,23 @@ NOBODY: Mapping[str, float] = MappingProxyType({})
 
 
 NO_FALLBACK = 0
-FALLBACK_RANKS = (1, 2)
+ON_TRIAL = 3
+FALLBACK_RANKS = (1, 2, ON_TRIAL)
 """The ranks of mirrors that are down, in the order in which they are tried when none is up."""
 
 
-def fallback_rank(health: MirrorHealth) -> int:
-    """Rank of a mirror as a last resort: 1 if it answers something, 2 if it can only be
-    reached, 0 if it must not be used: not wanted, not reached, or under a wrong certificate."""
+def fallback_rank(health: MirrorHealth, left_alone: bool = False) -> int:
+    """Rank of a mirror as a last resort: 1 if it answers something, or did before it was
+    `left_alone` and its open connections are as good as ever; 2 if it can only be reached; 3 if
+    its names were cut off, so that now and then one request tries them; 0 if it must not be used:
+    not wanted, not reached, or under a wrong certificate."""
     if health.wish is not Override.use or health.in_rotation:
         return NO_FALLBACK
-    if health.verdict in ANSWERED:
+    if left_alone or health.verdict in ANSWERED:
         return 1
-    return 2 if health.verdict in REACHED else NO_FALLBACK
+    if health.verdict in REACHED:
+        return 2
+    return ON_TRIAL if health.verdict in NAME_CUT else NO_FALLBACK
 
 
 class Record(NamedTuple):
@@ -118,6 +126,8 @@ class Upstream:
         self._idle: deque[UpstreamConnection] = deque()
         self._charted = health
         """The last health that knew of paths: a control process that has just begun knows none."""
+        self.trials = Trials()
+        """Of a mirror all names of which were cut off."""
         self.late: Callable[[], None] | None = None
         """Ends the opening of a connection that no request waits for any more, if there is one."""
         self._take(health, quarantine)
@@ -137,6 +147,8 @@ class Upstream:
             return
         if self.health.state is State.down and health.in_rotation:
             self.load.recover(now)
+        if self.health.in_rotation and not health.in_rotation:
+            self.trials = Trials()
         self._take(health, quarantine)
 
     def _take(self, health: MirrorHealth, quarantine: Mapping[str, float]) -> None:
@@ -153,21 +165,30 @@ class Upstream:
         first = next((route for route in self.routes if route.rank == USABLE), None)
         own = first is not None and first.host == self.mirror.host
         self._main = first.authority if first and own else None
+        self.settle(0.0)
         for connection in [each for each in self._idle if self._strays(each)]:
             self._idle.remove(connection)
             connection.leave()
-        self.settle(0.0)
 
     def settle(self, now: float) -> None:
         """Look anew whether it can be used, `now` in seconds since the epoch."""
-        usable = self.mirror.enabled and (
-            bool(self._idle) or not self.routes or bool(self.open_routes(now))
-        )
+        self.left_alone = bool(self.routes) and not self.open_routes(now)
+        """True if no new connection may be opened: all its addresses are left alone."""
+        usable = self.mirror.enabled and (bool(self._idle) or not self.left_alone)
         self.available = usable and self.health.in_rotation
         """True if new requests may be sent: enabled, wanted, not known to be down, and with a
         connection, or with a path that is not quarantined."""
-        self.fallback_rank = fallback_rank(self.health) if usable else NO_FALLBACK
+        self.fallback_rank = fallback_rank(self.health, self.left_alone) if usable else NO_FALLBACK
         """Place among those that are tried while no mirror is available."""
+        self.few_ways = self.left_alone or self.fallback_rank == ON_TRIAL
+        """True if not every request can be sent to it, though it may be chosen: ask `can_take`."""
+
+    def can_take(self, now: float, pooled: bool) -> bool:
+        """True if there is a way to it now, where ways are few: `pooled` requests may take an idle
+        connection, others need a new one; `now` on the clock of loads."""
+        if pooled and self._idle:
+            return True
+        return not self.left_alone and (self.fallback_rank != ON_TRIAL or self.trials.may(now))
 
     def open_routes(self, now: float) -> list[Route]:
         """The paths that a connection may be opened over now."""
@@ -192,6 +213,11 @@ class Upstream:
         return not self._paths or target.startswith(self._paths) or target in self._whole_paths
 
     @property
+    def idle_seconds(self) -> float:
+        """Seconds that a connection is kept that nobody uses."""
+        return LEFT_ALONE_SECONDS if self.left_alone else IDLE_SECONDS
+
+    @property
     def has_idle(self) -> bool:
         """True if a connection waits to be used again."""
         return bool(self._idle)
@@ -200,7 +226,7 @@ class Upstream:
         """The most recently used idle connection that is likely to live."""
         while self._idle:
             connection = self._idle.pop()
-            if now - connection.idle_since < IDLE_SECONDS and not connection.is_closed():
+            if now - connection.idle_since < self.idle_seconds and not connection.is_closed():
                 return connection
             connection.leave()
         return None
@@ -214,8 +240,10 @@ class Upstream:
         self.keep(connection, now)
 
     def _strays(self, connection: UpstreamConnection) -> bool:
-        """True if it was opened under another name, while the mirror's own comes first again."""
-        return self._main is not None and connection.authority not in (b"", self._main)
+        """True if it was opened under another name, while the mirror's own comes first again, and
+        can be used."""
+        strange = self._main is not None and connection.authority not in (b"", self._main)
+        return strange and not self.left_alone
 
     def keep(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection that nobody uses for the next request, unless it is not wanted."""
@@ -226,6 +254,14 @@ class Upstream:
         self._idle.append(connection)
         if len(self._idle) > MAX_IDLE:
             self._idle.popleft().leave()
+        if self.left_alone and not self.available:
+            self._use_idle()
+
+    def _use_idle(self) -> None:
+        """It can be used again, over the connection that has just become free."""
+        if self.mirror.enabled:
+            self.available = self.health.in_rotation
+            self.fallback_rank = fallback_rank(self.health, left_alone=True)
 
     def drop_idle(self) -> bool:
         """Close the connection that has waited for longest; whether there was one."""
@@ -360,4 +396,4 @@ class IdleKeeper:
     def expired(self) -> None:
         """Look once."""
         for upstream in self._upstreams:
-            upstream.close_idle(self._wheel.now - IDLE_SECONDS)
+            upstream.close_idle(self._wheel.now - upstream.idle_seconds)

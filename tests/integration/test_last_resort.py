@@ -11,11 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from monitor.health.snapshot import HealthSnapshot, MirrorHealth, Override, State
+from monitor.health.snapshot import (
+    HealthSnapshot,
+    MirrorHealth,
+    Override,
+    PathHealth,
+    Standing,
+    State,
+)
 from tests.testkit.data_plane import DataPlane
 from tests.testkit.http_client import CHAT, ask
 from tests.testkit.instance import Instance
 from tests.testkit.instance_output import states
+from tests.testkit.ports import free_port
 from tests.testkit.raw_http import OK, Script, ScriptedMirror, answering, get, post, read_request
 from tests.testkit.wait import wait_until
 
@@ -76,7 +84,6 @@ async def test_the_least_bad_is_tried_first_and_another_one_when_it_fails() -> N
         down("a", "cert_expired"),
         down("a", "tls_mitm"),
         down("a", "connection_refused"),
-        down("a", "tls_reset"),
         replace(down("a", "http_diff"), wish=Override.drain),
         replace(down("a", "http_diff"), wish=Override.maintenance),
     ],
@@ -88,6 +95,50 @@ async def test_some_mirrors_are_no_resort_at_all(health: MirrorHealth) -> None:
         learn(plane, health)
         assert (await plane.ask(post())).status == 503
         assert (await plane.ask(get("/readyz"))).status == 503
+
+
+def cut_off(plane: DataPlane, verdict: str, held: bool) -> None:
+    """Its handshakes are cut off; `held`: its address is left alone."""
+    (upstream,) = plane.context.upstreams
+    path = PathHealth("127.0.0.1", "127.0.0.1", Standing.suspected, not held, verdict)
+    health = replace(down("a", verdict), paths=(path,))
+    quarantine = {f"127.0.0.1:{upstream.mirror.port}": plane.context.wall() + 600} if held else {}
+    plane.context.learn(HealthSnapshot(1, 1.0, "test", {"a": health}, quarantine))
+
+
+async def test_connections_that_are_open_are_used_while_the_address_is_left_alone() -> None:
+    async with AsyncExitStack() as stack:
+        plane = await three(stack, {"a": answering(OK)})
+        assert (await plane.ask(post())).status == 200
+        cut_off(plane, "unknown", held=True)
+        assert [(await plane.ask(post())).status for _ in range(3)] == [200] * 3
+        (upstream,) = plane.context.upstreams
+        upstream.close_idle()
+        assert (await plane.ask(post())).status == 503, "no new one is opened"
+        assert upstream.breaker.closed, "which says nothing against it"
+
+
+async def test_where_every_name_is_cut_off_one_request_tries_and_others_follow_if_it_works() -> (
+    None
+):
+    async with AsyncExitStack() as stack:
+        mirror = await stack.enter_async_context(ScriptedMirror(answering(OK), "a"))
+        plane = await stack.enter_async_context(DataPlane([mirror.table()]))
+        cut_off(plane, "sni_block_rst", held=False)
+        assert (await plane.ask(get("/readyz"))).status == 503
+        assert [(await plane.ask(post())).status for _ in range(3)] == [200] * 3
+        (upstream,) = plane.context.upstreams
+        assert upstream.trials.may(plane.context.clock())
+
+
+async def test_where_every_name_is_cut_off_and_a_trial_fails_the_next_one_waits() -> None:
+    port = free_port()  # nobody listens there
+    table = {"id": "a", "url": f"http://127.0.0.1:{port}", "addresses": ["127.0.0.1"]}
+    async with DataPlane([table]) as plane:
+        cut_off(plane, "sni_block_rst", held=False)
+        assert [(await plane.ask(post())).status for _ in range(2)] == [502, 503]
+        (upstream,) = plane.context.upstreams
+        assert not upstream.trials.may(plane.context.clock())
 
 
 async def test_a_mirror_that_is_down_is_left_alone_while_another_one_fits() -> None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.common.config import MirrorConfig
-from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, State
-from router.upstream.path_stats import HOLD, MOST, PathStats
+from monitor.health.snapshot import MirrorHealth, Override, PathHealth, Standing, State
+from router.upstream.path_stats import (
+    AT_ONCE,
+    HOLD,
+    LATELY,
+    MOST,
+    MOST_ASIDE,
+    OPEN_FOR,
+    PathStats,
+)
 from router.upstream.paths import (
     LAST,
     MOST_PATIENCE,
@@ -22,9 +32,19 @@ from router.upstream.paths import (
     Route,
     Trouble,
     next_route,
+    once_more,
     routes_of,
+    share_one_address,
 )
-from router.upstream.upstream import FREEZING, Upstream
+from router.upstream.upstream import (
+    FREEZING,
+    IDLE_SECONDS,
+    LEFT_ALONE_SECONDS,
+    NO_FALLBACK,
+    ON_TRIAL,
+    Upstream,
+    fallback_rank,
+)
 from tests.testkit.clock import ManualClock
 
 MIRROR = MirrorConfig("a", "https://own.test:8443/x", hostnames=("alt.test",))
@@ -279,3 +299,151 @@ def test_path_stats_are_bounded() -> None:
     assert len(traffic.take_failed()) == MOST
     assert len(traffic.take_opened()) == MOST
     assert len(traffic.take_transfers()) == MOST
+
+
+A, B = A1, B1
+CUT_A = Trouble(A, "tls_handshake", "connection_reset")
+CUT_B = Trouble(B, "tls_handshake", "connection_reset")
+
+
+def test_at_the_only_address_a_name_that_was_cut_off_is_left_out_while_another_one_is_hopeful() -> (
+    None
+):
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
+    traffic.failed("m", CUT_A)
+    assert traffic.in_order([A, B], one_address=True) == [B], "not tried yet"
+    assert traffic.in_order([A, B]) == [B, A], "another address leads round it"
+    traffic.failed("m", CUT_B)
+    assert traffic.in_order([A, B], one_address=True) == [B], "it may fail once"
+    clock.now += HOLD
+    traffic.failed("m", CUT_B)
+    last = replace(A, rank=LAST)
+    orders = []
+    for _ in range(200):
+        orders.append((clock.now, traffic.in_order([A, B], one_address=True)))
+        clock.now += 1.0
+    tried = [at for at, order in orders if order != [B]]
+    assert {tuple(order) for _, order in orders} == {(B,), (B, last)}
+    assert [later - at for at, later in pairwise(tried)] == [10.0, 20.0, 40.0, 80.0]
+    traffic.opened("m", B, 0.1)
+    assert traffic.in_order([A, B], one_address=True) == [B]
+    clock.now += MOST_ASIDE
+    assert traffic.in_order([A, B], one_address=True) == [A, B]
+
+
+def test_control_has_the_word_on_what_is_left_out_at_the_only_address() -> None:
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
+    last = replace(A, rank=LAST)
+    assert traffic.in_order([B, last], one_address=True) == [B]
+    assert traffic.in_order([last], one_address=True) == [last], "there is no other one"
+    traffic.failed("m", CUT_A)
+    assert traffic.in_order([B, last], one_address=True) == [B]
+    assert traffic.in_order([A, B], one_address=True) == [A, B], "it has taken it in again"
+
+
+def test_a_name_is_not_left_out_where_another_one_is_answered_at_once_after_it() -> None:
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
+    traffic.failed("m", CUT_A)
+    clock.now += 0.2
+    traffic.opened("m", B, 0.3)
+    assert traffic.in_order([A, B], one_address=True) == [B], "that one had begun before"
+    clock.now += 0.2
+    traffic.opened("m", B, 0.1)
+    assert traffic.in_order([A, B], one_address=True) == [B, A]
+    traffic.failed("m", CUT_B)
+    assert set(traffic.in_order([A, B], one_address=True)) == {A, B}
+    clock.now += OPEN_FOR
+    traffic.failed("m", CUT_A)
+    assert traffic.in_order([A, B], one_address=True) == [B]
+    clock.now += 2 * AT_ONCE
+    traffic.opened("m", B, 0.1)
+    assert traffic.in_order([A, B], one_address=True) == [B], "it may have been shut until then"
+
+
+def test_a_path_that_worked_a_moment_ago_is_tried_once_more_when_it_is_cut_off() -> None:
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
+    assert not traffic.worked_lately(A)
+    traffic.opened("m", A, 0.1)
+    assert traffic.worked_lately(A)
+    clock.now += LATELY
+    assert not traffic.worked_lately(A)
+    proven = replace(A, proven=True)
+    assert once_more([CUT_A]) is None
+    assert once_more([Trouble(proven, "tls_handshake", "connection_reset"), CUT_B]) == proven
+    for operation, failure in (
+        ("connect", "connection_reset"),
+        ("tls_handshake", "generic_timeout_error"),
+        ("tls_handshake", "ssl_invalid_hostname"),
+    ):
+        assert once_more([Trouble(proven, operation, failure)]) is None
+
+
+HELD = {"192.0.2.1:8443": 50.0}
+
+
+def connection(authority: bytes = b"own.test:8443") -> Mock:
+    idle = Mock(authority=authority, idle_since=0.0)
+    idle.is_closed.return_value = False
+    return idle
+
+
+@pytest.mark.parametrize("verdict", ["unknown", "tls_reset", "tls_timeout", "ip_unreachable"])
+def test_open_connections_are_used_while_all_addresses_are_left_alone(verdict: str) -> None:
+    paths = (path("own.test", "192.0.2.1"), path("alt.test", "192.0.2.1"))
+    upstream = Upstream(MIRROR, MirrorHealth("a", State.up, paths=paths))
+    kept, strange = connection(), connection(b"alt.test:8443")
+    upstream.keep(kept, 1000.0)
+    down = MirrorHealth("a", State.down, verdict=verdict, paths=paths)
+    upstream.see(down, HELD, 0.0)
+    assert (upstream.available, upstream.fallback_rank, upstream.left_alone) == (False, 1, True)
+    assert upstream.can_take(0.0, pooled=True)
+    assert not upstream.can_take(0.0, pooled=False), "it would need a new one"
+    upstream.keep(strange, 1000.0)
+    assert upstream.take_idle(1000.0 + LEFT_ALONE_SECONDS - 1) is strange
+    assert upstream.take_idle(1000.0 + LEFT_ALONE_SECONDS - 1) is kept
+    assert not upstream.can_take(0.0, pooled=True)
+    upstream.settle(49.0)
+    assert upstream.fallback_rank == NO_FALLBACK
+    upstream.keep(kept, 1000.0)
+    assert upstream.fallback_rank == 1, "one has become free again"
+    upstream.see(replace(down, state=State.up), HELD, 0.0)
+    assert upstream.available
+    upstream.settle(50.0)
+    assert (upstream.left_alone, upstream.idle_seconds) == (False, IDLE_SECONDS)
+
+
+def test_a_mirror_that_is_not_wanted_is_not_used_over_open_connections_either() -> None:
+    paths = (path("own.test", "192.0.2.1"),)
+    health = MirrorHealth("a", State.down, wish=Override.drain, verdict="tls_reset", paths=paths)
+    upstream = Upstream(MIRROR, health, HELD)
+    upstream.keep(connection(), 1000.0)
+    upstream.settle(0.0)
+    assert (upstream.available, upstream.fallback_rank) == (False, NO_FALLBACK)
+
+
+def test_a_mirror_all_names_of_which_are_cut_off_is_tried_now_and_then() -> None:
+    paths = (replace(path("own.test", "192.0.2.1"), verdict="sni_block_rst"),)
+    down = MirrorHealth("a", State.down, verdict="sni_block_rst", paths=paths)
+    upstream = Upstream(MIRROR, replace(down, state=State.up))
+    assert not upstream.few_ways
+    upstream.trials.succeeded()
+    upstream.see(down, {}, 0.0)
+    assert upstream.fallback_rank == ON_TRIAL
+    assert upstream.can_take(5.0, pooled=False)
+    upstream.trials.began(5.0)
+    assert not upstream.can_take(5.0, pooled=False)
+    upstream.keep(connection(), 1000.0)
+    assert upstream.can_take(5.0, pooled=True)
+    refused = MirrorHealth("a", State.down, verdict="ssl_invalid_hostname", paths=paths)
+    assert fallback_rank(refused) == fallback_rank(replace(down, state=State.up)) == NO_FALLBACK
+
+
+def test_names_share_an_address_if_there_are_several_and_no_other_address() -> None:
+    assert share_one_address([A1, B1])
+    assert not share_one_address([A1])
+    assert not share_one_address([A1, B1, B2])
+    assert not share_one_address([A1, replace(B1, port=444)])

@@ -1,0 +1,46 @@
+"""Trials of a mirror all names of which were cut off, while no other mirror is left."""
+
+from __future__ import annotations
+
+FIRST, GROWTH, MOST = 10.0, 2.0, 600.0
+"""Seconds from one trial to the next: no less than one may take, and as long at most as the budget
+of suspected names spreads its handshakes over."""
+FAILURES = 3
+"""In a row after which it does not work any more: a server may reset some of its hellos."""
+
+
+class Trials:
+    """One request at a time tries to open a connection, and each later than the one before, as long
+    as all of them fail; after one that came through, requests go there until some in a row fail.
+    Pure."""
+
+    __slots__ = ("_due", "_failures", "_seconds", "_works")
+
+    def __init__(self) -> None:
+        self._due = 0.0
+        self._seconds = FIRST
+        self._works = False
+        self._failures = 0
+        """In a row."""
+
+    def __repr__(self) -> str:
+        return f"<Trials {'work' if self._works else f'not before {self._due:.0f}'}>"
+
+    def may(self, now: float) -> bool:
+        """True if a connection may be opened now."""
+        return self._works or now >= self._due
+
+    def began(self, now: float) -> None:
+        """One is opened: the next one has to wait, unless this one comes through."""
+        if not self._works:
+            self._due = now + self._seconds
+            self._seconds = min(GROWTH * self._seconds, MOST)
+
+    def succeeded(self) -> None:
+        """It came about."""
+        self._works, self._due, self._seconds, self._failures = True, 0.0, FIRST, 0
+
+    def failed(self) -> None:
+        """It did not."""
+        self._failures += 1
+        self._works = self._works and self._failures < FAILURES
