@@ -301,6 +301,17 @@ class Round:
         return True
 
 
+def shut_since(trials: Sequence[Trial]) -> float | None:
+    """When the target has shut the endpoint that answers no control since; None if it has not."""
+    _, rounds = rounds_of(trials)
+    this = rounds[-1] if rounds else Round()
+    for shown, after in ((this.again, this.last), (this.target, this.followers)):
+        if shown is not None:
+            shut = this.controlled and shown.outcome in CUT and after and not after[-1].answered
+            return shown.sent_at if shut else None
+    return None
+
+
 def _settled(controls: Sequence[Trial]) -> bool:
     """True if no more of these controls are needed: one was answered, or enough were cut off."""
     return bool(controls) and (controls[-1].answered or len(controls) >= FOLLOWERS)

@@ -157,10 +157,14 @@ class Code(Enum):
         "可能是封锁的余波，也可能与域名无关：等待后重试。",
         "That may be the after-effect of a block, or concern every name: wait and repeat.",
     )
+    not_shown_again = Text(
+        "其他域名随后也在此中断，现已恢复。暂不再试 {name}，以免这唯一的地址再次中断：仅为疑似。",
+        "Other names were cut off there too, and are answered again. {name} is not shown again for "
+        "now, as it might shut their only address: so this stays a suspicion.",
+    )
     all_cut_since_target = Text(
         "自测试镜像域名后全部中断；此前对照域名有应答。",
-        "Everything is cut off since the mirror's name was tried; the control name was answered "
-        "before.",
+        "Since the mirror's name was tried all is cut off; the control name was answered before.",
     )
     no_residual = Text(
         "每次失败后，对照域名随即又有应答：该地址本身没有被封锁。",
@@ -399,8 +403,7 @@ class Code(Enum):
     trusted_answers = Text("可信的解析器有应答。", "A trusted resolver answers.")
     trusted_fails = Text("可信的解析器也没有应答。", "No trusted resolver answers either.")
     none_trusted = Text(
-        "没有配置可信的解析器，无法对照。",
-        "No trusted resolver is configured to compare it with.",
+        "没有配置可信的解析器，无法对照。", "No trusted resolver is configured to compare it with."
     )
 
     # Steps of a probe: clauses about the mirror, which "{address}: …" precedes or nothing does

@@ -1,4 +1,4 @@
-"""Interpretation of a block test's trials: rules A to I, and the time of a reset.
+"""Interpretation of a block test's trials: rules A to K, and the time of a reset.
 
 A  the name is cut off twice, controls before both are answered: the name is blocked
 B  the name is answered: what was seen before has passed
@@ -11,6 +11,7 @@ G  a certificate that does not verify (`certificates.py`)
 H  something that is not TLS: a block page
 I  cut off within the handshake: a reader of certificates, or the server
 J  the name is cut off here and answered at another address: the server, or the path to it alone
+K  the name is cut off, and others after it that are answered again; it is not shown once more
 """
 
 from __future__ import annotations
@@ -80,6 +81,25 @@ def interpret(
     if this.controlled:
         return _name_cut_off(this, decisive, trials, pace)
     return _all_cut_off(this, decisive, pace)
+
+
+def not_shown_again(
+    trials: Sequence[Trial], pace: DiagnosisTiming, memory: Memory = _NO_MEMORY
+) -> Finding:
+    """Finding on a name that was cut off, with other names after it, while these are answered
+    again: no more than suspected, for the name is not shown once more to find out.
+
+    A server that was away for a moment looks the same.
+    """
+    shown = next(t for t in reversed(trials) if t.role is Role.target and t.outcome in CUT)
+    finding = interpret(trials, pace, memory)
+    if finding.rule == "0":
+        return finding
+    if finding.verdict != _BLOCK[shown.outcome]:
+        even = (tells(shown), *(tells(t) for t in trials[-1:] if t.role is Role.control))
+        finding = Finding(_BLOCK[shown.outcome], Level.suspected, 0.5, 0.5, 0.0, "K", even)
+    told = (*finding.evidence, Code.not_shown_again(name=shown.hostname))
+    return replace(finding, level=Level.suspected, evidence=told, residual=True, is_open=True)
 
 
 def alone(trial: Trial, memory: Memory = _NO_MEMORY) -> Finding:

@@ -24,6 +24,14 @@ class DiagnosisTiming:
     """At most this is added to the wait inside a block test."""
     start_jitter: float = 0.25
     """At most this is waited before a block test (OONI ts-024)."""
+    costly_look: float = 1800.0
+    """Until the next look at a name that would shut the only address for the others too; doubled
+    each time ..."""
+    costly_look_max: float = 14400.0
+    """... up to this: a residual of 180 s is then little more than 1 % of the time (ours)."""
+    first_glance: float = 0.125
+    """Share of the residual hold after which such an address is looked at again with another name,
+    and then whenever the time since the trigger has doubled (ours)."""
     gap: float = 0.25
     """Mean gap between a control and the target after it."""
     stop_growing: float = 3600.0
@@ -98,6 +106,8 @@ class DiagnosisTiming:
             residual_hold=residual_hold,
             residual_again=self.residual_again * share,
             residual_max=self.residual_max * share,
+            costly_look=self.costly_look * share,
+            costly_look_max=self.costly_look_max * share,
             wait_jitter=self.wait_jitter * share,
             stop_growing=self.stop_growing * share,
             suspicious_window=self.suspicious_window * share,

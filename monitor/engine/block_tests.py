@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -12,11 +13,11 @@ from typing import Protocol, Self
 
 from monitor.common.config import MonitorTimeouts
 from monitor.common.tasks import Tasks, cancelled
-from monitor.diagnosis.block_test import Done, Next, next_step
+from monitor.diagnosis.block_test import Done, Next, next_step, shut_since
 from monitor.diagnosis.certificates import Memory
 from monitor.diagnosis.confidence import Confidence
 from monitor.diagnosis.finding import Finding
-from monitor.diagnosis.interpret import interpret
+from monitor.diagnosis.interpret import interpret, not_shown_again
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.address_memory import Baseline, RoundTrips
 from monitor.engine.sni_budget import SniBudget
@@ -28,6 +29,8 @@ from monitor.probes.trials import Subject, attempt
 
 GLANCES = 3
 """Controls that must fail, one after the other, before an endpoint is taken to be shut."""
+GLANCES_ERRATIC = 8
+"""The same where half of all hellos may be cut off."""
 GLANCE_GAP = 0.5
 MOST = 256
 """Examinations at once; most of them wait."""
@@ -42,6 +45,13 @@ class Case:
     timeouts: MonitorTimeouts
     memory: Memory = field(default_factory=Memory)
     before: tuple[Trial, ...] = ()
+    spared: bool = False
+    """True if the name must not be shown again where it shuts the endpoint: other names of the
+    mirror are served there, and nothing else leads round it."""
+
+    erratic: bool = False
+    """True if the name was answered of late soon after it had been cut off: no experiment tells
+    more, and chance cuts off controls as well."""
 
     @property
     def endpoint(self) -> str:
@@ -51,6 +61,9 @@ class Case:
 
 class Listener(Protocol):
     """Receiver of the findings of block tests."""
+
+    def answered_since(self, endpoint: str, moment: float) -> bool:
+        """True if traffic shows that the endpoint has answered well after that moment."""
 
     def quarantined(self, case: Case) -> None:
         """The endpoint is held from now on."""
@@ -64,9 +77,10 @@ class Listener(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Running:
-    mirror: str
-    hostname: str
+    case: Case
     task: asyncio.Task[None]
+    opened: asyncio.Event
+    """Set when traffic shows that the endpoint answers."""
 
 
 class BlockTests:
@@ -97,7 +111,9 @@ class BlockTests:
 
     def is_busy(self, what: str) -> bool:
         """True if an endpoint or a hostname is being examined: nobody else should touch it."""
-        return what in self._running or any(r.hostname == what for r in self._running.values())
+        return what in self._running or any(
+            r.case.subject.hostname == what for r in self._running.values()
+        )
 
     def suspect(self, case: Case) -> bool:
         """Examine a path, unless its endpoint or its name is being examined; whether that begins.
@@ -110,17 +126,29 @@ class BlockTests:
             or len(self._running) >= MOST
         ):
             return False
-        examine = partial(self._examine, case)
+        opened = asyncio.Event()
+        examine = partial(self._examine, case, opened)
         task = self._supervisor.job("examination", examine, about=case.endpoint)
-        self._running[case.endpoint] = _Running(case.mirror, case.subject.hostname, task)
+        self._running[case.endpoint] = _Running(case, task, opened)
         task.add_done_callback(partial(self._ended, case.endpoint))
         return True
 
     def forget(self, mirror: str) -> None:
         """Break off what concerns a mirror that is gone."""
         for running in self._running.values():
-            if running.mirror == mirror:
+            if running.case.mirror == mirror:
                 running.task.cancel()
+
+    def contradicted(self, endpoint: str, hostname: str) -> None:
+        """Traffic was answered under that name at an endpoint that is taken to be shut: nothing has
+        to be waited out there."""
+        running = self._running.get(endpoint)
+        if running is None:
+            return
+        if running.case.spared and running.case.subject.hostname != hostname:
+            running.opened.set()
+        else:
+            running.task.cancel()
 
     async def stop(self) -> None:
         """Break off everything and wait for its end."""
@@ -131,9 +159,9 @@ class BlockTests:
         if running is not None and running.task is task:
             del self._running[endpoint]
 
-    async def _examine(self, case: Case) -> None:
+    async def _examine(self, case: Case, opened: asyncio.Event) -> None:
         try:
-            conclusion = await self._conclusion(case)
+            conclusion = await self._conclusion(case, opened)
         except EndpointBusy:
             return
         if conclusion is None:
@@ -141,26 +169,76 @@ class BlockTests:
         del self._running[case.endpoint]  # what follows may begin the next one
         self._listener.concluded(case, conclusion)
 
-    async def _conclusion(self, case: Case) -> Conclusion | None:
-        """None when a reload has taken all control names away meanwhile."""
+    async def _conclusion(self, case: Case, opened: asyncio.Event) -> Conclusion | None:
+        """None when a reload has taken all control names away meanwhile, or when nothing is shut as
+        traffic shows."""
         triggered: float | None = None
         answered, subject = await self._answered(case), case.subject
         if answered is None:
+            return None
+        if answered and case.erratic:
             return None
         if answered in subject.unproven:
             subject = replace(subject, fellows=(*subject.fellows, answered))
         elif not answered:
             triggered = case.before[-1].sent_at if case.before else self._monotonic()
+            if self._listener.answered_since(case.endpoint, triggered):
+                return None
             self._quarantine.trigger(case.endpoint, triggered)
             self._listener.quarantined(case)
-        return await self._runner.examine(
+            if case.spared:
+                return await self._spared(case, triggered, opened)
+        conclusion = await self._runner.examine(
             subject,
             case.timeouts,
             triggered=triggered,
+            patient=not case.spared,
             memory=case.memory,
             before=case.before,
             progressed=partial(self._listener.progressed, case),
         )
+        if case.spared and (shut_at := shut_since(conclusion.trials)) is not None:
+            self._listener.quarantined(case)
+            return await self._spared(replace(case, before=conclusion.trials), shut_at, opened)
+        return conclusion
+
+    async def _spared(
+        self, case: Case, triggered: float, opened: asyncio.Event
+    ) -> Conclusion | None:
+        """Wait until the endpoint answers under another name, and show the suspected one no more.
+
+        Looks come whenever the time since the trigger has doubled, and later every second residual
+        hold: whatever begins anew with each of them ends all the same. None when there is no other
+        name left to look with.
+        """
+        hold, slack, trials = self._pace.residual_hold, self._pace.wait_jitter, case.before
+        since = self._pace.first_glance * hold
+        while True:
+            due = triggered + since + (slack if since >= hold else 0.0)
+            self._quarantine.prolong(case.endpoint, self._monotonic(), due)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(due - self._monotonic(), 0.0)):
+                    await opened.wait()
+                return self._runner.not_shown_again(trials, case.memory)
+            names = self._to_look_with(case.subject)
+            if not names:
+                return None
+            for name in names:
+                trial = await self._runner.look(case.subject, name, self._patience(case))
+                if trial.answered:
+                    return self._runner.not_shown_again((*trials, trial), case.memory)
+            since += min(since, 2 * hold)
+
+    def _to_look_with(self, subject: Subject) -> tuple[str, ...]:
+        """A control name, and one of the mirror's, for servers that cut off whatever they do not
+        know; none when the operator wants none."""
+        controls = self._runner.controls_of(replace(subject, fellows=()))
+        known = (*subject.fellows, *subject.unproven)
+        return (*controls[:1], *known[:1]) if controls else ()
+
+    def _patience(self, case: Case) -> MonitorTimeouts:
+        wait = min(case.timeouts.handshake, self._pace.silent_handshake)
+        return replace(case.timeouts, connect=wait, handshake=wait)
 
     async def _answered(self, case: Case) -> str | None:
         """The other name under which the endpoint answers; "" if it does not, None when there is
@@ -174,9 +252,9 @@ class BlockTests:
         subject = case.subject
         alone = not subject.fellows and not subject.elsewhere
         unproven = subject.unproven if alone else ()
-        wait = min(case.timeouts.handshake, self._pace.silent_handshake)
-        timeouts = replace(case.timeouts, connect=wait, handshake=wait)
-        for number, other in enumerate((*[""] * GLANCES, *unproven)):
+        timeouts = self._patience(case)
+        glances = GLANCES_ERRATIC if case.erratic else GLANCES
+        for number, other in enumerate((*[""] * glances, *unproven)):
             if number:
                 await asyncio.sleep(GLANCE_GAP)
             controls = self._runner.controls_of(subject)  # now: a reload may change them
@@ -192,6 +270,8 @@ class BlockTests:
 MOST_TRIALS = 20
 """More than any procedure asks for; a bound in case of a mistake in one."""
 _NO_MEMORY = Memory()
+SPARED = "the name is not shown again: it would shut the only address"
+"""Why it ends where other names depend on the address."""
 
 
 class EndpointBusy(Exception):
@@ -330,6 +410,15 @@ class BlockTestRunner:
             self._busy.discard(endpoint)
         made = (*before, *trials)
         return Conclusion(made, interpret(made, self._pace, memory), why)
+
+    def not_shown_again(self, trials: tuple[Trial, ...], memory: Memory) -> Conclusion:
+        """Conclusion on a name that was cut off, and is not shown again although its endpoint is
+        answered under another one."""
+        return Conclusion(trials, not_shown_again(trials, self._pace, memory), SPARED)
+
+    async def look(self, subject: Subject, control: str, timeouts: MonitorTimeouts) -> Trial:
+        """Look at an endpoint once, with a control name."""
+        return await self._try(Next(Role.control, 0.0, control), subject, timeouts)
 
     async def _run(
         self,

@@ -42,6 +42,8 @@ INTERVALS = 2
 LASTING = 3.0
 """Seconds over which they failed: workers tell of a failure at once and of a success up to a second
 later, so that of a mirror which does both only failures may be known for a while."""
+SERVED_LATELY = 5.0
+"""Seconds since it served a request for which a mirror is alive whose handshakes are cut off."""
 _UNREACHED = frozenset({"connection_refused", "ip_unreachable", "connect_failed"})
 _UNSEEN = Meaning.of(UNKNOWN)
 
@@ -192,7 +194,8 @@ class MirrorState:
     ) -> MirrorHealth:
         """Return the health that is shown; `held` tells of quarantined addresses, `wall` turns our
         clock into the world's."""
-        paths = shown(tuple(self.paths), held, wall) if self._last_probe is not None else ()
+        tells = self._last_probe is not None or any(path.cut for path in self.paths)
+        paths = shown(tuple(self.paths), held, wall) if tells else ()
         verdict, evidence = self._meaning.verdict, self._evidence
         if others := [path for seen in self.seen.values() for path in seen.paths]:
             before, paths = paths, with_others(paths, others)
@@ -277,7 +280,11 @@ class MirrorState:
         """A probe, corrected by traffic: who served a request since then, and none that failed
         after it, is alive although our own request is not answered as it should be."""
         meaning = probe.meaning
-        if meaning.alive or not self.traffic.serves(since) or meaning.verdict not in REACHED:
+        if meaning.verdict in NAME_CUT:  # connections that are open go on, and some resets pass
+            since = max(since, self._seen - SERVED_LATELY)
+        elif meaning.verdict not in REACHED:
+            return probe
+        if meaning.alive or not self.traffic.serves(since):
             return probe
         seen = meaning.seen and Code.but_requests_served(sentence=meaning.seen)
         return replace(probe, meaning=Meaning(meaning.verdict, True, seen))

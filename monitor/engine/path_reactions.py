@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from monitor.common.config import MonitorConfig
 from monitor.common.metric_registry import MetricRegistry
@@ -20,15 +21,22 @@ from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Reaction, Scope, grow, hold_after
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
-from monitor.diagnosis.verdicts import BLOCKS, CDN_REFUSES, NO_FAULT, SNI_BLOCKS, reaction_to
+from monitor.diagnosis.verdicts import (
+    BLOCKS,
+    CDN_REFUSES,
+    NAME_CUT,
+    NO_FAULT,
+    SNI_BLOCKS,
+    reaction_to,
+)
 from monitor.engine import metrics
 from monitor.engine.anchors import Anchors
-from monitor.engine.block_tests import BlockTests, Case, Conclusion
+from monitor.engine.block_tests import SPARED, BlockTests, Case, Conclusion
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.prober import Probe
-from monitor.health.paths import Path, in_order, is_cut
+from monitor.health.paths import CERTAIN, Path, in_order, is_cut
 from monitor.health.quarantine import Quarantine
-from monitor.health.snapshot import Standing, endpoint_of
+from monitor.health.snapshot import Override, Standing, endpoint_of
 from monitor.probes.results import Operation, PathResult, StepResult, Way
 from monitor.probes.trial_results import CUT, Role, Trial, was_cut_off
 from monitor.probes.trials import Subject
@@ -102,6 +110,7 @@ class Reactions:
         of_mirror = reaction_to(meaning.verdict).scope not in _OF_PATHS
         if answered or (of_mirror and not alive):
             self._anchors.heard()
+            path.was_answered(began)
             if path.last_bad <= began:  # else it may have failed after this
                 self._worked(watch, path, result, now)
             return
@@ -142,9 +151,11 @@ class Reactions:
     def cut_off(self, watch: MirrorState, path: Path, step: StepResult, now: float) -> None:
         """A handshake under the path's name was cut off: nobody uses the endpoint until more is
         known, nor the name elsewhere, if there is a way without it."""
-        path.cut_off()
+        path.cut_off(now)
         subject = self._subject(watch, path)
-        if path.is_blocked and path.confidence.net >= REPEATS:
+        spared = self._is_spared(watch, path)
+        known_to_shut = spared and path.confidence.residual
+        if path.is_blocked and path.confidence.net >= REPEATS and not known_to_shut:
             self.react(watch, path, _as_before(path))
             return
         for other in watch.paths.beside(path):
@@ -163,10 +174,21 @@ class Reactions:
             anchors_ok=self._anchors.online,
         )
         if block_tests is not None and self._config.sni.control:
-            case = Case(mirror.id, subject, self._config.timeouts, path.memory, (trial,))
+            case = Case(mirror.id, subject, self._config.timeouts, path.memory, (trial,), spared)
+            case = replace(case, erratic=path.is_erratic(now))
             block_tests.suspect(case)
         elif path.failures >= self._config.fall:
             self.react(watch, path, Finding(path.verdict, Level.suspected))
+
+    def _is_spared(self, watch: MirrorState, path: Path) -> bool:
+        """True if the path's name must not be shown where it shuts the address: other names of the
+        mirror depend on that, and neither another address nor another mirror leads round it."""
+        here = (path.address, watch.mirror.port)
+        return watch.paths.shares_the_only_address(path) and not any(
+            other.is_up and other.wish is Override.use and other.paths.works_beside(*here)
+            for other in self._watches.values()
+            if other is not watch
+        )
 
     def spare_name(self, watch: MirrorState, path: Path, now: float) -> None:
         """Do not show the path's name at another address until more is known, if there is a way
@@ -193,6 +215,26 @@ class Reactions:
             elsewhere=elsewhere,
         )
 
+    def answered_since(self, endpoint: str, moment: float) -> bool:
+        """True if a handshake came about at the endpoint that began well after that moment."""
+        return any(
+            path.answered > moment + CERTAIN
+            for watch in self._watches.values()
+            for path in watch.paths
+            if endpoint_of(path.address, watch.mirror.port) == endpoint
+        )
+
+    def answered(self, watch: MirrorState, path: Path, began: float) -> None:
+        """A handshake of traffic that began then came about over a path: what answers is not shut,
+        so the endpoint is left alone no longer."""
+        path.was_answered(began)
+        endpoint = endpoint_of(path.address, watch.mirror.port)
+        if self._quarantine.contradicted(endpoint, began, self._monotonic()):
+            log.info("%s answers: it is left alone no longer", endpoint)
+            if self._block_tests is not None:
+                self._block_tests.contradicted(endpoint, path.hostname)
+            self._touched(watch.mirror.id)
+
     def progressed(self, case: Case, finding: Finding) -> None:
         """An experiment has shown something, and goes on for minutes: a block is shown at once."""
         watch, path = self._examined(case)
@@ -213,6 +255,8 @@ class Reactions:
         if path is not None:
             either = (Code.after_effect_or_every_name(),)
             path.judged(path.verdict, Level.suspected.value, either)
+            if case.spared:  # so that another name is the first to be used when the time is over
+                path.put_aside(self._monotonic() + self._next_costly_look(path))
         for watch in self._watches.values():
             if any(endpoint_of(p.address, watch.mirror.port) == case.endpoint for p in watch.paths):
                 self._touched(watch.mirror.id)
@@ -238,9 +282,11 @@ class Reactions:
         if finding.verdict == OK or finding.is_open:
             self._quarantine.lift(case.endpoint)
         if finding.verdict == OK:
+            path.was_answered(max(t.sent_at for t in conclusion.trials if t.answered))
             path.succeeded(self._monotonic())
         elif finding.verdict not in NO_FAULT:
-            self.react(watch, path, finding)
+            cut = [t.sent_at for t in conclusion.trials if t.outcome in CUT]
+            self.react(watch, path, finding, max(cut, default=None))
 
     def _graded(self, watch: MirrorState, path: Path, conclusion: Conclusion) -> Finding:
         finding = conclusion.finding
@@ -254,15 +300,19 @@ class Reactions:
             second_address=any(p.verdict == finding.verdict for p in others) or cut_elsewhere,
             akamai=watch.network == "akamai",
         )
-        return path.confidence.grade(finding) if finding.verdict in BLOCKS else finding
+        graded = finding.verdict in BLOCKS and conclusion.why != SPARED
+        return path.confidence.grade(finding) if graded else finding
 
     # Reactions
 
-    def react(self, watch: MirrorState, path: Path, finding: Finding) -> None:
-        """Hold what the verdict is about, for as long as it asks for."""
+    def react(
+        self, watch: MirrorState, path: Path, finding: Finding, cut_at: float | None = None
+    ) -> None:
+        """Hold what the verdict is about, for as long as it asks for; `cut_at`: when a handshake
+        was last cut off there, now if it is not given."""
         reaction, now = reaction_to(finding.verdict), self._monotonic()
         path.judged(finding.verdict, finding.level.value, finding.evidence)
-        until = self._until(watch, path, finding, now)
+        until = self._until(watch, path, finding, now if cut_at is None else cut_at)
         for held in (path, *self._fellows(watch, path, reaction)):
             if held is not path:
                 held.judged(finding.verdict, Level.suspected.value, ())
@@ -289,25 +339,42 @@ class Reactions:
             scale = self._scale(meaning.verdict) if asked is None else 1.0
             watch.rest.begin(now + hold * scale)
 
-    def _until(self, watch: MirrorState, path: Path, finding: Finding, now: float) -> float:
+    def _until(self, watch: MirrorState, path: Path, finding: Finding, cut_at: float) -> float:
         """Until when to hold; where the endpoint is quarantined, that says how long.
 
-        The next look at a blocked name shuts the endpoint again: seldom, where nothing else works.
+        The next look at a blocked name shuts the endpoint again: seldom, where nothing else works,
+        and hardly ever, where other names depend on the endpoint.
         """
         verdict, reaction = finding.verdict, reaction_to(finding.verdict)
-        if reaction.quarantine and finding.is_open:
-            return now + self._pace.residual_hold
-        if reaction.quarantine:
-            endpoint = endpoint_of(path.address, watch.mirror.port)
-            quarantine = self._quarantine
-            begin = quarantine.still_shut if verdict == AFTER_EFFECT else quarantine.trigger
-            until = quarantine.until(endpoint, now) or begin(endpoint, now)
-            if verdict not in SNI_BLOCKS or watch.paths.works_elsewhere(path):
-                return until
-            hold, most = self._pace.residual_hold, self._pace.residual_max
-            return max(until, now + grow(hold, 2.0, path.repeats + 1, most))
-        seconds = hold_after(reaction, path.repeats + 1, self._rng, self._pace)
-        return now + seconds * self._scale(verdict)
+        now, pace, repeats = self._monotonic(), self._pace, path.repeats + 1
+        if not reaction.quarantine and verdict not in NAME_CUT:
+            return now + hold_after(reaction, repeats, self._rng, pace) * self._scale(verdict)
+        if finding.is_open and not finding.residual:
+            return now + pace.residual_hold
+        until = now if finding.is_open else self._left_alone(watch, path, finding, cut_at)
+        if verdict in NAME_CUT and self._is_spared(watch, path):
+            return max(until, now + self._next_costly_look(path))
+        if verdict not in SNI_BLOCKS or watch.paths.works_elsewhere(path):
+            return until
+        return max(until, now + grow(pace.residual_hold, 2.0, repeats, pace.residual_max))
+
+    def _left_alone(self, watch: MirrorState, path: Path, finding: Finding, cut_at: float) -> float:
+        """Quarantine the endpoint, if that is the reaction to the verdict: until when, or how long
+        the path is held by itself."""
+        verdict, reaction, now = finding.verdict, reaction_to(finding.verdict), self._monotonic()
+        if not reaction.quarantine:
+            held = hold_after(reaction, path.repeats + 1, self._rng, self._pace)
+            return now + held * self._scale(verdict)
+        endpoint, quarantine = endpoint_of(path.address, watch.mirror.port), self._quarantine
+        if (until := quarantine.until(endpoint, now)) is not None:
+            return until
+        if verdict == AFTER_EFFECT:
+            return quarantine.still_shut(endpoint, now)
+        return quarantine.trigger(endpoint, cut_at)
+
+    def _next_costly_look(self, path: Path) -> float:
+        """Seconds until the next look at a name that shuts an address on which others depend."""
+        return grow(self._pace.costly_look, 2.0, path.repeats + 1, self._pace.costly_look_max)
 
     def _fellows(self, watch: MirrorState, path: Path, reaction: Reaction) -> list[Path]:
         """The other paths that a verdict speaks of; what works by its own probes stays in use, but

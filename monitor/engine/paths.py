@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from monitor.common.config import MirrorConfig
 from monitor.common.names import names_of
@@ -17,6 +18,7 @@ from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.rollup import parent_of, suspected_parents
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.diagnosis.verdicts import BLOCKS, CERTIFICATE_REFUSED
+from monitor.health.aside import Aside
 from monitor.health.paths import Path, in_order, is_cut
 from monitor.health.snapshot import Standing
 from monitor.probes.results import DnsObservation, Way
@@ -87,6 +89,8 @@ class MirrorPaths:
         self._drawn = 0
         """Names of the wildcard that have come into use."""
         self._drawn_at = -math.inf
+        self._before: dict[Way, Callable[[Path], None]] = {}
+        """What is done with paths that were left alone before this start, once they are there."""
         self.configure(mirror, now)
 
     def __iter__(self) -> Iterator[Path]:
@@ -159,8 +163,20 @@ class MirrorPaths:
             path = self._paths.get(way)
             if path is None:
                 path = self._paths[way] = Path(hostname, address, name.place)
+                if (recall := self._before.pop(way, None)) is not None:
+                    recall(path)
             path.given(now, trusted is None or address in trusted)
         self._forget(hostname, now)
+
+    def recall(self, aside: Iterable[Aside], wall_ahead: float) -> None:
+        """Leave those alone that were left alone before this start, also where it is not known yet
+        that there are such paths; `wall_ahead`: seconds from our clock to the epoch's."""
+        for each in aside:
+            way, recalled = Way(each.hostname, each.address), partial(_recalled, each, wall_ahead)
+            if (path := self._paths.get(way)) is not None:
+                recalled(path)
+            else:
+                self._before[way] = recalled
 
     def judged(
         self, hostname: str, finding: Finding, observations: Iterable[DnsObservation]
@@ -218,6 +234,23 @@ class MirrorPaths:
             for other in self._paths.values()
         )
 
+    def shares_the_only_address(self, path: Path) -> bool:
+        """True if other names of the mirror may be served at its address, and no other address
+        may lead to it: whatever shuts this one takes them all away."""
+        hopeful = (Standing.ok, Standing.untested)
+        others = [other for other in self._paths.values() if other is not path]
+        return any(
+            other.address == path.address and other.standing is not Standing.held
+            for other in others
+        ) and not any(
+            other.address != path.address and other.standing in hopeful for other in others
+        )
+
+    def works_beside(self, address: str, port: int) -> bool:
+        """True if a path works that does not lead to this endpoint."""
+        ok = (path for path in self._paths.values() if path.standing is Standing.ok)
+        return any((path.address, self.mirror.port) != (address, port) for path in ok)
+
     def works_elsewhere(self, path: Path) -> bool:
         """True if a path over another address works."""
         ok = (other for other in self._paths.values() if other.standing is Standing.ok)
@@ -247,6 +280,11 @@ class MirrorPaths:
             for hostname in self.names
             if (paths := self.under(hostname))
         }
+
+
+def _recalled(aside: Aside, wall_ahead: float, path: Path) -> None:
+    path.judged(aside.verdict, aside.level, aside.evidence)
+    path.put_aside(aside.until - wall_ahead)
 
 
 def diverse(paths: Sequence[Path]) -> list[Path]:

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from sqlmodel import Session
 
@@ -21,6 +22,7 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import Tasks, cancelled
 from monitor.engine import metrics
 from monitor.health import incidents
+from monitor.health.aside import Aside, aside_of, read_aside
 from monitor.health.incidents import Failure, Incident
 from monitor.health.latency import FirstBytes
 from monitor.health.past import QUANTILES, Past
@@ -80,6 +82,10 @@ class History:
         """Those seen last, by mirror."""
         self._shared: dict[str, MirrorHealth] = {}
         """As other instances were told last."""
+        self.aside: dict[str, tuple[Aside, ...]] = {}
+        """Paths that were left alone before this start, by mirror."""
+        self._kept: dict[str, list[list[Any]]] = {}
+        """Those that the next start is told of, where no other instance is told anything."""
         self._incidents: dict[str, Incident] = {}
         self._settled = Settled()
         self._curves = Curves()
@@ -98,11 +104,16 @@ class History:
     async def start(self) -> States:
         """Read what was before; the last known state of each mirror. Raises StoreError."""
 
-        def question(session: Session) -> tuple[States, list[Transition], list[Incident]]:
+        def question(
+            session: Session,
+        ) -> tuple[States, list[Transition], list[Incident], dict[str, str]]:
             before = states_before(session, self._clock(), self._vantage)
-            return *before, queries.incidents(session, self._vantage, INCIDENTS_HELD)
+            held = queries.incidents(session, self._vantage, INCIDENTS_HELD)
+            return *before, held, queries.own_views(session, self._vantage)
 
-        states, lost, held = await self._store.read(question)
+        states, lost, held, views = await self._store.read(question)
+        self.aside = {m: read_aside(text, self._clock()) for m, text in views.items()}
+        self._kept = {mirror: [[]] for mirror in views}  # as others: written anew if it differs
         if self.shares:
             await self._store.decide(lambda session: forget_views(session, self._vantage))
         for change in lost:
@@ -166,6 +177,8 @@ class History:
         self._end_of_removed(snapshot, now)
         if self.shares:
             self._share(snapshot, now)
+        else:
+            self._keep_aside(snapshot, now)
 
     def _share(self, snapshot: HealthSnapshot, now: float) -> None:
         """Tell other instances how mirrors are seen here; what the queue has no room for is told
@@ -179,6 +192,15 @@ class History:
         for gone in self._shared.keys() - snapshot.mirrors.keys():
             if self._store.record(View(gone, now, "", self._vantage)):
                 del self._shared[gone]
+
+    def _keep_aside(self, snapshot: HealthSnapshot, now: float) -> None:
+        """Have the next start know which paths are left alone."""
+        for mirror in snapshot.mirrors.values():
+            aside = aside_of(mirror)
+            if mirror.last_probe is None or self._kept.get(mirror.id, []) == aside:
+                continue
+            if self._store.record(View(mirror.id, now, view_of(mirror), self._vantage)):
+                self._kept[mirror.id] = aside
 
     def keep(self) -> None:
         """Run the regular work of every second or so."""

@@ -16,9 +16,12 @@ from monitor.diagnosis.verdicts import AFTER_HANDSHAKE
 from monitor.engine.background_checks import BackgroundChecks
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.path_reactions import Reactions
+from monitor.health.paths import is_cut
 from monitor.health.snapshot import Standing
 from monitor.probes.results import Operation, StepResult, TlsEvidence, Way
 
+MOST_LAG = 60.0
+"""Seconds beyond which a message was sent by another clock."""
 _CONNECT = {
     "connection_refused": "connection_refused",
     "connection_reset": "connection_reset",
@@ -73,11 +76,17 @@ class TrafficNews:
             if (watch := self._watches.get(mirror_id)) is not None:
                 self._failed(watch, Way(hostname, address), operation, failure)
                 self._suspect(mirror_id)
+        underway = self._underway(news)
         for mirror_id, hostname, address, seconds, ago in news.get("opened", ()):
             if (watch := self._watches.get(mirror_id)) is not None:
-                self._worked(watch, Way(hostname, address), seconds, ago)
+                self._worked(watch, Way(hostname, address), seconds, ago + underway)
         for mirror_id, received, stopped in news.get("transfers", ()):
             self._background_checks.traffic(mirror_id, received, stopped)
+
+    def _underway(self, news: Mapping[str, Any]) -> float:
+        """Seconds since the message was sent: all processes of a machine have one such clock."""
+        lag = self._monotonic() - news.get("sent", self._monotonic())
+        return lag if 0.0 <= lag < MOST_LAG else 0.0
 
     def _served(self, watch: MirrorState, ago: float) -> None:
         """A mirror has served a request, so many seconds ago."""
@@ -107,9 +116,14 @@ class TrafficNews:
         """A worker has opened a connection over a path, so many seconds ago."""
         path, now = watch.paths.path(way), self._monotonic()
         self._reactions.heard()
-        if path is None or path.is_held(now) or now - ago <= path.last_bad:
+        if path is None:
+            return
+        self._reactions.answered(watch, path, now - ago - seconds)
+        if (path.is_held(now) and not is_cut(path)) or now - ago <= path.last_bad:
             return
         if path.standing is not Standing.ok and path.verdict in AFTER_HANDSHAKE:
             return  # it is not connections that fail there
         if path.succeeded(now, seconds * 1000):
             self._touched(watch.mirror.id)
+            if watch.is_down:
+                self._suspect(watch.mirror.id)

@@ -39,6 +39,14 @@ _UNMEASURED = 99
 QUIET = 3600.0
 """Seconds without a hold after which the next one is a first one again."""
 
+CERTAIN = 0.3
+"""Seconds after a cut from which on a handshake is one that began later: workers tell of both with
+a delay that is not known."""
+SOON = 15.0
+"""Seconds, less than any censor remembers that is known (60 s and more: Bock et al., WOOT 2021)."""
+ERRATIC_FOR = 30.0
+"""Seconds that a path which answered soon after a cut is taken to do so again."""
+
 SAY_AGAIN = 600.0
 """Seconds between two times that the log says of one path that it works again."""
 
@@ -78,7 +86,13 @@ class Path:
     """Bad results of probes in a row."""
     successes: int = 0
     """Connections that came about, since the start."""
+    cut_at: float = -math.inf
+    """When it was cut off for the first time after its last answer."""
+    erratic_at: float = -math.inf
+    """When it last answered soon after it had been cut off."""
     last_good: float = -math.inf
+    answered: float = -math.inf
+    """When the last handshake that came about over it had begun."""
     last_try: float = -math.inf
     last_bad: float = -math.inf
     seen: float = -math.inf
@@ -127,6 +141,17 @@ class Path:
         self.verdict, self.level, self.evidence = "ok", "none", ()
         return True
 
+    def was_answered(self, began: float) -> None:
+        """A handshake that began then came about, whatever else is held against the path."""
+        self.answered = max(began, self.answered)
+        if CERTAIN < began - self.cut_at < SOON:
+            self.erratic_at = began
+
+    def is_erratic(self, now: float) -> bool:
+        """True if its name was cut off and answered within seconds a moment ago: then it is no
+        censor that remembers, who cuts it off."""
+        return now - self.erratic_at < ERRATIC_FOR
+
     def probed(self, now: float, latency: float, tls: TlsEvidence | None) -> bool:
         """A probe came through: as `succeeded`, and it speaks against a block; its certificate is
         remembered."""
@@ -171,9 +196,11 @@ class Path:
             self.standing = Standing.suspected
         self._suspect_of(verdict)
 
-    def cut_off(self) -> None:
+    def cut_off(self, now: float) -> None:
         """The failure was a handshake that was cut off, under its name."""
         self.cut = True
+        if self.cut_at <= self.answered:
+            self.cut_at = now
 
     def doubted(self, now: float, verdict: str) -> None:
         """It has failed or might, as others show: it is left until a probe has looked."""
@@ -218,6 +245,11 @@ class Path:
         self.standing = Standing.held
         self.held_until = max(until, self.held_until)
         self.repeats += 1
+
+    def put_aside(self, until: float) -> None:
+        """Leave it alone until then, before it is known how it has failed."""
+        self.standing, self.cut = Standing.held, True
+        self.held_until = max(until, self.held_until)
 
     def is_held(self, now: float) -> bool:
         """True if it is to be left alone, by probes too."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from monitor.diagnosis.timing import DiagnosisTiming
+from monitor.health.paths import CERTAIN
 
 MAX_ENDPOINTS = 4096
 """More than any configuration has; beyond it the one that is free first is forgotten."""
@@ -26,6 +27,8 @@ class Hold:
     until: float
     seconds: float
     """How long it is held, which decides how long it is held the next time."""
+    since: float
+    """When it was last known to be shut."""
 
 
 class Quarantine:
@@ -62,15 +65,34 @@ class Quarantine:
         return self._hold(endpoint, now, min(longer, pace.residual_max))
 
     def _hold(self, endpoint: str, now: float, seconds: float) -> float:
-        self._holds[endpoint] = Hold(now + seconds, seconds)
+        self._keep(endpoint, Hold(now + seconds, seconds, now))
+        return now + seconds
+
+    def _keep(self, endpoint: str, hold: Hold) -> None:
+        self._holds[endpoint] = hold
         if len(self._holds) > MAX_ENDPOINTS:
             del self._holds[min(self._holds, key=lambda e: self._holds[e].until)]
-        return now + seconds
 
     def until(self, endpoint: str, now: float) -> float | None:
         """Until when the endpoint is held; None when it is free."""
         known = self._holds.get(endpoint)
         return known.until if known is not None and now < known.until else None
+
+    def prolong(self, endpoint: str, now: float, until: float) -> None:
+        """It is still shut, and is looked at next at that time: it is held at least so long."""
+        if until > (self.until(endpoint, now) or now):
+            known = self._known(endpoint, now)
+            seconds = known.seconds if known else self.pace.residual_hold
+            self._keep(endpoint, Hold(until, seconds, now))
+
+    def contradicted(self, endpoint: str, began: float, now: float) -> bool:
+        """A handshake that began then was answered there: lift the hold if the trigger came well
+        before; True if it did."""
+        known = self._holds.get(endpoint)
+        if known is None or now >= known.until or began <= known.since + CERTAIN:
+            return False
+        self.lift(endpoint)
+        return True
 
     def lift(self, endpoint: str) -> None:
         """Nothing is blocked there, it turned out; a next time is a first time."""

@@ -15,6 +15,7 @@ from monitor.diagnosis.classify import judge_step
 from monitor.diagnosis.evidence import Evidence
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.vantages import CONFIRMED, SeenFrom, compared
+from monitor.health.aside import aside_of
 from monitor.health.latency import PHASES
 from monitor.health.snapshot import (
     HealthSnapshot,
@@ -114,6 +115,7 @@ def view_of(mirror: MirrorHealth) -> str:
             for p in mirror.paths[:MOST_PATHS]
             if p.standing is not Standing.untested
         ],
+        "aside": aside_of(mirror),
     }
     return json.dumps(told, ensure_ascii=False)
 

@@ -100,6 +100,12 @@ def views(session: Session, vantage: str, known: Mapping[str, int]) -> list[Inst
     return list(found.values())
 
 
+def own_views(session: Session, vantage: str) -> dict[str, str]:
+    """The views that this vantage has written itself, by mirror."""
+    rows = session.exec(select(ViewRow).where(ViewRow.vantage == vantage))
+    return {row.mirror: row.text for row in rows}
+
+
 def incidents(session: Session, vantage: str, limit: int) -> list[Incident]:
     """The newest incidents, newest first."""
     query = select(IncidentRow).where(IncidentRow.vantage == vantage)

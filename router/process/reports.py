@@ -130,7 +130,7 @@ class Reports:
             "served": traffic.take_served(),
         }
         if any(news.values()):
-            self._tell({"type": "traffic", **news})
+            self._tell({"type": "traffic", "sent": time.monotonic(), **news})
 
     def send_totals(self, context: WorkerContext) -> None:
         """Send every number of this process since its start."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.testkit.censor.relay import Censor
-from tests.testkit.censor.rules import DROP, RST, Action, Residual, Rule, exactly
+from tests.testkit.censor.relay import Censor, Handshake
+from tests.testkit.censor.rules import DROP, FIN, RST, Action, Residual, Rule, exactly
 from tests.testkit.certs import Authority
 from tests.testkit.http_client import CHAT
 from tests.testkit.instance import Config, Instance
@@ -32,6 +32,8 @@ RATE = 50.0
 """Requests a second."""
 RESIDUAL, HOLD = 2.0, 2.5
 """Seconds that the censor remembers, and that mirrorgate expects it to."""
+LONG_RESIDUAL, LONG_HOLD = 4.0, 4.5
+"""The same where a test must end before the name is looked at again, after ten times as long."""
 BLOCKED_FOR = 10.0
 ON_ITS_WAY = 0.5
 
@@ -177,6 +179,78 @@ async def test_another_name_is_taken_at_the_only_address(
             await asyncio.to_thread(instance.stop)
             instance.close()
     assert [status for _, status in load.answers if status != 200] == []
+
+
+@pytest.mark.parametrize("action", [RST, FIN], ids=["reset", "close"])
+@pytest.mark.parametrize("keeps", [False, True], ids=["mirror closes", "mirror keeps alive"])
+@pytest.mark.parametrize(
+    "number", [None, signal.SIGKILL], ids=["control runs", "control is killed"]
+)
+async def test_a_name_shuts_the_only_address_once(
+    authority: Authority,
+    tmp_path: Path,
+    number: signal.Signals | None,
+    keeps: bool,
+    action: Action,
+):
+    """Nothing leads round a censor that remembers: the time that it remembers is lost, but not
+    again and again, and connections that are open go on."""
+    tls = authority.issue("*.mirror.test").server_context()
+    headers = {} if keeps else {"connection": "close"}
+    async with PretendMirror("one", tls=tls, headers=headers) as mirror, Censor() as censor:
+        port = await censor.listen(ADDRESSES[:1], ("127.0.0.1", mirror.port))
+        settings = config(port, authority)
+        settings["mirrors"][0]["addresses"] = [ADDRESSES[0]]
+        settings["monitor"]["residual"] = f"{LONG_HOLD}s"
+        instance = Instance(settings, tmp_path / "instance")
+        await asyncio.to_thread(instance.start)
+        try:
+            load = Load(f"{instance.base_url}/v1/chat/completions")
+            async with running(load):
+                await asyncio.to_thread(wait_until, lambda: knows(instance, 2), 60, "both paths")
+                await wait_until_async(
+                    lambda: sum(status == 200 for _, status in load.answers) > 50, 60, "traffic"
+                )
+                if number is not None:
+                    pid = await asyncio.to_thread(control_pid, instance)
+                    assert pid is not None
+                    os.kill(pid, number)
+                censor.log.clear()
+                residual = Residual(LONG_RESIDUAL, action)
+                censor.rules = (Rule(exactly(BLOCKED), action, residual=residual),)
+                await wait_until_async(lambda: bool(triggers(censor)), 60, "the name to be shown")
+                blocked = triggers(censor)[0].at
+                await wait_until_async(
+                    lambda: served(censor, ALTERNATE, blocked) > (1 if keeps else 50),
+                    60,
+                    "traffic over the other name",
+                )
+                await asyncio.to_thread(wait_until, lambda: has_left(instance), 60, "the verdict")
+                settled = time.monotonic()
+                await wait_until_async(
+                    lambda: sum(asked > settled for asked, _ in load.answers) > RATE * 3, 60
+                )
+        finally:
+            await asyncio.to_thread(instance.stop)
+            instance.close()
+    # a control process that has just been started shows the name once more
+    assert len(triggers(censor)) <= (1 if number is None else 2)
+    assert [status for asked, status in load.answers if asked > settled and status != 200] == []
+    shut = [status for asked, status in load.answers if blocked < asked < blocked + LONG_RESIDUAL]
+    if keeps:
+        assert shut.count(200) > len(shut) / 2
+
+
+def triggers(censor: Censor) -> list[Handshake]:
+    """Those that the censor has cut off for their name, not for an earlier one."""
+    return [seen for seen in censor.log if seen.action != "pass" and not seen.residual]
+
+
+def has_left(instance: Instance) -> bool:
+    """True once control has left the blocked name and found that the other one works."""
+    (node,) = nodes(instance).values()
+    said = {path["hostname"]: path["verdict"] for path in node["paths"]}
+    return said.get(BLOCKED, "").startswith("sni_block") and said.get(ALTERNATE) == "ok"
 
 
 def knows(instance: Instance, paths: int) -> bool:

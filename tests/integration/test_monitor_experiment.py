@@ -13,6 +13,7 @@ import pytest
 from monitor.common.config import MonitorTimeouts
 from monitor.common.metric_registry import MetricRegistry
 from monitor.common.tasks import CRASHES, FAMILIES, Tasks
+from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.timing import DiagnosisTiming
 from monitor.engine.address_memory import RoundTrips
@@ -293,6 +294,9 @@ class Listening:
     def __init__(self, concluded: list[Conclusion]) -> None:
         self._concluded = concluded
 
+    def answered_since(self, endpoint: str, moment: float) -> bool:
+        return False
+
     def quarantined(self, case: Case) -> None:
         raise AssertionError("held without evidence")
 
@@ -301,6 +305,111 @@ class Listening:
 
     def concluded(self, case: Case, conclusion: Conclusion) -> None:
         self._concluded.append(conclusion)
+
+
+class Sparing(Listening):
+    """Keeps what is held too."""
+
+    def __init__(self, answered: bool = False) -> None:
+        self.conclusions: list[Conclusion] = []
+        super().__init__(self.conclusions)
+        self.held: list[Case] = []
+        self._answered = answered
+
+    def answered_since(self, endpoint: str, moment: float) -> bool:
+        return self._answered
+
+    def quarantined(self, case: Case) -> None:
+        self.held.append(case)
+
+
+SHUT = 1.6
+"""Seconds that a censor remembers: longer than the controls take that are sent at once, and longer
+than an endpoint is held."""
+
+
+async def begin(place: Place, listener: Sparing, **more: Any) -> BlockTests:
+    """Show the name, which shuts the endpoint, and examine it."""
+    residual = Residual(more.pop("shut", SHUT))
+    place.censor.rules = (Rule(exactly(NAME), RST, residual=residual),)
+    subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, fellows=("other.test",))
+    made = await attempt(Role.target, subject, "", TlsContexts(), TIMEOUTS)
+    routine = Trial(
+        Role.target, NAME, "127.0.0.1", place.port, NAME, made.decisive, time.monotonic()
+    )
+    tests = BlockTests(
+        place.runner, TlsContexts(), place.quarantine, PACE, listener, time.monotonic
+    )
+    assert tests.suspect(Case("m", subject, TIMEOUTS, before=(routine,), **more))
+    return tests
+
+
+async def test_a_name_that_is_spared_is_not_shown_again(place: Place):
+    listener = Sparing()
+    tests = await begin(place, listener, spared=True)
+    await wait_until_async(lambda: bool(listener.held), 30, "the glance")
+    endpoint, held = listener.held[0].endpoint, list[bool]()
+
+    def over() -> bool:
+        held.append(place.quarantine.until(endpoint, time.monotonic()) is not None)
+        return bool(listener.conclusions)
+
+    await wait_until_async(over, 30, "the end")
+    (conclusion,) = listener.conclusions
+    finding = conclusion.finding
+    assert (finding.verdict, finding.level, finding.rule) == (
+        "sni_block_rst",
+        Level.suspected,
+        "K",
+    )
+    assert finding.is_open
+    assert Code.not_shown_again(name=NAME) in finding.evidence
+    assert len(place.censor.handshakes(NAME)) == 1
+    assert not tests.is_busy(NAME)
+    assert True in held
+
+
+async def test_a_name_that_is_spared_is_shown_while_that_shuts_nothing(place: Place):
+    listener = Sparing()
+    await begin(place, listener, spared=True, shut=0.0)
+    await wait_until_async(lambda: bool(listener.conclusions), 30, "the end")
+    (conclusion,) = listener.conclusions
+    assert (conclusion.finding.verdict, conclusion.finding.rule) == ("sni_block_rst", "A")
+    assert listener.held == []
+
+
+async def test_traffic_that_is_answered_ends_the_wait(place: Place):
+    listener = Sparing()
+    tests = await begin(place, listener, spared=True, shut=600.0)
+    await wait_until_async(lambda: bool(listener.held), 30, "the glance")
+    tests.contradicted(listener.held[0].endpoint, "other.test")
+    await wait_until_async(lambda: bool(listener.conclusions), 30, "the end")
+    assert listener.conclusions[0].finding.verdict == "sni_block_rst"
+
+
+async def test_a_name_that_is_answered_itself_is_examined_no_further(place: Place):
+    listener = Sparing()
+    tests = await begin(place, listener, spared=True, shut=600.0)
+    await wait_until_async(lambda: bool(listener.held), 30, "the glance")
+    tests.contradicted(listener.held[0].endpoint, NAME)
+    await wait_until_async(lambda: not tests.is_busy(NAME), 30, "the end")
+    assert listener.conclusions == []
+
+
+@pytest.mark.parametrize(
+    ("answered", "more"),
+    [(True, {"shut": 600.0}), (False, {"shut": 0.0, "erratic": True})],
+    ids=["traffic is answered after the cut", "the name comes and goes"],
+)
+async def test_an_endpoint_that_answers_by_turns_is_neither_held_nor_examined(
+    place: Place, answered: bool, more: dict[str, Any]
+):
+    listener = Sparing(answered)
+    tests = await begin(place, listener, **more)
+    await wait_until_async(lambda: not tests.is_busy(NAME), 30, "the end")
+    assert (listener.held, listener.conclusions) == ([], [])
+    assert len(place.censor.handshakes(NAME)) == 1
+    assert not place.quarantine.running(time.monotonic())
 
 
 async def test_a_control_name_that_a_reload_replaces_during_a_wait_is_not_shown(place: Place):

@@ -82,24 +82,31 @@ class Seen:
 
 
 def trouble(
-    folder: Path, rules: Callable[[TlsServer], Rules], *, lasts: float = LASTS
+    folder: Path,
+    rules: Callable[[TlsServer], Rules],
+    *,
+    lasts: float = LASTS,
+    addresses: tuple[str, ...] = ADDRESSES,
 ) -> tuple[Seen, Seen]:
     """Run the monitor through a trouble: what was seen during it, and after its end."""
     with virtual_time() as run:
-        return run(_trouble(folder, rules, lasts))
+        return run(_trouble(folder, rules, lasts, addresses))
 
 
 async def _trouble(
-    folder: Path, rules: Callable[[TlsServer], Rules], lasts: float
+    folder: Path,
+    rules: Callable[[TlsServer], Rules],
+    lasts: float,
+    addresses: tuple[str, ...],
 ) -> tuple[Seen, Seen]:
     loop, snapshots = asyncio.get_running_loop(), list[tuple[float, HealthSnapshot]]()
     authority = Authority(folder)
     context = authority.issue(OWN, ALT).server_context()
     async with TlsServer(context, ANSWER) as server, TlsServer(context) as silent:
         async with Censor(clock=loop.time) as censor:
-            port = await censor.listen(ADDRESSES, server.address)
+            port = await censor.listen(addresses, server.address)
             url, ca_file = f"https://{OWN}:{port}", str(authority.ca_file)
-            mirror = MirrorConfig("hk", url, hostnames=(ALT,), addresses=ADDRESSES, ca_file=ca_file)
+            mirror = MirrorConfig("hk", url, hostnames=(ALT,), addresses=addresses, ca_file=ca_file)
 
             def show(snapshot: HealthSnapshot) -> None:
                 snapshots.append((loop.time(), snapshot))
@@ -247,3 +254,27 @@ def test_interference_that_the_server_may_cause_is_at_most_suspected(
     assert "confirmed" not in {path.level for _, path in seen.paths()}
     told = {each.code for _, path in seen.paths() for each in path.evidence}
     assert told & {"may_be_the_server", "nothing_is_answered"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "verdict"),
+    [(REMEMBERED_RST, "sni_block_rst"), (REMEMBERED_DROP, "sni_block_drop")],
+    ids=["rst", "drop"],
+)
+def test_a_name_that_shuts_the_only_address_is_hardly_ever_shown(
+    tmp_path: Path, rule: Rule, verdict: str
+) -> None:
+    """The other name is in use as soon as the censor has forgotten, and stays so for half an hour;
+    then one look costs it another residual time."""
+    seen, _ = trouble(tmp_path, lambda silent: (rule,), lasts=2400.0, addresses=ADDRESSES[:1])
+    first, second = (at for at, _ in seen.hellos)
+    assert second - first >= NORMAL.costly_look
+    own = [path for _, path in seen.paths() if path.hostname == OWN and path.verdict == verdict]
+    assert {path.level for path in own} == {"suspected"}
+    assert "not_shown_again" in {each.code for each in own[-1].evidence}
+    alt = [(at, path) for at, path in seen.paths() if path.hostname == ALT and at > first]
+    back = next(at for at, path in alt if path.usable and path.verdict == "ok" and at > first + 30)
+    assert back <= first + RESIDUAL + 30
+    assert all(path.verdict == "ok" for at, path in alt if back <= at < second)
+    states = {health.state for at, health in seen.shown if back + 5 <= at < second}
+    assert states == {State.degraded}

@@ -12,7 +12,7 @@ from monitor.diagnosis.cdn import neighbourhood
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.timing import NORMAL
 from monitor.diagnosis.verdicts import SNI_BLOCKS
-from monitor.health.paths import Path, in_order, shown, usable_ones
+from monitor.health.paths import CERTAIN, Path, in_order, shown, usable_ones
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import Standing
 
@@ -28,6 +28,8 @@ class QuarantineWalk(RuleBasedStateMachine):
         self.now = 0.0
         self.free: dict[str, float] = {}
         """Until when each endpoint must be held."""
+        self.since: dict[str, float] = {}
+        """When each was last shut."""
         self.length: dict[str, float] = {}
 
     @rule(endpoint=st.sampled_from(ENDPOINTS), later=st.floats(0, 5000))
@@ -37,6 +39,7 @@ class QuarantineWalk(RuleBasedStateMachine):
         until = self.quarantine.trigger(endpoint, self.now)
         assert math.isclose(until - self.now, usual, abs_tol=1e-6)
         self.free[endpoint], self.length[endpoint] = until, usual
+        self.since[endpoint] = self.now
 
     @rule(endpoint=st.sampled_from(ENDPOINTS), later=st.floats(0, 5000))
     def still_shut(self, endpoint: str, later: float) -> None:
@@ -49,15 +52,34 @@ class QuarantineWalk(RuleBasedStateMachine):
         seconds = until - self.now
         assert seconds > before or math.isclose(seconds, 1800.0, abs_tol=1e-6)
         self.free[endpoint], self.length[endpoint] = until, seconds
+        self.since[endpoint] = self.now
 
     def _before(self, endpoint: str) -> float:
         """The seconds that it was held the last time, unless it has been quiet since."""
         calm = self.now >= self.free.get(endpoint, -math.inf) + NORMAL.stop_growing
-        return 185.0 if calm else self.length[endpoint]
+        return 185.0 if calm else self.length.get(endpoint, 185.0)
 
     @rule(later=st.floats(0, 2000))
     def wait(self, later: float) -> None:
         self.now += later
+
+    @rule(endpoint=st.sampled_from(ENDPOINTS), ahead=st.floats(1, 2000))
+    def prolong(self, endpoint: str, ahead: float) -> None:
+        until = self.now + ahead
+        self.quarantine.prolong(endpoint, self.now, until)
+        if until > max(self.free.get(endpoint, self.now), self.now):
+            self.length[endpoint] = self._before(endpoint)
+            self.free[endpoint], self.since[endpoint] = until, self.now
+
+    @rule(endpoint=st.sampled_from(ENDPOINTS), before=st.floats(0, 500))
+    def contradicted(self, endpoint: str, before: float) -> None:
+        """A handshake that began so long ago was answered."""
+        began, until = self.now - before, self.free.get(endpoint, -math.inf)
+        later = began > self.since.get(endpoint, 0.0) + CERTAIN
+        lifted = self.quarantine.contradicted(endpoint, began, self.now)
+        assert lifted is (self.now < until and later)
+        if lifted:
+            self.lift(endpoint)
 
     @rule(endpoint=st.sampled_from(ENDPOINTS))
     def lift(self, endpoint: str) -> None:
@@ -238,7 +260,7 @@ def test_paths_that_are_about_equally_fast_do_not_change_places() -> None:
 def test_when_a_name_was_cut_off_another_one_at_another_address_is_used_even_if_untested() -> None:
     cut = _path("192.0.2.1")
     cut.failed(1.0, "tls_reset")
-    cut.cut_off()
+    cut.cut_off(1.0)
     elsewhere = _path("192.0.2.2")
     elsewhere.doubted(1.0, "tls_reset")
     beside, other = (Path("b.test", address, 1) for address in ("192.0.2.1", "192.0.2.2"))

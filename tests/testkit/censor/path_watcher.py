@@ -122,6 +122,10 @@ class PathWatcher:
         """Break off the block tests that run."""
         await self._block_tests.stop()
 
+    def answered_since(self, endpoint: str, moment: float) -> bool:
+        """There is no traffic."""
+        return False
+
     def quarantined(self, case: Case) -> None:
         """Called when an endpoint is held; the record has it."""
 

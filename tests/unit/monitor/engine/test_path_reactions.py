@@ -4,6 +4,7 @@ addresses."""
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -13,19 +14,21 @@ from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.answer import Meaning
 from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.finding import Finding, Level
+from monitor.diagnosis.interpret import not_shown_again
 from monitor.diagnosis.reactions import Scope
 from monitor.diagnosis.timing import NORMAL
 from monitor.diagnosis.verdicts import OURS, VERDICTS, reaction_to
 from monitor.engine.anchors import Anchors
+from monitor.engine.block_tests import SPARED, BlockTests, Case, Conclusion
 from monitor.engine.metrics import FAMILIES
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.path_reactions import Reactions
 from monitor.engine.prober import Probe
 from monitor.engine.publisher import SAY_AGAIN, Alerts
 from monitor.health import paths
-from monitor.health.paths import Path, in_order, usable_ones
+from monitor.health.paths import CERTAIN, SOON, Path, in_order, usable_ones
 from monitor.health.quarantine import Quarantine
-from monitor.health.snapshot import MirrorHealth, Standing, State, endpoint_of
+from monitor.health.snapshot import MirrorHealth, Override, Standing, State, endpoint_of
 from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence, Way
 
 OWN, ALT, NEAR, FAR = "own.test", "alt.test", "192.0.2.1", "198.51.100.1"
@@ -50,6 +53,7 @@ class Place:
         self.watch = MirrorState(mirror, 1, 1, NOW)
         for path in self.watch.paths:
             path.succeeded(NOW, 20.0)
+        self.watches = {"a": self.watch}
         self.quarantine = Quarantine(NORMAL)
         self.touched: list[str] = []
         self.now = NOW
@@ -59,7 +63,7 @@ class Place:
             NORMAL,
             Random(1),
             lambda: self.now,
-            {"a": self.watch},
+            self.watches,
             self.touched.append,
             MetricRegistry(FAMILIES),
         )
@@ -263,3 +267,120 @@ def test_a_result_from_before_a_failure_clears_nothing() -> None:
     seen = [path.standing]
     place.reactions.take(place.watch, answer(401, NEAR), NOW, True)
     assert [*seen, path.standing] == [Standing.suspected, Standing.ok]
+
+
+SOLE = MirrorConfig("a", f"https://{OWN}", hostnames=(ALT,), addresses=(NEAR,))
+CUT = StepResult(Operation.tls_handshake, "connection_reset", 0.1, NEAR, tls=TlsEvidence())
+
+
+class Cases(BlockTests):
+    """Keeps what is suspected, and examines nothing."""
+
+    def __init__(self) -> None:
+        self.suspected: list[Case] = []
+        self.told: list[tuple[str, str]] = []
+
+    def suspect(self, case: Case) -> bool:
+        self.suspected.append(case)
+        return True
+
+    def contradicted(self, endpoint: str, hostname: str) -> None:
+        self.told.append((endpoint, hostname))
+
+
+def cut_off(place: Place, hostname: str = OWN) -> Case:
+    """A handshake under this name is cut off: the case that is to be examined."""
+    cases = Cases()
+    place.reactions.examine_with(cases)
+    place.reactions.heard()
+    path = place.path(hostname, NEAR)
+    path.failed(place.now, "tls_reset")
+    place.reactions.cut_off(place.watch, path, CUT, place.now)
+    (case,) = cases.suspected
+    return case
+
+
+def other_mirror(*addresses: str) -> MirrorState:
+    """One that is up over these addresses."""
+    other = MirrorState(MirrorConfig("b", "https://b.test", addresses=addresses), 1, 1, NOW)
+    for path in other.paths:
+        path.succeeded(NOW, 20.0)
+    other.observe(Meaning.of("ok"), NOW)
+    return other
+
+
+def test_a_name_is_spared_where_others_depend_on_its_address_alone() -> None:
+    assert cut_off(Place(SOLE)).spared
+    assert not cut_off(Place(MIRROR)).spared, "another address works"
+    assert not cut_off(Place(replace(SOLE, hostnames=()))).spared, "no other name depends on it"
+    place = Place(MIRROR)
+    for name in (OWN, ALT):
+        place.path(name, FAR).hold(NOW + 100)
+    assert cut_off(place).spared, "the other address does not work"
+    place = Place(SOLE)
+    place.path(ALT, NEAR).hold(NOW + 100)
+    assert not cut_off(place).spared, "the other name does not work"
+
+
+@pytest.mark.parametrize(
+    ("address", "wish", "spared"),
+    [
+        (FAR, Override.use, False),
+        (FAR, Override.drain, True),
+        (NEAR, Override.use, True),
+    ],
+    ids=["elsewhere", "not wanted", "at the same endpoint"],
+)
+def test_a_name_is_not_spared_where_another_mirror_leads_round_it(
+    address: str, wish: Override, spared: bool
+) -> None:
+    place, other = Place(SOLE), other_mirror(address)
+    other.set_wish(wish, None)
+    place.watches["b"] = other
+    assert cut_off(place).spared is spared
+
+
+def test_a_name_that_is_spared_is_looked_at_seldom_and_ever_more_so() -> None:
+    place = Place(SOLE)
+    case, bad = cut_off(place), place.path(OWN, NEAR)
+    place.quarantine.trigger(f"{NEAR}:443", NOW)
+    place.reactions.quarantined(case)
+    place.quarantine.lift(f"{NEAR}:443")
+    assert [path.hostname for path in place.usable()] == [ALT], "the first when the time is over"
+    holds = []
+    for _ in range(5):
+        found = not_shown_again(case.before, NORMAL)
+        place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
+        holds.append(bad.held_until - place.now)
+        place.now = bad.held_until
+    assert holds == [1800.0, 3600.0, 7200.0, 14400.0, 14400.0]
+    assert (bad.verdict, bad.level) == ("sni_block_rst", "suspected")
+    assert place.quarantine.until(f"{NEAR}:443", NOW) is None
+
+
+def test_an_endpoint_that_answers_a_request_is_left_alone_no_longer() -> None:
+    place = Place(SOLE)
+    case, alt = cut_off(place), place.path(ALT, NEAR)
+    cases = Cases()
+    place.reactions.examine_with(cases)
+    place.quarantine.trigger(case.endpoint, NOW)
+    place.reactions.answered(place.watch, alt, NOW + CERTAIN)
+    assert place.quarantine.until(case.endpoint, NOW) is not None, "it may have begun before"
+    assert not place.reactions.answered_since(case.endpoint, NOW)
+    place.reactions.answered(place.watch, alt, NOW + CERTAIN + 0.1)
+    assert place.quarantine.until(case.endpoint, NOW) is None
+    assert place.reactions.answered_since(case.endpoint, NOW)
+    assert cases.told == [(case.endpoint, ALT)]
+
+
+def test_a_path_that_is_cut_off_and_answered_by_turns_is_erratic_for_a_while() -> None:
+    place = Place(SOLE)
+    path = place.path(OWN, NEAR)
+    erratic = [cut_off(place).erratic]
+    path.was_answered(NOW + 5.0)
+    place.now = NOW + 10.0
+    erratic.append(cut_off(place).erratic)
+    path.was_answered(place.now + SOON + 1.0)
+    place.now += 60.0
+    erratic.append(cut_off(place).erratic)
+    assert erratic == [False, True, False]
