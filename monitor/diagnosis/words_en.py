@@ -236,7 +236,12 @@ ENGLISH: Mapping[str, Words] = {
         proof=_NAME_PROOF,
     ),
     "http_reset": Words("the HTTP connection was reset", _BETWEEN, _LOOK_AT_SERVER),
-    "http_eof": Words("the HTTP connection was closed too early", _BETWEEN, _LOOK_AT_SERVER),
+    "http_eof": Words(
+        "the HTTP connection was closed too early",
+        _BETWEEN,
+        "Check that the server speaks HTTP/1.1 (one with HTTP/2 alone closes like this); then "
+        "look at its log for the time of this probe.",
+    ),
     "http_timeout": Words("no HTTP response in time", _BETWEEN, _LOOK_AT_SERVER),
     "http_malformed": Words(
         "the response is not HTTP/1",

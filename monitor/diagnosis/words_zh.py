@@ -206,7 +206,12 @@ CHINESE: Mapping[str, Words] = {
         proof=_NAME_PROOF,
     ),
     "http_reset": Words("HTTP 连接被重置", _BETWEEN, _LOOK_AT_SERVER),
-    "http_eof": Words("HTTP 连接过早关闭", _BETWEEN, _LOOK_AT_SERVER),
+    "http_eof": Words(
+        "HTTP 连接过早关闭",
+        _BETWEEN,
+        "确认服务器支持 HTTP/1.1（只支持 HTTP/2 的服务器会这样关闭连接），"
+        "并查看服务器在本次探测时刻的日志。",
+    ),
     "http_timeout": Words("HTTP 应答超时", _BETWEEN, _LOOK_AT_SERVER),
     "http_malformed": Words(
         "应答不是 HTTP/1",
