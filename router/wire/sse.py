@@ -80,9 +80,9 @@ class EventSplitter:
         text, self._rest_size = self._joined(), 0
         self._after_cr = text.endswith(b"\r")
         events: list[Event] = []
-        end = 0
-        for match in _LINE.finditer(text):
-            end = match.end()
+        end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+        # beyond it each place would be tried as the begin of a line: seconds for 64 KiB
+        for match in _LINE.finditer(text, 0, end):
             event = self._line(match[1])
             if event is not None:
                 events.append(event)

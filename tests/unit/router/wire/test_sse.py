@@ -91,6 +91,14 @@ def _feed_often(splitter: EventSplitter, piece: bytes, times: int) -> None:
         splitter.feed(piece)
 
 
+def test_a_long_line_that_has_not_ended_is_looked_at_once() -> None:
+    """Tried as the begin of a line at each place of it, half an event of 64 KiB took seconds."""
+    data = b"a" * (256 << 10)
+    splitter = EventSplitter(len(data) + 100)
+    assert splitter.feed(b"event: image\ndata: " + data) == []
+    assert splitter.feed(b"\r\n\r\n") == [Event(b"image", data)]
+
+
 def test_many_events_and_comments_are_never_too_long() -> None:
     splitter = EventSplitter(100)
     for _ in range(1000):
