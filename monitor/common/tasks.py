@@ -180,7 +180,7 @@ async def cancelled(tasks: Iterable[asyncio.Task[None]], within: float = STOP_WI
     if waiting:
         _, left = await asyncio.wait(waiting, timeout=within)
         for task in left:
-            log.error("%s does not end", task.get_name())
+            log.error("%s did not stop", task.get_name())
 
 
 async def acting_meanwhile(act: Callable[[], object], every: float, step: Awaitable[T]) -> T:

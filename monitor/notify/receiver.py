@@ -105,7 +105,7 @@ class Receiver:
     def removed(self) -> None:
         """There is no such receiver any more: what waits for it is dropped."""
         if self.waiting:
-            log.warning("%s: removed; changes that are not told there: %d", self.name, self.waiting)
+            log.warning("%s: removed; notifications not delivered: %d", self.name, self.waiting)
             self._count("dropped", self.waiting)
 
     def look_again(self) -> None:

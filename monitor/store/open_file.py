@@ -121,7 +121,7 @@ class OpenFile:
             )
         elif found == self._opened:
             if self.problem:
-                log.warning("store.url: %s is in its place again", self._path)
+                log.warning("store.url: %s is back", self._path)
                 self.problem = ""
         elif found is None:
             self._write_anew(

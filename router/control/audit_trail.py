@@ -86,4 +86,4 @@ class AuditTrail:
 
 
 def _lost(by: Actor, what: str) -> None:
-    log.error("the audit log lacks what %s did: %s", by.who, what)
+    log.error("not recorded in the audit log (%s): %s", by.who, what)

@@ -145,7 +145,7 @@ async def test_a_task_that_does_not_end_holds_nobody_up() -> None:
     await asyncio.sleep(0)
     with _heard(records):
         await cancelled([task], within=0.01)
-    assert [r.getMessage() for r in records] == ["stubborn does not end"]
+    assert [r.getMessage() for r in records] == ["stubborn did not stop"]
     release.set()
     await task
 

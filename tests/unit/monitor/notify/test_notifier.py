@@ -139,7 +139,7 @@ async def test_messages_waiting_for_a_removed_receiver_are_logged_as_dropped(cap
     scene.see(State.down)
     scene.notifier.configure([OTHER], MIRRORS, Style("en"))
     assert dropped(scene) == 1
-    assert "json one.example: removed; changes that are not told there: 1" in caplog.text
+    assert "json one.example: removed; notifications not delivered: 1" in caplog.text
 
 
 async def test_a_kind_that_is_wanted_no_more_is_not_told_by_new_settings():
