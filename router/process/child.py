@@ -1,4 +1,4 @@
-"""The child processes of a supervisor: how one is started, asked, judged and ended."""
+"""The child processes of a supervisor: their start, supervision and end."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ class ChildSlot:
     killed_for: str = ""
     """Why the present child was killed; empty while it was not."""
 
-    def ask(self, now: float) -> None:
-        """Ask the child's event loop whether it is alive, now and then; a hung one is killed."""
+    def check(self, now: float) -> None:
+        """Ping the child's event loop now and then; a hung one is killed."""
         child = self.child
         assert child is not None
         limit = HUNG_AFTER if child.ready else self.starting
         if now - child.heard <= limit:
-            child.ask(now)
+            child.ping(now)
             return
         if self.killed_for:
             return
@@ -107,25 +107,25 @@ class Child:
     life: Channel
     started: float
     heard: float
-    asked: float = 0.0
+    pinged: float = 0.0
     ready: bool = False
     messages: list[Message] = field(default_factory=list)
 
-    def ask(self, now: float) -> None:
+    def ping(self, now: float) -> None:
         """Ask its event loop whether it is alive, now and then."""
-        if now - self.asked >= PING_EVERY:
-            self.asked = now
-            self.tell({"type": "ping"})
+        if now - self.pinged >= PING_EVERY:
+            self.pinged = now
+            self.send({"type": "ping"})
 
-    def tell(self, message: Message) -> None:
+    def send(self, message: Message) -> None:
         """Send it a message; a child that is gone is noticed elsewhere."""
         try:
             self.life.send(message)
         except ChannelClosed:
             pass
 
-    def hear(self, now: float) -> list[Message]:
-        """Take a message of the child, pongs apart."""
+    def receive(self, now: float) -> list[Message]:
+        """Take the messages of the child, pongs apart."""
         try:
             messages = self.life.receive()
         except ChannelClosed:

@@ -155,13 +155,13 @@ class Supervisor:
             if self._stopping is None and now >= slot.due:
                 self._start(slot)
             return
-        for message in child.hear(now):
+        for message in child.receive(now):
             self._on_message(slot, message)
         code = child.process.poll()
         if code is None:
-            slot.ask(now)
+            slot.check(now)
             return
-        for message in child.hear(now):
+        for message in child.receive(now):
             self._on_message(slot, message)
         self._child_ended(slot, code, now)
 
@@ -237,7 +237,7 @@ class Supervisor:
         self._manager.reloading()
         self._reloading = True
         if self._control.child is not None:
-            self._control.child.tell({"type": "reload"})
+            self._control.child.send({"type": "reload"})
         else:
             self._reloaded("control is being replaced: try again")
 
