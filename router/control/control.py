@@ -163,7 +163,7 @@ class Control:
             inherited.feeds, self._metrics.merged, self._whole_state, self._hear, self._worker_left
         )
         self._breakers = BreakerCoordinator(
-            self._channels.broadcast, self._channels.tell, self._totals
+            self._channels.broadcast, self._channels.send, self._totals
         )
         self._monitor = Monitor(
             config.monitor,
@@ -211,7 +211,7 @@ class Control:
             shared=self._shares_store,
         )
         self._list_keeper = ListKeeper(self._ban_service, self._key_service, inherited.lists)
-        self._ledger = Ledger(store, self._key_service, self._channels.tell, self._totals)
+        self._ledger = Ledger(store, self._key_service, self._channels.send, self._totals)
         legacy = config.legacy
         self._sessions = Sessions(self._answer, ttl=legacy.session_ttl, memory=legacy.memory)
         self._secret = secrets.token_hex(32)
@@ -344,9 +344,9 @@ class Control:
         if message["type"] == "alerts":
             self._ban_service.hear(message["rows"])
         elif message["type"] == "bans?":
-            self._channels.tell_encoded(message["process"], self._ban_service.bans())
+            self._channels.send_encoded(message["process"], self._ban_service.bans())
         elif message["type"] == "keys?":
-            self._channels.tell_encoded(message["process"], self._key_service.messages())
+            self._channels.send_encoded(message["process"], self._key_service.messages())
         elif message["type"] == "use":
             self._ledger.hear(message["process"], message)
         elif message["type"] == "notice":
@@ -369,7 +369,7 @@ class Control:
 
     def _answer(self, process: str, message: Message) -> None:
         """Answer a worker's question (`router/process/control_questions.py`)."""
-        self._channels.tell(process, {**message, "type": "told"})
+        self._channels.send(process, {**message, "type": "told"})
 
     async def _tell_account(self, message: Message) -> None:
         try:

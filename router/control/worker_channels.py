@@ -30,7 +30,7 @@ class Slot:
 
 
 class WorkerChannels:
-    """Talks to all workers."""
+    """The channels to all workers."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class WorkerChannels:
                 loop, partial(self._on_message, slot), partial(self._on_closed, slot)
             )
         for slot in self._slots:
-            self._tell_all(slot)
+            self._send_state(slot)
 
     def stop(self) -> None:
         """Read what is there, then listen no more."""
@@ -62,21 +62,21 @@ class WorkerChannels:
             slot.channel.finish()
 
     def broadcast(self, message: Message) -> None:
-        """Tell every worker; who could not be told gets the whole state with the next message."""
+        """Send to every worker; one that cannot take it gets the whole state with the next one."""
         for slot in self._slots:
             if slot.behind:
-                self._tell_all(slot)
+                self._send_state(slot)
             else:
                 self._send(slot, message)
 
-    def tell(self, process: str, message: Message) -> None:
-        """Tell one worker, if it is still there."""
+    def send(self, process: str, message: Message) -> None:
+        """Send to one worker, if it is still there."""
         for slot in self._slots:
             if slot.process == process and self._caught_up(slot):
                 self._send(slot, {**message, "to": process})
 
-    def tell_encoded(self, process: str, messages: Sequence[bytes]) -> None:
-        """Tell one worker what any in its place may hear; nothing more once one was dropped."""
+    def send_encoded(self, process: str, messages: Sequence[bytes]) -> None:
+        """Send to one worker messages for any in its place; nothing more once one was dropped."""
         for slot in self._slots:
             if slot.process == process and self._caught_up(slot):
                 for message in messages:
@@ -103,10 +103,10 @@ class WorkerChannels:
     def _caught_up(self, slot: Slot) -> bool:
         """True if the worker has got all messages; those that are due are sent now, if possible."""
         if slot.behind:
-            self._tell_all(slot)
+            self._send_state(slot)
         return not slot.behind
 
-    def _tell_all(self, slot: Slot) -> None:
+    def _send_state(self, slot: Slot) -> None:
         for message in self._state():
             self._send(slot, message)
             if slot.behind:
@@ -128,7 +128,7 @@ class WorkerChannels:
         slot.form = message.get("form", slot.form)
         if kind == "hello":
             self._replaced_by(slot, message["process"], message["pid"])
-            self._tell_all(slot)
+            self._send_state(slot)
             return
         process = message.get("process", slot.process)
         if process != slot.process:  # this control is younger than the worker

@@ -1,7 +1,7 @@
 """Questions of a worker to control, for the few requests that need an answer of control.
 
-Control says at once when an answer takes longer. A worker that meets a new control process asks
-again; one that hears nothing does without.
+Control says at once when an answer takes longer. A worker that gets a new control process asks
+again; one that gets no answer does without.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, Self
 
 from monitor.common.ipc import Message
 
-FIRST_WORD = 2.0
-"""Seconds within which control says something, or is taken for silent."""
+FIRST_REPLY = 2.0
+"""Seconds within which control replies, or is taken for silent."""
 
 
 class Question:
@@ -29,19 +29,19 @@ class Question:
         self._questions = questions
         self._answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
         self._deadline: asyncio.Timeout | None = None
-        self._longest = FIRST_WORD
+        self._longest = FIRST_REPLY
 
-    async def answer(self, longest: float = FIRST_WORD) -> Message | None:
+    async def answer(self, longest: float = FIRST_REPLY) -> Message | None:
         """The answer; None if control is silent, or did not come to it within `longest` seconds."""
         self._longest = longest
         try:
-            async with asyncio.timeout(longest if self.waits else FIRST_WORD) as self._deadline:
+            async with asyncio.timeout(longest if self.waits else FIRST_REPLY) as self._deadline:
                 return await self._answer
         except TimeoutError:
             return None
 
-    def hear(self, message: Message) -> None:
-        """Take what control says."""
+    def receive(self, message: Message) -> None:
+        """Take an answer of control."""
         if message.get("wait"):
             self._wait()
         elif not self._answer.done():
@@ -52,13 +52,13 @@ class Question:
         if not waits and deadline is not None and not deadline.expired():
             deadline.reschedule(asyncio.get_running_loop().time() + self._longest)
 
-    def again(self) -> None:
-        """Another control process is asked now."""
+    def send_again(self) -> None:
+        """Ask another control process."""
         if not self._answer.done():
-            self._questions.tell(self.asked)
+            self._questions.send(self.asked)
 
     def __enter__(self) -> Self:
-        self._questions.tell(self.asked)
+        self._questions.send(self.asked)
         return self
 
     def __exit__(
@@ -81,7 +81,7 @@ class ControlQuestions:
         self._open: dict[int, Question] = {}
         self.secret = b""
         """Key of the digests that sessions are known by; random for each control process, and empty
-        as long as none has been heard."""
+        before the first of them."""
 
     def __repr__(self) -> str:
         return f"<ControlQuestions, {len(self._open)} open>"
@@ -93,21 +93,21 @@ class ControlQuestions:
         question = self._open[number] = Question(self, number, asked)
         return question
 
-    def tell(self, message: Message) -> None:
-        """Tell control something."""
+    def send(self, message: Message) -> None:
+        """Send control a message."""
         self._tell({**message, "process": self._process})
 
-    def hear(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         """Control's answer; one that comes too late is dropped."""
         question = self._open.get(message["number"])
         if question is not None:
-            question.hear(message)
+            question.receive(message)
 
-    def meet(self, secret: str) -> None:
-        """A control process that is new to us knows none of the questions."""
+    def reconnect(self, secret: str) -> None:
+        """Ask a new control process, which knows none of the questions."""
         self.secret = bytes.fromhex(secret)
         for question in list(self._open.values()):
-            question.again()
+            question.send_again()
 
     def close(self, question: Question) -> None:
         """Wait for the answer no more."""

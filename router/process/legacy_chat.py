@@ -70,7 +70,7 @@ async def talk(
             answered, said, fields = await _ask(context, message, known, client, look)
             turns = said if told is not None else None  # else what control has may be more
         finally:
-            questions.tell({"type": "session!", "number": question.number, "turns": turns})
+            questions.send({"type": "session!", "number": question.number, "turns": turns})
     return done(_json(answered), context="kept" if len(said) > 2 else "new"), fields
 
 

@@ -282,7 +282,7 @@ class Worker:
         elif kind == "explain":
             self._explain(message)
         elif kind == "told":
-            self._questions.hear(message)
+            self._questions.receive(message)
         elif kind == "used":
             self._uses.acknowledged(message["seq"])
         elif kind == "news":
@@ -311,7 +311,7 @@ class Worker:
         """Tell a control process that is new to us which mirrors are ejected."""
         if control != self._control:
             self._control = control
-            self._questions.meet(secret)
+            self._questions.reconnect(secret)
             self._context.pool.forget_leases()
             self._uses.to_new_control()
             for standing in self._context.pool.standings():

@@ -245,7 +245,7 @@ async def test_errors_of_the_billing_pages_have_openais_shape(
         answer = await here.plane.ask(plain("/dashboard/billing/other", bearer))
         assert (answer.status, answer.error["code"]) == (404, "unknown_url")
         assert "x-request-id" in answer
-        monkeypatch.setattr(control_questions, "FIRST_WORD", 0.01)
+        monkeypatch.setattr(control_questions, "FIRST_REPLY", 0.01)
         here.control.silent = True
         answer = await here.plane.ask(plain("/dashboard/billing/subscription", bearer))
         assert (answer.status, answer["retry-after"]) == (503, "2")

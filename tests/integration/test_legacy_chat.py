@@ -455,7 +455,7 @@ async def test_without_control_messages_are_answered_without_context(
     here: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await say(here.plane, "one")
-    monkeypatch.setattr(control_questions, "FIRST_WORD", 0.01)
+    monkeypatch.setattr(control_questions, "FIRST_REPLY", 0.01)
     here.control.silent = True
     assert (await say(here.plane, "two"))["context"] == "new"
     here.control.silent = False

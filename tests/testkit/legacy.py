@@ -24,7 +24,7 @@ class PretendControl:
         more = {} if clock is None else {"clock": clock}
         self.sessions = Sessions(self._tell, ttl=1800.0, memory=1 << 20, **more)
         self.questions = ControlQuestions("w", self._hear)
-        self.questions.meet("07" * 32)
+        self.questions.reconnect("07" * 32)
         self.accounts: dict[str, Json] = {}
         """By the id of an issued key."""
         self.heard: list[Json] = []
@@ -47,7 +47,7 @@ class PretendControl:
             self._tell(process, {"number": number, "account": account})
 
     def _tell(self, process: str, message: Json) -> None:
-        self.questions.hear(json.loads(json.dumps(message)))
+        self.questions.receive(json.loads(json.dumps(message)))
 
 
 class EchoMirror:

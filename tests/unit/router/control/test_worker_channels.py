@@ -151,13 +151,13 @@ async def test_a_worker_that_missed_a_piece_gets_the_state_before_any_more_of_it
     await wait_until_async(lambda: workers.hub.processes()[1] == "1-18-1")
     monkeypatch.setattr(ipc, "MAX_QUEUED", 10)
     pieces = [ipc.encoded({"n": 1}), ipc.encoded({"n": "x" * 30}), ipc.encoded({"n": 3})]
-    workers.hub.tell_encoded("1-18-1", pieces)
+    workers.hub.send_encoded("1-18-1", pieces)
     assert await told(workers.ends[1], 1) == [{"n": 1}]
     assert not workers.hub.workers()[1]["alive"]
-    workers.hub.tell("1-18-1", {"n": 4})
+    workers.hub.send("1-18-1", {"n": 4})
     assert workers.ends[1].receive() == [], "it must hear the state before anything else"
     monkeypatch.undo()
-    workers.hub.tell("1-18-1", {"n": 5})
+    workers.hub.send("1-18-1", {"n": 5})
     state = [{"type": "state"}, {"type": "bans", "rows": []}]
     assert await told(workers.ends[1], 3) == [*state, {"n": 5, "to": "1-18-1"}]
 
@@ -175,8 +175,8 @@ async def test_a_message_to_one_worker_says_to_which_process(workers: Workers):
         await told(end, 2)
     workers.say(1, type="totals", process="1-18-1", rows=[])
     await wait_until_async(lambda: workers.hub.processes() == {0: "", 1: "1-18-1"})
-    workers.hub.tell("1-18-1", {"type": "breaker"})
-    workers.hub.tell("1-9-0", {"type": "breaker"})
+    workers.hub.send("1-18-1", {"type": "breaker"})
+    workers.hub.send("1-9-0", {"type": "breaker"})
     assert await told(workers.ends[1], 1) == [{"type": "breaker", "to": "1-18-1"}]
     assert workers.ends[0].receive() == workers.ends[1].receive() == []
 
