@@ -43,8 +43,9 @@ OF_ANOTHER_BODY = {
 }  # fmt: skip
 """Fields that are not true any more of a body in which links were replaced."""
 _LINK = re.compile(rb"/relayed/([a-z0-9-]{1,63})/([0-9a-f]{8,10})-([0-9a-f]{32})(/.*)")
-_URL = re.compile(rb'"https?:(?:[^"\\]|\\.){2,4096}"', re.IGNORECASE)
-"""A JSON string that begins as a URL."""
+_URL = re.compile(rb'(?<!\\)"https?:(?:[^"\\]|\\.){2,4096}"', re.IGNORECASE)
+"""A JSON string that begins as a URL. An escaped quote begins none; each would be looked at for as
+long as a URL may be."""
 _MIDJOURNEY: Final = b"/mj/"
 _PORTS = {"http": 80, "https": 443}
 _PLAIN: Final = "/%:@!$&'()*+,;=~"
