@@ -24,7 +24,7 @@ from monitor.engine.sni_budget import SniBudget
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import endpoint_of
 from monitor.probes.tls import TlsContexts
-from monitor.probes.trial_results import CUT, Role, Trial
+from monitor.probes.trial_results import CUT, Outcome, Role, Trial
 from monitor.probes.trials import Subject, attempt
 
 GLANCES = 3
@@ -209,7 +209,8 @@ class BlockTests:
 
         Looks come whenever the time since the trigger has doubled, and later every second residual
         hold: whatever begins anew with each of them ends all the same. None when there is no other
-        name left to look with.
+        name left to look with, or when connections are refused for longer than a censor remembers:
+        then the server is down, and probes see sooner that it is back.
         """
         hold, slack, trials = self._pace.residual_hold, self._pace.wait_jitter, case.before
         since = self._pace.first_glance * hold
@@ -227,6 +228,8 @@ class BlockTests:
                 trial = await self._runner.look(case.subject, name, self._patience(case))
                 if trial.answered:
                     return self._runner.not_shown_again((*trials, trial), case.memory)
+                if trial.outcome is Outcome.unreached and since >= hold:
+                    return None
             since += min(since, 2 * hold)
 
     def _to_look_with(self, subject: Subject) -> tuple[str, ...]:

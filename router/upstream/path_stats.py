@@ -95,8 +95,11 @@ class PathStats:
             self._held[endpoint] = until
         _bound(self._held)
         _bound(self._aside)
-        key = (mirror, route.host, route.address)
-        self._failed[(key, trouble.operation, trouble.failure)] = None
+        # a control process that has just begun must not take the wrong name for the blocked one
+        guilty = self._shut_by(route) if cut else None
+        for host in (guilty or route.host, route.host):
+            key = (mirror, host, route.address)
+            self._failed[(key, trouble.operation, trouble.failure)] = None
         _bound(self._failed)
 
     def opened(self, mirror: str, route: Route, seconds: float) -> None:
@@ -116,9 +119,14 @@ class PathStats:
         endpoint, now = (route.address, route.port), self._clock()
         self._cut[endpoint] = (route.host, now)
         _bound(self._cut)
-        before = (k for k, until in self._aside.items() if k[1:] == endpoint and now < until)
-        if not self._is_open(endpoint) and next(before, _of_path(route)) == _of_path(route):
+        if not self._is_open(endpoint) and self._shut_by(route) in (None, route.host):
             self._aside[_of_path(route)] = now + MOST_ASIDE
+
+    def _shut_by(self, route: Route) -> str | None:
+        """The name that is left out at the address of a route, if there is one."""
+        endpoint, now = (route.address, route.port), self._clock()
+        left_out = (k[0] for k, until in self._aside.items() if k[1:] == endpoint and now < until)
+        return next(left_out, None)
 
     def _see_open(self, route: Route, seconds: float) -> None:
         """Note what an opened connection says about the address of names that were cut off."""

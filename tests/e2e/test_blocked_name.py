@@ -226,6 +226,15 @@ async def test_a_name_shuts_the_only_address_once(
                     "traffic over the other name",
                 )
                 await asyncio.to_thread(wait_until, lambda: has_left(instance), 60, "the verdict")
+                known = len(load.answers)
+                await wait_until_async(
+                    lambda: (
+                        len(load.answers) > known + 50
+                        and all(status == 200 for _, status in load.answers[-50:])
+                    ),
+                    60,
+                    "all workers to know",
+                )
                 settled = time.monotonic()
                 await wait_until_async(
                     lambda: sum(asked > settled for asked, _ in load.answers) > RATE * 3, 60

@@ -387,6 +387,15 @@ async def test_traffic_that_is_answered_ends_the_wait(place: Place):
     assert listener.conclusions[0].finding.verdict == "sni_block_rst"
 
 
+async def test_a_server_that_is_down_is_left_to_the_probes(place: Place):
+    listener = Sparing()
+    tests = await begin(place, listener, spared=True, shut=600.0)
+    await wait_until_async(lambda: bool(listener.held), 30, "the glance")
+    await place.censor.become("refuse")
+    await wait_until_async(lambda: not tests.is_busy(NAME), 30, "the end")
+    assert listener.conclusions == []
+
+
 async def test_a_name_that_is_answered_itself_is_examined_no_further(place: Place):
     listener = Sparing()
     tests = await begin(place, listener, spared=True, shut=600.0)

@@ -266,7 +266,7 @@ def test_a_name_that_shuts_the_only_address_is_hardly_ever_shown(
 ) -> None:
     """The other name is in use as soon as the censor has forgotten, and stays so for half an hour;
     then one look costs it another residual time."""
-    seen, _ = trouble(tmp_path, lambda silent: (rule,), lasts=2400.0, addresses=ADDRESSES[:1])
+    seen, _ = trouble(tmp_path, lambda silent: (rule,), lasts=2100.0, addresses=ADDRESSES[:1])
     first, second = (at for at, _ in seen.hellos)
     assert second - first >= NORMAL.costly_look
     own = [path for _, path in seen.paths() if path.hostname == OWN and path.verdict == verdict]
@@ -278,3 +278,33 @@ def test_a_name_that_shuts_the_only_address_is_hardly_ever_shown(
     assert all(path.verdict == "ok" for at, path in alt if back <= at < second)
     states = {health.state for at, health in seen.shown if back + 5 <= at < second}
     assert states == {State.degraded}
+
+
+def test_a_name_that_is_left_alone_stays_so_over_a_restart(tmp_path: Path) -> None:
+    with virtual_time() as run:
+        before, after = run(_restarted(tmp_path))
+    assert len(before) == 1
+    assert after == []
+
+
+async def _restarted(folder: Path) -> tuple[list[float], list[float]]:
+    """The times of hellos with the blocked name, before and after a restart of the monitor."""
+    loop, shown = asyncio.get_running_loop(), list[HealthSnapshot]()
+    authority = Authority(folder)
+    context = authority.issue(OWN, ALT).server_context()
+    async with TlsServer(context, ANSWER) as server, Censor(clock=loop.time) as censor:
+        port = await censor.listen(ADDRESSES[:1], server.address)
+        url, ca_file = f"https://{OWN}:{port}", str(authority.ca_file)
+        mirror = MirrorConfig("hk", url, hostnames=(ALT,), addresses=ADDRESSES[:1], ca_file=ca_file)
+        censor.rules = (REMEMBERED_RST,)
+        anchor = "{}:{}".format(*server.address)
+        async with _watching(folder, mirror, anchor, shown.append):
+            await asyncio.sleep(RESIDUAL + 60)
+        restarted = loop.time()
+        async with _watching(folder, mirror, anchor, shown.append):
+            await asyncio.sleep(NORMAL.costly_look / 2)
+    assert [path.verdict for path in shown[-1].of("hk").paths] == ["ok", "sni_block_rst"]
+    return (
+        [seen.at for seen in censor.handshakes(OWN, until=restarted)],
+        [seen.at for seen in censor.handshakes(OWN, since=restarted)],
+    )

@@ -141,7 +141,7 @@ def test_an_incomplete_compiled_form_is_not_used(checkout: Checkout, name: str) 
 
 
 @pytest.mark.parametrize("name", ["chunked.so", "library.so", MANIFEST])
-def test_what_was_copied_by_half_is_not_used(checkout: Checkout, name: str) -> None:
+def test_a_half_copied_form_is_not_used(checkout: Checkout, name: str) -> None:
     """A process that maps a part of a library is killed by SIGBUS."""
     file = checkout.compiled / name
     os.truncate(file, file.stat().st_size // 2)

@@ -287,3 +287,18 @@ def test_served_requests_outweigh_how_a_probe_was_answered(watch, verdict, serve
     watch.traffic.served(served)
     seen = watch.borne_out(_probe(Meaning(verdict, False)), since=50.0)
     assert (seen.meaning.alive, seen.meaning.verdict) == (alive, verdict)
+
+
+@pytest.mark.parametrize(
+    ("served", "failed", "alive"),
+    [(995.5, 0.0, True), (994.0, 0.0, False), (999.0, 999.5, False)],
+    ids=["a moment ago", "long ago", "another has failed since"],
+)
+def test_a_mirror_that_serves_over_open_connections_is_not_down_when_handshakes_are_cut_off(
+    watch, served, failed, alive
+):
+    watch.traffic.failed(failed)
+    watch.traffic.served(served)
+    watch.still_there(1000.0)
+    seen = watch.borne_out(_probe(Meaning("sni_block_rst", False)), since=900.0)
+    assert seen.meaning.alive is alive

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from monitor.common.config import MirrorConfig
-from monitor.engine.traffic import TrafficNews
+from monitor.diagnosis.answer import Meaning
+from monitor.engine.traffic import MOST_LAG, TrafficNews
 from monitor.health.snapshot import Standing
 from monitor.probes.results import Way
 from tests.unit.monitor.engine.test_path_reactions import ALT, FAR, NEAR, NOW, OWN, Place
@@ -38,3 +39,39 @@ def test_a_name_whose_handshake_was_overtaken_is_not_taken_to_another_address(
     assert place.path(OWN, FAR).standing is elsewhere
     if names:
         assert place.watch.paths.path(Way(ALT, FAR)) in place.usable()
+
+
+@pytest.mark.parametrize(
+    ("more", "free"),
+    [
+        ({"sent": NOW + 5.0}, True),
+        ({"sent": NOW + 0.5}, False),
+        ({"sent": NOW + 5.0 - MOST_LAG}, True),
+        ({}, True),
+    ],
+    ids=["just sent", "long on its way", "by another clock", "by an earlier release"],
+)
+def test_a_request_that_came_through_counts_from_when_it_began(
+    more: dict[str, float], free: bool
+) -> None:
+    """The address was shut at `NOW`, and this is heard five seconds later."""
+    place = Place()
+    place.now = NOW + 5.0
+    path, endpoint = place.path(OWN, NEAR), f"{NEAR}:443"
+    place.quarantine.trigger(endpoint, NOW)
+    path.failed(NOW, "tls_reset")
+    path.hold(NOW + 185.0)
+    checks, suspected = cast(Any, SimpleNamespace()), list[str]()
+    news = TrafficNews(
+        {"a": place.watch},
+        place.reactions,
+        checks,
+        suspected.append,
+        lambda _: None,
+        lambda: place.now,
+    )
+    place.watch.observe(Meaning("tls_reset", False), NOW)
+    news.hear({"opened": [["a", OWN, NEAR, 0.1, 0.3]], **more})
+    assert (place.quarantine.until(endpoint, place.now) is None) is free
+    assert path.standing is Standing.ok, "it is held because it was cut off, and was answered"
+    assert suspected == ["a"]

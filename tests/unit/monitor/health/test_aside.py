@@ -26,7 +26,7 @@ ASIDE = Aside(OWN, NEAR, "sni_block_rst", "suspected", WALL + 900, EVIDENCE)
 HELD = PathHealth(OWN, NEAR, Standing.held, False, "sni_block_rst", "suspected", None, WALL + 900)
 
 
-def test_what_is_left_alone_because_of_its_name_is_kept_until_its_time_is_over() -> None:
+def test_paths_left_alone_for_their_name_are_kept_until_their_time_is_over() -> None:
     paths = (
         replace(HELD, evidence=EVIDENCE),
         PathHealth(ALT, NEAR, Standing.ok, True, "ok"),
@@ -64,7 +64,7 @@ def test_a_path_is_left_alone_after_a_restart_and_another_name_comes_first(
     assert plan.check == ()
 
 
-def test_what_was_left_alone_is_shown_before_the_first_probe() -> None:
+def test_paths_left_alone_are_shown_before_the_first_probe() -> None:
     watch = MirrorState(PINNED, 1, 1, NOW)
     assert watch.health().paths == ()
     watch.paths.recall((ASIDE,), WALL - NOW)

@@ -332,6 +332,18 @@ def test_at_the_only_address_a_name_that_was_cut_off_is_left_out_while_another_o
     assert traffic.in_order([A, B], one_address=True) == [A, B]
 
 
+def test_the_name_that_was_cut_off_first_is_reported_first_as_long_as_its_address_is_shut() -> None:
+    traffic = PathStats(ManualClock(100.0))
+    first = ["m", "a", "192.0.2.1", "tls_handshake", "connection_reset"]
+    for _ in range(2):
+        traffic.failed("m", CUT_A)
+        assert traffic.take_failed() == [first]
+        traffic.failed("m", CUT_B)
+        assert traffic.take_failed() == [first, ["m", "b", *first[2:]]]
+    traffic.failed("m", Trouble(B, "connect", "connection_refused"))
+    assert [told[1] for told in traffic.take_failed()] == ["b"]
+
+
 def test_control_has_the_word_on_what_is_left_out_at_the_only_address() -> None:
     clock = ManualClock(100.0)
     traffic = PathStats(clock)
