@@ -334,9 +334,8 @@ async def begin(place: Place, listener: Sparing, **more: Any) -> BlockTests:
     place.censor.rules = (Rule(exactly(NAME), RST, residual=residual),)
     subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, fellows=("other.test",))
     made = await attempt(Role.target, subject, "", TlsContexts(), TIMEOUTS)
-    routine = Trial(
-        Role.target, NAME, "127.0.0.1", place.port, NAME, made.decisive, time.monotonic()
-    )
+    shown = time.monotonic() - more.pop("ago", 0.0)
+    routine = Trial(Role.target, NAME, "127.0.0.1", place.port, NAME, made.decisive, shown)
     tests = BlockTests(
         place.runner, TlsContexts(), place.quarantine, PACE, listener, time.monotonic
     )
@@ -367,6 +366,24 @@ async def test_a_name_that_is_spared_is_not_shown_again(place: Place):
     assert len(place.censor.handshakes(NAME)) == 1
     assert not tests.is_busy(NAME)
     assert True in held
+
+
+async def test_an_address_is_left_alone_from_when_requests_stop_showing_the_spared_name(
+    place: Place,
+):
+    left_alone = list[bool]()
+
+    class Watching(Sparing):
+        def quarantined(self, case: Case) -> None:
+            super().quarantined(case)
+            until = place.quarantine.until(case.endpoint, time.monotonic())
+            left_alone.append(until is not None)
+
+    listener, slow = Watching(), 2 * PACE.residual_hold  # as long as silence takes to be told
+    tests = await begin(place, listener, spared=True, shut=600.0, ago=slow)
+    await wait_until_async(lambda: bool(listener.held), 30, "the glance")
+    assert left_alone == [True]
+    await tests.stop()
 
 
 async def test_a_name_that_is_spared_is_shown_while_that_shuts_nothing(place: Place):
