@@ -189,10 +189,11 @@ class Monitor:
         self._followed = wishes
         known = {i: state for i, state in before.items() if i in self._mirrors}
         self._evaluation.start(wishes, known)
-        wall_ahead = self._clock() - self._monotonic()
+        wall, now = self._clock(), self._monotonic()
         for mirror in self._mirrors.values():
             self._watch(mirror)
-            self._watches[mirror.id].paths.recall(self.history.aside.get(mirror.id, ()), wall_ahead)
+            aside = self.history.aside.get(mirror.id, ())
+            self._watches[mirror.id].paths.recall(aside, wall, now)
         self._publish_all()
         for mirror_id in self._watches:
             self._schedule.add(mirror_id)

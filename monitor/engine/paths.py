@@ -168,11 +168,13 @@ class MirrorPaths:
             path.given(now, trusted is None or address in trusted)
         self._forget(hostname, now)
 
-    def recall(self, aside: Iterable[Aside], wall_ahead: float) -> None:
+    def recall(self, aside: Iterable[Aside], wall: float, now: float) -> None:
         """Leave those alone that were left alone before this start, also where it is not known yet
-        that there are such paths; `wall_ahead`: seconds from our clock to the epoch's."""
+        that there are such paths, and for one hold at least: until then it is seen what else works.
+        `wall` and `now` are this moment, in seconds since the epoch and on our clock."""
         for each in aside:
-            way, recalled = Way(each.hostname, each.address), partial(_recalled, each, wall_ahead)
+            until = now + max(each.until - wall, self.pace.residual_hold)
+            way, recalled = Way(each.hostname, each.address), partial(_recalled, each, until)
             if (path := self._paths.get(way)) is not None:
                 recalled(path)
             else:
@@ -282,9 +284,9 @@ class MirrorPaths:
         }
 
 
-def _recalled(aside: Aside, wall_ahead: float, path: Path) -> None:
+def _recalled(aside: Aside, until: float, path: Path) -> None:
     path.judged(aside.verdict, aside.level, aside.evidence)
-    path.put_aside(aside.until - wall_ahead)
+    path.put_aside(until)
 
 
 def diverse(paths: Sequence[Path]) -> list[Path]:

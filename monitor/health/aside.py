@@ -17,6 +17,9 @@ from monitor.health.snapshot import MirrorHealth, PathHealth, Standing
 
 MOST_PATHS = 16
 """Of one mirror that are kept."""
+KNOWN_FOR = 3600.0
+"""Seconds for which a path is known as such after its time: a start may take as long as what was
+left of that, and the next look is then still to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +52,8 @@ def _plain(path: PathHealth) -> list[Any]:
 
 
 def read_aside(text: str, now: float) -> tuple[Aside, ...]:
-    """The paths in a view of a mirror whose time is not over, `now` in seconds since the epoch;
-    none of those in a text that is not understood."""
+    """The paths in a view of a mirror whose time was not over an hour ago, `now` in seconds since
+    the epoch; none of those in a text that is not understood."""
     try:
         told: Mapping[str, Any] = json.loads(text)
         read = [
@@ -66,4 +69,4 @@ def read_aside(text: str, now: float) -> tuple[Aside, ...]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError):
         return ()
-    return tuple(each for each in read[:MOST_PATHS] if each.until > now)
+    return tuple(each for each in read[:MOST_PATHS] if each.until > now - KNOWN_FOR)

@@ -11,7 +11,7 @@ from monitor.diagnosis.evidence import Code
 from monitor.diagnosis.timing import NORMAL
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.paths import MirrorPaths
-from monitor.health.aside import Aside, read_aside
+from monitor.health.aside import KNOWN_FOR, Aside, read_aside
 from monitor.health.paths import in_order, usable_ones
 from monitor.health.snapshot import MirrorHealth, PathHealth, Standing, State
 from monitor.health.vantages import view_of
@@ -26,7 +26,7 @@ ASIDE = Aside(OWN, NEAR, "sni_block_rst", "suspected", WALL + 900, EVIDENCE)
 HELD = PathHealth(OWN, NEAR, Standing.held, False, "sni_block_rst", "suspected", None, WALL + 900)
 
 
-def test_paths_left_alone_for_their_name_are_kept_until_their_time_is_over() -> None:
+def test_paths_left_alone_for_their_name_are_known_until_an_hour_after_their_time() -> None:
     paths = (
         replace(HELD, evidence=EVIDENCE),
         PathHealth(ALT, NEAR, Standing.ok, True, "ok"),
@@ -35,7 +35,8 @@ def test_paths_left_alone_for_their_name_are_kept_until_their_time_is_over() -> 
     )
     text = view_of(MirrorHealth("a", State.degraded, paths=paths))
     assert read_aside(text, WALL) == (ASIDE,)
-    assert read_aside(text, WALL + 900) == ()
+    assert read_aside(text, WALL + 900 + KNOWN_FOR - 1) == (ASIDE,)
+    assert read_aside(text, WALL + 900 + KNOWN_FOR) == ()
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_path_is_left_alone_after_a_restart_and_another_name_comes_first(
     mirror: MirrorConfig,
 ) -> None:
     paths = MirrorPaths(mirror, NORMAL, NOW)
-    paths.recall((ASIDE,), WALL - NOW)
+    paths.recall((ASIDE,), WALL, NOW)
     for name in (OWN, ALT):
         paths.resolved(name, [NEAR], NOW)
     path = paths.path(Way(OWN, NEAR))
@@ -67,6 +68,16 @@ def test_a_path_is_left_alone_after_a_restart_and_another_name_comes_first(
 def test_paths_left_alone_are_shown_before_the_first_probe() -> None:
     watch = MirrorState(PINNED, 1, 1, NOW)
     assert watch.health().paths == ()
-    watch.paths.recall((ASIDE,), WALL - NOW)
+    watch.paths.recall((ASIDE,), WALL, NOW)
     shown = watch.health().paths
     assert [(path.hostname, path.usable) for path in shown] == [(ALT, True), (OWN, False)]
+
+
+def test_a_path_whose_time_ended_during_the_start_is_left_alone_until_others_are_known() -> None:
+    paths = MirrorPaths(PINNED, NORMAL, NOW)
+    paths.recall((ASIDE,), ASIDE.until + 10, NOW)
+    path = paths.path(Way(OWN, NEAR))
+    assert path is not None
+    assert path.verdict == ASIDE.verdict
+    assert path.is_held(NOW + NORMAL.residual_hold - 1)
+    assert not path.is_held(NOW + NORMAL.residual_hold)
