@@ -11,6 +11,7 @@ from dashboard.common import connections
 from dashboard.common.context import VISITORS
 from dashboard.common.middleware import STALE_AFTER_SECONDS, equip, errors
 from dashboard.common.sources import Sources
+from dashboard.common.steps import in_steps, unhurried
 from dashboard.common.templates import templates
 from dashboard.common.visitors import Visitors
 from dashboard.public import (
@@ -68,8 +69,8 @@ def build_public_app(
 async def _compile_templates(app: web.Application) -> None:
     """Compile them before there are visitors: each is one step, which probes would wait for."""
     environment = templates()
-    for name in environment.list_templates(filter_func=lambda name: not name.startswith("admin/")):
-        environment.get_template(name)
+    names = environment.list_templates(filter_func=lambda name: not name.startswith("admin/"))
+    await unhurried(in_steps(environment.get_template, names))
 
 
 def public_gate(app: web.Application) -> PublicGate:

@@ -48,7 +48,6 @@ class Case:
     spared: bool = False
     """True if the name must not be shown again where it shuts the endpoint: other names of the
     mirror are served there, and nothing else leads round it."""
-
     erratic: bool = False
     """True if the name was answered of late soon after it had been cut off: no experiment tells
     more, and chance cuts off controls as well."""

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 
 from monitor.common.config import MonitorConfig
 from monitor.common.metric_registry import MetricRegistry
@@ -174,8 +173,15 @@ class Reactions:
             anchors_ok=self._anchors.online,
         )
         if block_tests is not None and self._config.sni.control:
-            case = Case(mirror.id, subject, self._config.timeouts, path.memory, (trial,), spared)
-            case = replace(case, erratic=path.is_erratic(now))
+            case = Case(
+                mirror.id,
+                subject,
+                self._config.timeouts,
+                path.memory,
+                (trial,),
+                spared=spared,
+                erratic=path.is_erratic(now),
+            )
             block_tests.suspect(case)
         elif path.failures >= self._config.fall:
             self.react(watch, path, Finding(path.verdict, Level.suspected))
@@ -217,12 +223,14 @@ class Reactions:
 
     def answered_since(self, endpoint: str, moment: float) -> bool:
         """True if a handshake came about at the endpoint that began well after that moment."""
-        return any(
-            path.answered > moment + CERTAIN
-            for watch in self._watches.values()
-            for path in watch.paths
-            if endpoint_of(path.address, watch.mirror.port) == endpoint
-        )
+        return any(path.answered > moment + CERTAIN for _, path in self._paths_over(endpoint))
+
+    def _paths_over(self, endpoint: str) -> Iterator[tuple[MirrorState, Path]]:
+        """The paths of all mirrors that lead to an address and port."""
+        for watch in self._watches.values():
+            for path in watch.paths:
+                if endpoint_of(path.address, watch.mirror.port) == endpoint:
+                    yield watch, path
 
     def answered(self, watch: MirrorState, path: Path, began: float) -> None:
         """A handshake of traffic that began then came about over a path: what answers is not shut,
@@ -257,9 +265,8 @@ class Reactions:
             path.judged(path.verdict, Level.suspected.value, either)
             if case.spared:  # so that another name is the first to be used when the time is over
                 path.put_aside(self._monotonic() + self._next_costly_look(path))
-        for watch in self._watches.values():
-            if any(endpoint_of(p.address, watch.mirror.port) == case.endpoint for p in watch.paths):
-                self._touched(watch.mirror.id)
+        for mirror in {watch.mirror.id for watch, _ in self._paths_over(case.endpoint)}:
+            self._touched(mirror)
 
     def concluded(self, case: Case, conclusion: Conclusion) -> None:
         """An experiment has ended."""
@@ -348,7 +355,7 @@ class Reactions:
         verdict, reaction = finding.verdict, reaction_to(finding.verdict)
         now, pace, repeats = self._monotonic(), self._pace, path.repeats + 1
         if not reaction.quarantine and verdict not in NAME_CUT:
-            return now + hold_after(reaction, repeats, self._rng, pace) * self._scale(verdict)
+            return now + self._usual_hold(path, verdict)
         if finding.is_open and not finding.residual:
             return now + pace.residual_hold
         until = now if finding.is_open else self._left_alone(watch, path, finding, cut_at)
@@ -363,14 +370,18 @@ class Reactions:
         the path is held by itself."""
         verdict, reaction, now = finding.verdict, reaction_to(finding.verdict), self._monotonic()
         if not reaction.quarantine:
-            held = hold_after(reaction, path.repeats + 1, self._rng, self._pace)
-            return now + held * self._scale(verdict)
+            return now + self._usual_hold(path, verdict)
         endpoint, quarantine = endpoint_of(path.address, watch.mirror.port), self._quarantine
         if (until := quarantine.until(endpoint, now)) is not None:
             return until
         if verdict == AFTER_EFFECT:
             return quarantine.still_shut(endpoint, now)
         return quarantine.trigger(endpoint, cut_at)
+
+    def _usual_hold(self, path: Path, verdict: str) -> float:
+        """Seconds for which the reaction to a verdict holds a path."""
+        seconds = hold_after(reaction_to(verdict), path.repeats + 1, self._rng, self._pace)
+        return seconds * self._scale(verdict)
 
     def _next_costly_look(self, path: Path) -> float:
         """Seconds until the next look at a name that shuts an address on which others depend."""

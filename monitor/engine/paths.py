@@ -255,8 +255,7 @@ class MirrorPaths:
 
     def works_elsewhere(self, path: Path) -> bool:
         """True if a path over another address works."""
-        ok = (other for other in self._paths.values() if other.standing is Standing.ok)
-        return any(other.address != path.address for other in ok)
+        return self.works_beside(path.address, self.mirror.port)
 
     def draw(self, now: float) -> str | None:
         """Bring one more name of the wildcard into use, if none of the present ones works."""

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from router.upstream.paths import CUT, LAST, SLOW, USABLE, Route, Trouble
+from router.upstream.trials import Trials
 
 HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
@@ -58,8 +59,8 @@ class PathStats:
         self._aside: dict[_Key, float] = {}
         """Until when a path is left out where others lead to the same address, for its name was cut
         off there first."""
-        self._trials: dict[tuple[str, int], tuple[float, float]] = {}
-        """By endpoint: when a name that is left out may be tried, and the seconds after that."""
+        self._trials: dict[tuple[str, int], Trials] = {}
+        """By endpoint: those of names that are left out."""
         self._cut: dict[tuple[str, int], tuple[str, float]] = {}
         """By endpoint: the name that was cut off last there, and when."""
         self._stays_open: dict[tuple[str, int], float] = {}
@@ -201,10 +202,11 @@ class PathStats:
     def _may_try(self, route: Route) -> bool:
         """True if it is time to try a name that is left out at this address: one request does."""
         endpoint, now = (route.address, route.port), self._clock()
-        due, seconds = self._trials.get(endpoint, (0.0, 2 * HOLD))
-        if now < due:
+        trials = self._trials.get(endpoint) or Trials(MOST_ASIDE)
+        if not trials.may(now):
             return False
-        self._trials[endpoint] = (now + seconds, min(2 * seconds, MOST_ASIDE))
+        trials.began(now)
+        self._trials[endpoint] = trials
         _bound(self._trials)
         return True
 

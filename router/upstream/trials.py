@@ -1,10 +1,10 @@
-"""Trials of a mirror all names of which were cut off, while no other mirror is left."""
+"""Trials of what was cut off, while nothing else is left: of a mirror, or of an address."""
 
 from __future__ import annotations
 
 FIRST, GROWTH, MOST = 10.0, 2.0, 600.0
-"""Seconds from one trial to the next: no less than one may take, and as long at most as the budget
-of suspected names spreads its handshakes over."""
+"""Seconds from one trial to the next: no less than one may take, and of a mirror as long at most as
+the budget of suspected names spreads its handshakes over."""
 FAILURES = 3
 """In a row after which it does not work any more: a server may reset some of its hellos."""
 
@@ -14,9 +14,11 @@ class Trials:
     as all of them fail; after one that came through, requests go there until some in a row fail.
     Pure."""
 
-    __slots__ = ("_due", "_failures", "_seconds", "_works")
+    __slots__ = ("_due", "_failures", "_most", "_seconds", "_works")
 
-    def __init__(self) -> None:
+    def __init__(self, most: float = MOST) -> None:
+        """`most`: seconds that the time from one to the next grows to."""
+        self._most = most
         self._due = 0.0
         self._seconds = FIRST
         self._works = False
@@ -34,7 +36,7 @@ class Trials:
         """One is opened: the next one has to wait, unless this one comes through."""
         if not self._works:
             self._due = now + self._seconds
-            self._seconds = min(GROWTH * self._seconds, MOST)
+            self._seconds = min(GROWTH * self._seconds, self._most)
 
     def succeeded(self) -> None:
         """It came about."""
