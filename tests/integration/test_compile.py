@@ -48,6 +48,8 @@ try:
 except ValueError:
     traceback.print_exc()
 """
+INTERRUPTIBLE = ("env", "--default-signal=INT")
+"""Before a command: jobs in a shell's background ignore SIGINT, and so does all that they start."""
 ON_ONE_CORE = """\
 import os, sys
 from pathlib import Path
@@ -189,7 +191,7 @@ def test_a_source_that_cannot_be_imported_is_named(
 def test_a_second_compilation_waits_for_the_first_and_may_be_interrupted(tmp_path: Path) -> None:
     with (tmp_path / f"{PACKAGE}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        command = [sys.executable, "-m", "tools.compile", str(tmp_path / PACKAGE)]
+        command = [*INTERRUPTIBLE, sys.executable, "-m", "tools.compile", str(tmp_path / PACKAGE)]
         pipe = subprocess.PIPE
         with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True) as second:
             try:
@@ -212,7 +214,7 @@ def test_an_interrupt_does_not_compile_what_is_left(checkout: Path, tmp_path: Pa
     compiler.chmod(0o755)
     where = tmp_path / PACKAGE
     with subprocess.Popen(
-        [sys.executable, "-c", ON_ONE_CORE, where, checkout],
+        [*INTERRUPTIBLE, sys.executable, "-c", ON_ONE_CORE, where, checkout],
         cwd=ROOT,
         env={**os.environ, "CC": str(compiler)},
         stderr=subprocess.PIPE,
