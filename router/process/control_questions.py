@@ -7,6 +7,7 @@ again; one that gets no answer does without.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from itertools import count
 from types import TracebackType
@@ -14,8 +15,9 @@ from typing import Any, Self
 
 from monitor.common.ipc import Message
 
-FIRST_REPLY = 2.0
-"""Seconds within which control replies, or is taken for silent."""
+FIRST_REPLY = 5.0
+"""Seconds within which control replies, or is taken for silent; on a crowded machine its event loop
+may come to a question after more than two."""
 
 
 class Question:
@@ -79,12 +81,20 @@ class ControlQuestions:
         self._tell = tell
         self._numbers = count(1)
         self._open: dict[int, Question] = {}
+        self._met = asyncio.Event()
         self.secret = b""
         """Key of the digests that sessions are known by; random for each control process, and empty
         before the first of them."""
 
     def __repr__(self) -> str:
         return f"<ControlQuestions, {len(self._open)} open>"
+
+    async def met(self) -> bool:
+        """True once this worker has heard of a control process; a start is waited for a moment."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_REPLY):
+                await self._met.wait()
+        return self._met.is_set()
 
     def ask(self, kind: str, **fields: Any) -> Question:
         """A question to be used as a context manager."""
@@ -106,6 +116,7 @@ class ControlQuestions:
     def reconnect(self, secret: str) -> None:
         """Ask a new control process, which knows none of the questions."""
         self.secret = bytes.fromhex(secret)
+        self._met.set()
         for question in list(self._open.values()):
             question.send_again()
 

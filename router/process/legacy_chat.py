@@ -47,7 +47,7 @@ async def talk(
     look: Mapping[bytes, bytes],
 ) -> tuple[str, dict[str, str]]:
     """The body of the answer to a message, and fields that go with it. Raises Fault."""
-    if not questions.secret:
+    if not await questions.met():
         answered, _, fields = await _ask(context, message, [], client, look)
         return done(_json(answered), context="new"), fields
     head = request_head("POST", SUCCESSOR, message.key, look)

@@ -73,7 +73,9 @@ async def sources(tmp_path: Path, monkeypatch) -> AsyncIterator[Sources]:
     made.moment[0] += 30
     made.history.keep()
     assert await store.flush()
-    await wait_until_async(lambda: "hk" in made.past().windows, LIMIT)
+    made.moment[0] += 1  # so that the reading waited for has begun after all was written
+    await wait_until_async(lambda: made.past().read_at == made.moment[0], LIMIT)
+    assert "hk" in made.past().windows
     yield made
     await made.history.stop()
     await store.close()

@@ -464,7 +464,10 @@ async def test_without_control_messages_are_answered_without_context(
     assert here.mirror.said[1:] == [["two"], ["one", "echo one", "three"]]
 
 
-async def test_before_control_was_heard_there_is_no_context() -> None:
+async def test_before_control_was_heard_there_is_no_context(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(control_questions, "FIRST_REPLY", 0.01)
     mirror = EchoMirror()
     async with (
         ScriptedMirror(mirror.script) as scripted,

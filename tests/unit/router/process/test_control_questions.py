@@ -77,3 +77,16 @@ async def test_a_new_control_is_asked_again():
         control.questions.receive({"number": question.number})
         assert await waiting is not None
     assert control.questions.secret == b"\x0a\x0b"
+
+
+async def test_a_control_that_is_still_starting_is_met_once_it_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    control = Control()
+    waiting = asyncio.create_task(control.questions.met())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    control.questions.reconnect("0a0b")
+    assert await waiting
+    monkeypatch.setattr(control_questions, "FIRST_REPLY", 0.0)
+    assert not await Control().questions.met()
