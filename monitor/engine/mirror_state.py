@@ -26,7 +26,7 @@ from monitor.diagnosis.verdicts import (
 )
 from monitor.engine.paths import MirrorPaths
 from monitor.engine.prober import Probe
-from monitor.health.paths import in_order, shown
+from monitor.health.paths import Path, in_order, shown
 from monitor.health.snapshot import Latency, MirrorHealth, Override, Standing, State
 from monitor.health.state_machine import HealthMachine
 from monitor.health.vantages import Elsewhere, with_others
@@ -189,13 +189,13 @@ class MirrorState:
 
     def health(
         self,
-        held: Callable[[str], bool] = lambda address: False,
+        barred: Callable[[Path], bool] = lambda path: False,
         wall: Callable[[float], float] = lambda moment: moment,
     ) -> MirrorHealth:
-        """Return the health that is shown; `held` tells of quarantined addresses, `wall` turns our
-        clock into the world's."""
+        """Return the health that is shown; `barred` tells of a path whether requests may not take
+        it, `wall` turns our clock into the world's."""
         tells = self._last_probe is not None or any(path.cut for path in self.paths)
-        paths = shown(tuple(self.paths), held, wall) if tells else ()
+        paths = shown(tuple(self.paths), barred, wall) if tells else ()
         verdict, evidence = self._meaning.verdict, self._evidence
         if others := [path for seen in self.seen.values() for path in seen.paths]:
             before, paths = paths, with_others(paths, others)

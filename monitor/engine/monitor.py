@@ -110,7 +110,6 @@ class Monitor:
         self._resolver = ResolverWitness(self._prober.resolver_answers, pace, monotonic)
         self._witnesses = Witnesses(self._prober.contexts, pace, self._prober.agent, monotonic)
         quarantine, sni_budget = Quarantine(pace), SniBudget(pace)
-        self._publisher = Publisher(board, quarantine, totals, self._notify, clock, monotonic)
         self._runner = BlockTestRunner(
             self._prober.contexts,
             quarantine,
@@ -125,6 +124,15 @@ class Monitor:
         self._reactions = Reactions(
             quarantine, self._anchors, pace, rng, monotonic, self._watches, self._touched, totals
         )
+        self._publisher = Publisher(
+            board,
+            quarantine,
+            self._reactions.is_left_out,
+            totals,
+            self._notify,
+            clock,
+            monotonic,
+        )
         self._block_tests = BlockTests(
             self._runner,
             self._prober.contexts,
@@ -136,7 +144,12 @@ class Monitor:
         )
         self._reactions.examine_with(self._block_tests)
         self._cycles = ProbeCycles(
-            self._prober, quarantine, sni_budget, self._block_tests.is_busy, monotonic
+            self._prober,
+            quarantine,
+            sni_budget,
+            self._block_tests.is_busy,
+            self._reactions.is_left_out,
+            monotonic,
         )
         self._background_checks = BackgroundChecks(
             PeriodicChecks(self._prober, pace, rng, monotonic),

@@ -186,15 +186,36 @@ class Reactions:
         elif path.failures >= self._config.fall:
             self.react(watch, path, Finding(path.verdict, Level.suspected))
 
+    def is_left_out(self, mirror: str, path: Path) -> bool:
+        """True while a path is held, and not even the last resort of its mirror: its name would
+        shut the endpoint on which others depend."""
+        watch = self._watches.get(mirror)
+        held = is_cut(path) and path.is_held(self._monotonic())
+        return held and watch is not None and self._is_spared(watch, path)
+
     def _is_spared(self, watch: MirrorState, path: Path) -> bool:
-        """True if the path's name must not be shown where it shuts the address: other names of the
-        mirror depend on that, and neither another address nor another mirror leads round it."""
+        """True if the path's name must not be shown where it shuts the endpoint: other names, of
+        its mirror or of another one, depend on that, and nothing leads round it."""
         here = (path.address, watch.mirror.port)
-        return watch.paths.shares_the_only_address(path) and not any(
-            other.is_up and other.wish is Override.use and other.paths.works_beside(*here)
-            for other in self._watches.values()
-            if other is not watch
+        return (
+            bool(self._others_over(watch, path))
+            and not watch.paths.may_work_elsewhere(path)
+            and not any(
+                other.is_up and other.wish is Override.use and other.paths.works_beside(*here)
+                for other in self._watches.values()
+                if other is not watch
+            )
         )
+
+    def _others_over(self, watch: MirrorState, path: Path) -> list[Path]:
+        """The paths that lead to the same endpoint under another name and may serve requests."""
+        return [
+            other
+            for its, other in self._paths_over(endpoint_of(path.address, watch.mirror.port))
+            if other.hostname != path.hostname
+            and other.standing is not Standing.held
+            and its.wish is Override.use
+        ]
 
     def spare_name(self, watch: MirrorState, path: Path, now: float) -> None:
         """Do not show the path's name at another address until more is known, if there is a way
@@ -206,9 +227,10 @@ class Reactions:
     def _subject(self, watch: MirrorState, path: Path) -> Subject:
         """The path to examine, and names and addresses to compare it with."""
         mirror, since = watch.mirror, self._monotonic() - self._pace.control_baseline
-        beside = watch.paths.beside(path)
-        known = [p.hostname for p in beside if p.last_good >= since]
-        unproven = [p.hostname for p in beside if p.last_good < since and not is_cut(p)]
+        over = self._paths_over(endpoint_of(path.address, mirror.port))
+        beside = [other for _, other in over if other.hostname != path.hostname]
+        known = dict.fromkeys(p.hostname for p in beside if p.last_good >= since)
+        unproven = [p.hostname for p in beside if p.hostname not in known and not is_cut(p)]
         works = [p.address for p in in_order(watch.paths) if p.standing is Standing.ok]
         elsewhere = next((address for address in works if address != path.address), "")
         return Subject(

@@ -236,16 +236,12 @@ class MirrorPaths:
             for other in self._paths.values()
         )
 
-    def shares_the_only_address(self, path: Path) -> bool:
-        """True if other names of the mirror may be served at its address, and no other address
-        may lead to it: whatever shuts this one takes them all away."""
+    def may_work_elsewhere(self, path: Path) -> bool:
+        """True if a path over another address works, or has not been tried."""
         hopeful = (Standing.ok, Standing.untested)
-        others = [other for other in self._paths.values() if other is not path]
         return any(
-            other.address == path.address and other.standing is not Standing.held
-            for other in others
-        ) and not any(
-            other.address != path.address and other.standing in hopeful for other in others
+            other.address != path.address and other.standing in hopeful
+            for other in self._paths.values()
         )
 
     def works_beside(self, address: str, port: int) -> bool:

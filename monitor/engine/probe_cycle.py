@@ -60,12 +60,16 @@ class ProbeCycles:
         quarantine: Quarantine,
         sni_budget: SniBudget,
         is_busy: Callable[[str], bool],
+        is_left_out: Callable[[str, Path], bool],
         monotonic: Callable[[], float],
     ) -> None:
+        """`is_busy` tells of an endpoint or a hostname whether it is being examined, `is_left_out`
+        of a path to a mirror whether it is left alone for the sake of others."""
         self._prober = prober
         self._quarantine = quarantine
         self._sni_budget = sni_budget
         self._is_busy = is_busy
+        self._is_left_out = is_left_out
         self._monotonic = monotonic
 
     async def take(
@@ -186,10 +190,11 @@ class ProbeCycles:
         return not self._is_shut(paths, path) and not self._is_doubtful(path)
 
     def _is_shut(self, paths: MirrorPaths, path: Path) -> bool:
-        """True if nobody may touch it: it is examined, or quarantined."""
+        """True if nobody may touch it: it is examined, or quarantined, or would shut out others."""
         endpoint = endpoint_of(path.address, paths.mirror.port)
         examined = self._is_busy(endpoint) or (is_cut(path) and self._is_busy(path.hostname))
-        return examined or self._quarantine.until(endpoint, self._monotonic()) is not None
+        quarantined = self._quarantine.until(endpoint, self._monotonic()) is not None
+        return examined or quarantined or self._is_left_out(paths.mirror.id, path)
 
     def _is_doubtful(self, path: Path) -> bool:
         """True if its name was shown and cut off too lately to be shown again."""

@@ -17,6 +17,7 @@ from monitor.diagnosis.telling import tell
 from monitor.diagnosis.verdicts import reaction_to
 from monitor.engine import metrics
 from monitor.engine.mirror_state import MirrorState
+from monitor.health.paths import Path
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import HealthBoard, HealthSnapshot, MirrorHealth, endpoint_of
 
@@ -67,13 +68,16 @@ class Publisher:
         self,
         board: HealthBoard,
         quarantine: Quarantine,
+        is_left_out: Callable[[str, Path], bool],
         totals: MetricRegistry,
         told: Callable[[HealthSnapshot], None],
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
+        """`is_left_out` tells of a path to a mirror whether it is left alone for others' sake."""
         self._board = board
         self._quarantine = quarantine
+        self._is_left_out = is_left_out
         self._totals = totals
         self._told = told
         self._clock = clock
@@ -149,7 +153,12 @@ class Publisher:
         if watch is None:
             return
         port = watch.mirror.port
-        health = watch.health(lambda address: endpoint_of(address, port) in self._held, self._wall)
+
+        def barred(path: Path) -> bool:
+            held = endpoint_of(path.address, port) in self._held
+            return held or self._is_left_out(mirror_id, path)
+
+        health = watch.health(barred, self._wall)
         self._shown[mirror_id] = health
         self._alerts.see(health)
         metrics.show_health(self._totals, self._mirrors[mirror_id], health)

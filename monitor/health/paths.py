@@ -298,15 +298,15 @@ def _speed(latency: float | None, before: int) -> int:
 
 
 def shown(
-    paths: Sequence[Path], quarantined: Callable[[str], bool], wall: Callable[[float], float]
+    paths: Sequence[Path], barred: Callable[[Path], bool], wall: Callable[[float], float]
 ) -> tuple[PathHealth, ...]:
     """Return the paths of a snapshot, in the order to use.
 
-    `quarantined` tells of an address whether it is held, `wall` turns our clock into seconds since
-    the epoch.
+    `barred` tells of a path whether requests may not take it, `wall` turns our clock into seconds
+    since the epoch.
     """
     ordered = in_order(paths)
-    usable = usable_ones(ordered, quarantined)
+    usable = usable_ones(ordered, barred)
     return tuple(
         PathHealth(
             hostname=path.hostname,
@@ -325,13 +325,13 @@ def shown(
     )
 
 
-def usable_ones(ordered: Sequence[Path], quarantined: Callable[[str], bool]) -> list[Path]:
+def usable_ones(ordered: Sequence[Path], barred: Callable[[Path], bool]) -> list[Path]:
     """Those that live traffic may take: the ones that are ok, else the least bad one.
 
     After a handshake was cut off that is another name at another address, even if no probe has
     tried it yet: the name that was cut off would shut one more address.
     """
-    free = [path for path in ordered if not quarantined(path.address)]
+    free = [path for path in ordered if not barred(path)]
     if good := [path for path in free if path.standing is Standing.ok]:
         return good
     shut = {path.address for path in ordered if path.cut}

@@ -252,6 +252,48 @@ async def test_a_name_shuts_the_only_address_once(
         assert shut.count(200) > len(shut) / 2
 
 
+async def test_a_name_does_not_shut_out_the_mirror_beside_it(authority: Authority, tmp_path: Path):
+    """Two mirrors at one address, such as two names of one gateway: once the name of one has shut
+    it, the other one is used, and not shut out again for a look at the first."""
+    tls = authority.issue("*.mirror.test").server_context()
+    headers = {"connection": "close"}
+    async with PretendMirror("one", tls=tls, headers=headers) as mirror, Censor() as censor:
+        port = await censor.listen(ADDRESSES[:1], ("127.0.0.1", mirror.port))
+        settings = config(port, authority)
+        (first,) = settings["mirrors"]
+        del first["hostnames"]
+        first["addresses"] = [ADDRESSES[0]]
+        second = {**first, "id": "beside", "url": f"https://{ALTERNATE}:{port}"}
+        settings["mirrors"].append(second)
+        settings["monitor"]["residual"] = f"{LONG_HOLD}s"
+        instance = Instance(settings, tmp_path / "instance")
+        await asyncio.to_thread(instance.start)
+        try:
+            load = Load(f"{instance.base_url}/v1/chat/completions")
+            async with running(load):
+                await wait_until_async(lambda: served(censor, BLOCKED, 0.0) > 10, 60, "traffic")
+                await wait_until_async(lambda: served(censor, ALTERNATE, 0.0) > 10, 60, "traffic")
+                residual = Residual(LONG_RESIDUAL)
+                censor.rules = (Rule(exactly(BLOCKED), RST, residual=residual),)
+                await asyncio.to_thread(wait_until, lambda: is_left_out(instance), 60, "verdicts")
+                settled = time.monotonic()
+                await wait_until_async(
+                    lambda: sum(asked > settled for asked, _ in load.answers) > RATE * 8, 60
+                )
+        finally:
+            await asyncio.to_thread(instance.stop)
+            instance.close()
+    assert [seen for seen in triggers(censor) if seen.at > settled] == []
+    assert [status for asked, status in load.answers if asked > settled and status != 200] == []
+
+
+def is_left_out(instance: Instance) -> bool:
+    """True once the blocked mirror is down for its name, and the other one serves."""
+    told = nodes(instance)
+    verdict: str = told["two-by-two"]["verdict"]
+    return verdict == "sni_block_rst" and told["beside"]["state"] == "up"
+
+
 def triggers(censor: Censor) -> list[Handshake]:
     """Those that the censor has cut off for their name, not for an earlier one."""
     return [seen for seen in censor.log if seen.action != "pass" and not seen.residual]

@@ -212,7 +212,7 @@ def test_usable_paths_are_good_or_the_least_bad_and_never_quarantined(
     paths: list[Path], held: set[str]
 ) -> None:
     ordered = in_order(paths)
-    usable = usable_ones(ordered, held.__contains__)
+    usable = usable_ones(ordered, lambda path: path.address in held)
     assert not any(path.address in held for path in usable)
     good = [p for p in ordered if p.standing is Standing.ok and p.address not in held]
     if good:
@@ -220,7 +220,7 @@ def test_usable_paths_are_good_or_the_least_bad_and_never_quarantined(
     else:
         assert len(usable) <= 1
     assert all(p.standing is not Standing.untested or p.place == 0 for p in usable)
-    told = shown(paths, held.__contains__, lambda moment: moment)
+    told = shown(paths, lambda path: path.address in held, lambda moment: moment)
     assert [p.usable for p in told] == [path in usable for path in ordered]
 
 
@@ -265,11 +265,11 @@ def test_when_a_name_was_cut_off_another_one_at_another_address_is_used_even_if_
     elsewhere.doubted(1.0, "tls_reset")
     beside, other = (Path("b.test", address, 1) for address in ("192.0.2.1", "192.0.2.2"))
     paths = in_order([cut, elsewhere, beside, other])
-    assert usable_ones(paths, lambda address: False) == [other]
-    assert usable_ones(paths, {"192.0.2.2"}.__contains__) == [beside]
+    assert usable_ones(paths, lambda path: False) == [other]
+    assert usable_ones(paths, lambda path: path.address == "192.0.2.2") == [beside]
     other.hold(9.0)
     beside.hold(9.0)
-    assert usable_ones(paths, lambda address: False) == [elsewhere]
+    assert usable_ones(paths, lambda path: False) == [elsewhere]
 
 
 def test_a_path_comes_back_with_one_good_probe_and_is_held_longer_each_time() -> None:

@@ -77,7 +77,10 @@ class Place:
     def usable(self) -> list[Path]:
         return usable_ones(
             in_order(self.watch.paths),
-            lambda address: self.quarantine.until(endpoint_of(address, 443), NOW) is not None,
+            lambda path: (
+                self.quarantine.until(endpoint_of(path.address, 443), NOW) is not None
+                or self.reactions.is_left_out(MIRROR.id, path)
+            ),
         )
 
     def hear(self, verdict: str, headers: dict[str, str] | None = None) -> MirrorHealth:
@@ -338,6 +341,27 @@ def test_a_name_is_not_spared_where_another_mirror_leads_round_it(
     other.set_wish(wish, None)
     place.watches["b"] = other
     assert cut_off(place).spared is spared
+
+
+def test_a_name_is_left_out_where_it_would_shut_the_address_of_another_mirror() -> None:
+    place, other = Place(replace(SOLE, hostnames=())), other_mirror(NEAR)
+    place.watches["b"] = other
+    case, bad = cut_off(place), place.path(OWN, NEAR)
+    assert case.spared
+    assert case.subject.fellows == ("b.test",), "names to look with"
+    assert place.usable() == [bad], "as long as it is not held"
+    found = not_shown_again(case.before, NORMAL)
+    place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
+    assert place.usable() == [], "not even as the last resort of its mirror"
+    (its,) = other.paths
+    its.hold(NOW + 100.0)
+    assert place.usable() == [bad], "there is nobody left to be shut out"
+    its.succeeded(NOW, 20.0)
+    other.set_wish(Override.drain, None)
+    assert place.usable() == [bad], "nobody uses the other mirror"
+    other.set_wish(Override.use, None)
+    place.now = bad.held_until
+    assert place.usable() == [bad], "it may be looked at again"
 
 
 def test_a_name_that_is_spared_is_looked_at_seldom_and_ever_more_so() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -15,6 +16,7 @@ from monitor.engine.probe_cycle import ProbeCycle, ProbeCycles
 from monitor.engine.prober import Asked, Probe, Prober
 from monitor.engine.scheduler import ProbeTiming
 from monitor.engine.sni_budget import SniBudget
+from monitor.health.paths import Path
 from monitor.health.quarantine import Quarantine
 from monitor.probes.capacity import NoCapacity
 from monitor.probes.opening import Budget
@@ -66,13 +68,22 @@ class Checker(Prober):
         return PathResult(way.address, (step,), way.hostname)
 
 
+def _cycles(
+    prober: Prober,
+    is_busy: Callable[[str], bool] = lambda what: False,
+    is_left_out: Callable[[str, Path], bool] = lambda mirror, path: False,
+) -> ProbeCycles:
+    quarantine, sni_budget = Quarantine(NORMAL), SniBudget(NORMAL)
+    return ProbeCycles(prober, quarantine, sni_budget, is_busy, is_left_out, lambda: 1000.0)
+
+
 async def _check(
     prober: Checker,
     ends: float,
     is_busy: Callable[[str], bool] = lambda what: False,
     paths: MirrorPaths | None = None,
 ) -> tuple[PathResult, ...]:
-    cycles = ProbeCycles(prober, Quarantine(NORMAL), SniBudget(NORMAL), is_busy, lambda: 1000.0)
+    cycles = _cycles(prober, is_busy)
     paths = paths or MirrorPaths(MIRROR, NORMAL, 0.0)
     resolution = StepResult(Operation.resolve, None, 0.0, addresses=MIRROR.addresses)
     probe = Probe(resolution, (), judge(resolution, ()))
@@ -124,6 +135,7 @@ class Resolving(Prober):
     def __init__(self) -> None:
         super().__init__()
         self.replies: tuple[DnsReply, ...] = ()
+        self.asked: list[tuple[Way, ...]] = []
 
     async def resolve(self, mirror: MirrorConfig, timeout: float, hostname: str = "") -> StepResult:
         seen = DnsObservation("system", hostname, None, 0.1, self.replies)
@@ -131,15 +143,14 @@ class Resolving(Prober):
             Operation.resolve, None, 0.1, addresses=seen.addresses, hostname=hostname, dns=(seen,)
         )
 
-    async def ask(self, *_: object) -> Asked:
+    async def ask(self, mirror: MirrorConfig, ways: Sequence[Way], *_: object) -> Asked:
+        self.asked.append(tuple(ways))
         return Asked((), {})
 
 
 async def test_an_address_that_was_seen_to_be_forged_is_known_when_it_comes_alone():
     prober, own, true, false = Resolving(), "own.test", "9.9.9.1", "8.7.198.45"
-    cycles = ProbeCycles(
-        prober, Quarantine(NORMAL), SniBudget(NORMAL), lambda _: False, lambda: 1000.0
-    )
+    cycles = _cycles(prober)
     paths = MirrorPaths(MirrorConfig("hk", f"https://{own}"), NORMAL, 0.0)
     paths.resolved(own, [true, false], 0.0)
     prober.names.verified(own, true)
@@ -153,3 +164,12 @@ async def test_an_address_that_was_seen_to_be_forged_is_known_when_it_comes_alon
         finding = paths.names[own].finding
         found.append((finding.verdict, finding.level))
     assert found == [("dns_injection", Level.confirmed), ("dns_poisoned", Level.confirmed)]
+
+
+async def test_a_path_that_is_left_out_for_the_sake_of_others_is_not_probed():
+    prober = Resolving()
+    paths = MirrorPaths(replace(MIRROR, hostnames=()), NORMAL, 0.0)
+    for left_out in (lambda mirror, path: mirror == "hk", lambda mirror, path: False):
+        cycle = await _cycles(prober, is_left_out=left_out).take(paths, TIMEOUTS, TIMING)
+        assert cycle.touched is bool(prober.asked[-1])
+    assert [len(ways) for ways in prober.asked] == [0, 2]

@@ -58,7 +58,7 @@ def test_a_path_is_left_alone_after_a_restart_and_another_name_comes_first(
     assert path is not None
     assert path.is_held(NOW + 899)
     assert (path.verdict, path.level, path.evidence) == ("sni_block_rst", "suspected", EVIDENCE)
-    (usable,) = usable_ones(in_order(paths), lambda address: False)
+    (usable,) = usable_ones(in_order(paths), lambda path: False)
     assert usable.hostname == ALT
     plan = paths.plan(NOW, lambda path: False, lambda path: False, 30.0)
     assert plan.ask == (Way(ALT, NEAR),)
