@@ -66,8 +66,11 @@ class Opener:
         `single`: there is a place for one connection only, so no path is tried beside a slow one.
         """
         limits, routes = await self._limits(upstream), await self._routes(upstream)
-        one_address = share_one_address(upstream.routes or routes)
-        routes = self._traffic.in_order(routes, one_address=one_address)
+        beside = upstream.beside
+        one_address = bool(beside) or share_one_address(upstream.routes or routes)
+        routes = self._traffic.in_order(routes, one_address=one_address, beside=beside)
+        if not routes:
+            raise ConnectFailed(Failure.connect, "its name would shut out others at its address")
         lately = self._traffic.worked_lately
         routes = [replace(r, proven=True) if lately(r) else r for r in routes]
         if single:

@@ -18,24 +18,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Final, TypeVar
 
+from router.upstream.endpoint_stats import EndpointStats
 from router.upstream.paths import CUT, LAST, SLOW, USABLE, Route, Trouble
-from router.upstream.trials import Trials
 
 HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
 MOST_HOLD = 160.0
 """What it doubles to: a name that is cut off is shown rarely by a worker that is left alone."""
-MOST_ASIDE = 1800.0
-"""Seconds that a name which was cut off is left out at an address that it shares with others, and
-that the time between two trials of it doubles to while these do not work either."""
-AT_ONCE = 1.5
-"""Seconds after a cut within which another name that is answered at the same address shows that
-nothing was shut by it ..."""
-OPEN_FOR = 60.0
-"""... and for which that is taken to stay so."""
-LATELY = 5.0
-"""Seconds since it was opened for which a path is tried once more when it is cut off: a server that
-resets some hellos does so; a censor does not come between two requests as often."""
 LONG: Final = 64 << 10
 """Bytes of an answer from which on its end shows that answers do not stop dead after some."""
 MOST: Final = 512
@@ -56,17 +45,8 @@ class PathStats:
         self._held: dict[_Key, float] = {}
         self._seconds: dict[_Key, float] = {}
         """How long each path was held the last time, while it has not worked since."""
-        self._aside: dict[_Key, float] = {}
-        """Until when a path is left out where others lead to the same address, for its name was cut
-        off there first."""
-        self._trials: dict[tuple[str, int], Trials] = {}
-        """By endpoint: those of names that are left out."""
-        self._cut: dict[tuple[str, int], tuple[str, float]] = {}
-        """By endpoint: the name that was cut off last there, and when."""
-        self._stays_open: dict[tuple[str, int], float] = {}
-        """By endpoint: until when a cut is taken to concern one name alone."""
-        self._worked: dict[_Key, float] = {}
-        """When each path was opened last."""
+        self._endpoints: dict[tuple[str, int], EndpointStats] = {}
+        """By address and port."""
         self._failed: dict[tuple[PathKey, str, str], None] = {}
         self._opened: dict[PathKey, tuple[float, float]] = {}
         """How long the last opening of each took, and when it was."""
@@ -92,12 +72,11 @@ class PathStats:
             if not self._runs(endpoint) or self._runs(name):  # else another name has shut it
                 self._held[name] = until
                 if cut:
-                    self._leave_out(route)
+                    self._endpoint(route).cut_off(route.host, self._clock())
             self._held[endpoint] = until
         _bound(self._held)
-        _bound(self._aside)
         # a control process that has just begun must not take the wrong name for the blocked one
-        guilty = self._shut_by(route) if cut else None
+        guilty = self._endpoint(route).shut_by(self._clock()) if cut else ""
         for host in (guilty or route.host, route.host):
             key = (mirror, host, route.address)
             self._failed[(key, trouble.operation, trouble.failure)] = None
@@ -107,40 +86,16 @@ class PathStats:
         """A connection came about, TCP and TLS, in this time."""
         self._opened[(mirror, route.host, route.address)] = (seconds, self._clock())
         _bound(self._opened)
-        self._worked.pop(_of_path(route), None)
-        self._worked[_of_path(route)] = self._clock()
-        _bound(self._worked)
-        self._see_open(route, seconds)
-        if self._held or self._seconds or self._aside:
-            self._release(route)
+        self._endpoint(route).opened(route.host, seconds, self._clock())
+        self._release(route)
 
-    def _leave_out(self, route: Route) -> None:
-        """The name was cut off while its address was not shut, as far as is known: one that is left
-        out already may have shut it for longer than that is kept in mind."""
-        endpoint, now = (route.address, route.port), self._clock()
-        self._cut[endpoint] = (route.host, now)
-        _bound(self._cut)
-        if not self._is_open(endpoint) and self._shut_by(route) in (None, route.host):
-            self._aside[_of_path(route)] = now + MOST_ASIDE
-
-    def _shut_by(self, route: Route) -> str | None:
-        """The name that is left out at the address of a route, if there is one."""
-        endpoint, now = (route.address, route.port), self._clock()
-        left_out = (k[0] for k, until in self._aside.items() if k[1:] == endpoint and now < until)
-        return next(left_out, None)
-
-    def _see_open(self, route: Route, seconds: float) -> None:
-        """Note what an opened connection says about the address of names that were cut off."""
-        endpoint, now = (route.address, route.port), self._clock()
-        self._trials.pop(endpoint, None)
-        name, at = self._cut.get(endpoint, (route.host, now))
-        if name != route.host and at <= now - seconds and now - at < AT_ONCE:
-            self._stays_open[endpoint] = now + OPEN_FOR
-            _bound(self._stays_open)
-            self._aside = {key: u for key, u in self._aside.items() if key[1:] != endpoint}
-
-    def _is_open(self, endpoint: tuple[str, int]) -> bool:
-        return self._clock() < self._stays_open.get(endpoint, 0.0)
+    def _endpoint(self, route: Route) -> EndpointStats:
+        """The address and port that a route leads to."""
+        key = (route.address, route.port)
+        if (known := self._endpoints.get(key)) is None:
+            known = self._endpoints[key] = EndpointStats()
+            _bound(self._endpoints)
+        return known
 
     def _grown(self, key: _Key) -> float:
         """The seconds to hold a path that fails: longer if that was over when it failed again."""
@@ -153,7 +108,7 @@ class PathStats:
 
     def _release(self, route: Route) -> None:
         self._seconds.pop(_of_path(route), None)
-        self._aside.pop(_of_path(route), None)
+        self._endpoint(route).control_decides(route.host)
         for held in (_of_path(route), *_of_cut(route)):
             self._held.pop(held, None)
 
@@ -174,47 +129,41 @@ class PathStats:
         if len(self._transfers) < MOST:
             self._transfers.append((mirror, received, stopped))
 
-    def in_order(self, routes: Iterable[Route], *, one_address: bool = False) -> list[Route]:
+    def in_order(
+        self, routes: Iterable[Route], *, one_address: bool = False, beside: Iterable[Route] = ()
+    ) -> list[Route]:
         """The routes, those that are held last, for more than one reason last of all, and after
         them what control has left out: it knows more, and its word is what counts from then on.
 
-        `one_address`: nothing leads round the address of these. Then names that might shut it are
-        left out as long as there is hope for another one.
+        `one_address`: nothing leads round the address of these, nor round that of the routes
+        `beside` them, which are other mirrors'. Then names that might shut it are left out as long
+        as there is hope for another one.
         """
-        known = list(routes)
-        if self._held or self._seconds or self._aside:
-            for route in known:
-                if route.rank_after_a_cut != USABLE:
-                    self._release(route)
-            known.sort(key=self._place)
-        if not one_address or not known or self._is_open((known[0].address, known[0].port)):
+        known, now = list(routes), self._clock()
+        for route in known:
+            if route.rank_after_a_cut != USABLE:
+                self._release(route)
+        known.sort(key=self._place)
+        if not one_address or not known:
             return known
-        safe = [r for r in known if r.rank < LAST and not self._is_aside(r)]
-        hopeful = any(self._seconds.get(_of_path(route), 0.0) <= HOLD for route in safe)
-        if hopeful or (safe and not self._may_try(safe[0])):
+        endpoint = self._endpoint(known[0])
+        if endpoint.stays_open(now):
+            return known
+        shut_by = endpoint.shut_by(now)
+        safe = [route for route in known if route.rank < LAST and route.host != shut_by]
+        others = [route for route in beside if route.rank < LAST and route.host != shut_by]
+        hopeful = any(self._seconds.get(_of_path(route), 0.0) <= HOLD for route in (*safe, *others))
+        if hopeful or ((safe or others) and not endpoint.may_try(now)):
             return safe
         return [*safe, *(replace(route, rank=LAST) for route in known if route not in safe)]
 
     def worked_lately(self, route: Route) -> bool:
         """True if a connection came about over it a moment ago."""
-        return self._clock() < self._worked.get(_of_path(route), -LATELY) + LATELY
-
-    def _may_try(self, route: Route) -> bool:
-        """True if it is time to try a name that is left out at this address: one request does."""
-        endpoint, now = (route.address, route.port), self._clock()
-        trials = self._trials.get(endpoint) or Trials(MOST_ASIDE)
-        if not trials.may(now):
-            return False
-        trials.began(now)
-        self._trials[endpoint] = trials
-        _bound(self._trials)
-        return True
+        known = self._endpoints.get((route.address, route.port))
+        return known is not None and known.worked_lately(route.host, self._clock())
 
     def _place(self, route: Route) -> tuple[int, int]:
         return route.rank_after_a_cut, sum(map(self._runs, (_of_path(route), *_of_cut(route))))
-
-    def _is_aside(self, route: Route) -> bool:
-        return self._clock() < self._aside.get(_of_path(route), 0.0)
 
     def _runs(self, key: _Key) -> bool:
         until = self._held.get(key)

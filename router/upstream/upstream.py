@@ -27,7 +27,7 @@ from router.upstream.key_leaks import KeyForms
 from router.upstream.limiter import Limiter
 from router.upstream.model_lists import lacking, named_by, only_models
 from router.upstream.offered_models import OfferedModels
-from router.upstream.paths import USABLE, Route, route_to, routes_of
+from router.upstream.paths import LAST, USABLE, Route, route_to, routes_of
 from router.upstream.trials import Trials
 from router.wire.timer_wheel import NEVER, TimerWheel
 
@@ -126,6 +126,8 @@ class Upstream:
         self._idle: deque[UpstreamConnection] = deque()
         self._charted = health
         """The last health that knew of paths: a control process that has just begun knows none."""
+        self.beside: tuple[Route, ...] = ()
+        """The paths of other mirrors to the only address of this one, under other names."""
         self.trials = Trials()
         """Of a mirror all names of which were cut off."""
         self.late: Callable[[], None] | None = None
@@ -172,8 +174,9 @@ class Upstream:
 
     def settle(self, now: float) -> None:
         """Look anew whether it can be used, `now` in seconds since the epoch."""
-        self.left_alone = bool(self.routes) and not self.open_routes(now)
-        """True if no new connection may be opened: all its addresses are left alone."""
+        self.left_alone = bool(self.routes) and (not self.open_routes(now) or self._yields)
+        """True if no new connection may be opened: all its addresses are left alone, or it would
+        shut the only one for other mirrors."""
         usable = self.mirror.enabled and (bool(self._idle) or not self.left_alone)
         self.available = usable and self.health.in_rotation
         """True if new requests may be sent: enabled, wanted, not known to be down, and with a
@@ -182,6 +185,20 @@ class Upstream:
         """Place among those that are tried while no mirror is available."""
         self.few_ways = self.left_alone or self.fallback_rank == ON_TRIAL
         """True if not every request can be sent to it, though it may be chosen: ask `can_take`."""
+
+    @property
+    def _yields(self) -> bool:
+        """True if its names are known to be cut off, and others depend on the only address."""
+        others = any(route.rank < LAST for route in self.beside)
+        return others and all(route.rank == LAST for route in self.routes)
+
+    def lies_beside(self, routes: Iterable[Route]) -> None:
+        """Take the paths of all mirrors to its address; those under other names count."""
+        names = {route.host for route in self.routes}
+        beside = tuple(route for route in routes if route.host not in names)
+        if beside != self.beside:
+            self.beside = beside
+            self.settle(0.0)
 
     def can_take(self, now: float, pooled: bool) -> bool:
         """True if there is a way to it now, where ways are few: `pooled` requests may take an idle
@@ -255,13 +272,7 @@ class Upstream:
         if len(self._idle) > MAX_IDLE:
             self._idle.popleft().leave()
         if self.left_alone and not self.available:
-            self._use_idle()
-
-    def _use_idle(self) -> None:
-        """It can be used again, over the connection that has just become free."""
-        if self.mirror.enabled:
-            self.available = self.health.in_rotation
-            self.fallback_rank = fallback_rank(self.health, left_alone=True)
+            self.settle(0.0)  # it can be used again, over this one
 
     def drop_idle(self) -> bool:
         """Close the connection that has waited for longest; whether there was one."""
@@ -349,10 +360,23 @@ class Upstreams:
             upstream.see(snapshot.of(upstream.id), snapshot.quarantine, now)
             if not (upstream.mirror.enabled and upstream.health.wish is Override.use):
                 upstream.close_idle()
+        self._find_shared_addresses()
         self._compare_lists()
         terms = network_terms({u.id: u.health.latency.tls for u in self})
         for upstream in self:
             upstream.load.network = terms[upstream.id]
+
+    def _find_shared_addresses(self) -> None:
+        """Tell mirrors that have one address of others that lead there too."""
+        leading: dict[tuple[str, int], list[Route]] = {}
+        for upstream in self:
+            if upstream.mirror.enabled and upstream.health.wish is Override.use:
+                for route in upstream.routes:
+                    leading.setdefault((route.address, route.port), []).append(route)
+        for upstream in self:
+            over = [leading.get((route.address, route.port), []) for route in upstream.routes]
+            alone = bool(over) and all(each is over[0] for each in over)
+            upstream.lies_beside(over[0] if alone else ())
 
     def _compare_lists(self) -> None:
         listers = list(self)

@@ -141,6 +141,28 @@ async def test_where_every_name_is_cut_off_and_a_trial_fails_the_next_one_waits(
         assert not upstream.trials.may(plane.context.clock())
 
 
+@pytest.mark.parametrize(
+    ("wish", "tried"),
+    [(Override.use, "b"), (Override.drain, "a")],
+    ids=["wanted", "not wanted"],
+)
+async def test_a_name_that_is_cut_off_is_not_shown_where_another_mirror_has_the_same_address(
+    wish: Override, tried: str
+) -> None:
+    async with ScriptedMirror(answering(OK), "a") as mirror:
+        tables = [mirror.table(id=name, url=f"http://{name}.test:{mirror.port}") for name in "ab"]
+        async with DataPlane(tables) as plane:
+            blocked = PathHealth("a.test", "127.0.0.1", Standing.held, False, "sni_block_rst")
+            doubtful = PathHealth("b.test", "127.0.0.1", Standing.suspected, True, "tls_reset")
+            learn(
+                plane,
+                replace(down("a", "sni_block_rst"), paths=(blocked,)),
+                replace(down("b", "tls_reset"), paths=(doubtful,), wish=wish),
+            )
+            answers = [await plane.ask(post()) for _ in range(3)]
+            assert [answer["x-mirrorgate-mirror"] for answer in answers] == [tried] * 3
+
+
 async def test_a_mirror_that_is_down_is_left_alone_while_another_one_fits() -> None:
     async with AsyncExitStack() as stack:
         plane = await three(stack, {"a": answering(OVERLOADED), "b": answering(OK)})

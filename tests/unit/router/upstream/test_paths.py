@@ -12,15 +12,8 @@ from hypothesis import strategies as st
 
 from monitor.common.config import MirrorConfig
 from monitor.health.snapshot import MirrorHealth, Override, PathHealth, Standing, State
-from router.upstream.path_stats import (
-    AT_ONCE,
-    HOLD,
-    LATELY,
-    MOST,
-    MOST_ASIDE,
-    OPEN_FOR,
-    PathStats,
-)
+from router.upstream.endpoint_stats import AT_ONCE, LATELY, MOST_ASIDE, OPEN_FOR
+from router.upstream.path_stats import HOLD, MOST, PathStats
 from router.upstream.paths import (
     LAST,
     MOST_PATIENCE,
@@ -330,6 +323,22 @@ def test_at_the_only_address_a_name_that_was_cut_off_is_left_out_while_another_o
     assert traffic.in_order([A, B], one_address=True) == [B]
     clock.now += MOST_ASIDE
     assert traffic.in_order([A, B], one_address=True) == [A, B]
+
+
+def test_a_name_is_left_out_while_there_is_hope_for_another_mirror_at_its_only_address() -> None:
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
+    assert traffic.in_order([A], one_address=True, beside=[B]) == [A], "nothing was cut off"
+    traffic.failed("m", CUT_A)
+    assert traffic.in_order([A], one_address=True, beside=[B]) == []
+    assert traffic.in_order([B], one_address=True, beside=[A]) == [B]
+    last = replace(A, rank=LAST)
+    assert traffic.in_order([A], one_address=True, beside=[replace(B, rank=LAST)]) == [last]
+    traffic.failed("n", CUT_B)
+    clock.now += HOLD
+    traffic.failed("n", CUT_B)
+    assert traffic.in_order([A], one_address=True, beside=[B]) == [last], "no hope: a trial"
+    assert traffic.in_order([A], one_address=True, beside=[B]) == [], "the next one is later"
 
 
 def test_the_name_that_was_cut_off_first_is_reported_first_as_long_as_its_address_is_shut() -> None:

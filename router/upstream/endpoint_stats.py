@@ -1,0 +1,85 @@
+"""Statistics of one address and port from traffic: the names that worked there, and the one that
+was cut off first, which may have shut it for all of them."""
+
+from __future__ import annotations
+
+from router.upstream.trials import Trials
+
+MOST_ASIDE = 1800.0
+"""Seconds that a name which was cut off is left out at an address that it shares with others, and
+that the time between two trials of it doubles to while these do not work either."""
+AT_ONCE = 1.5
+"""Seconds after a cut within which another name that is answered at the same address shows that
+nothing was shut by it ..."""
+OPEN_FOR = 60.0
+"""... and for which that is taken to stay so."""
+LATELY = 5.0
+"""Seconds since it was opened for which a path is tried once more when it is cut off: a server that
+resets some hellos does so; a censor does not come between two requests as often."""
+MOST_NAMES = 64
+"""Names at one address that are kept in mind; beyond it the oldest goes."""
+_NEVER = float("-inf")
+
+
+class EndpointStats:
+    """One address and port, as a worker's traffic has seen it. Pure: times are handed in."""
+
+    __slots__ = ("_aside", "_cut_at", "_cut_name", "_opened_at", "_stays_open_until", "_trials")
+
+    def __init__(self) -> None:
+        self._opened_at: dict[str, float] = {}
+        """When a connection was opened last under each name."""
+        self._cut_name = ""
+        """The name that was cut off last ..."""
+        self._cut_at = _NEVER
+        """... and when."""
+        self._aside: tuple[str, float] = ("", _NEVER)
+        """The name that is left out where others lead here, for it was cut off first, and until
+        when."""
+        self._stays_open_until = _NEVER
+        self._trials = Trials(MOST_ASIDE)
+        """Those of the name that is left out."""
+
+    def opened(self, name: str, seconds: float, now: float) -> None:
+        """A connection came about under this name, in this time."""
+        self._opened_at.pop(name, None)
+        self._opened_at[name] = now
+        if len(self._opened_at) > MOST_NAMES:
+            del self._opened_at[next(iter(self._opened_at))]
+        self._trials = Trials(MOST_ASIDE)
+        soon = self._cut_at <= now - seconds and now - self._cut_at < AT_ONCE
+        if name != self._cut_name and soon:
+            self._stays_open_until = now + OPEN_FOR
+            self._aside = ("", _NEVER)
+
+    def cut_off(self, name: str, now: float) -> None:
+        """The name was cut off while the address was not shut, as far as is known: one that is left
+        out already may have shut it for longer than that is kept in mind."""
+        self._cut_name, self._cut_at = name, now
+        if not self.stays_open(now) and self.shut_by(now) in ("", name):
+            self._aside = (name, now + MOST_ASIDE)
+
+    def control_decides(self, name: str) -> None:
+        """Control has said what becomes of the name, or it works again."""
+        if self._aside[0] == name:
+            self._aside = ("", _NEVER)
+
+    def shut_by(self, now: float) -> str:
+        """The name that is left out, if there is one."""
+        name, until = self._aside
+        return name if now < until else ""
+
+    def stays_open(self, now: float) -> bool:
+        """True if a cut is taken to concern one name alone."""
+        return now < self._stays_open_until
+
+    def worked_lately(self, name: str, now: float) -> bool:
+        """True if a connection came about under this name a moment ago."""
+        return now < self._opened_at.get(name, _NEVER) + LATELY
+
+    def may_try(self, now: float) -> bool:
+        """True if it is time to try a name that is left out: one request does."""
+        if not self._trials.may(now):
+            return False
+        self._trials.began(now)
+        return True
