@@ -61,8 +61,8 @@ class Case:
 class Listener(Protocol):
     """Receiver of the findings of block tests."""
 
-    def answered_since(self, endpoint: str, moment: float) -> bool:
-        """True if traffic shows that the endpoint has answered well after that moment."""
+    def answered_since(self, endpoint: str, moment: float) -> frozenset[str]:
+        """The names under which the endpoint has answered traffic well after that moment."""
 
     def quarantined(self, case: Case) -> None:
         """The endpoint is held from now on."""
@@ -181,7 +181,10 @@ class BlockTests:
             subject = replace(subject, fellows=(*subject.fellows, answered))
         elif not answered:
             triggered = case.before[-1].sent_at if case.before else self._monotonic()
-            if self._listener.answered_since(case.endpoint, triggered):
+            names = self._listener.answered_since(case.endpoint, triggered)
+            if case.spared and names and subject.hostname not in names:
+                return self._runner.not_shown_again(case.before, case.memory)
+            if names:
                 return None
             if case.spared:  # requests had no way without the name while the controls were waiting
                 triggered = self._monotonic()

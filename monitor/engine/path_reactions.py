@@ -243,9 +243,11 @@ class Reactions:
             elsewhere=elsewhere,
         )
 
-    def answered_since(self, endpoint: str, moment: float) -> bool:
-        """True if a handshake came about at the endpoint that began well after that moment."""
-        return any(path.answered > moment + CERTAIN for _, path in self._paths_over(endpoint))
+    def answered_since(self, endpoint: str, moment: float) -> frozenset[str]:
+        """The names whose handshakes came about at the endpoint and began well after that
+        moment."""
+        over = (path for _, path in self._paths_over(endpoint))
+        return frozenset(path.hostname for path in over if path.answered > moment + CERTAIN)
 
     def _paths_over(self, endpoint: str) -> Iterator[tuple[MirrorState, Path]]:
         """The paths of all mirrors that lead to an address and port."""

@@ -24,7 +24,15 @@ _NEVER = float("-inf")
 class EndpointStats:
     """One address and port, as a worker's traffic has seen it. Pure: times are handed in."""
 
-    __slots__ = ("_aside", "_cut_at", "_cut_name", "_opened_at", "_stays_open_until", "_trials")
+    __slots__ = (
+        "_aside",
+        "_by_control",
+        "_cut_at",
+        "_cut_name",
+        "_opened_at",
+        "_stays_open_until",
+        "_trials",
+    )
 
     def __init__(self) -> None:
         self._opened_at: dict[str, float] = {}
@@ -36,6 +44,8 @@ class EndpointStats:
         self._aside: tuple[str, float] = ("", _NEVER)
         """The name that is left out where others lead here, for it was cut off first, and until
         when."""
+        self._by_control = False
+        """True if it is control that leaves it out."""
         self._stays_open_until = _NEVER
         self._trials = Trials(MOST_ASIDE)
         """Those of the name that is left out."""
@@ -50,7 +60,7 @@ class EndpointStats:
         soon = self._cut_at <= now - seconds and now - self._cut_at < AT_ONCE
         if name != self._cut_name and soon:
             self._stays_open_until = now + OPEN_FOR
-            self._aside = ("", _NEVER)
+            self.let_in(self._aside[0])
 
     def cut_off(self, name: str, now: float) -> None:
         """The name was cut off while the address was not shut, as far as is known: one that is left
@@ -59,10 +69,18 @@ class EndpointStats:
         if not self.stays_open(now) and self.shut_by(now) in ("", name):
             self._aside = (name, now + MOST_ASIDE)
 
-    def control_decides(self, name: str) -> None:
-        """Control has said what becomes of the name, or it works again."""
+    def control_says(self, name: str, left_out: bool, now: float) -> None:
+        """Control leaves the name out as one that is cut off, or has taken it in again: its word
+        counts from now on. What names meet that were shown meanwhile is laid to the same one."""
+        if left_out:
+            self._aside, self._by_control = (name, now + MOST_ASIDE), True
+        elif self._by_control:
+            self.let_in(name)
+
+    def let_in(self, name: str) -> None:
+        """Leave the name out no longer."""
         if self._aside[0] == name:
-            self._aside = ("", _NEVER)
+            self._aside, self._by_control = ("", _NEVER), False
 
     def shut_by(self, now: float) -> str:
         """The name that is left out, if there is one."""

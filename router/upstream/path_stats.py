@@ -108,7 +108,7 @@ class PathStats:
 
     def _release(self, route: Route) -> None:
         self._seconds.pop(_of_path(route), None)
-        self._endpoint(route).control_decides(route.host)
+        self._endpoint(route).let_in(route.host)
         for held in (_of_path(route), *_of_cut(route)):
             self._held.pop(held, None)
 
@@ -143,6 +143,7 @@ class PathStats:
         for route in known:
             if route.rank_after_a_cut != USABLE:
                 self._release(route)
+            self._endpoint(route).control_says(route.host, route.rank == LAST, now)
         known.sort(key=self._place)
         if not one_address or not known:
             return known

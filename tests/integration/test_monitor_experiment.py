@@ -32,6 +32,8 @@ from tests.testkit.wait import wait_until_async
 PACE = replace(DiagnosisTiming().shortened(1.0), start_jitter=0.01, gap=0.01)
 TIMEOUTS = MonitorTimeouts(connect=10, handshake=10)
 NAME = "mirror.test"
+OTHER = "other.test"
+"""Another name at the same address."""
 
 
 class SlowToOpen(RoundTrips):
@@ -245,12 +247,12 @@ async def test_control_names_that_a_reload_takes_away_end_what_runs(
 
 async def test_a_name_that_nothing_is_known_of_keeps_the_only_address_open(place: Place):
     """The server cuts off every name but its own, and one of these is blocked."""
-    place.censor.rules = (Rule(other_than("other.test"), RST),)
+    place.censor.rules = (Rule(other_than(OTHER), RST),)
     concluded = list[Conclusion]()
     block_tests = BlockTests(
         place.runner, TlsContexts(), place.quarantine, PACE, Listening(concluded), time.monotonic
     )
-    unproven = ("second.test", "other.test")
+    unproven = ("second.test", OTHER)
     subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, unproven=unproven)
     assert block_tests.suspect(Case("m", subject, TIMEOUTS))
     await wait_until_async(lambda: bool(concluded), 30)
@@ -294,8 +296,8 @@ class Listening:
     def __init__(self, concluded: list[Conclusion]) -> None:
         self._concluded = concluded
 
-    def answered_since(self, endpoint: str, moment: float) -> bool:
-        return False
+    def answered_since(self, endpoint: str, moment: float) -> frozenset[str]:
+        return frozenset()
 
     def quarantined(self, case: Case) -> None:
         raise AssertionError("held without evidence")
@@ -310,13 +312,13 @@ class Listening:
 class Sparing(Listening):
     """Keeps what is held too."""
 
-    def __init__(self, answered: bool = False) -> None:
+    def __init__(self, *answered: str) -> None:
         self.conclusions: list[Conclusion] = []
         super().__init__(self.conclusions)
         self.held: list[Case] = []
-        self._answered = answered
+        self._answered = frozenset(answered)
 
-    def answered_since(self, endpoint: str, moment: float) -> bool:
+    def answered_since(self, endpoint: str, moment: float) -> frozenset[str]:
         return self._answered
 
     def quarantined(self, case: Case) -> None:
@@ -332,7 +334,7 @@ async def begin(place: Place, listener: Sparing, **more: Any) -> BlockTests:
     """Show the name, which shuts the endpoint, and examine it."""
     residual = Residual(more.pop("shut", SHUT))
     place.censor.rules = (Rule(exactly(NAME), RST, residual=residual),)
-    subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, fellows=("other.test",))
+    subject = Subject(NAME, "127.0.0.1", place.port, place.ca_file, fellows=(OTHER,))
     made = await attempt(Role.target, subject, "", TlsContexts(), TIMEOUTS)
     shown = time.monotonic() - more.pop("ago", 0.0)
     routine = Trial(Role.target, NAME, "127.0.0.1", place.port, NAME, made.decisive, shown)
@@ -399,9 +401,21 @@ async def test_traffic_that_is_answered_ends_the_wait(place: Place):
     listener = Sparing()
     tests = await begin(place, listener, spared=True, shut=600.0)
     await wait_until_async(lambda: bool(listener.held), 30, "the glance")
-    tests.contradicted(listener.held[0].endpoint, "other.test")
+    tests.contradicted(listener.held[0].endpoint, OTHER)
     await wait_until_async(lambda: bool(listener.conclusions), 30, "the end")
     assert listener.conclusions[0].finding.verdict == "sni_block_rst"
+
+
+async def test_a_name_that_is_spared_is_left_once_requests_are_answered_under_another_one(
+    place: Place,
+):
+    listener = Sparing(OTHER)
+    await begin(place, listener, spared=True, shut=600.0)
+    await wait_until_async(lambda: bool(listener.conclusions), 30, "the end")
+    (conclusion,) = listener.conclusions
+    assert (conclusion.finding.verdict, conclusion.finding.rule) == ("sni_block_rst", "K")
+    assert listener.held == [], "nothing is shut any more"
+    assert len(place.censor.handshakes(NAME)) == 1
 
 
 async def test_a_server_that_is_down_is_left_to_the_probes(place: Place):
@@ -424,13 +438,17 @@ async def test_a_name_that_is_answered_itself_is_examined_no_further(place: Plac
 
 @pytest.mark.parametrize(
     ("answered", "more"),
-    [(True, {"shut": 600.0}), (False, {"shut": 0.0, "erratic": True})],
-    ids=["traffic is answered after the cut", "the name comes and goes"],
+    [
+        ([OTHER], {"shut": 600.0}),
+        ([NAME, OTHER], {"shut": 600.0, "spared": True}),
+        ([], {"shut": 0.0, "erratic": True}),
+    ],
+    ids=["traffic is answered after the cut", "also under the name", "the name comes and goes"],
 )
 async def test_an_endpoint_that_answers_by_turns_is_neither_held_nor_examined(
-    place: Place, answered: bool, more: dict[str, Any]
+    place: Place, answered: list[str], more: dict[str, Any]
 ):
-    listener = Sparing(answered)
+    listener = Sparing(*answered)
     tests = await begin(place, listener, **more)
     await wait_until_async(lambda: not tests.is_busy(NAME), 30, "the end")
     assert (listener.held, listener.conclusions) == ([], [])
@@ -440,7 +458,7 @@ async def test_an_endpoint_that_answers_by_turns_is_neither_held_nor_examined(
 
 async def test_a_control_name_that_a_reload_replaces_during_a_wait_is_not_shown(place: Place):
     async def sleep(seconds: float) -> None:
-        place.runner.configure(("other.test",))
+        place.runner.configure((OTHER,))
 
     place.use(PACE, sleep=sleep, heard=lambda: None)
     conclusion = await place.examine(triggered=time.monotonic() - PACE.residual_hold + 0.01)

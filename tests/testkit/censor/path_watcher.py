@@ -122,9 +122,9 @@ class PathWatcher:
         """Break off the block tests that run."""
         await self._block_tests.stop()
 
-    def answered_since(self, endpoint: str, moment: float) -> bool:
+    def answered_since(self, endpoint: str, moment: float) -> frozenset[str]:
         """There is no traffic."""
-        return False
+        return frozenset()
 
     def quarantined(self, case: Case) -> None:
         """Called when an endpoint is held; the record has it."""

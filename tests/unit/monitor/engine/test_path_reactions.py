@@ -393,7 +393,7 @@ def test_an_endpoint_that_answers_a_request_is_left_alone_no_longer() -> None:
     assert not place.reactions.answered_since(case.endpoint, NOW)
     place.reactions.answered(place.watch, alt, NOW + CERTAIN + 0.1)
     assert place.quarantine.until(case.endpoint, NOW) is None
-    assert place.reactions.answered_since(case.endpoint, NOW)
+    assert place.reactions.answered_since(case.endpoint, NOW) == {ALT}
     assert cases.told == [(case.endpoint, ALT)]
 
 

@@ -361,6 +361,9 @@ def test_control_has_the_word_on_what_is_left_out_at_the_only_address() -> None:
     assert traffic.in_order([last], one_address=True) == [last], "there is no other one"
     traffic.failed("m", CUT_A)
     assert traffic.in_order([B, last], one_address=True) == [B]
+    traffic.failed("m", CUT_B)
+    assert traffic.in_order([B, last], one_address=True) == [B], "it had been shown before"
+    traffic.opened("m", B, 0.1)
     assert traffic.in_order([A, B], one_address=True) == [A, B], "it has taken it in again"
 
 
