@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from monitor.common.compiled import ROOT
 from monitor.common.ipc import Channel, ChannelClosed, Message, channel_pair
 from router.process.inherited import write_document
 
@@ -167,7 +168,7 @@ def start(slot: ChildSlot, document: dict[str, Any], now: float) -> Child:
 
 
 def _spawn(slot: ChildSlot, life: int, document: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", slot.module]
+    command = [sys.executable, *_own_code(), "-m", slot.module]
     for name, value in {**slot.arguments, "life": life, "document": document}.items():
         command += (f"--{name}", str(value))
     return subprocess.Popen(
@@ -176,6 +177,15 @@ def _spawn(slot: ChildSlot, life: int, document: int) -> subprocess.Popen[bytes]
         stdin=subprocess.DEVNULL,
         process_group=0,  # Ctrl-C in a terminal is for the supervisor alone
     )
+
+
+def _own_code() -> tuple[str, ...]:
+    """Options of a Python that takes our code from where this process has it. With none, it looks
+    first in the working directory: that may hold another version, or any folder of such a name."""
+    try:
+        return () if os.path.samefile(os.curdir, ROOT) else ("-P",)
+    except OSError:  # the directory is gone
+        return ("-P",)
 
 
 def worker_slot(
