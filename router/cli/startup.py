@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from monitor.common import logs
+from monitor.common.compiled import form
 from monitor.common.log_writer import flush_all
 from router.admission.capacity import raise_descriptor_limit
 from router.cli.client import running_pid
@@ -31,6 +32,8 @@ def start(path: Path) -> int:
     loaded = Loaded.first(path)
     config = loaded.current.config
     logs.configure(config.log, "supervisor")
+    if form.reason:
+        log.warning("running from source: %s", form.reason)
     raise_descriptor_limit()
     _refuse_second(config.admin.socket)
     with ExitStack() as stack:

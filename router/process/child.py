@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from monitor.common.compiled import ROOT
+from monitor.common.compiled import ROOT, form
 from monitor.common.ipc import Channel, ChannelClosed, Message, channel_pair
 from router.process.inherited import write_document
 
@@ -194,7 +194,7 @@ def worker_slot(
     """The place of one data-plane process."""
     fds = {"feed": feed.fileno(), "listen": listen.fileno(), **shared._asdict()}
     numbers = {"slot": slot, "workers": workers, **fds}
-    arguments = {name: str(number) for name, number in numbers.items()}
+    arguments = {name: str(number) for name, number in numbers.items()} | {"form": form.name}
     return ChildSlot(f"worker {slot}", "router.process.worker", arguments, tuple(fds.values()))
 
 

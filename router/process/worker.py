@@ -379,15 +379,24 @@ def header_patience(router: RouterConfig) -> float | None:
     return router.timeouts.header if router.proxy_protocol else None
 
 
+def tell_other_form(supervisors: str) -> None:
+    """Log that this worker runs in another form than the supervisor, which began before a source
+    or the compiled form was changed. A form that is theirs the supervisor has told of."""
+    if form.name != supervisors:
+        log.warning("running %s, where the supervisor is %s: start it anew", form, supervisors)
+
+
 def main() -> int:
     """Entry point of the process; all arguments are written by the supervisor."""
     end_with_parent()
     parser = argparse.ArgumentParser(prog="python -m router.process.worker")
     for name in ("slot", "feed", "life", "listen", "document", "table", "lists", "workers"):
         parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--form", default=form.name)
     args = parser.parse_args()
     config = read(WorkerConfig, read_document(args.document)["worker"])
     logs.configure(config.log, f"worker-{args.slot}")
+    tell_other_form(args.form)
     feed, life = Channel.from_fd(args.feed), Channel.from_fd(args.life)
 
     async def serve() -> None:

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from monitor.common.compiled import FORM, PACKAGE
 from tests.testkit.instance import Config, Instance
 from tests.testkit.ports import free_port
+from tests.testkit.processes import REPOSITORY
 from tests.testkit.wait import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -41,6 +43,19 @@ def new_instance(tmp_path: Path, mark: str) -> Iterator[NewInstance]:
     for instance in made:
         instance.close()
     assert not processes_with(mark)
+
+
+def test_a_compiled_form_that_cannot_be_used_is_told_once_and_the_sources_run(tmp_path: Path):
+    broken = tmp_path / "installed" / PACKAGE
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").touch()
+    path = os.pathsep.join((str(REPOSITORY), str(broken.parent)))
+    env = {FORM: "", "PYTHONPATH": path}
+    with Instance({"mirrors": [MIRROR]}, tmp_path / "instance", env=env) as instance:
+        assert ", pure, " in instance.command("status", check=True).stdout
+        said = [line for line in instance.logs().splitlines() if "make fast" in line]
+    assert len(said) == 1, said
+    assert " warning supervisor: running from source: the compiled form cannot be used" in said[0]
 
 
 def processes_with(mark: str) -> list[int]:
