@@ -59,7 +59,7 @@ ROAD := $(addprefix tests/unit/router/,admission balancing forwarding metering p
 	dialogue_charges replica key_leaks metering_tap proxy_protocol websocket_frames \
 	wire_egress wire_pieces wire_repeat) \
 	$(wildcard tests/integration/test_data_plane*.py) \
-	$(call tests_of,integration,hostile_mirrors hostile_streams tunnel_ends) \
+	$(call tests_of,integration,faults hostile_mirrors hostile_streams tunnel_ends) \
 	$(call tests_of,e2e,failover keys_e2e limits_e2e)
 
 test-compiled: export MIRRORGATE_FORM := compiled

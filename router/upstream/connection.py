@@ -185,8 +185,8 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 self._heard = True
             try:
                 reader.feed(self._buffer[:nbytes])
-            except BadResponse as error:
-                self._fail(str(error))
+            except BadResponse as bad:
+                self._fail(str(bad))
                 return
             if reader.head is None or self._user is not user:
                 return  # it has left with the head

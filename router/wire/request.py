@@ -153,8 +153,8 @@ class RequestReader:
         except httptools.HttpParserUpgrade as upgrade:
             self._upgraded = True
             self._sink.tunnel_data(bytes(data[upgrade.args[0] :]))
-        except httptools.HttpParserCallbackError as error:
-            instead = self._callback_failed(error.__context__ or error)
+        except httptools.HttpParserCallbackError as raised:
+            instead = self._callback_failed(raised.__context__ or raised)
         except httptools.HttpParserError as error:
             raise malformed(f"the request is malformed: {error}") from error
         if instead is not None:  # not within the handler, which would be the context of its errors

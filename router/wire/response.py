@@ -209,8 +209,8 @@ class ResponseReader:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self.tunnel = bytes(data[upgrade.args[0] :])
-        except httptools.HttpParserCallbackError as error:
-            raise error.__context__ or error from None
+        except httptools.HttpParserCallbackError as raised:
+            raise raised.__context__ or raised from None
         except httptools.HttpParserError as error:
             self._cannot_parse(error)
         if self.head is None:

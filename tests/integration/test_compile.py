@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import fcntl
 import os
@@ -9,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -230,6 +232,29 @@ def test_an_interrupt_does_not_compile_what_is_left(checkout: Path, tmp_path: Pa
                 os.killpg(process.pid, signal.SIGKILL)
     assert said.endswith("KeyboardInterrupt\n")
     assert not list(tmp_path.glob(f"{PACKAGE}*"))
+
+
+def test_an_exception_in_compiled_code_has_a_name_of_its_own() -> None:
+    """mypyc holds all of one name in a function to the type of the first: where another is caught
+    by it, a TypeError goes out instead of what the handler does."""
+    found = [
+        f"{source}:{handler.lineno}: {handler.name}"
+        for source in modules().values()
+        for function in ast.walk(ast.parse((ROOT / source).read_text()))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for handler in _caught_otherwise(function)
+    ]
+    assert found == []
+
+
+def _caught_otherwise(function: ast.AST) -> Iterator[ast.ExceptHandler]:
+    """Handlers that name what they catch as an earlier one in this function names another type."""
+    types: dict[str, str] = {}
+    for node in ast.walk(function):
+        if isinstance(node, ast.ExceptHandler) and node.name and node.type is not None:
+            caught = ast.unparse(node.type)
+            if types.setdefault(node.name, caught) != caught:
+                yield node
 
 
 def test_every_module_of_a_requests_way_is_compiled_but_those_that_are_named() -> None:

@@ -75,14 +75,16 @@ class Planted(Exception):
 
 
 class Plant:
-    """Makes a method raise the first time it is called."""
+    """Makes a method raise once, the `nth` time it is called."""
 
-    def __init__(self, patch: pytest.MonkeyPatch, owner: object, name: str) -> None:
+    def __init__(self, patch: pytest.MonkeyPatch, owner: object, name: str, nth: int = 1) -> None:
+        self.calls = 0
         self.raised = 0
         original = getattr(owner, name)
 
         def raising(*given: Any, **named: Any) -> Any:
-            if not self.raised:
+            self.calls += 1
+            if self.calls == nth:
                 self.raised = 1
                 raise Planted
             return original(*given, **named)
@@ -130,12 +132,15 @@ def test_a_fault_costs_its_own_request_alone(
     run_on(loop_name, asyncio.wait_for(play, 30))
 
 
-@pytest.mark.parametrize("part", ["access", "clock", "wall"])
+@pytest.mark.parametrize(
+    ("part", "nth"), [("access", 1), ("wall", 1), *(("clock", n) for n in range(1, 9))]
+)
 @each_loop
 def test_a_fault_of_a_part_that_was_handed_in_costs_its_own_request_alone(
-    loop_name: str, part: str, monkeypatch: pytest.MonkeyPatch
+    loop_name: str, part: str, nth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play = _play(lambda plane: Plant(monkeypatch, plane.context, part))
+    """The clock is looked at on all of a request's way: as it comes, and as its answer does."""
+    play = _play(lambda plane: Plant(monkeypatch, plane.context, part, nth))
     run_on(loop_name, asyncio.wait_for(play, 30))
 
 
