@@ -7,12 +7,14 @@ the installed packages of this Python. Nothing happens if it is of these sources
 import fcntl
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import threading
+import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
@@ -73,6 +75,11 @@ RECIPE = digests(ROOT, ["tools/compile.py"])["tools/compile.py"]
 """Digest of the way that the compiled form is made: of this file as it was read."""
 
 
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+_NEEDED: Sequence[str] = _PROJECT["optional-dependencies"]["compile"]
+_INSTALL = f"pip install {shlex.join(_NEEDED)}"
+
+
 class CannotCompile(Exception):
     """The compiled form cannot be made; the text is one sentence and says what to do."""
 
@@ -94,6 +101,7 @@ def compile_into(where: Path, root: Path = ROOT) -> None:
     The sources are read once, so that an edit in these minutes does no harm, and the folder is
     replaced as a whole, for a process that finds a part of a library dies of it.
     """
+    _hold_to_pin()
     where, root = where.absolute(), root.absolute()  # the build works in another directory
     built, old = where.with_name(f"{where.name}.new"), where.with_name(f"{where.name}.old")
     shutil.rmtree(built, ignore_errors=True)  # of one that was killed
@@ -172,9 +180,7 @@ def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path, cache
         from setuptools.command.build_ext import build_ext
         from setuptools.errors import CompileError, LinkError
     except ImportError as error:
-        raise CannotCompile(
-            f"{error.name} is needed to compile: pip install 'mirrorgate[compile]'"
-        ) from None
+        raise CannotCompile(f"{error.name} is needed to compile: {_INSTALL}") from None
 
     cores = len(os.sched_getaffinity(0))
 
@@ -229,11 +235,28 @@ def _build(root: Path, sources: Sequence[str], scratch: Path, built: Path, cache
         command.run()
     except (CompileError, LinkError) as error:
         raise CannotCompile(
-            f"the C compiler failed ({error}): is there one, and Python's headers?"
+            f"the C compiler failed ({_reason(error)}): is there one, and Python's headers?"
             " (Debian: apt-get install -y gcc libc6-dev python3-dev)"
         ) from None
     finally:
         os.chdir(before)
+
+
+def _reason(error: BaseException) -> str:
+    """The reason of a failure; of a compiler that ran, the text of the error is all its options."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, subprocess.CalledProcessError):
+            return "see its own words above"
+        cause = cause.__cause__ or cause.__context__
+    return str(error)
+
+
+def _hold_to_pin() -> None:
+    """Raises CannotCompile where mypy is not the one that the tests ran the compiled form of."""
+    (pinned,) = (each for each in _NEEDED if each.startswith("mypy=="))
+    if (found := _compiler()) and f"mypy=={found}" != pinned:
+        raise CannotCompile(f"mypy {found} is here, and {pinned} is needed: {_INSTALL}")
 
 
 def _compiler() -> str:
@@ -252,7 +275,8 @@ def _is_current(where: Path, root: Path = ROOT) -> bool:
         return False
     manifest, compiler = json.loads((where / MANIFEST).read_bytes()), _compiler()
     made_alike = manifest.get("recipe") == RECIPE
-    return made_alike and (not compiler or manifest.get("compiler") == compiler)
+    complete = set(manifest["modules"]) == {LIBRARY, *modules(root)}  # a module may be new
+    return made_alike and complete and (not compiler or manifest.get("compiler") == compiler)
 
 
 def _mend(runtime: Path) -> None:

@@ -65,7 +65,9 @@ def digests(root: Path, sources: Iterable[str]) -> dict[str, str]:
 def folder() -> Path | None:
     """The folder with the compiled form, whatever it was made from; None if there is none."""
     spec = PathFinder.find_spec(PACKAGE)
-    return Path(spec.origin).parent if spec is not None and spec.origin else None
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations)))  # also if it may not be looked into
 
 
 def usable(where: Path | None, root: Path = ROOT) -> dict[str, str]:
@@ -82,7 +84,11 @@ def usable(where: Path | None, root: Path = ROOT) -> dict[str, str]:
         python, made_from = manifest["python"], dict(manifest["sources"])
         files = {name: str(where / file) for name, file in manifest["modules"].items()}
         sizes = {str(where / file): size for file, size in manifest["bytes"].items()}
-        broken = [file for file in files.values() if os.stat(file).st_size != sizes[file]]
+        broken = [
+            file
+            for file in files.values()
+            if os.stat(file).st_size != sizes[file] or not os.access(file, os.R_OK)
+        ]
         library = files[LIBRARY]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CannotUse(f"it is incomplete ({error}): make it again with `make fast`") from None

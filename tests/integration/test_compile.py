@@ -148,6 +148,39 @@ def test_without_a_compiler_one_sentence_says_what_to_do_and_the_old_form_stays(
     assert [path.name for path in checkout.glob(f"{PACKAGE}*")] == [PACKAGE]
 
 
+def test_a_compiler_that_fails_is_told_in_one_sentence_and_its_options_are_not(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As without Python's headers: what the compiler says of them stands above."""
+    compiler = tmp_path / "cc"
+    compiler.write_text("#!/bin/sh\nexit 1\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    with pytest.raises(CannotCompile, match="python3-dev") as failed:
+        compile_into(tmp_path / PACKAGE, checkout)
+    assert str(compiler) not in str(failed.value)
+    assert len(str(failed.value)) < 200
+
+
+def test_a_compiler_of_another_version_than_the_pinned_one_compiles_nothing(
+    checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tools.compile.version", lambda name: "0.0.1")
+    with pytest.raises(CannotCompile, match=r"mypy 0\.0\.1 is here.*pip install mypy=="):
+        compile_into(tmp_path / PACKAGE, checkout)
+    assert not (tmp_path / PACKAGE).exists()
+
+
+def test_a_module_that_is_new_is_compiled_though_no_compiled_one_imports_it(
+    checkout: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "checkout"
+    shutil.copytree(checkout, root)
+    assert _is_current(root / PACKAGE, root)
+    (root / "router/wire/new.py").write_text(MODULE)
+    assert not _is_current(root / PACKAGE, root)
+
+
 def test_the_form_gets_its_name_when_it_is_complete(
     checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

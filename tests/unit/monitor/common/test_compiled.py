@@ -68,11 +68,11 @@ class Checkout:
         with (self.root / SOURCE).open("a") as source:
             source.write("# changed\n")
 
-    def run(self, form: str = "") -> subprocess.CompletedProcess[str]:
+    def run(self, form: str = "", *options: str) -> subprocess.CompletedProcess[str]:
         """Import the module in a Python of its own."""
         path = os.pathsep.join((str(self.root), str(self.compiled.parent)))
         return subprocess.run(
-            [sys.executable, "-c", IMPORT],
+            [sys.executable, *options, "-c", IMPORT],
             cwd=self.root,
             env={**os.environ, "PYTHONPATH": path, FORM: form},
             capture_output=True,
@@ -138,6 +138,24 @@ def test_an_incomplete_compiled_form_is_not_used(checkout: Checkout, name: str) 
     (checkout.compiled / name).unlink()
     with pytest.raises(CannotUse, match="it is incomplete"):
         usable(checkout.compiled, checkout.root)
+
+
+@pytest.mark.parametrize("name", ["chunked.so", "library.so"])
+def test_a_form_that_this_user_may_not_read_is_not_used(
+    checkout: Checkout, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that root made with a umask of 077."""
+    monkeypatch.setattr("os.access", lambda file, mode: not file.endswith(name))
+    with pytest.raises(CannotUse, match=f"it is incomplete .*{name}"):
+        usable(checkout.compiled, checkout.root)
+
+
+def test_a_folder_that_this_user_may_not_look_into_is_told_of(checkout: Checkout) -> None:
+    """Python finds such a folder, and nothing in it; root, as whom tests may run, sees all."""
+    for file in checkout.compiled.iterdir():
+        file.unlink()
+    ran = checkout.run("", "-S")  # without that of the tests' own environment
+    assert ran.stdout.startswith("pure (the compiled form cannot be used: it is incomplete (")
 
 
 @pytest.mark.parametrize("name", ["chunked.so", "library.so", MANIFEST])
