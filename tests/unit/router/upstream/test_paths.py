@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from monitor.common.config import MirrorConfig
 from monitor.health.snapshot import MirrorHealth, Override, PathHealth, Standing, State
+from router.upstream.connection import UpstreamConnection
 from router.upstream.endpoint_stats import AT_ONCE, LATELY, MOST_ASIDE, OPEN_FOR
 from router.upstream.path_stats import HOLD, MOST, PathStats
 from router.upstream.paths import (
@@ -38,6 +39,8 @@ from router.upstream.upstream import (
     Upstream,
     fallback_rank,
 )
+from router.wire.fields import response_rules
+from router.wire.write_batch import WriteBatch
 from tests.testkit.clock import ManualClock
 
 MIRROR = MirrorConfig("a", "https://own.test:8443/x", hostnames=("alt.test",))
@@ -409,9 +412,14 @@ def test_a_path_that_worked_a_moment_ago_is_tried_once_more_when_it_is_cut_off()
 HELD = {"192.0.2.1:8443": 50.0}
 
 
-def connection(authority: bytes = b"own.test:8443") -> Mock:
-    idle = Mock(authority=authority, idle_since=0.0)
-    idle.is_closed.return_value = False
+def connection(authority: bytes = b"own.test:8443") -> UpstreamConnection:
+    """One that is open; compiled code takes no stand-in."""
+    idle = UpstreamConnection(memoryview(bytearray(1)), response_rules(), WriteBatch())
+    transport = Mock()
+    transport.get_extra_info.return_value = None
+    transport.is_closing.return_value = False
+    idle.connection_made(transport)
+    idle.authority = authority
     return idle
 
 
