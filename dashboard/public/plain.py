@@ -107,8 +107,8 @@ def _entrances(page: Page) -> list[str]:
 
 def _nodes(page: Page) -> list[str]:
     words = page.words
-    keys = ("state", "name", "region", "host", "cdn", "since", "verdict", "latency", "probed")
-    head = [*(words(f"nodes.{key}") for key in keys), words("uptime.30d")]
+    keys = ("state", "name", "region", "host", "cdn", "since", "latency", "probed")
+    head = [*(words(f"nodes.{key}") for key in keys), words("uptime.30d"), words("nodes.verdict")]
     rows = [head, *(_node(page, row) for row in page.nodes)]
     return table(rows) if page.nodes else []
 
@@ -120,7 +120,6 @@ def _node(page: Page, row: Node) -> list[str]:
     probed = ago(page.now - row.last_probe, words) if row.last_probe else ""
     rotation = page.rotation(row)
     out = f" ({rotation})" if not row.in_rotation else ""
-    contrast = page.contrast(row)
     return [
         f"{_MARKS[row.state]} {words(f'state.{row.state}')}{out}",
         row.name,
@@ -128,11 +127,23 @@ def _node(page: Page, row: Node) -> list[str]:
         row.host or "",
         page.cdn(row),
         since,
-        f"{row.verdict}: {contrast}" if contrast else row.verdict,
         "" if total is None else f"{total} ms",
         probed,
         "" if row.uptime["30d"].uptime is None else f"{row.uptime['30d'].uptime} %",
+        _diagnosis(page, row),
     ]
+
+
+def _diagnosis(page: Page, row: Node) -> str:
+    """The meaning of the verdict, where it is not that all is well, with its code: the page has
+    both too. Of old news, the state that was known last."""
+    words = page.words
+    if row.stale:
+        return words("nodes.last_known", state=words(f"state.{row.last_known}"))
+    meaning = words.verdict(row.verdict, row.level)
+    said = f"{meaning} ({row.verdict})" if meaning else row.verdict
+    parts = ("" if row.verdict == "ok" else said, page.contrast(row))
+    return " · ".join(filter(None, parts))
 
 
 def _bans(page: Page) -> list[str]:
@@ -152,7 +163,7 @@ def _bans(page: Page) -> list[str]:
             "  ",
             ban.ip,
             ban.location or "-",
-            ban.reason,
+            words.reason(ban.reason),
             page.said(ban.since),
             page.said(ban.until) if ban.until else words("bans.forever"),
             ban.user_agent,

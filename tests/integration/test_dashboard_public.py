@@ -24,6 +24,7 @@ from dashboard.common.templates import templates
 from dashboard.public.app import build_public_app
 from dashboard.public.badges import METRICS
 from dashboard.public.pages import BANS_ON_FRONT
+from dashboard.public.plain import width
 from monitor.common.bans import Ban
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.evidence import Code
@@ -475,8 +476,45 @@ async def test_the_text_page_says_the_same_as_the_page(client):
     told = await text(client, "/?lang=en", **{"User-Agent": "curl/8", "Accept": "*/*"})
     assert "Service available: 2 of 5 nodes in service" in told
     assert "✘ Down (Out of rotation)" in told
-    assert "sni_block_rst" in told
     assert "? Unknown" in told
+
+
+@pytest.mark.parametrize(
+    ("language", "head", "blocked", "slow", "old", "banned"),
+    [
+        (
+            "en",
+            "Diagnosis",
+            "the host name is blocked on the path (sni_block_rst)",
+            "the mirror, or the API behind it, fails or is overloaded (upstream_overloaded)",
+            "last known: Up",
+            "too many connections",
+        ),
+        (
+            "zh",
+            "诊断",
+            "域名已确认在途中被封锁 (sni_block_rst)",
+            "镜像或其后的 API 出错或过载 (upstream_overloaded)",
+            "此前为：正常",
+            "并发连接过多",
+        ),
+    ],
+)
+async def test_the_text_page_says_diagnoses_and_bans_in_words_below_one_another(
+    client, language, head, blocked, slow, old, banned
+):
+    told = await text(client, f"/?lang={language}", **{"User-Agent": "curl/8", "Accept": "*/*"})
+    lines = told.splitlines()
+    places = {
+        width(line.partition(said)[0])
+        for said in (head, blocked, slow, old)
+        for line in lines
+        if line.endswith(said)
+    }
+    assert len(places) == 1, told
+    assert all(said in told for said in (blocked, slow, old))
+    assert banned in told
+    assert "too_many_connections" not in told
 
 
 async def test_languages_follow_the_query_then_the_browser(client):
