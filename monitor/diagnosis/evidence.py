@@ -586,7 +586,7 @@ class Code(Enum):
     requests_fail = Text(
         "探测得到应答，但用户的请求失败", "probes are answered, but requests of clients fail"
     )
-    left_alone = Text("所有地址暂时不去连接", "all addresses are left alone for now")
+    left_alone = Text("刚有域名在此被中断，暂不连接", "left alone: a name was just cut off there")
 
     as_written = Text("{text}", "{text}")
 

@@ -204,6 +204,8 @@ VERDICTS: Mapping[str, Verdict] = {
         "JSON that is neither a list nor an error we know", WATCHED, alive=True
     ),
 }
+AFTER_EFFECT = "residual_block"
+"""The one on what is shut because a name was cut off there."""
 SNI_BLOCKS: frozenset[str] = frozenset({"sni_block_rst", "sni_block_fin", "sni_block_drop"})
 """Those that say that a hostname is blocked."""
 NAME_CUT: frozenset[str] = frozenset({"tls_reset", "tls_eof", "tls_timeout"}) | SNI_BLOCKS

@@ -19,6 +19,7 @@ from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.reactions import Reaction
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 from monitor.diagnosis.verdicts import (
+    AFTER_EFFECT,
     KEY_REFUSED,
     NAME_CUT,
     REACHED,
@@ -343,14 +344,15 @@ class MirrorState:
         return meaning
 
     def untouched(self, probe: Probe) -> Probe:
-        """Verdict of a cycle that could try no path at all: the worst of the reasons that hold
-        them."""
+        """Verdict of a cycle that could try no path at all: the first of the reasons that hold
+        them, or, where nothing is wrong with its own paths, that a name was cut off there."""
         ordered = in_order(self.paths)
         if not ordered:
             return probe
-        worst = ordered[0].verdict
-        seen = Code.left_alone() if worst == UNKNOWN else None
-        return replace(probe, meaning=Meaning(worst, False, seen))
+        reasons = (path.verdict for path in ordered if path.verdict not in (OK, UNKNOWN))
+        own = next(reasons, None)
+        meaning = Meaning(own, False) if own else Meaning(AFTER_EFFECT, False, Code.left_alone())
+        return replace(probe, meaning=meaning)
 
     def weigh(self, finding: Finding, reaction: Reaction) -> bool:
         """Take what is known of its speed; True if that changes anything."""

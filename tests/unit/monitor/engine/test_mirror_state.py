@@ -14,6 +14,7 @@ from monitor.diagnosis.finding import Finding
 from monitor.diagnosis.verdicts import reaction_to
 from monitor.engine.mirror_state import REMEMBERED, MirrorState, RequestRecord, identity
 from monitor.engine.prober import Probe
+from monitor.health.paths import Path
 from monitor.health.snapshot import Override, State
 from monitor.health.state_machine import we_are_blind
 from monitor.probes.results import HttpAnswer, Operation, PathResult, StepResult, TlsEvidence, Way
@@ -302,3 +303,32 @@ def test_a_mirror_that_serves_over_open_connections_is_not_down_when_handshakes_
     watch.still_there(1000.0)
     seen = watch.borne_out(_probe(Meaning("sni_block_rst", False)), since=900.0)
     assert seen.meaning.alive is alive
+
+
+def _at_one_address(watch: MirrorState) -> tuple[Path, Path]:
+    """The paths of two names of it."""
+    watch.configure(replace(MIRROR, hostnames=("alt.example.org",)), 1, 1, 0.0)
+    for name in (MIRROR.host, "alt.example.org"):
+        watch.paths.resolved(name, ("192.0.2.1",), 0.0)
+    own, other = watch.paths
+    return own, other
+
+
+def test_where_nothing_may_be_tried_the_blocked_name_is_the_reason_and_not_an_untested_one(watch):
+    own, other = _at_one_address(watch)
+    own.judged("sni_block_rst", "confirmed", (Code.passed(),))
+    own.hold(600.0)
+    assert other.verdict == "unknown"
+    probe = watch.untouched(_probe(OK))
+    assert probe.meaning == Meaning("sni_block_rst", False)
+    give(watch, probe.meaning, 1)
+    health = watch.health()
+    assert (health.state, health.verdict) == (State.down, "sni_block_rst")
+    assert health.evidence == (Code.passed(),)
+
+
+def test_a_fine_mirror_whose_address_is_shut_for_a_name_of_another_one_is_not_called_ok(watch):
+    for path in _at_one_address(watch):
+        path.succeeded(1.0)
+    probe = watch.untouched(_probe(OK))
+    assert probe.meaning == Meaning("residual_block", False, Code.left_alone())
