@@ -39,7 +39,10 @@ def node_documents(
     for mirror in mirrors:
         health = snapshot.of(mirror.id)
         ejection = ejections.get(mirror.id)
-        row = rows.node(mirror, health, config, now, stale_after, ejection=ejection)
+        held_until = snapshot.left_alone_until(mirror.id, mirror.port, now)
+        row = rows.node(
+            mirror, health, config, now, stale_after, ejection=ejection, held_until=held_until
+        )
         until = None if health.wish_until is None else iso(health.wish_until)
         told = {
             "wish": str(health.wish),

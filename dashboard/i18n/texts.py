@@ -52,10 +52,17 @@ class Words:
         return what(code, self.language, level) if is_known(code) else ""
 
     def told(
-        self, code: str, level: str = "suspected", situation: Situation = Situation.unknown
+        self,
+        code: str,
+        level: str = "suspected",
+        situation: Situation = Situation.unknown,
+        next_try: str = "",
     ) -> Told:
-        """All that is to be said of a verdict: how sure it is, what is done, what can be done."""
-        return tell(code, self.language, level, situation)
+        """All that is to be said of a verdict: how sure it is, what is done, what can be done.
+
+        `next_try`: for a node all of whose addresses are left alone, when that ends.
+        """
+        return tell(code, self.language, level, situation, next_try=next_try)
 
     def together(self, *sentences: str) -> str:
         """Sentences one after the other, as the language writes them; empty ones are left out."""

@@ -38,6 +38,7 @@ def nodes_document(rows: Sequence[Node], vantage: str, now: float) -> Steps[dict
 def node_document(row: Node, vantage: str) -> dict[str, Any]:
     """One node."""
     state, verdict = str(row.state), row.verdict
+    held_until = _moment(row.held_until)
     seen = {"state": state, "verdict": verdict, "latency_ms": dict(row.latency_ms)}
     return {
         "id": row.id,
@@ -49,9 +50,12 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
         "since": _moment(row.since),
         "verdict": verdict,
         "summary": {
-            language: tell(verdict, language, row.level, row.situation).summary(language)
+            language: tell(
+                verdict, language, row.level, row.situation, next_try=held_until or ""
+            ).summary(language)
             for language in LANGUAGES
         },
+        "held_until": held_until,
         "in_rotation": row.in_rotation,
         "ejection": None if row.ejection is None else _ejection_document(row.ejection),
         "last_probe_at": _moment(row.last_probe),

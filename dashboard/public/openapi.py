@@ -159,6 +159,10 @@ _SCHEMAS: Mapping[str, Schema] = {
         summary=_about(
             "what is wrong, how sure that is, what is done", _object(zh=_TEXT, en=_TEXT)
         ),
+        held_until=_about(
+            "until when all its addresses are left alone; null: one of them is not",
+            _known(_MOMENT),
+        ),
         dns_verdict=_TEXT,
         certificate_ends=_known(_MOMENT),
         paths=_list(_PATH),

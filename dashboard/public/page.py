@@ -25,6 +25,7 @@ from dashboard.public.documents import BansPage
 from dashboard.public.incidents import IncidentRow, MaintenanceRow, alarm, to_come
 from dashboard.public.view import shown_incidents, shown_maintenances, shown_nodes
 from monitor.diagnosis.evidence import Evidence
+from monitor.diagnosis.telling import Told
 from monitor.health.snapshot import Override, State
 from monitor.health.uptime import DAY, ENOUGH_COVERAGE, Known
 
@@ -288,6 +289,11 @@ class Page:
             return ""
         between = self.words("incidents.and")
         return self.words("vantages.contrast", works=between.join(works), fails=between.join(fails))
+
+    def told(self, node: rows.Node) -> Told:
+        """All that is to be said of its verdict."""
+        next_try = "" if node.held_until is None else self.said(node.held_until)
+        return self.words.told(node.verdict, node.level, node.situation, next_try)
 
     def rotation(self, node: rows.Node) -> str:
         """The words for `in rotation`, or for the decision that keeps new requests away."""

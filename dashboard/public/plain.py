@@ -142,7 +142,9 @@ def _diagnosis(page: Page, row: Node) -> str:
         return words("nodes.last_known", state=words(f"state.{row.last_known}"))
     meaning = words.verdict(row.verdict, row.level)
     said = f"{meaning} ({row.verdict})" if meaning else row.verdict
-    parts = ("" if row.verdict == "ok" else said, page.contrast(row))
+    held = row.held_until
+    alone = "" if held is None else words("nodes.left_alone", time=page.said(held))
+    parts = ("" if row.verdict == "ok" else said, alone, page.contrast(row))
     return " · ".join(filter(None, parts))
 
 

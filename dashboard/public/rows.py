@@ -91,6 +91,8 @@ class Node:
     dns: str
     """The verdict on how its name resolves."""
     paths: tuple[PathRow, ...]
+    held_until: float | None
+    """Until when all its addresses are left alone; None when one of them is not."""
     evidence: tuple[Evidence, ...]
     """What its verdict rests on; empty when the operator hides hosts."""
     certificate_ends: float | None
@@ -170,6 +172,7 @@ def nodes(
             stale_after,
             past,
             ejections.get(mirror.id),
+            snapshot.left_alone_until(mirror.id, mirror.port, now),
         )
         for mirror in mirrors
         if mirror.enabled
@@ -184,9 +187,11 @@ def node(
     stale_after: float,
     past: Past = NO_PAST,
     ejection: Ejection | None = None,
+    held_until: float | None = None,
 ) -> Node:
     """One mirror. A probe result speaks for `stale_after` seconds, and while the mirror rests; then
-    the state is unknown."""
+    the state is unknown. `held_until`: until when all its addresses are left alone, which is shown
+    where it is down."""
     known_at = max(health.last_probe or 0.0, health.rests_until or 0.0)
     stale = health.last_probe is None or now - known_at > stale_after
     known = State.maintenance if health.wish is Override.maintenance else health.state
@@ -218,6 +223,7 @@ def node(
         first_byte=past.first_bytes.get(mirror.id),
         dns=health.dns,
         paths=tuple(_path(path, config) for path in health.paths[:MAX_PATHS]),
+        held_until=held_until if known is State.down and not blind else None,
         evidence=health.evidence if config.show_hosts else (),
         certificate_ends=health.tls_not_after,
     )

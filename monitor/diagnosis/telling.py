@@ -95,6 +95,11 @@ _OF_MIRROR = Text(
     "Requests go to other mirrors, and with none still to this one; it is tried again after "
     "{hold}.",
 )
+_LEFT_ALONE = Text(
+    "因此暂时不去连接其所有地址，请求改走其他镜像（如有）。下次尝试：{time}。",
+    "So all its addresses are left alone for now, and requests go to other mirrors, if there are "
+    "any. Next try: {time}.",
+)
 _CDN = Text(" {cdn} ", " ({cdn})")
 _NO_CDN = Text(" ", "")
 _UNITS = (
@@ -139,14 +144,18 @@ def tell(
     cdn: str = "",
     evidence: Sequence[Evidence] = (),
     clock: str = "",
+    next_try: str = "",
 ) -> Told:
     """The texts on a verdict that is as sure as `level` says, on this evidence.
 
-    `cdn`: the network it speaks of; `clock`: the time here, for verdicts that rest on it.
+    `cdn`: the network it speaks of; `clock`: the time here, for verdicts that rest on it;
+    `next_try`: for a mirror all of whose addresses are left alone, the moment when that ends.
     """
     words = _words(verdict, language, evidence)
     now = words.now or "{now}"
-    if "{now}" in now:
+    if next_try:
+        now = _LEFT_ALONE.said(language).format(time=next_try)
+    elif "{now}" in now:
         now = now.replace("{now}", _now(verdict, language, situation))
     return Told(
         what(verdict, language, level, cdn, evidence),

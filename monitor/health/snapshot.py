@@ -168,6 +168,14 @@ class HealthSnapshot:
         """The health of a mirror; unknown when it was never seen."""
         return self.mirrors.get(mirror_id) or MirrorHealth(mirror_id)
 
+    def left_alone_until(self, mirror_id: str, port: int, now: float) -> float | None:
+        """When the first address of a mirror is free again, in seconds since the epoch, while all
+        are in quarantine; else None."""
+        paths = self.of(mirror_id).paths
+        ends = (self.quarantine.get(endpoint_of(path.address, port), now) for path in paths)
+        first = min(ends, default=now)
+        return first if first > now else None
+
     @property
     def none_in_rotation(self) -> bool:
         """True if mirrors are wanted and every one of them is down: the least bad are tried."""

@@ -43,6 +43,7 @@ from tests.testkit.dashboard import (
     INCIDENTS,
     MIRRORS,
     NOW,
+    SHUT,
     FakeCommands,
     FakeSources,
     ask,
@@ -886,6 +887,36 @@ async def test_a_refused_form_keeps_what_was_typed(operator):
     fields = {"csrf": operator.csrf, "back": "/admin/bans", "network": "198.51.100.300"}
     await operator.post("/admin/do/ban", fields)
     assert 'value="198.51.100.300"' in (await operator.get("/admin/bans"))[1]
+
+
+@pytest.mark.parametrize(
+    ("language", "done", "next_try", "short"),
+    [
+        (
+            "en",
+            "So all its addresses are left alone for now",
+            "Next try: 21 Nov 17:03.",
+            "the host name is blocked on the path · all addresses left alone until 21 Nov 17:03",
+        ),
+        (
+            "zh",
+            "因此暂时不去连接其所有地址",
+            "下次尝试：11月21日 17:03。",
+            "域名已确认在途中被封锁 · 所有地址暂不连接，至 11月21日 17:03",
+        ),
+    ],
+)
+async def test_the_desk_says_until_when_a_mirror_is_left_alone(
+    commands, clock, language, done, next_try, short
+):
+    sources = FakeSources(admin_=AdminConfig(password_hash=HASH), quarantine=SHUT)
+    async with browsing(commands, clock, sources) as browser:
+        await browser.sign_in()
+        _, page = await browser.get(f"/admin/nodes/sg?lang={language}")
+        _, nodes = await browser.get(f"/admin/nodes?lang={language}")
+    assert done in page
+    assert next_try in page
+    assert short in nodes
 
 
 # Hostile text, secrets, and a store that does not answer

@@ -39,6 +39,7 @@ from tests.testkit.dashboard import (
     HEALTH,
     MIRRORS,
     NOW,
+    SHUT,
     V2,
     FakeSources,
     bans,
@@ -126,6 +127,7 @@ async def test_nodes_are_told_as_promised(client):
             "zh": "正常：可以访问，API 有应答。请求会发往该镜像。",
             "en": "Works: it can be reached and the API answers. Requests go to this mirror.",
         },
+        "held_until": None,
         "in_rotation": True,
         "ejection": None,
         "last_probe_at": "2026-11-21T08:59:48Z",
@@ -338,6 +340,43 @@ async def test_a_node_tells_its_paths_and_what_is_known_of_them(sources, client)
     zh = await text(client, "/nodes/sg?lang=zh")
     for shown in ("已证实", "暂不使用", "SNI 为 sg.example.net 时，连接在 12 毫秒后被重置。"):
         assert shown in zh
+
+
+LEFT_ALONE = {
+    "en": (
+        "the host name is blocked on the path",
+        "Confirmed: compared repeatedly, with the same result.",
+        "So all its addresses are left alone for now",
+        "Next try: 21 Nov 17:03.",
+        "all addresses left alone until 21 Nov 17:03",
+    ),
+    "zh": (
+        "域名已确认在途中被封锁",
+        "已确认：多次对比，结果一致。",
+        "因此暂时不去连接其所有地址",
+        "下次尝试：11月21日 17:03。",
+        "所有地址暂不连接，至 11月21日 17:03",
+    ),
+}
+"""What is wrong, how sure that is, what is done, until when, and the last two in short."""
+
+
+@pytest.mark.parametrize("language", LEFT_ALONE)
+async def test_a_node_that_is_left_alone_says_why_and_until_when(sources, client, language):
+    what, sure, done, next_try, short = LEFT_ALONE[language]
+    for page in ("/", "/nodes/sg"):
+        assert done not in await text(client, f"{page}?lang={language}")
+    sources.quarantine = SHUT
+    async with serving(build_public_app(sources, lambda: NOW)) as later:
+        for page in ("/", "/nodes/sg"):
+            told = await text(later, f"{page}?lang={language}")
+            for said in (what, sure, done, next_try):
+                assert said in told
+        assert short in await text(later, f"/?lang={language}", Accept="text/plain")
+        node = await get_json(later, "/api/v1/nodes/sg")
+    assert node["held_until"] == "2026-11-21T09:03:05Z"
+    for said in (sure, done, "2026-11-21T09:03:05Z"):
+        assert said in node["summary"][language]
 
 
 @pytest.mark.parametrize(

@@ -230,6 +230,8 @@ AGENTS = (
     "curl/8.5.0",
     "",
 )
+SHUT = {"203.0.113.7:443": NOW + 185, "198.51.100.9:443": NOW + 600}
+"""A quarantine in which all addresses of the mirror `sg` are."""
 BROWSER = {"Accept": "text/html,*/*;q=0.8", "User-Agent": "Mozilla/5.0"}
 VALUES: dict[str, tuple[str, ...]] = {
     "mirrorgate_keys.state": ("active", "low", "spent"),
@@ -314,11 +316,13 @@ class FakeSources:
     banned_visitors: tuple[str, ...] = ()
     """Addresses whose visitors have a network; bans may be on it."""
     rescued_: Rescued = field(default_factory=lambda: Rescued(37, NOW - 9 * 3600))
+    quarantine: Mapping[str, float] = field(default_factory=dict)
     _listed: tuple[Sequence[Ban], BansInForce] | None = None
 
     def snapshot(self) -> HealthSnapshot:
         self.asked += 1
-        return HealthSnapshot(7, NOW - 3, "sh-1", {m.id: m for m in self.health})
+        mirrors = {m.id: m for m in self.health}
+        return HealthSnapshot(7, NOW - 3, "sh-1", mirrors, self.quarantine)
 
     def ejections(self) -> Mapping[str, Ejection]:
         return self.ejected

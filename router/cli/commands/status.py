@@ -111,6 +111,8 @@ def traffic(node: Mapping[str, Any], now: datetime) -> str:
         return f"no ({override}{rest})"
     if ejection := node.get("ejection"):
         return f"no ({ejected(ejection, now)})"
+    if end := moment(node.get("held_until")):
+        return f"no (left alone, for {roughly((end - now).total_seconds())})"
     return "yes" if node.get("in_rotation") else "no"
 
 

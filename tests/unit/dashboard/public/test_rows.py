@@ -172,3 +172,18 @@ def test_columns_line_up_with_wide_characters_and_empty_ones_go():
     lines = table([("A", "B", "C"), ("香港", "", "x"), ("e\u0301", "", "y")])
     assert lines == ["A     C", "香港  x", "e\u0301     y"]
     assert width("香港") == 4
+
+
+@pytest.mark.parametrize(
+    ("health", "until"),
+    [
+        (DOWN, NOW + 185),
+        (UP, None),
+        (replace(DOWN, wish=Override.maintenance), None),
+        (replace(DOWN, last_probe=NOW - 181), None),
+    ],
+)
+def test_only_a_node_that_is_known_to_be_down_is_said_to_be_left_alone(
+    health: MirrorHealth, until: float | None
+):
+    assert node(MIRROR, health, CONFIG, NOW, 180.0, held_until=NOW + 185).held_until == until

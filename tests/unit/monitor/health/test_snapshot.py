@@ -78,3 +78,22 @@ def test_news_bring_an_older_snapshot_up_to_date_and_leave_the_rest_alone() -> N
 def test_an_endpoint_is_named_as_in_a_url() -> None:
     assert endpoint_of("192.0.2.1", 443) == "192.0.2.1:443"
     assert endpoint_of("2001:db8::1", 8443) == "[2001:db8::1]:8443"
+
+
+@pytest.mark.parametrize(
+    ("quarantine", "until"),
+    [
+        ({"192.0.2.1:8443": 130.0, "[2001:db8::1]:8443": 120.0}, 120.0),
+        ({"192.0.2.1:8443": 130.0}, None),
+        ({"192.0.2.1:8443": 130.0, "[2001:db8::1]:8443": 100.0}, None),
+        ({"192.0.2.1:443": 130.0, "[2001:db8::1]:443": 120.0}, None),
+    ],
+)
+def test_a_mirror_is_left_alone_until_its_first_address_is_free(
+    quarantine: dict[str, float], until: float | None
+) -> None:
+    paths = (PathHealth("a.test", "192.0.2.1"), PathHealth("a.test", "2001:db8::1"))
+    mirrors = {"a": MirrorHealth("a", paths=paths), "new": MirrorHealth("new")}
+    snapshot = HealthSnapshot(mirrors=mirrors, quarantine=quarantine)
+    assert snapshot.left_alone_until("a", 8443, 100.0) == until
+    assert snapshot.left_alone_until("new", 8443, 100.0) is None

@@ -299,6 +299,13 @@ def test_the_end_of_a_wish_is_shown():
     assert traffic({"wish": "maintenance", "wish_until": None}, now) == "no (maintenance)"
 
 
+def test_the_end_of_the_time_for_which_a_mirror_is_left_alone_is_shown():
+    now = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    node = {"in_rotation": False, "held_until": "2026-11-29T12:03:00Z"}
+    assert traffic(node, now) == "no (left alone, for 3m)"
+    assert traffic({**node, "held_until": None}, now) == "no"
+
+
 def test_status_as_json_is_what_the_instance_said(
     capsys: pytest.CaptureFixture[str], running: Running
 ):
