@@ -10,7 +10,7 @@ from typing import Any
 from dashboard.common.config import DashboardConfig
 from dashboard.common.sources import Ejection
 from dashboard.common.steps import Steps, in_steps
-from dashboard.i18n.moments import iso
+from dashboard.i18n.moments import iso, iso_if_known
 from dashboard.public import rows
 from dashboard.public.documents import node_document
 from dashboard.public.incidents import IncidentRow, incident_document
@@ -43,10 +43,9 @@ def node_documents(
         row = rows.node(
             mirror, health, config, now, stale_after, ejection=ejection, held_until=held_until
         )
-        until = None if health.wish_until is None else iso(health.wish_until)
         told = {
             "wish": str(health.wish),
-            "wish_until": until,
+            "wish_until": iso_if_known(health.wish_until),
             "detail": str(health.detail or ""),
             "why": {language: _why(health, language) for language in LANGUAGES},
             "level": health.level,
@@ -111,7 +110,7 @@ def ban_document(ban: Ban, location: str = "") -> dict[str, Any]:
         "network": ban.network,
         "location": location,
         "since": iso(ban.since),
-        "until": None if ban.until is None else iso(ban.until),
+        "until": iso_if_known(ban.until),
         "reason": ban.reason,
         "by": ban.by,
         "user_agent": ban.user_agent,
@@ -158,7 +157,7 @@ def maintenance_document(planned: Maintenance, announced: Announced, now: float)
         "starts_at": iso(planned.starts_at),
         "ends_at": iso(planned.ends_at),
         "created_at": iso(planned.created_at),
-        "ended_at": _moment(planned.ended_at),
+        "ended_at": iso_if_known(planned.ended_at),
         "updates": updates_document(announced.updates.get(planned.id, ())),
     }
 
@@ -181,8 +180,8 @@ def key_document(account: KeyAccount, now: float) -> dict[str, Any]:
         "state": record.state(now, spent),
         "created_at": iso(record.created_at),
         "created_by": record.created_by,
-        "expires_at": _moment(record.expires_at),
-        "revoked_at": _moment(record.revoked_at),
+        "expires_at": iso_if_known(record.expires_at),
+        "revoked_at": iso_if_known(record.revoked_at),
         "revoked_by": record.revoked_by,
         "rate": record.rate,
         "models": list(record.models),
@@ -216,10 +215,6 @@ def _use(day: DayUse) -> dict[str, Any]:
     told = day._asdict()
     del told["key"]
     return {**told, "cost": written(day.cost)}
-
-
-def _moment(at: float | None) -> str | None:
-    return None if at is None else iso(at)
 
 
 def _money(amount: int | None) -> str | None:

@@ -21,6 +21,11 @@ def iso(moment: float) -> str:
     return f"{datetime.fromtimestamp(int(moment), UTC).replace(tzinfo=None).isoformat()}Z"
 
 
+def iso_if_known(moment: float | None) -> str | None:
+    """The same of a moment that may not be known, or may never come."""
+    return None if moment is None else iso(moment)
+
+
 def said(moment: float, now: float, zone: str, words: Words) -> str:
     """A moment to the minute; the year only where it is not this year's."""
     there = ZoneInfo(zone)

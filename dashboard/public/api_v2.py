@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -12,6 +12,7 @@ from dashboard.common.answers import Answer, document, respond
 from dashboard.common.context import RENDERINGS, SOURCES
 from dashboard.common.steps import Steps
 from dashboard.i18n.texts import Words
+from dashboard.public.incidents import IncidentRow
 from dashboard.public.page import build
 from dashboard.public.statuspage import Board
 from dashboard.public.view import shown_maintenances, words_for
@@ -66,36 +67,22 @@ def _components(board: Board) -> Steps[Document]:
     return board.document(components=(yield from board.components()))
 
 
-def _incidents(board: Board) -> Steps[Document]:
-    return board.document(incidents=(yield from board.told(board.incidents)))
+def _incidents(board: Board, rows: Sequence[IncidentRow]) -> Steps[Document]:
+    return board.document(incidents=(yield from board.told(rows)))
 
 
-def _unresolved(board: Board) -> Steps[Document]:
-    return board.document(incidents=(yield from board.told(board.unresolved())))
-
-
-def _maintenances(board: Board) -> Steps[Document]:
+def _maintenances(board: Board, *wanted: str) -> Steps[Document]:
     yield
-    return board.document(scheduled_maintenances=board.maintenances())
+    return board.document(scheduled_maintenances=board.maintenances(*wanted))
 
 
-def _active(board: Board) -> Steps[Document]:
-    yield
-    return board.document(scheduled_maintenances=board.maintenances("in_progress"))
-
-
-def _upcoming(board: Board) -> Steps[Document]:
-    yield
-    return board.document(scheduled_maintenances=board.maintenances("scheduled"))
-
-
-_DOCUMENTS = {
+_DOCUMENTS: Mapping[str, Callable[[Board], Steps[Document]]] = {
     "summary": _summary,
     "status": _status,
     "components": _components,
-    "incidents": _incidents,
-    "incidents/unresolved": _unresolved,
+    "incidents": lambda board: _incidents(board, board.incidents),
+    "incidents/unresolved": lambda board: _incidents(board, board.unresolved()),
     "scheduled-maintenances": _maintenances,
-    "scheduled-maintenances/active": _active,
-    "scheduled-maintenances/upcoming": _upcoming,
+    "scheduled-maintenances/active": lambda board: _maintenances(board, "in_progress"),
+    "scheduled-maintenances/upcoming": lambda board: _maintenances(board, "scheduled"),
 }

@@ -14,7 +14,7 @@ from dashboard.common.config import DashboardConfig
 from dashboard.common.printable import printable
 from dashboard.common.sources import BanList, Ejection
 from dashboard.common.steps import Steps, in_steps
-from dashboard.i18n.moments import iso
+from dashboard.i18n.moments import iso, iso_if_known
 from dashboard.public.rows import BanRow, Node, Overview, PathRow, ban_row, place
 from monitor.common.bans import Ban
 from monitor.common.languages import LANGUAGES
@@ -38,7 +38,7 @@ def nodes_document(rows: Sequence[Node], vantage: str, now: float) -> Steps[dict
 def node_document(row: Node, vantage: str) -> dict[str, Any]:
     """One node."""
     state, verdict = str(row.state), row.verdict
-    held_until = _moment(row.held_until)
+    held_until = iso_if_known(row.held_until)
     seen = {"state": state, "verdict": verdict, "latency_ms": dict(row.latency_ms)}
     return {
         "id": row.id,
@@ -47,7 +47,7 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
         "region": row.region,
         "cdn": {"declared": row.cdn_declared, "detected": row.cdn_detected},
         "state": state,
-        "since": _moment(row.since),
+        "since": iso_if_known(row.since),
         "verdict": verdict,
         "summary": {
             language: tell(
@@ -58,9 +58,9 @@ def node_document(row: Node, vantage: str) -> dict[str, Any]:
         "held_until": held_until,
         "in_rotation": row.in_rotation,
         "ejection": None if row.ejection is None else _ejection_document(row.ejection),
-        "last_probe_at": _moment(row.last_probe),
+        "last_probe_at": iso_if_known(row.last_probe),
         "dns_verdict": row.dns,
-        "certificate_ends": _moment(row.certificate_ends),
+        "certificate_ends": iso_if_known(row.certificate_ends),
         "paths": [_path_document(path) for path in row.paths],
         "vantages": {
             vantage: seen,
@@ -90,7 +90,7 @@ def _ejection_document(ejection: Ejection) -> dict[str, Any]:
     return {
         "cause": ejection.cause,
         "since": iso(ejection.since),
-        "until": _moment(ejection.until),
+        "until": iso_if_known(ejection.until),
         "count": ejection.count,
     }
 
@@ -104,7 +104,7 @@ def _path_document(path: PathRow) -> dict[str, Any]:
         "verdict": path.verdict,
         "level": path.level,
         "latency_ms": path.latency_ms,
-        "held_until": _moment(path.until),
+        "held_until": iso_if_known(path.until),
         "evidence": list(map(printable, said(path.evidence))),
     }
 
@@ -167,12 +167,8 @@ def ban_document(row: BanRow) -> dict[str, Any]:
         "status": "banned",
         "reason": row.reason,
         "since": iso(row.since),
-        "until": _moment(row.until),
+        "until": iso_if_known(row.until),
     }
-
-
-def _moment(value: float | None) -> str | None:
-    return None if value is None else iso(value)
 
 
 def _cursor(ban: Ban) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from dashboard.common.printable import printable, printable_lines
 from dashboard.common.steps import Steps, in_steps
-from dashboard.i18n.moments import iso
+from dashboard.i18n.moments import iso, iso_if_known
 from dashboard.i18n.texts import Words
 from monitor.common.languages import LANGUAGES, Text
 from monitor.health.announcements import Announced, Maintenance, ManualIncident
@@ -229,11 +229,11 @@ def incident_rows(
 ) -> list[IncidentRow]:
     """All of them, newest first, those that operators opened included; `names` are those of the
     nodes that are shown."""
-    rows = [_row(incident, names, announced) for incident in incidents]
+    rows = [_row(incident, names) for incident in incidents]
     if announced.manual:
-        rows += [_manual_row(opened, names, announced) for opened in announced.manual]
+        rows += [_manual_row(opened, names) for opened in announced.manual]
         rows.sort(key=lambda row: (-row.started_at, row.id))
-    return rows
+    return [_announced(row, announced) for row in rows]
 
 
 def alarm(rows: Sequence[IncidentRow]) -> IncidentRow | None:
@@ -242,58 +242,60 @@ def alarm(rows: Sequence[IncidentRow]) -> IncidentRow | None:
     return max(told, key=lambda row: IMPACTS.index(row.impact), default=None)
 
 
-def _manual_row(
-    opened: ManualIncident, names: Mapping[str, str], announced: Announced
-) -> IncidentRow:
-    edit = announced.edits.get(opened.id)
-    messages = announced.updates.get(opened.id, ())
+def _manual_row(opened: ManualIncident, names: Mapping[str, str]) -> IncidentRow:
     begin, end = opened.started_at, opened.resolved_at
-    nodes = []
-    for mirror in map(printable, opened.mirrors):
-        part = Part(mirror, "", begin, end, down=None)
-        name = names.get(mirror, mirror)
-        nodes.append(Affected(mirror, name, "", begin, end, 1, part))
+    parts = [Part(mirror, "", begin, end, down=None) for mirror in map(printable, opened.mirrors)]
     return IncidentRow(
         opened.id,
         "",
         "",
-        (edit and edit.impact) or opened.impact,
+        opened.impact,
         begin,
         end,
-        max((opened.created_at, *(message.at for message in messages))),
-        nodes,
-        edit.title if edit and any(edit.title) else opened.title,
-        messages,
+        opened.created_at,
+        [_affected(part, names) for part in parts],
+        opened.title,
         manual=True,
     )
 
 
-def _row(incident: Incident, names: Mapping[str, str], announced: Announced) -> IncidentRow:
-    edit = announced.edits.get(incident.id)
-    messages = announced.updates.get(incident.id, ())
-    nodes = [
-        Affected(
-            part.mirror,
-            names.get(part.mirror, part.mirror),
-            printable(part.verdict),
-            part.since,
-            part.until,
-            part.times,
-            part,
-        )
-        for part in sorted(incident.parts, key=lambda part: (part.since, part.mirror))
-    ]
+def _row(incident: Incident, names: Mapping[str, str]) -> IncidentRow:
+    parts = sorted(incident.parts, key=lambda part: (part.since, part.mirror))
     return IncidentRow(
         incident.id,
         printable(incident.verdict),
         printable(incident.cdn),
-        (edit and edit.impact) or incident.impact,
+        incident.impact,
         incident.started_at,
         incident.resolved_at,
-        max((incident.updated_at, *(message.at for message in messages))),
-        nodes,
-        edit.title if edit else UNTITLED,
-        messages,
+        incident.updated_at,
+        [_affected(part, names) for part in parts],
+    )
+
+
+def _affected(part: Part, names: Mapping[str, str]) -> Affected:
+    return Affected(
+        part.mirror,
+        names.get(part.mirror, part.mirror),
+        printable(part.verdict),
+        part.since,
+        part.until,
+        part.times,
+        part,
+    )
+
+
+def _announced(row: IncidentRow, announced: Announced) -> IncidentRow:
+    """An incident with what operators say of it."""
+    edit, messages = announced.edits.get(row.id), announced.updates.get(row.id, ())
+    if edit is None and not messages:
+        return row
+    return replace(
+        row,
+        impact=(edit and edit.impact) or row.impact,
+        updated_at=max((row.updated_at, *(message.at for message in messages))),
+        edited_title=edit.title if edit and any(edit.title) else row.edited_title,
+        messages=messages,
     )
 
 
@@ -337,7 +339,7 @@ def incident_document(row: IncidentRow, now: float) -> dict[str, Any]:
         "verdict": row.verdict,
         "cdn": row.cdn,
         "started_at": iso(row.started_at),
-        "resolved_at": moment(row.resolved_at),
+        "resolved_at": iso_if_known(row.resolved_at),
         "updated_at": iso(row.updated_at),
         "title": _both(row.edited_title),
         "updates": _messages(row.messages),
@@ -347,7 +349,7 @@ def incident_document(row: IncidentRow, now: float) -> dict[str, Any]:
                 "name": node.name,
                 "verdict": node.verdict,
                 "since": iso(node.since),
-                "until": moment(node.until),
+                "until": iso_if_known(node.until),
                 "times": node.times,
                 "downtime_s": _whole(node.downtime(now)),
             }
@@ -373,7 +375,7 @@ def maintenance_document(row: MaintenanceRow) -> dict[str, Any]:
         "created_at": iso(row.created_at),
         "starts_at": iso(row.starts_at),
         "ends_at": iso(row.ends_at),
-        "ended_at": moment(row.ended_at),
+        "ended_at": iso_if_known(row.ended_at),
         "updated_at": iso(row.updated_at),
         "nodes": [
             {"id": id, "name": name}
@@ -395,11 +397,6 @@ def _both(text: Text) -> dict[str, str]:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
-
-
-def moment(value: float | None) -> str | None:
-    """A moment for machines, if there is one."""
-    return None if value is None else iso(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any
 from dashboard.common.config import DashboardConfig
 from dashboard.common.printable import printable
 from dashboard.common.steps import Steps, in_steps
-from dashboard.i18n.moments import iso
+from dashboard.i18n.moments import iso, iso_if_known
 from dashboard.i18n.texts import Words
 from dashboard.public.incidents import (
     UNTITLED,
@@ -23,7 +23,6 @@ from dashboard.public.incidents import (
     Update,
     alarm,
     maintenance_row,
-    moment,
     status,
     updates,
 )
@@ -145,8 +144,8 @@ class Board:
             "created_at": iso(row.started_at),
             "started_at": iso(row.started_at),
             "updated_at": iso(row.updated_at),
-            "monitoring_at": moment(row.resolved_at),
-            "resolved_at": moment(row.resolved_at),
+            "monitoring_at": iso_if_known(row.resolved_at),
+            "resolved_at": iso_if_known(row.resolved_at),
             "shortlink": link(row, self.config),
             "page_id": PAGE_ID,
             "components": list(map(self.component, concerned)),
@@ -186,7 +185,7 @@ class Board:
             "started_at": iso(row.starts_at),
             "updated_at": iso(row.updated_at),
             "monitoring_at": None,
-            "resolved_at": moment(row.ended_at),
+            "resolved_at": iso_if_known(row.ended_at),
             "shortlink": link_to_plan(row, self.config),
             "page_id": PAGE_ID,
             "components": [self.component(node) for node in self.nodes if node.id in row.nodes],
