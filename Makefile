@@ -22,7 +22,7 @@ help:
 	@echo 'make bench   the side-by-side benchmarks'
 
 run: .venv/.runs
-	@test -n "$$MIRRORGATE_CONFIG" || test -e config.toml || cp config.example.toml config.toml
+	@test -n "$$MIRRORGATE_CONFIG" || test -e config.toml || .ci/config
 	@exec $(BIN)/mirrorgate run
 
 # It looks for changed sources itself.

@@ -104,7 +104,7 @@ def test_the_module_runs_like_the_script(outside: Path, tmp_path: Path):
 
 
 def test_the_scripts_of_the_project_are_sound():
-    for script in (".ci/run", ".ci/venv"):
+    for script in (".ci/run", ".ci/venv", ".ci/config"):
         file = ROOT / script
         assert os.access(file, os.X_OK)
         shell = file.read_text("utf-8").partition("\n")[0].removeprefix("#!")
