@@ -97,8 +97,8 @@ _OF_MIRROR = Text(
 )
 _LEFT_ALONE = Text(
     "因此暂时不去连接其所有地址，请求改走其他镜像（如有）。下次尝试：{time}。",
-    "So all its addresses are left alone for now, and requests go to other mirrors, if there are "
-    "any. Next try: {time}.",
+    "Because of this all its addresses are left alone for now, and requests go to other mirrors, "
+    "if there are any. Next try: {time}.",
 )
 _CDN = Text(" {cdn} ", " ({cdn})")
 _NO_CDN = Text(" ", "")
@@ -121,9 +121,12 @@ class Told:
 
     def sentence(self, language: str) -> str:
         """The fault and what may be behind it, as one sentence."""
-        zh = language == "zh"
-        both = ("：" if zh else ": ").join(filter(None, (self.what, self.cause)))
-        return f"{both[:1].upper()}{both[1:]}{'。' if zh else '.'}"
+        both = ("：" if language == "zh" else ": ").join(filter(None, (self.what, self.cause)))
+        return _as_sentence(both, language)
+
+    def because(self, language: str) -> str:
+        """That which may be behind it, as a sentence of its own; empty where nothing is said."""
+        return _as_sentence(self.cause, language) if self.cause else ""
 
     def summary(self, language: str) -> str:
         """The fault, how sure it is, and what is done about it."""
@@ -134,6 +137,10 @@ class Told:
         """The same, with what a person can do."""
         gap = " " if language != "zh" and self.todo else ""
         return f"{self.summary(language)}{gap}{self.todo}"
+
+
+def _as_sentence(clause: str, language: str) -> str:
+    return f"{clause[:1].upper()}{clause[1:]}{'。' if language == 'zh' else '.'}"
 
 
 def tell(

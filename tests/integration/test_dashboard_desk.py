@@ -894,7 +894,7 @@ async def test_a_refused_form_keeps_what_was_typed(operator):
     [
         (
             "en",
-            "So all its addresses are left alone for now",
+            "Because of this all its addresses are left alone for now",
             "Next try: 21 Nov 17:03.",
             "the host name is blocked on the path · all addresses left alone until 21 Nov 17:03",
         ),

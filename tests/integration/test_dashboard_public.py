@@ -314,6 +314,16 @@ async def test_hosts_and_bans_are_hidden_everywhere_on_request(sources, client, 
     assert not [secret for secret in hidden if secret in told]
 
 
+@pytest.mark.parametrize(
+    ("language", "probably"), [("en", "probably blocked"), ("zh", "疑似在途中被封锁")]
+)
+async def test_a_path_in_a_fold_is_as_sure_of_its_verdict_as_its_page(client, language, probably):
+    page = await text(client, f"/?lang={language}")
+    row = page[page.index('id="node-sg"') : page.index('id="node-us-west"')]
+    assert "203.0.113.7" in row
+    assert probably not in row
+
+
 async def test_a_node_tells_its_paths_and_what_is_known_of_them(sources, client):
     told = await get_json(client, "/api/v1/nodes/sg")
     blocked, good = told["paths"]
@@ -345,25 +355,27 @@ async def test_a_node_tells_its_paths_and_what_is_known_of_them(sources, client)
 LEFT_ALONE = {
     "en": (
         "the host name is blocked on the path",
+        "TLS connections that carry this name (SNI) are reset; with another name",
         "Confirmed: compared repeatedly, with the same result.",
-        "So all its addresses are left alone for now",
+        "Because of this all its addresses are left alone for now",
         "Next try: 21 Nov 17:03.",
         "all addresses left alone until 21 Nov 17:03",
     ),
     "zh": (
         "域名已确认在途中被封锁",
+        "SNI 为该域名的 TLS 连接被重置，换成其他域名则有应答。",
         "已确认：多次对比，结果一致。",
         "因此暂时不去连接其所有地址",
         "下次尝试：11月21日 17:03。",
         "所有地址暂不连接，至 11月21日 17:03",
     ),
 }
-"""What is wrong, how sure that is, what is done, until when, and the last two in short."""
+"""What is wrong, its cause, how sure that is, what is done, until when, and that in short."""
 
 
 @pytest.mark.parametrize("language", LEFT_ALONE)
 async def test_a_node_that_is_left_alone_says_why_and_until_when(sources, client, language):
-    what, sure, done, next_try, short = LEFT_ALONE[language]
+    what, cause, sure, done, next_try, short = LEFT_ALONE[language]
     for page in ("/", "/nodes/sg"):
         assert done not in await text(client, f"{page}?lang={language}")
     sources.quarantine = SHUT
@@ -372,6 +384,7 @@ async def test_a_node_that_is_left_alone_says_why_and_until_when(sources, client
             told = await text(later, f"{page}?lang={language}")
             for said in (what, sure, done, next_try):
                 assert said in told
+        assert cause in told, "on the page of the node"
         assert short in await text(later, f"/?lang={language}", Accept="text/plain")
         node = await get_json(later, "/api/v1/nodes/sg")
     assert node["held_until"] == "2026-11-21T09:03:05Z"
