@@ -21,6 +21,7 @@ from monitor.diagnosis.finding import Finding, Level
 from monitor.diagnosis.reactions import Reaction, Scope, grow, hold_after
 from monitor.diagnosis.timing import NORMAL, DiagnosisTiming
 from monitor.diagnosis.verdicts import (
+    AFTER_EFFECT,
     BLOCKS,
     CDN_REFUSES,
     NAME_CUT,
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 
 USUAL_INTERVAL = 15.0
 """For which the holds of the reactions are meant; a faster monitor tries again sooner."""
-AFTER_EFFECT = "residual_block"
 _OF_PATHS = frozenset({Scope.path, Scope.endpoint, Scope.hostname})
 
 

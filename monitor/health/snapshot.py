@@ -169,11 +169,16 @@ class HealthSnapshot:
         return self.mirrors.get(mirror_id) or MirrorHealth(mirror_id)
 
     def left_alone_until(self, mirror_id: str, port: int, now: float) -> float | None:
-        """When the first address of a mirror is free again, in seconds since the epoch, while all
-        are in quarantine; else None."""
-        paths = self.of(mirror_id).paths
-        ends = (self.quarantine.get(endpoint_of(path.address, port), now) for path in paths)
-        first = min(ends, default=now)
+        """When the first path of a mirror may be taken again, in seconds since the epoch, while all
+        are left alone: their addresses are in quarantine, or are needed by others; else None."""
+
+        def end(path: PathHealth) -> float:
+            quarantined = self.quarantine.get(endpoint_of(path.address, port))
+            if quarantined is not None or path.usable or path.standing is not Standing.held:
+                return now if quarantined is None else quarantined
+            return now if path.until is None else path.until
+
+        first = min(map(end, self.of(mirror_id).paths), default=now)
         return first if first > now else None
 
     @property

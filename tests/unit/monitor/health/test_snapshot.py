@@ -97,3 +97,16 @@ def test_a_mirror_is_left_alone_until_its_first_address_is_free(
     snapshot = HealthSnapshot(mirrors=mirrors, quarantine=quarantine)
     assert snapshot.left_alone_until("a", 8443, 100.0) == until
     assert snapshot.left_alone_until("new", 8443, 100.0) is None
+
+
+def test_a_mirror_is_left_alone_for_as_long_as_its_name_would_shut_out_others() -> None:
+    held = PathHealth("a.test", "192.0.2.1", Standing.held, verdict="sni_block_rst", until=1900.0)
+    told = []
+    for path in (
+        held,
+        dataclasses.replace(held, usable=True),
+        dataclasses.replace(held, until=None),
+    ):
+        snapshot = HealthSnapshot(mirrors={"a": MirrorHealth("a", paths=(path,))})
+        told.append(snapshot.left_alone_until("a", 8443, 100.0))
+    assert told == [1900.0, None, None]
