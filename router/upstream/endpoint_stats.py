@@ -3,6 +3,8 @@ was cut off first, which may have shut it for all of them."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from router.upstream.trials import Trials
 
 MOST_ASIDE = 1800.0
@@ -21,14 +23,25 @@ MOST_NAMES = 64
 _NEVER = float("-inf")
 
 
+class LeftOut(NamedTuple):
+    """A name that is left out at an address where others lead, for it was cut off first there."""
+
+    name: str = ""
+    until: float = _NEVER
+    by_control: bool = False
+    """True if control has said so; else it is what this worker has seen."""
+
+
+_NONE = LeftOut()
+
+
 class EndpointStats:
     """One address and port, as a worker's traffic has seen it. Pure: times are handed in."""
 
     __slots__ = (
-        "_aside",
-        "_by_control",
         "_cut_at",
         "_cut_name",
+        "_left_out",
         "_opened_at",
         "_stays_open_until",
         "_trials",
@@ -41,11 +54,7 @@ class EndpointStats:
         """The name that was cut off last ..."""
         self._cut_at = _NEVER
         """... and when."""
-        self._aside: tuple[str, float] = ("", _NEVER)
-        """The name that is left out where others lead here, for it was cut off first, and until
-        when."""
-        self._by_control = False
-        """True if it is control that leaves it out."""
+        self._left_out = _NONE
         self._stays_open_until = _NEVER
         self._trials = Trials(MOST_ASIDE)
         """Those of the name that is left out."""
@@ -60,32 +69,37 @@ class EndpointStats:
         soon = self._cut_at <= now - seconds and now - self._cut_at < AT_ONCE
         if name != self._cut_name and soon:
             self._stays_open_until = now + OPEN_FOR
-            self.let_in(self._aside[0])
+            self._left_out = _NONE
 
     def cut_off(self, name: str, now: float) -> None:
         """The name was cut off while the address was not shut, as far as is known: one that is left
         out already may have shut it for longer than that is kept in mind."""
         self._cut_name, self._cut_at = name, now
-        if not self.stays_open(now) and self.shut_by(now) in ("", name):
-            self._aside = (name, now + MOST_ASIDE)
+        known = self.shut_by(now)
+        if not self.stays_open(now) and known in ("", name):
+            by_control = known == name and self._left_out.by_control
+            self._left_out = LeftOut(name, now + MOST_ASIDE, by_control)
 
     def control_says(self, name: str, left_out: bool, now: float) -> None:
         """Control leaves the name out as one that is cut off, or has taken it in again: its word
         counts from now on. What names meet that were shown meanwhile is laid to the same one."""
         if left_out:
-            self._aside, self._by_control = (name, now + MOST_ASIDE), True
-        elif self._by_control:
+            self._left_out = LeftOut(name, now + MOST_ASIDE, by_control=True)
+        elif self._left_out.by_control:
             self.let_in(name)
 
     def let_in(self, name: str) -> None:
         """Leave the name out no longer."""
-        if self._aside[0] == name:
-            self._aside, self._by_control = ("", _NEVER), False
+        if self._left_out.name == name:
+            self._left_out = _NONE
 
     def shut_by(self, now: float) -> str:
         """The name that is left out, if there is one."""
-        name, until = self._aside
-        return name if now < until else ""
+        return self._left_out.name if now < self._left_out.until else ""
+
+    def suspect(self, now: float) -> str:
+        """The same, if it was seen here and control may not know of it."""
+        return "" if self._left_out.by_control else self.shut_by(now)
 
     def stays_open(self, now: float) -> bool:
         """True if a cut is taken to concern one name alone."""

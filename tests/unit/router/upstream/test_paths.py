@@ -354,6 +354,9 @@ def test_the_name_that_was_cut_off_first_is_reported_first_as_long_as_its_addres
         assert traffic.take_failed() == [first, ["m", "b", *first[2:]]]
     traffic.failed("m", Trouble(B, "connect", "connection_refused"))
     assert [told[1] for told in traffic.take_failed()] == ["b"]
+    traffic.in_order([B, replace(A, rank=LAST)], one_address=True)
+    traffic.failed("m", CUT_B)
+    assert [told[1] for told in traffic.take_failed()] == ["b"], "control knows of the other one"
 
 
 def test_control_has_the_word_on_what_is_left_out_at_the_only_address() -> None:
