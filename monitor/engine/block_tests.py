@@ -32,6 +32,7 @@ GLANCES = 3
 GLANCES_ERRATIC = 8
 """The same where half of all hellos may be cut off."""
 GLANCE_GAP = 0.5
+"""Seconds between two of them."""
 MOST = 256
 """Examinations at once; most of them wait."""
 
@@ -45,6 +46,7 @@ class Case:
     timeouts: MonitorTimeouts
     memory: Memory = field(default_factory=Memory)
     before: tuple[Trial, ...] = ()
+    """Routine trials that go into the finding, the cut that raised the suspicion last."""
     spared: bool = False
     """True if the name must not be shown again where it shuts the endpoint: other names of the
     mirror are served there, and nothing else leads round it."""

@@ -44,7 +44,8 @@ from monitor.probes.trials import Subject
 log = logging.getLogger(__name__)
 
 USUAL_INTERVAL = 15.0
-"""For which the holds of the reactions are meant; a faster monitor tries again sooner."""
+"""Seconds between two probes for which the holds of the reactions are meant; a faster monitor tries
+again sooner."""
 _OF_PATHS = frozenset({Scope.path, Scope.endpoint, Scope.hostname})
 
 
@@ -201,7 +202,7 @@ class Reactions:
             bool(self._others_over(watch, path))
             and not watch.paths.may_work_elsewhere(path)
             and not any(
-                other.is_up and other.wish is Override.use and other.paths.works_beside(*here)
+                other.is_up and other.wish is Override.use and other.paths.works_without(*here)
                 for other in self._watches.values()
                 if other is not watch
             )

@@ -244,14 +244,14 @@ class MirrorPaths:
             for other in self._paths.values()
         )
 
-    def works_beside(self, address: str, port: int) -> bool:
+    def works_without(self, address: str, port: int) -> bool:
         """True if a path works that does not lead to this endpoint."""
         ok = (path for path in self._paths.values() if path.standing is Standing.ok)
         return any((path.address, self.mirror.port) != (address, port) for path in ok)
 
     def works_elsewhere(self, path: Path) -> bool:
         """True if a path over another address works."""
-        return self.works_beside(path.address, self.mirror.port)
+        return self.works_without(path.address, self.mirror.port)
 
     def draw(self, now: float) -> str | None:
         """Bring one more name of the wildcard into use, if none of the present ones works."""

@@ -43,7 +43,8 @@ CERTAIN = 0.3
 """Seconds after a cut from which on a handshake is one that began later: workers tell of both with
 a delay that is not known."""
 SOON = 15.0
-"""Seconds, less than any censor remembers that is known (60 s and more: Bock et al., WOOT 2021)."""
+"""Seconds after a cut within which an answer shows that no censor remembers the name: less than any
+known one does (60 s and more: Bock et al., WOOT 2021)."""
 ERRATIC_FOR = 30.0
 """Seconds that a path which answered soon after a cut is taken to do so again."""
 
@@ -148,8 +149,8 @@ class Path:
             self.erratic_at = began
 
     def is_erratic(self, now: float) -> bool:
-        """True if its name was cut off and answered within seconds a moment ago: then it is no
-        censor that remembers, who cuts it off."""
+        """True if a moment ago it answered within seconds of a cut: what cuts its name off does not
+        remember it, as censors do."""
         return now - self.erratic_at < ERRATIC_FOR
 
     def probed(self, now: float, latency: float, tls: TlsEvidence | None) -> bool:

@@ -8,16 +8,16 @@ from typing import NamedTuple
 from router.upstream.trials import Trials
 
 MOST_ASIDE = 1800.0
-"""Seconds that a name which was cut off is left out at an address that it shares with others, and
-that the time between two trials of it doubles to while these do not work either."""
+"""Seconds that a name which was cut off is left out at an address that it shares with others; also
+the most between two trials of it, while none of the others works either."""
 AT_ONCE = 1.5
 """Seconds after a cut within which another name that is answered at the same address shows that
 nothing was shut by it ..."""
 OPEN_FOR = 60.0
 """... and for which that is taken to stay so."""
 LATELY = 5.0
-"""Seconds since it was opened for which a path is tried once more when it is cut off: a server that
-resets some hellos does so; a censor does not come between two requests as often."""
+"""Seconds since a connection came about over a path within which it is tried once more when it is
+cut off: more often that is a server which resets some hellos than a block that has just begun."""
 MOST_NAMES = 64
 """Names at one address that are kept in mind; beyond it the oldest goes."""
 _NEVER = float("-inf")
@@ -56,24 +56,26 @@ class EndpointStats:
         """... and when."""
         self._left_out = _NONE
         self._stays_open_until = _NEVER
+        """Until when a cut is taken to concern its own name alone."""
         self._trials = Trials(MOST_ASIDE)
         """Those of the name that is left out."""
 
     def opened(self, name: str, seconds: float, now: float) -> None:
-        """A connection came about under this name, in this time."""
+        """A connection came about under this name, in this many seconds."""
         self._opened_at.pop(name, None)
         self._opened_at[name] = now
         if len(self._opened_at) > MOST_NAMES:
             del self._opened_at[next(iter(self._opened_at))]
         self._trials = Trials(MOST_ASIDE)
-        soon = self._cut_at <= now - seconds and now - self._cut_at < AT_ONCE
-        if name != self._cut_name and soon:
+        began_after_cut = self._cut_at <= now - seconds
+        if name != self._cut_name and began_after_cut and now - self._cut_at < AT_ONCE:
             self._stays_open_until = now + OPEN_FOR
             self._left_out = _NONE
 
     def cut_off(self, name: str, now: float) -> None:
-        """The name was cut off while the address was not shut, as far as is known: one that is left
-        out already may have shut it for longer than that is kept in mind."""
+        """The name was cut off, and as far as is known no other one had shut the address. A name
+        that is left out already stays the one: it may have shut the address for longer than the
+        caller's holds last."""
         self._cut_name, self._cut_at = name, now
         known = self.shut_by(now)
         if not self.stays_open(now) and known in ("", name):
@@ -82,7 +84,7 @@ class EndpointStats:
 
     def control_says(self, name: str, left_out: bool, now: float) -> None:
         """Control leaves the name out as one that is cut off, or has taken it in again: its word
-        counts from now on. What names meet that were shown meanwhile is laid to the same one."""
+        counts from now on. Other names that are cut off meanwhile do not take its place."""
         if left_out:
             self._left_out = LeftOut(name, now + MOST_ASIDE, by_control=True)
         elif self._left_out.by_control:
@@ -109,8 +111,9 @@ class EndpointStats:
         """True if a connection came about under this name a moment ago."""
         return now < self._opened_at.get(name, _NEVER) + LATELY
 
-    def may_try(self, now: float) -> bool:
-        """True if it is time to try a name that is left out: one request does."""
+    def claim_trial(self, now: float) -> bool:
+        """True if it is time to try a name that is left out; the caller does, and nobody else until
+        the next one is due."""
         if not self._trials.may(now):
             return False
         self._trials.began(now)

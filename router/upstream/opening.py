@@ -26,6 +26,7 @@ from router.wire.fields import response_rules
 from router.wire.write_batch import WriteBatch
 
 MOST_NAMES = 4
+"""Names of a mirror that are resolved here, while the monitor knows no paths."""
 OTHERS_WITHIN = 0.25
 """Seconds that a request waits for the addresses of alternate names, when it has some already."""
 

@@ -33,6 +33,8 @@ MOST: Final = 512
 K = TypeVar("K")
 V = TypeVar("V")
 _Key = tuple[str, str, int]
+"""Hostname, address and port. Without hostname: the endpoint under every name; without address: the
+name at every address."""
 PathKey = tuple[str, str, str]
 """Mirror, hostname, address."""
 
@@ -43,6 +45,7 @@ class PathStats:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._held: dict[_Key, float] = {}
+        """Until when each is tried after the others, on the clock."""
         self._seconds: dict[_Key, float] = {}
         """How long each path was held the last time, while it has not worked since."""
         self._endpoints: dict[tuple[str, int], EndpointStats] = {}
@@ -133,7 +136,8 @@ class PathStats:
         self, routes: Iterable[Route], *, one_address: bool = False, beside: Iterable[Route] = ()
     ) -> list[Route]:
         """The routes, those that are held last, for more than one reason last of all, and after
-        them what control has left out: it knows more, and its word is what counts from then on.
+        them what control has left out: it knows more. Its word counts from now on, so what was held
+        against those by this worker is forgotten.
 
         `one_address`: nothing leads round the address of these, nor round that of the routes
         `beside` them, which are other mirrors'. Then names that might shut it are left out as long
@@ -153,8 +157,9 @@ class PathStats:
         shut_by = endpoint.shut_by(now)
         safe = [route for route in known if route.rank < LAST and route.host != shut_by]
         others = [route for route in beside if route.rank < LAST and route.host != shut_by]
+        # such as have not failed again after a first hold
         hopeful = any(self._seconds.get(_of_path(route), 0.0) <= HOLD for route in (*safe, *others))
-        if hopeful or ((safe or others) and not endpoint.may_try(now)):
+        if hopeful or ((safe or others) and not endpoint.claim_trial(now)):
             return safe
         return [*safe, *(replace(route, rank=LAST) for route in known if route not in safe)]
 
@@ -167,6 +172,7 @@ class PathStats:
         return route.rank_after_a_cut, sum(map(self._runs, (_of_path(route), *_of_cut(route))))
 
     def _runs(self, key: _Key) -> bool:
+        """True if it is held now."""
         until = self._held.get(key)
         if until is None:
             return False

@@ -15,10 +15,12 @@ CUT_AT_ONCE = CUT - {"generic_timeout_error"}
 SLOW = "slow"
 """It had not failed when another path won."""
 USABLE, UNTESTED, RESERVE, LAST = range(4)
-"""Ranks of paths: those that control recommends; such as no probe has tried, which count as usable
-once a name has been cut off, so that it is not shown at a second address; others, for when these
-fail and control does not know it yet, or is not there; such as would show a name that is cut off,
-for when none is left."""
+"""Ranks of paths, the best first.
+
+`USABLE`: control recommends it. `UNTESTED`: no probe has tried it; once another name has been cut
+off it counts as usable, so that the cut one is not shown at a second address. `RESERVE`: for when
+these fail and control does not know it yet, or is not there. `LAST`: it would show a name that is
+cut off; for when nothing else is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,9 @@ class Trouble:
 
     route: Route
     operation: str
+    """The step that it failed in, as `monitor.probes.results.Operation` names it."""
     failure: str
+    """How: a code of a probe's failure, or `SLOW`."""
 
     @property
     def lies_in_the_answer(self) -> bool:

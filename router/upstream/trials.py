@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 FIRST, GROWTH, MOST = 10.0, 2.0, 600.0
-"""Seconds from one trial to the next: no less than one may take, and of a mirror as long at most as
-the budget of suspected names spreads its handshakes over."""
+"""Seconds from the first trial to the second, the factor for each later one, and the most seconds.
+The first is no less than a trial may take; the most, of a mirror, is what the budget of suspected
+names spreads its handshakes over."""
 FAILURES = 3
 """In a row after which it does not work any more: a server may reset some of its hellos."""
 
 
 class Trials:
-    """One request at a time tries to open a connection, and each later than the one before, as long
-    as all of them fail; after one that came through, requests go there until some in a row fail.
-    Pure."""
+    """Now and then one request tries to open a connection, with growing pauses as long as all of
+    them fail; after one that came through all may, until `FAILURES` in a row fail. Pure."""
 
     __slots__ = ("_due", "_failures", "_most", "_seconds", "_works")
 

@@ -173,7 +173,8 @@ class Upstream:
             connection.leave()
 
     def settle(self, now: float) -> None:
-        """Look anew whether it can be used, `now` in seconds since the epoch."""
+        """Look anew whether it can be used, `now` in seconds since the epoch; 0: every quarantine
+        counts as running until somebody who knows the time looks again."""
         self.left_alone = bool(self.routes) and (not self.open_routes(now) or self._yields)
         """True if no new connection may be opened: all its addresses are left alone, or it would
         shut the only one for other mirrors."""
