@@ -95,7 +95,8 @@ class Code(Enum):
 
     sent_name = Text("SNI 为 {name} 时，{end}。", "With SNI {name}, {end}.")
     sent_control = Text(
-        "SNI 为对照域名 {name} 时，{end}。", "With SNI {name} (a control name), {end}."
+        "SNI 为对照域名 {name} 时，{end}。",
+        "With SNI {name} (a control name, for comparison), {end}.",
     )
     sent_no_name = Text("不带 SNI 时，{end}。", "Without SNI, {end}.")
     sent_not_tls = Text("发送非 TLS 字节时，{end}。", "With bytes that are not TLS, {end}.")
@@ -211,10 +212,8 @@ class Code(Enum):
         "did not ignore it.",
     )
     may_be_the_server = Text(
-        "也可能是服务器自身的问题：服务器上已没有该域名的配置，或其后端已宕机。"
-        "从其他网络访问可以区分。",
-        "The server itself may do that: it no longer has this name, or its backend is down. A test "
-        "from another network would tell.",
+        "也可能是服务器自身的问题：服务器上已没有该域名的配置，或其后端已宕机。",
+        "The server itself may do that: it no longer has this name, or its backend is down.",
     )
     answered_elsewhere = Text(
         "{name} 在 {address} 有应答：该域名本身没有被封锁。",
@@ -304,9 +303,9 @@ class Code(Enum):
         "Whichever server is asked, the ClientHello is answered with a plain page.",
     )
     link_is_down = Text(
-        "除 lo 外没有已连接的接口（{names}）。", "No interface besides lo is up ({names})."
+        "除 lo 外的网络接口均未连接：{names}。", "All interfaces but lo are down: {names}."
     )
-    no_interface = Text("没有其他接口", "there is none")
+    no_interface = Text("没有其他接口", "this machine has no other")
 
     # Throughput
 

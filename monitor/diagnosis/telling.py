@@ -56,7 +56,9 @@ _LIKELY = {
 _UNSURE = Text(
     "不确定：服务器故障也会是同样的现象。", "Unsure: a fault of the server would look the same."
 )
-_SUSPECTED = Text("疑似，尚未证实；还缺：{proof}。", "Suspected; missing for proof: {proof}.")
+_SUSPECTED = Text(
+    "疑似，尚未证实；还缺：{proof}。", "Suspected, not proven. Proof would be {proof}."
+)
 _REPEATED = Text(
     "已确认：多次对比，结果一致。", "Confirmed: compared repeatedly, with the same result."
 )

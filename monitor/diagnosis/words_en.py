@@ -10,12 +10,12 @@ from monitor.diagnosis.verdict_words import Words
 _OPERATOR = "Ask whoever runs the mirror."
 _NAME_BLOCKED = (
     "First check on the server that it still serves this name (`openssl s_client -connect "
-    "localhost:PORT -servername NAME`), or test from another network (a proxy in "
-    "`monitor.vantages`). If it works there, add a second hostname that the server serves and its "
+    "localhost:PORT -servername NAME`), or test from another network (a proxy there, in "
+    "`monitor.vantages`). If either works, add a second hostname that the server serves and its "
     "certificate covers (`hostnames`)."
 )
 _NAME_PROOF = "a success with this name from another network"
-_OR_SIGN = f"{_NAME_PROOF}, or a sign that no server gives, such as "
+_OR_SIGN = f"{_NAME_PROOF}, or a sign that cannot come from the server, such as "
 _ADDRESS_BLOCKED = (
     "Test from another network first, or add one as a vantage (`monitor.vantages`). If it works "
     "from there, give the mirror another address or port."
@@ -95,7 +95,7 @@ ENGLISH: Mapping[str, Words] = {
         "a configured resolver gives an address that is {likely}wrong",
         _RESOLVER,
         _FORGED,
-        "a right answer of the same resolver over another network",
+        "a right answer from the same resolver over another network",
     ),
     "dns_injection": Words(
         "DNS answers are {likely}injected on the path",
@@ -113,7 +113,9 @@ ENGLISH: Mapping[str, Words] = {
         "the connection is refused",
         "nothing listens on the port, or a firewall (the server's, or one on the path) rejects "
         "connections",
-        "Check that the server runs, that it listens on the port in `url`, and its firewall.",
+        "Check on the server that the service runs and listens on the port in `url`, then the "
+        "firewall. If all is well there, test from another network or a vantage "
+        "(`monitor.vantages`).",
     ),
     "connection_reset": Words(
         "connections are reset while they are opened",

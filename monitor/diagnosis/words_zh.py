@@ -9,7 +9,7 @@ from monitor.diagnosis.verdict_words import Words
 _OPERATOR = "请联系该镜像的运营者。"
 _NAME_BLOCKED = (
     "先在服务器上确认它仍在为该域名服务（`openssl s_client -connect localhost:PORT -servername "
-    "NAME`），或换一个网络测试（在 `monitor.vantages` 中配置别处的代理）。若在那里正常，"
+    "NAME`），或换一个网络测试（在 `monitor.vantages` 中配置别处的代理）。若其中之一正常，"
     "请为该镜像再添一个域名（`hostnames`）：服务器须为它提供服务，证书也须涵盖它。"
 )
 _NAME_PROOF = "从其他网络用该域名访问成功"
@@ -99,7 +99,8 @@ CHINESE: Mapping[str, Words] = {
     "connection_refused": Words(
         "连接被拒绝",
         "该端口上没有服务在监听，或防火墙（服务器的，或途中的）拒绝了连接",
-        "确认服务正在运行并监听 `url` 中的端口，再检查其防火墙。",
+        "先在服务器上确认服务正在运行并监听 `url` 中的端口，再检查防火墙。若都正常，"
+        "请换一个网络测试，或增加一个观测点（`monitor.vantages`）。",
     ),
     "connection_reset": Words(
         "建立连接时被重置",
@@ -284,7 +285,7 @@ CHINESE: Mapping[str, Words] = {
     ),
     "upstream_region_ban": Words(
         "上游 API 不向该镜像服务器所在的国家或地区提供服务",
-        "由 API 按服务器的位置决定",
+        "是否提供服务，由 API 按服务器的位置决定",
         "把镜像的服务器迁到 API 支持的国家或地区；在 mirrorgate 这一侧无法解决。",
     ),
     "upstream_key_invalid": Words(

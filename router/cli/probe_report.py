@@ -28,20 +28,20 @@ COLUMNS = 100
 _SURE = Text("可信度", "confidence")
 _NOW = Text("自动处理", "automatic")
 _TODO = Text("建议", "you can")
-_OR = Text("其他可能", "or")
+_OR = Text("其他可能", "other cause")
 _VERDICT = Text("结论", "verdict")
 _BECAUSE = Text("依据", "because")
 _NETWORK = Text("CDN", "CDN")
 _YET = Text("可用，但{what}", "works, but {what}")
 _UNTIL = Text("截至 {time}，{cause}", "up to {time}, {cause}")
 _INSTANCE = Text(
-    "本次探测正常；其余均由运行中的实例观测到（截至 {time}）。",
-    "This probe succeeded; the rest was observed by the running instance (until {time}).",
+    "本次探测正常；其余均由运行中的 mirrorgate 观测到（截至 {time}）。",
+    "This probe succeeded; the rest was observed by the running mirrorgate (until {time}).",
 )
-_SPEEDS = Text(
-    "本次探测正常，且不测量速度；速度数据均来自运行中的实例（截至 {time}）。",
-    "The speeds come from the running instance (until {time}); this probe itself was normal and "
-    "measured no speed.",
+_TRANSFERS = Text(
+    "以上由运行中的 mirrorgate 在传输中测得；本次探测本身正常，且不测量传输。",
+    "The running mirrorgate measured that in transfers; this probe itself was normal and does not "
+    "measure any.",
 )
 _UNTESTED = Text("{cause}（未测试密钥与额度）", "{cause} (keys and quotas are not tested)")
 _SUSPECTED = Text("{verdict}（疑似）", "{verdict} (suspected)")
@@ -252,7 +252,7 @@ def _told(
 
 def _watched(found: Evidence | None) -> Text:
     """The origin of what a running instance has found."""
-    return _INSTANCE if found is None else _SPEEDS
+    return _INSTANCE if found is None else _TRANSFERS
 
 
 def _trusted_later(seen: Inspection, concern: Finding) -> str:

@@ -140,8 +140,8 @@ def normal(text: str) -> str:
         (r"\d{4}-\d\d-\d\d(?!T)", "2026-11-26"),
         (r"after \d+ ms", "after 40 ms"),
         (r"在 \d+ 毫秒后", "在 40 毫秒后"),
-        (r"(besides lo is up) \([^)]*", r"\1 (eth0, wlan0"),
-        (r"(没有已连接的接口)（[^）]*", r"\1（eth0、wlan0"),
+        (r"(but lo are down: )[^<]*?(?=\.\n|  <-)", r"\1eth0, wlan0"),
+        (r"(lo 外的网络接口均未连接：)[^←]*?(?=。\n|  ←)", r"\1eth0、wlan0"),
         (r"trustme v[\d.]+", "Example CA"),
     ):
         text = re.sub(found, shown, text)

@@ -90,7 +90,7 @@ def test_groups_are_of_known_verdicts():
 
 LIKELY = {
     Level.none: ("可能", "possibly", "不确定", "Unsure"),
-    Level.suspected: ("疑似", "probably", "还缺", "missing for proof: "),
+    Level.suspected: ("疑似", "probably", "还缺", "Proof would be "),
     Level.confirmed: ("已确认", "", "已确认", "Confirmed"),
 }
 
