@@ -379,7 +379,7 @@ class Attempts:
         if self._attempt is not None and not self._handed_over and not self.request.mirror:
             self._attempt.succeeded(now)
             if self._policy.baseline.works:
-                self._context.traffic.served[self.mirror] = now
+                self._context.traffic.served(self.mirror, now)
             self._eligible.served(self.mirror)
 
     def failed_with(

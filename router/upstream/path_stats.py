@@ -14,7 +14,7 @@ as long as another one works: it would shut that address for all of them again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
 
@@ -54,7 +54,7 @@ class PathStats:
         self._opened: dict[PathKey, tuple[float, float]] = {}
         """How long the last opening of each took, and when it was."""
         self._transfers: list[tuple[str, int, bool]] = []
-        self.served: dict[str, float] = {}
+        self._served: dict[str, float] = {}
         """When each mirror has last given a whole answer of a model."""
         self.noticed = asyncio.Event()
         """Set when a name was cut off where it worked: others are about to show it elsewhere."""
@@ -120,6 +120,10 @@ class PathStats:
         self._held["", *endpoint] = self._clock() + HOLD
         _bound(self._held)
 
+    def served(self, mirror: str, now: float) -> None:
+        """A mirror has given a whole answer of a model."""
+        self._served[mirror] = now
+
     def stalled(self, mirror: str, received: int) -> None:
         """An answer broke off after this many bytes of its body."""
         self._note(mirror, received, True)
@@ -151,9 +155,16 @@ class PathStats:
         known.sort(key=self._place)
         if not one_address or not known:
             return known
-        endpoint = self._endpoint(known[0])
+        return self._without_names_that_shut(known, beside)
+
+    def _without_names_that_shut(
+        self, known: Sequence[Route], beside: Iterable[Route]
+    ) -> list[Route]:
+        """The routes to the only address, but for names that might shut it: these only where there
+        is no hope for another name, and then by one request at a time, after all others."""
+        endpoint, now = self._endpoint(known[0]), self._clock()
         if endpoint.stays_open(now):
-            return known
+            return list(known)
         shut_by = endpoint.shut_by(now)
         safe = [route for route in known if route.rank < LAST and route.host != shut_by]
         others = [route for route in beside if route.rank < LAST and route.host != shut_by]
@@ -198,7 +209,7 @@ class PathStats:
 
     def take_served(self) -> list[list[object]]:
         """Mirrors that served a request since the last time, and how long ago the last one was."""
-        served, self.served = self.served, {}
+        served, self._served = self._served, {}
         now = self._clock()
         return [[mirror, round(now - at, 3)] for mirror, at in served.items()]
 

@@ -193,7 +193,7 @@ class Upstream:
         others = any(route.rank < LAST for route in self.beside)
         return others and all(route.rank == LAST for route in self.routes)
 
-    def lies_beside(self, routes: Iterable[Route]) -> None:
+    def share_address_with(self, routes: Iterable[Route]) -> None:
         """Take the paths of all mirrors to its address; those under other names count."""
         names = {route.host for route in self.routes}
         beside = tuple(route for route in routes if route.host not in names)
@@ -361,13 +361,13 @@ class Upstreams:
             upstream.see(snapshot.of(upstream.id), snapshot.quarantine, now)
             if not (upstream.mirror.enabled and upstream.health.wish is Override.use):
                 upstream.close_idle()
-        self._find_shared_addresses()
+        self._find_neighbours()
         self._compare_lists()
         terms = network_terms({u.id: u.health.latency.tls for u in self})
         for upstream in self:
             upstream.load.network = terms[upstream.id]
 
-    def _find_shared_addresses(self) -> None:
+    def _find_neighbours(self) -> None:
         """Tell mirrors that have one address of others that lead there too."""
         leading: dict[tuple[str, int], list[Route]] = {}
         for upstream in self:
@@ -377,7 +377,7 @@ class Upstreams:
         for upstream in self:
             over = [leading.get((route.address, route.port), []) for route in upstream.routes]
             alone = bool(over) and all(each is over[0] for each in over)
-            upstream.lies_beside(over[0] if alone else ())
+            upstream.share_address_with(over[0] if alone else ())
 
     def _compare_lists(self) -> None:
         listers = list(self)
