@@ -161,6 +161,8 @@ class MirrorState:
         self.traffic = RequestRecord()
         self._seen = 0.0
         """When it was probed last, by a clock that never jumps."""
+        self.turned = monotonic
+        """When up, down and unknown last changed places, by the same clock."""
         self._state = State.unknown
         self._since = now
         self._meaning = _UNSEEN
@@ -305,6 +307,8 @@ class MirrorState:
         mirror that is up, nor a good one what is said of one that is down.
         """
         flipped = self._machine.observe(meaning.alive, now)
+        if flipped:
+            self.turned = self._seen
         self.traffic.probed(meaning.alive and not flipped)
         agrees = self._machine.state is (State.up if meaning.alive else State.down)
         if agrees or self._machine.state is State.unknown:

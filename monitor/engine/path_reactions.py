@@ -209,13 +209,19 @@ class Reactions:
         )
 
     def _others_over(self, watch: MirrorState, path: Path) -> list[Path]:
-        """The paths that lead to the same endpoint under another name and may serve requests."""
+        """The paths that lead to the same endpoint under another name and may serve requests.
+
+        Another mirror that has only answered with errors for as long as a look may take the
+        endpoint from it does not count: else a name that is blocked no more would wait for it.
+        """
+        since = self._monotonic() - self._pace.residual_hold
         return [
             other
             for its, other in self._paths_over(endpoint_of(path.address, watch.mirror.port))
             if other.hostname != path.hostname
             and other.standing is not Standing.held
             and its.wish is Override.use
+            and (its is watch or not (its.is_down and its.is_reached and its.turned <= since))
         ]
 
     def spare_name(self, watch: MirrorState, path: Path, now: float) -> None:
@@ -257,6 +263,12 @@ class Reactions:
                 if endpoint_of(path.address, watch.mirror.port) == endpoint:
                     yield watch, path
 
+    def _twins(self, path: Path, endpoint: str) -> list[tuple[MirrorState, Path]]:
+        """The paths of other mirrors that lead to the same endpoint under the same name: whatever
+        cuts it off cannot tell them from this one."""
+        over = self._paths_over(endpoint)
+        return [each for each in over if each[1] is not path and each[1].hostname == path.hostname]
+
     def answered(self, watch: MirrorState, path: Path, began: float) -> None:
         """A handshake of traffic that began then came about over a path: what answers is not shut,
         so the endpoint is left alone no longer."""
@@ -289,7 +301,12 @@ class Reactions:
             either = (Code.after_effect_or_every_name(),)
             path.judged(path.verdict, Level.suspected.value, either)
             if case.spared:  # so that another name is the first to be used when the time is over
-                path.put_aside(self._monotonic() + self._next_costly_look(path))
+                now = self._monotonic()
+                until = now + self._next_costly_look(path)
+                path.put_aside(until)
+                for _, twin in self._twins(path, case.endpoint):
+                    twin.doubted(now, path.verdict)
+                    twin.put_aside(until)
         for mirror in {watch.mirror.id for watch, _ in self._paths_over(case.endpoint)}:
             self._touched(mirror)
 
@@ -345,7 +362,11 @@ class Reactions:
         reaction, now = reaction_to(finding.verdict), self._monotonic()
         path.judged(finding.verdict, finding.level.value, finding.evidence)
         until = self._until(watch, path, finding, now if cut_at is None else cut_at)
-        for held in (path, *self._fellows(watch, path, reaction)):
+        cut = finding.verdict in NAME_CUT
+        twins = self._twins(path, endpoint_of(path.address, watch.mirror.port)) if cut else ()
+        for its, _ in twins:
+            self._touched(its.mirror.id)
+        for held in (path, *self._fellows(watch, path, reaction), *(twin for _, twin in twins)):
             if held is not path:
                 held.judged(finding.verdict, Level.suspected.value, ())
             held.hold(until)

@@ -364,6 +364,41 @@ def test_a_name_is_left_out_where_it_would_shut_the_address_of_another_mirror() 
     assert place.usable() == [bad], "it may be looked at again"
 
 
+def test_a_name_that_is_left_out_is_so_for_every_mirror_that_has_it() -> None:
+    place, other = Place(replace(SOLE, hostnames=())), other_mirror(NEAR)
+    mirror = MirrorConfig("c", f"https://{OWN}", addresses=(NEAR,))
+    place.watches |= {"b": other, "c": MirrorState(mirror, 1, 1, NOW)}
+    (same,) = place.watches["c"].paths
+    same.succeeded(NOW, 20.0)
+    case, bad = cut_off(place), place.path(OWN, NEAR)
+    place.reactions.quarantined(case)
+    assert place.reactions.is_left_out("c", same)
+    found = not_shown_again(case.before, NORMAL)
+    place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
+    assert same.verdict == bad.verdict
+    assert same.held_until == bad.held_until
+    assert {path.standing for path in other.paths} == {Standing.ok}
+
+
+def test_a_name_waits_for_no_mirror_that_only_answers_with_errors() -> None:
+    place, other = Place(replace(SOLE, hostnames=())), other_mirror(NEAR)
+    place.watches["b"] = other
+    case, bad = cut_off(place), place.path(OWN, NEAR)
+    found = not_shown_again(case.before, NORMAL)
+    place.reactions.concluded(case, Conclusion(case.before, found, SPARED))
+    last = StepResult(Operation.http_round_trip, None, 0.1, NEAR, http=HttpAnswer(503))
+    probe = Probe(RESOLVED, (PathResult(NEAR, (last,), "b.test"),), Meaning("http_failed", False))
+    other.take(probe, NOW, NOW)
+    other.observe(probe.meaning, NOW)
+    assert other.is_down
+    place.now = NOW + NORMAL.residual_hold - 1.0
+    assert place.usable() == [], "it may answer before the address would be open again"
+    place.now = NOW + NORMAL.residual_hold
+    assert place.usable() == [bad]
+    other.observe(Meaning("tls_reset", False), NOW)
+    assert place.usable() == [], "that is no fault of its own"
+
+
 def test_a_name_that_is_spared_is_looked_at_seldom_and_ever_more_so() -> None:
     place = Place(SOLE)
     case, bad = cut_off(place), place.path(OWN, NEAR)
