@@ -30,6 +30,8 @@ class LeftOut(NamedTuple):
     until: float = _NEVER
     by_control: bool = False
     """True if control has said so; else it is what this worker has seen."""
+    successes: int = 0
+    """Connections under it that control knew of when it was cut off."""
 
 
 _NONE = LeftOut()
@@ -72,22 +74,29 @@ class EndpointStats:
             self._stays_open_until = now + OPEN_FOR
             self._left_out = _NONE
 
-    def cut_off(self, name: str, now: float) -> None:
+    def cut_off(self, name: str, now: float, successes: int = 0) -> None:
         """The name was cut off, and as far as is known no other one had shut the address. A name
         that is left out already stays the one: it may have shut the address for longer than the
-        caller's holds last."""
+        caller's holds last. `successes`: connections under it that control knows of."""
         self._cut_name, self._cut_at = name, now
         known = self.shut_by(now)
         if not self.stays_open(now) and known in ("", name):
             by_control = known == name and self._left_out.by_control
-            self._left_out = LeftOut(name, now + MOST_ASIDE, by_control)
+            self._left_out = LeftOut(name, now + MOST_ASIDE, by_control, successes)
 
-    def control_says(self, name: str, left_out: bool, now: float) -> None:
+    def control_says(self, name: str, left_out: bool, now: float, successes: int = 0) -> None:
         """Control leaves the name out as one that is cut off, or has taken it in again: its word
-        counts from now on. Other names that are cut off meanwhile do not take its place."""
+        counts from now on. Other names that are cut off meanwhile do not take its place.
+
+        Where it never left the name out, it has connected since: `successes` are others than when
+        the name was cut off, also when control was started anew.
+        """
         if left_out:
             self._left_out = LeftOut(name, now + MOST_ASIDE, by_control=True)
-        elif self._left_out.by_control:
+            return
+        before = self._left_out.successes
+        connected = successes not in (0, before) and now - self._cut_at >= AT_ONCE
+        if self._left_out.by_control or connected:
             self.let_in(name)
 
     def let_in(self, name: str) -> None:

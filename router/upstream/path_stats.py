@@ -75,7 +75,7 @@ class PathStats:
             if not self._runs(endpoint) or self._runs(name):  # else another name has shut it
                 self._held[name] = until
                 if cut:
-                    self._endpoint(route).cut_off(route.host, self._clock())
+                    self._endpoint(route).cut_off(route.host, self._clock(), route.successes)
             self._held[endpoint] = until
         _bound(self._held)
         # a control process that has just begun must not take the wrong name for the blocked one
@@ -151,7 +151,8 @@ class PathStats:
         for route in known:
             if route.rank_after_a_cut != USABLE:
                 self._release(route)
-            self._endpoint(route).control_says(route.host, route.rank == LAST, now)
+            endpoint, left_out = self._endpoint(route), route.rank == LAST
+            endpoint.control_says(route.host, left_out, now, route.successes)
         known.sort(key=self._place)
         if not one_address or not known:
             return known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from monitor.common.config import MirrorConfig
 from monitor.diagnosis.verdicts import CERTIFICATE_REFUSED, NAME_CUT
@@ -41,6 +41,8 @@ class Route:
     """`USABLE`, `UNTESTED`, `RESERVE` or `LAST`."""
     proven: bool = False
     """True if a connection came about over it a moment ago."""
+    successes: int = field(default=0, compare=False)
+    """Connections that came about over it, as control knows; 0 while it doubts the path."""
 
     @property
     def rank_after_a_cut(self) -> int:
@@ -122,13 +124,18 @@ def routes_of(
     if health.paths:
         known = [path for path in health.paths if path.verdict not in CERTIFICATE_REFUSED]
         ranked = sorted(((_rank(path), path) for path in known), key=lambda pair: pair[0])
-        found = [(p.hostname, p.address, p.latency, rank) for rank, p in ranked]
-    else:
-        names = (mirror.host, *mirror.hostnames)
-        found = [(name, address, None, USABLE) for name in names for address in mirror.addresses]
+        return tuple(
+            replace(
+                route_to(mirror, path.hostname, path.address, quarantine, path.latency, rank),
+                successes=path.successes if path.standing is Standing.ok else 0,
+            )
+            for rank, path in ranked
+        )
+    names = (mirror.host, *mirror.hostnames)
     return tuple(
-        route_to(mirror, host, address, quarantine, latency, rank)
-        for host, address, latency, rank in found
+        route_to(mirror, name, address, quarantine)
+        for name in names
+        for address in mirror.addresses
     )
 
 

@@ -344,6 +344,28 @@ def test_a_name_is_left_out_while_there_is_hope_for_another_mirror_at_its_only_a
     assert traffic.in_order([A], one_address=True, beside=[B]) == [], "the next one is later"
 
 
+def test_a_name_is_left_out_no_longer_once_control_has_connected_under_it() -> None:
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
+    before, after = replace(A, successes=7), replace(A, successes=8)
+    traffic.failed("m", Trouble(before, "tls_handshake", "connection_reset"))
+    assert traffic.in_order([after], one_address=True, beside=[B]) == [], "perhaps it was earlier"
+    clock.now += AT_ONCE
+    for doubtful in (before, A):
+        assert traffic.in_order([doubtful], one_address=True, beside=[B]) == []
+    assert traffic.in_order([after], one_address=True, beside=[B]) == [A]
+    assert traffic.in_order([before], one_address=True, beside=[B]) == [A]
+
+
+def test_successes_of_paths_count_while_control_has_no_doubt() -> None:
+    paths = tuple(
+        PathHealth(host, "192.0.2.1", standing, successes=3)
+        for host, standing in (("own.test", Standing.ok), ("alt.test", Standing.suspected))
+    )
+    routes = routes_of(MIRROR, MirrorHealth("a", paths=paths), {})
+    assert {route.host: route.successes for route in routes} == {"own.test": 3, "alt.test": 0}
+
+
 def test_the_name_that_was_cut_off_first_is_reported_first_as_long_as_its_address_is_shut() -> None:
     traffic = PathStats(ManualClock(100.0))
     first = ["m", "a", "192.0.2.1", "tls_handshake", "connection_reset"]
