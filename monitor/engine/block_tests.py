@@ -53,6 +53,9 @@ class Case:
     erratic: bool = False
     """True if the name was answered of late soon after it had been cut off: no experiment tells
     more, and chance cuts off controls as well."""
+    by_turns: bool = False
+    """True if another name was blocked at the endpoint before, and may be free: it is shown before
+    this one is shown again and again."""
 
     @property
     def endpoint(self) -> str:
@@ -199,6 +202,7 @@ class BlockTests:
             case.timeouts,
             triggered=triggered,
             patient=not case.spared,
+            once=case.by_turns,
             memory=case.memory,
             before=case.before,
             progressed=partial(self._listener.progressed, case),
@@ -393,6 +397,7 @@ class BlockTestRunner:
         *,
         triggered: float | None = None,
         patient: bool = True,
+        once: bool = False,
         memory: Memory = _NO_MEMORY,
         before: Sequence[Trial] = (),
         progressed: Callable[[Finding], None] = lambda finding: None,
@@ -401,8 +406,9 @@ class BlockTestRunner:
         """Find out what is wrong with a path. Raises EndpointBusy.
 
         `triggered` is when the endpoint was last cut off; `patient` is False for somebody who
-        waits at a terminal; `before` are routine trials that go into the finding. `progressed` is
-        called with what every trial but the last has shown, `saw` with each trial that is made.
+        waits at a terminal; `once`: the name is not shown again after a cut. `before` are routine
+        trials that go into the finding. `progressed` is called with what every trial but the last
+        has shown, `saw` with each trial that is made.
         """
 
         def show() -> None:
@@ -414,7 +420,7 @@ class BlockTestRunner:
         self._busy.add(endpoint)
         try:
             trials: list[Trial] = []
-            why = await self._run(trials, subject, timeouts, triggered, patient, show, saw)
+            why = await self._run(trials, subject, timeouts, triggered, patient, once, show, saw)
         finally:
             self._busy.discard(endpoint)
         made = (*before, *trials)
@@ -436,6 +442,7 @@ class BlockTestRunner:
         timeouts: MonitorTimeouts,
         triggered: float | None,
         patient: bool,
+        once: bool,
         show: Callable[[], None],
         saw: Callable[[Trial], None],
     ) -> str:
@@ -470,9 +477,12 @@ class BlockTestRunner:
                     continue  # a reload has replaced it during the wait
                 trial = await self._try(step, subject, timeouts)
                 trials.append(trial)
-                if suspicion.after(step, trial):
+                cut = suspicion.after(step, trial)
+                if cut:
                     triggered = trial.sent_at
                 saw(trial)
+                if cut and once:
+                    return "another name comes first"
         return "too many trials"
 
     async def _wait_for(self, step: Next, subject: Subject, patient: bool) -> bool:

@@ -34,7 +34,7 @@ from monitor.engine.anchors import Anchors
 from monitor.engine.block_tests import SPARED, BlockTests, Case, Conclusion
 from monitor.engine.mirror_state import MirrorState
 from monitor.engine.prober import Probe
-from monitor.health.paths import CERTAIN, Path, in_order, is_cut
+from monitor.health.paths import CERTAIN, Path, in_order, is_cut, may_be_free
 from monitor.health.quarantine import Quarantine
 from monitor.health.snapshot import Override, Standing, endpoint_of
 from monitor.probes.results import Operation, PathResult, StepResult, Way
@@ -182,6 +182,7 @@ class Reactions:
                 (trial,),
                 spared=spared,
                 erratic=path.is_erratic(now),
+                by_turns=self._others_turn(watch, path),
             )
             block_tests.suspect(case)
         elif path.failures >= self._config.fall:
@@ -189,23 +190,37 @@ class Reactions:
 
     def is_left_out(self, mirror: str, path: Path) -> bool:
         """True while a path is held, and not even the last resort of its mirror: its name would
-        shut the endpoint on which others depend."""
+        shut the endpoint on which others depend, or which another one may open."""
         watch = self._watches.get(mirror)
         held = is_cut(path) and path.is_held(self._monotonic())
-        return held and watch is not None and self._is_spared(watch, path)
+        return held and watch is not None and self._comes_later(watch, path)
+
+    def _comes_later(self, watch: MirrorState, path: Path) -> bool:
+        return self._is_spared(watch, path) or self._others_turn(watch, path)
 
     def _is_spared(self, watch: MirrorState, path: Path) -> bool:
         """True if the path's name must not be shown where it shuts the endpoint: other names, of
         its mirror or of another one, depend on that, and nothing leads round it."""
+        return bool(self._others_over(watch, path)) and self._is_only_way(watch, path)
+
+    def _others_turn(self, watch: MirrorState, path: Path) -> bool:
+        """True if the next name to show at the endpoint is one that was blocked there before, and
+        nothing leads round it."""
+        over = self._paths_over(endpoint_of(path.address, watch.mirror.port))
+        free = any(
+            may_be_free(other, path) and its.wish is Override.use
+            for its, other in over
+            if other.hostname != path.hostname
+        )
+        return free and self._is_only_way(watch, path)
+
+    def _is_only_way(self, watch: MirrorState, path: Path) -> bool:
+        """True if nothing leads round the endpoint."""
         here = (path.address, watch.mirror.port)
-        return (
-            bool(self._others_over(watch, path))
-            and not watch.paths.may_work_elsewhere(path)
-            and not any(
-                other.is_up and other.wish is Override.use and other.paths.works_without(*here)
-                for other in self._watches.values()
-                if other is not watch
-            )
+        return not watch.paths.may_work_elsewhere(path) and not any(
+            other.is_up and other.wish is Override.use and other.paths.works_without(*here)
+            for other in self._watches.values()
+            if other is not watch
         )
 
     def _others_over(self, watch: MirrorState, path: Path) -> list[Path]:
@@ -405,7 +420,7 @@ class Reactions:
         if finding.is_open and not finding.residual:
             return now + pace.residual_hold
         until = now if finding.is_open else self._left_alone(watch, path, finding, cut_at)
-        if verdict in NAME_CUT and self._is_spared(watch, path):
+        if verdict in NAME_CUT and self._comes_later(watch, path):
             return max(until, now + self._next_costly_look(path))
         if verdict not in SNI_BLOCKS or watch.paths.works_elsewhere(path):
             return until

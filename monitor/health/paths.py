@@ -96,6 +96,8 @@ class Path:
     """When the last handshake that came about over it had begun."""
     last_try: float = -math.inf
     last_bad: float = -math.inf
+    failed_at: float = -math.inf
+    """When a probe last failed on it."""
     seen: float = -math.inf
     """When a resolver, or the configuration, last gave the address."""
     said: float = -math.inf
@@ -190,7 +192,7 @@ class Path:
 
         What is known of a block stays until something else than a cut speaks.
         """
-        self.last_try = self.last_bad = now
+        self.last_try = self.last_bad = self.failed_at = now
         self.failures += 1
         self.cut = False
         if self.standing is not Standing.held:
@@ -255,6 +257,13 @@ class Path:
     def is_held(self, now: float) -> bool:
         """True if it is to be left alone, by probes too."""
         return self.standing is Standing.held and now < self.held_until
+
+
+def may_be_free(path: Path, other: Path) -> bool:
+    """True if a name that was cut off at an address may be answered there now: another one worked
+    since, which is cut off in its turn."""
+    shown = max(path.cut_at, path.failed_at)
+    return path.standing is Standing.held and is_cut(path) and shown < other.last_good
 
 
 def badness(path: Path) -> tuple[int, int]:

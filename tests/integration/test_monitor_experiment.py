@@ -290,6 +290,13 @@ async def test_the_endpoint_is_held_when_a_test_is_broken_off_after_a_cut(place:
     assert place.quarantine.running(time.monotonic())
 
 
+async def test_a_name_is_shown_once_more_at_most_where_another_one_comes_first(place: Place):
+    place.censor.rules = (Rule(exactly(NAME), RST, residual=Residual(0.5)),)
+    conclusion = await place.examine(once=True)
+    assert roles(conclusion) == [Role.control, Role.target]
+    assert place.quarantine.until(f"127.0.0.1:{place.port}", time.monotonic()) is not None
+
+
 class Listening:
     """Keeps the conclusions."""
 

@@ -380,6 +380,24 @@ def test_a_name_that_is_left_out_is_so_for_every_mirror_that_has_it() -> None:
     assert {path.standing for path in other.paths} == {Standing.ok}
 
 
+def test_a_name_that_was_blocked_comes_first_once_another_one_is_cut_off_in_its_turn() -> None:
+    place, block = Place(SOLE), Finding("sni_block_rst", Level.suspected, residual=True)
+    own, alternate = place.path(OWN, NEAR), place.path(ALT, NEAR)
+    assert not cut_off(place).by_turns, "no name was blocked before"
+    place.reactions.react(place.watch, own, block)
+    place.now += NORMAL.residual_hold
+    alternate.succeeded(place.now)
+    place.now += 1.0
+    case = cut_off(place, ALT)
+    assert (case.spared, case.by_turns) == (False, True)
+    place.reactions.react(place.watch, alternate, block)
+    left_out = [place.reactions.is_left_out("a", path) for path in (own, alternate)]
+    assert left_out == [False, True]
+    own.failed(place.now + 1.0, "tls_reset")
+    left_out = [place.reactions.is_left_out("a", path) for path in (own, alternate)]
+    assert left_out == [False, False], "both are blocked"
+
+
 def test_a_name_waits_for_no_mirror_that_only_answers_with_errors() -> None:
     place, other = Place(replace(SOLE, hostnames=())), other_mirror(NEAR)
     place.watches["b"] = other
