@@ -10,7 +10,7 @@ import logging
 import random
 from collections.abc import Callable, Iterator, Mapping
 
-from monitor.common.config import MonitorConfig
+from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.common.metric_registry import MetricRegistry
 from monitor.diagnosis.answer import OK, retry_after
 from monitor.diagnosis.block_test import REPEATS
@@ -54,6 +54,16 @@ def _as_before(path: Path) -> Finding:
     seen = path.confidence.residual
     return Finding(
         path.verdict, Level(path.level), evidence=path.evidence, residual=seen, is_open=not seen
+    )
+
+
+def _stands_in_for(mirror: MirrorConfig, other: MirrorConfig) -> bool:
+    """True if callers of the other one are served by this one too, as far as settings tell."""
+    keys, lends = set(mirror.client_keys), mirror.api_key or not other.api_key
+    takes = "*" in keys or keys.issuperset(other.client_keys)
+    return bool(takes and lends) and all(
+        not mine or (its and set(mine).issuperset(its))
+        for mine, its in ((mirror.paths, other.paths), (mirror.models, other.models))
     )
 
 
@@ -200,44 +210,50 @@ class Reactions:
 
     def _is_spared(self, watch: MirrorState, path: Path) -> bool:
         """True if the path's name must not be shown where it shuts the endpoint: other names, of
-        its mirror or of another one, depend on that, and nothing leads round it."""
-        return bool(self._others_over(watch, path)) and self._is_only_way(watch, path)
+        its mirror or of another one, depend on that, and nothing leads round it for them."""
+        return any(
+            not self._has_way_round(its, watch, path)
+            for its, other in self._others_over(watch, path)
+            if other.standing is not Standing.held and not self._only_fails(its, watch)
+        )
 
     def _others_turn(self, watch: MirrorState, path: Path) -> bool:
         """True if the next name to show at the endpoint is one that was blocked there before, and
         nothing leads round it."""
-        over = self._paths_over(endpoint_of(path.address, watch.mirror.port))
-        free = any(
-            may_be_free(other, path) and its.wish is Override.use
-            for its, other in over
-            if other.hostname != path.hostname
+        return any(
+            may_be_free(other, path) and not self._has_way_round(its, watch, path)
+            for its, other in self._others_over(watch, path)
         )
-        return free and self._is_only_way(watch, path)
 
-    def _is_only_way(self, watch: MirrorState, path: Path) -> bool:
-        """True if nothing leads round the endpoint."""
+    def _others_over(self, watch: MirrorState, path: Path) -> Iterator[tuple[MirrorState, Path]]:
+        """The paths that lead to the same endpoint under another name, of mirrors in use."""
+        for its, other in self._paths_over(endpoint_of(path.address, watch.mirror.port)):
+            if other.hostname != path.hostname and its.wish is Override.use:
+                yield its, other
+
+    def _has_way_round(self, its: MirrorState, watch: MirrorState, path: Path) -> bool:
+        """True if what a mirror serves over the path's endpoint has another way, its own one or
+        that of a mirror for the same callers. The path's own mirror works elsewhere perhaps, but
+        that is no reason to take the other one out of use again and again."""
         here = (path.address, watch.mirror.port)
-        return not watch.paths.may_work_elsewhere(path) and not any(
-            other.is_up and other.wish is Override.use and other.paths.works_without(*here)
+        if its is watch:
+            own = watch.paths.may_work_elsewhere(path)
+        else:
+            own = its.paths.works_without(*here)
+        return own or any(
+            other.is_up
+            and other.wish is Override.use
+            and other.paths.works_without(*here)
+            and _stands_in_for(other.mirror, its.mirror)
             for other in self._watches.values()
-            if other is not watch
+            if other is not its and other is not watch
         )
 
-    def _others_over(self, watch: MirrorState, path: Path) -> list[Path]:
-        """The paths that lead to the same endpoint under another name and may serve requests.
-
-        Another mirror that has only answered with errors for as long as a look may take the
-        endpoint from it does not count: else a name that is blocked no more would wait for it.
-        """
+    def _only_fails(self, its: MirrorState, watch: MirrorState) -> bool:
+        """True if another mirror has only answered with errors for as long as a look may take the
+        endpoint from it: a name that may be blocked no more does not wait for that."""
         since = self._monotonic() - self._pace.residual_hold
-        return [
-            other
-            for its, other in self._paths_over(endpoint_of(path.address, watch.mirror.port))
-            if other.hostname != path.hostname
-            and other.standing is not Standing.held
-            and its.wish is Override.use
-            and (its is watch or not (its.is_down and its.is_reached and its.turned <= since))
-        ]
+        return its is not watch and its.is_down and its.is_reached and its.turned <= since
 
     def spare_name(self, watch: MirrorState, path: Path, now: float) -> None:
         """Do not show the path's name at another address until more is known, if there is a way

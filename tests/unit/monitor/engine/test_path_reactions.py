@@ -398,6 +398,36 @@ def test_a_name_that_was_blocked_comes_first_once_another_one_is_cut_off_in_its_
     assert left_out == [False, False], "both are blocked"
 
 
+def test_a_name_does_not_shut_out_another_mirror_because_its_own_one_works_elsewhere() -> None:
+    place, other = Place(replace(MIRROR, hostnames=())), other_mirror(NEAR)
+    place.watches["b"] = other
+    assert cut_off(place).spared
+    place.watches["b"] = other_mirror(NEAR, FAR)
+    assert not cut_off(place).spared, "it works elsewhere too"
+
+
+@pytest.mark.parametrize(
+    ("settings", "spared"),
+    [
+        ({}, False),
+        ({"client_keys": ("sk-other-*",)}, True),
+        ({"client_keys": ("sk-other-*", "*")}, False),
+        ({"paths": ("/v1/messages",)}, True),
+        ({"models": ("one",)}, True),
+    ],
+)
+def test_a_mirror_leads_round_an_address_for_callers_whom_it_serves(
+    settings: dict[str, tuple[str, ...]], spared: bool
+) -> None:
+    place = Place(SOLE)
+    other = MirrorConfig("c", "https://c.test", addresses=(FAR,), **settings)
+    place.watches["c"] = MirrorState(other, 1, 1, NOW)
+    for path in place.watches["c"].paths:
+        path.succeeded(NOW, 20.0)
+    place.watches["c"].observe(Meaning.of("ok"), NOW)
+    assert cut_off(place).spared is spared
+
+
 def test_a_name_waits_for_no_mirror_that_only_answers_with_errors() -> None:
     place, other = Place(replace(SOLE, hostnames=())), other_mirror(NEAR)
     place.watches["b"] = other
