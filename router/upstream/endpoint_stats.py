@@ -27,9 +27,12 @@ class LeftOut(NamedTuple):
     """A name that is left out at an address where others lead, for it was cut off first there."""
 
     name: str = ""
+    since: float = _NEVER
     until: float = _NEVER
     by_control: bool = False
     """True if control has said so; else it is what this worker has seen."""
+    open_beside: bool = False
+    """True if another name was answered since: it shuts nothing any more."""
     successes: int = 0
     """Connections under it that control knew of when it was cut off."""
 
@@ -69,6 +72,9 @@ class EndpointStats:
         if len(self._opened_at) > MOST_NAMES:
             del self._opened_at[next(iter(self._opened_at))]
         self._trials = Trials(MOST_ASIDE)
+        self.let_in(name)
+        if self._left_out.name and now - seconds > self._left_out.since:
+            self._left_out = self._left_out._replace(open_beside=True)
         began_after_cut = self._cut_at <= now - seconds
         if name != self._cut_name and began_after_cut and now - self._cut_at < AT_ONCE:
             self._stays_open_until = now + OPEN_FOR
@@ -82,7 +88,8 @@ class EndpointStats:
         known = self.shut_by(now)
         if not self.stays_open(now) and known in ("", name):
             by_control = known == name and self._left_out.by_control
-            self._left_out = LeftOut(name, now + MOST_ASIDE, by_control, successes)
+            until = now + MOST_ASIDE
+            self._left_out = LeftOut(name, now, until, by_control, successes=successes)
 
     def control_says(self, name: str, left_out: bool, now: float, successes: int = 0) -> None:
         """Control leaves the name out as one that is cut off, or has taken it in again: its word
@@ -91,12 +98,13 @@ class EndpointStats:
         Where it never left the name out, it has connected since: `successes` are others than when
         the name was cut off, also when control was started anew.
         """
+        known = self._left_out
         if left_out:
-            self._left_out = LeftOut(name, now + MOST_ASIDE, by_control=True)
+            known = known if known.name == name else LeftOut(name, now)
+            self._left_out = known._replace(until=now + MOST_ASIDE, by_control=True)
             return
-        before = self._left_out.successes
-        connected = successes not in (0, before) and now - self._cut_at >= AT_ONCE
-        if self._left_out.by_control or connected:
+        connected = successes not in (0, known.successes) and now - self._cut_at >= AT_ONCE
+        if known.by_control or connected:
             self.let_in(name)
 
     def let_in(self, name: str) -> None:
@@ -108,9 +116,10 @@ class EndpointStats:
         """The name that is left out, if there is one."""
         return self._left_out.name if now < self._left_out.until else ""
 
-    def suspect(self, now: float) -> str:
-        """The same, if it was seen here and control may not know of it."""
-        return "" if self._left_out.by_control else self.shut_by(now)
+    def blamed(self, now: float) -> str:
+        """The same, as long as it may have shut the address, and control may not know of it."""
+        known = self._left_out
+        return "" if known.by_control or known.open_beside else self.shut_by(now)
 
     def stays_open(self, now: float) -> bool:
         """True if a cut is taken to concern one name alone."""

@@ -79,7 +79,7 @@ class PathStats:
             self._held[endpoint] = until
         _bound(self._held)
         # a control process that has just begun must not take the wrong name for the blocked one
-        guilty = self._endpoint(route).suspect(self._clock()) if cut else ""
+        guilty = self._endpoint(route).blamed(self._clock()) if cut else ""
         for host in (guilty or route.host, route.host):
             key = (mirror, host, route.address)
             self._failed[(key, trouble.operation, trouble.failure)] = None

@@ -367,7 +367,8 @@ def test_successes_of_paths_count_while_control_has_no_doubt() -> None:
 
 
 def test_the_name_that_was_cut_off_first_is_reported_first_as_long_as_its_address_is_shut() -> None:
-    traffic = PathStats(ManualClock(100.0))
+    clock = ManualClock(100.0)
+    traffic = PathStats(clock)
     first = ["m", "a", "192.0.2.1", "tls_handshake", "connection_reset"]
     for _ in range(2):
         traffic.failed("m", CUT_A)
@@ -376,9 +377,17 @@ def test_the_name_that_was_cut_off_first_is_reported_first_as_long_as_its_addres
         assert traffic.take_failed() == [first, ["m", "b", *first[2:]]]
     traffic.failed("m", Trouble(B, "connect", "connection_refused"))
     assert [told[1] for told in traffic.take_failed()] == ["b"]
+    clock.now += AT_ONCE
+    for seconds, told in ((2 * AT_ONCE, ["a", "b"]), (0.1, ["b"])):  # before the cut, and after it
+        traffic.opened("m", B, seconds)
+        traffic.failed("m", CUT_B)
+        assert [host for _, host, *_ in traffic.take_failed()] == told
+    traffic.failed("m", CUT_A)
     traffic.in_order([B, replace(A, rank=LAST)], one_address=True)
     traffic.failed("m", CUT_B)
-    assert [told[1] for told in traffic.take_failed()] == ["b"], "control knows of the other one"
+    assert [told[1] for told in traffic.take_failed()] == ["a", "b"], (
+        "control knows of the other one"
+    )
 
 
 def test_control_has_the_word_on_what_is_left_out_at_the_only_address() -> None:
