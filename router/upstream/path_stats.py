@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Final, TypeVar
 
 from router.upstream.endpoint_stats import EndpointStats
-from router.upstream.paths import CUT, LAST, SLOW, USABLE, Route, Trouble
+from router.upstream.paths import CUT, LAST, RESERVE, SLOW, USABLE, Route, Trouble
 
 HOLD = 5.0
 """Seconds: longer than control needs to find out more."""
@@ -111,7 +111,6 @@ class PathStats:
 
     def _release(self, route: Route) -> None:
         self._seconds.pop(_of_path(route), None)
-        self._endpoint(route).let_in(route.host)
         for held in (_of_path(route), *_of_cut(route)):
             self._held.pop(held, None)
 
@@ -152,6 +151,8 @@ class PathStats:
             if route.rank_after_a_cut != USABLE:
                 self._release(route)
             endpoint, left_out = self._endpoint(route), route.rank == LAST
+            if route.rank == RESERVE:  # it fails for another reason
+                endpoint.let_in(route.host)
             endpoint.control_says(route.host, left_out, now, route.successes)
         known.sort(key=self._place)
         if not one_address or not known:

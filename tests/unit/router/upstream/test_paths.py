@@ -380,6 +380,7 @@ def test_the_name_that_was_cut_off_first_is_reported_first_as_long_as_its_addres
     clock.now += AT_ONCE
     for seconds, told in ((2 * AT_ONCE, ["a", "b"]), (0.1, ["b"])):  # before the cut, and after it
         traffic.opened("m", B, seconds)
+        assert traffic.in_order([B, replace(A, rank=LAST)], one_address=True) == [B]
         traffic.failed("m", CUT_B)
         assert [host for _, host, *_ in traffic.take_failed()] == told
     traffic.failed("m", CUT_A)
