@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -417,7 +418,7 @@ def test_a_name_does_not_shut_out_another_mirror_because_its_own_one_works_elsew
     ],
 )
 def test_a_mirror_leads_round_an_address_for_callers_whom_it_serves(
-    settings: dict[str, tuple[str, ...]], spared: bool
+    settings: dict[str, Any], spared: bool
 ) -> None:
     place = Place(SOLE)
     other = MirrorConfig("c", "https://c.test", addresses=(FAR,), **settings)
