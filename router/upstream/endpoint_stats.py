@@ -117,9 +117,8 @@ class EndpointStats:
         return self._left_out.name if now < self._left_out.until else ""
 
     def blamed(self, now: float) -> str:
-        """The same, as long as it may have shut the address, and control may not know of it."""
-        known = self._left_out
-        return "" if known.by_control or known.open_beside else self.shut_by(now)
+        """The same, as long as it may have shut the address."""
+        return "" if self._left_out.open_beside else self.shut_by(now)
 
     def stays_open(self, now: float) -> bool:
         """True if a cut is taken to concern one name alone."""
