@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from monitor.common.config import MirrorConfig, MonitorConfig
 from monitor.common.metric_registry import MetricRegistry
@@ -59,12 +59,15 @@ def _as_before(path: Path) -> Finding:
 
 def _stands_in_for(mirror: MirrorConfig, other: MirrorConfig) -> bool:
     """True if callers of the other one are served by this one too, as far as settings tell."""
-    keys, lends = set(mirror.client_keys), mirror.api_key or not other.api_key
-    takes = "*" in keys or keys.issuperset(other.client_keys)
-    return bool(takes and lends) and all(
-        not mine or (its and set(mine).issuperset(its))
-        for mine, its in ((mirror.paths, other.paths), (mirror.models, other.models))
-    )
+    takes_keys = "*" in mirror.client_keys or set(mirror.client_keys) >= set(other.client_keys)
+    lends_key = bool(mirror.api_key) or not other.api_key
+    serves = _covers(mirror.paths, other.paths) and _covers(mirror.models, other.models)
+    return takes_keys and lends_key and serves
+
+
+def _covers(these: Sequence[str], those: Sequence[str]) -> bool:
+    """True if one list holds all of another one; an empty list stands for everything."""
+    return not these or (bool(those) and set(these) >= set(those))
 
 
 class Reactions:
@@ -210,44 +213,39 @@ class Reactions:
 
     def _is_spared(self, watch: MirrorState, path: Path) -> bool:
         """True if the path's name must not be shown where it shuts the endpoint: other names, of
-        its mirror or of another one, depend on that, and nothing leads round it for them."""
+        its mirror or of another one, depend on that."""
         return any(
-            not self._has_way_round(its, watch, path)
-            for its, other in self._others_over(watch, path)
-            if other.standing is not Standing.held and not self._only_fails(its, watch)
+            other.standing is not Standing.held and not self._only_fails(its, watch)
+            for its, other in self._dependents(watch, path)
         )
 
     def _others_turn(self, watch: MirrorState, path: Path) -> bool:
-        """True if the next name to show at the endpoint is one that was blocked there before, and
-        nothing leads round it."""
-        return any(
-            may_be_free(other, path) and not self._has_way_round(its, watch, path)
-            for its, other in self._others_over(watch, path)
-        )
+        """True if the next name to show at the endpoint is one that was blocked there before."""
+        return any(may_be_free(other, path) for _, other in self._dependents(watch, path))
 
-    def _others_over(self, watch: MirrorState, path: Path) -> Iterator[tuple[MirrorState, Path]]:
-        """The paths that lead to the same endpoint under another name, of mirrors in use."""
-        for its, other in self._paths_over(endpoint_of(path.address, watch.mirror.port)):
-            if other.hostname != path.hostname and its.wish is Override.use:
-                yield its, other
+    def _dependents(self, watch: MirrorState, path: Path) -> Iterator[tuple[MirrorState, Path]]:
+        """The paths that lead to the same endpoint under other names, of mirrors in use that have
+        no way round it: neither an own one, nor a mirror for the same callers.
 
-    def _has_way_round(self, its: MirrorState, watch: MirrorState, path: Path) -> bool:
-        """True if what a mirror serves over the path's endpoint has another way, its own one or
-        that of a mirror for the same callers. The path's own mirror works elsewhere perhaps, but
-        that is no reason to take the other one out of use again and again."""
+        The path's own mirror is no such way: that it works elsewhere is no reason to take another
+        one out of use again and again.
+        """
         here = (path.address, watch.mirror.port)
-        if its is watch:
-            own = watch.paths.may_work_elsewhere(path)
-        else:
-            own = its.paths.works_without(*here)
-        return own or any(
-            other.is_up
+        elsewhere = [
+            other.mirror
+            for other in self._watches.values()
+            if other is not watch
+            and other.is_up
             and other.wish is Override.use
             and other.paths.works_without(*here)
-            and _stands_in_for(other.mirror, its.mirror)
-            for other in self._watches.values()
-            if other is not its and other is not watch
-        )
+        ]
+        for its, other in self._paths_over(endpoint_of(*here)):
+            if other.hostname == path.hostname or its.wish is not Override.use:
+                continue
+            mine = its is watch
+            own = its.paths.may_work_elsewhere(path) if mine else its.paths.works_without(*here)
+            if not own and not any(_stands_in_for(mirror, its.mirror) for mirror in elsewhere):
+                yield its, other
 
     def _only_fails(self, its: MirrorState, watch: MirrorState) -> bool:
         """True if another mirror has only answered with errors for as long as a look may take the
